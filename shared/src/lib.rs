@@ -1,1 +1,6 @@
-//! Muster.
+//! What producer and worker share: the domain (pure), and behind features the store, the queue and the embedded engine.
+
+pub mod error;
+mod error_code;
+pub mod parse;
+pub mod record;
