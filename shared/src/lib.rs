@@ -2,5 +2,6 @@
 
 pub mod error;
 mod error_code;
+pub mod id;
 pub mod parse;
 pub mod record;
