@@ -2,5 +2,8 @@
 
 pub mod error;
 mod error_code;
+pub mod normalise;
+pub mod options;
+pub mod outcome;
 pub mod parse;
 pub mod record;
