@@ -1,5 +1,6 @@
 //! What producer and worker share: the domain (pure), and behind features the store, the queue and the embedded engine.
 
+pub mod chunk;
 pub mod error;
 mod error_code;
 pub mod normalise;
