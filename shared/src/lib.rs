@@ -7,4 +7,6 @@ pub mod normalise;
 pub mod options;
 pub mod outcome;
 pub mod parse;
+pub mod plan;
 pub mod record;
+pub mod validate;
