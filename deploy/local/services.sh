@@ -8,6 +8,7 @@
 #                                            stop what `up` started; --purge also removes the data
 #   services.sh status                       what runs, where; exit code 3 unless everything does
 #   services.sh urls                         print TEST_DATABASE_URL and TEST_AMQP_URL (also in .services/env)
+#   services.sh ctl ARGUMENTS…               rabbitmqctl for the private node
 #   services.sh running                      the names of the servers that `up` started and that still run
 #   services.sh versions                     the servers' versions, asked of the servers themselves
 #
@@ -558,6 +559,11 @@ main() {
     shift || true
     if [[ $command == apt-install ]]; then
         apt_install "$@"
+        return
+    fi
+    if [[ $command == ctl ]]; then
+        rabbitmq_running || die "RabbitMQ does not run: $0 up"
+        rabbitmqctl "$@"
         return
     fi
     for argument in "$@"; do
