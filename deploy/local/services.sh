@@ -97,12 +97,12 @@ end_process() {
 # Server processes whose parent was killed outlive it for a moment. PostgreSQL's have the data folder as working
 # folder (and only the user they run as may always look); RabbitMQ's carry our mark in their environment.
 postgres_leftovers() {
-    [[ -d $PG_DATA ]] || return 0
+    [[ -d $DIR/postgres/data ]] || return 0
     # shellcheck disable=SC2016  # expanded by the inner shell
     as_pg "$BASH" -c 'for p in /proc/[0-9]*; do
         [[ $(readlink "$p/cwd" 2>/dev/null) == "$1" && $(cat "$p/comm" 2>/dev/null) == postgres ]] || continue
         [[ $(cat "$p/stat" 2>/dev/null) == *") Z "* ]] || echo "${p#/proc/}"
-    done; true' find "$(readlink -f "$PG_DATA")"
+    done; true' find "$(pg_home)/data"
 }
 rabbitmq_leftovers() {
     local file pid
@@ -187,7 +187,8 @@ unplace() {
 
 # ---- PostgreSQL ---------------------------------------------------------------------------------------------------
 
-PG_DATA=$DIR/postgres/data
+# By its real path: where $DIR/postgres is a link, the server's user cannot go through $DIR.
+pg_home() { readlink -f "$DIR/postgres"; }
 # PostgreSQL refuses to run as root.
 pg_user() { if ((EUID == 0)); then echo postgres; else id -un; fi; }
 as_user() {
@@ -207,29 +208,36 @@ postgres_url() { printf 'postgres://muster:%s@127.0.0.1:%s/postgres\n' "$(secret
 postgres_running() { alive postgres; }
 
 init_postgres() {
-    local bin=$1 log=$DIR/postgres.log fresh=$DIR/postgres/fresh
-    [[ -s $PG_DATA/PG_VERSION ]] && return 0
-    rm -rf "$fresh" "$DIR/postgres/password"
-    (umask 077 && secret >"$DIR/postgres/password")
-    chown "$(pg_user):" "$DIR/postgres/password"
-    (cd / && as_pg "$bin/initdb" --pgdata="$fresh" --username=muster --pwfile="$DIR/postgres/password" \
+    local bin=$1 home=$2 log=$DIR/postgres.log fresh=$2/fresh password=$2/password
+    [[ -s $home/data/PG_VERSION ]] && return 0
+    rm -rf "$fresh" "$password"
+    (umask 077 && secret >"$password")
+    chown "$(pg_user):" "$password"
+    (cd / && as_pg "$bin/initdb" --pgdata="$fresh" --username=muster --pwfile="$password" \
         --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8) >>"$log" 2>&1 9>&- ||
         die_with_log "$log" "initdb failed"
-    rm -f "$DIR/postgres/password"
-    mv "$fresh" "$PG_DATA"
+    rm -f "$password"
+    mv "$fresh" "$home/data"
 }
 
 start_postgres() {
-    local bin log=$DIR/postgres.log attempt
+    local bin home data version pid log=$DIR/postgres.log attempt
     bin=$(pg_bindir) || die "PostgreSQL's server is not installed: run $0 install"
     ((EUID != 0)) || id postgres >/dev/null 2>&1 || die "running as root needs a user named postgres: run $0 install"
     : >"$log"
     place postgres "$(pg_user)"
-    init_postgres "$bin"
-    [[ $("$bin/postgres" --version) == *" $(cat "$PG_DATA/PG_VERSION")"[." "]* ]] ||
-        die "the data in $PG_DATA is of PostgreSQL $(cat "$PG_DATA/PG_VERSION"), the server another: $0 down --purge"
+    home=$(pg_home)
+    data=$home/data
+    init_postgres "$bin" "$home"
+    version=$(cat "$data/PG_VERSION")
+    [[ $("$bin/postgres" --version) =~ \ "$version"([^0-9]|$) ]] ||
+        die "the data in $data is of PostgreSQL $version, the server is another: $0 down --purge"
     # After a kill the old server's processes need a moment to notice; starting beside them would be refused.
     end_leftovers postgres
+    # PostgreSQL takes the pid in its lock file for alive while anything has it: a zombie that no parent reaps, or a
+    # stranger. No process of the server is left here, so that lock is void.
+    pid=$(head -n 1 "$data/postmaster.pid" 2>/dev/null || true)
+    if [[ -n $pid && -e /proc/$pid ]]; then rm -f "$data/postmaster.pid"; fi
     for attempt in 1 2 3; do
         port_for postgres
         # shellcheck disable=SC2016  # expanded by the inner shell
@@ -237,7 +245,7 @@ start_postgres() {
             user=$1; shift
             if [[ $user == "$(id -un)" ]]; then exec "$@"; fi
             exec setpriv --reuid="$user" --regid="$user" --init-groups "$@"' start "$(pg_user)" \
-            "$bin/postgres" -D "$PG_DATA" -p "$(port postgres)" \
+            "$bin/postgres" -D "$data" -p "$(port postgres)" \
             -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c logging_collector=off \
             -c max_connections=200 -c shared_buffers=512MB -c max_wal_size=4GB) \
             </dev/null >>"$log" 2>&1 9>&- &
@@ -307,14 +315,17 @@ rabbitmqctl() { (exec_rabbitmq "$(rabbitmq_sbin)/rabbitmqctl" -q "$@") </dev/nul
 
 configure_rabbitmq() {
     local home=$DIR/rabbitmq
+    # A start has its own log, so that what it failed on is at the end; the one before is kept.
+    rm -rf "$home/log.before"
+    [[ ! -d $home/log ]] || mv "$home/log" "$home/log.before"
     mkdir -p "$home"/{data,log,schema,generated,conf.d}
     : >"$home/env.conf"
     echo '[].' >"$home/enabled_plugins"
     echo '[].' >"$home/advanced.config"
     if [[ ! -s $home/.erlang.cookie ]]; then
         head -c 30 /dev/urandom | base64 | tr -dc 'A-Za-z' >"$home/.erlang.cookie"
-        chmod 400 "$home/.erlang.cookie"
     fi
+    chmod 400 "$home/.erlang.cookie"
     (umask 077 && cat >"$home/rabbitmq.conf") <<CONF
 listeners.tcp.1 = 127.0.0.1:$(port rabbitmq)
 default_user = muster
@@ -349,7 +360,6 @@ start_rabbitmq() {
         grep -qE 'eaddrinuse|already in use' "$out" "$DIR"/rabbitmq/log/* 2>/dev/null || break
         rm -f "$DIR"/{rabbitmq,distribution,epmd}.port
     done
-    cat "$DIR"/rabbitmq/log/*.log 2>/dev/null | tail -n 30 >>"$out" || true
     die_with_log "$out" "RabbitMQ did not start (attempt $attempt)"
 }
 
@@ -509,12 +519,12 @@ down() {
     fi
 }
 status() {
-    local service rc=0
+    local service pid rc=0
     for service in "$@"; do
         if [[ -n $(given "$service") ]]; then
             echo "$service: named by the environment"
-        elif "${service}_running"; then
-            echo "$service: running, pid $(pid_of "$service"), port $(port "$service")"
+        elif "${service}_running" && pid=$(pid_of "$service"); then
+            echo "$service: running, pid $pid, port $(port "$service")"
         else
             echo "$service: not running"
             rc=3
@@ -579,7 +589,6 @@ main() {
     up | down)
         mkdir -p "$DIR"
         DIR=$(cd "$DIR" && pwd -P)
-        PG_DATA=$DIR/postgres/data
         ((EUID != 0)) || chmod 711 "$DIR" # the postgres user passes through; what is private is so by its own mode
         exec 9>"$DIR/lock"
         flock -w 300 9 || die "another services.sh has been at work in $DIR for five minutes"
