@@ -1,8 +1,11 @@
 //! What producer and worker share: the domain (pure), and behind features the store, the queue and the embedded engine.
 
 pub mod chunk;
+pub mod dispatch;
 pub mod error;
 mod error_code;
+pub mod id;
+pub mod import;
 pub mod normalise;
 pub mod options;
 pub mod outcome;
