@@ -2,6 +2,8 @@
 
 mod position;
 mod raw;
+mod typed;
 
 pub use position::{Position, RecordNumber};
 pub use raw::{NameId, Names, RawField, RawRecord, RawValue};
+pub use typed::{Attribute, MetadataEntry, Patch, Record};

@@ -107,6 +107,8 @@ pub struct RawRecord<'a> {
     /// Why the record could not be read whole (wrong number of cells, undecodable bytes, broken JSON line).
     /// A record with a defect fails alone; it never becomes a user.
     pub defect: Option<&'a RecordError>,
+    /// The record's source text, only where its fields could not be read (a broken JSON line): so that it can be given back.
+    pub raw: Option<&'a str>,
 }
 
 impl<'a> RawRecord<'a> {

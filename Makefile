@@ -1,0 +1,49 @@
+# `make` lists the targets. Everything they do can be run by hand: the scripts are in deploy/local.
+.DEFAULT_GOAL := help
+SERVICES := deploy/local/services.sh
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the muster program, optimised (target/release/muster)
+	cargo build --locked --release
+
+.PHONY: test
+test: ## Install what is missing, start PostgreSQL and RabbitMQ, run the checks and all tests
+	@deploy/local/test.sh
+
+.PHONY: check
+check: ## The static checks alone: format, clippy, pure domain, TLS provider, bans, licences, sources
+	@deploy/local/test.sh --check
+
+.PHONY: advisories
+advisories: ## Look the dependencies up in the advisory database (fetched from its git host)
+	PATH="$${MUSTER_TOOLS:-$${XDG_CACHE_HOME:-$$HOME/.cache}/muster/tools}/bin:$$PATH" cargo deny --all-features check advisories
+
+.PHONY: services-up
+services-up: ## Start the private PostgreSQL and RabbitMQ, and print their URLs (also in .services/env)
+	@$(SERVICES) install
+	@$(SERVICES) up
+
+.PHONY: services-down
+services-down: ## Stop them; their data stays in .services
+	@$(SERVICES) down
+
+.PHONY: sqlx-prepare
+sqlx-prepare: ## Renew .sqlx from the migrations, by a scratch database
+	@deploy/local/sqlx-prepare.sh
+
+.PHONY: sqlx-check
+sqlx-check: ## Tell whether .sqlx is up to date
+	@deploy/local/sqlx-prepare.sh --check
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	cargo run --locked --release -p muster-bench -- run
+
+.PHONY: clean
+clean: ## Stop the services, remove their data and everything built
+	@$(SERVICES) down --purge
+	cargo clean

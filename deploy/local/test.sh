@@ -1,0 +1,183 @@
+#!/usr/bin/env bash
+# The whole check in one go: installs what is missing, starts PostgreSQL and RabbitMQ, runs the static checks and every
+# test against them, and stops what it started, on failure and on Ctrl-C too.
+#
+#   test.sh            everything (make test)
+#   test.sh --check    the static checks alone: no server, no test (make check)
+#
+# Every step runs even when an earlier one failed; the exit code is the tests', or 1 when only another step failed.
+# TEST_DATABASE_URL and TEST_AMQP_URL in the environment name servers to use instead of private ones.
+# MUSTER_TOOLS: folder for the cargo tools this installs (default: the user's cache folder).
+# shellcheck disable=SC2317  # the functions that `step` and the traps call
+set -euo pipefail
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+cd "$HERE/../.."
+
+NEXTEST_VERSION=0.9.143
+DENY_VERSION=0.20.2
+TOOLS=${MUSTER_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/muster/tools}
+PATH=$TOOLS/bin:$PATH
+command -v cargo >/dev/null || PATH=$HOME/.cargo/bin:$PATH
+export PATH
+
+check_only=0
+case ${1:-} in
+'') ;;
+--check) check_only=1 ;;
+*)
+    sed -n '2,/^set -e/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+    exit 2
+    ;;
+esac
+
+results=()
+failed=0
+scratch=$(mktemp -d)
+
+# step NAME COMMAND…: runs it, notes how it went, goes on.
+step() {
+    local name=$1 rc=0 began=$SECONDS
+    shift
+    printf '\n== %s\n' "$name"
+    "$@" || rc=$?
+    if ((rc == 0)); then
+        results+=("ok      $name ($((SECONDS - began)) s)")
+    else
+        results+=("FAILED  $name (exit code $rc, $((SECONDS - began)) s)")
+        failed=1
+    fi
+    return $rc
+}
+not_run() {
+    results+=("NOT RUN $1: $2")
+    failed=1
+}
+
+# cargo_tool NAME VERSION: there already, or built once into the cache folder.
+cargo_tool() {
+    command -v "$1" >/dev/null || cargo install --locked "$1" --version "$2" --root "$TOOLS"
+}
+
+pure_domain() { cargo check --locked -p muster-shared --no-default-features; }
+
+# Two TLS providers in one process can panic at the first connection; ring is the one.
+one_tls_provider() {
+    local tree
+    tree=$(cargo tree --locked --workspace --all-features --target all --prefix none --format '{p}') || return 1
+    if grep -E '^aws-lc-(rs|sys) ' <<<"$tree"; then
+        echo "aws-lc is in the dependency graph: cargo tree --workspace --all-features --target all -i aws-lc-rs"
+        return 1
+    fi
+}
+
+checks() {
+    step "format" cargo fmt --all --check || true
+    step "clippy" cargo clippy --locked --workspace --all-features --all-targets -- -D warnings || true
+    step "domain without runtime, store or queue" pure_domain || true
+    step "one TLS provider" one_tls_provider || true
+    if step "cargo-deny is there" cargo_tool cargo-deny "$DENY_VERSION"; then
+        step "bans, licences, sources" cargo deny --all-features check bans licenses sources || true
+    else
+        not_run "bans, licences, sources" "no cargo-deny"
+    fi
+}
+
+# Which engines the tests meet, asked of the servers; a server that does not answer fails here, not in a hundred tests.
+backends() {
+    local bundled
+    "$HERE/services.sh" versions >"$scratch/backends" || return 1
+    bundled=$(sed -n '/^name = "pglite-rs-lib/{s/.*"\(.*\)"/\1/;N;s/\nversion = "\(.*\)"/ \1/p}' Cargo.lock | tr '\n' ',')
+    echo "bundled engine: ${bundled:-none in this version}" >>"$scratch/backends"
+    cat "$scratch/backends"
+}
+
+# Ignored tests run as well: a test that is left out would be one that nobody notices.
+tests() {
+    local -a run=(cargo nextest run --locked --workspace --all-features --run-ignored all)
+    if [[ -t 1 ]]; then
+        "${run[@]}"
+    else
+        "${run[@]}" 2>&1 | tee "$scratch/nextest"
+    fi
+}
+
+# What ran before this script did is left running.
+stop_services() {
+    local service
+    local -a ours=()
+    [[ -n ${services_started:-} ]] || return 0
+    for service in postgres rabbitmq; do
+        [[ $service == postgres && -n ${given_database:-} ]] && continue
+        [[ $service == rabbitmq && -n ${given_amqp:-} ]] && continue
+        [[ " $before " == *" $service "* ]] || ours+=("$service")
+    done
+    services_started=
+    ((${#ours[@]} == 0)) || "$HERE/services.sh" down "${ours[@]}" 8>&-
+}
+
+at_exit() {
+    local rc=$?
+    trap '' INT TERM HUP # let the servers be stopped in peace
+    stop_services || rc=1
+    rm -rf "$scratch"
+    exit "$rc"
+}
+trap at_exit EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+trap 'exit 129' HUP
+
+summary() {
+    printf '\n== summary\n'
+    printf '%s\n' "${results[@]}"
+    if [[ -s $scratch/backends ]]; then
+        printf 'tested against: %s\n' "$(paste -sd ';' "$scratch/backends" | sed 's/;/; /g')"
+    fi
+    # Once more what nextest said, so that the end of a long log tells all.
+    if [[ -s $scratch/nextest ]]; then sed -n '/^ *Summary \[/,$p' "$scratch/nextest"; fi
+}
+
+if ((check_only)); then
+    checks
+    summary
+    exit $failed
+fi
+
+mkdir -p .services
+exec 8>.services/test.lock
+flock -n 8 || {
+    echo "another test run is going on in this checkout; waiting for it"
+    flock 8
+}
+
+tests_rc=1
+if step "install what is missing" "$HERE/services.sh" install; then
+    step "cargo-nextest is there" cargo_tool cargo-nextest "$NEXTEST_VERSION" || true
+fi
+checks
+
+given_database=${TEST_DATABASE_URL:-}
+given_amqp=${TEST_AMQP_URL:-}
+before=$("$HERE/services.sh" running | tr '\n' ' ')
+services_started=1
+if step "start the services" "$HERE/services.sh" up 8>&-; then
+    urls=$("$HERE/services.sh" urls)
+    set -a
+    eval "$urls"
+    set +a
+    if step "which backends" backends; then
+        step "doc tests" cargo test --locked --workspace --all-features --doc || true
+        tests_rc=0
+        step "tests" tests || tests_rc=$?
+    else
+        not_run "tests" "a server does not answer"
+    fi
+else
+    not_run "tests" "no servers"
+fi
+
+stop_services || failed=1
+summary
+((tests_rc == 0)) || exit $tests_rc
+exit $failed
