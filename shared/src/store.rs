@@ -10,7 +10,11 @@
 //! Never put a time-out or a `select!` around these futures: a cancelled statement leaves its connection busy until the
 //! server has finished it. The limits are the server's own (see [`StoreOptions`]).
 
+pub mod apply;
+mod copy;
+pub mod dispatch;
 mod error;
+pub mod intake;
 pub mod migrate;
 mod pool;
 
