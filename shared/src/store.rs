@@ -17,6 +17,9 @@ mod error;
 pub mod intake;
 pub mod migrate;
 mod pool;
+pub mod records;
+pub mod reports;
+pub mod steer;
 
 pub use error::{DatabaseError, ErrorKind, StoreError};
 pub use pool::{PoolStatus, Store, StoreOptions};
