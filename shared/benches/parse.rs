@@ -1,0 +1,2 @@
+//! Speed of the parse step; filled in with the formats.
+fn main() {}
