@@ -9,7 +9,9 @@
 mod csv;
 mod fields;
 mod format;
+mod json;
 mod limits;
+mod ndjson;
 mod sniff;
 
 use crate::error::{ErrorCode, FileError};
@@ -55,13 +57,17 @@ pub struct Parser {
 #[derive(Debug)]
 enum Reader {
     Csv(Box<csv::CsvReader>),
+    Json(Box<json::JsonReader>),
+    Ndjson(Box<ndjson::NdjsonReader>),
 }
 
 impl Parser {
     /// A parser for one upload of the declared format.
     pub fn new(format: Format, limits: ParseLimits) -> Self {
         let reader = match format {
-            Format::Csv | Format::Json | Format::Ndjson => Reader::Csv(Box::new(csv::CsvReader::new(limits))),
+            Format::Csv => Reader::Csv(Box::new(csv::CsvReader::new(limits))),
+            Format::Json => Reader::Json(Box::new(json::JsonReader::new(limits))),
+            Format::Ndjson => Reader::Ndjson(Box::new(ndjson::NdjsonReader::new(limits))),
         };
         Self { reader, head: Some(Vec::new()), bytes: 0, failed: None, ended: None }
     }
@@ -133,18 +139,24 @@ impl Reader {
     fn skip_mark(&mut self, bytes: usize) {
         match self {
             Self::Csv(reader) => reader.skip_mark(bytes),
+            Self::Json(reader) => reader.skip_mark(bytes),
+            Self::Ndjson(reader) => reader.skip_mark(bytes),
         }
     }
 
     fn feed<S: RecordSink + ?Sized>(&mut self, input: &[u8], sink: &mut S) -> Result<(), FileError> {
         match self {
             Self::Csv(reader) => reader.feed(input, sink),
+            Self::Json(reader) => reader.feed(input, sink),
+            Self::Ndjson(reader) => reader.feed(input, sink),
         }
     }
 
     fn finish<S: RecordSink + ?Sized>(&mut self, sink: &mut S) -> Result<u64, FileError> {
         match self {
             Self::Csv(reader) => reader.finish(sink),
+            Self::Json(reader) => reader.finish(),
+            Self::Ndjson(reader) => reader.finish(sink),
         }
     }
 }
