@@ -1,6 +1,6 @@
 //! Bytes → [`RawRecord`]s with positions. Pure and incremental: fed with pieces of any size, it holds at most one record.
 //!
-//! Guarantee: whatever the pieces, the same bytes give the same records and the same error (`tests/parse.rs` proves it).
+//! Guarantee: whatever the pieces, the same bytes give the same records and the same error (`tests/parse` proves it).
 //! Non-goal: meaning. Which columns there must be and what a value means is validate's.
 //!
 //! Strict where leniency would lose or move data, and only there. What makes record borders uncertain is a

@@ -196,10 +196,8 @@ impl JsonReader {
 
     /// Nesting whose end was not found: unlike that of a record with sure borders, it is the file's fault.
     fn too_deep(&self) -> FileError {
-        let message = format!(
-            "Arrays and objects are nested more than {} levels deep and not closed.",
-            self.records.depth()
-        );
+        let levels = self.records.depth();
+        let message = format!("Arrays and objects are nested more than {levels} levels deep and not closed.");
         self.here(ErrorCode::JsonTooDeep, message).at_record(self.records.next().get())
     }
 }

@@ -121,6 +121,7 @@ impl NdjsonReader {
         match self.records.take(text, (self.line, self.byte), broken, sink) {
             Ok(()) => Ok(()),
             Err(NotTaken::File(error)) => Err(error),
+            Err(NotTaken::Broken(..)) if depth(text) > self.records.depth() => Err(self.too_deep()),
             Err(NotTaken::Broken(..)) => {
                 let message = "The last line has no line end and is not whole.";
                 Err(self.here(ErrorCode::JsonTruncated, message))
@@ -135,15 +136,18 @@ impl NdjsonReader {
     fn too_long(&self, start: &[u8]) -> FileError {
         let start = start.get(..=self.record_bytes).unwrap_or(start);
         if depth(start) > self.records.depth() {
-            let message = format!(
-                "Arrays and objects are nested more than {} levels deep and not closed.",
-                self.records.depth()
-            );
-            return self.here(ErrorCode::JsonTooDeep, message);
+            return self.too_deep();
         }
         self.here(
             ErrorCode::RecordTooLarge,
             format!("The record is longer than {} bytes.", self.record_bytes),
         )
+    }
+
+    /// Nesting whose end was not found: unlike that of a whole line, it is the file's fault.
+    fn too_deep(&self) -> FileError {
+        let levels = self.records.depth();
+        let message = format!("Arrays and objects are nested more than {levels} levels deep and not closed.");
+        self.here(ErrorCode::JsonTooDeep, message)
     }
 }

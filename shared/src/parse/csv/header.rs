@@ -68,13 +68,14 @@ fn cut(text: &str, delimiter: Delimiter, max: usize) -> (Vec<String>, super::cel
     (cells.collect(), cut)
 }
 
-/// The delimiter that cuts the header into the most cells.
+/// The delimiter that cuts the header into the most cells. One that leaves quotes inside cells is not it, if any other will do.
 fn detect(text: &str) -> Delimiter {
-    let mut best = (Delimiter::Comma, 0);
+    let mut best = (Delimiter::Comma, (false, 0));
     for delimiter in Delimiter::ALL {
-        let cells = cut(text, delimiter, 0).1.cells;
-        if cells > best.1 {
-            best = (delimiter, cells);
+        let (_, cut) = cut(text, delimiter, 0);
+        let fitness = (cut.bad_quote.is_none(), cut.cells);
+        if fitness > best.1 {
+            best = (delimiter, fitness);
         }
     }
     best.0
@@ -123,6 +124,7 @@ mod tests {
             ("\"a,b,c\"|d", Delimiter::Pipe),
             ("a", Delimiter::Comma),
             ("a,b;c", Delimiter::Comma),
+            ("a|\"b,c,d\"|e", Delimiter::Pipe),
         ] {
             assert_eq!(names(line, None).2, delimiter, "{line}");
         }
