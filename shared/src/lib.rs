@@ -3,4 +3,8 @@
 pub mod error;
 mod error_code;
 pub mod parse;
+#[cfg(feature = "queue")]
+pub mod queue;
 pub mod record;
+#[cfg(feature = "runtime")]
+pub mod retry;
