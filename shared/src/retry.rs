@@ -103,10 +103,11 @@ impl Iterator for Backoff {
 /// Runs `operation` until it succeeds, its error is permanent, or the policy's time is up; gives the last error then.
 ///
 /// Transient errors and conflicts are tried again, each logged as a warning with the delay that follows.
-pub async fn retry<T, E, Operation>(policy: Policy, mut operation: Operation) -> Result<T, E>
+pub async fn retry<T, E, Try>(policy: Policy, mut operation: impl FnMut() -> Try) -> Result<T, E>
 where
     E: SeamError + Display,
-    Operation: AsyncFnMut() -> Result<T, E>,
+    // Not an async closure: what holds one cannot be spawned.
+    Try: Future<Output = Result<T, E>>,
 {
     let started = Instant::now();
     let mut backoff = Backoff::new(policy);
@@ -127,6 +128,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
     use super::*;
 
     #[derive(Debug, PartialEq, thiserror::Error)]
@@ -157,17 +160,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn transient_errors_are_tried_again_and_permanent_ones_are_not() {
         let mut left = 3;
-        let result = retry(Policy::RECONNECT, async || {
+        let result = retry(Policy::RECONNECT, || {
             left -= 1;
-            if left > 0 { Err(Failed(ErrorKind::Transient)) } else { Ok(left) }
+            ready(if left > 0 { Err(Failed(ErrorKind::Transient)) } else { Ok(left) })
         })
         .await;
         assert_eq!(result, Ok(0));
 
         let mut calls = 0;
-        let result: Result<(), Failed> = retry(Policy::RECONNECT, async || {
+        let result: Result<(), Failed> = retry(Policy::RECONNECT, || {
             calls += 1;
-            Err(Failed(ErrorKind::Permanent))
+            ready(Err(Failed(ErrorKind::Permanent)))
         })
         .await;
         assert_eq!((result, calls), (Err(Failed(ErrorKind::Permanent)), 1));
@@ -177,7 +180,7 @@ mod tests {
     async fn the_time_limit_ends_it() {
         let started = Instant::now();
         let policy = Policy::RECONNECT.for_at_most(Duration::from_secs(60));
-        let result: Result<(), Failed> = retry(policy, async || Err(Failed(ErrorKind::Transient))).await;
+        let result: Result<(), Failed> = retry(policy, || ready(Err(Failed(ErrorKind::Transient)))).await;
         assert!(result.is_err());
         assert!(started.elapsed() <= Duration::from_secs(60));
         assert!(started.elapsed() > Duration::from_secs(50));
