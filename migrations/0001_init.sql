@@ -172,7 +172,6 @@ create index chunks_records on chunks (import_id, lane, last_record);
 create table record_issues (
     import_id uuid   not null,
     record    bigint not null,
-    chunk_id  bigint not null,
     failed    boolean not null,
     errors    json,
     warnings  json,

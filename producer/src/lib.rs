@@ -1,1 +1,10 @@
-//! Muster.
+//! The producer: receives uploads, stages their chunks durably, dispatches them, and reports what became of them.
+//!
+//! [`receive::begin`] takes one upload, [`Dispatcher::start`] carries staged chunks to the queue. The steps stand in modules of
+//! their names: `receive` (with parse, validate and chunk inside), `stage`, `dispatch`; `api` is the front door over HTTP.
+
+mod dispatch;
+pub mod receive;
+mod stage;
+
+pub use dispatch::{DispatchOptions, Dispatcher};

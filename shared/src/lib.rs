@@ -12,7 +12,11 @@ pub mod options;
 pub mod outcome;
 pub mod parse;
 pub mod plan;
+#[cfg(feature = "queue")]
+pub mod queue;
 pub mod record;
+#[cfg(feature = "runtime")]
+pub mod retry;
 #[cfg(feature = "store")]
 pub mod store;
 #[cfg(feature = "testing")]

@@ -22,7 +22,23 @@ pub mod reports;
 pub mod steer;
 
 pub use error::{DatabaseError, ErrorKind, StoreError};
-pub use pool::{PoolStatus, Store, StoreOptions};
+pub use pool::{PoolStatus, Store, StoreOptions, Wakes};
+
+/// One connection to the database.
+pub type Connection = sqlx::PgConnection;
+
+/// A transaction, or a savepoint in one. Dropped, it is rolled back.
+pub type Transaction<'c> = sqlx::Transaction<'c, sqlx::Postgres>;
+
+/// Begins a transaction.
+pub async fn begin(connection: &mut Connection) -> Result<Transaction<'_>, StoreError> {
+    Ok(sqlx::Connection::begin(connection).await?)
+}
+
+/// Begins a part of a transaction that can be rolled back alone.
+pub async fn savepoint<'t>(transaction: &'t mut Transaction<'_>) -> Result<Transaction<'t>, StoreError> {
+    Ok(sqlx::Connection::begin(&mut **transaction).await?)
+}
 
 /// What creating something by its name found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -92,8 +92,8 @@ pub async fn options(store: &Store, import: ImportId) -> Result<Option<ImportOpt
 }
 
 /// The staged body of a chunk, for when its message does not carry it.
-pub async fn body(store: &Store, chunk: ChunkId) -> Result<Option<Vec<u8>>, StoreError> {
-    Ok(sqlx::query_scalar!("select body from chunks where id = $1", chunk.get()).fetch_optional(store.pool()).await?)
+pub async fn body(connection: &mut PgConnection, chunk: ChunkId) -> Result<Option<Vec<u8>>, StoreError> {
+    Ok(sqlx::query_scalar!("select body from chunks where id = $1", chunk.get()).fetch_optional(connection).await?)
 }
 
 /// The unique values that a chunk's records name, each sorted.
@@ -294,7 +294,7 @@ pub async fn finish(
     sheet: &OutcomeSheet,
     issues: &[Issue],
 ) -> Result<(), StoreError> {
-    write_issues(connection, import, chunk.get(), issues).await?;
+    write_issues(connection, import, issues).await?;
     let counts = sheet.counts();
     let written = sqlx::query!(
         "update chunks
@@ -362,7 +362,7 @@ pub async fn bury(store: &Store, chunk: ChunkId, problem: &str) -> Result<bool, 
     let mut sheet = read_sheet(chunk, row.records, row.outcomes.as_deref())?;
     let issues = dead_issues(&row.body, &sheet);
     sheet.turn(Outcome::Pending, Verdict::FAILED);
-    write_issues(&mut transaction, ImportId::new(row.import_id), chunk.get(), &issues).await?;
+    write_issues(&mut transaction, ImportId::new(row.import_id), &issues).await?;
     sqlx::query!(
         "update chunks
             set state = 'dead', failed = failed + pending, pending = 0, outcomes = $3,

@@ -118,11 +118,7 @@ pub async fn stage(
     import: ImportId,
     tenant: TenantId,
     chunk: &SealedChunk,
-    issues: &[Issue],
 ) -> Result<(), StoreError> {
-    use sqlx::Connection;
-
-    let mut transaction = connection.begin().await?;
     let records = small(chunk.records)?;
     let failed = small(chunk.invalid.len())?;
     let sheet = (failed > 0).then(|| {
@@ -132,12 +128,11 @@ pub async fn stage(
         }
         sheet.encode()
     });
-    let row = sqlx::query!(
+    sqlx::query!(
         "insert into chunks (import_id, tenant_id, lane, seq, state, first_record, last_record,
                              records, pending, failed, body_hash, body, outcomes)
          values ($1, $2, $3, $4, case when $7::int = $8::int then 'applied' else 'staged' end, $5, $6,
-                 $7, $7::int - $8::int, $8, $9, $10, $11)
-         returning id",
+                 $7, $7::int - $8::int, $8, $9, $10, $11)",
         import.get(),
         tenant.get(),
         small(chunk.lane)?,
@@ -150,18 +145,15 @@ pub async fn stage(
         &chunk.body[..],
         sheet,
     )
-    .fetch_one(&mut *transaction)
+    .execute(connection)
     .await?;
-    write_issues(&mut transaction, import, row.id, issues).await?;
-    transaction.commit().await?;
     Ok(())
 }
 
-/// Writes the issues of a chunk's records. A record's later issue replaces its earlier one, so that writing twice is writing once.
-pub(super) async fn write_issues(
+/// Writes issues of records. A record's later issue replaces its earlier one, so that writing twice is writing once.
+pub async fn write_issues(
     connection: &mut PgConnection,
     import: ImportId,
-    chunk: i64,
     issues: &[Issue],
 ) -> Result<(), StoreError> {
     if issues.is_empty() {
@@ -174,15 +166,14 @@ pub(super) async fn write_issues(
     let warnings: Vec<Option<String>> = issues.iter().map(|issue| json(&issue.warnings)).collect();
     let sources: Vec<String> = issues.iter().map(|issue| issue.source.clone()).collect();
     sqlx::query!(
-        "insert into record_issues (import_id, record, chunk_id, failed, errors, warnings, source)
-         select $1, record, $2, failed, errors::json, warnings::json, source::json
-           from unnest($3::bigint[], $4::boolean[], $5::text[], $6::text[], $7::text[])
+        "insert into record_issues (import_id, record, failed, errors, warnings, source)
+         select $1, record, failed, errors::json, warnings::json, source::json
+           from unnest($2::bigint[], $3::boolean[], $4::text[], $5::text[], $6::text[])
              as issue (record, failed, errors, warnings, source)
          on conflict (import_id, record) do update
             set failed = excluded.failed, errors = excluded.errors,
                 warnings = excluded.warnings, source = excluded.source",
         import.get(),
-        chunk,
         &records,
         &failed,
         &errors as &[Option<String>],

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
 
 use super::StoreError;
 
@@ -55,6 +55,18 @@ pub struct PoolStatus {
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: PgPool,
+}
+
+/// Notifications of one channel.
+#[derive(Debug)]
+pub struct Wakes(PgListener);
+
+impl Wakes {
+    /// Waits for the next one. An error means that some may have been missed.
+    pub async fn next(&mut self) -> Result<(), StoreError> {
+        self.0.recv().await?;
+        Ok(())
+    }
 }
 
 impl Store {
@@ -112,6 +124,13 @@ impl Store {
             .options(settings)
             .connect()
             .await?)
+    }
+
+    /// Listens for notifications on a channel, over a connection of its own.
+    pub async fn listen(&self, channel: &str) -> Result<Wakes, StoreError> {
+        let mut listener = PgListener::connect_with(&self.pool).await?;
+        listener.listen(channel).await?;
+        Ok(Wakes(listener))
     }
 
     /// How full the pool is.

@@ -151,6 +151,11 @@ impl Binding {
         self.rules.iter().position(|rule| rule.identifies(field)).and_then(|at| NameId::try_from(at).ok())
     }
 
+    /// The names bound so far, in the order of the upload.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.names.iter().map(|name| &**name)
+    }
+
     pub(super) fn rule(&self, name: usize) -> Option<&Rule> {
         self.rules.get(name)
     }

@@ -1,0 +1,39 @@
+//! Staging: chunks go into the store as they are sealed, and the import is kept alive meanwhile.
+
+use std::time::Duration;
+
+use muster_shared::id::{ImportId, TenantId};
+use muster_shared::store::{Store, StoreError, intake};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use crate::receive::Staged;
+
+/// Stages what comes in until the end is seen. False if the parser stopped before it, or the import was aborted by others.
+pub(crate) async fn stage(
+    store: &Store,
+    import: ImportId,
+    tenant: TenantId,
+    lease_seconds: f64,
+    mut staged: mpsc::Receiver<Staged>,
+) -> Result<bool, StoreError> {
+    let mut connection = intake::staging_connection(store).await?;
+    let renewal = Duration::from_secs_f64(lease_seconds / 4.0);
+    let mut renew_at = Instant::now() + renewal;
+    loop {
+        // The time-out is around a channel, never around the store.
+        match timeout_at(renew_at, staged.recv()).await {
+            Ok(Some(Staged::Chunk(chunk))) => intake::stage(&mut connection, import, tenant, &chunk).await?,
+            Ok(Some(Staged::Issues(issues))) => intake::write_issues(&mut connection, import, &issues).await?,
+            Ok(Some(Staged::End)) => return Ok(true),
+            Ok(None) => return Ok(true),
+            Err(_) => {}
+        }
+        if Instant::now() >= renew_at {
+            if !intake::renew(store, import, lease_seconds).await? {
+                return Ok(false);
+            }
+            renew_at = Instant::now() + renewal;
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What only a broker can do to a client, and a client to itself.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
+use lapin::uri::AMQPUri;
+use muster_shared::queue::{Queue, QueueError, QueueOptions, Topology};
+use muster_shared::retry::{ErrorKind, Policy, retry};
+use tokio::time::Instant;
+
+use crate::harness::{Backend, Rig, chunk, message, next, options, raw_channel, run};
+use crate::proxy::Proxy;
+
+async fn proxied(options: QueueOptions) -> (Rig, Proxy) {
+    let url = std::env::var("TEST_AMQP_URL").expect("TEST_AMQP_URL must be set for this test");
+    let mut uri: AMQPUri = url.parse().unwrap();
+    let proxy = Proxy::to((uri.authority.host.clone(), uri.authority.port)).await;
+    uri.authority.host = proxy.address.ip().to_string();
+    uri.authority.port = proxy.address.port();
+    // A frozen connection's deliveries come again once the broker misses two heartbeats.
+    uri.query.heartbeat = Some(1);
+    (Rig::rabbit_at(uri.to_string(), options), proxy)
+}
+
+fn url(rig: &Rig) -> &str {
+    match &rig.backend {
+        Backend::Rabbit { url } => url,
+        Backend::Postgres { .. } => unreachable!("these tests run on RabbitMQ"),
+    }
+}
+
+/// Publishes 300 messages while `fault` happens now and then; every one that was confirmed must be delivered.
+async fn no_confirmed_message_is_lost(rig: Arc<Rig>, fault: impl Fn()) {
+    let mut consumer = rig.queue.consumer(10).await.unwrap();
+    let queue = rig.queue.clone();
+    let publishing = tokio::spawn(async move {
+        for number in 0..300 {
+            retry(Policy::RECONNECT, || queue.publish(message(number))).await.unwrap();
+        }
+    });
+    let mut seen = BTreeSet::new();
+    let mut received = 0;
+    while seen.len() < 300 {
+        let delivery = next(&mut consumer).await;
+        seen.insert(chunk(&delivery));
+        received += 1;
+        if received % 60 == 30 {
+            fault();
+        }
+        match delivery.ack().await {
+            // Lost ones come again.
+            Ok(()) | Err(QueueError::Lost) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    publishing.await.unwrap();
+    consumer.close().await;
+    rig.elsewhere().purge().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_connections_lose_no_confirmed_message() {
+    let (rig, proxy) = proxied(options()).await;
+    run(rig, |rig| no_confirmed_message_is_lost(rig, move || proxy.cut())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frozen_connections_are_replaced_and_lose_no_confirmed_message() {
+    let options = QueueOptions { publish_timeout: Duration::from_secs(1), ..options() };
+    let (rig, proxy) = proxied(options).await;
+    run(rig, |rig| no_confirmed_message_is_lost(rig, move || proxy.freeze())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_of_a_lost_connection_cannot_be_acked() {
+    let (rig, proxy) = proxied(options()).await;
+    run(rig, |rig| async move {
+        rig.queue.publish(message(1)).await.unwrap();
+        let mut consumer = rig.queue.consumer(1).await.unwrap();
+        let first = next(&mut consumer).await;
+        proxy.cut();
+        let second = next(&mut consumer).await;
+        assert!(second.redelivered);
+        assert!(matches!(first.ack().await, Err(QueueError::Lost)));
+        second.ack().await.unwrap();
+        consumer.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_broker_fails_a_publish_in_time() {
+    let options = QueueOptions { publish_timeout: Duration::from_millis(500), ..options() };
+    let (rig, proxy) = proxied(options).await;
+    run(rig, |rig| async move {
+        rig.queue.publish(message(1)).await.unwrap();
+        proxy.freeze_for_good();
+        // First on the connection that is open, then on one that never comes to be.
+        for _ in 0..2 {
+            let started = Instant::now();
+            let error = rig.queue.publish(message(2)).await.unwrap_err();
+            assert!(matches!(error, QueueError::TimedOut { blocked: false, .. }), "{error}");
+            assert_eq!(error.kind(), ErrorKind::Transient);
+            assert!(started.elapsed() < Duration::from_secs(2));
+        }
+        rig.elsewhere().purge().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_with_other_properties_is_a_permanent_error_that_says_so() {
+    run(Rig::rabbit(), |rig| async move {
+        let channel = raw_channel(url(&rig)).await;
+        let classic = QueueDeclareOptions::durable();
+        channel.queue_declare(rig.topology.queue().into(), classic, FieldTable::default()).await.unwrap();
+        let error = rig.queue.publish(message(1)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Permanent);
+        let text = error.to_string();
+        assert!(matches!(error, QueueError::Mismatch { .. }), "{text}");
+        assert!(text.contains(&rig.topology.queue()) && text.contains("delete it"), "{text}");
+        assert!(rig.queue.check().await.is_err());
+        assert!(rig.queue.consumer(1).await.is_err());
+        channel.queue_delete(rig.topology.queue().into(), lapin::options::QueueDeleteOptions::default()).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_is_a_permanent_error_and_is_not_repeated() {
+    run(Rig::rabbit(), |rig| async move {
+        let mut uri: AMQPUri = url(&rig).parse().unwrap();
+        uri.authority.userinfo.password = "not-this-one".to_owned();
+        let queue = Queue::rabbit(&uri.to_string(), rig.topology.clone(), options()).unwrap();
+        let error = queue.publish(message(1)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+        assert!(!error.to_string().contains("not-this-one"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_refused_without_repeating_it() {
+    let topology = Topology::new("test").unwrap();
+    let error = Queue::rabbit("http://user:secret@host", topology, options()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Permanent);
+    assert!(!error.to_string().contains("secret"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_away_is_a_transient_error() {
+    // Bound and let go: nobody listens there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let topology = Topology::new("test").unwrap();
+    let queue = Queue::rabbit(&format!("amqp://127.0.0.1:{port}/%2f"), topology, options()).unwrap();
+    assert_eq!(queue.publish(message(1)).await.unwrap_err().kind(), ErrorKind::Transient);
+    assert_eq!(queue.consumer(1).await.unwrap_err().kind(), ErrorKind::Transient);
+}
