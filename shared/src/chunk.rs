@@ -1,0 +1,9 @@
+//! Records → chunks: bounded by records and by bytes, each of one lane, encoded for the store and the broker.
+
+mod codec;
+mod cut;
+mod lane;
+
+pub use codec::{BrokenChunk, ChunkRecords, body_hash, decode};
+pub use cut::{ChunkCutter, ChunkLimits, SealedChunk};
+pub use lane::{LaneCount, lane_of};

@@ -1,0 +1,380 @@
+//! The encoded form of a chunk, the same in the store and in a message.
+//!
+//! A version byte, then zstd over:
+//!
+//! ```text
+//! names    count, then each name (length, bytes)
+//! records  count, then each record:
+//!          number, line and byte as differences from the record before,
+//!          flags (bit 0: a defect follows the fields, bit 1: raw text follows),
+//!          field count, then each field: name index, kind (0 null, 1 text, 2 JSON), length, bytes
+//! ```
+//!
+//! All numbers are LEB128. Records are encoded as they stood in the upload; what they mean is worked out by validate on
+//! both sides, so that a message says no more than the upload did.
+
+use std::io::Write;
+use std::ops::Range;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::error::RecordError;
+use crate::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber};
+
+const VERSION: u8 = 1;
+/// Level 1: the body is written and read once, so speed counts for more than size.
+const ZSTD_LEVEL: i32 = 1;
+const HAS_DEFECT: u8 = 1;
+const HAS_RAW: u8 = 2;
+/// No chunk is larger when decoded; a body that says otherwise is broken or hostile.
+const MAX_DECODED: usize = 256 * 1024 * 1024;
+
+/// The bytes are no chunk of a version that this program reads.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BrokenChunk {
+    /// Written by a newer (or no) version.
+    #[error("the chunk has format version {0}, this program reads version {VERSION}")]
+    Version(u8),
+    /// Cut short, damaged, or never a chunk.
+    #[error("the chunk cannot be read: {0}")]
+    Damaged(&'static str),
+}
+
+/// Fingerprint of an encoded chunk: a message whose body has another one is not what was staged.
+pub fn body_hash(body: &[u8]) -> i64 {
+    i64::from_ne_bytes(xxh3_64(body).to_ne_bytes())
+}
+
+/// Encodes records one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Encoder {
+    records: Vec<u8>,
+    count: u32,
+    last: Option<Position>,
+}
+
+impl Encoder {
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(super) fn push(&mut self, record: &RawRecord<'_>) {
+        let out = &mut self.records;
+        let (number, line, byte) = self.last.map_or((0, 0, 0), |at| (at.record.get(), at.line, at.byte));
+        put(out, record.position.record.get().wrapping_sub(number));
+        put(out, record.position.line.wrapping_sub(line));
+        put(out, record.position.byte.wrapping_sub(byte));
+        let flags = if record.defect.is_some() { HAS_DEFECT } else { 0 } | if record.raw.is_some() { HAS_RAW } else { 0 };
+        out.push(flags);
+        put(out, record.fields.len() as u64);
+        for field in record.fields {
+            put(out, u64::from(field.name));
+            match field.value {
+                RawValue::Null => out.push(0),
+                RawValue::Text(text) => {
+                    out.push(1);
+                    put_text(out, text);
+                }
+                RawValue::Json(text) => {
+                    out.push(2);
+                    put_text(out, text);
+                }
+            }
+        }
+        if let Some(defect) = record.defect {
+            // A defect is rare, so it travels as JSON. It has no field that could fail to serialise.
+            put_text(out, &serde_json::to_string(defect).unwrap_or_default());
+        }
+        if let Some(raw) = record.raw {
+            put_text(out, raw);
+        }
+        self.last = Some(record.position);
+        self.count += 1;
+    }
+
+    /// The encoded chunk; the encoder is as new afterwards.
+    pub(super) fn finish(&mut self, names: &Names) -> std::io::Result<Vec<u8>> {
+        let mut head = Vec::with_capacity(64);
+        put(&mut head, names.len() as u64);
+        for name in names.iter() {
+            put_text(&mut head, name);
+        }
+        put(&mut head, u64::from(self.count));
+        let mut body = Vec::with_capacity(self.records.len() / 3 + 64);
+        body.push(VERSION);
+        let mut zstd = zstd::Encoder::new(&mut body, ZSTD_LEVEL)?;
+        zstd.write_all(&head)?;
+        zstd.write_all(&self.records)?;
+        zstd.finish()?;
+        self.records.clear();
+        self.count = 0;
+        self.last = None;
+        Ok(body)
+    }
+}
+
+fn put(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push((number & 0x7f) as u8);
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    put(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// A decoded chunk: owns the bytes that its records borrow from.
+#[derive(Debug)]
+pub struct ChunkRecords {
+    text: String,
+    names: Names,
+    fields: Vec<StoredField>,
+    records: Vec<StoredRecord>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct StoredField {
+    name: u32,
+    kind: u8,
+    start: u32,
+    end: u32,
+}
+
+#[derive(Debug)]
+struct StoredRecord {
+    position: Position,
+    fields: Range<u32>,
+    defect: Option<Box<RecordError>>,
+    raw: Option<Range<u32>>,
+}
+
+impl ChunkRecords {
+    /// The names that the records' fields refer to.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// How many records the chunk has.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether the chunk has no records.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// All fields of all records, in order: the records borrow slices of this.
+    pub fn fields(&self) -> Vec<RawField<'_>> {
+        self.fields
+            .iter()
+            .map(|field| {
+                let text = self.text.get(field.start as usize..field.end as usize).unwrap_or_default();
+                let value = match field.kind {
+                    0 => RawValue::Null,
+                    1 => RawValue::Text(text),
+                    _ => RawValue::Json(text),
+                };
+                RawField { name: field.name, value }
+            })
+            .collect()
+    }
+
+    /// The records, over the fields that [`Self::fields`] gave.
+    pub fn records<'a>(&'a self, fields: &'a [RawField<'a>]) -> impl ExactSizeIterator<Item = RawRecord<'a>> {
+        self.records.iter().map(move |record| RawRecord {
+            position: record.position,
+            fields: fields.get(record.fields.start as usize..record.fields.end as usize).unwrap_or_default(),
+            defect: record.defect.as_deref(),
+            raw: record.raw.as_ref().and_then(|raw| self.text.get(raw.start as usize..raw.end as usize)),
+        })
+    }
+}
+
+/// Reads an encoded chunk.
+pub fn decode(body: &[u8]) -> Result<ChunkRecords, BrokenChunk> {
+    let (version, compressed) = body.split_first().ok_or(BrokenChunk::Damaged("it is empty"))?;
+    if *version != VERSION {
+        return Err(BrokenChunk::Version(*version));
+    }
+    let mut bytes = Vec::with_capacity((compressed.len() * 4).min(MAX_DECODED));
+    let reader = zstd::Decoder::new(compressed).map_err(|_| BrokenChunk::Damaged("it is not zstd"))?;
+    std::io::Read::read_to_end(&mut std::io::Read::take(reader, MAX_DECODED as u64 + 1), &mut bytes)
+        .map_err(|_| BrokenChunk::Damaged("its compressed bytes are damaged"))?;
+    if bytes.len() > MAX_DECODED {
+        return Err(BrokenChunk::Damaged("it is larger than any chunk"));
+    }
+    Reader { bytes: &bytes, at: 0 }.chunk()
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+const SHORT: BrokenChunk = BrokenChunk::Damaged("it is cut short");
+const WILD: BrokenChunk = BrokenChunk::Damaged("a number in it is out of range");
+
+impl Reader<'_> {
+    /// The texts stay where they are in the decoded bytes, which become the chunk's one string: they are checked to be
+    /// UTF-8 piece by piece, and what lies between them (numbers) is replaced so that the whole is UTF-8 too.
+    fn chunk(mut self) -> Result<ChunkRecords, BrokenChunk> {
+        let mut text = String::with_capacity(self.bytes.len());
+        let mut names = Names::new();
+        for _ in 0..self.small()? {
+            let range = self.text(&mut text)?;
+            names.push(&text[range.start as usize..range.end as usize]);
+        }
+        let count = self.small()?;
+        let mut chunk = ChunkRecords {
+            text,
+            names,
+            fields: Vec::with_capacity((count as usize * 6).min(self.bytes.len())),
+            records: Vec::with_capacity((count as usize).min(self.bytes.len())),
+        };
+        let (mut number, mut line, mut byte) = (0u64, 0u64, 0u64);
+        for _ in 0..count {
+            number = number.wrapping_add(self.number()?);
+            line = line.wrapping_add(self.number()?);
+            byte = byte.wrapping_add(self.number()?);
+            let position = Position { record: RecordNumber::new(number).ok_or(WILD)?, line, byte };
+            let record = self.record(position, &mut chunk)?;
+            chunk.records.push(record);
+        }
+        if self.at == self.bytes.len() { Ok(chunk) } else { Err(BrokenChunk::Damaged("something follows its end")) }
+    }
+
+    fn record(&mut self, position: Position, chunk: &mut ChunkRecords) -> Result<StoredRecord, BrokenChunk> {
+        let flags = self.byte()?;
+        let start = u32::try_from(chunk.fields.len()).map_err(|_| WILD)?;
+        for _ in 0..self.small()? {
+            let name = self.small()?;
+            if name as usize >= chunk.names.len() {
+                return Err(BrokenChunk::Damaged("a field has no name"));
+            }
+            let kind = self.byte()?;
+            let value = match kind {
+                0 => 0..0,
+                1 | 2 => self.text(&mut chunk.text)?,
+                _ => return Err(BrokenChunk::Damaged("a field has an unknown kind")),
+            };
+            chunk.fields.push(StoredField { name, kind, start: value.start, end: value.end });
+        }
+        let end = u32::try_from(chunk.fields.len()).map_err(|_| WILD)?;
+        let defect = if flags & HAS_DEFECT == 0 {
+            None
+        } else {
+            let range = self.text(&mut chunk.text)?;
+            let json = &chunk.text[range.start as usize..range.end as usize];
+            Some(serde_json::from_str(json).map_err(|_| BrokenChunk::Damaged("a defect cannot be read"))?)
+        };
+        let raw = if flags & HAS_RAW == 0 { None } else { Some(self.text(&mut chunk.text)?) };
+        Ok(StoredRecord { position, fields: start..end, defect, raw })
+    }
+
+    fn byte(&mut self) -> Result<u8, BrokenChunk> {
+        let byte = *self.bytes.get(self.at).ok_or(SHORT)?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    fn number(&mut self) -> Result<u64, BrokenChunk> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(WILD)
+    }
+
+    fn small(&mut self) -> Result<u32, BrokenChunk> {
+        u32::try_from(self.number()?).map_err(|_| WILD)
+    }
+
+    fn text(&mut self, into: &mut String) -> Result<Range<u32>, BrokenChunk> {
+        let length = self.small()? as usize;
+        let end = self.at.checked_add(length).ok_or(WILD)?;
+        let bytes = self.bytes.get(self.at..end).ok_or(SHORT)?;
+        let text = std::str::from_utf8(bytes).map_err(|_| BrokenChunk::Damaged("a text in it is not UTF-8"))?;
+        self.at = end;
+        let start = u32::try_from(into.len()).map_err(|_| WILD)?;
+        into.push_str(text);
+        Ok(start..u32::try_from(into.len()).map_err(|_| WILD)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::error::ErrorCode;
+
+    #[derive(Debug, Clone)]
+    struct Sample {
+        step: u64,
+        fields: Vec<(u32, Option<(bool, String)>)>,
+        defect: bool,
+        raw: Option<String>,
+    }
+
+    fn sample() -> impl Strategy<Value = Sample> {
+        let field = (0u32..4, prop::option::of((any::<bool>(), "\\PC{0,12}")));
+        (1u64..1_000_000, prop::collection::vec(field, 0..6), any::<bool>(), prop::option::of("\\PC{0,12}"))
+            .prop_map(|(step, fields, defect, raw)| Sample { step, fields, defect, raw })
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_come_back_as_they_were(samples in prop::collection::vec(sample(), 0..20)) {
+            let names = Names::from_header(["a", "b", "", "ü"]);
+            let defect = RecordError::new(ErrorCode::CsvColumnCount, "has 5 cells").in_field("a");
+            let mut number = 0;
+            let fields: Vec<Vec<RawField<'_>>> = samples.iter().map(|sample| sample.fields.iter().map(|(name, value)| RawField {
+                name: *name,
+                value: match value {
+                    None => RawValue::Null,
+                    Some((true, text)) => RawValue::Text(text),
+                    Some((false, text)) => RawValue::Json(text),
+                },
+            }).collect()).collect();
+            let records: Vec<RawRecord<'_>> = samples.iter().zip(&fields).map(|(sample, fields)| {
+                number += sample.step;
+                RawRecord {
+                    position: Position { record: RecordNumber::new(number).unwrap(), line: number * 2, byte: number * 7 },
+                    fields,
+                    defect: sample.defect.then_some(&defect),
+                    raw: sample.raw.as_deref(),
+                }
+            }).collect();
+            let mut encoder = Encoder::default();
+            for record in &records {
+                encoder.push(record);
+            }
+            let body = encoder.finish(&names).unwrap();
+            let chunk = decode(&body).unwrap();
+            let back = chunk.fields();
+            prop_assert_eq!(chunk.names(), &names);
+            prop_assert_eq!(chunk.records(&back).collect::<Vec<_>>(), records);
+        }
+
+        #[test]
+        fn garbage_is_refused_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let plain = decode(&bytes).is_err();
+            prop_assert!(plain);
+            let mut packed = vec![VERSION];
+            packed.extend(zstd::encode_all(&bytes[..], 1).unwrap());
+            let _ = decode(&packed);
+        }
+    }
+}

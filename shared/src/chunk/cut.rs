@@ -1,0 +1,239 @@
+//! Cutting a stream of records into chunks, lane by lane.
+//!
+//! The number of lanes is chosen from the import's size, which a stream does not tell. So records are first gathered in
+//! one pile until it is clear that the import has more than `lanes * chunk_records` records (it then gets all lanes), or
+//! until it ends (it then gets one lane a chunk's worth). Memory is bounded by lanes times the chunk limits, never by the file.
+
+use super::codec::{Encoder, body_hash, decode};
+use super::lane::{LaneCount, lane_of};
+use crate::record::{Names, RawRecord};
+
+/// How large a chunk may become, and how many lanes an import may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkLimits {
+    /// Records a chunk, at the most.
+    pub records: u32,
+    /// Encoded bytes a chunk, before compression; a single larger record is a chunk of its own.
+    pub bytes: usize,
+    /// Lanes an import, at the most.
+    pub lanes: u32,
+}
+
+impl Default for ChunkLimits {
+    fn default() -> Self {
+        Self { records: 2_000, bytes: 1024 * 1024, lanes: 16 }
+    }
+}
+
+/// A chunk ready to be staged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedChunk {
+    /// Its lane.
+    pub lane: u32,
+    /// Its place in the lane, from 0.
+    pub seq: u32,
+    /// Number of its first record.
+    pub first_record: u64,
+    /// Number of its last record.
+    pub last_record: u64,
+    /// How many records it has.
+    pub records: u32,
+    /// Indexes in the chunk of the records that failed validation, ascending.
+    pub invalid: Vec<u32>,
+    /// The encoded records.
+    pub body: Vec<u8>,
+    /// Fingerprint of the body.
+    pub body_hash: i64,
+}
+
+#[derive(Debug, Default)]
+struct LaneBuffer {
+    encoder: Encoder,
+    seq: u32,
+    first: u64,
+    last: u64,
+    invalid: Vec<u32>,
+}
+
+/// Cuts records into chunks. What it seals waits in [`ChunkCutter::take`].
+#[derive(Debug)]
+pub struct ChunkCutter {
+    limits: ChunkLimits,
+    lanes: Vec<LaneBuffer>,
+    /// While the import's size is unknown: the first records, in one pile, with their lane hashes.
+    pile: Option<Pile>,
+    sealed: Vec<SealedChunk>,
+}
+
+#[derive(Debug, Default)]
+struct Pile {
+    encoder: Encoder,
+    /// Identifier (or none) of each record, so that its lane can be worked out later.
+    identifiers: Vec<Option<Box<str>>>,
+    valid: Vec<bool>,
+}
+
+impl ChunkCutter {
+    /// A cutter for one import.
+    pub fn new(limits: ChunkLimits) -> Self {
+        Self { limits, lanes: Vec::new(), pile: Some(Pile::default()), sealed: Vec::new() }
+    }
+
+    /// Adds one record. `identifier` is its normalised identifier if it has a valid one; `valid` whether it passed validation.
+    pub fn push(
+        &mut self,
+        record: &RawRecord<'_>,
+        names: &Names,
+        identifier: Option<&str>,
+        valid: bool,
+    ) -> std::io::Result<()> {
+        if let Some(pile) = &mut self.pile {
+            pile.encoder.push(record);
+            pile.identifiers.push(identifier.map(Into::into));
+            pile.valid.push(valid);
+            let most = u64::from(self.limits.lanes) * u64::from(self.limits.records);
+            let full = pile.encoder.bytes() >= self.limits.bytes.saturating_mul(self.limits.lanes as usize);
+            if u64::from(pile.encoder.count()) > most || full {
+                self.spread(LaneCount::new(self.limits.lanes), names)?;
+            }
+            return Ok(());
+        }
+        let lanes = LaneCount::new(u32::try_from(self.lanes.len()).unwrap_or(u32::MAX));
+        let lane = lane_of(identifier, record.position.record.get(), lanes);
+        self.add(lane, record, names, valid)
+    }
+
+    /// Seals what is left. Returns the number of lanes.
+    pub fn finish(&mut self, names: &Names) -> std::io::Result<u32> {
+        if let Some(pile) = &self.pile {
+            let records = u64::from(pile.encoder.count());
+            self.spread(LaneCount::for_records(records, self.limits.records, self.limits.lanes), names)?;
+        }
+        for lane in 0..self.lanes.len() {
+            self.seal(lane, names)?;
+        }
+        Ok(u32::try_from(self.lanes.len()).unwrap_or(u32::MAX))
+    }
+
+    /// The chunks sealed since the last call.
+    pub fn take(&mut self) -> Vec<SealedChunk> {
+        std::mem::take(&mut self.sealed)
+    }
+
+    fn spread(&mut self, lanes: LaneCount, names: &Names) -> std::io::Result<()> {
+        let Some(mut pile) = self.pile.take() else { return Ok(()) };
+        self.lanes.resize_with(lanes.get() as usize, LaneBuffer::default);
+        let body = pile.encoder.finish(names)?;
+        // What was encoded a moment ago can be decoded.
+        let chunk = decode(&body).map_err(std::io::Error::other)?;
+        let fields = chunk.fields();
+        for ((record, identifier), valid) in chunk.records(&fields).zip(&pile.identifiers).zip(&pile.valid) {
+            let lane = lane_of(identifier.as_deref(), record.position.record.get(), lanes);
+            self.add(lane, &record, names, *valid)?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, lane: u32, record: &RawRecord<'_>, names: &Names, valid: bool) -> std::io::Result<()> {
+        let at = lane as usize;
+        let Some(buffer) = self.lanes.get_mut(at) else { return Ok(()) };
+        if buffer.encoder.count() == 0 {
+            buffer.first = record.position.record.get();
+        }
+        buffer.last = record.position.record.get();
+        if !valid {
+            buffer.invalid.push(buffer.encoder.count());
+        }
+        buffer.encoder.push(record);
+        let full = buffer.encoder.count() >= self.limits.records || buffer.encoder.bytes() >= self.limits.bytes;
+        if full { self.seal(at, names) } else { Ok(()) }
+    }
+
+    fn seal(&mut self, lane: usize, names: &Names) -> std::io::Result<()> {
+        let Some(buffer) = self.lanes.get_mut(lane) else { return Ok(()) };
+        let records = buffer.encoder.count();
+        if records == 0 {
+            return Ok(());
+        }
+        let body = buffer.encoder.finish(names)?;
+        self.sealed.push(SealedChunk {
+            lane: u32::try_from(lane).unwrap_or(u32::MAX),
+            seq: buffer.seq,
+            first_record: buffer.first,
+            last_record: buffer.last,
+            records,
+            invalid: std::mem::take(&mut buffer.invalid),
+            body_hash: body_hash(&body),
+            body,
+        });
+        buffer.seq += 1;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::record::{Position, RawField, RawValue, RecordNumber};
+
+    fn cut(keys: &[u8], limits: ChunkLimits) -> Vec<SealedChunk> {
+        let names = Names::from_header(["email"]);
+        let mut cutter = ChunkCutter::new(limits);
+        let mut chunks = Vec::new();
+        for (at, key) in keys.iter().enumerate() {
+            let text = format!("{key}@example.com");
+            let fields = [RawField { name: 0, value: RawValue::Text(&text) }];
+            let number = at as u64 + 1;
+            let position = Position { record: RecordNumber::new(number).unwrap(), line: number, byte: number };
+            let record = RawRecord { position, fields: &fields, defect: None, raw: None };
+            cutter.push(&record, &names, (*key != 0).then_some(text.as_str()), *key != 0).unwrap();
+            chunks.extend(cutter.take());
+        }
+        cutter.finish(&names).unwrap();
+        chunks.extend(cutter.take());
+        chunks
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_and_lanes_keep_order(
+            keys in prop::collection::vec(0u8..20, 0..300), records in 1u32..20, lanes in 1u32..6, bytes in 16usize..4096,
+        ) {
+            let chunks = cut(&keys, ChunkLimits { records, bytes, lanes });
+            let mut seen = vec![false; keys.len()];
+            let mut lane_of_key: HashMap<u8, u32> = HashMap::new();
+            let mut last_in_lane: HashMap<u32, (u32, u64)> = HashMap::new();
+            for chunk in &chunks {
+                prop_assert!(chunk.records <= records && chunk.lane < lanes);
+                let (seq, after) = last_in_lane.get(&chunk.lane).map_or((0, 0), |(seq, last)| (seq + 1, *last));
+                prop_assert_eq!(chunk.seq, seq);
+                prop_assert!(chunk.first_record > after);
+                last_in_lane.insert(chunk.lane, (chunk.seq, chunk.last_record));
+                let decoded = decode(&chunk.body).unwrap();
+                prop_assert_eq!(decoded.len(), chunk.records as usize);
+                let fields = decoded.fields();
+                for (at, record) in decoded.records(&fields).enumerate() {
+                    let number = record.position.record.get();
+                    let key = keys[number as usize - 1];
+                    prop_assert!(!std::mem::replace(&mut seen[number as usize - 1], true));
+                    prop_assert_eq!(key == 0, chunk.invalid.contains(&(at as u32)));
+                    if key != 0 {
+                        prop_assert_eq!(*lane_of_key.entry(key).or_insert(chunk.lane), chunk.lane);
+                    }
+                }
+            }
+            prop_assert!(seen.iter().all(|seen| *seen));
+        }
+    }
+
+    #[test]
+    fn a_small_import_is_one_chunk() {
+        let chunks = cut(&[1, 2, 3, 0, 1], ChunkLimits::default());
+        assert_eq!(chunks.len(), 1);
+        assert_eq!((chunks[0].first_record, chunks[0].last_record, chunks[0].invalid.as_slice()), (1, 5, &[3][..]));
+    }
+}

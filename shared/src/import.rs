@@ -1,0 +1,114 @@
+//! The state machines of imports and chunks. The store guards every move; the tables in ARCHITECTURE.md are these.
+//!
+//! ```text
+//! import:  receiving → received → running ⇄ paused → completed
+//!              ├→ aborted             └──────┴→ cancelled          completed → running (retry)
+//!              └→ refused
+//! chunk:   staged → dispatched → applied | dead | cancelled
+//!              ↑        └→ retryable (due at) → dispatched         applied, dead → staged (retry)
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! states {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$vdoc])* $variant,)* }
+
+        impl $name {
+            /// Every state, in the order of the diagram.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The text that stands in the store and in answers.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str(self.as_str()) }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = UnknownState;
+
+            fn from_str(text: &str) -> Result<Self, UnknownState> {
+                match text { $($text => Ok(Self::$variant),)* _ => Err(UnknownState { allowed: &[$($text,)*] }) }
+            }
+        }
+    };
+}
+
+/// The text names no state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be one of: {}", allowed.join(", "))]
+pub struct UnknownState {
+    /// The states there are.
+    pub allowed: &'static [&'static str],
+}
+
+states! {
+    /// Where an import stands.
+    ImportState {
+        /// The upload is coming in.
+        Receiving = "receiving",
+        /// Everything is staged durably; it waits for `proceed`.
+        Received = "received",
+        /// Its chunks are dispatched and applied.
+        Running = "running",
+        /// No further chunk is dispatched until `resume`.
+        Paused = "paused",
+        /// Every record has its outcome.
+        Completed = "completed",
+        /// The upload stopped half-way; nothing of it is kept.
+        Aborted = "aborted",
+        /// The file cannot be imported; nothing of it is applied.
+        Refused = "refused",
+        /// Stopped on request; records whose turn had not come are skipped.
+        Cancelled = "cancelled",
+    }
+}
+
+impl ImportState {
+    /// Whether the import is at its end (`retry` alone leads on, from `completed`).
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Aborted | Self::Refused | Self::Cancelled)
+    }
+}
+
+states! {
+    /// Where a chunk stands.
+    ChunkState {
+        /// In the store, not with the workers.
+        Staged = "staged",
+        /// Published, until its lease is over.
+        Dispatched = "dispatched",
+        /// An attempt failed; it is dispatched again when it is due.
+        Retryable = "retryable",
+        /// Every record has its outcome.
+        Applied = "applied",
+        /// Its attempts are spent; its records have failed.
+        Dead = "dead",
+        /// The import was cancelled before its turn.
+        Cancelled = "cancelled",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_read_as_they_are_written() {
+        for state in ImportState::ALL {
+            assert_eq!(state.as_str().parse(), Ok(*state));
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+        for state in ChunkState::ALL {
+            assert_eq!(state.as_str().parse(), Ok(*state));
+        }
+        assert!("done".parse::<ImportState>().is_err());
+    }
+}

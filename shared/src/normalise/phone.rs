@@ -1,0 +1,63 @@
+//! Phone numbers in E.164: `+`, a first digit from 1 to 9, 7 to 15 digits in all, nothing else.
+//!
+//! The shape is checked, not whether a country gives out the number (that costs as much as an insert).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::error::{ErrorCode, RecordError};
+
+/// A phone number of the shape of E.164.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PhoneNumber<'a>(Cow<'a, str>);
+
+impl<'a> PhoneNumber<'a> {
+    /// Checks the shape; blanks at the ends are dropped.
+    pub fn parse(text: &'a str) -> Result<Self, RecordError> {
+        let text = text.trim();
+        let digits = text.strip_prefix('+').map(str::as_bytes).unwrap_or_default();
+        let shape = (7..=15).contains(&digits.len())
+            && digits.iter().all(u8::is_ascii_digit)
+            && digits.first().is_some_and(|digit| *digit != b'0');
+        if shape {
+            Ok(Self(Cow::Borrowed(text)))
+        } else {
+            Err(RecordError::new(
+                ErrorCode::PhoneInvalid,
+                "a phone number is written in E.164: a plus sign and 7 to 15 digits, the first not 0, without blanks",
+            ))
+        }
+    }
+
+    /// The number, `+` first.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The number, borrowed.
+    pub fn into_inner(self) -> Cow<'a, str> {
+        self.0
+    }
+}
+
+/// Prints nothing of the number: it is a user's value.
+impl fmt::Debug for PhoneNumber<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PhoneNumber(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_e164_is_a_phone_number() {
+        for good in ["+85298765432", " +14155550100 ", "+1234567", "+123456789012345"] {
+            assert!(PhoneNumber::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "+", "+0123456789", "0014155550100", "+1 415 555 0100", "+1234567890123456", "+123456", "+12345a7"] {
+            assert!(PhoneNumber::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Preferred usernames: trimmed, NFKC, case-folded; 1 to 150 characters without blanks or control characters.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::{fold_name, has_forbidden_char};
+use crate::error::{ErrorCode, RecordError};
+
+const MAX_CHARS: usize = 150;
+
+/// A username in its normal form.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Username<'a>(Cow<'a, str>);
+
+impl<'a> Username<'a> {
+    /// Checks and normalises.
+    pub fn parse(text: &'a str) -> Result<Self, RecordError> {
+        if has_forbidden_char(text.trim()) {
+            return Err(RecordError::new(
+                ErrorCode::ControlChar,
+                "the username holds a control or invisible character",
+            ));
+        }
+        let folded = fold_name(text);
+        let invalid = |rule| Err(RecordError::new(ErrorCode::UsernameInvalid, rule));
+        if folded.is_empty() {
+            return invalid("a username has at least one character");
+        }
+        if folded.len() > MAX_CHARS && folded.chars().count() > MAX_CHARS {
+            return invalid("a username has at most 150 characters");
+        }
+        if folded.contains(char::is_whitespace) {
+            return invalid("a username holds no blanks");
+        }
+        Ok(Self(folded))
+    }
+
+    /// The normal form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The normal form, borrowed where the text was normal already.
+    pub fn into_inner(self) -> Cow<'a, str> {
+        self.0
+    }
+}
+
+/// Prints nothing of the username: it is a user's value.
+impl fmt::Debug for Username<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Username(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usernames_fold_to_one_key() {
+        let key = |text| Username::parse(text).ok().map(|name| name.as_str().to_owned());
+        assert_eq!(key(" JDoe "), Some("jdoe".to_owned()));
+        assert_eq!(key("ﬁn"), Some("fin".to_owned()));
+        assert_eq!(key("a b"), None);
+        assert_eq!(key("  "), None);
+        assert_eq!(key("a\u{200b}b"), None);
+        assert_eq!(key(&"x".repeat(151)), None);
+    }
+}

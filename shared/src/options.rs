@@ -1,0 +1,168 @@
+//! What an import is asked to do. Written down with the import and never changed afterwards.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! choice {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* } default $default:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $text)] $variant,)* }
+
+        impl $name {
+            /// Every value, in the order in which help texts list them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The text that stands in requests and on the command line.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self { Self::$default }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str(self.as_str()) }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = UnknownChoice;
+
+            fn from_str(text: &str) -> Result<Self, UnknownChoice> {
+                match text {
+                    $($text => Ok(Self::$variant),)*
+                    _ => Err(UnknownChoice { allowed: concat!($($text, " ",)*).trim_end() }),
+                }
+            }
+        }
+    };
+}
+
+/// The text is none of the values of the option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be one of: {}", allowed.replace(' ', ", "))]
+pub struct UnknownChoice {
+    /// The values there are, separated by blanks.
+    pub allowed: &'static str,
+}
+
+choice! {
+    /// The field that says which user a record means.
+    IdentifierField {
+        /// The e-mail address.
+        Email = "email",
+        /// The phone number.
+        PhoneNumber = "phone_number",
+        /// The username.
+        PreferredUsername = "preferred_username",
+    } default Email
+}
+
+choice! {
+    /// What happens to a user that exists already.
+    OnExisting {
+        /// Nothing: the record is skipped.
+        Skip = "skip",
+        /// The record's fields are applied.
+        Update = "update",
+        /// No field changes; the user is enrolled in the import's organization and group.
+        Enrol = "enrol",
+    } default Update
+}
+
+choice! {
+    /// How a record's metadata meets the metadata that a user has.
+    MetadataMode {
+        /// Deep: objects recurse, everything else (lists too) is replaced, null is stored.
+        Merge = "merge",
+        /// Shallow: the keys sent are replaced, the others kept.
+        Override = "override",
+        /// The metadata becomes exactly what was sent.
+        Rewrite = "rewrite",
+        /// The keys sent are deleted; object onto object recurses; an emptied parent goes too.
+        Remove = "remove",
+        /// An existing user's metadata stays as it is.
+        Ignore = "ignore",
+    } default Merge
+}
+
+choice! {
+    /// What an empty CSV cell means.
+    EmptyCell {
+        /// As if the column were not there for this record.
+        Ignore = "ignore",
+        /// The field is removed.
+        Remove = "remove",
+        /// The field is an empty text.
+        Keep = "keep",
+    } default Ignore
+}
+
+choice! {
+    /// When an import starts.
+    Start {
+        /// As soon as it is received.
+        Auto = "auto",
+        /// When `proceed` is called.
+        Manual = "manual",
+    } default Auto
+}
+
+choice! {
+    /// What invalid records do to the others.
+    OnInvalid {
+        /// They fail alone and the rest goes on.
+        Continue = "continue",
+        /// One of them refuses the whole import, before anything is applied.
+        Refuse = "refuse",
+    } default Continue
+}
+
+choice! {
+    /// What happens with a column or key that is not known.
+    UnknownColumns {
+        /// CSV: the file is refused. JSON: the record fails.
+        Refuse = "refuse",
+        /// It is left out.
+        Ignore = "ignore",
+    } default Refuse
+}
+
+/// An organization, and a group in it, that users are enrolled in; resolved when the import is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enrolment {
+    /// Id of the organization.
+    pub organization_id: i32,
+    /// Id of the group, 0 for none.
+    pub group_id: i32,
+}
+
+/// Everything an import is asked to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImportOptions {
+    /// Which field identifies a user.
+    pub identifier: IdentifierField,
+    /// What happens to an existing user.
+    pub on_existing: OnExisting,
+    /// How metadata merges.
+    pub metadata: MetadataMode,
+    /// What an empty CSV cell means.
+    pub empty_cells: EmptyCell,
+    /// When to start.
+    pub start: Start,
+    /// What invalid records do.
+    pub on_invalid: OnInvalid,
+    /// What unknown columns and keys do.
+    pub unknown_columns: UnknownColumns,
+    /// Slug of the organization to enrol users in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
+    /// Name of the group to enrol users in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// What organization and group resolved to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enrolment: Option<Enrolment>,
+}

@@ -1,0 +1,162 @@
+//! How what a record sends meets the metadata that a user has (contracts C.1.5). Every mode is idempotent.
+
+use serde_json::{Map, Value};
+
+use crate::options::MetadataMode;
+use crate::record::RawValue;
+
+/// Applies `sent` to `stored`. True if `stored` changed.
+pub(super) fn apply(stored: &mut Map<String, Value>, sent: Map<String, Value>, mode: MetadataMode) -> bool {
+    match mode {
+        MetadataMode::Merge => merge(stored, sent),
+        MetadataMode::Override => sent.into_iter().fold(false, |changed, (key, value)| replace(stored, key, value) || changed),
+        MetadataMode::Rewrite => {
+            let differs = *stored != sent;
+            *stored = sent;
+            differs
+        }
+        MetadataMode::Remove => remove(stored, &sent),
+        MetadataMode::Ignore => false,
+    }
+}
+
+/// Objects recurse; everything else, lists and null too, is replaced.
+fn merge(stored: &mut Map<String, Value>, sent: Map<String, Value>) -> bool {
+    let mut changed = false;
+    for (key, value) in sent {
+        changed |= match (stored.get_mut(&key), value) {
+            (Some(Value::Object(inner)), Value::Object(more)) => merge(inner, more),
+            (_, value) => replace(stored, key, value),
+        };
+    }
+    changed
+}
+
+fn replace(stored: &mut Map<String, Value>, key: String, value: Value) -> bool {
+    if stored.get(&key) == Some(&value) {
+        return false;
+    }
+    stored.insert(key, value);
+    true
+}
+
+/// Deletes the keys named. An object onto an object recurses, and a parent left empty goes too.
+fn remove(stored: &mut Map<String, Value>, sent: &Map<String, Value>) -> bool {
+    let mut changed = false;
+    for (key, value) in sent {
+        let gone = match (stored.get_mut(key), value) {
+            (None, _) => false,
+            (Some(Value::Object(inner)), Value::Object(keys)) => {
+                changed |= remove(inner, keys);
+                inner.is_empty()
+            }
+            (Some(_), _) => true,
+        };
+        if gone {
+            stored.remove(key);
+            changed = true;
+        }
+    }
+    changed
+}
+
+/// A JSON value of what the upload said. Sources were checked by validate; one that is not JSON would become null.
+pub(super) fn to_json(value: RawValue<'_>) -> Value {
+    match value {
+        RawValue::Null => Value::Null,
+        RawValue::Text(text) => Value::String(text.to_owned()),
+        RawValue::Json(json) => serde_json::from_str(json).unwrap_or(Value::Null),
+    }
+}
+
+/// The object the store has; nothing stored is an empty one.
+pub(super) fn parse_object(json: Option<&str>) -> Map<String, Value> {
+    json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
+}
+
+/// The JSON text of an object, without building one. `None` if it would be empty.
+pub(super) fn object_text<'e>(entries: impl Iterator<Item = (&'e str, RawValue<'e>)>) -> Option<String> {
+    let mut text = String::new();
+    for (key, value) in entries {
+        text.push(if text.is_empty() { '{' } else { ',' });
+        push_string(&mut text, key);
+        text.push(':');
+        match value {
+            RawValue::Null => text.push_str("null"),
+            RawValue::Text(value) => push_string(&mut text, value),
+            RawValue::Json(json) => text.push_str(json),
+        }
+    }
+    if text.is_empty() {
+        return None;
+    }
+    text.push('}');
+    Some(text)
+}
+
+fn push_string(into: &mut String, text: &str) {
+    let plain = text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
+    if plain {
+        into.push('"');
+        into.push_str(text);
+        into.push('"');
+    } else {
+        into.push_str(&Value::String(text.to_owned()).to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Every worked example of contracts C.1.5.
+    #[test]
+    fn modes_do_what_the_contract_says() {
+        let stored = json!({"office": "Milan", "dept": {"code": "IT", "floor": 3}, "tags": ["a", "b"], "note": "x"});
+        let with = |key: &str, value: Value| {
+            let mut map = stored.clone();
+            map[key] = value;
+            map
+        };
+        let without = |key: &str| {
+            let mut map = stored.clone();
+            map.as_object_mut().unwrap().remove(key);
+            map
+        };
+        let cases = [
+            (MetadataMode::Merge, json!({"office": "London"}), with("office", json!("London"))),
+            (MetadataMode::Merge, json!({"dept": {"floor": 4}}), with("dept", json!({"code": "IT", "floor": 4}))),
+            (MetadataMode::Merge, json!({"dept": "IT"}), with("dept", json!("IT"))),
+            (MetadataMode::Merge, json!({"note": {"k": 1}}), with("note", json!({"k": 1}))),
+            (MetadataMode::Merge, json!({"tags": ["c"]}), with("tags", json!(["c"]))),
+            (MetadataMode::Merge, json!({"note": null}), with("note", json!(null))),
+            (MetadataMode::Merge, json!({"dept": {}}), stored.clone()),
+            (MetadataMode::Merge, json!({}), stored.clone()),
+            (MetadataMode::Override, json!({"dept": {"floor": 4}}), with("dept", json!({"floor": 4}))),
+            (MetadataMode::Rewrite, json!({"dept": {"floor": 4}}), json!({"dept": {"floor": 4}})),
+            (MetadataMode::Rewrite, json!({}), json!({})),
+            (MetadataMode::Remove, json!({"note": 7}), without("note")),
+            (MetadataMode::Remove, json!({"dept": {"floor": 0}}), with("dept", json!({"code": "IT"}))),
+            (MetadataMode::Remove, json!({"dept": {"code": 0, "floor": 0}}), without("dept")),
+            (MetadataMode::Remove, json!({"dept": {}}), stored.clone()),
+            (MetadataMode::Remove, json!({"dept": null}), without("dept")),
+            (MetadataMode::Remove, json!({"tags": ["a"]}), without("tags")),
+            (MetadataMode::Remove, json!({"office": {"x": 1}}), without("office")),
+            (MetadataMode::Remove, json!({"zzz": 1}), stored.clone()),
+            (MetadataMode::Ignore, json!({"office": "London"}), stored.clone()),
+        ];
+        for (mode, sent, wanted) in cases {
+            let mut map = stored.as_object().unwrap().clone();
+            let sent_map = sent.as_object().unwrap().clone();
+            let changed = apply(&mut map, sent_map.clone(), mode);
+            assert_eq!(Value::Object(map.clone()), wanted, "{mode} {sent}");
+            assert_eq!(changed, wanted != stored, "{mode} {sent}");
+            assert!(!apply(&mut map, sent_map, mode), "{mode} {sent} twice");
+        }
+        let mut map = json!({"dept": {}}).as_object().unwrap().clone();
+        assert!(apply(&mut map, json!({"dept": {}}).as_object().unwrap().clone(), MetadataMode::Remove));
+        assert!(map.is_empty());
+    }
+}

@@ -1,0 +1,9 @@
+//! Records as they move through the import: raw, with a position; then validated, with typed fields.
+
+mod position;
+mod raw;
+mod typed;
+
+pub use position::{Position, RecordNumber};
+pub use raw::{NameId, Names, RawField, RawRecord, RawValue};
+pub use typed::{Attribute, MetadataEntry, Patch, Record};

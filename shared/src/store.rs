@@ -1,0 +1,48 @@
+//! PostgreSQL: the truth about tenants, users, imports and chunks.
+//!
+//! The store says operations, not tables: narrow modules of functions, one transaction a call, no SQL anywhere else.
+//! A function that needs one statement takes any executor (the pool, a connection, a transaction); one that needs several
+//! takes the [`Store`] and opens its own transaction, or a `&mut PgConnection` and leaves the transaction to its caller.
+//!
+//! "Not found" is `None`, "there already" is [`Created::Existing`]; an `Err` is a [`StoreError`], whose
+//! [`kind`](StoreError::kind) says whether trying again can help.
+//!
+//! Never put a time-out or a `select!` around these futures: a cancelled statement leaves its connection busy until the
+//! server has finished it. The limits are the server's own (see [`StoreOptions`]).
+
+pub mod apply;
+mod copy;
+pub mod dispatch;
+mod error;
+pub mod intake;
+pub mod migrate;
+mod pool;
+pub mod records;
+pub mod reports;
+pub mod steer;
+
+pub use error::{DatabaseError, ErrorKind, StoreError};
+pub use pool::{PoolStatus, Store, StoreOptions};
+
+/// What creating something by its name found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created<T> {
+    /// It was not there and is now.
+    New(T),
+    /// It was there already and is unchanged.
+    Existing(T),
+}
+
+impl<T> Created<T> {
+    /// The thing, whether new or not.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::New(thing) | Self::Existing(thing) => thing,
+        }
+    }
+
+    /// Whether this call created it.
+    pub fn is_new(&self) -> bool {
+        matches!(self, Self::New(_))
+    }
+}

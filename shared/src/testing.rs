@@ -1,0 +1,219 @@
+//! For tests, in this crate and others: a database of one's own on the real PostgreSQL.
+//!
+//! `TEST_DATABASE_URL` names a server and a role that may create databases. A test without it fails; none is skipped.
+
+// A harness panics where a program would not.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+
+use crate::store::{Store, StoreOptions, migrate};
+
+/// Guards the making of the template.
+const TEMPLATE_LOCK: i64 = 0x6d75_7374_6572_7465;
+
+/// A fresh database with the schema in it. Dropping the value drops the database, with whatever still uses it.
+#[derive(Debug)]
+pub struct TestDatabase {
+    name: String,
+    server: PgConnectOptions,
+}
+
+impl TestDatabase {
+    /// A database with all migrations applied, copied from a template that the first test to come made.
+    ///
+    /// # Panics
+    /// When `TEST_DATABASE_URL` is missing or its server cannot be used.
+    pub async fn create() -> Self {
+        let server = server();
+        let mut admin = connect(&server).await;
+        let template = ensure_template(&server, &mut admin).await;
+        let name = unique_name();
+        execute(&mut admin, format!("create database {name} template {template}")).await;
+        Self { name, server }
+    }
+
+    /// A database with nothing in it, for tests of migrating.
+    ///
+    /// # Panics
+    /// As [`create`](Self::create).
+    pub async fn create_empty() -> Self {
+        let server = server();
+        let name = unique_name();
+        execute(
+            &mut connect(&server).await,
+            format!("create database {name} template template0"),
+        )
+        .await;
+        Self { name, server }
+    }
+
+    /// Where it is, password included.
+    pub fn url(&self) -> String {
+        self.target().to_url_lossy().to_string()
+    }
+
+    /// Where it is, for the driver.
+    pub fn target(&self) -> PgConnectOptions {
+        self.server.clone().database(&self.name)
+    }
+
+    /// A store on it, with few connections so that a test server serves many tests.
+    ///
+    /// # Panics
+    /// When it cannot connect.
+    pub async fn store(&self) -> Store {
+        self.store_with(&StoreOptions {
+            max_connections: 4,
+            ..StoreOptions::default()
+        })
+        .await
+    }
+
+    /// A store on it with other options.
+    ///
+    /// # Panics
+    /// When it cannot connect.
+    pub async fn store_with(&self, options: &StoreOptions) -> Store {
+        Store::connect(self.target(), options)
+            .await
+            .expect("the test database must be usable")
+    }
+
+    /// Every row of every table as text, sorted, by table: to see whether doing something twice is doing it once.
+    ///
+    /// # Panics
+    /// When the database cannot be read.
+    pub async fn snapshot(&self) -> BTreeMap<String, Vec<String>> {
+        let mut connection = connect(&self.target()).await;
+        let tables: Vec<String> = sqlx::query_scalar(
+            "select tablename::text from pg_tables where schemaname = 'public' and tablename <> '_sqlx_migrations'",
+        )
+        .fetch_all(&mut connection)
+        .await
+        .expect("the tables can be listed");
+        let mut snapshot = BTreeMap::new();
+        for table in tables {
+            let rows = sqlx::query_scalar(AssertSqlSafe(format!(
+                r#"select row_to_json(t)::text from "{table}" as t order by 1"#
+            )));
+            snapshot.insert(
+                table,
+                rows.fetch_all(&mut connection)
+                    .await
+                    .expect("the table can be read"),
+            );
+        }
+        snapshot
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let (name, server) = (self.name.clone(), self.server.clone());
+        // A drop cannot wait, but a thread can, and the test's own runtime may be busy or gone.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(async {
+                execute(
+                    &mut connect(&server).await,
+                    format!("drop database if exists {name} with (force)"),
+                )
+                .await;
+            });
+        });
+        if dropping.join().is_err() && !std::thread::panicking() {
+            panic!("the test database {} could not be dropped", self.name);
+        }
+    }
+}
+
+fn server() -> PgConnectOptions {
+    let url = std::env::var("TEST_DATABASE_URL").unwrap_or_else(|_| {
+        panic!("TEST_DATABASE_URL is not set: run `make test`, or `make services-up` and set what it prints")
+    });
+    PgConnectOptions::from_str(&url)
+        .expect("TEST_DATABASE_URL must be a PostgreSQL URL")
+        .disable_statement_logging()
+}
+
+async fn connect(target: &PgConnectOptions) -> PgConnection {
+    PgConnection::connect_with(target)
+        .await
+        .expect("the server named by TEST_DATABASE_URL must be running")
+}
+
+async fn execute(connection: &mut PgConnection, sql: String) {
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(connection)
+        .await
+        .expect("the role may create and drop databases");
+}
+
+fn unique_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    // Process ids come again, and a killed test leaves its database behind: the time makes the difference.
+    let micros = crate::clock::now().timestamp_micros();
+    format!("muster_test_{}_{micros}_{count}", std::process::id())
+}
+
+/// The template is named for the migrations in it, so that two checkouts can share a server.
+async fn ensure_template(server: &PgConnectOptions, admin: &mut PgConnection) -> String {
+    let template = format!("muster_template_{:016x}", migrate::fingerprint());
+    sqlx::query("select pg_advisory_lock($1)")
+        .bind(TEMPLATE_LOCK)
+        .execute(&mut *admin)
+        .await
+        .expect("a lock");
+    let exists: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+        .bind(&template)
+        .fetch_one(&mut *admin)
+        .await
+        .expect("the databases can be listed");
+    if !exists {
+        // Made under another name, so that a template that is there is whole.
+        let making = format!("{template}_making");
+        execute(admin, format!("drop database if exists {making} with (force)")).await;
+        execute(admin, format!("create database {making} template template0")).await;
+        let target = server.clone().database(&making);
+        let store = Store::connect(
+            target,
+            &StoreOptions {
+                max_connections: 1,
+                ..StoreOptions::default()
+            },
+        )
+        .await
+        .expect("the template must be usable");
+        migrate::run(&store)
+            .await
+            .expect("the migrations must apply to an empty database");
+        store.close().await;
+        drop_sessions(admin, &making).await;
+        execute(admin, format!("alter database {making} rename to {template}")).await;
+    }
+    sqlx::query("select pg_advisory_unlock($1)")
+        .bind(TEMPLATE_LOCK)
+        .execute(admin)
+        .await
+        .expect("a lock to free");
+    template
+}
+
+/// A closed connection's session may live on for a moment, and a database with a session can be no template.
+async fn drop_sessions(admin: &mut PgConnection, database: &str) {
+    sqlx::query("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = $1")
+        .bind(database)
+        .execute(admin)
+        .await
+        .expect("sessions of the own role can be ended");
+}

@@ -1,0 +1,194 @@
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use muster_shared::store::{ErrorKind, Store, StoreError, StoreOptions};
+use muster_shared::testing::TestDatabase;
+use sqlx::{PgConnection, Row};
+
+async fn setting(connection: &mut PgConnection, name: &str) -> String {
+    sqlx::query_scalar("select current_setting($1)")
+        .bind(name)
+        .fetch_one(connection)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_server_keeps_the_time_limits() {
+    let database = TestDatabase::create().await;
+    let store = database.store().await;
+    let mut connection = store.pool().acquire().await.unwrap();
+    assert_eq!(setting(&mut connection, "statement_timeout").await, "1min");
+    assert_eq!(setting(&mut connection, "lock_timeout").await, "20s");
+    assert_eq!(
+        setting(&mut connection, "idle_in_transaction_session_timeout").await,
+        "1min"
+    );
+    assert_eq!(setting(&mut connection, "application_name").await, "muster");
+}
+
+#[tokio::test]
+async fn a_setting_in_the_url_wins() {
+    let database = TestDatabase::create().await;
+    let target = database.target().options([("statement_timeout", "7s")]);
+    let store = Store::connect(target, &StoreOptions::default()).await.unwrap();
+    let mut connection = store.pool().acquire().await.unwrap();
+    assert_eq!(setting(&mut connection, "statement_timeout").await, "7s");
+    assert_eq!(setting(&mut connection, "lock_timeout").await, "20s");
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_is_a_transient_error() {
+    let database = TestDatabase::create().await;
+    let options = StoreOptions {
+        statement_timeout: Duration::from_millis(20),
+        ..StoreOptions::default()
+    };
+    let store = database.store_with(&options).await;
+    let result = sqlx::query("select pg_sleep(10)").execute(store.pool()).await;
+    let error = StoreError::from(result.unwrap_err());
+    assert_eq!(
+        (error.kind(), error.sqlstate()),
+        (ErrorKind::Transient, Some("57014"))
+    );
+}
+
+#[tokio::test]
+async fn a_slot_of_a_worker_plans_by_index_and_once() {
+    let database = TestDatabase::create().await;
+    let store = database.store().await;
+    let mut connection = store.dedicated_connection().await.unwrap();
+    for (name, value) in [
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("jit", "off"),
+        ("plan_cache_mode", "force_generic_plan"),
+        ("lock_timeout", "20s"),
+    ] {
+        assert_eq!(setting(&mut connection, name).await, value, "{name}");
+    }
+    // The pool itself plans as usual.
+    let mut pooled = store.pool().acquire().await.unwrap();
+    assert_eq!(setting(&mut pooled, "enable_seqscan").await, "on");
+}
+
+#[tokio::test]
+async fn a_begin_that_was_cancelled_leaves_no_connection_inside_a_transaction() {
+    let database = TestDatabase::create().await;
+    let store = database
+        .store_with(&StoreOptions {
+            max_connections: 1,
+            ..StoreOptions::default()
+        })
+        .await;
+    for polls in 0..12 {
+        {
+            let mut begin = pin!(store.pool().begin());
+            for _ in 0..polls {
+                if begin
+                    .as_mut()
+                    .poll(&mut Context::from_waker(Waker::noop()))
+                    .is_ready()
+                {
+                    break;
+                }
+                // Lets the server's answer arrive between two polls, or not: both must do.
+                tokio::task::yield_now().await;
+            }
+        }
+        let mut connection = store.pool().acquire().await.unwrap();
+        // Inside a transaction now() stands still.
+        let first = sqlx::raw_sql("select now()::text")
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap();
+        let second = sqlx::raw_sql("select now()::text")
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap();
+        assert_ne!(
+            first.get::<String, _>(0),
+            second.get::<String, _>(0),
+            "after {polls} polls"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_a_transient_error() {
+    let target = TestDatabase::create().await.target().host("127.0.0.1").port(1);
+    let options = StoreOptions {
+        acquire_timeout: Duration::from_millis(50),
+        ..StoreOptions::default()
+    };
+    let error = Store::connect(target, &options).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transient);
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_exist_is_a_permanent_error() {
+    let target = TestDatabase::create()
+        .await
+        .target()
+        .database("muster_no_such_database");
+    let error = Store::connect(target, &StoreOptions::default())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.sqlstate()),
+        (ErrorKind::Permanent, Some("3D000"))
+    );
+}
+
+#[tokio::test]
+async fn an_error_shows_no_value_of_a_row() {
+    let database = TestDatabase::create().await;
+    let store = database.store().await;
+    let marker = "marker@example.com";
+    let twice = format!(
+        "insert into users (id, tenant_id, email) values \
+         ('00000000-0000-7000-8000-000000000001', 1, '{marker}'), \
+         ('00000000-0000-7000-8000-000000000002', 1, '{marker}')"
+    );
+    let not_a_uuid = format!("select '{marker}'::uuid");
+    let not_null = format!("insert into users (id, email) values (gen_random_uuid(), '{marker}')");
+    for (sql, kind) in [
+        (twice, ErrorKind::Conflict),
+        (not_a_uuid, ErrorKind::Data),
+        (not_null, ErrorKind::Data),
+    ] {
+        let result = sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+            .execute(store.pool())
+            .await;
+        let error = StoreError::from(result.unwrap_err());
+        assert_eq!(error.kind(), kind);
+        assert!(std::error::Error::source(&error).is_none());
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("marker"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_row_refused_by_an_index_names_it() {
+    let database = TestDatabase::create().await;
+    let store = database.store().await;
+    let sql = "insert into tenants (slug, name) values ('a', 'A'), ('a', 'B')";
+    let error = StoreError::from(sqlx::raw_sql(sql).execute(store.pool()).await.unwrap_err());
+    assert_eq!(error.constraint(), Some("tenants_slug_key"));
+}
+
+#[tokio::test]
+async fn the_status_counts_connections() {
+    let database = TestDatabase::create().await;
+    let store = database.store().await;
+    let held = store.pool().acquire().await.unwrap();
+    let status = store.status();
+    assert_eq!((status.open, status.idle, status.max), (1, 0, 4));
+    drop(held);
+    store.ping().await.unwrap();
+    store.close().await;
+    assert_eq!(store.ping().await.unwrap_err().kind(), ErrorKind::Transient);
+}
