@@ -292,7 +292,7 @@ epmd_program() {
 rabbitmq_url() {
     printf 'amqp://muster:%s@127.0.0.1:%s/%%2f?heartbeat=10\n' "$(secret)" "$(port rabbitmq)"
 }
-rabbitmq_running() { alive rabbitmq && alive epmd; }
+rabbitmq_running() { alive rabbitmq; }
 
 # Becomes a program of RabbitMQ's, with nothing of the caller's environment: the system's configuration, a cookie in the
 # home folder or a RABBITMQ_… variable must not reach a private node.
@@ -334,23 +334,53 @@ log.file.level = info
 CONF
 }
 
+start_epmd() {
+    (exec_rabbitmq MUSTER_SERVICE="$DIR" setsid "$(epmd_program)" -port "$(port epmd)" -address 127.0.0.1) \
+        </dev/null >>"$DIR/rabbitmq.log" 2>&1 9>&- &
+    remember epmd $! || true
+}
+# A node that misses its epmd starts another and registers there, within a minute: that one is ours as well.
+adopt_epmd() {
+    local pid
+    alive epmd && return 0
+    for pid in $(rabbitmq_leftovers); do
+        if [[ $(cat "/proc/$pid/comm" 2>/dev/null) == epmd ]]; then
+            remember epmd "$pid"
+            return
+        fi
+    done
+    return 1
+}
+# Clients do not notice that epmd is gone, rabbitmqctl does: bring it back without disturbing the node.
+mend_rabbitmq() {
+    local i
+    adopt_epmd && return 0
+    start_epmd
+    for ((i = 0; i < 80; i++)); do
+        if rabbitmqctl await_startup --timeout 5 >/dev/null 2>&1; then
+            say "rabbitmq: started its epmd again"
+            return 0
+        fi
+        sleep 1
+    done
+    say "rabbitmq: does not find its new epmd, so it is started anew"
+    start_rabbitmq
+}
+
 start_rabbitmq() {
-    local sbin epmd out=$DIR/rabbitmq.log attempt
+    local sbin out=$DIR/rabbitmq.log attempt
     sbin=$(rabbitmq_sbin) || die "RabbitMQ is not installed: run $0 install"
-    epmd=$(epmd_program) || die "Erlang's epmd is not installed: run $0 install"
+    epmd_program >/dev/null || die "Erlang's epmd is not installed: run $0 install"
     : >"$out"
     place rabbitmq "$(id -un)"
-    stop_rabbitmq # what a killed node or epmd left: the other half is of no use alone
+    stop_rabbitmq # what a killed node left behind
     for attempt in 1 2 3; do
         port_for rabbitmq
         port_for distribution
         port_for epmd
         configure_rabbitmq
         rm -f "$DIR/rabbitmq/node.pid"
-        # Our own epmd, started first: otherwise the node would start one that nobody knows the pid of.
-        (exec_rabbitmq MUSTER_SERVICE="$DIR" setsid "$epmd" -port "$(port epmd)" -address 127.0.0.1) \
-            </dev/null >>"$out" 2>&1 9>&- &
-        remember epmd $! || true
+        start_epmd # first: otherwise the node would start one that nobody knows the pid of
         (exec_rabbitmq MUSTER_SERVICE="$DIR" setsid "$sbin/rabbitmq-server") </dev/null >>"$out" 2>&1 9>&- &
         if wait_rabbitmq $!; then
             say "RabbitMQ started on port $(port rabbitmq), log in $DIR/rabbitmq/log"
@@ -397,6 +427,7 @@ wait_rabbitmq() {
     return 1
 }
 stop_rabbitmq() {
+    adopt_epmd || true
     end_process rabbitmq TERM 60 # Erlang takes it as an orderly stop
     end_process epmd TERM 10
     end_leftovers rabbitmq
@@ -493,6 +524,7 @@ up() {
             say "$service: the environment names one, none started"
         elif "${service}_running"; then
             say "$service: runs already on port $(port "$service")"
+            [[ $service != rabbitmq ]] || mend_rabbitmq
         else
             "start_$service"
         fi
