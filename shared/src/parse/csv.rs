@@ -84,7 +84,7 @@ impl CsvReader {
                 return Ok(());
             }
             // One byte more than a record may have: found there, its end is still in time; without it, it never is.
-            let room = (self.limit() + 1).saturating_sub(self.carry.len());
+            let room = self.limit().saturating_add(1).saturating_sub(self.carry.len());
             let (window, rest) = input.split_at(room.min(input.len()));
             match self.border.scan(window) {
                 Some(end) => {

@@ -138,7 +138,7 @@ impl JsonReader {
         sink: &mut S,
     ) -> Result<&'i [u8], FileError> {
         // One byte more than a record may have: if the element has not ended then, it is too long.
-        let room = (self.record_bytes + 1).saturating_sub(self.carry.len());
+        let room = self.record_bytes.saturating_add(1).saturating_sub(self.carry.len());
         let (window, rest) = input.split_at(room.min(input.len()));
         let end = self.element.scan(window);
         if end.map_or(window.len(), |end| end) == room {

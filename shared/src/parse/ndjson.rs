@@ -43,7 +43,7 @@ impl NdjsonReader {
     ) -> Result<(), FileError> {
         while !input.is_empty() {
             // A record, a CR and the LF: without an LF among them the line is too long.
-            let room = (self.record_bytes + 2).saturating_sub(self.carry.len());
+            let room = self.record_bytes.saturating_add(2).saturating_sub(self.carry.len());
             let (window, rest) = input.split_at(room.min(input.len()));
             match memchr(b'\n', window) {
                 Some(end) => {
@@ -134,7 +134,7 @@ impl NdjsonReader {
     }
 
     fn too_long(&self, start: &[u8]) -> FileError {
-        let start = start.get(..=self.record_bytes).unwrap_or(start);
+        let start = start.get(..self.record_bytes.saturating_add(1)).unwrap_or(start);
         if depth(start) > self.records.depth() {
             return self.too_deep();
         }

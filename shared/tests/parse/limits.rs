@@ -138,3 +138,13 @@ fn record_of_any_size_is_refused_once_the_limit_is_passed() {
         assert_eq!(end.expect_err("too large").code.as_str(), code);
     }
 }
+
+#[test]
+fn no_limit_at_all_is_taken() {
+    let all = ParseLimits { record_bytes: usize::MAX, header_bytes: usize::MAX, ..ParseLimits::default() };
+    for (format, upload) in
+        [(Format::Csv, "a\n1\n"), (Format::Ndjson, "{\"a\":1}\n"), (Format::Json, "[{\"a\":1}]")]
+    {
+        assert_eq!(codes(format, all, upload.as_bytes()), Vec::<String>::new(), "{format}");
+    }
+}

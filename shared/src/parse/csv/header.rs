@@ -106,6 +106,7 @@ fn refuse_other_delimiter(text: &str, delimiter: Delimiter) -> Result<(), FileEr
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
