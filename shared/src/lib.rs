@@ -1,5 +1,6 @@
 //! What producer and worker share: the domain (pure), and behind features the store, the queue and the embedded engine.
 
+pub mod catalog;
 pub mod chunk;
 pub mod clock;
 pub mod dispatch;
@@ -17,4 +18,7 @@ pub mod record;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod tenant;
+pub mod token;
+pub mod user;
 pub mod validate;

@@ -10,9 +10,13 @@
 //! Never put a time-out or a `select!` around these futures: a cancelled statement leaves its connection busy until the
 //! server has finished it. The limits are the server's own (see [`StoreOptions`]).
 
+pub mod catalog;
 mod error;
 pub mod migrate;
 mod pool;
+pub mod tenants;
+pub mod tokens;
+pub mod users;
 
 pub use error::{DatabaseError, ErrorKind, StoreError};
 pub use pool::{PoolStatus, Store, StoreOptions};
