@@ -166,6 +166,8 @@ comment on column chunks.body is 'The records: a version byte, then zstd. Alread
 comment on column chunks.outcomes is 'One byte a record and, where there is one, the user''s id. Null: all pending.';
 
 create index chunks_open on chunks (import_id, lane, seq) where state in ('staged', 'dispatched', 'retryable');
+-- Records are read in file order by merging the lanes: this finds each lane's next chunk.
+create index chunks_records on chunks (import_id, lane, last_record);
 
 create table record_issues (
     import_id uuid   not null,

@@ -10,10 +10,17 @@
 //! Never put a time-out or a `select!` around these futures: a cancelled statement leaves its connection busy until the
 //! server has finished it. The limits are the server's own (see [`StoreOptions`]).
 
+pub mod apply;
 pub mod catalog;
+mod copy;
+pub mod dispatch;
 mod error;
+pub mod intake;
 pub mod migrate;
 mod pool;
+pub mod records;
+pub mod reports;
+pub mod steer;
 pub mod tenants;
 pub mod tokens;
 pub mod users;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::header::clean;
 use crate::error::{ErrorCode, FileError};
 use crate::options::{IdentifierField, ImportOptions, UnknownColumns};
-use crate::record::{Attribute, Names};
+use crate::record::{Attribute, NameId, Names};
 
 /// Whether names are the columns of a table or the keys of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +133,11 @@ impl Binding {
         }
         let message = format!("the header has no column `{}`, which identifies the users", options.identifier);
         Err(FileError::new(ErrorCode::CsvHeaderMissing, message).at_line(1).in_field(options.identifier.as_str()))
+    }
+
+    /// The column or key that identifies users, if one was met.
+    pub fn identifier(&self, field: IdentifierField) -> Option<NameId> {
+        self.rules.iter().position(|rule| rule.identifies(field)).and_then(|at| NameId::try_from(at).ok())
     }
 
     pub(super) fn rule(&self, name: usize) -> Option<&Rule> {

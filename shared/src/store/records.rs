@@ -1,0 +1,277 @@
+//! What became of each record, in file order.
+//!
+//! The records of a file lie spread over its lanes, in order within each; reading them in file order is merging the lanes.
+//! At most one decoded chunk a lane is held, whatever the size of the import.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use serde_json::value::RawValue as Json;
+use uuid::Uuid;
+
+use super::intake::wide;
+use super::{Store, StoreError};
+use crate::chunk::decode;
+use crate::error::{ErrorCode, RecordError};
+use crate::id::ImportId;
+use crate::import::ChunkState;
+use crate::options::IdentifierField;
+use crate::outcome::{Outcome, OutcomeSheet, Reason, Verdict};
+use crate::record::{NameId, RawValue};
+use crate::validate::{Binding, Shape};
+
+/// What became of one record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordReport {
+    /// Number of the record.
+    pub record: u64,
+    /// Its outcome.
+    pub outcome: Outcome,
+    /// Why, where there is more than one way to the outcome.
+    pub reason: Option<Reason>,
+    /// The user concerned.
+    pub user_id: Option<Uuid>,
+    /// The identifier as it stood in the upload.
+    pub identifier: Option<String>,
+    /// What its owner should know although it was applied.
+    pub warnings: Vec<String>,
+    /// What is wrong with it.
+    pub errors: Vec<RecordError>,
+}
+
+/// Which records to report.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RecordFilter {
+    /// Those with this outcome only.
+    pub outcome: Option<Outcome>,
+    /// Those after this record only.
+    pub after: u64,
+}
+
+/// Up to `limit` records in file order.
+pub async fn page(
+    store: &Store,
+    import: ImportId,
+    identifier: IdentifierField,
+    shape: Shape,
+    filter: RecordFilter,
+    limit: usize,
+) -> Result<Vec<RecordReport>, StoreError> {
+    let mut merge = Merge { store, import, identifier, shape, filter, lanes: Vec::new(), heap: BinaryHeap::new() };
+    let lanes = sqlx::query_scalar!("select lanes from imports where id = $1", import.get())
+        .fetch_optional(store.pool())
+        .await?
+        .unwrap_or(0);
+    for lane in 0..lanes {
+        merge.lanes.push(VecDeque::new());
+        merge.load(lane, filter.after).await?;
+    }
+    let mut reports = Vec::new();
+    while reports.len() < limit {
+        let Some(report) = merge.next().await? else { break };
+        reports.push(report);
+    }
+    add_issues(store, import, &mut reports).await?;
+    Ok(reports)
+}
+
+struct Merge<'s> {
+    store: &'s Store,
+    import: ImportId,
+    identifier: IdentifierField,
+    shape: Shape,
+    filter: RecordFilter,
+    lanes: Vec<VecDeque<RecordReport>>,
+    /// The next record of each lane that has one.
+    heap: BinaryHeap<Reverse<(u64, i32)>>,
+}
+
+impl Merge<'_> {
+    async fn next(&mut self) -> Result<Option<RecordReport>, StoreError> {
+        let Some(Reverse((record, lane))) = self.heap.pop() else { return Ok(None) };
+        let Some(queue) = usize::try_from(lane).ok().and_then(|at| self.lanes.get_mut(at)) else { return Ok(None) };
+        let report = queue.pop_front();
+        match queue.front() {
+            Some(following) => self.heap.push(Reverse((following.record, lane))),
+            None => self.load(lane, record).await?,
+        }
+        Ok(report)
+    }
+
+    /// Loads the lane's next chunk that has a wanted record after `after`.
+    async fn load(&mut self, lane: i32, mut after: u64) -> Result<(), StoreError> {
+        loop {
+            let Some((last, reports)) = self.chunk(lane, after).await? else { return Ok(()) };
+            if let Some(first) = reports.front() {
+                self.heap.push(Reverse((first.record, lane)));
+                if let Some(queue) = usize::try_from(lane).ok().and_then(|at| self.lanes.get_mut(at)) {
+                    *queue = reports;
+                }
+                return Ok(());
+            }
+            after = last;
+        }
+    }
+
+    async fn chunk(&self, lane: i32, after: u64) -> Result<Option<(u64, VecDeque<RecordReport>)>, StoreError> {
+        let Some(row) = sqlx::query!(
+            "select id, state, records, last_record, body, outcomes
+               from chunks
+              where import_id = $1 and lane = $2 and last_record > $3
+                and case $4::text
+                      when 'pending'  then pending > 0
+                      when 'inserted' then inserted > 0
+                      when 'updated'  then updated > 0
+                      when 'skipped'  then skipped > 0
+                      when 'failed'   then failed > 0
+                      else true
+                    end
+              order by last_record
+              limit 1",
+            self.import.get(),
+            lane,
+            wide(after),
+            self.filter.outcome.map(outcome_name),
+        )
+        .fetch_optional(self.store.pool())
+        .await?
+        else {
+            return Ok(None);
+        };
+        let records = usize::try_from(row.records).unwrap_or(0);
+        let mut sheet = match &row.outcomes {
+            None => OutcomeSheet::pending(records),
+            Some(bytes) => {
+                OutcomeSheet::decode(bytes, records).map_err(|_| StoreError::corrupt("chunks", "outcomes", row.id))?
+            }
+        };
+        match row.state.parse().map_err(|_| StoreError::corrupt("chunks", "state", row.id))? {
+            ChunkState::Cancelled => sheet.turn(Outcome::Pending, Verdict::CANCELLED),
+            ChunkState::Dead => sheet.turn(Outcome::Pending, Verdict::FAILED),
+            _ => 0,
+        };
+        let dead = row.state == ChunkState::Dead.as_str();
+        let reports = self.reports(row.id, &row.body, &sheet, after, dead)?;
+        Ok(Some((u64::try_from(row.last_record).unwrap_or(0), reports)))
+    }
+
+    fn reports(
+        &self,
+        chunk: i64,
+        body: &[u8],
+        sheet: &OutcomeSheet,
+        after: u64,
+        dead: bool,
+    ) -> Result<VecDeque<RecordReport>, StoreError> {
+        let chunk = decode(body).map_err(|_| StoreError::corrupt("chunks", "body", chunk))?;
+        let mut binding = Binding::new(self.shape);
+        binding.extend(chunk.names());
+        let identifier: Option<NameId> = binding.identifier(self.identifier);
+        let fields = chunk.fields();
+        let mut reports = VecDeque::new();
+        for (record, (verdict, user_id)) in chunk.records(&fields).zip(sheet.iter()) {
+            let number = record.position.record.get();
+            if number <= after || self.filter.outcome.is_some_and(|wanted| wanted != verdict.outcome) {
+                continue;
+            }
+            let errors = if dead && verdict.outcome == Outcome::Failed { vec![dead_error()] } else { Vec::new() };
+            reports.push_back(RecordReport {
+                record: number,
+                outcome: verdict.outcome,
+                reason: verdict.reason,
+                user_id,
+                identifier: identifier.and_then(|name| match record.value(name) {
+                    Some(RawValue::Text(text) | RawValue::Json(text)) => Some(text.to_owned()),
+                    Some(RawValue::Null) | None => None,
+                }),
+                warnings: Vec::new(),
+                errors,
+            });
+        }
+        Ok(reports)
+    }
+}
+
+/// What a record of a dead chunk failed of, unless it has an error of its own.
+fn dead_error() -> RecordError {
+    RecordError::new(
+        ErrorCode::ChunkDead,
+        "the chunk of this record could not be applied and its attempts are spent; retry drives it again",
+    )
+}
+
+fn outcome_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Pending => "pending",
+        Outcome::Inserted => "inserted",
+        Outcome::Updated => "updated",
+        Outcome::Skipped => "skipped",
+        Outcome::Failed => "failed",
+    }
+}
+
+async fn add_issues(store: &Store, import: ImportId, reports: &mut [RecordReport]) -> Result<(), StoreError> {
+    let (Some(first), Some(last)) = (reports.first(), reports.last()) else { return Ok(()) };
+    let rows = sqlx::query!(
+        r#"select record, errors as "errors: sqlx::types::Json<Vec<RecordError>>",
+                  warnings as "warnings: sqlx::types::Json<Vec<String>>"
+             from record_issues
+            where import_id = $1 and record between $2 and $3
+            order by record"#,
+        import.get(),
+        wide(first.record),
+        wide(last.record),
+    )
+    .fetch_all(store.pool())
+    .await?;
+    for row in rows {
+        let number = u64::try_from(row.record).unwrap_or(0);
+        if let Ok(at) = reports.binary_search_by_key(&number, |report| report.record) {
+            if let Some(errors) = row.errors {
+                reports[at].errors = errors.0;
+            }
+            if let Some(warnings) = row.warnings {
+                reports[at].warnings = warnings.0;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A failed record with its source, for the file of failed records.
+#[derive(Debug)]
+pub struct FailedRecord {
+    /// Number of the record.
+    pub record: u64,
+    /// What is wrong with it.
+    pub errors: Vec<RecordError>,
+    /// The record as uploaded: JSON text `[[name, value], …]`.
+    pub source: Box<Json>,
+}
+
+/// Up to `limit` failed records after one, in file order. Those of dead chunks have no source of their own here.
+pub async fn failed(store: &Store, import: ImportId, after: u64, limit: i64) -> Result<Vec<FailedRecord>, StoreError> {
+    let rows = sqlx::query!(
+        r#"select record, errors as "errors: sqlx::types::Json<Vec<RecordError>>",
+                  source as "source: sqlx::types::Json<Box<Json>>"
+             from record_issues
+            where import_id = $1 and record > $2 and failed
+            order by record
+            limit $3"#,
+        import.get(),
+        wide(after),
+        limit,
+    )
+    .fetch_all(store.pool())
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let wrong = |column| StoreError::corrupt("record_issues", column, row.record);
+            Ok(FailedRecord {
+                record: u64::try_from(row.record).map_err(|_| wrong("record"))?,
+                errors: row.errors.map(|errors| errors.0).unwrap_or_default(),
+                source: row.source.ok_or_else(|| wrong("source"))?.0,
+            })
+        })
+        .collect()
+}

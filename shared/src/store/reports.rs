@@ -1,0 +1,214 @@
+//! Reports on imports: their state, counts and chunks. Every read of counts is one statement, so one moment (P2).
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+use crate::error::FileError;
+use crate::id::{ImportId, TenantId};
+use crate::import::ImportState;
+use crate::options::ImportOptions;
+use crate::outcome::Counts;
+
+/// How many chunks of an import are in which state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "each is the number of chunks in the state of its name")]
+pub struct ChunkCounts {
+    pub staged: u64,
+    pub dispatched: u64,
+    pub retryable: u64,
+    pub applied: u64,
+    pub dead: u64,
+    pub cancelled: u64,
+}
+
+/// An import as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImportReport {
+    /// Id.
+    pub id: ImportId,
+    /// Small whole number.
+    pub number: i64,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// State.
+    pub state: ImportState,
+    /// Name of the file.
+    pub filename: Option<String>,
+    /// What it was asked to do.
+    pub options: ImportOptions,
+    /// Field names in the order of the upload.
+    pub columns: Vec<String>,
+    /// Bytes of the upload, decompressed.
+    pub bytes: u64,
+    /// Outcomes so far; they add up.
+    pub counts: Counts,
+    /// Chunks by state.
+    pub chunks: ChunkCounts,
+    /// Why it was refused or aborted.
+    pub error: Option<FileError>,
+    /// When it was opened.
+    pub created_at: DateTime<Utc>,
+    /// When everything was staged.
+    pub received_at: Option<DateTime<Utc>>,
+    /// When it began to run.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it reached its end.
+    pub completed_at: Option<DateTime<Utc>>,
+}
+
+/// One import of a tenant. `None` if the tenant has no such import.
+pub async fn import(store: &Store, tenant: TenantId, import: ImportId) -> Result<Option<ImportReport>, StoreError> {
+    let rows = select(store, tenant, Some(import.get()), None, None, 1).await?;
+    Ok(rows.into_iter().next())
+}
+
+/// The id of an import by its number.
+pub async fn import_by_number(store: &Store, tenant: TenantId, number: i64) -> Result<Option<ImportId>, StoreError> {
+    Ok(sqlx::query_scalar!("select id from imports where tenant_id = $1 and number = $2", tenant.get(), number)
+        .fetch_optional(store.pool())
+        .await?
+        .map(ImportId::new))
+}
+
+/// A tenant's imports, newest first, those older than `before` only, in one state only where asked.
+pub async fn imports(
+    store: &Store,
+    tenant: TenantId,
+    state: Option<ImportState>,
+    before: Option<ImportId>,
+    limit: i64,
+) -> Result<Vec<ImportReport>, StoreError> {
+    select(store, tenant, None, state, before, limit).await
+}
+
+async fn select(
+    store: &Store,
+    tenant: TenantId,
+    id: Option<Uuid>,
+    state: Option<ImportState>,
+    before: Option<ImportId>,
+    limit: i64,
+) -> Result<Vec<ImportReport>, StoreError> {
+    let rows = sqlx::query_as!(
+        ImportRow,
+        r#"select i.id, i.number, i.tenant_id, i.state, i.filename, i.options, i.columns, i.bytes, i.error, i.final_counts,
+                  i.created_at, i.received_at, i.started_at, i.completed_at,
+                  c.total as "total!", c.pending as "pending!", c.inserted as "inserted!",
+                  c.updated as "updated!", c.skipped as "skipped!", c.failed as "failed!",
+                  c.staged as "staged!", c.dispatched as "dispatched!", c.retryable as "retryable!",
+                  c.applied as "applied!", c.dead as "dead!", c.cancelled as "cancelled!"
+             from (select *
+                     from imports
+                    where tenant_id = $1
+                      and ($2::uuid is null or id = $2)
+                      and ($3::text is null or state = $3)
+                      and ($4::uuid is null or id < $4)
+                    order by id desc
+                    limit $5) as i
+            cross join lateral (
+                  select coalesce(sum(records), 0)  as total,    coalesce(sum(pending), 0) as pending,
+                         coalesce(sum(inserted), 0) as inserted, coalesce(sum(updated), 0) as updated,
+                         coalesce(sum(skipped), 0)  as skipped,  coalesce(sum(failed), 0)  as failed,
+                         count(*) filter (where chunks.state = 'staged')     as staged,
+                         count(*) filter (where chunks.state = 'dispatched') as dispatched,
+                         count(*) filter (where chunks.state = 'retryable')  as retryable,
+                         count(*) filter (where chunks.state = 'applied')    as applied,
+                         count(*) filter (where chunks.state = 'dead')       as dead,
+                         count(*) filter (where chunks.state = 'cancelled')  as cancelled
+                    from chunks
+                   where chunks.import_id = i.id) as c
+            order by i.id desc"#,
+        tenant.get(),
+        id,
+        state.map(ImportState::as_str),
+        before.map(ImportId::get),
+        limit,
+    )
+    .fetch_all(store.pool())
+    .await?;
+    rows.into_iter().map(ImportReport::try_from).collect()
+}
+
+struct ImportRow {
+    id: Uuid,
+    number: i64,
+    tenant_id: i32,
+    state: String,
+    filename: Option<String>,
+    options: Value,
+    columns: Option<Value>,
+    bytes: i64,
+    error: Option<Value>,
+    final_counts: Option<Value>,
+    created_at: DateTime<Utc>,
+    received_at: Option<DateTime<Utc>>,
+    started_at: Option<DateTime<Utc>>,
+    completed_at: Option<DateTime<Utc>>,
+    total: i64,
+    pending: i64,
+    inserted: i64,
+    updated: i64,
+    skipped: i64,
+    failed: i64,
+    staged: i64,
+    dispatched: i64,
+    retryable: i64,
+    applied: i64,
+    dead: i64,
+    cancelled: i64,
+}
+
+impl TryFrom<ImportRow> for ImportReport {
+    type Error = StoreError;
+
+    fn try_from(row: ImportRow) -> Result<Self, StoreError> {
+        let id = row.id;
+        let wrong = |column| StoreError::corrupt("imports", column, id);
+        let wide = |number: i64| u64::try_from(number).unwrap_or(0);
+        let summed = Counts {
+            total: wide(row.total),
+            pending: wide(row.pending),
+            inserted: wide(row.inserted),
+            updated: wide(row.updated),
+            skipped: wide(row.skipped),
+            failed: wide(row.failed),
+        };
+        let counts: Counts = match row.final_counts {
+            Some(json) => serde_json::from_value(json).map_err(|_| wrong("final_counts"))?,
+            None => summed,
+        };
+        if !counts.add_up() {
+            return Err(wrong("counts"));
+        }
+        Ok(Self {
+            id: ImportId::new(id),
+            number: row.number,
+            tenant: TenantId::new(row.tenant_id),
+            state: row.state.parse().map_err(|_| wrong("state"))?,
+            filename: row.filename,
+            options: serde_json::from_value(row.options).map_err(|_| wrong("options"))?,
+            columns: match row.columns {
+                Some(json) => serde_json::from_value(json).map_err(|_| wrong("columns"))?,
+                None => Vec::new(),
+            },
+            bytes: wide(row.bytes),
+            counts,
+            chunks: ChunkCounts {
+                staged: wide(row.staged),
+                dispatched: wide(row.dispatched),
+                retryable: wide(row.retryable),
+                applied: wide(row.applied),
+                dead: wide(row.dead),
+                cancelled: wide(row.cancelled),
+            },
+            error: row.error.map(serde_json::from_value).transpose().map_err(|_| wrong("error"))?,
+            created_at: row.created_at,
+            received_at: row.received_at,
+            started_at: row.started_at,
+            completed_at: row.completed_at,
+        })
+    }
+}

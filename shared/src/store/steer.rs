@@ -1,0 +1,181 @@
+//! Steering: proceed, pause, resume, cancel, retry. Each is one move, guarded by the state it starts from.
+
+use sqlx::postgres::PgConnection;
+
+use super::dispatch::write_final_counts;
+use super::{Store, StoreError};
+use crate::id::{ImportId, TenantId};
+use crate::import::ImportState;
+use crate::outcome::{Outcome, OutcomeSheet, Verdict};
+
+/// What came of steering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Steered {
+    /// Done; the import is now in this state.
+    Done(ImportState),
+    /// The import is in a state in which this cannot be done.
+    Refused(ImportState),
+    /// The tenant has no such import.
+    NotFound,
+}
+
+/// Starts an import that was received and waits. Starting one that runs or ran changes nothing and is no error, so that a
+/// client may say it twice.
+pub async fn proceed(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+    let moved = sqlx::query!(
+        "update imports set state = 'running', started_at = now() where id = $1 and tenant_id = $2 and state = 'received'",
+        import.get(),
+        tenant.get(),
+    )
+    .execute(store.pool())
+    .await?;
+    settle(store, tenant, import, moved.rows_affected(), &[ImportState::Running, ImportState::Completed]).await
+}
+
+/// Stops dispatching. Chunks with the workers are still applied.
+pub async fn pause(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+    let moved = sqlx::query!(
+        "update imports set state = 'paused' where id = $1 and tenant_id = $2 and state = 'running'",
+        import.get(),
+        tenant.get(),
+    )
+    .execute(store.pool())
+    .await?;
+    settle(store, tenant, import, moved.rows_affected(), &[ImportState::Paused]).await
+}
+
+/// Goes on after a pause.
+pub async fn resume(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+    let moved = sqlx::query!(
+        "update imports set state = 'running' where id = $1 and tenant_id = $2 and state = 'paused'",
+        import.get(),
+        tenant.get(),
+    )
+    .execute(store.pool())
+    .await?;
+    settle(store, tenant, import, moved.rows_affected(), &[ImportState::Running]).await
+}
+
+/// Ends an import before its time: records whose turn has not come are skipped with reason `cancelled`. A chunk that is
+/// being applied at this moment is waited for and keeps its outcomes.
+pub async fn cancel(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+    let mut transaction = store.pool().begin().await?;
+    let moved = sqlx::query!(
+        "update imports
+            set state = 'cancelled', completed_at = now()
+          where id = $1 and tenant_id = $2 and state in ('received', 'running', 'paused')",
+        import.get(),
+        tenant.get(),
+    )
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
+    if moved == 1 {
+        sqlx::query!(
+            "update chunks
+                set state = 'cancelled', skipped = skipped + pending, pending = 0, leased_until = null, due_at = null
+              where import_id = $1 and state in ('staged', 'dispatched', 'retryable')",
+            import.get(),
+        )
+        .execute(&mut *transaction)
+        .await?;
+        write_final_counts(&mut transaction, import).await?;
+        transaction.commit().await?;
+    } else {
+        transaction.rollback().await?;
+    }
+    settle(store, tenant, import, moved, &[ImportState::Cancelled]).await
+}
+
+/// Drives what failed once more: failed records and the records of dead chunks become pending, and the import runs again.
+/// What was inserted, updated or skipped stays as it is. With nothing to retry the import stays completed.
+pub async fn retry(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+    let mut transaction = store.pool().begin().await?;
+    let state = sqlx::query_scalar!(
+        "select state from imports where id = $1 and tenant_id = $2 for no key update",
+        import.get(),
+        tenant.get(),
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    if !matches!(state.as_deref(), Some("running" | "paused" | "completed")) {
+        transaction.rollback().await?;
+        return settle(store, tenant, import, 0, &[]).await;
+    }
+    let reopened = reopen_chunks(&mut transaction, import).await?;
+    let moved = if reopened == 0 {
+        0
+    } else {
+        sqlx::query!(
+            "update imports
+                set state = case state when 'completed' then 'running' else state end, final_counts = null, completed_at = null
+              where id = $1",
+            import.get(),
+        )
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected()
+    };
+    transaction.commit().await?;
+    settle(store, tenant, import, moved, &[ImportState::Running, ImportState::Paused, ImportState::Completed]).await
+}
+
+async fn reopen_chunks(connection: &mut PgConnection, import: ImportId) -> Result<usize, StoreError> {
+    let rows = sqlx::query!(
+        "select id, records, outcomes
+           from chunks
+          where import_id = $1 and state in ('applied', 'dead') and failed > 0
+          order by id
+            for no key update",
+        import.get(),
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in &rows {
+        let records = usize::try_from(row.records).unwrap_or(0);
+        let mut sheet = match &row.outcomes {
+            None => OutcomeSheet::pending(records),
+            Some(bytes) => {
+                OutcomeSheet::decode(bytes, records).map_err(|_| StoreError::corrupt("chunks", "outcomes", row.id))?
+            }
+        };
+        // A dead chunk's pending records are counted as failed without being written so; now they are pending in both.
+        sheet.turn(Outcome::Failed, Verdict::PENDING);
+        let counts = sheet.counts();
+        sqlx::query!(
+            "update chunks
+                set state = 'staged', attempts = 0, problem = null, outcomes = $2, applied_at = null,
+                    pending = $3, failed = 0
+              where id = $1",
+            row.id,
+            &sheet.encode()[..],
+            super::intake::small(counts.pending)?,
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    // Errors of records that are decided anew are theirs no more; warnings of applied records stay.
+    sqlx::query!("delete from record_issues where import_id = $1 and failed", import.get()).execute(connection).await?;
+    Ok(rows.len())
+}
+
+async fn settle(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+    moved: u64,
+    done: &[ImportState],
+) -> Result<Steered, StoreError> {
+    let Some(state) = sqlx::query_scalar!(
+        "select state from imports where id = $1 and tenant_id = $2",
+        import.get(),
+        tenant.get(),
+    )
+    .fetch_optional(store.pool())
+    .await?
+    else {
+        return Ok(Steered::NotFound);
+    };
+    let state = state.parse().map_err(|_| StoreError::corrupt("imports", "state", import))?;
+    Ok(if moved > 0 || done.contains(&state) { Steered::Done(state) } else { Steered::Refused(state) })
+}
