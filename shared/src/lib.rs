@@ -3,6 +3,8 @@
 pub mod catalog;
 pub mod chunk;
 pub mod clock;
+#[cfg(feature = "runtime")]
+pub mod config;
 pub mod dispatch;
 pub mod error;
 mod error_code;
@@ -18,6 +20,8 @@ pub mod record;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "runtime")]
+pub mod telemetry;
 pub mod tenant;
 pub mod token;
 pub mod user;
