@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::parse::Format;
+
 macro_rules! choice {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* } default $default:ident) => {
         $(#[$doc])*
@@ -139,9 +141,11 @@ pub struct Enrolment {
 }
 
 /// Everything an import is asked to do.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ImportOptions {
+    /// Format of the upload.
+    pub format: Format,
     /// Which field identifies a user.
     pub identifier: IdentifierField,
     /// What happens to an existing user.
@@ -165,4 +169,22 @@ pub struct ImportOptions {
     /// What organization and group resolved to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enrolment: Option<Enrolment>,
+}
+
+impl Default for ImportOptions {
+    fn default() -> Self {
+        Self {
+            format: Format::Csv,
+            identifier: IdentifierField::default(),
+            on_existing: OnExisting::default(),
+            metadata: MetadataMode::default(),
+            empty_cells: EmptyCell::default(),
+            start: Start::default(),
+            on_invalid: OnInvalid::default(),
+            unknown_columns: UnknownColumns::default(),
+            organization: None,
+            group: None,
+            enrolment: None,
+        }
+    }
 }

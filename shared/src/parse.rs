@@ -1,10 +1,24 @@
 //! Bytes → [`RawRecord`]s with positions. Pure and incremental: fed with pieces of any size, it holds at most one record.
 //!
-//! Guarantee: whatever the pieces, the same bytes give the same records and the same error (`tests/parse.rs` proves it).
+//! Guarantee: whatever the pieces, the same bytes give the same records and the same error (`tests/parse` proves it).
 //! Non-goal: meaning. Which columns there must be and what a value means is validate's.
+//!
+//! Strict where leniency would lose or move data, and only there. What makes record borders uncertain is a
+//! [`FileError`], final for the parser; what is wrong with one record is its `defect`, and the parser goes on.
 
-use crate::error::FileError;
+mod csv;
+mod fields;
+mod format;
+mod json;
+mod limits;
+mod ndjson;
+mod sniff;
+
+use crate::error::{ErrorCode, FileError};
 use crate::record::{Names, RawRecord};
+
+pub use format::{Format, UnknownFormat};
+pub use limits::{Delimiter, ParseLimits, UnknownDelimiter};
 
 /// Receives what a parser finds.
 pub trait RecordSink {
@@ -13,4 +27,136 @@ pub trait RecordSink {
 
     /// One record, in file order. `names` resolves its field names; it only ever grows.
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError>;
+}
+
+/// What a whole upload came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParseEnd {
+    /// Records given to the sink, those with a defect included.
+    pub records: u64,
+    /// Bytes fed, byte order mark and header included.
+    pub bytes: u64,
+}
+
+/// The parse step of one upload.
+///
+/// [`feed`](Self::feed) it the upload piece by piece, then [`finish`](Self::finish). It never panics, and holds no
+/// more than one record (bounded by [`ParseLimits`]) and 512 bytes. An error, its own or the sink's, is final: every
+/// later call returns it again.
+#[derive(Debug)]
+pub struct Parser {
+    reader: Reader,
+    /// The first bytes, until there are enough to tell what they are; `None` from then on.
+    head: Option<Vec<u8>>,
+    bytes: u64,
+    failed: Option<FileError>,
+    ended: Option<ParseEnd>,
+}
+
+/// The reader of the declared format. Boxed: a parser moves through futures, and its readers are large.
+#[derive(Debug)]
+enum Reader {
+    Csv(Box<csv::CsvReader>),
+    Json(Box<json::JsonReader>),
+    Ndjson(Box<ndjson::NdjsonReader>),
+}
+
+impl Parser {
+    /// A parser for one upload of the declared format.
+    pub fn new(format: Format, limits: ParseLimits) -> Self {
+        let reader = match format {
+            Format::Csv => Reader::Csv(Box::new(csv::CsvReader::new(limits))),
+            Format::Json => Reader::Json(Box::new(json::JsonReader::new(limits))),
+            Format::Ndjson => Reader::Ndjson(Box::new(ndjson::NdjsonReader::new(limits))),
+        };
+        Self { reader, head: Some(Vec::new()), bytes: 0, failed: None, ended: None }
+    }
+
+    /// Takes the next piece of the upload and gives the sink every record that ends in it.
+    pub fn feed<S: RecordSink + ?Sized>(&mut self, input: &[u8], sink: &mut S) -> Result<(), FileError> {
+        if self.ended.is_some() {
+            self.failed = Some(FileError::new(ErrorCode::Internal, "The upload went on after its end."));
+        }
+        self.refuse_after_failure()?;
+        self.bytes = self.bytes.saturating_add(input.len() as u64);
+        let result = self.feed_open(input, sink);
+        self.remember(result)
+    }
+
+    /// Ends the upload: gives the sink a last record without line end, and refuses an upload that stops in the middle.
+    pub fn finish<S: RecordSink + ?Sized>(&mut self, sink: &mut S) -> Result<ParseEnd, FileError> {
+        self.refuse_after_failure()?;
+        if let Some(end) = self.ended {
+            return Ok(end);
+        }
+        let result = self.finish_open(sink);
+        let records = self.remember(result)?;
+        let end = ParseEnd { records, bytes: self.bytes };
+        self.ended = Some(end);
+        Ok(end)
+    }
+
+    fn feed_open<S: RecordSink + ?Sized>(&mut self, mut input: &[u8], sink: &mut S) -> Result<(), FileError> {
+        if let Some(head) = &mut self.head {
+            let missing = sniff::HEAD_BYTES.saturating_sub(head.len()).min(input.len());
+            let (start, rest) = input.split_at(missing);
+            head.extend_from_slice(start);
+            if head.len() < sniff::HEAD_BYTES {
+                return Ok(());
+            }
+            self.open(sink)?;
+            input = rest;
+        }
+        self.reader.feed(input, sink)
+    }
+
+    fn finish_open<S: RecordSink + ?Sized>(&mut self, sink: &mut S) -> Result<u64, FileError> {
+        self.open(sink)?;
+        self.reader.finish(sink)
+    }
+
+    /// Looks at the first bytes and hands them to the reader; nothing the second time.
+    fn open<S: RecordSink + ?Sized>(&mut self, sink: &mut S) -> Result<(), FileError> {
+        let Some(head) = self.head.take() else { return Ok(()) };
+        let mark = sniff::check(&head)?;
+        self.reader.skip_mark(mark);
+        self.reader.feed(head.get(mark..).unwrap_or_default(), sink)
+    }
+
+    fn refuse_after_failure(&self) -> Result<(), FileError> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    fn remember<T>(&mut self, result: Result<T, FileError>) -> Result<T, FileError> {
+        if let Err(error) = &result {
+            self.failed = Some(error.clone());
+        }
+        result
+    }
+}
+
+impl Reader {
+    fn skip_mark(&mut self, bytes: usize) {
+        match self {
+            Self::Csv(reader) => reader.skip_mark(bytes),
+            Self::Json(reader) => reader.skip_mark(bytes),
+            Self::Ndjson(reader) => reader.skip_mark(bytes),
+        }
+    }
+
+    fn feed<S: RecordSink + ?Sized>(&mut self, input: &[u8], sink: &mut S) -> Result<(), FileError> {
+        match self {
+            Self::Csv(reader) => reader.feed(input, sink),
+            Self::Json(reader) => reader.feed(input, sink),
+            Self::Ndjson(reader) => reader.feed(input, sink),
+        }
+    }
+
+    fn finish<S: RecordSink + ?Sized>(&mut self, sink: &mut S) -> Result<u64, FileError> {
+        match self {
+            Self::Csv(reader) => reader.finish(sink),
+            Self::Json(reader) => reader.finish(),
+            Self::Ndjson(reader) => reader.finish(sink),
+        }
+    }
 }

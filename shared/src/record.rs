@@ -2,8 +2,10 @@
 
 mod position;
 mod raw;
+mod source;
 mod typed;
 
 pub use position::{Position, RecordNumber};
 pub use raw::{NameId, Names, RawField, RawRecord, RawValue};
+pub use source::{REDACTED, source_json};
 pub use typed::{Attribute, MetadataEntry, Patch, Record};

@@ -107,7 +107,9 @@ pub struct RawRecord<'a> {
     /// Why the record could not be read whole (wrong number of cells, undecodable bytes, broken JSON line).
     /// A record with a defect fails alone; it never becomes a user.
     pub defect: Option<&'a RecordError>,
-    /// The record's source text, only where its fields could not be read (a broken JSON line): so that it can be given back.
+    /// The record's source text, without its line end, where there is a defect: `fields` may then hold only a part of
+    /// it, and whoever downloads the failed records must get back what was sent. Bytes that are not UTF-8 stand
+    /// as U+FFFD.
     pub raw: Option<&'a str>,
 }
 

@@ -10,11 +10,14 @@ use uuid::Uuid;
 use super::copy::CopyBuffer;
 use super::intake::{Issue, small, write_issues};
 use super::{Store, StoreError};
+use crate::chunk::decode;
+use crate::error::{ErrorCode, RecordError};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::ChunkState;
 use crate::options::{Enrolment, IdentifierField, ImportOptions};
-use crate::outcome::OutcomeSheet;
+use crate::outcome::{Outcome, OutcomeSheet, Verdict};
 use crate::plan::{ExistingUser, Plan, UserRow};
+use crate::record::source_json;
 
 /// First key of the advisory locks on tenants; the second is the tenant.
 const TENANT_LOCK: i32 = 0x6d75;
@@ -56,12 +59,7 @@ pub async fn lock(connection: &mut PgConnection, chunk: ChunkId, alone: bool) ->
     };
     lock_tenant(connection, TenantId::new(row.tenant_id), alone).await?;
     let records = usize::try_from(row.records).unwrap_or(0);
-    let outcomes = match row.outcomes {
-        None => OutcomeSheet::pending(records),
-        Some(bytes) => {
-            OutcomeSheet::decode(&bytes, records).map_err(|_| StoreError::corrupt("chunks", "outcomes", chunk))?
-        }
-    };
+    let outcomes = read_sheet(chunk, row.records, row.outcomes.as_deref())?;
     Ok(Some(LockedChunk {
         import: ImportId::new(row.import_id),
         tenant: TenantId::new(row.tenant_id),
@@ -346,16 +344,67 @@ pub async fn put_off(store: &Store, chunk: ChunkId, seconds: f64, problem: &str)
     Ok(())
 }
 
-/// Ends a chunk that cannot be applied: its pending records fail with code `chunk_dead`. No effect on a chunk that has ended.
+/// Ends a chunk that cannot be applied: its pending records fail with code `chunk_dead`. False for a chunk that has ended.
 pub async fn bury(store: &Store, chunk: ChunkId, problem: &str) -> Result<bool, StoreError> {
-    let buried = sqlx::query!(
+    let mut transaction = store.pool().begin().await?;
+    let Some(row) = sqlx::query!(
+        "select import_id, records, body, outcomes
+           from chunks
+          where id = $1 and state in ('staged', 'dispatched', 'retryable')
+            for no key update",
+        chunk.get(),
+    )
+    .fetch_optional(&mut *transaction)
+    .await?
+    else {
+        return Ok(false);
+    };
+    let mut sheet = read_sheet(chunk, row.records, row.outcomes.as_deref())?;
+    let issues = dead_issues(&row.body, &sheet);
+    sheet.turn(Outcome::Pending, Verdict::FAILED);
+    write_issues(&mut transaction, ImportId::new(row.import_id), chunk.get(), &issues).await?;
+    sqlx::query!(
         "update chunks
-            set state = 'dead', failed = failed + pending, pending = 0, leased_until = null, due_at = null, problem = $2
-          where id = $1 and state in ('staged', 'dispatched', 'retryable')",
+            set state = 'dead', failed = failed + pending, pending = 0, outcomes = $3,
+                leased_until = null, due_at = null, problem = $2
+          where id = $1",
         chunk.get(),
         problem,
+        &sheet.encode()[..],
     )
-    .execute(store.pool())
+    .execute(&mut *transaction)
     .await?;
-    Ok(buried.rows_affected() == 1)
+    transaction.commit().await?;
+    Ok(true)
+}
+
+/// What the pending records of a dead chunk failed of. A body that cannot be read gives no sources, and then no issues.
+fn dead_issues(body: &[u8], sheet: &OutcomeSheet) -> Vec<Issue> {
+    let Ok(records) = decode(body) else { return Vec::new() };
+    let fields = records.fields();
+    records
+        .records(&fields)
+        .zip(sheet.iter())
+        .filter(|(_, (verdict, _))| verdict.outcome == Outcome::Pending)
+        .map(|(record, _)| Issue {
+            record: record.position.record.get(),
+            failed: true,
+            errors: vec![RecordError::new(
+                ErrorCode::ChunkDead,
+                "the chunk of this record could not be applied and its attempts are spent; retry drives it again",
+            )],
+            warnings: Vec::new(),
+            source: source_json(&record, records.names()),
+        })
+        .collect()
+}
+
+pub(super) fn read_sheet(chunk: ChunkId, records: i32, outcomes: Option<&[u8]>) -> Result<OutcomeSheet, StoreError> {
+    let records = usize::try_from(records).unwrap_or(0);
+    match outcomes {
+        None => Ok(OutcomeSheet::pending(records)),
+        Some(bytes) => {
+            OutcomeSheet::decode(bytes, records).map_err(|_| StoreError::corrupt("chunks", "outcomes", chunk))
+        }
+    }
 }

@@ -12,10 +12,10 @@ use uuid::Uuid;
 use super::intake::wide;
 use super::{Store, StoreError};
 use crate::chunk::decode;
-use crate::error::{ErrorCode, RecordError};
-use crate::id::ImportId;
+use crate::error::RecordError;
+use crate::id::{ChunkId, ImportId};
 use crate::import::ChunkState;
-use crate::options::IdentifierField;
+use crate::options::{IdentifierField, ImportOptions};
 use crate::outcome::{Outcome, OutcomeSheet, Reason, Verdict};
 use crate::record::{NameId, RawValue};
 use crate::validate::{Binding, Shape};
@@ -52,12 +52,11 @@ pub struct RecordFilter {
 pub async fn page(
     store: &Store,
     import: ImportId,
-    identifier: IdentifierField,
-    shape: Shape,
+    options: &ImportOptions,
     filter: RecordFilter,
     limit: usize,
 ) -> Result<Vec<RecordReport>, StoreError> {
-    let mut merge = Merge { store, import, identifier, shape, filter, lanes: Vec::new(), heap: BinaryHeap::new() };
+    let mut merge = Merge { store, import, identifier: options.identifier, shape: Shape::of(options.format), filter, lanes: Vec::new(), heap: BinaryHeap::new() };
     let lanes = sqlx::query_scalar!("select lanes from imports where id = $1", import.get())
         .fetch_optional(store.pool())
         .await?
@@ -138,20 +137,12 @@ impl Merge<'_> {
         else {
             return Ok(None);
         };
-        let records = usize::try_from(row.records).unwrap_or(0);
-        let mut sheet = match &row.outcomes {
-            None => OutcomeSheet::pending(records),
-            Some(bytes) => {
-                OutcomeSheet::decode(bytes, records).map_err(|_| StoreError::corrupt("chunks", "outcomes", row.id))?
-            }
-        };
+        let mut sheet = super::apply::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
         match row.state.parse().map_err(|_| StoreError::corrupt("chunks", "state", row.id))? {
             ChunkState::Cancelled => sheet.turn(Outcome::Pending, Verdict::CANCELLED),
-            ChunkState::Dead => sheet.turn(Outcome::Pending, Verdict::FAILED),
             _ => 0,
         };
-        let dead = row.state == ChunkState::Dead.as_str();
-        let reports = self.reports(row.id, &row.body, &sheet, after, dead)?;
+        let reports = self.reports(row.id, &row.body, &sheet, after)?;
         Ok(Some((u64::try_from(row.last_record).unwrap_or(0), reports)))
     }
 
@@ -161,7 +152,6 @@ impl Merge<'_> {
         body: &[u8],
         sheet: &OutcomeSheet,
         after: u64,
-        dead: bool,
     ) -> Result<VecDeque<RecordReport>, StoreError> {
         let chunk = decode(body).map_err(|_| StoreError::corrupt("chunks", "body", chunk))?;
         let mut binding = Binding::new(self.shape);
@@ -174,7 +164,6 @@ impl Merge<'_> {
             if number <= after || self.filter.outcome.is_some_and(|wanted| wanted != verdict.outcome) {
                 continue;
             }
-            let errors = if dead && verdict.outcome == Outcome::Failed { vec![dead_error()] } else { Vec::new() };
             reports.push_back(RecordReport {
                 record: number,
                 outcome: verdict.outcome,
@@ -185,19 +174,11 @@ impl Merge<'_> {
                     Some(RawValue::Null) | None => None,
                 }),
                 warnings: Vec::new(),
-                errors,
+                errors: Vec::new(),
             });
         }
         Ok(reports)
     }
-}
-
-/// What a record of a dead chunk failed of, unless it has an error of its own.
-fn dead_error() -> RecordError {
-    RecordError::new(
-        ErrorCode::ChunkDead,
-        "the chunk of this record could not be applied and its attempts are spent; retry drives it again",
-    )
 }
 
 fn outcome_name(outcome: Outcome) -> &'static str {
@@ -249,7 +230,7 @@ pub struct FailedRecord {
     pub source: Box<Json>,
 }
 
-/// Up to `limit` failed records after one, in file order. Those of dead chunks have no source of their own here.
+/// Up to `limit` failed records after one, in file order.
 pub async fn failed(store: &Store, import: ImportId, after: u64, limit: i64) -> Result<Vec<FailedRecord>, StoreError> {
     let rows = sqlx::query!(
         r#"select record, errors as "errors: sqlx::types::Json<Vec<RecordError>>",

@@ -4,9 +4,9 @@ use sqlx::postgres::PgConnection;
 
 use super::dispatch::write_final_counts;
 use super::{Store, StoreError};
-use crate::id::{ImportId, TenantId};
+use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::ImportState;
-use crate::outcome::{Outcome, OutcomeSheet, Verdict};
+use crate::outcome::{Outcome, Verdict};
 
 /// What came of steering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,14 +132,7 @@ async fn reopen_chunks(connection: &mut PgConnection, import: ImportId) -> Resul
     .fetch_all(&mut *connection)
     .await?;
     for row in &rows {
-        let records = usize::try_from(row.records).unwrap_or(0);
-        let mut sheet = match &row.outcomes {
-            None => OutcomeSheet::pending(records),
-            Some(bytes) => {
-                OutcomeSheet::decode(bytes, records).map_err(|_| StoreError::corrupt("chunks", "outcomes", row.id))?
-            }
-        };
-        // A dead chunk's pending records are counted as failed without being written so; now they are pending in both.
+        let mut sheet = super::apply::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
         sheet.turn(Outcome::Failed, Verdict::PENDING);
         let counts = sheet.counts();
         sqlx::query!(

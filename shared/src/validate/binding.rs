@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::header::clean;
 use crate::error::{ErrorCode, FileError};
 use crate::options::{IdentifierField, ImportOptions, UnknownColumns};
+use crate::parse::Format;
 use crate::record::{Attribute, NameId, Names};
 
 /// Whether names are the columns of a table or the keys of objects.
@@ -14,6 +15,16 @@ pub enum Shape {
     Columns,
     /// JSON and NDJSON: each record names its own keys, exactly.
     Keys,
+}
+
+impl Shape {
+    /// The shape of a format.
+    pub fn of(format: Format) -> Self {
+        match format {
+            Format::Csv => Self::Columns,
+            Format::Json | Format::Ndjson => Self::Keys,
+        }
+    }
 }
 
 /// The rule that a field's value is put through.

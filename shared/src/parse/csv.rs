@@ -1,0 +1,278 @@
+//! CSV (RFC 4180) → records, strictly.
+//!
+//! Guarantees: a quote that is never closed is an error of the file and swallows nothing; line numbers are those of a text
+//! editor (LF, CRLF and lone CR each end a line, inside quotes as well); a record that stands whole in the piece fed is
+//! lent from there and not copied. Blank lines are no records.
+
+mod border;
+mod cells;
+mod header;
+
+use std::borrow::Cow;
+use std::mem;
+use std::str;
+
+use border::BorderScan;
+use cells::{Columns, Cut, Cutter};
+
+use super::fields::{FieldStore, Unescaped};
+use super::{Delimiter, ParseLimits, RecordSink};
+use crate::error::{ErrorCode, FileError, RecordError};
+use crate::record::{NameId, Names, Position, RawRecord, RecordNumber};
+
+/// Reads one CSV upload, byte order mark taken off.
+#[derive(Debug)]
+pub(super) struct CsvReader {
+    limits: ParseLimits,
+    border: BorderScan,
+    /// The start of a record whose end has not come yet. A record has at least one byte, so empty is between records.
+    carry: Vec<u8>,
+    /// Physical line of the next byte between records, of the record's first byte inside one.
+    line: u64,
+    /// Whether the last line end was a CR, which an LF may still belong to.
+    after_return: bool,
+    /// Offset of the next byte to be taken between records, of the record's first byte inside one.
+    byte: u64,
+    records: Records,
+}
+
+/// The half of the reader that knows the header and numbers the records.
+#[derive(Debug)]
+struct Records {
+    header: Option<header::Header>,
+    next: RecordNumber,
+    count: u64,
+    store: FieldStore,
+    unescaped: Unescaped,
+}
+
+impl CsvReader {
+    pub(super) fn new(limits: ParseLimits) -> Self {
+        let records = Records {
+            header: None,
+            next: RecordNumber::FIRST,
+            count: 0,
+            store: FieldStore::default(),
+            unescaped: Unescaped::default(),
+        };
+        Self {
+            limits,
+            border: BorderScan::new(limits.delimiter),
+            carry: Vec::new(),
+            line: 1,
+            after_return: false,
+            byte: 0,
+            records,
+        }
+    }
+
+    /// Counts the bytes of a byte order mark that was taken off.
+    pub(super) fn skip_mark(&mut self, bytes: usize) {
+        self.byte += bytes as u64;
+    }
+
+    pub(super) fn feed<S: RecordSink + ?Sized>(
+        &mut self,
+        mut input: &[u8],
+        sink: &mut S,
+    ) -> Result<(), FileError> {
+        loop {
+            if self.carry.is_empty() {
+                input = self.skip_line_ends(input);
+            }
+            if input.is_empty() {
+                return Ok(());
+            }
+            // One byte more than a record may have: found there, its end is still in time; without it, it never is.
+            let room = (self.limit() + 1).saturating_sub(self.carry.len());
+            let (window, rest) = input.split_at(room.min(input.len()));
+            match self.border.scan(window) {
+                Some(end) => {
+                    let (record, _) = window.split_at(end);
+                    self.take(record, sink)?;
+                    input = input.get(end..).unwrap_or_default();
+                }
+                None => {
+                    self.carry.extend_from_slice(window);
+                    if window.len() == room {
+                        return Err(self.too_long());
+                    }
+                    input = rest;
+                }
+            }
+        }
+    }
+
+    pub(super) fn finish<S: RecordSink + ?Sized>(&mut self, sink: &mut S) -> Result<u64, FileError> {
+        if let Some(offset) = self.border.open_quote() {
+            return Err(self.unclosed(offset, "before the end of the file"));
+        }
+        if !self.carry.is_empty() {
+            self.take(&[], sink)?;
+        }
+        if self.records.header.is_none() {
+            return Err(FileError::new(ErrorCode::FileEmpty, "The file is empty: it has no header."));
+        }
+        Ok(self.records.count)
+    }
+
+    fn limit(&self) -> usize {
+        if self.records.header.is_some() { self.limits.record_bytes } else { self.limits.header_bytes }
+    }
+
+    /// Takes the line ends before the next record: that of the record before, and those of blank lines.
+    fn skip_line_ends<'i>(&mut self, input: &'i [u8]) -> &'i [u8] {
+        let mut taken = 0;
+        for byte in input {
+            match byte {
+                b'\n' if self.after_return => self.after_return = false,
+                b'\n' => self.line += 1,
+                b'\r' => {
+                    self.line += 1;
+                    self.after_return = true;
+                }
+                _ => {
+                    self.after_return = false;
+                    break;
+                }
+            }
+            taken += 1;
+        }
+        self.byte += taken as u64;
+        input.get(taken..).unwrap_or_default()
+    }
+
+    /// Takes the record that ends with `last`, the rest of it being carried from earlier pieces.
+    fn take<S: RecordSink + ?Sized>(&mut self, last: &[u8], sink: &mut S) -> Result<(), FileError> {
+        if self.carry.is_empty() {
+            return self.take_whole(last, sink);
+        }
+        let mut carry = mem::take(&mut self.carry);
+        carry.extend_from_slice(last);
+        let result = self.take_whole(&carry, sink);
+        carry.clear();
+        self.carry = carry;
+        result
+    }
+
+    fn take_whole<S: RecordSink + ?Sized>(&mut self, record: &[u8], sink: &mut S) -> Result<(), FileError> {
+        let quotes = self.border.has_quotes();
+        if self.records.header.is_some() {
+            let position = Position { record: self.records.next, line: self.line, byte: self.byte };
+            self.records.take(record, quotes, position, sink)?;
+        } else if let Some(header) =
+            header::read(record, &self.limits).map_err(|error| error.at_line(self.line))?
+        {
+            self.border.set_delimiter(header.delimiter);
+            sink.header(&header.names)?;
+            self.records.header = Some(header);
+        }
+        if quotes {
+            self.line += border::line_ends(record);
+        }
+        self.byte += record.len() as u64;
+        self.border.restart();
+        Ok(())
+    }
+
+    fn too_long(&self) -> FileError {
+        let limit = self.limit();
+        if let Some(offset) = self.border.open_quote() {
+            return self.unclosed(offset, &format!("within the {limit} bytes that a record may have"));
+        }
+        if self.records.header.is_none() {
+            let message = format!("The header is longer than {limit} bytes.");
+            return FileError::new(ErrorCode::CsvHeaderTooLarge, message).at_line(self.line);
+        }
+        let message = format!("The record is longer than {limit} bytes.");
+        self.in_record(FileError::new(ErrorCode::RecordTooLarge, message).at_line(self.line))
+    }
+
+    fn unclosed(&self, offset: usize, place: &str) -> FileError {
+        let line = self.line + border::line_ends(self.carry.get(..offset).unwrap_or_default());
+        let message = format!("A quote is opened here and not closed {place}.");
+        self.in_record(FileError::new(ErrorCode::CsvUnclosedQuote, message).at_line(line))
+    }
+
+    fn in_record(&self, error: FileError) -> FileError {
+        if self.records.header.is_some() { error.at_record(self.records.next.get()) } else { error }
+    }
+}
+
+impl Records {
+    fn take<S: RecordSink + ?Sized>(
+        &mut self,
+        record: &[u8],
+        quotes: bool,
+        position: Position,
+        sink: &mut S,
+    ) -> Result<(), FileError> {
+        let Some(header) = &self.header else { return Ok(()) };
+        let (text, fault) = match str::from_utf8(record) {
+            Ok(text) => (Cow::Borrowed(text), None),
+            Err(error) => (String::from_utf8_lossy(record), Some(error.valid_up_to())),
+        };
+        self.unescaped.clear();
+        let mut fields = self.store.take();
+        let cutter = Cutter::new(
+            &text,
+            header.delimiter.byte(),
+            header.columns.named,
+            &mut fields,
+            &mut self.unescaped,
+        );
+        let cut = if quotes { cutter.cut_quoted() } else { cutter.cut_plain() };
+        self.unescaped.settle(&mut fields);
+        // The text before the first bad byte is the same in both readings, and so is the column that it ends in.
+        let fault = fault.map(|at| column_at(text.get(..at).unwrap_or_default(), header.delimiter, quotes));
+        let defect = defect(&cut, header.columns, &header.names, fault);
+        let raw = defect.is_some().then_some(&*text);
+        let raw_record = RawRecord { position, fields: &fields, defect: defect.as_ref(), raw };
+        let result = sink.record(&raw_record, &header.names);
+        self.store.give_back(fields);
+        self.next = self.next.next();
+        self.count += 1;
+        result
+    }
+}
+
+/// Index of the cell that the end of `text`, the start of a record, stands in.
+fn column_at(text: &str, delimiter: Delimiter, quotes: bool) -> usize {
+    let (mut fields, mut unescaped) = (Vec::new(), Unescaped::default());
+    let cutter = Cutter::new(text, delimiter.byte(), 0, &mut fields, &mut unescaped);
+    let cut = if quotes { cutter.cut_quoted() } else { cutter.cut_plain() };
+    cut.cells.saturating_sub(1)
+}
+
+/// What is wrong with a record; its shape comes first, since without it no cell is sure to be in its column.
+fn defect(cut: &Cut, columns: Columns, names: &Names, not_utf8: Option<usize>) -> Option<RecordError> {
+    if let Some(index) = cut.bad_quote {
+        let message =
+            format!("Cell {} has a quote inside unquoted text, or text after its closing quote.", index + 1);
+        return Some(in_column(RecordError::new(ErrorCode::CsvBadQuote, message), names, index));
+    }
+    if cut.cells < columns.named || cut.cells > columns.all {
+        let message = format!(
+            "The record has {} {}, the header has {} {}.",
+            cut.cells,
+            if cut.cells == 1 { "cell" } else { "cells" },
+            columns.all,
+            if columns.all == 1 { "column" } else { "columns" },
+        );
+        return Some(RecordError::new(ErrorCode::CsvColumnCount, message));
+    }
+    if let Some(index) = cut.nameless {
+        let message = format!("Cell {} is not empty, but the header has no name for its column.", index + 1);
+        return Some(RecordError::new(ErrorCode::CsvColumnCount, message));
+    }
+    let index = not_utf8?;
+    let message = format!("Cell {} has bytes that are not UTF-8.", index + 1);
+    Some(in_column(RecordError::new(ErrorCode::InvalidUtf8, message), names, index))
+}
+
+fn in_column(error: RecordError, names: &Names, index: usize) -> RecordError {
+    match NameId::try_from(index).ok().and_then(|id| names.get(id)) {
+        Some(name) => error.in_field(name),
+        None => error,
+    }
+}

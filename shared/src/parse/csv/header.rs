@@ -1,0 +1,147 @@
+//! The CSV header: names, delimiter, and the signs that the file is no CSV.
+
+use std::str;
+
+use super::cells::{Columns, Cutter};
+use crate::error::{ErrorCode, FileError};
+use crate::parse::fields::Unescaped;
+use crate::parse::{Delimiter, ParseLimits};
+use crate::record::{Names, RawValue};
+
+/// A header that was read.
+#[derive(Debug)]
+pub(super) struct Header {
+    pub(super) names: Names,
+    pub(super) columns: Columns,
+    pub(super) delimiter: Delimiter,
+}
+
+/// Reads the header line, or gives `None` for a line of blanks, which is none.
+pub(super) fn read(line: &[u8], limits: &ParseLimits) -> Result<Option<Header>, FileError> {
+    refuse_json(line)?;
+    let (text, not_utf8) = match str::from_utf8(line) {
+        Ok(text) => (text, None),
+        // The bytes before the fault are text: enough to tell in which column it stands.
+        Err(error) => (
+            str::from_utf8(line.get(..error.valid_up_to()).unwrap_or_default()).unwrap_or_default(),
+            Some(()),
+        ),
+    };
+    if text.trim().is_empty() && not_utf8.is_none() {
+        return Ok(None);
+    }
+    let delimiter = limits.delimiter.unwrap_or_else(|| detect(text));
+    let (cells, cut) = cut(text, delimiter, limits.fields);
+    if not_utf8.is_some() {
+        let message = "The header is not UTF-8; only UTF-8 is read.";
+        return Err(FileError::new(ErrorCode::InvalidUtf8, message).at_column(cut.cells as u64));
+    }
+    if let Some(index) = cut.bad_quote {
+        let message = "The header has a quote inside an unquoted cell, or text after a closing quote.";
+        return Err(FileError::new(ErrorCode::CsvBadQuote, message).at_column(index as u64 + 1));
+    }
+    if cut.cells > limits.fields {
+        let message = format!("The header has {} columns; {} are allowed.", cut.cells, limits.fields);
+        return Err(FileError::new(ErrorCode::CsvHeaderTooLarge, message));
+    }
+    let named = cells.iter().rposition(|cell| !cell.is_empty()).map_or(0, |last| last + 1);
+    if named == 0 {
+        return Err(FileError::new(ErrorCode::FileEmpty, "The header names no column."));
+    }
+    if cut.cells == 1 {
+        refuse_other_delimiter(text, delimiter)?;
+    }
+    let names = Names::from_header(cells.iter().take(named));
+    Ok(Some(Header { names, columns: Columns { named, all: cut.cells }, delimiter }))
+}
+
+/// The trimmed cells, those beyond `max` only counted.
+fn cut(text: &str, delimiter: Delimiter, max: usize) -> (Vec<String>, super::cells::Cut) {
+    let mut fields = Vec::new();
+    let mut unescaped = Unescaped::default();
+    let cut = Cutter::new(text, delimiter.byte(), max, &mut fields, &mut unescaped).cut_quoted();
+    unescaped.settle(&mut fields);
+    let cells = fields.iter().map(|field| match field.value {
+        RawValue::Text(cell) => cell.trim().to_owned(),
+        RawValue::Null | RawValue::Json(_) => String::new(),
+    });
+    (cells.collect(), cut)
+}
+
+/// The delimiter that cuts the header into the most cells. One that leaves quotes inside cells is not it, if any other will do.
+fn detect(text: &str) -> Delimiter {
+    let mut best = (Delimiter::Comma, (false, 0));
+    for delimiter in Delimiter::ALL {
+        let (_, cut) = cut(text, delimiter, 0);
+        let fitness = (cut.bad_quote.is_none(), cut.cells);
+        if fitness > best.1 {
+            best = (delimiter, fitness);
+        }
+    }
+    best.0
+}
+
+fn refuse_json(line: &[u8]) -> Result<(), FileError> {
+    let look = match line.trim_ascii_start().first() {
+        Some(b'[') => "a JSON array",
+        Some(b'{') => "JSON objects",
+        _ => return Ok(()),
+    };
+    Err(FileError::new(
+        ErrorCode::FormatMismatch,
+        format!("The file looks like {look}, not like CSV with a header."),
+    ))
+}
+
+fn refuse_other_delimiter(text: &str, delimiter: Delimiter) -> Result<(), FileError> {
+    let likely = detect(text);
+    if likely == delimiter || cut(text, likely, 0).1.cells == 1 {
+        return Ok(());
+    }
+    let message = format!(
+        "The header has one column when cut at the {delimiter}; it looks as if the delimiter were the {likely}. Name the \
+         delimiter if so."
+    );
+    Err(FileError::new(ErrorCode::CsvHeaderUnknown, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(line: &str, delimiter: Option<Delimiter>) -> (Vec<String>, Columns, Delimiter) {
+        let limits = ParseLimits { delimiter, ..ParseLimits::default() };
+        let header = read(line.as_bytes(), &limits).expect("a header").expect("not blank");
+        (header.names.iter().map(str::to_owned).collect(), header.columns, header.delimiter)
+    }
+
+    #[test]
+    fn delimiter_is_told_from_the_header() {
+        for (line, delimiter) in [
+            ("a,b", Delimiter::Comma),
+            ("a;b,c;d", Delimiter::Semicolon),
+            ("a\tb", Delimiter::Tab),
+            ("\"a,b,c\"|d", Delimiter::Pipe),
+            ("a", Delimiter::Comma),
+            ("a,b;c", Delimiter::Comma),
+            ("a|\"b,c,d\"|e", Delimiter::Pipe),
+        ] {
+            assert_eq!(names(line, None).2, delimiter, "{line}");
+        }
+    }
+
+    #[test]
+    fn names_are_trimmed_and_trailing_nameless_columns_are_set_apart() {
+        let (names, columns, _) = names(" email ,\" given name\",,x, ,", Some(Delimiter::Comma));
+        assert_eq!(names, ["email", "given name", "", "x"]);
+        assert_eq!(columns, Columns { named: 4, all: 6 });
+    }
+
+    #[test]
+    fn single_column_with_another_delimiter_is_refused_with_a_hint() {
+        let error = read(b"email;name", &ParseLimits::default()).expect_err("one column");
+        assert_eq!(error.code, ErrorCode::CsvHeaderUnknown);
+        assert!(error.message.contains("semicolon"), "{}", error.message);
+        assert!(read(b"email", &ParseLimits::default()).is_ok());
+    }
+}

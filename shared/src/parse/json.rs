@@ -1,0 +1,213 @@
+//! A JSON array of objects → records, element by element.
+//!
+//! Element borders are found by counting brackets outside strings; each element is then read once, whole. A fault of the
+//! syntax makes all borders after it uncertain and is the file's; what is wrong with an element that reads as JSON (no
+//! object, a key twice, too deep, bytes that are not UTF-8 inside a string) is the record's alone.
+
+mod element;
+mod nested;
+mod object;
+mod records;
+mod text;
+
+use std::mem;
+
+use element::ElementScan;
+pub(super) use records::{Broken, JsonRecords, NotTaken, fault_text};
+use text::Place;
+pub(super) use text::{depth, is_blank};
+
+use super::{ParseLimits, RecordSink};
+use crate::error::{ErrorCode, FileError};
+
+/// Reads one upload that is a JSON array, byte order mark taken off.
+#[derive(Debug)]
+pub(super) struct JsonReader {
+    record_bytes: usize,
+    state: State,
+    element: ElementScan,
+    /// The start of an element whose end has not come yet.
+    carry: Vec<u8>,
+    /// Place of the next byte outside elements, of the element's first byte inside one.
+    place: Place,
+    /// Offset of the same byte.
+    byte: u64,
+    records: JsonRecords,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before the array.
+    Start,
+    /// After `[`.
+    First,
+    /// After a comma.
+    Next,
+    /// In an element.
+    Element,
+    /// After an element.
+    After,
+    /// After `]`.
+    Done,
+}
+
+impl JsonReader {
+    pub(super) fn new(limits: ParseLimits) -> Self {
+        Self {
+            record_bytes: limits.record_bytes,
+            state: State::Start,
+            element: ElementScan::default(),
+            carry: Vec::new(),
+            place: Place::START,
+            byte: 0,
+            records: JsonRecords::new(limits),
+        }
+    }
+
+    /// Counts the bytes of a byte order mark that was taken off.
+    pub(super) fn skip_mark(&mut self, bytes: usize) {
+        self.byte += bytes as u64;
+    }
+
+    pub(super) fn feed<S: RecordSink + ?Sized>(
+        &mut self,
+        mut input: &[u8],
+        sink: &mut S,
+    ) -> Result<(), FileError> {
+        loop {
+            if self.state != State::Element {
+                let blanks = input.iter().position(|byte| !is_blank(*byte)).unwrap_or(input.len());
+                input = self.pass(input, blanks);
+            }
+            let Some(first) = input.first() else { return Ok(()) };
+            input = if self.state == State::Element {
+                self.take_element(input, sink)?
+            } else {
+                let passed = self.take_structure(*first)?;
+                self.pass(input, passed)
+            };
+        }
+    }
+
+    pub(super) fn finish(&mut self) -> Result<u64, FileError> {
+        match self.state {
+            State::Done => Ok(self.records.count()),
+            State::Start => Err(FileError::new(ErrorCode::FileEmpty, "The file is empty.")),
+            State::Element if self.element.deepest() > self.records.depth() => Err(self.too_deep()),
+            State::First | State::Next | State::Element | State::After => {
+                let message = "The JSON array ends before it is complete.";
+                Err(self.here(ErrorCode::JsonTruncated, message).at_record(self.records.next().get()))
+            }
+        }
+    }
+
+    /// Takes these many bytes outside elements.
+    fn pass<'i>(&mut self, input: &'i [u8], count: usize) -> &'i [u8] {
+        let (passed, rest) = input.split_at(count.min(input.len()));
+        self.place = self.place.after(passed);
+        self.byte += passed.len() as u64;
+        rest
+    }
+
+    /// Moves on by a byte outside elements, and tells how many bytes that takes: none where an element begins.
+    fn take_structure(&mut self, byte: u8) -> Result<usize, FileError> {
+        self.state = match (self.state, byte) {
+            (State::Start, b'[') => State::First,
+            (State::First | State::After, b']') => State::Done,
+            (State::After, b',') => State::Next,
+            (State::First | State::Next, b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
+                self.element.start(byte);
+                self.state = State::Element;
+                return Ok(0);
+            }
+            (State::Start, _) => return Err(not_an_array(byte)),
+            (State::Done, _) => {
+                return Err(self.here(ErrorCode::JsonTrailing, "Something follows the JSON array."));
+            }
+            (State::First | State::Next, _) => return Err(self.invalid("An object is expected here.")),
+            (State::After | State::Element, _) => {
+                return Err(self.invalid("A comma or the end of the array is expected here."));
+            }
+        };
+        Ok(1)
+    }
+
+    fn take_element<'i, S: RecordSink + ?Sized>(
+        &mut self,
+        input: &'i [u8],
+        sink: &mut S,
+    ) -> Result<&'i [u8], FileError> {
+        // One byte more than a record may have: if the element has not ended then, it is too long.
+        let room = (self.record_bytes + 1).saturating_sub(self.carry.len());
+        let (window, rest) = input.split_at(room.min(input.len()));
+        let end = self.element.scan(window);
+        if end.map_or(window.len(), |end| end) == room {
+            return Err(self.too_long());
+        }
+        let Some(end) = end else {
+            self.carry.extend_from_slice(window);
+            return Ok(rest);
+        };
+        let (last, _) = window.split_at(end);
+        let mut carry = mem::take(&mut self.carry);
+        if carry.is_empty() {
+            self.take_whole(last, sink)?;
+        } else {
+            carry.extend_from_slice(last);
+            self.take_whole(&carry, sink)?;
+            carry.clear();
+        }
+        self.carry = carry;
+        self.state = State::After;
+        Ok(input.get(end..).unwrap_or_default())
+    }
+
+    fn take_whole<S: RecordSink + ?Sized>(&mut self, element: &[u8], sink: &mut S) -> Result<(), FileError> {
+        let start = (self.place.line, self.byte);
+        match self.records.take(element, start, Broken::IsReturned, sink) {
+            Ok(()) => {}
+            Err(NotTaken::File(error)) => return Err(error),
+            Err(NotTaken::Broken(code, offset)) => {
+                self.place = self.place.after(element.get(..offset).unwrap_or(element));
+                return Err(self
+                    .here(code, format!("{}.", fault_text(code)))
+                    .at_record(self.records.next().get()));
+            }
+        }
+        self.pass(element, element.len());
+        Ok(())
+    }
+
+    fn here(&self, code: ErrorCode, message: impl Into<String>) -> FileError {
+        FileError::new(code, message).at_line(self.place.line).at_column(self.place.column)
+    }
+
+    fn invalid(&self, message: &str) -> FileError {
+        self.here(ErrorCode::JsonInvalid, message).at_record(self.records.next().get())
+    }
+
+    fn too_long(&self) -> FileError {
+        if self.element.deepest() > self.records.depth() {
+            return self.too_deep();
+        }
+        let message = format!("The record is longer than {} bytes.", self.record_bytes);
+        self.here(ErrorCode::RecordTooLarge, message).at_record(self.records.next().get())
+    }
+
+    /// Nesting whose end was not found: unlike that of a record with sure borders, it is the file's fault.
+    fn too_deep(&self) -> FileError {
+        let levels = self.records.depth();
+        let message = format!("Arrays and objects are nested more than {levels} levels deep and not closed.");
+        self.here(ErrorCode::JsonTooDeep, message).at_record(self.records.next().get())
+    }
+}
+
+fn not_an_array(first: u8) -> FileError {
+    let message = if first == b'{' {
+        "A JSON array of objects is expected, but the file begins with an object. If it has one object a line, its format \
+         is ndjson."
+    } else {
+        "A JSON array of objects is expected, but the file does not begin with one."
+    };
+    FileError::new(ErrorCode::FormatMismatch, message)
+}

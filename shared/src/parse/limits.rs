@@ -1,0 +1,115 @@
+//! How much of one upload the parse step takes at a time, and where its CSV cells end.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Bounds of the parse step. All count what stands in the decompressed upload, and all are inclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParseLimits {
+    /// Bytes of one record, without its line end.
+    pub record_bytes: usize,
+    /// Bytes of the CSV header, without its line end.
+    pub header_bytes: usize,
+    /// Columns of a CSV header, and fields of a JSON record.
+    pub fields: usize,
+    /// Different field names in all records of a JSON upload.
+    pub names: usize,
+    /// Bytes of one JSON field name: a longer one is unknown in any case, and every name met is kept.
+    pub name_bytes: usize,
+    /// Levels of JSON nesting in a record; the record's own object is the first.
+    pub depth: usize,
+    /// What ends a CSV cell; `None` to tell it from the header line.
+    pub delimiter: Option<Delimiter>,
+}
+
+impl Default for ParseLimits {
+    fn default() -> Self {
+        Self {
+            record_bytes: 1024 * 1024,
+            header_bytes: 16 * 1024,
+            fields: 256,
+            names: 1024,
+            name_bytes: 1024,
+            depth: 8,
+            delimiter: Some(Delimiter::Comma),
+        }
+    }
+}
+
+/// What ends a CSV cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Delimiter {
+    /// `,`
+    Comma,
+    /// `;`
+    Semicolon,
+    /// The tab character.
+    Tab,
+    /// `|`
+    Pipe,
+}
+
+/// The text names no delimiter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no such delimiter; there are comma, semicolon, tab and pipe")]
+pub struct UnknownDelimiter;
+
+impl Delimiter {
+    /// All delimiters; where two are equally likely, the earlier one is meant.
+    pub const ALL: [Self; 4] = [Self::Comma, Self::Semicolon, Self::Tab, Self::Pipe];
+
+    /// The one byte that it is.
+    pub fn byte(self) -> u8 {
+        match self {
+            Self::Comma => b',',
+            Self::Semicolon => b';',
+            Self::Tab => b'\t',
+            Self::Pipe => b'|',
+        }
+    }
+
+    /// Its name in options and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Comma => "comma",
+            Self::Semicolon => "semicolon",
+            Self::Tab => "tab",
+            Self::Pipe => "pipe",
+        }
+    }
+}
+
+impl fmt::Display for Delimiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Delimiter {
+    type Err = UnknownDelimiter;
+
+    /// Takes the name or the character itself.
+    fn from_str(text: &str) -> Result<Self, UnknownDelimiter> {
+        Self::ALL
+            .into_iter()
+            .find(|delimiter| delimiter.as_str() == text || [delimiter.byte()] == *text.as_bytes())
+            .ok_or(UnknownDelimiter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delimiters_read_by_name_and_by_character() {
+        for delimiter in Delimiter::ALL {
+            assert_eq!(delimiter.to_string().parse(), Ok(delimiter));
+            assert_eq!(char::from(delimiter.byte()).to_string().parse(), Ok(delimiter));
+        }
+        assert_eq!("".parse::<Delimiter>(), Err(UnknownDelimiter));
+    }
+}
