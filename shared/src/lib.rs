@@ -1,7 +1,10 @@
 //! What producer and worker share: the domain (pure), and behind features the store, the queue and the embedded engine.
 
+pub mod catalog;
 pub mod chunk;
 pub mod clock;
+#[cfg(feature = "runtime")]
+pub mod config;
 pub mod dispatch;
 pub mod error;
 mod error_code;
@@ -21,4 +24,9 @@ pub mod retry;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "runtime")]
+pub mod telemetry;
+pub mod tenant;
+pub mod token;
+pub mod user;
 pub mod validate;

@@ -11,6 +11,7 @@
 //! server has finished it. The limits are the server's own (see [`StoreOptions`]).
 
 pub mod apply;
+pub mod catalog;
 mod copy;
 pub mod dispatch;
 mod error;
@@ -20,6 +21,9 @@ mod pool;
 pub mod records;
 pub mod reports;
 pub mod steer;
+pub mod tenants;
+pub mod tokens;
+pub mod users;
 
 pub use error::{DatabaseError, ErrorKind, StoreError};
 pub use pool::{PoolStatus, Store, StoreOptions, Wakes};

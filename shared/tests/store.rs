@@ -1,6 +1,11 @@
 //! The store on a real PostgreSQL. Writes are done twice, and the second time must change nothing.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod store {
+    mod catalog;
     mod migrate;
     mod pool;
+    mod tenants;
+    mod tokens;
+    mod users;
 }

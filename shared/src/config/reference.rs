@@ -1,0 +1,56 @@
+//! The reference of all settings, generated for the documentation.
+
+use std::fmt::Write;
+
+use super::{Config, FILE_VARIABLE, KEYS};
+
+/// Variables that begin like those of settings and are none.
+pub const OTHER_VARIABLES: &[(&str, &str)] = &[
+    (FILE_VARIABLE, "The configuration file to read."),
+    (
+        "MUSTER_SERVER",
+        "The server that commands talk to, as `--server`.",
+    ),
+    ("MUSTER_TOKEN", "The token that commands show it, as `--token`."),
+    ("MUSTER_TOOLS", "Folder of the tools that `make test` installs."),
+];
+
+/// All settings as a table in Markdown: name in the file, default, environment variable, meaning.
+pub fn reference() -> String {
+    let defaults = Config::default();
+    let mut text = String::from("| Setting | Default | Environment | Meaning |\n|---|---|---|---|\n");
+    for key in KEYS {
+        let default = match defaults.shown(key.section, key.name) {
+            Some(value) => format!("`{value}`"),
+            None => "–".into(),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "| `{}` | {default} | `{}` | {} |",
+            key.path(),
+            key.variable(),
+            key.meaning
+        );
+    }
+    for (name, meaning) in OTHER_VARIABLES {
+        let _ = writeln!(text, "| – | – | `{name}` | {meaning} |");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_has_every_setting_in_a_row_of_four_cells() {
+        let text = reference();
+        let rows: Vec<&str> = text.lines().skip(2).collect();
+        assert_eq!(rows.len(), KEYS.len() + OTHER_VARIABLES.len());
+        assert!(rows.iter().all(|row| row.matches('|').count() == 5));
+        let expected =
+            "| `engine.data_dir` | `.muster` | `MUSTER_DATA_DIR` | Folder of the private PostgreSQL. |";
+        assert!(rows.contains(&expected));
+    }
+}

@@ -1,0 +1,260 @@
+//! The list of settings: name, type, default, meaning.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::value::Setting;
+use super::{ByteSize, Key, LogFormat, Problem, SecretUrl, Sources};
+
+macro_rules! settings {
+    ($(
+        $(#[$section_doc:meta])*
+        $section:ident: $Section:ident {
+            $($name:ident: $type:ty = $default:expr, $(env $variable:literal,)? $meaning:literal;)*
+        }
+    )*) => {
+        $(
+            $(#[$section_doc])*
+            #[derive(Debug, Clone, PartialEq)]
+            pub struct $Section {
+                $(#[doc = $meaning] pub $name: $type,)*
+            }
+
+            impl Default for $Section {
+                fn default() -> Self {
+                    Self { $($name: $default,)* }
+                }
+            }
+        )*
+
+        /// The whole configuration.
+        #[derive(Debug, Clone, Default, PartialEq)]
+        pub struct Config {
+            $($(#[$section_doc])* pub $section: $Section,)*
+            /// The configuration file that was read.
+            pub file: Option<String>,
+            pub(super) sources: Sources,
+        }
+
+        /// Every setting, in the order of the reference.
+        pub const KEYS: &[Key] = &[
+            $($(Key {
+                section: stringify!($section),
+                name: stringify!($name),
+                meaning: $meaning,
+                variable: first(&[$($variable)?]),
+            },)*)*
+        ];
+
+        impl Config {
+            /// Sets one value from its text. `Err` says what it must be.
+            pub(super) fn set(&mut self, section: &str, name: &str, text: &str) -> Result<(), String> {
+                match (section, name) {
+                    $($((stringify!($section), stringify!($name)) => {
+                        self.$section.$name = Setting::parse(text)?;
+                    })*)*
+                    _ => return Err("is not known".into()),
+                }
+                Ok(())
+            }
+
+            /// One value as text, secrets hidden.
+            pub(super) fn shown(&self, section: &str, name: &str) -> Option<String> {
+                match (section, name) {
+                    $($((stringify!($section), stringify!($name)) => self.$section.$name.show(),)*)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+const fn first(variable: &[&'static str]) -> Option<&'static str> {
+    match variable {
+        [first, ..] => Some(first),
+        [] => None,
+    }
+}
+
+settings! {
+    /// Where users and imports are kept.
+    database: DatabaseConfig {
+        url: Option<SecretUrl> = None, env "DATABASE_URL",
+            "PostgreSQL to use. Not set: a private one of Muster's own.";
+        max_connections: u32 = 16,
+            "Most connections of one process, those of its workers apart.";
+    }
+    /// What carries chunks to the workers.
+    broker: BrokerConfig {
+        url: Option<SecretUrl> = None, env "AMQP_URL",
+            "RabbitMQ to use. Not set: rows in PostgreSQL.";
+        prefix: String = "muster".into(),
+            "How the names of queues and exchanges begin.";
+    }
+    /// The private PostgreSQL, where no database is set.
+    engine: EngineConfig {
+        data_dir: PathBuf = ".muster".into(), env "MUSTER_DATA_DIR",
+            "Folder of the private PostgreSQL.";
+        postgres_bin: Option<PathBuf> = None,
+            "Folder with the programs of an installed PostgreSQL, to be run instead of the bundled one.";
+    }
+    /// The HTTP server.
+    http: HttpConfig {
+        listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            "Address and port to listen on.";
+        header_timeout: Duration = Duration::from_secs(10),
+            "How long a client may take for the head of a request.";
+        max_upload_bytes: Option<ByteSize> = None,
+            "Largest upload as it is sent. Not set: no limit.";
+        idle_body_timeout: Duration = Duration::from_secs(60),
+            "How long a client may pause in the body of a request.";
+        public_url: Option<String> = None,
+            "How clients reach this server; links in answers begin with it. Not set: links without a host.";
+    }
+    /// Receiving and staging.
+    intake: IntakeConfig {
+        chunk_records: u32 = 2000,
+            "Most records of a chunk.";
+        chunk_bytes: ByteSize = ByteSize::mib(1),
+            "Most bytes of a chunk, before compression.";
+        lanes: u32 = 16,
+            "Most lanes of an import: how many of its chunks can be applied at a time.";
+        record_bytes: ByteSize = ByteSize::mib(1),
+            "Largest record as it is sent.";
+        max_decompressed_bytes: Option<ByteSize> = None,
+            "Largest upload after decompression. Not set: no limit.";
+        max_ratio: u32 = 250,
+            "How many times its size a compressed upload may grow to.";
+    }
+    /// Sending chunks to the workers.
+    dispatch: DispatchConfig {
+        window: u32 = 16,
+            "Most chunks that are with the workers at a time.";
+        lease: Duration = Duration::from_secs(5 * 60),
+            "A chunk that is with the workers and silent for longer is sent again.";
+        poll: Duration = Duration::from_millis(250),
+            "How often to look for work when nothing tells of it.";
+    }
+    /// Applying chunks.
+    worker: WorkerConfig {
+        concurrency: Option<u32> = None,
+            "Chunks that one process applies at a time. Not set: one a core, at least 2 and at most 8.";
+        attempts: u32 = 5,
+            "How often a chunk is tried before it is dead.";
+        backoff_initial: Duration = Duration::from_secs(1),
+            "How long the first retry waits; each further one waits about twice as long.";
+        backoff_max: Duration = Duration::from_secs(10 * 60),
+            "Longest wait for a retry.";
+    }
+    /// How long things are kept.
+    retention: RetentionConfig {
+        imports: Duration = Duration::from_secs(90 * 24 * 60 * 60),
+            "How long an import that has ended is kept, with its records.";
+    }
+    /// What is logged, and how. Logs go to standard error.
+    log: LogConfig {
+        format: LogFormat = LogFormat::Auto,
+            "auto, text or json. auto: text on a terminal, else json.";
+        filter: Option<String> = None,
+            "What to log, as in `info,muster_worker=debug`. Not set: info for services, warn for commands.";
+    }
+}
+
+impl WorkerConfig {
+    /// How many chunks this process applies at a time.
+    pub fn slots(&self) -> u32 {
+        self.concurrency.unwrap_or_else(|| {
+            let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get());
+            u32::try_from(cores).unwrap_or(u32::MAX).clamp(2, 8)
+        })
+    }
+}
+
+/// RabbitMQ 4 takes messages of at most 16 MiB; half of it leaves room for what does not compress.
+const LARGEST: ByteSize = ByteSize::mib(8);
+
+impl Config {
+    /// What the values, each well-formed, do not allow together or at all.
+    pub(super) fn check(&self, problems: &mut Vec<Problem>) {
+        let mut wrong = |key: &str, message: String| problems.push(self.problem(key, message));
+        let numbers = [
+            ("database.max_connections", self.database.max_connections, 2, 1000),
+            ("intake.chunk_records", self.intake.chunk_records, 1, 100_000),
+            ("intake.lanes", self.intake.lanes, 1, 1024),
+            ("intake.max_ratio", self.intake.max_ratio, 2, 100_000),
+            ("dispatch.window", self.dispatch.window, 1, 10_000),
+            ("worker.concurrency", self.worker.slots(), 1, 256),
+            ("worker.attempts", self.worker.attempts, 1, 100),
+        ];
+        for (key, value, least, most) in numbers {
+            if !(least..=most).contains(&value) {
+                wrong(key, format!("must be from {least} to {most}"));
+            }
+        }
+        for (key, size) in [
+            ("intake.chunk_bytes", self.intake.chunk_bytes),
+            ("intake.record_bytes", self.intake.record_bytes),
+        ] {
+            if !(ByteSize::kib(1)..=LARGEST).contains(&size) {
+                wrong(
+                    key,
+                    format!("must be from 1 KiB to {LARGEST}: a chunk must fit a message"),
+                );
+            }
+        }
+        if self.worker.backoff_initial > self.worker.backoff_max {
+            wrong(
+                "worker.backoff_initial",
+                "must not be longer than worker.backoff_max".into(),
+            );
+        }
+        if self.dispatch.lease < Duration::from_secs(5) {
+            wrong(
+                "dispatch.lease",
+                "must be at least 5s, or chunks that are being applied are sent again".into(),
+            );
+        }
+        if self.dispatch.poll > Duration::from_secs(60) {
+            wrong("dispatch.poll", "must be at most 1min".into());
+        }
+        self.check_texts(&mut wrong);
+    }
+
+    fn check_texts(&self, wrong: &mut impl FnMut(&str, String)) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if self.broker.prefix.len() > 64 || !self.broker.prefix.chars().all(plain) {
+            wrong(
+                "broker.prefix",
+                "must be 1 to 64 letters, digits, '.', '_' and '-'".into(),
+            );
+        }
+        let urls = [
+            ("database.url", &self.database.url, &["postgres", "postgresql"]),
+            ("broker.url", &self.broker.url, &["amqp", "amqps"]),
+        ];
+        for (key, url, schemes) in urls {
+            if url.as_ref().is_some_and(|url| !schemes.contains(&url.scheme())) {
+                wrong(
+                    key,
+                    format!("must be a URL that begins with {}://", schemes.join(":// or ")),
+                );
+            }
+        }
+        let web = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+        if self.http.public_url.as_ref().is_some_and(|url| !web(url)) {
+            wrong(
+                "http.public_url",
+                "must be a URL that begins with http:// or https://".into(),
+            );
+        }
+        if let Some(filter) = &self.log.filter
+            && tracing_subscriber::EnvFilter::try_new(filter).is_err()
+        {
+            wrong(
+                "log.filter",
+                "must be a level or a list of target=level, separated by commas".into(),
+            );
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Tokens: create, look up, list, revoke. Only their hashes are here.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+use crate::clock;
+use crate::id::{TenantId, TokenId};
+use crate::token::{Credential, Scope, Token};
+
+/// What is known of a token, itself apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TokenInfo {
+    /// Id.
+    pub id: TokenId,
+    /// Name, unique in the tenant, also among the revoked.
+    pub name: String,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+    /// When it was revoked.
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+struct TokenRow {
+    id: Uuid,
+    name: String,
+    scopes: Vec<String>,
+    created_at: DateTime<Utc>,
+    revoked_at: Option<DateTime<Utc>>,
+}
+
+impl From<TokenRow> for TokenInfo {
+    fn from(row: TokenRow) -> Self {
+        Self {
+            id: TokenId(row.id),
+            name: row.name,
+            scopes: known_scopes(&row.scopes),
+            created_at: row.created_at,
+            revoked_at: row.revoked_at,
+        }
+    }
+}
+
+/// What creating a token came to.
+#[derive(Debug)]
+pub enum NewToken {
+    /// A new token. Its text is here and nowhere else: show it now.
+    Created(TokenInfo, Token),
+    /// The name is taken, perhaps by a token that is revoked; nothing was done.
+    NameTaken(TokenInfo),
+}
+
+/// Creates a token under a name that is new in the tenant.
+pub async fn create(
+    store: &Store,
+    tenant: TenantId,
+    name: &str,
+    scopes: &[Scope],
+) -> Result<NewToken, StoreError> {
+    let token = Token::generate(&mut clock::rng());
+    let texts: Vec<String> = scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
+    let row = sqlx::query_as!(
+        TokenRow,
+        r#"
+        insert into tokens (id, tenant_id, name, hash, scopes) values ($1, $2, $3, $4, $5)
+        on conflict (tenant_id, name) do nothing
+        returning id, name, scopes, created_at, revoked_at
+        "#,
+        clock::new_id(),
+        tenant.0,
+        name,
+        &token.hash(),
+        &texts,
+    )
+    .fetch_optional(store.pool())
+    .await?;
+    if let Some(row) = row {
+        return Ok(NewToken::Created(row.into(), token));
+    }
+    match find_by_name(store.pool(), tenant, name).await? {
+        Some(info) => Ok(NewToken::NameTaken(info)),
+        // Tokens are revoked, not deleted.
+        None => Err(StoreError::Conflict("the token")),
+    }
+}
+
+/// Whom a token stands for; `None` if it is not known or is revoked.
+///
+/// It is found by its hash: what the time of the look-up tells about a hash helps nobody to find a token.
+pub async fn authenticate(
+    executor: impl PgExecutor<'_>,
+    token: &Token,
+) -> Result<Option<Credential>, StoreError> {
+    let row = sqlx::query!(
+        "select id, tenant_id, name, scopes from tokens where hash = $1 and revoked_at is null",
+        &token.hash(),
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(row.map(|row| Credential {
+        tenant_id: TenantId(row.tenant_id),
+        token_id: TokenId(row.id),
+        name: row.name,
+        scopes: known_scopes(&row.scopes),
+    }))
+}
+
+/// A tenant's tokens by name, the revoked ones too.
+pub async fn list(executor: impl PgExecutor<'_>, tenant: TenantId) -> Result<Vec<TokenInfo>, StoreError> {
+    let rows = sqlx::query_as!(
+        TokenRow,
+        "select id, name, scopes, created_at, revoked_at from tokens where tenant_id = $1 order by name",
+        tenant.0,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows.into_iter().map(TokenInfo::from).collect())
+}
+
+/// The token with this name.
+pub async fn find_by_name(
+    executor: impl PgExecutor<'_>,
+    tenant: TenantId,
+    name: &str,
+) -> Result<Option<TokenInfo>, StoreError> {
+    let row = sqlx::query_as!(
+        TokenRow,
+        r#"
+        select id, name, scopes, created_at, revoked_at
+        from   tokens
+        where  tenant_id = $1 and name = $2
+        "#,
+        tenant.0,
+        name,
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(row.map(TokenInfo::from))
+}
+
+/// Revokes a token, from now on and for ever. `None` if the tenant has no such token; revoking again changes nothing.
+pub async fn revoke(
+    executor: impl PgExecutor<'_>,
+    tenant: TenantId,
+    name: &str,
+) -> Result<Option<TokenInfo>, StoreError> {
+    let row = sqlx::query_as!(
+        TokenRow,
+        r#"
+        update tokens
+        set    revoked_at = coalesce(revoked_at, now())   -- the first revocation counts
+        where  tenant_id = $1 and name = $2
+        returning id, name, scopes, created_at, revoked_at
+        "#,
+        tenant.0,
+        name,
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(row.map(TokenInfo::from))
+}
+
+/// A scope that a newer program gave is not known here and grants nothing here.
+fn known_scopes(texts: &[String]) -> Vec<Scope> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}

@@ -1,0 +1,226 @@
+//! Credentials: a token, what it may do, and for which tenant.
+//!
+//! A token is 256 random bits, so its SHA-256 can stand for it: nothing can be guessed, and nothing slow is needed to
+//! store it safely. It is shown once and kept nowhere.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rand::CryptoRng;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::id::{TenantId, TokenId};
+
+/// How every token begins, so that people and secret scanners know it when they see it.
+const PREFIX: &str = "mst_";
+/// Length of 32 bytes in base64url without padding.
+const BODY_LENGTH: usize = 43;
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// A bearer token: `mst_` and 43 characters. Neither `Debug` nor anything else prints it; [`Token::reveal`] does.
+#[derive(Clone)]
+pub struct Token(SecretString);
+
+/// The text does not have the form of a token. Says nothing about whether a token is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a token: it must be {PREFIX} and {BODY_LENGTH} characters")]
+pub struct InvalidToken;
+
+/// SHA-256 of a token: what the store keeps and finds it by.
+pub type TokenHash = [u8; 32];
+
+impl Token {
+    /// A new token.
+    pub fn generate(rng: &mut impl CryptoRng) -> Self {
+        let mut bytes = [0; 32];
+        rng.fill_bytes(&mut bytes);
+        Self(SecretString::from(format!("{PREFIX}{}", base64url(&bytes))))
+    }
+
+    /// The text, to be shown to its owner once or sent as a credential.
+    pub fn reveal(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// What the store knows of it.
+    pub fn hash(&self) -> TokenHash {
+        Sha256::digest(self.reveal().as_bytes()).into()
+    }
+}
+
+impl FromStr for Token {
+    type Err = InvalidToken;
+
+    fn from_str(text: &str) -> Result<Self, InvalidToken> {
+        match text.strip_prefix(PREFIX) {
+            Some(body) if body.len() == BODY_LENGTH && body.bytes().all(|byte| ALPHABET.contains(&byte)) => {
+                Ok(Self(SecretString::from(text)))
+            }
+            _ => Err(InvalidToken),
+        }
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(***)")
+    }
+}
+
+fn base64url(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits =
+            group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        for at in 0..=group.len() {
+            let six = (bits >> (18 - 6 * at)) & 0x3f;
+            text.push(char::from(ALPHABET[six as usize]));
+        }
+    }
+    text
+}
+
+macro_rules! scopes {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
+        /// One thing that a token may do.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Scope { $($(#[$doc])* #[serde(rename = $text)] $variant,)* }
+
+        impl Scope {
+            /// Every scope, in the order of the help texts.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The text in the store, in requests and on the command line.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+
+        impl FromStr for Scope {
+            type Err = UnknownScope;
+
+            fn from_str(text: &str) -> Result<Self, UnknownScope> {
+                match text { $($text => Ok(Self::$variant),)* _ => Err(UnknownScope) }
+            }
+        }
+    };
+}
+
+scopes! {
+    /// Create imports, and start, pause, resume, cancel and retry them.
+    ImportWrite = "import:write",
+    /// Read imports, their records and their failed records.
+    ImportRead = "import:read",
+    /// Find and read users.
+    UsersRead = "users:read",
+    /// Read the catalog.
+    CatalogRead = "catalog:read",
+    /// Replace the catalog.
+    CatalogWrite = "catalog:write",
+    /// The operator of the tenant: everything above.
+    Ops = "ops",
+}
+
+/// The text names no scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be one of: {}", Scope::ALL.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", "))]
+pub struct UnknownScope;
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whom a known token stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// The tenant. Everything that is done with the token is done to this tenant alone.
+    pub tenant_id: TenantId,
+    /// The token's id, for logs.
+    pub token_id: TokenId,
+    /// The token's name.
+    pub name: String,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+}
+
+impl Credential {
+    /// Whether the token may do this. [`Scope::Ops`] may do everything.
+    pub fn allows(&self, scope: Scope) -> bool {
+        self.scopes
+            .iter()
+            .any(|held| *held == scope || *held == Scope::Ops)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn a_token_reads_back_and_does_not_print() {
+        let token = Token::generate(&mut StdRng::seed_from_u64(1));
+        assert_eq!(token.reveal().len(), 47);
+        let same: Token = token.reveal().parse().unwrap();
+        assert_eq!(same.hash(), token.hash());
+        assert_eq!(format!("{token:?}"), "Token(***)");
+    }
+
+    #[test]
+    fn base64url_is_that_of_rfc_4648() {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg"),
+            ("fo", "Zm8"),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg"),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64url(bytes.as_bytes()), text);
+        }
+        assert_eq!(base64url(&[0xfb, 0xff, 0xfe]), "-__-");
+        assert_eq!(base64url(&[0; 32]).len(), BODY_LENGTH);
+    }
+
+    #[test]
+    fn what_is_no_token_is_told_without_repeating_it() {
+        for text in [
+            "",
+            "mst_",
+            "mst_short",
+            &format!("xyz_{}", "A".repeat(43)),
+            &format!("mst_{}", "=".repeat(43)),
+        ] {
+            assert_eq!(text.parse::<Token>().unwrap_err(), InvalidToken, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_operator_may_do_everything_and_others_what_they_hold() {
+        let mut credential = Credential {
+            tenant_id: TenantId::new(1),
+            token_id: TokenId::new(Uuid::nil()),
+            name: "ci".into(),
+            scopes: vec![Scope::ImportRead],
+        };
+        assert!(credential.allows(Scope::ImportRead));
+        assert!(!credential.allows(Scope::ImportWrite));
+        credential.scopes = vec![Scope::Ops];
+        assert!(Scope::ALL.iter().all(|scope| credential.allows(*scope)));
+    }
+
+    #[test]
+    fn scopes_read_as_they_are_written() {
+        for scope in Scope::ALL {
+            assert_eq!(scope.as_str().parse(), Ok(*scope));
+            assert_eq!(serde_json::to_value(scope).unwrap(), scope.as_str());
+        }
+    }
+}
