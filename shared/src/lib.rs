@@ -3,6 +3,8 @@
 pub mod chunk;
 pub mod clock;
 pub mod dispatch;
+#[cfg(feature = "embedded")]
+pub mod embedded;
 pub mod error;
 mod error_code;
 pub mod id;
