@@ -6,6 +6,8 @@ pub mod clock;
 #[cfg(feature = "runtime")]
 pub mod config;
 pub mod dispatch;
+#[cfg(feature = "embedded")]
+pub mod embedded;
 pub mod error;
 mod error_code;
 pub mod id;
