@@ -13,7 +13,7 @@ pub async fn lane_heads(store: &Store) -> Result<Vec<LaneHead>, StoreError> {
         r#"select head.id as "id!", i.id as "import_id!", i.tenant_id as "tenant_id!",
                   head.ready as "ready!", head.in_flight as "in_flight!"
              from imports i
-            cross join lateral generate_series(0, i.lanes - 1) as lane
+            cross join lateral generate_series(0, i.lanes - 1) as l (lane)
             cross join lateral (
                   select c.id,
                          c.state = 'staged'
@@ -21,13 +21,13 @@ pub async fn lane_heads(store: &Store) -> Result<Vec<LaneHead>, StoreError> {
                          or c.state = 'dispatched' and c.leased_until <= now() as ready,
                          c.state = 'dispatched' and c.leased_until > now() as in_flight
                     from chunks c
-                   where c.import_id = i.id and c.lane = lane
+                   where c.import_id = i.id and c.lane = l.lane
                      and c.state in ('staged', 'dispatched', 'retryable')
                    order by c.seq
                    limit 1) as head
             where i.state = 'running'
             -- Lanes in turn, so that all imports are served evenly whatever their number of lanes.
-            order by lane, i.id"#
+            order by l.lane, i.id"#
     )
     .fetch_all(store.pool())
     .await?;
