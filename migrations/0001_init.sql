@@ -69,7 +69,7 @@ create table users (
     updated_at         timestamptz not null default now()
 );
 comment on column users.id is 'UUID version 7, so that new users are neighbours in the index.';
-comment on column users.version is '1 when inserted, raised by one with every change. Its sum is the witness that nothing was applied twice.';
+comment on column users.version is '1 when inserted, raised by one by every record that changes the user. Its sum is the witness that nothing was applied twice.';
 comment on column users.email is 'Normalised once, in Rust (trimmed, NFKC, case-folded, domain by IDNA); SQL never folds.';
 comment on column users.phone_number is 'E.164.';
 comment on column users.attributes is 'Standard attributes that have no column of their own. Null: none.';

@@ -28,6 +28,9 @@ pub struct UserRow<'a> {
     pub attributes: Option<Cow<'a, str>>,
     /// Metadata as JSON text, `None` for none.
     pub metadata: Option<Cow<'a, str>>,
+    /// How many records changed (or made) the user: that much the version rises, so that it does not tell how the
+    /// records were cut into chunks.
+    pub changes: i32,
 }
 
 impl UserRow<'_> {
@@ -49,7 +52,7 @@ pub(super) struct Draft<'a> {
     record: Option<&'a Record<'a>>,
     /// The state, once there is more to it than the record or the base.
     state: Option<Box<State<'a>>>,
-    changed: bool,
+    changes: i32,
     enrolled: bool,
     newly_enrolled: bool,
 }
@@ -72,14 +75,14 @@ impl<'a> Draft<'a> {
             base: Some(base),
             record: None,
             state: None,
-            changed: false,
+            changes: 0,
             enrolled: base.enrolled,
             newly_enrolled: false,
         }
     }
 
     pub(super) fn new(id: Uuid, record: &'a Record<'a>) -> Self {
-        Self { id, base: None, record: Some(record), state: None, changed: true, enrolled: false, newly_enrolled: false }
+        Self { id, base: None, record: Some(record), state: None, changes: 1, enrolled: false, newly_enrolled: false }
     }
 
     pub(super) fn id(&self) -> Uuid {
@@ -91,7 +94,7 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn is_changed(&self) -> bool {
-        self.changed
+        self.changes > 0
     }
 
     pub(super) fn is_newly_enrolled(&self) -> bool {
@@ -128,7 +131,7 @@ impl<'a> Draft<'a> {
         let mut state = self.state.take().unwrap_or_else(|| Box::new(self.load()));
         let changed = state.apply(record, options.metadata);
         self.state = Some(state);
-        self.changed |= changed;
+        self.changes += i32::from(changed);
         changed
     }
 
@@ -147,10 +150,10 @@ impl<'a> Draft<'a> {
 
     pub(super) fn into_row(self) -> UserRow<'a> {
         match (self.state, self.record, self.base) {
-            (Some(state), _, _) => state.into_row(self.id),
+            (Some(state), _, _) => state.into_row(self.id, self.changes),
             (None, Some(record), _) => record_row(self.id, record),
-            (None, None, Some(base)) => State::of(base).into_row(self.id),
-            (None, None, None) => State::default().into_row(self.id),
+            (None, None, Some(base)) => State::of(base).into_row(self.id, self.changes),
+            (None, None, None) => State::default().into_row(self.id, self.changes),
         }
     }
 }
@@ -178,6 +181,7 @@ fn record_row<'a>(id: Uuid, record: &'a Record<'a>) -> UserRow<'a> {
             .value()
             .and_then(|entries| metadata::object_text(entries.iter().map(entry_pair)))
             .map(Cow::Owned),
+        changes: 1,
     }
 }
 
@@ -240,7 +244,7 @@ impl<'a> State<'a> {
         }
     }
 
-    fn into_row(self, id: Uuid) -> UserRow<'a> {
+    fn into_row(self, id: Uuid, changes: i32) -> UserRow<'a> {
         let text = |map: Map<String, Value>| (!map.is_empty()).then(|| Cow::Owned(Value::Object(map).to_string()));
         UserRow {
             id,
@@ -251,6 +255,7 @@ impl<'a> State<'a> {
             family_name: self.family_name,
             attributes: text(self.attributes),
             metadata: text(self.metadata),
+            changes,
         }
     }
 }

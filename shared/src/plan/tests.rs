@@ -188,7 +188,7 @@ fn write(existing: &[ExistingUser], plan: &Plan<'_>) -> BTreeMap<Uuid, ExistingU
         let enrolled = table.get(&row.id).is_some_and(|user| user.enrolled);
         let user = ExistingUser {
             id: row.id,
-            version: version + 1,
+            version: version + row.changes,
             email: owned(&row.email),
             phone_number: owned(&row.phone_number),
             preferred_username: owned(&row.preferred_username),

@@ -43,7 +43,8 @@ pub enum QueueError {
     },
     /// The queue exists with other properties than this version of the program wants.
     #[error(
-        "queue {queue} exists with other properties ({detail}); let it run empty and delete it, or set another prefix"
+        "queue {queue} exists with other properties ({detail}); \
+         let it run empty and delete it, or set another prefix"
     )]
     Mismatch {
         /// The queue or exchange.

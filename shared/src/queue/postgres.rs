@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use self::bell::Bell;
-use self::consume::{Plan, Window};
+use self::consume::{Setup, Window};
 use super::{DeadLetter, Feed, Message, QueueDepth, QueueError, QueueOptions, QueueServer, Topology};
 use crate::queue::message::{HeaderValue, Headers};
 
@@ -67,9 +67,12 @@ impl PgQueue {
         let stored = self
             .owned("publishing", async move {
                 if declare {
-                    sqlx::query!("insert into queues (name) values ($1) on conflict (name) do nothing", queue)
-                        .execute(&pool)
-                        .await?;
+                    sqlx::query!(
+                        "insert into queues (name) values ($1) on conflict (name) do nothing",
+                        queue
+                    )
+                    .execute(&pool)
+                    .await?;
                 }
                 sqlx::query!(
                     "insert into queue_messages (queue_id, headers, body)
@@ -95,8 +98,8 @@ impl PgQueue {
     }
 
     pub(crate) async fn consumer(&self, prefetch: u16) -> Result<Feed, QueueError> {
-        let plan = self.plan(prefetch);
-        let session = plan.open().await?;
+        let setup = self.setup(prefetch);
+        let session = setup.open().await?;
         self.hears.call_once(|| {
             let policy = self.options.reconnect;
             self.spawn(self.bell.clone().hear_others(self.side_pool(), self.topology.queue(), policy));
@@ -104,7 +107,7 @@ impl PgQueue {
         let (out, deliveries) = mpsc::unbounded_channel();
         let (alive, ended) = oneshot::channel();
         self.spawn(async move {
-            consume::run(plan, session, out).await;
+            consume::run(setup, session, out).await;
             drop(alive);
         });
         Ok(Feed { deliveries, ended })
@@ -112,8 +115,8 @@ impl PgQueue {
 
     pub(crate) async fn dead_letters(&self, max: usize) -> Result<Vec<DeadLetter>, QueueError> {
         let most = i64::try_from(max).unwrap_or(i64::MAX);
-        let plan = self.plan(1);
-        let session = plan.open().await?;
+        let setup = self.setup(1);
+        let session = setup.open().await?;
         let after = self.options.publish_timeout;
         let claimed = timeout(after, session.claim_dead(most)).await;
         let late = QueueError::TimedOut { doing: "taking dead letters", after, blocked: false };
@@ -128,7 +131,7 @@ impl PgQueue {
             .collect();
         // The session lives as long as what was taken over it.
         self.spawn(async move {
-            if let Err(error) = window.settle_all(session, &plan).await {
+            if let Err(error) = window.settle_all(session, &setup).await {
                 tracing::warn!(%error, "dead letters that were taken go back");
             }
         });
@@ -190,8 +193,8 @@ impl PgQueue {
         deleted.await.map(drop)
     }
 
-    fn plan(&self, prefetch: u16) -> Plan {
-        Plan {
+    fn setup(&self, prefetch: u16) -> Setup {
+        Setup {
             connect: Arc::clone(&self.connect),
             bell: self.bell.clone(),
             topology: self.topology.clone(),

@@ -9,11 +9,11 @@
 
 mod consume;
 mod declare;
+mod greeting;
 mod link;
 mod properties;
 mod publish;
 mod settling;
-mod version;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use self::consume::{Plan, Session};
+use self::consume::{Session, Setup};
 use self::link::Link;
 use self::publish::Publisher;
 use self::settling::Settling;
@@ -51,12 +51,18 @@ impl RabbitQueue {
     pub(crate) fn new(url: &str, topology: Topology, options: QueueOptions) -> Result<Self, QueueError> {
         // The parser's message repeats parts of the address, which holds the password.
         let mut uri: AMQPUri = url.parse().map_err(|_| {
-            QueueError::Configuration("the broker's address is not one of the form amqp://user:password@host:port/vhost".to_owned())
+            QueueError::Configuration(
+                "the broker's address is not one of the form amqp://user:password@host:port/vhost".to_owned(),
+            )
         })?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
         let link = |purpose| Link::new(uri.clone(), purpose, topology.clone(), options.connect_timeout);
         Ok(Self {
-            publisher: Arc::new(Publisher::new(link("publisher"), options.in_flight, options.publish_timeout)),
+            publisher: Arc::new(Publisher::new(
+                link("publisher"),
+                options.in_flight,
+                options.publish_timeout,
+            )),
             link: Arc::new(link("consumer")),
             uri,
             topology,
@@ -71,18 +77,18 @@ impl RabbitQueue {
     }
 
     pub(crate) async fn consumer(&self, prefetch: u16) -> Result<Feed, QueueError> {
-        let plan = Plan {
+        let setup = Setup {
             link: Arc::clone(&self.link),
             publisher: Arc::clone(&self.publisher),
             topology: self.topology.clone(),
             options: self.options,
             prefetch,
         };
-        let session = Session::open(&plan).await?;
+        let session = Session::open(&setup).await?;
         let (out, deliveries) = mpsc::unbounded_channel();
         let (alive, ended) = oneshot::channel();
         self.spawn(async move {
-            consume::run(plan, session, out).await;
+            consume::run(setup, session, out).await;
             drop(alive);
         });
         Ok(Feed { deliveries, ended })
@@ -95,7 +101,9 @@ impl RabbitQueue {
         while taken.len() < max {
             // Each is acked once the store has it.
             let options = BasicGetOptions { no_ack: false };
-            let Some(got) = self.within("taking dead letters", channel.basic_get(self.topology.dead().into(), options)).await?
+            let Some(got) = self
+                .within("taking dead letters", channel.basic_get(self.topology.dead().into(), options))
+                .await?
             else {
                 break;
             };
@@ -120,7 +128,7 @@ impl RabbitQueue {
 
     pub(crate) async fn check(&self) -> Result<QueueServer, QueueError> {
         self.depth().await?;
-        let version = timeout(self.options.connect_timeout, version::ask(&self.uri)).await;
+        let version = timeout(self.options.connect_timeout, greeting::version(&self.uri)).await;
         Ok(QueueServer { backend: "rabbitmq", version: version.ok().flatten() })
     }
 
@@ -135,7 +143,8 @@ impl RabbitQueue {
     pub(crate) async fn delete(&self) -> Result<(), QueueError> {
         let (connection, channel) = self.link.channel().await?;
         for queue in [self.topology.queue(), self.topology.dead()] {
-            self.within("deleting", channel.queue_delete(queue.into(), QueueDeleteOptions::default())).await?;
+            self.within("deleting", channel.queue_delete(queue.into(), QueueDeleteOptions::default()))
+                .await?;
         }
         let exchange = self.topology.dead().into();
         self.within("deleting", channel.exchange_delete(exchange, ExchangeDeleteOptions::default())).await?;

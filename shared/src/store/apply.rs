@@ -207,14 +207,15 @@ async fn update(connection: &mut PgConnection, updates: &[(UserRow<'_>, i32)]) -
     };
     let ids: Vec<Uuid> = updates.iter().map(|(row, _)| row.id).collect();
     let versions: Vec<i32> = updates.iter().map(|(_, version)| *version).collect();
+    let changes: Vec<i32> = updates.iter().map(|(row, _)| row.changes).collect();
     let written = sqlx::query!(
         "update users as u
-            set version = u.version + 1, updated_at = now(),
+            set version = u.version + n.changes, updated_at = now(),
                 email = n.email, phone_number = n.phone_number, preferred_username = n.preferred_username,
                 given_name = n.given_name, family_name = n.family_name,
                 attributes = n.attributes::jsonb, metadata = n.metadata::jsonb
-           from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
-             as n (id, version, email, phone_number, preferred_username, given_name, family_name, attributes, metadata)
+           from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::int[])
+             as n (id, version, email, phone_number, preferred_username, given_name, family_name, attributes, metadata, changes)
           where u.id = n.id and u.version = n.version",
         &ids,
         &versions,
@@ -225,6 +226,7 @@ async fn update(connection: &mut PgConnection, updates: &[(UserRow<'_>, i32)]) -
         &text(|row| row.family_name.as_deref()) as &[Option<&str>],
         &text(|row| row.attributes.as_deref()) as &[Option<&str>],
         &text(|row| row.metadata.as_deref()) as &[Option<&str>],
+        &changes,
     )
     .execute(connection)
     .await?;
@@ -239,9 +241,10 @@ async fn insert(connection: &mut PgConnection, tenant: TenantId, rows: &[UserRow
     }
     let mut buffer = CopyBuffer::with_capacity(rows.len() * 160);
     for row in rows {
-        buffer.row(9);
+        buffer.row(10);
         buffer.uuid(row.id);
         buffer.int(tenant.get());
+        buffer.int(row.changes);
         for text in [&row.email, &row.phone_number, &row.preferred_username, &row.given_name, &row.family_name] {
             buffer.text(text.as_deref());
         }
@@ -250,7 +253,7 @@ async fn insert(connection: &mut PgConnection, tenant: TenantId, rows: &[UserRow
     }
     let mut copy = sqlx::postgres::PgConnection::copy_in_raw(
         connection,
-        "copy users (id, tenant_id, email, phone_number, preferred_username, given_name, family_name, attributes, metadata)
+        "copy users (id, tenant_id, version, email, phone_number, preferred_username, given_name, family_name, attributes, metadata)
          from stdin (format binary)",
     )
     .await?;

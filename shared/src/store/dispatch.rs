@@ -166,6 +166,8 @@ async fn complete(store: &Store, import: Uuid) -> Result<bool, StoreError> {
     .rows_affected();
     if moved == 1 {
         write_final_counts(&mut transaction, ImportId::new(import)).await?;
+        // Once an import, so that this NOTIFY may stand in a transaction.
+        sqlx::query!("select pg_notify('muster_imports', $1)", import.to_string()).execute(&mut *transaction).await?;
         transaction.commit().await?;
     }
     Ok(moved == 1)
@@ -198,6 +200,9 @@ pub async fn wake(store: &Store) -> Result<(), StoreError> {
     sqlx::query!("select pg_notify('muster_dispatch', '')").execute(store.pool()).await?;
     Ok(())
 }
+
+/// The channel on which the ids of imports are told when they complete.
+pub const COMPLETED_CHANNEL: &str = "muster_imports";
 
 /// The channel on which dispatchers are woken.
 pub const WAKE_CHANNEL: &str = "muster_dispatch";

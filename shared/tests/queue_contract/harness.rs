@@ -9,12 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use muster_shared::queue::{
-    Consumer, Delivery, Headers, Message, Queue, QueueDepth, QueueOptions, Topology,
-};
+use muster_shared::queue::{Consumer, Delivery, Headers, Message, Queue, QueueDepth, QueueOptions, Topology};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgPool};
 use tokio::time::timeout;
+use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
 /// Longer than anything takes that is not broken.
@@ -41,7 +40,7 @@ pub(crate) struct Rig {
 
 pub(crate) enum Backend {
     Rabbit { url: String },
-    Postgres { server: PgConnectOptions, database: String, pool: PgPool },
+    Postgres { server: Box<PgConnectOptions>, database: String, pool: PgPool },
 }
 
 fn variable(name: &str) -> String {
@@ -54,11 +53,11 @@ fn unique() -> String {
 
 impl Rig {
     pub(crate) fn rabbit() -> Self {
-        Self::rabbit_at(variable("TEST_AMQP_URL"), options())
+        Self::rabbit_at(variable("TEST_AMQP_URL"), DELIVERY_LIMIT, options())
     }
 
-    pub(crate) fn rabbit_at(url: String, options: QueueOptions) -> Self {
-        let topology = Topology::new(unique()).unwrap().with_delivery_limit(DELIVERY_LIMIT);
+    pub(crate) fn rabbit_at(url: String, delivery_limit: u32, options: QueueOptions) -> Self {
+        let topology = Topology::new(unique()).unwrap().with_delivery_limit(delivery_limit);
         let queue = Queue::rabbit(&url, topology.clone(), options).unwrap();
         // Cleaning up never goes through a proxy.
         Self { queue, topology, backend: Backend::Rabbit { url: variable("TEST_AMQP_URL") } }
@@ -88,7 +87,7 @@ impl Rig {
         let topology = Topology::new(unique()).unwrap().with_delivery_limit(DELIVERY_LIMIT);
         let routed = PgPoolOptions::new().max_connections(4).connect_lazy_with(route(direct));
         let queue = Queue::postgres(routed, topology.clone(), options);
-        Self { queue, topology, backend: Backend::Postgres { server, database, pool } }
+        Self { queue, topology, backend: Backend::Postgres { server: Box::new(server), database, pool } }
     }
 
     /// The same queue as another process sees it: nothing is shared with the first.
@@ -173,13 +172,20 @@ impl Rig {
 
 /// A channel that shares nothing with the queue under test.
 pub(crate) async fn raw_channel(url: &str) -> lapin::Channel {
-    let connection =
-        lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await.unwrap();
+    let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await.unwrap();
     connection.create_channel().await.unwrap()
 }
 
 /// Runs a test on a rig, looks whether it left anything unsettled or behind, and cleans up, whatever became of it.
-pub(crate) async fn run<Test: Future<Output = ()> + Send + 'static>(rig: Rig, test: impl FnOnce(Arc<Rig>) -> Test) {
+pub(crate) async fn run<Test: Future<Output = ()> + Send + 'static>(
+    rig: Rig,
+    test: impl FnOnce(Arc<Rig>) -> Test,
+) {
+    // RUST_LOG=muster_shared=debug shows what the queue did, where a test fails.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .with_test_writer()
+        .try_init();
     let rig = Arc::new(rig);
     let ran = tokio::spawn(timeout(3 * PATIENCE, test(Arc::clone(&rig)))).await;
     if let Ok(Ok(())) = ran {

@@ -100,8 +100,10 @@ async fn a_living_consumer_keeps_what_it_holds() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_session_is_replaced() {
-    let server: PgConnectOptions =
-        std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL must be set for this test").parse().unwrap();
+    let server: PgConnectOptions = std::env::var("TEST_DATABASE_URL")
+        .expect("TEST_DATABASE_URL must be set for this test")
+        .parse()
+        .unwrap();
     let proxy = Proxy::to((server.get_host().to_owned(), server.get_port())).await;
     let (host, port) = (proxy.address.ip().to_string(), proxy.address.port());
     let options = QueueOptions { publish_timeout: Duration::from_secs(2), ..options() };

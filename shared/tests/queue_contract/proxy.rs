@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
 /// What becomes of the connections that are open.
@@ -23,6 +23,7 @@ pub(crate) struct Proxy {
     // One channel for the connections of one time: a fate holds for those that are open, not for those to come.
     fate: Arc<std::sync::Mutex<watch::Sender<Fate>>>,
     deaf: Arc<AtomicBool>,
+    says: broadcast::Sender<&'static [u8]>,
     _accepting: JoinSet<()>,
 }
 
@@ -32,8 +33,9 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let fate = Arc::new(std::sync::Mutex::new(watch::Sender::new(Fate::Flow)));
         let deaf = Arc::new(AtomicBool::new(false));
+        let says = broadcast::Sender::new(16);
         let mut accepting = JoinSet::new();
-        let (fates, is_deaf) = (Arc::clone(&fate), Arc::clone(&deaf));
+        let (fates, is_deaf, to_say) = (Arc::clone(&fate), Arc::clone(&deaf), says.clone());
         accepting.spawn(async move {
             let mut flows = JoinSet::new();
             loop {
@@ -46,11 +48,18 @@ impl Proxy {
                 let server = TcpStream::connect((server.0.as_str(), server.1)).await.unwrap();
                 let (client_reads, client_writes) = client.into_split();
                 let (server_reads, server_writes) = server.into_split();
-                flows.spawn(flow(client_reads, server_writes, fate.clone()));
-                flows.spawn(flow(server_reads, client_writes, fate));
+                // Nobody ever says anything to the server.
+                let silence = broadcast::Sender::new(1);
+                let unsaid = silence.subscribe();
+                let same_fate = fate.clone();
+                flows.spawn(async move {
+                    flow(client_reads, server_writes, same_fate, unsaid).await;
+                    drop(silence);
+                });
+                flows.spawn(flow(server_reads, client_writes, fate, to_say.subscribe()));
             }
         });
-        Self { address, fate, deaf, _accepting: accepting }
+        Self { address, fate, deaf, says, _accepting: accepting }
     }
 
     /// Closes the connections that are open; new ones work.
@@ -69,6 +78,11 @@ impl Proxy {
         self.freeze();
     }
 
+    /// Puts bytes of its own into what the server says, on every open connection. Those must be silent meanwhile.
+    pub(crate) fn say(&self, bytes: &'static [u8]) {
+        self.says.send(bytes).unwrap();
+    }
+
     fn decide(&self, fate: Fate) {
         let mut current = self.fate.lock().unwrap();
         current.send_replace(fate);
@@ -82,6 +96,7 @@ async fn flow(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut fate: watch::Receiver<Fate>,
+    mut says: broadcast::Receiver<&'static [u8]>,
 ) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -98,6 +113,7 @@ async fn flow(
                 // Decided: the value stays what it was last.
                 if *fate.borrow() == Fate::Flow { return; }
             },
+            Ok(bytes) = says.recv() => if to.write_all(bytes).await.is_err() { return },
             read = from.read(&mut buffer) => match read {
                 Ok(0) | Err(_) => return,
                 Ok(length) => if to.write_all(&buffer[..length]).await.is_err() { return },

@@ -22,7 +22,8 @@ async fn proxied(options: QueueOptions) -> (Rig, Proxy) {
     uri.authority.port = proxy.address.port();
     // A frozen connection's deliveries come again once the broker misses two heartbeats.
     uri.query.heartbeat = Some(1);
-    (Rig::rabbit_at(uri.to_string(), options), proxy)
+    // High: every lost connection counts against it.
+    (Rig::rabbit_at(uri.to_string(), 1000, options), proxy)
 }
 
 fn url(rig: &Rig) -> &str {
@@ -111,6 +112,33 @@ async fn a_frozen_broker_fails_a_publish_in_time() {
     .await;
 }
 
+// Frames as a broker sends them: type method, channel 0, length, class connection, method, arguments, end.
+const BLOCKED: &[u8] = b"\x01\0\0\0\0\0\x12\0\x0a\0\x3c\x0dlow on memory\xce";
+const UNBLOCKED: &[u8] = b"\x01\0\0\0\0\0\x04\0\x0a\0\x3d\xce";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alarm_of_the_broker_fails_a_publish_in_time_and_is_named() {
+    let options = QueueOptions { publish_timeout: Duration::from_millis(500), ..options() };
+    let (rig, proxy) = proxied(options).await;
+    run(rig, |rig| async move {
+        rig.queue.publish(message(1)).await.unwrap();
+        proxy.say(BLOCKED);
+        // The alarm is on its way: a publish may still slip through before it.
+        let mut alarmed = None;
+        while alarmed.is_none() {
+            alarmed = rig.queue.publish(message(2)).await.err();
+        }
+        let error = alarmed.unwrap();
+        assert!(matches!(error, QueueError::TimedOut { blocked: true, .. }), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Transient);
+        assert!(error.to_string().contains("alarm"), "{error}");
+        proxy.say(UNBLOCKED);
+        retry(Policy::RECONNECT, || rig.queue.publish(message(3))).await.unwrap();
+        rig.elsewhere().purge().await.unwrap();
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_with_other_properties_is_a_permanent_error_that_says_so() {
     run(Rig::rabbit(), |rig| async move {
@@ -124,7 +152,10 @@ async fn a_queue_with_other_properties_is_a_permanent_error_that_says_so() {
         assert!(text.contains(&rig.topology.queue()) && text.contains("delete it"), "{text}");
         assert!(rig.queue.check().await.is_err());
         assert!(rig.queue.consumer(1).await.is_err());
-        channel.queue_delete(rig.topology.queue().into(), lapin::options::QueueDeleteOptions::default()).await.unwrap();
+        channel
+            .queue_delete(rig.topology.queue().into(), lapin::options::QueueDeleteOptions::default())
+            .await
+            .unwrap();
     })
     .await;
 }

@@ -88,14 +88,25 @@ async fn a_begin_that_was_cancelled_leaves_no_connection_inside_a_transaction() 
     {
         // As when a request's client leaves: BEGIN is sent, its answer is not awaited.
         let mut begin = pin!(connection.begin());
-        assert!(begin.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert!(
+            begin
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        );
     }
     drop(connection);
 
     let mut connection = store.pool().acquire().await.unwrap();
     // Inside a transaction now() stands still.
-    let first = sqlx::raw_sql("select now()::text").fetch_one(&mut *connection).await.unwrap();
-    let second = sqlx::raw_sql("select now()::text").fetch_one(&mut *connection).await.unwrap();
+    let first = sqlx::raw_sql("select now()::text")
+        .fetch_one(&mut *connection)
+        .await
+        .unwrap();
+    let second = sqlx::raw_sql("select now()::text")
+        .fetch_one(&mut *connection)
+        .await
+        .unwrap();
     assert_ne!(first.get::<String, _>(0), second.get::<String, _>(0));
 }
 

@@ -21,7 +21,7 @@ const SETTLE_AT_ONCE: usize = 256;
 
 /// What a consumer needs to start, and to start again.
 #[derive(Debug, Clone)]
-pub(super) struct Plan {
+pub(super) struct Setup {
     pub(super) connect: Arc<PgConnectOptions>,
     pub(super) bell: Bell,
     pub(super) topology: Topology,
@@ -29,39 +29,46 @@ pub(super) struct Plan {
     pub(super) prefetch: u16,
 }
 
-impl Plan {
+impl Setup {
     pub(super) async fn open(&self) -> Result<Session, QueueError> {
         let after = self.options.connect_timeout;
         let queue = self.topology.queue();
         // Cut short, the attempt takes its connection with it.
-        let opened = timeout(after, Session::open(&self.connect, &queue, self.topology.delivery_limit())).await;
-        opened.map_err(|_| QueueError::TimedOut { doing: "connecting to the database", after, blocked: false })?
+        let opened =
+            timeout(after, Session::open(&self.connect, &queue, self.topology.delivery_limit())).await;
+        opened.map_err(|_| QueueError::TimedOut {
+            doing: "connecting to the database",
+            after,
+            blocked: false,
+        })?
     }
 }
 
 /// Runs until nobody receives any more and all that was received is settled.
-pub(super) async fn run(plan: Plan, first: Session, out: mpsc::UnboundedSender<Delivery>) {
+pub(super) async fn run(setup: Setup, first: Session, out: mpsc::UnboundedSender<Delivery>) {
     let mut session = first;
     loop {
-        let window = Window::new(plan.prefetch.into());
-        match window.serve(session, &plan, &out).await {
+        let window = Window::new(setup.prefetch.into());
+        match window.serve(session, &setup, &out).await {
             Ok(()) => return,
-            Err(error) => tracing::warn!(%error, queue = plan.topology.queue(), "consumer lost its session"),
+            Err(error) => tracing::warn!(%error, queue = setup.topology.queue(), "consumer lost its session"),
         }
-        match reopen(&plan, &out).await {
+        match reopen(&setup, &out).await {
             Some(opened) => session = opened,
             None => return,
         }
-        tracing::info!(queue = plan.topology.queue(), "consumer is back");
+        tracing::info!(queue = setup.topology.queue(), "consumer is back");
     }
 }
 
-async fn reopen(plan: &Plan, out: &mpsc::UnboundedSender<Delivery>) -> Option<Session> {
-    let mut backoff = Backoff::new(plan.options.reconnect);
+async fn reopen(setup: &Setup, out: &mpsc::UnboundedSender<Delivery>) -> Option<Session> {
+    let mut backoff = Backoff::new(setup.options.reconnect);
     while !out.is_closed() {
-        match plan.open().await {
+        match setup.open().await {
             Ok(session) => return Some(session),
-            Err(error) => tracing::warn!(%error, queue = plan.topology.queue(), "consumer cannot come back yet"),
+            Err(error) => {
+                tracing::warn!(%error, queue = setup.topology.queue(), "consumer cannot come back yet")
+            }
         }
         tokio::select! {
             () = out.closed() => {}
@@ -107,10 +114,10 @@ impl Window {
     async fn serve(
         mut self,
         mut session: Session,
-        plan: &Plan,
+        setup: &Setup,
         out: &mpsc::UnboundedSender<Delivery>,
     ) -> Result<(), QueueError> {
-        let mut rings = plan.bell.listen();
+        let mut rings = setup.bell.listen();
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut work = Work { sweep: true, ..Work::default() };
@@ -118,16 +125,16 @@ impl Window {
             // Before claiming: a message published from now on rings again.
             rings.mark_unchanged();
             work.claim = if self.handle.is_some() { self.prefetch - self.unsettled } else { 0 };
-            let (back, turn) = turn(session, work, plan).await?;
+            let (back, turn) = turn(session, work, setup).await?;
             session = back;
             if turn.freed {
-                plan.bell.ring();
-                // Rung by this consumer, which is awake: it has had its claim in the same turn.
-                rings.mark_unchanged();
+                setup.bell.ring();
             }
             for claimed in turn.claimed {
                 // Where nobody receives any more, the delivery comes back and is requeued by its drop.
-                self.accept(claimed).map(|delivery| drop(out.send(delivery)));
+                if let Some(delivery) = self.accept(claimed) {
+                    drop(out.send(delivery));
+                }
             }
             work = match self.wait(&mut rings, &mut look, out).await {
                 Some(work) => work,
@@ -150,7 +157,7 @@ impl Window {
                     self.unsettled -= i64::try_from(count).unwrap_or(i64::MAX);
                     return (count > 0).then_some(work);
                 }
-                // An error would say that the bell is gone, but the plan holds it.
+                // An error would say that the bell is gone, but the setup holds it.
                 Ok(()) = rings.changed(), if self.handle.is_some() && self.unsettled < self.prefetch => {
                     return Some(work);
                 }
@@ -164,21 +171,21 @@ impl Window {
     }
 
     /// Settles what was taken, until nothing is left.
-    pub(super) async fn settle_all(mut self, mut session: Session, plan: &Plan) -> Result<(), QueueError> {
+    pub(super) async fn settle_all(mut self, mut session: Session, setup: &Setup) -> Result<(), QueueError> {
         self.accept_no_more();
         loop {
             let mut work = Work::default();
             if self.commands.recv_many(&mut work.settle, SETTLE_AT_ONCE).await == 0 {
                 return Ok(session.close().await?);
             }
-            (session, _) = turn(session, work, plan).await?;
+            (session, _) = turn(session, work, setup).await?;
         }
     }
 }
 
 // Cut short, a turn takes the session with it: a server that vanished would otherwise never be noticed.
-async fn turn(session: Session, work: Work, plan: &Plan) -> Result<(Session, Turn), QueueError> {
-    let after = plan.options.publish_timeout;
+async fn turn(session: Session, work: Work, setup: &Setup) -> Result<(Session, Turn), QueueError> {
+    let after = setup.options.publish_timeout;
     match timeout(after, session.turn(work)).await {
         Ok(turn) => Ok(turn?),
         Err(_) => Err(QueueError::TimedOut { doing: "talking to the database", after, blocked: false }),

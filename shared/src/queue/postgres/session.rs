@@ -56,7 +56,11 @@ pub(super) struct Turn {
 }
 
 impl Session {
-    pub(super) async fn open(options: &PgConnectOptions, queue: &str, delivery_limit: u32) -> Result<Self, QueueError> {
+    pub(super) async fn open(
+        options: &PgConnectOptions,
+        queue: &str,
+        delivery_limit: u32,
+    ) -> Result<Self, QueueError> {
         let mut connection = options.connect().await?;
         sqlx::query!("insert into queues (name) values ($1) on conflict (name) do nothing", queue)
             .execute(&mut connection)

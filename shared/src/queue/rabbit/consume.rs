@@ -21,7 +21,7 @@ use crate::retry::Backoff;
 
 /// What a consumer needs to start, and to start again.
 #[derive(Debug, Clone)]
-pub(super) struct Plan {
+pub(super) struct Setup {
     pub(super) link: Arc<Link>,
     pub(super) publisher: Arc<Publisher>,
     pub(super) topology: Topology,
@@ -53,34 +53,34 @@ struct Probe {
 type ProbeFuture = Pin<Box<dyn Future<Output = Result<Probe, String>> + Send>>;
 
 /// Runs until nobody receives any more and all that was received is settled.
-pub(super) async fn run(plan: Plan, first: Session, out: mpsc::UnboundedSender<Delivery>) {
+pub(super) async fn run(setup: Setup, first: Session, out: mpsc::UnboundedSender<Delivery>) {
     let mut session = first;
     loop {
-        match session.serve(&plan, &out).await {
+        match session.serve(&setup, &out).await {
             End::Stopped => return,
             End::Broken(reason) => {
-                tracing::warn!(queue = plan.topology.queue(), reason, "consumer lost its channel");
+                tracing::warn!(queue = setup.topology.queue(), reason, "consumer lost its channel");
             }
         }
         // Another connection, though only the channel may be gone: it declares the topology again.
-        plan.link.discard(&session.connection);
+        setup.link.discard(&session.connection);
         drop(session);
-        match reopen(&plan, &out).await {
+        match reopen(&setup, &out).await {
             Some(opened) => session = opened,
             None => return,
         }
-        tracing::info!(queue = plan.topology.queue(), "consumer is back");
+        tracing::info!(queue = setup.topology.queue(), "consumer is back");
     }
 }
 
-async fn reopen(plan: &Plan, out: &mpsc::UnboundedSender<Delivery>) -> Option<Session> {
-    let mut backoff = Backoff::new(plan.options.reconnect);
+async fn reopen(setup: &Setup, out: &mpsc::UnboundedSender<Delivery>) -> Option<Session> {
+    let mut backoff = Backoff::new(setup.options.reconnect);
     loop {
         tokio::select! {
             () = out.closed() => return None,
-            opened = Session::open(plan) => match opened {
+            opened = Session::open(setup) => match opened {
                 Ok(session) => return Some(session),
-                Err(error) => tracing::warn!(%error, queue = plan.topology.queue(), "consumer cannot come back yet"),
+                Err(error) => tracing::warn!(%error, queue = setup.topology.queue(), "consumer cannot come back yet"),
             },
         }
         tokio::select! {
@@ -91,28 +91,28 @@ async fn reopen(plan: &Plan, out: &mpsc::UnboundedSender<Delivery>) -> Option<Se
 }
 
 impl Session {
-    pub(super) async fn open(plan: &Plan) -> Result<Self, QueueError> {
-        let (connection, channel) = plan.link.channel().await?;
-        let started = timeout(plan.options.connect_timeout, Self::start(plan, &channel)).await;
+    pub(super) async fn open(setup: &Setup) -> Result<Self, QueueError> {
+        let (connection, channel) = setup.link.channel().await?;
+        let started = timeout(setup.options.connect_timeout, Self::start(setup, &channel)).await;
         let stream = match started {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
-                plan.link.discard(&connection);
+                setup.link.discard(&connection);
                 return Err(error.into());
             }
             Err(_) => {
-                plan.link.discard(&connection);
-                let after = plan.options.connect_timeout;
+                setup.link.discard(&connection);
+                let after = setup.options.connect_timeout;
                 return Err(QueueError::TimedOut { doing: "starting to consume", after, blocked: false });
             }
         };
-        let settling = Settling::new(Arc::clone(&plan.publisher), plan.topology.dead());
+        let settling = Settling::new(Arc::clone(&setup.publisher), setup.topology.dead());
         Ok(Self { connection, channel, stream, settling })
     }
 
-    async fn start(plan: &Plan, channel: &Channel) -> Result<lapin::Consumer, lapin::Error> {
+    async fn start(setup: &Setup, channel: &Channel) -> Result<lapin::Consumer, lapin::Error> {
         // A window for each consumer: quorum queues know no window shared by a channel.
-        channel.basic_qos(plan.prefetch, BasicQosOptions { global: false }).await?;
+        channel.basic_qos(setup.prefetch, BasicQosOptions { global: false }).await?;
         let options = BasicConsumeOptions {
             // Means nothing to RabbitMQ.
             no_local: false,
@@ -124,11 +124,12 @@ impl Session {
             nowait: false,
         };
         // Empty: the broker makes up the consumer's name.
-        channel.basic_consume(plan.topology.queue().into(), "".into(), options, FieldTable::default()).await
+        channel.basic_consume(setup.topology.queue().into(), "".into(), options, FieldTable::default()).await
     }
 
-    async fn serve(&mut self, plan: &Plan, out: &mpsc::UnboundedSender<Delivery>) -> End {
-        let mut health = interval_at(Instant::now() + plan.options.health_interval, plan.options.health_interval);
+    async fn serve(&mut self, setup: &Setup, out: &mpsc::UnboundedSender<Delivery>) -> End {
+        let mut health =
+            interval_at(Instant::now() + setup.options.health_interval, setup.options.health_interval);
         health.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut probe: Option<ProbeFuture> = None;
         let mut starving = false;
@@ -146,7 +147,7 @@ impl Session {
                     None => return End::Broken("the broker cancelled the consumer".to_owned()),
                 },
                 _ = self.settling.step() => {}
-                _ = health.tick(), if probe.is_none() => probe = Some(self.probe(plan)),
+                _ = health.tick(), if probe.is_none() => probe = Some(self.probe(setup)),
                 result = async { probe.as_mut()?.as_mut().await.into() }, if probe.is_some() => {
                     probe = None;
                     match result {
@@ -164,17 +165,17 @@ impl Session {
                         Some(Err(reason)) => return End::Broken(reason),
                     }
                 }
-                () = out.closed() => return self.finish(plan).await,
+                () = out.closed() => return self.finish(setup).await,
             }
         }
     }
 
     // A passive declaration on the consuming channel itself: it needs the socket, the channel and the queue, and gives
     // the counts.
-    fn probe(&self, plan: &Plan) -> ProbeFuture {
+    fn probe(&self, setup: &Setup) -> ProbeFuture {
         let channel = self.channel.clone();
-        let queue = plan.topology.queue();
-        let limit = plan.options.health_interval;
+        let queue = setup.topology.queue();
+        let limit = setup.options.health_interval;
         Box::pin(async move {
             let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
             match timeout(limit, channel.queue_declare(queue.into(), options, FieldTable::default())).await {
@@ -188,8 +189,8 @@ impl Session {
     }
 
     /// Receives nothing more, requeues what nobody will see, and waits for the rest to be settled.
-    async fn finish(&mut self, plan: &Plan) -> End {
-        let cancelled = timeout(plan.options.health_interval, self.cancel()).await;
+    async fn finish(&mut self, setup: &Setup) -> End {
+        let cancelled = timeout(setup.options.health_interval, self.cancel()).await;
         if !matches!(cancelled, Ok(Ok(()))) {
             tracing::debug!("consumer could not be cancelled; its channel is closed instead");
         }

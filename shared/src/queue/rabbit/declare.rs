@@ -51,7 +51,9 @@ async fn dead_letter_side(channel: &Channel, topology: &Topology) -> Result<(), 
     // nothing is said, and 3.10 refuses the -1 that would mean none.
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(1_000_000_000));
     channel.queue_declare(name(), durable(), arguments).await?;
-    channel.queue_bind(name(), name(), "".into(), QueueBindOptions { nowait: false }, FieldTable::default()).await
+    channel
+        .queue_bind(name(), name(), "".into(), QueueBindOptions { nowait: false }, FieldTable::default())
+        .await
 }
 
 async fn work_side(channel: &Channel, topology: &Topology) -> Result<(), lapin::Error> {

@@ -3,6 +3,7 @@
 //! lapin's own recovery stays off: it covers the socket only, not a channel that the broker closed, and while it
 //! reconnects nobody can tell a connection that will come back from one that hangs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lapin::uri::AMQPUri;
@@ -10,6 +11,7 @@ use lapin::{Channel, Connection, ConnectionProperties};
 use tokio::time::{Duration, timeout};
 
 use super::declare::declare;
+use super::greeting;
 use crate::queue::{QueueError, Topology};
 
 #[derive(Debug)]
@@ -19,18 +21,26 @@ pub(super) struct Link {
     topology: Topology,
     connect_timeout: Duration,
     current: Mutex<Option<Arc<Connection>>>,
+    // The last attempt to connect was not answered.
+    unanswered: AtomicBool,
     // Held while connecting, so that many callers that find the connection gone open one, not many.
     opening: tokio::sync::Mutex<()>,
 }
 
 impl Link {
-    pub(super) fn new(uri: AMQPUri, purpose: &'static str, topology: Topology, connect_timeout: Duration) -> Self {
+    pub(super) fn new(
+        uri: AMQPUri,
+        purpose: &'static str,
+        topology: Topology,
+        connect_timeout: Duration,
+    ) -> Self {
         Self {
             uri,
             purpose,
             topology,
             connect_timeout,
             current: Mutex::new(None),
+            unanswered: AtomicBool::new(false),
             opening: tokio::sync::Mutex::new(()),
         }
     }
@@ -44,7 +54,10 @@ impl Link {
         if let Some(connection) = self.usable() {
             return Ok(connection);
         }
-        let opened = timeout(self.connect_timeout, self.open()).await;
+        // So that an attempt cut short from outside counts as unanswered, too.
+        let knock = self.unanswered.swap(true, Ordering::Relaxed);
+        let opened = timeout(self.connect_timeout, self.open(knock)).await;
+        self.unanswered.store(opened.is_err(), Ordering::Relaxed);
         let connection = Arc::new(opened.map_err(|_| QueueError::TimedOut {
             doing: "connecting to the broker",
             after: self.connect_timeout,
@@ -91,7 +104,12 @@ impl Link {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn open(&self) -> Result<Connection, QueueError> {
+    async fn open(&self, knock: bool) -> Result<Connection, QueueError> {
+        // lapin's thread for a connection outlives an attempt that is given up, until the socket fails. So as not to
+        // leave one behind with every attempt while a broker is frozen, knock first.
+        if knock {
+            greeting::answers(&self.uri).await.map_err(lapin::Error::from)?;
+        }
         // The name is what operators see in the broker's list of connections.
         let properties =
             ConnectionProperties::default().with_connection_name(format!("muster {}", self.purpose).into());

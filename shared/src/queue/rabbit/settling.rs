@@ -95,7 +95,9 @@ impl Settling {
             match (command.reply, result) {
                 // The receiver gave up waiting: there is nobody to tell.
                 (Some(reply), result) => drop(reply.send(result)),
-                (None, Err(error)) => tracing::debug!(%error, "a dropped delivery comes back with its channel"),
+                (None, Err(error)) => {
+                    tracing::debug!(%error, "a dropped delivery comes back with its channel")
+                }
                 (None, Ok(())) => {}
             }
         }));

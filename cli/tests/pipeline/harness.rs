@@ -1,0 +1,195 @@
+//! A tenant with a database and a queue of its own, and the parts of the pipeline to start on them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use muster_producer::receive::{self, Encoding, Receipt, ReceiveError, ReceiveLimits};
+use muster_producer::{DispatchOptions, Dispatcher};
+use muster_shared::chunk::ChunkLimits;
+use muster_shared::clock;
+use muster_shared::id::{ImportId, TenantId};
+use muster_shared::import::ImportState;
+use muster_shared::options::ImportOptions;
+use muster_shared::outcome::{Counts, Outcome, Reason};
+use muster_shared::queue::{Queue, QueueOptions, Topology};
+use muster_shared::store::intake::NewImport;
+use muster_shared::store::records::{self, RecordFilter, RecordReport};
+use muster_shared::store::reports::{self, ImportReport};
+use muster_shared::store::{Store, Wakes, dispatch, tenants};
+use muster_shared::testing::TestDatabase;
+use muster_worker::{Worker, WorkerOptions};
+
+/// Which queue carries the chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Rabbit,
+    Postgres,
+}
+
+/// Longer than anything here takes, also on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+pub(crate) struct Pipeline {
+    pub(crate) store: Store,
+    pub(crate) queue: Queue,
+    pub(crate) tenant: TenantId,
+    pub(crate) limits: ReceiveLimits,
+    completed: Wakes,
+    database: TestDatabase,
+}
+
+impl Pipeline {
+    pub(crate) async fn new(backend: Backend) -> Self {
+        let database = TestDatabase::create().await;
+        let store = database.store().await;
+        let tenant = tenants::ensure_default(&store).await.unwrap().into_inner().id;
+        let topology = Topology::new(format!("test-{}", clock::new_id().simple())).unwrap();
+        let queue = match backend {
+            Backend::Postgres => Queue::postgres(store.pool().clone(), topology, QueueOptions::default()),
+            Backend::Rabbit => {
+                let url = std::env::var("TEST_AMQP_URL").expect("TEST_AMQP_URL is missing: run `make test`");
+                Queue::rabbit(&url, topology, QueueOptions::default()).unwrap()
+            }
+        };
+        // Small chunks, so that small files have many of them in several lanes.
+        let limits = ReceiveLimits {
+            chunk: ChunkLimits { records: 20, bytes: 64 * 1024, lanes: 4 },
+            ..ReceiveLimits::default()
+        };
+        let completed = store.listen(dispatch::COMPLETED_CHANNEL).await.unwrap();
+        Self { store, queue, tenant, limits, completed, database }
+    }
+
+    pub(crate) fn dispatcher(&self) -> Dispatcher {
+        let options = DispatchOptions { window: 8, lease: Duration::from_secs(60), poll: Duration::from_millis(50) };
+        Dispatcher::start(self.store.clone(), self.queue.clone(), options)
+    }
+
+    pub(crate) fn worker(&self, concurrency: u16) -> Worker {
+        let options = WorkerOptions {
+            concurrency,
+            first_delay: Duration::from_millis(20),
+            longest_delay: Duration::from_millis(100),
+            ..WorkerOptions::default()
+        };
+        Worker::start(self.store.clone(), self.queue.clone(), options)
+    }
+
+    /// Sends an upload in small pieces.
+    pub(crate) async fn upload(&self, bytes: &[u8], options: &ImportOptions) -> Result<Receipt, ReceiveError> {
+        let import = NewImport {
+            id: ImportId::new(clock::new_id()),
+            tenant: self.tenant,
+            filename: Some("users.csv".into()),
+            options: options.clone(),
+            idempotency: None,
+        };
+        let upload = receive::begin(&self.store, import, Encoding::Identity, self.limits).await?;
+        for piece in bytes.chunks(777) {
+            if !upload.push(Bytes::copy_from_slice(piece)).await {
+                break;
+            }
+        }
+        upload.finish().await
+    }
+
+    pub(crate) async fn accepted(&self, csv: &str, options: &ImportOptions) -> ImportId {
+        self.upload(csv.as_bytes(), options).await.unwrap().import
+    }
+
+    pub(crate) async fn report(&self, import: ImportId) -> ImportReport {
+        reports::import(&self.store, self.tenant, import).await.unwrap().unwrap()
+    }
+
+    /// Waits until the import has ended.
+    pub(crate) async fn ended(&mut self, import: ImportId) -> ImportReport {
+        let completed = async {
+            loop {
+                let report = reports::import(&self.store, self.tenant, import).await.unwrap().unwrap();
+                assert!(report.counts.add_up(), "{:?}", report.counts);
+                if report.state.is_final() {
+                    return report;
+                }
+                self.completed.next().await.unwrap();
+            }
+        };
+        match tokio::time::timeout(DEADLINE, completed).await {
+            Ok(report) => report,
+            Err(_) => panic!("the import did not end: {:?}", self.report(import).await),
+        }
+    }
+
+    /// Imports a file with one dispatcher and one worker, from upload to end.
+    pub(crate) async fn import(&mut self, csv: &str, options: &ImportOptions) -> ImportReport {
+        let import = self.accepted(csv, options).await;
+        let (dispatcher, worker) = (self.dispatcher(), self.worker(2));
+        let report = self.ended(import).await;
+        worker.stop().await;
+        dispatcher.stop().await;
+        assert_eq!(report.state, ImportState::Completed);
+        report
+    }
+
+    pub(crate) async fn records(&self, import: ImportId, outcome: Option<Outcome>) -> Vec<RecordReport> {
+        let options = self.report(import).await.options;
+        let mut all: Vec<RecordReport> = Vec::new();
+        loop {
+            // Small pages, so that their borders are crossed.
+            let after = all.last().map_or(0, |record| record.record);
+            let page = records::page(&self.store, import, &options, RecordFilter { outcome, after }, 7).await.unwrap();
+            if page.is_empty() {
+                return all;
+            }
+            all.extend(page);
+        }
+    }
+
+    /// Outcome and reason of each record, in file order.
+    pub(crate) async fn outcomes(&self, import: ImportId) -> Vec<(Outcome, Option<Reason>)> {
+        self.records(import, None).await.into_iter().map(|record| (record.outcome, record.reason)).collect()
+    }
+
+    /// One line a user, without ids and times, sorted.
+    pub(crate) async fn users(&self) -> Vec<String> {
+        let mut connection = self.store.connection().await.unwrap();
+        sqlx::query_scalar(
+            "select concat_ws('|', coalesce(email, '-'), coalesce(phone_number, '-'), coalesce(preferred_username, '-'),
+                              coalesce(given_name, '-'), coalesce(family_name, '-'), attributes::text, metadata::text)
+               from users order by email, phone_number, preferred_username",
+        )
+        .fetch_all(&mut connection)
+        .await
+        .unwrap()
+    }
+
+    /// Number of users and sum of their versions: the sum counts every write, so it shows whether one happened twice.
+    pub(crate) async fn witness(&self) -> (i64, i64) {
+        let mut connection = self.store.connection().await.unwrap();
+        sqlx::query_as("select count(*), coalesce(sum(version), 0)::bigint from users").fetch_one(&mut connection).await.unwrap()
+    }
+
+    pub(crate) fn database(&self) -> &TestDatabase {
+        &self.database
+    }
+
+    /// Nothing may be left: no message, no open chunk, no half import.
+    pub(crate) async fn finish(self) {
+        let depth = self.queue.depth().await.unwrap();
+        assert_eq!((depth.ready, depth.dead), (0, 0), "messages are left");
+        self.queue.delete().await.unwrap();
+    }
+}
+
+/// Counts in the order total, inserted, updated, skipped, failed; nothing pending.
+pub(crate) fn counts(total: u64, inserted: u64, updated: u64, skipped: u64, failed: u64) -> Counts {
+    Counts { total, pending: 0, inserted, updated, skipped, failed }
+}
+
+/// A CSV of `n` users with three columns.
+pub(crate) fn people(n: usize) -> String {
+    let mut csv = String::from("email,first_name,custom__office\n");
+    for at in 0..n {
+        csv.push_str(&format!("user{at}@example.com,Zoë {at},\"Milan, {}\"\n", at % 7));
+    }
+    csv
+}

@@ -1,0 +1,23 @@
+//! The whole way of the data, in one process, over a real PostgreSQL and both queues: what goes in, what comes out, and
+//! what crashes leave. Needs `TEST_DATABASE_URL` and `TEST_AMQP_URL` (`make test` sets them).
+
+mod crash;
+mod harness;
+mod outcomes;
+mod parallel;
+mod steering;
+
+/// Runs each test on RabbitMQ and on PostgreSQL rows.
+macro_rules! on_both_queues {
+    ($($name:ident),* $(,)?) => {
+        mod rabbit {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name(crate::harness::Backend::Rabbit).await; })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name(crate::harness::Backend::Postgres).await; })*
+        }
+    };
+}
+pub(crate) use on_both_queues;

@@ -1,0 +1,136 @@
+//! Proceed, pause, resume, cancel, retry.
+
+use muster_shared::error::ErrorCode;
+use muster_shared::id::{ImportId, TenantId};
+use muster_shared::import::ImportState;
+use muster_shared::options::{ImportOptions, Start};
+use muster_shared::outcome::{Outcome, Reason};
+use muster_shared::store::steer::{self, Steered};
+use muster_shared::store::{apply, dispatch};
+
+use crate::harness::{Backend, Pipeline, counts, people};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manual_import_waits_for_proceed() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let options = ImportOptions { start: Start::Manual, ..ImportOptions::default() };
+    let import = pipeline.accepted(&people(50), &options).await;
+    assert_eq!(pipeline.report(import).await.state, ImportState::Received);
+    assert!(dispatch::lane_heads(&pipeline.store).await.unwrap().is_empty());
+    let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
+    assert_eq!(steer::pause(&store, tenant, import).await.unwrap(), Steered::Refused(ImportState::Received));
+    for _ in 0..2 {
+        assert_eq!(steer::proceed(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Running));
+    }
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    assert_eq!(pipeline.ended(import).await.counts, counts(50, 50, 0, 0, 0));
+    assert_eq!(steer::proceed(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Completed));
+    worker.stop().await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_import_sends_nothing_and_goes_on_after_resume() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let import = pipeline.accepted(&people(50), &ImportOptions::default()).await;
+    let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
+    assert_eq!(steer::pause(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Paused));
+    assert!(dispatch::lane_heads(&store).await.unwrap().is_empty());
+    assert_eq!(steer::resume(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Running));
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    assert_eq!(pipeline.ended(import).await.counts, counts(50, 50, 0, 0, 0));
+    worker.stop().await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelling_skips_what_has_not_had_its_turn() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let import = pipeline.accepted(&people(50), &ImportOptions::default()).await;
+    let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
+    let heads: Vec<_> = dispatch::lane_heads(&store).await.unwrap().iter().map(|head| head.chunk).collect();
+    let claimed = dispatch::claim(&store, &heads, 60.0).await.unwrap();
+    assert_eq!(steer::cancel(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Cancelled));
+    let report = pipeline.report(import).await;
+    assert_eq!(report.counts, counts(50, 0, 0, 50, 0));
+    let cancelled = (Outcome::Skipped, Some(Reason::Cancelled));
+    assert!(pipeline.outcomes(import).await.iter().all(|outcome| *outcome == cancelled));
+    // A chunk's message that is still under way finds nothing to do.
+    for chunk in claimed {
+        let headers = muster_shared::queue::Headers {
+            version: 1,
+            tenant: None,
+            import_id: chunk.import.get(),
+            chunk_id: chunk.id.get(),
+            attempt: 1,
+            traceparent: None,
+        };
+        let message = muster_shared::queue::Message { headers, body: chunk.body.into() };
+        pipeline.queue.publish(message).await.unwrap();
+    }
+    let worker = pipeline.worker(2);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while pipeline.queue.depth().await.unwrap().ready > 0 {
+        assert!(std::time::Instant::now() < deadline, "messages are left");
+        tokio::task::yield_now().await;
+    }
+    worker.stop().await;
+    assert_eq!(pipeline.witness().await, (0, 0));
+    assert_eq!(steer::retry(&store, tenant, import).await.unwrap(), Steered::Refused(ImportState::Cancelled));
+    let _ = pipeline.ended(import).await;
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_drives_failed_records_and_dead_chunks_once_more() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
+    let mut connection = store.connection().await.unwrap();
+    sqlx::raw_sql("alter table users add constraint thirteen check (given_name not like '% 13')")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let import = pipeline.accepted(&people(60), &ImportOptions::default()).await;
+    let first = dispatch::lane_heads(&store).await.unwrap()[0].chunk;
+    assert!(apply::bury(&store, first, "for a test").await.unwrap());
+    assert!(!apply::bury(&store, first, "twice").await.unwrap());
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    let report = pipeline.ended(import).await;
+    assert_eq!(report.chunks.dead, 1);
+    assert_eq!(report.counts.inserted + report.counts.failed, 60);
+    let failed = pipeline.records(import, Some(Outcome::Failed)).await;
+    assert!(failed.iter().any(|record| record.errors[0].code == ErrorCode::ChunkDead));
+    assert_eq!(failed.len() as u64, report.counts.failed);
+
+    sqlx::raw_sql("alter table users drop constraint thirteen").execute(&mut connection).await.unwrap();
+    assert_eq!(steer::retry(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Running));
+    let report = pipeline.ended(import).await;
+    assert_eq!(report.counts, counts(60, 60, 0, 0, 0));
+    assert_eq!(pipeline.witness().await, (60, 60));
+    assert!(pipeline.records(import, None).await.iter().all(|record| record.errors.is_empty()));
+    // With nothing left to retry, retrying is no work and no error.
+    assert_eq!(steer::retry(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Completed));
+    worker.stop().await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+#[tokio::test]
+async fn another_tenant_finds_nothing_to_steer() {
+    let pipeline = Pipeline::new(Backend::Postgres).await;
+    let import = pipeline.accepted(&people(5), &ImportOptions::default()).await;
+    let stranger = TenantId::new(pipeline.tenant.get() + 1);
+    let missing = ImportId::new(muster_shared::clock::new_id());
+    for (tenant, import) in [(stranger, import), (pipeline.tenant, missing)] {
+        let store = &pipeline.store;
+        assert_eq!(steer::proceed(store, tenant, import).await.unwrap(), Steered::NotFound);
+        assert_eq!(steer::pause(store, tenant, import).await.unwrap(), Steered::NotFound);
+        assert_eq!(steer::resume(store, tenant, import).await.unwrap(), Steered::NotFound);
+        assert_eq!(steer::cancel(store, tenant, import).await.unwrap(), Steered::NotFound);
+        assert_eq!(steer::retry(store, tenant, import).await.unwrap(), Steered::NotFound);
+    }
+    assert_eq!(pipeline.report(import).await.state, ImportState::Running);
+    pipeline.finish().await;
+}
