@@ -4,7 +4,9 @@
 //! their names: `receive` (with parse, validate and chunk inside), `stage`, `dispatch`; `api` is the front door over HTTP.
 
 mod dispatch;
+pub mod export;
 pub mod receive;
+pub mod request;
 mod stage;
 
 pub use dispatch::{DispatchOptions, Dispatcher};

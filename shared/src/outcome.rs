@@ -33,6 +33,18 @@ pub enum Reason {
     Enrolled,
 }
 
+impl Reason {
+    /// The text that stands in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exists => "exists",
+            Self::Unchanged => "unchanged",
+            Self::Cancelled => "cancelled",
+            Self::Enrolled => "enrolled",
+        }
+    }
+}
+
 /// An outcome with its reason: one byte in a sheet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Verdict {

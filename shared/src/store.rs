@@ -15,6 +15,7 @@ pub mod catalog;
 mod copy;
 pub mod dispatch;
 mod error;
+pub mod inspect;
 pub mod intake;
 pub mod migrate;
 mod pool;

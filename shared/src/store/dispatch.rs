@@ -98,6 +98,15 @@ pub async fn unclaim(store: &Store, chunk: ChunkId) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Takes back every chunk that is with the workers, where no other program can be alive: what a killed one had claimed is
+/// dispatched again at once instead of after its lease. A message that still waits for such a chunk does no harm (P3).
+pub async fn take_back_all(store: &Store) -> Result<u64, StoreError> {
+    let taken = sqlx::query!("update chunks set state = 'staged', leased_until = null where state = 'dispatched'")
+        .execute(store.pool())
+        .await?;
+    Ok(taken.rows_affected())
+}
+
 /// How many dispatched chunks are past their lease.
 pub async fn overdue(store: &Store) -> Result<u64, StoreError> {
     let count = sqlx::query_scalar!(

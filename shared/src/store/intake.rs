@@ -90,6 +90,30 @@ pub async fn open(store: &Store, import: &NewImport, lease_seconds: f64) -> Resu
     Ok(opened)
 }
 
+/// The newest import of this very request (`request_hash` as in [`NewImport::idempotency`]) that was received and has not
+/// ended, under a key that begins with `prefix`: what a client that lost its program goes on with.
+pub async fn unfinished(
+    store: &Store,
+    tenant: TenantId,
+    prefix: &str,
+    request_hash: [u8; 32],
+) -> Result<Option<ImportId>, StoreError> {
+    let id = sqlx::query_scalar!(
+        "select id
+           from imports
+          where tenant_id = $1 and request_hash = $2 and starts_with(idempotency_key, $3)
+            and state in ('received', 'running', 'paused')
+          order by id desc
+          limit 1",
+        tenant.get(),
+        &request_hash[..],
+        prefix,
+    )
+    .fetch_optional(store.pool())
+    .await?;
+    Ok(id.map(ImportId::new))
+}
+
 /// A connection for staging: its commits do not wait for the disk (see the module).
 pub async fn staging_connection(store: &Store) -> Result<PgConnection, StoreError> {
     let mut connection = store.connection().await?;

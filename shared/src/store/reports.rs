@@ -1,5 +1,7 @@
 //! Reports on imports: their state, counts and chunks. Every read of counts is one statement, so one moment (P2).
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,10 +9,10 @@ use uuid::Uuid;
 
 use super::{Store, StoreError};
 use crate::error::FileError;
-use crate::id::{ImportId, TenantId};
-use crate::import::ImportState;
+use crate::id::{ChunkId, ImportId, TenantId};
+use crate::import::{ChunkState, ImportState};
 use crate::options::ImportOptions;
-use crate::outcome::Counts;
+use crate::outcome::{Counts, Outcome, Reason, Verdict};
 
 /// How many chunks of an import are in which state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +84,57 @@ pub async fn imports(
     limit: i64,
 ) -> Result<Vec<ImportReport>, StoreError> {
     select(store, tenant, None, state, before, limit).await
+}
+
+/// Ids of a tenant's imports that begin with `prefix`, at most `limit`, newest first.
+pub async fn ids_beginning_with(
+    store: &Store,
+    tenant: TenantId,
+    prefix: &str,
+    limit: i64,
+) -> Result<Vec<ImportId>, StoreError> {
+    let ids = sqlx::query_scalar!(
+        "select id from imports where tenant_id = $1 and starts_with(id::text, $2) order by id desc limit $3",
+        tenant.get(),
+        prefix,
+        limit,
+    )
+    .fetch_all(store.pool())
+    .await?;
+    Ok(ids.into_iter().map(ImportId::new).collect())
+}
+
+/// How many records of an import were skipped, by reason. Reads the outcomes of every chunk that has skipped some.
+pub async fn skipped_by_reason(store: &Store, import: ImportId) -> Result<Vec<(Reason, u64)>, StoreError> {
+    let mut counts: BTreeMap<&'static str, (Reason, u64)> = BTreeMap::new();
+    let mut after = 0_i64;
+    loop {
+        // A few chunks at a time: memory must not grow with the import.
+        let rows = sqlx::query!(
+            "select id, state, records, outcomes
+               from chunks
+              where import_id = $1 and id > $2 and skipped > 0
+              order by id
+              limit 50",
+            import.get(),
+            after,
+        )
+        .fetch_all(store.pool())
+        .await?;
+        let Some(last) = rows.last() else { break };
+        after = last.id;
+        for row in rows {
+            let mut sheet = super::apply::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
+            if row.state == ChunkState::Cancelled.as_str() {
+                sheet.turn(Outcome::Pending, Verdict::CANCELLED);
+            }
+            let reasons = sheet.iter().filter(|(verdict, _)| verdict.outcome == Outcome::Skipped);
+            for reason in reasons.filter_map(|(verdict, _)| verdict.reason) {
+                counts.entry(reason.as_str()).or_insert((reason, 0)).1 += 1;
+            }
+        }
+    }
+    Ok(counts.into_values().collect())
 }
 
 async fn select(

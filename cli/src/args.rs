@@ -1,0 +1,85 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+use muster_shared::config::Config;
+
+use crate::import::ImportArgs;
+
+/// Imports users in bulk: takes a file, applies it record by record, and accounts for every one.
+#[derive(Debug, Parser)]
+#[command(name = "muster", version, max_term_width = 100, propagate_version = true, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  muster import users people.csv             import a file, with nothing else installed
+  muster imports failed last -o failed.csv   the records that failed, to be mended and imported again
+  muster serve                               take files over HTTP
+  muster doctor                              what is wrong with the set-up, and what to do
+
+Without DATABASE_URL a private PostgreSQL runs on the data folder; without AMQP_URL the queue is kept in the database.
+Exit codes: 0 done, 1 could not run, 2 wrong usage, 3 done with failed records.";
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Configuration file [default: muster.toml where it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder of the private PostgreSQL [default: .muster]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Run the installed PostgreSQL whose programs are in this folder, not the bundled one
+    #[arg(long, global = true, value_name = "DIR")]
+    postgres_bin: Option<String>,
+    /// What to log, as in `info` or `warn,muster_worker=debug`
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+}
+
+impl Global {
+    /// The configuration, these options included.
+    pub(crate) fn config(&self) -> anyhow::Result<Config> {
+        let arguments = [
+            ("engine.data_dir", &self.data_dir),
+            ("engine.postgres_bin", &self.postgres_bin),
+            ("log.filter", &self.log),
+        ];
+        let given = arguments.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)));
+        Ok(Config::load(self.config.as_deref(), given.collect())?)
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Import a file and follow the import to its end
+    Import(ImportArgs),
+}
+
+impl Command {
+    /// What is logged where nothing was set.
+    pub(crate) fn log_filter(&self) -> &'static str {
+        match self {
+            Self::Import(_) => "warn",
+        }
+    }
+}
+
+/// A parser for an option that takes one of some values. They show in the help and in completions.
+pub(crate) fn one_of<T>(values: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync + 'static> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(values).try_map(|text| text.parse::<T>())
+}

@@ -1,0 +1,222 @@
+//! The store, the engine and the queue that a command works with, opened and closed in one place.
+//!
+//! `DATABASE_URL` names the database; without it the embedded engine runs on the data folder. Whatever ends the command,
+//! an error or a signal included, the engine is stopped before the program ends.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use muster_shared::config::Config;
+use muster_shared::embedded::{EmbeddedEngine, EngineError, EngineOptions};
+use muster_shared::id::TenantId;
+use muster_shared::queue::{Queue, QueueOptions, Topology};
+use muster_shared::store::{Store, StoreError, StoreOptions, dispatch, intake, migrate, tenants};
+use muster_shared::tenant::Slug;
+use secrecy::ExposeSecret;
+
+use crate::output::remark;
+use crate::shutdown::{Aborted, Shutdown};
+
+/// What a command needs of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// To read and steer: an engine that another `muster` runs will do.
+    Look,
+    /// To work: on the embedded default this program must be the one that runs the engine.
+    Work,
+    /// To work, and to migrate a configured database first.
+    WorkMigrated,
+    /// A configured database as it is, migrated or not.
+    Any,
+}
+
+/// What serves the store.
+#[derive(Debug)]
+enum Serving {
+    /// A configured database.
+    Configured,
+    /// The engine that this program runs.
+    Engine(EmbeddedEngine),
+    /// The engine of another `muster`.
+    Guest,
+}
+
+/// An open store, and what it runs on.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The store.
+    pub(crate) store: Store,
+    serving: Serving,
+    first_start: AtomicBool,
+}
+
+/// Opens a session, runs `work` in it, and closes it, whatever came of the work.
+pub(crate) async fn with<T>(
+    config: &Config,
+    need: Need,
+    shutdown: &Shutdown,
+    work: impl AsyncFnOnce(&Session) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let session = tokio::select! {
+        session = Box::pin(Session::open(config, need)) => session?,
+        () = shutdown.aborting() => return Err(Aborted.into()),
+    };
+    let prepared_work = async {
+        session.prepare(need).await?;
+        work(&session).await
+    };
+    let result = tokio::select! {
+        result = prepared_work => result,
+        error = session.engine_died() => Err(error.into()),
+        () = shutdown.aborting() => Err(Aborted.into()),
+    };
+    let closed = session.close().await;
+    let value = result?;
+    closed?;
+    Ok(value)
+}
+
+impl Session {
+    async fn open(config: &Config, need: Need) -> anyhow::Result<Self> {
+        let options = StoreOptions {
+            max_connections: config.database.max_connections,
+            application_name: "muster".into(),
+            ..StoreOptions::default()
+        };
+        match &config.database.url {
+            Some(url) => {
+                let connecting = Store::connect_url(url.secret(), &options).await;
+                let store = connecting.with_context(|| format!("the database {url} cannot be used"))?;
+                Ok(Self::new(store, Serving::Configured))
+            }
+            None => Self::embedded(config, need, &options).await,
+        }
+    }
+
+    async fn embedded(config: &Config, need: Need, options: &StoreOptions) -> anyhow::Result<Self> {
+        let engine_options = EngineOptions {
+            postgres_bin: config.engine.postgres_bin.clone(),
+            ..EngineOptions::new(&config.engine.data_dir)
+        };
+        if need == Need::Look
+            && let Some(target) = EmbeddedEngine::attach(&engine_options).await?
+        {
+            let store = Store::connect(target, options).await.context("the running engine cannot be used")?;
+            return Ok(Self::new(store, Serving::Guest));
+        }
+        let engine = match EmbeddedEngine::start(engine_options).await {
+            Ok(engine) => engine,
+            Err(error @ EngineError::InUse { .. }) => {
+                return Err(anyhow::Error::new(error)
+                    .context("another muster works on the data folder; hand it the work with --server URL --token TOKEN"));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let store = match Store::connect(engine.connect_options(), options).await {
+            Ok(store) => store,
+            Err(error) => {
+                engine.stop().await?;
+                return Err(anyhow::Error::new(error).context("the embedded engine cannot be used"));
+            }
+        };
+        Ok(Self::new(store, Serving::Engine(engine)))
+    }
+
+    fn new(store: Store, serving: Serving) -> Self {
+        Self { store, serving, first_start: AtomicBool::new(false) }
+    }
+
+    async fn prepare(&self, need: Need) -> anyhow::Result<()> {
+        match (&self.serving, need) {
+            (Serving::Engine(_), _) => self.prepare_embedded().await,
+            (Serving::Configured, Need::Any) => Ok(()),
+            (Serving::Configured, Need::WorkMigrated) => {
+                migrate::run(&self.store).await.context("the database cannot be migrated")?;
+                Ok(())
+            }
+            (Serving::Configured | Serving::Guest, _) => check_migrated(&self.store).await,
+        }
+    }
+
+    /// No other program can be receiving or working on this engine.
+    async fn prepare_embedded(&self) -> anyhow::Result<()> {
+        migrate::run(&self.store).await.context("the data folder cannot be brought to this version")?;
+        let default = tenants::ensure_default(&self.store).await?;
+        let aborted = intake::abort_abandoned(&self.store, true).await?;
+        if aborted > 0 {
+            tracing::warn!(aborted, "imports that an earlier run was still receiving are aborted");
+        }
+        dispatch::take_back_all(&self.store).await?;
+        self.first_start.store(default.is_new(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether this start made the default tenant.
+    pub(crate) fn is_first_start(&self) -> bool {
+        self.first_start.load(Ordering::Relaxed)
+    }
+
+    /// Whether the engine of this program serves the store, so that nobody else works on it.
+    pub(crate) fn runs_engine(&self) -> bool {
+        matches!(self.serving, Serving::Engine(_))
+    }
+
+    /// What serves the store, for people.
+    pub(crate) fn serving(&self) -> &'static str {
+        match self.serving {
+            Serving::Configured => "the configured database",
+            Serving::Engine(_) => "the embedded engine",
+            Serving::Guest => "the embedded engine of another muster",
+        }
+    }
+
+    async fn engine_died(&self) -> EngineError {
+        match &self.serving {
+            Serving::Engine(engine) => engine.died().await,
+            Serving::Configured | Serving::Guest => std::future::pending().await,
+        }
+    }
+
+    /// The queue: RabbitMQ where `AMQP_URL` is set, rows of the store elsewhere.
+    pub(crate) fn queue(&self, config: &Config) -> anyhow::Result<Queue> {
+        let topology = Topology::new(&config.broker.prefix)?;
+        Ok(match &config.broker.url {
+            Some(url) => Queue::rabbit(url.secret().expose_secret(), topology, QueueOptions::default())?,
+            None => Queue::postgres(self.store.pool().clone(), topology, QueueOptions::default()),
+        })
+    }
+
+    /// The tenant of that slug.
+    pub(crate) async fn tenant(&self, slug: &Slug) -> anyhow::Result<TenantId> {
+        match tenants::find_by_slug(self.store.pool(), slug).await? {
+            Some(tenant) => Ok(tenant.id),
+            None => bail!("there is no tenant {slug}; `muster tenant list` shows those there are, `muster tenant create {slug}` makes it"),
+        }
+    }
+
+    async fn close(self) -> anyhow::Result<()> {
+        // A connection that a task was aborted with may not come back; the engine's stop closes it then.
+        if tokio::time::timeout(Duration::from_secs(5), self.store.close()).await.is_err() {
+            tracing::debug!("connections were still in use at the end");
+        }
+        match self.serving {
+            Serving::Engine(engine) => Ok(engine.stop().await?),
+            Serving::Configured | Serving::Guest => Ok(()),
+        }
+    }
+}
+
+/// A database that somebody else looks after is not migrated in passing.
+async fn check_migrated(store: &Store) -> anyhow::Result<()> {
+    match migrate::pending(store).await {
+        Ok(pending) if pending.is_empty() => Ok(()),
+        Ok(pending) => bail!("the database lacks {} migration(s) of this program: run `muster migrate` first", pending.len()),
+        // The version before keeps working while a newer one takes over.
+        Err(error @ StoreError::SchemaTooNew { .. }) => {
+            remark(format_args!("warning: {error}"));
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,85 @@
+//! How a command ends: exit codes, and errors as one clear line with their causes.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use crate::output::remark;
+
+/// How a command ended that did what it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Done: exit code 0.
+    Done,
+    /// Done, and some records failed: exit code 3.
+    FailedRecords,
+    /// What was asked for was found to be wrong, and has been told: exit code 1.
+    Unwell,
+}
+
+/// The command line asks for something that cannot be: exit code 2.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// The error for a usage mistake.
+pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
+    Usage(message.into()).into()
+}
+
+/// Tells an error, if there is one, and gives the program's exit code.
+pub(crate) fn exit(ended: anyhow::Result<Ended>) -> ExitCode {
+    match ended {
+        Ok(Ended::Done) => ExitCode::SUCCESS,
+        Ok(Ended::Unwell) => ExitCode::from(1),
+        Ok(Ended::FailedRecords) => ExitCode::from(3),
+        // Whoever read our answer has enough of it.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            remark(Told(&error));
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// An error as people read it: one line, then each cause that says something new.
+struct Told<'e>(&'e anyhow::Error);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut told = self.0.to_string();
+        write!(f, "error: {told}")?;
+        for cause in self.0.chain().skip(1) {
+            let text = cause.to_string();
+            if !told.contains(&text) {
+                write!(f, "\n  because: {text}")?;
+                told.push_str(&text);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_with_causes_that_say_something_new() {
+        let error = anyhow!("no route").context("cannot connect: no route").context("cannot import");
+        assert_eq!(Told(&error).to_string(), "error: cannot import\n  because: cannot connect: no route");
+    }
+}

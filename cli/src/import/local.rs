@@ -1,0 +1,212 @@
+//! An import in this process: received into the store, dispatched and applied here.
+//!
+//! A file that was received by a run which was then killed is found by what was asked (its bytes and the options), and
+//! that import is finished instead of a second one begun.
+
+use anyhow::{Context, bail};
+use muster_producer::receive::{self, Receipt, ReceiveError};
+use muster_shared::clock;
+use muster_shared::config::Config;
+use muster_shared::error::{ErrorCode, FileError};
+use muster_shared::id::{ImportId, TenantId};
+use muster_shared::import::ImportState;
+use muster_shared::options::{Enrolment, ImportOptions};
+use muster_shared::store::intake::{self, NewImport};
+use muster_shared::store::{Store, catalog, reports};
+use sha2::{Digest, Sha256};
+
+use super::progress::Progress;
+use super::source::Source;
+use super::{UsersArgs, summary};
+use crate::connect::{self, Need, Session};
+use crate::failure::Ended;
+use crate::follow;
+use crate::output::{number, remark};
+use crate::pipeline::{Pipeline, receive_limits};
+use crate::shutdown::{Aborted, Shutdown};
+
+/// How the idempotency keys of this command begin. Each key is of one import alone: an import that has ended is in
+/// nobody's way, one that has not is found by its request.
+const KEY: &str = "cli:";
+
+/// Runs the command.
+pub(super) async fn run(
+    args: &UsersArgs,
+    source: Source,
+    config: &Config,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Ended> {
+    let work = async |session: &Session| {
+        let tenant = session.tenant(&args.tenant).await?;
+        let progress = Progress::new(args.quiet);
+        let import = match receive(args, source, config, session, tenant, &progress, shutdown).await? {
+            Taken::Runs(import) => import,
+            Taken::Waits(import) => return summary::waiting(args.json, &view(&session.store, tenant, import).await?),
+        };
+        let view = drive(session, config, tenant, import, &progress, shutdown).await?;
+        progress.clear();
+        summary::tell(args.json, &view, summary::Details::read(&session.store, &view).await?)
+    };
+    Box::pin(connect::with(config, Need::Work, shutdown, work)).await
+}
+
+enum Taken {
+    Runs(ImportId),
+    Waits(ImportId),
+}
+
+async fn receive(
+    args: &UsersArgs,
+    source: Source,
+    config: &Config,
+    session: &Session,
+    tenant: TenantId,
+    progress: &Progress,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Taken> {
+    let options = resolve(&session.store, tenant, args.options(source.format)).await?;
+    let id = ImportId::new(clock::new_id());
+    let request = source.digest.map(|digest| request_hash(digest, &options, args)).transpose()?;
+    if let Some(request) = request
+        && let Some(found) = intake::unfinished(&session.store, tenant, KEY, request).await?
+    {
+        return resume(session, tenant, found).await;
+    }
+    let new = NewImport {
+        id,
+        tenant,
+        filename: source.name.clone(),
+        options,
+        idempotency: request.map(|request| (format!("{KEY}{id}"), request)),
+    };
+    let mut limits = receive_limits(config);
+    limits.parse.delimiter = args.delimiter;
+    let label = source.label().to_owned();
+    let upload = receive::begin(&session.store, new, source.encoding, limits).await?;
+    let received = push(upload, source, progress, shutdown).await;
+    let receipt = received.with_context(|| format!("{label} could not be imported"))?;
+    match receipt.state {
+        ImportState::Received => Ok(Taken::Waits(receipt.import)),
+        ImportState::Refused => {
+            let failed = number(receipt.counts.failed);
+            bail!(
+                "{label} was refused: {failed} of {} records are invalid, and nothing was applied; \
+                 `muster imports failed {}` has them",
+                number(receipt.counts.total),
+                receipt.import
+            )
+        }
+        _ => Ok(Taken::Runs(receipt.import)),
+    }
+}
+
+/// Pushes the file's bytes until its end, or until the command is asked to stop.
+async fn push(
+    upload: receive::Upload,
+    mut source: Source,
+    progress: &Progress,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Receipt> {
+    progress.receiving(source.label(), source.size);
+    let stopped = |message: String| FileError::new(ErrorCode::UploadIncomplete, message);
+    loop {
+        let piece = tokio::select! {
+            piece = source.next() => piece,
+            () = shutdown.stopping() => {
+                let error = upload.fail(stopped("the program was stopped while it received the file".into())).await;
+                return Err(told(error).context(Aborted));
+            }
+        };
+        match piece {
+            Ok(Some(bytes)) => {
+                let length = bytes.len() as u64;
+                if !upload.push(bytes).await {
+                    break;
+                }
+                progress.received(length);
+            }
+            Ok(None) => break,
+            Err(error) => return Err(told(upload.fail(stopped(format!("the file cannot be read: {error}"))).await)),
+        }
+    }
+    upload.finish().await.map_err(told)
+}
+
+fn told(error: ReceiveError) -> anyhow::Error {
+    match error {
+        // The code leads to `muster explain`.
+        ReceiveError::Refused(_, error) | ReceiveError::Aborted(_, error) => {
+            let code = error.code;
+            anyhow::anyhow!("{error} [{code}]")
+        }
+        other => other.into(),
+    }
+}
+
+/// What the request is: the file's bytes and everything asked. Two runs of one command have the same.
+fn request_hash(digest: [u8; 32], options: &ImportOptions, args: &UsersArgs) -> anyhow::Result<[u8; 32]> {
+    let mut hash = Sha256::new();
+    hash.update(digest);
+    hash.update(serde_json::to_vec(options)?);
+    hash.update(args.delimiter.map_or("", |delimiter| delimiter.as_str()));
+    Ok(hash.finalize().into())
+}
+
+/// Goes on with an import that an earlier run received.
+async fn resume(session: &Session, tenant: TenantId, import: ImportId) -> anyhow::Result<Taken> {
+    let view = view(&session.store, tenant, import).await?;
+    let done = view.counts.total - view.counts.pending;
+    match view.state {
+        ImportState::Paused => bail!(
+            "this file is import {import}, which is paused: `muster imports resume {import}` goes on with it, \
+             `muster imports cancel {import}` ends it"
+        ),
+        ImportState::Received => Ok(Taken::Waits(import)),
+        _ => {
+            remark(format_args!(
+                "resuming import {import}: {} of {} records are done",
+                number(done),
+                number(view.counts.total)
+            ));
+            Ok(Taken::Runs(import))
+        }
+    }
+}
+
+async fn view(store: &Store, tenant: TenantId, import: ImportId) -> anyhow::Result<crate::view::View> {
+    match reports::import(store, tenant, import).await? {
+        Some(report) => Ok(report.into()),
+        None => bail!("import {import} is gone"),
+    }
+}
+
+/// Looks up the organization and the group; the group is made if it is new.
+async fn resolve(store: &Store, tenant: TenantId, mut options: ImportOptions) -> anyhow::Result<ImportOptions> {
+    let Some(slug) = &options.organization else { return Ok(options) };
+    let slug = slug.parse()?;
+    let Some((organization, _)) = catalog::find_organization(store.pool(), tenant, &slug).await? else {
+        bail!("there is no organization {slug}; `muster catalog show` lists those there are");
+    };
+    let group_id = match &options.group {
+        Some(name) => catalog::ensure_group(store, tenant, name).await?.get(),
+        None => 0,
+    };
+    options.enrolment = Some(Enrolment { organization_id: organization.get(), group_id });
+    Ok(options)
+}
+
+/// Dispatches and applies here until the import is at its end. Stopped before, it can be gone on with.
+pub(crate) async fn drive(
+    session: &Session,
+    config: &Config,
+    tenant: TenantId,
+    import: ImportId,
+    progress: &Progress,
+    shutdown: &Shutdown,
+) -> anyhow::Result<crate::view::View> {
+    let pipeline = Pipeline::start(&session.store, &session.queue(config)?, config);
+    pipeline.wake();
+    let ended = follow::local(&session.store, tenant, import, progress, shutdown).await;
+    pipeline.stop().await;
+    ended
+}

@@ -1,0 +1,100 @@
+//! The file to import: what it is, where its bytes come from, and by what it is known again.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use bytes::{Bytes, BytesMut};
+use muster_producer::receive::Encoding;
+use muster_shared::parse::Format;
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::UsersArgs;
+use crate::failure::usage;
+
+/// Bytes read at a time.
+const PIECE: usize = 256 * 1024;
+
+/// An open file.
+pub(super) struct Source {
+    /// Its name without folders; none for standard input.
+    pub(super) name: Option<String>,
+    /// Format of its records.
+    pub(super) format: Format,
+    /// How it is compressed.
+    pub(super) encoding: Encoding,
+    /// Its size, where it is known.
+    pub(super) size: Option<u64>,
+    /// SHA-256 of its bytes as they are; none where they can be read only once.
+    pub(super) digest: Option<[u8; 32]>,
+    reader: Box<dyn AsyncRead + Send + Sync + Unpin>,
+}
+
+impl Source {
+    /// Opens what the command line names.
+    pub(super) async fn open(args: &UsersArgs) -> anyhow::Result<Self> {
+        if args.file == Path::new("-") {
+            let Some(format) = args.format else {
+                return Err(usage("standard input has no name to tell its format by: add --format csv, json or ndjson"));
+            };
+            let reader = Box::new(tokio::io::stdin());
+            return Ok(Self { name: None, format, encoding: Encoding::Identity, size: None, digest: None, reader });
+        }
+        let shown = args.file.display();
+        let name = args.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let file = tokio::fs::File::open(&args.file).await.with_context(|| format!("cannot open {shown}"))?;
+        let metadata = file.metadata().await.with_context(|| format!("cannot look at {shown}"))?;
+        if metadata.is_dir() {
+            bail!("{shown} is a folder; name a file");
+        }
+        let Some(format) = args.format.or_else(|| Format::from_file_name(&name)) else {
+            return Err(usage(format!(
+                "the name {name} does not tell the format (.csv, .json, .ndjson, also with .gz or .zst): add --format"
+            )));
+        };
+        // A pipe or a device can be read only once.
+        let regular = metadata.is_file();
+        let digest = match regular {
+            true => Some(digest(&args.file).await.with_context(|| format!("cannot read {shown}"))?),
+            false => None,
+        };
+        Ok(Self {
+            encoding: Encoding::from_file_name(&name),
+            name: Some(name),
+            format,
+            size: regular.then_some(metadata.len()),
+            digest,
+            reader: Box::new(file),
+        })
+    }
+
+    /// The next bytes; none at the end.
+    pub(super) async fn next(&mut self) -> std::io::Result<Option<Bytes>> {
+        let mut piece = BytesMut::with_capacity(PIECE);
+        let read = self.reader.read_buf(&mut piece).await?;
+        Ok((read > 0).then(|| piece.freeze()))
+    }
+
+    /// What is imported, for people.
+    pub(super) fn label(&self) -> &str {
+        self.name.as_deref().unwrap_or("standard input")
+    }
+}
+
+/// SHA-256 of a file, read on a thread of its own.
+async fn digest(path: &Path) -> anyhow::Result<[u8; 32]> {
+    let path = path.to_owned();
+    let hashing = tokio::task::spawn_blocking(move || {
+        let mut file = std::fs::File::open(path)?;
+        let mut hash = Sha256::new();
+        let mut piece = vec![0; PIECE];
+        loop {
+            match file.read(&mut piece)? {
+                0 => return Ok::<[u8; 32], std::io::Error>(hash.finalize().into()),
+                read => hash.update(&piece[..read]),
+            }
+        }
+    });
+    Ok(hashing.await??)
+}

@@ -1,0 +1,136 @@
+//! What came of an import: counts, time, rate, the first failures, and where the rest of them are.
+
+use std::fmt::Write;
+
+use muster_shared::error::RecordError;
+use muster_shared::import::ImportState;
+use muster_shared::store::{Store, records, reports};
+use serde::Serialize;
+
+use crate::failure::Ended;
+use crate::output::{answer, json, number};
+use crate::view::View;
+
+/// How many failures are shown.
+const SHOWN: i64 = 5;
+
+/// What a summary says beyond the import itself.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Details {
+    /// Skipped records by reason.
+    pub(crate) skipped_by_reason: Vec<(String, u64)>,
+    /// The first failures.
+    pub(crate) first_failures: Vec<Failed>,
+}
+
+/// A record that failed.
+#[derive(Debug, Serialize)]
+pub(crate) struct Failed {
+    /// Its number.
+    pub(crate) record: u64,
+    /// What is wrong with it.
+    pub(crate) errors: Vec<RecordError>,
+}
+
+impl Details {
+    /// Reads them from the store.
+    pub(crate) async fn read(store: &Store, view: &View) -> anyhow::Result<Self> {
+        let mut details = Self::default();
+        if view.counts.skipped > 0 {
+            let reasons = reports::skipped_by_reason(store, view.id).await?;
+            details.skipped_by_reason =
+                reasons.into_iter().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect();
+        }
+        if view.counts.failed > 0 {
+            let failed = records::failed(store, view.id, 0, SHOWN).await?;
+            details.first_failures =
+                failed.into_iter().map(|one| Failed { record: one.record, errors: one.errors }).collect();
+        }
+        Ok(details)
+    }
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    #[serde(flatten)]
+    import: &'a View,
+    seconds: Option<f64>,
+    #[serde(flatten)]
+    details: &'a Details,
+}
+
+/// Tells what came of an import that has ended.
+pub(crate) fn tell(as_json: bool, view: &View, details: Details) -> anyhow::Result<Ended> {
+    if as_json {
+        json(&Summary { import: view, seconds: seconds(view), details: &details })?;
+    } else {
+        answer(text(view, &details))?;
+    }
+    Ok(match view.state {
+        ImportState::Completed if view.counts.failed == 0 => Ended::Done,
+        ImportState::Completed => Ended::FailedRecords,
+        _ => Ended::Unwell,
+    })
+}
+
+/// Tells of an import that is received and waits to be started.
+pub(crate) fn waiting(as_json: bool, view: &View) -> anyhow::Result<Ended> {
+    if as_json {
+        json(view)?;
+    } else {
+        let (id, total, failed) = (view.id, number(view.counts.total), number(view.counts.failed));
+        answer(format_args!(
+            "import {id} is received: {total} records, {failed} of them invalid; `muster imports proceed {id}` starts it"
+        ))?;
+    }
+    Ok(Ended::Done)
+}
+
+fn seconds(view: &View) -> Option<f64> {
+    let took = view.completed_at? - view.created_at;
+    took.to_std().ok().map(|took| took.as_secs_f64())
+}
+
+fn text(view: &View, details: &Details) -> String {
+    let counts = &view.counts;
+    let mut text = format!("import {} {}", view.id, view.state);
+    if let Some(name) = &view.filename {
+        // Writing to a String cannot fail, here and below.
+        let _ = write!(text, ": {name}");
+    }
+    let _ = write!(
+        text,
+        "\n  total     {}\n  inserted  {}\n  updated   {}\n  skipped   {}{}\n  failed    {}",
+        number(counts.total),
+        number(counts.inserted),
+        number(counts.updated),
+        number(counts.skipped),
+        reasons(details),
+        number(counts.failed)
+    );
+    if let Some(seconds) = seconds(view) {
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = counts.total as f64 / seconds.max(0.001);
+        let _ = write!(text, "\n  time      {seconds:.1} s, {rate:.0} records/s");
+    }
+    for failed in &details.first_failures {
+        for error in &failed.errors {
+            let field = error.field.as_deref().map(|field| format!("{field}: ")).unwrap_or_default();
+            let _ = write!(text, "\nrecord {}: {field}{} [{}]", failed.record, error.message, error.code);
+        }
+    }
+    if counts.failed > 0 {
+        let id = view.id;
+        let _ = write!(text, "\nfailed records: muster imports failed {id} -o failed.csv");
+    }
+    text
+}
+
+fn reasons(details: &Details) -> String {
+    let reasons = &details.skipped_by_reason;
+    if reasons.is_empty() {
+        return String::new();
+    }
+    let texts: Vec<String> = reasons.iter().map(|(reason, count)| format!("{reason} {}", number(*count))).collect();
+    format!(" ({})", texts.join(", "))
+}

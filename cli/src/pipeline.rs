@@ -1,0 +1,69 @@
+//! The job in this process: a dispatcher and a worker on one store and queue.
+
+use muster_producer::receive::ReceiveLimits;
+use muster_producer::{DispatchOptions, Dispatcher};
+use muster_shared::chunk::ChunkLimits;
+use muster_shared::config::Config;
+use muster_shared::parse::ParseLimits;
+use muster_shared::queue::Queue;
+use muster_shared::store::Store;
+use muster_worker::{Worker, WorkerOptions};
+
+/// The bounds of an upload that the configuration sets.
+pub(crate) fn receive_limits(config: &Config) -> ReceiveLimits {
+    let intake = &config.intake;
+    ReceiveLimits {
+        parse: ParseLimits { record_bytes: intake.record_bytes.as_usize(), ..ParseLimits::default() },
+        chunk: ChunkLimits { records: intake.chunk_records, bytes: intake.chunk_bytes.as_usize(), lanes: intake.lanes },
+        decompressed_bytes: intake.max_decompressed_bytes.map(|size| size.bytes()),
+        ratio: Some(u64::from(intake.max_ratio)),
+    }
+}
+
+/// How the configuration wants a worker to work.
+pub(crate) fn worker_options(config: &Config) -> WorkerOptions {
+    WorkerOptions {
+        // Checked when the configuration was read: at most 256.
+        concurrency: u16::try_from(config.worker.slots()).unwrap_or(u16::MAX),
+        attempts: config.worker.attempts,
+        first_delay: config.worker.backoff_initial,
+        longest_delay: config.worker.backoff_max,
+    }
+}
+
+/// How the configuration wants a dispatcher to work.
+pub(crate) fn dispatch_options(config: &Config) -> DispatchOptions {
+    DispatchOptions {
+        window: config.dispatch.window as usize,
+        lease: config.dispatch.lease,
+        poll: config.dispatch.poll,
+    }
+}
+
+/// A dispatcher and a worker. Dropped, both are aborted: what they held is delivered again.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    dispatcher: Dispatcher,
+    worker: Worker,
+}
+
+impl Pipeline {
+    /// Starts both.
+    pub(crate) fn start(store: &Store, queue: &Queue, config: &Config) -> Self {
+        Self {
+            worker: Worker::start(store.clone(), queue.clone(), worker_options(config)),
+            dispatcher: Dispatcher::start(store.clone(), queue.clone(), dispatch_options(config)),
+        }
+    }
+
+    /// Something new is staged.
+    pub(crate) fn wake(&self) {
+        self.dispatcher.wake();
+    }
+
+    /// Stops dispatching, finishes what is being applied, and returns when all of it is settled.
+    pub(crate) async fn stop(self) {
+        self.dispatcher.stop().await;
+        self.worker.stop().await;
+    }
+}

@@ -1,0 +1,57 @@
+//! An import as commands see it, whether it is in a store or behind a server. The shape is the HTTP API's.
+
+use chrono::{DateTime, Utc};
+use muster_shared::error::FileError;
+use muster_shared::id::ImportId;
+use muster_shared::import::ImportState;
+use muster_shared::options::ImportOptions;
+use muster_shared::outcome::Counts;
+use muster_shared::store::reports::{ChunkCounts, ImportReport};
+use serde::{Deserialize, Serialize};
+
+/// An import.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct View {
+    /// Id.
+    pub(crate) id: ImportId,
+    /// State.
+    pub(crate) state: ImportState,
+    /// Name of the file.
+    pub(crate) filename: Option<String>,
+    /// What it was asked to do.
+    pub(crate) options: ImportOptions,
+    /// Outcomes so far.
+    pub(crate) counts: Counts,
+    /// Chunks by state.
+    #[serde(default)]
+    pub(crate) chunks: ChunkCounts,
+    /// Why it was refused or aborted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<FileError>,
+    /// When it was opened.
+    pub(crate) created_at: DateTime<Utc>,
+    /// When everything was staged.
+    pub(crate) received_at: Option<DateTime<Utc>>,
+    /// When it began to run.
+    pub(crate) started_at: Option<DateTime<Utc>>,
+    /// When it reached its end.
+    pub(crate) completed_at: Option<DateTime<Utc>>,
+}
+
+impl From<ImportReport> for View {
+    fn from(report: ImportReport) -> Self {
+        Self {
+            id: report.id,
+            state: report.state,
+            filename: report.filename,
+            options: report.options,
+            counts: report.counts,
+            chunks: report.chunks,
+            error: report.error,
+            created_at: report.created_at,
+            received_at: report.received_at,
+            started_at: report.started_at,
+            completed_at: report.completed_at,
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The failed records of an import as a file: to be looked at, mended and uploaded again.
+//!
+//! Read page by page, so memory does not grow with their number. In CSV no cell can run in a spreadsheet: one that begins
+//! like a formula gets an apostrophe before it, as does one that begins with an apostrophe, and reading a file with the
+//! column `_error_code` takes exactly one off again, so every value comes back as it was.
+
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+use muster_shared::error::RecordError;
+use muster_shared::id::ImportId;
+use muster_shared::options::EmptyCell;
+use muster_shared::parse::Format;
+use muster_shared::store::records::{self, FailedRecord};
+use muster_shared::store::reports::ImportReport;
+use muster_shared::store::{Store, StoreError};
+use serde_json::value::RawValue;
+
+/// The columns that are added, in their order.
+pub const ERROR_COLUMNS: [&str; 3] = ["_error_code", "_error_field", "_error_message"];
+
+/// Records of the first page; later pages hold about [`PAGE_BYTES`].
+const FIRST_PAGE: i64 = 32;
+/// Most records of a page.
+const MAX_PAGE: i64 = 1_000;
+/// About how much a page should hold.
+const PAGE_BYTES: usize = 1024 * 1024;
+
+/// As what the failed records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExportFormat {
+    /// A table with the columns of the upload.
+    Csv,
+    /// An object a line.
+    Ndjson,
+}
+
+impl ExportFormat {
+    /// The ending of the file's name.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Ndjson => "ndjson",
+        }
+    }
+
+    /// The media type of the file.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Csv => "text/csv; charset=utf-8",
+            Self::Ndjson => "application/x-ndjson",
+        }
+    }
+}
+
+/// The failed records of an import in file order, a piece of the file at a time.
+pub fn failed(
+    store: &Store,
+    report: &ImportReport,
+    format: ExportFormat,
+) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + use<> {
+    let state = Pages {
+        store: store.clone(),
+        import: report.id,
+        writer: Writer::new(report, format),
+        after: 0,
+        limit: FIRST_PAGE,
+        head: true,
+    };
+    stream::try_unfold(Some(state), |state| async move {
+        match state {
+            Some(state) => state.next().await.map(Some),
+            None => Ok(None),
+        }
+    })
+}
+
+struct Pages {
+    store: Store,
+    import: ImportId,
+    writer: Writer,
+    after: u64,
+    limit: i64,
+    head: bool,
+}
+
+impl Pages {
+    async fn next(mut self) -> Result<(Bytes, Option<Self>), StoreError> {
+        let page = records::failed(&self.store, self.import, self.after, self.limit).await?;
+        let mut piece = if std::mem::take(&mut self.head) { self.writer.head() } else { Vec::new() };
+        for record in &page {
+            self.writer.record(record, &mut piece)?;
+            self.after = record.record;
+        }
+        let more = i64::try_from(page.len()).unwrap_or(i64::MAX) == self.limit;
+        let average = (piece.len() / page.len().max(1)).max(1);
+        self.limit = i64::try_from(PAGE_BYTES / average).unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
+        Ok((piece.into(), more.then_some(self)))
+    }
+}
+
+/// One field of a record's source: its name, and its value as JSON text.
+type Field<'r> = (String, &'r RawValue);
+
+/// Writes records, one at a time.
+struct Writer {
+    format: ExportFormat,
+    /// The upload's columns, those of an earlier file of failed records apart.
+    columns: Vec<String>,
+    /// The upload was a table.
+    table: bool,
+    /// The upload was itself a file of failed records: its cells have an apostrophe too many.
+    guarded: bool,
+    empty_cells: EmptyCell,
+}
+
+impl Writer {
+    fn new(report: &ImportReport, format: ExportFormat) -> Self {
+        let table = report.options.format == Format::Csv;
+        let added = |name: &String| ERROR_COLUMNS.contains(&name.as_str());
+        Self {
+            format,
+            columns: report.columns.iter().filter(|name| !added(name)).cloned().collect(),
+            table,
+            guarded: table && report.columns.iter().any(|name| name == ERROR_COLUMNS[0]),
+            empty_cells: report.options.empty_cells,
+        }
+    }
+
+    fn head(&self) -> Vec<u8> {
+        match self.format {
+            ExportFormat::Ndjson => Vec::new(),
+            ExportFormat::Csv => {
+                let mut line = Vec::new();
+                let names = self.columns.iter().map(|name| guard_name(name));
+                write_row(names.chain(ERROR_COLUMNS.map(str::to_owned)), &mut line);
+                line
+            }
+        }
+    }
+
+    fn record(&self, record: &FailedRecord, out: &mut Vec<u8>) -> Result<(), StoreError> {
+        let mut fields: Vec<Field<'_>> = serde_json::from_str(record.source.get()).map_err(|_| {
+            StoreError::Program(format!("the source of record {} cannot be read", record.record))
+        })?;
+        fields.retain(|(name, _)| !ERROR_COLUMNS.contains(&name.as_str()));
+        match self.format {
+            ExportFormat::Csv => self.row(fields, &record.errors, out),
+            ExportFormat::Ndjson => self.line(&fields, &record.errors, out),
+        }
+        Ok(())
+    }
+
+    fn row(&self, fields: Vec<Field<'_>>, errors: &[RecordError], out: &mut Vec<u8>) {
+        let mut left: Vec<Option<Field<'_>>> = fields.into_iter().map(Some).collect();
+        let mut cells: Vec<String> = Vec::with_capacity(self.columns.len() + ERROR_COLUMNS.len());
+        for name in &self.columns {
+            // Columns may share a name (unknown ones that are ignored): each takes the first that is left.
+            let mine = left.iter_mut().find(|field| field.as_ref().is_some_and(|(known, _)| known == name));
+            cells.push(mine.and_then(Option::take).map_or(String::new(), |(_, value)| self.cell(value)));
+        }
+        // A record that could not be read has only its text, under no name.
+        if let Some((_, text)) = left.into_iter().flatten().find(|(name, _)| name.is_empty())
+            && let Some(first) = cells.first_mut()
+            && first.is_empty()
+        {
+            *first = self.cell(text);
+        }
+        let errors = error_texts(errors).map(|text| guard(&text.unwrap_or_default()));
+        write_row(cells.into_iter().map(|cell| guard(&cell)).chain(errors), out);
+    }
+
+    /// A value as the text of a cell: a text as it is, nothing for null, everything else as JSON.
+    fn cell(&self, value: &RawValue) -> String {
+        match serde_json::from_str::<String>(value.get()) {
+            Ok(text) => self.unguard(text),
+            Err(_) if value.get() == "null" => String::new(),
+            Err(_) => value.get().to_owned(),
+        }
+    }
+
+    fn unguard(&self, text: String) -> String {
+        match text.strip_prefix('\'') {
+            Some(rest) if self.guarded => rest.to_owned(),
+            _ => text,
+        }
+    }
+
+    fn line(&self, fields: &[Field<'_>], errors: &[RecordError], out: &mut Vec<u8>) {
+        let mut members: Vec<String> = Vec::with_capacity(fields.len() + ERROR_COLUMNS.len());
+        for (name, value) in fields {
+            let name = if name.is_empty() && fields.len() == 1 { "_source" } else { name };
+            if let Some(value) = self.json(value) {
+                members.push(format!("{}:{value}", json_text(name)));
+            }
+        }
+        for (name, text) in ERROR_COLUMNS.iter().zip(error_texts(errors)) {
+            let text = text.map_or("null".into(), |text| json_text(&text));
+            members.push(format!("{}:{text}", json_text(name)));
+        }
+        out.extend_from_slice(format!("{{{}}}\n", members.join(",")).as_bytes());
+    }
+
+    /// A value as JSON. Cells of a table become what they meant: an empty one is absent, null or empty.
+    fn json(&self, value: &RawValue) -> Option<String> {
+        if !self.table {
+            return Some(value.get().to_owned());
+        }
+        match (self.cell(value), self.empty_cells) {
+            (text, EmptyCell::Ignore) if text.is_empty() => None,
+            (text, EmptyCell::Remove) if text.is_empty() => Some("null".into()),
+            (text, _) => Some(json_text(&text)),
+        }
+    }
+}
+
+/// Code and field of the first error, and all messages.
+fn error_texts(errors: &[RecordError]) -> impl Iterator<Item = Option<String>> + use<> {
+    let first = errors.first();
+    let messages: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
+    [
+        first.map(|error| error.code.to_string()),
+        first.and_then(|error| error.field.clone()),
+        (!messages.is_empty()).then(|| messages.join("; ")),
+    ]
+    .into_iter()
+}
+
+/// Puts an apostrophe before a cell that a spreadsheet would run, and before one that has an apostrophe already.
+fn guard(cell: &str) -> String {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\'', '＝', '＋', '－', '＠']) {
+        format!("'{cell}")
+    } else {
+        cell.to_owned()
+    }
+}
+
+/// Names of columns are not unguarded when they are read, so an apostrophe is put there once and no second time. Cleaning
+/// drops it, so that the name means what it meant.
+fn guard_name(name: &str) -> String {
+    if name.starts_with('\'') { name.to_owned() } else { guard(name) }
+}
+
+fn json_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Writing into memory does not fail.
+fn write_row(cells: impl Iterator<Item = String>, out: &mut Vec<u8>) {
+    let mut writer = csv::Writer::from_writer(out);
+    let _ = writer.write_record(cells);
+    let _ = writer.flush();
+}

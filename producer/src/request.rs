@@ -1,0 +1,304 @@
+//! A request for an import: options by name, as they come in a query, a form or on the command line, made into a [`NewImport`].
+//!
+//! Nothing is guessed: an option that is not known, is given twice or has a value that there is not is an error that says
+//! what there is. Names of the catalog are looked up here, so that a typo shows before the first byte is received.
+
+use muster_shared::catalog::{FieldError, MAX_NAME_BYTES};
+use muster_shared::error::ErrorCode;
+use muster_shared::id::{GroupId, ImportId, OrganizationId, TenantId};
+use muster_shared::normalise::has_forbidden_char;
+use muster_shared::options::{Enrolment, ImportOptions, OnExisting};
+use muster_shared::parse::{Delimiter, Format};
+use muster_shared::store::intake::NewImport;
+use muster_shared::store::{Store, StoreError, catalog};
+use muster_shared::tenant::Slug;
+use sha2::{Digest, Sha256};
+
+/// Every option there is, in the order of the help texts.
+pub const OPTIONS: [&str; 12] = [
+    "format",
+    "identifier",
+    "on_existing",
+    "metadata",
+    "organization",
+    "group",
+    "start",
+    "on_invalid",
+    "unknown_columns",
+    "empty_cells",
+    "delimiter",
+    "filename",
+];
+
+/// Longest label of a file, in characters.
+const FILENAME_CHARS: usize = 255;
+/// Longest idempotency key, in bytes.
+const KEY_BYTES: usize = 255;
+
+/// What a client asks for, before anything is looked up.
+#[derive(Debug, Clone, Default)]
+pub struct ImportRequest {
+    options: ImportOptions,
+    format: Option<Format>,
+    delimiter: Option<DelimiterChoice>,
+    filename: Option<String>,
+    given: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DelimiterChoice {
+    Auto,
+    Is(Delimiter),
+}
+
+/// Why a request cannot become an import.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// An option is not as it must be.
+    #[error(transparent)]
+    Invalid(#[from] FieldError),
+    /// Neither the options nor the media type nor the file's name say which format the upload has.
+    #[error("the format of the upload is not known: name it with `format` (csv, json, ndjson)")]
+    FormatUnknown,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A request whose names are looked up: ready for [`receive::begin`](crate::receive::begin).
+#[derive(Debug, Clone)]
+pub struct ResolvedImport {
+    /// The import.
+    pub import: NewImport,
+    /// What ends a CSV cell, for [`ParseLimits`](muster_shared::parse::ParseLimits); `None` to tell it from the header line.
+    pub delimiter: Option<Delimiter>,
+}
+
+impl ImportRequest {
+    /// A request of these options.
+    pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, FieldError> {
+        let mut request = Self::default();
+        for (name, value) in pairs {
+            request.set(name.as_ref(), value.as_ref())?;
+        }
+        Ok(request)
+    }
+
+    /// Sets one option. An option can be set once.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), FieldError> {
+        let field = |message: String| invalid(name.chars().take(60).collect::<String>(), message);
+        if self.given.iter().any(|given| given == name) {
+            return Err(field("is given twice".into()));
+        }
+        match name {
+            "format" => self.format = Some(choice(name, value)?),
+            "identifier" => self.options.identifier = choice(name, value)?,
+            "on_existing" => self.options.on_existing = choice(name, value)?,
+            "metadata" => self.options.metadata = choice(name, value)?,
+            "organization" => {
+                self.options.organization =
+                    Some(value.parse::<Slug>().map_err(|e| field(e.to_string()))?.as_str().to_owned())
+            }
+            "group" => self.options.group = Some(group_name(value).map_err(field)?),
+            "start" => self.options.start = choice(name, value)?,
+            "on_invalid" => self.options.on_invalid = choice(name, value)?,
+            "unknown_columns" => self.options.unknown_columns = choice(name, value)?,
+            "empty_cells" => self.options.empty_cells = choice(name, value)?,
+            "delimiter" if value == "auto" => self.delimiter = Some(DelimiterChoice::Auto),
+            "delimiter" => {
+                let delimiter = value
+                    .parse()
+                    .map_err(|_| field("must be one of: comma, semicolon, tab, pipe, auto".into()))?;
+                self.delimiter = Some(DelimiterChoice::Is(delimiter));
+            }
+            "filename" => self.filename = file_label(value),
+            _ => return Err(field(format!("there is no such option; there are: {}", OPTIONS.join(", ")))),
+        }
+        self.given.push(name.to_owned());
+        Ok(())
+    }
+
+    /// The name of the uploaded file where no option names it.
+    pub fn default_filename(&mut self, name: &str) {
+        if self.filename.is_none() {
+            self.filename = file_label(name);
+        }
+    }
+
+    /// The file's label, if one is known.
+    pub fn filename(&self) -> Option<&str> {
+        self.filename.as_deref()
+    }
+
+    /// The upload's format: from the options, else from the media type, else from the file's name.
+    pub fn format(&self, media_type: Option<&str>) -> Option<Format> {
+        self.format
+            .or_else(|| media_type.and_then(Format::from_media_type))
+            .or_else(|| self.filename.as_deref().and_then(Format::from_file_name))
+    }
+
+    /// Looks up what the request names, and makes it an import with this id.
+    ///
+    /// A group that the catalog lacks is created; an organization is not.
+    pub async fn resolve(
+        &self,
+        store: &Store,
+        tenant: TenantId,
+        id: ImportId,
+        media_type: Option<&str>,
+        idempotency_key: Option<&str>,
+    ) -> Result<ResolvedImport, RequestError> {
+        let mut options = self.options.clone();
+        options.format = self.format(media_type).ok_or(RequestError::FormatUnknown)?;
+        let idempotency = match idempotency_key {
+            Some(key) => Some((checked_key(key)?, self.fingerprint(tenant, &options))),
+            None => None,
+        };
+        if let Some(organization) = self.organization(store, tenant, &mut options).await? {
+            let group = match &options.group {
+                Some(name) => catalog::ensure_group(store, tenant, name).await?,
+                None => GroupId::NONE,
+            };
+            options.enrolment =
+                Some(Enrolment { organization_id: organization.get(), group_id: group.get() });
+        }
+        let delimiter = match self.delimiter {
+            None => Some(Delimiter::Comma),
+            Some(DelimiterChoice::Auto) => None,
+            Some(DelimiterChoice::Is(delimiter)) => Some(delimiter),
+        };
+        let import = NewImport { id, tenant, filename: self.filename.clone(), options, idempotency };
+        Ok(ResolvedImport { import, delimiter })
+    }
+
+    /// The organization that users are enrolled in: the one named, or where one is needed the tenant's only one.
+    async fn organization(
+        &self,
+        store: &Store,
+        tenant: TenantId,
+        options: &mut ImportOptions,
+    ) -> Result<Option<OrganizationId>, RequestError> {
+        if options.organization.is_none() {
+            let needs = match (&options.group, options.on_existing) {
+                (Some(_), _) => "a group is in an organization",
+                (None, OnExisting::Enrol) => "`on_existing=enrol` enrols users in an organization",
+                (None, OnExisting::Skip | OnExisting::Update) => return Ok(None),
+            };
+            let mut there = catalog::get(store, tenant).await?.organizations;
+            match (there.pop(), there.is_empty()) {
+                (Some(only), true) => options.organization = Some(only.slug),
+                _ => return Err(invalid("organization", format!("{needs}: name it")).into()),
+            }
+        }
+        let slug = options.organization.as_deref().and_then(|slug| slug.parse::<Slug>().ok());
+        let found = match slug {
+            Some(slug) => catalog::find_organization(store.pool(), tenant, &slug).await?,
+            None => None,
+        };
+        match found {
+            Some((id, _)) => Ok(Some(id)),
+            None => Err(invalid("organization", "the catalog has no such organization").into()),
+        }
+    }
+
+    /// What an idempotency key stands for: whose request it is and what it asks, the body apart, which is still to come.
+    fn fingerprint(&self, tenant: TenantId, options: &ImportOptions) -> [u8; 32] {
+        let delimiter = self.delimiter.map(|choice| match choice {
+            DelimiterChoice::Auto => "auto",
+            DelimiterChoice::Is(delimiter) => delimiter.as_str(),
+        });
+        let request = serde_json::json!(["POST /v1/imports", tenant, options, delimiter, self.filename]);
+        Sha256::digest(request.to_string()).into()
+    }
+}
+
+fn invalid(field: impl Into<String>, message: impl Into<String>) -> FieldError {
+    FieldError::new(ErrorCode::InvalidRequest, field, message)
+}
+
+fn choice<T>(name: &str, value: &str) -> Result<T, FieldError>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    value.parse().map_err(|error: T::Err| invalid(name, error.to_string()))
+}
+
+fn group_name(value: &str) -> Result<String, String> {
+    let name = value.trim();
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || has_forbidden_char(name) {
+        return Err(format!("must be 1 to {MAX_NAME_BYTES} bytes of visible text"));
+    }
+    Ok(name.to_owned())
+}
+
+fn checked_key(key: &str) -> Result<String, FieldError> {
+    if key.is_empty() || key.len() > KEY_BYTES || !key.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return Err(invalid(
+            "Idempotency-Key",
+            format!("must be 1 to {KEY_BYTES} printable ASCII characters"),
+        ));
+    }
+    Ok(key.to_owned())
+}
+
+/// A file's name as a label: its last part, without what cannot be seen. Never used as a path.
+fn file_label(name: &str) -> Option<String> {
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let visible = last.chars().filter(|c| !c.is_control() && !has_forbidden_char(c.encode_utf8(&mut [0; 4])));
+    let label: String = visible.take(FILENAME_CHARS).collect();
+    let label = label.trim();
+    (!label.is_empty()).then(|| label.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(pairs: &[(&str, &str)]) -> FieldError {
+        ImportRequest::from_pairs(pairs.iter().copied()).unwrap_err()
+    }
+
+    #[test]
+    fn an_option_that_cannot_be_taken_says_what_there_is() {
+        let error = refused(&[("on_existing", "replace")]);
+        assert_eq!((error.code, error.field.as_str()), (ErrorCode::InvalidRequest, "on_existing"));
+        assert_eq!(error.message, "must be one of: skip, update, enrol");
+        assert!(refused(&[("tenant", "other")]).message.contains("on_invalid"));
+        assert_eq!(refused(&[("start", "auto"), ("start", "auto")]).message, "is given twice");
+        assert_eq!(refused(&[("delimiter", "x")]).field, "delimiter");
+        assert_eq!(refused(&[("organization", "a b")]).field, "organization");
+        assert_eq!(refused(&[("group", "\u{202e}")]).field, "group");
+        assert!(refused(&[("format", "xml")]).message.contains("ndjson"));
+    }
+
+    #[test]
+    fn every_option_is_known_under_its_name() {
+        for name in OPTIONS {
+            if let Err(error) = ImportRequest::default().set(name, "") {
+                assert!(!error.message.contains("no such option"), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_format_is_told_by_option_then_media_type_then_name() {
+        let named = ImportRequest::from_pairs([("filename", "a.ndjson.gz")]).unwrap();
+        assert_eq!(named.format(Some("application/octet-stream")), Some(Format::Ndjson));
+        assert_eq!(named.format(Some("text/csv; charset=utf-8")), Some(Format::Csv));
+        let told = ImportRequest::from_pairs([("format", "json"), ("filename", "a.csv")]).unwrap();
+        assert_eq!(told.format(Some("text/csv")), Some(Format::Json));
+        assert_eq!(ImportRequest::default().format(None), None);
+    }
+
+    #[test]
+    fn a_file_name_is_a_label() {
+        assert_eq!(file_label("../../etc/passwd").as_deref(), Some("passwd"));
+        assert_eq!(file_label("C:\\x\\users.csv").as_deref(), Some("users.csv"));
+        assert_eq!(file_label("a\r\nSet-Cookie\0: b\u{202e}.csv").as_deref(), Some("aSet-Cookie: b.csv"));
+        assert_eq!(file_label("/"), None);
+        assert_eq!(file_label(&"ä".repeat(300)).map(|label| label.chars().count()), Some(255));
+    }
+}

@@ -1,0 +1,44 @@
+//! What the database server tells of itself, for `doctor`.
+
+use chrono::{DateTime, Utc};
+
+use super::{Store, StoreError};
+
+/// A server's version, time and the settings that durability rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// As it calls itself: `17.2 (Debian 17.2-1)`.
+    pub version: String,
+    /// As a number: 170002.
+    pub version_number: i32,
+    /// Its clock.
+    pub now: DateTime<Utc>,
+    /// Whether it waits for the disk at all.
+    pub fsync: bool,
+    /// Whether a torn page can be mended.
+    pub full_page_writes: bool,
+    /// What a commit waits for.
+    pub synchronous_commit: String,
+}
+
+/// Asks the server.
+pub async fn server(store: &Store) -> Result<Server, StoreError> {
+    let row = sqlx::query!(
+        r#"select current_setting('server_version')                     as "version!",
+                  current_setting('server_version_num')::int            as "version_number!",
+                  clock_timestamp()                                     as "now!",
+                  current_setting('fsync')::boolean                     as "fsync!",
+                  current_setting('full_page_writes')::boolean          as "full_page_writes!",
+                  current_setting('synchronous_commit')                 as "synchronous_commit!""#
+    )
+    .fetch_one(store.pool())
+    .await?;
+    Ok(Server {
+        version: row.version,
+        version_number: row.version_number,
+        now: row.now,
+        fsync: row.fsync,
+        full_page_writes: row.full_page_writes,
+        synchronous_commit: row.synchronous_commit,
+    })
+}
