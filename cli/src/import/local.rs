@@ -41,7 +41,9 @@ pub(super) async fn run(
         let progress = Progress::new(args.quiet);
         let import = match receive(args, source, config, session, tenant, &progress, shutdown).await? {
             Taken::Runs(import) => import,
-            Taken::Waits(import) => return summary::waiting(args.json, &view(&session.store, tenant, import).await?),
+            Taken::Waits(import) => {
+                return summary::waiting(args.json, &view(&session.store, tenant, import).await?);
+            }
         };
         let view = drive(session, config, tenant, import, &progress, shutdown).await?;
         progress.clear();
@@ -126,7 +128,9 @@ async fn push(
                 progress.received(length);
             }
             Ok(None) => break,
-            Err(error) => return Err(told(upload.fail(stopped(format!("the file cannot be read: {error}"))).await)),
+            Err(error) => {
+                return Err(told(upload.fail(stopped(format!("the file cannot be read: {error}"))).await));
+            }
         }
     }
     upload.finish().await.map_err(told)
@@ -181,7 +185,11 @@ async fn view(store: &Store, tenant: TenantId, import: ImportId) -> anyhow::Resu
 }
 
 /// Looks up the organization and the group; the group is made if it is new.
-async fn resolve(store: &Store, tenant: TenantId, mut options: ImportOptions) -> anyhow::Result<ImportOptions> {
+async fn resolve(
+    store: &Store,
+    tenant: TenantId,
+    mut options: ImportOptions,
+) -> anyhow::Result<ImportOptions> {
     let Some(slug) = &options.organization else { return Ok(options) };
     let slug = slug.parse()?;
     let Some((organization, _)) = catalog::find_organization(store.pool(), tenant, &slug).await? else {
