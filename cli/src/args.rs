@@ -7,7 +7,17 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use muster_shared::config::Config;
 
+use crate::catalog::CatalogArgs;
+use crate::completions::CompletionsArgs;
+use crate::configuration::ConfigArgs;
+use crate::doctor::DoctorArgs;
+use crate::explain::ExplainArgs;
 use crate::import::ImportArgs;
+use crate::imports::ImportsArgs;
+use crate::migrate::MigrateArgs;
+use crate::service::{ProducerArgs, ServeArgs, WorkerArgs};
+use crate::tenants::TenantArgs;
+use crate::tokens::TokenArgs;
 
 /// Imports users in bulk: takes a file, applies it record by record, and accounts for every one.
 #[derive(Debug, Parser)]
@@ -65,13 +75,38 @@ impl Global {
 pub(crate) enum Command {
     /// Import a file and follow the import to its end
     Import(ImportArgs),
+    /// Look at imports, fetch their failed records, pause, resume, cancel and retry them
+    Imports(ImportsArgs),
+    /// Run everything in one process: take files over HTTP, apply them
+    Serve(ServeArgs),
+    /// Take files over HTTP and send them to the workers
+    Producer(ProducerArgs),
+    /// Apply what the producers send
+    Worker(WorkerArgs),
+    /// Bring the database to this program's version
+    Migrate(MigrateArgs),
+    /// Check the set-up, and say what to do about what is wrong
+    Doctor(DoctorArgs),
+    /// Create and list tenants
+    Tenant(TenantArgs),
+    /// Create, list and revoke tokens
+    Token(TokenArgs),
+    /// Show and replace what a tenant knows by name: organizations, groups, roles, …
+    Catalog(CatalogArgs),
+    /// Show the settings in effect, and all there are
+    Config(ConfigArgs),
+    /// Say what an error code means
+    Explain(ExplainArgs),
+    /// Print the completions for a shell
+    Completions(CompletionsArgs),
 }
 
 impl Command {
     /// What is logged where nothing was set.
     pub(crate) fn log_filter(&self) -> &'static str {
         match self {
-            Self::Import(_) => "warn",
+            Self::Serve(_) | Self::Producer(_) | Self::Worker(_) => "info",
+            _ => "warn",
         }
     }
 }

@@ -3,7 +3,6 @@
 //! `DATABASE_URL` names the database; without it the embedded engine runs on the data folder. Whatever ends the command,
 //! an error or a signal included, the engine is stopped before the program ends.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -27,8 +26,10 @@ pub(crate) enum Need {
     Work,
     /// To work, and to migrate a configured database first.
     WorkMigrated,
-    /// A configured database as it is, migrated or not.
+    /// To work on a configured database as it is, migrated or not.
     Any,
+    /// To look at the database as it is, migrated or not.
+    Inspect,
 }
 
 /// What serves the store.
@@ -48,7 +49,6 @@ pub(crate) struct Session {
     /// The store.
     pub(crate) store: Store,
     serving: Serving,
-    first_start: AtomicBool,
 }
 
 /// Opens a session, runs `work` in it, and closes it, whatever came of the work.
@@ -99,7 +99,7 @@ impl Session {
             postgres_bin: config.engine.postgres_bin.clone(),
             ..EngineOptions::new(&config.engine.data_dir)
         };
-        if need == Need::Look
+        if matches!(need, Need::Look | Need::Inspect)
             && let Some(target) = EmbeddedEngine::attach(&engine_options).await?
         {
             let store = Store::connect(target, options).await.context("the running engine cannot be used")?;
@@ -124,13 +124,13 @@ impl Session {
     }
 
     fn new(store: Store, serving: Serving) -> Self {
-        Self { store, serving, first_start: AtomicBool::new(false) }
+        Self { store, serving }
     }
 
     async fn prepare(&self, need: Need) -> anyhow::Result<()> {
         match (&self.serving, need) {
             (Serving::Engine(_), _) => self.prepare_embedded().await,
-            (Serving::Configured, Need::Any) => Ok(()),
+            (Serving::Configured | Serving::Guest, Need::Any | Need::Inspect) => Ok(()),
             (Serving::Configured, Need::WorkMigrated) => {
                 migrate::run(&self.store).await.context("the database cannot be migrated")?;
                 Ok(())
@@ -142,19 +142,13 @@ impl Session {
     /// No other program can be receiving or working on this engine.
     async fn prepare_embedded(&self) -> anyhow::Result<()> {
         migrate::run(&self.store).await.context("the data folder cannot be brought to this version")?;
-        let default = tenants::ensure_default(&self.store).await?;
+        tenants::ensure_default(&self.store).await?;
         let aborted = intake::abort_abandoned(&self.store, true).await?;
         if aborted > 0 {
             tracing::warn!(aborted, "imports that an earlier run was still receiving are aborted");
         }
         dispatch::take_back_all(&self.store).await?;
-        self.first_start.store(default.is_new(), Ordering::Relaxed);
         Ok(())
-    }
-
-    /// Whether this start made the default tenant.
-    pub(crate) fn is_first_start(&self) -> bool {
-        self.first_start.load(Ordering::Relaxed)
     }
 
     /// Whether the engine of this program serves the store, so that nobody else works on it.

@@ -4,13 +4,23 @@
 //! steps of a signal), `failure` (how errors are told, and the exit codes), `output`.
 
 mod args;
+mod catalog;
+mod completions;
+mod configuration;
 mod connect;
+mod doctor;
+mod explain;
 mod failure;
 mod follow;
 mod import;
+mod imports;
+mod migrate;
 mod output;
 mod pipeline;
+mod service;
 mod shutdown;
+mod tenants;
+mod tokens;
 mod view;
 
 use std::process::ExitCode;
@@ -33,7 +43,17 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<Ended> {
-    let config = cli.global.config()?;
+    // These two answer whatever the configuration says.
+    match &cli.command {
+        Command::Completions(args) => return completions::run(args),
+        Command::Explain(args) => return explain::run(args),
+        _ => {}
+    }
+    let config = match (cli.global.config(), &cli.command) {
+        (Ok(config), _) => config,
+        (Err(error), Command::Doctor(args)) => return doctor::misconfigured(args, &error),
+        (Err(error), _) => return Err(error),
+    };
     muster_shared::telemetry::init(&config.log, cli.command.log_filter())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -46,7 +66,22 @@ fn run(cli: Cli) -> anyhow::Result<Ended> {
 }
 
 async fn dispatch(command: Command, config: Config) -> anyhow::Result<Ended> {
+    let config = &config;
+    let (steps, once) = (Shutdown::in_two_steps, Shutdown::at_once);
     match command {
-        Command::Import(args) => Box::pin(import::run(args, &config, &Shutdown::in_two_steps()?)).await,
+        Command::Import(args) => Box::pin(import::run(args, config, &steps()?)).await,
+        Command::Imports(args) if args.works() => Box::pin(imports::run(&args, config, &steps()?)).await,
+        Command::Imports(args) => Box::pin(imports::run(&args, config, &once()?)).await,
+        Command::Serve(args) => Box::pin(service::serve(&args, config, &steps()?)).await,
+        Command::Producer(args) => Box::pin(service::producer(&args, config, &steps()?)).await,
+        Command::Worker(args) => Box::pin(service::worker(&args, config, &steps()?)).await,
+        Command::Migrate(args) => Box::pin(migrate::run(&args, config, &once()?)).await,
+        Command::Doctor(args) => Box::pin(doctor::run(&args, config, &once()?)).await,
+        Command::Tenant(args) => Box::pin(tenants::run(&args, config, &once()?)).await,
+        Command::Token(args) => Box::pin(tokens::run(&args, config, &once()?)).await,
+        Command::Catalog(args) => Box::pin(catalog::run(&args, config, &once()?)).await,
+        Command::Config(args) => configuration::run(&args, config),
+        Command::Explain(args) => explain::run(&args),
+        Command::Completions(args) => completions::run(&args),
     }
 }

@@ -64,11 +64,6 @@ impl Shutdown {
         Ok(shutdown)
     }
 
-    /// Whether the command was asked to end.
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stop.is_cancelled()
-    }
-
     /// Waits until the command is asked to end.
     pub(crate) async fn stopping(&self) {
         self.stop.cancelled().await;

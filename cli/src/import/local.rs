@@ -5,21 +5,22 @@
 
 use anyhow::{Context, bail};
 use muster_producer::receive::{self, Receipt, ReceiveError};
+use muster_producer::request::{ImportRequest, RequestError, ResolvedImport};
+use muster_shared::catalog::FieldError;
 use muster_shared::clock;
 use muster_shared::config::Config;
 use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
-use muster_shared::options::{Enrolment, ImportOptions};
 use muster_shared::store::intake::{self, NewImport};
-use muster_shared::store::{Store, catalog, reports};
+use muster_shared::store::{Store, reports};
 use sha2::{Digest, Sha256};
 
 use super::progress::Progress;
 use super::source::Source;
 use super::{UsersArgs, summary};
 use crate::connect::{self, Need, Session};
-use crate::failure::Ended;
+use crate::failure::{Ended, usage};
 use crate::follow;
 use crate::output::{number, remark};
 use crate::pipeline::{Pipeline, receive_limits};
@@ -41,9 +42,7 @@ pub(super) async fn run(
         let progress = Progress::new(args.quiet);
         let import = match receive(args, source, config, session, tenant, &progress, shutdown).await? {
             Taken::Runs(import) => import,
-            Taken::Waits(import) => {
-                return summary::waiting(args.json, &view(&session.store, tenant, import).await?);
-            }
+            Taken::Waits(import) => return summary::waiting(args.json, &view(&session.store, tenant, import).await?),
         };
         let view = drive(session, config, tenant, import, &progress, shutdown).await?;
         progress.clear();
@@ -66,23 +65,23 @@ async fn receive(
     progress: &Progress,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Taken> {
-    let options = resolve(&session.store, tenant, args.options(source.format)).await?;
     let id = ImportId::new(clock::new_id());
-    let request = source.digest.map(|digest| request_hash(digest, &options, args)).transpose()?;
+    let asked = ImportRequest::from_pairs(args.pairs(&source)).map_err(wrong_option)?;
+    let resolved = match asked.resolve(&session.store, tenant, id, None, None).await {
+        Ok(resolved) => resolved,
+        Err(RequestError::Invalid(error)) => return Err(wrong_option(error)),
+        Err(error) => return Err(error.into()),
+    };
+    let request = source.digest.map(|digest| request_hash(digest, &resolved)).transpose()?;
     if let Some(request) = request
         && let Some(found) = intake::unfinished(&session.store, tenant, KEY, request).await?
     {
         return resume(session, tenant, found).await;
     }
-    let new = NewImport {
-        id,
-        tenant,
-        filename: source.name.clone(),
-        options,
-        idempotency: request.map(|request| (format!("{KEY}{id}"), request)),
-    };
+    let idempotency = request.map(|request| (format!("{KEY}{id}"), request));
+    let new = NewImport { idempotency, ..resolved.import };
     let mut limits = receive_limits(config);
-    limits.parse.delimiter = args.delimiter;
+    limits.parse.delimiter = resolved.delimiter;
     let label = source.label().to_owned();
     let upload = receive::begin(&session.store, new, source.encoding, limits).await?;
     let received = push(upload, source, progress, shutdown).await;
@@ -128,9 +127,7 @@ async fn push(
                 progress.received(length);
             }
             Ok(None) => break,
-            Err(error) => {
-                return Err(told(upload.fail(stopped(format!("the file cannot be read: {error}"))).await));
-            }
+            Err(error) => return Err(told(upload.fail(stopped(format!("the file cannot be read: {error}"))).await)),
         }
     }
     upload.finish().await.map_err(told)
@@ -147,12 +144,17 @@ fn told(error: ReceiveError) -> anyhow::Error {
     }
 }
 
+/// A mistake in an option that the command line alone does not show.
+fn wrong_option(error: FieldError) -> anyhow::Error {
+    usage(format!("--{} {}", error.field.replace("organization", "org").replace('_', "-"), error.message))
+}
+
 /// What the request is: the file's bytes and everything asked. Two runs of one command have the same.
-fn request_hash(digest: [u8; 32], options: &ImportOptions, args: &UsersArgs) -> anyhow::Result<[u8; 32]> {
+fn request_hash(digest: [u8; 32], resolved: &ResolvedImport) -> anyhow::Result<[u8; 32]> {
+    let asked = (&resolved.import.options, &resolved.import.filename, resolved.delimiter);
     let mut hash = Sha256::new();
     hash.update(digest);
-    hash.update(serde_json::to_vec(options)?);
-    hash.update(args.delimiter.map_or("", |delimiter| delimiter.as_str()));
+    hash.update(serde_json::to_vec(&asked)?);
     Ok(hash.finalize().into())
 }
 
@@ -182,25 +184,6 @@ async fn view(store: &Store, tenant: TenantId, import: ImportId) -> anyhow::Resu
         Some(report) => Ok(report.into()),
         None => bail!("import {import} is gone"),
     }
-}
-
-/// Looks up the organization and the group; the group is made if it is new.
-async fn resolve(
-    store: &Store,
-    tenant: TenantId,
-    mut options: ImportOptions,
-) -> anyhow::Result<ImportOptions> {
-    let Some(slug) = &options.organization else { return Ok(options) };
-    let slug = slug.parse()?;
-    let Some((organization, _)) = catalog::find_organization(store.pool(), tenant, &slug).await? else {
-        bail!("there is no organization {slug}; `muster catalog show` lists those there are");
-    };
-    let group_id = match &options.group {
-        Some(name) => catalog::ensure_group(store, tenant, name).await?.get(),
-        None => 0,
-    };
-    options.enrolment = Some(Enrolment { organization_id: organization.get(), group_id });
-    Ok(options)
 }
 
 /// Dispatches and applies here until the import is at its end. Stopped before, it can be gone on with.

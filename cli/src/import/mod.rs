@@ -2,20 +2,22 @@
 
 mod local;
 mod progress;
+mod remote;
 mod source;
-mod summary;
+pub(crate) mod summary;
 
 use std::path::PathBuf;
-
-pub(crate) use progress::Progress;
 
 use clap::{Args, Subcommand};
 use muster_shared::config::Config;
 use muster_shared::options::{
-    EmptyCell, IdentifierField, ImportOptions, MetadataMode, OnExisting, OnInvalid, Start, UnknownColumns,
+    EmptyCell, IdentifierField, MetadataMode, OnExisting, OnInvalid, Start, UnknownColumns,
 };
-use muster_shared::parse::{Delimiter, Format};
+use muster_shared::parse::Format;
 use muster_shared::tenant::Slug;
+
+pub(crate) use local::drive;
+pub(crate) use progress::Progress;
 
 use crate::args::one_of;
 use crate::failure::Ended;
@@ -72,7 +74,7 @@ pub(crate) struct UsersArgs {
     #[arg(long, value_name = "SLUG", visible_alias = "organization")]
     org: Option<Slug>,
     /// Group to enrol the users in; made if it is new
-    #[arg(long, value_name = "NAME", requires = "org")]
+    #[arg(long, value_name = "NAME")]
     group: Option<String>,
     /// Whether invalid records fail alone, or refuse the whole file [default: continue]
     #[arg(long, value_parser = texts!(OnInvalid))]
@@ -83,17 +85,17 @@ pub(crate) struct UsersArgs {
     /// What an empty CSV cell means [default: ignore]
     #[arg(long, value_parser = texts!(EmptyCell))]
     empty_cells: Option<EmptyCell>,
-    /// What ends a CSV cell [default: found out from the header]
-    #[arg(long, value_parser = texts!(Delimiter))]
-    delimiter: Option<Delimiter>,
+    /// What ends a CSV cell; `auto` tells it from the header [default: comma]
+    #[arg(long, value_parser = ["comma", "semicolon", "tab", "pipe", "auto"])]
+    delimiter: Option<String>,
     /// Start at once, or when `muster imports proceed` says so [default: auto]
     #[arg(long, value_parser = texts!(Start))]
     start: Option<Start>,
     /// The tenant whose users they are
-    #[arg(long, value_name = "SLUG", default_value = Slug::DEFAULT, conflicts_with = "server")]
+    #[arg(long, value_name = "SLUG", default_value = Slug::DEFAULT)]
     tenant: Slug,
     /// Hand the file to this server instead of working on the database
-    #[arg(long, value_name = "URL", env = "MUSTER_SERVER", requires = "token")]
+    #[arg(long, value_name = "URL", env = "MUSTER_SERVER")]
     server: Option<String>,
     /// The token to show the server
     #[arg(long, env = "MUSTER_TOKEN", hide_env_values = true)]
@@ -107,21 +109,24 @@ pub(crate) struct UsersArgs {
 }
 
 impl UsersArgs {
-    /// What the import is asked to do, the enrolment still by name.
-    fn options(&self, format: Format) -> ImportOptions {
-        ImportOptions {
-            format,
-            identifier: self.identifier.unwrap_or_default(),
-            on_existing: self.on_existing.unwrap_or_default(),
-            metadata: self.metadata.unwrap_or_default(),
-            empty_cells: self.empty_cells.unwrap_or_default(),
-            start: self.start.unwrap_or_default(),
-            on_invalid: self.on_invalid.unwrap_or_default(),
-            unknown_columns: self.unknown_columns.unwrap_or_default(),
-            organization: self.org.as_ref().map(|slug| slug.as_str().to_owned()),
-            group: self.group.clone(),
-            enrolment: None,
-        }
+    /// The options that were given, as the API names them.
+    fn pairs(&self, source: &source::Source) -> Vec<(&'static str, String)> {
+        let text = |value: Option<&'static str>| value.map(str::to_owned);
+        let given = [
+            ("format", Some(source.format.as_str().to_owned())),
+            ("identifier", text(self.identifier.map(IdentifierField::as_str))),
+            ("on_existing", text(self.on_existing.map(OnExisting::as_str))),
+            ("metadata", text(self.metadata.map(MetadataMode::as_str))),
+            ("organization", self.org.as_ref().map(|slug| slug.as_str().to_owned())),
+            ("group", self.group.clone()),
+            ("start", text(self.start.map(Start::as_str))),
+            ("on_invalid", text(self.on_invalid.map(OnInvalid::as_str))),
+            ("unknown_columns", text(self.unknown_columns.map(UnknownColumns::as_str))),
+            ("empty_cells", text(self.empty_cells.map(EmptyCell::as_str))),
+            ("delimiter", self.delimiter.clone()),
+            ("filename", source.name.clone()),
+        ];
+        given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 
@@ -130,5 +135,8 @@ pub(crate) async fn run(args: ImportArgs, config: &Config, shutdown: &Shutdown) 
     let What::Users(args) = args.what;
     // What is wrong with the file is told before anything is started.
     let source = source::Source::open(&args).await?;
-    Box::pin(local::run(&args, source, config, shutdown)).await
+    match &args.server {
+        Some(server) => Box::pin(remote::run(&args, source, server, shutdown)).await,
+        None => Box::pin(local::run(&args, source, config, shutdown)).await,
+    }
 }

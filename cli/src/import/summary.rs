@@ -12,7 +12,7 @@ use crate::output::{answer, json, number};
 use crate::view::View;
 
 /// How many failures are shown.
-const SHOWN: i64 = 5;
+pub(crate) const SHOWN: u8 = 5;
 
 /// What a summary says beyond the import itself.
 #[derive(Debug, Default, Serialize)]
@@ -42,7 +42,7 @@ impl Details {
                 reasons.into_iter().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect();
         }
         if view.counts.failed > 0 {
-            let failed = records::failed(store, view.id, 0, SHOWN).await?;
+            let failed = records::failed(store, view.id, 0, i64::from(SHOWN)).await?;
             details.first_failures =
                 failed.into_iter().map(|one| Failed { record: one.record, errors: one.errors }).collect();
         }

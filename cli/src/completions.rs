@@ -1,0 +1,24 @@
+//! `muster completions SHELL`.
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use crate::args::Cli;
+use crate::failure::Ended;
+use crate::output::answer;
+
+/// Options of `muster completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  muster completions bash > /etc/bash_completion.d/muster\n  muster completions fish > ~/.config/fish/completions/muster.fish")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    shell: Shell,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &CompletionsArgs) -> anyhow::Result<Ended> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "muster", &mut script);
+    answer(String::from_utf8_lossy(&script).trim_end())?;
+    Ok(Ended::Done)
+}

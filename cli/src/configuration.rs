@@ -1,0 +1,48 @@
+//! `muster config`: the settings in effect, and all there are.
+
+use clap::{Args, Subcommand};
+use muster_shared::config::{Config, reference};
+
+use crate::failure::Ended;
+use crate::output::{answer, json, table};
+
+/// Options of `muster config`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) what: What,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum What {
+    /// Show every setting as it is in effect and where it comes from; passwords are hidden
+    #[command(after_help = "Examples:\n  muster config show\n  muster config show --json")]
+    Show {
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the reference of all settings as a table in Markdown
+    #[command(after_help = "Examples:\n  muster config reference > settings.md")]
+    Reference,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &ConfigArgs, config: &Config) -> anyhow::Result<Ended> {
+    match args.what {
+        What::Reference => answer(reference().trim_end())?,
+        What::Show { json: true } => json(&config.effective())?,
+        What::Show { json: false } => {
+            let rows: Vec<Vec<String>> = config
+                .effective()
+                .into_iter()
+                .map(|setting| {
+                    let value = setting.value.unwrap_or_else(|| "(not set)".into());
+                    vec![setting.key, value, setting.source.to_string(), setting.variable]
+                })
+                .collect();
+            answer(table(&["SETTING", "VALUE", "SOURCE", "ENVIRONMENT"], &rows))?;
+        }
+    }
+    Ok(Ended::Done)
+}

@@ -1,0 +1,110 @@
+//! `muster doctor`: one list of checks, each with its status and what to do.
+
+mod broker;
+mod database;
+
+use clap::Args;
+use muster_shared::config::Config;
+use serde::Serialize;
+
+use crate::connect::{self, Need, Session};
+use crate::failure::Ended;
+use crate::output::{answer, json};
+use crate::shutdown::Shutdown;
+
+/// Options of `muster doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  muster doctor\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster doctor --json\n\nExit codes: 0 nothing failed, 1 a check failed.")]
+pub(crate) struct DoctorArgs {
+    /// Answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Status {
+    Ok,
+    Warning,
+    Failed,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Check {
+    /// Stable name.
+    pub(crate) id: &'static str,
+    /// How it came out.
+    pub(crate) status: Status,
+    /// What was found.
+    pub(crate) message: String,
+    /// What to do about it, where there is something to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) advice: Option<String>,
+}
+
+impl Check {
+    fn ok(id: &'static str, message: impl Into<String>) -> Self {
+        Self { id, status: Status::Ok, message: message.into(), advice: None }
+    }
+
+    fn warning(id: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { id, status: Status::Warning, message: message.into(), advice: Some(advice.into()) }
+    }
+
+    fn failed(id: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { id, status: Status::Failed, message: message.into(), advice: Some(advice.into()) }
+    }
+}
+
+/// Tells that the configuration cannot be read; nothing else can be checked then.
+pub(crate) fn misconfigured(args: &DoctorArgs, error: &anyhow::Error) -> anyhow::Result<Ended> {
+    let advice = "mend what is named; `muster config reference` lists all settings";
+    tell(args, &[Check::failed("configuration", error.to_string(), advice)])
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: &DoctorArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+    let mut checks = vec![configuration(config)];
+    let looking = async |session: &Session| {
+        let mut found = vec![Check::ok("database", format!("{} answers", session.serving()))];
+        found.extend(database::checks(&session.store).await);
+        found.push(broker::check(session, config).await);
+        Ok(found)
+    };
+    match Box::pin(connect::with(config, Need::Inspect, shutdown, looking)).await {
+        Ok(found) => checks.extend(found),
+        Err(error) => {
+            checks.push(database::unreachable(config, &error));
+            checks.extend(broker::check_alone(config).await);
+        }
+    }
+    tell(args, &checks)
+}
+
+fn configuration(config: &Config) -> Check {
+    let file = config.file.as_deref().map_or("no file".to_owned(), |file| format!("file {file}"));
+    let set = config.effective().iter().filter(|one| one.source != muster_shared::config::Source::Default).count();
+    Check::ok("configuration", format!("valid; {file}, {set} setting(s) differ from their defaults"))
+}
+
+fn tell(args: &DoctorArgs, checks: &[Check]) -> anyhow::Result<Ended> {
+    if args.json {
+        json(&checks)?;
+    } else {
+        for check in checks {
+            let word = match check.status {
+                Status::Ok => "ok     ",
+                Status::Warning => "warning",
+                Status::Failed => "FAILED ",
+            };
+            answer(format_args!("{word}  {}: {}", check.id, check.message))?;
+            if let Some(advice) = &check.advice {
+                answer(format_args!("         what to do: {advice}"))?;
+            }
+        }
+    }
+    let failed = checks.iter().any(|check| check.status == Status::Failed);
+    Ok(if failed { Ended::Unwell } else { Ended::Done })
+}

@@ -1,0 +1,79 @@
+//! The checks of the database: version, migrations, settings, clock.
+
+use muster_shared::clock;
+use muster_shared::config::Config;
+use muster_shared::store::{Store, StoreError, inspect, migrate};
+
+use super::Check;
+
+/// Clocks that differ by more than this confuse people who read times.
+const SKEW_SECONDS: i64 = 5;
+/// The oldest PostgreSQL that Muster is tested with.
+const OLDEST: i32 = 140_000;
+
+/// The check of a database that cannot be used.
+pub(super) fn unreachable(config: &Config, error: &anyhow::Error) -> Check {
+    let advice = match config.database.url {
+        Some(_) => "check that PostgreSQL runs, and address, user and password in DATABASE_URL".to_owned(),
+        None => format!("look at the data folder {}", config.engine.data_dir.display()),
+    };
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    Check::failed("database", causes.join(": "), advice)
+}
+
+/// Everything that an open database tells.
+pub(super) async fn checks(store: &Store) -> Vec<Check> {
+    let mut checks = vec![migrations(store).await];
+    match inspect::server(store).await {
+        Ok(server) => {
+            checks.push(version(&server));
+            checks.push(durability(&server));
+            let skew = (clock::now() - server.now).num_seconds();
+            checks.push(if skew.abs() > SKEW_SECONDS {
+                let message = format!("this machine's clock and the database's differ by {skew} s");
+                Check::warning("clock", message, "set both by NTP")
+            } else {
+                Check::ok("clock", "this machine and the database agree on the time")
+            });
+        }
+        Err(error) => checks.push(Check::failed("settings", error.to_string(), "see the database's log")),
+    }
+    checks
+}
+
+async fn migrations(store: &Store) -> Check {
+    let id = "migrations";
+    match migrate::pending(store).await {
+        Ok(pending) if pending.is_empty() => {
+            Check::ok(id, format!("the database has version {}", migrate::program_version()))
+        }
+        Ok(pending) => {
+            Check::failed(id, format!("{} migration(s) are missing", pending.len()), "run `muster migrate`")
+        }
+        Err(error @ StoreError::SchemaTooNew { .. }) => {
+            Check::warning(id, error.to_string(), "bring this program to the newer version")
+        }
+        Err(error) => Check::failed(id, error.to_string(), "see the database's log"),
+    }
+}
+
+fn version(server: &inspect::Server) -> Check {
+    let message = format!("PostgreSQL {}", server.version);
+    if server.version_number < OLDEST {
+        return Check::failed("version", message, "use PostgreSQL 14 or newer");
+    }
+    Check::ok("version", message)
+}
+
+fn durability(server: &inspect::Server) -> Check {
+    let id = "durability";
+    if !server.fsync || !server.full_page_writes {
+        let message = "fsync or full_page_writes is off: a power failure destroys the database";
+        return Check::failed(id, message, "switch both on in postgresql.conf");
+    }
+    if server.synchronous_commit == "off" {
+        let message = "synchronous_commit is off: a crash loses what was answered with success just before";
+        return Check::warning(id, message, "set synchronous_commit = on for this database");
+    }
+    Check::ok(id, format!("fsync on, synchronous_commit {}", server.synchronous_commit))
+}

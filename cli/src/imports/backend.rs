@@ -1,0 +1,169 @@
+//! Where imports are: in a store, or behind a server. One set of operations on both.
+
+use anyhow::bail;
+use bytes::Bytes;
+use clap::ValueEnum;
+use futures_util::stream::BoxStream;
+use muster_shared::error::RecordError;
+use muster_shared::id::ImportId;
+use muster_shared::import::ImportState;
+use muster_shared::outcome::{Outcome, Reason};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::local::Local;
+use super::remote::Remote;
+use crate::failure::usage;
+use crate::view::View;
+
+/// What can be done to an import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Steer {
+    Proceed,
+    Pause,
+    Resume,
+    Cancel,
+    Retry,
+}
+
+impl Steer {
+    /// The word on the command line and in the API.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Proceed => "proceed",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Cancel => "cancel",
+            Self::Retry => "retry",
+        }
+    }
+
+    /// Whether the import runs afterwards.
+    pub(crate) fn sets_going(self) -> bool {
+        matches!(self, Self::Proceed | Self::Resume | Self::Retry)
+    }
+}
+
+/// Outcomes that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Outcomes {
+    Pending,
+    Inserted,
+    Updated,
+    Skipped,
+    Failed,
+}
+
+impl Outcomes {
+    pub(crate) fn outcome(self) -> Outcome {
+        match self {
+            Self::Pending => Outcome::Pending,
+            Self::Inserted => Outcome::Inserted,
+            Self::Updated => Outcome::Updated,
+            Self::Skipped => Outcome::Skipped,
+            Self::Failed => Outcome::Failed,
+        }
+    }
+
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Inserted => "inserted",
+            Self::Updated => "updated",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One record, in the API's shape.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RecordView {
+    pub(crate) record: u64,
+    pub(crate) outcome: Outcome,
+    #[serde(default)]
+    pub(crate) reason: Option<Reason>,
+    #[serde(default)]
+    pub(crate) user_id: Option<Uuid>,
+    #[serde(default)]
+    pub(crate) identifier: Option<String>,
+    #[serde(default)]
+    pub(crate) warnings: Vec<String>,
+    #[serde(default)]
+    pub(crate) errors: Vec<RecordError>,
+}
+
+/// Where imports are.
+pub(crate) enum Backend<'a> {
+    Local(Local<'a>),
+    Remote(&'a Remote),
+}
+
+macro_rules! either {
+    ($self:expr, $inner:ident => $call:expr) => {
+        match $self {
+            Backend::Local($inner) => $call,
+            Backend::Remote($inner) => $call,
+        }
+    };
+}
+
+impl Backend<'_> {
+    /// Up to `limit` imports, newest first.
+    pub(crate) async fn list(&self, state: Option<ImportState>, limit: u32) -> anyhow::Result<Vec<View>> {
+        either!(self, inner => inner.list(state, limit).await)
+    }
+
+    /// One import.
+    pub(crate) async fn show(&self, id: ImportId) -> anyhow::Result<View> {
+        either!(self, inner => inner.show(id).await)
+    }
+
+    /// Up to `limit` records after one.
+    pub(crate) async fn records(
+        &self,
+        id: ImportId,
+        outcome: Option<Outcomes>,
+        after: u64,
+        limit: u64,
+    ) -> anyhow::Result<Vec<RecordView>> {
+        either!(self, inner => inner.records(id, outcome, after, limit).await)
+    }
+
+    /// The file of failed records.
+    pub(crate) async fn failed(
+        &self,
+        id: ImportId,
+        format: &str,
+    ) -> anyhow::Result<BoxStream<'static, anyhow::Result<Bytes>>> {
+        either!(self, inner => inner.failed(id, format).await)
+    }
+
+    /// Steers, and answers with the import as it is then.
+    pub(crate) async fn steer(&self, id: ImportId, steer: Steer) -> anyhow::Result<View> {
+        either!(self, inner => inner.steer(id, steer).await)
+    }
+
+    /// The import that an argument means: an id, the beginning of one, or `last`.
+    pub(crate) async fn find(&self, text: &str) -> anyhow::Result<ImportId> {
+        if text == "last" {
+            return match self.list(None, 1).await?.first() {
+                Some(view) => Ok(view.id),
+                None => bail!("there is no import yet"),
+            };
+        }
+        if let Ok(id) = text.parse() {
+            return Ok(id);
+        }
+        let prefix = text.to_ascii_lowercase();
+        if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
+            return Err(usage("an import is named by its id, the beginning of it, or `last`"));
+        }
+        let mut found = either!(self, inner => inner.beginning_with(&prefix).await?);
+        match (found.pop(), found.is_empty()) {
+            (Some(id), true) => Ok(id),
+            (None, _) => bail!("there is no import whose id begins with {prefix}; `muster imports list` shows them"),
+            (Some(_), false) => bail!("several imports have an id that begins with {prefix}; give more of it"),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Imports in the store.
+
+use anyhow::bail;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use muster_producer::export::{self, ExportFormat};
+use muster_shared::config::Config;
+use muster_shared::id::{ImportId, TenantId};
+use muster_shared::import::ImportState;
+use muster_shared::store::records::{self, RecordFilter};
+use muster_shared::store::reports::{self, ImportReport};
+use muster_shared::store::steer::{self, Steered};
+
+use super::backend::{Outcomes, RecordView, Steer};
+use crate::connect::Session;
+use crate::failure::Ended;
+use crate::import::{Progress, drive, summary};
+use crate::shutdown::Shutdown;
+use crate::view::View;
+
+/// A tenant's imports in the session's store.
+pub(crate) struct Local<'s> {
+    pub(crate) session: &'s Session,
+    pub(crate) tenant: TenantId,
+}
+
+impl Local<'_> {
+    async fn report(&self, id: ImportId) -> anyhow::Result<ImportReport> {
+        match reports::import(&self.session.store, self.tenant, id).await? {
+            Some(report) => Ok(report),
+            None => bail!("the tenant has no import {id}; `muster imports list` shows them"),
+        }
+    }
+
+    pub(crate) async fn list(&self, state: Option<ImportState>, limit: u32) -> anyhow::Result<Vec<View>> {
+        let reports = reports::imports(&self.session.store, self.tenant, state, None, i64::from(limit)).await?;
+        Ok(reports.into_iter().map(View::from).collect())
+    }
+
+    pub(crate) async fn show(&self, id: ImportId) -> anyhow::Result<View> {
+        Ok(self.report(id).await?.into())
+    }
+
+    pub(crate) async fn beginning_with(&self, prefix: &str) -> anyhow::Result<Vec<ImportId>> {
+        Ok(reports::ids_beginning_with(&self.session.store, self.tenant, prefix, 2).await?)
+    }
+
+    pub(crate) async fn records(
+        &self,
+        id: ImportId,
+        outcome: Option<Outcomes>,
+        after: u64,
+        limit: u64,
+    ) -> anyhow::Result<Vec<RecordView>> {
+        let report = self.report(id).await?;
+        let filter = RecordFilter { outcome: outcome.map(Outcomes::outcome), after };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let page = records::page(&self.session.store, id, &report.options, filter, limit).await?;
+        let views = page.into_iter().map(|one| RecordView {
+            record: one.record,
+            outcome: one.outcome,
+            reason: one.reason,
+            user_id: one.user_id,
+            identifier: one.identifier,
+            warnings: one.warnings,
+            errors: one.errors,
+        });
+        Ok(views.collect())
+    }
+
+    pub(crate) async fn failed(
+        &self,
+        id: ImportId,
+        format: &str,
+    ) -> anyhow::Result<BoxStream<'static, anyhow::Result<Bytes>>> {
+        let report = self.report(id).await?;
+        let format = if format == "ndjson" { ExportFormat::Ndjson } else { ExportFormat::Csv };
+        let pieces = export::failed(&self.session.store, &report, format);
+        Ok(pieces.map(|piece| Ok(piece?)).boxed())
+    }
+
+    pub(crate) async fn steer(&self, id: ImportId, steer: Steer) -> anyhow::Result<View> {
+        let (store, tenant) = (&self.session.store, self.tenant);
+        let steered = match steer {
+            Steer::Proceed => steer::proceed(store, tenant, id).await?,
+            Steer::Pause => steer::pause(store, tenant, id).await?,
+            Steer::Resume => steer::resume(store, tenant, id).await?,
+            Steer::Cancel => steer::cancel(store, tenant, id).await?,
+            Steer::Retry => steer::retry(store, tenant, id).await?,
+        };
+        match steered {
+            Steered::Done(_) => {
+                if steer.sets_going() {
+                    muster_shared::store::dispatch::wake(store).await?;
+                }
+                self.show(id).await
+            }
+            Steered::Refused(state) => bail!("import {id} is {state}: it cannot {} now", steer.word()),
+            Steered::NotFound => bail!("the tenant has no import {id}; `muster imports list` shows them"),
+        }
+    }
+
+    /// Does the import's work here until its end, and tells what came of it.
+    pub(crate) async fn drive(
+        &self,
+        config: &Config,
+        id: ImportId,
+        as_json: bool,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Ended> {
+        let progress = Progress::new(as_json);
+        let view = drive(self.session, config, self.tenant, id, &progress, shutdown).await?;
+        progress.clear();
+        let details = summary::Details::read(&self.session.store, &view).await?;
+        summary::tell(as_json, &view, details)
+    }
+}

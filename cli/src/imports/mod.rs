@@ -1,0 +1,190 @@
+//! `muster imports`: what became of imports, and steering them; in the store of this machine or behind a server.
+
+mod backend;
+mod local;
+mod remote;
+mod show;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use muster_shared::config::Config;
+use muster_shared::import::ImportState;
+use muster_shared::tenant::Slug;
+
+pub(crate) use backend::{Outcomes, Steer};
+pub(crate) use remote::{Refused, Remote};
+
+use crate::args::one_of;
+use crate::connect::{self, Need, Session};
+use crate::failure::Ended;
+use crate::shutdown::Shutdown;
+use backend::Backend;
+use local::Local;
+
+/// Options of `muster imports`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ImportsArgs {
+    #[command(subcommand)]
+    what: What,
+    /// The tenant whose imports they are
+    #[arg(long, global = true, value_name = "SLUG", default_value = Slug::DEFAULT)]
+    tenant: Slug,
+    /// Ask this server instead of the database; its token says which tenant
+    #[arg(long, global = true, value_name = "URL", env = "MUSTER_SERVER")]
+    server: Option<String>,
+    /// The token to show the server
+    #[arg(long, global = true, env = "MUSTER_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Answer as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  muster imports list
+  muster imports show last
+  muster imports failed 0198 -o failed.csv
+  muster imports retry last --server https://muster.example.com --token \"$TOKEN\"
+
+ID is the import's id, the beginning of it where that is enough, or `last`.";
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// List imports, newest first
+    #[command(after_help = "Examples:\n  muster imports list --state running\n  muster imports list --limit 100 --json")]
+    List {
+        /// Only those in this state
+        #[arg(long, value_parser = one_of::<ImportState>(ImportState::ALL.iter().map(|state| state.as_str())))]
+        state: Option<ImportState>,
+        /// Most imports to list
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+    /// Show one import
+    #[command(after_help = "Examples:\n  muster imports show last --json")]
+    Show(Which),
+    /// List the records of an import with their outcomes, in the order of the file
+    #[command(after_help = "Examples:\n  muster imports records last --outcome failed\n  muster imports records last --after 5000 --limit 100 --json")]
+    Records {
+        #[command(flatten)]
+        which: Which,
+        /// Only those with this outcome
+        #[arg(long, value_enum)]
+        outcome: Option<Outcomes>,
+        /// Only those after this record
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        /// Most records to list [default: all]
+        #[arg(long)]
+        limit: Option<u64>,
+    },
+    /// Write the failed records as a file that can be mended and imported again
+    #[command(after_help = "Examples:\n  muster imports failed last -o failed.csv\n  muster imports failed last --format ndjson | jq")]
+    Failed {
+        #[command(flatten)]
+        which: Which,
+        /// File to write [default: standard output]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Format to write [default: by the ending of the file's name, else csv]
+        #[arg(long, value_parser = ["csv", "ndjson"])]
+        format: Option<String>,
+    },
+    /// Start an import that was received and waits
+    #[command(after_help = "Examples:\n  muster imports proceed last")]
+    Proceed(Which),
+    /// Stop handing out chunks; those that are with the workers are finished
+    #[command(after_help = "Examples:\n  muster imports pause last")]
+    Pause(Which),
+    /// Go on after a pause
+    #[command(after_help = "Examples:\n  muster imports resume last")]
+    Resume(Which),
+    /// End an import; records whose turn has not come are skipped
+    #[command(after_help = "Examples:\n  muster imports cancel last")]
+    Cancel(Which),
+    /// Drive failed records and dead chunks once more
+    #[command(after_help = "Examples:\n  muster imports retry last")]
+    Retry(Which),
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// The import: its id, the beginning of it, or `last`
+    id: String,
+}
+
+impl What {
+    fn steering(&self) -> Option<(Steer, &Which)> {
+        Some(match self {
+            Self::Proceed(which) => (Steer::Proceed, which),
+            Self::Pause(which) => (Steer::Pause, which),
+            Self::Resume(which) => (Steer::Resume, which),
+            Self::Cancel(which) => (Steer::Cancel, which),
+            Self::Retry(which) => (Steer::Retry, which),
+            Self::List { .. } | Self::Show(_) | Self::Records { .. } | Self::Failed { .. } => return None,
+        })
+    }
+}
+
+impl ImportsArgs {
+    /// Whether the command may have work to finish when it is asked to end.
+    pub(crate) fn works(&self) -> bool {
+        self.what.steering().is_some_and(|(steer, _)| steer.sets_going())
+    }
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: &ImportsArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+    if let Some(server) = &args.server {
+        let remote = Remote::new(server, args.token.as_deref())?;
+        let backend = Backend::Remote(&remote);
+        let work = command(args, config, &backend, shutdown);
+        return tokio::select! {
+            ended = work => ended,
+            () = shutdown.aborting() => Err(crate::shutdown::Aborted.into()),
+        };
+    }
+    let work = async |session: &Session| {
+        let tenant = session.tenant(&args.tenant).await?;
+        let local = Local { session, tenant };
+        command(args, config, &Backend::Local(local), shutdown).await
+    };
+    Box::pin(connect::with(config, Need::Look, shutdown, work)).await
+}
+
+async fn command(
+    args: &ImportsArgs,
+    config: &Config,
+    backend: &Backend<'_>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Ended> {
+    if let Some((steer, which)) = args.what.steering() {
+        let id = backend.find(&which.id).await?;
+        let view = backend.steer(id, steer).await?;
+        // Where nobody else works on the store, what was set going is done here.
+        if let Backend::Local(local) = backend
+            && local.session.runs_engine()
+            && steer.sets_going()
+            && view.state == ImportState::Running
+        {
+            return Box::pin(local.drive(config, id, args.json, shutdown)).await;
+        }
+        return show::one(&view, args.json);
+    }
+    match &args.what {
+        What::List { state, limit } => show::list(&backend.list(*state, *limit).await?, args.json),
+        What::Show(which) => show::one(&backend.show(backend.find(&which.id).await?).await?, args.json),
+        What::Records { which, outcome, after, limit } => {
+            let id = backend.find(&which.id).await?;
+            show::records(backend, id, *outcome, *after, limit.unwrap_or(u64::MAX), args.json).await
+        }
+        What::Failed { which, output, format } => {
+            let id = backend.find(&which.id).await?;
+            show::failed(backend, id, output.as_deref(), format.as_deref()).await
+        }
+        _ => Ok(Ended::Done),
+    }
+}

@@ -1,0 +1,204 @@
+//! Imports behind a server, over its HTTP API.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use muster_shared::id::ImportId;
+use muster_shared::import::ImportState;
+use reqwest::{Client, Method, RequestBuilder, Response};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::backend::{Outcomes, RecordView, Steer};
+use crate::failure::usage;
+use crate::view::View;
+
+/// Imports on a page of the list, where the whole list is gone through.
+const PAGE: u32 = 100;
+
+/// A server and the token for it.
+pub(crate) struct Remote {
+    client: Client,
+    base: String,
+    token: String,
+}
+
+/// What the API says is wrong.
+#[derive(Debug, Deserialize)]
+struct Problem {
+    error: ProblemDetail,
+}
+
+#[derive(Debug, Deserialize)]
+struct ProblemDetail {
+    code: String,
+    message: String,
+    #[serde(default)]
+    field: Option<String>,
+    #[serde(default)]
+    request_id: Option<String>,
+}
+
+/// An answer of the server that is not success.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    told: String,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.told)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+#[derive(Deserialize)]
+struct ImportsPage {
+    imports: Vec<View>,
+    #[serde(default)]
+    next: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct RecordsPage {
+    records: Vec<RecordView>,
+}
+
+impl Remote {
+    /// A client for the server at `url`. Nothing is sent yet.
+    pub(crate) fn new(url: &str, token: Option<&str>) -> anyhow::Result<Self> {
+        let Some(token) = token else {
+            return Err(usage("a server wants a token: add --token, or set MUSTER_TOKEN"));
+        };
+        if !(url.starts_with("http://") || url.starts_with("https://")) {
+            return Err(usage("--server takes a URL that begins with http:// or https://"));
+        }
+        // Err means that one is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .user_agent(concat!("muster/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(Duration::from_secs(10))
+            .build()
+            .context("the HTTP client cannot be made")?;
+        Ok(Self { client, base: url.trim_end_matches('/').to_owned(), token: token.to_owned() })
+    }
+
+    /// A request with the token.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token)
+    }
+
+    /// Sends a request. An answer that is not success is an error that says what the server said.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
+        let sent = request.send().await.map_err(reqwest::Error::without_url);
+        let response = sent.with_context(|| format!("the server {} cannot be reached", self.base))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.bytes().await.unwrap_or_default();
+        let told = match serde_json::from_slice::<Problem>(&body) {
+            Ok(Problem { error }) => {
+                let field = error.field.map(|field| format!("{field}: ")).unwrap_or_default();
+                let request = error.request_id.map(|id| format!(" (request {id})")).unwrap_or_default();
+                format!("{field}{} [{}]{request}", error.message, error.code)
+            }
+            Err(_) => format!("the server {} answered with {status}; is it a muster?", self.base),
+        };
+        Err(Refused { told }.into())
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<T> {
+        let request = self.request(Method::GET, path).query(query).timeout(Duration::from_secs(60));
+        let response = self.send(request).await?;
+        let answer = response.json().await.map_err(reqwest::Error::without_url);
+        answer.with_context(|| format!("the answer of {} cannot be understood", self.base))
+    }
+
+    pub(crate) async fn list(&self, state: Option<ImportState>, limit: u32) -> anyhow::Result<Vec<View>> {
+        let mut views = Vec::new();
+        let mut after: Option<String> = None;
+        while views.len() < limit as usize {
+            let left = limit - u32::try_from(views.len()).unwrap_or(limit);
+            let (page, next) = self.page(state, after.take(), left.min(PAGE)).await?;
+            views.extend(page);
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(views)
+    }
+
+    async fn page(
+        &self,
+        state: Option<ImportState>,
+        after: Option<String>,
+        limit: u32,
+    ) -> anyhow::Result<(Vec<View>, Option<String>)> {
+        let mut query = vec![("limit", limit.to_string())];
+        query.extend(state.map(|state| ("state", state.to_string())));
+        query.extend(after.map(|after| ("before", after)));
+        let page: ImportsPage = self.get("/v1/imports", &query).await?;
+        let next = page.next.and_then(|next| next.as_str().map(str::to_owned));
+        Ok((page.imports, next))
+    }
+
+    pub(crate) async fn show(&self, id: ImportId) -> anyhow::Result<View> {
+        self.get(&format!("/v1/imports/{id}"), &[]).await
+    }
+
+    pub(crate) async fn beginning_with(&self, prefix: &str) -> anyhow::Result<Vec<ImportId>> {
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            let (page, next) = self.page(None, after, PAGE).await?;
+            found.extend(page.iter().map(|view| view.id).filter(|id| id.to_string().starts_with(prefix)));
+            after = next;
+            if after.is_none() || found.len() > 1 {
+                return Ok(found);
+            }
+        }
+    }
+
+    pub(crate) async fn records(
+        &self,
+        id: ImportId,
+        outcome: Option<Outcomes>,
+        after: u64,
+        limit: u64,
+    ) -> anyhow::Result<Vec<RecordView>> {
+        let mut query = vec![("after", after.to_string()), ("limit", limit.to_string())];
+        query.extend(outcome.map(|outcome| ("outcome", outcome.word().to_owned())));
+        let page: RecordsPage = self.get(&format!("/v1/imports/{id}/records"), &query).await?;
+        Ok(page.records)
+    }
+
+    pub(crate) async fn failed(
+        &self,
+        id: ImportId,
+        format: &str,
+    ) -> anyhow::Result<BoxStream<'static, anyhow::Result<Bytes>>> {
+        let response = self.send(self.request(Method::GET, &format!("/v1/imports/{id}/failed.{format}"))).await?;
+        let pieces = response.bytes_stream();
+        Ok(pieces.map(|piece| piece.map_err(|error| anyhow!(error.without_url()))).boxed())
+    }
+
+    pub(crate) async fn steer(&self, id: ImportId, steer: Steer) -> anyhow::Result<View> {
+        let path = format!("/v1/imports/{id}/{}", steer.word());
+        self.send(self.request(Method::POST, &path).timeout(Duration::from_secs(60))).await?;
+        self.show(id).await
+    }
+
+    /// The import that an answer to an upload is about.
+    pub(crate) async fn accepted(response: Response) -> anyhow::Result<View> {
+        match response.json().await {
+            Ok(view) => Ok(view),
+            Err(_) => bail!("the server took the file, but its answer cannot be understood; `muster imports list` shows it"),
+        }
+    }
+}

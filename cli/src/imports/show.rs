@@ -1,0 +1,180 @@
+//! Imports and records as they are shown.
+
+use std::path::Path;
+
+use anyhow::Context;
+use futures_util::StreamExt;
+use muster_shared::id::ImportId;
+use serde_json::Value;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::backend::{Backend, Outcomes, RecordView};
+use crate::failure::Ended;
+use crate::output::{answer, json, number, remark, table};
+use crate::view::View;
+
+/// Records asked for at a time.
+const PAGE: u64 = 1000;
+
+pub(super) fn list(views: &[View], as_json: bool) -> anyhow::Result<Ended> {
+    if as_json {
+        json(&views)?;
+        return Ok(Ended::Done);
+    }
+    let rows: Vec<Vec<String>> = views
+        .iter()
+        .map(|view| {
+            let counts = &view.counts;
+            let mut row = vec![view.id.to_string(), view.state.to_string()];
+            let numbers =
+                [counts.total, counts.pending, counts.inserted, counts.updated, counts.skipped, counts.failed];
+            row.extend(numbers.map(number));
+            row.push(view.created_at.format("%Y-%m-%d %H:%M:%S").to_string());
+            row.push(view.filename.clone().unwrap_or_default());
+            row
+        })
+        .collect();
+    let head =
+        ["ID", "STATE", "TOTAL", "PENDING", "INSERTED", "UPDATED", "SKIPPED", "FAILED", "CREATED (UTC)", "FILE"];
+    answer(table(&head, &rows))?;
+    Ok(Ended::Done)
+}
+
+pub(super) fn one(view: &View, as_json: bool) -> anyhow::Result<Ended> {
+    if as_json {
+        json(view)?;
+        return Ok(Ended::Done);
+    }
+    let mut rows = vec![
+        vec!["import".to_owned(), view.id.to_string()],
+        vec!["state".to_owned(), view.state.to_string()],
+        vec!["file".to_owned(), view.filename.clone().unwrap_or_default()],
+    ];
+    if let Some(error) = &view.error {
+        rows.push(vec!["error".to_owned(), format!("{error} [{}]", error.code)]);
+    }
+    rows.extend(flat("", &serde_json::to_value(view.counts)?));
+    let options = serde_json::to_value(&view.options)?;
+    rows.extend(flat("", &options).into_iter().filter(|row| row[0] != "enrolment.group_id"));
+    rows.extend(flat("chunks ", &serde_json::to_value(view.chunks)?));
+    let times = [
+        ("created", Some(view.created_at)),
+        ("received", view.received_at),
+        ("started", view.started_at),
+        ("completed", view.completed_at),
+    ];
+    for (name, time) in times {
+        rows.extend(time.map(|time| vec![name.to_owned(), time.format("%Y-%m-%d %H:%M:%S UTC").to_string()]));
+    }
+    let width = rows.iter().map(|row| row[0].len()).max().unwrap_or(0);
+    let lines: Vec<String> = rows.iter().map(|row| format!("{:width$}  {}", row[0], row[1])).collect();
+    answer(lines.join("\n"))?;
+    if view.counts.failed > 0 {
+        remark(format_args!("failed records: muster imports failed {} -o failed.csv", view.id));
+    }
+    Ok(Ended::Done)
+}
+
+/// The members of an object that hold a number or a text.
+fn flat(prefix: &str, value: &Value) -> Vec<Vec<String>> {
+    let Value::Object(members) = value else { return Vec::new() };
+    let text = |value: &Value| match value {
+        Value::Number(count) => Some(count.as_u64().map_or_else(|| count.to_string(), number)),
+        Value::String(text) => Some(text.clone()),
+        _ => None,
+    };
+    members.iter().filter_map(|(name, value)| Some(vec![format!("{prefix}{name}"), text(value)?])).collect()
+}
+
+/// Records page by page, so that memory does not grow with the import. JSON is one object a line.
+pub(super) async fn records(
+    backend: &Backend<'_>,
+    id: ImportId,
+    outcome: Option<Outcomes>,
+    mut after: u64,
+    limit: u64,
+    as_json: bool,
+) -> anyhow::Result<Ended> {
+    let mut left = limit;
+    while left > 0 {
+        let asked = left.min(PAGE);
+        let page = backend.records(id, outcome, after, asked).await?;
+        for record in &page {
+            if as_json {
+                answer(serde_json::to_string(record)?)?;
+            } else {
+                answer(line(record))?;
+            }
+            after = record.record;
+        }
+        let count = page.len() as u64;
+        left -= count.min(left);
+        if count < asked {
+            break;
+        }
+    }
+    Ok(Ended::Done)
+}
+
+fn line(record: &RecordView) -> String {
+    let word = |value: Value| value.as_str().unwrap_or_default().to_owned();
+    let mut line = format!("{:>8}  {:<8}", record.record, word(serde_json::json!(record.outcome)));
+    if let Some(reason) = record.reason {
+        line.push_str(&format!("  {}", reason.as_str()));
+    }
+    if let Some(identifier) = &record.identifier {
+        line.push_str(&format!("  {}", identifier.escape_debug()));
+    }
+    for error in &record.errors {
+        let field = error.field.as_deref().map(|field| format!("{field}: ")).unwrap_or_default();
+        line.push_str(&format!("  {field}{} [{}]", error.message, error.code));
+    }
+    for warning in &record.warnings {
+        line.push_str(&format!("  warning: {warning}"));
+    }
+    line
+}
+
+/// Writes the file of failed records. A file that cannot be finished is taken away again.
+pub(super) async fn failed(
+    backend: &Backend<'_>,
+    id: ImportId,
+    output: Option<&Path>,
+    format: Option<&str>,
+) -> anyhow::Result<Ended> {
+    let ending = output.and_then(Path::extension).and_then(|ending| ending.to_str());
+    let format = match (format, ending) {
+        (Some(format), _) => format,
+        (None, Some("ndjson" | "jsonl")) => "ndjson",
+        (None, _) => "csv",
+    };
+    let count = backend.show(id).await?.counts.failed;
+    match output {
+        None => copy(backend, id, format, &mut tokio::io::stdout()).await?,
+        Some(path) => {
+            let shown = path.display();
+            let mut file =
+                tokio::fs::File::create(path).await.with_context(|| format!("cannot write {shown}"))?;
+            if let Err(error) = copy(backend, id, format, &mut file).await {
+                // It is half a file, and the error that follows says so.
+                let _ = tokio::fs::remove_file(path).await;
+                return Err(error.context(format!("{shown} could not be written")));
+            }
+            remark(format_args!("{} failed records are in {shown}", number(count)));
+        }
+    }
+    Ok(Ended::Done)
+}
+
+async fn copy(
+    backend: &Backend<'_>,
+    id: ImportId,
+    format: &str,
+    out: &mut (impl AsyncWrite + Unpin),
+) -> anyhow::Result<()> {
+    let mut pieces = backend.failed(id, format).await?;
+    while let Some(piece) = pieces.next().await {
+        out.write_all(&piece?).await?;
+    }
+    Ok(out.flush().await?)
+}

@@ -1,0 +1,117 @@
+//! `muster serve`, `producer`, `worker`: the services, until they are asked to end.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use muster_producer::Dispatcher;
+use muster_shared::config::Config;
+use muster_shared::store::Store;
+use muster_shared::store::tenants;
+use muster_shared::store::tokens::{self, NewToken};
+use muster_shared::token::Scope;
+use muster_worker::Worker;
+
+use crate::connect::{self, Need, Session};
+use crate::failure::Ended;
+use crate::output::{answer, remark};
+use crate::pipeline::{dispatch_options, worker_options};
+use crate::shutdown::Shutdown;
+
+/// The operator's token of the embedded default.
+const OPERATOR: &str = "operator";
+
+/// Options of `muster serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  muster serve\n  muster serve --listen 0.0.0.0:8080\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster serve --migrate")]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    producer: ProducerArgs,
+}
+
+/// Options of `muster producer`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster producer --listen 0.0.0.0:8080")]
+pub(crate) struct ProducerArgs {
+    /// Address and port to listen on [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Bring a configured database to this program's version first
+    #[arg(long)]
+    migrate: bool,
+}
+
+/// Options of `muster worker`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster worker\n  MUSTER_WORKER_CONCURRENCY=8 muster worker")]
+pub(crate) struct WorkerArgs {
+    /// Bring a configured database to this program's version first
+    #[arg(long)]
+    migrate: bool,
+}
+
+fn need(migrate: bool) -> Need {
+    if migrate { Need::WorkMigrated } else { Need::Work }
+}
+
+/// Runs `muster worker`.
+pub(crate) async fn worker(args: &WorkerArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+    let work = async |session: &Session| {
+        let worker = Worker::start(session.store.clone(), session.queue(config)?, worker_options(config));
+        tracing::info!(store = session.serving(), slots = config.worker.slots(), "worker started");
+        shutdown.stopping().await;
+        worker.stop().await;
+        tracing::info!("worker stopped: everything it held is settled");
+        Ok(Ended::Done)
+    };
+    Box::pin(connect::with(config, need(args.migrate), shutdown, work)).await
+}
+
+/// Runs `muster producer`.
+pub(crate) async fn producer(
+    args: &ProducerArgs,
+    config: &Config,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Ended> {
+    Box::pin(services(args, false, config, shutdown)).await
+}
+
+/// Runs `muster serve`.
+pub(crate) async fn serve(args: &ServeArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+    Box::pin(services(&args.producer, true, config, shutdown)).await
+}
+
+async fn services(
+    args: &ProducerArgs,
+    with_worker: bool,
+    config: &Config,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Ended> {
+    let work = async |session: &Session| {
+        let queue = session.queue(config)?;
+        let dispatcher = Dispatcher::start(session.store.clone(), queue.clone(), dispatch_options(config));
+        let worker =
+            with_worker.then(|| Worker::start(session.store.clone(), queue.clone(), worker_options(config)));
+        if session.runs_engine() {
+            tell_operator(&session.store).await?;
+        }
+        let _ = args.listen;
+        shutdown.stopping().await;
+        dispatcher.stop().await;
+        if let Some(worker) = worker {
+            worker.stop().await;
+        }
+        tracing::info!("stopped: everything that was begun is finished");
+        Ok(Ended::Done)
+    };
+    Box::pin(connect::with(config, need(args.migrate), shutdown, work)).await
+}
+
+/// Makes and prints a token for the operator of the default tenant, unless one was made before.
+async fn tell_operator(store: &Store) -> anyhow::Result<()> {
+    let tenant = tenants::ensure_default(store).await?.into_inner();
+    if let NewToken::Created(_, token) = tokens::create(store, tenant.id, OPERATOR, &[Scope::Ops]).await? {
+        answer(format_args!("token: {}", token.reveal()))?;
+        remark("this operator token of the tenant `default` is shown this once; `muster token create` makes others");
+    }
+    Ok(())
+}

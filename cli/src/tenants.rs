@@ -1,0 +1,75 @@
+//! `muster tenant`: create and list tenants.
+
+use clap::{Args, Subcommand};
+use muster_shared::config::Config;
+use muster_shared::store::{Created, tenants};
+use muster_shared::tenant::{Slug, Tenant};
+
+use crate::connect::{self, Need, Session};
+use crate::failure::Ended;
+use crate::output::{answer, json, table};
+use crate::shutdown::Shutdown;
+
+/// Options of `muster tenant`.
+#[derive(Debug, Args)]
+pub(crate) struct TenantArgs {
+    #[command(subcommand)]
+    what: What,
+    /// Answer as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Create a tenant; one that is there already stays as it is
+    #[command(after_help = "Examples:\n  muster tenant create acme --name 'Acme Inc.'")]
+    Create {
+        /// Short name: a-z, 0-9, '.', '_' and '-'
+        slug: Slug,
+        /// Name for people [default: the short name]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List the tenants
+    #[command(after_help = "Examples:\n  muster tenant list --json")]
+    List,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: &TenantArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+    let work = async |session: &Session| match &args.what {
+        What::Create { slug, name } => {
+            let name = name.as_deref().map(str::trim).filter(|name| !name.is_empty()).unwrap_or(slug.as_str());
+            let created = tenants::create(&session.store, slug, name).await?;
+            tell_created(&created, args.json)
+        }
+        What::List => tell(&tenants::list(session.store.pool()).await?, args.json),
+    };
+    Box::pin(connect::with(config, Need::Look, shutdown, work)).await
+}
+
+fn tell_created(created: &Created<Tenant>, as_json: bool) -> anyhow::Result<Ended> {
+    let (Created::New(tenant) | Created::Existing(tenant)) = created;
+    if as_json {
+        json(tenant)?;
+    } else if created.is_new() {
+        answer(format_args!("tenant {} is created", tenant.slug))?;
+    } else {
+        answer(format_args!("tenant {} is there already and stays as it is", tenant.slug))?;
+    }
+    Ok(Ended::Done)
+}
+
+fn tell(tenants: &[Tenant], as_json: bool) -> anyhow::Result<Ended> {
+    if as_json {
+        json(&tenants)?;
+    } else {
+        let rows: Vec<Vec<String>> = tenants
+            .iter()
+            .map(|tenant| vec![tenant.slug.to_string(), tenant.name.clone(), tenant.created_at.to_rfc3339()])
+            .collect();
+        answer(table(&["SLUG", "NAME", "CREATED"], &rows))?;
+    }
+    Ok(Ended::Done)
+}

@@ -1,0 +1,116 @@
+//! `muster token`: create, list and revoke tokens. A token's text is printed once, at its creation.
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use muster_shared::config::Config;
+use muster_shared::store::tokens::{self, NewToken, TokenInfo};
+use muster_shared::tenant::Slug;
+use muster_shared::token::Scope;
+use serde_json::json as value;
+
+use crate::args::one_of;
+use crate::connect::{self, Need, Session};
+use crate::failure::Ended;
+use crate::output::{answer, json, remark, table};
+use crate::shutdown::Shutdown;
+
+/// Options of `muster token`.
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    #[command(subcommand)]
+    what: What,
+    /// The tenant that the tokens are of
+    #[arg(long, global = true, value_name = "SLUG", default_value = Slug::DEFAULT)]
+    tenant: Slug,
+    /// Answer as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Create a token and print it, once
+    #[command(after_help = "Examples:\n  muster token create --name nightly --scope import:write --scope import:read\n  TOKEN=$(muster token create --tenant acme --name ops --scope ops)")]
+    Create {
+        /// Name, new in the tenant
+        #[arg(long)]
+        name: String,
+        /// What it may do; may be given several times
+        #[arg(long = "scope", required = true, value_delimiter = ',',
+              value_parser = one_of::<Scope>(Scope::ALL.iter().map(|scope| scope.as_str())))]
+        scopes: Vec<Scope>,
+    },
+    /// List the tenant's tokens, the revoked ones too
+    #[command(after_help = "Examples:\n  muster token list --tenant acme")]
+    List,
+    /// Revoke a token, from now on and for ever
+    #[command(after_help = "Examples:\n  muster token revoke nightly")]
+    Revoke {
+        /// Its name
+        name: String,
+    },
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: &TokenArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+    let work = async |session: &Session| {
+        let tenant = session.tenant(&args.tenant).await?;
+        match &args.what {
+            What::Create { name, scopes } => {
+                let name = name.trim();
+                if name.is_empty() {
+                    return Err(crate::failure::usage("a token's name must not be empty"));
+                }
+                let mut scopes = scopes.clone();
+                scopes.sort_unstable();
+                scopes.dedup();
+                created(tokens::create(&session.store, tenant, name, &scopes).await?, args.json)
+            }
+            What::List => listed(&tokens::list(session.store.pool(), tenant).await?, args.json),
+            What::Revoke { name } => match tokens::revoke(session.store.pool(), tenant, name).await? {
+                Some(token) if args.json => json(&token).map(|()| Ended::Done),
+                Some(token) => {
+                    answer(format_args!("token {} is revoked", token.name))?;
+                    Ok(Ended::Done)
+                }
+                None => bail!("tenant {} has no token of that name; `muster token list` shows them", args.tenant),
+            },
+        }
+    };
+    Box::pin(connect::with(config, Need::Look, shutdown, work)).await
+}
+
+fn created(token: NewToken, as_json: bool) -> anyhow::Result<Ended> {
+    match token {
+        NewToken::NameTaken(info) => {
+            let revoked = if info.revoked_at.is_some() { ", which is revoked" } else { "" };
+            bail!("the tenant has a token named {} already{revoked}; choose another name", info.name)
+        }
+        NewToken::Created(info, token) if as_json => json(&value!({
+            "id": info.id, "name": info.name, "scopes": info.scopes, "created_at": info.created_at,
+            "token": token.reveal(),
+        }))?,
+        NewToken::Created(info, token) => {
+            answer(token.reveal())?;
+            remark(format_args!("token {} is created; it is shown this once and kept nowhere", info.name));
+        }
+    }
+    Ok(Ended::Done)
+}
+
+fn listed(tokens: &[TokenInfo], as_json: bool) -> anyhow::Result<Ended> {
+    if as_json {
+        json(&tokens)?;
+    } else {
+        let rows: Vec<Vec<String>> = tokens
+            .iter()
+            .map(|token| {
+                let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
+                let revoked = token.revoked_at.map(|at| at.to_rfc3339()).unwrap_or_default();
+                vec![token.name.clone(), scopes.join(","), token.created_at.to_rfc3339(), revoked]
+            })
+            .collect();
+        answer(table(&["NAME", "SCOPES", "CREATED", "REVOKED"], &rows))?;
+    }
+    Ok(Ended::Done)
+}

@@ -1,0 +1,71 @@
+//! `muster imports` on the embedded engine.
+
+use std::process::Stdio;
+
+use crate::harness::{Desk, generated, wait};
+
+#[test]
+fn an_import_waits_proceeds_and_is_found_by_the_beginning_of_its_id() {
+    let desk = Desk::new();
+    desk.write("users.csv", generated(20));
+    let waiting = desk.run(&["import", "users", "users.csv", "--start", "manual", "--json"]).exits(0).json();
+    assert_eq!(waiting["state"], "received");
+    let id = waiting["id"].as_str().unwrap();
+    // The same command again does not make a second one.
+    let same = desk.run(&["import", "users", "users.csv", "--start", "manual", "--json"]).exits(0).json();
+    assert_eq!(same["id"], id);
+    let done = desk.run(&["imports", "proceed", &id[..20], "--json"]).exits(0).json();
+    assert_eq!((&done["state"], &done["counts"]["inserted"]), (&"completed".into(), &20.into()));
+    let records = desk.run(&["imports", "records", id, "--limit", "3", "--json"]).exits(0);
+    let lines: Vec<serde_json::Value> =
+        records.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[2]["record"], 3);
+    assert_eq!(lines[2]["outcome"], "inserted");
+    desk.run(&["imports", "pause", id]).exits(1).tells(&["completed", "cannot pause"]);
+    desk.run(&["imports", "show", "ffff"]).exits(1).tells(&["begins with ffff", "imports list"]);
+    desk.run(&["imports", "show", "01234567-89ab-7def-8123-456789abcdef"]).exits(1).tells(&["no import"]);
+    desk.run(&["imports", "show", "first"]).exits(2).tells(&["last"]);
+}
+
+#[test]
+fn a_waiting_import_is_cancelled_and_its_records_are_skipped() {
+    let desk = Desk::new();
+    desk.write("users.csv", generated(20));
+    desk.run(&["import", "users", "users.csv", "--start", "manual"]).exits(0);
+    let cancelled = desk.run(&["imports", "cancel", "last", "--json"]).exits(0).json();
+    assert_eq!((&cancelled["state"], &cancelled["counts"]["skipped"]), (&"cancelled".into(), &20.into()));
+    desk.run(&["import", "users", "users.csv"]).exits(0);
+}
+
+#[test]
+fn retry_does_its_work_before_it_ends() {
+    let desk = Desk::new();
+    desk.write("users.csv", "email\nsomeone@example.com\nno-one\n");
+    desk.run(&["import", "users", "users.csv"]).exits(3);
+    let again = desk.run(&["imports", "retry", "last", "--json"]).exits(3).json();
+    assert_eq!((&again["state"], &again["counts"]["inserted"]), (&"completed".into(), &1.into()));
+    assert_eq!(again["first_failures"][0]["record"], 2);
+    let failed = desk.run(&["imports", "failed", "last", "-o", "failed.ndjson"]).exits(0);
+    assert!(failed.stderr.contains("1 failed records"), "{failed:#?}");
+    let line: serde_json::Value = serde_json::from_str(desk.read("failed.ndjson").trim()).unwrap();
+    assert_eq!(line["_error_code"], "email_invalid");
+}
+
+#[test]
+fn two_programs_on_one_folder_get_a_clear_answer() {
+    let desk = Desk::new();
+    let mut first = desk.start(&["import", "users", "-", "--format", "csv"], Stdio::piped());
+    let mut input = first.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, b"email\n").unwrap();
+    // Looking is welcome, a second engine is not.
+    desk.until_import(|import| (import["state"] == "receiving").then_some(()));
+    desk.run(&["tenant", "list"]).exits(0);
+    desk.run(&["doctor"]).exits(0);
+    desk.write("users.csv", generated(1));
+    let second = desk.run(&["import", "users", "users.csv"]).exits(1);
+    second.tells(&["in use by `muster import`", &first.id().to_string(), "--server"]);
+    std::io::Write::write_all(&mut input, b"someone@example.com\n").unwrap();
+    drop(input);
+    wait(first).exits(0);
+}

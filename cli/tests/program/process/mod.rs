@@ -1,0 +1,6 @@
+//! Everything that runs an engine: several processes each, so few at a time.
+
+mod admin;
+mod crash;
+mod import;
+mod imports;

@@ -1,0 +1,105 @@
+//! What needs no engine: wrong usage, wrong files, configuration.
+
+use crate::harness::Desk;
+
+#[test]
+fn wrong_usage_is_told_with_exit_code_2() {
+    let desk = Desk::new();
+    desk.write("users.xml", "<users/>");
+    desk.write("users.csv", "email\n");
+    for (args, words) in [
+        (&["import", "users", "users.csv", "--format", "xml"][..], &["xml", "csv, json, ndjson"][..]),
+        (&["import", "users", "users.csv", "--identifier", "shoe"], &["shoe", "email"]),
+        (&["import", "users", "users.csv", "--on-existing", "replace"], &["skip, update, enrol"]),
+        (&["import", "users", "users.xml"], &["users.xml", "--format"]),
+        (&["import", "users", "-"], &["--format"]),
+        (&["import", "users", "users.csv", "--server", "http://localhost:1"], &["--token"]),
+        (&["import", "users", "users.csv", "--server", "localhost", "--token", "t"], &["http://"]),
+        (&["import", "users", "users.csv", "--tenant", "a b"], &["a-z"]),
+        (&["imports", "records", "last", "--outcome", "lost"], &["skipped"]),
+        (&["explain", "no_such_code"], &["muster explain"]),
+        (&["frobnicate"], &["frobnicate"]),
+    ] {
+        desk.run(args).exits(2).tells(words);
+    }
+    assert!(!desk.path(".muster").exists(), "nothing was started");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_before_anything_is_started() {
+    let desk = Desk::new();
+    desk.run(&["import", "users", "nowhere.csv"]).exits(1).tells(&["error: cannot open nowhere.csv", "No such file"]);
+    std::fs::create_dir(desk.path("folder.csv")).unwrap();
+    desk.run(&["import", "users", "folder.csv"]).exits(1).tells(&["folder.csv is a folder"]);
+    assert!(!desk.path(".muster").exists());
+}
+
+#[test]
+fn the_configuration_shows_where_values_come_from_and_hides_secrets() {
+    let desk = Desk::new()
+        .set("DATABASE_URL", "postgres://someone:hunter2@db.example.com/muster")
+        .set("AMQP_URL", "amqp://someone:hunter3@mq.example.com/%2f");
+    desk.write("muster.toml", "[worker]\nconcurrency = 3\n");
+    let shown = desk.run(&["config", "show", "--data-dir", "elsewhere"]).exits(0);
+    assert!(!shown.stdout.contains("hunter"), "{}", shown.stdout);
+    for line in ["postgres://someone:***@db.example.com/muster", "environment", "file", "arguments", "elsewhere"] {
+        assert!(shown.stdout.contains(line), "{line}: {}", shown.stdout);
+    }
+    let json = desk.run(&["config", "show", "--json"]).exits(0).json();
+    let setting = |key: &str| json.as_array().unwrap().iter().find(|one| one["key"] == key).unwrap().clone();
+    assert_eq!(setting("worker.concurrency")["source"], "file");
+    assert_eq!(setting("database.url")["value"], "postgres://someone:***@db.example.com/muster");
+    assert!(desk.run(&["config", "reference"]).exits(0).stdout.contains("`MUSTER_DATA_DIR`"));
+}
+
+#[test]
+fn a_wrong_configuration_is_told_whole_and_doctor_tells_it_as_a_check() {
+    let desk = Desk::new().set("MUSTER_INTAKE_LANE", "4").set("MUSTER_WORKER_CONCURRENCY", "many");
+    desk.run(&["imports", "list"]).exits(1).tells(&["MUSTER_INTAKE_LANE", "MUSTER_WORKER_CONCURRENCY"]);
+    let checks = desk.run(&["doctor", "--json"]).exits(1).json();
+    assert_eq!((checks[0]["id"].as_str(), checks[0]["status"].as_str()), (Some("configuration"), Some("failed")));
+}
+
+#[test]
+fn doctor_tells_of_a_database_and_a_broker_that_are_away() {
+    let desk = Desk::new()
+        .set("DATABASE_URL", "postgres://someone:hunter2@127.0.0.1:1/muster")
+        .set("AMQP_URL", "amqp://someone:hunter3@127.0.0.1:1/%2f");
+    let run = desk.run(&["doctor", "--json"]).exits(1);
+    assert!(!run.stdout.contains("hunter"), "{}", run.stdout);
+    let checks = run.json();
+    for id in ["database", "broker"] {
+        let check = checks.as_array().unwrap().iter().find(|check| check["id"] == id).unwrap();
+        assert_eq!(check["status"], "failed");
+        assert!(check["advice"].is_string());
+    }
+}
+
+#[test]
+fn every_command_has_help_with_examples() {
+    let desk = Desk::new();
+    for command in [
+        "", "import users", "imports", "imports list", "imports show", "imports records", "imports failed",
+        "imports proceed", "imports pause", "imports resume", "imports cancel", "imports retry", "serve", "producer",
+        "worker", "migrate", "doctor", "tenant create", "tenant list", "token create", "token list", "token revoke",
+        "catalog show", "catalog apply", "config show", "config reference", "explain", "completions",
+    ] {
+        let mut args: Vec<&str> = command.split_whitespace().collect();
+        args.push("--help");
+        let help = desk.run(&args).exits(0);
+        assert!(help.stdout.contains("Examples:"), "{command}: {}", help.stdout);
+    }
+}
+
+#[test]
+fn completions_and_explanations_need_nothing() {
+    let desk = Desk::new().set("MUSTER_INTAKE_LANE", "4");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = desk.run(&["completions", shell]).exits(0);
+        assert!(script.stdout.contains("on-existing"), "{shell}");
+    }
+    let told = desk.run(&["explain", "email_invalid"]).exits(0);
+    assert_eq!(told.stdout, "email_invalid: Not an e-mail address.\n");
+    let all = desk.run(&["explain", "--json"]).exits(0).json();
+    assert!(all.as_array().unwrap().iter().all(|one| !one["explanation"].as_str().unwrap().is_empty()));
+}
