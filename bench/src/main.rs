@@ -5,7 +5,17 @@
     reason = "a program for people at a terminal; it logs nothing"
 )]
 
+mod end_to_end;
+mod floor;
 mod generate;
+mod guard;
+mod http;
+mod muster;
+mod postgres;
+mod process;
+mod report;
+mod run;
+mod services;
 
 use std::path::PathBuf;
 
@@ -31,6 +41,24 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         manifest: Option<PathBuf>,
     },
+    /// Measure the floor and Muster, and check that every count is exact.
+    ///
+    /// TEST_DATABASE_URL and TEST_AMQP_URL name the servers; where one is not set, a private server is started, and
+    /// stopped afterwards. Slowness is no failure; a wrong count is.
+    Run {
+        #[command(flatten)]
+        arguments: run::Arguments,
+        #[command(flatten)]
+        muster: run::MusterArguments,
+    },
+    /// Measure the floor alone.
+    Floor {
+        #[command(flatten)]
+        arguments: run::Arguments,
+    },
+    /// Clean up after a run.
+    #[command(hide = true)]
+    Guard,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -38,5 +66,8 @@ fn main() -> anyhow::Result<()> {
         Command::Generate { order, output, manifest } => {
             generate::command(&order, output.as_ref(), manifest.as_ref())
         }
+        Command::Run { arguments, muster } => run::command(&arguments, Some(&muster)),
+        Command::Floor { arguments } => run::command(&arguments, None),
+        Command::Guard => guard::command(),
     }
 }
