@@ -79,7 +79,13 @@ struct Shared {
 
 impl AppState {
     /// State of a server; `wake` is told when something new is staged.
-    pub fn new(store: Store, queue: Queue, wake: Arc<Notify>, limits: ReceiveLimits, http: &HttpOptions) -> Self {
+    pub fn new(
+        store: Store,
+        queue: Queue,
+        wake: Arc<Notify>,
+        limits: ReceiveLimits,
+        http: &HttpOptions,
+    ) -> Self {
         let link_base = http.public_url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
         Self(Arc::new(Shared {
             store,

@@ -207,7 +207,9 @@ impl Run {
                 let chunks = store::extend_leases(&self.store, self.options.lease.as_secs_f64()).await?;
                 tracing::warn!(chunks, ready = depth.ready, "chunks wait in the queue: are workers running?");
             }
-            Ok(_) => tracing::warn!("dispatched chunks were silent for longer than their lease; they go out again"),
+            Ok(_) => {
+                tracing::warn!("dispatched chunks were silent for longer than their lease; they go out again")
+            }
             Err(error) => tracing::debug!(%error, "the queue cannot be reached"),
         }
         Ok(())

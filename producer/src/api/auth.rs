@@ -28,7 +28,10 @@ pub(super) struct KnownTokens(Mutex<HashMap<TokenHash, (Instant, Arc<Credential>
 impl KnownTokens {
     fn get(&self, hash: &TokenHash) -> Option<Arc<Credential>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(hash).filter(|(since, _)| since.elapsed() < KNOWN_FOR).map(|(_, credential)| credential.clone())
+        known
+            .get(hash)
+            .filter(|(since, _)| since.elapsed() < KNOWN_FOR)
+            .map(|(_, credential)| credential.clone())
     }
 
     fn put(&self, hash: TokenHash, credential: Arc<Credential>) {

@@ -122,15 +122,21 @@ impl ApiError {
                 (StatusCode::CONFLICT, ErrorCode::StateConflict)
             }
             Self::Refused(_) => (StatusCode::BAD_REQUEST, ErrorCode::InvalidRequest),
-            Self::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::UnsupportedMediaType),
+            Self::UnsupportedMediaType(_) => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::UnsupportedMediaType)
+            }
             Self::Multipart(_) => (StatusCode::BAD_REQUEST, ErrorCode::MultipartInvalid),
             Self::Body(error) | Self::Upload(_, error) => (file_status(error.code), error.code),
             Self::StateConflict(_) => (StatusCode::CONFLICT, ErrorCode::StateConflict),
             Self::IdempotencyMismatch => (StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::IdempotencyMismatch),
             Self::IdempotencyInProgress => (StatusCode::CONFLICT, ErrorCode::IdempotencyInProgress),
             Self::Store(error) => match error.kind() {
-                ErrorKind::Transient | ErrorKind::Conflict => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
-                ErrorKind::Data | ErrorKind::Permanent => (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Internal),
+                ErrorKind::Transient | ErrorKind::Conflict => {
+                    (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable)
+                }
+                ErrorKind::Data | ErrorKind::Permanent => {
+                    (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Internal)
+                }
             },
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Internal),
         }
@@ -142,7 +148,9 @@ impl ApiError {
         let mut error = ErrorDetail {
             code,
             message: match self {
-                Self::Store(_) if code == ErrorCode::Unavailable => "the store cannot be reached now; try again".into(),
+                Self::Store(_) if code == ErrorCode::Unavailable => {
+                    "the store cannot be reached now; try again".into()
+                }
                 Self::Store(_) => Self::Internal.to_string(),
                 other => other.to_string(),
             },
@@ -174,9 +182,13 @@ impl ApiError {
     /// One of each, for the documentation.
     pub(super) fn samples() -> Vec<Self> {
         let import = ImportId::new(Uuid::from_u128(0x0190_a5f0_7b7c_7000_8000_0000_0000_0001));
-        let option = FieldError::new(ErrorCode::InvalidRequest, "on_existing", "must be one of: skip, update, enrol");
-        let quote = FileError::new(ErrorCode::CsvUnclosedQuote, "a quoted cell is never closed").at_record(7).at_line(8);
-        let large = FileError::new(ErrorCode::UploadTooLarge, "the upload is larger than the limit of 1000000 bytes");
+        let option =
+            FieldError::new(ErrorCode::InvalidRequest, "on_existing", "must be one of: skip, update, enrol");
+        let quote = FileError::new(ErrorCode::CsvUnclosedQuote, "a quoted cell is never closed")
+            .at_record(7)
+            .at_line(8);
+        let large =
+            FileError::new(ErrorCode::UploadTooLarge, "the upload is larger than the limit of 1000000 bytes");
         let slow = FileError::new(ErrorCode::UploadTimeout, "the upload paused for longer than 60 seconds");
         vec![
             Self::Unauthorized,
@@ -218,7 +230,9 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.status().0.into_response();
         if matches!(self, Self::Unauthorized) {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         }
         response.extensions_mut().insert(Failed(Arc::new(self)));
         response
@@ -244,7 +258,9 @@ impl From<RequestError> for ApiError {
 impl From<ReceiveError> for ApiError {
     fn from(error: ReceiveError) -> Self {
         match error {
-            ReceiveError::Refused(import, error) | ReceiveError::Aborted(import, error) => Self::Upload(import, error),
+            ReceiveError::Refused(import, error) | ReceiveError::Aborted(import, error) => {
+                Self::Upload(import, error)
+            }
             // A known import is answered, not refused, unless it is still coming in.
             ReceiveError::Known(..) => Self::IdempotencyInProgress,
             ReceiveError::Mismatch => Self::IdempotencyMismatch,

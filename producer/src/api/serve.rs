@@ -32,7 +32,12 @@ pub async fn serve(
     let cut = CancellationToken::new();
     // Whoever drops this future drops the connections too.
     let _cut_when_dropped = cut.clone().drop_guard();
-    let server = Server { app: routes::app(state), header_timeout: options.header_timeout, shutdown, cut: cut.clone() };
+    let server = Server {
+        app: routes::app(state),
+        header_timeout: options.header_timeout,
+        shutdown,
+        cut: cut.clone(),
+    };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
