@@ -66,6 +66,11 @@ impl Dispatcher {
         self.wake.notify_one();
     }
 
+    /// What wakes the dispatcher, for those who do not hold it.
+    pub fn wake_handle(&self) -> Arc<Notify> {
+        self.wake.clone()
+    }
+
     /// Stops after the round that is under way.
     pub async fn stop(mut self) {
         self.stop.cancel();
