@@ -74,12 +74,7 @@ async fn cancelling_skips_what_has_not_had_its_turn() {
         pipeline.queue.publish(message).await.unwrap();
     }
     let worker = pipeline.worker(2);
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while pipeline.queue.depth().await.unwrap().ready > 0 {
-        assert!(std::time::Instant::now() < deadline, "messages are left");
-        tokio::task::yield_now().await;
-    }
-    worker.stop().await;
+    pipeline.settle(worker).await;
     assert_eq!(pipeline.witness().await, (0, 0));
     assert_eq!(steer::retry(&store, tenant, import).await.unwrap(), Steered::Refused(ImportState::Cancelled));
     let _ = pipeline.ended(import).await;
