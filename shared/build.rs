@@ -22,22 +22,10 @@ const OVERRIDE: &str = "MUSTER_ENGINE_ARCHIVE";
 
 /// Target and SHA-256 of `lib/pglite-runtime.tar.zst` in `pglite-rs-lib-<target>` at `CRATE_VERSION`.
 const DIGESTS: [(&str, &str); 4] = [
-    (
-        "x86_64-unknown-linux-gnu",
-        "e3fb68210df2e40e534a5db9886a4af5d56d4ef9ca30adeefd437069bda95073",
-    ),
-    (
-        "aarch64-unknown-linux-gnu",
-        "43e7cb060965465db4eb79080d171f6b00f7e137d3aeba94f3c05de64cc805a9",
-    ),
-    (
-        "x86_64-apple-darwin",
-        "799a11b915d3dd17a8538ac2367e77834b9e198c6aabbce90b58d53ac9b4adb2",
-    ),
-    (
-        "aarch64-apple-darwin",
-        "d269fc00265ac02b776878ebc8576c7fe6ca5be3d1387e15d5aa969aeaec62ee",
-    ),
+    ("x86_64-unknown-linux-gnu", "e3fb68210df2e40e534a5db9886a4af5d56d4ef9ca30adeefd437069bda95073"),
+    ("aarch64-unknown-linux-gnu", "43e7cb060965465db4eb79080d171f6b00f7e137d3aeba94f3c05de64cc805a9"),
+    ("x86_64-apple-darwin", "799a11b915d3dd17a8538ac2367e77834b9e198c6aabbce90b58d53ac9b4adb2"),
+    ("aarch64-apple-darwin", "d269fc00265ac02b776878ebc8576c7fe6ca5be3d1387e15d5aa969aeaec62ee"),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -49,10 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(variable("OUT_DIR")?);
     let target = env::var("TARGET")?;
     let Some((_, digest)) = DIGESTS.iter().find(|(known, _)| *known == target) else {
-        fs::write(
-            out.join("engine_bundle.rs"),
-            "const BUNDLE: Option<Bundle> = None;\n",
-        )?;
+        fs::write(out.join("engine_bundle.rs"), "const BUNDLE: Option<Bundle> = None;\n")?;
         return Ok(());
     };
 
@@ -76,11 +61,9 @@ fn find(target: &str, digest: &str) -> Result<PathBuf, Box<dyn Error>> {
     if let Some(path) = env::var_os(OVERRIDE).map(PathBuf::from) {
         return match sha256(&path)? == digest {
             true => Ok(path),
-            false => Err(format!(
-                "{OVERRIDE} names {}, whose SHA-256 is not {digest}",
-                path.display()
-            )
-            .into()),
+            false => {
+                Err(format!("{OVERRIDE} names {}, whose SHA-256 is not {digest}", path.display()).into())
+            }
         };
     }
     let package = format!("pglite-rs-lib-{target}");
@@ -104,29 +87,18 @@ fn find(target: &str, digest: &str) -> Result<PathBuf, Box<dyn Error>> {
 }
 
 fn matching(candidates: &[PathBuf], digest: &str) -> Option<PathBuf> {
-    candidates
-        .iter()
-        .find(|path| sha256(path).is_ok_and(|found| found == digest))
-        .cloned()
+    candidates.iter().find(|path| sha256(path).is_ok_and(|found| found == digest)).cloned()
 }
 
 /// Where Cargo unpacks the packages of registries.
 fn in_registry(package: &str) -> Vec<PathBuf> {
-    let home = env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(env::home_dir()?.join(".cargo")));
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cargo")));
     let Some(Ok(sources)) = home.map(|home| fs::read_dir(home.join("registry/src"))) else {
         return Vec::new();
     };
     sources
         .flatten()
-        .map(|source| {
-            source
-                .path()
-                .join(format!("{package}-{CRATE_VERSION}"))
-                .join("lib")
-                .join(ARCHIVE)
-        })
+        .map(|source| source.path().join(format!("{package}-{CRATE_VERSION}")).join("lib").join(ARCHIVE))
         .filter(|path| path.is_file())
         .collect()
 }
@@ -134,24 +106,15 @@ fn in_registry(package: &str) -> Vec<PathBuf> {
 /// Cargo's own answer. Never on the network: what is compiled has been downloaded already.
 fn ask_cargo(package: &str, target: &str) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     let output = Command::new(variable("CARGO")?)
-        .args([
-            "metadata",
-            "--offline",
-            "--format-version=1",
-            "--filter-platform",
-            target,
-            "--manifest-path",
-        ])
+        .args(["metadata", "--offline", "--format-version=1", "--filter-platform", target, "--manifest-path"])
         .arg(Path::new(&variable("CARGO_MANIFEST_DIR")?).join("Cargo.toml"))
         .output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).trim().into());
     }
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    let packages = metadata
-        .get("packages")
-        .and_then(|packages| packages.as_array())
-        .ok_or("no packages listed")?;
+    let packages =
+        metadata.get("packages").and_then(|packages| packages.as_array()).ok_or("no packages listed")?;
     Ok(packages
         .iter()
         .filter(|entry| entry.get("name").and_then(|name| name.as_str()) == Some(package))
@@ -161,10 +124,7 @@ fn ask_cargo(package: &str, target: &str) -> Result<Vec<PathBuf>, Box<dyn Error>
 }
 
 fn sha256(path: &Path) -> Result<String, std::io::Error> {
-    Ok(Sha256::digest(fs::read(path)?)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(Sha256::digest(fs::read(path)?).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn variable(name: &str) -> Result<OsString, String> {

@@ -1,2 +1,73 @@
-//! Muster.
-fn main() {}
+//! Muster's benchmark: makes a file of users, and measures importing it against the fastest that the database can do.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for people at a terminal; it logs nothing"
+)]
+
+mod end_to_end;
+mod floor;
+mod generate;
+mod guard;
+mod http;
+mod muster;
+mod postgres;
+mod process;
+mod report;
+mod run;
+mod services;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "muster-bench", about, version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write a file of made-up users, and say what importing it must give.
+    Generate {
+        #[command(flatten)]
+        order: generate::Order,
+        /// Where to write the records (default: standard output).
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Where to write the manifest (default: standard error).
+        #[arg(long, value_name = "FILE")]
+        manifest: Option<PathBuf>,
+    },
+    /// Measure the floor and Muster, and check that every count is exact.
+    ///
+    /// TEST_DATABASE_URL and TEST_AMQP_URL name the servers; where one is not set, a private server is started, and
+    /// stopped afterwards. Slowness is no failure; a wrong count is.
+    Run {
+        #[command(flatten)]
+        arguments: run::Arguments,
+        #[command(flatten)]
+        muster: run::MusterArguments,
+    },
+    /// Measure the floor alone.
+    Floor {
+        #[command(flatten)]
+        arguments: run::Arguments,
+    },
+    /// Clean up after a run.
+    #[command(hide = true)]
+    Guard,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Generate { order, output, manifest } => {
+            generate::command(&order, output.as_ref(), manifest.as_ref())
+        }
+        Command::Run { arguments, muster } => run::command(&arguments, Some(&muster)),
+        Command::Floor { arguments } => run::command(&arguments, None),
+        Command::Guard => guard::command(),
+    }
+}

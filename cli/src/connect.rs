@@ -185,7 +185,9 @@ impl Session {
     pub(crate) async fn tenant(&self, slug: &Slug) -> anyhow::Result<TenantId> {
         match tenants::find_by_slug(self.store.pool(), slug).await? {
             Some(tenant) => Ok(tenant.id),
-            None => bail!("there is no tenant {slug}; `muster tenant list` shows those there are, `muster tenant create {slug}` makes it"),
+            None => bail!(
+                "there is no tenant {slug}; `muster tenant list` shows those there are, `muster tenant create {slug}` makes it"
+            ),
         }
     }
 
@@ -205,7 +207,10 @@ impl Session {
 async fn check_migrated(store: &Store) -> anyhow::Result<()> {
     match migrate::pending(store).await {
         Ok(pending) if pending.is_empty() => Ok(()),
-        Ok(pending) => bail!("the database lacks {} migration(s) of this program: run `muster migrate` first", pending.len()),
+        Ok(pending) => bail!(
+            "the database lacks {} migration(s) of this program: run `muster migrate` first",
+            pending.len()
+        ),
         // The version before keeps working while a newer one takes over.
         Err(error @ StoreError::SchemaTooNew { .. }) => {
             remark(format_args!("warning: {error}"));

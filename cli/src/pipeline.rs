@@ -14,7 +14,11 @@ pub(crate) fn receive_limits(config: &Config) -> ReceiveLimits {
     let intake = &config.intake;
     ReceiveLimits {
         parse: ParseLimits { record_bytes: intake.record_bytes.as_usize(), ..ParseLimits::default() },
-        chunk: ChunkLimits { records: intake.chunk_records, bytes: intake.chunk_bytes.as_usize(), lanes: intake.lanes },
+        chunk: ChunkLimits {
+            records: intake.chunk_records,
+            bytes: intake.chunk_bytes.as_usize(),
+            lanes: intake.lanes,
+        },
         decompressed_bytes: intake.max_decompressed_bytes.map(|size| size.bytes()),
         ratio: Some(u64::from(intake.max_ratio)),
     }

@@ -44,7 +44,8 @@ impl Shutdown {
 
     fn start(two_steps: bool) -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("signals cannot be received");
-        let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        let (mut interrupt, mut terminate) =
+            (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
         let shutdown = Self { stop: CancellationToken::new(), abort: CancellationToken::new() };
         let Self { stop, abort } = shutdown.clone();
         tokio::spawn(async move {

@@ -66,6 +66,11 @@ impl Dispatcher {
         self.wake.notify_one();
     }
 
+    /// What wakes the dispatcher, for those who do not hold it.
+    pub fn wake_handle(&self) -> Arc<Notify> {
+        self.wake.clone()
+    }
+
     /// Stops after the round that is under way.
     pub async fn stop(mut self) {
         self.stop.cancel();
@@ -202,7 +207,9 @@ impl Run {
                 let chunks = store::extend_leases(&self.store, self.options.lease.as_secs_f64()).await?;
                 tracing::warn!(chunks, ready = depth.ready, "chunks wait in the queue: are workers running?");
             }
-            Ok(_) => tracing::warn!("dispatched chunks were silent for longer than their lease; they go out again"),
+            Ok(_) => {
+                tracing::warn!("dispatched chunks were silent for longer than their lease; they go out again")
+            }
             Err(error) => tracing::debug!(%error, "the queue cannot be reached"),
         }
         Ok(())

@@ -3,10 +3,13 @@
 //! [`receive::begin`] takes one upload, [`Dispatcher::start`] carries staged chunks to the queue. The steps stand in modules of
 //! their names: `receive` (with parse, validate and chunk inside), `stage`, `dispatch`; `api` is the front door over HTTP.
 
+pub mod api;
+mod app;
 mod dispatch;
 pub mod export;
 pub mod receive;
 pub mod request;
 mod stage;
 
+pub use app::{Producer, ProducerOptions};
 pub use dispatch::{DispatchOptions, Dispatcher};

@@ -140,7 +140,10 @@ impl Upload {
             Ok(result) => result,
             Err(error) => {
                 tracing::error!(%error, "receiving did not end well");
-                Err(ReceiveError::Aborted(self.import, FileError::new(ErrorCode::Internal, "receiving failed")))
+                Err(ReceiveError::Aborted(
+                    self.import,
+                    FileError::new(ErrorCode::Internal, "receiving failed"),
+                ))
             }
         }
     }

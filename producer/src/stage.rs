@@ -24,7 +24,9 @@ pub(crate) async fn stage(
         // The time-out is around a channel, never around the store.
         match timeout_at(renew_at, staged.recv()).await {
             Ok(Some(Staged::Chunk(chunk))) => intake::stage(&mut connection, import, tenant, &chunk).await?,
-            Ok(Some(Staged::Issues(issues))) => intake::write_issues(&mut connection, import, &issues).await?,
+            Ok(Some(Staged::Issues(issues))) => {
+                intake::write_issues(&mut connection, import, &issues).await?
+            }
             Ok(Some(Staged::End)) => return Ok(true),
             Ok(None) => return Ok(true),
             Err(_) => {}

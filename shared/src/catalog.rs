@@ -101,11 +101,7 @@ pub struct FieldError {
 impl FieldError {
     /// An error at a field.
     pub fn new(code: ErrorCode, field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            field: field.into(),
-            message: message.into(),
-        }
+        Self { code, field: field.into(), message: message.into() }
     }
 }
 
@@ -213,14 +209,10 @@ impl Catalog {
                 ));
             }
             match definition {
-                AttributeDefinition::Integer {
-                    minimum: Some(minimum),
-                    maximum: Some(maximum),
-                } if minimum > maximum => {
-                    errors.push(invalid(
-                        format!("{field}.maximum"),
-                        "must not be less than the minimum",
-                    ));
+                AttributeDefinition::Integer { minimum: Some(minimum), maximum: Some(maximum) }
+                    if minimum > maximum =>
+                {
+                    errors.push(invalid(format!("{field}.maximum"), "must not be less than the minimum"));
                 }
                 AttributeDefinition::Enum { values } => {
                     check_values(values, &format!("{field}.values"), errors)
@@ -237,10 +229,7 @@ fn invalid(field: impl Into<String>, message: impl Into<String>) -> FieldError {
 
 fn check_count(count: usize, field: &str, errors: &mut Vec<FieldError>) {
     if count > MAX_ENTRIES {
-        errors.push(invalid(
-            field,
-            format!("has {count} entries, more than {MAX_ENTRIES}"),
-        ));
+        errors.push(invalid(field, format!("has {count} entries, more than {MAX_ENTRIES}")));
     }
 }
 
@@ -250,10 +239,7 @@ fn check_names(names: &mut [String], field: &str, errors: &mut Vec<FieldError>) 
     for (at, name) in names.iter_mut().enumerate() {
         check_name(name, &format!("{field}[{at}]"), errors);
         if let Some(first) = seen.insert(fold_name(name).into_owned(), at) {
-            errors.push(invalid(
-                format!("{field}[{at}]"),
-                format!("is the same name as {field}[{first}]"),
-            ));
+            errors.push(invalid(format!("{field}[{at}]"), format!("is the same name as {field}[{first}]")));
         }
     }
 }
@@ -278,16 +264,10 @@ fn check_values(values: &[String], field: &str, errors: &mut Vec<FieldError>) {
     for (at, value) in values.iter().enumerate() {
         // Values are compared as they are: they are what clients send, not names.
         if value.is_empty() || value.len() > MAX_NAME_BYTES || has_forbidden_char(value) {
-            errors.push(invalid(
-                format!("{field}[{at}]"),
-                "must be 1 to 255 bytes of visible text",
-            ));
+            errors.push(invalid(format!("{field}[{at}]"), "must be 1 to 255 bytes of visible text"));
         }
         if let Some(first) = seen.insert(value, at) {
-            errors.push(invalid(
-                format!("{field}[{at}]"),
-                format!("is the same value as {field}[{first}]"),
-            ));
+            errors.push(invalid(format!("{field}[{at}]"), format!("is the same value as {field}[{first}]")));
         }
     }
 }
@@ -298,9 +278,7 @@ fn is_attribute_name(name: &str) -> bool {
     name.len() <= MAX_NAME_BYTES
         && first.is_some_and(|byte| byte.is_ascii_lowercase())
         && last.is_some_and(|byte| byte != b'_')
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 #[cfg(test)]
@@ -312,12 +290,7 @@ mod tests {
     }
 
     fn fields(catalog: Catalog) -> Vec<String> {
-        catalog
-            .validated()
-            .unwrap_err()
-            .into_iter()
-            .map(|error| error.field)
-            .collect()
+        catalog.validated().unwrap_err().into_iter().map(|error| error.field).collect()
     }
 
     #[test]
@@ -329,13 +302,7 @@ mod tests {
         )
         .validated()
         .unwrap();
-        assert_eq!(
-            catalog.organizations,
-            [Organization {
-                slug: "acme".into(),
-                name: "Acme Inc.".into()
-            }]
-        );
+        assert_eq!(catalog.organizations, [Organization { slug: "acme".into(), name: "Acme Inc.".into() }]);
         assert_eq!(catalog.groups, ["Reader"]);
         assert_eq!(catalog.clone().validated().unwrap(), catalog);
     }
@@ -391,15 +358,9 @@ mod tests {
 
     #[test]
     fn a_definition_reads_as_it_is_written() {
-        let definition = AttributeDefinition::Integer {
-            minimum: Some(0),
-            maximum: None,
-        };
+        let definition = AttributeDefinition::Integer { minimum: Some(0), maximum: None };
         let json = serde_json::to_string(&definition).unwrap();
         assert_eq!(json, r#"{"type":"integer","minimum":0}"#);
-        assert_eq!(
-            serde_json::from_str::<AttributeDefinition>(&json).unwrap(),
-            definition
-        );
+        assert_eq!(serde_json::from_str::<AttributeDefinition>(&json).unwrap(), definition);
     }
 }

@@ -12,10 +12,7 @@ use rand::{RngCore, SeedableRng};
 use uuid::{Builder, Uuid};
 
 /// The time now.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the place where time comes from"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the place where time comes from")]
 pub fn now() -> DateTime<Utc> {
     Utc::now()
 }
@@ -95,10 +92,7 @@ impl<R: RngCore> IdSource<R> {
     pub fn new(now: DateTime<Utc>, mut rng: R) -> Self {
         let milliseconds = u64::try_from(now.timestamp_millis()).unwrap_or(0);
         let counter = u64::from(rng.next_u32() >> (32 - (COUNTER_BITS - 1)));
-        Self {
-            prefix: (milliseconds << COUNTER_BITS) | counter,
-            rng,
-        }
+        Self { prefix: (milliseconds << COUNTER_BITS) | counter, rng }
     }
 
     /// The next id.

@@ -136,9 +136,7 @@ impl Config {
     pub fn load(file: Option<&Path>, arguments: Vec<(&'static str, String)>) -> Result<Self, ConfigError> {
         let named = match file {
             Some(path) => Some(path.to_owned()),
-            None => std::env::var_os(FILE_VARIABLE)
-                .filter(|name| !name.is_empty())
-                .map(PathBuf::from),
+            None => std::env::var_os(FILE_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from),
         };
         let must_exist = named.is_some();
         let path = named.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
@@ -156,11 +154,7 @@ impl Config {
         };
         let name = path.display().to_string();
         let environment = environment(std::env::vars_os(), &mut problems);
-        let layers = Layers {
-            file: text.as_deref().map(|text| (&*name, text)),
-            environment,
-            arguments,
-        };
+        let layers = Layers { file: text.as_deref().map(|text| (&*name, text)), environment, arguments };
         layers.resolve(problems)
     }
 

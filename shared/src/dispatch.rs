@@ -35,7 +35,9 @@ pub fn choose(heads: &[LaneHead], window: usize) -> Vec<ChunkId> {
     let mut chosen = Vec::new();
     while free > 0 {
         let share = |head: &LaneHead| (count(&by_tenant, head.tenant), count(&by_import, head.import));
-        let Some((at, _)) = ready.iter().enumerate().min_by_key(|(at, head)| (share(head), *at)) else { break };
+        let Some((at, _)) = ready.iter().enumerate().min_by_key(|(at, head)| (share(head), *at)) else {
+            break;
+        };
         let head = ready.remove(at);
         *by_tenant.entry(head.tenant).or_default() += 1;
         *by_import.entry(head.import).or_default() += 1;

@@ -24,11 +24,11 @@ pub mod record;
 pub mod retry;
 #[cfg(feature = "store")]
 pub mod store;
-#[cfg(feature = "testing")]
-pub mod testing;
 #[cfg(feature = "runtime")]
 pub mod telemetry;
 pub mod tenant;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod token;
 pub mod user;
 pub mod validate;

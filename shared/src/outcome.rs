@@ -94,7 +94,11 @@ impl Verdict {
 
     fn to_byte(self) -> u8 {
         // Every verdict that can be made is in the table (test below), so the fallback is never taken.
-        Self::BYTES.iter().position(|verdict| *verdict == self).and_then(|at| u8::try_from(at).ok()).unwrap_or(0)
+        Self::BYTES
+            .iter()
+            .position(|verdict| *verdict == self)
+            .and_then(|at| u8::try_from(at).ok())
+            .unwrap_or(0)
     }
 
     fn from_byte(byte: u8) -> Option<Self> {

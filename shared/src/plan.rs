@@ -96,7 +96,8 @@ struct Planner<'a, 'o> {
 
 impl<'a, 'o> Planner<'a, 'o> {
     fn new(existing: &'a [ExistingUser], records: usize, options: &'o ImportOptions) -> Self {
-        let mut planner = Self { options, users: Vec::with_capacity(existing.len()), holders: Default::default() };
+        let mut planner =
+            Self { options, users: Vec::with_capacity(existing.len()), holders: Default::default() };
         planner.holders[slot(options.identifier)].reserve(records + existing.len());
         for user in existing {
             let at = planner.users.len();
@@ -110,11 +111,18 @@ impl<'a, 'o> Planner<'a, 'o> {
         planner
     }
 
-    fn decide(&mut self, record: &'a Record<'a>, new_id: &mut dyn FnMut() -> Uuid) -> Result<(Verdict, Uuid), RecordError> {
+    fn decide(
+        &mut self,
+        record: &'a Record<'a>,
+        new_id: &mut dyn FnMut() -> Uuid,
+    ) -> Result<(Verdict, Uuid), RecordError> {
         let field = self.options.identifier;
         let Patch::Value(key) = record.identity(field) else {
-            return Err(RecordError::new(ErrorCode::FieldRequired, "the field identifies the user and must be there")
-                .in_field(field.as_str()));
+            return Err(RecordError::new(
+                ErrorCode::FieldRequired,
+                "the field identifies the user and must be there",
+            )
+            .in_field(field.as_str()));
         };
         match self.holders[slot(field)].get(key).copied() {
             None => self.insert(record, new_id),
@@ -129,7 +137,11 @@ impl<'a, 'o> Planner<'a, 'o> {
         }
     }
 
-    fn insert(&mut self, record: &'a Record<'a>, new_id: &mut dyn FnMut() -> Uuid) -> Result<(Verdict, Uuid), RecordError> {
+    fn insert(
+        &mut self,
+        record: &'a Record<'a>,
+        new_id: &mut dyn FnMut() -> Uuid,
+    ) -> Result<(Verdict, Uuid), RecordError> {
         let at = self.users.len();
         self.check_free(record, at)?;
         for field in IdentifierField::ALL {
@@ -175,9 +187,12 @@ impl<'a, 'o> Planner<'a, 'o> {
                 && let Some(holder) = self.holders[slot(*field)].get(value)
                 && *holder != at
             {
-                return Err(RecordError::new(ErrorCode::IdentityConflict, "the value belongs to another user")
-                    .in_field(field.as_str())
-                    .held_by(self.users[*holder].id()));
+                return Err(RecordError::new(
+                    ErrorCode::IdentityConflict,
+                    "the value belongs to another user",
+                )
+                .in_field(field.as_str())
+                .held_by(self.users[*holder].id()));
             }
         }
         Ok(())

@@ -16,9 +16,7 @@ pub fn init(log: &LogConfig, default_filter: &str) -> Result<(), TelemetryError>
     let filter = EnvFilter::try_new(log.filter.as_deref().unwrap_or(default_filter))
         .map_err(|error| TelemetryError(error.to_string()))?;
     let terminal = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match log.format {
         LogFormat::Text => lines.with_ansi(terminal).try_init(),
         LogFormat::Auto if terminal => lines.with_ansi(true).try_init(),

@@ -51,9 +51,7 @@ impl FromStr for Slug {
         let folded = fold_name(text);
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let starts_well = folded.bytes().next().is_some_and(plain);
-        let goes_on_well = folded
-            .bytes()
-            .all(|byte| plain(byte) || matches!(byte, b'.' | b'_' | b'-'));
+        let goes_on_well = folded.bytes().all(|byte| plain(byte) || matches!(byte, b'.' | b'_' | b'-'));
         if starts_well && goes_on_well && folded.len() <= 63 {
             Ok(Self(folded.into_owned()))
         } else {
@@ -64,9 +62,7 @@ impl FromStr for Slug {
 
 impl<'de> Deserialize<'de> for Slug {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -16,8 +16,14 @@ use crate::store::{Store, StoreOptions, migrate};
 
 /// Guards the making of the template.
 const TEMPLATE_LOCK: i64 = 0x6d75_7374_6572_7465;
+/// Held by the one that sweeps up.
+const SWEEP_LOCK: i64 = 0x6d75_7374_6572_7377;
 
-/// A fresh database with the schema in it. Dropping the value drops the database, with whatever still uses it.
+/// A fresh database with the schema in it.
+///
+/// It outlives the value: dropping a database waits for every session of the server to take notice, and one that is
+/// halfway through connecting, from a runtime that is just ending, takes none for a minute. So whoever makes the next
+/// database sweeps up those that nobody has used for a while.
 #[derive(Debug)]
 pub struct TestDatabase {
     name: String,
@@ -33,6 +39,7 @@ impl TestDatabase {
         let server = server();
         let mut admin = connect(&server).await;
         let template = ensure_template(&server, &mut admin).await;
+        sweep(&mut admin).await;
         let name = unique_name();
         execute(&mut admin, format!("create database {name} template {template}")).await;
         Self { name, server }
@@ -45,11 +52,7 @@ impl TestDatabase {
     pub async fn create_empty() -> Self {
         let server = server();
         let name = unique_name();
-        execute(
-            &mut connect(&server).await,
-            format!("create database {name} template template0"),
-        )
-        .await;
+        execute(&mut connect(&server).await, format!("create database {name} template template0")).await;
         Self { name, server }
     }
 
@@ -68,11 +71,7 @@ impl TestDatabase {
     /// # Panics
     /// When it cannot connect.
     pub async fn store(&self) -> Store {
-        self.store_with(&StoreOptions {
-            max_connections: 4,
-            ..StoreOptions::default()
-        })
-        .await
+        self.store_with(&StoreOptions { max_connections: 4, ..StoreOptions::default() }).await
     }
 
     /// A store on it with other options.
@@ -80,9 +79,7 @@ impl TestDatabase {
     /// # Panics
     /// When it cannot connect.
     pub async fn store_with(&self, options: &StoreOptions) -> Store {
-        Store::connect(self.target(), options)
-            .await
-            .expect("the test database must be usable")
+        Store::connect(self.target(), options).await.expect("the test database must be usable")
     }
 
     /// Every row of every table as text, sorted, by table: to see whether doing something twice is doing it once.
@@ -102,37 +99,9 @@ impl TestDatabase {
             let rows = sqlx::query_scalar(AssertSqlSafe(format!(
                 r#"select row_to_json(t)::text from "{table}" as t order by 1"#
             )));
-            snapshot.insert(
-                table,
-                rows.fetch_all(&mut connection)
-                    .await
-                    .expect("the table can be read"),
-            );
+            snapshot.insert(table, rows.fetch_all(&mut connection).await.expect("the table can be read"));
         }
         snapshot
-    }
-}
-
-impl Drop for TestDatabase {
-    fn drop(&mut self) {
-        let (name, server) = (self.name.clone(), self.server.clone());
-        // A drop cannot wait, but a thread can, and the test's own runtime may be busy or gone.
-        let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
-            runtime.block_on(async {
-                execute(
-                    &mut connect(&server).await,
-                    format!("drop database if exists {name} with (force)"),
-                )
-                .await;
-            });
-        });
-        if dropping.join().is_err() && !std::thread::panicking() {
-            panic!("the test database {} could not be dropped", self.name);
-        }
     }
 }
 
@@ -146,9 +115,7 @@ fn server() -> PgConnectOptions {
 }
 
 async fn connect(target: &PgConnectOptions) -> PgConnection {
-    PgConnection::connect_with(target)
-        .await
-        .expect("the server named by TEST_DATABASE_URL must be running")
+    PgConnection::connect_with(target).await.expect("the server named by TEST_DATABASE_URL must be running")
 }
 
 async fn execute(connection: &mut PgConnection, sql: String) {
@@ -156,6 +123,40 @@ async fn execute(connection: &mut PgConnection, sql: String) {
         .execute(connection)
         .await
         .expect("the role may create and drop databases");
+}
+
+/// Drops a few databases of tests that are over: made a while ago, and no session in them.
+async fn sweep(admin: &mut PgConnection) {
+    let mine: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
+        .bind(SWEEP_LOCK)
+        .fetch_one(&mut *admin)
+        .await
+        .expect("a lock");
+    if !mine {
+        return;
+    }
+    let over: Vec<String> = sqlx::query_scalar(
+        "select datname::text
+           from pg_database
+          where datname ~ '^muster_test_[0-9]+_[0-9]+_[0-9]+$'
+            and to_timestamp(split_part(datname, '_', 4)::numeric / 1000000) < now() - interval '2 minutes'
+            and not exists (select from pg_stat_activity where pg_stat_activity.datname = pg_database.datname)
+          limit 4",
+    )
+    .fetch_all(&mut *admin)
+    .await
+    .expect("the databases can be listed");
+    for name in over {
+        // Somebody may use it after all, and then it stays.
+        let _ = sqlx::raw_sql(AssertSqlSafe(format!("drop database if exists {name}")))
+            .execute(&mut *admin)
+            .await;
+    }
+    sqlx::query("select pg_advisory_unlock($1)")
+        .bind(SWEEP_LOCK)
+        .execute(admin)
+        .await
+        .expect("a lock to free");
 }
 
 fn unique_name() -> String {
@@ -185,18 +186,10 @@ async fn ensure_template(server: &PgConnectOptions, admin: &mut PgConnection) ->
         execute(admin, format!("drop database if exists {making} with (force)")).await;
         execute(admin, format!("create database {making} template template0")).await;
         let target = server.clone().database(&making);
-        let store = Store::connect(
-            target,
-            &StoreOptions {
-                max_connections: 1,
-                ..StoreOptions::default()
-            },
-        )
-        .await
-        .expect("the template must be usable");
-        migrate::run(&store)
+        let store = Store::connect(target, &StoreOptions { max_connections: 1, ..StoreOptions::default() })
             .await
-            .expect("the migrations must apply to an empty database");
+            .expect("the template must be usable");
+        migrate::run(&store).await.expect("the migrations must apply to an empty database");
         store.close().await;
         drop_sessions(admin, &making).await;
         execute(admin, format!("alter database {making} rename to {template}")).await;

@@ -150,9 +150,7 @@ pub struct Credential {
 impl Credential {
     /// Whether the token may do this. [`Scope::Ops`] may do everything.
     pub fn allows(&self, scope: Scope) -> bool {
-        self.scopes
-            .iter()
-            .any(|held| *held == scope || *held == Scope::Ops)
+        self.scopes.iter().any(|held| *held == scope || *held == Scope::Ops)
     }
 }
 
@@ -191,13 +189,9 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_told_without_repeating_it() {
-        for text in [
-            "",
-            "mst_",
-            "mst_short",
-            &format!("xyz_{}", "A".repeat(43)),
-            &format!("mst_{}", "=".repeat(43)),
-        ] {
+        for text in
+            ["", "mst_", "mst_short", &format!("xyz_{}", "A".repeat(43)), &format!("mst_{}", "=".repeat(43))]
+        {
             assert_eq!(text.parse::<Token>().unwrap_err(), InvalidToken, "{text}");
         }
     }

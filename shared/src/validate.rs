@@ -26,7 +26,8 @@ pub struct Validated<'a> {
 
 /// Validates one record.
 pub fn validate<'a>(raw: &RawRecord<'a>, binding: &'a Binding, options: &ImportOptions) -> Validated<'a> {
-    let mut pass = Pass { binding, options, record: Record::empty(raw.position), errors: Vec::new(), seen: 0 };
+    let mut pass =
+        Pass { binding, options, record: Record::empty(raw.position), errors: Vec::new(), seen: 0 };
     if let Some(defect) = raw.defect {
         pass.errors.push(defect.clone());
     }
@@ -53,7 +54,9 @@ impl<'a> Pass<'a, '_> {
         if let Some(bit) = rule.bit() {
             if self.seen & bit != 0 {
                 let message = "another column or key of the record names the same field";
-                self.errors.push(RecordError::new(ErrorCode::JsonDuplicateKey, message).in_field(binding.name(name)));
+                self.errors.push(
+                    RecordError::new(ErrorCode::JsonDuplicateKey, message).in_field(binding.name(name)),
+                );
                 return;
             }
             self.seen |= bit;
@@ -130,11 +133,15 @@ impl<'a> Pass<'a, '_> {
             // Where the identifier has its own error, or nothing could be read, "required" would be noise.
             Patch::Absent | Patch::Null if named || defective => {}
             Patch::Absent => self.errors.push(
-                RecordError::new(ErrorCode::FieldRequired, "the field identifies the user and must be there").in_field(name),
+                RecordError::new(ErrorCode::FieldRequired, "the field identifies the user and must be there")
+                    .in_field(name),
             ),
             Patch::Null => self.errors.push(
-                RecordError::new(ErrorCode::NullNotAllowed, "the field identifies the user and must not be null")
-                    .in_field(name),
+                RecordError::new(
+                    ErrorCode::NullNotAllowed,
+                    "the field identifies the user and must not be null",
+                )
+                .in_field(name),
             ),
         }
         let identifier = identifier_of(&self.record, field);
@@ -147,6 +154,8 @@ fn identifier_of<'a>(record: &Record<'a>, field: IdentifierField) -> Option<Cow<
     match field {
         IdentifierField::Email => record.email.value().cloned().map(EmailAddress::into_inner),
         IdentifierField::PhoneNumber => record.phone_number.value().cloned().map(PhoneNumber::into_inner),
-        IdentifierField::PreferredUsername => record.preferred_username.value().cloned().map(Username::into_inner),
+        IdentifierField::PreferredUsername => {
+            record.preferred_username.value().cloned().map(Username::into_inner)
+        }
     }
 }

@@ -1,10 +1,5 @@
 //! The store on a real PostgreSQL. Writes are done twice, and the second time must change nothing.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod store {
     mod catalog;

@@ -1,10 +1,5 @@
 //! Logging as a program sees it: this test runs itself as a child, since a process starts logging only once.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::process::{Command, Output};
 
@@ -26,11 +21,7 @@ fn the_child() {
     let Ok(case) = std::env::var("MUSTER_TEST_TELEMETRY") else {
         return;
     };
-    let format = if case == "text" {
-        LogFormat::Text
-    } else {
-        LogFormat::Auto
-    };
+    let format = if case == "text" { LogFormat::Text } else { LogFormat::Auto };
     let filter = (case == "filter").then(|| "debug".to_owned());
     telemetry::init(&LogConfig { format, filter }, "info").unwrap();
     tracing::info!(chunk = 7, "applied");
@@ -41,11 +32,7 @@ fn the_child() {
 }
 
 fn lines(output: &Output) -> Vec<String> {
-    String::from_utf8(output.stderr.clone())
-        .unwrap()
-        .lines()
-        .map(str::to_owned)
-        .collect()
+    String::from_utf8(output.stderr.clone()).unwrap().lines().map(str::to_owned).collect()
 }
 
 #[test]
@@ -53,10 +40,7 @@ fn away_from_a_terminal_each_line_is_a_json_object() {
     let lines = lines(&child("json"));
     assert_eq!(lines.len(), 1, "{lines:?}");
     let line: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
-    assert_eq!(
-        (line["chunk"].as_u64(), line["message"].as_str()),
-        (Some(7), Some("applied"))
-    );
+    assert_eq!((line["chunk"].as_u64(), line["message"].as_str()), (Some(7), Some("applied")));
 }
 
 #[test]
@@ -67,10 +51,7 @@ fn the_filter_that_is_set_wins_over_the_default() {
 #[test]
 fn text_has_no_colours_away_from_a_terminal() {
     let lines = lines(&child("text"));
-    assert!(
-        lines[0].contains("applied") && !lines[0].contains('\u{1b}'),
-        "{lines:?}"
-    );
+    assert!(lines[0].contains("applied") && !lines[0].contains('\u{1b}'), "{lines:?}");
 }
 
 #[test]
@@ -78,14 +59,8 @@ fn a_panic_is_logged_once_with_its_place_and_without_its_values() {
     let output = child("panic");
     assert!(!output.status.success());
     let lines = lines(&output);
-    let panics = lines
-        .iter()
-        .filter(|line| line.contains("the program panicked"))
-        .count();
+    let panics = lines.iter().filter(|line| line.contains("the program panicked")).count();
     assert_eq!(panics, 1, "{lines:?}");
-    assert!(
-        lines.iter().any(|line| line.contains("telemetry.rs")),
-        "{lines:?}"
-    );
+    assert!(lines.iter().any(|line| line.contains("telemetry.rs")), "{lines:?}");
     assert!(!lines.join("").contains(MARKER), "{lines:?}");
 }

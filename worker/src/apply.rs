@@ -126,7 +126,8 @@ impl<'a> Work<'a> {
             issues: Vec::new(),
         };
         for (index, record) in raw.iter().enumerate() {
-            let pending = work.sheet.get(index).is_some_and(|(verdict, _)| verdict.outcome == Outcome::Pending);
+            let pending =
+                work.sheet.get(index).is_some_and(|(verdict, _)| verdict.outcome == Outcome::Pending);
             if !pending {
                 continue;
             }
@@ -165,7 +166,8 @@ impl<'a> Work<'a> {
             store::find_users(transaction, tenant, &keys(&records), self.options.enrolment).await?;
         let plan = plan(&records, &existing, self.options, &mut || ids.next_id());
         store::write_users(transaction, tenant, &plan, self.options.enrolment).await?;
-        let verdicts = chosen.iter().zip(&plan.verdicts).map(|((index, _), (verdict, user))| (*index, *verdict, *user));
+        let verdicts =
+            chosen.iter().zip(&plan.verdicts).map(|((index, _), (verdict, user))| (*index, *verdict, *user));
         Ok(Written {
             verdicts: verdicts.collect(),
             errors: plan
@@ -187,7 +189,11 @@ impl<'a> Work<'a> {
 
     /// Writes halves of what the database refuses until the record at fault stands alone and fails alone. Left halves
     /// come first, so that later records see what earlier ones did.
-    async fn split(&mut self, transaction: &mut Transaction<'_>, ids: &mut IdSource) -> Result<(), StoreError> {
+    async fn split(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        ids: &mut IdSource,
+    ) -> Result<(), StoreError> {
         let mut stack: Vec<(usize, usize)> = vec![(0, self.valid.len())];
         while let Some((start, end)) = stack.pop() {
             if start >= end {

@@ -47,7 +47,9 @@ impl Shared {
         if known.is_some() {
             return Ok(known);
         }
-        let Some(options) = store::apply::options(&self.store, import).await?.map(Arc::new) else { return Ok(None) };
+        let Some(options) = store::apply::options(&self.store, import).await?.map(Arc::new) else {
+            return Ok(None);
+        };
         let mut cache = self.options.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() >= REMEMBERED {
             cache.clear();
@@ -200,12 +202,16 @@ async fn bury(shared: &Shared, chunk: ChunkId, problem: &str) {
             tracing::error!(%chunk, problem, "a chunk is dead");
         }
         Ok(false) => {}
-        Err(error) => tracing::error!(%chunk, %error, "a chunk could not be buried; its lease will bring it back"),
+        Err(error) => {
+            tracing::error!(%chunk, %error, "a chunk could not be buried; its lease will bring it back")
+        }
     }
 }
 
 /// Repeats an operation of the store for as long as the store is away.
-async fn persist<T, Try: Future<Output = Result<T, StoreError>>>(operation: impl Fn() -> Try) -> Result<T, StoreError> {
+async fn persist<T, Try: Future<Output = Result<T, StoreError>>>(
+    operation: impl Fn() -> Try,
+) -> Result<T, StoreError> {
     let mut backoff = Backoff::new(RetryPolicy::RECONNECT);
     loop {
         match operation().await {

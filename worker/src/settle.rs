@@ -106,7 +106,10 @@ mod tests {
         for attempts in 0..200 {
             for jitter in [0.0, 0.3, 1.0] {
                 let delay = delay(attempts, &POLICY, jitter);
-                assert!(delay >= Duration::from_millis(800) && delay <= Duration::from_millis(3600), "{delay:?}");
+                assert!(
+                    delay >= Duration::from_millis(800) && delay <= Duration::from_millis(3600),
+                    "{delay:?}"
+                );
             }
         }
     }

@@ -36,8 +36,8 @@ impl Progress {
             true => ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10)),
             false => ProgressBar::hidden(),
         };
-        let plain = (!quiet && !terminal)
-            .then(|| Mutex::new(Plain { told: Instant::now(), began: None, first: 0 }));
+        let plain =
+            (!quiet && !terminal).then(|| Mutex::new(Plain { told: Instant::now(), began: None, first: 0 }));
         Self { bar, plain }
     }
 
@@ -67,7 +67,8 @@ impl Progress {
             self.bar.set_position(done);
             self.bar.reset_eta();
         }
-        let failed = if counts.failed > 0 { format!(", {} failed", number(counts.failed)) } else { " ".into() };
+        let failed =
+            if counts.failed > 0 { format!(", {} failed", number(counts.failed)) } else { " ".into() };
         self.bar.set_message(failed);
         self.bar.set_position(done);
         self.line(|plain| {
@@ -133,6 +134,9 @@ mod tests {
             applying_line(&counts, 2000, Duration::from_secs(4)),
             "applying: 2,000 of 3,000 records, 500 records/s, 2 s left, 1 failed"
         );
-        assert_eq!(applying_line(&counts, 0, Duration::from_secs(4)), "applying: 2,000 of 3,000 records, 1 failed");
+        assert_eq!(
+            applying_line(&counts, 0, Duration::from_secs(4)),
+            "applying: 2,000 of 3,000 records, 1 failed"
+        );
     }
 }

@@ -36,10 +36,19 @@ impl Source {
     pub(super) async fn open(args: &UsersArgs) -> anyhow::Result<Self> {
         if args.file == Path::new("-") {
             let Some(format) = args.format else {
-                return Err(usage("standard input has no name to tell its format by: add --format csv, json or ndjson"));
+                return Err(usage(
+                    "standard input has no name to tell its format by: add --format csv, json or ndjson",
+                ));
             };
             let reader = Box::new(tokio::io::stdin());
-            return Ok(Self { name: None, format, encoding: Encoding::Identity, size: None, digest: None, reader });
+            return Ok(Self {
+                name: None,
+                format,
+                encoding: Encoding::Identity,
+                size: None,
+                digest: None,
+                reader,
+            });
         }
         let shown = args.file.display();
         let name = args.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

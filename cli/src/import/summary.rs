@@ -131,6 +131,7 @@ fn reasons(details: &Details) -> String {
     if reasons.is_empty() {
         return String::new();
     }
-    let texts: Vec<String> = reasons.iter().map(|(reason, count)| format!("{reason} {}", number(*count))).collect();
+    let texts: Vec<String> =
+        reasons.iter().map(|(reason, count)| format!("{reason} {}", number(*count))).collect();
     format!(" ({})", texts.join(", "))
 }

@@ -112,7 +112,10 @@ async fn a_lost_queue_is_filled_again(backend: Backend) {
 /// As if the leases' time had passed.
 async fn expire_leases(pipeline: &Pipeline) {
     let mut connection = pipeline.store.connection().await.unwrap();
-    sqlx::raw_sql("update chunks set leased_until = now() where state = 'dispatched'").execute(&mut connection).await.unwrap();
+    sqlx::raw_sql("update chunks set leased_until = now() where state = 'dispatched'")
+        .execute(&mut connection)
+        .await
+        .unwrap();
 }
 
 async fn drain(pipeline: &Pipeline) {

@@ -61,7 +61,8 @@ impl Pipeline {
     }
 
     pub(crate) fn dispatcher(&self) -> Dispatcher {
-        let options = DispatchOptions { window: 8, lease: Duration::from_secs(60), poll: Duration::from_millis(50) };
+        let options =
+            DispatchOptions { window: 8, lease: Duration::from_secs(60), poll: Duration::from_millis(50) };
         Dispatcher::start(self.store.clone(), self.queue.clone(), options)
     }
 
@@ -76,7 +77,11 @@ impl Pipeline {
     }
 
     /// Sends an upload in small pieces.
-    pub(crate) async fn upload(&self, bytes: &[u8], options: &ImportOptions) -> Result<Receipt, ReceiveError> {
+    pub(crate) async fn upload(
+        &self,
+        bytes: &[u8],
+        options: &ImportOptions,
+    ) -> Result<Receipt, ReceiveError> {
         let import = NewImport {
             id: ImportId::new(clock::new_id()),
             tenant: self.tenant,
@@ -136,7 +141,9 @@ impl Pipeline {
         loop {
             // Small pages, so that their borders are crossed.
             let after = all.last().map_or(0, |record| record.record);
-            let page = records::page(&self.store, import, &options, RecordFilter { outcome, after }, 7).await.unwrap();
+            let page = records::page(&self.store, import, &options, RecordFilter { outcome, after }, 7)
+                .await
+                .unwrap();
             if page.is_empty() {
                 return all;
             }
@@ -165,7 +172,10 @@ impl Pipeline {
     /// Number of users and sum of their versions: the sum counts every write, so it shows whether one happened twice.
     pub(crate) async fn witness(&self) -> (i64, i64) {
         let mut connection = self.store.connection().await.unwrap();
-        sqlx::query_as("select count(*), coalesce(sum(version), 0)::bigint from users").fetch_one(&mut connection).await.unwrap()
+        sqlx::query_as("select count(*), coalesce(sum(version), 0)::bigint from users")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
     }
 
     pub(crate) fn database(&self) -> &TestDatabase {

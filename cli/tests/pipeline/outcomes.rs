@@ -40,7 +40,13 @@ async fn the_same_file_again_rewrites_nothing(backend: Backend) {
     let before = pipeline.database().snapshot().await;
     let report = pipeline.import(&people(300), &ImportOptions::default()).await;
     assert_eq!(report.counts, counts(300, 0, 0, 300, 0));
-    assert!(pipeline.outcomes(report.id).await.iter().all(|outcome| *outcome == (Outcome::Skipped, Some(Reason::Unchanged))));
+    assert!(
+        pipeline
+            .outcomes(report.id)
+            .await
+            .iter()
+            .all(|outcome| *outcome == (Outcome::Skipped, Some(Reason::Unchanged)))
+    );
     let after = pipeline.database().snapshot().await;
     assert_eq!(before["users"], after["users"]);
     pipeline.finish().await;
@@ -59,7 +65,8 @@ async fn a_bad_record_fails_alone(backend: Backend) {
     let report = pipeline.import(csv, &ImportOptions::default()).await;
     assert_eq!(report.counts, counts(7, 2, 0, 0, 5));
     let failed = pipeline.records(report.id, Some(Outcome::Failed)).await;
-    let codes: Vec<(u64, ErrorCode)> = failed.iter().map(|record| (record.record, record.errors[0].code)).collect();
+    let codes: Vec<(u64, ErrorCode)> =
+        failed.iter().map(|record| (record.record, record.errors[0].code)).collect();
     assert_eq!(
         codes,
         [
@@ -85,9 +92,14 @@ async fn on_existing_decides_about_users_that_exist(backend: Backend) {
     assert_eq!(pipeline.outcomes(report.id).await, [exists, (Outcome::Inserted, None)]);
 
     let slug = "default".parse().unwrap();
-    let organization = catalog::find_organization(pipeline.store.pool(), pipeline.tenant, &slug).await.unwrap().unwrap();
+    let organization =
+        catalog::find_organization(pipeline.store.pool(), pipeline.tenant, &slug).await.unwrap().unwrap();
     let enrolment = muster_shared::options::Enrolment { organization_id: organization.0.get(), group_id: 0 };
-    let enrol = ImportOptions { on_existing: OnExisting::Enrol, enrolment: Some(enrolment), ..ImportOptions::default() };
+    let enrol = ImportOptions {
+        on_existing: OnExisting::Enrol,
+        enrolment: Some(enrolment),
+        ..ImportOptions::default()
+    };
     let report = pipeline.import(second, &enrol).await;
     let enrolled = (Outcome::Updated, Some(Reason::Enrolled));
     assert_eq!(pipeline.outcomes(report.id).await, [enrolled, enrolled]);
@@ -96,7 +108,10 @@ async fn on_existing_decides_about_users_that_exist(backend: Backend) {
     assert_eq!(pipeline.users().await, ["a@example.com|-|-|Anna|-", "b@example.com|-|-|Bea|-"]);
 
     let report = pipeline.import(second, &ImportOptions::default()).await;
-    assert_eq!(pipeline.outcomes(report.id).await, [(Outcome::Updated, None), (Outcome::Skipped, Some(Reason::Unchanged))]);
+    assert_eq!(
+        pipeline.outcomes(report.id).await,
+        [(Outcome::Updated, None), (Outcome::Skipped, Some(Reason::Unchanged))]
+    );
     assert_eq!(pipeline.users().await[0], "a@example.com|-|-|Berta|-");
     pipeline.finish().await;
 }
@@ -130,7 +145,10 @@ async fn later_records_see_what_earlier_ones_did(backend: Backend) {
 async fn what_the_database_alone_refuses_fails_alone(backend: Backend) {
     let mut pipeline = Pipeline::new(backend).await;
     let mut connection = pipeline.store.connection().await.unwrap();
-    sqlx::raw_sql("alter table users add check (given_name not like '% 13')").execute(&mut connection).await.unwrap();
+    sqlx::raw_sql("alter table users add check (given_name not like '% 13')")
+        .execute(&mut connection)
+        .await
+        .unwrap();
     let report = pipeline.import(&people(100), &ImportOptions::default()).await;
     assert_eq!(report.counts, counts(100, 99, 0, 0, 1));
     let failed = pipeline.records(report.id, Some(Outcome::Failed)).await;
@@ -168,7 +186,9 @@ async fn a_refused_file_leaves_no_half_import() {
         assert_eq!(report.chunks, Default::default());
     }
     let snapshot = pipeline.database().snapshot().await;
-    assert!(snapshot["chunks"].is_empty() && snapshot["record_issues"].is_empty() && snapshot["users"].is_empty());
+    assert!(
+        snapshot["chunks"].is_empty() && snapshot["record_issues"].is_empty() && snapshot["users"].is_empty()
+    );
     pipeline.finish().await;
 }
 
@@ -198,7 +218,9 @@ async fn an_upload_that_stops_half_way_is_aborted() {
     };
     let id = import.id;
     let upload =
-        muster_producer::receive::begin(&pipeline.store, import, Default::default(), pipeline.limits).await.unwrap();
+        muster_producer::receive::begin(&pipeline.store, import, Default::default(), pipeline.limits)
+            .await
+            .unwrap();
     assert!(upload.push(people(200).into_bytes().into()).await);
     drop(upload);
     // The receiver's task ends by itself; its last act is the import's state.
@@ -226,8 +248,13 @@ async fn json_and_lines_give_what_csv_gives() {
     let failed = pipeline.records(report.id, Some(Outcome::Failed)).await;
     assert_eq!(failed[0].errors[0].code, ErrorCode::FieldUnknown);
     assert_eq!(failed[1].errors[0].code, ErrorCode::TypeMismatch);
-    let lines = "{\"email\": \"b@example.com\", \"address\": {\"locality\": \"Bern\"}, \"what\": true}\n{broken\n\n";
-    let lenient = ImportOptions { format: Format::Ndjson, unknown_columns: UnknownColumns::Ignore, ..ImportOptions::default() };
+    let lines =
+        "{\"email\": \"b@example.com\", \"address\": {\"locality\": \"Bern\"}, \"what\": true}\n{broken\n\n";
+    let lenient = ImportOptions {
+        format: Format::Ndjson,
+        unknown_columns: UnknownColumns::Ignore,
+        ..ImportOptions::default()
+    };
     let report = pipeline.import(lines, &lenient).await;
     assert_eq!(report.counts, counts(2, 1, 0, 0, 1));
     assert_eq!(

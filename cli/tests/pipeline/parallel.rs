@@ -13,10 +13,17 @@ use proptest::test_runner::TestRunner;
 use crate::harness::{Backend, Pipeline};
 use crate::on_both_queues;
 
-on_both_queues!(duplicates_end_as_file_order_says, messages_that_come_again_change_nothing, two_imports_of_one_file_share_the_users);
+on_both_queues!(
+    duplicates_end_as_file_order_says,
+    messages_that_come_again_change_nothing,
+    two_imports_of_one_file_share_the_users
+);
 
 /// Works through the records one after the other.
-fn interpret(records: &[(u8, u8)], on_existing: OnExisting) -> (Vec<(Outcome, Option<Reason>)>, HashMap<u8, u8>) {
+fn interpret(
+    records: &[(u8, u8)],
+    on_existing: OnExisting,
+) -> (Vec<(Outcome, Option<Reason>)>, HashMap<u8, u8>) {
     let mut users: HashMap<u8, u8> = HashMap::new();
     let outcomes = records
         .iter()
@@ -26,7 +33,9 @@ fn interpret(records: &[(u8, u8)], on_existing: OnExisting) -> (Vec<(Outcome, Op
                 (Outcome::Inserted, None)
             }
             (Some(_), OnExisting::Skip | OnExisting::Enrol) => (Outcome::Skipped, Some(Reason::Exists)),
-            (Some(before), OnExisting::Update) if before == *value => (Outcome::Skipped, Some(Reason::Unchanged)),
+            (Some(before), OnExisting::Update) if before == *value => {
+                (Outcome::Skipped, Some(Reason::Unchanged))
+            }
             (Some(_), OnExisting::Update) => {
                 users.insert(*key, *value);
                 (Outcome::Updated, None)
@@ -54,7 +63,8 @@ async fn duplicates_end_as_file_order_says(backend: Backend) {
             prop::sample::select(vec![OnExisting::Skip, OnExisting::Update]),
             (1u32..30, 1u32..9, 1u16..5),
         );
-        let (records, on_existing, (size, lanes, workers)) = strategy.new_tree(&mut runner).unwrap().current();
+        let (records, on_existing, (size, lanes, workers)) =
+            strategy.new_tree(&mut runner).unwrap().current();
         let mut csv = String::from("email,first_name\n");
         for (at, (key, value)) in records.iter().enumerate() {
             csv.push_str(&format!("{},n{value}\n", spelling(*key, at)));

@@ -20,7 +20,10 @@ async fn a_manual_import_waits_for_proceed() {
     let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
     assert_eq!(steer::pause(&store, tenant, import).await.unwrap(), Steered::Refused(ImportState::Received));
     for _ in 0..2 {
-        assert_eq!(steer::proceed(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Running));
+        assert_eq!(
+            steer::proceed(&store, tenant, import).await.unwrap(),
+            Steered::Done(ImportState::Running)
+        );
     }
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
     assert_eq!(pipeline.ended(import).await.counts, counts(50, 50, 0, 0, 0));

@@ -151,10 +151,12 @@ fn check_size(total: u64, limits: ReceiveLimits) -> Result<(), Failure> {
 /// A bomb shows by its ratio long before it reaches a limit of size.
 fn check_ratio(total: u64, taken: u64, limits: ReceiveLimits) -> Result<(), Failure> {
     match limits.ratio {
-        Some(ratio) if total > RATIO_FROM && total > taken.saturating_mul(ratio) => Err(Failure::Refuse(FileError::new(
-            ErrorCode::DecompressedTooLarge,
-            format!("the upload grows more than {ratio} times when it is decompressed"),
-        ))),
+        Some(ratio) if total > RATIO_FROM && total > taken.saturating_mul(ratio) => {
+            Err(Failure::Refuse(FileError::new(
+                ErrorCode::DecompressedTooLarge,
+                format!("the upload grows more than {ratio} times when it is decompressed"),
+            )))
+        }
         _ => Ok(()),
     }
 }

@@ -68,7 +68,8 @@ impl Encoder {
         put(out, record.position.record.get().wrapping_sub(number));
         put(out, record.position.line.wrapping_sub(line));
         put(out, record.position.byte.wrapping_sub(byte));
-        let flags = if record.defect.is_some() { HAS_DEFECT } else { 0 } | if record.raw.is_some() { HAS_RAW } else { 0 };
+        let flags = if record.defect.is_some() { HAS_DEFECT } else { 0 }
+            | if record.raw.is_some() { HAS_RAW } else { 0 };
         out.push(flags);
         put(out, record.fields.len() as u64);
         for field in record.fields {
@@ -248,7 +249,11 @@ impl Reader<'_> {
             let record = self.record(position, &mut chunk)?;
             chunk.records.push(record);
         }
-        if self.at == self.bytes.len() { Ok(chunk) } else { Err(BrokenChunk::Damaged("something follows its end")) }
+        if self.at == self.bytes.len() {
+            Ok(chunk)
+        } else {
+            Err(BrokenChunk::Damaged("something follows its end"))
+        }
     }
 
     fn record(&mut self, position: Position, chunk: &mut ChunkRecords) -> Result<StoredRecord, BrokenChunk> {
@@ -305,7 +310,8 @@ impl Reader<'_> {
         let length = self.small()? as usize;
         let end = self.at.checked_add(length).ok_or(WILD)?;
         let bytes = self.bytes.get(self.at..end).ok_or(SHORT)?;
-        let text = std::str::from_utf8(bytes).map_err(|_| BrokenChunk::Damaged("a text in it is not UTF-8"))?;
+        let text =
+            std::str::from_utf8(bytes).map_err(|_| BrokenChunk::Damaged("a text in it is not UTF-8"))?;
         self.at = end;
         let start = u32::try_from(into.len()).map_err(|_| WILD)?;
         into.push_str(text);

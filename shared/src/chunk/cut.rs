@@ -145,7 +145,8 @@ impl ChunkCutter {
             buffer.invalid.push(buffer.encoder.count());
         }
         buffer.encoder.push(record);
-        let full = buffer.encoder.count() >= self.limits.records || buffer.encoder.bytes() >= self.limits.bytes;
+        let full =
+            buffer.encoder.count() >= self.limits.records || buffer.encoder.bytes() >= self.limits.bytes;
         if full { self.seal(at, names) } else { Ok(()) }
     }
 
@@ -188,7 +189,8 @@ mod tests {
             let text = format!("{key}@example.com");
             let fields = [RawField { name: 0, value: RawValue::Text(&text) }];
             let number = at as u64 + 1;
-            let position = Position { record: RecordNumber::new(number).unwrap(), line: number, byte: number };
+            let position =
+                Position { record: RecordNumber::new(number).unwrap(), line: number, byte: number };
             let record = RawRecord { position, fields: &fields, defect: None, raw: None };
             cutter.push(&record, &names, (*key != 0).then_some(text.as_str()), *key != 0).unwrap();
             chunks.extend(cutter.take());
@@ -234,6 +236,9 @@ mod tests {
     fn a_small_import_is_one_chunk() {
         let chunks = cut(&[1, 2, 3, 0, 1], ChunkLimits::default());
         assert_eq!(chunks.len(), 1);
-        assert_eq!((chunks[0].first_record, chunks[0].last_record, chunks[0].invalid.as_slice()), (1, 5, &[3][..]));
+        assert_eq!(
+            (chunks[0].first_record, chunks[0].last_record, chunks[0].invalid.as_slice()),
+            (1, 5, &[3][..])
+        );
     }
 }

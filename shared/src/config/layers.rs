@@ -30,21 +30,14 @@ impl Layers<'_> {
         for (path, value) in &self.arguments {
             match KEYS.iter().find(|key| key.path() == *path) {
                 Some(key) => config.take(key, value, Source::Arguments, &mut problems),
-                None => problems.push(Problem {
-                    place: (*path).to_owned(),
-                    message: "is not known".into(),
-                }),
+                None => problems.push(Problem { place: (*path).to_owned(), message: "is not known".into() }),
             }
         }
         // Whether the values fit together is asked of values that were all understood.
         if problems.is_empty() {
             config.check(&mut problems);
         }
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError { problems })
-        }
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError { problems }) }
     }
 }
 
@@ -58,12 +51,7 @@ impl Config {
 
     /// Says where the value of a setting was set.
     pub(super) fn problem(&self, path: &str, message: String) -> Problem {
-        let variable = || {
-            KEYS.iter()
-                .find(|key| key.path() == path)
-                .map(Key::variable)
-                .unwrap_or_default()
-        };
+        let variable = || KEYS.iter().find(|key| key.path() == path).map(Key::variable).unwrap_or_default();
         let place = match self.source(path) {
             Source::Default => path.to_owned(),
             Source::File => format!("{path} in {}", self.file.as_deref().unwrap_or_default()),
@@ -84,10 +72,7 @@ impl Config {
         for (section, value) in &table {
             let Value::Table(values) = value else {
                 let message = unknown(section, KEYS.iter().map(|key| key.section.to_owned()));
-                problems.push(Problem {
-                    place: format!("{section} in {file}"),
-                    message,
-                });
+                problems.push(Problem { place: format!("{section} in {file}"), message });
                 continue;
             };
             for (name, value) in values {
@@ -121,10 +106,7 @@ impl Config {
                 Some(key) => format!("is not known; it is {}", key.variable()),
                 None => unknown(name, known),
             };
-            problems.push(Problem {
-                place: format!("environment variable {name}"),
-                message,
-            });
+            problems.push(Problem { place: format!("environment variable {name}"), message });
         }
     }
 }
@@ -163,18 +145,13 @@ fn text_of(value: &Value) -> Option<String> {
 
 /// The parser's own text quotes the line at fault, in which a password may stand.
 fn toml_problem(file: &str, text: &str, error: &toml::de::Error) -> Problem {
-    let line = error
-        .span()
-        .and_then(|span| text.get(..span.start))
-        .map(|before| before.matches('\n').count() + 1);
+    let line =
+        error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
     let place = match line {
         Some(line) => format!("{file}, line {line}"),
         None => file.to_owned(),
     };
-    Problem {
-        place,
-        message: "is not TOML".into(),
-    }
+    Problem { place, message: "is not TOML".into() }
 }
 
 fn unknown(name: &str, known: impl Iterator<Item = String>) -> String {
@@ -210,10 +187,7 @@ mod tests {
     use super::*;
 
     fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
     fn resolve(file: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -227,11 +201,7 @@ mod tests {
 
     fn problems(file: &str, environment: &[(&str, &str)]) -> Vec<String> {
         let error = resolve(file, environment).unwrap_err();
-        error
-            .problems
-            .into_iter()
-            .map(|problem| format!("{}: {}", problem.place, problem.message))
-            .collect()
+        error.problems.into_iter().map(|problem| format!("{}: {}", problem.place, problem.message)).collect()
     }
 
     #[test]
@@ -325,13 +295,8 @@ mod tests {
 
     #[test]
     fn secrets_are_hidden_in_everything_that_shows_a_configuration() {
-        let config = resolve(
-            "",
-            &[
-                ("DATABASE_URL", "postgres://u:secret@h/d"),
-                ("AMQP_URL", "amqp://u:secret@h"),
-            ],
-        );
+        let config =
+            resolve("", &[("DATABASE_URL", "postgres://u:secret@h/d"), ("AMQP_URL", "amqp://u:secret@h")]);
         let config = config.unwrap();
         let effective = config.effective();
         assert_eq!(effective[0].key, "database.url");
@@ -365,10 +330,7 @@ mod tests {
             ("DATABASE_URL", ""),
             ("MUSTER_INTAKE_LANES", ""),
         ];
-        assert_eq!(
-            resolve("", &environment).unwrap().effective(),
-            Config::default().effective()
-        );
+        assert_eq!(resolve("", &environment).unwrap().effective(), Config::default().effective());
     }
 
     #[test]

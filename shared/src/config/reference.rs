@@ -7,10 +7,7 @@ use super::{Config, FILE_VARIABLE, KEYS};
 /// Variables that begin like those of settings and are none.
 pub const OTHER_VARIABLES: &[(&str, &str)] = &[
     (FILE_VARIABLE, "The configuration file to read."),
-    (
-        "MUSTER_SERVER",
-        "The server that commands talk to, as `--server`.",
-    ),
+    ("MUSTER_SERVER", "The server that commands talk to, as `--server`."),
     ("MUSTER_TOKEN", "The token that commands show it, as `--token`."),
     ("MUSTER_TOOLS", "Folder of the tools that `make test` installs."),
 ];
@@ -25,13 +22,7 @@ pub fn reference() -> String {
             None => "–".into(),
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "| `{}` | {default} | `{}` | {} |",
-            key.path(),
-            key.variable(),
-            key.meaning
-        );
+        let _ = writeln!(text, "| `{}` | {default} | `{}` | {} |", key.path(), key.variable(), key.meaning);
     }
     for (name, meaning) in OTHER_VARIABLES {
         let _ = writeln!(text, "| – | – | `{name}` | {meaning} |");

@@ -24,10 +24,7 @@ impl SecretUrl {
 
     /// What stands before `://`.
     pub(super) fn scheme(&self) -> &str {
-        self.0
-            .expose_secret()
-            .split_once("://")
-            .map_or("", |(scheme, _)| scheme)
+        self.0.expose_secret().split_once("://").map_or("", |(scheme, _)| scheme)
     }
 }
 
@@ -57,11 +54,7 @@ impl PartialEq for SecretUrl {
 
 impl Setting for SecretUrl {
     fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            Err("must not be empty".into())
-        } else {
-            Ok(Self::new(text))
-        }
+        if text.is_empty() { Err("must not be empty".into()) } else { Ok(Self::new(text)) }
     }
 
     fn show(&self) -> Option<String> {
@@ -94,11 +87,7 @@ fn redacted(url: &str) -> String {
         None => (rest, None),
     };
     let mut text = format!("{scheme}://{user}{place}");
-    for (at, parameter) in parameters
-        .into_iter()
-        .flat_map(|parameters| parameters.split('&'))
-        .enumerate()
-    {
+    for (at, parameter) in parameters.into_iter().flat_map(|parameters| parameters.split('&')).enumerate() {
         text.push(if at == 0 { '?' } else { '&' });
         match parameter.split_once('=') {
             Some((name, _)) if name.to_ascii_lowercase().contains("pass") => {
@@ -127,14 +116,8 @@ mod tests {
                 "postgres:///db?host=/run&password=secret&user=u",
                 "postgres:///db?host=/run&password=***&user=u",
             ),
-            (
-                "postgres://host/db?sslpassword=secret",
-                "postgres://host/db?sslpassword=***",
-            ),
-            (
-                "amqp://u:secret@host/%2f?heartbeat=10",
-                "amqp://u:***@host/%2f?heartbeat=10",
-            ),
+            ("postgres://host/db?sslpassword=secret", "postgres://host/db?sslpassword=***"),
+            ("amqp://u:secret@host/%2f?heartbeat=10", "amqp://u:***@host/%2f?heartbeat=10"),
             ("amqp://u:secr/et?@host/%2f", "amqp://u:***@host/%2f"),
             ("amqp://u:sec@ret@host", "amqp://u:***@host"),
             ("host=h password=secret", "***"),

@@ -197,17 +197,11 @@ impl Config {
             ("intake.record_bytes", self.intake.record_bytes),
         ] {
             if !(ByteSize::kib(1)..=LARGEST).contains(&size) {
-                wrong(
-                    key,
-                    format!("must be from 1 KiB to {LARGEST}: a chunk must fit a message"),
-                );
+                wrong(key, format!("must be from 1 KiB to {LARGEST}: a chunk must fit a message"));
             }
         }
         if self.worker.backoff_initial > self.worker.backoff_max {
-            wrong(
-                "worker.backoff_initial",
-                "must not be longer than worker.backoff_max".into(),
-            );
+            wrong("worker.backoff_initial", "must not be longer than worker.backoff_max".into());
         }
         if self.dispatch.lease < Duration::from_secs(5) {
             wrong(
@@ -224,10 +218,7 @@ impl Config {
     fn check_texts(&self, wrong: &mut impl FnMut(&str, String)) {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if self.broker.prefix.len() > 64 || !self.broker.prefix.chars().all(plain) {
-            wrong(
-                "broker.prefix",
-                "must be 1 to 64 letters, digits, '.', '_' and '-'".into(),
-            );
+            wrong("broker.prefix", "must be 1 to 64 letters, digits, '.', '_' and '-'".into());
         }
         let urls = [
             ("database.url", &self.database.url, &["postgres", "postgresql"]),
@@ -235,26 +226,17 @@ impl Config {
         ];
         for (key, url, schemes) in urls {
             if url.as_ref().is_some_and(|url| !schemes.contains(&url.scheme())) {
-                wrong(
-                    key,
-                    format!("must be a URL that begins with {}://", schemes.join(":// or ")),
-                );
+                wrong(key, format!("must be a URL that begins with {}://", schemes.join(":// or ")));
             }
         }
         let web = |url: &String| url.starts_with("http://") || url.starts_with("https://");
         if self.http.public_url.as_ref().is_some_and(|url| !web(url)) {
-            wrong(
-                "http.public_url",
-                "must be a URL that begins with http:// or https://".into(),
-            );
+            wrong("http.public_url", "must be a URL that begins with http:// or https://".into());
         }
         if let Some(filter) = &self.log.filter
             && tracing_subscriber::EnvFilter::try_new(filter).is_err()
         {
-            wrong(
-                "log.filter",
-                "must be a level or a list of target=level, separated by commas".into(),
-            );
+            wrong("log.filter", "must be a level or a list of target=level, separated by commas".into());
         }
     }
 }

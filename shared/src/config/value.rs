@@ -35,11 +35,7 @@ impl Setting for u32 {
 
 impl Setting for String {
     fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            Err("must not be empty".into())
-        } else {
-            Ok(text.to_owned())
-        }
+        if text.is_empty() { Err("must not be empty".into()) } else { Ok(text.to_owned()) }
     }
 
     fn show(&self) -> Option<String> {
@@ -99,25 +95,14 @@ impl ByteSize {
     }
 }
 
-const BINARY_UNITS: [(&str, u64); 4] = [
-    ("TiB", 1 << 40),
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-];
-const DECIMAL_UNITS: [(&str, u64); 4] = [
-    ("TB", 10u64.pow(12)),
-    ("GB", 10u64.pow(9)),
-    ("MB", 10u64.pow(6)),
-    ("kB", 1000),
-];
+const BINARY_UNITS: [(&str, u64); 4] =
+    [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+const DECIMAL_UNITS: [(&str, u64); 4] =
+    [("TB", 10u64.pow(12)), ("GB", 10u64.pow(9)), ("MB", 10u64.pow(6)), ("kB", 1000)];
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match BINARY_UNITS
-            .iter()
-            .find(|(_, size)| self.0 > 0 && self.0.is_multiple_of(*size))
-        {
+        match BINARY_UNITS.iter().find(|(_, size)| self.0 > 0 && self.0.is_multiple_of(*size)) {
             Some((unit, size)) => write!(f, "{} {unit}", self.0 / size),
             None => write!(f, "{} B", self.0),
         }
@@ -126,11 +111,7 @@ impl fmt::Display for ByteSize {
 
 impl Setting for ByteSize {
     fn parse(text: &str) -> Result<Self, String> {
-        let units = BINARY_UNITS
-            .iter()
-            .chain(&DECIMAL_UNITS)
-            .copied()
-            .chain([("B", 1), ("", 1)]);
+        let units = BINARY_UNITS.iter().chain(&DECIMAL_UNITS).copied().chain([("B", 1), ("", 1)]);
         number_and_unit(text, units)
             .map(Self)
             .filter(|size| size.0 > 0)
@@ -142,13 +123,8 @@ impl Setting for ByteSize {
     }
 }
 
-const DURATION_UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("min", 60_000),
-    ("s", 1000),
-    ("ms", 1),
-];
+const DURATION_UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000), ("ms", 1)];
 
 impl Setting for Duration {
     fn parse(text: &str) -> Result<Self, String> {
@@ -160,9 +136,7 @@ impl Setting for Duration {
 
     fn show(&self) -> Option<String> {
         let milliseconds = self.as_millis();
-        let unit = DURATION_UNITS
-            .iter()
-            .find(|(_, size)| milliseconds.is_multiple_of(u128::from(*size)));
+        let unit = DURATION_UNITS.iter().find(|(_, size)| milliseconds.is_multiple_of(u128::from(*size)));
         unit.map(|(unit, size)| format!("{}{unit}", milliseconds / u128::from(*size)))
     }
 }
@@ -213,13 +187,9 @@ mod tests {
 
     #[test]
     fn times_and_sizes_read_as_they_are_shown() {
-        for (text, milliseconds) in [
-            ("250ms", 250),
-            ("10s", 10_000),
-            ("5min", 300_000),
-            ("2h", 7_200_000),
-            ("30d", 2_592_000_000),
-        ] {
+        for (text, milliseconds) in
+            [("250ms", 250), ("10s", 10_000), ("5min", 300_000), ("2h", 7_200_000), ("30d", 2_592_000_000)]
+        {
             let duration = Duration::parse(text).unwrap();
             assert_eq!(duration, Duration::from_millis(milliseconds));
             assert_eq!(duration.show().unwrap(), text);
@@ -238,28 +208,12 @@ mod tests {
 
     #[test]
     fn what_has_no_unit_no_number_or_no_end_is_refused() {
-        for text in [
-            "",
-            "10",
-            "s",
-            "-1s",
-            "1.5s",
-            "10m",
-            "0s",
-            "99999999999999999999s",
-            "18446744073709551615d",
-        ] {
+        for text in
+            ["", "10", "s", "-1s", "1.5s", "10m", "0s", "99999999999999999999s", "18446744073709551615d"]
+        {
             assert!(Duration::parse(text).is_err(), "{text}");
         }
-        for text in [
-            "",
-            "0",
-            "MiB",
-            "-1",
-            "1 Mib",
-            "1,5 MiB",
-            "18446744073709551615 KiB",
-        ] {
+        for text in ["", "0", "MiB", "-1", "1 Mib", "1,5 MiB", "18446744073709551615 KiB"] {
             assert!(ByteSize::parse(text).is_err(), "{text}");
         }
     }

@@ -34,31 +34,22 @@ impl Account {
         let owners = [owner(&folder.pg())?, owner(&folder.root)?];
         if ourselves.uid != 0 {
             return match owners {
-                [Some((uid, _)), _] if uid != ourselves.uid => Err(EngineError::NotOwner {
-                    path: folder.pg(),
-                    owner: uid,
-                    uid: ourselves.uid,
-                }),
+                [Some((uid, _)), _] if uid != ourselves.uid => {
+                    Err(EngineError::NotOwner { path: folder.pg(), owner: uid, uid: ourselves.uid })
+                }
                 _ => Ok(ourselves),
             };
         }
         let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
         if let Some((uid, gid)) = owners.into_iter().flatten().find(|(uid, _)| *uid != 0) {
             let known = parse(&users).find(|account| account.uid == uid);
-            return Ok(known.unwrap_or_else(|| Self {
-                uid,
-                gid,
-                name: uid.to_string(),
-                drop: true,
-            }));
+            return Ok(known.unwrap_or_else(|| Self { uid, gid, name: uid.to_string(), drop: true }));
         }
         if bundled {
             return Ok(ourselves);
         }
         let named = |name: &str| parse(&users).find(|account| account.name == name);
-        named("postgres")
-            .or_else(|| named("nobody"))
-            .ok_or(EngineError::NoAccount)
+        named("postgres").or_else(|| named("nobody")).ok_or(EngineError::NoAccount)
     }
 
     /// Has the command run as this user.
@@ -97,11 +88,7 @@ impl Account {
     fn own_tree(&self, path: &Path) -> Result<(), EngineError> {
         for entry in fs::read_dir(path).map_err(EngineError::io("read", path))? {
             let entry = entry.map_err(EngineError::io("read", path))?;
-            match entry
-                .file_type()
-                .map_err(EngineError::io("look at", path))?
-                .is_dir()
-            {
+            match entry.file_type().map_err(EngineError::io("look at", path))?.is_dir() {
                 true => self.own_tree(&entry.path())?,
                 false => self.own(&entry.path())?,
             }
@@ -148,12 +135,7 @@ fn parse(users: &str) -> impl Iterator<Item = Account> {
         let name = fields.next()?.to_owned();
         let uid = fields.nth(1)?.parse().ok().filter(|uid| *uid != 0)?;
         let gid = fields.next()?.parse().ok()?;
-        Some(Account {
-            uid,
-            gid,
-            name,
-            drop: true,
-        })
+        Some(Account { uid, gid, name, drop: true })
     })
 }
 
@@ -165,14 +147,6 @@ mod tests {
     fn user_file_gives_accounts_without_root() {
         let users = "root:x:0:0:root:/root:/bin/sh\n# note\n\npostgres:x:101:104:x:/var:/bin/sh\nbad:x:y:z\n";
         let found: Vec<Account> = parse(users).collect();
-        assert_eq!(
-            found,
-            [Account {
-                uid: 101,
-                gid: 104,
-                name: "postgres".to_owned(),
-                drop: true
-            }]
-        );
+        assert_eq!(found, [Account { uid: 101, gid: 104, name: "postgres".to_owned(), drop: true }]);
     }
 }

@@ -21,10 +21,7 @@ impl Binaries {
             Some(folder) => Self::installed(folder),
             None => {
                 let bin = bundle::unpack(data)?.join("bin");
-                Ok(Self {
-                    postgres: bin.join("postgres"),
-                    initdb: bin.join("initdb"),
-                })
+                Ok(Self { postgres: bin.join("postgres"), initdb: bin.join("initdb") })
             }
         }
     }
@@ -32,34 +29,19 @@ impl Binaries {
     fn installed(folder: &Path) -> Result<Self, EngineError> {
         let find = |program: &'static str| match std::path::absolute(folder.join(program)) {
             Ok(path) if path.is_file() => Ok(path),
-            _ => Err(EngineError::BinariesMissing {
-                folder: folder.to_path_buf(),
-                missing: program,
-            }),
+            _ => Err(EngineError::BinariesMissing { folder: folder.to_path_buf(), missing: program }),
         };
-        Ok(Self {
-            postgres: find("postgres")?,
-            initdb: find("initdb")?,
-        })
+        Ok(Self { postgres: find("postgres")?, initdb: find("initdb")? })
     }
 
     /// The engine's major version: 17 of "postgres (PostgreSQL) 17.5".
     pub(super) fn major(&self, account: &Account, data: &DataFolder) -> Result<String, EngineError> {
-        let failed = |source| EngineError::CannotRun {
-            program: self.postgres.clone(),
-            source,
-        };
-        let output = command(&self.postgres, account, data)
-            .arg("--version")
-            .output()
-            .map_err(failed)?;
+        let failed = |source| EngineError::CannotRun { program: self.postgres.clone(), source };
+        let output = command(&self.postgres, account, data).arg("--version").output().map_err(failed)?;
         let text = String::from_utf8_lossy(&output.stdout);
         major(&text).map(str::to_owned).ok_or_else(|| {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            failed(std::io::Error::other(format!(
-                "{}, it said: {said}",
-                output.status
-            )))
+            failed(std::io::Error::other(format!("{}, it said: {said}", output.status)))
         })
     }
 }
@@ -74,11 +56,7 @@ pub(super) fn command(program: &Path, account: &Account, data: &DataFolder) -> C
         }
     }
     // TZ spares initdb the search for the system's time zone; the engine works in UTC throughout.
-    command
-        .env("LC_ALL", "C")
-        .env("TZ", "UTC")
-        .current_dir(&data.root)
-        .stdin(Stdio::null());
+    command.env("LC_ALL", "C").env("TZ", "UTC").current_dir(&data.root).stdin(Stdio::null());
     // A Ctrl-C at the terminal is for us: we decide when the engine stops.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     account.apply(&mut command);
@@ -87,9 +65,7 @@ pub(super) fn command(program: &Path, account: &Account, data: &DataFolder) -> C
 
 fn major(version: &str) -> Option<&str> {
     let number = version.trim().rsplit_once("(PostgreSQL) ")?.1;
-    let end = number
-        .find(|sign: char| !sign.is_ascii_digit())
-        .unwrap_or(number.len());
+    let end = number.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(number.len());
     number.get(..end).filter(|major| !major.is_empty())
 }
 
@@ -100,10 +76,7 @@ mod tests {
     #[test]
     fn major_version_is_read_from_what_the_programs_say() {
         assert_eq!(major("postgres (PostgreSQL) 17.5\n"), Some("17"));
-        assert_eq!(
-            major("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"),
-            Some("15")
-        );
+        assert_eq!(major("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"), Some("15"));
         assert_eq!(major("postgres (PostgreSQL) 18beta1"), Some("18"));
         assert_eq!(major("something else"), None);
     }
@@ -112,15 +85,6 @@ mod tests {
     fn folder_without_the_programs_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let error = Binaries::installed(folder.path()).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                EngineError::BinariesMissing {
-                    missing: "postgres",
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, EngineError::BinariesMissing { missing: "postgres", .. }), "{error}");
     }
 }

@@ -29,28 +29,26 @@ impl Child {
         let (ended, exit) = watch::channel(None);
         let target = Arc::new(Mutex::new(None));
         let shared = Arc::clone(&target);
-        thread::Builder::new()
-            .name("muster-engine".to_owned())
-            .spawn(move || {
-                die_with_parent(&mut command, death);
-                let mut child = match command.spawn() {
-                    Ok(child) => child,
-                    Err(error) => {
-                        let _ = started.send(Err(error));
-                        return;
-                    }
-                };
-                let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-                *lock(&shared) = pid;
-                let _ = started.send(Ok(child.id()));
-                if let Some(pid) = pid {
-                    // Until it is reaped below, nobody else gets its id.
-                    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-                    while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
+        thread::Builder::new().name("muster-engine".to_owned()).spawn(move || {
+            die_with_parent(&mut command, death);
+            let mut child = match command.spawn() {
+                Ok(child) => child,
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                    return;
                 }
-                *lock(&shared) = None;
-                let _ = ended.send(child.wait().ok());
-            })?;
+            };
+            let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+            *lock(&shared) = pid;
+            let _ = started.send(Ok(child.id()));
+            if let Some(pid) = pid {
+                // Until it is reaped below, nobody else gets its id.
+                let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+                while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
+            }
+            *lock(&shared) = None;
+            let _ = ended.send(child.wait().ok());
+        })?;
         let pid = wait_started.await.map_err(io::Error::other)??;
         Ok(Self { pid, target, exit })
     }
@@ -71,12 +69,7 @@ impl Child {
     /// How the child ended; waits for it.
     pub(super) async fn exited(&self) -> String {
         let mut exit = self.exit.clone();
-        match exit
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|status| *status)
-        {
+        match exit.wait_for(Option::is_some).await.ok().and_then(|status| *status) {
             Some(status) => status.to_string(),
             None => "exit status unknown".to_owned(),
         }

@@ -26,10 +26,7 @@ pub(super) fn ensure(data: &DataFolder, binaries: &Binaries, account: &Account) 
     }
     remove_unfinished(data);
     let unfinished = data.root.join(format!("{UNFINISHED}{}", std::process::id()));
-    DirBuilder::new()
-        .mode(0o700)
-        .create(&unfinished)
-        .map_err(EngineError::io("make", &unfinished))?;
+    DirBuilder::new().mode(0o700).create(&unfinished).map_err(EngineError::io("make", &unfinished))?;
     account.own(&unfinished)?;
 
     let mut initdb = command(&binaries.initdb, account, data);
@@ -48,17 +45,13 @@ pub(super) fn ensure(data: &DataFolder, binaries: &Binaries, account: &Account) 
         .arg(&unfinished);
     // This thread waits for it, so the signal comes when the whole program ends; initdb then tidies up.
     die_with_parent(&mut initdb, Signal::TERM);
-    let output = initdb.output().map_err(|source| EngineError::CannotRun {
-        program: binaries.initdb.clone(),
-        source,
-    })?;
+    let output = initdb
+        .output()
+        .map_err(|source| EngineError::CannotRun { program: binaries.initdb.clone(), source })?;
     if !output.status.success() {
         remove_unfinished(data);
         let said = [output.stdout, output.stderr].concat();
-        return Err(EngineError::InitDb {
-            status: output.status.to_string(),
-            output: last_lines(&said),
-        });
+        return Err(EngineError::InitDb { status: output.status.to_string(), output: last_lines(&said) });
     }
     sync_tree(&unfinished)
         .and_then(|()| fs::rename(&unfinished, &pg))
@@ -73,10 +66,7 @@ fn remove_unfinished(data: &DataFolder) {
         return;
     };
     for entry in entries.flatten() {
-        if entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with(UNFINISHED))
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(UNFINISHED))
             && let Err(error) = fs::remove_dir_all(entry.path())
         {
             tracing::warn!(folder = %entry.path().display(), %error, "unfinished database files stay behind");
@@ -96,10 +86,6 @@ fn check_version(data: &DataFolder, binaries: &Binaries, account: &Account) -> R
     let engine = binaries.major(account, data)?;
     match found == engine {
         true => Ok(()),
-        false => Err(EngineError::VersionMismatch {
-            path: data.pg(),
-            found,
-            engine,
-        }),
+        false => Err(EngineError::VersionMismatch { path: data.pg(), found, engine }),
     }
 }

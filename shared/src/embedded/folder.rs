@@ -94,8 +94,7 @@ impl DataFolder {
             fs::read_dir(&self.root).map_err(EngineError::io("read the data folder", &self.root))?;
         Ok(entries.flatten().all(|entry| {
             let name = entry.file_name();
-            name.to_str()
-                .is_some_and(|name| OUR_NAMES.contains(&name) || name.starts_with(UNFINISHED))
+            name.to_str().is_some_and(|name| OUR_NAMES.contains(&name) || name.starts_with(UNFINISHED))
         }))
     }
 
@@ -107,12 +106,8 @@ impl DataFolder {
             fs::rename(&path, &old).map_err(EngineError::io("put aside the engine's log", &path))?;
         }
         let open = || {
-            let log = OpenOptions::new()
-                .append(true)
-                .create(true)
-                .mode(0o600)
-                .custom_flags(NO_LINK)
-                .open(&path)?;
+            let log =
+                OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(NO_LINK).open(&path)?;
             let length = log.metadata()?.len();
             Ok((log, length))
         };
@@ -137,10 +132,7 @@ impl DataFolder {
 pub(super) fn last_lines(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let lines: Vec<&str> = text.lines().collect();
-    lines
-        .get(lines.len().saturating_sub(TAIL_LINES)..)
-        .unwrap_or_default()
-        .join("\n")
+    lines.get(lines.len().saturating_sub(TAIL_LINES)..).unwrap_or_default().join("\n")
 }
 
 /// Writes a folder's files through to the disk, so that a rename after it stands for all of them. On Linux in one go for
@@ -179,22 +171,12 @@ impl SocketFolder {
     pub(super) fn choose(folder: &DataFolder, uid: u32) -> Self {
         let inside = folder.root.join("s");
         if fits(&inside) {
-            return Self {
-                path: inside,
-                outside: false,
-            };
+            return Self { path: inside, outside: false };
         }
-        let name = format!(
-            "muster-{uid}-{:016x}",
-            xxh3_64(folder.root.as_os_str().as_encoded_bytes())
-        );
+        let name = format!("muster-{uid}-{:016x}", xxh3_64(folder.root.as_os_str().as_encoded_bytes()));
         let temporary = std::env::temp_dir().join(&name);
         let usable = temporary.is_absolute() && temporary.to_str().is_some() && fits(&temporary);
-        let path = if usable {
-            temporary
-        } else {
-            Path::new("/tmp").join(&name)
-        };
+        let path = if usable { temporary } else { Path::new("/tmp").join(&name) };
         Self { path, outside: true }
     }
 
@@ -208,9 +190,7 @@ impl SocketFolder {
             _ => {}
         }
         // As root, a start that was cut short may have left it ours.
-        let owner = fs::symlink_metadata(&self.path)
-            .map_err(EngineError::io("look at", &self.path))?
-            .uid();
+        let owner = fs::symlink_metadata(&self.path).map_err(EngineError::io("look at", &self.path))?.uid();
         let ours = rustix::process::geteuid().as_raw();
         if owner == ours && owner != uid {
             self.check(ours)?;
@@ -236,10 +216,7 @@ impl SocketFolder {
         } else {
             return Ok(());
         };
-        Err(EngineError::SocketFolder {
-            path: self.path.clone(),
-            reason,
-        })
+        Err(EngineError::SocketFolder { path: self.path.clone(), reason })
     }
 
     /// A folder that a running engine named.
@@ -272,14 +249,10 @@ mod tests {
 
     #[test]
     fn long_path_gets_a_short_socket_folder_with_a_constant_name() {
-        let short = DataFolder {
-            root: PathBuf::from("/data"),
-        };
+        let short = DataFolder { root: PathBuf::from("/data") };
         assert_eq!(SocketFolder::choose(&short, 7).path, Path::new("/data/s"));
 
-        let long = DataFolder {
-            root: Path::new("/data").join("x".repeat(120)),
-        };
+        let long = DataFolder { root: Path::new("/data").join("x".repeat(120)) };
         let chosen = SocketFolder::choose(&long, 7);
         assert!(fits(&chosen.path), "{chosen:?}");
         assert_eq!(chosen.path, SocketFolder::choose(&long, 7).path);
@@ -295,13 +268,7 @@ mod tests {
         fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
         let refused = SocketFolder::existing(path).prepare(ours, 0).unwrap_err();
         assert!(
-            matches!(
-                refused,
-                EngineError::SocketFolder {
-                    reason: "other users may enter it",
-                    ..
-                }
-            ),
+            matches!(refused, EngineError::SocketFolder { reason: "other users may enter it", .. }),
             "{refused}"
         );
     }
@@ -314,13 +281,7 @@ mod tests {
         std::os::unix::fs::symlink(temporary.path(), &path).unwrap();
         let refused = SocketFolder::existing(path).prepare(ours, 0).unwrap_err();
         assert!(
-            matches!(
-                refused,
-                EngineError::SocketFolder {
-                    reason: "it is not a folder",
-                    ..
-                }
-            ),
+            matches!(refused, EngineError::SocketFolder { reason: "it is not a folder", .. }),
             "{refused}"
         );
     }
@@ -329,10 +290,7 @@ mod tests {
     fn tail_is_the_end() {
         let text = (0..100).map(|line| format!("line {line}\n")).collect::<String>();
         let tail = last_lines(text.as_bytes());
-        assert!(
-            tail.starts_with("line 80\n") && tail.ends_with("line 99"),
-            "{tail}"
-        );
+        assert!(tail.starts_with("line 80\n") && tail.ends_with("line 99"), "{tail}");
         assert_eq!(last_lines(b""), "");
     }
 

@@ -73,10 +73,7 @@ pub(super) fn clear(data: &DataFolder) -> Result<(), EngineError> {
             (past, _) if past < SHUTDOWN + 2 * ABORT => (Some(Signal::KILL), left),
             _ => {
                 let pid = first.as_raw_nonzero().get().unsigned_abs();
-                return Err(EngineError::StillRunning {
-                    pid,
-                    data_dir: data.root.clone(),
-                });
+                return Err(EngineError::StillRunning { pid, data_dir: data.root.clone() });
             }
         };
         if let Some(signal) = signal
@@ -133,12 +130,8 @@ fn servers(pg: &Path, noted: Option<Pid>) -> Vec<Pid> {
     let output = std::process::Command::new("ps")
         .args(["-ww", "-o", "command=", "-p", &noted.as_raw_nonzero().to_string()])
         .output();
-    let line = output
-        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
-        .unwrap_or_default();
-    let ours = pg
-        .to_str()
-        .is_some_and(|pg| line.contains("postgres") && line.contains(pg));
+    let line = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let ours = pg.to_str().is_some_and(|pg| line.contains("postgres") && line.contains(pg));
     if ours { vec![noted] } else { Vec::new() }
 }
 
@@ -170,11 +163,7 @@ mod tests {
         fs::create_dir(data.pg()).unwrap();
         let stale = data.pg().join("postmaster.pid");
         // The number is this test's own: were it signalled, the test would end.
-        fs::write(
-            &stale,
-            format!("{}\n{}\n1\n5432\n", std::process::id(), data.pg().display()),
-        )
-        .unwrap();
+        fs::write(&stale, format!("{}\n{}\n1\n5432\n", std::process::id(), data.pg().display())).unwrap();
         clear(&data).unwrap();
         assert_eq!(stale.exists(), !can_see_processes());
     }

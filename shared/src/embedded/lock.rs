@@ -39,29 +39,19 @@ impl DataLock {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::Error(source)) => {
-                    return Err(EngineError::Io {
-                        action: "lock",
-                        path: path.to_path_buf(),
-                        source,
-                    });
+                    return Err(EngineError::Io { action: "lock", path: path.to_path_buf(), source });
                 }
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(POLL),
                 Err(TryLockError::WouldBlock) => {
                     let (pid, command) =
                         holder(&mut file).unwrap_or_else(|| (0, "another program".to_owned()));
-                    return Err(EngineError::InUse {
-                        data_dir: data_dir.to_path_buf(),
-                        pid,
-                        command,
-                    });
+                    return Err(EngineError::InUse { data_dir: data_dir.to_path_buf(), pid, command });
                 }
             }
         }
         let note = format!("{}\n{}\n", std::process::id(), program());
-        let written = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| file.write_all(note.as_bytes()));
+        let written =
+            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(note.as_bytes()));
         written.map_err(EngineError::io("write the lock file", path))?;
         Ok(Self { file })
     }
@@ -101,11 +91,7 @@ fn holder(file: &mut File) -> Option<(u32, String)> {
 fn program() -> String {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
-    let name = Path::new(&name)
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = Path::new(&name).file_name().unwrap_or_default().to_string_lossy().into_owned();
     match arguments.next().and_then(|first| first.into_string().ok()) {
         Some(first) if !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_lowercase()) => {
             format!("{name} {first}")
@@ -125,9 +111,7 @@ mod tests {
         let held = DataLock::take(&path, folder.path()).unwrap();
         assert!(DataLock::is_held(&path).unwrap());
         let error = DataLock::take(&path, folder.path()).unwrap_err();
-        let EngineError::InUse { pid, command, .. } = &error else {
-            panic!("{error}")
-        };
+        let EngineError::InUse { pid, command, .. } = &error else { panic!("{error}") };
         assert_eq!(*pid, std::process::id());
         assert!(command.starts_with("muster_shared"), "{command}");
         drop(held);

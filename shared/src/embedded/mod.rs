@@ -54,12 +54,7 @@ pub struct EngineOptions {
 impl EngineOptions {
     /// The bundled engine on that folder: 64 connections, 256 MB of cache.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            data_dir: data_dir.into(),
-            postgres_bin: None,
-            max_connections: 64,
-            shared_buffers_mb: 256,
-        }
+        Self { data_dir: data_dir.into(), postgres_bin: None, max_connections: 64, shared_buffers_mb: 256 }
     }
 }
 
@@ -115,11 +110,7 @@ impl EmbeddedEngine {
     /// Waits until the engine ends without having been asked to, and says so; for a `select!` beside the program's work.
     pub async fn died(&self) -> EngineError {
         let status = self.server.child.exited().await;
-        EngineError::Died {
-            status,
-            log: self.server.ground.folder.log(),
-            tail: self.server.log_tail(),
-        }
+        EngineError::Died { status, log: self.server.ground.folder.log(), tail: self.server.log_tail() }
     }
 
     /// Stops the engine; returns when no process and no socket of it is left. Open connections are closed, transactions
@@ -158,11 +149,7 @@ impl EmbeddedEngine {
                 },
             };
             if let Answer::Refused(source) = last {
-                return Err(EngineError::Refused {
-                    log: folder.log(),
-                    tail: String::new(),
-                    source,
-                });
+                return Err(EngineError::Refused { log: folder.log(), tail: String::new(), source });
             }
             if began.elapsed() > supervisor::SILENCE {
                 let seconds = began.elapsed().as_secs();
@@ -219,9 +206,7 @@ fn running(folder: &DataFolder) -> Result<Running, EngineError> {
 async fn is_of(folder: &DataFolder, socket: &SocketFolder) -> bool {
     let asking = async {
         let mut connection = supervisor::connect_options(socket).connect().await?;
-        let data: String = sqlx::query_scalar("SHOW data_directory")
-            .fetch_one(&mut connection)
-            .await?;
+        let data: String = sqlx::query_scalar("SHOW data_directory").fetch_one(&mut connection).await?;
         connection.close().await?;
         Ok::<_, sqlx::Error>(data)
     };

@@ -55,40 +55,21 @@ impl Ground {
         socket.prepare(account.uid, account.gid)?;
         account.check_way(&socket.path)?;
         socket.clear();
-        Ok(Self {
-            lock,
-            folder,
-            socket,
-            binaries,
-            account,
-        })
+        Ok(Self { lock, folder, socket, binaries, account })
     }
 
     /// Starts the server and waits until the database can be used.
     pub(super) async fn launch(self, options: &EngineOptions) -> Result<Server, EngineError> {
         let (log, log_start) = self.folder.open_log()?;
         self.account.own(&self.folder.log())?;
-        let errors = log
-            .try_clone()
-            .map_err(EngineError::io("open the engine's log", &self.folder.log()))?;
+        let errors = log.try_clone().map_err(EngineError::io("open the engine's log", &self.folder.log()))?;
         let mut command = command(&self.binaries.postgres, &self.account, &self.folder);
-        command
-            .stdout(Stdio::from(log))
-            .stderr(Stdio::from(errors))
-            .arg("-D")
-            .arg(self.folder.pg());
+        command.stdout(Stdio::from(log)).stderr(Stdio::from(errors)).arg("-D").arg(self.folder.pg());
         settings(&mut command, options, &self.socket);
         let child = Child::spawn(command, Signal::INT)
             .await
-            .map_err(|source| EngineError::CannotRun {
-                program: self.binaries.postgres.clone(),
-                source,
-            })?;
-        let server = Server {
-            child,
-            ground: self,
-            log_start,
-        };
+            .map_err(|source| EngineError::CannotRun { program: self.binaries.postgres.clone(), source })?;
+        let server = Server { child, ground: self, log_start };
         match server.wait_until_ready().await {
             Ok(()) => Ok(server),
             Err(error) => {
@@ -133,9 +114,7 @@ impl Server {
                     }
                 }
                 Answer::NoDatabase => {
-                    create_database(&self.ground.socket)
-                        .await
-                        .map_err(|source| self.refused(source))?;
+                    create_database(&self.ground.socket).await.map_err(|source| self.refused(source))?;
                 }
                 Answer::Refused(source) => return Err(self.refused(source)),
             }
@@ -152,11 +131,7 @@ impl Server {
     }
 
     fn refused(&self, source: sqlx::Error) -> EngineError {
-        EngineError::Refused {
-            log: self.ground.folder.log(),
-            tail: self.log_tail(),
-            source,
-        }
+        EngineError::Refused { log: self.ground.folder.log(), tail: self.log_tail(), source }
     }
 
     /// What the server logged since it was started, the end of it.
@@ -167,11 +142,8 @@ impl Server {
     /// Ends the server and waits until it is gone: in order if it can, at once if it takes too long (then the next start
     /// recovers). Leaves no process and no socket.
     pub(super) async fn stop(self) -> Result<(), EngineError> {
-        for (signal, patience) in [
-            (Signal::INT, FAST),
-            (Signal::QUIT, IMMEDIATE),
-            (Signal::KILL, IMMEDIATE),
-        ] {
+        for (signal, patience) in [(Signal::INT, FAST), (Signal::QUIT, IMMEDIATE), (Signal::KILL, IMMEDIATE)]
+        {
             self.child.signal(signal);
             if self.child.exits_within(patience).await {
                 break;
@@ -263,10 +235,7 @@ pub(super) fn connect_options(socket: &SocketFolder) -> PgConnectOptions {
 
 /// The same as an address: `postgres://muster@localhost:5432/muster?sslmode=disable&host=…`.
 pub(super) fn url(socket: &SocketFolder) -> String {
-    let mut url = format!(
-        "postgres://{}@localhost:{PORT}/{DATABASE}?sslmode=disable&host=",
-        cluster::USER
-    );
+    let mut url = format!("postgres://{}@localhost:{PORT}/{DATABASE}?sslmode=disable&host=", cluster::USER);
     for byte in socket.path.as_os_str().as_encoded_bytes() {
         match byte {
             b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
@@ -292,11 +261,7 @@ pub(super) async fn probe(socket: &SocketFolder) -> Answer {
     match timeout(CONNECT, connecting).await {
         Ok(Ok(())) => Answer::Ready,
         Err(_) | Ok(Err(sqlx::Error::Io(_))) => Answer::Silent,
-        Ok(Err(error)) => match error
-            .as_database_error()
-            .and_then(|error| error.code())
-            .as_deref()
-        {
+        Ok(Err(error)) => match error.as_database_error().and_then(|error| error.code()).as_deref() {
             // cannot_connect_now: starting, recovering or shutting down
             Some("57P03") => Answer::Starting,
             // admin_shutdown, crash_shutdown
@@ -324,11 +289,7 @@ pub(super) async fn blocking<T: Send + 'static>(
         Ok(result) => result,
         Err(error) => {
             let source = std::io::Error::other(error);
-            Err(EngineError::Io {
-                action: "finish the work on",
-                path: "the data folder".into(),
-                source,
-            })
+            Err(EngineError::Io { action: "finish the work on", path: "the data folder".into(), source })
         }
     }
 }

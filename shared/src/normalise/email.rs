@@ -180,9 +180,30 @@ mod tests {
         let local65 = format!("{}@example.com", "a".repeat(65));
         let long = format!("a@{}.com", "b.".repeat(126));
         for text in [
-            "", "@", "a", "a@", "@b.co", "a@b", "a b@c.de", ".a@b.co", "a.@b.co", "a..b@c.de", "a@b..co", "a@-b.co",
-            "a@b-.co", "Foo <a@b.co>", "a@[127.0.0.1]", "a@127.0.0.1", "\"a b\"@c.de", "a@b.co.", "a@b@c.de", "a(x)@b.co",
-            "a\u{0}b@c.de", "a\u{202e}b@c.de", local65.as_str(), long.as_str(),
+            "",
+            "@",
+            "a",
+            "a@",
+            "@b.co",
+            "a@b",
+            "a b@c.de",
+            ".a@b.co",
+            "a.@b.co",
+            "a..b@c.de",
+            "a@b..co",
+            "a@-b.co",
+            "a@b-.co",
+            "Foo <a@b.co>",
+            "a@[127.0.0.1]",
+            "a@127.0.0.1",
+            "\"a b\"@c.de",
+            "a@b.co.",
+            "a@b@c.de",
+            "a(x)@b.co",
+            "a\u{0}b@c.de",
+            "a\u{202e}b@c.de",
+            local65.as_str(),
+            long.as_str(),
         ] {
             assert_eq!(key(text), None, "{text:?}");
         }
@@ -190,7 +211,9 @@ mod tests {
 
     #[test]
     fn addresses_of_any_script_are_taken() {
-        for text in ["x@y.co", "o'neil@example.com", "\u{7528}\u{6237}@\u{4f8b}\u{5b50}.com", "jos\u{e9}@example.com"] {
+        for text in
+            ["x@y.co", "o'neil@example.com", "\u{7528}\u{6237}@\u{4f8b}\u{5b50}.com", "jos\u{e9}@example.com"]
+        {
             assert!(key(text).is_some(), "{text:?}");
         }
     }

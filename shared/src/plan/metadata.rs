@@ -9,7 +9,9 @@ use crate::record::RawValue;
 pub(super) fn apply(stored: &mut Map<String, Value>, sent: Map<String, Value>, mode: MetadataMode) -> bool {
     match mode {
         MetadataMode::Merge => merge(stored, sent),
-        MetadataMode::Override => sent.into_iter().fold(false, |changed, (key, value)| replace(stored, key, value) || changed),
+        MetadataMode::Override => {
+            sent.into_iter().fold(false, |changed, (key, value)| replace(stored, key, value) || changed)
+        }
         MetadataMode::Rewrite => {
             let differs = *stored != sent;
             *stored = sent;
@@ -114,7 +116,8 @@ mod tests {
     /// Every worked example of contracts C.1.5.
     #[test]
     fn modes_do_what_the_contract_says() {
-        let stored = json!({"office": "Milan", "dept": {"code": "IT", "floor": 3}, "tags": ["a", "b"], "note": "x"});
+        let stored =
+            json!({"office": "Milan", "dept": {"code": "IT", "floor": 3}, "tags": ["a", "b"], "note": "x"});
         let with = |key: &str, value: Value| {
             let mut map = stored.clone();
             map[key] = value;
@@ -127,7 +130,11 @@ mod tests {
         };
         let cases = [
             (MetadataMode::Merge, json!({"office": "London"}), with("office", json!("London"))),
-            (MetadataMode::Merge, json!({"dept": {"floor": 4}}), with("dept", json!({"code": "IT", "floor": 4}))),
+            (
+                MetadataMode::Merge,
+                json!({"dept": {"floor": 4}}),
+                with("dept", json!({"code": "IT", "floor": 4})),
+            ),
             (MetadataMode::Merge, json!({"dept": "IT"}), with("dept", json!("IT"))),
             (MetadataMode::Merge, json!({"note": {"k": 1}}), with("note", json!({"k": 1}))),
             (MetadataMode::Merge, json!({"tags": ["c"]}), with("tags", json!(["c"]))),

@@ -82,7 +82,15 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn new(id: Uuid, record: &'a Record<'a>) -> Self {
-        Self { id, base: None, record: Some(record), state: None, changes: 1, enrolled: false, newly_enrolled: false }
+        Self {
+            id,
+            base: None,
+            record: Some(record),
+            state: None,
+            changes: 1,
+            enrolled: false,
+            newly_enrolled: false,
+        }
     }
 
     pub(super) fn id(&self) -> Uuid {
@@ -238,14 +246,18 @@ impl<'a> State<'a> {
             Patch::Null if mode == MetadataMode::Ignore => false,
             Patch::Null => !std::mem::take(&mut self.metadata).is_empty(),
             Patch::Value(entries) => {
-                let sent = entries.iter().map(|entry| (entry.key.to_string(), metadata::to_json(entry.value))).collect();
+                let sent = entries
+                    .iter()
+                    .map(|entry| (entry.key.to_string(), metadata::to_json(entry.value)))
+                    .collect();
                 metadata::apply(&mut self.metadata, sent, mode)
             }
         }
     }
 
     fn into_row(self, id: Uuid, changes: i32) -> UserRow<'a> {
-        let text = |map: Map<String, Value>| (!map.is_empty()).then(|| Cow::Owned(Value::Object(map).to_string()));
+        let text =
+            |map: Map<String, Value>| (!map.is_empty()).then(|| Cow::Owned(Value::Object(map).to_string()));
         UserRow {
             id,
             email: self.email,

@@ -31,8 +31,9 @@ struct Said {
 
 fn said() -> impl Strategy<Value = Said> {
     let patch = |most: u8| prop::option::of(prop::option::of(0..most));
-    (0u8..6, patch(4), patch(4), patch(3), prop::option::of((0u8..2, 0u8..3)))
-        .prop_map(|(email, phone, username, given, metadata)| Said { email, phone, username, given, metadata })
+    (0u8..6, patch(4), patch(4), patch(3), prop::option::of((0u8..2, 0u8..3))).prop_map(
+        |(email, phone, username, given, metadata)| Said { email, phone, username, given, metadata },
+    )
 }
 
 fn email(n: u8) -> String {
@@ -53,7 +54,11 @@ fn interpret(users: &mut Vec<Plain>, said: &Said, options: &ImportOptions) -> &'
         return "exists";
     }
     if let (Some(at), OnExisting::Enrol) = (at, options.on_existing) {
-        return if options.enrolment.is_some() && !std::mem::replace(&mut users[at].enrolled, true) { "enrolled" } else { "exists" };
+        return if options.enrolment.is_some() && !std::mem::replace(&mut users[at].enrolled, true) {
+            "enrolled"
+        } else {
+            "exists"
+        };
     }
     let clash = users.iter().enumerate().any(|(other, user)| {
         Some(other) != at
@@ -106,7 +111,15 @@ fn verdict_name(verdict: Verdict) -> &'static str {
     }
 }
 
-struct Texts(Vec<(String, Option<Option<String>>, Option<Option<String>>, Option<Option<String>>, Option<(String, String)>)>);
+struct Texts(
+    Vec<(
+        String,
+        Option<Option<String>>,
+        Option<Option<String>>,
+        Option<Option<String>>,
+        Option<(String, String)>,
+    )>,
+);
 
 fn texts(said: &[Said]) -> Texts {
     Texts(
@@ -143,9 +156,10 @@ fn records(texts: &Texts) -> Vec<Record<'_>> {
             given_name: patch(given, |text| text),
             metadata: match metadata {
                 None => Patch::Absent,
-                Some((key, value)) => {
-                    Patch::Value(vec![MetadataEntry { key: key.as_str().into(), value: RawValue::Text(value) }])
-                }
+                Some((key, value)) => Patch::Value(vec![MetadataEntry {
+                    key: key.as_str().into(),
+                    value: RawValue::Text(value),
+                }]),
             },
             ..Record::empty(Position { record: RecordNumber::FIRST, line: 1, byte: 0 })
         })
@@ -173,7 +187,8 @@ fn store_of(users: &[Plain]) -> Vec<ExistingUser> {
 
 /// Writes a plan the way the store does: releases, then updates, then inserts, with unique fields checked all the time.
 fn write(existing: &[ExistingUser], plan: &Plan<'_>) -> BTreeMap<Uuid, ExistingUser> {
-    let mut table: BTreeMap<Uuid, ExistingUser> = existing.iter().map(|user| (user.id, user.clone())).collect();
+    let mut table: BTreeMap<Uuid, ExistingUser> =
+        existing.iter().map(|user| (user.id, user.clone())).collect();
     for (id, field) in &plan.releases {
         let user = table.get_mut(id).unwrap();
         match field {
@@ -182,7 +197,11 @@ fn write(existing: &[ExistingUser], plan: &Plan<'_>) -> BTreeMap<Uuid, ExistingU
             IdentifierField::PreferredUsername => user.preferred_username = None,
         }
     }
-    let rows = plan.updates.iter().map(|(row, version)| (row, *version)).chain(plan.inserts.iter().map(|row| (row, 0)));
+    let rows = plan
+        .updates
+        .iter()
+        .map(|(row, version)| (row, *version))
+        .chain(plan.inserts.iter().map(|row| (row, 0)));
     for (row, version) in rows {
         let owned = |value: &Option<Cow<'_, str>>| value.as_deref().map(str::to_owned);
         let enrolled = table.get(&row.id).is_some_and(|user| user.enrolled);
@@ -200,7 +219,9 @@ fn write(existing: &[ExistingUser], plan: &Plan<'_>) -> BTreeMap<Uuid, ExistingU
         };
         for field in IdentifierField::ALL {
             let clash = user.identity(*field).is_some()
-                && table.values().any(|other| other.id != user.id && other.identity(*field) == user.identity(*field));
+                && table
+                    .values()
+                    .any(|other| other.id != user.id && other.identity(*field) == user.identity(*field));
             assert!(!clash, "the plan breaks a unique index");
         }
         table.insert(user.id, user);

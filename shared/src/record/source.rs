@@ -48,7 +48,11 @@ fn is_secret(name: &str) -> bool {
 
 /// PostgreSQL's json takes no NUL, and no lone surrogates (a Rust string has none).
 fn push_string(text: &mut String, value: &str) {
-    let value = if value.contains('\0') { std::borrow::Cow::Owned(value.replace('\0', "\u{fffd}")) } else { value.into() };
+    let value = if value.contains('\0') {
+        std::borrow::Cow::Owned(value.replace('\0', "\u{fffd}"))
+    } else {
+        value.into()
+    };
     if let Ok(json) = to_raw_value(&*value) {
         text.push_str(json.get());
     }
@@ -69,7 +73,10 @@ mod tests {
         ];
         let position = Position { record: RecordNumber::FIRST, line: 1, byte: 0 };
         let record = RawRecord { position, fields: &fields, defect: None, raw: None };
-        assert_eq!(source_json(&record, &names), r#"[["password_hash","REDACTED"],["email","a\"b�"],["n",1.0]]"#);
+        assert_eq!(
+            source_json(&record, &names),
+            r#"[["password_hash","REDACTED"],["email","a\"b�"],["n",1.0]]"#
+        );
         let broken = RawRecord { position, fields: &[], defect: None, raw: Some("{oops") };
         assert_eq!(source_json(&broken, &names), r#"[["","{oops"]]"#);
     }

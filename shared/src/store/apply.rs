@@ -44,7 +44,11 @@ pub struct LockedChunk {
 /// Locks a chunk, and shares the tenant's lock with other writers of its users. `None` if there is no such chunk.
 ///
 /// With `alone`, nobody else writes users of the tenant until the transaction ends: for a chunk that kept colliding.
-pub async fn lock(connection: &mut PgConnection, chunk: ChunkId, alone: bool) -> Result<Option<LockedChunk>, StoreError> {
+pub async fn lock(
+    connection: &mut PgConnection,
+    chunk: ChunkId,
+    alone: bool,
+) -> Result<Option<LockedChunk>, StoreError> {
     let Some(row) = sqlx::query!(
         "select import_id, tenant_id, state, attempts, records, body_hash, outcomes
            from chunks
@@ -73,9 +77,13 @@ pub async fn lock(connection: &mut PgConnection, chunk: ChunkId, alone: bool) ->
 
 async fn lock_tenant(connection: &mut PgConnection, tenant: TenantId, alone: bool) -> Result<(), StoreError> {
     if alone {
-        sqlx::query!("select pg_advisory_xact_lock($1, $2)", TENANT_LOCK, tenant.get()).execute(connection).await?;
+        sqlx::query!("select pg_advisory_xact_lock($1, $2)", TENANT_LOCK, tenant.get())
+            .execute(connection)
+            .await?;
     } else {
-        sqlx::query!("select pg_advisory_xact_lock_shared($1, $2)", TENANT_LOCK, tenant.get()).execute(connection).await?;
+        sqlx::query!("select pg_advisory_xact_lock_shared($1, $2)", TENANT_LOCK, tenant.get())
+            .execute(connection)
+            .await?;
     }
     Ok(())
 }
@@ -93,7 +101,9 @@ pub async fn options(store: &Store, import: ImportId) -> Result<Option<ImportOpt
 
 /// The staged body of a chunk, for when its message does not carry it.
 pub async fn body(connection: &mut PgConnection, chunk: ChunkId) -> Result<Option<Vec<u8>>, StoreError> {
-    Ok(sqlx::query_scalar!("select body from chunks where id = $1", chunk.get()).fetch_optional(connection).await?)
+    Ok(sqlx::query_scalar!("select body from chunks where id = $1", chunk.get())
+        .fetch_optional(connection)
+        .await?)
 }
 
 /// The unique values that a chunk's records name, each sorted.
@@ -131,7 +141,8 @@ pub async fn find_users(
     keys: &Keys<'_>,
     enrolment: Option<Enrolment>,
 ) -> Result<Vec<ExistingUser>, StoreError> {
-    let Enrolment { organization_id, group_id } = enrolment.unwrap_or(Enrolment { organization_id: 0, group_id: 0 });
+    let Enrolment { organization_id, group_id } =
+        enrolment.unwrap_or(Enrolment { organization_id: 0, group_id: 0 });
     // Not a checked macro: its row struct would have every column optional, and this is the hot path. The contract test
     // of this module runs it against the schema.
     let mut users: Vec<ExistingUser> = sqlx::query_as(
@@ -176,11 +187,15 @@ pub async fn write_users(
     Ok(())
 }
 
-async fn release(connection: &mut PgConnection, releases: &[(Uuid, IdentifierField)]) -> Result<(), StoreError> {
+async fn release(
+    connection: &mut PgConnection,
+    releases: &[(Uuid, IdentifierField)],
+) -> Result<(), StoreError> {
     if releases.is_empty() {
         return Ok(());
     }
-    let of = |field| -> Vec<Uuid> { releases.iter().filter(|(_, f)| *f == field).map(|(id, _)| *id).collect() };
+    let of =
+        |field| -> Vec<Uuid> { releases.iter().filter(|(_, f)| *f == field).map(|(id, _)| *id).collect() };
     let ids: Vec<Uuid> = releases.iter().map(|(id, _)| *id).collect();
     sqlx::query!(
         "update users
@@ -235,7 +250,11 @@ async fn update(connection: &mut PgConnection, updates: &[(UserRow<'_>, i32)]) -
 
 /// COPY without a conflict clause: a key that someone else inserted in the meantime refuses the chunk, which is planned
 /// again. Half as much work for the database as asking for each row first.
-async fn insert(connection: &mut PgConnection, tenant: TenantId, rows: &[UserRow<'_>]) -> Result<(), StoreError> {
+async fn insert(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    rows: &[UserRow<'_>],
+) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -245,7 +264,9 @@ async fn insert(connection: &mut PgConnection, tenant: TenantId, rows: &[UserRow
         buffer.uuid(row.id);
         buffer.int(tenant.get());
         buffer.int(row.changes);
-        for text in [&row.email, &row.phone_number, &row.preferred_username, &row.given_name, &row.family_name] {
+        for text in
+            [&row.email, &row.phone_number, &row.preferred_username, &row.given_name, &row.family_name]
+        {
             buffer.text(text.as_deref());
         }
         buffer.jsonb(row.attributes.as_deref());
@@ -402,7 +423,11 @@ fn dead_issues(body: &[u8], sheet: &OutcomeSheet) -> Vec<Issue> {
         .collect()
 }
 
-pub(super) fn read_sheet(chunk: ChunkId, records: i32, outcomes: Option<&[u8]>) -> Result<OutcomeSheet, StoreError> {
+pub(super) fn read_sheet(
+    chunk: ChunkId,
+    records: i32,
+    outcomes: Option<&[u8]>,
+) -> Result<OutcomeSheet, StoreError> {
     let records = usize::try_from(records).unwrap_or(0);
     match outcomes {
         None => Ok(OutcomeSheet::pending(records)),

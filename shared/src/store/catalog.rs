@@ -22,10 +22,7 @@ pub enum Applied {
 
 /// A tenant's catalog: organizations by slug, names by their folded form. A tenant without one has an empty catalog.
 pub async fn get(store: &Store, tenant: TenantId) -> Result<Catalog, StoreError> {
-    let mut transaction = store
-        .pool()
-        .begin_with("begin isolation level repeatable read read only")
-        .await?;
+    let mut transaction = store.pool().begin_with("begin isolation level repeatable read read only").await?;
     let catalog = read(&mut transaction, tenant).await?;
     transaction.commit().await?;
     Ok(catalog)
@@ -86,15 +83,7 @@ pub async fn find_organization(
     )
     .fetch_optional(executor)
     .await?;
-    Ok(row.map(|row| {
-        (
-            OrganizationId(row.id),
-            Organization {
-                slug: row.slug,
-                name: row.name,
-            },
-        )
-    }))
+    Ok(row.map(|row| (OrganizationId(row.id), Organization { slug: row.slug, name: row.name })))
 }
 
 /// The group with this name, in whatever case and form it is written.
@@ -129,9 +118,7 @@ pub async fn ensure_group(store: &Store, tenant: TenantId, name: &str) -> Result
     )
     .execute(store.pool())
     .await?;
-    find_group(store.pool(), tenant, name)
-        .await?
-        .ok_or(StoreError::Conflict("the group"))
+    find_group(store.pool(), tenant, name).await?.ok_or(StoreError::Conflict("the group"))
 }
 
 async fn read(connection: &mut PgConnection, tenant: TenantId) -> Result<Catalog, StoreError> {
@@ -148,11 +135,7 @@ async fn read(connection: &mut PgConnection, tenant: TenantId) -> Result<Catalog
     )
     .fetch_all(&mut *connection)
     .await?;
-    let mut catalog = Catalog {
-        organizations,
-        limits: limits.0,
-        ..Catalog::default()
-    };
+    let mut catalog = Catalog { organizations, limits: limits.0, ..Catalog::default() };
 
     for kind in NameKind::ALL {
         *catalog.names_mut(kind) = sqlx::query_scalar!(
@@ -173,10 +156,7 @@ async fn read(connection: &mut PgConnection, tenant: TenantId) -> Result<Catalog
     )
     .fetch_all(&mut *connection)
     .await?;
-    catalog.custom_attributes = definitions
-        .into_iter()
-        .map(|row| (row.name, row.definition.0))
-        .collect();
+    catalog.custom_attributes = definitions.into_iter().map(|row| (row.name, row.definition.0)).collect();
     Ok(catalog)
 }
 
@@ -186,10 +166,7 @@ async fn organizations_in_use(
     tenant: TenantId,
     keep: &[Organization],
 ) -> Result<Vec<FieldError>, StoreError> {
-    let slugs: Vec<String> = keep
-        .iter()
-        .map(|organization| organization.slug.clone())
-        .collect();
+    let slugs: Vec<String> = keep.iter().map(|organization| organization.slug.clone()).collect();
     let in_use = sqlx::query_scalar!(
         r#"
         select o.slug
@@ -209,10 +186,7 @@ async fn organizations_in_use(
     )
     .fetch_all(connection)
     .await?;
-    Ok(in_use
-        .into_iter()
-        .map(|slug| still_in_use("organizations", "organization", &slug))
-        .collect())
+    Ok(in_use.into_iter().map(|slug| still_in_use("organizations", "organization", &slug)).collect())
 }
 
 /// The groups that would go although they are in use.
@@ -240,10 +214,7 @@ async fn groups_in_use(
     )
     .fetch_all(connection)
     .await?;
-    Ok(in_use
-        .into_iter()
-        .map(|name| still_in_use("groups", "group", &name))
-        .collect())
+    Ok(in_use.into_iter().map(|name| still_in_use("groups", "group", &name)).collect())
 }
 
 fn still_in_use(field: &str, what: &str, name: &str) -> FieldError {
@@ -257,21 +228,11 @@ async fn replace_organizations(
     tenant: TenantId,
     organizations: &[Organization],
 ) -> Result<(), StoreError> {
-    let slugs: Vec<String> = organizations
-        .iter()
-        .map(|organization| organization.slug.clone())
-        .collect();
-    let names: Vec<String> = organizations
-        .iter()
-        .map(|organization| organization.name.clone())
-        .collect();
-    sqlx::query!(
-        "delete from organizations where tenant_id = $1 and slug <> all ($2)",
-        tenant.0,
-        &slugs
-    )
-    .execute(&mut *connection)
-    .await?;
+    let slugs: Vec<String> = organizations.iter().map(|organization| organization.slug.clone()).collect();
+    let names: Vec<String> = organizations.iter().map(|organization| organization.name.clone()).collect();
+    sqlx::query!("delete from organizations where tenant_id = $1 and slug <> all ($2)", tenant.0, &slugs)
+        .execute(&mut *connection)
+        .await?;
     sqlx::query!(
         r#"
         update organizations as o

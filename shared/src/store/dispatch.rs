@@ -13,7 +13,7 @@ pub async fn lane_heads(store: &Store) -> Result<Vec<LaneHead>, StoreError> {
         r#"select head.id as "id!", i.id as "import_id!", i.tenant_id as "tenant_id!",
                   head.ready as "ready!", head.in_flight as "in_flight!"
              from imports i
-            cross join lateral generate_series(0, i.lanes - 1) as lane
+            cross join lateral generate_series(0, i.lanes - 1) as l (lane)
             cross join lateral (
                   select c.id,
                          c.state = 'staged'
@@ -21,13 +21,13 @@ pub async fn lane_heads(store: &Store) -> Result<Vec<LaneHead>, StoreError> {
                          or c.state = 'dispatched' and c.leased_until <= now() as ready,
                          c.state = 'dispatched' and c.leased_until > now() as in_flight
                     from chunks c
-                   where c.import_id = i.id and c.lane = lane
+                   where c.import_id = i.id and c.lane = l.lane
                      and c.state in ('staged', 'dispatched', 'retryable')
                    order by c.seq
                    limit 1) as head
             where i.state = 'running'
             -- Lanes in turn, so that all imports are served evenly whatever their number of lanes.
-            order by lane, i.id"#
+            order by l.lane, i.id"#
     )
     .fetch_all(store.pool())
     .await?;
@@ -59,7 +59,11 @@ pub struct ClaimedChunk {
 }
 
 /// Claims chunks: of several dispatchers that try, one gets each. A claimed chunk is dispatched until its lease is over.
-pub async fn claim(store: &Store, chunks: &[ChunkId], lease_seconds: f64) -> Result<Vec<ClaimedChunk>, StoreError> {
+pub async fn claim(
+    store: &Store,
+    chunks: &[ChunkId],
+    lease_seconds: f64,
+) -> Result<Vec<ClaimedChunk>, StoreError> {
     let ids: Vec<i64> = chunks.iter().map(|chunk| chunk.get()).collect();
     let rows = sqlx::query!(
         "update chunks
@@ -101,9 +105,10 @@ pub async fn unclaim(store: &Store, chunk: ChunkId) -> Result<(), StoreError> {
 /// Takes back every chunk that is with the workers, where no other program can be alive: what a killed one had claimed is
 /// dispatched again at once instead of after its lease. A message that still waits for such a chunk does no harm (P3).
 pub async fn take_back_all(store: &Store) -> Result<u64, StoreError> {
-    let taken = sqlx::query!("update chunks set state = 'staged', leased_until = null where state = 'dispatched'")
-        .execute(store.pool())
-        .await?;
+    let taken =
+        sqlx::query!("update chunks set state = 'staged', leased_until = null where state = 'dispatched'")
+            .execute(store.pool())
+            .await?;
     Ok(taken.rows_affected())
 }
 
@@ -167,14 +172,19 @@ async fn complete(store: &Store, import: Uuid) -> Result<bool, StoreError> {
     if moved == 1 {
         write_final_counts(&mut transaction, ImportId::new(import)).await?;
         // Once an import, so that this NOTIFY may stand in a transaction.
-        sqlx::query!("select pg_notify('muster_imports', $1)", import.to_string()).execute(&mut *transaction).await?;
+        sqlx::query!("select pg_notify('muster_imports', $1)", import.to_string())
+            .execute(&mut *transaction)
+            .await?;
         transaction.commit().await?;
     }
     Ok(moved == 1)
 }
 
 /// Writes down the sums of an import whose chunks have all ended, so that lists need not sum them.
-pub(super) async fn write_final_counts(connection: &mut PgConnection, import: ImportId) -> Result<(), StoreError> {
+pub(super) async fn write_final_counts(
+    connection: &mut PgConnection,
+    import: ImportId,
+) -> Result<(), StoreError> {
     sqlx::query!(
         "update imports
             set final_counts = (

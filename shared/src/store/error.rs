@@ -106,11 +106,7 @@ impl StoreError {
 
     /// For a `TryFrom` of a row: `table.column` of the row `key` holds what cannot be.
     pub(crate) fn corrupt(table: &'static str, column: &'static str, key: impl fmt::Display) -> Self {
-        Self::Corrupt {
-            table,
-            column,
-            key: key.to_string(),
-        }
+        Self::Corrupt { table, column, key: key.to_string() }
     }
 }
 
@@ -133,11 +129,7 @@ impl DatabaseError {
 impl fmt::Display for DatabaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the database answered with SQLSTATE {}", self.sqlstate)?;
-        let parts = [
-            ("table", &self.table),
-            ("column", &self.column),
-            ("constraint", &self.constraint),
-        ];
+        let parts = [("table", &self.table), ("column", &self.column), ("constraint", &self.constraint)];
         for (word, part) in parts {
             if let Some(part) = part {
                 write!(f, ", {word} {part}")?;
@@ -287,18 +279,9 @@ mod tests {
     #[test]
     fn driver_errors_have_a_kind_of_their_own() {
         let lost = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-        assert_eq!(
-            StoreError::from(sqlx::Error::Io(lost)).kind(),
-            ErrorKind::Transient
-        );
-        assert_eq!(
-            StoreError::from(sqlx::Error::PoolTimedOut).kind(),
-            ErrorKind::Transient
-        );
+        assert_eq!(StoreError::from(sqlx::Error::Io(lost)).kind(), ErrorKind::Transient);
+        assert_eq!(StoreError::from(sqlx::Error::PoolTimedOut).kind(), ErrorKind::Transient);
         assert_eq!(StoreError::Conflict("the catalog").kind(), ErrorKind::Conflict);
-        assert_eq!(
-            StoreError::from(sqlx::Error::RowNotFound).kind(),
-            ErrorKind::Permanent
-        );
+        assert_eq!(StoreError::from(sqlx::Error::RowNotFound).kind(), ErrorKind::Permanent);
     }
 }

@@ -270,7 +270,8 @@ pub async fn receive(
         (false, Start::Auto) => ImportState::Running,
         (false, Start::Manual) => ImportState::Received,
     };
-    let columns = serde_json::to_value(&received.columns).map_err(|error| StoreError::Program(error.to_string()))?;
+    let columns =
+        serde_json::to_value(&received.columns).map_err(|error| StoreError::Program(error.to_string()))?;
     let mut transaction = store.pool().begin().await?;
     let moved = sqlx::query!(
         "update imports
@@ -293,7 +294,10 @@ pub async fn receive(
     if refused {
         let error = FileError::new(
             crate::error::ErrorCode::InvalidRecords,
-            format!("{} of {} records are invalid, and the import was to refuse them", received.invalid, received.total),
+            format!(
+                "{} of {} records are invalid, and the import was to refuse them",
+                received.invalid, received.total
+            ),
         );
         refuse_staged(&mut transaction, import, &error).await?;
     }
@@ -302,7 +306,11 @@ pub async fn receive(
 }
 
 /// Nothing of a refused import is applied, but its invalid records can be read.
-async fn refuse_staged(connection: &mut PgConnection, import: ImportId, error: &FileError) -> Result<(), StoreError> {
+async fn refuse_staged(
+    connection: &mut PgConnection,
+    import: ImportId,
+    error: &FileError,
+) -> Result<(), StoreError> {
     sqlx::query!(
         "update chunks
             set state = 'cancelled', skipped = skipped + pending, pending = 0
@@ -357,7 +365,10 @@ async fn discard_staged(connection: &mut PgConnection, import: Uuid) -> Result<(
 /// Aborts imports whose receiver died: those whose lease is over, or all of them where no other receiver can be alive.
 /// Returns how many there were.
 pub async fn abort_abandoned(store: &Store, all: bool) -> Result<usize, StoreError> {
-    let error = FileError::new(crate::error::ErrorCode::UploadIncomplete, "the receiver stopped before the upload was complete");
+    let error = FileError::new(
+        crate::error::ErrorCode::UploadIncomplete,
+        "the receiver stopped before the upload was complete",
+    );
     let error = serde_json::to_value(error).map_err(|error| StoreError::Program(error.to_string()))?;
     let mut transaction = store.pool().begin().await?;
     let abandoned = sqlx::query_scalar!(

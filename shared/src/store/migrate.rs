@@ -39,24 +39,14 @@ pub struct Report {
 pub async fn run(store: &Store) -> Result<Report, StoreError> {
     let mut connection = store.connection().await?;
     // However long another program migrates, wait for it, and however long a migration takes, let it.
-    sqlx::raw_sql("set statement_timeout = 0; set lock_timeout = 0")
-        .execute(&mut connection)
-        .await?;
-    sqlx::query("select pg_advisory_lock($1)")
-        .bind(LOCK)
-        .execute(&mut connection)
-        .await?;
+    sqlx::raw_sql("set statement_timeout = 0; set lock_timeout = 0").execute(&mut connection).await?;
+    sqlx::query("select pg_advisory_lock($1)").bind(LOCK).execute(&mut connection).await?;
     // But a migration that waits for a table's lock makes everyone else wait behind it: rather fail, and be run again.
-    sqlx::raw_sql("set lock_timeout = '10s'")
-        .execute(&mut connection)
-        .await?;
+    sqlx::raw_sql("set lock_timeout = '10s'").execute(&mut connection).await?;
 
     let applied = missing(&mut connection).await?;
     MIGRATOR.run_direct(None, &mut connection, false).await?;
-    Ok(Report {
-        applied,
-        version: program_version(),
-    })
+    Ok(Report { applied, version: program_version() })
     // The lock goes with the connection.
 }
 
@@ -69,20 +59,14 @@ pub async fn pending(store: &Store) -> Result<Vec<Migration>, StoreError> {
 
 /// The version that this program brings a database to.
 pub fn program_version() -> i64 {
-    MIGRATOR
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or(0)
+    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 /// A number that changes with the migrations: names the tests' template database.
 #[cfg(feature = "testing")]
 pub(crate) fn fingerprint() -> u64 {
-    let checksums: Vec<u8> = MIGRATOR
-        .iter()
-        .flat_map(|migration| migration.checksum.iter().copied())
-        .collect();
+    let checksums: Vec<u8> =
+        MIGRATOR.iter().flat_map(|migration| migration.checksum.iter().copied()).collect();
     xxhash_rust::xxh3::xxh3_64(&checksums)
 }
 
@@ -95,10 +79,7 @@ async fn missing(connection: &mut PgConnection) -> Result<Vec<Migration>, StoreE
         true => connection.list_applied_migrations(&MIGRATOR.table_name).await?,
         false => Vec::new(),
     };
-    let mut applied: BTreeMap<i64, _> = applied
-        .into_iter()
-        .map(|row| (row.version, row.checksum))
-        .collect();
+    let mut applied: BTreeMap<i64, _> = applied.into_iter().map(|row| (row.version, row.checksum)).collect();
 
     let mut missing = Vec::new();
     for migration in MIGRATOR.iter() {
@@ -112,10 +93,9 @@ async fn missing(connection: &mut PgConnection) -> Result<Vec<Migration>, StoreE
         }
     }
     match applied.last_key_value() {
-        Some((version, _)) => Err(StoreError::SchemaTooNew {
-            database: *version,
-            program: program_version(),
-        }),
+        Some((version, _)) => {
+            Err(StoreError::SchemaTooNew { database: *version, program: program_version() })
+        }
         None => Ok(missing),
     }
 }

@@ -119,11 +119,7 @@ impl Store {
             ("jit", "off"),
             ("plan_cache_mode", "force_generic_plan"),
         ];
-        Ok((*self.pool.connect_options())
-            .clone()
-            .options(settings)
-            .connect()
-            .await?)
+        Ok((*self.pool.connect_options()).clone().options(settings).connect().await?)
     }
 
     /// Listens for notifications on a channel, over a connection of its own.
@@ -160,10 +156,7 @@ fn with_session_settings(target: PgConnectOptions, options: &StoreOptions) -> Pg
     let settings = [
         ("statement_timeout", milliseconds(options.statement_timeout)),
         ("lock_timeout", milliseconds(options.lock_timeout)),
-        (
-            "idle_in_transaction_session_timeout",
-            milliseconds(options.idle_in_transaction_timeout),
-        ),
+        ("idle_in_transaction_session_timeout", milliseconds(options.idle_in_transaction_timeout)),
         // Or each rollback of a connection taken from the pool is answered with a warning that there is nothing to roll back.
         ("client_min_messages", "error".into()),
         // What a user's timestamps look like is no matter of the server's place.

@@ -56,7 +56,15 @@ pub async fn page(
     filter: RecordFilter,
     limit: usize,
 ) -> Result<Vec<RecordReport>, StoreError> {
-    let mut merge = Merge { store, import, identifier: options.identifier, shape: Shape::of(options.format), filter, lanes: Vec::new(), heap: BinaryHeap::new() };
+    let mut merge = Merge {
+        store,
+        import,
+        identifier: options.identifier,
+        shape: Shape::of(options.format),
+        filter,
+        lanes: Vec::new(),
+        heap: BinaryHeap::new(),
+    };
     let lanes = sqlx::query_scalar!("select lanes from imports where id = $1", import.get())
         .fetch_optional(store.pool())
         .await?
@@ -88,7 +96,9 @@ struct Merge<'s> {
 impl Merge<'_> {
     async fn next(&mut self) -> Result<Option<RecordReport>, StoreError> {
         let Some(Reverse((record, lane))) = self.heap.pop() else { return Ok(None) };
-        let Some(queue) = usize::try_from(lane).ok().and_then(|at| self.lanes.get_mut(at)) else { return Ok(None) };
+        let Some(queue) = usize::try_from(lane).ok().and_then(|at| self.lanes.get_mut(at)) else {
+            return Ok(None);
+        };
         let report = queue.pop_front();
         match queue.front() {
             Some(following) => self.heap.push(Reverse((following.record, lane))),
@@ -112,7 +122,11 @@ impl Merge<'_> {
         }
     }
 
-    async fn chunk(&self, lane: i32, after: u64) -> Result<Option<(u64, VecDeque<RecordReport>)>, StoreError> {
+    async fn chunk(
+        &self,
+        lane: i32,
+        after: u64,
+    ) -> Result<Option<(u64, VecDeque<RecordReport>)>, StoreError> {
         let Some(row) = sqlx::query!(
             "select id, state, records, last_record, body, outcomes
                from chunks
@@ -231,7 +245,12 @@ pub struct FailedRecord {
 }
 
 /// Up to `limit` failed records after one, in file order.
-pub async fn failed(store: &Store, import: ImportId, after: u64, limit: i64) -> Result<Vec<FailedRecord>, StoreError> {
+pub async fn failed(
+    store: &Store,
+    import: ImportId,
+    after: u64,
+    limit: i64,
+) -> Result<Vec<FailedRecord>, StoreError> {
     let rows = sqlx::query!(
         r#"select record, errors as "errors: sqlx::types::Json<Vec<RecordError>>",
                   source as "source: sqlx::types::Json<Box<Json>>"

@@ -62,17 +62,29 @@ pub struct ImportReport {
 }
 
 /// One import of a tenant. `None` if the tenant has no such import.
-pub async fn import(store: &Store, tenant: TenantId, import: ImportId) -> Result<Option<ImportReport>, StoreError> {
+pub async fn import(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+) -> Result<Option<ImportReport>, StoreError> {
     let rows = select(store, tenant, Some(import.get()), None, None, 1).await?;
     Ok(rows.into_iter().next())
 }
 
 /// The id of an import by its number.
-pub async fn import_by_number(store: &Store, tenant: TenantId, number: i64) -> Result<Option<ImportId>, StoreError> {
-    Ok(sqlx::query_scalar!("select id from imports where tenant_id = $1 and number = $2", tenant.get(), number)
-        .fetch_optional(store.pool())
-        .await?
-        .map(ImportId::new))
+pub async fn import_by_number(
+    store: &Store,
+    tenant: TenantId,
+    number: i64,
+) -> Result<Option<ImportId>, StoreError> {
+    Ok(sqlx::query_scalar!(
+        "select id from imports where tenant_id = $1 and number = $2",
+        tenant.get(),
+        number
+    )
+    .fetch_optional(store.pool())
+    .await?
+    .map(ImportId::new))
 }
 
 /// A tenant's imports, newest first, those older than `before` only, in one state only where asked.
@@ -124,7 +136,8 @@ pub async fn skipped_by_reason(store: &Store, import: ImportId) -> Result<Vec<(R
         let Some(last) = rows.last() else { break };
         after = last.id;
         for row in rows {
-            let mut sheet = super::apply::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
+            let mut sheet =
+                super::apply::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
             if row.state == ChunkState::Cancelled.as_str() {
                 sheet.turn(Outcome::Pending, Verdict::CANCELLED);
             }

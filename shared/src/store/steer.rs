@@ -29,7 +29,8 @@ pub async fn proceed(store: &Store, tenant: TenantId, import: ImportId) -> Resul
     )
     .execute(store.pool())
     .await?;
-    settle(store, tenant, import, moved.rows_affected(), &[ImportState::Running, ImportState::Completed]).await
+    settle(store, tenant, import, moved.rows_affected(), &[ImportState::Running, ImportState::Completed])
+        .await
 }
 
 /// Stops dispatching. Chunks with the workers are still applied.
@@ -117,7 +118,8 @@ pub async fn retry(store: &Store, tenant: TenantId, import: ImportId) -> Result<
         .rows_affected()
     };
     transaction.commit().await?;
-    settle(store, tenant, import, moved, &[ImportState::Running, ImportState::Paused, ImportState::Completed]).await
+    settle(store, tenant, import, moved, &[ImportState::Running, ImportState::Paused, ImportState::Completed])
+        .await
 }
 
 async fn reopen_chunks(connection: &mut PgConnection, import: ImportId) -> Result<usize, StoreError> {
@@ -148,7 +150,9 @@ async fn reopen_chunks(connection: &mut PgConnection, import: ImportId) -> Resul
         .await?;
     }
     // Errors of records that are decided anew are theirs no more; warnings of applied records stay.
-    sqlx::query!("delete from record_issues where import_id = $1 and failed", import.get()).execute(connection).await?;
+    sqlx::query!("delete from record_issues where import_id = $1 and failed", import.get())
+        .execute(connection)
+        .await?;
     Ok(rows.len())
 }
 

@@ -17,16 +17,8 @@ impl TryFrom<TenantRow> for Tenant {
     type Error = StoreError;
 
     fn try_from(row: TenantRow) -> Result<Self, StoreError> {
-        let slug = row
-            .slug
-            .parse()
-            .map_err(|_| StoreError::corrupt("tenants", "slug", row.id))?;
-        Ok(Self {
-            id: TenantId(row.id),
-            slug,
-            name: row.name,
-            created_at: row.created_at,
-        })
+        let slug = row.slug.parse().map_err(|_| StoreError::corrupt("tenants", "slug", row.id))?;
+        Ok(Self { id: TenantId(row.id), slug, name: row.name, created_at: row.created_at })
     }
 }
 
@@ -72,9 +64,7 @@ pub async fn ensure_default(store: &Store) -> Result<Created<Tenant>, StoreError
     .execute(store.pool())
     .await?
     .rows_affected();
-    let slug = Slug::DEFAULT
-        .parse()
-        .map_err(|_| StoreError::Program("the default slug is none".into()))?;
+    let slug = Slug::DEFAULT.parse().map_err(|_| StoreError::Program("the default slug is none".into()))?;
     match (find_by_slug(store.pool(), &slug).await?, created) {
         (Some(tenant), 0) => Ok(Created::Existing(tenant)),
         (Some(tenant), _) => Ok(Created::New(tenant)),
@@ -97,13 +87,10 @@ pub async fn find_by_slug(executor: impl PgExecutor<'_>, slug: &Slug) -> Result<
 
 /// All tenants, by slug.
 pub async fn list(executor: impl PgExecutor<'_>) -> Result<Vec<Tenant>, StoreError> {
-    sqlx::query_as!(
-        TenantRow,
-        "select id, slug, name, created_at from tenants order by slug"
-    )
-    .fetch_all(executor)
-    .await?
-    .into_iter()
-    .map(Tenant::try_from)
-    .collect()
+    sqlx::query_as!(TenantRow, "select id, slug, name, created_at from tenants order by slug")
+        .fetch_all(executor)
+        .await?
+        .into_iter()
+        .map(Tenant::try_from)
+        .collect()
 }

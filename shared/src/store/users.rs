@@ -76,9 +76,7 @@ pub async fn get(
     tenant: TenantId,
     id: UserId,
 ) -> Result<Option<User>, StoreError> {
-    let row = user_where!("u.id = $2", tenant.0, id.0)
-        .fetch_optional(executor)
-        .await?;
+    let row = user_where!("u.id = $2", tenant.0, id.0).fetch_optional(executor).await?;
     Ok(row.map(User::from))
 }
 
@@ -90,20 +88,12 @@ pub async fn find(
     key: &str,
 ) -> Result<Option<User>, StoreError> {
     let row = match field {
-        IdentifierField::Email => {
-            user_where!("u.email = $2", tenant.0, key)
-                .fetch_optional(executor)
-                .await
-        }
+        IdentifierField::Email => user_where!("u.email = $2", tenant.0, key).fetch_optional(executor).await,
         IdentifierField::PhoneNumber => {
-            user_where!("u.phone_number = $2", tenant.0, key)
-                .fetch_optional(executor)
-                .await
+            user_where!("u.phone_number = $2", tenant.0, key).fetch_optional(executor).await
         }
         IdentifierField::PreferredUsername => {
-            user_where!("u.preferred_username = $2", tenant.0, key)
-                .fetch_optional(executor)
-                .await
+            user_where!("u.preferred_username = $2", tenant.0, key).fetch_optional(executor).await
         }
     };
     Ok(row?.map(User::from))

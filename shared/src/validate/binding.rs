@@ -128,7 +128,8 @@ impl Binding {
                     return Err(place(FileError::new(ErrorCode::CsvHeaderUnknown, "a column has no name")));
                 }
                 Rule::Unknown => {
-                    let hint = nearest(&clean(name)).map_or(String::new(), |known| format!("; did you mean `{known}`?"));
+                    let hint = nearest(&clean(name))
+                        .map_or(String::new(), |known| format!("; did you mean `{known}`?"));
                     let message = format!("the column `{}` is not known{hint}", shorten(name));
                     return Err(place(FileError::new(ErrorCode::CsvHeaderUnknown, message)));
                 }
@@ -142,8 +143,11 @@ impl Binding {
         if self.rules.iter().any(|rule| rule.identifies(options.identifier)) {
             return Ok(());
         }
-        let message = format!("the header has no column `{}`, which identifies the users", options.identifier);
-        Err(FileError::new(ErrorCode::CsvHeaderMissing, message).at_line(1).in_field(options.identifier.as_str()))
+        let message =
+            format!("the header has no column `{}`, which identifies the users", options.identifier);
+        Err(FileError::new(ErrorCode::CsvHeaderMissing, message)
+            .at_line(1)
+            .in_field(options.identifier.as_str()))
     }
 
     /// The column or key that identifies users, if one was met.
@@ -232,7 +236,10 @@ mod tests {
         assert_eq!(header(&["Email", "First Name", "custom__office", "_error_code"], &options), Ok(()));
         assert_eq!(header(&["first_name"], &options), Err((ErrorCode::CsvHeaderMissing, None)));
         assert_eq!(header(&["email", "EMAIL"], &options), Err((ErrorCode::CsvHeaderDuplicate, Some(2))));
-        assert_eq!(header(&["email", "first_name", "given_name"], &options), Err((ErrorCode::CsvHeaderDuplicate, Some(3))));
+        assert_eq!(
+            header(&["email", "first_name", "given_name"], &options),
+            Err((ErrorCode::CsvHeaderDuplicate, Some(3)))
+        );
         assert_eq!(header(&["email", "is_admin"], &options), Err((ErrorCode::CsvHeaderUnknown, Some(2))));
         assert_eq!(header(&["email", ""], &options), Err((ErrorCode::CsvHeaderUnknown, Some(2))));
         let lenient = ImportOptions { unknown_columns: UnknownColumns::Ignore, ..options };

@@ -29,7 +29,15 @@ mod tests {
 
     #[test]
     fn spellings_of_one_column_meet() {
-        for name in ["first_name", " First Name ", "first-name", "FIRST_NAME", "F\u{ed}rst  N\u{e4}me", "first - name", "_first_name_"] {
+        for name in [
+            "first_name",
+            " First Name ",
+            "first-name",
+            "FIRST_NAME",
+            "F\u{ed}rst  N\u{e4}me",
+            "first - name",
+            "_first_name_",
+        ] {
             assert_eq!(clean(name), "first_name", "{name:?}");
         }
         assert_eq!(clean("E-mail"), "e_mail");

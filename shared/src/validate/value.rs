@@ -35,7 +35,10 @@ pub(super) fn text<'a, T>(
 pub(super) fn name(text: &str) -> Result<&str, RecordError> {
     let text = text.trim();
     if has_forbidden_char(text) {
-        return Err(RecordError::new(ErrorCode::ControlChar, "the value holds a control or invisible character"));
+        return Err(RecordError::new(
+            ErrorCode::ControlChar,
+            "the value holds a control or invisible character",
+        ));
     }
     if text.len() > MAX_NAME_CHARS && text.chars().count() > MAX_NAME_CHARS {
         return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 256 characters"));
@@ -44,7 +47,10 @@ pub(super) fn name(text: &str) -> Result<&str, RecordError> {
 }
 
 /// A standard attribute.
-pub(super) fn attribute<'a>(attribute: Attribute, value: RawValue<'a>) -> Result<Patch<RawValue<'a>>, RecordError> {
+pub(super) fn attribute<'a>(
+    attribute: Attribute,
+    value: RawValue<'a>,
+) -> Result<Patch<RawValue<'a>>, RecordError> {
     match (attribute, value) {
         (_, RawValue::Null) => Ok(Patch::Null),
         (Attribute::Address, RawValue::Json(json)) if json.starts_with('{') => {
@@ -82,8 +88,9 @@ fn checked_json(json: &str) -> Result<&str, RecordError> {
     }
     let scalar = matches!(json, "true" | "false");
     if !scalar {
-        let value: serde_json::Value = serde_json::from_str(json)
-            .map_err(|_| RecordError::new(ErrorCode::JsonInvalidString, "a text or number in the value cannot be stored"))?;
+        let value: serde_json::Value = serde_json::from_str(json).map_err(|_| {
+            RecordError::new(ErrorCode::JsonInvalidString, "a text or number in the value cannot be stored")
+        })?;
         if memchr::memmem::find(json.as_bytes(), b"\\u0000").is_some() && holds_nul(&value) {
             return Err(RecordError::new(ErrorCode::ControlChar, "the value holds a NUL character"));
         }
@@ -95,7 +102,9 @@ fn holds_nul(value: &serde_json::Value) -> bool {
     match value {
         serde_json::Value::String(text) => text.contains('\0'),
         serde_json::Value::Array(items) => items.iter().any(holds_nul),
-        serde_json::Value::Object(map) => map.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
+        serde_json::Value::Object(map) => {
+            map.iter().any(|(key, value)| key.contains('\0') || holds_nul(value))
+        }
         _ => false,
     }
 }

@@ -3,13 +3,7 @@
 //! Tests that need another process run this test binary again as a helper (`helper`, told what to do by environment
 //! variables). Nothing here waits for a time: it waits for a condition, with a deadline.
 #![cfg(all(feature = "embedded-postgres", target_os = "linux"))]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::print_stderr
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod crash;
 mod life;
@@ -46,13 +40,8 @@ fn open_tempdir() -> tempfile::TempDir {
 }
 
 fn installed() -> Option<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let found = versions
-        .map(|version| version.path().join("bin"))
-        .find(|bin| bin.join("postgres").exists());
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let found = versions.map(|version| version.path().join("bin")).find(|bin| bin.join("postgres").exists());
     if found.is_none() {
         eprintln!("skipped: no PostgreSQL is installed under /usr/lib/postgresql");
     }
@@ -69,31 +58,21 @@ async fn write_row(options: &PgConnectOptions, id: i32) {
         .execute(&mut connection)
         .await
         .unwrap();
-    sqlx::query("INSERT INTO kept VALUES ($1)")
-        .bind(id)
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    sqlx::query("INSERT INTO kept VALUES ($1)").bind(id).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
 }
 
 async fn rows(options: &PgConnectOptions) -> Vec<i32> {
     let mut connection = connect(options).await;
-    let rows = sqlx::query_scalar("SELECT id FROM kept ORDER BY id")
-        .fetch_all(&mut connection)
-        .await
-        .unwrap();
+    let rows =
+        sqlx::query_scalar("SELECT id FROM kept ORDER BY id").fetch_all(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     rows
 }
 
 async fn setting(options: &PgConnectOptions, name: &str) -> String {
     let mut connection = connect(options).await;
-    sqlx::query_scalar("SELECT current_setting($1)")
-        .bind(name)
-        .fetch_one(&mut connection)
-        .await
-        .unwrap()
+    sqlx::query_scalar("SELECT current_setting($1)").bind(name).fetch_one(&mut connection).await.unwrap()
 }
 
 /// Every process that works on the database files in that data folder.
@@ -102,9 +81,7 @@ fn servers(folder: &Path) -> Vec<u32> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let processes =
         processes.filter(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == pg));
-    processes
-        .filter_map(|process| process.file_name().to_str()?.parse().ok())
-        .collect()
+    processes.filter_map(|process| process.file_name().to_str()?.parse().ok()).collect()
 }
 
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -134,22 +111,13 @@ struct Holder {
 impl Holder {
     fn start(command: &mut Command, folder: &Path) -> Self {
         let mut process = spawn_helper(command, folder);
-        let mut lines = BufReader::new(process.stdout.take().unwrap())
-            .lines()
-            .map_while(Result::ok);
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
         let engine = lines
             .by_ref()
             .inspect(|line| println!("helper: {line}"))
-            .find_map(|line| {
-                line.split_once("READY ")
-                    .and_then(|(_, pid)| pid.trim().parse().ok())
-            })
+            .find_map(|line| line.split_once("READY ").and_then(|(_, pid)| pid.trim().parse().ok()))
             .expect("the helper's engine starts");
-        Self {
-            process,
-            engine,
-            _output: Box::new(lines),
-        }
+        Self { process, engine, _output: Box::new(lines) }
     }
 
     fn kill(mut self) {
@@ -183,9 +151,6 @@ async fn helper() {
     let engine = EmbeddedEngine::start(options).await.unwrap();
     write_row(&engine.connect_options(), 1).await;
     println!("\nREADY {}", engine.pid());
-    tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()))
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await.unwrap().unwrap();
     engine.stop().await.unwrap();
 }

@@ -35,9 +35,7 @@ async fn killed_root_program_takes_an_engine_with_fewer_rights_with_it() {
     let holder = Holder::start(this_program().env(BINARIES, bin), temporary.path());
     assert_ne!(read_link_user(holder.engine), 0);
     holder.kill();
-    wait_until("the engine ends by itself", || {
-        servers(temporary.path()).is_empty()
-    });
+    wait_until("the engine ends by itself", || servers(temporary.path()).is_empty());
 }
 
 #[tokio::test]
@@ -50,9 +48,7 @@ async fn folder_that_the_engines_user_cannot_reach_is_named() {
     let mut options = options(&temporary.path().join("data"));
     options.postgres_bin = Some(bin);
     let error = EmbeddedEngine::start(options).await.unwrap_err();
-    let EngineError::Unreachable { blocked, .. } = &error else {
-        panic!("{error}")
-    };
+    let EngineError::Unreachable { blocked, .. } = &error else { panic!("{error}") };
     assert_eq!(*blocked, temporary.path().canonicalize().unwrap());
 }
 
@@ -85,10 +81,7 @@ async fn ordinary_user_runs_the_engine_and_root_does_not_take_it_away() {
     let engine = EmbeddedEngine::start(options(&folder)).await.unwrap();
     assert_eq!(read_link_user(engine.pid()), nobody);
     let mut connection = connect(&engine.connect_options()).await;
-    sqlx::query("DELETE FROM kept")
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    sqlx::query("DELETE FROM kept").execute(&mut connection).await.unwrap();
     drop(connection);
     engine.stop().await.unwrap();
 
@@ -98,19 +91,9 @@ async fn ordinary_user_runs_the_engine_and_root_does_not_take_it_away() {
 
     // Root's data are not for others, and they are told so.
     let roots = temporary.path().join("roots");
-    EmbeddedEngine::start(options(&roots))
-        .await
-        .unwrap()
-        .stop()
-        .await
-        .unwrap();
-    let output = spawn_helper(as_nobody().stderr(Stdio::piped()), &roots)
-        .wait_with_output()
-        .unwrap();
+    EmbeddedEngine::start(options(&roots)).await.unwrap().stop().await.unwrap();
+    let output = spawn_helper(as_nobody().stderr(Stdio::piped()), &roots).wait_with_output().unwrap();
     let said =
         String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    assert!(
-        !output.status.success() && said.contains("ermission denied"),
-        "{said}"
-    );
+    assert!(!output.status.success() && said.contains("ermission denied"), "{said}");
 }

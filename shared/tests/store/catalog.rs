@@ -7,11 +7,7 @@ use muster_shared::testing::TestDatabase;
 use sqlx::AssertSqlSafe;
 
 async fn tenant(store: &Store, slug: &str) -> TenantId {
-    tenants::create(store, &slug.parse().unwrap(), slug)
-        .await
-        .unwrap()
-        .into_inner()
-        .id
+    tenants::create(store, &slug.parse().unwrap(), slug).await.unwrap().into_inner().id
 }
 
 fn example() -> Catalog {
@@ -35,10 +31,7 @@ fn applied(result: Applied) -> Catalog {
 fn refused(result: Applied) -> Vec<(String, ErrorCode)> {
     match result {
         Applied::Catalog(catalog) => panic!("{catalog:?}"),
-        Applied::Refused(errors) => errors
-            .into_iter()
-            .map(|error| (error.field, error.code))
-            .collect(),
+        Applied::Refused(errors) => errors.into_iter().map(|error| (error.field, error.code)).collect(),
     }
 }
 
@@ -62,17 +55,11 @@ async fn a_catalog_reads_as_it_was_applied_and_twice_is_once() {
     let tenant = tenant(&store, "acme").await;
     assert_eq!(catalog::get(&store, tenant).await.unwrap(), Catalog::default());
 
-    assert_eq!(
-        applied(catalog::apply(&store, tenant, &example()).await.unwrap()),
-        example()
-    );
+    assert_eq!(applied(catalog::apply(&store, tenant, &example()).await.unwrap()), example());
     assert_eq!(catalog::get(&store, tenant).await.unwrap(), example());
     let (after_first, rows) = (database.snapshot().await, versions(&store).await);
 
-    assert_eq!(
-        applied(catalog::apply(&store, tenant, &example()).await.unwrap()),
-        example()
-    );
+    assert_eq!(applied(catalog::apply(&store, tenant, &example()).await.unwrap()), example());
     assert_eq!(database.snapshot().await, after_first);
     assert_eq!(versions(&store).await, rows);
 }
@@ -109,10 +96,7 @@ async fn a_catalog_with_mistakes_changes_nothing() {
     let tenant = tenant(&store, "acme").await;
     catalog::apply(&store, tenant, &example()).await.unwrap();
     let before = database.snapshot().await;
-    let bad = Catalog {
-        roles: vec!["a".into(), "A".into()],
-        ..Catalog::default()
-    };
+    let bad = Catalog { roles: vec!["a".into(), "A".into()], ..Catalog::default() };
     let errors = refused(catalog::apply(&store, tenant, &bad).await.unwrap());
     assert_eq!(errors, [("roles[1]".to_owned(), ErrorCode::InvalidRequest)]);
     assert_eq!(database.snapshot().await, before);
@@ -157,18 +141,12 @@ async fn what_an_open_import_enrols_in_cannot_be_removed() {
                 json_build_object('organization_id', id, 'group_id', 0)), now()
          from organizations where slug = 'north'"
     );
-    sqlx::raw_sql(AssertSqlSafe(insert))
-        .execute(store.pool())
-        .await
-        .unwrap();
+    sqlx::raw_sql(AssertSqlSafe(insert)).execute(store.pool()).await.unwrap();
 
     let errors = refused(catalog::apply(&store, tenant, &Catalog::default()).await.unwrap());
     assert_eq!(errors, [("organizations".to_owned(), ErrorCode::StateConflict)]);
 
-    sqlx::raw_sql("update imports set state = 'completed'")
-        .execute(store.pool())
-        .await
-        .unwrap();
+    sqlx::raw_sql("update imports set state = 'completed'").execute(store.pool()).await.unwrap();
     applied(catalog::apply(&store, tenant, &Catalog::default()).await.unwrap());
 }
 
@@ -179,31 +157,15 @@ async fn names_are_found_in_any_case_and_groups_made_on_demand_once() {
     let (one, two) = (tenant(&store, "one").await, tenant(&store, "two").await);
     catalog::apply(&store, one, &example()).await.unwrap();
 
-    let (id, organization) = catalog::find_organization(store.pool(), one, &"NORTH".parse().unwrap())
-        .await
-        .unwrap()
-        .unwrap();
+    let (id, organization) =
+        catalog::find_organization(store.pool(), one, &"NORTH".parse().unwrap()).await.unwrap().unwrap();
     assert_eq!(organization.name, "North");
     assert!(id.get() > 0);
-    assert_eq!(
-        catalog::find_organization(store.pool(), two, &"north".parse().unwrap())
-            .await
-            .unwrap(),
-        None
-    );
+    assert_eq!(catalog::find_organization(store.pool(), two, &"north".parse().unwrap()).await.unwrap(), None);
 
-    let reader = catalog::find_group(store.pool(), one, " READER")
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        catalog::ensure_group(&store, one, "reader").await.unwrap(),
-        reader
-    );
-    assert_eq!(
-        catalog::find_group(store.pool(), two, "Reader").await.unwrap(),
-        None
-    );
+    let reader = catalog::find_group(store.pool(), one, " READER").await.unwrap().unwrap();
+    assert_eq!(catalog::ensure_group(&store, one, "reader").await.unwrap(), reader);
+    assert_eq!(catalog::find_group(store.pool(), two, "Reader").await.unwrap(), None);
 
     let (first, second) = tokio::join!(
         catalog::ensure_group(&store, two, "Default"),
@@ -218,15 +180,10 @@ async fn changes_of_one_catalog_at_once_leave_one_of_them() {
     let database = TestDatabase::create().await;
     let store = database.store().await;
     let tenant = tenant(&store, "acme").await;
-    let other = Catalog {
-        groups: vec!["Only".into()],
-        ..Catalog::default()
-    };
+    let other = Catalog { groups: vec!["Only".into()], ..Catalog::default() };
     let example = example();
-    let (first, second) = tokio::join!(
-        catalog::apply(&store, tenant, &example),
-        catalog::apply(&store, tenant, &other)
-    );
+    let (first, second) =
+        tokio::join!(catalog::apply(&store, tenant, &example), catalog::apply(&store, tenant, &other));
     applied(first.unwrap());
     applied(second.unwrap());
     let stored = catalog::get(&store, tenant).await.unwrap();

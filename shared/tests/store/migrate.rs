@@ -18,13 +18,7 @@ async fn migrating_twice_is_migrating_once() {
     let after_first = database.snapshot().await;
 
     let second = migrate::run(&store).await.unwrap();
-    assert_eq!(
-        second,
-        migrate::Report {
-            applied: vec![],
-            version: first.version
-        }
-    );
+    assert_eq!(second, migrate::Report { applied: vec![], version: first.version });
     assert_eq!(migrate::pending(&store).await.unwrap(), []);
     assert_eq!(database.snapshot().await, after_first);
 }
@@ -54,10 +48,7 @@ async fn a_database_of_a_newer_program_is_told_apart() {
         migrate::pending(&store).await.map(|_| ()).unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::Permanent);
-        assert!(
-            matches!(error, StoreError::SchemaTooNew { database: 99999, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, StoreError::SchemaTooNew { database: 99999, .. }), "{error}");
         assert!(error.to_string().contains("use a newer one"));
     }
 }
@@ -66,11 +57,7 @@ async fn a_database_of_a_newer_program_is_told_apart() {
 async fn a_migration_that_was_changed_after_it_was_applied_is_refused() {
     let database = TestDatabase::create().await;
     let store = database.store().await;
-    execute(
-        &store,
-        "update _sqlx_migrations set checksum = '\\x00' where version = 1",
-    )
-    .await;
+    execute(&store, "update _sqlx_migrations set checksum = '\\x00' where version = 1").await;
     let error = migrate::run(&store).await.unwrap_err();
     assert!(matches!(error, StoreError::SchemaDiffers(1)), "{error}");
 }

@@ -8,11 +8,7 @@ use muster_shared::testing::TestDatabase;
 use sqlx::{Connection, PgConnection, Row};
 
 async fn setting(connection: &mut PgConnection, name: &str) -> String {
-    sqlx::query_scalar("select current_setting($1)")
-        .bind(name)
-        .fetch_one(connection)
-        .await
-        .unwrap()
+    sqlx::query_scalar("select current_setting($1)").bind(name).fetch_one(connection).await.unwrap()
 }
 
 #[tokio::test]
@@ -22,10 +18,7 @@ async fn the_server_keeps_the_time_limits() {
     let mut connection = store.pool().acquire().await.unwrap();
     assert_eq!(setting(&mut connection, "statement_timeout").await, "1min");
     assert_eq!(setting(&mut connection, "lock_timeout").await, "20s");
-    assert_eq!(
-        setting(&mut connection, "idle_in_transaction_session_timeout").await,
-        "1min"
-    );
+    assert_eq!(setting(&mut connection, "idle_in_transaction_session_timeout").await, "1min");
     assert_eq!(setting(&mut connection, "application_name").await, "muster");
 }
 
@@ -42,17 +35,11 @@ async fn a_setting_in_the_url_wins() {
 #[tokio::test]
 async fn a_statement_that_takes_too_long_is_a_transient_error() {
     let database = TestDatabase::create().await;
-    let options = StoreOptions {
-        statement_timeout: Duration::from_millis(20),
-        ..StoreOptions::default()
-    };
+    let options = StoreOptions { statement_timeout: Duration::from_millis(20), ..StoreOptions::default() };
     let store = database.store_with(&options).await;
     let result = sqlx::query("select pg_sleep(10)").execute(store.pool()).await;
     let error = StoreError::from(result.unwrap_err());
-    assert_eq!(
-        (error.kind(), error.sqlstate()),
-        (ErrorKind::Transient, Some("57014"))
-    );
+    assert_eq!((error.kind(), error.sqlstate()), (ErrorKind::Transient, Some("57014")));
 }
 
 #[tokio::test]
@@ -78,62 +65,35 @@ async fn a_slot_of_a_worker_plans_by_index_and_once() {
 #[tokio::test]
 async fn a_begin_that_was_cancelled_leaves_no_connection_inside_a_transaction() {
     let database = TestDatabase::create().await;
-    let store = database
-        .store_with(&StoreOptions {
-            max_connections: 1,
-            ..StoreOptions::default()
-        })
-        .await;
+    let store = database.store_with(&StoreOptions { max_connections: 1, ..StoreOptions::default() }).await;
     let mut connection = store.pool().acquire().await.unwrap();
     {
         // As when a request's client leaves: BEGIN is sent, its answer is not awaited.
         let mut begin = pin!(connection.begin());
-        assert!(
-            begin
-                .as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()))
-                .is_pending()
-        );
+        assert!(begin.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     }
     drop(connection);
 
     let mut connection = store.pool().acquire().await.unwrap();
     // Inside a transaction now() stands still.
-    let first = sqlx::raw_sql("select now()::text")
-        .fetch_one(&mut *connection)
-        .await
-        .unwrap();
-    let second = sqlx::raw_sql("select now()::text")
-        .fetch_one(&mut *connection)
-        .await
-        .unwrap();
+    let first = sqlx::raw_sql("select now()::text").fetch_one(&mut *connection).await.unwrap();
+    let second = sqlx::raw_sql("select now()::text").fetch_one(&mut *connection).await.unwrap();
     assert_ne!(first.get::<String, _>(0), second.get::<String, _>(0));
 }
 
 #[tokio::test]
 async fn a_database_that_is_away_is_a_transient_error() {
     let target = TestDatabase::create().await.target().host("127.0.0.1").port(1);
-    let options = StoreOptions {
-        acquire_timeout: Duration::from_millis(50),
-        ..StoreOptions::default()
-    };
+    let options = StoreOptions { acquire_timeout: Duration::from_millis(50), ..StoreOptions::default() };
     let error = Store::connect(target, &options).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Transient);
 }
 
 #[tokio::test]
 async fn a_database_that_does_not_exist_is_a_permanent_error() {
-    let target = TestDatabase::create()
-        .await
-        .target()
-        .database("muster_no_such_database");
-    let error = Store::connect(target, &StoreOptions::default())
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (error.kind(), error.sqlstate()),
-        (ErrorKind::Permanent, Some("3D000"))
-    );
+    let target = TestDatabase::create().await.target().database("muster_no_such_database");
+    let error = Store::connect(target, &StoreOptions::default()).await.unwrap_err();
+    assert_eq!((error.kind(), error.sqlstate()), (ErrorKind::Permanent, Some("3D000")));
 }
 
 #[tokio::test]
@@ -148,14 +108,10 @@ async fn an_error_shows_no_value_of_a_row() {
     );
     let not_a_uuid = format!("select '{marker}'::uuid");
     let not_null = format!("insert into users (id, email) values (gen_random_uuid(), '{marker}')");
-    for (sql, kind) in [
-        (twice, ErrorKind::Conflict),
-        (not_a_uuid, ErrorKind::Data),
-        (not_null, ErrorKind::Data),
-    ] {
-        let result = sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
-            .execute(store.pool())
-            .await;
+    for (sql, kind) in
+        [(twice, ErrorKind::Conflict), (not_a_uuid, ErrorKind::Data), (not_null, ErrorKind::Data)]
+    {
+        let result = sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(store.pool()).await;
         let error = StoreError::from(result.unwrap_err());
         assert_eq!(error.kind(), kind);
         assert!(std::error::Error::source(&error).is_none());

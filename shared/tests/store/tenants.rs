@@ -28,24 +28,9 @@ async fn tenants_are_listed_and_found_by_slug() {
         tenants::create(&store, &slug(name), name).await.unwrap();
     }
     let listed = tenants::list(store.pool()).await.unwrap();
-    assert_eq!(
-        listed
-            .iter()
-            .map(|tenant| tenant.slug.as_str())
-            .collect::<Vec<_>>(),
-        ["a", "b"]
-    );
-    assert_eq!(
-        tenants::find_by_slug(store.pool(), &slug("b"))
-            .await
-            .unwrap()
-            .as_ref(),
-        listed.get(1)
-    );
-    assert_eq!(
-        tenants::find_by_slug(store.pool(), &slug("c")).await.unwrap(),
-        None
-    );
+    assert_eq!(listed.iter().map(|tenant| tenant.slug.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(tenants::find_by_slug(store.pool(), &slug("b")).await.unwrap().as_ref(), listed.get(1));
+    assert_eq!(tenants::find_by_slug(store.pool(), &slug("c")).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -57,9 +42,7 @@ async fn the_default_tenant_comes_once_and_with_its_organization() {
     assert!(one.is_new() != two.is_new());
     let tenant = one.into_inner();
     assert_eq!(tenant, two.into_inner());
-    let organization = catalog::find_organization(store.pool(), tenant.id, &slug("default"))
-        .await
-        .unwrap();
+    let organization = catalog::find_organization(store.pool(), tenant.id, &slug("default")).await.unwrap();
     assert_eq!(organization.unwrap().1.name, "Default");
 
     let after_first = database.snapshot().await;

@@ -6,18 +6,11 @@ use muster_shared::testing::TestDatabase;
 use muster_shared::token::{Scope, Token};
 
 async fn tenant(store: &Store, slug: &str) -> TenantId {
-    tenants::create(store, &slug.parse().unwrap(), slug)
-        .await
-        .unwrap()
-        .into_inner()
-        .id
+    tenants::create(store, &slug.parse().unwrap(), slug).await.unwrap().into_inner().id
 }
 
 async fn create(store: &Store, tenant: TenantId, name: &str) -> (TokenInfo, Token) {
-    match tokens::create(store, tenant, name, &[Scope::ImportRead, Scope::ImportWrite])
-        .await
-        .unwrap()
-    {
+    match tokens::create(store, tenant, name, &[Scope::ImportRead, Scope::ImportWrite]).await.unwrap() {
         NewToken::Created(info, token) => (info, token),
         NewToken::NameTaken(info) => panic!("{info:?}"),
     }
@@ -72,22 +65,14 @@ async fn a_revoked_token_stands_for_nobody() {
     let (_, token) = create(&store, one, "ci").await;
 
     assert_eq!(tokens::revoke(store.pool(), two, "ci").await.unwrap(), None);
-    assert!(
-        tokens::authenticate(store.pool(), &token)
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert!(tokens::authenticate(store.pool(), &token).await.unwrap().is_some());
 
     let revoked = tokens::revoke(store.pool(), one, "ci").await.unwrap().unwrap();
     assert!(revoked.revoked_at.is_some());
     assert_eq!(tokens::authenticate(store.pool(), &token).await.unwrap(), None);
     let after_first = database.snapshot().await;
 
-    assert_eq!(
-        tokens::revoke(store.pool(), one, "ci").await.unwrap(),
-        Some(revoked.clone())
-    );
+    assert_eq!(tokens::revoke(store.pool(), one, "ci").await.unwrap(), Some(revoked.clone()));
     assert_eq!(database.snapshot().await, after_first);
     assert_eq!(tokens::list(store.pool(), one).await.unwrap(), [revoked]);
     assert_eq!(tokens::list(store.pool(), two).await.unwrap(), []);

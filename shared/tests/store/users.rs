@@ -35,10 +35,7 @@ async fn with_users() -> (TestDatabase, Store) {
 async fn a_user_is_shown_with_everything_that_belongs_to_it() {
     let (_database, store) = with_users().await;
     let id: UserId = ANA.parse().unwrap();
-    let user = users::get(store.pool(), TenantId::new(1), id)
-        .await
-        .unwrap()
-        .unwrap();
+    let user = users::get(store.pool(), TenantId::new(1), id).await.unwrap().unwrap();
     let expected = json!({
         "id": ANA, "email": "ana@example.com", "phone_number": "+4915112345678", "preferred_username": "ana",
         "given_name": "Ana", "family_name": null, "locale": "pt-BR", "metadata": {"level": 3},
@@ -49,23 +46,14 @@ async fn a_user_is_shown_with_everything_that_belongs_to_it() {
         "version": 1, "created_at": "2026-01-02T03:04:05Z", "updated_at": "2026-01-02T03:04:05Z",
     });
     assert_eq!(serde_json::to_value(&user).unwrap(), expected);
-    assert_eq!(
-        serde_json::from_value::<muster_shared::user::User>(expected).unwrap(),
-        user
-    );
+    assert_eq!(serde_json::from_value::<muster_shared::user::User>(expected).unwrap(), user);
 }
 
 #[tokio::test]
 async fn a_user_with_little_is_shown_with_empty_parts() {
     let (_database, store) = with_users().await;
-    let user = users::find(
-        store.pool(),
-        TenantId::new(2),
-        IdentifierField::Email,
-        "ana@example.com",
-    )
-    .await
-    .unwrap();
+    let user =
+        users::find(store.pool(), TenantId::new(2), IdentifierField::Email, "ana@example.com").await.unwrap();
     let user = user.unwrap();
     assert!(user.attributes.is_empty() && user.metadata.is_empty() && user.memberships.is_empty());
 }
@@ -78,16 +66,9 @@ async fn users_are_found_by_each_unique_field() {
         (IdentifierField::PhoneNumber, "+4915112345678"),
         (IdentifierField::PreferredUsername, "ana"),
     ] {
-        let user = users::find(store.pool(), TenantId::new(1), field, key)
-            .await
-            .unwrap();
+        let user = users::find(store.pool(), TenantId::new(1), field, key).await.unwrap();
         assert_eq!(user.unwrap().id.to_string(), ANA, "{field}");
-        assert_eq!(
-            users::find(store.pool(), TenantId::new(1), field, "nobody")
-                .await
-                .unwrap(),
-            None
-        );
+        assert_eq!(users::find(store.pool(), TenantId::new(1), field, "nobody").await.unwrap(), None);
     }
 }
 
@@ -95,17 +76,8 @@ async fn users_are_found_by_each_unique_field() {
 async fn a_user_of_another_tenant_is_not_found() {
     let (_database, store) = with_users().await;
     let id: UserId = ANA.parse().unwrap();
-    assert_eq!(
-        users::get(store.pool(), TenantId::new(2), id).await.unwrap(),
-        None
-    );
-    let user = users::find(
-        store.pool(),
-        TenantId::new(2),
-        IdentifierField::PreferredUsername,
-        "ana",
-    )
-    .await
-    .unwrap();
+    assert_eq!(users::get(store.pool(), TenantId::new(2), id).await.unwrap(), None);
+    let user =
+        users::find(store.pool(), TenantId::new(2), IdentifierField::PreferredUsername, "ana").await.unwrap();
     assert_eq!(user, None);
 }

@@ -1,0 +1,102 @@
+//! The front door over HTTP: `/v1/imports`, `/v1/users`, `/v1/catalog`, and what operators need.
+//!
+//! Guarantees: a request is done for the tenant of its token and no other, an error has one shape and a stable code, and no
+//! user's value is logged. A handler runs to its end even when its client leaves, so that no statement is cancelled midway.
+
+mod auth;
+mod catalog;
+mod error;
+mod imports;
+mod incoming;
+mod ops;
+mod params;
+mod records;
+mod routes;
+mod serve;
+mod trace;
+mod upload;
+mod users;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_shared::queue::Queue;
+use muster_shared::store::Store;
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+
+pub use error::{ApiError, ErrorBody, ErrorDetail};
+pub use routes::openapi;
+pub use serve::serve;
+pub use view::{ImportLinks, ImportList, ImportView, RecordList, RecordView};
+
+use crate::receive::ReceiveLimits;
+
+/// How the HTTP API behaves towards its clients.
+#[derive(Debug, Clone)]
+pub struct HttpOptions {
+    /// How long a client may take for the head of a request.
+    pub header_timeout: Duration,
+    /// How long a client may pause in the body of a request.
+    pub idle_body_timeout: Duration,
+    /// Largest upload as it is sent; none means no limit.
+    pub max_upload_bytes: Option<u64>,
+    /// What links in answers begin with; none means links without a host.
+    pub public_url: Option<String>,
+    /// How long requests under way may take once the server is to stop.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(10),
+            idle_body_timeout: Duration::from_secs(60),
+            max_upload_bytes: None,
+            public_url: None,
+            shutdown_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What all requests share. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct AppState(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    queue: Queue,
+    wake: Arc<Notify>,
+    limits: ReceiveLimits,
+    idle_body_timeout: Duration,
+    max_upload_bytes: Option<u64>,
+    link_base: String,
+    known_tokens: auth::KnownTokens,
+    tasks: TaskTracker,
+}
+
+impl AppState {
+    /// State of a server; `wake` is told when something new is staged.
+    pub fn new(
+        store: Store,
+        queue: Queue,
+        wake: Arc<Notify>,
+        limits: ReceiveLimits,
+        http: &HttpOptions,
+    ) -> Self {
+        let link_base = http.public_url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
+        Self(Arc::new(Shared {
+            store,
+            queue,
+            wake,
+            limits,
+            idle_body_timeout: http.idle_body_timeout,
+            max_upload_bytes: http.max_upload_bytes,
+            link_base,
+            known_tokens: auth::KnownTokens::default(),
+            tasks: TaskTracker::new(),
+        }))
+    }
+}

@@ -1,0 +1,87 @@
+//! Who asks: the bearer token of a request, and what it may do.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use muster_shared::id::TenantId;
+use muster_shared::store::tokens;
+use muster_shared::token::{Credential, Scope, Token, TokenHash};
+use tokio::time::Instant;
+
+use super::error::ApiError;
+use super::trace::Trail;
+use super::{AppState, Shared};
+
+/// How long a token that was found known is not looked up again: a revoked one works this much longer.
+const KNOWN_FOR: Duration = Duration::from_secs(3);
+/// Most tokens kept.
+const MOST_KNOWN: usize = 10_000;
+
+/// Tokens that were found known lately, by their hash. Unknown ones are never kept.
+#[derive(Debug, Default)]
+pub(super) struct KnownTokens(Mutex<HashMap<TokenHash, (Instant, Arc<Credential>)>>);
+
+impl KnownTokens {
+    fn get(&self, hash: &TokenHash) -> Option<Arc<Credential>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known
+            .get(hash)
+            .filter(|(since, _)| since.elapsed() < KNOWN_FOR)
+            .map(|(_, credential)| credential.clone())
+    }
+
+    fn put(&self, hash: TokenHash, credential: Arc<Credential>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_KNOWN {
+            known.clear();
+        }
+        known.insert(hash, (Instant::now(), credential));
+    }
+}
+
+/// Whoever sent the request. The tenant comes out only through [`Caller::may`].
+#[derive(Debug, Clone)]
+pub(super) struct Caller(Arc<Credential>);
+
+impl Caller {
+    /// The tenant on which the caller may do this.
+    pub(super) fn may(&self, scope: Scope) -> Result<TenantId, ApiError> {
+        if self.0.allows(scope) { Ok(self.0.tenant_id) } else { Err(ApiError::Forbidden(scope)) }
+    }
+}
+
+impl FromRequestParts<AppState> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let token = bearer(parts).ok_or(ApiError::Unauthorized)?;
+        let credential = authenticate(&state.0, &token).await?;
+        if let Some(trail) = parts.extensions.get::<Trail>() {
+            trail.found(&credential);
+        }
+        Ok(Self(credential))
+    }
+}
+
+async fn authenticate(shared: &Shared, token: &Token) -> Result<Arc<Credential>, ApiError> {
+    let hash = token.hash();
+    if let Some(credential) = shared.known_tokens.get(&hash) {
+        return Ok(credential);
+    }
+    let found = tokens::authenticate(shared.store.pool(), token).await?;
+    let credential = Arc::new(found.ok_or(ApiError::Unauthorized)?);
+    shared.known_tokens.put(hash, credential.clone());
+    Ok(credential)
+}
+
+/// The token, where exactly one header holds one.
+fn bearer(parts: &Parts) -> Option<Token> {
+    let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
+    let (only, None) = (headers.next()?, headers.next()) else { return None };
+    let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") { token.trim().parse().ok() } else { None }
+}

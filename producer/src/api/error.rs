@@ -1,0 +1,270 @@
+//! What a request can come to instead of an answer: one enum, one mapping to status and code, one shape.
+
+use std::sync::Arc;
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use muster_shared::catalog::FieldError;
+use muster_shared::error::{ErrorCode, FileError};
+use muster_shared::id::ImportId;
+use muster_shared::import::ImportState;
+use muster_shared::store::{ErrorKind, StoreError};
+use muster_shared::token::Scope;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::receive::ReceiveError;
+use crate::request::RequestError;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// No credential, or none that is known.
+    #[error("a bearer token that is known is needed")]
+    Unauthorized,
+    /// The credential may not do this.
+    #[error("the token lacks the scope `{0}`")]
+    Forbidden(Scope),
+    /// No such thing, or none that this credential may see.
+    #[error("there is no such thing")]
+    NotFound,
+    /// The method is none of the resource's.
+    #[error("the resource does not take this method")]
+    MethodNotAllowed,
+    /// A parameter, option or header is not as it must be.
+    #[error("{}", .0.message)]
+    Invalid(FieldError),
+    /// A document is not as it must be, in these places.
+    #[error("the document is refused in {} places", .0.len())]
+    Refused(Vec<FieldError>),
+    /// The body's media type or content encoding is none that is taken.
+    #[error("{0}")]
+    UnsupportedMediaType(&'static str),
+    /// The multipart body is not as it must be.
+    #[error("{0}")]
+    Multipart(String),
+    /// The body is larger than the limit, or could not be read.
+    #[error("{}", .0.message)]
+    Body(FileError),
+    /// The upload came to nothing; its import says the same.
+    #[error("{}", .1.message)]
+    Upload(ImportId, FileError),
+    /// The import is in a state in which this cannot be done.
+    #[error("the import is {0}, so this cannot be done")]
+    StateConflict(ImportState),
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for a request with other options")]
+    IdempotencyMismatch,
+    /// A request with this idempotency key is still running.
+    #[error("a request with this idempotency key is still being received")]
+    IdempotencyInProgress,
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+    /// The program failed.
+    #[error("the request failed; the log has the cause under its id")]
+    Internal,
+}
+
+/// The body of every error.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// What went wrong.
+    pub error: ErrorDetail,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ErrorDetail {
+    /// Stable code, for programs.
+    #[schema(value_type = String)]
+    pub code: ErrorCode,
+    /// One sentence for people.
+    pub message: String,
+    /// The option, parameter or column at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// Number of the record at fault, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<u64>,
+    /// Line at fault, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// Column at fault, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<u64>,
+    /// The import that was refused or aborted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub import_id: Option<Uuid>,
+    /// State of the import, where it is the reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub state: Option<ImportState>,
+    /// Everything that is wrong, where it is more than one thing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub errors: Vec<FieldError>,
+    /// The request, as the log knows it.
+    pub request_id: String,
+}
+
+impl ApiError {
+    /// Status and stable code.
+    pub fn status(&self) -> (StatusCode, ErrorCode) {
+        match self {
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized),
+            Self::Forbidden(_) => (StatusCode::FORBIDDEN, ErrorCode::Forbidden),
+            Self::NotFound => (StatusCode::NOT_FOUND, ErrorCode::NotFound),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::MethodNotAllowed),
+            Self::Invalid(error) => (StatusCode::BAD_REQUEST, error.code),
+            Self::Refused(errors) if errors.iter().all(|error| error.code == ErrorCode::StateConflict) => {
+                (StatusCode::CONFLICT, ErrorCode::StateConflict)
+            }
+            Self::Refused(_) => (StatusCode::BAD_REQUEST, ErrorCode::InvalidRequest),
+            Self::UnsupportedMediaType(_) => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::UnsupportedMediaType)
+            }
+            Self::Multipart(_) => (StatusCode::BAD_REQUEST, ErrorCode::MultipartInvalid),
+            Self::Body(error) | Self::Upload(_, error) => (file_status(error.code), error.code),
+            Self::StateConflict(_) => (StatusCode::CONFLICT, ErrorCode::StateConflict),
+            Self::IdempotencyMismatch => (StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::IdempotencyMismatch),
+            Self::IdempotencyInProgress => (StatusCode::CONFLICT, ErrorCode::IdempotencyInProgress),
+            Self::Store(error) => match error.kind() {
+                ErrorKind::Transient | ErrorKind::Conflict => {
+                    (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable)
+                }
+                ErrorKind::Data | ErrorKind::Permanent => {
+                    (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Internal)
+                }
+            },
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Internal),
+        }
+    }
+
+    /// The body, under the id of its request.
+    pub fn body(&self, request_id: &str) -> ErrorBody {
+        let (_, code) = self.status();
+        let mut error = ErrorDetail {
+            code,
+            message: match self {
+                Self::Store(_) if code == ErrorCode::Unavailable => {
+                    "the store cannot be reached now; try again".into()
+                }
+                Self::Store(_) => Self::Internal.to_string(),
+                other => other.to_string(),
+            },
+            field: None,
+            record: None,
+            line: None,
+            column: None,
+            import_id: None,
+            state: None,
+            errors: Vec::new(),
+            request_id: request_id.to_owned(),
+        };
+        match self {
+            Self::Invalid(wrong) => error.field = Some(wrong.field.clone()),
+            Self::Refused(wrong) => error.errors.clone_from(wrong),
+            Self::StateConflict(state) => error.state = Some(*state),
+            Self::Body(file) | Self::Upload(_, file) => {
+                error.field.clone_from(&file.field);
+                (error.record, error.line, error.column) = (file.record, file.line, file.column);
+            }
+            _ => {}
+        }
+        if let Self::Upload(import, _) = self {
+            error.import_id = Some(import.get());
+        }
+        ErrorBody { error }
+    }
+
+    /// One of each, for the documentation.
+    pub(super) fn samples() -> Vec<Self> {
+        let import = ImportId::new(Uuid::from_u128(0x0190_a5f0_7b7c_7000_8000_0000_0000_0001));
+        let option =
+            FieldError::new(ErrorCode::InvalidRequest, "on_existing", "must be one of: skip, update, enrol");
+        let quote = FileError::new(ErrorCode::CsvUnclosedQuote, "a quoted cell is never closed")
+            .at_record(7)
+            .at_line(8);
+        let large =
+            FileError::new(ErrorCode::UploadTooLarge, "the upload is larger than the limit of 1000000 bytes");
+        let slow = FileError::new(ErrorCode::UploadTimeout, "the upload paused for longer than 60 seconds");
+        vec![
+            Self::Unauthorized,
+            Self::Forbidden(Scope::ImportWrite),
+            Self::NotFound,
+            Self::MethodNotAllowed,
+            Self::Invalid(option),
+            Self::Upload(import, quote),
+            Self::Body(large),
+            Self::Upload(import, slow),
+            Self::UnsupportedMediaType(super::incoming::MEDIA_TYPES),
+            Self::Multipart("the form has no part `file`".into()),
+            Self::StateConflict(ImportState::Completed),
+            Self::IdempotencyMismatch,
+            Self::IdempotencyInProgress,
+            Self::Store(StoreError::PoolTimeout),
+            Self::Internal,
+        ]
+    }
+}
+
+fn file_status(code: ErrorCode) -> StatusCode {
+    match code {
+        ErrorCode::UploadTooLarge | ErrorCode::DecompressedTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::UploadTimeout => StatusCode::REQUEST_TIMEOUT,
+        ErrorCode::InvalidRecords => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+/// An error on its way out; the tracing middleware gives it its body, since it knows the request's id.
+#[derive(Debug, Clone)]
+pub(super) struct Failed(pub(super) Arc<ApiError>);
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.status().0.into_response();
+        if matches!(self, Self::Unauthorized) {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        }
+        response.extensions_mut().insert(Failed(Arc::new(self)));
+        response
+    }
+}
+
+impl From<FieldError> for ApiError {
+    fn from(error: FieldError) -> Self {
+        Self::Invalid(error)
+    }
+}
+
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Invalid(error) => Self::Invalid(error),
+            RequestError::FormatUnknown => Self::UnsupportedMediaType(super::incoming::MEDIA_TYPES),
+            RequestError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<ReceiveError> for ApiError {
+    fn from(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::Refused(import, error) | ReceiveError::Aborted(import, error) => {
+                Self::Upload(import, error)
+            }
+            // A known import is answered, not refused, unless it is still coming in.
+            ReceiveError::Known(..) => Self::IdempotencyInProgress,
+            ReceiveError::Mismatch => Self::IdempotencyMismatch,
+            ReceiveError::Store(error) => Self::Store(error),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Imports: list, show, and steer them.
+
+use axum::Json;
+use axum::extract::State;
+use muster_shared::id::{ImportId, TenantId};
+use muster_shared::store::steer::{self, Steered};
+use muster_shared::store::{StoreError, reports};
+use muster_shared::token::Scope;
+
+use super::AppState;
+use super::auth::Caller;
+use super::error::ApiError;
+use super::params::{Id, Params};
+use super::view::{ImportList, ImportView};
+
+/// Lists imports, newest first.
+#[utoipa::path(
+    get, path = "/v1/imports", tag = "imports",
+    params(("state" = Option<String>, Query, description = "those in this state only"),
+           ("before" = Option<String>, Query, description = "`next` of the page before"),
+           ("limit" = Option<u16>, Query, description = "1 to 200, else 50")),
+    responses((status = 200, description = "A page of imports", body = ImportList)),
+)]
+pub(super) async fn list(
+    State(state): State<AppState>,
+    caller: Caller,
+    mut params: Params,
+) -> Result<Json<ImportList>, ApiError> {
+    let tenant = caller.may(Scope::ImportRead)?;
+    let wanted = params.take("state")?;
+    let before: Option<ImportId> = params.take("before")?;
+    let limit = params.take_limit(50, 200)?;
+    params.finish()?;
+    let base = &state.0.link_base;
+    let found = reports::imports(&state.0.store, tenant, wanted, before, i64::from(limit) + 1).await?;
+    let more = found.len() > usize::from(limit);
+    let imports: Vec<_> =
+        found.into_iter().take(limit.into()).map(|report| ImportView::new(report, base)).collect();
+    let next = if more { imports.last().map(|import| import.id) } else { None };
+    let filter = wanted.map_or(String::new(), |state| format!("&state={state}"));
+    let next_link = next.map(|next| format!("{base}/v1/imports?before={next}&limit={limit}{filter}"));
+    Ok(Json(ImportList { imports, next, next_link }))
+}
+
+/// Shows an import.
+#[utoipa::path(
+    get, path = "/v1/imports/{id}", tag = "imports", params(("id" = String, Path)),
+    responses((status = 200, description = "The import", body = ImportView)),
+)]
+pub(super) async fn show(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(import): Id<ImportId>,
+    params: Params,
+) -> Result<Json<ImportView>, ApiError> {
+    let tenant = caller.may(Scope::ImportRead)?;
+    params.finish()?;
+    view(&state, tenant, import).await
+}
+
+async fn view(state: &AppState, tenant: TenantId, import: ImportId) -> Result<Json<ImportView>, ApiError> {
+    let report = reports::import(&state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)?;
+    Ok(Json(ImportView::new(report, &state.0.link_base)))
+}
+
+async fn steered(
+    state: &AppState,
+    tenant: TenantId,
+    import: ImportId,
+    done: Result<Steered, StoreError>,
+) -> Result<Json<ImportView>, ApiError> {
+    match done? {
+        Steered::Done(_) => {
+            state.0.wake.notify_one();
+            view(state, tenant, import).await
+        }
+        Steered::Refused(state) => Err(ApiError::StateConflict(state)),
+        Steered::NotFound => Err(ApiError::NotFound),
+    }
+}
+
+macro_rules! steering {
+    ($($(#[$doc:meta])* $name:ident at $path:literal;)*) => {
+        $($(#[$doc])*
+        #[utoipa::path(
+            post, path = $path, tag = "imports", params(("id" = String, Path)),
+            responses((status = 200, description = "The import after it", body = ImportView)),
+        )]
+        pub(super) async fn $name(
+            State(state): State<AppState>,
+            caller: Caller,
+            Id(import): Id<ImportId>,
+            params: Params,
+        ) -> Result<Json<ImportView>, ApiError> {
+            let tenant = caller.may(Scope::ImportWrite)?;
+            params.finish()?;
+            let done = steer::$name(&state.0.store, tenant, import).await;
+            steered(&state, tenant, import, done).await
+        })*
+    };
+}
+
+steering! {
+    /// Starts an import that was received and waits.
+    proceed at "/v1/imports/{id}/proceed";
+    /// Stops dispatching; what is with the workers is still applied.
+    pause at "/v1/imports/{id}/pause";
+    /// Goes on after a pause.
+    resume at "/v1/imports/{id}/resume";
+    /// Ends an import before its time; records whose turn has not come are skipped.
+    cancel at "/v1/imports/{id}/cancel";
+    /// Drives failed records and dead chunks once more.
+    retry at "/v1/imports/{id}/retry";
+}

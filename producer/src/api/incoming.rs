@@ -1,0 +1,152 @@
+//! The body of an upload on its way in: bounded in size and in pauses, and its own error kept where a parser would hide it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt};
+use muster_shared::error::{ErrorCode, FileError};
+use tokio::time::timeout;
+
+use super::error::ApiError;
+use super::params::invalid;
+use crate::receive::Encoding;
+
+/// What an upload may be.
+pub(super) const MEDIA_TYPES: &str =
+    "the upload must be text/csv, application/json, application/x-ndjson or multipart/form-data";
+/// Most that is read and thrown away after an upload was refused, so that its client comes to read the answer.
+const DRAINED_BYTES: u64 = 64 * 1024 * 1024;
+/// How long that may take.
+const DRAINED_FOR: Duration = Duration::from_secs(5);
+/// Most bytes between two things that a form's parser finds: part headers are small.
+const UNSEEN_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Bounds of a body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BodyLimits {
+    /// Most bytes; none means no limit.
+    pub(super) bytes: Option<u64>,
+    /// Longest pause.
+    pub(super) pause: Duration,
+}
+
+/// What went wrong with a body, and how much of it was not yet seen by whoever reads it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Watch(Arc<Watched>);
+
+#[derive(Debug, Default)]
+struct Watched {
+    error: Mutex<Option<FileError>>,
+    unseen: AtomicU64,
+}
+
+impl Watch {
+    /// The body's own error, if it had one.
+    pub(super) fn error(&self) -> Option<FileError> {
+        self.0.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Something was found in the body.
+    pub(super) fn seen(&self) {
+        self.0.unseen.store(0, Ordering::Relaxed);
+    }
+
+    fn fail(&self, error: FileError) -> std::io::Error {
+        let message = error.to_string();
+        *self.0.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        std::io::Error::other(message)
+    }
+}
+
+/// The body's bytes within the limits. After an error nothing comes any more.
+pub(super) fn bounded(
+    body: Body,
+    limits: BodyLimits,
+    watch: Watch,
+) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + Unpin {
+    let state = Some((body.into_data_stream(), 0));
+    Box::pin(stream::unfold(state, move |state| {
+        let watch = watch.clone();
+        async move {
+            let (mut body, total) = state?;
+            match next(&mut body, total, limits, &watch).await? {
+                Ok(bytes) => {
+                    let total = total + bytes.len() as u64;
+                    Some((Ok(bytes), Some((body, total))))
+                }
+                Err(error) => {
+                    drain(&mut body).await;
+                    Some((Err(watch.fail(error)), None))
+                }
+            }
+        }
+    }))
+}
+
+type Data = axum::body::BodyDataStream;
+
+async fn next(
+    body: &mut Data,
+    total: u64,
+    limits: BodyLimits,
+    watch: &Watch,
+) -> Option<Result<Bytes, FileError>> {
+    let Ok(piece) = timeout(limits.pause, body.next()).await else {
+        let message = format!("the upload paused for longer than {} seconds", limits.pause.as_secs_f64());
+        return Some(Err(FileError::new(ErrorCode::UploadTimeout, message)));
+    };
+    let Ok(bytes) = piece? else {
+        return Some(Err(FileError::new(ErrorCode::UploadIncomplete, "the upload stopped before its end")));
+    };
+    let size = bytes.len() as u64;
+    if let Some(limit) = limits.bytes
+        && total + size > limit
+    {
+        return Some(Err(too_large(limit)));
+    }
+    if watch.0.unseen.fetch_add(size, Ordering::Relaxed) > UNSEEN_BYTES {
+        return Some(Err(FileError::new(ErrorCode::MultipartInvalid, "the headers of a part have no end")));
+    }
+    Some(Ok(bytes))
+}
+
+/// The error of a body beyond the limit.
+pub(super) fn too_large(limit: u64) -> FileError {
+    FileError::new(ErrorCode::UploadTooLarge, format!("the upload is larger than the limit of {limit} bytes"))
+}
+
+/// Reads on for a while without keeping anything: a client that still sends would not read the answer.
+pub(super) async fn drain<T>(body: &mut (impl Stream<Item = Result<Bytes, T>> + Unpin)) {
+    let reading = async {
+        let mut total = 0;
+        while let Some(Ok(bytes)) = body.next().await {
+            total += bytes.len() as u64;
+            if total > DRAINED_BYTES {
+                return;
+            }
+        }
+    };
+    // What is left unread closes the connection.
+    let _ = timeout(DRAINED_FOR, reading).await;
+}
+
+/// The one value of a header, if it is there.
+pub(super) fn single<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, ApiError> {
+    let mut values = headers.get_all(name).iter();
+    let (value, more) = (values.next(), values.next());
+    if more.is_some() {
+        return Err(invalid(name, "is given twice"));
+    }
+    value.map(|value| value.to_str().map_err(|_| invalid(name, "is not plain text"))).transpose()
+}
+
+/// How the body is compressed.
+pub(super) fn encoding(headers: &HeaderMap) -> Result<Encoding, ApiError> {
+    let refused = || ApiError::UnsupportedMediaType("the content encoding must be identity, gzip or zstd");
+    single(headers, header::CONTENT_ENCODING.as_str())?
+        .map_or(Ok(Encoding::Identity), |text| text.parse().map_err(|_| refused()))
+}

@@ -1,0 +1,99 @@
+//! For operators and their machines: is it alive, is it ready, how does it fare. Without a token, and without any tenant's
+//! data.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use muster_shared::queue::QueueDepth;
+use serde::Serialize;
+use tokio::time::timeout;
+use utoipa::ToSchema;
+
+use super::AppState;
+
+/// How long a part may take to answer.
+const ANSWER_IN: Duration = Duration::from_secs(3);
+/// Bounds of the histograms, in seconds.
+const SECONDS: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3600.0];
+
+/// Whether the parts that the producer needs are there.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Readiness {
+    /// `ready`; `degraded`: uploads are accepted and staged, but not dispatched for now; `unavailable`.
+    status: &'static str,
+    /// `ok` or `unreachable`.
+    store: &'static str,
+    /// `ok` or `unreachable`.
+    queue: &'static str,
+}
+
+/// Says that the process is alive.
+#[utoipa::path(get, path = "/healthz", tag = "operations", security(()),
+    responses((status = 200, description = "Alive", body = serde_json::Value)))]
+pub(super) async fn healthz() -> Json<serde_json::Value> {
+    Json(serde_json::json!({ "status": "alive" }))
+}
+
+/// Says whether uploads are accepted.
+#[utoipa::path(get, path = "/readyz", tag = "operations", security(()),
+    responses((status = 200, description = "Uploads are accepted", body = Readiness),
+              (status = 503, description = "The store is away", body = Readiness)))]
+pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, Json<Readiness>) {
+    let (store, queue) = tokio::join!(store_answers(&state), depth(&state));
+    let word = |there| if there { "ok" } else { "unreachable" };
+    let (code, status) = match (store, queue.is_some()) {
+        (true, true) => (StatusCode::OK, "ready"),
+        (true, false) => (StatusCode::OK, "degraded"),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+    };
+    (code, Json(Readiness { status, store: word(store), queue: word(queue.is_some()) }))
+}
+
+/// The time-outs are around tasks: a statement is never cancelled.
+async fn store_answers(state: &AppState) -> bool {
+    let store = state.0.store.clone();
+    let ping = tokio::spawn(async move { store.ping().await });
+    matches!(timeout(ANSWER_IN, ping).await, Ok(Ok(Ok(()))))
+}
+
+async fn depth(state: &AppState) -> Option<QueueDepth> {
+    let queue = state.0.queue.clone();
+    let depth = tokio::spawn(async move { queue.depth().await });
+    match timeout(ANSWER_IN, depth).await {
+        Ok(Ok(Ok(depth))) => Some(depth),
+        _ => None,
+    }
+}
+
+/// Counters, gauges and histograms of this process, in the text format of Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "operations", security(()),
+    responses((status = 200, description = "Metrics", content_type = "text/plain", body = String)))]
+pub(super) async fn metrics(State(state): State<AppState>) -> Response {
+    let pool = state.0.store.status();
+    metrics::gauge!("muster_store_connections", "state" => "open").set(pool.open);
+    metrics::gauge!("muster_store_connections", "state" => "idle").set(pool.idle);
+    metrics::gauge!("muster_store_connections", "state" => "in_use").set(pool.open.saturating_sub(pool.idle));
+    metrics::gauge!("muster_store_connections_max").set(pool.max);
+    if let Some(depth) = depth(&state).await {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and exact up to 2^53")]
+        for (which, count) in [("ready", depth.ready), ("dead", depth.dead)] {
+            metrics::gauge!("muster_queue_messages", "state" => which).set(count as f64);
+        }
+    }
+    let Some(handle) = recorder() else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+    handle.run_upkeep();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render()).into_response()
+}
+
+/// The process's recorder, installed by the first who asks. None if another one was installed before.
+pub(super) fn recorder() -> Option<&'static PrometheusHandle> {
+    static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+    RECORDER
+        .get_or_init(|| PrometheusBuilder::new().set_buckets(&SECONDS).ok()?.install_recorder().ok())
+        .as_ref()
+}

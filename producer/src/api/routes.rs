@@ -1,0 +1,91 @@
+//! Every route, each with its documentation: one that is not documented cannot be added.
+
+use std::collections::BTreeMap;
+
+use axum::{Router, middleware};
+use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder};
+use utoipa::{OpenApi as _, ToSchema as _};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::error::{ApiError, ErrorBody};
+use super::{AppState, catalog, imports, ops, records, trace, upload, users};
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(title = "Muster", description = "Imports users in bulk, and accounts for every record."),
+    components(schemas(ErrorBody))
+)]
+struct Documentation;
+
+fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(Documentation::openapi())
+        .routes(routes!(upload::create, imports::list))
+        .routes(routes!(imports::show))
+        .routes(routes!(records::list))
+        .routes(routes!(records::failed_csv))
+        .routes(routes!(records::failed_ndjson))
+        .routes(routes!(imports::proceed))
+        .routes(routes!(imports::pause))
+        .routes(routes!(imports::resume))
+        .routes(routes!(imports::cancel))
+        .routes(routes!(imports::retry))
+        .routes(routes!(users::find))
+        .routes(routes!(users::show))
+        .routes(routes!(catalog::show, catalog::replace))
+        .routes(routes!(ops::healthz))
+        .routes(routes!(ops::readyz))
+        .routes(routes!(ops::metrics))
+}
+
+/// The documentation of every route, as served at `/openapi.json`.
+pub fn openapi() -> OpenApi {
+    finished(routes().split_for_parts().1)
+}
+
+/// The whole application.
+pub(super) fn app(state: AppState) -> Router {
+    // So that everything from now on is counted.
+    ops::recorder();
+    let (router, documentation) = routes().split_for_parts();
+    router
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", finished(documentation)))
+        .fallback(async || ApiError::NotFound)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .layer(middleware::from_fn_with_state(state.clone(), trace::around))
+        .with_state(state)
+}
+
+/// Adds what all routes share: the bearer token, and the shape of errors with an example of each.
+fn finished(mut documentation: OpenApi) -> OpenApi {
+    if let Some(components) = documentation.components.as_mut() {
+        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    }
+    documentation.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
+    let mut examples = BTreeMap::new();
+    for error in ApiError::samples() {
+        let body = error.body("0190a5f0-7b7c-7000-8000-00000000000a");
+        let (status, code) = error.status();
+        let example = ExampleBuilder::new()
+            .summary(format!("{} {code}", status.as_u16()))
+            .value(serde_json::to_value(body).ok())
+            .build();
+        examples.insert(code.to_string(), example);
+    }
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name(ErrorBody::name())))
+        .examples_from_iter(examples)
+        .build();
+    let response =
+        ResponseBuilder::new().description("An error").content("application/json", content).build();
+    for item in documentation.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        for operation in operations.into_iter().flatten() {
+            operation.responses.responses.insert("default".into(), response.clone().into());
+        }
+    }
+    documentation
+}

@@ -1,0 +1,117 @@
+//! Accepting connections: HTTP/1 and HTTP/2 on one port, a limit for the head of a request, and an orderly end.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use super::{AppState, HttpOptions, routes};
+
+/// Pause after an accept that failed for want of something (file descriptors), which the next one would want too.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `shutdown`; then finishes what is under way as long as the grace lasts, and cuts the rest.
+pub async fn serve(
+    listener: TcpListener,
+    state: AppState,
+    options: HttpOptions,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let requests = state.0.tasks.clone();
+    let connections = TaskTracker::new();
+    let cut = CancellationToken::new();
+    // Whoever drops this future drops the connections too.
+    let _cut_when_dropped = cut.clone().drop_guard();
+    let server = Server {
+        app: routes::app(state),
+        header_timeout: options.header_timeout,
+        shutdown,
+        cut: cut.clone(),
+    };
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = server.shutdown.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                connections.spawn(server.clone().connection(stream));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    requests.close();
+    if timeout(options.shutdown_grace, connections.wait()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "requests took longer than the grace and are cut");
+        cut.cancel();
+        connections.wait().await;
+    }
+    // A request whose connection is gone ends by itself, since its body does.
+    requests.wait().await;
+    Ok(())
+}
+
+#[derive(Clone)]
+struct Server {
+    app: Router,
+    header_timeout: Duration,
+    shutdown: CancellationToken,
+    cut: CancellationToken,
+}
+
+impl Server {
+    async fn connection(self, stream: TcpStream) {
+        let _ = stream.set_nodelay(true);
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.header_timeout);
+        builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30));
+        let asked = Arc::new(AtomicBool::new(false));
+        let flag = asked.clone();
+        let app = self.app.map_request(move |request: axum::http::Request<hyper::body::Incoming>| {
+            flag.store(true, Ordering::Relaxed);
+            request.map(axum::body::Body::new)
+        });
+        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+        tokio::pin!(connection);
+        // The builder's own limit starts once it knows the version; a client may never tell.
+        let first_request = sleep(self.header_timeout);
+        tokio::pin!(first_request);
+        let (mut watching, mut ending) = (true, false);
+        loop {
+            tokio::select! {
+                result = connection.as_mut() => {
+                    if let Err(error) = result {
+                        tracing::debug!(%error, "a connection ended early");
+                    }
+                    return;
+                }
+                () = first_request.as_mut(), if watching => {
+                    watching = false;
+                    if !asked.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+                () = self.shutdown.cancelled(), if !ending => {
+                    ending = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = self.cut.cancelled() => return,
+            }
+        }
+    }
+}

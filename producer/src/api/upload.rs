@@ -1,0 +1,286 @@
+//! `POST /v1/imports`: the body streams into receiving, and is answered once everything is staged durably.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::multipart::{Field, Multipart, MultipartError};
+use axum::extract::{FromRequest, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, RequestExt, extract::DefaultBodyLimit};
+use futures_util::stream::{self, StreamExt};
+use muster_shared::clock;
+use muster_shared::error::{ErrorCode, FileError};
+use muster_shared::id::{ImportId, TenantId};
+use muster_shared::import::ImportState;
+use muster_shared::store::reports;
+use muster_shared::token::Scope;
+use tokio::sync::Mutex;
+
+use super::AppState;
+use super::auth::Caller;
+use super::error::{ApiError, ErrorBody};
+use super::incoming::{BodyLimits, Watch, bounded, drain, encoding, single, too_large};
+use super::params::{Params, invalid};
+use super::view::ImportView;
+use crate::receive::{self, Encoding, ReceiveError, Upload};
+use crate::request::ImportRequest;
+
+/// Longest value of an option in a form, in bytes.
+const OPTION_BYTES: usize = 1024;
+
+/// Uploads a file of users. Answers once everything is staged durably.
+///
+/// The body is the file itself, or a form whose options stand before its part `file`. Options may stand in the query.
+#[utoipa::path(
+    post, path = "/v1/imports", tag = "imports",
+    params(
+        ("format" = Option<String>, Query, description = "csv, json or ndjson; else told by media type or file name"),
+        ("identifier" = Option<String>, Query, description = "email, phone_number or preferred_username"),
+        ("on_existing" = Option<String>, Query, description = "skip, update or enrol"),
+        ("metadata" = Option<String>, Query, description = "merge, override, rewrite, remove or ignore"),
+        ("organization" = Option<String>, Query, description = "slug of the organization to enrol users in"),
+        ("group" = Option<String>, Query, description = "name of the group to enrol users in; created if it is not there"),
+        ("start" = Option<String>, Query, description = "auto or manual"),
+        ("on_invalid" = Option<String>, Query, description = "continue or refuse"),
+        ("unknown_columns" = Option<String>, Query, description = "refuse or ignore"),
+        ("empty_cells" = Option<String>, Query, description = "ignore, remove or keep"),
+        ("delimiter" = Option<String>, Query, description = "comma, semicolon, tab, pipe or auto"),
+        ("filename" = Option<String>, Query, description = "a label for the file"),
+        ("Idempotency-Key" = Option<String>, Header, description = "the same key and options give the same import"),
+        ("Content-Encoding" = Option<String>, Header, description = "gzip or zstd"),
+    ),
+    request_body(content((Vec<u8> = "text/csv"), (Vec<u8> = "application/json"),
+                         (Vec<u8> = "application/x-ndjson"), (Vec<u8> = "multipart/form-data"))),
+    responses((status = 202, description = "Staged durably", body = ImportView,
+               headers(("Location" = String, description = "the import's address"))),
+              (status = 422, description = "Invalid records refused, or a key used otherwise", body = ErrorBody)),
+)]
+pub(super) async fn create(
+    State(state): State<AppState>,
+    caller: Caller,
+    params: Params,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let tenant = caller.may(Scope::ImportWrite)?;
+    let headers = request.headers();
+    let mut intake = Intake {
+        request: ImportRequest::from_pairs(params.into_pairs())?,
+        key: single(headers, "idempotency-key")?.map(str::to_owned),
+        encoding: encoding(headers)?,
+        media_type: single(headers, header::CONTENT_TYPE.as_str())?.map(str::to_owned),
+        state,
+        tenant,
+        watch: Watch::default(),
+    };
+    intake.check_declared_size(headers)?;
+    let form =
+        intake.media_type.as_deref().is_some_and(|media_type| essence(media_type) == "multipart/form-data");
+    let received = if form { intake.form(request).await } else { intake.raw(request.into_body()).await };
+    let import = match received {
+        Ok(import) => import,
+        Err(Stopped::Known(import)) => import,
+        Err(Stopped::Because(error)) => return Err(error),
+    };
+    intake.state.0.wake.notify_one();
+    let report = reports::import(&intake.state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)?;
+    let view = ImportView::new(report, &intake.state.0.link_base);
+    let location = [(header::LOCATION, view.links.own.clone())];
+    Ok((StatusCode::ACCEPTED, location, Json(view)).into_response())
+}
+
+/// Why an upload ends before its end.
+enum Stopped {
+    /// Its key is that of an import that is there.
+    Known(ImportId),
+    Because(ApiError),
+}
+
+impl<E: Into<ApiError>> From<E> for Stopped {
+    fn from(error: E) -> Self {
+        Self::Because(error.into())
+    }
+}
+
+fn essence(media_type: &str) -> String {
+    media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+struct Intake {
+    state: AppState,
+    tenant: TenantId,
+    request: ImportRequest,
+    key: Option<String>,
+    encoding: Encoding,
+    media_type: Option<String>,
+    watch: Watch,
+}
+
+impl Intake {
+    fn limits(&self) -> BodyLimits {
+        BodyLimits { bytes: self.state.0.max_upload_bytes, pause: self.state.0.idle_body_timeout }
+    }
+
+    /// A body that says itself that it is too large is not read.
+    fn check_declared_size(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        let declared =
+            headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        match (self.limits().bytes, declared) {
+            (Some(limit), Some(size)) if size > limit => Err(ApiError::Body(too_large(limit))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens the import and gets ready for its bytes.
+    async fn begin(&self, media_type: Option<&str>, encoding: Encoding) -> Result<Upload, Stopped> {
+        let store = &self.state.0.store;
+        let id = ImportId::new(clock::new_id());
+        let resolved = self.request.resolve(store, self.tenant, id, media_type, self.key.as_deref()).await?;
+        let mut limits = self.state.0.limits;
+        limits.parse.delimiter = resolved.delimiter;
+        receive::begin(store, resolved.import, encoding, limits).await.map_err(|error| match error {
+            ReceiveError::Known(import, state) if state != ImportState::Receiving => Stopped::Known(import),
+            error => error.into(),
+        })
+    }
+
+    /// The body is the file.
+    async fn raw(&mut self, body: Body) -> Result<ImportId, Stopped> {
+        let mut pieces = bounded(body, self.limits(), self.watch.clone());
+        let media_type = self.media_type.clone();
+        let upload = match self.begin(media_type.as_deref(), self.encoding).await {
+            Ok(upload) => upload,
+            Err(stopped) => {
+                drain(&mut pieces).await;
+                return Err(stopped);
+            }
+        };
+        while let Some(piece) = pieces.next().await {
+            self.watch.seen();
+            match piece {
+                Ok(bytes) => {
+                    if !upload.push(bytes).await {
+                        break;
+                    }
+                }
+                Err(_) => return Err(upload.fail(self.body_error()).await.into()),
+            }
+        }
+        let finished = finish(upload).await;
+        drain(&mut pieces).await;
+        finished
+    }
+
+    fn body_error(&self) -> FileError {
+        self.watch.error().unwrap_or_else(|| {
+            FileError::new(ErrorCode::UploadIncomplete, "the upload stopped before its end")
+        })
+    }
+
+    /// The body is a form: options, then the file.
+    async fn form(&mut self, request: Request) -> Result<ImportId, Stopped> {
+        let (parts, body) = request.into_parts();
+        let pieces = Arc::new(Mutex::new(bounded(body, self.limits(), self.watch.clone())));
+        // Shared, so that what a refused form leaves unread can be drained.
+        let shared = stream::unfold(pieces.clone(), |pieces| async {
+            let piece = pieces.lock().await.next().await?;
+            Some((piece, pieces))
+        });
+        let received = self.parts(Request::from_parts(parts, Body::from_stream(shared))).await;
+        if received.is_err() {
+            drain(&mut *pieces.lock().await).await;
+        }
+        received
+    }
+
+    async fn parts(&mut self, mut request: Request) -> Result<ImportId, Stopped> {
+        DefaultBodyLimit::disable().apply(&mut request);
+        let form = Multipart::from_request(request.with_limited_body(), &()).await;
+        let mut form = form.map_err(|_| ApiError::Multipart("the form has no boundary".into()))?;
+        while let Some(field) = form.next_field().await.map_err(|error| self.form_error(&error))? {
+            self.watch.seen();
+            let name = field.name().map(str::to_owned).unwrap_or_default();
+            if name == "file" {
+                let received = self.file(field).await?;
+                return self.end(form, received).await;
+            }
+            let value = self.option(&name, field).await?;
+            self.request.set(&name, &value)?;
+        }
+        Err(ApiError::Multipart("the form has no part `file`".into()).into())
+    }
+
+    async fn option(&self, name: &str, mut field: Field<'_>) -> Result<String, ApiError> {
+        let mut value = Vec::new();
+        while let Some(bytes) = field.chunk().await.map_err(|error| self.form_error(&error))? {
+            self.watch.seen();
+            value.extend_from_slice(&bytes);
+            if value.len() > OPTION_BYTES {
+                return Err(invalid(name.chars().take(60).collect::<String>(), "is too long"));
+            }
+        }
+        String::from_utf8(value).map_err(|_| invalid(name, "is not UTF-8"))
+    }
+
+    /// The part with the file; what it is called and what it is may stand in its headers.
+    async fn file(&mut self, mut field: Field<'_>) -> Result<Upload, Stopped> {
+        if let Some(name) = field.file_name() {
+            self.request.default_filename(name);
+        }
+        let media_type = field.content_type().map(str::to_owned);
+        let upload = self.begin(media_type.as_deref(), self.encoding).await?;
+        loop {
+            match field.chunk().await {
+                Ok(Some(bytes)) => {
+                    self.watch.seen();
+                    if !upload.push(bytes).await {
+                        return Ok(upload);
+                    }
+                }
+                Ok(None) => return Ok(upload),
+                Err(error) => {
+                    let error = self.form_failure(&error);
+                    return Err(upload.fail(error).await.into());
+                }
+            }
+        }
+    }
+
+    /// Nothing may follow the file, and the form must have its end.
+    async fn end(&self, mut form: Multipart, upload: Upload) -> Result<ImportId, Stopped> {
+        let error = match form.next_field().await {
+            Ok(None) => return finish(upload).await,
+            Ok(Some(_)) => FileError::new(
+                ErrorCode::MultipartInvalid,
+                "something follows the part `file`: it must be the last, and options come before it",
+            ),
+            Err(error) => self.form_failure(&error),
+        };
+        Err(upload.fail(error).await.into())
+    }
+
+    /// The body's own error counts, where it has one; else the form is at fault.
+    fn form_failure(&self, error: &MultipartError) -> FileError {
+        tracing::debug!(%error, "a form could not be read");
+        self.watch.error().unwrap_or_else(|| {
+            FileError::new(ErrorCode::MultipartInvalid, "the form is damaged or cut short")
+        })
+    }
+
+    fn form_error(&self, error: &MultipartError) -> ApiError {
+        ApiError::Body(self.form_failure(error))
+    }
+}
+
+async fn finish(upload: Upload) -> Result<ImportId, Stopped> {
+    let import = upload.import();
+    let receipt = upload.finish().await?;
+    if receipt.state == ImportState::Refused {
+        let message = format!(
+            "{} of {} records are invalid, and the import was to refuse them",
+            receipt.counts.failed, receipt.counts.total
+        );
+        return Err(ApiError::Upload(import, FileError::new(ErrorCode::InvalidRecords, message)).into());
+    }
+    Ok(import)
+}

@@ -1,0 +1,81 @@
+//! Users, to be read.
+
+use axum::Json;
+use axum::extract::State;
+use muster_shared::id::UserId;
+use muster_shared::normalise::{EmailAddress, PhoneNumber, Username};
+use muster_shared::options::IdentifierField;
+use muster_shared::store::users;
+use muster_shared::token::Scope;
+use muster_shared::user::User;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::AppState;
+use super::auth::Caller;
+use super::error::ApiError;
+use super::params::{Id, Params, invalid};
+
+/// Users that were found.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct UserList {
+    /// The users; one at most, since each field is unique.
+    #[schema(value_type = Vec<Object>)]
+    users: Vec<User>,
+}
+
+/// Finds the user with a value in one of the unique fields.
+#[utoipa::path(
+    get, path = "/v1/users", tag = "users",
+    params(("email" = Option<String>, Query), ("phone_number" = Option<String>, Query),
+           ("preferred_username" = Option<String>, Query)),
+    responses((status = 200, description = "The user, or none", body = UserList)),
+)]
+pub(super) async fn find(
+    State(state): State<AppState>,
+    caller: Caller,
+    mut params: Params,
+) -> Result<Json<UserList>, ApiError> {
+    let tenant = caller.may(Scope::UsersRead)?;
+    let mut wanted = Vec::new();
+    for field in IdentifierField::ALL {
+        if let Some(value) = params.take::<String>(field.as_str())? {
+            wanted.push((*field, value));
+        }
+    }
+    params.finish()?;
+    let [(field, value)] = wanted.as_slice() else {
+        return Err(invalid("query", "must have one of: email, phone_number, preferred_username"));
+    };
+    let found = match key(*field, value) {
+        Some(key) => users::find(state.0.store.pool(), tenant, *field, &key).await?,
+        None => return Err(invalid(field.as_str(), "is not a value that this field can have")),
+    };
+    Ok(Json(UserList { users: found.into_iter().collect() }))
+}
+
+/// The value in the form in which it is stored.
+fn key(field: IdentifierField, value: &str) -> Option<String> {
+    let key = match field {
+        IdentifierField::Email => EmailAddress::parse(value).ok()?.into_inner(),
+        IdentifierField::PhoneNumber => PhoneNumber::parse(value).ok()?.into_inner(),
+        IdentifierField::PreferredUsername => Username::parse(value).ok()?.into_inner(),
+    };
+    Some(key.into_owned())
+}
+
+/// Shows a user.
+#[utoipa::path(
+    get, path = "/v1/users/{id}", tag = "users", params(("id" = String, Path)),
+    responses((status = 200, description = "The user", body = serde_json::Value)),
+)]
+pub(super) async fn show(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(user): Id<UserId>,
+    params: Params,
+) -> Result<Json<User>, ApiError> {
+    let tenant = caller.may(Scope::UsersRead)?;
+    params.finish()?;
+    users::get(state.0.store.pool(), tenant, user).await?.map(Json).ok_or(ApiError::NotFound)
+}

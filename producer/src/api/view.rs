@@ -1,0 +1,145 @@
+//! Imports and records in the shape in which clients see them.
+
+use chrono::{DateTime, Utc};
+use muster_shared::error::{FileError, RecordError};
+use muster_shared::import::ImportState;
+use muster_shared::options::ImportOptions;
+use muster_shared::outcome::{Counts, Outcome, Reason};
+use muster_shared::store::records::RecordReport;
+use muster_shared::store::reports::{ChunkCounts, ImportReport};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// An import.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ImportView {
+    /// Id.
+    pub id: Uuid,
+    /// State: receiving, received, running, paused, completed, aborted, refused or cancelled.
+    #[schema(value_type = String)]
+    pub state: ImportState,
+    /// The file's label.
+    pub filename: Option<String>,
+    /// What the import was asked to do.
+    #[schema(value_type = Object)]
+    pub options: ImportOptions,
+    /// Outcomes so far: total, pending, inserted, updated, skipped, failed. They add up at every moment.
+    #[schema(value_type = Object)]
+    pub counts: Counts,
+    /// Chunks by state.
+    #[schema(value_type = Object)]
+    pub chunks: ChunkCounts,
+    /// Why it was refused or aborted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub error: Option<FileError>,
+    /// When it was opened.
+    pub created_at: DateTime<Utc>,
+    /// When everything was staged.
+    pub received_at: Option<DateTime<Utc>>,
+    /// When it began to run.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it reached its end.
+    pub completed_at: Option<DateTime<Utc>>,
+    /// Where its parts are.
+    pub links: ImportLinks,
+}
+
+/// Addresses of an import's parts.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ImportLinks {
+    /// The import.
+    #[serde(rename = "self")]
+    pub own: String,
+    /// Its records.
+    pub records: String,
+    /// Its failed records as a table.
+    pub failed_csv: String,
+    /// Its failed records, an object a line.
+    pub failed_ndjson: String,
+}
+
+impl ImportView {
+    /// The view of an import, its links beginning with `base`.
+    pub fn new(report: ImportReport, base: &str) -> Self {
+        let own = format!("{base}/v1/imports/{}", report.id);
+        let links = ImportLinks {
+            records: format!("{own}/records"),
+            failed_csv: format!("{own}/failed.csv"),
+            failed_ndjson: format!("{own}/failed.ndjson"),
+            own,
+        };
+        Self {
+            id: report.id.get(),
+            state: report.state,
+            filename: report.filename,
+            // What the names resolved to is no matter of the client's.
+            options: ImportOptions { enrolment: None, ..report.options },
+            counts: report.counts,
+            chunks: report.chunks,
+            error: report.error,
+            created_at: report.created_at,
+            received_at: report.received_at,
+            started_at: report.started_at,
+            completed_at: report.completed_at,
+            links,
+        }
+    }
+}
+
+/// A page of imports, newest first.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ImportList {
+    /// The imports.
+    pub imports: Vec<ImportView>,
+    /// What to give as `before` for the next page; null on the last.
+    pub next: Option<Uuid>,
+    /// Address of the next page; null on the last.
+    pub next_link: Option<String>,
+}
+
+/// What became of one record.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RecordView {
+    /// Its number in the file, from 1.
+    pub record: u64,
+    /// pending, inserted, updated, skipped or failed.
+    #[schema(value_type = String)]
+    pub outcome: Outcome,
+    /// Why, where there is more than one way to the outcome: exists, unchanged, cancelled, enrolled.
+    #[schema(value_type = Option<String>)]
+    pub reason: Option<Reason>,
+    /// The user concerned.
+    pub user_id: Option<Uuid>,
+    /// The identifier as it was uploaded.
+    pub identifier: Option<String>,
+    /// What its owner should know although it was applied.
+    pub warnings: Vec<String>,
+    /// What is wrong with it.
+    #[schema(value_type = Vec<Object>)]
+    pub errors: Vec<RecordError>,
+}
+
+impl From<RecordReport> for RecordView {
+    fn from(report: RecordReport) -> Self {
+        Self {
+            record: report.record,
+            outcome: report.outcome,
+            reason: report.reason,
+            user_id: report.user_id,
+            identifier: report.identifier,
+            warnings: report.warnings,
+            errors: report.errors,
+        }
+    }
+}
+
+/// A page of records in file order.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RecordList {
+    /// The records.
+    pub records: Vec<RecordView>,
+    /// What to give as `after` for the next page; null on the last.
+    pub next: Option<u64>,
+}
