@@ -15,16 +15,16 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// What a run of the program came to.
 #[derive(Debug)]
-pub struct Run {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Run {
     /// Makes sure of the exit code.
     #[track_caller]
-    pub fn exits(self, code: i32) -> Self {
+    pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:#?}");
         assert!(!self.stderr.contains("panicked"), "{self:#?}");
         self
@@ -32,7 +32,7 @@ impl Run {
 
     /// Makes sure that the error names all of this.
     #[track_caller]
-    pub fn tells(self, words: &[&str]) -> Self {
+    pub(crate) fn tells(self, words: &[&str]) -> Self {
         for word in words {
             assert!(self.stderr.contains(word), "{word:?} is not told: {self:#?}");
         }
@@ -41,42 +41,42 @@ impl Run {
 
     /// Standard output as JSON.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
 }
 
 /// A folder with its own data folder. Dropped, it makes sure that no process of the data folder is left.
-pub struct Desk {
+pub(crate) struct Desk {
     dir: TempDir,
     variables: Vec<(String, String)>,
 }
 
 impl Desk {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: TempDir::new().unwrap(), variables: Vec::new() }
     }
 
     /// Sets an environment variable for the program.
-    pub fn set(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.into(), value.into()));
         self
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         std::fs::write(self.path(name), content).unwrap();
     }
 
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
     /// The program, ready to run in the folder, with nothing of this process's environment that concerns it.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
         let ours = |name: &str| name.starts_with("MUSTER_") || ["DATABASE_URL", "AMQP_URL"].contains(&name);
@@ -90,12 +90,12 @@ impl Desk {
     }
 
     /// Runs the program to its end.
-    pub fn run(&self, args: &[&str]) -> Run {
+    pub(crate) fn run(&self, args: &[&str]) -> Run {
         wait(self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
     /// Runs the program with this on standard input.
-    pub fn run_with_input(&self, args: &[&str], input: &[u8]) -> Run {
+    pub(crate) fn run_with_input(&self, args: &[&str], input: &[u8]) -> Run {
         let mut child = self.start(args, Stdio::piped());
         // The program may end before it has read everything.
         let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), input);
@@ -103,13 +103,23 @@ impl Desk {
     }
 
     /// Starts the program.
-    pub fn start(&self, args: &[&str], stdin: Stdio) -> Child {
+    pub(crate) fn start(&self, args: &[&str], stdin: Stdio) -> Child {
         self.command(args).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Waits until this process runs the engine: a program that looks before that would start one of its own.
+    #[track_caller]
+    pub(crate) fn until_runs(&self, child: &Child) {
+        let holder = format!("{}\n", child.id());
+        until("the program runs its engine", || {
+            let note = std::fs::read_to_string(self.path(".muster/lock")).unwrap_or_default();
+            note.starts_with(&holder).then_some(())
+        });
     }
 
     /// Waits until the last import, as a second program sees it, is as wanted. `None` from `wanted` means: not yet.
     #[track_caller]
-    pub fn until_import<T>(&self, wanted: impl Fn(&Value) -> Option<T>) -> T {
+    pub(crate) fn until_import<T>(&self, wanted: impl Fn(&Value) -> Option<T>) -> T {
         until("the import is as wanted", || {
             let shown = self.run(&["imports", "show", "last", "--json", "--log", "off"]);
             if shown.code != Some(0) { None } else { wanted(&shown.json()) }
@@ -134,13 +144,13 @@ impl Desk {
 
     /// Waits until no process of this folder is left.
     #[track_caller]
-    pub fn until_quiet(&self) {
+    pub(crate) fn until_quiet(&self) {
         until("no process is left", || self.processes().is_empty().then_some(()));
     }
 
     /// Makes sure that no process of this folder is left now.
     #[track_caller]
-    pub fn assert_quiet(&self) {
+    pub(crate) fn assert_quiet(&self) {
         assert_eq!(self.processes(), Vec::<u32>::new(), "processes are left behind");
     }
 }
@@ -155,7 +165,7 @@ impl Drop for Desk {
 
 /// Waits for a process to end, and takes what it printed.
 #[track_caller]
-pub fn wait(mut child: Child) -> Run {
+pub(crate) fn wait(mut child: Child) -> Run {
     let reading = |stream: Option<Box<dyn Read + Send>>| {
         thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -172,14 +182,14 @@ pub fn wait(mut child: Child) -> Run {
 }
 
 /// Sends a signal to a process that this test started.
-pub fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let status = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap();
     assert!(status.success());
 }
 
 /// Waits for something to be so.
 #[track_caller]
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
@@ -191,12 +201,12 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A file of the examples.
-pub fn example(name: &str) -> PathBuf {
+pub(crate) fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
 }
 
 /// A CSV file of that many users, all of them good and different.
-pub fn generated(records: usize) -> String {
+pub(crate) fn generated(records: usize) -> String {
     let mut text = String::from("email,first_name,last_name,custom__number\n");
     for number in 0..records {
         text.push_str(&format!("person{number}@example.com,Žofie,\"Nováková, {number}\",{number}\n"));

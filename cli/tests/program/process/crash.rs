@@ -23,6 +23,7 @@ const IMPORT: [&str; 5] = ["import", "users", "users.csv", "--json", "--quiet"];
 /// Starts the import, and returns once some of its records are done and some are not.
 fn half_way(desk: &Desk) -> Child {
     let child = desk.start(&IMPORT, Stdio::null());
+    desk.until_runs(&child);
     desk.until_import(|import| {
         let count = |name: &str| import["counts"][name].as_u64().unwrap();
         (import["state"] == "running" && count("inserted") > 0 && count("pending") > 0).then_some(())
@@ -67,6 +68,7 @@ fn an_interrupted_import_ends_in_order_and_is_finished_by_the_same_command() {
 fn an_import_killed_while_it_was_received_is_aborted_and_received_again() {
     let desk = Desk::new();
     let mut child = desk.start(&["import", "users", "-", "--format", "csv"], Stdio::piped());
+    desk.until_runs(&child);
     let mut input = child.stdin.take().unwrap();
     std::io::Write::write_all(&mut input, generated(10_000).as_bytes()).unwrap();
     desk.until_import(|import| (import["state"] == "receiving").then_some(()));
@@ -83,6 +85,7 @@ fn an_import_killed_while_it_was_received_is_aborted_and_received_again() {
 fn an_interrupt_while_receiving_aborts_the_import() {
     let desk = Desk::new();
     let mut child = desk.start(&["import", "users", "-", "--format", "csv"], Stdio::piped());
+    desk.until_runs(&child);
     let mut input = child.stdin.take().unwrap();
     std::io::Write::write_all(&mut input, b"email\nsomeone@example.com\n").unwrap();
     desk.until_import(|import| (import["state"] == "receiving").then_some(()));

@@ -56,6 +56,7 @@ fn retry_does_its_work_before_it_ends() {
 fn two_programs_on_one_folder_get_a_clear_answer() {
     let desk = Desk::new();
     let mut first = desk.start(&["import", "users", "-", "--format", "csv"], Stdio::piped());
+    desk.until_runs(&first);
     let mut input = first.stdin.take().unwrap();
     std::io::Write::write_all(&mut input, b"email\n").unwrap();
     // Looking is welcome, a second engine is not.
