@@ -6,7 +6,7 @@ use muster_shared::import::ImportState;
 use muster_shared::options::{ImportOptions, Start};
 use muster_shared::outcome::{Outcome, Reason};
 use muster_shared::store::steer::{self, Steered};
-use muster_shared::store::{apply, dispatch};
+use muster_shared::store::{apply, dispatch, reports, retention};
 
 use crate::harness::{Backend, Pipeline, counts, people};
 
@@ -130,5 +130,18 @@ async fn another_tenant_finds_nothing_to_steer() {
         assert_eq!(steer::retry(store, tenant, import).await.unwrap(), Steered::NotFound);
     }
     assert_eq!(pipeline.report(import).await.state, ImportState::Running);
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_deletes_what_ended_and_leaves_users_and_open_imports() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let ended = pipeline.import(&people(30), &ImportOptions::default()).await.id;
+    let open = pipeline.accepted(&people(30), &ImportOptions::default()).await;
+    assert_eq!(retention::delete_ended(&pipeline.store, 3600.0).await.unwrap(), 0);
+    assert_eq!(retention::delete_ended(&pipeline.store, 0.0).await.unwrap(), 1);
+    assert!(reports::import(&pipeline.store, pipeline.tenant, ended).await.unwrap().is_none());
+    assert_eq!(pipeline.report(open).await.counts.total, 30);
+    assert_eq!(pipeline.witness().await, (30, 30));
     pipeline.finish().await;
 }
