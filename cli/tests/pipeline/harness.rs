@@ -62,7 +62,7 @@ impl Pipeline {
 
     pub(crate) fn dispatcher(&self) -> Dispatcher {
         let options =
-            DispatchOptions { window: 8, lease: Duration::from_secs(60), poll: Duration::from_millis(50) };
+            DispatchOptions { window: 8, poll: Duration::from_millis(50), ..DispatchOptions::default() };
         Dispatcher::start(self.store.clone(), self.queue.clone(), options)
     }
 
