@@ -4,3 +4,4 @@ mod admin;
 mod crash;
 mod import;
 mod imports;
+mod serve;
