@@ -44,6 +44,7 @@ pub(crate) fn dispatch_options(config: &Config) -> DispatchOptions {
         window: config.dispatch.window as usize,
         lease: config.dispatch.lease,
         poll: config.dispatch.poll,
+        retention: Some(config.retention.imports),
     }
 }
 

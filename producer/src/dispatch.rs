@@ -12,7 +12,7 @@ use muster_shared::id::ChunkId;
 use muster_shared::queue::{DeadLetter, Headers, Message, Queue};
 use muster_shared::retry::{Backoff, Policy};
 use muster_shared::store::dispatch::{self as store, ClaimedChunk};
-use muster_shared::store::{Store, StoreError, apply, intake};
+use muster_shared::store::{Store, StoreError, apply, intake, retention};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -34,11 +34,13 @@ pub struct DispatchOptions {
     pub lease: Duration,
     /// How often to look without having been woken.
     pub poll: Duration,
+    /// How long an import is kept after its end; none keeps all.
+    pub retention: Option<Duration>,
 }
 
 impl Default for DispatchOptions {
     fn default() -> Self {
-        Self { window: 16, lease: Duration::from_secs(300), poll: Duration::from_millis(250) }
+        Self { window: 16, lease: Duration::from_secs(300), poll: Duration::from_millis(250), retention: None }
     }
 }
 
@@ -193,7 +195,17 @@ impl Run {
             tracing::warn!(abandoned, "imports whose receiver died were aborted");
         }
         self.keep_waiting().await?;
+        self.forget().await?;
         self.take_back_dead_letters().await
+    }
+
+    async fn forget(&self) -> Result<(), StoreError> {
+        let Some(retention) = self.options.retention else { return Ok(()) };
+        let deleted = retention::delete_ended(&self.store, retention.as_secs_f64()).await?;
+        if deleted > 0 {
+            tracing::info!(deleted, "imports past their retention were deleted");
+        }
+        Ok(())
     }
 
     /// A chunk past its lease is dispatched again, unless messages wait in the queue: then nobody works, and more messages

@@ -21,6 +21,7 @@ pub mod migrate;
 mod pool;
 pub mod records;
 pub mod reports;
+pub mod retention;
 pub mod steer;
 pub mod tenants;
 pub mod tokens;

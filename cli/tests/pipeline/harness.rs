@@ -1,6 +1,6 @@
 //! A tenant with a database and a queue of its own, and the parts of the pipeline to start on them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use muster_producer::receive::{self, Encoding, Receipt, ReceiveError, ReceiveLimits};
@@ -180,6 +180,23 @@ impl Pipeline {
 
     pub(crate) fn database(&self) -> &TestDatabase {
         &self.database
+    }
+
+    /// Stops a worker when every message is settled. One that was prefetched as the worker stopped goes back to the queue, so
+    /// another worker may have to look again.
+    pub(crate) async fn settle(&self, mut worker: Worker) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            while self.queue.depth().await.unwrap().ready > 0 {
+                assert!(Instant::now() < deadline, "messages are left");
+                tokio::task::yield_now().await;
+            }
+            worker.stop().await;
+            if self.queue.depth().await.unwrap().ready == 0 {
+                return;
+            }
+            worker = self.worker(1);
+        }
     }
 
     /// Nothing may be left: no message, no open chunk, no half import.

@@ -118,13 +118,7 @@ async fn messages_that_come_again_change_nothing(backend: Backend) {
     let report = pipeline.ended(import).await;
     assert_eq!(report.counts, crate::harness::counts(200, 200, 0, 0, 0));
     assert_eq!(pipeline.witness().await, (200, 200));
-    // The worker acks what is left before it stops taking more.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while pipeline.queue.depth().await.unwrap().ready > 0 {
-        assert!(std::time::Instant::now() < deadline, "messages are left");
-        tokio::task::yield_now().await;
-    }
-    worker.stop().await;
+    pipeline.settle(worker).await;
     dispatcher.stop().await;
     pipeline.finish().await;
 }

@@ -6,7 +6,7 @@ use muster_shared::import::ImportState;
 use muster_shared::options::{ImportOptions, Start};
 use muster_shared::outcome::{Outcome, Reason};
 use muster_shared::store::steer::{self, Steered};
-use muster_shared::store::{apply, dispatch};
+use muster_shared::store::{apply, dispatch, reports, retention};
 
 use crate::harness::{Backend, Pipeline, counts, people};
 
@@ -74,12 +74,7 @@ async fn cancelling_skips_what_has_not_had_its_turn() {
         pipeline.queue.publish(message).await.unwrap();
     }
     let worker = pipeline.worker(2);
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while pipeline.queue.depth().await.unwrap().ready > 0 {
-        assert!(std::time::Instant::now() < deadline, "messages are left");
-        tokio::task::yield_now().await;
-    }
-    worker.stop().await;
+    pipeline.settle(worker).await;
     assert_eq!(pipeline.witness().await, (0, 0));
     assert_eq!(steer::retry(&store, tenant, import).await.unwrap(), Steered::Refused(ImportState::Cancelled));
     let _ = pipeline.ended(import).await;
@@ -135,5 +130,18 @@ async fn another_tenant_finds_nothing_to_steer() {
         assert_eq!(steer::retry(store, tenant, import).await.unwrap(), Steered::NotFound);
     }
     assert_eq!(pipeline.report(import).await.state, ImportState::Running);
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_deletes_what_ended_and_leaves_users_and_open_imports() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let ended = pipeline.import(&people(30), &ImportOptions::default()).await.id;
+    let open = pipeline.accepted(&people(30), &ImportOptions::default()).await;
+    assert_eq!(retention::delete_ended(&pipeline.store, 3600.0).await.unwrap(), 0);
+    assert_eq!(retention::delete_ended(&pipeline.store, 0.0).await.unwrap(), 1);
+    assert!(reports::import(&pipeline.store, pipeline.tenant, ended).await.unwrap().is_none());
+    assert_eq!(pipeline.report(open).await.counts.total, 30);
+    assert_eq!(pipeline.witness().await, (30, 30));
     pipeline.finish().await;
 }

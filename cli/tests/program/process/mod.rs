@@ -5,3 +5,4 @@ mod crash;
 mod import;
 mod imports;
 mod serve;
+mod services;

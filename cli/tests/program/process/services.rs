@@ -1,0 +1,103 @@
+//! The services as processes of their own, on a real PostgreSQL and a real RabbitMQ, and workers that are killed.
+
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Stdio};
+
+use muster_shared::clock;
+use muster_shared::queue::{Queue, QueueOptions, Topology};
+use muster_shared::store::Store;
+use muster_shared::testing::TestDatabase;
+use tokio::runtime::Runtime;
+
+use crate::harness::{Desk, generated, signal, until, wait};
+
+const RECORDS: usize = 40_000;
+
+struct Services {
+    desk: Desk,
+    runtime: Runtime,
+    store: Store,
+    queue: Queue,
+    address: String,
+    _database: TestDatabase,
+}
+
+impl Services {
+    fn new() -> Self {
+        let runtime = Runtime::new().unwrap();
+        let database = runtime.block_on(TestDatabase::create());
+        let store = runtime.block_on(database.store());
+        let broker = std::env::var("TEST_AMQP_URL").expect("TEST_AMQP_URL is missing: run `make test`");
+        let prefix = format!("test-{}", clock::new_id().simple());
+        let topology = Topology::new(prefix.as_str()).unwrap();
+        let queue = Queue::rabbit(&broker, topology, QueueOptions::default()).unwrap();
+        // A port that was free a moment ago.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let desk = Desk::new()
+            .set("DATABASE_URL", &database.url())
+            .set("AMQP_URL", &broker)
+            .set("MUSTER_BROKER_PREFIX", &prefix)
+            .set("MUSTER_HTTP_LISTEN", &address)
+            .set("MUSTER_INTAKE_CHUNK_RECORDS", "250")
+            .set("MUSTER_WORKER_CONCURRENCY", "2");
+        desk.write("users.csv", generated(RECORDS));
+        Self { desk, runtime, store, queue, address, _database: database }
+    }
+
+    fn token(&self) -> String {
+        self.desk.run(&["tenant", "create", "acme", "--name", "Acme"]).exits(0);
+        let scopes = ["--scope", "import:write", "--scope", "import:read"];
+        let args = [&["token", "create", "--tenant", "acme", "--name", "loader"], &scopes[..]].concat();
+        let printed = self.desk.run(&args).exits(0).stdout;
+        printed.split_whitespace().find(|word| word.starts_with("mst_")).unwrap().to_owned()
+    }
+
+    /// Starts a service. What it logs goes nowhere: a pipe that nobody reads would stop it.
+    fn service(&self, name: &str) -> Child {
+        self.desk.command(&[name, "--log", "warn"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Number of users, and the sum of their versions, which counts every change.
+    fn users(&self) -> (i64, i64) {
+        self.runtime.block_on(async {
+            let mut connection = self.store.connection().await.unwrap();
+            sqlx::query_as("select count(*), coalesce(sum(version), 0)::bigint from users")
+                .fetch_one(&mut connection)
+                .await
+                .unwrap()
+        })
+    }
+}
+
+#[test]
+fn killed_workers_change_nothing_in_the_end() {
+    let services = Services::new();
+    let token = services.token();
+    let producer = services.service("producer");
+    until("the producer listens", || TcpStream::connect(&services.address).ok());
+    let mut workers = vec![services.service("worker"), services.service("worker")];
+    let server = format!("http://{}", services.address);
+    let args = ["import", "users", "users.csv", "--server", &server, "--token", &token, "--json", "--quiet"];
+    let client = services.desk.start(&args, Stdio::null());
+    for step in 1..=3 {
+        until("there is progress", || (services.users().0 >= step * 7_000).then_some(()));
+        let mut killed = workers.remove(0);
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        workers.push(services.service("worker"));
+    }
+    let summary = wait(client).exits(0).json();
+    assert_eq!(summary["state"], "completed");
+    assert_eq!((&summary["counts"]["total"], &summary["counts"]["inserted"]), (&RECORDS.into(), &RECORDS.into()));
+    let all = i64::try_from(RECORDS).unwrap();
+    assert_eq!(services.users(), (all, all));
+
+    let again = services.desk.run(&args).exits(0).json();
+    assert_eq!(again["counts"]["skipped"], RECORDS);
+    assert_eq!(services.users(), (all, all));
+    for service in workers.into_iter().chain([producer]) {
+        signal(&service, "TERM");
+        wait(service).exits(0);
+    }
+    services.runtime.block_on(services.queue.delete()).unwrap();
+}

@@ -1,0 +1,75 @@
+//! The file of failed records: safe to open, and read back as it was.
+
+use crate::harness::{Server, accepted};
+
+const UPLOAD: &str = "email,first_name,custom__note\n\
+    =cmd,Ada,+1\n\
+    'x,'quoted,\"a,\"\"b\"\"\"\n\
+    @y,\u{ff1d}full,\"\ttab\"\n\
+    good@example.com,Bob,fine\n\
+    no,\u{f6},\n";
+
+async fn failed(server: &Server, upload: &str, extension: &str) -> String {
+    let import = accepted(server.upload("start=manual", upload.to_owned())).await;
+    let link = format!("/v1/imports/{}/failed.{extension}", import["id"].as_str().unwrap());
+    let response = server.get(&link).send().await.unwrap();
+    assert!(response.headers()["content-disposition"].to_str().unwrap().starts_with("attachment; filename=\"failed-"));
+    assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+    response.text().await.unwrap()
+}
+
+#[tokio::test]
+async fn failed_records_cannot_run_in_a_spreadsheet() {
+    let server = Server::start().await;
+    let file = failed(&server, UPLOAD, "csv").await;
+    let mut reader = csv::Reader::from_reader(file.as_bytes());
+    let header: Vec<_> = reader.headers().unwrap().iter().map(str::to_owned).collect();
+    assert_eq!(header, ["email", "first_name", "custom__note", "_error_code", "_error_field", "_error_message"]);
+    let rows: Vec<Vec<String>> =
+        reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect();
+    assert_eq!(rows.len(), 4);
+    assert_eq!(&rows[0][..3], ["'=cmd", "Ada", "'+1"]);
+    assert_eq!(&rows[1][..3], ["''x", "''quoted", "a,\"b\""]);
+    assert_eq!(&rows[2][..3], ["'@y", "'\u{ff1d}full", "'\ttab"]);
+    assert_eq!(&rows[3][3..5], ["email_invalid", "email"]);
+}
+
+#[tokio::test]
+async fn a_file_of_failed_records_is_accepted_as_it_is_and_reads_back_exactly() {
+    let server = Server::start().await;
+    let first = failed(&server, UPLOAD, "csv").await;
+    // Uploaded again as it is, the same records fail, and their file is the same: no apostrophe is gained or lost.
+    let second = failed(&server, &first, "csv").await;
+    assert_eq!(first, second);
+    let lines = failed(&server, &first, "ndjson").await;
+    let line: serde_json::Value = serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
+    assert_eq!(line["email"], "'x");
+    assert_eq!(line["custom__note"], "a,\"b\"");
+    assert_eq!(line["_error_code"], "email_invalid");
+    assert_eq!(lines, failed(&server, UPLOAD, "ndjson").await);
+}
+
+#[tokio::test]
+async fn failed_objects_come_back_as_they_were() {
+    let server = Server::start().await;
+    let body = "{\"email\":\"x\",\"custom__n\":1.0,\"custom__o\":{\"a\":[1]},\"given_name\":null}\n";
+    let request = server.post("/v1/imports?start=manual").header("content-type", "application/x-ndjson").body(body);
+    let import = accepted(request).await;
+    let link = format!("/v1/imports/{}/failed", import["id"].as_str().unwrap());
+    let lines = server.get(&format!("{link}.ndjson")).send().await.unwrap().text().await.unwrap();
+    assert!(lines.starts_with(body.trim_end().trim_end_matches('}')), "{lines}");
+    let table = server.get(&format!("{link}.csv")).send().await.unwrap().text().await.unwrap();
+    assert!(table.contains("\nx,1.0,\"{\"\"a\"\":[1]}\",,email_invalid,email,"), "{table}");
+    let again = server.post("/v1/imports").header("content-type", "application/x-ndjson").body(lines);
+    assert_eq!(accepted(again).await["counts"]["failed"], 1);
+}
+
+#[tokio::test]
+async fn many_failed_records_come_page_by_page_and_all() {
+    let server = Server::start().await;
+    let rows: String = (1..=5_000).map(|n| format!("bad{n}\n")).collect();
+    let file = failed(&server, &format!("email\n{rows}"), "csv").await;
+    let emails: Vec<&str> = file.lines().skip(1).map(|line| line.split(',').next().unwrap()).collect();
+    assert_eq!(emails.len(), 5_000);
+    assert!(emails.iter().enumerate().all(|(at, email)| *email == format!("bad{}", at + 1)));
+}

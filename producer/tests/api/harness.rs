@@ -1,0 +1,103 @@
+//! A producer over a real socket, on a database of its own, with the queue of PostgreSQL rows.
+
+use muster_producer::{Producer, ProducerOptions};
+use muster_shared::queue::{Queue, QueueOptions, Topology};
+use muster_shared::store::tokens::NewToken;
+use muster_shared::store::{Store, tenants, tokens};
+use muster_shared::tenant::Tenant;
+use muster_shared::testing::TestDatabase;
+use muster_shared::token::Scope;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) token: String,
+    pub(crate) store: Store,
+    pub(crate) tenant: Tenant,
+    pub(crate) client: reqwest::Client,
+    pub(crate) producer: Producer,
+    // Dropped last: the database goes with it.
+    database: TestDatabase,
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(ProducerOptions::default()).await
+    }
+
+    pub(crate) async fn start_with(options: ProducerOptions) -> Self {
+        let database = TestDatabase::create().await;
+        let store = database.store().await;
+        let queue = Queue::postgres(store.pool().clone(), Topology::new("muster").unwrap(), QueueOptions::default());
+        let producer = Producer::start(store.clone(), queue, options).await.unwrap();
+        let tenant = tenants::ensure_default(&store).await.unwrap().into_inner();
+        let token = token(&store, &tenant, "all", &[Scope::Ops]).await;
+        let url = format!("http://{}", producer.local_addr());
+        Self { url, token, store, tenant, client: reqwest::Client::new(), producer, database: database }
+    }
+
+    /// Stops the producer; the database lives on with what is returned.
+    pub(crate) async fn stop(self) -> TestDatabase {
+        self.producer.stop().await.unwrap();
+        self.database
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
+        self.request(Method::POST, path)
+    }
+
+    pub(crate) fn upload(&self, query: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
+        self.post(&format!("/v1/imports?{query}")).header("content-type", "text/csv").body(body)
+    }
+
+    pub(crate) async fn json(&self, path: &str) -> Value {
+        let response = self.get(path).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        response.json().await.unwrap()
+    }
+}
+
+pub(crate) async fn token(store: &Store, tenant: &Tenant, name: &str, scopes: &[Scope]) -> String {
+    match tokens::create(store, tenant.id, name, scopes).await.unwrap() {
+        NewToken::Created(_, token) => token.reveal().to_owned(),
+        NewToken::NameTaken(_) => panic!("the name is taken"),
+    }
+}
+
+pub(crate) async fn accepted(request: RequestBuilder) -> Value {
+    let response = request.send().await.unwrap();
+    let (status, text) = (response.status(), response.text().await.unwrap());
+    assert_eq!(status, StatusCode::ACCEPTED, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Status and the error, whose shape is checked.
+pub(crate) async fn refused(request: RequestBuilder) -> (u16, Value) {
+    error(request.send().await.unwrap()).await
+}
+
+pub(crate) async fn error(response: Response) -> (u16, Value) {
+    let status = response.status().as_u16();
+    let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+    assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+    let mut body: Value = response.json().await.unwrap();
+    let error = body["error"].take();
+    assert_eq!(error["request_id"], id);
+    assert!(!error["message"].as_str().unwrap().is_empty());
+    (status, error)
+}
+
+pub(crate) async fn assert_refused(request: RequestBuilder, status: u16, code: &str) -> Value {
+    let (found, error) = refused(request).await;
+    assert_eq!((found, error["code"].as_str()), (status, Some(code)), "{error}");
+    error
+}
