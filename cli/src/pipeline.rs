@@ -1,7 +1,10 @@
 //! The job in this process: a dispatcher and a worker on one store and queue.
 
+use std::net::SocketAddr;
+
+use muster_producer::api::HttpOptions;
 use muster_producer::receive::ReceiveLimits;
-use muster_producer::{DispatchOptions, Dispatcher};
+use muster_producer::{DispatchOptions, Dispatcher, ProducerOptions};
 use muster_shared::chunk::ChunkLimits;
 use muster_shared::config::Config;
 use muster_shared::parse::ParseLimits;
@@ -42,6 +45,22 @@ pub(crate) fn dispatch_options(config: &Config) -> DispatchOptions {
         lease: config.dispatch.lease,
         poll: config.dispatch.poll,
         retention: Some(config.retention.imports),
+    }
+}
+
+/// How the configuration wants a producer to work.
+pub(crate) fn producer_options(config: &Config, listen: Option<SocketAddr>) -> ProducerOptions {
+    ProducerOptions {
+        listen: listen.unwrap_or(config.http.listen),
+        http: HttpOptions {
+            header_timeout: config.http.header_timeout,
+            idle_body_timeout: config.http.idle_body_timeout,
+            max_upload_bytes: config.http.max_upload_bytes.map(|size| size.bytes()),
+            public_url: config.http.public_url.clone(),
+            ..HttpOptions::default()
+        },
+        dispatch: dispatch_options(config),
+        receive: receive_limits(config),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
+use anyhow::Context;
 use clap::Args;
-use muster_producer::Dispatcher;
+use muster_producer::Producer;
 use muster_shared::config::Config;
 use muster_shared::store::Store;
 use muster_shared::store::tenants;
@@ -14,7 +15,7 @@ use muster_worker::Worker;
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;
 use crate::output::{answer, remark};
-use crate::pipeline::{dispatch_options, worker_options};
+use crate::pipeline::{producer_options, worker_options};
 use crate::shutdown::Shutdown;
 
 /// The operator's token of the embedded default.
@@ -87,19 +88,23 @@ async fn services(
     shutdown: &Shutdown,
 ) -> anyhow::Result<Ended> {
     let work = async |session: &Session| {
-        let queue = session.queue(config)?;
-        let dispatcher = Dispatcher::start(session.store.clone(), queue.clone(), dispatch_options(config));
-        let worker =
-            with_worker.then(|| Worker::start(session.store.clone(), queue.clone(), worker_options(config)));
-        if session.runs_engine() {
-            tell_operator(&session.store).await?;
+        let (store, queue) = (&session.store, session.queue(config)?);
+        let options = producer_options(config, args.listen);
+        let listen = options.listen;
+        let producer = Producer::start(store.clone(), queue.clone(), options).await.with_context(|| {
+            format!("cannot listen on {listen}; name another address with --listen (port 0 takes a free one)")
+        })?;
+        let worker = with_worker.then(|| Worker::start(store.clone(), queue.clone(), worker_options(config)));
+        answer(format_args!("listening on http://{}", producer.local_addr()))?;
+        if session.runs_engine() && with_worker {
+            tell_operator(store).await?;
         }
-        let _ = args.listen;
         shutdown.stopping().await;
-        dispatcher.stop().await;
+        let served = producer.stop().await;
         if let Some(worker) = worker {
             worker.stop().await;
         }
+        served.context("the HTTP API did not end well")?;
         tracing::info!("stopped: everything that was begun is finished");
         Ok(Ended::Done)
     };

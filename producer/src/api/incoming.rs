@@ -69,7 +69,7 @@ pub(super) fn bounded(
     watch: Watch,
 ) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + Unpin {
     let state = Some((body.into_data_stream(), 0));
-    Box::pin(stream::unfold(state, move |state| {
+    let pieces = stream::unfold(state, move |state| {
         let watch = watch.clone();
         async move {
             let (mut body, total) = state?;
@@ -84,7 +84,9 @@ pub(super) fn bounded(
                 }
             }
         }
-    }))
+    });
+    // Who drains it may ask once more after its end.
+    Box::pin(pieces.fuse())
 }
 
 type Data = axum::body::BodyDataStream;

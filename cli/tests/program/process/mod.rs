@@ -4,4 +4,5 @@ mod admin;
 mod crash;
 mod import;
 mod imports;
+mod serve;
 mod services;
