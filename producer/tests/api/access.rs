@@ -89,13 +89,15 @@ async fn every_route_asks_for_a_known_token_with_its_scope() {
 async fn another_tenants_ids_are_as_missing_ones_on_every_route() {
     let server = Server::start().await;
     let import = accepted(server.upload("start=manual", "email\nnobody\n")).await;
-    let other = tenants::create(&server.store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner();
+    let other =
+        tenants::create(&server.store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner();
     let foreign = token(&server.store, &other, "all", &[Scope::Ops]).await;
     let own = import["id"].as_str().unwrap();
     for (method, path, _) in routes().into_iter().filter(|(_, path, _)| path.contains("{id}")) {
         let ask = async |id: &str| {
             let url = format!("{}{}", server.url, path.replace("{id}", id));
-            let (status, mut error) = refused(server.client.request(method.clone(), url).bearer_auth(&foreign)).await;
+            let (status, mut error) =
+                refused(server.client.request(method.clone(), url).bearer_auth(&foreign)).await;
             error["request_id"].take();
             (status, error)
         };

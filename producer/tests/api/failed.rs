@@ -13,7 +13,12 @@ async fn failed(server: &Server, upload: &str, extension: &str) -> String {
     let import = accepted(server.upload("start=manual", upload.to_owned())).await;
     let link = format!("/v1/imports/{}/failed.{extension}", import["id"].as_str().unwrap());
     let response = server.get(&link).send().await.unwrap();
-    assert!(response.headers()["content-disposition"].to_str().unwrap().starts_with("attachment; filename=\"failed-"));
+    assert!(
+        response.headers()["content-disposition"]
+            .to_str()
+            .unwrap()
+            .starts_with("attachment; filename=\"failed-")
+    );
     assert_eq!(response.headers()["x-content-type-options"], "nosniff");
     response.text().await.unwrap()
 }
@@ -24,7 +29,10 @@ async fn failed_records_cannot_run_in_a_spreadsheet() {
     let file = failed(&server, UPLOAD, "csv").await;
     let mut reader = csv::Reader::from_reader(file.as_bytes());
     let header: Vec<_> = reader.headers().unwrap().iter().map(str::to_owned).collect();
-    assert_eq!(header, ["email", "first_name", "custom__note", "_error_code", "_error_field", "_error_message"]);
+    assert_eq!(
+        header,
+        ["email", "first_name", "custom__note", "_error_code", "_error_field", "_error_message"]
+    );
     let rows: Vec<Vec<String>> =
         reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect();
     assert_eq!(rows.len(), 4);
@@ -53,7 +61,8 @@ async fn a_file_of_failed_records_is_accepted_as_it_is_and_reads_back_exactly() 
 async fn failed_objects_come_back_as_they_were() {
     let server = Server::start().await;
     let body = "{\"email\":\"x\",\"custom__n\":1.0,\"custom__o\":{\"a\":[1]},\"given_name\":null}\n";
-    let request = server.post("/v1/imports?start=manual").header("content-type", "application/x-ndjson").body(body);
+    let request =
+        server.post("/v1/imports?start=manual").header("content-type", "application/x-ndjson").body(body);
     let import = accepted(request).await;
     let link = format!("/v1/imports/{}/failed", import["id"].as_str().unwrap());
     let lines = server.get(&format!("{link}.ndjson")).send().await.unwrap().text().await.unwrap();

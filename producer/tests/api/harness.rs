@@ -27,14 +27,17 @@ impl Server {
     }
 
     pub(crate) async fn start_with(options: ProducerOptions) -> Self {
+        // The client wants one even where nothing is encrypted; another test of the process may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let database = TestDatabase::create().await;
         let store = database.store().await;
-        let queue = Queue::postgres(store.pool().clone(), Topology::new("muster").unwrap(), QueueOptions::default());
+        let queue =
+            Queue::postgres(store.pool().clone(), Topology::new("muster").unwrap(), QueueOptions::default());
         let producer = Producer::start(store.clone(), queue, options).await.unwrap();
         let tenant = tenants::ensure_default(&store).await.unwrap().into_inner();
         let token = token(&store, &tenant, "all", &[Scope::Ops]).await;
         let url = format!("http://{}", producer.local_addr());
-        Self { url, token, store, tenant, client: reqwest::Client::new(), producer, database: database }
+        Self { url, token, store, tenant, client: reqwest::Client::new(), producer, database }
     }
 
     /// Stops the producer; the database lives on with what is returned.

@@ -31,7 +31,9 @@ async fn imports_are_listed_newest_first_page_by_page() {
 #[tokio::test]
 async fn records_are_read_in_file_order_page_by_page() {
     let server = Server::start().await;
-    let rows: String = (1..=25).map(|n| if n % 5 == 0 { format!("bad{n}\n") } else { format!("u{n}@example.com\n") }).collect();
+    let rows: String = (1..=25)
+        .map(|n| if n % 5 == 0 { format!("bad{n}\n") } else { format!("u{n}@example.com\n") })
+        .collect();
     let import = accepted(server.upload("start=manual", format!("email\n{rows}"))).await;
     assert_eq!((&import["counts"]["failed"], &import["counts"]["pending"]), (&json!(5), &json!(20)));
     let records = import["links"]["records"].as_str().unwrap().to_owned();
@@ -39,7 +41,9 @@ async fn records_are_read_in_file_order_page_by_page() {
     let mut after = json!(0);
     while !after.is_null() {
         let page = server.json(&format!("{records}?limit=10&after={after}")).await;
-        numbers.extend(page["records"].as_array().unwrap().iter().map(|record| record["record"].as_u64().unwrap()));
+        numbers.extend(
+            page["records"].as_array().unwrap().iter().map(|record| record["record"].as_u64().unwrap()),
+        );
         after = page["next"].clone();
     }
     assert_eq!(numbers, (1..=25).collect::<Vec<u64>>());

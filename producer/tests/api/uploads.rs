@@ -112,7 +112,8 @@ async fn each_wrong_file_has_its_own_answer_and_is_not_applied() {
     }
     let broken = server.upload("", vec![0x1f, 0x8b, 0, 0]).header("content-encoding", "gzip");
     assert_refused(broken, 400, "compression_corrupt").await;
-    let error = assert_refused(server.upload("on_invalid=refuse", "email\nnobody\n"), 422, "invalid_records").await;
+    let error =
+        assert_refused(server.upload("on_invalid=refuse", "email\nnobody\n"), 422, "invalid_records").await;
     assert!(error["message"].as_str().unwrap().starts_with("1 of 1"));
 }
 
@@ -123,8 +124,10 @@ async fn a_form_that_is_wrong_is_refused() {
         server.post("/v1/imports").header("content-type", "multipart/form-data; boundary=x").body(body)
     };
     let file = "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.csv\"\r\n\r\nemail\na@example.com\n";
-    let after: &'static str =
-        Box::leak(format!("{file}\r\n--x\r\nContent-Disposition: form-data; name=\"start\"\r\n\r\nauto\r\n--x--\r\n").into());
+    let after: &'static str = Box::leak(
+        format!("{file}\r\n--x\r\nContent-Disposition: form-data; name=\"start\"\r\n\r\nauto\r\n--x--\r\n")
+            .into(),
+    );
     let open: &'static str = Box::leak(file.to_owned().into());
     assert_refused(form("--x--\r\n"), 400, "multipart_invalid").await;
     assert_refused(form(after), 400, "multipart_invalid").await;
@@ -148,7 +151,8 @@ async fn a_large_file_that_is_refused_at_its_head_is_answered() {
 #[tokio::test]
 async fn sizes_have_limits() {
     let http = HttpOptions { max_upload_bytes: Some(64), ..HttpOptions::default() };
-    let receive = ReceiveLimits { decompressed_bytes: Some(4_000_000), ratio: Some(250), ..ReceiveLimits::default() };
+    let receive =
+        ReceiveLimits { decompressed_bytes: Some(4_000_000), ratio: Some(250), ..ReceiveLimits::default() };
     let server = Server::start_with(ProducerOptions { http, receive, ..ProducerOptions::default() }).await;
     let body = |bytes: usize| format!("email\n{}", "x".repeat(bytes - 6));
     accepted(server.upload("", body(64))).await;
@@ -240,7 +244,12 @@ async fn an_idempotency_key_gives_the_same_import_once() {
     let bad = server.upload("", CSV).header("idempotency-key", "");
     assert_refused(bad, 400, "invalid_request").await;
     // A file that came to nothing frees its key.
-    assert_refused(server.upload("", "nonsense\n").header("idempotency-key", "k2"), 400, "csv_header_unknown").await;
+    assert_refused(
+        server.upload("", "nonsense\n").header("idempotency-key", "k2"),
+        400,
+        "csv_header_unknown",
+    )
+    .await;
     accepted(server.upload("", CSV).header("idempotency-key", "k2")).await;
 }
 
@@ -248,7 +257,8 @@ async fn an_idempotency_key_gives_the_same_import_once() {
 async fn a_key_whose_upload_is_still_coming_in_is_in_progress() {
     let server = Server::start().await;
     let (pieces, body) = tokio::sync::mpsc::channel::<Result<&'static str, std::io::Error>>(1);
-    let body = futures_util::stream::unfold(body, |mut body| async { body.recv().await.map(|piece| (piece, body)) });
+    let body =
+        futures_util::stream::unfold(body, |mut body| async { body.recv().await.map(|piece| (piece, body)) });
     let first = server.upload("", reqwest::Body::wrap_stream(body)).header("idempotency-key", "k").send();
     let first = tokio::spawn(first);
     pieces.send(Ok("email\n")).await.unwrap();
