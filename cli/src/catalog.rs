@@ -31,7 +31,9 @@ enum What {
     #[command(after_help = "Examples:\n  muster catalog show > catalog.json")]
     Show,
     /// Make the catalog exactly the one in the file: what the file does not name is removed
-    #[command(after_help = "Examples:\n  muster catalog apply catalog.json\n  muster catalog apply - < catalog.json")]
+    #[command(
+        after_help = "Examples:\n  muster catalog apply catalog.json\n  muster catalog apply - < catalog.json"
+    )]
     Apply {
         /// JSON in the shape that `show` prints; `-` reads standard input
         file: PathBuf,
@@ -59,7 +61,10 @@ pub(crate) async fn run(args: &CatalogArgs, config: &Config, shutdown: &Shutdown
                 for error in &errors {
                     remark(format_args!("{}: {}", error.field, error.message));
                 }
-                bail!("the catalog is refused, and the one in effect stays: {} mistake(s), told above", errors.len())
+                bail!(
+                    "the catalog is refused, and the one in effect stays: {} mistake(s), told above",
+                    errors.len()
+                )
             }
         }
     };

@@ -9,7 +9,9 @@ use crate::output::answer;
 
 /// Options of `muster completions`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  muster completions bash > /etc/bash_completion.d/muster\n  muster completions fish > ~/.config/fish/completions/muster.fish")]
+#[command(
+    after_help = "Examples:\n  muster completions bash > /etc/bash_completion.d/muster\n  muster completions fish > ~/.config/fish/completions/muster.fish"
+)]
 pub(crate) struct CompletionsArgs {
     /// The shell
     shell: Shell,

@@ -14,7 +14,9 @@ use crate::shutdown::Shutdown;
 
 /// Options of `muster doctor`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  muster doctor\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster doctor --json\n\nExit codes: 0 nothing failed, 1 a check failed.")]
+#[command(
+    after_help = "Examples:\n  muster doctor\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster doctor --json\n\nExit codes: 0 nothing failed, 1 a check failed."
+)]
 pub(crate) struct DoctorArgs {
     /// Answer as JSON
     #[arg(long)]
@@ -85,7 +87,8 @@ pub(crate) async fn run(args: &DoctorArgs, config: &Config, shutdown: &Shutdown)
 
 fn configuration(config: &Config) -> Check {
     let file = config.file.as_deref().map_or("no file".to_owned(), |file| format!("file {file}"));
-    let set = config.effective().iter().filter(|one| one.source != muster_shared::config::Source::Default).count();
+    let set =
+        config.effective().iter().filter(|one| one.source != muster_shared::config::Source::Default).count();
     Check::ok("configuration", format!("valid; {file}, {set} setting(s) differ from their defaults"))
 }
 

@@ -11,7 +11,9 @@ use crate::shutdown::Shutdown;
 
 /// Options of `muster migrate`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  DATABASE_URL=postgres://muster@db/muster muster migrate\n  muster migrate --dry-run")]
+#[command(
+    after_help = "Examples:\n  DATABASE_URL=postgres://muster@db/muster muster migrate\n  muster migrate --dry-run"
+)]
 pub(crate) struct MigrateArgs {
     /// Only list what would be applied
     #[arg(long)]
@@ -31,7 +33,9 @@ pub(crate) async fn run(args: &MigrateArgs, config: &Config, shutdown: &Shutdown
             (report.applied, report.version)
         };
         if args.json {
-            json(&serde_json::json!({ "applied": !args.dry_run, "migrations": migrations, "version": version }))?;
+            json(
+                &serde_json::json!({ "applied": !args.dry_run, "migrations": migrations, "version": version }),
+            )?;
             return Ok(Ended::Done);
         }
         let word = if args.dry_run { "pending" } else { "applied" };

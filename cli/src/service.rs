@@ -23,7 +23,9 @@ const OPERATOR: &str = "operator";
 
 /// Options of `muster serve`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  muster serve\n  muster serve --listen 0.0.0.0:8080\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster serve --migrate")]
+#[command(
+    after_help = "Examples:\n  muster serve\n  muster serve --listen 0.0.0.0:8080\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster serve --migrate"
+)]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     producer: ProducerArgs,
@@ -31,7 +33,9 @@ pub(crate) struct ServeArgs {
 
 /// Options of `muster producer`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster producer --listen 0.0.0.0:8080")]
+#[command(
+    after_help = "Examples:\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster producer --listen 0.0.0.0:8080"
+)]
 pub(crate) struct ProducerArgs {
     /// Address and port to listen on [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -43,7 +47,9 @@ pub(crate) struct ProducerArgs {
 
 /// Options of `muster worker`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster worker\n  MUSTER_WORKER_CONCURRENCY=8 muster worker")]
+#[command(
+    after_help = "Examples:\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster worker\n  MUSTER_WORKER_CONCURRENCY=8 muster worker"
+)]
 pub(crate) struct WorkerArgs {
     /// Bring a configured database to this program's version first
     #[arg(long)]
@@ -116,7 +122,9 @@ async fn tell_operator(store: &Store) -> anyhow::Result<()> {
     let tenant = tenants::ensure_default(store).await?.into_inner();
     if let NewToken::Created(_, token) = tokens::create(store, tenant.id, OPERATOR, &[Scope::Ops]).await? {
         answer(format_args!("token: {}", token.reveal()))?;
-        remark("this operator token of the tenant `default` is shown this once; `muster token create` makes others");
+        remark(
+            "this operator token of the tenant `default` is shown this once; `muster token create` makes others",
+        );
     }
     Ok(())
 }

@@ -40,7 +40,8 @@ enum What {
 pub(crate) async fn run(args: &TenantArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
     let work = async |session: &Session| match &args.what {
         What::Create { slug, name } => {
-            let name = name.as_deref().map(str::trim).filter(|name| !name.is_empty()).unwrap_or(slug.as_str());
+            let name =
+                name.as_deref().map(str::trim).filter(|name| !name.is_empty()).unwrap_or(slug.as_str());
             let created = tenants::create(&session.store, slug, name).await?;
             tell_created(&created, args.json)
         }

@@ -30,7 +30,9 @@ pub(crate) struct TokenArgs {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Create a token and print it, once
-    #[command(after_help = "Examples:\n  muster token create --name nightly --scope import:write --scope import:read\n  TOKEN=$(muster token create --tenant acme --name ops --scope ops)")]
+    #[command(
+        after_help = "Examples:\n  muster token create --name nightly --scope import:write --scope import:read\n  TOKEN=$(muster token create --tenant acme --name ops --scope ops)"
+    )]
     Create {
         /// Name, new in the tenant
         #[arg(long)]
@@ -73,7 +75,9 @@ pub(crate) async fn run(args: &TokenArgs, config: &Config, shutdown: &Shutdown) 
                     answer(format_args!("token {} is revoked", token.name))?;
                     Ok(Ended::Done)
                 }
-                None => bail!("tenant {} has no token of that name; `muster token list` shows them", args.tenant),
+                None => {
+                    bail!("tenant {} has no token of that name; `muster token list` shows them", args.tenant)
+                }
             },
         }
     };

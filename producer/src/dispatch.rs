@@ -40,7 +40,12 @@ pub struct DispatchOptions {
 
 impl Default for DispatchOptions {
     fn default() -> Self {
-        Self { window: 16, lease: Duration::from_secs(300), poll: Duration::from_millis(250), retention: None }
+        Self {
+            window: 16,
+            lease: Duration::from_secs(300),
+            poll: Duration::from_millis(250),
+            retention: None,
+        }
     }
 }
 

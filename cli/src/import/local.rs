@@ -42,7 +42,9 @@ pub(super) async fn run(
         let progress = Progress::new(args.quiet);
         let import = match receive(args, source, config, session, tenant, &progress, shutdown).await? {
             Taken::Runs(import) => import,
-            Taken::Waits(import) => return summary::waiting(args.json, &view(&session.store, tenant, import).await?),
+            Taken::Waits(import) => {
+                return summary::waiting(args.json, &view(&session.store, tenant, import).await?);
+            }
         };
         let view = drive(session, config, tenant, import, &progress, shutdown).await?;
         progress.clear();
@@ -127,7 +129,9 @@ async fn push(
                 progress.received(length);
             }
             Ok(None) => break,
-            Err(error) => return Err(told(upload.fail(stopped(format!("the file cannot be read: {error}"))).await)),
+            Err(error) => {
+                return Err(told(upload.fail(stopped(format!("the file cannot be read: {error}"))).await));
+            }
         }
     }
     upload.finish().await.map_err(told)

@@ -119,7 +119,12 @@ async fn upload(
     let view = Remote::accepted(response).await?;
     if view.counts.total > view.counts.pending && !view.state.is_final() {
         let done = view.counts.total - view.counts.pending;
-        remark(format_args!("import {}: {} of {} records are done", view.id, number(done), number(view.counts.total)));
+        remark(format_args!(
+            "import {}: {} of {} records are done",
+            view.id,
+            number(done),
+            number(view.counts.total)
+        ));
     }
     Ok(view)
 }

@@ -162,8 +162,12 @@ impl Backend<'_> {
         let mut found = either!(self, inner => inner.beginning_with(&prefix).await?);
         match (found.pop(), found.is_empty()) {
             (Some(id), true) => Ok(id),
-            (None, _) => bail!("there is no import whose id begins with {prefix}; `muster imports list` shows them"),
-            (Some(_), false) => bail!("several imports have an id that begins with {prefix}; give more of it"),
+            (None, _) => {
+                bail!("there is no import whose id begins with {prefix}; `muster imports list` shows them")
+            }
+            (Some(_), false) => {
+                bail!("several imports have an id that begins with {prefix}; give more of it")
+            }
         }
     }
 }

@@ -34,7 +34,8 @@ impl Local<'_> {
     }
 
     pub(crate) async fn list(&self, state: Option<ImportState>, limit: u32) -> anyhow::Result<Vec<View>> {
-        let reports = reports::imports(&self.session.store, self.tenant, state, None, i64::from(limit)).await?;
+        let reports =
+            reports::imports(&self.session.store, self.tenant, state, None, i64::from(limit)).await?;
         Ok(reports.into_iter().map(View::from).collect())
     }
 

@@ -54,7 +54,9 @@ ID is the import's id, the beginning of it where that is enough, or `last`.";
 #[derive(Debug, Subcommand)]
 enum What {
     /// List imports, newest first
-    #[command(after_help = "Examples:\n  muster imports list --state running\n  muster imports list --limit 100 --json")]
+    #[command(
+        after_help = "Examples:\n  muster imports list --state running\n  muster imports list --limit 100 --json"
+    )]
     List {
         /// Only those in this state
         #[arg(long, value_parser = one_of::<ImportState>(ImportState::ALL.iter().map(|state| state.as_str())))]
@@ -67,7 +69,9 @@ enum What {
     #[command(after_help = "Examples:\n  muster imports show last --json")]
     Show(Which),
     /// List the records of an import with their outcomes, in the order of the file
-    #[command(after_help = "Examples:\n  muster imports records last --outcome failed\n  muster imports records last --after 5000 --limit 100 --json")]
+    #[command(
+        after_help = "Examples:\n  muster imports records last --outcome failed\n  muster imports records last --after 5000 --limit 100 --json"
+    )]
     Records {
         #[command(flatten)]
         which: Which,
@@ -82,7 +86,9 @@ enum What {
         limit: Option<u64>,
     },
     /// Write the failed records as a file that can be mended and imported again
-    #[command(after_help = "Examples:\n  muster imports failed last -o failed.csv\n  muster imports failed last --format ndjson | jq")]
+    #[command(
+        after_help = "Examples:\n  muster imports failed last -o failed.csv\n  muster imports failed last --format ndjson | jq"
+    )]
     Failed {
         #[command(flatten)]
         which: Which,

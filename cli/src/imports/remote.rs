@@ -183,7 +183,8 @@ impl Remote {
         id: ImportId,
         format: &str,
     ) -> anyhow::Result<BoxStream<'static, anyhow::Result<Bytes>>> {
-        let response = self.send(self.request(Method::GET, &format!("/v1/imports/{id}/failed.{format}"))).await?;
+        let response =
+            self.send(self.request(Method::GET, &format!("/v1/imports/{id}/failed.{format}"))).await?;
         let pieces = response.bytes_stream();
         Ok(pieces.map(|piece| piece.map_err(|error| anyhow!(error.without_url()))).boxed())
     }
@@ -198,7 +199,9 @@ impl Remote {
     pub(crate) async fn accepted(response: Response) -> anyhow::Result<View> {
         match response.json().await {
             Ok(view) => Ok(view),
-            Err(_) => bail!("the server took the file, but its answer cannot be understood; `muster imports list` shows it"),
+            Err(_) => bail!(
+                "the server took the file, but its answer cannot be understood; `muster imports list` shows it"
+            ),
         }
     }
 }

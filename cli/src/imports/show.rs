@@ -26,16 +26,32 @@ pub(super) fn list(views: &[View], as_json: bool) -> anyhow::Result<Ended> {
         .map(|view| {
             let counts = &view.counts;
             let mut row = vec![view.id.to_string(), view.state.to_string()];
-            let numbers =
-                [counts.total, counts.pending, counts.inserted, counts.updated, counts.skipped, counts.failed];
+            let numbers = [
+                counts.total,
+                counts.pending,
+                counts.inserted,
+                counts.updated,
+                counts.skipped,
+                counts.failed,
+            ];
             row.extend(numbers.map(number));
             row.push(view.created_at.format("%Y-%m-%d %H:%M:%S").to_string());
             row.push(view.filename.clone().unwrap_or_default());
             row
         })
         .collect();
-    let head =
-        ["ID", "STATE", "TOTAL", "PENDING", "INSERTED", "UPDATED", "SKIPPED", "FAILED", "CREATED (UTC)", "FILE"];
+    let head = [
+        "ID",
+        "STATE",
+        "TOTAL",
+        "PENDING",
+        "INSERTED",
+        "UPDATED",
+        "SKIPPED",
+        "FAILED",
+        "CREATED (UTC)",
+        "FILE",
+    ];
     answer(table(&head, &rows))?;
     Ok(Ended::Done)
 }

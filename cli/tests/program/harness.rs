@@ -131,7 +131,9 @@ impl Desk {
         let inside = self.dir.path().canonicalize().unwrap();
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
             let folder = std::fs::read_link(entry.path().join("cwd")).unwrap_or_default();
             let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let named = String::from_utf8_lossy(&line).contains(&*inside.to_string_lossy());

@@ -28,7 +28,9 @@ fn wrong_usage_is_told_with_exit_code_2() {
 #[test]
 fn a_file_that_cannot_be_read_is_told_before_anything_is_started() {
     let desk = Desk::new();
-    desk.run(&["import", "users", "nowhere.csv"]).exits(1).tells(&["error: cannot open nowhere.csv", "No such file"]);
+    desk.run(&["import", "users", "nowhere.csv"])
+        .exits(1)
+        .tells(&["error: cannot open nowhere.csv", "No such file"]);
     std::fs::create_dir(desk.path("folder.csv")).unwrap();
     desk.run(&["import", "users", "folder.csv"]).exits(1).tells(&["folder.csv is a folder"]);
     assert!(!desk.path(".muster").exists());
@@ -42,7 +44,9 @@ fn the_configuration_shows_where_values_come_from_and_hides_secrets() {
     desk.write("muster.toml", "[worker]\nconcurrency = 3\n");
     let shown = desk.run(&["config", "show", "--data-dir", "elsewhere"]).exits(0);
     assert!(!shown.stdout.contains("hunter"), "{}", shown.stdout);
-    for line in ["postgres://someone:***@db.example.com/muster", "environment", "file", "arguments", "elsewhere"] {
+    for line in
+        ["postgres://someone:***@db.example.com/muster", "environment", "file", "arguments", "elsewhere"]
+    {
         assert!(shown.stdout.contains(line), "{line}: {}", shown.stdout);
     }
     let json = desk.run(&["config", "show", "--json"]).exits(0).json();
@@ -57,7 +61,10 @@ fn a_wrong_configuration_is_told_whole_and_doctor_tells_it_as_a_check() {
     let desk = Desk::new().set("MUSTER_INTAKE_LANE", "4").set("MUSTER_WORKER_CONCURRENCY", "many");
     desk.run(&["imports", "list"]).exits(1).tells(&["MUSTER_INTAKE_LANE", "MUSTER_WORKER_CONCURRENCY"]);
     let checks = desk.run(&["doctor", "--json"]).exits(1).json();
-    assert_eq!((checks[0]["id"].as_str(), checks[0]["status"].as_str()), (Some("configuration"), Some("failed")));
+    assert_eq!(
+        (checks[0]["id"].as_str(), checks[0]["status"].as_str()),
+        (Some("configuration"), Some("failed"))
+    );
 }
 
 #[test]
@@ -79,10 +86,34 @@ fn doctor_tells_of_a_database_and_a_broker_that_are_away() {
 fn every_command_has_help_with_examples() {
     let desk = Desk::new();
     for command in [
-        "", "import users", "imports", "imports list", "imports show", "imports records", "imports failed",
-        "imports proceed", "imports pause", "imports resume", "imports cancel", "imports retry", "serve", "producer",
-        "worker", "migrate", "doctor", "tenant create", "tenant list", "token create", "token list", "token revoke",
-        "catalog show", "catalog apply", "config show", "config reference", "explain", "completions",
+        "",
+        "import users",
+        "imports",
+        "imports list",
+        "imports show",
+        "imports records",
+        "imports failed",
+        "imports proceed",
+        "imports pause",
+        "imports resume",
+        "imports cancel",
+        "imports retry",
+        "serve",
+        "producer",
+        "worker",
+        "migrate",
+        "doctor",
+        "tenant create",
+        "tenant list",
+        "token create",
+        "token list",
+        "token revoke",
+        "catalog show",
+        "catalog apply",
+        "config show",
+        "config reference",
+        "explain",
+        "completions",
     ] {
         let mut args: Vec<&str> = command.split_whitespace().collect();
         args.push("--help");

@@ -11,7 +11,8 @@ fn tenants_and_tokens_are_made_listed_and_revoked() {
     let list = desk.run(&["tenant", "list", "--json"]).exits(0).json();
     assert_eq!((&list[0]["slug"], &list[1]["slug"]), (&"acme".into(), &"default".into()));
 
-    let create = ["token", "create", "--tenant", "acme", "--name", "nightly", "--scope", "import:write,import:read"];
+    let create =
+        ["token", "create", "--tenant", "acme", "--name", "nightly", "--scope", "import:write,import:read"];
     let token = desk.run(&create).exits(0);
     assert!(token.stdout.starts_with("mst_") && token.stdout.trim().len() == 47, "{token:#?}");
     desk.run(&create).exits(1).tells(&["nightly already"]);

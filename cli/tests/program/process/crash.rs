@@ -35,7 +35,10 @@ fn finishes(desk: &Desk) {
     let second = desk.run(&IMPORT).exits(0).tells(&["resuming import", "of 50,000 records are done"]);
     let summary: Value = second.json();
     assert_eq!(summary["state"], "completed");
-    assert_eq!((&summary["counts"]["total"], &summary["counts"]["inserted"]), (&RECORDS.into(), &RECORDS.into()));
+    assert_eq!(
+        (&summary["counts"]["total"], &summary["counts"]["inserted"]),
+        (&RECORDS.into(), &RECORDS.into())
+    );
     desk.assert_quiet();
     let list = desk.run(&["imports", "list", "--json"]).exits(0).json();
     assert_eq!(list.as_array().unwrap().len(), 1, "no second import was made");
@@ -75,7 +78,8 @@ fn an_import_killed_while_it_was_received_is_aborted_and_received_again() {
     child.kill().unwrap();
     child.wait().unwrap();
     desk.until_quiet();
-    let run = desk.run_with_input(&["import", "users", "-", "--format", "csv", "--json"], generated(10_000).as_bytes());
+    let run = desk
+        .run_with_input(&["import", "users", "-", "--format", "csv", "--json"], generated(10_000).as_bytes());
     assert_eq!(run.exits(0).json()["counts"]["inserted"], 10_000);
     let list = desk.run(&["imports", "list", "--json"]).exits(0).json();
     assert_eq!((&list[0]["state"], &list[1]["state"]), (&"completed".into(), &"aborted".into()));

@@ -13,7 +13,9 @@ fn a_file_is_imported_its_failed_records_mended_and_imported_again() {
     let desk = Desk::new();
     std::fs::copy(example("users.csv"), desk.path("users.csv")).unwrap();
     let first = import(&desk, "users.csv").exits(3);
-    for line in ["total     20", "inserted  18", "failed    2", "record 12: email:", "record 19: phone_number:"] {
+    for line in
+        ["total     20", "inserted  18", "failed    2", "record 12: email:", "record 19: phone_number:"]
+    {
         assert!(first.stdout.contains(line), "{line}: {first:#?}");
     }
     desk.assert_quiet();
@@ -25,7 +27,10 @@ fn a_file_is_imported_its_failed_records_mended_and_imported_again() {
     // As it is, it is taken and fails again; mended, it does not.
     let again = desk.run(&["import", "users", "failed.csv", "--json"]).exits(3).json();
     assert_eq!((&again["counts"]["total"], &again["counts"]["failed"]), (&2.into(), &2.into()));
-    desk.write("mended.csv", failed.replace("not-an-address", "missing@example.com").replace("call me", "+3221234567"));
+    desk.write(
+        "mended.csv",
+        failed.replace("not-an-address", "missing@example.com").replace("call me", "+3221234567"),
+    );
     let mended = desk.run(&["import", "users", "mended.csv", "--json"]).exits(0).json();
     assert_eq!(mended["counts"]["inserted"], 2);
     assert_eq!(mended["state"], "completed");
@@ -49,7 +54,8 @@ fn standard_input_and_compressed_files_are_read() {
     let run = desk.run_with_input(&["import", "users", "-", "--format", "json", "--json"], &json).exits(0);
     assert_eq!(run.json()["counts"]["inserted"], 5);
     desk.write("people.csv", generated(30));
-    let packed = Command::new("gzip").arg("people.csv").current_dir(desk.path("")).stdin(Stdio::null()).status();
+    let packed =
+        Command::new("gzip").arg("people.csv").current_dir(desk.path("")).stdin(Stdio::null()).status();
     assert!(packed.unwrap().success());
     let run = desk.run(&["import", "users", "people.csv.gz", "--json"]).exits(0);
     assert_eq!(run.json()["counts"]["inserted"], 30);
@@ -94,6 +100,8 @@ fn what_the_catalog_lacks_is_told_as_wrong_usage() {
     let desk = Desk::new();
     desk.write("users.csv", "email\na@example.com\n");
     desk.run(&["import", "users", "users.csv", "--org", "nowhere"]).exits(2).tells(&["--org"]);
-    desk.run(&["import", "users", "users.csv", "--tenant", "nobody"]).exits(1).tells(&["no tenant nobody", "tenant create"]);
+    desk.run(&["import", "users", "users.csv", "--tenant", "nobody"])
+        .exits(1)
+        .tells(&["no tenant nobody", "tenant create"]);
     desk.run(&["import", "users", "users.csv", "--org", "default", "--group", "Readers"]).exits(0);
 }

@@ -54,7 +54,12 @@ impl Services {
 
     /// Starts a service. What it logs goes nowhere: a pipe that nobody reads would stop it.
     fn service(&self, name: &str) -> Child {
-        self.desk.command(&[name, "--log", "warn"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        self.desk
+            .command(&[name, "--log", "warn"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
     }
 
     /// Number of users, and the sum of their versions, which counts every change.
@@ -88,7 +93,10 @@ fn killed_workers_change_nothing_in_the_end() {
     }
     let summary = wait(client).exits(0).json();
     assert_eq!(summary["state"], "completed");
-    assert_eq!((&summary["counts"]["total"], &summary["counts"]["inserted"]), (&RECORDS.into(), &RECORDS.into()));
+    assert_eq!(
+        (&summary["counts"]["total"], &summary["counts"]["inserted"]),
+        (&RECORDS.into(), &RECORDS.into())
+    );
     let all = i64::try_from(RECORDS).unwrap();
     assert_eq!(services.users(), (all, all));
 
