@@ -19,11 +19,10 @@ on_both_queues!(
     two_imports_of_one_file_share_the_users
 );
 
+type Verdict = (Outcome, Option<Reason>);
+
 /// Works through the records one after the other.
-fn interpret(
-    records: &[(u8, u8)],
-    on_existing: OnExisting,
-) -> (Vec<(Outcome, Option<Reason>)>, HashMap<u8, u8>) {
+fn interpret(records: &[(u8, u8)], on_existing: OnExisting) -> (Vec<Verdict>, HashMap<u8, u8>) {
     let mut users: HashMap<u8, u8> = HashMap::new();
     let outcomes = records
         .iter()

@@ -1,5 +1,7 @@
 //! The HTTP API over a real socket.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
 mod access;
 mod failed;
 mod harness;

@@ -209,7 +209,7 @@ async fn a_body_that_pauses_too_long_is_cut() {
     let http = HttpOptions { idle_body_timeout: Duration::from_millis(200), ..HttpOptions::default() };
     let server = Server::start_with(ProducerOptions { http, ..ProducerOptions::default() }).await;
     let mut stream = begin_upload(&server).await;
-    let mut answer = vec![0; 64];
+    let mut answer = [0; 64];
     stream.read_exact(&mut answer[..12]).await.unwrap();
     assert_eq!(&answer[..12], b"HTTP/1.1 408");
 }

@@ -219,10 +219,10 @@ mod tests {
                 prop_assert_eq!(decoded.len(), chunk.records as usize);
                 let fields = decoded.fields();
                 for (at, record) in decoded.records(&fields).enumerate() {
-                    let number = record.position.record.get();
-                    let key = keys[number as usize - 1];
-                    prop_assert!(!std::mem::replace(&mut seen[number as usize - 1], true));
-                    prop_assert_eq!(key == 0, chunk.invalid.contains(&(at as u32)));
+                    let number = usize::try_from(record.position.record.get()).unwrap();
+                    let key = keys[number - 1];
+                    prop_assert!(!std::mem::replace(&mut seen[number - 1], true));
+                    prop_assert_eq!(key == 0, chunk.invalid.contains(&u32::try_from(at).unwrap()));
                     if key != 0 {
                         prop_assert_eq!(*lane_of_key.entry(key).or_insert(chunk.lane), chunk.lane);
                     }

@@ -111,15 +111,13 @@ fn verdict_name(verdict: Verdict) -> &'static str {
     }
 }
 
-struct Texts(
-    Vec<(
-        String,
-        Option<Option<String>>,
-        Option<Option<String>>,
-        Option<Option<String>>,
-        Option<(String, String)>,
-    )>,
-);
+/// A field as said: absent, null or a text.
+type SaidText = Option<Option<String>>;
+
+/// E-mail address, phone number, username, given name, one metadata key.
+type SaidTexts = (String, SaidText, SaidText, SaidText, Option<(String, String)>);
+
+struct Texts(Vec<SaidTexts>);
 
 fn texts(said: &[Said]) -> Texts {
     Texts(

@@ -13,6 +13,32 @@ use crate::harness::{Desk, generated, signal, until, wait};
 
 const RECORDS: usize = 40_000;
 
+/// A service that ends with its test, also when the test fails.
+struct Service(Option<Child>);
+
+impl Service {
+    fn kill(mut self) {
+        let mut child = self.0.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn ends_in_order(mut self) {
+        let child = self.0.take().unwrap();
+        signal(&child, "TERM");
+        wait(child).exits(0);
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
 struct Services {
     desk: Desk,
     runtime: Runtime,
@@ -53,13 +79,9 @@ impl Services {
     }
 
     /// Starts a service. What it logs goes nowhere: a pipe that nobody reads would stop it.
-    fn service(&self, name: &str) -> Child {
-        self.desk
-            .command(&[name, "--log", "warn"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
+    fn service(&self, name: &str) -> Service {
+        let mut command = self.desk.command(&[name, "--log", "warn"]);
+        Service(Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()))
     }
 
     /// Number of users, and the sum of their versions, which counts every change.
@@ -86,9 +108,7 @@ fn killed_workers_change_nothing_in_the_end() {
     let client = services.desk.start(&args, Stdio::null());
     for step in 1..=3 {
         until("there is progress", || (services.users().0 >= step * 7_000).then_some(()));
-        let mut killed = workers.remove(0);
-        killed.kill().unwrap();
-        killed.wait().unwrap();
+        workers.remove(0).kill();
         workers.push(services.service("worker"));
     }
     let summary = wait(client).exits(0).json();
@@ -104,8 +124,7 @@ fn killed_workers_change_nothing_in_the_end() {
     assert_eq!(again["counts"]["skipped"], RECORDS);
     assert_eq!(services.users(), (all, all));
     for service in workers.into_iter().chain([producer]) {
-        signal(&service, "TERM");
-        wait(service).exits(0);
+        service.ends_in_order();
     }
     services.runtime.block_on(services.queue.delete()).unwrap();
 }
