@@ -134,7 +134,32 @@ impl FromRow<'_, PgRow> for ExistingUser {
     }
 }
 
+/// Not a checked macro: its row struct would have every column optional, and this is the hot path. The tests of the
+/// pipeline run it against the schema.
+const FIND_USERS: &str = r#"select u.id, u.version, u.email, u.phone_number, u.preferred_username, u.given_name, u.family_name,
+        u.attributes::text, u.metadata::text,
+        $5 <> 0 and exists (select from memberships m
+                             where m.user_id = u.id and m.organization_id = $5 and m.group_id = $6)
+   from (select user_.*
+           from unnest($2::text[]) as k (value)
+          cross join lateral (select * from users
+                               where tenant_id = $1 and email = k.value collate "C" limit 1) as user_
+         union all
+         select user_.*
+           from unnest($3::text[]) as k (value)
+          cross join lateral (select * from users
+                               where tenant_id = $1 and phone_number = k.value collate "C" limit 1) as user_
+         union all
+         select user_.*
+           from unnest($4::text[]) as k (value)
+          cross join lateral (select * from users
+                               where tenant_id = $1 and preferred_username = k.value collate "C" limit 1) as user_
+        ) as u"#;
+
 /// Every user of the tenant that has one of the values, each once. One statement, so one moment in time.
+///
+/// One look into an index a value, and `limit 1` so that no other plan is possible: a plan made while the table was empty
+/// would else read the whole tenant for each chunk, for as long as it is cached (the test below looks at the plan).
 pub async fn find_users(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -143,27 +168,15 @@ pub async fn find_users(
 ) -> Result<Vec<ExistingUser>, StoreError> {
     let Enrolment { organization_id, group_id } =
         enrolment.unwrap_or(Enrolment { organization_id: 0, group_id: 0 });
-    // Not a checked macro: its row struct would have every column optional, and this is the hot path. The contract test
-    // of this module runs it against the schema.
-    let mut users: Vec<ExistingUser> = sqlx::query_as(
-        "select u.id, u.version, u.email, u.phone_number, u.preferred_username, u.given_name, u.family_name,
-                u.attributes::text, u.metadata::text,
-                $5 <> 0 and exists (select from memberships m
-                                     where m.user_id = u.id and m.organization_id = $5 and m.group_id = $6)
-           from (select * from users where tenant_id = $1 and email = any($2)
-                 union all
-                 select * from users where tenant_id = $1 and phone_number = any($3)
-                 union all
-                 select * from users where tenant_id = $1 and preferred_username = any($4)) as u",
-    )
-    .bind(tenant.get())
-    .bind(&keys.emails)
-    .bind(&keys.phone_numbers)
-    .bind(&keys.usernames)
-    .bind(organization_id)
-    .bind(group_id)
-    .fetch_all(connection)
-    .await?;
+    let mut users: Vec<ExistingUser> = sqlx::query_as(FIND_USERS)
+        .bind(tenant.get())
+        .bind(&keys.emails)
+        .bind(&keys.phone_numbers)
+        .bind(&keys.usernames)
+        .bind(organization_id)
+        .bind(group_id)
+        .fetch_all(connection)
+        .await?;
     users.sort_unstable_by_key(|user| user.id);
     users.dedup_by_key(|user| user.id);
     Ok(users)
@@ -433,6 +446,29 @@ pub(super) fn read_sheet(
         None => Ok(OutcomeSheet::pending(records)),
         Some(bytes) => {
             OutcomeSheet::decode(bytes, records).map_err(|_| StoreError::corrupt("chunks", "outcomes", chunk))
+        }
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use sqlx::AssertSqlSafe;
+
+    use super::FIND_USERS;
+    use crate::testing::TestDatabase;
+
+    #[tokio::test]
+    async fn users_are_looked_up_by_index_even_if_the_plan_was_made_on_an_empty_table() {
+        let database = TestDatabase::create().await;
+        let store = database.store().await;
+        let mut connection = store.dedicated_connection().await.unwrap();
+        let prepare = format!("prepare find (int, text[], text[], text[], int, int) as {FIND_USERS}");
+        sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut connection).await.unwrap();
+        let explain = "explain execute find (1, '{a}', '{b}', '{c}', 0, 0)";
+        let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut connection).await.unwrap();
+        let plan = plan.join("\n");
+        for key in ["email", "phone_number", "preferred_username"] {
+            assert!(plan.contains(&format!("Index Cond: ((tenant_id = $1) AND ({key} = ")), "{plan}");
         }
     }
 }
