@@ -105,8 +105,9 @@ impl Command {
     /// What is logged where nothing was set.
     pub(crate) fn log_filter(&self) -> &'static str {
         match self {
-            Self::Serve(_) | Self::Producer(_) | Self::Worker(_) => "info",
-            _ => "warn",
+            // The driver's own lines may quote what a statement was about: errors reach the log as the store tells them.
+            Self::Serve(_) | Self::Producer(_) | Self::Worker(_) => "info,sqlx_core=off,sqlx_postgres=off",
+            _ => "warn,sqlx_core=off,sqlx_postgres=off",
         }
     }
 }

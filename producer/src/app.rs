@@ -7,7 +7,7 @@ use muster_shared::queue::Queue;
 use muster_shared::store::Store;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::api::{self, AppState, HttpOptions};
 use crate::receive::ReceiveLimits;
@@ -37,11 +37,12 @@ impl Default for ProducerOptions {
     }
 }
 
-/// A running producer. Dropped, it stops at once; uploads under way are aborted.
+/// A running producer. Dropped, it begins to stop: no further request is taken, and nothing more is dispatched.
 #[derive(Debug)]
 pub struct Producer {
     local_addr: SocketAddr,
-    shutdown: CancellationToken,
+    /// Dropped, it makes the API stop too.
+    shutdown: DropGuard,
     api: JoinHandle<io::Result<()>>,
     dispatcher: Dispatcher,
 }
@@ -56,7 +57,7 @@ impl Producer {
         let shutdown = CancellationToken::new();
         let api = tokio::spawn(api::serve(listener, state, options.http, shutdown.clone()));
         tracing::info!(address = %local_addr, "the HTTP API listens");
-        Ok(Self { local_addr, shutdown, api, dispatcher })
+        Ok(Self { local_addr, shutdown: shutdown.drop_guard(), api, dispatcher })
     }
 
     /// Where the HTTP API listens.
@@ -71,7 +72,7 @@ impl Producer {
 
     /// Stops taking requests, finishes those under way as long as the grace lasts, then stops dispatching.
     pub async fn stop(mut self) -> io::Result<()> {
-        self.shutdown.cancel();
+        drop(self.shutdown);
         let served = (&mut self.api).await;
         self.dispatcher.stop().await;
         served.map_err(io::Error::other)?
