@@ -36,7 +36,14 @@ impl TestDatabase {
     /// # Panics
     /// When `TEST_DATABASE_URL` is missing or its server cannot be used.
     pub async fn create() -> Self {
-        let server = server();
+        Self::create_on(server()).await
+    }
+
+    /// The same on a server of one's own: the bundled engine, for one.
+    ///
+    /// # Panics
+    /// When the server cannot be used.
+    pub async fn create_on(server: PgConnectOptions) -> Self {
         let mut admin = connect(&server).await;
         let template = ensure_template(&server, &mut admin).await;
         sweep(&mut admin).await;

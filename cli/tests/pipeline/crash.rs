@@ -6,9 +6,16 @@ use std::time::{Duration, Instant};
 use muster_shared::options::ImportOptions;
 
 use crate::harness::{Backend, Pipeline, counts, people};
-use crate::on_both_queues;
+use crate::{on_both_queues, on_the_bundled_engine};
 
 on_both_queues!(
+    workers_that_vanish_in_the_middle_change_nothing,
+    dispatchers_that_vanish_in_the_middle_change_nothing,
+    cut_database_sessions_change_nothing,
+    a_lost_queue_is_filled_again,
+);
+
+on_the_bundled_engine!(
     workers_that_vanish_in_the_middle_change_nothing,
     dispatchers_that_vanish_in_the_middle_change_nothing,
     cut_database_sessions_change_nothing,

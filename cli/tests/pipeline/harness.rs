@@ -7,6 +7,7 @@ use muster_producer::receive::{self, Encoding, Receipt, ReceiveError, ReceiveLim
 use muster_producer::{DispatchOptions, Dispatcher};
 use muster_shared::chunk::ChunkLimits;
 use muster_shared::clock;
+use muster_shared::embedded::{EmbeddedEngine, EngineOptions};
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
 use muster_shared::options::ImportOptions;
@@ -24,6 +25,8 @@ use muster_worker::{Worker, WorkerOptions};
 pub(crate) enum Backend {
     Rabbit,
     Postgres,
+    /// The embedded default: the queue in rows of the bundled engine.
+    Bundled,
 }
 
 /// Longer than anything here takes, also on a busy machine.
@@ -36,16 +39,25 @@ pub(crate) struct Pipeline {
     pub(crate) limits: ReceiveLimits,
     completed: Wakes,
     database: TestDatabase,
+    engine: Option<(EmbeddedEngine, tempfile::TempDir)>,
 }
 
 impl Pipeline {
     pub(crate) async fn new(backend: Backend) -> Self {
-        let database = TestDatabase::create().await;
+        let (database, engine) = if backend == Backend::Bundled {
+            let folder = tempfile::tempdir().unwrap();
+            let engine = EmbeddedEngine::start(EngineOptions::new(folder.path())).await.unwrap();
+            (TestDatabase::create_on(engine.connect_options()).await, Some((engine, folder)))
+        } else {
+            (TestDatabase::create().await, None)
+        };
         let store = database.store().await;
         let tenant = tenants::ensure_default(&store).await.unwrap().into_inner().id;
         let topology = Topology::new(format!("test-{}", clock::new_id().simple())).unwrap();
         let queue = match backend {
-            Backend::Postgres => Queue::postgres(store.pool().clone(), topology, QueueOptions::default()),
+            Backend::Postgres | Backend::Bundled => {
+                Queue::postgres(store.pool().clone(), topology, QueueOptions::default())
+            }
             Backend::Rabbit => {
                 let url = std::env::var("TEST_AMQP_URL").expect("TEST_AMQP_URL is missing: run `make test`");
                 Queue::rabbit(&url, topology, QueueOptions::default()).unwrap()
@@ -57,7 +69,7 @@ impl Pipeline {
             ..ReceiveLimits::default()
         };
         let completed = store.listen(dispatch::COMPLETED_CHANNEL).await.unwrap();
-        Self { store, queue, tenant, limits, completed, database }
+        Self { store, queue, tenant, limits, completed, database, engine }
     }
 
     pub(crate) fn dispatcher(&self) -> Dispatcher {
@@ -204,6 +216,11 @@ impl Pipeline {
         let depth = self.queue.depth().await.unwrap();
         assert_eq!((depth.ready, depth.dead), (0, 0), "messages are left");
         self.queue.delete().await.unwrap();
+        if let Some((engine, _folder)) = self.engine {
+            drop((self.completed, self.queue));
+            self.store.close().await;
+            engine.stop().await.unwrap();
+        }
     }
 }
 

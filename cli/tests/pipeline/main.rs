@@ -22,4 +22,15 @@ macro_rules! on_both_queues {
         }
     };
 }
-pub(crate) use on_both_queues;
+
+/// Runs each test on the embedded default: the bundled engine with the queue in its rows.
+macro_rules! on_the_bundled_engine {
+    ($($name:ident),* $(,)?) => {
+        #[cfg(feature = "embedded-postgres")]
+        mod process {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name(crate::harness::Backend::Bundled).await; })*
+        }
+    };
+}
+pub(crate) use {on_both_queues, on_the_bundled_engine};

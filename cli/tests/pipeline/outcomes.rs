@@ -9,9 +9,18 @@ use muster_shared::parse::Format;
 use muster_shared::store::{catalog, records};
 
 use crate::harness::{Backend, Pipeline, counts, people};
-use crate::on_both_queues;
+use crate::{on_both_queues, on_the_bundled_engine};
 
 on_both_queues!(
+    every_record_has_one_outcome,
+    the_same_file_again_rewrites_nothing,
+    a_bad_record_fails_alone,
+    on_existing_decides_about_users_that_exist,
+    later_records_see_what_earlier_ones_did,
+    what_the_database_alone_refuses_fails_alone,
+);
+
+on_the_bundled_engine!(
     every_record_has_one_outcome,
     the_same_file_again_rewrites_nothing,
     a_bad_record_fails_alone,

@@ -11,7 +11,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use crate::harness::{Backend, Pipeline};
-use crate::on_both_queues;
+use crate::{on_both_queues, on_the_bundled_engine};
 
 on_both_queues!(
     duplicates_end_as_file_order_says,
@@ -20,6 +20,12 @@ on_both_queues!(
 );
 
 type Verdict = (Outcome, Option<Reason>);
+
+on_the_bundled_engine!(
+    duplicates_end_as_file_order_says,
+    messages_that_come_again_change_nothing,
+    two_imports_of_one_file_share_the_users,
+);
 
 /// Works through the records one after the other.
 fn interpret(records: &[(u8, u8)], on_existing: OnExisting) -> (Vec<Verdict>, HashMap<u8, u8>) {
