@@ -119,6 +119,10 @@ fn text(view: &View, details: &Details) -> String {
             let _ = write!(text, "\nrecord {}: {field}{} [{}]", failed.record, error.message, error.code);
         }
     }
+    let more = counts.failed.saturating_sub(details.first_failures.len() as u64);
+    if more > 0 && !details.first_failures.is_empty() {
+        let _ = write!(text, "\nand {more} more");
+    }
     if counts.failed > 0 {
         let id = view.id;
         let _ = write!(text, "\nfailed records: muster imports failed {id} -o failed.csv");
