@@ -28,11 +28,13 @@ pub struct Validated<'a> {
 pub fn validate<'a>(raw: &RawRecord<'a>, binding: &'a Binding, options: &ImportOptions) -> Validated<'a> {
     let mut pass =
         Pass { binding, options, record: Record::empty(raw.position), errors: Vec::new(), seen: 0 };
-    if let Some(defect) = raw.defect {
-        pass.errors.push(defect.clone());
-    }
     for field in raw.fields {
         pass.field(field.name as usize, field.value);
+    }
+    if let Some(defect) = raw.defect {
+        // The fields of a record that could not be read whole are good for its lane; what is wrong with them follows from
+        // the defect, and telling it too would mislead.
+        pass.errors = vec![defect.clone()];
     }
     pass.finish(raw.defect.is_some())
 }
