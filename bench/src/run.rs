@@ -85,7 +85,7 @@ pub(crate) fn command(arguments: &Arguments, with: Option<&MusterArguments>) -> 
         eprint!(" {:.2} s", time.total);
         report.floors.push(time);
         if let (Some(with), Some(program)) = (with, &program) {
-            eprint!(", Muster");
+            eprint!(", Muster …");
             let time = run.muster(number, program, with.workers, &content)?;
             eprint!(" {:.2} s", time.first.completed);
             report.musters.push(time);
