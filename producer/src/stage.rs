@@ -9,7 +9,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::receive::Staged;
 
-/// Stages what comes in until the end is seen. False if the parser stopped before it, or the import was aborted by others.
+/// Stages what comes in until nothing more does. False if the import was aborted by others meanwhile. Whether the parser
+/// came to its end is the parser's to say.
 pub(crate) async fn stage(
     store: &Store,
     import: ImportId,
