@@ -136,6 +136,20 @@ catalogue! {
     LocaleInvalid = "locale_invalid",
     /// A value that is none of those allowed.
     ValueInvalid = "value_invalid",
+    /// A number outside the bounds that the field has.
+    ValueOutOfRange = "value_out_of_range",
+    /// A password hash that cannot be read.
+    HashInvalid = "hash_invalid",
+    /// A password hash of a kind that is not taken.
+    HashUnsupported = "hash_unsupported",
+    /// A password hash whose own cost would burden every login.
+    HashCost = "hash_cost",
+    /// A TOTP secret that is not upper-case base32 without padding.
+    TotpInvalid = "totp_invalid",
+    /// An account's validity that would end before it begins.
+    ValidityInvalid = "validity_invalid",
+    /// A value that another record of the same file has, where each may stand once.
+    DuplicateInFile = "duplicate_in_file",
     /// The value belongs to another user of the tenant.
     IdentityConflict = "identity_conflict",
     /// A name that the tenant's catalog does not know.
@@ -172,6 +186,8 @@ catalogue! {
     UploadTimeout = "upload_timeout",
     /// Too many requests or imports at once.
     RateLimited = "rate_limited",
+    /// The tenant has used up its records of the day or month.
+    QuotaExceeded = "quota_exceeded",
     /// The store cannot be reached now; try again later.
     Unavailable = "unavailable",
 }
