@@ -67,10 +67,13 @@ async fn a_begin_that_was_cancelled_leaves_no_connection_inside_a_transaction() 
     let database = TestDatabase::create().await;
     let store = database.store_with(&StoreOptions { max_connections: 1, ..StoreOptions::default() }).await;
     let mut connection = store.pool().acquire().await.unwrap();
-    {
-        // As when a request's client leaves: BEGIN is sent, its answer is not awaited.
+    loop {
+        // As when a request's client leaves: BEGIN is sent, its answer is not awaited. A server that answers before the
+        // first look has left nothing to cancel; that transaction is rolled back, and another begun.
         let mut begin = pin!(connection.begin());
-        assert!(begin.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        if begin.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            break;
+        }
     }
     drop(connection);
 
