@@ -15,8 +15,9 @@ use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
 use muster_shared::outcome::Counts;
 use muster_shared::parse::ParseLimits;
+use muster_shared::rules::Rules;
 use muster_shared::store::intake::{self as store, NewImport, Opened, Received};
-use muster_shared::store::{Store, StoreError};
+use muster_shared::store::{Store, StoreError, catalog};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -159,8 +160,11 @@ async fn run(
     let (decoded, to_parse) = mpsc::channel(WAITING);
     let (sealed, to_stage) = mpsc::channel::<Staged>(WAITING);
     let decode = tokio::spawn(encoding::decode(encoding, limits, incoming, decoded));
-    let options = import.options.clone();
-    let parse = tokio::task::spawn_blocking(move || Intake::new(&options, limits).run(to_parse, sealed));
+    let rules = match rules(&store, &import).await {
+        Ok(rules) => rules,
+        Err(error) => return discard(&store, import.id, Failure::Store(error)).await,
+    };
+    let parse = tokio::task::spawn_blocking(move || Intake::new(rules, limits).run(to_parse, sealed));
     let staged = crate::stage::stage(&store, import.id, import.tenant, LEASE_SECONDS, to_stage).await;
     // Each task ends when the one it writes to has gone, so waiting for all of them in this order cannot hang.
     let parsed = join(parse).await;
@@ -183,6 +187,13 @@ async fn run(
         Err(failure) => failure,
     };
     discard(&store, import.id, failure).await
+}
+
+/// The rules of an import, with its tenant's catalog as it is now. Before planning they are asked once more.
+async fn rules(store: &Store, import: &NewImport) -> Result<Rules, StoreError> {
+    let mut connection = store.pool().acquire().await?;
+    let catalog = catalog::index(&mut connection, import.tenant).await?;
+    Ok(Rules::new(import.options.clone()).with_catalog(catalog))
 }
 
 /// Why receiving fails.

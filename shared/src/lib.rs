@@ -10,6 +10,7 @@ pub mod dispatch;
 pub mod embedded;
 pub mod error;
 mod error_code;
+pub mod field;
 pub mod id;
 pub mod import;
 pub mod normalise;
@@ -17,11 +18,13 @@ pub mod options;
 pub mod outcome;
 pub mod parse;
 pub mod plan;
+pub mod profile;
 #[cfg(feature = "queue")]
 pub mod queue;
 pub mod record;
 #[cfg(feature = "runtime")]
 pub mod retry;
+pub mod rules;
 #[cfg(feature = "store")]
 pub mod store;
 #[cfg(feature = "runtime")]
@@ -32,3 +35,4 @@ pub mod testing;
 pub mod token;
 pub mod user;
 pub mod validate;
+pub mod warning;

@@ -4,6 +4,7 @@
 
 mod email;
 mod phone;
+mod secret;
 mod username;
 
 use std::borrow::Cow;
@@ -13,6 +14,7 @@ use icu_normalizer::ComposingNormalizer;
 
 pub use email::EmailAddress;
 pub use phone::PhoneNumber;
+pub use secret::{HashKind, PasswordHash, TotpSecret};
 pub use username::Username;
 
 /// Trims, applies NFKC and folds case (Unicode full case folding): how names and usernames are compared.

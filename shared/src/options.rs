@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::field::{Field, FieldTable};
 use crate::parse::Format;
 
 macro_rules! choice {
@@ -86,7 +87,81 @@ choice! {
         Remove = "remove",
         /// An existing user's metadata stays as it is.
         Ignore = "ignore",
+        /// Custom attributes: a key is set, or removed when null; keys that the catalog does not define are left out.
+        Attributes = "attributes",
     } default Merge
+}
+
+choice! {
+    /// How roles, groups and teams are given.
+    Sets {
+        /// As a list of names: the user has exactly these afterwards.
+        Whole = "whole",
+        /// As a list of `{name, value}`: 1 adds, 0 takes away, no value leaves as it is.
+        Delta = "delta",
+        /// As either, told by what stands in the list.
+        Either = "either",
+    } default Either
+}
+
+choice! {
+    /// Which forms of a value are taken where a number or a yes-or-no is wanted. Table cells are always lenient.
+    Values {
+        /// A JSON number, or `true` and `false`.
+        Exact = "exact",
+        /// Those, the same as text, and 0 and 1 for `false` and `true`.
+        Lenient = "lenient",
+    } default Exact
+}
+
+choice! {
+    /// What happens with a role, group, team or location that the catalog does not know.
+    UnknownNames {
+        /// The record fails.
+        Refuse = "refuse",
+        /// The name is left out, with a warning.
+        Ignore = "ignore",
+    } default Refuse
+}
+
+choice! {
+    /// What happens with records of one file that mean the same user.
+    Duplicates {
+        /// They are applied in the order of the file.
+        InOrder = "in_order",
+        /// All but the first fail, as do those that would give two users one new e-mail address.
+        Refuse = "refuse",
+    } default InOrder
+}
+
+choice! {
+    /// How phone numbers are checked.
+    PhoneCheck {
+        /// The shape of E.164.
+        Shape = "shape",
+        /// Also that the numbering plan of the country gives out such numbers (costs about as much as an insert).
+        Valid = "valid",
+    } default Shape
+}
+
+choice! {
+    /// Which usernames are taken.
+    Usernames {
+        /// Any text without blanks, up to 150 characters.
+        Any = "any",
+        /// Letters, digits, `_`, `.` and `-` of ASCII, up to 40 characters, and no reserved name.
+        Ascii = "ascii",
+    } default Any
+}
+
+choice! {
+    /// What happens with a table's records that have more or fewer cells than the header has columns.
+    Rows {
+        /// They fail.
+        Strict = "strict",
+        /// Missing cells are null, surplus ones are left out.
+        Flexible = "flexible",
+    } default Strict
 }
 
 choice! {
@@ -131,6 +206,16 @@ choice! {
     } default Refuse
 }
 
+impl From<IdentifierField> for Field {
+    fn from(field: IdentifierField) -> Self {
+        match field {
+            IdentifierField::Email => Self::Email,
+            IdentifierField::PhoneNumber => Self::PhoneNumber,
+            IdentifierField::PreferredUsername => Self::PreferredUsername,
+        }
+    }
+}
+
 /// An organization, and a group in it, that users are enrolled in; resolved when the import is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enrolment {
@@ -160,6 +245,26 @@ pub struct ImportOptions {
     pub on_invalid: OnInvalid,
     /// What unknown columns and keys do.
     pub unknown_columns: UnknownColumns,
+    /// How roles, groups and teams are given.
+    pub sets: Sets,
+    /// Which forms of values are taken.
+    pub values: Values,
+    /// What names do that the catalog does not know.
+    pub unknown_names: UnknownNames,
+    /// What records do that mean the same user.
+    pub duplicates: Duplicates,
+    /// How phone numbers are checked.
+    pub phone_check: PhoneCheck,
+    /// Which usernames are taken.
+    pub usernames: Usernames,
+    /// What a table's short and long records do.
+    pub rows: Rows,
+    /// Whether every user gets an address named `email` with the e-mail address.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub default_address: bool,
+    /// The names of the upload, where they are not Muster's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fields: Option<FieldTable>,
     /// Slug of the organization to enrol users in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub organization: Option<String>,
@@ -182,6 +287,15 @@ impl Default for ImportOptions {
             start: Start::default(),
             on_invalid: OnInvalid::default(),
             unknown_columns: UnknownColumns::default(),
+            sets: Sets::default(),
+            values: Values::default(),
+            unknown_names: UnknownNames::default(),
+            duplicates: Duplicates::default(),
+            phone_check: PhoneCheck::default(),
+            usernames: Usernames::default(),
+            rows: Rows::default(),
+            default_address: false,
+            fields: None,
             organization: None,
             group: None,
             enrolment: None,

@@ -1,27 +1,33 @@
-//! Records + existing users + options → what to write and what became of each record. A pure function.
+//! Records + existing users + rules → what to write and what became of each record. A pure function.
 //!
 //! Guarantee: the plan is that of working through the records one after the other. Records of one chunk see each other's
 //! effects; a record that collides with a user on a unique field fails and names that user.
 //! Non-goal: the database. What another transaction did in the meantime is found while writing (a unique index or the
 //! user's version says so), and the chunk is then planned again.
 
+mod draft;
 mod metadata;
-mod state;
+mod profile;
+mod row;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::error::{ErrorCode, RecordError};
-use crate::options::{IdentifierField, ImportOptions, OnExisting};
+use crate::options::{IdentifierField, OnExisting};
 use crate::outcome::Verdict;
+use crate::profile::Profile;
 use crate::record::{Patch, Record};
-use state::Draft;
-pub use state::UserRow;
+use crate::rules::Rules;
+use crate::warning::Warning;
+use draft::Draft;
+pub use row::{NewCredentials, UserRow};
 
 /// A user as the store has it, as far as planning needs it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ExistingUser {
     /// Id.
     pub id: Uuid,
@@ -41,6 +47,8 @@ pub struct ExistingUser {
     pub attributes: Option<String>,
     /// Metadata, as JSON text of an object.
     pub metadata: Option<String>,
+    /// Everything else, if there is anything.
+    pub profile: Option<Box<Profile>>,
     /// Whether the user is in the organization and group of the import.
     pub enrolled: bool,
 }
@@ -52,6 +60,8 @@ pub struct Plan<'a> {
     pub verdicts: Vec<(Verdict, Option<Uuid>)>,
     /// Errors of the failed records, by index in the records.
     pub errors: Vec<(usize, RecordError)>,
+    /// What records said in vain, by index in the records, ascending.
+    pub warnings: Vec<(usize, Warning)>,
     /// Users to insert, sorted by identifier so that all writers lock in one order.
     pub inserts: Vec<UserRow<'a>>,
     /// Users to change, whole rows, with the version each was read at; sorted by id.
@@ -60,18 +70,22 @@ pub struct Plan<'a> {
     pub releases: Vec<(Uuid, IdentifierField)>,
     /// Users to enrol in the import's organization and group.
     pub enrolments: Vec<Uuid>,
+    /// Passwords and second factors of new users, sorted by id.
+    pub credentials: Vec<NewCredentials<'a>>,
 }
 
 /// Plans the records, in their order.
 ///
-/// `existing` holds every user that has one of the records' unique values; `new_id` gives ids for new users, ascending.
+/// `existing` holds every user that has one of the records' unique values; `now` is the moment at which it happens;
+/// `new_id` gives ids for new users, ascending.
 pub fn plan<'a>(
     records: &[&'a Record<'a>],
     existing: &'a [ExistingUser],
-    options: &ImportOptions,
+    rules: &Rules,
+    now: DateTime<Utc>,
     new_id: &mut dyn FnMut() -> Uuid,
 ) -> Plan<'a> {
-    let mut planner = Planner::new(existing, records.len(), options);
+    let mut planner = Planner::new(existing, records.len(), rules, now);
     let mut plan = Plan { verdicts: Vec::with_capacity(records.len()), ..Plan::default() };
     for (index, record) in records.iter().enumerate() {
         match planner.decide(record, new_id) {
@@ -81,6 +95,7 @@ pub fn plan<'a>(
                 plan.errors.push((index, error));
             }
         }
+        plan.warnings.extend(planner.warnings.drain(..).map(|warning| (index, warning)));
     }
     planner.write_into(&mut plan);
     plan
@@ -88,17 +103,25 @@ pub fn plan<'a>(
 
 /// The planner's view of the users while it works through the records.
 struct Planner<'a, 'o> {
-    options: &'o ImportOptions,
+    rules: &'o Rules,
+    now: DateTime<Utc>,
     users: Vec<Draft<'a>>,
     /// Who holds which value of the three unique fields now.
     holders: [HashMap<Cow<'a, str>, usize>; 3],
+    /// Warnings of the record that is being decided.
+    warnings: Vec<Warning>,
 }
 
 impl<'a, 'o> Planner<'a, 'o> {
-    fn new(existing: &'a [ExistingUser], records: usize, options: &'o ImportOptions) -> Self {
-        let mut planner =
-            Self { options, users: Vec::with_capacity(existing.len()), holders: Default::default() };
-        planner.holders[slot(options.identifier)].reserve(records + existing.len());
+    fn new(existing: &'a [ExistingUser], records: usize, rules: &'o Rules, now: DateTime<Utc>) -> Self {
+        let mut planner = Self {
+            rules,
+            now,
+            users: Vec::with_capacity(existing.len()),
+            holders: Default::default(),
+            warnings: Vec::new(),
+        };
+        planner.holders[slot(rules.options.identifier)].reserve(records + existing.len());
         for user in existing {
             let at = planner.users.len();
             for field in IdentifierField::ALL {
@@ -116,25 +139,41 @@ impl<'a, 'o> Planner<'a, 'o> {
         record: &'a Record<'a>,
         new_id: &mut dyn FnMut() -> Uuid,
     ) -> Result<(Verdict, Uuid), RecordError> {
-        let field = self.options.identifier;
-        let Patch::Value(key) = record.identity(field) else {
+        let Some(found) = self.find(record) else {
             return Err(RecordError::new(
                 ErrorCode::FieldRequired,
                 "the field identifies the user and must be there",
             )
-            .in_field(field.as_str()));
+            .in_field(self.rules.options.identifier.as_str()));
         };
-        match self.holders[slot(field)].get(key).copied() {
-            None => self.insert(record, new_id),
-            Some(at) => match self.options.on_existing {
-                OnExisting::Skip => Ok((Verdict::EXISTS, self.users[at].id())),
-                OnExisting::Enrol => {
-                    let verdict = if self.enrol(at) { Verdict::ENROLLED } else { Verdict::EXISTS };
-                    Ok((verdict, self.users[at].id()))
-                }
-                OnExisting::Update => self.update(at, record),
-            },
+        match (found, self.rules.options.on_existing) {
+            (None, _) => self.insert(record, new_id),
+            (Some(at), OnExisting::Skip) => Ok((Verdict::EXISTS, self.users[at].id())),
+            (Some(at), OnExisting::Enrol) => {
+                let addressed = self.users[at].ensure_address(self.rules);
+                let verdict = match (self.enrol(at), addressed) {
+                    (true, _) => Verdict::ENROLLED,
+                    (false, true) => Verdict::UPDATED,
+                    (false, false) => Verdict::EXISTS,
+                };
+                Ok((verdict, self.users[at].id()))
+            }
+            (Some(at), OnExisting::Update) => self.update(at, record),
         }
+    }
+
+    /// The user that a record means: `None` if it does not say, `Some(None)` if there is none yet.
+    ///
+    /// One that was renamed as the record asks is found under the new name, so that a file can be imported again.
+    fn find(&self, record: &Record<'_>) -> Option<Option<usize>> {
+        let field = self.rules.options.identifier;
+        let Patch::Value(key) = record.identity(field) else { return None };
+        let holders = &self.holders[slot(field)];
+        let renamed = || match record.target(field) {
+            Patch::Value(new) if new != key => holders.get(new).copied(),
+            _ => None,
+        };
+        Some(holders.get(key).copied().or_else(renamed))
     }
 
     fn insert(
@@ -143,23 +182,26 @@ impl<'a, 'o> Planner<'a, 'o> {
         new_id: &mut dyn FnMut() -> Uuid,
     ) -> Result<(Verdict, Uuid), RecordError> {
         let at = self.users.len();
+        let profile = profile::of_new(record, self.rules, self.now, &mut self.warnings)?;
         self.check_free(record, at)?;
         for field in IdentifierField::ALL {
-            if let Patch::Value(value) = record.identity(*field) {
+            if let Patch::Value(value) = record.target(*field) {
                 self.holders[slot(*field)].insert(Cow::Borrowed(value), at);
             }
         }
         let id = new_id();
-        self.users.push(Draft::new(id, record));
+        self.users.push(Draft::new(id, record, profile, self.rules));
         self.enrol(at);
         Ok((Verdict::INSERTED, id))
     }
 
     fn update(&mut self, at: usize, record: &'a Record<'a>) -> Result<(Verdict, Uuid), RecordError> {
+        let profile =
+            profile::of_existing(&self.users[at], record, self.rules, self.now, &mut self.warnings)?;
         self.check_free(record, at)?;
         for field in IdentifierField::ALL {
-            let patch = record.identity(*field);
-            if *field == self.options.identifier || patch == Patch::Absent {
+            let patch = self.wanted(record, *field);
+            if patch == Patch::Absent {
                 continue;
             }
             let holders = &mut self.holders[slot(*field)];
@@ -170,7 +212,7 @@ impl<'a, 'o> Planner<'a, 'o> {
                 holders.insert(Cow::Borrowed(value), at);
             }
         }
-        let changed = self.users[at].apply(record, self.options);
+        let changed = self.users[at].apply(record, profile, self.rules);
         let enrolled = self.enrol(at);
         let verdict = match (changed, enrolled) {
             (true, _) => Verdict::UPDATED,
@@ -180,18 +222,27 @@ impl<'a, 'o> Planner<'a, 'o> {
         Ok((verdict, self.users[at].id()))
     }
 
+    /// What a record wants of a unique field of a user that exists.
+    fn wanted<'r>(&self, record: &'r Record<'_>, field: IdentifierField) -> Patch<&'r str> {
+        wanted(record, field, self.rules)
+    }
+
     /// Nobody but the user at `at` may hold a unique value of the record.
     fn check_free(&self, record: &Record<'_>, at: usize) -> Result<(), RecordError> {
         for field in IdentifierField::ALL {
-            if let Patch::Value(value) = record.identity(*field)
+            let patch =
+                if at < self.users.len() { self.wanted(record, *field) } else { record.target(*field) };
+            if let Patch::Value(value) = patch
                 && let Some(holder) = self.holders[slot(*field)].get(value)
                 && *holder != at
             {
+                let renames = *field == IdentifierField::Email && record.new_email().is_some();
+                let name = if renames { "new_email" } else { field.as_str() };
                 return Err(RecordError::new(
                     ErrorCode::IdentityConflict,
                     "the value belongs to another user",
                 )
-                .in_field(field.as_str())
+                .in_field(name)
                 .held_by(self.users[*holder].id()));
             }
         }
@@ -200,7 +251,7 @@ impl<'a, 'o> Planner<'a, 'o> {
 
     /// Enrols the user where the import says so. False if there is nothing to do.
     fn enrol(&mut self, at: usize) -> bool {
-        self.options.enrolment.is_some() && self.users[at].enrol()
+        self.rules.options.enrolment.is_some() && self.users[at].enrol()
     }
 
     fn write_into(self, plan: &mut Plan<'a>) {
@@ -219,18 +270,34 @@ impl<'a, 'o> Planner<'a, 'o> {
             if user.is_newly_enrolled() {
                 plan.enrolments.push(user.id());
             }
+            plan.credentials.extend(user.credentials());
             match user.base().map(|base| base.version) {
                 None => plan.inserts.push(user.into_row()),
                 Some(version) if user.is_changed() => plan.updates.push((user.into_row(), version)),
                 Some(_) => {}
             }
         }
-        let identifier = self.options.identifier;
+        let identifier = self.rules.options.identifier;
         plan.inserts.sort_unstable_by(|a, b| a.identity(identifier).cmp(&b.identity(identifier)));
         plan.updates.sort_unstable_by_key(|(row, _)| row.id);
         plan.releases.sort_unstable_by_key(|(id, _)| *id);
         plan.enrolments.sort_unstable();
+        plan.credentials.sort_unstable_by_key(|credentials| credentials.user);
     }
+}
+
+/// What a record wants of a unique field of a user that exists: the identifier only changes by `new_email`, and a field that
+/// is ignored does not change.
+fn wanted<'r>(record: &'r Record<'_>, field: IdentifierField, rules: &Rules) -> Patch<&'r str> {
+    if field == IdentifierField::Email
+        && let Some(new) = record.new_email()
+    {
+        return Patch::Value(new);
+    }
+    if field == rules.options.identifier || rules.ignored().contains(field.into()) {
+        return Patch::Absent;
+    }
+    record.identity(field)
 }
 
 fn slot(field: IdentifierField) -> usize {

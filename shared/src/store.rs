@@ -25,6 +25,7 @@ pub mod retention;
 pub mod steer;
 pub mod tenants;
 pub mod tokens;
+pub mod upsert;
 pub mod users;
 
 pub use error::{DatabaseError, ErrorKind, StoreError};

@@ -1,19 +1,39 @@
 //! `RawRecord` → [`Record`] or all that is wrong with it. Pure, and the same while receiving and while applying.
 //!
-//! A value's rule is bound to its column once an import ([`Binding`]); a record is then one pass over its fields.
+//! What stands under a name is worked out once an import ([`Binding`]); a record is then one pass over its fields.
 
+mod attribute;
 mod binding;
+mod cell;
+mod formats;
 mod header;
+mod json;
+mod names;
+mod secret;
 mod value;
 
 use std::borrow::Cow;
 
-pub use binding::{Binding, Rule, Shape};
+pub use binding::{Binding, Shape};
+pub use value::{MAX_NAME_CHARS, MAX_TEXT_BYTES};
 
+use crate::catalog::NameKind;
 use crate::error::{ErrorCode, RecordError};
+use crate::field::{Behaviour, Blank, Field, FieldRule, FieldSet};
 use crate::normalise::{EmailAddress, PhoneNumber, Username};
-use crate::options::{EmptyCell, IdentifierField, ImportOptions, UnknownColumns};
-use crate::record::{MetadataEntry, Patch, RawRecord, RawValue, Record};
+use crate::options::{EmptyCell, IdentifierField, MetadataMode, PhoneCheck, UnknownColumns, Usernames};
+use crate::record::{
+    AgentValue, Extras, MetadataEntry, MetadataValue, NameChange, Password, Patch, RawRecord, RawValue,
+    Record,
+};
+use crate::rules::Rules;
+use crate::warning::Warning;
+use binding::{Cell, Rule};
+
+/// Longest filter timeout, in minutes (contracts B.1.1).
+const MAX_FILTER_TIMEOUT: i64 = 1_440;
+/// Longest name of an address, in bytes (contracts C.1.6).
+const MAX_ADDRESS_BYTES: usize = 255;
 
 /// What validating one record gave.
 #[derive(Debug)]
@@ -25,9 +45,16 @@ pub struct Validated<'a> {
 }
 
 /// Validates one record.
-pub fn validate<'a>(raw: &RawRecord<'a>, binding: &'a Binding, options: &ImportOptions) -> Validated<'a> {
-    let mut pass =
-        Pass { binding, options, record: Record::empty(raw.position), errors: Vec::new(), seen: 0 };
+pub fn validate<'a>(raw: &RawRecord<'a>, binding: &'a Binding, rules: &Rules) -> Validated<'a> {
+    let mut pass = Pass {
+        binding,
+        rules,
+        lenient: rules.lenient(),
+        record: Record::empty(raw.position),
+        errors: Vec::new(),
+        seen: FieldSet::default(),
+        given: FieldSet::default(),
+    };
     for field in raw.fields {
         pass.field(field.name as usize, field.value);
     }
@@ -41,35 +68,39 @@ pub fn validate<'a>(raw: &RawRecord<'a>, binding: &'a Binding, options: &ImportO
 
 struct Pass<'a, 'o> {
     binding: &'a Binding,
-    options: &'o ImportOptions,
+    rules: &'o Rules,
+    lenient: bool,
     record: Record<'a>,
     errors: Vec<RecordError>,
-    /// One bit a rule that may apply once: two names can mean the same field.
-    seen: u64,
+    /// Fields that the record names: two names can mean the same one.
+    seen: FieldSet,
+    /// Fields that the record has a value or an error for.
+    given: FieldSet,
 }
 
 impl<'a> Pass<'a, '_> {
     fn field(&mut self, name: usize, value: RawValue<'a>) {
         let binding = self.binding;
         let Some(rule) = binding.rule(name) else { return };
-        let Some(value) = self.present(value) else { return };
-        if let Some(bit) = rule.bit() {
-            if self.seen & bit != 0 {
-                let message = "another column or key of the record names the same field";
-                self.errors.push(
-                    RecordError::new(ErrorCode::JsonDuplicateKey, message).in_field(binding.name(name)),
-                );
-                return;
-            }
-            self.seen |= bit;
-        }
-        if let Err(error) = self.apply(rule, value) {
-            self.errors.push(error.in_field(binding.name(name)));
+        let Some(value) = self.cell(value) else { return };
+        let applied = match rule {
+            Rule::Field(field) => self.known(field, name, value),
+            Rule::Metadata(key, cell) => self.metadata_key(key, *cell, value),
+            Rule::Ignored => Ok(()),
+            Rule::Unknown => match self.rules.options.unknown_columns {
+                UnknownColumns::Ignore => Ok(()),
+                UnknownColumns::Refuse => {
+                    Err(RecordError::new(ErrorCode::FieldUnknown, "the field is not known"))
+                }
+            },
+        };
+        if let Err(error) = applied {
+            self.errors.push(secret::nested(error, binding.name(name)));
         }
     }
 
     /// What an empty cell means is an option; a JSON empty string is an empty string.
-    fn present(&self, value: RawValue<'a>) -> Option<RawValue<'a>> {
+    fn cell(&self, value: RawValue<'a>) -> Option<RawValue<'a>> {
         let RawValue::Text(text) = value else { return Some(value) };
         if self.binding.shape() != Shape::Columns {
             return Some(value);
@@ -78,44 +109,216 @@ impl<'a> Pass<'a, '_> {
         if !text.is_empty() {
             return Some(RawValue::Text(text));
         }
-        match self.options.empty_cells {
+        match self.rules.options.empty_cells {
             EmptyCell::Ignore => None,
             EmptyCell::Remove => Some(RawValue::Null),
             EmptyCell::Keep => Some(RawValue::Text("")),
         }
     }
 
-    fn apply(&mut self, rule: &'a Rule, value: RawValue<'a>) -> Result<(), RecordError> {
-        match rule {
-            Rule::Email => self.record.email = value::text(value, EmailAddress::parse)?,
-            Rule::PhoneNumber => self.record.phone_number = value::text(value, PhoneNumber::parse)?,
-            Rule::PreferredUsername => self.record.preferred_username = value::text(value, Username::parse)?,
-            Rule::GivenName => self.record.given_name = value::text(value, value::name)?,
-            Rule::FamilyName => self.record.family_name = value::text(value, value::name)?,
-            Rule::Attribute(attribute) => {
-                let patch = value::attribute(*attribute, value)?;
-                self.record.attributes.push((*attribute, patch));
-            }
-            Rule::Metadata(key) => {
-                let value = value::metadata(value)?;
-                self.add_metadata([MetadataEntry { key: Cow::Borrowed(key), value }]);
-            }
-            Rule::MetadataObject => match value {
-                RawValue::Null => self.record.metadata = Patch::Null,
-                RawValue::Json(json) => {
-                    let entries = value::metadata_object(json)?;
-                    self.add_metadata(entries);
-                }
-                RawValue::Text(_) => return Err(value::mismatch("an object")),
-            },
-            Rule::Ignored => {}
-            Rule::Unknown => match self.options.unknown_columns {
-                UnknownColumns::Ignore => {}
-                UnknownColumns::Refuse => {
-                    return Err(RecordError::new(ErrorCode::FieldUnknown, "the field is not known"));
-                }
-            },
+    /// A field of the table: what no content means, that it stands once, that null is allowed, and then its own rule.
+    fn known(&mut self, rule: &FieldRule, name: usize, value: RawValue<'a>) -> Result<(), RecordError> {
+        let blank = value == RawValue::Text("");
+        let value = match (rule.blank, value) {
+            (Blank::Absent, RawValue::Null) => return Ok(()),
+            (Blank::Absent | Blank::TextAbsent, _) if blank => return Ok(()),
+            (Blank::Null, _) if blank => RawValue::Null,
+            (_, value) => value,
+        };
+        if !self.seen.insert(rule.field) {
+            let message = "another column or key of the record names the same field";
+            self.given.insert(rule.field);
+            self.errors.push(
+                RecordError::new(ErrorCode::JsonDuplicateKey, message).in_field(self.binding.name(name)),
+            );
+            return Ok(());
         }
+        if value == RawValue::Null && rule.behaviour == Behaviour::Keep {
+            self.given.insert(rule.field);
+            return Err(value::null());
+        }
+        if value != RawValue::Null {
+            self.given.insert(rule.field);
+        }
+        self.apply(rule.field, value)
+    }
+
+    fn apply(&mut self, field: Field, value: RawValue<'a>) -> Result<(), RecordError> {
+        let (lenient, rules) = (self.lenient, self.rules);
+        match field {
+            Field::Email => self.record.email = value::text(value, EmailAddress::parse)?,
+            Field::PhoneNumber => {
+                self.record.phone_number = value::text(value, |text| phone(Cow::Borrowed(text), rules))?;
+            }
+            Field::PreferredUsername => {
+                self.record.preferred_username = value::text(value, |text| username(text, rules))?;
+            }
+            Field::GivenName => self.record.given_name = value::text(value, value::name)?,
+            Field::FamilyName => self.record.family_name = value::text(value, value::name)?,
+            Field::Metadata => self.metadata_object(value)?,
+            field if field.is_attribute() => {
+                let patch = attribute::standard(field, value, lenient)?;
+                self.record.attributes.push((field, patch));
+            }
+            field if field.is_agent() => {
+                let patch = agent(field, value, rules)?;
+                self.extras().agent.push((field, patch));
+            }
+            field => self.extra(field, value)?,
+        }
+        Ok(())
+    }
+
+    fn extras(&mut self) -> &mut Extras<'a> {
+        self.record.extras.get_or_insert_default()
+    }
+
+    /// What only some records have.
+    fn extra(&mut self, field: Field, value: RawValue<'a>) -> Result<(), RecordError> {
+        let (lenient, rules) = (self.lenient, self.rules);
+        let extras = self.extras();
+        match field {
+            Field::NewEmail => extras.new_email = value::text(value, EmailAddress::parse)?,
+            Field::EmailVerified => extras.email_verified = value::flag(value, lenient)?,
+            Field::PhoneNumberVerified => extras.phone_number_verified = value::flag(value, lenient)?,
+            Field::CustomAttributes => {
+                if value != RawValue::Null {
+                    let source = json::source(value, '{', "an object", lenient)?;
+                    let attributes = attribute::custom(source, &rules.catalog.attributes, lenient)?;
+                    self.extras().custom_attributes = attributes;
+                }
+            }
+            Field::Roles => self.names(field, NameKind::Role, value, |extras| &mut extras.roles)?,
+            Field::Groups => self.names(field, NameKind::Group, value, |extras| &mut extras.groups)?,
+            Field::Teams => self.names(field, NameKind::Team, value, |extras| &mut extras.teams)?,
+            Field::Location => {
+                let (location, left_out) = names::one(NameKind::Location, value, rules)?;
+                let extras = self.extras();
+                extras.location = location;
+                if left_out {
+                    extras.warnings.push(Warning::UnknownNames(field));
+                }
+            }
+            Field::Disabled => self.disabled(value::flag(value, lenient)?, false)?,
+            Field::Status => self.disabled(status(value)?, true)?,
+            Field::AccountValidFrom => extras.valid_from = value::text(value, formats::date_time)?,
+            Field::AccountValidUntil => extras.valid_until = value::text(value, formats::date_time)?,
+            Field::Locked => extras.locked = value::flag(value, lenient)?,
+            Field::Password => extras.password = Patch::Value(secret::password(value, lenient)?),
+            Field::Mfa => secret::mfa(value, rules, extras)?,
+            Field::MfaEmail => extras.mfa_email = value::text(value, EmailAddress::parse)?,
+            Field::MfaPhoneNumber => {
+                extras.mfa_phone_number = value::text(value, |text| phone(Cow::Borrowed(text), rules))?;
+            }
+            Field::PasswordHash => self.password_hash(value)?,
+            Field::PasswordExpireAfter => self.password_expiry(value)?,
+            Field::MfaPasswordHash => {
+                let hash = value::text(value, |text| secret::password_hash(Cow::Borrowed(text)))?;
+                extras.mfa_password = hash.map(|hash| Password { hash, expire_after: None });
+            }
+            Field::MfaTotpSecret => {
+                extras.mfa_totp = value::text(value, |text| secret::totp_secret(Cow::Borrowed(text)))?;
+            }
+            Field::Addresses => extras.addresses = addresses(value, lenient)?,
+            // The others are applied elsewhere: see `apply`.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn names(
+        &mut self,
+        field: Field,
+        kind: NameKind,
+        value: RawValue<'a>,
+        slot: for<'e> fn(&'e mut Extras<'a>) -> &'e mut Patch<NameChange>,
+    ) -> Result<(), RecordError> {
+        let (change, left_out) = names::change(kind, value, self.rules)?;
+        let extras = self.extras();
+        *slot(extras) = change;
+        if left_out {
+            extras.warnings.push(Warning::UnknownNames(field));
+        }
+        Ok(())
+    }
+
+    /// Two fields say whether an account is disabled; they may both be there if they agree.
+    fn disabled(&mut self, said: Patch<bool>, by_status: bool) -> Result<(), RecordError> {
+        let extras = self.extras();
+        match (extras.disabled, said) {
+            (Patch::Value(before), Patch::Value(now)) if before != now => {
+                let message = "`disabled` and `status` contradict each other";
+                return Err(RecordError::new(ErrorCode::ValueInvalid, message));
+            }
+            (Patch::Value(_), _) => {}
+            (_, said) => {
+                extras.disabled = said;
+                extras.by_status = by_status;
+            }
+        }
+        Ok(())
+    }
+
+    fn password_hash(&mut self, value: RawValue<'a>) -> Result<(), RecordError> {
+        let expire_after = self.pending_expiry();
+        let hash = value::text(value, |text| secret::password_hash(Cow::Borrowed(text)))?;
+        self.extras().password = hash.map(|hash| Password { hash, expire_after });
+        Ok(())
+    }
+
+    /// The column may stand before the one with the hash: until that comes, the moment waits where validity ends.
+    fn password_expiry(&mut self, value: RawValue<'a>) -> Result<(), RecordError> {
+        let moment = value::text(value, formats::date_time)?;
+        let extras = self.extras();
+        match (&mut extras.password, moment) {
+            (Patch::Value(password), Patch::Value(moment)) => password.expire_after = Some(moment),
+            (_, Patch::Value(moment)) => extras.password_expiry = Some(moment),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn pending_expiry(&mut self) -> Option<chrono::DateTime<chrono::Utc>> {
+        self.extras().password_expiry.take()
+    }
+
+    fn metadata_object(&mut self, value: RawValue<'a>) -> Result<(), RecordError> {
+        if value == RawValue::Null {
+            self.record.metadata = Patch::Null;
+            return Ok(());
+        }
+        let source = json::source(value, '{', "an object", self.lenient)?;
+        let entries = if self.rules.options.metadata == MetadataMode::Attributes {
+            attribute::custom(source, &self.rules.catalog.attributes, self.lenient)?
+        } else {
+            json::entries(source)?
+                .into_iter()
+                .map(|(key, json)| {
+                    let value = match json {
+                        "null" => MetadataValue::Null,
+                        json => MetadataValue::Json(Cow::Borrowed(json)),
+                    };
+                    MetadataEntry { key, value }
+                })
+                .collect()
+        };
+        self.add_metadata(entries);
+        Ok(())
+    }
+
+    fn metadata_key(&mut self, key: &'a str, cell: Cell, value: RawValue<'a>) -> Result<(), RecordError> {
+        let value = match (cell, value) {
+            (Cell::List, RawValue::Text(text)) => owned(&cell::list(text)?),
+            (Cell::Object, RawValue::Text(text)) => owned(&cell::object(text)?),
+            (_, value) if self.rules.options.metadata == MetadataMode::Attributes => {
+                match attribute::custom_value(key, value, &self.rules.catalog.attributes, self.lenient)? {
+                    Some(value) => value,
+                    None => return Ok(()),
+                }
+            }
+            (_, value) => json::metadata(value)?,
+        };
+        self.add_metadata([MetadataEntry { key: Cow::Borrowed(key), value }]);
         Ok(())
     }
 
@@ -127,7 +330,7 @@ impl<'a> Pass<'a, '_> {
     }
 
     fn finish(mut self, defective: bool) -> Validated<'a> {
-        let field = self.options.identifier;
+        let field = self.rules.options.identifier;
         let name = field.as_str();
         let named = self.errors.iter().any(|error| self.binding.means(error.field.as_deref(), field));
         match self.record.identity(field) {
@@ -146,6 +349,15 @@ impl<'a> Pass<'a, '_> {
                 .in_field(name),
             ),
         }
+        if !defective {
+            for (required, name) in self.binding.required() {
+                if !self.given.contains(*required) && *required != Field::from(field) {
+                    let message = "every record must have the field";
+                    self.errors
+                        .push(RecordError::new(ErrorCode::FieldRequired, message).in_field(name.as_str()));
+                }
+            }
+        }
         let identifier = identifier_of(&self.record, field);
         let result = if self.errors.is_empty() { Ok(self.record) } else { Err(self.errors) };
         Validated { identifier, result }
@@ -160,4 +372,112 @@ fn identifier_of<'a>(record: &Record<'a>, field: IdentifierField) -> Option<Cow<
             record.preferred_username.value().cloned().map(Username::into_inner)
         }
     }
+}
+
+fn owned(value: &serde_json::Value) -> MetadataValue<'static> {
+    MetadataValue::Json(Cow::Owned(value.to_string()))
+}
+
+fn phone<'t>(text: Cow<'t, str>, rules: &Rules) -> Result<PhoneNumber<'t>, RecordError> {
+    let phone = PhoneNumber::parse_cow(text)?;
+    if rules.options.phone_check == PhoneCheck::Valid && !phone.is_valid() {
+        return Err(RecordError::new(
+            ErrorCode::PhoneInvalid,
+            "the numbering plan of the number's country has no such number",
+        ));
+    }
+    Ok(phone)
+}
+
+fn username<'t>(text: &'t str, rules: &Rules) -> Result<Username<'t>, RecordError> {
+    let name = Username::parse(text)?;
+    if rules.options.usernames == Usernames::Ascii && !name.is_plain() {
+        return Err(RecordError::new(
+            ErrorCode::UsernameInvalid,
+            "a username is of letters, digits, '_', '.' and '-', at most 40 of them, and not a reserved name",
+        ));
+    }
+    Ok(name)
+}
+
+/// `Active` or `Inactive`: whether the account is disabled.
+fn status(value: RawValue<'_>) -> Result<Patch<bool>, RecordError> {
+    value::text(value, |text| match text.trim() {
+        text if text.eq_ignore_ascii_case("active") => Ok(false),
+        text if text.eq_ignore_ascii_case("inactive") => Ok(true),
+        _ => Err(RecordError::new(ErrorCode::ValueInvalid, "the value must be one of: Active, Inactive")),
+    })
+}
+
+/// A field of an agent.
+fn agent<'a>(field: Field, value: RawValue<'a>, rules: &Rules) -> Result<Patch<AgentValue<'a>>, RecordError> {
+    let lenient = rules.lenient();
+    let number = |most: i64, least: i64| {
+        value::integer(value, lenient, least, most)
+            .map(|patch| patch.map(|number| AgentValue::Number(u32::try_from(number).unwrap_or(u32::MAX))))
+    };
+    match field {
+        Field::UnrestrictedInternationalCalling | Field::ExternalUser | Field::MaxChatLimitEnabled => {
+            value::flag(value, lenient).map(|patch| patch.map(AgentValue::Flag))
+        }
+        Field::MaxChatLimit => number(rules.catalog.max_chat_limit.map_or(i64::from(u32::MAX), i64::from), 1),
+        Field::AvailabilityFilterTimeout => number(MAX_FILTER_TIMEOUT, 0),
+        Field::DirectInboundNumber1
+        | Field::DirectInboundNumber2
+        | Field::DirectInboundNumber3
+        | Field::DirectInboundNumber4
+        | Field::DirectInboundNumber5 => {
+            value::text(value, |text| phone(Cow::Borrowed(text), rules).map(PhoneNumber::into_inner))
+                .map(|patch| patch.map(AgentValue::Text))
+        }
+        _ => value::plain(value, lenient).map(|patch| patch.map(AgentValue::Text)),
+    }
+}
+
+/// `[{"name": "sms", "value": "+39…"}]`.
+fn addresses<'a>(
+    value: RawValue<'a>,
+    lenient: bool,
+) -> Result<Vec<(Cow<'a, str>, Cow<'a, str>)>, RecordError> {
+    let source = json::source(value, '[', "a list of objects with `name` and `value`", lenient)?;
+    let mut addresses: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
+    for (at, item) in json::items(source)?.into_iter().enumerate() {
+        let place = |error: RecordError| secret::nested(error, &at.to_string());
+        if !item.starts_with('{') {
+            return Err(place(value::mismatch("an object with `name` and `value`")));
+        }
+        let (mut name, mut value) = (None, None);
+        for (key, json) in json::entries(item)? {
+            let slot = match &*key {
+                "name" => &mut name,
+                "value" => &mut value,
+                // What an address is, its value tells.
+                "type" => continue,
+                _ => {
+                    return Err(place(
+                        RecordError::new(ErrorCode::FieldUnknown, "the field is not known").in_field(key),
+                    ));
+                }
+            };
+            match value::json_text(json, address_text).map_err(|error| place(error.in_field(key.clone())))? {
+                Patch::Value(text) => *slot = Some(text),
+                _ => return Err(place(value::null().in_field(key))),
+            }
+        }
+        match (name, value) {
+            (Some(name), Some(value)) => addresses.push((name, value)),
+            (None, _) => return Err(place(value::empty().in_field("name"))),
+            (_, None) => return Err(place(value::empty().in_field("value"))),
+        }
+    }
+    Ok(addresses)
+}
+
+/// The name or the value of an address.
+pub fn address_text(text: Cow<'_, str>) -> Result<Cow<'_, str>, RecordError> {
+    let text = value::name_cow(text)?;
+    if text.len() > MAX_ADDRESS_BYTES {
+        return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 255 bytes"));
+    }
+    Ok(text)
 }

@@ -1,18 +1,19 @@
 //! Applying one chunk: decode, validate, plan, write, all in one transaction.
 
 use muster_shared::chunk::{body_hash, decode};
-use muster_shared::clock::IdSource;
+use muster_shared::clock::{self, IdSource};
 use muster_shared::error::{ErrorCode, RecordError};
 use muster_shared::id::ChunkId;
 use muster_shared::import::ChunkState;
-use muster_shared::options::{IdentifierField, ImportOptions};
 use muster_shared::outcome::{Counts, Outcome, OutcomeSheet, Verdict};
-use muster_shared::plan::plan;
-use muster_shared::record::{Names, Patch, RawRecord, Record, source_json};
-use muster_shared::store::apply::{self as store, Keys, LockedChunk};
+use muster_shared::record::{Names, RawRecord, Record, source_json};
+use muster_shared::rules::Rules;
+use muster_shared::store::apply::{self as store, LockedChunk};
 use muster_shared::store::intake::Issue;
-use muster_shared::store::{Connection, ErrorKind, StoreError, Transaction};
-use muster_shared::validate::{Binding, Shape, validate};
+use muster_shared::store::upsert::upsert;
+use muster_shared::store::{Connection, ErrorKind, StoreError, Transaction, catalog};
+use muster_shared::validate::{Binding, validate};
+use muster_shared::warning::Warning;
 
 /// How carefully to apply: as fast as can be first, then the way that the failure before calls for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,7 +42,7 @@ pub(crate) async fn apply(
     connection: &mut Connection,
     chunk: ChunkId,
     body: &[u8],
-    options: &ImportOptions,
+    rules: &Rules,
     ids: &mut IdSource,
     care: Care,
 ) -> Result<Report, StoreError> {
@@ -72,9 +73,16 @@ pub(crate) async fn apply(
     };
     let fields = records.fields();
     let raw: Vec<RawRecord<'_>> = records.records(&fields).collect();
-    let mut binding = Binding::new(Shape::of(options.format));
+    let mut binding = Binding::new(rules);
     binding.extend(records.names());
-    let mut work = Work::new(&locked, records.names(), &raw, &binding, options);
+    let with_catalog;
+    let rules = if binding.needs_catalog(rules) {
+        with_catalog = rules.clone().with_catalog(catalog::index(&mut transaction, locked.tenant).await?);
+        &with_catalog
+    } else {
+        rules
+    };
+    let mut work = Work::new(&locked, records.names(), &raw, &binding, rules);
     if care.split {
         work.split(&mut transaction, ids).await?;
     } else {
@@ -94,7 +102,7 @@ struct Work<'a> {
     locked: &'a LockedChunk,
     names: &'a Names,
     raw: &'a [RawRecord<'a>],
-    options: &'a ImportOptions,
+    rules: &'a Rules,
     /// Valid pending records with their index in the chunk.
     valid: Vec<(usize, Record<'a>)>,
     sheet: OutcomeSheet,
@@ -105,6 +113,7 @@ struct Work<'a> {
 struct Written {
     verdicts: Vec<(usize, Verdict, Option<uuid::Uuid>)>,
     errors: Vec<(usize, RecordError)>,
+    warnings: Vec<(usize, Warning)>,
 }
 
 impl<'a> Work<'a> {
@@ -114,13 +123,13 @@ impl<'a> Work<'a> {
         names: &'a Names,
         raw: &'a [RawRecord<'a>],
         binding: &'a Binding,
-        options: &'a ImportOptions,
+        rules: &'a Rules,
     ) -> Self {
         let mut work = Self {
             locked,
             names,
             raw,
-            options,
+            rules,
             valid: Vec::with_capacity(raw.len()),
             sheet: locked.outcomes.clone(),
             issues: Vec::new(),
@@ -131,7 +140,7 @@ impl<'a> Work<'a> {
             if !pending {
                 continue;
             }
-            match validate(record, binding, options).result {
+            match validate(record, binding, rules).result {
                 Ok(record) => work.valid.push((index, record)),
                 Err(errors) => work.fail(index, errors),
             }
@@ -161,20 +170,17 @@ impl<'a> Work<'a> {
     ) -> Result<Written, StoreError> {
         let chosen: Vec<&(usize, Record<'a>)> = which.iter().filter_map(|at| self.valid.get(*at)).collect();
         let records: Vec<&Record<'a>> = chosen.iter().map(|(_, record)| record).collect();
-        let tenant = self.locked.tenant;
-        let existing =
-            store::find_users(transaction, tenant, &keys(&records), self.options.enrolment).await?;
-        let plan = plan(&records, &existing, self.options, &mut || ids.next_id());
-        store::write_users(transaction, tenant, &plan, self.options.enrolment).await?;
+        let done = upsert(transaction, self.locked.tenant, &records, self.rules, clock::now(), &mut || {
+            ids.next_id()
+        })
+        .await?;
+        let index = |at: usize| chosen.get(at).map(|(index, _)| *index);
         let verdicts =
-            chosen.iter().zip(&plan.verdicts).map(|((index, _), (verdict, user))| (*index, *verdict, *user));
+            chosen.iter().zip(&done.verdicts).map(|((index, _), (verdict, user))| (*index, *verdict, *user));
         Ok(Written {
             verdicts: verdicts.collect(),
-            errors: plan
-                .errors
-                .into_iter()
-                .filter_map(|(at, error)| chosen.get(at).map(|(index, _)| (*index, error)))
-                .collect(),
+            errors: done.errors.into_iter().filter_map(|(at, error)| Some((index(at)?, error))).collect(),
+            warnings: done.warnings.into_iter().filter_map(|(at, text)| Some((index(at)?, text))).collect(),
         })
     }
 
@@ -184,6 +190,26 @@ impl<'a> Work<'a> {
         }
         for (index, error) in written.errors {
             self.fail(index, vec![error]);
+        }
+        for (index, warning) in written.warnings {
+            self.warn(index, warning);
+        }
+    }
+
+    /// Adds a warning to what is told of a record, beside its error if it has one.
+    fn warn(&mut self, index: usize, warning: Warning) {
+        let Some(record) = self.raw.get(index) else { return };
+        let number = record.position.record.get();
+        let text = warning.to_string();
+        match self.issues.iter_mut().rev().find(|issue| issue.record == number) {
+            Some(issue) => issue.warnings.push(text),
+            None => self.issues.push(Issue {
+                record: number,
+                failed: false,
+                errors: Vec::new(),
+                warnings: vec![text],
+                source: source_json(record, self.names),
+            }),
         }
     }
 
@@ -227,26 +253,5 @@ impl<'a> Work<'a> {
         let code = error.sqlstate().unwrap_or("unknown").to_owned();
         let message = format!("the database refused the record (SQLSTATE {code})");
         self.fail(*index, vec![RecordError::new(ErrorCode::DatabaseRefused, message)]);
-    }
-}
-
-/// The unique values that the records name, sorted, each once.
-fn keys<'r>(records: &[&'r Record<'_>]) -> Keys<'r> {
-    let of = |field| {
-        let mut values: Vec<&'r str> = records
-            .iter()
-            .filter_map(|record| match record.identity(field) {
-                Patch::Value(value) => Some(value),
-                Patch::Absent | Patch::Null => None,
-            })
-            .collect();
-        values.sort_unstable();
-        values.dedup();
-        values
-    };
-    Keys {
-        emails: of(IdentifierField::Email),
-        phone_numbers: of(IdentifierField::PhoneNumber),
-        usernames: of(IdentifierField::PreferredUsername),
     }
 }

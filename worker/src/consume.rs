@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use muster_shared::id::{ChunkId, ImportId};
-use muster_shared::options::ImportOptions;
 use muster_shared::outcome::Counts;
 use muster_shared::queue::{Delivery, Message, Settler};
 use muster_shared::retry::{Backoff, Policy as RetryPolicy};
+use muster_shared::rules::Rules;
 use muster_shared::store::{self, ErrorKind, Store, StoreError};
 use muster_shared::{clock, queue};
 use rand::Rng;
@@ -21,7 +21,7 @@ use crate::slots::Slots;
 /// Tries of one delivery in a row before a collision is met by working alone, and before it counts as a failed attempt.
 const CROWDED_TRIES: u32 = 3;
 const TRIES: u32 = 6;
-/// Imports whose options are remembered.
+/// Imports whose rules are remembered.
 const REMEMBERED: usize = 1_000;
 
 /// What all deliveries of a worker share.
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
     store: Store,
     slots: Slots,
     policy: Policy,
-    options: SyncMutex<HashMap<ImportId, Arc<ImportOptions>>>,
+    rules: SyncMutex<HashMap<ImportId, Arc<Rules>>>,
     /// Held while a chunk is applied that was delivered before: whatever ended the worker then, it ends now with that
     /// chunk alone on its conscience, and only that chunk's attempt was counted.
     suspects: Mutex<()>,
@@ -39,23 +39,22 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(store: Store, policy: Policy) -> Self {
         let slots = Slots::new(store.clone());
-        Self { store, slots, policy, options: SyncMutex::default(), suspects: Mutex::new(()) }
+        Self { store, slots, policy, rules: SyncMutex::default(), suspects: Mutex::new(()) }
     }
 
-    async fn options(&self, import: ImportId) -> Result<Option<Arc<ImportOptions>>, StoreError> {
-        let known = self.options.lock().unwrap_or_else(PoisonError::into_inner).get(&import).cloned();
+    async fn rules(&self, import: ImportId) -> Result<Option<Arc<Rules>>, StoreError> {
+        let known = self.rules.lock().unwrap_or_else(PoisonError::into_inner).get(&import).cloned();
         if known.is_some() {
             return Ok(known);
         }
-        let Some(options) = store::apply::options(&self.store, import).await?.map(Arc::new) else {
-            return Ok(None);
-        };
-        let mut cache = self.options.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(options) = store::apply::options(&self.store, import).await? else { return Ok(None) };
+        let rules = Arc::new(Rules::new(options));
+        let mut cache = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() >= REMEMBERED {
             cache.clear();
         }
-        cache.insert(import, options.clone());
-        Ok(Some(options))
+        cache.insert(import, rules.clone());
+        Ok(Some(rules))
     }
 }
 
@@ -152,14 +151,14 @@ fn recover(kind: ErrorKind, tries: u32, care: &mut Care) -> bool {
 }
 
 async fn attempt(shared: &Shared, message: &Message, care: Care) -> Result<Report, StoreError> {
-    let Some(options) = shared.options(ImportId::new(message.headers.import_id)).await? else {
+    let Some(rules) = shared.rules(ImportId::new(message.headers.import_id)).await? else {
         return Ok(Report::Unknown);
     };
     let mut connection = shared.slots.take().await?;
     let mut ids = clock::id_source();
     let chunk = ChunkId::new(message.headers.chunk_id);
     // On an error the connection is dropped here, and whatever it was in the middle of with it.
-    let report = apply(&mut connection, chunk, &message.body, &options, &mut ids, care).await?;
+    let report = apply(&mut connection, chunk, &message.body, &rules, &mut ids, care).await?;
     shared.slots.give_back(connection);
     Ok(report)
 }

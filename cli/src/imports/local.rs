@@ -55,7 +55,7 @@ impl Local<'_> {
         limit: u64,
     ) -> anyhow::Result<Vec<RecordView>> {
         let report = self.report(id).await?;
-        let filter = RecordFilter { outcome: outcome.map(Outcomes::outcome), after };
+        let filter = RecordFilter { outcome: outcome.map(Outcomes::outcome), after, sources: false };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let page = records::page(&self.session.store, id, &report.options, filter, limit).await?;
         let views = page.into_iter().map(|one| RecordView {

@@ -153,9 +153,15 @@ impl Pipeline {
         loop {
             // Small pages, so that their borders are crossed.
             let after = all.last().map_or(0, |record| record.record);
-            let page = records::page(&self.store, import, &options, RecordFilter { outcome, after }, 7)
-                .await
-                .unwrap();
+            let page = records::page(
+                &self.store,
+                import,
+                &options,
+                RecordFilter { outcome, after, sources: false },
+                7,
+            )
+            .await
+            .unwrap();
             if page.is_empty() {
                 return all;
             }

@@ -45,7 +45,7 @@ pub(super) async fn list(
     let limit = usize::from(params.take_limit(100, 1000)?);
     params.finish()?;
     let report = found(&state, tenant, import).await?;
-    let filter = RecordFilter { outcome, after };
+    let filter = RecordFilter { outcome, after, sources: false };
     let mut page = records::page(&state.0.store, import, &report.options, filter, limit + 1).await?;
     let more = page.len() > limit;
     page.truncate(limit);

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use muster_shared::chunk::{ChunkCutter, SealedChunk};
 use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::options::ImportOptions;
 use muster_shared::parse::{Parser, RecordSink};
 use muster_shared::record::{Names, RawRecord, source_json};
+use muster_shared::rules::Rules;
 use muster_shared::store::intake::{Issue, Received};
-use muster_shared::validate::{Binding, Shape, validate};
+use muster_shared::validate::{Binding, validate};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
@@ -34,7 +34,7 @@ pub(super) struct Intake {
 }
 
 struct Sink {
-    options: ImportOptions,
+    rules: Rules,
     binding: Binding,
     cutter: ChunkCutter,
     issues: Vec<Issue>,
@@ -42,12 +42,12 @@ struct Sink {
 }
 
 impl Intake {
-    pub(super) fn new(options: &ImportOptions, limits: ReceiveLimits) -> Self {
+    pub(super) fn new(rules: Rules, limits: ReceiveLimits) -> Self {
         Self {
-            parser: Parser::new(options.format, limits.parse),
+            parser: Parser::new(rules.options.format, limits.parse),
             sink: Sink {
-                options: options.clone(),
-                binding: Binding::new(Shape::of(options.format)),
+                binding: Binding::new(&rules),
+                rules,
                 cutter: ChunkCutter::new(limits.chunk),
                 issues: Vec::new(),
                 invalid: 0,
@@ -123,12 +123,12 @@ fn encoding_failed(error: &std::io::Error) -> FileError {
 impl RecordSink for Sink {
     fn header(&mut self, names: &Names) -> Result<(), FileError> {
         self.binding.extend(names);
-        self.binding.check_header(&self.options)
+        self.binding.check_header(&self.rules.options)
     }
 
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
         self.binding.extend(names);
-        let validated = validate(record, &self.binding, &self.options);
+        let validated = validate(record, &self.binding, &self.rules);
         let valid = match validated.result {
             Ok(_) => true,
             Err(errors) => {

@@ -62,6 +62,16 @@ impl<'a> EmailAddress<'a> {
         Ok(Self(Cow::Owned(normal)))
     }
 
+    /// The same of a text that may be owned.
+    pub fn parse_cow(text: Cow<'a, str>) -> Result<Self, RecordError> {
+        match text {
+            Cow::Borrowed(text) => Self::parse(text),
+            Cow::Owned(text) => {
+                EmailAddress::parse(&text).map(|email| Self(Cow::Owned(email.0.into_owned())))
+            }
+        }
+    }
+
     /// The normal form.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,6 +1,7 @@
 //! Phone numbers in E.164: `+`, a first digit from 1 to 9, 7 to 15 digits in all, nothing else.
 //!
-//! The shape is checked, not whether a country gives out the number (that costs as much as an insert).
+//! The shape is checked; whether a country gives out such a number is asked only where an import's options say so, since
+//! it costs as much as an insert.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -27,6 +28,19 @@ impl<'a> PhoneNumber<'a> {
                 "a phone number is written in E.164: a plus sign and 7 to 15 digits, the first not 0, without blanks",
             ))
         }
+    }
+
+    /// The same of a text that may be owned.
+    pub fn parse_cow(text: Cow<'a, str>) -> Result<Self, RecordError> {
+        match text {
+            Cow::Borrowed(text) => Self::parse(text),
+            Cow::Owned(text) => PhoneNumber::parse(&text).map(|phone| Self(Cow::Owned(phone.0.into_owned()))),
+        }
+    }
+
+    /// Whether the numbering plan of the number's country gives out such numbers. Dear: about as much as an insert.
+    pub fn is_valid(&self) -> bool {
+        phonenumber::parse(None, self.as_str()).is_ok_and(|number| number.is_valid())
     }
 
     /// The number, `+` first.

@@ -7,6 +7,26 @@ use super::{fold_name, has_forbidden_char};
 use crate::error::{ErrorCode, RecordError};
 
 const MAX_CHARS: usize = 150;
+const MAX_PLAIN_CHARS: usize = 40;
+/// Names that people take for the service itself.
+const RESERVED: [&str; 16] = [
+    "admin",
+    "administrator",
+    "anonymous",
+    "api",
+    "guest",
+    "help",
+    "info",
+    "me",
+    "moderator",
+    "null",
+    "owner",
+    "root",
+    "security",
+    "support",
+    "system",
+    "webmaster",
+];
 
 /// A username in its normal form.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,6 +53,13 @@ impl<'a> Username<'a> {
             return invalid("a username holds no blanks");
         }
         Ok(Self(folded))
+    }
+
+    /// Whether the name keeps to what is safe in addresses and cannot be mistaken for another (contracts A.3.2).
+    pub fn is_plain(&self) -> bool {
+        self.0.len() <= MAX_PLAIN_CHARS
+            && self.0.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+            && !RESERVED.contains(&&*self.0)
     }
 
     /// The normal form.

@@ -3,14 +3,14 @@
 use serde_json::{Map, Value};
 
 use crate::options::MetadataMode;
-use crate::record::RawValue;
+use crate::record::{MetadataEntry, MetadataValue};
 
 /// Applies `sent` to `stored`. True if `stored` changed.
 pub(super) fn apply(stored: &mut Map<String, Value>, sent: Map<String, Value>, mode: MetadataMode) -> bool {
     match mode {
         MetadataMode::Merge => merge(stored, sent),
         MetadataMode::Override => {
-            sent.into_iter().fold(false, |changed, (key, value)| replace(stored, key, value) || changed)
+            sent.into_iter().fold(false, |changed, (key, value)| replace(stored, &key, value) || changed)
         }
         MetadataMode::Rewrite => {
             let differs = *stored != sent;
@@ -19,6 +19,13 @@ pub(super) fn apply(stored: &mut Map<String, Value>, sent: Map<String, Value>, m
         }
         MetadataMode::Remove => remove(stored, &sent),
         MetadataMode::Ignore => false,
+        MetadataMode::Attributes => sent.into_iter().fold(false, |changed, (key, value)| {
+            let gone_or_set = match value {
+                Value::Null => stored.remove(&key).is_some(),
+                value => replace(stored, &key, value),
+            };
+            gone_or_set || changed
+        }),
     }
 }
 
@@ -28,17 +35,18 @@ fn merge(stored: &mut Map<String, Value>, sent: Map<String, Value>) -> bool {
     for (key, value) in sent {
         changed |= match (stored.get_mut(&key), value) {
             (Some(Value::Object(inner)), Value::Object(more)) => merge(inner, more),
-            (_, value) => replace(stored, key, value),
+            (_, value) => replace(stored, &key, value),
         };
     }
     changed
 }
 
-fn replace(stored: &mut Map<String, Value>, key: String, value: Value) -> bool {
-    if stored.get(&key) == Some(&value) {
+/// Sets one key. True if that changed anything.
+pub(super) fn replace(stored: &mut Map<String, Value>, key: &str, value: Value) -> bool {
+    if stored.get(key) == Some(&value) {
         return false;
     }
-    stored.insert(key, value);
+    stored.insert(key.to_owned(), value);
     true
 }
 
@@ -63,12 +71,17 @@ fn remove(stored: &mut Map<String, Value>, sent: &Map<String, Value>) -> bool {
 }
 
 /// A JSON value of what the upload said. Sources were checked by validate; one that is not JSON would become null.
-pub(super) fn to_json(value: RawValue<'_>) -> Value {
+pub(super) fn to_json(value: &MetadataValue<'_>) -> Value {
     match value {
-        RawValue::Null => Value::Null,
-        RawValue::Text(text) => Value::String(text.to_owned()),
-        RawValue::Json(json) => serde_json::from_str(json).unwrap_or(Value::Null),
+        MetadataValue::Null => Value::Null,
+        MetadataValue::Text(text) => Value::String((*text).to_owned()),
+        MetadataValue::Json(json) => serde_json::from_str(json).unwrap_or(Value::Null),
     }
+}
+
+/// An object of entries.
+pub(super) fn object(entries: &[MetadataEntry<'_>]) -> Map<String, Value> {
+    entries.iter().map(|entry| (entry.key.to_string(), to_json(&entry.value))).collect()
 }
 
 /// The object the store has; nothing stored is an empty one.
@@ -77,16 +90,16 @@ pub(super) fn parse_object(json: Option<&str>) -> Map<String, Value> {
 }
 
 /// The JSON text of an object, without building one. `None` if it would be empty.
-pub(super) fn object_text<'e>(entries: impl Iterator<Item = (&'e str, RawValue<'e>)>) -> Option<String> {
+pub(super) fn object_text<'e>(entries: impl Iterator<Item = (&'e str, MetadataValue<'e>)>) -> Option<String> {
     let mut text = String::new();
     for (key, value) in entries {
         text.push(if text.is_empty() { '{' } else { ',' });
         push_string(&mut text, key);
         text.push(':');
         match value {
-            RawValue::Null => text.push_str("null"),
-            RawValue::Text(value) => push_string(&mut text, value),
-            RawValue::Json(json) => text.push_str(json),
+            MetadataValue::Null => text.push_str("null"),
+            MetadataValue::Text(value) => push_string(&mut text, value),
+            MetadataValue::Json(json) => text.push_str(&json),
         }
     }
     if text.is_empty() {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::normalise::{EmailAddress, PhoneNumber, Username};
-use crate::options::{Enrolment, MetadataMode};
+use crate::options::{Enrolment, ImportOptions, MetadataMode};
 use crate::record::{MetadataEntry, Position, RawValue, RecordNumber};
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -156,7 +156,7 @@ fn records(texts: &Texts) -> Vec<Record<'_>> {
                 None => Patch::Absent,
                 Some((key, value)) => Patch::Value(vec![MetadataEntry {
                     key: key.as_str().into(),
-                    value: RawValue::Text(value),
+                    value: RawValue::Text(value).into(),
                 }]),
             },
             ..Record::empty(Position { record: RecordNumber::FIRST, line: 1, byte: 0 })
@@ -178,6 +178,7 @@ fn store_of(users: &[Plain]) -> Vec<ExistingUser> {
             family_name: None,
             attributes: None,
             metadata: (!user.metadata.is_empty()).then(|| serde_json::to_string(&user.metadata).unwrap()),
+            profile: None,
             enrolled: user.enrolled,
         })
         .collect()
@@ -213,6 +214,7 @@ fn write(existing: &[ExistingUser], plan: &Plan<'_>) -> BTreeMap<Uuid, ExistingU
             family_name: owned(&row.family_name),
             attributes: owned(&row.attributes),
             metadata: owned(&row.metadata),
+            profile: None,
             enrolled,
         };
         for field in IdentifierField::ALL {
@@ -247,6 +249,7 @@ proptest! {
             metadata: MetadataMode::Merge,
             ..ImportOptions::default()
         };
+        let rules = Rules::new(options.clone());
         let mut users = Vec::new();
         for record in &before {
             interpret(&mut users, record, &update);
@@ -262,7 +265,7 @@ proptest! {
             let texts = texts(part);
             let records = records(&texts);
             let refs: Vec<&Record<'_>> = records.iter().collect();
-            let plan = plan(&refs, &store, &options, &mut || { next += 1; Uuid::from_u128(next) });
+            let plan = plan(&refs, &store, &rules, DateTime::UNIX_EPOCH, &mut || { next += 1; Uuid::from_u128(next) });
             got.extend(plan.verdicts.iter().map(|(verdict, _)| verdict_name(*verdict)));
             for (index, error) in &plan.errors {
                 prop_assert_eq!(plan.verdicts[*index].0, Verdict::FAILED);

@@ -2,10 +2,14 @@
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, Utc};
+
 use super::position::Position;
 use super::raw::RawValue;
-use crate::normalise::{EmailAddress, PhoneNumber, Username};
+use crate::field::Field;
+use crate::normalise::{EmailAddress, PasswordHash, PhoneNumber, TotpSecret, Username};
 use crate::options::IdentifierField;
+use crate::warning::Warning;
 
 /// What a record says of one field: nothing, that it is to go, or a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,66 +31,137 @@ impl<T> Patch<T> {
             Self::Absent | Self::Null => None,
         }
     }
-}
 
-/// The standard attributes that have no column of their own in the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "each is the OpenID Connect standard claim of its name")]
-pub enum Attribute {
-    Address,
-    Birthdate,
-    Gender,
-    Locale,
-    MiddleName,
-    Name,
-    Nickname,
-    Picture,
-    Profile,
-    Website,
-    Zoneinfo,
-}
+    /// Whether the record says nothing of the field.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
 
-impl Attribute {
-    /// All of them, by name.
-    pub const ALL: [Self; 11] = [
-        Self::Address,
-        Self::Birthdate,
-        Self::Gender,
-        Self::Locale,
-        Self::MiddleName,
-        Self::Name,
-        Self::Nickname,
-        Self::Picture,
-        Self::Profile,
-        Self::Website,
-        Self::Zoneinfo,
-    ];
-
-    /// The name in uploads, in the store and in answers.
-    pub fn as_str(self) -> &'static str {
+    /// The same of something that the value holds.
+    pub fn map<U>(self, of: impl FnOnce(T) -> U) -> Patch<U> {
         match self {
-            Self::Address => "address",
-            Self::Birthdate => "birthdate",
-            Self::Gender => "gender",
-            Self::Locale => "locale",
-            Self::MiddleName => "middle_name",
-            Self::Name => "name",
-            Self::Nickname => "nickname",
-            Self::Picture => "picture",
-            Self::Profile => "profile",
-            Self::Website => "website",
-            Self::Zoneinfo => "zoneinfo",
+            Self::Absent => Patch::Absent,
+            Self::Null => Patch::Null,
+            Self::Value(value) => Patch::Value(of(value)),
+        }
+    }
+
+    /// The same with the value borrowed.
+    pub fn as_ref(&self) -> Patch<&T> {
+        match self {
+            Self::Absent => Patch::Absent,
+            Self::Null => Patch::Null,
+            Self::Value(value) => Patch::Value(value),
         }
     }
 }
 
-/// One key of a record's metadata.
+/// One key of a record's metadata or custom attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetadataEntry<'a> {
     /// The key.
     pub key: Cow<'a, str>,
-    /// What was sent for it. JSON values are kept as their source text and are known to be valid.
-    pub value: RawValue<'a>,
+    /// What was sent for it.
+    pub value: MetadataValue<'a>,
+}
+
+/// A value of metadata. JSON is kept as its source text and is known to be valid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MetadataValue<'a> {
+    /// JSON `null`.
+    Null,
+    /// A text.
+    Text(&'a str),
+    /// Any other JSON value.
+    Json(Cow<'a, str>),
+}
+
+impl<'a> From<RawValue<'a>> for MetadataValue<'a> {
+    fn from(value: RawValue<'a>) -> Self {
+        match value {
+            RawValue::Null => Self::Null,
+            RawValue::Text(text) => Self::Text(text),
+            RawValue::Json(json) => Self::Json(Cow::Borrowed(json)),
+        }
+    }
+}
+
+/// How a record changes a user's roles, groups or teams, by their ids in the catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NameChange {
+    /// The user has exactly these.
+    Whole(Vec<i32>),
+    /// These are added (true) or taken away (false), in this order.
+    Delta(Vec<(i32, bool)>),
+}
+
+/// A password for a new user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Password<'a> {
+    /// The hash.
+    pub hash: PasswordHash<'a>,
+    /// When the password expires.
+    pub expire_after: Option<DateTime<Utc>>,
+}
+
+/// A field of an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentValue<'a> {
+    /// A text.
+    Text(Cow<'a, str>),
+    /// Yes or no.
+    Flag(bool),
+    /// A number.
+    Number(u32),
+}
+
+/// What only some records say. Kept apart so that the others stay small.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Extras<'a> {
+    /// The e-mail address the user is to have from now on.
+    pub new_email: Patch<EmailAddress<'a>>,
+    /// The e-mail address is known to be the user's.
+    pub email_verified: Patch<bool>,
+    /// The phone number is known to be the user's.
+    pub phone_number_verified: Patch<bool>,
+    /// Custom attributes, each defined and checked.
+    pub custom_attributes: Vec<MetadataEntry<'a>>,
+    /// Roles.
+    pub roles: Patch<NameChange>,
+    /// Groups.
+    pub groups: Patch<NameChange>,
+    /// Teams.
+    pub teams: Patch<NameChange>,
+    /// Location.
+    pub location: Patch<i32>,
+    /// Whether the account is disabled, by either of the two fields that say so.
+    pub disabled: Patch<bool>,
+    /// It was `status` that said so, which warns of nothing.
+    pub by_status: bool,
+    /// When the account begins to be valid.
+    pub valid_from: Patch<DateTime<Utc>>,
+    /// When the account ceases to be valid.
+    pub valid_until: Patch<DateTime<Utc>>,
+    /// Messages are held back.
+    pub locked: Patch<bool>,
+    /// Password.
+    pub password: Patch<Password<'a>>,
+    /// When the password expires, until the password itself is met.
+    pub password_expiry: Option<DateTime<Utc>>,
+    /// E-mail address for one-time codes.
+    pub mfa_email: Patch<EmailAddress<'a>>,
+    /// Phone number for one-time codes.
+    pub mfa_phone_number: Patch<PhoneNumber<'a>>,
+    /// Second password.
+    pub mfa_password: Patch<Password<'a>>,
+    /// Secret of a TOTP generator.
+    pub mfa_totp: Patch<TotpSecret<'a>>,
+    /// Addresses: name and value.
+    pub addresses: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// Fields of an agent, each at most once.
+    pub agent: Vec<(Field, Patch<AgentValue<'a>>)>,
+    /// What was left out of the record, and is to be told.
+    pub warnings: Vec<Warning>,
 }
 
 /// One valid record.
@@ -105,9 +180,11 @@ pub struct Record<'a> {
     /// Family (last) name.
     pub family_name: Patch<&'a str>,
     /// The other standard attributes, each at most once.
-    pub attributes: Vec<(Attribute, Patch<RawValue<'a>>)>,
+    pub attributes: Vec<(Field, Patch<RawValue<'a>>)>,
     /// Metadata keys in the order of the upload; `Null` where the whole metadata is to go.
     pub metadata: Patch<Vec<MetadataEntry<'a>>>,
+    /// Everything else.
+    pub extras: Option<Box<Extras<'a>>>,
 }
 
 impl<'a> Record<'a> {
@@ -122,22 +199,29 @@ impl<'a> Record<'a> {
             family_name: Patch::Absent,
             attributes: Vec::new(),
             metadata: Patch::Absent,
+            extras: None,
         }
     }
 
     /// The normalised value of one of the three identity fields.
     pub fn identity(&self, field: IdentifierField) -> Patch<&str> {
-        fn text<'r, T>(patch: &'r Patch<T>, as_str: impl Fn(&'r T) -> &'r str) -> Patch<&'r str> {
-            match patch {
-                Patch::Absent => Patch::Absent,
-                Patch::Null => Patch::Null,
-                Patch::Value(value) => Patch::Value(as_str(value)),
-            }
-        }
         match field {
-            IdentifierField::Email => text(&self.email, EmailAddress::as_str),
-            IdentifierField::PhoneNumber => text(&self.phone_number, PhoneNumber::as_str),
-            IdentifierField::PreferredUsername => text(&self.preferred_username, Username::as_str),
+            IdentifierField::Email => self.email.as_ref().map(EmailAddress::as_str),
+            IdentifierField::PhoneNumber => self.phone_number.as_ref().map(PhoneNumber::as_str),
+            IdentifierField::PreferredUsername => self.preferred_username.as_ref().map(Username::as_str),
         }
+    }
+
+    /// The identity field as the user is to have it afterwards: `new_email` takes the place of `email`.
+    pub fn target(&self, field: IdentifierField) -> Patch<&str> {
+        match (field, self.new_email()) {
+            (IdentifierField::Email, Some(new)) => Patch::Value(new),
+            _ => self.identity(field),
+        }
+    }
+
+    /// The e-mail address the user is to have from now on.
+    pub fn new_email(&self) -> Option<&str> {
+        self.extras.as_deref().and_then(|extras| extras.new_email.value()).map(EmailAddress::as_str)
     }
 }

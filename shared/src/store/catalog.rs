@@ -9,6 +9,7 @@ use crate::catalog::{AttributeDefinition, Catalog, FieldError, Limits, NameKind,
 use crate::error::ErrorCode;
 use crate::id::{GroupId, OrganizationId, TenantId};
 use crate::normalise::fold_name;
+use crate::rules::CatalogIndex;
 use crate::tenant::Slug;
 
 /// What replacing a catalog came to.
@@ -68,6 +69,41 @@ pub async fn apply(store: &Store, tenant: TenantId, catalog: &Catalog) -> Result
     let stored = read(&mut transaction, tenant).await?;
     transaction.commit().await?;
     Ok(Applied::Catalog(stored))
+}
+
+/// A tenant's catalog, to be looked up in while records are validated.
+pub async fn index(connection: &mut PgConnection, tenant: TenantId) -> Result<CatalogIndex, StoreError> {
+    let mut index = CatalogIndex::default();
+    let names = sqlx::query!("select id, kind, key from catalog_names where tenant_id = $1", tenant.0)
+        .fetch_all(&mut *connection)
+        .await?;
+    for row in names {
+        let kind = NameKind::ALL.into_iter().find(|kind| kind.as_str() == row.kind);
+        index.insert(
+            kind.ok_or_else(|| StoreError::corrupt("catalog_names", "kind", row.id))?,
+            row.key,
+            row.id,
+        );
+    }
+    let definitions = sqlx::query!(
+        r#"
+        select name, definition as "definition: Json<AttributeDefinition>"
+        from   attribute_definitions
+        where  tenant_id = $1
+        "#,
+        tenant.0,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    index.attributes = definitions.into_iter().map(|row| (row.name, row.definition.0)).collect();
+    let limits = sqlx::query_scalar!(
+        r#"select limits as "limits: Json<Limits>" from tenants where id = $1"#,
+        tenant.0
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    index.max_chat_limit = limits.0.max_chat_limit;
+    Ok(index)
 }
 
 /// The organization with this slug.

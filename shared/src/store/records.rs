@@ -17,8 +17,9 @@ use crate::id::{ChunkId, ImportId};
 use crate::import::ChunkState;
 use crate::options::{IdentifierField, ImportOptions};
 use crate::outcome::{Outcome, OutcomeSheet, Reason, Verdict};
-use crate::record::{NameId, RawValue};
-use crate::validate::{Binding, Shape};
+use crate::record::{NameId, RawValue, source_json};
+use crate::rules::Rules;
+use crate::validate::Binding;
 
 /// What became of one record.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +38,8 @@ pub struct RecordReport {
     pub warnings: Vec<String>,
     /// What is wrong with it.
     pub errors: Vec<RecordError>,
+    /// The record as uploaded, secrets redacted, where it was asked for: JSON text `[[name, value], …]`.
+    pub source: Option<String>,
 }
 
 /// Which records to report.
@@ -46,6 +49,8 @@ pub struct RecordFilter {
     pub outcome: Option<Outcome>,
     /// Those after this record only.
     pub after: u64,
+    /// With what was uploaded.
+    pub sources: bool,
 }
 
 /// Up to `limit` records in file order.
@@ -60,7 +65,7 @@ pub async fn page(
         store,
         import,
         identifier: options.identifier,
-        shape: Shape::of(options.format),
+        rules: Rules::new(options.clone()),
         filter,
         lanes: Vec::new(),
         heap: BinaryHeap::new(),
@@ -86,7 +91,7 @@ struct Merge<'s> {
     store: &'s Store,
     import: ImportId,
     identifier: IdentifierField,
-    shape: Shape,
+    rules: Rules,
     filter: RecordFilter,
     lanes: Vec<VecDeque<RecordReport>>,
     /// The next record of each lane that has one.
@@ -168,7 +173,7 @@ impl Merge<'_> {
         after: u64,
     ) -> Result<VecDeque<RecordReport>, StoreError> {
         let chunk = decode(body).map_err(|_| StoreError::corrupt("chunks", "body", chunk))?;
-        let mut binding = Binding::new(self.shape);
+        let mut binding = Binding::new(&self.rules);
         binding.extend(chunk.names());
         let identifier: Option<NameId> = binding.identifier(self.identifier);
         let fields = chunk.fields();
@@ -189,6 +194,7 @@ impl Merge<'_> {
                 }),
                 warnings: Vec::new(),
                 errors: Vec::new(),
+                source: self.filter.sources.then(|| source_json(&record, chunk.names())),
             });
         }
         Ok(reports)

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 
 use super::header::clean;
 use crate::error::{ErrorCode, FileError};
-use crate::options::{IdentifierField, ImportOptions, UnknownColumns};
+use crate::field::{Field, FieldRule, FieldSet, FieldTable, METADATA_PATTERN, METADATA_PREFIX};
+use crate::options::{IdentifierField, ImportOptions, MetadataMode, UnknownColumns};
 use crate::parse::Format;
-use crate::record::{Attribute, NameId, Names};
+use crate::record::{NameId, Names};
+use crate::rules::Rules;
 
 /// Whether names are the columns of a table or the keys of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,62 +29,65 @@ impl Shape {
     }
 }
 
-/// The rule that a field's value is put through.
+/// What stands under one name of an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rule {
-    /// E-mail address.
-    Email,
-    /// Phone number.
-    PhoneNumber,
-    /// Username.
-    PreferredUsername,
-    /// Given name.
-    GivenName,
-    /// Family name.
-    FamilyName,
-    /// Another standard attribute.
-    Attribute(Attribute),
+pub(super) enum Rule {
+    /// A field.
+    Field(FieldRule),
     /// One key of the metadata.
-    Metadata(Box<str>),
-    /// The metadata as one object.
-    MetadataObject,
+    Metadata(Box<str>, Cell),
     /// Known and left out (`_error_*` of a file of failed records).
     Ignored,
     /// Not known.
     Unknown,
 }
 
+/// How the value of a metadata key is written in a table's cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cell {
+    /// As itself.
+    Plain,
+    /// As a list: `custom__x[]`.
+    List,
+    /// As an object: `custom__x{}`.
+    Object,
+}
+
 impl Rule {
-    fn of(name: &str) -> Self {
-        match name {
-            "email" => Self::Email,
-            "phone_number" => Self::PhoneNumber,
-            "preferred_username" => Self::PreferredUsername,
-            "given_name" | "first_name" => Self::GivenName,
-            "family_name" | "last_name" => Self::FamilyName,
-            "metadata" => Self::MetadataObject,
-            _ => match name.strip_prefix("custom__") {
-                Some(key) if !key.is_empty() => Self::Metadata(key.into()),
-                _ => Attribute::ALL
-                    .into_iter()
-                    .find(|attribute| attribute.as_str() == name)
-                    .map_or(Self::Unknown, Self::Attribute),
-            },
+    fn of(name: &str, table: &FieldTable, shape: Shape) -> Self {
+        if let Some(rule) = table.find(name)
+            && name != METADATA_PATTERN
+        {
+            return Self::Field(rule.clone());
+        }
+        match name.strip_prefix(METADATA_PREFIX) {
+            Some(key) if !key.is_empty() && table.metadata_pattern().is_some() => {
+                let suffixed = |suffix| match shape {
+                    Shape::Columns => {
+                        key.strip_suffix(suffix).map(str::trim_end).filter(|key| !key.is_empty())
+                    }
+                    Shape::Keys => None,
+                };
+                match (suffixed("[]"), suffixed("{}")) {
+                    (Some(key), _) => Self::Metadata(key.into(), Cell::List),
+                    (_, Some(key)) => Self::Metadata(key.into(), Cell::Object),
+                    (None, None) => Self::Metadata(key.into(), Cell::Plain),
+                }
+            }
+            _ => Self::Unknown,
         }
     }
 
-    /// The bit by which a field is known to have been seen; metadata keys are told apart by name instead.
-    pub(super) fn bit(&self) -> Option<u64> {
+    fn field(&self) -> Option<Field> {
         match self {
-            Self::Email => Some(1),
-            Self::PhoneNumber => Some(1 << 1),
-            Self::PreferredUsername => Some(1 << 2),
-            Self::GivenName => Some(1 << 3),
-            Self::FamilyName => Some(1 << 4),
-            Self::MetadataObject => Some(1 << 5),
-            Self::Attribute(attribute) => Some(1 << (8 + *attribute as u64)),
-            Self::Metadata(_) | Self::Ignored | Self::Unknown => None,
+            Self::Field(rule) => Some(rule.field),
+            Self::Metadata(..) => Some(Field::Metadata),
+            Self::Ignored | Self::Unknown => None,
         }
+    }
+
+    fn identifies(&self, field: IdentifierField) -> bool {
+        self.field() == Some(field.into())
     }
 }
 
@@ -90,6 +95,9 @@ impl Rule {
 #[derive(Debug, Clone)]
 pub struct Binding {
     shape: Shape,
+    table: FieldTable,
+    /// What every record must have, with the name to tell it by.
+    required: Vec<(Field, String)>,
     rules: Vec<Rule>,
     names: Vec<Box<str>>,
     /// The file is one of failed records, whose cells are guarded against spreadsheet formulas.
@@ -98,8 +106,18 @@ pub struct Binding {
 
 impl Binding {
     /// No names bound yet.
-    pub fn new(shape: Shape) -> Self {
-        Self { shape, rules: Vec::new(), names: Vec::new(), guarded: false }
+    pub fn new(rules: &Rules) -> Self {
+        let table = rules.table().clone();
+        let required =
+            table.0.iter().filter(|rule| rule.required).map(|rule| (rule.field, rule.name.clone())).collect();
+        Self {
+            shape: Shape::of(rules.options.format),
+            table,
+            required,
+            rules: Vec::new(),
+            names: Vec::new(),
+            guarded: false,
+        }
     }
 
     /// Binds the names met since the last call.
@@ -108,18 +126,49 @@ impl Binding {
             self.guarded |= self.shape == Shape::Columns && name == "_error_code";
             let rule = match self.shape {
                 _ if matches!(name, "_error_code" | "_error_field" | "_error_message") => Rule::Ignored,
-                Shape::Columns => Rule::of(&clean(name)),
-                Shape::Keys => Rule::of(name),
+                Shape::Columns => self.column(name),
+                Shape::Keys => Rule::of(name, &self.table, self.shape),
             };
             self.rules.push(rule);
             self.names.push(name.into());
         }
     }
 
+    /// A column: its name is cleaned. The key of a list or an object of metadata keeps its case (contracts C.2).
+    fn column(&self, name: &str) -> Rule {
+        let trimmed = name.trim();
+        if trimmed.ends_with("[]") || trimmed.ends_with("{}") {
+            let prefixed = trimmed.get(..METADATA_PREFIX.len());
+            if prefixed.is_some_and(|start| start.eq_ignore_ascii_case(METADATA_PREFIX)) {
+                let key = trimmed.get(METADATA_PREFIX.len()..).unwrap_or_default().trim_start();
+                return Rule::of(&format!("{METADATA_PREFIX}{key}"), &self.table, self.shape);
+            }
+        }
+        Rule::of(&clean(name), &self.table, self.shape)
+    }
+
+    /// Whether the records name something that only the tenant's catalog knows.
+    pub fn needs_catalog(&self, rules: &Rules) -> bool {
+        self.rules.iter().filter_map(Rule::field).any(|field| match field {
+            Field::Roles
+            | Field::Groups
+            | Field::Teams
+            | Field::Location
+            | Field::CustomAttributes
+            | Field::MaxChatLimit => true,
+            Field::Metadata => rules.options.metadata == MetadataMode::Attributes,
+            _ => false,
+        })
+    }
+
     /// Whether the header of a table can be worked with: the identifier is there, nothing twice, nothing unknown.
     pub fn check_header(&self, options: &ImportOptions) -> Result<(), FileError> {
         let mut first: HashMap<String, usize> = HashMap::new();
+        let mut fields = FieldSet::default();
         for (at, (rule, name)) in self.rules.iter().zip(&self.names).enumerate() {
+            if let Some(field) = rule.field() {
+                fields.insert(field);
+            }
             let place = |error: FileError| error.at_line(1).at_column(at as u64 + 1).in_field(&**name);
             let key = match rule {
                 Rule::Ignored => continue,
@@ -133,21 +182,28 @@ impl Binding {
                     let message = format!("the column `{}` is not known{hint}", shorten(name));
                     return Err(place(FileError::new(ErrorCode::CsvHeaderUnknown, message)));
                 }
-                rule => format!("{rule:?}"),
+                Rule::Field(rule) => rule.field.as_str().to_owned(),
+                Rule::Metadata(key, _) => format!("{METADATA_PREFIX}{key}"),
             };
             if let Some(before) = first.insert(key, at) {
                 let message = format!("the columns {} and {} name the same field", before + 1, at + 1);
                 return Err(place(FileError::new(ErrorCode::CsvHeaderDuplicate, message)));
             }
         }
-        if self.rules.iter().any(|rule| rule.identifies(options.identifier)) {
-            return Ok(());
+        if !fields.contains(options.identifier.into()) {
+            let message =
+                format!("the header has no column `{}`, which identifies the users", options.identifier);
+            return Err(FileError::new(ErrorCode::CsvHeaderMissing, message)
+                .at_line(1)
+                .in_field(options.identifier.as_str()));
         }
-        let message =
-            format!("the header has no column `{}`, which identifies the users", options.identifier);
-        Err(FileError::new(ErrorCode::CsvHeaderMissing, message)
-            .at_line(1)
-            .in_field(options.identifier.as_str()))
+        match self.required.iter().find(|(field, _)| !fields.contains(*field)) {
+            None => Ok(()),
+            Some((_, name)) => {
+                let message = format!("the header has no column `{name}`, which every record must have");
+                Err(FileError::new(ErrorCode::CsvHeaderMissing, message).at_line(1).in_field(&**name))
+            }
+        }
     }
 
     /// The column or key that identifies users, if one was met.
@@ -177,20 +233,13 @@ impl Binding {
         if self.guarded { text.strip_prefix('\'').unwrap_or(text) } else { text }
     }
 
+    pub(super) fn required(&self) -> &[(Field, String)] {
+        &self.required
+    }
+
     pub(super) fn means(&self, name: Option<&str>, field: IdentifierField) -> bool {
         let Some(name) = name else { return false };
         self.names.iter().zip(&self.rules).any(|(known, rule)| **known == *name && rule.identifies(field))
-    }
-}
-
-impl Rule {
-    fn identifies(&self, field: IdentifierField) -> bool {
-        matches!(
-            (self, field),
-            (Self::Email, IdentifierField::Email)
-                | (Self::PhoneNumber, IdentifierField::PhoneNumber)
-                | (Self::PreferredUsername, IdentifierField::PreferredUsername)
-        )
     }
 }
 
@@ -225,7 +274,7 @@ mod tests {
     use super::*;
 
     fn header(columns: &[&str], options: &ImportOptions) -> Result<(), (ErrorCode, Option<u64>)> {
-        let mut binding = Binding::new(Shape::Columns);
+        let mut binding = Binding::new(&Rules::new(options.clone()));
         binding.extend(&Names::from_header(columns));
         binding.check_header(options).map_err(|error| (error.code, error.column))
     }

@@ -1,25 +1,32 @@
-//! Rules for single values. An error names the rule that was broken, never the value.
+//! Rules for single values of plain kinds: texts, numbers, yes-or-no. An error names the rule that was broken, never the value.
 
 use std::borrow::Cow;
-use std::fmt;
-
-use serde::Deserializer;
-use serde::de::{MapAccess, Visitor};
-use serde_json::value::RawValue as JsonSource;
 
 use crate::error::{ErrorCode, RecordError};
 use crate::normalise::has_forbidden_char;
-use crate::record::{Attribute, MetadataEntry, Patch, RawValue};
+use crate::record::{Patch, RawValue};
 
-const MAX_NAME_CHARS: usize = 256;
-const MAX_TEXT_BYTES: usize = 64 * 1024;
+/// Longest name of a person, in characters.
+pub const MAX_NAME_CHARS: usize = 256;
+/// Longest text or JSON of one field, in bytes.
+pub const MAX_TEXT_BYTES: usize = 64 * 1024;
 
 /// The value is not of the type wanted.
 pub(super) fn mismatch(wanted: &str) -> RecordError {
     RecordError::new(ErrorCode::TypeMismatch, format!("the value must be {wanted}"))
 }
 
-/// A field that takes a text: null removes, anything but a text is a type error.
+/// The value must not be null.
+pub(super) fn null() -> RecordError {
+    RecordError::new(ErrorCode::NullNotAllowed, "the value must not be null")
+}
+
+/// The value must not be empty.
+pub(super) fn empty() -> RecordError {
+    RecordError::new(ErrorCode::EmptyNotAllowed, "the value must not be empty")
+}
+
+/// A field that takes a text: anything but a text is a type error.
 pub(super) fn text<'a, T>(
     value: RawValue<'a>,
     parse: impl FnOnce(&'a str) -> Result<T, RecordError>,
@@ -31,136 +38,150 @@ pub(super) fn text<'a, T>(
     }
 }
 
-/// A person's name, or another one-line text about a person.
+/// The same for a value inside an object or list, given as its JSON source.
+pub(super) fn json_text<'a, T>(
+    json: &'a str,
+    parse: impl FnOnce(Cow<'a, str>) -> Result<T, RecordError>,
+) -> Result<Patch<T>, RecordError> {
+    if json == "null" {
+        return Ok(Patch::Null);
+    }
+    match unescape(json) {
+        Some(text) => parse(text).map(Patch::Value),
+        None => Err(mismatch("a text")),
+    }
+}
+
+/// The text of a JSON string, borrowed unless it has escapes. `None` if the source is no string.
+pub(super) fn unescape(json: &str) -> Option<Cow<'_, str>> {
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        serde_json::from_str(json).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
+}
+
+/// A person's name, or another one-line text about a person: not empty, nothing that cannot be seen.
 pub(super) fn name(text: &str) -> Result<&str, RecordError> {
     let text = text.trim();
-    if has_forbidden_char(text) {
-        return Err(RecordError::new(
-            ErrorCode::ControlChar,
-            "the value holds a control or invisible character",
-        ));
+    if text.is_empty() {
+        return Err(empty());
     }
+    visible(text)?;
     if text.len() > MAX_NAME_CHARS && text.chars().count() > MAX_NAME_CHARS {
         return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 256 characters"));
     }
     Ok(text)
 }
 
-/// A standard attribute.
-pub(super) fn attribute<'a>(
-    attribute: Attribute,
-    value: RawValue<'a>,
-) -> Result<Patch<RawValue<'a>>, RecordError> {
-    match (attribute, value) {
-        (_, RawValue::Null) => Ok(Patch::Null),
-        (Attribute::Address, RawValue::Json(json)) if json.starts_with('{') => {
-            checked_json(json).map(|json| Patch::Value(RawValue::Json(json)))
+/// The same of a text that may be owned.
+pub(super) fn name_cow(text: Cow<'_, str>) -> Result<Cow<'_, str>, RecordError> {
+    match text {
+        Cow::Borrowed(text) => name(text).map(Cow::Borrowed),
+        Cow::Owned(text) => name(&text).map(|name| Cow::Owned(name.to_owned())),
+    }
+}
+
+/// Nothing that cannot be seen may stand in the text.
+pub(super) fn visible(text: &str) -> Result<(), RecordError> {
+    if has_forbidden_char(text) {
+        return Err(RecordError::new(
+            ErrorCode::ControlChar,
+            "the value holds a control or invisible character",
+        ));
+    }
+    Ok(())
+}
+
+/// Yes or no. Lenient: also as text, and 0 and 1.
+pub(super) fn flag(value: RawValue<'_>, lenient: bool) -> Result<Patch<bool>, RecordError> {
+    let text = match value {
+        RawValue::Null => return Ok(Patch::Null),
+        RawValue::Json("true") => return Ok(Patch::Value(true)),
+        RawValue::Json("false") => return Ok(Patch::Value(false)),
+        RawValue::Json(json) | RawValue::Text(json) if lenient => json.trim(),
+        _ => return Err(mismatch("true or false")),
+    };
+    if text == "1" || text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("yes") {
+        Ok(Patch::Value(true))
+    } else if text == "0" || text.eq_ignore_ascii_case("false") || text.eq_ignore_ascii_case("no") {
+        Ok(Patch::Value(false))
+    } else {
+        Err(mismatch("true or false (or 1, 0, yes, no)"))
+    }
+}
+
+/// A whole number within bounds. Lenient: also as text.
+pub(super) fn integer(
+    value: RawValue<'_>,
+    lenient: bool,
+    least: i64,
+    most: i64,
+) -> Result<Patch<i64>, RecordError> {
+    let digits = match value {
+        RawValue::Null => return Ok(Patch::Null),
+        RawValue::Json(json) => json,
+        RawValue::Text(text) if lenient => text.trim(),
+        RawValue::Text(_) => return Err(mismatch("a number")),
+    };
+    let negative = digits.strip_prefix('-');
+    let plain = negative.unwrap_or(digits);
+    if plain.is_empty() || !plain.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(mismatch("a whole number"));
+    }
+    match digits.parse::<i64>() {
+        Ok(number) if (least..=most).contains(&number) => Ok(Patch::Value(number)),
+        _ => Err(RecordError::new(
+            ErrorCode::ValueOutOfRange,
+            if most == i64::MAX && least == i64::MIN {
+                "the number is too large".to_owned()
+            } else if most == i64::MAX {
+                format!("the number must be {least} or more")
+            } else {
+                format!("the number must be from {least} to {most}")
+            },
+        )),
+    }
+}
+
+/// A text for an agent's field. Lenient: a number is taken as its digits.
+pub(super) fn plain<'a>(value: RawValue<'a>, lenient: bool) -> Result<Patch<Cow<'a, str>>, RecordError> {
+    let text = match value {
+        RawValue::Null => return Ok(Patch::Null),
+        RawValue::Text(text) => text,
+        RawValue::Json(json) if lenient && json.bytes().all(|byte| byte.is_ascii_digit()) => json,
+        RawValue::Json(_) => return Err(mismatch("a text")),
+    };
+    name(text).map(|text| Patch::Value(Cow::Borrowed(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_of_yes_and_no() {
+        assert_eq!(flag(RawValue::Json("true"), false), Ok(Patch::Value(true)));
+        assert!(flag(RawValue::Text("true"), false).is_err() && flag(RawValue::Json("1"), false).is_err());
+        for (text, wanted) in [("1", true), ("0", false), ("TRUE", true), ("no", false), (" yes ", true)] {
+            assert_eq!(flag(RawValue::Text(text), true), Ok(Patch::Value(wanted)), "{text}");
         }
-        (Attribute::Address, _) => Err(mismatch("an object")),
-        (_, RawValue::Text(text)) => name(text).map(|text| Patch::Value(RawValue::Text(text))),
-        (_, RawValue::Json(_)) => Err(mismatch("a text")),
-    }
-}
-
-/// A metadata value: any JSON the database can hold, or a text without NUL.
-pub(super) fn metadata(value: RawValue<'_>) -> Result<RawValue<'_>, RecordError> {
-    match value {
-        RawValue::Null => Ok(value),
-        RawValue::Text(text) => plain_text(text).map(RawValue::Text),
-        RawValue::Json(json) => checked_json(json).map(RawValue::Json),
-    }
-}
-
-fn plain_text(text: &str) -> Result<&str, RecordError> {
-    if text.contains('\0') {
-        return Err(RecordError::new(ErrorCode::ControlChar, "the value holds a NUL character"));
-    }
-    if text.len() > MAX_TEXT_BYTES {
-        return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 64 KiB"));
-    }
-    Ok(text)
-}
-
-/// The source of a JSON value, once it is known that the database can hold it: valid strings, finite numbers, no NUL.
-fn checked_json(json: &str) -> Result<&str, RecordError> {
-    if json.len() > MAX_TEXT_BYTES {
-        return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 64 KiB"));
-    }
-    let scalar = matches!(json, "true" | "false");
-    if !scalar {
-        let value: serde_json::Value = serde_json::from_str(json).map_err(|_| {
-            RecordError::new(ErrorCode::JsonInvalidString, "a text or number in the value cannot be stored")
-        })?;
-        if memchr::memmem::find(json.as_bytes(), b"\\u0000").is_some() && holds_nul(&value) {
-            return Err(RecordError::new(ErrorCode::ControlChar, "the value holds a NUL character"));
+        for text in ["2", "", "on", "\u{661}"] {
+            assert!(flag(RawValue::Text(text), true).is_err(), "{text}");
         }
     }
-    Ok(json)
-}
 
-fn holds_nul(value: &serde_json::Value) -> bool {
-    match value {
-        serde_json::Value::String(text) => text.contains('\0'),
-        serde_json::Value::Array(items) => items.iter().any(holds_nul),
-        serde_json::Value::Object(map) => {
-            map.iter().any(|(key, value)| key.contains('\0') || holds_nul(value))
+    #[test]
+    fn whole_numbers_keep_to_their_bounds() {
+        let code = |value, lenient| integer(value, lenient, 1, 10).map_err(|error| error.code);
+        assert_eq!(code(RawValue::Json("10"), false), Ok(Patch::Value(10)));
+        assert_eq!(code(RawValue::Text(" 3 "), true), Ok(Patch::Value(3)));
+        assert_eq!(code(RawValue::Json("11"), false), Err(ErrorCode::ValueOutOfRange));
+        assert_eq!(code(RawValue::Json("99999999999999999999"), false), Err(ErrorCode::ValueOutOfRange));
+        for json in ["1.0", "1e1", "true", "[]"] {
+            assert_eq!(code(RawValue::Json(json), false), Err(ErrorCode::TypeMismatch), "{json}");
         }
-        _ => false,
-    }
-}
-
-/// The top-level entries of a metadata object.
-pub(super) fn metadata_object(json: &str) -> Result<Vec<MetadataEntry<'_>>, RecordError> {
-    if !json.starts_with('{') {
-        return Err(mismatch("an object"));
-    }
-    checked_json(json)?;
-    let mut reader = serde_json::Deserializer::from_str(json);
-    reader
-        .deserialize_map(Entries)
-        .map_err(|_| RecordError::new(ErrorCode::JsonInvalid, "the value is not a JSON object"))
-}
-
-struct Entries;
-
-impl<'de> Visitor<'de> for Entries {
-    type Value = Vec<MetadataEntry<'de>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut entries = Vec::new();
-        while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &'de JsonSource>()? {
-            let value = match value.get() {
-                "null" => RawValue::Null,
-                json => RawValue::Json(json),
-            };
-            entries.push(MetadataEntry { key, value });
-        }
-        Ok(entries)
-    }
-}
-
-/// A key, borrowed unless it has escapes (serde's own `Cow` always copies).
-struct Key<'de>(Cow<'de, str>);
-
-impl<'de> serde::Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'de> Visitor<'de> for Text {
-            type Value = Key<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(Text)
+        assert_eq!(code(RawValue::Text("3"), false), Err(ErrorCode::TypeMismatch));
     }
 }

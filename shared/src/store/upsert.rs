@@ -1,0 +1,353 @@
+//! Upserting: the users that records mean are found, the records are planned, and the plan is written, in the caller's
+//! transaction.
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{FromRow, Row};
+use uuid::Uuid;
+
+use super::StoreError;
+use super::copy::CopyBuffer;
+use crate::error::RecordError;
+use crate::id::TenantId;
+use crate::options::{Enrolment, IdentifierField};
+use crate::outcome::Verdict;
+use crate::plan::{ExistingUser, NewCredentials, Plan, UserRow, plan};
+use crate::record::{Patch, Record};
+use crate::rules::Rules;
+use crate::warning::Warning;
+
+/// Finds, plans and writes: what the records, in their order, make of the tenant's users.
+///
+/// A conflict (somebody else was faster) is an error of kind `Conflict`; the transaction must then be rolled back.
+pub async fn upsert<'a>(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    records: &[&'a Record<'a>],
+    rules: &Rules,
+    now: DateTime<Utc>,
+    new_id: &mut (dyn FnMut() -> Uuid + Send),
+) -> Result<Upserted, StoreError> {
+    let enrolment = rules.options.enrolment;
+    let existing = find_users(connection, tenant, &Keys::of(records), enrolment).await?;
+    let plan = plan(records, &existing, rules, now, new_id);
+    write_users(connection, tenant, &plan, enrolment).await?;
+    Ok(Upserted { verdicts: plan.verdicts, errors: plan.errors, warnings: plan.warnings })
+}
+
+/// What became of the records: the part of a [`Plan`] that is left when it is written.
+#[derive(Debug, Default, PartialEq)]
+pub struct Upserted {
+    /// One verdict a record, with the user concerned.
+    pub verdicts: Vec<(Verdict, Option<Uuid>)>,
+    /// Errors of the failed records, by index.
+    pub errors: Vec<(usize, RecordError)>,
+    /// What records said in vain, by index, ascending.
+    pub warnings: Vec<(usize, Warning)>,
+}
+
+/// The unique values that records name, normalised, each sorted.
+struct Keys<'a> {
+    emails: Vec<&'a str>,
+    phone_numbers: Vec<&'a str>,
+    usernames: Vec<&'a str>,
+}
+
+impl<'r> Keys<'r> {
+    /// The values of these records.
+    fn of(records: &[&'r Record<'_>]) -> Self {
+        let of = |field| {
+            let mut values: Vec<&'r str> =
+                records.iter().filter_map(|record| value(record.identity(field))).collect();
+            if field == IdentifierField::Email {
+                values.extend(records.iter().filter_map(|record| record.new_email()));
+            }
+            values.sort_unstable();
+            values.dedup();
+            values
+        };
+        Self {
+            emails: of(IdentifierField::Email),
+            phone_numbers: of(IdentifierField::PhoneNumber),
+            usernames: of(IdentifierField::PreferredUsername),
+        }
+    }
+}
+
+fn value<T>(patch: Patch<T>) -> Option<T> {
+    match patch {
+        Patch::Value(value) => Some(value),
+        Patch::Absent | Patch::Null => None,
+    }
+}
+
+impl FromRow<'_, PgRow> for ExistingUser {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            id: row.try_get(0)?,
+            version: row.try_get(1)?,
+            email: row.try_get(2)?,
+            phone_number: row.try_get(3)?,
+            preferred_username: row.try_get(4)?,
+            given_name: row.try_get(5)?,
+            family_name: row.try_get(6)?,
+            attributes: row.try_get(7)?,
+            metadata: row.try_get(8)?,
+            profile: row
+                .try_get::<Option<String>, _>(9)?
+                .map(|json| serde_json::from_str(&json))
+                .transpose()
+                .map_err(|error| sqlx::Error::Decode(error.into()))?,
+            enrolled: row.try_get(10)?,
+        })
+    }
+}
+
+/// Not a checked macro: its row struct would have every column optional, and this is the hot path. The tests of the
+/// pipeline run it against the schema.
+const FIND_USERS: &str = r#"select u.id, u.version, u.email, u.phone_number, u.preferred_username, u.given_name, u.family_name,
+        u.attributes::text, u.metadata::text, u.profile::text,
+        $5 <> 0 and exists (select from memberships m
+                             where m.user_id = u.id and m.organization_id = $5 and m.group_id = $6)
+   from (select user_.*
+           from unnest($2::text[]) as k (value)
+          cross join lateral (select * from users
+                               where tenant_id = $1 and email = k.value collate "C" limit 1) as user_
+         union all
+         select user_.*
+           from unnest($3::text[]) as k (value)
+          cross join lateral (select * from users
+                               where tenant_id = $1 and phone_number = k.value collate "C" limit 1) as user_
+         union all
+         select user_.*
+           from unnest($4::text[]) as k (value)
+          cross join lateral (select * from users
+                               where tenant_id = $1 and preferred_username = k.value collate "C" limit 1) as user_
+        ) as u"#;
+
+/// Every user of the tenant that has one of the values, each once. One statement, so one moment in time.
+///
+/// One look into an index a value, and `limit 1` so that no other plan is possible: a plan made while the table was empty
+/// would else read the whole tenant for each chunk, for as long as it is cached (the test below looks at the plan).
+async fn find_users(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    keys: &Keys<'_>,
+    enrolment: Option<Enrolment>,
+) -> Result<Vec<ExistingUser>, StoreError> {
+    let Enrolment { organization_id, group_id } =
+        enrolment.unwrap_or(Enrolment { organization_id: 0, group_id: 0 });
+    let mut users: Vec<ExistingUser> = sqlx::query_as(FIND_USERS)
+        .bind(tenant.get())
+        .bind(&keys.emails)
+        .bind(&keys.phone_numbers)
+        .bind(&keys.usernames)
+        .bind(organization_id)
+        .bind(group_id)
+        .fetch_all(connection)
+        .await?;
+    users.sort_unstable_by_key(|user| user.id);
+    users.dedup_by_key(|user| user.id);
+    Ok(users)
+}
+
+/// Writes what a plan says of users: values are let go of, users changed, users inserted, users enrolled.
+///
+/// A conflict (somebody else was faster) is an error of kind `Conflict`; the transaction must then be rolled back.
+async fn write_users(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    plan: &Plan<'_>,
+    enrolment: Option<Enrolment>,
+) -> Result<(), StoreError> {
+    release(connection, &plan.releases).await?;
+    update(connection, &plan.updates).await?;
+    insert(connection, tenant, &plan.inserts).await?;
+    add_credentials(connection, tenant, &plan.credentials).await?;
+    if let Some(enrolment) = enrolment {
+        enrol(connection, tenant, &plan.enrolments, enrolment).await?;
+    }
+    Ok(())
+}
+
+async fn release(
+    connection: &mut PgConnection,
+    releases: &[(Uuid, IdentifierField)],
+) -> Result<(), StoreError> {
+    if releases.is_empty() {
+        return Ok(());
+    }
+    let of =
+        |field| -> Vec<Uuid> { releases.iter().filter(|(_, f)| *f == field).map(|(id, _)| *id).collect() };
+    let ids: Vec<Uuid> = releases.iter().map(|(id, _)| *id).collect();
+    sqlx::query!(
+        "update users
+            set email              = case when id = any($2) then null else email end,
+                phone_number       = case when id = any($3) then null else phone_number end,
+                preferred_username = case when id = any($4) then null else preferred_username end
+          where id = any($1)",
+        &ids,
+        &of(IdentifierField::Email),
+        &of(IdentifierField::PhoneNumber),
+        &of(IdentifierField::PreferredUsername),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn update(connection: &mut PgConnection, updates: &[(UserRow<'_>, i32)]) -> Result<(), StoreError> {
+    if updates.is_empty() {
+        return Ok(());
+    }
+    let text = |get: for<'r> fn(&'r UserRow<'_>) -> Option<&'r str>| -> Vec<Option<&str>> {
+        updates.iter().map(|(row, _)| get(row)).collect()
+    };
+    let ids: Vec<Uuid> = updates.iter().map(|(row, _)| row.id).collect();
+    let versions: Vec<i32> = updates.iter().map(|(_, version)| *version).collect();
+    let changes: Vec<i32> = updates.iter().map(|(row, _)| row.changes).collect();
+    let written = sqlx::query!(
+        "update users as u
+            set version = u.version + n.changes, updated_at = now(),
+                email = n.email, phone_number = n.phone_number, preferred_username = n.preferred_username,
+                given_name = n.given_name, family_name = n.family_name,
+                attributes = n.attributes::jsonb, metadata = n.metadata::jsonb, profile = n.profile::jsonb
+           from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+                       $10::int[], $11::text[])
+             as n (id, version, email, phone_number, preferred_username, given_name, family_name, attributes, metadata,
+                   changes, profile)
+          where u.id = n.id and u.version = n.version",
+        &ids,
+        &versions,
+        &text(|row| row.email.as_deref()) as &[Option<&str>],
+        &text(|row| row.phone_number.as_deref()) as &[Option<&str>],
+        &text(|row| row.preferred_username.as_deref()) as &[Option<&str>],
+        &text(|row| row.given_name.as_deref()) as &[Option<&str>],
+        &text(|row| row.family_name.as_deref()) as &[Option<&str>],
+        &text(|row| row.attributes.as_deref()) as &[Option<&str>],
+        &text(|row| row.metadata.as_deref()) as &[Option<&str>],
+        &changes,
+        &text(|row| row.profile.as_deref()) as &[Option<&str>],
+    )
+    .execute(connection)
+    .await?;
+    if written.rows_affected() == updates.len() as u64 { Ok(()) } else { Err(StoreError::Conflict("a user")) }
+}
+
+/// COPY without a conflict clause: a key that someone else inserted in the meantime refuses the chunk, which is planned
+/// again. Half as much work for the database as asking for each row first.
+async fn insert(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    rows: &[UserRow<'_>],
+) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut buffer = CopyBuffer::with_capacity(rows.len() * 160);
+    for row in rows {
+        buffer.row(11);
+        buffer.uuid(row.id);
+        buffer.int(tenant.get());
+        buffer.int(row.changes);
+        for text in
+            [&row.email, &row.phone_number, &row.preferred_username, &row.given_name, &row.family_name]
+        {
+            buffer.text(text.as_deref());
+        }
+        buffer.jsonb(row.attributes.as_deref());
+        buffer.jsonb(row.metadata.as_deref());
+        buffer.jsonb(row.profile.as_deref());
+    }
+    let mut copy = sqlx::postgres::PgConnection::copy_in_raw(
+        connection,
+        "copy users (id, tenant_id, version, email, phone_number, preferred_username, given_name, family_name, attributes, metadata,
+                     profile)
+         from stdin (format binary)",
+    )
+    .await?;
+    // No time-out and no select! around this: a copy that is dropped half-way puts its connection out of step.
+    if let Err(error) = copy.send(buffer.finish()).await {
+        copy.abort("the rows could not be sent").await?;
+        return Err(error.into());
+    }
+    copy.finish().await?;
+    Ok(())
+}
+
+/// Only new users bring credentials, so there is nothing to collide with.
+async fn add_credentials(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    credentials: &[NewCredentials<'_>],
+) -> Result<(), StoreError> {
+    if credentials.is_empty() {
+        return Ok(());
+    }
+    let users: Vec<Uuid> = credentials.iter().map(|new| new.user).collect();
+    let passwords: Vec<Option<&str>> = credentials.iter().map(|new| new.password_hash).collect();
+    let expiries: Vec<_> = credentials.iter().map(|new| new.password_expires_at).collect();
+    let second: Vec<Option<&str>> = credentials.iter().map(|new| new.mfa_password_hash).collect();
+    let secrets: Vec<Option<&str>> = credentials.iter().map(|new| new.totp_secret).collect();
+    sqlx::query!(
+        "insert into user_credentials (user_id, tenant_id, password_hash, password_expires_at, mfa_password_hash, totp_secret)
+         select user_id, $2, password_hash, password_expires_at, mfa_password_hash, totp_secret
+           from unnest($1::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::text[])
+             as new (user_id, password_hash, password_expires_at, mfa_password_hash, totp_secret)",
+        &users,
+        tenant.get(),
+        &passwords as &[Option<&str>],
+        &expiries as &[Option<chrono::DateTime<chrono::Utc>>],
+        &second as &[Option<&str>],
+        &secrets as &[Option<&str>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn enrol(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    users: &[Uuid],
+    enrolment: Enrolment,
+) -> Result<(), StoreError> {
+    if users.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "insert into memberships (user_id, organization_id, group_id, tenant_id)
+         select id, $2, $3, $4 from unnest($1::uuid[]) as id
+         on conflict do nothing",
+        users,
+        enrolment.organization_id,
+        enrolment.group_id,
+        tenant.get(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use sqlx::AssertSqlSafe;
+
+    use super::FIND_USERS;
+    use crate::testing::TestDatabase;
+
+    #[tokio::test]
+    async fn users_are_looked_up_by_index_even_if_the_plan_was_made_on_an_empty_table() {
+        let database = TestDatabase::create().await;
+        let store = database.store().await;
+        let mut connection = store.dedicated_connection().await.unwrap();
+        let prepare = format!("prepare find (int, text[], text[], text[], int, int) as {FIND_USERS}");
+        sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut connection).await.unwrap();
+        let explain = "explain execute find (1, '{a}', '{b}', '{c}', 0, 0)";
+        let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut connection).await.unwrap();
+        let plan = plan.join("\n");
+        for key in ["email", "phone_number", "preferred_username"] {
+            assert!(plan.contains(&format!("Index Cond: ((tenant_id = $1) AND ({key} = ")), "{plan}");
+        }
+    }
+}

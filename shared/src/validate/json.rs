@@ -1,0 +1,158 @@
+//! Values that are JSON objects or lists, as their source text.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue as JsonSource;
+
+use super::value::{MAX_TEXT_BYTES, mismatch};
+use crate::error::{ErrorCode, RecordError};
+use crate::record::{MetadataValue, RawValue};
+
+/// The source of a JSON value, once it is known that the database can hold it: valid strings, finite numbers, no NUL.
+pub(super) fn checked(json: &str) -> Result<&str, RecordError> {
+    if json.len() > MAX_TEXT_BYTES {
+        return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 64 KiB"));
+    }
+    let scalar = matches!(json, "true" | "false");
+    if !scalar {
+        let value: serde_json::Value = serde_json::from_str(json).map_err(|_| {
+            RecordError::new(ErrorCode::JsonInvalidString, "a text or number in the value cannot be stored")
+        })?;
+        if memchr::memmem::find(json.as_bytes(), b"\\u0000").is_some() && holds_nul(&value) {
+            return Err(RecordError::new(ErrorCode::ControlChar, "the value holds a NUL character"));
+        }
+    }
+    Ok(json)
+}
+
+fn holds_nul(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::String(text) => text.contains('\0'),
+        serde_json::Value::Array(items) => items.iter().any(holds_nul),
+        serde_json::Value::Object(map) => {
+            map.iter().any(|(key, value)| key.contains('\0') || holds_nul(value))
+        }
+        _ => false,
+    }
+}
+
+/// The source of an object or list. Where `lenient`, a text that holds one will do: cells of a table have no other way.
+pub(super) fn source<'a>(
+    value: RawValue<'a>,
+    open: char,
+    wanted: &str,
+    lenient: bool,
+) -> Result<&'a str, RecordError> {
+    match value {
+        RawValue::Json(json) if json.starts_with(open) => checked(json),
+        RawValue::Text(text) if lenient && text.trim_start().starts_with(open) => {
+            let text = text.trim();
+            serde_json::from_str::<&JsonSource>(text)
+                .map_err(|_| RecordError::new(ErrorCode::JsonInvalid, "the text is not JSON"))?;
+            checked(text)
+        }
+        _ => Err(mismatch(wanted)),
+    }
+}
+
+/// A metadata value: any JSON the database can hold, or a text without NUL.
+pub(super) fn metadata(value: RawValue<'_>) -> Result<MetadataValue<'_>, RecordError> {
+    match value {
+        RawValue::Text(text) => plain_text(text)?,
+        RawValue::Json(json) => {
+            checked(json)?;
+        }
+        RawValue::Null => {}
+    }
+    Ok(value.into())
+}
+
+pub(super) fn plain_text(text: &str) -> Result<(), RecordError> {
+    if text.contains('\0') {
+        return Err(RecordError::new(ErrorCode::ControlChar, "the value holds a NUL character"));
+    }
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 64 KiB"));
+    }
+    Ok(())
+}
+
+/// An entry of an object: its key, and its value as JSON source.
+pub(super) type Entry<'a> = (Cow<'a, str>, &'a str);
+
+/// The entries of an object whose source was checked.
+pub(super) fn entries(json: &str) -> Result<Vec<Entry<'_>>, RecordError> {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    reader
+        .deserialize_map(Entries)
+        .map_err(|_| RecordError::new(ErrorCode::JsonInvalid, "the value is not a JSON object"))
+}
+
+/// The items of a list whose source was checked.
+pub(super) fn items(json: &str) -> Result<Vec<&str>, RecordError> {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    reader
+        .deserialize_seq(Items)
+        .map_err(|_| RecordError::new(ErrorCode::JsonInvalid, "the value is not a JSON list"))
+}
+
+struct Entries;
+
+impl<'de> Visitor<'de> for Entries {
+    type Value = Vec<Entry<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &'de JsonSource>()? {
+            entries.push((key, value.get()));
+        }
+        Ok(entries)
+    }
+}
+
+struct Items;
+
+impl<'de> Visitor<'de> for Items {
+    type Value = Vec<&'de str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element::<&'de JsonSource>()? {
+            items.push(item.get());
+        }
+        Ok(items)
+    }
+}
+
+/// A key, borrowed unless it has escapes (serde's own `Cow` always copies).
+struct Key<'de>(Cow<'de, str>);
+
+impl<'de> serde::Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Key<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}

@@ -1,0 +1,162 @@
+//! Roles, groups, teams and locations: names, looked up in the tenant's catalog.
+
+use std::borrow::Cow;
+
+use super::{json, value};
+use crate::catalog::NameKind;
+use crate::error::{ErrorCode, RecordError};
+use crate::options::{Sets, UnknownNames};
+use crate::record::{NameChange, Patch, RawValue};
+use crate::rules::Rules;
+
+/// Most names in one list.
+const MAX_NAMES: usize = 1_000;
+
+/// What a list of names came to, and whether some of them were left out.
+pub(super) type Change = (Patch<NameChange>, bool);
+
+/// A list of names: all of them, or what is to be added and taken away.
+pub(super) fn change(kind: NameKind, value: RawValue<'_>, rules: &Rules) -> Result<Change, RecordError> {
+    let list = List { kind, rules, lenient: rules.lenient() };
+    match value {
+        RawValue::Null => Ok((Patch::Null, false)),
+        RawValue::Text(text) if list.lenient && !text.trim_start().starts_with('[') => list.cell(text),
+        value => list.items(json::source(value, '[', "a list", list.lenient)?),
+    }
+}
+
+/// One name.
+pub(super) fn one(
+    kind: NameKind,
+    value: RawValue<'_>,
+    rules: &Rules,
+) -> Result<(Patch<i32>, bool), RecordError> {
+    let found = value::text(value, |text| find(kind, value::name(text)?, rules))?;
+    Ok(match found {
+        Patch::Absent => (Patch::Absent, false),
+        Patch::Null => (Patch::Null, false),
+        Patch::Value(Some(id)) => (Patch::Value(id), false),
+        Patch::Value(None) => (Patch::Absent, true),
+    })
+}
+
+/// The id of a name; `None` if it is to be left out.
+fn find(kind: NameKind, name: &str, rules: &Rules) -> Result<Option<i32>, RecordError> {
+    match (rules.catalog.find(kind, name), rules.options.unknown_names) {
+        (Some(id), _) => Ok(Some(id)),
+        (None, UnknownNames::Ignore) => Ok(None),
+        (None, UnknownNames::Refuse) => Err(RecordError::new(
+            ErrorCode::CatalogUnknown,
+            format!("the catalog has no {} of this name", kind.as_str()),
+        )),
+    }
+}
+
+struct List<'r> {
+    kind: NameKind,
+    rules: &'r Rules,
+    lenient: bool,
+}
+
+impl List<'_> {
+    /// A cell of a table: names with commas between them.
+    fn cell(&self, text: &str) -> Result<Change, RecordError> {
+        if self.rules.options.sets == Sets::Delta {
+            return Err(value::mismatch("a list of names with their values"));
+        }
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        self.whole(names.map(Cow::Borrowed).map(Ok))
+    }
+
+    fn items(&self, source: &str) -> Result<Change, RecordError> {
+        let items = json::items(source)?;
+        if items.len() > MAX_NAMES {
+            let message = format!("the list has more than {MAX_NAMES} names");
+            return Err(RecordError::new(ErrorCode::TooManyFields, message));
+        }
+        let objects = items.first().is_some_and(|item| item.starts_with('{'));
+        match self.rules.options.sets {
+            Sets::Delta => self.delta(&items),
+            Sets::Either if objects => self.delta(&items),
+            Sets::Whole | Sets::Either => self.whole(items.iter().map(|item| match value::unescape(item) {
+                Some(name) => Ok(name),
+                None => Err(value::mismatch("a text")),
+            })),
+        }
+    }
+
+    fn whole<'t>(
+        &self,
+        names: impl Iterator<Item = Result<Cow<'t, str>, RecordError>>,
+    ) -> Result<Change, RecordError> {
+        let (mut ids, mut left_out) = (Vec::new(), false);
+        for (at, name) in names.enumerate() {
+            let found = name
+                .and_then(|name| find(self.kind, value::name(&name)?, self.rules))
+                .map_err(|error| error.in_field(at.to_string()))?;
+            match found {
+                Some(id) => ids.push(id),
+                None => left_out = true,
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok((Patch::Value(NameChange::Whole(ids)), left_out))
+    }
+
+    fn delta(&self, items: &[&str]) -> Result<Change, RecordError> {
+        let (mut changes, mut left_out) = (Vec::new(), false);
+        for (at, item) in items.iter().enumerate() {
+            let place = |error: RecordError| match error.field.clone() {
+                Some(field) => error.in_field(format!("{at}.{field}")),
+                None => error.in_field(at.to_string()),
+            };
+            match self.delta_item(item).map_err(place)? {
+                Item::Change(id, has) => changes.push((id, has)),
+                Item::LeftOut => left_out = true,
+                Item::Nothing => {}
+            }
+        }
+        Ok((Patch::Value(NameChange::Delta(changes)), left_out))
+    }
+
+    /// `{"name": "Agent", "value": 1}`; without a value nothing changes, and other keys say nothing.
+    fn delta_item(&self, item: &str) -> Result<Item, RecordError> {
+        if !item.starts_with('{') {
+            return Err(value::mismatch("an object with `name` and `value`"));
+        }
+        let entries = json::entries(item)?;
+        let get = |key: &str| entries.iter().find(|(known, _)| known == key).map(|(_, value)| *value);
+        let name = match get("name").map(value::unescape) {
+            Some(Some(name)) => name,
+            Some(None) => return Err(value::mismatch("a text").in_field("name")),
+            None => {
+                let message = "an entry names a role, group or team";
+                return Err(RecordError::new(ErrorCode::FieldRequired, message).in_field("name"));
+            }
+        };
+        let has = match get("value") {
+            None | Some("null" | "\"\"") => None,
+            Some(json) => {
+                let unquoted = value::unescape(json);
+                let raw = unquoted.as_deref().map_or(RawValue::Json(json), RawValue::Text);
+                // 0 and 1 are what this form is about, so they are taken whatever the options say of other fields.
+                let flag = value::flag(raw, true).map_err(|error| error.in_field("value"))?;
+                flag.value().copied()
+            }
+        };
+        // A name with nothing to change is looked up all the same: a typo must show.
+        let found = find(self.kind, value::name(&name).map_err(|error| error.in_field("name"))?, self.rules)?;
+        Ok(match (found, has) {
+            (None, _) => Item::LeftOut,
+            (Some(_), None) => Item::Nothing,
+            (Some(id), Some(has)) => Item::Change(id, has),
+        })
+    }
+}
+
+enum Item {
+    Change(i32, bool),
+    LeftOut,
+    Nothing,
+}
