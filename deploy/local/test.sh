@@ -102,9 +102,26 @@ tests() {
     fi
 }
 
+# The program as the tests build it, on a database of its own: contract tests and clients talk to it.
+start_server() {
+    local env
+    cargo build --locked --workspace --all-features || return 1
+    "$HERE/server.sh" up "${CARGO_TARGET_DIR:-target}/debug/muster" >"$scratch/server" 8>&- || return 1
+    env=$(<"$scratch/server")
+    set -a
+    eval "$env"
+    set +a
+    server_started=1
+}
+
+# Clients of the three systems, in their own languages; each says how it went.
+clients() { "$HERE/../../tests/clients/run.sh"; }
+
 # What ran before this script did is left running.
 stop_services() {
     local service
+    [[ -z ${server_started:-} ]] || "$HERE/server.sh" down 8>&- || true
+    server_started=
     local -a ours=()
     [[ -n ${services_started:-} ]] || return 0
     for service in postgres rabbitmq; do
@@ -169,7 +186,12 @@ if step "start the services" "$HERE/services.sh" up 8>&-; then
     if step "which backends" backends; then
         step "doc tests" cargo test --locked --workspace --all-features --doc || true
         tests_rc=0
-        step "tests" tests || tests_rc=$?
+        if step "start Muster" start_server; then
+            step "tests" tests || tests_rc=$?
+            step "clients" clients || true
+        else
+            not_run "tests" "Muster does not start"
+        fi
     else
         not_run "tests" "a server does not answer"
     fi

@@ -67,7 +67,7 @@ impl FromRequestParts<AppState> for Caller {
     }
 }
 
-async fn authenticate(shared: &Shared, token: &Token) -> Result<Arc<Credential>, ApiError> {
+pub(super) async fn authenticate(shared: &Shared, token: &Token) -> Result<Arc<Credential>, ApiError> {
     let hash = token.hash();
     if let Some(credential) = shared.known_tokens.get(&hash) {
         return Ok(credential);

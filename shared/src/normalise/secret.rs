@@ -53,6 +53,10 @@ impl<'a> PasswordHash<'a> {
                 ErrorCode::HashUnsupported,
                 "the password hash must be bcrypt ($2a$, $2b$, $2y$) or argon2id",
             )),
+            _ if text == crate::record::REDACTED => Err(RecordError::new(
+                ErrorCode::HashInvalid,
+                "the hash was redacted when the record was given back: put it in again",
+            )),
             _ => Err(RecordError::new(
                 ErrorCode::HashInvalid,
                 "the password must be given as a hash, bcrypt or argon2id; plain passwords are not taken",

@@ -1,14 +1,16 @@
 //! The source of a record, as it is kept beside its errors: what was uploaded, secrets redacted.
 
 use serde_json::value::to_raw_value;
+use serde_json::{Map, Value};
 
 use super::raw::{Names, RawRecord, RawValue};
 
 /// What stands in place of a secret.
 pub const REDACTED: &str = "REDACTED";
 
-/// Names that may hold a secret, in whatever upload. A field whose name contains one of them is redacted whole.
-const SECRETS: [&str; 5] = ["password", "secret", "totp", "mfa", "hash"];
+/// Names that may hold a secret, in whatever upload. A field whose name contains one of them is redacted whole, but for the
+/// two whose objects have parts of their own (contracts A.3.8).
+const SECRETS: [&str; 4] = ["password", "secret", "totp", "hash"];
 
 /// JSON text `[[name, value], …]` in the order of the upload. A record whose fields could not be read gives its source
 /// text under the empty name.
@@ -23,8 +25,9 @@ pub fn source_json(record: &RawRecord<'_>, names: &Names) -> String {
         push_string(&mut text, name);
         text.push(',');
         match field.value {
-            _ if is_secret(name) => push_string(&mut text, REDACTED),
             RawValue::Null => text.push_str("null"),
+            RawValue::Json(json) if matches!(name, "password" | "mfa") => redact(name, json, &mut text),
+            _ if name == "mfa" || is_secret(name) => push_string(&mut text, REDACTED),
             RawValue::Text(value) => push_string(&mut text, value),
             RawValue::Json(json) => text.push_str(json),
         }
@@ -39,6 +42,38 @@ pub fn source_json(record: &RawRecord<'_>, names: &Names) -> String {
     }
     text.push(']');
     text
+}
+
+/// An object with the secrets in it redacted; anything else is redacted whole.
+fn redact(name: &str, json: &str, text: &mut String) {
+    let redacted = match serde_json::from_str(json) {
+        Ok(Value::Object(mut object)) => {
+            match name {
+                "password" => redact_key(&mut object, "password_hash"),
+                _ => {
+                    redact_object(&mut object, "password", "password_hash");
+                    redact_object(&mut object, "totp", "secret");
+                }
+            }
+            Value::Object(object)
+        }
+        _ => Value::from(REDACTED),
+    };
+    text.push_str(&redacted.to_string());
+}
+
+fn redact_object(object: &mut Map<String, Value>, name: &str, key: &str) {
+    match object.get_mut(name) {
+        None | Some(Value::Null) => {}
+        Some(Value::Object(inner)) => redact_key(inner, key),
+        Some(other) => *other = REDACTED.into(),
+    }
+}
+
+fn redact_key(object: &mut Map<String, Value>, key: &str) {
+    if let Some(value) = object.get_mut(key) {
+        *value = REDACTED.into();
+    }
 }
 
 fn is_secret(name: &str) -> bool {
@@ -77,6 +112,33 @@ mod tests {
             source_json(&record, &names),
             r#"[["password_hash","REDACTED"],["email","a\"b�"],["n",1.0]]"#
         );
+        let names = Names::from_header(["password", "mfa", "mfa_email", "totp_secret"]);
+        let fields = [
+            RawField { name: 0, value: RawValue::Json(r#"{"type": "bcrypt", "password_hash": "$2a$"}"#) },
+            RawField {
+                name: 1,
+                value: RawValue::Json(
+                    r#"{"email": "a@b.co", "password": 7, "totp": {"secret": "X", "n": 1}}"#,
+                ),
+            },
+            RawField { name: 2, value: RawValue::Text("a@b.co") },
+            RawField { name: 3, value: RawValue::Text("X") },
+        ];
+        let record = RawRecord { position, fields: &fields, defect: None, raw: None };
+        assert_eq!(
+            source_json(&record, &names),
+            concat!(
+                r#"[["password",{"password_hash":"REDACTED","type":"bcrypt"}],"#,
+                r#"["mfa",{"email":"a@b.co","password":"REDACTED","totp":{"n":1,"secret":"REDACTED"}}],"#,
+                r#"["mfa_email","a@b.co"],["totp_secret","REDACTED"]]"#
+            )
+        );
+        let fields = [
+            RawField { name: 0, value: RawValue::Json("[1]") },
+            RawField { name: 1, value: RawValue::Text("x") },
+        ];
+        let record = RawRecord { position, fields: &fields, defect: None, raw: None };
+        assert_eq!(source_json(&record, &names), r#"[["password","REDACTED"],["mfa","REDACTED"]]"#);
         let broken = RawRecord { position, fields: &[], defect: None, raw: Some("{oops") };
         assert_eq!(source_json(&broken, &names), r#"[["","{oops"]]"#);
     }
