@@ -1,6 +1,7 @@
 //! The job in this process: a dispatcher and a worker on one store and queue.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 use muster_producer::api::HttpOptions;
 use muster_producer::receive::ReceiveLimits;
@@ -57,6 +58,7 @@ pub(crate) fn producer_options(config: &Config, listen: Option<SocketAddr>) -> P
             idle_body_timeout: config.http.idle_body_timeout,
             max_upload_bytes: config.http.max_upload_bytes.map(|size| size.bytes()),
             public_url: config.http.public_url.clone(),
+            ccai_requests_per_second: config.http.ccai_requests_per_second.and_then(NonZeroU32::new),
             ..HttpOptions::default()
         },
         dispatch: dispatch_options(config),

@@ -1,10 +1,12 @@
-//! The front door over HTTP: `/v1/imports`, `/v1/users`, `/v1/catalog`, and what operators need.
+//! The front doors over HTTP: Muster's own (`/v1/imports`, `/v1/users`, `/v1/catalog`), that for clients of CCAI Platform,
+//! and what operators need.
 //!
 //! Guarantees: a request is done for the tenant of its token and no other, an error has one shape and a stable code, and no
 //! user's value is logged. A handler runs to its end even when its client leaves, so that no statement is cancelled midway.
 
 mod auth;
 mod catalog;
+mod ccai;
 mod error;
 mod imports;
 mod incoming;
@@ -18,6 +20,7 @@ mod upload;
 mod users;
 mod view;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +47,8 @@ pub struct HttpOptions {
     pub max_upload_bytes: Option<u64>,
     /// What links in answers begin with; none means links without a host.
     pub public_url: Option<String>,
+    /// Most requests a second of one tenant at the front door for CCAI Platform; none means no limit.
+    pub ccai_requests_per_second: Option<NonZeroU32>,
     /// How long requests under way may take once the server is to stop.
     pub shutdown_grace: Duration,
 }
@@ -55,6 +60,7 @@ impl Default for HttpOptions {
             idle_body_timeout: Duration::from_secs(60),
             max_upload_bytes: None,
             public_url: None,
+            ccai_requests_per_second: None,
             shutdown_grace: Duration::from_secs(30),
         }
     }
@@ -74,6 +80,7 @@ struct Shared {
     max_upload_bytes: Option<u64>,
     link_base: String,
     known_tokens: auth::KnownTokens,
+    ccai_rate: ccai::RateLimit,
     tasks: TaskTracker,
 }
 
@@ -96,6 +103,7 @@ impl AppState {
             max_upload_bytes: http.max_upload_bytes,
             link_base,
             known_tokens: auth::KnownTokens::default(),
+            ccai_rate: ccai::RateLimit::new(http.ccai_requests_per_second),
             tasks: TaskTracker::new(),
         }))
     }

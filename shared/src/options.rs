@@ -197,6 +197,16 @@ choice! {
 }
 
 choice! {
+    /// What happens with a file that has no records.
+    EmptyFile {
+        /// It is an import of no records.
+        Accept = "accept",
+        /// It is refused.
+        Refuse = "refuse",
+    } default Accept
+}
+
+choice! {
     /// What happens with a column or key that is not known.
     UnknownColumns {
         /// CSV: the file is refused. JSON: the record fails.
@@ -259,6 +269,8 @@ pub struct ImportOptions {
     pub usernames: Usernames,
     /// What a table's short and long records do.
     pub rows: Rows,
+    /// What a file without records does.
+    pub empty_file: EmptyFile,
     /// Whether every user gets an address named `email` with the e-mail address.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub default_address: bool,
@@ -294,6 +306,7 @@ impl Default for ImportOptions {
             phone_check: PhoneCheck::default(),
             usernames: Usernames::default(),
             rows: Rows::default(),
+            empty_file: EmptyFile::default(),
             default_address: false,
             fields: None,
             organization: None,

@@ -148,10 +148,7 @@ impl ApiError {
         let mut error = ErrorDetail {
             code,
             message: match self {
-                Self::Store(_) if code == ErrorCode::Unavailable => {
-                    "the store cannot be reached now; try again".into()
-                }
-                Self::Store(_) => Self::Internal.to_string(),
+                Self::Store(_) => Self::store_message(self.status().0).to_owned(),
                 other => other.to_string(),
             },
             field: None,
@@ -177,6 +174,15 @@ impl ApiError {
             error.import_id = Some(import.get());
         }
         ErrorBody { error }
+    }
+
+    /// What a client is told of an error of the store.
+    pub(super) fn store_message(status: StatusCode) -> &'static str {
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            "the store cannot be reached now; try again"
+        } else {
+            "the request failed; the log has the cause under its id"
+        }
     }
 
     /// One of each, for the documentation.
@@ -225,6 +231,10 @@ fn file_status(code: ErrorCode) -> StatusCode {
 /// An error on its way out; the tracing middleware gives it its body, since it knows the request's id.
 #[derive(Debug, Clone)]
 pub(super) struct Failed(pub(super) Arc<ApiError>);
+
+/// Why the store failed, on its way to the log with an answer that has its body already.
+#[derive(Debug, Clone)]
+pub(super) struct Cause(pub(super) Arc<StoreError>);
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {

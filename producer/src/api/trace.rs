@@ -14,7 +14,7 @@ use muster_shared::token::Credential;
 use tokio::time::Instant;
 
 use super::AppState;
-use super::error::{ApiError, Failed};
+use super::error::{ApiError, Cause, Failed};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken over from a client.
@@ -47,6 +47,9 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
     });
     if let Some(Failed(error)) = response.extensions_mut().remove() {
         response = failed(&error, response, &id);
+    }
+    if let Some(Cause(cause)) = response.extensions_mut().remove() {
+        tracing::error!(request_id = id, error = %cause, "a request failed in the store");
     }
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -111,6 +111,8 @@ settings! {
             "How long a client may pause in the body of a request.";
         public_url: Option<String> = None,
             "How clients reach this server; links in answers begin with it. Not set: links without a host.";
+        ccai_requests_per_second: Option<u32> = None,
+            "Most requests a second of one tenant at the front door for CCAI Platform (10 there). Not set: no limit.";
     }
     /// Receiving and staging.
     intake: IntakeConfig {
@@ -228,6 +230,9 @@ impl Config {
             if url.as_ref().is_some_and(|url| !schemes.contains(&url.scheme())) {
                 wrong(key, format!("must be a URL that begins with {}://", schemes.join(":// or ")));
             }
+        }
+        if self.http.ccai_requests_per_second == Some(0) {
+            wrong("http.ccai_requests_per_second", "must be 1 or more".into());
         }
         let web = |url: &String| url.starts_with("http://") || url.starts_with("https://");
         if self.http.public_url.as_ref().is_some_and(|url| !web(url)) {
