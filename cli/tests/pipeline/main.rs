@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 mod crash;
+mod duplicates;
 mod harness;
 mod outcomes;
 mod parallel;

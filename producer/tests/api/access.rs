@@ -35,7 +35,8 @@ fn routes() -> Vec<(Method, String, Scope)> {
     let mut routes = Vec::new();
     for (path, item) in documented["paths"].as_object().unwrap() {
         for (method, _) in item.as_object().unwrap() {
-            if OPEN.contains(&path.as_str()) {
+            // Another front door has credentials and errors of its own, and tests of its own.
+            if OPEN.contains(&path.as_str()) || path.starts_with("/apps/") {
                 continue;
             }
             let known = SCOPES.iter().chain([&PUT_CATALOG]).find(|(m, p, _)| m == method && p == path);
@@ -58,16 +59,19 @@ async fn every_route_asks_for_a_known_token_with_its_scope() {
     for (method, path, scope) in routes() {
         let url = format!("{}{}", server.url, path.replace("{id}", "0190a5f0-7b7c-7000-8000-000000000001"));
         let plain = || server.client.request(method.clone(), &url);
-        let wrong = [
+        let mut wrong = vec![
             plain(),
             plain().bearer_auth(&unknown),
             plain().bearer_auth(&revoked),
             plain().bearer_auth(&long),
             plain().bearer_auth("x y"),
-            plain().basic_auth("user", Some(&server.token)),
             plain().query(&[("token", &server.token)]),
             plain().bearer_auth(&server.token).header("authorization", format!("Bearer {unknown}")),
         ];
+        // At this address, Basic is the credential of another front door.
+        if path != "/v1/users" {
+            wrong.push(plain().basic_auth("user", Some(&server.token)));
+        }
         for request in wrong {
             let response = request.send().await.unwrap();
             assert_eq!(response.headers()["www-authenticate"], "Bearer");
