@@ -481,3 +481,6 @@ pub fn address_text(text: Cow<'_, str>) -> Result<Cow<'_, str>, RecordError> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests;
