@@ -18,6 +18,7 @@ use crate::error::{ErrorCode, FileError};
 use crate::record::{Names, RawRecord};
 
 pub use format::{Format, UnknownFormat};
+pub(crate) use json::{depth, string_fault};
 pub use limits::{Delimiter, ParseLimits, UnknownDelimiter};
 
 /// Receives what a parser finds.

@@ -15,7 +15,8 @@ use std::mem;
 use element::ElementScan;
 pub(super) use records::{Broken, JsonRecords, NotTaken, fault_text};
 use text::Place;
-pub(super) use text::{depth, is_blank};
+pub(super) use text::is_blank;
+pub(crate) use text::{depth, string_fault};
 
 use super::{ParseLimits, RecordSink};
 use crate::error::{ErrorCode, FileError};
