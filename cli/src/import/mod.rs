@@ -21,7 +21,7 @@ pub(crate) use progress::Progress;
 
 use crate::args::one_of;
 use crate::failure::Ended;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Aborted, Shutdown};
 
 /// Options of `muster import`.
 #[derive(Debug, Args)]
@@ -133,8 +133,12 @@ impl UsersArgs {
 /// Runs the command.
 pub(crate) async fn run(args: ImportArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
     let What::Users(args) = args.what;
-    // What is wrong with the file is told before anything is started.
-    let source = source::Source::open(&args).await?;
+    // What is wrong with the file is told before anything is started. A FIFO opens only once somebody writes to it: the
+    // thread that waits for that goes down with the process.
+    let source = tokio::select! {
+        source = source::Source::open(&args) => source?,
+        () = shutdown.stopping() => return Err(Aborted.into()),
+    };
     match &args.server {
         Some(server) => Box::pin(remote::run(&args, source, server, shutdown)).await,
         None => Box::pin(local::run(&args, source, config, shutdown)).await,

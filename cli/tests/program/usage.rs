@@ -1,6 +1,8 @@
 //! What needs no engine: wrong usage, wrong files, configuration.
 
-use crate::harness::Desk;
+use std::process::Stdio;
+
+use crate::harness::{Desk, signal, until, wait};
 
 #[test]
 fn wrong_usage_is_told_with_exit_code_2() {
@@ -34,6 +36,30 @@ fn a_file_that_cannot_be_read_is_told_before_anything_is_started() {
     std::fs::create_dir(desk.path("folder.csv")).unwrap();
     desk.run(&["import", "users", "folder.csv"]).exits(1).tells(&["folder.csv is a folder"]);
     assert!(!desk.path(".muster").exists());
+}
+
+#[test]
+fn a_pipe_that_nobody_writes_to_is_waited_for_until_a_signal_comes() {
+    let desk = Desk::new();
+    let made = std::process::Command::new("mkfifo").arg(desk.path("users.csv")).status().unwrap();
+    assert!(made.success());
+    for name in ["INT", "TERM"] {
+        let child = desk.start(&["import", "users", "users.csv"], Stdio::null());
+        until_listens(&child, name);
+        signal(&child, name);
+        wait(child).exits(1).tells(&["stopped by a signal"]);
+    }
+    assert!(!desk.path(".muster").exists(), "nothing was started");
+}
+
+/// Waits until the program has a handler for the signal, which would else end it without a word.
+fn until_listens(child: &std::process::Child, name: &str) {
+    let number = if name == "INT" { 2 } else { 15 };
+    until("the program listens for signals", || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        (u64::from_str_radix(caught.trim(), 16).unwrap() >> (number - 1) & 1 == 1).then_some(())
+    });
 }
 
 #[test]
