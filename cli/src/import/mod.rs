@@ -88,6 +88,9 @@ pub(crate) struct UsersArgs {
     /// What ends a CSV cell; `auto` tells it from the header [default: comma]
     #[arg(long, value_parser = ["comma", "semicolon", "tab", "pipe", "auto"])]
     delimiter: Option<String>,
+    /// Encoding of the file's text [default: auto, which is by its byte order mark, else UTF-8]
+    #[arg(long, value_parser = ["auto", "utf-8", "utf-16le", "utf-16be", "latin1", "windows-1252"])]
+    encoding: Option<String>,
     /// Start at once, or when `muster imports proceed` says so [default: auto]
     #[arg(long, value_parser = texts!(Start))]
     start: Option<Start>,
@@ -124,6 +127,7 @@ impl UsersArgs {
             ("unknown_columns", text(self.unknown_columns.map(UnknownColumns::as_str))),
             ("empty_cells", text(self.empty_cells.map(EmptyCell::as_str))),
             ("delimiter", self.delimiter.clone()),
+            ("encoding", self.encoding.clone()),
             ("filename", source.name.clone()),
         ];
         given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
