@@ -20,6 +20,7 @@ fn wrong_usage_is_told_with_exit_code_2() {
         (&["import", "users", "users.csv", "--tenant", "a b"], &["a-z"]),
         (&["imports", "records", "last", "--outcome", "lost"], &["skipped"]),
         (&["explain", "no_such_code"], &["muster explain"]),
+        (&["explain", "emial_invalid"], &["Did you mean email_invalid?"]),
         (&["frobnicate"], &["frobnicate"]),
     ] {
         desk.run(args).exits(2).tells(words);
@@ -156,7 +157,17 @@ fn completions_and_explanations_need_nothing() {
         assert!(script.stdout.contains("on-existing"), "{shell}");
     }
     let told = desk.run(&["explain", "email_invalid"]).exits(0);
-    assert_eq!(told.stdout, "email_invalid: Not an e-mail address.\n");
+    assert!(
+        told.stdout.starts_with("email_invalid (met in: record)\n\n  Not an e-mail address.\n"),
+        "{told:#?}"
+    );
+    assert!(told.stdout.contains("\nWhat to do\n  ") && told.stdout.contains("\nExample\n  "), "{told:#?}");
+    let listed = desk.run(&["explain"]).exits(0);
     let all = desk.run(&["explain", "--json"]).exits(0).json();
-    assert!(all.as_array().unwrap().iter().all(|one| !one["explanation"].as_str().unwrap().is_empty()));
+    for one in all.as_array().unwrap() {
+        for name in ["code", "explanation", "advice"] {
+            assert!(!one[name].as_str().unwrap().is_empty(), "{one}");
+        }
+        assert!(listed.stdout.contains(one["code"].as_str().unwrap()), "{one}");
+    }
 }
