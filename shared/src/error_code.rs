@@ -329,28 +329,30 @@ catalogue! {
     /// Not a phone number in E.164.
     PhoneInvalid = "phone_invalid" {
         met: Record;
-        advice: "Send it with `+`, country and area code, at most 15 digits.";
+        advice: "Send a plus sign, the country code and the number: 7 to 15 digits without blanks.";
         example: "0032 2 123 45 67         wrong\n\
                   +3221234567";
     }
     /// Not a username.
     UsernameInvalid = "username_invalid" {
         met: Record;
-        advice: "Send a name of 1 to 150 visible characters, without blanks.";
+        advice: "Send a name without blanks, of the letters and the length that the message names.";
     }
     /// Not a URI of the kind that the field takes.
     UriInvalid = "uri_invalid" {
         met: Record;
-        advice: "Send the whole address, scheme included.";
+        advice: "Send the whole address, with scheme and host.";
         example: "www.example.com/ada              wrong\n\
                   https://www.example.com/ada";
     }
     /// Not a date of the forms that the field takes.
     DateInvalid = "date_invalid" {
         met: Record;
-        advice: "Send year, month and day with hyphens; the date must be one of the calendar.";
+        advice: "Send a day as year, month and day, and a moment with its time and time zone as RFC 3339 says; \
+                 the day must be one of the calendar.";
         example: "10/12/1815       wrong\n\
-                  1815-12-10";
+                  1815-12-10\n\
+                  2026-01-31T09:30:00Z";
     }
     /// Not the name of a time zone.
     ZoneinfoInvalid = "zoneinfo_invalid" {
@@ -379,15 +381,17 @@ catalogue! {
     /// A password hash that cannot be read.
     HashInvalid = "hash_invalid" {
         met: Record;
-        advice: "Send the hash as the system that made it stores it, whole and with its parameters. Shells and \
-                 spreadsheets like to eat `$`.";
+        advice: "Send the hash as the system that made it stores it, whole and with its parameters: bcrypt \
+                 (`$2a$`, `$2b$`, `$2y$`) or argon2id. Plain passwords are not taken. Shells and spreadsheets \
+                 like to eat `$`, and a file of failed records has hashes redacted: put them in again.";
         example: "$2b$12$                                                            wrong: no hash\n\
                   $2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW";
     }
     /// A password hash of a kind that is not taken.
     HashUnsupported = "hash_unsupported" {
         met: Record;
-        advice: "Import the user without a password, and let them set one.";
+        advice: "Taken are bcrypt (`$2a$`, `$2b$`, `$2y$`) and argon2id. Import the user without a password, and \
+                 let them set one.";
     }
     /// A password hash whose own cost would burden every login.
     HashCost = "hash_cost" {
