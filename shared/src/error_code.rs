@@ -127,8 +127,8 @@ catalogue! {
                  the charset of `Content-Type`). UTF-16 with a byte order mark needs no name.";
         example: "muster import users people.csv --encoding utf-16le";
     }
-    /// A header or JSON structure that is not UTF-8, or a record with bytes that are not. Where another encoding was named
-    /// or told by a byte order mark, the same goes for that.
+    /// A header or JSON structure that is not UTF-8, or a record with bytes that are not. Where another encoding was
+    /// named or told by a byte order mark, the same goes for that.
     InvalidUtf8 = "invalid_utf8" {
         met: File | Record;
         advice: "Where many records have it, the file is in another encoding: name it with `--encoding latin1` or \
