@@ -21,7 +21,7 @@ pub(crate) use progress::Progress;
 
 use crate::args::one_of;
 use crate::failure::Ended;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Aborted, Shutdown};
 
 /// Options of `muster import`.
 #[derive(Debug, Args)]
@@ -88,6 +88,9 @@ pub(crate) struct UsersArgs {
     /// What ends a CSV cell; `auto` tells it from the header [default: comma]
     #[arg(long, value_parser = ["comma", "semicolon", "tab", "pipe", "auto"])]
     delimiter: Option<String>,
+    /// Encoding of the file's text [default: auto, which is by its byte order mark, else UTF-8]
+    #[arg(long, value_parser = ["auto", "utf-8", "utf-16le", "utf-16be", "latin1", "windows-1252"])]
+    encoding: Option<String>,
     /// Start at once, or when `muster imports proceed` says so [default: auto]
     #[arg(long, value_parser = texts!(Start))]
     start: Option<Start>,
@@ -124,6 +127,7 @@ impl UsersArgs {
             ("unknown_columns", text(self.unknown_columns.map(UnknownColumns::as_str))),
             ("empty_cells", text(self.empty_cells.map(EmptyCell::as_str))),
             ("delimiter", self.delimiter.clone()),
+            ("encoding", self.encoding.clone()),
             ("filename", source.name.clone()),
         ];
         given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
@@ -133,8 +137,12 @@ impl UsersArgs {
 /// Runs the command.
 pub(crate) async fn run(args: ImportArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
     let What::Users(args) = args.what;
-    // What is wrong with the file is told before anything is started.
-    let source = source::Source::open(&args).await?;
+    // What is wrong with the file is told before anything is started. A FIFO opens only once somebody writes to it: the
+    // thread that waits for that goes down with the process.
+    let source = tokio::select! {
+        source = source::Source::open(&args) => source?,
+        () = shutdown.stopping() => return Err(Aborted.into()),
+    };
     match &args.server {
         Some(server) => Box::pin(remote::run(&args, source, server, shutdown)).await,
         None => Box::pin(local::run(&args, source, config, shutdown)).await,

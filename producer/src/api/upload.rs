@@ -46,6 +46,8 @@ const OPTION_BYTES: usize = 1024;
         ("unknown_columns" = Option<String>, Query, description = "refuse or ignore"),
         ("empty_cells" = Option<String>, Query, description = "ignore, remove or keep"),
         ("delimiter" = Option<String>, Query, description = "comma, semicolon, tab, pipe or auto"),
+        ("encoding" = Option<String>, Query,
+         description = "auto, utf-8, utf-16le, utf-16be, latin1 or windows-1252; else told by the charset or a byte order mark"),
         ("filename" = Option<String>, Query, description = "a label for the file"),
         ("Idempotency-Key" = Option<String>, Header, description = "the same key and options give the same import"),
         ("Content-Encoding" = Option<String>, Header, description = "gzip or zstd"),
@@ -138,6 +140,7 @@ impl Intake {
         let resolved = self.request.resolve(store, self.tenant, id, media_type, self.key.as_deref()).await?;
         let mut limits = self.state.0.limits;
         limits.parse.delimiter = resolved.delimiter;
+        limits.parse.encoding = resolved.encoding;
         receive::begin(store, resolved.import, encoding, limits).await.map_err(|error| match error {
             ReceiveError::Known(import, state) if state != ImportState::Receiving => Stopped::Known(import),
             error => error.into(),
