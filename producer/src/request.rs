@@ -3,6 +3,8 @@
 //! Nothing is guessed: an option that is not known, is given twice or has a value that there is not is an error that says
 //! what there is. Names of the catalog are looked up here, so that a typo shows before the first byte is received.
 
+mod fields;
+
 use muster_shared::catalog::{FieldError, MAX_NAME_BYTES};
 use muster_shared::error::ErrorCode;
 use muster_shared::id::{GroupId, ImportId, OrganizationId, TenantId};
@@ -14,8 +16,10 @@ use muster_shared::store::{Store, StoreError, catalog};
 use muster_shared::tenant::Slug;
 use sha2::{Digest, Sha256};
 
+use fields::FieldChoices;
+
 /// Every option there is, in the order of the help texts.
-pub const OPTIONS: [&str; 13] = [
+pub const OPTIONS: [&str; 23] = [
     "format",
     "identifier",
     "on_existing",
@@ -26,8 +30,18 @@ pub const OPTIONS: [&str; 13] = [
     "on_invalid",
     "unknown_columns",
     "empty_cells",
+    "rows",
     "delimiter",
     "encoding",
+    "columns",
+    "behaviours",
+    "sets",
+    "values",
+    "unknown_names",
+    "duplicates",
+    "phone_check",
+    "usernames",
+    "default_address",
     "filename",
 ];
 
@@ -44,6 +58,7 @@ pub struct ImportRequest {
     delimiter: Option<DelimiterChoice>,
     encoding: Option<EncodingChoice>,
     filename: Option<String>,
+    fields: FieldChoices,
     given: Vec<String>,
 }
 
@@ -116,6 +131,19 @@ impl ImportRequest {
             "on_invalid" => self.options.on_invalid = choice(name, value)?,
             "unknown_columns" => self.options.unknown_columns = choice(name, value)?,
             "empty_cells" => self.options.empty_cells = choice(name, value)?,
+            "rows" => self.options.rows = choice(name, value)?,
+            "columns" => self.fields.set_columns(value)?,
+            "behaviours" => self.fields.set_behaviours(value)?,
+            "sets" => self.options.sets = choice(name, value)?,
+            "values" => self.options.values = choice(name, value)?,
+            "unknown_names" => self.options.unknown_names = choice(name, value)?,
+            "duplicates" => self.options.duplicates = choice(name, value)?,
+            "phone_check" => self.options.phone_check = choice(name, value)?,
+            "usernames" => self.options.usernames = choice(name, value)?,
+            "default_address" => {
+                self.options.default_address =
+                    value.parse().map_err(|_| field("must be one of: true, false".into()))?;
+            }
             "delimiter" if value == "auto" => self.delimiter = Some(DelimiterChoice::Auto),
             "delimiter" => {
                 let delimiter = value
@@ -182,6 +210,7 @@ impl ImportRequest {
     ) -> Result<ResolvedImport, RequestError> {
         let mut options = self.options.clone();
         options.format = self.format(media_type).ok_or(RequestError::FormatUnknown)?;
+        options.fields = self.fields.table(options.format);
         let encoding = self.encoding(media_type)?;
         let idempotency = match idempotency_key {
             Some(key) => Some((checked_key(key)?, self.fingerprint(tenant, &options, encoding))),
