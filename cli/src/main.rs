@@ -14,6 +14,7 @@ mod failure;
 mod follow;
 mod import;
 mod imports;
+mod keys;
 mod migrate;
 mod output;
 mod pipeline;

@@ -4,6 +4,7 @@
 //! user's value is logged. A handler runs to its end even when its client leaves, so that no statement is cancelled midway.
 
 mod auth;
+mod authgear;
 mod catalog;
 mod error;
 mod imports;
@@ -26,6 +27,7 @@ use muster_shared::store::Store;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
+pub use authgear::AuthgearOptions;
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use routes::openapi;
 pub use serve::serve;
@@ -46,6 +48,8 @@ pub struct HttpOptions {
     pub public_url: Option<String>,
     /// How long requests under way may take once the server is to stop.
     pub shutdown_grace: Duration,
+    /// The front door for clients of Authgear's User Import API.
+    pub authgear: AuthgearOptions,
 }
 
 impl Default for HttpOptions {
@@ -56,6 +60,7 @@ impl Default for HttpOptions {
             max_upload_bytes: None,
             public_url: None,
             shutdown_grace: Duration::from_secs(30),
+            authgear: AuthgearOptions::default(),
         }
     }
 }
@@ -74,6 +79,7 @@ struct Shared {
     max_upload_bytes: Option<u64>,
     link_base: String,
     known_tokens: auth::KnownTokens,
+    authgear: AuthgearOptions,
     tasks: TaskTracker,
 }
 
@@ -96,6 +102,7 @@ impl AppState {
             max_upload_bytes: http.max_upload_bytes,
             link_base,
             known_tokens: auth::KnownTokens::default(),
+            authgear: http.authgear,
             tasks: TaskTracker::new(),
         }))
     }

@@ -11,12 +11,14 @@
 //! server has finished it. The limits are the server's own (see [`StoreOptions`]).
 
 pub mod apply;
+pub mod authgear;
 pub mod catalog;
 mod copy;
 pub mod dispatch;
 mod error;
 pub mod inspect;
 pub mod intake;
+pub mod keys;
 pub mod migrate;
 mod pool;
 pub mod records;

@@ -53,6 +53,7 @@ pub fn validate<'a>(raw: &RawRecord<'a>, binding: &'a Binding, rules: &Rules) ->
         lenient: rules.lenient(),
         record: Record::empty(raw.position),
         errors: Vec::new(),
+        further: Vec::new(),
         seen: FieldSet::default(),
         given: FieldSet::default(),
     };
@@ -73,6 +74,8 @@ struct Pass<'a, 'o> {
     lenient: bool,
     record: Record<'a>,
     errors: Vec<RecordError>,
+    /// What else is wrong with the field that is being read.
+    further: Vec<RecordError>,
     /// Fields that the record names: two names can mean the same one.
     seen: FieldSet,
     /// Fields that the record has a value or an error for.
@@ -96,7 +99,8 @@ impl<'a> Pass<'a, '_> {
             },
         };
         if let Err(error) = applied {
-            self.errors.push(secret::nested(error, binding.name(name)));
+            let errors = std::iter::once(error).chain(self.further.drain(..));
+            self.errors.extend(errors.map(|error| secret::nested(error, binding.name(name))));
         }
     }
 
@@ -234,7 +238,7 @@ impl<'a> Pass<'a, '_> {
         value: RawValue<'a>,
         slot: for<'e> fn(&'e mut Extras<'a>) -> &'e mut Patch<NameChange>,
     ) -> Result<(), RecordError> {
-        let (change, left_out) = names::change(kind, value, self.rules)?;
+        let (change, left_out) = names::change(kind, value, self.rules, &mut self.further)?;
         let extras = self.extras();
         *slot(extras) = change;
         if left_out {

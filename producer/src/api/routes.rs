@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
-use super::{AppState, catalog, imports, ops, records, trace, upload, users};
+use super::{AppState, authgear, catalog, imports, ops, records, trace, upload, users};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -39,6 +39,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(ops::healthz))
         .routes(routes!(ops::readyz))
         .routes(routes!(ops::metrics))
+        .merge(authgear::routes())
 }
 
 /// The documentation of every route, as served at `/openapi.json`.
@@ -63,6 +64,7 @@ pub(super) fn app(state: AppState) -> Router {
 fn finished(mut documentation: OpenApi) -> OpenApi {
     if let Some(components) = documentation.components.as_mut() {
         components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        components.add_security_scheme(authgear::SECURITY, authgear::security());
     }
     documentation.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
     let mut examples = BTreeMap::new();
@@ -84,7 +86,8 @@ fn finished(mut documentation: OpenApi) -> OpenApi {
     for item in documentation.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
         for operation in operations.into_iter().flatten() {
-            operation.responses.responses.insert("default".into(), response.clone().into());
+            // A front door with another shape of errors says so itself.
+            operation.responses.responses.entry("default".into()).or_insert_with(|| response.clone().into());
         }
     }
     documentation

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::value::Setting;
-use super::{ByteSize, Key, LogFormat, Problem, SecretUrl, Sources};
+use super::{ByteSize, Envelope, Key, LogFormat, Problem, SecretUrl, Sources};
 
 macro_rules! settings {
     ($(
@@ -111,6 +111,15 @@ settings! {
             "How long a client may pause in the body of a request.";
         public_url: Option<String> = None,
             "How clients reach this server; links in answers begin with it. Not set: links without a host.";
+    }
+    /// The front door for clients of Authgear's User Import API.
+    authgear: AuthgearConfig {
+        envelope: Envelope = Envelope::Both,
+            "How answers stand: result, bare, or both (a client finds what it looks for in either place).";
+        records_per_day: Option<u32> = None,
+            "Most records that a tenant may send in a day, by UTC. Not set: no limit.";
+        records_per_month: Option<u32> = None,
+            "Most records that a tenant may send in a month, by UTC. Not set: no limit.";
     }
     /// Receiving and staging.
     intake: IntakeConfig {
