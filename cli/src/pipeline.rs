@@ -57,6 +57,8 @@ pub(crate) fn producer_options(config: &Config, listen: Option<SocketAddr>) -> P
             idle_body_timeout: config.http.idle_body_timeout,
             max_upload_bytes: config.http.max_upload_bytes.map(|size| size.bytes()),
             public_url: config.http.public_url.clone(),
+            user_connections: config.http.user_connections as usize,
+            default_group: config.bitcaster.default_group.clone(),
             ..HttpOptions::default()
         },
         dispatch: dispatch_options(config),

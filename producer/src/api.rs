@@ -4,6 +4,7 @@
 //! user's value is logged. A handler runs to its end even when its client leaves, so that no statement is cancelled midway.
 
 mod auth;
+mod bitcaster;
 mod catalog;
 mod error;
 mod imports;
@@ -32,6 +33,7 @@ pub use serve::serve;
 pub use view::{ImportLinks, ImportList, ImportView, RecordList, RecordView};
 
 use crate::receive::ReceiveLimits;
+use crate::single::Singles;
 
 /// How the HTTP API behaves towards its clients.
 #[derive(Debug, Clone)]
@@ -44,6 +46,10 @@ pub struct HttpOptions {
     pub max_upload_bytes: Option<u64>,
     /// What links in answers begin with; none means links without a host.
     pub public_url: Option<String>,
+    /// Most connections for requests that write a single user.
+    pub user_connections: usize,
+    /// Name of the group that a front door enrols users in where its clients name none.
+    pub default_group: String,
     /// How long requests under way may take once the server is to stop.
     pub shutdown_grace: Duration,
 }
@@ -55,6 +61,8 @@ impl Default for HttpOptions {
             idle_body_timeout: Duration::from_secs(60),
             max_upload_bytes: None,
             public_url: None,
+            user_connections: 16,
+            default_group: "Default".into(),
             shutdown_grace: Duration::from_secs(30),
         }
     }
@@ -73,6 +81,8 @@ struct Shared {
     idle_body_timeout: Duration,
     max_upload_bytes: Option<u64>,
     link_base: String,
+    singles: Singles,
+    default_group: String,
     known_tokens: auth::KnownTokens,
     tasks: TaskTracker,
 }
@@ -88,6 +98,8 @@ impl AppState {
     ) -> Self {
         let link_base = http.public_url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
         Self(Arc::new(Shared {
+            singles: Singles::new(store.clone(), http.user_connections),
+            default_group: http.default_group.clone(),
             store,
             queue,
             wake,

@@ -23,8 +23,8 @@ pub use layers::Layers;
 pub use reference::{OTHER_VARIABLES, reference};
 pub use secret::SecretUrl;
 pub use settings::{
-    BrokerConfig, Config, DatabaseConfig, DispatchConfig, EngineConfig, HttpConfig, IntakeConfig, KEYS,
-    LogConfig, RetentionConfig, WorkerConfig,
+    BitcasterConfig, BrokerConfig, Config, DatabaseConfig, DispatchConfig, EngineConfig, HttpConfig,
+    IntakeConfig, KEYS, LogConfig, RetentionConfig, WorkerConfig,
 };
 pub use value::{ByteSize, LogFormat};
 

@@ -152,6 +152,8 @@ catalogue! {
     DuplicateInFile = "duplicate_in_file",
     /// The value belongs to another user of the tenant.
     IdentityConflict = "identity_conflict",
+    /// An address whose name or value the user has already, with another value or under another name.
+    AddressTaken = "address_taken",
     /// A name that the tenant's catalog does not know.
     CatalogUnknown = "catalog_unknown",
     /// The database refused the record for a reason that no rule foresaw.

@@ -17,6 +17,7 @@ pub mod dispatch;
 mod error;
 pub mod inspect;
 pub mod intake;
+pub mod members;
 pub mod migrate;
 mod pool;
 pub mod records;

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
-use super::{AppState, catalog, imports, ops, records, trace, upload, users};
+use super::{AppState, bitcaster, catalog, imports, ops, records, trace, upload, users};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -36,6 +36,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(users::find))
         .routes(routes!(users::show))
         .routes(routes!(catalog::show, catalog::replace))
+        .merge(bitcaster::routes())
         .routes(routes!(ops::healthz))
         .routes(routes!(ops::readyz))
         .routes(routes!(ops::metrics))
@@ -84,7 +85,8 @@ fn finished(mut documentation: OpenApi) -> OpenApi {
     for item in documentation.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
         for operation in operations.into_iter().flatten() {
-            operation.responses.responses.insert("default".into(), response.clone().into());
+            // A front door documents its own errors.
+            operation.responses.responses.entry("default".into()).or_insert_with(|| response.clone().into());
         }
     }
     documentation
