@@ -301,6 +301,9 @@ pub struct FieldRule {
     /// What no content means.
     #[serde(default, skip_serializing_if = "is_default")]
     pub blank: Blank,
+    /// Most characters of a text, blanks around it not counted, where that is less than the field's own limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest: Option<u16>,
 }
 
 fn is_default(blank: &Blank) -> bool {
@@ -316,6 +319,7 @@ impl FieldRule {
             behaviour: field.default_behaviour(),
             required: false,
             blank: Blank::Value,
+            longest: None,
         }
     }
 
@@ -330,6 +334,13 @@ impl FieldRule {
     #[must_use]
     pub fn with(mut self, behaviour: Behaviour) -> Self {
         self.behaviour = behaviour;
+        self
+    }
+
+    /// Most characters of a text.
+    #[must_use]
+    pub fn longest(mut self, characters: u16) -> Self {
+        self.longest = Some(characters);
         self
     }
 

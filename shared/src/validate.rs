@@ -33,8 +33,8 @@ use binding::{Cell, Rule};
 
 /// Longest filter timeout, in minutes (contracts B.1.1).
 const MAX_FILTER_TIMEOUT: i64 = 1_440;
-/// Longest name of an address, in bytes (contracts C.1.6).
-const MAX_ADDRESS_BYTES: usize = 255;
+/// Longest name or value of an address, in characters (contracts C.1.6).
+const MAX_ADDRESS_CHARS: usize = 255;
 
 /// What validating one record gave.
 #[derive(Debug)]
@@ -86,6 +86,11 @@ impl<'a> Pass<'a, '_> {
     fn field(&mut self, name: usize, value: RawValue<'a>) {
         let binding = self.binding;
         let Some(rule) = binding.rule(name) else { return };
+        // A cell that a short record of a table does not have: a key of metadata is null then, a field is not named.
+        if value == RawValue::Null && binding.shape() == Shape::Columns && !matches!(rule, Rule::Metadata(..))
+        {
+            return;
+        }
         let Some(value) = self.cell(value) else { return };
         let applied = match rule {
             Rule::Field(field) => self.known(field, name, value),
@@ -144,6 +149,12 @@ impl<'a> Pass<'a, '_> {
         }
         if value != RawValue::Null {
             self.given.insert(rule.field);
+        }
+        if let (Some(longest), RawValue::Text(text)) = (rule.longest, value)
+            && text.trim().chars().nth(usize::from(longest)).is_some()
+        {
+            let message = format!("the value is longer than {longest} characters");
+            return Err(RecordError::new(ErrorCode::ValueTooLong, message));
         }
         self.apply(rule.field, value)
     }
@@ -481,8 +492,8 @@ fn addresses<'a>(
 /// The name or the value of an address.
 pub fn address_text(text: Cow<'_, str>) -> Result<Cow<'_, str>, RecordError> {
     let text = value::name_cow(text)?;
-    if text.len() > MAX_ADDRESS_BYTES {
-        return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 255 bytes"));
+    if text.len() > MAX_ADDRESS_CHARS && text.chars().count() > MAX_ADDRESS_CHARS {
+        return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 255 characters"));
     }
     Ok(text)
 }
