@@ -225,7 +225,7 @@ async fn conclude(store: &Store, import: &NewImport, received: Received) -> Resu
         Ok(Some(state)) => {
             tracing::info!(
                 import = %import.id, records = counts.total, invalid = counts.failed, bytes = received.bytes,
-                lanes = received.lanes, %state, "import received"
+                lanes = received.lanes, encoding = %received.encoding, %state, "import received"
             );
             Ok(Receipt { import: import.id, state, counts })
         }

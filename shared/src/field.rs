@@ -185,11 +185,16 @@ impl Field {
         (Self::AgentNumber..=Self::DirectInboundNumber5).contains(&self)
     }
 
-    /// Whether records with this field alone are written to the columns that every user has.
-    pub fn is_plain(self) -> bool {
-        self <= Self::PreferredUsername
-            || (Self::GivenName..=Self::Address).contains(&self)
-            || matches!(self, Self::Metadata)
+    /// Whether the field is a secret, or says something of one: set for new users only, and never read back.
+    pub fn is_secret(self) -> bool {
+        matches!(
+            self,
+            Self::Password
+                | Self::PasswordHash
+                | Self::PasswordExpireAfter
+                | Self::MfaPasswordHash
+                | Self::MfaTotpSecret
+        )
     }
 
     fn bit(self) -> u64 {

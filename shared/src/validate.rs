@@ -15,6 +15,7 @@ mod value;
 use std::borrow::Cow;
 
 pub use binding::{Binding, Shape};
+pub use header::clean as clean_column;
 pub use value::{MAX_NAME_CHARS, MAX_TEXT_BYTES};
 
 use crate::catalog::NameKind;
@@ -481,3 +482,6 @@ pub fn address_text(text: Cow<'_, str>) -> Result<Cow<'_, str>, RecordError> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests;
