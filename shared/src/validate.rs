@@ -197,12 +197,12 @@ impl<'a> Pass<'a, '_> {
             Field::NewEmail => extras.new_email = value::text(value, EmailAddress::parse)?,
             Field::EmailVerified => extras.email_verified = value::flag(value, lenient)?,
             Field::PhoneNumberVerified => extras.phone_number_verified = value::flag(value, lenient)?,
+            // Null changes no attribute, where the behaviour allows it.
+            Field::CustomAttributes if value == RawValue::Null => {}
             Field::CustomAttributes => {
-                if value != RawValue::Null {
-                    let source = json::source(value, '{', "an object", lenient)?;
-                    let attributes = attribute::custom(source, &rules.catalog.attributes, lenient)?;
-                    self.extras().custom_attributes = attributes;
-                }
+                let source = json::source(value, '{', "an object", lenient)?;
+                let attributes = attribute::custom(source, &rules.catalog.attributes, lenient)?;
+                self.extras().custom_attributes = attributes;
             }
             Field::Roles => self.names(field, NameKind::Role, value, |extras| &mut extras.roles)?,
             Field::Groups => self.names(field, NameKind::Group, value, |extras| &mut extras.groups)?,
@@ -450,13 +450,13 @@ fn agent<'a>(field: Field, value: RawValue<'a>, rules: &Rules) -> Result<Patch<A
     }
 }
 
+/// Name and value of an address.
+type AddressEntry<'a> = (Cow<'a, str>, Cow<'a, str>);
+
 /// `[{"name": "sms", "value": "+39…"}]`.
-fn addresses<'a>(
-    value: RawValue<'a>,
-    lenient: bool,
-) -> Result<Vec<(Cow<'a, str>, Cow<'a, str>)>, RecordError> {
+fn addresses<'a>(value: RawValue<'a>, lenient: bool) -> Result<Vec<AddressEntry<'a>>, RecordError> {
     let source = json::source(value, '[', "a list of objects with `name` and `value`", lenient)?;
-    let mut addresses: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
+    let mut addresses: Vec<AddressEntry<'a>> = Vec::new();
     for (at, item) in json::items(source)?.into_iter().enumerate() {
         let place = |error: RecordError| secret::nested(error, &at.to_string());
         if !item.starts_with('{') {
