@@ -16,8 +16,9 @@ use muster_shared::options::{
 use muster_shared::parse::Format;
 use muster_shared::tenant::Slug;
 
-pub(crate) use local::drive;
+pub(crate) use local::{Taken, drive, take_in, view};
 pub(crate) use progress::Progress;
+pub(crate) use source::Source;
 
 use crate::args::one_of;
 use crate::failure::Ended;
@@ -134,7 +135,7 @@ impl UsersArgs {
 pub(crate) async fn run(args: ImportArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
     let What::Users(args) = args.what;
     // What is wrong with the file is told before anything is started.
-    let source = source::Source::open(&args).await?;
+    let source = source::Source::open(&args.file, args.format).await?;
     match &args.server {
         Some(server) => Box::pin(remote::run(&args, source, server, shutdown)).await,
         None => Box::pin(local::run(&args, source, config, shutdown)).await,

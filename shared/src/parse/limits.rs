@@ -22,6 +22,9 @@ pub struct ParseLimits {
     pub depth: usize,
     /// What ends a CSV cell; `None` to tell it from the header line.
     pub delimiter: Option<Delimiter>,
+    /// A CSV record may have fewer cells than the header has columns (the missing ones are null) or more (those are left
+    /// out). Otherwise it has a defect.
+    pub flexible: bool,
 }
 
 impl Default for ParseLimits {
@@ -34,6 +37,7 @@ impl Default for ParseLimits {
             name_bytes: 1024,
             depth: 8,
             delimiter: Some(Delimiter::Comma),
+            flexible: false,
         }
     }
 }

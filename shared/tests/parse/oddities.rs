@@ -40,6 +40,8 @@ fn limits(path: &Path) -> ParseLimits {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if name.starts_with("csv_detect_") {
         ParseLimits { delimiter: None, ..ParseLimits::default() }
+    } else if name.starts_with("csv_flexible_") {
+        ParseLimits { flexible: true, ..ParseLimits::default() }
     } else {
         ParseLimits::default()
     }
