@@ -18,9 +18,9 @@ use crate::harness::{Backend, Pipeline};
 use case::Case;
 
 /// Cases of a run that is not told how many.
-const CASES: u64 = 100;
+const CASES: u64 = 30;
 /// RabbitMQ's cases go the same way but for the queue, so some of them will do.
-const RABBIT_CASES: u64 = 20;
+const RABBIT_CASES: u64 = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_import_comes_to_what_some_serial_order_gives() {
@@ -48,7 +48,8 @@ async fn run(backend: Backend, cases: u64) {
     let mut pipeline = Pipeline::new(backend).await;
     let started = Instant::now();
     let (mut done, mut records, mut told) = (0, 0, Duration::ZERO);
-    while done < cases && minutes.is_none_or(|minutes| started.elapsed() < Duration::from_secs(60 * minutes)) {
+    while done < cases && minutes.is_none_or(|minutes| started.elapsed() < Duration::from_secs(60 * minutes))
+    {
         let seed = if repeated.is_some() { first } else { first + done };
         let case = Case::make(seed);
         match world::play(&mut pipeline, &case).await {
@@ -64,6 +65,9 @@ async fn run(backend: Backend, cases: u64) {
             println!("{backend:?}: {} s, {done} cases, {records} records, last seed {seed}", told.as_secs());
         }
     }
-    println!("{backend:?}: {} s, {done} cases from seed {first}, {records} records", started.elapsed().as_secs());
+    println!(
+        "{backend:?}: {} s, {done} cases from seed {first}, {records} records",
+        started.elapsed().as_secs()
+    );
     pipeline.finish().await;
 }

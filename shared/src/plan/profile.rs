@@ -65,7 +65,8 @@ pub(super) fn of_existing(
     if record.extras.is_none() && !rules.options.default_address && !email_moved && !phone_moved {
         return Ok(None);
     }
-    let ignored = rules.ignored().with(record.extras.as_deref().map(|extras| extras.ignored).unwrap_or_default());
+    let ignored =
+        rules.ignored().with(record.extras.as_deref().map(|extras| extras.ignored).unwrap_or_default());
     let mut change = Change { profile: before.into_owned(), existing: true, ignored, rules, now, warnings };
     change.profile.email_verified &= !email_moved;
     change.profile.phone_number_verified &= !phone_moved;

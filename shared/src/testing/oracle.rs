@@ -225,7 +225,8 @@ impl Oracle {
                 refused.push((ErrorCode::IdentityConflict, name.to_owned(), Some(other.id)));
             }
         }
-        if let (Some(from), Some(until)) = (fields.get("account_valid_from"), fields.get("account_valid_until"))
+        if let (Some(from), Some(until)) =
+            (fields.get("account_valid_from"), fields.get("account_valid_until"))
             && read::moment(from) >= read::moment(until)
         {
             for field in [Field::AccountValidFrom, Field::AccountValidUntil] {

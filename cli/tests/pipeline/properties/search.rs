@@ -40,12 +40,19 @@ struct Search<'a, 'l> {
 
 /// The oracle after an order that gives what was observed, or what stood in the way.
 pub(super) fn serial(oracle: &Oracle, lanes: &[Lane<'_>], ended: &[Plain]) -> Result<Oracle, String> {
-    let mut search =
-        Search { lanes, ended, steps: 0, barren: HashSet::new(), problem: (0, "nothing was tried".to_owned()) };
+    let mut search = Search {
+        lanes,
+        ended,
+        steps: 0,
+        barren: HashSet::new(),
+        problem: (0, "nothing was tried".to_owned()),
+    };
     match search.go(oracle, &mut vec![0; lanes.len()]) {
         Some(oracle) => Ok(oracle),
         None if search.steps >= MOST_STEPS => Err("the search for a serial order was given up".to_owned()),
-        None => Err(format!("no serial order gives this ({} chunks tried): {}", search.steps, search.problem.1)),
+        None => {
+            Err(format!("no serial order gives this ({} chunks tried): {}", search.steps, search.problem.1))
+        }
     }
 }
 

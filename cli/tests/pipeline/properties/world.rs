@@ -52,7 +52,8 @@ async fn round(
         options.enrolment = options.enrolment.map(|place| places.resolve(place));
         pipeline.limits.chunk = import.limits;
         let bytes = import.upload.bytes();
-        let receipt = pipeline.upload(&bytes, &options).await.map_err(|error| format!("not received: {error}"))?;
+        let receipt =
+            pipeline.upload(&bytes, &options).await.map_err(|error| format!("not received: {error}"))?;
         running.push((receipt.import, *import, options));
     }
     let ids: Vec<ImportId> = running.iter().map(|(id, ..)| *id).collect();
@@ -201,11 +202,12 @@ struct Places {
 impl Places {
     async fn read(pipeline: &Pipeline) -> Self {
         let mut connection = pipeline.store.connection().await.unwrap();
-        let organizations = sqlx::query_scalar("select id from organizations where tenant_id = $1 order by slug")
-            .bind(pipeline.tenant.get())
-            .fetch_all(&mut connection)
-            .await
-            .unwrap();
+        let organizations =
+            sqlx::query_scalar("select id from organizations where tenant_id = $1 order by slug")
+                .bind(pipeline.tenant.get())
+                .fetch_all(&mut connection)
+                .await
+                .unwrap();
         let names: Vec<(i32, String, String)> =
             sqlx::query_as("select id, kind, key from catalog_names where tenant_id = $1 order by key")
                 .bind(pipeline.tenant.get())
@@ -264,10 +266,13 @@ async fn users(pipeline: &Pipeline, places: &Places) -> Vec<Plain> {
                 ("mfa_password_hash", row.get(12)),
                 ("mfa_totp_secret", row.get(13)),
             ];
-            fields.extend(secrets.into_iter().filter_map(|(key, text)| Some((key.to_owned(), Value::from(text?)))));
-            let enrolled = row.get::<Vec<i64>, _>(14).into_iter().map(|both| {
-                (i32::try_from(both >> 32).unwrap(), i32::try_from(both & 0xffff_ffff).unwrap())
-            });
+            fields.extend(
+                secrets.into_iter().filter_map(|(key, text)| Some((key.to_owned(), Value::from(text?)))),
+            );
+            let enrolled = row
+                .get::<Vec<i64>, _>(14)
+                .into_iter()
+                .map(|both| (i32::try_from(both >> 32).unwrap(), i32::try_from(both & 0xffff_ffff).unwrap()));
             Plain { id: user.id, version: user.version, fields, enrolled: enrolled.collect() }
         })
         .collect()

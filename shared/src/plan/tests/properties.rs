@@ -85,7 +85,9 @@ impl RecordSink for Sink {
             let observed = Observed { verdict: Verdict::FAILED, user: None, errors, warnings: Vec::new() };
             self.invalid.push((record.position.record.get(), observed));
         }
-        self.cutter.push(record, names, validated.identifier.as_deref(), valid).expect("a chunk can be encoded");
+        self.cutter
+            .push(record, names, validated.identifier.as_deref(), valid)
+            .expect("a chunk can be encoded");
         Ok(())
     }
 }
@@ -164,7 +166,8 @@ impl Run {
         for (index, (at, _)) in valid.iter().enumerate() {
             let (verdict, user) = plan.verdicts[index];
             let errors = plan.errors.iter().filter(|(of, _)| *of == index).map(|(_, error)| error.clone());
-            let warnings = plan.warnings.iter().filter(|(of, _)| *of == index).map(|(_, text)| text.to_string());
+            let warnings =
+                plan.warnings.iter().filter(|(of, _)| *of == index).map(|(_, text)| text.to_string());
             let mut warnings: Vec<String> = warnings.collect();
             warnings.sort();
             observed[*at] = Some(Observed { verdict, user, errors: errors.collect(), warnings });

@@ -28,9 +28,11 @@ impl Table {
         let target = enrolment.map(|enrolment| (enrolment.organization_id, enrolment.group_id));
         let named = |user: &ExistingUser| {
             records.iter().any(|record| {
-                IdentifierField::ALL.iter().any(|field| match (user.identity(*field), record.identity(*field)) {
-                    (Some(value), Patch::Value(said)) => value == said,
-                    _ => false,
+                IdentifierField::ALL.iter().any(|field| {
+                    match (user.identity(*field), record.identity(*field)) {
+                        (Some(value), Patch::Value(said)) => value == said,
+                        _ => false,
+                    }
                 }) || (record.new_email().is_some() && record.new_email() == user.email.as_deref())
             })
         };
@@ -71,7 +73,8 @@ impl Table {
                 ("mfa_password_hash", new.mfa_password_hash),
                 ("mfa_totp_secret", new.totp_secret),
             ];
-            let secrets = texts.into_iter().filter_map(|(key, text)| Some((key.to_owned(), Value::from(text?))));
+            let secrets =
+                texts.into_iter().filter_map(|(key, text)| Some((key.to_owned(), Value::from(text?))));
             self.credentials.insert(new.user, secrets.collect());
         }
         for id in &plan.enrolments {
@@ -97,12 +100,18 @@ impl Table {
             family_name: owned(&row.family_name),
             attributes: json(&row.attributes),
             metadata: json(&row.metadata),
-            profile: row.profile.as_deref().map(|json| Box::new(Profile::parse(Some(json)).expect("a profile"))),
+            profile: row
+                .profile
+                .as_deref()
+                .map(|json| Box::new(Profile::parse(Some(json)).expect("a profile"))),
             enrolled: false,
         };
         for field in IdentifierField::ALL {
             let clash = user.identity(*field).is_some()
-                && self.users.values().any(|other| other.id != user.id && other.identity(*field) == user.identity(*field));
+                && self
+                    .users
+                    .values()
+                    .any(|other| other.id != user.id && other.identity(*field) == user.identity(*field));
             assert!(!clash, "the plan breaks the unique index of {field}");
         }
         self.users.insert(user.id, user);
@@ -116,7 +125,12 @@ impl Table {
                 let mut fields = seen(user, &|id| names()[usize::try_from(id).expect("an id") - 1].1.clone());
                 fields.extend(self.credentials.get(&user.id).cloned().unwrap_or_default());
                 let of_user = self.memberships.iter().filter(|(id, _)| *id == user.id);
-                Plain { id: user.id, version: user.version, fields, enrolled: of_user.map(|(_, at)| *at).collect() }
+                Plain {
+                    id: user.id,
+                    version: user.version,
+                    fields,
+                    enrolled: of_user.map(|(_, at)| *at).collect(),
+                }
             })
             .collect()
     }
@@ -127,7 +141,13 @@ fn names() -> Vec<(NameKind, String)> {
     let catalog = catalog();
     NameKind::ALL
         .into_iter()
-        .flat_map(|kind| catalog.names(kind).iter().map(move |name| (kind, fold_name(name).into_owned())).collect::<Vec<_>>())
+        .flat_map(|kind| {
+            catalog
+                .names(kind)
+                .iter()
+                .map(move |name| (kind, fold_name(name).into_owned()))
+                .collect::<Vec<_>>()
+        })
         .collect()
 }
 
@@ -138,7 +158,8 @@ pub(super) fn index() -> CatalogIndex {
     for (at, (kind, key)) in names().into_iter().enumerate() {
         index.insert(kind, key, i32::try_from(at + 1).expect("few names"));
     }
-    index.attributes = catalog.custom_attributes.into_iter().collect::<BTreeMap<String, AttributeDefinition>>();
+    index.attributes =
+        catalog.custom_attributes.into_iter().collect::<BTreeMap<String, AttributeDefinition>>();
     index.max_chat_limit = catalog.limits.max_chat_limit;
     index
 }

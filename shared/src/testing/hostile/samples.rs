@@ -57,14 +57,18 @@ pub(super) fn of(field: Field, reading: &Reading<'_>) -> Vec<Sample> {
         | Field::ExternalUser
         | Field::MaxChatLimitEnabled => flags(&mut list, field, reading),
         Field::Status => {
-            for (json, disabled) in [(r#""Active""#, false), (r#"" ACTIVE ""#, false), (r#""inactive""#, true)] {
+            for (json, disabled) in
+                [(r#""Active""#, false), (r#"" ACTIVE ""#, false), (r#""inactive""#, true)]
+            {
                 list.is(field, json, disabled);
             }
             list.wrong(r#""Gone""#, ValueInvalid, "");
             list.wrong(r#""""#, ValueInvalid, "");
             list.wrong("true", TypeMismatch, "");
         }
-        Field::AccountValidFrom | Field::AccountValidUntil | Field::PasswordExpireAfter => moments(&mut list, field),
+        Field::AccountValidFrom | Field::AccountValidUntil | Field::PasswordExpireAfter => {
+            moments(&mut list, field)
+        }
         Field::Profile | Field::Website => {
             list.is(field, r#""https://example.com/p""#, "https://example.com/p");
             list.is(field, r#""ftp://example.com""#, "ftp://example.com");
@@ -173,7 +177,18 @@ pub(super) fn of(field: Field, reading: &Reading<'_>) -> Vec<Sample> {
 pub(super) fn of_key(key: &'static str, reading: &Reading<'_>) -> Vec<Sample> {
     let mut list = List(Vec::new());
     if !reading.attributes() {
-        for value in ["\"Milan\"", "\"\"", "\" x \"", "1", "1.0", "1e2", "{\"x\": 1}", "{\"x\": null, \"y\": {}}", "[1, 2]", "{}"] {
+        for value in [
+            "\"Milan\"",
+            "\"\"",
+            "\" x \"",
+            "1",
+            "1.0",
+            "1e2",
+            "{\"x\": 1}",
+            "{\"x\": null, \"y\": {}}",
+            "[1, 2]",
+            "{}",
+        ] {
             let value: Value = serde_json::from_str(value).expect("JSON");
             list.is(Field::Metadata, value.to_string(), json!({key: value}));
         }
@@ -373,8 +388,14 @@ fn names(list: &mut List, field: Field, kind: NameKind, keys: [&'static str; 3],
     let delta = [
         (format!(r#"[{{"name": "{upper}", "value": 1}}]"#), vec![(one, true)]),
         (format!(r#"[{{"name": "{one}", "value": "0"}}, {{"name": "{two}"}}]"#), vec![(one, false)]),
-        (format!(r#"[{{"name": "{two}", "value": true}}, {{"value": 0, "name": "{two}", "id": 7}}]"#), vec![(two, true), (two, false)]),
-        (format!(r#"[{{"name": "{two}", "value": 1}}, {{"name": "{one}", "value": ""}}]"#), vec![(two, true)]),
+        (
+            format!(r#"[{{"name": "{two}", "value": true}}, {{"value": 0, "name": "{two}", "id": 7}}]"#),
+            vec![(two, true), (two, false)],
+        ),
+        (
+            format!(r#"[{{"name": "{two}", "value": 1}}, {{"name": "{one}", "value": ""}}]"#),
+            vec![(two, true)],
+        ),
     ];
     for (json, changes) in delta {
         match reading.sets() {
@@ -386,7 +407,9 @@ fn names(list: &mut List, field: Field, kind: NameKind, keys: [&'static str; 3],
     match (reading.sets(), reading.options.unknown_names) {
         (Sets::Delta, _) => list.wrong(unknown, TypeMismatch, "0"),
         (_, UnknownNames::Refuse) => list.wrong(unknown, CatalogUnknown, "1"),
-        (_, UnknownNames::Ignore) => list.says(unknown, vec![(field, Fact::Whole(vec![one])), (field, Fact::LeftOut)]),
+        (_, UnknownNames::Ignore) => {
+            list.says(unknown, vec![(field, Fact::Whole(vec![one])), (field, Fact::LeftOut)])
+        }
     }
     let unknown = r#"[{"name": "Nobody"}]"#;
     match (reading.sets(), reading.options.unknown_names) {
@@ -418,7 +441,8 @@ fn passwords(list: &mut List) {
     list.says(json!({"type": "bcrypt", "password_hash": HASH}).to_string(), vec![hash(HASH)]);
     let expiry = (Field::PasswordExpireAfter, Fact::Is("2027-06-01T00:00:00+00:00".into()));
     list.says(
-        json!({"expire_after": "2027-06-01T00:00:00Z", "password_hash": ARGON, "type": "argon2id"}).to_string(),
+        json!({"expire_after": "2027-06-01T00:00:00Z", "password_hash": ARGON, "type": "argon2id"})
+            .to_string(),
         vec![hash(ARGON), expiry],
     );
     list.wrong(json!({"type": "bcrypt"}).to_string(), FieldRequired, "password_hash");
@@ -454,7 +478,8 @@ fn factors(list: &mut List) {
 
 fn addresses(list: &mut List) {
     let pairs = |list: &mut List, pairs: &[(&str, &str)]| {
-        let sent: Vec<Value> = pairs.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+        let sent: Vec<Value> =
+            pairs.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
         let said: Vec<Value> = pairs.iter().map(|(name, value)| json!([name, value])).collect();
         list.is(Field::Addresses, Value::from(sent).to_string(), said);
     };

@@ -35,7 +35,8 @@ impl Upload {
     /// Makes one up. `enrolments` are the organizations and groups there are.
     pub fn make(random: &mut Random, shape: Shape, enrolments: &[Enrolment]) -> Self {
         let (options, names) = options(random, shape, enrolments);
-        let lines = (0..random.between(1, shape.records)).map(|at| line(random, &options, &names, at)).collect();
+        let lines =
+            (0..random.between(1, shape.records)).map(|at| line(random, &options, &names, at)).collect();
         let mut upload = Self { options, lines };
         if upload.options.format == Format::Csv {
             upload.fill_cells(&names);
@@ -57,7 +58,8 @@ impl Upload {
         });
         let text = match self.options.format {
             Format::Csv => {
-                let header = self.columns().iter().map(|name| cell(&quoted(name))).collect::<Vec<_>>().join(",");
+                let header =
+                    self.columns().iter().map(|name| cell(&quoted(name))).collect::<Vec<_>>().join(",");
                 std::iter::once(header).chain(lines).map(|line| line + "\r\n").collect::<String>()
             }
             Format::Json => format!("[{}]", lines.collect::<Vec<_>>().join(",\n")),
@@ -179,8 +181,10 @@ fn options(random: &mut Random, shape: Shape, enrolments: &[Enrolment]) -> (Impo
     if random.percent(60) {
         options.fields = Some(table(random, &fields));
     }
-    let mut names: Vec<Name> =
-        fields.iter().map(|field| Name { text: field.as_str().to_owned(), field: Some(*field), key: None }).collect();
+    let mut names: Vec<Name> = fields
+        .iter()
+        .map(|field| Name { text: field.as_str().to_owned(), field: Some(*field), key: None })
+        .collect();
     let open = options.fields.as_ref().is_none_or(|table| table.metadata_pattern().is_some());
     for key in ["a", "b", "member_id", "age"].into_iter().filter(|_| open && random.percent(20)) {
         names.push(Name { text: format!("custom__{key}"), field: None, key: Some(key) });
@@ -205,7 +209,8 @@ fn fields(random: &mut Random, shape: Shape, identifier: Field) -> Vec<Field> {
     let mut fields = BTreeSet::from([identifier]);
     for _ in 0..random.below(shape.fields + 1) {
         // The unique fields and what hangs on them make most of the trouble.
-        let field = if random.percent(40) { *random.pick(&Field::ALL[..8]) } else { *random.pick(Field::ALL) };
+        let field =
+            if random.percent(40) { *random.pick(&Field::ALL[..8]) } else { *random.pick(Field::ALL) };
         let parts = |whole: Field| -> &[Field] {
             match whole {
                 Field::Mfa => {
@@ -245,14 +250,16 @@ fn table(random: &mut Random, fields: &[Field]) -> FieldTable {
         // Keys of the metadata and the whole of it are one field, with one behaviour.
         let whole = rules.iter().find(|rule| rule.field == Field::Metadata).map(|rule| rule.behaviour);
         rules.push(
-            FieldRule::new(METADATA_PATTERN, Field::Metadata).with(whole.unwrap_or(*random.pick(&Behaviour::ALL))),
+            FieldRule::new(METADATA_PATTERN, Field::Metadata)
+                .with(whole.unwrap_or(*random.pick(&Behaviour::ALL))),
         );
     }
     FieldTable(rules)
 }
 
 /// Lines that are no record, and what is wrong with them.
-const BROKEN: [(&str, ErrorCode); 2] = [("{\"email\": ", ErrorCode::JsonInvalid), ("7", ErrorCode::TypeMismatch)];
+const BROKEN: [(&str, ErrorCode); 2] =
+    [("{\"email\": ", ErrorCode::JsonInvalid), ("7", ErrorCode::TypeMismatch)];
 
 fn line(random: &mut Random, options: &ImportOptions, names: &[Name], number: usize) -> Line {
     // As the first line it would say that the file is something else.
@@ -276,7 +283,11 @@ fn line(random: &mut Random, options: &ImportOptions, names: &[Name], number: us
         let samples = name.samples(options);
         // Mostly good values: a record fails of one bad one.
         let good: Vec<&Said> = samples.iter().filter(|said| matches!(said.means, Means::Says(_))).collect();
-        let chosen = if random.percent(3) || good.is_empty() { random.pick(&samples).clone() } else { (*random.pick(&good)).clone() };
+        let chosen = if random.percent(3) || good.is_empty() {
+            random.pick(&samples).clone()
+        } else {
+            (*random.pick(&good)).clone()
+        };
         said.push(chosen);
     }
     // That the whole goes and that a part is set: no contract says which holds.

@@ -79,7 +79,9 @@ pub(super) fn of_new(record: &Record, options: &ImportOptions) -> (Fields, Vec<S
             (Some(Value::Bool(true)), value) if fields.get(of.as_str()) == value => {
                 set(&mut fields, flag, Some(&Value::Bool(true)));
             }
-            (Some(Value::Bool(false)), _) => warnings.push(format!("{flag} = false has no effect in insert.")),
+            (Some(Value::Bool(false)), _) => {
+                warnings.push(format!("{flag} = false has no effect in insert."))
+            }
             _ => {}
         }
     }
@@ -129,12 +131,15 @@ pub(super) fn of_new(record: &Record, options: &ImportOptions) -> (Fields, Vec<S
 }
 
 /// A user that is there: values are set, null removes, and fields that are ignored stay as they are. Secrets are not touched.
-pub(super) fn of_existing(before: &Fields, record: &Record, options: &ImportOptions) -> (Fields, Vec<String>) {
+pub(super) fn of_existing(
+    before: &Fields,
+    record: &Record,
+    options: &ImportOptions,
+) -> (Fields, Vec<String>) {
     let table = options.fields.clone().unwrap_or_else(FieldTable::native);
     let factors = [Field::MfaEmail, Field::MfaPhoneNumber];
-    let ignored = |field: Field| {
-        table.ignored().contains(field) || (record.mfa_ignored && factors.contains(&field))
-    };
+    let ignored =
+        |field: Field| table.ignored().contains(field) || (record.mfa_ignored && factors.contains(&field));
     let mut fields = before.clone();
     let mut warnings = left_out(record);
     for field in IDENTITIES.into_iter().chain(SIMPLE) {
@@ -157,7 +162,9 @@ pub(super) fn of_existing(before: &Fields, record: &Record, options: &ImportOpti
             Some(Fact::Is(said)) => match record.fact(of) {
                 None => warnings.push(format!("{flag} has no effect when {of} is absent.")),
                 Some(Fact::Null) => warnings.push(format!("{flag} has no effect when {of} = null.")),
-                Some(Fact::Is(value)) if fields.get(of.as_str()) == Some(value) => set(&mut fields, flag, Some(said)),
+                Some(Fact::Is(value)) if fields.get(of.as_str()) == Some(value) => {
+                    set(&mut fields, flag, Some(said))
+                }
                 Some(_) => {}
             },
             Some(_) => set(&mut fields, flag, None),

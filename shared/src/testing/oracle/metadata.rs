@@ -4,7 +4,11 @@ use serde_json::{Map, Value};
 
 use crate::options::MetadataMode;
 
-pub(super) fn apply(stored: &Map<String, Value>, sent: &Map<String, Value>, mode: MetadataMode) -> Map<String, Value> {
+pub(super) fn apply(
+    stored: &Map<String, Value>,
+    sent: &Map<String, Value>,
+    mode: MetadataMode,
+) -> Map<String, Value> {
     let mut result = stored.clone();
     match mode {
         MetadataMode::Ignore => {}

@@ -51,7 +51,14 @@ pub(super) fn read(line: &Line, options: &ImportOptions) -> Result<Record, Wrong
     };
     let table = options.fields.clone().unwrap_or_else(FieldTable::native);
     let identifier = Field::from(options.identifier);
-    let mut reading = Reading { options, table: &table, wrong: Vec::new(), facts: Vec::new(), metadata: None, mfa_ignored: false };
+    let mut reading = Reading {
+        options,
+        table: &table,
+        wrong: Vec::new(),
+        facts: Vec::new(),
+        metadata: None,
+        mfa_ignored: false,
+    };
     let (mut seen, mut given) = (BTreeSet::new(), BTreeSet::new());
     for said in said {
         reading.said(said, &mut seen, &mut given);
@@ -118,7 +125,9 @@ impl Reading<'_> {
         if !seen.insert(rule.field) {
             given.insert(rule.field);
             self.wrong.push((ErrorCode::JsonDuplicateKey, named));
-        } else if null && (rule.behaviour == Behaviour::Keep || matches!(rule.field, Field::Password | Field::Mfa)) {
+        } else if null
+            && (rule.behaviour == Behaviour::Keep || matches!(rule.field, Field::Password | Field::Mfa))
+        {
             given.insert(rule.field);
             self.wrong.push((ErrorCode::NullNotAllowed, named));
         } else if null {

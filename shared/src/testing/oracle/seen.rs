@@ -36,7 +36,8 @@ pub fn seen(user: &ExistingUser, name: &dyn Fn(i32) -> String) -> Fields {
         ("locked", profile.locked),
         ("disabled", profile.disabled_at.is_some()),
     ];
-    fields.extend(flags.into_iter().filter(|(_, on)| *on).map(|(key, _)| (key.to_owned(), Value::Bool(true))));
+    fields
+        .extend(flags.into_iter().filter(|(_, on)| *on).map(|(key, _)| (key.to_owned(), Value::Bool(true))));
     for (key, ids) in [("roles", &profile.roles), ("groups", &profile.groups), ("teams", &profile.teams)] {
         let mut names: Vec<String> = ids.iter().map(|id| name(*id)).collect();
         names.sort();
@@ -54,8 +55,11 @@ pub fn seen(user: &ExistingUser, name: &dyn Fn(i32) -> String) -> Fields {
     for (key, text) in texts {
         fields.extend(text.map(|text| (key.to_owned(), Value::from(text))));
     }
-    let addresses: Map<String, Value> =
-        profile.addresses.iter().map(|(name, address)| (name.clone(), Value::from(address.value.as_str()))).collect();
+    let addresses: Map<String, Value> = profile
+        .addresses
+        .iter()
+        .map(|(name, address)| (name.clone(), Value::from(address.value.as_str())))
+        .collect();
     if !addresses.is_empty() {
         fields.insert("addresses".to_owned(), Value::Object(addresses));
     }
