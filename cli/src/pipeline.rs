@@ -65,6 +65,8 @@ pub(crate) fn producer_options(config: &Config, listen: Option<SocketAddr>) -> P
                     per_month: config.authgear.records_per_month.map(u64::from),
                 },
             },
+            user_connections: config.http.user_connections as usize,
+            default_group: config.bitcaster.default_group.clone(),
             ..HttpOptions::default()
         },
         dispatch: dispatch_options(config),

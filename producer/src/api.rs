@@ -5,6 +5,7 @@
 
 mod auth;
 mod authgear;
+mod bitcaster;
 mod catalog;
 mod error;
 mod imports;
@@ -34,6 +35,7 @@ pub use serve::serve;
 pub use view::{ImportLinks, ImportList, ImportView, RecordList, RecordView};
 
 use crate::receive::ReceiveLimits;
+use crate::single::Singles;
 
 /// How the HTTP API behaves towards its clients.
 #[derive(Debug, Clone)]
@@ -46,6 +48,10 @@ pub struct HttpOptions {
     pub max_upload_bytes: Option<u64>,
     /// What links in answers begin with; none means links without a host.
     pub public_url: Option<String>,
+    /// Most connections for requests that write a single user.
+    pub user_connections: usize,
+    /// Name of the group that a front door enrols users in where its clients name none.
+    pub default_group: String,
     /// How long requests under way may take once the server is to stop.
     pub shutdown_grace: Duration,
     /// The front door for clients of Authgear's User Import API.
@@ -59,6 +65,8 @@ impl Default for HttpOptions {
             idle_body_timeout: Duration::from_secs(60),
             max_upload_bytes: None,
             public_url: None,
+            user_connections: 16,
+            default_group: "Default".into(),
             shutdown_grace: Duration::from_secs(30),
             authgear: AuthgearOptions::default(),
         }
@@ -78,6 +86,8 @@ struct Shared {
     idle_body_timeout: Duration,
     max_upload_bytes: Option<u64>,
     link_base: String,
+    singles: Singles,
+    default_group: String,
     known_tokens: auth::KnownTokens,
     authgear: AuthgearOptions,
     tasks: TaskTracker,
@@ -94,6 +104,8 @@ impl AppState {
     ) -> Self {
         let link_base = http.public_url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
         Self(Arc::new(Shared {
+            singles: Singles::new(store.clone(), http.user_connections),
+            default_group: http.default_group.clone(),
             store,
             queue,
             wake,

@@ -23,8 +23,8 @@ pub use layers::Layers;
 pub use reference::{OTHER_VARIABLES, reference};
 pub use secret::SecretUrl;
 pub use settings::{
-    AuthgearConfig, BrokerConfig, Config, DatabaseConfig, DispatchConfig, EngineConfig, HttpConfig,
-    IntakeConfig, KEYS, LogConfig, RetentionConfig, WorkerConfig,
+    AuthgearConfig, BitcasterConfig, BrokerConfig, Config, DatabaseConfig, DispatchConfig, EngineConfig,
+    HttpConfig, IntakeConfig, KEYS, LogConfig, RetentionConfig, WorkerConfig,
 };
 pub use value::{ByteSize, Envelope, LogFormat};
 

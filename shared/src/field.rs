@@ -185,11 +185,16 @@ impl Field {
         (Self::AgentNumber..=Self::DirectInboundNumber5).contains(&self)
     }
 
-    /// Whether records with this field alone are written to the columns that every user has.
-    pub fn is_plain(self) -> bool {
-        self <= Self::PreferredUsername
-            || (Self::GivenName..=Self::Address).contains(&self)
-            || matches!(self, Self::Metadata)
+    /// Whether the field is a secret, or says something of one: set for new users only, and never read back.
+    pub fn is_secret(self) -> bool {
+        matches!(
+            self,
+            Self::Password
+                | Self::PasswordHash
+                | Self::PasswordExpireAfter
+                | Self::MfaPasswordHash
+                | Self::MfaTotpSecret
+        )
     }
 
     fn bit(self) -> u64 {
@@ -296,6 +301,9 @@ pub struct FieldRule {
     /// What no content means.
     #[serde(default, skip_serializing_if = "is_default")]
     pub blank: Blank,
+    /// Most characters of a text, blanks around it not counted, where that is less than the field's own limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest: Option<u16>,
 }
 
 fn is_default(blank: &Blank) -> bool {
@@ -311,6 +319,7 @@ impl FieldRule {
             behaviour: field.default_behaviour(),
             required: false,
             blank: Blank::Value,
+            longest: None,
         }
     }
 
@@ -325,6 +334,13 @@ impl FieldRule {
     #[must_use]
     pub fn with(mut self, behaviour: Behaviour) -> Self {
         self.behaviour = behaviour;
+        self
+    }
+
+    /// Most characters of a text.
+    #[must_use]
+    pub fn longest(mut self, characters: u16) -> Self {
+        self.longest = Some(characters);
         self
     }
 

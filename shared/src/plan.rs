@@ -318,5 +318,5 @@ impl ExistingUser {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "testing"))]
 mod tests;

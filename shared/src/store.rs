@@ -19,6 +19,7 @@ mod error;
 pub mod inspect;
 pub mod intake;
 pub mod keys;
+pub mod members;
 pub mod migrate;
 mod pool;
 pub mod records;

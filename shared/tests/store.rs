@@ -3,6 +3,7 @@
 
 mod store {
     mod catalog;
+    mod copying;
     mod migrate;
     mod pool;
     mod tenants;

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
-use super::{AppState, authgear, catalog, imports, ops, records, trace, upload, users};
+use super::{AppState, authgear, bitcaster, catalog, imports, ops, records, trace, upload, users};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -36,6 +36,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(users::find))
         .routes(routes!(users::show))
         .routes(routes!(catalog::show, catalog::replace))
+        .merge(bitcaster::routes())
         .routes(routes!(ops::healthz))
         .routes(routes!(ops::readyz))
         .routes(routes!(ops::metrics))

@@ -15,7 +15,7 @@ use muster_shared::token::Credential;
 use tokio::time::Instant;
 
 use super::AppState;
-use super::error::{ApiError, Failed};
+use super::error::{ApiError, Failed, Told};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken over from a client.
@@ -55,6 +55,9 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
         tracing::error!(request_id = id, %error, "a request did not end well");
         ApiError::Internal.into_response()
     });
+    if let Some(Told(error)) = response.extensions_mut().remove() {
+        log_cause(&error, &id);
+    }
     if let Some(Failed(error)) = response.extensions_mut().remove() {
         response = failed(&error, response, &id);
     }
@@ -79,14 +82,18 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
 
 /// The error's body under the request's id. Its cause is logged here and not sent.
 fn failed(error: &ApiError, response: Response, id: &str) -> Response {
-    if let ApiError::Store(cause) = error {
-        tracing::error!(request_id = id, error = %cause, "a request failed in the store");
-    }
+    log_cause(error, id);
     let (mut parts, _) = response.into_parts();
     let (body_parts, body) = Json(error.body(id)).into_response().into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.extend(body_parts.headers);
     Response::from_parts(parts, body)
+}
+
+fn log_cause(error: &ApiError, id: &str) {
+    if let ApiError::Store(cause) = error {
+        tracing::error!(request_id = id, error = %cause, "a request failed in the store");
+    }
 }
 
 /// The client's id where it is sane, a new one otherwise.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::value::Setting;
 use super::{ByteSize, Envelope, Key, LogFormat, Problem, SecretUrl, Sources};
+use crate::catalog::MAX_NAME_BYTES;
+use crate::normalise::has_forbidden_char;
 
 macro_rules! settings {
     ($(
@@ -111,6 +113,13 @@ settings! {
             "How long a client may pause in the body of a request.";
         public_url: Option<String> = None,
             "How clients reach this server; links in answers begin with it. Not set: links without a host.";
+        user_connections: u32 = 16,
+            "Most database connections for requests that write a single user.";
+    }
+    /// The front door for clients of Bitcaster.
+    bitcaster: BitcasterConfig {
+        default_group: String = "Default".into(),
+            "Group that users are enrolled in where none is named; made if it is new.";
     }
     /// The front door for clients of Authgear's User Import API.
     authgear: AuthgearConfig {
@@ -189,6 +198,7 @@ impl Config {
         let mut wrong = |key: &str, message: String| problems.push(self.problem(key, message));
         let numbers = [
             ("database.max_connections", self.database.max_connections, 2, 1000),
+            ("http.user_connections", self.http.user_connections, 1, 1000),
             ("intake.chunk_records", self.intake.chunk_records, 1, 100_000),
             ("intake.lanes", self.intake.lanes, 1, 1024),
             ("intake.max_ratio", self.intake.max_ratio, 2, 100_000),
@@ -228,6 +238,10 @@ impl Config {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if self.broker.prefix.len() > 64 || !self.broker.prefix.chars().all(plain) {
             wrong("broker.prefix", "must be 1 to 64 letters, digits, '.', '_' and '-'".into());
+        }
+        let group = self.bitcaster.default_group.trim();
+        if group.is_empty() || group.len() > MAX_NAME_BYTES || has_forbidden_char(group) {
+            wrong("bitcaster.default_group", format!("must be 1 to {MAX_NAME_BYTES} visible characters"));
         }
         let urls = [
             ("database.url", &self.database.url, &["postgres", "postgresql"]),

@@ -13,6 +13,7 @@ use crate::id::{ImportId, TenantId};
 use crate::import::ImportState;
 use crate::options::{ImportOptions, OnInvalid, Start};
 use crate::outcome::{OutcomeSheet, Verdict};
+use crate::parse::TextEncoding;
 
 /// A new import.
 #[derive(Debug, Clone)]
@@ -253,6 +254,8 @@ pub struct Received {
     pub columns: Vec<String>,
     /// Lanes.
     pub lanes: u32,
+    /// What the text was in.
+    pub encoding: TextEncoding,
 }
 
 /// Everything is staged: the import is received, and with `auto` it runs. Once this returns, no crash loses a record (P1).
@@ -275,7 +278,8 @@ pub async fn receive(
     let mut transaction = store.pool().begin().await?;
     let moved = sqlx::query!(
         "update imports
-            set state = $2, total = $3, bytes = $4, digest = $5, columns = $6, lanes = $7, received_at = now(),
+            set state = $2, total = $3, bytes = $4, digest = $5, columns = $6, lanes = $7, encoding = $8,
+                received_at = now(),
                 started_at = case when $2 = 'running' then now() end
           where id = $1 and state = 'receiving'",
         import.get(),
@@ -285,6 +289,7 @@ pub async fn receive(
         &received.digest[..],
         columns,
         small(received.lanes)?,
+        (received.encoding != TextEncoding::Utf8).then_some(received.encoding.as_str()),
     )
     .execute(&mut *transaction)
     .await?;
