@@ -239,6 +239,12 @@ impl FieldSet {
         self.0 & field.bit() != 0
     }
 
+    /// The fields of both sets.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0

@@ -17,6 +17,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::error::{ErrorCode, RecordError};
+use crate::field::Field;
 use crate::options::{IdentifierField, OnExisting};
 use crate::outcome::Verdict;
 use crate::profile::Profile;
@@ -236,7 +237,7 @@ impl<'a, 'o> Planner<'a, 'o> {
                 && let Some(holder) = self.holders[slot(*field)].get(value)
                 && *holder != at
             {
-                let renames = *field == IdentifierField::Email && record.new_email().is_some();
+                let renames = *field == IdentifierField::Email && record.new_email() == Some(value);
                 let name = if renames { "new_email" } else { field.as_str() };
                 return Err(RecordError::new(
                     ErrorCode::IdentityConflict,
@@ -291,6 +292,7 @@ impl<'a, 'o> Planner<'a, 'o> {
 fn wanted<'r>(record: &'r Record<'_>, field: IdentifierField, rules: &Rules) -> Patch<&'r str> {
     if field == IdentifierField::Email
         && let Some(new) = record.new_email()
+        && !rules.ignored().contains(Field::NewEmail)
     {
         return Patch::Value(new);
     }

@@ -156,7 +156,17 @@ impl<'a> Pass<'a, '_> {
             let message = format!("the value is longer than {longest} characters");
             return Err(RecordError::new(ErrorCode::ValueTooLong, message));
         }
-        self.apply(rule.field, value)
+        if let Err(error) = self.apply(rule.field, value) {
+            // What is wrong is told; that nothing is there would be noise.
+            self.given.insert(rule.field);
+            return Err(error);
+        }
+        if rule.field == Field::Mfa && rule.behaviour == Behaviour::Ignore {
+            let ignored = &mut self.extras().ignored;
+            ignored.insert(Field::MfaEmail);
+            ignored.insert(Field::MfaPhoneNumber);
+        }
+        Ok(())
     }
 
     fn apply(&mut self, field: Field, value: RawValue<'a>) -> Result<(), RecordError> {
@@ -235,7 +245,8 @@ impl<'a> Pass<'a, '_> {
             Field::MfaTotpSecret => {
                 extras.mfa_totp = value::text(value, |text| secret::totp_secret(Cow::Borrowed(text)))?;
             }
-            Field::Addresses => extras.addresses = addresses(value, lenient)?,
+            Field::Addresses if value == RawValue::Null => extras.addresses = Patch::Null,
+            Field::Addresses => extras.addresses = Patch::Value(addresses(value, lenient)?),
             // The others are applied elsewhere: see `apply`.
             _ => {}
         }

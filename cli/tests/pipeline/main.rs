@@ -7,6 +7,7 @@ mod crash;
 mod harness;
 mod outcomes;
 mod parallel;
+mod properties;
 mod steering;
 
 /// Runs each test on RabbitMQ and on PostgreSQL rows.

@@ -103,7 +103,9 @@ fn in_a_cell(field: Field, json: &str) -> bool {
     );
     // NUL and the like are for JSON, whose escapes can say them.
     let written = !json.contains("\\u0") && !json.contains("\\u2");
-    let object_or_list = json.starts_with(['{', '[']) && holds_json(field);
+    // A cell with a brace is a list of one name.
+    let names = matches!(field, Field::Roles | Field::Groups | Field::Teams);
+    let object_or_list = (json.starts_with('[') || (json.starts_with('{') && !names)) && holds_json(field);
     written && (json.starts_with('"') || object_or_list || (number_or_flag && !json.starts_with(['{', '['])))
 }
 

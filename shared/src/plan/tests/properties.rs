@@ -223,7 +223,7 @@ fn planning_a_chunk_is_working_through_it() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("MUSTER_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("MUSTER_CASES").unwrap_or(4_000),
+        None => 0..number("MUSTER_CASES").unwrap_or(2_000),
     };
     for seed in seeds {
         let case = Case::make(seed);

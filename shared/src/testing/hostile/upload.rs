@@ -36,7 +36,7 @@ impl Upload {
     pub fn make(random: &mut Random, shape: Shape, enrolments: &[Enrolment]) -> Self {
         let (options, names) = options(random, shape, enrolments);
         let lines =
-            (0..random.below(shape.records + 1)).map(|at| line(random, &options, &names, at)).collect();
+            (0..random.between(1, shape.records)).map(|at| line(random, &options, &names, at)).collect();
         let mut upload = Self { options, lines };
         if upload.options.format == Format::Csv {
             upload.fill_cells(&names);
@@ -95,6 +95,7 @@ impl Upload {
                 }
             }
         }
+        smaller.retain(|upload| !upload.lines.is_empty());
         smaller
     }
 
