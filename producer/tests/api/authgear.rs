@@ -200,7 +200,7 @@ async fn operations_are_documented_with_their_own_scheme() {
     {
         assert_eq!(operation["security"], json!([{"authgear": []}]));
         let error = &operation["responses"]["default"]["content"]["application/json"]["schema"]["$ref"];
-        assert_eq!(error, "#/components/schemas/ErrorAnswer");
+        assert_eq!(error, "#/components/schemas/AuthgearErrorAnswer");
     }
     assert_eq!(document["components"]["securitySchemes"]["authgear"]["bearerFormat"], "JWT");
 }

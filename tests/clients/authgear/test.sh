@@ -8,6 +8,13 @@ cache=$MUSTER_CLIENTS_CACHE/authgear
 # The program takes variables that begin so for settings, and this is none.
 export -n MUSTER_CLIENTS_CACHE
 
+for program in node npm openssl; do
+    command -v "$program" >/dev/null || {
+        echo "this client needs $program (Debian: nodejs, npm, openssl)" >&2
+        exit 1
+    }
+done
+
 # The packages, exactly those of the lock file; once for each lock file.
 if ! cmp -s "$HERE/package-lock.json" "$cache/package-lock.json" || [[ ! -d $cache/node_modules ]]; then
     rm -rf "$cache/node_modules"

@@ -17,6 +17,7 @@ use crate::api::error::Told;
 
 /// An error as clients see it (contracts A.2.3).
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = AuthgearError)]
 pub(super) struct ErrorObject {
     /// Kind: BadRequest, Invalid, NotFound, TooManyRequest, …
     pub(super) name: &'static str,
@@ -34,6 +35,7 @@ pub(super) struct ErrorObject {
 
 /// The body of an answer that is an error.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuthgearErrorAnswer)]
 pub(super) struct ErrorAnswer {
     /// What went wrong.
     error: ErrorObject,

@@ -30,6 +30,7 @@ const CANCELLED: &str = "skipping because the import was cancelled";
 
 /// An import (contracts A.2.1).
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuthgearImport)]
 pub(super) struct UserImport {
     /// `userimport_` and 32 characters of Crockford's base32.
     id: String,
@@ -53,6 +54,7 @@ pub(super) struct UserImport {
 
 /// What became of how many records.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuthgearSummary)]
 pub(super) struct Summary {
     total: u64,
     inserted: u64,
@@ -63,6 +65,7 @@ pub(super) struct Summary {
 
 /// What became of one record.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuthgearDetail)]
 pub(super) struct Detail {
     /// Its place in the request, from 0.
     index: u64,
@@ -85,6 +88,7 @@ pub(super) struct Detail {
 
 /// Something that a record said in vain.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuthgearWarning)]
 pub(super) struct WarningObject {
     message: String,
 }
