@@ -277,7 +277,7 @@ impl Behaviour {
     }
 }
 
-/// What a field without content means: an empty text, or null.
+/// What a field without content means: an empty text (one of blanks is empty too), or null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Blank {

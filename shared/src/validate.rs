@@ -130,7 +130,8 @@ impl<'a> Pass<'a, '_> {
 
     /// A field of the table: what no content means, that it stands once, that null is allowed, and then its own rule.
     fn known(&mut self, rule: &FieldRule, name: usize, value: RawValue<'a>) -> Result<(), RecordError> {
-        let blank = value == RawValue::Text("");
+        // A text of nothing but blanks has no content either.
+        let blank = matches!(value, RawValue::Text(text) if text.trim().is_empty());
         let value = match (rule.blank, value) {
             (Blank::Absent, RawValue::Null) => return Ok(()),
             (Blank::Absent | Blank::TextAbsent, _) if blank => return Ok(()),

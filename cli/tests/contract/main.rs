@@ -2,4 +2,5 @@
 //! that `deploy/local/server.sh` started on a real PostgreSQL and a real RabbitMQ. Each test has a tenant of its own.
 
 mod authgear;
+mod bitcaster;
 mod harness;
