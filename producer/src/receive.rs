@@ -13,6 +13,7 @@ use muster_shared::chunk::ChunkLimits;
 use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
+use muster_shared::options::Rows;
 use muster_shared::outcome::Counts;
 use muster_shared::parse::ParseLimits;
 use muster_shared::rules::Rules;
@@ -157,6 +158,8 @@ async fn run(
     limits: ReceiveLimits,
     incoming: mpsc::Receiver<Piece>,
 ) -> Result<Receipt, ReceiveError> {
+    let parse = ParseLimits { flexible: import.options.rows == Rows::Flexible, ..limits.parse };
+    let limits = ReceiveLimits { parse, ..limits };
     let (decoded, to_parse) = mpsc::channel(WAITING);
     let (sealed, to_stage) = mpsc::channel::<Staged>(WAITING);
     let decode = tokio::spawn(encoding::decode(encoding, limits, incoming, decoded));
@@ -225,7 +228,7 @@ async fn conclude(store: &Store, import: &NewImport, received: Received) -> Resu
             };
             tracing::info!(
                 import = %import.id, records = counts.total, invalid = counts.failed, bytes = received.bytes,
-                lanes = received.lanes, %state, "import received"
+                lanes = received.lanes, encoding = %received.encoding, %state, "import received"
             );
             Ok(Receipt { import: import.id, state, counts })
         }

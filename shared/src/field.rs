@@ -3,10 +3,14 @@
 //! A [`FieldTable`] says under which names an upload has which fields, and what each does to a user that exists. The
 //! native one is [`FieldTable::native`]; a front door hands its own in with the import's options.
 
+mod effect;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use effect::{Effect, Meets, Says, effect, page};
 
 macro_rules! fields {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $behaviour:ident;)*) => {
@@ -185,11 +189,16 @@ impl Field {
         (Self::AgentNumber..=Self::DirectInboundNumber5).contains(&self)
     }
 
-    /// Whether records with this field alone are written to the columns that every user has.
-    pub fn is_plain(self) -> bool {
-        self <= Self::PreferredUsername
-            || (Self::GivenName..=Self::Address).contains(&self)
-            || matches!(self, Self::Metadata)
+    /// Whether the field is a secret, or says something of one: set for new users only, and never read back.
+    pub fn is_secret(self) -> bool {
+        matches!(
+            self,
+            Self::Password
+                | Self::PasswordHash
+                | Self::PasswordExpireAfter
+                | Self::MfaPasswordHash
+                | Self::MfaTotpSecret
+        )
     }
 
     fn bit(self) -> u64 {
@@ -234,6 +243,12 @@ impl FieldSet {
         self.0 & field.bit() != 0
     }
 
+    /// The fields of both sets.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
@@ -266,7 +281,7 @@ impl Behaviour {
     }
 }
 
-/// What a field without content means: an empty text, or null.
+/// What a field without content means: an empty text (one of blanks is empty too), or null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Blank {
@@ -296,6 +311,9 @@ pub struct FieldRule {
     /// What no content means.
     #[serde(default, skip_serializing_if = "is_default")]
     pub blank: Blank,
+    /// Most characters of a text, blanks around it not counted, where that is less than the field's own limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest: Option<u16>,
 }
 
 fn is_default(blank: &Blank) -> bool {
@@ -311,6 +329,7 @@ impl FieldRule {
             behaviour: field.default_behaviour(),
             required: false,
             blank: Blank::Value,
+            longest: None,
         }
     }
 
@@ -325,6 +344,13 @@ impl FieldRule {
     #[must_use]
     pub fn with(mut self, behaviour: Behaviour) -> Self {
         self.behaviour = behaviour;
+        self
+    }
+
+    /// Most characters of a text.
+    #[must_use]
+    pub fn longest(mut self, characters: u16) -> Self {
+        self.longest = Some(characters);
         self
     }
 

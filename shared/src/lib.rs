@@ -24,6 +24,7 @@ pub mod queue;
 pub mod record;
 #[cfg(feature = "runtime")]
 pub mod retry;
+pub mod rsa_key;
 pub mod rules;
 #[cfg(feature = "store")]
 pub mod store;

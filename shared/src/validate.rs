@@ -15,6 +15,7 @@ mod value;
 use std::borrow::Cow;
 
 pub use binding::{Binding, Shape};
+pub use header::clean as clean_column;
 pub use value::{MAX_NAME_CHARS, MAX_TEXT_BYTES};
 
 use crate::catalog::NameKind;
@@ -32,8 +33,8 @@ use binding::{Cell, Rule};
 
 /// Longest filter timeout, in minutes (contracts B.1.1).
 const MAX_FILTER_TIMEOUT: i64 = 1_440;
-/// Longest name of an address, in bytes (contracts C.1.6).
-const MAX_ADDRESS_BYTES: usize = 255;
+/// Longest name or value of an address, in characters (contracts C.1.6).
+const MAX_ADDRESS_CHARS: usize = 255;
 
 /// What validating one record gave.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ pub fn validate<'a>(raw: &RawRecord<'a>, binding: &'a Binding, rules: &Rules) ->
         lenient: rules.lenient(),
         record: Record::empty(raw.position),
         errors: Vec::new(),
+        further: Vec::new(),
         seen: FieldSet::default(),
         given: FieldSet::default(),
     };
@@ -74,6 +76,8 @@ struct Pass<'a, 'o> {
     lenient: bool,
     record: Record<'a>,
     errors: Vec<RecordError>,
+    /// What else is wrong with the field that is being read.
+    further: Vec<RecordError>,
     /// Fields that the record names: two names can mean the same one.
     seen: FieldSet,
     /// Fields that the record has a value or an error for.
@@ -84,6 +88,11 @@ impl<'a> Pass<'a, '_> {
     fn field(&mut self, name: usize, value: RawValue<'a>) {
         let binding = self.binding;
         let Some(rule) = binding.rule(name) else { return };
+        // A cell that a short record of a table does not have: a key of metadata is null then, a field is not named.
+        if value == RawValue::Null && binding.shape() == Shape::Columns && !matches!(rule, Rule::Metadata(..))
+        {
+            return;
+        }
         let Some(value) = self.cell(value) else { return };
         let applied = match rule {
             Rule::Field(field) => self.known(field, name, value),
@@ -97,7 +106,8 @@ impl<'a> Pass<'a, '_> {
             },
         };
         if let Err(error) = applied {
-            self.errors.push(secret::nested(error, binding.name(name)));
+            let errors = std::iter::once(error).chain(self.further.drain(..));
+            self.errors.extend(errors.map(|error| secret::nested(error, binding.name(name))));
         }
     }
 
@@ -120,7 +130,8 @@ impl<'a> Pass<'a, '_> {
 
     /// A field of the table: what no content means, that it stands once, that null is allowed, and then its own rule.
     fn known(&mut self, rule: &FieldRule, name: usize, value: RawValue<'a>) -> Result<(), RecordError> {
-        let blank = value == RawValue::Text("");
+        // A text of nothing but blanks has no content either.
+        let blank = matches!(value, RawValue::Text(text) if text.trim().is_empty());
         let value = match (rule.blank, value) {
             (Blank::Absent, RawValue::Null) => return Ok(()),
             (Blank::Absent | Blank::TextAbsent, _) if blank => return Ok(()),
@@ -142,7 +153,23 @@ impl<'a> Pass<'a, '_> {
         if value != RawValue::Null {
             self.given.insert(rule.field);
         }
-        self.apply(rule.field, value)
+        if let (Some(longest), RawValue::Text(text)) = (rule.longest, value)
+            && text.trim().chars().nth(usize::from(longest)).is_some()
+        {
+            let message = format!("the value is longer than {longest} characters");
+            return Err(RecordError::new(ErrorCode::ValueTooLong, message));
+        }
+        if let Err(error) = self.apply(rule.field, value) {
+            // What is wrong is told; that nothing is there would be noise.
+            self.given.insert(rule.field);
+            return Err(error);
+        }
+        if rule.field == Field::Mfa && rule.behaviour == Behaviour::Ignore {
+            let ignored = &mut self.extras().ignored;
+            ignored.insert(Field::MfaEmail);
+            ignored.insert(Field::MfaPhoneNumber);
+        }
+        Ok(())
     }
 
     fn apply(&mut self, field: Field, value: RawValue<'a>) -> Result<(), RecordError> {
@@ -183,12 +210,12 @@ impl<'a> Pass<'a, '_> {
             Field::NewEmail => extras.new_email = value::text(value, EmailAddress::parse)?,
             Field::EmailVerified => extras.email_verified = value::flag(value, lenient)?,
             Field::PhoneNumberVerified => extras.phone_number_verified = value::flag(value, lenient)?,
+            // Null changes no attribute, where the behaviour allows it.
+            Field::CustomAttributes if value == RawValue::Null => {}
             Field::CustomAttributes => {
-                if value != RawValue::Null {
-                    let source = json::source(value, '{', "an object", lenient)?;
-                    let attributes = attribute::custom(source, &rules.catalog.attributes, lenient)?;
-                    self.extras().custom_attributes = attributes;
-                }
+                let source = json::source(value, '{', "an object", lenient)?;
+                let attributes = attribute::custom(source, &rules.catalog.attributes, lenient)?;
+                self.extras().custom_attributes = attributes;
             }
             Field::Roles => self.names(field, NameKind::Role, value, |extras| &mut extras.roles)?,
             Field::Groups => self.names(field, NameKind::Group, value, |extras| &mut extras.groups)?,
@@ -221,7 +248,8 @@ impl<'a> Pass<'a, '_> {
             Field::MfaTotpSecret => {
                 extras.mfa_totp = value::text(value, |text| secret::totp_secret(Cow::Borrowed(text)))?;
             }
-            Field::Addresses => extras.addresses = addresses(value, lenient)?,
+            Field::Addresses if value == RawValue::Null => extras.addresses = Patch::Null,
+            Field::Addresses => extras.addresses = Patch::Value(addresses(value, lenient)?),
             // The others are applied elsewhere: see `apply`.
             _ => {}
         }
@@ -235,7 +263,7 @@ impl<'a> Pass<'a, '_> {
         value: RawValue<'a>,
         slot: for<'e> fn(&'e mut Extras<'a>) -> &'e mut Patch<NameChange>,
     ) -> Result<(), RecordError> {
-        let (change, left_out) = names::change(kind, value, self.rules)?;
+        let (change, left_out) = names::change(kind, value, self.rules, &mut self.further)?;
         let extras = self.extras();
         *slot(extras) = change;
         if left_out {
@@ -439,13 +467,13 @@ fn agent<'a>(field: Field, value: RawValue<'a>, rules: &Rules) -> Result<Patch<A
     }
 }
 
+/// Name and value of an address.
+type AddressEntry<'a> = (Cow<'a, str>, Cow<'a, str>);
+
 /// `[{"name": "sms", "value": "+39…"}]`.
-fn addresses<'a>(
-    value: RawValue<'a>,
-    lenient: bool,
-) -> Result<Vec<(Cow<'a, str>, Cow<'a, str>)>, RecordError> {
+fn addresses<'a>(value: RawValue<'a>, lenient: bool) -> Result<Vec<AddressEntry<'a>>, RecordError> {
     let source = json::source(value, '[', "a list of objects with `name` and `value`", lenient)?;
-    let mut addresses: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
+    let mut addresses: Vec<AddressEntry<'a>> = Vec::new();
     for (at, item) in json::items(source)?.into_iter().enumerate() {
         let place = |error: RecordError| secret::nested(error, &at.to_string());
         if !item.starts_with('{') {
@@ -481,8 +509,11 @@ fn addresses<'a>(
 /// The name or the value of an address.
 pub fn address_text(text: Cow<'_, str>) -> Result<Cow<'_, str>, RecordError> {
     let text = value::name_cow(text)?;
-    if text.len() > MAX_ADDRESS_BYTES {
-        return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 255 bytes"));
+    if text.len() > MAX_ADDRESS_CHARS && text.chars().count() > MAX_ADDRESS_CHARS {
+        return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 255 characters"));
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,7 +77,14 @@ impl FromRequestParts<AppState> for Caller {
     }
 }
 
+/// Whom a token stands for, where it may work on the whole tenant.
 pub(super) async fn authenticate(shared: &Shared, token: &Token) -> Result<Arc<Credential>, ApiError> {
+    let credential = credential(shared, token).await?;
+    if credential.organization.is_some() { Err(ApiError::OneOrganization) } else { Ok(credential) }
+}
+
+/// Whom a token stands for. Whoever asks this looks at the credential's organization.
+pub(super) async fn credential(shared: &Shared, token: &Token) -> Result<Arc<Credential>, ApiError> {
     let hash = token.hash();
     if let Some(credential) = shared.known_tokens.get(&hash) {
         return Ok(credential);

@@ -26,6 +26,9 @@ pub enum ApiError {
     /// The credential may not do this.
     #[error("the token lacks the scope `{0}`")]
     Forbidden(Scope),
+    /// The credential is for one organization, and this is about the whole tenant.
+    #[error("the token is bound to one organization, and this is about all of the tenant")]
+    OneOrganization,
     /// No such thing, or none that this credential may see.
     #[error("there is no such thing")]
     NotFound,
@@ -114,7 +117,7 @@ impl ApiError {
     pub fn status(&self) -> (StatusCode, ErrorCode) {
         match self {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized),
-            Self::Forbidden(_) => (StatusCode::FORBIDDEN, ErrorCode::Forbidden),
+            Self::Forbidden(_) | Self::OneOrganization => (StatusCode::FORBIDDEN, ErrorCode::Forbidden),
             Self::NotFound => (StatusCode::NOT_FOUND, ErrorCode::NotFound),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::MethodNotAllowed),
             Self::Invalid(error) => (StatusCode::BAD_REQUEST, error.code),
@@ -228,13 +231,13 @@ fn file_status(code: ErrorCode) -> StatusCode {
     }
 }
 
+/// Why the store failed, on its way to the log with an answer that a front door gave in its own words.
+#[derive(Debug, Clone)]
+pub(super) struct Told(pub(super) Arc<StoreError>);
+
 /// An error on its way out; the tracing middleware gives it its body, since it knows the request's id.
 #[derive(Debug, Clone)]
 pub(super) struct Failed(pub(super) Arc<ApiError>);
-
-/// Why the store failed, on its way to the log with an answer that has its body already.
-#[derive(Debug, Clone)]
-pub(super) struct Cause(pub(super) Arc<StoreError>);
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {

@@ -101,6 +101,7 @@ impl Intake {
             digest: self.digest.finalize().into(),
             columns: self.sink.binding.names().map(str::to_owned).collect(),
             lanes,
+            encoding: end.encoding,
         })
     }
 }

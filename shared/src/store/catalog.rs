@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 use sqlx::PgExecutor;
 use sqlx::types::Json;
 
+use super::apply::lock_tenant;
 use super::{Store, StoreError};
 use crate::catalog::{AttributeDefinition, Catalog, FieldError, Limits, NameKind, Organization};
 use crate::error::ErrorCode;
@@ -44,6 +45,8 @@ pub async fn apply(store: &Store, tenant: TenantId, catalog: &Catalog) -> Result
     sqlx::query!("select id from tenants where id = $1 for no key update", tenant.0)
         .fetch_one(&mut *transaction)
         .await?;
+    // And nobody enrols users meanwhile in what is about to go.
+    lock_tenant(&mut transaction, tenant, true).await?;
 
     let groups = keys(catalog.names(NameKind::Group));
     let mut refused = organizations_in_use(&mut transaction, tenant, &catalog.organizations).await?;

@@ -14,6 +14,7 @@ use crate::id::{ImportId, TenantId};
 use crate::import::ImportState;
 use crate::options::{Duplicates, ImportOptions, OnInvalid, Start};
 use crate::outcome::{OutcomeSheet, Verdict};
+use crate::parse::TextEncoding;
 
 /// A new import.
 #[derive(Debug, Clone)]
@@ -254,6 +255,8 @@ pub struct Received {
     pub columns: Vec<String>,
     /// Lanes.
     pub lanes: u32,
+    /// What the text was in.
+    pub encoding: TextEncoding,
 }
 
 /// How receiving ended.
@@ -295,7 +298,8 @@ pub async fn receive(
         serde_json::to_value(&received.columns).map_err(|error| StoreError::Program(error.to_string()))?;
     let moved = sqlx::query!(
         "update imports
-            set state = $2, total = $3, bytes = $4, digest = $5, columns = $6, lanes = $7, received_at = now(),
+            set state = $2, total = $3, bytes = $4, digest = $5, columns = $6, lanes = $7, encoding = $8,
+                received_at = now(),
                 started_at = case when $2 = 'running' then now() end
           where id = $1 and state = 'receiving'",
         import.get(),
@@ -305,6 +309,7 @@ pub async fn receive(
         &received.digest[..],
         columns,
         small(received.lanes)?,
+        (received.encoding != TextEncoding::Utf8).then_some(received.encoding.as_str()),
     )
     .execute(&mut *transaction)
     .await?;

@@ -9,7 +9,7 @@ use muster_shared::store::StoreError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::api::error::{ApiError, Cause};
+use crate::api::error::{ApiError, Told};
 
 /// The body of every error of the CCAI Platform's front door.
 #[derive(Debug, Serialize, ToSchema)]
@@ -96,7 +96,7 @@ impl IntoResponse for Refusal {
             _ => {}
         }
         if let Some(cause) = self.cause {
-            response.extensions_mut().insert(Cause(cause));
+            response.extensions_mut().insert(Told(cause));
         }
         response
     }
