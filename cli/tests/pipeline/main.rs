@@ -10,6 +10,7 @@
 )]
 
 mod crash;
+mod duplicates;
 mod harness;
 mod outcomes;
 mod parallel;

@@ -153,8 +153,7 @@ async fn doubled_of(
     import: ImportId,
     chunk: &ChunkRecords,
 ) -> Result<BTreeMap<u64, Doubled>, StoreError> {
-    let fields = chunk.fields();
-    let records: Vec<i64> = chunk.records(&fields).map(|record| wide(record.position.record.get())).collect();
+    let records = numbers(chunk);
     let rows = sqlx::query!(
         "select record, identifier, new_email
            from import_doubles
@@ -223,4 +222,33 @@ async fn add_known_errors(
         }
     }
     Ok(())
+}
+
+/// Indexes in a chunk of the records that failed for repeating a value.
+pub(super) async fn in_chunk(
+    connection: &mut PgConnection,
+    import: ImportId,
+    chunk: ChunkId,
+) -> Result<Vec<usize>, StoreError> {
+    let body = sqlx::query_scalar!("select body from chunks where id = $1", chunk.get())
+        .fetch_one(&mut *connection)
+        .await?;
+    let decoded = decode(&body).map_err(|_| StoreError::corrupt("chunks", "body", chunk))?;
+    let records = numbers(&decoded);
+    let doubled = sqlx::query_scalar!(
+        r#"select record
+             from record_issues
+            where import_id = $1 and record = any($2) and errors::jsonb @> '[{"code": "duplicate_in_file"}]'"#,
+        import.get(),
+        &records,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(doubled.iter().filter_map(|record| records.binary_search(record).ok()).collect())
+}
+
+/// The numbers of a chunk's records, ascending.
+fn numbers(chunk: &ChunkRecords) -> Vec<i64> {
+    let fields = chunk.fields();
+    chunk.records(&fields).map(|record| wide(record.position.record.get())).collect()
 }

@@ -3,7 +3,7 @@
 //! They are read page by page and sent as they are read, so memory does not grow with their number.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::auth::ApiUser;
 use super::fields::Bounds;
-use super::jobs::found;
+use super::jobs::{Given, found};
 use super::refusal::{Answer, Message, Refusal};
 use super::view::{self, LoggedError, UpdateError};
 use crate::api::AppState;
@@ -34,12 +34,8 @@ const AT_A_TIME: u16 = 1_000;
               (status = 404, description = "No such job", body = Message),
               (status = "default", description = "An error", body = Message)),
 )]
-pub(super) async fn scheme(
-    State(state): State<AppState>,
-    user: ApiUser,
-    Path(id): Path<String>,
-) -> Answer<Response> {
-    log(state, user, &id, Log::Scheme).await
+pub(super) async fn scheme(State(state): State<AppState>, user: ApiUser, id: Given) -> Answer<Response> {
+    log(state, user, id, Log::Scheme).await
 }
 
 /// What went wrong while the job was applied.
@@ -50,12 +46,8 @@ pub(super) async fn scheme(
               (status = 404, description = "No such job", body = Message),
               (status = "default", description = "An error", body = Message)),
 )]
-pub(super) async fn update(
-    State(state): State<AppState>,
-    user: ApiUser,
-    Path(id): Path<String>,
-) -> Answer<Response> {
-    log(state, user, &id, Log::Update).await
+pub(super) async fn update(State(state): State<AppState>, user: ApiUser, id: Given) -> Answer<Response> {
+    log(state, user, id, Log::Update).await
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +56,7 @@ enum Log {
     Update,
 }
 
-async fn log(state: AppState, user: ApiUser, id: &str, log: Log) -> Answer<Response> {
+async fn log(state: AppState, user: ApiUser, id: Given, log: Log) -> Answer<Response> {
     let (tenant, job) = found(&state, &user, id).await?;
     let report = reports::import(&state.0.store, tenant, job.import).await?;
     let report = report.ok_or_else(Refusal::no_such_job)?;

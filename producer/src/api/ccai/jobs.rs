@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{OriginalUri, Path, Request, State};
 use axum::http::{HeaderMap, Uri};
 use muster_shared::id::TenantId;
@@ -15,6 +16,9 @@ use super::page::{Page, json_body, query};
 use super::refusal::{Answer, Message, Refusal};
 use super::view::{self, JobView, Ticket, status};
 use crate::api::AppState;
+
+/// The number in an address. What is none, or not even text, is the number of nothing.
+pub(super) type Given = Result<Path<String>, PathRejection>;
 
 /// Jobs a page, where none is asked for, and at the most.
 const PAGE: (u64, u64) = (20, 100);
@@ -102,12 +106,8 @@ pub(super) fn address(state: &AppState, uri: &Uri) -> String {
               (status = 404, description = "No such job", body = Message),
               (status = "default", description = "An error", body = Message)),
 )]
-pub(super) async fn show(
-    State(state): State<AppState>,
-    user: ApiUser,
-    Path(id): Path<String>,
-) -> Answer<Json<JobView>> {
-    let (tenant, job) = found(&state, &user, &id).await?;
+pub(super) async fn show(State(state): State<AppState>, user: ApiUser, id: Given) -> Answer<Json<JobView>> {
+    let (tenant, job) = found(&state, &user, id).await?;
     view::jobs(&state, tenant, vec![job]).await?.pop().map(Json).ok_or_else(Refusal::no_such_job)
 }
 
@@ -119,18 +119,14 @@ pub(super) async fn show(
               (status = 404, description = "No such job", body = Message),
               (status = "default", description = "An error", body = Message)),
 )]
-pub(super) async fn show_by_link(
-    state: State<AppState>,
-    user: ApiUser,
-    id: Path<String>,
-) -> Answer<Json<JobView>> {
+pub(super) async fn show_by_link(state: State<AppState>, user: ApiUser, id: Given) -> Answer<Json<JobView>> {
     show(state, user, id).await
 }
 
 /// The job with this number, if the caller may see it.
-pub(super) async fn found(state: &AppState, user: &ApiUser, id: &str) -> Answer<(TenantId, BulkJob)> {
+pub(super) async fn found(state: &AppState, user: &ApiUser, id: Given) -> Answer<(TenantId, BulkJob)> {
     let tenant = user.may(Scope::ImportRead)?;
-    let id = id.parse::<i64>().map_err(|_| Refusal::no_such_job())?;
+    let id = id.ok().and_then(|Path(id)| id.parse::<i64>().ok()).ok_or_else(Refusal::no_such_job)?;
     let job = bulk_jobs::get(&state.0.store, tenant, id).await?.ok_or_else(Refusal::no_such_job)?;
     Ok((tenant, job))
 }

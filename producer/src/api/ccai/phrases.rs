@@ -10,11 +10,8 @@ const EMAIL: &str = "Must be a valid email";
 const NAME: &str = "Non-empty string";
 const FLAG: &str = "Must be 0, 1 or empty";
 
-/// Everything that is told of one record: what made it fail, or what its owner should know.
-pub(super) fn of_issue<'i>(
-    issue: &'i IssueReport,
-    bounds: &'i Bounds,
-) -> impl Iterator<Item = LoggedError> + 'i {
+/// Everything that is told of one record, column by column: what made it fail, or what its owner should know.
+pub(super) fn of_issue(issue: &IssueReport, bounds: &Bounds) -> Vec<LoggedError> {
     let place =
         |message, path: &str| LoggedError { message, column: bounds.column(path), row: Some(issue.record) };
     let errors = issue
@@ -26,7 +23,9 @@ pub(super) fn of_issue<'i>(
         .warnings
         .iter()
         .map(move |warning| place(warning.clone(), warning.split_whitespace().next().unwrap_or_default()));
-    errors.chain(warnings)
+    let mut told: Vec<LoggedError> = errors.chain(warnings).collect();
+    told.sort_by_key(|error| error.column);
+    told
 }
 
 /// What is wrong with a whole file.

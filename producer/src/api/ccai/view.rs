@@ -128,13 +128,13 @@ pub(super) fn update_error_of_import(report: &ImportReport) -> Option<UpdateErro
 
 /// What is told of one record while validating.
 pub(super) fn scheme_errors(issue: &IssueReport, bounds: &Bounds) -> Vec<LoggedError> {
-    phrases::of_issue(issue, bounds).collect()
+    phrases::of_issue(issue, bounds)
 }
 
 /// What is told of one record while applying.
 pub(super) fn update_errors(issue: &IssueReport, bounds: &Bounds) -> Vec<UpdateError> {
     let error_type = if issue.failed { "error" } else { "warning" };
-    phrases::of_issue(issue, bounds).map(|error| UpdateError { error, error_type }).collect()
+    phrases::of_issue(issue, bounds).into_iter().map(|error| UpdateError { error, error_type }).collect()
 }
 
 /// What a tenant's errors depend on.
