@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use muster_shared::config::Config;
 
+use crate::bc::BcArgs;
 use crate::catalog::CatalogArgs;
 use crate::completions::CompletionsArgs;
 use crate::configuration::ConfigArgs;
@@ -75,6 +76,8 @@ impl Global {
 pub(crate) enum Command {
     /// Import a file and follow the import to its end
     Import(ImportArgs),
+    /// Do what Bitcaster's own program does
+    Bc(BcArgs),
     /// Look at imports, fetch their failed records, pause, resume, cancel and retry them
     Imports(ImportsArgs),
     /// Run everything in one process: take files over HTTP, apply them

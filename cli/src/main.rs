@@ -4,6 +4,7 @@
 //! steps of a signal), `failure` (how errors are told, and the exit codes), `output`.
 
 mod args;
+mod bc;
 mod catalog;
 mod completions;
 mod configuration;
@@ -14,6 +15,7 @@ mod failure;
 mod follow;
 mod import;
 mod imports;
+mod keys;
 mod migrate;
 mod output;
 mod pipeline;
@@ -70,6 +72,7 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<Ended> {
     let (steps, once) = (Shutdown::in_two_steps, Shutdown::at_once);
     match command {
         Command::Import(args) => Box::pin(import::run(args, config, &steps()?)).await,
+        Command::Bc(args) => Box::pin(bc::run(&args, config, &steps()?)).await,
         Command::Imports(args) if args.works() => Box::pin(imports::run(&args, config, &steps()?)).await,
         Command::Imports(args) => Box::pin(imports::run(&args, config, &once()?)).await,
         Command::Serve(args) => Box::pin(service::serve(&args, config, &steps()?)).await,

@@ -3,6 +3,7 @@
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use muster_shared::config::Config;
+use muster_shared::store::catalog;
 use muster_shared::store::tokens::{self, NewToken, TokenInfo};
 use muster_shared::tenant::Slug;
 use muster_shared::token::Scope;
@@ -31,7 +32,7 @@ pub(crate) struct TokenArgs {
 enum What {
     /// Create a token and print it, once
     #[command(
-        after_help = "Examples:\n  muster token create --name nightly --scope import:write --scope import:read\n  TOKEN=$(muster token create --tenant acme --name ops --scope ops)"
+        after_help = "Examples:\n  muster token create --name nightly --scope import:write --scope import:read\n  TOKEN=$(muster token create --tenant acme --name ops --scope ops)\n  muster token create --name sync --organization sales --scope users:write"
     )]
     Create {
         /// Name, new in the tenant
@@ -41,6 +42,9 @@ enum What {
         #[arg(long = "scope", required = true, value_delimiter = ',',
               value_parser = one_of::<Scope>(Scope::ALL.iter().map(|scope| scope.as_str())))]
         scopes: Vec<Scope>,
+        /// The only organization that it may work on; it opens nothing that is about the whole tenant
+        #[arg(long, value_name = "SLUG")]
+        organization: Option<Slug>,
     },
     /// List the tenant's tokens, the revoked ones too
     #[command(after_help = "Examples:\n  muster token list --tenant acme")]
@@ -58,7 +62,7 @@ pub(crate) async fn run(args: &TokenArgs, config: &Config, shutdown: &Shutdown) 
     let work = async |session: &Session| {
         let tenant = session.tenant(&args.tenant).await?;
         match &args.what {
-            What::Create { name, scopes } => {
+            What::Create { name, scopes, organization } => {
                 let name = name.trim();
                 if name.is_empty() {
                     return Err(crate::failure::usage("a token's name must not be empty"));
@@ -66,7 +70,18 @@ pub(crate) async fn run(args: &TokenArgs, config: &Config, shutdown: &Shutdown) 
                 let mut scopes = scopes.clone();
                 scopes.sort_unstable();
                 scopes.dedup();
-                created(tokens::create(&session.store, tenant, name, &scopes).await?, args.json)
+                if let Some(slug) = organization
+                    && catalog::find_organization(session.store.pool(), tenant, slug).await?.is_none()
+                {
+                    return Err(crate::failure::usage(format!(
+                        "--organization: the catalog has no organization {slug}; `muster catalog show` shows those there are"
+                    )));
+                }
+                let organization = organization.as_ref();
+                created(
+                    tokens::create_for(&session.store, tenant, organization, name, &scopes).await?,
+                    args.json,
+                )
             }
             What::List => listed(&tokens::list(session.store.pool(), tenant).await?, args.json),
             What::Revoke { name } => match tokens::revoke(session.store.pool(), tenant, name).await? {
@@ -91,8 +106,8 @@ fn created(token: NewToken, as_json: bool) -> anyhow::Result<Ended> {
             bail!("the tenant has a token named {} already{revoked}; choose another name", info.name)
         }
         NewToken::Created(info, token) if as_json => json(&value!({
-            "id": info.id, "name": info.name, "scopes": info.scopes, "created_at": info.created_at,
-            "token": token.reveal(),
+            "id": info.id, "name": info.name, "scopes": info.scopes, "organization": info.organization,
+            "created_at": info.created_at, "token": token.reveal(),
         }))?,
         NewToken::Created(info, token) => {
             answer(token.reveal())?;
@@ -111,10 +126,17 @@ fn listed(tokens: &[TokenInfo], as_json: bool) -> anyhow::Result<Ended> {
             .map(|token| {
                 let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
                 let revoked = token.revoked_at.map(|at| at.to_rfc3339()).unwrap_or_default();
-                vec![token.name.clone(), scopes.join(","), token.created_at.to_rfc3339(), revoked]
+                let organization = token.organization.clone().unwrap_or_default();
+                vec![
+                    token.name.clone(),
+                    scopes.join(","),
+                    organization,
+                    token.created_at.to_rfc3339(),
+                    revoked,
+                ]
             })
             .collect();
-        answer(table(&["NAME", "SCOPES", "CREATED", "REVOKED"], &rows))?;
+        answer(table(&["NAME", "SCOPES", "ORGANIZATION", "CREATED", "REVOKED"], &rows))?;
     }
     Ok(Ended::Done)
 }

@@ -1,10 +1,14 @@
-//! The front door over HTTP: `/v1/imports`, `/v1/users`, `/v1/catalog`, and what operators need.
+//! The front doors over HTTP: Muster's own (`/v1/imports`, `/v1/users`, `/v1/catalog`), that for clients of CCAI Platform,
+//! and what operators need.
 //!
 //! Guarantees: a request is done for the tenant of its token and no other, an error has one shape and a stable code, and no
 //! user's value is logged. A handler runs to its end even when its client leaves, so that no statement is cancelled midway.
 
 mod auth;
+mod authgear;
+mod bitcaster;
 mod catalog;
+mod ccai;
 mod error;
 mod imports;
 mod incoming;
@@ -18,6 +22,7 @@ mod upload;
 mod users;
 mod view;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,12 +31,14 @@ use muster_shared::store::Store;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
+pub use authgear::AuthgearOptions;
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use routes::openapi;
 pub use serve::serve;
 pub use view::{ImportLinks, ImportList, ImportView, RecordList, RecordView};
 
 use crate::receive::ReceiveLimits;
+use crate::single::Singles;
 
 /// How the HTTP API behaves towards its clients.
 #[derive(Debug, Clone)]
@@ -44,8 +51,16 @@ pub struct HttpOptions {
     pub max_upload_bytes: Option<u64>,
     /// What links in answers begin with; none means links without a host.
     pub public_url: Option<String>,
+    /// Most connections for requests that write a single user.
+    pub user_connections: usize,
+    /// Name of the group that a front door enrols users in where its clients name none.
+    pub default_group: String,
+    /// Most requests a second of one tenant at the front door for CCAI Platform; none means no limit.
+    pub ccai_requests_per_second: Option<NonZeroU32>,
     /// How long requests under way may take once the server is to stop.
     pub shutdown_grace: Duration,
+    /// The front door for clients of Authgear's User Import API.
+    pub authgear: AuthgearOptions,
 }
 
 impl Default for HttpOptions {
@@ -55,7 +70,11 @@ impl Default for HttpOptions {
             idle_body_timeout: Duration::from_secs(60),
             max_upload_bytes: None,
             public_url: None,
+            user_connections: 16,
+            default_group: "Default".into(),
+            ccai_requests_per_second: None,
             shutdown_grace: Duration::from_secs(30),
+            authgear: AuthgearOptions::default(),
         }
     }
 }
@@ -73,7 +92,11 @@ struct Shared {
     idle_body_timeout: Duration,
     max_upload_bytes: Option<u64>,
     link_base: String,
+    singles: Singles,
+    default_group: String,
     known_tokens: auth::KnownTokens,
+    authgear: AuthgearOptions,
+    ccai_rate: ccai::RateLimit,
     tasks: TaskTracker,
 }
 
@@ -88,6 +111,8 @@ impl AppState {
     ) -> Self {
         let link_base = http.public_url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
         Self(Arc::new(Shared {
+            singles: Singles::new(store.clone(), http.user_connections),
+            default_group: http.default_group.clone(),
             store,
             queue,
             wake,
@@ -96,6 +121,8 @@ impl AppState {
             max_upload_bytes: http.max_upload_bytes,
             link_base,
             known_tokens: auth::KnownTokens::default(),
+            authgear: http.authgear,
+            ccai_rate: ccai::RateLimit::new(http.ccai_requests_per_second),
             tasks: TaskTracker::new(),
         }))
     }

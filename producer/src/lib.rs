@@ -9,6 +9,7 @@ mod dispatch;
 pub mod export;
 pub mod receive;
 pub mod request;
+mod single;
 mod stage;
 
 pub use app::{Producer, ProducerOptions};

@@ -423,6 +423,11 @@ catalogue! {
         advice: "The error's `user_id` names the user who has it. Change one of the two users, or import by the \
                  field that tells both apart (`--identifier`).";
     }
+    /// An address whose name or value the user has already, with another value or under another name.
+    AddressTaken = "address_taken" {
+        met: Record;
+        advice: "Give the address another name, or leave it out: the user can be reached there already.";
+    }
     /// A name that the tenant's catalog does not know.
     CatalogUnknown = "catalog_unknown" {
         met: Record;

@@ -281,7 +281,7 @@ impl Behaviour {
     }
 }
 
-/// What a field without content means: an empty text, or null.
+/// What a field without content means: an empty text (one of blanks is empty too), or null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Blank {
@@ -311,6 +311,9 @@ pub struct FieldRule {
     /// What no content means.
     #[serde(default, skip_serializing_if = "is_default")]
     pub blank: Blank,
+    /// Most characters of a text, blanks around it not counted, where that is less than the field's own limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest: Option<u16>,
 }
 
 fn is_default(blank: &Blank) -> bool {
@@ -326,6 +329,7 @@ impl FieldRule {
             behaviour: field.default_behaviour(),
             required: false,
             blank: Blank::Value,
+            longest: None,
         }
     }
 
@@ -340,6 +344,13 @@ impl FieldRule {
     #[must_use]
     pub fn with(mut self, behaviour: Behaviour) -> Self {
         self.behaviour = behaviour;
+        self
+    }
+
+    /// Most characters of a text.
+    #[must_use]
+    pub fn longest(mut self, characters: u16) -> Self {
+        self.longest = Some(characters);
         self
     }
 

@@ -165,6 +165,16 @@ choice! {
 }
 
 choice! {
+    /// What an address does whose name or value the user has already, with another value or under another name.
+    AddressClash {
+        /// The name gets the new value; a value that is there under another name stays there alone.
+        Replace = "replace",
+        /// The record fails.
+        Refuse = "refuse",
+    } default Replace
+}
+
+choice! {
     /// What an empty CSV cell means.
     EmptyCell {
         /// As if the column were not there for this record.
@@ -194,6 +204,16 @@ choice! {
         /// One of them refuses the whole import, before anything is applied.
         Refuse = "refuse",
     } default Continue
+}
+
+choice! {
+    /// What happens with a file that has no records.
+    EmptyFile {
+        /// It is an import of no records.
+        Accept = "accept",
+        /// It is refused.
+        Refuse = "refuse",
+    } default Accept
 }
 
 choice! {
@@ -259,6 +279,11 @@ pub struct ImportOptions {
     pub usernames: Usernames,
     /// What a table's short and long records do.
     pub rows: Rows,
+    /// What addresses do that clash with those the user has.
+    #[serde(skip_serializing_if = "is_replace")]
+    pub address_clash: AddressClash,
+    /// What a file without records does.
+    pub empty_file: EmptyFile,
     /// Whether every user gets an address named `email` with the e-mail address.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub default_address: bool,
@@ -274,6 +299,10 @@ pub struct ImportOptions {
     /// What organization and group resolved to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enrolment: Option<Enrolment>,
+}
+
+fn is_replace(clash: &AddressClash) -> bool {
+    *clash == AddressClash::Replace
 }
 
 impl Default for ImportOptions {
@@ -294,6 +323,8 @@ impl Default for ImportOptions {
             phone_check: PhoneCheck::default(),
             usernames: Usernames::default(),
             rows: Rows::default(),
+            address_clash: AddressClash::default(),
+            empty_file: EmptyFile::default(),
             default_address: false,
             fields: None,
             organization: None,

@@ -115,6 +115,8 @@ scopes! {
     ImportRead = "import:read",
     /// Find and read users.
     UsersRead = "users:read",
+    /// Create, enrol and change single users.
+    UsersWrite = "users:write",
     /// Read the catalog.
     CatalogRead = "catalog:read",
     /// Replace the catalog.
@@ -145,6 +147,8 @@ pub struct Credential {
     pub name: String,
     /// What it may do.
     pub scopes: Vec<Scope>,
+    /// Slug of the only organization that it may work on; none for all of the tenant.
+    pub organization: Option<String>,
 }
 
 impl Credential {
@@ -203,6 +207,7 @@ mod tests {
             token_id: TokenId::new(Uuid::nil()),
             name: "ci".into(),
             scopes: vec![Scope::ImportRead],
+            organization: None,
         };
         assert!(credential.allows(Scope::ImportRead));
         assert!(!credential.allows(Scope::ImportWrite));

@@ -33,14 +33,16 @@ use binding::{Cell, Rule};
 
 /// Longest filter timeout, in minutes (contracts B.1.1).
 const MAX_FILTER_TIMEOUT: i64 = 1_440;
-/// Longest name of an address, in bytes (contracts C.1.6).
-const MAX_ADDRESS_BYTES: usize = 255;
+/// Longest name or value of an address, in characters (contracts C.1.6).
+const MAX_ADDRESS_CHARS: usize = 255;
 
 /// What validating one record gave.
 #[derive(Debug)]
 pub struct Validated<'a> {
     /// The normalised identifier, if the record has a valid one, whatever else is wrong with it: it decides the lane.
     pub identifier: Option<Cow<'a, str>>,
+    /// The normalised e-mail address that the user is to have from now on, in the same way.
+    pub new_email: Option<Cow<'a, str>>,
     /// The record, or everything that is wrong with it.
     pub result: Result<Record<'a>, Vec<RecordError>>,
 }
@@ -53,6 +55,7 @@ pub fn validate<'a>(raw: &RawRecord<'a>, binding: &'a Binding, rules: &Rules) ->
         lenient: rules.lenient(),
         record: Record::empty(raw.position),
         errors: Vec::new(),
+        further: Vec::new(),
         seen: FieldSet::default(),
         given: FieldSet::default(),
     };
@@ -73,6 +76,8 @@ struct Pass<'a, 'o> {
     lenient: bool,
     record: Record<'a>,
     errors: Vec<RecordError>,
+    /// What else is wrong with the field that is being read.
+    further: Vec<RecordError>,
     /// Fields that the record names: two names can mean the same one.
     seen: FieldSet,
     /// Fields that the record has a value or an error for.
@@ -83,6 +88,11 @@ impl<'a> Pass<'a, '_> {
     fn field(&mut self, name: usize, value: RawValue<'a>) {
         let binding = self.binding;
         let Some(rule) = binding.rule(name) else { return };
+        // A cell that a short record of a table does not have: a key of metadata is null then, a field is not named.
+        if value == RawValue::Null && binding.shape() == Shape::Columns && !matches!(rule, Rule::Metadata(..))
+        {
+            return;
+        }
         let Some(value) = self.cell(value) else { return };
         let applied = match rule {
             Rule::Field(field) => self.known(field, name, value),
@@ -96,7 +106,8 @@ impl<'a> Pass<'a, '_> {
             },
         };
         if let Err(error) = applied {
-            self.errors.push(secret::nested(error, binding.name(name)));
+            let errors = std::iter::once(error).chain(self.further.drain(..));
+            self.errors.extend(errors.map(|error| secret::nested(error, binding.name(name))));
         }
     }
 
@@ -119,7 +130,8 @@ impl<'a> Pass<'a, '_> {
 
     /// A field of the table: what no content means, that it stands once, that null is allowed, and then its own rule.
     fn known(&mut self, rule: &FieldRule, name: usize, value: RawValue<'a>) -> Result<(), RecordError> {
-        let blank = value == RawValue::Text("");
+        // A text of nothing but blanks has no content either.
+        let blank = matches!(value, RawValue::Text(text) if text.trim().is_empty());
         let value = match (rule.blank, value) {
             (Blank::Absent, RawValue::Null) => return Ok(()),
             (Blank::Absent | Blank::TextAbsent, _) if blank => return Ok(()),
@@ -140,6 +152,12 @@ impl<'a> Pass<'a, '_> {
         }
         if value != RawValue::Null {
             self.given.insert(rule.field);
+        }
+        if let (Some(longest), RawValue::Text(text)) = (rule.longest, value)
+            && text.trim().chars().nth(usize::from(longest)).is_some()
+        {
+            let message = format!("the value is longer than {longest} characters");
+            return Err(RecordError::new(ErrorCode::ValueTooLong, message));
         }
         if let Err(error) = self.apply(rule.field, value) {
             // What is wrong is told; that nothing is there would be noise.
@@ -192,12 +210,12 @@ impl<'a> Pass<'a, '_> {
             Field::NewEmail => extras.new_email = value::text(value, EmailAddress::parse)?,
             Field::EmailVerified => extras.email_verified = value::flag(value, lenient)?,
             Field::PhoneNumberVerified => extras.phone_number_verified = value::flag(value, lenient)?,
+            // Null changes no attribute, where the behaviour allows it.
+            Field::CustomAttributes if value == RawValue::Null => {}
             Field::CustomAttributes => {
-                if value != RawValue::Null {
-                    let source = json::source(value, '{', "an object", lenient)?;
-                    let attributes = attribute::custom(source, &rules.catalog.attributes, lenient)?;
-                    self.extras().custom_attributes = attributes;
-                }
+                let source = json::source(value, '{', "an object", lenient)?;
+                let attributes = attribute::custom(source, &rules.catalog.attributes, lenient)?;
+                self.extras().custom_attributes = attributes;
             }
             Field::Roles => self.names(field, NameKind::Role, value, |extras| &mut extras.roles)?,
             Field::Groups => self.names(field, NameKind::Group, value, |extras| &mut extras.groups)?,
@@ -245,7 +263,7 @@ impl<'a> Pass<'a, '_> {
         value: RawValue<'a>,
         slot: for<'e> fn(&'e mut Extras<'a>) -> &'e mut Patch<NameChange>,
     ) -> Result<(), RecordError> {
-        let (change, left_out) = names::change(kind, value, self.rules)?;
+        let (change, left_out) = names::change(kind, value, self.rules, &mut self.further)?;
         let extras = self.extras();
         *slot(extras) = change;
         if left_out {
@@ -371,8 +389,11 @@ impl<'a> Pass<'a, '_> {
             }
         }
         let identifier = identifier_of(&self.record, field);
+        let extras = self.record.extras.as_deref();
+        let new_email =
+            extras.and_then(|extras| extras.new_email.value().cloned()).map(EmailAddress::into_inner);
         let result = if self.errors.is_empty() { Ok(self.record) } else { Err(self.errors) };
-        Validated { identifier, result }
+        Validated { identifier, new_email, result }
     }
 }
 
@@ -446,13 +467,13 @@ fn agent<'a>(field: Field, value: RawValue<'a>, rules: &Rules) -> Result<Patch<A
     }
 }
 
+/// Name and value of an address.
+type AddressEntry<'a> = (Cow<'a, str>, Cow<'a, str>);
+
 /// `[{"name": "sms", "value": "+39…"}]`.
-fn addresses<'a>(
-    value: RawValue<'a>,
-    lenient: bool,
-) -> Result<Vec<(Cow<'a, str>, Cow<'a, str>)>, RecordError> {
+fn addresses<'a>(value: RawValue<'a>, lenient: bool) -> Result<Vec<AddressEntry<'a>>, RecordError> {
     let source = json::source(value, '[', "a list of objects with `name` and `value`", lenient)?;
-    let mut addresses: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
+    let mut addresses: Vec<AddressEntry<'a>> = Vec::new();
     for (at, item) in json::items(source)?.into_iter().enumerate() {
         let place = |error: RecordError| secret::nested(error, &at.to_string());
         if !item.starts_with('{') {
@@ -488,8 +509,8 @@ fn addresses<'a>(
 /// The name or the value of an address.
 pub fn address_text(text: Cow<'_, str>) -> Result<Cow<'_, str>, RecordError> {
     let text = value::name_cow(text)?;
-    if text.len() > MAX_ADDRESS_BYTES {
-        return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 255 bytes"));
+    if text.len() > MAX_ADDRESS_CHARS && text.chars().count() > MAX_ADDRESS_CHARS {
+        return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 255 characters"));
     }
     Ok(text)
 }

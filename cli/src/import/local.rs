@@ -54,8 +54,11 @@ pub(super) async fn run(
     Box::pin(connect::with(config, Need::Work, shutdown, work)).await
 }
 
-enum Taken {
+/// An import that was taken in.
+pub(crate) enum Taken {
+    /// It is to be driven to its end.
     Runs(ImportId),
+    /// It waits for `proceed`.
     Waits(ImportId),
 }
 
@@ -75,6 +78,19 @@ async fn receive(
         Err(RequestError::Invalid(error)) => return Err(wrong_option(error)),
         Err(error) => return Err(error.into()),
     };
+    take_in(resolved, source, config, session, progress, shutdown).await
+}
+
+/// Receives a file, or finds the import that an earlier run received of it and did not finish.
+pub(crate) async fn take_in(
+    resolved: ResolvedImport,
+    source: Source,
+    config: &Config,
+    session: &Session,
+    progress: &Progress,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Taken> {
+    let (id, tenant) = (resolved.import.id, resolved.import.tenant);
     let request = source.digest.map(|digest| request_hash(digest, &resolved)).transpose()?;
     if let Some(request) = request
         && let Some(found) = intake::unfinished(&session.store, tenant, KEY, request).await?
@@ -186,7 +202,12 @@ async fn resume(session: &Session, tenant: TenantId, import: ImportId) -> anyhow
     }
 }
 
-async fn view(store: &Store, tenant: TenantId, import: ImportId) -> anyhow::Result<crate::view::View> {
+/// An import as it is now.
+pub(crate) async fn view(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+) -> anyhow::Result<crate::view::View> {
     match reports::import(store, tenant, import).await? {
         Some(report) => Ok(report.into()),
         None => bail!("import {import} is gone"),

@@ -17,8 +17,9 @@ use muster_shared::options::{
 use muster_shared::parse::Format;
 use muster_shared::tenant::Slug;
 
-pub(crate) use local::drive;
+pub(crate) use local::{Taken, drive, take_in, view};
 pub(crate) use progress::Progress;
+pub(crate) use source::Source;
 
 use crate::args::one_of;
 use crate::failure::Ended;
@@ -194,7 +195,7 @@ pub(crate) async fn run(args: ImportArgs, config: &Config, shutdown: &Shutdown) 
     // What is wrong with the file is told before anything is started. A FIFO opens only once somebody writes to it: the
     // thread that waits for that goes down with the process.
     let source = tokio::select! {
-        source = source::Source::open(&args) => source?,
+        source = source::Source::open(&args.file, args.format) => source?,
         () = shutdown.stopping() => return Err(Aborted.into()),
     };
     match &args.server {

@@ -73,7 +73,7 @@ async fn send(
             return Ok(view);
         }
         tracing::debug!(import = %view.id, "{label} was imported before; importing it anew");
-        source = Source::open(args).await?;
+        source = Source::open(&args.file, args.format).await?;
     }
     anyhow::bail!("this file was imported with these options {KEYS} times already")
 }

@@ -10,32 +10,32 @@ use muster_shared::parse::Format;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::UsersArgs;
 use crate::failure::usage;
 
 /// Bytes read at a time.
 const PIECE: usize = 256 * 1024;
 
 /// An open file.
-pub(super) struct Source {
+pub(crate) struct Source {
     /// Its name without folders; none for standard input.
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Format of its records.
-    pub(super) format: Format,
+    pub(crate) format: Format,
     /// How it is compressed.
-    pub(super) encoding: Encoding,
+    pub(crate) encoding: Encoding,
     /// Its size, where it is known.
-    pub(super) size: Option<u64>,
+    pub(crate) size: Option<u64>,
     /// SHA-256 of its bytes as they are; none where they can be read only once.
-    pub(super) digest: Option<[u8; 32]>,
+    pub(crate) digest: Option<[u8; 32]>,
     reader: Box<dyn AsyncRead + Send + Sync + Unpin>,
 }
 
 impl Source {
-    /// Opens what the command line names.
-    pub(super) async fn open(args: &UsersArgs) -> anyhow::Result<Self> {
-        if args.file == Path::new("-") {
-            let Some(format) = args.format else {
+    /// Opens what the command line names; without a format, the file's name tells it.
+    pub(crate) async fn open(file: &Path, format: Option<Format>) -> anyhow::Result<Self> {
+        let path = file;
+        if path == Path::new("-") {
+            let Some(format) = format else {
                 return Err(usage(
                     "standard input has no name to tell its format by: add --format csv, json or ndjson",
                 ));
@@ -50,14 +50,14 @@ impl Source {
                 reader,
             });
         }
-        let shown = args.file.display();
-        let name = args.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let file = tokio::fs::File::open(&args.file).await.with_context(|| format!("cannot open {shown}"))?;
+        let shown = path.display();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let file = tokio::fs::File::open(path).await.with_context(|| format!("cannot open {shown}"))?;
         let metadata = file.metadata().await.with_context(|| format!("cannot look at {shown}"))?;
         if metadata.is_dir() {
             bail!("{shown} is a folder; name a file");
         }
-        let Some(format) = args.format.or_else(|| Format::from_file_name(&name)) else {
+        let Some(format) = format.or_else(|| Format::from_file_name(&name)) else {
             return Err(usage(format!(
                 "the name {name} does not tell the format (.csv, .json, .ndjson, also with .gz or .zst): add --format"
             )));
@@ -65,7 +65,7 @@ impl Source {
         // A pipe or a device can be read only once.
         let regular = metadata.is_file();
         let digest = match regular {
-            true => Some(digest(&args.file).await.with_context(|| format!("cannot read {shown}"))?),
+            true => Some(digest(path).await.with_context(|| format!("cannot read {shown}"))?),
             false => None,
         };
         Ok(Self {

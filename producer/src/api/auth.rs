@@ -48,6 +48,16 @@ impl KnownTokens {
 pub(super) struct Caller(Arc<Credential>);
 
 impl Caller {
+    /// The caller that a credential stands for.
+    pub(super) fn of(credential: Arc<Credential>) -> Self {
+        Self(credential)
+    }
+
+    /// What the credential is called.
+    pub(super) fn name(&self) -> &str {
+        &self.0.name
+    }
+
     /// The tenant on which the caller may do this.
     pub(super) fn may(&self, scope: Scope) -> Result<TenantId, ApiError> {
         if self.0.allows(scope) { Ok(self.0.tenant_id) } else { Err(ApiError::Forbidden(scope)) }
@@ -67,7 +77,14 @@ impl FromRequestParts<AppState> for Caller {
     }
 }
 
+/// Whom a token stands for, where it may work on the whole tenant.
 pub(super) async fn authenticate(shared: &Shared, token: &Token) -> Result<Arc<Credential>, ApiError> {
+    let credential = credential(shared, token).await?;
+    if credential.organization.is_some() { Err(ApiError::OneOrganization) } else { Ok(credential) }
+}
+
+/// Whom a token stands for. Whoever asks this looks at the credential's organization.
+pub(super) async fn credential(shared: &Shared, token: &Token) -> Result<Arc<Credential>, ApiError> {
     let hash = token.hash();
     if let Some(credential) = shared.known_tokens.get(&hash) {
         return Ok(credential);

@@ -26,6 +26,9 @@ pub enum ApiError {
     /// The credential may not do this.
     #[error("the token lacks the scope `{0}`")]
     Forbidden(Scope),
+    /// The credential is for one organization, and this is about the whole tenant.
+    #[error("the token is bound to one organization, and this is about all of the tenant")]
+    OneOrganization,
     /// No such thing, or none that this credential may see.
     #[error("there is no such thing")]
     NotFound,
@@ -114,7 +117,7 @@ impl ApiError {
     pub fn status(&self) -> (StatusCode, ErrorCode) {
         match self {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized),
-            Self::Forbidden(_) => (StatusCode::FORBIDDEN, ErrorCode::Forbidden),
+            Self::Forbidden(_) | Self::OneOrganization => (StatusCode::FORBIDDEN, ErrorCode::Forbidden),
             Self::NotFound => (StatusCode::NOT_FOUND, ErrorCode::NotFound),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::MethodNotAllowed),
             Self::Invalid(error) => (StatusCode::BAD_REQUEST, error.code),
@@ -148,10 +151,7 @@ impl ApiError {
         let mut error = ErrorDetail {
             code,
             message: match self {
-                Self::Store(_) if code == ErrorCode::Unavailable => {
-                    "the store cannot be reached now; try again".into()
-                }
-                Self::Store(_) => Self::Internal.to_string(),
+                Self::Store(_) => Self::store_message(self.status().0).to_owned(),
                 other => other.to_string(),
             },
             field: None,
@@ -177,6 +177,15 @@ impl ApiError {
             error.import_id = Some(import.get());
         }
         ErrorBody { error }
+    }
+
+    /// What a client is told of an error of the store.
+    pub(super) fn store_message(status: StatusCode) -> &'static str {
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            "the store cannot be reached now; try again"
+        } else {
+            "the request failed; the log has the cause under its id"
+        }
     }
 
     /// One of each, for the documentation.
@@ -221,6 +230,10 @@ fn file_status(code: ErrorCode) -> StatusCode {
         _ => StatusCode::BAD_REQUEST,
     }
 }
+
+/// Why the store failed, on its way to the log with an answer that a front door gave in its own words.
+#[derive(Debug, Clone)]
+pub(super) struct Told(pub(super) Arc<StoreError>);
 
 /// An error on its way out; the tracing middleware gives it its body, since it knows the request's id.
 #[derive(Debug, Clone)]

@@ -14,7 +14,7 @@ use muster_shared::token::Credential;
 use tokio::time::Instant;
 
 use super::AppState;
-use super::error::{ApiError, Failed};
+use super::error::{ApiError, Failed, Told};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken over from a client.
@@ -22,12 +22,17 @@ const ID_BYTES: usize = 64;
 
 /// What is learnt of a request on its way, for the log.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Trail(Arc<OnceLock<(TenantId, TokenId)>>);
+pub(super) struct Trail(Arc<OnceLock<(TenantId, Option<TokenId>)>>);
 
 impl Trail {
     /// Whose request it is.
     pub(super) fn found(&self, credential: &Credential) {
-        let _ = self.0.set((credential.tenant_id, credential.token_id));
+        let _ = self.0.set((credential.tenant_id, Some(credential.token_id)));
+    }
+
+    /// The same of a request that was not authorised by a token of ours.
+    pub(super) fn found_tenant(&self, tenant: TenantId) {
+        let _ = self.0.set((tenant, None));
     }
 }
 
@@ -48,13 +53,17 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
     if let Some(Failed(error)) = response.extensions_mut().remove() {
         response = failed(&error, response, &id);
     }
+    if let Some(Told(cause)) = response.extensions_mut().remove() {
+        tracing::error!(request_id = id, error = %cause, "a request failed in the store");
+    }
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, value);
     }
     let status = response.status().as_u16();
-    let (tenant, token) = trail.0.get().map(|(tenant, token)| (tenant.get(), token.to_string())).unzip();
+    let (tenant, token) = trail.0.get().copied().unzip();
+    let (tenant, token) = (tenant.map(TenantId::get), token.flatten().map(|token| token.to_string()));
     let elapsed = started.elapsed();
     let milliseconds = elapsed.as_secs_f64() * 1000.0;
     tracing::info!(request_id = id, %method, route, status, tenant, token, milliseconds, "request");
@@ -65,14 +74,18 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
 
 /// The error's body under the request's id. Its cause is logged here and not sent.
 fn failed(error: &ApiError, response: Response, id: &str) -> Response {
-    if let ApiError::Store(cause) = error {
-        tracing::error!(request_id = id, error = %cause, "a request failed in the store");
-    }
+    log_cause(error, id);
     let (mut parts, _) = response.into_parts();
     let (body_parts, body) = Json(error.body(id)).into_response().into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.extend(body_parts.headers);
     Response::from_parts(parts, body)
+}
+
+fn log_cause(error: &ApiError, id: &str) {
+    if let ApiError::Store(cause) = error {
+        tracing::error!(request_id = id, error = %cause, "a request failed in the store");
+    }
 }
 
 /// The client's id where it is sane, a new one otherwise.

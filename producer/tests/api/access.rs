@@ -10,6 +10,8 @@ use crate::harness::{Server, accepted, assert_refused, refused, token};
 
 /// Routes without a token.
 const OPEN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+/// How routes of front doors begin that have credentials of their own: their contract tests ask who may do what.
+const FRONT_DOORS: [&str; 1] = ["/_api/admin/"];
 
 /// Method and path of every route, and the scope that it takes. A route that is not here fails the tests.
 const SCOPES: [(&str, &str, Scope); 14] = [
@@ -35,7 +37,7 @@ fn routes() -> Vec<(Method, String, Scope)> {
     let mut routes = Vec::new();
     for (path, item) in documented["paths"].as_object().unwrap() {
         for (method, _) in item.as_object().unwrap() {
-            if OPEN.contains(&path.as_str()) {
+            if OPEN.contains(&path.as_str()) || FRONT_DOORS.iter().any(|door| path.starts_with(door)) {
                 continue;
             }
             let known = SCOPES.iter().chain([&PUT_CATALOG]).find(|(m, p, _)| m == method && p == path);

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::value::Setting;
-use super::{ByteSize, Key, LogFormat, Problem, SecretUrl, Sources};
+use super::{ByteSize, Envelope, Key, LogFormat, Problem, SecretUrl, Sources};
+use crate::catalog::MAX_NAME_BYTES;
+use crate::normalise::has_forbidden_char;
 
 macro_rules! settings {
     ($(
@@ -111,6 +113,24 @@ settings! {
             "How long a client may pause in the body of a request.";
         public_url: Option<String> = None,
             "How clients reach this server; links in answers begin with it. Not set: links without a host.";
+        user_connections: u32 = 16,
+            "Most database connections for requests that write a single user.";
+        ccai_requests_per_second: Option<u32> = None,
+            "Most requests a second of one tenant at the front door for CCAI Platform (10 there). Not set: no limit.";
+    }
+    /// The front door for clients of Bitcaster.
+    bitcaster: BitcasterConfig {
+        default_group: String = "Default".into(),
+            "Group that users are enrolled in where none is named; made if it is new.";
+    }
+    /// The front door for clients of Authgear's User Import API.
+    authgear: AuthgearConfig {
+        envelope: Envelope = Envelope::Both,
+            "How answers stand: result, bare, or both (a client finds what it looks for in either place).";
+        records_per_day: Option<u32> = None,
+            "Most records that a tenant may send in a day, by UTC. Not set: no limit.";
+        records_per_month: Option<u32> = None,
+            "Most records that a tenant may send in a month, by UTC. Not set: no limit.";
     }
     /// Receiving and staging.
     intake: IntakeConfig {
@@ -180,6 +200,7 @@ impl Config {
         let mut wrong = |key: &str, message: String| problems.push(self.problem(key, message));
         let numbers = [
             ("database.max_connections", self.database.max_connections, 2, 1000),
+            ("http.user_connections", self.http.user_connections, 1, 1000),
             ("intake.chunk_records", self.intake.chunk_records, 1, 100_000),
             ("intake.lanes", self.intake.lanes, 1, 1024),
             ("intake.max_ratio", self.intake.max_ratio, 2, 100_000),
@@ -220,6 +241,10 @@ impl Config {
         if self.broker.prefix.len() > 64 || !self.broker.prefix.chars().all(plain) {
             wrong("broker.prefix", "must be 1 to 64 letters, digits, '.', '_' and '-'".into());
         }
+        let group = self.bitcaster.default_group.trim();
+        if group.is_empty() || group.len() > MAX_NAME_BYTES || has_forbidden_char(group) {
+            wrong("bitcaster.default_group", format!("must be 1 to {MAX_NAME_BYTES} visible characters"));
+        }
         let urls = [
             ("database.url", &self.database.url, &["postgres", "postgresql"]),
             ("broker.url", &self.broker.url, &["amqp", "amqps"]),
@@ -228,6 +253,9 @@ impl Config {
             if url.as_ref().is_some_and(|url| !schemes.contains(&url.scheme())) {
                 wrong(key, format!("must be a URL that begins with {}://", schemes.join(":// or ")));
             }
+        }
+        if self.http.ccai_requests_per_second == Some(0) {
+            wrong("http.ccai_requests_per_second", "must be 1 or more".into());
         }
         let web = |url: &String| url.starts_with("http://") || url.starts_with("https://");
         if self.http.public_url.as_ref().is_some_and(|url| !web(url)) {

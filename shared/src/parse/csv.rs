@@ -18,7 +18,7 @@ use cells::{Columns, Cut, Cutter};
 use super::fields::{FieldStore, Unescaped};
 use super::{Delimiter, ParseLimits, RecordSink, TextEncoding};
 use crate::error::{ErrorCode, FileError, RecordError};
-use crate::record::{NameId, Names, Position, RawRecord, RecordNumber};
+use crate::record::{NameId, Names, Position, RawField, RawRecord, RawValue, RecordNumber};
 
 /// Reads one CSV upload, byte order mark taken off.
 #[derive(Debug)]
@@ -163,7 +163,7 @@ impl CsvReader {
         let quotes = self.border.has_quotes();
         if self.records.header.is_some() {
             let position = Position { record: self.records.next, line: self.line, byte: self.byte };
-            self.records.take(record, quotes, position, sink)?;
+            self.records.take(record, quotes, self.limits.flexible, position, sink)?;
         } else if let Some(header) =
             header::read(record, &self.limits).map_err(|error| error.at_line(self.line))?
         {
@@ -208,6 +208,7 @@ impl Records {
         &mut self,
         record: &[u8],
         quotes: bool,
+        flexible: bool,
         position: Position,
         sink: &mut S,
     ) -> Result<(), FileError> {
@@ -227,9 +228,15 @@ impl Records {
         );
         let cut = if quotes { cutter.cut_quoted() } else { cutter.cut_plain() };
         self.unescaped.settle(&mut fields);
+        if flexible {
+            // Named columns come first, so those that the record does not reach are the last ones.
+            let missing = (cut.cells..header.columns.named).filter_map(|index| NameId::try_from(index).ok());
+            fields.extend(missing.map(|name| RawField { name, value: RawValue::Null }));
+        }
         // The text before the first bad byte is the same in both readings, and so is the column that it ends in.
         let fault = fault.map(|at| column_at(text.get(..at).unwrap_or_default(), header.delimiter, quotes));
-        let defect = defect(&cut, header.columns, &header.names).or_else(|| {
+        let columns = (!flexible).then_some(header.columns);
+        let defect = defect(&cut, columns, &header.names).or_else(|| {
             let message = self.encoding.not_in(&format!("Cell {} has bytes that are", fault? + 1));
             Some(in_column(RecordError::new(ErrorCode::InvalidUtf8, message), &header.names, fault?))
         });
@@ -251,14 +258,15 @@ fn column_at(text: &str, delimiter: Delimiter, quotes: bool) -> usize {
     cut.cells.saturating_sub(1)
 }
 
-/// What is wrong with a record's shape. It comes first: without it no cell is sure to be in its column.
-fn defect(cut: &Cut, columns: Columns, names: &Names) -> Option<RecordError> {
+/// What is wrong with a record's shape. It comes first: without it no cell is sure to be in its column. Without `columns`,
+/// any number of cells will do.
+fn defect(cut: &Cut, columns: Option<Columns>, names: &Names) -> Option<RecordError> {
     if let Some(index) = cut.bad_quote {
         let message =
             format!("Cell {} has a quote inside unquoted text, or text after its closing quote.", index + 1);
         return Some(in_column(RecordError::new(ErrorCode::CsvBadQuote, message), names, index));
     }
-    if cut.cells < columns.named || cut.cells > columns.all {
+    if let Some(columns) = columns.filter(|columns| cut.cells < columns.named || cut.cells > columns.all) {
         let message = format!(
             "The record has {} {}, the header has {} {}.",
             cut.cells,
@@ -268,7 +276,9 @@ fn defect(cut: &Cut, columns: Columns, names: &Names) -> Option<RecordError> {
         );
         return Some(RecordError::new(ErrorCode::CsvColumnCount, message));
     }
-    if let Some(index) = cut.nameless {
+    if columns.is_some()
+        && let Some(index) = cut.nameless
+    {
         let message = format!("Cell {} is not empty, but the header has no name for its column.", index + 1);
         return Some(RecordError::new(ErrorCode::CsvColumnCount, message));
     }

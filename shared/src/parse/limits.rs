@@ -26,6 +26,9 @@ pub struct ParseLimits {
     pub delimiter: Option<Delimiter>,
     /// Encoding of the text; `None` to tell it from the byte order mark, without which it is UTF-8.
     pub encoding: Option<TextEncoding>,
+    /// A CSV record may have fewer cells than the header has columns (the missing ones are null) or more (those are left
+    /// out). Otherwise it has a defect.
+    pub flexible: bool,
 }
 
 impl Default for ParseLimits {
@@ -39,6 +42,7 @@ impl Default for ParseLimits {
             depth: 8,
             delimiter: Some(Delimiter::Comma),
             encoding: None,
+            flexible: false,
         }
     }
 }

@@ -141,6 +141,10 @@ impl<'a> Draft<'a> {
         else {
             return false;
         };
+        // No field of a user that is only enrolled changes: an address of that name stays as it is.
+        if self.profile().addresses.contains_key(DEFAULT_ADDRESS) {
+            return false;
+        }
         let mut profile = self.profile().into_owned();
         profile.add_address(DEFAULT_ADDRESS, email);
         if profile == *self.profile() {

@@ -8,7 +8,7 @@ use super::draft::Draft;
 use super::wanted;
 use crate::error::{ErrorCode, RecordError};
 use crate::field::{Field, FieldSet};
-use crate::options::IdentifierField;
+use crate::options::{AddressClash, IdentifierField};
 use crate::parse::Format;
 use crate::profile::{DEFAULT_ADDRESS, Profile};
 use crate::record::{AgentValue, Extras, NameChange, Patch, Record};
@@ -167,7 +167,10 @@ impl Change<'_> {
         }
         match &extras.addresses {
             Patch::Value(addresses) if !self.ignored(Field::Addresses) => {
-                for (name, value) in addresses {
+                for (at, (name, value)) in addresses.iter().enumerate() {
+                    if self.rules.options.address_clash == AddressClash::Refuse {
+                        self.refuse_clash(at, name, value)?;
+                    }
                     self.profile.add_address(name, value);
                 }
             }
@@ -178,6 +181,22 @@ impl Change<'_> {
             if !self.ignored(*field) {
                 self.agent(*field, patch);
             }
+        }
+        Ok(())
+    }
+
+    /// Neither the name nor the value may stand for anything else already.
+    fn refuse_clash(&self, at: usize, name: &str, value: &str) -> Result<(), RecordError> {
+        let addresses = &self.profile.addresses;
+        let taken = |part: &str, message| {
+            Err(RecordError::new(ErrorCode::AddressTaken, message)
+                .in_field(format!("{}.{at}.{part}", Field::Addresses)))
+        };
+        if addresses.get(name).is_some_and(|there| there.value != value) {
+            return taken("name", "the user has an address of this name with another value");
+        }
+        if addresses.iter().any(|(other, there)| other != name && there.value == value) {
+            return taken("value", "the user has this address under another name");
         }
         Ok(())
     }

@@ -3,10 +3,11 @@
 //! Why nothing happens twice (P3): [`lock`] takes the chunk's row lock and looks at its state; users, outcomes, counts and
 //! the state `applied` commit together. A message delivered again finds the chunk ended and changes nothing.
 
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
 use super::intake::{Issue, small, write_issues};
-use super::{Store, StoreError};
+use super::{Store, StoreError, Transaction};
 use crate::chunk::decode;
 use crate::error::{ErrorCode, RecordError};
 use crate::id::{ChunkId, ImportId, TenantId};
@@ -87,6 +88,18 @@ pub async fn lock_tenant(
             .await?;
     }
     Ok(())
+}
+
+/// Begins a transaction that writes users, and shares the tenant's lock (or takes it alone) in the same round trip.
+pub async fn begin_writing(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    alone: bool,
+) -> Result<Transaction<'_>, StoreError> {
+    let lock = if alone { "pg_advisory_xact_lock" } else { "pg_advisory_xact_lock_shared" };
+    // Two statements at once, which no prepared statement can be. The only values in the text are two numbers.
+    let begin = format!("begin; select {lock}({TENANT_LOCK}, {})", tenant.get());
+    Ok(sqlx::Connection::begin_with(connection, AssertSqlSafe(begin)).await?)
 }
 
 /// The options of an import, and whether its records are rows of a table. `None` if there is no such import.

@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 use sqlx::PgExecutor;
 use sqlx::types::Json;
 
+use super::apply::lock_tenant;
 use super::{Store, StoreError};
 use crate::catalog::{AttributeDefinition, Catalog, FieldError, Limits, NameKind, Organization};
 use crate::error::ErrorCode;
@@ -44,6 +45,8 @@ pub async fn apply(store: &Store, tenant: TenantId, catalog: &Catalog) -> Result
     sqlx::query!("select id from tenants where id = $1 for no key update", tenant.0)
         .fetch_one(&mut *transaction)
         .await?;
+    // And nobody enrols users meanwhile in what is about to go.
+    lock_tenant(&mut transaction, tenant, true).await?;
 
     let groups = keys(catalog.names(NameKind::Group));
     let mut refused = organizations_in_use(&mut transaction, tenant, &catalog.organizations).await?;
@@ -104,6 +107,34 @@ pub async fn index(connection: &mut PgConnection, tenant: TenantId) -> Result<Ca
     .await?;
     index.max_chat_limit = limits.0.max_chat_limit;
     Ok(index)
+}
+
+/// A name of the catalog as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogName {
+    /// What users refer to it by.
+    pub id: i32,
+    /// Of which list it is.
+    pub kind: NameKind,
+    /// The name.
+    pub name: String,
+}
+
+/// All names of a tenant's catalog with their ids, each list in the order of [`get`].
+pub async fn names(executor: impl PgExecutor<'_>, tenant: TenantId) -> Result<Vec<CatalogName>, StoreError> {
+    let rows = sqlx::query!(
+        "select id, kind, name from catalog_names where tenant_id = $1 order by kind, key",
+        tenant.0,
+    )
+    .fetch_all(executor)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let kind = NameKind::ALL.into_iter().find(|kind| kind.as_str() == row.kind);
+            let kind = kind.ok_or_else(|| StoreError::corrupt("catalog_names", "kind", row.id))?;
+            Ok(CatalogName { id: row.id, kind, name: row.name })
+        })
+        .collect()
 }
 
 /// The organization with this slug.

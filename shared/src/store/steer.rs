@@ -61,6 +61,17 @@ pub async fn resume(store: &Store, tenant: TenantId, import: ImportId) -> Result
 /// being applied at this moment is waited for and keeps its outcomes.
 pub async fn cancel(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
     let mut transaction = store.pool().begin().await?;
+    let moved = cancel_import(&mut transaction, tenant, import).await?;
+    transaction.commit().await?;
+    settle(store, tenant, import, moved, &[ImportState::Cancelled]).await
+}
+
+/// Cancels in the caller's transaction. Returns the number of imports cancelled: 0 or 1.
+pub(super) async fn cancel_import(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+) -> Result<u64, StoreError> {
     let moved = sqlx::query!(
         "update imports
             set state = 'cancelled', completed_at = now()
@@ -68,7 +79,7 @@ pub async fn cancel(store: &Store, tenant: TenantId, import: ImportId) -> Result
         import.get(),
         tenant.get(),
     )
-    .execute(&mut *transaction)
+    .execute(&mut *connection)
     .await?
     .rows_affected();
     if moved == 1 {
@@ -78,14 +89,11 @@ pub async fn cancel(store: &Store, tenant: TenantId, import: ImportId) -> Result
               where import_id = $1 and state in ('staged', 'dispatched', 'retryable')",
             import.get(),
         )
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?;
-        write_final_counts(&mut transaction, import).await?;
-        transaction.commit().await?;
-    } else {
-        transaction.rollback().await?;
+        write_final_counts(connection, import).await?;
     }
-    settle(store, tenant, import, moved, &[ImportState::Cancelled]).await
+    Ok(moved)
 }
 
 /// Drives what failed once more: failed records and the records of dead chunks become pending, and the import runs again.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{Store, StoreError};
 use crate::clock;
 use crate::id::{TenantId, TokenId};
+use crate::tenant::Slug;
 use crate::token::{Credential, Scope, Token};
 
 /// What is known of a token, itself apart.
@@ -19,6 +20,9 @@ pub struct TokenInfo {
     pub name: String,
     /// What it may do.
     pub scopes: Vec<Scope>,
+    /// Slug of the only organization that it may work on; none for all of the tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
     /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When it was revoked.
@@ -29,6 +33,7 @@ struct TokenRow {
     id: Uuid,
     name: String,
     scopes: Vec<String>,
+    organization: Option<String>,
     created_at: DateTime<Utc>,
     revoked_at: Option<DateTime<Utc>>,
 }
@@ -39,6 +44,7 @@ impl From<TokenRow> for TokenInfo {
             id: TokenId(row.id),
             name: row.name,
             scopes: known_scopes(&row.scopes),
+            organization: row.organization,
             created_at: row.created_at,
             revoked_at: row.revoked_at,
         }
@@ -61,20 +67,32 @@ pub async fn create(
     name: &str,
     scopes: &[Scope],
 ) -> Result<NewToken, StoreError> {
+    create_for(store, tenant, None, name, scopes).await
+}
+
+/// The same for one organization alone, where one is named.
+pub async fn create_for(
+    store: &Store,
+    tenant: TenantId,
+    organization: Option<&Slug>,
+    name: &str,
+    scopes: &[Scope],
+) -> Result<NewToken, StoreError> {
     let token = Token::generate(&mut clock::rng());
     let texts: Vec<String> = scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
     let row = sqlx::query_as!(
         TokenRow,
         r#"
-        insert into tokens (id, tenant_id, name, hash, scopes) values ($1, $2, $3, $4, $5)
+        insert into tokens (id, tenant_id, name, hash, scopes, organization) values ($1, $2, $3, $4, $5, $6)
         on conflict (tenant_id, name) do nothing
-        returning id, name, scopes, created_at, revoked_at
+        returning id, name, scopes, organization, created_at, revoked_at
         "#,
         clock::new_id(),
         tenant.0,
         name,
         &token.hash(),
         &texts,
+        organization.map(Slug::as_str),
     )
     .fetch_optional(store.pool())
     .await?;
@@ -96,7 +114,7 @@ pub async fn authenticate(
     token: &Token,
 ) -> Result<Option<Credential>, StoreError> {
     let row = sqlx::query!(
-        "select id, tenant_id, name, scopes from tokens where hash = $1 and revoked_at is null",
+        "select id, tenant_id, name, scopes, organization from tokens where hash = $1 and revoked_at is null",
         &token.hash(),
     )
     .fetch_optional(executor)
@@ -106,6 +124,7 @@ pub async fn authenticate(
         token_id: TokenId(row.id),
         name: row.name,
         scopes: known_scopes(&row.scopes),
+        organization: row.organization,
     }))
 }
 
@@ -113,7 +132,7 @@ pub async fn authenticate(
 pub async fn list(executor: impl PgExecutor<'_>, tenant: TenantId) -> Result<Vec<TokenInfo>, StoreError> {
     let rows = sqlx::query_as!(
         TokenRow,
-        "select id, name, scopes, created_at, revoked_at from tokens where tenant_id = $1 order by name",
+        "select id, name, scopes, organization, created_at, revoked_at from tokens where tenant_id = $1 order by name",
         tenant.0,
     )
     .fetch_all(executor)
@@ -130,7 +149,7 @@ pub async fn find_by_name(
     let row = sqlx::query_as!(
         TokenRow,
         r#"
-        select id, name, scopes, created_at, revoked_at
+        select id, name, scopes, organization, created_at, revoked_at
         from   tokens
         where  tenant_id = $1 and name = $2
         "#,
@@ -154,7 +173,7 @@ pub async fn revoke(
         update tokens
         set    revoked_at = coalesce(revoked_at, now())   -- the first revocation counts
         where  tenant_id = $1 and name = $2
-        returning id, name, scopes, created_at, revoked_at
+        returning id, name, scopes, organization, created_at, revoked_at
         "#,
         tenant.0,
         name,

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::copy::CopyBuffer;
+use super::members::Member;
 use crate::error::RecordError;
 use crate::id::TenantId;
 use crate::options::{Enrolment, IdentifierField};
@@ -33,6 +34,36 @@ pub async fn upsert<'a>(
     let plan = plan(records, &existing, rules, now, new_id);
     write_users(connection, tenant, &plan, enrolment).await?;
     Ok(Upserted { verdicts: plan.verdicts, errors: plan.errors, warnings: plan.warnings })
+}
+
+/// The same for one record: what became of it, and the user as it is now. An error of the record is a value; nothing is
+/// written then.
+pub async fn upsert_one<'a>(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    record: &'a Record<'a>,
+    rules: &Rules,
+    now: DateTime<Utc>,
+    new_id: Uuid,
+) -> Result<Result<(Verdict, Member), RecordError>, StoreError> {
+    let enrolment = rules.options.enrolment;
+    let records = [record];
+    let existing = find_users(connection, tenant, &Keys::of(&records), enrolment).await?;
+    let mut plan = plan(&records, &existing, rules, now, &mut || new_id);
+    if let Some((_, error)) = plan.errors.pop() {
+        return Ok(Err(error));
+    }
+    write_users(connection, tenant, &plan, enrolment).await?;
+    let Some((verdict, Some(id))) = plan.verdicts.pop() else {
+        return Err(StoreError::Program("a record was planned without a verdict".into()));
+    };
+    let rows = plan.inserts.into_iter().chain(plan.updates.into_iter().map(|(row, _)| row));
+    let written = rows.into_iter().find(|row| row.id == id).map(Member::from);
+    let found = || existing.into_iter().find(|user| user.id == id).map(Member::from);
+    match written.or_else(found) {
+        Some(user) => Ok(Ok((verdict, user))),
+        None => Err(StoreError::Program("a record was planned without its user".into())),
+    }
 }
 
 /// What became of the records: the part of a [`Plan`] that is left when it is written.
@@ -257,16 +288,47 @@ async fn update(connection: &mut PgConnection, updates: &[(UserRow<'_>, i32)]) -
     if written.rows_affected() == updates.len() as u64 { Ok(()) } else { Err(StoreError::Conflict("a user")) }
 }
 
-/// COPY without a conflict clause: a key that someone else inserted in the meantime refuses the chunk, which is planned
-/// again. Half as much work for the database as asking for each row first.
+/// So many rows and fewer are inserted one by one: a COPY's extra round trips cost more than a row.
+const FEW: usize = 2;
+
 async fn insert(
     connection: &mut PgConnection,
     tenant: TenantId,
     rows: &[UserRow<'_>],
 ) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
+    if rows.len() > FEW {
+        return copy(connection, tenant, rows).await;
     }
+    for row in rows {
+        sqlx::query!(
+            "insert into users (id, tenant_id, version, email, phone_number, preferred_username, given_name, family_name,
+                                attributes, metadata, profile)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::jsonb, $10::text::jsonb, $11::text::jsonb)",
+            row.id,
+            tenant.get(),
+            row.changes,
+            row.email.as_deref(),
+            row.phone_number.as_deref(),
+            row.preferred_username.as_deref(),
+            row.given_name.as_deref(),
+            row.family_name.as_deref(),
+            row.attributes.as_deref(),
+            row.metadata.as_deref(),
+            row.profile.as_deref(),
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// COPY without a conflict clause: a key that someone else inserted in the meantime refuses the chunk, which is planned
+/// again. Half as much work for the database as asking for each row first.
+async fn copy(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    rows: &[UserRow<'_>],
+) -> Result<(), StoreError> {
     let mut buffer = CopyBuffer::with_capacity(rows.len() * 160);
     for row in rows {
         buffer.row(11);

@@ -58,7 +58,7 @@ fn write_csv(header: usize, rows: &[Vec<(String, bool)>], style: &Style) -> (Str
             if column > 0 {
                 text.push(delimiter);
             }
-            let must = cell.contains(['"', '\n', '\r', delimiter]) || (header == 1 && cell.is_empty());
+            let must = cell.contains(['"', '\n', '\r', delimiter]) || (row.len() == 1 && cell.is_empty());
             if *quoted || must {
                 text += &format!("\"{}\"", cell.replace('"', "\"\""));
             } else {
@@ -173,6 +173,29 @@ proptest! {
             prop_assert_eq!(&texts(ours), &theirs.iter().collect::<Vec<_>>());
             let rest = text.as_bytes().get(ours.position.byte as usize - 1..).unwrap_or_default();
             prop_assert!(matches!(rest, [b'\n' | b'\r', next, ..] if !matches!(next, b'\n' | b'\r')));
+        }
+    }
+
+    #[test]
+    fn records_of_any_length_fill_the_named_columns(
+        header in 1_usize..5,
+        rows in vec(vec((cell(), any::<bool>()), 1..7), 0..8),
+        style in style(),
+        piece in 1_usize..300,
+    ) {
+        let (text, _) = write_csv(header, &rows, &style);
+        let limits =
+            ParseLimits { delimiter: Some(style.delimiter), flexible: true, ..ParseLimits::default() };
+        let seen = parse_pieces(Format::Csv, limits, text.as_bytes().chunks(piece));
+        prop_assert_eq!(seen.end.as_ref().map(|end| end.records), Ok(rows.len() as u64));
+        prop_assert_eq!(seen.codes(), Vec::<String>::new());
+        for (record, row) in seen.records.iter().zip(&rows) {
+            let wanted = (0..header).map(|column| match row.get(column) {
+                Some((cell, _)) => SeenValue::Text(cell.clone()),
+                None => SeenValue::Null,
+            });
+            let read = record.fields.iter().map(|(_, value)| value.clone());
+            prop_assert_eq!(read.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
         }
     }
 

@@ -1,0 +1,218 @@
+//! `muster bc import users FILE`: Bitcaster's `bc import users`, with its options, its rules for the file and its lines.
+//!
+//! What differs from the original on purpose is told in docs/front-doors/bitcaster.md: the exit code above all.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use muster_producer::request::ResolvedImport;
+use muster_shared::catalog::Organization;
+use muster_shared::clock;
+use muster_shared::config::Config;
+use muster_shared::field::{Blank, Field, FieldRule, FieldTable, METADATA_PATTERN};
+use muster_shared::id::{GroupId, ImportId, TenantId};
+use muster_shared::import::ImportState;
+use muster_shared::options::{EmptyCell, Enrolment, ImportOptions, OnExisting, Rows};
+use muster_shared::outcome::Counts;
+use muster_shared::parse::{Delimiter, Format};
+use muster_shared::store::catalog;
+use muster_shared::store::intake::NewImport;
+use muster_shared::tenant::Slug;
+
+use crate::connect::{self, Need, Session};
+use crate::failure::{Ended, usage};
+use crate::import::{Progress, Source, Taken, drive, take_in, view};
+use crate::output::{answer, number, remark};
+use crate::shutdown::{Aborted, Shutdown};
+
+/// Most characters of a name, and of an e-mail address, which is the username.
+const NAME_CHARS: u16 = 150;
+/// The organization of Bitcaster's own makers, which is never meant where none is named.
+const MAKERS: &str = "os4d";
+
+/// Options of `muster bc`.
+#[derive(Debug, Args)]
+pub(crate) struct BcArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Import from a file
+    Import(ImportArgs),
+}
+
+#[derive(Debug, Args)]
+struct ImportArgs {
+    #[command(subcommand)]
+    what: Imported,
+}
+
+#[derive(Debug, Subcommand)]
+enum Imported {
+    /// Import users from a CSV file: new ones are created, those that exist are enrolled and left as they are
+    #[command(after_help = EXAMPLES)]
+    Users(UsersArgs),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  muster bc import users employees.csv
+  muster bc import users employees.csv --org my-company --group developers
+
+Columns: email, first_name, last_name, custom__KEY, custom__KEY[] (a, b), custom__KEY{} (k=v, n=1).
+Exit codes: 0 done, 1 could not run, 2 wrong usage, 3 done with failed records.";
+
+#[derive(Debug, Args)]
+struct UsersArgs {
+    /// The CSV file; `-` reads standard input
+    #[arg(value_name = "CSV_FILE")]
+    file: PathBuf,
+    /// Organization to enrol the users in [default: the first by name]
+    #[arg(long, value_name = "SLUG")]
+    org: Option<String>,
+    /// Group to enrol the users in; it must exist [default: the setting bitcaster.default_group]
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// The tenant whose users they are
+    #[arg(long, value_name = "SLUG", default_value = Slug::DEFAULT)]
+    tenant: Slug,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: &BcArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+    let What::Import(ImportArgs { what: Imported::Users(args) }) = &args.what;
+    // As in Bitcaster, a file that is not there is a mistake in the command.
+    let source = Source::open(&args.file, Some(Format::Csv)).await;
+    let source = source.map_err(|error| usage(format!("{error:#}")))?;
+    let work = async |session: &Session| import(args, source, config, session, shutdown).await;
+    match Box::pin(connect::with(config, Need::Work, shutdown, work)).await {
+        Err(error) if !error.is::<Aborted>() => failed(&format!("An error occurred: {error:#}")),
+        ended => ended,
+    }
+}
+
+async fn import(
+    args: &UsersArgs,
+    source: Source,
+    config: &Config,
+    session: &Session,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Ended> {
+    let tenant = session.tenant(&args.tenant).await?;
+    let Some(organization) = organization(args, session, tenant).await? else {
+        return match &args.org {
+            Some(slug) => failed(&format!("Error: Organization '{slug}' not found.")),
+            None => failed("Error: No local organization found."),
+        };
+    };
+    let Some(group) = group(args, config, session, tenant).await? else {
+        let name = args.group.as_deref().unwrap_or_default();
+        let org = args.org.as_deref().unwrap_or("None");
+        return failed(&format!("Error: Group '{name}' not found in organization '{org}'."));
+    };
+    answer(format_args!("Importing users into organization '{}'...", organization.1.name))?;
+    let enrolment = Enrolment { organization_id: organization.0, group_id: group.get() };
+    let options = ImportOptions {
+        organization: Some(organization.1.slug),
+        group: args.group.clone(),
+        ..options(enrolment)
+    };
+    let id = ImportId::new(clock::new_id());
+    let new = NewImport { id, tenant, filename: source.name.clone(), options, idempotency: None };
+    let resolved = ResolvedImport { import: new, delimiter: Some(Delimiter::Comma), encoding: None };
+    // Bitcaster's program shows no progress: there is some on a terminal, and none elsewhere.
+    let progress = Progress::new(!std::io::stderr().is_terminal());
+    let taken = take_in(resolved, source, config, session, &progress, shutdown).await?;
+    let view = match taken {
+        Taken::Runs(import) => drive(session, config, tenant, import, &progress, shutdown).await?,
+        Taken::Waits(import) => view(&session.store, tenant, import).await?,
+    };
+    progress.clear();
+    if view.state != ImportState::Completed {
+        return failed(&format!("An error occurred: the import is {}", view.state));
+    }
+    told(&view.counts, view.id)
+}
+
+/// The organization named; without a name the first one, by name.
+async fn organization(
+    args: &UsersArgs,
+    session: &Session,
+    tenant: TenantId,
+) -> anyhow::Result<Option<(i32, Organization)>> {
+    let slug = match &args.org {
+        Some(slug) => slug.parse::<Slug>().ok(),
+        None => {
+            let all = catalog::get(&session.store, tenant).await?.organizations;
+            let local = all.into_iter().filter(|one| !one.name.eq_ignore_ascii_case(MAKERS));
+            local.min_by(|a, b| a.name.cmp(&b.name)).and_then(|first| first.slug.parse().ok())
+        }
+    };
+    let Some(slug) = slug else { return Ok(None) };
+    let found = catalog::find_organization(session.store.pool(), tenant, &slug).await?;
+    Ok(found.map(|(id, organization)| (id.get(), organization)))
+}
+
+/// The group named, which must be there; without a name the default one, which need not.
+async fn group(
+    args: &UsersArgs,
+    config: &Config,
+    session: &Session,
+    tenant: TenantId,
+) -> anyhow::Result<Option<GroupId>> {
+    Ok(match &args.group {
+        Some(name) => catalog::find_group(session.store.pool(), tenant, name).await?,
+        None => Some(catalog::ensure_group(&session.store, tenant, &config.bitcaster.default_group).await?),
+    })
+}
+
+/// Bitcaster's rules for the file.
+fn options(enrolment: Enrolment) -> ImportOptions {
+    let name = |name, field| FieldRule::new(name, field).blank(Blank::Absent).longest(NAME_CHARS);
+    ImportOptions {
+        format: Format::Csv,
+        on_existing: OnExisting::Enrol,
+        default_address: true,
+        // An empty cell of custom fields is an empty text.
+        empty_cells: EmptyCell::Keep,
+        rows: Rows::Flexible,
+        fields: Some(FieldTable(vec![
+            FieldRule::new("email", Field::Email).longest(NAME_CHARS),
+            name("first_name", Field::GivenName),
+            name("last_name", Field::FamilyName),
+            FieldRule::new(METADATA_PATTERN, Field::Metadata),
+        ])),
+        enrolment: Some(enrolment),
+        ..ImportOptions::default()
+    }
+}
+
+/// Bitcaster counts every row as processed, and every user of the file as created or updated, one that was there too.
+fn told(counts: &Counts, import: ImportId) -> anyhow::Result<Ended> {
+    let users = counts.inserted + counts.updated + counts.skipped;
+    let line = format!("Success! Processed {} lines, created/updated {users} users.", counts.total);
+    answer(coloured(&line, GREEN))?;
+    if counts.failed == 0 {
+        return Ok(Ended::Done);
+    }
+    let failed = number(counts.failed);
+    remark(format_args!("{failed} records failed: muster imports failed {import} -o failed.csv"));
+    Ok(Ended::FailedRecords)
+}
+
+const GREEN: u8 = 32;
+const RED: u8 = 31;
+
+/// Tells an error where Bitcaster tells it: on standard output.
+fn failed(line: &str) -> anyhow::Result<Ended> {
+    answer(coloured(line, RED))?;
+    Ok(Ended::Unwell)
+}
+
+/// In colour on a terminal.
+fn coloured(line: &str, colour: u8) -> String {
+    if std::io::stdout().is_terminal() { format!("\x1b[{colour}m{line}\x1b[0m") } else { line.to_owned() }
+}

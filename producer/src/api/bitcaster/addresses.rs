@@ -1,0 +1,108 @@
+//! The addresses of a user: shown, and one added. A name and a value each stand once a user.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use muster_shared::outcome::Outcome;
+use muster_shared::store::members;
+use serde_json::json;
+
+use super::super::AppState;
+use super::auth::Caller;
+use super::body::{Document, Value};
+use super::error::{Detail, Fault, NULL};
+use super::fields::{Given, addressing, refused};
+use super::place::Place;
+use super::view::AddressView;
+use crate::single::{Values, Write, Written};
+
+/// What a client may say an address is. It is not kept: what an address is, its value tells.
+const TYPES: [&str; 4] = ["GENERIC", "email", "phone", "account"];
+
+/// Shows a user's addresses, by name.
+#[utoipa::path(
+    get, path = "/", tag = "bitcaster", operation_id = "bitcaster_addresses", security(("key" = [])),
+    params(("org" = String, Path, description = "Slug of the organization"),
+           ("username" = String, Path, description = "The user's e-mail address")),
+    responses((status = 200, description = "The addresses", body = Vec<AddressView>),
+              (status = "default", description = "An error", body = Detail)),
+)]
+pub(super) async fn list(
+    State(state): State<AppState>,
+    caller: Caller,
+    place: Place,
+) -> Result<Json<Vec<AddressView>>, Fault> {
+    let tenant = caller.reads(&place.organization)?;
+    let email = place.email()?;
+    let found = members::find(state.0.store.pool(), tenant, &place.organization, &email).await?;
+    found.map(|member| Json(AddressView::all(member))).ok_or(Fault::NotFound)
+}
+
+/// Gives a user an address.
+#[utoipa::path(
+    post, path = "/", tag = "bitcaster", operation_id = "bitcaster_add_address", security(("key" = [])),
+    params(("org" = String, Path, description = "Slug of the organization"),
+           ("username" = String, Path, description = "The user's e-mail address")),
+    request_body(content((serde_json::Value = "application/json"),
+                         (serde_json::Value = "application/x-www-form-urlencoded"),
+                         (serde_json::Value = "multipart/form-data")),
+                 description = "`name`, `value`, and `type`, which is not kept: the value tells it"),
+    responses((status = 201, description = "Added", body = AddressView),
+              (status = 200, description = "There already", body = AddressView),
+              (status = 400, description = "What is wrong, a list of sentences a field", body = serde_json::Value),
+              (status = "default", description = "An error", body = Detail)),
+)]
+pub(super) async fn add(
+    State(state): State<AppState>,
+    caller: Caller,
+    place: Place,
+    mut document: Document,
+) -> Result<Response, Fault> {
+    let tenant = caller.writes(&place.organization)?;
+    let email = place.email()?;
+    let mut given = Given::default();
+    given.set("email", Value::Text(email));
+    let name = given.required(&mut document, "name");
+    let value = given.required(&mut document, "value");
+    check_type(&mut given, document.take("type"));
+    let (Some(name), Some(value), true) = (name, value, given.errors.is_empty()) else {
+        return Err(given.refused(&[]));
+    };
+    given.set("addresses", Value::Json(json!([{ "name": name, "value": value }]).to_string()));
+    let rules = addressing();
+    let pairs = given.pairs();
+    let values = Values::new(&rules, &pairs);
+    let record = values.validate(&rules).map_err(|errors| refused(&errors))?;
+    let write = Write {
+        tenant,
+        organization: &place.organization,
+        group: None,
+        record: &record,
+        rules: rules.clone(),
+    };
+    match state.0.singles.write(write).await? {
+        Written::User(verdict, member) => {
+            let status = match verdict.outcome {
+                Outcome::Updated => StatusCode::CREATED,
+                _ => StatusCode::OK,
+            };
+            let added = AddressView::all(*member).into_iter().find(|address| address.name == name.trim());
+            Ok((status, Json(added.ok_or(Fault::NotFound)?)).into_response())
+        }
+        Written::Refused(error) => Err(refused(&[error])),
+        Written::NoOrganization | Written::NoMember => Err(Fault::NotFound),
+    }
+}
+
+fn check_type(given: &mut Given, kind: Option<Value>) {
+    match kind {
+        None => {}
+        Some(Value::Null) => given.errors.add("type", NULL),
+        Some(Value::Text(text) | Value::Json(text)) if !TYPES.contains(&text.as_str()) => {
+            let shown: String = text.chars().take(60).collect();
+            given.errors.add("type", format!("\"{shown}\" is not a valid choice."));
+        }
+        Some(_) => {}
+    }
+}

@@ -1,0 +1,73 @@
+//! Who asks: `Authorization: Token|Key|Bearer <token>`, and what the token may do in an organization.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use muster_shared::id::TenantId;
+use muster_shared::tenant::Slug;
+use muster_shared::token::{Credential, Scope};
+
+use super::super::error::ApiError;
+use super::super::trace::Trail;
+use super::super::{AppState, auth};
+use super::error::Fault;
+
+/// The words that a token may stand behind: the documents', the server's, and Muster's own.
+const SCHEMES: [&str; 3] = ["token", "key", "bearer"];
+
+/// Whoever sent the request.
+#[derive(Debug, Clone)]
+pub(super) struct Caller(Arc<Credential>);
+
+impl Caller {
+    /// The tenant, where the caller may read the organization's users. Who may write them may read them.
+    pub(super) fn reads(&self, organization: &Slug) -> Result<TenantId, Fault> {
+        self.may(&[Scope::UsersRead, Scope::UsersWrite], organization)
+    }
+
+    /// The tenant, where the caller may write the organization's users.
+    pub(super) fn writes(&self, organization: &Slug) -> Result<TenantId, Fault> {
+        self.may(&[Scope::UsersWrite], organization)
+    }
+
+    /// The token's name.
+    pub(super) fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    fn may(&self, any: &[Scope], organization: &Slug) -> Result<TenantId, Fault> {
+        let here = self.0.organization.as_deref().is_none_or(|only| only == organization.as_str());
+        if here && any.iter().any(|scope| self.0.allows(*scope)) {
+            Ok(self.0.tenant_id)
+        } else {
+            Err(Fault::Forbidden)
+        }
+    }
+}
+
+impl FromRequestParts<AppState> for Caller {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Fault> {
+        let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
+        let (Some(only), None) = (headers.next(), headers.next()) else {
+            return Err(Fault::NotAuthenticated);
+        };
+        let text = only.to_str().map_err(|_| Fault::InvalidToken)?.trim();
+        let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
+        if !SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+            return Err(Fault::NotAuthenticated);
+        }
+        let token = token.trim().parse().map_err(|_| Fault::InvalidToken)?;
+        let credential = auth::credential(&state.0, &token).await.map_err(|error| match error {
+            ApiError::Store(error) => Fault::Store(error),
+            _ => Fault::InvalidToken,
+        })?;
+        if let Some(trail) = parts.extensions.get::<Trail>() {
+            trail.found(&credential);
+        }
+        Ok(Self(credential))
+    }
+}

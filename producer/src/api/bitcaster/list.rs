@@ -1,0 +1,103 @@
+//! The members of an organization as one plain array, however many: read and sent a page at a time.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use muster_shared::id::TenantId;
+use muster_shared::store::{Store, StoreError, catalog, members};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::super::AppState;
+use super::auth::Caller;
+use super::error::{Detail, Fault};
+use super::place::Place;
+use super::view::Listed;
+
+/// Members read at a time.
+const PAGE: usize = 1_000;
+
+/// Lists the members of an organization that have an e-mail address.
+#[utoipa::path(
+    get, path = "/", tag = "bitcaster", operation_id = "bitcaster_list", security(("key" = [])),
+    params(("org" = String, Path, description = "Slug of the organization")),
+    responses((status = 200, description = "Every member", body = Vec<Listed>),
+              (status = "default", description = "An error", body = Detail)),
+)]
+pub(super) async fn list(
+    State(state): State<AppState>,
+    caller: Caller,
+    place: Place,
+) -> Result<Response, Fault> {
+    let tenant = caller.reads(&place.organization)?;
+    let store = &state.0.store;
+    let found = catalog::find_organization(store.pool(), tenant, &place.organization).await?;
+    let (organization, _) = found.ok_or(Fault::NotFound)?;
+    let mut pages = Pages {
+        store: store.clone(),
+        tenant,
+        organization: organization.get(),
+        users: format!("{}{}", state.0.link_base, place.prefix.users(&place.organization)),
+        after: Uuid::nil(),
+        first: true,
+        ended: false,
+    };
+    // The first page before the answer, so that a store that is away is an error and no empty list.
+    let first = pages.next().await?;
+    let (pieces, coming) = mpsc::channel::<Result<Bytes, std::io::Error>>(2);
+    // A task of its own: were the reading dropped with its client, a statement would be cancelled midway.
+    state.0.tasks.spawn(async move {
+        let mut piece = Ok(first);
+        loop {
+            let last = piece.is_err() || pages.ended;
+            if pieces.send(piece).await.is_err() || last {
+                return;
+            }
+            piece = pages.next().await.map_err(|error| {
+                tracing::error!(tenant = tenant.get(), %error, "members could not be listed to their end");
+                std::io::Error::other("the store failed")
+            });
+        }
+    });
+    let body =
+        stream::unfold(coming, |mut coming| async { coming.recv().await.map(|piece| (piece, coming)) });
+    Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(body)).into_response())
+}
+
+struct Pages {
+    store: Store,
+    tenant: TenantId,
+    organization: i32,
+    /// Where the organization's users are.
+    users: String,
+    after: Uuid,
+    first: bool,
+    ended: bool,
+}
+
+impl Pages {
+    /// The next piece of the array.
+    async fn next(&mut self) -> Result<Bytes, StoreError> {
+        let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
+        let page =
+            members::page(self.store.pool(), self.tenant, self.organization, self.after, limit).await?;
+        self.ended = page.len() < PAGE;
+        self.after = page.last().map_or(self.after, |member| member.id);
+        let mut piece = Vec::with_capacity(page.len() * 256 + 2);
+        for member in page {
+            piece.push(if std::mem::take(&mut self.first) { b'[' } else { b',' });
+            serde_json::to_writer(&mut piece, &Listed::new(member, &self.users))
+                .map_err(|_| StoreError::Program("a member cannot be written as JSON".into()))?;
+        }
+        if std::mem::take(&mut self.first) {
+            piece.push(b'[');
+        }
+        if self.ended {
+            piece.push(b']');
+        }
+        Ok(piece.into())
+    }
+}

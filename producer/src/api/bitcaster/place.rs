@@ -1,0 +1,67 @@
+//! Where a request went: which of the prefixes, which organization, which user.
+
+use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
+use axum::http::request::Parts;
+use muster_shared::normalise::EmailAddress;
+use muster_shared::options::MetadataMode;
+use muster_shared::tenant::Slug;
+
+use super::super::AppState;
+use super::error::Fault;
+
+/// Which of the two prefixes a client uses. They differ in one default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prefix {
+    /// `/api/o/{org}/u/`, which Bitcaster's server has.
+    Served,
+    /// `/api/v1/user/{org}/`, which its documents name.
+    Documented,
+}
+
+impl Prefix {
+    /// How custom fields meet those that are there, where the request does not say: each as its clients expect.
+    pub(super) fn default_mode(self) -> MetadataMode {
+        match self {
+            Self::Served => MetadataMode::Ignore,
+            Self::Documented => MetadataMode::Merge,
+        }
+    }
+
+    /// The path of the organization's users.
+    pub(super) fn users(self, organization: &Slug) -> String {
+        match self {
+            Self::Served => format!("/api/o/{organization}/u/"),
+            Self::Documented => format!("/api/v1/user/{organization}/"),
+        }
+    }
+}
+
+/// The path of a request.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) prefix: Prefix,
+    pub(super) organization: Slug,
+    username: Option<String>,
+}
+
+impl Place {
+    /// The normalised e-mail address by which the path names a user. One that is none is the name of nobody.
+    pub(super) fn email(&self) -> Result<String, Fault> {
+        let name = self.username.as_deref().unwrap_or_default();
+        let email = EmailAddress::parse(name).map_err(|_| Fault::NotFound)?;
+        Ok(email.into_inner().into_owned())
+    }
+}
+
+impl FromRequestParts<AppState> for Place {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Fault> {
+        let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        let prefix = if route.starts_with("/api/v1/") { Prefix::Documented } else { Prefix::Served };
+        let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| Fault::NotFound)?;
+        let param = |wanted: &str| params.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);
+        let organization = param("org").and_then(|slug| slug.parse().ok()).ok_or(Fault::NotFound)?;
+        Ok(Self { prefix, organization, username: param("username").map(str::to_owned) })
+    }
+}

@@ -1,0 +1,155 @@
+//! Create or enrol, show and change one user; the ping.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use muster_shared::options::MetadataMode;
+use muster_shared::outcome::Outcome;
+use muster_shared::store::members;
+
+use super::super::AppState;
+use super::auth::Caller;
+use super::body::{Document, Value};
+use super::error::{Detail, Fault};
+use super::fields::{Given, creating, refused, updating};
+use super::place::Place;
+use super::view::{Created, Pong, Shown, Updated};
+use crate::single::{Values, Write, Written};
+
+/// Creates a user, or enrols the one that has the e-mail address. No field of an existing user changes.
+///
+/// The organization's default group is created if it is not there, and the user gets an address named `email`.
+#[utoipa::path(
+    post, path = "/", tag = "bitcaster", operation_id = "bitcaster_create", security(("key" = [])),
+    params(("org" = String, Path, description = "Slug of the organization")),
+    request_body(content((serde_json::Value = "application/json"),
+                         (serde_json::Value = "application/x-www-form-urlencoded"),
+                         (serde_json::Value = "multipart/form-data")),
+                 description = "`email` (required), `first_name`, `last_name`, `custom_fields`; others are ignored"),
+    responses((status = 201, description = "Created", body = Created),
+              (status = 200, description = "There already, and enrolled", body = Created),
+              (status = 400, description = "What is wrong, a list of sentences a field", body = serde_json::Value),
+              (status = "default", description = "An error", body = Detail)),
+)]
+pub(super) async fn create(
+    State(state): State<AppState>,
+    caller: Caller,
+    place: Place,
+    mut document: Document,
+) -> Result<Response, Fault> {
+    let tenant = caller.writes(&place.organization)?;
+    let mut given = Given::default();
+    if let Some(email) = given.required(&mut document, "email") {
+        given.set("email", Value::Text(email));
+    }
+    given.names(&mut document);
+    given.custom_fields(&mut document);
+    let rules = creating();
+    let pairs = given.pairs();
+    let values = Values::new(&rules, &pairs);
+    let record = match (values.validate(&rules), given.errors.is_empty()) {
+        (Ok(record), true) => record,
+        (validated, _) => return Err(given.refused(&validated.err().unwrap_or_default())),
+    };
+    let write = Write {
+        tenant,
+        organization: &place.organization,
+        group: Some(&state.0.default_group),
+        record: &record,
+        rules: rules.clone(),
+    };
+    match state.0.singles.write(write).await? {
+        Written::User(verdict, member) => {
+            let status = match verdict.outcome {
+                Outcome::Inserted => StatusCode::CREATED,
+                _ => StatusCode::OK,
+            };
+            Ok((status, Json(Created::new(*member)?)).into_response())
+        }
+        Written::Refused(error) => Err(refused(&[error])),
+        Written::NoOrganization | Written::NoMember => Err(Fault::NotFound),
+    }
+}
+
+/// Shows a member of the organization.
+#[utoipa::path(
+    get, path = "/", tag = "bitcaster", operation_id = "bitcaster_show", security(("key" = [])),
+    params(("org" = String, Path, description = "Slug of the organization"),
+           ("username" = String, Path, description = "The user's e-mail address")),
+    responses((status = 200, description = "The user", body = Shown),
+              (status = "default", description = "An error", body = Detail)),
+)]
+pub(super) async fn show(
+    State(state): State<AppState>,
+    caller: Caller,
+    place: Place,
+) -> Result<Json<Shown>, Fault> {
+    let tenant = caller.reads(&place.organization)?;
+    let email = place.email()?;
+    let found = members::find(state.0.store.pool(), tenant, &place.organization, &email).await?;
+    let users = format!("{}{}", state.0.link_base, place.prefix.users(&place.organization));
+    found.map(|member| Json(Shown::new(member, &users))).ok_or(Fault::NotFound)
+}
+
+/// Changes a member of the organization; `PUT` and `PATCH` are the same. What the request does not name stays as it is.
+#[utoipa::path(
+    method(put, patch), path = "/", tag = "bitcaster", operation_id = "bitcaster_update", security(("key" = [])),
+    params(("org" = String, Path, description = "Slug of the organization"),
+           ("username" = String, Path, description = "The user's e-mail address")),
+    request_body(content((serde_json::Value = "application/json"),
+                         (serde_json::Value = "application/x-www-form-urlencoded"),
+                         (serde_json::Value = "multipart/form-data")),
+                 description = "`first_name`, `last_name`, `locked`, `custom_fields`, and `_mode`: how custom fields meet those \
+                                that are there (merge, override, rewrite, remove or ignore)"),
+    responses((status = 200, description = "The user as it is now", body = Updated),
+              (status = 400, description = "What is wrong, a list of sentences a field", body = serde_json::Value),
+              (status = "default", description = "An error", body = Detail)),
+)]
+pub(super) async fn update(
+    State(state): State<AppState>,
+    caller: Caller,
+    place: Place,
+    mut document: Document,
+) -> Result<Json<Updated>, Fault> {
+    let tenant = caller.writes(&place.organization)?;
+    let email = place.email()?;
+    let mut given = Given::default();
+    given.set("email", Value::Text(email));
+    let mode = given.mode(&mut document).unwrap_or_else(|| place.prefix.default_mode());
+    given.names(&mut document);
+    given.flag(&mut document, "locked");
+    // Custom fields that are ignored may be anything.
+    if mode != MetadataMode::Ignore {
+        given.custom_fields(&mut document);
+    }
+    let rules = updating(mode);
+    let pairs = given.pairs();
+    let values = Values::new(&rules, &pairs);
+    let record = match (values.validate(&rules), given.errors.is_empty()) {
+        (Ok(record), true) => record,
+        (validated, _) => return Err(given.refused(&validated.err().unwrap_or_default())),
+    };
+    let write = Write {
+        tenant,
+        organization: &place.organization,
+        group: None,
+        record: &record,
+        rules: rules.clone(),
+    };
+    match state.0.singles.write(write).await? {
+        Written::User(_, member) => Ok(Json(Updated::new(*member, mode.as_str())?)),
+        Written::Refused(error) => Err(refused(&[error])),
+        Written::NoOrganization | Written::NoMember => Err(Fault::NotFound),
+    }
+}
+
+/// Says whether the token is good, and its name.
+#[utoipa::path(
+    get, path = "/", tag = "bitcaster", operation_id = "bitcaster_ping", security(("key" = [])),
+    responses((status = 200, description = "The token is good", body = Pong),
+              (status = "default", description = "An error", body = Detail)),
+)]
+pub(super) async fn ping(caller: Caller) -> Json<Pong> {
+    Json(Pong { token: caller.name().to_owned() })
+}

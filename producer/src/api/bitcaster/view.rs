@@ -1,0 +1,210 @@
+//! Users and addresses as Bitcaster shows them.
+
+use muster_shared::profile::AddressKind;
+use muster_shared::store::StoreError;
+use muster_shared::store::members::Member;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// A user as it was created or enrolled.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Created {
+    /// Id of the user. A UUID, where Bitcaster has a number.
+    id: Uuid,
+    /// E-mail address, normalised.
+    email: String,
+    /// The same: a user's name is its e-mail address.
+    username: String,
+    /// First name, empty for none.
+    first_name: String,
+    /// Last name, empty for none.
+    last_name: String,
+    /// Custom fields, empty for none.
+    #[schema(value_type = Object)]
+    custom_fields: Box<RawValue>,
+}
+
+impl Created {
+    pub(super) fn new(member: Member) -> Result<Self, StoreError> {
+        let email = member.email.clone().unwrap_or_default();
+        Ok(Self {
+            id: member.id,
+            username: email.clone(),
+            email,
+            custom_fields: custom_fields(&member)?,
+            first_name: member.given_name.unwrap_or_default(),
+            last_name: member.family_name.unwrap_or_default(),
+        })
+    }
+}
+
+/// A user after a change.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Updated {
+    /// First name, empty for none.
+    first_name: String,
+    /// Last name, empty for none.
+    last_name: String,
+    /// Whether messages to the user are held back.
+    locked: bool,
+    /// Custom fields as they are now.
+    #[schema(value_type = Object)]
+    custom_fields: Box<RawValue>,
+    /// How they were applied.
+    _mode: &'static str,
+}
+
+impl Updated {
+    pub(super) fn new(member: Member, mode: &'static str) -> Result<Self, StoreError> {
+        Ok(Self {
+            locked: member.profile.locked,
+            custom_fields: custom_fields(&member)?,
+            first_name: member.given_name.unwrap_or_default(),
+            last_name: member.family_name.unwrap_or_default(),
+            _mode: mode,
+        })
+    }
+}
+
+/// The stored text as it is, so that no digit of a number is lost.
+fn custom_fields(member: &Member) -> Result<Box<RawValue>, StoreError> {
+    RawValue::from_string(member.metadata.clone().unwrap_or_else(|| "{}".into()))
+        .map_err(|_| StoreError::Program(format!("the metadata of user {} is no JSON", member.id)))
+}
+
+/// A user in the list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Listed {
+    /// Id of the user.
+    id: Uuid,
+    /// Where the user is.
+    url: String,
+    /// E-mail address.
+    email: String,
+    /// The same.
+    username: String,
+    /// First name, empty for none.
+    first_name: String,
+    /// Last name, empty for none.
+    last_name: String,
+    /// Whether messages to the user are held back.
+    locked: bool,
+    /// Whether the account is not disabled.
+    is_active: bool,
+}
+
+impl Listed {
+    /// `users`: the address of the organization's users.
+    pub(super) fn new(member: Member, users: &str) -> Self {
+        let email = member.email.unwrap_or_default();
+        Self {
+            id: member.id,
+            url: user_url(users, &email),
+            username: email.clone(),
+            email,
+            first_name: member.given_name.unwrap_or_default(),
+            last_name: member.family_name.unwrap_or_default(),
+            locked: member.profile.locked,
+            is_active: member.profile.disabled_at.is_none(),
+        }
+    }
+}
+
+/// One user.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Shown {
+    /// Id of the user.
+    id: Uuid,
+    /// E-mail address.
+    email: String,
+    /// The same.
+    username: String,
+    /// First name, empty for none.
+    first_name: String,
+    /// Last name, empty for none.
+    last_name: String,
+    /// Whether messages to the user are held back.
+    locked: bool,
+    /// Whether the account is not disabled.
+    is_active: bool,
+    /// Where Bitcaster has the user's messages. Muster has none.
+    messages: String,
+    /// Where the user's addresses are.
+    addresses: String,
+}
+
+impl Shown {
+    /// `users`: the address of the organization's users.
+    pub(super) fn new(member: Member, users: &str) -> Self {
+        let listed = Listed::new(member, users);
+        Self {
+            id: listed.id,
+            messages: format!("{}messages/", listed.url),
+            addresses: format!("{}addresses/", listed.url),
+            email: listed.email,
+            username: listed.username,
+            first_name: listed.first_name,
+            last_name: listed.last_name,
+            locked: listed.locked,
+            is_active: listed.is_active,
+        }
+    }
+}
+
+/// An address to reach a user at.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AddressView {
+    /// The address.
+    #[schema(example = "+391234567890")]
+    pub(super) value: String,
+    /// What it is, told by its value: `phone`, `email` or `GENERIC`.
+    #[serde(rename = "type")]
+    #[schema(value_type = String, example = "phone")]
+    pub(super) kind: AddressKind,
+    /// Its name, one of its kind for the user.
+    #[schema(example = "sms")]
+    pub(super) name: String,
+}
+
+impl AddressView {
+    /// All of a user's, by name.
+    pub(super) fn all(member: Member) -> Vec<Self> {
+        let addresses = member.profile.addresses.into_iter();
+        addresses.map(|(name, address)| Self { value: address.value, kind: address.kind, name }).collect()
+    }
+}
+
+/// The ping's answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Pong {
+    /// Name of the token.
+    pub(super) token: String,
+}
+
+fn user_url(users: &str, email: &str) -> String {
+    let mut url = String::with_capacity(users.len() + email.len() + 8);
+    url.push_str(users);
+    for byte in email.bytes() {
+        // What may stand in a segment as it is (RFC 3986, pchar); everything else is escaped.
+        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte) {
+            url.push(char::from(byte));
+        } else {
+            url.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    url.push('/');
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::user_url;
+
+    #[test]
+    fn a_users_address_is_escaped() {
+        assert_eq!(user_url("/u/", "o'neil+x@example.com"), "/u/o'neil+x@example.com/");
+        assert_eq!(user_url("/u/", "a/b%c@\u{e9}.it"), "/u/a%2Fb%25c@%C3%A9.it/");
+    }
+}

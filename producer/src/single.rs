@@ -1,0 +1,191 @@
+//! One user at a time: the values of a request become a record that goes through validate, plan and store as an import's
+//! does, in one transaction, and are answered when it is committed.
+//!
+//! Guarantees: requests that create one user at the same time insert it once, and none of them fails for it; a request that
+//! fails leaves nothing behind. Whoever calls this runs on a task that nothing cancels (the API's requests do): a statement
+//! that is cancelled leaves its connection out of step.
+
+use std::sync::{Mutex, PoisonError};
+
+use muster_shared::clock;
+use muster_shared::error::RecordError;
+use muster_shared::id::TenantId;
+use muster_shared::outcome::{Outcome, Verdict};
+use muster_shared::record::{Names, Position, RawField, RawRecord, RawValue, Record, RecordNumber};
+use muster_shared::rules::Rules;
+use muster_shared::store::members::{self, Member};
+use muster_shared::store::upsert::upsert_one;
+use muster_shared::store::{Connection, ErrorKind, Store, StoreError, apply, catalog};
+use muster_shared::tenant::Slug;
+use muster_shared::validate::{Binding, validate};
+use tokio::sync::Semaphore;
+
+/// Collisions with other writers after which the next try has the tenant's users for itself.
+const SHARED_TRIES: u32 = 3;
+/// Collisions after which the request fails: alone there is nobody to collide with.
+const MOST_TRIES: u32 = 6;
+
+/// The values of a request under the names of its field table.
+pub(crate) struct Values<'v> {
+    binding: Binding,
+    fields: Vec<RawField<'v>>,
+}
+
+impl<'v> Values<'v> {
+    /// Binds them to the rules.
+    pub(crate) fn new(rules: &Rules, pairs: &[(&str, RawValue<'v>)]) -> Self {
+        let mut names = Names::new();
+        let fields =
+            pairs.iter().map(|(name, value)| RawField { name: names.push(name), value: *value }).collect();
+        let mut binding = Binding::new(rules);
+        binding.extend(&names);
+        Self { binding, fields }
+    }
+
+    /// The record, or everything that is wrong with it.
+    pub(crate) fn validate(&self, rules: &Rules) -> Result<Record<'_>, Vec<RecordError>> {
+        let position = Position { record: RecordNumber::FIRST, line: 1, byte: 0 };
+        let raw = RawRecord { position, fields: &self.fields, defect: None, raw: None };
+        validate(&raw, &self.binding, rules).result
+    }
+}
+
+/// What is to be done with the user that a record means.
+pub(crate) struct Write<'w> {
+    pub(crate) tenant: TenantId,
+    /// The organization that the user is, or is to be, a member of.
+    pub(crate) organization: &'w Slug,
+    /// The group to enrol the user in, created if it is not there. None: only a member is written.
+    pub(crate) group: Option<&'w str>,
+    pub(crate) record: &'w Record<'w>,
+    pub(crate) rules: Rules,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// There is no such organization.
+    NoOrganization,
+    /// The organization has no such member.
+    NoMember,
+    /// The record fails beside the users there are.
+    Refused(RecordError),
+    /// What was done, and the user as it is now.
+    User(Verdict, Box<Member>),
+}
+
+/// What one try came to.
+enum Tried {
+    Done(Written),
+    /// The group has to be created first.
+    NoGroup,
+}
+
+/// Writes single users, over connections of their own.
+#[derive(Debug)]
+pub(crate) struct Singles {
+    store: Store,
+    idle: Mutex<Vec<Connection>>,
+    /// One a connection.
+    permits: Semaphore,
+}
+
+impl Singles {
+    /// At most so many connections, opened when they are needed.
+    pub(crate) fn new(store: Store, connections: usize) -> Self {
+        Self { store, idle: Mutex::default(), permits: Semaphore::new(connections) }
+    }
+
+    /// Does it in one transaction. Collisions with other writers are tried again.
+    pub(crate) async fn write(&self, mut write: Write<'_>) -> Result<Written, StoreError> {
+        // The semaphore is never closed.
+        let _permit = self.permits.acquire().await.map_err(|_| StoreError::PoolTimeout)?;
+        let mut collisions = 0;
+        loop {
+            match self.attempt(&mut write, collisions >= SHARED_TRIES).await {
+                Ok(Tried::Done(written)) => return Ok(written),
+                Ok(Tried::NoGroup) => {
+                    catalog::ensure_group(&self.store, write.tenant, write.group.unwrap_or_default()).await?;
+                }
+                Err(error) if error.kind() == ErrorKind::Conflict && collisions < MOST_TRIES => {
+                    collisions += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn attempt(&self, write: &mut Write<'_>, alone: bool) -> Result<Tried, StoreError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let reused = idle.is_some();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => self.store.dedicated_connection().await?,
+        };
+        let mut begun = false;
+        let mut tried = run(&mut connection, write, alone, &mut begun).await;
+        let went_away = tried.as_ref().is_err_and(|error| error.kind() == ErrorKind::Transient);
+        if reused && !begun && went_away {
+            // The server went away while the connection was idle: nothing was begun, and the other ones are gone too.
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            connection = self.store.dedicated_connection().await?;
+            tried = run(&mut connection, write, alone, &mut begun).await;
+        }
+        // After a collision the transaction was rolled back in order; after any other error the connection is thrown away.
+        if tried.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::Conflict) {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        }
+        tried
+    }
+}
+
+/// Begins a transaction, works in it, and ends it.
+async fn run(
+    connection: &mut Connection,
+    write: &mut Write<'_>,
+    alone: bool,
+    begun: &mut bool,
+) -> Result<Tried, StoreError> {
+    let mut transaction = apply::begin_writing(connection, write.tenant, alone).await?;
+    *begun = true;
+    let tried = work(&mut transaction, write).await;
+    match &tried {
+        Ok(Tried::Done(Written::User(..))) => transaction.commit().await?,
+        Ok(_) => transaction.rollback().await?,
+        Err(error) if error.kind() == ErrorKind::Conflict => transaction.rollback().await?,
+        Err(_) => {}
+    }
+    tried
+}
+
+async fn work(connection: &mut Connection, write: &mut Write<'_>) -> Result<Tried, StoreError> {
+    let tenant = write.tenant;
+    match write.group {
+        Some(group) => {
+            let Some(enrolment) = members::enrolment(connection, tenant, write.organization, group).await?
+            else {
+                return Ok(Tried::Done(Written::NoOrganization));
+            };
+            if enrolment.group_id == 0 {
+                return Ok(Tried::NoGroup);
+            }
+            write.rules.options.enrolment = Some(enrolment);
+        }
+        None => {
+            let email = write.record.email.value().map_or("", |email| email.as_str());
+            if members::find(&mut *connection, tenant, write.organization, email).await?.is_none() {
+                return Ok(Tried::Done(Written::NoMember));
+            }
+        }
+    }
+    let done =
+        upsert_one(connection, tenant, write.record, &write.rules, clock::now(), clock::new_id()).await?;
+    Ok(Tried::Done(match done {
+        Err(error) => Written::Refused(error),
+        // It was a member a moment ago, and has another e-mail address now.
+        Ok((verdict, _)) if write.group.is_none() && verdict.outcome == Outcome::Inserted => {
+            Written::NoMember
+        }
+        Ok((verdict, member)) => Written::User(verdict, Box::new(member)),
+    }))
+}
