@@ -1,6 +1,7 @@
 //! The job in this process: a dispatcher and a worker on one store and queue.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 use muster_producer::api::{AuthgearOptions, HttpOptions};
 use muster_producer::receive::ReceiveLimits;
@@ -67,6 +68,7 @@ pub(crate) fn producer_options(config: &Config, listen: Option<SocketAddr>) -> P
             },
             user_connections: config.http.user_connections as usize,
             default_group: config.bitcaster.default_group.clone(),
+            ccai_requests_per_second: config.http.ccai_requests_per_second.and_then(NonZeroU32::new),
             ..HttpOptions::default()
         },
         dispatch: dispatch_options(config),

@@ -316,7 +316,7 @@ fn checked_key(key: &str) -> Result<String, FieldError> {
 }
 
 /// A file's name as a label: its last part, without what cannot be seen. Never used as a path.
-fn file_label(name: &str) -> Option<String> {
+pub(crate) fn file_label(name: &str) -> Option<String> {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let visible = last.chars().filter(|c| !c.is_control() && !has_forbidden_char(c.encode_utf8(&mut [0; 4])));
     let label: String = visible.take(FILENAME_CHARS).collect();

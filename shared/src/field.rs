@@ -3,10 +3,14 @@
 //! A [`FieldTable`] says under which names an upload has which fields, and what each does to a user that exists. The
 //! native one is [`FieldTable::native`]; a front door hands its own in with the import's options.
 
+mod effect;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use effect::{Effect, Meets, Says, effect, page};
 
 macro_rules! fields {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $behaviour:ident;)*) => {
@@ -277,7 +281,7 @@ impl Behaviour {
     }
 }
 
-/// What a field without content means: an empty text, or null.
+/// What a field without content means: an empty text (one of blanks is empty too), or null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Blank {

@@ -34,6 +34,7 @@ pub mod tenant;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod token;
+pub mod unique;
 pub mod user;
 pub mod validate;
 pub mod warning;

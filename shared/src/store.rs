@@ -12,9 +12,11 @@
 
 pub mod apply;
 pub mod authgear;
+pub mod bulk_jobs;
 pub mod catalog;
 mod copy;
 pub mod dispatch;
+mod doubles;
 mod error;
 pub mod inspect;
 pub mod intake;
@@ -22,6 +24,7 @@ pub mod keys;
 pub mod members;
 pub mod migrate;
 mod pool;
+pub mod profiles;
 pub mod records;
 pub mod reports;
 pub mod retention;

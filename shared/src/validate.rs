@@ -41,6 +41,8 @@ const MAX_ADDRESS_CHARS: usize = 255;
 pub struct Validated<'a> {
     /// The normalised identifier, if the record has a valid one, whatever else is wrong with it: it decides the lane.
     pub identifier: Option<Cow<'a, str>>,
+    /// The normalised e-mail address that the user is to have from now on, in the same way.
+    pub new_email: Option<Cow<'a, str>>,
     /// The record, or everything that is wrong with it.
     pub result: Result<Record<'a>, Vec<RecordError>>,
 }
@@ -128,7 +130,8 @@ impl<'a> Pass<'a, '_> {
 
     /// A field of the table: what no content means, that it stands once, that null is allowed, and then its own rule.
     fn known(&mut self, rule: &FieldRule, name: usize, value: RawValue<'a>) -> Result<(), RecordError> {
-        let blank = value == RawValue::Text("");
+        // A text of nothing but blanks has no content either.
+        let blank = matches!(value, RawValue::Text(text) if text.trim().is_empty());
         let value = match (rule.blank, value) {
             (Blank::Absent, RawValue::Null) => return Ok(()),
             (Blank::Absent | Blank::TextAbsent, _) if blank => return Ok(()),
@@ -386,8 +389,11 @@ impl<'a> Pass<'a, '_> {
             }
         }
         let identifier = identifier_of(&self.record, field);
+        let extras = self.record.extras.as_deref();
+        let new_email =
+            extras.and_then(|extras| extras.new_email.value().cloned()).map(EmailAddress::into_inner);
         let result = if self.errors.is_empty() { Ok(self.record) } else { Err(self.errors) };
-        Validated { identifier, result }
+        Validated { identifier, new_email, result }
     }
 }
 

@@ -8,5 +8,6 @@ mod store {
     mod pool;
     mod tenants;
     mod tokens;
+    mod upserts;
     mod users;
 }

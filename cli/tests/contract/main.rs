@@ -4,4 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 mod authgear;
+mod bitcaster;
+mod ccai;
 mod harness;

@@ -10,7 +10,6 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use muster_shared::clock;
 use muster_shared::id::{TenantId, TokenId};
-use muster_shared::store::StoreError;
 use muster_shared::token::Credential;
 use tokio::time::Instant;
 
@@ -37,10 +36,6 @@ impl Trail {
     }
 }
 
-/// Why an answer that has its own shape failed, for the log.
-#[derive(Debug, Clone)]
-pub(super) struct FailedInStore(pub(super) Arc<StoreError>);
-
 /// The middleware.
 pub(super) async fn around(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
@@ -55,13 +50,10 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
         tracing::error!(request_id = id, %error, "a request did not end well");
         ApiError::Internal.into_response()
     });
-    if let Some(Told(error)) = response.extensions_mut().remove() {
-        log_cause(&error, &id);
-    }
     if let Some(Failed(error)) = response.extensions_mut().remove() {
         response = failed(&error, response, &id);
     }
-    if let Some(FailedInStore(cause)) = response.extensions_mut().remove() {
+    if let Some(Told(cause)) = response.extensions_mut().remove() {
         tracing::error!(request_id = id, error = %cause, "a request failed in the store");
     }
     let headers = response.headers_mut();

@@ -1,5 +1,7 @@
 //! The planner beside the oracle ([`crate::testing::oracle`]): hostile uploads through parse, validate, cut and plan, and
 //! written the way the store writes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod effects;
 mod properties;
-mod table;

@@ -155,15 +155,15 @@ impl Project {
     /// The secrets of the only user that has some: password, when it expires, second password, TOTP secret.
     pub(super) async fn secrets(&self) -> Option<[Option<String>; 4]> {
         let mut connection = self.tenant.store.connection().await.unwrap();
-        let row: Option<(Option<String>, Option<String>, Option<String>, Option<String>)> = sqlx::query_as(
-            "select password_hash, password_expires_at::text, mfa_password_hash, totp_secret
+        let row: Option<Vec<Option<String>>> = sqlx::query_scalar(
+            "select array[password_hash, password_expires_at::text, mfa_password_hash, totp_secret]
                from user_credentials where tenant_id = $1",
         )
         .bind(self.tenant.id.get())
         .fetch_optional(&mut connection)
         .await
         .unwrap();
-        row.map(|(password, expires, second, totp)| [password, expires, second, totp])
+        row.map(|secrets| secrets.try_into().unwrap())
     }
 }
 

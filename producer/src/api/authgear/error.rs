@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::causes::Cause;
 use super::request::BODY_BYTES;
-use crate::api::trace::FailedInStore;
+use crate::api::error::Told;
 
 /// An error as clients see it (contracts A.2.3).
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -163,7 +163,7 @@ impl IntoResponse for Failure {
         let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(ErrorAnswer { error })).into_response();
         if let Self::Store(cause) = self {
-            response.extensions_mut().insert(FailedInStore(cause));
+            response.extensions_mut().insert(Told(cause));
         }
         response
     }

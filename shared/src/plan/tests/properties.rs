@@ -120,7 +120,9 @@ impl Run {
             return Err(format!("{} records were read of {}", end.records, upload.lines.len()));
         }
         let mut names = Names::new();
-        sink.binding.names().for_each(|name| drop(names.push(name)));
+        for name in sink.binding.names() {
+            names.push(name);
+        }
         sink.cutter.finish(&names).expect("a chunk can be encoded");
         // The chunks of a lane in their order, the lanes in any.
         let mut chunks = sink.cutter.take();

@@ -1,0 +1,1 @@
+bc import users employees.csv --org my-company --group developers
