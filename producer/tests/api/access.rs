@@ -11,7 +11,7 @@ use crate::harness::{Server, accepted, assert_refused, refused, token};
 /// Routes without a token.
 const OPEN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// How routes of front doors begin that have credentials of their own: their contract tests ask who may do what.
-const FRONT_DOORS: [&str; 2] = ["/_api/admin/", "/apps/"];
+const FRONT_DOORS: [&str; 4] = ["/_api/admin/", "/api/", "/apps/", "/v1/bulk/"];
 
 /// Method and path of every route, and the scope that it takes. A route that is not here fails the tests.
 const SCOPES: [(&str, &str, Scope); 14] = [

@@ -5,4 +5,3 @@
 
 mod effects;
 mod properties;
-mod table;

@@ -5,8 +5,6 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 : "${TEST_MUSTER_URL:?}" "${TEST_MUSTER_PROGRAM:?}" "${DATABASE_URL:?}" "${AMQP_URL:?}" "${MUSTER_CLIENTS_CACHE:?}"
 cache=$MUSTER_CLIENTS_CACHE/authgear
-# The program takes variables that begin so for settings, and this is none.
-export -n MUSTER_CLIENTS_CACHE
 
 for program in node npm openssl; do
     command -v "$program" >/dev/null || {

@@ -27,7 +27,7 @@ impl List {
     }
 
     fn wrong(&mut self, json: impl Into<String>, code: ErrorCode, path: &'static str) {
-        self.0.push(Sample { json: json.into(), means: Means::Wrong(code, path) });
+        self.0.push(Sample { json: json.into(), means: Means::Wrong(vec![(code, path)]) });
     }
 }
 
@@ -399,7 +399,11 @@ fn names(list: &mut List, field: Field, kind: NameKind, keys: [&'static str; 3],
     ];
     for (json, changes) in delta {
         match reading.sets() {
-            Sets::Whole => list.wrong(json, TypeMismatch, "0"),
+            Sets::Whole => {
+                let items = json.matches("name").count();
+                let errors = ["0", "1"].into_iter().take(items).map(|at| (TypeMismatch, at)).collect();
+                list.0.push(Sample { json, means: Means::Wrong(errors) });
+            }
             Sets::Delta | Sets::Either => list.says(json, vec![(field, Fact::Delta(changes))]),
         }
     }

@@ -15,8 +15,9 @@ use crate::rules::CatalogIndex;
 use crate::testing::hostile::catalog;
 use crate::testing::oracle::{Fields, Plain, seen};
 
+/// Users, secrets and memberships.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub struct Table {
     users: BTreeMap<Uuid, ExistingUser>,
     credentials: BTreeMap<Uuid, Fields>,
     memberships: BTreeSet<(Uuid, (i32, i32))>,
@@ -24,7 +25,7 @@ pub(super) struct Table {
 
 impl Table {
     /// The users that have one of the records' unique values, as the store finds them.
-    pub(super) fn find(&self, records: &[&Record<'_>], enrolment: Option<Enrolment>) -> Vec<ExistingUser> {
+    pub fn find(&self, records: &[&Record<'_>], enrolment: Option<Enrolment>) -> Vec<ExistingUser> {
         let target = enrolment.map(|enrolment| (enrolment.organization_id, enrolment.group_id));
         let named = |user: &ExistingUser| {
             records.iter().any(|record| {
@@ -47,7 +48,10 @@ impl Table {
     }
 
     /// Releases, then updates, then inserts, as the store does.
-    pub(super) fn write(&mut self, plan: &Plan<'_>, enrolment: Option<Enrolment>) {
+    ///
+    /// # Panics
+    /// When the plan breaks what the store would refuse.
+    pub fn write(&mut self, plan: &Plan<'_>, enrolment: Option<Enrolment>) {
         for (id, field) in &plan.releases {
             let user = self.users.get_mut(id).expect("a user that is there");
             match field {
@@ -117,8 +121,11 @@ impl Table {
         self.users.insert(user.id, user);
     }
 
-    /// The users in the oracle's form.
-    pub(super) fn plain(&self) -> Vec<Plain> {
+    /// The users in the oracle's form, by id.
+    ///
+    /// # Panics
+    /// When a user cannot be read.
+    pub fn plain(&self) -> Vec<Plain> {
         self.users
             .values()
             .map(|user| {
@@ -152,7 +159,10 @@ fn names() -> Vec<(NameKind, String)> {
 }
 
 /// The catalog to be looked up in.
-pub(super) fn index() -> CatalogIndex {
+///
+/// # Panics
+/// Never: it is a constant.
+pub fn index() -> CatalogIndex {
     let catalog = catalog();
     let mut index = CatalogIndex::default();
     for (at, (kind, key)) in names().into_iter().enumerate() {
