@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 mod access;
+mod bitcaster;
 mod failed;
 mod harness;
 mod reading;
