@@ -4,6 +4,7 @@
 
 mod access;
 mod authgear;
+mod bitcaster;
 mod ccai;
 mod failed;
 mod harness;

@@ -1,4 +1,4 @@
-//! Users, to be read. Only an applied chunk writes them.
+//! Users, to be read. They are written by applied chunks, and one at a time for front doors ([`upsert`](super::upsert)).
 
 use std::collections::{BTreeMap, BTreeSet};
 

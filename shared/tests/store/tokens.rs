@@ -34,6 +34,21 @@ async fn a_token_stands_for_its_tenant_and_scopes() {
 }
 
 #[tokio::test]
+async fn a_token_may_be_of_one_organization() {
+    let database = TestDatabase::create().await;
+    let store = database.store().await;
+    let tenant = tenant(&store, "acme").await;
+    let slug = "sales".parse().unwrap();
+    let created =
+        tokens::create_for(&store, tenant, Some(&slug), "sync", &[Scope::UsersWrite]).await.unwrap();
+    let NewToken::Created(info, token) = created else { panic!("{created:?}") };
+    assert_eq!(info.organization.as_deref(), Some("sales"));
+    let credential = tokens::authenticate(store.pool(), &token).await.unwrap().unwrap();
+    assert_eq!(credential.organization.as_deref(), Some("sales"));
+    assert_eq!(tokens::list(store.pool(), tenant).await.unwrap(), [info]);
+}
+
+#[tokio::test]
 async fn the_database_does_not_hold_the_token() {
     let database = TestDatabase::create().await;
     let store = database.store().await;

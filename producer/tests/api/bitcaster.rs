@@ -1,0 +1,160 @@
+//! The front door for Bitcaster's clients: its documentation, who may come in, and requests that meet others on the way.
+//! Its contract is tested in cli/tests/contract.
+
+use std::time::{Duration, Instant};
+
+use muster_producer::api::openapi;
+use muster_shared::store::catalog;
+use muster_shared::token::Scope;
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+
+use crate::harness::{Server, token};
+
+const USERS: &str = "/api/o/my-org/u/";
+
+async fn server() -> Server {
+    let server = Server::start().await;
+    let wanted =
+        serde_json::from_value(json!({"organizations": [{"slug": "my-org", "name": "My"}]})).unwrap();
+    catalog::apply(&server.store, server.tenant.id, &wanted).await.unwrap();
+    server
+}
+
+async fn answer(request: RequestBuilder) -> (u16, Value) {
+    let response = request.send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+fn create(server: &Server, email: &str) -> RequestBuilder {
+    server.post(USERS).json(&json!({ "email": email }))
+}
+
+/// Looks until it is so.
+async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !look().await {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until a statement of the server waits for a lock.
+async fn until_one_waits(server: &Server) {
+    until("a request waits for a lock", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .fetch_one(server.store.pool())
+        .await
+        .unwrap();
+        waiting > 0
+    })
+    .await;
+}
+
+async fn users(server: &Server) -> i64 {
+    sqlx::query_scalar("select count(*) from users").fetch_one(server.store.pool()).await.unwrap()
+}
+
+#[tokio::test]
+async fn every_route_is_documented_and_asks_for_a_token_with_its_scope() {
+    let server = server().await;
+    assert_eq!(answer(create(&server, "a@example.com")).await.0, 201);
+    let weak = token(&server.store, &server.tenant, "weak", &[Scope::ImportWrite, Scope::CatalogWrite]).await;
+    let documented = serde_json::to_value(openapi()).unwrap();
+    let mut operations = 0;
+    for (path, item) in
+        documented["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with("/api/"))
+    {
+        for (method, operation) in item.as_object().unwrap() {
+            operations += 1;
+            assert_eq!(operation["tags"], json!(["bitcaster"]), "{path}");
+            let url = path.replace("{org}", "my-org").replace("{username}", "a@example.com");
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let bare = server.client.request(method.clone(), format!("{}{url}", server.url));
+            let (status, body) = answer(bare).await;
+            assert_eq!(
+                (status, body),
+                (401, json!({"detail": "Authentication credentials were not provided."}))
+            );
+            let (status, _) =
+                answer(server.client.request(method, format!("{}{url}", server.url)).bearer_auth(&weak))
+                    .await;
+            assert_eq!(status, if path == "/api/system/ping/" { 200 } else { 403 }, "{url}");
+        }
+    }
+    assert_eq!(operations, 2 * 2 + 2 * 3 + 4 * 2 + 1);
+}
+
+#[tokio::test]
+async fn a_request_that_meets_another_writer_decides_again() {
+    let server = server().await;
+    // Somebody inserts the same user and has not committed yet.
+    let mut other: PgConnection = server.store.connection().await.unwrap();
+    let mut transaction = other.begin().await.unwrap();
+    sqlx::query("insert into users (id, tenant_id, email, given_name) values (gen_random_uuid(), $1, 'a@example.com', 'Ann')")
+        .bind(server.tenant.id.get())
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    let request = tokio::spawn(answer(create(&server, "a@example.com")));
+    until_one_waits(&server).await;
+    transaction.commit().await.unwrap();
+    let (status, body) = request.await.unwrap();
+    assert_eq!((status, &body["first_name"]), (200, &json!("Ann")));
+    assert_eq!(users(&server).await, 1);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_cancels_nothing() {
+    let server = server().await;
+    assert_eq!(answer(create(&server, "first@example.com")).await.0, 201);
+    // Somebody has the tenant's users alone.
+    let mut other: PgConnection = server.store.connection().await.unwrap();
+    let mut transaction = other.begin().await.unwrap();
+    muster_shared::store::apply::lock_tenant(&mut transaction, server.tenant.id, true).await.unwrap();
+    let leaving = tokio::spawn(answer(create(&server, "second@example.com")));
+    until_one_waits(&server).await;
+    leaving.abort();
+    assert!(leaving.await.is_err());
+    transaction.rollback().await.unwrap();
+    until("the user is there", async || users(&server).await == 2).await;
+    assert_eq!(answer(create(&server, "second@example.com")).await.0, 200);
+}
+
+#[tokio::test]
+async fn connections_that_went_away_while_idle_are_replaced() {
+    let server = server().await;
+    assert_eq!(answer(create(&server, "a@example.com")).await.0, 201);
+    sqlx::query(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
+    )
+    .execute(server.store.pool())
+    .await
+    .unwrap();
+    assert_eq!(answer(create(&server, "b@example.com")).await.0, 201);
+}
+
+#[tokio::test]
+async fn an_organization_cannot_go_while_somebody_is_enrolled_in_it() {
+    let server = server().await;
+    let mut other: PgConnection = server.store.connection().await.unwrap();
+    let mut transaction = other.begin().await.unwrap();
+    muster_shared::store::apply::lock_tenant(&mut transaction, server.tenant.id, false).await.unwrap();
+    let (store, tenant) = (server.store.clone(), server.tenant.id);
+    let removing =
+        tokio::spawn(async move { catalog::apply(&store, tenant, &Default::default()).await.unwrap() });
+    until_one_waits(&server).await;
+    sqlx::query(
+        "insert into memberships (user_id, organization_id, group_id, tenant_id)
+                 select gen_random_uuid(), id, 0, $1 from organizations where tenant_id = $1",
+    )
+    .bind(tenant.get())
+    .execute(&mut *transaction)
+    .await
+    .unwrap();
+    transaction.commit().await.unwrap();
+    assert!(matches!(removing.await.unwrap(), catalog::Applied::Refused(_)));
+}
