@@ -137,7 +137,10 @@ impl Reading<'_> {
             self.mfa_ignored |= rule.field == Field::Mfa && rule.behaviour == Behaviour::Ignore;
             match &said.means {
                 Means::Wrong(code, "") => self.wrong.push((*code, named)),
-                Means::Wrong(code, path) => self.wrong.push((*code, Some(format!("{name}.{path}")))),
+                Means::Wrong(code, paths) => {
+                    let places = paths.split(' ').map(|path| (*code, Some(format!("{name}.{path}"))));
+                    self.wrong.extend(places);
+                }
                 Means::Says(facts) => {
                     for (field, fact) in facts {
                         self.fact(*field, fact.clone(), name);
