@@ -49,6 +49,10 @@ sqlx-check: ## Tell whether .sqlx is up to date
 bench: ## Run the benchmarks
 	cargo run --locked --release -p muster-bench -- run
 
+.PHONY: bench-engine
+bench-engine: ## Time the record engine alone: validate, normalise, plan, encode and decode, a record at a time
+	cargo bench --locked -p muster-shared --no-default-features --bench engine
+
 .PHONY: clean
 clean: ## Stop the services, remove their data and everything built
 	@$(SERVICES) down --purge

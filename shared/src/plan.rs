@@ -328,7 +328,7 @@ fn slot(field: IdentifierField) -> usize {
 }
 
 impl ExistingUser {
-    fn identity(&self, field: IdentifierField) -> Option<&str> {
+    pub(crate) fn identity(&self, field: IdentifierField) -> Option<&str> {
         match field {
             IdentifierField::Email => self.email.as_deref(),
             IdentifierField::PhoneNumber => self.phone_number.as_deref(),

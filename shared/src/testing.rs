@@ -6,9 +6,12 @@
 // A harness panics where a program would not.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod corpus;
+pub mod engine;
 pub mod hostile;
 pub mod oracle;
 pub mod random;
+pub mod table;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;

@@ -337,6 +337,8 @@ impl<'a> Pass<'a, '_> {
     }
 
     fn metadata_key(&mut self, key: &'a str, cell: Cell, value: RawValue<'a>) -> Result<(), RecordError> {
+        // The database's JSON takes no NUL, in keys as in values.
+        json::plain_text(key)?;
         let value = match (cell, value) {
             (Cell::List, RawValue::Text(text)) => owned(&cell::list(text)?),
             (Cell::Object, RawValue::Text(text)) => owned(&cell::object(text)?),

@@ -37,6 +37,8 @@ pub(crate) struct Pipeline {
     pub(crate) queue: Queue,
     pub(crate) tenant: TenantId,
     pub(crate) limits: ReceiveLimits,
+    /// How long a dispatched chunk may be silent.
+    pub(crate) lease: Duration,
     completed: Wakes,
     database: TestDatabase,
     engine: Option<(EmbeddedEngine, tempfile::TempDir)>,
@@ -74,12 +76,25 @@ impl Pipeline {
             ..ReceiveLimits::default()
         };
         let completed = store.listen(dispatch::COMPLETED_CHANNEL).await.unwrap();
-        Self { store, queue, tenant, limits, completed, database, engine }
+        Self {
+            store,
+            queue,
+            tenant,
+            limits,
+            lease: DispatchOptions::default().lease,
+            completed,
+            database,
+            engine,
+        }
     }
 
     pub(crate) fn dispatcher(&self) -> Dispatcher {
-        let options =
-            DispatchOptions { window: 8, poll: Duration::from_millis(50), ..DispatchOptions::default() };
+        let options = DispatchOptions {
+            window: 8,
+            poll: Duration::from_millis(50),
+            lease: self.lease,
+            retention: None,
+        };
         Dispatcher::start(self.store.clone(), self.queue.clone(), options)
     }
 

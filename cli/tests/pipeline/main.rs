@@ -9,6 +9,7 @@
     reason = "a test may"
 )]
 
+mod corpus;
 mod crash;
 mod duplicates;
 mod harness;

@@ -115,8 +115,6 @@ settings! {
             "How clients reach this server; links in answers begin with it. Not set: links without a host.";
         user_connections: u32 = 16,
             "Most database connections for requests that write a single user.";
-        ccai_requests_per_second: Option<u32> = None,
-            "Most requests a second of one tenant at the front door for CCAI Platform (10 there). Not set: no limit.";
     }
     /// The front door for clients of Bitcaster.
     bitcaster: BitcasterConfig {
@@ -131,6 +129,11 @@ settings! {
             "Most records that a tenant may send in a day, by UTC. Not set: no limit.";
         records_per_month: Option<u32> = None,
             "Most records that a tenant may send in a month, by UTC. Not set: no limit.";
+    }
+    /// The front door for clients of CCAI Platform.
+    ccai: CcaiConfig {
+        requests_per_second: Option<u32> = None,
+            "Most requests a second of one tenant; 10 there. Not set: no limit.";
     }
     /// Receiving and staging.
     intake: IntakeConfig {
@@ -254,8 +257,8 @@ impl Config {
                 wrong(key, format!("must be a URL that begins with {}://", schemes.join(":// or ")));
             }
         }
-        if self.http.ccai_requests_per_second == Some(0) {
-            wrong("http.ccai_requests_per_second", "must be 1 or more".into());
+        if self.ccai.requests_per_second == Some(0) {
+            wrong("ccai.requests_per_second", "must be 1 or more".into());
         }
         let web = |url: &String| url.starts_with("http://") || url.starts_with("https://");
         if self.http.public_url.as_ref().is_some_and(|url| !web(url)) {

@@ -294,8 +294,9 @@ pub async fn receive(
         (false, Start::Auto) => ImportState::Running,
         (false, Start::Manual) => ImportState::Received,
     };
-    let columns =
-        serde_json::to_value(&received.columns).map_err(|error| StoreError::Program(error.to_string()))?;
+    // The database's JSON takes no NUL: a name with one is shown as it is in the sources of records.
+    let columns: Vec<String> = received.columns.iter().map(|name| name.replace('\0', "\u{fffd}")).collect();
+    let columns = serde_json::to_value(&columns).map_err(|error| StoreError::Program(error.to_string()))?;
     let moved = sqlx::query!(
         "update imports
             set state = $2, total = $3, bytes = $4, digest = $5, columns = $6, lanes = $7, encoding = $8,

@@ -55,8 +55,8 @@ pub enum Fact {
 /// What a value means, if null and empty texts are left aside.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Means {
-    /// It breaks a rule: the code, and the paths of the parts at fault under the field's name, a blank between two.
-    Wrong(ErrorCode, &'static str),
+    /// It breaks rules: the code of each, and the path of the part at fault under the field's name.
+    Wrong(Vec<(ErrorCode, &'static str)>),
     /// It says this.
     Says(Vec<(Field, Fact)>),
 }

@@ -15,6 +15,7 @@ use crate::rules::CatalogIndex;
 use crate::testing::hostile::catalog;
 use crate::testing::oracle::{Fields, Plain, seen};
 
+/// Users, secrets and memberships.
 #[derive(Debug, Default)]
 pub struct Table {
     users: BTreeMap<Uuid, ExistingUser>,
@@ -47,6 +48,9 @@ impl Table {
     }
 
     /// Releases, then updates, then inserts, as the store does.
+    ///
+    /// # Panics
+    /// When the plan breaks what the store would refuse.
     pub fn write(&mut self, plan: &Plan<'_>, enrolment: Option<Enrolment>) {
         for (id, field) in &plan.releases {
             let user = self.users.get_mut(id).expect("a user that is there");
@@ -117,7 +121,10 @@ impl Table {
         self.users.insert(user.id, user);
     }
 
-    /// The users in the oracle's form.
+    /// The users in the oracle's form, by id.
+    ///
+    /// # Panics
+    /// When a user cannot be read.
     pub fn plain(&self) -> Vec<Plain> {
         self.users
             .values()
@@ -152,6 +159,9 @@ fn names() -> Vec<(NameKind, String)> {
 }
 
 /// The catalog to be looked up in.
+///
+/// # Panics
+/// Never: it is a constant.
 pub fn index() -> CatalogIndex {
     let catalog = catalog();
     let mut index = CatalogIndex::default();

@@ -160,7 +160,7 @@ async fn expire_leases(pipeline: &Pipeline) {
         .unwrap();
 }
 
-async fn observed(pipeline: &Pipeline, import: ImportId) -> Vec<Observed> {
+pub(crate) async fn observed(pipeline: &Pipeline, import: ImportId) -> Vec<Observed> {
     let records = pipeline.records(import, None).await;
     let observed = records.into_iter().map(|record| {
         let mut warnings = record.warnings;
@@ -193,14 +193,14 @@ async fn chunks(pipeline: &Pipeline, import: ImportId) -> Vec<(i32, i64, Vec<u64
 }
 
 /// What a tenant's names have for ids.
-struct Places {
+pub(crate) struct Places {
     organizations: Vec<i32>,
     groups: Vec<i32>,
     names: Arc<HashMap<i32, String>>,
 }
 
 impl Places {
-    async fn read(pipeline: &Pipeline) -> Self {
+    pub(crate) async fn read(pipeline: &Pipeline) -> Self {
         let mut connection = pipeline.store.connection().await.unwrap();
         let organizations =
             sqlx::query_scalar("select id from organizations where tenant_id = $1 order by slug")
@@ -228,7 +228,7 @@ impl Places {
 }
 
 /// Every user of the tenant, by id, in the oracle's form.
-async fn users(pipeline: &Pipeline, places: &Places) -> Vec<Plain> {
+pub(crate) async fn users(pipeline: &Pipeline, places: &Places) -> Vec<Plain> {
     let mut connection = pipeline.store.connection().await.unwrap();
     let rows = sqlx::query(
         "select u.id, u.version, u.email, u.phone_number, u.preferred_username, u.given_name, u.family_name,

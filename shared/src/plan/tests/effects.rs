@@ -4,7 +4,6 @@ use chrono::DateTime;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::table::{Table, index};
 use crate::field::{Behaviour, Effect, Field, FieldTable, Meets, Says, effect, page};
 use crate::options::{IdentifierField, ImportOptions};
 use crate::parse::{Format, ParseLimits, Parser, RecordSink};
@@ -12,6 +11,7 @@ use crate::plan::{Plan, plan};
 use crate::record::{Names, RawRecord};
 use crate::rules::Rules;
 use crate::testing::oracle::Fields;
+use crate::testing::table::{Table, index};
 use crate::validate::{Binding, validate};
 
 const HASH: &str = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";

@@ -2,22 +2,14 @@
 
 use std::fmt::Write as _;
 
-use chrono::DateTime;
-use uuid::Uuid;
-
-use super::table::{Table, index};
-use crate::chunk::{ChunkCutter, ChunkLimits, SealedChunk, decode};
-use crate::error::FileError;
+use crate::chunk::{ChunkLimits, SealedChunk};
 use crate::options::Enrolment;
-use crate::outcome::Verdict;
-use crate::parse::{ParseLimits, Parser, RecordSink};
-use crate::plan::plan;
-use crate::record::{Names, RawRecord, Record};
-use crate::rules::Rules;
+use crate::parse::ParseLimits;
+use crate::testing::engine::{Course, Decided, Engine};
 use crate::testing::hostile::{Shape, Upload};
-use crate::testing::oracle::{Observed, Oracle};
+use crate::testing::oracle::Oracle;
 use crate::testing::random::Random;
-use crate::validate::{Binding, validate};
+use crate::testing::table::Table;
 
 const ENROLMENTS: [Enrolment; 3] = [
     Enrolment { organization_id: 1, group_id: 0 },
@@ -63,135 +55,55 @@ impl Case {
     }
 }
 
-/// The producer's pure half.
-struct Sink {
-    rules: Rules,
-    binding: Binding,
-    cutter: ChunkCutter,
-    invalid: Vec<(u64, Observed)>,
-}
-
-impl RecordSink for Sink {
-    fn header(&mut self, names: &Names) -> Result<(), FileError> {
-        self.binding.extend(names);
-        self.binding.check_header(&self.rules.options)
-    }
-
-    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
-        self.binding.extend(names);
-        let validated = validate(record, &self.binding, &self.rules);
-        let valid = validated.result.is_ok();
-        if let Err(errors) = validated.result {
-            let observed = Observed { verdict: Verdict::FAILED, user: None, errors, warnings: Vec::new() };
-            self.invalid.push((record.position.record.get(), observed));
-        }
-        self.cutter
-            .push(record, names, validated.identifier.as_deref(), valid)
-            .expect("a chunk can be encoded");
-        Ok(())
-    }
-}
-
-/// An import on the map that stands for the store.
+/// An import beside the oracle.
 struct Run {
-    table: Table,
+    engine: Engine,
     oracle: Oracle,
-    next_id: u128,
 }
 
 impl Run {
     fn upload(&mut self, upload: &Upload, random: &mut Random) -> Result<(), String> {
-        let rules = Rules::new(upload.options.clone()).with_catalog(index());
-        let limits = ChunkLimits {
+        let chunk = ChunkLimits {
             records: u32::try_from(random.between(1, 12)).expect("small"),
             bytes: *random.pick(&[64, 1 << 20]),
             lanes: u32::try_from(random.between(1, 4)).expect("small"),
         };
-        let mut sink = Sink {
-            binding: Binding::new(&rules),
-            rules: rules.clone(),
-            cutter: ChunkCutter::new(limits),
-            invalid: Vec::new(),
-        };
-        let mut parser = Parser::new(upload.options.format, ParseLimits::default());
-        parser.feed(&upload.bytes(), &mut sink).map_err(|error| format!("refused: {error}"))?;
-        let end = parser.finish(&mut sink).map_err(|error| format!("refused: {error}"))?;
-        if end.records != upload.lines.len() as u64 {
-            return Err(format!("{} records were read of {}", end.records, upload.lines.len()));
-        }
-        let mut names = Names::new();
-        for name in sink.binding.names() {
-            names.push(name);
-        }
-        sink.cutter.finish(&names).expect("a chunk can be encoded");
         // The chunks of a lane in their order, the lanes in any.
-        let mut chunks = sink.cutter.take();
-        while !chunks.is_empty() {
-            let lane = random.pick(&chunks).lane;
-            let at = chunks.iter().position(|chunk| chunk.lane == lane).expect("a chunk of the lane");
-            self.chunk(&chunks.remove(at), upload, &rules, &sink.invalid)?;
+        let mut next = |chunks: &[SealedChunk]| random.below(chunks.len());
+        let course = Course { parse: ParseLimits::default(), chunk, next: &mut next };
+        let (oracle, mut problem) = (&mut self.oracle, None);
+        let mut each = |decided: Decided, table: &Table| {
+            if problem.is_none() {
+                problem = compare(oracle, upload, &decided, table).err();
+            }
+        };
+        let records = self
+            .engine
+            .import(&upload.bytes(), &upload.options, course, &mut each)
+            .map_err(|error| format!("refused: {error}"))?;
+        match problem {
+            Some(problem) => Err(problem),
+            None if records == upload.lines.len() as u64 => Ok(()),
+            None => Err(format!("{records} records were read of {}", upload.lines.len())),
         }
-        Ok(())
     }
+}
 
-    fn chunk(
-        &mut self,
-        chunk: &SealedChunk,
-        upload: &Upload,
-        rules: &Rules,
-        invalid: &[(u64, Observed)],
-    ) -> Result<(), String> {
-        let records = decode(&chunk.body).expect("a chunk that was just encoded");
-        let fields = records.fields();
-        let mut binding = Binding::new(rules);
-        binding.extend(records.names());
-        let raw: Vec<RawRecord<'_>> = records.records(&fields).collect();
-        let mut observed: Vec<Option<Observed>> = Vec::new();
-        let mut valid: Vec<(usize, Record<'_>)> = Vec::new();
-        for (at, record) in raw.iter().enumerate() {
-            let before = invalid.iter().find(|(number, _)| *number == record.position.record.get());
-            observed.push(before.map(|(_, observed)| observed.clone()));
-            match (validate(record, &binding, rules).result, before) {
-                (Ok(record), None) => valid.push((at, record)),
-                (Err(errors), Some((_, before))) if errors == before.errors => {}
-                _ => return Err("validating once more comes to something else".to_owned()),
-            }
+fn compare(oracle: &mut Oracle, upload: &Upload, decided: &Decided, table: &Table) -> Result<(), String> {
+    for (number, observed) in decided {
+        let line = &upload.lines[usize::try_from(*number).expect("small") - 1];
+        let told = oracle.apply(line, &upload.options, observed.user.unwrap_or_default());
+        if !told.is(observed) {
+            return Err(format!("record {number} must come to {told:?}\nand comes to {observed:?}"));
         }
-        let refs: Vec<&Record<'_>> = valid.iter().map(|(_, record)| record).collect();
-        let existing = self.table.find(&refs, rules.options.enrolment);
-        let mut next = self.next_id;
-        let plan = plan(&refs, &existing, rules, DateTime::UNIX_EPOCH, &mut || {
-            next += 1;
-            Uuid::from_u128(next)
-        });
-        self.next_id = next;
-        for (index, (at, _)) in valid.iter().enumerate() {
-            let (verdict, user) = plan.verdicts[index];
-            let errors = plan.errors.iter().filter(|(of, _)| *of == index).map(|(_, error)| error.clone());
-            let warnings =
-                plan.warnings.iter().filter(|(of, _)| *of == index).map(|(_, text)| text.to_string());
-            let mut warnings: Vec<String> = warnings.collect();
-            warnings.sort();
-            observed[*at] = Some(Observed { verdict, user, errors: errors.collect(), warnings });
-        }
-        self.table.write(&plan, rules.options.enrolment);
-        for (record, observed) in raw.iter().zip(observed) {
-            let number = usize::try_from(record.position.record.get()).expect("small");
-            let observed = observed.expect("every record has an outcome");
-            let line = &upload.lines[number - 1];
-            let told = self.oracle.apply(line, &upload.options, observed.user.unwrap_or_default());
-            if !told.is(&observed) {
-                return Err(format!("record {number} must come to {told:?}\nand comes to {observed:?}"));
-            }
-        }
-        let mut wanted = self.oracle.users.clone();
-        wanted.sort_by_key(|user| user.id);
-        let ended = self.table.plain();
-        match wanted.iter().zip(&ended).find(|(wanted, got)| wanted != got) {
-            _ if wanted.len() != ended.len() => Err(format!("{} users, not {}", ended.len(), wanted.len())),
-            Some((wanted, got)) => Err(format!("a user must be {wanted:?}\nand is {got:?}")),
-            None => Ok(()),
-        }
+    }
+    let mut wanted = oracle.users.clone();
+    wanted.sort_by_key(|user| user.id);
+    let ended = table.plain();
+    match wanted.iter().zip(&ended).find(|(wanted, got)| wanted != got) {
+        _ if wanted.len() != ended.len() => Err(format!("{} users, not {}", ended.len(), wanted.len())),
+        Some((wanted, got)) => Err(format!("a user must be {wanted:?}\nand is {got:?}")),
+        None => Ok(()),
     }
 }
 
@@ -199,7 +111,7 @@ fn check(case: &Case) -> Result<(), String> {
     // A panic (a unique index that breaks) is a finding like any other.
     let result = std::panic::catch_unwind(|| {
         let mut random = Random::new(case.seed ^ 0x5eed);
-        let mut run = Run { table: Table::default(), oracle: Oracle::default(), next_id: 0 };
+        let mut run = Run { engine: Engine::default(), oracle: Oracle::default() };
         case.uploads.iter().try_for_each(|upload| run.upload(upload, &mut random))
     });
     result.unwrap_or_else(|_| Err("it panics".to_owned()))

@@ -97,11 +97,13 @@ impl Reading<'_> {
         if READABLE.contains(&name) {
             return;
         }
-        let (mut null, mut empty) = (said.json == "null", said.json == "\"\"");
-        if self.options.format == Format::Csv && empty {
+        let mut null = said.json == "null";
+        let text = serde_json::from_str::<String>(&said.json).ok();
+        let mut blank = text.as_deref().is_some_and(|text| text.trim().is_empty());
+        if self.options.format == Format::Csv && text.as_deref() == Some("") {
             match self.options.empty_cells {
                 EmptyCell::Ignore => return,
-                EmptyCell::Remove => (null, empty) = (true, false),
+                EmptyCell::Remove => (null, blank) = (true, false),
                 EmptyCell::Keep => {}
             }
         }
@@ -116,9 +118,9 @@ impl Reading<'_> {
             return;
         };
         match rule.blank {
-            Blank::Absent if null || empty => return,
-            Blank::TextAbsent if empty => return,
-            Blank::Null if empty => null = true,
+            Blank::Absent if null || blank => return,
+            Blank::TextAbsent if blank => return,
+            Blank::Null if blank => null = true,
             _ => {}
         }
         let named = Some(name.to_owned());
@@ -136,11 +138,10 @@ impl Reading<'_> {
             given.insert(rule.field);
             self.mfa_ignored |= rule.field == Field::Mfa && rule.behaviour == Behaviour::Ignore;
             match &said.means {
-                Means::Wrong(code, "") => self.wrong.push((*code, named)),
-                Means::Wrong(code, paths) => {
-                    let places = paths.split(' ').map(|path| (*code, Some(format!("{name}.{path}"))));
-                    self.wrong.extend(places);
-                }
+                Means::Wrong(errors) => self.wrong.extend(errors.iter().map(|(code, path)| match *path {
+                    "" => (*code, named.clone()),
+                    path => (*code, Some(format!("{name}.{path}"))),
+                })),
                 Means::Says(facts) => {
                     for (field, fact) in facts {
                         self.fact(*field, fact.clone(), name);
@@ -180,7 +181,9 @@ impl Reading<'_> {
     /// One key of the metadata: null is a value like any other.
     fn key(&mut self, key: &str, null: bool, said: &Said) {
         match &said.means {
-            Means::Wrong(code, _) if !null => self.wrong.push((*code, Some(said.name.clone()))),
+            Means::Wrong(errors) if !null => {
+                self.wrong.extend(errors.iter().map(|(code, _)| (*code, Some(said.name.clone()))));
+            }
             Means::Says(facts) if !null => {
                 for (field, fact) in facts {
                     self.fact(*field, fact.clone(), &said.name);
