@@ -115,6 +115,19 @@ fn all_that_is_wrong_is_told_at_once() {
 }
 
 #[test]
+fn every_name_of_a_list_that_is_at_fault_is_told() {
+    let told =
+        errors(r#""roles": ["Ghost", "Admin", 7, "Spook"], "teams": ["Ghost"]"#, ImportOptions::default());
+    let expected = [
+        (ErrorCode::CatalogUnknown, "roles.0"),
+        (ErrorCode::TypeMismatch, "roles.2"),
+        (ErrorCode::CatalogUnknown, "roles.3"),
+        (ErrorCode::CatalogUnknown, "teams.0"),
+    ];
+    assert_eq!(told, expected.map(|(code, place)| (code, place.to_owned())));
+}
+
+#[test]
 fn names_are_a_whole_set_or_a_delta() {
     let change = |fields: &str, sets| {
         let upload = format!(r#"[{{"email": "a@example.com", {fields}}}]"#);
