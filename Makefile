@@ -14,6 +14,12 @@ build: ## Build the muster program, optimised (target/release/muster)
 test: ## Install what is missing, start PostgreSQL and RabbitMQ, run the checks and all tests
 	@deploy/local/test.sh
 
+.PHONY: properties
+properties: MINUTES ?= 60
+properties: ## Hostile imports beside the oracle for MINUTES (60); needs the services (make services-up)
+	@eval "$$($(SERVICES) urls)" && export TEST_DATABASE_URL TEST_AMQP_URL && MUSTER_MINUTES=$(MINUTES) \
+	  cargo nextest run --locked --workspace --all-features --profile properties --no-capture any_import_comes
+
 .PHONY: check
 check: ## The static checks alone: format, clippy, pure domain, TLS provider, bans, licences, sources
 	@deploy/local/test.sh --check
@@ -42,6 +48,10 @@ sqlx-check: ## Tell whether .sqlx is up to date
 .PHONY: bench
 bench: ## Run the benchmarks
 	cargo run --locked --release -p muster-bench -- run
+
+.PHONY: bench-engine
+bench-engine: ## Time the record engine alone: validate, normalise, plan, encode and decode, a record at a time
+	cargo bench --locked -p muster-shared --no-default-features --bench engine
 
 .PHONY: clean
 clean: ## Stop the services, remove their data and everything built

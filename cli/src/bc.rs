@@ -122,7 +122,7 @@ async fn import(
     };
     let id = ImportId::new(clock::new_id());
     let new = NewImport { id, tenant, filename: source.name.clone(), options, idempotency: None };
-    let resolved = ResolvedImport { import: new, delimiter: Some(Delimiter::Comma) };
+    let resolved = ResolvedImport { import: new, delimiter: Some(Delimiter::Comma), encoding: None };
     // Bitcaster's program shows no progress: there is some on a terminal, and none elsewhere.
     let progress = Progress::new(!std::io::stderr().is_terminal());
     let taken = take_in(resolved, source, config, session, &progress, shutdown).await?;

@@ -15,6 +15,7 @@ mod failure;
 mod follow;
 mod import;
 mod imports;
+mod keys;
 mod migrate;
 mod output;
 mod pipeline;

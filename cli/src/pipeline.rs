@@ -1,8 +1,9 @@
 //! The job in this process: a dispatcher and a worker on one store and queue.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
-use muster_producer::api::HttpOptions;
+use muster_producer::api::{AuthgearOptions, HttpOptions};
 use muster_producer::receive::ReceiveLimits;
 use muster_producer::{DispatchOptions, Dispatcher, ProducerOptions};
 use muster_shared::chunk::ChunkLimits;
@@ -10,6 +11,7 @@ use muster_shared::config::Config;
 use muster_shared::parse::ParseLimits;
 use muster_shared::queue::Queue;
 use muster_shared::store::Store;
+use muster_shared::store::authgear::Quota;
 use muster_worker::{Worker, WorkerOptions};
 
 /// The bounds of an upload that the configuration sets.
@@ -57,8 +59,16 @@ pub(crate) fn producer_options(config: &Config, listen: Option<SocketAddr>) -> P
             idle_body_timeout: config.http.idle_body_timeout,
             max_upload_bytes: config.http.max_upload_bytes.map(|size| size.bytes()),
             public_url: config.http.public_url.clone(),
+            authgear: AuthgearOptions {
+                envelope: config.authgear.envelope,
+                quota: Quota {
+                    per_day: config.authgear.records_per_day.map(u64::from),
+                    per_month: config.authgear.records_per_month.map(u64::from),
+                },
+            },
             user_connections: config.http.user_connections as usize,
             default_group: config.bitcaster.default_group.clone(),
+            ccai_requests_per_second: config.ccai.requests_per_second.and_then(NonZeroU32::new),
             ..HttpOptions::default()
         },
         dispatch: dispatch_options(config),

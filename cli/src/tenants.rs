@@ -1,4 +1,4 @@
-//! `muster tenant`: create and list tenants.
+//! `muster tenant`: create and list tenants, and see to their keys.
 
 use clap::{Args, Subcommand};
 use muster_shared::config::Config;
@@ -7,6 +7,7 @@ use muster_shared::tenant::{Slug, Tenant};
 
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;
+use crate::keys::{self, KeyArgs};
 use crate::output::{answer, json, table};
 use crate::shutdown::Shutdown;
 
@@ -22,6 +23,14 @@ pub(crate) struct TenantArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    #[command(flatten)]
+    Tenants(Tenants),
+    /// Add, list and remove public keys that verify signed requests of a tenant
+    Key(KeyArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum Tenants {
     /// Create a tenant; one that is there already stays as it is
     #[command(after_help = "Examples:\n  muster tenant create acme --name 'Acme Inc.'")]
     Create {
@@ -38,14 +47,18 @@ enum What {
 
 /// Runs the command.
 pub(crate) async fn run(args: &TenantArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
-    let work = async |session: &Session| match &args.what {
-        What::Create { slug, name } => {
+    let tenants = match &args.what {
+        What::Key(key) => return keys::run(key, args.json, config, shutdown).await,
+        What::Tenants(tenants) => tenants,
+    };
+    let work = async |session: &Session| match tenants {
+        Tenants::Create { slug, name } => {
             let name =
                 name.as_deref().map(str::trim).filter(|name| !name.is_empty()).unwrap_or(slug.as_str());
             let created = tenants::create(&session.store, slug, name).await?;
             tell_created(&created, args.json)
         }
-        What::List => tell(&tenants::list(session.store.pool()).await?, args.json),
+        Tenants::List => tell(&tenants::list(session.store.pool()).await?, args.json),
     };
     Box::pin(connect::with(config, Need::Look, shutdown, work)).await
 }

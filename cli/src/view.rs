@@ -6,6 +6,7 @@ use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
 use muster_shared::options::ImportOptions;
 use muster_shared::outcome::Counts;
+use muster_shared::parse::TextEncoding;
 use muster_shared::store::reports::{ChunkCounts, ImportReport};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,9 @@ pub(crate) struct View {
     pub(crate) state: ImportState,
     /// Name of the file.
     pub(crate) filename: Option<String>,
+    /// What its text was in, where that was not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) encoding: Option<TextEncoding>,
     /// What it was asked to do.
     pub(crate) options: ImportOptions,
     /// Outcomes so far.
@@ -44,6 +48,7 @@ impl From<ImportReport> for View {
             id: report.id,
             state: report.state,
             filename: report.filename,
+            encoding: report.encoding,
             options: report.options,
             counts: report.counts,
             chunks: report.chunks,

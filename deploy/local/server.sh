@@ -72,7 +72,7 @@ up() {
     export DATABASE_URL
     export AMQP_URL=$TEST_AMQP_URL MUSTER_BROKER_PREFIX=$name MUSTER_HTTP_LISTEN=127.0.0.1:$port
     export MUSTER_HTTP_PUBLIC_URL=http://127.0.0.1:$port
-    "$program" migrate --log warn
+    "$program" migrate --log warn >&2
     start producer "$program" producer --log info
     start worker "$program" worker --log info
     for _ in $(seq 300); do

@@ -442,6 +442,11 @@ missing_packages() {
     command -v awk >/dev/null || echo mawk
     command -v make >/dev/null || echo make
     command -v cc >/dev/null || echo gcc libc6-dev
+    # What the clients of tests/clients are written in, and what starts the server they talk to.
+    command -v curl >/dev/null || echo curl
+    command -v openssl >/dev/null || echo openssl
+    python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3 python3-venv
+    command -v node >/dev/null && command -v npm >/dev/null || echo nodejs npm
 }
 
 install_missing() {

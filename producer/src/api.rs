@@ -1,11 +1,14 @@
-//! The front door over HTTP: `/v1/imports`, `/v1/users`, `/v1/catalog`, and what operators need.
+//! The front doors over HTTP: Muster's own (`/v1/imports`, `/v1/users`, `/v1/catalog`), that for clients of CCAI Platform,
+//! and what operators need.
 //!
 //! Guarantees: a request is done for the tenant of its token and no other, an error has one shape and a stable code, and no
 //! user's value is logged. A handler runs to its end even when its client leaves, so that no statement is cancelled midway.
 
 mod auth;
+mod authgear;
 mod bitcaster;
 mod catalog;
+mod ccai;
 mod error;
 mod imports;
 mod incoming;
@@ -19,6 +22,7 @@ mod upload;
 mod users;
 mod view;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +31,7 @@ use muster_shared::store::Store;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
+pub use authgear::AuthgearOptions;
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use routes::openapi;
 pub use serve::serve;
@@ -50,8 +55,12 @@ pub struct HttpOptions {
     pub user_connections: usize,
     /// Name of the group that a front door enrols users in where its clients name none.
     pub default_group: String,
+    /// Most requests a second of one tenant at the front door for CCAI Platform; none means no limit.
+    pub ccai_requests_per_second: Option<NonZeroU32>,
     /// How long requests under way may take once the server is to stop.
     pub shutdown_grace: Duration,
+    /// The front door for clients of Authgear's User Import API.
+    pub authgear: AuthgearOptions,
 }
 
 impl Default for HttpOptions {
@@ -63,7 +72,9 @@ impl Default for HttpOptions {
             public_url: None,
             user_connections: 16,
             default_group: "Default".into(),
+            ccai_requests_per_second: None,
             shutdown_grace: Duration::from_secs(30),
+            authgear: AuthgearOptions::default(),
         }
     }
 }
@@ -84,6 +95,8 @@ struct Shared {
     singles: Singles,
     default_group: String,
     known_tokens: auth::KnownTokens,
+    authgear: AuthgearOptions,
+    ccai_rate: ccai::RateLimit,
     tasks: TaskTracker,
 }
 
@@ -108,6 +121,8 @@ impl AppState {
             max_upload_bytes: http.max_upload_bytes,
             link_base,
             known_tokens: auth::KnownTokens::default(),
+            authgear: http.authgear,
+            ccai_rate: ccai::RateLimit::new(http.ccai_requests_per_second),
             tasks: TaskTracker::new(),
         }))
     }

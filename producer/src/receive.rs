@@ -17,7 +17,7 @@ use muster_shared::options::Rows;
 use muster_shared::outcome::Counts;
 use muster_shared::parse::ParseLimits;
 use muster_shared::rules::Rules;
-use muster_shared::store::intake::{self as store, NewImport, Opened, Received};
+use muster_shared::store::intake::{self as store, NewImport, Opened, Received, Settled};
 use muster_shared::store::{Store, StoreError, catalog};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -218,17 +218,17 @@ async fn join<T>(task: JoinHandle<Result<T, Failure>>) -> Result<T, Failure> {
 }
 
 async fn conclude(store: &Store, import: &NewImport, received: Received) -> Result<Receipt, Failure> {
-    let counts = Counts {
-        total: received.total,
-        pending: received.total - received.invalid,
-        failed: received.invalid,
-        ..Counts::default()
-    };
     match store::receive(store, import.id, &import.options, &received).await {
-        Ok(Some(state)) => {
+        Ok(Some(Settled { state, invalid })) => {
+            let counts = Counts {
+                total: received.total,
+                pending: received.total - invalid,
+                failed: invalid,
+                ..Counts::default()
+            };
             tracing::info!(
                 import = %import.id, records = counts.total, invalid = counts.failed, bytes = received.bytes,
-                lanes = received.lanes, %state, "import received"
+                lanes = received.lanes, encoding = %received.encoding, %state, "import received"
             );
             Ok(Receipt { import: import.id, state, counts })
         }

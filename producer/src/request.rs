@@ -3,19 +3,23 @@
 //! Nothing is guessed: an option that is not known, is given twice or has a value that there is not is an error that says
 //! what there is. Names of the catalog are looked up here, so that a typo shows before the first byte is received.
 
+mod fields;
+
 use muster_shared::catalog::{FieldError, MAX_NAME_BYTES};
 use muster_shared::error::ErrorCode;
 use muster_shared::id::{GroupId, ImportId, OrganizationId, TenantId};
 use muster_shared::normalise::has_forbidden_char;
 use muster_shared::options::{Enrolment, ImportOptions, OnExisting};
-use muster_shared::parse::{Delimiter, Format};
+use muster_shared::parse::{Delimiter, Format, TextEncoding};
 use muster_shared::store::intake::NewImport;
 use muster_shared::store::{Store, StoreError, catalog};
 use muster_shared::tenant::Slug;
 use sha2::{Digest, Sha256};
 
+use fields::FieldChoices;
+
 /// Every option there is, in the order of the help texts.
-pub const OPTIONS: [&str; 12] = [
+pub const OPTIONS: [&str; 23] = [
     "format",
     "identifier",
     "on_existing",
@@ -26,7 +30,18 @@ pub const OPTIONS: [&str; 12] = [
     "on_invalid",
     "unknown_columns",
     "empty_cells",
+    "rows",
     "delimiter",
+    "encoding",
+    "columns",
+    "behaviours",
+    "sets",
+    "values",
+    "unknown_names",
+    "duplicates",
+    "phone_check",
+    "usernames",
+    "default_address",
     "filename",
 ];
 
@@ -41,7 +56,9 @@ pub struct ImportRequest {
     options: ImportOptions,
     format: Option<Format>,
     delimiter: Option<DelimiterChoice>,
+    encoding: Option<EncodingChoice>,
     filename: Option<String>,
+    fields: FieldChoices,
     given: Vec<String>,
 }
 
@@ -49,6 +66,12 @@ pub struct ImportRequest {
 enum DelimiterChoice {
     Auto,
     Is(Delimiter),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EncodingChoice {
+    Auto,
+    Is(TextEncoding),
 }
 
 /// Why a request cannot become an import.
@@ -72,6 +95,8 @@ pub struct ResolvedImport {
     pub import: NewImport,
     /// What ends a CSV cell, for [`ParseLimits`](muster_shared::parse::ParseLimits); `None` to tell it from the header line.
     pub delimiter: Option<Delimiter>,
+    /// What its text is in, for the same; `None` to tell it from the byte order mark.
+    pub encoding: Option<TextEncoding>,
 }
 
 impl ImportRequest {
@@ -106,12 +131,32 @@ impl ImportRequest {
             "on_invalid" => self.options.on_invalid = choice(name, value)?,
             "unknown_columns" => self.options.unknown_columns = choice(name, value)?,
             "empty_cells" => self.options.empty_cells = choice(name, value)?,
+            "rows" => self.options.rows = choice(name, value)?,
+            "columns" => self.fields.set_columns(value)?,
+            "behaviours" => self.fields.set_behaviours(value)?,
+            "sets" => self.options.sets = choice(name, value)?,
+            "values" => self.options.values = choice(name, value)?,
+            "unknown_names" => self.options.unknown_names = choice(name, value)?,
+            "duplicates" => self.options.duplicates = choice(name, value)?,
+            "phone_check" => self.options.phone_check = choice(name, value)?,
+            "usernames" => self.options.usernames = choice(name, value)?,
+            "default_address" => {
+                self.options.default_address =
+                    value.parse().map_err(|_| field("must be one of: true, false".into()))?;
+            }
             "delimiter" if value == "auto" => self.delimiter = Some(DelimiterChoice::Auto),
             "delimiter" => {
                 let delimiter = value
                     .parse()
                     .map_err(|_| field("must be one of: comma, semicolon, tab, pipe, auto".into()))?;
                 self.delimiter = Some(DelimiterChoice::Is(delimiter));
+            }
+            "encoding" if value == "auto" => self.encoding = Some(EncodingChoice::Auto),
+            "encoding" => {
+                let encoding = value.parse().map_err(|_| {
+                    field("must be one of: auto, utf-8, utf-16le, utf-16be, latin1, windows-1252".into())
+                })?;
+                self.encoding = Some(EncodingChoice::Is(encoding));
             }
             "filename" => self.filename = file_label(value),
             _ => return Err(field(format!("there is no such option; there are: {}", OPTIONS.join(", ")))),
@@ -139,6 +184,19 @@ impl ImportRequest {
             .or_else(|| self.filename.as_deref().and_then(Format::from_file_name))
     }
 
+    /// What the upload's text is in: from the options, else from the media type's charset.
+    pub fn encoding(&self, media_type: Option<&str>) -> Result<Option<TextEncoding>, FieldError> {
+        match (self.encoding, media_type) {
+            (Some(EncodingChoice::Is(encoding)), _) => Ok(Some(encoding)),
+            (Some(EncodingChoice::Auto), _) | (None, None) => Ok(None),
+            (None, Some(media_type)) => TextEncoding::from_media_type(media_type).map_err(|_| {
+                let message =
+                    "its charset must be one of: utf-8, utf-16, utf-16le, utf-16be, iso-8859-1, windows-1252";
+                invalid("Content-Type", message)
+            }),
+        }
+    }
+
     /// Looks up what the request names, and makes it an import with this id.
     ///
     /// A group that the catalog lacks is created; an organization is not.
@@ -152,8 +210,10 @@ impl ImportRequest {
     ) -> Result<ResolvedImport, RequestError> {
         let mut options = self.options.clone();
         options.format = self.format(media_type).ok_or(RequestError::FormatUnknown)?;
+        options.fields = self.fields.table(options.format);
+        let encoding = self.encoding(media_type)?;
         let idempotency = match idempotency_key {
-            Some(key) => Some((checked_key(key)?, self.fingerprint(tenant, &options))),
+            Some(key) => Some((checked_key(key)?, self.fingerprint(tenant, &options, encoding))),
             None => None,
         };
         if let Some(organization) = self.organization(store, tenant, &mut options).await? {
@@ -170,7 +230,7 @@ impl ImportRequest {
             Some(DelimiterChoice::Is(delimiter)) => Some(delimiter),
         };
         let import = NewImport { id, tenant, filename: self.filename.clone(), options, idempotency };
-        Ok(ResolvedImport { import, delimiter })
+        Ok(ResolvedImport { import, delimiter, encoding })
     }
 
     /// The organization that users are enrolled in: the one named, or where one is needed the tenant's only one.
@@ -204,13 +264,24 @@ impl ImportRequest {
     }
 
     /// What an idempotency key stands for: whose request it is and what it asks, the body apart, which is still to come.
-    fn fingerprint(&self, tenant: TenantId, options: &ImportOptions) -> [u8; 32] {
+    fn fingerprint(
+        &self,
+        tenant: TenantId,
+        options: &ImportOptions,
+        encoding: Option<TextEncoding>,
+    ) -> [u8; 32] {
         let delimiter = self.delimiter.map(|choice| match choice {
             DelimiterChoice::Auto => "auto",
             DelimiterChoice::Is(delimiter) => delimiter.as_str(),
         });
         let request = serde_json::json!(["POST /v1/imports", tenant, options, delimiter, self.filename]);
-        Sha256::digest(request.to_string()).into()
+        let mut hash = Sha256::new();
+        hash.update(request.to_string());
+        // Where none is named, keys of requests from before there was a choice stay good.
+        if let Some(encoding) = encoding {
+            hash.update(encoding.as_str());
+        }
+        hash.finalize().into()
     }
 }
 
@@ -245,7 +316,7 @@ fn checked_key(key: &str) -> Result<String, FieldError> {
 }
 
 /// A file's name as a label: its last part, without what cannot be seen. Never used as a path.
-fn file_label(name: &str) -> Option<String> {
+pub(crate) fn file_label(name: &str) -> Option<String> {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let visible = last.chars().filter(|c| !c.is_control() && !has_forbidden_char(c.encode_utf8(&mut [0; 4])));
     let label: String = visible.take(FILENAME_CHARS).collect();
@@ -269,6 +340,7 @@ mod tests {
         assert!(refused(&[("tenant", "other")]).message.contains("on_invalid"));
         assert_eq!(refused(&[("start", "auto"), ("start", "auto")]).message, "is given twice");
         assert_eq!(refused(&[("delimiter", "x")]).field, "delimiter");
+        assert!(refused(&[("encoding", "ebcdic")]).message.contains("windows-1252"));
         assert_eq!(refused(&[("organization", "a b")]).field, "organization");
         assert_eq!(refused(&[("group", "\u{202e}")]).field, "group");
         assert!(refused(&[("format", "xml")]).message.contains("ndjson"));
@@ -291,6 +363,20 @@ mod tests {
         let told = ImportRequest::from_pairs([("format", "json"), ("filename", "a.csv")]).unwrap();
         assert_eq!(told.format(Some("text/csv")), Some(Format::Json));
         assert_eq!(ImportRequest::default().format(None), None);
+    }
+
+    #[test]
+    fn the_encoding_is_told_by_option_then_charset() {
+        let told = |pairs: &[(&str, &str)], media_type| {
+            ImportRequest::from_pairs(pairs.iter().copied()).unwrap().encoding(media_type)
+        };
+        let latin1 = Some("text/csv; charset=ISO-8859-1");
+        assert_eq!(told(&[], latin1), Ok(Some(TextEncoding::Latin1)));
+        assert_eq!(told(&[("encoding", "utf-8")], latin1), Ok(Some(TextEncoding::Utf8)));
+        assert_eq!(told(&[("encoding", "auto")], latin1), Ok(None));
+        assert_eq!(told(&[], Some("text/csv")), Ok(None));
+        assert_eq!(told(&[], Some("text/csv; charset=koi8-r")).unwrap_err().field, "Content-Type");
+        assert_eq!(told(&[("encoding", "auto")], Some("text/csv; charset=koi8-r")), Ok(None));
     }
 
     #[test]

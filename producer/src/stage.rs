@@ -28,6 +28,7 @@ pub(crate) async fn stage(
             Ok(Some(Staged::Issues(issues))) => {
                 intake::write_issues(&mut connection, import, &issues).await?
             }
+            Ok(Some(Staged::Keys(keys))) => intake::stage_keys(&mut connection, import, &keys).await?,
             Ok(Some(Staged::End)) => return Ok(true),
             Ok(None) => return Ok(true),
             Err(_) => {}

@@ -23,10 +23,10 @@ pub use layers::Layers;
 pub use reference::{OTHER_VARIABLES, reference};
 pub use secret::SecretUrl;
 pub use settings::{
-    BitcasterConfig, BrokerConfig, Config, DatabaseConfig, DispatchConfig, EngineConfig, HttpConfig,
-    IntakeConfig, KEYS, LogConfig, RetentionConfig, WorkerConfig,
+    AuthgearConfig, BitcasterConfig, BrokerConfig, Config, DatabaseConfig, DispatchConfig, EngineConfig,
+    HttpConfig, IntakeConfig, KEYS, LogConfig, RetentionConfig, WorkerConfig,
 };
-pub use value::{ByteSize, LogFormat};
+pub use value::{ByteSize, Envelope, LogFormat};
 
 /// The file that is read when none is named, if it is there.
 pub const DEFAULT_FILE: &str = "muster.toml";

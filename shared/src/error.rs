@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use crate::error_code::ErrorCode;
+pub use crate::error_code::{ErrorCode, ErrorPlace};
 
 /// What is wrong with one record. Stored beside its outcome `failed`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

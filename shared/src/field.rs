@@ -3,10 +3,14 @@
 //! A [`FieldTable`] says under which names an upload has which fields, and what each does to a user that exists. The
 //! native one is [`FieldTable::native`]; a front door hands its own in with the import's options.
 
+mod effect;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use effect::{Effect, Meets, Says, effect, page};
 
 macro_rules! fields {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $behaviour:ident;)*) => {
@@ -185,11 +189,16 @@ impl Field {
         (Self::AgentNumber..=Self::DirectInboundNumber5).contains(&self)
     }
 
-    /// Whether records with this field alone are written to the columns that every user has.
-    pub fn is_plain(self) -> bool {
-        self <= Self::PreferredUsername
-            || (Self::GivenName..=Self::Address).contains(&self)
-            || matches!(self, Self::Metadata)
+    /// Whether the field is a secret, or says something of one: set for new users only, and never read back.
+    pub fn is_secret(self) -> bool {
+        matches!(
+            self,
+            Self::Password
+                | Self::PasswordHash
+                | Self::PasswordExpireAfter
+                | Self::MfaPasswordHash
+                | Self::MfaTotpSecret
+        )
     }
 
     fn bit(self) -> u64 {
@@ -232,6 +241,12 @@ impl FieldSet {
     /// Whether the field is in the set.
     pub fn contains(self, field: Field) -> bool {
         self.0 & field.bit() != 0
+    }
+
+    /// The fields of both sets.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     /// Whether the set is empty.

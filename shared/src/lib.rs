@@ -24,6 +24,7 @@ pub mod queue;
 pub mod record;
 #[cfg(feature = "runtime")]
 pub mod retry;
+pub mod rsa_key;
 pub mod rules;
 #[cfg(feature = "store")]
 pub mod store;
@@ -33,6 +34,7 @@ pub mod tenant;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod token;
+pub mod unique;
 pub mod user;
 pub mod validate;
 pub mod warning;

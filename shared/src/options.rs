@@ -207,6 +207,16 @@ choice! {
 }
 
 choice! {
+    /// What happens with a file that has no records.
+    EmptyFile {
+        /// It is an import of no records.
+        Accept = "accept",
+        /// It is refused.
+        Refuse = "refuse",
+    } default Accept
+}
+
+choice! {
     /// What happens with a column or key that is not known.
     UnknownColumns {
         /// CSV: the file is refused. JSON: the record fails.
@@ -272,6 +282,8 @@ pub struct ImportOptions {
     /// What addresses do that clash with those the user has.
     #[serde(skip_serializing_if = "is_replace")]
     pub address_clash: AddressClash,
+    /// What a file without records does.
+    pub empty_file: EmptyFile,
     /// Whether every user gets an address named `email` with the e-mail address.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub default_address: bool,
@@ -312,6 +324,7 @@ impl Default for ImportOptions {
             usernames: Usernames::default(),
             rows: Rows::default(),
             address_clash: AddressClash::default(),
+            empty_file: EmptyFile::default(),
             default_address: false,
             fields: None,
             organization: None,

@@ -1,5 +1,8 @@
 //! Bytes → [`RawRecord`]s with positions. Pure and incremental: fed with pieces of any size, it holds at most one record.
 //!
+//! Readers know UTF-8 alone: what is in another encoding comes to them through [`encoding`], and positions are those of the
+//! text that they read.
+//!
 //! Guarantee: whatever the pieces, the same bytes give the same records and the same error (`tests/parse` proves it).
 //! Non-goal: meaning. Which columns there must be and what a value means is validate's.
 //!
@@ -7,6 +10,7 @@
 //! [`FileError`], final for the parser; what is wrong with one record is its `defect`, and the parser goes on.
 
 mod csv;
+mod encoding;
 mod fields;
 mod format;
 mod json;
@@ -17,7 +21,9 @@ mod sniff;
 use crate::error::{ErrorCode, FileError};
 use crate::record::{Names, RawRecord};
 
+pub use encoding::{TextEncoding, UnknownTextEncoding};
 pub use format::{Format, UnknownFormat};
+pub(crate) use json::{depth, string_fault};
 pub use limits::{Delimiter, ParseLimits, UnknownDelimiter};
 
 /// Receives what a parser finds.
@@ -36,16 +42,22 @@ pub struct ParseEnd {
     pub records: u64,
     /// Bytes fed, byte order mark and header included.
     pub bytes: u64,
+    /// The encoding that it was read in.
+    pub encoding: TextEncoding,
 }
 
 /// The parse step of one upload.
 ///
 /// [`feed`](Self::feed) it the upload piece by piece, then [`finish`](Self::finish). It never panics, and holds no
-/// more than one record (bounded by [`ParseLimits`]) and 512 bytes. An error, its own or the sink's, is final: every
+/// more than one record (bounded by [`ParseLimits`]), 512 bytes, and 16 KiB where the text is not UTF-8. An error, its own or the sink's, is final: every
 /// later call returns it again.
 #[derive(Debug)]
 pub struct Parser {
     reader: Reader,
+    /// The encoding that was named; once the upload is open, the one that it is in.
+    encoding: Option<TextEncoding>,
+    /// The way to UTF-8 from another encoding.
+    decoder: Option<encoding::ToUtf8>,
     /// The first bytes, until there are enough to tell what they are; `None` from then on.
     head: Option<Vec<u8>>,
     bytes: u64,
@@ -69,7 +81,15 @@ impl Parser {
             Format::Json => Reader::Json(Box::new(json::JsonReader::new(limits))),
             Format::Ndjson => Reader::Ndjson(Box::new(ndjson::NdjsonReader::new(limits))),
         };
-        Self { reader, head: Some(Vec::new()), bytes: 0, failed: None, ended: None }
+        Self {
+            reader,
+            encoding: limits.encoding,
+            decoder: None,
+            head: Some(Vec::new()),
+            bytes: 0,
+            failed: None,
+            ended: None,
+        }
     }
 
     /// Takes the next piece of the upload and gives the sink every record that ends in it.
@@ -91,7 +111,7 @@ impl Parser {
         }
         let result = self.finish_open(sink);
         let records = self.remember(result)?;
-        let end = ParseEnd { records, bytes: self.bytes };
+        let end = ParseEnd { records, bytes: self.bytes, encoding: self.encoding.unwrap_or_default() };
         self.ended = Some(end);
         Ok(end)
     }
@@ -107,20 +127,36 @@ impl Parser {
             self.open(sink)?;
             input = rest;
         }
-        self.reader.feed(input, sink)
+        self.read(input, sink)
+    }
+
+    fn read<S: RecordSink + ?Sized>(&mut self, input: &[u8], sink: &mut S) -> Result<(), FileError> {
+        let Self { reader, decoder, .. } = self;
+        match decoder {
+            None => reader.feed(input, sink),
+            Some(decoder) => decoder.feed(input, |text| reader.feed(text, sink)),
+        }
     }
 
     fn finish_open<S: RecordSink + ?Sized>(&mut self, sink: &mut S) -> Result<u64, FileError> {
         self.open(sink)?;
-        self.reader.finish(sink)
+        let reader = &mut self.reader;
+        if let Some(decoder) = self.decoder.take() {
+            decoder.finish(|text| reader.feed(text, sink))?;
+        }
+        reader.finish(sink)
     }
 
     /// Looks at the first bytes and hands them to the reader; nothing the second time.
     fn open<S: RecordSink + ?Sized>(&mut self, sink: &mut S) -> Result<(), FileError> {
         let Some(head) = self.head.take() else { return Ok(()) };
-        let mark = sniff::check(&head)?;
-        self.reader.skip_mark(mark);
-        self.reader.feed(head.get(mark..).unwrap_or_default(), sink)
+        let opening = sniff::check(&head, self.encoding)?;
+        self.encoding = Some(opening.encoding);
+        self.decoder = encoding::ToUtf8::new(opening.encoding);
+        // A mark is a part of the text only where the text is the upload itself.
+        let skipped = if self.decoder.is_none() { opening.mark } else { 0 };
+        self.reader.open(skipped, opening.encoding);
+        self.read(head.get(opening.mark..).unwrap_or_default(), sink)
     }
 
     fn refuse_after_failure(&self) -> Result<(), FileError> {
@@ -136,11 +172,11 @@ impl Parser {
 }
 
 impl Reader {
-    fn skip_mark(&mut self, bytes: usize) {
+    fn open(&mut self, mark: usize, encoding: TextEncoding) {
         match self {
-            Self::Csv(reader) => reader.skip_mark(bytes),
-            Self::Json(reader) => reader.skip_mark(bytes),
-            Self::Ndjson(reader) => reader.skip_mark(bytes),
+            Self::Csv(reader) => reader.open(mark, encoding),
+            Self::Json(reader) => reader.open(mark, encoding),
+            Self::Ndjson(reader) => reader.open(mark, encoding),
         }
     }
 

@@ -17,6 +17,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::error::{ErrorCode, RecordError};
+use crate::field::Field;
 use crate::options::{IdentifierField, OnExisting};
 use crate::outcome::Verdict;
 use crate::profile::Profile;
@@ -68,6 +69,9 @@ pub struct Plan<'a> {
     pub updates: Vec<(UserRow<'a>, i32)>,
     /// Unique values to let go of first: another user of this plan takes them over.
     pub releases: Vec<(Uuid, IdentifierField)>,
+    /// Users that stood in the way of a record and are not changed, with the version each was read at; sorted by id. A
+    /// record is refused only because of what is still so when the others are written.
+    pub obstacles: Vec<(Uuid, i32)>,
     /// Users to enrol in the import's organization and group.
     pub enrolments: Vec<Uuid>,
     /// Passwords and second factors of new users, sorted by id.
@@ -110,6 +114,8 @@ struct Planner<'a, 'o> {
     holders: [HashMap<Cow<'a, str>, usize>; 3],
     /// Warnings of the record that is being decided.
     warnings: Vec<Warning>,
+    /// Users that stood in the way of a record.
+    obstacles: Vec<usize>,
 }
 
 impl<'a, 'o> Planner<'a, 'o> {
@@ -120,6 +126,7 @@ impl<'a, 'o> Planner<'a, 'o> {
             users: Vec::with_capacity(existing.len()),
             holders: Default::default(),
             warnings: Vec::new(),
+            obstacles: Vec::new(),
         };
         planner.holders[slot(rules.options.identifier)].reserve(records + existing.len());
         for user in existing {
@@ -228,22 +235,23 @@ impl<'a, 'o> Planner<'a, 'o> {
     }
 
     /// Nobody but the user at `at` may hold a unique value of the record.
-    fn check_free(&self, record: &Record<'_>, at: usize) -> Result<(), RecordError> {
+    fn check_free(&mut self, record: &Record<'_>, at: usize) -> Result<(), RecordError> {
         for field in IdentifierField::ALL {
             let patch =
                 if at < self.users.len() { self.wanted(record, *field) } else { record.target(*field) };
             if let Patch::Value(value) = patch
-                && let Some(holder) = self.holders[slot(*field)].get(value)
-                && *holder != at
+                && let Some(holder) = self.holders[slot(*field)].get(value).copied()
+                && holder != at
             {
-                let renames = *field == IdentifierField::Email && record.new_email().is_some();
+                self.obstacles.push(holder);
+                let renames = *field == IdentifierField::Email && record.new_email() == Some(value);
                 let name = if renames { "new_email" } else { field.as_str() };
                 return Err(RecordError::new(
                     ErrorCode::IdentityConflict,
                     "the value belongs to another user",
                 )
                 .in_field(name)
-                .held_by(self.users[*holder].id()));
+                .held_by(self.users[holder].id()));
             }
         }
         Ok(())
@@ -255,6 +263,16 @@ impl<'a, 'o> Planner<'a, 'o> {
     }
 
     fn write_into(self, plan: &mut Plan<'a>) {
+        for at in &self.obstacles {
+            let user = &self.users[*at];
+            if let Some(base) = user.base()
+                && !user.is_changed()
+            {
+                plan.obstacles.push((base.id, base.version));
+            }
+        }
+        plan.obstacles.sort_unstable();
+        plan.obstacles.dedup();
         for user in &self.users {
             let Some(base) = user.base() else { continue };
             for field in IdentifierField::ALL {
@@ -291,6 +309,7 @@ impl<'a, 'o> Planner<'a, 'o> {
 fn wanted<'r>(record: &'r Record<'_>, field: IdentifierField, rules: &Rules) -> Patch<&'r str> {
     if field == IdentifierField::Email
         && let Some(new) = record.new_email()
+        && !rules.ignored().contains(Field::NewEmail)
     {
         return Patch::Value(new);
     }
@@ -309,7 +328,7 @@ fn slot(field: IdentifierField) -> usize {
 }
 
 impl ExistingUser {
-    fn identity(&self, field: IdentifierField) -> Option<&str> {
+    pub(crate) fn identity(&self, field: IdentifierField) -> Option<&str> {
         match field {
             IdentifierField::Email => self.email.as_deref(),
             IdentifierField::PhoneNumber => self.phone_number.as_deref(),
@@ -318,5 +337,5 @@ impl ExistingUser {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "testing"))]
 mod tests;

@@ -11,15 +11,20 @@
 //! server has finished it. The limits are the server's own (see [`StoreOptions`]).
 
 pub mod apply;
+pub mod authgear;
+pub mod bulk_jobs;
 pub mod catalog;
 mod copy;
 pub mod dispatch;
+mod doubles;
 mod error;
 pub mod inspect;
 pub mod intake;
+pub mod keys;
 pub mod members;
 pub mod migrate;
 mod pool;
+pub mod profiles;
 pub mod records;
 pub mod reports;
 pub mod retention;

@@ -1,9 +1,17 @@
-//! For tests, in this crate and others: a database of one's own on the real PostgreSQL.
+//! For tests, in this crate and others: a database of one's own on the real PostgreSQL, hostile uploads, and an oracle that
+//! tells what they must come to.
 //!
 //! `TEST_DATABASE_URL` names a server and a role that may create databases. A test without it fails; none is skipped.
 
 // A harness panics where a program would not.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod corpus;
+pub mod engine;
+pub mod hostile;
+pub mod oracle;
+pub mod random;
+pub mod table;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;

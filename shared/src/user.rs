@@ -1,10 +1,13 @@
 //! A user as the API shows one.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::id::UserId;
+use crate::profile::Address;
 
 /// A user, in the shape of `GET /v1/users/{id}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +30,34 @@ pub struct User {
     pub memberships: Vec<Membership>,
     /// 1 when inserted, raised by one with every change.
     pub version: i32,
+    /// Whether the e-mail address is known to be the user's.
+    pub email_verified: bool,
+    /// Whether the phone number is known to be the user's.
+    pub phone_number_verified: bool,
+    /// Names of roles, sorted.
+    pub roles: Vec<String>,
+    /// Names of groups, sorted.
+    pub groups: Vec<String>,
+    /// Names of teams, sorted.
+    pub teams: Vec<String>,
+    /// Name of the location.
+    pub location: Option<String>,
+    /// Whether the account is disabled.
+    pub disabled: bool,
+    /// Since when the account is disabled.
+    pub disabled_at: Option<DateTime<Utc>>,
+    /// When the account begins to be valid.
+    pub account_valid_from: Option<DateTime<Utc>>,
+    /// When the account ceases to be valid.
+    pub account_valid_until: Option<DateTime<Utc>>,
+    /// Whether messages to the user are held back.
+    pub locked: bool,
+    /// Where one-time codes go. Passwords and secrets are never shown.
+    pub mfa: SecondFactors,
+    /// Addresses, by name.
+    pub addresses: BTreeMap<String, Address>,
+    /// Fields of a contact-centre agent, by name; empty for none.
+    pub agent: Map<String, Value>,
     /// When the user was inserted.
     pub created_at: DateTime<Utc>,
     /// When the user was last changed.
@@ -34,6 +65,15 @@ pub struct User {
     /// The other standard attributes, each under its own name beside the fields above.
     #[serde(flatten)]
     pub attributes: Map<String, Value>,
+}
+
+/// Where one-time codes of a user go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecondFactors {
+    /// E-mail address.
+    pub email: Option<String>,
+    /// Phone number.
+    pub phone_number: Option<String>,
 }
 
 /// That a user is in an organization.

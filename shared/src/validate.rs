@@ -15,6 +15,7 @@ mod value;
 use std::borrow::Cow;
 
 pub use binding::{Binding, Shape};
+pub use header::clean as clean_column;
 pub use value::{MAX_NAME_CHARS, MAX_TEXT_BYTES};
 
 use crate::catalog::NameKind;
@@ -40,6 +41,8 @@ const MAX_ADDRESS_CHARS: usize = 255;
 pub struct Validated<'a> {
     /// The normalised identifier, if the record has a valid one, whatever else is wrong with it: it decides the lane.
     pub identifier: Option<Cow<'a, str>>,
+    /// The normalised e-mail address that the user is to have from now on, in the same way.
+    pub new_email: Option<Cow<'a, str>>,
     /// The record, or everything that is wrong with it.
     pub result: Result<Record<'a>, Vec<RecordError>>,
 }
@@ -52,6 +55,7 @@ pub fn validate<'a>(raw: &RawRecord<'a>, binding: &'a Binding, rules: &Rules) ->
         lenient: rules.lenient(),
         record: Record::empty(raw.position),
         errors: Vec::new(),
+        further: Vec::new(),
         seen: FieldSet::default(),
         given: FieldSet::default(),
     };
@@ -72,6 +76,8 @@ struct Pass<'a, 'o> {
     lenient: bool,
     record: Record<'a>,
     errors: Vec<RecordError>,
+    /// What else is wrong with the field that is being read.
+    further: Vec<RecordError>,
     /// Fields that the record names: two names can mean the same one.
     seen: FieldSet,
     /// Fields that the record has a value or an error for.
@@ -100,7 +106,8 @@ impl<'a> Pass<'a, '_> {
             },
         };
         if let Err(error) = applied {
-            self.errors.push(secret::nested(error, binding.name(name)));
+            let errors = std::iter::once(error).chain(self.further.drain(..));
+            self.errors.extend(errors.map(|error| secret::nested(error, binding.name(name))));
         }
     }
 
@@ -152,7 +159,17 @@ impl<'a> Pass<'a, '_> {
             let message = format!("the value is longer than {longest} characters");
             return Err(RecordError::new(ErrorCode::ValueTooLong, message));
         }
-        self.apply(rule.field, value)
+        if let Err(error) = self.apply(rule.field, value) {
+            // What is wrong is told; that nothing is there would be noise.
+            self.given.insert(rule.field);
+            return Err(error);
+        }
+        if rule.field == Field::Mfa && rule.behaviour == Behaviour::Ignore {
+            let ignored = &mut self.extras().ignored;
+            ignored.insert(Field::MfaEmail);
+            ignored.insert(Field::MfaPhoneNumber);
+        }
+        Ok(())
     }
 
     fn apply(&mut self, field: Field, value: RawValue<'a>) -> Result<(), RecordError> {
@@ -193,12 +210,12 @@ impl<'a> Pass<'a, '_> {
             Field::NewEmail => extras.new_email = value::text(value, EmailAddress::parse)?,
             Field::EmailVerified => extras.email_verified = value::flag(value, lenient)?,
             Field::PhoneNumberVerified => extras.phone_number_verified = value::flag(value, lenient)?,
+            // Null changes no attribute, where the behaviour allows it.
+            Field::CustomAttributes if value == RawValue::Null => {}
             Field::CustomAttributes => {
-                if value != RawValue::Null {
-                    let source = json::source(value, '{', "an object", lenient)?;
-                    let attributes = attribute::custom(source, &rules.catalog.attributes, lenient)?;
-                    self.extras().custom_attributes = attributes;
-                }
+                let source = json::source(value, '{', "an object", lenient)?;
+                let attributes = attribute::custom(source, &rules.catalog.attributes, lenient)?;
+                self.extras().custom_attributes = attributes;
             }
             Field::Roles => self.names(field, NameKind::Role, value, |extras| &mut extras.roles)?,
             Field::Groups => self.names(field, NameKind::Group, value, |extras| &mut extras.groups)?,
@@ -231,7 +248,8 @@ impl<'a> Pass<'a, '_> {
             Field::MfaTotpSecret => {
                 extras.mfa_totp = value::text(value, |text| secret::totp_secret(Cow::Borrowed(text)))?;
             }
-            Field::Addresses => extras.addresses = addresses(value, lenient)?,
+            Field::Addresses if value == RawValue::Null => extras.addresses = Patch::Null,
+            Field::Addresses => extras.addresses = Patch::Value(addresses(value, lenient)?),
             // The others are applied elsewhere: see `apply`.
             _ => {}
         }
@@ -245,7 +263,7 @@ impl<'a> Pass<'a, '_> {
         value: RawValue<'a>,
         slot: for<'e> fn(&'e mut Extras<'a>) -> &'e mut Patch<NameChange>,
     ) -> Result<(), RecordError> {
-        let (change, left_out) = names::change(kind, value, self.rules)?;
+        let (change, left_out) = names::change(kind, value, self.rules, &mut self.further)?;
         let extras = self.extras();
         *slot(extras) = change;
         if left_out {
@@ -319,6 +337,8 @@ impl<'a> Pass<'a, '_> {
     }
 
     fn metadata_key(&mut self, key: &'a str, cell: Cell, value: RawValue<'a>) -> Result<(), RecordError> {
+        // The database's JSON takes no NUL, in keys as in values.
+        json::plain_text(key)?;
         let value = match (cell, value) {
             (Cell::List, RawValue::Text(text)) => owned(&cell::list(text)?),
             (Cell::Object, RawValue::Text(text)) => owned(&cell::object(text)?),
@@ -371,8 +391,11 @@ impl<'a> Pass<'a, '_> {
             }
         }
         let identifier = identifier_of(&self.record, field);
+        let extras = self.record.extras.as_deref();
+        let new_email =
+            extras.and_then(|extras| extras.new_email.value().cloned()).map(EmailAddress::into_inner);
         let result = if self.errors.is_empty() { Ok(self.record) } else { Err(self.errors) };
-        Validated { identifier, result }
+        Validated { identifier, new_email, result }
     }
 }
 
@@ -446,13 +469,13 @@ fn agent<'a>(field: Field, value: RawValue<'a>, rules: &Rules) -> Result<Patch<A
     }
 }
 
+/// Name and value of an address.
+type AddressEntry<'a> = (Cow<'a, str>, Cow<'a, str>);
+
 /// `[{"name": "sms", "value": "+39…"}]`.
-fn addresses<'a>(
-    value: RawValue<'a>,
-    lenient: bool,
-) -> Result<Vec<(Cow<'a, str>, Cow<'a, str>)>, RecordError> {
+fn addresses<'a>(value: RawValue<'a>, lenient: bool) -> Result<Vec<AddressEntry<'a>>, RecordError> {
     let source = json::source(value, '[', "a list of objects with `name` and `value`", lenient)?;
-    let mut addresses: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
+    let mut addresses: Vec<AddressEntry<'a>> = Vec::new();
     for (at, item) in json::items(source)?.into_iter().enumerate() {
         let place = |error: RecordError| secret::nested(error, &at.to_string());
         if !item.starts_with('{') {
@@ -493,3 +516,6 @@ pub fn address_text(text: Cow<'_, str>) -> Result<Cow<'_, str>, RecordError> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,11 @@
 
 mod store {
     mod catalog;
+    mod copying;
     mod migrate;
     mod pool;
     mod tenants;
     mod tokens;
+    mod upserts;
     mod users;
 }

@@ -12,6 +12,7 @@ use muster_shared::config::Config;
 use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
+use muster_shared::parse::TextEncoding;
 use muster_shared::store::intake::{self, NewImport};
 use muster_shared::store::{Store, reports};
 use sha2::{Digest, Sha256};
@@ -100,6 +101,7 @@ pub(crate) async fn take_in(
     let new = NewImport { idempotency, ..resolved.import };
     let mut limits = receive_limits(config);
     limits.parse.delimiter = resolved.delimiter;
+    limits.parse.encoding = resolved.encoding;
     let label = source.label().to_owned();
     let upload = receive::begin(&session.store, new, source.encoding, limits).await?;
     let received = push(upload, source, progress, shutdown).await;
@@ -175,6 +177,7 @@ fn request_hash(digest: [u8; 32], resolved: &ResolvedImport) -> anyhow::Result<[
     let mut hash = Sha256::new();
     hash.update(digest);
     hash.update(serde_json::to_vec(&asked)?);
+    hash.update(resolved.encoding.map(TextEncoding::as_str).unwrap_or_default());
     Ok(hash.finalize().into())
 }
 

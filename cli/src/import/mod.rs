@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use muster_shared::config::Config;
 use muster_shared::options::{
-    EmptyCell, IdentifierField, MetadataMode, OnExisting, OnInvalid, Start, UnknownColumns,
+    Duplicates, EmptyCell, IdentifierField, MetadataMode, OnExisting, OnInvalid, PhoneCheck, Rows, Sets,
+    Start, UnknownColumns, UnknownNames, Usernames, Values,
 };
 use muster_shared::parse::Format;
 use muster_shared::tenant::Slug;
@@ -22,7 +23,7 @@ pub(crate) use source::Source;
 
 use crate::args::one_of;
 use crate::failure::Ended;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Aborted, Shutdown};
 
 /// Options of `muster import`.
 #[derive(Debug, Args)]
@@ -52,6 +53,19 @@ macro_rules! texts {
     ($type:ty) => {
         one_of::<$type>(<$type>::ALL.iter().map(|value| value.as_str()))
     };
+}
+
+/// Where the help text lists the finer options.
+const RULES: &str = "Rules";
+
+/// `NAME=VALUE` arguments as one JSON object, since a name may hold a comma. One without `=` is left for the request to refuse.
+fn object(pairs: &[String]) -> Option<String> {
+    let pair = |pair: &String| match pair.rsplit_once('=') {
+        Some((name, value)) => (name.trim().to_owned(), value.trim().into()),
+        None => (pair.clone(), serde_json::Value::from("")),
+    };
+    let map: serde_json::Map<String, serde_json::Value> = pairs.iter().map(pair).collect();
+    (!map.is_empty()).then(|| serde_json::Value::Object(map).to_string())
 }
 
 /// Options of `muster import users`.
@@ -89,6 +103,39 @@ pub(crate) struct UsersArgs {
     /// What ends a CSV cell; `auto` tells it from the header [default: comma]
     #[arg(long, value_parser = ["comma", "semicolon", "tab", "pipe", "auto"])]
     delimiter: Option<String>,
+    /// Encoding of the file's text [default: auto, which is by its byte order mark, else UTF-8]
+    #[arg(long, value_parser = ["auto", "utf-8", "utf-16le", "utf-16be", "latin1", "windows-1252"])]
+    encoding: Option<String>,
+    /// What short and long rows of a table do [default: strict]
+    #[arg(long, value_parser = texts!(Rows), help_heading = RULES)]
+    rows: Option<Rows>,
+    /// A further name for a field: `--column "E-Mail=email"`; as often as needed
+    #[arg(long, value_name = "NAME=FIELD", help_heading = RULES)]
+    column: Vec<String>,
+    /// What a field does to existing users: remove (null removes), keep (null is an error) or ignore; as often as needed
+    #[arg(long, value_name = "FIELD=BEHAVIOUR", help_heading = RULES)]
+    behaviour: Vec<String>,
+    /// Roles, groups and teams as a whole set, a delta, or either [default: either]
+    #[arg(long, value_parser = texts!(Sets), help_heading = RULES)]
+    sets: Option<Sets>,
+    /// Whether numbers and flags in JSON may come as text [default: exact]
+    #[arg(long, value_parser = texts!(Values), help_heading = RULES)]
+    values: Option<Values>,
+    /// What names do that the catalog does not know [default: refuse]
+    #[arg(long, value_parser = texts!(UnknownNames), help_heading = RULES)]
+    unknown_names: Option<UnknownNames>,
+    /// What records do that mean the same user [default: in_order]
+    #[arg(long, value_parser = texts!(Duplicates), help_heading = RULES)]
+    duplicates: Option<Duplicates>,
+    /// Whether phone numbers are checked by shape or by their country's numbering plan [default: shape]
+    #[arg(long, value_parser = texts!(PhoneCheck), help_heading = RULES)]
+    phone_check: Option<PhoneCheck>,
+    /// Which usernames are taken [default: any]
+    #[arg(long, value_parser = texts!(Usernames), help_heading = RULES)]
+    usernames: Option<Usernames>,
+    /// Give every user an address named `email`
+    #[arg(long, help_heading = RULES)]
+    default_address: bool,
     /// Start at once, or when `muster imports proceed` says so [default: auto]
     #[arg(long, value_parser = texts!(Start))]
     start: Option<Start>,
@@ -124,7 +171,18 @@ impl UsersArgs {
             ("on_invalid", text(self.on_invalid.map(OnInvalid::as_str))),
             ("unknown_columns", text(self.unknown_columns.map(UnknownColumns::as_str))),
             ("empty_cells", text(self.empty_cells.map(EmptyCell::as_str))),
+            ("rows", text(self.rows.map(Rows::as_str))),
+            ("columns", object(&self.column)),
+            ("behaviours", object(&self.behaviour)),
+            ("sets", text(self.sets.map(Sets::as_str))),
+            ("values", text(self.values.map(Values::as_str))),
+            ("unknown_names", text(self.unknown_names.map(UnknownNames::as_str))),
+            ("duplicates", text(self.duplicates.map(Duplicates::as_str))),
+            ("phone_check", text(self.phone_check.map(PhoneCheck::as_str))),
+            ("usernames", text(self.usernames.map(Usernames::as_str))),
+            ("default_address", self.default_address.then(|| "true".to_owned())),
             ("delimiter", self.delimiter.clone()),
+            ("encoding", self.encoding.clone()),
             ("filename", source.name.clone()),
         ];
         given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
@@ -134,8 +192,12 @@ impl UsersArgs {
 /// Runs the command.
 pub(crate) async fn run(args: ImportArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
     let What::Users(args) = args.what;
-    // What is wrong with the file is told before anything is started.
-    let source = source::Source::open(&args.file, args.format).await?;
+    // What is wrong with the file is told before anything is started. A FIFO opens only once somebody writes to it: the
+    // thread that waits for that goes down with the process.
+    let source = tokio::select! {
+        source = source::Source::open(&args.file, args.format) => source?,
+        () = shutdown.stopping() => return Err(Aborted.into()),
+    };
     match &args.server {
         Some(server) => Box::pin(remote::run(&args, source, server, shutdown)).await,
         None => Box::pin(local::run(&args, source, config, shutdown)).await,

@@ -98,6 +98,9 @@ fn text(view: &View, details: &Details) -> String {
         // Writing to a String cannot fail, here and below.
         let _ = write!(text, ": {name}");
     }
+    if let Some(encoding) = view.encoding {
+        let _ = write!(text, "\n  encoding  {encoding}");
+    }
     let _ = write!(
         text,
         "\n  total     {}\n  inserted  {}\n  updated   {}\n  skipped   {}{}\n  failed    {}",

@@ -66,6 +66,7 @@ pub(super) fn one(view: &View, as_json: bool) -> anyhow::Result<Ended> {
         vec!["state".to_owned(), view.state.to_string()],
         vec!["file".to_owned(), view.filename.clone().unwrap_or_default()],
     ];
+    rows.extend(view.encoding.map(|encoding| vec!["encoding".to_owned(), encoding.to_string()]));
     if let Some(error) = &view.error {
         rows.push(vec!["error".to_owned(), format!("{error} [{}]", error.code)]);
     }

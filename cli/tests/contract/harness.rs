@@ -53,15 +53,20 @@ impl Tenant {
         tenant
     }
 
+    /// The program, to be run against the server's own database.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(variable("TEST_MUSTER_PROGRAM"));
+        command
+            .args(args)
+            .env("DATABASE_URL", variable("TEST_MUSTER_DATABASE_URL"))
+            .env("AMQP_URL", variable("TEST_AMQP_URL"));
+        command
+    }
+
     /// Runs the program against the server's own database, as an operator would; gives what it printed.
     #[track_caller]
     pub(crate) fn muster(&self, args: &[&str]) -> String {
-        let output = Command::new(variable("TEST_MUSTER_PROGRAM"))
-            .args(args)
-            .env("DATABASE_URL", variable("TEST_MUSTER_DATABASE_URL"))
-            .env("AMQP_URL", variable("TEST_AMQP_URL"))
-            .output()
-            .unwrap();
+        let output = self.command(args).output().unwrap();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }

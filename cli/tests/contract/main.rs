@@ -3,5 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
+mod authgear;
 mod bitcaster;
+mod ccai;
 mod harness;

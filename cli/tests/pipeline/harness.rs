@@ -16,7 +16,7 @@ use muster_shared::queue::{Queue, QueueOptions, Topology};
 use muster_shared::store::intake::NewImport;
 use muster_shared::store::records::{self, RecordFilter, RecordReport};
 use muster_shared::store::reports::{self, ImportReport};
-use muster_shared::store::{Store, Wakes, dispatch, tenants};
+use muster_shared::store::{Store, StoreOptions, Wakes, dispatch, tenants};
 use muster_shared::testing::TestDatabase;
 use muster_worker::{Worker, WorkerOptions};
 
@@ -37,6 +37,8 @@ pub(crate) struct Pipeline {
     pub(crate) queue: Queue,
     pub(crate) tenant: TenantId,
     pub(crate) limits: ReceiveLimits,
+    /// How long a dispatched chunk may be silent.
+    pub(crate) lease: Duration,
     completed: Wakes,
     database: TestDatabase,
     engine: Option<(EmbeddedEngine, tempfile::TempDir)>,
@@ -44,6 +46,11 @@ pub(crate) struct Pipeline {
 
 impl Pipeline {
     pub(crate) async fn new(backend: Backend) -> Self {
+        // Few connections, so that a test server serves many tests.
+        Self::with(backend, &StoreOptions { max_connections: 4, ..StoreOptions::default() }).await
+    }
+
+    pub(crate) async fn with(backend: Backend, options: &StoreOptions) -> Self {
         let (database, engine) = if backend == Backend::Bundled {
             let folder = tempfile::tempdir().unwrap();
             let engine = EmbeddedEngine::start(EngineOptions::new(folder.path())).await.unwrap();
@@ -51,7 +58,7 @@ impl Pipeline {
         } else {
             (TestDatabase::create().await, None)
         };
-        let store = database.store().await;
+        let store = database.store_with(options).await;
         let tenant = tenants::ensure_default(&store).await.unwrap().into_inner().id;
         let topology = Topology::new(format!("test-{}", clock::new_id().simple())).unwrap();
         let queue = match backend {
@@ -69,12 +76,25 @@ impl Pipeline {
             ..ReceiveLimits::default()
         };
         let completed = store.listen(dispatch::COMPLETED_CHANNEL).await.unwrap();
-        Self { store, queue, tenant, limits, completed, database, engine }
+        Self {
+            store,
+            queue,
+            tenant,
+            limits,
+            lease: DispatchOptions::default().lease,
+            completed,
+            database,
+            engine,
+        }
     }
 
     pub(crate) fn dispatcher(&self) -> Dispatcher {
-        let options =
-            DispatchOptions { window: 8, poll: Duration::from_millis(50), ..DispatchOptions::default() };
+        let options = DispatchOptions {
+            window: 8,
+            poll: Duration::from_millis(50),
+            lease: self.lease,
+            retention: None,
+        };
         Dispatcher::start(self.store.clone(), self.queue.clone(), options)
     }
 

@@ -1,12 +1,21 @@
 //! The whole way of the data, in one process, over a real PostgreSQL and both queues: what goes in, what comes out, and
 //! what crashes leave. Needs `TEST_DATABASE_URL` and `TEST_AMQP_URL` (`make test` sets them).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test may"
+)]
 
+mod corpus;
 mod crash;
+mod duplicates;
 mod harness;
 mod outcomes;
 mod parallel;
+mod properties;
 mod steering;
 
 /// Runs each test on RabbitMQ and on PostgreSQL rows.

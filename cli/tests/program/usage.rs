@@ -1,6 +1,8 @@
 //! What needs no engine: wrong usage, wrong files, configuration.
 
-use crate::harness::Desk;
+use std::process::Stdio;
+
+use crate::harness::{Desk, signal, until, wait};
 
 #[test]
 fn wrong_usage_is_told_with_exit_code_2() {
@@ -18,6 +20,7 @@ fn wrong_usage_is_told_with_exit_code_2() {
         (&["import", "users", "users.csv", "--tenant", "a b"], &["a-z"]),
         (&["imports", "records", "last", "--outcome", "lost"], &["skipped"]),
         (&["explain", "no_such_code"], &["muster explain"]),
+        (&["explain", "emial_invalid"], &["Did you mean email_invalid?"]),
         (&["frobnicate"], &["frobnicate"]),
     ] {
         desk.run(args).exits(2).tells(words);
@@ -34,6 +37,30 @@ fn a_file_that_cannot_be_read_is_told_before_anything_is_started() {
     std::fs::create_dir(desk.path("folder.csv")).unwrap();
     desk.run(&["import", "users", "folder.csv"]).exits(1).tells(&["folder.csv is a folder"]);
     assert!(!desk.path(".muster").exists());
+}
+
+#[test]
+fn a_pipe_that_nobody_writes_to_is_waited_for_until_a_signal_comes() {
+    let desk = Desk::new();
+    let made = std::process::Command::new("mkfifo").arg(desk.path("users.csv")).status().unwrap();
+    assert!(made.success());
+    for name in ["INT", "TERM"] {
+        let child = desk.start(&["import", "users", "users.csv"], Stdio::null());
+        until_listens(&child, name);
+        signal(&child, name);
+        wait(child).exits(1).tells(&["stopped by a signal"]);
+    }
+    assert!(!desk.path(".muster").exists(), "nothing was started");
+}
+
+/// Waits until the program has a handler for the signal, which would else end it without a word.
+fn until_listens(child: &std::process::Child, name: &str) {
+    let number = if name == "INT" { 2 } else { 15 };
+    until("the program listens for signals", || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        (u64::from_str_radix(caught.trim(), 16).unwrap() >> (number - 1) & 1 == 1).then_some(())
+    });
 }
 
 #[test]
@@ -130,7 +157,17 @@ fn completions_and_explanations_need_nothing() {
         assert!(script.stdout.contains("on-existing"), "{shell}");
     }
     let told = desk.run(&["explain", "email_invalid"]).exits(0);
-    assert_eq!(told.stdout, "email_invalid: Not an e-mail address.\n");
+    assert!(
+        told.stdout.starts_with("email_invalid (met in: record)\n\n  Not an e-mail address.\n"),
+        "{told:#?}"
+    );
+    assert!(told.stdout.contains("\nWhat to do\n  ") && told.stdout.contains("\nExample\n  "), "{told:#?}");
+    let listed = desk.run(&["explain"]).exits(0);
     let all = desk.run(&["explain", "--json"]).exits(0).json();
-    assert!(all.as_array().unwrap().iter().all(|one| !one["explanation"].as_str().unwrap().is_empty()));
+    for one in all.as_array().unwrap() {
+        for name in ["code", "explanation", "advice"] {
+            assert!(!one[name].as_str().unwrap().is_empty(), "{one}");
+        }
+        assert!(listed.stdout.contains(one["code"].as_str().unwrap()), "{one}");
+    }
 }

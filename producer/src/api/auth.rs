@@ -48,6 +48,16 @@ impl KnownTokens {
 pub(super) struct Caller(Arc<Credential>);
 
 impl Caller {
+    /// The caller that a credential stands for.
+    pub(super) fn of(credential: Arc<Credential>) -> Self {
+        Self(credential)
+    }
+
+    /// What the credential is called.
+    pub(super) fn name(&self) -> &str {
+        &self.0.name
+    }
+
     /// The tenant on which the caller may do this.
     pub(super) fn may(&self, scope: Scope) -> Result<TenantId, ApiError> {
         if self.0.allows(scope) { Ok(self.0.tenant_id) } else { Err(ApiError::Forbidden(scope)) }

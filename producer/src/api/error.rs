@@ -151,10 +151,7 @@ impl ApiError {
         let mut error = ErrorDetail {
             code,
             message: match self {
-                Self::Store(_) if code == ErrorCode::Unavailable => {
-                    "the store cannot be reached now; try again".into()
-                }
-                Self::Store(_) => Self::Internal.to_string(),
+                Self::Store(_) => Self::store_message(self.status().0).to_owned(),
                 other => other.to_string(),
             },
             field: None,
@@ -180,6 +177,15 @@ impl ApiError {
             error.import_id = Some(import.get());
         }
         ErrorBody { error }
+    }
+
+    /// What a client is told of an error of the store.
+    pub(super) fn store_message(status: StatusCode) -> &'static str {
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            "the store cannot be reached now; try again"
+        } else {
+            "the request failed; the log has the cause under its id"
+        }
     }
 
     /// One of each, for the documentation.
@@ -225,9 +231,9 @@ fn file_status(code: ErrorCode) -> StatusCode {
     }
 }
 
-/// An error that was told in a front door's own words: the tracing middleware logs its cause under the request's id.
+/// Why the store failed, on its way to the log with an answer that a front door gave in its own words.
 #[derive(Debug, Clone)]
-pub(super) struct Told(pub(super) Arc<ApiError>);
+pub(super) struct Told(pub(super) Arc<StoreError>);
 
 /// An error on its way out; the tracing middleware gives it its body, since it knows the request's id.
 #[derive(Debug, Clone)]

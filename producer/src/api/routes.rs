@@ -12,12 +12,12 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
-use super::{AppState, bitcaster, catalog, imports, ops, records, trace, upload, users};
+use super::{AppState, authgear, bitcaster, catalog, ccai, imports, ops, records, trace, upload, users};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(title = "Muster", description = "Imports users in bulk, and accounts for every record."),
-    components(schemas(ErrorBody))
+    components(schemas(ErrorBody, ccai::Message))
 )]
 struct Documentation;
 
@@ -40,6 +40,8 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(ops::healthz))
         .routes(routes!(ops::readyz))
         .routes(routes!(ops::metrics))
+        .merge(authgear::routes())
+        .merge(ccai::routes())
 }
 
 /// The documentation of every route, as served at `/openapi.json`.
@@ -64,6 +66,8 @@ pub(super) fn app(state: AppState) -> Router {
 fn finished(mut documentation: OpenApi) -> OpenApi {
     if let Some(components) = documentation.components.as_mut() {
         components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        components.add_security_scheme(authgear::SECURITY, authgear::security());
+        components.add_security_scheme("api_user", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
     }
     documentation.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
     let mut examples = BTreeMap::new();
@@ -85,7 +89,7 @@ fn finished(mut documentation: OpenApi) -> OpenApi {
     for item in documentation.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
         for operation in operations.into_iter().flatten() {
-            // A front door documents its own errors.
+            // A front door with another shape of errors says so itself.
             operation.responses.responses.entry("default".into()).or_insert_with(|| response.clone().into());
         }
     }

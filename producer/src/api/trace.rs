@@ -22,12 +22,17 @@ const ID_BYTES: usize = 64;
 
 /// What is learnt of a request on its way, for the log.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Trail(Arc<OnceLock<(TenantId, TokenId)>>);
+pub(super) struct Trail(Arc<OnceLock<(TenantId, Option<TokenId>)>>);
 
 impl Trail {
     /// Whose request it is.
     pub(super) fn found(&self, credential: &Credential) {
-        let _ = self.0.set((credential.tenant_id, credential.token_id));
+        let _ = self.0.set((credential.tenant_id, Some(credential.token_id)));
+    }
+
+    /// The same of a request that was not authorised by a token of ours.
+    pub(super) fn found_tenant(&self, tenant: TenantId) {
+        let _ = self.0.set((tenant, None));
     }
 }
 
@@ -45,11 +50,11 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
         tracing::error!(request_id = id, %error, "a request did not end well");
         ApiError::Internal.into_response()
     });
-    if let Some(Told(error)) = response.extensions_mut().remove() {
-        log_cause(&error, &id);
-    }
     if let Some(Failed(error)) = response.extensions_mut().remove() {
         response = failed(&error, response, &id);
+    }
+    if let Some(Told(cause)) = response.extensions_mut().remove() {
+        tracing::error!(request_id = id, error = %cause, "a request failed in the store");
     }
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -57,7 +62,8 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
         headers.insert(REQUEST_ID, value);
     }
     let status = response.status().as_u16();
-    let (tenant, token) = trail.0.get().map(|(tenant, token)| (tenant.get(), token.to_string())).unzip();
+    let (tenant, token) = trail.0.get().copied().unzip();
+    let (tenant, token) = (tenant.map(TenantId::get), token.flatten().map(|token| token.to_string()));
     let elapsed = started.elapsed();
     let milliseconds = elapsed.as_secs_f64() * 1000.0;
     tracing::info!(request_id = id, %method, route, status, tenant, token, milliseconds, "request");

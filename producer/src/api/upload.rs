@@ -38,14 +38,26 @@ const OPTION_BYTES: usize = 1024;
         ("format" = Option<String>, Query, description = "csv, json or ndjson; else told by media type or file name"),
         ("identifier" = Option<String>, Query, description = "email, phone_number or preferred_username"),
         ("on_existing" = Option<String>, Query, description = "skip, update or enrol"),
-        ("metadata" = Option<String>, Query, description = "merge, override, rewrite, remove or ignore"),
+        ("metadata" = Option<String>, Query, description = "merge, override, rewrite, remove, ignore or attributes"),
         ("organization" = Option<String>, Query, description = "slug of the organization to enrol users in"),
         ("group" = Option<String>, Query, description = "name of the group to enrol users in; created if it is not there"),
         ("start" = Option<String>, Query, description = "auto or manual"),
         ("on_invalid" = Option<String>, Query, description = "continue or refuse"),
         ("unknown_columns" = Option<String>, Query, description = "refuse or ignore"),
         ("empty_cells" = Option<String>, Query, description = "ignore, remove or keep"),
+        ("rows" = Option<String>, Query, description = "strict, or flexible: short and long rows of a table are taken"),
+        ("columns" = Option<String>, Query, description = "further names for fields: `E-Mail=email,Vorname=given_name`"),
+        ("behaviours" = Option<String>, Query, description = "what fields do to existing users: `given_name=ignore` (remove, keep, ignore)"),
+        ("sets" = Option<String>, Query, description = "roles, groups and teams as a whole set, a delta, or either"),
+        ("values" = Option<String>, Query, description = "exact, or lenient: numbers and flags also as text, 0 and 1"),
+        ("unknown_names" = Option<String>, Query, description = "refuse or ignore names that the catalog does not know"),
+        ("duplicates" = Option<String>, Query, description = "in_order, or refuse: a user may stand once in the file"),
+        ("phone_check" = Option<String>, Query, description = "shape or valid"),
+        ("usernames" = Option<String>, Query, description = "any or ascii"),
+        ("default_address" = Option<String>, Query, description = "true: every user gets an address named `email`"),
         ("delimiter" = Option<String>, Query, description = "comma, semicolon, tab, pipe or auto"),
+        ("encoding" = Option<String>, Query,
+         description = "auto, utf-8, utf-16le, utf-16be, latin1 or windows-1252; else told by the charset or a byte order mark"),
         ("filename" = Option<String>, Query, description = "a label for the file"),
         ("Idempotency-Key" = Option<String>, Header, description = "the same key and options give the same import"),
         ("Content-Encoding" = Option<String>, Header, description = "gzip or zstd"),
@@ -138,6 +150,7 @@ impl Intake {
         let resolved = self.request.resolve(store, self.tenant, id, media_type, self.key.as_deref()).await?;
         let mut limits = self.state.0.limits;
         limits.parse.delimiter = resolved.delimiter;
+        limits.parse.encoding = resolved.encoding;
         receive::begin(store, resolved.import, encoding, limits).await.map_err(|error| match error {
             ReceiveError::Known(import, state) if state != ImportState::Receiving => Stopped::Known(import),
             error => error.into(),

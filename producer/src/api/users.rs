@@ -1,7 +1,8 @@
 //! Users, to be read.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::response::{IntoResponse, Response};
 use muster_shared::id::UserId;
 use muster_shared::normalise::{EmailAddress, PhoneNumber, Username};
 use muster_shared::options::IdentifierField;
@@ -11,10 +12,10 @@ use muster_shared::user::User;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::params::{Id, Params, invalid};
+use super::{AppState, ccai};
 
 /// Users that were found.
 #[derive(Debug, Serialize, ToSchema)]
@@ -25,17 +26,25 @@ pub(super) struct UserList {
 }
 
 /// Finds the user with a value in one of the unique fields.
+///
+/// With Basic authentication the request is one of `GET /apps/api/v1/users`, which some clients send here.
 #[utoipa::path(
     get, path = "/v1/users", tag = "users",
     params(("email" = Option<String>, Query), ("phone_number" = Option<String>, Query),
            ("preferred_username" = Option<String>, Query)),
     responses((status = 200, description = "The user, or none", body = UserList)),
 )]
-pub(super) async fn find(
-    State(state): State<AppState>,
-    caller: Caller,
-    mut params: Params,
-) -> Result<Json<UserList>, ApiError> {
+pub(super) async fn find(State(state): State<AppState>, request: Request) -> Result<Response, ApiError> {
+    if ccai::asked_by_api_user(&request) {
+        return Ok(ccai::mirror(state, request).await);
+    }
+    let (mut parts, _) = request.into_parts();
+    let caller = Caller::from_request_parts(&mut parts, &state).await?;
+    let params = Params::from_request_parts(&mut parts, &state).await?;
+    Ok(found(&state, &caller, params).await?.into_response())
+}
+
+async fn found(state: &AppState, caller: &Caller, mut params: Params) -> Result<Json<UserList>, ApiError> {
     let tenant = caller.may(Scope::UsersRead)?;
     let mut wanted = Vec::new();
     for field in IdentifierField::ALL {

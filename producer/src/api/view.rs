@@ -5,6 +5,7 @@ use muster_shared::error::{FileError, RecordError};
 use muster_shared::import::ImportState;
 use muster_shared::options::ImportOptions;
 use muster_shared::outcome::{Counts, Outcome, Reason};
+use muster_shared::parse::TextEncoding;
 use muster_shared::store::records::RecordReport;
 use muster_shared::store::reports::{ChunkCounts, ImportReport};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,10 @@ pub struct ImportView {
     pub state: ImportState,
     /// The file's label.
     pub filename: Option<String>,
+    /// What its text was in, where that was not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub encoding: Option<TextEncoding>,
     /// What the import was asked to do.
     #[schema(value_type = Object)]
     pub options: ImportOptions,
@@ -74,6 +79,7 @@ impl ImportView {
             id: report.id.get(),
             state: report.state,
             filename: report.filename,
+            encoding: report.encoding,
             // What the names resolved to is no matter of the client's.
             options: ImportOptions { enrolment: None, ..report.options },
             counts: report.counts,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use bytes::{Bytes, BytesMut};
 use muster_shared::error::{ErrorCode, FileError};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
@@ -70,16 +70,16 @@ pub(super) async fn decode(
     let result = match encoding {
         Encoding::Identity => copy(limits, incoming, &decoded).await,
         Encoding::Gzip => {
-            let taken = Arc::new(AtomicU64::new(0));
-            let mut decoder = GzipDecoder::new(reader(incoming, taken.clone()));
-            decoder.multiple_members(true);
-            inflate(decoder, &taken, limits, &decoded).await
+            let mut inflated = Inflated::new(limits, &decoded);
+            let taken = gunzip(reader(incoming, inflated.taken.clone()), &mut inflated).await;
+            inflated.finish(taken).await
         }
         Encoding::Zstd => {
-            let taken = Arc::new(AtomicU64::new(0));
-            let mut decoder = ZstdDecoder::new(reader(incoming, taken.clone()));
+            let mut inflated = Inflated::new(limits, &decoded);
+            let mut decoder = ZstdDecoder::new(reader(incoming, inflated.taken.clone()));
             decoder.multiple_members(true);
-            inflate(decoder, &taken, limits, &decoded).await
+            let taken = inflated.take(decoder).await;
+            inflated.finish(taken).await
         }
     };
     if result.is_ok() {
@@ -112,29 +112,79 @@ async fn copy(
     }
 }
 
-async fn inflate(
-    mut decoder: impl AsyncRead + Unpin,
-    taken: &AtomicU64,
-    limits: ReceiveLimits,
-    decoded: &mpsc::Sender<Option<Bytes>>,
-) -> Result<(), Failure> {
-    let mut total = 0;
+/// One member after another, as `cat a.gz b.gz` and parallel compressors make them.
+///
+/// The decoder's own way through members takes whatever follows one for the next, and so refuses the zeros that a file
+/// has at its end when it was copied in blocks (tapes, tar).
+async fn gunzip(mut input: impl AsyncBufRead + Unpin, inflated: &mut Inflated<'_>) -> Result<bool, Failure> {
     loop {
-        let mut piece = BytesMut::with_capacity(PIECE);
-        while piece.len() < PIECE {
-            if decoder.read_buf(&mut piece).await.map_err(failure)? == 0 {
-                break;
+        if !inflated.take(GzipDecoder::new(&mut input)).await? {
+            return Ok(false);
+        }
+        if !another_member(&mut input).await.map_err(failure)? {
+            return Ok(true);
+        }
+    }
+}
+
+/// Whether something other than zeros follows a member. After zeros nothing else may.
+async fn another_member(input: &mut (impl AsyncBufRead + Unpin)) -> io::Result<bool> {
+    let mut padded = false;
+    loop {
+        let bytes = input.fill_buf().await?;
+        let (length, zeros) = (bytes.len(), bytes.iter().all(|byte| *byte == 0));
+        match bytes.first() {
+            None => return Ok(false),
+            Some(first) if !padded && *first != 0 => return Ok(true),
+            Some(_) if !zeros => return Err(io::ErrorKind::InvalidData.into()),
+            Some(_) => padded = true,
+        }
+        input.consume(length);
+    }
+}
+
+/// What comes out of decompressing, in pieces of a good size, counted against the limits.
+struct Inflated<'d> {
+    limits: ReceiveLimits,
+    decoded: &'d mpsc::Sender<Option<Bytes>>,
+    piece: BytesMut,
+    total: u64,
+    /// Compressed bytes so far.
+    taken: Arc<AtomicU64>,
+}
+
+impl<'d> Inflated<'d> {
+    fn new(limits: ReceiveLimits, decoded: &'d mpsc::Sender<Option<Bytes>>) -> Self {
+        Self { limits, decoded, piece: BytesMut::with_capacity(PIECE), total: 0, taken: Arc::default() }
+    }
+
+    /// Takes everything that the decoder gives. False if the parser has gone: its error is the one that counts.
+    async fn take(&mut self, mut decoder: impl AsyncRead + Unpin) -> Result<bool, Failure> {
+        loop {
+            let read = decoder.read_buf(&mut self.piece).await.map_err(failure)?;
+            if read == 0 {
+                return Ok(true);
+            }
+            self.total += read as u64;
+            check_size(self.total, self.limits)?;
+            check_ratio(self.total, self.taken.load(Ordering::Relaxed), self.limits)?;
+            if self.piece.len() >= PIECE && !self.flush().await {
+                return Ok(false);
             }
         }
-        if piece.is_empty() {
-            return Ok(());
+    }
+
+    /// Sends what is left once everything was taken.
+    async fn finish(mut self, taken: Result<bool, Failure>) -> Result<(), Failure> {
+        if taken? {
+            self.flush().await;
         }
-        total += piece.len() as u64;
-        check_size(total, limits)?;
-        check_ratio(total, taken.load(Ordering::Relaxed), limits)?;
-        if decoded.send(Some(piece.freeze())).await.is_err() {
-            return Ok(());
-        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> bool {
+        let piece = std::mem::replace(&mut self.piece, BytesMut::with_capacity(PIECE)).freeze();
+        piece.is_empty() || self.decoded.send(Some(piece)).await.is_ok()
     }
 }
 
@@ -180,7 +230,7 @@ fn incomplete() -> FileError {
     FileError::new(ErrorCode::UploadIncomplete, "the upload stopped before its end")
 }
 
-fn reader(incoming: mpsc::Receiver<Piece>, taken: Arc<AtomicU64>) -> impl tokio::io::AsyncBufRead + Unpin {
+fn reader(incoming: mpsc::Receiver<Piece>, taken: Arc<AtomicU64>) -> impl AsyncBufRead + Unpin {
     let stream = futures_util::stream::unfold(Some(incoming), move |incoming| {
         let taken = taken.clone();
         async move {
@@ -197,4 +247,63 @@ fn reader(incoming: mpsc::Receiver<Piece>, taken: Arc<AtomicU64>) -> impl tokio:
         }
     });
     StreamReader::new(Box::pin(stream))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_compression::tokio::bufread::GzipEncoder;
+
+    use super::*;
+
+    async fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        GzipEncoder::new(text).read_to_end(&mut out).await.unwrap();
+        out
+    }
+
+    /// What an upload comes to that arrives in pieces of this size; the code where it is refused.
+    async fn gunzipped(upload: &[u8], piece: usize) -> Result<Vec<u8>, ErrorCode> {
+        let (pieces, incoming) = mpsc::channel(upload.len() + 1);
+        for bytes in upload.chunks(piece) {
+            pieces.send(Piece::Bytes(Bytes::copy_from_slice(bytes))).await.unwrap();
+        }
+        pieces.send(Piece::End).await.unwrap();
+        let (decoded, mut whole) = mpsc::channel(100);
+        match decode(Encoding::Gzip, ReceiveLimits::default(), incoming, decoded).await {
+            Ok(()) => {}
+            Err(Failure::Refuse(error)) => return Err(error.code),
+            Err(other) => panic!("{other:?}"),
+        }
+        let mut text = Vec::new();
+        while let Some(Some(bytes)) = whole.recv().await {
+            text.extend_from_slice(&bytes);
+        }
+        Ok(text)
+    }
+
+    #[tokio::test]
+    async fn zeros_at_the_end_are_padding_and_anything_else_is_refused() {
+        let (one, two) = (gzip(b"one").await, gzip(b"two").await);
+        let zeros = vec![0; 600];
+        let garbage = Err(ErrorCode::CompressionCorrupt);
+        for (parts, expected) in [
+            (vec![&one[..]], Ok(b"one".to_vec())),
+            (vec![&one, &two], Ok(b"onetwo".to_vec())),
+            (vec![&one, &[0]], Ok(b"one".to_vec())),
+            (vec![&one, &two, &zeros], Ok(b"onetwo".to_vec())),
+            (vec![&one, b"x"], garbage.clone()),
+            (vec![&one, &two[..9]], garbage.clone()),
+            (vec![&one, &zeros, b"x"], garbage.clone()),
+            (vec![&one, &zeros, &two], garbage.clone()),
+            (vec![&one[..one.len() - 8], &zeros], garbage.clone()),
+            (vec![&zeros], garbage.clone()),
+            (vec![&zeros, &one], garbage.clone()),
+            (vec![], garbage),
+        ] {
+            let upload = parts.concat();
+            for piece in [1, 7, upload.len().max(1)] {
+                assert_eq!(gunzipped(&upload, piece).await, expected, "{parts:?} in pieces of {piece}");
+            }
+        }
+    }
 }

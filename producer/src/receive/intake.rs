@@ -3,11 +3,13 @@
 use bytes::Bytes;
 use muster_shared::chunk::{ChunkCutter, SealedChunk};
 use muster_shared::error::{ErrorCode, FileError};
+use muster_shared::options::{Duplicates, EmptyFile};
 use muster_shared::parse::{Parser, RecordSink};
 use muster_shared::record::{Names, RawRecord, source_json};
 use muster_shared::rules::Rules;
 use muster_shared::store::intake::{Issue, Received};
-use muster_shared::validate::{Binding, validate};
+use muster_shared::unique::{KeyList, UniqueKey};
+use muster_shared::validate::{Binding, Validated, validate};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
@@ -15,12 +17,15 @@ use super::{Failure, ReceiveLimits};
 
 /// Issues that are gathered before they are written.
 const ISSUES: usize = 1_000;
+/// Keys that are gathered before they are written.
+const KEYS: usize = 5_000;
 
 /// Something for the stager to write.
 #[derive(Debug)]
 pub(crate) enum Staged {
     Chunk(SealedChunk),
     Issues(Vec<Issue>),
+    Keys(Vec<UniqueKey>),
     /// Everything was parsed well. Without it, what was staged is worth nothing.
     End,
 }
@@ -38,6 +43,8 @@ struct Sink {
     binding: Binding,
     cutter: ChunkCutter,
     issues: Vec<Issue>,
+    /// What must stand once in the file, where the import wants that.
+    keys: Vec<UniqueKey>,
     invalid: u64,
 }
 
@@ -50,6 +57,7 @@ impl Intake {
                 rules,
                 cutter: ChunkCutter::new(limits.chunk),
                 issues: Vec::new(),
+                keys: Vec::new(),
                 invalid: 0,
             },
             digest: Sha256::new(),
@@ -69,7 +77,7 @@ impl Intake {
                     self.digest.update(&piece);
                     self.bytes += piece.len() as u64;
                     self.parser.feed(&piece, &mut self.sink).map_err(Failure::Refuse)?;
-                    if !self.sink.flush(&staged, ISSUES) {
+                    if !self.sink.flush(&staged, ISSUES, KEYS) {
                         return Err(stager_gone());
                     }
                 }
@@ -79,8 +87,11 @@ impl Intake {
             }
         }
         let end = self.parser.finish(&mut self.sink).map_err(Failure::Refuse)?;
+        if end.records == 0 && self.sink.rules.options.empty_file == EmptyFile::Refuse {
+            return Err(Failure::Refuse(FileError::new(ErrorCode::FileEmpty, "The file has no records.")));
+        }
         let lanes = self.sink.finish()?;
-        if !self.sink.flush(&staged, 0) || staged.blocking_send(Staged::End).is_err() {
+        if !self.sink.flush(&staged, 0, 0) || staged.blocking_send(Staged::End).is_err() {
             return Err(stager_gone());
         }
         Ok(Received {
@@ -90,6 +101,7 @@ impl Intake {
             digest: self.digest.finalize().into(),
             columns: self.sink.binding.names().map(str::to_owned).collect(),
             lanes,
+            encoding: end.encoding,
         })
     }
 }
@@ -99,11 +111,15 @@ fn stager_gone() -> Failure {
 }
 
 impl Sink {
-    /// Sends what was sealed, and the issues once there are more than `most`. False if nobody takes it.
-    fn flush(&mut self, staged: &mpsc::Sender<Staged>, most: usize) -> bool {
+    /// Sends what was sealed, and issues and keys once there are more than so many. False if nobody takes it.
+    fn flush(&mut self, staged: &mpsc::Sender<Staged>, issues: usize, keys: usize) -> bool {
         let chunks = self.cutter.take().into_iter().map(Staged::Chunk);
-        let issues = if self.issues.len() > most { Some(std::mem::take(&mut self.issues)) } else { None };
-        chunks.chain(issues.map(Staged::Issues)).all(|item| staged.blocking_send(item).is_ok())
+        let issues = (self.issues.len() > issues).then(|| std::mem::take(&mut self.issues));
+        let keys = (self.keys.len() > keys).then(|| std::mem::take(&mut self.keys));
+        chunks
+            .chain(issues.map(Staged::Issues))
+            .chain(keys.map(Staged::Keys))
+            .all(|item| staged.blocking_send(item).is_ok())
     }
 
     fn finish(&mut self) -> Result<u32, Failure> {
@@ -120,6 +136,12 @@ fn encoding_failed(error: &std::io::Error) -> FileError {
     FileError::new(ErrorCode::Internal, "a chunk could not be encoded")
 }
 
+/// What of a record must stand once, whatever else is wrong with it.
+fn keys(validated: &Validated<'_>, record: u64) -> impl Iterator<Item = UniqueKey> {
+    let values = [(KeyList::Identifier, &validated.identifier), (KeyList::NewEmail, &validated.new_email)];
+    values.into_iter().filter_map(move |(list, value)| Some(UniqueKey::of(list, value.as_deref()?, record)))
+}
+
 impl RecordSink for Sink {
     fn header(&mut self, names: &Names) -> Result<(), FileError> {
         self.binding.extend(names);
@@ -129,6 +151,9 @@ impl RecordSink for Sink {
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
         self.binding.extend(names);
         let validated = validate(record, &self.binding, &self.rules);
+        if self.rules.options.duplicates == Duplicates::Refuse {
+            self.keys.extend(keys(&validated, record.position.record.get()));
+        }
         let valid = match validated.result {
             Ok(_) => true,
             Err(errors) => {

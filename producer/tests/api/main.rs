@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 mod access;
+mod authgear;
 mod bitcaster;
+mod ccai;
 mod failed;
 mod harness;
 mod reading;

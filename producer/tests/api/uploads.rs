@@ -72,6 +72,36 @@ async fn an_import_has_its_location_options_and_label() {
 }
 
 #[tokio::test]
+async fn a_text_in_another_encoding_is_read_as_its_mark_the_charset_or_the_option_says() {
+    let server = Server::start().await;
+    let text = "email,first_name\nnobody,René\n";
+    let latin1: Vec<u8> = text.chars().map(|letter| u8::try_from(u32::from(letter)).unwrap()).collect();
+    let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let marked = [&b"\xff\xfe"[..], &little].concat();
+    let post = |query: &str, media_type: &str, body: &[u8]| {
+        let path = format!("/v1/imports?start=manual{query}");
+        server.post(&path).header("content-type", media_type).body(body.to_vec())
+    };
+    let part = Part::bytes(latin1.clone()).file_name("a.csv").mime_str("text/csv; charset=latin1").unwrap();
+    let packed = gzip(&marked).await;
+    for (request, encoding) in [
+        (post("", "text/csv", text.as_bytes()), None),
+        (post("", "text/csv; charset=iso-8859-1", &latin1), Some("latin1")),
+        (post("&encoding=windows-1252", "text/csv; charset=utf-8", &latin1), Some("windows-1252")),
+        (post("", "text/csv", &marked), Some("utf-16le")),
+        (post("&encoding=auto", "text/csv", &packed).header("content-encoding", "gzip"), Some("utf-16le")),
+        (post("&encoding=utf-16le", "text/csv", &little), Some("utf-16le")),
+        (server.post("/v1/imports?start=manual").multipart(Form::new().part("file", part)), Some("latin1")),
+    ] {
+        let import = accepted(request).await;
+        assert_eq!(import.get("encoding").and_then(|encoding| encoding.as_str()), encoding);
+        let failed = server.get(import["links"]["failed_csv"].as_str().unwrap()).send().await.unwrap();
+        let failed = failed.text().await.unwrap();
+        assert!(failed.contains("nobody,René"), "{encoding:?}: {failed}");
+    }
+}
+
+#[tokio::test]
 async fn each_wrong_request_has_its_own_answer() {
     let server = Server::start().await;
     let invalid = async |query: &str, field: &str| {
@@ -82,9 +112,12 @@ async fn each_wrong_request_has_its_own_answer() {
     invalid("tenant=other", "tenant").await;
     invalid("start=auto&start=auto", "start").await;
     invalid("organization=nowhere", "organization").await;
+    invalid("encoding=ebcdic", "encoding").await;
     let none = |body: &'static str| server.post("/v1/imports").body(body);
     assert_refused(none(CSV), 415, "unsupported_media_type").await;
     assert_refused(none(CSV).header("content-type", "image/png"), 415, "unsupported_media_type").await;
+    let charset = none(CSV).header("content-type", "text/csv; charset=koi8-r");
+    assert_eq!(assert_refused(charset, 400, "invalid_request").await["field"], "Content-Type");
     let brotli = server.upload("", CSV).header("content-encoding", "br");
     assert_refused(brotli, 415, "unsupported_media_type").await;
     let imports = server.json("/v1/imports").await;
@@ -100,6 +133,8 @@ async fn each_wrong_file_has_its_own_answer_and_is_not_applied() {
         ("text/csv", "email,EMAIL\na@example.com,b\n", "csv_header_duplicate"),
         ("text/csv", "email,rank\na@example.com,b\n", "csv_header_unknown"),
         ("text/csv", "email\n\"a@example.com\n", "csv_unclosed_quote"),
+        ("text/csv", "e\0m\0a\0", "encoding_unsupported"),
+        ("text/csv; charset=iso-8859-1", "\u{feff}email\n", "encoding_unsupported"),
         ("application/json", "[{\"email\":\"a@example.com\"},{\"em", "json_truncated"),
         ("application/json", "[] []", "json_trailing"),
     ];

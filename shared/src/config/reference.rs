@@ -10,6 +10,7 @@ pub const OTHER_VARIABLES: &[(&str, &str)] = &[
     ("MUSTER_SERVER", "The server that commands talk to, as `--server`."),
     ("MUSTER_TOKEN", "The token that commands show it, as `--token`."),
     ("MUSTER_TOOLS", "Folder of the tools that `make test` installs."),
+    ("MUSTER_CLIENTS_CACHE", "Folder in which the clients of `make test` keep what they install."),
 ];
 
 /// All settings as a table in Markdown: name in the file, default, environment variable, meaning.

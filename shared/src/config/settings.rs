@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::value::Setting;
-use super::{ByteSize, Key, LogFormat, Problem, SecretUrl, Sources};
+use super::{ByteSize, Envelope, Key, LogFormat, Problem, SecretUrl, Sources};
 use crate::catalog::MAX_NAME_BYTES;
 use crate::normalise::has_forbidden_char;
 
@@ -120,6 +120,20 @@ settings! {
     bitcaster: BitcasterConfig {
         default_group: String = "Default".into(),
             "Group that users are enrolled in where none is named; made if it is new.";
+    }
+    /// The front door for clients of Authgear's User Import API.
+    authgear: AuthgearConfig {
+        envelope: Envelope = Envelope::Both,
+            "How answers stand: result, bare, or both (a client finds what it looks for in either place).";
+        records_per_day: Option<u32> = None,
+            "Most records that a tenant may send in a day, by UTC. Not set: no limit.";
+        records_per_month: Option<u32> = None,
+            "Most records that a tenant may send in a month, by UTC. Not set: no limit.";
+    }
+    /// The front door for clients of CCAI Platform.
+    ccai: CcaiConfig {
+        requests_per_second: Option<u32> = None,
+            "Most requests a second of one tenant; 10 there. Not set: no limit.";
     }
     /// Receiving and staging.
     intake: IntakeConfig {
@@ -242,6 +256,9 @@ impl Config {
             if url.as_ref().is_some_and(|url| !schemes.contains(&url.scheme())) {
                 wrong(key, format!("must be a URL that begins with {}://", schemes.join(":// or ")));
             }
+        }
+        if self.ccai.requests_per_second == Some(0) {
+            wrong("ccai.requests_per_second", "must be 1 or more".into());
         }
         let web = |url: &String| url.starts_with("http://") || url.starts_with("https://");
         if self.http.public_url.as_ref().is_some_and(|url| !web(url)) {

@@ -181,6 +181,37 @@ impl Setting for LogFormat {
     }
 }
 
+/// Where the answer of the Authgear front door stands in the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Envelope {
+    /// Under `result` and at the top as well: readers of either find it.
+    #[default]
+    Both,
+    /// Under `result`, as Authgear's server answers.
+    Result,
+    /// At the top, as Authgear's documentation shows it.
+    Bare,
+}
+
+impl Setting for Envelope {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "both" => Ok(Self::Both),
+            "result" => Ok(Self::Result),
+            "bare" => Ok(Self::Bare),
+            _ => Err("must be both, result or bare".into()),
+        }
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(match self {
+            Self::Both => "both".into(),
+            Self::Result => "result".into(),
+            Self::Bare => "bare".into(),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,7 +16,7 @@ use border::BorderScan;
 use cells::{Columns, Cut, Cutter};
 
 use super::fields::{FieldStore, Unescaped};
-use super::{Delimiter, ParseLimits, RecordSink};
+use super::{Delimiter, ParseLimits, RecordSink, TextEncoding};
 use crate::error::{ErrorCode, FileError, RecordError};
 use crate::record::{NameId, Names, Position, RawField, RawRecord, RawValue, RecordNumber};
 
@@ -44,6 +44,7 @@ struct Records {
     count: u64,
     store: FieldStore,
     unescaped: Unescaped,
+    encoding: TextEncoding,
 }
 
 impl CsvReader {
@@ -54,6 +55,7 @@ impl CsvReader {
             count: 0,
             store: FieldStore::default(),
             unescaped: Unescaped::default(),
+            encoding: TextEncoding::default(),
         };
         Self {
             limits,
@@ -66,9 +68,11 @@ impl CsvReader {
         }
     }
 
-    /// Counts the bytes of a byte order mark that was taken off.
-    pub(super) fn skip_mark(&mut self, bytes: usize) {
-        self.byte += bytes as u64;
+    /// Counts the bytes of a byte order mark that was taken off, and notes what the text was before it became UTF-8.
+    pub(super) fn open(&mut self, mark: usize, encoding: TextEncoding) {
+        self.byte += mark as u64;
+        self.limits.encoding = Some(encoding);
+        self.records.encoding = encoding;
     }
 
     pub(super) fn feed<S: RecordSink + ?Sized>(
@@ -232,7 +236,10 @@ impl Records {
         // The text before the first bad byte is the same in both readings, and so is the column that it ends in.
         let fault = fault.map(|at| column_at(text.get(..at).unwrap_or_default(), header.delimiter, quotes));
         let columns = (!flexible).then_some(header.columns);
-        let defect = defect(&cut, columns, &header.names, fault);
+        let defect = defect(&cut, columns, &header.names).or_else(|| {
+            let message = self.encoding.not_in(&format!("Cell {} has bytes that are", fault? + 1));
+            Some(in_column(RecordError::new(ErrorCode::InvalidUtf8, message), &header.names, fault?))
+        });
         let raw = defect.is_some().then_some(&*text);
         let raw_record = RawRecord { position, fields: &fields, defect: defect.as_ref(), raw };
         let result = sink.record(&raw_record, &header.names);
@@ -251,14 +258,9 @@ fn column_at(text: &str, delimiter: Delimiter, quotes: bool) -> usize {
     cut.cells.saturating_sub(1)
 }
 
-/// What is wrong with a record; its shape comes first, since without it no cell is sure to be in its column. Without
-/// `columns`, any number of cells will do.
-fn defect(
-    cut: &Cut,
-    columns: Option<Columns>,
-    names: &Names,
-    not_utf8: Option<usize>,
-) -> Option<RecordError> {
+/// What is wrong with a record's shape. It comes first: without it no cell is sure to be in its column. Without `columns`,
+/// any number of cells will do.
+fn defect(cut: &Cut, columns: Option<Columns>, names: &Names) -> Option<RecordError> {
     if let Some(index) = cut.bad_quote {
         let message =
             format!("Cell {} has a quote inside unquoted text, or text after its closing quote.", index + 1);
@@ -280,9 +282,7 @@ fn defect(
         let message = format!("Cell {} is not empty, but the header has no name for its column.", index + 1);
         return Some(RecordError::new(ErrorCode::CsvColumnCount, message));
     }
-    let index = not_utf8?;
-    let message = format!("Cell {} has bytes that are not UTF-8.", index + 1);
-    Some(in_column(RecordError::new(ErrorCode::InvalidUtf8, message), names, index))
+    None
 }
 
 fn in_column(error: RecordError, names: &Names, index: usize) -> RecordError {

@@ -15,9 +15,10 @@ use std::mem;
 use element::ElementScan;
 pub(super) use records::{Broken, JsonRecords, NotTaken, fault_text};
 use text::Place;
-pub(super) use text::{depth, is_blank};
+pub(super) use text::is_blank;
+pub(crate) use text::{depth, string_fault};
 
-use super::{ParseLimits, RecordSink};
+use super::{ParseLimits, RecordSink, TextEncoding};
 use crate::error::{ErrorCode, FileError};
 
 /// Reads one upload that is a JSON array, byte order mark taken off.
@@ -64,9 +65,10 @@ impl JsonReader {
         }
     }
 
-    /// Counts the bytes of a byte order mark that was taken off.
-    pub(super) fn skip_mark(&mut self, bytes: usize) {
-        self.byte += bytes as u64;
+    /// Counts the bytes of a byte order mark that was taken off, and notes what the text was before it became UTF-8.
+    pub(super) fn open(&mut self, mark: usize, encoding: TextEncoding) {
+        self.byte += mark as u64;
+        self.records.open(encoding);
     }
 
     pub(super) fn feed<S: RecordSink + ?Sized>(

@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Bounds of the parse step. All count what stands in the decompressed upload, and all are inclusive.
+use super::TextEncoding;
+
+/// Bounds of the parse step. All count what stands in the decompressed upload, as UTF-8, and all are inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParseLimits {
     /// Bytes of one record, without its line end.
@@ -22,6 +24,8 @@ pub struct ParseLimits {
     pub depth: usize,
     /// What ends a CSV cell; `None` to tell it from the header line.
     pub delimiter: Option<Delimiter>,
+    /// Encoding of the text; `None` to tell it from the byte order mark, without which it is UTF-8.
+    pub encoding: Option<TextEncoding>,
     /// A CSV record may have fewer cells than the header has columns (the missing ones are null) or more (those are left
     /// out). Otherwise it has a defect.
     pub flexible: bool,
@@ -37,6 +41,7 @@ impl Default for ParseLimits {
             name_bytes: 1024,
             depth: 8,
             delimiter: Some(Delimiter::Comma),
+            encoding: None,
             flexible: false,
         }
     }

@@ -9,7 +9,7 @@ use std::mem;
 use memchr::memchr;
 
 use super::json::{Broken, JsonRecords, NotTaken, depth, is_blank};
-use super::{ParseLimits, RecordSink};
+use super::{ParseLimits, RecordSink, TextEncoding};
 use crate::error::{ErrorCode, FileError};
 
 /// Reads one upload of JSON lines, byte order mark taken off.
@@ -31,9 +31,10 @@ impl NdjsonReader {
         Self { record_bytes: limits.record_bytes, carry: Vec::new(), line: 1, byte: 0, records }
     }
 
-    /// Counts the bytes of a byte order mark that was taken off.
-    pub(super) fn skip_mark(&mut self, bytes: usize) {
-        self.byte += bytes as u64;
+    /// Counts the bytes of a byte order mark that was taken off, and notes what the text was before it became UTF-8.
+    pub(super) fn open(&mut self, mark: usize, encoding: TextEncoding) {
+        self.byte += mark as u64;
+        self.records.open(encoding);
     }
 
     pub(super) fn feed<S: RecordSink + ?Sized>(

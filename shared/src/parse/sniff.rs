@@ -1,8 +1,9 @@
-//! What the first bytes of an upload say against its being text in UTF-8.
+//! What the first bytes of an upload say about its encoding, and against its being text at all.
 //!
 //! The declared format decides how an upload is read. This only refuses what can be none of the formats, and says what
 //! it looks like, so that a spreadsheet sent as CSV is told apart from a broken one.
 
+use super::TextEncoding;
 use crate::error::{ErrorCode, FileError};
 
 /// How many bytes tell what an upload is: the name in a tar archive's first header stands at 257.
@@ -10,13 +11,12 @@ pub(super) const HEAD_BYTES: usize = 512;
 
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Byte order marks, UTF-32 first because UTF-16's little-endian one begins its.
-const ENCODINGS: &[(&[u8], &str)] = &[
-    (b"\xFF\xFE\0\0", "UTF-32 (little-endian)"),
-    (b"\0\0\xFE\xFF", "UTF-32 (big-endian)"),
-    (b"\xFF\xFE", "UTF-16 (little-endian)"),
-    (b"\xFE\xFF", "UTF-16 (big-endian)"),
-];
+/// Marks of an encoding that is not read, to be looked for first: UTF-16's little-endian one begins the first of them.
+const UTF_32: &[(&[u8], &str)] =
+    &[(b"\xFF\xFE\0\0", "UTF-32 (little-endian)"), (b"\0\0\xFE\xFF", "UTF-32 (big-endian)")];
+
+const MARKS: &[(&[u8], TextEncoding)] =
+    &[(MARK, TextEncoding::Utf8), (b"\xFF\xFE", TextEncoding::Utf16Le), (b"\xFE\xFF", TextEncoding::Utf16Be)];
 
 const SIGNATURES: &[(&[u8], &str)] = &[
     (b"\x1F\x8B", "gzip data"),
@@ -37,29 +37,69 @@ const SIGNATURES: &[(&[u8], &str)] = &[
     (b"SQLite format 3\0", "an SQLite database"),
 ];
 
-/// Length of the UTF-8 byte order mark to skip (0 or 3), or why these cannot be the first bytes of an upload.
-pub(super) fn check(head: &[u8]) -> Result<usize, FileError> {
-    if let Some(encoding) = foreign_encoding(head) {
-        let message = format!("The file is in {encoding}; only UTF-8 is read.");
-        return Err(FileError::new(ErrorCode::EncodingUnsupported, message));
-    }
+/// How an upload begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Opening {
+    /// Length of the byte order mark.
+    pub(super) mark: usize,
+    /// What its text is in.
+    pub(super) encoding: TextEncoding,
+}
+
+/// How the upload begins, or why these cannot be its first bytes. `named` is the encoding that it is said to be in.
+pub(super) fn check(head: &[u8], named: Option<TextEncoding>) -> Result<Opening, FileError> {
+    let opening = encoding(head, named)?;
     if let Some(look) = looks_like(head) {
         let message = format!("The file looks like {look}, not like text in the declared format.");
         return Err(FileError::new(ErrorCode::FormatMismatch, message));
     }
-    Ok(if head.starts_with(MARK) { MARK.len() } else { 0 })
+    Ok(opening)
 }
 
-fn foreign_encoding(head: &[u8]) -> Option<&'static str> {
-    if let Some((_, encoding)) = ENCODINGS.iter().find(|(mark, _)| head.starts_with(mark)) {
-        return Some(encoding);
+/// A mark decides, then what was named, and without both it is UTF-8. Where two of them disagree, the file is refused: read
+/// in the wrong encoding, every name in it would be applied wrong.
+fn encoding(head: &[u8], named: Option<TextEncoding>) -> Result<Opening, FileError> {
+    if let Some((_, title)) = UTF_32.iter().find(|(mark, _)| head.starts_with(mark)) {
+        return Err(refused(format!("The file is in {title}, which is not read. Save it as UTF-8.")));
     }
-    // No mark, but every other byte of its first characters is zero: both formats begin with an ASCII character.
+    if let Some((mark, marked)) = MARKS.iter().find(|(mark, _)| head.starts_with(mark)) {
+        return match named {
+            Some(named) if named != *marked => Err(contradiction(marked.title(), named)),
+            _ => Ok(Opening { mark: mark.len(), encoding: *marked }),
+        };
+    }
+    match (named, unmarked_utf16(head)) {
+        (Some(named), Some(found)) if named != found => Err(contradiction(found.title(), named)),
+        (None, Some(found)) => Err(refused(format!(
+            "The file looks like {} without a byte order mark. If it is, say so: `--encoding {found}` \
+             (over HTTP `encoding={found}`).",
+            found.title()
+        ))),
+        // Line ends and delimiters have a zero byte there.
+        (Some(named @ (TextEncoding::Utf16Le | TextEncoding::Utf16Be)), None)
+            if head.len() > 1 && !head.contains(&0) =>
+        {
+            Err(contradiction("an encoding with one byte a letter", named))
+        }
+        (named, _) => Ok(Opening { mark: 0, encoding: named.unwrap_or_default() }),
+    }
+}
+
+/// No mark, but every other byte of its first characters is zero: all formats begin with an ASCII character.
+fn unmarked_utf16(head: &[u8]) -> Option<TextEncoding> {
     match head {
-        [first, 0, second, 0, ..] if *first != 0 && *second != 0 => Some("UTF-16 (little-endian)"),
-        [0, first, 0, second, ..] if *first != 0 && *second != 0 => Some("UTF-16 (big-endian)"),
+        [first, 0, second, 0, ..] if *first != 0 && *second != 0 => Some(TextEncoding::Utf16Le),
+        [0, first, 0, second, ..] if *first != 0 && *second != 0 => Some(TextEncoding::Utf16Be),
         _ => None,
     }
+}
+
+fn contradiction(found: &str, named: TextEncoding) -> FileError {
+    refused(format!("The file is in {found}, and not in {} as was said.", named.title()))
+}
+
+fn refused(message: String) -> FileError {
+    FileError::new(ErrorCode::EncodingUnsupported, message)
 }
 
 fn looks_like(head: &[u8]) -> Option<&'static str> {
@@ -112,27 +152,50 @@ fn markup_look(head: &[u8]) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn byte_order_mark_of_utf8_is_skipped() {
-        assert_eq!(check(b"\xEF\xBB\xBFemail"), Ok(3));
-        assert_eq!(check(b"email"), Ok(0));
-        assert_eq!(check(b""), Ok(0));
+    fn opens(head: &[u8], named: Option<TextEncoding>) -> Result<(usize, TextEncoding), ErrorCode> {
+        check(head, named).map(|opening| (opening.mark, opening.encoding)).map_err(|error| error.code)
     }
 
     #[test]
-    fn other_encodings_are_named() {
-        let cases: [(&[u8], &str); 6] = [
-            (b"\xFF\xFEe\0m\0", "UTF-16 (little-endian)"),
-            (b"\xFE\xFF\0e\0m", "UTF-16 (big-endian)"),
-            (b"\xFF\xFE\0\0e\0\0\0", "UTF-32 (little-endian)"),
-            (b"\0\0\xFE\xFF\0\0\0e", "UTF-32 (big-endian)"),
-            (b"e\0m\0", "UTF-16 (little-endian)"),
-            (b"\0e\0m", "UTF-16 (big-endian)"),
+    fn a_mark_tells_the_encoding() {
+        assert_eq!(opens(b"\xEF\xBB\xBFemail", None), Ok((3, TextEncoding::Utf8)));
+        assert_eq!(opens(b"\xFF\xFEe\0m\0", None), Ok((2, TextEncoding::Utf16Le)));
+        assert_eq!(opens(b"\xFE\xFF\0e\0m", Some(TextEncoding::Utf16Be)), Ok((2, TextEncoding::Utf16Be)));
+        assert_eq!(opens(b"email", None), Ok((0, TextEncoding::Utf8)));
+        assert_eq!(opens(b"", None), Ok((0, TextEncoding::Utf8)));
+    }
+
+    #[test]
+    fn an_encoding_can_be_named_where_no_mark_tells_it() {
+        for named in TextEncoding::ALL {
+            assert_eq!(opens(b"", Some(named)), Ok((0, named)));
+        }
+        assert_eq!(opens(b"email", Some(TextEncoding::Latin1)), Ok((0, TextEncoding::Latin1)));
+        assert_eq!(opens(b"e\0m\0", Some(TextEncoding::Utf16Le)), Ok((0, TextEncoding::Utf16Le)));
+        assert_eq!(
+            opens(b"\x17\x53\xAC\x4E,\0", Some(TextEncoding::Utf16Le)),
+            Ok((0, TextEncoding::Utf16Le))
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_as_was_said_is_refused() {
+        let utf16 = Some(TextEncoding::Utf16Le);
+        let cases: [(&[u8], Option<TextEncoding>, &str); 9] = [
+            (b"\xFF\xFE\0\0e\0\0\0", None, "UTF-32 (little-endian)"),
+            (b"\0\0\xFE\xFF\0\0\0e", utf16, "UTF-32 (big-endian)"),
+            (b"e\0m\0", None, "`--encoding utf-16le`"),
+            (b"\0e\0m", None, "`encoding=utf-16be`"),
+            (b"\xFF\xFEe\0", Some(TextEncoding::Utf8), "UTF-16 (little-endian), and not in UTF-8"),
+            (b"\xEF\xBB\xBFe", Some(TextEncoding::Latin1), "UTF-8, and not in Latin-1"),
+            (b"e\0m\0", Some(TextEncoding::Windows1252), "UTF-16 (little-endian)"),
+            (b"\0e\0m", utf16, "UTF-16 (big-endian), and not in UTF-16 (little-endian)"),
+            (b"email\n", utf16, "one byte a letter"),
         ];
-        for (head, encoding) in cases {
-            let error = check(head).expect_err("not UTF-8");
+        for (head, named, words) in cases {
+            let error = check(head, named).expect_err(words);
             assert_eq!(error.code, ErrorCode::EncodingUnsupported);
-            assert!(error.message.contains(encoding), "{}", error.message);
+            assert!(error.message.contains(words), "{}", error.message);
         }
     }
 
@@ -155,10 +218,10 @@ mod tests {
             (b"<HTML>", "HTML"),
         ];
         for (head, look) in cases {
-            let error = check(head).expect_err(look);
+            let error = check(head, None).expect_err(look);
             assert_eq!(error.code, ErrorCode::FormatMismatch);
             assert!(error.message.contains(look), "{}", error.message);
         }
-        assert_eq!(check(b"MZ,email\n1,a@example.com\n"), Ok(0));
+        assert_eq!(opens(b"MZ,email\n1,a@example.com\n", None), Ok((0, TextEncoding::Utf8)));
     }
 }

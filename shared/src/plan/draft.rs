@@ -62,9 +62,11 @@ impl<'a> Draft<'a> {
             enrolled: false,
             newly_enrolled: false,
         };
-        // Attributes set to null are not there, unlike keys of metadata: the record alone does not say what is written.
-        let attributes = rules.options.metadata == MetadataMode::Attributes && !record.metadata.is_absent();
-        if profile.is_some() || record.extras.is_some() || attributes {
+        // Attributes set to null are not there, unlike keys of metadata, and neither are keys to be removed: the record alone
+        // does not say what is written.
+        let reduced = matches!(rules.options.metadata, MetadataMode::Attributes | MetadataMode::Remove)
+            && !record.metadata.is_absent();
+        if profile.is_some() || record.extras.is_some() || reduced {
             draft.state = Some(Box::new(State {
                 profile: profile.unwrap_or_default(),
                 ..State::of_record(record, rules)
@@ -204,7 +206,8 @@ impl<'a> State<'a> {
         state.set_names(record, |_| false);
         state.set_attributes(record, |_| false);
         let mode = match rules.options.metadata {
-            MetadataMode::Attributes => MetadataMode::Attributes,
+            // There is nothing to remove, and a second import of the file would remove what this one set.
+            mode @ (MetadataMode::Attributes | MetadataMode::Remove) => mode,
             _ => MetadataMode::Rewrite,
         };
         state.apply_metadata(&record.metadata, mode);
@@ -238,13 +241,13 @@ impl<'a> State<'a> {
         }
         changed |= self.set_names(record, ignored);
         changed |= self.set_attributes(record, ignored);
-        if !ignored(Field::Metadata) {
-            changed |= self.apply_metadata(&record.metadata, rules.options.metadata);
-        }
-        if !ignored(Field::CustomAttributes) {
-            changed |= self.apply_custom(record);
-        }
-        changed
+        let metadata = !ignored(Field::Metadata) && !record.metadata.is_absent();
+        let custom = !ignored(Field::CustomAttributes) && custom_of(record).is_some();
+        // One may undo what the other did: only what both come to counts.
+        let before = (metadata && custom).then(|| self.metadata.clone());
+        let set = metadata && self.apply_metadata(&record.metadata, rules.options.metadata);
+        let set = (custom && self.apply_custom(record)) || set;
+        changed | before.map_or(set, |before| before != self.metadata)
     }
 
     fn set_names(&mut self, record: &'a Record<'a>, ignored: impl Fn(Field) -> bool) -> bool {
@@ -279,14 +282,9 @@ impl<'a> State<'a> {
     }
 
     fn apply_custom(&mut self, record: &Record<'_>) -> bool {
-        match record.extras.as_deref() {
-            Some(extras) if !extras.custom_attributes.is_empty() => metadata::apply(
-                &mut self.metadata,
-                metadata::object(&extras.custom_attributes),
-                MetadataMode::Attributes,
-            ),
-            _ => false,
-        }
+        custom_of(record).is_some_and(|custom| {
+            metadata::apply(&mut self.metadata, metadata::object(custom), MetadataMode::Attributes)
+        })
     }
 
     fn into_row(self, id: Uuid, changes: i32) -> UserRow<'a> {
@@ -305,6 +303,11 @@ impl<'a> State<'a> {
             changes,
         }
     }
+}
+
+/// The custom attributes that a record says something of.
+fn custom_of<'r, 'a>(record: &'r Record<'a>) -> Option<&'r [MetadataEntry<'a>]> {
+    record.extras.as_deref().map(|extras| &extras.custom_attributes[..]).filter(|custom| !custom.is_empty())
 }
 
 fn set<'a>(target: &mut Option<Cow<'a, str>>, patch: Patch<&'a str>) -> bool {

@@ -1,5 +1,7 @@
 //! How what a record sends meets the metadata that a user has (contracts C.1.5). Every mode is idempotent.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value};
 
 use crate::options::MetadataMode;
@@ -99,7 +101,11 @@ pub(super) fn object_text<'e>(entries: impl Iterator<Item = (&'e str, MetadataVa
         match value {
             MetadataValue::Null => text.push_str("null"),
             MetadataValue::Text(value) => push_string(&mut text, value),
-            MetadataValue::Json(json) => text.push_str(&json),
+            // As a later change of the user would write it, so that the cut of the file does not show: 1e2 as 100.0.
+            value @ MetadataValue::Json(_) => {
+                // Writing to a text cannot fail.
+                let _ = write!(text, "{}", to_json(&value));
+            }
         }
     }
     if text.is_empty() {

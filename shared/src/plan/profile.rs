@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::draft::Draft;
 use super::wanted;
 use crate::error::{ErrorCode, RecordError};
-use crate::field::Field;
+use crate::field::{Field, FieldSet};
 use crate::options::{AddressClash, IdentifierField};
 use crate::parse::Format;
 use crate::profile::{DEFAULT_ADDRESS, Profile};
@@ -30,7 +30,8 @@ pub(super) fn of_new(
             }
         }
     }
-    let mut change = Change { profile: Profile::default(), existing: false, rules, now, warnings };
+    let ignored = FieldSet::default();
+    let mut change = Change { profile: Profile::default(), existing: false, ignored, rules, now, warnings };
     if let Some(extras) = record.extras.as_deref() {
         change.new_flags(record, extras);
         change.extras(extras)?;
@@ -64,11 +65,13 @@ pub(super) fn of_existing(
     if record.extras.is_none() && !rules.options.default_address && !email_moved && !phone_moved {
         return Ok(None);
     }
-    let mut change = Change { profile: before.into_owned(), existing: true, rules, now, warnings };
+    let ignored =
+        rules.ignored().with(record.extras.as_deref().map(|extras| extras.ignored).unwrap_or_default());
+    let mut change = Change { profile: before.into_owned(), existing: true, ignored, rules, now, warnings };
     change.profile.email_verified &= !email_moved;
     change.profile.phone_number_verified &= !phone_moved;
     if let Some(extras) = record.extras.as_deref() {
-        change.flags(record, extras);
+        change.flags(user, record, extras);
         change.extras(extras)?;
     }
     change.default_address(match wanted(record, IdentifierField::Email, rules) {
@@ -82,6 +85,8 @@ pub(super) fn of_existing(
 struct Change<'c> {
     profile: Profile,
     existing: bool,
+    /// Fields of an existing user that stay as they are.
+    ignored: FieldSet,
     rules: &'c Rules,
     now: DateTime<Utc>,
     warnings: &'c mut Vec<Warning>,
@@ -90,7 +95,7 @@ struct Change<'c> {
 impl Change<'_> {
     /// Whether a field of the user stays as it is.
     fn ignored(&self, field: Field) -> bool {
-        self.existing && self.rules.ignored().contains(field)
+        self.ignored.contains(field)
     }
 
     /// Whether a new user's e-mail address and phone number are verified.
@@ -98,9 +103,11 @@ impl Change<'_> {
         let email = (Field::EmailVerified, Field::Email, extras.email_verified);
         let phone = (Field::PhoneNumberVerified, Field::PhoneNumber, extras.phone_number_verified);
         let there = [record.email.value().is_some(), record.phone_number.value().is_some()];
-        for ((flag, field, said), there) in [email, phone].into_iter().zip(there) {
+        // With `new_email` the user never has the address that the record says was verified.
+        let kept = [record.target(IdentifierField::Email) == record.identity(IdentifierField::Email), true];
+        for (((flag, field, said), there), kept) in [email, phone].into_iter().zip(there).zip(kept) {
             match said {
-                Patch::Value(true) if there => *self.flag(flag) = true,
+                Patch::Value(true) if there => *self.flag(flag) = kept,
                 Patch::Value(true) => self.warnings.push(Warning::VerifiedInInsert(flag, field)),
                 Patch::Value(false) => self.warnings.push(Warning::FalseInInsert(flag)),
                 Patch::Absent | Patch::Null => {}
@@ -108,18 +115,34 @@ impl Change<'_> {
         }
     }
 
-    /// The same of an existing user: the record must name what it says was verified.
-    fn flags(&mut self, record: &Record<'_>, extras: &Extras<'_>) {
-        let email = (Field::EmailVerified, Field::Email, extras.email_verified);
-        let phone = (Field::PhoneNumberVerified, Field::PhoneNumber, extras.phone_number_verified);
-        let said_of = [record.email.as_ref().map(|_| ()), record.phone_number.as_ref().map(|_| ())];
-        for ((flag, field, said), of) in [email, phone].into_iter().zip(said_of) {
-            let Patch::Value(verified) = said else { continue };
-            if self.ignored(flag) || self.ignored(field) {
+    /// The same of an existing user: the record must name what it says was verified, and the user must have it then.
+    fn flags(&mut self, user: &Draft<'_>, record: &Record<'_>, extras: &Extras<'_>) {
+        let email = (Field::EmailVerified, IdentifierField::Email, extras.email_verified);
+        let phone = (Field::PhoneNumberVerified, IdentifierField::PhoneNumber, extras.phone_number_verified);
+        for (flag, identity, said) in [email, phone] {
+            if self.ignored(flag) {
                 continue;
             }
-            match of {
-                Patch::Value(()) => *self.flag(flag) = verified,
+            let verified = match said {
+                Patch::Value(verified) => verified,
+                Patch::Null => {
+                    *self.flag(flag) = false;
+                    continue;
+                }
+                Patch::Absent => continue,
+            };
+            let field = Field::from(identity);
+            match record.identity(identity) {
+                Patch::Value(value) => {
+                    let after = match wanted(record, identity, self.rules) {
+                        Patch::Value(wanted) => Some(wanted),
+                        Patch::Null => None,
+                        Patch::Absent => user.identity(identity),
+                    };
+                    if after == Some(value) {
+                        *self.flag(flag) = verified;
+                    }
+                }
                 Patch::Absent => self.warnings.push(Warning::VerifiedWithout(flag, field)),
                 Patch::Null => self.warnings.push(Warning::VerifiedWithNull(flag, field)),
             }
@@ -139,18 +162,20 @@ impl Change<'_> {
         self.validity(extras)?;
         self.names(extras);
         self.factors(extras);
-        if let Patch::Value(locked) = extras.locked
-            && !self.ignored(Field::Locked)
-        {
-            self.profile.locked = locked;
+        if !extras.locked.is_absent() && !self.ignored(Field::Locked) {
+            self.profile.locked = extras.locked.value().is_some_and(|locked| *locked);
         }
-        if !self.ignored(Field::Addresses) {
-            for (at, (name, value)) in extras.addresses.iter().enumerate() {
-                if self.rules.options.address_clash == AddressClash::Refuse {
-                    self.refuse_clash(at, name, value)?;
+        match &extras.addresses {
+            Patch::Value(addresses) if !self.ignored(Field::Addresses) => {
+                for (at, (name, value)) in addresses.iter().enumerate() {
+                    if self.rules.options.address_clash == AddressClash::Refuse {
+                        self.refuse_clash(at, name, value)?;
+                    }
+                    self.profile.add_address(name, value);
                 }
-                self.profile.add_address(name, value);
             }
+            Patch::Null if !self.ignored(Field::Addresses) => self.profile.addresses.clear(),
+            _ => {}
         }
         for (field, patch) in &extras.agent {
             if !self.ignored(*field) {
@@ -178,10 +203,17 @@ impl Change<'_> {
 
     fn account(&mut self, extras: &Extras<'_>) {
         let field = if extras.by_status { Field::Status } else { Field::Disabled };
-        let Patch::Value(disable) = extras.disabled else { return };
         if self.ignored(field) {
             return;
         }
+        let disable = match extras.disabled {
+            Patch::Value(disable) => disable,
+            Patch::Null => {
+                self.profile.disabled_at = None;
+                return;
+            }
+            Patch::Absent => return,
+        };
         let before = self.profile.disabled_at.is_some();
         if disable != before {
             self.profile.disabled_at = disable.then_some(self.now);
@@ -201,7 +233,7 @@ impl Change<'_> {
         ];
         let mut said = None;
         for (field, patch, target) in moments {
-            if (self.existing && self.rules.ignored().contains(field)) || patch.is_absent() {
+            if self.ignored.contains(field) || patch.is_absent() {
                 continue;
             }
             *target = patch.value().copied();
@@ -224,7 +256,7 @@ impl Change<'_> {
             (Field::Teams, &extras.teams, &mut self.profile.teams),
         ];
         for (field, patch, target) in lists {
-            if self.existing && self.rules.ignored().contains(field) {
+            if self.ignored.contains(field) {
                 continue;
             }
             match patch {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::position::Position;
 use super::raw::RawValue;
-use crate::field::Field;
+use crate::field::{Field, FieldSet};
 use crate::normalise::{EmailAddress, PasswordHash, PhoneNumber, TotpSecret, Username};
 use crate::options::IdentifierField;
 use crate::warning::Warning;
@@ -157,7 +157,9 @@ pub struct Extras<'a> {
     /// Secret of a TOTP generator.
     pub mfa_totp: Patch<TotpSecret<'a>>,
     /// Addresses: name and value.
-    pub addresses: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub addresses: Patch<Vec<(Cow<'a, str>, Cow<'a, str>)>>,
+    /// Fields that were said in an object that leaves existing users as they are, whatever their own names do.
+    pub ignored: FieldSet,
     /// Fields of an agent, each at most once.
     pub agent: Vec<(Field, Patch<AgentValue<'a>>)>,
     /// What was left out of the record, and is to be told.

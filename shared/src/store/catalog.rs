@@ -109,6 +109,34 @@ pub async fn index(connection: &mut PgConnection, tenant: TenantId) -> Result<Ca
     Ok(index)
 }
 
+/// A name of the catalog as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogName {
+    /// What users refer to it by.
+    pub id: i32,
+    /// Of which list it is.
+    pub kind: NameKind,
+    /// The name.
+    pub name: String,
+}
+
+/// All names of a tenant's catalog with their ids, each list in the order of [`get`].
+pub async fn names(executor: impl PgExecutor<'_>, tenant: TenantId) -> Result<Vec<CatalogName>, StoreError> {
+    let rows = sqlx::query!(
+        "select id, kind, name from catalog_names where tenant_id = $1 order by kind, key",
+        tenant.0,
+    )
+    .fetch_all(executor)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let kind = NameKind::ALL.into_iter().find(|kind| kind.as_str() == row.kind);
+            let kind = kind.ok_or_else(|| StoreError::corrupt("catalog_names", "kind", row.id))?;
+            Ok(CatalogName { id: row.id, kind, name: row.name })
+        })
+        .collect()
+}
+
 /// The organization with this slug.
 pub async fn find_organization(
     executor: impl PgExecutor<'_>,

@@ -6,13 +6,15 @@
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+pub use super::doubles::stage_keys;
+use super::{Store, StoreError, doubles};
 use crate::chunk::SealedChunk;
 use crate::error::{FileError, RecordError};
 use crate::id::{ImportId, TenantId};
 use crate::import::ImportState;
-use crate::options::{ImportOptions, OnInvalid, Start};
+use crate::options::{Duplicates, ImportOptions, OnInvalid, Start};
 use crate::outcome::{OutcomeSheet, Verdict};
+use crate::parse::TextEncoding;
 
 /// A new import.
 #[derive(Debug, Clone)]
@@ -253,29 +255,52 @@ pub struct Received {
     pub columns: Vec<String>,
     /// Lanes.
     pub lanes: u32,
+    /// What the text was in.
+    pub encoding: TextEncoding,
 }
+
+/// How receiving ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// The import's state.
+    pub state: ImportState,
+    /// Records that failed, those that repeat a value of an earlier one included.
+    pub invalid: u64,
+}
+
+/// How long an import is kept from being taken for abandoned while the doubles of its file are looked for.
+const DOUBLES_SECONDS: f64 = 3600.0;
 
 /// Everything is staged: the import is received, and with `auto` it runs. Once this returns, no crash loses a record (P1).
 ///
-/// With `refuse`, invalid records refuse the import here. `None` if the import was not being received any more.
+/// With `duplicates = refuse`, records that repeat a value fail here. With `on_invalid = refuse`, invalid records refuse
+/// the import here. `None` if the import was not being received any more.
 pub async fn receive(
     store: &Store,
     import: ImportId,
     options: &ImportOptions,
     received: &Received,
-) -> Result<Option<ImportState>, StoreError> {
-    let refused = options.on_invalid == OnInvalid::Refuse && received.invalid > 0;
+) -> Result<Option<Settled>, StoreError> {
+    let unique = options.duplicates == Duplicates::Refuse;
+    if unique && !renew(store, import, DOUBLES_SECONDS).await? {
+        return Ok(None);
+    }
+    let mut transaction = store.pool().begin().await?;
+    let doubles = if unique { doubles::fail(&mut transaction, import, options).await? } else { 0 };
+    let invalid = received.invalid + doubles;
+    let refused = options.on_invalid == OnInvalid::Refuse && invalid > 0;
     let state = match (refused, options.start) {
         (true, _) => ImportState::Refused,
         (false, Start::Auto) => ImportState::Running,
         (false, Start::Manual) => ImportState::Received,
     };
-    let columns =
-        serde_json::to_value(&received.columns).map_err(|error| StoreError::Program(error.to_string()))?;
-    let mut transaction = store.pool().begin().await?;
+    // The database's JSON takes no NUL: a name with one is shown as it is in the sources of records.
+    let columns: Vec<String> = received.columns.iter().map(|name| name.replace('\0', "\u{fffd}")).collect();
+    let columns = serde_json::to_value(&columns).map_err(|error| StoreError::Program(error.to_string()))?;
     let moved = sqlx::query!(
         "update imports
-            set state = $2, total = $3, bytes = $4, digest = $5, columns = $6, lanes = $7, received_at = now(),
+            set state = $2, total = $3, bytes = $4, digest = $5, columns = $6, lanes = $7, encoding = $8,
+                received_at = now(),
                 started_at = case when $2 = 'running' then now() end
           where id = $1 and state = 'receiving'",
         import.get(),
@@ -285,6 +310,7 @@ pub async fn receive(
         &received.digest[..],
         columns,
         small(received.lanes)?,
+        (received.encoding != TextEncoding::Utf8).then_some(received.encoding.as_str()),
     )
     .execute(&mut *transaction)
     .await?;
@@ -294,15 +320,12 @@ pub async fn receive(
     if refused {
         let error = FileError::new(
             crate::error::ErrorCode::InvalidRecords,
-            format!(
-                "{} of {} records are invalid, and the import was to refuse them",
-                received.invalid, received.total
-            ),
+            format!("{invalid} of {} records are invalid, and the import was to refuse them", received.total),
         );
         refuse_staged(&mut transaction, import, &error).await?;
     }
     transaction.commit().await?;
-    Ok(Some(state))
+    Ok(Some(Settled { state, invalid }))
 }
 
 /// Nothing of a refused import is applied, but its invalid records can be read.
@@ -357,6 +380,7 @@ pub async fn discard(
 }
 
 async fn discard_staged(connection: &mut PgConnection, import: Uuid) -> Result<(), StoreError> {
+    doubles::drop_keys(connection, import).await?;
     sqlx::query!("delete from record_issues where import_id = $1", import).execute(&mut *connection).await?;
     sqlx::query!("delete from chunks where import_id = $1", import).execute(connection).await?;
     Ok(())

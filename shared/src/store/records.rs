@@ -281,3 +281,59 @@ pub async fn failed(
         })
         .collect()
 }
+
+/// What is told of one record beside its outcome.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IssueReport {
+    /// The import.
+    pub import: ImportId,
+    /// Number of the record.
+    pub record: u64,
+    /// Whether the record failed.
+    pub failed: bool,
+    /// What is wrong with it.
+    pub errors: Vec<RecordError>,
+    /// What its owner should know although it was applied.
+    pub warnings: Vec<String>,
+}
+
+/// What is told of the records after one, in file order: up to `limit` records of each of these imports.
+pub async fn issues(
+    store: &Store,
+    imports: &[ImportId],
+    after: u64,
+    limit: i64,
+) -> Result<Vec<IssueReport>, StoreError> {
+    let imports: Vec<Uuid> = imports.iter().map(|import| import.get()).collect();
+    let rows = sqlx::query!(
+        r#"select issue.import_id, issue.record, issue.failed,
+                  issue.errors as "errors: sqlx::types::Json<Vec<RecordError>>",
+                  issue.warnings as "warnings: sqlx::types::Json<Vec<String>>"
+             from unnest($1::uuid[]) as wanted (import_id)
+            cross join lateral (select *
+                                  from record_issues
+                                 where import_id = wanted.import_id and record > $2
+                                 order by record
+                                 limit $3) as issue
+            order by issue.import_id, issue.record"#,
+        &imports,
+        wide(after),
+        limit,
+    )
+    .fetch_all(store.pool())
+    .await?;
+    let report = |import, record, failed, errors: Option<Vec<_>>, warnings: Option<Vec<_>>| IssueReport {
+        import: ImportId::new(import),
+        record: u64::try_from(record).unwrap_or(0),
+        failed,
+        errors: errors.unwrap_or_default(),
+        warnings: warnings.unwrap_or_default(),
+    };
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let (errors, warnings) = (row.errors.map(|list| list.0), row.warnings.map(|list| list.0));
+            report(row.import_id, row.record, row.failed, errors, warnings)
+        })
+        .collect())
+}

@@ -13,6 +13,7 @@ use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::{ChunkState, ImportState};
 use crate::options::ImportOptions;
 use crate::outcome::{Counts, Outcome, Reason, Verdict};
+use crate::parse::TextEncoding;
 
 /// How many chunks of an import are in which state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +40,8 @@ pub struct ImportReport {
     pub state: ImportState,
     /// Name of the file.
     pub filename: Option<String>,
+    /// What its text was in, where that was not UTF-8.
+    pub encoding: Option<TextEncoding>,
     /// What it was asked to do.
     pub options: ImportOptions,
     /// Field names in the order of the upload.
@@ -160,8 +163,8 @@ async fn select(
 ) -> Result<Vec<ImportReport>, StoreError> {
     let rows = sqlx::query_as!(
         ImportRow,
-        r#"select i.id, i.number, i.tenant_id, i.state, i.filename, i.options, i.columns, i.bytes, i.error, i.final_counts,
-                  i.created_at, i.received_at, i.started_at, i.completed_at,
+        r#"select i.id, i.number, i.tenant_id, i.state, i.filename, i.encoding, i.options, i.columns, i.bytes,
+                  i.error, i.final_counts, i.created_at, i.received_at, i.started_at, i.completed_at,
                   c.total as "total!", c.pending as "pending!", c.inserted as "inserted!",
                   c.updated as "updated!", c.skipped as "skipped!", c.failed as "failed!",
                   c.staged as "staged!", c.dispatched as "dispatched!", c.retryable as "retryable!",
@@ -204,6 +207,7 @@ struct ImportRow {
     tenant_id: i32,
     state: String,
     filename: Option<String>,
+    encoding: Option<String>,
     options: Value,
     columns: Option<Value>,
     bytes: i64,
@@ -255,6 +259,7 @@ impl TryFrom<ImportRow> for ImportReport {
             tenant: TenantId::new(row.tenant_id),
             state: row.state.parse().map_err(|_| wrong("state"))?,
             filename: row.filename,
+            encoding: row.encoding.map(|name| name.parse()).transpose().map_err(|_| wrong("encoding"))?,
             options: serde_json::from_value(row.options).map_err(|_| wrong("options"))?,
             columns: match row.columns {
                 Some(json) => serde_json::from_value(json).map_err(|_| wrong("columns"))?,

@@ -28,6 +28,9 @@ pub async fn delete_ended(store: &Store, seconds: f64) -> Result<usize, StoreErr
     sqlx::query!("delete from record_issues where import_id = any($1)", &ended)
         .execute(&mut *transaction)
         .await?;
+    sqlx::query!("delete from bulk_jobs where import_id = any($1)", &ended)
+        .execute(&mut *transaction)
+        .await?;
     sqlx::query!("delete from chunks where import_id = any($1)", &ended).execute(&mut *transaction).await?;
     sqlx::query!("delete from imports where id = any($1)", &ended).execute(&mut *transaction).await?;
     transaction.commit().await?;

@@ -3,9 +3,10 @@
 use sqlx::postgres::PgConnection;
 
 use super::dispatch::write_final_counts;
-use super::{Store, StoreError};
+use super::{Store, StoreError, doubles};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::ImportState;
+use crate::options::Duplicates;
 use crate::outcome::{Outcome, Verdict};
 
 /// What came of steering.
@@ -61,6 +62,17 @@ pub async fn resume(store: &Store, tenant: TenantId, import: ImportId) -> Result
 /// being applied at this moment is waited for and keeps its outcomes.
 pub async fn cancel(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
     let mut transaction = store.pool().begin().await?;
+    let moved = cancel_import(&mut transaction, tenant, import).await?;
+    transaction.commit().await?;
+    settle(store, tenant, import, moved, &[ImportState::Cancelled]).await
+}
+
+/// Cancels in the caller's transaction. Returns the number of imports cancelled: 0 or 1.
+pub(super) async fn cancel_import(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+) -> Result<u64, StoreError> {
     let moved = sqlx::query!(
         "update imports
             set state = 'cancelled', completed_at = now()
@@ -68,7 +80,7 @@ pub async fn cancel(store: &Store, tenant: TenantId, import: ImportId) -> Result
         import.get(),
         tenant.get(),
     )
-    .execute(&mut *transaction)
+    .execute(&mut *connection)
     .await?
     .rows_affected();
     if moved == 1 {
@@ -78,32 +90,33 @@ pub async fn cancel(store: &Store, tenant: TenantId, import: ImportId) -> Result
               where import_id = $1 and state in ('staged', 'dispatched', 'retryable')",
             import.get(),
         )
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?;
-        write_final_counts(&mut transaction, import).await?;
-        transaction.commit().await?;
-    } else {
-        transaction.rollback().await?;
+        write_final_counts(connection, import).await?;
     }
-    settle(store, tenant, import, moved, &[ImportState::Cancelled]).await
+    Ok(moved)
 }
 
 /// Drives what failed once more: failed records and the records of dead chunks become pending, and the import runs again.
 /// What was inserted, updated or skipped stays as it is. With nothing to retry the import stays completed.
 pub async fn retry(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
     let mut transaction = store.pool().begin().await?;
-    let state = sqlx::query_scalar!(
-        "select state from imports where id = $1 and tenant_id = $2 for no key update",
+    let row = sqlx::query!(
+        r#"select state, options ->> 'duplicates' as duplicates
+             from imports
+            where id = $1 and tenant_id = $2
+              for no key update"#,
         import.get(),
         tenant.get(),
     )
     .fetch_optional(&mut *transaction)
     .await?;
-    if !matches!(state.as_deref(), Some("running" | "paused" | "completed")) {
+    let Some(row) = row.filter(|row| matches!(row.state.as_str(), "running" | "paused" | "completed")) else {
         transaction.rollback().await?;
         return settle(store, tenant, import, 0, &[]).await;
-    }
-    let reopened = reopen_chunks(&mut transaction, import).await?;
+    };
+    let unique = row.duplicates.as_deref() == Some(Duplicates::Refuse.as_str());
+    let reopened = reopen_chunks(&mut transaction, import, unique).await?;
     let moved = if reopened == 0 {
         0
     } else {
@@ -122,7 +135,13 @@ pub async fn retry(store: &Store, tenant: TenantId, import: ImportId) -> Result<
         .await
 }
 
-async fn reopen_chunks(connection: &mut PgConnection, import: ImportId) -> Result<usize, StoreError> {
+/// With `unique`, records that repeat a value of their file stay failed: only the file could be mended.
+async fn reopen_chunks(
+    connection: &mut PgConnection,
+    import: ImportId,
+    unique: bool,
+) -> Result<usize, StoreError> {
+    let mut reopened = 0;
     let rows = sqlx::query!(
         "select id, records, outcomes
            from chunks
@@ -136,24 +155,40 @@ async fn reopen_chunks(connection: &mut PgConnection, import: ImportId) -> Resul
     for row in &rows {
         let mut sheet = super::apply::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
         sheet.turn(Outcome::Failed, Verdict::PENDING);
+        if unique {
+            for index in doubles::in_chunk(connection, import, ChunkId::new(row.id)).await? {
+                sheet.set(index, Verdict::FAILED, None);
+            }
+        }
         let counts = sheet.counts();
+        if counts.pending == 0 {
+            continue;
+        }
+        reopened += 1;
         sqlx::query!(
             "update chunks
                 set state = 'staged', attempts = 0, problem = null, outcomes = $2, applied_at = null,
-                    pending = $3, failed = 0
+                    pending = $3, failed = $4
               where id = $1",
             row.id,
             &sheet.encode()[..],
             super::intake::small(counts.pending)?,
+            super::intake::small(counts.failed)?,
         )
         .execute(&mut *connection)
         .await?;
     }
     // Errors of records that are decided anew are theirs no more; warnings of applied records stay.
-    sqlx::query!("delete from record_issues where import_id = $1 and failed", import.get())
-        .execute(connection)
-        .await?;
-    Ok(rows.len())
+    sqlx::query!(
+        r#"delete from record_issues
+            where import_id = $1 and failed
+              and not ($2 and coalesce(errors::jsonb @> '[{"code": "duplicate_in_file"}]', false))"#,
+        import.get(),
+        unique,
+    )
+    .execute(connection)
+    .await?;
+    Ok(reopened)
 }
 
 async fn settle(

@@ -191,6 +191,7 @@ async fn write_users(
     plan: &Plan<'_>,
     enrolment: Option<Enrolment>,
 ) -> Result<(), StoreError> {
+    hold(connection, &plan.obstacles).await?;
     release(connection, &plan.releases).await?;
     update(connection, &plan.updates).await?;
     insert(connection, tenant, &plan.inserts).await?;
@@ -199,6 +200,28 @@ async fn write_users(
         enrol(connection, tenant, &plan.enrolments, enrolment).await?;
     }
     Ok(())
+}
+
+/// Keeps users as they are until the transaction ends, because records were refused for what they have. Else two chunks could
+/// each refuse a record for a value that the other one frees, which no order of the two would do.
+async fn hold(connection: &mut PgConnection, obstacles: &[(Uuid, i32)]) -> Result<(), StoreError> {
+    if obstacles.is_empty() {
+        return Ok(());
+    }
+    let (ids, versions): (Vec<Uuid>, Vec<i32>) = obstacles.iter().copied().unzip();
+    let held = sqlx::query_scalar!(
+        "select count(*)
+           from (select u.id
+                   from users as u
+                   join unnest($1::uuid[], $2::int[]) as o (id, version) on u.id = o.id and u.version = o.version
+                  order by u.id
+                    for share of u) as held",
+        &ids,
+        &versions,
+    )
+    .fetch_one(connection)
+    .await?;
+    if held == i64::try_from(obstacles.len()).ok() { Ok(()) } else { Err(StoreError::Conflict("a user")) }
 }
 
 async fn release(

@@ -1,5 +1,7 @@
 //! Users, to be read. They are written by applied chunks, and one at a time for front doors ([`upsert`](super::upsert)).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use sqlx::PgExecutor;
@@ -9,7 +11,8 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::id::{TenantId, UserId};
 use crate::options::IdentifierField;
-use crate::user::{Membership, User};
+use crate::profile::Profile;
+use crate::user::{Membership, SecondFactors, User};
 
 struct UserRow {
     id: Uuid,
@@ -20,6 +23,9 @@ struct UserRow {
     family_name: Option<String>,
     attributes: Option<Json<Map<String, Value>>>,
     metadata: Option<Json<Map<String, Value>>>,
+    profile: Option<Json<Profile>>,
+    /// Names of the catalog that the profile has the ids of.
+    names: Json<BTreeMap<i32, String>>,
     memberships: Json<Vec<Membership>>,
     version: i32,
     created_at: DateTime<Utc>,
@@ -29,6 +35,13 @@ struct UserRow {
 impl From<UserRow> for User {
     fn from(row: UserRow) -> Self {
         let object = |value: Option<Json<Map<String, Value>>>| value.map(|json| json.0).unwrap_or_default();
+        let profile = row.profile.map(|json| json.0).unwrap_or_default();
+        // An id whose name has left the catalog has no name, and is not shown.
+        let names = |ids: &BTreeSet<i32>| {
+            let mut names: Vec<String> = ids.iter().filter_map(|id| row.names.get(id).cloned()).collect();
+            names.sort_unstable();
+            names
+        };
         Self {
             id: UserId(row.id),
             email: row.email,
@@ -38,6 +51,20 @@ impl From<UserRow> for User {
             family_name: row.family_name,
             metadata: object(row.metadata),
             memberships: row.memberships.0,
+            email_verified: profile.email_verified,
+            phone_number_verified: profile.phone_number_verified,
+            roles: names(&profile.roles),
+            groups: names(&profile.groups),
+            teams: names(&profile.teams),
+            location: profile.location.and_then(|id| row.names.get(&id).cloned()),
+            disabled: profile.disabled_at.is_some(),
+            disabled_at: profile.disabled_at,
+            account_valid_from: profile.valid_from,
+            account_valid_until: profile.valid_until,
+            locked: profile.locked,
+            mfa: SecondFactors { email: profile.mfa_email, phone_number: profile.mfa_phone_number },
+            addresses: profile.addresses,
+            agent: profile.agent,
             version: row.version,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -53,7 +80,18 @@ macro_rules! user_where {
             UserRow,
             r#"
             select u.id, u.email, u.phone_number, u.preferred_username, u.given_name, u.family_name,
-                   u.attributes as "attributes: _", u.metadata as "metadata: _",
+                   u.attributes as "attributes: _", u.metadata as "metadata: _", u.profile as "profile: _",
+                   coalesce(
+                       (select json_object_agg(c.id, c.name)
+                        from   catalog_names as c
+                        where  c.tenant_id = u.tenant_id
+                        and    u.profile is not null
+                        and    c.id in (select jsonb_array_elements_text(
+                                                   coalesce(u.profile -> 'roles', '[]') || coalesce(u.profile -> 'groups', '[]')
+                                                   || coalesce(u.profile -> 'teams', '[]')
+                                                   || coalesce(u.profile -> 'location', '[]'))::integer)),
+                       '{}'
+                   ) as "names!: _",
                    coalesce(
                        (select json_agg(json_build_object('organization', o.slug, 'group', g.name) order by o.slug, g.key)
                         from   memberships as m

@@ -162,11 +162,9 @@ fn text_of<'a>(value: Value<'a>, definition: &AttributeDefinition) -> Result<Met
     }
     json::plain_text(&text)?;
     match definition {
-        AttributeDefinition::Enum { values } => {
-            if !values.iter().any(|value| *value == *text) {
-                let message = "the value is none of those that the attribute may have";
-                return Err(RecordError::new(ErrorCode::ValueInvalid, message));
-            }
+        AttributeDefinition::Enum { values } if !values.iter().any(|value| *value == *text) => {
+            let message = "the value is none of those that the attribute may have";
+            return Err(RecordError::new(ErrorCode::ValueInvalid, message));
         }
         AttributeDefinition::PhoneNumber {} => {
             PhoneNumber::parse(&text)?;

@@ -211,6 +211,11 @@ impl Binding {
         self.rules.iter().position(|rule| rule.identifies(field)).and_then(|at| NameId::try_from(at).ok())
     }
 
+    /// The first column or key of a field, as the upload spells it, if one was met.
+    pub fn name_of(&self, field: Field) -> Option<&str> {
+        self.rules.iter().position(|rule| rule.field() == Some(field)).map(|at| self.name(at))
+    }
+
     /// The names bound so far, in the order of the upload.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.names.iter().map(|name| &**name)

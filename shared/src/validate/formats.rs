@@ -1,6 +1,6 @@
 //! Formats of texts: dates, time zones, languages, addresses of pages, countries (contracts A.1.5).
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
 
 use crate::error::{ErrorCode, RecordError};
 
@@ -42,8 +42,8 @@ pub(super) fn birthdate(text: &str) -> Result<(), RecordError> {
 pub(super) fn date_time(text: &str) -> Result<DateTime<Utc>, RecordError> {
     let strict = matches!(text.as_bytes().get(10), Some(b'T' | b't'));
     match DateTime::parse_from_rfc3339(text) {
-        // PostgreSQL's and JSON's years have four digits here.
-        Ok(moment) if strict => Ok(moment.to_utc()),
+        // In UTC, too, the year has four digits: what is given back must be RFC 3339 again.
+        Ok(moment) if strict && (0..=9999).contains(&moment.to_utc().year()) => Ok(moment.to_utc()),
         _ => Err(RecordError::new(
             ErrorCode::DateInvalid,
             "a moment is written as RFC 3339 says, with its zone: 2026-01-31T09:30:00Z",
@@ -217,6 +217,8 @@ mod tests {
                 "2026-01-01T00:00:00",
                 "2026-02-30T00:00:00Z",
                 "2026-01-01 00:00:00Z",
+                "9999-12-31T23:59:59-23:59",
+                "0000-01-01T00:00:00+23:59",
             ],
         );
     }

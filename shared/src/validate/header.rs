@@ -4,7 +4,7 @@ use icu_normalizer::DecomposingNormalizer;
 
 /// Trims, drops accents and everything but letters, digits, `_`, `-`, `[`, `]`, `{`, `}` and blanks, lower-cases, turns each
 /// run of blanks and hyphens into one `_`, and drops `_` at the ends. (Contract: Bitcaster's importer, contracts C.2.)
-pub(super) fn clean(name: &str) -> String {
+pub fn clean(name: &str) -> String {
     let mut clean = String::with_capacity(name.len());
     let mut gap = false;
     for c in DecomposingNormalizer::new_nfkd().normalize(name.trim()).chars() {

@@ -9,7 +9,11 @@ use serde_json::value::RawValue as JsonSource;
 
 use super::value::{MAX_TEXT_BYTES, mismatch};
 use crate::error::{ErrorCode, RecordError};
+use crate::parse::{depth, string_fault};
 use crate::record::{MetadataValue, RawValue};
+
+/// Levels of nesting that serde_json reads.
+const DEEPEST: usize = 127;
 
 /// The source of a JSON value, once it is known that the database can hold it: valid strings, finite numbers, no NUL.
 pub(super) fn checked(json: &str) -> Result<&str, RecordError> {
@@ -18,14 +22,24 @@ pub(super) fn checked(json: &str) -> Result<&str, RecordError> {
     }
     let scalar = matches!(json, "true" | "false");
     if !scalar {
-        let value: serde_json::Value = serde_json::from_str(json).map_err(|_| {
-            RecordError::new(ErrorCode::JsonInvalidString, "a text or number in the value cannot be stored")
-        })?;
+        let value: serde_json::Value = serde_json::from_str(json).map_err(|_| not_stored(json))?;
         if memchr::memmem::find(json.as_bytes(), b"\\u0000").is_some() && holds_nul(&value) {
             return Err(RecordError::new(ErrorCode::ControlChar, "the value holds a NUL character"));
         }
     }
     Ok(json)
+}
+
+/// The syntax was judged before. What is left is nesting (in a cell of a table, whose depth nobody measured), half a
+/// surrogate pair, or a number such as 1e400.
+fn not_stored(json: &str) -> RecordError {
+    if depth(json.as_bytes()) > DEEPEST {
+        RecordError::new(ErrorCode::JsonTooDeep, "arrays and objects in the value are nested too deep")
+    } else if string_fault(json.as_bytes()).is_some() {
+        RecordError::new(ErrorCode::JsonInvalidString, "a text in the value cannot be stored")
+    } else {
+        RecordError::new(ErrorCode::ValueOutOfRange, "a number in the value is too large to be stored")
+    }
 }
 
 fn holds_nul(value: &serde_json::Value) -> bool {
@@ -154,5 +168,29 @@ impl<'de> serde::Deserialize<'de> for Key<'de> {
             }
         }
         deserializer.deserialize_str(Text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_stored_is_told_apart() {
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        for (json, code) in [
+            ("1e400", Some(ErrorCode::ValueOutOfRange)),
+            (r#"{"a":[1,-2e999]}"#, Some(ErrorCode::ValueOutOfRange)),
+            (r#"["\ud83d"]"#, Some(ErrorCode::JsonInvalidString)),
+            (r#"["\u0000"]"#, Some(ErrorCode::ControlChar)),
+            (&nested(DEEPEST), None),
+            (&nested(DEEPEST + 1), Some(ErrorCode::JsonTooDeep)),
+            (&nested(30_000), Some(ErrorCode::JsonTooDeep)),
+            ("1e308", None),
+            ("1e-400", None),
+            ("123456789012345678901234567890", None),
+        ] {
+            assert_eq!(checked(json).err().map(|error| error.code), code);
+        }
     }
 }

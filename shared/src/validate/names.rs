@@ -16,12 +16,21 @@ const MAX_NAMES: usize = 1_000;
 pub(super) type Change = (Patch<NameChange>, bool);
 
 /// A list of names: all of them, or what is to be added and taken away.
-pub(super) fn change(kind: NameKind, value: RawValue<'_>, rules: &Rules) -> Result<Change, RecordError> {
+///
+/// Where names of a whole list are at fault, the first is the error and the others are added to `further`.
+pub(super) fn change(
+    kind: NameKind,
+    value: RawValue<'_>,
+    rules: &Rules,
+    further: &mut Vec<RecordError>,
+) -> Result<Change, RecordError> {
     let list = List { kind, rules, lenient: rules.lenient() };
     match value {
         RawValue::Null => Ok((Patch::Null, false)),
-        RawValue::Text(text) if list.lenient && !text.trim_start().starts_with('[') => list.cell(text),
-        value => list.items(json::source(value, '[', "a list", list.lenient)?),
+        RawValue::Text(text) if list.lenient && !text.trim_start().starts_with('[') => {
+            list.cell(text, further)
+        }
+        value => list.items(json::source(value, '[', "a list", list.lenient)?, further),
     }
 }
 
@@ -60,15 +69,15 @@ struct List<'r> {
 
 impl List<'_> {
     /// A cell of a table: names with commas between them.
-    fn cell(&self, text: &str) -> Result<Change, RecordError> {
+    fn cell(&self, text: &str, further: &mut Vec<RecordError>) -> Result<Change, RecordError> {
         if self.rules.options.sets == Sets::Delta {
             return Err(value::mismatch("a list of names with their values"));
         }
         let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-        self.whole(names.map(Cow::Borrowed).map(Ok))
+        self.whole(names.map(Cow::Borrowed).map(Ok), further)
     }
 
-    fn items(&self, source: &str) -> Result<Change, RecordError> {
+    fn items(&self, source: &str, further: &mut Vec<RecordError>) -> Result<Change, RecordError> {
         let items = json::items(source)?;
         if items.len() > MAX_NAMES {
             let message = format!("the list has more than {MAX_NAMES} names");
@@ -78,26 +87,34 @@ impl List<'_> {
         match self.rules.options.sets {
             Sets::Delta => self.delta(&items),
             Sets::Either if objects => self.delta(&items),
-            Sets::Whole | Sets::Either => self.whole(items.iter().map(|item| match value::unescape(item) {
-                Some(name) => Ok(name),
-                None => Err(value::mismatch("a text")),
-            })),
+            Sets::Whole | Sets::Either => {
+                let names = items.iter().map(|item| match value::unescape(item) {
+                    Some(name) => Ok(name),
+                    None => Err(value::mismatch("a text")),
+                });
+                self.whole(names, further)
+            }
         }
     }
 
     fn whole<'t>(
         &self,
         names: impl Iterator<Item = Result<Cow<'t, str>, RecordError>>,
+        further: &mut Vec<RecordError>,
     ) -> Result<Change, RecordError> {
         let (mut ids, mut left_out) = (Vec::new(), false);
+        let mut errors = Vec::new();
         for (at, name) in names.enumerate() {
-            let found = name
-                .and_then(|name| find(self.kind, value::name(&name)?, self.rules))
-                .map_err(|error| error.in_field(at.to_string()))?;
-            match found {
-                Some(id) => ids.push(id),
-                None => left_out = true,
+            match name.and_then(|name| find(self.kind, value::name(&name)?, self.rules)) {
+                Ok(Some(id)) => ids.push(id),
+                Ok(None) => left_out = true,
+                Err(error) => errors.push(error.in_field(at.to_string())),
             }
+        }
+        let mut errors = errors.into_iter();
+        if let Some(first) = errors.next() {
+            further.extend(errors);
+            return Err(first);
         }
         ids.sort_unstable();
         ids.dedup();

@@ -36,15 +36,14 @@ fn expected_path(path: &Path) -> PathBuf {
     path.with_extension("expected.json")
 }
 
+/// What is asked for beside the format stands in the name: `csv_detect_…` has its delimiter told from the header, and
+/// `…_given_ENCODING` its encoding named; `csv_flexible_…` may have short and long rows.
 fn limits(path: &Path) -> ParseLimits {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if name.starts_with("csv_detect_") {
-        ParseLimits { delimiter: None, ..ParseLimits::default() }
-    } else if name.starts_with("csv_flexible_") {
-        ParseLimits { flexible: true, ..ParseLimits::default() }
-    } else {
-        ParseLimits::default()
-    }
+    let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+    let delimiter = if name.starts_with("csv_detect_") { None } else { ParseLimits::default().delimiter };
+    let encoding = name.split_once("_given_").map(|(_, encoding)| encoding.parse().expect("an encoding"));
+    let flexible = name.starts_with("csv_flexible_");
+    ParseLimits { delimiter, encoding, flexible, ..ParseLimits::default() }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Whatever the bytes and wherever they are cut: no panic, and the same records and the same error.
 
 use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::parse::{Delimiter, Format, ParseLimits, Parser, RecordSink};
+use muster_shared::parse::{Delimiter, Format, ParseLimits, Parser, RecordSink, TextEncoding};
 use muster_shared::record::{Names, RawRecord};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -162,11 +162,44 @@ proptest! {
     fn any_bytes_in_pieces_are_the_same_whole(
         upload in proptest::collection::vec(any::<u8>(), 0..700),
         cuts in proptest::collection::vec(any::<Index>(), 0..6),
+        encoding in proptest::option::of(proptest::sample::select(&TextEncoding::ALL[..])),
     ) {
         for format in Format::ALL {
             for limits in [small_limits(), ParseLimits { delimiter: None, ..ParseLimits::default() }] {
-                same_in_pieces(format, limits, &upload, &cuts)?;
+                same_in_pieces(format, ParseLimits { encoding, ..limits }, &upload, &cuts)?;
             }
+        }
+    }
+
+    #[test]
+    fn a_text_gives_the_same_records_in_every_encoding(
+        text in "(email,note\n|\\[|)[a-z \",;:éÿ{}\\[\\]\n]{0,300}",
+        cuts in proptest::collection::vec(any::<Index>(), 0..6),
+        small in any::<bool>(),
+    ) {
+        let limits = if small { small_limits() } else { ParseLimits::default() };
+        for format in Format::ALL {
+            let plain = parse(format, limits, text.as_bytes());
+            for encoding in TextEncoding::ALL {
+                let upload = encoded(&text, encoding);
+                let named = ParseLimits { encoding: Some(encoding), ..limits };
+                let seen = parse_pieces(format, named, cut(&upload, &cuts));
+                prop_assert_eq!((&seen.header, &seen.records), (&plain.header, &plain.records));
+                prop_assert_eq!(seen.end.as_ref().err(), plain.end.as_ref().err());
+                prop_assert!(seen.end.is_err() || seen.end.is_ok_and(|end| end.encoding == encoding));
+            }
+        }
+    }
+}
+
+/// A text of characters that every encoding has.
+fn encoded(text: &str, encoding: TextEncoding) -> Vec<u8> {
+    match encoding {
+        TextEncoding::Utf8 => text.as_bytes().to_vec(),
+        TextEncoding::Utf16Le => text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+        TextEncoding::Utf16Be => text.encode_utf16().flat_map(u16::to_be_bytes).collect(),
+        TextEncoding::Latin1 | TextEncoding::Windows1252 => {
+            text.chars().map(|letter| u8::try_from(u32::from(letter)).expect("a byte")).collect()
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Everything that a parser gave for one upload, in a form that can be compared and written down.
 
 use muster_shared::error::{FileError, RecordError};
-use muster_shared::parse::{Format, ParseEnd, ParseLimits, Parser, RecordSink};
+use muster_shared::parse::{Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
 use muster_shared::record::{Names, Position, RawRecord, RawValue};
 use serde_json::{Map, Value, json};
 
@@ -97,7 +97,12 @@ impl Seen {
             all["header"] = json!(header);
         }
         match &self.end {
-            Ok(end) => all["end"] = json!({ "records": end.records, "bytes": end.bytes }),
+            Ok(end) => {
+                all["end"] = json!({ "records": end.records, "bytes": end.bytes });
+                if end.encoding != TextEncoding::Utf8 {
+                    all["end"]["encoding"] = json!(end.encoding);
+                }
+            }
             Err(error) => all["error"] = json!(error),
         }
         all

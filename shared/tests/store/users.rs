@@ -13,13 +13,20 @@ async fn with_users() -> (TestDatabase, Store) {
         r#"
         insert into tenants (slug, name) values ('one', 'One'), ('two', 'Two');
         insert into organizations (tenant_id, slug, name) values (1, 'south', 'South'), (1, 'north', 'North');
-        insert into catalog_names (tenant_id, kind, key, name) values (1, 'group', 'reader', 'Reader');
+        insert into catalog_names (tenant_id, kind, key, name)
+        values (1, 'group', 'reader', 'Reader'), (1, 'role', 'admin', 'Admin'), (1, 'role', 'agent', 'Agent'),
+               (1, 'team', 'night', 'Night'), (1, 'location', 'mexico', 'Mexico');
         insert into users (id, tenant_id, email, phone_number, preferred_username, given_name, attributes, metadata,
                            created_at, updated_at)
         values ('00000000-0000-7000-8000-000000000001', 1, 'ana@example.com', '+4915112345678', 'ana', 'Ana',
                 '{"locale": "pt-BR"}', '{"level": 3}', '2026-01-02T03:04:05Z', '2026-01-02T03:04:05Z'),
                ('00000000-0000-7000-8000-000000000002', 2, 'ana@example.com', null, null, null, null, null,
                 '2026-01-02T03:04:05Z', '2026-01-02T03:04:05Z');
+        update users
+           set profile = '{"email_verified": true, "roles": [3, 2, 99], "groups": [1], "teams": [4], "location": 5,
+                           "disabled_at": "2026-01-02T03:04:05Z", "mfa_email": "otp@example.com",
+                           "addresses": {"sms": {"type": "phone", "value": "+391234567"}}, "agent": {"alias": "A"}}'
+         where id = '00000000-0000-7000-8000-000000000001';
         insert into memberships (user_id, organization_id, group_id, tenant_id)
         values ('00000000-0000-7000-8000-000000000001', 1, 0, 1),
                ('00000000-0000-7000-8000-000000000001', 2, 1, 1);
@@ -43,6 +50,12 @@ async fn a_user_is_shown_with_everything_that_belongs_to_it() {
             {"organization": "north", "group": "Reader"},
             {"organization": "south", "group": null},
         ],
+        "email_verified": true, "phone_number_verified": false,
+        // Number 99 has left the catalog.
+        "roles": ["Admin", "Agent"], "groups": ["Reader"], "teams": ["Night"], "location": "Mexico",
+        "disabled": true, "disabled_at": "2026-01-02T03:04:05Z", "account_valid_from": null,
+        "account_valid_until": null, "locked": false, "mfa": {"email": "otp@example.com", "phone_number": null},
+        "addresses": {"sms": {"type": "phone", "value": "+391234567"}}, "agent": {"alias": "A"},
         "version": 1, "created_at": "2026-01-02T03:04:05Z", "updated_at": "2026-01-02T03:04:05Z",
     });
     assert_eq!(serde_json::to_value(&user).unwrap(), expected);
@@ -56,6 +69,7 @@ async fn a_user_with_little_is_shown_with_empty_parts() {
         users::find(store.pool(), TenantId::new(2), IdentifierField::Email, "ana@example.com").await.unwrap();
     let user = user.unwrap();
     assert!(user.attributes.is_empty() && user.metadata.is_empty() && user.memberships.is_empty());
+    assert!(user.roles.is_empty() && user.addresses.is_empty() && !user.disabled);
 }
 
 #[tokio::test]

@@ -65,6 +65,25 @@ fn standard_input_and_compressed_files_are_read() {
 }
 
 #[test]
+fn a_file_in_another_encoding_is_read_once_its_encoding_is_known() {
+    let desk = Desk::new();
+    let text = "email,first_name\nrene@example.com,René\n";
+    let mut marked = vec![0xff, 0xfe];
+    marked.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
+    desk.write("marked.csv", &marked);
+    let told = import(&desk, "marked.csv").exits(0);
+    assert!(told.stdout.contains("\n  encoding  utf-16le\n"), "{told:#?}");
+    let latin1: Vec<u8> = text.chars().map(|letter| u8::try_from(u32::from(letter)).unwrap()).collect();
+    desk.write("latin1.csv", latin1);
+    let told = import(&desk, "latin1.csv").exits(3);
+    assert!(told.stdout.contains("name it, as in `--encoding latin1`"), "{told:#?}");
+    let args = ["import", "users", "latin1.csv", "--encoding", "latin1", "--json"];
+    let summary = desk.run(&args).exits(0).json();
+    // The same user as before, the same name.
+    assert_eq!((&summary["encoding"], &summary["counts"]["skipped"]), (&"latin1".into(), &1.into()));
+}
+
+#[test]
 fn a_file_that_is_none_leaves_no_half_import() {
     let desk = Desk::new();
     for (name, content, words) in [

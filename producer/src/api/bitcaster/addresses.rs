@@ -99,11 +99,10 @@ fn check_type(given: &mut Given, kind: Option<Value>) {
     match kind {
         None => {}
         Some(Value::Null) => given.errors.add("type", NULL),
-        Some(Value::Text(text) | Value::Json(text)) => {
-            if !TYPES.contains(&text.as_str()) {
-                let shown: String = text.chars().take(60).collect();
-                given.errors.add("type", format!("\"{shown}\" is not a valid choice."));
-            }
+        Some(Value::Text(text) | Value::Json(text)) if !TYPES.contains(&text.as_str()) => {
+            let shown: String = text.chars().take(60).collect();
+            given.errors.add("type", format!("\"{shown}\" is not a valid choice."));
         }
+        Some(_) => {}
     }
 }

@@ -11,7 +11,7 @@ use muster_shared::store::{ErrorKind, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::error::{ApiError, Told};
+use super::super::error::Told;
 
 /// Key for what no single field is at fault for.
 const NO_FIELD: &str = "non_field_errors";
@@ -182,7 +182,7 @@ impl IntoResponse for Fault {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Key"));
         }
         if let Self::Store(error) = self {
-            response.extensions_mut().insert(Told(Arc::new(ApiError::Store(error))));
+            response.extensions_mut().insert(Told(Arc::new(error)));
         }
         response
     }

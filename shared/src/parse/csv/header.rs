@@ -33,7 +33,7 @@ pub(super) fn read(line: &[u8], limits: &ParseLimits) -> Result<Option<Header>, 
     let delimiter = limits.delimiter.unwrap_or_else(|| detect(text));
     let (cells, cut) = cut(text, delimiter, limits.fields);
     if not_utf8.is_some() {
-        let message = "The header is not UTF-8; only UTF-8 is read.";
+        let message = limits.encoding.unwrap_or_default().not_in("The header is");
         return Err(FileError::new(ErrorCode::InvalidUtf8, message).at_column(cut.cells as u64));
     }
     if let Some(index) = cut.bad_quote {

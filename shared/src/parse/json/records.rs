@@ -7,7 +7,7 @@ use super::object::{Fault, NameBook, Noted, ObjectReading};
 use super::text::characters;
 use crate::error::{ErrorCode, FileError, RecordError};
 use crate::parse::fields::{FieldStore, Unescaped};
-use crate::parse::{ParseLimits, RecordSink};
+use crate::parse::{ParseLimits, RecordSink, TextEncoding};
 use crate::record::{Position, RawRecord, RecordNumber};
 
 /// Nesting that the duplicate check may recurse into, whatever the limit is set to.
@@ -52,6 +52,11 @@ impl JsonRecords {
             next: RecordNumber::FIRST,
             count: 0,
         }
+    }
+
+    /// Notes what the text was before it became UTF-8.
+    pub(in crate::parse) fn open(&mut self, encoding: TextEncoding) {
+        self.limits.encoding = Some(encoding);
     }
 
     /// Records taken so far.
@@ -122,7 +127,8 @@ impl JsonRecords {
         if not_utf8.is_none() {
             return noted.defect;
         }
-        let error = RecordError::new(ErrorCode::InvalidUtf8, "The record has bytes that are not UTF-8.");
+        let message = self.limits.encoding.unwrap_or_default().not_in("The record has bytes that are");
+        let error = RecordError::new(ErrorCode::InvalidUtf8, message);
         match noted.not_utf8_in.and_then(|id| self.book.names.get(id)) {
             Some(name) => Some(error.in_field(name)),
             None => Some(error),
@@ -147,7 +153,7 @@ fn broken_line(fault: &Fault, line: &[u8]) -> RecordError {
 pub(in crate::parse) fn fault_text(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::JsonInvalidString => "A JSON string has a raw control character or half a surrogate pair",
-        ErrorCode::InvalidUtf8 => "The JSON text is not UTF-8",
+        ErrorCode::InvalidUtf8 => "The JSON text has bytes that are no characters",
         _ => "The text is not valid JSON",
     }
 }

@@ -101,7 +101,7 @@ fn hexadecimal(digits: Option<&[u8]>) -> Option<u32> {
 /// Offset of the first raw control character or lone surrogate in a string of the text.
 ///
 /// Right up to the text's first other fault; after that, what is a string is anyone's guess.
-pub(super) fn string_fault(text: &[u8]) -> Option<usize> {
+pub(crate) fn string_fault(text: &[u8]) -> Option<usize> {
     let mut at = memchr(b'"', text)? + 1;
     while let Some(byte) = text.get(at) {
         match byte {
@@ -119,7 +119,7 @@ pub(super) fn string_fault(text: &[u8]) -> Option<usize> {
 }
 
 /// How deep the text nests arrays and objects. Takes any bytes, and no stack and no memory.
-pub(in crate::parse) fn depth(text: &[u8]) -> usize {
+pub(crate) fn depth(text: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let mut at = 0;
     while let Some(byte) = text.get(at) {

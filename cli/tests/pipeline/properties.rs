@@ -1,0 +1,76 @@
+//! Hostile imports through the whole pipeline, beside an oracle that reads the files from top to bottom (P2, P3, P4).
+//!
+//! Each case is a tenant of its own with one to four imports, cut and spread at random, worked on by workers of which some
+//! are cut off in the middle, from messages of which some come several times. What became of every record, and every user in
+//! the end, must be what *some* order of the lanes' chunks gives that keeps each lane's own ([`search`]); within a lane,
+//! and so for records of one identifier, that is the order of the file.
+//!
+//! `MUSTER_SEED` runs one case (`MUSTER_CASES` times), `MUSTER_CASES` says how many cases there are, and with
+//! `MUSTER_MINUTES` the cases go on for so long, from a seed that is printed (`make properties MINUTES=60`).
+
+mod case;
+mod search;
+pub(crate) mod world;
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Backend, Pipeline};
+use case::Case;
+
+/// Cases of a run that is not told how many.
+const CASES: u64 = 30;
+/// RabbitMQ's cases go the same way but for the queue, so some of them will do.
+const RABBIT_CASES: u64 = 8;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_import_comes_to_what_some_serial_order_gives() {
+    run(Backend::Postgres, CASES).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_import_comes_to_what_some_serial_order_gives_over_rabbit() {
+    run(Backend::Rabbit, RABBIT_CASES).await;
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+async fn run(backend: Backend, cases: u64) {
+    let minutes = number("MUSTER_MINUTES");
+    let cases = number("MUSTER_CASES").unwrap_or(if minutes.is_some() { u64::MAX } else { cases });
+    let repeated = number("MUSTER_SEED");
+    let first = match (repeated, minutes) {
+        (Some(seed), _) => seed,
+        (None, None) => 0,
+        (None, Some(_)) => u64::try_from(muster_shared::clock::now().timestamp()).unwrap() << 20,
+    };
+    let mut pipeline = Pipeline::new(backend).await;
+    // A dispatcher that dies can claim a chunk as its last act: only the lease brings that one back. A short one also
+    // dispatches anew what is merely slow, which must not show.
+    pipeline.lease = Duration::from_secs(5);
+    let started = Instant::now();
+    let (mut done, mut records, mut told) = (0, 0, Duration::ZERO);
+    while done < cases && minutes.is_none_or(|minutes| started.elapsed() < Duration::from_secs(60 * minutes))
+    {
+        let seed = if repeated.is_some() { first } else { first + done };
+        let case = Case::make(seed);
+        match world::play(&mut pipeline, &case).await {
+            Ok(count) => records += count,
+            Err(problem) => panic!(
+                "{problem}\n{case}\nrepeat it with: MUSTER_SEED={seed} MUSTER_CASES=50 cargo nextest run -p muster-cli \
+                 --all-features --test pipeline any_import_comes ({backend:?})"
+            ),
+        }
+        done += 1;
+        if started.elapsed() >= told + Duration::from_secs(60) {
+            told = started.elapsed();
+            println!("{backend:?}: {} s, {done} cases, {records} records, last seed {seed}", told.as_secs());
+        }
+    }
+    println!(
+        "{backend:?}: {} s, {done} cases from seed {first}, {records} records",
+        started.elapsed().as_secs()
+    );
+    pipeline.finish().await;
+}

@@ -1,0 +1,120 @@
+//! Is there a serial order of the chunks that gives exactly what was observed?
+
+use std::collections::HashSet;
+
+use muster_shared::options::ImportOptions;
+use muster_shared::testing::oracle::{Line, Observed, Oracle, Plain};
+
+/// Chunks worked through, at the most, before the search is given up.
+const MOST_STEPS: usize = 300_000;
+
+/// One record of a chunk.
+#[derive(Debug)]
+pub(super) struct Step<'a> {
+    pub(super) number: u64,
+    pub(super) line: &'a Line,
+    pub(super) observed: &'a Observed,
+}
+
+/// One chunk of a lane.
+#[derive(Debug)]
+pub(super) struct Piece<'a> {
+    pub(super) options: &'a ImportOptions,
+    pub(super) steps: Vec<Step<'a>>,
+    /// When it was applied: only a hint where to look first.
+    pub(super) applied: i64,
+}
+
+/// The chunks of a lane, in their order.
+pub(super) type Lane<'a> = Vec<Piece<'a>>;
+
+struct Search<'a, 'l> {
+    lanes: &'l [Lane<'a>],
+    ended: &'l [Plain],
+    steps: usize,
+    /// States that lead nowhere, by how far each lane is and what the users are.
+    barren: HashSet<(Vec<usize>, String)>,
+    /// What stood in the way furthest on.
+    problem: (usize, String),
+}
+
+/// The oracle after an order that gives what was observed, or what stood in the way.
+pub(super) fn serial(oracle: &Oracle, lanes: &[Lane<'_>], ended: &[Plain]) -> Result<Oracle, String> {
+    let mut search = Search {
+        lanes,
+        ended,
+        steps: 0,
+        barren: HashSet::new(),
+        problem: (0, "nothing was tried".to_owned()),
+    };
+    match search.go(oracle, &mut vec![0; lanes.len()]) {
+        Some(oracle) => Ok(oracle),
+        None if search.steps >= MOST_STEPS => Err("the search for a serial order was given up".to_owned()),
+        None => {
+            Err(format!("no serial order gives this ({} chunks tried): {}", search.steps, search.problem.1))
+        }
+    }
+}
+
+impl Search<'_, '_> {
+    fn go(&mut self, oracle: &Oracle, at: &mut Vec<usize>) -> Option<Oracle> {
+        let done: usize = at.iter().sum();
+        let mut next: Vec<(i64, usize)> = at
+            .iter()
+            .enumerate()
+            .filter_map(|(lane, at)| Some((self.lanes[lane].get(*at)?.applied, lane)))
+            .collect();
+        if next.is_empty() {
+            return self.ends(oracle, done).then(|| oracle.clone());
+        }
+        let state = (at.clone(), format!("{:?}", oracle.users));
+        if self.barren.contains(&state) {
+            return None;
+        }
+        next.sort_unstable();
+        for (_, lane) in next {
+            self.steps += 1;
+            if self.steps >= MOST_STEPS {
+                return None;
+            }
+            let mut oracle = oracle.clone();
+            if let Err(problem) = apply(&mut oracle, &self.lanes[lane][at[lane]]) {
+                if done >= self.problem.0 {
+                    self.problem = (done, problem);
+                }
+                continue;
+            }
+            at[lane] += 1;
+            let found = self.go(&oracle, at);
+            at[lane] -= 1;
+            if found.is_some() {
+                return found;
+            }
+        }
+        self.barren.insert(state);
+        None
+    }
+
+    fn ends(&mut self, oracle: &Oracle, done: usize) -> bool {
+        let mut wanted: Vec<&Plain> = oracle.users.iter().collect();
+        wanted.sort_by_key(|user| user.id);
+        let different = wanted.iter().zip(self.ended).find(|(wanted, got)| **wanted != *got);
+        let problem = match different {
+            None if wanted.len() == self.ended.len() => return true,
+            None => format!("{} users are there and not {}", self.ended.len(), wanted.len()),
+            Some((wanted, got)) => format!("a user must be\n{wanted:?}\nand is\n{got:?}"),
+        };
+        self.problem = (done, problem);
+        false
+    }
+}
+
+fn apply(oracle: &mut Oracle, piece: &Piece<'_>) -> Result<(), String> {
+    for Step { number, line, observed } in &piece.steps {
+        let told = oracle.apply(line, piece.options, observed.user.unwrap_or_default());
+        if !told.is(observed) {
+            return Err(format!("record {number} must come to\n{told:?}\nand comes to\n{observed:?}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! The front door for clients of Authgear's User Import API (contracts, section A): the request is decoded into options and
+//! the slice of its body that holds the records, which goes the way of every upload; what became of it is encoded as those
+//! clients expect. Only imports that came in here can be asked for here.
+
+mod causes;
+mod client;
+mod error;
+mod fields;
+mod import_id;
+mod record_error;
+mod request;
+mod token;
+mod view;
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::header;
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use muster_shared::clock;
+use muster_shared::config::Envelope;
+use muster_shared::error::{ErrorCode, FileError};
+use muster_shared::id::{ImportId, TenantId};
+use muster_shared::parse::ParseLimits;
+use muster_shared::store::authgear::{self as store, Quota};
+use muster_shared::store::intake::NewImport;
+use muster_shared::store::reports;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::AppState;
+use super::incoming::{BodyLimits, Watch, bounded, single};
+use crate::receive::{self, Encoding, ReceiveError, ReceiveLimits, Upload};
+use client::Client;
+use error::{ErrorAnswer, Failure};
+use request::{BODY_BYTES, ImportRequest};
+use view::UserImport;
+
+/// How this front door behaves.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AuthgearOptions {
+    /// How answers stand in their bodies.
+    pub envelope: Envelope,
+    /// Most records that a tenant may send.
+    pub quota: Quota,
+}
+
+/// Name of the security scheme in the documentation.
+pub(super) const SECURITY: &str = "authgear";
+
+/// The security scheme in the documentation.
+pub(super) fn security() -> SecurityScheme {
+    let description = "A JWT by RS256: `kid` names a key of the tenant, `aud` the tenant.";
+    SecurityScheme::Http(
+        HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some(description))
+            .build(),
+    )
+}
+
+/// The routes of this front door.
+pub(super) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(create)).routes(routes!(show))
+}
+
+/// Starts an import of users, as Authgear's User Import API does.
+///
+/// Answers once the records are staged durably; what becomes of them is to be asked for.
+#[utoipa::path(
+    post, path = "/_api/admin/users/import", tag = "authgear", operation_id = "authgear_create",
+    security(("authgear" = [])),
+    request_body(content = serde_json::Value, content_type = "application/json",
+                 description = "`identifier`, `records` and perhaps `upsert`; at most 500,000 bytes"),
+    responses((status = 200, description = "The import, also under `result`", body = UserImport),
+              (status = 403, description = "Not authorised", content_type = "text/plain", body = String),
+              (status = "default", description = "An error", body = ErrorAnswer)),
+)]
+async fn create(
+    State(state): State<AppState>,
+    client: Client,
+    request: Request,
+) -> Result<Response, Failure> {
+    let content_type = single(request.headers(), header::CONTENT_TYPE.as_str());
+    if !content_type.ok().flatten().is_some_and(request::is_json) {
+        return Err(Failure::ContentType);
+    }
+    let body = read(&state, request.into_body()).await?;
+    let import = stage(&state, client.tenant, request::decode(&body)?).await?;
+    state.0.wake.notify_one();
+    let report = reports::import(&state.0.store, client.tenant, import).await?.ok_or(Failure::Internal)?;
+    Ok(view::respond(&view::pending(&report), Vec::new(), state.0.authgear.envelope))
+}
+
+/// Shows an import of users, as Authgear's User Import API does.
+#[utoipa::path(
+    get, path = "/_api/admin/users/import/{id}", tag = "authgear", operation_id = "authgear_show",
+    security(("authgear" = [])), params(("id" = String, Path)),
+    responses((status = 200, description = "The import, also under `result`", body = UserImport),
+              (status = 403, description = "Not authorised", content_type = "text/plain", body = String),
+              (status = "default", description = "An error", body = ErrorAnswer)),
+)]
+async fn show(
+    State(state): State<AppState>,
+    client: Client,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Response, Failure> {
+    let import = id.ok().and_then(|Path(id)| import_id::decode(&id)).ok_or(Failure::TaskNotFound)?;
+    let shared = &state.0;
+    if !store::is_ours(&shared.store, client.tenant, import).await? {
+        return Err(Failure::TaskNotFound);
+    }
+    let report = reports::import(&shared.store, client.tenant, import).await?.ok_or(Failure::TaskNotFound)?;
+    view::answer(&shared.store, &report, shared.authgear.envelope).await?.ok_or(Failure::TaskNotFound)
+}
+
+/// The whole body: its limit is small, and nothing of it is staged before its end was seen.
+async fn read(state: &AppState, body: Body) -> Result<Bytes, Failure> {
+    let limits = BodyLimits { bytes: Some(BODY_BYTES), pause: state.0.idle_body_timeout };
+    let watch = Watch::default();
+    let mut pieces = bounded(body, limits, watch.clone());
+    let mut whole = BytesMut::new();
+    while let Some(piece) = pieces.next().await {
+        match piece {
+            Ok(bytes) => whole.extend_from_slice(&bytes),
+            Err(_) => {
+                return Err(match watch.error() {
+                    Some(error) if error.code == ErrorCode::UploadTooLarge => Failure::TooLarge,
+                    Some(error) => Failure::Incomplete(error.message),
+                    None => Failure::Internal,
+                });
+            }
+        }
+    }
+    Ok(whole.freeze())
+}
+
+/// Stages the records of a request. A refused or failed one leaves nothing behind but an import marked so.
+async fn stage(state: &AppState, tenant: TenantId, request: ImportRequest) -> Result<ImportId, Failure> {
+    let shared = &state.0;
+    let id = ImportId::new(clock::new_id());
+    let options = fields::options(request.identifier, request.upsert);
+    let import = NewImport { id, tenant, filename: None, options, idempotency: None };
+    let upload = receive::begin(&shared.store, import, Encoding::Identity, limits(shared.limits))
+        .await
+        .map_err(failure)?;
+    let today = clock::now().date_naive();
+    match store::admit(&shared.store, tenant, id, request.count, shared.authgear.quota, today).await {
+        Ok(None) => {}
+        Ok(Some(period)) => {
+            give_up(upload, ErrorCode::QuotaExceeded, "the tenant's quota has no room for the records").await;
+            return Err(Failure::QuotaExceeded(period));
+        }
+        Err(error) => {
+            give_up(upload, ErrorCode::Unavailable, "the store failed while receiving").await;
+            return Err(error.into());
+        }
+    }
+    // Should it not take the records, `finish` says why.
+    upload.push(request.records).await;
+    match upload.finish().await {
+        Ok(receipt) => Ok(receipt.import),
+        Err(error) => {
+            if let Err(error) = store::withdraw(&shared.store, tenant, id).await {
+                tracing::warn!(import = %id, %error, "records of a failed request stay counted");
+            }
+            Err(failure(error))
+        }
+    }
+}
+
+async fn give_up(upload: Upload, code: ErrorCode, message: &str) {
+    // It tells what it was told.
+    let _ = upload.fail(FileError::new(code, message)).await;
+}
+
+/// The bounds of a request: its size bounds everything in it, so that none of the parser's own refuses it as a whole.
+fn limits(configured: ReceiveLimits) -> ReceiveLimits {
+    let most = usize::try_from(BODY_BYTES).unwrap_or(usize::MAX);
+    let parse = ParseLimits {
+        record_bytes: configured.parse.record_bytes.max(most),
+        fields: most,
+        names: most,
+        depth: 128,
+        ..configured.parse
+    };
+    ReceiveLimits { parse, decompressed_bytes: None, ..configured }
+}
+
+fn failure(error: ReceiveError) -> Failure {
+    match error {
+        // What the engine's parser refuses beyond the outer check: half a surrogate pair in a string, above all.
+        ReceiveError::Refused(_, error) => Failure::InvalidJson { message: error.message, offset: None },
+        ReceiveError::Store(error) => error.into(),
+        ReceiveError::Aborted(import, error) => {
+            tracing::error!(%import, code = %error.code, "a request could not be staged");
+            Failure::Internal
+        }
+        // There is no idempotency key.
+        ReceiveError::Known(..) | ReceiveError::Mismatch => Failure::Internal,
+    }
+}

@@ -1,0 +1,367 @@
+//! What is wrong with a record, as one Authgear error (contracts A.2.5). Pure.
+//!
+//! The engine tells everything that it found; Authgear stops at the first step that fails. So the errors are put in the
+//! order of its steps, and those of the first step make the one error. The schema's causes are worked out anew from the
+//! record, since the engine looks no further into a value than to its first fault.
+
+use std::collections::BTreeMap;
+
+use muster_shared::catalog::AttributeDefinition;
+use muster_shared::error::{ErrorCode, RecordError};
+use muster_shared::options::IdentifierField;
+use muster_shared::validate::{MAX_NAME_CHARS, MAX_TEXT_BYTES};
+use serde_json::{Value, json};
+
+use super::causes::{Cause, Form, Property, Shape, step};
+use super::error::{ErrorObject, Kind};
+use super::fields::record_shape;
+
+/// Longest username that is taken here.
+const USERNAME_CHARS: usize = 40;
+
+/// The steps in which Authgear works through a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Unexpected,
+    Defect,
+    Schema,
+    LoginId,
+    Identity,
+    Validity,
+    Roles,
+    Groups,
+    Password,
+    Totp,
+}
+
+/// Explains errors of one import's records.
+#[derive(Debug)]
+pub(super) struct Explainer {
+    identifier: IdentifierField,
+    shape: &'static Shape,
+    attributes: BTreeMap<String, AttributeDefinition>,
+}
+
+impl Explainer {
+    /// For records identified by this field, whose custom attributes are defined so.
+    pub(super) fn new(
+        identifier: IdentifierField,
+        attributes: BTreeMap<String, AttributeDefinition>,
+    ) -> Self {
+        Self { identifier, shape: record_shape(identifier), attributes }
+    }
+
+    /// The one error of a failed record. `record` is what was uploaded, secrets redacted.
+    pub(super) fn explain(&self, record: &Value, errors: &[RecordError]) -> ErrorObject {
+        let Some(first) = errors.iter().map(|error| step_of(error, record)).min() else {
+            return ErrorObject::unexpected();
+        };
+        let errors: Vec<&RecordError> =
+            errors.iter().filter(|error| step_of(error, record) == first).collect();
+        match first {
+            Step::Unexpected => ErrorObject::unexpected(),
+            Step::Defect => {
+                let causes = errors.iter().map(|error| defect(error)).collect();
+                ErrorObject::validation("invalid value", causes)
+            }
+            Step::Schema => ErrorObject::validation("invalid value", self.causes(record, &errors)),
+            Step::LoginId => ErrorObject::validation("invalid login ID", vec![login_id(record, &errors)]),
+            Step::Identity => duplicated(&errors),
+            Step::Validity => {
+                let message = "account_valid_from must be before account_valid_until";
+                let kind = "AccountValidFromShouldBeBeforeAccountValidUntil";
+                ErrorObject::new(Kind::Invalid, "InvalidAccountStatusTransition", message)
+                    .with(json!({ "cause": { "kind": kind } }))
+            }
+            Step::Roles => unknown_keys("RoleUnknownKeys", "unknown role keys", record, &errors),
+            Step::Groups => unknown_keys("GroupUnknownKeys", "unknown group keys", record, &errors),
+            Step::Password => told(&errors, "InvalidBcryptHash"),
+            Step::Totp => told(&errors, "InvalidTOTPSecret"),
+        }
+    }
+
+    /// What the schema says of the record, and what the engine says beyond it.
+    fn causes(&self, record: &Value, errors: &[&RecordError]) -> Vec<Cause> {
+        let mut causes = Vec::new();
+        if let Some(object) = record.as_object() {
+            self.shape.check(object, &[self.identifier.as_str()], "", &mut causes);
+        }
+        for error in errors {
+            let place = Place::of(error, self.shape, record);
+            let parent = place.location.rsplit_once('/').map_or("", |(parent, _)| parent);
+            let told = causes.iter().any(|cause| match error.code {
+                ErrorCode::FieldRequired => cause.kind == "required" && cause.location == parent,
+                ErrorCode::FieldUnknown => cause.kind.is_empty(),
+                _ => cause.location == place.location,
+            });
+            if !told {
+                causes.push(self.cause(error, &place));
+            }
+        }
+        causes
+    }
+
+    fn cause(&self, error: &RecordError, place: &Place<'_>) -> Cause {
+        let at = place.location.as_str();
+        let format = |otherwise: &'static str| {
+            let named = match place.property.map(|property| property.form) {
+                Some(Form::Formatted(format)) => format,
+                _ => otherwise,
+            };
+            Cause::format(at, named, &error.message)
+        };
+        let expected = self.expected(place);
+        match error.code {
+            ErrorCode::EmailInvalid => format("email"),
+            ErrorCode::PhoneInvalid => format("phone"),
+            ErrorCode::UriInvalid => format("uri"),
+            ErrorCode::DateInvalid => format("date-time"),
+            ErrorCode::ZoneinfoInvalid => format("timezone"),
+            ErrorCode::LocaleInvalid => format("bcp47"),
+            ErrorCode::EmptyNotAllowed => match place.property.map(|property| property.form) {
+                Some(Form::Formatted(format)) => Cause::format(at, format, &error.message),
+                _ => Cause::too_short(at),
+            },
+            ErrorCode::ValueTooLong => too_long(at, place.value),
+            ErrorCode::TypeMismatch | ErrorCode::NullNotAllowed => match place.value {
+                Some(value) if !expected.is_empty() => Cause::of_type(at, value, expected),
+                _ => Cause::general(at, &error.message),
+            },
+            ErrorCode::ValueInvalid => match (place.value, place.definition(&self.attributes)) {
+                (Some(value), Some(AttributeDefinition::Enum { values })) => {
+                    Cause::new(at, "enum", json!({ "actual": value, "expected": values }))
+                }
+                (_, Some(AttributeDefinition::CountryCode {})) => format("iso3166-1-alpha-2"),
+                _ => Cause::general(at, &error.message),
+            },
+            ErrorCode::ValueOutOfRange => match (place.value, place.definition(&self.attributes)) {
+                (Some(value), Some(AttributeDefinition::Integer { minimum, maximum })) => {
+                    bound(at, value, *minimum, *maximum)
+                }
+                _ => Cause::general(at, &error.message),
+            },
+            _ => Cause::general(at, &error.message),
+        }
+    }
+
+    /// The types that a custom attribute takes.
+    fn expected(&self, place: &Place<'_>) -> &'static [&'static str] {
+        match place.definition(&self.attributes) {
+            None => &[],
+            Some(AttributeDefinition::Number {}) => &["number"],
+            Some(AttributeDefinition::Integer { .. }) => &["integer"],
+            Some(_) => &["string"],
+        }
+    }
+}
+
+fn step_of(error: &RecordError, record: &Value) -> Step {
+    let field = error.field.as_deref().unwrap_or_default();
+    let outermost = field.split('.').next().unwrap_or_default();
+    match error.code {
+        ErrorCode::JsonDuplicateKey
+        | ErrorCode::JsonTooDeep
+        | ErrorCode::JsonInvalidString
+        | ErrorCode::JsonInvalid
+        | ErrorCode::InvalidUtf8
+        | ErrorCode::TooManyFields
+        | ErrorCode::RecordTooLarge => Step::Defect,
+        ErrorCode::UsernameInvalid | ErrorCode::ControlChar if outermost == "preferred_username" => {
+            let empty =
+                record.get(outermost).and_then(Value::as_str).is_none_or(|text| text.trim().is_empty());
+            if empty { Step::Schema } else { Step::LoginId }
+        }
+        ErrorCode::FieldRequired
+        | ErrorCode::FieldUnknown
+        | ErrorCode::TypeMismatch
+        | ErrorCode::NullNotAllowed
+        | ErrorCode::EmptyNotAllowed
+        | ErrorCode::ValueTooLong
+        | ErrorCode::ControlChar
+        | ErrorCode::EmailInvalid
+        | ErrorCode::PhoneInvalid
+        | ErrorCode::UriInvalid
+        | ErrorCode::DateInvalid
+        | ErrorCode::ZoneinfoInvalid
+        | ErrorCode::LocaleInvalid
+        | ErrorCode::ValueInvalid
+        | ErrorCode::ValueOutOfRange => Step::Schema,
+        ErrorCode::IdentityConflict => Step::Identity,
+        ErrorCode::ValidityInvalid => Step::Validity,
+        ErrorCode::CatalogUnknown if outermost == "groups" => Step::Groups,
+        ErrorCode::CatalogUnknown => Step::Roles,
+        ErrorCode::HashInvalid | ErrorCode::HashUnsupported | ErrorCode::HashCost => Step::Password,
+        ErrorCode::TotpInvalid => Step::Totp,
+        _ => Step::Unexpected,
+    }
+}
+
+/// Where an error is: its pointer, what the schema says of it, and what stands there.
+#[derive(Debug)]
+struct Place<'r> {
+    location: String,
+    property: Option<Property>,
+    value: Option<&'r Value>,
+    /// The custom attribute, if it is one.
+    attribute: Option<String>,
+}
+
+impl<'r> Place<'r> {
+    fn of(error: &RecordError, shape: &'static Shape, record: &'r Value) -> Self {
+        let path = error.field.as_deref().unwrap_or_default();
+        let keys: Vec<&str> = if path.is_empty() { Vec::new() } else { path.split('.').collect() };
+        let location = keys.iter().fold(String::new(), |location, key| step(&location, key));
+        let mut property = keys.first().and_then(|key| shape.property(key)).copied();
+        for key in keys.iter().skip(1) {
+            property = match property.map(|property| property.form) {
+                Some(Form::Object(shape)) => shape.property(key).copied(),
+                Some(Form::Texts) => Some(Property::new("", Form::Text)),
+                _ => None,
+            };
+        }
+        let attribute = match keys.as_slice() {
+            ["custom_attributes", name] => Some((*name).to_owned()),
+            _ => None,
+        };
+        let value = record.pointer(&location);
+        Self { location, property, value, attribute }
+    }
+
+    fn definition<'d>(
+        &self,
+        attributes: &'d BTreeMap<String, AttributeDefinition>,
+    ) -> Option<&'d AttributeDefinition> {
+        attributes.get(self.attribute.as_deref()?)
+    }
+}
+
+fn defect(error: &RecordError) -> Cause {
+    let path = error.field.as_deref().unwrap_or_default();
+    let location = if path.is_empty() { String::new() } else { step("", path) };
+    Cause::general(location, &error.message)
+}
+
+fn too_long(at: &str, value: Option<&Value>) -> Cause {
+    let text = value.and_then(Value::as_str);
+    match text.map(|text| (text.len(), text.chars().count())) {
+        Some((bytes, chars)) if bytes <= MAX_TEXT_BYTES => {
+            Cause::new(at, "maxLength", json!({ "actual": chars, "expected": MAX_NAME_CHARS }))
+        }
+        Some((bytes, _)) => {
+            Cause::new(at, "maxLength", json!({ "actual": bytes, "expected": MAX_TEXT_BYTES }))
+        }
+        None => Cause::new(at, "maxLength", json!({ "expected": MAX_TEXT_BYTES })),
+    }
+}
+
+fn bound(at: &str, value: &Value, minimum: Option<i64>, maximum: Option<i64>) -> Cause {
+    match (minimum, value.as_i64()) {
+        (Some(least), Some(number)) if number < least => {
+            Cause::new(at, "minimum", json!({ "actual": value, "expected": least }))
+        }
+        _ => Cause::new(at, "maximum", json!({ "actual": value, "expected": maximum })),
+    }
+}
+
+/// A username that the schema lets pass.
+fn login_id(record: &Value, errors: &[&RecordError]) -> Cause {
+    const AT: &str = "/login_id";
+    let name = record.get("preferred_username").and_then(Value::as_str).unwrap_or_default().trim();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let length = name.chars().count();
+    if length > USERNAME_CHARS {
+        Cause::new(AT, "maxLength", json!({ "actual": length, "expected": USERNAME_CHARS }))
+    } else if name.chars().all(plain) {
+        Cause::new(AT, "blocked", json!({ "reason": "UsernameReserved" }))
+    } else {
+        let message = errors.first().map_or("", |error| error.message.as_str());
+        Cause::format(AT, "username", message)
+    }
+}
+
+fn duplicated(errors: &[&RecordError]) -> ErrorObject {
+    let kind = match errors.first().and_then(|error| error.field.as_deref()) {
+        Some("phone_number") => "phone",
+        Some("preferred_username") => "username",
+        _ => "email",
+    };
+    ErrorObject::new(Kind::Invalid, "InvariantViolated", "identity already exists").with(json!({
+        "cause": { "kind": "DuplicatedIdentity" },
+        "IdentityTypeIncoming": "login_id",
+        "LoginIDTypeIncoming": kind,
+        "IdentityTypeExisting": "login_id",
+        "LoginIDTypeExisting": kind,
+    }))
+}
+
+fn unknown_keys(reason: &'static str, message: &str, record: &Value, errors: &[&RecordError]) -> ErrorObject {
+    let keys: Vec<&Value> = errors
+        .iter()
+        .filter_map(|error| {
+            let (list, at) = error.field.as_deref()?.split_once('.')?;
+            record.get(list)?.get(at.parse::<usize>().ok()?)
+        })
+        .collect();
+    ErrorObject::new(Kind::NotFound, reason, message).with(json!({ "keys": keys }))
+}
+
+fn told(errors: &[&RecordError], reason: &'static str) -> ErrorObject {
+    let message = errors.first().map_or("", |error| error.message.as_str());
+    ErrorObject::new(Kind::Invalid, reason, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explained(record: &Value, errors: &[(ErrorCode, &str)]) -> Value {
+        let attributes = BTreeMap::from([
+            ("level".to_owned(), AttributeDefinition::Integer { minimum: Some(1), maximum: Some(9) }),
+            ("plan".to_owned(), AttributeDefinition::Enum { values: vec!["a".into(), "b".into()] }),
+        ]);
+        let errors: Vec<RecordError> = errors
+            .iter()
+            .map(|(code, field)| {
+                let error = RecordError::new(*code, "told");
+                if field.is_empty() { error } else { error.in_field(*field) }
+            })
+            .collect();
+        let explainer = Explainer::new(IdentifierField::Email, attributes);
+        serde_json::to_value(explainer.explain(record, &errors)).unwrap()
+    }
+
+    #[test]
+    fn the_first_step_that_fails_makes_the_error() {
+        let record = json!({"email": "a@b.co", "roles": ["x", "r", "y"], "name": "", "mfa": {"totp": {"secret": "REDACTED"}}});
+        let errors = [
+            (ErrorCode::TotpInvalid, "mfa.totp.secret"),
+            (ErrorCode::CatalogUnknown, "roles.0"),
+            (ErrorCode::CatalogUnknown, "roles.2"),
+            (ErrorCode::EmptyNotAllowed, "name"),
+        ];
+        let error = explained(&record, &errors);
+        assert_eq!(error["reason"], "ValidationFailed");
+        assert_eq!(error["info"]["causes"].as_array().unwrap().len(), 1);
+        let error = explained(&record, &errors[..3]);
+        assert_eq!((&error["code"], &error["info"]["keys"]), (&json!(404), &json!(["x", "y"])));
+        assert_eq!(explained(&record, &errors[..1])["reason"], "InvalidTOTPSecret");
+        let dead = [(ErrorCode::EmptyNotAllowed, "name"), (ErrorCode::ChunkDead, "")];
+        assert_eq!(explained(&record, &dead)["code"], 500);
+        assert_eq!(explained(&record, &[])["reason"], "UnexpectedError");
+    }
+
+    #[test]
+    fn custom_attributes_are_explained_by_their_definitions() {
+        let record = json!({"email": "a@b.co", "custom_attributes": {"level": 12, "plan": "c"}});
+        let cause = |code, field| explained(&record, &[(code, field)])["info"]["causes"][0].clone();
+        let found = cause(ErrorCode::ValueOutOfRange, "custom_attributes.level");
+        assert_eq!(
+            found,
+            json!({"location": "/custom_attributes/level", "kind": "maximum", "details": {"actual": 12, "expected": 9}})
+        );
+        let found = cause(ErrorCode::ValueInvalid, "custom_attributes.plan");
+        assert_eq!(found["details"], json!({"actual": "c", "expected": ["a", "b"]}));
+        let found = cause(ErrorCode::TypeMismatch, "custom_attributes.plan");
+        assert_eq!(found["details"], json!({"actual": ["string"], "expected": ["string"]}));
+    }
+}

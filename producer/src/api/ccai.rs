@@ -1,0 +1,53 @@
+//! The front door for clients of the CCAI Platform's Bulk User Management API: a job is uploaded, validated whole, started,
+//! and asked about.
+//!
+//! Guarantees: nothing of a file is applied before `proceed`, and nothing at all of one with a scheme error. A job always
+//! ends. Errors have the shape `{"message": …}`.
+//! Non-goal: users of a portal. Every caller is an API credential, which here is a token of the tenant.
+
+mod auth;
+mod errors;
+mod fields;
+mod form;
+mod jobs;
+mod page;
+mod phrases;
+mod rate;
+mod refusal;
+mod template;
+mod upload;
+mod users;
+mod view;
+
+use axum::Router;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(super) use rate::RateLimit;
+pub(super) use refusal::Message;
+pub(super) use users::{asked_by_api_user, mirror};
+
+use super::AppState;
+
+/// Where the front door stands; links in its answers begin with this.
+const BASE: &str = "/apps/api/v1";
+
+/// Every route: under its own prefix with its documentation, and once more under the short one that the documents of the
+/// original also print. `GET /v1/users` is shared with the native API (see [`mirror`]).
+pub(super) fn routes() -> OpenApiRouter<AppState> {
+    let short: Router<AppState> = bulk().split_for_parts().0;
+    let own = bulk().routes(routes!(users::list));
+    OpenApiRouter::new().nest(BASE, own).merge(OpenApiRouter::from(Router::new().nest("/v1", short)))
+}
+
+fn bulk() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(template::show))
+        .routes(routes!(upload::create, upload::replace))
+        .routes(routes!(jobs::proceed))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::show))
+        .routes(routes!(jobs::show_by_link))
+        .routes(routes!(errors::scheme))
+        .routes(routes!(errors::update))
+}

@@ -1,0 +1,157 @@
+//! The two error logs of a job: what was wrong with its file, and what went wrong while it was applied.
+//!
+//! They are read page by page and sent as they are read, so memory does not grow with their number.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt};
+use muster_shared::id::ImportId;
+use muster_shared::import::ImportState;
+use muster_shared::store::records::{self, IssueReport};
+use muster_shared::store::reports::{self, ImportReport};
+use muster_shared::store::{Store, StoreError};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::auth::ApiUser;
+use super::fields::Bounds;
+use super::jobs::{Given, found};
+use super::refusal::{Answer, Message, Refusal};
+use super::view::{self, LoggedError, UpdateError};
+use crate::api::AppState;
+
+/// Records that are read at a time.
+const AT_A_TIME: u16 = 1_000;
+
+/// What is wrong with the job's file.
+#[utoipa::path(
+    get, path = "/bulk/users/errors/scheme/{id}", tag = "ccai", operation_id = "ccai_scheme_errors",
+    security(("api_user" = [])), params(("id" = i64, Path)),
+    responses((status = 200, description = "The errors in the order of the file", body = Vec<LoggedError>),
+              (status = 404, description = "No such job", body = Message),
+              (status = "default", description = "An error", body = Message)),
+)]
+pub(super) async fn scheme(State(state): State<AppState>, user: ApiUser, id: Given) -> Answer<Response> {
+    log(state, user, id, Log::Scheme).await
+}
+
+/// What went wrong while the job was applied.
+#[utoipa::path(
+    get, path = "/bulk/users/errors/update/{id}", tag = "ccai", operation_id = "ccai_update_errors",
+    security(("api_user" = [])), params(("id" = i64, Path)),
+    responses((status = 200, description = "The errors in the order of the file", body = Vec<UpdateError>),
+              (status = 404, description = "No such job", body = Message),
+              (status = "default", description = "An error", body = Message)),
+)]
+pub(super) async fn update(State(state): State<AppState>, user: ApiUser, id: Given) -> Answer<Response> {
+    log(state, user, id, Log::Update).await
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Log {
+    Scheme,
+    Update,
+}
+
+async fn log(state: AppState, user: ApiUser, id: Given, log: Log) -> Answer<Response> {
+    let (tenant, job) = found(&state, &user, id).await?;
+    let report = reports::import(&state.0.store, tenant, job.import).await?;
+    let report = report.ok_or_else(Refusal::no_such_job)?;
+    let pages = Pages {
+        store: state.0.store.clone(),
+        import: report.id,
+        bounds: view::bounds(&state, tenant).await?,
+        log,
+        // Issues of a file that was refused are its own; those of any other come from applying it.
+        more: (log == Log::Scheme) == (report.state == ImportState::Refused),
+        after: 0,
+        first: true,
+    };
+    let mut pieces = Box::pin(pages.stream(&report));
+    // The first piece before the answer, so that a store that is away is an error and no half array.
+    let first = pieces.next().await.transpose()?.unwrap_or_default();
+    let (sender, coming) = mpsc::channel::<Result<Bytes, std::io::Error>>(2);
+    // A task of its own: were the reading dropped with its client, a statement would be cancelled midway.
+    state.0.tasks.spawn(async move {
+        let mut piece = Ok(first);
+        loop {
+            let broken = piece.is_err();
+            if sender.send(piece).await.is_err() || broken {
+                return;
+            }
+            piece = match pieces.next().await {
+                None => return,
+                Some(Ok(bytes)) => Ok(bytes),
+                Some(Err(error)) => {
+                    tracing::error!(import = %report.id, %error, "an error log could not be read to its end");
+                    Err(std::io::Error::other("the store failed"))
+                }
+            };
+        }
+    });
+    let body =
+        stream::unfold(coming, |mut coming| async { coming.recv().await.map(|piece| (piece, coming)) });
+    Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(body)).into_response())
+}
+
+/// A log that is being read.
+struct Pages {
+    store: Store,
+    import: ImportId,
+    bounds: Bounds,
+    log: Log,
+    more: bool,
+    after: u64,
+    /// Nothing was written yet.
+    first: bool,
+}
+
+impl Pages {
+    /// The log as the text of a JSON array, a piece at a time.
+    fn stream(mut self, report: &ImportReport) -> impl Stream<Item = Result<Bytes, StoreError>> + use<> {
+        let mut head = vec![b'['];
+        match self.log {
+            Log::Scheme => self.put(view::scheme_error_of_file(report), &mut head),
+            Log::Update => self.put(view::update_error_of_import(report), &mut head),
+        }
+        stream::try_unfold(Some((head, self)), |state| async move {
+            let Some((mut piece, mut pages)) = state else { return Ok(None) };
+            if pages.more {
+                let issues =
+                    records::issues(&pages.store, &[pages.import], pages.after, AT_A_TIME.into()).await?;
+                pages.more = issues.len() == usize::from(AT_A_TIME);
+                for issue in &issues {
+                    pages.after = issue.record;
+                    pages.issue(issue, &mut piece);
+                }
+            }
+            let rest = if pages.more {
+                Some((Vec::new(), pages))
+            } else {
+                piece.push(b']');
+                None
+            };
+            Ok(Some((Bytes::from(piece), rest)))
+        })
+    }
+
+    fn issue(&mut self, issue: &IssueReport, piece: &mut Vec<u8>) {
+        match self.log {
+            Log::Scheme => self.put(view::scheme_errors(issue, &self.bounds), piece),
+            Log::Update => self.put(view::update_errors(issue, &self.bounds), piece),
+        }
+    }
+
+    fn put<T: Serialize>(&mut self, errors: impl IntoIterator<Item = T>, piece: &mut Vec<u8>) {
+        for error in errors {
+            if !std::mem::take(&mut self.first) {
+                piece.push(b',');
+            }
+            // Texts and numbers: writing them to memory cannot fail.
+            let _ = serde_json::to_writer(&mut *piece, &error);
+        }
+    }
+}

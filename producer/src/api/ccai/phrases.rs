@@ -1,0 +1,112 @@
+//! Errors in the words of the original: each validation of B.1.1 has its short phrase, and a place in the portal's table.
+
+use muster_shared::error::{ErrorCode, FileError, RecordError};
+use muster_shared::store::records::IssueReport;
+
+use super::fields::Bounds;
+use super::view::LoggedError;
+
+const EMAIL: &str = "Must be a valid email";
+const NAME: &str = "Non-empty string";
+const FLAG: &str = "Must be 0, 1 or empty";
+
+/// Everything that is told of one record, column by column: what made it fail, or what its owner should know.
+pub(super) fn of_issue(issue: &IssueReport, bounds: &Bounds) -> Vec<LoggedError> {
+    let place =
+        |message, path: &str| LoggedError { message, column: bounds.column(path), row: Some(issue.record) };
+    let errors = issue
+        .errors
+        .iter()
+        .map(move |error| place(of_record(error, bounds), error.field.as_deref().unwrap_or_default()));
+    // A warning begins with the field that it is about.
+    let warnings = issue
+        .warnings
+        .iter()
+        .map(move |warning| place(warning.clone(), warning.split_whitespace().next().unwrap_or_default()));
+    let mut told: Vec<LoggedError> = errors.chain(warnings).collect();
+    told.sort_by_key(|error| error.column);
+    told
+}
+
+/// What is wrong with a whole file.
+pub(super) fn of_file(error: &FileError) -> LoggedError {
+    let message = match error.code {
+        ErrorCode::FileEmpty => "Must have at least one user".to_owned(),
+        ErrorCode::FormatMismatch => "Must be a JSON array of users".to_owned(),
+        ErrorCode::JsonInvalid | ErrorCode::JsonTruncated | ErrorCode::JsonTrailing => {
+            format!("Must be valid JSON: {error}")
+        }
+        _ => error.to_string(),
+    };
+    LoggedError { message, column: 1, row: None }
+}
+
+fn of_record(error: &RecordError, bounds: &Bounds) -> String {
+    let path = error.field.as_deref().unwrap_or_default();
+    let (field, inner) = path.split_once('.').unwrap_or((path, ""));
+    let phrase = match (field, error.code) {
+        // What is not about the value of the one field keeps the engine's words.
+        (_, ErrorCode::ChunkDead | ErrorCode::DatabaseRefused | ErrorCode::Internal) => None,
+        (_, ErrorCode::DuplicateInFile) => Some("Must be unique within the file".into()),
+        ("email" | "new_email", ErrorCode::IdentityConflict) => Some("Email is already taken".into()),
+        (_, ErrorCode::JsonDuplicateKey) => Some("Must be given once".into()),
+        ("", ErrorCode::TypeMismatch) => Some("Must be an object".into()),
+        ("email" | "new_email", _) => Some(EMAIL.into()),
+        ("first_name" | "last_name", ErrorCode::ValueTooLong | ErrorCode::ControlChar) => None,
+        ("first_name" | "last_name", _) => Some(NAME.into()),
+        ("status", _) => Some("Must be Active, Inactive or empty".into()),
+        ("location", ErrorCode::CatalogUnknown) => Some("Unknown location".into()),
+        ("roles", ErrorCode::CatalogUnknown) => Some("Unknown role".into()),
+        ("teams", ErrorCode::CatalogUnknown) => Some("Unknown team".into()),
+        ("roles" | "teams", _) if inner.ends_with("value") => Some(FLAG.into()),
+        ("roles" | "teams", ErrorCode::TypeMismatch | ErrorCode::FieldRequired) => {
+            Some("Must be a list of objects with name and value".into())
+        }
+        ("max_chat_limit", _) => Some(match bounds.max_chat_limit {
+            Some(most) => format!("Must be in the range 1..{most}"),
+            None => "Must be a number, 1 or more".into(),
+        }),
+        ("availability_filter_timeout", _) => Some("Must be in the range 0..1440".into()),
+        ("max_chat_limit_enabled" | "unrestricted_international_calling" | "external_user", _) => {
+            Some(FLAG.into())
+        }
+        (name, _) if name.starts_with("direct_inbound_number") => {
+            Some("Must be a phone number in E.164".into())
+        }
+        _ => None,
+    };
+    phrase.unwrap_or_else(|| capitalised(&error.message))
+}
+
+fn capitalised(message: &str) -> String {
+    let mut chars = message.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_shared::catalog::{Catalog, Limits};
+
+    use super::*;
+
+    #[test]
+    fn errors_are_told_in_short_phrases() {
+        let limits = Limits { max_chat_limit: Some(5) };
+        let bounds = Bounds::of(&Catalog { limits, ..Catalog::default() });
+        for (field, code, phrase) in [
+            ("email", ErrorCode::EmailInvalid, EMAIL),
+            ("email", ErrorCode::DuplicateInFile, "Must be unique within the file"),
+            ("new_email", ErrorCode::IdentityConflict, "Email is already taken"),
+            ("first_name", ErrorCode::FieldRequired, NAME),
+            ("roles.2", ErrorCode::CatalogUnknown, "Unknown role"),
+            ("teams.0.value", ErrorCode::TypeMismatch, FLAG),
+            ("max_chat_limit", ErrorCode::ValueOutOfRange, "Must be in the range 1..5"),
+            ("alias", ErrorCode::ValueTooLong, "The value is long"),
+            ("", ErrorCode::TypeMismatch, "Must be an object"),
+        ] {
+            let error = RecordError::new(code, "the value is long");
+            let error = if field.is_empty() { error } else { error.in_field(field) };
+            assert_eq!(of_record(&error, &bounds), phrase, "{field}");
+        }
+    }
+}

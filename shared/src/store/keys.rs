@@ -1,0 +1,109 @@
+//! Keys of tenants: public keys that verify signed requests.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::PgExecutor;
+
+use super::StoreError;
+use crate::id::TenantId;
+use crate::rsa_key::RsaPublicKey;
+
+/// A key as an operator adds it.
+#[derive(Debug, Clone)]
+pub struct NewKey<'a> {
+    /// Key id, as tokens name it.
+    pub kid: &'a str,
+    /// The key.
+    pub key: &'a RsaPublicKey,
+    /// What tokens may name as their audience instead of the tenant's slug.
+    pub app_id: Option<&'a str>,
+    /// The only host in whose requests the key counts, in lower case and without a port.
+    pub host: Option<&'a str>,
+}
+
+/// What is known of a key, itself apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyInfo {
+    /// Key id.
+    pub kid: String,
+    /// Audience beside the tenant's slug.
+    pub app_id: Option<String>,
+    /// The only host.
+    pub host: Option<String>,
+    /// When it was added.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A key that may have signed a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantKey {
+    /// Whom it speaks for.
+    pub tenant: TenantId,
+    /// The key, as PKCS #1 in DER.
+    pub public_key: Vec<u8>,
+    /// The only host in whose requests it counts.
+    pub host: Option<String>,
+}
+
+/// Adds a key to a tenant. False if the tenant has one of this id, which stays as it is.
+pub async fn add(
+    executor: impl PgExecutor<'_>,
+    tenant: TenantId,
+    key: &NewKey<'_>,
+) -> Result<bool, StoreError> {
+    let added = sqlx::query!(
+        "insert into tenant_keys (tenant_id, kid, public_key, app_id, host)
+         values ($1, $2, $3, $4, $5)
+         on conflict (tenant_id, kid) do nothing",
+        tenant.0,
+        key.kid,
+        key.key.as_der(),
+        key.app_id,
+        key.host,
+    )
+    .execute(executor)
+    .await?;
+    Ok(added.rows_affected() == 1)
+}
+
+/// A tenant's keys by id.
+pub async fn list(executor: impl PgExecutor<'_>, tenant: TenantId) -> Result<Vec<KeyInfo>, StoreError> {
+    Ok(sqlx::query_as!(
+        KeyInfo,
+        "select kid, app_id, host, created_at from tenant_keys where tenant_id = $1 order by kid",
+        tenant.0,
+    )
+    .fetch_all(executor)
+    .await?)
+}
+
+/// Removes a key: from now on nothing that it signed is taken. False if the tenant has no such key.
+pub async fn remove(executor: impl PgExecutor<'_>, tenant: TenantId, kid: &str) -> Result<bool, StoreError> {
+    let removed = sqlx::query!("delete from tenant_keys where tenant_id = $1 and kid = $2", tenant.0, kid)
+        .execute(executor)
+        .await?;
+    Ok(removed.rows_affected() == 1)
+}
+
+/// The keys of this id whose tenant goes by one of these names. Which of them signed, only the signature says.
+pub async fn candidates(
+    executor: impl PgExecutor<'_>,
+    kid: &str,
+    audiences: &[String],
+) -> Result<Vec<TenantKey>, StoreError> {
+    let rows = sqlx::query!(
+        "select k.tenant_id, k.public_key, k.host
+           from tenant_keys as k
+           join tenants as t on t.id = k.tenant_id
+          where k.kid = $1 and (t.slug = any ($2) or k.app_id = any ($2))
+          order by k.tenant_id",
+        kid,
+        audiences,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| TenantKey { tenant: TenantId(row.tenant_id), public_key: row.public_key, host: row.host })
+        .collect())
+}

@@ -1,0 +1,77 @@
+use muster_shared::clock;
+use muster_shared::id::TenantId;
+use muster_shared::options::{IdentifierField, ImportOptions};
+use muster_shared::outcome::Verdict;
+use muster_shared::parse::Format;
+use muster_shared::record::{Names, Position, RawField, RawRecord, RawValue, Record, RecordNumber};
+use muster_shared::rules::Rules;
+use muster_shared::store::upsert::{Upserted, upsert};
+use muster_shared::store::{Store, StoreError, tenants};
+use muster_shared::testing::TestDatabase;
+use muster_shared::validate::{Binding, validate};
+use sqlx::PgConnection;
+
+/// One chunk of records, each with a username and what it says of the phone number.
+async fn apply(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    said: &[(&str, RawValue<'_>)],
+) -> Result<Upserted, StoreError> {
+    let options = ImportOptions {
+        format: Format::Json,
+        identifier: IdentifierField::PreferredUsername,
+        ..ImportOptions::default()
+    };
+    let rules = Rules::new(options);
+    let names = Names::from_header(["preferred_username", "phone_number"]);
+    let mut binding = Binding::new(&rules);
+    binding.extend(&names);
+    let fields: Vec<[RawField<'_>; 2]> = said
+        .iter()
+        .map(|(name, phone)| {
+            [RawField { name: 0, value: RawValue::Text(name) }, RawField { name: 1, value: *phone }]
+        })
+        .collect();
+    let position = Position { record: RecordNumber::FIRST, line: 1, byte: 0 };
+    let records: Vec<Record<'_>> = fields
+        .iter()
+        .map(|fields| {
+            let raw = RawRecord { position, fields, defect: None, raw: None };
+            validate(&raw, &binding, &rules).result.unwrap()
+        })
+        .collect();
+    let records: Vec<&Record<'_>> = records.iter().collect();
+    let mut ids = clock::id_source();
+    upsert(connection, tenant, &records, &rules, clock::now(), &mut || ids.next_id()).await
+}
+
+async fn two_users() -> (TestDatabase, Store, TenantId) {
+    let database = TestDatabase::create().await;
+    let store = database.store().await;
+    let tenant = tenants::ensure_default(&store).await.unwrap().into_inner().id;
+    let users = [("one", RawValue::Text("+85298765401")), ("two", RawValue::Text("+85298765402"))];
+    apply(&mut store.connection().await.unwrap(), tenant, &users).await.unwrap();
+    (database, store, tenant)
+}
+
+/// Each of two chunks frees the number that the other one wants. Whichever comes first, the second one gets what it wants: both
+/// refused is what no order gives.
+#[tokio::test]
+async fn a_record_is_refused_only_for_what_stays_so() {
+    let (_database, store, tenant) = two_users().await;
+    let (mut left, mut right) = (store.connection().await.unwrap(), store.connection().await.unwrap());
+    sqlx::raw_sql("begin").execute(&mut left).await.unwrap();
+    let chunk = [("one", RawValue::Null), ("three", RawValue::Text("+85298765402"))];
+    let done = apply(&mut left, tenant, &chunk).await.unwrap();
+    assert_eq!(done.verdicts[1].0, Verdict::FAILED);
+
+    sqlx::raw_sql("begin; set local lock_timeout = '50ms'").execute(&mut right).await.unwrap();
+    let chunk = [("two", RawValue::Null), ("four", RawValue::Text("+85298765401"))];
+    let waits = apply(&mut right, tenant, &chunk).await.unwrap_err();
+    assert_eq!(waits.sqlstate(), Some("55P03"), "{waits}");
+    sqlx::raw_sql("rollback").execute(&mut right).await.unwrap();
+
+    sqlx::raw_sql("commit").execute(&mut left).await.unwrap();
+    let done = apply(&mut right, tenant, &chunk).await.unwrap();
+    assert_eq!([done.verdicts[0].0, done.verdicts[1].0], [Verdict::UPDATED, Verdict::INSERTED]);
+}
