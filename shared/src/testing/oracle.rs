@@ -164,7 +164,10 @@ impl Oracle {
             (Some(at), OnExisting::Enrol) => {
                 let user = &mut self.users[at];
                 let before = user.fields.clone();
-                change::default_address(&mut user.fields, options);
+                // Nothing that is there changes.
+                if user.fields.get("addresses").is_none_or(|addresses| addresses.get("email").is_none()) {
+                    change::default_address(&mut user.fields, options);
+                }
                 let addressed = user.fields != before;
                 user.version += i32::from(addressed);
                 let verdict = match (enrol(user, options), addressed) {

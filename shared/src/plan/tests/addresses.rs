@@ -1,4 +1,4 @@
-//! What addresses do that clash with those the user has.
+//! Addresses that a user has already, and those that come.
 
 use chrono::DateTime;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use crate::profile::Profile;
 use crate::record::{Extras, Patch, Position, Record, RecordNumber};
 use crate::rules::Rules;
 
-const EMAIL: &str = "user@example.com";
+const EMAIL: &str = "a@example.com";
 
 /// A user with the addresses `a` and `b`, as the store has it.
 fn addressed() -> ExistingUser {
