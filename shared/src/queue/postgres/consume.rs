@@ -124,6 +124,11 @@ impl Window {
         loop {
             // Before claiming: a message published from now on rings again.
             rings.mark_unchanged();
+            // What a consumer that is gone gives back rings for itself too: claiming it over and over would spend the
+            // deliveries that the message may have.
+            if out.is_closed() {
+                self.accept_no_more();
+            }
             work.claim = if self.handle.is_some() { self.prefetch - self.unsettled } else { 0 };
             let (back, turn) = turn(session, work, setup).await?;
             session = back;
