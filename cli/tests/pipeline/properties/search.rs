@@ -1,6 +1,7 @@
 //! Is there a serial order of the chunks that gives exactly what was observed?
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 
 use muster_shared::options::ImportOptions;
 use muster_shared::testing::oracle::{Line, Observed, Oracle, Plain};
@@ -50,10 +51,38 @@ pub(super) fn serial(oracle: &Oracle, lanes: &[Lane<'_>], ended: &[Plain]) -> Re
     match search.go(oracle, &mut vec![0; lanes.len()]) {
         Some(oracle) => Ok(oracle),
         None if search.steps >= MOST_STEPS => Err("the search for a serial order was given up".to_owned()),
-        None => {
-            Err(format!("no serial order gives this ({} chunks tried): {}", search.steps, search.problem.1))
+        None => Err(format!(
+            "no serial order gives this ({} chunks tried): {}\n{}",
+            search.steps,
+            search.problem.1,
+            observed(lanes, ended)
+        )),
+    }
+}
+
+/// Everything that was observed, for whoever looks for the cause.
+fn observed(lanes: &[Lane<'_>], ended: &[Plain]) -> String {
+    let mut text = String::new();
+    for (at, lane) in lanes.iter().enumerate() {
+        for piece in lane {
+            let _ = writeln!(text, "lane {at}, a chunk applied at {}", piece.applied);
+            for Step { number, observed, .. } in &piece.steps {
+                let Observed { verdict, user, errors, .. } = observed;
+                let errors =
+                    errors.iter().map(|error| format!("{} {:?}", error.code.as_str(), error.user_id));
+                let errors: Vec<String> = errors.collect();
+                let _ = writeln!(
+                    text,
+                    "{number:>6} {:?} {:?} {user:?} {errors:?}",
+                    verdict.outcome, verdict.reason
+                );
+            }
         }
     }
+    for user in ended {
+        let _ = writeln!(text, "{user:?}");
+    }
+    text
 }
 
 impl Search<'_, '_> {
