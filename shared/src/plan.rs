@@ -69,9 +69,12 @@ pub struct Plan<'a> {
     pub updates: Vec<(UserRow<'a>, i32)>,
     /// Unique values to let go of first: another user of this plan takes them over.
     pub releases: Vec<(Uuid, IdentifierField)>,
-    /// Users that stood in the way of a record and are not changed, with the version each was read at; sorted by id. A
-    /// record is refused only because of what is still so when the others are written.
+    /// Users that stood in the way of a record, or were found under the name that it gives them, and are not changed, with the
+    /// version each was read at; sorted by id. A record is decided only by what is still so when the others are written.
     pub obstacles: Vec<(Uuid, i32)>,
+    /// The plan hangs on something that no row shows, so it is good only if nobody else wrote users of the tenant since
+    /// they were read: a unique value that was taken and given up again, or a user of another lane that changes.
+    pub needs_alone: bool,
     /// Users to enrol in the import's organization and group.
     pub enrolments: Vec<Uuid>,
     /// Passwords and second factors of new users, sorted by id.
@@ -114,8 +117,12 @@ struct Planner<'a, 'o> {
     holders: [HashMap<Cow<'a, str>, usize>; 3],
     /// Warnings of the record that is being decided.
     warnings: Vec<Warning>,
-    /// Users that stood in the way of a record.
+    /// Users that stood in the way of a record, or were found under the name that it gives them.
     obstacles: Vec<usize>,
+    /// Unique values that a record took and a later one gave up.
+    passed: Vec<(IdentifierField, Cow<'a, str>)>,
+    /// See [`Plan::needs_alone`].
+    needs_alone: bool,
 }
 
 impl<'a, 'o> Planner<'a, 'o> {
@@ -127,6 +134,8 @@ impl<'a, 'o> Planner<'a, 'o> {
             holders: Default::default(),
             warnings: Vec::new(),
             obstacles: Vec::new(),
+            passed: Vec::new(),
+            needs_alone: false,
         };
         planner.holders[slot(rules.options.identifier)].reserve(records + existing.len());
         for user in existing {
@@ -146,7 +155,7 @@ impl<'a, 'o> Planner<'a, 'o> {
         record: &'a Record<'a>,
         new_id: &mut dyn FnMut() -> Uuid,
     ) -> Result<(Verdict, Uuid), RecordError> {
-        let Some(found) = self.find(record) else {
+        let Some((found, renamed)) = self.find(record) else {
             return Err(RecordError::new(
                 ErrorCode::FieldRequired,
                 "the field identifies the user and must be there",
@@ -165,14 +174,19 @@ impl<'a, 'o> Planner<'a, 'o> {
                 };
                 Ok((verdict, self.users[at].id()))
             }
-            (Some(at), OnExisting::Update) => self.update(at, record),
+            (Some(at), OnExisting::Update) => {
+                let decided = self.update(at, record)?;
+                self.needs_alone |= renamed && decided.0 == Verdict::UPDATED;
+                Ok(decided)
+            }
         }
     }
 
     /// The user that a record means: `None` if it does not say, `Some(None)` if there is none yet.
     ///
-    /// One that was renamed as the record asks is found under the new name, so that a file can be imported again.
-    fn find(&self, record: &Record<'_>) -> Option<Option<usize>> {
+    /// One that was renamed as the record asks is found under the new name, so that a file can be imported again. True says so:
+    /// the lane of that name may be working on the same user.
+    fn find(&mut self, record: &Record<'_>) -> Option<(Option<usize>, bool)> {
         let field = self.rules.options.identifier;
         let Patch::Value(key) = record.identity(field) else { return None };
         let holders = &self.holders[slot(field)];
@@ -180,7 +194,13 @@ impl<'a, 'o> Planner<'a, 'o> {
             Patch::Value(new) if new != key => holders.get(new).copied(),
             _ => None,
         };
-        Some(holders.get(key).copied().or_else(renamed))
+        match (holders.get(key).copied(), renamed()) {
+            (None, Some(renamed)) => {
+                self.obstacles.push(renamed);
+                Some((Some(renamed), true))
+            }
+            (found, _) => Some((found, false)),
+        }
     }
 
     fn insert(
@@ -211,9 +231,14 @@ impl<'a, 'o> Planner<'a, 'o> {
             if patch == Patch::Absent {
                 continue;
             }
+            let user = &self.users[at];
             let holders = &mut self.holders[slot(*field)];
-            if let Some(before) = self.users[at].identity(*field) {
-                holders.remove(before);
+            let given_up = user.identity(*field).and_then(|before| holders.remove_entry(before));
+            if let Some((before, _)) = given_up
+                && patch != Patch::Value(&*before)
+                && user.base().and_then(|base| base.identity(*field)) != Some(&*before)
+            {
+                self.passed.push((*field, before));
             }
             if let Patch::Value(value) = patch {
                 holders.insert(Cow::Borrowed(value), at);
@@ -273,6 +298,10 @@ impl<'a, 'o> Planner<'a, 'o> {
         }
         plan.obstacles.sort_unstable();
         plan.obstacles.dedup();
+        // What somebody has in the end is written, and then the unique index watches over it.
+        let watched =
+            |(field, value): &(IdentifierField, Cow<'a, str>)| self.holders[slot(*field)].contains_key(value);
+        plan.needs_alone = self.needs_alone || !self.passed.iter().all(watched);
         for user in &self.users {
             let Some(base) = user.base() else { continue };
             for field in IdentifierField::ALL {

@@ -170,10 +170,10 @@ impl<'a> Work<'a> {
     ) -> Result<Written, StoreError> {
         let chosen: Vec<&(usize, Record<'a>)> = which.iter().filter_map(|at| self.valid.get(*at)).collect();
         let records: Vec<&Record<'a>> = chosen.iter().map(|(_, record)| record).collect();
-        let done = upsert(transaction, self.locked.tenant, &records, self.rules, clock::now(), &mut || {
-            ids.next_id()
-        })
-        .await?;
+        let (tenant, alone) = (self.locked.tenant, self.locked.alone);
+        let mut new_id = || ids.next_id();
+        let done =
+            upsert(transaction, tenant, alone, &records, self.rules, clock::now(), &mut new_id).await?;
         let index = |at: usize| chosen.get(at).map(|(index, _)| *index);
         let verdicts =
             chosen.iter().zip(&done.verdicts).map(|((index, _), (verdict, user))| (*index, *verdict, *user));

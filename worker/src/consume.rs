@@ -108,7 +108,7 @@ async fn work(shared: &Shared, message: &Message, redelivered: bool) -> Verdict 
             Ok(Report::Broken(why)) => (Applied::Broken, Some(why)),
             Err(error) => {
                 let kind = error.kind();
-                if tries < TRIES && recover(kind, tries, &mut care) {
+                if tries < TRIES && recover(&error, tries, &mut care) {
                     tracing::debug!(%chunk, %error, tries, "applied again");
                     continue;
                 }
@@ -134,10 +134,10 @@ async fn work(shared: &Shared, message: &Message, redelivered: bool) -> Verdict 
 }
 
 /// Whether to try again at once, and how.
-fn recover(kind: ErrorKind, tries: u32, care: &mut Care) -> bool {
-    match kind {
+fn recover(error: &StoreError, tries: u32, care: &mut Care) -> bool {
+    match error.kind() {
         ErrorKind::Conflict => {
-            care.alone |= tries >= CROWDED_TRIES;
+            care.alone |= tries >= CROWDED_TRIES || matches!(error, StoreError::NotAlone);
             true
         }
         ErrorKind::Data if !care.split => {

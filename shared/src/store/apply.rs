@@ -36,6 +36,8 @@ pub struct LockedChunk {
     pub body_hash: i64,
     /// Outcomes so far: only the pending records are to be applied.
     pub outcomes: OutcomeSheet,
+    /// Nobody else writes users of the tenant meanwhile.
+    pub alone: bool,
 }
 
 /// Locks a chunk, and shares the tenant's lock with other writers of its users. `None` if there is no such chunk.
@@ -69,6 +71,7 @@ pub async fn lock(
         records,
         body_hash: row.body_hash,
         outcomes,
+        alone,
     }))
 }
 

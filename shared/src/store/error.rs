@@ -41,6 +41,9 @@ pub enum StoreError {
     /// What was read before is no longer so.
     #[error("{0} was changed by someone else in the meantime")]
     Conflict(&'static str),
+    /// What was to be written holds only if nobody else writes users of the tenant meanwhile.
+    #[error("the chunk must be applied alone")]
+    NotAlone,
     /// A row holds a value that cannot be.
     #[error("impossible value in table {table}, column {column}, row {key}")]
     Corrupt {
@@ -78,7 +81,7 @@ impl StoreError {
         match self {
             Self::Database(error) => error.kind(),
             Self::Unreachable(_) | Self::PoolTimeout => ErrorKind::Transient,
-            Self::Conflict(_) => ErrorKind::Conflict,
+            Self::Conflict(_) | Self::NotAlone => ErrorKind::Conflict,
             Self::Settings(_)
             | Self::Corrupt { .. }
             | Self::SchemaTooNew { .. }

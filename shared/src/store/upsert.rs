@@ -20,10 +20,13 @@ use crate::warning::Warning;
 
 /// Finds, plans and writes: what the records, in their order, make of the tenant's users.
 ///
-/// A conflict (somebody else was faster) is an error of kind `Conflict`; the transaction must then be rolled back.
+/// A conflict (somebody else was faster) is an error of kind `Conflict`; the transaction must then be rolled back. `alone` says that
+/// the transaction has the tenant's lock for itself; a few plans need that ([`Plan::needs_alone`]), and without it they are
+/// [`StoreError::NotAlone`].
 pub async fn upsert<'a>(
     connection: &mut PgConnection,
     tenant: TenantId,
+    alone: bool,
     records: &[&'a Record<'a>],
     rules: &Rules,
     now: DateTime<Utc>,
@@ -32,6 +35,9 @@ pub async fn upsert<'a>(
     let enrolment = rules.options.enrolment;
     let existing = find_users(connection, tenant, &Keys::of(records), enrolment).await?;
     let plan = plan(records, &existing, rules, now, new_id);
+    if plan.needs_alone && !alone {
+        return Err(StoreError::NotAlone);
+    }
     write_users(connection, tenant, &plan, enrolment).await?;
     Ok(Upserted { verdicts: plan.verdicts, errors: plan.errors, warnings: plan.warnings })
 }

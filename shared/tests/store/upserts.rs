@@ -15,6 +15,7 @@ use sqlx::PgConnection;
 async fn apply(
     connection: &mut PgConnection,
     tenant: TenantId,
+    alone: bool,
     said: &[(&str, RawValue<'_>)],
 ) -> Result<Upserted, StoreError> {
     let options = ImportOptions {
@@ -42,7 +43,7 @@ async fn apply(
         .collect();
     let records: Vec<&Record<'_>> = records.iter().collect();
     let mut ids = clock::id_source();
-    upsert(connection, tenant, &records, &rules, clock::now(), &mut || ids.next_id()).await
+    upsert(connection, tenant, alone, &records, &rules, clock::now(), &mut || ids.next_id()).await
 }
 
 async fn two_users() -> (TestDatabase, Store, TenantId) {
@@ -50,7 +51,7 @@ async fn two_users() -> (TestDatabase, Store, TenantId) {
     let store = database.store().await;
     let tenant = tenants::ensure_default(&store).await.unwrap().into_inner().id;
     let users = [("one", RawValue::Text("+85298765401")), ("two", RawValue::Text("+85298765402"))];
-    apply(&mut store.connection().await.unwrap(), tenant, &users).await.unwrap();
+    apply(&mut store.connection().await.unwrap(), tenant, false, &users).await.unwrap();
     (database, store, tenant)
 }
 
@@ -62,16 +63,36 @@ async fn a_record_is_refused_only_for_what_stays_so() {
     let (mut left, mut right) = (store.connection().await.unwrap(), store.connection().await.unwrap());
     sqlx::raw_sql("begin").execute(&mut left).await.unwrap();
     let chunk = [("one", RawValue::Null), ("three", RawValue::Text("+85298765402"))];
-    let done = apply(&mut left, tenant, &chunk).await.unwrap();
+    let done = apply(&mut left, tenant, false, &chunk).await.unwrap();
     assert_eq!(done.verdicts[1].0, Verdict::FAILED);
 
     sqlx::raw_sql("begin; set local lock_timeout = '50ms'").execute(&mut right).await.unwrap();
     let chunk = [("two", RawValue::Null), ("four", RawValue::Text("+85298765401"))];
-    let waits = apply(&mut right, tenant, &chunk).await.unwrap_err();
+    let waits = apply(&mut right, tenant, false, &chunk).await.unwrap_err();
     assert_eq!(waits.sqlstate(), Some("55P03"), "{waits}");
     sqlx::raw_sql("rollback").execute(&mut right).await.unwrap();
 
     sqlx::raw_sql("commit").execute(&mut left).await.unwrap();
-    let done = apply(&mut right, tenant, &chunk).await.unwrap();
+    let done = apply(&mut right, tenant, false, &chunk).await.unwrap();
     assert_eq!([done.verdicts[0].0, done.verdicts[1].0], [Verdict::UPDATED, Verdict::INSERTED]);
+}
+
+/// A number that a user has for one record only stands in no row in the end: nothing would tell that another chunk gave it to
+/// another user in between. Such a chunk is applied with the tenant's users for itself.
+#[tokio::test]
+async fn a_value_that_is_passed_on_wants_to_be_alone() {
+    let (_database, store, tenant) = two_users().await;
+    let mut connection = store.connection().await.unwrap();
+    let chunk = [("one", RawValue::Text("+85298765403")), ("one", RawValue::Text("+85298765404"))];
+    let alone = apply(&mut connection, tenant, false, &chunk).await.unwrap_err();
+    assert!(matches!(alone, StoreError::NotAlone), "{alone}");
+    let done = apply(&mut connection, tenant, true, &chunk).await.unwrap();
+    assert_eq!([done.verdicts[0].0, done.verdicts[1].0], [Verdict::UPDATED; 2]);
+    // What ends with somebody is watched over by the unique index.
+    let chunk = [
+        ("one", RawValue::Text("+85298765405")),
+        ("one", RawValue::Null),
+        ("two", RawValue::Text("+85298765405")),
+    ];
+    apply(&mut connection, tenant, false, &chunk).await.unwrap();
 }

@@ -1,9 +1,13 @@
 //! Is there a serial order of the chunks that gives exactly what was observed?
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 
+use muster_shared::field::Field;
 use muster_shared::options::ImportOptions;
-use muster_shared::testing::oracle::{Line, Observed, Oracle, Plain};
+use muster_shared::testing::oracle::{Fact, Line, Means, Observed, Oracle, Plain};
+use serde_json::Value;
+use uuid::Uuid;
 
 /// Chunks worked through, at the most, before the search is given up.
 const MOST_STEPS: usize = 300_000;
@@ -39,7 +43,25 @@ struct Search<'a, 'l> {
 }
 
 /// The oracle after an order that gives what was observed, or what stood in the way.
-pub(super) fn serial(oracle: &Oracle, lanes: &[Lane<'_>], ended: &[Plain]) -> Result<Oracle, String> {
+///
+/// Lanes that have no value and no user in common do not see each other, so each group of those that do is searched by itself.
+pub(super) fn serial(oracle: &Oracle, lanes: Vec<Lane<'_>>, ended: &[Plain]) -> Result<Oracle, String> {
+    let mut oracle = oracle.clone();
+    for (lanes, users) in groups(&oracle, lanes) {
+        let of_group: Vec<Plain> = ended.iter().filter(|user| users.contains(&user.id)).cloned().collect();
+        let others = oracle.users.extract_if(.., |user| !users.contains(&user.id)).collect::<Vec<_>>();
+        let mut found = one_group(&oracle, &lanes, &of_group)?;
+        found.users.extend(others);
+        oracle = found;
+    }
+    oracle.users.sort_by_key(|user| user.id);
+    match oracle.users.iter().zip(ended).find(|(wanted, got)| wanted != got) {
+        None if oracle.users.len() == ended.len() => Ok(oracle),
+        different => Err(format!("users that no record means have changed: {different:?}")),
+    }
+}
+
+fn one_group(oracle: &Oracle, lanes: &[Lane<'_>], ended: &[Plain]) -> Result<Oracle, String> {
     let mut search = Search {
         lanes,
         ended,
@@ -49,11 +71,101 @@ pub(super) fn serial(oracle: &Oracle, lanes: &[Lane<'_>], ended: &[Plain]) -> Re
     };
     match search.go(oracle, &mut vec![0; lanes.len()]) {
         Some(oracle) => Ok(oracle),
-        None if search.steps >= MOST_STEPS => Err("the search for a serial order was given up".to_owned()),
         None => {
-            Err(format!("no serial order gives this ({} chunks tried): {}", search.steps, search.problem.1))
+            let (what, problem) = (
+                if search.steps < MOST_STEPS { "no serial order gives this" } else { "given up" },
+                &search.problem.1,
+            );
+            Err(format!("{what} ({} chunks tried): {problem}\n{}", search.steps, observed(lanes, ended)))
         }
     }
+}
+
+/// Lanes that have to do with each other, and the users that they have to do with.
+fn groups<'a>(oracle: &Oracle, lanes: Vec<Lane<'a>>) -> Vec<(Vec<Lane<'a>>, HashSet<Uuid>)> {
+    let mut groups: Vec<(Vec<Lane<'a>>, HashSet<String>, HashSet<Uuid>)> = Vec::new();
+    for lane in lanes {
+        let (mut values, mut users) = touched(&lane);
+        // The users that have one of the values, and the other values that these have.
+        loop {
+            let before = (values.len(), users.len());
+            for user in &oracle.users {
+                let own = || {
+                    ["email", "phone_number", "preferred_username"]
+                        .iter()
+                        .filter_map(|key| user.fields.get(*key))
+                        .filter_map(Value::as_str)
+                };
+                if users.contains(&user.id) || own().any(|value| values.contains(value)) {
+                    users.insert(user.id);
+                    values.extend(own().map(str::to_owned));
+                }
+            }
+            if before == (values.len(), users.len()) {
+                break;
+            }
+        }
+        let mut group = (vec![lane], values, users);
+        for other in std::mem::take(&mut groups) {
+            if other.1.is_disjoint(&group.1) && other.2.is_disjoint(&group.2) {
+                groups.push(other);
+            } else {
+                group.0.extend(other.0);
+                group.1.extend(other.1);
+                group.2.extend(other.2);
+            }
+        }
+        groups.push(group);
+    }
+    groups.into_iter().map(|(lanes, _, users)| (lanes, users)).collect()
+}
+
+/// The unique values that a lane's records say, and the users that they came to.
+fn touched(lane: &Lane<'_>) -> (HashSet<String>, HashSet<Uuid>) {
+    let (mut values, mut users) = (HashSet::new(), HashSet::new());
+    for step in lane.iter().flat_map(|piece| &piece.steps) {
+        users.extend(step.observed.user);
+        users.extend(step.observed.errors.iter().filter_map(|error| error.user_id));
+        let Line::Said(said) = step.line else { continue };
+        for said in said {
+            let Means::Says(facts) = &said.means else { continue };
+            for (field, fact) in facts {
+                if let (
+                    Field::Email | Field::NewEmail | Field::PhoneNumber | Field::PreferredUsername,
+                    Fact::Is(Value::String(text)),
+                ) = (field, fact)
+                {
+                    values.insert(text.clone());
+                }
+            }
+        }
+    }
+    (values, users)
+}
+
+/// Everything that was observed, for whoever looks for the cause.
+fn observed(lanes: &[Lane<'_>], ended: &[Plain]) -> String {
+    let mut text = String::new();
+    for (at, lane) in lanes.iter().enumerate() {
+        for piece in lane {
+            let _ = writeln!(text, "lane {at}, a chunk applied at {}", piece.applied);
+            for Step { number, observed, .. } in &piece.steps {
+                let Observed { verdict, user, errors, .. } = observed;
+                let errors =
+                    errors.iter().map(|error| format!("{} {:?}", error.code.as_str(), error.user_id));
+                let errors: Vec<String> = errors.collect();
+                let _ = writeln!(
+                    text,
+                    "{number:>6} {:?} {:?} {user:?} {errors:?}",
+                    verdict.outcome, verdict.reason
+                );
+            }
+        }
+    }
+    for user in ended {
+        let _ = writeln!(text, "{user:?}");
+    }
+    text
 }
 
 impl Search<'_, '_> {

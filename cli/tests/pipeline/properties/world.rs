@@ -78,7 +78,7 @@ async fn round(
         }
         lanes.extend(of_import.into_values());
     }
-    *oracle = serial(oracle, &lanes, &users(pipeline, places).await)?;
+    *oracle = serial(oracle, lanes, &users(pipeline, places).await)?;
     Ok(())
 }
 
