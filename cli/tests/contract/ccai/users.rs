@@ -103,6 +103,9 @@ async fn users_are_chosen_by_email_id_or_agent_number() {
         );
     }
     assert_eq!(ok(api.get("users?email=nobody@example.com")).await, json!([]));
+    // What no field may hold is nobody's.
+    assert_eq!(ok(api.get("users?agent_number=A%00")).await, json!([]));
+    assert_eq!(ok(api.get("users?email=a%00@example.com")).await, json!([]));
 }
 
 #[tokio::test]

@@ -61,7 +61,10 @@ impl<'t> Token<'t> {
             return None;
         }
         let claims = serde_json::from_slice(&decode(claims)?).ok()?;
-        Some(Self { signed, signature: decode(signature)?, kid: header.kid, claims })
+        let token = Self { signed, signature: decode(signature)?, kid: header.kid, claims };
+        // No key and no tenant is called so, and the database would refuse to look for it.
+        let nameable = |name: &str| !name.contains('\0');
+        (nameable(token.kid()) && token.audiences().iter().all(|name| nameable(name))).then_some(token)
     }
 
     /// The id of the key that is said to have signed.
@@ -121,10 +124,13 @@ mod tests {
             (r#"{"alg":"none","kid":"k"}"#, false),
             (r#"{"alg":"HS256","kid":"k"}"#, false),
             (r#"{"alg":"rs256","kid":"k"}"#, false),
+            (r#"{"alg":"RS256","kid":"k\u0000"}"#, false),
             ("[]", false),
         ] {
             assert_eq!(Token::parse(&token(header, claims)).is_some(), taken, "{header}");
         }
+        let claims = r#"{"aud":["acme","a\u0000"],"exp":1}"#;
+        assert!(Token::parse(&token(r#"{"alg":"RS256","kid":"k"}"#, claims)).is_none());
         for text in ["", ".", "..", "a.b", "a.b.c", "a.b.c.d"] {
             assert!(Token::parse(text).is_none(), "{text}");
         }

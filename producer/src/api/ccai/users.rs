@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use muster_shared::catalog::NameKind;
 use muster_shared::id::TenantId;
-use muster_shared::normalise::EmailAddress;
+use muster_shared::normalise::{EmailAddress, has_forbidden_char};
 use muster_shared::store::catalog::{self, CatalogName};
 use muster_shared::store::profiles::{self, ProfiledUser, Wanted};
 use muster_shared::token::Scope;
@@ -189,7 +189,8 @@ fn named(pairs: &[(String, String)]) -> Answer<Option<Wanted>> {
     } else if !ids.is_empty() {
         Wanted::Ids(ids.iter().filter_map(|id| id.parse().ok()).collect())
     } else {
-        Wanted::AgentNumbers(numbers)
+        // A number with a character that no field may hold is nobody's, and the database would refuse to look for it.
+        Wanted::AgentNumbers(numbers.into_iter().filter(|number| !has_forbidden_char(number)).collect())
     }))
 }
 
