@@ -2,12 +2,12 @@
 # Sends what /openapi.json allows, and what it does not, to every operation of every front door, each with credentials of its
 # own: no answer may be a server error (schemathesis, property-based).
 #
-# MUSTER_SCHEMATHESIS_EXAMPLES: examples an operation (default 25). A failure prints the request to send again.
+# SCHEMATHESIS_EXAMPLES: examples an operation (default 25). A failure prints the request to send again.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 CACHE=${MUSTER_CLIENTS_CACHE:?}/schemathesis
-EXAMPLES=${MUSTER_SCHEMATHESIS_EXAMPLES:-25}
+EXAMPLES=${SCHEMATHESIS_EXAMPLES:-25}
 
 venv=$CACHE/$(sha256sum "$HERE/requirements.txt" | cut -c1-16)
 if [[ ! -e $venv/ready ]]; then
