@@ -100,15 +100,16 @@ impl Singles {
     pub(crate) async fn write(&self, mut write: Write<'_>) -> Result<Written, StoreError> {
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await.map_err(|_| StoreError::PoolTimeout)?;
-        let mut collisions = 0;
+        let (mut collisions, mut alone) = (0, false);
         loop {
-            match self.attempt(&mut write, collisions >= SHARED_TRIES).await {
+            match self.attempt(&mut write, alone).await {
                 Ok(Tried::Done(written)) => return Ok(written),
                 Ok(Tried::NoGroup) => {
                     catalog::ensure_group(&self.store, write.tenant, write.group.unwrap_or_default()).await?;
                 }
                 Err(error) if error.kind() == ErrorKind::Conflict && collisions < MOST_TRIES => {
                     collisions += 1;
+                    alone |= collisions >= SHARED_TRIES || matches!(error, StoreError::NotAlone);
                 }
                 Err(error) => return Err(error),
             }
@@ -148,7 +149,7 @@ async fn run(
 ) -> Result<Tried, StoreError> {
     let mut transaction = apply::begin_writing(connection, write.tenant, alone).await?;
     *begun = true;
-    let tried = work(&mut transaction, write).await;
+    let tried = work(&mut transaction, write, alone).await;
     match &tried {
         Ok(Tried::Done(Written::User(..))) => transaction.commit().await?,
         Ok(_) => transaction.rollback().await?,
@@ -158,7 +159,7 @@ async fn run(
     tried
 }
 
-async fn work(connection: &mut Connection, write: &mut Write<'_>) -> Result<Tried, StoreError> {
+async fn work(connection: &mut Connection, write: &mut Write<'_>, alone: bool) -> Result<Tried, StoreError> {
     let tenant = write.tenant;
     match write.group {
         Some(group) => {
@@ -178,8 +179,8 @@ async fn work(connection: &mut Connection, write: &mut Write<'_>) -> Result<Trie
             }
         }
     }
-    let done =
-        upsert_one(connection, tenant, write.record, &write.rules, clock::now(), clock::new_id()).await?;
+    let (now, new_id) = (clock::now(), clock::new_id());
+    let done = upsert_one(connection, tenant, alone, write.record, &write.rules, now, new_id).await?;
     Ok(Tried::Done(match done {
         Err(error) => Written::Refused(error),
         // It was a member a moment ago, and has another e-mail address now.

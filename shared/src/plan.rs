@@ -73,7 +73,8 @@ pub struct Plan<'a> {
     /// version each was read at; sorted by id. A record is decided only by what is still so when the others are written.
     pub obstacles: Vec<(Uuid, i32)>,
     /// The plan hangs on something that no row shows, so it is good only if nobody else wrote users of the tenant since
-    /// they were read: a unique value that was taken and given up again, or a user of another lane that changes.
+    /// they were read: a unique value that was taken and given up again, or an identifier that nobody has and that the record
+    /// turns into another one at once.
     pub needs_alone: bool,
     /// Users to enrol in the import's organization and group.
     pub enrolments: Vec<Uuid>,
@@ -162,9 +163,9 @@ impl<'a, 'o> Planner<'a, 'o> {
             )
             .in_field(self.rules.options.identifier.as_str()));
         };
-        match (found, self.rules.options.on_existing) {
-            (None, _) => self.insert(record, new_id),
-            (Some(at), OnExisting::Skip) => Ok((Verdict::EXISTS, self.users[at].id())),
+        let decided = match (found, self.rules.options.on_existing) {
+            (None, _) => self.insert(record, new_id)?,
+            (Some(at), OnExisting::Skip) => (Verdict::EXISTS, self.users[at].id()),
             (Some(at), OnExisting::Enrol) => {
                 let addressed = self.users[at].ensure_address(self.rules);
                 let verdict = match (self.enrol(at), addressed) {
@@ -172,14 +173,23 @@ impl<'a, 'o> Planner<'a, 'o> {
                     (false, true) => Verdict::UPDATED,
                     (false, false) => Verdict::EXISTS,
                 };
-                Ok((verdict, self.users[at].id()))
+                (verdict, self.users[at].id())
             }
-            (Some(at), OnExisting::Update) => {
-                let decided = self.update(at, record)?;
-                self.needs_alone |= renamed && decided.0 == Verdict::UPDATED;
-                Ok(decided)
-            }
-        }
+            (Some(at), OnExisting::Update) => self.update(at, record)?,
+        };
+        // Nobody has the value that the record is identified by, before or after, so no row tells whether somebody else took
+        // it in between. Where the record decides nothing that is written, it stands for the moment at which it was read.
+        self.needs_alone |= match found {
+            None => self.wants_new_identifier(record),
+            Some(at) => renamed && self.users[at].is_written(),
+        };
+        Ok(decided)
+    }
+
+    /// Whether a new user of this record is not found by what the record is identified by.
+    fn wants_new_identifier(&self, record: &Record<'_>) -> bool {
+        let field = self.rules.options.identifier;
+        record.target(field) != record.identity(field)
     }
 
     /// The user that a record means: `None` if it does not say, `Some(None)` if there is none yet.

@@ -2,8 +2,7 @@
 //!
 //! Each case is a tenant of its own with one to four imports, cut and spread at random, worked on by workers of which some
 //! are cut off in the middle, from messages of which some come several times. What became of every record, and every user in
-//! the end, must be what *some* order of the lanes' chunks gives that keeps each lane's own ([`search`]); within a lane,
-//! and so for records of one identifier, that is the order of the file.
+//! the end, must be what *some* order gives ([`search`]); for records of one identifier that is the order of the file.
 //!
 //! `MUSTER_SEED` runs one case (`MUSTER_CASES` times), `MUSTER_CASES` says how many cases there are, and with
 //! `MUSTER_MINUTES` the cases go on for so long, from a seed that is printed (`make properties MINUTES=60`).

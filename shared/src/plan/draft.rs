@@ -87,6 +87,11 @@ impl<'a> Draft<'a> {
         self.changes > 0
     }
 
+    /// Whether anything of the user is written: a new one, a change, an enrolment.
+    pub(super) fn is_written(&self) -> bool {
+        self.is_changed() || self.newly_enrolled
+    }
+
     pub(super) fn is_newly_enrolled(&self) -> bool {
         self.newly_enrolled
     }

@@ -47,6 +47,7 @@ pub async fn upsert<'a>(
 pub async fn upsert_one<'a>(
     connection: &mut PgConnection,
     tenant: TenantId,
+    alone: bool,
     record: &'a Record<'a>,
     rules: &Rules,
     now: DateTime<Utc>,
@@ -56,6 +57,9 @@ pub async fn upsert_one<'a>(
     let records = [record];
     let existing = find_users(connection, tenant, &Keys::of(&records), enrolment).await?;
     let mut plan = plan(&records, &existing, rules, now, &mut || new_id);
+    if plan.needs_alone && !alone {
+        return Err(StoreError::NotAlone);
+    }
     if let Some((_, error)) = plan.errors.pop() {
         return Ok(Err(error));
     }

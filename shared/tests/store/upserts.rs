@@ -18,13 +18,33 @@ async fn apply(
     alone: bool,
     said: &[(&str, RawValue<'_>)],
 ) -> Result<Upserted, StoreError> {
-    let options = ImportOptions {
-        format: Format::Json,
-        identifier: IdentifierField::PreferredUsername,
-        ..ImportOptions::default()
-    };
-    let rules = Rules::new(options);
-    let names = Names::from_header(["preferred_username", "phone_number"]);
+    let names = ["preferred_username", "phone_number"];
+    apply_named(connection, tenant, alone, IdentifierField::PreferredUsername, names, said).await
+}
+
+/// One chunk of records, each with an e-mail address and the one that it is to become.
+async fn rename(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    alone: bool,
+    said: &[(&str, &str)],
+) -> Result<Vec<Verdict>, StoreError> {
+    let said: Vec<_> = said.iter().map(|(email, new)| (*email, RawValue::Text(new))).collect();
+    let names = ["email", "new_email"];
+    let done = apply_named(connection, tenant, alone, IdentifierField::Email, names, &said).await?;
+    Ok(done.verdicts.into_iter().map(|(verdict, _)| verdict).collect())
+}
+
+async fn apply_named(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    alone: bool,
+    identifier: IdentifierField,
+    names: [&str; 2],
+    said: &[(&str, RawValue<'_>)],
+) -> Result<Upserted, StoreError> {
+    let rules = Rules::new(ImportOptions { format: Format::Json, identifier, ..ImportOptions::default() });
+    let names = Names::from_header(names);
     let mut binding = Binding::new(&rules);
     binding.extend(&names);
     let fields: Vec<[RawField<'_>; 2]> = said
@@ -95,4 +115,25 @@ async fn a_value_that_is_passed_on_wants_to_be_alone() {
         ("two", RawValue::Text("+85298765405")),
     ];
     apply(&mut connection, tenant, false, &chunk).await.unwrap();
+}
+
+/// `a` becomes `b` in one chunk and `b` becomes `a` in another, and there is neither: the second one must find what the first one
+/// made. No row would tell, since neither chunk leaves a user with the address that the other one looked for.
+#[tokio::test]
+async fn a_new_user_of_another_address_than_its_own_wants_to_be_alone() {
+    let (_database, store, tenant) = two_users().await;
+    let mut connection = store.connection().await.unwrap();
+    let (to, back) = ([("a@example.com", "b@example.com")], [("b@example.com", "a@example.com")]);
+    let alone = rename(&mut connection, tenant, false, &to).await.unwrap_err();
+    assert!(matches!(alone, StoreError::NotAlone), "{alone}");
+    assert_eq!(rename(&mut connection, tenant, true, &to).await.unwrap(), [Verdict::INSERTED]);
+    // Found under the new address: nothing is written, so the moment of reading will do.
+    assert_eq!(rename(&mut connection, tenant, false, &to).await.unwrap(), [Verdict::UNCHANGED]);
+    assert_eq!(rename(&mut connection, tenant, false, &back).await.unwrap(), [Verdict::UPDATED]);
+    // Found under an address that the chunk itself gives it, which nobody else can have seen.
+    let chunk = [("a@example.com", "b@example.com"), ("c@example.com", "b@example.com")];
+    let alone = rename(&mut connection, tenant, false, &chunk).await.unwrap_err();
+    assert!(matches!(alone, StoreError::NotAlone), "{alone}");
+    let done = rename(&mut connection, tenant, true, &chunk).await.unwrap();
+    assert_eq!(done, [Verdict::UPDATED, Verdict::UNCHANGED]);
 }

@@ -1,6 +1,11 @@
-//! Is there a serial order of the chunks that gives exactly what was observed?
+//! Is there a serial order that gives exactly what was observed?
+//!
+//! An order of the chunks is looked for first, in which each lane keeps its own: there nearly always is one. The promise (P4) is
+//! about records, though: two imports at the same time may each find a user unchanged that the other one is about to change, in
+//! chunks that change others. So where no order of the chunks will do, one of the records is looked for, in which those of
+//! an import that are identified by the same value keep theirs.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
 use muster_shared::field::Field;
@@ -13,7 +18,7 @@ use uuid::Uuid;
 const MOST_STEPS: usize = 300_000;
 
 /// One record of a chunk.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Step<'a> {
     pub(super) number: u64,
     pub(super) line: &'a Line,
@@ -50,7 +55,10 @@ pub(super) fn serial(oracle: &Oracle, lanes: Vec<Lane<'_>>, ended: &[Plain]) -> 
     for (lanes, users) in groups(&oracle, lanes) {
         let of_group: Vec<Plain> = ended.iter().filter(|user| users.contains(&user.id)).cloned().collect();
         let others = oracle.users.extract_if(.., |user| !users.contains(&user.id)).collect::<Vec<_>>();
-        let mut found = one_group(&oracle, &lanes, &of_group)?;
+        let mut found = one_group(&oracle, &lanes, &of_group).or_else(|chunks| {
+            let records = one_group(&oracle, &by_identifier(&lanes), &of_group);
+            records.map_err(|records| format!("by chunks: {chunks}\nby records: {records}"))
+        })?;
         found.users.extend(others);
         oracle = found;
     }
@@ -79,6 +87,39 @@ fn one_group(oracle: &Oracle, lanes: &[Lane<'_>], ended: &[Plain]) -> Result<Ora
             Err(format!("{what} ({} chunks tried): {problem}\n{}", search.steps, observed(lanes, ended)))
         }
     }
+}
+
+/// The same records, each a piece by itself, and a lane for those of an import that are identified by the same value.
+fn by_identifier<'a>(lanes: &[Lane<'a>]) -> Vec<Lane<'a>> {
+    let mut apart: BTreeMap<(*const ImportOptions, String), Lane<'a>> = BTreeMap::new();
+    for piece in lanes.iter().flatten() {
+        for step in &piece.steps {
+            let identifier = identifier(step.line, piece.options);
+            let key = identifier.unwrap_or_else(|| format!("record {}", step.number));
+            let alone = Piece { options: piece.options, steps: vec![*step], applied: piece.applied };
+            apart.entry((std::ptr::from_ref(piece.options), key)).or_default().push(alone);
+        }
+    }
+    apart.into_values().collect()
+}
+
+/// The value that says which user a record means.
+fn identifier(line: &Line, options: &ImportOptions) -> Option<String> {
+    facts(line).find_map(|(field, fact)| match fact {
+        Fact::Is(Value::String(text)) if *field == options.identifier.into() => Some(text.clone()),
+        _ => None,
+    })
+}
+
+fn facts(line: &Line) -> impl Iterator<Item = &(Field, Fact)> {
+    let said = match line {
+        Line::Said(said) => &said[..],
+        Line::Broken(..) => &[],
+    };
+    said.iter().flat_map(|said| match &said.means {
+        Means::Says(facts) => &facts[..],
+        Means::Wrong(_) => &[],
+    })
 }
 
 /// Lanes that have to do with each other, and the users that they have to do with.
@@ -126,17 +167,13 @@ fn touched(lane: &Lane<'_>) -> (HashSet<String>, HashSet<Uuid>) {
     for step in lane.iter().flat_map(|piece| &piece.steps) {
         users.extend(step.observed.user);
         users.extend(step.observed.errors.iter().filter_map(|error| error.user_id));
-        let Line::Said(said) = step.line else { continue };
-        for said in said {
-            let Means::Says(facts) = &said.means else { continue };
-            for (field, fact) in facts {
-                if let (
-                    Field::Email | Field::NewEmail | Field::PhoneNumber | Field::PreferredUsername,
-                    Fact::Is(Value::String(text)),
-                ) = (field, fact)
-                {
-                    values.insert(text.clone());
-                }
+        for (field, fact) in facts(step.line) {
+            if let (
+                Field::Email | Field::NewEmail | Field::PhoneNumber | Field::PreferredUsername,
+                Fact::Is(Value::String(text)),
+            ) = (field, fact)
+            {
+                values.insert(text.clone());
             }
         }
     }
@@ -148,7 +185,7 @@ fn observed(lanes: &[Lane<'_>], ended: &[Plain]) -> String {
     let mut text = String::new();
     for (at, lane) in lanes.iter().enumerate() {
         for piece in lane {
-            let _ = writeln!(text, "lane {at}, a chunk applied at {}", piece.applied);
+            let _ = writeln!(text, "lane {at}, applied at {}", piece.applied);
             for Step { number, observed, .. } in &piece.steps {
                 let Observed { verdict, user, errors, .. } = observed;
                 let errors =
@@ -171,10 +208,13 @@ fn observed(lanes: &[Lane<'_>], ended: &[Plain]) -> String {
 impl Search<'_, '_> {
     fn go(&mut self, oracle: &Oracle, at: &mut Vec<usize>) -> Option<Oracle> {
         let done: usize = at.iter().sum();
-        let mut next: Vec<(i64, usize)> = at
+        let mut next: Vec<(i64, u64, usize)> = at
             .iter()
             .enumerate()
-            .filter_map(|(lane, at)| Some((self.lanes[lane].get(*at)?.applied, lane)))
+            .filter_map(|(lane, at)| {
+                let piece = self.lanes[lane].get(*at)?;
+                Some((piece.applied, piece.steps.first().map_or(0, |step| step.number), lane))
+            })
             .collect();
         if next.is_empty() {
             return self.ends(oracle, done).then(|| oracle.clone());
@@ -184,7 +224,7 @@ impl Search<'_, '_> {
             return None;
         }
         next.sort_unstable();
-        for (_, lane) in next {
+        for (.., lane) in next {
             self.steps += 1;
             if self.steps >= MOST_STEPS {
                 return None;
