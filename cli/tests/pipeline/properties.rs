@@ -5,7 +5,8 @@
 //! the end, must be what *some* order gives ([`search`]); for records of one identifier that is the order of the file.
 //!
 //! `MUSTER_SEED` runs one case (`MUSTER_CASES` times), `MUSTER_CASES` says how many cases there are, and with
-//! `MUSTER_MINUTES` the cases go on for so long, from a seed that is printed (`make properties MINUTES=60`).
+//! `MUSTER_MINUTES` the cases go on for so long, both queues together, from a seed that is printed
+//! (`make properties MINUTES=60`).
 
 mod case;
 mod search;
@@ -16,30 +17,36 @@ use std::time::{Duration, Instant};
 use crate::harness::{Backend, Pipeline};
 use case::Case;
 
-/// Cases of a run that is not told how many.
-const CASES: u64 = 30;
-/// RabbitMQ's cases go the same way but for the queue, so some of them will do.
-const RABBIT_CASES: u64 = 8;
+/// How much of a run a queue has. RabbitMQ's cases go the same way but for the queue, so some of them will do.
+struct Part {
+    /// Cases of a run that is not told how long or how many.
+    cases: u64,
+    /// Quarters of the time of a run that is told how long.
+    quarters: u64,
+}
+
+const ROWS: Part = Part { cases: 30, quarters: 3 };
+const RABBIT: Part = Part { cases: 8, quarters: 1 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_import_comes_to_what_some_serial_order_gives() {
-    run(Backend::Postgres, CASES).await;
+    run(Backend::Postgres, ROWS).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_import_comes_to_what_some_serial_order_gives_over_rabbit() {
-    run(Backend::Rabbit, RABBIT_CASES).await;
+    run(Backend::Rabbit, RABBIT).await;
 }
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-async fn run(backend: Backend, cases: u64) {
-    let minutes = number("MUSTER_MINUTES");
-    let cases = number("MUSTER_CASES").unwrap_or(if minutes.is_some() { u64::MAX } else { cases });
+async fn run(backend: Backend, part: Part) {
+    let time = number("MUSTER_MINUTES").map(|minutes| Duration::from_secs(15 * minutes * part.quarters));
+    let cases = number("MUSTER_CASES").unwrap_or(if time.is_some() { u64::MAX } else { part.cases });
     let repeated = number("MUSTER_SEED");
-    let first = match (repeated, minutes) {
+    let first = match (repeated, time) {
         (Some(seed), _) => seed,
         (None, None) => 0,
         (None, Some(_)) => u64::try_from(muster_shared::clock::now().timestamp()).unwrap() << 20,
@@ -50,8 +57,7 @@ async fn run(backend: Backend, cases: u64) {
     pipeline.lease = Duration::from_secs(5);
     let started = Instant::now();
     let (mut done, mut records, mut told) = (0, 0, Duration::ZERO);
-    while done < cases && minutes.is_none_or(|minutes| started.elapsed() < Duration::from_secs(60 * minutes))
-    {
+    while done < cases && time.is_none_or(|time| started.elapsed() < time) {
         let seed = if repeated.is_some() { first } else { first + done };
         let case = Case::make(seed);
         match world::play(&mut pipeline, &case).await {
