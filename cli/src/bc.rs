@@ -24,6 +24,7 @@ use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
 use crate::import::{Progress, Source, Taken, drive, take_in, view};
 use crate::output::{answer, number, remark};
+use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
 
 /// Most characters of a name, and of an e-mail address, which is the username.
@@ -125,7 +126,8 @@ async fn import(
     let resolved = ResolvedImport { import: new, delimiter: Some(Delimiter::Comma), encoding: None };
     // Bitcaster's program shows no progress: there is some on a terminal, and none elsewhere.
     let progress = Progress::new(!std::io::stderr().is_terminal());
-    let taken = take_in(resolved, source, config, session, &progress, shutdown).await?;
+    let reach = Reach::new(None, &args.tenant);
+    let taken = take_in(resolved, source, config, session, &reach, &progress, shutdown).await?;
     let view = match taken {
         Taken::Runs(import) => drive(session, config, tenant, import, &progress, shutdown).await?,
         Taken::Waits(import) => view(&session.store, tenant, import).await?,
@@ -134,7 +136,7 @@ async fn import(
     if view.state != ImportState::Completed {
         return failed(&format!("An error occurred: the import is {}", view.state));
     }
-    told(&view.counts, view.id)
+    told(&view.counts, view.id, &reach)
 }
 
 /// The organization named; without a name the first one, by name.
@@ -191,15 +193,15 @@ fn options(enrolment: Enrolment) -> ImportOptions {
 }
 
 /// Bitcaster counts every row as processed, and every user of the file as created or updated, one that was there too.
-fn told(counts: &Counts, import: ImportId) -> anyhow::Result<Ended> {
+fn told(counts: &Counts, import: ImportId, reach: &Reach) -> anyhow::Result<Ended> {
     let users = counts.inserted + counts.updated + counts.skipped;
     let line = format!("Success! Processed {} lines, created/updated {users} users.", counts.total);
     answer(coloured(&line, GREEN))?;
     if counts.failed == 0 {
         return Ok(Ended::Done);
     }
-    let failed = number(counts.failed);
-    remark(format_args!("{failed} records failed: muster imports failed {import} -o failed.csv"));
+    let records = if counts.failed == 1 { "record" } else { "records" };
+    remark(format_args!("{} {records} failed: {}", number(counts.failed), reach.failed(import, Format::Csv)));
     Ok(Ended::FailedRecords)
 }
 

@@ -78,5 +78,5 @@ fn read(file: &Path) -> anyhow::Result<Catalog> {
     } else {
         text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     }
-    serde_json::from_str(&text).with_context(|| format!("{} is not a catalog", file.display()))
+    Catalog::parse(text.as_bytes()).with_context(|| format!("{} is not a catalog", file.display()))
 }

@@ -3,7 +3,7 @@
 //! `DATABASE_URL` names the database; without it the embedded engine runs on the data folder. Whatever ends the command,
 //! an error or a signal included, the engine is stopped before the program ends.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use muster_shared::config::Config;
@@ -17,6 +17,9 @@ use secrecy::ExposeSecret;
 use crate::output::remark;
 use crate::shutdown::{Aborted, Shutdown};
 
+/// How long the program that runs an engine may take to prepare it.
+const PREPARING: Duration = Duration::from_secs(10);
+
 /// What a command needs of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
@@ -24,6 +27,10 @@ pub(crate) enum Need {
     Look,
     /// To work: on the embedded default this program must be the one that runs the engine.
     Work,
+    /// To be one of several programs: on the embedded default there is only one.
+    Share,
+    /// The same, and to migrate a configured database first.
+    ShareMigrated,
     /// To work, and to migrate a configured database first.
     WorkMigrated,
     /// To work on a configured database as it is, migrated or not.
@@ -90,6 +97,10 @@ impl Session {
                 let store = connecting.with_context(|| format!("the database {url} cannot be used"))?;
                 Ok(Self::new(store, Serving::Configured))
             }
+            None if matches!(need, Need::Share | Need::ShareMigrated) => bail!(
+                "DATABASE_URL is not set, and the private PostgreSQL serves one program only: `muster serve` is producer and \
+                 worker in one, and with DATABASE_URL (and AMQP_URL) set they can be programs of their own"
+            ),
             None => Self::embedded(config, need, &options).await,
         }
     }
@@ -109,7 +120,10 @@ impl Session {
             Ok(engine) => engine,
             Err(error @ EngineError::InUse { .. }) => {
                 return Err(anyhow::Error::new(error)
-                    .context("another muster works on the data folder; hand it the work with --server URL --token TOKEN"));
+                    .context(
+                        "another muster works on the data folder: end it first, hand it the work (`muster import users` and \
+                         `muster imports` take --server URL --token TOKEN), or set DATABASE_URL",
+                    ));
             }
             Err(error) => return Err(error.into()),
         };
@@ -131,12 +145,37 @@ impl Session {
         match (&self.serving, need) {
             (Serving::Engine(_), _) => self.prepare_embedded().await,
             (Serving::Configured | Serving::Guest, Need::Any | Need::Inspect) => Ok(()),
-            (Serving::Configured, Need::WorkMigrated) => {
+            (Serving::Configured, Need::WorkMigrated | Need::ShareMigrated) => {
                 migrate::run(&self.store).await.context("the database cannot be migrated")?;
                 Ok(())
             }
-            (Serving::Configured | Serving::Guest, _) => check_migrated(&self.store).await,
+            (Serving::Guest, _) => {
+                self.await_owner().await?;
+                check_migrated(&self.store).await
+            }
+            (Serving::Configured, _) => check_migrated(&self.store).await,
         }
+    }
+
+    /// Waits until the program that runs the engine has prepared it, or has had the time to.
+    async fn await_owner(&self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        while began.elapsed() < PREPARING {
+            let pending = migrate::pending(&self.store).await;
+            if pending.is_err()
+                || pending.is_ok_and(|pending| pending.is_empty()) && self.has_default().await?
+            {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    async fn has_default(&self) -> anyhow::Result<bool> {
+        let default = Slug::DEFAULT.parse::<Slug>();
+        let Ok(default) = default else { return Ok(true) };
+        Ok(tenants::find_by_slug(self.store.pool(), &default).await?.is_some())
     }
 
     /// No other program can be receiving or working on this engine.

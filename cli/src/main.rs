@@ -19,6 +19,7 @@ mod keys;
 mod migrate;
 mod output;
 mod pipeline;
+mod reach;
 mod service;
 mod shutdown;
 mod tenants;

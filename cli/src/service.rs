@@ -56,7 +56,13 @@ pub(crate) struct WorkerArgs {
     migrate: bool,
 }
 
-fn need(migrate: bool) -> Need {
+/// A program beside others.
+fn share(migrate: bool) -> Need {
+    if migrate { Need::ShareMigrated } else { Need::Share }
+}
+
+/// A program that is all there is to it.
+fn whole(migrate: bool) -> Need {
     if migrate { Need::WorkMigrated } else { Need::Work }
 }
 
@@ -70,7 +76,7 @@ pub(crate) async fn worker(args: &WorkerArgs, config: &Config, shutdown: &Shutdo
         tracing::info!("worker stopped: everything it held is settled");
         Ok(Ended::Done)
     };
-    Box::pin(connect::with(config, need(args.migrate), shutdown, work)).await
+    Box::pin(connect::with(config, share(args.migrate), shutdown, work)).await
 }
 
 /// Runs `muster producer`.
@@ -114,7 +120,8 @@ async fn services(
         tracing::info!("stopped: everything that was begun is finished");
         Ok(Ended::Done)
     };
-    Box::pin(connect::with(config, need(args.migrate), shutdown, work)).await
+    let need = if with_worker { whole(args.migrate) } else { share(args.migrate) };
+    Box::pin(connect::with(config, need, shutdown, work)).await
 }
 
 /// Makes and prints a token for the operator of the default tenant, unless one was made before.

@@ -31,7 +31,7 @@ use muster_shared::store::Store;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
-pub use authgear::AuthgearOptions;
+pub use authgear::{AuthgearOptions, decode_import_id};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use routes::openapi;
 pub use serve::serve;

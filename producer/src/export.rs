@@ -216,7 +216,12 @@ impl Writer {
 /// Code and field of the first error, and all messages.
 fn error_texts(errors: &[RecordError]) -> impl Iterator<Item = Option<String>> + use<> {
     let first = errors.first();
-    let messages: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
+    // Of one error the field stands in its own column.
+    let message = |error: &RecordError| match &error.field {
+        Some(field) if errors.len() > 1 => format!("{field}: {}", error.message),
+        _ => error.message.clone(),
+    };
+    let messages: Vec<String> = errors.iter().map(message).collect();
     [
         first.map(|error| error.code.to_string()),
         first.and_then(|error| error.field.clone()),

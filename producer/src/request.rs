@@ -259,7 +259,14 @@ impl ImportRequest {
         };
         match found {
             Some((id, _)) => Ok(Some(id)),
-            None => Err(invalid("organization", "the catalog has no such organization").into()),
+            None => {
+                let named: String =
+                    options.organization.as_deref().unwrap_or_default().chars().take(60).collect();
+                let message = format!(
+                    "the catalog has no organization `{named}`; `muster catalog apply` (PUT /v1/catalog) makes it"
+                );
+                Err(invalid("organization", message).into())
+            }
         }
     }
 
@@ -305,7 +312,8 @@ fn group_name(value: &str) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
-fn checked_key(key: &str) -> Result<String, FieldError> {
+/// A key as it may be.
+pub(crate) fn checked_key(key: &str) -> Result<String, FieldError> {
     if key.is_empty() || key.len() > KEY_BYTES || !key.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return Err(invalid(
             "Idempotency-Key",

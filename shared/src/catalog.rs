@@ -2,6 +2,8 @@
 //!
 //! Names are compared trimmed, in NFKC and case-folded ([`fold_name`]), and shown as they were written.
 
+mod objects;
+
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,7 @@ pub const MAX_NAME_BYTES: usize = 255;
 #[serde(default, deny_unknown_fields)]
 pub struct Catalog {
     /// Organizations, by slug.
+    #[serde(deserialize_with = "objects::list")]
     pub organizations: Vec<Organization>,
     /// Names of groups.
     pub groups: Vec<String>,
@@ -30,9 +33,21 @@ pub struct Catalog {
     /// Names of locations.
     pub locations: Vec<String>,
     /// Definitions of custom attributes, by name.
+    #[serde(deserialize_with = "objects::map")]
     pub custom_attributes: BTreeMap<String, AttributeDefinition>,
     /// Limits.
+    #[serde(deserialize_with = "objects::one")]
     pub limits: Limits,
+}
+
+impl Catalog {
+    /// Reads the JSON text of one.
+    pub fn parse(json: &[u8]) -> serde_json::Result<Self> {
+        if !json.trim_ascii_start().starts_with(b"{") {
+            return Err(serde::de::Error::custom("a catalog is a JSON object"));
+        }
+        serde_json::from_slice(json)
+    }
 }
 
 /// An organization of a tenant.
@@ -351,8 +366,14 @@ mod tests {
             r#"{"limits": {"max": 1}}"#,
             r#"{"custom_attributes": {"a": {"type": "string", "minimum": 1}}}"#,
             r#"{"custom_attributes": {"a": {"type": "colour"}}}"#,
+            // Lists in the place of objects.
+            "[]",
+            r#"[[{"slug": "x", "name": "X"}], ["g"]]"#,
+            r#"{"organizations": [["x", "X"]]}"#,
+            r#"{"limits": [10]}"#,
+            r#"{"custom_attributes": {"a": ["string"]}}"#,
         ] {
-            assert!(serde_json::from_str::<Catalog>(json).is_err(), "{json}");
+            assert!(Catalog::parse(json.as_bytes()).is_err(), "{json}");
         }
     }
 

@@ -171,8 +171,9 @@ catalogue! {
     /// The header names a column that is not known.
     CsvHeaderUnknown = "csv_header_unknown" {
         met: File;
-        advice: "Rename or remove the column, make it metadata with a name such as `custom__office`, or leave \
-                 unknown columns out with `--unknown-columns ignore`. A header that is one long name has another \
+        advice: "Rename or remove the column, say which field it is with `--column \"E-Mail=email\"`, make it \
+                 metadata with a name such as `custom__office`, or leave unknown columns out with \
+                 `--unknown-columns ignore`. A header that is one long name has another \
                  delimiter: `--delimiter`.";
         example: "email,office              wrong\n\
                   email,custom__office";

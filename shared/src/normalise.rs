@@ -13,7 +13,7 @@ use icu_casemap::CaseMapper;
 use icu_normalizer::ComposingNormalizer;
 
 pub use email::EmailAddress;
-pub use phone::PhoneNumber;
+pub use phone::{PhoneNumber, is_phone_written_out};
 pub use secret::{HashKind, PasswordHash, TotpSecret};
 pub use username::Username;
 

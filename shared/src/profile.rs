@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::normalise::{EmailAddress, PhoneNumber};
+use crate::normalise::{EmailAddress, PhoneNumber, is_phone_written_out};
 
 /// Name of the address that holds the user's e-mail address.
 pub const DEFAULT_ADDRESS: &str = "email";
@@ -89,7 +89,7 @@ pub enum AddressKind {
 impl Address {
     /// An address; its kind is told by its value.
     pub fn of(value: &str) -> Self {
-        let kind = if PhoneNumber::parse(value).is_ok() {
+        let kind = if PhoneNumber::parse(value).is_ok() || is_phone_written_out(value) {
             AddressKind::Phone
         } else if EmailAddress::parse(value).is_ok() {
             AddressKind::Email
@@ -127,6 +127,19 @@ impl Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kind_of_an_address_is_told_by_its_value() {
+        for (value, kind) in [
+            ("+390669821234", AddressKind::Phone),
+            ("+39 06 6982 1234", AddressKind::Phone),
+            ("06 6982 1234", AddressKind::Generic),
+            ("+39 x", AddressKind::Generic),
+            ("a@example.com", AddressKind::Email),
+        ] {
+            assert_eq!(Address::of(value).kind, kind, "{value}");
+        }
+    }
 
     #[test]
     fn an_empty_profile_is_nothing_and_others_read_back() {

@@ -70,6 +70,20 @@ pub fn validate<'a>(raw: &RawRecord<'a>, binding: &'a Binding, rules: &Rules) ->
     pass.finish(raw.defect.is_some())
 }
 
+/// What a file of failed records says of a record that could not be read whole. Its cells lack what was lost, so taking them as
+/// they are would lose it for good: somebody must have looked.
+fn damaged(code: RawValue<'_>) -> Result<(), RecordError> {
+    let RawValue::Text(code) = code else { return Ok(()) };
+    let codes = [ErrorCode::CsvColumnCount, ErrorCode::CsvBadQuote, ErrorCode::InvalidUtf8];
+    match codes.into_iter().find(|known| known.as_str() == code) {
+        None => Ok(()),
+        Some(code) => Err(RecordError::new(
+            code,
+            "the record could not be read whole where it came from: mend its cells, and then empty this one",
+        )),
+    }
+}
+
 struct Pass<'a, 'o> {
     binding: &'a Binding,
     rules: &'o Rules,
@@ -98,6 +112,7 @@ impl<'a> Pass<'a, '_> {
             Rule::Field(field) => self.known(field, name, value),
             Rule::Metadata(key, cell) => self.metadata_key(key, *cell, value),
             Rule::Ignored => Ok(()),
+            Rule::ErrorCode => damaged(value),
             Rule::Unknown => match self.rules.options.unknown_columns {
                 UnknownColumns::Ignore => Ok(()),
                 UnknownColumns::Refuse => {
@@ -364,11 +379,10 @@ impl<'a> Pass<'a, '_> {
     fn finish(mut self, defective: bool) -> Validated<'a> {
         let field = self.rules.options.identifier;
         let name = field.as_str();
-        let named = self.errors.iter().any(|error| self.binding.means(error.field.as_deref(), field));
         match self.record.identity(field) {
             Patch::Value(_) => {}
             // Where the identifier has its own error, or nothing could be read, "required" would be noise.
-            Patch::Absent | Patch::Null if named || defective => {}
+            Patch::Absent | Patch::Null if defective || self.binding.blames(&self.errors, field) => {}
             Patch::Absent => self.errors.push(
                 RecordError::new(ErrorCode::FieldRequired, "the field identifies the user and must be there")
                     .in_field(name),

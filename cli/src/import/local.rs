@@ -25,6 +25,7 @@ use crate::failure::{Ended, usage};
 use crate::follow;
 use crate::output::{number, remark};
 use crate::pipeline::{Pipeline, receive_limits};
+use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
 
 /// How the idempotency keys of this command begin. Each key is of one import alone: an import that has ended is in
@@ -40,16 +41,16 @@ pub(super) async fn run(
 ) -> anyhow::Result<Ended> {
     let work = async |session: &Session| {
         let tenant = session.tenant(&args.tenant).await?;
-        let progress = Progress::new(args.quiet);
+        let (progress, reach) = (Progress::new(args.quiet), Reach::new(None, &args.tenant));
         let import = match receive(args, source, config, session, tenant, &progress, shutdown).await? {
             Taken::Runs(import) => import,
             Taken::Waits(import) => {
-                return summary::waiting(args.json, &view(&session.store, tenant, import).await?);
+                return summary::waiting(args.json, &view(&session.store, tenant, import).await?, &reach);
             }
         };
         let view = drive(session, config, tenant, import, &progress, shutdown).await?;
         progress.clear();
-        summary::tell(args.json, &view, summary::Details::read(&session.store, &view).await?)
+        summary::tell(args.json, &view, summary::Details::read(&session.store, &view).await?, &reach)
     };
     Box::pin(connect::with(config, Need::Work, shutdown, work)).await
 }
@@ -78,7 +79,7 @@ async fn receive(
         Err(RequestError::Invalid(error)) => return Err(wrong_option(error)),
         Err(error) => return Err(error.into()),
     };
-    take_in(resolved, source, config, session, progress, shutdown).await
+    take_in(resolved, source, config, session, &Reach::new(None, &args.tenant), progress, shutdown).await
 }
 
 /// Receives a file, or finds the import that an earlier run received of it and did not finish.
@@ -87,6 +88,7 @@ pub(crate) async fn take_in(
     source: Source,
     config: &Config,
     session: &Session,
+    reach: &Reach,
     progress: &Progress,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Taken> {
@@ -95,7 +97,7 @@ pub(crate) async fn take_in(
     if let Some(request) = request
         && let Some(found) = intake::unfinished(&session.store, tenant, KEY, request).await?
     {
-        return resume(session, tenant, found).await;
+        return resume(session, tenant, found, reach).await;
     }
     let idempotency = request.map(|request| (format!("{KEY}{id}"), request));
     let new = NewImport { idempotency, ..resolved.import };
@@ -112,9 +114,9 @@ pub(crate) async fn take_in(
             let failed = number(receipt.counts.failed);
             bail!(
                 "{label} was refused: {failed} of {} records are invalid, and nothing was applied; \
-                 `muster imports failed {}` has them",
+                 `{}` has them",
                 number(receipt.counts.total),
-                receipt.import
+                reach.command("failed", receipt.import)
             )
         }
         _ => Ok(Taken::Runs(receipt.import)),
@@ -168,7 +170,13 @@ fn told(error: ReceiveError) -> anyhow::Error {
 
 /// A mistake in an option that the command line alone does not show.
 fn wrong_option(error: FieldError) -> anyhow::Error {
-    usage(format!("--{} {}", error.field.replace("organization", "org").replace('_', "-"), error.message))
+    let option = match error.field.as_str() {
+        "organization" => "org",
+        "columns" => "column",
+        "behaviours" => "behaviour",
+        other => other,
+    };
+    usage(format!("--{}: {}", option.replace('_', "-"), error.message))
 }
 
 /// What the request is: the file's bytes and everything asked. Two runs of one command have the same.
@@ -182,13 +190,19 @@ fn request_hash(digest: [u8; 32], resolved: &ResolvedImport) -> anyhow::Result<[
 }
 
 /// Goes on with an import that an earlier run received.
-async fn resume(session: &Session, tenant: TenantId, import: ImportId) -> anyhow::Result<Taken> {
+async fn resume(
+    session: &Session,
+    tenant: TenantId,
+    import: ImportId,
+    reach: &Reach,
+) -> anyhow::Result<Taken> {
     let view = view(&session.store, tenant, import).await?;
     let done = view.counts.total - view.counts.pending;
     match view.state {
         ImportState::Paused => bail!(
-            "this file is import {import}, which is paused: `muster imports resume {import}` goes on with it, \
-             `muster imports cancel {import}` ends it"
+            "this file is import {import}, which is paused: `{}` goes on with it, `{}` ends it",
+            reach.command("resume", import),
+            reach.command("cancel", import)
         ),
         ImportState::Received => Ok(Taken::Waits(import)),
         _ => {

@@ -62,8 +62,10 @@ impl Progress {
     pub(crate) fn applying(&self, counts: &Counts) {
         let done = counts.total - counts.pending;
         if self.bar.length() != Some(counts.total) || self.bar.message() == "" {
-            self.style(APPLYING);
+            // Each of these can draw the bar: bytes must not be shown as records.
+            self.bar.set_position(done.min(self.bar.position()));
             self.bar.set_length(counts.total);
+            self.style(APPLYING);
             self.bar.set_position(done);
             self.bar.reset_eta();
         }

@@ -21,11 +21,9 @@ use crate::failure::Ended;
 use crate::follow;
 use crate::imports::{Outcomes, Remote};
 use crate::output::{number, remark};
+use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
 use crate::view::View;
-
-/// How many imports of one file a server may have had before: each ended one takes a key.
-const KEYS: u32 = 1000;
 
 /// Runs the command.
 pub(super) async fn run(
@@ -35,18 +33,18 @@ pub(super) async fn run(
     shutdown: &Shutdown,
 ) -> anyhow::Result<Ended> {
     let remote = Remote::new(server, args.token.as_deref())?;
-    let progress = Arc::new(Progress::new(args.quiet));
+    let (progress, reach) = (Arc::new(Progress::new(args.quiet)), Reach::new(Some(server), &args.tenant));
     let pairs = args.pairs(&source);
     let working = async {
         let view = send(args, source, &remote, &pairs, &progress).await?;
         if view.state == ImportState::Received {
             progress.clear();
-            return summary::waiting(args.json, &view);
+            return summary::waiting(args.json, &view, &reach);
         }
         let view = follow::remote(&remote, view.id, &progress, shutdown).await?;
         progress.clear();
         let details = details(&remote, &view).await?;
-        summary::tell(args.json, &view, details)
+        summary::tell(args.json, &view, details, &reach)
     };
     tokio::select! {
         ended = working => ended,
@@ -56,26 +54,60 @@ pub(super) async fn run(
 
 async fn send(
     args: &UsersArgs,
-    mut source: Source,
+    source: Source,
     remote: &Remote,
     pairs: &[(&'static str, String)],
     progress: &Arc<Progress>,
 ) -> anyhow::Result<View> {
     let Some(digest) = source.digest else { return upload(source, remote, pairs, None, progress).await };
-    // Ids are ordered by time: whatever is not newer than this one was there before.
-    let newest = remote.list(None, 1).await?.first().map(|view| view.id);
-    for number in 0..KEYS {
-        let key = key(digest, pairs, number);
-        let label = source.label().to_owned();
-        let view = upload(source, remote, pairs, Some(&key), progress).await?;
-        // One that was there before and has ended is in nobody's way; one that has not is this file's, and gone on with.
-        if !view.state.is_final() || Some(view.id) > newest {
+    let (last, free) = keys(async |number| remote.by_key(&key(digest, pairs, number)).await).await?;
+    // An import that has ended is in nobody's way; one that has not is this file's, and gone on with.
+    let number = match last {
+        Some(view) if view.state == ImportState::Receiving => free - 1,
+        Some(view) if !view.state.is_final() => {
+            told_to_resume(&view);
             return Ok(view);
         }
-        tracing::debug!(import = %view.id, "{label} was imported before; importing it anew");
-        source = Source::open(&args.file, args.format).await?;
+        Some(_) | None => free,
+    };
+    tracing::debug!(number, "imports of {} with these options before", args.file.display());
+    let view = upload(source, remote, pairs, Some(&key(digest, pairs, number)), progress).await?;
+    told_to_resume(&view);
+    Ok(view)
+}
+
+fn told_to_resume(view: &View) {
+    if view.counts.total > view.counts.pending && !view.state.is_final() {
+        let done = view.counts.total - view.counts.pending;
+        remark(format_args!(
+            "import {}: {} of {} records are done",
+            view.id,
+            number(done),
+            number(view.counts.total)
+        ));
     }
-    anyhow::bail!("this file was imported with these options {KEYS} times already")
+}
+
+/// The import of the last key that is taken, and the number of the first one that is free. Each import of a file takes the next
+/// key; they are asked for in growing steps, so that a file which was imported a thousand times costs twenty questions.
+async fn keys<T>(ask: impl AsyncFn(u32) -> anyhow::Result<Option<T>>) -> anyhow::Result<(Option<T>, u32)> {
+    let (mut last, mut taken, mut free, mut step) = (None, 0_u32, None, 1_u32);
+    // Every key below `taken` is taken, and `free` is.
+    while free.is_none_or(|free| taken < free) {
+        let number = match free {
+            None => taken.saturating_add(step - 1),
+            Some(free) => taken + (free - taken) / 2,
+        };
+        match ask(number).await? {
+            Some(found) => {
+                last = Some(found);
+                taken = number.saturating_add(1);
+                step = step.saturating_mul(2);
+            }
+            None => free = Some(number),
+        }
+    }
+    Ok((last, taken))
 }
 
 /// Sends the file. Where the key is known, the server answers with its import.
@@ -116,17 +148,7 @@ async fn upload(
     });
     let response = remote.send(request.body(Body::wrap_stream(body))).await;
     let response = response.with_context(|| format!("{label} could not be imported"))?;
-    let view = Remote::accepted(response).await?;
-    if view.counts.total > view.counts.pending && !view.state.is_final() {
-        let done = view.counts.total - view.counts.pending;
-        remark(format_args!(
-            "import {}: {} of {} records are done",
-            view.id,
-            number(done),
-            number(view.counts.total)
-        ));
-    }
-    Ok(view)
+    Remote::accepted(response).await
 }
 
 fn media_type(format: Format) -> &'static str {
@@ -156,4 +178,24 @@ async fn details(remote: &Remote, view: &View) -> anyhow::Result<summary::Detail
             .collect();
     }
     Ok(details)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_free_key_is_found_by_few_questions() {
+        for taken in (0..70).chain([1_000, 1_023, 1_024, 100_000]) {
+            let asked = Cell::new(0);
+            let ask = async |number: u32| {
+                asked.set(asked.get() + 1);
+                Ok((number < taken).then_some(number))
+            };
+            assert_eq!(keys(ask).await.unwrap(), (taken.checked_sub(1), taken));
+            assert!(asked.get() <= 2 * (taken + 2).ilog2() + 2, "{taken}: {}", asked.get());
+        }
+    }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::failure::Ended;
 use crate::output::{answer, json, number};
+use crate::reach::Reach;
 use crate::view::View;
 
 /// How many failures are shown.
@@ -60,11 +61,11 @@ struct Summary<'a> {
 }
 
 /// Tells what came of an import that has ended.
-pub(crate) fn tell(as_json: bool, view: &View, details: Details) -> anyhow::Result<Ended> {
+pub(crate) fn tell(as_json: bool, view: &View, details: Details, reach: &Reach) -> anyhow::Result<Ended> {
     if as_json {
         json(&Summary { import: view, seconds: seconds(view), details: &details })?;
     } else {
-        answer(text(view, &details))?;
+        answer(text(view, &details, reach))?;
     }
     Ok(match view.state {
         ImportState::Completed if view.counts.failed == 0 => Ended::Done,
@@ -74,13 +75,14 @@ pub(crate) fn tell(as_json: bool, view: &View, details: Details) -> anyhow::Resu
 }
 
 /// Tells of an import that is received and waits to be started.
-pub(crate) fn waiting(as_json: bool, view: &View) -> anyhow::Result<Ended> {
+pub(crate) fn waiting(as_json: bool, view: &View, reach: &Reach) -> anyhow::Result<Ended> {
     if as_json {
         json(view)?;
     } else {
         let (id, total, failed) = (view.id, number(view.counts.total), number(view.counts.failed));
         answer(format_args!(
-            "import {id} is received: {total} records, {failed} of them invalid; `muster imports proceed {id}` starts it"
+            "import {id} is received: {total} records, {failed} of them invalid; `{}` starts it",
+            reach.command("proceed", id)
         ))?;
     }
     Ok(Ended::Done)
@@ -91,7 +93,7 @@ fn seconds(view: &View) -> Option<f64> {
     took.to_std().ok().map(|took| took.as_secs_f64())
 }
 
-fn text(view: &View, details: &Details) -> String {
+fn text(view: &View, details: &Details, reach: &Reach) -> String {
     let counts = &view.counts;
     let mut text = format!("import {} {}", view.id, view.state);
     if let Some(name) = &view.filename {
@@ -112,9 +114,14 @@ fn text(view: &View, details: &Details) -> String {
         number(counts.failed)
     );
     if let Some(seconds) = seconds(view) {
-        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate for people"
+        )]
         let rate = counts.total as f64 / seconds.max(0.001);
-        let _ = write!(text, "\n  time      {seconds:.1} s, {rate:.0} records/s");
+        let _ = write!(text, "\n  time      {seconds:.1} s, {} records/s", number(rate.round() as u64));
     }
     for failed in &details.first_failures {
         for error in &failed.errors {
@@ -127,8 +134,7 @@ fn text(view: &View, details: &Details) -> String {
         let _ = write!(text, "\nand {more} more");
     }
     if counts.failed > 0 {
-        let id = view.id;
-        let _ = write!(text, "\nfailed records: muster imports failed {id} -o failed.csv");
+        let _ = write!(text, "\nfailed records: {}", reach.failed(view.id, view.options.format));
     }
     text
 }

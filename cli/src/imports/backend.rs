@@ -155,6 +155,9 @@ impl Backend<'_> {
         if let Ok(id) = text.parse() {
             return Ok(id);
         }
+        if let Some(id) = muster_producer::api::decode_import_id(text) {
+            return Ok(id);
+        }
         let prefix = text.to_ascii_lowercase();
         if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
             return Err(usage("an import is named by its id, the beginning of it, or `last`"));

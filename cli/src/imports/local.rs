@@ -16,6 +16,7 @@ use super::backend::{Outcomes, RecordView, Steer};
 use crate::connect::Session;
 use crate::failure::Ended;
 use crate::import::{Progress, drive, summary};
+use crate::reach::Reach;
 use crate::shutdown::Shutdown;
 use crate::view::View;
 
@@ -108,12 +109,13 @@ impl Local<'_> {
         config: &Config,
         id: ImportId,
         as_json: bool,
+        reach: &Reach,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Ended> {
         let progress = Progress::new(as_json);
         let view = drive(self.session, config, self.tenant, id, &progress, shutdown).await?;
         progress.clear();
         let details = summary::Details::read(&self.session.store, &view).await?;
-        summary::tell(as_json, &view, details)
+        summary::tell(as_json, &view, details, reach)
     }
 }

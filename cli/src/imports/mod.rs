@@ -18,6 +18,7 @@ pub(crate) use remote::{Refused, Remote};
 use crate::args::one_of;
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;
+use crate::reach::Reach;
 use crate::shutdown::Shutdown;
 use backend::Backend;
 use local::Local;
@@ -49,7 +50,7 @@ Examples:
   muster imports failed 0198 -o failed.csv
   muster imports retry last --server https://muster.example.com --token \"$TOKEN\"
 
-ID is the import's id, the beginning of it where that is enough, or `last`.";
+ID is the import's id, the beginning of it where that is enough, `last`, or an id as clients of Authgear see it.";
 
 #[derive(Debug, Subcommand)]
 enum What {
@@ -95,7 +96,7 @@ enum What {
         /// File to write [default: standard output]
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
-        /// Format to write [default: by the ending of the file's name, else csv]
+        /// Format to write [default: by the ending of the file's name, else csv for a table and ndjson for JSON]
         #[arg(long, value_parser = ["csv", "ndjson"])]
         format: Option<String>,
     },
@@ -118,7 +119,7 @@ enum What {
 
 #[derive(Debug, Args)]
 struct Which {
-    /// The import: its id, the beginning of it, or `last`
+    /// The import: its id, the beginning of it, `last`, or `userimport_…`
     id: String,
 }
 
@@ -167,6 +168,7 @@ async fn command(
     backend: &Backend<'_>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Ended> {
+    let reach = Reach::new(args.server.as_deref(), &args.tenant);
     if let Some((steer, which)) = args.what.steering() {
         let id = backend.find(&which.id).await?;
         let view = backend.steer(id, steer).await?;
@@ -176,13 +178,15 @@ async fn command(
             && steer.sets_going()
             && view.state == ImportState::Running
         {
-            return Box::pin(local.drive(config, id, args.json, shutdown)).await;
+            return Box::pin(local.drive(config, id, args.json, &reach, shutdown)).await;
         }
-        return show::one(&view, args.json);
+        return show::one(&view, args.json, &reach);
     }
     match &args.what {
         What::List { state, limit } => show::list(&backend.list(*state, *limit).await?, args.json),
-        What::Show(which) => show::one(&backend.show(backend.find(&which.id).await?).await?, args.json),
+        What::Show(which) => {
+            show::one(&backend.show(backend.find(&which.id).await?).await?, args.json, &reach)
+        }
         What::Records { which, outcome, after, limit } => {
             let id = backend.find(&which.id).await?;
             show::records(backend, id, *outcome, *after, limit.unwrap_or(u64::MAX), args.json).await

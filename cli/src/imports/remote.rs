@@ -148,6 +148,12 @@ impl Remote {
         Ok((page.imports, next))
     }
 
+    /// The import that has this idempotency key.
+    pub(crate) async fn by_key(&self, key: &str) -> anyhow::Result<Option<View>> {
+        let page: ImportsPage = self.get("/v1/imports", &[("idempotency_key", key.to_owned())]).await?;
+        Ok(page.imports.into_iter().next())
+    }
+
     pub(crate) async fn show(&self, id: ImportId) -> anyhow::Result<View> {
         self.get(&format!("/v1/imports/{id}"), &[]).await
     }

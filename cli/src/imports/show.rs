@@ -5,12 +5,14 @@ use std::path::Path;
 use anyhow::Context;
 use futures_util::StreamExt;
 use muster_shared::id::ImportId;
+use muster_shared::parse::Format;
 use serde_json::Value;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::backend::{Backend, Outcomes, RecordView};
 use crate::failure::Ended;
 use crate::output::{answer, json, number, remark, table};
+use crate::reach::Reach;
 use crate::view::View;
 
 /// Records asked for at a time.
@@ -56,7 +58,7 @@ pub(super) fn list(views: &[View], as_json: bool) -> anyhow::Result<Ended> {
     Ok(Ended::Done)
 }
 
-pub(super) fn one(view: &View, as_json: bool) -> anyhow::Result<Ended> {
+pub(super) fn one(view: &View, as_json: bool, reach: &Reach) -> anyhow::Result<Ended> {
     if as_json {
         json(view)?;
         return Ok(Ended::Done);
@@ -87,7 +89,7 @@ pub(super) fn one(view: &View, as_json: bool) -> anyhow::Result<Ended> {
     let lines: Vec<String> = rows.iter().map(|row| format!("{:width$}  {}", row[0], row[1])).collect();
     answer(lines.join("\n"))?;
     if view.counts.failed > 0 {
-        remark(format_args!("failed records: muster imports failed {} -o failed.csv", view.id));
+        remark(format_args!("failed records: {}", reach.failed(view.id, view.options.format)));
     }
     Ok(Ended::Done)
 }
@@ -160,12 +162,15 @@ pub(super) async fn failed(
     format: Option<&str>,
 ) -> anyhow::Result<Ended> {
     let ending = output.and_then(Path::extension).and_then(|ending| ending.to_str());
+    let view = backend.show(id).await?;
     let format = match (format, ending) {
         (Some(format), _) => format,
         (None, Some("ndjson" | "jsonl")) => "ndjson",
-        (None, _) => "csv",
+        (None, Some("csv")) => "csv",
+        (None, _) if view.options.format == Format::Csv => "csv",
+        (None, _) => "ndjson",
     };
-    let count = backend.show(id).await?.counts.failed;
+    let count = view.counts.failed;
     match output {
         None => copy(backend, id, format, &mut tokio::io::stdout()).await?,
         Some(path) => {

@@ -36,6 +36,7 @@ use super::incoming::{BodyLimits, Watch, bounded, single};
 use crate::receive::{self, Encoding, ReceiveError, ReceiveLimits, Upload};
 use client::Client;
 use error::{ErrorAnswer, Failure};
+pub use import_id::decode as decode_import_id;
 use request::{BODY_BYTES, ImportRequest};
 use view::UserImport;
 

@@ -58,7 +58,7 @@ pub(super) async fn replace(
         .await
         .map_err(|_| failed(ErrorCode::UploadTimeout, "the body came too slowly"))?
         .map_err(|_| failed(ErrorCode::UploadTooLarge, "the body is too large or stopped before its end"))?;
-    let catalog: Catalog = serde_json::from_slice(&bytes).map_err(|error| {
+    let catalog: Catalog = Catalog::parse(&bytes).map_err(|error| {
         let place = FileError::new(ErrorCode::InvalidRequest, format!("the body is no catalog: {error}"));
         ApiError::Body(place.at_line(error.line() as u64).at_column(error.column() as u64))
     })?;

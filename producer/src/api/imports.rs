@@ -12,11 +12,13 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::params::{Id, Params};
 use super::view::{ImportList, ImportView};
+use crate::request::checked_key;
 
 /// Lists imports, newest first.
 #[utoipa::path(
     get, path = "/v1/imports", tag = "imports",
     params(("state" = Option<String>, Query, description = "those in this state only"),
+           ("idempotency_key" = Option<String>, Query, description = "the one whose upload had this `Idempotency-Key` only"),
            ("before" = Option<String>, Query, description = "`next` of the page before"),
            ("limit" = Option<u16>, Query, description = "1 to 200, else 50")),
     responses((status = 200, description = "A page of imports", body = ImportList)),
@@ -28,10 +30,20 @@ pub(super) async fn list(
 ) -> Result<Json<ImportList>, ApiError> {
     let tenant = caller.may(Scope::ImportRead)?;
     let wanted = params.take("state")?;
+    let key: Option<String> = params.take("idempotency_key")?;
     let before: Option<ImportId> = params.take("before")?;
     let limit = params.take_limit(50, 200)?;
     params.finish()?;
     let base = &state.0.link_base;
+    if let Some(key) = key {
+        let key = checked_key(&key).map_err(ApiError::Invalid)?;
+        let found = reports::import_by_key(&state.0.store, tenant, &key).await?;
+        let imports = found.into_iter().filter(|found| {
+            wanted.is_none_or(|wanted| found.state == wanted) && before.is_none_or(|before| found.id < before)
+        });
+        let imports = imports.map(|report| ImportView::new(report, base)).collect();
+        return Ok(Json(ImportList { imports, next: None, next_link: None }));
+    }
     let found = reports::imports(&state.0.store, tenant, wanted, before, i64::from(limit) + 1).await?;
     let more = found.len() > usize::from(limit);
     let imports: Vec<_> =

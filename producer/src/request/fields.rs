@@ -70,7 +70,13 @@ impl FieldChoices {
 fn field_of(option: &str, name: &str) -> Result<Field, FieldError> {
     name.parse().map_err(|_| {
         let name: String = name.chars().take(60).collect();
-        invalid(option, format!("there is no field `{name}`; docs/fields.md lists them"))
+        let table = FieldTable::native();
+        // A table has further names for some fields.
+        let hint = match table.0.iter().find(|rule| rule.name == name) {
+            Some(rule) => format!("; the field is called `{}`", rule.field.as_str()),
+            None => "; docs/fields.md and `muster import users --help` say which there are".to_owned(),
+        };
+        invalid(option, format!("there is no field `{name}`{hint}"))
     })
 }
 

@@ -73,6 +73,58 @@ async fn failed_objects_come_back_as_they_were() {
     assert_eq!(accepted(again).await["counts"]["failed"], 1);
 }
 
+/// What was lost when a record was read is not in its file: taken as it is, it would be lost without a word.
+#[tokio::test]
+async fn a_record_that_was_not_read_whole_fails_till_somebody_has_looked() {
+    let server = Server::start().await;
+    let upload = b"email,first_name,custom__city\n\
+        a@example.com,Ann,Washington, D.C.\n\
+        b@example.com,J\xfcrgen,Rome\n\
+        c@example.com,\"C\"c,Oslo\n";
+    let import = accepted(server.upload("start=manual", upload.to_vec())).await;
+    assert_eq!(import["counts"]["failed"], 3);
+    for (extension, media_type) in [("csv", "text/csv"), ("ndjson", "application/x-ndjson")] {
+        let link = format!("/v1/imports/{}/failed.{extension}", import["id"].as_str().unwrap());
+        let file = server.get(&link).send().await.unwrap().text().await.unwrap();
+        let again = |file: String| {
+            server.post("/v1/imports?start=manual").header("content-type", media_type).body(file)
+        };
+        assert_eq!(accepted(again(file.clone())).await["counts"]["failed"], 3, "{file}");
+        let mut looked_at = file;
+        for code in ["csv_column_count", "invalid_utf8", "csv_bad_quote"] {
+            assert!(looked_at.contains(code), "{looked_at}");
+            looked_at = looked_at.replace(code, "");
+        }
+        assert_eq!(accepted(again(looked_at)).await["counts"]["failed"], 0);
+    }
+}
+
+#[tokio::test]
+async fn secrets_that_were_given_back_are_no_secrets_and_empty_cells_stay_empty() {
+    let server = Server::start().await;
+    let upload = "email,mfa_totp_secret,password_hash\nno,JBSWY3DPEHPK3PXP,\nnone,,\n";
+    let file = failed(&server, upload, "csv").await;
+    assert!(file.contains("\nno,REDACTED,,email_invalid"), "{file}");
+    assert!(file.contains("\nnone,,,email_invalid"), "{file}");
+    let mended = file.replace("\nno,", "\na@example.com,").replace("\nnone,", "\nb@example.com,");
+    let again = failed(&server, &mended, "csv").await;
+    assert!(again.contains("\na@example.com,REDACTED,,totp_invalid,mfa_totp_secret,"), "{again}");
+    assert!(!again.contains("b@example.com"), "{again}");
+}
+
+/// Suffixes of a table's columns mean the same as keys of an object.
+#[tokio::test]
+async fn cells_with_lists_and_objects_read_back_from_lines() {
+    let server = Server::start().await;
+    let upload = "email,custom__tags[],custom__f{}\nno,\"a, b\",k=1\n";
+    let lines = failed(&server, upload, "ndjson").await;
+    assert!(lines.contains(r#""custom__tags[]":"a, b","custom__f{}":"k=1""#), "{lines}");
+    let mended = lines.replace("\"no\"", "\"a@example.com\"");
+    let request =
+        server.post("/v1/imports?start=manual").header("content-type", "application/x-ndjson").body(mended);
+    assert_eq!(accepted(request).await["counts"]["failed"], 0);
+}
+
 #[tokio::test]
 async fn many_failed_records_come_page_by_page_and_all() {
     let server = Server::start().await;

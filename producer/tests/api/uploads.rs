@@ -276,6 +276,13 @@ async fn an_idempotency_key_gives_the_same_import_once() {
     assert_refused(keyed("start=auto"), 422, "idempotency_mismatch").await;
     let imports = server.json("/v1/imports").await;
     assert_eq!(imports["imports"].as_array().unwrap().len(), 1);
+    // Who does not know whether an answer was lost can ask.
+    assert_eq!(server.json("/v1/imports?idempotency_key=k1").await, imports);
+    for other in ["k", "k1&state=completed"] {
+        let found = server.json(&format!("/v1/imports?idempotency_key={other}")).await;
+        assert_eq!(found["imports"], serde_json::json!([]), "{other}");
+    }
+    assert_refused(server.get("/v1/imports?idempotency_key=k%00"), 400, "invalid_request").await;
     let bad = server.upload("", CSV).header("idempotency-key", "");
     assert_refused(bad, 400, "invalid_request").await;
     // A file that came to nothing frees its key.

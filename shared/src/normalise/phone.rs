@@ -12,6 +12,11 @@ use crate::error::{ErrorCode, RecordError};
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PhoneNumber<'a>(Cow<'a, str>);
 
+/// Whether it is a number with its country code as people write it, with blanks, brackets and hyphens.
+pub fn is_phone_written_out(text: &str) -> bool {
+    text.trim_start().starts_with('+') && phonenumber::parse(None, text).is_ok_and(|number| number.is_valid())
+}
+
 impl<'a> PhoneNumber<'a> {
     /// Checks the shape; blanks at the ends are dropped.
     pub fn parse(text: &'a str) -> Result<Self, RecordError> {

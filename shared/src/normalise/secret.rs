@@ -152,6 +152,13 @@ impl<'a> TotpSecret<'a> {
         let alphabet = text.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'2'..=b'7'));
         // Lengths that no number of bytes gives: 1, 3 and 6 more than a multiple of 8.
         let whole = !matches!(text.len() % 8, 1 | 3 | 6);
+        // What stands in place of a secret that was given back is base32 too: it must not become one that everybody knows.
+        if text == crate::record::REDACTED {
+            return Err(RecordError::new(
+                ErrorCode::TotpInvalid,
+                "the secret was redacted when the record was given back: put it in again",
+            ));
+        }
         if text.is_empty() || text.len() > 256 || !alphabet || !whole {
             return Err(RecordError::new(
                 ErrorCode::TotpInvalid,
@@ -214,6 +221,8 @@ mod tests {
 
     #[test]
     fn totp_secrets_are_upper_case_base32() {
+        let redacted = TotpSecret::parse(crate::record::REDACTED.into()).unwrap_err();
+        assert!(redacted.message.contains("put it in again"), "{redacted:?}");
         assert!(TotpSecret::parse("JBSWY3DPEHPK3PXP".into()).is_ok());
         for bad in ["", "secret", "JBSWY3DPEHPK3P", "JBSWY3DP=", "JBSWY3D1"] {
             assert!(TotpSecret::parse(bad.into()).is_err(), "{bad}");

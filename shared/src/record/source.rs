@@ -26,6 +26,8 @@ pub fn source_json(record: &RawRecord<'_>, names: &Names) -> String {
         text.push(',');
         match field.value {
             RawValue::Null => text.push_str("null"),
+            // There is nothing to hide, and no secret that would have to be put in again.
+            RawValue::Text("") => push_string(&mut text, ""),
             RawValue::Json(json) if matches!(name, "password" | "mfa") => redact(name, json, &mut text),
             _ if name == "mfa" || is_secret(name) => push_string(&mut text, REDACTED),
             RawValue::Text(value) => push_string(&mut text, value),
@@ -71,7 +73,7 @@ fn redact_object(object: &mut Map<String, Value>, name: &str, key: &str) {
 }
 
 fn redact_key(object: &mut Map<String, Value>, key: &str) {
-    if let Some(value) = object.get_mut(key) {
+    if let Some(value) = object.get_mut(key).filter(|value| !value.is_null()) {
         *value = REDACTED.into();
     }
 }
@@ -139,6 +141,12 @@ mod tests {
         ];
         let record = RawRecord { position, fields: &fields, defect: None, raw: None };
         assert_eq!(source_json(&record, &names), r#"[["password","REDACTED"],["mfa","REDACTED"]]"#);
+        let empty = [
+            RawField { name: 2, value: RawValue::Text("") },
+            RawField { name: 0, value: RawValue::Json(r#"{"password_hash": null}"#) },
+        ];
+        let record = RawRecord { position, fields: &empty, defect: None, raw: None };
+        assert_eq!(source_json(&record, &names), r#"[["mfa_email",""],["password",{"password_hash":null}]]"#);
         let broken = RawRecord { position, fields: &[], defect: None, raw: Some("{oops") };
         assert_eq!(source_json(&broken, &names), r#"[["","{oops"]]"#);
     }

@@ -90,6 +90,25 @@ pub async fn import_by_number(
     .map(ImportId::new))
 }
 
+/// The import whose upload had this idempotency key.
+pub async fn import_by_key(
+    store: &Store,
+    tenant: TenantId,
+    key: &str,
+) -> Result<Option<ImportReport>, StoreError> {
+    let id = sqlx::query_scalar!(
+        "select id from imports where tenant_id = $1 and idempotency_key = $2",
+        tenant.get(),
+        key
+    )
+    .fetch_optional(store.pool())
+    .await?;
+    match id {
+        Some(id) => import(store, tenant, ImportId::new(id)).await,
+        None => Ok(None),
+    }
+}
+
 /// A tenant's imports, newest first, those older than `before` only, in one state only where asked.
 pub async fn imports(
     store: &Store,

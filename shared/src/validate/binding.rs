@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::header::clean;
-use crate::error::{ErrorCode, FileError};
+use crate::error::{ErrorCode, FileError, RecordError};
 use crate::field::{Field, FieldRule, FieldSet, FieldTable, METADATA_PATTERN, METADATA_PREFIX};
 use crate::options::{IdentifierField, ImportOptions, MetadataMode, UnknownColumns};
 use crate::parse::Format;
@@ -38,11 +38,13 @@ pub(super) enum Rule {
     Metadata(Box<str>, Cell),
     /// Known and left out (`_error_*` of a file of failed records).
     Ignored,
+    /// `_error_code` of a file of failed records.
+    ErrorCode,
     /// Not known.
     Unknown,
 }
 
-/// How the value of a metadata key is written in a table's cell.
+/// How the value of a metadata key is written in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cell {
     /// As itself.
@@ -54,7 +56,7 @@ pub(super) enum Cell {
 }
 
 impl Rule {
-    fn of(name: &str, table: &FieldTable, shape: Shape) -> Self {
+    fn of(name: &str, table: &FieldTable) -> Self {
         if let Some(rule) = table.find(name)
             && name != METADATA_PATTERN
         {
@@ -62,12 +64,8 @@ impl Rule {
         }
         match name.strip_prefix(METADATA_PREFIX) {
             Some(key) if !key.is_empty() && table.metadata_pattern().is_some() => {
-                let suffixed = |suffix| match shape {
-                    Shape::Columns => {
-                        key.strip_suffix(suffix).map(str::trim_end).filter(|key| !key.is_empty())
-                    }
-                    Shape::Keys => None,
-                };
+                let suffixed =
+                    |suffix| key.strip_suffix(suffix).map(str::trim_end).filter(|key| !key.is_empty());
                 match (suffixed("[]"), suffixed("{}")) {
                     (Some(key), _) => Self::Metadata(key.into(), Cell::List),
                     (_, Some(key)) => Self::Metadata(key.into(), Cell::Object),
@@ -82,7 +80,7 @@ impl Rule {
         match self {
             Self::Field(rule) => Some(rule.field),
             Self::Metadata(..) => Some(Field::Metadata),
-            Self::Ignored | Self::Unknown => None,
+            Self::Ignored | Self::ErrorCode | Self::Unknown => None,
         }
     }
 
@@ -125,9 +123,10 @@ impl Binding {
         for name in names.iter().skip(self.rules.len()) {
             self.guarded |= self.shape == Shape::Columns && name == "_error_code";
             let rule = match self.shape {
-                _ if matches!(name, "_error_code" | "_error_field" | "_error_message") => Rule::Ignored,
+                _ if name == "_error_code" => Rule::ErrorCode,
+                _ if matches!(name, "_error_field" | "_error_message") => Rule::Ignored,
                 Shape::Columns => self.column(name),
-                Shape::Keys => Rule::of(name, &self.table, self.shape),
+                Shape::Keys => Rule::of(name, &self.table),
             };
             self.rules.push(rule);
             self.names.push(name.into());
@@ -141,10 +140,10 @@ impl Binding {
             let prefixed = trimmed.get(..METADATA_PREFIX.len());
             if prefixed.is_some_and(|start| start.eq_ignore_ascii_case(METADATA_PREFIX)) {
                 let key = trimmed.get(METADATA_PREFIX.len()..).unwrap_or_default().trim_start();
-                return Rule::of(&format!("{METADATA_PREFIX}{key}"), &self.table, self.shape);
+                return Rule::of(&format!("{METADATA_PREFIX}{key}"), &self.table);
             }
         }
-        Rule::of(&clean(name), &self.table, self.shape)
+        Rule::of(&clean(name), &self.table)
     }
 
     /// Whether the records name something that only the tenant's catalog knows.
@@ -171,7 +170,7 @@ impl Binding {
             }
             let place = |error: FileError| error.at_line(1).at_column(at as u64 + 1).in_field(&**name);
             let key = match rule {
-                Rule::Ignored => continue,
+                Rule::Ignored | Rule::ErrorCode => continue,
                 Rule::Unknown if options.unknown_columns == UnknownColumns::Ignore => continue,
                 Rule::Unknown if name.trim().is_empty() => {
                     return Err(place(FileError::new(ErrorCode::CsvHeaderUnknown, "a column has no name")));
@@ -242,9 +241,15 @@ impl Binding {
         &self.required
     }
 
-    pub(super) fn means(&self, name: Option<&str>, field: IdentifierField) -> bool {
-        let Some(name) = name else { return false };
-        self.names.iter().zip(&self.rules).any(|(known, rule)| **known == *name && rule.identifies(field))
+    /// Whether one of the errors is about a name that means the identifier. There may be many names and many errors, but few
+    /// names mean it.
+    pub(super) fn blames(&self, errors: &[RecordError], field: IdentifierField) -> bool {
+        if errors.is_empty() {
+            return false;
+        }
+        let meant = self.names.iter().zip(&self.rules).filter(|(_, rule)| rule.identifies(field));
+        let meant: Vec<&str> = meant.map(|(name, _)| &**name).collect();
+        errors.iter().any(|error| error.field.as_deref().is_some_and(|name| meant.contains(&name)))
     }
 }
 

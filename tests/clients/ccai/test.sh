@@ -5,8 +5,6 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 : "${TEST_MUSTER_URL:?}" "${TEST_MUSTER_PROGRAM:?}" "${DATABASE_URL:?}" "${AMQP_URL:?}" "${MUSTER_CLIENTS_CACHE:?}"
 VENV=$MUSTER_CLIENTS_CACHE/ccai/venv
-# The program takes variables that begin so for settings, and this is none.
-export -n MUSTER_CLIENTS_CACHE
 
 python3 -c 'import venv, ensurepip' 2>/dev/null || {
     echo "this client needs python3 with venv (Debian: python3-venv)" >&2

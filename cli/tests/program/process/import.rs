@@ -118,7 +118,11 @@ fn invalid_records_refuse_the_file_where_asked() {
 fn what_the_catalog_lacks_is_told_as_wrong_usage() {
     let desk = Desk::new();
     desk.write("users.csv", "email\na@example.com\n");
-    desk.run(&["import", "users", "users.csv", "--org", "nowhere"]).exits(2).tells(&["--org"]);
+    desk.run(&["import", "users", "users.csv", "--org", "nowhere"])
+        .exits(2)
+        .tells(&["--org: ", "no organization `nowhere`"]);
+    let misnamed = ["import", "users", "users.csv", "--behaviour", "first_name=ignore"];
+    desk.run(&misnamed).exits(2).tells(&["--behaviour: ", "the field is called `given_name`"]);
     desk.run(&["import", "users", "users.csv", "--tenant", "nobody"])
         .exits(1)
         .tells(&["no tenant nobody", "tenant create"]);

@@ -36,13 +36,18 @@ fn a_file_is_handed_to_a_server_and_followed_to_its_end() {
     // One that has ended is in nobody's way.
     let again = at(&["import", "users", "users.csv", "--json"]).exits(0).json();
     assert_eq!(again["counts"]["skipped"], 3000);
+    let third = at(&["import", "users", "users.csv", "--json"]).exits(0).json();
+    assert_ne!(third["id"], again["id"]);
     desk.write("mixed.csv", "email\nsomeone@example.com\nno-one\n");
     let mixed = at(&["import", "users", "mixed.csv"]).exits(3);
     assert!(mixed.stdout.contains("record 2: email:"), "{mixed:#?}");
+    // The command that is told works as it is copied.
+    let reached = format!(" --server {url} --token \"$TOKEN\" -o failed.csv");
+    assert!(mixed.stdout.contains(&reached), "{mixed:#?}");
     at(&["imports", "failed", "last", "-o", "failed.csv"]).exits(0);
     assert!(desk.read("failed.csv").contains("email_invalid"));
     let list = at(&["imports", "list", "--json"]).exits(0).json();
-    assert_eq!(list.as_array().unwrap().len(), 3);
+    assert_eq!(list.as_array().unwrap().len(), 4);
     let prefix = list[1]["id"].as_str().unwrap();
     assert_eq!(at(&["imports", "show", prefix, "--json"]).exits(0).json()["id"], list[1]["id"]);
     at(&["imports", "retry", "last"]).exits(0);
@@ -69,6 +74,28 @@ fn a_file_is_handed_to_a_server_and_followed_to_its_end() {
     wait(child).exits(0);
     let tokens = desk.run(&["token", "list", "--json"]).exits(0).json();
     assert_eq!(tokens.as_array().unwrap().len(), 1, "the operator's token is made once");
+}
+
+/// Whoever pastes a page of commands does not wait for the first one.
+#[test]
+fn a_command_waits_till_the_service_has_prepared_its_engine() {
+    let desk = Desk::new();
+    let serving = desk.start(&["serve", "--listen", "127.0.0.1:0", "--log", "warn"], Stdio::null());
+    desk.until_runs(&serving);
+    desk.run(&["catalog", "show"]).exits(0);
+    desk.run(&["token", "create", "--name", "loader", "--scope", "import:write"]).exits(0);
+    signal(&serving, "TERM");
+    wait(serving).exits(0);
+}
+
+/// Nobody could ever join them.
+#[test]
+fn a_producer_or_worker_on_the_private_engine_is_refused() {
+    for role in ["producer", "worker"] {
+        let desk = Desk::new();
+        desk.run(&[role]).exits(1).tells(&["DATABASE_URL is not set", "muster serve"]);
+        assert!(!desk.path(".muster").exists());
+    }
 }
 
 #[test]

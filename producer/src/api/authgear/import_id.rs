@@ -25,7 +25,7 @@ pub(super) fn encode(import: ImportId) -> String {
 }
 
 /// The import that a client means. `None` if no import can have that id.
-pub(super) fn decode(text: &str) -> Option<ImportId> {
+pub fn decode(text: &str) -> Option<ImportId> {
     let digits = text.strip_prefix(PREFIX)?.as_bytes();
     if digits.len() != 32 {
         return None;
