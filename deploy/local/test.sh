@@ -71,11 +71,22 @@ one_tls_provider() {
     fi
 }
 
+# The container is built with the toolchain that everything was tested with.
+container_toolchain() {
+    local pinned
+    pinned=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
+    grep -qx "ARG RUST_VERSION=$pinned" deploy/container/Containerfile || {
+        echo "deploy/container/Containerfile does not name the toolchain $pinned of rust-toolchain.toml"
+        return 1
+    }
+}
+
 checks() {
     step "format" cargo fmt --all --check || true
     step "clippy" cargo clippy --locked --workspace --all-features --all-targets -- -D warnings || true
     step "domain without runtime, store or queue" pure_domain || true
     step "one TLS provider" one_tls_provider || true
+    step "the container's toolchain" container_toolchain || true
     if step "cargo-deny is there" cargo_tool cargo-deny "$DENY_VERSION"; then
         step "bans, licences, sources" cargo deny --all-features check bans licenses sources || true
     else

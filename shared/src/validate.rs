@@ -514,6 +514,11 @@ fn addresses<'a>(value: RawValue<'a>, lenient: bool) -> Result<Vec<AddressEntry<
             }
         }
         match (name, value) {
+            // One of the two would be lost without a word.
+            (Some(name), Some(value)) if addresses.iter().any(|(n, v)| *n == name && *v != value) => {
+                let message = "another address of the record has this name";
+                return Err(place(RecordError::new(ErrorCode::AddressTaken, message).in_field("name")));
+            }
             (Some(name), Some(value)) => addresses.push((name, value)),
             (None, _) => return Err(place(value::empty().in_field("name"))),
             (_, None) => return Err(place(value::empty().in_field("value"))),

@@ -1,9 +1,11 @@
 //! The body of a request: its outer shape is checked here and now, its records are left to the engine. Pure.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
 use muster_shared::options::IdentifierField;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -52,9 +54,7 @@ pub(super) fn decode(body: &Bytes) -> Result<ImportRequest, Failure> {
     if !root.get().starts_with('{') {
         return Err(Failure::Invalid(vec![wrong_type("", root, &["object"])]));
     }
-    // A key that stands twice counts as it stands last.
-    let fields: BTreeMap<String, &RawValue> =
-        serde_json::from_str(root.get()).map_err(|error| invalid_json(&error, body))?;
+    let Outer(fields) = serde_json::from_str(root.get()).map_err(|error| invalid_json(&error, body))?;
     let mut causes = Vec::new();
     causes.extend(Cause::required("", fields.keys().map(String::as_str), &["identifier", "records"]));
     let (mut upsert, mut identifier, mut records) = (false, None, None);
@@ -73,6 +73,35 @@ pub(super) fn decode(body: &Bytes) -> Result<ImportRequest, Failure> {
             Ok(ImportRequest { upsert, identifier, records, count })
         }
         _ => Err(Failure::Invalid(causes)),
+    }
+}
+
+/// The outer object. A key that stands twice is refused: one of two lists of records would be lost without a word.
+struct Outer<'b>(BTreeMap<String, &'b RawValue>);
+
+impl<'de> Deserialize<'de> for Outer<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Keys;
+
+        impl<'de> Visitor<'de> for Keys {
+            type Value = BTreeMap<String, &'de RawValue>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry::<String, &RawValue>()? {
+                    if fields.insert(key, value).is_some() {
+                        return Err(serde::de::Error::custom("a key stands twice in the object"));
+                    }
+                }
+                Ok(fields)
+            }
+        }
+
+        from.deserialize_map(Keys).map(Self)
     }
 }
 
@@ -176,7 +205,7 @@ mod tests {
 
     #[test]
     fn records_are_a_slice_of_the_body() {
-        let body = Bytes::from_static(br#" {"records" : [ {"a": 1}, {} ], "identifier":"x", "identifier":"phone_number", "upsert":true} "#);
+        let body = Bytes::from_static(br#" {"records" : [ {"a": 1}, {} ], "identifier":"phone_number", "upsert":true} "#);
         let request = decode(&body).unwrap();
         assert_eq!(&request.records[..], br#"[ {"a": 1}, {} ]"#);
         assert_eq!(
@@ -208,7 +237,8 @@ mod tests {
 
     #[test]
     fn broken_json_is_told_with_its_place() {
-        for (body, at) in [("", 0), ("{\n \"a\" 1}", 8), ("{} x", 4), ("[1,", 3)] {
+        let twice = r#"{"records": [{}], "records": []}"#;
+        for (body, at) in [("", 0), ("{\n \"a\" 1}", 8), ("{} x", 4), ("[1,", 3), (twice, 31)] {
             match decode(&Bytes::copy_from_slice(body.as_bytes())) {
                 Err(Failure::InvalidJson { offset: Some(offset), .. }) => assert_eq!(offset, at, "{body}"),
                 other => panic!("{body}: {other:?}"),

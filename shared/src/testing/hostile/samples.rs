@@ -493,6 +493,7 @@ fn addresses(list: &mut List) {
     pairs(list, &[("email", "other@example.com")]);
     pairs(list, &[]);
     list.wrong(r#"[{"name": "x"}]"#, EmptyNotAllowed, "0.value");
+    list.wrong(r#"[{"name": "x", "value": "y"}, {"name": "x", "value": "z"}]"#, AddressTaken, "1.name");
     list.wrong(r#"[{"name": "x", "value": "y"}, 7]"#, TypeMismatch, "1");
     list.wrong(r#"[{"name": "x", "value": "y", "kind": 1}]"#, FieldUnknown, "0.kind");
     list.wrong(r#"[{"name": "x", "value": null}]"#, NullNotAllowed, "0.value");
