@@ -1,6 +1,7 @@
 //! What came of an import: counts, time, rate, the first failures, and where the rest of them are.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use muster_shared::error::RecordError;
 use muster_shared::import::ImportState;
@@ -63,7 +64,11 @@ struct Summary<'a> {
 /// Tells what came of an import that has ended.
 pub(crate) fn tell(as_json: bool, view: &View, details: Details, reach: &Reach) -> anyhow::Result<Ended> {
     if as_json {
-        json(&Summary { import: view, seconds: seconds(view), details: &details })?;
+        json(&Summary {
+            import: view,
+            seconds: took(view).map(|took| took.as_secs_f64()),
+            details: &details,
+        })?;
     } else {
         answer(text(view, &details, reach))?;
     }
@@ -88,9 +93,8 @@ pub(crate) fn waiting(as_json: bool, view: &View, reach: &Reach) -> anyhow::Resu
     Ok(Ended::Done)
 }
 
-fn seconds(view: &View) -> Option<f64> {
-    let took = view.completed_at? - view.created_at;
-    took.to_std().ok().map(|took| took.as_secs_f64())
+fn took(view: &View) -> Option<Duration> {
+    (view.completed_at? - view.created_at).to_std().ok()
 }
 
 fn text(view: &View, details: &Details, reach: &Reach) -> String {
@@ -113,15 +117,10 @@ fn text(view: &View, details: &Details, reach: &Reach) -> String {
         reasons(details),
         number(counts.failed)
     );
-    if let Some(seconds) = seconds(view) {
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a rate for people"
-        )]
-        let rate = counts.total as f64 / seconds.max(0.001);
-        let _ = write!(text, "\n  time      {seconds:.1} s, {} records/s", number(rate.round() as u64));
+    if let Some(took) = took(view) {
+        let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
+        let rate = counts.total.saturating_mul(1000) / milliseconds;
+        let _ = write!(text, "\n  time      {:.1} s, {} records/s", took.as_secs_f64(), number(rate));
     }
     for failed in &details.first_failures {
         for error in &failed.errors {

@@ -205,7 +205,9 @@ mod tests {
 
     #[test]
     fn records_are_a_slice_of_the_body() {
-        let body = Bytes::from_static(br#" {"records" : [ {"a": 1}, {} ], "identifier":"phone_number", "upsert":true} "#);
+        let body = Bytes::from_static(
+            br#" {"records" : [ {"a": 1}, {} ], "identifier":"phone_number", "upsert":true} "#,
+        );
         let request = decode(&body).unwrap();
         assert_eq!(&request.records[..], br#"[ {"a": 1}, {} ]"#);
         assert_eq!(
@@ -238,7 +240,7 @@ mod tests {
     #[test]
     fn broken_json_is_told_with_its_place() {
         let twice = r#"{"records": [{}], "records": []}"#;
-        for (body, at) in [("", 0), ("{\n \"a\" 1}", 8), ("{} x", 4), ("[1,", 3), (twice, 31)] {
+        for (body, at) in [("", 0), ("{\n \"a\" 1}", 8), ("{} x", 4), ("[1,", 3), (twice, 32)] {
             match decode(&Bytes::copy_from_slice(body.as_bytes())) {
                 Err(Failure::InvalidJson { offset: Some(offset), .. }) => assert_eq!(offset, at, "{body}"),
                 other => panic!("{body}: {other:?}"),
