@@ -4,6 +4,7 @@
 
 mod causes;
 mod client;
+mod echo;
 mod error;
 mod fields;
 mod import_id;

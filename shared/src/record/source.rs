@@ -46,6 +46,19 @@ pub fn source_json(record: &RawRecord<'_>, names: &Names) -> String {
     text
 }
 
+/// What stands in place of a value that may be a secret: of its type, so that what is wrong with a type can be told.
+fn hidden(value: &Value) -> Value {
+    match value {
+        Value::Null => Value::Null,
+        Value::Bool(_) => false.into(),
+        Value::Number(_) => 0.into(),
+        Value::String(text) if text.is_empty() => "".into(),
+        Value::String(_) => REDACTED.into(),
+        Value::Array(_) => Value::Array(Vec::new()),
+        Value::Object(_) => Value::Object(Map::new()),
+    }
+}
+
 /// An object with the secrets in it redacted; anything else is redacted whole.
 fn redact(name: &str, json: &str, text: &mut String) {
     let redacted = match serde_json::from_str(json) {
@@ -59,7 +72,8 @@ fn redact(name: &str, json: &str, text: &mut String) {
             }
             Value::Object(object)
         }
-        _ => Value::from(REDACTED),
+        Ok(other) => hidden(&other),
+        Err(_) => REDACTED.into(),
     };
     text.push_str(&redacted.to_string());
 }
@@ -68,13 +82,13 @@ fn redact_object(object: &mut Map<String, Value>, name: &str, key: &str) {
     match object.get_mut(name) {
         None | Some(Value::Null) => {}
         Some(Value::Object(inner)) => redact_key(inner, key),
-        Some(other) => *other = REDACTED.into(),
+        Some(other) => *other = hidden(other),
     }
 }
 
 fn redact_key(object: &mut Map<String, Value>, key: &str) {
-    if let Some(value) = object.get_mut(key).filter(|value| !value.is_null()) {
-        *value = REDACTED.into();
+    if let Some(value) = object.get_mut(key) {
+        *value = hidden(value);
     }
 }
 
@@ -131,7 +145,7 @@ mod tests {
             source_json(&record, &names),
             concat!(
                 r#"[["password",{"password_hash":"REDACTED","type":"bcrypt"}],"#,
-                r#"["mfa",{"email":"a@b.co","password":"REDACTED","totp":{"n":1,"secret":"REDACTED"}}],"#,
+                r#"["mfa",{"email":"a@b.co","password":0,"totp":{"n":1,"secret":"REDACTED"}}],"#,
                 r#"["mfa_email","a@b.co"],["totp_secret","REDACTED"]]"#
             )
         );
@@ -140,7 +154,7 @@ mod tests {
             RawField { name: 1, value: RawValue::Text("x") },
         ];
         let record = RawRecord { position, fields: &fields, defect: None, raw: None };
-        assert_eq!(source_json(&record, &names), r#"[["password","REDACTED"],["mfa","REDACTED"]]"#);
+        assert_eq!(source_json(&record, &names), r#"[["password",[]],["mfa","REDACTED"]]"#);
         let empty = [
             RawField { name: 2, value: RawValue::Text("") },
             RawField { name: 0, value: RawValue::Json(r#"{"password_hash": null}"#) },

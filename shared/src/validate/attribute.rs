@@ -27,7 +27,11 @@ pub(super) fn standard<'a>(
         return address(json::source(value, '{', "an object", lenient)?);
     }
     value::text(value, |text| {
-        let text = value::name(text)?;
+        let text = match field {
+            // Signed links are long.
+            Field::Profile | Field::Website | Field::Picture => value::line(text)?,
+            _ => value::name(text)?,
+        };
         match field {
             Field::Profile | Field::Website => formats::uri(text)?,
             Field::Picture => formats::picture(text)?,

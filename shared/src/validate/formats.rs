@@ -78,12 +78,16 @@ pub(super) fn locale(text: &str) -> Result<(), RecordError> {
     }
 }
 
+/// Longest URI.
+const MAX_URI_BYTES: usize = 2048;
+
 /// An absolute URI with scheme, host and a clean path.
 pub(super) fn uri(text: &str) -> Result<(), RecordError> {
     parts(text).filter(|uri| !uri.host.is_empty() && is_clean(uri.path)).map(|_| ()).ok_or_else(|| {
         RecordError::new(
             ErrorCode::UriInvalid,
-            "the address must be absolute, with scheme and host and without dots or doubled slashes in its path",
+            "the address must be absolute, with scheme and host, without dots or doubled slashes in its path, and of 2048 bytes \
+             at the most",
         )
     })
 }
@@ -102,7 +106,12 @@ pub(super) fn picture(text: &str) -> Result<(), RecordError> {
     let private = text
         .strip_prefix("authgearimages:")
         .map(|rest| rest.strip_prefix("//").unwrap_or(rest))
-        .is_some_and(|path| path.len() > 1 && path.starts_with('/') && is_clean(path) && is_plain(path));
+        .is_some_and(|path| {
+            (2..=MAX_URI_BYTES).contains(&path.len())
+                && path.starts_with('/')
+                && is_clean(path)
+                && is_plain(path)
+        });
     if private { Ok(()) } else { web_url(text) }
 }
 
@@ -117,7 +126,7 @@ fn parts(text: &str) -> Option<Uri<'_>> {
     let mut letters = scheme.bytes();
     let named = letters.next().is_some_and(|byte| byte.is_ascii_alphabetic())
         && letters.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
-    if !named || !is_plain(text) || text.len() > 2048 {
+    if !named || !is_plain(text) || text.len() > MAX_URI_BYTES {
         return None;
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());

@@ -18,8 +18,16 @@ const DEEPEST: usize = 127;
 /// The source of a JSON value, once it is known that the database can hold it: valid strings, finite numbers, no NUL.
 pub(super) fn checked(json: &str) -> Result<&str, RecordError> {
     if json.len() > MAX_TEXT_BYTES {
-        return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 64 KiB"));
+        return Err(too_long());
     }
+    storable(json)
+}
+
+fn too_long() -> RecordError {
+    RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 64 KiB")
+}
+
+fn storable(json: &str) -> Result<&str, RecordError> {
     let scalar = matches!(json, "true" | "false");
     if !scalar {
         let value: serde_json::Value = serde_json::from_str(json).map_err(|_| not_stored(json))?;
@@ -60,13 +68,30 @@ pub(super) fn source<'a>(
     wanted: &str,
     lenient: bool,
 ) -> Result<&'a str, RecordError> {
+    let source = match value {
+        RawValue::Json(json) | RawValue::Text(json) => json,
+        RawValue::Null => "",
+    };
+    if source.len() > MAX_TEXT_BYTES {
+        return Err(too_long());
+    }
+    long_source(value, open, wanted, lenient)
+}
+
+/// The same of a value that is not kept: only the size of the record bounds it.
+pub(super) fn long_source<'a>(
+    value: RawValue<'a>,
+    open: char,
+    wanted: &str,
+    lenient: bool,
+) -> Result<&'a str, RecordError> {
     match value {
-        RawValue::Json(json) if json.starts_with(open) => checked(json),
+        RawValue::Json(json) if json.starts_with(open) => storable(json),
         RawValue::Text(text) if lenient && text.trim_start().starts_with(open) => {
             let text = text.trim();
             serde_json::from_str::<&JsonSource>(text)
                 .map_err(|_| RecordError::new(ErrorCode::JsonInvalid, "the text is not JSON"))?;
-            checked(text)
+            storable(text)
         }
         _ => Err(mismatch(wanted)),
     }
@@ -89,7 +114,7 @@ pub(super) fn plain_text(text: &str) -> Result<(), RecordError> {
         return Err(RecordError::new(ErrorCode::ControlChar, "the value holds a NUL character"));
     }
     if text.len() > MAX_TEXT_BYTES {
-        return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 64 KiB"));
+        return Err(too_long());
     }
     Ok(())
 }

@@ -9,8 +9,8 @@ use crate::options::{Sets, UnknownNames};
 use crate::record::{NameChange, Patch, RawValue};
 use crate::rules::Rules;
 
-/// Most names in one list.
-const MAX_NAMES: usize = 1_000;
+/// Most names in one list: all that a catalog can have, since clients name every role and team of theirs in each record.
+const MAX_NAMES: usize = crate::catalog::MAX_ENTRIES;
 
 /// What a list of names came to, and whether some of them were left out.
 pub(super) type Change = (Patch<NameChange>, bool);
@@ -30,7 +30,7 @@ pub(super) fn change(
         RawValue::Text(text) if list.lenient && !text.trim_start().starts_with('[') => {
             list.cell(text, further)
         }
-        value => list.items(json::source(value, '[', "a list", list.lenient)?, further),
+        value => list.items(json::long_source(value, '[', "a list", list.lenient)?, further),
     }
 }
 

@@ -64,18 +64,24 @@ pub(super) fn unescape(json: &str) -> Option<Cow<'_, str>> {
 
 /// A person's name, or another one-line text about a person: not empty, nothing that cannot be seen.
 pub(super) fn name(text: &str) -> Result<&str, RecordError> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Err(empty());
-    }
-    visible(text)?;
+    let text = line(text)?;
     if text.len() > MAX_NAME_CHARS && text.chars().count() > MAX_NAME_CHARS {
         return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 256 characters"));
     }
     Ok(text)
 }
 
-/// The same of a text that may be owned.
+/// A text of one line whose form and length are judged elsewhere: not empty, nothing that cannot be seen.
+pub(super) fn line(text: &str) -> Result<&str, RecordError> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(empty());
+    }
+    visible(text)?;
+    Ok(text)
+}
+
+/// A name that may be owned.
 pub(super) fn name_cow(text: Cow<'_, str>) -> Result<Cow<'_, str>, RecordError> {
     match text {
         Cow::Borrowed(text) => name(text).map(Cow::Borrowed),

@@ -155,8 +155,14 @@ async fn profile_and_website_are_absolute_uris_with_a_clean_path() {
     let project = Project::new().await;
     let bad =
         not_of(["", "example.com", "/p", "https://", "https://example.com/a/../b", "https://example.com//a"]);
-    let good = texts(["https://example.com", "https://example.com/p?a=b#c", "ftp://example.com/p/"]);
+    // Signed links are longer than names may be.
+    let long = format!("https://example.com/p?signature={}", "a".repeat(300));
+    let good = texts(["https://example.com", "https://example.com/p?a=b#c", "ftp://example.com/p/", &long]);
     judge(&project, "profile", &good, &bad).await;
+    assert_eq!(
+        project.import(true, &[json!({"email": "w@example.com", "website": long})]).await[0]["outcome"],
+        "inserted"
+    );
     judge(&project, "website", &[], &bad).await;
     assert_eq!(format_of(&project, "website", "x").await, "uri");
 }
@@ -164,7 +170,9 @@ async fn profile_and_website_are_absolute_uris_with_a_clean_path() {
 #[tokio::test]
 async fn picture_is_on_the_web_or_of_the_private_scheme() {
     let project = Project::new().await;
-    let good = texts(["https://example.com/i.png", "http://example.com/i", "authgearimages:///app/i.png"]);
+    let long = format!("https://example.com/i.png?signature={}", "a".repeat(300));
+    let good =
+        texts(["https://example.com/i.png", "http://example.com/i", "authgearimages:///app/i.png", &long]);
     let bad =
         not_of(["", "ftp://example.com/i.png", "authgearimages://host/i.png", "data:image/png;base64,AA"]);
     judge(&project, "picture", &good, &bad).await;
@@ -282,6 +290,8 @@ async fn password_object() {
         (json!({"type": "bcrypt"}), "", "required"),
         (json!({"type": "md5", "password_hash": HASH}), "/type", "enum"),
         (json!({"type": "bcrypt", "password_hash": ""}), "/password_hash", "minLength"),
+        (json!({"type": "bcrypt", "password_hash": 7}), "/password_hash", "type"),
+        (json!({"type": "bcrypt", "password_hash": null}), "/password_hash", "type"),
         (json!({"type": "bcrypt", "password_hash": HASH, "salt": "x"}), "/salt", ""),
         (json!({"type": "bcrypt", "password_hash": HASH, "expire_after": null}), "/expire_after", "type"),
         (json!({"type": "bcrypt", "password_hash": HASH, "expire_after": "2027"}), "/expire_after", "format"),
@@ -322,6 +332,8 @@ async fn mfa_object() {
         (json!({"totp": null}), "/totp", "type"),
         (json!({"totp": {}}), "/totp", "required"),
         (json!({"totp": {"secret": ""}}), "/totp/secret", "minLength"),
+        (json!({"totp": {"secret": 7}}), "/totp/secret", "type"),
+        (json!({"password": "hunter2"}), "/password", "type"),
         (json!({"totp": {"secret": "JBSWY3DPEHPK3PXP", "digits": 8}}), "/totp/digits", ""),
     ];
     judge(&project, "mfa", &good, &bad).await;

@@ -38,6 +38,19 @@ async fn the_template_has_the_roles_and_teams_that_there_are_now() {
     );
 }
 
+/// Its clients copy the template and send every role and team back.
+#[tokio::test]
+async fn a_copy_of_a_template_of_thousands_of_teams_can_be_uploaded_as_it_is() {
+    let api = Api::new().await;
+    let teams: Vec<String> = (0..3_000).map(|n| format!("Customer service team number {n}")).collect();
+    let catalog = json!({"roles": ["Agent"], "teams": teams, "limits": {"max_chat_limit": 10}});
+    let put = api.tenant.http.put(format!("{}/v1/catalog", api.tenant.url)).bearer_auth(&api.token);
+    ok(put.header("content-type", "application/json").body(catalog.to_string())).await;
+    let template = ok(api.get("bulk/users/template")).await;
+    assert_eq!(template[0]["teams"].as_array().unwrap().len(), 3_000);
+    api.apply_all(template.as_array().unwrap()).await;
+}
+
 #[tokio::test]
 async fn a_copy_of_the_template_can_be_uploaded_as_it_is() {
     let api = Api::new().await;

@@ -77,7 +77,7 @@ fn one_group(oracle: &Oracle, lanes: &[Lane<'_>], ended: &[Plain]) -> Result<Ora
         barren: HashSet::new(),
         problem: (0, "nothing was tried".to_owned()),
     };
-    match search.go(oracle, &mut vec![0; lanes.len()]) {
+    match search.go(oracle, vec![0; lanes.len()]) {
         Some(oracle) => Ok(oracle),
         None => {
             let (what, problem) = (
@@ -206,7 +206,26 @@ fn observed(lanes: &[Lane<'_>], ended: &[Plain]) -> String {
 }
 
 impl Search<'_, '_> {
-    fn go(&mut self, oracle: &Oracle, at: &mut Vec<usize>) -> Option<Oracle> {
+    fn go(&mut self, oracle: &Oracle, mut at: Vec<usize>) -> Option<Oracle> {
+        self.pass_over(oracle, &mut at);
+        self.branch(oracle, &at)
+    }
+
+    /// Goes past the pieces that come to what was observed and change nothing. No order is lost by that: in one that has such
+    /// a piece later it can be put here as well.
+    fn pass_over(&mut self, oracle: &Oracle, at: &mut [usize]) {
+        for (lane, at) in self.lanes.iter().zip(at) {
+            while let Some(piece) = lane.get(*at) {
+                let mut after = oracle.clone();
+                if apply(&mut after, piece).is_err() || after.users != oracle.users {
+                    break;
+                }
+                *at += 1;
+            }
+        }
+    }
+
+    fn branch(&mut self, oracle: &Oracle, at: &[usize]) -> Option<Oracle> {
         let done: usize = at.iter().sum();
         let mut next: Vec<(i64, u64, usize)> = at
             .iter()
@@ -219,7 +238,7 @@ impl Search<'_, '_> {
         if next.is_empty() {
             return self.ends(oracle, done).then(|| oracle.clone());
         }
-        let state = (at.clone(), format!("{:?}", oracle.users));
+        let state = (at.to_vec(), format!("{:?}", oracle.users));
         if self.barren.contains(&state) {
             return None;
         }
@@ -236,9 +255,9 @@ impl Search<'_, '_> {
                 }
                 continue;
             }
-            at[lane] += 1;
-            let found = self.go(&oracle, at);
-            at[lane] -= 1;
+            let mut further = at.to_vec();
+            further[lane] += 1;
+            let found = self.go(&oracle, further);
             if found.is_some() {
                 return found;
             }

@@ -106,21 +106,15 @@ pub(super) struct Property {
     pub(super) name: &'static str,
     pub(super) form: Form,
     pub(super) nullable: bool,
-    /// The value, or what is in it, was made unreadable when the record was kept.
-    pub(super) secret: bool,
 }
 
 impl Property {
     pub(super) const fn new(name: &'static str, form: Form) -> Self {
-        Self { name, form, nullable: false, secret: false }
+        Self { name, form, nullable: false }
     }
 
     pub(super) const fn nullable(name: &'static str, form: Form) -> Self {
         Self { nullable: true, ..Self::new(name, form) }
-    }
-
-    pub(super) const fn secret(name: &'static str, form: Form) -> Self {
-        Self { secret: true, ..Self::new(name, form) }
     }
 
     fn expected(&self) -> &'static [&'static str] {
@@ -176,9 +170,6 @@ impl Property {
         };
         match (self.form, value) {
             (_, Value::Null) if self.nullable => {}
-            (_, Value::String(_)) if self.secret && is_redacted(value) => {
-                self.check_redacted(location, causes)
-            }
             (Form::Text, Value::String(text)) if text.trim().is_empty() => {
                 causes.push(Cause::too_short(location))
             }
@@ -202,17 +193,6 @@ impl Property {
             _ => mismatch(causes),
         }
     }
-
-    /// An object is redacted whole only where it was none; what it was instead is not known any more.
-    fn check_redacted(&self, location: &str, causes: &mut Vec<Cause>) {
-        if let Form::Object(_) = self.form {
-            causes.push(Cause::new(location, "type", json!({ "expected": self.expected() })));
-        }
-    }
-}
-
-fn is_redacted(value: &Value) -> bool {
-    value.as_str() == Some(muster_shared::record::REDACTED)
 }
 
 #[cfg(test)]
@@ -220,7 +200,7 @@ mod tests {
     use super::*;
 
     const INNER: Shape = Shape {
-        properties: &[Property::new("kind", Form::OneOf(&["a", "b"])), Property::secret("hash", Form::Text)],
+        properties: &[Property::new("kind", Form::OneOf(&["a", "b"])), Property::new("hash", Form::Text)],
         required: &["hash", "kind"],
         closed: true,
     };
@@ -229,7 +209,7 @@ mod tests {
             Property::nullable("name", Form::Text),
             Property::new("flag", Form::Flag),
             Property::new("names", Form::Texts),
-            Property::secret("inner", Form::Object(&INNER)),
+            Property::new("inner", Form::Object(&INNER)),
         ],
         required: &[],
         closed: false,

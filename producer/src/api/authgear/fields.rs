@@ -62,7 +62,7 @@ pub(super) fn options(identifier: IdentifierField, upsert: bool) -> ImportOption
 const PASSWORD: Shape = Shape {
     properties: &[
         Property::new("type", Form::OneOf(&["bcrypt", "argon2id"])),
-        Property::secret("password_hash", Form::Text),
+        Property::new("password_hash", Form::Text),
         Property::new("expire_after", Form::Formatted("date-time")),
     ],
     required: &["password_hash", "type"],
@@ -70,14 +70,14 @@ const PASSWORD: Shape = Shape {
 };
 
 const TOTP: Shape =
-    Shape { properties: &[Property::secret("secret", Form::Text)], required: &["secret"], closed: true };
+    Shape { properties: &[Property::new("secret", Form::Text)], required: &["secret"], closed: true };
 
 const MFA: Shape = Shape {
     properties: &[
         Property::nullable("email", Form::Formatted("email")),
         Property::nullable("phone_number", Form::Formatted("phone")),
-        Property::secret("password", Form::Object(&PASSWORD)),
-        Property::secret("totp", Form::Object(&TOTP)),
+        Property::new("password", Form::Object(&PASSWORD)),
+        Property::new("totp", Form::Object(&TOTP)),
     ],
     required: &[],
     closed: true,
@@ -124,8 +124,8 @@ macro_rules! record {
                 Property::new("disabled", Form::Flag),
                 Property::new("account_valid_from", Form::Formatted("date-time")),
                 Property::new("account_valid_until", Form::Formatted("date-time")),
-                Property::secret("password", Form::Object(&PASSWORD)),
-                Property::secret("mfa", Form::Object(&MFA)),
+                Property::new("password", Form::Object(&PASSWORD)),
+                Property::new("mfa", Form::Object(&MFA)),
             ],
             required: &[],
             closed: true,

@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::echo::echo;
 use super::error::ErrorObject;
 use super::import_id;
 use super::record_error::Explainer;
@@ -206,7 +207,7 @@ fn detail(report: RecordReport, on_existing: OnExisting, explainer: &Explainer) 
     };
     Detail {
         index: report.record.saturating_sub(1),
-        record,
+        record: record.map(echo),
         outcome,
         user_id: report.user_id.filter(|_| !failed),
         warnings: warnings.into_iter().map(|message| WarningObject { message }).collect(),
@@ -218,7 +219,9 @@ fn detail(report: RecordReport, on_existing: OnExisting, explainer: &Explainer) 
 fn object(source: &str) -> Option<Value> {
     let fields: Vec<(String, Value)> = serde_json::from_str(source).ok()?;
     // What could not be read as an object stands under the empty name.
-    if fields.iter().any(|(name, _)| name.is_empty()) {
+    if let [(name, _)] = &fields[..]
+        && name.is_empty()
+    {
         return None;
     }
     Some(Value::Object(fields.into_iter().collect::<Map<_, _>>()))

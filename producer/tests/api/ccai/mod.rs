@@ -1,6 +1,8 @@
 //! The front door for CCAI Platform: who may do what, and what the server must be set up for. Its contract is tested in
 //! cli/tests/contract.
 
+mod jobs;
+
 use std::num::NonZeroU32;
 
 use muster_producer::ProducerOptions;

@@ -1,0 +1,283 @@
+//! Jobs whose work stands still, dies or is over, and uploads that do not come whole. No worker runs here, so what a job is
+//! waits to be looked at.
+
+use std::net::Shutdown;
+use std::time::Duration;
+
+use muster_producer::ProducerOptions;
+use muster_producer::api::HttpOptions;
+use muster_producer::receive::{self, Encoding, ReceiveLimits};
+use muster_shared::chunk::ChunkLimits;
+use muster_shared::clock;
+use muster_shared::id::ImportId;
+use muster_shared::options::{ImportOptions, Start};
+use muster_shared::parse::Format;
+use muster_shared::store::intake::NewImport;
+use muster_shared::store::{apply, bulk_jobs, dispatch, retention};
+use reqwest::multipart::{Form, Part};
+use reqwest::{Body, Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::Server;
+
+/// Each record is a chunk of its own, in one of two lanes.
+async fn start() -> Server {
+    let chunk = ChunkLimits { records: 1, lanes: 2, ..ChunkLimits::default() };
+    let receive = ReceiveLimits { chunk, ..ReceiveLimits::default() };
+    Server::start_with(ProducerOptions { receive, ..ProducerOptions::default() }).await
+}
+
+async fn start_http(http: HttpOptions) -> Server {
+    Server::start_with(ProducerOptions { http, ..ProducerOptions::default() }).await
+}
+
+fn at(server: &Server, method: Method, path: &str) -> RequestBuilder {
+    let url = format!("{}/apps/api/v1/bulk/{path}", server.url);
+    server.client.request(method, url).basic_auth(server.tenant.slug.as_str(), Some(&server.token))
+}
+
+fn users(count: usize) -> String {
+    let user = |at| json!({"email": format!("u{at}@example.com"), "first_name": "U", "last_name": "X"});
+    Value::from_iter((0..count).map(user)).to_string()
+}
+
+fn form(file: impl Into<String>) -> Form {
+    Form::new().part("file", Part::text(file.into()).file_name("users.json"))
+}
+
+async fn answer(request: RequestBuilder) -> (u16, Value) {
+    let response = request.send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+async fn ok(request: RequestBuilder) -> Value {
+    let (status, body) = answer(request).await;
+    assert_eq!(status, 200, "{body}");
+    body
+}
+
+/// The status of an error, whose shape is checked.
+async fn refused(request: RequestBuilder) -> u16 {
+    let (status, body) = answer(request).await;
+    let message = body["message"].as_str().unwrap_or_else(|| panic!("{status}: {body}"));
+    assert!(!message.is_empty() && body.as_object().unwrap().len() == 1, "{body}");
+    status
+}
+
+async fn uploaded(server: &Server, count: usize) -> i64 {
+    let job = ok(at(server, Method::POST, "users/upload").multipart(form(users(count)))).await;
+    job["id"].as_i64().unwrap()
+}
+
+async fn job(server: &Server, id: i64) -> Value {
+    ok(at(server, Method::GET, &format!("users/jobs/{id}"))).await
+}
+
+fn proceed(server: &Server, id: i64) -> RequestBuilder {
+    at(server, Method::POST, "users/proceed").json(&json!({"id": id}))
+}
+
+fn put(server: &Server, id: i64, file: String) -> RequestBuilder {
+    at(server, Method::PUT, "users/upload").multipart(form(file).text("id", id.to_string()))
+}
+
+/// Ends the first open chunk of each lane as one that no worker can apply.
+async fn bury_heads(server: &Server, most: usize) -> usize {
+    let heads = dispatch::lane_heads(&server.store).await.unwrap();
+    for head in heads.iter().take(most) {
+        assert!(apply::bury(&server.store, head.chunk, "for the test").await.unwrap());
+    }
+    dispatch::complete_ended(&server.store).await.unwrap();
+    heads.len()
+}
+
+async fn bury_all(server: &Server) {
+    while bury_heads(server, usize::MAX).await > 0 {}
+}
+
+#[tokio::test]
+async fn in_progress_has_counters_that_move() {
+    let server = start().await;
+    let id = uploaded(&server, 3).await;
+    ok(proceed(&server, id)).await;
+    let begun = job(&server, id).await;
+    let numbers =
+        |job: &Value| [job["total_rows"].clone(), job["affected_rows"].clone(), job["failed_rows"].clone()];
+    assert_eq!(begun["status"], "in_progress");
+    assert_eq!(numbers(&begun), [json!(3), json!(0), json!(0)]);
+    bury_heads(&server, 1).await;
+    let midway = job(&server, id).await;
+    assert_eq!(midway["status"], "in_progress");
+    assert_eq!(numbers(&midway), [json!(3), json!(0), json!(1)]);
+    let import = server.json("/v1/imports").await["imports"][0]["id"].as_str().unwrap().to_owned();
+    server.post(&format!("/v1/imports/{import}/pause")).send().await.unwrap().error_for_status().unwrap();
+    assert_eq!(job(&server, id).await["status"], "in_progress");
+}
+
+#[tokio::test]
+async fn a_job_in_progress_takes_no_other_file_and_is_started_once() {
+    let server = start().await;
+    let id = uploaded(&server, 2).await;
+    ok(proceed(&server, id)).await;
+    let begun = job(&server, id).await;
+    assert_eq!(refused(put(&server, id, users(1))).await, 409);
+    let post = at(&server, Method::POST, "users/upload").multipart(form(users(1)).text("id", id.to_string()));
+    assert_eq!(refused(post).await, 409);
+    assert_eq!(ok(proceed(&server, id)).await["status"], "in_progress");
+    assert_eq!(job(&server, id).await, begun);
+}
+
+/// Whichever comes first: the job runs one of the two files, whole.
+#[tokio::test]
+async fn a_file_that_comes_while_the_job_is_started_is_the_jobs_file_or_refused() {
+    let server = start().await;
+    for _ in 0..10 {
+        let id = uploaded(&server, 1).await;
+        let (started, replaced) =
+            tokio::join!(proceed(&server, id).send(), put(&server, id, users(2)).send());
+        let (started, replaced) = (started.unwrap().status(), replaced.unwrap().status());
+        let seen = job(&server, id).await;
+        match (started, replaced) {
+            (StatusCode::OK, StatusCode::CONFLICT) => assert_eq!(seen["total_rows"], 1),
+            (StatusCode::OK, StatusCode::OK) => assert_eq!(seen["total_rows"], 2),
+            other => panic!("{other:?}: {seen}"),
+        }
+        assert_eq!(seen["status"], "in_progress");
+    }
+}
+
+#[tokio::test]
+async fn a_job_whose_file_is_still_coming_is_created() {
+    let server = start().await;
+    let new = NewImport {
+        id: ImportId::new(clock::new_id()),
+        tenant: server.tenant.id,
+        filename: None,
+        options: ImportOptions { format: Format::Json, start: Start::Manual, ..ImportOptions::default() },
+        idempotency: None,
+    };
+    let import = new.id;
+    let upload =
+        receive::begin(&server.store, new, Encoding::Identity, ReceiveLimits::default()).await.unwrap();
+    let id = bulk_jobs::create(&server.store, server.tenant.id, import, "someone").await.unwrap();
+    assert_eq!(job(&server, id).await["status"], "created");
+    assert_eq!(refused(proceed(&server, id)).await, 409);
+    ok(put(&server, id, users(2))).await;
+    let replaced = job(&server, id).await;
+    assert_eq!((&replaced["status"], &replaced["total_rows"]), (&json!("valid_scheme"), &json!(2)));
+    drop(upload);
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_can_apply_is_completed_with_every_row_failed() {
+    let server = start().await;
+    let id = uploaded(&server, 2).await;
+    ok(proceed(&server, id)).await;
+    bury_all(&server).await;
+    let ended = job(&server, id).await;
+    assert_eq!(ended["status"], "completed");
+    assert_eq!((&ended["affected_rows"], &ended["failed_rows"]), (&json!(0), &json!(2)));
+    let errors = ok(at(&server, Method::GET, &format!("users/errors/update/{id}"))).await;
+    let told: Vec<(&Value, &Value)> =
+        errors.as_array().unwrap().iter().map(|error| (&error["row"], &error["error_type"])).collect();
+    assert_eq!(told, [(&json!(1), &json!("error")), (&json!(2), &json!("error"))]);
+}
+
+#[tokio::test]
+async fn a_job_that_ended_long_ago_is_gone_and_one_that_waits_stays() {
+    let server = start().await;
+    let (ended, waits) = (uploaded(&server, 1).await, uploaded(&server, 1).await);
+    ok(proceed(&server, ended)).await;
+    bury_all(&server).await;
+    assert!(retention::delete_ended(&server.store, 0.0).await.unwrap() > 0);
+    for path in ["users/jobs/", "users_jobs/", "users/errors/scheme/", "users/errors/update/"] {
+        assert_eq!(refused(at(&server, Method::GET, &format!("{path}{ended}"))).await, 404, "{path}");
+    }
+    assert_eq!(job(&server, waits).await["status"], "valid_scheme");
+    let listed = at(&server, Method::GET, "users/jobs").send().await.unwrap();
+    assert_eq!(listed.headers()["total"], "1");
+    assert_eq!(listed.json::<Value>().await.unwrap()[0]["id"], waits);
+}
+
+#[tokio::test]
+async fn a_form_over_the_limit_is_413_and_leaves_no_job() {
+    let server = start_http(HttpOptions { max_upload_bytes: Some(600), ..HttpOptions::default() }).await;
+    let id = uploaded(&server, 1).await;
+    let large = users(40);
+    // One that says how long it is, and one that does not.
+    let chunked = || {
+        let file = large.clone();
+        let pieces = futures_util::stream::iter([Ok::<_, std::io::Error>(file)]);
+        Form::new().part("file", Part::stream(Body::wrap_stream(pieces)).file_name("users.json"))
+    };
+    for form in [form(large.clone()), chunked()] {
+        assert_eq!(refused(at(&server, Method::POST, "users/upload").multipart(form)).await, 413);
+    }
+    for form in [form(large.clone()), chunked()] {
+        let request = at(&server, Method::PUT, "users/upload").multipart(form.text("id", id.to_string()));
+        assert_eq!(refused(request).await, 413);
+    }
+    let jobs = ok(at(&server, Method::GET, "users/jobs")).await;
+    assert_eq!(jobs.as_array().unwrap().len(), 1);
+    assert_eq!(jobs[0]["total_rows"], 1);
+}
+
+/// The head of an upload whose body is to have 1,000 bytes, and its first ones.
+async fn begin_form(server: &Server, method: &str, id: Option<i64>) -> TcpStream {
+    use base64::Engine;
+    let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).await.unwrap();
+    let credential = format!("{}:{}", server.tenant.slug, server.token);
+    let credential = base64::engine::general_purpose::STANDARD.encode(credential);
+    let id = id.map_or(String::new(), |id| {
+        format!("--x\r\nContent-Disposition: form-data; name=\"id\"\r\n\r\n{id}\r\n")
+    });
+    let head = format!(
+        "{method} /apps/api/v1/bulk/users/upload HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {credential}\r\n\
+         Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000\r\n\r\n{id}\
+         --x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"u.json\"\r\n\r\n[{{\"email\": \"a@"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_form_that_stops_half_way_leaves_no_job_and_a_job_its_file() {
+    let server = start().await;
+    let id = uploaded(&server, 1).await;
+    for stream in [begin_form(&server, "POST", None).await, begin_form(&server, "PUT", Some(id)).await] {
+        let stream = stream.into_std().unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut stream = TcpStream::from_std(stream).unwrap();
+        // The server closes once it has dealt with it.
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    }
+    let jobs = ok(at(&server, Method::GET, "users/jobs")).await;
+    assert_eq!(jobs.as_array().unwrap().len(), 1, "{jobs}");
+    assert_eq!((&jobs[0]["status"], &jobs[0]["total_rows"]), (&json!("valid_scheme"), &json!(1)));
+}
+
+#[tokio::test]
+async fn a_form_that_pauses_too_long_is_408() {
+    let http = HttpOptions { idle_body_timeout: Duration::from_millis(200), ..HttpOptions::default() };
+    let server = start_http(http).await;
+    let mut stream = begin_form(&server, "POST", None).await;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_500_and_one_that_is_away_503() {
+    let server = start().await;
+    let jobs = || at(&server, Method::GET, "users/jobs");
+    ok(jobs()).await;
+    sqlx::raw_sql("alter table bulk_jobs rename to elsewhere").execute(server.store.pool()).await.unwrap();
+    let (status, body) = answer(jobs()).await;
+    assert_eq!(status, 500);
+    let message = body["message"].as_str().unwrap();
+    assert!(!message.contains("bulk_jobs") && !message.contains("relation"), "{message}");
+    server.store.close().await;
+    assert_eq!(refused(jobs()).await, 503);
+}
