@@ -14,6 +14,7 @@ mod users;
 mod view;
 
 use axum::http::Method;
+use axum::response::{IntoResponse, Response};
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::Paths;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
@@ -27,6 +28,11 @@ use error::Fault;
 const SCHEME: &str = "key";
 
 /// Every route, under the path that Bitcaster's documents name and the one that its server has.
+/// The answer at an address of the front door that leads nowhere.
+pub(super) fn not_found() -> Response {
+    Fault::NotFound.into_response()
+}
+
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     let users = "/api/o/{org}/u/";
     let documented = "/api/v1/user/{org}/";

@@ -20,20 +20,28 @@ mod users;
 mod view;
 
 use axum::Router;
+use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) use rate::RateLimit;
 pub(super) use refusal::Message;
+use refusal::Refusal;
 pub(super) use users::{asked_by_api_user, mirror};
 
 use super::AppState;
+use super::error::ApiError;
 
 /// Where the front door stands; links in its answers begin with this.
 const BASE: &str = "/apps/api/v1";
 
 /// Every route: under its own prefix with its documentation, and once more under the short one that the documents of the
 /// original also print. `GET /v1/users` is shared with the native API (see [`mirror`]).
+/// An error in this front door's shape.
+pub(super) fn refused(error: ApiError) -> Response {
+    Refusal::from(error).into_response()
+}
+
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     let short: Router<AppState> = bulk().split_for_parts().0;
     let own = bulk().routes(routes!(users::list));

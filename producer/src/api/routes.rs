@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use axum::http::Uri;
+use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware};
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
@@ -56,10 +58,19 @@ pub(super) fn app(state: AppState) -> Router {
     let (router, documentation) = routes().split_for_parts();
     router
         .merge(SwaggerUi::new("/docs").url("/openapi.json", finished(documentation)))
-        .fallback(async || ApiError::NotFound)
-        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .fallback(async |uri: Uri| of_door(&uri, ApiError::NotFound))
+        .method_not_allowed_fallback(async |uri: Uri| of_door(&uri, ApiError::MethodNotAllowed))
         .layer(middleware::from_fn_with_state(state.clone(), trace::around))
         .with_state(state)
+}
+
+/// The error of an address that no route has, as the clients of the front door it belongs to read errors.
+fn of_door(uri: &Uri, error: ApiError) -> Response {
+    match uri.path() {
+        path if path.starts_with("/apps/api/v1/") => ccai::refused(error),
+        path if path.starts_with("/api/") => bitcaster::not_found(),
+        _ => error.into_response(),
+    }
 }
 
 /// Adds what all routes share: the bearer token, and the shape of errors with an example of each.

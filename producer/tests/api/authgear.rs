@@ -14,6 +14,8 @@ use reqwest::{Method, Response, StatusCode};
 use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::harness::Server;
 
@@ -203,4 +205,39 @@ async fn operations_are_documented_with_their_own_scheme() {
         assert_eq!(error, "#/components/schemas/AuthgearErrorAnswer");
     }
     assert_eq!(document["components"]["securitySchemes"]["authgear"]["bearerFormat"], "JWT");
+}
+
+#[tokio::test]
+async fn a_store_that_fails_or_is_away_is_an_unexpected_error() {
+    let server = start(Envelope::Both, Quota::default()).await;
+    sqlx::raw_sql("alter table tenant_keys rename to elsewhere").execute(server.store.pool()).await.unwrap();
+    unexpected(post(&server, 1).await).await;
+    server.store.close().await;
+    unexpected(post(&server, 1).await).await;
+}
+
+async fn unexpected(response: Response) {
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let answer: Value = response.json().await.unwrap();
+    let error = &answer["error"];
+    assert_eq!((&error["name"], &error["reason"]), (&json!("InternalError"), &json!("UnexpectedError")));
+    assert_eq!((&error["message"], &error["code"]), (&json!("unexpected error occurred"), &json!(500)));
+}
+
+#[tokio::test]
+async fn a_body_that_stops_half_way_leaves_no_import() {
+    let server = start(Envelope::Both, Quota::default()).await;
+    let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).await.unwrap();
+    let head = format!(
+        "POST /_api/admin/users/import HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{\"identifier\": \"email\",",
+        token(&server)
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let stream = stream.into_std().unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut stream = TcpStream::from_std(stream).unwrap();
+    // The server closes once it has dealt with it.
+    let _ = stream.read_to_end(&mut Vec::new()).await;
+    assert_eq!(server.json("/v1/imports").await["imports"], json!([]));
 }

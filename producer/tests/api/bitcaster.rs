@@ -3,12 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use muster_producer::api::openapi;
-use muster_shared::store::catalog;
+use muster_producer::ProducerOptions;
+use muster_producer::api::{HttpOptions, openapi};
+use muster_shared::store::{catalog, tokens};
 use muster_shared::token::Scope;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::harness::{Server, token};
 
@@ -157,4 +160,74 @@ async fn an_organization_cannot_go_while_somebody_is_enrolled_in_it() {
     .unwrap();
     transaction.commit().await.unwrap();
     assert!(matches!(removing.await.unwrap(), catalog::Applied::Refused(_)));
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_500_and_one_that_is_away_503() {
+    let server = server().await;
+    assert_eq!(answer(create(&server, "a@example.com")).await.0, 201);
+    sqlx::raw_sql("alter table memberships rename to elsewhere").execute(server.store.pool()).await.unwrap();
+    let (status, body) = answer(create(&server, "b@example.com")).await;
+    let told = body["detail"].as_str().unwrap();
+    assert_eq!((status, body.as_object().unwrap().len()), (500, 1));
+    assert!(!told.contains("memberships") && !told.contains("relation"), "{told}");
+    server.store.close().await;
+    let (status, body) = answer(server.get(USERS)).await;
+    assert_eq!((status, body["detail"].is_string()), (503, true), "{body}");
+}
+
+/// The head of a request whose body is to have 100 bytes, and its first ones.
+async fn begin(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).await.unwrap();
+    let head = format!(
+        "POST {USERS} HTTP/1.1\r\nHost: x\r\nAuthorization: Token {}\r\nContent-Type: application/json\r\n\
+         Content-Length: 100\r\n\r\n{{\"email\": \"a@example.com\",",
+        server.token
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_body_that_stops_half_way_makes_no_user_and_one_that_pauses_is_408() {
+    let stream = {
+        let server = server().await;
+        let stream = begin(&server).await.into_std().unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut stream = TcpStream::from_std(stream).unwrap();
+        // The server closes once it has dealt with it.
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+        assert_eq!(users(&server).await, 0);
+        stream
+    };
+    drop(stream);
+    let http = HttpOptions { idle_body_timeout: Duration::from_millis(200), ..HttpOptions::default() };
+    let server = Server::start_with(ProducerOptions { http, ..ProducerOptions::default() }).await;
+    let mut answer = [0; 12];
+    begin(&server).await.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+}
+
+#[tokio::test]
+async fn a_token_that_was_revoked_is_401() {
+    let server = server().await;
+    let revoked = token(&server.store, &server.tenant, "revoked", &[Scope::UsersWrite]).await;
+    tokens::revoke(server.store.pool(), server.tenant.id, "revoked").await.unwrap().unwrap();
+    let response =
+        server.client.get(format!("{}{USERS}", server.url)).bearer_auth(revoked).send().await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["www-authenticate"]),
+        (401, &"Key".parse().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn the_default_group_is_a_setting() {
+    let http = HttpOptions { default_group: "Staff".into(), ..HttpOptions::default() };
+    let server = Server::start_with(ProducerOptions { http, ..ProducerOptions::default() }).await;
+    let wanted =
+        serde_json::from_value(json!({"organizations": [{"slug": "my-org", "name": "My"}]})).unwrap();
+    catalog::apply(&server.store, server.tenant.id, &wanted).await.unwrap();
+    assert_eq!(answer(create(&server, "a@example.com")).await.0, 201);
+    assert_eq!(catalog::get(&server.store, server.tenant.id).await.unwrap().groups, ["Staff"]);
 }

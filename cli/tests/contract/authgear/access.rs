@@ -9,7 +9,7 @@ use muster_shared::store::keys::{self, NewKey};
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use super::project::{KID, PATH, PUBLIC, Project, header, sign};
+use super::project::{KID, OTHER_PRIVATE, OTHER_PUBLIC, PATH, PUBLIC, Project, header, sign, sign_by};
 use crate::harness::Tenant;
 
 /// 403, a plain text, and nothing else.
@@ -74,6 +74,21 @@ async fn kid_names_a_known_key() {
     let project = Project::new().await;
     refused(&project, &with(header(), "kid", json!("another")), &project.claims()).await;
     refused(&project, &json!({"alg": "RS256", "typ": "JWT"}), &project.claims()).await;
+}
+
+#[tokio::test]
+async fn the_key_must_be_one_of_the_tenant_that_aud_names() {
+    let ours = Project::new().await;
+    for kid in ["key-2", KID] {
+        // Under a kid that we do not have, and under one that we have as well.
+        let theirs = Project::with_key(Tenant::new().await, kid, OTHER_PUBLIC).await;
+        let header = with(header(), "kid", json!(kid));
+        let foreign = sign_by(OTHER_PRIVATE, &header, &ours.claims());
+        forbidden(ours.post(&foreign).body("{}").send().await.unwrap()).await;
+        forbidden(ours.get(&foreign, "userimport_0").send().await.unwrap()).await;
+        let own = sign_by(OTHER_PRIVATE, &header, &theirs.claims());
+        assert_eq!(theirs.post(&own).body("{}").send().await.unwrap().status(), 400);
+    }
 }
 
 #[tokio::test]

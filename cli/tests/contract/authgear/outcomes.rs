@@ -75,6 +75,71 @@ async fn username_in_any_case_finds_the_user() {
 }
 
 #[tokio::test]
+async fn a_username_in_another_form_and_a_domain_in_punycode_find_the_user() {
+    let project = Project::new().await;
+    for (identifier, first, again) in
+        [("preferred_username", "ｊｄｏｅ", "jdoe"), ("email", "a@例子.com", "A@xn--fsqu00a.com")]
+    {
+        let inserted = project.import_by(identifier, false, &[json!({identifier: first})]).await;
+        assert_eq!(outcomes(&inserted), ["inserted"], "{first}: {inserted:?}");
+        let found = project.import_by(identifier, false, &[json!({identifier: again})]).await;
+        assert_eq!(outcomes(&found), ["skipped"], "{again}");
+    }
+}
+
+#[tokio::test]
+async fn phone_number_finds_the_user() {
+    let project = Project::new().await;
+    let record = |name: &str| json!({"phone_number": "+85298765432", "name": name});
+    let inserted = project.import_by("phone_number", false, &[record("J")]).await;
+    assert_eq!(outcomes(&inserted), ["inserted"]);
+    for (upsert, outcome) in [(false, "skipped"), (true, "updated")] {
+        let found = project.import_by("phone_number", upsert, &[record("K")]).await;
+        assert_eq!((outcomes(&found), &found[0]["user_id"]), (vec![outcome], &inserted[0]["user_id"]));
+    }
+}
+
+/// They are in different chunks.
+#[tokio::test]
+async fn duplicates_far_apart_come_out_in_input_order() {
+    for (upsert, outcome, name) in [(false, "skipped", "First"), (true, "updated", "Last")] {
+        let project = Project::new().await;
+        let mut records: Vec<Value> =
+            (0..5_000).map(|at| json!({"email": format!("u{at}@example.com")})).collect();
+        records[0] = json!({"email": "one@example.com", "name": "First"});
+        records[4_999] = json!({"email": "ONE@example.com", "name": "Last"});
+        let details = project.import(upsert, &records).await;
+        assert_eq!(
+            (&details[0]["outcome"], &details[4_999]["outcome"]),
+            (&json!("inserted"), &json!(outcome))
+        );
+        let users = project.tenant.users().await;
+        let one = users.iter().find(|user| user["email"] == "one@example.com").unwrap();
+        assert_eq!(one["attributes"]["name"], name);
+    }
+}
+
+/// Authgear never looks at what it would not use.
+#[tokio::test]
+async fn a_record_is_judged_whole_whatever_of_it_would_be_used() {
+    let project = Project::with_catalog().await;
+    let password = json!({"type": "bcrypt", "password_hash": HASH});
+    project.import(false, &[json!({"email": "ex@example.com", "password": password})]).await;
+    for defect in [
+        json!({"email": "ex@example.com", "roles": ["nobody"]}),
+        json!({"email": "ex@example.com", "preferred_username": "a b"}),
+        json!({"email": "ex@example.com", "password": {"type": "bcrypt", "password_hash": "$1$x"}}),
+        json!({"email": "ex@example.com", "mfa": {"totp": {"secret": "secret"}}}),
+    ] {
+        for upsert in [false, true] {
+            assert_eq!(outcomes(&project.import(upsert, &[defect.clone()]).await), ["failed"], "{defect}");
+        }
+    }
+    let user = project.user().await;
+    assert_eq!((&user["version"], project.secrets().await.unwrap()[0].as_deref()), (&json!(1), Some(HASH)));
+}
+
+#[tokio::test]
 async fn duplicates_are_inserted_then_skipped_in_input_order() {
     let project = Project::new().await;
     let records = [

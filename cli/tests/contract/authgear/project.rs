@@ -15,6 +15,9 @@ use crate::harness::{Tenant, until};
 /// The pair of keys of all projects; nothing else is signed with it.
 const PRIVATE: &str = include_str!("test_key.pem");
 pub(super) const PUBLIC: &str = include_str!("../../../../shared/test_data/keys/public.pem");
+/// A pair that is another's.
+pub(super) const OTHER_PRIVATE: &str = include_str!("other_key.pem");
+pub(super) const OTHER_PUBLIC: &str = include_str!("other_key_public.pem");
 pub(super) const KID: &str = "key-1";
 pub(super) const PATH: &str = "/_api/admin/users/import";
 
@@ -45,8 +48,12 @@ impl Project {
     }
 
     pub(super) async fn of(tenant: Tenant) -> Self {
-        let key = RsaPublicKey::from_pem(PUBLIC).unwrap();
-        let new = NewKey { kid: KID, key: &key, app_id: None, host: None };
+        Self::with_key(tenant, KID, PUBLIC).await
+    }
+
+    pub(super) async fn with_key(tenant: Tenant, kid: &str, public: &str) -> Self {
+        let key = RsaPublicKey::from_pem(public).unwrap();
+        let new = NewKey { kid, key: &key, app_id: None, host: None };
         assert!(keys::add(tenant.store.pool(), tenant.id, &new).await.unwrap());
         Self { tenant }
     }
@@ -173,7 +180,11 @@ pub(super) fn header() -> Value {
 
 /// A token with this header and these claims, signed by the projects' key.
 pub(super) fn sign(header: &Value, claims: &Value) -> String {
-    let digits: String = PRIVATE.lines().filter(|line| !line.starts_with("-----")).collect();
+    sign_by(PRIVATE, header, claims)
+}
+
+pub(super) fn sign_by(private: &str, header: &Value, claims: &Value) -> String {
+    let digits: String = private.lines().filter(|line| !line.starts_with("-----")).collect();
     let pair = RsaKeyPair::from_pkcs8(&STANDARD.decode(digits).unwrap()).unwrap();
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", part(header), part(claims));

@@ -67,6 +67,40 @@ async fn a_group_that_is_named_must_exist() {
     assert_eq!(desk.memberships().await, [("my-org".to_owned(), "developers".to_owned())]);
 }
 
+/// C.4: what Bitcaster's one line sums up.
+#[tokio::test]
+async fn outcomes_are_inserted_updated_skipped_and_failed() {
+    let desk = Desk::new().await;
+    desk.user(json!({"email": "member@example.com"})).await;
+    desk.post("/api/o/other/u/", json!({"email": "elsewhere@example.com"})).await.is(201);
+    let csv = "email\nnew@example.com\nelsewhere@example.com\nmember@example.com\nbad\n";
+    desk.import(csv, &["--org", "my-org"]).counts(3, 3, 4);
+    let shown = desk.tenant.muster(&["imports", "show", "last", "--tenant", &desk.tenant.slug, "--json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let counts = json!({"total": 4, "pending": 0, "inserted": 1, "updated": 1, "skipped": 1, "failed": 1});
+    assert_eq!(shown["counts"], counts);
+    let failed = desk.tenant.muster(&["imports", "failed", "last", "--tenant", &desk.tenant.slug]);
+    assert!(failed.contains("\nbad,email_invalid,email,"), "{failed}");
+}
+
+#[tokio::test]
+async fn the_default_group_is_a_setting_and_groups_are_named_in_any_case() {
+    let desk = Desk::new().await;
+    catalog::ensure_group(&desk.tenant.store, desk.tenant.id, "developers").await.unwrap();
+    desk.import(CSV, &["--org", "my-org", "--group", "DEVELOPERS"]).counts(0, 1, 1);
+    let mut command = desk.tenant.command(&["bc", "import", "users", "-", "--tenant", &desk.tenant.slug]);
+    command.args(["--org", "my-org"]).env("MUSTER_BITCASTER_DEFAULT_GROUP", "Staff");
+    assert!(run_with(command, CSV).success());
+    let groups: Vec<String> = desk.memberships().await.into_iter().map(|(_, group)| group).collect();
+    assert_eq!(groups, ["Staff", "developers"]);
+}
+
+fn run_with(mut command: std::process::Command, input: &str) -> std::process::ExitStatus {
+    let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
+    child.wait().unwrap()
+}
+
 #[tokio::test]
 async fn another_group_adds_a_second_role() {
     let desk = Desk::new().await;

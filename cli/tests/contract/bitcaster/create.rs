@@ -200,3 +200,28 @@ async fn posts_of_one_new_user_at_once_make_one_user_and_no_error() {
     assert_eq!(users.len(), 5);
     assert!(users.iter().all(|user| user["version"] == 1));
 }
+
+/// What Django's own rules would take.
+#[tokio::test]
+async fn what_one_rule_for_all_front_doors_refuses() {
+    let desk = Desk::new().await;
+    let with = |name: &str, value: Value| {
+        let mut body = json!({"email": "a@example.com"});
+        body[name] = value;
+        body
+    };
+    for (name, value) in [
+        ("first_name", json!("Ann\nLee")),
+        ("last_name", json!("L\u{200b}ee")),
+        ("email", json!("user@localhost")),
+        ("email", json!("\"a b\"@example.com")),
+    ] {
+        let told = desk.post(USERS, with(name, value)).await.is(400);
+        assert!(told[name][0].is_string() && keys(&told) == [name], "{told}");
+    }
+    let told = desk.post(USERS, with("custom_fields", json!({"k": "x".repeat(70_000)}))).await.is(400);
+    assert_eq!(keys(&told), ["custom_fields"]);
+    let told = desk.post(USERS, with("custom_fields", json!({"k": "x".repeat(2_000_000)}))).await.is(413);
+    assert_eq!(keys(&told), ["detail"]);
+    assert!(desk.tenant.users().await.is_empty());
+}

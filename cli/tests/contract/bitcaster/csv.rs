@@ -178,3 +178,28 @@ async fn bitcasters_own_counts_come_out() {
         import(csv).await.0.counts(code, created, processed);
     }
 }
+
+/// Bitcaster gives the whole file up.
+#[tokio::test]
+async fn bytes_that_are_not_utf_8_fail_their_record_alone() {
+    let (run, users, _) =
+        import(b"email,first_name\na@example.com,Ann\nb@example.com,Ren\xe9\nc@example.com,Cy\n").await;
+    run.counts(3, 2, 3);
+    assert_eq!(users.len(), 2);
+}
+
+#[tokio::test]
+async fn two_columns_of_one_name_refuse_the_file_and_a_stray_quote_its_record() {
+    let (run, users, _) = import("email,first_name,First Name\na@example.com,A,B\n").await;
+    assert_eq!((run.code, users.len()), (Some(1), 0), "{run:?}");
+    let (run, users, _) = import("email,first_name\na@example.com,\"A\"b\nc@example.com,C\n").await;
+    run.counts(3, 1, 2);
+    assert_eq!(users[0]["email"], "c@example.com");
+}
+
+/// What Python reads as a number and JSON does not.
+#[tokio::test]
+async fn other_literals_of_python_stay_texts() {
+    let said = metadata("email,custom__x{}\na@example.com,\"a=1_000,b=0x10,c=00\"\n").await;
+    assert_eq!(said["x"], json!({"a": "1_000", "b": "0x10", "c": "00"}));
+}

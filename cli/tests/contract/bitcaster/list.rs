@@ -86,3 +86,41 @@ async fn a_list_of_any_length_is_one_array_of_members() {
     desk.import(format!("email\n{csv}"), &["--org", "other"]);
     assert_eq!(desk.get("/api/o/other/u/").await.is(200).as_array().unwrap().len(), 1001);
 }
+
+#[tokio::test]
+async fn users_without_an_email_address_are_not_shown() {
+    let desk = Desk::new().await;
+    desk.user(json!({"email": "a@example.com"})).await;
+    let mut connection = desk.tenant.store.connection().await.unwrap();
+    sqlx::query(
+        "with added as (insert into users (id, tenant_id, preferred_username) values (gen_random_uuid(), $1, 'nobody') returning id)
+         insert into memberships (user_id, organization_id, group_id, tenant_id)
+         select added.id, m.organization_id, m.group_id, $1 from added, memberships m where m.tenant_id = $1",
+    )
+    .bind(desk.tenant.id.get())
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    let listed = desk.get("/api/o/my-org/u/").await.is(200);
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+}
+
+#[tokio::test]
+async fn messages_are_linked_and_not_there() {
+    let desk = Desk::new().await;
+    desk.user(json!({"email": "a@example.com"})).await;
+    let shown = desk.get("/api/o/my-org/u/a@example.com/").await.is(200);
+    let link = shown["messages"].as_str().unwrap();
+    let path = &link[link.find("/api/").unwrap()..];
+    let told = desk.get(path).await.is(404);
+    assert_eq!(told, json!({"detail": "Not found."}));
+}
+
+#[tokio::test]
+async fn locked_users_say_so() {
+    let desk = Desk::new().await;
+    desk.user(json!({"email": "a@example.com"})).await;
+    desk.patch("/api/o/my-org/u/a@example.com/", json!({"locked": true})).await.is(200);
+    let listed = desk.get("/api/o/my-org/u/").await.is(200);
+    assert_eq!(listed[0]["locked"], true);
+}

@@ -46,7 +46,10 @@ fn of_record(error: &RecordError, bounds: &Bounds) -> String {
     let (field, inner) = path.split_once('.').unwrap_or((path, ""));
     let phrase = match (field, error.code) {
         // What is not about the value of the one field keeps the engine's words.
-        (_, ErrorCode::ChunkDead | ErrorCode::DatabaseRefused | ErrorCode::Internal) => None,
+        (
+            _,
+            ErrorCode::ChunkDead | ErrorCode::DatabaseRefused | ErrorCode::Internal | ErrorCode::InvalidUtf8,
+        ) => None,
         (_, ErrorCode::DuplicateInFile) => Some("Must be unique within the file".into()),
         ("email" | "new_email", ErrorCode::IdentityConflict) => Some("Email is already taken".into()),
         (_, ErrorCode::JsonDuplicateKey) => Some("Must be given once".into()),
@@ -98,6 +101,7 @@ mod tests {
             ("email", ErrorCode::DuplicateInFile, "Must be unique within the file"),
             ("new_email", ErrorCode::IdentityConflict, "Email is already taken"),
             ("first_name", ErrorCode::FieldRequired, NAME),
+            ("first_name", ErrorCode::InvalidUtf8, "The value is long"),
             ("roles.2", ErrorCode::CatalogUnknown, "Unknown role"),
             ("teams.0.value", ErrorCode::TypeMismatch, FLAG),
             ("max_chat_limit", ErrorCode::ValueOutOfRange, "Must be in the range 1..5"),

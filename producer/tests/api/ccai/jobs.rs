@@ -2,7 +2,7 @@
 //! waits to be looked at.
 
 use std::net::Shutdown;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use muster_producer::ProducerOptions;
 use muster_producer::api::HttpOptions;
@@ -13,14 +13,16 @@ use muster_shared::id::ImportId;
 use muster_shared::options::{ImportOptions, Start};
 use muster_shared::parse::Format;
 use muster_shared::store::intake::NewImport;
-use muster_shared::store::{apply, bulk_jobs, dispatch, retention};
+use muster_shared::store::tokens::NewToken;
+use muster_shared::store::{apply, bulk_jobs, dispatch, retention, tokens};
+use muster_shared::token::Scope;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Body, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::Server;
+use crate::harness::{Server, token};
 
 /// Each record is a chunk of its own, in one of two lanes.
 async fn start() -> Server {
@@ -280,4 +282,45 @@ async fn a_store_that_fails_is_500_and_one_that_is_away_503() {
     assert!(!message.contains("bulk_jobs") && !message.contains("relation"), "{message}");
     server.store.close().await;
     assert_eq!(refused(jobs()).await, 503);
+}
+
+#[tokio::test]
+async fn addresses_and_methods_that_there_are_not_are_told_in_the_doors_shape() {
+    let server = start().await;
+    assert_eq!(refused(at(&server, Method::GET, "users/nothing/here")).await, 404);
+    assert_eq!(refused(at(&server, Method::DELETE, "users/jobs")).await, 405);
+}
+
+/// Revoking works within seconds: a token that was used lately is not looked up at every request.
+#[tokio::test]
+async fn a_token_that_was_revoked_is_401() {
+    let server = start().await;
+    let slug = server.tenant.slug.as_str();
+    let ask = |token: &str| {
+        let url = format!("{}/apps/api/v1/bulk/users/jobs", server.url);
+        server.client.get(url).basic_auth(slug, Some(token))
+    };
+    let unused = token(&server.store, &server.tenant, "unused", &[Scope::Ops]).await;
+    let used = token(&server.store, &server.tenant, "used", &[Scope::Ops]).await;
+    ok(ask(&used)).await;
+    for name in ["unused", "used"] {
+        tokens::revoke(server.store.pool(), server.tenant.id, name).await.unwrap().unwrap();
+    }
+    assert_eq!(refused(ask(&unused)).await, 401);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while ask(&used).send().await.unwrap().status() != StatusCode::UNAUTHORIZED {
+        assert!(Instant::now() < deadline, "a revoked token still works");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_bound_to_one_organization_is_403() {
+    let server = start().await;
+    let slug = "default".parse().unwrap();
+    let made = tokens::create_for(&server.store, server.tenant.id, Some(&slug), "bound", &[Scope::Ops]).await;
+    let NewToken::Created(_, bound) = made.unwrap() else { panic!("the name is taken") };
+    let bound = bound.reveal().to_owned();
+    let url = format!("{}/apps/api/v1/bulk/users/jobs", server.url);
+    let request = server.client.get(url).basic_auth(server.tenant.slug.as_str(), Some(bound));
+    assert_eq!(refused(request).await, 403);
 }
