@@ -176,7 +176,10 @@ impl Binding {
                     return Err(place(FileError::new(ErrorCode::CsvHeaderUnknown, "a column has no name")));
                 }
                 Rule::Unknown => {
+                    // A front door's own table may not have the column.
+                    let taken = |known: &&str| Rule::of(known, &self.table) != Rule::Unknown;
                     let hint = nearest(&clean(name))
+                        .filter(taken)
                         .map_or(String::new(), |known| format!("; did you mean `{known}`?"));
                     let message = format!("the column `{}` is not known{hint}", shorten(name));
                     return Err(place(FileError::new(ErrorCode::CsvHeaderUnknown, message)));

@@ -96,6 +96,9 @@ async fn typ_is_jwt() {
     let project = Project::new().await;
     refused(&project, &with(header(), "typ", json!("at+jwt")), &project.claims()).await;
     taken(&project, &json!({"alg": "RS256", "kid": KID}), &project.claims()).await;
+    let mut claims = project.claims();
+    claims.as_object_mut().unwrap().remove("iat");
+    taken(&project, &header(), &claims).await;
 }
 
 #[tokio::test]

@@ -218,3 +218,14 @@ async fn a_key_that_stands_twice_is_told() {
     assert_eq!(causes(&answer["details"][0]["errors"][0]), [("/name", "general")]);
     assert_eq!(answer["details"][1]["outcome"], "inserted");
 }
+
+/// Authgear tells of the identity.
+#[tokio::test]
+async fn what_the_file_alone_shows_is_told_before_what_other_users_have() {
+    let project = Project::with_catalog().await;
+    project.import(false, &[json!({"email": "a@example.com", "preferred_username": "jdoe"})]).await;
+    let record =
+        json!({"email": "b@example.com", "preferred_username": "jdoe", "custom_attributes": {"level": 99}});
+    let detail = project.import(false, &[record]).await.remove(0);
+    assert_eq!(detail["errors"][0]["reason"], "ValidationFailed", "{detail}");
+}

@@ -132,7 +132,11 @@ async fn a_record_is_judged_whole_whatever_of_it_would_be_used() {
         json!({"email": "ex@example.com", "mfa": {"totp": {"secret": "secret"}}}),
     ] {
         for upsert in [false, true] {
-            assert_eq!(outcomes(&project.import(upsert, &[defect.clone()]).await), ["failed"], "{defect}");
+            assert_eq!(
+                outcomes(&project.import(upsert, std::slice::from_ref(&defect)).await),
+                ["failed"],
+                "{defect}"
+            );
         }
     }
     let user = project.user().await;

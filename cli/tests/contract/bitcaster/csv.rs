@@ -53,6 +53,8 @@ async fn an_unknown_column_refuses_the_file() {
         let column = header.split(',').next_back().unwrap();
         let told = run.stdout.lines().last().unwrap();
         assert!(told.starts_with("An error occurred: ") && told.contains(column), "{told}");
+        // Nothing is suggested that would be refused as well.
+        assert!(!told.contains("phone_number") && !told.contains("preferred_username"), "{told}");
     }
 }
 
