@@ -109,7 +109,7 @@ impl Server {
                 Answer::Starting => {
                     heard = Instant::now();
                     if !recovering {
-                        tracing::info!("the engine recovers what was committed before its last stop");
+                        tracing::info!("the engine is starting; after a crash it recovers what was committed first");
                         recovering = true;
                     }
                 }
