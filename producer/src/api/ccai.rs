@@ -35,13 +35,18 @@ use super::error::ApiError;
 /// Where the front door stands; links in its answers begin with this.
 const BASE: &str = "/apps/api/v1";
 
-/// Every route: under its own prefix with its documentation, and once more under the short one that the documents of the
-/// original also print. `GET /v1/users` is shared with the native API (see [`mirror`]).
+/// Whether an address belongs to this front door alone, be there such a route or not.
+pub(super) fn owns(path: &str) -> bool {
+    path.starts_with("/apps/api/v1/") || path.starts_with("/v1/bulk/")
+}
+
 /// An error in this front door's shape.
 pub(super) fn refused(error: ApiError) -> Response {
     Refusal::from(error).into_response()
 }
 
+/// Every route: under its own prefix with its documentation, and once more under the short one that the documents of the
+/// original also print. `GET /v1/users` is shared with the native API (see [`mirror`]).
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     let short: Router<AppState> = bulk().split_for_parts().0;
     let own = bulk().routes(routes!(users::list));

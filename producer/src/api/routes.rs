@@ -67,7 +67,7 @@ pub(super) fn app(state: AppState) -> Router {
 /// The error of an address that no route has, as the clients of the front door it belongs to read errors.
 fn of_door(uri: &Uri, error: ApiError) -> Response {
     match uri.path() {
-        path if path.starts_with("/apps/api/v1/") => ccai::refused(error),
+        path if ccai::owns(path) => ccai::refused(error),
         path if path.starts_with("/api/") => bitcaster::not_found(),
         _ => error.into_response(),
     }

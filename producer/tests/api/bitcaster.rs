@@ -1,7 +1,7 @@
 //! The front door for Bitcaster's clients: its documentation, who may come in, and requests that meet others on the way.
 //! Its contract is tested in cli/tests/contract.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use muster_producer::ProducerOptions;
 use muster_producer::api::{HttpOptions, openapi};
@@ -13,7 +13,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Server, token};
+use crate::harness::{Server, token, until};
 
 const USERS: &str = "/api/o/my-org/u/";
 
@@ -32,29 +32,6 @@ async fn answer(request: RequestBuilder) -> (u16, Value) {
 
 fn create(server: &Server, email: &str) -> RequestBuilder {
     server.post(USERS).json(&json!({ "email": email }))
-}
-
-/// Looks until it is so.
-async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !look().await {
-        assert!(Instant::now() < deadline, "{what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// Waits until a statement of the server waits for a lock.
-async fn until_one_waits(server: &Server) {
-    until("a request waits for a lock", async || {
-        let waiting: i64 = sqlx::query_scalar(
-            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-        )
-        .fetch_one(server.store.pool())
-        .await
-        .unwrap();
-        waiting > 0
-    })
-    .await;
 }
 
 async fn users(server: &Server) -> i64 {
@@ -103,7 +80,7 @@ async fn a_request_that_meets_another_writer_decides_again() {
         .await
         .unwrap();
     let request = tokio::spawn(answer(create(&server, "a@example.com")));
-    until_one_waits(&server).await;
+    server.until_waiting(1).await;
     transaction.commit().await.unwrap();
     let (status, body) = request.await.unwrap();
     assert_eq!((status, &body["first_name"]), (200, &json!("Ann")));
@@ -119,7 +96,7 @@ async fn a_client_that_leaves_cancels_nothing() {
     let mut transaction = other.begin().await.unwrap();
     muster_shared::store::apply::lock_tenant(&mut transaction, server.tenant.id, true).await.unwrap();
     let leaving = tokio::spawn(answer(create(&server, "second@example.com")));
-    until_one_waits(&server).await;
+    server.until_waiting(1).await;
     leaving.abort();
     assert!(leaving.await.is_err());
     transaction.rollback().await.unwrap();
@@ -149,7 +126,7 @@ async fn an_organization_cannot_go_while_somebody_is_enrolled_in_it() {
     let (store, tenant) = (server.store.clone(), server.tenant.id);
     let removing =
         tokio::spawn(async move { catalog::apply(&store, tenant, &Default::default()).await.unwrap() });
-    until_one_waits(&server).await;
+    server.until_waiting(1).await;
     sqlx::query(
         "insert into memberships (user_id, organization_id, group_id, tenant_id)
                  select gen_random_uuid(), id, 0, $1 from organizations where tenant_id = $1",

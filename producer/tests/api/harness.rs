@@ -1,5 +1,7 @@
 //! A producer over a real socket, on a database of its own, with the queue of PostgreSQL rows.
 
+use std::time::{Duration, Instant};
+
 use muster_producer::{Producer, ProducerOptions};
 use muster_shared::queue::{Queue, QueueOptions, Topology};
 use muster_shared::store::tokens::NewToken;
@@ -62,10 +64,33 @@ impl Server {
         self.post(&format!("/v1/imports?{query}")).header("content-type", "text/csv").body(body)
     }
 
+    /// Waits until so many statements of the server wait for a lock.
+    pub(crate) async fn until_waiting(&self, count: i64) {
+        until("requests wait for a lock", async || {
+            let waiting: i64 = sqlx::query_scalar(
+                "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+            )
+            .fetch_one(self.store.pool())
+            .await
+            .unwrap();
+            waiting >= count
+        })
+        .await;
+    }
+
     pub(crate) async fn json(&self, path: &str) -> Value {
         let response = self.get(path).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK, "{path}");
         response.json().await.unwrap()
+    }
+}
+
+/// Looks until it is so.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !look().await {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

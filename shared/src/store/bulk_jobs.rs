@@ -204,21 +204,27 @@ pub async fn proceed(store: &Store, tenant: TenantId, id: i64, by: &str) -> Resu
 }
 
 /// The job's import and its state; neither changes until the transaction ends, whoever else steers the import.
+///
+/// The job first and by itself: who waited for another's new file must then see that file. One statement for both would look
+/// for the new import among those that it joined before it waited, and find no job.
 async fn lock(
     transaction: &mut super::Transaction<'_>,
     tenant: TenantId,
     id: i64,
 ) -> Result<Option<(ImportId, ImportState)>, StoreError> {
-    let row = sqlx::query!(
-        "select j.import_id, i.state
-           from bulk_jobs as j
-           join imports as i on i.id = j.import_id
-          where j.tenant_id = $1 and j.id = $2 and i.state <> 'aborted'
-            for no key update",
+    let import = sqlx::query_scalar!(
+        "select import_id from bulk_jobs where tenant_id = $1 and id = $2 for no key update",
         tenant.get(),
         id,
     )
     .fetch_optional(&mut **transaction)
     .await?;
-    row.map(|row| Ok((ImportId::new(row.import_id), read_state(&row.state, row.import_id)?))).transpose()
+    let Some(import) = import else { return Ok(None) };
+    let state = sqlx::query_scalar!(
+        "select state from imports where id = $1 and state <> 'aborted' for no key update",
+        import,
+    )
+    .fetch_optional(&mut **transaction)
+    .await?;
+    state.map(|state| Ok((ImportId::new(import), read_state(&state, import)?))).transpose()
 }

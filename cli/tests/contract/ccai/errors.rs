@@ -1,9 +1,9 @@
 //! B.2.3 and B.2.4: the error logs, and errors of requests.
 
-use reqwest::multipart::Form;
+use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
-use super::client::{Api, form, json_of, ok, person, refused};
+use super::client::{Api, form, id_of, json_of, ok, person, refused};
 
 /// The one scheme error of a file that cannot be read as users.
 async fn file_error(api: &Api, text: impl Into<String>) -> String {
@@ -66,6 +66,21 @@ async fn an_element_that_is_no_object_is_an_error_of_its_row() {
     let users = json!([person("a@example.com", json!({})), "b@example.com"]);
     let errors = api.scheme_errors(users.to_string()).await;
     assert_eq!(errors, [("Must be an object".to_owned(), 1, Some(2))]);
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_are_told_as_such_in_their_column() {
+    let api = Api::new().await;
+    let mut file = br#"[{"email": "a@example.com", "first_name": "J"#.to_vec();
+    file.extend_from_slice(b"\xff");
+    file.extend_from_slice(br#"o", "last_name": "Doe"}]"#);
+    let form = Form::new().part("file", Part::bytes(file).file_name("users.json"));
+    let id = id_of(&ok(api.post("bulk/users/upload").multipart(form)).await);
+    let job = api.job(id).await;
+    assert_eq!(job["status"], "invalid_scheme");
+    let errors = job["scheme_errors"].as_array().unwrap();
+    assert_eq!((errors.len(), &errors[0]["column"], &errors[0]["row"]), (1, &json!(4), &json!(1)), "{job}");
+    assert!(errors[0]["message"].as_str().unwrap().contains("UTF-8"), "{job}");
 }
 
 #[tokio::test]
@@ -150,8 +165,7 @@ async fn a_missing_file_or_id_is_400() {
         api.put("bulk/users/upload").multipart(form("[]")),
         api.put("bulk/users/upload").multipart(form("[]").text("id", "")),
         api.put("bulk/users/upload").multipart(form("[]").text("id", "x")),
-        api.post("bulk/users/upload")
-            .multipart(form("[]").part("file", reqwest::multipart::Part::text("[]"))),
+        api.post("bulk/users/upload").multipart(form("[]").part("file", Part::text("[]"))),
     ];
     for (at, request) in forms.into_iter().enumerate() {
         assert_eq!(refused(request).await, 400, "form {at}");

@@ -77,6 +77,15 @@ async fn names(name: &str, column: u64) {
     let mut without = person("a@example.com", json!({}));
     without.as_object_mut().unwrap().remove(name);
     api.assert_scheme_error(without.clone(), NAME, column).await;
+    let long = person("a@example.com", json!({ name: "x".repeat(257) }));
+    api.assert_scheme_error(long, "The value is longer than 256 characters", column).await;
+    for hidden in ["a\u{7}b", "a\u{200b}b", "a\nb"] {
+        let user = person("a@example.com", json!({ name: hidden }));
+        api.assert_scheme_error(user, "The value holds a control or invisible character", column).await;
+    }
+    let longest = "\u{eb}".repeat(256);
+    api.apply_all(&[person("a@example.com", json!({ name: format!("  {longest} ") }))]).await;
+    assert_eq!(api.user("a@example.com").await[name], longest);
     api.apply_all(&[person("a@example.com", json!({ name: "Zoë" }))]).await;
     assert_eq!(api.user("a@example.com").await[name], "Zoë");
     // Also for a user that exists.

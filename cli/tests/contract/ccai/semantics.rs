@@ -59,6 +59,74 @@ async fn a_taken_address_is_an_update_error_of_its_row_alone() {
 }
 
 #[tokio::test]
+async fn rows_are_applied_in_the_order_of_the_file() {
+    let rename = |from: &str, to: &str| {
+        person(&format!("{from}@example.com"), json!({"new_email": format!("{to}@example.com")}))
+    };
+    let with_two = async || {
+        let api = Api::new().await;
+        api.apply_all(&[person("a@example.com", json!({})), person("b@example.com", json!({}))]).await;
+        api
+    };
+    let api = with_two().await;
+    let (a, b) = (api.user("a@example.com").await, api.user("b@example.com").await);
+    api.apply_all(&[rename("b", "c"), rename("a", "b")]).await;
+    assert_eq!(api.user("b@example.com").await["id"], a["id"]);
+    assert_eq!(api.user("c@example.com").await["id"], b["id"]);
+    // The other way round, the address is not free yet when the first row wants it.
+    let api = with_two().await;
+    let job = api.apply(&[rename("a", "b"), rename("b", "c")]).await;
+    let taken = json!([{"message": "Email is already taken", "column": 2, "row": 1, "error_type": "error"}]);
+    assert_eq!((&job["affected_rows"], &job["update_errors"]), (&json!(1), &taken));
+    let all = ok(api.get("users")).await;
+    let emails: Vec<&Value> = all.as_array().unwrap().iter().map(|user| &user["email"]).collect();
+    assert_eq!(emails, ["a@example.com", "c@example.com"]);
+}
+
+#[tokio::test]
+async fn a_file_can_be_sent_again_after_a_rename() {
+    let api = Api::new().await;
+    api.apply_all(&[person("old@example.com", json!({}))]).await;
+    let id = api.user("old@example.com").await["id"].clone();
+    for alias in ["One", "Two"] {
+        let users = [person("old@example.com", json!({"new_email": "new@example.com", "alias": alias}))];
+        api.apply_all(&users).await;
+        let user = api.user("new@example.com").await;
+        assert_eq!((&user["id"], &user["alias"]), (&id, &json!(alias)));
+    }
+    assert_eq!(api.tenant.users().await.len(), 1);
+}
+
+#[tokio::test]
+async fn addresses_are_given_back_as_they_are_compared() {
+    let api = Api::new().await;
+    let shown = "jo@b\u{fc}cher.example";
+    for written in ["\u{ff2a}o@B\u{fc}cher.example", " JO@xn--bcher-kva.example "] {
+        api.apply_all(&[person(written, json!({}))]).await;
+        assert_eq!(api.user(written).await["email"], shown, "{written}");
+    }
+    assert_eq!(api.tenant.users().await.len(), 1);
+}
+
+#[tokio::test]
+async fn extensions_and_numbers_may_be_shared_and_any_number_of_roles_had() {
+    let api = Api::new().await;
+    let roles: Vec<String> = (0..11).map(|at| format!("Role {at}")).collect();
+    let put = api.tenant.http.put(format!("{}/v1/catalog", api.tenant.url)).bearer_auth(&api.token);
+    ok(put.json(&json!({ "roles": roles }))).await;
+    let all: Vec<Value> = roles.iter().map(|name| json!({"name": name, "value": 1})).collect();
+    let same = json!({"extension_number": "42", "direct_inbound_number1": "+390200000001", "roles": all});
+    api.apply_all(&[person("a@example.com", same.clone()), person("b@example.com", same)]).await;
+    // And a new user may have none.
+    api.apply_all(&[person("c@example.com", json!({}))]).await;
+    for (email, count) in [("a@example.com", 11), ("b@example.com", 11), ("c@example.com", 0)] {
+        let user = api.user(email).await;
+        let has = user["roles"].as_array().unwrap().iter().filter(|role| role["value"] == 1).count();
+        assert_eq!(has, count, "{email}");
+    }
+}
+
+#[tokio::test]
 async fn additions_deactivations_and_updates_come_in_one_file() {
     let api = Api::new().await;
     api.apply_all(&[person("stays@example.com", json!({})), person("goes@example.com", json!({}))]).await;

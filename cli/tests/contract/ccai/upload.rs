@@ -1,10 +1,11 @@
 //! B.1.3: upload and proceed.
 
+use muster_shared::token::Scope;
 use reqwest::multipart::Form;
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use super::client::{Api, BASE, form, id_of, json_of, ok, person, refused};
+use super::client::{Api, BASE, form, id_of, json_of, ok, person, refused, token};
 
 fn file(email: &str) -> String {
     json!([person(email, json!({}))]).to_string()
@@ -95,6 +96,25 @@ async fn put_replaces_the_file_of_a_job_that_was_not_started() {
     assert_eq!((users.len(), &users[0]["email"]), (1, &json!("third@example.com")));
     assert_eq!(refused(put(file("fourth@example.com"))).await, 409);
     assert_eq!(ok(api.get("bulk/users/jobs")).await.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_put_that_brings_a_bad_file_makes_the_job_invalid_and_tells_who_sent_it() {
+    let mut api = Api::new().await;
+    let id = api.upload(file("a@example.com")).await;
+    let put = |api: &Api, form: Form| api.put("bulk/users/upload").multipart(form.text("id", id.to_string()));
+    assert_eq!(refused(put(&api, Form::new())).await, 400);
+    let job = api.job(id).await;
+    assert_eq!((&job["status"], &job["total_rows"]), (&json!("valid_scheme"), &json!(1)), "its file is left");
+    api.token = token(&api.tenant, "api_user_name_2", &[Scope::ImportWrite, Scope::ImportRead]).await;
+    ok(put(&api, form(file("nobody")))).await;
+    let job = api.job(id).await;
+    assert_eq!(
+        (&job["status"], &job["uploaded_api_user_name"]),
+        (&json!("invalid_scheme"), &json!("api_user_name_2"))
+    );
+    assert_eq!(refused(api.start(id)).await, 409);
+    assert!(api.tenant.users().await.is_empty());
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::client::{Api, BASE, json_of, ok, person, refused};
+use crate::harness::until;
 
 async fn with_users(count: usize) -> Api {
     let api = Api::new().await;
@@ -147,6 +148,39 @@ async fn pages_are_told_by_link_total_and_per_page() {
     }
     let expected: Vec<String> = (0..5).map(|at| format!("user{at:02}@example.com")).collect();
     assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn paging_may_stand_in_a_json_body_and_the_query_wins() {
+    let api = with_users(3).await;
+    let with_body = |path: &str| api.get(path).json(&json!({"page": 2, "per_page": 1}));
+    assert_eq!(emails(&ok(with_body("users")).await), ["user01@example.com"]);
+    assert_eq!(emails(&ok(with_body("users?page=3")).await), ["user02@example.com"]);
+    let both = ok(with_body("users?page=1&per_page=2")).await;
+    assert_eq!(emails(&both), ["user00@example.com", "user01@example.com"]);
+    assert_eq!(refused(api.get("users").json(&json!({"per_page": "many"}))).await, 400);
+}
+
+#[tokio::test]
+async fn a_page_has_a_hundred_users_unless_another_size_is_asked_for() {
+    let api = with_users(101).await;
+    let response = api.get("users").send().await.unwrap();
+    assert_eq!(response.headers()["total"], "101");
+    let link = response.headers()["link"].to_str().unwrap().to_owned();
+    assert!(link.contains("page=2&per_page=100>; rel=\"next\""), "{link}");
+    assert_eq!(json_of(response).await.1.as_array().unwrap().len(), 100);
+    assert_eq!(ok(api.get("users?page=2")).await.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn users_without_an_address_are_not_among_them() {
+    let api = with_users(1).await;
+    let url = format!("{}/v1/imports?identifier=preferred_username", api.tenant.url);
+    let native = api.tenant.http.post(url).bearer_auth(&api.token).header("content-type", "text/csv");
+    let taken = native.body("preferred_username,first_name\njo,Jo\n").send().await.unwrap();
+    assert_eq!(taken.status(), 202);
+    until("the user is there", || async { (api.tenant.users().await.len() == 2).then_some(()) }).await;
+    assert_eq!(emails(&ok(api.get("users")).await), ["user00@example.com"]);
 }
 
 #[tokio::test]

@@ -11,12 +11,13 @@ use futures_util::stream::{self, StreamExt};
 use muster_shared::clock;
 use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::id::{ImportId, TenantId};
+use muster_shared::store::catalog;
 use muster_shared::store::intake::NewImport;
 use tokio::sync::Mutex;
 
-use super::fields;
 use super::refusal::{Answer, Refusal};
 use super::upload::{check_job, withdrawn};
+use super::{fields, template};
 use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::incoming::{BodyLimits, Watch, bounded, drain, too_large};
@@ -125,7 +126,11 @@ impl<'s> Form<'s> {
             idempotency: None,
         };
         let shared = &self.state.0;
-        let upload = receive::begin(&shared.store, import, Encoding::Identity, shared.limits).await;
+        let mut limits = shared.limits;
+        // On top of the configured size: a copy of the template is taken, however many roles and teams it names.
+        let names = catalog::names(shared.store.pool(), self.tenant).await?;
+        limits.parse.record_bytes = limits.parse.record_bytes.saturating_add(template::most_bytes(&names));
+        let upload = receive::begin(&shared.store, import, Encoding::Identity, limits).await;
         let upload = self.upload.insert(upload.map_err(ApiError::from)?);
         let mut taken = true;
         loop {

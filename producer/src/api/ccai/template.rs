@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use muster_shared::catalog::Catalog;
-use muster_shared::store::catalog;
+use muster_shared::catalog::{Catalog, NameKind};
+use muster_shared::store::catalog::{self, CatalogName};
 use muster_shared::token::Scope;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -11,6 +11,9 @@ use utoipa::ToSchema;
 use super::auth::ApiUser;
 use super::refusal::{Answer, Message};
 use crate::api::AppState;
+
+/// Most bytes that a client writes around the name of a role or team.
+const AROUND_NAME: usize = 128;
 
 /// A role or a team, and whether a user has it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -87,6 +90,13 @@ impl Template {
             teams: Named::none(&catalog.teams),
         }
     }
+}
+
+/// Most bytes that the roles and teams of a copy take, written in whatever way: a character of two or four bytes may come
+/// escaped as three times as many, and what stands around a name indented.
+pub(super) fn most_bytes(names: &[CatalogName]) -> usize {
+    let listed = names.iter().filter(|name| matches!(name.kind, NameKind::Role | NameKind::Team));
+    listed.map(|listed| 3 * listed.name.len() + AROUND_NAME).sum()
 }
 
 /// Shows the template, with the roles and teams that there are now.

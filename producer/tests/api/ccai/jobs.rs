@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use crate::harness::{Server, token};
 
 /// Each record is a chunk of its own, in one of two lanes.
-async fn start() -> Server {
+pub(super) async fn start() -> Server {
     let chunk = ChunkLimits { records: 1, lanes: 2, ..ChunkLimits::default() };
     let receive = ReceiveLimits { chunk, ..ReceiveLimits::default() };
     Server::start_with(ProducerOptions { receive, ..ProducerOptions::default() }).await
@@ -35,17 +35,17 @@ async fn start_http(http: HttpOptions) -> Server {
     Server::start_with(ProducerOptions { http, ..ProducerOptions::default() }).await
 }
 
-fn at(server: &Server, method: Method, path: &str) -> RequestBuilder {
+pub(super) fn at(server: &Server, method: Method, path: &str) -> RequestBuilder {
     let url = format!("{}/apps/api/v1/bulk/{path}", server.url);
     server.client.request(method, url).basic_auth(server.tenant.slug.as_str(), Some(&server.token))
 }
 
-fn users(count: usize) -> String {
+pub(super) fn users(count: usize) -> String {
     let user = |at| json!({"email": format!("u{at}@example.com"), "first_name": "U", "last_name": "X"});
     Value::from_iter((0..count).map(user)).to_string()
 }
 
-fn form(file: impl Into<String>) -> Form {
+pub(super) fn form(file: impl Into<String>) -> Form {
     Form::new().part("file", Part::text(file.into()).file_name("users.json"))
 }
 
@@ -54,34 +54,34 @@ async fn answer(request: RequestBuilder) -> (u16, Value) {
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
-async fn ok(request: RequestBuilder) -> Value {
+pub(super) async fn ok(request: RequestBuilder) -> Value {
     let (status, body) = answer(request).await;
     assert_eq!(status, 200, "{body}");
     body
 }
 
 /// The status of an error, whose shape is checked.
-async fn refused(request: RequestBuilder) -> u16 {
+pub(super) async fn refused(request: RequestBuilder) -> u16 {
     let (status, body) = answer(request).await;
     let message = body["message"].as_str().unwrap_or_else(|| panic!("{status}: {body}"));
     assert!(!message.is_empty() && body.as_object().unwrap().len() == 1, "{body}");
     status
 }
 
-async fn uploaded(server: &Server, count: usize) -> i64 {
+pub(super) async fn uploaded(server: &Server, count: usize) -> i64 {
     let job = ok(at(server, Method::POST, "users/upload").multipart(form(users(count)))).await;
     job["id"].as_i64().unwrap()
 }
 
-async fn job(server: &Server, id: i64) -> Value {
+pub(super) async fn job(server: &Server, id: i64) -> Value {
     ok(at(server, Method::GET, &format!("users/jobs/{id}"))).await
 }
 
-fn proceed(server: &Server, id: i64) -> RequestBuilder {
+pub(super) fn proceed(server: &Server, id: i64) -> RequestBuilder {
     at(server, Method::POST, "users/proceed").json(&json!({"id": id}))
 }
 
-fn put(server: &Server, id: i64, file: String) -> RequestBuilder {
+pub(super) fn put(server: &Server, id: i64, file: String) -> RequestBuilder {
     at(server, Method::PUT, "users/upload").multipart(form(file).text("id", id.to_string()))
 }
 
@@ -253,7 +253,9 @@ async fn a_form_that_stops_half_way_leaves_no_job_and_a_job_its_file() {
         stream.shutdown(Shutdown::Write).unwrap();
         let mut stream = TcpStream::from_std(stream).unwrap();
         // The server closes once it has dealt with it.
-        let _ = stream.read_to_end(&mut Vec::new()).await;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("{\"message\":"), "{answer}");
     }
     let jobs = ok(at(&server, Method::GET, "users/jobs")).await;
     assert_eq!(jobs.as_array().unwrap().len(), 1, "{jobs}");
@@ -287,8 +289,11 @@ async fn a_store_that_fails_is_500_and_one_that_is_away_503() {
 #[tokio::test]
 async fn addresses_and_methods_that_there_are_not_are_told_in_the_doors_shape() {
     let server = start().await;
-    assert_eq!(refused(at(&server, Method::GET, "users/nothing/here")).await, 404);
-    assert_eq!(refused(at(&server, Method::DELETE, "users/jobs")).await, 405);
+    for prefix in ["/apps/api/v1", "/v1"] {
+        let at = |method: Method, path: &str| server.request(method, &format!("{prefix}/bulk/{path}"));
+        assert_eq!(refused(at(Method::GET, "users/nothing/here")).await, 404, "{prefix}");
+        assert_eq!(refused(at(Method::DELETE, "users/jobs")).await, 405, "{prefix}");
+    }
 }
 
 /// Revoking works within seconds: a token that was used lately is not looked up at every request.

@@ -2,6 +2,8 @@
 //! cli/tests/contract.
 
 mod jobs;
+mod meeting;
+mod template;
 
 use std::num::NonZeroU32;
 
