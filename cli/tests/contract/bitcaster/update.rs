@@ -181,3 +181,28 @@ async fn patches_of_one_user_at_once_all_count() {
     assert_eq!(user["metadata"].as_object().unwrap().len(), 17);
     assert_eq!(user["version"], 17);
 }
+
+#[tokio::test]
+async fn forms_and_multipart_are_read_as_json_is() {
+    let desk = Desk::new().await;
+    desk.user(json!({"email": "a@example.com", "custom_fields": {"k": 1}})).await;
+    let fields = [("custom_fields", r#"{"z": 1}"#), ("_mode", "merge"), ("locked", "true")];
+    let authorization = format!("Token {}", desk.token);
+    let request = || desk.request(Method::PATCH, &path("a@example.com"), &authorization);
+    let form = request()
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body("custom_fields=%7B%22z%22%3A+1%7D&_mode=merge&locked=true");
+    let parts =
+        fields.iter().fold(reqwest::multipart::Form::new(), |form, (name, value)| form.text(*name, *value));
+    for request in [form, request().multipart(parts)] {
+        let told = answer(request).await.is(200);
+        assert_eq!(
+            (&told["custom_fields"], &told["locked"]),
+            (&json!({"k": 1, "z": 1}), &json!(true)),
+            "{told}"
+        );
+    }
+    let damaged = request().header("content-type", "multipart/form-data").body("x");
+    let told = answer(damaged).await.is(400);
+    assert!(told["detail"].as_str().unwrap().starts_with("Multipart form parse error"), "{told}");
+}
