@@ -40,6 +40,7 @@ use crate::shutdown::Shutdown;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    muster_shared::fault::init();
     let cli = Cli::parse();
     let ended = run(cli);
     failure::exit(ended)

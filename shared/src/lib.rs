@@ -10,6 +10,7 @@ pub mod dispatch;
 pub mod embedded;
 pub mod error;
 mod error_code;
+pub mod fault;
 pub mod field;
 pub mod id;
 pub mod import;

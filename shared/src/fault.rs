@@ -1,0 +1,134 @@
+//! Faults on purpose, for tests alone: named points at which a test makes the program fail, and mutants, which bring a mended
+//! fault back so that a test can be seen to catch it.
+//!
+//! Everything here is compiled out unless the feature `faults` is on; no release has it. Points are set by the variable
+//! `FAILPOINTS` or by `fail::cfg`, as the crate `fail` says: `after_commit=return(kill)`, `publish=3*off->return(error)`,
+//! `before_commit=sleep(2000)`. One mutant at a time is chosen by the variable `MUTANT`.
+
+/// A point asked its caller to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("failpoint {}", .0.name())]
+pub struct Fault(pub Point);
+
+/// Makes an enum of names with one sentence each, and the list of them all.
+macro_rules! table {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $item:ident = $text:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$doc])* $item,)* }
+
+        impl $name {
+            /// All of them, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$item),*];
+
+            /// The name by which a test chooses it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$item => $text,)* }
+            }
+        }
+    };
+}
+
+table! {
+    /// Where a test can make the program fail.
+    Point {
+        /// Worker: the chunk's row is locked, nothing is written.
+        ApplyLocked = "apply_locked",
+        /// Worker: users are written, the chunk is not finished.
+        ApplyWritten = "apply_written",
+        /// Worker: everything is written, the commit is not sent.
+        BeforeCommit = "before_commit",
+        /// Worker: the chunk is committed, its message is not acked.
+        AfterCommit = "after_commit",
+        /// Worker: the message is acked.
+        AfterAck = "after_ack",
+        /// Producer: a chunk is claimed, its message is not published.
+        BeforePublish = "before_publish",
+        /// Producer: a chunk's message is published.
+        AfterPublish = "after_publish",
+        /// Producer: everything is staged, the import is not received.
+        BeforeReceipt = "before_receipt",
+        /// Producer: the import is received, the upload is not answered.
+        AfterReceipt = "after_receipt",
+    }
+}
+
+table! {
+    /// A fault that was mended, or one that nobody should ever write. Each is caught by the test named in docs/reliability.md.
+    Mutant {
+        /// The message is acked before the chunk is committed.
+        AckBeforeCommit = "ack_before_commit",
+    }
+}
+
+/// Fails, panics, waits or dies here when a test asks for it. `return(kill)` ends the process as SIGKILL does, any other
+/// `return` makes this an error.
+///
+/// # Errors
+/// When a test asks for one.
+#[cfg(feature = "faults")]
+pub fn point(point: Point) -> Result<(), Fault> {
+    fn act(point: Point, argument: Option<&str>) -> Fault {
+        if argument == Some("kill") {
+            kill_self();
+        }
+        Fault(point)
+    }
+    fail::fail_point!(point.name(), |argument: Option<String>| Err(act(point, argument.as_deref())));
+    Ok(())
+}
+
+/// Does nothing: the feature `faults` is off.
+///
+/// # Errors
+/// Never.
+#[cfg(not(feature = "faults"))]
+#[inline(always)]
+pub const fn point(_: Point) -> Result<(), Fault> {
+    Ok(())
+}
+
+#[cfg(feature = "faults")]
+fn kill_self() {
+    // A SIGKILL runs no handler and no drop: what a crash does, and an exit does not.
+    if rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).is_err() {
+        std::process::abort();
+    }
+    // The signal may take a moment to arrive; nothing may happen meanwhile.
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Whether this fault is to be brought back.
+#[cfg(feature = "faults")]
+pub fn mutant(mutant: Mutant) -> bool {
+    static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    CHOSEN.get_or_init(|| std::env::var("MUTANT").ok()).as_deref() == Some(mutant.name())
+}
+
+/// Never: the feature `faults` is off.
+#[cfg(not(feature = "faults"))]
+#[inline(always)]
+pub const fn mutant(_: Mutant) -> bool {
+    false
+}
+
+/// Reads `FAILPOINTS`. To be called once, at the start of the program.
+#[cfg(feature = "faults")]
+pub fn init() {
+    // The scenario's drop would clear the points again.
+    std::mem::forget(fail::FailScenario::setup());
+}
+
+/// Does nothing: the feature `faults` is off.
+#[cfg(not(feature = "faults"))]
+pub const fn init() {}
+
+/// In the store's words, a fault is a connection that went away: that is what a crash looks like from here.
+#[cfg(feature = "store")]
+impl From<Fault> for crate::store::StoreError {
+    fn from(fault: Fault) -> Self {
+        Self::Unreachable(fault.to_string())
+    }
+}
