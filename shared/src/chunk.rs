@@ -4,6 +4,6 @@ mod codec;
 mod cut;
 mod lane;
 
-pub use codec::{BrokenChunk, ChunkRecords, body_hash, decode};
+pub use codec::{BrokenChunk, ChunkRecords, VERSION, body_hash, decode};
 pub use cut::{ChunkCutter, ChunkLimits, SealedChunk};
 pub use lane::{LaneCount, lane_of};
