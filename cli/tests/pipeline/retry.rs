@@ -88,11 +88,13 @@ async fn completing_sees_what_a_retry_opened_while_it_waited() {
     let import = all_failed(&mut pipeline).await;
     let mut operator = store.connection().await.unwrap();
     // As it stands between the last chunk's end and its completion.
-    sqlx::query("update imports set state = 'running', completed_at = null, final_counts = null where id = $1")
-        .bind(import.get())
-        .execute(&mut operator)
-        .await
-        .unwrap();
+    sqlx::query(
+        "update imports set state = 'running', completed_at = null, final_counts = null where id = $1",
+    )
+    .bind(import.get())
+    .execute(&mut operator)
+    .await
+    .unwrap();
     let mut holder = store.connection().await.unwrap();
     let mut held = holder.begin().await.unwrap();
     // What retry does, step by step: the import's row first, then the chunks.
@@ -111,11 +113,13 @@ async fn completing_sees_what_a_retry_opened_while_it_waited() {
         .execute(&mut *held)
         .await
         .unwrap();
-    sqlx::query("update chunks set state = 'staged', outcomes = null, pending = 1, failed = 0 where import_id = $1")
-        .bind(import.get())
-        .execute(&mut *held)
-        .await
-        .unwrap();
+    sqlx::query(
+        "update chunks set state = 'staged', outcomes = null, pending = 1, failed = 0 where import_id = $1",
+    )
+    .bind(import.get())
+    .execute(&mut *held)
+    .await
+    .unwrap();
     held.commit().await.unwrap();
     assert_eq!(completing.await.unwrap(), []);
     assert_eq!(pipeline.report(import).await.state, ImportState::Running);
@@ -154,7 +158,10 @@ async fn retrying_while_completing_leaves_no_record_pending() {
     let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
     let import = all_failed(&mut pipeline).await;
     let mut operator = store.connection().await.unwrap();
-    sqlx::raw_sql("alter table users add constraint nobody check (false)").execute(&mut operator).await.unwrap();
+    sqlx::raw_sql("alter table users add constraint nobody check (false)")
+        .execute(&mut operator)
+        .await
+        .unwrap();
     let worker = pipeline.worker(2);
     let dispatcher = pipeline.dispatcher();
     let mut completed = 0;

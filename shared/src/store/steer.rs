@@ -122,7 +122,9 @@ pub async fn retry(store: &Store, tenant: TenantId, import: ImportId) -> Result<
     };
     let unique = row.duplicates.as_deref() == Some(Duplicates::Refuse.as_str());
     let reopened = reopen_chunks(&mut transaction, import, unique).await?;
-    let moved = if reopened == 0 && !(row.state == "completed" && has_open_chunks(&mut transaction, import).await?) {
+    let moved = if reopened == 0
+        && !(row.state == "completed" && has_open_chunks(&mut transaction, import).await?)
+    {
         0
     } else {
         sqlx::query!(
