@@ -42,6 +42,8 @@ table! {
         AfterCommit = "after_commit",
         /// Worker: the message is acked.
         AfterAck = "after_ack",
+        /// Worker: the consumer ends by itself.
+        ConsumerEnds = "consumer_ends",
         /// Producer: a chunk is claimed, its message is not published.
         BeforePublish = "before_publish",
         /// Producer: a chunk's message is published.
@@ -84,6 +86,10 @@ table! {
         CountsWholeChunks = "counts_whole_chunks",
         /// A worker whose consumer ended does nothing more.
         EndedConsumerStops = "ended_consumer_stops",
+        /// Retry deletes the errors of every failed record of the import (D1).
+        RetryDeletesAllErrors = "retry_deletes_all_errors",
+        /// Completing an import looks at its chunks as they were before it waited for a retry (D2).
+        CompletingSeesTheOldMoment = "completing_sees_the_old_moment",
     }
 }
 

@@ -405,7 +405,8 @@ mod tests {
             ..ImportOptions::default()
         };
         let stored = serde_json::to_value(&options).unwrap_or_default();
-        let mut names: Vec<&str> = stored.as_object().into_iter().flatten().map(|(name, _)| &**name).collect();
+        let mut names: Vec<&str> =
+            stored.as_object().into_iter().flatten().map(|(name, _)| &**name).collect();
         let mut known = ImportOptions::NAMES.to_vec();
         names.sort_unstable();
         known.sort_unstable();

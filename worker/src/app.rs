@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_shared::fault::{self, Mutant};
+use muster_shared::fault::{self, Mutant, Point};
 use muster_shared::queue::{Consumer, Delivery, Queue, QueueError};
 use muster_shared::retry::{Backoff, Policy as RetryPolicy};
 use muster_shared::store::Store;
@@ -145,6 +145,9 @@ async fn next(
     };
     // Never closed.
     let Ok(permit) = permit else { return Next::Stop };
+    if fault::point(Point::ConsumerEnds).is_err() {
+        return Next::Ended;
+    }
     match rounds(consumer.next(), stop, progress).await {
         Some(Some(delivery)) => Next::Delivery(delivery, permit),
         Some(None) => Next::Ended,
@@ -184,7 +187,8 @@ async fn connect(
 ) -> Option<Consumer> {
     let mut backoff = Backoff::new(RetryPolicy::RECONNECT);
     loop {
-        let connected: Result<Consumer, QueueError> = rounds(queue.consumer(prefetch), stop, progress).await?;
+        let connected: Result<Consumer, QueueError> =
+            rounds(queue.consumer(prefetch), stop, progress).await?;
         match connected {
             Ok(consumer) => return Some(consumer),
             Err(error) => tracing::warn!(%error, "the queue cannot be reached; trying again"),

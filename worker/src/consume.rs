@@ -322,7 +322,8 @@ async fn conclude(shared: &Shared, chunk: ChunkId, verdict: Verdict, problem: &s
 /// Gives a delivery back because the worker stops.
 async fn give_back(shared: &Shared, chunk: ChunkId) -> Verdict {
     // One try: the store is away, or the delivery would not be given back.
-    let released = tokio::time::timeout(Duration::from_secs(1), shared.write_down(chunk, Note::Release)).await;
+    let released =
+        tokio::time::timeout(Duration::from_secs(1), shared.write_down(chunk, Note::Release)).await;
     if !matches!(released, Ok(Ok(_))) {
         tracing::debug!(%chunk, "a chunk that is given back stays noted as begun");
     }

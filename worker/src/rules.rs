@@ -27,7 +27,11 @@ pub(crate) struct RulesCache(Mutex<HashMap<ImportId, Arc<Rules>>>);
 
 impl RulesCache {
     /// The rules of an import, read over this connection where they are not known yet.
-    pub(crate) async fn of(&self, connection: &mut Connection, import: ImportId) -> Result<Known, StoreError> {
+    pub(crate) async fn of(
+        &self,
+        connection: &mut Connection,
+        import: ImportId,
+    ) -> Result<Known, StoreError> {
         let known = self.lock().get(&import).cloned();
         if let Some(rules) = known {
             return Ok(Known::Rules(rules));

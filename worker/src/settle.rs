@@ -85,7 +85,9 @@ pub(crate) fn decide(applied: Applied, standing: Standing, policy: &Policy, jitt
     match applied {
         Applied::Done | Applied::NothingToDo => Verdict::Ack,
         Applied::Unknown => Verdict::DeadLetter("no such chunk"),
-        Applied::Foreign => Verdict::DeadLetter("the message names another import or tenant than its chunk has"),
+        Applied::Foreign => {
+            Verdict::DeadLetter("the message names another import or tenant than its chunk has")
+        }
         Applied::Broken | Applied::Spent => Verdict::Bury,
         Applied::Newer | Applied::Sick => {
             let longest = policy.longest_delay.min(LONGEST_DEFERRAL);

@@ -112,7 +112,8 @@ impl Work<'_> {
         let which: Vec<usize> = (start..end).collect();
         let mut savepoint = slots.within(store::savepoint(transaction)).await?;
         let mut written = slots.within(self.write(&mut savepoint, &which)).await;
-        if written.is_ok() && !fault::mutant(Mutant::DeferredUnchecked)
+        if written.is_ok()
+            && !fault::mutant(Mutant::DeferredUnchecked)
             && let Err(error) = slots.within(check_deferred(&mut savepoint)).await
         {
             written = Err(error);

@@ -13,9 +13,12 @@ mod corpus;
 mod crash;
 mod duplicates;
 mod harness;
+mod outages;
 mod outcomes;
 mod parallel;
 mod properties;
+mod refusals;
+mod retry;
 mod steering;
 
 /// Runs each test on RabbitMQ and on PostgreSQL rows.

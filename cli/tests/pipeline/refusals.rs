@@ -35,10 +35,7 @@ pub(crate) async fn execute(pipeline: &Pipeline, sql: &str) {
 }
 
 /// State, reason, attempts and deferrals of each chunk of an import.
-pub(crate) async fn chunks(
-    pipeline: &Pipeline,
-    import: ImportId,
-) -> Vec<(String, Option<String>, i32, i32)> {
+pub(crate) async fn chunks(pipeline: &Pipeline, import: ImportId) -> Vec<(String, Option<String>, i32, i32)> {
     let mut connection = pipeline.store.connection().await.unwrap();
     sqlx::query_as("select state, problem, attempts, deferrals from chunks where import_id = $1 order by id")
         .bind(import.get())
@@ -152,9 +149,8 @@ async fn a_chunk_that_waits_for_a_locked_user_gives_its_place_back(backend: Back
         .execute(&mut holder)
         .await
         .unwrap();
-    let waits = pipeline
-        .accepted("email,first_name\nheld@example.com,After\n", &ImportOptions::default())
-        .await;
+    let waits =
+        pipeline.accepted("email,first_name\nheld@example.com,After\n", &ImportOptions::default()).await;
     let dispatcher = pipeline.dispatcher();
     // A lock is waited for half as long.
     let options = WorkerOptions {

@@ -271,11 +271,7 @@ pub async fn put_off(
 }
 
 /// Takes this worker's note away: it gives the chunk back, and nothing that the chunk did is the reason.
-pub async fn release(
-    connection: &mut PgConnection,
-    chunk: ChunkId,
-    worker: Uuid,
-) -> Result<(), StoreError> {
+pub async fn release(connection: &mut PgConnection, chunk: ChunkId, worker: Uuid) -> Result<(), StoreError> {
     sqlx::query!(
         "update chunks set begun = array_remove(begun, $2) where id = $1 and $2 = any (begun)",
         chunk.get(),
@@ -335,7 +331,8 @@ pub async fn end_dead(
     .await?;
     transaction.commit().await?;
     if !row.ended_once {
-        metrics::counter!("muster_records_total", "outcome" => "failed").increment(u64::from(count(row.pending)));
+        metrics::counter!("muster_records_total", "outcome" => "failed")
+            .increment(u64::from(count(row.pending)));
     }
     Ok(true)
 }
