@@ -3,6 +3,7 @@
 use muster_shared::chunk::{body_hash, decode};
 use muster_shared::clock::{self, IdSource};
 use muster_shared::error::{ErrorCode, RecordError};
+use muster_shared::fault::{self, Point};
 use muster_shared::id::ChunkId;
 use muster_shared::import::ChunkState;
 use muster_shared::outcome::{Counts, Outcome, OutcomeSheet, Verdict};
@@ -56,6 +57,7 @@ pub(crate) async fn apply(
         transaction.rollback().await?;
         return Ok(Report::NothingToDo);
     }
+    fault::point(Point::ApplyLocked)?;
     let staged;
     let body = if body_hash(body) == locked.body_hash {
         body
@@ -90,9 +92,11 @@ pub(crate) async fn apply(
         let written = work.write(&mut transaction, &all, ids).await?;
         work.note(written);
     }
+    fault::point(Point::ApplyWritten)?;
     let Work { sheet, mut issues, .. } = work;
     issues.sort_unstable_by_key(|issue| issue.record);
     store::finish(&mut transaction, chunk, locked.import, &sheet, &issues).await?;
+    fault::point(Point::BeforeCommit)?;
     transaction.commit().await?;
     Ok(Report::Done(sheet.counts()))
 }
