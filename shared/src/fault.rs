@@ -139,15 +139,32 @@ table! {
 /// When a test asks for one.
 #[cfg(feature = "faults")]
 pub fn point(point: Point) -> Result<(), Fault> {
-    fail::fail_point!(point.name(), |argument: Option<String>| act(point, argument.as_deref()));
+    fail::fail_point!(point.name(), |argument: Option<String>| act(point, argument.as_deref(), None));
+    Ok(())
+}
+
+/// The same for one of many: `return(kill@7)` and `return(error@7)` concern number 7 alone, a chunk's id for one.
+///
+/// # Errors
+/// When a test asks for one.
+#[cfg(feature = "faults")]
+pub fn point_of(point: Point, number: i64) -> Result<(), Fault> {
+    fail::fail_point!(point.name(), |argument: Option<String>| act(point, argument.as_deref(), Some(number)));
     Ok(())
 }
 
 #[cfg(feature = "faults")]
 #[allow(clippy::panic, reason = "a test asks for it")]
-fn act(point: Point, argument: Option<&str>) -> Result<(), Fault> {
+fn act(point: Point, argument: Option<&str>, number: Option<i64>) -> Result<(), Fault> {
+    let (what, only) = match argument.and_then(|argument| argument.split_once('@')) {
+        Some((what, only)) => (Some(what), only.parse().ok()),
+        None => (argument, None),
+    };
+    if only.is_some() && only != number {
+        return Ok(());
+    }
     note(point);
-    match argument {
+    match what {
         Some("kill") => kill_self(),
         Some("panic") => panic!("failpoint {}", point.name()),
         Some("delay") => {
@@ -155,7 +172,7 @@ fn act(point: Point, argument: Option<&str>) -> Result<(), Fault> {
             std::thread::sleep(DELAY);
             Ok(())
         }
-        argument => Err(Fault { point, refused: argument == Some("refused") }),
+        what => Err(Fault { point, refused: what == Some("refused") }),
     }
 }
 
@@ -175,6 +192,16 @@ fn note(point: Point) {
 #[cfg(not(feature = "faults"))]
 #[inline(always)]
 pub const fn point(_: Point) -> Result<(), Fault> {
+    Ok(())
+}
+
+/// Does nothing: the feature `faults` is off.
+///
+/// # Errors
+/// Never.
+#[cfg(not(feature = "faults"))]
+#[inline(always)]
+pub const fn point_of(_: Point, _: i64) -> Result<(), Fault> {
     Ok(())
 }
 

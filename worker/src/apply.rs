@@ -57,7 +57,7 @@ pub(crate) async fn apply(
         transaction.rollback().await?;
         return Ok(Report::NothingToDo);
     }
-    fault::point(Point::ApplyLocked)?;
+    fault::point_of(Point::ApplyLocked, chunk.get())?;
     let staged;
     let body = if body_hash(body) == locked.body_hash {
         body
@@ -92,12 +92,13 @@ pub(crate) async fn apply(
         let written = work.write(&mut transaction, &all, ids).await?;
         work.note(written);
     }
-    fault::point(Point::ApplyWritten)?;
     let Work { sheet, mut issues, .. } = work;
+    fault::point_of(Point::ApplyWritten, chunk.get())?;
     issues.sort_unstable_by_key(|issue| issue.record);
     store::finish(&mut transaction, chunk, locked.import, &sheet, &issues).await?;
-    fault::point(Point::BeforeCommit)?;
+    fault::point_of(Point::BeforeCommit, chunk.get())?;
     transaction.commit().await?;
+    fault::point_of(Point::AfterCommit, chunk.get())?;
     Ok(Report::Done(sheet.counts()))
 }
 

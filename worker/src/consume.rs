@@ -162,7 +162,6 @@ async fn attempt(shared: &Shared, message: &Message, care: Care) -> Result<Repor
     let chunk = ChunkId::new(message.headers.chunk_id);
     // On an error the connection is dropped here, and whatever it was in the middle of with it.
     let report = apply(&mut connection, chunk, &message.body, &rules, &mut ids, care).await?;
-    fault::point(Point::AfterCommit)?;
     shared.slots.give_back(connection);
     Ok(report)
 }
@@ -176,6 +175,9 @@ async fn settle(shared: &Shared, chunk: ChunkId, verdict: Verdict, settler: Sett
         Verdict::Ack | Verdict::PutOff(_) | Verdict::Bury | Verdict::Hold => acked(settler).await,
     };
     settled(sent);
+    if let Err(fault) = fault::point_of(Point::AfterAck, chunk.get()) {
+        tracing::warn!(%fault, "told to fail after the ack");
+    }
     // The lane's next chunk can go out. Should this be lost, the dispatcher looks by itself soon.
     if let Err(error) = store::dispatch::wake(&shared.store).await {
         tracing::debug!(%error, "the dispatcher could not be woken");
@@ -184,9 +186,7 @@ async fn settle(shared: &Shared, chunk: ChunkId, verdict: Verdict, settler: Sett
 
 async fn acked(settler: Settler) -> Result<(), queue::QueueError> {
     fault::point(Point::BeforeAck)?;
-    settler.ack().await?;
-    fault::point(Point::AfterAck)?;
-    Ok(())
+    settler.ack().await
 }
 
 /// An ack that is lost makes the message come again, which changes nothing (P3).
