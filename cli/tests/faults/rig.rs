@@ -266,11 +266,13 @@ impl Rig {
     /// Every failed record of an import has its error.
     pub(crate) async fn errors(&self, id: &str) -> i64 {
         let mut connection = self.store.connection().await.unwrap();
-        sqlx::query_scalar("select count(*) from record_issues where import_id = $1::uuid and failed and errors is not null")
-            .bind(id)
-            .fetch_one(&mut connection)
-            .await
-            .unwrap()
+        sqlx::query_scalar(
+            "select count(*) from record_issues where import_id = $1::uuid and failed and errors is not null",
+        )
+        .bind(id)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap()
     }
 
     /// Stops what runs, and makes sure that no message is left.

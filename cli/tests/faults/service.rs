@@ -72,7 +72,11 @@ fn watch(state: &Mutex<State>, desk: &Desk, name: &str) -> bool {
 
 fn spawn(desk: &Desk, name: &str, failpoints: &str) -> Child {
     // What it logs goes to a file: a pipe that nobody reads would stop it, and a failed test is read by it.
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(desk.path(&format!("{name}.log"))).unwrap();
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(desk.path(&format!("{name}.log")))
+        .unwrap();
     let mut command = desk.command(&[name, "--log", "info"]);
     command.stdout(Stdio::null()).stderr(log).env("FAULT_NOTES", desk.path("notes"));
     if failpoints.is_empty() {
