@@ -41,6 +41,7 @@ struct Case {
 }
 
 const KILL: &str = "kill";
+const NOTHING: &str = "nothing";
 const ALL: &[&str] = &[KILL, "error", "delay"];
 /// Every chunk dies.
 const ALL_DIE: &str = "rules=return(refused);";
@@ -124,16 +125,19 @@ async fn survive(carrier: Carrier, case: &Case, actions: &[&str]) {
     let mut imports = 0;
     let actions: Vec<&str> = match case.point {
         // Nothing is updated while there is no user: the fault is to come in an import that updates.
-        Point::Updated => std::iter::once("").chain(actions.iter().copied()).collect(),
+        Point::Updated => std::iter::once(NOTHING).chain(actions.iter().copied()).collect(),
         _ => actions.to_vec(),
     };
     for action in actions {
         let failpoints = match action {
-            "" => String::new(),
+            NOTHING => String::new(),
             action => format!("{}{}=1*return({action})", case.before, case.point.name()),
         };
         let other = if case.role == Role::Producer { Role::Worker } else { Role::Producer };
         // A worker must not be faster than the hand that takes one of its messages.
+        if !case.other.is_empty() {
+            rig.stop(other);
+        }
         if !rig.runs(other) && (case.work != Work::DeadLetter || other == Role::Producer) {
             rig.start(other, case.other);
         }
@@ -158,7 +162,7 @@ async fn survive(carrier: Carrier, case: &Case, actions: &[&str]) {
                 versions += 1;
             }
         }
-        if !action.is_empty() {
+        if action != NOTHING {
             proven(&mut rig, case, action);
         }
         rig.stop(case.role);
