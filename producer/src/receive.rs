@@ -11,7 +11,7 @@ mod intake;
 use bytes::Bytes;
 use muster_shared::chunk::ChunkLimits;
 use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::fault::{self, Point};
+use muster_shared::fault;
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
 use muster_shared::options::Rows;
@@ -219,9 +219,10 @@ async fn join<T>(task: JoinHandle<Result<T, Failure>>) -> Result<T, Failure> {
 }
 
 async fn conclude(store: &Store, import: &NewImport, received: Received) -> Result<Receipt, Failure> {
-    fault::point(Point::BeforeReceipt).map_err(|fault| Failure::Store(fault.into()))?;
+    fault::point(fault::Point::BeforeReceipt).map_err(|fault| Failure::Store(fault.into()))?;
     match store::receive(store, import.id, &import.options, &received).await {
         Ok(Some(Settled { state, invalid })) => {
+            fault::point(fault::Point::AfterReceipt).map_err(|fault| Failure::Store(fault.into()))?;
             let counts = Counts {
                 total: received.total,
                 pending: received.total - invalid,
@@ -232,7 +233,6 @@ async fn conclude(store: &Store, import: &NewImport, received: Received) -> Resu
                 import = %import.id, records = counts.total, invalid = counts.failed, bytes = received.bytes,
                 lanes = received.lanes, encoding = %received.encoding, %state, "import received"
             );
-            fault::point(Point::AfterReceipt).map_err(|fault| Failure::Store(fault.into()))?;
             Ok(Receipt { import: import.id, state, counts })
         }
         Ok(None) => Err(Failure::Abort(FileError::new(

@@ -130,6 +130,10 @@ table! {
     Mutant {
         /// The message is acked before the chunk is committed.
         AckBeforeCommit = "ack_before_commit",
+        /// Retry deletes the errors of every failed record of the import (D1).
+        RetryDeletesAllErrors = "retry_deletes_all_errors",
+        /// Completing an import looks at its chunks as they were before it waited for a retry (D2).
+        CompletingSeesTheOldMoment = "completing_sees_the_old_moment",
     }
 }
 

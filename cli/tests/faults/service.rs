@@ -27,7 +27,12 @@ impl Service {
     /// Starts it with these failpoints. Started again after a death, it has none.
     pub(crate) fn start(desk: &Arc<Desk>, name: &'static str, failpoints: &str) -> Self {
         let child = Some(spawn(desk, name, failpoints));
-        let state = Arc::new(Mutex::new(State { child, started: Instant::now(), deaths: Vec::new(), stopping: false }));
+        let state = Arc::new(Mutex::new(State {
+            child,
+            started: Instant::now(),
+            deaths: Vec::new(),
+            stopping: false,
+        }));
         let watcher = {
             let (state, desk) = (state.clone(), desk.clone());
             thread::spawn(move || {

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Store, StoreError};
 use crate::dispatch::LaneHead;
-use crate::fault::{self, Point};
+use crate::fault::{self, Mutant, Point};
 use crate::id::{ChunkId, ImportId, TenantId};
 
 /// The first chunk that has not ended of each lane of each running import.
@@ -159,7 +159,13 @@ pub async fn complete_ended(store: &Store) -> Result<Vec<ImportId>, StoreError> 
 
 async fn complete(store: &Store, import: Uuid) -> Result<bool, StoreError> {
     let mut transaction = store.pool().begin().await?;
-    // Looked at again under the row's lock: a retry may have opened chunks in the meantime.
+    // Whoever opens chunks holds this lock. It is taken in a statement of its own: one that waits for a lock and looks for
+    // open chunks at once would look at them as they were before it waited.
+    if !fault::mutant(Mutant::CompletingSeesTheOldMoment) {
+        sqlx::query!("select from imports where id = $1 for no key update", import)
+            .execute(&mut *transaction)
+            .await?;
+    }
     let moved = sqlx::query!(
         "update imports
             set state = 'completed', completed_at = now()
