@@ -68,6 +68,7 @@ impl Shared {
         care: Care,
         standing: &mut Standing,
     ) -> Result<Report, (StoreError, bool)> {
+        fault::point(Point::Consume).map_err(|fault| (fault.into(), true))?;
         let (mut alone, mut beside) = (None, None);
         if care.secluded && !fault::mutant(Mutant::SuspectBesideOthers) {
             alone = Some(self.seclusion.write().await);
@@ -215,7 +216,7 @@ async fn work(shared: &Shared, message: &Message, deliveries: u32) -> Verdict {
                     continue;
                 }
                 tracing::warn!(chunk = %job.chunk(), %error, tries, "the chunk could not be applied");
-                (failed(&error, reached && (error.is_answer() || silent >= SILENT_TRIES)), error.to_string())
+                (failed(&error, reached, silent), error.to_string())
             }
         };
         match decide(applied, standing, &shared.policy, jitter()) {
@@ -252,20 +253,22 @@ fn told(message: &Message, report: Report, started: Instant, attempt: u32) -> (A
     }
 }
 
-/// The database refuses everything.
+/// The database answers, and this chunk is to wait for it.
 fn refused() -> Applied {
     if fault::mutant(Mutant::SickHolds) { Applied::Away } else { Applied::Sick }
 }
 
-/// What an error means that trying again at once did not mend. `answers`: the database is there.
-fn failed(error: &StoreError, answers: bool) -> Applied {
+/// What an error means that trying again at once did not mend. `reached`: a connection could be had. `silent`: how many steps
+/// in a row were not answered in time although it could.
+fn failed(error: &StoreError, reached: bool, silent: u32) -> Applied {
     match error.kind() {
-        ErrorKind::Transient if answers && !fault::mutant(Mutant::SplitByCodes) => refused(),
+        // A database that takes no connection, for whatever reason, is away.
+        _ if !reached => Applied::Away,
+        ErrorKind::Transient if fault::mutant(Mutant::SplitByCodes) => Applied::Away,
+        ErrorKind::Transient if error.is_answer() || silent >= SILENT_TRIES => refused(),
         ErrorKind::Transient => Applied::Away,
-        // Written by a newer program, or damaged: no reason to end the chunk.
+        // A row that this program cannot read was written by a newer one, or is damaged: no reason to end the chunk.
         ErrorKind::Permanent if matches!(error, StoreError::Corrupt { .. }) => Applied::Newer,
-        // A database that takes no connection for whatever reason is away.
-        _ if !answers && !matches!(error, StoreError::Conflict(_) | StoreError::NotAlone) => Applied::Away,
         kind => Applied::Failed(kind),
     }
 }
@@ -339,7 +342,7 @@ async fn settle(shared: &Shared, chunk: ChunkId, verdict: Verdict, settler: Sett
         // Dropped, it is delivered to another worker.
         Verdict::GiveBack | Verdict::Hold => return drop(settler),
         Verdict::Ack | Verdict::PutOff(_) | Verdict::Defer(_) | Verdict::Bury => {
-            settle_in_time(shared, settler.ack()).await;
+            settle_in_time(shared, acked(settler)).await;
         }
     }
     if let Err(fault) = fault::point_of(Point::AfterAck, chunk.get()) {
@@ -349,6 +352,11 @@ async fn settle(shared: &Shared, chunk: ChunkId, verdict: Verdict, settler: Sett
     if let Err(error) = shared.write_down(chunk, Note::Wake).await {
         tracing::debug!(%error, "the dispatcher could not be woken");
     }
+}
+
+async fn acked(settler: Settler) -> Result<(), QueueError> {
+    fault::point(Point::BeforeAck)?;
+    settler.ack().await
 }
 
 /// A broker that does not answer must not hold the permit.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use muster_shared::fault::{self, Point};
 use muster_shared::id::ImportId;
 use muster_shared::options::NewerOptions;
 use muster_shared::rules::Rules;
@@ -32,6 +33,7 @@ impl RulesCache {
         connection: &mut Connection,
         import: ImportId,
     ) -> Result<Known, StoreError> {
+        fault::point(Point::Rules)?;
         let known = self.lock().get(&import).cloned();
         if let Some(rules) = known {
             return Ok(Known::Rules(rules));

@@ -16,7 +16,7 @@ use super::intake::{Issue, small, write_issues};
 use super::{Store, StoreError, Transaction};
 use crate::chunk::decode;
 use crate::error::{ErrorCode, RecordError};
-use crate::fault::{self, Mutant};
+use crate::fault::{self, Mutant, Point};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::ChunkState;
 use crate::options::{ImportOptions, NewerOptions};
@@ -230,6 +230,7 @@ pub async fn finish(
     )
     .execute(connection)
     .await?;
+    fault::point(Point::Finished)?;
     if written.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict("a chunk")) }
 }
 
@@ -252,6 +253,10 @@ pub async fn put_off(
     worker: Uuid,
     later: Later<'_>,
 ) -> Result<bool, StoreError> {
+    if later.spends {
+        fault::point(Point::CountAttempt)?;
+    }
+    fault::point(Point::Defer)?;
     let moved = sqlx::query!(
         "update chunks
             set state = 'retryable', due_at = now() + make_interval(secs => $3), leased_until = null, problem = $4,
@@ -284,6 +289,7 @@ pub async fn release(connection: &mut PgConnection, chunk: ChunkId, worker: Uuid
 
 /// Wakes the dispatchers, over a connection of the worker's own.
 pub async fn wake_dispatchers(connection: &mut PgConnection) -> Result<(), StoreError> {
+    fault::point(Point::Wake)?;
     sqlx::query!("select pg_notify('muster_dispatch', '')").execute(connection).await?;
     Ok(())
 }
@@ -329,6 +335,7 @@ pub async fn end_dead(
     )
     .execute(&mut *transaction)
     .await?;
+    fault::point(Point::Dead)?;
     transaction.commit().await?;
     if !row.ended_once {
         metrics::counter!("muster_records_total", "outcome" => "failed")

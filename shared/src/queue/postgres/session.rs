@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
+use crate::fault::{self, Point};
 use crate::queue::QueueError;
 use crate::queue::delivery::{Settle, Settlement};
 use crate::queue::message::{DecodeError, HeaderValue, Headers};
@@ -61,6 +62,7 @@ impl Session {
         queue: &str,
         delivery_limit: u32,
     ) -> Result<Self, QueueError> {
+        fault::point(Point::OpenSession)?;
         let mut connection = options.connect().await?;
         // The server ends the session of a consumer that is frozen or cut off, or its lock would hold its messages for ever.
         sqlx::raw_sql("set idle_session_timeout = '10s'").execute(&mut connection).await?;
@@ -132,6 +134,7 @@ impl Session {
     }
 
     async fn ack(&mut self, ids: &[i64]) -> Result<Vec<i64>, sqlx::Error> {
+        fault::point(Point::RowAck)?;
         sqlx::query_scalar!(
             "delete from queue_messages where id = any($1) and holder = $2 returning id",
             ids,
@@ -202,6 +205,7 @@ impl Session {
     }
 
     async fn claim(&mut self, most: i64) -> Result<Vec<Claimed>, sqlx::Error> {
+        fault::point(Point::RowClaim)?;
         let mut claimed = sqlx::query_as!(
             Claimed,
             "with next as materialized (
