@@ -14,7 +14,7 @@ use muster_shared::dispatch::{FairShare, LaneHead, Silence};
 use muster_shared::fault::{self, Mutant, Point};
 use muster_shared::holding::{Held, Holder, Holding};
 use muster_shared::id::ChunkId;
-use muster_shared::queue::{Headers, Message, Queue};
+use muster_shared::queue::{Headers, Message, Queue, QueueError};
 use muster_shared::retry::{Backoff, Policy};
 use muster_shared::store::dispatch::{self as store, ClaimedChunk};
 use muster_shared::store::{Store, StoreError};
@@ -210,22 +210,20 @@ impl Rounds {
 
     /// Dispatches what there is room for, and completes what has ended. False if the broker is away.
     async fn round(&mut self) -> Result<bool, StoreError> {
-        if fault::point(Point::DispatchRound).is_err() {
-            return Ok(true);
-        }
+        fault::point(Point::Look)?;
         let run = self.run.clone();
         let chosen = self.choose().await?;
         let mut all_sent = true;
         if !chosen.is_empty() {
+            fault::point(Point::Claim)?;
             let confirmed = self.ids();
             let lease = run.options.lease.as_secs_f64();
             let claimed = store::claim_to_publish(&run.store, &chosen, &confirmed, lease).await?;
             self.published.clear();
             let held: Vec<Held> = claimed.iter().map(|chunk| run.holder.hold(chunk.id)).collect();
             let sent = join_all(claimed.into_iter().map(|chunk| run.publish(chunk))).await;
-            all_sent = sent.iter().all(|sent| *sent != Sent::Refused);
-            let published = held.into_iter().zip(&sent).filter(|(_, sent)| **sent == Sent::Stored);
-            self.published.extend(published.map(|(held, _)| held));
+            all_sent = sent.iter().all(|sent| *sent);
+            self.published.extend(held.into_iter().zip(sent).filter(|(_, sent)| *sent).map(|(held, _)| held));
             self.since = Instant::now();
         } else if !self.published.is_empty() && self.since.elapsed() >= CONFIRM_WITHIN {
             self.confirm().await?;
@@ -278,18 +276,9 @@ impl Rounds {
     }
 }
 
-/// What became of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sent {
-    Stored,
-    /// The chunk is staged again.
-    Refused,
-    /// As if the process had ended here.
-    Forgotten,
-}
-
 impl Run {
-    async fn publish(&self, chunk: ClaimedChunk) -> Sent {
+    /// False if the broker did not take the message: the chunk is staged again then.
+    async fn publish(&self, chunk: ClaimedChunk) -> bool {
         let id = chunk.id;
         let message = Message {
             headers: Headers {
@@ -302,13 +291,10 @@ impl Run {
             },
             body: chunk.body.into(),
         };
-        if fault::point(Point::BeforePublish).is_err() {
-            return Sent::Forgotten;
-        }
-        match self.queue.publish(message).await {
+        match self.send(message).await {
             Ok(()) => {
                 metrics::counter!("muster_chunks_dispatched_total").increment(1);
-                if fault::point(Point::AfterPublish).is_err() { Sent::Forgotten } else { Sent::Stored }
+                true
             }
             Err(error) => {
                 tracing::warn!(chunk = %id, %error, "a chunk could not be published; it stays staged");
@@ -316,8 +302,15 @@ impl Run {
                 if let Err(error) = store::unclaim(&self.store, id).await {
                     tracing::warn!(chunk = %id, %error, "a chunk could not be given back");
                 }
-                Sent::Refused
+                false
             }
         }
+    }
+
+    async fn send(&self, message: Message) -> Result<(), QueueError> {
+        fault::point(Point::BeforePublish)?;
+        self.queue.publish(message).await?;
+        fault::point(Point::AfterPublish)?;
+        Ok(())
     }
 }

@@ -164,7 +164,7 @@ mod faults {
         let mut pipeline = Pipeline::new(backend).await;
         pipeline.limits.chunk = WIDE;
         let large = pipeline.accepted(&people(400), &ImportOptions::default()).await;
-        fail::cfg("before_publish", "return").unwrap();
+        fail::cfg("before_publish", "panic").unwrap();
         let dying = start(&pipeline, options());
         let claimed = "select count(*) from chunks where state = 'dispatched'";
         wait_until("all places are claimed", async || number(&pipeline.store, claimed).await == 16).await;
@@ -203,7 +203,7 @@ mod faults {
         let pipeline = Pipeline::new(Backend::Postgres).await;
         // One that is there already is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        fail::cfg("dispatch_round", "panic").unwrap();
+        fail::cfg("look", "panic").unwrap();
         let options = muster_producer::ProducerOptions { dispatch: options(), ..Default::default() };
         let producer = muster_producer::Producer::start(pipeline.store.clone(), pipeline.queue.clone(), options);
         let producer = producer.await.unwrap();
@@ -214,7 +214,7 @@ mod faults {
             (text("status"), text("dispatcher"))
         };
         wait_until("stalled", async || status().await == ("degraded".into(), "stalled".into())).await;
-        fail::remove("dispatch_round");
+        fail::remove("look");
         wait_until("ready again", async || status().await == ("ready".into(), "ok".into())).await;
         producer.stop().await.unwrap();
         pipeline.finish().await;

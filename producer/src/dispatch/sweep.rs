@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use muster_shared::fault::{Mutant, mutant};
+use muster_shared::fault::{self, Mutant, Point, mutant};
 use muster_shared::holding::BEAT;
 use muster_shared::id::ChunkId;
 use muster_shared::queue::{DeadLetter, QueueError};
@@ -157,6 +157,7 @@ impl Run {
     /// A chunk that has attempts left is not at fault and is dispatched again; one whose attempts are spent is dead, so that its
     /// import ends, and `retry` drives it again. False where that cannot be decided now.
     async fn take_dead_letter(&self, letter: &DeadLetter) -> Result<bool, StoreError> {
+        fault::point(Point::TakeBack)?;
         let reason = &letter.reason;
         let Ok(message) = &letter.delivery.body else {
             tracing::error!(reason, "a dead letter that is none of ours is dropped");
@@ -182,6 +183,7 @@ impl Run {
     }
 
     async fn abort_abandoned(&self) -> Result<(), SweepError> {
+        fault::point(Point::Sweep)?;
         let abandoned = intake::abort_abandoned(&self.store, false).await?;
         if abandoned > 0 {
             tracing::warn!(abandoned, "imports whose receiver died were aborted");
