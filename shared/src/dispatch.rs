@@ -77,7 +77,9 @@ impl FairShare {
             });
             let Some((tenant, share)) = next else { break };
             let served = self.tenants.entry(*tenant).or_default();
-            let Some(chunk) = share.take(served.choices % SMALLEST_EVERY == SMALLEST_EVERY - 1) else { break };
+            let Some(chunk) = share.take(served.choices % SMALLEST_EVERY == SMALLEST_EVERY - 1) else {
+                break;
+            };
             self.turn += 1;
             served.last = self.turn;
             served.choices += 1;
@@ -140,7 +142,13 @@ pub struct Silence {
 impl Silence {
     /// Looks at the silent chunks, in the order in which they were sent, and at the number of messages that wait; `now` is the time
     /// since any fixed moment. Returns those that seem to be lost for `patience` by now.
-    pub fn lost(&mut self, silent: &[ChunkId], waiting: u64, now: Duration, patience: Duration) -> Vec<ChunkId> {
+    pub fn lost(
+        &mut self,
+        silent: &[ChunkId],
+        waiting: u64,
+        now: Duration,
+        patience: Duration,
+    ) -> Vec<ChunkId> {
         let without_message = silent.len().saturating_sub(usize::try_from(waiting).unwrap_or(usize::MAX));
         let suspects = silent.get(..without_message).unwrap_or_default();
         self.since.retain(|chunk, _| suspects.contains(chunk));

@@ -50,11 +50,15 @@ async fn wait_until<Answer: Future<Output = bool>>(what: &str, ask: impl Fn() ->
 }
 
 async fn waiting(pipeline: &Pipeline, messages: u64) {
-    wait_until("messages in the queue", async || pipeline.queue.depth().await.unwrap().ready == messages).await;
+    wait_until("messages in the queue", async || pipeline.queue.depth().await.unwrap().ready == messages)
+        .await;
 }
 
 async fn completed(pipeline: &Pipeline, import: ImportId) {
-    wait_until("the import completes", async || pipeline.report(import).await.state == ImportState::Completed).await;
+    wait_until("the import completes", async || {
+        pipeline.report(import).await.state == ImportState::Completed
+    })
+    .await;
 }
 
 /// Another tenant of the same installation.
@@ -205,7 +209,8 @@ mod faults {
         let _ = rustls::crypto::ring::default_provider().install_default();
         fail::cfg("look", "panic").unwrap();
         let options = muster_producer::ProducerOptions { dispatch: options(), ..Default::default() };
-        let producer = muster_producer::Producer::start(pipeline.store.clone(), pipeline.queue.clone(), options);
+        let producer =
+            muster_producer::Producer::start(pipeline.store.clone(), pipeline.queue.clone(), options);
         let producer = producer.await.unwrap();
         let url = format!("http://{}/readyz", producer.local_addr());
         let status = async || -> (String, String) {
@@ -250,7 +255,8 @@ async fn dead_letters_do_not_stop_each_other_and_kill_no_innocent_chunk(backend:
     let queue = pipeline.queue.clone();
     let left = async || queue.depth().await.unwrap().dead;
     let state = async |chunk: ChunkId, state: &str| {
-        let asked = sqlx::query_scalar("select state = $2 from chunks where id = $1").bind(chunk.get()).bind(state);
+        let asked =
+            sqlx::query_scalar("select state = $2 from chunks where id = $1").bind(chunk.get()).bind(state);
         asked.fetch_one(pipeline.store.pool()).await.unwrap()
     };
     wait_until("the innocent is applied", async || state(innocent, "applied").await).await;
@@ -295,15 +301,22 @@ async fn a_lane_has_one_chunk_with_the_workers_whatever_is_opened_before_it() {
     };
     let first = ready().await;
     assert_eq!(first.len(), 1);
-    run("update chunks set state = 'retryable', due_at = now() + interval '1 hour' where seq = 0").await.unwrap();
+    run("update chunks set state = 'retryable', due_at = now() + interval '1 hour' where seq = 0")
+        .await
+        .unwrap();
     assert!(ready().await.is_empty(), "the first of the lane is not due");
     let second = ChunkId::new(number(store, "select id from chunks where seq = 1").await);
     assert!(dispatch::claim(store, &[second], 60.0).await.unwrap().is_empty(), "an earlier one is open");
-    run("update chunks set state = 'dispatched', leased_until = now() + interval '1 minute' where seq = 1").await.unwrap();
+    run("update chunks set state = 'dispatched', leased_until = now() + interval '1 minute' where seq = 1")
+        .await
+        .unwrap();
     run("update chunks set state = 'staged', due_at = null where seq = 0").await.unwrap();
     assert!(ready().await.is_empty(), "another of the lane is with the workers");
     assert!(dispatch::claim(store, &first, 60.0).await.unwrap().is_empty());
-    assert!(run("update chunks set state = 'dispatched' where seq = 0").await.is_err(), "the schema refuses it too");
+    assert!(
+        run("update chunks set state = 'dispatched' where seq = 0").await.is_err(),
+        "the schema refuses it too"
+    );
     run("update chunks set state = 'staged' where seq = 1").await.unwrap();
     assert_eq!(ready().await, first);
     assert_eq!(dispatch::claim(store, &first, 60.0).await.unwrap().len(), 1);
@@ -365,7 +378,9 @@ async fn a_dispatcher_stops_within_its_grace_while_the_database_hangs() {
     let pipeline = Pipeline::new(Backend::Rabbit).await;
     pipeline.accepted(&people(100), &ImportOptions::default()).await;
     let (proxy, target) = Proxy::before_database(&pipeline.database().target()).await;
-    let store = Store::connect(target, &StoreOptions { max_connections: 4, ..StoreOptions::default() }).await.unwrap();
+    let store = Store::connect(target, &StoreOptions { max_connections: 4, ..StoreOptions::default() })
+        .await
+        .unwrap();
     let grace = Duration::from_secs(1);
     let dispatcher = Dispatcher::start(store, pipeline.queue.clone(), DispatchOptions { grace, ..options() });
     wait_until("a message", async || pipeline.queue.depth().await.unwrap().ready > 0).await;

@@ -51,7 +51,8 @@ pub(super) async fn healthz() -> Json<serde_json::Value> {
 pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, Json<Readiness>) {
     let (store, queue) = tokio::join!(store_answers(&state), depth(&state));
     let word = |there| if there { "ok" } else { "unreachable" };
-    let dispatches = state.0.dispatcher.silent_for() <= DISPATCHER_SILENT || mutant(Mutant::ReadyWithoutDispatcher);
+    let dispatches =
+        state.0.dispatcher.silent_for() <= DISPATCHER_SILENT || mutant(Mutant::ReadyWithoutDispatcher);
     let (code, status) = match (store, queue.is_some() && dispatches) {
         (true, true) => (StatusCode::OK, "ready"),
         (true, false) => (StatusCode::OK, "degraded"),

@@ -47,7 +47,12 @@ pub(super) fn start(run: &Arc<Run>) -> Vec<Supervised> {
         part(run, "dead holders", FORGET_HOLDERS, |run| async move { run.forget_holders().await }),
     ];
     if let Some(retention) = run.options.retention {
-        parts.push(part(run, "retention", SWEEP, move |run| async move { run.forget_imports(retention).await }));
+        parts.push(part(
+            run,
+            "retention",
+            SWEEP,
+            move |run| async move { run.forget_imports(retention).await },
+        ));
     }
     parts
 }
@@ -138,7 +143,9 @@ impl Run {
                         }
                     }
                     Ok(false) => left.push(letter),
-                    Err(error) if error.kind() == ErrorKind::Transient || mutant(Mutant::LetterStopsSweep) => {
+                    Err(error)
+                        if error.kind() == ErrorKind::Transient || mutant(Mutant::LetterStopsSweep) =>
+                    {
                         return Err(error.into());
                     }
                     Err(error) => {
@@ -177,7 +184,9 @@ impl Run {
                 }
             }
             DeadLetterOf::Locked => return Ok(false),
-            DeadLetterOf::Nothing => tracing::warn!(%chunk, reason, "a dead letter of no open chunk is dropped"),
+            DeadLetterOf::Nothing => {
+                tracing::warn!(%chunk, reason, "a dead letter of no open chunk is dropped")
+            }
         }
         Ok(true)
     }

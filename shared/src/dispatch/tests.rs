@@ -34,8 +34,9 @@ fn among_equals_the_older_import_goes_first_and_in_it_the_chunk_staged_first() {
 
 #[test]
 fn tenants_that_are_more_than_the_places_are_served_in_turn() {
-    let heads: Vec<LaneHead> =
-        (0..40).map(|n| head(n, n.unsigned_abs().into(), i32::try_from(n).unwrap_or(0), true, false)).collect();
+    let heads: Vec<LaneHead> = (0..40)
+        .map(|n| head(n, n.unsigned_abs().into(), i32::try_from(n).unwrap_or(0), true, false))
+        .collect();
     let mut fair = FairShare::default();
     let mut served: Vec<ChunkId> = (0..10).flat_map(|_| fair.choose(&heads, 4)).collect();
     served.sort_unstable();
@@ -141,6 +142,7 @@ proptest! {
 #[test]
 fn a_chunk_that_is_held_in_between_is_not_lost() {
     let (mut silence, chunk, patience) = (Silence::default(), [ChunkId::new(1)], Duration::from_secs(1));
-    let mut look = |silent: &[ChunkId], at: u64| silence.lost(silent, 0, Duration::from_secs(at), patience).len();
+    let mut look =
+        |silent: &[ChunkId], at: u64| silence.lost(silent, 0, Duration::from_secs(at), patience).len();
     assert_eq!((look(&chunk, 0), look(&[], 1), look(&chunk, 2), look(&chunk, 3)), (0, 0, 0, 1));
 }

@@ -120,9 +120,11 @@ pub async fn claim_to_publish(
 ) -> Result<Vec<ClaimedChunk>, StoreError> {
     let (ids, confirmed) = (numbers(chunks), numbers(published));
     if mutant(Mutant::ClaimWaits) {
-        sqlx::query("select from chunks where state = 'dispatched' and leased_until <= now() for no key update")
-            .execute(store.pool())
-            .await?;
+        sqlx::query(
+            "select from chunks where state = 'dispatched' and leased_until <= now() for no key update",
+        )
+        .execute(store.pool())
+        .await?;
     }
     let rows = sqlx::query!(
         "with confirmed as (
@@ -272,7 +274,11 @@ pub async fn take_back_claims(store: &Store) -> Result<u64, StoreError> {
 
 /// Renews the leases of chunks whose messages wait in the queue, well before they end. What is held or locked is not renewed, so
 /// that a chunk that does not get on gives its place in the window to others.
-pub async fn renew_waiting(store: &Store, waiting: &[ChunkId], lease_seconds: f64) -> Result<u64, StoreError> {
+pub async fn renew_waiting(
+    store: &Store,
+    waiting: &[ChunkId],
+    lease_seconds: f64,
+) -> Result<u64, StoreError> {
     let renewed = sqlx::query!(
         "update chunks
             set leased_until = now() + make_interval(secs => $2)

@@ -53,7 +53,9 @@ pub async fn delete_ended(store: &Store, seconds: f64) -> Result<Deleted, StoreE
                 }
             }
             // The rest has its turn the next time; and where nothing can be deleted, that is the database's trouble.
-            if deleted.imports + deleted.refused >= AT_A_TIME && deleted.imports > 0 || deleted.refused >= AT_A_TIME * 10 {
+            if deleted.imports + deleted.refused >= AT_A_TIME && deleted.imports > 0
+                || deleted.refused >= AT_A_TIME * 10
+            {
                 return Ok(deleted);
             }
         }
