@@ -192,7 +192,7 @@ impl Run {
     }
 
     async fn abort_abandoned(&self) -> Result<(), SweepError> {
-        fault::point(Point::Sweep)?;
+        fault::point(Point::Sweep).map_err(StoreError::from)?;
         let abandoned = intake::abort_abandoned(&self.store, false).await?;
         if abandoned > 0 {
             tracing::warn!(abandoned, "imports whose receiver died were aborted");
