@@ -5,7 +5,7 @@ use sqlx::postgres::PgConnection;
 use super::dispatch::write_final_counts;
 use super::{Store, StoreError, doubles};
 use crate::chunk::decode;
-use crate::fault::{self, Mutant};
+use crate::fault::{self, Mutant, Point};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::ImportState;
 use crate::options::Duplicates;
@@ -65,6 +65,7 @@ pub async fn resume(store: &Store, tenant: TenantId, import: ImportId) -> Result
 pub async fn cancel(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
     let mut transaction = store.pool().begin().await?;
     let moved = cancel_import(&mut transaction, tenant, import).await?;
+    fault::point(Point::Cancel)?;
     transaction.commit().await?;
     settle(store, tenant, import, moved, &[ImportState::Cancelled]).await
 }
@@ -137,6 +138,7 @@ pub async fn retry(store: &Store, tenant: TenantId, import: ImportId) -> Result<
         .await?
         .rows_affected()
     };
+    fault::point(Point::Retry)?;
     transaction.commit().await?;
     settle(store, tenant, import, moved, &[ImportState::Running, ImportState::Paused, ImportState::Completed])
         .await
