@@ -82,6 +82,12 @@ async fn delete(store: &Store, import: Uuid, seconds: f64) -> Result<bool, Store
     }
     sqlx::query!("delete from record_issues where import_id = $1", import).execute(&mut *transaction).await?;
     sqlx::query!("delete from bulk_jobs where import_id = $1", import).execute(&mut *transaction).await?;
+    sqlx::query!(
+        "delete from chunk_identifiers where chunk_id in (select id from chunks where import_id = any($1))",
+        &[import][..]
+    )
+    .execute(&mut *transaction)
+    .await?;
     sqlx::query!("delete from chunks where import_id = $1", import).execute(&mut *transaction).await?;
     sqlx::query!("delete from imports where id = $1", import).execute(&mut *transaction).await?;
     transaction.commit().await?;
