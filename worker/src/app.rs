@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_shared::fault::{self, Mutant, Point};
+use muster_shared::holding::Holding;
 use muster_shared::queue::{Consumer, Delivery, Queue, QueueError};
 use muster_shared::retry::{Backoff, Policy as RetryPolicy};
 use muster_shared::store::Store;
@@ -18,6 +19,9 @@ use crate::settle::Policy;
 
 /// How often a worker that has nothing to do notes that it lives.
 const ROUND: Duration = Duration::from_secs(1);
+
+/// How long a worker that stops may take to tell what it holds no more.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// How a worker works.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +59,8 @@ impl Default for WorkerOptions {
 pub struct Worker {
     grace: Duration,
     task: Supervised,
+    /// Tells others what this worker holds.
+    holding: Holding,
 }
 
 impl Worker {
@@ -66,12 +72,14 @@ impl Worker {
             first_delay: options.first_delay,
             longest_delay: options.longest_delay,
         };
-        let shared = Arc::new(Shared::new(store, policy, options.deadline, stop.clone()));
+        let holding = Holding::start(store.clone(), "worker");
+        let shared = Shared::new(store, policy, options.deadline, holding.holder(), stop.clone());
+        let shared = Arc::new(shared);
         let concurrency = options.concurrency.max(1);
         let task = supervise("worker", stop.clone(), move |progress| {
             run(shared.clone(), queue.clone(), concurrency, stop.clone(), progress)
         });
-        Self { grace: options.grace, task }
+        Self { grace: options.grace, task, holding }
     }
 
     /// How long ago it last got round, for readiness.
@@ -84,7 +92,13 @@ impl Worker {
     pub async fn stop(self) -> bool {
         let grace =
             if fault::mutant(Mutant::StopWithoutGrace) { Duration::from_secs(3600) } else { self.grace };
-        self.task.stop(grace).await
+        // To tell that nothing is held any more takes its part of the time.
+        let leaving = LEAVING.min(grace / 2);
+        let settled = self.task.stop(grace - leaving).await;
+        if timeout(leaving, self.holding.stop()).await.is_err() {
+            tracing::debug!("the store was not told that this worker ends");
+        }
+        settled
     }
 }
 

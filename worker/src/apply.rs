@@ -2,6 +2,8 @@
 //!
 //! What is applied, for whom and how comes from the chunk's locked row; the message only carries the records, and is compared.
 
+mod supersede;
+
 use muster_shared::chunk::{self, BrokenChunk, body_hash, decode};
 use muster_shared::clock;
 use muster_shared::error::{ErrorCode, RecordError};
@@ -195,6 +197,7 @@ impl Job<'_> {
             rules
         };
         let mut work = Work::new(locked, records.names(), &raw, &binding, rules);
+        slots.within_longer(work.leave_superseded(&mut transaction, chunk)).await?;
         if care.split {
             if let Err(sick) = work.split(&mut transaction, slots).await? {
                 return self.leave(transaction, Report::Sick(sick)).await;
@@ -223,7 +226,7 @@ fn told(locked: &LockedChunk, sheet: &OutcomeSheet) -> Told {
     }
     let mut fresh = Counts::default();
     for ((before, _), (after, _)) in locked.outcomes.iter().zip(sheet.iter()) {
-        let again = locked.ended_once && after.outcome == Outcome::Failed;
+        let again = locked.reopened && after.outcome == Outcome::Failed;
         if before.outcome == Outcome::Pending && !again {
             fresh.add(after.outcome);
         }

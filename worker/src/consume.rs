@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use muster_shared::clock;
 use muster_shared::fault::{self, Mutant, Point};
+use muster_shared::holding::Holder;
 use muster_shared::id::ChunkId;
 use muster_shared::queue::{Delivery, Message, QueueError, Settler};
 use muster_shared::retry::{Backoff, Policy as RetryPolicy};
@@ -45,18 +46,27 @@ pub(crate) struct Shared {
     /// Shared by what is applied; held alone for a chunk that another worker began and did not end. Should that chunk end this
     /// worker too, it ends it with that chunk alone on its conscience.
     seclusion: RwLock<()>,
+    /// Notes the chunks in work, so that nobody takes them for lost.
+    holder: Holder,
     /// No more is taken; what waits for the store is given back.
     stop: CancellationToken,
 }
 
 impl Shared {
-    pub(crate) fn new(store: Store, policy: Policy, deadline: Duration, stop: CancellationToken) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        policy: Policy,
+        deadline: Duration,
+        holder: Holder,
+        stop: CancellationToken,
+    ) -> Self {
         Self {
             worker: clock::new_id(),
             slots: Slots::new(store, deadline),
             policy,
             rules: RulesCache::default(),
             seclusion: RwLock::new(()),
+            holder,
             stop,
         }
     }
@@ -152,6 +162,7 @@ pub(crate) async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: Owne
     match message {
         Ok(message) => {
             let chunk = ChunkId::new(message.headers.chunk_id);
+            let _held = shared.holder.hold(chunk);
             if fault::mutant(Mutant::AckBeforeCommit) {
                 settled(settler.ack().await);
                 work(&shared, &message, deliveries).await;

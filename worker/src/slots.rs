@@ -70,6 +70,15 @@ impl Slots {
         }
     }
 
+    /// The same for what consists of several statements with work of its own between them.
+    pub(crate) async fn within_longer<T>(
+        &self,
+        steps: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let slots = Self { deadline: self.deadline * 4, ..self.clone() };
+        slots.within(steps).await
+    }
+
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

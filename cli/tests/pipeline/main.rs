@@ -11,6 +11,7 @@
 
 mod corpus;
 mod crash;
+mod dispatching;
 mod duplicates;
 mod harness;
 mod outages;
@@ -20,6 +21,7 @@ mod properties;
 mod refusals;
 mod retry;
 mod steering;
+mod witness;
 
 /// Runs each test on RabbitMQ and on PostgreSQL rows.
 macro_rules! on_both_queues {

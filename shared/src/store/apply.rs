@@ -104,8 +104,8 @@ pub struct LockedChunk {
     pub begun_elsewhere: u32,
     /// How often the chunk was deferred.
     pub deferrals: u32,
-    /// It ended before and was opened again.
-    pub ended_once: bool,
+    /// Retry opened it again: later records of the file may have been applied before its own.
+    pub reopened: bool,
     /// How many records it has.
     pub records: usize,
     /// Fingerprint of the body.
@@ -126,7 +126,7 @@ pub async fn lock(
     alone: bool,
 ) -> Result<Option<LockedChunk>, StoreError> {
     let Some(row) = sqlx::query!(
-        r#"select import_id, tenant_id, state, attempts, records, body_hash, outcomes, deferrals, ended_once,
+        r#"select import_id, tenant_id, state, attempts, records, body_hash, outcomes, deferrals, reopened > 0 as "reopened!",
                   cardinality(array_remove(begun, $2)) as "begun_elsewhere!"
              from chunks
             where id = $1
@@ -149,7 +149,7 @@ pub async fn lock(
         attempts: count(row.attempts),
         begun_elsewhere: count(row.begun_elsewhere),
         deferrals: count(row.deferrals),
-        ended_once: row.ended_once,
+        reopened: row.reopened,
         records,
         body_hash: row.body_hash,
         outcomes,
@@ -217,7 +217,7 @@ pub async fn finish(
     let counts = sheet.counts();
     let written = sqlx::query!(
         "update chunks
-            set state = 'applied', applied_at = now(), leased_until = null, problem = null, begun = '{}', ended_once = true,
+            set state = 'applied', applied_at = now(), leased_until = null, problem = null, begun = '{}',
                 pending = $2, inserted = $3, updated = $4, skipped = $5, failed = $6, outcomes = $7
           where id = $1 and state in ('staged', 'dispatched', 'retryable')",
         chunk.get(),
@@ -308,10 +308,10 @@ pub async fn end_dead(
 ) -> Result<bool, StoreError> {
     let mut transaction = super::begin(connection).await?;
     let Some(row) = sqlx::query!(
-        "select import_id, records, pending, body, outcomes, ended_once
-           from chunks
-          where id = $1 and state in ('staged', 'dispatched', 'retryable')
-            for no key update",
+        r#"select import_id, records, pending, body, outcomes, reopened > 0 as "reopened!"
+             from chunks
+            where id = $1 and state in ('staged', 'dispatched', 'retryable')
+              for no key update"#,
         chunk.get(),
     )
     .fetch_optional(&mut *transaction)
@@ -325,7 +325,7 @@ pub async fn end_dead(
     sheet.turn(Outcome::Pending, Verdict::FAILED);
     sqlx::query!(
         "update chunks
-            set state = 'dead', failed = failed + pending, pending = 0, outcomes = $3, ended_once = true,
+            set state = 'dead', failed = failed + pending, pending = 0, outcomes = $3,
                 attempts = attempts + cardinality(begun), begun = '{}',
                 leased_until = null, due_at = null, problem = $2
           where id = $1",
@@ -337,7 +337,7 @@ pub async fn end_dead(
     .await?;
     fault::point(Point::Dead)?;
     transaction.commit().await?;
-    if !row.ended_once {
+    if !row.reopened {
         metrics::counter!("muster_records_total", "outcome" => "failed")
             .increment(u64::from(count(row.pending)));
     }
