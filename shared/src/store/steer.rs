@@ -226,8 +226,8 @@ async fn reopen(
     }
     sqlx::query!(
         "update chunks
-            set state = 'staged', attempts = 0, problem = null, outcomes = $2, applied_at = null, reopened = reopened + 1,
-                pending = $3, failed = $4
+            set state = 'staged', attempts = 0, deferrals = 0, problem = null, outcomes = $2, applied_at = null,
+                reopened = reopened + 1, pending = $3, failed = $4
           where id = $1",
         chunk.id,
         &sheet.encode()[..],
