@@ -186,6 +186,12 @@ table! {
         RetryDeletesAllErrors = "retry_deletes_all_errors",
         /// Completing an import looks at its chunks as they were before it waited for a retry (D2).
         CompletingSeesTheOldMoment = "completing_sees_the_old_moment",
+        /// Completing an import waits for who steers it, and all other imports wait with it (D10).
+        CompletingWaits = "completing_waits",
+        /// Retry leaves an import alone that is completed with open chunks (D2).
+        RetryLeavesOpenChunks = "retry_leaves_open_chunks",
+        /// A page of records is read at several moments: a retry in between takes the error of a failed record away (D1).
+        PageOfSeveralMoments = "page_of_several_moments",
         /// A retried record is applied over what a later record of its file did (D12).
         RetryOverwritesLaterRecords = "retry_overwrites_later_records",
     }
