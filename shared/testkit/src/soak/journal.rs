@@ -49,7 +49,8 @@ pub(crate) struct Journal {
     events: Mutex<File>,
     violations: Mutex<File>,
     counts: Mutex<BTreeMap<String, u64>>,
-    wrong: Mutex<BTreeMap<(Wrong, String), u64>>,
+    /// Records and times of each.
+    wrong: Mutex<BTreeMap<(Wrong, String), (u64, u64)>>,
 }
 
 pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -76,11 +77,12 @@ impl Journal {
     /// Notes something that must not be. `records`: how many records it concerns, at least 1.
     pub(crate) fn violation(&self, wrong: Wrong, what: &str, records: u64, fields: Value) {
         let mut all = held(&self.wrong);
-        let count = all.entry((wrong, what.to_owned())).or_default();
+        let (count, times) = all.entry((wrong, what.to_owned())).or_default();
         *count += records.max(1);
+        *times += 1;
         // The first of a kind are shown at once.
-        if *count <= 3 * records.max(1) {
-            eprintln!("soak: violation: {} ({}): {fields}", what, wrong.name());
+        if *times <= 3 {
+            eprintln!("soak: violation: {what} ({}): {fields}", wrong.name());
         }
         drop(all);
         write(&self.violations, &[("wrong", wrong.name()), ("what", what)], fields);
@@ -103,7 +105,7 @@ impl Journal {
 
     /// What was wrong, with the number of records.
     pub(crate) fn wrongs(&self) -> BTreeMap<(Wrong, String), u64> {
-        held(&self.wrong).clone()
+        held(&self.wrong).iter().map(|(what, (records, _))| (what.clone(), *records)).collect()
     }
 }
 

@@ -125,7 +125,11 @@ pub(crate) async fn nemesis(
     let mut random = Random::new(seed);
     let sum: usize = mix.iter().map(|(_, weight)| weight).sum();
     let mut mending = tokio::task::JoinSet::new();
-    while !until.reached(&world) && sum > 0 {
+    while !until.reached(&world) {
+        if sum == 0 {
+            sleep(Duration::from_millis(200)).await;
+            continue;
+        }
         let mut at = random.below(sum);
         let chosen = mix.iter().find(|(_, weight)| {
             let here = at < *weight;
@@ -149,7 +153,8 @@ pub(crate) async fn nemesis(
             mended??;
         }
         let every = usize::try_from(world.options.every().as_millis()).unwrap_or(3000);
-        sleep(Duration::from_millis(random.between(every / 4, every * 7 / 4) as u64)).await;
+        let pause = Duration::from_millis(random.between(every / 4, every * 7 / 4) as u64);
+        sleep(pause.min(until.time.saturating_duration_since(Instant::now()))).await;
     }
     while let Some(mended) = mending.join_next().await {
         mended??;

@@ -143,6 +143,11 @@ impl World {
                 continue;
             };
             let codes = sheets.errors.get(&number).map(Vec::as_slice).unwrap_or_default();
+            if came.outcome == Outcome::Pending {
+                // Told already.
+                exact = false;
+                continue;
+            }
             if came.reason == Some("cancelled") && steering.cancelled {
                 skipped_from.insert(record.address);
                 continue;

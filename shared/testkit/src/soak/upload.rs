@@ -172,7 +172,7 @@ impl World {
             && let Answer::Is(202, body) = self.send(upload, Way::Whole).await
             && View::read(&body).map(|view| view.id) != Some(import.id)
         {
-            let fields = json!({"label": upload.label, "import": import.id, "answer": body});
+            let fields = json!({"label": upload.label, "import": import.id, "other": body["id"]});
             self.journal.violation(Wrong::Duplicated, "a key gave two imports", import.total, fields);
         }
         if random.percent(10) {
@@ -184,7 +184,7 @@ impl World {
             let other = Upload { draft: &other, ..upload.clone() };
             match self.api.upload(&other, Way::Whole).await {
                 Answer::Is(202, body) => {
-                    let fields = json!({"label": upload.label, "answer": body});
+                    let fields = json!({"label": upload.label, "import": body["id"]});
                     let what = "a key was taken for another file, which is dropped";
                     self.journal.violation(Wrong::Lost, what, import.total, fields);
                 }
