@@ -64,7 +64,7 @@ pub(crate) async fn run(
     habits: Habits,
 ) -> anyhow::Result<bool> {
     let mut follower = Follower::new(world, import, habits);
-    let Some(view) = follower.to_the_end(random).await? else { return Ok(false) };
+    let Some(view) = follower.follow(random).await? else { return Ok(false) };
     let sheets = world.check_sums(import, &view).await?;
     let exact = world.check_outcomes(draft, import, &view, &sheets, users, follower.steering);
     if import.total <= 2_000 && random.percent(30) {
@@ -101,7 +101,7 @@ impl<'w> Follower<'w> {
     }
 
     /// Until the import has ended. `None` when the run ends before.
-    pub(crate) async fn to_the_end(&mut self, random: &mut Random) -> anyhow::Result<Option<View>> {
+    pub(crate) async fn follow(&mut self, random: &mut Random) -> anyhow::Result<Option<View>> {
         loop {
             if self.world.closing() {
                 return Ok(None);
@@ -145,14 +145,15 @@ impl<'w> Follower<'w> {
     /// Counts go forward; only a retry makes failed records pending.
     fn check_forward(&self, view: &View) {
         let Some(last) = &self.last else { return };
-        let mut back = view.inserted < last.inserted || view.updated < last.updated || view.skipped < last.skipped;
+        let mut back =
+            view.inserted < last.inserted || view.updated < last.updated || view.skipped < last.skipped;
         if self.retried.is_none_or(|until| until < Instant::now()) {
             back |= view.pending > last.pending || view.failed < last.failed;
             back |= last.ended() && view.state != last.state;
         }
         if back {
             let fields = json!({"before": format!("{last:?}"), "after": format!("{view:?}")});
-            self.world.journal.violation(Wrong::Wrong, "counts went back", 1, fields);
+            self.world.journal.violation(Wrong::Differs, "counts went back", 1, fields);
         }
     }
 
@@ -214,7 +215,7 @@ impl<'w> Follower<'w> {
             }
             Answer::Is(500, body) => {
                 let fields = json!({"import": self.import.id, "verb": verb, "body": body});
-                self.world.journal.violation(Wrong::Wrong, "steering was answered with 500", 1, fields);
+                self.world.journal.violation(Wrong::Differs, "steering was answered with 500", 1, fields);
                 None
             }
             _ => None,
@@ -227,7 +228,7 @@ impl World {
     pub(crate) fn check_view(&self, view: &View, total: Option<u64>) {
         let fields = || json!({"view": format!("{view:?}"), "expected_total": total});
         if !view.adds_up() {
-            self.journal.violation(Wrong::Wrong, "counts do not add up", 1, fields());
+            self.journal.violation(Wrong::Differs, "counts do not add up", 1, fields());
         }
         if total.is_some_and(|total| total != view.total) {
             let missing = total.unwrap_or(0).abs_diff(view.total);

@@ -23,7 +23,7 @@ pub(crate) async fn contended(world: Arc<World>, tenant: usize, space: u32, seed
         next += u32::try_from(draft.total()).unwrap_or(0);
         if let Some(import) = world.upload(&mut random, tenant, &draft).await? {
             let mut follower = Follower::new(&world, &import, Habits::USUAL);
-            if let Some(view) = follower.to_the_end(&mut random).await? {
+            if let Some(view) = follower.follow(&mut random).await? {
                 world.check_sums(&import, &view).await?;
             }
         }

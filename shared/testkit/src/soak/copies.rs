@@ -14,7 +14,8 @@ use super::world::World;
 /// Copies beside the message itself.
 const COPIES: usize = 4;
 
-const DISPATCHED: &str = "select id, import_id, tenant_id, attempts, body from chunks where state = 'dispatched'";
+const DISPATCHED: &str =
+    "select id, import_id, tenant_id, attempts, body from chunks where state = 'dispatched'";
 
 /// Runs until the run closes.
 pub(crate) async fn copies(world: Arc<World>) -> anyhow::Result<()> {

@@ -42,7 +42,8 @@ impl World {
             }
             if began.elapsed() > Duration::from_secs(self.options.settle) {
                 for row in open {
-                    let fields = json!({"import": row.try_get::<Uuid, _>(0)?, "state": row.try_get::<String, _>(1)?});
+                    let fields =
+                        json!({"import": row.try_get::<Uuid, _>(0)?, "state": row.try_get::<String, _>(1)?});
                     self.journal.violation(Wrong::NotEnded, "an import does not end", 1, fields);
                 }
                 return Ok(());
@@ -61,14 +62,16 @@ impl World {
         for row in self.db.rows(sql, |query| query).await? {
             let id: Uuid = row.try_get(0)?;
             let state: String = row.try_get(1)?;
-            let (total, staged, pending): (i64, i64, i64) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
-            let fields = json!({"import": id, "state": state, "total": total, "staged": staged, "pending": pending});
+            let (total, staged, pending): (i64, i64, i64) =
+                (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+            let fields =
+                json!({"import": id, "state": state, "total": total, "staged": staged, "pending": pending});
             let Some(import) = accepted.get(&id) else {
                 if !["aborted", "refused"].contains(&&*state) {
                     self.journal.event("import_of_nobody", fields);
                 } else if state == "aborted" && staged > 0 {
                     let what = "an aborted import has left chunks";
-                    self.journal.violation(Wrong::Wrong, what, staged.unsigned_abs(), fields);
+                    self.journal.violation(Wrong::Differs, what, staged.unsigned_abs(), fields);
                 }
                 continue;
             };
@@ -110,11 +113,11 @@ impl World {
             }
             let (id, keyed): (Uuid, bool) = (row.try_get(3)?, row.try_get(4)?);
             self.journal.event("applied_late", json!({"import": id, "label": label.1, "keyed": keyed}));
-            let space = label.1.strip_prefix('s').and_then(|rest| rest.split_once('-')?.0.parse::<u32>().ok());
-            if let Some(kept) = space.and_then(|space| held(&self.kept).get_mut(&space).map(|_| space)) {
-                if let Some(kept) = held(&self.kept).get_mut(&kept) {
-                    kept.retired = true;
-                }
+            let space =
+                label.1.strip_prefix('s').and_then(|rest| rest.split_once('-')?.0.parse::<u32>().ok());
+            let mut kept = held(&self.kept);
+            if let Some(kept) = space.and_then(|space| kept.get_mut(&space)) {
+                kept.retired = true;
             }
         }
         Ok(())
@@ -140,7 +143,7 @@ impl World {
                     if entry.0 != tenant {
                         let fields = json!({"user": user, "tenants": [entry.0, tenant]});
                         let what = "outcomes of two tenants name one user";
-                        self.journal.violation(Wrong::Wrong, what, 1, fields);
+                        self.journal.violation(Wrong::Differs, what, 1, fields);
                     }
                     entry.1 += i32::from(matches!(verdict.outcome, Outcome::Inserted | Outcome::Updated));
                 }
@@ -167,7 +170,8 @@ impl World {
                 match outcomes.get(&id) {
                     Some((of, times)) if *of == tenant && *times == version => {}
                     known => {
-                        let fields = json!({"user": id, "tenant": tenant, "version": version, "outcomes": known});
+                        let fields =
+                            json!({"user": id, "tenant": tenant, "version": version, "outcomes": known});
                         let what = "a user's version is not the number of its outcomes";
                         self.journal.violation(Wrong::Duplicated, what, 1, fields);
                     }
@@ -198,7 +202,7 @@ impl World {
         let email: Option<String> = row.try_get(3)?;
         let Some((space, address)) = email.as_deref().and_then(text::parse_email) else {
             let fields = json!({"tenant": tenant, "user": row.try_get::<Uuid, _>(0)?});
-            self.journal.violation(Wrong::Wrong, "a user has an address that is in no file", 1, fields);
+            self.journal.violation(Wrong::Differs, "a user has an address that is in no file", 1, fields);
             return Ok(());
         };
         let kept = held(&self.kept);
@@ -222,7 +226,7 @@ impl World {
         if !right.is_some_and(|user| user.version == version && texts(user) == is) {
             let fields = json!({"tenant": tenant, "space": space, "address": address, "version": version,
                                 "is": is, "must_be": format!("{right:?}")});
-            self.journal.violation(Wrong::Wrong, "a user is not as it must be", 1, fields);
+            self.journal.violation(Wrong::Differs, "a user is not as it must be", 1, fields);
         }
         self.journal.count("users compared", 1);
         Ok(())
@@ -255,7 +259,10 @@ impl World {
             texts.push((process.name.clone(), String::from_utf8_lossy(&log).into_owned()));
         }
         for base in self.api.bases() {
-            texts.push((format!("{base}/metrics"), self.api.plain(base, "/metrics").await.unwrap_or_default()));
+            texts.push((
+                format!("{base}/metrics"),
+                self.api.plain(base, "/metrics").await.unwrap_or_default(),
+            ));
         }
         for (name, text) in texts {
             for line in text.lines() {
@@ -266,7 +273,7 @@ impl World {
                 }
                 if lower.contains("panicked") {
                     let fields = json!({"where": name, "line": line});
-                    self.journal.violation(Wrong::Wrong, "a process panicked", 1, fields);
+                    self.journal.violation(Wrong::Differs, "a process panicked", 1, fields);
                 }
             }
             self.journal.count("lines looked through", text.lines().count() as u64);

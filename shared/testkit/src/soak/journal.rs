@@ -18,7 +18,7 @@ pub(crate) enum Wrong {
     /// Something was done twice.
     Duplicated,
     /// Something came out otherwise than it must.
-    Wrong,
+    Differs,
     /// Something did not end in time.
     NotEnded,
     /// Something failed and does not say why.
@@ -29,13 +29,13 @@ pub(crate) enum Wrong {
 
 impl Wrong {
     pub(crate) const ALL: [Self; 6] =
-        [Self::Lost, Self::Duplicated, Self::Wrong, Self::NotEnded, Self::WithoutReason, Self::Leaked];
+        [Self::Lost, Self::Duplicated, Self::Differs, Self::NotEnded, Self::WithoutReason, Self::Leaked];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Lost => "lost",
             Self::Duplicated => "duplicated",
-            Self::Wrong => "wrong",
+            Self::Differs => "wrong",
             Self::NotEnded => "not_ended",
             Self::WithoutReason => "without_reason",
             Self::Leaked => "leaked",

@@ -159,8 +159,18 @@ pub(crate) mod text {
     pub(crate) const PHONE: &str = "+88216";
 
     const NAMES: [&str; 12] = [
-        "Ada", "Zoë", "José María", "O'Brien", "Ngô \"Bob\"", "Smith, Jr.", "Łukasz", "Søren", "Ünal",
-        "김", "Дарья", "René",
+        "Ada",
+        "Zoë",
+        "José María",
+        "O'Brien",
+        "Ngô \"Bob\"",
+        "Smith, Jr.",
+        "Łukasz",
+        "Søren",
+        "Ünal",
+        "김",
+        "Дарья",
+        "René",
     ];
 
     /// A name; there are infinitely many.

@@ -164,12 +164,23 @@ pub(crate) async fn nemesis(
 
 /// One fault, until it is healed. False where there was nothing to break.
 async fn strike(world: &World, fault: Fault, random: &mut Random) -> anyhow::Result<bool> {
-    let worker = random.pick(&world.workers).clone();
+    let mut worker = random.pick(&world.workers).clone();
     let producer = random.pick(&world.producers).clone();
     let away = Duration::from_millis(random.between(0, 2000) as u64);
     let struck = match fault {
         Fault::WorkerKill => {
-            let held = held_chunks(world, &worker).await;
+            let mut held = held_chunks(world, &worker).await;
+            if random.percent(70) {
+                // In the middle of its work, where there is any: killing those that wait proves little.
+                for _ in 0..60 {
+                    if !held.is_empty() {
+                        break;
+                    }
+                    sleep(Duration::from_millis(5)).await;
+                    worker = random.pick(&world.workers).clone();
+                    held = held_chunks(world, &worker).await;
+                }
+            }
             let at = clock::now();
             let killed = worker.end(Signal::KILL, away);
             note(world, fault, &worker.name, killed);
@@ -181,7 +192,11 @@ async fn strike(world: &World, fault: Fault, random: &mut Random) -> anyhow::Res
             let at = clock::now();
             let killed = producer.end(Signal::KILL, away);
             note(world, fault, &producer.name, killed);
-            world.recoveries.worker_died("producer killed: each chunk that was out is applied", at, with_workers);
+            world.recoveries.worker_died(
+                "producer killed: each chunk that was out is applied",
+                at,
+                with_workers,
+            );
             killed
         }
         Fault::WorkerFreeze => freeze(world, &worker, random).await,
@@ -293,13 +308,18 @@ pub(crate) async fn start_broker(world: &World, outage: usize) -> anyhow::Result
             let connecting = Connection::connect(world.rabbit.url(), ConnectionProperties::default());
             if let Ok(Ok(connection)) = timeout(Duration::from_secs(3), connecting).await {
                 let at = world.back(outage);
-                drop(connection.close(200, "done".into()).await);
+                // The answer to the close is of no interest, and may take long.
+                tokio::spawn(timeout(Duration::from_secs(5), async move {
+                    connection.close(200, "done".into()).await
+                }));
                 return at;
             }
             sleep(Duration::from_millis(50)).await;
         }
     };
     let (up, at) = tokio::join!(world.rabbit.up(), timeout(Duration::from_secs(200), answers));
+    let fields = json!({"answered": at.as_ref().ok(), "script_done": clock::now()});
+    world.journal.event("broker_started", fields);
     up?;
     at.context("the broker does not answer")
 }

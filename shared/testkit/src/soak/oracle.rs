@@ -60,7 +60,7 @@ impl World {
         for number in sheets.records.keys().filter(|number| **number == 0 || **number > import.total) {
             odd.push(Odd {
                 what: "a record that is not in the file",
-                wrong: Wrong::Wrong,
+                wrong: Wrong::Differs,
                 record: *number,
                 detail: String::new(),
             });
@@ -76,9 +76,10 @@ impl World {
         for (outcome, told) in told {
             let sum = sums.get(&outcome).copied().unwrap_or(0);
             if sum != told {
-                let fields = json!({"import": import.id, "outcome": format!("{outcome:?}"), "told": told, "sum": sum});
+                let fields =
+                    json!({"import": import.id, "outcome": format!("{outcome:?}"), "told": told, "sum": sum});
                 self.journal.violation(
-                    Wrong::Wrong,
+                    Wrong::Differs,
                     "a count is not the sum of its outcomes",
                     sum.abs_diff(told),
                     fields,
@@ -92,15 +93,14 @@ impl World {
     fn check_chunks(&self, import: &Accepted, sheets: &Sheets) {
         for chunk in &sheets.chunks {
             let problem = chunk.problem.as_deref().unwrap_or_default();
-            let fields =
-                json!({"import": import.id, "chunk": chunk.id, "attempts": chunk.attempts, "problem": problem});
+            let fields = json!({"import": import.id, "chunk": chunk.id, "attempts": chunk.attempts, "problem": problem});
             if chunk.state == "dead" {
                 self.journal.event("dead_chunk", fields.clone());
                 if problem.is_empty() {
                     self.journal.violation(Wrong::WithoutReason, "a dead chunk gives no reason", 1, fields);
                 } else {
                     // No record of these files kills anything: such a chunk is innocent.
-                    self.journal.violation(Wrong::Wrong, "a healthy chunk is dead", 1, fields);
+                    self.journal.violation(Wrong::Differs, "a healthy chunk is dead", 1, fields);
                 }
             } else if !["applied", "cancelled"].contains(&&*chunk.state) {
                 self.journal.violation(Wrong::NotEnded, "a chunk of an ended import is open", 1, fields);
@@ -162,7 +162,7 @@ impl World {
             if applied && steering.retries == 0 && skipped_from.contains(&record.address) {
                 odd.push(Odd {
                     what: "a record was applied after a cancelled one of its user",
-                    wrong: Wrong::Wrong,
+                    wrong: Wrong::Differs,
                     record: number,
                     detail: String::new(),
                 });
@@ -171,15 +171,18 @@ impl World {
                 let rest = draft.records.iter().skip(usize::try_from(number).unwrap_or(usize::MAX));
                 rest.into_iter().any(|other| other.address == record.address && other.bad.is_none())
             };
-            if !fits(expected, *came, codes)
-                && !(steering.retries > 0 && fits_after_retry(expected, *came, draft.on_existing, later))
-            {
+            let right = fits(expected, *came, codes)
+                || steering.retries > 0 && fits_after_retry(expected, *came, draft.on_existing, later);
+            if !right {
                 exact = false;
                 odd.push(Odd {
                     what: "an outcome is not as it must be",
-                    wrong: Wrong::Wrong,
+                    wrong: Wrong::Differs,
                     record: number,
-                    detail: format!("expected {expected:?}, came {:?} {:?} {codes:?}", came.outcome, came.reason),
+                    detail: format!(
+                        "expected {expected:?}, came {:?} {:?} {codes:?}",
+                        came.outcome, came.reason
+                    ),
                 });
             }
         }
@@ -206,8 +209,9 @@ impl World {
                 let errors = record["errors"].as_array().map_or(0, Vec::len);
                 let failed = record["outcome"] == "failed";
                 if record["outcome"].as_str() != outcome.as_deref() || failed != (errors > 0) {
-                    let fields = json!({"import": import.id, "record": number, "page": record, "stored": outcome});
-                    self.journal.violation(Wrong::Wrong, "a page tells another outcome", 1, fields);
+                    let fields =
+                        json!({"import": import.id, "record": number, "page": record, "stored": outcome});
+                    self.journal.violation(Wrong::Differs, "a page tells another outcome", 1, fields);
                 }
             }
             match page["next"].as_u64() {
@@ -237,7 +241,7 @@ fn count(sums: &mut HashMap<Outcome, u64>, odd: &mut Vec<Odd>, sheets: &Sheets, 
     if came.outcome != Outcome::Failed && sheets.errors.contains_key(&number) {
         odd.push(Odd {
             what: "a record that did not fail has an error",
-            wrong: Wrong::Wrong,
+            wrong: Wrong::Differs,
             record: number,
             detail: format!("{:?} {:?}", came.outcome, came.reason),
         });

@@ -14,7 +14,7 @@ use super::clients::{Habits, run};
 use super::generate;
 use super::journal::held;
 use super::model::Users;
-use super::nemesis::start_broker;
+use super::nemesis::{Fault, Until, nemesis, start_broker};
 use super::world::{Kept, World, pause};
 
 /// Spaces of addresses: series count from 1.
@@ -92,7 +92,9 @@ pub(crate) async fn broker_away(world: &Arc<World>, seed: u64) -> anyhow::Result
             anyhow::Ok(())
         });
     }
-    sleep(length).await;
+    // Workers have nothing to do meanwhile, and are killed all the same.
+    let workers = Until { time: until, kills: None, imports: None, records: None };
+    nemesis(world.clone(), seed, vec![(Fault::WorkerKill, 1)], workers).await?;
     // Uploads that are under way are still to be accepted.
     sleep(Duration::from_millis(500)).await;
     world.must_accept.store(false, Ordering::SeqCst);

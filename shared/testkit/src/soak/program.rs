@@ -104,7 +104,8 @@ impl Process {
                 Ok(status) if !self.expected.swap(false, Ordering::SeqCst) => {
                     let tail = tail(&self.log);
                     let seconds = began.elapsed().as_secs_f64();
-                    let fields = json!({"name": self.name, "status": status, "seconds": seconds, "tail": tail});
+                    let fields =
+                        json!({"name": self.name, "status": status, "seconds": seconds, "tail": tail});
                     journal.event("exited_by_itself", fields);
                     self.away.store(500, Ordering::SeqCst);
                 }

@@ -54,7 +54,8 @@ impl World {
             *wrong.entry(kind.name()).or_default() += records;
             violations.insert(what, json!({"kind": kind.name(), "records": records}));
         }
-        let times: BTreeMap<&str, Value> = run.times.iter().map(|(kind, times)| (*kind, times.json())).collect();
+        let times: BTreeMap<&str, Value> =
+            run.times.iter().map(|(kind, times)| (*kind, times.json())).collect();
         let memory: BTreeMap<&str, u64> =
             self.processes().map(|process| (&*process.name, process.peak())).collect();
         let mut stops: Vec<f64> = self.processes().flat_map(|process| held(&process.stops).clone()).collect();

@@ -215,7 +215,7 @@ async fn whole(
 fn harness(world: &World, ended: anyhow::Result<()>) {
     if let Err(error) = ended {
         let fields = json!({"error": format!("{error:#}")});
-        world.journal.violation(Wrong::Wrong, "the harness itself failed", 1, fields);
+        world.journal.violation(Wrong::Differs, "the harness itself failed", 1, fields);
     }
 }
 
@@ -245,11 +245,7 @@ fn start_clients(world: &Arc<World>, seeds: &[u64]) -> JoinSet<anyhow::Result<()
 }
 
 /// The faults of each seed, one seed after the other. Returns the targets that were not reached.
-async fn faults(
-    world: &Arc<World>,
-    seeds: &[u64],
-    mix: Vec<(Fault, usize)>,
-) -> anyhow::Result<Vec<String>> {
+async fn faults(world: &Arc<World>, seeds: &[u64], mix: Vec<(Fault, usize)>) -> anyhow::Result<Vec<String>> {
     let began = Instant::now();
     let options = &world.options;
     let all = seeds.len() as u64;
@@ -257,7 +253,8 @@ async fn faults(
         let share = |target: Option<u64>| target.map(|target| target * number / all);
         #[allow(clippy::cast_precision_loss)]
         let time = began + options.length().mul_f64(number as f64 / all as f64);
-        let (kills, imports, records) = (share(options.kills), share(options.imports), share(options.records));
+        let (kills, imports, records) =
+            (share(options.kills), share(options.imports), share(options.records));
         world.journal.event("seed", json!({"seed": seed}));
         nemesis(world.clone(), *seed, mix.clone(), Until { time, kills, imports, records }).await?;
     }
@@ -286,7 +283,8 @@ async fn heal(world: &World) -> anyhow::Result<()> {
 
 async fn take_down(world: &World) {
     let processes: Vec<Arc<Process>> = world.processes().cloned().collect();
-    let mut closing: JoinSet<()> = processes.into_iter().map(|process| async move { process.close().await }).collect();
+    let mut closing: JoinSet<()> =
+        processes.into_iter().map(|process| async move { process.close().await }).collect();
     while closing.join_next().await.is_some() {}
     world.db.close().await;
     let purge = !world.options.keep;

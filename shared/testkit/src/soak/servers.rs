@@ -66,8 +66,7 @@ impl Server {
 
     /// Stops it; `purge` removes its data.
     pub(crate) async fn down(&self, purge: bool) -> anyhow::Result<()> {
-        let arguments: &[&str] =
-            if purge { &["down", self.name, "--purge"] } else { &["down", self.name] };
+        let arguments: &[&str] = if purge { &["down", self.name, "--purge"] } else { &["down", self.name] };
         self.succeed(arguments).await.map(drop)
     }
 

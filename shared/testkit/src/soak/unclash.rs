@@ -74,7 +74,7 @@ async fn round(
     }
     let mut follower = Follower::new(world, &import, Habits::NONE);
     follower.retry().await;
-    let Some(view) = follower.to_the_end(random).await? else { return Ok(false) };
+    let Some(view) = follower.follow(random).await? else { return Ok(false) };
     let sheets = world.check_sums(&import, &view).await?;
     // The first PAIRS records are those that clashed.
     for (number, (holder, user)) in (1_u64..).zip(holders) {
@@ -92,7 +92,7 @@ async fn round(
             let fields = json!({"import": import.id, "record": number, "outcome": format!("{came:?}"),
                                 "is": format!("{now:?}"), "must_be": format!("{right:?}")});
             let what = "an older record that was driven again undid a newer one";
-            world.journal.violation(Wrong::Wrong, what, 1, fields);
+            world.journal.violation(Wrong::Differs, what, 1, fields);
         }
         users.put(user, now);
     }

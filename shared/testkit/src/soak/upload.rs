@@ -61,7 +61,7 @@ impl World {
                 self.journal.count(&format!("answer {status}"), 1);
                 if *status == 500 {
                     let fields = json!({"label": upload.label, "body": body});
-                    self.journal.violation(Wrong::Wrong, "an upload was answered with 500", 1, fields);
+                    self.journal.violation(Wrong::Differs, "an upload was answered with 500", 1, fields);
                 }
             }
             Answer::NotSent => self.journal.count("answer not sent", 1),
@@ -73,7 +73,7 @@ impl World {
         if refused && must_accept {
             let fields = json!({"label": upload.label, "answer": format!("{answer:?}")});
             self.journal.violation(
-                Wrong::Wrong,
+                Wrong::Differs,
                 "an upload was not accepted while the broker was away",
                 1,
                 fields,
@@ -127,12 +127,7 @@ impl World {
                     let since = *busy.get_or_insert_with(Instant::now);
                     if since.elapsed() > KEY_PATIENCE {
                         let fields = json!({"label": upload.label});
-                        self.journal.violation(
-                            Wrong::NotEnded,
-                            "a key was refused for too long",
-                            1,
-                            fields,
-                        );
+                        self.journal.violation(Wrong::NotEnded, "a key was refused for too long", 1, fields);
                         break None;
                     }
                     self.journal.count("key in progress", 1);
@@ -210,7 +205,7 @@ impl World {
     fn taken(&self, upload: &Upload<'_>, body: &Value) -> Option<Accepted> {
         let Some(view) = View::read(body) else {
             let fields = json!({"label": upload.label, "body": body});
-            self.journal.violation(Wrong::Wrong, "an answer of 202 is no import", 1, fields);
+            self.journal.violation(Wrong::Differs, "an answer of 202 is no import", 1, fields);
             return None;
         };
         let total = upload.draft.total();
@@ -225,7 +220,7 @@ impl World {
             let missing = total.abs_diff(view.total);
             self.journal.violation(Wrong::Lost, "an import has not the records of its file", missing, fields);
         } else if upload.draft.is_refused() {
-            self.journal.violation(Wrong::Wrong, "invalid records did not refuse an import", 1, fields);
+            self.journal.violation(Wrong::Differs, "invalid records did not refuse an import", 1, fields);
         }
         self.journal.count("acknowledged records", total);
         Some(Accepted { id: view.id, tenant: upload.tenant, total, acknowledged: true })
@@ -240,7 +235,7 @@ impl World {
         };
         if !right {
             let fields = json!({"label": upload.label, "status": status, "body": body});
-            self.journal.violation(Wrong::Wrong, "a good upload was refused", 1, fields);
+            self.journal.violation(Wrong::Differs, "a good upload was refused", 1, fields);
         }
     }
 
@@ -256,8 +251,10 @@ impl World {
                     query.bind(tenant).bind(label.clone())
                 })
                 .await?;
-            let found: Option<(Uuid, String)> =
-                rows.first().map(|row| Ok::<_, sqlx::Error>((row.try_get(0)?, row.try_get(1)?))).transpose()?;
+            let found: Option<(Uuid, String)> = rows
+                .first()
+                .map(|row| Ok::<_, sqlx::Error>((row.try_get(0)?, row.try_get(1)?)))
+                .transpose()?;
             match found {
                 None if began.elapsed() > LATE => return Ok(None),
                 Some((_, state)) if state == "aborted" || state == "refused" => return Ok(None),

@@ -58,7 +58,8 @@ const FAILED: &str = "select i.id, i.state, s.failed, e.errors
   where s.failed <> e.errors";
 
 /// The last chunk that was applied, and whether a chunk of a running import is open.
-const PROGRESS: &str = "select (select at from witness.chunks where became = 'applied' order by seq desc limit 1) as last,
+const PROGRESS: &str =
+    "select (select at from witness.chunks where became = 'applied' order by seq desc limit 1) as last,
         exists (select from chunks c join imports i on i.id = c.import_id
                  where c.state in ('staged', 'dispatched', 'retryable') and i.state = 'running') as work";
 
@@ -95,8 +96,7 @@ pub(crate) async fn progress(world: Arc<World>) -> anyhow::Result<()> {
         if idle < TimeDelta::seconds(2) {
             told = false;
         }
-        let limit = TimeDelta::milliseconds(i64::try_from((world.options.recovery * 1000.0) as u64)?);
-        if idle > limit && !told && !world.was_away(idle_from, now) {
+        if idle.as_seconds_f64() > world.options.recovery && !told && !world.was_away(idle_from, now) {
             told = true;
             let fields = json!({"seconds": idle.num_seconds(), "since": idle_from});
             world.journal.violation(Wrong::NotEnded, "there is work and nothing is applied", 1, fields);

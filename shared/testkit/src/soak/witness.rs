@@ -127,7 +127,7 @@ create trigger witness_update after update on imports for each row
 /// columns, as JSON, are the evidence.
 const QUESTIONS: [(Wrong, &str, &str); 9] = [
     (
-        Wrong::Wrong,
+        Wrong::Differs,
         "a chunk took a way that is not allowed",
         "select to_jsonb(w) from witness.chunks w
           where was <> became
@@ -140,7 +140,7 @@ const QUESTIONS: [(Wrong, &str, &str); 9] = [
           limit 100",
     ),
     (
-        Wrong::Wrong,
+        Wrong::Differs,
         "an import took a way that is not allowed",
         "select to_jsonb(w) from witness.imports w
           where was is not null
@@ -196,12 +196,12 @@ const QUESTIONS: [(Wrong, &str, &str); 9] = [
           limit 100",
     ),
     (
-        Wrong::Wrong,
+        Wrong::Differs,
         "two chunks of a lane were with the workers at a time",
         "select to_jsonb(w) from witness.chunks w where crowded limit 100",
     ),
     (
-        Wrong::Wrong,
+        Wrong::Differs,
         "a chunk went out before an earlier one of its lane had ended",
         "select to_jsonb(w) from witness.chunks w where early limit 100",
     ),
@@ -231,8 +231,11 @@ impl World {
             self.journal.count(name, u64::try_from(number)?);
             Ok(())
         };
-        count("chunks applied", "select count(*) from witness.chunks where became = 'applied' and was <> became")
-            .await?;
+        count(
+            "chunks applied",
+            "select count(*) from witness.chunks where became = 'applied' and was <> became",
+        )
+        .await?;
         count(
             "chunks applied in transactions of their own",
             "select count(distinct xid) from witness.chunks where became = 'applied' and was <> became",
