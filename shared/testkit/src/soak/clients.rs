@@ -33,21 +33,27 @@ impl Habits {
 }
 
 /// Uploads one import after the other. The seed decides on all of them.
-pub(crate) async fn series(world: Arc<World>, tenant: usize, space: u32, seed: u64) -> anyhow::Result<()> {
+pub(crate) async fn series(
+    world: Arc<World>,
+    tenant: usize,
+    mut space: u32,
+    seed: u64,
+) -> anyhow::Result<()> {
     let mut random = Random::new(seed);
     let mut next = 0;
     let mut users = Users::default();
-    let mut exact = true;
     while world.uploading() {
         let draft = generate::private(&mut random, space, &users, &mut next, world.options.most);
-        let accepted = world.upload(&mut random, tenant, &draft).await?;
-        if let Some(import) = accepted {
-            exact &= run(&world, &mut random, &draft, &import, &mut users, Habits::USUAL).await?;
+        let mut exact = true;
+        if let Some(import) = world.upload(&mut random, tenant, &draft).await? {
+            exact = run(&world, &mut random, &draft, &import, &mut users, Habits::USUAL).await?;
         }
         held(&world.kept).insert(space, Kept { tenant, users: users.clone(), retired: !exact });
         if !exact {
+            // What was wrong was told; another series takes its place.
             world.journal.event("series_retired", json!({"space": space}));
-            return Ok(());
+            space = world.new_space();
+            users = Users::default();
         }
         pause(&mut random, 0, 300).await;
     }

@@ -17,11 +17,23 @@ use super::world::World;
 /// Rows read at a time.
 const PAGE: i64 = 20_000;
 
+/// What an oracle must see: a user changed by nobody, a user gone, a chunk gone, an error gone.
+const SPOIL: &str = "
+    update users set version = version + 1 where id = (select id from users order by id limit 1);
+    update users set given_name = 'another' where id = (select id from users where email like '%.s1@%' order by id limit 1);
+    delete from users where id = (select id from users where email like '%.s2@%' order by id limit 1);
+    delete from record_issues where ctid = (select ctid from record_issues where failed limit 1);
+    delete from chunks where id = (select max(id) from chunks where state = 'applied');";
+
 impl World {
     /// Everything that is looked at when all is quiet.
     pub(crate) async fn final_checks(&self) -> anyhow::Result<()> {
         self.wait_for_the_end().await?;
+        if self.options.spoil {
+            self.db.script(SPOIL).await?;
+        }
         self.check_imports().await?;
+        self.check_errors().await?;
         self.check_labels().await?;
         let outcomes = self.outcomes_by_user().await?;
         self.check_users(&outcomes).await?;
@@ -78,7 +90,8 @@ impl World {
             found.insert(id);
             let total = i64::try_from(import.total)?;
             let final_total: i64 = row.try_get(5)?;
-            if staged != total || final_total != total {
+            let ended = ["completed", "cancelled"].contains(&&*state);
+            if staged != total || ended && final_total != total {
                 let missing = total.abs_diff(staged);
                 self.journal.violation(Wrong::Lost, "an accepted import lacks records", missing, fields);
             } else if pending > 0 {
@@ -93,6 +106,24 @@ impl World {
         for import in accepted.values().filter(|import| !found.contains(&import.id)) {
             let fields = json!({"import": import.id, "acknowledged": import.acknowledged});
             self.journal.violation(Wrong::Lost, "an accepted import is not there", import.total, fields);
+        }
+        Ok(())
+    }
+
+    /// Each failed record has its error, and no other record has one.
+    async fn check_errors(&self) -> anyhow::Result<()> {
+        let sql = "select i.id, coalesce(s.failed, 0)::bigint, coalesce(e.errors, 0)
+                     from imports i
+                     left join (select import_id, sum(failed) as failed from chunks group by import_id) s
+                       on s.import_id = i.id
+                     left join (select import_id, count(*) as errors from record_issues where failed
+                                 group by import_id) e on e.import_id = i.id
+                    where i.state in ('completed', 'cancelled') and coalesce(s.failed, 0) <> coalesce(e.errors, 0)";
+        for row in self.db.rows(sql, |query| query).await? {
+            let (failed, errors): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
+            let fields = json!({"import": row.try_get::<Uuid, _>(0)?, "failed": failed, "errors": errors});
+            let what = "an ended import has not an error for each failed record";
+            self.journal.violation(Wrong::WithoutReason, what, failed.abs_diff(errors), fields);
         }
         Ok(())
     }

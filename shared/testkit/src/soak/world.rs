@@ -20,6 +20,9 @@ use super::program::Process;
 use super::recovery::Recoveries;
 use super::servers::Server;
 
+/// Spaces from here on are given out one by one.
+const LATER_SPACES: u32 = 9_000;
+
 /// A tenant under test.
 #[derive(Debug, Clone)]
 pub(crate) struct Tenant {
@@ -74,6 +77,7 @@ pub(crate) struct World {
     pub(crate) kept: Mutex<HashMap<u32, Kept>>,
     outages: Mutex<Vec<Outage>>,
     labels: AtomicU32,
+    spaces: AtomicU32,
 }
 
 /// A server was away.
@@ -121,6 +125,7 @@ impl World {
             kept: Mutex::default(),
             outages: Mutex::default(),
             labels: AtomicU32::new(0),
+            spaces: AtomicU32::new(LATER_SPACES),
         }
     }
 
@@ -135,6 +140,11 @@ impl World {
     /// A label for a file, new in this run.
     pub(crate) fn label(&self, space: u32) -> String {
         format!("s{space}-{}", self.labels.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A space of addresses that nobody has used.
+    pub(crate) fn new_space(&self) -> u32 {
+        self.spaces.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Notes an accepted import.
