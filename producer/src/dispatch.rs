@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use muster_shared::dispatch::choose;
-use muster_shared::fault::{self, Point};
+use muster_shared::fault::{self, Mutant, Point};
 use muster_shared::id::ChunkId;
 use muster_shared::queue::{DeadLetter, Headers, Message, Queue, QueueError};
 use muster_shared::retry::{Backoff, Policy};
@@ -254,6 +254,10 @@ impl Run {
         };
         for DeadLetter { delivery, reason } in letters {
             fault::point(Point::TakeBack)?;
+            if fault::mutant(Mutant::DeadLettersDropped) {
+                drop(delivery.ack().await);
+                continue;
+            }
             if let Ok(message) = &delivery.body {
                 let chunk = ChunkId::new(message.headers.chunk_id);
                 if apply::bury(&self.store, chunk, &format!("parked by the broker: {reason}")).await? {

@@ -3,7 +3,7 @@
 use muster_shared::chunk::{body_hash, decode};
 use muster_shared::clock::{self, IdSource};
 use muster_shared::error::{ErrorCode, RecordError};
-use muster_shared::fault::{self, Point};
+use muster_shared::fault::{self, Mutant, Point};
 use muster_shared::id::ChunkId;
 use muster_shared::import::ChunkState;
 use muster_shared::outcome::{Counts, Outcome, OutcomeSheet, Verdict};
@@ -53,7 +53,7 @@ pub(crate) async fn apply(
         return Ok(Report::Unknown);
     };
     // A chunk that is staged again was given back or retried: its own message will come, in its lane's order.
-    if locked.state != ChunkState::Dispatched {
+    if locked.state != ChunkState::Dispatched && !fault::mutant(Mutant::NoLedger) {
         transaction.rollback().await?;
         return Ok(Report::NothingToDo);
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use muster_shared::fault::{self, Point};
+use muster_shared::fault::{self, Mutant, Point};
 use muster_shared::id::{ChunkId, ImportId};
 use muster_shared::outcome::Counts;
 use muster_shared::queue::{Delivery, Message, Settler};
@@ -67,6 +67,11 @@ pub(crate) async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: Owne
     match message {
         Ok(message) => {
             let chunk = ChunkId::new(message.headers.chunk_id);
+            if fault::mutant(Mutant::AckBeforeCommit) {
+                settle(&shared, chunk, Verdict::Ack, settler).await;
+                work(&shared, &message, redelivered).await;
+                return;
+            }
             let verdict = work(&shared, &message, redelivered).await;
             settle(&shared, chunk, verdict, settler).await;
         }
@@ -142,7 +147,7 @@ fn recover(error: &StoreError, tries: u32, care: &mut Care) -> bool {
             care.alone |= tries >= CROWDED_TRIES || matches!(error, StoreError::NotAlone);
             true
         }
-        ErrorKind::Data if !care.split => {
+        ErrorKind::Data if !care.split && !fault::mutant(Mutant::SplittingOff) => {
             care.split = true;
             true
         }

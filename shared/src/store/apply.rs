@@ -10,7 +10,7 @@ use super::intake::{Issue, small, write_issues};
 use super::{Store, StoreError, Transaction};
 use crate::chunk::decode;
 use crate::error::{ErrorCode, RecordError};
-use crate::fault::{self, Point};
+use crate::fault::{self, Mutant, Point};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::ChunkState;
 use crate::options::ImportOptions;
@@ -133,7 +133,16 @@ pub async fn finish(
     issues: &[Issue],
 ) -> Result<(), StoreError> {
     write_issues(connection, import, issues).await?;
-    let counts = sheet.counts();
+    let mut counts = sheet.counts();
+    if fault::mutant(Mutant::CountsFromMemory) {
+        (counts.inserted, counts.updated) = (counts.inserted + counts.updated, 0);
+    }
+    if fault::mutant(Mutant::NoLedger) {
+        sqlx::query("update chunks set state = 'dispatched' where id = $1")
+            .bind(chunk.get())
+            .execute(&mut *connection)
+            .await?;
+    }
     let written = sqlx::query!(
         "update chunks
             set state = 'applied', applied_at = now(), leased_until = null, problem = null,
@@ -157,6 +166,9 @@ pub async fn finish(
 /// `None` if the chunk has ended.
 pub async fn count_attempt(store: &Store, chunk: ChunkId) -> Result<Option<u32>, StoreError> {
     fault::point(Point::CountAttempt)?;
+    if fault::mutant(Mutant::AttemptsNotCounted) {
+        return Ok(Some(0));
+    }
     let attempts = sqlx::query_scalar!(
         "update chunks
             set attempts = attempts + 1

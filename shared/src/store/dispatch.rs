@@ -65,6 +65,7 @@ pub async fn claim(
     chunks: &[ChunkId],
     lease_seconds: f64,
 ) -> Result<Vec<ClaimedChunk>, StoreError> {
+    let lease_seconds = if fault::mutant(Mutant::ClaimForEver) { 1e9 } else { lease_seconds };
     let ids: Vec<i64> = chunks.iter().map(|chunk| chunk.get()).collect();
     let rows = sqlx::query!(
         "update chunks
@@ -80,6 +81,7 @@ pub async fn claim(
     )
     .fetch_all(store.pool())
     .await?;
+    fault::point(Point::Claimed)?;
     Ok(rows
         .into_iter()
         .map(|row| ClaimedChunk {
@@ -95,6 +97,9 @@ pub async fn claim(
 /// Gives back a chunk whose message the broker did not take.
 pub async fn unclaim(store: &Store, chunk: ChunkId) -> Result<(), StoreError> {
     fault::point(Point::Unclaim)?;
+    if fault::mutant(Mutant::UnclaimForgotten) {
+        return Ok(());
+    }
     sqlx::query!(
         "update chunks set state = 'staged', leased_until = null where id = $1 and state = 'dispatched'",
         chunk.get(),
