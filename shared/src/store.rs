@@ -18,6 +18,7 @@ mod copy;
 pub mod dispatch;
 mod doubles;
 mod error;
+mod hosts;
 pub mod inspect;
 pub mod intake;
 pub mod keys;
