@@ -169,6 +169,8 @@ table! {
         RetryDeletesAllErrors = "retry_deletes_all_errors",
         /// Completing an import looks at its chunks as they were before it waited for a retry (D2).
         CompletingSeesTheOldMoment = "completing_sees_the_old_moment",
+        /// A retried record is applied over what a later record of its file did (D12).
+        RetryOverwritesLaterRecords = "retry_overwrites_later_records",
     }
 }
 

@@ -30,6 +30,7 @@ pub mod records;
 pub mod reports;
 pub mod retention;
 pub mod steer;
+pub mod supersede;
 pub mod tenants;
 pub mod tokens;
 pub mod upsert;

@@ -18,6 +18,7 @@ mod parallel;
 mod properties;
 mod retry;
 mod steering;
+mod witness;
 
 /// Runs each test on RabbitMQ and on PostgreSQL rows.
 macro_rules! on_both_queues {

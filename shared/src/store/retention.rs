@@ -31,6 +31,12 @@ pub async fn delete_ended(store: &Store, seconds: f64) -> Result<usize, StoreErr
     sqlx::query!("delete from bulk_jobs where import_id = any($1)", &ended)
         .execute(&mut *transaction)
         .await?;
+    sqlx::query!(
+        "delete from chunk_identifiers where chunk_id in (select id from chunks where import_id = any($1))",
+        &ended
+    )
+    .execute(&mut *transaction)
+    .await?;
     sqlx::query!("delete from chunks where import_id = any($1)", &ended).execute(&mut *transaction).await?;
     sqlx::query!("delete from imports where id = any($1)", &ended).execute(&mut *transaction).await?;
     transaction.commit().await?;
