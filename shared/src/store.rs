@@ -18,6 +18,7 @@ mod copy;
 pub mod dispatch;
 mod doubles;
 mod error;
+pub mod holders;
 mod hosts;
 pub mod inspect;
 pub mod intake;

@@ -96,7 +96,7 @@ impl Pipeline {
             window: 8,
             poll: Duration::from_millis(50),
             lease: self.lease,
-            retention: None,
+            ..DispatchOptions::default()
         };
         Dispatcher::start(self.store.clone(), self.queue.clone(), options)
     }

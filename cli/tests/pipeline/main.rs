@@ -11,6 +11,7 @@
 
 mod corpus;
 mod crash;
+mod dispatching;
 mod duplicates;
 mod harness;
 mod outcomes;

@@ -364,7 +364,7 @@ async fn later_chunks_are_known_by_their_fingerprints() {
         .await
         .unwrap();
     assert_eq!(kept, 99);
-    assert_eq!(retention::delete_ended(&pipeline.store, 0.0).await.unwrap(), 1);
+    assert_eq!(retention::delete_ended(&pipeline.store, 0.0).await.unwrap().imports, 1);
     assert!(pipeline.database().snapshot().await["chunk_identifiers"].is_empty());
     pipeline.finish().await;
 }
