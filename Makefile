@@ -31,6 +31,14 @@ soak: ## Kill everything at random for MINUTES (10) by SEED (random), and check 
 	  --dir .services/soak-$$(date +%s) --minutes $(MINUTES) --seed $(SEED) --every $(EVERY) --tenants $(TENANTS) \
 	  $(if $(KILLS),--kills $(KILLS)) $(if $(IMPORTS),--imports $(IMPORTS)) $(if $(RECORDS),--records $(RECORDS)) $(SOAK)
 
+.PHONY: mutants
+mutants: ## Bring each mended fault back and want its test to fail; needs the services (make services-up)
+	@eval "$$($(SERVICES) urls)" && export TEST_DATABASE_URL TEST_AMQP_URL && deploy/local/mutants.sh $(MUTANTS)
+
+.PHONY: faults
+faults: ## The slow faults, as root: power cuts, fail-over, partitions and more (FAULTS=name for one); needs the services
+	@eval "$$($(SERVICES) urls)" && export TEST_DATABASE_URL TEST_AMQP_URL && deploy/local/faults.sh $(FAULTS)
+
 .PHONY: check
 check: ## The static checks alone: format, clippy, pure domain, TLS provider, bans, licences, sources
 	@deploy/local/test.sh --check

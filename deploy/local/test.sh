@@ -87,6 +87,7 @@ checks() {
     step "domain without runtime, store or queue" pure_domain || true
     step "one TLS provider" one_tls_provider || true
     step "the container's toolchain" container_toolchain || true
+    step "docs/reliability.md is up to date, and its tests exist" "$HERE/reliability.sh" --check || true
     if step "cargo-deny is there" cargo_tool cargo-deny "$DENY_VERSION"; then
         step "bans, licences, sources" cargo deny --all-features check bans licenses sources || true
     else

@@ -219,6 +219,16 @@ async fn join<T>(task: JoinHandle<Result<T, Failure>>) -> Result<T, Failure> {
 }
 
 async fn conclude(store: &Store, import: &NewImport, received: Received) -> Result<Receipt, Failure> {
+    if fault::mutant(fault::Mutant::AnswerBeforeReceipt) {
+        let (store, import, received) = (store.clone(), import.clone(), received.clone());
+        let receipt = Receipt { import: import.id, state: ImportState::Running, counts: Counts::default() };
+        tokio::spawn(async move {
+            if fault::point(fault::Point::BeforeReceipt).is_ok() {
+                drop(store::receive(&store, import.id, &import.options, &received).await);
+            }
+        });
+        return Ok(receipt);
+    }
     fault::point(fault::Point::BeforeReceipt).map_err(|fault| Failure::Store(fault.into()))?;
     match store::receive(store, import.id, &import.options, &received).await {
         Ok(Some(Settled { state, invalid })) => {

@@ -5,8 +5,8 @@
 //! `FAILPOINTS` or by `fail::cfg`, as the crate `fail` says: `after_commit=1*return(kill)`, `publish=3*off->return(error)`,
 //! `before_commit=sleep(2000)`. One mutant at a time is chosen by the variable `MUTANT`.
 //!
-//! What `return` may name: `kill` (the process dies as of SIGKILL), `panic`, `delay` (waits [`DELAY`], then goes on), `refused`
-//! (an error that no retry mends), and anything else for an error that looks like a lost connection. Each time a point
+//! What `return` may name: `kill` (the process dies as of SIGKILL), `panic`, `delay` and `pause` (waits [`DELAY`] or [`PAUSE`], then
+//! goes on), `refused` (an error that no retry mends), and anything else for an error that looks like a lost connection. Each time a point
 //! acts, a line with its name is added to the file that `FAULT_NOTES` names, so that a test can prove that it acted.
 
 /// A point asked its caller to fail.
@@ -21,6 +21,9 @@ pub struct Fault {
 
 /// How long `return(delay)` waits: longer than the shortest lease that may be configured.
 pub const DELAY: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How long `return(pause)` waits: long enough for a test to take notice.
+pub const PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Makes an enum of names with one sentence each, and the list of them all.
 macro_rules! table {
@@ -60,6 +63,8 @@ table! {
         Look = "look",
         /// Producer: chunks are chosen, not claimed.
         Claim = "claim",
+        /// Producer: chunks are claimed, and the dispatcher does not know yet.
+        Claimed = "claimed",
         /// Producer: a chunk is claimed, its message is not published.
         BeforePublish = "before_publish",
         /// Producer, in the queue: a message is about to be sent.
@@ -132,6 +137,30 @@ table! {
     Mutant {
         /// The message is acked before the chunk is committed.
         AckBeforeCommit = "ack_before_commit",
+        /// A chunk that is applied is applied again when its message comes again.
+        NoLedger = "no_ledger",
+        /// A message that no queue takes passes for a stored one.
+        PublishWithoutMandatory = "publish_without_mandatory",
+        /// Of several gzip members in one upload the first alone is read.
+        FirstGzipMemberOnly = "first_gzip_member_only",
+        /// Counts are what was meant to be done, not what was done.
+        CountsFromMemory = "counts_from_memory",
+        /// An upload is answered before its receipt is committed.
+        AnswerBeforeReceipt = "answer_before_receipt",
+        /// One query forgets whose import it is.
+        MissingTenantFilter = "missing_tenant_filter",
+        /// A channel on which the broker refused a message is used again.
+        KeepRefusedChannel = "keep_refused_channel",
+        /// Attempts are never counted.
+        AttemptsNotCounted = "attempts_not_counted",
+        /// A chunk with a record that the database refuses is not split.
+        SplittingOff = "splitting_off",
+        /// An upload that stops half-way passes for a whole one.
+        HalfIsWhole = "half_is_whole",
+        /// A delivery that nobody settled is acked when it is dropped.
+        DroppedIsAcked = "dropped_is_acked",
+        /// What is wrong with records is not written down.
+        IssuesForgotten = "issues_forgotten",
         /// A worker waits for the database without a limit.
         NoDeadline = "no_deadline",
         /// What a frozen worker has locked stays locked for as long as the store's own limit says.
@@ -231,6 +260,10 @@ fn act(point: Point, argument: Option<&str>, number: Option<i64>) -> Result<(), 
     match what {
         Some("kill") => kill_self(),
         Some("panic") => panic!("failpoint {}", point.name()),
+        Some("pause") => {
+            std::thread::sleep(PAUSE);
+            Ok(())
+        }
         Some("delay") => {
             // The thread waits, as one does that the machine has no time for.
             std::thread::sleep(DELAY);

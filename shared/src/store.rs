@@ -19,6 +19,7 @@ pub mod dispatch;
 mod doubles;
 mod error;
 pub mod holders;
+mod hosts;
 pub mod inspect;
 pub mod intake;
 pub mod keys;

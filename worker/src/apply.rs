@@ -140,7 +140,7 @@ impl Job<'_> {
             return Err(Report::Foreign);
         }
         // A chunk that is staged again was given back or retried: its own message will come, in its lane's order.
-        if locked.state != ChunkState::Dispatched {
+        if locked.state != ChunkState::Dispatched && !fault::mutant(Mutant::NoLedger) {
             return Err(Report::NothingToDo);
         }
         let spent = locked.attempts.saturating_add(locked.begun_elsewhere);

@@ -297,7 +297,9 @@ fn recover(error: &StoreError, reached: bool, tries: u32, care: &mut Care) -> bo
             true
         }
         // Whatever the code says: whether it is one record or everything is found by splitting.
-        _ if reached && error.is_answer() => !std::mem::replace(&mut care.split, true),
+        _ if reached && error.is_answer() && !fault::mutant(Mutant::SplittingOff) => {
+            !std::mem::replace(&mut care.split, true)
+        }
         // With one more look: the connection may have been stale.
         ErrorKind::Transient => tries < 2,
         ErrorKind::Data | ErrorKind::Permanent => false,

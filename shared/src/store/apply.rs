@@ -214,7 +214,16 @@ pub async fn finish(
     issues: &[Issue],
 ) -> Result<(), StoreError> {
     write_issues(connection, import, issues).await?;
-    let counts = sheet.counts();
+    let mut counts = sheet.counts();
+    if fault::mutant(Mutant::CountsFromMemory) {
+        (counts.inserted, counts.updated) = (counts.inserted + counts.updated, 0);
+    }
+    if fault::mutant(Mutant::NoLedger) {
+        sqlx::query("update chunks set state = 'dispatched' where id = $1")
+            .bind(chunk.get())
+            .execute(&mut *connection)
+            .await?;
+    }
     let written = sqlx::query!(
         "update chunks
             set state = 'applied', applied_at = now(), leased_until = null, problem = null, begun = '{}',
@@ -268,7 +277,7 @@ pub async fn put_off(
         worker,
         later.delay.as_secs_f64(),
         later.problem,
-        later.spends,
+        later.spends && !fault::mutant(Mutant::AttemptsNotCounted),
     )
     .execute(connection)
     .await?;

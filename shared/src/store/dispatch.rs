@@ -161,6 +161,7 @@ pub async fn claim_to_publish(
     )
     .fetch_all(store.pool())
     .await?;
+    fault::point(Point::Claimed)?;
     Ok(rows
         .into_iter()
         .map(|row| ClaimedChunk {

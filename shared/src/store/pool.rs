@@ -1,13 +1,12 @@
 //! Connections: the pool, and connections of one's own.
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
 
-use super::StoreError;
+use super::{StoreError, hosts};
 
 /// How to use the database. The time limits are kept by the server, which is the only one that can end a statement
 /// without leaving its connection out of step.
@@ -70,9 +69,18 @@ impl Wakes {
 }
 
 impl Store {
-    /// Connects by URL, and proves it by opening one connection.
+    /// Connects by URL, and proves it by opening one connection. Of several servers in the URL it is the one that takes
+    /// writes, now and later.
     pub async fn connect_url(url: &SecretString, options: &StoreOptions) -> Result<Self, StoreError> {
-        Self::connect(PgConnectOptions::from_str(url.expose_secret())?, options).await
+        let targets = hosts::targets(url.expose_secret())?;
+        if let [target] = &targets[..] {
+            return Self::connect(target.clone(), options).await;
+        }
+        let (primary, watched) = hosts::primary(&targets, options.acquire_timeout).await?;
+        let store = Self::connect(primary, options).await?;
+        let targets = targets.into_iter().map(|target| with_session_settings(target, options)).collect();
+        hosts::follow(store.pool.clone(), targets, watched);
+        Ok(store)
     }
 
     /// Connects, and proves it by opening one connection.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{Store, StoreError};
 use crate::error::FileError;
+use crate::fault::{self, Mutant};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::{ChunkState, ImportState};
 use crate::options::ImportOptions;
@@ -70,6 +71,11 @@ pub async fn import(
     tenant: TenantId,
     import: ImportId,
 ) -> Result<Option<ImportReport>, StoreError> {
+    let mut tenant = tenant;
+    if fault::mutant(Mutant::MissingTenantFilter) {
+        let owner = sqlx::query_scalar("select tenant_id from imports where id = $1").bind(import.get());
+        tenant = TenantId::new(owner.fetch_optional(store.pool()).await?.unwrap_or(tenant.get()));
+    }
     let rows = select(store, tenant, Some(import.get()), None, None, 1).await?;
     Ok(rows.into_iter().next())
 }
