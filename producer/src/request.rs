@@ -9,8 +9,8 @@ use muster_shared::catalog::{FieldError, MAX_NAME_BYTES};
 use muster_shared::error::ErrorCode;
 use muster_shared::id::{GroupId, ImportId, OrganizationId, TenantId};
 use muster_shared::normalise::has_forbidden_char;
-use muster_shared::options::{Enrolment, ImportOptions, OnExisting};
-use muster_shared::parse::{Delimiter, Format, TextEncoding};
+use muster_shared::options::{Enrolment, HeaderNames, ImportOptions, OnExisting};
+use muster_shared::parse::{Delimiter, Format, ParseLimits, SkipLines, TextEncoding};
 use muster_shared::store::intake::NewImport;
 use muster_shared::store::{Store, StoreError, catalog};
 use muster_shared::tenant::Slug;
@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use fields::FieldChoices;
 
 /// Every option there is, in the order of the help texts.
-pub const OPTIONS: [&str; 23] = [
+pub const OPTIONS: [&str; 25] = [
     "format",
     "identifier",
     "on_existing",
@@ -29,6 +29,8 @@ pub const OPTIONS: [&str; 23] = [
     "start",
     "on_invalid",
     "unknown_columns",
+    "header_names",
+    "skip_lines",
     "empty_cells",
     "rows",
     "delimiter",
@@ -51,15 +53,32 @@ const FILENAME_CHARS: usize = 255;
 const KEY_BYTES: usize = 255;
 
 /// What a client asks for, before anything is looked up.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ImportRequest {
     options: ImportOptions,
+    skip_lines: SkipLines,
     format: Option<Format>,
     delimiter: Option<DelimiterChoice>,
     encoding: Option<EncodingChoice>,
     filename: Option<String>,
     fields: FieldChoices,
     given: Vec<String>,
+}
+
+impl Default for ImportRequest {
+    fn default() -> Self {
+        Self {
+            // People know the common names, programs their own.
+            options: ImportOptions { header_names: HeaderNames::Common, ..ImportOptions::default() },
+            skip_lines: SkipLines::default(),
+            format: None,
+            delimiter: None,
+            encoding: None,
+            filename: None,
+            fields: FieldChoices::default(),
+            given: Vec::new(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,10 +112,34 @@ pub enum RequestError {
 pub struct ResolvedImport {
     /// The import.
     pub import: NewImport,
-    /// What ends a CSV cell, for [`ParseLimits`](muster_shared::parse::ParseLimits); `None` to tell it from the header line.
+    /// How its file is read.
+    pub reading: Reading,
+}
+
+/// What a request says of the way its file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// What ends a CSV cell; `None` to tell it from the header line.
     pub delimiter: Option<Delimiter>,
-    /// What its text is in, for the same; `None` to tell it from the byte order mark.
+    /// What its text is in; `None` to tell it from the byte order mark.
     pub encoding: Option<TextEncoding>,
+    /// What to skip before a table's header.
+    pub skip_lines: SkipLines,
+    /// People made the file.
+    pub handmade: bool,
+}
+
+impl Reading {
+    /// A program's table, as its documentation says.
+    pub const PLAIN_TABLE: Self =
+        Self { delimiter: Some(Delimiter::Comma), encoding: None, skip_lines: SkipLines::Told, handmade: false };
+
+    /// The bounds of the parse step with what the request says.
+    #[must_use]
+    pub fn limits(self, limits: ParseLimits) -> ParseLimits {
+        let Self { delimiter, encoding, skip_lines, handmade } = self;
+        ParseLimits { delimiter, encoding, skip_lines, handmade, ..limits }
+    }
 }
 
 impl ImportRequest {
@@ -130,6 +173,8 @@ impl ImportRequest {
             "start" => self.options.start = choice(name, value)?,
             "on_invalid" => self.options.on_invalid = choice(name, value)?,
             "unknown_columns" => self.options.unknown_columns = choice(name, value)?,
+            "header_names" => self.options.header_names = choice(name, value)?,
+            "skip_lines" => self.skip_lines = choice(name, value)?,
             "empty_cells" => self.options.empty_cells = choice(name, value)?,
             "rows" => self.options.rows = choice(name, value)?,
             "columns" => self.fields.set_columns(value)?,
@@ -208,10 +253,8 @@ impl ImportRequest {
         media_type: Option<&str>,
         idempotency_key: Option<&str>,
     ) -> Result<ResolvedImport, RequestError> {
-        let mut options = self.options.clone();
-        options.format = self.format(media_type).ok_or(RequestError::FormatUnknown)?;
-        options.fields = self.fields.table(options.format);
-        let encoding = self.encoding(media_type)?;
+        let (mut options, reading) = self.reading(media_type)?;
+        let encoding = reading.encoding;
         let idempotency = match idempotency_key {
             Some(key) => Some((checked_key(key)?, self.fingerprint(tenant, &options, encoding))),
             None => None,
@@ -224,13 +267,26 @@ impl ImportRequest {
             options.enrolment =
                 Some(Enrolment { organization_id: organization.get(), group_id: group.get() });
         }
+        let import = NewImport { id, tenant, filename: self.filename.clone(), options, idempotency };
+        Ok(ResolvedImport { import, reading })
+    }
+
+    /// The options and how the file is read, with nothing looked up: what needs no store.
+    pub fn reading(&self, media_type: Option<&str>) -> Result<(ImportOptions, Reading), RequestError> {
+        let mut options = self.options.clone();
+        options.format = self.format(media_type).ok_or(RequestError::FormatUnknown)?;
+        options.fields = self.fields.table(options.format);
         let delimiter = match self.delimiter {
-            None => Some(Delimiter::Comma),
-            Some(DelimiterChoice::Auto) => None,
+            None | Some(DelimiterChoice::Auto) => None,
             Some(DelimiterChoice::Is(delimiter)) => Some(delimiter),
         };
-        let import = NewImport { id, tenant, filename: self.filename.clone(), options, idempotency };
-        Ok(ResolvedImport { import, delimiter, encoding })
+        let reading = Reading {
+            delimiter,
+            encoding: self.encoding(media_type)?,
+            skip_lines: self.skip_lines,
+            handmade: true,
+        };
+        Ok((options, reading))
     }
 
     /// The organization that users are enrolled in: the one named, or where one is needed the tenant's only one.
@@ -287,6 +343,9 @@ impl ImportRequest {
         // Where none is named, keys of requests from before there was a choice stay good.
         if let Some(encoding) = encoding {
             hash.update(encoding.as_str());
+        }
+        if self.skip_lines != SkipLines::Told {
+            hash.update(format!("{:?}", self.skip_lines));
         }
         hash.finalize().into()
     }

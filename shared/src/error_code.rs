@@ -136,6 +136,14 @@ catalogue! {
                  the middle of a character.";
         example: "muster import users people.csv --encoding windows-1252";
     }
+    /// Text in which UTF-8 was read as Windows-1252 before: `Ã©` where `é` was.
+    TextMisdecoded = "text_misdecoded" {
+        met: Record;
+        advice: "Make the file anew where it comes from, and save it as UTF-8 (in Excel: CSV UTF-8). A file that was opened in \
+                 the wrong encoding and saved stays wrong.";
+        example: "AndrÃ©      wrong\n\
+                  André";
+    }
     /// A quoted CSV field is never closed.
     CsvUnclosedQuote = "csv_unclosed_quote" {
         met: File;

@@ -58,6 +58,14 @@ table! {
     Mutant {
         /// The message is acked before the chunk is committed.
         AckBeforeCommit = "ack_before_commit",
+        /// Letters beyond ASCII are dropped from the names of columns before they are compared.
+        HeaderDropsLetters = "header_drops_letters",
+        /// A file of failed records is read as the options say, not as it was written.
+        FailedFileByOptions = "failed_file_by_options",
+        /// A file is read in the encoding that was named, though its bytes are UTF-8.
+        EncodingAtItsWord = "encoding_at_its_word",
+        /// Text that was decoded wrongly before is stored.
+        MisdecodedText = "misdecoded_text",
     }
 }
 

@@ -223,7 +223,19 @@ choice! {
         Refuse = "refuse",
         /// It is left out.
         Ignore = "ignore",
+        /// It is kept as metadata, under its own name.
+        Metadata = "metadata",
     } default Refuse
+}
+
+choice! {
+    /// Which names of columns and keys are known besides those of the fields.
+    HeaderNames {
+        /// None.
+        Exact = "exact",
+        /// Common names in several languages (docs/columns.md).
+        Common = "common",
+    } default Exact
 }
 
 impl From<IdentifierField> for Field {
@@ -265,6 +277,9 @@ pub struct ImportOptions {
     pub on_invalid: OnInvalid,
     /// What unknown columns and keys do.
     pub unknown_columns: UnknownColumns,
+    /// Which names are known besides those of the fields.
+    #[serde(skip_serializing_if = "is_exact")]
+    pub header_names: HeaderNames,
     /// How roles, groups and teams are given.
     pub sets: Sets,
     /// Which forms of values are taken.
@@ -301,6 +316,10 @@ pub struct ImportOptions {
     pub enrolment: Option<Enrolment>,
 }
 
+fn is_exact(names: &HeaderNames) -> bool {
+    *names == HeaderNames::Exact
+}
+
 fn is_replace(clash: &AddressClash) -> bool {
     *clash == AddressClash::Replace
 }
@@ -316,6 +335,7 @@ impl Default for ImportOptions {
             start: Start::default(),
             on_invalid: OnInvalid::default(),
             unknown_columns: UnknownColumns::default(),
+            header_names: HeaderNames::default(),
             sets: Sets::default(),
             values: Values::default(),
             unknown_names: UnknownNames::default(),

@@ -5,6 +5,7 @@
 mod attribute;
 mod binding;
 mod cell;
+mod columns;
 mod formats;
 mod header;
 mod json;
@@ -15,7 +16,8 @@ mod value;
 use std::borrow::Cow;
 
 pub use binding::{Binding, Shape};
-pub use header::clean as clean_column;
+pub(crate) use header::unaccented as without_accents;
+pub use header::{clean as clean_column, fold as fold_column, quoted};
 pub use value::{MAX_NAME_CHARS, MAX_TEXT_BYTES};
 
 use crate::catalog::NameKind;
@@ -115,7 +117,7 @@ impl<'a> Pass<'a, '_> {
             Rule::ErrorCode => damaged(value),
             Rule::Unknown => match self.rules.options.unknown_columns {
                 UnknownColumns::Ignore => Ok(()),
-                UnknownColumns::Refuse => {
+                UnknownColumns::Refuse | UnknownColumns::Metadata => {
                     Err(RecordError::new(ErrorCode::FieldUnknown, "the field is not known"))
                 }
             },
@@ -174,7 +176,7 @@ impl<'a> Pass<'a, '_> {
             let message = format!("the value is longer than {longest} characters");
             return Err(RecordError::new(ErrorCode::ValueTooLong, message));
         }
-        if let Err(error) = self.apply(rule.field, value) {
+        if let Err(error) = self.apply_rule(rule, value) {
             // What is wrong is told; that nothing is there would be noise.
             self.given.insert(rule.field);
             return Err(error);
@@ -185,6 +187,14 @@ impl<'a> Pass<'a, '_> {
             ignored.insert(Field::MfaPhoneNumber);
         }
         Ok(())
+    }
+
+    fn apply_rule(&mut self, rule: &FieldRule, value: RawValue<'a>) -> Result<(), RecordError> {
+        if rule.enabled {
+            let enabled = value::flag(value, true)?;
+            return self.disabled(enabled.map(|enabled| !enabled), true);
+        }
+        self.apply(rule.field, value)
     }
 
     fn apply(&mut self, field: Field, value: RawValue<'a>) -> Result<(), RecordError> {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use muster_shared::chunk::{ChunkCutter, SealedChunk};
 use muster_shared::error::{ErrorCode, FileError};
+use muster_shared::intake::letters;
 use muster_shared::options::{Duplicates, EmptyFile};
 use muster_shared::parse::{Parser, RecordSink};
 use muster_shared::record::{Names, RawRecord, source_json};
@@ -46,6 +47,8 @@ struct Sink {
     /// What must stand once in the file, where the import wants that.
     keys: Vec<UniqueKey>,
     invalid: u64,
+    /// The next record has characters beyond ASCII, and people made the file.
+    beyond_ascii: bool,
 }
 
 impl Intake {
@@ -59,6 +62,7 @@ impl Intake {
                 issues: Vec::new(),
                 keys: Vec::new(),
                 invalid: 0,
+                beyond_ascii: false,
             },
             digest: Sha256::new(),
             bytes: 0,
@@ -148,21 +152,42 @@ impl RecordSink for Sink {
         self.binding.check_header(&self.rules.options)
     }
 
+    fn knows(&self, name: &str) -> bool {
+        self.binding.knows(name)
+    }
+
+    fn beyond_ascii(&mut self) {
+        self.beyond_ascii = true;
+    }
+
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
         self.binding.extend(names);
+        let letters = std::mem::take(&mut self.beyond_ascii).then(|| letters(record, names)).unwrap_or_default();
+        let record = &RawRecord { defect: record.defect.or(letters.defect.as_ref()), ..*record };
         let validated = validate(record, &self.binding, &self.rules);
         if self.rules.options.duplicates == Duplicates::Refuse {
             self.keys.extend(keys(&validated, record.position.record.get()));
         }
+        let warnings = letters.warnings;
         let valid = match validated.result {
-            Ok(_) => true,
+            Ok(_) if warnings.is_empty() => true,
+            Ok(_) => {
+                self.issues.push(Issue {
+                    record: record.position.record.get(),
+                    failed: false,
+                    errors: Vec::new(),
+                    warnings,
+                    source: source_json(record, names),
+                });
+                true
+            }
             Err(errors) => {
                 self.invalid += 1;
                 self.issues.push(Issue {
                     record: record.position.record.get(),
                     failed: true,
                     errors,
-                    warnings: Vec::new(),
+                    warnings,
                     source: source_json(record, names),
                 });
                 false

@@ -8,6 +8,7 @@ use super::oracle::Observed;
 use super::table::{Table, index};
 use crate::chunk::{ChunkCutter, ChunkLimits, SealedChunk, decode};
 use crate::error::FileError;
+use crate::intake::letters;
 use crate::options::ImportOptions;
 use crate::outcome::Verdict;
 use crate::parse::{ParseLimits, Parser, RecordSink};
@@ -52,6 +53,9 @@ struct Sink {
     binding: Binding,
     cutter: ChunkCutter,
     invalid: Decided,
+    beyond_ascii: bool,
+    /// Warnings of receiving, by record.
+    warnings: Vec<(u64, String)>,
 }
 
 impl RecordSink for Sink {
@@ -60,8 +64,20 @@ impl RecordSink for Sink {
         self.binding.check_header(&self.rules.options)
     }
 
+    fn knows(&self, name: &str) -> bool {
+        self.binding.knows(name)
+    }
+
+    fn beyond_ascii(&mut self) {
+        self.beyond_ascii = true;
+    }
+
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
         self.binding.extend(names);
+        let letters = std::mem::take(&mut self.beyond_ascii).then(|| letters(record, names)).unwrap_or_default();
+        let record = &RawRecord { defect: record.defect.or(letters.defect.as_ref()), ..*record };
+        let number = record.position.record.get();
+        self.warnings.extend(letters.warnings.into_iter().map(|warning| (number, warning)));
         let validated = validate(record, &self.binding, &self.rules);
         let valid = validated.result.is_ok();
         if let Err(errors) = validated.result {
@@ -96,6 +112,8 @@ impl Engine {
             rules: rules.clone(),
             cutter: ChunkCutter::new(course.chunk),
             invalid: Vec::new(),
+            beyond_ascii: false,
+            warnings: Vec::new(),
         };
         let mut parser = Parser::new(options.format, course.parse);
         parser.feed(bytes, &mut sink)?;
@@ -109,7 +127,11 @@ impl Engine {
         while !chunks.is_empty() {
             let lane = chunks[(course.next)(&chunks)].lane;
             let at = chunks.iter().position(|chunk| chunk.lane == lane).expect("a chunk of the lane");
-            let decided = self.chunk(&chunks.remove(at), &rules, &sink.invalid);
+            let mut decided = self.chunk(&chunks.remove(at), &rules, &sink.invalid);
+            for (number, observed) in &mut decided {
+                let more = sink.warnings.iter().filter(|(of, _)| of == number);
+                observed.warnings.extend(more.map(|(_, warning)| warning.clone()));
+            }
             each(decided, &self.table);
         }
         Ok(end.records)
