@@ -136,7 +136,10 @@ impl Writer {
                 // Spreadsheets take a file without the mark for one in the encoding of their country.
                 let mut line = "\u{feff}".as_bytes().to_vec();
                 let names = self.columns.iter().map(|name| guard_name(name));
-                write_row(names.chain(ERROR_COLUMNS.map(str::to_owned)).chain([FAILED_MARK.to_owned()]), &mut line);
+                write_row(
+                    names.chain(ERROR_COLUMNS.map(str::to_owned)).chain([FAILED_MARK.to_owned()]),
+                    &mut line,
+                );
                 line
             }
         }

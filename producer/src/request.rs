@@ -8,7 +8,7 @@ mod fields;
 use muster_shared::catalog::{FieldError, MAX_NAME_BYTES};
 use muster_shared::error::ErrorCode;
 use muster_shared::id::{GroupId, ImportId, OrganizationId, TenantId};
-use muster_shared::normalise::has_forbidden_char;
+use muster_shared::normalise::{has_forbidden_char, is_phone_country};
 use muster_shared::options::{Enrolment, HeaderNames, ImportOptions, OnExisting};
 use muster_shared::parse::{Delimiter, Format, ParseLimits, SkipLines, TextEncoding};
 use muster_shared::store::intake::NewImport;
@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use fields::FieldChoices;
 
 /// Every option there is, in the order of the help texts.
-pub const OPTIONS: [&str; 25] = [
+pub const OPTIONS: [&str; 29] = [
     "format",
     "identifier",
     "on_existing",
@@ -31,6 +31,7 @@ pub const OPTIONS: [&str; 25] = [
     "unknown_columns",
     "header_names",
     "skip_lines",
+    "at",
     "empty_cells",
     "rows",
     "delimiter",
@@ -42,6 +43,9 @@ pub const OPTIONS: [&str; 25] = [
     "unknown_names",
     "duplicates",
     "phone_check",
+    "phone_country",
+    "dates",
+    "on_invalid_value",
     "usernames",
     "default_address",
     "filename",
@@ -131,8 +135,12 @@ pub struct Reading {
 
 impl Reading {
     /// A program's table, as its documentation says.
-    pub const PLAIN_TABLE: Self =
-        Self { delimiter: Some(Delimiter::Comma), encoding: None, skip_lines: SkipLines::Told, handmade: false };
+    pub const PLAIN_TABLE: Self = Self {
+        delimiter: Some(Delimiter::Comma),
+        encoding: None,
+        skip_lines: SkipLines::Told,
+        handmade: false,
+    };
 
     /// The bounds of the parse step with what the request says.
     #[must_use]
@@ -174,6 +182,7 @@ impl ImportRequest {
             "on_invalid" => self.options.on_invalid = choice(name, value)?,
             "unknown_columns" => self.options.unknown_columns = choice(name, value)?,
             "header_names" => self.options.header_names = choice(name, value)?,
+            "at" => self.options.at = Some(pointer(value).map_err(field)?),
             "skip_lines" => self.skip_lines = choice(name, value)?,
             "empty_cells" => self.options.empty_cells = choice(name, value)?,
             "rows" => self.options.rows = choice(name, value)?,
@@ -184,6 +193,9 @@ impl ImportRequest {
             "unknown_names" => self.options.unknown_names = choice(name, value)?,
             "duplicates" => self.options.duplicates = choice(name, value)?,
             "phone_check" => self.options.phone_check = choice(name, value)?,
+            "phone_country" => self.options.phone_country = Some(country(value).map_err(field)?),
+            "dates" => self.options.dates = choice(name, value)?,
+            "on_invalid_value" => self.options.on_invalid_value = choice(name, value)?,
             "usernames" => self.options.usernames = choice(name, value)?,
             "default_address" => {
                 self.options.default_address =
@@ -361,6 +373,25 @@ where
     T::Err: std::fmt::Display,
 {
     value.parse().map_err(|error: T::Err| invalid(name, error.to_string()))
+}
+
+fn country(value: &str) -> Result<String, String> {
+    let country = value.trim().to_ascii_uppercase();
+    match is_phone_country(&country) {
+        true => Ok(country),
+        false => Err("must be the two letters of a country, such as DE or GB".into()),
+    }
+}
+
+/// Longest JSON Pointer, in bytes.
+const POINTER_BYTES: usize = 1024;
+
+fn pointer(value: &str) -> Result<String, String> {
+    let keys = value.strip_prefix('/').unwrap_or(value);
+    if keys.is_empty() || value.len() > POINTER_BYTES {
+        return Err("must be the way to the list of records, as in `users` or `/realm/users`".into());
+    }
+    Ok(value.to_owned())
 }
 
 fn group_name(value: &str) -> Result<String, String> {

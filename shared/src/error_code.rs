@@ -136,6 +136,14 @@ catalogue! {
                  the middle of a character.";
         example: "muster import users people.csv --encoding windows-1252";
     }
+    /// What a spreadsheet leaves in the place of a value: `#REF!`, or the apostrophe before a text.
+    SpreadsheetDamage = "spreadsheet_damage" {
+        met: Record;
+        advice: "Mend the cell in the spreadsheet that the file comes from, and export it again: what it held is not in this file.";
+        example: "#REF!               wrong\n\
+                  'a@example.com      wrong\n\
+                  a@example.com";
+    }
     /// Text in which UTF-8 was read as Windows-1252 before: `Ã©` where `é` was.
     TextMisdecoded = "text_misdecoded" {
         met: Record;

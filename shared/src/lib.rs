@@ -14,6 +14,7 @@ pub mod fault;
 pub mod field;
 pub mod id;
 pub mod import;
+pub mod inspect;
 pub mod intake;
 pub mod normalise;
 pub mod options;

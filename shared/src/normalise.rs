@@ -13,7 +13,7 @@ use icu_casemap::CaseMapper;
 use icu_normalizer::ComposingNormalizer;
 
 pub use email::EmailAddress;
-pub use phone::{PhoneNumber, is_phone_written_out};
+pub use phone::{PhoneNumber, is_phone_country, is_phone_written_out, phone_of_country};
 pub use secret::{HashKind, PasswordHash, TotpSecret};
 pub use username::Username;
 

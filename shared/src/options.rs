@@ -238,6 +238,28 @@ choice! {
     } default Exact
 }
 
+choice! {
+    /// In which order days are written.
+    Dates {
+        /// Year, month, day, and nothing else.
+        Iso = "iso",
+        /// Also day, month, year.
+        Dmy = "dmy",
+        /// Also month, day, year.
+        Mdy = "mdy",
+    } default Iso
+}
+
+choice! {
+    /// What a value does that a field does not take, where the field is not the one that identifies users.
+    OnInvalidValue {
+        /// The record fails.
+        Refuse = "refuse",
+        /// It is left out, with a warning.
+        Drop = "drop",
+    } default Refuse
+}
+
 impl From<IdentifierField> for Field {
     fn from(field: IdentifierField) -> Self {
         match field {
@@ -302,6 +324,18 @@ pub struct ImportOptions {
     /// Whether every user gets an address named `email` with the e-mail address.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub default_address: bool,
+    /// In which order days are written.
+    #[serde(skip_serializing_if = "is_iso")]
+    pub dates: Dates,
+    /// Two letters of the country whose phone numbers may stand without their country code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phone_country: Option<String>,
+    /// What values do that a field does not take.
+    #[serde(skip_serializing_if = "is_refuse")]
+    pub on_invalid_value: OnInvalidValue,
+    /// Where the list of records stands in a JSON file, as a JSON Pointer, where it is not the file itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
     /// The names of the upload, where they are not Muster's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fields: Option<FieldTable>,
@@ -318,6 +352,14 @@ pub struct ImportOptions {
 
 fn is_exact(names: &HeaderNames) -> bool {
     *names == HeaderNames::Exact
+}
+
+fn is_iso(dates: &Dates) -> bool {
+    *dates == Dates::Iso
+}
+
+fn is_refuse(values: &OnInvalidValue) -> bool {
+    *values == OnInvalidValue::Refuse
 }
 
 fn is_replace(clash: &AddressClash) -> bool {
@@ -346,6 +388,10 @@ impl Default for ImportOptions {
             address_clash: AddressClash::default(),
             empty_file: EmptyFile::default(),
             default_address: false,
+            dates: Dates::default(),
+            phone_country: None,
+            on_invalid_value: OnInvalidValue::default(),
+            at: None,
             fields: None,
             organization: None,
             group: None,

@@ -124,6 +124,21 @@ impl Parser {
         }
     }
 
+    /// The records of a JSON file stand in a list inside an object: a JSON Pointer to it, with or without the first `/`.
+    #[must_use]
+    pub fn at(mut self, pointer: Option<&str>) -> Self {
+        if let (Some(pointer), Reader::Json(reader)) = (pointer, &mut self.reader) {
+            let keys = pointer.trim_start_matches('/').split('/');
+            reader.at(keys.map(|key| key.replace("~1", "/").replace("~0", "~")).collect());
+        }
+        self
+    }
+
+    /// What the text is in, as far as that is known.
+    pub fn encoding(&self) -> TextEncoding {
+        self.encoding.unwrap_or_default()
+    }
+
     /// What was found before the header of a handmade table, once that was read.
     pub fn table_opening(&self) -> &TableOpening {
         &self.opening
@@ -213,7 +228,8 @@ impl Parser {
         let table = matches!(self.reader, Reader::Csv(_)) && self.limits.handmade;
         let marked = if table { marked::encoding(&head)? } else { None };
         // A file that was written here is read as it was written, whatever the options of the upload that it comes from.
-        let named = if fault::mutant(Mutant::FailedFileByOptions) { self.encoding } else { marked.or(self.encoding) };
+        let named =
+            if fault::mutant(Mutant::FailedFileByOptions) { self.encoding } else { marked.or(self.encoding) };
         let opening = sniff::check(&head, named)?;
         self.encoding = Some(opening.encoding);
         let one_byte = matches!(opening.encoding, TextEncoding::Latin1 | TextEncoding::Windows1252);

@@ -6,6 +6,7 @@ mod attribute;
 mod binding;
 mod cell;
 mod columns;
+pub(crate) mod days;
 mod formats;
 mod header;
 mod json;
@@ -24,7 +25,9 @@ use crate::catalog::NameKind;
 use crate::error::{ErrorCode, RecordError};
 use crate::field::{Behaviour, Blank, Field, FieldRule, FieldSet};
 use crate::normalise::{EmailAddress, PhoneNumber, Username};
-use crate::options::{EmptyCell, IdentifierField, MetadataMode, PhoneCheck, UnknownColumns, Usernames};
+use crate::options::{
+    EmptyCell, HeaderNames, IdentifierField, MetadataMode, PhoneCheck, UnknownColumns, Usernames,
+};
 use crate::record::{
     AgentValue, Extras, MetadataEntry, MetadataValue, NameChange, Password, Patch, RawRecord, RawValue,
     Record,
@@ -109,7 +112,11 @@ impl<'a> Pass<'a, '_> {
         {
             return;
         }
-        let Some(value) = self.cell(value) else { return };
+        let value = match rule {
+            Rule::Field(_) if self.rules.options.header_names == HeaderNames::Common => self.blank(value),
+            _ => self.cell(value),
+        };
+        let Some(value) = value else { return };
         let applied = match rule {
             Rule::Field(field) => self.known(field, name, value),
             Rule::Metadata(key, cell) => self.metadata_key(key, *cell, value),
@@ -125,6 +132,23 @@ impl<'a> Pass<'a, '_> {
         if let Err(error) = applied {
             let errors = std::iter::once(error).chain(self.further.drain(..));
             self.errors.extend(errors.map(|error| secret::nested(error, binding.name(name))));
+        }
+    }
+
+    /// In what people make, a text of blanks for a field is an empty cell, in JSON as in a table.
+    fn blank(&self, value: RawValue<'a>) -> Option<RawValue<'a>> {
+        let RawValue::Text(text) = value else { return Some(value) };
+        let text = self.binding.unguard(text);
+        // Most values begin with something.
+        if !text.as_bytes().first().is_none_or(|byte| !byte.is_ascii_graphic())
+            || !text.chars().all(|c| c.is_whitespace() || matches!(c, '\u{200b}' | '\u{feff}'))
+        {
+            return Some(RawValue::Text(text));
+        }
+        match self.rules.options.empty_cells {
+            EmptyCell::Ignore => None,
+            EmptyCell::Remove => Some(RawValue::Null),
+            EmptyCell::Keep => Some(RawValue::Text("")),
         }
     }
 

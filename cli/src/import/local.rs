@@ -168,7 +168,7 @@ fn told(error: ReceiveError) -> anyhow::Error {
 }
 
 /// A mistake in an option that the command line alone does not show.
-fn wrong_option(error: FieldError) -> anyhow::Error {
+pub(super) fn wrong_option(error: FieldError) -> anyhow::Error {
     let option = match error.field.as_str() {
         "organization" => "org",
         "columns" => "column",
@@ -181,7 +181,12 @@ fn wrong_option(error: FieldError) -> anyhow::Error {
 /// What the request is: the file's bytes and everything asked. Two runs of one command have the same.
 fn request_hash(digest: [u8; 32], resolved: &ResolvedImport) -> anyhow::Result<[u8; 32]> {
     let reading = resolved.reading;
-    let asked = (&resolved.import.options, &resolved.import.filename, reading.delimiter, format!("{:?}", reading.skip_lines));
+    let asked = (
+        &resolved.import.options,
+        &resolved.import.filename,
+        reading.delimiter,
+        format!("{:?}", reading.skip_lines),
+    );
     let mut hash = Sha256::new();
     hash.update(digest);
     hash.update(serde_json::to_vec(&asked)?);

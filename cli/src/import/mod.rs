@@ -1,5 +1,6 @@
 //! `muster import users FILE`: a file goes in, the import is followed to its end, and the summary says what came of it.
 
+pub(crate) mod inspect;
 mod local;
 mod progress;
 mod remote;
@@ -11,8 +12,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use muster_shared::config::Config;
 use muster_shared::options::{
-    Duplicates, EmptyCell, HeaderNames, IdentifierField, MetadataMode, OnExisting, OnInvalid, PhoneCheck, Rows, Sets,
-    Start, UnknownColumns, UnknownNames, Usernames, Values,
+    Dates, Duplicates, EmptyCell, HeaderNames, IdentifierField, MetadataMode, OnExisting, OnInvalid,
+    OnInvalidValue, PhoneCheck, Rows, Sets, Start, UnknownColumns, UnknownNames, Usernames, Values,
 };
 use muster_shared::parse::Format;
 use muster_shared::tenant::Slug;
@@ -102,6 +103,9 @@ pub(crate) struct UsersArgs {
     /// Which names of columns and keys are known besides those of the fields [default: common]
     #[arg(long, value_parser = texts!(HeaderNames))]
     header_names: Option<HeaderNames>,
+    /// Where the list of records stands in a JSON file: `users`, `/realm/users`
+    #[arg(long, value_name = "POINTER")]
+    at: Option<String>,
     /// Lines to skip before a table's header: a number, or `auto` for titles and comments
     #[arg(long, value_name = "N|auto")]
     skip_lines: Option<String>,
@@ -139,6 +143,15 @@ pub(crate) struct UsersArgs {
     /// Whether phone numbers are checked by shape or by their country's numbering plan [default: shape]
     #[arg(long, value_parser = texts!(PhoneCheck), help_heading = RULES)]
     phone_check: Option<PhoneCheck>,
+    /// Take phone numbers of this country (two letters, such as DE) as people write them
+    #[arg(long, value_name = "COUNTRY", help_heading = RULES)]
+    phone_country: Option<String>,
+    /// The order in which days are written [default: iso]
+    #[arg(long, value_parser = texts!(Dates), help_heading = RULES)]
+    dates: Option<Dates>,
+    /// What a value does that an optional field does not take: the record fails, or the value is left out [default: refuse]
+    #[arg(long, value_parser = texts!(OnInvalidValue), help_heading = RULES)]
+    on_invalid_value: Option<OnInvalidValue>,
     /// Which usernames are taken [default: any]
     #[arg(long, value_parser = texts!(Usernames), help_heading = RULES)]
     usernames: Option<Usernames>,
@@ -180,6 +193,7 @@ impl UsersArgs {
             ("on_invalid", text(self.on_invalid.map(OnInvalid::as_str))),
             ("unknown_columns", text(self.unknown_columns.map(UnknownColumns::as_str))),
             ("header_names", text(self.header_names.map(HeaderNames::as_str))),
+            ("at", self.at.clone()),
             ("skip_lines", self.skip_lines.clone()),
             ("empty_cells", text(self.empty_cells.map(EmptyCell::as_str))),
             ("rows", text(self.rows.map(Rows::as_str))),
@@ -190,6 +204,9 @@ impl UsersArgs {
             ("unknown_names", text(self.unknown_names.map(UnknownNames::as_str))),
             ("duplicates", text(self.duplicates.map(Duplicates::as_str))),
             ("phone_check", text(self.phone_check.map(PhoneCheck::as_str))),
+            ("phone_country", self.phone_country.clone()),
+            ("dates", text(self.dates.map(Dates::as_str))),
+            ("on_invalid_value", text(self.on_invalid_value.map(OnInvalidValue::as_str))),
             ("usernames", text(self.usernames.map(Usernames::as_str))),
             ("default_address", self.default_address.then(|| "true".to_owned())),
             ("delimiter", self.delimiter.clone()),

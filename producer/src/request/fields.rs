@@ -56,7 +56,10 @@ impl FieldChoices {
         for (name, target) in pairs("columns", text)? {
             let target = Target::of(&target)?;
             if name.is_empty() && target != Target::LeftOut {
-                return Err(invalid("columns", "a column without a name can only be left out; name it by its place, as in `#1=email`"));
+                return Err(invalid(
+                    "columns",
+                    "a column without a name can only be left out; name it by its place, as in `#1=email`",
+                ));
             }
             if self.columns.iter().any(|(known, _)| *known == name) {
                 let name: String = name.chars().take(60).collect();
@@ -95,7 +98,11 @@ impl FieldChoices {
         let mut table = FieldTable::native();
         for (place, (name, target)) in self.columns.iter().enumerate() {
             // A header is folded before it is looked up, so the name that stands for it is folded as well.
-            let name = if format == Format::Csv && !name.starts_with('#') { fold_column(name) } else { name.clone() };
+            let name = if format == Format::Csv && !name.starts_with('#') {
+                fold_column(name)
+            } else {
+                name.clone()
+            };
             table.0.retain(|rule| rule.name != name);
             let place = u16::try_from(place).unwrap_or(u16::MAX);
             let mapped = |key: Option<&String>, left_out| Mapped { place, key: key.cloned(), left_out };

@@ -33,12 +33,43 @@ const TABLE: &[Row] = &[
         &[
             (
                 "en",
-                &["E-Mail", "Mail", "Email address", "E-mail address", "Mail address", "Primary email", "User email", "Work email"],
+                &[
+                    "E-Mail",
+                    "Mail",
+                    "Email address",
+                    "E-mail address",
+                    "Mail address",
+                    "Primary email",
+                    "User email",
+                    "Work email",
+                ],
             ),
             ("de", &["E-Mail-Adresse", "Mailadresse", "Emailadresse", "Mail-Adresse"]),
-            ("fr", &["Courriel", "Adresse e-mail", "Adresse mail", "Adresse email", "Adresse électronique", "Adresse courriel", "Mél"]),
-            ("es", &["Correo", "Correo electrónico", "Dirección de correo", "Dirección de correo electrónico"]),
-            ("it", &["Posta elettronica", "Indirizzo e-mail", "Indirizzo email", "Indirizzo di posta elettronica"]),
+            (
+                "fr",
+                &[
+                    "Courriel",
+                    "Adresse e-mail",
+                    "Adresse mail",
+                    "Adresse email",
+                    "Adresse électronique",
+                    "Adresse courriel",
+                    "Mél",
+                ],
+            ),
+            (
+                "es",
+                &["Correo", "Correo electrónico", "Dirección de correo", "Dirección de correo electrónico"],
+            ),
+            (
+                "it",
+                &[
+                    "Posta elettronica",
+                    "Indirizzo e-mail",
+                    "Indirizzo email",
+                    "Indirizzo di posta elettronica",
+                ],
+            ),
             ("pt", &["Correio eletrônico", "Correio electrónico", "Endereço de e-mail", "Endereço de email"]),
             ("nl", &["E-mailadres", "Emailadres", "Mailadres"]),
             ("pl", &["Adres e-mail", "Adres email", "Poczta elektroniczna"]),
@@ -52,10 +83,44 @@ const TABLE: &[Row] = &[
         &[
             (
                 "en",
-                &["Phone", "Mobile", "Mobile phone", "Mobile number", "Mobile phone number", "Telephone", "Telephone number", "Cell phone", "Phone no.", "Primary phone"],
+                &[
+                    "Phone",
+                    "Mobile",
+                    "Mobile phone",
+                    "Mobile number",
+                    "Mobile phone number",
+                    "Telephone",
+                    "Telephone number",
+                    "Cell phone",
+                    "Phone no.",
+                    "Primary phone",
+                ],
             ),
-            ("de", &["Telefon", "Telefonnummer", "Tel.", "Handy", "Handynummer", "Mobil", "Mobiltelefon", "Mobilnummer", "Rufnummer"]),
-            ("fr", &["Téléphone", "N° de téléphone", "N° de tél.", "Numéro de téléphone", "Portable", "Téléphone portable"]),
+            (
+                "de",
+                &[
+                    "Telefon",
+                    "Telefonnummer",
+                    "Tel.",
+                    "Handy",
+                    "Handynummer",
+                    "Mobil",
+                    "Mobiltelefon",
+                    "Mobilnummer",
+                    "Rufnummer",
+                ],
+            ),
+            (
+                "fr",
+                &[
+                    "Téléphone",
+                    "N° de téléphone",
+                    "N° de tél.",
+                    "Numéro de téléphone",
+                    "Portable",
+                    "Téléphone portable",
+                ],
+            ),
             ("es", &["Teléfono", "Número de teléfono", "Móvil", "Teléfono móvil", "Celular"]),
             ("it", &["Telefono", "Numero di telefono", "Cellulare", "Numero di cellulare"]),
             ("pt", &["Telefone", "Número de telefone", "Telemóvel", "Telefone celular"]),
@@ -130,7 +195,10 @@ const TABLE: &[Row] = &[
             ("zh", &["姓名"]),
         ],
     ),
-    (means(Field::Nickname), &[("en", &["Nick name"]), ("de", &["Spitzname"]), ("fr", &["Surnom"]), ("it", &["Soprannome"])]),
+    (
+        means(Field::Nickname),
+        &[("en", &["Nick name"]), ("de", &["Spitzname"]), ("fr", &["Surnom"]), ("it", &["Soprannome"])],
+    ),
     (
         means(Field::Birthdate),
         &[
@@ -147,27 +215,106 @@ const TABLE: &[Row] = &[
     ),
     (
         means(Field::Gender),
-        &[("en", &["Sex"]), ("de", &["Geschlecht"]), ("fr", &["Genre", "Sexe"]), ("es", &["Sexo", "Género"]), ("it", &["Sesso"]), ("nl", &["Geslacht"]), ("pl", &["Płeć"])],
+        &[
+            ("en", &["Sex"]),
+            ("de", &["Geschlecht"]),
+            ("fr", &["Genre", "Sexe"]),
+            ("es", &["Sexo", "Género"]),
+            ("it", &["Sesso"]),
+            ("nl", &["Geslacht"]),
+            ("pl", &["Płeć"]),
+        ],
     ),
-    (means(Field::Zoneinfo), &[("en", &["Time zone", "Timezone"]), ("de", &["Zeitzone"]), ("fr", &["Fuseau horaire"]), ("es", &["Zona horaria"])]),
-    (means(Field::Locale), &[("en", &["Preferred language", "Language"]), ("de", &["Sprache"]), ("fr", &["Langue"]), ("es", &["Idioma"]), ("it", &["Lingua"]), ("nl", &["Taal"]), ("pl", &["Język"])]),
+    (
+        means(Field::Zoneinfo),
+        &[
+            ("en", &["Time zone", "Timezone"]),
+            ("de", &["Zeitzone"]),
+            ("fr", &["Fuseau horaire"]),
+            ("es", &["Zona horaria"]),
+        ],
+    ),
+    (
+        means(Field::Locale),
+        &[
+            ("en", &["Preferred language", "Language"]),
+            ("de", &["Sprache"]),
+            ("fr", &["Langue"]),
+            ("es", &["Idioma"]),
+            ("it", &["Lingua"]),
+            ("nl", &["Taal"]),
+            ("pl", &["Język"]),
+        ],
+    ),
     (means(Field::Website), &[("en", &["Web site", "Homepage", "Website URL"]), ("fr", &["Site web"])]),
     (means(Field::EmailVerified), &[("en", &["Email is verified", "E-mail verified"])]),
     (
         Common { field: Field::Status, enabled: true },
-        &[("en", &["Enabled", "Active", "Is active", "Account enabled"]), ("de", &["Aktiv"]), ("fr", &["Actif"]), ("es", &["Activo"]), ("it", &["Attivo"]), ("pt", &["Ativo"]), ("nl", &["Actief"]), ("pl", &["Aktywny"])],
+        &[
+            ("en", &["Enabled", "Active", "Is active", "Account enabled"]),
+            ("de", &["Aktiv"]),
+            ("fr", &["Actif"]),
+            ("es", &["Activo"]),
+            ("it", &["Attivo"]),
+            ("pt", &["Ativo"]),
+            ("nl", &["Actief"]),
+            ("pl", &["Aktywny"]),
+        ],
     ),
 ];
 
 /// Headers that no field takes, and the key of the metadata that is proposed for them.
 const METADATA: &[(&str, &[&str])] = &[
-    ("department", &["Abteilung", "Département", "Service", "Departamento", "Reparto", "Afdeling", "Dział", "Отдел", "部门", "部門"]),
-    ("title", &["Job title", "Position", "Funktion", "Stellenbezeichnung", "Poste", "Fonction", "Cargo", "Puesto", "Functie", "Stanowisko", "Должность", "职位"]),
+    (
+        "department",
+        &[
+            "Abteilung",
+            "Département",
+            "Service",
+            "Departamento",
+            "Reparto",
+            "Afdeling",
+            "Dział",
+            "Отдел",
+            "部门",
+            "部門",
+        ],
+    ),
+    (
+        "title",
+        &[
+            "Job title",
+            "Position",
+            "Funktion",
+            "Stellenbezeichnung",
+            "Poste",
+            "Fonction",
+            "Cargo",
+            "Puesto",
+            "Functie",
+            "Stanowisko",
+            "Должность",
+            "职位",
+        ],
+    ),
     ("cost_center", &["Kostenstelle", "Cost centre", "Centre de coûts", "Centro de coste", "Kostenplaats"]),
-    ("employee_id", &["Personalnummer", "Employee number", "Employee no.", "Matricule", "Número de empleado", "Matricola"]),
+    (
+        "employee_id",
+        &[
+            "Personalnummer",
+            "Employee number",
+            "Employee no.",
+            "Matricule",
+            "Número de empleado",
+            "Matricola",
+        ],
+    ),
     ("company", &["Firma", "Société", "Entreprise", "Empresa", "Azienda", "Bedrijf"]),
     ("city", &["Ort", "Stadt", "Ville", "Ciudad", "Città", "Cidade", "Plaats", "Miasto"]),
-    ("postal_code", &["PLZ", "Zip code", "ZIP or postal code", "Code postal", "Código postal", "CAP", "Postcode"]),
+    (
+        "postal_code",
+        &["PLZ", "Zip code", "ZIP or postal code", "Code postal", "Código postal", "CAP", "Postcode"],
+    ),
     ("country", &["Land", "Pays", "País", "Paese", "Kraj", "Country or region"]),
     ("manager", &["Vorgesetzter", "Responsable", "Jefe", "Leidinggevende"]),
 ];
@@ -258,7 +405,11 @@ pub fn columns_page() -> String {
     for (common, languages) in TABLE {
         for (language, names) in *languages {
             let field = common.field;
-            let field = if common.enabled { format!("`{field}` (yes: active, no: inactive)") } else { format!("`{field}`") };
+            let field = if common.enabled {
+                format!("`{field}` (yes: active, no: inactive)")
+            } else {
+                format!("`{field}`")
+            };
             // Writing to a String cannot fail, here and below.
             let _ = writeln!(page, "| {field} | {language} | {} |", names.join(", "));
         }
@@ -293,6 +444,19 @@ mod tests {
                 assert_eq!(common(&fold_column(name)), None, "{name}");
             }
         }
+    }
+
+    #[test]
+    fn the_page_is_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/columns.md");
+        if std::env::var_os("MUSTER_UPDATE_DOCS").is_some() {
+            std::fs::write(path, columns_page()).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            written == columns_page(),
+            "docs/columns.md is out of date: run this test with MUSTER_UPDATE_DOCS=1"
+        );
     }
 
     #[test]

@@ -17,6 +17,18 @@ pub fn is_phone_written_out(text: &str) -> bool {
     text.trim_start().starts_with('+') && phonenumber::parse(None, text).is_ok_and(|number| number.is_valid())
 }
 
+/// A number as people of a country write it, in E.164; `None` where the country has no such number.
+pub fn phone_of_country(text: &str, country: &str) -> Option<String> {
+    let country = country.parse::<phonenumber::country::Id>().ok()?;
+    let number = phonenumber::parse(Some(country), text).ok().filter(|number| number.is_valid())?;
+    Some(number.format().mode(phonenumber::Mode::E164).to_string())
+}
+
+/// Whether numbers of the country can be read.
+pub fn is_phone_country(country: &str) -> bool {
+    country.len() == 2 && country.parse::<phonenumber::country::Id>().is_ok()
+}
+
 impl<'a> PhoneNumber<'a> {
     /// Checks the shape; blanks at the ends are dropped.
     pub fn parse(text: &'a str) -> Result<Self, RecordError> {
@@ -69,6 +81,24 @@ impl fmt::Debug for PhoneNumber<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_of_a_country_are_read_as_people_write_them() {
+        for text in [
+            "07700 900123",
+            "+44 7700 900123",
+            "(07700) 900-123",
+            "0044 7700 900123",
+            "+44 (0)7700 900123",
+            "447700900123",
+        ] {
+            assert_eq!(phone_of_country(text, "GB").as_deref(), Some("+447700900123"), "{text}");
+        }
+        assert_eq!(phone_of_country("030 123456", "DE").as_deref(), Some("+4930123456"));
+        assert_eq!(phone_of_country("4.47712E+11", "GB"), None);
+        assert_eq!(phone_of_country("call me", "GB"), None);
+        assert!(is_phone_country("DE") && !is_phone_country("XX") && !is_phone_country("DEU"));
+    }
 
     #[test]
     fn only_e164_is_a_phone_number() {

@@ -223,8 +223,8 @@ impl CsvReader {
         if self.records.header.is_some() {
             let position = Position { record: self.records.next, line: self.line, byte: self.byte };
             self.records.take(record, quotes, self.limits.flexible, position, sink)?;
-        } else if let Some(header) =
-            header::read(record, &self.limits, self.records.western).map_err(|error| error.at_line(self.line))?
+        } else if let Some(header) = header::read(record, &self.limits, self.records.western)
+            .map_err(|error| error.at_line(self.line))?
         {
             self.border.set_delimiter(header.delimiter);
             let line = self.line;
@@ -343,12 +343,7 @@ fn column_at(text: &str, delimiter: Delimiter, quotes: bool) -> usize {
 /// What is wrong with a record's shape. It comes first: without it no cell is sure to be in its column. Without `columns`,
 /// any number of cells will do.
 /// `hints` is the text of a handmade file's record: what people and programs do to it can be named.
-fn defect(
-    cut: &Cut,
-    columns: Option<Columns>,
-    names: &Names,
-    hints: Option<&str>,
-) -> Option<RecordError> {
+fn defect(cut: &Cut, columns: Option<Columns>, names: &Names, hints: Option<&str>) -> Option<RecordError> {
     if let Some(index) = cut.bad_quote {
         let mut message =
             format!("Cell {} has a quote inside unquoted text, or text after its closing quote.", index + 1);
@@ -383,7 +378,9 @@ fn defect(
 
 /// What may be behind a wrong number of cells.
 fn count_hint(cut: &Cut, columns: Columns, text: &str) -> &'static str {
-    let whole_line = cut.cells == 1 && text.starts_with('"') && text.matches([',', ';', '\t', '|']).count() + 1 >= columns.named;
+    let whole_line = cut.cells == 1
+        && text.starts_with('"')
+        && text.matches([',', ';', '\t', '|']).count() + 1 >= columns.named;
     if whole_line && columns.named > 1 {
         " The whole line stands in quotes: save the file anew from the program that it comes from, or take the quotes off."
     } else if text.contains(['\u{201c}', '\u{201d}', '\u{201e}']) {
@@ -402,7 +399,8 @@ fn count_hint(cut: &Cut, columns: Columns, text: &str) -> &'static str {
 /// Whether a record may have nothing in it, by its first byte: most have.
 fn may_be_blank(record: &[u8], delimiter: Delimiter) -> bool {
     // A blank that does not break, a zero-width one and a byte order mark begin with these three.
-    matches!(record.first(), Some(b' ' | b'\t' | b'"' | 0xC2 | 0xE2 | 0xEF)) || record.first() == Some(&delimiter.byte())
+    matches!(record.first(), Some(b' ' | b'\t' | b'"' | 0xC2 | 0xE2 | 0xEF))
+        || record.first() == Some(&delimiter.byte())
 }
 
 /// Whether no cell has anything in it.

@@ -95,7 +95,9 @@ impl TextEncoding {
                 "{what} not {title}. They look like Windows-1252: if that is right, say so with `--encoding windows-1252` \
                  (over HTTP `encoding=windows-1252`)."
             ),
-            Self::Utf8 => format!("{what} not {title}. Save the file as UTF-8 (in Excel: CSV UTF-8), and import that."),
+            Self::Utf8 => {
+                format!("{what} not {title}. Save the file as UTF-8 (in Excel: CSV UTF-8), and import that.")
+            }
             _ => format!("{what} not {title}."),
         }
     }
@@ -121,7 +123,9 @@ pub(super) fn text_of(encoding: TextEncoding, head: &[u8]) -> String {
         TextEncoding::Utf8 => String::from_utf8_lossy(head).into_owned(),
         TextEncoding::Utf16Le => UTF_16LE.decode_without_bom_handling(head).0.into_owned(),
         TextEncoding::Utf16Be => UTF_16BE.decode_without_bom_handling(head).0.into_owned(),
-        TextEncoding::Latin1 | TextEncoding::Windows1252 => WINDOWS_1252.decode_without_bom_handling(head).0.into_owned(),
+        TextEncoding::Latin1 | TextEncoding::Windows1252 => {
+            WINDOWS_1252.decode_without_bom_handling(head).0.into_owned()
+        }
     }
 }
 

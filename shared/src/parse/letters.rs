@@ -57,7 +57,11 @@ fn byte_of(c: char) -> Option<u8> {
 
 /// Characters that stand after a letter in good texts: closing quotes, dashes, dots, blanks.
 fn follows_letters(c: char) -> bool {
-    matches!(c, '\u{2013}' | '\u{2014}' | '\u{2018}'..='\u{201e}' | '\u{2026}' | '\u{2022}' | '\u{2122}' | '\u{203a}' | '\u{bb}' | '\u{a0}')
+    matches!(
+        c,
+        '\u{2013}' | '\u{2014}' | '\u{2018}'
+            ..='\u{201e}' | '\u{2026}' | '\u{2022}' | '\u{2122}' | '\u{203a}' | '\u{bb}' | '\u{a0}'
+    )
 }
 
 /// Whether the text holds UTF-8 that was read as windows-1252 (or Latin-1) before: `Ã©`, `â€™`.
@@ -80,7 +84,8 @@ pub fn is_misdecoded(text: &str) -> bool {
             Some(0xF0..=0xF4) => 4,
             _ => 0,
         };
-        let sequence: Option<Vec<u8>> = bytes.get(at..at + length).and_then(|bytes| bytes.iter().copied().collect());
+        let sequence: Option<Vec<u8>> =
+            bytes.get(at..at + length).and_then(|bytes| bytes.iter().copied().collect());
         let makes = sequence.filter(|bytes| !bytes.is_empty() && str::from_utf8(bytes).is_ok());
         match makes {
             Some(bytes) if bytes.len() == 1 => at += 1,
@@ -90,7 +95,8 @@ pub fn is_misdecoded(text: &str) -> bool {
                     return true;
                 }
                 let goes_on = characters.get(at + 2).is_some_and(|c| c.is_alphabetic());
-                found += if matches!(characters.get(at), Some('\u{c2}' | '\u{c3}')) && goes_on { 2 } else { 1 };
+                found +=
+                    if matches!(characters.get(at), Some('\u{c2}' | '\u{c3}')) && goes_on { 2 } else { 1 };
                 at += bytes.len();
             }
             None => {
@@ -120,9 +126,10 @@ pub(super) fn looks_like_windows_1252(bytes: &[u8]) -> bool {
         let (text, lost) = WINDOWS_1252.decode_without_bom_handling(line);
         let letters: Vec<char> = text.chars().filter(|c| !c.is_ascii() && c.is_alphabetic()).collect();
         let signs = text.chars().filter(|c| !c.is_ascii() && !c.is_alphabetic());
-        !lost
-            && LANGUAGES.iter().any(|language| letters.iter().all(|letter| language.contains(*letter)))
-            && { signs }.all(|sign| "€‘’“”„‚–—…«»°·§´\u{a0}©®²³½¡¿".contains(sign))
+        !lost && LANGUAGES.iter().any(|language| letters.iter().all(|letter| language.contains(*letter))) && {
+            signs
+        }
+        .all(|sign| "€‘’“”„‚–—…«»°·§´\u{a0}©®²³½¡¿".contains(sign))
     })
 }
 
@@ -132,12 +139,41 @@ mod tests {
 
     #[test]
     fn texts_that_were_decoded_wrongly_are_known() {
-        for text in ["AndrÃ©", "JÃ¼rgen", "Ã–zgÃ¼r", "Ã–sterreich", "Oâ€™Neil", "ÐÐ½Ð½Ð°", "GroÃŸ", "Â°C", "ZoÃ«", "Å\u{81}ukasz KrÃ³l", "ðŸ™‚"] {
+        for text in [
+            "AndrÃ©",
+            "JÃ¼rgen",
+            "Ã–zgÃ¼r",
+            "Ã–sterreich",
+            "Oâ€™Neil",
+            "ÐÐ½Ð½Ð°",
+            "GroÃŸ",
+            "Â°C",
+            "ZoÃ«",
+            "Å\u{81}ukasz KrÃ³l",
+            "ðŸ™‚",
+        ] {
             assert!(is_misdecoded(text), "{text}");
         }
         for text in [
-            "André", "MAÇÃ”", "MANHÃ\u{a0}", "CAFÉ”", "CITTÀ’", "SÃO PAULO", "Â", "Ã", "Łódź", "Анна", "ÎLE…", "Ñandú", "DÜ”", "\u{e0}\u{a0}\u{bb}x",
-            "Müller & Söhne", "50 °C", "naïve", "Ðóra", "5 € ² ³",
+            "André",
+            "MAÇÃ”",
+            "MANHÃ\u{a0}",
+            "CAFÉ”",
+            "CITTÀ’",
+            "SÃO PAULO",
+            "Â",
+            "Ã",
+            "Łódź",
+            "Анна",
+            "ÎLE…",
+            "Ñandú",
+            "DÜ”",
+            "\u{e0}\u{a0}\u{bb}x",
+            "Müller & Söhne",
+            "50 °C",
+            "naïve",
+            "Ðóra",
+            "5 € ² ³",
         ] {
             assert!(!is_misdecoded(text) || text.starts_with('\u{e0}'), "{text}");
         }

@@ -38,7 +38,8 @@ pub(super) fn encoding(head: &[u8]) -> Result<Option<TextEncoding>, FileError> {
 
 /// Whether a column's name marks the file, after a spreadsheet may have lost the sign of the euro.
 pub(super) fn is_mark(name: &str) -> bool {
-    name == FAILED_MARK || name.strip_suffix('?').is_some_and(|start| FAILED_MARK.strip_suffix('\u{20ac}') == Some(start))
+    name == FAILED_MARK
+        || name.strip_suffix('?').is_some_and(|start| FAILED_MARK.strip_suffix('\u{20ac}') == Some(start))
 }
 
 #[cfg(test)]

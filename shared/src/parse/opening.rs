@@ -105,7 +105,10 @@ fn header(
     }
     for line in at + 1..lines.len().min(LINES) {
         let before = &lines[line - 1];
-        let filled = before.split([',', ';', '\t', '|']).filter(|cell| !cell.trim_matches(['"', ' ']).is_empty()).count();
+        let filled = before
+            .split([',', ';', '\t', '|'])
+            .filter(|cell| !cell.trim_matches(['"', ' ']).is_empty())
+            .count();
         if filled > 2 && !before.starts_with('#') {
             return None;
         }
@@ -161,10 +164,12 @@ fn best(line: &str, knows: &dyn Fn(&str) -> bool) -> (Delimiter, Look) {
 /// `sep=;`, as Excel reads it; `Some(None)` where it names what is not read.
 fn separator(line: &str) -> Option<Option<Delimiter>> {
     let line = line.trim_start_matches('"');
-    let named = line.get(..4).filter(|start| start.eq_ignore_ascii_case("sep=")).and_then(|_| line.get(4..))?;
+    let named =
+        line.get(..4).filter(|start| start.eq_ignore_ascii_case("sep=")).and_then(|_| line.get(4..))?;
     let first = named.chars().next()?;
     let rest = named[first.len_utf8()..].trim_end_matches(['"', ',', ';', '\t', '|', ' ']);
-    rest.is_empty().then(|| Delimiter::ALL.into_iter().find(|delimiter| char::from(delimiter.byte()) == first))
+    rest.is_empty()
+        .then(|| Delimiter::ALL.into_iter().find(|delimiter| char::from(delimiter.byte()) == first))
 }
 
 /// A line that no header begins with.
@@ -248,7 +253,9 @@ mod tests {
         for skip in [SkipLines::Auto, SkipLines::Lines(2)] {
             assert_eq!(opening(titled, skip), Ok((2, Some(Delimiter::Comma))));
         }
-        assert!(opening("# made by HR; v1\nemail,name\n", SkipLines::Told).unwrap_err().contains("a comment"));
+        assert!(
+            opening("# made by HR; v1\nemail,name\n", SkipLines::Told).unwrap_err().contains("a comment")
+        );
         assert_eq!(opening("x,y,z\na@b.co,email,name\n", SkipLines::Told), Ok((0, Some(Delimiter::Comma))));
     }
 }

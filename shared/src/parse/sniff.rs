@@ -54,7 +54,9 @@ pub(super) fn check(head: &[u8], named: Option<TextEncoding>) -> Result<Opening,
             look if look.starts_with("an Office document") || look.starts_with("an old Office") => {
                 " Save the sheet as CSV (in Excel: CSV UTF-8), and import that."
             }
-            "a zip archive" | "a 7z archive" | "a rar archive" | "a tar archive" => " Unpack it, and import the file inside.",
+            "a zip archive" | "a 7z archive" | "a rar archive" | "a tar archive" => {
+                " Unpack it, and import the file inside."
+            }
             "an HTML page" | "an XML document" | "a table in HTML" => {
                 " Open it in a spreadsheet, save it as CSV (in Excel: CSV UTF-8), and import that."
             }

@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::oracle::Observed;
 use super::table::{Table, index};
 use crate::chunk::{ChunkCutter, ChunkLimits, SealedChunk, decode};
-use crate::error::FileError;
-use crate::intake::letters;
+use crate::error::{FileError, RecordError};
+use crate::intake::Reading;
 use crate::options::ImportOptions;
 use crate::outcome::Verdict;
 use crate::parse::{ParseLimits, Parser, RecordSink};
@@ -49,44 +49,41 @@ impl std::fmt::Debug for Course<'_> {
 
 /// The producer's part.
 struct Sink {
-    rules: Rules,
-    binding: Binding,
+    reading: Reading,
     cutter: ChunkCutter,
     invalid: Decided,
-    beyond_ascii: bool,
     /// Warnings of receiving, by record.
     warnings: Vec<(u64, String)>,
 }
 
 impl RecordSink for Sink {
     fn header(&mut self, names: &Names) -> Result<(), FileError> {
-        self.binding.extend(names);
-        self.binding.check_header(&self.rules.options)
+        self.reading.header(names)
     }
 
     fn knows(&self, name: &str) -> bool {
-        self.binding.knows(name)
+        self.reading.binding.knows(name)
     }
 
     fn beyond_ascii(&mut self) {
-        self.beyond_ascii = true;
+        self.reading.beyond_ascii();
     }
 
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
-        self.binding.extend(names);
-        let letters = std::mem::take(&mut self.beyond_ascii).then(|| letters(record, names)).unwrap_or_default();
-        let record = &RawRecord { defect: record.defect.or(letters.defect.as_ref()), ..*record };
+        let Self { reading, cutter, invalid, warnings } = self;
         let number = record.position.record.get();
-        self.warnings.extend(letters.warnings.into_iter().map(|warning| (number, warning)));
-        let validated = validate(record, &self.binding, &self.rules);
-        let valid = validated.result.is_ok();
-        if let Err(errors) = validated.result {
-            let observed = Observed { verdict: Verdict::FAILED, user: None, errors, warnings: Vec::new() };
-            self.invalid.push((record.position.record.get(), observed));
-        }
-        self.cutter
-            .push(record, names, validated.identifier.as_deref(), valid)
-            .expect("a chunk can be encoded");
+        reading.record(record, names, |taken| {
+            let valid = taken.validated.result.is_ok();
+            if let Err(errors) = taken.validated.result {
+                let observed =
+                    Observed { verdict: Verdict::FAILED, user: None, errors, warnings: Vec::new() };
+                invalid.push((number, observed));
+            }
+            warnings.extend(taken.warnings.into_iter().map(|warning| (number, warning)));
+            cutter
+                .push(taken.record, names, taken.validated.identifier.as_deref(), valid)
+                .expect("a chunk can be encoded");
+        });
         Ok(())
     }
 }
@@ -108,18 +105,16 @@ impl Engine {
     ) -> Result<u64, FileError> {
         let rules = Rules::new(options.clone()).with_catalog(index());
         let mut sink = Sink {
-            binding: Binding::new(&rules),
-            rules: rules.clone(),
+            reading: Reading::new(rules.clone()),
             cutter: ChunkCutter::new(course.chunk),
             invalid: Vec::new(),
-            beyond_ascii: false,
             warnings: Vec::new(),
         };
-        let mut parser = Parser::new(options.format, course.parse);
+        let mut parser = Parser::new(options.format, course.parse).at(options.at.as_deref());
         parser.feed(bytes, &mut sink)?;
         let end = parser.finish(&mut sink)?;
         let mut names = Names::new();
-        for name in sink.binding.names() {
+        for name in sink.reading.binding.names() {
             names.push(name);
         }
         sink.cutter.finish(&names).expect("a chunk can be encoded");
@@ -152,7 +147,15 @@ impl Engine {
             match (validate(record, &binding, rules).result, before) {
                 (Ok(record), None) => valid.push((number, record)),
                 (Err(errors), Some((_, before))) => {
-                    assert_eq!(errors, before.errors, "validating once more comes to the same");
+                    // While it is received, a message also says what mends the value.
+                    let codes = |errors: &[RecordError]| -> Vec<_> {
+                        errors.iter().map(|error| (error.code, error.field.clone())).collect()
+                    };
+                    assert_eq!(
+                        codes(&errors),
+                        codes(&before.errors),
+                        "validating once more comes to the same"
+                    );
                     decided.push((number, before.clone()));
                 }
                 (now, _) => panic!("validating record {number} once more comes to something else: {now:?}"),

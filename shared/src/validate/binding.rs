@@ -216,7 +216,9 @@ impl Binding {
             return (rule, By::Name);
         }
         let bare = unaccented(&folded);
-        if let Some(rule) = bare.as_deref().and_then(|bare| self.named(bare)).or_else(|| self.common(name, &folded)) {
+        if let Some(rule) =
+            bare.as_deref().and_then(|bare| self.named(bare)).or_else(|| self.common(name, &folded))
+        {
             return rule;
         }
         self.unknown(&cleaned)
@@ -265,7 +267,8 @@ impl Binding {
     }
 
     fn unknown(&self, key: &str) -> (Rule, By) {
-        let keeps = self.unknown_columns == UnknownColumns::Metadata && self.table.metadata_pattern().is_some();
+        let keeps =
+            self.unknown_columns == UnknownColumns::Metadata && self.table.metadata_pattern().is_some();
         if keeps && !key.is_empty() {
             (Rule::Metadata(key.into(), Cell::Plain), By::Metadata)
         } else {
@@ -323,6 +326,34 @@ impl Binding {
             };
             (&**name, meaning, *by)
         })
+    }
+
+    /// The field under a name, keys of the metadata apart.
+    pub fn field_of(&self, name: NameId) -> Option<Field> {
+        match self.rules.get(name as usize) {
+            Some(Rule::Field(rule)) => Some(rule.field),
+            _ => None,
+        }
+    }
+
+    /// Whether a field stands under a name.
+    pub fn is_field(&self, name: NameId) -> bool {
+        self.field_of(name).is_some()
+    }
+
+    /// Whether an e-mail address stands under a name.
+    pub fn is_email(&self, name: NameId) -> bool {
+        matches!(self.field_of(name), Some(Field::Email | Field::NewEmail | Field::MfaEmail))
+    }
+
+    /// Whether the cells are guarded against spreadsheet formulas.
+    pub fn is_guarded(&self) -> bool {
+        self.guarded
+    }
+
+    /// The name itself, as the upload spells it.
+    pub fn name_at(&self, name: NameId) -> &str {
+        self.name(name as usize)
     }
 
     /// Whether a name of a table means something here, unknown names apart.

@@ -46,8 +46,13 @@ impl Binding {
         if options.unknown_columns == UnknownColumns::Ignore {
             return Ok(());
         }
-        let unknown: Vec<usize> =
-            self.rules.iter().enumerate().filter(|(_, rule)| **rule == Rule::Unknown).map(|(at, _)| at).collect();
+        let unknown: Vec<usize> = self
+            .rules
+            .iter()
+            .enumerate()
+            .filter(|(_, rule)| **rule == Rule::Unknown)
+            .map(|(at, _)| at)
+            .collect();
         let Some(first) = unknown.first() else { return Ok(()) };
         let error = FileError::new(ErrorCode::CsvHeaderUnknown, self.unknown_message(&unknown, options));
         Err(error.at_line(1).at_column(*first as u64 + 1).in_field(self.name(*first)))
@@ -87,14 +92,22 @@ impl Binding {
         let mut propose = |at: &usize| {
             let name = self.name(*at);
             let (folded, key) = (fold(name), clean(name));
-            let by_place = folded.is_empty() || unknown.iter().any(|other| other != at && fold(self.name(*other)) == folded);
-            let shown = if by_place || name.contains(['\r', '\n']) { format!("#{}", at + 1) } else { name.trim().to_owned() };
+            let by_place = folded.is_empty()
+                || unknown.iter().any(|other| other != at && fold(self.name(*other)) == folded);
+            let shown = if by_place || name.contains(['\r', '\n']) {
+                format!("#{}", at + 1)
+            } else {
+                name.trim().to_owned()
+            };
             let identifier = Field::from(options.identifier);
             let lacking = !there.contains(identifier.as_str()) && unknown.len() == 1 && !folded.is_empty();
-            let field = dictionary::nearest(&folded).or_else(|| lacking.then_some(identifier)).map(|field| field.as_str().to_owned());
+            let field = dictionary::nearest(&folded)
+                .or_else(|| lacking.then_some(identifier))
+                .map(|field| field.as_str().to_owned());
             let custom = |key: &str| (!key.is_empty()).then(|| format!("{METADATA_PREFIX}{key}"));
             let guesses = [field, dictionary::metadata_key(&folded).and_then(custom), custom(&key)];
-            let guess = guesses.into_iter().flatten().find(|guess| !there.contains(guess)).unwrap_or_default();
+            let guess =
+                guesses.into_iter().flatten().find(|guess| !there.contains(guess)).unwrap_or_default();
             there.insert(guess.clone());
             format!("{shown}={guess}")
         };
@@ -116,8 +129,11 @@ impl Binding {
             };
             if let Some(before) = first.insert(key.clone(), at) {
                 let (one, two) = (shorten(self.name(before)), shorten(self.name(at)));
-                let mut message =
-                    format!("the columns {} `{one}` and {} `{two}` name the same field, `{key}`", before + 1, at + 1);
+                let mut message = format!(
+                    "the columns {} `{one}` and {} `{two}` name the same field, `{key}`",
+                    before + 1,
+                    at + 1
+                );
                 if self.is_native() {
                     let same = fold(self.name(before)) == fold(self.name(at));
                     let left = if same { format!("#{}=", at + 1) } else { format!("{two}=") };
@@ -140,7 +156,8 @@ impl Binding {
         if self.is_native() {
             let there = [Field::Email, Field::PhoneNumber, Field::PreferredUsername];
             let other = there.into_iter().find(|field| self.name_of(*field).is_some());
-            let other = other.map(|field| format!(", or identify them by another field: `--identifier {field}`"));
+            let other =
+                other.map(|field| format!(", or identify them by another field: `--identifier {field}`"));
             message.push_str(&format!(
                 ". Say which column it is, as in `--column \"NAME={identifier}\"`{}",
                 other.unwrap_or_default()

@@ -138,7 +138,14 @@ mod tests {
 
     #[test]
     fn no_letter_is_dropped_and_what_has_none_is_no_name() {
-        let names = ["\u{41e}\u{442}\u{434}\u{435}\u{43b}", "\u{59d3}\u{540d}", "\u{90ae}\u{7bb1}", "M\u{e5}l", "Ml", "\u{141}"];
+        let names = [
+            "\u{41e}\u{442}\u{434}\u{435}\u{43b}",
+            "\u{59d3}\u{540d}",
+            "\u{90ae}\u{7bb1}",
+            "M\u{e5}l",
+            "Ml",
+            "\u{141}",
+        ];
         for (at, name) in names.iter().enumerate() {
             assert!(!fold(name).is_empty(), "{name}");
             for other in &names[at + 1..] {
