@@ -94,8 +94,7 @@ impl Reading {
             return then(Taken { record: &mended, validated, warnings });
         }
         let validated = self.explained(&mended, validated);
-        // Who downloads the failed records gets back what was sent.
-        then(Taken { record: &record, validated, warnings })
+        then(Taken { record: &mended, validated, warnings })
     }
 
     /// Errors with what mends them.

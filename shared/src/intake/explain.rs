@@ -102,14 +102,15 @@ fn phone(text: &str, rules: &Rules) -> &'static str {
 fn day(text: &str, field: Field, rules: &Rules) -> Option<&'static str> {
     let text = bare(text);
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if digits && text.len() == 5 {
+    let dashed = text.split('-').count() == 3 && text.split('-').next().is_some_and(|year| year.len() == 4);
+    if field != Field::Birthdate && dashed {
+        Some("write the time and the zone after the day, as in 2026-12-31T00:00:00Z; `--dates dmy` (or `mdy`) takes days alone as midnight UTC")
+    } else if digits && text.len() == 5 {
         Some(
             "it looks like a spreadsheet's number of a day: format the column as a date there, and export it again",
         )
     } else if rules.options.dates == Dates::Iso && text.contains(['/', '.', '-', ' ']) {
         Some("`--dates dmy` or `--dates mdy` takes days in the order that it says")
-    } else if field != Field::Birthdate && text.len() == 10 {
-        Some("add the time and the zone, as in T00:00:00Z")
     } else {
         None
     }
