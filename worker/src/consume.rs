@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use muster_shared::fault::{self, Point};
 use muster_shared::id::{ChunkId, ImportId};
 use muster_shared::outcome::Counts;
 use muster_shared::queue::{Delivery, Message, Settler};
@@ -43,6 +44,7 @@ impl Shared {
     }
 
     async fn rules(&self, import: ImportId) -> Result<Option<Arc<Rules>>, StoreError> {
+        fault::point(Point::Rules)?;
         let known = self.rules.lock().unwrap_or_else(PoisonError::into_inner).get(&import).cloned();
         if known.is_some() {
             return Ok(known);
@@ -151,6 +153,7 @@ fn recover(error: &StoreError, tries: u32, care: &mut Care) -> bool {
 }
 
 async fn attempt(shared: &Shared, message: &Message, care: Care) -> Result<Report, StoreError> {
+    fault::point(Point::Consume)?;
     let Some(rules) = shared.rules(ImportId::new(message.headers.import_id)).await? else {
         return Ok(Report::Unknown);
     };
@@ -169,13 +172,21 @@ async fn settle(shared: &Shared, chunk: ChunkId, verdict: Verdict, settler: Sett
             tracing::warn!(%chunk, why, "a message was parked");
             settler.dead_letter(why).await
         }
-        Verdict::Ack | Verdict::PutOff(_) | Verdict::Bury | Verdict::Hold => settler.ack().await,
+        Verdict::Ack | Verdict::PutOff(_) | Verdict::Bury | Verdict::Hold => acked(settler).await,
     };
     settled(sent);
+    if let Err(fault) = fault::point_of(Point::AfterAck, chunk.get()) {
+        tracing::warn!(%fault, "told to fail after the ack");
+    }
     // The lane's next chunk can go out. Should this be lost, the dispatcher looks by itself soon.
     if let Err(error) = store::dispatch::wake(&shared.store).await {
         tracing::debug!(%error, "the dispatcher could not be woken");
     }
+}
+
+async fn acked(settler: Settler) -> Result<(), queue::QueueError> {
+    fault::point(Point::BeforeAck)?;
+    settler.ack().await
 }
 
 /// An ack that is lost makes the message come again, which changes nothing (P3).
