@@ -104,7 +104,9 @@ fn day(text: &str, field: Field, rules: &Rules) -> Option<&'static str> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let dashed = text.split('-').count() == 3 && text.split('-').next().is_some_and(|year| year.len() == 4);
     if field != Field::Birthdate && dashed {
-        Some("write the time and the zone after the day, as in 2026-12-31T00:00:00Z; `--dates dmy` (or `mdy`) takes days alone as midnight UTC")
+        Some(
+            "write the time and the zone after the day, as in 2026-12-31T00:00:00Z; `--dates dmy` (or `mdy`) takes days alone as midnight UTC",
+        )
     } else if digits && text.len() == 5 {
         Some(
             "it looks like a spreadsheet's number of a day: format the column as a date there, and export it again",

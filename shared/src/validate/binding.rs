@@ -99,7 +99,9 @@ impl Rule {
     fn known(name: &str, table: &FieldTable) -> Option<Self> {
         // A name of nothing means nothing, unless the import says that it is left out.
         let left_out = |rule: &FieldRule| rule.mapped.as_ref().is_some_and(|mapped| mapped.left_out);
-        let rule = table.find(name).filter(|rule| name != METADATA_PATTERN && (!name.is_empty() || left_out(rule)))?;
+        let rule = table
+            .find(name)
+            .filter(|rule| name != METADATA_PATTERN && (!name.is_empty() || left_out(rule)))?;
         Some(match &rule.mapped {
             Some(Mapped { left_out: true, .. }) => Self::Ignored,
             Some(Mapped { key: Some(key), .. }) => Self::key(key),

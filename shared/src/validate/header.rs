@@ -45,7 +45,9 @@ fn without_accent(c: char) -> char {
     let decomposed = DecomposingNormalizer::new_nfkd().normalize(c.encode_utf8(&mut text)).into_owned();
     let mut parts = decomposed.chars();
     match parts.next() {
-        Some(first) if first.is_ascii_alphabetic() && parts.all(|c| matches!(c, '\u{300}'..='\u{36f}')) => first,
+        Some(first) if first.is_ascii_alphabetic() && parts.all(|c| matches!(c, '\u{300}'..='\u{36f}')) => {
+            first
+        }
         _ => c,
     }
 }
