@@ -37,6 +37,8 @@ pub(crate) fn worker_options(config: &Config) -> WorkerOptions {
         attempts: config.worker.attempts,
         first_delay: config.worker.backoff_initial,
         longest_delay: config.worker.backoff_max,
+        deadline: config.worker.deadline,
+        grace: config.worker.stop_grace,
     }
 }
 
@@ -47,6 +49,8 @@ pub(crate) fn dispatch_options(config: &Config) -> DispatchOptions {
         lease: config.dispatch.lease,
         poll: config.dispatch.poll,
         retention: Some(config.retention.imports),
+        attempts: config.worker.attempts,
+        ..DispatchOptions::default()
     }
 }
 

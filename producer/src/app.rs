@@ -53,7 +53,7 @@ impl Producer {
         let listener = TcpListener::bind(options.listen).await?;
         let local_addr = listener.local_addr()?;
         let dispatcher = Dispatcher::start(store.clone(), queue.clone(), options.dispatch);
-        let state = AppState::new(store, queue, dispatcher.wake_handle(), options.receive, &options.http);
+        let state = AppState::new(store, queue, &dispatcher, options.receive, &options.http);
         let shutdown = CancellationToken::new();
         let api = tokio::spawn(api::serve(listener, state, options.http, shutdown.clone()));
         tracing::info!(address = %local_addr, "the HTTP API listens");

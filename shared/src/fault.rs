@@ -76,6 +76,8 @@ table! {
         TakeBack = "take_back",
         /// Worker, in the queue: a consumer is about to start.
         OpenSession = "open_session",
+        /// Worker: the consumer ends by itself.
+        ConsumerEnds = "consumer_ends",
         /// Worker: a delivery is received, nothing is done.
         Consume = "consume",
         /// Worker: the options of an import are about to be read.
@@ -138,10 +140,62 @@ table! {
         EncodingAtItsWord = "encoding_at_its_word",
         /// Text that was decoded wrongly before is stored.
         MisdecodedText = "misdecoded_text",
+        /// A worker waits for the database without a limit.
+        NoDeadline = "no_deadline",
+        /// What a frozen worker has locked stays locked for as long as the store's own limit says.
+        LongIdleInTransaction = "long_idle_in_transaction",
+        /// A worker that is told to stop waits for whatever hangs.
+        StopWithoutGrace = "stop_without_grace",
+        /// Only what a list of SQLSTATE classes calls data is split.
+        SplitByCodes = "split_by_codes",
+        /// Each record that the database refuses fails, also when it refuses everything.
+        RefusedWithoutProbe = "refused_without_probe",
+        /// What is checked at the commit is not checked for parts of a chunk.
+        DeferredUnchecked = "deferred_unchecked",
+        /// A chunk that the database refuses keeps its delivery instead of being deferred.
+        SickHolds = "sick_holds",
+        /// Every chunk that is delivered again has spent an attempt.
+        RedeliveredIsSuspect = "redelivered_is_suspect",
+        /// A chunk that a worker died over is applied beside others.
+        SuspectBesideOthers = "suspect_beside_others",
+        /// What a newer program wrote spends attempts.
+        NewerSpendsAttempts = "newer_spends_attempts",
+        /// A message's import is believed.
+        ImportFromMessage = "import_from_message",
+        /// Metrics count all records of a chunk whenever it is applied.
+        CountsWholeChunks = "counts_whole_chunks",
+        /// A worker whose consumer ended does nothing more.
+        EndedConsumerStops = "ended_consumer_stops",
+        /// Dispatched chunks that are silent are published again although their messages wait in the queue (D11).
+        PublishAgain = "publish_again",
+        /// Claiming waits for the row of a chunk that is past its lease (D10).
+        ClaimWaits = "claim_waits",
+        /// A chunk that does not get on keeps its place in the window (D10).
+        PlaceForEver = "place_for_ever",
+        /// The youngest import goes first (V7).
+        YoungestFirst = "youngest_first",
+        /// No place is kept for small imports (V7).
+        NoPlaceForSmall = "no_place_for_small",
+        /// Lost chunks are not looked for (V8).
+        WaitForLease = "wait_for_lease",
+        /// A task that panicked is not started again (D18).
+        NotStartedAgain = "not_started_again",
+        /// Readiness says nothing of a dispatcher that makes no rounds (D18).
+        ReadyWithoutDispatcher = "ready_without_dispatcher",
+        /// A dead letter that cannot be dealt with stops the sweep (D19).
+        LetterStopsSweep = "letter_stops_sweep",
+        /// A dead letter's chunk dies although it has attempts left (D19).
+        InnocentDies = "innocent_dies",
+        /// One import that cannot be deleted stops retention (D19).
+        RetentionInOne = "retention_in_one",
+        /// Stopping waits for the round that is under way, however long that takes.
+        StopWaits = "stop_waits",
         /// Retry deletes the errors of every failed record of the import (D1).
         RetryDeletesAllErrors = "retry_deletes_all_errors",
         /// Completing an import looks at its chunks as they were before it waited for a retry (D2).
         CompletingSeesTheOldMoment = "completing_sees_the_old_moment",
+        /// A retried record is applied over what a later record of its file did (D12).
+        RetryOverwritesLaterRecords = "retry_overwrites_later_records",
     }
 }
 

@@ -11,13 +11,17 @@
 
 mod corpus;
 mod crash;
+mod dispatching;
 mod duplicates;
 mod harness;
+mod outages;
 mod outcomes;
 mod parallel;
 mod properties;
+mod refusals;
 mod retry;
 mod steering;
+mod witness;
 
 /// Runs each test on RabbitMQ and on PostgreSQL rows.
 macro_rules! on_both_queues {
