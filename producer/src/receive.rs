@@ -23,6 +23,7 @@ use muster_shared::store::{Store, StoreError, catalog};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+pub(crate) use encoding::decode;
 pub use encoding::{Encoding, UnknownEncoding};
 use intake::Intake;
 pub(crate) use intake::Staged;
@@ -86,7 +87,7 @@ pub struct Upload {
 
 /// A part of the upload on its way in. Only one that ends with [`Piece::End`] is whole.
 #[derive(Debug)]
-enum Piece {
+pub(crate) enum Piece {
     Bytes(Bytes),
     Failed(FileError),
     End,

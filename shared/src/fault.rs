@@ -161,6 +161,14 @@ table! {
         DroppedIsAcked = "dropped_is_acked",
         /// What is wrong with records is not written down.
         IssuesForgotten = "issues_forgotten",
+        /// Letters beyond ASCII are dropped from the names of columns before they are compared.
+        HeaderDropsLetters = "header_drops_letters",
+        /// A file of failed records is read as the options say, not as it was written.
+        FailedFileByOptions = "failed_file_by_options",
+        /// A file is read in the encoding that was named, though its bytes are UTF-8.
+        EncodingAtItsWord = "encoding_at_its_word",
+        /// Text that was decoded wrongly before is stored.
+        MisdecodedText = "misdecoded_text",
         /// A worker waits for the database without a limit.
         NoDeadline = "no_deadline",
         /// What a frozen worker has locked stays locked for as long as the store's own limit says.

@@ -62,7 +62,7 @@ impl Encoding {
 }
 
 /// Carries decoded pieces from `incoming` to `decoded` until the upload ends.
-pub(super) async fn decode(
+pub(crate) async fn decode(
     encoding: Encoding,
     limits: ReceiveLimits,
     incoming: mpsc::Receiver<Piece>,

@@ -2,6 +2,7 @@
 
 mod admin;
 mod crash;
+mod honest;
 mod import;
 mod imports;
 mod serve;
