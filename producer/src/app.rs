@@ -2,16 +2,21 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use muster_shared::queue::Queue;
 use muster_shared::store::Store;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::api::{self, AppState, HttpOptions};
 use crate::receive::ReceiveLimits;
 use crate::{DispatchOptions, Dispatcher};
+
+/// How long a dispatcher may take to finish its round once it is to stop.
+const DISPATCHER_STOPS_IN: Duration = Duration::from_secs(3);
 
 /// How a producer works.
 #[derive(Debug, Clone)]
@@ -74,7 +79,10 @@ impl Producer {
     pub async fn stop(mut self) -> io::Result<()> {
         drop(self.shutdown);
         let served = (&mut self.api).await;
-        self.dispatcher.stop().await;
+        // What a dispatcher holds comes back by itself, and one that waits for a database that is away may be cut off.
+        if timeout(DISPATCHER_STOPS_IN, self.dispatcher.stop()).await.is_err() {
+            tracing::warn!("the dispatcher waits for a server that is away, and is cut off");
+        }
         served.map_err(io::Error::other)?
     }
 }

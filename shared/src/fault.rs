@@ -58,6 +58,36 @@ table! {
     Mutant {
         /// The message is acked before the chunk is committed.
         AckBeforeCommit = "ack_before_commit",
+        /// The receipt does not look at what is in the store.
+        ReceiptUnchecked = "receipt_unchecked",
+        /// The receipt commits on a connection that staged nothing.
+        ReceiptElsewhere = "receipt_elsewhere",
+        /// An error of a commit is taken for its failure.
+        CommitAnswerTrusted = "commit_answer_trusted",
+        /// An import that was aborted keeps its idempotency key.
+        AbortedKeepsKey = "aborted_keeps_key",
+        /// A receiver that is gone keeps its idempotency key for as long as its lease.
+        SilentKeepsKey = "silent_keeps_key",
+        /// An idempotency key stands for the options alone, whatever the body.
+        KeyWithoutBody = "key_without_body",
+        /// Records that fail while staging are not counted.
+        StagedFailuresUncounted = "staged_failures_uncounted",
+        /// A connection that the pool gives out may be inside a transaction.
+        PoolUncleaned = "pool_uncleaned",
+        /// A bare rollback cleans connections of the pool.
+        PoolBareRollback = "pool_bare_rollback",
+        /// Sockets to PostgreSQL collect small packets.
+        SocketsUntuned = "sockets_untuned",
+        /// A server without a free connection refuses uploads, though the pool has idle ones.
+        PoolKeepsConnections = "pool_keeps_connections",
+        /// An import with options of a newer version is answered as a fault of the program.
+        NewerOptionsCorrupt = "newer_options_corrupt",
+        /// Readiness does not see that the broker blocks publishers.
+        BlockedBrokerReady = "blocked_broker_ready",
+        /// A start without a database says nothing while it waits.
+        SilentStart = "silent_start",
+        /// The command sends no idempotency key with what it cannot read twice.
+        StreamWithoutKey = "stream_without_key",
     }
 }
 
@@ -141,6 +171,16 @@ pub fn mutant(mutant: Mutant) -> bool {
 #[inline(always)]
 pub const fn mutant(_: Mutant) -> bool {
     false
+}
+
+/// Calls back whenever the point is reached, on the thread that reached it: a test does there what it needs done.
+///
+/// # Panics
+/// Where the point cannot be set.
+#[cfg(feature = "faults")]
+#[expect(clippy::expect_used, reason = "for tests alone")]
+pub fn call_at(point: Point, callback: impl Fn() + Send + Sync + 'static) {
+    fail::cfg_callback(point.name(), callback).expect("a point can be set");
 }
 
 /// Reads `FAILPOINTS`. To be called once, at the start of the program.

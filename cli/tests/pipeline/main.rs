@@ -9,6 +9,7 @@
     reason = "a test may"
 )]
 
+mod connections;
 mod corpus;
 mod crash;
 mod duplicates;
@@ -16,6 +17,8 @@ mod harness;
 mod outcomes;
 mod parallel;
 mod properties;
+#[cfg(feature = "faults")]
+mod receipt;
 mod steering;
 
 /// Runs each test on RabbitMQ and on PostgreSQL rows.

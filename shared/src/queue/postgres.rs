@@ -43,8 +43,6 @@ impl PgQueue {
             // waiting for the disk makes consuming much cheaper. Publishing does not go over these connections.
             ("synchronous_commit", "off"),
             // A client that vanished is noticed, and what it held is freed, after some 20 s instead of two hours.
-            ("tcp_keepalives_idle", "10"),
-            ("tcp_keepalives_interval", "5"),
             ("tcp_keepalives_count", "2"),
         ]);
         Self {
@@ -205,7 +203,14 @@ impl PgQueue {
 
     // One connection, opened when it is used; apart from the pool, which others need.
     fn side_pool(&self) -> PgPool {
-        PgPoolOptions::new().max_connections(1).connect_lazy_with((*self.connect).clone())
+        let target = Arc::clone(&self.connect);
+        PgPoolOptions::new()
+            .max_connections(1)
+            .after_connect(move |_, _| {
+                crate::store::socket::tune(&target);
+                Box::pin(async { Ok(()) })
+            })
+            .connect_lazy_with((*self.connect).clone())
     }
 
     /// Runs a use of the pool in a task of its own. The caller may be cancelled or run out of time; the statement never

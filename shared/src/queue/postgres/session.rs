@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 
 use crate::queue::QueueError;
 use crate::queue::delivery::{Settle, Settlement};
@@ -61,7 +61,7 @@ impl Session {
         queue: &str,
         delivery_limit: u32,
     ) -> Result<Self, QueueError> {
-        let mut connection = options.connect().await?;
+        let mut connection = crate::store::socket::connect(options).await?;
         sqlx::query!("insert into queues (name) values ($1) on conflict (name) do nothing", queue)
             .execute(&mut connection)
             .await?;
