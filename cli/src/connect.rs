@@ -87,6 +87,8 @@ pub(crate) async fn with<T>(
 ) -> anyhow::Result<T> {
     let session = tokio::select! {
         session = Box::pin(Session::open(config, need)) => session?,
+        // Nothing runs yet. An engine of one's own is started to its end all the same.
+        () = shutdown.stopping(), if config.database.url.is_some() => return Err(Aborted.into()),
         () = shutdown.aborting() => return Err(Aborted.into()),
     };
     let prepared_work = async {

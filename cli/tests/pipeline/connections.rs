@@ -1,7 +1,36 @@
 //! Connections to the database: the server's are few, and nobody keeps what others need.
 
-#![cfg(feature = "embedded-postgres")]
+use std::time::Instant;
 
+use muster_shared::chunk::ChunkLimits;
+use muster_shared::options::ImportOptions;
+
+use crate::harness::{Backend, Pipeline, people};
+
+/// How long an import of 300 new users takes from the first byte to its end, at the median. Compare with
+/// `MUTANT=sockets_untuned`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it measures; run it with --run-ignored all --no-capture"]
+async fn small_imports_end_soon() {
+    let mut pipeline = Pipeline::new(Backend::Rabbit).await;
+    pipeline.limits.chunk = ChunkLimits::default();
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    let mut took = Vec::new();
+    for round in 0..41 {
+        let csv = people(300).replace("user", &format!("round{round}-"));
+        let began = Instant::now();
+        let import = pipeline.accepted(&csv, &ImportOptions::default()).await;
+        pipeline.ended(import).await;
+        took.push(began.elapsed());
+    }
+    took.sort();
+    println!("300 records, end to end: p50 {:?}, p90 {:?}", took[20], took[36]);
+    worker.stop().await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+#[cfg(feature = "embedded-postgres")]
 mod process {
     use std::time::Duration;
 

@@ -6,3 +6,4 @@ mod import;
 mod imports;
 mod serve;
 mod services;
+mod start;
