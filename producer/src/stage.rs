@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use muster_shared::fault::{self, Point};
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::store::intake::{self, Tally};
 use muster_shared::store::{Connection, Store, StoreError};
@@ -36,6 +37,7 @@ pub(crate) async fn stage(
                 tally.chunk(&chunk);
             }
             Ok(Some(Staged::Issues(issues))) => {
+                fault::point(Point::StageIssues)?;
                 intake::write_issues(&mut connection, import, &issues).await?;
                 tally.issues(&issues);
             }

@@ -19,6 +19,7 @@ mod parallel;
 mod properties;
 #[cfg(feature = "faults")]
 mod receipt;
+mod retry;
 mod steering;
 
 /// Runs each test on RabbitMQ and on PostgreSQL rows.

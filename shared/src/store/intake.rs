@@ -16,7 +16,7 @@ pub use super::receipt::{Concluded, Received, Settled, Tally, receive};
 use super::{Store, StoreError, doubles};
 use crate::chunk::SealedChunk;
 use crate::error::{FileError, RecordError};
-use crate::fault::{self, Mutant};
+use crate::fault::{self, Mutant, Point};
 use crate::id::{ImportId, TenantId};
 use crate::import::ImportState;
 use crate::options::ImportOptions;
@@ -88,6 +88,7 @@ pub async fn open(store: &Store, import: &NewImport) -> Result<Opened, StoreErro
                 found => found?,
             }
         };
+        fault::point(Point::OpenImport)?;
         transaction.commit().await?;
         if let Some(opened) = opened {
             return Ok(opened);
@@ -258,6 +259,7 @@ pub async fn stage(
     )
     .execute(connection)
     .await?;
+    fault::point(Point::Stage)?;
     Ok(())
 }
 
