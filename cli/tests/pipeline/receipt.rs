@@ -35,7 +35,8 @@ impl Gate {
         let wait = Mutex::new(wait);
         fault::call_at(Point::BeforeReceipt, move || {
             reach.send(()).unwrap();
-            wait.lock().unwrap().recv().unwrap();
+            // What else waits for this thread is done by another one.
+            tokio::task::block_in_place(|| wait.lock().unwrap().recv().unwrap());
         });
         Self { reached, go }
     }
