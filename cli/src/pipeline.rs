@@ -47,6 +47,8 @@ pub(crate) fn dispatch_options(config: &Config) -> DispatchOptions {
         lease: config.dispatch.lease,
         poll: config.dispatch.poll,
         retention: Some(config.retention.imports),
+        attempts: config.worker.attempts,
+        ..DispatchOptions::default()
     }
 }
 

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use muster_shared::queue::Queue;
 use muster_shared::store::Store;
+use muster_shared::supervise::Progress;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
@@ -37,6 +38,7 @@ pub use routes::openapi;
 pub use serve::serve;
 pub use view::{ImportLinks, ImportList, ImportView, RecordList, RecordView};
 
+use crate::Dispatcher;
 use crate::receive::ReceiveLimits;
 use crate::single::Singles;
 
@@ -88,6 +90,7 @@ struct Shared {
     store: Store,
     queue: Queue,
     wake: Arc<Notify>,
+    dispatcher: Progress,
     limits: ReceiveLimits,
     idle_body_timeout: Duration,
     max_upload_bytes: Option<u64>,
@@ -101,11 +104,11 @@ struct Shared {
 }
 
 impl AppState {
-    /// State of a server; `wake` is told when something new is staged.
+    /// State of a server; the dispatcher is told when something new is staged.
     pub fn new(
         store: Store,
         queue: Queue,
-        wake: Arc<Notify>,
+        dispatcher: &Dispatcher,
         limits: ReceiveLimits,
         http: &HttpOptions,
     ) -> Self {
@@ -115,7 +118,8 @@ impl AppState {
             default_group: http.default_group.clone(),
             store,
             queue,
-            wake,
+            wake: dispatcher.wake_handle(),
+            dispatcher: dispatcher.progress(),
             limits,
             idle_body_timeout: http.idle_body_timeout,
             max_upload_bytes: http.max_upload_bytes,

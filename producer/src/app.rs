@@ -2,21 +2,16 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use muster_shared::queue::Queue;
 use muster_shared::store::Store;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::api::{self, AppState, HttpOptions};
 use crate::receive::ReceiveLimits;
 use crate::{DispatchOptions, Dispatcher};
-
-/// How long a dispatcher may take to finish its round once it is to stop.
-const DISPATCHER_STOPS_IN: Duration = Duration::from_secs(3);
 
 /// How a producer works.
 #[derive(Debug, Clone)]
@@ -58,7 +53,7 @@ impl Producer {
         let listener = TcpListener::bind(options.listen).await?;
         let local_addr = listener.local_addr()?;
         let dispatcher = Dispatcher::start(store.clone(), queue.clone(), options.dispatch);
-        let state = AppState::new(store, queue, dispatcher.wake_handle(), options.receive, &options.http);
+        let state = AppState::new(store, queue, &dispatcher, options.receive, &options.http);
         let shutdown = CancellationToken::new();
         let api = tokio::spawn(api::serve(listener, state, options.http, shutdown.clone()));
         tracing::info!(address = %local_addr, "the HTTP API listens");
@@ -79,10 +74,7 @@ impl Producer {
     pub async fn stop(mut self) -> io::Result<()> {
         drop(self.shutdown);
         let served = (&mut self.api).await;
-        // What a dispatcher holds comes back by itself, and one that waits for a database that is away may be cut off.
-        if timeout(DISPATCHER_STOPS_IN, self.dispatcher.stop()).await.is_err() {
-            tracing::warn!("the dispatcher waits for a server that is away, and is cut off");
-        }
+        self.dispatcher.stop().await;
         served.map_err(io::Error::other)?
     }
 }

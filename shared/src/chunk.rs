@@ -2,8 +2,10 @@
 
 mod codec;
 mod cut;
+mod fingerprints;
 mod lane;
 
 pub use codec::{BrokenChunk, ChunkRecords, body_hash, decode};
 pub use cut::{ChunkCutter, ChunkLimits, SealedChunk};
+pub use fingerprints::{Fingerprints, fingerprint};
 pub use lane::{LaneCount, lane_of};

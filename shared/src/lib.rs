@@ -12,6 +12,8 @@ pub mod error;
 mod error_code;
 pub mod fault;
 pub mod field;
+#[cfg(feature = "store")]
+pub mod holding;
 pub mod id;
 pub mod import;
 pub mod normalise;

@@ -12,6 +12,7 @@
 mod connections;
 mod corpus;
 mod crash;
+mod dispatching;
 mod duplicates;
 mod harness;
 mod outcomes;
@@ -21,6 +22,7 @@ mod properties;
 mod receipt;
 mod retry;
 mod steering;
+mod witness;
 
 /// Runs each test on RabbitMQ and on PostgreSQL rows.
 macro_rules! on_both_queues {

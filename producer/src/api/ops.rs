@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::queue::QueueDepth;
 use serde::Serialize;
 use tokio::time::timeout;
@@ -18,6 +19,8 @@ use super::AppState;
 
 /// How long a part may take to answer.
 const ANSWER_IN: Duration = Duration::from_secs(3);
+/// A dispatcher that has ended no round for so long does not dispatch.
+const DISPATCHER_SILENT: Duration = Duration::from_secs(5);
 /// Bounds of the histograms, in seconds.
 const SECONDS: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3600.0];
 
@@ -32,6 +35,8 @@ pub(super) struct Readiness {
     queue: &'static str,
     /// `ok`, or `busy`: as many uploads are under way as this process takes at a time.
     uploads: &'static str,
+    /// `ok`, or `stalled`: chunks have not been dispatched for some seconds, whatever the reason.
+    dispatcher: &'static str,
 }
 
 /// Says that the process is alive.
@@ -52,13 +57,16 @@ pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, Json<R
         Some(_) => "ok",
         None => "unreachable",
     };
-    let (code, status) = match (store, queue) {
-        ("ok", "ok") => (StatusCode::OK, "ready"),
-        ("ok", _) => (StatusCode::OK, "degraded"),
+    let dispatches =
+        state.0.dispatcher.silent_for() <= DISPATCHER_SILENT || mutant(Mutant::ReadyWithoutDispatcher);
+    let (code, status) = match (store, queue, dispatches) {
+        ("ok", "ok", true) => (StatusCode::OK, "ready"),
+        ("ok", ..) => (StatusCode::OK, "degraded"),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
     let uploads = if state.0.store.takes_uploads() { "ok" } else { "busy" };
-    (code, Json(Readiness { status, store, queue, uploads }))
+    let dispatcher = if dispatches { "ok" } else { "stalled" };
+    (code, Json(Readiness { status, store, queue, uploads, dispatcher }))
 }
 
 /// The time-outs are around tasks: a statement is never cancelled.

@@ -285,6 +285,8 @@ fn with_session_settings(target: PgConnectOptions, options: &StoreOptions) -> Pg
         ("tcp_keepalives_interval", "5".into()),
         ("tcp_keepalives_count", "3".into()),
         ("tcp_user_timeout", "20000".into()),
+        // Compiling takes longer than any statement here.
+        ("jit", "off".into()),
         // What a user's timestamps look like is no matter of the server's place.
         ("timezone", "UTC".into()),
     ];
