@@ -15,11 +15,13 @@ mod crash;
 mod dispatching;
 mod duplicates;
 mod harness;
+mod outages;
 mod outcomes;
 mod parallel;
 mod properties;
 #[cfg(feature = "faults")]
 mod receipt;
+mod refusals;
 mod retry;
 mod steering;
 mod witness;
