@@ -229,6 +229,36 @@ table! {
         RetryLeavesOpenChunks = "retry_leaves_open_chunks",
         /// A page of records is read at several moments: a retry in between takes the error of a failed record away (D1).
         PageOfSeveralMoments = "page_of_several_moments",
+        /// The receipt does not look at what is in the store.
+        ReceiptUnchecked = "receipt_unchecked",
+        /// The receipt commits on a connection that staged nothing.
+        ReceiptElsewhere = "receipt_elsewhere",
+        /// An error of a commit is taken for its failure.
+        CommitAnswerTrusted = "commit_answer_trusted",
+        /// An import that was aborted keeps its idempotency key.
+        AbortedKeepsKey = "aborted_keeps_key",
+        /// A receiver that is gone keeps its idempotency key for as long as its lease.
+        SilentKeepsKey = "silent_keeps_key",
+        /// An idempotency key stands for the options alone, whatever the body.
+        KeyWithoutBody = "key_without_body",
+        /// Records that fail while staging are not counted.
+        StagedFailuresUncounted = "staged_failures_uncounted",
+        /// A connection that the pool gives out may be inside a transaction.
+        PoolUncleaned = "pool_uncleaned",
+        /// A bare rollback cleans connections of the pool.
+        PoolBareRollback = "pool_bare_rollback",
+        /// Sockets to PostgreSQL collect small packets.
+        SocketsUntuned = "sockets_untuned",
+        /// A server without a free connection refuses uploads, though the pool has idle ones.
+        PoolKeepsConnections = "pool_keeps_connections",
+        /// An import with options of a newer version is answered as a fault of the program.
+        NewerOptionsCorrupt = "newer_options_corrupt",
+        /// Readiness does not see that the broker blocks publishers.
+        BlockedBrokerReady = "blocked_broker_ready",
+        /// A start without a database says nothing while it waits.
+        SilentStart = "silent_start",
+        /// The command sends no idempotency key with what it cannot read twice.
+        StreamWithoutKey = "stream_without_key",
         /// A retried record is applied over what a later record of its file did (D12).
         RetryOverwritesLaterRecords = "retry_overwrites_later_records",
     }
@@ -334,6 +364,16 @@ pub fn mutant(mutant: Mutant) -> bool {
 #[inline(always)]
 pub const fn mutant(_: Mutant) -> bool {
     false
+}
+
+/// Calls back whenever the point is reached, on the thread that reached it: a test does there what it needs done.
+///
+/// # Panics
+/// Where the point cannot be set.
+#[cfg(feature = "faults")]
+#[expect(clippy::expect_used, reason = "for tests alone")]
+pub fn call_at(point: Point, callback: impl Fn() + Send + Sync + 'static) {
+    fail::cfg_callback(point.name(), callback).expect("a point can be set");
 }
 
 /// Reads `FAILPOINTS`. To be called once, at the start of the program.

@@ -194,7 +194,15 @@ impl PgQueue {
 
     // One connection, opened when it is used; apart from the pool, which others need.
     fn side_pool(&self) -> PgPool {
-        PgPoolOptions::new().max_connections(1).connect_lazy_with(consuming(&self.pool))
+        let target = consuming(&self.pool);
+        let tuned = target.clone();
+        PgPoolOptions::new()
+            .max_connections(1)
+            .after_connect(move |_, _| {
+                crate::store::socket::tune(&tuned);
+                Box::pin(async { Ok(()) })
+            })
+            .connect_lazy_with(target)
     }
 
     /// Runs a use of the pool in a task of its own. The caller may be cancelled or run out of time; the statement never
@@ -227,8 +235,6 @@ fn consuming(pool: &PgPool) -> PgConnectOptions {
         // waiting for the disk makes consuming much cheaper. Publishing does not go over these connections.
         ("synchronous_commit", "off"),
         // A client that vanished is noticed, and what it held is freed, after some 20 s instead of two hours.
-        ("tcp_keepalives_idle", "10"),
-        ("tcp_keepalives_interval", "5"),
         ("tcp_keepalives_count", "2"),
     ])
 }

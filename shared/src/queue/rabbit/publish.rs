@@ -40,6 +40,11 @@ impl Publisher {
         Self { link, turns: Semaphore::new(in_flight.max(1)), idle: Mutex::new(Vec::new()), limit }
     }
 
+    /// Whether the broker told the connection that it takes no messages now.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.link.is_blocked()
+    }
+
     /// Publishes to a queue by its name. Cancelled midway, the message may or may not be stored.
     pub(super) async fn publish(
         &self,
