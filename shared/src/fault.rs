@@ -175,7 +175,7 @@ table! {
         DeferredUnchecked = "deferred_unchecked",
         /// A chunk that the database refuses keeps its delivery instead of being deferred.
         SickHolds = "sick_holds",
-        /// Every chunk that is delivered again has spent an attempt.
+        /// A chunk that is delivered again to the worker that holds it counts as one that a worker died over.
         RedeliveredIsSuspect = "redelivered_is_suspect",
         /// A chunk that a worker died over is applied beside others.
         SuspectBesideOthers = "suspect_beside_others",

@@ -306,13 +306,14 @@ pub async fn wake_dispatchers(connection: &mut PgConnection) -> Result<(), Store
 /// Ends a chunk that cannot be applied: its pending records fail with code `chunk_dead`. False for a chunk that has ended.
 pub async fn bury(store: &Store, chunk: ChunkId, problem: &str) -> Result<bool, StoreError> {
     let mut connection = store.pool().acquire().await?;
-    end_dead(&mut connection, chunk, problem).await
+    end_dead(&mut connection, chunk, Uuid::nil(), problem).await
 }
 
-/// The same over a connection of the caller's.
+/// The same over a connection of the caller's, a worker: its own note is no death.
 pub async fn end_dead(
     connection: &mut PgConnection,
     chunk: ChunkId,
+    worker: Uuid,
     problem: &str,
 ) -> Result<bool, StoreError> {
     let mut transaction = super::begin(connection).await?;
@@ -335,12 +336,13 @@ pub async fn end_dead(
     sqlx::query!(
         "update chunks
             set state = 'dead', failed = failed + pending, pending = 0, outcomes = $3,
-                attempts = attempts + cardinality(begun), begun = '{}',
+                attempts = attempts + cardinality(array_remove(begun, $4)), begun = '{}',
                 leased_until = null, due_at = null, problem = $2
           where id = $1",
         chunk.get(),
         problem,
         &sheet.encode()[..],
+        worker,
     )
     .execute(&mut *transaction)
     .await?;
