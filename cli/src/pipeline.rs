@@ -37,6 +37,8 @@ pub(crate) fn worker_options(config: &Config) -> WorkerOptions {
         attempts: config.worker.attempts,
         first_delay: config.worker.backoff_initial,
         longest_delay: config.worker.backoff_max,
+        deadline: config.worker.deadline,
+        grace: config.worker.stop_grace,
     }
 }
 

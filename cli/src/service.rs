@@ -72,7 +72,10 @@ pub(crate) async fn worker(args: &WorkerArgs, config: &Config, shutdown: &Shutdo
         let worker = Worker::start(session.store.clone(), session.queue(config)?, worker_options(config));
         tracing::info!(store = session.serving(), slots = config.worker.slots(), "worker started");
         shutdown.stopping().await;
-        worker.stop().await;
+        if !worker.stop().await {
+            remark("stopped: what did not end in time was cut off and will be delivered again");
+            return Ok(Ended::Unwell);
+        }
         tracing::info!("worker stopped: everything it held is settled");
         Ok(Ended::Done)
     };

@@ -5,7 +5,7 @@ mod cut;
 mod fingerprints;
 mod lane;
 
-pub use codec::{BrokenChunk, ChunkRecords, body_hash, decode};
+pub use codec::{BrokenChunk, ChunkRecords, VERSION, body_hash, decode};
 pub use cut::{ChunkCutter, ChunkLimits, SealedChunk};
 pub use fingerprints::{Fingerprints, fingerprint};
 pub use lane::{LaneCount, lane_of};

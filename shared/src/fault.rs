@@ -76,6 +76,8 @@ table! {
         TakeBack = "take_back",
         /// Worker, in the queue: a consumer is about to start.
         OpenSession = "open_session",
+        /// Worker: the consumer ends by itself.
+        ConsumerEnds = "consumer_ends",
         /// Worker: a delivery is received, nothing is done.
         Consume = "consume",
         /// Worker: the options of an import are about to be read.
@@ -130,6 +132,32 @@ table! {
     Mutant {
         /// The message is acked before the chunk is committed.
         AckBeforeCommit = "ack_before_commit",
+        /// A worker waits for the database without a limit.
+        NoDeadline = "no_deadline",
+        /// What a frozen worker has locked stays locked for as long as the store's own limit says.
+        LongIdleInTransaction = "long_idle_in_transaction",
+        /// A worker that is told to stop waits for whatever hangs.
+        StopWithoutGrace = "stop_without_grace",
+        /// Only what a list of SQLSTATE classes calls data is split.
+        SplitByCodes = "split_by_codes",
+        /// Each record that the database refuses fails, also when it refuses everything.
+        RefusedWithoutProbe = "refused_without_probe",
+        /// What is checked at the commit is not checked for parts of a chunk.
+        DeferredUnchecked = "deferred_unchecked",
+        /// A chunk that the database refuses keeps its delivery instead of being deferred.
+        SickHolds = "sick_holds",
+        /// Every chunk that is delivered again has spent an attempt.
+        RedeliveredIsSuspect = "redelivered_is_suspect",
+        /// A chunk that a worker died over is applied beside others.
+        SuspectBesideOthers = "suspect_beside_others",
+        /// What a newer program wrote spends attempts.
+        NewerSpendsAttempts = "newer_spends_attempts",
+        /// A message's import is believed.
+        ImportFromMessage = "import_from_message",
+        /// Metrics count all records of a chunk whenever it is applied.
+        CountsWholeChunks = "counts_whole_chunks",
+        /// A worker whose consumer ended does nothing more.
+        EndedConsumerStops = "ended_consumer_stops",
         /// Dispatched chunks that are silent are published again although their messages wait in the queue (D11).
         PublishAgain = "publish_again",
         /// Claiming waits for the row of a chunk that is past its lease (D10).

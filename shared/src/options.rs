@@ -301,6 +301,59 @@ pub struct ImportOptions {
     pub enrolment: Option<Enrolment>,
 }
 
+/// Stored options that this program does not know: a newer one wrote them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("option `{option}` is not known to this program, or has a value that is not")]
+pub struct NewerOptions {
+    /// The option.
+    pub option: String,
+}
+
+impl ImportOptions {
+    /// Every option by name.
+    const NAMES: &'static [&'static str] = &[
+        "format",
+        "identifier",
+        "on_existing",
+        "metadata",
+        "empty_cells",
+        "start",
+        "on_invalid",
+        "unknown_columns",
+        "sets",
+        "values",
+        "unknown_names",
+        "duplicates",
+        "phone_check",
+        "usernames",
+        "rows",
+        "address_clash",
+        "empty_file",
+        "default_address",
+        "fields",
+        "organization",
+        "group",
+        "enrolment",
+    ];
+
+    /// Reads options as they are stored. An option or a value that is not known is an error: to apply an import without what
+    /// it was asked to do would be wrong.
+    pub fn from_stored(json: serde_json::Value) -> Result<Self, NewerOptions> {
+        let newer = |option: &str| NewerOptions { option: option.to_owned() };
+        let serde_json::Value::Object(options) = &json else { return Err(newer("options")) };
+        if let Some(name) = options.keys().find(|name| !Self::NAMES.contains(&name.as_str())) {
+            // A name is taken from the row; one that is no name of ours is not repeated at any length.
+            return Err(newer(&name.chars().take(40).collect::<String>()));
+        }
+        let alone = |(name, value): (&String, &serde_json::Value)| {
+            let one = serde_json::Map::from_iter([(name.clone(), value.clone())]);
+            serde_json::from_value::<Self>(one.into()).is_err().then(|| newer(name))
+        };
+        let wrong = || options.iter().find_map(alone).unwrap_or_else(|| newer("options"));
+        serde_json::from_value(json.clone()).map_err(|_| wrong())
+    }
+}
+
 fn is_replace(clash: &AddressClash) -> bool {
     *clash == AddressClash::Replace
 }
@@ -330,6 +383,46 @@ impl Default for ImportOptions {
             organization: None,
             group: None,
             enrolment: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn stored_options_are_read_back_and_every_name_is_known() {
+        let options = ImportOptions {
+            address_clash: AddressClash::Refuse,
+            default_address: true,
+            fields: Some(FieldTable(Vec::new())),
+            organization: Some("acme".into()),
+            group: Some("staff".into()),
+            enrolment: Some(Enrolment { organization_id: 1, group_id: 2 }),
+            ..ImportOptions::default()
+        };
+        let stored = serde_json::to_value(&options).unwrap_or_default();
+        let mut names: Vec<&str> =
+            stored.as_object().into_iter().flatten().map(|(name, _)| &**name).collect();
+        let mut known = ImportOptions::NAMES.to_vec();
+        names.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(names, known);
+        assert_eq!(ImportOptions::from_stored(stored), Ok(options));
+        assert_eq!(ImportOptions::from_stored(json!({})), Ok(ImportOptions::default()));
+    }
+
+    #[test]
+    fn what_a_newer_program_stored_is_named() {
+        for (stored, option) in [
+            (json!({"metadata": "weave"}), "metadata"),
+            (json!({"identifier": "email", "on_drift": "refuse"}), "on_drift"),
+            (json!([]), "options"),
+        ] {
+            assert_eq!(ImportOptions::from_stored(stored), Err(NewerOptions { option: option.into() }));
         }
     }
 }

@@ -21,7 +21,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::error::RecordError;
 use crate::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber};
 
-const VERSION: u8 = 1;
+/// Version of the format that this program writes, and the newest that it reads.
+pub const VERSION: u8 = 1;
 /// Level 1: the body is written and read once, so speed counts for more than size.
 const ZSTD_LEVEL: i32 = 1;
 const HAS_DEFECT: u8 = 1;

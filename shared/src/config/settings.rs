@@ -169,6 +169,10 @@ settings! {
             "How long the first retry waits; each further one waits about twice as long.";
         backoff_max: Duration = Duration::from_secs(10 * 60),
             "Longest wait for a retry.";
+        deadline: Duration = Duration::from_secs(15),
+            "How long one step of applying a chunk may wait for the database before its connection is given up.";
+        stop_grace: Duration = Duration::from_secs(20),
+            "How long a worker that is asked to stop may take to finish what it has; what hangs is then cut off.";
     }
     /// How long things are kept.
     retention: RetentionConfig {
@@ -226,6 +230,14 @@ impl Config {
         }
         if self.worker.backoff_initial > self.worker.backoff_max {
             wrong("worker.backoff_initial", "must not be longer than worker.backoff_max".into());
+        }
+        for (key, duration, least, most) in [
+            ("worker.deadline", self.worker.deadline, 3, 300),
+            ("worker.stop_grace", self.worker.stop_grace, 1, 50),
+        ] {
+            if !(Duration::from_secs(least)..=Duration::from_secs(most)).contains(&duration) {
+                wrong(key, format!("must be from {least}s to {most}s"));
+            }
         }
         if self.dispatch.lease < Duration::from_secs(5) {
             wrong(

@@ -32,6 +32,9 @@ pub enum StoreError {
     /// The server cannot be reached, or went away.
     #[error("the database cannot be reached: {0}")]
     Unreachable(String),
+    /// No answer in time. The connection is given up: nobody knows whether it still leads anywhere.
+    #[error("the database did not answer within {} s", .0.as_secs_f32())]
+    Silent(std::time::Duration),
     /// All connections of the pool were in use for too long.
     #[error("no database connection became free in time")]
     PoolTimeout,
@@ -80,7 +83,7 @@ impl StoreError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Database(error) => error.kind(),
-            Self::Unreachable(_) | Self::PoolTimeout => ErrorKind::Transient,
+            Self::Unreachable(_) | Self::Silent(_) | Self::PoolTimeout => ErrorKind::Transient,
             Self::Conflict(_) | Self::NotAlone => ErrorKind::Conflict,
             Self::Settings(_)
             | Self::Corrupt { .. }
@@ -97,6 +100,11 @@ impl StoreError {
             Self::Database(error) => error.constraint.as_deref(),
             _ => None,
         }
+    }
+
+    /// Whether the server answered with this error over a connection that may still live, rather than being away.
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::Database(_))
     }
 
     /// The SQLSTATE, where the server answered with one.

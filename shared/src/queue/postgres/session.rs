@@ -64,6 +64,8 @@ impl Session {
     ) -> Result<Self, QueueError> {
         fault::point(Point::OpenSession)?;
         let mut connection = options.connect().await?;
+        // The server ends the session of a consumer that is frozen or cut off, or its lock would hold its messages for ever.
+        sqlx::raw_sql("set idle_session_timeout = '10s'").execute(&mut connection).await?;
         sqlx::query!("insert into queues (name) values ($1) on conflict (name) do nothing", queue)
             .execute(&mut connection)
             .await?;
