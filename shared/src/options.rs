@@ -223,6 +223,40 @@ choice! {
         Refuse = "refuse",
         /// It is left out.
         Ignore = "ignore",
+        /// It is kept as metadata, under its own name.
+        Metadata = "metadata",
+    } default Refuse
+}
+
+choice! {
+    /// Which names of columns and keys are known besides those of the fields.
+    HeaderNames {
+        /// None.
+        Exact = "exact",
+        /// Common names in several languages (docs/columns.md).
+        Common = "common",
+    } default Exact
+}
+
+choice! {
+    /// In which order days are written.
+    Dates {
+        /// Year, month, day, and nothing else.
+        Iso = "iso",
+        /// Also day, month, year.
+        Dmy = "dmy",
+        /// Also month, day, year.
+        Mdy = "mdy",
+    } default Iso
+}
+
+choice! {
+    /// What a value does that a field does not take, where the field is not the one that identifies users.
+    OnInvalidValue {
+        /// The record fails.
+        Refuse = "refuse",
+        /// It is left out, with a warning.
+        Drop = "drop",
     } default Refuse
 }
 
@@ -265,6 +299,9 @@ pub struct ImportOptions {
     pub on_invalid: OnInvalid,
     /// What unknown columns and keys do.
     pub unknown_columns: UnknownColumns,
+    /// Which names are known besides those of the fields.
+    #[serde(skip_serializing_if = "is_exact")]
+    pub header_names: HeaderNames,
     /// How roles, groups and teams are given.
     pub sets: Sets,
     /// Which forms of values are taken.
@@ -287,6 +324,18 @@ pub struct ImportOptions {
     /// Whether every user gets an address named `email` with the e-mail address.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub default_address: bool,
+    /// In which order days are written.
+    #[serde(skip_serializing_if = "is_iso")]
+    pub dates: Dates,
+    /// Two letters of the country whose phone numbers may stand without their country code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phone_country: Option<String>,
+    /// What values do that a field does not take.
+    #[serde(skip_serializing_if = "is_refuse")]
+    pub on_invalid_value: OnInvalidValue,
+    /// Where the list of records stands in a JSON file, as a JSON Pointer, where it is not the file itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
     /// The names of the upload, where they are not Muster's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fields: Option<FieldTable>,
@@ -299,6 +348,18 @@ pub struct ImportOptions {
     /// What organization and group resolved to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enrolment: Option<Enrolment>,
+}
+
+fn is_exact(names: &HeaderNames) -> bool {
+    *names == HeaderNames::Exact
+}
+
+fn is_iso(dates: &Dates) -> bool {
+    *dates == Dates::Iso
+}
+
+fn is_refuse(values: &OnInvalidValue) -> bool {
+    *values == OnInvalidValue::Refuse
 }
 
 /// Stored options that this program does not know: a newer one wrote them.
@@ -320,6 +381,7 @@ impl ImportOptions {
         "start",
         "on_invalid",
         "unknown_columns",
+        "header_names",
         "sets",
         "values",
         "unknown_names",
@@ -330,6 +392,10 @@ impl ImportOptions {
         "address_clash",
         "empty_file",
         "default_address",
+        "dates",
+        "phone_country",
+        "on_invalid_value",
+        "at",
         "fields",
         "organization",
         "group",
@@ -369,6 +435,7 @@ impl Default for ImportOptions {
             start: Start::default(),
             on_invalid: OnInvalid::default(),
             unknown_columns: UnknownColumns::default(),
+            header_names: HeaderNames::default(),
             sets: Sets::default(),
             values: Values::default(),
             unknown_names: UnknownNames::default(),
@@ -379,6 +446,10 @@ impl Default for ImportOptions {
             address_clash: AddressClash::default(),
             empty_file: EmptyFile::default(),
             default_address: false,
+            dates: Dates::default(),
+            phone_country: None,
+            on_invalid_value: OnInvalidValue::default(),
+            at: None,
             fields: None,
             organization: None,
             group: None,

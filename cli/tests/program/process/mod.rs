@@ -2,7 +2,9 @@
 
 mod admin;
 mod crash;
+mod honest;
 mod import;
 mod imports;
 mod serve;
 mod services;
+mod start;
