@@ -61,6 +61,7 @@ pub(crate) fn producer_options(config: &Config, listen: Option<SocketAddr>) -> P
         http: HttpOptions {
             header_timeout: config.http.header_timeout,
             idle_body_timeout: config.http.idle_body_timeout,
+            shutdown_grace: config.http.shutdown_grace,
             max_upload_bytes: config.http.max_upload_bytes.map(|size| size.bytes()),
             public_url: config.http.public_url.clone(),
             authgear: AuthgearOptions {

@@ -519,7 +519,7 @@ catalogue! {
     /// The idempotency key was used for another request.
     IdempotencyMismatch = "idempotency_mismatch" {
         met: Request;
-        advice: "Send the same options as the first time, or take a new key for a new import.";
+        advice: "Send the same options and the same file as the first time, or take a new key for a new import.";
     }
     /// A request with this idempotency key is still running.
     IdempotencyInProgress = "idempotency_in_progress" {
@@ -540,6 +540,12 @@ catalogue! {
     QuotaExceeded = "quota_exceeded" {
         met: Request;
         advice: "Wait for the next day or month, or have the tenant's quota raised.";
+    }
+    /// The import was made by a newer version of the program.
+    NewerVersion = "newer_version" {
+        met: Request;
+        advice: "Ask a server of the newer version: while an upgrade is under way both are there. If there is none any \
+                 more, bring this one to the newer version.";
     }
     /// The store cannot be reached now; try again later.
     Unavailable = "unavailable" {

@@ -107,7 +107,7 @@ impl Shared {
         let step = async {
             match note {
                 Note::Later(later) => store::put_off(&mut connection, chunk, self.worker, later).await,
-                Note::Dead(problem) => store::end_dead(&mut connection, chunk, problem).await,
+                Note::Dead(problem) => store::end_dead(&mut connection, chunk, self.worker, problem).await,
                 Note::Release => store::release(&mut connection, chunk, self.worker).await.map(|()| true),
                 Note::Wake => store::wake_dispatchers(&mut connection).await.map(|()| true),
             }
@@ -157,7 +157,6 @@ enum Note<'a> {
 
 /// Applies and settles one delivery. Holds its permit until it is settled.
 pub(crate) async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: OwnedSemaphorePermit) {
-    let deliveries = delivery.delivery_count;
     let (message, settler) = delivery.into_parts();
     match message {
         Ok(message) => {
@@ -165,9 +164,9 @@ pub(crate) async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: Owne
             let _held = shared.holder.hold(chunk);
             if fault::mutant(Mutant::AckBeforeCommit) {
                 settled(settler.ack().await);
-                work(&shared, &message, deliveries).await;
+                work(&shared, &message).await;
             } else {
-                let verdict = work_or_panic(&shared, &message, deliveries).await;
+                let verdict = work_or_panic(&shared, &message).await;
                 settle(&shared, chunk, verdict, settler).await;
             }
         }
@@ -180,8 +179,8 @@ pub(crate) async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: Owne
 }
 
 /// A panic over a chunk is a failed attempt of that chunk, and of nothing else.
-async fn work_or_panic(shared: &Shared, message: &Message, deliveries: u32) -> Verdict {
-    let worked = AssertUnwindSafe(work(shared, message, deliveries)).catch_unwind().await;
+async fn work_or_panic(shared: &Shared, message: &Message) -> Verdict {
+    let worked = AssertUnwindSafe(work(shared, message)).catch_unwind().await;
     match worked {
         Ok(verdict) => verdict,
         Err(_) => {
@@ -196,12 +195,11 @@ async fn work_or_panic(shared: &Shared, message: &Message, deliveries: u32) -> V
 }
 
 /// Works on a delivery until it can be settled.
-async fn work(shared: &Shared, message: &Message, deliveries: u32) -> Verdict {
+async fn work(shared: &Shared, message: &Message) -> Verdict {
     let started = Instant::now();
     let job = Job {
         message,
-        deliveries,
-        worker: shared.worker,
+        worker: if fault::mutant(Mutant::RedeliveredIsSuspect) { clock::new_id() } else { shared.worker },
         attempts: shared.policy.attempts,
         slots: &shared.slots,
         rules: &shared.rules,
@@ -299,7 +297,9 @@ fn recover(error: &StoreError, reached: bool, tries: u32, care: &mut Care) -> bo
             true
         }
         // Whatever the code says: whether it is one record or everything is found by splitting.
-        _ if reached && error.is_answer() => !std::mem::replace(&mut care.split, true),
+        _ if reached && error.is_answer() && !fault::mutant(Mutant::SplittingOff) => {
+            !std::mem::replace(&mut care.split, true)
+        }
         // With one more look: the connection may have been stale.
         ErrorKind::Transient => tries < 2,
         ErrorKind::Data | ErrorKind::Permanent => false,

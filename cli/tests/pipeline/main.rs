@@ -9,6 +9,7 @@
     reason = "a test may"
 )]
 
+mod connections;
 mod corpus;
 mod crash;
 mod dispatching;
@@ -18,6 +19,8 @@ mod outages;
 mod outcomes;
 mod parallel;
 mod properties;
+#[cfg(feature = "faults")]
+mod receipt;
 mod refusals;
 mod retry;
 mod steering;

@@ -171,6 +171,12 @@ async fn lost_sessions_of_the_database_spend_no_attempt(backend: Backend) {
         .await
         .unwrap();
     }
+    // One worker began it, however often it was delivered, and is not taken for dead.
+    let begun: i32 = sqlx::query_scalar("select max(cardinality(begun)) from chunks")
+        .fetch_one(&mut operator)
+        .await
+        .unwrap();
+    assert_eq!(begun, 1);
     sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
     assert_eq!(pipeline.ended(import).await.counts, counts(20, 19, 1, 0, 0));
     let chunks = chunks(&pipeline, import).await;

@@ -65,7 +65,7 @@ const OPTION_BYTES: usize = 1024;
         ("encoding" = Option<String>, Query,
          description = "auto, utf-8, utf-16le, utf-16be, latin1 or windows-1252; else told by the charset or a byte order mark"),
         ("filename" = Option<String>, Query, description = "a label for the file"),
-        ("Idempotency-Key" = Option<String>, Header, description = "the same key and options give the same import"),
+        ("Idempotency-Key" = Option<String>, Header, description = "the same key, options and file give the same import"),
         ("Content-Encoding" = Option<String>, Header, description = "gzip or zstd"),
     ),
     request_body(content((Vec<u8> = "text/csv"), (Vec<u8> = "application/json"),
@@ -156,10 +156,7 @@ impl Intake {
         let resolved = self.request.resolve(store, self.tenant, id, media_type, self.key.as_deref()).await?;
         let mut limits = self.state.0.limits;
         limits.parse = resolved.reading.limits(limits.parse);
-        receive::begin(store, resolved.import, encoding, limits).await.map_err(|error| match error {
-            ReceiveError::Known(import, state) if state != ImportState::Receiving => Stopped::Known(import),
-            error => error.into(),
-        })
+        Ok(receive::begin(store, resolved.import, encoding, limits).await?)
     }
 
     /// The body is the file.
@@ -292,7 +289,11 @@ impl Intake {
 
 async fn finish(upload: Upload) -> Result<ImportId, Stopped> {
     let import = upload.import();
-    let receipt = upload.finish().await?;
+    let receipt = match upload.finish().await {
+        Ok(receipt) => receipt,
+        Err(ReceiveError::Known(import, _)) => return Err(Stopped::Known(import)),
+        Err(error) => return Err(error.into()),
+    };
     if receipt.state == ImportState::Refused {
         let message = format!(
             "{} of {} records are invalid, and the import was to refuse them",

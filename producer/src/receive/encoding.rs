@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use bytes::{Bytes, BytesMut};
 use muster_shared::error::{ErrorCode, FileError};
+use muster_shared::fault::{self, Mutant};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
@@ -107,6 +108,7 @@ async fn copy(
             }
             Some(Piece::Failed(error)) => return Err(Failure::Abort(error)),
             Some(Piece::End) => return Ok(()),
+            None if fault::mutant(Mutant::HalfIsWhole) => return Ok(()),
             None => return Err(Failure::Abort(incomplete())),
         }
     }
@@ -121,7 +123,7 @@ async fn gunzip(mut input: impl AsyncBufRead + Unpin, inflated: &mut Inflated<'_
         if !inflated.take(GzipDecoder::new(&mut input)).await? {
             return Ok(false);
         }
-        if !another_member(&mut input).await.map_err(failure)? {
+        if fault::mutant(Mutant::FirstGzipMemberOnly) || !another_member(&mut input).await.map_err(failure)? {
             return Ok(true);
         }
     }

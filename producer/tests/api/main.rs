@@ -8,5 +8,7 @@ mod bitcaster;
 mod ccai;
 mod failed;
 mod harness;
+mod keys;
+mod readiness;
 mod reading;
 mod uploads;

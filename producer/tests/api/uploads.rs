@@ -22,7 +22,7 @@ async fn gzip(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-async fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub(crate) async fn zstd(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     ZstdEncoder::new(bytes).read_to_end(&mut out).await.unwrap();
     out

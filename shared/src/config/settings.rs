@@ -85,7 +85,13 @@ settings! {
         url: Option<SecretUrl> = None, env "DATABASE_URL",
             "PostgreSQL to use. Not set: a private one of Muster's own.";
         max_connections: u32 = 16,
-            "Most connections of one process, those of its workers apart.";
+            "Most connections of one process, those of its workers and uploads apart; at most half of the server's.";
+        idle_timeout: Duration = Duration::from_secs(60),
+            "How long a connection may be idle before it is given back to the server.";
+        max_lifetime: Duration = Duration::from_secs(30 * 60),
+            "How old a connection may get.";
+        start_wait: Option<Duration> = None,
+            "How long a start waits for a database that is away. Not set: a service for ever, a command 30 s.";
     }
     /// What carries chunks to the workers.
     broker: BrokerConfig {
@@ -115,6 +121,8 @@ settings! {
             "How clients reach this server; links in answers begin with it. Not set: links without a host.";
         user_connections: u32 = 16,
             "Most database connections for requests that write a single user.";
+        shutdown_grace: Duration = Duration::from_secs(30),
+            "How long requests under way may take once the server is to stop.";
     }
     /// The front door for clients of Bitcaster.
     bitcaster: BitcasterConfig {
@@ -137,6 +145,8 @@ settings! {
     }
     /// Receiving and staging.
     intake: IntakeConfig {
+        uploads: u32 = 16,
+            "Most uploads at a time of one process; each has a database connection of its own.";
         chunk_records: u32 = 2000,
             "Most records of a chunk.";
         chunk_bytes: ByteSize = ByteSize::mib(1),
@@ -207,6 +217,7 @@ impl Config {
         let mut wrong = |key: &str, message: String| problems.push(self.problem(key, message));
         let numbers = [
             ("database.max_connections", self.database.max_connections, 2, 1000),
+            ("intake.uploads", self.intake.uploads, 1, 1000),
             ("http.user_connections", self.http.user_connections, 1, 1000),
             ("intake.chunk_records", self.intake.chunk_records, 1, 100_000),
             ("intake.lanes", self.intake.lanes, 1, 1024),

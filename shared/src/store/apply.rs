@@ -214,7 +214,16 @@ pub async fn finish(
     issues: &[Issue],
 ) -> Result<(), StoreError> {
     write_issues(connection, import, issues).await?;
-    let counts = sheet.counts();
+    let mut counts = sheet.counts();
+    if fault::mutant(Mutant::CountsFromMemory) {
+        (counts.inserted, counts.updated) = (counts.inserted + counts.updated, 0);
+    }
+    if fault::mutant(Mutant::NoLedger) {
+        sqlx::query("update chunks set state = 'dispatched' where id = $1")
+            .bind(chunk.get())
+            .execute(&mut *connection)
+            .await?;
+    }
     let written = sqlx::query!(
         "update chunks
             set state = 'applied', applied_at = now(), leased_until = null, problem = null, begun = '{}',
@@ -268,7 +277,7 @@ pub async fn put_off(
         worker,
         later.delay.as_secs_f64(),
         later.problem,
-        later.spends,
+        later.spends && !fault::mutant(Mutant::AttemptsNotCounted),
     )
     .execute(connection)
     .await?;
@@ -297,13 +306,14 @@ pub async fn wake_dispatchers(connection: &mut PgConnection) -> Result<(), Store
 /// Ends a chunk that cannot be applied: its pending records fail with code `chunk_dead`. False for a chunk that has ended.
 pub async fn bury(store: &Store, chunk: ChunkId, problem: &str) -> Result<bool, StoreError> {
     let mut connection = store.pool().acquire().await?;
-    end_dead(&mut connection, chunk, problem).await
+    end_dead(&mut connection, chunk, Uuid::nil(), problem).await
 }
 
-/// The same over a connection of the caller's.
+/// The same over a connection of the caller's, a worker: its own note is no death.
 pub async fn end_dead(
     connection: &mut PgConnection,
     chunk: ChunkId,
+    worker: Uuid,
     problem: &str,
 ) -> Result<bool, StoreError> {
     let mut transaction = super::begin(connection).await?;
@@ -326,12 +336,13 @@ pub async fn end_dead(
     sqlx::query!(
         "update chunks
             set state = 'dead', failed = failed + pending, pending = 0, outcomes = $3,
-                attempts = attempts + cardinality(begun), begun = '{}',
+                attempts = attempts + cardinality(array_remove(begun, $4)), begun = '{}',
                 leased_until = null, due_at = null, problem = $2
           where id = $1",
         chunk.get(),
         problem,
         &sheet.encode()[..],
+        worker,
     )
     .execute(&mut *transaction)
     .await?;

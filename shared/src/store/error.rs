@@ -38,6 +38,21 @@ pub enum StoreError {
     /// All connections of the pool were in use for too long.
     #[error("no database connection became free in time")]
     PoolTimeout,
+    /// The server went away before it said whether it committed, and did not come back in time to be asked.
+    #[error("the database went away before it said whether the change was made")]
+    Unknown,
+    /// A row was written by a newer program, in words that this one does not know.
+    #[error(
+        "{table} {key} was written by a newer version of this program, which alone can read it: {column}"
+    )]
+    Newer {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The row's primary key.
+        key: String,
+    },
     /// The settings of the connection are wrong.
     #[error("the database settings are wrong: {0}")]
     Settings(String),
@@ -83,7 +98,12 @@ impl StoreError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Database(error) => error.kind(),
-            Self::Unreachable(_) | Self::Silent(_) | Self::PoolTimeout => ErrorKind::Transient,
+            // A program of the newer version may do it.
+            Self::Newer { .. }
+            | Self::Unreachable(_)
+            | Self::Silent(_)
+            | Self::PoolTimeout
+            | Self::Unknown => ErrorKind::Transient,
             Self::Conflict(_) | Self::NotAlone => ErrorKind::Conflict,
             Self::Settings(_)
             | Self::Corrupt { .. }

@@ -7,3 +7,4 @@ mod import;
 mod imports;
 mod serve;
 mod services;
+mod start;
