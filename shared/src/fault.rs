@@ -185,8 +185,6 @@ table! {
         SickHolds = "sick_holds",
         /// A chunk that is delivered again to the worker that holds it counts as one that a worker died over.
         RedeliveredIsSuspect = "redelivered_is_suspect",
-        /// A chunk that a worker died over is applied beside others.
-        SuspectBesideOthers = "suspect_beside_others",
         /// What a newer program wrote spends attempts.
         NewerSpendsAttempts = "newer_spends_attempts",
         /// A message's import is believed.
