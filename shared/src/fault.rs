@@ -229,7 +229,7 @@ table! {
         PageOfSeveralMoments = "page_of_several_moments",
         /// The receipt does not look at what is in the store.
         ReceiptUnchecked = "receipt_unchecked",
-        /// The receipt commits on a connection that staged nothing.
+        /// The receipt commits on a connection that staged nothing, and does not look either.
         ReceiptElsewhere = "receipt_elsewhere",
         /// An error of a commit is taken for its failure.
         CommitAnswerTrusted = "commit_answer_trusted",
