@@ -195,13 +195,9 @@ fn csv_line(random: &mut Random, space: u32, record: &Record) -> String {
         Some(Bad::Phone) => Some("12ab".to_owned()),
         _ => value(record.phone, |number| text::phone(space, number)),
     };
-    let cells = [
-        Some(email),
-        value(record.given, text::name),
-        value(record.family, text::name),
-        phone,
-        value(record.n, text::n),
-    ];
+    // A row with nothing in it is no record.
+    let given = value(record.given, text::name).or_else(|| email.is_empty().then(|| "Nobody".to_owned()));
+    let cells = [Some(email), given, value(record.family, text::name), phone, value(record.n, text::n)];
     let cells: Vec<String> = cells.into_iter().map(|cell| quoted(&cell.unwrap_or_default())).collect();
     let more = if record.bad == Some(Bad::Columns) { ",more" } else { "" };
     format!("{}{more}", cells.join(","))
