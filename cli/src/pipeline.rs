@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use muster_producer::api::{AuthgearOptions, HttpOptions};
 use muster_producer::receive::ReceiveLimits;
-use muster_producer::{DispatchOptions, Dispatcher, ProducerOptions};
+use muster_producer::{DispatchOptions, Retention, Dispatcher, ProducerOptions};
 use muster_shared::chunk::ChunkLimits;
 use muster_shared::config::Config;
 use muster_shared::parse::ParseLimits;
@@ -46,7 +46,11 @@ pub(crate) fn dispatch_options(config: &Config) -> DispatchOptions {
         window: config.dispatch.window as usize,
         lease: config.dispatch.lease,
         poll: config.dispatch.poll,
-        retention: Some(config.retention.imports),
+        retention: Some(Retention {
+            imports: config.retention.imports,
+            secrets: config.retention.secrets,
+            waiting: config.retention.waiting,
+        }),
     }
 }
 

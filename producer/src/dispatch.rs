@@ -34,8 +34,19 @@ pub struct DispatchOptions {
     pub lease: Duration,
     /// How often to look without having been woken.
     pub poll: Duration,
-    /// How long an import is kept after its end; none keeps all.
-    pub retention: Option<Duration>,
+    /// How long things are kept; none keeps all.
+    pub retention: Option<Retention>,
+}
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// An import after its end.
+    pub imports: Duration,
+    /// The secrets of an import's failed records after its end.
+    pub secrets: Duration,
+    /// An import that was received and that nobody starts.
+    pub waiting: Duration,
 }
 
 impl Default for DispatchOptions {
@@ -206,7 +217,15 @@ impl Run {
 
     async fn forget(&self) -> Result<(), StoreError> {
         let Some(retention) = self.options.retention else { return Ok(()) };
-        let deleted = retention::delete_ended(&self.store, retention.as_secs_f64()).await?;
+        let unstarted = retention::cancel_unstarted(&self.store, retention.waiting.as_secs_f64()).await?;
+        if unstarted > 0 {
+            tracing::info!(unstarted, "imports that nobody started were cancelled");
+        }
+        let forgotten = retention::forget_secrets(&self.store, retention.secrets.as_secs_f64()).await?;
+        if forgotten > 0 {
+            tracing::info!(forgotten, "keys of secrets past their retention were thrown away");
+        }
+        let deleted = retention::delete_ended(&self.store, retention.imports.as_secs_f64()).await?;
         if deleted > 0 {
             tracing::info!(deleted, "imports past their retention were deleted");
         }

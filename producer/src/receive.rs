@@ -9,7 +9,7 @@ mod encoding;
 mod intake;
 
 use bytes::Bytes;
-use muster_shared::chunk::ChunkLimits;
+use muster_shared::chunk::{ChunkLimits, SecretKey};
 use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
@@ -18,7 +18,7 @@ use muster_shared::outcome::Counts;
 use muster_shared::parse::ParseLimits;
 use muster_shared::rules::Rules;
 use muster_shared::store::intake::{self as store, NewImport, Opened, Received, Settled};
-use muster_shared::store::{Store, StoreError, catalog};
+use muster_shared::store::{Store, StoreError, apply, catalog};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -163,11 +163,11 @@ async fn run(
     let (decoded, to_parse) = mpsc::channel(WAITING);
     let (sealed, to_stage) = mpsc::channel::<Staged>(WAITING);
     let decode = tokio::spawn(encoding::decode(encoding, limits, incoming, decoded));
-    let rules = match rules(&store, &import).await {
-        Ok(rules) => rules,
+    let (rules, key) = match rules(&store, &import).await {
+        Ok(found) => found,
         Err(error) => return discard(&store, import.id, Failure::Store(error)).await,
     };
-    let parse = tokio::task::spawn_blocking(move || Intake::new(rules, limits).run(to_parse, sealed));
+    let parse = tokio::task::spawn_blocking(move || Intake::new(rules, key, limits).run(to_parse, sealed));
     let staged = crate::stage::stage(&store, import.id, import.tenant, LEASE_SECONDS, to_stage).await;
     // Each task ends when the one it writes to has gone, so waiting for all of them in this order cannot hang.
     let parsed = join(parse).await;
@@ -192,11 +192,14 @@ async fn run(
     discard(&store, import.id, failure).await
 }
 
-/// The rules of an import, with its tenant's catalog as it is now. Before planning they are asked once more.
-async fn rules(store: &Store, import: &NewImport) -> Result<Rules, StoreError> {
+/// The rules of an import, with its tenant's catalog as it is now (before planning they are asked once more), and the key of
+/// its secrets.
+async fn rules(store: &Store, import: &NewImport) -> Result<(Rules, SecretKey), StoreError> {
     let mut connection = store.pool().acquire().await?;
     let catalog = catalog::index(&mut connection, import.tenant).await?;
-    Ok(Rules::new(import.options.clone()).with_catalog(catalog))
+    let key = apply::secret_key(&mut connection, import.id).await?;
+    let key = key.ok_or_else(|| StoreError::Program("an import has no key for its secrets".into()))?;
+    Ok((Rules::new(import.options.clone()).with_catalog(catalog), key))
 }
 
 /// Why receiving fails.

@@ -3,7 +3,9 @@
 mod codec;
 mod cut;
 mod lane;
+mod seal;
 
-pub use codec::{BrokenChunk, ChunkRecords, body_hash, decode};
+pub use codec::{BrokenChunk, ChunkRecords, body_hash, decode, decode_with, is_sealed};
 pub use cut::{ChunkCutter, ChunkLimits, SealedChunk};
 pub use lane::{LaneCount, lane_of};
+pub use seal::SecretKey;

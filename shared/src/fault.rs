@@ -58,6 +58,16 @@ table! {
     Mutant {
         /// The message is acked before the chunk is committed.
         AckBeforeCommit = "ack_before_commit",
+        /// Records that were not read whole are given back as they were, secrets under wrong names included.
+        ShowUnread = "show_unread",
+        /// Only four words in a name make it one of a secret.
+        FewSecretNames = "few_secret_names",
+        /// Unknown keys of `password` and `mfa` are given back.
+        ShowUnknownSecretKeys = "show_unknown_secret_keys",
+        /// Secrets stand in chunks and messages as they were sent.
+        PlainSecrets = "plain_secrets",
+        /// The key of an import's secrets outlives the import.
+        KeepSecretKey = "keep_secret_key",
     }
 }
 

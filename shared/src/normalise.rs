@@ -40,6 +40,11 @@ pub fn fold_name(text: &str) -> Cow<'_, str> {
     Cow::Owned(folded)
 }
 
+/// NFKC: full-width letters and ligatures become the plain ones.
+pub(crate) fn compose(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() { Cow::Borrowed(text) } else { ComposingNormalizer::new_nfkc().normalize(text) }
+}
+
 fn fold_once(text: &str) -> String {
     let nfkc = ComposingNormalizer::new_nfkc();
     let composed = nfkc.normalize(text);

@@ -1,12 +1,12 @@
 //! Applying one chunk: decode, validate, plan, write, all in one transaction.
 
-use muster_shared::chunk::{body_hash, decode};
+use muster_shared::chunk::{body_hash, decode_with, is_sealed};
 use muster_shared::clock::{self, IdSource};
 use muster_shared::error::{ErrorCode, RecordError};
 use muster_shared::id::ChunkId;
 use muster_shared::import::ChunkState;
 use muster_shared::outcome::{Counts, Outcome, OutcomeSheet, Verdict};
-use muster_shared::record::{Names, RawRecord, Record, source_json};
+use muster_shared::record::{Names, RawRecord, Record, Secrets, source_json};
 use muster_shared::rules::Rules;
 use muster_shared::store::apply::{self as store, LockedChunk};
 use muster_shared::store::intake::Issue;
@@ -64,7 +64,8 @@ pub(crate) async fn apply(
         staged = store::body(&mut transaction, chunk).await?.unwrap_or_default();
         &staged
     };
-    let records = match decode(body) {
+    let key = if is_sealed(body) { store::secret_key(&mut transaction, locked.import).await? } else { None };
+    let records = match decode_with(body, key.as_ref()) {
         Ok(records) => records,
         Err(error) => {
             transaction.rollback().await?;
@@ -101,6 +102,7 @@ pub(crate) async fn apply(
 struct Work<'a> {
     locked: &'a LockedChunk,
     names: &'a Names,
+    secrets: &'a Secrets,
     raw: &'a [RawRecord<'a>],
     rules: &'a Rules,
     /// Valid pending records with their index in the chunk.
@@ -128,6 +130,7 @@ impl<'a> Work<'a> {
         let mut work = Self {
             locked,
             names,
+            secrets: binding.secrets(),
             raw,
             rules,
             valid: Vec::with_capacity(raw.len()),
@@ -156,7 +159,7 @@ impl<'a> Work<'a> {
                 failed: true,
                 errors,
                 warnings: Vec::new(),
-                source: source_json(record, self.names),
+                source: source_json(record, self.names, self.secrets),
             });
         }
     }
@@ -208,7 +211,7 @@ impl<'a> Work<'a> {
                 failed: false,
                 errors: Vec::new(),
                 warnings: vec![text],
-                source: source_json(record, self.names),
+                source: source_json(record, self.names, self.secrets),
             }),
         }
     }

@@ -1,11 +1,11 @@
 //! Bytes → chunks: parse, validate and cut, one record at a time, on a thread of its own.
 
 use bytes::Bytes;
-use muster_shared::chunk::{ChunkCutter, SealedChunk};
+use muster_shared::chunk::{ChunkCutter, SealedChunk, SecretKey};
 use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::options::{Duplicates, EmptyFile};
 use muster_shared::parse::{Parser, RecordSink};
-use muster_shared::record::{Names, RawRecord, source_json};
+use muster_shared::record::{Names, RawRecord, Secrets, source_json};
 use muster_shared::rules::Rules;
 use muster_shared::store::intake::{Issue, Received};
 use muster_shared::unique::{KeyList, UniqueKey};
@@ -49,13 +49,14 @@ struct Sink {
 }
 
 impl Intake {
-    pub(super) fn new(rules: Rules, limits: ReceiveLimits) -> Self {
+    /// `key` seals the secrets of the records.
+    pub(super) fn new(rules: Rules, key: SecretKey, limits: ReceiveLimits) -> Self {
         Self {
             parser: Parser::new(rules.options.format, limits.parse),
             sink: Sink {
                 binding: Binding::new(&rules),
                 rules,
-                cutter: ChunkCutter::new(limits.chunk),
+                cutter: ChunkCutter::new(limits.chunk).sealing(key),
                 issues: Vec::new(),
                 keys: Vec::new(),
                 invalid: 0,
@@ -150,6 +151,14 @@ impl RecordSink for Sink {
 
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
         self.binding.extend(names);
+        // What cannot be told from a secret is not even staged.
+        let hidden;
+        let record = if self.binding.secrets().hide_whole(record) {
+            hidden = Secrets::hidden(record);
+            &hidden
+        } else {
+            record
+        };
         let validated = validate(record, &self.binding, &self.rules);
         if self.rules.options.duplicates == Duplicates::Refuse {
             self.keys.extend(keys(&validated, record.position.record.get()));
@@ -163,11 +172,12 @@ impl RecordSink for Sink {
                     failed: true,
                     errors,
                     warnings: Vec::new(),
-                    source: source_json(record, names),
+                    source: source_json(record, names, self.binding.secrets()),
                 });
                 false
             }
         };
+        self.cutter.hide(self.binding.secrets());
         self.cutter
             .push(record, names, validated.identifier.as_deref(), valid)
             .map_err(|error| encoding_failed(&error))

@@ -174,6 +174,10 @@ settings! {
     retention: RetentionConfig {
         imports: Duration = Duration::from_secs(90 * 24 * 60 * 60),
             "How long an import that has ended is kept, with its records.";
+        secrets: Duration = Duration::from_secs(7 * 24 * 60 * 60),
+            "How long password hashes and TOTP secrets of failed records can be applied by a retry, after their import ended.";
+        waiting: Duration = Duration::from_secs(30 * 24 * 60 * 60),
+            "How long an import waits for its start. One that nobody starts is cancelled then.";
     }
     /// What is logged, and how. Logs go to standard error.
     log: LogConfig {

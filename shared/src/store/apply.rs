@@ -8,13 +8,13 @@ use sqlx::postgres::PgConnection;
 
 use super::intake::{Issue, small, write_issues};
 use super::{Store, StoreError, Transaction};
-use crate::chunk::decode;
+use crate::chunk::{SecretKey, decode};
 use crate::error::{ErrorCode, RecordError};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::ChunkState;
 use crate::options::ImportOptions;
 use crate::outcome::{Outcome, OutcomeSheet, Verdict};
-use crate::record::source_json;
+use crate::record::{Secrets, source_json};
 
 /// First key of the advisory locks on tenants; the second is the tenant.
 const TENANT_LOCK: i32 = 0x6d75;
@@ -123,6 +123,17 @@ pub async fn body(connection: &mut PgConnection, chunk: ChunkId) -> Result<Optio
         .await?)
 }
 
+/// The key of an import's secrets. `None` when it was thrown away, or the import is older than such keys.
+pub async fn secret_key(connection: &mut PgConnection, import: ImportId) -> Result<Option<SecretKey>, StoreError> {
+    let bytes = sqlx::query_scalar!("select secret_key from imports where id = $1", import.get())
+        .fetch_optional(connection)
+        .await?
+        .flatten();
+    bytes
+        .map(|bytes| SecretKey::new(&bytes).ok_or_else(|| StoreError::corrupt("imports", "secret_key", import)))
+        .transpose()
+}
+
 /// Finishes a locked chunk: outcomes, counts and state `applied`, to be committed with the users.
 pub async fn finish(
     connection: &mut PgConnection,
@@ -219,6 +230,7 @@ pub async fn bury(store: &Store, chunk: ChunkId, problem: &str) -> Result<bool, 
 fn dead_issues(body: &[u8], sheet: &OutcomeSheet) -> Vec<Issue> {
     let Ok(records) = decode(body) else { return Vec::new() };
     let fields = records.fields();
+    let secrets = Secrets::by_name(records.names());
     records
         .records(&fields)
         .zip(sheet.iter())
@@ -231,7 +243,7 @@ fn dead_issues(body: &[u8], sheet: &OutcomeSheet) -> Vec<Issue> {
                 "the chunk of this record could not be applied and its attempts are spent; retry drives it again",
             )],
             warnings: Vec::new(),
-            source: source_json(&record, records.names()),
+            source: source_json(&record, records.names(), &secrets),
         })
         .collect()
 }

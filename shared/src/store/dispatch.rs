@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{Store, StoreError};
 use crate::dispatch::LaneHead;
+use crate::fault::{Mutant, mutant};
 use crate::id::{ChunkId, ImportId, TenantId};
 
 /// The first chunk that has not ended of each lane of each running import.
@@ -180,25 +181,30 @@ async fn complete(store: &Store, import: Uuid) -> Result<bool, StoreError> {
     Ok(moved == 1)
 }
 
-/// Writes down the sums of an import whose chunks have all ended, so that lists need not sum them.
+/// Writes down the sums of an import whose chunks have all ended, so that lists need not sum them, and throws the key of its
+/// secrets away unless a retry may need it.
 pub(super) async fn write_final_counts(
     connection: &mut PgConnection,
     import: ImportId,
 ) -> Result<(), StoreError> {
     sqlx::query!(
         "update imports
-            set final_counts = (
-                select jsonb_build_object(
-                         'total',    coalesce(sum(records), 0),
-                         'pending',  coalesce(sum(pending), 0),
-                         'inserted', coalesce(sum(inserted), 0),
-                         'updated',  coalesce(sum(updated), 0),
-                         'skipped',  coalesce(sum(skipped), 0),
-                         'failed',   coalesce(sum(failed), 0))
-                  from chunks
-                 where import_id = $1)
+            set final_counts = jsonb_build_object(
+                    'total',    sums.total,
+                    'pending',  sums.pending,
+                    'inserted', sums.inserted,
+                    'updated',  sums.updated,
+                    'skipped',  sums.skipped,
+                    'failed',   sums.failed),
+                secret_key = case when $2 or state = 'completed' and sums.failed > 0 then secret_key end
+           from (select coalesce(sum(records), 0) as total, coalesce(sum(pending), 0) as pending,
+                        coalesce(sum(inserted), 0) as inserted, coalesce(sum(updated), 0) as updated,
+                        coalesce(sum(skipped), 0) as skipped, coalesce(sum(failed), 0) as failed
+                   from chunks
+                  where import_id = $1) as sums
           where id = $1",
         import.get(),
+        mutant(Mutant::KeepSecretKey),
     )
     .execute(connection)
     .await?;

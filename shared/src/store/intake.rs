@@ -363,7 +363,7 @@ pub async fn discard(
     let mut transaction = store.pool().begin().await?;
     let moved = sqlx::query!(
         "update imports
-            set state = $2, error = $3, completed_at = now(), total = 0
+            set state = $2, error = $3, completed_at = now(), total = 0, secret_key = null
           where id = $1 and state = 'receiving'",
         import.get(),
         state.as_str(),
@@ -397,7 +397,7 @@ pub async fn abort_abandoned(store: &Store, all: bool) -> Result<usize, StoreErr
     let mut transaction = store.pool().begin().await?;
     let abandoned = sqlx::query_scalar!(
         "update imports
-            set state = 'aborted', error = $2, completed_at = now(), total = 0
+            set state = 'aborted', error = $2, completed_at = now(), total = 0, secret_key = null
           where state = 'receiving' and ($1 or alive_until < now())
         returning id",
         all,

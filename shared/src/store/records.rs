@@ -188,13 +188,14 @@ impl Merge<'_> {
                 outcome: verdict.outcome,
                 reason: verdict.reason,
                 user_id,
-                identifier: identifier.and_then(|name| match record.value(name) {
+                // What stands under the identifier's name of a record that was not read whole may be a secret.
+                identifier: identifier.filter(|_| !binding.secrets().hide_whole(&record)).and_then(|name| match record.value(name) {
                     Some(RawValue::Text(text) | RawValue::Json(text)) => Some(text.to_owned()),
                     Some(RawValue::Null) | None => None,
                 }),
                 warnings: Vec::new(),
                 errors: Vec::new(),
-                source: self.filter.sources.then(|| source_json(&record, chunk.names())),
+                source: self.filter.sources.then(|| source_json(&record, chunk.names(), binding.secrets())),
             });
         }
         Ok(reports)

@@ -7,7 +7,7 @@ use crate::error::{ErrorCode, FileError, RecordError};
 use crate::field::{Field, FieldRule, FieldSet, FieldTable, METADATA_PATTERN, METADATA_PREFIX};
 use crate::options::{IdentifierField, ImportOptions, MetadataMode, UnknownColumns};
 use crate::parse::Format;
-use crate::record::{NameId, Names};
+use crate::record::{NameId, Names, Secrets};
 use crate::rules::Rules;
 
 /// Whether names are the columns of a table or the keys of objects.
@@ -98,6 +98,8 @@ pub struct Binding {
     required: Vec<(Field, String)>,
     rules: Vec<Rule>,
     names: Vec<Box<str>>,
+    /// Which of the names hold secrets.
+    secrets: Secrets,
     /// The file is one of failed records, whose cells are guarded against spreadsheet formulas.
     guarded: bool,
 }
@@ -106,6 +108,8 @@ impl Binding {
     /// No names bound yet.
     pub fn new(rules: &Rules) -> Self {
         let table = rules.table().clone();
+        let secret = table.0.iter().filter(|rule| rule.field.is_secret()).map(|rule| rule.name.clone());
+        let secrets = Secrets::with_aliases(secret);
         let required =
             table.0.iter().filter(|rule| rule.required).map(|rule| (rule.field, rule.name.clone())).collect();
         Self {
@@ -114,6 +118,7 @@ impl Binding {
             required,
             rules: Vec::new(),
             names: Vec::new(),
+            secrets,
             guarded: false,
         }
     }
@@ -128,6 +133,7 @@ impl Binding {
                 Shape::Columns => self.column(name),
                 Shape::Keys => Rule::of(name, &self.table),
             };
+            self.secrets.push(name, rule.field().is_some_and(Field::is_secret));
             self.rules.push(rule);
             self.names.push(name.into());
         }
@@ -206,6 +212,11 @@ impl Binding {
                 Err(FileError::new(ErrorCode::CsvHeaderMissing, message).at_line(1).in_field(&**name))
             }
         }
+    }
+
+    /// Which of the names bound so far hold secrets.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// The column or key that identifies users, if one was met.
