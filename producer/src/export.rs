@@ -1,6 +1,6 @@
 //! The failed records of an import as a file: to be looked at, mended and uploaded again.
 //!
-//! Read page by page, so memory does not grow with their number. In CSV no cell can run in a spreadsheet: one that begins
+//! Read page by page, and a page by bytes, so memory grows neither with their number nor with their size. In CSV no cell can run in a spreadsheet: one that begins
 //! like a formula gets an apostrophe before it, as does one that begins with an apostrophe, and reading a file with the
 //! column `_error_code` takes exactly one off again, so every value comes back as it was.
 
@@ -18,12 +18,12 @@ use serde_json::value::RawValue;
 /// The columns that are added, in their order.
 pub const ERROR_COLUMNS: [&str; 3] = ["_error_code", "_error_field", "_error_message"];
 
-/// Records of the first page; later pages hold about [`PAGE_BYTES`].
+/// Most records of the first page. Later ones are told by the one before, so that the sizes of few are added up in vain.
 const FIRST_PAGE: i64 = 32;
 /// Most records of a page.
 const MAX_PAGE: i64 = 1_000;
-/// About how much a page should hold.
-const PAGE_BYTES: usize = 1024 * 1024;
+/// How much a page may hold; one larger record is a page of its own.
+const PAGE_BYTES: i64 = 1024 * 1024;
 
 /// As what the failed records are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,15 +85,16 @@ struct Pages {
 
 impl Pages {
     async fn next(mut self) -> Result<(Bytes, Option<Self>), StoreError> {
-        let page = records::failed(&self.store, self.import, self.after, self.limit).await?;
+        let page = records::failed(&self.store, self.import, self.after, self.limit, PAGE_BYTES).await?;
         let mut piece = if std::mem::take(&mut self.head) { self.writer.head() } else { Vec::new() };
         for record in &page {
             self.writer.record(record, &mut piece)?;
             self.after = record.record;
         }
-        let more = i64::try_from(page.len()).unwrap_or(i64::MAX) == self.limit;
-        let average = (piece.len() / page.len().max(1)).max(1);
-        self.limit = i64::try_from(PAGE_BYTES / average).unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
+        // A page may be short because its records are large, so only an empty one is the last.
+        let average = i64::try_from(piece.len() / page.len().max(1)).unwrap_or(PAGE_BYTES).max(1);
+        self.limit = (PAGE_BYTES / average).clamp(1, MAX_PAGE);
+        let more = !page.is_empty();
         Ok((piece.into(), more.then_some(self)))
     }
 }

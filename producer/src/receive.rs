@@ -167,7 +167,7 @@ async fn run(
         Ok(found) => found,
         Err(error) => return discard(&store, import.id, Failure::Store(error)).await,
     };
-    let parse = tokio::task::spawn_blocking(move || Intake::new(rules, key, limits).run(to_parse, sealed));
+    let parse = tokio::task::spawn_blocking(move || Intake::new(rules, key, limits, sealed).run(to_parse));
     let staged = crate::stage::stage(&store, import.id, import.tenant, LEASE_SECONDS, to_stage).await;
     // Each task ends when the one it writes to has gone, so waiting for all of them in this order cannot hang.
     let parsed = join(parse).await;

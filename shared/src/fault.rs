@@ -68,6 +68,16 @@ table! {
         PlainSecrets = "plain_secrets",
         /// The key of an import's secrets outlives the import.
         KeepSecretKey = "keep_secret_key",
+        /// Everything that is wrong with a record is told, however much it is.
+        AllErrors = "all_errors",
+        /// Issues are written by their number, whatever their size.
+        IssuesByNumber = "issues_by_number",
+        /// zstd may ask for as much memory as it likes.
+        WideWindow = "wide_window",
+        /// A page of records reads the issues of everything between its first and its last.
+        IssuesBetween = "issues_between",
+        /// A page of failed records is as long as the one before had room for.
+        PagesByNumber = "pages_by_number",
     }
 }
 

@@ -44,7 +44,7 @@ impl Details {
                 reasons.into_iter().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect();
         }
         if view.counts.failed > 0 {
-            let failed = records::failed(store, view.id, 0, i64::from(SHOWN)).await?;
+            let failed = records::failed(store, view.id, 0, i64::from(SHOWN), SHOWN_BYTES).await?;
             details.first_failures =
                 failed.into_iter().map(|one| Failed { record: one.record, errors: one.errors }).collect();
         }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use muster_shared::chunk::{ChunkCutter, SealedChunk, SecretKey};
 use muster_shared::error::{ErrorCode, FileError};
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::options::{Duplicates, EmptyFile};
 use muster_shared::parse::{Parser, RecordSink};
 use muster_shared::record::{Names, RawRecord, Secrets, source_json};
@@ -15,8 +16,8 @@ use tokio::sync::mpsc;
 
 use super::{Failure, ReceiveLimits};
 
-/// Issues that are gathered before they are written.
-const ISSUES: usize = 1_000;
+/// Bytes of issues that are gathered before they are written.
+const ISSUE_BYTES: usize = 256 * 1024;
 /// Keys that are gathered before they are written.
 const KEYS: usize = 5_000;
 
@@ -43,6 +44,10 @@ struct Sink {
     binding: Binding,
     cutter: ChunkCutter,
     issues: Vec<Issue>,
+    issue_bytes: usize,
+    /// Who writes what is staged, and whether it was gone when it was to take something.
+    stager: mpsc::Sender<Staged>,
+    stager_gone: bool,
     /// What must stand once in the file, where the import wants that.
     keys: Vec<UniqueKey>,
     invalid: u64,
@@ -50,7 +55,7 @@ struct Sink {
 
 impl Intake {
     /// `key` seals the secrets of the records.
-    pub(super) fn new(rules: Rules, key: SecretKey, limits: ReceiveLimits) -> Self {
+    pub(super) fn new(rules: Rules, key: SecretKey, limits: ReceiveLimits, stager: mpsc::Sender<Staged>) -> Self {
         Self {
             parser: Parser::new(rules.options.format, limits.parse),
             sink: Sink {
@@ -58,6 +63,9 @@ impl Intake {
                 rules,
                 cutter: ChunkCutter::new(limits.chunk).sealing(key),
                 issues: Vec::new(),
+                issue_bytes: 0,
+                stager,
+                stager_gone: false,
                 keys: Vec::new(),
                 invalid: 0,
             },
@@ -70,29 +78,27 @@ impl Intake {
     pub(super) fn run(
         mut self,
         mut pieces: mpsc::Receiver<Option<Bytes>>,
-        staged: mpsc::Sender<Staged>,
     ) -> Result<Received, Failure> {
         loop {
             match pieces.blocking_recv() {
                 Some(Some(piece)) => {
                     self.digest.update(&piece);
                     self.bytes += piece.len() as u64;
-                    self.parser.feed(&piece, &mut self.sink).map_err(Failure::Refuse)?;
-                    if !self.sink.flush(&staged, ISSUES, KEYS) {
-                        return Err(stager_gone());
-                    }
+                    let parsed = self.parser.feed(&piece, &mut self.sink);
+                    self.sink.checked(parsed)?;
                 }
                 Some(None) => break,
                 // The decoder failed, and its error is the one that counts.
                 None => return Err(stager_gone()),
             }
         }
-        let end = self.parser.finish(&mut self.sink).map_err(Failure::Refuse)?;
+        let parsed = self.parser.finish(&mut self.sink);
+        let end = self.sink.checked(parsed)?;
         if end.records == 0 && self.sink.rules.options.empty_file == EmptyFile::Refuse {
             return Err(Failure::Refuse(FileError::new(ErrorCode::FileEmpty, "The file has no records.")));
         }
         let lanes = self.sink.finish()?;
-        if !self.sink.flush(&staged, 0, 0) || staged.blocking_send(Staged::End).is_err() {
+        if !self.sink.flush(0, 0) || self.sink.stager.blocking_send(Staged::End).is_err() {
             return Err(stager_gone());
         }
         Ok(Received {
@@ -112,15 +118,28 @@ fn stager_gone() -> Failure {
 }
 
 impl Sink {
-    /// Sends what was sealed, and issues and keys once there are more than so many. False if nobody takes it.
-    fn flush(&mut self, staged: &mpsc::Sender<Staged>, issues: usize, keys: usize) -> bool {
+    /// Sends what was sealed, issues once they are larger than so many bytes, and keys once there are more than so many.
+    /// False if nobody takes it.
+    fn flush(&mut self, issue_bytes: usize, keys: usize) -> bool {
         let chunks = self.cutter.take().into_iter().map(Staged::Chunk);
-        let issues = (self.issues.len() > issues).then(|| std::mem::take(&mut self.issues));
+        let many = match mutant(Mutant::IssuesByNumber) {
+            true => issue_bytes == 0 || self.issues.len() > 1_000,
+            false => self.issue_bytes > issue_bytes,
+        };
+        let issues = many.then(|| {
+            self.issue_bytes = 0;
+            std::mem::take(&mut self.issues)
+        });
         let keys = (self.keys.len() > keys).then(|| std::mem::take(&mut self.keys));
         chunks
             .chain(issues.map(Staged::Issues))
             .chain(keys.map(Staged::Keys))
-            .all(|item| staged.blocking_send(item).is_ok())
+            .all(|item| self.stager.blocking_send(item).is_ok())
+    }
+
+    /// What parsing gave. Where it stopped because nobody takes what is staged, it is not the file's fault.
+    fn checked<T>(&self, parsed: Result<T, FileError>) -> Result<T, Failure> {
+        parsed.map_err(|error| if self.stager_gone { stager_gone() } else { Failure::Refuse(error) })
     }
 
     fn finish(&mut self) -> Result<u32, Failure> {
@@ -167,19 +186,23 @@ impl RecordSink for Sink {
             Ok(_) => true,
             Err(errors) => {
                 self.invalid += 1;
-                self.issues.push(Issue {
-                    record: record.position.record.get(),
-                    failed: true,
-                    errors,
-                    warnings: Vec::new(),
-                    source: source_json(record, names, self.binding.secrets()),
-                });
+                let source = source_json(record, names, self.binding.secrets());
+                let number = record.position.record.get();
+                let issue = Issue { record: number, failed: true, errors, warnings: Vec::new(), source };
+                self.issue_bytes += issue.size();
+                self.issues.push(issue);
                 false
             }
         };
         self.cutter.hide(self.binding.secrets());
         self.cutter
             .push(record, names, validated.identifier.as_deref(), valid)
-            .map_err(|error| encoding_failed(&error))
+            .map_err(|error| encoding_failed(&error))?;
+        // After each record and not after each piece: one piece may hold many records, and much may be wrong with each.
+        if self.flush(ISSUE_BYTES, KEYS) {
+            return Ok(());
+        }
+        self.stager_gone = true;
+        Err(FileError::new(ErrorCode::UploadIncomplete, "the upload stopped before its end"))
     }
 }

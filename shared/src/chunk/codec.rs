@@ -30,6 +30,8 @@ const VERSION: u8 = 1;
 const SEALED_VERSION: u8 = 2;
 /// Level 1: the body is written and read once, so speed counts for more than size.
 const ZSTD_LEVEL: i32 = 1;
+/// What a field costs beside its bytes.
+const FIELD_BYTES: usize = 8;
 const HAS_DEFECT: u8 = 1;
 const HAS_RAW: u8 = 2;
 /// No chunk is larger when decoded; a body that says otherwise is broken or hostile.
@@ -56,6 +58,7 @@ pub fn body_hash(body: &[u8]) -> i64 {
 pub(super) struct Encoder {
     records: Vec<u8>,
     count: u32,
+    fields: usize,
     last: Option<Position>,
     sealed: bool,
 }
@@ -73,8 +76,10 @@ impl Encoder {
         self.count
     }
 
+    /// What the records cost: their bytes, and something for each field, since a decoded field takes memory even where it
+    /// has no value.
     pub(super) fn bytes(&self) -> usize {
-        self.records.len()
+        self.records.len() + self.fields * FIELD_BYTES
     }
 
     /// Adds a record, its secrets sealed where there is a seal.
@@ -117,6 +122,7 @@ impl Encoder {
         }
         self.last = Some(record.position);
         self.count += 1;
+        self.fields += record.fields.len();
         Ok(())
     }
 
@@ -136,6 +142,7 @@ impl Encoder {
         zstd.finish()?;
         self.records.clear();
         self.count = 0;
+        self.fields = 0;
         self.last = None;
         self.sealed = false;
         Ok(body)

@@ -142,7 +142,8 @@ impl Secrets {
             RawValue::Json(json) if matches!(name, "password" | "mfa") => Some(redact(name, json)),
             _ if self.hides(field.name) => Some(quoted(REDACTED)),
             RawValue::Text(text) if looks_hashed(text) => Some(quoted(REDACTED)),
-            // A cell may hold an object as text.
+            // A cell may hold an object as text, as pairs or as JSON.
+            RawValue::Text(text) if name.trim_end().ends_with("{}") && pairs_with_secrets(text) => Some(quoted(REDACTED)),
             RawValue::Text(text) if text.trim_start().starts_with(['{', '[']) => {
                 inside(text).map(|json| quoted(&json))
             }
@@ -151,6 +152,11 @@ impl Secrets {
             RawValue::Json(_) => None,
         }
     }
+}
+
+/// `a=b; password=c`
+fn pairs_with_secrets(text: &str) -> bool {
+    text.split([',', ';', '\n']).filter_map(|pair| pair.split_once(['=', ':'])).any(|(key, _)| looks_secret(key))
 }
 
 fn quoted(text: &str) -> String {
