@@ -11,6 +11,7 @@ mod intake;
 use bytes::Bytes;
 use muster_shared::chunk::{ChunkLimits, SecretKey};
 use muster_shared::error::{ErrorCode, FileError};
+use muster_shared::fault;
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
 use muster_shared::options::Rows;
@@ -221,8 +222,10 @@ async fn join<T>(task: JoinHandle<Result<T, Failure>>) -> Result<T, Failure> {
 }
 
 async fn conclude(store: &Store, import: &NewImport, received: Received) -> Result<Receipt, Failure> {
+    fault::point(fault::Point::BeforeReceipt).map_err(|fault| Failure::Store(fault.into()))?;
     match store::receive(store, import.id, &import.options, &received).await {
         Ok(Some(Settled { state, invalid })) => {
+            fault::point(fault::Point::AfterReceipt).map_err(|fault| Failure::Store(fault.into()))?;
             let counts = Counts {
                 total: received.total,
                 pending: received.total - invalid,

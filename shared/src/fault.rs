@@ -88,14 +88,33 @@ table! {
 /// When a test asks for one.
 #[cfg(feature = "faults")]
 pub fn point(point: Point) -> Result<(), Fault> {
-    fn act(point: Point, argument: Option<&str>) -> Fault {
-        if argument == Some("kill") {
-            kill_self();
-        }
-        Fault(point)
-    }
-    fail::fail_point!(point.name(), |argument: Option<String>| Err(act(point, argument.as_deref())));
+    fail::fail_point!(point.name(), |argument: Option<String>| act(point, argument.as_deref(), None));
     Ok(())
+}
+
+/// The same for one of many: `return(kill@7)` and `return(error@7)` concern number 7 alone, a chunk's id for one.
+///
+/// # Errors
+/// When a test asks for one.
+#[cfg(feature = "faults")]
+pub fn point_of(point: Point, number: i64) -> Result<(), Fault> {
+    fail::fail_point!(point.name(), |argument: Option<String>| act(point, argument.as_deref(), Some(number)));
+    Ok(())
+}
+
+#[cfg(feature = "faults")]
+fn act(point: Point, argument: Option<&str>, number: Option<i64>) -> Result<(), Fault> {
+    let (what, only) = match argument.and_then(|argument| argument.split_once('@')) {
+        Some((what, only)) => (Some(what), only.parse().ok()),
+        None => (argument, None),
+    };
+    if only.is_some() && only != number {
+        return Ok(());
+    }
+    if what == Some("kill") {
+        kill_self();
+    }
+    Err(Fault(point))
 }
 
 /// Does nothing: the feature `faults` is off.
@@ -105,6 +124,16 @@ pub fn point(point: Point) -> Result<(), Fault> {
 #[cfg(not(feature = "faults"))]
 #[inline(always)]
 pub const fn point(_: Point) -> Result<(), Fault> {
+    Ok(())
+}
+
+/// Does nothing: the feature `faults` is off.
+///
+/// # Errors
+/// Never.
+#[cfg(not(feature = "faults"))]
+#[inline(always)]
+pub const fn point_of(_: Point, _: i64) -> Result<(), Fault> {
     Ok(())
 }
 

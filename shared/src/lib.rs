@@ -30,6 +30,8 @@ pub mod rules;
 #[cfg(feature = "store")]
 pub mod store;
 #[cfg(feature = "runtime")]
+pub mod supervise;
+#[cfg(feature = "runtime")]
 pub mod telemetry;
 pub mod tenant;
 #[cfg(feature = "testing")]

@@ -10,6 +10,7 @@ pub mod corpus;
 pub mod engine;
 pub mod hostile;
 pub mod oracle;
+pub mod proxy;
 pub mod random;
 pub mod table;
 

@@ -3,6 +3,7 @@
 use muster_shared::chunk::{body_hash, decode_with, is_sealed};
 use muster_shared::clock::{self, IdSource};
 use muster_shared::error::{ErrorCode, RecordError};
+use muster_shared::fault::{self, Point};
 use muster_shared::id::ChunkId;
 use muster_shared::import::ChunkState;
 use muster_shared::outcome::{Counts, Outcome, OutcomeSheet, Verdict};
@@ -56,6 +57,7 @@ pub(crate) async fn apply(
         transaction.rollback().await?;
         return Ok(Report::NothingToDo);
     }
+    fault::point_of(Point::ApplyLocked, chunk.get())?;
     let staged;
     let body = if body_hash(body) == locked.body_hash {
         body
@@ -92,9 +94,12 @@ pub(crate) async fn apply(
         work.note(written);
     }
     let Work { sheet, mut issues, .. } = work;
+    fault::point_of(Point::ApplyWritten, chunk.get())?;
     issues.sort_unstable_by_key(|issue| issue.record);
     store::finish(&mut transaction, chunk, locked.import, &sheet, &issues).await?;
+    fault::point_of(Point::BeforeCommit, chunk.get())?;
     transaction.commit().await?;
+    fault::point_of(Point::AfterCommit, chunk.get())?;
     Ok(Report::Done(sheet.counts()))
 }
 

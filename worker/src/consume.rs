@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use muster_shared::fault::{self, Point};
 use muster_shared::id::{ChunkId, ImportId};
 use muster_shared::outcome::Counts;
 use muster_shared::queue::{Delivery, Message, Settler};
@@ -172,6 +173,9 @@ async fn settle(shared: &Shared, chunk: ChunkId, verdict: Verdict, settler: Sett
         Verdict::Ack | Verdict::PutOff(_) | Verdict::Bury | Verdict::Hold => settler.ack().await,
     };
     settled(sent);
+    if let Err(fault) = fault::point_of(Point::AfterAck, chunk.get()) {
+        tracing::warn!(%fault, "told to fail after the ack");
+    }
     // The lane's next chunk can go out. Should this be lost, the dispatcher looks by itself soon.
     if let Err(error) = store::dispatch::wake(&shared.store).await {
         tracing::debug!(%error, "the dispatcher could not be woken");

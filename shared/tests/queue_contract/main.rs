@@ -8,7 +8,6 @@
 mod contract;
 mod harness;
 mod postgres_only;
-mod proxy;
 mod rabbit_only;
 
 macro_rules! promises {

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::harness::{Backend, Rig, chunk, message, next, options, run, until_depth};
-use crate::proxy::Proxy;
+use muster_shared::testing::proxy::Proxy;
 
 fn pool(rig: &Rig) -> &PgPool {
     match &rig.backend {

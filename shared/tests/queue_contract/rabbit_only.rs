@@ -12,7 +12,7 @@ use muster_shared::retry::{ErrorKind, Policy, retry};
 use tokio::time::Instant;
 
 use crate::harness::{Backend, Rig, chunk, message, next, options, raw_channel, run};
-use crate::proxy::Proxy;
+use muster_shared::testing::proxy::Proxy;
 
 async fn proxied(options: QueueOptions) -> (Rig, Proxy) {
     let url = std::env::var("TEST_AMQP_URL").expect("TEST_AMQP_URL must be set for this test");
