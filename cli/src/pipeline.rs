@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use muster_producer::api::{AuthgearOptions, HttpOptions};
 use muster_producer::receive::ReceiveLimits;
-use muster_producer::{DispatchOptions, Retention, Dispatcher, ProducerOptions};
+use muster_producer::{DispatchOptions, Dispatcher, ProducerOptions, Retention};
 use muster_shared::chunk::ChunkLimits;
 use muster_shared::config::Config;
 use muster_shared::parse::ParseLimits;
@@ -61,6 +61,12 @@ pub(crate) fn producer_options(config: &Config, listen: Option<SocketAddr>) -> P
         http: HttpOptions {
             header_timeout: config.http.header_timeout,
             idle_body_timeout: config.http.idle_body_timeout,
+            ops_listen: config.http.ops_listen,
+            connections: config.http.connections as usize,
+            uploads: config.http.uploads as usize,
+            tenant_uploads: config.http.tenant_uploads as usize,
+            upload_rate: Some(config.http.upload_rate.bytes()),
+            upload_rate_after: config.http.upload_rate_after,
             max_upload_bytes: config.http.max_upload_bytes.map(|size| size.bytes()),
             public_url: config.http.public_url.clone(),
             authgear: AuthgearOptions {

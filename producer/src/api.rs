@@ -17,11 +17,13 @@ mod params;
 mod records;
 mod routes;
 mod serve;
+mod slots;
 mod trace;
 mod upload;
 mod users;
 mod view;
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,9 +35,12 @@ use tokio_util::task::TaskTracker;
 
 pub use authgear::{AuthgearOptions, decode_import_id};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
-pub use routes::openapi;
+pub(crate) use ops::keep_up;
+pub use routes::{Audience, openapi};
 pub use serve::serve;
 pub use view::{ImportLinks, ImportList, ImportView, RecordList, RecordView};
+
+use incoming::Pace;
 
 use crate::receive::ReceiveLimits;
 use crate::single::Singles;
@@ -47,6 +52,18 @@ pub struct HttpOptions {
     pub header_timeout: Duration,
     /// How long a client may pause in the body of a request.
     pub idle_body_timeout: Duration,
+    /// Most connections of clients at a time.
+    pub connections: usize,
+    /// Most uploads at a time, in all and of one tenant.
+    pub uploads: usize,
+    /// The same of one tenant.
+    pub tenant_uploads: usize,
+    /// Fewest bytes a second of an upload, while its client is waited for; none means any rate will do.
+    pub upload_rate: Option<u64>,
+    /// How long a client is waited for in all before its rate counts.
+    pub upload_rate_after: Duration,
+    /// Where metrics, readiness and the documentation are, where that is not with everything else.
+    pub ops_listen: Option<SocketAddr>,
     /// Largest upload as it is sent; none means no limit.
     pub max_upload_bytes: Option<u64>,
     /// What links in answers begin with; none means links without a host.
@@ -68,6 +85,12 @@ impl Default for HttpOptions {
         Self {
             header_timeout: Duration::from_secs(10),
             idle_body_timeout: Duration::from_secs(60),
+            connections: 4096,
+            uploads: 32,
+            tenant_uploads: 8,
+            upload_rate: Some(8 * 1024),
+            upload_rate_after: Duration::from_secs(30),
+            ops_listen: None,
             max_upload_bytes: None,
             public_url: None,
             user_connections: 16,
@@ -89,7 +112,10 @@ struct Shared {
     queue: Queue,
     wake: Arc<Notify>,
     limits: ReceiveLimits,
-    idle_body_timeout: Duration,
+    /// How the body of an upload has to come.
+    pace: Pace,
+    slots: slots::UploadSlots,
+    checks: ops::Checks,
     max_upload_bytes: Option<u64>,
     link_base: String,
     singles: Singles,
@@ -117,7 +143,13 @@ impl AppState {
             queue,
             wake,
             limits,
-            idle_body_timeout: http.idle_body_timeout,
+            pace: Pace {
+                pause: http.idle_body_timeout,
+                rate: http.upload_rate.unwrap_or(0),
+                after: http.upload_rate_after,
+            },
+            slots: slots::UploadSlots::new(http.uploads, http.tenant_uploads),
+            checks: ops::Checks::default(),
             max_upload_bytes: http.max_upload_bytes,
             link_base,
             known_tokens: auth::KnownTokens::default(),

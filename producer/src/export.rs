@@ -1,12 +1,13 @@
 //! The failed records of an import as a file: to be looked at, mended and uploaded again.
 //!
-//! Read page by page, and a page by bytes, so memory grows neither with their number nor with their size. In CSV no cell can run in a spreadsheet: one that begins
-//! like a formula gets an apostrophe before it, as does one that begins with an apostrophe, and reading a file with the
-//! column `_error_code` takes exactly one off again, so every value comes back as it was.
+//! Read page by page, and a page by bytes, so memory grows neither with their number nor with their size. In CSV no cell can run in a spreadsheet, whatever that
+//! takes for a delimiter: it is quoted, and guarded by apostrophes ([`muster_shared::formula`]) that reading a file with the column
+//! `_error_code` takes off again, so every value comes back as it was.
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use muster_shared::error::RecordError;
+use muster_shared::formula::{guard, guard_name, unguard_start};
 use muster_shared::id::ImportId;
 use muster_shared::options::EmptyCell;
 use muster_shared::parse::Format;
@@ -132,7 +133,7 @@ impl Writer {
             ExportFormat::Ndjson => Vec::new(),
             ExportFormat::Csv => {
                 let mut line = Vec::new();
-                let names = self.columns.iter().map(|name| guard_name(name));
+                let names = self.columns.iter().map(|name| guard_name(name).into_owned());
                 write_row(names.chain(ERROR_COLUMNS.map(str::to_owned)), &mut line);
                 line
             }
@@ -166,8 +167,8 @@ impl Writer {
         {
             *first = self.cell(text);
         }
-        let errors = error_texts(errors).map(|text| guard(&text.unwrap_or_default()));
-        write_row(cells.into_iter().map(|cell| guard(&cell)).chain(errors), out);
+        let errors = error_texts(errors).map(|text| guard(&text.unwrap_or_default()).into_owned());
+        write_row(cells.into_iter().map(|cell| guard(&cell).into_owned()).chain(errors), out);
     }
 
     /// A value as the text of a cell: a text as it is, nothing for null, everything else as JSON.
@@ -180,10 +181,7 @@ impl Writer {
     }
 
     fn unguard(&self, text: String) -> String {
-        match text.strip_prefix('\'') {
-            Some(rest) if self.guarded => rest.to_owned(),
-            _ => text,
-        }
+        if self.guarded { unguard_start(&text).to_owned() } else { text }
     }
 
     fn line(&self, fields: &[Field<'_>], errors: &[RecordError], out: &mut Vec<u8>) {
@@ -231,28 +229,14 @@ fn error_texts(errors: &[RecordError]) -> impl Iterator<Item = Option<String>> +
     .into_iter()
 }
 
-/// Puts an apostrophe before a cell that a spreadsheet would run, and before one that has an apostrophe already.
-fn guard(cell: &str) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\'', '＝', '＋', '－', '＠']) {
-        format!("'{cell}")
-    } else {
-        cell.to_owned()
-    }
-}
-
-/// Names of columns are not unguarded when they are read, so an apostrophe is put there once and no second time. Cleaning
-/// drops it, so that the name means what it meant.
-fn guard_name(name: &str) -> String {
-    if name.starts_with('\'') { name.to_owned() } else { guard(name) }
-}
-
 fn json_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
 /// Writing into memory does not fail.
 fn write_row(cells: impl Iterator<Item = String>, out: &mut Vec<u8>) {
-    let mut writer = csv::Writer::from_writer(out);
+    // Within quotes a spreadsheet that takes another delimiter finds none, as long as a cell is the first of its line.
+    let mut writer = csv::WriterBuilder::new().quote_style(csv::QuoteStyle::Always).from_writer(out);
     let _ = writer.write_record(cells);
     let _ = writer.flush();
 }

@@ -101,7 +101,14 @@ pub struct FileError {
 impl FileError {
     /// An error without a place.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: cut(message.into(), MAX_MESSAGE_CHARS), record: None, line: None, column: None, field: None }
+        Self {
+            code,
+            message: cut(message.into(), MAX_MESSAGE_CHARS),
+            record: None,
+            line: None,
+            column: None,
+            field: None,
+        }
     }
 
     /// Says at which record.
@@ -167,6 +174,9 @@ mod tests {
         assert_eq!(error.field.unwrap().chars().count(), MAX_FIELD_CHARS + 1);
         assert_eq!(error.message.chars().count(), MAX_MESSAGE_CHARS + 1);
         let error = FileError::new(ErrorCode::CsvHeaderUnknown, "short").in_field(&name[2..]);
-        assert_eq!((error.message.as_str(), error.field.unwrap().chars().count()), ("short", MAX_FIELD_CHARS));
+        assert_eq!(
+            (error.message.as_str(), error.field.unwrap().chars().count()),
+            ("short", MAX_FIELD_CHARS)
+        );
     }
 }

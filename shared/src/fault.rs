@@ -76,6 +76,24 @@ table! {
         WideWindow = "wide_window",
         /// A page of records reads the issues of everything between its first and its last.
         IssuesBetween = "issues_between",
+        /// Any number of uploads at once.
+        AnyUploads = "any_uploads",
+        /// A body may come as slowly as it likes as long as it does not pause.
+        AnyRate = "any_rate",
+        /// The method of a request is a label as it was sent.
+        AnyMethod = "any_method",
+        /// Each look at readiness asks the broker.
+        AskEachTime = "ask_each_time",
+        /// Answers have no headers against framing and caching.
+        BareAnswers = "bare_answers",
+        /// Tokens do not expire.
+        TokensForEver = "tokens_for_ever",
+        /// Identifiers may hold characters that nobody sees.
+        InvisibleCharacters = "invisible_characters",
+        /// Only the beginning of a cell is guarded against formulas.
+        GuardBeginnings = "guard_beginnings",
+        /// Each setting is checked by itself.
+        SettingsAlone = "settings_alone",
         /// A page of failed records is as long as the one before had room for.
         PagesByNumber = "pages_by_number",
     }

@@ -16,6 +16,7 @@ mod harness;
 mod outcomes;
 mod parallel;
 mod properties;
+mod secrets;
 mod steering;
 
 /// Runs each test on RabbitMQ and on PostgreSQL rows.

@@ -17,6 +17,9 @@ use uuid::Uuid;
 use crate::receive::ReceiveError;
 use crate::request::RequestError;
 
+/// Seconds after which an upload that found no place may try again.
+pub(super) const RETRY_AFTER: &str = "5";
+
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -62,6 +65,14 @@ pub enum ApiError {
     /// A request with this idempotency key is still running.
     #[error("a request with this idempotency key is still being received")]
     IdempotencyInProgress,
+    /// The tenant has as many uploads under way as it may.
+    #[error(
+        "the tenant has as many uploads under way as it may have; send this one again when another has ended"
+    )]
+    TooManyUploads,
+    /// There are as many uploads under way as there may be.
+    #[error("there are as many uploads under way as there may be; send this one again in a while")]
+    Busy,
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
@@ -133,6 +144,8 @@ impl ApiError {
             Self::StateConflict(_) => (StatusCode::CONFLICT, ErrorCode::StateConflict),
             Self::IdempotencyMismatch => (StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::IdempotencyMismatch),
             Self::IdempotencyInProgress => (StatusCode::CONFLICT, ErrorCode::IdempotencyInProgress),
+            Self::TooManyUploads => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::RateLimited),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
             Self::Store(error) => match error.kind() {
                 ErrorKind::Transient | ErrorKind::Conflict => {
                     (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable)
@@ -246,6 +259,9 @@ impl IntoResponse for ApiError {
             response
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        }
+        if matches!(self, Self::TooManyUploads | Self::Busy) {
+            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(RETRY_AFTER));
         }
         response.extensions_mut().insert(Failed(Arc::new(self)));
         response

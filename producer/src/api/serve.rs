@@ -10,12 +10,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::{AppState, HttpOptions, routes};
+use super::{AppState, Audience, HttpOptions, routes};
 
 /// Pause after an accept that failed for want of something (file descriptors), which the next one would want too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -24,6 +25,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(
     listener: TcpListener,
     state: AppState,
+    audience: Audience,
     options: HttpOptions,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
@@ -33,19 +35,28 @@ pub async fn serve(
     // Whoever drops this future drops the connections too.
     let _cut_when_dropped = cut.clone().drop_guard();
     let server = Server {
-        app: routes::app(state),
+        app: routes::app(state, audience),
         header_timeout: options.header_timeout,
         shutdown,
         cut: cut.clone(),
     };
+    let places = Arc::new(Semaphore::new(options.connections));
     loop {
+        // Without a place nobody is accepted: who comes waits in the system's own queue.
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = async {
+                let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+                io::Result::Ok((listener.accept().await?, place))
+            } => accepted,
             () = server.shutdown.cancelled() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
-                connections.spawn(server.clone().connection(stream));
+            Ok(((stream, _), place)) => {
+                let connection = server.clone().connection(stream);
+                connections.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");

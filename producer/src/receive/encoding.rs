@@ -82,7 +82,8 @@ pub(super) async fn decode(
         }
         Encoding::Zstd => {
             let mut inflated = Inflated::new(limits, &decoded);
-            let bound = [DParameter::window_log_max(if mutant(Mutant::WideWindow) { 31 } else { WINDOW_LOG })];
+            let bound =
+                [DParameter::window_log_max(if mutant(Mutant::WideWindow) { 31 } else { WINDOW_LOG })];
             let mut decoder = ZstdDecoder::with_params(reader(incoming, inflated.taken.clone()), &bound);
             decoder.multiple_members(true);
             let taken = inflated.take(decoder).await;
@@ -299,12 +300,21 @@ mod tests {
     #[tokio::test]
     async fn a_window_of_zstd_may_have_8_mib_and_no_more() {
         use async_compression::zstd::CParameter;
-        for (log, expected) in [(22, Ok(())), (23, Ok(())), (24, Err(ErrorCode::CompressionWindow)), (27, Err(ErrorCode::CompressionWindow))] {
+        for (log, expected) in [
+            (22, Ok(())),
+            (23, Ok(())),
+            (24, Err(ErrorCode::CompressionWindow)),
+            (27, Err(ErrorCode::CompressionWindow)),
+        ] {
             let params = [CParameter::window_log(log)];
             let quality = async_compression::Level::Default;
             let mut upload = Vec::new();
             // A stream: its frame does not say how long the text is.
-            let mut encoder = async_compression::tokio::bufread::ZstdEncoder::with_quality_and_params(&b"email\n"[..], quality, &params);
+            let mut encoder = async_compression::tokio::bufread::ZstdEncoder::with_quality_and_params(
+                &b"email\n"[..],
+                quality,
+                &params,
+            );
             encoder.read_to_end(&mut upload).await.unwrap();
             let taken = decompressed(Encoding::Zstd, &upload, 3).await;
             assert_eq!(taken.map(|text| assert_eq!(text, b"email\n")), expected, "2^{log}");

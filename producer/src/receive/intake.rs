@@ -1,12 +1,15 @@
 //! Bytes → chunks: parse, validate and cut, one record at a time, on a thread of its own.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use muster_shared::chunk::{ChunkCutter, SealedChunk, SecretKey};
 use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::fault::{Mutant, mutant};
+use muster_shared::formula;
 use muster_shared::options::{Duplicates, EmptyFile};
 use muster_shared::parse::{Parser, RecordSink};
-use muster_shared::record::{Names, RawRecord, Secrets, source_json};
+use muster_shared::record::{Names, RawField, RawRecord, RawValue, Secrets, source_json};
 use muster_shared::rules::Rules;
 use muster_shared::store::intake::{Issue, Received};
 use muster_shared::unique::{KeyList, UniqueKey};
@@ -55,7 +58,12 @@ struct Sink {
 
 impl Intake {
     /// `key` seals the secrets of the records.
-    pub(super) fn new(rules: Rules, key: SecretKey, limits: ReceiveLimits, stager: mpsc::Sender<Staged>) -> Self {
+    pub(super) fn new(
+        rules: Rules,
+        key: SecretKey,
+        limits: ReceiveLimits,
+        stager: mpsc::Sender<Staged>,
+    ) -> Self {
         Self {
             parser: Parser::new(rules.options.format, limits.parse),
             sink: Sink {
@@ -75,10 +83,7 @@ impl Intake {
     }
 
     /// Takes pieces until `None` says that the upload is whole, and sends what is to be staged.
-    pub(super) fn run(
-        mut self,
-        mut pieces: mpsc::Receiver<Option<Bytes>>,
-    ) -> Result<Received, Failure> {
+    pub(super) fn run(mut self, mut pieces: mpsc::Receiver<Option<Bytes>>) -> Result<Received, Failure> {
         loop {
             match pieces.blocking_recv() {
                 Some(Some(piece)) => {
@@ -151,6 +156,20 @@ impl Sink {
     }
 }
 
+/// The text of a cell of a file of failed records, without what was put into it against spreadsheets. What stands at its
+/// start is for validation, which knows what an empty cell means.
+fn unguarded_cell<'r>(field: &RawField<'r>) -> Option<Cow<'r, str>> {
+    match field.value {
+        RawValue::Text(text) => Some(formula::unguard_inside(text)),
+        RawValue::Null | RawValue::Json(_) => None,
+    }
+}
+
+fn with_text<'r>(field: &RawField<'r>, text: &'r Option<Cow<'r, str>>) -> RawField<'r> {
+    let value = text.as_deref().map_or(field.value, RawValue::Text);
+    RawField { name: field.name, value }
+}
+
 fn encoding_failed(error: &std::io::Error) -> FileError {
     tracing::error!(%error, "a chunk could not be encoded");
     FileError::new(ErrorCode::Internal, "a chunk could not be encoded")
@@ -170,6 +189,21 @@ impl RecordSink for Sink {
 
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
         self.binding.extend(names);
+        let (cells, fields);
+        let unguarded;
+        let record = if self.binding.guards_cells() {
+            cells = record.fields.iter().map(unguarded_cell).collect::<Vec<_>>();
+            fields = record
+                .fields
+                .iter()
+                .zip(&cells)
+                .map(|(field, cell)| with_text(field, cell))
+                .collect::<Vec<_>>();
+            unguarded = RawRecord { fields: &fields, ..*record };
+            &unguarded
+        } else {
+            record
+        };
         // What cannot be told from a secret is not even staged.
         let hidden;
         let record = if self.binding.secrets().hide_whole(record) {

@@ -170,8 +170,11 @@ async fn a_record_that_was_not_read_whole_is_hidden_whole_where_the_file_has_sec
         assert!(told.contains("\nREDACTED,,,csv_column_count,"), "{told}");
         assert!(told.contains("Shown,REDACTED"), "{told}");
     }
-    let lines = format!("{{\"email\":\"a@example.com\",\"note\":\"{HASH}\"\n{{\"email\":\"hidden@x\",\"passwd\":\"hunter2\"\n");
-    let request = server.post("/v1/imports?start=manual").header("content-type", "application/x-ndjson").body(lines);
+    let lines = format!(
+        "{{\"email\":\"a@example.com\",\"note\":\"{HASH}\"\n{{\"email\":\"hidden@x\",\"passwd\":\"hunter2\"\n"
+    );
+    let request =
+        server.post("/v1/imports?start=manual").header("content-type", "application/x-ndjson").body(lines);
     let told = read_back(&server, &accepted(request).await).await;
     assert!(!told.contains("$2b$") && !told.contains("hunter2") && !told.contains("hidden@"), "{told}");
 }
@@ -179,7 +182,8 @@ async fn a_record_that_was_not_read_whole_is_hidden_whole_where_the_file_has_sec
 #[tokio::test]
 async fn names_that_look_like_secrets_and_unknown_parts_of_secrets_are_not_given_back() {
     let server = Server::start().await;
-    let upload = "email,passwd,PWD,Api Key,custom__pass,custom__o{}\nno,hunter2,hunter2,hunter2,hunter2,otp=hunter2\n";
+    let upload =
+        "email,passwd,PWD,Api Key,custom__pass,custom__o{}\nno,hunter2,hunter2,hunter2,hunter2,otp=hunter2\n";
     let import = accepted(server.upload("start=manual&unknown_columns=ignore", upload)).await;
     assert_eq!(import["counts"]["failed"], 1);
     let told = read_back(&server, &import).await;
@@ -189,7 +193,9 @@ async fn names_that_look_like_secrets_and_unknown_parts_of_secrets_are_not_given
         "password": {"type": "bcrypt", "password_hash": "hunter2", "plain": "hunter2"},
         "mfa": {"email": "m@example.com", "backup": "hunter2", "totp": {"secret": "hunter2", "seed": "hunter2"}},
     });
-    let request = server.post("/v1/imports?start=manual&unknown_columns=ignore").header("content-type", "application/x-ndjson");
+    let request = server
+        .post("/v1/imports?start=manual&unknown_columns=ignore")
+        .header("content-type", "application/x-ndjson");
     let import = accepted(request.body(record.to_string())).await;
     assert_eq!(import["counts"]["failed"], 1);
     let told = read_back(&server, &import).await;

@@ -5,6 +5,7 @@
 mod access;
 mod authgear;
 mod bitcaster;
+mod bounds;
 mod ccai;
 mod failed;
 mod harness;

@@ -23,7 +23,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::seal::SecretKey;
 use crate::error::RecordError;
-use crate::record::{REDACTED, Secrets, Names, Position, RawField, RawRecord, RawValue, RecordNumber};
+use crate::record::{Names, Position, REDACTED, RawField, RawRecord, RawValue, RecordNumber, Secrets};
 
 const VERSION: u8 = 1;
 /// Of chunks with sealed secrets.
@@ -340,7 +340,9 @@ impl Reader<'_> {
             let (kind, value) = match self.byte()? {
                 0 => (0, 0..0),
                 kind @ (1 | 2) => (kind, self.text(&mut chunk.text)?),
-                kind @ (3 | 4) => (kind - 2, self.sealed(kind, position.record.get(), place, &mut chunk.text)?),
+                kind @ (3 | 4) => {
+                    (kind - 2, self.sealed(kind, position.record.get(), place, &mut chunk.text)?)
+                }
                 _ => return Err(BrokenChunk::Damaged("a field has an unknown kind")),
             };
             chunk.fields.push(StoredField { name, kind, start: value.start, end: value.end });
@@ -395,7 +397,13 @@ impl Reader<'_> {
     }
 
     /// A sealed value: itself with the key, without it what may be shown.
-    fn sealed(&mut self, kind: u8, record: u64, place: u32, into: &mut String) -> Result<Range<u32>, BrokenChunk> {
+    fn sealed(
+        &mut self,
+        kind: u8,
+        record: u64,
+        place: u32,
+        into: &mut String,
+    ) -> Result<Range<u32>, BrokenChunk> {
         let mut shown = String::new();
         if kind == 4 {
             self.text(&mut shown)?;

@@ -27,6 +27,9 @@ impl Default for ChunkLimits {
     }
 }
 
+/// Most that is gathered before the number of lanes is known, whatever the limits make together.
+const PILE_BYTES: usize = 64 * 1024 * 1024;
+
 /// A chunk ready to be staged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedChunk {
@@ -119,7 +122,8 @@ impl ChunkCutter {
             pile.identifiers.push(identifier.map(Into::into));
             pile.valid.push(valid);
             let most = u64::from(self.limits.lanes) * u64::from(self.limits.records);
-            let full = pile.encoder.bytes() >= self.limits.bytes.saturating_mul(self.limits.lanes as usize);
+            let most_bytes = self.limits.bytes.saturating_mul(self.limits.lanes as usize).min(PILE_BYTES);
+            let full = pile.encoder.bytes() >= most_bytes;
             if u64::from(pile.encoder.count()) > most || full {
                 self.spread(LaneCount::new(self.limits.lanes), names)?;
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::value::Setting;
 use super::{ByteSize, Envelope, Key, LogFormat, Problem, SecretUrl, Sources};
 use crate::catalog::MAX_NAME_BYTES;
+use crate::fault::{Mutant, mutant};
 use crate::normalise::has_forbidden_char;
 
 macro_rules! settings {
@@ -107,6 +108,18 @@ settings! {
             "Address and port to listen on.";
         header_timeout: Duration = Duration::from_secs(10),
             "How long a client may take for the head of a request.";
+        ops_listen: Option<SocketAddr> = None,
+            "Address and port for metrics, readiness and the documentation. Not set: they are with everything else.";
+        connections: u32 = 4096,
+            "Most connections of clients at a time; who comes then waits.";
+        uploads: u32 = 32,
+            "Most uploads at a time.";
+        tenant_uploads: u32 = 8,
+            "Most uploads of one tenant at a time.";
+        upload_rate: ByteSize = ByteSize::kib(8),
+            "Fewest bytes a second of an upload, while its client is waited for.";
+        upload_rate_after: Duration = Duration::from_secs(30),
+            "How long the client of an upload is waited for in all before its rate counts.";
         max_upload_bytes: Option<ByteSize> = None,
             "Largest upload as it is sent. Not set: no limit.";
         idle_body_timeout: Duration = Duration::from_secs(60),
@@ -188,6 +201,15 @@ settings! {
     }
 }
 
+impl IntakeConfig {
+    /// The largest that a chunk can become, encoded: one byte less than is enough to end it, and then the largest record, which has
+    /// its text twice where it was not read whole (or its secrets are sealed beside what may be shown of them).
+    pub fn largest_chunk(&self) -> ByteSize {
+        let record = self.record_bytes.bytes().saturating_mul(2);
+        ByteSize::new(self.chunk_bytes.bytes().saturating_add(record).saturating_add(CHUNK_OVERHEAD))
+    }
+}
+
 impl WorkerConfig {
     /// How many chunks this process applies at a time.
     pub fn slots(&self) -> u32 {
@@ -198,8 +220,14 @@ impl WorkerConfig {
     }
 }
 
-/// RabbitMQ 4 takes messages of at most 16 MiB; half of it leaves room for what does not compress.
+/// Largest chunk or record that can be set; whether they fit a message is for both together.
 const LARGEST: ByteSize = ByteSize::mib(8);
+/// What a message takes: that of RabbitMQ 4, where nobody sets another.
+const MESSAGE: ByteSize = ByteSize::mib(16);
+/// What the records of a chunk that were gathered before their number was known, and the lanes after that, may take in memory.
+const GATHERED: ByteSize = ByteSize::mib(64);
+/// What a chunk has beside its records: the names, which each chunk carries, and what encoding adds.
+const CHUNK_OVERHEAD: u64 = 2 * 1024 * 1024;
 
 impl Config {
     /// What the values, each well-formed, do not allow together or at all.
@@ -208,6 +236,9 @@ impl Config {
         let numbers = [
             ("database.max_connections", self.database.max_connections, 2, 1000),
             ("http.user_connections", self.http.user_connections, 1, 1000),
+            ("http.connections", self.http.connections, 2, 1_000_000),
+            ("http.uploads", self.http.uploads, 1, 10_000),
+            ("http.tenant_uploads", self.http.tenant_uploads, 1, 10_000),
             ("intake.chunk_records", self.intake.chunk_records, 1, 100_000),
             ("intake.lanes", self.intake.lanes, 1, 1024),
             ("intake.max_ratio", self.intake.max_ratio, 2, 100_000),
@@ -228,6 +259,7 @@ impl Config {
                 wrong(key, format!("must be from 1 KiB to {LARGEST}: a chunk must fit a message"));
             }
         }
+        self.check_together(&mut wrong);
         if self.worker.backoff_initial > self.worker.backoff_max {
             wrong("worker.backoff_initial", "must not be longer than worker.backoff_max".into());
         }
@@ -241,6 +273,68 @@ impl Config {
             wrong("dispatch.poll", "must be at most 1min".into());
         }
         self.check_texts(&mut wrong);
+    }
+
+    /// What the values make together, each with what to change.
+    fn check_together(&self, wrong: &mut impl FnMut(&str, String)) {
+        if mutant(Mutant::SettingsAlone) {
+            return;
+        }
+        let intake = &self.intake;
+        let largest = intake.largest_chunk();
+        if largest > MESSAGE {
+            let message = format!(
+                "a chunk may become {} large with intake.chunk_bytes = {} and intake.record_bytes = {}, and a message takes \
+                 {MESSAGE}: lower one of them so that chunk_bytes + 2 × record_bytes is at most {}",
+                ByteSize::mib(largest.bytes().div_ceil(1024 * 1024)),
+                intake.chunk_bytes,
+                intake.record_bytes,
+                ByteSize::new(MESSAGE.bytes() - CHUNK_OVERHEAD),
+            );
+            wrong("intake.record_bytes", message);
+        }
+        let gathered = intake.chunk_bytes.bytes().saturating_mul(u64::from(intake.lanes));
+        if gathered > GATHERED.bytes() {
+            let lanes = (GATHERED.bytes() / intake.chunk_bytes.bytes().max(1)).max(1);
+            let message = format!(
+                "an upload would take {} of memory: each lane gathers up to intake.chunk_bytes = {}; set at most {lanes} lanes, \
+                 or smaller chunks",
+                ByteSize::mib(gathered.div_ceil(1024 * 1024)),
+                intake.chunk_bytes,
+            );
+            wrong("intake.lanes", message);
+        }
+        if self.http.tenant_uploads > self.http.uploads {
+            wrong(
+                "http.tenant_uploads",
+                format!("must not be more than http.uploads, which is {}", self.http.uploads),
+            );
+        }
+        if self.http.uploads >= self.http.connections {
+            let message = format!(
+                "must be less than http.connections, which is {}: uploads would leave no connection for anything else",
+                self.http.connections
+            );
+            wrong("http.uploads", message);
+        }
+        if self.http.ops_listen.is_some_and(|ops| ops == self.http.listen && ops.port() != 0) {
+            wrong("http.ops_listen", "must be another address than http.listen".into());
+        }
+        if self.retention.secrets > self.retention.imports {
+            let message = "must not be longer than retention.imports: with the import its records go";
+            wrong("retention.secrets", message.into());
+        }
+        if self.dispatch.lease < self.dispatch.poll.saturating_mul(4) {
+            let message = "must be at least four times dispatch.poll, or chunks are sent again before anybody has looked";
+            wrong("dispatch.lease", message.into());
+        }
+        if self.dispatch.window < self.worker.slots() && self.worker.concurrency.is_some() {
+            let message = format!(
+                "must be at least worker.concurrency, which is {}, or workers wait for chunks; 2 × that is better",
+                self.worker.slots()
+            );
+            wrong("dispatch.window", message);
+        }
     }
 
     fn check_texts(&self, wrong: &mut impl FnMut(&str, String)) {

@@ -11,9 +11,26 @@ use crate::fault::{Mutant, mutant};
 
 /// Anywhere in a name, whatever stands between its letters.
 const PARTS: [&str; 20] = [
-    "password", "passwd", "passwort", "passphrase", "passcode", "pwd", "secret", "totp", "hash", "token", "apikey",
-    "privatekey", "accesskey", "encryptionkey", "signingkey", "credential", "recoverycode", "backupcode",
-    "securityanswer", "authenticator",
+    "password",
+    "passwd",
+    "passwort",
+    "passphrase",
+    "passcode",
+    "pwd",
+    "secret",
+    "totp",
+    "hash",
+    "token",
+    "apikey",
+    "privatekey",
+    "accesskey",
+    "encryptionkey",
+    "signingkey",
+    "credential",
+    "recoverycode",
+    "backupcode",
+    "securityanswer",
+    "authenticator",
 ];
 
 /// As a word of a name, words being told apart by separators and by capitals.
@@ -60,10 +77,14 @@ fn looks_hashed(text: &str) -> bool {
     let modular = text.starts_with('$')
         && text.len() >= 20
         && text.get(1..).and_then(|rest| rest.split_once('$')).is_some_and(|(kind, _)| {
-            (1..=24).contains(&kind.len()) && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            (1..=24).contains(&kind.len())
+                && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         });
     let tagged = ["{ssha", "{sha", "{smd5", "{md5", "{crypt", "{pbkdf2", "{argon2", "{bcrypt"];
-    modular || text.get(..8).is_some_and(|start| tagged.iter().any(|tag| start.to_ascii_lowercase().starts_with(tag)))
+    modular
+        || text
+            .get(..8)
+            .is_some_and(|start| tagged.iter().any(|tag| start.to_ascii_lowercase().starts_with(tag)))
 }
 
 /// The secret names of one import, worked out once a name.
@@ -120,7 +141,8 @@ impl Secrets {
         if record.defect.is_none() || mutant(Mutant::ShowUnread) {
             return false;
         }
-        let named = |text: &str| looks_secret(text) || self.aliases.iter().any(|alias| text.contains(alias.as_str()));
+        let named =
+            |text: &str| looks_secret(text) || self.aliases.iter().any(|alias| text.contains(alias.as_str()));
         let cells = |raw: &str| {
             let ends = |c: char| !c.is_ascii_graphic() || matches!(c, ',' | ';' | '|' | '"');
             raw.contains(['$', '{']) && raw.split(ends).any(looks_hashed)
@@ -143,7 +165,9 @@ impl Secrets {
             _ if self.hides(field.name) => Some(quoted(REDACTED)),
             RawValue::Text(text) if looks_hashed(text) => Some(quoted(REDACTED)),
             // A cell may hold an object as text, as pairs or as JSON.
-            RawValue::Text(text) if name.trim_end().ends_with("{}") && pairs_with_secrets(text) => Some(quoted(REDACTED)),
+            RawValue::Text(text) if name.trim_end().ends_with("{}") && pairs_with_secrets(text) => {
+                Some(quoted(REDACTED))
+            }
             RawValue::Text(text) if text.trim_start().starts_with(['{', '[']) => {
                 inside(text).map(|json| quoted(&json))
             }
@@ -156,7 +180,9 @@ impl Secrets {
 
 /// `a=b; password=c`
 fn pairs_with_secrets(text: &str) -> bool {
-    text.split([',', ';', '\n']).filter_map(|pair| pair.split_once(['=', ':'])).any(|(key, _)| looks_secret(key))
+    text.split([',', ';', '\n'])
+        .filter_map(|pair| pair.split_once(['=', ':']))
+        .any(|(key, _)| looks_secret(key))
 }
 
 fn quoted(text: &str) -> String {
@@ -231,8 +257,10 @@ fn hide_all_but(object: &mut Map<String, Value>, shown: &[&str]) {
 }
 
 fn hide_unless(key: &str, value: &mut Value, shown: &[&str]) {
-    let unknown = mutant(Mutant::ShowUnknownSecretKeys) && !matches!(key, "password_hash" | "secret" | "password" | "totp");
-    let plain = !matches!(value, Value::Object(_) | Value::Array(_)) && !value.as_str().is_some_and(looks_hashed);
+    let unknown = mutant(Mutant::ShowUnknownSecretKeys)
+        && !matches!(key, "password_hash" | "secret" | "password" | "totp");
+    let plain =
+        !matches!(value, Value::Object(_) | Value::Array(_)) && !value.as_str().is_some_and(looks_hashed);
     if !(shown.contains(&key) && plain || unknown) {
         *value = hidden(value);
     }
@@ -245,16 +273,55 @@ mod tests {
     #[test]
     fn names_that_look_like_secrets_count_as_such_however_they_are_spelt() {
         for name in [
-            "password", "PassWord", "pass-word", "passwd", "PWD", "user_pwd", "pass", "Pass", "password_hash",
-            "hashed password", "secret", "clientSecret", "token", "refresh.token", "totp", "otp", "user-otp", "userOtp",
-            "api_key", "API Key", "apiKey", "api-key", "custom__api_key", "custom__pass", "custom__PIN[]", "private_key",
-            "ｐａｓｓｗｏｒｄ", "recovery codes", "salt", "credentials", "Passwort",
+            "password",
+            "PassWord",
+            "pass-word",
+            "passwd",
+            "PWD",
+            "user_pwd",
+            "pass",
+            "Pass",
+            "password_hash",
+            "hashed password",
+            "secret",
+            "clientSecret",
+            "token",
+            "refresh.token",
+            "totp",
+            "otp",
+            "user-otp",
+            "userOtp",
+            "api_key",
+            "API Key",
+            "apiKey",
+            "api-key",
+            "custom__api_key",
+            "custom__pass",
+            "custom__PIN[]",
+            "private_key",
+            "ｐａｓｓｗｏｒｄ",
+            "recovery codes",
+            "salt",
+            "credentials",
+            "Passwort",
         ] {
             assert!(looks_secret(name), "{name}");
         }
         for name in [
-            "email", "passport", "custom__passport_number", "footposition", "compass", "spinach", "family_name", "phone_number",
-            "custom__option", "key", "", "saltwater", "shipping", "keyboard",
+            "email",
+            "passport",
+            "custom__passport_number",
+            "footposition",
+            "compass",
+            "spinach",
+            "family_name",
+            "phone_number",
+            "custom__option",
+            "key",
+            "",
+            "saltwater",
+            "shipping",
+            "keyboard",
         ] {
             assert!(!looks_secret(name), "{name}");
         }
@@ -263,11 +330,17 @@ mod tests {
     #[test]
     fn objects_of_secrets_show_what_is_known_to_be_none_and_nothing_else() {
         assert_eq!(
-            redact("password", r#"{"type":"bcrypt","password_hash":"$2a$","plain":"hunter2","pepper":{"a":1}}"#),
+            redact(
+                "password",
+                r#"{"type":"bcrypt","password_hash":"$2a$","plain":"hunter2","pepper":{"a":1}}"#
+            ),
             r#"{"password_hash":"REDACTED","pepper":{},"plain":"REDACTED","type":"bcrypt"}"#
         );
         assert_eq!(
-            redact("mfa", r#"{"email":"a@b.co","backup":["hunter2"],"totp":{"secret":"X","n":1},"password":{"type":"bcrypt","x":"y"},"sms":"hunter2"}"#),
+            redact(
+                "mfa",
+                r#"{"email":"a@b.co","backup":["hunter2"],"totp":{"secret":"X","n":1},"password":{"type":"bcrypt","x":"y"},"sms":"hunter2"}"#
+            ),
             r#"{"backup":[],"email":"a@b.co","password":{"type":"bcrypt","x":"REDACTED"},"sms":"REDACTED","totp":{"n":0,"secret":"REDACTED"}}"#
         );
         assert_eq!(redact("password", "[1]"), "[]");
@@ -281,7 +354,11 @@ mod tests {
 
     #[test]
     fn hashes_are_known_by_their_form() {
-        for text in ["$2b$10$N9qo8uLOickgx2ZMRZoMye", "'$argon2id$v=19$m=65536,t=3", "{SSHA}0c0blFTXXNuAMHECS4uxrj3ZieMoWImr"] {
+        for text in [
+            "$2b$10$N9qo8uLOickgx2ZMRZoMye",
+            "'$argon2id$v=19$m=65536,t=3",
+            "{SSHA}0c0blFTXXNuAMHECS4uxrj3ZieMoWImr",
+        ] {
             assert!(looks_hashed(text), "{text}");
         }
         for text in ["$5 and more", "$", "$$$$$$$$$$$$$$$$$$$$$$$$", "{a}", "éééé"] {

@@ -96,13 +96,19 @@ mod tests {
             RawField { name: 1, value: RawValue::Text("x") },
         ];
         let record = RawRecord { position, fields: &fields, defect: None, raw: None };
-        assert_eq!(source_json(&record, &names, &Secrets::by_name(&names)), r#"[["password",[]],["mfa","REDACTED"]]"#);
+        assert_eq!(
+            source_json(&record, &names, &Secrets::by_name(&names)),
+            r#"[["password",[]],["mfa","REDACTED"]]"#
+        );
         let empty = [
             RawField { name: 2, value: RawValue::Text("") },
             RawField { name: 0, value: RawValue::Json(r#"{"password_hash": null}"#) },
         ];
         let record = RawRecord { position, fields: &empty, defect: None, raw: None };
-        assert_eq!(source_json(&record, &names, &Secrets::by_name(&names)), r#"[["mfa_email",""],["password",{"password_hash":null}]]"#);
+        assert_eq!(
+            source_json(&record, &names, &Secrets::by_name(&names)),
+            r#"[["mfa_email",""],["password",{"password_hash":null}]]"#
+        );
         let broken = RawRecord { position, fields: &[], defect: None, raw: Some("{oops") };
         assert_eq!(source_json(&broken, &names, &Secrets::by_name(&names)), r#"[["","{oops"]]"#);
     }

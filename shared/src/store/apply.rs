@@ -124,13 +124,18 @@ pub async fn body(connection: &mut PgConnection, chunk: ChunkId) -> Result<Optio
 }
 
 /// The key of an import's secrets. `None` when it was thrown away, or the import is older than such keys.
-pub async fn secret_key(connection: &mut PgConnection, import: ImportId) -> Result<Option<SecretKey>, StoreError> {
+pub async fn secret_key(
+    connection: &mut PgConnection,
+    import: ImportId,
+) -> Result<Option<SecretKey>, StoreError> {
     let bytes = sqlx::query_scalar!("select secret_key from imports where id = $1", import.get())
         .fetch_optional(connection)
         .await?
         .flatten();
     bytes
-        .map(|bytes| SecretKey::new(&bytes).ok_or_else(|| StoreError::corrupt("imports", "secret_key", import)))
+        .map(|bytes| {
+            SecretKey::new(&bytes).ok_or_else(|| StoreError::corrupt("imports", "secret_key", import))
+        })
         .transpose()
 }
 

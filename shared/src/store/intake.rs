@@ -141,7 +141,8 @@ pub struct Issue {
 impl Issue {
     /// About how many bytes it holds.
     pub fn size(&self) -> usize {
-        let errors = self.errors.iter().map(|error| error.message.len() + error.field.as_ref().map_or(0, String::len));
+        let errors =
+            self.errors.iter().map(|error| error.message.len() + error.field.as_ref().map_or(0, String::len));
         let warnings = self.warnings.iter().map(String::len);
         let own = size_of::<Self>() + size_of_val(&self.errors[..]) + size_of_val(&self.warnings[..]);
         own + self.source.len() + errors.sum::<usize>() + warnings.sum::<usize>()

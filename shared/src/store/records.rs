@@ -194,7 +194,9 @@ impl Merge<'_> {
                     let field = record.fields.iter().find(|field| field.name == name)?;
                     match field.value {
                         RawValue::Null => None,
-                        _ if binding.secrets().shown(field, chunk.names()).is_some() => Some(REDACTED.to_owned()),
+                        _ if binding.secrets().shown(field, chunk.names()).is_some() => {
+                            Some(REDACTED.to_owned())
+                        }
                         RawValue::Text(text) | RawValue::Json(text) => Some(text.to_owned()),
                     }
                 }),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::header::clean;
 use crate::error::{ErrorCode, FileError, RecordError};
 use crate::field::{Field, FieldRule, FieldSet, FieldTable, METADATA_PATTERN, METADATA_PREFIX};
+use crate::formula::unguard_start;
 use crate::options::{IdentifierField, ImportOptions, MetadataMode, UnknownColumns};
 use crate::parse::Format;
 use crate::record::{NameId, Names, Secrets};
@@ -248,7 +249,12 @@ impl Binding {
 
     /// Takes off the apostrophe that the file of failed records puts before cells a spreadsheet would run.
     pub(super) fn unguard<'t>(&self, text: &'t str) -> &'t str {
-        if self.guarded { text.strip_prefix('\'').unwrap_or(text) } else { text }
+        if self.guarded { unguard_start(text) } else { text }
+    }
+
+    /// Whether the cells of the file are guarded so.
+    pub fn guards_cells(&self) -> bool {
+        self.guarded
     }
 
     pub(super) fn required(&self) -> &[(Field, String)] {
