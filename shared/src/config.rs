@@ -10,6 +10,7 @@ mod layers;
 mod reference;
 mod secret;
 mod settings;
+mod together;
 mod value;
 
 use std::collections::BTreeMap;

@@ -92,6 +92,8 @@ table! {
         InvisibleCharacters = "invisible_characters",
         /// Only the beginning of a cell is guarded against formulas.
         GuardBeginnings = "guard_beginnings",
+        /// A list sums the chunks of imports that have ended.
+        SumAgain = "sum_again",
         /// Each setting is checked by itself.
         SettingsAlone = "settings_alone",
         /// A page of failed records is as long as the one before had room for.

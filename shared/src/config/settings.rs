@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::value::Setting;
 use super::{ByteSize, Envelope, Key, LogFormat, Problem, SecretUrl, Sources};
 use crate::catalog::MAX_NAME_BYTES;
-use crate::fault::{Mutant, mutant};
 use crate::normalise::has_forbidden_char;
 
 macro_rules! settings {
@@ -201,15 +200,6 @@ settings! {
     }
 }
 
-impl IntakeConfig {
-    /// The largest that a chunk can become, encoded: one byte less than is enough to end it, and then the largest record, which has
-    /// its text twice where it was not read whole (or its secrets are sealed beside what may be shown of them).
-    pub fn largest_chunk(&self) -> ByteSize {
-        let record = self.record_bytes.bytes().saturating_mul(2);
-        ByteSize::new(self.chunk_bytes.bytes().saturating_add(record).saturating_add(CHUNK_OVERHEAD))
-    }
-}
-
 impl WorkerConfig {
     /// How many chunks this process applies at a time.
     pub fn slots(&self) -> u32 {
@@ -222,12 +212,6 @@ impl WorkerConfig {
 
 /// Largest chunk or record that can be set; whether they fit a message is for both together.
 const LARGEST: ByteSize = ByteSize::mib(8);
-/// What a message takes: that of RabbitMQ 4, where nobody sets another.
-const MESSAGE: ByteSize = ByteSize::mib(16);
-/// What the records of a chunk that were gathered before their number was known, and the lanes after that, may take in memory.
-const GATHERED: ByteSize = ByteSize::mib(64);
-/// What a chunk has beside its records: the names, which each chunk carries, and what encoding adds.
-const CHUNK_OVERHEAD: u64 = 2 * 1024 * 1024;
 
 impl Config {
     /// What the values, each well-formed, do not allow together or at all.
@@ -259,7 +243,6 @@ impl Config {
                 wrong(key, format!("must be from 1 KiB to {LARGEST}: a chunk must fit a message"));
             }
         }
-        self.check_together(&mut wrong);
         if self.worker.backoff_initial > self.worker.backoff_max {
             wrong("worker.backoff_initial", "must not be longer than worker.backoff_max".into());
         }
@@ -273,67 +256,9 @@ impl Config {
             wrong("dispatch.poll", "must be at most 1min".into());
         }
         self.check_texts(&mut wrong);
-    }
-
-    /// What the values make together, each with what to change.
-    fn check_together(&self, wrong: &mut impl FnMut(&str, String)) {
-        if mutant(Mutant::SettingsAlone) {
-            return;
-        }
-        let intake = &self.intake;
-        let largest = intake.largest_chunk();
-        if largest > MESSAGE {
-            let message = format!(
-                "a chunk may become {} large with intake.chunk_bytes = {} and intake.record_bytes = {}, and a message takes \
-                 {MESSAGE}: lower one of them so that chunk_bytes + 2 × record_bytes is at most {}",
-                ByteSize::mib(largest.bytes().div_ceil(1024 * 1024)),
-                intake.chunk_bytes,
-                intake.record_bytes,
-                ByteSize::new(MESSAGE.bytes() - CHUNK_OVERHEAD),
-            );
-            wrong("intake.record_bytes", message);
-        }
-        let gathered = intake.chunk_bytes.bytes().saturating_mul(u64::from(intake.lanes));
-        if gathered > GATHERED.bytes() {
-            let lanes = (GATHERED.bytes() / intake.chunk_bytes.bytes().max(1)).max(1);
-            let message = format!(
-                "an upload would take {} of memory: each lane gathers up to intake.chunk_bytes = {}; set at most {lanes} lanes, \
-                 or smaller chunks",
-                ByteSize::mib(gathered.div_ceil(1024 * 1024)),
-                intake.chunk_bytes,
-            );
-            wrong("intake.lanes", message);
-        }
-        if self.http.tenant_uploads > self.http.uploads {
-            wrong(
-                "http.tenant_uploads",
-                format!("must not be more than http.uploads, which is {}", self.http.uploads),
-            );
-        }
-        if self.http.uploads >= self.http.connections {
-            let message = format!(
-                "must be less than http.connections, which is {}: uploads would leave no connection for anything else",
-                self.http.connections
-            );
-            wrong("http.uploads", message);
-        }
-        if self.http.ops_listen.is_some_and(|ops| ops == self.http.listen && ops.port() != 0) {
-            wrong("http.ops_listen", "must be another address than http.listen".into());
-        }
-        if self.retention.secrets > self.retention.imports {
-            let message = "must not be longer than retention.imports: with the import its records go";
-            wrong("retention.secrets", message.into());
-        }
-        if self.dispatch.lease < self.dispatch.poll.saturating_mul(4) {
-            let message = "must be at least four times dispatch.poll, or chunks are sent again before anybody has looked";
-            wrong("dispatch.lease", message.into());
-        }
-        if self.dispatch.window < self.worker.slots() && self.worker.concurrency.is_some() {
-            let message = format!(
-                "must be at least worker.concurrency, which is {}, or workers wait for chunks; 2 × that is better",
-                self.worker.slots()
-            );
-            wrong("dispatch.window", message);
+        // What they make together is asked of values that can be by themselves.
+        if problems.is_empty() {
+            self.check_together(&mut |key, message| problems.push(self.problem(key, message)));
         }
     }
 

@@ -195,11 +195,19 @@ pub(super) async fn write_final_counts(
                     'inserted', sums.inserted,
                     'updated',  sums.updated,
                     'skipped',  sums.skipped,
-                    'failed',   sums.failed),
+                    'failed',   sums.failed,
+                    'chunks',   sums.chunks),
                 secret_key = case when $2 or state = 'completed' and sums.failed > 0 then secret_key end
            from (select coalesce(sum(records), 0) as total, coalesce(sum(pending), 0) as pending,
                         coalesce(sum(inserted), 0) as inserted, coalesce(sum(updated), 0) as updated,
-                        coalesce(sum(skipped), 0) as skipped, coalesce(sum(failed), 0) as failed
+                        coalesce(sum(skipped), 0) as skipped, coalesce(sum(failed), 0) as failed,
+                        jsonb_build_object(
+                            'staged',     count(*) filter (where state = 'staged'),
+                            'dispatched', count(*) filter (where state = 'dispatched'),
+                            'retryable',  count(*) filter (where state = 'retryable'),
+                            'applied',    count(*) filter (where state = 'applied'),
+                            'dead',       count(*) filter (where state = 'dead'),
+                            'cancelled',  count(*) filter (where state = 'cancelled')) as chunks
                    from chunks
                   where import_id = $1) as sums
           where id = $1",
