@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use muster_shared::dispatch::choose;
+use muster_shared::fault::{self, Point};
 use muster_shared::id::ChunkId;
-use muster_shared::queue::{DeadLetter, Headers, Message, Queue};
+use muster_shared::queue::{DeadLetter, Headers, Message, Queue, QueueError};
 use muster_shared::retry::{Backoff, Policy};
 use muster_shared::store::dispatch::{self as store, ClaimedChunk};
 use muster_shared::store::{Store, StoreError, apply, intake, retention};
@@ -162,10 +163,12 @@ impl Run {
 
     /// Dispatches what there is room for, and completes what has ended. False if the broker is away.
     async fn round(&self) -> Result<bool, StoreError> {
+        fault::point(Point::Look)?;
         let heads = store::lane_heads(&self.store).await?;
         let chosen = choose(&heads, self.options.window);
         let mut all_sent = true;
         if !chosen.is_empty() {
+            fault::point(Point::Claim)?;
             let claimed = store::claim(&self.store, &chosen, self.options.lease.as_secs_f64()).await?;
             let sent = join_all(claimed.into_iter().map(|chunk| self.publish(chunk))).await;
             all_sent = sent.into_iter().all(|sent| sent);
@@ -189,7 +192,7 @@ impl Run {
             },
             body: chunk.body.into(),
         };
-        match self.queue.publish(message).await {
+        match self.send(message).await {
             Ok(()) => {
                 metrics::counter!("muster_chunks_dispatched_total").increment(1);
                 true
@@ -205,7 +208,15 @@ impl Run {
         }
     }
 
+    async fn send(&self, message: Message) -> Result<(), QueueError> {
+        fault::point(Point::BeforePublish)?;
+        self.queue.publish(message).await?;
+        fault::point(Point::AfterPublish)?;
+        Ok(())
+    }
+
     async fn sweep(&self) -> Result<(), StoreError> {
+        fault::point(Point::Sweep)?;
         let abandoned = intake::abort_abandoned(&self.store, false).await?;
         if abandoned > 0 {
             tracing::warn!(abandoned, "imports whose receiver died were aborted");
@@ -261,6 +272,7 @@ impl Run {
             }
         };
         for DeadLetter { delivery, reason } in letters {
+            fault::point(Point::TakeBack)?;
             if let Ok(message) = &delivery.body {
                 let chunk = ChunkId::new(message.headers.chunk_id);
                 if apply::bury(&self.store, chunk, &format!("parked by the broker: {reason}")).await? {

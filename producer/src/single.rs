@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use muster_shared::clock;
 use muster_shared::error::RecordError;
+use muster_shared::fault::{self, Point};
 use muster_shared::id::TenantId;
 use muster_shared::outcome::{Outcome, Verdict};
 use muster_shared::record::{Names, Position, RawField, RawRecord, RawValue, Record, RecordNumber};
@@ -151,7 +152,11 @@ async fn run(
     *begun = true;
     let tried = work(&mut transaction, write, alone).await;
     match &tried {
-        Ok(Tried::Done(Written::User(..))) => transaction.commit().await?,
+        Ok(Tried::Done(Written::User(..))) => {
+            fault::point(Point::SingleWrite)?;
+            transaction.commit().await?;
+            fault::point(Point::SingleWritten)?;
+        }
         Ok(_) => transaction.rollback().await?,
         Err(error) if error.kind() == ErrorKind::Conflict => transaction.rollback().await?,
         Err(_) => {}

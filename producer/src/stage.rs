@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use muster_shared::fault::{self, Point};
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::store::{Store, StoreError, intake};
 use tokio::sync::mpsc;
@@ -26,6 +27,7 @@ pub(crate) async fn stage(
         match timeout_at(renew_at, staged.recv()).await {
             Ok(Some(Staged::Chunk(chunk))) => intake::stage(&mut connection, import, tenant, &chunk).await?,
             Ok(Some(Staged::Issues(issues))) => {
+                fault::point(Point::StageIssues)?;
                 intake::write_issues(&mut connection, import, &issues).await?
             }
             Ok(Some(Staged::Keys(keys))) => intake::stage_keys(&mut connection, import, &keys).await?,

@@ -2,13 +2,25 @@
 //! fault back so that a test can be seen to catch it.
 //!
 //! Everything here is compiled out unless the feature `faults` is on; no release has it. Points are set by the variable
-//! `FAILPOINTS` or by `fail::cfg`, as the crate `fail` says: `after_commit=return(kill)`, `publish=3*off->return(error)`,
+//! `FAILPOINTS` or by `fail::cfg`, as the crate `fail` says: `after_commit=1*return(kill)`, `publish=3*off->return(error)`,
 //! `before_commit=sleep(2000)`. One mutant at a time is chosen by the variable `MUTANT`.
+//!
+//! What `return` may name: `kill` (the process dies as of SIGKILL), `panic`, `delay` (waits [`DELAY`], then goes on), `refused`
+//! (an error that no retry mends), and anything else for an error that looks like a lost connection. Each time a point
+//! acts, a line with its name is added to the file that `FAULT_NOTES` names, so that a test can prove that it acted.
 
 /// A point asked its caller to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("failpoint {}", .0.name())]
-pub struct Fault(pub Point);
+#[error("failpoint {}", .point.name())]
+pub struct Fault {
+    /// Where.
+    pub point: Point,
+    /// Trying again does not help.
+    pub refused: bool,
+}
+
+/// How long `return(delay)` waits: longer than the shortest lease that may be configured.
+pub const DELAY: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Makes an enum of names with one sentence each, and the list of them all.
 macro_rules! table {
@@ -30,26 +42,86 @@ macro_rules! table {
 }
 
 table! {
-    /// Where a test can make the program fail.
+    /// Where a test can make the program fail, in the order of the data's way.
     Point {
-        /// Worker: the chunk's row is locked, nothing is written.
-        ApplyLocked = "apply_locked",
-        /// Worker: users are written, the chunk is not finished.
-        ApplyWritten = "apply_written",
-        /// Worker: everything is written, the commit is not sent.
-        BeforeCommit = "before_commit",
-        /// Worker: the chunk is committed, its message is not acked.
-        AfterCommit = "after_commit",
-        /// Worker: the message is acked.
-        AfterAck = "after_ack",
-        /// Producer: a chunk is claimed, its message is not published.
-        BeforePublish = "before_publish",
-        /// Producer: a chunk's message is published.
-        AfterPublish = "after_publish",
+        /// Producer: an import is written, not committed.
+        OpenImport = "open_import",
+        /// Producer: a chunk is staged.
+        Stage = "stage",
+        /// Producer: what is wrong with records is about to be staged.
+        StageIssues = "stage_issues",
         /// Producer: everything is staged, the import is not received.
         BeforeReceipt = "before_receipt",
         /// Producer: the import is received, the upload is not answered.
         AfterReceipt = "after_receipt",
+        /// Producer: a sweep begins.
+        Sweep = "sweep",
+        /// Producer: the dispatcher is about to look at the lanes.
+        Look = "look",
+        /// Producer: chunks are chosen, not claimed.
+        Claim = "claim",
+        /// Producer: a chunk is claimed, its message is not published.
+        BeforePublish = "before_publish",
+        /// Producer, in the queue: a message is about to be sent.
+        Publish = "publish",
+        /// Producer, in the queue: a message is stored, and nobody knows yet.
+        Published = "published",
+        /// Producer: a chunk's message is published.
+        AfterPublish = "after_publish",
+        /// Producer: a chunk that the broker did not take is about to be given back.
+        Unclaim = "unclaim",
+        /// Producer: an import without open chunks is completed, not committed.
+        Complete = "complete",
+        /// Producer: a dead letter is taken, its chunk is not looked at.
+        TakeBack = "take_back",
+        /// Worker, in the queue: a consumer is about to start.
+        OpenSession = "open_session",
+        /// Worker: a delivery is received, nothing is done.
+        Consume = "consume",
+        /// Worker: the options of an import are about to be read.
+        Rules = "rules",
+        /// Worker: the chunk's row is locked, nothing is written.
+        ApplyLocked = "apply_locked",
+        /// Worker: users are found and records are planned, nothing is written.
+        Planned = "planned",
+        /// Worker: new users are copied in.
+        Copied = "copied",
+        /// Worker: users that were there are updated.
+        Updated = "updated",
+        /// Worker: users are written, the chunk is not finished.
+        ApplyWritten = "apply_written",
+        /// Worker: the chunk is finished, in its transaction.
+        Finished = "finished",
+        /// Worker: everything is written, the commit is not sent.
+        BeforeCommit = "before_commit",
+        /// Worker: the chunk is committed, its message is not acked.
+        AfterCommit = "after_commit",
+        /// Worker: a delivery is about to be acked.
+        BeforeAck = "before_ack",
+        /// Worker: the message is acked.
+        AfterAck = "after_ack",
+        /// Worker: the dispatcher is about to be woken.
+        Wake = "wake",
+        /// Worker: an attempt is about to be counted.
+        CountAttempt = "count_attempt",
+        /// Worker: a chunk is about to be put off.
+        Defer = "defer",
+        /// Worker: a chunk is dead, not committed.
+        Dead = "dead",
+        /// Worker, in the queue: a copy of a message lies with the dead letters, the message is not acked.
+        Park = "park",
+        /// Producer: failed chunks are reopened, not committed.
+        Retry = "retry",
+        /// Producer: an import is cancelled, not committed.
+        Cancel = "cancel",
+        /// Producer: a single user is written, not committed.
+        SingleWrite = "single_write",
+        /// Producer: a single user is committed, not answered.
+        SingleWritten = "single_written",
+        /// Worker, in the queue of rows: messages are about to be claimed.
+        RowClaim = "row_claim",
+        /// Worker, in the queue of rows: messages are about to be acked.
+        RowAck = "row_ack",
     }
 }
 
@@ -98,11 +170,14 @@ table! {
         SettingsAlone = "settings_alone",
         /// A page of failed records is as long as the one before had room for.
         PagesByNumber = "pages_by_number",
+        /// Retry deletes the errors of every failed record of the import (D1).
+        RetryDeletesAllErrors = "retry_deletes_all_errors",
+        /// Completing an import looks at its chunks as they were before it waited for a retry (D2).
+        CompletingSeesTheOldMoment = "completing_sees_the_old_moment",
     }
 }
 
-/// Fails, panics, waits or dies here when a test asks for it. `return(kill)` ends the process as SIGKILL does, any other
-/// `return` makes this an error.
+/// Fails, panics, waits or dies here when a test asks for it.
 ///
 /// # Errors
 /// When a test asks for one.
@@ -123,6 +198,7 @@ pub fn point_of(point: Point, number: i64) -> Result<(), Fault> {
 }
 
 #[cfg(feature = "faults")]
+#[allow(clippy::panic, reason = "a test asks for it")]
 fn act(point: Point, argument: Option<&str>, number: Option<i64>) -> Result<(), Fault> {
     let (what, only) = match argument.and_then(|argument| argument.split_once('@')) {
         Some((what, only)) => (Some(what), only.parse().ok()),
@@ -131,10 +207,26 @@ fn act(point: Point, argument: Option<&str>, number: Option<i64>) -> Result<(), 
     if only.is_some() && only != number {
         return Ok(());
     }
-    if what == Some("kill") {
-        kill_self();
+    note(point);
+    match what {
+        Some("kill") => kill_self(),
+        Some("panic") => panic!("failpoint {}", point.name()),
+        Some("delay") => {
+            // The thread waits, as one does that the machine has no time for.
+            std::thread::sleep(DELAY);
+            Ok(())
+        }
+        what => Err(Fault { point, refused: what == Some("refused") }),
     }
-    Err(Fault(point))
+}
+
+/// A test counts on the line: without it the test must fail, so an error here needs no one's attention.
+#[cfg(feature = "faults")]
+fn note(point: Point) {
+    let Some(path) = std::env::var_os("FAULT_NOTES") else { return };
+    if let Ok(mut file) = std::fs::OpenOptions::new().create(true).append(true).open(path) {
+        let _ = std::io::Write::write_all(&mut file, format!("{}\n", point.name()).as_bytes());
+    }
 }
 
 /// Does nothing: the feature `faults` is off.
@@ -158,7 +250,7 @@ pub const fn point_of(_: Point, _: i64) -> Result<(), Fault> {
 }
 
 #[cfg(feature = "faults")]
-fn kill_self() {
+fn kill_self() -> ! {
     // A SIGKILL runs no handler and no drop: what a crash does, and an exit does not.
     if rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).is_err() {
         std::process::abort();
@@ -198,6 +290,22 @@ pub const fn init() {}
 #[cfg(feature = "store")]
 impl From<Fault> for crate::store::StoreError {
     fn from(fault: Fault) -> Self {
-        Self::Unreachable(fault.to_string())
+        if fault.refused { Self::Program(fault.to_string()) } else { Self::Unreachable(fault.to_string()) }
+    }
+}
+
+/// The same in the queue's.
+#[cfg(feature = "queue")]
+impl From<Fault> for crate::queue::QueueError {
+    fn from(fault: Fault) -> Self {
+        if fault.refused { Self::Configuration(fault.to_string()) } else { Self::Lost }
+    }
+}
+
+/// And in the driver's.
+#[cfg(feature = "store")]
+impl From<Fault> for sqlx::Error {
+    fn from(fault: Fault) -> Self {
+        Self::Io(std::io::Error::other(fault))
     }
 }

@@ -44,6 +44,7 @@ impl Shared {
     }
 
     async fn rules(&self, import: ImportId) -> Result<Option<Arc<Rules>>, StoreError> {
+        fault::point(Point::Rules)?;
         let known = self.rules.lock().unwrap_or_else(PoisonError::into_inner).get(&import).cloned();
         if known.is_some() {
             return Ok(known);
@@ -152,6 +153,7 @@ fn recover(error: &StoreError, tries: u32, care: &mut Care) -> bool {
 }
 
 async fn attempt(shared: &Shared, message: &Message, care: Care) -> Result<Report, StoreError> {
+    fault::point(Point::Consume)?;
     let Some(rules) = shared.rules(ImportId::new(message.headers.import_id)).await? else {
         return Ok(Report::Unknown);
     };
@@ -170,7 +172,7 @@ async fn settle(shared: &Shared, chunk: ChunkId, verdict: Verdict, settler: Sett
             tracing::warn!(%chunk, why, "a message was parked");
             settler.dead_letter(why).await
         }
-        Verdict::Ack | Verdict::PutOff(_) | Verdict::Bury | Verdict::Hold => settler.ack().await,
+        Verdict::Ack | Verdict::PutOff(_) | Verdict::Bury | Verdict::Hold => acked(settler).await,
     };
     settled(sent);
     if let Err(fault) = fault::point_of(Point::AfterAck, chunk.get()) {
@@ -180,6 +182,11 @@ async fn settle(shared: &Shared, chunk: ChunkId, verdict: Verdict, settler: Sett
     if let Err(error) = store::dispatch::wake(&shared.store).await {
         tracing::debug!(%error, "the dispatcher could not be woken");
     }
+}
+
+async fn acked(settler: Settler) -> Result<(), queue::QueueError> {
+    fault::point(Point::BeforeAck)?;
+    settler.ack().await
 }
 
 /// An ack that is lost makes the message come again, which changes nothing (P3).

@@ -135,14 +135,30 @@ impl Pipeline {
     }
 
     pub(crate) async fn report(&self, import: ImportId) -> ImportReport {
+        self.assert_failed_have_errors(import).await;
         reports::import(&self.store, self.tenant, import).await.unwrap().unwrap()
+    }
+
+    /// As many records have failed as have an error that is kept, at one moment. Checked at every read (P2).
+    async fn assert_failed_have_errors(&self, import: ImportId) {
+        let mut connection = self.store.connection().await.unwrap();
+        let (failed, told): (i64, i64) = sqlx::query_as(
+            "select (select coalesce(sum(failed), 0)::bigint from chunks where import_id = $1),
+                    (select count(*) from record_issues
+                      where import_id = $1 and failed and json_array_length(errors) > 0)",
+        )
+        .bind(import.get())
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+        assert_eq!(failed, told, "failed records, and errors of failed records");
     }
 
     /// Waits until the import has ended.
     pub(crate) async fn ended(&mut self, import: ImportId) -> ImportReport {
         let completed = async {
             loop {
-                let report = reports::import(&self.store, self.tenant, import).await.unwrap().unwrap();
+                let report = self.report(import).await;
                 assert!(report.counts.add_up(), "{:?}", report.counts);
                 if report.state.is_final() {
                     return report;
@@ -184,6 +200,9 @@ impl Pipeline {
             .unwrap();
             if page.is_empty() {
                 return all;
+            }
+            for record in &page {
+                assert_eq!(record.outcome == Outcome::Failed, !record.errors.is_empty(), "{record:?}");
             }
             all.extend(page);
         }

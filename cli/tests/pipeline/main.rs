@@ -16,6 +16,7 @@ mod harness;
 mod outcomes;
 mod parallel;
 mod properties;
+mod retry;
 mod secrets;
 mod steering;
 

@@ -10,6 +10,7 @@ use super::intake::{Issue, small, write_issues};
 use super::{Store, StoreError, Transaction};
 use crate::chunk::{SecretKey, decode};
 use crate::error::{ErrorCode, RecordError};
+use crate::fault::{self, Point};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::ChunkState;
 use crate::options::ImportOptions;
@@ -164,12 +165,14 @@ pub async fn finish(
     )
     .execute(connection)
     .await?;
+    fault::point(Point::Finished)?;
     if written.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict("a chunk")) }
 }
 
 /// Counts an attempt that did not end well: the worker died, or the chunk could not be applied. Returns the attempts so far,
 /// `None` if the chunk has ended.
 pub async fn count_attempt(store: &Store, chunk: ChunkId) -> Result<Option<u32>, StoreError> {
+    fault::point(Point::CountAttempt)?;
     let attempts = sqlx::query_scalar!(
         "update chunks
             set attempts = attempts + 1
@@ -184,6 +187,7 @@ pub async fn count_attempt(store: &Store, chunk: ChunkId) -> Result<Option<u32>,
 
 /// Puts a chunk off: it may be dispatched again after a while. No effect on a chunk that has ended.
 pub async fn put_off(store: &Store, chunk: ChunkId, seconds: f64, problem: &str) -> Result<(), StoreError> {
+    fault::point(Point::Defer)?;
     sqlx::query!(
         "update chunks
             set state = 'retryable', due_at = now() + make_interval(secs => $2), leased_until = null, problem = $3
@@ -227,6 +231,7 @@ pub async fn bury(store: &Store, chunk: ChunkId, problem: &str) -> Result<bool, 
     )
     .execute(&mut *transaction)
     .await?;
+    fault::point(Point::Dead)?;
     transaction.commit().await?;
     Ok(true)
 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Store, StoreError};
 use crate::dispatch::LaneHead;
-use crate::fault::{Mutant, mutant};
+use crate::fault::{self, Mutant, Point, mutant};
 use crate::id::{ChunkId, ImportId, TenantId};
 
 /// The first chunk that has not ended of each lane of each running import.
@@ -94,6 +94,7 @@ pub async fn claim(
 
 /// Gives back a chunk whose message the broker did not take.
 pub async fn unclaim(store: &Store, chunk: ChunkId) -> Result<(), StoreError> {
+    fault::point(Point::Unclaim)?;
     sqlx::query!(
         "update chunks set state = 'staged', leased_until = null where id = $1 and state = 'dispatched'",
         chunk.get(),
@@ -158,7 +159,13 @@ pub async fn complete_ended(store: &Store) -> Result<Vec<ImportId>, StoreError> 
 
 async fn complete(store: &Store, import: Uuid) -> Result<bool, StoreError> {
     let mut transaction = store.pool().begin().await?;
-    // Looked at again under the row's lock: a retry may have opened chunks in the meantime.
+    // Whoever opens chunks holds this lock. It is taken in a statement of its own: one that waits for a lock and looks for
+    // open chunks at once would look at them as they were before it waited.
+    if !fault::mutant(Mutant::CompletingSeesTheOldMoment) {
+        sqlx::query!("select from imports where id = $1 for no key update", import)
+            .execute(&mut *transaction)
+            .await?;
+    }
     let moved = sqlx::query!(
         "update imports
             set state = 'completed', completed_at = now()
@@ -176,6 +183,7 @@ async fn complete(store: &Store, import: Uuid) -> Result<bool, StoreError> {
         sqlx::query!("select pg_notify('muster_imports', $1)", import.to_string())
             .execute(&mut *transaction)
             .await?;
+        fault::point(Point::Complete)?;
         transaction.commit().await?;
     }
     Ok(moved == 1)
@@ -221,6 +229,7 @@ pub(super) async fn write_final_counts(
 
 /// Wakes the dispatchers. Sent outside of any transaction that writes: a NOTIFY in one would make all commits wait for each other.
 pub async fn wake(store: &Store) -> Result<(), StoreError> {
+    fault::point(Point::Wake)?;
     sqlx::query!("select pg_notify('muster_dispatch', '')").execute(store.pool()).await?;
     Ok(())
 }

@@ -224,23 +224,18 @@ async fn add_known_errors(
     Ok(())
 }
 
-/// Indexes in a chunk of the records that failed for repeating a value.
-pub(super) async fn in_chunk(
+/// Which of a chunk's records, by index, failed for repeating a value.
+pub(super) async fn among(
     connection: &mut PgConnection,
     import: ImportId,
-    chunk: ChunkId,
+    records: &[i64],
 ) -> Result<Vec<usize>, StoreError> {
-    let body = sqlx::query_scalar!("select body from chunks where id = $1", chunk.get())
-        .fetch_one(&mut *connection)
-        .await?;
-    let decoded = decode(&body).map_err(|_| StoreError::corrupt("chunks", "body", chunk))?;
-    let records = numbers(&decoded);
     let doubled = sqlx::query_scalar!(
         r#"select record
              from record_issues
             where import_id = $1 and record = any($2) and errors::jsonb @> '[{"code": "duplicate_in_file"}]'"#,
         import.get(),
-        &records,
+        records,
     )
     .fetch_all(connection)
     .await?;
@@ -248,7 +243,7 @@ pub(super) async fn in_chunk(
 }
 
 /// The numbers of a chunk's records, ascending.
-fn numbers(chunk: &ChunkRecords) -> Vec<i64> {
+pub(super) fn numbers(chunk: &ChunkRecords) -> Vec<i64> {
     let fields = chunk.fields();
     chunk.records(&fields).map(|record| wide(record.position.record.get())).collect()
 }

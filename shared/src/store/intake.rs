@@ -10,6 +10,7 @@ pub use super::doubles::stage_keys;
 use super::{Store, StoreError, doubles};
 use crate::chunk::SealedChunk;
 use crate::error::{FileError, RecordError};
+use crate::fault::{self, Point};
 use crate::id::{ImportId, TenantId};
 use crate::import::ImportState;
 use crate::options::{Duplicates, ImportOptions, OnInvalid, Start};
@@ -88,6 +89,7 @@ pub async fn open(store: &Store, import: &NewImport, lease_seconds: f64) -> Resu
             Opened::Mismatch
         }
     };
+    fault::point(Point::OpenImport)?;
     transaction.commit().await?;
     Ok(opened)
 }
@@ -184,6 +186,7 @@ pub async fn stage(
     )
     .execute(connection)
     .await?;
+    fault::point(Point::Stage)?;
     Ok(())
 }
 

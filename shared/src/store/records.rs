@@ -1,12 +1,14 @@
 //! What became of each record, in file order.
 //!
 //! The records of a file lie spread over its lanes, in order within each; reading them in file order is merging the lanes.
-//! At most one decoded chunk a lane is held, whatever the size of the import.
+//! At most one decoded chunk a lane is held, whatever the size of the import. A page is of one moment, so a failed record in
+//! it has its error (P2).
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use serde_json::value::RawValue as Json;
+use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::intake::wide;
@@ -62,8 +64,10 @@ pub async fn page(
     filter: RecordFilter,
     limit: usize,
 ) -> Result<Vec<RecordReport>, StoreError> {
+    // One moment for outcomes and errors: between two statements a retry may take a failed record's error away.
+    let mut snapshot = store.pool().begin_with("begin isolation level repeatable read, read only").await?;
     let mut merge = Merge {
-        store,
+        connection: &mut snapshot,
         import,
         identifier: options.identifier,
         rules: Rules::new(options.clone()),
@@ -72,7 +76,7 @@ pub async fn page(
         heap: BinaryHeap::new(),
     };
     let lanes = sqlx::query_scalar!("select lanes from imports where id = $1", import.get())
-        .fetch_optional(store.pool())
+        .fetch_optional(&mut *merge.connection)
         .await?
         .unwrap_or(0);
     for lane in 0..lanes {
@@ -84,12 +88,13 @@ pub async fn page(
         let Some(report) = merge.next().await? else { break };
         reports.push(report);
     }
-    add_issues(store, import, &mut reports).await?;
+    add_issues(merge.connection, import, &mut reports).await?;
+    snapshot.commit().await?;
     Ok(reports)
 }
 
 struct Merge<'s> {
-    store: &'s Store,
+    connection: &'s mut PgConnection,
     import: ImportId,
     identifier: IdentifierField,
     rules: Rules,
@@ -129,7 +134,7 @@ impl Merge<'_> {
     }
 
     async fn chunk(
-        &self,
+        &mut self,
         lane: i32,
         after: u64,
     ) -> Result<Option<(u64, VecDeque<RecordReport>)>, StoreError> {
@@ -152,7 +157,7 @@ impl Merge<'_> {
             wide(after),
             self.filter.outcome.map(outcome_name),
         )
-        .fetch_optional(self.store.pool())
+        .fetch_optional(&mut *self.connection)
         .await?
         else {
             return Ok(None);
@@ -219,7 +224,11 @@ fn outcome_name(outcome: Outcome) -> &'static str {
     }
 }
 
-async fn add_issues(store: &Store, import: ImportId, reports: &mut [RecordReport]) -> Result<(), StoreError> {
+async fn add_issues(
+    connection: &mut PgConnection,
+    import: ImportId,
+    reports: &mut [RecordReport],
+) -> Result<(), StoreError> {
     if reports.is_empty() {
         return Ok(());
     }
@@ -239,7 +248,7 @@ async fn add_issues(store: &Store, import: ImportId, reports: &mut [RecordReport
         import.get(),
         &shown,
     )
-    .fetch_all(store.pool())
+    .fetch_all(connection)
     .await?;
     for row in rows {
         let number = u64::try_from(row.record).unwrap_or(0);

@@ -4,6 +4,8 @@ use sqlx::postgres::PgConnection;
 
 use super::dispatch::write_final_counts;
 use super::{Store, StoreError, doubles};
+use crate::chunk::decode;
+use crate::fault::{self, Mutant, Point};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::ImportState;
 use crate::options::Duplicates;
@@ -63,6 +65,7 @@ pub async fn resume(store: &Store, tenant: TenantId, import: ImportId) -> Result
 pub async fn cancel(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
     let mut transaction = store.pool().begin().await?;
     let moved = cancel_import(&mut transaction, tenant, import).await?;
+    fault::point(Point::Cancel)?;
     transaction.commit().await?;
     settle(store, tenant, import, moved, &[ImportState::Cancelled]).await
 }
@@ -98,7 +101,10 @@ pub(super) async fn cancel_import(
 }
 
 /// Drives what failed once more: failed records and the records of dead chunks become pending, and the import runs again.
-/// What was inserted, updated or skipped stays as it is. With nothing to retry the import stays completed.
+/// What was inserted, updated or skipped stays as it is. With nothing to retry the import stays completed, unless it has
+/// open chunks, which it should not: then it runs again too.
+///
+/// The lock on the import's row comes before everything else, here and in whatever completes or cancels an import.
 pub async fn retry(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
     let mut transaction = store.pool().begin().await?;
     let row = sqlx::query!(
@@ -117,7 +123,9 @@ pub async fn retry(store: &Store, tenant: TenantId, import: ImportId) -> Result<
     };
     let unique = row.duplicates.as_deref() == Some(Duplicates::Refuse.as_str());
     let reopened = reopen_chunks(&mut transaction, import, unique).await?;
-    let moved = if reopened == 0 {
+    let moved = if reopened == 0
+        && !(row.state == "completed" && has_open_chunks(&mut transaction, import).await?)
+    {
         0
     } else {
         sqlx::query!(
@@ -130,65 +138,113 @@ pub async fn retry(store: &Store, tenant: TenantId, import: ImportId) -> Result<
         .await?
         .rows_affected()
     };
+    fault::point(Point::Retry)?;
     transaction.commit().await?;
     settle(store, tenant, import, moved, &[ImportState::Running, ImportState::Paused, ImportState::Completed])
         .await
 }
 
-/// With `unique`, records that repeat a value of their file stay failed: only the file could be mended.
+async fn has_open_chunks(connection: &mut PgConnection, import: ImportId) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"select exists (select from chunks
+                           where import_id = $1 and state in ('staged', 'dispatched', 'retryable')) as "open!""#,
+        import.get(),
+    )
+    .fetch_one(connection)
+    .await?)
+}
+
+/// Chunks that are reopened at a time: memory must not grow with their number.
+const REOPENED_AT_A_TIME: i64 = 8;
+
+/// A chunk with failed records, its row locked.
+struct Failing {
+    id: i64,
+    lane: i32,
+    seq: i32,
+    records: i32,
+    body: Vec<u8>,
+    outcomes: Option<Vec<u8>>,
+}
+
+/// Makes failed records pending. With `unique`, records that repeat a value of their file stay failed: only the file
+/// could be mended.
 async fn reopen_chunks(
     connection: &mut PgConnection,
     import: ImportId,
     unique: bool,
 ) -> Result<usize, StoreError> {
     let mut reopened = 0;
-    let rows = sqlx::query!(
-        "select id, records, outcomes
-           from chunks
-          where import_id = $1 and state in ('applied', 'dead') and failed > 0
-          order by id
-            for no key update",
-        import.get(),
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    for row in &rows {
-        let mut sheet = super::apply::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
-        sheet.turn(Outcome::Failed, Verdict::PENDING);
-        if unique {
-            for index in doubles::in_chunk(connection, import, ChunkId::new(row.id)).await? {
-                sheet.set(index, Verdict::FAILED, None);
-            }
-        }
-        let counts = sheet.counts();
-        if counts.pending == 0 {
-            continue;
-        }
-        reopened += 1;
-        sqlx::query!(
-            "update chunks
-                set state = 'staged', attempts = 0, problem = null, outcomes = $2, applied_at = null,
-                    pending = $3, failed = $4
-              where id = $1",
-            row.id,
-            &sheet.encode()[..],
-            super::intake::small(counts.pending)?,
-            super::intake::small(counts.failed)?,
+    let mut after = (-1, -1);
+    loop {
+        let page = sqlx::query_as!(
+            Failing,
+            "select id, lane, seq, records, body, outcomes
+               from chunks
+              where import_id = $1 and (lane, seq) > ($2, $3) and state in ('applied', 'dead') and failed > 0
+              order by lane, seq
+              limit $4
+                for no key update",
+            import.get(),
+            after.0,
+            after.1,
+            REOPENED_AT_A_TIME,
         )
-        .execute(&mut *connection)
+        .fetch_all(&mut *connection)
         .await?;
+        let Some(last) = page.last() else { return Ok(reopened) };
+        after = (last.lane, last.seq);
+        for chunk in &page {
+            reopened += usize::from(reopen(connection, import, chunk, unique).await?);
+        }
     }
-    // Errors of records that are decided anew are theirs no more; warnings of applied records stay.
+}
+
+/// Reopens one chunk, if a record of it is to be tried again.
+async fn reopen(
+    connection: &mut PgConnection,
+    import: ImportId,
+    chunk: &Failing,
+    unique: bool,
+) -> Result<bool, StoreError> {
+    let id = ChunkId::new(chunk.id);
+    let mut sheet = super::apply::read_sheet(id, chunk.records, chunk.outcomes.as_deref())?;
+    sheet.turn(Outcome::Failed, Verdict::PENDING);
+    // What cannot be read has no errors that could be told of single records.
+    let numbers = decode(&chunk.body).map(|records| doubles::numbers(&records)).unwrap_or_default();
+    if unique {
+        for index in doubles::among(connection, import, &numbers).await? {
+            sheet.set(index, Verdict::FAILED, None);
+        }
+    }
+    let counts = sheet.counts();
+    if counts.pending == 0 {
+        return Ok(false);
+    }
     sqlx::query!(
-        r#"delete from record_issues
-            where import_id = $1 and failed
-              and not ($2 and coalesce(errors::jsonb @> '[{"code": "duplicate_in_file"}]', false))"#,
+        "update chunks
+            set state = 'staged', attempts = 0, problem = null, outcomes = $2, applied_at = null,
+                pending = $3, failed = $4
+          where id = $1",
+        chunk.id,
+        &sheet.encode()[..],
+        super::intake::small(counts.pending)?,
+        super::intake::small(counts.failed)?,
+    )
+    .execute(&mut *connection)
+    .await?;
+    // Errors of records that are decided anew are theirs no more; those of all other records stay.
+    let pending = sheet.iter().zip(&numbers).filter(|((verdict, _), _)| verdict.outcome == Outcome::Pending);
+    let pending: Vec<i64> = pending.map(|(_, number)| *number).collect();
+    sqlx::query!(
+        "delete from record_issues where import_id = $1 and (record = any($2) or $3 and failed)",
         import.get(),
-        unique,
+        &pending,
+        fault::mutant(Mutant::RetryDeletesAllErrors),
     )
     .execute(connection)
     .await?;
-    Ok(reopened)
+    Ok(true)
 }
 
 async fn settle(

@@ -10,6 +10,7 @@ use super::StoreError;
 use super::copy::CopyBuffer;
 use super::members::Member;
 use crate::error::RecordError;
+use crate::fault::{self, Point};
 use crate::id::TenantId;
 use crate::options::{Enrolment, IdentifierField};
 use crate::outcome::Verdict;
@@ -38,6 +39,7 @@ pub async fn upsert<'a>(
     if plan.needs_alone && !alone {
         return Err(StoreError::NotAlone);
     }
+    fault::point(Point::Planned)?;
     write_users(connection, tenant, &plan, enrolment).await?;
     Ok(Upserted { verdicts: plan.verdicts, errors: plan.errors, warnings: plan.warnings })
 }
@@ -295,6 +297,7 @@ async fn update(connection: &mut PgConnection, updates: &[(UserRow<'_>, i32)]) -
     )
     .execute(connection)
     .await?;
+    fault::point(Point::Updated)?;
     if written.rows_affected() == updates.len() as u64 { Ok(()) } else { Err(StoreError::Conflict("a user")) }
 }
 
@@ -367,6 +370,7 @@ async fn copy(
         return Err(error.into());
     }
     copy.finish().await?;
+    fault::point(Point::Copied)?;
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
+use crate::fault::{self, Point};
 use crate::queue::QueueError;
 use crate::queue::delivery::{Settle, Settlement};
 use crate::queue::message::{DecodeError, HeaderValue, Headers};
@@ -61,6 +62,7 @@ impl Session {
         queue: &str,
         delivery_limit: u32,
     ) -> Result<Self, QueueError> {
+        fault::point(Point::OpenSession)?;
         let mut connection = options.connect().await?;
         sqlx::query!("insert into queues (name) values ($1) on conflict (name) do nothing", queue)
             .execute(&mut connection)
@@ -130,6 +132,7 @@ impl Session {
     }
 
     async fn ack(&mut self, ids: &[i64]) -> Result<Vec<i64>, sqlx::Error> {
+        fault::point(Point::RowAck)?;
         sqlx::query_scalar!(
             "delete from queue_messages where id = any($1) and holder = $2 returning id",
             ids,
@@ -200,6 +203,7 @@ impl Session {
     }
 
     async fn claim(&mut self, most: i64) -> Result<Vec<Claimed>, sqlx::Error> {
+        fault::point(Point::RowClaim)?;
         let mut claimed = sqlx::query_as!(
             Claimed,
             "with next as materialized (

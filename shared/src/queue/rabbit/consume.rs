@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use super::link::Link;
 use super::publish::Publisher;
 use super::settling::Settling;
+use crate::fault::{self, Point};
 use crate::queue::{Delivery, QueueError, QueueOptions, Topology};
 use crate::retry::Backoff;
 
@@ -92,6 +93,7 @@ async fn reopen(setup: &Setup, out: &mpsc::UnboundedSender<Delivery>) -> Option<
 
 impl Session {
     pub(super) async fn open(setup: &Setup) -> Result<Self, QueueError> {
+        fault::point(Point::OpenSession)?;
         let (connection, channel) = setup.link.channel().await?;
         let started = timeout(setup.options.connect_timeout, Self::start(setup, &channel)).await;
         let stream = match started {

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use super::link::Link;
+use crate::fault::{self, Point};
 use crate::queue::QueueError;
 
 #[derive(Debug)]
@@ -115,10 +116,11 @@ impl Open {
             // Quorum queues do not know it.
             immediate: false,
         };
+        fault::point(Point::Publish)?;
         // The default exchange routes to the queue of the name given and needs no binding that could be missing.
         let confirm = self.channel.basic_publish("".into(), queue.into(), options, &body, properties).await?;
         match confirm.await? {
-            Confirmation::Ack(None) => Ok(()),
+            Confirmation::Ack(None) => Ok(fault::point(Point::Published)?),
             Confirmation::Ack(Some(_)) => Err(QueueError::Unroutable { queue: queue.to_owned() }),
             // Not requested cannot be after confirm_select; if it were, nothing was promised.
             Confirmation::Nack(_) | Confirmation::NotRequested => {

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::properties;
 use super::publish::Publisher;
+use crate::fault::{self, Point};
 use crate::queue::delivery::{Settle, Settlement, Settler};
 use crate::queue::{Delivery, Message, QueueError};
 
@@ -123,7 +124,10 @@ impl Unsettled {
     async fn park(self, publisher: &Publisher, dead_queue: &str, reason: &str) -> Result<(), QueueError> {
         let properties = properties::parked(self.properties.clone(), reason);
         match publisher.publish(dead_queue, properties, self.body.clone()).await {
-            Ok(()) => self.ack().await,
+            Ok(()) => {
+                fault::point(Point::Park)?;
+                self.ack().await
+            }
             Err(error) => {
                 self.requeue().await?;
                 Err(error)

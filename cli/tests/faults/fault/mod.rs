@@ -1,0 +1,3 @@
+//! Tests that start processes: two at a time (see .config/nextest.toml).
+
+mod points;
