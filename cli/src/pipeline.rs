@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
-use muster_producer::api::{AuthgearOptions, HttpOptions};
+use muster_producer::api::{AuthgearOptions, HttpOptions, TlsFiles};
 use muster_producer::receive::ReceiveLimits;
 use muster_producer::{DispatchOptions, Dispatcher, ProducerOptions, Retention};
 use muster_shared::chunk::ChunkLimits;
@@ -61,6 +61,12 @@ pub(crate) fn producer_options(config: &Config, listen: Option<SocketAddr>) -> P
         http: HttpOptions {
             header_timeout: config.http.header_timeout,
             idle_body_timeout: config.http.idle_body_timeout,
+            tls: config.http.tls_certificate.clone().zip(config.http.tls_key.clone()).map(
+                |(certificate, key)| {
+                    let client_authority = config.http.tls_client_authority.clone();
+                    TlsFiles { certificate, key, client_authority }
+                },
+            ),
             ops_listen: config.http.ops_listen,
             connections: config.http.connections as usize,
             uploads: config.http.uploads as usize,

@@ -109,10 +109,11 @@ async fn services(
         let options = producer_options(config, args.listen);
         let listen = options.listen;
         let producer = Producer::start(store.clone(), queue.clone(), options).await.with_context(|| {
-            format!("cannot listen on {listen}; name another address with --listen (port 0 takes a free one)")
+            format!("cannot listen on {listen}; name another address with --listen (port 0 takes a free one), or see to the certificate")
         })?;
         let worker = with_worker.then(|| Worker::start(store.clone(), queue.clone(), worker_options(config)));
-        answer(format_args!("listening on http://{}", producer.local_addr()))?;
+        let scheme = if config.http.tls_certificate.is_some() { "https" } else { "http" };
+        answer(format_args!("listening on {scheme}://{}", producer.local_addr()))?;
         if session.runs_engine() && with_worker {
             tell_operator(store, &config.engine.data_dir).await?;
         }

@@ -18,6 +18,7 @@ mod records;
 mod routes;
 mod serve;
 mod slots;
+mod tls;
 mod trace;
 mod upload;
 mod users;
@@ -37,7 +38,8 @@ pub use authgear::{AuthgearOptions, decode_import_id};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub(crate) use ops::keep_up;
 pub use routes::{Audience, openapi};
-pub use serve::serve;
+pub(crate) use serve::{open_tls, serve};
+pub use tls::TlsFiles;
 pub use view::{ImportLinks, ImportList, ImportView, RecordList, RecordView};
 
 use incoming::Pace;
@@ -62,6 +64,8 @@ pub struct HttpOptions {
     pub upload_rate: Option<u64>,
     /// How long a client is waited for in all before its rate counts.
     pub upload_rate_after: Duration,
+    /// Certificate and key for HTTPS; none serves plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// Where metrics, readiness and the documentation are, where that is not with everything else.
     pub ops_listen: Option<SocketAddr>,
     /// Largest upload as it is sent; none means no limit.
@@ -90,6 +94,7 @@ impl Default for HttpOptions {
             tenant_uploads: 8,
             upload_rate: Some(8 * 1024),
             upload_rate_after: Duration::from_secs(30),
+            tls: None,
             ops_listen: None,
             max_upload_bytes: None,
             public_url: None,
@@ -115,6 +120,8 @@ struct Shared {
     /// How the body of an upload has to come.
     pace: Pace,
     slots: slots::UploadSlots,
+    /// Answers go over HTTPS.
+    encrypted: bool,
     checks: ops::Checks,
     max_upload_bytes: Option<u64>,
     link_base: String,
@@ -149,6 +156,7 @@ impl AppState {
                 after: http.upload_rate_after,
             },
             slots: slots::UploadSlots::new(http.uploads, http.tenant_uploads),
+            encrypted: http.tls.is_some(),
             checks: ops::Checks::default(),
             max_upload_bytes: http.max_upload_bytes,
             link_base,

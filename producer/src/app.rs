@@ -54,6 +54,7 @@ pub struct Producer {
 impl Producer {
     /// Starts to listen and to dispatch. Fails where the address cannot be listened on; store and broker may be away.
     pub async fn start(store: Store, queue: Queue, options: ProducerOptions) -> io::Result<Self> {
+        let tls = api::open_tls(&options.http)?;
         let listener = TcpListener::bind(options.listen).await?;
         let ops_listener = match options.http.ops_listen {
             Some(address) => Some(TcpListener::bind(address).await?),
@@ -64,8 +65,14 @@ impl Producer {
         let state = AppState::new(store, queue, dispatcher.wake_handle(), options.receive, &options.http);
         let shutdown = CancellationToken::new();
         let serve = |listener, audience| {
-            let serving =
-                api::serve(listener, state.clone(), audience, options.http.clone(), shutdown.clone());
+            let serving = api::serve(
+                listener,
+                state.clone(),
+                audience,
+                options.http.clone(),
+                tls.clone(),
+                shutdown.clone(),
+            );
             tokio::spawn(serving)
         };
         let audience = if ops_listener.is_some() { Audience::Clients } else { Audience::Everybody };

@@ -9,6 +9,7 @@ use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -16,17 +17,24 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::tls::Tls;
 use super::{AppState, Audience, HttpOptions, routes};
 
 /// Pause after an accept that failed for want of something (file descriptors), which the next one would want too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Reads the certificate and its key, where HTTPS is wanted.
+pub(crate) fn open_tls(options: &HttpOptions) -> io::Result<Option<Arc<Tls>>> {
+    options.tls.clone().map(|files| Tls::open(files).map(Arc::new)).transpose()
+}
+
 /// Serves until `shutdown`; then finishes what is under way as long as the grace lasts, and cuts the rest.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     state: AppState,
     audience: Audience,
     options: HttpOptions,
+    tls: Option<Arc<Tls>>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let requests = state.0.tasks.clone();
@@ -37,6 +45,7 @@ pub async fn serve(
     let server = Server {
         app: routes::app(state, audience),
         header_timeout: options.header_timeout,
+        tls,
         shutdown,
         cut: cut.clone(),
     };
@@ -81,6 +90,7 @@ pub async fn serve(
 struct Server {
     app: Router,
     header_timeout: Duration,
+    tls: Option<Arc<Tls>>,
     shutdown: CancellationToken,
     cut: CancellationToken,
 }
@@ -88,6 +98,21 @@ struct Server {
 impl Server {
     async fn connection(self, stream: TcpStream) {
         let _ = stream.set_nodelay(true);
+        let Some(tls) = self.tls.clone() else { return self.requests(stream).await };
+        // A client that does not end its handshake is cut as one that does not end the head of its request.
+        let handshake = timeout(self.header_timeout, tls.acceptor().accept(stream));
+        let encrypted = tokio::select! {
+            encrypted = handshake => encrypted,
+            () = self.shutdown.cancelled() => return,
+        };
+        match encrypted {
+            Ok(Ok(stream)) => Box::pin(self.requests(stream)).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a connection could not be encrypted"),
+            Err(_) => tracing::debug!("a connection took too long to be encrypted"),
+        }
+    }
+
+    async fn requests(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(self.header_timeout);
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30));

@@ -62,7 +62,7 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
         tracing::error!(request_id = id, error = %cause, "a request failed in the store");
     }
     let headers = response.headers_mut();
-    protect(headers, route.starts_with("/docs"));
+    protect(headers, route.starts_with("/docs"), state.0.encrypted);
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, value);
     }
@@ -98,7 +98,7 @@ fn known_method(method: &Method) -> Cow<'static, str> {
 }
 
 /// Headers of every answer: nobody may guess its type, show it in a frame, keep it, or learn where its reader came from.
-fn protect(headers: &mut HeaderMap, page: bool) {
+fn protect(headers: &mut HeaderMap, page: bool, encrypted: bool) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if mutant(Mutant::BareAnswers) {
         return;
@@ -112,6 +112,9 @@ fn protect(headers: &mut HeaderMap, page: bool) {
     };
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    if encrypted {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     if !page {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

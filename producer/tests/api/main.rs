@@ -10,4 +10,5 @@ mod ccai;
 mod failed;
 mod harness;
 mod reading;
+mod tls;
 mod uploads;

@@ -109,6 +109,12 @@ settings! {
             "How long a client may take for the head of a request.";
         ops_listen: Option<SocketAddr> = None,
             "Address and port for metrics, readiness and the documentation. Not set: they are with everything else.";
+        tls_certificate: Option<PathBuf> = None,
+            "Certificate for HTTPS (PEM), with those that lead from it to an authority; read anew when it changes. Not set: plain HTTP.";
+        tls_key: Option<PathBuf> = None,
+            "Private key of the certificate (PEM).";
+        tls_client_authority: Option<PathBuf> = None,
+            "Authorities of clients (PEM): only clients with a certificate of theirs are let in. Not set: all are.";
         connections: u32 = 4096,
             "Most connections of clients at a time; who comes then waits.";
         uploads: u32 = 32,

@@ -67,6 +67,16 @@ impl Config {
         if self.http.ops_listen.is_some_and(|ops| ops == self.http.listen && ops.port() != 0) {
             wrong("http.ops_listen", "must be another address than http.listen".into());
         }
+        let http = &self.http;
+        if http.tls_certificate.is_some() != http.tls_key.is_some() {
+            wrong("http.tls_certificate", "must be set together with http.tls_key: HTTPS needs both".into());
+        }
+        if http.tls_client_authority.is_some() && http.tls_certificate.is_none() {
+            wrong(
+                "http.tls_client_authority",
+                "needs http.tls_certificate and http.tls_key: plain HTTP asks for no certificate".into(),
+            );
+        }
         if self.retention.secrets > self.retention.imports {
             let message = "must not be longer than retention.imports: with the import its records go";
             wrong("retention.secrets", message.into());
@@ -123,6 +133,8 @@ mod tests {
                 vec![("http.listen", "127.0.0.1:80"), ("http.ops_listen", "127.0.0.1:80")],
                 "another address than http.listen",
             ),
+            (vec![("http.tls_key", "k.pem")], "must be set together with http.tls_key"),
+            (vec![("http.tls_client_authority", "a.pem")], "needs http.tls_certificate and http.tls_key"),
             (vec![("retention.imports", "1d")], "must not be longer than retention.imports"),
             (vec![("dispatch.poll", "30s"), ("dispatch.lease", "1min")], "at least four times dispatch.poll"),
             (vec![("worker.concurrency", "17")], "must be at least worker.concurrency, which is 17"),
