@@ -15,6 +15,8 @@ use crate::view::View;
 
 /// How many failures are shown.
 pub(crate) const SHOWN: u8 = 5;
+/// Most bytes of the failed records that are read for it.
+const SHOWN_BYTES: i64 = 1024 * 1024;
 
 /// What a summary says beyond the import itself.
 #[derive(Debug, Default, Serialize)]

@@ -29,7 +29,7 @@ pub struct TlsFiles {
 
 /// Makes encrypted connections of plain ones, with the certificate as the files have it now.
 #[derive(Debug)]
-pub(super) struct Tls {
+pub(crate) struct Tls {
     files: TlsFiles,
     current: Mutex<Current>,
 }
