@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::raw::{NameId, Names, RawField, RawRecord, RawValue};
 use super::source::REDACTED;
+use crate::error::ErrorCode;
 use crate::fault::{Mutant, mutant};
 
 /// Anywhere in a name, whatever stands between its letters.
@@ -152,7 +153,10 @@ impl Secrets {
 
     /// A record of which only this may be kept, where [`Self::hide_whole`] says so.
     pub fn hidden<'r>(record: &RawRecord<'r>) -> RawRecord<'r> {
-        RawRecord { fields: &[], raw: record.raw.map(|_| REDACTED), ..*record }
+        // What is wrong with an object may leave no doubt about which name a value is of.
+        let named = |code| matches!(code, ErrorCode::JsonDuplicateKey | ErrorCode::JsonTooDeep);
+        let fields = if record.defect.is_some_and(|defect| named(defect.code)) { record.fields } else { &[] };
+        RawRecord { fields, raw: record.raw.map(|_| REDACTED), ..*record }
     }
 
     /// What may be shown of a field: `None` where it may be shown as it is.

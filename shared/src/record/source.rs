@@ -87,7 +87,7 @@ mod tests {
             source_json(&record, &names, &Secrets::by_name(&names)),
             concat!(
                 r#"[["password",{"password_hash":"REDACTED","type":"bcrypt"}],"#,
-                r#"["mfa",{"email":"a@b.co","password":0,"totp":{"n":1,"secret":"REDACTED"}}],"#,
+                r#"["mfa",{"email":"a@b.co","password":0,"totp":{"n":0,"secret":"REDACTED"}}],"#,
                 r#"["mfa_email","a@b.co"],["totp_secret","REDACTED"]]"#
             )
         );

@@ -20,7 +20,7 @@ use crate::id::{ChunkId, ImportId};
 use crate::import::ChunkState;
 use crate::options::{IdentifierField, ImportOptions};
 use crate::outcome::{Outcome, OutcomeSheet, Reason, Verdict};
-use crate::record::{NameId, REDACTED, RawValue, source_json};
+use crate::record::{NameId, Names, REDACTED, RawRecord, RawValue, Secrets, source_json};
 use crate::rules::Rules;
 use crate::validate::Binding;
 
@@ -194,23 +194,26 @@ impl Merge<'_> {
                 outcome: verdict.outcome,
                 reason: verdict.reason,
                 user_id,
-                // What stands under the identifier's name of a record that was not read whole may be a secret.
-                identifier: identifier.filter(|_| !binding.secrets().hide_whole(&record)).and_then(|name| {
-                    let field = record.fields.iter().find(|field| field.name == name)?;
-                    match field.value {
-                        RawValue::Null => None,
-                        _ if binding.secrets().shown(field, chunk.names()).is_some() => {
-                            Some(REDACTED.to_owned())
-                        }
-                        RawValue::Text(text) | RawValue::Json(text) => Some(text.to_owned()),
-                    }
-                }),
+                identifier: identifier
+                    .and_then(|name| shown(&record, name, chunk.names(), binding.secrets())),
                 warnings: Vec::new(),
                 errors: Vec::new(),
                 source: self.filter.sources.then(|| source_json(&record, chunk.names(), binding.secrets())),
             });
         }
         Ok(reports)
+    }
+}
+
+/// The value under a name, as far as it may be shown: what stands under the name of a record that was not read whole may be
+/// a secret.
+fn shown(record: &RawRecord<'_>, name: NameId, names: &Names, secrets: &Secrets) -> Option<String> {
+    let record = if secrets.hide_whole(record) { Secrets::hidden(record) } else { *record };
+    let field = record.fields.iter().find(|field| field.name == name)?;
+    match field.value {
+        RawValue::Null => None,
+        _ if secrets.shown(field, names).is_some() => Some(REDACTED.to_owned()),
+        RawValue::Text(text) | RawValue::Json(text) => Some(text.to_owned()),
     }
 }
 
