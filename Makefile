@@ -49,6 +49,10 @@ sqlx-check: ## Tell whether .sqlx is up to date
 bench: ## Run the benchmarks
 	cargo run --locked --release -p muster-bench -- run
 
+.PHONY: bench-fair
+bench-fair: ## Measure small imports beside a large one, and beside another tenant's flood and sick import (P8)
+	cargo run --locked --release -p muster-bench -- fair
+
 .PHONY: bench-engine
 bench-engine: ## Time the record engine alone: validate, normalise, plan, encode and decode, a record at a time
 	cargo bench --locked -p muster-shared --no-default-features --bench engine

@@ -6,6 +6,7 @@
 )]
 
 mod end_to_end;
+mod fair;
 mod floor;
 mod generate;
 mod guard;
@@ -51,6 +52,13 @@ enum Command {
         #[command(flatten)]
         muster: run::MusterArguments,
     },
+    /// Measure how long small imports take beside a large one, and beside another tenant's flood and sick import.
+    Fair {
+        #[command(flatten)]
+        arguments: fair::Arguments,
+        #[command(flatten)]
+        muster: run::MusterArguments,
+    },
     /// Measure the floor alone.
     Floor {
         #[command(flatten)]
@@ -67,6 +75,7 @@ fn main() -> anyhow::Result<()> {
             generate::command(&order, output.as_ref(), manifest.as_ref())
         }
         Command::Run { arguments, muster } => run::command(&arguments, Some(&muster)),
+        Command::Fair { arguments, muster } => fair::command(&arguments, &muster),
         Command::Floor { arguments } => run::command(&arguments, None),
         Command::Guard => guard::command(),
     }

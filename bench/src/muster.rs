@@ -80,10 +80,15 @@ impl Muster<'_> {
 
     /// A tenant, and a token that may import. The token is the one word that looks like one.
     pub(crate) fn token(&self) -> anyhow::Result<String> {
-        self.call(&["tenant", "create", "bench"])?;
+        self.token_of("bench")
+    }
+
+    /// The same for a tenant of that name.
+    pub(crate) fn token_of(&self, tenant: &str) -> anyhow::Result<String> {
+        self.call(&["tenant", "create", tenant])?;
         let scopes = ["--scope", "import:write", "--scope", "import:read"];
         let printed =
-            self.call(&[&["token", "create", "--tenant", "bench", "--name", "bench"], &scopes[..]].concat())?;
+            self.call(&[&["token", "create", "--tenant", tenant, "--name", "bench"], &scopes[..]].concat())?;
         let token = printed.split_whitespace().find(|word| word.starts_with("mst_"));
         token.map(str::to_owned).context("`muster token create` has printed no token")
     }

@@ -38,10 +38,10 @@ pub(crate) struct Arguments {
 pub(crate) struct MusterArguments {
     /// How many worker processes.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
-    workers: u32,
+    pub(crate) workers: u32,
     /// The program to measure (default: the release build of this checkout, built if it is not up to date).
     #[arg(long, value_name = "FILE")]
-    muster: Option<PathBuf>,
+    pub(crate) muster: Option<PathBuf>,
 }
 
 /// Everything that all measurements of a run share.

@@ -51,6 +51,8 @@ pub(crate) fn dispatch_options(config: &Config) -> DispatchOptions {
             secrets: config.retention.secrets,
             waiting: config.retention.waiting,
         }),
+        attempts: config.worker.attempts,
+        ..DispatchOptions::default()
     }
 }
 

@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use muster_shared::queue::Queue;
 use muster_shared::store::Store;
+use muster_shared::supervise::Progress;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
@@ -44,6 +45,7 @@ pub use view::{ImportLinks, ImportList, ImportView, RecordList, RecordView};
 
 use incoming::Pace;
 
+use crate::Dispatcher;
 use crate::receive::ReceiveLimits;
 use crate::single::Singles;
 
@@ -116,6 +118,7 @@ struct Shared {
     store: Store,
     queue: Queue,
     wake: Arc<Notify>,
+    dispatcher: Progress,
     limits: ReceiveLimits,
     /// How the body of an upload has to come.
     pace: Pace,
@@ -134,11 +137,11 @@ struct Shared {
 }
 
 impl AppState {
-    /// State of a server; `wake` is told when something new is staged.
+    /// State of a server; the dispatcher is told when something new is staged.
     pub fn new(
         store: Store,
         queue: Queue,
-        wake: Arc<Notify>,
+        dispatcher: &Dispatcher,
         limits: ReceiveLimits,
         http: &HttpOptions,
     ) -> Self {
@@ -148,7 +151,8 @@ impl AppState {
             default_group: http.default_group.clone(),
             store,
             queue,
-            wake,
+            wake: dispatcher.wake_handle(),
+            dispatcher: dispatcher.progress(),
             limits,
             pace: Pace {
                 pause: http.idle_body_timeout,

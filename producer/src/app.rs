@@ -62,7 +62,7 @@ impl Producer {
         };
         let local_addr = listener.local_addr()?;
         let dispatcher = Dispatcher::start(store.clone(), queue.clone(), options.dispatch);
-        let state = AppState::new(store, queue, dispatcher.wake_handle(), options.receive, &options.http);
+        let state = AppState::new(store, queue, &dispatcher, options.receive, &options.http);
         let shutdown = CancellationToken::new();
         let serve = |listener, audience| {
             let serving = api::serve(

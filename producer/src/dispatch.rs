@@ -1,42 +1,50 @@
 //! Dispatching: staged chunks go to the queue, a window of them ahead of the workers, in turn across tenants and imports.
 //!
 //! Any number of dispatchers may run, since each chunk is claimed once. A dispatcher holds nothing that matters: killed at
-//! any line, the leases of what it claimed run out and another one dispatches it again (P3 makes that harmless).
+//! any line, what it claimed is staged again within seconds ([`sweep`]), and another one dispatches it (P3 makes that harmless).
+//! Its tasks are supervised: one that panics is started again, and [`Dispatcher::progress`] tells readiness of it.
 
-use std::sync::Arc;
+mod sweep;
+
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use muster_shared::dispatch::choose;
-use muster_shared::fault::{self, Point};
+use muster_shared::dispatch::{FairShare, LaneHead, Silence};
+use muster_shared::fault::{self, Mutant, Point};
+use muster_shared::holding::{Held, Holder, Holding};
 use muster_shared::id::ChunkId;
-use muster_shared::queue::{DeadLetter, Headers, Message, Queue, QueueError};
+use muster_shared::queue::{Headers, Message, Queue, QueueError};
 use muster_shared::retry::{Backoff, Policy};
 use muster_shared::store::dispatch::{self as store, ClaimedChunk};
-use muster_shared::store::{Store, StoreError, apply, intake, retention};
+use muster_shared::store::{Store, StoreError};
+use muster_shared::supervise::{Progress, Supervised, supervise};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Version of the message's body: that of the chunk's encoding.
 const BODY_VERSION: u16 = 1;
-/// How often what needs no hurry is looked after.
-const SWEEP: Duration = Duration::from_secs(2);
-/// Dead letters taken back at a time.
-const DEAD_LETTERS: usize = 100;
+/// How long what was published may wait to be confirmed in the store. Well below the time that a claim is good for.
+const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
+/// Without a look at the queue for so long, a chunk past its lease may still wait there.
+const LOOKED: Duration = Duration::from_secs(3);
 
 /// How a dispatcher works.
 #[derive(Debug, Clone, Copy)]
 pub struct DispatchOptions {
     /// Most chunks that are with the workers at a time.
     pub window: usize,
-    /// How long a dispatched chunk may be silent.
+    /// How long a chunk that is with the workers holds its place in the window.
     pub lease: Duration,
     /// How often to look without having been woken.
     pub poll: Duration,
     /// How long things are kept; none keeps all.
     pub retention: Option<Retention>,
+    /// Attempts that a chunk has: the workers' number.
+    pub attempts: u32,
+    /// How long stopping may take.
+    pub grace: Duration,
 }
 
 /// How long things are kept.
@@ -54,9 +62,11 @@ impl Default for DispatchOptions {
     fn default() -> Self {
         Self {
             window: 16,
-            lease: Duration::from_secs(300),
+            lease: Duration::from_secs(30),
             poll: Duration::from_millis(250),
             retention: None,
+            attempts: 5,
+            grace: Duration::from_secs(5),
         }
     }
 }
@@ -66,8 +76,10 @@ impl Default for DispatchOptions {
 pub struct Dispatcher {
     stop: CancellationToken,
     wake: Arc<Notify>,
-    task: JoinHandle<()>,
-    listener: JoinHandle<()>,
+    rounds: Supervised,
+    others: Vec<Supervised>,
+    holding: Holding,
+    grace: Duration,
 }
 
 impl Dispatcher {
@@ -75,9 +87,26 @@ impl Dispatcher {
     pub fn start(store: Store, queue: Queue, options: DispatchOptions) -> Self {
         let stop = CancellationToken::new();
         let wake = Arc::new(Notify::new());
-        let listener = tokio::spawn(listen(store.clone(), wake.clone()));
-        let run = Run { store, queue, options, wake: wake.clone(), stop: stop.clone() };
-        Self { stop, wake, task: tokio::spawn(run.run()), listener }
+        let holding = Holding::start(store.clone(), "dispatcher");
+        let run = Arc::new(Run {
+            store,
+            queue,
+            options,
+            wake: wake.clone(),
+            stop: stop.clone(),
+            holder: holding.holder(),
+            silence: Mutex::default(),
+            started: Instant::now(),
+            looked: Progress::new(),
+        });
+        let rounds = supervise("dispatch", stop.clone(), {
+            let run = run.clone();
+            move |progress| Rounds::new(run.clone()).run(progress)
+        });
+        let mut others = sweep::start(&run);
+        others.push(supervise("dispatch wake-ups", stop.clone(), move |_| listen(run.clone())));
+        let grace = options.grace;
+        Self { stop, wake, rounds, others, holding, grace }
     }
 
     /// Something new is staged.
@@ -90,95 +119,176 @@ impl Dispatcher {
         self.wake.clone()
     }
 
-    /// Stops after the round that is under way.
-    pub async fn stop(mut self) {
-        self.stop.cancel();
-        if let Err(error) = (&mut self.task).await {
-            tracing::error!(%error, "the dispatcher did not end well");
-        }
+    /// How long ago the last round ended well.
+    pub fn progress(&self) -> Progress {
+        self.rounds.progress()
     }
-}
 
-impl Drop for Dispatcher {
-    fn drop(&mut self) {
-        self.task.abort();
-        self.listener.abort();
+    /// Stops after the round that is under way, within the grace: what a round was cut off in is staged again by others.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let others = join_all(self.others.into_iter().map(|task| task.stop(self.grace)));
+        tokio::join!(self.rounds.stop(self.grace), others);
+        self.holding.stop().await;
     }
 }
 
 /// Passes on what workers and receivers notify.
-async fn listen(store: Store, wake: Arc<Notify>) {
+async fn listen(run: Arc<Run>) {
     let mut backoff = Backoff::new(Policy::RECONNECT);
-    loop {
-        match store.listen(store::WAKE_CHANNEL).await {
-            Ok(mut wakes) => {
-                backoff.reset();
-                while wakes.next().await.is_ok() {
-                    wake.notify_one();
+    let listening = async {
+        loop {
+            match run.store.listen(store::WAKE_CHANNEL).await {
+                Ok(mut wakes) => {
+                    backoff.reset();
+                    while wakes.next().await.is_ok() {
+                        run.wake.notify_one();
+                    }
                 }
+                Err(error) => tracing::debug!(%error, "cannot listen; polling meanwhile"),
             }
-            Err(error) => tracing::debug!(%error, "cannot listen; polling meanwhile"),
+            sleep(backoff.delay()).await;
         }
-        sleep(backoff.delay()).await;
+    };
+    // The connection is the listener's own, so it may be cut off.
+    tokio::select! {
+        () = listening => {}
+        () = run.stop.cancelled() => {}
     }
 }
 
+/// What the tasks of a dispatcher share.
 struct Run {
     store: Store,
     queue: Queue,
     options: DispatchOptions,
     wake: Arc<Notify>,
     stop: CancellationToken,
+    holder: Holder,
+    silence: Mutex<Silence>,
+    started: Instant,
+    /// When the leases of the chunks that wait in the queue were last looked after.
+    looked: Progress,
 }
 
-impl Run {
-    async fn run(self) {
+/// The task that dispatches.
+struct Rounds {
+    run: Arc<Run>,
+    fair: FairShare,
+    /// From which lane to look: another one each round.
+    lane: i32,
+    /// Published, and not confirmed in the store yet; held until they are.
+    published: Vec<Held>,
+    /// When the first of them was published.
+    since: Instant,
+}
+
+impl Rounds {
+    fn new(run: Arc<Run>) -> Self {
+        Self { run, fair: FairShare::default(), lane: 0, published: Vec::new(), since: Instant::now() }
+    }
+
+    async fn run(mut self, progress: Progress) {
         let mut backoff = Backoff::new(Policy::RECONNECT);
-        let mut swept: Option<Instant> = None;
-        while !self.stop.is_cancelled() {
-            if swept.is_none_or(|at| at.elapsed() >= SWEEP) {
-                if let Err(error) = self.sweep().await {
-                    tracing::warn!(%error, "sweeping failed; trying again");
-                }
-                swept = Some(Instant::now());
-            }
+        let run = self.run.clone();
+        while !run.stop.is_cancelled() {
             let pause = match self.round().await {
                 Ok(true) => {
+                    progress.note();
                     backoff.reset();
-                    self.options.poll
+                    run.options.poll
                 }
                 // The broker did not take everything: what it refused is staged again.
-                Ok(false) => backoff.delay(),
+                Ok(false) => {
+                    progress.note();
+                    backoff.delay()
+                }
                 Err(error) => {
                     tracing::warn!(%error, "dispatching failed; trying again");
                     backoff.delay()
                 }
             };
+            let pause = if self.published.is_empty() { pause } else { pause.min(CONFIRM_WITHIN) };
             tokio::select! {
-                _ = timeout(pause, self.wake.notified()) => {}
-                () = self.stop.cancelled() => {}
+                _ = timeout(pause, run.wake.notified()) => {}
+                () = run.stop.cancelled() => {}
             }
+        }
+        if let Err(error) = self.confirm().await {
+            tracing::debug!(%error, "what was published last could not be confirmed; it may be sent twice");
         }
     }
 
     /// Dispatches what there is room for, and completes what has ended. False if the broker is away.
-    async fn round(&self) -> Result<bool, StoreError> {
+    async fn round(&mut self) -> Result<bool, StoreError> {
         fault::point(Point::Look)?;
-        let heads = store::lane_heads(&self.store).await?;
-        let chosen = choose(&heads, self.options.window);
+        let run = self.run.clone();
+        let chosen = self.choose().await?;
         let mut all_sent = true;
         if !chosen.is_empty() {
             fault::point(Point::Claim)?;
-            let claimed = store::claim(&self.store, &chosen, self.options.lease.as_secs_f64()).await?;
-            let sent = join_all(claimed.into_iter().map(|chunk| self.publish(chunk))).await;
-            all_sent = sent.into_iter().all(|sent| sent);
+            let confirmed = self.ids();
+            let lease = run.options.lease.as_secs_f64();
+            let claimed = store::claim_to_publish(&run.store, &chosen, &confirmed, lease).await?;
+            self.published.clear();
+            let held: Vec<Held> = claimed.iter().map(|chunk| run.holder.hold(chunk.id)).collect();
+            let sent = join_all(claimed.into_iter().map(|chunk| run.publish(chunk))).await;
+            all_sent = sent.iter().all(|sent| *sent);
+            self.published.extend(held.into_iter().zip(sent).filter(|(_, sent)| *sent).map(|(held, _)| held));
+            self.since = Instant::now();
+        } else if !self.published.is_empty() && self.since.elapsed() >= CONFIRM_WITHIN {
+            self.confirm().await?;
         }
-        for import in store::complete_ended(&self.store).await? {
+        for import in store::complete_ended(&run.store).await? {
             tracing::info!(%import, "import completed");
         }
         Ok(all_sent)
     }
 
+    async fn choose(&mut self) -> Result<Vec<ChunkId>, StoreError> {
+        let options = &self.run.options;
+        self.lane = if self.lane >= i32::from(i16::MAX) { 0 } else { self.lane + 1 };
+        let wanted = i32::try_from(options.window).unwrap_or(i32::MAX / 2);
+        let mut read = store::some_lane_heads(&self.run.store, Some(wanted), self.lane).await?;
+        self.keep_places(&mut read.heads);
+        // For the case that what was read is not enough to choose from.
+        let before = read.cut.then(|| self.fair.clone());
+        let mut chosen = self.fair.choose(&read.heads, options.window);
+        let full = read.heads.iter().filter(|head| head.in_flight).count() + chosen.len() >= options.window;
+        if let Some(before) = before.filter(|_| !full) {
+            read = store::some_lane_heads(&self.run.store, None, self.lane).await?;
+            self.keep_places(&mut read.heads);
+            self.fair = before;
+            chosen = self.fair.choose(&read.heads, options.window);
+        }
+        Ok(chosen)
+    }
+
+    /// A chunk past its lease gives its place to others, unless it may still wait in the queue.
+    fn keep_places(&self, heads: &mut [LaneHead]) {
+        if self.run.looked.silent_for() > LOOKED || fault::mutant(Mutant::PlaceForEver) {
+            for head in heads.iter_mut() {
+                head.in_flight = !head.ready;
+            }
+        }
+    }
+
+    async fn confirm(&mut self) -> Result<(), StoreError> {
+        let published = self.ids();
+        if !published.is_empty() {
+            store::confirm(&self.run.store, &published, self.run.options.lease.as_secs_f64()).await?;
+            self.published.clear();
+        }
+        Ok(())
+    }
+
+    fn ids(&self) -> Vec<ChunkId> {
+        self.published.iter().map(Held::chunk).collect()
+    }
+}
+
+impl Run {
+    /// False if the broker did not take the message: the chunk is staged again then.
     async fn publish(&self, chunk: ClaimedChunk) -> bool {
         let id = chunk.id;
         let message = Message {
@@ -199,7 +309,7 @@ impl Run {
             }
             Err(error) => {
                 tracing::warn!(chunk = %id, %error, "a chunk could not be published; it stays staged");
-                // Should this fail too, the lease runs out.
+                // Should this fail too, the claim runs out.
                 if let Err(error) = store::unclaim(&self.store, id).await {
                     tracing::warn!(chunk = %id, %error, "a chunk could not be given back");
                 }
@@ -212,79 +322,6 @@ impl Run {
         fault::point(Point::BeforePublish)?;
         self.queue.publish(message).await?;
         fault::point(Point::AfterPublish)?;
-        Ok(())
-    }
-
-    async fn sweep(&self) -> Result<(), StoreError> {
-        fault::point(Point::Sweep)?;
-        let abandoned = intake::abort_abandoned(&self.store, false).await?;
-        if abandoned > 0 {
-            tracing::warn!(abandoned, "imports whose receiver died were aborted");
-        }
-        self.keep_waiting().await?;
-        self.forget().await?;
-        self.take_back_dead_letters().await
-    }
-
-    async fn forget(&self) -> Result<(), StoreError> {
-        let Some(retention) = self.options.retention else { return Ok(()) };
-        let unstarted = retention::cancel_unstarted(&self.store, retention.waiting.as_secs_f64()).await?;
-        if unstarted > 0 {
-            tracing::info!(unstarted, "imports that nobody started were cancelled");
-        }
-        let forgotten = retention::forget_secrets(&self.store, retention.secrets.as_secs_f64()).await?;
-        if forgotten > 0 {
-            tracing::info!(forgotten, "keys of secrets past their retention were thrown away");
-        }
-        let deleted = retention::delete_ended(&self.store, retention.imports.as_secs_f64()).await?;
-        if deleted > 0 {
-            tracing::info!(deleted, "imports past their retention were deleted");
-        }
-        Ok(())
-    }
-
-    /// A chunk past its lease is dispatched again, unless messages wait in the queue: then nobody works, and more messages
-    /// would not help.
-    async fn keep_waiting(&self) -> Result<(), StoreError> {
-        if store::overdue(&self.store).await? == 0 {
-            return Ok(());
-        }
-        match self.queue.depth().await {
-            Ok(depth) if depth.ready > 0 => {
-                let chunks = store::extend_leases(&self.store, self.options.lease.as_secs_f64()).await?;
-                tracing::warn!(chunks, ready = depth.ready, "chunks wait in the queue: are workers running?");
-            }
-            Ok(_) => {
-                tracing::warn!("dispatched chunks were silent for longer than their lease; they go out again")
-            }
-            Err(error) => tracing::debug!(%error, "the queue cannot be reached"),
-        }
-        Ok(())
-    }
-
-    /// What the broker parked ends in the store as dead, so that its import ends; `retry` drives it again.
-    async fn take_back_dead_letters(&self) -> Result<(), StoreError> {
-        let letters = match self.queue.dead_letters(DEAD_LETTERS).await {
-            Ok(letters) => letters,
-            Err(error) => {
-                tracing::debug!(%error, "the dead letters cannot be read");
-                return Ok(());
-            }
-        };
-        for DeadLetter { delivery, reason } in letters {
-            fault::point(Point::TakeBack)?;
-            if let Ok(message) = &delivery.body {
-                let chunk = ChunkId::new(message.headers.chunk_id);
-                if apply::bury(&self.store, chunk, &format!("parked by the broker: {reason}")).await? {
-                    tracing::error!(%chunk, reason, "a chunk was parked by the broker and is dead");
-                }
-            } else {
-                tracing::error!(reason, "a message that is none of ours was parked and is dropped");
-            }
-            if let Err(error) = delivery.ack().await {
-                tracing::debug!(%error, "a dead letter could not be acked and will come again");
-            }
-        }
         Ok(())
     }
 }

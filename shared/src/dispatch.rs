@@ -1,11 +1,15 @@
-//! Which staged chunks go to the workers next. Pure: the window, and fair share across tenants and imports (P8).
+//! Which staged chunks go to the workers next, and which of those that went are lost. Pure: the window, fair share across tenants
+//! and imports (P8), and what the silence of a chunk means.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
+use crate::fault::{Mutant, mutant};
 use crate::id::{ChunkId, ImportId, TenantId};
 
-/// The first chunk of a lane that has not ended. Only heads may be dispatched: that keeps a lane in order (P4).
+/// A chunk that may go to the workers, or is there already. Only the first open chunk of a lane may go, and only while no other of
+/// its lane is there: that keeps a lane in order (P4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneHead {
     /// The chunk.
@@ -14,89 +18,150 @@ pub struct LaneHead {
     pub import: ImportId,
     /// Its tenant.
     pub tenant: TenantId,
-    /// False while the chunk is with the workers, or not due yet.
+    /// Records of its import.
+    pub size: u64,
+    /// May go to the workers. False while the chunk is with them.
     pub ready: bool,
-    /// True while the chunk is with the workers.
+    /// Holds a place in the window: with the workers, and not past its lease.
     pub in_flight: bool,
 }
 
-/// Chooses chunks so that no more than `window` are with the workers: always one of the tenant that has fewest there, and of
-/// its imports the one that has fewest there. Among equals the order of `heads` decides.
-pub fn choose(heads: &[LaneHead], window: usize) -> Vec<ChunkId> {
-    let mut by_tenant: HashMap<TenantId, usize> = HashMap::new();
-    let mut by_import: HashMap<ImportId, usize> = HashMap::new();
-    let mut free = window;
-    for head in heads.iter().filter(|head| head.in_flight) {
-        *by_tenant.entry(head.tenant).or_default() += 1;
-        *by_import.entry(head.import).or_default() += 1;
-        free = free.saturating_sub(1);
-    }
-    let mut ready: Vec<&LaneHead> = heads.iter().filter(|head| head.ready && !head.in_flight).collect();
-    let mut chosen = Vec::new();
-    while free > 0 {
-        let share = |head: &LaneHead| (count(&by_tenant, head.tenant), count(&by_import, head.import));
-        let Some((at, _)) = ready.iter().enumerate().min_by_key(|(at, head)| (share(head), *at)) else {
-            break;
-        };
-        let head = ready.remove(at);
-        *by_tenant.entry(head.tenant).or_default() += 1;
-        *by_import.entry(head.import).or_default() += 1;
-        chosen.push(head.chunk);
-        free -= 1;
-    }
-    chosen
+/// Each tenant's fourth choice goes to its smallest import, so that a small one need not wait until the older ones have ended.
+const SMALLEST_EVERY: u64 = 4;
+
+/// Shares the window out, fairly over time.
+///
+/// Each place goes to the tenant that has fewest; among equals to the one that was served least recently. Of the tenant's imports
+/// the one that has fewest gets it; among equals the oldest, so that imports end in their turn however many there are (V7). Of an
+/// import, the chunk that was staged first.
+#[derive(Debug, Clone, Default)]
+pub struct FairShare {
+    turn: u64,
+    tenants: HashMap<TenantId, Served>,
 }
 
-fn count<K: Eq + Hash>(counts: &HashMap<K, usize>, key: K) -> usize {
-    counts.get(&key).copied().unwrap_or(0)
+/// What a tenant was given so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Served {
+    last: u64,
+    choices: u64,
+}
+
+/// What a tenant has while places are shared out.
+#[derive(Debug, Default)]
+struct Share {
+    places: usize,
+    imports: BTreeMap<ImportId, Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    places: usize,
+    size: u64,
+    /// The last is next.
+    ready: Vec<ChunkId>,
+}
+
+impl FairShare {
+    /// Chooses chunks so that no more than `window` hold a place.
+    pub fn choose(&mut self, heads: &[LaneHead], window: usize) -> Vec<ChunkId> {
+        let mut shares = shares(heads);
+        self.tenants.retain(|tenant, _| shares.contains_key(tenant));
+        let busy = heads.iter().filter(|head| head.in_flight).count();
+        let mut chosen = Vec::new();
+        while busy + chosen.len() < window {
+            let next = shares.iter_mut().filter(|(_, share)| share.oldest_ready().is_some());
+            let next = next.min_by_key(|(tenant, share)| {
+                let last = self.tenants.get(tenant).map_or(0, |served| served.last);
+                (share.places, last, share.oldest_ready())
+            });
+            let Some((tenant, share)) = next else { break };
+            let served = self.tenants.entry(*tenant).or_default();
+            let Some(chunk) = share.take(served.choices % SMALLEST_EVERY == SMALLEST_EVERY - 1) else {
+                break;
+            };
+            self.turn += 1;
+            served.last = self.turn;
+            served.choices += 1;
+            chosen.push(chunk);
+        }
+        chosen
+    }
+}
+
+fn shares(heads: &[LaneHead]) -> BTreeMap<TenantId, Share> {
+    let mut shares: BTreeMap<TenantId, Share> = BTreeMap::new();
+    for head in heads {
+        let share = shares.entry(head.tenant).or_default();
+        let import = share.imports.entry(head.import).or_default();
+        if head.in_flight {
+            share.places += 1;
+            import.places += 1;
+        } else if head.ready {
+            import.size = head.size;
+            import.ready.push(head.chunk);
+        }
+    }
+    for import in shares.values_mut().flat_map(|share| share.imports.values_mut()) {
+        import.ready.sort_unstable_by_key(|chunk| Reverse(*chunk));
+    }
+    shares
+}
+
+impl Share {
+    fn oldest_ready(&self) -> Option<ImportId> {
+        self.imports.iter().find(|(_, import)| !import.ready.is_empty()).map(|(id, _)| *id)
+    }
+
+    fn take(&mut self, smallest: bool) -> Option<ChunkId> {
+        let ready = self.imports.iter_mut().filter(|(_, import)| !import.ready.is_empty());
+        let (_, import) = if smallest && !mutant(Mutant::NoPlaceForSmall) {
+            ready.min_by_key(|(id, import)| (import.size, **id))?
+        } else if mutant(Mutant::YoungestFirst) {
+            ready.min_by_key(|(id, import)| (import.places, Reverse(**id)))?
+        } else {
+            ready.min_by_key(|(id, import)| (import.places, **id))?
+        };
+        self.places += 1;
+        import.places += 1;
+        import.ready.pop()
+    }
+}
+
+/// Finds lost chunks among the silent ones: dispatched, published, and held by no process that lives.
+///
+/// Each of them should have a message that waits in the queue. Where there are more of them than messages, some have none; the
+/// queue is first in, first out, so these are the ones that were sent first. They are lost when it is so for a while, since a message
+/// on its way to a worker is neither in the queue nor held. A chunk taken for lost by mistake is sent again, and then there is a
+/// message for it: so there are never more messages than chunks for long, however long nobody works.
+#[derive(Debug, Default)]
+pub struct Silence {
+    since: HashMap<ChunkId, Duration>,
+}
+
+impl Silence {
+    /// Looks at the silent chunks, in the order in which they were sent, and at the number of messages that wait; `now` is the time
+    /// since any fixed moment. Returns those that seem to be lost for `patience` by now.
+    pub fn lost(
+        &mut self,
+        silent: &[ChunkId],
+        waiting: u64,
+        now: Duration,
+        patience: Duration,
+    ) -> Vec<ChunkId> {
+        let without_message = silent.len().saturating_sub(usize::try_from(waiting).unwrap_or(usize::MAX));
+        let suspects = silent.get(..without_message).unwrap_or_default();
+        self.since.retain(|chunk, _| suspects.contains(chunk));
+        let mut lost = Vec::new();
+        for chunk in suspects {
+            if now.saturating_sub(*self.since.entry(*chunk).or_insert(now)) >= patience {
+                self.since.remove(chunk);
+                lost.push(*chunk);
+            }
+        }
+        lost
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn head(chunk: i64, import: u128, tenant: i32, ready: bool, in_flight: bool) -> LaneHead {
-        LaneHead {
-            chunk: ChunkId::new(chunk),
-            import: ImportId::new(Uuid::from_u128(import)),
-            tenant: TenantId::new(tenant),
-            ready,
-            in_flight,
-        }
-    }
-
-    #[test]
-    fn a_small_import_is_not_starved_by_a_large_one() {
-        let mut heads: Vec<LaneHead> = (0..16).map(|n| head(n, 1, 1, true, false)).collect();
-        heads.push(head(100, 2, 2, true, false));
-        heads.push(head(101, 3, 1, true, false));
-        let chosen = choose(&heads, 4);
-        assert!(chosen.contains(&ChunkId::new(100)) && chosen.contains(&ChunkId::new(101)), "{chosen:?}");
-    }
-
-    proptest! {
-        #[test]
-        fn the_window_holds_and_shares_are_even(
-            cells in prop::collection::vec((0u128..5, 0i32..3, any::<bool>(), any::<bool>()), 0..60), window in 0usize..20,
-        ) {
-            let heads: Vec<LaneHead> = cells.iter().enumerate()
-                .map(|(at, (import, tenant, ready, busy))| head(at as i64, *import * 3 + *tenant as u128, *tenant, *ready, *busy))
-                .collect();
-            let chosen = choose(&heads, window);
-            let busy = heads.iter().filter(|head| head.in_flight).count();
-            let ready = heads.iter().filter(|head| head.ready && !head.in_flight).count();
-            prop_assert_eq!(chosen.len(), ready.min(window.saturating_sub(busy)));
-            prop_assert!(chosen.iter().all(|id| heads.iter().any(|head| head.chunk == *id && head.ready && !head.in_flight)));
-            // A tenant that still waits has no fewer with the workers than one that was chosen, but for the last choice.
-            let share = |tenant: TenantId| heads.iter().filter(|head| head.tenant == tenant && (head.in_flight || chosen.contains(&head.chunk))).count();
-            for waiting in heads.iter().filter(|head| head.ready && !head.in_flight && !chosen.contains(&head.chunk)) {
-                for taken in heads.iter().filter(|head| chosen.contains(&head.chunk)) {
-                    prop_assert!(share(waiting.tenant) + 1 >= share(taken.tenant));
-                }
-            }
-        }
-    }
-}
+mod tests;

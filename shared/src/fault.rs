@@ -170,10 +170,36 @@ table! {
         SettingsAlone = "settings_alone",
         /// A page of failed records is as long as the one before had room for.
         PagesByNumber = "pages_by_number",
+        /// Dispatched chunks that are silent are published again although their messages wait in the queue (D11).
+        PublishAgain = "publish_again",
+        /// Claiming waits for the row of a chunk that is past its lease (D10).
+        ClaimWaits = "claim_waits",
+        /// A chunk that does not get on keeps its place in the window (D10).
+        PlaceForEver = "place_for_ever",
+        /// The youngest import goes first (V7).
+        YoungestFirst = "youngest_first",
+        /// No place is kept for small imports (V7).
+        NoPlaceForSmall = "no_place_for_small",
+        /// Lost chunks are not looked for (V8).
+        WaitForLease = "wait_for_lease",
+        /// A task that panicked is not started again (D18).
+        NotStartedAgain = "not_started_again",
+        /// Readiness says nothing of a dispatcher that makes no rounds (D18).
+        ReadyWithoutDispatcher = "ready_without_dispatcher",
+        /// A dead letter that cannot be dealt with stops the sweep (D19).
+        LetterStopsSweep = "letter_stops_sweep",
+        /// A dead letter's chunk dies although it has attempts left (D19).
+        InnocentDies = "innocent_dies",
+        /// One import that cannot be deleted stops retention (D19).
+        RetentionInOne = "retention_in_one",
+        /// Stopping waits for the round that is under way, however long that takes.
+        StopWaits = "stop_waits",
         /// Retry deletes the errors of every failed record of the import (D1).
         RetryDeletesAllErrors = "retry_deletes_all_errors",
         /// Completing an import looks at its chunks as they were before it waited for a retry (D2).
         CompletingSeesTheOldMoment = "completing_sees_the_old_moment",
+        /// A retried record is applied over what a later record of its file did (D12).
+        RetryOverwritesLaterRecords = "retry_overwrites_later_records",
     }
 }
 

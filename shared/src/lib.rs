@@ -13,6 +13,8 @@ mod error_code;
 pub mod fault;
 pub mod field;
 pub mod formula;
+#[cfg(feature = "store")]
+pub mod holding;
 pub mod id;
 pub mod import;
 pub mod normalise;

@@ -31,6 +31,8 @@ pub enum Reason {
     Cancelled,
     /// Updated: no field changed, the user was enrolled in the organization.
     Enrolled,
+    /// Skipped: when the record was retried, a later record of the file with the same identifier had been applied.
+    Superseded,
 }
 
 impl Reason {
@@ -41,6 +43,7 @@ impl Reason {
             Self::Unchanged => "unchanged",
             Self::Cancelled => "cancelled",
             Self::Enrolled => "enrolled",
+            Self::Superseded => "superseded",
         }
     }
 }
@@ -71,9 +74,11 @@ impl Verdict {
     pub const CANCELLED: Self = Self::because(Outcome::Skipped, Reason::Cancelled);
     /// The user was enrolled.
     pub const ENROLLED: Self = Self::because(Outcome::Updated, Reason::Enrolled);
+    /// A later record was applied first.
+    pub const SUPERSEDED: Self = Self::because(Outcome::Skipped, Reason::Superseded);
 
     /// Each verdict's place is its byte in a sheet: append only.
-    const BYTES: [Self; 8] = [
+    const BYTES: [Self; 9] = [
         Self::PENDING,
         Self::INSERTED,
         Self::UPDATED,
@@ -82,6 +87,7 @@ impl Verdict {
         Self::UNCHANGED,
         Self::CANCELLED,
         Self::ENROLLED,
+        Self::SUPERSEDED,
     ];
 
     const fn plain(outcome: Outcome) -> Self {
@@ -266,7 +272,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sheets_come_back_as_they_were(cells in prop::collection::vec((0u8..8, prop::option::of(any::<u128>())), 0..200)) {
+        fn sheets_come_back_as_they_were(cells in prop::collection::vec((0u8..9, prop::option::of(any::<u128>())), 0..200)) {
             let mut sheet = OutcomeSheet::pending(cells.len());
             for (at, (code, id)) in cells.iter().enumerate() {
                 sheet.set(at, Verdict::BYTES[usize::from(*code)], id.map(Uuid::from_u128));

@@ -11,6 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::fault::{Mutant, mutant};
 use crate::retry::{Backoff, Policy};
 
 /// A task that ran for so long before it ended is started again at once, as after its first end.
@@ -58,7 +59,7 @@ where
             let mut running = JoinSet::new();
             running.spawn(start(seen.clone()));
             let ended = running.join_next().await;
-            if token.is_cancelled() {
+            if token.is_cancelled() || mutant(Mutant::NotStartedAgain) {
                 return;
             }
             match ended {
@@ -90,6 +91,7 @@ impl Supervised {
     /// Cancels the task's token, and aborts the task where it does not end within `grace`. True if it ended by itself.
     pub async fn stop(mut self, grace: Duration) -> bool {
         self.stop.cancel();
+        let grace = if mutant(Mutant::StopWaits) { Duration::from_secs(3600) } else { grace };
         match timeout(grace, &mut self.task).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {

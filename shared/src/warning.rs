@@ -24,6 +24,8 @@ pub enum Warning {
     },
     /// Names that the catalog does not know were left out.
     UnknownNames(Field),
+    /// The record was retried after a later one of its file with the same identifier, which has this number, was applied.
+    Superseded(u64),
 }
 
 impl fmt::Display for Warning {
@@ -43,6 +45,9 @@ impl fmt::Display for Warning {
             }
             Self::UnknownNames(field) => {
                 write!(f, "{field} holds names that the catalog does not know; they were left out.")
+            }
+            Self::Superseded(later) => {
+                write!(f, "Record {later}, a later one of the file for the same user, was applied first.")
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_shared::holding::Holding;
 use muster_shared::queue::{Consumer, Queue, QueueError};
 use muster_shared::retry::{Backoff, Policy as RetryPolicy};
 use muster_shared::store::Store;
@@ -43,6 +44,8 @@ impl Default for WorkerOptions {
 pub struct Worker {
     stop: CancellationToken,
     task: JoinHandle<()>,
+    /// Tells others what this worker holds.
+    holding: Option<Holding>,
 }
 
 impl Worker {
@@ -54,9 +57,10 @@ impl Worker {
             first_delay: options.first_delay,
             longest_delay: options.longest_delay,
         };
-        let shared = Arc::new(Shared::new(store, policy));
+        let holding = Holding::start(store.clone(), "worker");
+        let shared = Arc::new(Shared::new(store, policy, holding.holder()));
         let task = tokio::spawn(run(shared, queue, options.concurrency.max(1), stop.clone()));
-        Self { stop, task }
+        Self { stop, task, holding: Some(holding) }
     }
 
     /// Stops taking work, finishes what is in work, and returns when all of it is settled.
@@ -64,6 +68,9 @@ impl Worker {
         self.stop.cancel();
         if let Err(error) = (&mut self.task).await {
             tracing::error!(%error, "the worker did not end well");
+        }
+        if let Some(holding) = self.holding.take() {
+            holding.stop().await;
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Applying one chunk: decode, validate, plan, write, all in one transaction.
 
+mod supersede;
+
 use muster_shared::chunk::{body_hash, decode_with, is_sealed};
 use muster_shared::clock::{self, IdSource};
 use muster_shared::error::{ErrorCode, RecordError};
@@ -86,6 +88,7 @@ pub(crate) async fn apply(
         rules
     };
     let mut work = Work::new(&locked, records.names(), &raw, &binding, rules);
+    work.leave_superseded(&mut transaction, chunk).await?;
     if care.split {
         work.split(&mut transaction, ids).await?;
     } else {

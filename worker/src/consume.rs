@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use muster_shared::fault::{self, Point};
+use muster_shared::holding::Holder;
 use muster_shared::id::{ChunkId, ImportId};
 use muster_shared::outcome::Counts;
 use muster_shared::queue::{Delivery, Message, Settler};
@@ -32,15 +33,17 @@ pub(crate) struct Shared {
     slots: Slots,
     policy: Policy,
     rules: SyncMutex<HashMap<ImportId, Arc<Rules>>>,
+    /// Notes the chunks in work, so that nobody takes them for lost.
+    holder: Holder,
     /// Held while a chunk is applied that was delivered before: whatever ended the worker then, it ends now with that
     /// chunk alone on its conscience, and only that chunk's attempt was counted.
     suspects: Mutex<()>,
 }
 
 impl Shared {
-    pub(crate) fn new(store: Store, policy: Policy) -> Self {
+    pub(crate) fn new(store: Store, policy: Policy, holder: Holder) -> Self {
         let slots = Slots::new(store.clone());
-        Self { store, slots, policy, rules: SyncMutex::default(), suspects: Mutex::new(()) }
+        Self { store, slots, policy, rules: SyncMutex::default(), holder, suspects: Mutex::new(()) }
     }
 
     async fn rules(&self, import: ImportId) -> Result<Option<Arc<Rules>>, StoreError> {
@@ -67,6 +70,7 @@ pub(crate) async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: Owne
     match message {
         Ok(message) => {
             let chunk = ChunkId::new(message.headers.chunk_id);
+            let _held = shared.holder.hold(chunk);
             let verdict = work(&shared, &message, redelivered).await;
             settle(&shared, chunk, verdict, settler).await;
         }

@@ -115,7 +115,7 @@ enum What {
     /// End an import; records whose turn has not come are skipped
     #[command(after_help = "Examples:\n  muster imports cancel last")]
     Cancel(Which),
-    /// Drive failed records and dead chunks once more
+    /// Drive failed records and dead chunks once more; a record that a later one of the same user has passed is skipped
     #[command(after_help = "Examples:\n  muster imports retry last")]
     Retry(Which),
 }

@@ -20,6 +20,8 @@ use muster_shared::store::{Store, StoreOptions, Wakes, dispatch, tenants};
 use muster_shared::testing::TestDatabase;
 use muster_worker::{Worker, WorkerOptions};
 
+use crate::witness;
+
 /// Which queue carries the chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
@@ -59,6 +61,7 @@ impl Pipeline {
             (TestDatabase::create().await, None)
         };
         let store = database.store_with(options).await;
+        witness::install(&store).await;
         let tenant = tenants::ensure_default(&store).await.unwrap().into_inner().id;
         let topology = Topology::new(format!("test-{}", clock::new_id().simple())).unwrap();
         let queue = match backend {
@@ -93,7 +96,7 @@ impl Pipeline {
             window: 8,
             poll: Duration::from_millis(50),
             lease: self.lease,
-            retention: None,
+            ..DispatchOptions::default()
         };
         Dispatcher::start(self.store.clone(), self.queue.clone(), options)
     }
@@ -135,23 +138,8 @@ impl Pipeline {
     }
 
     pub(crate) async fn report(&self, import: ImportId) -> ImportReport {
-        self.assert_failed_have_errors(import).await;
+        assert_failed_have_errors(&self.store, import).await;
         reports::import(&self.store, self.tenant, import).await.unwrap().unwrap()
-    }
-
-    /// As many records have failed as have an error that is kept, at one moment. Checked at every read (P2).
-    async fn assert_failed_have_errors(&self, import: ImportId) {
-        let mut connection = self.store.connection().await.unwrap();
-        let (failed, told): (i64, i64) = sqlx::query_as(
-            "select (select coalesce(sum(failed), 0)::bigint from chunks where import_id = $1),
-                    (select count(*) from record_issues
-                      where import_id = $1 and failed and json_array_length(errors) > 0)",
-        )
-        .bind(import.get())
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
-        assert_eq!(failed, told, "failed records, and errors of failed records");
     }
 
     /// Waits until the import has ended.
@@ -258,6 +246,7 @@ impl Pipeline {
 
     /// Nothing may be left: no message, no open chunk, no half import.
     pub(crate) async fn finish(self) {
+        witness::assert_satisfied(&self.store).await;
         let depth = self.queue.depth().await.unwrap();
         assert_eq!((depth.ready, depth.dead), (0, 0), "messages are left");
         self.queue.delete().await.unwrap();
@@ -267,6 +256,21 @@ impl Pipeline {
             engine.stop().await.unwrap();
         }
     }
+}
+
+/// As many records have failed as have an error that is kept, at one moment. Checked at every read (P2).
+pub(crate) async fn assert_failed_have_errors(store: &Store, import: ImportId) {
+    let mut connection = store.pool().acquire().await.unwrap();
+    let (failed, told): (i64, i64) = sqlx::query_as(
+        "select (select coalesce(sum(failed), 0)::bigint from chunks where import_id = $1),
+                (select count(*) from record_issues
+                  where import_id = $1 and failed and json_array_length(errors) > 0)",
+    )
+    .bind(import.get())
+    .fetch_one(&mut *connection)
+    .await
+    .unwrap();
+    assert_eq!(failed, told, "failed records, and errors of failed records");
 }
 
 /// Counts in the order total, inserted, updated, skipped, failed; nothing pending.

@@ -11,6 +11,7 @@
 
 mod corpus;
 mod crash;
+mod dispatching;
 mod duplicates;
 mod harness;
 mod outcomes;
@@ -19,6 +20,7 @@ mod properties;
 mod retry;
 mod secrets;
 mod steering;
+mod witness;
 
 /// Runs each test on RabbitMQ and on PostgreSQL rows.
 macro_rules! on_both_queues {

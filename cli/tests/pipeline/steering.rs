@@ -138,8 +138,8 @@ async fn retention_deletes_what_ended_and_leaves_users_and_open_imports() {
     let mut pipeline = Pipeline::new(Backend::Postgres).await;
     let ended = pipeline.import(&people(30), &ImportOptions::default()).await.id;
     let open = pipeline.accepted(&people(30), &ImportOptions::default()).await;
-    assert_eq!(retention::delete_ended(&pipeline.store, 3600.0).await.unwrap(), 0);
-    assert_eq!(retention::delete_ended(&pipeline.store, 0.0).await.unwrap(), 1);
+    assert_eq!(retention::delete_ended(&pipeline.store, 3600.0).await.unwrap().imports, 0);
+    assert_eq!(retention::delete_ended(&pipeline.store, 0.0).await.unwrap().imports, 1);
     assert!(reports::import(&pipeline.store, pipeline.tenant, ended).await.unwrap().is_none());
     assert_eq!(pipeline.report(open).await.counts.total, 30);
     assert_eq!(pipeline.witness().await, (30, 30));

@@ -20,6 +20,8 @@ use super::AppState;
 
 /// How long a part may take to answer.
 const ANSWER_IN: Duration = Duration::from_secs(3);
+/// A dispatcher that has ended no round for so long does not dispatch.
+const DISPATCHER_SILENT: Duration = Duration::from_secs(5);
 /// Bounds of the histograms, in seconds.
 const SECONDS: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3600.0];
 
@@ -32,6 +34,8 @@ pub(super) struct Readiness {
     store: &'static str,
     /// `ok` or `unreachable`.
     queue: &'static str,
+    /// `ok`, or `stalled`: chunks have not been dispatched for some seconds, whatever the reason.
+    dispatcher: &'static str,
 }
 
 /// Says that the process is alive.
@@ -50,12 +54,15 @@ pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, Json<R
     let (store, queue) =
         tokio::join!(cached(&checks.store, store_answers(&state)), cached(&checks.depth, depth(&state)));
     let word = |there| if there { "ok" } else { "unreachable" };
-    let (code, status) = match (store, queue.is_some()) {
+    let dispatches =
+        state.0.dispatcher.silent_for() <= DISPATCHER_SILENT || mutant(Mutant::ReadyWithoutDispatcher);
+    let (code, status) = match (store, queue.is_some() && dispatches) {
         (true, true) => (StatusCode::OK, "ready"),
         (true, false) => (StatusCode::OK, "degraded"),
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
-    (code, Json(Readiness { status, store: word(store), queue: word(queue.is_some()) }))
+    let dispatcher = if dispatches { "ok" } else { "stalled" };
+    (code, Json(Readiness { status, store: word(store), queue: word(queue.is_some()), dispatcher }))
 }
 
 /// How long an answer of a part counts: however many ask, each part is asked once in this time.

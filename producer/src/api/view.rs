@@ -113,7 +113,7 @@ pub struct RecordView {
     /// pending, inserted, updated, skipped or failed.
     #[schema(value_type = String)]
     pub outcome: Outcome,
-    /// Why, where there is more than one way to the outcome: exists, unchanged, cancelled, enrolled.
+    /// Why, where there is more than one way to the outcome: exists, unchanged, cancelled, enrolled, superseded.
     #[schema(value_type = Option<String>)]
     pub reason: Option<Reason>,
     /// The user concerned.

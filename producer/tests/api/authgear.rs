@@ -184,9 +184,9 @@ async fn an_import_is_kept_after_its_end_and_then_unknown() {
     let server = start(Envelope::Both, Quota::default()).await;
     let (id, _) = taken(&server, 1).await;
     bury_all(&server).await;
-    assert_eq!(retention::delete_ended(&server.store, 24.0 * 3600.0).await.unwrap(), 0);
+    assert_eq!(retention::delete_ended(&server.store, 24.0 * 3600.0).await.unwrap().imports, 0);
     assert_eq!(shown(&server, &id).await["status"], "completed");
-    assert_eq!(retention::delete_ended(&server.store, 0.0).await.unwrap(), 1);
+    assert_eq!(retention::delete_ended(&server.store, 0.0).await.unwrap().imports, 1);
     let response = get(&server, &id).await;
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
     assert_eq!(response.json::<Value>().await.unwrap()["error"]["reason"], "TaskNotFound");

@@ -172,8 +172,8 @@ settings! {
     dispatch: DispatchConfig {
         window: u32 = 16,
             "Most chunks that are with the workers at a time.";
-        lease: Duration = Duration::from_secs(5 * 60),
-            "A chunk that is with the workers and silent for longer is sent again.";
+        lease: Duration = Duration::from_secs(30),
+            "A chunk that is with the workers for longer gives its place in the window to another.";
         poll: Duration = Duration::from_millis(250),
             "How often to look for work when nothing tells of it.";
     }
@@ -255,7 +255,7 @@ impl Config {
         if self.dispatch.lease < Duration::from_secs(5) {
             wrong(
                 "dispatch.lease",
-                "must be at least 5s, or chunks that are being applied are sent again".into(),
+                "must be at least 5s, or there is no window: healthy chunks take as long".into(),
             );
         }
         if self.dispatch.poll > Duration::from_secs(60) {

@@ -81,6 +81,14 @@ impl QueueError {
     }
 }
 
+impl QueueError {
+    /// Whether the broker knows no such queue.
+    pub(super) fn is_not_found(&self) -> bool {
+        let Self::Broker(error) = self else { return false };
+        matches!(error.kind(), lapin::ErrorKind::ProtocolError(error) if error.get_id() == NOT_FOUND)
+    }
+}
+
 impl SeamError for QueueError {
     fn kind(&self) -> ErrorKind {
         Self::kind(self)
@@ -95,6 +103,7 @@ impl From<lapin::Error> for QueueError {
 
 // Codes of the AMQP 0-9-1 specification.
 const ACCESS_REFUSED: u16 = 403;
+const NOT_FOUND: u16 = 404;
 const NOT_ALLOWED: u16 = 530;
 const NOT_IMPLEMENTED: u16 = 540;
 

@@ -120,10 +120,16 @@ impl RabbitQueue {
     }
 
     pub(crate) async fn depth(&self) -> Result<QueueDepth, QueueError> {
-        let (_connection, channel) = self.link.channel().await?;
-        let ready = self.count(&channel, self.topology.queue()).await?;
-        let dead = self.count(&channel, self.topology.dead()).await?;
-        Ok(QueueDepth { ready, dead })
+        let (connection, channel) = self.link.channel().await?;
+        match self.depth_by(&channel).await {
+            // Somebody deleted it: a new connection declares it again, and it is empty.
+            Err(error) if error.is_not_found() => {
+                self.link.discard(&connection);
+                let (_connection, channel) = self.link.channel().await?;
+                self.depth_by(&channel).await
+            }
+            depth => depth,
+        }
     }
 
     pub(crate) async fn check(&self) -> Result<QueueServer, QueueError> {
@@ -151,6 +157,12 @@ impl RabbitQueue {
         // What declared the topology must not be taken for having done so.
         self.link.discard(&connection);
         Ok(())
+    }
+
+    async fn depth_by(&self, channel: &Channel) -> Result<QueueDepth, QueueError> {
+        let ready = self.count(channel, self.topology.queue()).await?;
+        let dead = self.count(channel, self.topology.dead()).await?;
+        Ok(QueueDepth { ready, dead })
     }
 
     async fn count(&self, channel: &Channel, queue: String) -> Result<u64, QueueError> {

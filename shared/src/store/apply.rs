@@ -39,6 +39,8 @@ pub struct LockedChunk {
     pub outcomes: OutcomeSheet,
     /// Nobody else writes users of the tenant meanwhile.
     pub alone: bool,
+    /// Retry opened it again: later records of the file may have been applied before its own.
+    pub reopened: bool,
 }
 
 /// Locks a chunk, and shares the tenant's lock with other writers of its users. `None` if there is no such chunk.
@@ -50,10 +52,10 @@ pub async fn lock(
     alone: bool,
 ) -> Result<Option<LockedChunk>, StoreError> {
     let Some(row) = sqlx::query!(
-        "select import_id, tenant_id, state, attempts, records, body_hash, outcomes
+        r#"select import_id, tenant_id, state, attempts, records, body_hash, outcomes, reopened > 0 as "reopened!"
            from chunks
           where id = $1
-            for no key update",
+            for no key update"#,
         chunk.get(),
     )
     .fetch_optional(&mut *connection)
@@ -73,6 +75,7 @@ pub async fn lock(
         body_hash: row.body_hash,
         outcomes,
         alone,
+        reopened: row.reopened,
     }))
 }
 

@@ -1,4 +1,6 @@
-//! Dispatching: which chunks may go out, claiming them, and ending imports.
+//! Dispatching: which chunks may go out, claiming them, finding those that were lost on their way, and ending imports.
+//!
+//! Nothing here waits for a chunk's row that somebody else has locked: it is passed over, so that one chunk stops no other.
 
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
@@ -8,40 +10,73 @@ use crate::dispatch::LaneHead;
 use crate::fault::{self, Mutant, Point, mutant};
 use crate::id::{ChunkId, ImportId, TenantId};
 
-/// The first chunk that has not ended of each lane of each running import.
+/// What there is to dispatch.
+#[derive(Debug, Clone, Default)]
+pub struct Heads {
+    /// Chunks with the workers, and chunks that may go to them.
+    pub heads: Vec<LaneHead>,
+    /// Some imports may have more that may go than were read.
+    pub cut: bool,
+}
+
+/// Everything that is with the workers, and the first open chunk of each lane that may go to them.
 pub async fn lane_heads(store: &Store) -> Result<Vec<LaneHead>, StoreError> {
+    Ok(some_lane_heads(store, None, 0).await?.heads)
+}
+
+/// The same, but where a tenant has many imports only some chunks of each: enough for `wanted` places. Lanes are looked at from
+/// `first_lane` on, so that all of them get their turn.
+pub async fn some_lane_heads(
+    store: &Store,
+    wanted: Option<i32>,
+    first_lane: i32,
+) -> Result<Heads, StoreError> {
     let rows = sqlx::query!(
-        r#"select head.id as "id!", i.id as "import_id!", i.tenant_id as "tenant_id!",
-                  head.ready as "ready!", head.in_flight as "in_flight!"
-             from imports i
-            cross join lateral generate_series(0, i.lanes - 1) as l (lane)
+        r#"with busy as materialized (
+               select id, import_id, tenant_id, lane, leased_until > now() as in_flight
+                 from chunks
+                where state = 'dispatched'
+           ), running as materialized (
+               select id, tenant_id, lanes, total,
+                      coalesce(least(lanes, 1 + 2 * $1::integer / count(*) over (partition by tenant_id)), lanes) as most
+                 from imports
+                where state = 'running'
+           )
+           select id as "id!", import_id as "import_id!", tenant_id as "tenant_id!", 0::bigint as "size!",
+                  false as "ready!", in_flight as "in_flight!", false as "cut!"
+             from busy
+           union all
+           select head.id, running.id, running.tenant_id, running.total, true, false, running.most < running.lanes
+             from running
             cross join lateral (
-                  select c.id,
-                         c.state = 'staged'
-                         or c.state = 'retryable' and c.due_at <= now()
-                         or c.state = 'dispatched' and c.leased_until <= now() as ready,
-                         c.state = 'dispatched' and c.leased_until > now() as in_flight
-                    from chunks c
-                   where c.import_id = i.id and c.lane = l.lane
-                     and c.state in ('staged', 'dispatched', 'retryable')
-                   order by c.seq
-                   limit 1) as head
-            where i.state = 'running'
-            -- Lanes in turn, so that all imports are served evenly whatever their number of lanes.
-            order by l.lane, i.id"#
+                  select first.id
+                    from generate_series(0, running.lanes - 1) as lane (number)
+                   cross join lateral (
+                         select c.id, c.lane, c.state, c.due_at
+                           from chunks c
+                          where c.import_id = running.id and c.lane = (lane.number + $2) % running.lanes
+                            and c.state in ('staged', 'dispatched', 'retryable')
+                          order by c.seq
+                          limit 1) as first
+                   where (first.state = 'staged' or first.state = 'retryable' and first.due_at <= now())
+                     -- A retry may have opened a chunk of the lane that comes before the one with the workers.
+                     and not exists (select from busy where busy.import_id = running.id and busy.lane = first.lane)
+                   limit running.most) as head"#,
+        wanted,
+        first_lane,
     )
     .fetch_all(store.pool())
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| LaneHead {
-            chunk: ChunkId::new(row.id),
-            import: ImportId::new(row.import_id),
-            tenant: TenantId::new(row.tenant_id),
-            ready: row.ready,
-            in_flight: row.in_flight,
-        })
-        .collect())
+    let cut = rows.iter().any(|row| row.cut);
+    let heads = rows.into_iter().map(|row| LaneHead {
+        chunk: ChunkId::new(row.id),
+        import: ImportId::new(row.import_id),
+        tenant: TenantId::new(row.tenant_id),
+        size: u64::try_from(row.size).unwrap_or(0),
+        ready: row.ready,
+        in_flight: row.in_flight,
+    });
+    Ok(Heads { heads: heads.collect(), cut })
 }
 
 /// A chunk claimed for publishing.
@@ -59,24 +94,70 @@ pub struct ClaimedChunk {
     pub body: Vec<u8>,
 }
 
-/// Claims chunks: of several dispatchers that try, one gets each. A claimed chunk is dispatched until its lease is over.
+/// How long a claim is good for without being confirmed, in seconds; longer while a process that lives says that it holds the chunk.
+const CLAIM: f64 = 2.0;
+
+/// Claims chunks whose messages are published already: for tests.
+#[doc(hidden)]
 pub async fn claim(
     store: &Store,
     chunks: &[ChunkId],
     lease_seconds: f64,
 ) -> Result<Vec<ClaimedChunk>, StoreError> {
-    let ids: Vec<i64> = chunks.iter().map(|chunk| chunk.get()).collect();
+    let claimed = claim_to_publish(store, chunks, &[], lease_seconds).await?;
+    let ids: Vec<ChunkId> = claimed.iter().map(|chunk| chunk.id).collect();
+    confirm(store, &ids, lease_seconds).await?;
+    Ok(claimed)
+}
+
+/// Claims chunks, to be published now and [confirmed](confirm) then: of several dispatchers that try, one gets each. Confirms, in the
+/// same round trip, those that were published before.
+pub async fn claim_to_publish(
+    store: &Store,
+    chunks: &[ChunkId],
+    published: &[ChunkId],
+    lease_seconds: f64,
+) -> Result<Vec<ClaimedChunk>, StoreError> {
+    let (ids, confirmed) = (numbers(chunks), numbers(published));
+    if mutant(Mutant::ClaimWaits) {
+        sqlx::query(
+            "select from chunks where state = 'dispatched' and leased_until <= now() for no key update",
+        )
+        .execute(store.pool())
+        .await?;
+    }
     let rows = sqlx::query!(
-        "update chunks
-            set state = 'dispatched', leased_until = now() + make_interval(secs => $2), due_at = null
-          where id = any($1)
-            and (state = 'staged'
-                 or state = 'retryable' and due_at <= now()
-                 or state = 'dispatched' and leased_until <= now())
-            and exists (select from imports where imports.id = chunks.import_id and imports.state = 'running')
-        returning id, import_id, tenant_id, attempts, body",
+        "with confirmed as (
+             update chunks
+                set claim_until = null, leased_until = now() + make_interval(secs => $2)
+              where id in (select c.id from chunks c
+                            where c.id = any($3) and c.state = 'dispatched' and c.claim_until is not null
+                              for no key update skip locked)
+         ), free as materialized (
+             select c.id
+               from chunks c
+              where c.id = any($1)
+                and (c.state = 'staged' or c.state = 'retryable' and c.due_at <= now())
+                and exists (select from imports i where i.id = c.import_id and i.state = 'running')
+                -- Since it was chosen, another of its lane may have been claimed, or opened again before it. What two dispatchers
+                -- do in the same moment, the index chunks_one_a_lane refuses.
+                and not exists (select from chunks other
+                                 where other.import_id = c.import_id and other.lane = c.lane and other.state = 'dispatched')
+                and not exists (select from chunks earlier
+                                 where earlier.import_id = c.import_id and earlier.lane = c.lane and earlier.seq < c.seq
+                                   and earlier.state in ('staged', 'dispatched', 'retryable'))
+                for no key update skip locked
+         )
+         update chunks
+            set state = 'dispatched', due_at = null,
+                leased_until = now() + make_interval(secs => $2), claim_until = now() + make_interval(secs => $4)
+           from free
+          where chunks.id = free.id
+         returning chunks.id, chunks.import_id, chunks.tenant_id, chunks.attempts, chunks.body",
         &ids,
         lease_seconds,
+        &confirmed,
+        CLAIM,
     )
     .fetch_all(store.pool())
     .await?;
@@ -92,11 +173,29 @@ pub async fn claim(
         .collect())
 }
 
-/// Gives back a chunk whose message the broker did not take.
+/// Notes that claimed chunks are published. One that a worker has locked already is as good as confirmed.
+pub async fn confirm(store: &Store, published: &[ChunkId], lease_seconds: f64) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update chunks
+            set claim_until = null, leased_until = now() + make_interval(secs => $2)
+          where id in (select c.id from chunks c
+                        where c.id = any($1) and c.state = 'dispatched' and c.claim_until is not null
+                          for no key update skip locked)",
+        &numbers(published),
+        lease_seconds,
+    )
+    .execute(store.pool())
+    .await?;
+    Ok(())
+}
+
+/// Gives back a claimed chunk whose message the broker did not take. One that is locked goes back when its claim is over.
 pub async fn unclaim(store: &Store, chunk: ChunkId) -> Result<(), StoreError> {
     fault::point(Point::Unclaim)?;
     sqlx::query!(
-        "update chunks set state = 'staged', leased_until = null where id = $1 and state = 'dispatched'",
+        "update chunks
+            set state = 'staged', leased_until = null, claim_until = null
+          where id in (select c.id from chunks c where c.id = $1 and c.state = 'dispatched' for no key update skip locked)",
         chunk.get(),
     )
     .execute(store.pool())
@@ -105,36 +204,140 @@ pub async fn unclaim(store: &Store, chunk: ChunkId) -> Result<(), StoreError> {
 }
 
 /// Takes back every chunk that is with the workers, where no other program can be alive: what a killed one had claimed is
-/// dispatched again at once instead of after its lease. A message that still waits for such a chunk does no harm (P3).
+/// dispatched again at once. A message that still waits for such a chunk does no harm (P3).
 pub async fn take_back_all(store: &Store) -> Result<u64, StoreError> {
-    let taken =
-        sqlx::query!("update chunks set state = 'staged', leased_until = null where state = 'dispatched'")
-            .execute(store.pool())
-            .await?;
-    Ok(taken.rows_affected())
-}
-
-/// How many dispatched chunks are past their lease.
-pub async fn overdue(store: &Store) -> Result<u64, StoreError> {
-    let count = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from chunks where state = 'dispatched' and leased_until <= now()"#
-    )
-    .fetch_one(store.pool())
-    .await?;
-    Ok(u64::try_from(count).unwrap_or(0))
-}
-
-/// Extends the leases of overdue chunks: their messages are known to wait in the queue.
-pub async fn extend_leases(store: &Store, lease_seconds: f64) -> Result<u64, StoreError> {
-    let extended = sqlx::query!(
-        "update chunks
-            set leased_until = now() + make_interval(secs => $1)
-          where state = 'dispatched' and leased_until <= now()",
-        lease_seconds,
+    let taken = sqlx::query!(
+        "update chunks set state = 'staged', leased_until = null, claim_until = null where state = 'dispatched'"
     )
     .execute(store.pool())
     .await?;
-    Ok(extended.rows_affected())
+    Ok(taken.rows_affected())
+}
+
+/// How long a process that says nothing counts as living, in seconds.
+const LIVES: f64 = 3.0;
+
+/// Leases after which a chunk counts as silent though a process says that it holds it: nothing takes so long, the process hangs.
+const HELD_AT_MOST: f64 = 10.0;
+
+/// The chunks that are dispatched and published, and that no process that lives holds, in the order in which they were sent. Each
+/// waits in the queue, is on its way, or is lost: see [`Silence`](crate::dispatch::Silence).
+pub async fn silent(store: &Store, lease_seconds: f64) -> Result<Vec<ChunkId>, StoreError> {
+    let ids = sqlx::query_scalar!(
+        "select c.id
+           from chunks c
+          where c.state = 'dispatched' and c.claim_until is null
+            and (c.leased_until < now() - make_interval(secs => $1)
+                 or not exists (select from chunk_holders h
+                                 where h.seen_at > now() - make_interval(secs => $2) and c.id = any(h.chunks)))
+          order by c.leased_until, c.id",
+        (HELD_AT_MOST - 1.0) * lease_seconds,
+        LIVES,
+    )
+    .fetch_all(store.pool())
+    .await?;
+    Ok(ids.into_iter().map(ChunkId::new).collect())
+}
+
+/// Turns lost chunks back to staged; spends no attempt. One that somebody has locked is in work, or sick, and left alone.
+pub async fn take_back(store: &Store, lost: &[ChunkId]) -> Result<u64, StoreError> {
+    let taken = sqlx::query!(
+        "update chunks
+            set state = 'staged', leased_until = null
+          where id in (select c.id from chunks c
+                        where c.id = any($1) and c.state = 'dispatched' and c.claim_until is null
+                          for no key update skip locked)",
+        &numbers(lost),
+    )
+    .execute(store.pool())
+    .await?;
+    Ok(taken.rows_affected())
+}
+
+/// Turns chunks back to staged whose claim is over and held by no process that lives: the dispatcher died before it had published
+/// them, or before it had confirmed that.
+pub async fn take_back_claims(store: &Store) -> Result<u64, StoreError> {
+    let taken = sqlx::query!(
+        "update chunks
+            set state = 'staged', leased_until = null, claim_until = null
+          where id in (select c.id from chunks c
+                        where c.state = 'dispatched' and c.claim_until <= now()
+                          and not exists (select from chunk_holders h
+                                           where h.seen_at > now() - make_interval(secs => $1) and c.id = any(h.chunks))
+                          for no key update of c skip locked)",
+        LIVES,
+    )
+    .execute(store.pool())
+    .await?;
+    Ok(taken.rows_affected())
+}
+
+/// Renews the leases of chunks whose messages wait in the queue, well before they end. What is held or locked is not renewed, so
+/// that a chunk that does not get on gives its place in the window to others.
+pub async fn renew_waiting(
+    store: &Store,
+    waiting: &[ChunkId],
+    lease_seconds: f64,
+) -> Result<u64, StoreError> {
+    let renewed = sqlx::query!(
+        "update chunks
+            set leased_until = now() + make_interval(secs => $2)
+          where id in (select c.id from chunks c
+                        where c.id = any($1) and c.state = 'dispatched'
+                          and c.leased_until < now() + make_interval(secs => $3)
+                          for no key update skip locked)",
+        &numbers(waiting),
+        lease_seconds,
+        lease_seconds / 2.0,
+    )
+    .execute(store.pool())
+    .await?;
+    Ok(renewed.rows_affected())
+}
+
+/// What is to be done with a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadLetterOf {
+    /// A chunk that has attempts left: it is staged again, or was already.
+    Innocent,
+    /// A chunk whose attempts are spent.
+    Spent,
+    /// A chunk that somebody has locked at the moment.
+    Locked,
+    /// No open chunk.
+    Nothing,
+}
+
+/// Looks whose dead letter it is. A chunk that has attempts left is not at fault, and is dispatched again.
+pub async fn dead_letter(store: &Store, chunk: ChunkId, attempts: u32) -> Result<DeadLetterOf, StoreError> {
+    let row = sqlx::query!(
+        r#"with open as materialized (
+               select id, attempts from chunks
+                where id = $1 and state in ('staged', 'dispatched', 'retryable')
+                  for no key update skip locked
+           ), again as (
+               update chunks
+                  set state = 'staged', leased_until = null, claim_until = null
+                 from open
+                where chunks.id = open.id and chunks.state = 'dispatched' and open.attempts < $2
+           )
+           select (select attempts from open) as attempts,
+                  exists (select from chunks where id = $1 and state in ('staged', 'dispatched', 'retryable')) as "open!""#,
+        chunk.get(),
+        i32::try_from(attempts).unwrap_or(i32::MAX),
+    )
+    .fetch_one(store.pool())
+    .await?;
+    Ok(match row.attempts {
+        Some(spent) if u32::try_from(spent).unwrap_or(0) >= attempts => DeadLetterOf::Spent,
+        Some(_) => DeadLetterOf::Innocent,
+        None if row.open => DeadLetterOf::Locked,
+        None => DeadLetterOf::Nothing,
+    })
+}
+
+fn numbers(chunks: &[ChunkId]) -> Vec<i64> {
+    chunks.iter().map(|chunk| chunk.get()).collect()
 }
 
 /// Completes the running and paused imports none of whose chunks is open. Returns them.

@@ -159,6 +159,8 @@ fn with_session_settings(target: PgConnectOptions, options: &StoreOptions) -> Pg
         ("idle_in_transaction_session_timeout", milliseconds(options.idle_in_transaction_timeout)),
         // Or each rollback of a connection taken from the pool is answered with a warning that there is nothing to roll back.
         ("client_min_messages", "error".into()),
+        // Compiling takes longer than any statement here.
+        ("jit", "off".into()),
         // What a user's timestamps look like is no matter of the server's place.
         ("timezone", "UTC".into()),
     ];

@@ -1,42 +1,99 @@
 //! Forgetting: imports that ended long ago are deleted with their chunks and outcomes, before that the key of their secrets, and
 //! imports that nobody starts are cancelled. Users stay.
 
+use uuid::Uuid;
+
 use super::{Store, StoreError, steer};
+use crate::fault::{Mutant, mutant};
 use crate::id::{ImportId, TenantId};
 
-/// Imports deleted in one transaction.
-const AT_A_TIME: i64 = 20;
+/// Imports deleted in one go.
+const AT_A_TIME: usize = 20;
+/// Imports read at a time.
+const PAGE: i64 = 100;
 
-/// Deletes some imports of all tenants that ended longer ago than that. Returns how many; fewer than a batch means that no
-/// more are due.
-pub async fn delete_ended(store: &Store, seconds: f64) -> Result<usize, StoreError> {
+/// What one go came to.
+#[derive(Debug, Default)]
+pub struct Deleted {
+    /// Imports deleted.
+    pub imports: usize,
+    /// Imports that the store refused to delete; they are tried again the next time.
+    pub refused: usize,
+    /// Why, for the first of them.
+    pub problem: Option<StoreError>,
+}
+
+/// Deletes some imports of all tenants that ended longer ago than that, each by itself: one that cannot be deleted stops no other.
+pub async fn delete_ended(store: &Store, seconds: f64) -> Result<Deleted, StoreError> {
+    let mut deleted = Deleted::default();
+    let mut after = Uuid::nil();
+    loop {
+        let page = sqlx::query_scalar!(
+            "select id
+               from imports
+              where state in ('completed', 'aborted', 'refused', 'cancelled')
+                and completed_at < now() - make_interval(secs => $1)
+                and id > $2
+              order by id
+              limit $3",
+            seconds,
+            after,
+            PAGE,
+        )
+        .fetch_all(store.pool())
+        .await?;
+        let Some(last) = page.last() else { return Ok(deleted) };
+        after = *last;
+        for import in page {
+            match delete(store, import, seconds).await {
+                Ok(true) => deleted.imports += 1,
+                Ok(false) => {}
+                Err(error) if mutant(Mutant::RetentionInOne) => return Err(error),
+                Err(error) => {
+                    deleted.refused += 1;
+                    deleted.problem.get_or_insert(error);
+                }
+            }
+            // The rest has its turn the next time; and where nothing can be deleted, that is the database's trouble.
+            if deleted.imports + deleted.refused >= AT_A_TIME && deleted.imports > 0
+                || deleted.refused >= AT_A_TIME * 10
+            {
+                return Ok(deleted);
+            }
+        }
+    }
+}
+
+/// False for an import that somebody else is about to change.
+async fn delete(store: &Store, import: Uuid, seconds: f64) -> Result<bool, StoreError> {
     let mut transaction = store.pool().begin().await?;
-    let ended = sqlx::query_scalar!(
+    let still = sqlx::query_scalar!(
         "select id
            from imports
-          where state in ('completed', 'aborted', 'refused', 'cancelled')
-            and completed_at < now() - make_interval(secs => $1)
-          order by id
-          limit $2
+          where id = $1
+            and state in ('completed', 'aborted', 'refused', 'cancelled')
+            and completed_at < now() - make_interval(secs => $2)
             for update skip locked",
+        import,
         seconds,
-        AT_A_TIME,
     )
-    .fetch_all(&mut *transaction)
+    .fetch_optional(&mut *transaction)
     .await?;
-    if ended.is_empty() {
-        return Ok(0);
+    if still.is_none() {
+        return Ok(false);
     }
-    sqlx::query!("delete from record_issues where import_id = any($1)", &ended)
-        .execute(&mut *transaction)
-        .await?;
-    sqlx::query!("delete from bulk_jobs where import_id = any($1)", &ended)
-        .execute(&mut *transaction)
-        .await?;
-    sqlx::query!("delete from chunks where import_id = any($1)", &ended).execute(&mut *transaction).await?;
-    sqlx::query!("delete from imports where id = any($1)", &ended).execute(&mut *transaction).await?;
+    sqlx::query!("delete from record_issues where import_id = $1", import).execute(&mut *transaction).await?;
+    sqlx::query!("delete from bulk_jobs where import_id = $1", import).execute(&mut *transaction).await?;
+    sqlx::query!(
+        "delete from chunk_identifiers where chunk_id in (select id from chunks where import_id = any($1))",
+        &[import][..]
+    )
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query!("delete from chunks where import_id = $1", import).execute(&mut *transaction).await?;
+    sqlx::query!("delete from imports where id = $1", import).execute(&mut *transaction).await?;
     transaction.commit().await?;
-    Ok(ended.len())
+    Ok(true)
 }
 
 /// Throws away the keys of secrets of imports that ended longer ago than that: their failed records cannot be applied with
@@ -65,7 +122,7 @@ pub async fn cancel_unstarted(store: &Store, seconds: f64) -> Result<u64, StoreE
           limit $2
             for update skip locked",
         seconds,
-        AT_A_TIME,
+        PAGE,
     )
     .fetch_all(&mut *transaction)
     .await?;

@@ -223,7 +223,7 @@ async fn reopen(
     }
     sqlx::query!(
         "update chunks
-            set state = 'staged', attempts = 0, problem = null, outcomes = $2, applied_at = null,
+            set state = 'staged', attempts = 0, problem = null, outcomes = $2, applied_at = null, reopened = reopened + 1,
                 pending = $3, failed = $4
           where id = $1",
         chunk.id,

@@ -242,6 +242,13 @@ async fn ended(fate: &mut watch::Receiver<Fate>) {
     }
 }
 
+/// What was read of a connection that is frozen goes nowhere.
+async fn held_back(fates: &Fates) {
+    if *fates.0.borrow() == Fate::Freeze {
+        std::future::pending().await
+    }
+}
+
 async fn carry_client(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
@@ -260,6 +267,7 @@ async fn carry_client(
                 Ok(length) => length,
             },
         };
+        held_back(&fates).await;
         let piece = &buffer[..length];
         let rule = matched(&shared, &mut tail, piece);
         let then = rule.as_ref().map(|rule| rule.then);
@@ -303,6 +311,7 @@ async fn carry_server(
             read = from.read(&mut buffer) => match read {
                 Ok(0) | Err(_) => break,
                 Ok(length) => {
+                    held_back(&fates).await;
                     if *fates.0.borrow() == Fate::SwallowReply {
                         break;
                     }

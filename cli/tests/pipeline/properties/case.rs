@@ -7,6 +7,8 @@ use muster_shared::options::Enrolment;
 use muster_shared::testing::hostile::{Shape, Upload};
 use muster_shared::testing::random::Random;
 
+use super::asks::{self, Ask};
+
 /// What goes wrong while an import runs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Trouble {
@@ -26,6 +28,12 @@ pub(super) struct Import {
     pub(super) upload: Upload,
     pub(super) limits: ChunkLimits,
     pub(super) trouble: Trouble,
+    /// What is asked for while it runs.
+    pub(super) asks: Vec<Ask>,
+    /// How often it is retried when it has completed.
+    pub(super) retries: usize,
+    /// It is cancelled after that all, if it has not completed.
+    pub(super) cancelled: bool,
 }
 
 #[derive(Debug)]
@@ -69,6 +77,9 @@ impl Import {
                 workers: random.between(1, 2),
                 concurrency: u16::try_from(random.between(1, 4)).unwrap(),
             },
+            asks: asks::some(random),
+            retries: random.below(3),
+            cancelled: random.percent(7),
         }
     }
 }
@@ -78,6 +89,7 @@ impl fmt::Display for Case {
         writeln!(f, "seed {}, together: {}", self.seed, self.together)?;
         for import in &self.imports {
             writeln!(f, "{:?} {:?}\n{:?}", import.limits, import.trouble, import.upload.options)?;
+            writeln!(f, "{:?}, retries: {}, cancelled: {}", import.asks, import.retries, import.cancelled)?;
             for (at, line) in String::from_utf8_lossy(&import.upload.bytes()).lines().enumerate() {
                 writeln!(f, "{:>4} {line}", at + 1)?;
             }

@@ -104,7 +104,7 @@ fn by_identifier<'a>(lanes: &[Lane<'a>]) -> Vec<Lane<'a>> {
 }
 
 /// The value that says which user a record means.
-fn identifier(line: &Line, options: &ImportOptions) -> Option<String> {
+pub(super) fn identifier(line: &Line, options: &ImportOptions) -> Option<String> {
     facts(line).find_map(|(field, fact)| match fact {
         Fact::Is(Value::String(text)) if *field == options.identifier.into() => Some(text.clone()),
         _ => None,

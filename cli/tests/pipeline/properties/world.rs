@@ -6,10 +6,10 @@ use std::sync::Arc;
 use muster_shared::chunk::decode;
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
-use muster_shared::options::Enrolment;
-use muster_shared::outcome::Verdict;
+use muster_shared::options::{Enrolment, ImportOptions};
+use muster_shared::outcome::{Outcome, Verdict};
 use muster_shared::plan::ExistingUser;
-use muster_shared::queue::{Headers, Message};
+use muster_shared::store::steer::{self, Steered};
 use muster_shared::store::{catalog, dispatch, tenants};
 use muster_shared::testing::hostile;
 use muster_shared::testing::oracle::{Fields, Observed, Oracle, Plain, seen};
@@ -17,9 +17,14 @@ use serde_json::Value;
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::case::{Case, Import, Trouble};
-use super::search::{Lane, Piece, Step, serial};
+use super::asks::{self, Ask};
+use super::case::{Case, Import};
+use super::copies::{Copies, message, send_late_copies};
+use super::order::{self, Decided};
+use super::search::{Lane, Piece, Step, identifier, serial};
+use super::watch::Watch;
 use crate::harness::Pipeline;
+use crate::witness::{self, Application};
 
 /// Plays a case on a new tenant. Returns how many records it had, or what is wrong.
 pub(super) async fn play(pipeline: &mut Pipeline, case: &Case) -> Result<usize, String> {
@@ -56,8 +61,15 @@ async fn round(
             pipeline.upload(&bytes, &options).await.map_err(|error| format!("not received: {error}"))?;
         running.push((receipt.import, *import, options));
     }
-    let ids: Vec<ImportId> = running.iter().map(|(id, ..)| *id).collect();
-    work(pipeline, &ids, imports[0].trouble).await?;
+    let ids: Vec<(ImportId, &Import)> = running.iter().map(|(id, import, _)| (*id, *import)).collect();
+    let watched = ids.iter().map(|(id, import)| (*id, import.upload.lines.len() as u64)).collect();
+    let watch = Watch::start(pipeline, watched);
+    let copies = Copies::start(pipeline);
+    let worked = work(pipeline, &ids, &copies).await;
+    copies.stop().await;
+    watch.stop().await;
+    worked?;
+    send_late_copies(pipeline, &ids).await;
     let mut outcomes = Vec::new();
     for (id, ..) in &running {
         outcomes.push(observed(pipeline, *id).await);
@@ -67,23 +79,56 @@ async fn round(
         if outcomes.len() != import.upload.lines.len() {
             return Err(format!("{} outcomes of {} records", outcomes.len(), import.upload.lines.len()));
         }
-        let mut of_import: BTreeMap<i32, Lane<'_>> = BTreeMap::new();
-        for (lane, applied, numbers) in chunks(pipeline, *id).await {
-            let step = |number: u64| {
-                let at = usize::try_from(number).unwrap() - 1;
-                Step { number, line: &import.upload.lines[at], observed: &outcomes[at] }
-            };
-            let steps = numbers.into_iter().map(step).collect();
-            of_import.entry(lane).or_default().push(Piece { options, steps, applied });
-        }
-        lanes.extend(of_import.into_values());
+        lanes.extend(pieces(pipeline, *id, import, options, outcomes).await?);
     }
     *oracle = serial(oracle, lanes, &users(pipeline, places).await)?;
     Ok(())
 }
 
+/// What was done for an import, lane by lane in the order in which it was: each application of a chunk with the records that it
+/// decided for good.
+async fn pieces<'a>(
+    pipeline: &Pipeline,
+    id: ImportId,
+    import: &'a Import,
+    options: &'a ImportOptions,
+    outcomes: &'a [Observed],
+) -> Result<Vec<Lane<'a>>, String> {
+    let mut applications = witness::applications(&pipeline.store, id).await;
+    let mut lanes: BTreeMap<i32, BTreeMap<(i64, i64), Vec<Step<'a>>>> = BTreeMap::new();
+    let mut decided = Vec::new();
+    for (chunk, lane, numbers) in chunks(pipeline, id).await {
+        let applied = applications.remove(&chunk).unwrap_or_default();
+        for (index, number) in numbers.into_iter().enumerate() {
+            let open = |application: &&Application| {
+                let verdict = application.sheet.get(index).map(|(verdict, _)| verdict.outcome);
+                matches!(verdict, None | Some(Outcome::Pending | Outcome::Failed))
+            };
+            // What did not fail was not decided again; what failed was tried each time.
+            let by = applied.iter().find(|application| !open(application)).or(applied.last());
+            let place = by.map_or(0, |application| application.place);
+            let at = usize::try_from(number).unwrap() - 1;
+            let (line, observed) = (&import.upload.lines[at], &outcomes[at]);
+            let record = Decided { number, identifier: identifier(line, options), place, observed };
+            if !record.is_excused() {
+                let step = Step { number, line, observed };
+                lanes.entry(lane).or_default().entry((place, chunk)).or_default().push(step);
+            }
+            decided.push(record);
+        }
+    }
+    order::check(&decided)?;
+    let piece = |((applied, _), steps)| Piece { options, steps, applied };
+    Ok(lanes.into_values().map(|lane| lane.into_iter().map(piece).collect()).collect())
+}
+
 /// Runs dispatchers and workers, some of which die, until the imports have ended.
-async fn work(pipeline: &mut Pipeline, imports: &[ImportId], trouble: Trouble) -> Result<(), String> {
+async fn work(
+    pipeline: &mut Pipeline,
+    imports: &[(ImportId, &Import)],
+    copies: &Copies,
+) -> Result<(), String> {
+    let trouble = imports[0].1.trouble;
     if trouble.copies > 0 {
         send_copies(pipeline, trouble.copies).await;
     }
@@ -102,12 +147,17 @@ async fn work(pipeline: &mut Pipeline, imports: &[ImportId], trouble: Trouble) -
         drop(worker);
     }
     let mut workers: Vec<_> = (0..trouble.workers).map(|_| pipeline.worker(trouble.concurrency)).collect();
-    for import in imports {
-        let report = pipeline.ended(*import).await;
-        if report.state != ImportState::Completed || report.chunks.dead > 0 {
-            return Err(format!("the import ended as {report:?}"));
+    for (id, import) in imports {
+        for ask in &import.asks {
+            asks::perform(pipeline, *id, *ask).await?;
+            some_progress(pipeline, imports).await;
         }
     }
+    asks::mend(pipeline).await;
+    for (id, import) in imports {
+        end(pipeline, *id, import).await?;
+    }
+    copies.pause();
     let last = workers.pop().unwrap();
     for worker in workers {
         worker.stop().await;
@@ -117,12 +167,36 @@ async fn work(pipeline: &mut Pipeline, imports: &[ImportId], trouble: Trouble) -
     Ok(())
 }
 
+/// Until the import has ended for good.
+async fn end(pipeline: &mut Pipeline, id: ImportId, import: &Import) -> Result<(), String> {
+    let mut report = pipeline.ended(id).await;
+    for _ in 0..import.retries {
+        asks::perform(pipeline, id, Ask::Retry).await?;
+        if import.cancelled {
+            steer::cancel(&pipeline.store, pipeline.tenant, id).await.unwrap();
+        }
+        report = pipeline.ended(id).await;
+        if report.state == ImportState::Cancelled {
+            let refused = steer::retry(&pipeline.store, pipeline.tenant, id).await.unwrap();
+            return match refused {
+                Steered::Refused(ImportState::Cancelled) => Ok(()),
+                other => Err(format!("retry of a cancelled import came to {other:?}")),
+            };
+        }
+    }
+    let may_be_dead = import.asks.contains(&Ask::Die);
+    if report.state != ImportState::Completed || report.chunks.dead > 0 && !may_be_dead {
+        return Err(format!("the import ended as {report:?}"));
+    }
+    Ok(())
+}
+
 /// Until something more is decided, or nothing is left to be.
-async fn some_progress(pipeline: &Pipeline, imports: &[ImportId]) {
+async fn some_progress(pipeline: &Pipeline, imports: &[(ImportId, &Import)]) {
     let mut before = None;
     loop {
         let mut pending = 0;
-        for import in imports {
+        for (import, _) in imports {
             pending += pipeline.report(*import).await.counts.pending;
         }
         if pending == 0 || before.is_some_and(|before| pending < before) {
@@ -138,15 +212,8 @@ async fn send_copies(pipeline: &Pipeline, copies: usize) {
     let chunks: Vec<_> = heads.iter().map(|head| head.chunk).collect();
     for chunk in dispatch::claim(&pipeline.store, &chunks, 60.0).await.unwrap() {
         for _ in 0..=copies {
-            let headers = Headers {
-                version: 1,
-                tenant: Some(chunk.tenant.get()),
-                import_id: chunk.import.get(),
-                chunk_id: chunk.id.get(),
-                attempt: chunk.attempt,
-                traceparent: None,
-            };
-            pipeline.queue.publish(Message { headers, body: chunk.body.clone().into() }).await.unwrap();
+            let copy = message(chunk.tenant.get(), chunk.import.get(), chunk.id.get(), chunk.body.clone());
+            pipeline.queue.publish(copy).await.unwrap();
         }
     }
 }
@@ -171,17 +238,14 @@ pub(crate) async fn observed(pipeline: &Pipeline, import: ImportId) -> Vec<Obser
     observed.collect()
 }
 
-/// Lane, moment and record numbers of each chunk, each lane in its order.
-async fn chunks(pipeline: &Pipeline, import: ImportId) -> Vec<(i32, i64, Vec<u64>)> {
+/// Id, lane and record numbers of each chunk.
+async fn chunks(pipeline: &Pipeline, import: ImportId) -> Vec<(i64, i32, Vec<u64>)> {
     let mut connection = pipeline.store.connection().await.unwrap();
-    let rows = sqlx::query(
-        "select lane, coalesce(extract(epoch from applied_at) * 1000000, 0)::bigint, body
-           from chunks where import_id = $1 order by lane, seq",
-    )
-    .bind(import.get())
-    .fetch_all(&mut connection)
-    .await
-    .unwrap();
+    let rows = sqlx::query("select id, lane, body from chunks where import_id = $1 order by lane, seq")
+        .bind(import.get())
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
     rows.into_iter()
         .map(|row| {
             let records = decode(row.get::<&[u8], _>(2)).unwrap();

@@ -128,13 +128,14 @@ pub(super) async fn answer(
 /// Everything but the details.
 async fn completed(store: &Store, report: &ImportReport) -> Result<UserImport, StoreError> {
     let counts = report.counts;
-    // With upsert a user that needed no change is an updated one; skipped are only those whose turn never came.
+    // With upsert a user that needed no change is an updated one; skipped are only those whose turn never came, or came
+    // after that of a later record.
     let skipped = match report.options.on_existing {
-        OnExisting::Update if report.state == ImportState::Completed => 0,
+        OnExisting::Update if counts.skipped == 0 => 0,
         OnExisting::Update => {
             let by_reason = reports::skipped_by_reason(store, report.id).await?;
-            let cancelled = by_reason.iter().find(|(reason, _)| *reason == Reason::Cancelled);
-            cancelled.map_or(0, |(_, count)| *count)
+            let passed = |reason| matches!(reason, Reason::Cancelled | Reason::Superseded);
+            by_reason.iter().filter(|(reason, _)| passed(*reason)).map(|(_, count)| count).sum()
         }
         OnExisting::Skip | OnExisting::Enrol => counts.skipped,
     };
@@ -194,6 +195,8 @@ fn detail(report: RecordReport, on_existing: OnExisting, explainer: &Explainer) 
             warnings.push(EXISTS.to_owned());
             "skipped"
         }
+        // Its warning says why.
+        (_, Some(Reason::Superseded)) => "skipped",
         _ => {
             warnings.push(CANCELLED.to_owned());
             "skipped"

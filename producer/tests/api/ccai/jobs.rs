@@ -193,7 +193,7 @@ async fn a_job_that_ended_long_ago_is_gone_and_one_that_waits_stays() {
     let (ended, waits) = (uploaded(&server, 1).await, uploaded(&server, 1).await);
     ok(proceed(&server, ended)).await;
     bury_all(&server).await;
-    assert!(retention::delete_ended(&server.store, 0.0).await.unwrap() > 0);
+    assert!(retention::delete_ended(&server.store, 0.0).await.unwrap().imports > 0);
     for path in ["users/jobs/", "users_jobs/", "users/errors/scheme/", "users/errors/update/"] {
         assert_eq!(refused(at(&server, Method::GET, &format!("{path}{ended}"))).await, 404, "{path}");
     }

@@ -1,0 +1,218 @@
+//! Whether a small import is served beside trouble (P8): how long 200 records take alone, beside a million of the same tenant, and
+//! beside a flood and a sick import of another tenant.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+
+use crate::generate::{Order, generate_file};
+use crate::guard::{self, Guard, Leftover};
+use crate::http::Client;
+use crate::muster::{self, Muster, Service};
+use crate::run::MusterArguments;
+use crate::{postgres, services};
+
+/// How often an import is asked how far it is.
+const POLL: Duration = Duration::from_millis(5);
+/// An import that takes longer hangs.
+const HANGS: Duration = Duration::from_secs(300);
+/// The median that is promised beside the large import, in seconds, and what a neighbour may add to the 95th percentile.
+const PROMISED_MEDIAN: f64 = 1.0;
+const PROMISED_RATIO: f64 = 1.2;
+
+/// What to measure.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Records of the large import.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    large: u64,
+    /// Records of a small import.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+    small: u64,
+    /// Small imports in each case.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(2..))]
+    samples: u32,
+    /// Imports of the flood, of a twentieth of the large one each.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    flood: u32,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Seconds that small imports took in one case, shortest first.
+struct Times {
+    case: &'static str,
+    seconds: Vec<f64>,
+}
+
+impl Times {
+    fn at(&self, part: f64) -> f64 {
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a few samples"
+        )]
+        let at = ((self.seconds.len() as f64 * part).ceil() as usize).saturating_sub(1);
+        self.seconds.get(at).copied().unwrap_or(f64::NAN)
+    }
+}
+
+/// `muster-bench fair`.
+pub(crate) fn command(arguments: &Arguments, with: &MusterArguments) -> anyhow::Result<()> {
+    let root = services::root()?;
+    let program = match &with.muster {
+        Some(file) => file.canonicalize().with_context(|| format!("cannot find {}", file.display()))?,
+        None => muster::build(&root)?,
+    };
+    let mut guard = Guard::start()?;
+    let name = format!("muster_fair_{}", std::process::id());
+    let servers = services::find(&root, &mut guard, true, &name)?;
+    let folder = guard::folder(&mut guard, false)?;
+    guard.add(&Leftover::Database { server: servers.database.clone(), name: name.clone() })?;
+    let database = postgres::create_database(&servers.database, &name, "template0")?;
+    let amqp = servers.amqp.clone().context("no broker")?;
+    let muster = Muster { program: &program, folder: &folder, database, amqp: &amqp, prefix: name };
+    muster.call(&["migrate"])?;
+    sicken(&muster.database)?;
+    let all = measure(&mut guard, &muster, arguments, with.workers)?;
+    guard.finish()?;
+    report(&all, arguments.json);
+    Ok(())
+}
+
+/// Who writes a user of this name is refused as a full disk refuses: the import waits and tries again. There from the start, so that
+/// every case pays for the trigger.
+fn sicken(database: &str) -> anyhow::Result<()> {
+    let trigger = "create function sick() returns trigger language plpgsql as $$
+                   begin raise exception using errcode = 'disk_full', message = 'sick'; end $$;
+                   create trigger sick before insert on users for each row
+                   when (new.family_name = 'Sick') execute function sick()";
+    postgres::psql(database, &[trigger], None).map(drop)
+}
+
+fn measure(
+    guard: &mut Guard,
+    muster: &Muster<'_>,
+    arguments: &Arguments,
+    workers: u32,
+) -> anyhow::Result<Vec<Times>> {
+    let (ours, theirs) = (muster.token_of("ours")?, muster.token_of("theirs")?);
+    let mut running = vec![muster.service(guard, "producer", "producer")?];
+    for number in 1..=workers {
+        running.push(muster.service(guard, &format!("worker {number}"), "worker")?);
+    }
+    let producer = running.first_mut().context("no producer")?;
+    producer.answers()?;
+    let address = producer.address;
+    running.iter_mut().skip(1).try_for_each(Service::works)?;
+    let (ours, theirs) = (Client { address, token: ours }, Client { address, token: theirs });
+    let mut smalls =
+        Smalls { folder: muster.folder, records: arguments.small, samples: arguments.samples, seed: 1_000 };
+    let mut all = Vec::new();
+    let mut times = |case: &'static str, client: &Client| -> anyhow::Result<()> {
+        eprintln!("{case}");
+        all.push(Times { case, seconds: smalls.take(client)? });
+        Ok(())
+    };
+
+    times("alone", &ours)?;
+    let large = muster.folder.join("large.csv");
+    generate_file(&Order::clean(arguments.large, 1), &large)?;
+    let import = begin(&ours, &large)?;
+    times("beside a large import of the same tenant", &ours)?;
+    end(&ours, &import)?;
+
+    let mut flood = Vec::new();
+    for number in 0..arguments.flood {
+        let file = muster.folder.join(format!("flood-{number}.csv"));
+        generate_file(&Order::clean(arguments.large.div_ceil(20), 100 + u64::from(number)), &file)?;
+        flood.push(begin(&theirs, &file)?);
+    }
+    times("beside another tenant's flood", &ours)?;
+    flood.iter().try_for_each(|import| end(&theirs, import))?;
+
+    let sick = muster.folder.join("sick.csv");
+    let rows: String = (0..20_000).map(|n| format!("sick{n}@example.com,Sick\n")).collect();
+    std::fs::write(&sick, format!("email,last_name\n{rows}")).context("writing the sick file")?;
+    begin(&theirs, &sick)?;
+    times("beside another tenant's sick import", &ours)?;
+
+    for service in running.into_iter().rev() {
+        service.stop(guard)?;
+    }
+    Ok(all)
+}
+
+/// Small imports, one after the other, each of users of its own.
+struct Smalls<'a> {
+    folder: &'a Path,
+    records: u64,
+    samples: u32,
+    seed: u64,
+}
+
+impl Smalls<'_> {
+    fn take(&mut self, client: &Client) -> anyhow::Result<Vec<f64>> {
+        let mut seconds = Vec::new();
+        for _ in 0..self.samples {
+            self.seed += 1;
+            let file: PathBuf = self.folder.join("small.csv");
+            generate_file(&Order::clean(self.records, self.seed), &file)?;
+            let start = Instant::now();
+            let import = begin(client, &file)?;
+            end(client, &import)?;
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+        seconds.sort_by(f64::total_cmp);
+        Ok(seconds)
+    }
+}
+
+/// Uploads a file. The import's address.
+fn begin(client: &Client, file: &Path) -> anyhow::Result<String> {
+    let import = client.post_file("/v1/imports", file, 202)?;
+    let id = import.get("id").and_then(Value::as_str).context("the answer has no id")?;
+    Ok(format!("/v1/imports/{id}"))
+}
+
+/// Waits until the import is completed.
+fn end(client: &Client, import: &str) -> anyhow::Result<()> {
+    let start = Instant::now();
+    loop {
+        let import = client.get(import, 200)?;
+        if import.get("state").and_then(Value::as_str) == Some("completed") {
+            return Ok(());
+        }
+        ensure!(start.elapsed() < HANGS, "the import hangs: {import}");
+        std::thread::sleep(POLL);
+    }
+}
+
+fn report(all: &[Times], as_json: bool) {
+    let base = all.first().map_or(f64::NAN, |alone| alone.at(0.95));
+    if as_json {
+        let cases: Vec<Value> = all
+            .iter()
+            .map(|times| json!({"case": times.case, "median": times.at(0.5), "p95": times.at(0.95), "times_alone": times.at(0.95) / base}))
+            .collect();
+        println!("{:#}", json!({"cases": cases}));
+        return;
+    }
+    println!("{:<45} {:>9} {:>9} {:>14}", "small imports", "median s", "p95 s", "p95 to alone");
+    for times in all {
+        println!(
+            "{:<45} {:>9.3} {:>9.3} {:>14.2}",
+            times.case,
+            times.at(0.5),
+            times.at(0.95),
+            times.at(0.95) / base
+        );
+    }
+    println!(
+        "promised: at most {PROMISED_MEDIAN} s at the median beside the large import, at most {PROMISED_RATIO} times the p95 beside another tenant"
+    );
+}

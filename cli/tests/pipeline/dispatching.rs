@@ -1,0 +1,394 @@
+//! Dispatching when something is wrong: no workers, locked rows, lost messages, dead letters, a dispatcher that panics. What is asked
+//! each time: do others go on, does the chunk come again soon, and never too often.
+
+use std::time::{Duration, Instant};
+
+use muster_producer::{DispatchOptions, Dispatcher};
+use muster_shared::chunk::ChunkLimits;
+use muster_shared::id::{ChunkId, ImportId, TenantId};
+use muster_shared::import::ImportState;
+use muster_shared::options::ImportOptions;
+use muster_shared::queue::{Headers, Message};
+use muster_shared::store::dispatch::{self, ClaimedChunk};
+use muster_shared::store::{StoreOptions, holders, retention, tenants};
+use muster_shared::testing::proxy::Proxy;
+use muster_shared::{clock, store::Store};
+
+use crate::harness::{Backend, Pipeline, counts, people};
+use crate::on_both_queues;
+
+on_both_queues!(
+    without_workers_no_more_messages_wait_than_the_window_has_places,
+    a_locked_chunk_stops_nobody_else,
+    a_purged_queue_delays_another_tenant_by_seconds,
+    a_deleted_queue_delays_another_tenant_by_seconds,
+    dead_letters_do_not_stop_each_other_and_kill_no_innocent_chunk,
+);
+
+/// Wide enough for a window of 16 in one import.
+const WIDE: ChunkLimits = ChunkLimits { records: 10, bytes: 64 * 1024, lanes: 40 };
+/// What a lost message may delay others by.
+const SOON: Duration = Duration::from_secs(5);
+/// Longer than anything here takes, also on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn options() -> DispatchOptions {
+    DispatchOptions { poll: Duration::from_millis(50), ..DispatchOptions::default() }
+}
+
+fn start(pipeline: &Pipeline, options: DispatchOptions) -> Dispatcher {
+    Dispatcher::start(pipeline.store.clone(), pipeline.queue.clone(), options)
+}
+
+/// Asks until it is so.
+async fn wait_until<Answer: Future<Output = bool>>(what: &str, ask: impl Fn() -> Answer) {
+    let deadline = Instant::now() + DEADLINE;
+    while !ask().await {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn waiting(pipeline: &Pipeline, messages: u64) {
+    wait_until("messages in the queue", async || pipeline.queue.depth().await.unwrap().ready == messages)
+        .await;
+}
+
+async fn completed(pipeline: &Pipeline, import: ImportId) {
+    wait_until("the import completes", async || {
+        pipeline.report(import).await.state == ImportState::Completed
+    })
+    .await;
+}
+
+/// Another tenant of the same installation.
+async fn neighbour(pipeline: &Pipeline) -> TenantId {
+    let slug = "neighbour".parse().unwrap();
+    tenants::create(&pipeline.store, &slug, "Neighbour").await.unwrap().into_inner().id
+}
+
+async fn number(store: &Store, question: &str) -> i64 {
+    sqlx::query_scalar(sqlx::AssertSqlSafe(question.to_owned())).fetch_one(store.pool()).await.unwrap()
+}
+
+async fn without_workers_no_more_messages_wait_than_the_window_has_places(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    pipeline.limits.chunk = WIDE;
+    let import = pipeline.accepted(&people(800), &ImportOptions::default()).await;
+    let lease = Duration::from_secs(1);
+    let dispatcher = start(&pipeline, DispatchOptions { window: 16, lease, ..options() });
+    waiting(&pipeline, 16).await;
+    // However long: eight leases.
+    let until = Instant::now() + 8 * lease;
+    while Instant::now() < until {
+        let ready = pipeline.queue.depth().await.unwrap().ready;
+        assert!(ready <= 16, "{ready} messages for 16 places");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let worker = pipeline.worker(2);
+    assert_eq!(pipeline.ended(import).await.counts, counts(800, 800, 0, 0, 0));
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+async fn a_locked_chunk_stops_nobody_else(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    let lease = Duration::from_secs(1);
+    // One place, which the locked chunk has.
+    let dispatcher = start(&pipeline, DispatchOptions { window: 1, lease, ..options() });
+    let sick = pipeline.accepted(&people(20), &ImportOptions::default()).await;
+    waiting(&pipeline, 1).await;
+    let mut operator = pipeline.store.connection().await.unwrap();
+    sqlx::raw_sql("begin; select from chunks for update").execute(&mut operator).await.unwrap();
+    let worker = pipeline.worker(2);
+    let neighbour = neighbour(&pipeline).await;
+    let began = Instant::now();
+    for tenant in [pipeline.tenant, neighbour] {
+        let home = std::mem::replace(&mut pipeline.tenant, tenant);
+        let other = pipeline.accepted(&people(60), &ImportOptions::default()).await;
+        completed(&pipeline, other).await;
+        pipeline.tenant = home;
+    }
+    // The server ends a wait for a lock after 20 s; nobody may have waited for that.
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert_eq!(pipeline.report(sick).await.counts.pending, 20);
+    sqlx::raw_sql("rollback").execute(&mut operator).await.unwrap();
+    assert_eq!(pipeline.ended(sick).await.counts.pending, 0);
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+/// Sixteen chunks of one tenant have all places when `fault` takes their messages away; then 50 records of another tenant come.
+async fn another_tenant_is_through_soon(mut pipeline: Pipeline, fault: impl AsyncFnOnce(&Pipeline)) {
+    pipeline.limits.chunk = WIDE;
+    let large = pipeline.accepted(&people(400), &ImportOptions::default()).await;
+    let dispatcher = start(&pipeline, options());
+    waiting(&pipeline, 16).await;
+    fault(&pipeline).await;
+    let lost = Instant::now();
+    let worker = pipeline.worker(2);
+    let home = pipeline.tenant;
+    pipeline.tenant = neighbour(&pipeline).await;
+    let small = pipeline.accepted(&people(50), &ImportOptions::default()).await;
+    completed(&pipeline, small).await;
+    assert!(lost.elapsed() < SOON, "{:?}", lost.elapsed());
+    pipeline.tenant = home;
+    let report = pipeline.ended(large).await;
+    assert_eq!((report.counts, report.chunks.dead), (counts(400, 400, 0, 0, 0), 0));
+    let attempts = number(&pipeline.store, "select coalesce(max(attempts), 0)::bigint from chunks").await;
+    assert_eq!(attempts, 0, "losing a message spends no attempt");
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+async fn a_purged_queue_delays_another_tenant_by_seconds(backend: Backend) {
+    let fault = async |pipeline: &Pipeline| pipeline.queue.purge().await.unwrap();
+    another_tenant_is_through_soon(Pipeline::new(backend).await, fault).await;
+}
+
+async fn a_deleted_queue_delays_another_tenant_by_seconds(backend: Backend) {
+    let fault = async |pipeline: &Pipeline| pipeline.queue.delete().await.unwrap();
+    another_tenant_is_through_soon(Pipeline::new(backend).await, fault).await;
+}
+
+/// The places are claimed, and the producer dies before it publishes.
+#[cfg(feature = "faults")]
+mod faults {
+    use super::*;
+
+    on_both_queues!(
+        a_producer_that_dies_before_it_publishes_delays_another_tenant_by_seconds,
+        a_dispatcher_that_panics_is_started_again,
+    );
+
+    async fn a_producer_that_dies_before_it_publishes_delays_another_tenant_by_seconds(backend: Backend) {
+        let mut pipeline = Pipeline::new(backend).await;
+        pipeline.limits.chunk = WIDE;
+        let large = pipeline.accepted(&people(400), &ImportOptions::default()).await;
+        fail::cfg("before_publish", "panic").unwrap();
+        let dying = start(&pipeline, options());
+        let claimed = "select count(*) from chunks where state = 'dispatched'";
+        wait_until("all places are claimed", async || number(&pipeline.store, claimed).await == 16).await;
+        drop(dying);
+        let died = Instant::now();
+        fail::remove("before_publish");
+        let (dispatcher, worker) = (start(&pipeline, options()), pipeline.worker(2));
+        let home = pipeline.tenant;
+        pipeline.tenant = neighbour(&pipeline).await;
+        let small = pipeline.accepted(&people(50), &ImportOptions::default()).await;
+        completed(&pipeline, small).await;
+        assert!(died.elapsed() < SOON, "{:?}", died.elapsed());
+        pipeline.tenant = home;
+        assert_eq!(pipeline.ended(large).await.counts, counts(400, 400, 0, 0, 0));
+        pipeline.settle(worker).await;
+        dispatcher.stop().await;
+        pipeline.finish().await;
+    }
+
+    async fn a_dispatcher_that_panics_is_started_again(backend: Backend) {
+        let mut pipeline = Pipeline::new(backend).await;
+        let import = pipeline.accepted(&people(200), &ImportOptions::default()).await;
+        // Once with chunks claimed, so that what a dead round held is not held any more.
+        fail::cfg("before_publish", "1*panic->off").unwrap();
+        let (dispatcher, worker) = (start(&pipeline, options()), pipeline.worker(2));
+        assert_eq!(pipeline.ended(import).await.counts, counts(200, 200, 0, 0, 0));
+        assert!(dispatcher.progress().restarts() >= 1);
+        pipeline.settle(worker).await;
+        dispatcher.stop().await;
+        pipeline.finish().await;
+    }
+
+    /// Readiness says that nothing is dispatched, and that it is again.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn readiness_tells_of_a_dispatcher_that_makes_no_rounds() {
+        let pipeline = Pipeline::new(Backend::Postgres).await;
+        // One that is there already is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        fail::cfg("look", "panic").unwrap();
+        let options = muster_producer::ProducerOptions { dispatch: options(), ..Default::default() };
+        let producer =
+            muster_producer::Producer::start(pipeline.store.clone(), pipeline.queue.clone(), options);
+        let producer = producer.await.unwrap();
+        let url = format!("http://{}/readyz", producer.local_addr());
+        let status = async || -> (String, String) {
+            let answer: serde_json::Value = reqwest::get(&url).await.unwrap().json().await.unwrap();
+            let text = |key: &str| answer[key].as_str().unwrap().to_owned();
+            (text("status"), text("dispatcher"))
+        };
+        wait_until("stalled", async || status().await == ("degraded".into(), "stalled".into())).await;
+        fail::remove("look");
+        wait_until("ready again", async || status().await == ("ready".into(), "ok".into())).await;
+        producer.stop().await.unwrap();
+        pipeline.finish().await;
+    }
+}
+
+/// One whose message is the dead letter, one whose attempts are spent, one that the store cannot read, and one that is not there.
+async fn dead_letters_do_not_stop_each_other_and_kill_no_innocent_chunk(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    pipeline.limits.chunk = ChunkLimits { records: 10, ..WIDE };
+    let import = pipeline.accepted(&people(30), &ImportOptions::default()).await;
+    let heads: Vec<ChunkId> =
+        dispatch::lane_heads(&pipeline.store).await.unwrap().iter().map(|head| head.chunk).collect();
+    let claimed = dispatch::claim(&pipeline.store, &heads, 60.0).await.unwrap();
+    assert!(claimed.len() >= 3, "{} lanes", claimed.len());
+    let (unreadable, spent, innocent) = (claimed[0].id, claimed[1].id, claimed[2].id);
+    let set = "update chunks set attempts = 5, outcomes = case when id = $1 then '\\x00'::bytea end where id in ($1, $2)";
+    let set = sqlx::query(set).bind(unreadable.get()).bind(spent.get());
+    set.execute(pipeline.store.pool()).await.unwrap();
+    // The unreadable first, so that it is in the way of the others.
+    let mut letters: Vec<ClaimedChunk> = claimed.iter().take(3).cloned().collect();
+    letters.push(ClaimedChunk { id: ChunkId::new(i64::MAX), ..claimed[0].clone() });
+    for letter in &letters {
+        pipeline.queue.publish(message(letter)).await.unwrap();
+    }
+    let mut consumer = pipeline.queue.consumer(1).await.unwrap();
+    for _ in &letters {
+        consumer.next().await.unwrap().dead_letter("for a test").await.unwrap();
+    }
+    consumer.close().await;
+
+    let (dispatcher, worker) = (start(&pipeline, options()), pipeline.worker(2));
+    let queue = pipeline.queue.clone();
+    let left = async || queue.depth().await.unwrap().dead;
+    let state = async |chunk: ChunkId, state: &str| {
+        let asked =
+            sqlx::query_scalar("select state = $2 from chunks where id = $1").bind(chunk.get()).bind(state);
+        asked.fetch_one(pipeline.store.pool()).await.unwrap()
+    };
+    wait_until("the innocent is applied", async || state(innocent, "applied").await).await;
+    wait_until("the spent is dead", async || state(spent, "dead").await).await;
+    // The one that cannot be dealt with is taken up again and again, and lies in the queue in between.
+    wait_until("one is left", async || left().await == 1).await;
+    let mend = sqlx::query("update chunks set outcomes = null where id = $1").bind(unreadable.get());
+    mend.execute(pipeline.store.pool()).await.unwrap();
+    let report = pipeline.ended(import).await;
+    assert_eq!(report.counts.pending, 0);
+    wait_until("none is left", async || left().await == 0).await;
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+fn message(chunk: &ClaimedChunk) -> Message {
+    let headers = Headers {
+        version: 1,
+        tenant: Some(chunk.tenant.get()),
+        import_id: chunk.import.get(),
+        chunk_id: chunk.id.get(),
+        attempt: chunk.attempt,
+        traceparent: None,
+    };
+    Message { headers, body: chunk.body.clone().into() }
+}
+
+/// A retry may open a chunk before the one that is with the workers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_has_one_chunk_with_the_workers_whatever_is_opened_before_it() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    pipeline.limits.chunk = ChunkLimits { records: 10, bytes: 64 * 1024, lanes: 1 };
+    pipeline.accepted(&people(30), &ImportOptions::default()).await;
+    let store = &pipeline.store;
+    let run = async |statement: &str| {
+        sqlx::query(sqlx::AssertSqlSafe(statement.to_owned())).execute(store.pool()).await
+    };
+    let ready = async || -> Vec<ChunkId> {
+        let heads = dispatch::lane_heads(store).await.unwrap();
+        heads.iter().filter(|head| head.ready).map(|head| head.chunk).collect()
+    };
+    let first = ready().await;
+    assert_eq!(first.len(), 1);
+    run("update chunks set state = 'retryable', due_at = now() + interval '1 hour' where seq = 0")
+        .await
+        .unwrap();
+    assert!(ready().await.is_empty(), "the first of the lane is not due");
+    let second = ChunkId::new(number(store, "select id from chunks where seq = 1").await);
+    assert!(dispatch::claim(store, &[second], 60.0).await.unwrap().is_empty(), "an earlier one is open");
+    run("update chunks set state = 'dispatched', leased_until = now() + interval '1 minute' where seq = 1")
+        .await
+        .unwrap();
+    run("update chunks set state = 'staged', due_at = null where seq = 0").await.unwrap();
+    assert!(ready().await.is_empty(), "another of the lane is with the workers");
+    assert!(dispatch::claim(store, &first, 60.0).await.unwrap().is_empty());
+    assert!(
+        run("update chunks set state = 'dispatched' where seq = 0").await.is_err(),
+        "the schema refuses it too"
+    );
+    run("update chunks set state = 'staged' where seq = 1").await.unwrap();
+    assert_eq!(ready().await, first);
+    assert_eq!(dispatch::claim(store, &first, 60.0).await.unwrap().len(), 1);
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_is_silent_only_while_no_process_that_lives_holds_it() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    pipeline.limits.chunk = ChunkLimits { records: 10, bytes: 64 * 1024, lanes: 1 };
+    pipeline.accepted(&people(10), &ImportOptions::default()).await;
+    let store = &pipeline.store;
+    let chunk = dispatch::lane_heads(store).await.unwrap()[0].chunk;
+    dispatch::claim_to_publish(store, &[chunk], &[], 60.0).await.unwrap();
+    assert!(dispatch::silent(store, 60.0).await.unwrap().is_empty(), "a claim is not a message yet");
+    dispatch::confirm(store, &[chunk], 60.0).await.unwrap();
+    assert_eq!(dispatch::silent(store, 60.0).await.unwrap(), [chunk]);
+    let process = clock::new_id();
+    holders::say(store, process, "test", &[chunk]).await.unwrap();
+    assert!(dispatch::silent(store, 60.0).await.unwrap().is_empty());
+    holders::say(store, process, "test", &[]).await.unwrap();
+    assert_eq!(dispatch::silent(store, 60.0).await.unwrap(), [chunk]);
+    holders::say(store, process, "test", &[chunk]).await.unwrap();
+    let old = "update chunk_holders set seen_at = now() - interval '10 seconds'";
+    sqlx::query(old).execute(store.pool()).await.unwrap();
+    assert_eq!(dispatch::silent(store, 60.0).await.unwrap(), [chunk]);
+    assert_eq!(dispatch::take_back(store, &[chunk]).await.unwrap(), 1);
+    assert_eq!(dispatch::take_back(store, &[chunk]).await.unwrap(), 0, "it is staged already");
+    // A claim that nobody published, of a process that is gone.
+    dispatch::claim_to_publish(store, &[chunk], &[], 60.0).await.unwrap();
+    assert_eq!(dispatch::take_back_claims(store).await.unwrap(), 0, "it has just been claimed");
+    sqlx::query("update chunks set claim_until = now()").execute(store.pool()).await.unwrap();
+    assert_eq!(dispatch::take_back_claims(store).await.unwrap(), 1);
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_cannot_be_deleted_stops_no_other() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let stuck = pipeline.import(&people(30), &ImportOptions::default()).await.id;
+    let other = pipeline.import(&people(30), &ImportOptions::default()).await.id;
+    let refuse = format!(
+        "create function refuse() returns trigger language plpgsql as $$ begin raise 'no'; end $$;
+         create trigger refuse before delete on imports for each row when (old.id = '{stuck}') execute function refuse()"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(refuse)).execute(pipeline.store.pool()).await.unwrap();
+    let deleted = retention::delete_ended(&pipeline.store, 0.0).await.unwrap();
+    assert_eq!((deleted.imports, deleted.refused), (1, 1));
+    assert!(deleted.problem.is_some());
+    let left: Vec<uuid::Uuid> =
+        sqlx::query_scalar("select id from imports").fetch_all(pipeline.store.pool()).await.unwrap();
+    assert_eq!(left, [stuck.get()], "{other} is gone");
+    pipeline.finish().await;
+}
+
+/// Both servers hang: their connections are open and carry nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dispatcher_stops_within_its_grace_while_the_database_hangs() {
+    let pipeline = Pipeline::new(Backend::Rabbit).await;
+    pipeline.accepted(&people(100), &ImportOptions::default()).await;
+    let (proxy, target) = Proxy::before_database(&pipeline.database().target()).await;
+    let store = Store::connect(target, &StoreOptions { max_connections: 4, ..StoreOptions::default() })
+        .await
+        .unwrap();
+    let grace = Duration::from_secs(1);
+    let dispatcher = Dispatcher::start(store, pipeline.queue.clone(), DispatchOptions { grace, ..options() });
+    wait_until("a message", async || pipeline.queue.depth().await.unwrap().ready > 0).await;
+    proxy.freeze_for_good();
+    // As long as a round takes to run into it.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let asked = Instant::now();
+    dispatcher.stop().await;
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    pipeline.queue.delete().await.unwrap();
+}

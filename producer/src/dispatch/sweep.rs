@@ -1,0 +1,223 @@
+//! What a dispatcher looks after beside dispatching: lost chunks, dead letters, dead receivers, retention. Each part is a task of its
+//! own, so that none waits for another or stops with it; one that fails tries again, later each time.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use muster_shared::fault::{self, Mutant, Point, mutant};
+use muster_shared::holding::BEAT;
+use muster_shared::id::ChunkId;
+use muster_shared::queue::{DeadLetter, QueueError};
+use muster_shared::retry::{Backoff, Policy};
+use muster_shared::store::dispatch::{self as store, DeadLetterOf};
+use muster_shared::store::{ErrorKind, StoreError, apply, holders, intake, retention};
+use muster_shared::supervise::{Supervised, supervise};
+use tokio::time::sleep;
+
+use super::{Retention, Run};
+
+/// How often lost chunks are looked for.
+const RECONCILE: Duration = Duration::from_millis(500);
+/// How often what needs no hurry is looked after.
+const SWEEP: Duration = Duration::from_secs(2);
+/// How often the rows of processes that are gone are deleted.
+const FORGET_HOLDERS: Duration = Duration::from_secs(60);
+/// The longest pause after failures, in periods.
+const LONGEST_PAUSE: u32 = 5;
+/// For how long a chunk must seem lost: longer than it can take from a delivery until the worker has said that it holds the chunk.
+const PATIENCE: Duration = BEAT.saturating_add(Duration::from_millis(250));
+/// Dead letters taken at a time, and how many times in a row: those that cannot be dealt with are passed over.
+const DEAD_LETTERS: usize = 100;
+const DEAD_LETTER_TURNS: usize = 10;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SweepError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+/// Starts all parts.
+pub(super) fn start(run: &Arc<Run>) -> Vec<Supervised> {
+    let mut parts = vec![
+        part(run, "lost chunks", RECONCILE, |run| async move { run.reconcile().await }),
+        part(run, "dead letters", SWEEP, |run| async move { run.take_dead_letters().await }),
+        part(run, "dead receivers", SWEEP, |run| async move { run.abort_abandoned().await }),
+        part(run, "dead holders", FORGET_HOLDERS, |run| async move { run.forget_holders().await }),
+    ];
+    if let Some(retention) = run.options.retention {
+        parts.push(part(
+            run,
+            "retention",
+            SWEEP,
+            move |run| async move { run.forget_imports(retention).await },
+        ));
+    }
+    parts
+}
+
+/// Does `work` again and again until the dispatcher stops.
+fn part<Work, Done>(run: &Arc<Run>, name: &'static str, period: Duration, work: Work) -> Supervised
+where
+    Work: Fn(Arc<Run>) -> Done + Clone + Send + Sync + 'static,
+    Done: Future<Output = Result<(), SweepError>> + Send + 'static,
+{
+    let run = run.clone();
+    supervise(name, run.stop.clone(), move |progress| {
+        let (run, work) = (run.clone(), work.clone());
+        async move {
+            let policy = Policy { first: period, longest: period * LONGEST_PAUSE, ..Policy::RECONNECT };
+            let mut backoff = Backoff::new(policy);
+            while !run.stop.is_cancelled() {
+                let pause = match work(run.clone()).await {
+                    Ok(()) => {
+                        progress.note();
+                        backoff.reset();
+                        period
+                    }
+                    Err(error) => {
+                        tracing::warn!(part = name, %error, "a part of the sweep failed; trying again");
+                        backoff.delay()
+                    }
+                };
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = run.stop.cancelled() => {}
+                }
+            }
+        }
+    })
+}
+
+impl Run {
+    /// The one place where it is decided that a dispatched chunk is dispatched again: when nobody has it and no message brings it.
+    async fn reconcile(&self) -> Result<(), SweepError> {
+        if mutant(Mutant::WaitForLease) {
+            return Ok(());
+        }
+        let lease = self.options.lease.as_secs_f64();
+        let mut taken = store::take_back_claims(&self.store).await?;
+        let mut silent = store::silent(&self.store, lease).await?;
+        let mut waiting = Ok(0);
+        if !silent.is_empty() {
+            // Before the chunks are read again: what is delivered in between counts as waiting then, and nothing is lost by that.
+            waiting = self.queue.depth().await.map(|depth| depth.ready);
+            silent = store::silent(&self.store, lease).await?;
+        }
+        // Where the queue cannot be reached, all of them may wait in it.
+        let ready = waiting.as_ref().map_or(u64::MAX, |ready| *ready);
+        let ready = if mutant(Mutant::PublishAgain) { 0 } else { ready };
+        let lost = {
+            let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+            silence.lost(&silent, ready, self.started.elapsed(), PATIENCE)
+        };
+        if !lost.is_empty() {
+            taken += store::take_back(&self.store, &lost).await?;
+        }
+        silent.retain(|chunk| !lost.contains(chunk));
+        if !silent.is_empty() && store::renew_waiting(&self.store, &silent, lease).await? > 0 {
+            tracing::warn!(chunks = silent.len(), ready, "chunks wait in the queue: are workers running?");
+        }
+        self.looked.note();
+        if taken > 0 {
+            metrics::counter!("muster_chunks_lost_total").increment(taken);
+            tracing::warn!(chunks = taken, "chunks were lost on their way; they are dispatched again");
+            self.wake.notify_one();
+        }
+        Ok(waiting.map(drop)?)
+    }
+
+    /// Looks at every dead letter, some hundreds at a time. One that cannot be dealt with now stays where it is, and stops no other.
+    async fn take_dead_letters(&self) -> Result<(), SweepError> {
+        let (mut left, mut problem) = (Vec::new(), None);
+        for _ in 0..DEAD_LETTER_TURNS {
+            // Those that are left are held, so that the next turn gives others.
+            let letters = self.queue.dead_letters(DEAD_LETTERS).await?;
+            let last = letters.len() < DEAD_LETTERS;
+            for letter in letters {
+                match self.take_dead_letter(&letter).await {
+                    Ok(true) => {
+                        if let Err(error) = letter.delivery.ack().await {
+                            tracing::debug!(%error, "a dead letter could not be acked and will come again");
+                        }
+                    }
+                    Ok(false) => left.push(letter),
+                    Err(error)
+                        if error.kind() == ErrorKind::Transient || mutant(Mutant::LetterStopsSweep) =>
+                    {
+                        return Err(error.into());
+                    }
+                    Err(error) => {
+                        left.push(letter);
+                        problem.get_or_insert(error);
+                    }
+                }
+            }
+            if last {
+                break;
+            }
+        }
+        problem.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// A chunk that has attempts left is not at fault and is dispatched again; one whose attempts are spent is dead, so that its
+    /// import ends, and `retry` drives it again. False where that cannot be decided now.
+    async fn take_dead_letter(&self, letter: &DeadLetter) -> Result<bool, StoreError> {
+        fault::point(Point::TakeBack)?;
+        let reason = &letter.reason;
+        let Ok(message) = &letter.delivery.body else {
+            tracing::error!(reason, "a dead letter that is none of ours is dropped");
+            return Ok(true);
+        };
+        let chunk = ChunkId::new(message.headers.chunk_id);
+        let attempts = if mutant(Mutant::InnocentDies) { 0 } else { self.options.attempts };
+        match store::dead_letter(&self.store, chunk, attempts).await? {
+            DeadLetterOf::Innocent => {
+                tracing::warn!(%chunk, reason, "a chunk's message became a dead letter; the chunk is dispatched again");
+                self.wake.notify_one();
+            }
+            DeadLetterOf::Spent => {
+                if apply::bury(&self.store, chunk, &format!("dead letter: {reason}")).await? {
+                    metrics::counter!("muster_chunks_dead_total").increment(1);
+                    tracing::error!(%chunk, reason, "a chunk whose attempts are spent became a dead letter and is dead");
+                }
+            }
+            DeadLetterOf::Locked => return Ok(false),
+            DeadLetterOf::Nothing => {
+                tracing::warn!(%chunk, reason, "a dead letter of no open chunk is dropped")
+            }
+        }
+        Ok(true)
+    }
+
+    async fn abort_abandoned(&self) -> Result<(), SweepError> {
+        fault::point(Point::Sweep).map_err(StoreError::from)?;
+        let abandoned = intake::abort_abandoned(&self.store, false).await?;
+        if abandoned > 0 {
+            tracing::warn!(abandoned, "imports whose receiver died were aborted");
+        }
+        Ok(())
+    }
+
+    async fn forget_holders(&self) -> Result<(), SweepError> {
+        holders::delete_gone(&self.store).await?;
+        Ok(())
+    }
+
+    async fn forget_imports(&self, kept: Retention) -> Result<(), SweepError> {
+        let unstarted = retention::cancel_unstarted(&self.store, kept.waiting.as_secs_f64()).await?;
+        if unstarted > 0 {
+            tracing::info!(unstarted, "imports that nobody started were cancelled");
+        }
+        let forgotten = retention::forget_secrets(&self.store, kept.secrets.as_secs_f64()).await?;
+        if forgotten > 0 {
+            tracing::info!(forgotten, "keys of secrets past their retention were thrown away");
+        }
+        let deleted = retention::delete_ended(&self.store, kept.imports.as_secs_f64()).await?;
+        if deleted.imports > 0 {
+            tracing::info!(deleted = deleted.imports, "imports past their retention were deleted");
+        }
+        deleted.problem.map_or(Ok(()), |error| Err(error.into()))
+    }
+}

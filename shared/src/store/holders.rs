@@ -1,0 +1,37 @@
+//! Who holds which chunks: each process says so about every second, in one row. A process that is silent for some seconds is
+//! gone, and what it held is not held any more.
+
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+use crate::id::ChunkId;
+
+/// Says that a process lives, and which chunks it holds.
+pub async fn say(store: &Store, process: Uuid, name: &str, chunks: &[ChunkId]) -> Result<(), StoreError> {
+    let ids: Vec<i64> = chunks.iter().map(|chunk| chunk.get()).collect();
+    sqlx::query!(
+        "insert into chunk_holders (id, name, chunks)
+         values ($1, $2, $3)
+         on conflict (id) do update set seen_at = now(), chunks = excluded.chunks",
+        process,
+        name,
+        &ids,
+    )
+    .execute(store.pool())
+    .await?;
+    Ok(())
+}
+
+/// A process ends: what it held is not held any more.
+pub async fn leave(store: &Store, process: Uuid) -> Result<(), StoreError> {
+    sqlx::query!("delete from chunk_holders where id = $1", process).execute(store.pool()).await?;
+    Ok(())
+}
+
+/// Deletes the rows of processes that are gone for long.
+pub async fn delete_gone(store: &Store) -> Result<u64, StoreError> {
+    let deleted = sqlx::query!("delete from chunk_holders where seen_at < now() - interval '1 minute'")
+        .execute(store.pool())
+        .await?;
+    Ok(deleted.rows_affected())
+}

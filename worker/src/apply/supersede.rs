@@ -1,0 +1,154 @@
+//! Records that come too late. A record that is retried was passed by later records of its file; where one of those with the
+//! same identifier was applied meanwhile, the retried one is skipped, so that the file's order holds (P4).
+//!
+//! Only chunks that retry reopened pay for it. Records with one identifier share a lane, so the later chunks of the lane are
+//! looked at, one at a time; each is decoded once, and then known by its fingerprints. No chunk of the lane is applied
+//! meanwhile: a lane has one chunk at a time with the workers.
+
+use std::collections::HashMap;
+
+use muster_shared::chunk::{Fingerprints, fingerprint};
+use muster_shared::fault::{self, Mutant};
+use muster_shared::id::ChunkId;
+use muster_shared::options::IdentifierField;
+use muster_shared::outcome::{Outcome, OutcomeSheet, Reason, Verdict};
+use muster_shared::record::{Names, Patch, RawRecord, Record};
+use muster_shared::rules::Rules;
+use muster_shared::store::{StoreError, Transaction, supersede as store};
+use muster_shared::validate::{Binding, validate};
+use muster_shared::warning::Warning;
+use uuid::Uuid;
+
+use super::Work;
+
+/// A later record that was applied: its number, and the user concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Later {
+    record: u64,
+    user: Option<Uuid>,
+}
+
+/// Identifiers that are looked for.
+struct Wanted<'r> {
+    /// Of each identifier, the places in the chunk of the records that have it.
+    waiting: HashMap<&'r str, Vec<usize>>,
+    found: HashMap<usize, Later>,
+}
+
+impl Work<'_> {
+    /// Skips the records that a later one superseded.
+    pub(super) async fn leave_superseded(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        chunk: ChunkId,
+    ) -> Result<(), StoreError> {
+        if !self.locked.reopened
+            || self.valid.is_empty()
+            || fault::mutant(Mutant::RetryOverwritesLaterRecords)
+        {
+            return Ok(());
+        }
+        let mut wanted = Wanted::of(&self.valid, self.rules.options.identifier);
+        let mut binding = Binding::new(self.rules);
+        binding.extend(self.names);
+        for (at, record) in self.raw.iter().enumerate() {
+            let Some(later) = applied(record, &self.locked.outcomes, at) else { continue };
+            if let Some(identifier) = validate(record, &binding, self.rules).identifier {
+                wanted.find(&identifier, later, at);
+            }
+        }
+        wanted.look_into_later_chunks(transaction, chunk, self.rules).await?;
+        let found = wanted.found;
+        self.valid.retain(|(index, _)| !found.contains_key(index));
+        for (index, later) in found {
+            self.sheet.set(index, Verdict::SUPERSEDED, later.user);
+            self.warn(index, Warning::Superseded(later.record));
+        }
+        Ok(())
+    }
+}
+
+impl<'r> Wanted<'r> {
+    fn of(valid: &'r [(usize, Record<'_>)], field: IdentifierField) -> Self {
+        let mut waiting: HashMap<&'r str, Vec<usize>> = HashMap::new();
+        for (index, record) in valid {
+            if let Patch::Value(identifier) = record.identity(field) {
+                waiting.entry(identifier).or_default().push(*index);
+            }
+        }
+        Self { waiting, found: HashMap::new() }
+    }
+
+    /// A record that was applied stands at this place of the chunk: those before it need not be looked for any more.
+    fn find(&mut self, identifier: &str, later: Later, at: usize) {
+        let Some(waiting) = self.waiting.get_mut(identifier) else { return };
+        for index in waiting.extract_if(.., |index| *index < at) {
+            self.found.insert(index, later);
+        }
+        if waiting.is_empty() {
+            self.waiting.remove(identifier);
+        }
+    }
+
+    async fn look_into_later_chunks(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        chunk: ChunkId,
+        rules: &Rules,
+    ) -> Result<(), StoreError> {
+        let mut after = -1;
+        while !self.waiting.is_empty() {
+            let page = store::later(transaction, chunk, after).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.seq;
+            for later in page {
+                let among = |known: &Fingerprints| {
+                    self.waiting.keys().any(|identifier| known.contains(fingerprint(identifier)))
+                };
+                if later.fingerprints.as_ref().is_none_or(among) {
+                    let known = later.fingerprints.is_some();
+                    let fingerprints = self.look_into(transaction, later.id, rules).await?;
+                    if !known {
+                        store::keep(transaction, later.id, &fingerprints).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks into one later chunk. Returns the fingerprints of its records.
+    async fn look_into(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        chunk: ChunkId,
+        rules: &Rules,
+    ) -> Result<Fingerprints, StoreError> {
+        let (records, sheet) = store::applied(transaction, chunk).await?;
+        let fields = records.fields();
+        let raw: Vec<RawRecord<'_>> = records.records(&fields).collect();
+        let names: &Names = records.names();
+        let mut binding = Binding::new(rules);
+        binding.extend(names);
+        let mut identifiers = Vec::with_capacity(raw.len());
+        for (at, record) in raw.iter().enumerate() {
+            let Some(identifier) = validate(record, &binding, rules).identifier else { continue };
+            if let Some(later) = applied(record, &sheet, at) {
+                self.find(&identifier, later, usize::MAX);
+            }
+            identifiers.push(identifier);
+        }
+        Ok(Fingerprints::of(identifiers.iter().map(|identifier| &**identifier)))
+    }
+}
+
+/// The record at this place of its chunk, if it was applied: with an effect, or because none was needed.
+fn applied(record: &RawRecord<'_>, sheet: &OutcomeSheet, at: usize) -> Option<Later> {
+    let (verdict, user) = sheet.get(at)?;
+    let applied = match verdict.outcome {
+        Outcome::Inserted | Outcome::Updated => true,
+        Outcome::Skipped => matches!(verdict.reason, Some(Reason::Unchanged | Reason::Exists)),
+        Outcome::Pending | Outcome::Failed => false,
+    };
+    applied.then_some(Later { record: record.position.record.get(), user })
+}
