@@ -20,6 +20,25 @@ properties: ## Hostile imports beside the oracle for MINUTES (60); needs the ser
 	@eval "$$($(SERVICES) urls)" && export TEST_DATABASE_URL TEST_AMQP_URL && MUSTER_MINUTES=$(MINUTES) \
 	  cargo nextest run --locked --workspace --all-features --profile properties --no-capture any_import_comes
 
+.PHONY: soak
+soak: MINUTES ?= 10
+soak: SEED ?= random
+soak: EVERY ?= 3
+soak: TENANTS ?= 4
+soak: ## Kill everything at random for MINUTES (10) by SEED (random), and check every promise; KILLS, IMPORTS, RECORDS: targets
+	cargo build --locked --release -p muster-cli -p muster-testkit
+	$${CARGO_TARGET_DIR:-target}/release/muster-soak --program $${CARGO_TARGET_DIR:-target}/release/muster \
+	  --dir .services/soak-$$(date +%s) --minutes $(MINUTES) --seed $(SEED) --every $(EVERY) --tenants $(TENANTS) \
+	  $(if $(KILLS),--kills $(KILLS)) $(if $(IMPORTS),--imports $(IMPORTS)) $(if $(RECORDS),--records $(RECORDS)) $(SOAK)
+
+.PHONY: mutants
+mutants: ## Bring each mended fault back and want its test to fail; needs the services (make services-up)
+	@eval "$$($(SERVICES) urls)" && export TEST_DATABASE_URL TEST_AMQP_URL && deploy/local/mutants.sh $(MUTANTS)
+
+.PHONY: faults
+faults: ## The slow faults, as root: power cuts, fail-over, partitions and more (FAULTS=name for one); needs the services
+	@eval "$$($(SERVICES) urls)" && export TEST_DATABASE_URL TEST_AMQP_URL && deploy/local/faults.sh $(FAULTS)
+
 .PHONY: check
 check: ## The static checks alone: format, clippy, pure domain, TLS provider, bans, licences, sources
 	@deploy/local/test.sh --check

@@ -14,6 +14,7 @@ use crate::configuration::ConfigArgs;
 use crate::doctor::DoctorArgs;
 use crate::explain::ExplainArgs;
 use crate::import::ImportArgs;
+use crate::import::inspect::InspectArgs;
 use crate::imports::ImportsArgs;
 use crate::migrate::MigrateArgs;
 use crate::service::{ProducerArgs, ServeArgs, WorkerArgs};
@@ -76,6 +77,8 @@ impl Global {
 pub(crate) enum Command {
     /// Import a file and follow the import to its end
     Import(ImportArgs),
+    /// Look at a file before it is imported: what it is, what its columns mean, what is wrong with it
+    Inspect(InspectArgs),
     /// Do what Bitcaster's own program does
     Bc(BcArgs),
     /// Look at imports, fetch their failed records, pause, resume, cancel and retry them

@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use muster_producer::request::ResolvedImport;
+use muster_producer::request::{Reading, ResolvedImport};
 use muster_shared::catalog::Organization;
 use muster_shared::clock;
 use muster_shared::config::Config;
@@ -15,7 +15,7 @@ use muster_shared::id::{GroupId, ImportId, TenantId};
 use muster_shared::import::ImportState;
 use muster_shared::options::{EmptyCell, Enrolment, ImportOptions, OnExisting, Rows};
 use muster_shared::outcome::Counts;
-use muster_shared::parse::{Delimiter, Format};
+use muster_shared::parse::Format;
 use muster_shared::store::catalog;
 use muster_shared::store::intake::NewImport;
 use muster_shared::tenant::Slug;
@@ -123,7 +123,7 @@ async fn import(
     };
     let id = ImportId::new(clock::new_id());
     let new = NewImport { id, tenant, filename: source.name.clone(), options, idempotency: None };
-    let resolved = ResolvedImport { import: new, delimiter: Some(Delimiter::Comma), encoding: None };
+    let resolved = ResolvedImport { import: new, reading: Reading::PLAIN_TABLE };
     // Bitcaster's program shows no progress: there is some on a terminal, and none elsewhere.
     let progress = Progress::new(!std::io::stderr().is_terminal());
     let reach = Reach::new(None, None, &args.tenant);

@@ -6,11 +6,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use muster_shared::config::Config;
+use muster_shared::config::{Config, SecretUrl};
 use muster_shared::embedded::{EmbeddedEngine, EngineError, EngineOptions};
+use muster_shared::fault::{self, Mutant};
 use muster_shared::id::TenantId;
 use muster_shared::queue::{Queue, QueueOptions, Topology};
-use muster_shared::store::{Store, StoreError, StoreOptions, dispatch, intake, migrate, tenants};
+use muster_shared::retry::{Backoff, Policy};
+use muster_shared::store::{ErrorKind, Store, StoreError, StoreOptions, dispatch, intake, migrate, tenants};
 use muster_shared::tenant::Slug;
 use secrecy::ExposeSecret;
 
@@ -19,6 +21,11 @@ use crate::shutdown::{Aborted, Shutdown};
 
 /// How long the program that runs an engine may take to prepare it.
 const PREPARING: Duration = Duration::from_secs(10);
+
+/// How long one try to connect may take while a start waits for the database.
+const ONE_TRY: Duration = Duration::from_secs(5);
+/// After how long a try that is not over is told of.
+const TELL_AFTER: Duration = Duration::from_millis(700);
 
 /// What a command needs of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,12 +38,25 @@ pub(crate) enum Need {
     Share,
     /// The same, and to migrate a configured database first.
     ShareMigrated,
-    /// To work, and to migrate a configured database first.
-    WorkMigrated,
+    /// To work as a service that is all there is to it.
+    Serve,
+    /// The same, and to migrate a configured database first.
+    ServeMigrated,
     /// To work on a configured database as it is, migrated or not.
     Any,
     /// To look at the database as it is, migrated or not.
     Inspect,
+}
+
+impl Need {
+    /// How long a start waits for a configured database where no setting says it; none means for ever.
+    fn patience(self) -> Option<Duration> {
+        match self {
+            Self::Share | Self::ShareMigrated | Self::Serve | Self::ServeMigrated => None,
+            Self::Inspect => Some(Duration::from_secs(5)),
+            Self::Look | Self::Work | Self::Any => Some(Duration::from_secs(30)),
+        }
+    }
 }
 
 /// What serves the store.
@@ -67,6 +87,8 @@ pub(crate) async fn with<T>(
 ) -> anyhow::Result<T> {
     let session = tokio::select! {
         session = Box::pin(Session::open(config, need)) => session?,
+        // Nothing runs yet. An engine of one's own is started to its end all the same.
+        () = shutdown.stopping(), if config.database.url.is_some() => return Err(Aborted.into()),
         () = shutdown.aborting() => return Err(Aborted.into()),
     };
     let prepared_work = async {
@@ -88,12 +110,16 @@ impl Session {
     async fn open(config: &Config, need: Need) -> anyhow::Result<Self> {
         let options = StoreOptions {
             max_connections: config.database.max_connections,
+            idle_timeout: config.database.idle_timeout,
+            max_lifetime: config.database.max_lifetime,
+            uploads: config.intake.uploads,
             application_name: "muster".into(),
             ..StoreOptions::default()
         };
         match &config.database.url {
             Some(url) => {
-                let connecting = Store::connect_url(url.secret(), &options).await;
+                let patience = config.database.start_wait.or(need.patience());
+                let connecting = wait_for_database(url, &options, patience).await;
                 let store = connecting.with_context(|| format!("the database {url} cannot be used"))?;
                 Ok(Self::new(store, Serving::Configured))
             }
@@ -145,7 +171,7 @@ impl Session {
         match (&self.serving, need) {
             (Serving::Engine(_), _) => self.prepare_embedded().await,
             (Serving::Configured | Serving::Guest, Need::Any | Need::Inspect) => Ok(()),
-            (Serving::Configured, Need::WorkMigrated | Need::ShareMigrated) => {
+            (Serving::Configured, Need::ServeMigrated | Need::ShareMigrated) => {
                 migrate::run(&self.store).await.context("the database cannot be migrated")?;
                 Ok(())
             }
@@ -239,6 +265,66 @@ impl Session {
             Serving::Engine(engine) => Ok(engine.stop().await?),
             Serving::Configured | Serving::Guest => Ok(()),
         }
+    }
+}
+
+/// Connects. While the database is away this waits, as long as `patience` says, and tells of it at once and again and again.
+async fn wait_for_database(
+    url: &SecretUrl,
+    options: &StoreOptions,
+    patience: Option<Duration>,
+) -> Result<Store, StoreError> {
+    let began = Instant::now();
+    // One try is short, so that there is something to tell again and again.
+    let one_try = StoreOptions { acquire_timeout: ONE_TRY, ..options.clone() };
+    let mut backoff = Backoff::new(Policy::RECONNECT);
+    loop {
+        let connecting = Store::connect_url(url.secret(), &one_try);
+        tokio::pin!(connecting);
+        // Not cancelled, only told of.
+        let tried = match tokio::time::timeout(TELL_AFTER, connecting.as_mut()).await {
+            Ok(tried) => tried,
+            Err(_) => {
+                tell(url, &"no answer yet");
+                connecting.await
+            }
+        };
+        let error = match tried {
+            Ok(probe) => {
+                probe.close().await;
+                return Store::connect_url(url.secret(), options).await;
+            }
+            Err(error) => error,
+        };
+        let delay = backoff.delay();
+        let over = patience.is_some_and(|patience| began.elapsed() + delay >= patience);
+        if error.kind() != ErrorKind::Transient || over {
+            return Err(error);
+        }
+        tell(url, &error);
+        tokio::time::sleep(delay).await;
+    }
+}
+
+fn tell(url: &SecretUrl, why: &dyn std::fmt::Display) {
+    if !fault::mutant(Mutant::SilentStart) {
+        tracing::warn!(database = %url, %why, "waiting for the database");
+    }
+}
+
+/// Tells of a broker that is away, at once and again and again, until it is there. Nothing else waits for it: what is received
+/// is staged meanwhile.
+pub(crate) async fn tell_of_broker(queue: Queue) {
+    let mut backoff = Backoff::new(Policy::RECONNECT);
+    let mut away = false;
+    loop {
+        match queue.check().await {
+            Ok(_) if away => return tracing::info!("the broker is there"),
+            Ok(_) => return,
+            Err(error) => tracing::warn!(%error, "waiting for the broker"),
+        }
+        away = true;
+        tokio::time::sleep(backoff.delay()).await;
     }
 }
 

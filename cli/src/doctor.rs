@@ -71,7 +71,7 @@ pub(crate) async fn run(args: &DoctorArgs, config: &Config, shutdown: &Shutdown)
     let mut checks = vec![configuration(config)];
     let looking = async |session: &Session| {
         let mut found = vec![Check::ok("database", format!("{} answers", session.serving()))];
-        found.extend(database::checks(&session.store).await);
+        found.extend(database::checks(&session.store, config).await);
         found.push(broker::check(session, config).await);
         Ok(found)
     };

@@ -74,6 +74,7 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<Ended> {
     let (steps, once) = (Shutdown::in_two_steps, Shutdown::at_once);
     match command {
         Command::Import(args) => Box::pin(import::run(args, config, &steps()?)).await,
+        Command::Inspect(args) => Box::pin(import::inspect::run(args, config, &once()?)).await,
         Command::Bc(args) => Box::pin(bc::run(&args, config, &steps()?)).await,
         Command::Imports(args) if args.works() => Box::pin(imports::run(&args, config, &steps()?)).await,
         Command::Imports(args) => Box::pin(imports::run(&args, config, &once()?)).await,

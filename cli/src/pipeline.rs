@@ -37,6 +37,8 @@ pub(crate) fn worker_options(config: &Config) -> WorkerOptions {
         attempts: config.worker.attempts,
         first_delay: config.worker.backoff_initial,
         longest_delay: config.worker.backoff_max,
+        deadline: config.worker.deadline,
+        grace: config.worker.stop_grace,
     }
 }
 
@@ -75,6 +77,7 @@ pub(crate) fn producer_options(config: &Config, listen: Option<SocketAddr>) -> P
             tenant_uploads: config.http.tenant_uploads as usize,
             upload_rate: Some(config.http.upload_rate.bytes()),
             upload_rate_after: config.http.upload_rate_after,
+            shutdown_grace: config.http.shutdown_grace,
             max_upload_bytes: config.http.max_upload_bytes.map(|size| size.bytes()),
             public_url: config.http.public_url.clone(),
             authgear: AuthgearOptions {

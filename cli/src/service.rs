@@ -29,7 +29,7 @@ const OPERATOR_FILE: &str = "operator.token";
 /// Options of `muster serve`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  muster serve\n  muster serve --listen 0.0.0.0:8080\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster serve --migrate"
+    after_help = "A configured database that is away is waited for (database.start_wait, for ever where it is not set).\n\nExamples:\n  muster serve\n  muster serve --listen 0.0.0.0:8080\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster serve --migrate"
 )]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub(crate) struct ServeArgs {
 /// Options of `muster producer`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster producer --listen 0.0.0.0:8080"
+    after_help = "A database that is away is waited for (database.start_wait, for ever where it is not set).\n\nExamples:\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster producer --listen 0.0.0.0:8080"
 )]
 pub(crate) struct ProducerArgs {
     /// Address and port to listen on [default: 127.0.0.1:8080]
@@ -53,12 +53,21 @@ pub(crate) struct ProducerArgs {
 /// Options of `muster worker`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster worker\n  MUSTER_WORKER_CONCURRENCY=8 muster worker"
+    after_help = "A database that is away is waited for (database.start_wait, for ever where it is not set).\n\nExamples:\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster worker\n  MUSTER_WORKER_CONCURRENCY=8 muster worker"
 )]
 pub(crate) struct WorkerArgs {
     /// Bring a configured database to this program's version first
     #[arg(long)]
     migrate: bool,
+}
+
+/// A task that ends with its owner.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A program beside others.
@@ -68,16 +77,21 @@ fn share(migrate: bool) -> Need {
 
 /// A program that is all there is to it.
 fn whole(migrate: bool) -> Need {
-    if migrate { Need::WorkMigrated } else { Need::Work }
+    if migrate { Need::ServeMigrated } else { Need::Serve }
 }
 
 /// Runs `muster worker`.
 pub(crate) async fn worker(args: &WorkerArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
     let work = async |session: &Session| {
-        let worker = Worker::start(session.store.clone(), session.queue(config)?, worker_options(config));
+        let queue = session.queue(config)?;
+        let _telling = AbortOnDrop(tokio::spawn(connect::tell_of_broker(queue.clone())));
+        let worker = Worker::start(session.store.clone(), queue, worker_options(config));
         tracing::info!(store = session.serving(), slots = config.worker.slots(), "worker started");
         shutdown.stopping().await;
-        worker.stop().await;
+        if !worker.stop().await {
+            remark("stopped: what did not end in time was cut off and will be delivered again");
+            return Ok(Ended::Unwell);
+        }
         tracing::info!("worker stopped: everything it held is settled");
         Ok(Ended::Done)
     };
@@ -106,6 +120,7 @@ async fn services(
 ) -> anyhow::Result<Ended> {
     let work = async |session: &Session| {
         let (store, queue) = (&session.store, session.queue(config)?);
+        let _telling = AbortOnDrop(tokio::spawn(connect::tell_of_broker(queue.clone())));
         let options = producer_options(config, args.listen);
         let listen = options.listen;
         let producer = Producer::start(store.clone(), queue.clone(), options).await.with_context(|| {

@@ -87,6 +87,7 @@ checks() {
     step "domain without runtime, store or queue" pure_domain || true
     step "one TLS provider" one_tls_provider || true
     step "the container's toolchain" container_toolchain || true
+    step "docs/reliability.md is up to date, and its tests exist" "$HERE/reliability.sh" --check || true
     if step "cargo-deny is there" cargo_tool cargo-deny "$DENY_VERSION"; then
         step "bans, licences, sources" cargo deny --all-features check bans licenses sources || true
     else
@@ -128,9 +129,28 @@ start_server() {
 # Clients of the three systems, in their own languages; each says how it went.
 clients() { "$HERE/../../tests/clients/run.sh"; }
 
+# The short kill soak: a flood of duplicates, a broker that is away with its data gone, and about 60 kills, by a fixed
+# seed and by a random one. Evidence of what was wrong stays in .services/soak.
+kill_soak() {
+    local built=${CARGO_TARGET_DIR:-target}/debug
+    stop_soak
+    rm -rf .services/soak
+    "$built/muster-soak" --program "$built/muster" --dir .services/soak --seed 20251126,random \
+        --flood 50000 --broker-away 30 --kills 60 --minutes 2 --every 1 --most 8000 8>&-
+}
+# Servers of a soak that was itself killed.
+stop_soak() {
+    local server
+    for server in postgres rabbitmq; do
+        [[ ! -d .services/soak/$server ]] ||
+            MUSTER_SERVICES_DIR=.services/soak/$server "$HERE/services.sh" down "$server" --purge 8>&- || true
+    done
+}
+
 # What ran before this script did is left running.
 stop_services() {
     local service
+    stop_soak
     [[ -z ${server_started:-} ]] || "$HERE/server.sh" down 8>&- || true
     server_started=
     local -a ours=()
@@ -200,6 +220,7 @@ if step "start the services" "$HERE/services.sh" up 8>&-; then
         if step "start Muster" start_server; then
             step "tests" tests || tests_rc=$?
             step "clients" clients || true
+            step "kill soak" kill_soak || true
         else
             not_run "tests" "Muster does not start"
         fi

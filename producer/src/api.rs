@@ -12,6 +12,7 @@ mod ccai;
 mod error;
 mod imports;
 mod incoming;
+mod inspect;
 mod ops;
 mod params;
 mod records;

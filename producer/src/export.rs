@@ -10,7 +10,7 @@ use muster_shared::error::RecordError;
 use muster_shared::formula::{guard, guard_name, unguard_start};
 use muster_shared::id::ImportId;
 use muster_shared::options::EmptyCell;
-use muster_shared::parse::Format;
+use muster_shared::parse::{FAILED_MARK, Format};
 use muster_shared::store::records::{self, FailedRecord};
 use muster_shared::store::reports::ImportReport;
 use muster_shared::store::{Store, StoreError};
@@ -18,6 +18,9 @@ use serde_json::value::RawValue;
 
 /// The columns that are added, in their order.
 pub const ERROR_COLUMNS: [&str; 3] = ["_error_code", "_error_field", "_error_message"];
+
+/// What stands under the column that marks the file: spreadsheets drop a last column that is empty.
+const MARKED: &str = "1";
 
 /// Most records of the first page. Later ones are told by the one before, so that the sizes of few are added up in vain.
 const FIRST_PAGE: i64 = 32;
@@ -118,7 +121,7 @@ struct Writer {
 impl Writer {
     fn new(report: &ImportReport, format: ExportFormat) -> Self {
         let table = report.options.format == Format::Csv;
-        let added = |name: &String| ERROR_COLUMNS.contains(&name.as_str());
+        let added = |name: &String| ERROR_COLUMNS.contains(&name.as_str()) || name == FAILED_MARK;
         Self {
             format,
             columns: report.columns.iter().filter(|name| !added(name)).cloned().collect(),
@@ -132,9 +135,13 @@ impl Writer {
         match self.format {
             ExportFormat::Ndjson => Vec::new(),
             ExportFormat::Csv => {
-                let mut line = Vec::new();
+                // Spreadsheets take a file without the mark for one in the encoding of their country.
+                let mut line = "\u{feff}".as_bytes().to_vec();
                 let names = self.columns.iter().map(|name| guard_name(name).into_owned());
-                write_row(names.chain(ERROR_COLUMNS.map(str::to_owned)), &mut line);
+                write_row(
+                    names.chain(ERROR_COLUMNS.map(str::to_owned)).chain([FAILED_MARK.to_owned()]),
+                    &mut line,
+                );
                 line
             }
         }
@@ -144,7 +151,7 @@ impl Writer {
         let mut fields: Vec<Field<'_>> = serde_json::from_str(record.source.get()).map_err(|_| {
             StoreError::Program(format!("the source of record {} cannot be read", record.record))
         })?;
-        fields.retain(|(name, _)| !ERROR_COLUMNS.contains(&name.as_str()));
+        fields.retain(|(name, _)| !ERROR_COLUMNS.contains(&name.as_str()) && name != FAILED_MARK);
         match self.format {
             ExportFormat::Csv => self.row(fields, &record.errors, out),
             ExportFormat::Ndjson => self.line(&fields, &record.errors, out),
@@ -168,7 +175,8 @@ impl Writer {
             *first = self.cell(text);
         }
         let errors = error_texts(errors).map(|text| guard(&text.unwrap_or_default()).into_owned());
-        write_row(cells.into_iter().map(|cell| guard(&cell).into_owned()).chain(errors), out);
+        let cells = cells.into_iter().map(|cell| guard(&cell).into_owned());
+        write_row(cells.chain(errors).chain([MARKED.to_owned()]), out);
     }
 
     /// A value as the text of a cell: a text as it is, nothing for null, everything else as JSON.

@@ -7,6 +7,7 @@ pub mod api;
 mod app;
 mod dispatch;
 pub mod export;
+pub mod inspect;
 pub mod receive;
 pub mod request;
 mod single;

@@ -8,27 +8,38 @@
 mod encoding;
 mod intake;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use muster_shared::chunk::{ChunkLimits, SecretKey};
 use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::fault;
+use muster_shared::fault::{self, Mutant, Point};
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
 use muster_shared::options::Rows;
 use muster_shared::outcome::Counts;
 use muster_shared::parse::ParseLimits;
+use muster_shared::retry::{Backoff, Policy};
 use muster_shared::rules::Rules;
-use muster_shared::store::intake::{self as store, NewImport, Opened, Received, Settled};
+use muster_shared::store::intake::{
+    self as store, Concluded, KnownImport, NewImport, Opened, Received, Settled,
+};
 use muster_shared::store::{Store, StoreError, apply, catalog};
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
 
+use crate::stage::Stage;
+pub(crate) use encoding::decode;
 pub use encoding::{Encoding, UnknownEncoding};
 use intake::Intake;
 pub(crate) use intake::Staged;
 
-/// How long an import may be without a sign of life from its receiver.
-const LEASE_SECONDS: f64 = 60.0;
+/// How long an upload waits for another one's end where as many are under way as may be.
+const BUSY_WAIT: Duration = Duration::from_secs(2);
+/// How long an import that came to nothing is tried to be aborted while the store is away, before its lease does it.
+const DISCARD_FOR: Duration = Duration::from_secs(10);
 /// Pieces waiting between two tasks.
 const WAITING: usize = 8;
 
@@ -65,9 +76,18 @@ pub enum ReceiveError {
     /// The upload stopped half-way, or went over a limit. The import is `aborted`.
     #[error("{1}")]
     Aborted(ImportId, FileError),
-    /// The idempotency key is in use for the same request: this is its import.
+    /// The idempotency key is that of the same request, which was received: this is its import.
     #[error("the idempotency key is in use for this request already")]
     Known(ImportId, ImportState),
+    /// A request with the same idempotency key is being received.
+    #[error("a request with this idempotency key is being received")]
+    InProgress,
+    /// As many uploads are under way as may be.
+    #[error("too many uploads at a time")]
+    Busy,
+    /// What came with a known idempotency key cannot be read.
+    #[error("{0}")]
+    Unread(FileError),
     /// The idempotency key is in use for another request.
     #[error("the idempotency key was used for another request")]
     Mismatch,
@@ -86,29 +106,42 @@ pub struct Upload {
 
 /// A part of the upload on its way in. Only one that ends with [`Piece::End`] is whole.
 #[derive(Debug)]
-enum Piece {
+pub(crate) enum Piece {
     Bytes(Bytes),
     Failed(FileError),
     End,
 }
 
 /// Opens an import and gets ready for its bytes.
+///
+/// Where the import's idempotency key is that of a request that was received, the bytes are compared with that one's, and
+/// [`Upload::finish`] says [`ReceiveError::Known`] or [`ReceiveError::Mismatch`].
 pub async fn begin(
     store: &Store,
     import: NewImport,
     encoding: Encoding,
     limits: ReceiveLimits,
 ) -> Result<Upload, ReceiveError> {
+    let permit = timeout(BUSY_WAIT, store.upload_permit()).await.map_err(|_| ReceiveError::Busy)?;
     let id = import.id;
-    match store::open(store, &import, LEASE_SECONDS).await? {
-        Opened::New => {}
-        Opened::Known(known, state) => return Err(ReceiveError::Known(known, state)),
-        Opened::Mismatch => return Err(ReceiveError::Mismatch),
-    }
     let (pieces, incoming) = mpsc::channel(WAITING);
     // A task of its own: the request that feeds it may vanish at any time, and the import must end all the same.
-    let task = tokio::spawn(run(store.clone(), import, encoding, limits, incoming));
-    Ok(Upload { import: id, pieces, task })
+    match store::open(store, &import).await? {
+        Opened::New => {
+            let run = run(store.clone(), import, encoding, limits, incoming);
+            let task = tokio::spawn(async move {
+                let _permit = permit;
+                run.await
+            });
+            Ok(Upload { import: id, pieces, task })
+        }
+        Opened::Known(known) => {
+            let task = tokio::spawn(compare(known, encoding, limits, incoming));
+            Ok(Upload { import: known.id, pieces, task })
+        }
+        Opened::InProgress => Err(ReceiveError::InProgress),
+        Opened::Mismatch => Err(ReceiveError::Mismatch),
+    }
 }
 
 impl Upload {
@@ -166,10 +199,10 @@ async fn run(
     let decode = tokio::spawn(encoding::decode(encoding, limits, incoming, decoded));
     let (rules, key) = match rules(&store, &import).await {
         Ok(found) => found,
-        Err(error) => return discard(&store, import.id, Failure::Store(error)).await,
+        Err(error) => return discard(&store, import.id, Failure::Store(error), Counts::default()).await,
     };
     let parse = tokio::task::spawn_blocking(move || Intake::new(rules, key, limits, sealed).run(to_parse));
-    let staged = crate::stage::stage(&store, import.id, import.tenant, LEASE_SECONDS, to_stage).await;
+    let staged = crate::stage::stage(&store, import.id, import.tenant, to_stage).await;
     // Each task ends when the one it writes to has gone, so waiting for all of them in this order cannot hang.
     let parsed = join(parse).await;
     let decoded = join(decode).await;
@@ -177,20 +210,57 @@ async fn run(
         (_, _, Err(error)) => Err(Failure::Store(error)),
         // What the transport saw comes first: a body that stops is no fault of the file.
         (Err(failure), _, _) | (_, Err(failure), _) => Err(failure),
-        (Ok(()), Ok(parsed), Ok(true)) => Ok(parsed),
-        (_, _, Ok(false)) => Err(Failure::Abort(FileError::new(
-            ErrorCode::UploadIncomplete,
-            "the import was aborted while it was received",
-        ))),
+        (Ok(()), Ok(parsed), Ok(Some(stage))) => Ok((parsed, stage)),
+        (_, _, Ok(None)) => Err(aborted_by_others()),
     };
-    let failure = match outcome {
-        Ok(parsed) => match conclude(&store, &import, parsed).await {
-            Ok(receipt) => return Ok(receipt),
-            Err(failure) => failure,
-        },
-        Err(failure) => failure,
+    let (failure, counts) = match outcome {
+        Ok((parsed, stage)) => {
+            let counts = counts(parsed.total, parsed.invalid);
+            match conclude(&store, &import, parsed, stage).await {
+                Ok(receipt) => return Ok(receipt),
+                Err(failure) => (failure, counts),
+            }
+        }
+        Err(failure) => (failure, Counts::default()),
     };
-    discard(&store, import.id, failure).await
+    discard(&store, import.id, failure, counts).await
+}
+
+/// Before anything is applied.
+fn counts(total: u64, failed: u64) -> Counts {
+    Counts { total, pending: total.saturating_sub(failed), failed, ..Counts::default() }
+}
+
+fn aborted_by_others() -> Failure {
+    Failure::Abort(FileError::new(
+        ErrorCode::UploadIncomplete,
+        "the import was aborted while it was received",
+    ))
+}
+
+/// Reads an upload whose idempotency key is known, keeping none of it: is it the same once more?
+async fn compare(
+    known: KnownImport,
+    encoding: Encoding,
+    limits: ReceiveLimits,
+    incoming: mpsc::Receiver<Piece>,
+) -> Result<Receipt, ReceiveError> {
+    let (decoded, mut pieces) = mpsc::channel::<Option<Bytes>>(WAITING);
+    let decode = tokio::spawn(encoding::decode(encoding, limits, incoming, decoded));
+    let mut digest = Sha256::new();
+    while let Some(Some(piece)) = pieces.recv().await {
+        digest.update(&piece);
+    }
+    // Drained, so that the decoder comes to its end.
+    while pieces.recv().await.is_some() {}
+    match join(decode).await {
+        Ok(()) if digest.finalize()[..] == known.digest || fault::mutant(Mutant::KeyWithoutBody) => {
+            Err(ReceiveError::Known(known.id, known.state))
+        }
+        Ok(()) => Err(ReceiveError::Mismatch),
+        Err(Failure::Refuse(error) | Failure::Abort(error)) => Err(ReceiveError::Unread(error)),
+        Err(Failure::Store(error)) => Err(error.into()),
+    }
 }
 
 /// The rules of an import, with its tenant's catalog as it is now (before planning they are asked once more), and the key of
@@ -221,32 +291,61 @@ async fn join<T>(task: JoinHandle<Result<T, Failure>>) -> Result<T, Failure> {
     })
 }
 
-async fn conclude(store: &Store, import: &NewImport, received: Received) -> Result<Receipt, Failure> {
-    fault::point(fault::Point::BeforeReceipt).map_err(|fault| Failure::Store(fault.into()))?;
-    match store::receive(store, import.id, &import.options, &received).await {
-        Ok(Some(Settled { state, invalid })) => {
-            fault::point(fault::Point::AfterReceipt).map_err(|fault| Failure::Store(fault.into()))?;
-            let counts = Counts {
-                total: received.total,
-                pending: received.total - invalid,
-                failed: invalid,
-                ..Counts::default()
-            };
-            tracing::info!(
-                import = %import.id, records = counts.total, invalid = counts.failed, bytes = received.bytes,
-                lanes = received.lanes, encoding = %received.encoding, %state, "import received"
-            );
-            Ok(Receipt { import: import.id, state, counts })
+/// A fault on purpose: the upload is answered, and its receipt comes later or never.
+fn answer_before_receipt(store: &Store, import: &NewImport, received: Received, mut stage: Stage) -> Receipt {
+    let (store, import) = (store.clone(), import.clone());
+    let receipt = Receipt { import: import.id, state: ImportState::Running, counts: Counts::default() };
+    tokio::spawn(async move {
+        if fault::point(Point::BeforeReceipt).is_ok() {
+            let (connection, tally) = (&mut stage.connection, &stage.tally);
+            drop(store::receive(&store, connection, import.id, &import.options, &received, tally).await);
         }
-        Ok(None) => Err(Failure::Abort(FileError::new(
-            ErrorCode::UploadIncomplete,
-            "the import was aborted while it was received",
-        ))),
-        Err(error) => Err(Failure::Store(error)),
-    }
+    });
+    receipt
 }
 
-async fn discard(store: &Store, import: ImportId, failure: Failure) -> Result<Receipt, ReceiveError> {
+async fn conclude(
+    store: &Store,
+    import: &NewImport,
+    received: Received,
+    mut stage: Stage,
+) -> Result<Receipt, Failure> {
+    if fault::mutant(Mutant::AnswerBeforeReceipt) {
+        return Ok(answer_before_receipt(store, import, received, stage));
+    }
+    fault::point(Point::BeforeReceipt).map_err(|fault| Failure::Store(fault.into()))?;
+    if fault::mutant(Mutant::ReceiptElsewhere) {
+        stage.connection = store.connection().await.map_err(Failure::Store)?;
+    }
+    let (connection, tally) = (&mut stage.connection, &stage.tally);
+    let concluded = store::receive(store, connection, import.id, &import.options, &received, tally).await;
+    let Settled { state, invalid } = match concluded.map_err(Failure::Store)? {
+        Concluded::Settled(settled) => settled,
+        Concluded::NotReceiving => return Err(aborted_by_others()),
+        Concluded::NotStaged => {
+            return Err(Failure::Store(StoreError::Unreachable("it forgot what was staged".into())));
+        }
+    };
+    fault::point(Point::AfterReceipt).map_err(|fault| Failure::Store(fault.into()))?;
+    let counts = counts(received.total, invalid);
+    if !fault::mutant(Mutant::StagedFailuresUncounted) {
+        // Counted here and nowhere else: no worker has anything to do with these records.
+        metrics::counter!("muster_records_total", "outcome" => "failed").increment(invalid);
+    }
+    tracing::info!(
+        import = %import.id, records = counts.total, invalid = counts.failed, bytes = received.bytes,
+        lanes = received.lanes, encoding = %received.encoding, %state, "import received"
+    );
+    Ok(Receipt { import: import.id, state, counts })
+}
+
+/// Ends an import that came to nothing. `counts` are those that it has if it turns out to be received all the same.
+async fn discard(
+    store: &Store,
+    import: ImportId,
+    failure: Failure,
+    counts: Counts,
+) -> Result<Receipt, ReceiveError> {
     let (state, error) = match &failure {
         Failure::Refuse(error) => (ImportState::Refused, error.clone()),
         Failure::Abort(error) => (ImportState::Aborted, error.clone()),
@@ -255,9 +354,19 @@ async fn discard(store: &Store, import: ImportId, failure: Failure) -> Result<Re
         }
     };
     tracing::info!(%import, %state, code = %error.code, "import came to nothing");
-    // Should this fail too, the import's lease runs out and it is aborted then.
-    if let Err(error) = store::discard(store, import, state, &error).await {
-        tracing::warn!(%import, %error, "an import could not be discarded now");
+    let deadline = Instant::now() + DISCARD_FOR;
+    let mut backoff = Backoff::new(Policy::RECONNECT);
+    while Instant::now() < deadline {
+        match store::discard(store, import, state, &error).await {
+            // The store did not say whether it committed, and now it is seen that it did.
+            Ok(now) if matches!(now, ImportState::Received | ImportState::Running) => {
+                return Ok(Receipt { import, state: now, counts });
+            }
+            Ok(_) => break,
+            // Should all of them fail, the import's lease runs out and it is aborted then.
+            Err(error) => tracing::warn!(%import, %error, "an import could not be discarded now"),
+        }
+        sleep(backoff.delay()).await;
     }
     Err(match failure {
         Failure::Refuse(error) => ReceiveError::Refused(import, error),

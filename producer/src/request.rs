@@ -8,9 +8,9 @@ mod fields;
 use muster_shared::catalog::{FieldError, MAX_NAME_BYTES};
 use muster_shared::error::ErrorCode;
 use muster_shared::id::{GroupId, ImportId, OrganizationId, TenantId};
-use muster_shared::normalise::has_forbidden_char;
-use muster_shared::options::{Enrolment, ImportOptions, OnExisting};
-use muster_shared::parse::{Delimiter, Format, TextEncoding};
+use muster_shared::normalise::{has_forbidden_char, is_phone_country};
+use muster_shared::options::{Enrolment, HeaderNames, ImportOptions, OnExisting};
+use muster_shared::parse::{Delimiter, Format, ParseLimits, SkipLines, TextEncoding};
 use muster_shared::store::intake::NewImport;
 use muster_shared::store::{Store, StoreError, catalog};
 use muster_shared::tenant::Slug;
@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use fields::FieldChoices;
 
 /// Every option there is, in the order of the help texts.
-pub const OPTIONS: [&str; 23] = [
+pub const OPTIONS: [&str; 29] = [
     "format",
     "identifier",
     "on_existing",
@@ -29,6 +29,9 @@ pub const OPTIONS: [&str; 23] = [
     "start",
     "on_invalid",
     "unknown_columns",
+    "header_names",
+    "skip_lines",
+    "at",
     "empty_cells",
     "rows",
     "delimiter",
@@ -40,6 +43,9 @@ pub const OPTIONS: [&str; 23] = [
     "unknown_names",
     "duplicates",
     "phone_check",
+    "phone_country",
+    "dates",
+    "on_invalid_value",
     "usernames",
     "default_address",
     "filename",
@@ -51,15 +57,32 @@ const FILENAME_CHARS: usize = 255;
 const KEY_BYTES: usize = 255;
 
 /// What a client asks for, before anything is looked up.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ImportRequest {
     options: ImportOptions,
+    skip_lines: SkipLines,
     format: Option<Format>,
     delimiter: Option<DelimiterChoice>,
     encoding: Option<EncodingChoice>,
     filename: Option<String>,
     fields: FieldChoices,
     given: Vec<String>,
+}
+
+impl Default for ImportRequest {
+    fn default() -> Self {
+        Self {
+            // People know the common names, programs their own.
+            options: ImportOptions { header_names: HeaderNames::Common, ..ImportOptions::default() },
+            skip_lines: SkipLines::default(),
+            format: None,
+            delimiter: None,
+            encoding: None,
+            filename: None,
+            fields: FieldChoices::default(),
+            given: Vec::new(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,10 +116,38 @@ pub enum RequestError {
 pub struct ResolvedImport {
     /// The import.
     pub import: NewImport,
-    /// What ends a CSV cell, for [`ParseLimits`](muster_shared::parse::ParseLimits); `None` to tell it from the header line.
+    /// How its file is read.
+    pub reading: Reading,
+}
+
+/// What a request says of the way its file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// What ends a CSV cell; `None` to tell it from the header line.
     pub delimiter: Option<Delimiter>,
-    /// What its text is in, for the same; `None` to tell it from the byte order mark.
+    /// What its text is in; `None` to tell it from the byte order mark.
     pub encoding: Option<TextEncoding>,
+    /// What to skip before a table's header.
+    pub skip_lines: SkipLines,
+    /// People made the file.
+    pub handmade: bool,
+}
+
+impl Reading {
+    /// A program's table, as its documentation says.
+    pub const PLAIN_TABLE: Self = Self {
+        delimiter: Some(Delimiter::Comma),
+        encoding: None,
+        skip_lines: SkipLines::Told,
+        handmade: false,
+    };
+
+    /// The bounds of the parse step with what the request says.
+    #[must_use]
+    pub fn limits(self, limits: ParseLimits) -> ParseLimits {
+        let Self { delimiter, encoding, skip_lines, handmade } = self;
+        ParseLimits { delimiter, encoding, skip_lines, handmade, ..limits }
+    }
 }
 
 impl ImportRequest {
@@ -130,6 +181,9 @@ impl ImportRequest {
             "start" => self.options.start = choice(name, value)?,
             "on_invalid" => self.options.on_invalid = choice(name, value)?,
             "unknown_columns" => self.options.unknown_columns = choice(name, value)?,
+            "header_names" => self.options.header_names = choice(name, value)?,
+            "at" => self.options.at = Some(pointer(value).map_err(field)?),
+            "skip_lines" => self.skip_lines = choice(name, value)?,
             "empty_cells" => self.options.empty_cells = choice(name, value)?,
             "rows" => self.options.rows = choice(name, value)?,
             "columns" => self.fields.set_columns(value)?,
@@ -139,6 +193,9 @@ impl ImportRequest {
             "unknown_names" => self.options.unknown_names = choice(name, value)?,
             "duplicates" => self.options.duplicates = choice(name, value)?,
             "phone_check" => self.options.phone_check = choice(name, value)?,
+            "phone_country" => self.options.phone_country = Some(country(value).map_err(field)?),
+            "dates" => self.options.dates = choice(name, value)?,
+            "on_invalid_value" => self.options.on_invalid_value = choice(name, value)?,
             "usernames" => self.options.usernames = choice(name, value)?,
             "default_address" => {
                 self.options.default_address =
@@ -208,10 +265,8 @@ impl ImportRequest {
         media_type: Option<&str>,
         idempotency_key: Option<&str>,
     ) -> Result<ResolvedImport, RequestError> {
-        let mut options = self.options.clone();
-        options.format = self.format(media_type).ok_or(RequestError::FormatUnknown)?;
-        options.fields = self.fields.table(options.format);
-        let encoding = self.encoding(media_type)?;
+        let (mut options, reading) = self.reading(media_type)?;
+        let encoding = reading.encoding;
         let idempotency = match idempotency_key {
             Some(key) => Some((checked_key(key)?, self.fingerprint(tenant, &options, encoding))),
             None => None,
@@ -224,13 +279,26 @@ impl ImportRequest {
             options.enrolment =
                 Some(Enrolment { organization_id: organization.get(), group_id: group.get() });
         }
+        let import = NewImport { id, tenant, filename: self.filename.clone(), options, idempotency };
+        Ok(ResolvedImport { import, reading })
+    }
+
+    /// The options and how the file is read, with nothing looked up: what needs no store.
+    pub fn reading(&self, media_type: Option<&str>) -> Result<(ImportOptions, Reading), RequestError> {
+        let mut options = self.options.clone();
+        options.format = self.format(media_type).ok_or(RequestError::FormatUnknown)?;
+        options.fields = self.fields.table(options.format);
         let delimiter = match self.delimiter {
-            None => Some(Delimiter::Comma),
-            Some(DelimiterChoice::Auto) => None,
+            None | Some(DelimiterChoice::Auto) => None,
             Some(DelimiterChoice::Is(delimiter)) => Some(delimiter),
         };
-        let import = NewImport { id, tenant, filename: self.filename.clone(), options, idempotency };
-        Ok(ResolvedImport { import, delimiter, encoding })
+        let reading = Reading {
+            delimiter,
+            encoding: self.encoding(media_type)?,
+            skip_lines: self.skip_lines,
+            handmade: true,
+        };
+        Ok((options, reading))
     }
 
     /// The organization that users are enrolled in: the one named, or where one is needed the tenant's only one.
@@ -288,6 +356,9 @@ impl ImportRequest {
         if let Some(encoding) = encoding {
             hash.update(encoding.as_str());
         }
+        if self.skip_lines != SkipLines::Told {
+            hash.update(format!("{:?}", self.skip_lines));
+        }
         hash.finalize().into()
     }
 }
@@ -302,6 +373,25 @@ where
     T::Err: std::fmt::Display,
 {
     value.parse().map_err(|error: T::Err| invalid(name, error.to_string()))
+}
+
+fn country(value: &str) -> Result<String, String> {
+    let country = value.trim().to_ascii_uppercase();
+    match is_phone_country(&country) {
+        true => Ok(country),
+        false => Err("must be the two letters of a country, such as DE or GB".into()),
+    }
+}
+
+/// Longest JSON Pointer, in bytes.
+const POINTER_BYTES: usize = 1024;
+
+fn pointer(value: &str) -> Result<String, String> {
+    let keys = value.strip_prefix('/').unwrap_or(value);
+    if keys.is_empty() || value.len() > POINTER_BYTES {
+        return Err("must be the way to the list of records, as in `users` or `/realm/users`".into());
+    }
+    Ok(value.to_owned())
 }
 
 fn group_name(value: &str) -> Result<String, String> {

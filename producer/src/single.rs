@@ -125,13 +125,13 @@ impl Singles {
             None => self.store.dedicated_connection().await?,
         };
         let mut begun = false;
-        let mut tried = run(&mut connection, write, alone, &mut begun).await;
+        let mut tried = run(&self.store, &mut connection, write, alone, &mut begun).await;
         let went_away = tried.as_ref().is_err_and(|error| error.kind() == ErrorKind::Transient);
         if reused && !begun && went_away {
             // The server went away while the connection was idle: nothing was begun, and the other ones are gone too.
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
             connection = self.store.dedicated_connection().await?;
-            tried = run(&mut connection, write, alone, &mut begun).await;
+            tried = run(&self.store, &mut connection, write, alone, &mut begun).await;
         }
         // After a collision the transaction was rolled back in order; after any other error the connection is thrown away.
         if tried.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::Conflict) {
@@ -143,6 +143,7 @@ impl Singles {
 
 /// Begins a transaction, works in it, and ends it.
 async fn run(
+    store: &Store,
     connection: &mut Connection,
     write: &mut Write<'_>,
     alone: bool,
@@ -154,7 +155,7 @@ async fn run(
     match &tried {
         Ok(Tried::Done(Written::User(..))) => {
             fault::point(Point::SingleWrite)?;
-            transaction.commit().await?;
+            muster_shared::store::commit(store, transaction).await?;
             fault::point(Point::SingleWritten)?;
         }
         Ok(_) => transaction.rollback().await?,

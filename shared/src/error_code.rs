@@ -136,6 +136,22 @@ catalogue! {
                  the middle of a character.";
         example: "muster import users people.csv --encoding windows-1252";
     }
+    /// What a spreadsheet leaves in the place of a value: `#REF!`, or the apostrophe before a text.
+    SpreadsheetDamage = "spreadsheet_damage" {
+        met: Record;
+        advice: "Mend the cell in the spreadsheet that the file comes from, and export it again: what it held is not in this file.";
+        example: "#REF!               wrong\n\
+                  'a@example.com      wrong\n\
+                  a@example.com";
+    }
+    /// Text in which UTF-8 was read as Windows-1252 before: `Ã©` where `é` was.
+    TextMisdecoded = "text_misdecoded" {
+        met: Record;
+        advice: "Make the file anew where it comes from, and save it as UTF-8 (in Excel: CSV UTF-8). A file that was opened in \
+                 the wrong encoding and saved stays wrong.";
+        example: "AndrÃ©      wrong\n\
+                  André";
+    }
     /// A quoted CSV field is never closed.
     CsvUnclosedQuote = "csv_unclosed_quote" {
         met: File;
@@ -509,7 +525,7 @@ catalogue! {
     /// The idempotency key was used for another request.
     IdempotencyMismatch = "idempotency_mismatch" {
         met: Request;
-        advice: "Send the same options as the first time, or take a new key for a new import.";
+        advice: "Send the same options and the same file as the first time, or take a new key for a new import.";
     }
     /// A request with this idempotency key is still running.
     IdempotencyInProgress = "idempotency_in_progress" {
@@ -530,6 +546,12 @@ catalogue! {
     QuotaExceeded = "quota_exceeded" {
         met: Request;
         advice: "Wait for the next day or month, or have the tenant's quota raised.";
+    }
+    /// The import was made by a newer version of the program.
+    NewerVersion = "newer_version" {
+        met: Request;
+        advice: "Ask a server of the newer version: while an upgrade is under way both are there. If there is none any \
+                 more, bring this one to the newer version.";
     }
     /// The store cannot be reached now; try again later.
     Unavailable = "unavailable" {

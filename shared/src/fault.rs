@@ -5,8 +5,8 @@
 //! `FAILPOINTS` or by `fail::cfg`, as the crate `fail` says: `after_commit=1*return(kill)`, `publish=3*off->return(error)`,
 //! `before_commit=sleep(2000)`. One mutant at a time is chosen by the variable `MUTANT`.
 //!
-//! What `return` may name: `kill` (the process dies as of SIGKILL), `panic`, `delay` (waits [`DELAY`], then goes on), `refused`
-//! (an error that no retry mends), and anything else for an error that looks like a lost connection. Each time a point
+//! What `return` may name: `kill` (the process dies as of SIGKILL), `panic`, `delay` and `pause` (waits [`DELAY`] or [`PAUSE`], then
+//! goes on), `refused` (an error that no retry mends), and anything else for an error that looks like a lost connection. Each time a point
 //! acts, a line with its name is added to the file that `FAULT_NOTES` names, so that a test can prove that it acted.
 
 /// A point asked its caller to fail.
@@ -21,6 +21,9 @@ pub struct Fault {
 
 /// How long `return(delay)` waits: longer than the shortest lease that may be configured.
 pub const DELAY: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How long `return(pause)` waits: long enough for a test to take notice.
+pub const PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Makes an enum of names with one sentence each, and the list of them all.
 macro_rules! table {
@@ -60,6 +63,8 @@ table! {
         Look = "look",
         /// Producer: chunks are chosen, not claimed.
         Claim = "claim",
+        /// Producer: chunks are claimed, and the dispatcher does not know yet.
+        Claimed = "claimed",
         /// Producer: a chunk is claimed, its message is not published.
         BeforePublish = "before_publish",
         /// Producer, in the queue: a message is about to be sent.
@@ -76,6 +81,8 @@ table! {
         TakeBack = "take_back",
         /// Worker, in the queue: a consumer is about to start.
         OpenSession = "open_session",
+        /// Worker: the consumer ends by itself.
+        ConsumerEnds = "consumer_ends",
         /// Worker: a delivery is received, nothing is done.
         Consume = "consume",
         /// Worker: the options of an import are about to be read.
@@ -170,6 +177,64 @@ table! {
         SettingsAlone = "settings_alone",
         /// A page of failed records is as long as the one before had room for.
         PagesByNumber = "pages_by_number",
+        /// A chunk that is applied is applied again when its message comes again.
+        NoLedger = "no_ledger",
+        /// A message that no queue takes passes for a stored one.
+        PublishWithoutMandatory = "publish_without_mandatory",
+        /// Of several gzip members in one upload the first alone is read.
+        FirstGzipMemberOnly = "first_gzip_member_only",
+        /// Counts are what was meant to be done, not what was done.
+        CountsFromMemory = "counts_from_memory",
+        /// An upload is answered before its receipt is committed.
+        AnswerBeforeReceipt = "answer_before_receipt",
+        /// One query forgets whose import it is.
+        MissingTenantFilter = "missing_tenant_filter",
+        /// A channel on which the broker refused a message is used again.
+        KeepRefusedChannel = "keep_refused_channel",
+        /// Attempts are never counted.
+        AttemptsNotCounted = "attempts_not_counted",
+        /// A chunk with a record that the database refuses is not split.
+        SplittingOff = "splitting_off",
+        /// An upload that stops half-way passes for a whole one.
+        HalfIsWhole = "half_is_whole",
+        /// A delivery that nobody settled is acked when it is dropped.
+        DroppedIsAcked = "dropped_is_acked",
+        /// What is wrong with records is not written down.
+        IssuesForgotten = "issues_forgotten",
+        /// Letters beyond ASCII are dropped from the names of columns before they are compared.
+        HeaderDropsLetters = "header_drops_letters",
+        /// A file of failed records is read as the options say, not as it was written.
+        FailedFileByOptions = "failed_file_by_options",
+        /// A file is read in the encoding that was named, though its bytes are UTF-8.
+        EncodingAtItsWord = "encoding_at_its_word",
+        /// Text that was decoded wrongly before is stored.
+        MisdecodedText = "misdecoded_text",
+        /// A worker waits for the database without a limit.
+        NoDeadline = "no_deadline",
+        /// What a frozen worker has locked stays locked for as long as the store's own limit says.
+        LongIdleInTransaction = "long_idle_in_transaction",
+        /// A worker that is told to stop waits for whatever hangs.
+        StopWithoutGrace = "stop_without_grace",
+        /// Only what a list of SQLSTATE classes calls data is split.
+        SplitByCodes = "split_by_codes",
+        /// Each record that the database refuses fails, also when it refuses everything.
+        RefusedWithoutProbe = "refused_without_probe",
+        /// What is checked at the commit is not checked for parts of a chunk.
+        DeferredUnchecked = "deferred_unchecked",
+        /// A chunk that the database refuses keeps its delivery instead of being deferred.
+        SickHolds = "sick_holds",
+        /// A chunk that is delivered again to the worker that holds it counts as one that a worker died over.
+        RedeliveredIsSuspect = "redelivered_is_suspect",
+        /// A chunk that a worker died over is applied beside others.
+        SuspectBesideOthers = "suspect_beside_others",
+        /// What a newer program wrote spends attempts.
+        NewerSpendsAttempts = "newer_spends_attempts",
+        /// A message's import is believed.
+        ImportFromMessage = "import_from_message",
+        /// Metrics count all records of a chunk whenever it is applied.
+        CountsWholeChunks = "counts_whole_chunks",
+        /// A worker whose consumer ended does nothing more.
+        EndedConsumerStops = "ended_consumer_stops",
         /// Dispatched chunks that are silent are published again although their messages wait in the queue (D11).
         PublishAgain = "publish_again",
         /// Claiming waits for the row of a chunk that is past its lease (D10).
@@ -198,6 +263,42 @@ table! {
         RetryDeletesAllErrors = "retry_deletes_all_errors",
         /// Completing an import looks at its chunks as they were before it waited for a retry (D2).
         CompletingSeesTheOldMoment = "completing_sees_the_old_moment",
+        /// Completing an import waits for who steers it, and all other imports wait with it (D10).
+        CompletingWaits = "completing_waits",
+        /// Retry leaves an import alone that is completed with open chunks (D2).
+        RetryLeavesOpenChunks = "retry_leaves_open_chunks",
+        /// A page of records is read at several moments: a retry in between takes the error of a failed record away (D1).
+        PageOfSeveralMoments = "page_of_several_moments",
+        /// The receipt does not look at what is in the store.
+        ReceiptUnchecked = "receipt_unchecked",
+        /// The receipt commits on a connection that staged nothing.
+        ReceiptElsewhere = "receipt_elsewhere",
+        /// An error of a commit is taken for its failure.
+        CommitAnswerTrusted = "commit_answer_trusted",
+        /// An import that was aborted keeps its idempotency key.
+        AbortedKeepsKey = "aborted_keeps_key",
+        /// A receiver that is gone keeps its idempotency key for as long as its lease.
+        SilentKeepsKey = "silent_keeps_key",
+        /// An idempotency key stands for the options alone, whatever the body.
+        KeyWithoutBody = "key_without_body",
+        /// Records that fail while staging are not counted.
+        StagedFailuresUncounted = "staged_failures_uncounted",
+        /// A connection that the pool gives out may be inside a transaction.
+        PoolUncleaned = "pool_uncleaned",
+        /// A bare rollback cleans connections of the pool.
+        PoolBareRollback = "pool_bare_rollback",
+        /// Sockets to PostgreSQL collect small packets.
+        SocketsUntuned = "sockets_untuned",
+        /// A server without a free connection refuses uploads, though the pool has idle ones.
+        PoolKeepsConnections = "pool_keeps_connections",
+        /// An import with options of a newer version is answered as a fault of the program.
+        NewerOptionsCorrupt = "newer_options_corrupt",
+        /// Readiness does not see that the broker blocks publishers.
+        BlockedBrokerReady = "blocked_broker_ready",
+        /// A start without a database says nothing while it waits.
+        SilentStart = "silent_start",
+        /// The command sends no idempotency key with what it cannot read twice.
+        StreamWithoutKey = "stream_without_key",
         /// A retried record is applied over what a later record of its file did (D12).
         RetryOverwritesLaterRecords = "retry_overwrites_later_records",
     }
@@ -237,6 +338,10 @@ fn act(point: Point, argument: Option<&str>, number: Option<i64>) -> Result<(), 
     match what {
         Some("kill") => kill_self(),
         Some("panic") => panic!("failpoint {}", point.name()),
+        Some("pause") => {
+            std::thread::sleep(PAUSE);
+            Ok(())
+        }
         Some("delay") => {
             // The thread waits, as one does that the machine has no time for.
             std::thread::sleep(DELAY);
@@ -299,6 +404,16 @@ pub fn mutant(mutant: Mutant) -> bool {
 #[inline(always)]
 pub const fn mutant(_: Mutant) -> bool {
     false
+}
+
+/// Calls back whenever the point is reached, on the thread that reached it: a test does there what it needs done.
+///
+/// # Panics
+/// Where the point cannot be set.
+#[cfg(feature = "faults")]
+#[expect(clippy::expect_used, reason = "for tests alone")]
+pub fn call_at(point: Point, callback: impl Fn() + Send + Sync + 'static) {
+    fail::cfg_callback(point.name(), callback).expect("a point can be set");
 }
 
 /// Reads `FAILPOINTS`. To be called once, at the start of the program.

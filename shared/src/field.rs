@@ -3,6 +3,7 @@
 //! A [`FieldTable`] says under which names an upload has which fields, and what each does to a user that exists. The
 //! native one is [`FieldTable::native`]; a front door hands its own in with the import's options.
 
+pub mod dictionary;
 mod effect;
 
 use std::fmt;
@@ -314,6 +315,25 @@ pub struct FieldRule {
     /// Most characters of a text, blanks around it not counted, where that is less than the field's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest: Option<u16>,
+    /// What else the import says of the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapped: Option<Mapped>,
+    /// The values of `status` are yes and no: whether the account is enabled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub enabled: bool,
+}
+
+/// What an import's own mapping of names says of one of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mapped {
+    /// Its place in the mapping: where several names of a table mean one field, the first one that is there is taken.
+    pub place: u16,
+    /// The values are of one key of the metadata: `office`, `tags[]`, `facts{}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// What stands under the name is left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_out: bool,
 }
 
 fn is_default(blank: &Blank) -> bool {
@@ -330,6 +350,8 @@ impl FieldRule {
             required: false,
             blank: Blank::Value,
             longest: None,
+            mapped: None,
+            enabled: false,
         }
     }
 

@@ -17,6 +17,8 @@ pub mod formula;
 pub mod holding;
 pub mod id;
 pub mod import;
+pub mod inspect;
+pub mod intake;
 pub mod normalise;
 pub mod options;
 pub mod outcome;

@@ -17,7 +17,7 @@ use icu_properties::{CodePointMapData, CodePointSetData};
 use crate::fault::{Mutant, mutant};
 
 pub use email::EmailAddress;
-pub use phone::{PhoneNumber, is_phone_written_out};
+pub use phone::{PhoneNumber, is_phone_country, is_phone_written_out, phone_of_country};
 pub use secret::{HashKind, PasswordHash, TotpSecret};
 pub use username::Username;
 
@@ -54,6 +54,15 @@ fn fold_once(text: &str) -> String {
     let composed = nfkc.normalize(text);
     let folded = CaseMapper::new().fold_string(&composed);
     nfkc.normalize(&folded).trim().to_owned()
+}
+
+/// Whether the character shows nothing and means nothing in a name: soft hyphen, zero-width blanks and joiners, marks of direction,
+/// fillers and variation selectors.
+pub fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Whether the text holds something that no name may hold: control characters, NUL, invisible or bidi-override

@@ -223,6 +223,40 @@ choice! {
         Refuse = "refuse",
         /// It is left out.
         Ignore = "ignore",
+        /// It is kept as metadata, under its own name.
+        Metadata = "metadata",
+    } default Refuse
+}
+
+choice! {
+    /// Which names of columns and keys are known besides those of the fields.
+    HeaderNames {
+        /// None.
+        Exact = "exact",
+        /// Common names in several languages (docs/columns.md).
+        Common = "common",
+    } default Exact
+}
+
+choice! {
+    /// In which order days are written.
+    Dates {
+        /// Year, month, day, and nothing else.
+        Iso = "iso",
+        /// Also day, month, year.
+        Dmy = "dmy",
+        /// Also month, day, year.
+        Mdy = "mdy",
+    } default Iso
+}
+
+choice! {
+    /// What a value does that a field does not take, where the field is not the one that identifies users.
+    OnInvalidValue {
+        /// The record fails.
+        Refuse = "refuse",
+        /// It is left out, with a warning.
+        Drop = "drop",
     } default Refuse
 }
 
@@ -265,6 +299,9 @@ pub struct ImportOptions {
     pub on_invalid: OnInvalid,
     /// What unknown columns and keys do.
     pub unknown_columns: UnknownColumns,
+    /// Which names are known besides those of the fields.
+    #[serde(skip_serializing_if = "is_exact")]
+    pub header_names: HeaderNames,
     /// How roles, groups and teams are given.
     pub sets: Sets,
     /// Which forms of values are taken.
@@ -287,6 +324,18 @@ pub struct ImportOptions {
     /// Whether every user gets an address named `email` with the e-mail address.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub default_address: bool,
+    /// In which order days are written.
+    #[serde(skip_serializing_if = "is_iso")]
+    pub dates: Dates,
+    /// Two letters of the country whose phone numbers may stand without their country code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phone_country: Option<String>,
+    /// What values do that a field does not take.
+    #[serde(skip_serializing_if = "is_refuse")]
+    pub on_invalid_value: OnInvalidValue,
+    /// Where the list of records stands in a JSON file, as a JSON Pointer, where it is not the file itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
     /// The names of the upload, where they are not Muster's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fields: Option<FieldTable>,
@@ -299,6 +348,76 @@ pub struct ImportOptions {
     /// What organization and group resolved to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enrolment: Option<Enrolment>,
+}
+
+fn is_exact(names: &HeaderNames) -> bool {
+    *names == HeaderNames::Exact
+}
+
+fn is_iso(dates: &Dates) -> bool {
+    *dates == Dates::Iso
+}
+
+fn is_refuse(values: &OnInvalidValue) -> bool {
+    *values == OnInvalidValue::Refuse
+}
+
+/// Stored options that this program does not know: a newer one wrote them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("option `{option}` is not known to this program, or has a value that is not")]
+pub struct NewerOptions {
+    /// The option.
+    pub option: String,
+}
+
+impl ImportOptions {
+    /// Every option by name.
+    const NAMES: &'static [&'static str] = &[
+        "format",
+        "identifier",
+        "on_existing",
+        "metadata",
+        "empty_cells",
+        "start",
+        "on_invalid",
+        "unknown_columns",
+        "header_names",
+        "sets",
+        "values",
+        "unknown_names",
+        "duplicates",
+        "phone_check",
+        "usernames",
+        "rows",
+        "address_clash",
+        "empty_file",
+        "default_address",
+        "dates",
+        "phone_country",
+        "on_invalid_value",
+        "at",
+        "fields",
+        "organization",
+        "group",
+        "enrolment",
+    ];
+
+    /// Reads options as they are stored. An option or a value that is not known is an error: to apply an import without what
+    /// it was asked to do would be wrong.
+    pub fn from_stored(json: serde_json::Value) -> Result<Self, NewerOptions> {
+        let newer = |option: &str| NewerOptions { option: option.to_owned() };
+        let serde_json::Value::Object(options) = &json else { return Err(newer("options")) };
+        if let Some(name) = options.keys().find(|name| !Self::NAMES.contains(&name.as_str())) {
+            // A name is taken from the row; one that is no name of ours is not repeated at any length.
+            return Err(newer(&name.chars().take(40).collect::<String>()));
+        }
+        let alone = |(name, value): (&String, &serde_json::Value)| {
+            let one = serde_json::Map::from_iter([(name.clone(), value.clone())]);
+            serde_json::from_value::<Self>(one.into()).is_err().then(|| newer(name))
+        };
+        let wrong = || options.iter().find_map(alone).unwrap_or_else(|| newer("options"));
+        serde_json::from_value(json.clone()).map_err(|_| wrong())
+    }
 }
 
 fn is_replace(clash: &AddressClash) -> bool {
@@ -316,6 +435,7 @@ impl Default for ImportOptions {
             start: Start::default(),
             on_invalid: OnInvalid::default(),
             unknown_columns: UnknownColumns::default(),
+            header_names: HeaderNames::default(),
             sets: Sets::default(),
             values: Values::default(),
             unknown_names: UnknownNames::default(),
@@ -326,10 +446,54 @@ impl Default for ImportOptions {
             address_clash: AddressClash::default(),
             empty_file: EmptyFile::default(),
             default_address: false,
+            dates: Dates::default(),
+            phone_country: None,
+            on_invalid_value: OnInvalidValue::default(),
+            at: None,
             fields: None,
             organization: None,
             group: None,
             enrolment: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn stored_options_are_read_back_and_every_name_is_known() {
+        let options = ImportOptions {
+            address_clash: AddressClash::Refuse,
+            default_address: true,
+            fields: Some(FieldTable(Vec::new())),
+            organization: Some("acme".into()),
+            group: Some("staff".into()),
+            enrolment: Some(Enrolment { organization_id: 1, group_id: 2 }),
+            ..ImportOptions::default()
+        };
+        let stored = serde_json::to_value(&options).unwrap_or_default();
+        let mut names: Vec<&str> =
+            stored.as_object().into_iter().flatten().map(|(name, _)| &**name).collect();
+        let mut known = ImportOptions::NAMES.to_vec();
+        names.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(names, known);
+        assert_eq!(ImportOptions::from_stored(stored), Ok(options));
+        assert_eq!(ImportOptions::from_stored(json!({})), Ok(ImportOptions::default()));
+    }
+
+    #[test]
+    fn what_a_newer_program_stored_is_named() {
+        for (stored, option) in [
+            (json!({"metadata": "weave"}), "metadata"),
+            (json!({"identifier": "email", "on_drift": "refuse"}), "on_drift"),
+            (json!([]), "options"),
+        ] {
+            assert_eq!(ImportOptions::from_stored(stored), Err(NewerOptions { option: option.into() }));
         }
     }
 }

@@ -14,22 +14,40 @@ mod encoding;
 mod fields;
 mod format;
 mod json;
+mod letters;
 mod limits;
+mod marked;
 mod ndjson;
+mod opening;
 mod sniff;
 
 use crate::error::{ErrorCode, FileError};
+use crate::fault::{self, Mutant};
 use crate::record::{Names, RawRecord};
 
 pub use encoding::{TextEncoding, UnknownTextEncoding};
 pub use format::{Format, UnknownFormat};
 pub(crate) use json::{depth, string_fault};
-pub use limits::{Delimiter, ParseLimits, UnknownDelimiter};
+pub use letters::is_misdecoded;
+pub use limits::{Delimiter, ParseLimits, SkipLines, UnknownDelimiter, UnknownSkip};
+pub use opening::TableOpening;
+
+/// The column that marks a file of failed records. Its letters are in other places in each encoding, so that they tell in which one a
+/// spreadsheet saved the file anew.
+pub const FAILED_MARK: &str = "_muster_\u{f1}\u{fe}\u{20ac}";
 
 /// Receives what a parser finds.
 pub trait RecordSink {
     /// The CSV header was read; called once, before the first record, and not at all for JSON.
     fn header(&mut self, names: &Names) -> Result<(), FileError>;
+
+    /// Whether a column of this name is known: by that a handmade table's header is told from what stands before it.
+    fn knows(&self, _name: &str) -> bool {
+        false
+    }
+
+    /// The next record of a handmade file has characters beyond ASCII.
+    fn beyond_ascii(&mut self) {}
 
     /// One record, in file order. `names` resolves its field names; it only ever grows.
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError>;
@@ -44,12 +62,15 @@ pub struct ParseEnd {
     pub bytes: u64,
     /// The encoding that it was read in.
     pub encoding: TextEncoding,
+    /// What ends the cells of a table.
+    pub delimiter: Option<Delimiter>,
 }
 
 /// The parse step of one upload.
 ///
 /// [`feed`](Self::feed) it the upload piece by piece, then [`finish`](Self::finish). It never panics, and holds no
-/// more than one record (bounded by [`ParseLimits`]), 512 bytes, and 16 KiB where the text is not UTF-8. An error, its own or the sink's, is final: every
+/// more than one record (bounded by [`ParseLimits`]), the first 512 bytes (of a handmade table 32 KiB), and 16 KiB where the text is not
+/// UTF-8. An error, its own or the sink's, is final: every
 /// later call returns it again.
 #[derive(Debug)]
 pub struct Parser {
@@ -63,6 +84,11 @@ pub struct Parser {
     bytes: u64,
     failed: Option<FileError>,
     ended: Option<ParseEnd>,
+    /// Where the first bytes of a handmade table are looked at.
+    limits: ParseLimits,
+    /// Whether bytes that are read as one letter each are UTF-8.
+    watch: Option<letters::Utf8Watch>,
+    opening: TableOpening,
 }
 
 /// The reader of the declared format. Boxed: a parser moves through futures, and its readers are large.
@@ -72,6 +98,9 @@ enum Reader {
     Json(Box<json::JsonReader>),
     Ndjson(Box<ndjson::NdjsonReader>),
 }
+
+/// How many bytes of a handmade table are looked at before its header is read.
+const TABLE_HEAD_BYTES: usize = 32 * 1024;
 
 impl Parser {
     /// A parser for one upload of the declared format.
@@ -89,6 +118,37 @@ impl Parser {
             bytes: 0,
             failed: None,
             ended: None,
+            limits,
+            watch: None,
+            opening: TableOpening::default(),
+        }
+    }
+
+    /// The records of a JSON file stand in a list inside an object: a JSON Pointer to it, with or without the first `/`.
+    #[must_use]
+    pub fn at(mut self, pointer: Option<&str>) -> Self {
+        if let (Some(pointer), Reader::Json(reader)) = (pointer, &mut self.reader) {
+            let keys = pointer.trim_start_matches('/').split('/');
+            reader.at(keys.map(|key| key.replace("~1", "/").replace("~0", "~")).collect());
+        }
+        self
+    }
+
+    /// What the text is in, as far as that is known.
+    pub fn encoding(&self) -> TextEncoding {
+        self.encoding.unwrap_or_default()
+    }
+
+    /// What was found before the header of a handmade table, once that was read.
+    pub fn table_opening(&self) -> &TableOpening {
+        &self.opening
+    }
+
+    /// How many bytes are looked at before anything is read.
+    fn head_bytes(&self) -> usize {
+        match self.reader {
+            Reader::Csv(_) if self.limits.handmade => TABLE_HEAD_BYTES,
+            _ => sniff::HEAD_BYTES,
         }
     }
 
@@ -111,27 +171,36 @@ impl Parser {
         }
         let result = self.finish_open(sink);
         let records = self.remember(result)?;
-        let end = ParseEnd { records, bytes: self.bytes, encoding: self.encoding.unwrap_or_default() };
+        let delimiter = match &self.reader {
+            Reader::Csv(reader) => reader.delimiter(),
+            Reader::Json(_) | Reader::Ndjson(_) => None,
+        };
+        let encoding = self.encoding.unwrap_or_default();
+        let end = ParseEnd { records, bytes: self.bytes, encoding, delimiter };
         self.ended = Some(end);
         Ok(end)
     }
 
     fn feed_open<S: RecordSink + ?Sized>(&mut self, mut input: &[u8], sink: &mut S) -> Result<(), FileError> {
+        let wanted = self.head_bytes();
         if let Some(head) = &mut self.head {
-            let missing = sniff::HEAD_BYTES.saturating_sub(head.len()).min(input.len());
+            let missing = wanted.saturating_sub(head.len()).min(input.len());
             let (start, rest) = input.split_at(missing);
             head.extend_from_slice(start);
-            if head.len() < sniff::HEAD_BYTES {
+            if head.len() < wanted {
                 return Ok(());
             }
-            self.open(sink)?;
+            self.open(false, sink)?;
             input = rest;
         }
         self.read(input, sink)
     }
 
     fn read<S: RecordSink + ?Sized>(&mut self, input: &[u8], sink: &mut S) -> Result<(), FileError> {
-        let Self { reader, decoder, .. } = self;
+        let Self { reader, decoder, watch, .. } = self;
+        if let Some(watch) = watch {
+            watch.feed(input);
+        }
         match decoder {
             None => reader.feed(input, sink),
             Some(decoder) => decoder.feed(input, |text| reader.feed(text, sink)),
@@ -139,7 +208,13 @@ impl Parser {
     }
 
     fn finish_open<S: RecordSink + ?Sized>(&mut self, sink: &mut S) -> Result<u64, FileError> {
-        self.open(sink)?;
+        self.open(true, sink)?;
+        if let (Some(watch), Some(named)) = (&self.watch, self.encoding)
+            && watch.is_utf8()
+            && !fault::mutant(Mutant::EncodingAtItsWord)
+        {
+            return Err(sniff::contradiction("UTF-8", named));
+        }
         let reader = &mut self.reader;
         if let Some(decoder) = self.decoder.take() {
             decoder.finish(|text| reader.feed(text, sink))?;
@@ -148,15 +223,47 @@ impl Parser {
     }
 
     /// Looks at the first bytes and hands them to the reader; nothing the second time.
-    fn open<S: RecordSink + ?Sized>(&mut self, sink: &mut S) -> Result<(), FileError> {
+    fn open<S: RecordSink + ?Sized>(&mut self, whole: bool, sink: &mut S) -> Result<(), FileError> {
         let Some(head) = self.head.take() else { return Ok(()) };
-        let opening = sniff::check(&head, self.encoding)?;
+        let table = matches!(self.reader, Reader::Csv(_)) && self.limits.handmade;
+        let marked = if table { marked::encoding(&head)? } else { None };
+        // A file that was written here is read as it was written, whatever the options of the upload that it comes from.
+        let named =
+            if fault::mutant(Mutant::FailedFileByOptions) { self.encoding } else { marked.or(self.encoding) };
+        let opening = sniff::check(&head, named)?;
         self.encoding = Some(opening.encoding);
+        let one_byte = matches!(opening.encoding, TextEncoding::Latin1 | TextEncoding::Windows1252);
+        self.watch = (self.limits.handmade && one_byte).then(letters::Utf8Watch::default);
+        if table {
+            self.open_table(&head, opening, whole, marked.is_some(), sink)?;
+            self.reader.open_evidence(&head);
+        }
         self.decoder = encoding::ToUtf8::new(opening.encoding);
         // A mark is a part of the text only where the text is the upload itself.
         let skipped = if self.decoder.is_none() { opening.mark } else { 0 };
         self.reader.open(skipped, opening.encoding);
         self.read(head.get(opening.mark..).unwrap_or_default(), sink)
+    }
+
+    /// Finds the header of a handmade table.
+    fn open_table<S: RecordSink + ?Sized>(
+        &mut self,
+        head: &[u8],
+        opening: sniff::Opening,
+        whole: bool,
+        marked: bool,
+        sink: &S,
+    ) -> Result<(), FileError> {
+        let text = encoding::text_of(opening.encoding, head.get(opening.mark..).unwrap_or_default());
+        let (delimiter, skip) = match marked {
+            true => (None, SkipLines::Told),
+            false => (self.limits.delimiter, self.limits.skip_lines),
+        };
+        self.opening = opening::look(&text, whole, delimiter, skip, &|name| sink.knows(name))?;
+        if let Reader::Csv(reader) = &mut self.reader {
+            reader.begin(self.opening.skip, self.opening.delimiter);
+        }
+        Ok(())
     }
 
     fn refuse_after_failure(&self) -> Result<(), FileError> {
@@ -172,6 +279,15 @@ impl Parser {
 }
 
 impl Reader {
+    /// Notes what bytes that are not UTF-8 look like.
+    fn open_evidence(&mut self, head: &[u8]) {
+        if let Self::Csv(reader) = self
+            && std::str::from_utf8(head).is_err()
+        {
+            reader.looks_western(letters::looks_like_windows_1252(head));
+        }
+    }
+
     fn open(&mut self, mark: usize, encoding: TextEncoding) {
         match self {
             Self::Csv(reader) => reader.open(mark, encoding),

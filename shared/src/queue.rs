@@ -138,6 +138,14 @@ impl Queue {
         either!(self, queue => queue.depth().await)
     }
 
+    /// Whether an alarm of the broker (memory, disk) keeps this process from publishing now, as far as it was told.
+    pub fn is_blocked(&self) -> bool {
+        match &self.0 {
+            Backend::Rabbit(queue) => queue.is_blocked(),
+            Backend::Postgres(_) => false,
+        }
+    }
+
     /// Makes sure that the backend can be reached and its topology is as it must be.
     pub async fn check(&self) -> Result<QueueServer, QueueError> {
         either!(self, queue => queue.check().await)

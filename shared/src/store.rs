@@ -14,11 +14,13 @@ pub mod apply;
 pub mod authgear;
 pub mod bulk_jobs;
 pub mod catalog;
+mod commit;
 mod copy;
 pub mod dispatch;
 mod doubles;
 mod error;
 pub mod holders;
+mod hosts;
 pub mod inspect;
 pub mod intake;
 pub mod keys;
@@ -26,9 +28,11 @@ pub mod members;
 pub mod migrate;
 mod pool;
 pub mod profiles;
+mod receipt;
 pub mod records;
 pub mod reports;
 pub mod retention;
+pub(crate) mod socket;
 pub mod steer;
 pub mod supersede;
 pub mod tenants;
@@ -36,8 +40,9 @@ pub mod tokens;
 pub mod upsert;
 pub mod users;
 
+pub use commit::commit;
 pub use error::{DatabaseError, ErrorKind, StoreError};
-pub use pool::{PoolStatus, Store, StoreOptions, Wakes};
+pub use pool::{PoolStatus, Store, StoreOptions, UploadPermit, Wakes};
 
 /// One connection to the database.
 pub type Connection = sqlx::PgConnection;

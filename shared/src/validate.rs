@@ -5,6 +5,8 @@
 mod attribute;
 mod binding;
 mod cell;
+mod columns;
+pub(crate) mod days;
 mod formats;
 mod header;
 mod json;
@@ -15,14 +17,17 @@ mod value;
 use std::borrow::Cow;
 
 pub use binding::{Binding, Shape};
-pub use header::clean as clean_column;
+pub(crate) use header::unaccented as without_accents;
+pub use header::{clean as clean_column, fold as fold_column, quoted};
 pub use value::{MAX_NAME_CHARS, MAX_TEXT_BYTES};
 
 use crate::catalog::NameKind;
 use crate::error::{ErrorCode, RecordError, first_errors};
 use crate::field::{Behaviour, Blank, Field, FieldRule, FieldSet};
 use crate::normalise::{EmailAddress, PhoneNumber, Username};
-use crate::options::{EmptyCell, IdentifierField, MetadataMode, PhoneCheck, UnknownColumns, Usernames};
+use crate::options::{
+    EmptyCell, HeaderNames, IdentifierField, MetadataMode, PhoneCheck, UnknownColumns, Usernames,
+};
 use crate::record::{
     AgentValue, Extras, MetadataEntry, MetadataValue, NameChange, Password, Patch, RawRecord, RawValue,
     Record,
@@ -107,7 +112,11 @@ impl<'a> Pass<'a, '_> {
         {
             return;
         }
-        let Some(value) = self.cell(value) else { return };
+        let value = match rule {
+            Rule::Field(_) if self.rules.options.header_names == HeaderNames::Common => self.blank(value),
+            _ => self.cell(value),
+        };
+        let Some(value) = value else { return };
         let applied = match rule {
             Rule::Field(field) => self.known(field, name, value),
             Rule::Metadata(key, cell) => self.metadata_key(key, *cell, value),
@@ -115,7 +124,7 @@ impl<'a> Pass<'a, '_> {
             Rule::ErrorCode => damaged(value),
             Rule::Unknown => match self.rules.options.unknown_columns {
                 UnknownColumns::Ignore => Ok(()),
-                UnknownColumns::Refuse => {
+                UnknownColumns::Refuse | UnknownColumns::Metadata => {
                     Err(RecordError::new(ErrorCode::FieldUnknown, "the field is not known"))
                 }
             },
@@ -123,6 +132,23 @@ impl<'a> Pass<'a, '_> {
         if let Err(error) = applied {
             let errors = std::iter::once(error).chain(self.further.drain(..));
             self.errors.extend(errors.map(|error| secret::nested(error, binding.name(name))));
+        }
+    }
+
+    /// In what people make, a text of blanks for a field is an empty cell, in JSON as in a table.
+    fn blank(&self, value: RawValue<'a>) -> Option<RawValue<'a>> {
+        let RawValue::Text(text) = value else { return Some(value) };
+        let text = self.binding.unguard(text);
+        // Most values begin with something.
+        if !text.as_bytes().first().is_none_or(|byte| !byte.is_ascii_graphic())
+            || !text.chars().all(|c| c.is_whitespace() || matches!(c, '\u{200b}' | '\u{feff}'))
+        {
+            return Some(RawValue::Text(text));
+        }
+        match self.rules.options.empty_cells {
+            EmptyCell::Ignore => None,
+            EmptyCell::Remove => Some(RawValue::Null),
+            EmptyCell::Keep => Some(RawValue::Text("")),
         }
     }
 
@@ -174,7 +200,7 @@ impl<'a> Pass<'a, '_> {
             let message = format!("the value is longer than {longest} characters");
             return Err(RecordError::new(ErrorCode::ValueTooLong, message));
         }
-        if let Err(error) = self.apply(rule.field, value) {
+        if let Err(error) = self.apply_rule(rule, value) {
             // What is wrong is told; that nothing is there would be noise.
             self.given.insert(rule.field);
             return Err(error);
@@ -185,6 +211,14 @@ impl<'a> Pass<'a, '_> {
             ignored.insert(Field::MfaPhoneNumber);
         }
         Ok(())
+    }
+
+    fn apply_rule(&mut self, rule: &FieldRule, value: RawValue<'a>) -> Result<(), RecordError> {
+        if rule.enabled {
+            let enabled = value::flag(value, true)?;
+            return self.disabled(enabled.map(|enabled| !enabled), true);
+        }
+        self.apply(rule.field, value)
     }
 
     fn apply(&mut self, field: Field, value: RawValue<'a>) -> Result<(), RecordError> {

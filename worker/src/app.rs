@@ -3,16 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_shared::fault::{self, Mutant, Point};
 use muster_shared::holding::Holding;
-use muster_shared::queue::{Consumer, Queue, QueueError};
+use muster_shared::queue::{Consumer, Delivery, Queue, QueueError};
 use muster_shared::retry::{Backoff, Policy as RetryPolicy};
 use muster_shared::store::Store;
-use tokio::sync::Semaphore;
-use tokio::task::{JoinHandle, JoinSet};
+use muster_shared::supervise::{Progress, Supervised, supervise};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::consume::{Shared, handle};
 use crate::settle::Policy;
+
+/// How often a worker that has nothing to do notes that it lives.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// How long a worker that stops may take to tell what it holds no more.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// How a worker works.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +34,10 @@ pub struct WorkerOptions {
     pub first_delay: Duration,
     /// The longest delay between attempts.
     pub longest_delay: Duration,
+    /// How long one step may wait for the database before its connection is given up.
+    pub deadline: Duration,
+    /// How long stopping may take.
+    pub grace: Duration,
 }
 
 impl Default for WorkerOptions {
@@ -35,6 +48,8 @@ impl Default for WorkerOptions {
             attempts: policy.attempts,
             first_delay: policy.first_delay,
             longest_delay: policy.longest_delay,
+            deadline: Duration::from_secs(15),
+            grace: Duration::from_secs(20),
         }
     }
 }
@@ -42,10 +57,10 @@ impl Default for WorkerOptions {
 /// A running worker. Dropped, it is aborted: what it held is delivered again.
 #[derive(Debug)]
 pub struct Worker {
-    stop: CancellationToken,
-    task: JoinHandle<()>,
+    grace: Duration,
+    task: Supervised,
     /// Tells others what this worker holds.
-    holding: Option<Holding>,
+    holding: Holding,
 }
 
 impl Worker {
@@ -58,56 +73,119 @@ impl Worker {
             longest_delay: options.longest_delay,
         };
         let holding = Holding::start(store.clone(), "worker");
-        let shared = Arc::new(Shared::new(store, policy, holding.holder()));
-        let task = tokio::spawn(run(shared, queue, options.concurrency.max(1), stop.clone()));
-        Self { stop, task, holding: Some(holding) }
+        let shared = Shared::new(store, policy, options.deadline, holding.holder(), stop.clone());
+        let shared = Arc::new(shared);
+        let concurrency = options.concurrency.max(1);
+        let task = supervise("worker", stop.clone(), move |progress| {
+            run(shared.clone(), queue.clone(), concurrency, stop.clone(), progress)
+        });
+        Self { grace: options.grace, task, holding }
     }
 
-    /// Stops taking work, finishes what is in work, and returns when all of it is settled.
-    pub async fn stop(mut self) {
-        self.stop.cancel();
-        if let Err(error) = (&mut self.task).await {
-            tracing::error!(%error, "the worker did not end well");
+    /// How long ago it last got round, for readiness.
+    pub fn progress(&self) -> Progress {
+        self.task.progress()
+    }
+
+    /// Stops taking work, finishes what is in work, and returns when all of it is settled, or its time is up: then whatever
+    /// hangs is cut off, and delivered again. True if everything was settled.
+    pub async fn stop(self) -> bool {
+        let grace =
+            if fault::mutant(Mutant::StopWithoutGrace) { Duration::from_secs(3600) } else { self.grace };
+        // To tell that nothing is held any more takes its part of the time.
+        let leaving = LEAVING.min(grace / 2);
+        let settled = self.task.stop(grace - leaving).await;
+        if timeout(leaving, self.holding.stop()).await.is_err() {
+            tracing::debug!("the store was not told that this worker ends");
         }
-        if let Some(holding) = self.holding.take() {
-            holding.stop().await;
-        }
+        settled
     }
 }
 
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn run(shared: Arc<Shared>, queue: Queue, concurrency: u16, stop: CancellationToken) {
-    let Some(mut consumer) = connect(&queue, concurrency, &stop).await else { return };
+async fn run(
+    shared: Arc<Shared>,
+    queue: Queue,
+    concurrency: u16,
+    stop: CancellationToken,
+    progress: Progress,
+) {
     let permits = Arc::new(Semaphore::new(usize::from(concurrency)));
     let mut tasks = JoinSet::new();
-    loop {
-        // The permit comes first: a delivery that is received is worked on.
-        let permit = tokio::select! {
-            permit = permits.clone().acquire_owned() => permit,
-            () = stop.cancelled() => break,
+    let mut consumer = None;
+    while !stop.is_cancelled() {
+        let Some(open) = consumer.as_mut() else {
+            consumer = connect(&queue, concurrency, &stop, &progress).await;
+            continue;
         };
-        let Ok(permit) = permit else { break };
-        let delivery = tokio::select! {
-            delivery = consumer.next() => delivery,
-            () = stop.cancelled() => break,
-        };
-        let Some(delivery) = delivery else { break };
-        while tasks.try_join_next().is_some_and(report) {}
-        tasks.spawn(handle(shared.clone(), delivery, permit));
+        match next(open, &permits, &stop, &progress).await {
+            Next::Delivery(delivery, permit) => {
+                while tasks.try_join_next().is_some_and(report) {}
+                tasks.spawn(handle(shared.clone(), delivery, permit));
+            }
+            Next::Ended if fault::mutant(Mutant::EndedConsumerStops) => std::future::pending().await,
+            Next::Ended => {
+                tracing::error!("the consumer ended by itself; another is started");
+                consumer = None;
+            }
+            Next::Stop => break,
+        }
     }
-    consumer.stop();
+    if let Some(consumer) = consumer.as_mut() {
+        consumer.stop();
+    }
     while let Some(ended) = tasks.join_next().await {
         report(ended);
     }
-    consumer.close().await;
+    if let Some(consumer) = consumer {
+        consumer.close().await;
+    }
 }
 
-/// A task that panicked dropped its delivery, which requeues it: the chunk comes again, as a suspect.
+enum Next {
+    Delivery(Delivery, OwnedSemaphorePermit),
+    Ended,
+    Stop,
+}
+
+/// Waits for a permit and then for a delivery, in this order: a delivery that is received is worked on.
+async fn next(
+    consumer: &mut Consumer,
+    permits: &Arc<Semaphore>,
+    stop: &CancellationToken,
+    progress: &Progress,
+) -> Next {
+    let Some(permit) = rounds(permits.clone().acquire_owned(), stop, progress).await else {
+        return Next::Stop;
+    };
+    // Never closed.
+    let Ok(permit) = permit else { return Next::Stop };
+    if fault::point(Point::ConsumerEnds).is_err() {
+        return Next::Ended;
+    }
+    match rounds(consumer.next(), stop, progress).await {
+        Some(Some(delivery)) => Next::Delivery(delivery, permit),
+        Some(None) => Next::Ended,
+        None => Next::Stop,
+    }
+}
+
+/// Waits for something, and notes meanwhile that the worker lives. `None` when it is to stop.
+async fn rounds<T>(
+    wanted: impl Future<Output = T>,
+    stop: &CancellationToken,
+    progress: &Progress,
+) -> Option<T> {
+    let mut wanted = std::pin::pin!(wanted);
+    loop {
+        progress.note();
+        tokio::select! {
+            result = timeout(ROUND, wanted.as_mut()) => if let Ok(result) = result { return Some(result) },
+            () = stop.cancelled() => return None,
+        }
+    }
+}
+
+/// A task that panicked outside of a chunk's work dropped its delivery, which requeues it.
 fn report(ended: Result<(), tokio::task::JoinError>) -> bool {
     if let Err(error) = ended {
         tracing::error!(%error, "a chunk's task did not end well");
@@ -115,20 +193,20 @@ fn report(ended: Result<(), tokio::task::JoinError>) -> bool {
     true
 }
 
-async fn connect(queue: &Queue, prefetch: u16, stop: &CancellationToken) -> Option<Consumer> {
+async fn connect(
+    queue: &Queue,
+    prefetch: u16,
+    stop: &CancellationToken,
+    progress: &Progress,
+) -> Option<Consumer> {
     let mut backoff = Backoff::new(RetryPolicy::RECONNECT);
     loop {
-        let connected: Result<Consumer, QueueError> = tokio::select! {
-            connected = queue.consumer(prefetch) => connected,
-            () = stop.cancelled() => return None,
-        };
+        let connected: Result<Consumer, QueueError> =
+            rounds(queue.consumer(prefetch), stop, progress).await?;
         match connected {
             Ok(consumer) => return Some(consumer),
             Err(error) => tracing::warn!(%error, "the queue cannot be reached; trying again"),
         }
-        tokio::select! {
-            () = tokio::time::sleep(backoff.delay()) => {}
-            () = stop.cancelled() => return None,
-        }
+        rounds(tokio::time::sleep(backoff.delay()), stop, progress).await?;
     }
 }

@@ -1,22 +1,30 @@
 //! Applying one chunk: decode, validate, plan, write, all in one transaction.
+//!
+//! What is applied, for whom and how comes from the chunk's locked row; the message only carries the records, and is compared.
 
 mod supersede;
 
-use muster_shared::chunk::{body_hash, decode_with, is_sealed};
-use muster_shared::clock::{self, IdSource};
+use muster_shared::chunk::{self, BrokenChunk, body_hash, decode_with, is_sealed};
+use muster_shared::clock;
 use muster_shared::error::{ErrorCode, RecordError};
-use muster_shared::fault::{self, Point};
-use muster_shared::id::ChunkId;
+use muster_shared::fault::{self, Mutant, Point};
+use muster_shared::id::{ChunkId, ImportId};
 use muster_shared::import::ChunkState;
 use muster_shared::outcome::{Counts, Outcome, OutcomeSheet, Verdict};
+use muster_shared::queue::Message;
 use muster_shared::record::{Names, RawRecord, Record, Secrets, source_json};
 use muster_shared::rules::Rules;
-use muster_shared::store::apply::{self as store, LockedChunk};
+use muster_shared::store::apply::{self as store, Beginning, LockedChunk};
 use muster_shared::store::intake::Issue;
 use muster_shared::store::upsert::upsert;
-use muster_shared::store::{Connection, ErrorKind, StoreError, Transaction, catalog};
+use muster_shared::store::{Connection, StoreError, Transaction, catalog};
 use muster_shared::validate::{Binding, validate};
 use muster_shared::warning::Warning;
+use uuid::Uuid;
+
+use crate::rules::{Known, RulesCache};
+use crate::settle::Standing;
+use crate::slots::Slots;
 
 /// How carefully to apply: as fast as can be first, then the way that the failure before calls for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,105 +33,233 @@ pub(crate) struct Care {
     pub(crate) alone: bool,
     /// Split around records that the database refuses, until each stands alone (P5).
     pub(crate) split: bool,
+    /// Nothing else is applied by this worker meanwhile: another worker may have died over the chunk.
+    pub(crate) secluded: bool,
 }
 
 /// What applying gave.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// Applied; the chunk's counts.
-    Done(Counts),
+    /// Applied.
+    Done(Told),
     /// The chunk is not (or no longer) to be applied.
     NothingToDo,
     /// No such chunk.
     Unknown,
+    /// The message names another import or tenant than the chunk has.
+    Foreign,
+    /// Another worker began it and did not tell how that ended: it is to be applied in seclusion.
+    Suspect,
+    /// So many workers died over it as may.
+    Spent,
+    /// Written by a newer program, as far as this one can tell.
+    Newer(String),
     /// The staged records cannot be read.
     Broken(String),
+    /// The database answers, and refuses everything.
+    Sick(StoreError),
 }
 
-/// Applies a chunk. On an error nothing is written, and the connection is to be thrown away.
-pub(crate) async fn apply(
-    connection: &mut Connection,
-    chunk: ChunkId,
-    body: &[u8],
-    rules: &Rules,
-    ids: &mut IdSource,
-    care: Care,
-) -> Result<Report, StoreError> {
-    let mut transaction = muster_shared::store::begin(connection).await?;
-    let Some(locked) = store::lock(&mut transaction, chunk, care.alone).await? else {
-        transaction.rollback().await?;
-        return Ok(Report::Unknown);
-    };
-    // A chunk that is staged again was given back or retried: its own message will come, in its lane's order.
-    if locked.state != ChunkState::Dispatched {
-        transaction.rollback().await?;
-        return Ok(Report::NothingToDo);
+/// What became of a chunk's records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// All of them.
+    pub(crate) counts: Counts,
+    /// Those whose outcome was decided by this commit and is not told yet: a record that a retry drove once more and that
+    /// failed again was counted when it failed first.
+    pub(crate) fresh: Counts,
+}
+
+/// One delivery to be applied, and what is needed for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Job<'a> {
+    pub(crate) message: &'a Message,
+    pub(crate) worker: Uuid,
+    /// Attempts that the chunk has.
+    pub(crate) attempts: u32,
+    pub(crate) slots: &'a Slots,
+    pub(crate) rules: &'a RulesCache,
+}
+
+impl Job<'_> {
+    pub(crate) fn chunk(&self) -> ChunkId {
+        ChunkId::new(self.message.headers.chunk_id)
     }
-    fault::point_of(Point::ApplyLocked, chunk.get())?;
-    let staged;
-    let body = if body_hash(body) == locked.body_hash {
-        body
-    } else {
-        tracing::warn!(%chunk, "the message does not carry what was staged; the staged records are applied");
-        staged = store::body(&mut transaction, chunk).await?.unwrap_or_default();
-        &staged
-    };
-    let key = if is_sealed(body) { store::secret_key(&mut transaction, locked.import).await? } else { None };
-    let records = match decode_with(body, key.as_ref()) {
-        Ok(records) => records,
-        Err(error) => {
-            transaction.rollback().await?;
-            return Ok(Report::Broken(error.to_string()));
+
+    /// Applies the chunk. On an error nothing is written, and the connection is to be thrown away. `standing` is made that of
+    /// the chunk's row as soon as that is known.
+    pub(crate) async fn apply(
+        &self,
+        connection: &mut Connection,
+        care: Care,
+        standing: &mut Standing,
+    ) -> Result<Report, StoreError> {
+        let (slots, chunk) = (self.slots, self.chunk());
+        let beginning = Beginning {
+            chunk,
+            import: ImportId::new(self.message.headers.import_id),
+            worker: self.worker,
+            secluded: care.secluded,
+        };
+        let mut transaction = slots.within(store::begin(connection, &beginning)).await?;
+        let locked = slots.within(store::lock(&mut transaction, chunk, self.worker, care.alone)).await?;
+        let locked = match self.check(locked, care, standing) {
+            Ok(locked) => locked,
+            Err(report) => return self.leave(transaction, report).await,
+        };
+        fault::point_of(Point::ApplyLocked, chunk.get())?;
+        let import = if fault::mutant(Mutant::ImportFromMessage) { beginning.import } else { locked.import };
+        let rules = match slots.within(self.rules.of(&mut transaction, import)).await? {
+            Known::Rules(rules) => rules,
+            Known::Newer(newer) => return self.leave(transaction, Report::Newer(newer.to_string())).await,
+            Known::Missing => return self.leave(transaction, Report::Unknown).await,
+        };
+        let staged;
+        let body: &[u8] = if body_hash(&self.message.body) == locked.body_hash {
+            &self.message.body
+        } else {
+            tracing::warn!(%chunk, "the message does not carry what was staged; the staged records are applied");
+            staged = slots.within(store::body(&mut transaction, chunk)).await?.unwrap_or_default();
+            &staged
+        };
+        self.write(transaction, &locked, body, &rules, care).await
+    }
+
+    /// What the chunk's row says, before any work.
+    fn check(
+        &self,
+        locked: Option<LockedChunk>,
+        care: Care,
+        standing: &mut Standing,
+    ) -> Result<LockedChunk, Report> {
+        let headers = &self.message.headers;
+        let locked = locked.ok_or(Report::Unknown)?;
+        let foreign = locked.import.get() != headers.import_id
+            || headers.tenant.is_some_and(|tenant| tenant != locked.tenant.get());
+        if foreign && !fault::mutant(Mutant::ImportFromMessage) {
+            return Err(Report::Foreign);
         }
-    };
-    let fields = records.fields();
-    let raw: Vec<RawRecord<'_>> = records.records(&fields).collect();
-    let mut binding = Binding::new(rules);
-    binding.extend(records.names());
-    let with_catalog;
-    let rules = if binding.needs_catalog(rules) {
-        with_catalog = rules.clone().with_catalog(catalog::index(&mut transaction, locked.tenant).await?);
-        &with_catalog
-    } else {
-        rules
-    };
-    let mut work = Work::new(&locked, records.names(), &raw, &binding, rules);
-    work.leave_superseded(&mut transaction, chunk).await?;
-    if care.split {
-        work.split(&mut transaction, ids).await?;
-    } else {
-        let all: Vec<usize> = (0..work.valid.len()).collect();
-        let written = work.write(&mut transaction, &all, ids).await?;
-        work.note(written);
+        // A chunk that is staged again was given back or retried: its own message will come, in its lane's order.
+        if locked.state != ChunkState::Dispatched && !fault::mutant(Mutant::NoLedger) {
+            return Err(Report::NothingToDo);
+        }
+        let spent = locked.attempts.saturating_add(locked.begun_elsewhere);
+        *standing = Standing { attempt: spent.saturating_add(1), deferrals: locked.deferrals };
+        if headers.version > u16::from(chunk::VERSION) {
+            return Err(Report::Newer(format!("the message has version {}", headers.version)));
+        }
+        if locked.begun_elsewhere > 0 && !care.secluded {
+            return Err(Report::Suspect);
+        }
+        if spent >= self.attempts { Err(Report::Spent) } else { Ok(locked) }
     }
-    let Work { sheet, mut issues, .. } = work;
-    fault::point_of(Point::ApplyWritten, chunk.get())?;
-    issues.sort_unstable_by_key(|issue| issue.record);
-    store::finish(&mut transaction, chunk, locked.import, &sheet, &issues).await?;
-    fault::point_of(Point::BeforeCommit, chunk.get())?;
-    transaction.commit().await?;
-    fault::point_of(Point::AfterCommit, chunk.get())?;
-    Ok(Report::Done(sheet.counts()))
+
+    async fn leave(&self, transaction: Transaction<'_>, report: Report) -> Result<Report, StoreError> {
+        self.slots.within(async { Ok(transaction.rollback().await?) }).await?;
+        Ok(report)
+    }
+
+    /// Writes what the records make of the users, finishes the chunk and commits.
+    async fn write(
+        &self,
+        mut transaction: Transaction<'_>,
+        locked: &LockedChunk,
+        body: &[u8],
+        rules: &Rules,
+        care: Care,
+    ) -> Result<Report, StoreError> {
+        let (slots, chunk) = (self.slots, self.chunk());
+        let key = if is_sealed(body) {
+            slots.within(store::secret_key(&mut transaction, locked.import)).await?
+        } else {
+            None
+        };
+        let records = match decode_with(body, key.as_ref()) {
+            Ok(records) => records,
+            Err(BrokenChunk::Version(version))
+                if version > chunk::VERSION && !fault::mutant(Mutant::NewerSpendsAttempts) =>
+            {
+                let why = BrokenChunk::Version(version).to_string();
+                return self.leave(transaction, Report::Newer(why)).await;
+            }
+            Err(error) => return self.leave(transaction, Report::Broken(error.to_string())).await,
+        };
+        let fields = records.fields();
+        let raw: Vec<RawRecord<'_>> = records.records(&fields).collect();
+        let mut binding = Binding::new(rules);
+        binding.extend(records.names());
+        let with_catalog;
+        let rules = if binding.needs_catalog(rules) {
+            let index = slots.within(catalog::index(&mut transaction, locked.tenant)).await?;
+            with_catalog = rules.clone().with_catalog(index);
+            &with_catalog
+        } else {
+            rules
+        };
+        let mut work = Work::new(locked, records.names(), &raw, &binding, rules);
+        slots.within_longer(work.leave_superseded(&mut transaction, chunk)).await?;
+        if care.split {
+            if let Err(sick) = work.split(&mut transaction, slots).await? {
+                return self.leave(transaction, Report::Sick(sick)).await;
+            }
+        } else {
+            let all: Vec<usize> = (0..work.valid.len()).collect();
+            let written = slots.within(work.write(&mut transaction, &all)).await?;
+            work.note(written);
+        }
+        let Work { sheet, mut issues, .. } = work;
+        fault::point_of(Point::ApplyWritten, chunk.get())?;
+        issues.sort_unstable_by_key(|issue| issue.record);
+        slots.within(store::finish(&mut transaction, chunk, locked.import, &sheet, &issues)).await?;
+        fault::point_of(Point::BeforeCommit, chunk.get())?;
+        slots.within(async { Ok(transaction.commit().await?) }).await?;
+        fault::point_of(Point::AfterCommit, chunk.get())?;
+        Ok(Report::Done(told(locked, &sheet)))
+    }
+}
+
+/// What to tell of a chunk whose commit went through.
+fn told(locked: &LockedChunk, sheet: &OutcomeSheet) -> Told {
+    let counts = sheet.counts();
+    if fault::mutant(Mutant::CountsWholeChunks) {
+        return Told { counts, fresh: counts };
+    }
+    let mut fresh = Counts::default();
+    for ((before, _), (after, _)) in locked.outcomes.iter().zip(sheet.iter()) {
+        let again = locked.reopened && after.outcome == Outcome::Failed;
+        if before.outcome == Outcome::Pending && !again {
+            fresh.add(after.outcome);
+        }
+    }
+    Told { counts, fresh }
 }
 
 /// The pending records of a chunk while they are applied.
-struct Work<'a> {
-    locked: &'a LockedChunk,
+pub(crate) struct Work<'a> {
+    pub(crate) locked: &'a LockedChunk,
     names: &'a Names,
     secrets: &'a Secrets,
     raw: &'a [RawRecord<'a>],
     rules: &'a Rules,
     /// Valid pending records with their index in the chunk.
-    valid: Vec<(usize, Record<'a>)>,
+    pub(crate) valid: Vec<(usize, Record<'a>)>,
     sheet: OutcomeSheet,
     issues: Vec<Issue>,
 }
 
 /// What writing some of the records gave: verdicts by index in the chunk.
-struct Written {
-    verdicts: Vec<(usize, Verdict, Option<uuid::Uuid>)>,
+pub(crate) struct Written {
+    verdicts: Vec<(usize, Verdict, Option<Uuid>)>,
     errors: Vec<(usize, RecordError)>,
     warnings: Vec<(usize, Warning)>,
+}
+
+impl Written {
+    /// Whether a user was written at all, and the database thus took it.
+    pub(crate) fn wrote(&self) -> bool {
+        let wrote = |verdict: &Verdict| matches!(verdict.outcome, Outcome::Inserted | Outcome::Updated);
+        self.verdicts.iter().any(|(_, verdict, _)| wrote(verdict))
+    }
 }
 
 impl<'a> Work<'a> {
@@ -173,15 +309,15 @@ impl<'a> Work<'a> {
     }
 
     /// Plans and writes the records at `which` of the valid ones, in their order.
-    async fn write(
+    pub(crate) async fn write(
         &self,
         transaction: &mut Transaction<'_>,
         which: &[usize],
-        ids: &mut IdSource,
     ) -> Result<Written, StoreError> {
         let chosen: Vec<&(usize, Record<'a>)> = which.iter().filter_map(|at| self.valid.get(*at)).collect();
         let records: Vec<&Record<'a>> = chosen.iter().map(|(_, record)| record).collect();
         let (tenant, alone) = (self.locked.tenant, self.locked.alone);
+        let mut ids = clock::id_source();
         let mut new_id = || ids.next_id();
         let done =
             upsert(transaction, tenant, alone, &records, self.rules, clock::now(), &mut new_id).await?;
@@ -195,7 +331,7 @@ impl<'a> Work<'a> {
         })
     }
 
-    fn note(&mut self, written: Written) {
+    pub(crate) fn note(&mut self, written: Written) {
         for (index, verdict, user) in written.verdicts {
             self.sheet.set(index, verdict, user);
         }
@@ -224,42 +360,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Writes halves of what the database refuses until the record at fault stands alone and fails alone. Left halves
-    /// come first, so that later records see what earlier ones did.
-    async fn split(
-        &mut self,
-        transaction: &mut Transaction<'_>,
-        ids: &mut IdSource,
-    ) -> Result<(), StoreError> {
-        let mut stack: Vec<(usize, usize)> = vec![(0, self.valid.len())];
-        while let Some((start, end)) = stack.pop() {
-            if start >= end {
-                continue;
-            }
-            let which: Vec<usize> = (start..end).collect();
-            let mut savepoint = muster_shared::store::savepoint(transaction).await?;
-            match self.write(&mut savepoint, &which, ids).await {
-                Ok(written) => {
-                    savepoint.commit().await?;
-                    self.note(written);
-                }
-                Err(error) if error.kind() == ErrorKind::Data => {
-                    savepoint.rollback().await?;
-                    if end - start == 1 {
-                        self.refuse(start, &error);
-                    } else {
-                        let middle = start + (end - start) / 2;
-                        stack.push((middle, end));
-                        stack.push((start, middle));
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    fn refuse(&mut self, at: usize, error: &StoreError) {
+    /// Lets the valid record at `at` fail for what the database said of it.
+    pub(crate) fn refuse(&mut self, at: usize, error: &StoreError) {
         let Some((index, _)) = self.valid.get(at) else { return };
         let code = error.sqlstate().unwrap_or("unknown").to_owned();
         let message = format!("the database refused the record (SQLSTATE {code})");

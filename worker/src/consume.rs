@@ -1,154 +1,304 @@
 //! Consuming: take a delivery, apply it, settle it. As many at a time as the worker has permits, each taken before receiving.
+//!
+//! Who waits where: while the store cannot be reached, the delivery is held here, without an attempt; what the store answers
+//! with but does not take waits in the store, and its message is acked, so that its place in the window is free.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use muster_shared::fault::{self, Point};
+use futures_util::FutureExt;
+use muster_shared::clock;
+use muster_shared::fault::{self, Mutant, Point};
 use muster_shared::holding::Holder;
-use muster_shared::id::{ChunkId, ImportId};
-use muster_shared::outcome::Counts;
-use muster_shared::queue::{Delivery, Message, Settler};
+use muster_shared::id::ChunkId;
+use muster_shared::queue::{Delivery, Message, QueueError, Settler};
 use muster_shared::retry::{Backoff, Policy as RetryPolicy};
-use muster_shared::rules::Rules;
-use muster_shared::store::{self, ErrorKind, Store, StoreError};
-use muster_shared::{clock, queue};
+use muster_shared::store::apply::{self as store, Later};
+use muster_shared::store::{ErrorKind, Store, StoreError};
 use rand::Rng;
-use tokio::sync::{Mutex, OwnedSemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, RwLock};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use crate::apply::{Care, Report, apply};
-use crate::settle::{Applied, Policy, Verdict, decide};
+use crate::apply::{Care, Job, Report, Told};
+use crate::rules::RulesCache;
+use crate::settle::{Applied, Policy, Standing, Verdict, decide};
 use crate::slots::Slots;
+use crate::split::waited;
 
-/// Tries of one delivery in a row before a collision is met by working alone, and before it counts as a failed attempt.
+/// Tries of one delivery in a row before a collision is met by working alone, before a collision that goes on although nobody
+/// else writes is taken for a refusal, and before the attempt has failed.
 const CROWDED_TRIES: u32 = 3;
-const TRIES: u32 = 6;
-/// Imports whose rules are remembered.
-const REMEMBERED: usize = 1_000;
+const REFUSED_TRIES: u32 = 5;
+const TRIES: u32 = 8;
+/// Steps in a row that a database that can be reached does not answer in time, after which the chunk is deferred.
+const SILENT_TRIES: u32 = 3;
 
 /// What all deliveries of a worker share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    store: Store,
+    /// This worker, for as long as its process lives.
+    worker: Uuid,
     slots: Slots,
     policy: Policy,
-    rules: SyncMutex<HashMap<ImportId, Arc<Rules>>>,
+    rules: RulesCache,
+    /// Shared by what is applied; held alone for a chunk that another worker began and did not end. Should that chunk end this
+    /// worker too, it ends it with that chunk alone on its conscience.
+    seclusion: RwLock<()>,
     /// Notes the chunks in work, so that nobody takes them for lost.
     holder: Holder,
-    /// Held while a chunk is applied that was delivered before: whatever ended the worker then, it ends now with that
-    /// chunk alone on its conscience, and only that chunk's attempt was counted.
-    suspects: Mutex<()>,
+    /// No more is taken; what waits for the store is given back.
+    stop: CancellationToken,
 }
 
 impl Shared {
-    pub(crate) fn new(store: Store, policy: Policy, holder: Holder) -> Self {
-        let slots = Slots::new(store.clone());
-        Self { store, slots, policy, rules: SyncMutex::default(), holder, suspects: Mutex::new(()) }
+    pub(crate) fn new(
+        store: Store,
+        policy: Policy,
+        deadline: Duration,
+        holder: Holder,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            worker: clock::new_id(),
+            slots: Slots::new(store, deadline),
+            policy,
+            rules: RulesCache::default(),
+            seclusion: RwLock::new(()),
+            holder,
+            stop,
+        }
     }
 
-    async fn rules(&self, import: ImportId) -> Result<Option<Arc<Rules>>, StoreError> {
-        fault::point(Point::Rules)?;
-        let known = self.rules.lock().unwrap_or_else(PoisonError::into_inner).get(&import).cloned();
-        if known.is_some() {
-            return Ok(known);
+    /// One try of a delivery. True beside an error: the store could be reached.
+    async fn try_once(
+        &self,
+        job: &Job<'_>,
+        care: Care,
+        standing: &mut Standing,
+    ) -> Result<Report, (StoreError, bool)> {
+        fault::point(Point::Consume).map_err(|fault| (fault.into(), true))?;
+        let (mut alone, mut beside) = (None, None);
+        if care.secluded && !fault::mutant(Mutant::SuspectBesideOthers) {
+            alone = Some(self.seclusion.write().await);
+        } else {
+            beside = Some(self.seclusion.read().await);
         }
-        let Some(options) = store::apply::options(&self.store, import).await? else { return Ok(None) };
-        let rules = Arc::new(Rules::new(options));
-        let mut cache = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.len() >= REMEMBERED {
-            cache.clear();
+        let mut connection = self.slots.take().await.map_err(|error| (error, false))?;
+        let result = job.apply(&mut connection, care, standing).await;
+        match result {
+            Ok(_) => self.slots.give_back(connection),
+            // The connection is dropped, and whatever it was in the middle of with it.
+            Err(_) => drop(connection),
         }
-        cache.insert(import, rules.clone());
-        Ok(Some(rules))
+        drop((alone, beside));
+        result.map_err(|error| {
+            if !error.is_answer() && error.kind() == ErrorKind::Transient {
+                self.slots.distrust();
+            }
+            (error, true)
+        })
     }
+
+    /// Writes something down about a chunk, over a connection of its own.
+    async fn write_down(&self, chunk: ChunkId, note: Note<'_>) -> Result<bool, StoreError> {
+        let mut connection = self.slots.take().await?;
+        let step = async {
+            match note {
+                Note::Later(later) => store::put_off(&mut connection, chunk, self.worker, later).await,
+                Note::Dead(problem) => store::end_dead(&mut connection, chunk, self.worker, problem).await,
+                Note::Release => store::release(&mut connection, chunk, self.worker).await.map(|()| true),
+                Note::Wake => store::wake_dispatchers(&mut connection).await.map(|()| true),
+            }
+        };
+        let result = self.slots.within(step).await;
+        match &result {
+            Ok(_) => self.slots.give_back(connection),
+            Err(_) => self.slots.distrust(),
+        }
+        result
+    }
+
+    /// The same until it is written, through outages of the store. `None`: the worker is to stop.
+    async fn write_down_at_last(&self, chunk: ChunkId, note: Note<'_>) -> Option<Result<bool, StoreError>> {
+        let mut backoff = Backoff::new(RetryPolicy::RECONNECT);
+        loop {
+            match self.write_down(chunk, note).await {
+                // The chunk's row is held by somebody: no reason to hold its delivery too.
+                Err(error) if error.kind() == ErrorKind::Transient && error.sqlstate() != Some("55P03") => {
+                    tracing::debug!(%error, "the store is away");
+                }
+                result => return Some(result),
+            }
+            if !self.pause(backoff.delay()).await {
+                return None;
+            }
+        }
+    }
+
+    /// Waits. False if the worker is to stop.
+    async fn pause(&self, delay: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(delay) => true,
+            () = self.stop.cancelled() => fault::mutant(Mutant::StopWithoutGrace),
+        }
+    }
+}
+
+/// What is written down about a chunk outside of its own transaction.
+#[derive(Debug, Clone, Copy)]
+enum Note<'a> {
+    Later(Later<'a>),
+    Dead(&'a str),
+    Release,
+    Wake,
 }
 
 /// Applies and settles one delivery. Holds its permit until it is settled.
 pub(crate) async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: OwnedSemaphorePermit) {
-    let redelivered = delivery.redelivered;
     let (message, settler) = delivery.into_parts();
     match message {
         Ok(message) => {
             let chunk = ChunkId::new(message.headers.chunk_id);
             let _held = shared.holder.hold(chunk);
-            let verdict = work(&shared, &message, redelivered).await;
-            settle(&shared, chunk, verdict, settler).await;
+            if fault::mutant(Mutant::AckBeforeCommit) {
+                settled(settler.ack().await);
+                work(&shared, &message).await;
+            } else {
+                let verdict = work_or_panic(&shared, &message).await;
+                settle(&shared, chunk, verdict, settler).await;
+            }
         }
         Err(error) => {
-            tracing::warn!(%error, "a message that is none of ours was parked");
-            settled(settler.dead_letter(error.to_string()).await);
+            tracing::warn!(%error, "a message that is none of ours became a dead letter");
+            settle_in_time(&shared, settler.dead_letter(error.to_string())).await;
         }
     }
     drop(permit);
 }
 
-/// Works on a delivery until it can be settled, through outages of the store.
-async fn work(shared: &Shared, message: &Message, redelivered: bool) -> Verdict {
-    let chunk = ChunkId::new(message.headers.chunk_id);
-    let started = Instant::now();
-    let suspect = if redelivered { Some(shared.suspects.lock().await) } else { None };
-    let mut attempts = message.headers.attempt;
-    if suspect.is_some() {
-        match persist(|| store::apply::count_attempt(&shared.store, chunk)).await {
-            Ok(Some(spent)) if spent >= shared.policy.attempts => {
-                bury(shared, chunk, "the worker died while applying it, as often as it may").await;
-                return Verdict::Ack;
-            }
-            Ok(Some(spent)) => attempts = spent + 1,
-            Ok(None) => return Verdict::Ack,
-            Err(error) => tracing::error!(%chunk, %error, "an attempt could not be counted"),
+/// A panic over a chunk is a failed attempt of that chunk, and of nothing else.
+async fn work_or_panic(shared: &Shared, message: &Message) -> Verdict {
+    let worked = AssertUnwindSafe(work(shared, message)).catch_unwind().await;
+    match worked {
+        Ok(verdict) => verdict,
+        Err(_) => {
+            let chunk = ChunkId::new(message.headers.chunk_id);
+            tracing::error!(%chunk, "the program panicked over a chunk");
+            let standing = Standing { attempt: message.headers.attempt, deferrals: 0 };
+            let applied = Applied::Failed(ErrorKind::Permanent);
+            let verdict = decide(applied, standing, &shared.policy, jitter());
+            conclude(shared, chunk, verdict, "the program panicked over it").await
         }
     }
+}
+
+/// Works on a delivery until it can be settled.
+async fn work(shared: &Shared, message: &Message) -> Verdict {
+    let started = Instant::now();
+    let job = Job {
+        message,
+        worker: if fault::mutant(Mutant::RedeliveredIsSuspect) { clock::new_id() } else { shared.worker },
+        attempts: shared.policy.attempts,
+        slots: &shared.slots,
+        rules: &shared.rules,
+    };
+    let mut standing = Standing { attempt: message.headers.attempt, deferrals: 0 };
     let mut backoff = Backoff::new(RetryPolicy::RECONNECT);
-    let mut tries = 0;
     let mut care = Care::default();
+    let (mut tries, mut silent) = (0, 0);
     loop {
         tries += 1;
-        let (applied, problem) = match attempt(shared, message, care).await {
-            Ok(Report::Done(counts)) => {
-                log_applied(message, &counts, started, attempts);
-                (Applied::Done, None)
+        let began = Instant::now();
+        let (applied, problem) = match shared.try_once(&job, care, &mut standing).await {
+            Ok(Report::Suspect) => {
+                care.secluded = true;
+                continue;
             }
-            Ok(Report::NothingToDo) => (Applied::NothingToDo, None),
-            Ok(Report::Unknown) => (Applied::Unknown, None),
-            Ok(Report::Broken(why)) => (Applied::Broken, Some(why)),
-            Err(error) => {
-                let kind = error.kind();
-                if tries < TRIES && recover(&error, tries, &mut care) {
-                    tracing::debug!(%chunk, %error, tries, "applied again");
+            Ok(report) => told(message, report, started, standing.attempt),
+            Err((error, reached)) => {
+                silent = if reached && matches!(error, StoreError::Silent(_)) { silent + 1 } else { 0 };
+                let held = waited(&error, began.elapsed(), &shared.slots.limits());
+                if !held && tries < TRIES && recover(&error, reached, tries, &mut care) {
+                    tracing::debug!(chunk = %job.chunk(), %error, tries, "applied again");
                     continue;
                 }
-                tracing::warn!(%chunk, %error, tries, "the chunk could not be applied");
-                (Applied::Failed(kind), Some(error.to_string()))
+                tracing::warn!(chunk = %job.chunk(), %error, tries, "the chunk could not be applied");
+                (failed(&error, reached, silent), error.to_string())
             }
         };
-        let jitter = clock::rng().random::<f64>();
-        match decide(applied, attempts, &shared.policy, jitter) {
-            Verdict::Hold => tokio::time::sleep(backoff.delay()).await,
-            Verdict::PutOff(delay) => {
-                put_off(shared, chunk, delay, problem.as_deref().unwrap_or("unknown")).await;
-                return Verdict::Ack;
+        match decide(applied, standing, &shared.policy, jitter()) {
+            Verdict::Hold => {
+                if !shared.pause(backoff.delay()).await {
+                    return give_back(shared, job.chunk()).await;
+                }
             }
-            Verdict::Bury => {
-                bury(shared, chunk, problem.as_deref().unwrap_or("unknown")).await;
-                return Verdict::Ack;
-            }
-            verdict @ (Verdict::Ack | Verdict::Park(_)) => return verdict,
+            verdict => return conclude(shared, job.chunk(), verdict, &problem).await,
         }
         tries = 0;
     }
 }
 
+/// What a report means, and its reason where there is one.
+fn told(message: &Message, report: Report, started: Instant, attempt: u32) -> (Applied, String) {
+    match report {
+        Report::Done(told) => {
+            log_applied(message, &told, started, attempt);
+            (Applied::Done, String::new())
+        }
+        Report::NothingToDo => (Applied::NothingToDo, String::new()),
+        Report::Unknown => (Applied::Unknown, String::new()),
+        Report::Foreign => (Applied::Foreign, String::new()),
+        // The caller met it by seclusion before; another worker may have died over the chunk since.
+        Report::Suspect => (Applied::Away, String::new()),
+        Report::Spent => (Applied::Spent, "the worker died while applying it, as often as it may".into()),
+        Report::Newer(why) if fault::mutant(Mutant::NewerSpendsAttempts) => {
+            (Applied::Failed(ErrorKind::Permanent), why)
+        }
+        Report::Newer(why) => (Applied::Newer, format!("it waits for a newer program: {why}")),
+        Report::Broken(why) => (Applied::Broken, why),
+        Report::Sick(error) => (refused(), format!("the database refuses every record: {error}")),
+    }
+}
+
+/// The database answers, and this chunk is to wait for it.
+fn refused() -> Applied {
+    if fault::mutant(Mutant::SickHolds) { Applied::Away } else { Applied::Sick }
+}
+
+/// What an error means that trying again at once did not mend. `reached`: a connection could be had. `silent`: how many steps
+/// in a row were not answered in time although it could.
+fn failed(error: &StoreError, reached: bool, silent: u32) -> Applied {
+    match error.kind() {
+        // A database that takes no connection, for whatever reason, is away.
+        _ if !reached => Applied::Away,
+        ErrorKind::Transient if fault::mutant(Mutant::SplitByCodes) => Applied::Away,
+        ErrorKind::Transient if error.is_answer() || silent >= SILENT_TRIES => refused(),
+        ErrorKind::Transient => Applied::Away,
+        // A row that this program cannot read was written by a newer one, or is damaged: no reason to end the chunk.
+        ErrorKind::Permanent if matches!(error, StoreError::Corrupt { .. }) => Applied::Newer,
+        kind => Applied::Failed(kind),
+    }
+}
+
 /// Whether to try again at once, and how.
-fn recover(error: &StoreError, tries: u32, care: &mut Care) -> bool {
+fn recover(error: &StoreError, reached: bool, tries: u32, care: &mut Care) -> bool {
+    if fault::mutant(Mutant::SplitByCodes) && error.kind() != ErrorKind::Conflict {
+        let data = error.kind() == ErrorKind::Data && !care.split;
+        care.split |= data;
+        return data || error.kind() == ErrorKind::Transient && tries < 2;
+    }
     match error.kind() {
         ErrorKind::Conflict => {
             care.alone |= tries >= CROWDED_TRIES || matches!(error, StoreError::NotAlone);
+            // Nobody else writes, and yet: it is refused.
+            care.split |= tries >= REFUSED_TRIES;
             true
         }
-        ErrorKind::Data if !care.split => {
-            care.split = true;
-            true
+        // Whatever the code says: whether it is one record or everything is found by splitting.
+        _ if reached && error.is_answer() && !fault::mutant(Mutant::SplittingOff) => {
+            !std::mem::replace(&mut care.split, true)
         }
         // With one more look: the connection may have been stale.
         ErrorKind::Transient => tries < 2,
@@ -156,104 +306,112 @@ fn recover(error: &StoreError, tries: u32, care: &mut Care) -> bool {
     }
 }
 
-async fn attempt(shared: &Shared, message: &Message, care: Care) -> Result<Report, StoreError> {
-    fault::point(Point::Consume)?;
-    let Some(rules) = shared.rules(ImportId::new(message.headers.import_id)).await? else {
-        return Ok(Report::Unknown);
+/// Writes a verdict down in the store.
+async fn conclude(shared: &Shared, chunk: ChunkId, verdict: Verdict, problem: &str) -> Verdict {
+    let note = match verdict {
+        Verdict::PutOff(delay) => Note::Later(Later { delay, problem, spends: true }),
+        Verdict::Defer(delay) => Note::Later(Later { delay, problem, spends: false }),
+        Verdict::Bury => Note::Dead(problem),
+        Verdict::Ack | Verdict::DeadLetter(_) | Verdict::Hold | Verdict::GiveBack => return verdict,
     };
-    let mut connection = shared.slots.take().await?;
-    let mut ids = clock::id_source();
-    let chunk = ChunkId::new(message.headers.chunk_id);
-    // On an error the connection is dropped here, and whatever it was in the middle of with it.
-    let report = apply(&mut connection, chunk, &message.body, &rules, &mut ids, care).await?;
-    shared.slots.give_back(connection);
-    Ok(report)
+    match shared.write_down_at_last(chunk, note).await {
+        Some(Ok(true)) if verdict == Verdict::Bury => {
+            metrics::counter!("muster_chunks_dead_total").increment(1);
+            tracing::error!(%chunk, problem, "a chunk is dead");
+        }
+        Some(Ok(true)) => {
+            let spends = if matches!(verdict, Verdict::PutOff(_)) { "attempt" } else { "nothing" };
+            metrics::counter!("muster_chunks_put_off_total", "spends" => spends).increment(1);
+            tracing::warn!(%chunk, problem, spends, "a chunk was put off");
+        }
+        Some(Ok(false)) => {}
+        Some(Err(error)) => {
+            tracing::error!(%chunk, %error, "a chunk could not be put off or ended; its lease will bring it back");
+        }
+        None => return give_back(shared, chunk).await,
+    }
+    verdict
+}
+
+/// Gives a delivery back because the worker stops.
+async fn give_back(shared: &Shared, chunk: ChunkId) -> Verdict {
+    // One try: the store is away, or the delivery would not be given back.
+    let released =
+        tokio::time::timeout(Duration::from_secs(1), shared.write_down(chunk, Note::Release)).await;
+    if !matches!(released, Ok(Ok(_))) {
+        tracing::debug!(%chunk, "a chunk that is given back stays noted as begun");
+    }
+    Verdict::GiveBack
 }
 
 async fn settle(shared: &Shared, chunk: ChunkId, verdict: Verdict, settler: Settler) {
-    let sent = match verdict {
-        Verdict::Park(why) => {
-            tracing::warn!(%chunk, why, "a message was parked");
-            settler.dead_letter(why).await
+    match verdict {
+        Verdict::DeadLetter(why) => {
+            tracing::warn!(%chunk, why, "a message became a dead letter");
+            settle_in_time(shared, settler.dead_letter(why)).await;
         }
-        Verdict::Ack | Verdict::PutOff(_) | Verdict::Bury | Verdict::Hold => acked(settler).await,
-    };
-    settled(sent);
+        // Dropped, it is delivered to another worker.
+        Verdict::GiveBack | Verdict::Hold => return drop(settler),
+        Verdict::Ack | Verdict::PutOff(_) | Verdict::Defer(_) | Verdict::Bury => {
+            settle_in_time(shared, acked(settler)).await;
+        }
+    }
     if let Err(fault) = fault::point_of(Point::AfterAck, chunk.get()) {
         tracing::warn!(%fault, "told to fail after the ack");
     }
     // The lane's next chunk can go out. Should this be lost, the dispatcher looks by itself soon.
-    if let Err(error) = store::dispatch::wake(&shared.store).await {
+    if let Err(error) = shared.write_down(chunk, Note::Wake).await {
         tracing::debug!(%error, "the dispatcher could not be woken");
     }
 }
 
-async fn acked(settler: Settler) -> Result<(), queue::QueueError> {
+async fn acked(settler: Settler) -> Result<(), QueueError> {
     fault::point(Point::BeforeAck)?;
     settler.ack().await
 }
 
+/// A broker that does not answer must not hold the permit.
+async fn settle_in_time(shared: &Shared, sent: impl Future<Output = Result<(), QueueError>>) {
+    match tokio::time::timeout(shared.slots.deadline(), sent).await {
+        Ok(sent) => settled(sent),
+        Err(_) => tracing::warn!("the broker did not answer in time; a delivery will come again"),
+    }
+}
+
 /// An ack that is lost makes the message come again, which changes nothing (P3).
-fn settled(sent: Result<(), queue::QueueError>) {
+fn settled(sent: Result<(), QueueError>) {
     if let Err(error) = sent {
         tracing::debug!(%error, "a delivery could not be settled and will come again");
     }
 }
 
-/// Writes down that a chunk was put off; counts the attempt first, so that no crash in between makes it free.
-async fn put_off(shared: &Shared, chunk: ChunkId, delay: Duration, problem: &str) {
-    let counted = persist(|| store::apply::count_attempt(&shared.store, chunk)).await;
-    let put_off = persist(|| store::apply::put_off(&shared.store, chunk, delay.as_secs_f64(), problem)).await;
-    if let Err(error) = counted.map(|_| ()).and(put_off) {
-        tracing::error!(%chunk, %error, "a chunk could not be put off; its lease will bring it back");
-    }
+fn jitter() -> f64 {
+    clock::rng().random::<f64>()
 }
 
-async fn bury(shared: &Shared, chunk: ChunkId, problem: &str) {
-    match persist(|| store::apply::bury(&shared.store, chunk, problem)).await {
-        Ok(true) => {
-            metrics::counter!("muster_chunks_dead_total").increment(1);
-            tracing::error!(%chunk, problem, "a chunk is dead");
-        }
-        Ok(false) => {}
-        Err(error) => {
-            tracing::error!(%chunk, %error, "a chunk could not be buried; its lease will bring it back")
-        }
-    }
-}
-
-/// Repeats an operation of the store for as long as the store is away.
-async fn persist<T, Try: Future<Output = Result<T, StoreError>>>(
-    operation: impl Fn() -> Try,
-) -> Result<T, StoreError> {
-    let mut backoff = Backoff::new(RetryPolicy::RECONNECT);
-    loop {
-        match operation().await {
-            Err(error) if error.kind() == ErrorKind::Transient => {
-                tracing::debug!(%error, "the store is away");
-                tokio::time::sleep(backoff.delay()).await;
-            }
-            result => return result,
-        }
-    }
-}
-
-fn log_applied(message: &Message, counts: &Counts, started: Instant, attempt: u32) {
+/// One line in the log, and each outcome once in the metrics.
+fn log_applied(message: &Message, told: &Told, started: Instant, attempt: u32) {
     let elapsed = started.elapsed();
-    metrics::counter!("muster_records_total", "outcome" => "inserted").increment(counts.inserted);
-    metrics::counter!("muster_records_total", "outcome" => "updated").increment(counts.updated);
-    metrics::counter!("muster_records_total", "outcome" => "skipped").increment(counts.skipped);
-    metrics::counter!("muster_records_total", "outcome" => "failed").increment(counts.failed);
+    let fresh = &told.fresh;
+    let outcomes = [
+        ("inserted", fresh.inserted),
+        ("updated", fresh.updated),
+        ("skipped", fresh.skipped),
+        ("failed", fresh.failed),
+    ];
+    for (outcome, count) in outcomes {
+        metrics::counter!("muster_records_total", "outcome" => outcome).increment(count);
+    }
     metrics::histogram!("muster_chunk_seconds").record(elapsed.as_secs_f64());
     tracing::info!(
         import = %message.headers.import_id,
         chunk = message.headers.chunk_id,
         attempt,
-        records = counts.total,
-        inserted = counts.inserted,
-        updated = counts.updated,
-        skipped = counts.skipped,
-        failed = counts.failed,
+        records = told.counts.total,
+        inserted = told.counts.inserted,
+        updated = told.counts.updated,
+        skipped = told.counts.skipped,
+        failed = told.counts.failed,
         milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         "chunk applied"
     );

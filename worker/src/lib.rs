@@ -1,12 +1,15 @@
 //! The worker: consumes chunks, plans and applies them, settles their deliveries.
 //!
-//! [`Worker::start`] begins, [`Worker::stop`] ends it; [`WorkerOptions`] says how many chunks it works on at once and when
-//! it gives a chunk up. The steps stand in modules of their names: `consume`, `apply`, `settle`.
+//! [`Worker::start`] begins, [`Worker::stop`] ends it; [`WorkerOptions`] says how many chunks it works on at once, when
+//! it gives a chunk up, and how long it waits for what does not answer. The steps stand in modules of their names:
+//! `consume`, `apply` (with `split`), `settle`.
 
 mod app;
 mod apply;
 mod consume;
+mod rules;
 mod settle;
 mod slots;
+mod split;
 
 pub use app::{Worker, WorkerOptions};

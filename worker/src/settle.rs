@@ -1,7 +1,7 @@
 //! Deciding what becomes of a delivery: a pure function of what applying gave, the attempts so far and the policy.
 //!
 //! The broker is never asked to try again: it would at once, and would count against its own limit. Whatever is to be
-//! tried later is put off in the store and its message acked.
+//! tried later is put off in the store and its message acked. Only while the store cannot be reached is a delivery held.
 
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ pub(crate) struct Policy {
     pub(crate) longest_delay: Duration,
 }
 
+/// The longest wait of a chunk that is deferred: whatever it waits for should find it soon.
+const LONGEST_DEFERRAL: Duration = Duration::from_secs(30);
+
 impl Default for Policy {
     fn default() -> Self {
         Self { attempts: 5, first_delay: Duration::from_secs(1), longest_delay: Duration::from_secs(600) }
@@ -33,10 +36,29 @@ pub(crate) enum Applied {
     NothingToDo,
     /// There is no such chunk: its import was deleted, or the message is not ours.
     Unknown,
+    /// The message names another import or tenant than its chunk has.
+    Foreign,
     /// The staged records cannot be read.
     Broken,
-    /// The store refused.
+    /// Its workers died as often as they may.
+    Spent,
+    /// A newer program wrote it.
+    Newer,
+    /// The store answers and refuses everything, or what the chunk needs is held by somebody.
+    Sick,
+    /// The store cannot be reached.
+    Away,
+    /// The store refused the chunk, or the program panicked over it.
     Failed(ErrorKind),
+}
+
+/// How often the chunk was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The attempt that this is, from 1.
+    pub(crate) attempt: u32,
+    /// How often it was deferred.
+    pub(crate) deferrals: u32,
 }
 
 /// What becomes of a delivery.
@@ -44,37 +66,48 @@ pub(crate) enum Applied {
 pub(crate) enum Verdict {
     /// It is dealt with.
     Ack,
-    /// The chunk is dispatched again after a while; the delivery is acked.
+    /// An attempt is spent; the chunk is dispatched again after a while; the delivery is acked.
     PutOff(Duration),
+    /// The same, and no attempt is spent.
+    Defer(Duration),
     /// The chunk is dead; the delivery is acked.
     Bury,
-    /// The delivery is parked: nobody can do anything with it.
-    Park(&'static str),
+    /// The delivery is a dead letter: nobody can do anything with it.
+    DeadLetter(&'static str),
     /// The store is away: the same delivery is tried again once it is back.
     Hold,
+    /// The worker stops: the delivery goes back to the queue.
+    GiveBack,
 }
 
-/// Decides. `attempts` counts this one too; `jitter` is a random number from 0 to 1.
-pub(crate) fn decide(applied: Applied, attempts: u32, policy: &Policy, jitter: f64) -> Verdict {
+/// Decides. `jitter` is a random number from 0 to 1.
+pub(crate) fn decide(applied: Applied, standing: Standing, policy: &Policy, jitter: f64) -> Verdict {
     match applied {
         Applied::Done | Applied::NothingToDo => Verdict::Ack,
-        Applied::Unknown => Verdict::Park("no such chunk"),
-        Applied::Broken => Verdict::Bury,
-        Applied::Failed(ErrorKind::Transient) => Verdict::Hold,
-        Applied::Failed(ErrorKind::Conflict | ErrorKind::Data | ErrorKind::Permanent) => {
-            if attempts >= policy.attempts {
+        Applied::Unknown => Verdict::DeadLetter("no such chunk"),
+        Applied::Foreign => {
+            Verdict::DeadLetter("the message names another import or tenant than its chunk has")
+        }
+        Applied::Broken | Applied::Spent => Verdict::Bury,
+        Applied::Newer | Applied::Sick => {
+            let longest = policy.longest_delay.min(LONGEST_DEFERRAL);
+            Verdict::Defer(delay(standing.deferrals.saturating_add(1), policy.first_delay, longest, jitter))
+        }
+        Applied::Away => Verdict::Hold,
+        Applied::Failed(_) => {
+            if standing.attempt >= policy.attempts {
                 Verdict::Bury
             } else {
-                Verdict::PutOff(delay(attempts, policy, jitter))
+                Verdict::PutOff(delay(standing.attempt, policy.first_delay, policy.longest_delay, jitter))
             }
         }
     }
 }
 
-/// Doubled for each attempt, and 20 % more or less at random so that chunks that failed together do not come back together.
-fn delay(attempts: u32, policy: &Policy, jitter: f64) -> Duration {
-    let doublings = attempts.saturating_sub(1).min(30);
-    let plain = policy.first_delay.saturating_mul(1 << doublings).min(policy.longest_delay);
+/// Doubled for each time, and 20 % more or less at random so that chunks that failed together do not come back together.
+fn delay(times: u32, first: Duration, longest: Duration, jitter: f64) -> Duration {
+    let doublings = times.saturating_sub(1).min(30);
+    let plain = first.saturating_mul(1 << doublings).min(longest);
     plain.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
 }
 
@@ -85,27 +118,46 @@ mod tests {
     const POLICY: Policy =
         Policy { attempts: 3, first_delay: Duration::from_secs(1), longest_delay: Duration::from_secs(3) };
 
+    fn standing(attempt: u32) -> Standing {
+        Standing { attempt, deferrals: 0 }
+    }
+
     #[test]
     fn attempts_are_spent_one_by_one_and_then_the_chunk_is_dead() {
         let failed = Applied::Failed(ErrorKind::Permanent);
-        assert_eq!(decide(failed, 1, &POLICY, 0.5), Verdict::PutOff(Duration::from_secs(1)));
-        assert_eq!(decide(failed, 2, &POLICY, 0.5), Verdict::PutOff(Duration::from_secs(2)));
-        assert_eq!(decide(failed, 3, &POLICY, 0.5), Verdict::Bury);
-        assert_eq!(decide(failed, 4, &POLICY, 0.5), Verdict::Bury);
+        assert_eq!(decide(failed, standing(1), &POLICY, 0.5), Verdict::PutOff(Duration::from_secs(1)));
+        assert_eq!(decide(failed, standing(2), &POLICY, 0.5), Verdict::PutOff(Duration::from_secs(2)));
+        assert_eq!(decide(failed, standing(3), &POLICY, 0.5), Verdict::Bury);
+        assert_eq!(decide(failed, standing(4), &POLICY, 0.5), Verdict::Bury);
+        assert_eq!(decide(Applied::Spent, standing(1), &POLICY, 0.5), Verdict::Bury);
     }
 
     #[test]
     fn an_outage_spends_no_attempt() {
-        for attempts in [1, 3, 99] {
-            assert_eq!(decide(Applied::Failed(ErrorKind::Transient), attempts, &POLICY, 0.5), Verdict::Hold);
+        for attempt in [1, 3, 99] {
+            assert_eq!(decide(Applied::Away, standing(attempt), &POLICY, 0.5), Verdict::Hold);
         }
     }
 
     #[test]
+    fn what_the_chunk_waits_for_is_waited_for_longer_each_time_and_never_ends_it() {
+        for applied in [Applied::Sick, Applied::Newer] {
+            for (deferrals, seconds) in [(0, 1), (1, 2), (2, 3), (1000, 3)] {
+                let standing = Standing { attempt: 99, deferrals };
+                let expected = Verdict::Defer(Duration::from_secs(seconds));
+                assert_eq!(decide(applied, standing, &POLICY, 0.5), expected);
+            }
+        }
+        let patient = Policy { longest_delay: Duration::from_secs(600), ..POLICY };
+        let standing = Standing { attempt: 1, deferrals: 1000 };
+        assert_eq!(decide(Applied::Sick, standing, &patient, 0.5), Verdict::Defer(LONGEST_DEFERRAL));
+    }
+
+    #[test]
     fn delays_stay_within_the_limit_and_the_jitter() {
-        for attempts in 0..200 {
+        for times in 0..200 {
             for jitter in [0.0, 0.3, 1.0] {
-                let delay = delay(attempts, &POLICY, jitter);
+                let delay = delay(times, POLICY.first_delay, POLICY.longest_delay, jitter);
                 assert!(
                     delay >= Duration::from_millis(800) && delay <= Duration::from_millis(3600),
                     "{delay:?}"
@@ -115,10 +167,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_settled_before_is_acked_and_strangers_are_parked() {
-        assert_eq!(decide(Applied::NothingToDo, 1, &POLICY, 0.0), Verdict::Ack);
-        assert_eq!(decide(Applied::Done, 9, &POLICY, 0.0), Verdict::Ack);
-        assert!(matches!(decide(Applied::Unknown, 1, &POLICY, 0.0), Verdict::Park(_)));
-        assert_eq!(decide(Applied::Broken, 1, &POLICY, 0.0), Verdict::Bury);
+    fn what_is_settled_before_is_acked_and_strangers_are_dead_letters() {
+        assert_eq!(decide(Applied::NothingToDo, standing(1), &POLICY, 0.0), Verdict::Ack);
+        assert_eq!(decide(Applied::Done, standing(9), &POLICY, 0.0), Verdict::Ack);
+        for stranger in [Applied::Unknown, Applied::Foreign] {
+            assert!(matches!(decide(stranger, standing(1), &POLICY, 0.0), Verdict::DeadLetter(_)));
+        }
+        assert_eq!(decide(Applied::Broken, standing(1), &POLICY, 0.0), Verdict::Bury);
     }
 }

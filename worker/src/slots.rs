@@ -1,32 +1,85 @@
-//! Connections for applying, one a chunk in work. A connection that saw an error is thrown away, never given on.
+//! Connections for applying, one a chunk in work, and the deadline of whatever goes over them.
+//!
+//! A connection that saw an error or was not answered in time is thrown away, never given on, and the idle ones with it:
+//! what broke one connection may have broken all, and each would be waited for in vain.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use muster_shared::fault::{self, Mutant};
+use muster_shared::store::apply::{self, Limits};
 use muster_shared::store::{Connection, Store, StoreError};
 
 /// The idle connections of a worker.
 #[derive(Debug, Clone)]
 pub(crate) struct Slots {
     store: Store,
+    deadline: Duration,
     idle: Arc<Mutex<Vec<Connection>>>,
 }
 
 impl Slots {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store, idle: Arc::default() }
+    /// `deadline` is how long one step may take before its connection is given up. The server's own limits are shorter, so
+    /// that where it lives it is the server that ends a step.
+    pub(crate) fn new(store: Store, deadline: Duration) -> Self {
+        Self { store, deadline, idle: Arc::default() }
+    }
+
+    /// How long one step may take.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// The limits that the server keeps.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { statement: self.deadline * 2 / 3, lock: self.deadline / 2, idle: self.deadline / 3 }
     }
 
     /// An idle connection, or a new one.
     pub(crate) async fn take(&self) -> Result<Connection, StoreError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self.idle().pop();
         match idle {
             Some(connection) => Ok(connection),
-            None => self.store.dedicated_connection().await,
+            None => self.within(apply::connection(&self.store, &self.limits())).await,
         }
     }
 
     /// Gives back a connection on which nothing failed.
     pub(crate) fn give_back(&self, connection: Connection) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        self.idle().push(connection);
+    }
+
+    /// Throws the idle connections away.
+    pub(crate) fn distrust(&self) {
+        // Dropped without the lock held.
+        let idle = std::mem::take(&mut *self.idle());
+        drop(idle);
+    }
+
+    /// Waits for a step until the deadline. Whoever gets [`StoreError::Silent`] must drop the connection that the step was on.
+    pub(crate) async fn within<T>(
+        &self,
+        step: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if fault::mutant(Mutant::NoDeadline) {
+            return step.await;
+        }
+        match tokio::time::timeout(self.deadline, step).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::Silent(self.deadline)),
+        }
+    }
+
+    /// The same for what consists of several statements with work of its own between them.
+    pub(crate) async fn within_longer<T>(
+        &self,
+        steps: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let slots = Self { deadline: self.deadline * 4, ..self.clone() };
+        slots.within(steps).await
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

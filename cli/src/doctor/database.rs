@@ -22,12 +22,13 @@ pub(super) fn unreachable(config: &Config, error: &anyhow::Error) -> Check {
 }
 
 /// Everything that an open database tells.
-pub(super) async fn checks(store: &Store) -> Vec<Check> {
+pub(super) async fn checks(store: &Store, config: &Config) -> Vec<Check> {
     let mut checks = vec![migrations(store).await];
     match inspect::server(store).await {
         Ok(server) => {
             checks.push(version(&server));
             checks.push(durability(&server));
+            checks.push(connections(&server, config));
             let skew = (clock::now() - server.now).num_seconds();
             checks.push(if skew.abs() > SKEW_SECONDS {
                 let message = format!("this machine's clock and the database's differ by {skew} s");
@@ -63,6 +64,32 @@ fn version(server: &inspect::Server) -> Check {
         return Check::failed("version", message, "use PostgreSQL 14 or newer");
     }
     Check::ok("version", message)
+}
+
+/// Connections of one process beside its pool, slots, uploads and single users: those that listen and those of the row queue.
+const LISTENING: u32 = 6;
+
+/// A process that is producer and worker in one is the largest there is.
+fn connections(server: &inspect::Server, config: &Config) -> Check {
+    let id = "connections";
+    let there = u32::try_from(server.connections).unwrap_or(0);
+    let pool = config.database.max_connections.min((there / 2).max(1));
+    let (slots, uploads, singles) =
+        (config.worker.slots(), config.intake.uploads, config.http.user_connections);
+    let most = pool + slots + uploads + singles + LISTENING;
+    let sum = format!(
+        "one process takes up to {most} connections ({pool} for reading, {slots} for its worker's slots, {uploads} for \
+         uploads, {singles} for single users, {LISTENING} to listen), and the server has {there} for programs"
+    );
+    if most > there {
+        let advice = format!(
+            "set max_connections of the server to {} or more for each process, or lower database.max_connections, \
+             intake.uploads, http.user_connections or worker.concurrency",
+            most + 3
+        );
+        return Check::warning(id, sum, advice);
+    }
+    Check::ok(id, sum)
 }
 
 fn durability(server: &inspect::Server) -> Check {

@@ -103,8 +103,7 @@ pub(crate) async fn take_in(
     let idempotency = request.map(|request| (format!("{KEY}{id}"), request));
     let new = NewImport { idempotency, ..resolved.import };
     let mut limits = receive_limits(config);
-    limits.parse.delimiter = resolved.delimiter;
-    limits.parse.encoding = resolved.encoding;
+    limits.parse = resolved.reading.limits(limits.parse);
     let label = source.label().to_owned();
     let upload = receive::begin(&session.store, new, source.encoding, limits).await?;
     let received = push(upload, source, progress, shutdown).await;
@@ -170,7 +169,7 @@ fn told(error: ReceiveError) -> anyhow::Error {
 }
 
 /// A mistake in an option that the command line alone does not show.
-fn wrong_option(error: FieldError) -> anyhow::Error {
+pub(super) fn wrong_option(error: FieldError) -> anyhow::Error {
     let option = match error.field.as_str() {
         "organization" => "org",
         "columns" => "column",
@@ -182,11 +181,17 @@ fn wrong_option(error: FieldError) -> anyhow::Error {
 
 /// What the request is: the file's bytes and everything asked. Two runs of one command have the same.
 fn request_hash(digest: [u8; 32], resolved: &ResolvedImport) -> anyhow::Result<[u8; 32]> {
-    let asked = (&resolved.import.options, &resolved.import.filename, resolved.delimiter);
+    let reading = resolved.reading;
+    let asked = (
+        &resolved.import.options,
+        &resolved.import.filename,
+        reading.delimiter,
+        format!("{:?}", reading.skip_lines),
+    );
     let mut hash = Sha256::new();
     hash.update(digest);
     hash.update(serde_json::to_vec(&asked)?);
-    hash.update(resolved.encoding.map(TextEncoding::as_str).unwrap_or_default());
+    hash.update(reading.encoding.map(TextEncoding::as_str).unwrap_or_default());
     Ok(hash.finalize().into())
 }
 

@@ -1,5 +1,6 @@
 //! `muster import users FILE`: a file goes in, the import is followed to its end, and the summary says what came of it.
 
+pub(crate) mod inspect;
 mod local;
 mod progress;
 mod remote;
@@ -11,8 +12,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use muster_shared::config::Config;
 use muster_shared::options::{
-    Duplicates, EmptyCell, IdentifierField, MetadataMode, OnExisting, OnInvalid, PhoneCheck, Rows, Sets,
-    Start, UnknownColumns, UnknownNames, Usernames, Values,
+    Dates, Duplicates, EmptyCell, HeaderNames, IdentifierField, MetadataMode, OnExisting, OnInvalid,
+    OnInvalidValue, PhoneCheck, Rows, Sets, Start, UnknownColumns, UnknownNames, Usernames, Values,
 };
 use muster_shared::parse::Format;
 use muster_shared::tenant::Slug;
@@ -60,12 +61,14 @@ const RULES: &str = "Rules";
 
 /// `NAME=VALUE` arguments as one JSON object, since a name may hold a comma. One without `=` is left for the request to refuse.
 fn object(pairs: &[String]) -> Option<String> {
+    // The order counts, and so does a name that is given twice: a map would lose both.
+    let text = |text: &str| serde_json::Value::from(text.trim()).to_string();
     let pair = |pair: &String| match pair.rsplit_once('=') {
-        Some((name, value)) => (name.trim().to_owned(), value.trim().into()),
-        None => (pair.clone(), serde_json::Value::from("")),
+        Some((name, value)) => format!("{}:{}", text(name), text(value)),
+        None => format!("{}:{}", text(pair), text("?")),
     };
-    let map: serde_json::Map<String, serde_json::Value> = pairs.iter().map(pair).collect();
-    (!map.is_empty()).then(|| serde_json::Value::Object(map).to_string())
+    let members: Vec<String> = pairs.iter().map(pair).collect();
+    (!members.is_empty()).then(|| format!("{{{}}}", members.join(",")))
 }
 
 /// Options of `muster import users`.
@@ -97,10 +100,19 @@ pub(crate) struct UsersArgs {
     /// What happens with columns that are not known [default: refuse]
     #[arg(long, value_parser = texts!(UnknownColumns))]
     unknown_columns: Option<UnknownColumns>,
+    /// Which names of columns and keys are known besides those of the fields [default: common]
+    #[arg(long, value_parser = texts!(HeaderNames))]
+    header_names: Option<HeaderNames>,
+    /// Where the list of records stands in a JSON file: `users`, `/realm/users`
+    #[arg(long, value_name = "POINTER")]
+    at: Option<String>,
+    /// Lines to skip before a table's header: a number, or `auto` for titles and comments
+    #[arg(long, value_name = "N|auto")]
+    skip_lines: Option<String>,
     /// What an empty CSV cell means [default: ignore]
     #[arg(long, value_parser = texts!(EmptyCell))]
     empty_cells: Option<EmptyCell>,
-    /// What ends a CSV cell; `auto` tells it from the header [default: comma]
+    /// What ends a CSV cell; `auto` tells it from the header [default: auto]
     #[arg(long, value_parser = ["comma", "semicolon", "tab", "pipe", "auto"])]
     delimiter: Option<String>,
     /// Encoding of the file's text [default: auto, which is by its byte order mark, else UTF-8]
@@ -109,7 +121,8 @@ pub(crate) struct UsersArgs {
     /// What short and long rows of a table do [default: strict]
     #[arg(long, value_parser = texts!(Rows), help_heading = RULES)]
     rows: Option<Rows>,
-    /// A further name for a field: `--column "E-Mail=email"`; as often as needed
+    /// What a column or key means: `--column "E-Mail=email"`, `"Abteilung=custom__department"`, `"Address="` (left out), `"#3=email"` (the
+    /// third column); as often as needed, of several names for a field the first that is there
     #[arg(long, value_name = "NAME=FIELD", help_heading = RULES)]
     column: Vec<String>,
     /// What a field does to existing users: remove (null removes), keep (null is an error) or ignore; as often as needed
@@ -130,6 +143,15 @@ pub(crate) struct UsersArgs {
     /// Whether phone numbers are checked by shape or by their country's numbering plan [default: shape]
     #[arg(long, value_parser = texts!(PhoneCheck), help_heading = RULES)]
     phone_check: Option<PhoneCheck>,
+    /// Take phone numbers of this country (two letters, such as DE) as people write them
+    #[arg(long, value_name = "COUNTRY", help_heading = RULES)]
+    phone_country: Option<String>,
+    /// The order in which days are written [default: iso]
+    #[arg(long, value_parser = texts!(Dates), help_heading = RULES)]
+    dates: Option<Dates>,
+    /// What a value does that an optional field does not take: the record fails, or the value is left out [default: refuse]
+    #[arg(long, value_parser = texts!(OnInvalidValue), help_heading = RULES)]
+    on_invalid_value: Option<OnInvalidValue>,
     /// Which usernames are taken [default: any]
     #[arg(long, value_parser = texts!(Usernames), help_heading = RULES)]
     usernames: Option<Usernames>,
@@ -173,6 +195,9 @@ impl UsersArgs {
             ("start", text(self.start.map(Start::as_str))),
             ("on_invalid", text(self.on_invalid.map(OnInvalid::as_str))),
             ("unknown_columns", text(self.unknown_columns.map(UnknownColumns::as_str))),
+            ("header_names", text(self.header_names.map(HeaderNames::as_str))),
+            ("at", self.at.clone()),
+            ("skip_lines", self.skip_lines.clone()),
             ("empty_cells", text(self.empty_cells.map(EmptyCell::as_str))),
             ("rows", text(self.rows.map(Rows::as_str))),
             ("columns", object(&self.column)),
@@ -182,6 +207,9 @@ impl UsersArgs {
             ("unknown_names", text(self.unknown_names.map(UnknownNames::as_str))),
             ("duplicates", text(self.duplicates.map(Duplicates::as_str))),
             ("phone_check", text(self.phone_check.map(PhoneCheck::as_str))),
+            ("phone_country", self.phone_country.clone()),
+            ("dates", text(self.dates.map(Dates::as_str))),
+            ("on_invalid_value", text(self.on_invalid_value.map(OnInvalidValue::as_str))),
             ("usernames", text(self.usernames.map(Usernames::as_str))),
             ("default_address", self.default_address.then(|| "true".to_owned())),
             ("delimiter", self.delimiter.clone()),

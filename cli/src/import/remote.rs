@@ -1,18 +1,23 @@
 //! An import over HTTP: the file is sent to a server, and the import there is followed to its end.
 //!
-//! A file that can be read again is sent with an idempotency key made of its bytes and the options, so that the same
-//! command after a lost connection finds its import instead of making a second one.
+//! Everything is sent with an idempotency key. That of a file that can be read again is made of its bytes and the options, so
+//! that the same command after a lost connection finds its import instead of making a second one. What can be read only
+//! once has a key of its own, so that nothing between here and the server can make two imports of one upload.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures_util::stream;
 use muster_producer::receive::Encoding;
+use muster_shared::clock;
+use muster_shared::fault::{self, Mutant};
 use muster_shared::import::ImportState;
 use muster_shared::parse::Format;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::{Body, Method};
 use sha2::{Digest, Sha256};
+use tokio::time::sleep;
 
 use super::progress::Progress;
 use super::source::Source;
@@ -24,6 +29,10 @@ use crate::output::{number, remark};
 use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
 use crate::view::View;
+
+/// How long an import of the same file that is being received is waited for.
+const RECEIVING: Duration = Duration::from_secs(15);
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Runs the command.
 pub(super) async fn run(
@@ -63,8 +72,21 @@ async fn send(
     pairs: &[(&'static str, String)],
     progress: &Arc<Progress>,
 ) -> anyhow::Result<View> {
-    let Some(digest) = source.digest else { return upload(source, remote, pairs, None, progress).await };
-    let (last, free) = keys(async |number| remote.by_key(&key(digest, pairs, number)).await).await?;
+    let Some(digest) = source.digest else {
+        let key = format!("cli:once:{}", clock::new_id());
+        let key = (!fault::mutant(Mutant::StreamWithoutKey)).then_some(key.as_str());
+        return upload(source, remote, pairs, key, progress).await;
+    };
+    let began = Instant::now();
+    let (last, free) = loop {
+        let (last, free) = keys(async |number| remote.by_key(&key(digest, pairs, number)).await).await?;
+        // An upload that was cut off a moment ago is aborted in the next one.
+        let receiving = last.as_ref().is_some_and(|view: &View| view.state == ImportState::Receiving);
+        if !receiving || began.elapsed() > RECEIVING {
+            break (last, free);
+        }
+        sleep(LOOK_AGAIN).await;
+    };
     // An import that has ended is in nobody's way; one that has not is this file's, and gone on with.
     let number = match last {
         Some(view) if view.state == ImportState::Receiving => free - 1,

@@ -1,7 +1,7 @@
 //! A database, a queue, a producer and a worker of one's own, and a client that sends its requests until they are answered.
 
 use std::net::TcpListener;
-use std::process::ExitStatus;
+use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,7 @@ pub(crate) struct Rig {
     producer: Option<Service>,
     worker: Option<Service>,
     died: Vec<(Role, ExitStatus)>,
+    mortal: Option<Child>,
 }
 
 impl Rig {
@@ -109,17 +110,59 @@ impl Rig {
             producer: None,
             worker: None,
             died: Vec::new(),
+            mortal: None,
         }
     }
 
     /// Starts a service with these failpoints.
     pub(crate) fn start(&mut self, role: Role, failpoints: &str) {
+        self.start_with(role, &[("FAILPOINTS", failpoints)], &[]);
+    }
+
+    /// Starts a service that reaches the database at this address.
+    pub(crate) fn start_over(&mut self, role: Role, url: &str) {
+        self.start_with(role, &[], &[("DATABASE_URL", url)]);
+    }
+
+    /// Starts a service that nobody starts again when it dies.
+    pub(crate) fn start_mortal(&mut self, role: Role, failpoints: &str) {
+        assert_eq!(role, Role::Worker);
+        self.mortal = Some(Service::start_mortal(&self.desk, "worker", failpoints));
+    }
+
+    /// Waits until it is dead.
+    pub(crate) async fn until_dead(&mut self, role: Role) {
+        assert_eq!(role, Role::Worker);
+        let mut child = self.mortal.take().unwrap();
+        crate::desk::until("the worker is dead", || child.try_wait().unwrap());
+    }
+
+    /// Waits until so many messages are ready in the queue.
+    pub(crate) async fn until_ready(&self, wanted: impl Fn(u64) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let ready = self.queue.depth().await.unwrap().ready;
+            if wanted(ready) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{ready} messages are ready");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Both.
+    pub(crate) fn start_failing_over(&mut self, role: Role, url: &str, failpoints: &str) {
+        self.start_with(role, &[("FAILPOINTS", failpoints)], &[("DATABASE_URL", url)]);
+    }
+
+    /// `once` is said to the first process alone, not to those that follow when it dies.
+    fn start_with(&mut self, role: Role, once: &[(&str, &str)], always: &[(&str, &str)]) {
         let (slot, name) = match role {
             Role::Producer => (&mut self.producer, "producer"),
             Role::Worker => (&mut self.worker, "worker"),
         };
         assert!(slot.is_none(), "the {name} runs");
-        *slot = Some(Service::start(&self.desk, name, failpoints));
+        *slot = Some(Service::start(&self.desk, name, once, always));
     }
 
     /// Ends a service in order.

@@ -24,9 +24,16 @@ struct State {
 }
 
 impl Service {
-    /// Starts it with these failpoints. Started again after a death, it has none.
-    pub(crate) fn start(desk: &Arc<Desk>, name: &'static str, failpoints: &str) -> Self {
-        let child = Some(spawn(desk, name, failpoints));
+    /// Starts it with these variables; started again after a death, it has those of `always` alone.
+    pub(crate) fn start(
+        desk: &Arc<Desk>,
+        name: &'static str,
+        once: &[(&str, &str)],
+        always: &[(&str, &str)],
+    ) -> Self {
+        let always: Vec<(String, String)> =
+            always.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let child = Some(spawn(desk, name, once, &always));
         let state = Arc::new(Mutex::new(State {
             child,
             started: Instant::now(),
@@ -36,12 +43,17 @@ impl Service {
         let watcher = {
             let (state, desk) = (state.clone(), desk.clone());
             thread::spawn(move || {
-                while watch(&state, &desk, name) {
+                while watch(&state, &desk, name, &always) {
                     thread::sleep(POLL);
                 }
             })
         };
         Self { state, watcher: Some(watcher) }
+    }
+
+    /// The same for one that nobody starts again.
+    pub(crate) fn start_mortal(desk: &Desk, name: &str, failpoints: &str) -> Child {
+        spawn(desk, name, &[("FAILPOINTS", failpoints)], &[])
     }
 
     /// How it died so far.
@@ -67,20 +79,20 @@ impl Service {
 }
 
 /// Starts a service that died. False once it is to stop.
-fn watch(state: &Mutex<State>, desk: &Desk, name: &str) -> bool {
+fn watch(state: &Mutex<State>, desk: &Desk, name: &str, always: &[(String, String)]) -> bool {
     let mut state = state.lock().unwrap();
     if state.stopping {
         return false;
     }
     if let Some(status) = state.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
         state.deaths.push(status);
-        state.child = Some(spawn(desk, name, ""));
+        state.child = Some(spawn(desk, name, &[], always));
         state.started = Instant::now();
     }
     true
 }
 
-fn spawn(desk: &Desk, name: &str, failpoints: &str) -> Child {
+fn spawn(desk: &Desk, name: &str, once: &[(&str, &str)], always: &[(String, String)]) -> Child {
     // What it logs goes to a file: a pipe that nobody reads would stop it, and a failed test is read by it.
     let log = std::fs::OpenOptions::new()
         .create(true)
@@ -89,11 +101,8 @@ fn spawn(desk: &Desk, name: &str, failpoints: &str) -> Child {
         .unwrap();
     let mut command = desk.command(&[name, "--log", "info"]);
     command.stdout(Stdio::null()).stderr(log).env("FAULT_NOTES", desk.path("notes"));
-    if failpoints.is_empty() {
-        command.env_remove("FAILPOINTS");
-    } else {
-        command.env("FAILPOINTS", failpoints);
-    }
+    command.env_remove("FAILPOINTS").envs(once.iter().copied());
+    command.envs(always.iter().map(|(name, value)| (name, value)));
     command.spawn().unwrap()
 }
 

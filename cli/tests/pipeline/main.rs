@@ -9,14 +9,19 @@
     reason = "a test may"
 )]
 
+mod connections;
 mod corpus;
 mod crash;
 mod dispatching;
 mod duplicates;
 mod harness;
+mod outages;
 mod outcomes;
 mod parallel;
 mod properties;
+#[cfg(feature = "faults")]
+mod receipt;
+mod refusals;
 mod retry;
 mod secrets;
 mod steering;

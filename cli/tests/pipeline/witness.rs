@@ -58,7 +58,7 @@ pub(crate) async fn assert_satisfied(store: &Store) {
     .await
     .unwrap();
     assert!(!twice, "a chunk was applied twice");
-    let _ = shared;
+    assert!(!shared, "a lane had two chunks with the workers at once");
 }
 
 /// One application of a chunk.

@@ -5,7 +5,7 @@
 set -euo pipefail
 FAULTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 ROOT=$(cd "$FAULTS/../../.." && pwd -P)
-PROGRAM=${MUSTER_PROGRAM:-${CARGO_TARGET_DIR:-$ROOT/target}/debug/muster}
+PROGRAM=${FAULTS_PROGRAM:-${CARGO_TARGET_DIR:-$ROOT/target}/debug/muster}
 NAME=$(basename "$0" .sh)
 W=$(mktemp -d "${TMPDIR:-/tmp}/muster-faults.XXXXXX")
 chmod 755 "$W"
@@ -119,6 +119,7 @@ pg_start() {
     ) >>"$W/postgres-$(basename "$dir").log" 2>&1 </dev/null &
     PG_PID=$!
     remember "$PG_PID"
+    disown "$PG_PID"
     local port
     port=$(sed -n 's/^port = //p' "$dir/d/postgresql.conf" | tail -1)
     pg_answers() { "${IN[@]}" "$PGB/pg_isready" -q -h 127.0.0.1 -p "$port" || ! lives "$PG_PID"; }
@@ -142,10 +143,10 @@ settings() {
 }
 # prepare: migrates, and makes a tenant's token.
 prepare() {
-    [[ -x $PROGRAM ]] || die "no program $PROGRAM: cargo build --workspace --all-features, or set MUSTER_PROGRAM"
-    "${IN[@]}" "$PROGRAM" migrate --log warn >&2
+    [[ -x $PROGRAM ]] || die "no program $PROGRAM: cargo build --workspace --all-features, or set FAULTS_PROGRAM"
+    "${IN[@]}" "$PROGRAM" migrate --log warn >"$W/migrate.log" 2>&1 || die "cannot migrate: $(cat "$W/migrate.log")"
     "${IN[@]}" "$PROGRAM" tenant create default >/dev/null 2>&1 || true
-    TOKEN=$("${IN[@]}" "$PROGRAM" token create --name faults --scope import:write --scope import:read | grep -o 'mst_[^ ]*' | head -1)
+    TOKEN=$("${IN[@]}" "$PROGRAM" token create --name faults --scope import:write --scope import:read 2>/dev/null | grep -o 'mst_[^ ]*' | head -1)
 }
 # service NAME [WRAPPER…]: starts it; its pid is in SERVICE.
 service() {
@@ -154,6 +155,7 @@ service() {
     "${IN[@]}" "$@" "$PROGRAM" "$name" --log info >>"$W/$name.log" 2>&1 </dev/null &
     SERVICE=$!
     remember "$SERVICE"
+    disown "$SERVICE" # or the shell tells of every death
 }
 answers() { "${IN[@]}" curl -fsS -o /dev/null "http://$HTTP/healthz" 2>/dev/null; }
 producer() { service producer "$@" && PRODUCER=$SERVICE && until_ok 60 answers; }

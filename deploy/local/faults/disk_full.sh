@@ -46,12 +46,17 @@ for part in data wal; do
         (upload "$W/users-$sent.csv" "disk$sent" 120 >"$W/id-$sent" || true) &
         waiting+=($!)
     done
-    sleep "$FULL"
+    # The files alone are too small to fill it up for certain.
+    for _ in 1 2 3; do
+        sql "create table filler_$part as select repeat('x', 900) from generate_series(1, 60000)" >/dev/null 2>&1 || true
+        sleep $((FULL / 3))
+    done
     if lives "$PG_PID"; then state="the server lives"; else state="the server has stopped"; fi
     full=$(grep -c 'No space left on device' "$W/postgres-data.log" || true)
     ((full > 0)) || fail "$part: the disk was never full"
     rm -f "$W/$part/ballast"
     lives "$PG_PID" || pg_start "$W/data" || die "PostgreSQL does not start again"
+    sql "drop table if exists filler_$part"
     wait "${waiting[@]}" || true
     say "$part full for $FULL s: $full complaints of the server, $state"
     : >"$W/postgres-data.log"

@@ -203,7 +203,11 @@ fn failure(error: ReceiveError) -> Failure {
             tracing::error!(%import, code = %error.code, "a request could not be staged");
             Failure::Internal
         }
+        ReceiveError::Busy => muster_shared::store::StoreError::PoolTimeout.into(),
         // There is no idempotency key.
-        ReceiveError::Known(..) | ReceiveError::Mismatch => Failure::Internal,
+        ReceiveError::Known(..)
+        | ReceiveError::InProgress
+        | ReceiveError::Mismatch
+        | ReceiveError::Unread(_) => Failure::Internal,
     }
 }

@@ -60,7 +60,7 @@ pub enum ApiError {
     #[error("the import is {0}, so this cannot be done")]
     StateConflict(ImportState),
     /// The idempotency key was used for another request.
-    #[error("the idempotency key was used for a request with other options")]
+    #[error("the idempotency key was used for a request with other options or another file")]
     IdempotencyMismatch,
     /// A request with this idempotency key is still running.
     #[error("a request with this idempotency key is still being received")]
@@ -70,8 +70,8 @@ pub enum ApiError {
         "the tenant has as many uploads under way as it may have; send this one again when another has ended"
     )]
     TooManyUploads,
-    /// There are as many uploads under way as there may be.
-    #[error("there are as many uploads under way as there may be; send this one again in a while")]
+    /// As many uploads are under way as may be.
+    #[error("as many uploads are under way as this server takes at a time; try again")]
     Busy,
     /// The store failed.
     #[error("the store failed")]
@@ -145,7 +145,9 @@ impl ApiError {
             Self::IdempotencyMismatch => (StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::IdempotencyMismatch),
             Self::IdempotencyInProgress => (StatusCode::CONFLICT, ErrorCode::IdempotencyInProgress),
             Self::TooManyUploads => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::RateLimited),
-            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
+            Self::Busy | Self::Store(StoreError::Newer { .. }) => {
+                (StatusCode::SERVICE_UNAVAILABLE, self.unavailable())
+            }
             Self::Store(error) => match error.kind() {
                 ErrorKind::Transient | ErrorKind::Conflict => {
                     (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable)
@@ -164,6 +166,8 @@ impl ApiError {
         let mut error = ErrorDetail {
             code,
             message: match self {
+                // No value of a user, and what an operator must know.
+                Self::Store(error @ StoreError::Newer { .. }) => error.to_string(),
                 Self::Store(_) => Self::store_message(self.status().0).to_owned(),
                 other => other.to_string(),
             },
@@ -190,6 +194,23 @@ impl ApiError {
             error.import_id = Some(import.get());
         }
         ErrorBody { error }
+    }
+
+    /// Which of the codes for "not now, or not here".
+    fn unavailable(&self) -> ErrorCode {
+        match self {
+            Self::Store(StoreError::Newer { .. }) => ErrorCode::NewerVersion,
+            _ => ErrorCode::Unavailable,
+        }
+    }
+
+    /// After how many seconds the request may be sent again, where that helps.
+    fn retry_after(&self) -> Option<&'static str> {
+        match self {
+            Self::IdempotencyInProgress => Some("1"),
+            Self::TooManyUploads => Some(RETRY_AFTER),
+            _ => (self.status().0 == StatusCode::SERVICE_UNAVAILABLE).then_some("2"),
+        }
     }
 
     /// What a client is told of an error of the store.
@@ -226,6 +247,7 @@ impl ApiError {
             Self::StateConflict(ImportState::Completed),
             Self::IdempotencyMismatch,
             Self::IdempotencyInProgress,
+            Self::Busy,
             Self::Store(StoreError::PoolTimeout),
             Self::Internal,
         ]
@@ -260,8 +282,8 @@ impl IntoResponse for ApiError {
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         }
-        if matches!(self, Self::TooManyUploads | Self::Busy) {
-            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(RETRY_AFTER));
+        if let Some(seconds) = self.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(seconds));
         }
         response.extensions_mut().insert(Failed(Arc::new(self)));
         response
@@ -290,8 +312,10 @@ impl From<ReceiveError> for ApiError {
             ReceiveError::Refused(import, error) | ReceiveError::Aborted(import, error) => {
                 Self::Upload(import, error)
             }
-            // A known import is answered, not refused, unless it is still coming in.
-            ReceiveError::Known(..) => Self::IdempotencyInProgress,
+            // A known import is answered before it comes to this.
+            ReceiveError::Known(..) | ReceiveError::InProgress => Self::IdempotencyInProgress,
+            ReceiveError::Busy => Self::Busy,
+            ReceiveError::Unread(error) => Self::Body(error),
             ReceiveError::Mismatch => Self::IdempotencyMismatch,
             ReceiveError::Store(error) => Self::Store(error),
         }

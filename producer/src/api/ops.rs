@@ -30,10 +30,12 @@ const SECONDS: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 
 pub(super) struct Readiness {
     /// `ready`; `degraded`: uploads are accepted and staged, but not dispatched for now; `unavailable`.
     status: &'static str,
-    /// `ok` or `unreachable`.
+    /// `ok`; `read_only`: a standby, on which nothing can be staged; or `unreachable`.
     store: &'static str,
-    /// `ok` or `unreachable`.
+    /// `ok`; `blocked`: an alarm of the broker keeps it from taking messages; or `unreachable`.
     queue: &'static str,
+    /// `ok`, or `busy`: as many uploads are under way as this process takes at a time.
+    uploads: &'static str,
     /// `ok`, or `stalled`: chunks have not been dispatched for some seconds, whatever the reason.
     dispatcher: &'static str,
 }
@@ -52,17 +54,22 @@ pub(super) async fn healthz() -> Json<serde_json::Value> {
 pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, Json<Readiness>) {
     let checks = &state.0.checks;
     let (store, queue) =
-        tokio::join!(cached(&checks.store, store_answers(&state)), cached(&checks.depth, depth(&state)));
-    let word = |there| if there { "ok" } else { "unreachable" };
+        tokio::join!(cached(&checks.store, store_word(&state)), cached(&checks.depth, depth(&state)));
+    let queue = match queue {
+        Some(_) if state.0.queue.is_blocked() => "blocked",
+        Some(_) => "ok",
+        None => "unreachable",
+    };
     let dispatches =
         state.0.dispatcher.silent_for() <= DISPATCHER_SILENT || mutant(Mutant::ReadyWithoutDispatcher);
-    let (code, status) = match (store, queue.is_some() && dispatches) {
-        (true, true) => (StatusCode::OK, "ready"),
-        (true, false) => (StatusCode::OK, "degraded"),
-        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+    let (code, status) = match (store, queue, dispatches) {
+        ("ok", "ok", true) => (StatusCode::OK, "ready"),
+        ("ok", ..) => (StatusCode::OK, "degraded"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
+    let uploads = if state.0.store.takes_uploads() { "ok" } else { "busy" };
     let dispatcher = if dispatches { "ok" } else { "stalled" };
-    (code, Json(Readiness { status, store: word(store), queue: word(queue.is_some()), dispatcher }))
+    (code, Json(Readiness { status, store, queue, uploads, dispatcher }))
 }
 
 /// How long an answer of a part counts: however many ask, each part is asked once in this time.
@@ -71,7 +78,7 @@ const COUNTS_FOR: Duration = Duration::from_secs(1);
 /// What the parts answered last.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
-    store: Kept<bool>,
+    store: Kept<&'static str>,
     depth: Kept<Option<QueueDepth>>,
 }
 
@@ -93,10 +100,14 @@ async fn cached<T: Copy>(kept: &Kept<T>, ask: impl Future<Output = T>) -> T {
 }
 
 /// The time-outs are around tasks: a statement is never cancelled.
-async fn store_answers(state: &AppState) -> bool {
+async fn store_word(state: &AppState) -> &'static str {
     let store = state.0.store.clone();
-    let ping = tokio::spawn(async move { store.ping().await });
-    matches!(timeout(ANSWER_IN, ping).await, Ok(Ok(Ok(()))))
+    let asked = tokio::spawn(async move { store.is_writable().await });
+    match timeout(ANSWER_IN, asked).await {
+        Ok(Ok(Ok(true))) => "ok",
+        Ok(Ok(Ok(false))) => "read_only",
+        _ => "unreachable",
+    }
 }
 
 async fn depth(state: &AppState) -> Option<QueueDepth> {

@@ -14,7 +14,9 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
-use super::{AppState, authgear, bitcaster, catalog, ccai, imports, ops, records, trace, upload, users};
+use super::{
+    AppState, authgear, bitcaster, catalog, ccai, imports, inspect, ops, records, trace, upload, users,
+};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -45,6 +47,7 @@ fn operator_routes() -> OpenApiRouter<AppState> {
 fn client_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Documentation::openapi())
         .routes(routes!(upload::create, imports::list))
+        .routes(routes!(inspect::look))
         .routes(routes!(imports::show))
         .routes(routes!(records::list))
         .routes(routes!(records::failed_csv))

@@ -27,6 +27,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) fn open_tls(options: &HttpOptions) -> io::Result<Option<Arc<Tls>>> {
     options.tls.clone().map(|files| Tls::open(files).map(Arc::new)).transpose()
 }
+/// How long a request whose connection is gone may take to end.
+const REQUESTS_END_IN: Duration = Duration::from_secs(5);
 
 /// Serves until `shutdown`; then finishes what is under way as long as the grace lasts, and cuts the rest.
 pub(crate) async fn serve(
@@ -81,8 +83,14 @@ pub(crate) async fn serve(
         cut.cancel();
         connections.wait().await;
     }
-    // A request whose connection is gone ends by itself, since its body does.
-    requests.wait().await;
+    // A request whose connection is gone ends by itself, since its body does; one that waits for a database that is away is
+    // left behind.
+    if timeout(REQUESTS_END_IN, requests.wait()).await.is_err() {
+        tracing::warn!(
+            requests = requests.len(),
+            "requests wait for a server that is away, and are left behind"
+        );
+    }
     Ok(())
 }
 

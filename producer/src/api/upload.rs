@@ -43,23 +43,29 @@ const OPTION_BYTES: usize = 1024;
         ("group" = Option<String>, Query, description = "name of the group to enrol users in; created if it is not there"),
         ("start" = Option<String>, Query, description = "auto or manual"),
         ("on_invalid" = Option<String>, Query, description = "continue or refuse"),
-        ("unknown_columns" = Option<String>, Query, description = "refuse or ignore"),
+        ("unknown_columns" = Option<String>, Query, description = "refuse, ignore, or metadata: kept under their own names"),
+        ("header_names" = Option<String>, Query, description = "common, or exact: only the names of fields are known"),
+        ("at" = Option<String>, Query, description = "where the list of records stands in a JSON file: `users`, `/realm/users`"),
+        ("skip_lines" = Option<String>, Query, description = "lines before a table's header: a number, or auto"),
         ("empty_cells" = Option<String>, Query, description = "ignore, remove or keep"),
         ("rows" = Option<String>, Query, description = "strict, or flexible: short and long rows of a table are taken"),
-        ("columns" = Option<String>, Query, description = "further names for fields: `E-Mail=email,Vorname=given_name`"),
+        ("columns" = Option<String>, Query, description = "what names mean: `E-Mail=email,Abteilung=custom__department,Address=` (nothing: left out)"),
         ("behaviours" = Option<String>, Query, description = "what fields do to existing users: `given_name=ignore` (remove, keep, ignore)"),
         ("sets" = Option<String>, Query, description = "roles, groups and teams as a whole set, a delta, or either"),
         ("values" = Option<String>, Query, description = "exact, or lenient: numbers and flags also as text, 0 and 1"),
         ("unknown_names" = Option<String>, Query, description = "refuse or ignore names that the catalog does not know"),
         ("duplicates" = Option<String>, Query, description = "in_order, or refuse: a user may stand once in the file"),
         ("phone_check" = Option<String>, Query, description = "shape or valid"),
+        ("phone_country" = Option<String>, Query, description = "two letters: phone numbers of that country are taken as people write them"),
+        ("dates" = Option<String>, Query, description = "iso, dmy or mdy: the order in which days are written"),
+        ("on_invalid_value" = Option<String>, Query, description = "refuse, or drop: a value that an optional field does not take is left out"),
         ("usernames" = Option<String>, Query, description = "any or ascii"),
         ("default_address" = Option<String>, Query, description = "true: every user gets an address named `email`"),
-        ("delimiter" = Option<String>, Query, description = "comma, semicolon, tab, pipe or auto"),
+        ("delimiter" = Option<String>, Query, description = "comma, semicolon, tab, pipe or auto (the default: told from the header)"),
         ("encoding" = Option<String>, Query,
          description = "auto, utf-8, utf-16le, utf-16be, latin1 or windows-1252; else told by the charset or a byte order mark"),
         ("filename" = Option<String>, Query, description = "a label for the file"),
-        ("Idempotency-Key" = Option<String>, Header, description = "the same key and options give the same import"),
+        ("Idempotency-Key" = Option<String>, Header, description = "the same key, options and file give the same import"),
         ("Content-Encoding" = Option<String>, Header, description = "gzip or zstd"),
     ),
     request_body(content((Vec<u8> = "text/csv"), (Vec<u8> = "application/json"),
@@ -150,12 +156,8 @@ impl Intake {
         let id = ImportId::new(clock::new_id());
         let resolved = self.request.resolve(store, self.tenant, id, media_type, self.key.as_deref()).await?;
         let mut limits = self.state.0.limits;
-        limits.parse.delimiter = resolved.delimiter;
-        limits.parse.encoding = resolved.encoding;
-        receive::begin(store, resolved.import, encoding, limits).await.map_err(|error| match error {
-            ReceiveError::Known(import, state) if state != ImportState::Receiving => Stopped::Known(import),
-            error => error.into(),
-        })
+        limits.parse = resolved.reading.limits(limits.parse);
+        Ok(receive::begin(store, resolved.import, encoding, limits).await?)
     }
 
     /// The body is the file.
@@ -288,7 +290,11 @@ impl Intake {
 
 async fn finish(upload: Upload) -> Result<ImportId, Stopped> {
     let import = upload.import();
-    let receipt = upload.finish().await?;
+    let receipt = match upload.finish().await {
+        Ok(receipt) => receipt,
+        Err(ReceiveError::Known(import, _)) => return Err(Stopped::Known(import)),
+        Err(error) => return Err(error.into()),
+    };
     if receipt.state == ImportState::Refused {
         let message = format!(
             "{} of {} records are invalid, and the import was to refuse them",

@@ -9,7 +9,7 @@ use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
 use bytes::{Bytes, BytesMut};
 use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::fault::{Mutant, mutant};
+use muster_shared::fault::{self, Mutant, mutant};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
@@ -67,7 +67,7 @@ impl Encoding {
 }
 
 /// Carries decoded pieces from `incoming` to `decoded` until the upload ends.
-pub(super) async fn decode(
+pub(crate) async fn decode(
     encoding: Encoding,
     limits: ReceiveLimits,
     incoming: mpsc::Receiver<Piece>,
@@ -115,6 +115,7 @@ async fn copy(
             }
             Some(Piece::Failed(error)) => return Err(Failure::Abort(error)),
             Some(Piece::End) => return Ok(()),
+            None if fault::mutant(Mutant::HalfIsWhole) => return Ok(()),
             None => return Err(Failure::Abort(incomplete())),
         }
     }
@@ -129,7 +130,7 @@ async fn gunzip(mut input: impl AsyncBufRead + Unpin, inflated: &mut Inflated<'_
         if !inflated.take(GzipDecoder::new(&mut input)).await? {
             return Ok(false);
         }
-        if !another_member(&mut input).await.map_err(failure)? {
+        if fault::mutant(Mutant::FirstGzipMemberOnly) || !another_member(&mut input).await.map_err(failure)? {
             return Ok(true);
         }
     }

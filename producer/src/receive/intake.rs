@@ -7,13 +7,14 @@ use muster_shared::chunk::{ChunkCutter, SealedChunk, SecretKey};
 use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::fault::{Mutant, mutant};
 use muster_shared::formula;
+use muster_shared::intake::Reading;
 use muster_shared::options::{Duplicates, EmptyFile};
 use muster_shared::parse::{Parser, RecordSink};
 use muster_shared::record::{Names, RawField, RawRecord, RawValue, Secrets, source_json};
 use muster_shared::rules::Rules;
 use muster_shared::store::intake::{Issue, Received};
 use muster_shared::unique::{KeyList, UniqueKey};
-use muster_shared::validate::{Binding, Validated, validate};
+use muster_shared::validate::Validated;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
@@ -43,8 +44,7 @@ pub(super) struct Intake {
 }
 
 struct Sink {
-    rules: Rules,
-    binding: Binding,
+    reading: Reading,
     cutter: ChunkCutter,
     issues: Vec<Issue>,
     issue_bytes: usize,
@@ -54,6 +54,8 @@ struct Sink {
     /// What must stand once in the file, where the import wants that.
     keys: Vec<UniqueKey>,
     invalid: u64,
+    /// Some values must stand once in the file.
+    unique: bool,
 }
 
 impl Intake {
@@ -65,10 +67,10 @@ impl Intake {
         stager: mpsc::Sender<Staged>,
     ) -> Self {
         Self {
-            parser: Parser::new(rules.options.format, limits.parse),
+            parser: Parser::new(rules.options.format, limits.parse).at(rules.options.at.as_deref()),
             sink: Sink {
-                binding: Binding::new(&rules),
-                rules,
+                unique: rules.options.duplicates == Duplicates::Refuse,
+                reading: Reading::new(rules),
                 cutter: ChunkCutter::new(limits.chunk).sealing(key),
                 issues: Vec::new(),
                 issue_bytes: 0,
@@ -99,7 +101,7 @@ impl Intake {
         }
         let parsed = self.parser.finish(&mut self.sink);
         let end = self.sink.checked(parsed)?;
-        if end.records == 0 && self.sink.rules.options.empty_file == EmptyFile::Refuse {
+        if end.records == 0 && self.sink.reading.rules.options.empty_file == EmptyFile::Refuse {
             return Err(Failure::Refuse(FileError::new(ErrorCode::FileEmpty, "The file has no records.")));
         }
         let lanes = self.sink.finish()?;
@@ -111,7 +113,7 @@ impl Intake {
             invalid: self.sink.invalid,
             bytes: self.bytes,
             digest: self.digest.finalize().into(),
-            columns: self.sink.binding.names().map(str::to_owned).collect(),
+            columns: self.sink.reading.binding.names().map(str::to_owned).collect(),
             lanes,
             encoding: end.encoding,
         })
@@ -149,7 +151,7 @@ impl Sink {
 
     fn finish(&mut self) -> Result<u32, Failure> {
         let mut names = Names::new();
-        for name in self.binding.names() {
+        for name in self.reading.binding.names() {
             names.push(name);
         }
         self.cutter.finish(&names).map_err(|error| Failure::Abort(encoding_failed(&error)))
@@ -183,15 +185,22 @@ fn keys(validated: &Validated<'_>, record: u64) -> impl Iterator<Item = UniqueKe
 
 impl RecordSink for Sink {
     fn header(&mut self, names: &Names) -> Result<(), FileError> {
-        self.binding.extend(names);
-        self.binding.check_header(&self.rules.options)
+        self.reading.header(names)
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.reading.binding.knows(name)
+    }
+
+    fn beyond_ascii(&mut self) {
+        self.reading.beyond_ascii();
     }
 
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
-        self.binding.extend(names);
+        self.reading.binding.extend(names);
         let (cells, fields);
         let unguarded;
-        let record = if self.binding.guards_cells() {
+        let record = if self.reading.binding.is_guarded() {
             cells = record.fields.iter().map(unguarded_cell).collect::<Vec<_>>();
             fields = record
                 .fields
@@ -206,32 +215,34 @@ impl RecordSink for Sink {
         };
         // What cannot be told from a secret is not even staged.
         let hidden;
-        let record = if self.binding.secrets().hide_whole(record) {
+        let record = if self.reading.binding.secrets().hide_whole(record) {
             hidden = Secrets::hidden(record);
             &hidden
         } else {
             record
         };
-        let validated = validate(record, &self.binding, &self.rules);
-        if self.rules.options.duplicates == Duplicates::Refuse {
-            self.keys.extend(keys(&validated, record.position.record.get()));
-        }
-        let valid = match validated.result {
-            Ok(_) => true,
-            Err(errors) => {
-                self.invalid += 1;
-                let source = source_json(record, names, self.binding.secrets());
-                let number = record.position.record.get();
-                let issue = Issue { record: number, failed: true, errors, warnings: Vec::new(), source };
-                self.issue_bytes += issue.size();
-                self.issues.push(issue);
-                false
+        self.cutter.hide(self.reading.binding.secrets());
+        let Self { reading, cutter, issues, issue_bytes, keys: all_keys, invalid, unique, .. } = self;
+        reading.record(record, names, |taken| {
+            let (validated, number) = (taken.validated, record.position.record.get());
+            if *unique {
+                all_keys.extend(keys(&validated, number));
             }
-        };
-        self.cutter.hide(self.binding.secrets());
-        self.cutter
-            .push(record, names, validated.identifier.as_deref(), valid)
-            .map_err(|error| encoding_failed(&error))?;
+            let (valid, errors) = match validated.result {
+                Ok(_) => (true, Vec::new()),
+                Err(errors) => (false, errors),
+            };
+            *invalid += u64::from(!valid);
+            if !valid || !taken.warnings.is_empty() {
+                let (warnings, source) = (taken.warnings, source_json(record, names, taken.secrets));
+                let issue = Issue { record: number, failed: !valid, errors, warnings, source };
+                *issue_bytes += issue.size();
+                issues.push(issue);
+            }
+            cutter
+                .push(taken.record, names, validated.identifier.as_deref(), valid)
+                .map_err(|error| encoding_failed(&error))
+        })?;
         // After each record and not after each piece: one piece may hold many records, and much may be wrong with each.
         if self.flush(ISSUE_BYTES, KEYS) {
             return Ok(());

@@ -2,9 +2,13 @@
 //! [`FieldTable`]. Both are lists of `name=value` with commas between them, or a JSON object.
 
 use muster_shared::catalog::FieldError;
-use muster_shared::field::{Behaviour, Field, FieldRule, FieldTable};
+use muster_shared::field::dictionary::nearest as nearest_field;
+use muster_shared::field::{
+    Behaviour, Field, FieldRule, FieldTable, METADATA_PATTERN, METADATA_PREFIX, Mapped,
+};
 use muster_shared::parse::Format;
-use muster_shared::validate::clean_column;
+use muster_shared::validate::fold_column;
+use serde::Deserialize;
 
 use super::invalid;
 
@@ -14,16 +18,54 @@ const MAX_COLUMNS: usize = 256;
 /// What a request says of names and fields. Empty: Muster's own names and behaviours.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FieldChoices {
-    columns: Vec<(String, Field)>,
+    columns: Vec<(String, Target)>,
     behaviours: Vec<(Field, Behaviour)>,
 }
 
+/// What stands under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    Field(Field),
+    /// A key of the metadata, with `[]` or `{}` after it where its cells are lists or objects.
+    Key(String),
+    LeftOut,
+}
+
+impl Target {
+    /// Every name of README's table: of a field, `custom__…`, and nothing.
+    fn of(name: &str) -> Result<Self, FieldError> {
+        if name.is_empty() {
+            return Ok(Self::LeftOut);
+        }
+        if let Some(key) = name.strip_prefix(METADATA_PREFIX)
+            && !key.trim_end_matches(['[', ']', '{', '}', '*']).is_empty()
+        {
+            return Ok(Self::Key(key.to_owned()));
+        }
+        let table = FieldTable::native();
+        match table.find(name) {
+            Some(rule) if name != METADATA_PATTERN => Ok(Self::Field(rule.field)),
+            _ => field_of("columns", name).map(Self::Field),
+        }
+    }
+}
+
 impl FieldChoices {
-    /// `columns=E-Mail=email,Vorname=given_name`: further names for fields.
+    /// `columns=E-Mail=email,Abteilung=custom__department,Address=`: what names of the upload mean; nothing leaves one out.
     pub(super) fn set_columns(&mut self, text: &str) -> Result<(), FieldError> {
-        for (name, field) in pairs("columns", text)? {
-            let field = field_of("columns", &field)?;
-            self.columns.push((name, field));
+        for (name, target) in pairs("columns", text)? {
+            let target = Target::of(&target)?;
+            if name.is_empty() && target != Target::LeftOut {
+                return Err(invalid(
+                    "columns",
+                    "a column without a name can only be left out; name it by its place, as in `#1=email`",
+                ));
+            }
+            if self.columns.iter().any(|(known, _)| *known == name) {
+                let name: String = name.chars().take(60).collect();
+                return Err(invalid("columns", format!("`{name}` is given twice")));
+            }
+            self.columns.push((name, target));
         }
         Ok(())
     }
@@ -54,11 +96,22 @@ impl FieldChoices {
             return None;
         }
         let mut table = FieldTable::native();
-        for (name, field) in &self.columns {
-            // A header is cleaned before it is looked up, so the name that stands for it is cleaned as well.
-            let name = if format == Format::Csv { clean_column(name) } else { name.clone() };
+        for (place, (name, target)) in self.columns.iter().enumerate() {
+            // A header is folded before it is looked up, so the name that stands for it is folded as well.
+            let name = if format == Format::Csv && !name.starts_with('#') {
+                fold_column(name)
+            } else {
+                name.clone()
+            };
             table.0.retain(|rule| rule.name != name);
-            table.0.push(FieldRule::new(&name, *field));
+            let place = u16::try_from(place).unwrap_or(u16::MAX);
+            let mapped = |key: Option<&String>, left_out| Mapped { place, key: key.cloned(), left_out };
+            let (field, mapped) = match target {
+                Target::Field(field) => (*field, mapped(None, false)),
+                Target::Key(key) => (Field::Metadata, mapped(Some(key), false)),
+                Target::LeftOut => (Field::Metadata, mapped(None, true)),
+            };
+            table.0.push(FieldRule { mapped: Some(mapped), ..FieldRule::new(&name, field) });
         }
         for (field, behaviour) in &self.behaviours {
             table.set_behaviour(*field, *behaviour);
@@ -72,19 +125,48 @@ fn field_of(option: &str, name: &str) -> Result<Field, FieldError> {
         let name: String = name.chars().take(60).collect();
         let table = FieldTable::native();
         // A table has further names for some fields.
+        let near = || nearest_field(&fold_column(&name)).map(|field| format!("; did you mean `{field}`?"));
         let hint = match table.0.iter().find(|rule| rule.name == name) {
             Some(rule) => format!("; the field is called `{}`", rule.field.as_str()),
+            None if near().is_some() => near().unwrap_or_default(),
             None => "; docs/fields.md and `muster import users --help` say which there are".to_owned(),
         };
         invalid(option, format!("there is no field `{name}`{hint}"))
     })
 }
 
+/// The members of a JSON object, in their order.
+struct InOrder(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for InOrder {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> serde::de::Visitor<'de> for Members {
+            type Value = InOrder;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object of texts")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<InOrder, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry::<String, String>()? {
+                    members.push(member);
+                }
+                Ok(InOrder(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
 fn pairs(option: &str, text: &str) -> Result<Vec<(String, String)>, FieldError> {
     let pairs: Vec<(String, String)> = if text.trim_start().starts_with('{') {
-        let map: std::collections::BTreeMap<String, String> = serde_json::from_str(text)
+        let InOrder(pairs) = serde_json::from_str(text)
             .map_err(|_| invalid(option, "must be name=value pairs, or a JSON object of texts"))?;
-        map.into_iter().collect()
+        pairs
     } else {
         text.split(',')
             .map(|pair| match pair.rsplit_once('=') {
@@ -120,10 +202,25 @@ mod tests {
     }
 
     #[test]
+    fn columns_can_be_any_name_of_the_documentation_and_nothing() {
+        let mut choices = FieldChoices::default();
+        choices.set_columns(r#"{"Anschrift": "", "Vor=name": "first_name", "B": "custom__Büro[]", "": "", "A": "metadata"}"#).unwrap();
+        let table = choices.table(Format::Csv).unwrap();
+        let mapped = |name: &str| table.find(name).unwrap().mapped.clone().unwrap();
+        assert!(mapped("anschrift").left_out && mapped("").left_out);
+        assert_eq!(table.find("vor=name").unwrap().field, Field::GivenName);
+        assert_eq!(mapped("b").key.as_deref(), Some("Büro[]"));
+        assert_eq!((mapped("a").place, mapped("b").place), (4, 2), "the order is kept");
+    }
+
+    #[test]
     fn what_cannot_be_taken_is_told() {
         let columns = |text: &str| FieldChoices::default().set_columns(text).unwrap_err().message;
         let behaviours = |text: &str| FieldChoices::default().set_behaviours(text).unwrap_err().message;
         assert!(columns("a=nothing").contains("`nothing`"));
+        assert!(columns("a=emial").contains("did you mean `email`"));
+        assert!(columns("a=email,a=name").contains("given twice"));
+        assert!(columns("{\"\": \"email\"}").contains("#1=email"));
         assert!(columns("a").contains("name=value"));
         assert!(columns("=email").contains("name=value"));
         assert!(columns("{\"a\": 1}").contains("JSON"));

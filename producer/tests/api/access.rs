@@ -14,9 +14,10 @@ const OPEN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 const FRONT_DOORS: [&str; 4] = ["/_api/admin/", "/api/", "/apps/", "/v1/bulk/"];
 
 /// Method and path of every route, and the scope that it takes. A route that is not here fails the tests.
-const SCOPES: [(&str, &str, Scope); 14] = [
+const SCOPES: [(&str, &str, Scope); 15] = [
     ("post", "/v1/imports", Scope::ImportWrite),
     ("get", "/v1/imports", Scope::ImportRead),
+    ("post", "/v1/inspect", Scope::ImportWrite),
     ("get", "/v1/imports/{id}", Scope::ImportRead),
     ("get", "/v1/imports/{id}/records", Scope::ImportRead),
     ("get", "/v1/imports/{id}/failed.csv", Scope::ImportRead),

@@ -9,6 +9,8 @@ mod bounds;
 mod ccai;
 mod failed;
 mod harness;
+mod keys;
+mod readiness;
 mod reading;
 mod tls;
 mod uploads;

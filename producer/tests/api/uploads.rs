@@ -22,7 +22,7 @@ async fn gzip(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-async fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub(crate) async fn zstd(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     ZstdEncoder::new(bytes).read_to_end(&mut out).await.unwrap();
     out
@@ -310,4 +310,21 @@ async fn a_key_whose_upload_is_still_coming_in_is_in_progress() {
     pieces.send(Ok("a@example.com\n")).await.unwrap();
     drop(pieces);
     assert_eq!(first.await.unwrap().unwrap().status().as_u16(), 202);
+}
+
+#[tokio::test]
+async fn a_file_is_looked_at_and_nothing_is_stored() {
+    let server = Server::start().await;
+    let file = "E-Mail;Vorname\na@example.com;J\u{f6}rg\nno;Ada\n";
+    let request = server.post("/v1/inspect").header("content-type", "text/csv").body(file);
+    let told: serde_json::Value = request.send().await.unwrap().json().await.unwrap();
+    assert_eq!(
+        (&told["records"], &told["invalid"], &told["delimiter"]),
+        (&2.into(), &1.into(), &"semicolon".into())
+    );
+    assert_eq!(told["problems"][0]["code"], "email_invalid");
+    let refused = server.post("/v1/inspect").header("content-type", "text/csv").body("email,b\u{fc}ro\n");
+    let told: serde_json::Value = refused.send().await.unwrap().json().await.unwrap();
+    assert_eq!(told["refused"]["code"], "csv_header_unknown");
+    assert_eq!(server.json("/v1/imports").await["imports"], serde_json::json!([]));
 }

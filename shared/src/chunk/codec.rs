@@ -25,9 +25,10 @@ use super::seal::SecretKey;
 use crate::error::RecordError;
 use crate::record::{Names, Position, REDACTED, RawField, RawRecord, RawValue, RecordNumber, Secrets};
 
-const VERSION: u8 = 1;
-/// Of chunks with sealed secrets.
-const SEALED_VERSION: u8 = 2;
+/// The newest version of the format that this program writes and reads: that of chunks with sealed secrets.
+pub const VERSION: u8 = 2;
+/// Version of chunks without secrets.
+const PLAIN_VERSION: u8 = 1;
 /// Level 1: the body is written and read once, so speed counts for more than size.
 const ZSTD_LEVEL: i32 = 1;
 /// What a field costs beside its bytes.
@@ -41,7 +42,7 @@ const MAX_DECODED: usize = 256 * 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokenChunk {
     /// Written by a newer (or no) version.
-    #[error("the chunk has format version {0}, this program reads versions {VERSION} and {SEALED_VERSION}")]
+    #[error("the chunk has format version {0}, this program reads versions {PLAIN_VERSION} to {VERSION}")]
     Version(u8),
     /// Cut short, damaged, or never a chunk.
     #[error("the chunk cannot be read: {0}")]
@@ -135,7 +136,7 @@ impl Encoder {
         }
         put(&mut head, u64::from(self.count));
         let mut body = Vec::with_capacity(self.records.len() / 3 + 64);
-        body.push(if self.sealed { SEALED_VERSION } else { VERSION });
+        body.push(if self.sealed { VERSION } else { PLAIN_VERSION });
         let mut zstd = zstd::Encoder::new(&mut body, ZSTD_LEVEL)?;
         zstd.write_all(&head)?;
         zstd.write_all(&self.records)?;
@@ -262,7 +263,7 @@ impl ChunkRecords {
 
 /// Whether a chunk has secrets, which only [`decode_with`] the key of their import reads.
 pub fn is_sealed(body: &[u8]) -> bool {
-    body.first() == Some(&SEALED_VERSION)
+    body.first() == Some(&VERSION)
 }
 
 /// Reads an encoded chunk. In place of sealed secrets stands what may be shown of them.
@@ -273,7 +274,7 @@ pub fn decode(body: &[u8]) -> Result<ChunkRecords, BrokenChunk> {
 /// Reads an encoded chunk and opens its secrets. Without a key (it is gone when the import has ended) they stay hidden.
 pub fn decode_with(body: &[u8], key: Option<&SecretKey>) -> Result<ChunkRecords, BrokenChunk> {
     let (version, compressed) = body.split_first().ok_or(BrokenChunk::Damaged("it is empty"))?;
-    if !matches!(*version, VERSION | SEALED_VERSION) {
+    if !matches!(*version, PLAIN_VERSION | VERSION) {
         return Err(BrokenChunk::Version(*version));
     }
     let mut bytes = Vec::with_capacity((compressed.len() * 4).min(MAX_DECODED));
@@ -523,7 +524,7 @@ mod tests {
         fn garbage_is_refused_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let plain = decode(&bytes).is_err();
             prop_assert!(plain);
-            let mut packed = vec![VERSION];
+            let mut packed = vec![PLAIN_VERSION];
             packed.extend(zstd::encode_all(&bytes[..], 1).unwrap());
             let _ = decode(&packed);
         }

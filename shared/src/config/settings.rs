@@ -85,7 +85,13 @@ settings! {
         url: Option<SecretUrl> = None, env "DATABASE_URL",
             "PostgreSQL to use. Not set: a private one of Muster's own.";
         max_connections: u32 = 16,
-            "Most connections of one process, those of its workers apart.";
+            "Most connections of one process, those of its workers and uploads apart; at most half of the server's.";
+        idle_timeout: Duration = Duration::from_secs(60),
+            "How long a connection may be idle before it is given back to the server.";
+        max_lifetime: Duration = Duration::from_secs(30 * 60),
+            "How old a connection may get.";
+        start_wait: Option<Duration> = None,
+            "How long a start waits for a database that is away. Not set: a service for ever, a command 30 s.";
     }
     /// What carries chunks to the workers.
     broker: BrokerConfig {
@@ -133,6 +139,8 @@ settings! {
             "How clients reach this server; links in answers begin with it. Not set: links without a host.";
         user_connections: u32 = 16,
             "Most database connections for requests that write a single user.";
+        shutdown_grace: Duration = Duration::from_secs(30),
+            "How long requests under way may take once the server is to stop.";
     }
     /// The front door for clients of Bitcaster.
     bitcaster: BitcasterConfig {
@@ -155,6 +163,8 @@ settings! {
     }
     /// Receiving and staging.
     intake: IntakeConfig {
+        uploads: u32 = 16,
+            "Most uploads at a time of one process; each has a database connection of its own.";
         chunk_records: u32 = 2000,
             "Most records of a chunk.";
         chunk_bytes: ByteSize = ByteSize::mib(1),
@@ -187,6 +197,10 @@ settings! {
             "How long the first retry waits; each further one waits about twice as long.";
         backoff_max: Duration = Duration::from_secs(10 * 60),
             "Longest wait for a retry.";
+        deadline: Duration = Duration::from_secs(15),
+            "How long one step of applying a chunk may wait for the database before its connection is given up.";
+        stop_grace: Duration = Duration::from_secs(20),
+            "How long a worker that is asked to stop may take to finish what it has; what hangs is then cut off.";
     }
     /// How long things are kept.
     retention: RetentionConfig {
@@ -225,6 +239,7 @@ impl Config {
         let mut wrong = |key: &str, message: String| problems.push(self.problem(key, message));
         let numbers = [
             ("database.max_connections", self.database.max_connections, 2, 1000),
+            ("intake.uploads", self.intake.uploads, 1, 1000),
             ("http.user_connections", self.http.user_connections, 1, 1000),
             ("http.connections", self.http.connections, 2, 1_000_000),
             ("http.uploads", self.http.uploads, 1, 10_000),
@@ -251,6 +266,14 @@ impl Config {
         }
         if self.worker.backoff_initial > self.worker.backoff_max {
             wrong("worker.backoff_initial", "must not be longer than worker.backoff_max".into());
+        }
+        for (key, duration, least, most) in [
+            ("worker.deadline", self.worker.deadline, 3, 300),
+            ("worker.stop_grace", self.worker.stop_grace, 1, 50),
+        ] {
+            if !(Duration::from_secs(least)..=Duration::from_secs(most)).contains(&duration) {
+                wrong(key, format!("must be from {least}s to {most}s"));
+            }
         }
         if self.dispatch.lease < Duration::from_secs(5) {
             wrong(

@@ -17,6 +17,39 @@ pub fn is_phone_written_out(text: &str) -> bool {
     text.trim_start().starts_with('+') && phonenumber::parse(None, text).is_ok_and(|number| number.is_valid())
 }
 
+/// A number as people of a country write it, in E.164; `None` where it has not the digits of a number, or could be read in two ways.
+pub fn phone_of_country(text: &str, country: &str) -> Option<String> {
+    let country = country.parse::<phonenumber::country::Id>().ok()?;
+    let text = icu_normalizer::ComposingNormalizer::new_nfkc().normalize(text).replace("(0)", "");
+    let plain = |c: char| c.is_ascii_digit() || c.is_whitespace() || "+-()./".contains(c);
+    // A spreadsheet's `447700900133.0` is no number with a further digit.
+    if !text.chars().all(plain) || text.trim().ends_with(".0") {
+        return None;
+    }
+    let read = |text: &str| {
+        let number = phonenumber::parse(Some(country), text).ok()?;
+        let national = number.national().to_string();
+        let plans = phonenumber::metadata::DATABASE.by_code(&number.country().code())?;
+        let possible = plans.iter().any(|plan| plan.descriptors().general().is_match(&national));
+        possible.then(|| number.format().mode(phonenumber::Mode::E164).to_string())
+    };
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    let code = phonenumber::metadata::DATABASE.by_id(country.as_ref())?.country_code().to_string();
+    if text.trim_start().starts_with(['+', '0', '(']) || !digits.starts_with(&code) {
+        return read(&text);
+    }
+    // It begins with the country's code, or with an area that has the same digits.
+    match (read(&text), read(&format!("+{digits}"))) {
+        (Some(national), Some(whole)) if national != whole => None,
+        (national, whole) => national.or(whole),
+    }
+}
+
+/// Whether numbers of the country can be read.
+pub fn is_phone_country(country: &str) -> bool {
+    country.len() == 2 && country.parse::<phonenumber::country::Id>().is_ok()
+}
+
 impl<'a> PhoneNumber<'a> {
     /// Checks the shape; blanks at the ends are dropped.
     pub fn parse(text: &'a str) -> Result<Self, RecordError> {
@@ -69,6 +102,28 @@ impl fmt::Debug for PhoneNumber<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_of_a_country_are_read_as_people_write_them() {
+        for text in [
+            "07700 900123",
+            "+44 7700 900123",
+            "(07700) 900-123",
+            "0044 7700 900123",
+            "+44 (0)7700 900123",
+            "447700900123",
+        ] {
+            assert_eq!(phone_of_country(text, "GB").as_deref(), Some("+447700900123"), "{text}");
+        }
+        assert_eq!(phone_of_country("030 123456", "DE").as_deref(), Some("+4930123456"));
+        assert_eq!(phone_of_country("\u{ff0b}447700900132", "GB").as_deref(), Some("+447700900132"));
+        assert_eq!(phone_of_country("4.47712E+11", "GB"), None);
+        assert_eq!(phone_of_country("447700900133.0", "GB"), None);
+        assert_eq!(phone_of_country("(415) 555-0100", "GB"), None);
+        assert_eq!(phone_of_country("-", "GB"), None);
+        assert_eq!(phone_of_country("call me", "GB"), None);
+        assert!(is_phone_country("DE") && !is_phone_country("XX") && !is_phone_country("DEU"));
+    }
 
     #[test]
     fn only_e164_is_a_phone_number() {

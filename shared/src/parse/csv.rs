@@ -8,6 +8,8 @@ mod border;
 mod cells;
 mod header;
 
+pub(super) use header::{cut_header, detect};
+
 use std::borrow::Cow;
 use std::mem;
 use std::str;
@@ -16,6 +18,7 @@ use border::BorderScan;
 use cells::{Columns, Cut, Cutter};
 
 use super::fields::{FieldStore, Unescaped};
+use super::letters::looks_like_windows_1252;
 use super::{Delimiter, ParseLimits, RecordSink, TextEncoding};
 use crate::error::{ErrorCode, FileError, RecordError};
 use crate::record::{NameId, Names, Position, RawField, RawRecord, RawValue, RecordNumber};
@@ -33,6 +36,8 @@ pub(super) struct CsvReader {
     after_return: bool,
     /// Offset of the next byte to be taken between records, of the record's first byte inside one.
     byte: u64,
+    /// Lines before the header that are still to be skipped.
+    skip: u64,
     records: Records,
 }
 
@@ -45,6 +50,11 @@ struct Records {
     store: FieldStore,
     unescaped: Unescaped,
     encoding: TextEncoding,
+    handmade: bool,
+    /// A character beyond ASCII was read well.
+    letters_seen: bool,
+    /// Whether bytes that are not UTF-8 look like windows-1252, where that is known.
+    western: Option<bool>,
 }
 
 impl CsvReader {
@@ -56,6 +66,9 @@ impl CsvReader {
             store: FieldStore::default(),
             unescaped: Unescaped::default(),
             encoding: TextEncoding::default(),
+            handmade: limits.handmade,
+            letters_seen: false,
+            western: None,
         };
         Self {
             limits,
@@ -64,8 +77,26 @@ impl CsvReader {
             line: 1,
             after_return: false,
             byte: 0,
+            skip: 0,
             records,
         }
+    }
+
+    /// What stands before the header, and what ends its cells where that is known.
+    pub(super) fn begin(&mut self, skip: u64, delimiter: Option<Delimiter>) {
+        self.skip = skip;
+        self.limits.delimiter = delimiter;
+        self.border = BorderScan::new(delimiter);
+    }
+
+    /// What bytes that are not UTF-8 look like.
+    pub(super) fn looks_western(&mut self, western: bool) {
+        self.records.western = Some(western);
+    }
+
+    /// What ends a cell, once the header is read.
+    pub(super) fn delimiter(&self) -> Option<Delimiter> {
+        self.records.header.as_ref().map(|header| header.delimiter)
     }
 
     /// Counts the bytes of a byte order mark that was taken off, and notes what the text was before it became UTF-8.
@@ -81,6 +112,9 @@ impl CsvReader {
         sink: &mut S,
     ) -> Result<(), FileError> {
         loop {
+            if self.skip > 0 {
+                input = self.skip_lines(input);
+            }
             if self.carry.is_empty() {
                 input = self.skip_line_ends(input);
             }
@@ -111,7 +145,9 @@ impl CsvReader {
         if let Some(offset) = self.border.open_quote() {
             return Err(self.unclosed(offset, "before the end of the file"));
         }
-        if !self.carry.is_empty() {
+        // DOS ended texts with Ctrl-Z.
+        let ended = self.limits.handmade && self.carry == [0x1A] && self.records.header.is_some();
+        if !self.carry.is_empty() && !ended {
             self.take(&[], sink)?;
         }
         if self.records.header.is_none() {
@@ -122,6 +158,29 @@ impl CsvReader {
 
     fn limit(&self) -> usize {
         if self.records.header.is_some() { self.limits.record_bytes } else { self.limits.header_bytes }
+    }
+
+    /// Takes the lines before the header that are to be skipped, or as much of them as is there.
+    fn skip_lines<'i>(&mut self, mut input: &'i [u8]) -> &'i [u8] {
+        while self.skip > 0 {
+            // The second half of a line end belongs to the line before.
+            if self.after_return && input.first() == Some(&b'\n') {
+                self.after_return = false;
+                self.byte += 1;
+                input = input.get(1..).unwrap_or_default();
+            }
+            let Some(end) = memchr::memchr2(b'\n', b'\r', input) else {
+                self.after_return &= input.is_empty();
+                self.byte += input.len() as u64;
+                return &[];
+            };
+            self.after_return = input.get(end) == Some(&b'\r');
+            self.byte += end as u64 + 1;
+            self.line += 1;
+            self.skip -= 1;
+            input = input.get(end + 1..).unwrap_or_default();
+        }
+        input
     }
 
     /// Takes the line ends before the next record: that of the record before, and those of blank lines.
@@ -164,11 +223,12 @@ impl CsvReader {
         if self.records.header.is_some() {
             let position = Position { record: self.records.next, line: self.line, byte: self.byte };
             self.records.take(record, quotes, self.limits.flexible, position, sink)?;
-        } else if let Some(header) =
-            header::read(record, &self.limits).map_err(|error| error.at_line(self.line))?
+        } else if let Some(header) = header::read(record, &self.limits, self.records.western)
+            .map_err(|error| error.at_line(self.line))?
         {
             self.border.set_delimiter(header.delimiter);
-            sink.header(&header.names)?;
+            let line = self.line;
+            sink.header(&header.names).map_err(|error| error.at_line(line))?;
             self.records.header = Some(header);
         }
         if quotes {
@@ -217,6 +277,11 @@ impl Records {
             Ok(text) => (Cow::Borrowed(text), None),
             Err(error) => (String::from_utf8_lossy(record), Some(error.valid_up_to())),
         };
+        if self.handmade && !record.is_ascii() {
+            // What was lost is not there to be looked at, and other characters beyond ASCII show that the rest is UTF-8.
+            self.letters_seen |= text.chars().any(|c| !c.is_ascii() && c != char::REPLACEMENT_CHARACTER);
+            sink.beyond_ascii();
+        }
         self.unescaped.clear();
         let mut fields = self.store.take();
         let cutter = Cutter::new(
@@ -228,6 +293,10 @@ impl Records {
         );
         let cut = if quotes { cutter.cut_quoted() } else { cutter.cut_plain() };
         self.unescaped.settle(&mut fields);
+        if self.handmade && may_be_blank(record, header.delimiter) && is_blank(&cut, &fields) {
+            self.store.give_back(fields);
+            return Ok(());
+        }
         if flexible {
             // Named columns come first, so those that the record does not reach are the last ones.
             let missing = (cut.cells..header.columns.named).filter_map(|index| NameId::try_from(index).ok());
@@ -236,8 +305,21 @@ impl Records {
         // The text before the first bad byte is the same in both readings, and so is the column that it ends in.
         let fault = fault.map(|at| column_at(text.get(..at).unwrap_or_default(), header.delimiter, quotes));
         let columns = (!flexible).then_some(header.columns);
-        let defect = defect(&cut, columns, &header.names).or_else(|| {
-            let message = self.encoding.not_in(&format!("Cell {} has bytes that are", fault? + 1));
+        let western = || self.western.unwrap_or_else(|| looks_like_windows_1252(record));
+        if let Some(cell) = fault
+            && self.handmade
+            && !self.letters_seen
+            && self.encoding == TextEncoding::Utf8
+        {
+            // The first characters beyond ASCII are not UTF-8, so the file is not.
+            let message = self.encoding.not_in("The file has bytes that are", western());
+            let error = FileError::new(ErrorCode::InvalidUtf8, message);
+            let field = NameId::try_from(cell).ok().and_then(|id| header.names.get(id)).unwrap_or_default();
+            return Err(error.at_record(position.record.get()).at_line(position.line).in_field(field));
+        }
+        let hints = self.handmade.then_some(&*text);
+        let defect = defect(&cut, columns, &header.names, hints).or_else(|| {
+            let message = self.encoding.not_in(&format!("Cell {} has bytes that are", fault? + 1), western());
             Some(in_column(RecordError::new(ErrorCode::InvalidUtf8, message), &header.names, fault?))
         });
         let raw = defect.is_some().then_some(&*text);
@@ -260,20 +342,29 @@ fn column_at(text: &str, delimiter: Delimiter, quotes: bool) -> usize {
 
 /// What is wrong with a record's shape. It comes first: without it no cell is sure to be in its column. Without `columns`,
 /// any number of cells will do.
-fn defect(cut: &Cut, columns: Option<Columns>, names: &Names) -> Option<RecordError> {
+/// `hints` is the text of a handmade file's record: what people and programs do to it can be named.
+fn defect(cut: &Cut, columns: Option<Columns>, names: &Names, hints: Option<&str>) -> Option<RecordError> {
     if let Some(index) = cut.bad_quote {
-        let message =
+        let mut message =
             format!("Cell {} has a quote inside unquoted text, or text after its closing quote.", index + 1);
+        if hints.is_some_and(|text| text.contains("\\\"")) {
+            message.push_str(" A quote inside quotes is doubled, not written after a backslash.");
+        } else if hints.is_some() {
+            message.push_str(" Put the whole cell in quotes, and double the quotes inside it.");
+        }
         return Some(in_column(RecordError::new(ErrorCode::CsvBadQuote, message), names, index));
     }
     if let Some(columns) = columns.filter(|columns| cut.cells < columns.named || cut.cells > columns.all) {
-        let message = format!(
+        let mut message = format!(
             "The record has {} {}, the header has {} {}.",
             cut.cells,
             if cut.cells == 1 { "cell" } else { "cells" },
             columns.all,
             if columns.all == 1 { "column" } else { "columns" },
         );
+        if let Some(text) = hints {
+            message.push_str(count_hint(cut, columns, text));
+        }
         return Some(RecordError::new(ErrorCode::CsvColumnCount, message));
     }
     if columns.is_some()
@@ -283,6 +374,41 @@ fn defect(cut: &Cut, columns: Option<Columns>, names: &Names) -> Option<RecordEr
         return Some(RecordError::new(ErrorCode::CsvColumnCount, message));
     }
     None
+}
+
+/// What may be behind a wrong number of cells.
+fn count_hint(cut: &Cut, columns: Columns, text: &str) -> &'static str {
+    let whole_line = cut.cells == 1
+        && text.starts_with('"')
+        && text.matches([',', ';', '\t', '|']).count() + 1 >= columns.named;
+    if whole_line && columns.named > 1 {
+        " The whole line stands in quotes: save the file anew from the program that it comes from, or take the quotes off."
+    } else if text.contains(['\u{201c}', '\u{201d}', '\u{201e}']) {
+        " The characters \u{201c} and \u{201d} are no quotes: use \" around a cell with a delimiter in it."
+    } else if cut.cells < columns.named && cut.cells == 1 {
+        " If the line is no record, remove it; `--rows flexible` takes short rows."
+    } else if cut.cells < columns.named {
+        " `--rows flexible` takes short rows."
+    } else if cut.nameless.is_none() {
+        " The surplus cells are empty: `--rows flexible` leaves them out."
+    } else {
+        " A cell with a delimiter in it must stand in quotes."
+    }
+}
+
+/// Whether a record may have nothing in it, by its first byte: most have.
+fn may_be_blank(record: &[u8], delimiter: Delimiter) -> bool {
+    // A blank that does not break, a zero-width one and a byte order mark begin with these three.
+    matches!(record.first(), Some(b' ' | b'\t' | b'"' | 0xC2 | 0xE2 | 0xEF))
+        || record.first() == Some(&delimiter.byte())
+}
+
+/// Whether no cell has anything in it.
+fn is_blank(cut: &Cut, fields: &[RawField<'_>]) -> bool {
+    let empty = |c: char| c.is_whitespace() || matches!(c, '\u{200b}' | '\u{feff}');
+    cut.nameless.is_none()
+        && cut.bad_quote.is_none()
+        && fields.iter().all(|field| matches!(field.value, RawValue::Text(text) if text.chars().all(empty)))
 }
 
 fn in_column(error: RecordError, names: &Names, index: usize) -> RecordError {

@@ -86,14 +86,18 @@ impl TextEncoding {
         }
     }
 
-    /// How to say that something of the upload is no text: "is not UTF-8", and what to do about it where it may not be.
-    pub(super) fn not_in(self, what: &str) -> String {
+    /// How to say that something of the upload is no text: "is not UTF-8", and what to do about it. `western`: its bytes look like
+    /// windows-1252.
+    pub(super) fn not_in(self, what: &str, western: bool) -> String {
         let title = self.title();
         match self {
-            Self::Utf8 => format!(
-                "{what} not {title}. If the file is in another encoding, name it, as in `--encoding latin1` \
-                 (over HTTP `encoding=latin1`)."
+            Self::Utf8 if western => format!(
+                "{what} not {title}. They look like Windows-1252: if that is right, say so with `--encoding windows-1252` \
+                 (over HTTP `encoding=windows-1252`)."
             ),
+            Self::Utf8 => {
+                format!("{what} not {title}. Save the file as UTF-8 (in Excel: CSV UTF-8), and import that.")
+            }
             _ => format!("{what} not {title}."),
         }
     }
@@ -110,6 +114,18 @@ impl FromStr for TextEncoding {
 
     fn from_str(text: &str) -> Result<Self, UnknownTextEncoding> {
         Self::ALL.into_iter().find(|encoding| encoding.as_str() == text).ok_or(UnknownTextEncoding)
+    }
+}
+
+/// The text of a file's first bytes, what is no text replaced: to look at.
+pub(super) fn text_of(encoding: TextEncoding, head: &[u8]) -> String {
+    match encoding {
+        TextEncoding::Utf8 => String::from_utf8_lossy(head).into_owned(),
+        TextEncoding::Utf16Le => UTF_16LE.decode_without_bom_handling(head).0.into_owned(),
+        TextEncoding::Utf16Be => UTF_16BE.decode_without_bom_handling(head).0.into_owned(),
+        TextEncoding::Latin1 | TextEncoding::Windows1252 => {
+            WINDOWS_1252.decode_without_bom_handling(head).0.into_owned()
+        }
     }
 }
 

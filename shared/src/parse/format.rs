@@ -48,7 +48,9 @@ impl Format {
     pub fn from_media_type(media_type: &str) -> Option<Self> {
         let essence = media_type.split_once(';').map_or(media_type, |(essence, _)| essence);
         match essence.trim().to_ascii_lowercase().as_str() {
-            "text/csv" => Some(Self::Csv),
+            "text/csv" | "application/csv" | "text/tab-separated-values" | "application/vnd.ms-excel" => {
+                Some(Self::Csv)
+            }
             "application/json" => Some(Self::Json),
             "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Some(Self::Ndjson),
             _ => None,
@@ -58,7 +60,8 @@ impl Format {
     /// The format of a file extension, given without its dot.
     pub fn from_extension(extension: &str) -> Option<Self> {
         match extension.to_ascii_lowercase().as_str() {
-            "csv" => Some(Self::Csv),
+            // Excel's "Unicode Text" and "Text (Tab delimited)" are tables.
+            "csv" | "tsv" | "tab" | "txt" => Some(Self::Csv),
             "json" => Some(Self::Json),
             "ndjson" | "jsonl" => Some(Self::Ndjson),
             _ => None,

@@ -8,6 +8,7 @@ mod element;
 mod nested;
 mod object;
 mod records;
+mod seek;
 mod text;
 
 use std::mem;
@@ -34,12 +35,22 @@ pub(super) struct JsonReader {
     /// Offset of the same byte.
     byte: u64,
     records: JsonRecords,
+    /// People made the file: one object is a record, and objects may stand one after another.
+    handmade: bool,
+    /// The records are objects without an array around them.
+    bare: bool,
+    /// The way to the list, where it stands inside an object.
+    seek: Option<seek::Seek>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Before the array.
     Start,
+    /// On the way to the array inside an object.
+    Seek,
+    /// After the array inside an object: what is left of the object.
+    Tail,
     /// After `[`.
     First,
     /// After a comma.
@@ -62,7 +73,16 @@ impl JsonReader {
             place: Place::START,
             byte: 0,
             records: JsonRecords::new(limits),
+            handmade: limits.handmade,
+            bare: false,
+            seek: None,
         }
+    }
+
+    /// The list stands inside an object: the keys to it.
+    pub(super) fn at(&mut self, keys: Vec<String>) {
+        self.seek = Some(seek::Seek::new(keys));
+        self.state = State::Seek;
     }
 
     /// Counts the bytes of a byte order mark that was taken off, and notes what the text was before it became UTF-8.
@@ -77,13 +97,24 @@ impl JsonReader {
         sink: &mut S,
     ) -> Result<(), FileError> {
         loop {
-            if self.state != State::Element {
+            if self.state == State::Seek {
+                input = self.seek(input)?;
+            } else if self.state == State::Tail {
+                let end = self.element.scan(input);
+                if end.is_some() {
+                    self.state = State::Done;
+                }
+                input = self.pass(input, end.unwrap_or(input.len()));
+            }
+            if self.state != State::Element && self.state != State::Seek && self.state != State::Tail {
                 let blanks = input.iter().position(|byte| !is_blank(*byte)).unwrap_or(input.len());
                 input = self.pass(input, blanks);
             }
             let Some(first) = input.first() else { return Ok(()) };
             input = if self.state == State::Element {
                 self.take_element(input, sink)?
+            } else if matches!(self.state, State::Seek | State::Tail) {
+                continue;
             } else {
                 let passed = self.take_structure(*first)?;
                 self.pass(input, passed)
@@ -95,6 +126,9 @@ impl JsonReader {
         match self.state {
             State::Done => Ok(self.records.count()),
             State::Start => Err(FileError::new(ErrorCode::FileEmpty, "The file is empty.")),
+            State::Seek | State::Tail => {
+                Err(self.here(ErrorCode::JsonTruncated, "The JSON object ends before it is complete."))
+            }
             State::Element if self.element.deepest() > self.records.depth() => Err(self.too_deep()),
             State::First | State::Next | State::Element | State::After => {
                 let message = "The JSON array ends before it is complete.";
@@ -115,7 +149,24 @@ impl JsonReader {
     fn take_structure(&mut self, byte: u8) -> Result<usize, FileError> {
         self.state = match (self.state, byte) {
             (State::Start, b'[') => State::First,
-            (State::First | State::After, b']') => State::Done,
+            (State::First | State::After, b']') => match &self.seek {
+                Some(seek) => {
+                    self.element.resume(seek.depth());
+                    State::Tail
+                }
+                None => State::Done,
+            },
+            (State::Start, b'{') if self.handmade => {
+                self.bare = true;
+                self.element.start(byte);
+                self.state = State::Element;
+                return Ok(0);
+            }
+            (State::Done, b'{') if self.bare => {
+                self.element.start(byte);
+                self.state = State::Element;
+                return Ok(0);
+            }
             (State::After, b',') => State::Next,
             (State::First | State::Next, b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
                 self.element.start(byte);
@@ -127,7 +178,7 @@ impl JsonReader {
                 return Err(self.here(ErrorCode::JsonTrailing, "Something follows the JSON array."));
             }
             (State::First | State::Next, _) => return Err(self.invalid("An object is expected here.")),
-            (State::After | State::Element, _) => {
+            (State::After | State::Element | State::Seek | State::Tail, _) => {
                 return Err(self.invalid("A comma or the end of the array is expected here."));
             }
         };
@@ -160,11 +211,27 @@ impl JsonReader {
             carry.clear();
         }
         self.carry = carry;
-        self.state = State::After;
+        self.state = if self.bare { State::Done } else { State::After };
         Ok(input.get(end..).unwrap_or_default())
     }
 
+    /// Goes on towards the list.
+    fn seek<'i>(&mut self, input: &'i [u8]) -> Result<&'i [u8], FileError> {
+        let Some(seek) = &mut self.seek else { return Ok(input) };
+        let (taken, found) = match seek.feed(input) {
+            Ok(found) => found,
+            Err((code, message)) => return Err(self.here(code, message)),
+        };
+        if found {
+            self.state = State::First;
+        }
+        Ok(self.pass(input, taken))
+    }
+
     fn take_whole<S: RecordSink + ?Sized>(&mut self, element: &[u8], sink: &mut S) -> Result<(), FileError> {
+        if self.bare && self.records.count() == 0 {
+            seek::refuse_wrapper(element)?;
+        }
         let start = (self.place.line, self.byte);
         match self.records.take(element, start, Broken::IsReturned, sink) {
             Ok(()) => {}
@@ -189,6 +256,12 @@ impl JsonReader {
     }
 
     fn too_long(&self) -> FileError {
+        if self.bare
+            && self.records.count() == 0
+            && let Err(error) = seek::refuse_wrapper(&self.carry)
+        {
+            return error;
+        }
         if self.element.deepest() > self.records.depth() {
             return self.too_deep();
         }

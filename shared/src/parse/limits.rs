@@ -26,6 +26,11 @@ pub struct ParseLimits {
     pub delimiter: Option<Delimiter>,
     /// Encoding of the text; `None` to tell it from the byte order mark, without which it is UTF-8.
     pub encoding: Option<TextEncoding>,
+    /// People make the file: what stands around its records and in its letters is looked at (titles, rows with nothing in them,
+    /// bytes of another encoding). Otherwise it is a program's, and taken at its word.
+    pub handmade: bool,
+    /// What to skip before the header of a handmade table.
+    pub skip_lines: SkipLines,
     /// A CSV record may have fewer cells than the header has columns (the missing ones are null) or more (those are left
     /// out). Otherwise it has a defect.
     pub flexible: bool,
@@ -35,14 +40,47 @@ impl Default for ParseLimits {
     fn default() -> Self {
         Self {
             record_bytes: 1024 * 1024,
-            header_bytes: 16 * 1024,
+            header_bytes: 64 * 1024,
             fields: 256,
             names: 1024,
             name_bytes: 1024,
             depth: 8,
             delimiter: Some(Delimiter::Comma),
             encoding: None,
+            handmade: false,
+            skip_lines: SkipLines::Told,
             flexible: false,
+        }
+    }
+}
+
+/// What to skip before a table's header, besides what is certainly none of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SkipLines {
+    /// Nothing: titles and comments are told.
+    #[default]
+    Told,
+    /// That many lines.
+    Lines(u32),
+    /// Titles and comments.
+    Auto,
+}
+
+/// The text says not how many lines to skip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be auto, or a number of lines from 0 to 1000")]
+pub struct UnknownSkip;
+
+impl FromStr for SkipLines {
+    type Err = UnknownSkip;
+
+    fn from_str(text: &str) -> Result<Self, UnknownSkip> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        match text.parse() {
+            Ok(lines @ 0..=1000) => Ok(Self::Lines(lines)),
+            _ => Err(UnknownSkip),
         }
     }
 }

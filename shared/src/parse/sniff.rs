@@ -50,7 +50,20 @@ pub(super) struct Opening {
 pub(super) fn check(head: &[u8], named: Option<TextEncoding>) -> Result<Opening, FileError> {
     let opening = encoding(head, named)?;
     if let Some(look) = looks_like(head) {
-        let message = format!("The file looks like {look}, not like text in the declared format.");
+        let advice = match look {
+            look if look.starts_with("an Office document") || look.starts_with("an old Office") => {
+                " Save the sheet as CSV (in Excel: CSV UTF-8), and import that."
+            }
+            "a zip archive" | "a 7z archive" | "a rar archive" | "a tar archive" => {
+                " Unpack it, and import the file inside."
+            }
+            "an HTML page" | "an XML document" | "a table in HTML" => {
+                " Open it in a spreadsheet, save it as CSV (in Excel: CSV UTF-8), and import that."
+            }
+            "an LDIF export" => " Export the entries as CSV or JSON, and import that.",
+            _ => "",
+        };
+        let message = format!("The file looks like {look}, not like text in the declared format.{advice}");
         return Err(FileError::new(ErrorCode::FormatMismatch, message));
     }
     Ok(opening)
@@ -94,8 +107,11 @@ fn unmarked_utf16(head: &[u8]) -> Option<TextEncoding> {
     }
 }
 
-fn contradiction(found: &str, named: TextEncoding) -> FileError {
-    refused(format!("The file is in {found}, and not in {} as was said.", named.title()))
+pub(super) fn contradiction(found: &str, named: TextEncoding) -> FileError {
+    refused(format!(
+        "The file is in {found}, and not in {} as was said: leave `--encoding` out (over HTTP `encoding` and the charset).",
+        named.title()
+    ))
 }
 
 fn refused(message: String) -> FileError {
@@ -140,8 +156,12 @@ fn markup_look(head: &[u8]) -> Option<&'static str> {
         |word: &str| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()));
     if starts("<!doctype") || starts("<html") {
         Some("an HTML page")
+    } else if starts("<table") || starts("<meta") || starts("<style") {
+        Some("a table in HTML")
     } else if starts("<?xml") {
         Some("an XML document")
+    } else if starts("dn: ") || starts("dn:: ") || starts("version: 1\ndn:") {
+        Some("an LDIF export")
     } else {
         None
     }

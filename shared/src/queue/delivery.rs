@@ -4,6 +4,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::fault::{self, Mutant};
 use crate::queue::QueueError;
 use crate::queue::message::{DecodeError, Message};
 
@@ -117,7 +118,9 @@ impl Drop for Settler {
     fn drop(&mut self) {
         if let Some(to) = self.to.take() {
             // Nobody listens any more: the connection is gone, and the backend requeues by itself.
-            let _ = to.send(Settle { tag: self.tag, how: Settlement::Requeue, reply: None });
+            let how =
+                if fault::mutant(Mutant::DroppedIsAcked) { Settlement::Ack } else { Settlement::Requeue };
+            let _ = to.send(Settle { tag: self.tag, how, reply: None });
         }
     }
 }

@@ -9,7 +9,7 @@ mod consume;
 mod session;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -27,7 +27,6 @@ pub(crate) struct PgQueue {
     pool: PgPool,
     topology: Topology,
     options: QueueOptions,
-    connect: Arc<PgConnectOptions>,
     bell: Bell,
     tells: Once,
     hears: Once,
@@ -38,20 +37,10 @@ pub(crate) struct PgQueue {
 
 impl PgQueue {
     pub(crate) fn new(pool: PgPool, topology: Topology, options: QueueOptions) -> Self {
-        let connect = (*pool.connect_options()).clone().application_name("muster queue").options([
-            // A claim or an ack that a crash of the server forgets is a message delivered again, which is harmless; not
-            // waiting for the disk makes consuming much cheaper. Publishing does not go over these connections.
-            ("synchronous_commit", "off"),
-            // A client that vanished is noticed, and what it held is freed, after some 20 s instead of two hours.
-            ("tcp_keepalives_idle", "10"),
-            ("tcp_keepalives_interval", "5"),
-            ("tcp_keepalives_count", "2"),
-        ]);
         Self {
             pool,
             topology,
             options,
-            connect: Arc::new(connect),
             bell: Bell::new(),
             tells: Once::new(),
             hears: Once::new(),
@@ -195,7 +184,7 @@ impl PgQueue {
 
     fn setup(&self, prefetch: u16) -> Setup {
         Setup {
-            connect: Arc::clone(&self.connect),
+            pool: self.pool.clone(),
             bell: self.bell.clone(),
             topology: self.topology.clone(),
             options: self.options,
@@ -205,7 +194,15 @@ impl PgQueue {
 
     // One connection, opened when it is used; apart from the pool, which others need.
     fn side_pool(&self) -> PgPool {
-        PgPoolOptions::new().max_connections(1).connect_lazy_with((*self.connect).clone())
+        let target = consuming(&self.pool);
+        let tuned = target.clone();
+        PgPoolOptions::new()
+            .max_connections(1)
+            .after_connect(move |_, _| {
+                crate::store::socket::tune(&tuned);
+                Box::pin(async { Ok(()) })
+            })
+            .connect_lazy_with(target)
     }
 
     /// Runs a use of the pool in a task of its own. The caller may be cancelled or run out of time; the statement never
@@ -229,6 +226,17 @@ impl PgQueue {
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);
     }
+}
+
+/// How consumers connect: to the server that the pool connects to now.
+fn consuming(pool: &PgPool) -> PgConnectOptions {
+    (*pool.connect_options()).clone().application_name("muster queue").options([
+        // A claim or an ack that a crash of the server forgets is a message delivered again, which is harmless; not
+        // waiting for the disk makes consuming much cheaper. Publishing does not go over these connections.
+        ("synchronous_commit", "off"),
+        // A client that vanished is noticed, and what it held is freed, after some 20 s instead of two hours.
+        ("tcp_keepalives_count", "2"),
+    ])
 }
 
 fn to_json(headers: &Headers) -> serde_json::Value {

@@ -31,6 +31,8 @@ use self::consume::{Session, Setup};
 use self::link::Link;
 use self::publish::Publisher;
 use self::settling::Settling;
+use crate::fault::{self, Mutant};
+
 use super::{DeadLetter, Feed, Message, QueueDepth, QueueError, QueueOptions, QueueServer, Topology};
 
 // Seconds. TCP alone needs many minutes to notice a peer that vanished.
@@ -74,6 +76,10 @@ impl RabbitQueue {
     pub(crate) async fn publish(&self, message: Message) -> Result<(), QueueError> {
         let properties = properties::of(&message.headers);
         self.publisher.publish(&self.topology.queue(), properties, message.body).await
+    }
+
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.publisher.is_blocked() && !fault::mutant(Mutant::BlockedBrokerReady)
     }
 
     pub(crate) async fn consumer(&self, prefetch: u16) -> Result<Feed, QueueError> {

@@ -139,7 +139,8 @@ impl Secrets {
     /// Whether a record has to be hidden whole: it was not read whole, so its values may stand under the wrong names, and one of
     /// them may be a secret.
     pub fn hide_whole(&self, record: &RawRecord<'_>) -> bool {
-        if record.defect.is_none() || mutant(Mutant::ShowUnread) {
+        // Only a record that was not read whole has its source text.
+        if record.defect.is_none() || record.raw.is_none() || mutant(Mutant::ShowUnread) {
             return false;
         }
         let named =

@@ -2,23 +2,92 @@
 //!
 //! Why nothing happens twice (P3): [`lock`] takes the chunk's row lock and looks at its state; users, outcomes, counts and
 //! the state `applied` commit together. A message delivered again finds the chunk ended and changes nothing.
+//!
+//! Why a chunk that kills its workers dies and no other does: [`begin`] notes the worker in the chunk's row before any work
+//! on it, and whatever ends the work takes the note away. A note that is left behind is a worker that died over the chunk.
+
+use std::time::Duration;
 
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 use super::intake::{Issue, small, write_issues};
 use super::{Store, StoreError, Transaction};
 use crate::chunk::{SecretKey, decode};
 use crate::error::{ErrorCode, RecordError};
-use crate::fault::{self, Point};
+use crate::fault::{self, Mutant, Point};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::ChunkState;
-use crate::options::ImportOptions;
+use crate::options::{ImportOptions, NewerOptions};
 use crate::outcome::{Outcome, OutcomeSheet, Verdict};
 use crate::record::{Secrets, source_json};
 
 /// First key of the advisory locks on tenants; the second is the tenant.
 const TENANT_LOCK: i32 = 0x6d75;
+
+/// Time limits of a worker's connection, kept by the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest statement.
+    pub statement: Duration,
+    /// Longest wait for one lock.
+    pub lock: Duration,
+    /// Longest pause inside a transaction: what a worker that is frozen or cut off has locked is free after that.
+    pub idle: Duration,
+}
+
+/// A connection for applying chunks, with these limits.
+pub async fn connection(store: &Store, limits: &Limits) -> Result<PgConnection, StoreError> {
+    let mut connection = store.dedicated_connection().await?;
+    let milliseconds = |limit: Duration| limit.as_millis().clamp(1, i32::MAX as u128);
+    // The only values in the text are numbers.
+    let settings = format!(
+        "set statement_timeout = {}; set lock_timeout = {}; set idle_in_transaction_session_timeout = {}",
+        milliseconds(limits.statement),
+        milliseconds(limits.lock),
+        milliseconds(limits.idle),
+    );
+    if !fault::mutant(Mutant::LongIdleInTransaction) {
+        sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut connection).await?;
+    }
+    Ok(connection)
+}
+
+/// What a message says it carries, and who begins it.
+#[derive(Debug, Clone, Copy)]
+pub struct Beginning {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// The import that the message names.
+    pub import: ImportId,
+    /// This worker, for as long as its process lives.
+    pub worker: Uuid,
+    /// Nothing else is being applied by this worker, so that its death would be this chunk's doing.
+    pub secluded: bool,
+}
+
+/// Begins the transaction that applies a chunk, and before it, in one of its own, notes that this worker begins.
+///
+/// All of it is one round trip. The note does not wait for the disk: a crash of the database loses it, and with it nothing
+/// but the suspicion of a worker that died in the same moment. A chunk that another worker began is noted only by a
+/// secluded worker; [`lock`] tells.
+pub async fn begin<'c>(
+    connection: &'c mut PgConnection,
+    beginning: &Beginning,
+) -> Result<Transaction<'c>, StoreError> {
+    let Beginning { chunk, import, worker, secluded } = *beginning;
+    // Statements at once, which no prepared statement can be. The only values in the text are numbers and UUIDs.
+    let begin = format!(
+        "begin; set local synchronous_commit = off; \
+         update chunks set begun = array_append(begun, '{worker}') \
+          where id = {} and state = 'dispatched' and import_id = '{import}' and '{worker}' <> all (begun) \
+            and ({secluded} or cardinality(begun) = 0); \
+         commit; begin",
+        chunk.get(),
+    );
+    Ok(sqlx::Connection::begin_with(connection, AssertSqlSafe(begin)).await?)
+}
 
 /// A chunk whose row is locked until the transaction ends.
 #[derive(Debug, Clone)]
@@ -29,8 +98,14 @@ pub struct LockedChunk {
     pub tenant: TenantId,
     /// Its state.
     pub state: ChunkState,
-    /// Attempts that did not end well, so far.
+    /// Attempts that did not end well and told so.
     pub attempts: u32,
+    /// Other workers that began the chunk and did not tell how that ended.
+    pub begun_elsewhere: u32,
+    /// How often the chunk was deferred.
+    pub deferrals: u32,
+    /// Retry opened it again: later records of the file may have been applied before its own.
+    pub reopened: bool,
     /// How many records it has.
     pub records: usize,
     /// Fingerprint of the body.
@@ -39,8 +114,6 @@ pub struct LockedChunk {
     pub outcomes: OutcomeSheet,
     /// Nobody else writes users of the tenant meanwhile.
     pub alone: bool,
-    /// Retry opened it again: later records of the file may have been applied before its own.
-    pub reopened: bool,
 }
 
 /// Locks a chunk, and shares the tenant's lock with other writers of its users. `None` if there is no such chunk.
@@ -49,14 +122,17 @@ pub struct LockedChunk {
 pub async fn lock(
     connection: &mut PgConnection,
     chunk: ChunkId,
+    worker: Uuid,
     alone: bool,
 ) -> Result<Option<LockedChunk>, StoreError> {
     let Some(row) = sqlx::query!(
-        r#"select import_id, tenant_id, state, attempts, records, body_hash, outcomes, reopened > 0 as "reopened!"
-           from chunks
-          where id = $1
-            for no key update"#,
+        r#"select import_id, tenant_id, state, attempts, records, body_hash, outcomes, deferrals, reopened > 0 as "reopened!",
+                  cardinality(array_remove(begun, $2)) as "begun_elsewhere!"
+             from chunks
+            where id = $1
+              for no key update"#,
         chunk.get(),
+        worker,
     )
     .fetch_optional(&mut *connection)
     .await?
@@ -70,12 +146,14 @@ pub async fn lock(
         import: ImportId::new(row.import_id),
         tenant: TenantId::new(row.tenant_id),
         state: row.state.parse().map_err(|_| StoreError::corrupt("chunks", "state", chunk))?,
-        attempts: u32::try_from(row.attempts).unwrap_or(0),
+        attempts: count(row.attempts),
+        begun_elsewhere: count(row.begun_elsewhere),
+        deferrals: count(row.deferrals),
+        reopened: row.reopened,
         records,
         body_hash: row.body_hash,
         outcomes,
         alone,
-        reopened: row.reopened,
     }))
 }
 
@@ -109,15 +187,15 @@ pub async fn begin_writing(
     Ok(sqlx::Connection::begin_with(connection, AssertSqlSafe(begin)).await?)
 }
 
-/// The options of an import, and whether its records are rows of a table. `None` if there is no such import.
-pub async fn options(store: &Store, import: ImportId) -> Result<Option<ImportOptions>, StoreError> {
-    let Some(json) = sqlx::query_scalar!("select options from imports where id = $1", import.get())
-        .fetch_optional(store.pool())
-        .await?
-    else {
-        return Ok(None);
-    };
-    serde_json::from_value(json).map(Some).map_err(|_| StoreError::corrupt("imports", "options", import))
+/// The options of an import, or what of them this program does not know. `None` if there is no such import.
+pub async fn options(
+    connection: &mut PgConnection,
+    import: ImportId,
+) -> Result<Option<Result<ImportOptions, NewerOptions>>, StoreError> {
+    let json = sqlx::query_scalar!("select options from imports where id = $1", import.get())
+        .fetch_optional(connection)
+        .await?;
+    Ok(json.map(ImportOptions::from_stored))
 }
 
 /// The staged body of a chunk, for when its message does not carry it.
@@ -152,10 +230,19 @@ pub async fn finish(
     issues: &[Issue],
 ) -> Result<(), StoreError> {
     write_issues(connection, import, issues).await?;
-    let counts = sheet.counts();
+    let mut counts = sheet.counts();
+    if fault::mutant(Mutant::CountsFromMemory) {
+        (counts.inserted, counts.updated) = (counts.inserted + counts.updated, 0);
+    }
+    if fault::mutant(Mutant::NoLedger) {
+        sqlx::query("update chunks set state = 'dispatched' where id = $1")
+            .bind(chunk.get())
+            .execute(&mut *connection)
+            .await?;
+    }
     let written = sqlx::query!(
         "update chunks
-            set state = 'applied', applied_at = now(), leased_until = null, problem = null,
+            set state = 'applied', applied_at = now(), leased_until = null, problem = null, begun = '{}',
                 pending = $2, inserted = $3, updated = $4, skipped = $5, failed = $6, outcomes = $7
           where id = $1 and state in ('staged', 'dispatched', 'retryable')",
         chunk.get(),
@@ -172,83 +259,137 @@ pub async fn finish(
     if written.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict("a chunk")) }
 }
 
-/// Counts an attempt that did not end well: the worker died, or the chunk could not be applied. Returns the attempts so far,
-/// `None` if the chunk has ended.
-pub async fn count_attempt(store: &Store, chunk: ChunkId) -> Result<Option<u32>, StoreError> {
-    fault::point(Point::CountAttempt)?;
-    let attempts = sqlx::query_scalar!(
-        "update chunks
-            set attempts = attempts + 1
-          where id = $1 and state in ('staged', 'dispatched', 'retryable')
-        returning attempts",
-        chunk.get(),
-    )
-    .fetch_optional(store.pool())
-    .await?;
-    Ok(attempts.map(|attempts| u32::try_from(attempts).unwrap_or(0)))
+/// When a chunk may be dispatched again, and why it was not applied now.
+#[derive(Debug, Clone, Copy)]
+pub struct Later<'a> {
+    /// How long to wait.
+    pub delay: Duration,
+    /// The reason, without any user's value.
+    pub problem: &'a str,
+    /// Whether an attempt is spent: the chunk is at fault, or may be.
+    pub spends: bool,
 }
 
-/// Puts a chunk off: it may be dispatched again after a while. No effect on a chunk that has ended.
-pub async fn put_off(store: &Store, chunk: ChunkId, seconds: f64, problem: &str) -> Result<(), StoreError> {
+/// Ends this worker's attempt without an outcome: the chunk may be dispatched again after a while. False for a chunk that is
+/// with the workers no more.
+pub async fn put_off(
+    connection: &mut PgConnection,
+    chunk: ChunkId,
+    worker: Uuid,
+    later: Later<'_>,
+) -> Result<bool, StoreError> {
+    if later.spends {
+        fault::point(Point::CountAttempt)?;
+    }
     fault::point(Point::Defer)?;
-    sqlx::query!(
+    let moved = sqlx::query!(
         "update chunks
-            set state = 'retryable', due_at = now() + make_interval(secs => $2), leased_until = null, problem = $3
-          where id = $1 and state in ('staged', 'dispatched', 'retryable')",
+            set state = 'retryable', due_at = now() + make_interval(secs => $3), leased_until = null, problem = $4,
+                begun = array_remove(begun, $2),
+                attempts = attempts + case when $5 then 1 else 0 end,
+                deferrals = deferrals + case when $5 then 0 else 1 end
+          where id = $1 and state = 'dispatched'",
         chunk.get(),
-        seconds,
-        problem,
+        worker,
+        later.delay.as_secs_f64(),
+        later.problem,
+        later.spends && !fault::mutant(Mutant::AttemptsNotCounted),
     )
-    .execute(store.pool())
+    .execute(connection)
     .await?;
+    Ok(moved.rows_affected() == 1)
+}
+
+/// Takes this worker's note away: it gives the chunk back, and nothing that the chunk did is the reason.
+pub async fn release(connection: &mut PgConnection, chunk: ChunkId, worker: Uuid) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update chunks set begun = array_remove(begun, $2) where id = $1 and $2 = any (begun)",
+        chunk.get(),
+        worker,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Wakes the dispatchers, over a connection of the worker's own.
+pub async fn wake_dispatchers(connection: &mut PgConnection) -> Result<(), StoreError> {
+    fault::point(Point::Wake)?;
+    sqlx::query!("select pg_notify('muster_dispatch', '')").execute(connection).await?;
     Ok(())
 }
 
 /// Ends a chunk that cannot be applied: its pending records fail with code `chunk_dead`. False for a chunk that has ended.
 pub async fn bury(store: &Store, chunk: ChunkId, problem: &str) -> Result<bool, StoreError> {
-    let mut transaction = store.pool().begin().await?;
+    let mut connection = store.pool().acquire().await?;
+    end_dead(&mut connection, chunk, Uuid::nil(), problem).await
+}
+
+/// The same over a connection of the caller's, a worker: its own note is no death.
+pub async fn end_dead(
+    connection: &mut PgConnection,
+    chunk: ChunkId,
+    worker: Uuid,
+    problem: &str,
+) -> Result<bool, StoreError> {
+    let mut transaction = super::begin(connection).await?;
     let Some(row) = sqlx::query!(
-        "select import_id, records, body, outcomes
-           from chunks
-          where id = $1 and state in ('staged', 'dispatched', 'retryable')
-            for no key update",
+        r#"select import_id, records, pending, body, outcomes, reopened > 0 as "reopened!"
+             from chunks
+            where id = $1 and state in ('staged', 'dispatched', 'retryable')
+              for no key update"#,
         chunk.get(),
     )
     .fetch_optional(&mut *transaction)
     .await?
     else {
+        transaction.rollback().await?;
         return Ok(false);
     };
     let mut sheet = read_sheet(chunk, row.records, row.outcomes.as_deref())?;
-    let issues = dead_issues(&row.body, &sheet);
+    write_dead_issues(&mut transaction, ImportId::new(row.import_id), &row.body, &sheet).await?;
     sheet.turn(Outcome::Pending, Verdict::FAILED);
-    write_issues(&mut transaction, ImportId::new(row.import_id), &issues).await?;
     sqlx::query!(
         "update chunks
             set state = 'dead', failed = failed + pending, pending = 0, outcomes = $3,
+                attempts = attempts + cardinality(array_remove(begun, $4)), begun = '{}',
                 leased_until = null, due_at = null, problem = $2
           where id = $1",
         chunk.get(),
         problem,
         &sheet.encode()[..],
+        worker,
     )
     .execute(&mut *transaction)
     .await?;
     fault::point(Point::Dead)?;
     transaction.commit().await?;
+    if !row.reopened {
+        metrics::counter!("muster_records_total", "outcome" => "failed")
+            .increment(u64::from(count(row.pending)));
+    }
     Ok(true)
 }
 
-/// What the pending records of a dead chunk failed of. A body that cannot be read gives no sources, and then no issues.
-fn dead_issues(body: &[u8], sheet: &OutcomeSheet) -> Vec<Issue> {
-    let Ok(records) = decode(body) else { return Vec::new() };
+/// Issues written at a time for a dead chunk: it may be dead because it takes more memory than there is.
+const DEAD_ISSUES: usize = 200;
+
+/// Writes what the pending records of a dead chunk failed of. A body that cannot be read gives no sources, and then no issues.
+async fn write_dead_issues(
+    connection: &mut PgConnection,
+    import: ImportId,
+    body: &[u8],
+    sheet: &OutcomeSheet,
+) -> Result<(), StoreError> {
+    let Ok(records) = decode(body) else { return Ok(()) };
     let fields = records.fields();
     let secrets = Secrets::by_name(records.names());
-    records
-        .records(&fields)
-        .zip(sheet.iter())
-        .filter(|(_, (verdict, _))| verdict.outcome == Outcome::Pending)
-        .map(|(record, _)| Issue {
+    let mut issues = Vec::with_capacity(DEAD_ISSUES);
+    for (record, (verdict, _)) in records.records(&fields).zip(sheet.iter()) {
+        if verdict.outcome != Outcome::Pending {
+            continue;
+        }
+        issues.push(Issue {
             record: record.position.record.get(),
             failed: true,
             errors: vec![RecordError::new(
@@ -257,8 +398,13 @@ fn dead_issues(body: &[u8], sheet: &OutcomeSheet) -> Vec<Issue> {
             )],
             warnings: Vec::new(),
             source: source_json(&record, records.names(), &secrets),
-        })
-        .collect()
+        });
+        if issues.len() == DEAD_ISSUES {
+            write_issues(connection, import, &issues).await?;
+            issues.clear();
+        }
+    }
+    write_issues(connection, import, &issues).await
 }
 
 pub(super) fn read_sheet(
@@ -273,4 +419,8 @@ pub(super) fn read_sheet(
             OutcomeSheet::decode(bytes, records).map_err(|_| StoreError::corrupt("chunks", "outcomes", chunk))
         }
     }
+}
+
+fn count(number: i32) -> u32 {
+    u32::try_from(number).unwrap_or(0)
 }

@@ -77,7 +77,7 @@ pub async fn admit(
             return Ok(Some(Period::Month));
         }
     }
-    transaction.commit().await?;
+    super::commit(store, transaction).await?;
     Ok(None)
 }
 

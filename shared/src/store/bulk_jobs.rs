@@ -170,7 +170,7 @@ pub async fn replace(
     )
     .execute(&mut *transaction)
     .await?;
-    transaction.commit().await?;
+    super::commit(store, transaction).await?;
     Ok(Moved::Done(state))
 }
 
@@ -199,7 +199,7 @@ pub async fn proceed(store: &Store, tenant: TenantId, id: i64, by: &str) -> Resu
     )
     .execute(&mut *transaction)
     .await?;
-    transaction.commit().await?;
+    super::commit(store, transaction).await?;
     Ok(Moved::Done(state))
 }
 

@@ -70,7 +70,7 @@ pub async fn apply(store: &Store, tenant: TenantId, catalog: &Catalog) -> Result
     .await?;
 
     let stored = read(&mut transaction, tenant).await?;
-    transaction.commit().await?;
+    super::commit(store, transaction).await?;
     Ok(Applied::Catalog(stored))
 }
 

@@ -161,6 +161,7 @@ pub async fn claim_to_publish(
     )
     .fetch_all(store.pool())
     .await?;
+    fault::point(Point::Claimed)?;
     Ok(rows
         .into_iter()
         .map(|row| ClaimedChunk {
@@ -363,11 +364,20 @@ pub async fn complete_ended(store: &Store) -> Result<Vec<ImportId>, StoreError> 
 async fn complete(store: &Store, import: Uuid) -> Result<bool, StoreError> {
     let mut transaction = store.pool().begin().await?;
     // Whoever opens chunks holds this lock. It is taken in a statement of its own: one that waits for a lock and looks for
-    // open chunks at once would look at them as they were before it waited.
-    if !fault::mutant(Mutant::CompletingSeesTheOldMoment) {
-        sqlx::query!("select from imports where id = $1 for no key update", import)
+    // open chunks at once would look at them as they were before it waited. Nor does it wait at all: a long retry of one import
+    // keeps no other from being completed.
+    if fault::mutant(Mutant::CompletingWaits) {
+        sqlx::query("select from imports where id = $1 for no key update")
+            .bind(import)
             .execute(&mut *transaction)
             .await?;
+    } else if !fault::mutant(Mutant::CompletingSeesTheOldMoment) {
+        let locked = sqlx::query!("select from imports where id = $1 for no key update skip locked", import)
+            .execute(&mut *transaction)
+            .await?;
+        if locked.rows_affected() == 0 {
+            return Ok(false);
+        }
     }
     let moved = sqlx::query!(
         "update imports

@@ -32,9 +32,27 @@ pub enum StoreError {
     /// The server cannot be reached, or went away.
     #[error("the database cannot be reached: {0}")]
     Unreachable(String),
+    /// No answer in time. The connection is given up: nobody knows whether it still leads anywhere.
+    #[error("the database did not answer within {} s", .0.as_secs_f32())]
+    Silent(std::time::Duration),
     /// All connections of the pool were in use for too long.
     #[error("no database connection became free in time")]
     PoolTimeout,
+    /// The server went away before it said whether it committed, and did not come back in time to be asked.
+    #[error("the database went away before it said whether the change was made")]
+    Unknown,
+    /// A row was written by a newer program, in words that this one does not know.
+    #[error(
+        "{table} {key} was written by a newer version of this program, which alone can read it: {column}"
+    )]
+    Newer {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The row's primary key.
+        key: String,
+    },
     /// The settings of the connection are wrong.
     #[error("the database settings are wrong: {0}")]
     Settings(String),
@@ -80,7 +98,12 @@ impl StoreError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Database(error) => error.kind(),
-            Self::Unreachable(_) | Self::PoolTimeout => ErrorKind::Transient,
+            // A program of the newer version may do it.
+            Self::Newer { .. }
+            | Self::Unreachable(_)
+            | Self::Silent(_)
+            | Self::PoolTimeout
+            | Self::Unknown => ErrorKind::Transient,
             Self::Conflict(_) | Self::NotAlone => ErrorKind::Conflict,
             Self::Settings(_)
             | Self::Corrupt { .. }
@@ -97,6 +120,11 @@ impl StoreError {
             Self::Database(error) => error.constraint.as_deref(),
             _ => None,
         }
+    }
+
+    /// Whether the server answered with this error over a connection that may still live, rather than being away.
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::Database(_))
     }
 
     /// The SQLSTATE, where the server answered with one.

@@ -19,6 +19,8 @@ pub struct Server {
     pub full_page_writes: bool,
     /// What a commit waits for.
     pub synchronous_commit: String,
+    /// How many connections it has for programs.
+    pub connections: i32,
 }
 
 /// Asks the server.
@@ -29,7 +31,10 @@ pub async fn server(store: &Store) -> Result<Server, StoreError> {
                   clock_timestamp()                                     as "now!",
                   current_setting('fsync')::boolean                     as "fsync!",
                   current_setting('full_page_writes')::boolean          as "full_page_writes!",
-                  current_setting('synchronous_commit')                 as "synchronous_commit!""#
+                  current_setting('synchronous_commit')                 as "synchronous_commit!",
+                  current_setting('max_connections')::integer
+                    - current_setting('superuser_reserved_connections')::integer
+                    - coalesce(current_setting('reserved_connections', true), '0')::integer as "connections!""#
     )
     .fetch_one(store.pool())
     .await?;
@@ -40,5 +45,6 @@ pub async fn server(store: &Store) -> Result<Server, StoreError> {
         fsync: row.fsync,
         full_page_writes: row.full_page_writes,
         synchronous_commit: row.synchronous_commit,
+        connections: row.connections,
     })
 }

@@ -2,20 +2,25 @@
 //!
 //! Until [`receive`] commits, an import is worth nothing: chunks staged before a crash are thrown away with it. So staging
 //! does not wait for the disk; [`receive`] does, and with it everything that was written before.
+//!
+//! A server that crashes forgets what was staged just before, and another connection would not notice. So [`receive`] runs
+//! in the session that staged, which does not outlive its server, and compares what is in the store with what was staged
+//! ([`Tally`]) in the transaction that ends the upload.
 
+use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 pub use super::doubles::stage_keys;
+pub use super::receipt::{Concluded, Received, Settled, Tally, receive};
 use super::{Store, StoreError, doubles};
 use crate::chunk::SealedChunk;
 use crate::error::{FileError, RecordError};
-use crate::fault::{self, Point};
+use crate::fault::{self, Mutant, Point};
 use crate::id::{ImportId, TenantId};
 use crate::import::ImportState;
-use crate::options::{Duplicates, ImportOptions, OnInvalid, Start};
+use crate::options::ImportOptions;
 use crate::outcome::{OutcomeSheet, Verdict};
-use crate::parse::TextEncoding;
 
 /// A new import.
 #[derive(Debug, Clone)]
@@ -37,26 +42,64 @@ pub struct NewImport {
 pub enum Opened {
     /// It is open and waits for its chunks.
     New,
-    /// The idempotency key is in use, for the same request: this is its import.
-    Known(ImportId, ImportState),
-    /// The idempotency key is in use, for another request.
+    /// The idempotency key is that of a request with the same options that was received.
+    Known(KnownImport),
+    /// A request with this idempotency key is being received, or is coming to its end at this moment.
+    InProgress,
+    /// The idempotency key is in use, for a request with other options.
     Mismatch,
 }
 
-/// Opens an import. Its receiver has `lease_seconds` to [`renew`] the lease before the import counts as abandoned.
-pub async fn open(store: &Store, import: &NewImport, lease_seconds: f64) -> Result<Opened, StoreError> {
+/// The import that an idempotency key stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownImport {
+    /// Its id.
+    pub id: ImportId,
+    /// Its state.
+    pub state: ImportState,
+    /// SHA-256 of its upload, decompressed: the same key with another upload is another request.
+    pub digest: [u8; 32],
+}
+
+/// How long an import may be without a sign of life from its receiver.
+pub const LEASE_SECONDS: f64 = 60.0;
+/// How long a receiver is silent before the same idempotency key may be taken from it. It speaks every
+/// [`RENEW_SECONDS`].
+const SILENT_SECONDS: f64 = 8.0;
+/// How often a receiver renews its lease.
+pub const RENEW_SECONDS: f64 = 2.0;
+/// How often opening looks again at a key that changed hands meanwhile.
+const OPEN_TRIES: u32 = 10;
+
+/// Opens an import. Its receiver must [`renew`] the lease every [`RENEW_SECONDS`]; after [`LEASE_SECONDS`] without that the
+/// import counts as abandoned.
+///
+/// An idempotency key stands for one request that was received. An import that came to nothing frees its key, one whose
+/// receiver fell silent is aborted here.
+pub async fn open(store: &Store, import: &NewImport) -> Result<Opened, StoreError> {
+    for _ in 0..OPEN_TRIES {
+        let mut transaction = store.pool().begin().await?;
+        let opened = if insert(&mut transaction, import).await? {
+            Some(Opened::New)
+        } else {
+            match held_by(&mut transaction, import).await {
+                // Whoever holds it for so long is receiving it, or ending it.
+                Err(error) if error.sqlstate() == Some("55P03") => return Ok(Opened::InProgress),
+                found => found?,
+            }
+        };
+        fault::point(Point::OpenImport)?;
+        transaction.commit().await?;
+        if let Some(opened) = opened {
+            return Ok(opened);
+        }
+    }
+    Ok(Opened::InProgress)
+}
+
+/// False if the idempotency key is in use.
+async fn insert(connection: &mut PgConnection, import: &NewImport) -> Result<bool, StoreError> {
     let (key, hash) = import.idempotency.as_ref().map(|(key, hash)| (key.as_str(), &hash[..])).unzip();
-    // An import that came to nothing frees its key: the client may send the file again.
-    let mut transaction = store.pool().begin().await?;
-    sqlx::query!(
-        "update imports
-            set idempotency_key = null
-          where tenant_id = $1 and idempotency_key = $2 and state in ('aborted', 'refused')",
-        import.tenant.get(),
-        key,
-    )
-    .execute(&mut *transaction)
-    .await?;
     let inserted = sqlx::query!(
         "insert into imports (id, tenant_id, filename, options, idempotency_key, request_hash, alive_until)
          values ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7))
@@ -67,31 +110,72 @@ pub async fn open(store: &Store, import: &NewImport, lease_seconds: f64) -> Resu
         serde_json::to_value(&import.options).map_err(|error| StoreError::Program(error.to_string()))?,
         key,
         hash,
-        lease_seconds,
+        LEASE_SECONDS,
     )
-    .execute(&mut *transaction)
-    .await?
-    .rows_affected();
-    let opened = if inserted == 1 {
-        Opened::New
-    } else {
-        let known = sqlx::query!(
-            "select id, state, request_hash from imports where tenant_id = $1 and idempotency_key = $2",
-            import.tenant.get(),
-            key,
-        )
-        .fetch_one(&mut *transaction)
-        .await?;
-        if known.request_hash.as_deref() == hash {
-            let state = known.state.parse().map_err(|_| StoreError::corrupt("imports", "state", known.id))?;
-            Opened::Known(ImportId::new(known.id), state)
-        } else {
-            Opened::Mismatch
+    .execute(connection)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+/// Who holds the import's idempotency key. `None` if nobody does any more: the key was freed, by this very call perhaps.
+async fn held_by(connection: &mut PgConnection, import: &NewImport) -> Result<Option<Opened>, StoreError> {
+    let (key, hash) = import.idempotency.as_ref().map(|(key, hash)| (key.as_str(), &hash[..])).unzip();
+    sqlx::raw_sql("set local lock_timeout = '5s'").execute(&mut *connection).await?;
+    // Locked, and so as it is once whoever is ending it has ended it: what the insert met may be older than that.
+    let held = sqlx::query!(
+        r#"select id, state, request_hash, digest, alive_until < now() + make_interval(secs => $3) as "silent!"
+             from imports
+            where tenant_id = $1 and idempotency_key = $2
+              for no key update"#,
+        import.tenant.get(),
+        key,
+        LEASE_SECONDS - SILENT_SECONDS,
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(held) = held else { return Ok(None) };
+    let state: ImportState =
+        held.state.parse().map_err(|_| StoreError::corrupt("imports", "state", held.id))?;
+    match state {
+        ImportState::Receiving if !held.silent || fault::mutant(Mutant::SilentKeepsKey) => {
+            return Ok(Some(Opened::InProgress));
         }
-    };
-    fault::point(Point::OpenImport)?;
-    transaction.commit().await?;
-    Ok(opened)
+        ImportState::Receiving => abort(connection, held.id).await?,
+        ImportState::Aborted if fault::mutant(Mutant::AbortedKeepsKey) => {
+            return Ok(Some(Opened::InProgress));
+        }
+        ImportState::Aborted | ImportState::Refused => {}
+        _ if held.request_hash.as_deref() != hash => return Ok(Some(Opened::Mismatch)),
+        _ => {
+            let digest = held.digest.and_then(|digest| digest.try_into().ok());
+            let digest = digest.ok_or_else(|| StoreError::corrupt("imports", "digest", held.id))?;
+            return Ok(Some(Opened::Known(KnownImport { id: ImportId::new(held.id), state, digest })));
+        }
+    }
+    // What came to nothing is in nobody's way: the client may send the file again.
+    sqlx::query!("update imports set idempotency_key = null where id = $1", held.id)
+        .execute(connection)
+        .await?;
+    Ok(None)
+}
+
+/// Aborts an import whose receiver is gone. Its row is locked, and it is being received.
+async fn abort(connection: &mut PgConnection, import: Uuid) -> Result<(), StoreError> {
+    let error = FileError::new(
+        crate::error::ErrorCode::UploadIncomplete,
+        "the receiver stopped before the upload was complete",
+    );
+    let error = serde_json::to_value(error).map_err(|error| StoreError::Program(error.to_string()))?;
+    sqlx::query!(
+        "update imports
+            set state = 'aborted', error = $2, completed_at = now(), total = 0, secret_key = null
+          where id = $1 and state = 'receiving'",
+        import,
+        error,
+    )
+    .execute(&mut *connection)
+    .await?;
+    discard_staged(connection, import).await
 }
 
 /// The newest import of this very request (`request_hash` as in [`NewImport::idempotency`]) that was received and has not
@@ -196,7 +280,7 @@ pub async fn write_issues(
     import: ImportId,
     issues: &[Issue],
 ) -> Result<(), StoreError> {
-    if issues.is_empty() {
+    if issues.is_empty() || fault::mutant(Mutant::IssuesForgotten) {
         return Ok(());
     }
     let json = |value: &dyn erased::Json| value.text();
@@ -241,156 +325,59 @@ mod erased {
 }
 
 /// Says that the receiver is alive. False if the import is not being received any more: the receiver must stop.
-pub async fn renew(store: &Store, import: ImportId, lease_seconds: f64) -> Result<bool, StoreError> {
+pub async fn renew(executor: impl PgExecutor<'_>, import: ImportId) -> Result<bool, StoreError> {
     let renewed = sqlx::query!(
         "update imports
             set alive_until = now() + make_interval(secs => $2)
           where id = $1 and state = 'receiving'",
         import.get(),
-        lease_seconds,
+        LEASE_SECONDS,
     )
-    .execute(store.pool())
+    .execute(executor)
     .await?;
     Ok(renewed.rows_affected() == 1)
 }
 
-/// What was received.
-#[derive(Debug, Clone)]
-pub struct Received {
-    /// Records.
-    pub total: u64,
-    /// Records that failed validation.
-    pub invalid: u64,
-    /// Bytes, decompressed.
-    pub bytes: u64,
-    /// SHA-256 of the bytes, decompressed.
-    pub digest: [u8; 32],
-    /// Field names in the order of the upload.
-    pub columns: Vec<String>,
-    /// Lanes.
-    pub lanes: u32,
-    /// What the text was in.
-    pub encoding: TextEncoding,
-}
-
-/// How receiving ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settled {
-    /// The import's state.
-    pub state: ImportState,
-    /// Records that failed, those that repeat a value of an earlier one included.
-    pub invalid: u64,
-}
-
-/// How long an import is kept from being taken for abandoned while the doubles of its file are looked for.
-const DOUBLES_SECONDS: f64 = 3600.0;
-
-/// Everything is staged: the import is received, and with `auto` it runs. Once this returns, no crash loses a record (P1).
-///
-/// With `duplicates = refuse`, records that repeat a value fail here. With `on_invalid = refuse`, invalid records refuse
-/// the import here. `None` if the import was not being received any more.
-pub async fn receive(
-    store: &Store,
-    import: ImportId,
-    options: &ImportOptions,
-    received: &Received,
-) -> Result<Option<Settled>, StoreError> {
-    let unique = options.duplicates == Duplicates::Refuse;
-    if unique && !renew(store, import, DOUBLES_SECONDS).await? {
-        return Ok(None);
-    }
-    let mut transaction = store.pool().begin().await?;
-    let doubles = if unique { doubles::fail(&mut transaction, import, options).await? } else { 0 };
-    let invalid = received.invalid + doubles;
-    let refused = options.on_invalid == OnInvalid::Refuse && invalid > 0;
-    let state = match (refused, options.start) {
-        (true, _) => ImportState::Refused,
-        (false, Start::Auto) => ImportState::Running,
-        (false, Start::Manual) => ImportState::Received,
-    };
-    // The database's JSON takes no NUL: a name with one is shown as it is in the sources of records.
-    let columns: Vec<String> = received.columns.iter().map(|name| name.replace('\0', "\u{fffd}")).collect();
-    let columns = serde_json::to_value(&columns).map_err(|error| StoreError::Program(error.to_string()))?;
-    let moved = sqlx::query!(
-        "update imports
-            set state = $2, total = $3, bytes = $4, digest = $5, columns = $6, lanes = $7, encoding = $8,
-                received_at = now(),
-                started_at = case when $2 = 'running' then now() end
-          where id = $1 and state = 'receiving'",
-        import.get(),
-        state.as_str(),
-        wide(received.total),
-        wide(received.bytes),
-        &received.digest[..],
-        columns,
-        small(received.lanes)?,
-        (received.encoding != TextEncoding::Utf8).then_some(received.encoding.as_str()),
-    )
-    .execute(&mut *transaction)
-    .await?;
-    if moved.rows_affected() == 0 {
-        return Ok(None);
-    }
-    if refused {
-        let error = FileError::new(
-            crate::error::ErrorCode::InvalidRecords,
-            format!("{invalid} of {} records are invalid, and the import was to refuse them", received.total),
-        );
-        refuse_staged(&mut transaction, import, &error).await?;
-    }
-    transaction.commit().await?;
-    Ok(Some(Settled { state, invalid }))
-}
-
-/// Nothing of a refused import is applied, but its invalid records can be read.
-async fn refuse_staged(
-    connection: &mut PgConnection,
-    import: ImportId,
-    error: &FileError,
-) -> Result<(), StoreError> {
-    sqlx::query!(
-        "update chunks
-            set state = 'cancelled', skipped = skipped + pending, pending = 0
-          where import_id = $1 and state = 'staged'",
-        import.get(),
-    )
-    .execute(&mut *connection)
-    .await?;
-    let error = serde_json::to_value(error).map_err(|error| StoreError::Program(error.to_string()))?;
-    super::dispatch::write_final_counts(connection, import).await?;
-    sqlx::query!("update imports set error = $2, completed_at = now() where id = $1", import.get(), error)
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
 /// The file cannot be imported, or its upload stopped: the import ends as `refused` or `aborted` and nothing staged is kept.
 ///
-/// False if the import was not being received any more.
+/// Returns the state in which the import is now: another one if it was not being received any more.
 pub async fn discard(
     store: &Store,
     import: ImportId,
     state: ImportState,
     error: &FileError,
-) -> Result<bool, StoreError> {
+) -> Result<ImportState, StoreError> {
     let error = serde_json::to_value(error).map_err(|error| StoreError::Program(error.to_string()))?;
     let mut transaction = store.pool().begin().await?;
-    let moved = sqlx::query!(
-        "update imports
-            set state = $2, error = $3, completed_at = now(), total = 0, secret_key = null
-          where id = $1 and state = 'receiving'",
-        import.get(),
-        state.as_str(),
-        error,
-    )
-    .execute(&mut *transaction)
-    .await?;
-    if moved.rows_affected() == 0 {
-        return Ok(false);
+    // Locked first: a receipt that is being committed is waited for, and then seen.
+    let now = sqlx::query_scalar!("select state from imports where id = $1 for no key update", import.get())
+        .fetch_optional(&mut *transaction)
+        .await?;
+    // Gone: it was aborted long ago.
+    let now = now.as_deref().unwrap_or(ImportState::Aborted.as_str());
+    let now: ImportState = now.parse().map_err(|_| StoreError::corrupt("imports", "state", import))?;
+    let end = match now {
+        ImportState::Receiving => {
+            sqlx::query!(
+                "update imports
+                    set state = $2, error = $3, completed_at = now(), total = 0, secret_key = null
+                  where id = $1 and state = 'receiving'",
+                import.get(),
+                state.as_str(),
+                error,
+            )
+            .execute(&mut *transaction)
+            .await?;
+            state
+        }
+        now => now,
+    };
+    // An import that others aborted: what was staged since is left over.
+    if matches!(now, ImportState::Receiving | ImportState::Aborted) {
+        discard_staged(&mut transaction, import.get()).await?;
     }
-    discard_staged(&mut transaction, import.get()).await?;
     transaction.commit().await?;
-    Ok(true)
+    Ok(end)
 }
 
 async fn discard_staged(connection: &mut PgConnection, import: Uuid) -> Result<(), StoreError> {
@@ -401,26 +388,20 @@ async fn discard_staged(connection: &mut PgConnection, import: Uuid) -> Result<(
 }
 
 /// Aborts imports whose receiver died: those whose lease is over, or all of them where no other receiver can be alive.
-/// Returns how many there were.
+/// One that is locked is coming to its end by itself. Returns how many there were.
 pub async fn abort_abandoned(store: &Store, all: bool) -> Result<usize, StoreError> {
-    let error = FileError::new(
-        crate::error::ErrorCode::UploadIncomplete,
-        "the receiver stopped before the upload was complete",
-    );
-    let error = serde_json::to_value(error).map_err(|error| StoreError::Program(error.to_string()))?;
     let mut transaction = store.pool().begin().await?;
     let abandoned = sqlx::query_scalar!(
-        "update imports
-            set state = 'aborted', error = $2, completed_at = now(), total = 0, secret_key = null
+        "select id
+           from imports
           where state = 'receiving' and ($1 or alive_until < now())
-        returning id",
+            for no key update skip locked",
         all,
-        error,
     )
     .fetch_all(&mut *transaction)
     .await?;
     for import in &abandoned {
-        discard_staged(&mut transaction, *import).await?;
+        abort(&mut transaction, *import).await?;
     }
     transaction.commit().await?;
     Ok(abandoned.len())

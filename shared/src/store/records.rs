@@ -15,7 +15,7 @@ use super::intake::wide;
 use super::{Store, StoreError};
 use crate::chunk::decode;
 use crate::error::RecordError;
-use crate::fault::{Mutant, mutant};
+use crate::fault::{self, Mutant, mutant};
 use crate::id::{ChunkId, ImportId};
 use crate::import::ChunkState;
 use crate::options::{IdentifierField, ImportOptions};
@@ -65,7 +65,12 @@ pub async fn page(
     limit: usize,
 ) -> Result<Vec<RecordReport>, StoreError> {
     // One moment for outcomes and errors: between two statements a retry may take a failed record's error away.
-    let mut snapshot = store.pool().begin_with("begin isolation level repeatable read, read only").await?;
+    let begin = if fault::mutant(Mutant::PageOfSeveralMoments) {
+        "begin read only"
+    } else {
+        "begin isolation level repeatable read, read only"
+    };
+    let mut snapshot = store.pool().begin_with(begin).await?;
     let mut merge = Merge {
         connection: &mut snapshot,
         import,

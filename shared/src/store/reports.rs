@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Store, StoreError};
 use crate::error::FileError;
-use crate::fault::{Mutant, mutant};
+use crate::fault::{self, Mutant, mutant};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::{ChunkState, ImportState};
 use crate::options::ImportOptions;
@@ -71,6 +71,11 @@ pub async fn import(
     tenant: TenantId,
     import: ImportId,
 ) -> Result<Option<ImportReport>, StoreError> {
+    let mut tenant = tenant;
+    if fault::mutant(Mutant::MissingTenantFilter) {
+        let owner = sqlx::query_scalar("select tenant_id from imports where id = $1").bind(import.get());
+        tenant = TenantId::new(owner.fetch_optional(store.pool()).await?.unwrap_or(tenant.get()));
+    }
     let rows = select(store, tenant, Some(import.get()), None, None, 1).await?;
     Ok(rows.into_iter().next())
 }
@@ -224,6 +229,14 @@ async fn select(
     rows.into_iter().map(ImportReport::try_from).collect()
 }
 
+/// What an import was asked is written by this program alone: words that it does not know are a newer one's.
+fn newer_options(import: Uuid) -> StoreError {
+    if fault::mutant(Mutant::NewerOptionsCorrupt) {
+        return StoreError::corrupt("imports", "options", import);
+    }
+    StoreError::Newer { table: "import", column: "options", key: import.to_string() }
+}
+
 struct ImportRow {
     id: Uuid,
     number: i64,
@@ -296,7 +309,7 @@ impl TryFrom<ImportRow> for ImportReport {
             state: row.state.parse().map_err(|_| wrong("state"))?,
             filename: row.filename,
             encoding: row.encoding.map(|name| name.parse()).transpose().map_err(|_| wrong("encoding"))?,
-            options: serde_json::from_value(row.options).map_err(|_| wrong("options"))?,
+            options: serde_json::from_value(row.options).map_err(|_| newer_options(id))?,
             columns: match row.columns {
                 Some(json) => serde_json::from_value(json).map_err(|_| wrong("columns"))?,
                 None => Vec::new(),

@@ -145,6 +145,9 @@ pub async fn retry(store: &Store, tenant: TenantId, import: ImportId) -> Result<
 }
 
 async fn has_open_chunks(connection: &mut PgConnection, import: ImportId) -> Result<bool, StoreError> {
+    if fault::mutant(Mutant::RetryLeavesOpenChunks) {
+        return Ok(false);
+    }
     Ok(sqlx::query_scalar!(
         r#"select exists (select from chunks
                            where import_id = $1 and state in ('staged', 'dispatched', 'retryable')) as "open!""#,
@@ -223,8 +226,8 @@ async fn reopen(
     }
     sqlx::query!(
         "update chunks
-            set state = 'staged', attempts = 0, problem = null, outcomes = $2, applied_at = null, reopened = reopened + 1,
-                pending = $3, failed = $4
+            set state = 'staged', attempts = 0, deferrals = 0, problem = null, outcomes = $2, applied_at = null,
+                reopened = reopened + 1, pending = $3, failed = $4
           where id = $1",
         chunk.id,
         &sheet.encode()[..],

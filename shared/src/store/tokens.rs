@@ -89,6 +89,8 @@ pub async fn create_for(
     expires_at: Option<DateTime<Utc>>,
 ) -> Result<NewToken, StoreError> {
     let token = Token::generate(&mut clock::rng());
+    // In a transaction, so that a lost answer to its commit loses no token: it is shown this once.
+    let mut transaction = store.pool().begin().await?;
     let texts: Vec<String> = scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
     let row = sqlx::query_as!(
         TokenRow,
@@ -106,11 +108,13 @@ pub async fn create_for(
         organization.map(Slug::as_str),
         expires_at,
     )
-    .fetch_optional(store.pool())
+    .fetch_optional(&mut *transaction)
     .await?;
     if let Some(row) = row {
+        super::commit(store, transaction).await?;
         return Ok(NewToken::Created(row.into(), token));
     }
+    transaction.rollback().await?;
     match find_by_name(store.pool(), tenant, name).await? {
         Some(info) => Ok(NewToken::NameTaken(info)),
         // Tokens are revoked, not deleted.

@@ -428,6 +428,27 @@ async fn enrol(
     Ok(())
 }
 
+/// Writes a user that nobody means and changes it, to see whether the database takes any user at all. The caller rolls it back.
+pub async fn probe(connection: &mut PgConnection, tenant: TenantId, id: Uuid) -> Result<(), StoreError> {
+    sqlx::query!(
+        "insert into users (id, tenant_id, email, given_name, family_name) values ($1, $2, $3, 'Probe', 'Probe')",
+        id,
+        tenant.get(),
+        // A name that nobody can have (RFC 2606).
+        format!("{}@probe.invalid", id.simple()),
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!("update users set version = version + 1 where id = $1", id).execute(connection).await?;
+    Ok(())
+}
+
+/// Checks now what the database would check at the commit only, so that a part that is refused can be rolled back alone.
+pub async fn check_deferred(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::raw_sql("set constraints all immediate; set constraints all deferred").execute(connection).await?;
+    Ok(())
+}
+
 #[cfg(all(test, feature = "testing"))]
 mod tests {
     use sqlx::AssertSqlSafe;

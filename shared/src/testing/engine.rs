@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::oracle::Observed;
 use super::table::{Table, index};
 use crate::chunk::{ChunkCutter, ChunkLimits, SealedChunk, decode};
-use crate::error::FileError;
+use crate::error::{FileError, RecordError};
+use crate::intake::Reading;
 use crate::options::ImportOptions;
 use crate::outcome::Verdict;
 use crate::parse::{ParseLimits, Parser, RecordSink};
@@ -48,29 +49,41 @@ impl std::fmt::Debug for Course<'_> {
 
 /// The producer's part.
 struct Sink {
-    rules: Rules,
-    binding: Binding,
+    reading: Reading,
     cutter: ChunkCutter,
     invalid: Decided,
+    /// Warnings of receiving, by record.
+    warnings: Vec<(u64, String)>,
 }
 
 impl RecordSink for Sink {
     fn header(&mut self, names: &Names) -> Result<(), FileError> {
-        self.binding.extend(names);
-        self.binding.check_header(&self.rules.options)
+        self.reading.header(names)
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.reading.binding.knows(name)
+    }
+
+    fn beyond_ascii(&mut self) {
+        self.reading.beyond_ascii();
     }
 
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
-        self.binding.extend(names);
-        let validated = validate(record, &self.binding, &self.rules);
-        let valid = validated.result.is_ok();
-        if let Err(errors) = validated.result {
-            let observed = Observed { verdict: Verdict::FAILED, user: None, errors, warnings: Vec::new() };
-            self.invalid.push((record.position.record.get(), observed));
-        }
-        self.cutter
-            .push(record, names, validated.identifier.as_deref(), valid)
-            .expect("a chunk can be encoded");
+        let Self { reading, cutter, invalid, warnings } = self;
+        let number = record.position.record.get();
+        reading.record(record, names, |taken| {
+            let valid = taken.validated.result.is_ok();
+            if let Err(errors) = taken.validated.result {
+                let observed =
+                    Observed { verdict: Verdict::FAILED, user: None, errors, warnings: Vec::new() };
+                invalid.push((number, observed));
+            }
+            warnings.extend(taken.warnings.into_iter().map(|warning| (number, warning)));
+            cutter
+                .push(taken.record, names, taken.validated.identifier.as_deref(), valid)
+                .expect("a chunk can be encoded");
+        });
         Ok(())
     }
 }
@@ -92,16 +105,16 @@ impl Engine {
     ) -> Result<u64, FileError> {
         let rules = Rules::new(options.clone()).with_catalog(index());
         let mut sink = Sink {
-            binding: Binding::new(&rules),
-            rules: rules.clone(),
+            reading: Reading::new(rules.clone()),
             cutter: ChunkCutter::new(course.chunk),
             invalid: Vec::new(),
+            warnings: Vec::new(),
         };
-        let mut parser = Parser::new(options.format, course.parse);
+        let mut parser = Parser::new(options.format, course.parse).at(options.at.as_deref());
         parser.feed(bytes, &mut sink)?;
         let end = parser.finish(&mut sink)?;
         let mut names = Names::new();
-        for name in sink.binding.names() {
+        for name in sink.reading.binding.names() {
             names.push(name);
         }
         sink.cutter.finish(&names).expect("a chunk can be encoded");
@@ -109,7 +122,11 @@ impl Engine {
         while !chunks.is_empty() {
             let lane = chunks[(course.next)(&chunks)].lane;
             let at = chunks.iter().position(|chunk| chunk.lane == lane).expect("a chunk of the lane");
-            let decided = self.chunk(&chunks.remove(at), &rules, &sink.invalid);
+            let mut decided = self.chunk(&chunks.remove(at), &rules, &sink.invalid);
+            for (number, observed) in &mut decided {
+                let more = sink.warnings.iter().filter(|(of, _)| of == number);
+                observed.warnings.extend(more.map(|(_, warning)| warning.clone()));
+            }
             each(decided, &self.table);
         }
         Ok(end.records)
@@ -130,7 +147,15 @@ impl Engine {
             match (validate(record, &binding, rules).result, before) {
                 (Ok(record), None) => valid.push((number, record)),
                 (Err(errors), Some((_, before))) => {
-                    assert_eq!(errors, before.errors, "validating once more comes to the same");
+                    // While it is received, a message also says what mends the value.
+                    let codes = |errors: &[RecordError]| -> Vec<_> {
+                        errors.iter().map(|error| (error.code, error.field.clone())).collect()
+                    };
+                    assert_eq!(
+                        codes(&errors),
+                        codes(&before.errors),
+                        "validating once more comes to the same"
+                    );
                     decided.push((number, before.clone()));
                 }
                 (now, _) => panic!("validating record {number} once more comes to something else: {now:?}"),

@@ -1,13 +1,11 @@
 //! What each column or key of an import means, worked out once.
 
-use std::collections::HashMap;
-
-use super::header::clean;
-use crate::error::{ErrorCode, FileError, RecordError};
-use crate::field::{Field, FieldRule, FieldSet, FieldTable, METADATA_PATTERN, METADATA_PREFIX};
+use super::header::{clean, fold, unaccented, words};
+use crate::error::RecordError;
+use crate::field::{Field, FieldRule, FieldTable, METADATA_PATTERN, METADATA_PREFIX, Mapped, dictionary};
 use crate::formula::unguard_start;
-use crate::options::{IdentifierField, ImportOptions, MetadataMode, UnknownColumns};
-use crate::parse::Format;
+use crate::options::{HeaderNames, IdentifierField, MetadataMode, UnknownColumns};
+use crate::parse::{FAILED_MARK, Format};
 use crate::record::{NameId, Names, Secrets};
 use crate::rules::Rules;
 
@@ -45,6 +43,16 @@ pub(super) enum Rule {
     Unknown,
 }
 
+impl Cell {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::List => "[]",
+            Self::Object => "{}",
+        }
+    }
+}
+
 /// How the value of a metadata key is written in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cell {
@@ -56,28 +64,69 @@ pub(super) enum Cell {
     Object,
 }
 
-impl Rule {
-    fn of(name: &str, table: &FieldTable) -> Self {
-        if let Some(rule) = table.find(name)
-            && name != METADATA_PATTERN
-        {
-            return Self::Field(rule.clone());
+/// How it is known what stands under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// It is the name of a field, or of a key of the metadata.
+    Name,
+    /// The import says so.
+    Mapping,
+    /// It is a common name.
+    Dictionary,
+    /// Unknown names are kept as metadata.
+    Metadata,
+    /// It marks a file of failed records.
+    Mark,
+    /// It is not known.
+    Nothing,
+}
+
+impl By {
+    /// The rule in words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Mapping => "mapping",
+            Self::Dictionary => "common name",
+            Self::Metadata => "unknown, kept as metadata",
+            Self::Mark => "file of failed records",
+            Self::Nothing => "not known",
         }
-        match name.strip_prefix(METADATA_PREFIX) {
-            Some(key) if !key.is_empty() && table.metadata_pattern().is_some() => {
-                let suffixed =
-                    |suffix| key.strip_suffix(suffix).map(str::trim_end).filter(|key| !key.is_empty());
-                match (suffixed("[]"), suffixed("{}")) {
-                    (Some(key), _) => Self::Metadata(key.into(), Cell::List),
-                    (_, Some(key)) => Self::Metadata(key.into(), Cell::Object),
-                    (None, None) => Self::Metadata(key.into(), Cell::Plain),
-                }
-            }
-            _ => Self::Unknown,
+    }
+}
+
+impl Rule {
+    /// What a name of the table means.
+    fn known(name: &str, table: &FieldTable) -> Option<Self> {
+        // A name of nothing means nothing, unless the import says that it is left out.
+        let left_out = |rule: &FieldRule| rule.mapped.as_ref().is_some_and(|mapped| mapped.left_out);
+        let rule = table
+            .find(name)
+            .filter(|rule| name != METADATA_PATTERN && (!name.is_empty() || left_out(rule)))?;
+        Some(match &rule.mapped {
+            Some(Mapped { left_out: true, .. }) => Self::Ignored,
+            Some(Mapped { key: Some(key), .. }) => Self::key(key),
+            _ => Self::Field(rule.clone()),
+        })
+    }
+
+    /// A name that begins as keys of the metadata do.
+    fn custom(name: &str, table: &FieldTable) -> Option<Self> {
+        let key = name.strip_prefix(METADATA_PREFIX)?;
+        (!key.is_empty() && table.metadata_pattern().is_some()).then(|| Self::key(key))
+    }
+
+    /// A key of the metadata, with what its end says of its values.
+    fn key(key: &str) -> Self {
+        let suffixed = |suffix| key.strip_suffix(suffix).map(str::trim_end).filter(|key| !key.is_empty());
+        match (suffixed("[]"), suffixed("{}")) {
+            (Some(key), _) => Self::Metadata(key.into(), Cell::List),
+            (_, Some(key)) => Self::Metadata(key.into(), Cell::Object),
+            (None, None) => Self::Metadata(key.into(), Cell::Plain),
         }
     }
 
-    fn field(&self) -> Option<Field> {
+    pub(super) fn field(&self) -> Option<Field> {
         match self {
             Self::Field(rule) => Some(rule.field),
             Self::Metadata(..) => Some(Field::Metadata),
@@ -94,13 +143,16 @@ impl Rule {
 #[derive(Debug, Clone)]
 pub struct Binding {
     shape: Shape,
-    table: FieldTable,
+    pub(super) table: FieldTable,
     /// What every record must have, with the name to tell it by.
     required: Vec<(Field, String)>,
-    rules: Vec<Rule>,
+    pub(super) rules: Vec<Rule>,
+    by: Vec<By>,
     names: Vec<Box<str>>,
     /// Which of the names hold secrets.
     secrets: Secrets,
+    header_names: HeaderNames,
+    unknown_columns: UnknownColumns,
     /// The file is one of failed records, whose cells are guarded against spreadsheet formulas.
     guarded: bool,
 }
@@ -118,39 +170,137 @@ impl Binding {
             table,
             required,
             rules: Vec::new(),
+            by: Vec::new(),
             names: Vec::new(),
             secrets,
+            header_names: rules.options.header_names,
+            unknown_columns: rules.options.unknown_columns,
             guarded: false,
         }
     }
 
     /// Binds the names met since the last call.
     pub fn extend(&mut self, names: &Names) {
+        if names.len() == self.rules.len() {
+            return;
+        }
         for name in names.iter().skip(self.rules.len()) {
-            self.guarded |= self.shape == Shape::Columns && name == "_error_code";
-            let rule = match self.shape {
-                _ if name == "_error_code" => Rule::ErrorCode,
-                _ if matches!(name, "_error_field" | "_error_message") => Rule::Ignored,
+            self.guarded |= self.shape == Shape::Columns && (name == "_error_code" || name == FAILED_MARK);
+            let (rule, by) = match self.shape {
+                _ if name == "_error_code" => (Rule::ErrorCode, By::Mark),
+                _ if matches!(name, "_error_field" | "_error_message") => (Rule::Ignored, By::Mark),
+                Shape::Columns if name == FAILED_MARK => (Rule::Ignored, By::Mark),
                 Shape::Columns => self.column(name),
-                Shape::Keys => Rule::of(name, &self.table),
+                Shape::Keys => self.json_key(name),
             };
             self.secrets.push(name, rule.field().is_some_and(Field::is_secret));
             self.rules.push(rule);
+            self.by.push(by);
             self.names.push(name.into());
+        }
+        if self.shape == Shape::Columns {
+            self.take_first();
         }
     }
 
-    /// A column: its name is cleaned. The key of a list or an object of metadata keeps its case (contracts C.2).
-    fn column(&self, name: &str) -> Rule {
+    /// A column: its name is compared whole. The key of a list or an object of metadata keeps its case (contracts C.2).
+    fn column(&self, name: &str) -> (Rule, By) {
+        let place = format!("#{}", self.rules.len() + 1);
+        if let Some(rule) = Rule::known(&place, &self.table) {
+            return (rule, By::Mapping);
+        }
+        let folded = fold(name);
+        if let Some(rule) = self.named(&folded) {
+            return rule;
+        }
         let trimmed = name.trim();
         if trimmed.ends_with("[]") || trimmed.ends_with("{}") {
             let prefixed = trimmed.get(..METADATA_PREFIX.len());
             if prefixed.is_some_and(|start| start.eq_ignore_ascii_case(METADATA_PREFIX)) {
                 let key = trimmed.get(METADATA_PREFIX.len()..).unwrap_or_default().trim_start();
-                return Rule::of(&format!("{METADATA_PREFIX}{key}"), &self.table);
+                let rule = Rule::custom(&format!("{METADATA_PREFIX}{key}"), &self.table);
+                return rule.map_or((Rule::Unknown, By::Nothing), |rule| (rule, By::Name));
             }
         }
-        Rule::of(&clean(name), &self.table)
+        let cleaned = clean(name);
+        if let Some(rule) = Rule::custom(&cleaned, &self.table) {
+            return (rule, By::Name);
+        }
+        let bare = unaccented(&folded);
+        if let Some(rule) =
+            bare.as_deref().and_then(|bare| self.named(bare)).or_else(|| self.common(name, &folded))
+        {
+            return rule;
+        }
+        self.unknown(&cleaned)
+    }
+
+    /// A key of an object is compared exactly, unless common names are known.
+    fn json_key(&self, name: &str) -> (Rule, By) {
+        if let Some(rule) = self.named(name) {
+            return rule;
+        }
+        if let Some(rule) = Rule::custom(name, &self.table) {
+            return (rule, By::Name);
+        }
+        if self.header_names == HeaderNames::Common {
+            let folded = fold(name);
+            if let Some(rule) = self.named(&folded).or_else(|| self.common(name, &folded)) {
+                return rule;
+            }
+        }
+        self.unknown(name)
+    }
+
+    fn named(&self, name: &str) -> Option<(Rule, By)> {
+        let by = |rule: &Rule| match rule {
+            Rule::Field(rule) if rule.mapped.is_none() => By::Name,
+            _ => By::Mapping,
+        };
+        Rule::known(name, &self.table).map(|rule| {
+            let by = by(&rule);
+            (rule, by)
+        })
+    }
+
+    /// A name of other programs or languages.
+    fn common(&self, name: &str, folded: &str) -> Option<(Rule, By)> {
+        if self.header_names == HeaderNames::Exact {
+            return None;
+        }
+        let words = words(name);
+        if let Some(rule) = words.as_deref().and_then(|words| self.named(words)) {
+            return Some(rule);
+        }
+        let common = dictionary::common(folded).or_else(|| dictionary::common(words.as_deref()?))?;
+        let rule = self.table.0.iter().find(|rule| rule.field == common.field && rule.mapped.is_none())?;
+        Some((Rule::Field(FieldRule { enabled: common.enabled, ..rule.clone() }), By::Dictionary))
+    }
+
+    fn unknown(&self, key: &str) -> (Rule, By) {
+        let keeps =
+            self.unknown_columns == UnknownColumns::Metadata && self.table.metadata_pattern().is_some();
+        if keeps && !key.is_empty() {
+            (Rule::Metadata(key.into(), Cell::Plain), By::Metadata)
+        } else {
+            (Rule::Unknown, By::Nothing)
+        }
+    }
+
+    /// Where the import maps several names to one field, the first of them that is there is taken, and the others are left out.
+    fn take_first(&mut self) {
+        let place = |rule: &Rule| match rule {
+            Rule::Field(FieldRule { field, mapped: Some(mapped), .. }) => Some((*field, mapped.place)),
+            _ => None,
+        };
+        let mapped: Vec<Option<(Field, u16)>> = self.rules.iter().map(place).collect();
+        for (at, mine) in mapped.iter().enumerate() {
+            let Some((field, place)) = mine else { continue };
+            let earlier = mapped.iter().flatten().any(|(other, before)| other == field && before < place);
+            if earlier && let Some(rule) = self.rules.get_mut(at) {
+                *rule = Rule::Ignored;
+            }
+        }
     }
 
     /// Whether the records name something that only the tenant's catalog knows.
@@ -167,54 +317,6 @@ impl Binding {
         })
     }
 
-    /// Whether the header of a table can be worked with: the identifier is there, nothing twice, nothing unknown.
-    pub fn check_header(&self, options: &ImportOptions) -> Result<(), FileError> {
-        let mut first: HashMap<String, usize> = HashMap::new();
-        let mut fields = FieldSet::default();
-        for (at, (rule, name)) in self.rules.iter().zip(&self.names).enumerate() {
-            if let Some(field) = rule.field() {
-                fields.insert(field);
-            }
-            let place = |error: FileError| error.at_line(1).at_column(at as u64 + 1).in_field(&**name);
-            let key = match rule {
-                Rule::Ignored | Rule::ErrorCode => continue,
-                Rule::Unknown if options.unknown_columns == UnknownColumns::Ignore => continue,
-                Rule::Unknown if name.trim().is_empty() => {
-                    return Err(place(FileError::new(ErrorCode::CsvHeaderUnknown, "a column has no name")));
-                }
-                Rule::Unknown => {
-                    // A front door's own table may not have the column.
-                    let taken = |known: &&str| Rule::of(known, &self.table) != Rule::Unknown;
-                    let hint = nearest(&clean(name))
-                        .filter(taken)
-                        .map_or(String::new(), |known| format!("; did you mean `{known}`?"));
-                    let message = format!("the column `{}` is not known{hint}", shorten(name));
-                    return Err(place(FileError::new(ErrorCode::CsvHeaderUnknown, message)));
-                }
-                Rule::Field(rule) => rule.field.as_str().to_owned(),
-                Rule::Metadata(key, _) => format!("{METADATA_PREFIX}{key}"),
-            };
-            if let Some(before) = first.insert(key, at) {
-                let message = format!("the columns {} and {} name the same field", before + 1, at + 1);
-                return Err(place(FileError::new(ErrorCode::CsvHeaderDuplicate, message)));
-            }
-        }
-        if !fields.contains(options.identifier.into()) {
-            let message =
-                format!("the header has no column `{}`, which identifies the users", options.identifier);
-            return Err(FileError::new(ErrorCode::CsvHeaderMissing, message)
-                .at_line(1)
-                .in_field(options.identifier.as_str()));
-        }
-        match self.required.iter().find(|(field, _)| !fields.contains(*field)) {
-            None => Ok(()),
-            Some((_, name)) => {
-                let message = format!("the header has no column `{name}`, which every record must have");
-                Err(FileError::new(ErrorCode::CsvHeaderMissing, message).at_line(1).in_field(&**name))
-            }
-        }
-    }
-
     /// Which of the names bound so far hold secrets.
     pub fn secrets(&self) -> &Secrets {
         &self.secrets
@@ -228,6 +330,51 @@ impl Binding {
     /// The first column or key of a field, as the upload spells it, if one was met.
     pub fn name_of(&self, field: Field) -> Option<&str> {
         self.rules.iter().position(|rule| rule.field() == Some(field)).map(|at| self.name(at))
+    }
+
+    /// What each name means (`email`, `custom__office`, nothing where it is left out) and how that is known.
+    pub fn meanings(&self) -> impl Iterator<Item = (&str, Option<String>, By)> {
+        self.names.iter().zip(&self.rules).zip(&self.by).map(|((name, rule), by)| {
+            let meaning = match rule {
+                Rule::Field(rule) => Some(rule.field.as_str().to_owned()),
+                Rule::Metadata(key, cell) => Some(format!("{METADATA_PREFIX}{key}{}", cell.suffix())),
+                Rule::Ignored | Rule::ErrorCode | Rule::Unknown => None,
+            };
+            (&**name, meaning, *by)
+        })
+    }
+
+    /// The field under a name, keys of the metadata apart.
+    pub fn field_of(&self, name: NameId) -> Option<Field> {
+        match self.rules.get(name as usize) {
+            Some(Rule::Field(rule)) => Some(rule.field),
+            _ => None,
+        }
+    }
+
+    /// Whether a field stands under a name.
+    pub fn is_field(&self, name: NameId) -> bool {
+        self.field_of(name).is_some()
+    }
+
+    /// Whether an e-mail address stands under a name.
+    pub fn is_email(&self, name: NameId) -> bool {
+        matches!(self.field_of(name), Some(Field::Email | Field::NewEmail | Field::MfaEmail))
+    }
+
+    /// Whether the cells are guarded against spreadsheet formulas.
+    pub fn is_guarded(&self) -> bool {
+        self.guarded
+    }
+
+    /// The name itself, as the upload spells it.
+    pub fn name_at(&self, name: NameId) -> &str {
+        self.name(name as usize)
+    }
+
+    /// Whether a name of a table means something here, unknown names apart.
+    pub fn knows(&self, name: &str) -> bool {
+        !matches!(self.column(name), (_, By::Nothing | By::Metadata))
     }
 
     /// The names bound so far, in the order of the upload.
@@ -252,11 +399,6 @@ impl Binding {
         if self.guarded { unguard_start(text) } else { text }
     }
 
-    /// Whether the cells of the file are guarded so.
-    pub fn guards_cells(&self) -> bool {
-        self.guarded
-    }
-
     pub(super) fn required(&self) -> &[(Field, String)] {
         &self.required
     }
@@ -270,58 +412,5 @@ impl Binding {
         let meant = self.names.iter().zip(&self.rules).filter(|(_, rule)| rule.identifies(field));
         let meant: Vec<&str> = meant.map(|(name, _)| &**name).collect();
         errors.iter().any(|error| error.field.as_deref().is_some_and(|name| meant.contains(&name)))
-    }
-}
-
-/// A header cell for a message: a header is not a user's value, but it may be any length.
-fn shorten(name: &str) -> String {
-    name.trim().chars().take(60).collect()
-}
-
-/// The known name that is close enough to be meant.
-fn nearest(name: &str) -> Option<&'static str> {
-    const ALIASES: [(&str, &str); 14] = [
-        ("e_mail", "email"),
-        ("mail", "email"),
-        ("email_address", "email"),
-        ("e_mail_address", "email"),
-        ("phone", "phone_number"),
-        ("mobile", "phone_number"),
-        ("telephone", "phone_number"),
-        ("username", "preferred_username"),
-        ("user_name", "preferred_username"),
-        ("login", "preferred_username"),
-        ("firstname", "first_name"),
-        ("lastname", "last_name"),
-        ("surname", "last_name"),
-        ("timezone", "zoneinfo"),
-    ];
-    ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, known)| *known)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn header(columns: &[&str], options: &ImportOptions) -> Result<(), (ErrorCode, Option<u64>)> {
-        let mut binding = Binding::new(&Rules::new(options.clone()));
-        binding.extend(&Names::from_header(columns));
-        binding.check_header(options).map_err(|error| (error.code, error.column))
-    }
-
-    #[test]
-    fn headers_are_taken_or_refused_with_their_place() {
-        let options = ImportOptions::default();
-        assert_eq!(header(&["Email", "First Name", "custom__office", "_error_code"], &options), Ok(()));
-        assert_eq!(header(&["first_name"], &options), Err((ErrorCode::CsvHeaderMissing, None)));
-        assert_eq!(header(&["email", "EMAIL"], &options), Err((ErrorCode::CsvHeaderDuplicate, Some(2))));
-        assert_eq!(
-            header(&["email", "first_name", "given_name"], &options),
-            Err((ErrorCode::CsvHeaderDuplicate, Some(3)))
-        );
-        assert_eq!(header(&["email", "is_admin"], &options), Err((ErrorCode::CsvHeaderUnknown, Some(2))));
-        assert_eq!(header(&["email", ""], &options), Err((ErrorCode::CsvHeaderUnknown, Some(2))));
-        let lenient = ImportOptions { unknown_columns: UnknownColumns::Ignore, ..options };
-        assert_eq!(header(&["email", "is_admin", ""], &lenient), Ok(()));
     }
 }

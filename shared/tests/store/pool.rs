@@ -144,3 +144,49 @@ async fn the_status_counts_connections() {
     store.close().await;
     assert_eq!(store.ping().await.unwrap_err().kind(), ErrorKind::Transient);
 }
+
+/// The options of this process's sockets to a port: small packets at once, keepalive, time-out of what is not acknowledged.
+#[cfg(target_os = "linux")]
+fn sockets(port: u16) -> Vec<(bool, bool, u32)> {
+    use std::net::SocketAddr;
+
+    use rustix::net::{getpeername, sockopt};
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
+    let process = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
+        let number = entry.file_name().to_str().unwrap().parse().unwrap();
+        let Ok(socket) = pidfd_getfd(&process, number, PidfdGetfdFlags::empty()) else { continue };
+        let peer = getpeername(&socket).ok().flatten().and_then(|peer| SocketAddr::try_from(peer).ok());
+        if peer.is_some_and(|peer| peer.port() == port) {
+            found.push((
+                sockopt::tcp_nodelay(&socket).unwrap(),
+                sockopt::socket_keepalive(&socket).unwrap(),
+                sockopt::tcp_user_timeout(&socket).unwrap(),
+            ));
+        }
+    }
+    found
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn every_connection_sends_small_packets_at_once_and_notices_a_server_that_vanished() {
+    let database = TestDatabase::create().await;
+    let store = database.store().await;
+    let topology = muster_shared::queue::Topology::new("muster").unwrap();
+    let queue = muster_shared::queue::Queue::postgres(store.pool().clone(), topology, Default::default());
+    let _held = (
+        store.pool().acquire().await.unwrap(),
+        store.pool().acquire().await.unwrap(),
+        store.connection().await.unwrap(),
+        store.dedicated_connection().await.unwrap(),
+        muster_shared::store::intake::staging_connection(&store).await.unwrap(),
+        store.listen("muster_test").await.unwrap(),
+        queue.consumer(1).await.unwrap(),
+    );
+    let sockets = sockets(database.target().get_port());
+    assert!(sockets.len() >= 7, "{sockets:?}");
+    assert!(sockets.iter().all(|socket| *socket == (true, true, 20_000)), "{sockets:?}");
+}

@@ -1,3 +1,4 @@
 //! Tests that start processes: two at a time (see .config/nextest.toml).
 
+mod commits;
 mod points;

@@ -72,6 +72,7 @@ mod rabbit {
         sweep: Sweep, Producer, Import, ALL, "", "";
         look: Look, Producer, Import, ALL, "", "";
         claim: Claim, Producer, Import, ALL, "", "";
+        claimed: Claimed, Producer, Import, ALL, "", "";
         before_publish: BeforePublish, Producer, Import, ALL, "", "";
         publish: Publish, Producer, Import, ALL, "", "";
         published: Published, Producer, Import, ALL, "", "";

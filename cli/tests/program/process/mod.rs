@@ -3,7 +3,9 @@
 mod admin;
 mod bounds;
 mod crash;
+mod honest;
 mod import;
 mod imports;
 mod serve;
 mod services;
+mod start;

@@ -1,5 +1,7 @@
 //! The services as processes of their own, on a real PostgreSQL and a real RabbitMQ, and workers that are killed.
 
+mod workers;
+
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 

@@ -18,13 +18,13 @@ pub(super) struct Columns {
 
 /// What was noticed while a record was cut into cells.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Cut {
+pub(in crate::parse) struct Cut {
     /// How many cells there are.
-    pub(super) cells: usize,
+    pub(in crate::parse) cells: usize,
     /// Index of the first cell with a quote where none may be.
-    pub(super) bad_quote: Option<usize>,
+    pub(in crate::parse) bad_quote: Option<usize>,
     /// Index of the first cell that is not empty and has no column with a name.
-    pub(super) nameless: Option<usize>,
+    pub(in crate::parse) nameless: Option<usize>,
 }
 
 /// Cuts a record into the cells of the named columns, and counts those beyond.

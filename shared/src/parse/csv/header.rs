@@ -5,7 +5,10 @@ use std::str;
 use super::cells::{Columns, Cutter};
 use crate::error::{ErrorCode, FileError};
 use crate::parse::fields::Unescaped;
-use crate::parse::{Delimiter, ParseLimits};
+use crate::parse::letters::looks_like_windows_1252;
+use crate::parse::marked::is_mark;
+use crate::parse::opening::is_blank;
+use crate::parse::{Delimiter, FAILED_MARK, ParseLimits};
 use crate::record::{Names, RawValue};
 
 /// A header that was read.
@@ -17,7 +20,11 @@ pub(super) struct Header {
 }
 
 /// Reads the header line, or gives `None` for a line of blanks, which is none.
-pub(super) fn read(line: &[u8], limits: &ParseLimits) -> Result<Option<Header>, FileError> {
+pub(super) fn read(
+    line: &[u8],
+    limits: &ParseLimits,
+    western: Option<bool>,
+) -> Result<Option<Header>, FileError> {
     refuse_json(line)?;
     let (text, not_utf8) = match str::from_utf8(line) {
         Ok(text) => (text, None),
@@ -27,20 +34,28 @@ pub(super) fn read(line: &[u8], limits: &ParseLimits) -> Result<Option<Header>, 
             Some(()),
         ),
     };
-    if text.trim().is_empty() && not_utf8.is_none() {
+    let blank = text.trim().is_empty() || (limits.handmade && is_blank(text));
+    if blank && not_utf8.is_none() {
         return Ok(None);
     }
     let delimiter = limits.delimiter.unwrap_or_else(|| detect(text));
     let (cells, cut) = cut(text, delimiter, limits.fields);
     if not_utf8.is_some() {
-        let message = limits.encoding.unwrap_or_default().not_in("The header is");
+        let western = western.unwrap_or_else(|| looks_like_windows_1252(line));
+        let message = limits.encoding.unwrap_or_default().not_in("The header has bytes that are", western);
         return Err(FileError::new(ErrorCode::InvalidUtf8, message).at_column(cut.cells as u64));
     }
     if let Some(index) = cut.bad_quote {
-        let message = "The header has a quote inside an unquoted cell, or text after a closing quote.";
+        let message = if limits.handmade && text.contains([',', ';', '\t', '|']) && text.contains(" \"") {
+            "A blank stands between a delimiter and a quote of the header: quotes must follow the delimiter at once. Remove the blanks after \
+             the delimiters, or the quotes."
+        } else {
+            "The header has a quote inside an unquoted cell, or text after a closing quote."
+        };
         return Err(FileError::new(ErrorCode::CsvBadQuote, message).at_column(index as u64 + 1));
     }
-    if cut.cells > limits.fields {
+    // Columns without a name after the last one that has one are no columns.
+    if cut.cells > limits.fields && (!limits.handmade || cut.nameless.is_some()) {
         let message = format!("The header has {} columns; {} are allowed.", cut.cells, limits.fields);
         return Err(FileError::new(ErrorCode::CsvHeaderTooLarge, message));
     }
@@ -48,11 +63,35 @@ pub(super) fn read(line: &[u8], limits: &ParseLimits) -> Result<Option<Header>, 
     if named == 0 {
         return Err(FileError::new(ErrorCode::FileEmpty, "The header names no column."));
     }
+    if limits.handmade {
+        refuse_quoted(&cells)?;
+    }
     if cut.cells == 1 {
         refuse_other_delimiter(text, delimiter)?;
     }
-    let names = Names::from_header(cells.iter().take(named));
+    let name = |cell: &String| if is_mark(cell) { FAILED_MARK.to_owned() } else { cell.clone() };
+    let names = Names::from_header(cells.iter().take(named).map(name));
     Ok(Some(Header { names, columns: Columns { named, all: cut.cells }, delimiter }))
+}
+
+/// The cells of a line that may be a header.
+pub(in crate::parse) fn cut_header(line: &str, delimiter: Delimiter) -> (Vec<String>, super::cells::Cut) {
+    cut(line, delimiter, 1024)
+}
+
+/// Quotes around whole lines, and quotes that are none.
+fn refuse_quoted(cells: &[String]) -> Result<(), FileError> {
+    let message = match cells {
+        [one] if one.contains([',', ';', '\t']) => {
+            "Each line stands in quotes as one cell: save the file anew from the program that it comes from, or take the quotes at the ends \
+             of the lines off."
+        }
+        [first, ..] if first.len() > 2 && first.starts_with('\'') && first.ends_with('\'') => {
+            "The names stand in single quotes, which are no quotes in CSV: use \" or none."
+        }
+        _ => return Ok(()),
+    };
+    Err(FileError::new(ErrorCode::CsvBadQuote, message))
 }
 
 /// The trimmed cells, those beyond `max` only counted.
@@ -69,7 +108,7 @@ fn cut(text: &str, delimiter: Delimiter, max: usize) -> (Vec<String>, super::cel
 }
 
 /// The delimiter that cuts the header into the most cells. One that leaves quotes inside cells is not it, if any other will do.
-fn detect(text: &str) -> Delimiter {
+pub(in crate::parse) fn detect(text: &str) -> Delimiter {
     let mut best = (Delimiter::Comma, (false, 0));
     for delimiter in Delimiter::ALL {
         let (_, cut) = cut(text, delimiter, 0);
@@ -112,7 +151,7 @@ mod tests {
 
     fn names(line: &str, delimiter: Option<Delimiter>) -> (Vec<String>, Columns, Delimiter) {
         let limits = ParseLimits { delimiter, ..ParseLimits::default() };
-        let header = read(line.as_bytes(), &limits).expect("a header").expect("not blank");
+        let header = read(line.as_bytes(), &limits, None).expect("a header").expect("not blank");
         (header.names.iter().map(str::to_owned).collect(), header.columns, header.delimiter)
     }
 
@@ -140,9 +179,9 @@ mod tests {
 
     #[test]
     fn single_column_with_another_delimiter_is_refused_with_a_hint() {
-        let error = read(b"email;name", &ParseLimits::default()).expect_err("one column");
+        let error = read(b"email;name", &ParseLimits::default(), None).expect_err("one column");
         assert_eq!(error.code, ErrorCode::CsvHeaderUnknown);
         assert!(error.message.contains("semicolon"), "{}", error.message);
-        assert!(read(b"email", &ParseLimits::default()).is_ok());
+        assert!(read(b"email", &ParseLimits::default(), None).is_ok());
     }
 }

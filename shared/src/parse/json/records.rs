@@ -127,7 +127,7 @@ impl JsonRecords {
         if not_utf8.is_none() {
             return noted.defect;
         }
-        let message = self.limits.encoding.unwrap_or_default().not_in("The record has bytes that are");
+        let message = self.limits.encoding.unwrap_or_default().not_in("The record has bytes that are", false);
         let error = RecordError::new(ErrorCode::InvalidUtf8, message);
         match noted.not_utf8_in.and_then(|id| self.book.names.get(id)) {
             Some(name) => Some(error.in_field(name)),

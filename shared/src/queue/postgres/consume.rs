@@ -1,10 +1,9 @@
 //! Consuming: a task that owns a session, hands deliveries out, settles them, and starts again when the session is lost.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::PgPool;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -22,7 +21,7 @@ const SETTLE_AT_ONCE: usize = 256;
 /// What a consumer needs to start, and to start again.
 #[derive(Debug, Clone)]
 pub(super) struct Setup {
-    pub(super) connect: Arc<PgConnectOptions>,
+    pub(super) pool: PgPool,
     pub(super) bell: Bell,
     pub(super) topology: Topology,
     pub(super) options: QueueOptions,
@@ -34,8 +33,11 @@ impl Setup {
         let after = self.options.connect_timeout;
         let queue = self.topology.queue();
         // Cut short, the attempt takes its connection with it.
-        let opened =
-            timeout(after, Session::open(&self.connect, &queue, self.topology.delivery_limit())).await;
+        let opened = timeout(
+            after,
+            Session::open(&super::consuming(&self.pool), &queue, self.topology.delivery_limit()),
+        )
+        .await;
         opened.map_err(|_| QueueError::TimedOut {
             doing: "connecting to the database",
             after,

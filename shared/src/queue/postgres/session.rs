@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 
 use crate::fault::{self, Point};
 use crate::queue::QueueError;
@@ -63,7 +63,9 @@ impl Session {
         delivery_limit: u32,
     ) -> Result<Self, QueueError> {
         fault::point(Point::OpenSession)?;
-        let mut connection = options.connect().await?;
+        let mut connection = crate::store::socket::connect(options).await?;
+        // The server ends the session of a consumer that is frozen or cut off, or its lock would hold its messages for ever.
+        sqlx::raw_sql("set idle_session_timeout = '10s'").execute(&mut connection).await?;
         sqlx::query!("insert into queues (name) values ($1) on conflict (name) do nothing", queue)
             .execute(&mut connection)
             .await?;

@@ -157,7 +157,7 @@ impl Session {
                             return End::Broken("the queue counts no consumer".to_owned());
                         }
                         // Once may be a message that is on its way.
-                        Some(Ok(Probe { ready, .. })) if ready > 0 && self.settling.is_idle() => {
+                        Some(Ok(Probe { ready, .. })) if ready > 0 && self.has_room(setup) => {
                             if starving {
                                 return End::Broken("messages are ready, but none is delivered".to_owned());
                             }
@@ -170,6 +170,11 @@ impl Session {
                 () = out.closed() => return self.finish(setup).await,
             }
         }
+    }
+
+    /// Whether the broker may deliver more, by what this side knows.
+    fn has_room(&self, setup: &Setup) -> bool {
+        self.settling.unsettled() < usize::from(setup.prefetch)
     }
 
     // A passive declaration on the consuming channel itself: it needs the socket, the channel and the queue, and gives

@@ -95,6 +95,11 @@ impl Link {
         self.usable().is_some_and(|current| Arc::ptr_eq(&current, connection))
     }
 
+    /// Whether the broker blocks the connection that is open.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.usable().is_some_and(|connection| connection.status().blocked())
+    }
+
     fn usable(&self) -> Option<Arc<Connection>> {
         self.lock().as_ref().filter(|connection| connection.status().connected()).cloned()
     }

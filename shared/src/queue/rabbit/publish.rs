@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use super::link::Link;
-use crate::fault::{self, Point};
+use crate::fault::{self, Mutant, Point};
 use crate::queue::QueueError;
 
 #[derive(Debug)]
@@ -38,6 +38,11 @@ const BLOCKED_LOOK: Duration = Duration::from_millis(100);
 impl Publisher {
     pub(super) fn new(link: Link, in_flight: usize, limit: Duration) -> Self {
         Self { link, turns: Semaphore::new(in_flight.max(1)), idle: Mutex::new(Vec::new()), limit }
+    }
+
+    /// Whether the broker told the connection that it takes no messages now.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.link.is_blocked()
     }
 
     /// Publishes to a queue by its name. Cancelled midway, the message may or may not be stored.
@@ -64,6 +69,10 @@ impl Publisher {
             }
             // The channel is dropped, and so closed. What else must go depends on what went wrong.
             Ok(Err(error)) => {
+                if fault::mutant(Mutant::KeepRefusedChannel) {
+                    self.lock().push(open);
+                    return Err(error);
+                }
                 // The next connection declares the queue again.
                 let undeclared = matches!(error, QueueError::Unroutable { .. });
                 if undeclared || !open.connection.status().connected() {
@@ -112,7 +121,7 @@ impl Open {
         }
         let options = BasicPublishOptions {
             // An unroutable message is confirmed all the same; only this makes it come back.
-            mandatory: true,
+            mandatory: !fault::mutant(Mutant::PublishWithoutMandatory),
             // Quorum queues do not know it.
             immediate: false,
         };

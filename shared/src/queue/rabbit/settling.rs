@@ -62,8 +62,9 @@ impl Settling {
         self.handle = None;
     }
 
-    pub(super) fn is_idle(&self) -> bool {
-        self.unsettled.is_empty()
+    /// Deliveries that are not settled yet.
+    pub(super) fn unsettled(&self) -> usize {
+        self.unsettled.len()
     }
 
     /// Waits for one command or the end of one answer; false when there is nothing left to wait for.

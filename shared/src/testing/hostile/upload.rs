@@ -173,7 +173,7 @@ fn options(random: &mut Random, shape: Shape, enrolments: &[Enrolment]) -> (Impo
         phone_check: if random.percent(20) { PhoneCheck::Valid } else { PhoneCheck::Shape },
         usernames: *random.pick(Usernames::ALL),
         default_address: random.percent(30),
-        unknown_columns: *random.pick(UnknownColumns::ALL),
+        unknown_columns: *random.pick(&[UnknownColumns::Refuse, UnknownColumns::Ignore]),
         enrolment: random.percent(50).then(|| *random.pick(enrolments)),
         ..ImportOptions::default()
     };

@@ -1,0 +1,265 @@
+//! `muster inspect FILE`: what a file is, what its columns mean, what is wrong with it, and the command that imports it. Nothing is stored and
+//! no database is needed.
+//!
+//! Where the file would be refused and the message has flags that mend it, the inspection goes on with them, so that one look shows all.
+
+use std::fmt::Write;
+
+use clap::{Args, Parser};
+use muster_producer::inspect::{self, Inspecting};
+use muster_producer::request::{ImportRequest, RequestError};
+use muster_shared::config::Config;
+use muster_shared::error::{ErrorCode, FileError};
+use muster_shared::inspect::{Problem, Report};
+use muster_shared::validate::quoted;
+use serde::Serialize;
+
+use super::UsersArgs;
+use super::local::wrong_option;
+use super::source::Source;
+use crate::args::{Cli, Command};
+use crate::failure::Ended;
+use crate::output::{answer, json, number, table};
+use crate::pipeline::receive_limits;
+use crate::shutdown::{Aborted, Shutdown};
+
+/// Times that flags of a message are followed.
+const ROUNDS: usize = 8;
+/// Problems that are shown to people.
+const SHOWN: usize = 20;
+
+const EXAMPLES: &str = "\
+Examples:
+  muster inspect people.csv
+  muster inspect people.csv --phone-country DE --json
+
+It takes the options of `muster import users`. Exit codes: 0 all records are good, 1 the file would be refused, 3 records would fail.";
+
+/// Options of `muster inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct InspectArgs {
+    #[command(flatten)]
+    users: Box<UsersArgs>,
+}
+
+/// What programs are told.
+#[derive(Debug, Serialize)]
+struct Told<'r> {
+    file: &'r str,
+    #[serde(flatten)]
+    report: &'r Report,
+    /// The command that imports the file; none where no command would.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<String>,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: InspectArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+    let mut args = args.users;
+    let mut further: Vec<String> = Vec::new();
+    let mut report = look(&args, config, shutdown).await?;
+    for _ in 0..ROUNDS {
+        let flags = report.refused.as_ref().and_then(|error| flags(&error.message));
+        // Standard input can be read only once.
+        let Some(flags) = flags.filter(|_| args.file != std::path::Path::new("-")) else { break };
+        let words = words(flags);
+        let Some(with) = parsed(&further, &words) else { break };
+        let next = look(&with, config, shutdown).await?;
+        if next.refused.as_ref().is_some_and(|error| report.refused.as_ref() == Some(error)) {
+            break;
+        }
+        further.extend(words);
+        (args, report) = (with, next);
+    }
+    tell(&args, &report, &further)
+}
+
+/// The command line with further flags.
+fn parsed(further: &[String], words: &[String]) -> Option<Box<UsersArgs>> {
+    let line = std::env::args().chain(further.iter().cloned()).chain(words.iter().cloned());
+    match Cli::try_parse_from(line).ok()?.command {
+        Command::Inspect(args) => Some(args.users),
+        _ => None,
+    }
+}
+
+async fn look(args: &UsersArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Report> {
+    let mut source = Source::open(&args.file, args.format).await?;
+    let asked = ImportRequest::from_pairs(args.pairs(&source)).map_err(wrong_option)?;
+    let (options, reading) = asked.reading(None).map_err(|error| match error {
+        RequestError::Invalid(error) => wrong_option(error),
+        error => error.into(),
+    })?;
+    let mut limits = receive_limits(config);
+    limits.parse = reading.limits(limits.parse);
+    let inspecting = inspect::begin(options, source.encoding, limits);
+    let read = async {
+        loop {
+            match source.next().await {
+                Ok(Some(bytes)) if inspecting.push(bytes.clone()).await => {}
+                Ok(_) => return None,
+                Err(error) => {
+                    let message = format!("the file cannot be read: {error}");
+                    return Some(FileError::new(ErrorCode::UploadIncomplete, message));
+                }
+            }
+        }
+    };
+    let failed = tokio::select! {
+        failed = read => failed,
+        () = shutdown.stopping() => return Err(Aborted.into()),
+    };
+    Ok(end(inspecting, failed).await)
+}
+
+async fn end(inspecting: Inspecting, failed: Option<FileError>) -> Report {
+    match failed {
+        Some(error) => inspecting.fail(error).await,
+        None => inspecting.finish().await,
+    }
+}
+
+/// The flags in a message that mend what it tells.
+fn flags(message: &str) -> Option<&str> {
+    let mapped = message.split_once("as in: ").and_then(|(_, rest)| rest.split_once(" (nothing after"));
+    let flags = match mapped {
+        Some((flags, _)) => flags,
+        None => message.split('`').find(|part| part.starts_with("--"))?,
+    };
+    let whole = flags.contains(' ') && !flags.contains("NAME=");
+    whole.then_some(flags)
+}
+
+/// Words as a shell makes them of what [`quoted`] wrote.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    let mut escaped = false;
+    for c in line.chars() {
+        match (quote, c) {
+            (None, '\\') if !escaped => {
+                escaped = true;
+                continue;
+            }
+            (None, '"' | '\'') if !escaped => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (Some(open), c) if c == open => quote = None,
+            (None, ' ') => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(c),
+        }
+        escaped = false;
+    }
+    words.extend(word);
+    words
+}
+
+/// The command that imports the file as it was looked at.
+fn command(further: &[String]) -> String {
+    let given = std::env::args().skip_while(|word| word != "inspect").skip(1);
+    let given = given.filter(|word| word != "--json");
+    let words: Vec<String> = given.chain(further.iter().cloned()).collect();
+    let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
+    format!("muster import users {}", words.join(" "))
+}
+
+fn tell(args: &UsersArgs, report: &Report, further: &[String]) -> anyhow::Result<Ended> {
+    let name = args.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let command = report.refused.is_none().then(|| command(further));
+    if args.json {
+        json(&Told { file: &name, report, command })?;
+    } else {
+        answer(text(&name, report, command.as_deref()))?;
+    }
+    Ok(match (&report.refused, report.invalid) {
+        (Some(_), _) => Ended::Unwell,
+        (None, 0) => Ended::Done,
+        (None, _) => Ended::FailedRecords,
+    })
+}
+
+fn text(name: &str, report: &Report, command: Option<&str>) -> String {
+    let mut text = format!("{name}: {} in {}", report.format, report.encoding);
+    // Writing to a String cannot fail, here and below.
+    if let Some(delimiter) = report.delimiter {
+        let _ = write!(text, ", delimiter {}", delimiter.as_str());
+    }
+    let _ = write!(text, ", {} records", number(report.records));
+    if report.skipped_lines > 0 {
+        let what = if report.skipped.is_empty() { "empty".to_owned() } else { report.skipped.join(", ") };
+        let _ = write!(text, "\n{} lines before the header are skipped: {what}", report.skipped_lines);
+    }
+    if let Some(error) = &report.refused {
+        let _ = write!(text, "\n\nIt would be refused: {error} [{}]", error.code);
+    }
+    if !report.columns.is_empty() {
+        let rows: Vec<Vec<String>> = report
+            .columns
+            .iter()
+            .map(|column| {
+                let name = column.name.split_whitespace().collect::<Vec<_>>().join(" ");
+                vec![name, column.field.clone().unwrap_or_else(|| "left out".into()), column.by.into()]
+            })
+            .collect();
+        let _ = write!(text, "\n\n{}", table(&["COLUMN", "FIELD", "KNOWN BY"], &rows));
+    }
+    for (at, record) in report.first.iter().enumerate() {
+        let fields: Vec<String> = record.iter().map(|(field, value)| format!("{field}: {value}")).collect();
+        let _ = write!(text, "\n{}record {}  {}", if at == 0 { "\n" } else { "" }, at + 1, fields.join(", "));
+    }
+    if report.invalid > 0 {
+        let (invalid, records) = (number(report.invalid), number(report.records));
+        let _ = write!(text, "\n\n{invalid} of {records} records would fail");
+    }
+    for (at, problem) in report.problems.iter().take(SHOWN).enumerate() {
+        let _ = write!(text, "{}{}", if at == 0 { "\n\n" } else { "\n" }, told(problem));
+    }
+    if report.problems.len() > SHOWN {
+        let _ = write!(text, "\nand {} further causes (`--json` has them)", report.problems.len() - SHOWN);
+    }
+    if report.needs_catalog {
+        text.push_str(
+            "\n\nRoles, groups, teams and locations are looked up in the catalog when the file is imported.",
+        );
+    }
+    if let Some(command) = command {
+        let _ = write!(text, "\n\nTo import it:\n  {command}");
+    }
+    text
+}
+
+fn told(problem: &Problem) -> String {
+    let field = problem.field.as_deref().map(|field| format!("{field}: ")).unwrap_or_default();
+    let code = problem.code.map_or_else(|| "warning".to_owned(), |code| code.to_string());
+    let places: Vec<String> = problem
+        .first
+        .iter()
+        .map(|place| format!("record {}, line {}", number(place.record), number(place.line)))
+        .collect();
+    let more = if problem.count > problem.first.len() as u64 { "; …" } else { "" };
+    format!(
+        "{:>9}  {field}{} [{code}]\n           {}{more}",
+        number(problem.count),
+        problem.message,
+        places.join("; ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_found_in_messages_that_have_some_to_follow() {
+        let columns = "2 columns are not known: `A B`, `C`. Say what it is, as in: --column \"A B=custom__a_b\" --column C= (nothing after the `=`)";
+        assert_eq!(
+            flags(columns).map(words),
+            Some(vec!["--column".into(), "A B=custom__a_b".into(), "--column".into(), "C=".into()])
+        );
+        assert_eq!(flags("skip it with `--skip-lines 2` (or `--skip-lines auto`)"), Some("--skip-lines 2"));
+        assert_eq!(flags("leave `--encoding` out"), None);
+        assert_eq!(flags("as in `--column \"NAME=email\"`"), None);
+        assert_eq!(words(&quoted("it's $5")), ["it's $5"]);
+    }
+}

@@ -1,0 +1,119 @@
+//! Connections to the database: the server's are few, and nobody keeps what others need.
+
+use std::time::Instant;
+
+use muster_shared::chunk::ChunkLimits;
+use muster_shared::options::ImportOptions;
+
+use crate::harness::{Backend, Pipeline, people};
+
+/// How long an import of 300 new users takes from the first byte to its end, at the median. Compare with
+/// `MUTANT=sockets_untuned`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it measures; run it with --run-ignored all --no-capture"]
+async fn small_imports_end_soon() {
+    let mut pipeline = Pipeline::new(Backend::Rabbit).await;
+    pipeline.limits.chunk = ChunkLimits::default();
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    let mut took = Vec::new();
+    for round in 0..41 {
+        let csv = people(300).replace("user", &format!("round{round}-"));
+        let began = Instant::now();
+        let import = pipeline.accepted(&csv, &ImportOptions::default()).await;
+        pipeline.ended(import).await;
+        took.push(began.elapsed());
+    }
+    took.sort();
+    println!("300 records, end to end: p50 {:?}, p90 {:?}", took[20], took[36]);
+    worker.stop().await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+#[cfg(feature = "embedded-postgres")]
+mod process {
+    use std::time::Duration;
+
+    use muster_producer::receive::{self, Encoding, ReceiveLimits};
+    use muster_shared::clock;
+    use muster_shared::embedded::{EmbeddedEngine, EngineOptions};
+    use muster_shared::id::{ImportId, TenantId};
+    use muster_shared::options::ImportOptions;
+    use muster_shared::store::intake::NewImport;
+    use muster_shared::store::{Store, StoreOptions, migrate, reports, tenants};
+    use tokio::task::JoinSet;
+
+    use crate::harness::people;
+
+    async fn upload(store: &Store, tenant: TenantId) {
+        let import = NewImport {
+            id: ImportId::new(clock::new_id()),
+            tenant,
+            filename: None,
+            options: ImportOptions::default(),
+            idempotency: None,
+        };
+        let upload =
+            receive::begin(store, import, Encoding::Identity, ReceiveLimits::default()).await.unwrap();
+        upload.push(people(50).into_bytes().into()).await;
+        upload.finish().await.unwrap();
+    }
+
+    /// Two stores, as of two processes: the first one's burst of reads leaves connections idle, up to its maximum and the
+    /// server's.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn uploads_and_workers_find_connections_after_and_during_a_burst_of_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let small = EngineOptions { max_connections: 14, ..EngineOptions::new(folder.path()) };
+        let engine = EmbeddedEngine::start(small).await.unwrap();
+        // Long enough that nothing is given back by time alone.
+        let options = StoreOptions { idle_timeout: Duration::from_secs(600), ..StoreOptions::default() };
+        let store = Store::connect(engine.connect_options(), &options).await.unwrap();
+        let other = Store::connect(engine.connect_options(), &options).await.unwrap();
+        migrate::run(&store).await.unwrap();
+        let tenant = tenants::ensure_default(&store).await.unwrap().into_inner().id;
+        for round in 0..2 {
+            let mut reads = JoinSet::new();
+            for number in 0..200 {
+                let store = [&store, &other][number % 2].clone();
+                reads.spawn(async move { reports::imports(&store, tenant, None, None, 100).await.map(drop) });
+            }
+            if round == 0 {
+                while let Some(read) = reads.join_next().await {
+                    read.unwrap().unwrap();
+                }
+            }
+            let mut uploads = JoinSet::new();
+            for _ in 0..8 {
+                let store = store.clone();
+                uploads.spawn(async move { upload(&store, tenant).await });
+            }
+            while let Some(done) = uploads.join_next().await {
+                done.unwrap();
+            }
+            drop(store.dedicated_connection().await.unwrap());
+            while let Some(read) = reads.join_next().await {
+                read.unwrap().unwrap();
+            }
+        }
+        for store in [store, other] {
+            store.close().await;
+        }
+        engine.stop().await.unwrap();
+    }
+
+    /// A begin that was cancelled is cleaned up after, and the server has nothing to warn of where there was none.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn taking_connections_from_the_pool_leaves_no_warning_in_the_log_of_the_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = EmbeddedEngine::start(EngineOptions::new(folder.path())).await.unwrap();
+        let store = Store::connect(engine.connect_options(), &StoreOptions::default()).await.unwrap();
+        for _ in 0..20 {
+            store.ping().await.unwrap();
+        }
+        store.close().await;
+        engine.stop().await.unwrap();
+        let log = std::fs::read_to_string(folder.path().join("engine.log")).unwrap();
+        assert!(!log.contains("WARNING"), "{log}");
+    }
+}

@@ -1,0 +1,270 @@
+//! Backends that are away, or whose connections lead nowhere: work goes on as soon as it can, and no attempt is spent.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use muster_shared::clock;
+use muster_shared::options::ImportOptions;
+use muster_shared::queue::{Queue, QueueOptions, Topology};
+use muster_shared::store::steer;
+use muster_shared::store::{Store, StoreOptions};
+use muster_shared::testing::proxy::Proxy;
+use muster_worker::{Worker, WorkerOptions};
+
+use crate::harness::{Backend, Pipeline, counts, people};
+use crate::on_both_queues;
+use crate::refusals::{chunks, execute};
+
+on_both_queues!(
+    connections_that_lead_nowhere_hold_no_worker,
+    stopping_takes_no_longer_than_its_grace,
+    lost_sessions_of_the_database_spend_no_attempt,
+    a_consumer_that_ends_is_started_again,
+);
+
+/// A worker that reaches the backends by a way that can be broken; everything else reaches them directly.
+struct Away {
+    database: Proxy,
+    broker: Option<Proxy>,
+    store: Store,
+    queue: Queue,
+}
+
+impl Away {
+    async fn new(pipeline: &mut Pipeline, backend: Backend) -> Self {
+        let (database, target) = Proxy::before_database(&pipeline.database().target()).await;
+        let few = StoreOptions {
+            max_connections: 4,
+            acquire_timeout: Duration::from_secs(5),
+            ..StoreOptions::default()
+        };
+        let store = Store::connect(target, &few).await.unwrap();
+        let topology = Topology::new(format!("test-{}", clock::new_id().simple())).unwrap();
+        let options = QueueOptions {
+            publish_timeout: Duration::from_secs(3),
+            connect_timeout: Duration::from_secs(3),
+            health_interval: Duration::from_secs(1),
+            ..QueueOptions::default()
+        };
+        let (broker, queue, direct) = if backend == Backend::Rabbit {
+            let url = std::env::var("TEST_AMQP_URL").expect("TEST_AMQP_URL is missing: run `make test`");
+            // What a frozen connection holds comes again once the broker misses two heartbeats.
+            let url = url.replace("heartbeat=10", "heartbeat=2");
+            let (broker, through) = Proxy::before(&url).await;
+            let queue = Queue::rabbit(&through, topology.clone(), options).unwrap();
+            (Some(broker), queue, Queue::rabbit(&url, topology, options).unwrap())
+        } else {
+            let queue = Queue::postgres(store.pool().clone(), topology.clone(), options);
+            (None, queue, Queue::postgres(pipeline.store.pool().clone(), topology, options))
+        };
+        pipeline.queue = direct;
+        Self { database, broker, store, queue }
+    }
+
+    fn worker(&self, options: WorkerOptions) -> Worker {
+        Worker::start(self.store.clone(), self.queue.clone(), options)
+    }
+}
+
+fn options() -> WorkerOptions {
+    WorkerOptions {
+        concurrency: 3,
+        deadline: Duration::from_secs(3),
+        grace: Duration::from_secs(3),
+        first_delay: Duration::from_millis(20),
+        longest_delay: Duration::from_millis(100),
+        ..WorkerOptions::default()
+    }
+}
+
+async fn progress(pipeline: &Pipeline, import: muster_shared::id::ImportId, wanted: u64) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while pipeline.report(import).await.counts.inserted < wanted {
+        assert!(Instant::now() < deadline, "no progress");
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn connections_that_lead_nowhere_hold_no_worker(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    let away = Away::new(&mut pipeline, backend).await;
+    let import = pipeline.accepted(&people(1500), &ImportOptions::default()).await;
+    let (dispatcher, worker) = (pipeline.dispatcher(), away.worker(options()));
+    progress(&pipeline, import, 100).await;
+    away.database.freeze();
+    let frozen = Instant::now();
+    let before = pipeline.report(import).await.counts.inserted;
+    progress(&pipeline, import, before + 200).await;
+    println!("{backend:?}: database half open, work resumed after {:?}", frozen.elapsed());
+    assert!(frozen.elapsed() < Duration::from_secs(30), "work resumed after {:?}", frozen.elapsed());
+    if let Some(broker) = &away.broker {
+        broker.freeze();
+        let frozen = Instant::now();
+        let before = pipeline.report(import).await.counts.inserted;
+        progress(&pipeline, import, before + 200).await;
+        println!("{backend:?}: broker half open, work resumed after {:?}", frozen.elapsed());
+        assert!(frozen.elapsed() < Duration::from_secs(30), "work resumed after {:?}", frozen.elapsed());
+    }
+    assert_eq!(pipeline.ended(import).await.counts, counts(1500, 1500, 0, 0, 0));
+    assert_eq!(pipeline.witness().await, (1500, 1500));
+    assert!(chunks(&pipeline, import).await.iter().all(|(_, _, attempts, _)| *attempts == 0));
+    worker.stop().await;
+    dispatcher.stop().await;
+    pipeline.queue.delete().await.unwrap();
+}
+
+async fn stopping_takes_no_longer_than_its_grace(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    let away = Away::new(&mut pipeline, backend).await;
+    let import = pipeline.accepted(&people(3000), &ImportOptions::default()).await;
+    let (dispatcher, worker) = (pipeline.dispatcher(), away.worker(options()));
+    progress(&pipeline, import, 100).await;
+    away.database.freeze_for_good();
+    if let Some(broker) = &away.broker {
+        broker.freeze_for_good();
+    }
+    let asked = Instant::now();
+    let stopped = tokio::time::timeout(Duration::from_secs(20), worker.stop()).await;
+    let took = asked.elapsed();
+    assert!(stopped.is_ok() && took < Duration::from_secs(5), "stopping took {took:?}");
+    // Another worker that can reach everything finishes it.
+    let worker = pipeline.worker(3);
+    assert_eq!(pipeline.ended(import).await.counts, counts(3000, 3000, 0, 0, 0));
+    assert_eq!(pipeline.witness().await, (3000, 3000));
+    worker.stop().await;
+    dispatcher.stop().await;
+    pipeline.queue.delete().await.unwrap();
+}
+
+/// The database ends every session ten times while one and the same chunk is being applied.
+async fn lost_sessions_of_the_database_spend_no_attempt(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    pipeline.import("email\nuser7@example.com\n", &ImportOptions::default()).await;
+    let mut operator = pipeline.store.connection().await.unwrap();
+    let mut holder = pipeline.store.connection().await.unwrap();
+    sqlx::raw_sql("set application_name = 'holder'; begin; select from users for update")
+        .execute(&mut holder)
+        .await
+        .unwrap();
+    let import = pipeline.accepted(&people(20), &ImportOptions::default()).await;
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    let waiting = "select pid from pg_stat_activity
+                    where datname = current_database() and wait_event_type = 'Lock' and query like 'update users%'";
+    for _ in 0..10 {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let found: Option<i32> = sqlx::query_scalar(waiting).fetch_optional(&mut operator).await.unwrap();
+            if found.is_some() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "nothing is being applied");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        sqlx::query(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+              where datname = current_database() and pid <> pg_backend_pid() and application_name <> 'holder'
+                and query not ilike 'listen%muster_imports%'",
+        )
+        .execute(&mut operator)
+        .await
+        .unwrap();
+    }
+    // One worker began it, however often it was delivered, and is not taken for dead.
+    let begun: i32 = sqlx::query_scalar("select max(cardinality(begun)) from chunks")
+        .fetch_one(&mut operator)
+        .await
+        .unwrap();
+    assert_eq!(begun, 1);
+    sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
+    assert_eq!(pipeline.ended(import).await.counts, counts(20, 19, 1, 0, 0));
+    let chunks = chunks(&pipeline, import).await;
+    assert!(chunks.iter().all(|(state, _, attempts, _)| state == "applied" && *attempts == 0), "{chunks:?}");
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+async fn a_consumer_that_ends_is_started_again(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    fail::cfg("consumer_ends", "2*return(error)->off").unwrap();
+    let import = pipeline.accepted(&people(100), &ImportOptions::default()).await;
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    assert_eq!(pipeline.ended(import).await.counts, counts(100, 100, 0, 0, 0));
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+/// Counters by name and outcome.
+#[derive(Clone, Default)]
+struct Counted(Arc<Mutex<HashMap<String, u64>>>);
+
+struct One(Counted, String);
+
+impl CounterFn for One {
+    fn increment(&self, value: u64) {
+        *self.0.0.lock().unwrap().entry(self.1.clone()).or_default() += value;
+    }
+
+    fn absolute(&self, value: u64) {
+        self.0.0.lock().unwrap().insert(self.1.clone(), value);
+    }
+}
+
+impl Recorder for Counted {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        let labels: Vec<&str> = key.labels().map(metrics::Label::value).collect();
+        Counter::from_arc(Arc::new(One(self.clone(), format!("{} {}", key.name(), labels.join(" ")))))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_outcome_is_counted_once_whatever_a_retry_does() {
+    let counted = Counted::default();
+    metrics::set_global_recorder(counted.clone()).unwrap();
+    let count = |outcome: &str| {
+        let counted = counted.0.lock().unwrap();
+        counted.get(&format!("muster_records_total {outcome}")).copied().unwrap_or(0)
+    };
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    execute(
+        &pipeline,
+        "create function refuse() returns trigger language plpgsql as $$
+         begin
+             if new.email = 'user77@example.com' then raise exception 'refused'; end if;
+             return new;
+         end $$;
+         create trigger refuse before insert or update on users for each row execute function refuse();",
+    )
+    .await;
+    let import = pipeline.accepted(&people(1000), &ImportOptions::default()).await;
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    for retries in 0..3 {
+        if retries > 0 {
+            steer::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
+        }
+        assert_eq!(pipeline.ended(import).await.counts, counts(1000, 999, 0, 0, 1));
+        assert_eq!((count("inserted"), count("failed")), (999, 1), "after {retries} retries");
+    }
+    execute(&pipeline, "drop trigger refuse on users").await;
+    steer::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    assert_eq!(pipeline.ended(import).await.counts, counts(1000, 1000, 0, 0, 0));
+    assert_eq!((count("inserted"), count("failed")), (1000, 1), "after the record went in");
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}

@@ -1,0 +1,158 @@
+//! Files that people have: no value is stored that is not the one in the file, and what is printed works when it is followed.
+
+use serde_json::Value;
+
+use crate::harness::{Desk, Run};
+
+/// What a spreadsheet writes where its country has semicolons and windows-1252.
+fn saved_anew(text: &str) -> Vec<u8> {
+    let text = text.trim_start_matches('\u{feff}').replace(',', ";");
+    let byte = |c: char| match c {
+        '€' => 0x80,
+        c => u8::try_from(u32::from(c)).unwrap(),
+    };
+    text.chars().map(byte).collect()
+}
+
+#[test]
+fn a_file_of_failed_records_is_read_as_it_was_written_with_the_options_of_the_first_time() {
+    let desk = Desk::new();
+    desk.write("people.csv", saved_anew("email,first_name,custom__note\nbad,Jörg,€ 5\n"));
+    let options = ["--encoding", "windows-1252", "--delimiter", "semicolon"];
+    let import = |file: &str| desk.run(&[&["import", "users", file][..], &options].concat());
+    import("people.csv").exits(3);
+    desk.run(&["imports", "failed", "last", "-o", "failed.csv"]).exits(0);
+    let failed = desk.read("failed.csv");
+    import("failed.csv").exits(3);
+    // Whatever a spreadsheet makes of it, the user that goes in has the name of the file.
+    let utf16: Vec<u8> = failed.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let bare = failed.trim_start_matches('\u{feff}').to_owned();
+    let versions = [
+        ("as-it-is", failed.clone().into_bytes()),
+        ("bare", bare.clone().into_bytes()),
+        ("semicolons", bare.replace(',', ";").into_bytes()),
+        ("anew", saved_anew(&failed)),
+        ("unicode-text", utf16),
+    ];
+    for (name, bytes) in versions {
+        let address = format!("{name}@example.com");
+        let bad = if name == "unicode-text" { "b\0a\0d\0".to_owned() } else { "bad".to_owned() };
+        let good: String = if name == "unicode-text" {
+            address.chars().flat_map(|c| [c, '\0']).collect()
+        } else {
+            address.clone()
+        };
+        let at = bytes.windows(bad.len()).rposition(|part| part == bad.as_bytes()).unwrap();
+        let first = bytes.windows(bad.len()).position(|part| part == bad.as_bytes()).unwrap();
+        assert!(first <= at);
+        let mended = [&bytes[..first], good.as_bytes(), &bytes[first + bad.len()..]].concat();
+        desk.write(&format!("{name}.csv"), mended);
+        import(&format!("{name}.csv")).exits(0);
+        desk.write("same.csv", format!("email,first_name,custom__note\n{address},Jörg,€ 5\n"));
+        let same = desk.run(&["import", "users", "same.csv", "--json"]).exits(0).json();
+        assert_eq!(same["counts"]["skipped"], 1, "{name}: {same}");
+    }
+}
+
+#[test]
+fn an_encoding_that_the_bytes_contradict_is_an_error() {
+    let desk = Desk::new();
+    desk.write("people.csv", "email,first_name\na@example.com,Jörg\n");
+    for encoding in ["latin1", "windows-1252"] {
+        desk.run(&["import", "users", "people.csv", "--encoding", encoding])
+            .exits(1)
+            .tells(&["The file is in UTF-8", "leave `--encoding` out"]);
+    }
+    desk.run(&["import", "users", "people.csv"]).exits(0);
+}
+
+/// The flags that a message ends its proposal with, as a shell would read them.
+fn with_flags(desk: &Desk, told: &Run, file: &str) -> Run {
+    let (_, rest) = told.stderr.split_once("as in: ").unwrap();
+    let (flags, _) = rest.split_once(" (nothing").unwrap();
+    let script = format!("{} import users {file} {flags}", env!("CARGO_BIN_EXE_muster"));
+    let mut shell = desk.command(&[]);
+    let variables: Vec<_> =
+        shell.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
+    shell = std::process::Command::new("sh");
+    shell.args(["-c", &script]).current_dir(desk.path(""));
+    for (name, value) in variables {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let output = shell.output().unwrap();
+    Run {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+#[test]
+fn all_unknown_columns_are_told_at_once_with_flags_that_work() {
+    let desk = Desk::new();
+    desk.write("hr.csv", "E-Mail;Vorname;Abteilung;Büro $1;'Notiz';\na@example.com;Ada;Forschung;12;x;\n");
+    let told = desk.run(&["import", "users", "hr.csv"]).exits(1).tells(&["3 columns are not known"]);
+    with_flags(&desk, &told, "hr.csv").exits(0);
+    desk.write("same.csv", "email,first_name,custom__department\na@example.com,Ada,Forschung\n");
+    let same = desk.run(&["import", "users", "same.csv", "--json"]).exits(0).json();
+    assert_eq!(same["counts"]["skipped"], 1, "{same}");
+}
+
+#[test]
+fn inspect_tells_what_a_file_is_and_the_command_that_imports_it() {
+    let desk = Desk::new();
+    let file = "Mitarbeiter 2026;;;\n;;;\nE-Mail;Vorname;Telefon;Abteilung\na@example.com;Jörg;+493012345;IT\n\
+                b@example.com;Ada;call me;IT\n;;;\n";
+    desk.write("hr.csv", saved_anew(file));
+    let told = desk.run(&["inspect", "hr.csv", "--json"]).exits(3).json();
+    assert_eq!(told["encoding"], "windows-1252");
+    assert_eq!(
+        (&told["delimiter"], &told["records"], &told["invalid"]),
+        (&"semicolon".into(), &2.into(), &1.into())
+    );
+    assert_eq!(
+        told["columns"][1],
+        serde_json::json!({"name": "Vorname", "field": "given_name", "by": "common name"})
+    );
+    assert_eq!(told["first"][0][1], serde_json::json!(["given_name", "Jörg"]));
+    assert_eq!(told["problems"][0]["code"], "phone_invalid");
+    assert_eq!(told["problems"][0]["first"], serde_json::json!([{"record": 2, "line": 5}]));
+    assert!(!desk.path(".muster").exists(), "no database is started");
+    let command = told["command"].as_str().unwrap().strip_prefix("muster ").unwrap().to_owned();
+    let args: Vec<&str> = command.split(' ').collect();
+    let run = desk.run(&args).exits(3);
+    assert!(run.stdout.contains("inserted  1") && run.stdout.contains("failed    1"), "{run:#?}");
+    let shown = desk.run(&["inspect", "hr.csv"]).exits(3);
+    for words in ["COLUMN", "KNOWN BY", "1 of 2 records would fail", "To import it:", "record 2, line 5"] {
+        assert!(shown.stdout.contains(words), "{words}: {shown:#?}");
+    }
+}
+
+#[test]
+fn values_are_mended_as_the_options_say_and_with_a_warning() {
+    let desk = Desk::new();
+    desk.write(
+        "people.csv",
+        "email,phone_number,birthdate,first_name\na@example.com,030 123456,31.12.1990,\"Ada\nB.\"\n",
+    );
+    desk.run(&["import", "users", "people.csv"]).exits(3);
+    let args = ["import", "users", "people.csv", "--phone-country", "DE", "--dates", "dmy", "--json"];
+    assert_eq!(desk.run(&args).exits(0).json()["counts"]["inserted"], 1);
+    let records = desk.run(&["imports", "records", "last", "--json"]).exits(0).json();
+    let told = records.to_string();
+    assert!(told.contains("first_name holds a line break"), "{told}");
+    desk.write(
+        "same.csv",
+        "email,phone_number,birthdate,first_name\na@example.com,+4930123456,1990-12-31,Ada B.\n",
+    );
+    let same: Value = desk.run(&["import", "users", "same.csv", "--json"]).exits(0).json();
+    assert_eq!(same["counts"]["skipped"], 1, "{same}");
+    desk.write("bad.csv", "email,birthdate\nb@example.com,soon\n");
+    let dropped = ["import", "users", "bad.csv", "--on-invalid-value", "drop", "--json"];
+    assert_eq!(desk.run(&dropped).exits(0).json()["counts"]["inserted"], 1);
+    let told = desk.run(&["imports", "records", "last", "--json"]).exits(0).json().to_string();
+    assert!(told.contains("birthdate was left out"), "{told}");
+}

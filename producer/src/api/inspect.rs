@@ -1,0 +1,69 @@
+//! `POST /v1/inspect`: what a file is and what is wrong with it. Nothing is stored.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::header;
+use futures_util::stream::StreamExt;
+use muster_shared::error::{ErrorCode, FileError};
+use muster_shared::inspect::Report;
+use muster_shared::token::Scope;
+
+use super::AppState;
+use super::auth::Caller;
+use super::error::ApiError;
+use super::incoming::{BodyLimits, Watch, bounded, drain, encoding, single};
+use super::params::Params;
+use crate::inspect;
+use crate::request::ImportRequest;
+
+/// Looks at a file as `POST /v1/imports` with these options would read it: columns, first records, problems by cause. Stores nothing.
+///
+/// The body is the file itself. All options of `POST /v1/imports` may stand in the query.
+#[utoipa::path(
+    post, path = "/v1/inspect", tag = "imports",
+    params(
+        ("format" = Option<String>, Query, description = "csv, json or ndjson; else told by media type or file name"),
+        ("columns" = Option<String>, Query, description = "what names mean, as for an import; so do all its other options"),
+        ("Content-Encoding" = Option<String>, Header, description = "gzip or zstd"),
+    ),
+    request_body(content((Vec<u8> = "text/csv"), (Vec<u8> = "application/json"), (Vec<u8> = "application/x-ndjson"))),
+    responses((status = 200, description = "What the file is and holds; `refused` has the reason where it would be refused",
+               body = serde_json::Value)),
+)]
+pub(super) async fn look(
+    State(state): State<AppState>,
+    caller: Caller,
+    params: Params,
+    request: Request,
+) -> Result<Json<Report>, ApiError> {
+    caller.may(Scope::ImportWrite)?;
+    let headers = request.headers();
+    let media_type = single(headers, header::CONTENT_TYPE.as_str())?.map(str::to_owned);
+    let encoding = encoding(headers)?;
+    let asked = ImportRequest::from_pairs(params.into_pairs())?;
+    let (options, reading) = asked.reading(media_type.as_deref())?;
+    let mut limits = state.0.limits;
+    limits.parse = reading.limits(limits.parse);
+    let bounds = BodyLimits { bytes: state.0.max_upload_bytes, pause: state.0.idle_body_timeout };
+    let watch = Watch::default();
+    let mut pieces = bounded(request.into_body(), bounds, watch.clone());
+    let inspecting = inspect::begin(options, encoding, limits);
+    while let Some(piece) = pieces.next().await {
+        watch.seen();
+        match piece {
+            Ok(bytes) => {
+                if !inspecting.push(bytes).await {
+                    break;
+                }
+            }
+            Err(_) => {
+                let stopped =
+                    || FileError::new(ErrorCode::UploadIncomplete, "the upload stopped before its end");
+                let error = watch.error().unwrap_or_else(stopped);
+                return Ok(Json(inspecting.fail(error).await));
+            }
+        }
+    }
+    drain(&mut pieces).await;
+    Ok(Json(inspecting.finish().await))
+}

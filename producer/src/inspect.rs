@@ -1,0 +1,80 @@
+//! Looking at a file without importing it: the way of an upload up to its records, and no further. No store is needed.
+
+use bytes::Bytes;
+use muster_shared::error::{ErrorCode, FileError};
+use muster_shared::inspect::{Inspection, Report};
+use muster_shared::options::{ImportOptions, Rows};
+use muster_shared::parse::ParseLimits;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::receive::{Encoding, Failure, Piece, ReceiveLimits, decode};
+
+/// Pieces waiting between two tasks.
+const WAITING: usize = 8;
+
+/// A file that is being looked at.
+#[derive(Debug)]
+pub struct Inspecting {
+    pieces: mpsc::Sender<Piece>,
+    decoding: JoinHandle<Result<(), Failure>>,
+    looking: JoinHandle<(Inspection, bool)>,
+}
+
+/// Gets ready for the bytes of a file that would be imported with these options.
+pub fn begin(options: ImportOptions, encoding: Encoding, limits: ReceiveLimits) -> Inspecting {
+    let parse = ParseLimits { flexible: options.rows == Rows::Flexible, ..limits.parse };
+    let limits = ReceiveLimits { parse, ..limits };
+    let (pieces, incoming) = mpsc::channel(WAITING);
+    let (decoded, mut to_look) = mpsc::channel::<Option<Bytes>>(WAITING);
+    let decoding = tokio::spawn(decode(encoding, limits, incoming, decoded));
+    let looking = tokio::task::spawn_blocking(move || {
+        let mut inspection = Inspection::new(options, limits.parse);
+        while let Some(piece) = to_look.blocking_recv() {
+            match piece {
+                Some(bytes) if inspection.feed(&bytes) => {}
+                Some(_) | None => return (inspection, true),
+            }
+        }
+        (inspection, false)
+    });
+    Inspecting { pieces, decoding, looking }
+}
+
+impl Inspecting {
+    /// Takes the next piece. False if nothing more need be read.
+    pub async fn push(&self, bytes: Bytes) -> bool {
+        bytes.is_empty() || self.pieces.send(Piece::Bytes(bytes)).await.is_ok()
+    }
+
+    /// Ends the file, and tells what it is and holds.
+    pub async fn finish(self) -> Report {
+        self.end(Piece::End).await
+    }
+
+    /// Ends it for a reason that the transport knows.
+    pub async fn fail(self, error: FileError) -> Report {
+        self.end(Piece::Failed(error)).await
+    }
+
+    async fn end(self, last: Piece) -> Report {
+        // If nobody listens, the file is refused already.
+        let _ = self.pieces.send(last).await;
+        let decoded = self.decoding.await;
+        let broken = |message: &str| FileError::new(ErrorCode::Internal, message);
+        match (self.looking.await, decoded) {
+            (Ok((inspection, true)), _) => inspection.finish(),
+            (Ok((inspection, false)), Ok(Err(Failure::Refuse(error) | Failure::Abort(error)))) => {
+                inspection.refuse(error)
+            }
+            (Ok((inspection, false)), _) => {
+                inspection.refuse(broken("the file could not be read to its end"))
+            }
+            (Err(error), _) => {
+                tracing::error!(%error, "looking at a file did not end well");
+                Inspection::new(ImportOptions::default(), ParseLimits::default())
+                    .refuse(broken("looking at the file failed"))
+            }
+        }
+    }
+}

