@@ -90,7 +90,6 @@ pub(crate) fn producer_options(config: &Config, listen: Option<SocketAddr>) -> P
             user_connections: config.http.user_connections as usize,
             default_group: config.bitcaster.default_group.clone(),
             ccai_requests_per_second: config.ccai.requests_per_second.and_then(NonZeroU32::new),
-            ..HttpOptions::default()
         },
         dispatch: dispatch_options(config),
         receive: receive_limits(config),

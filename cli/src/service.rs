@@ -18,7 +18,7 @@ use crate::connect::{self, Need, Session};
 use crate::failure::Ended;
 use crate::output::{answer, remark};
 use crate::pipeline::{producer_options, worker_options};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Aborted, Shutdown};
 
 /// The operator's token of the embedded default.
 const OPERATOR: &str = "operator";
@@ -95,7 +95,18 @@ pub(crate) async fn worker(args: &WorkerArgs, config: &Config, shutdown: &Shutdo
         tracing::info!("worker stopped: everything it held is settled");
         Ok(Ended::Done)
     };
-    Box::pin(connect::with(config, share(args.migrate), shutdown, work)).await
+    in_order(Box::pin(connect::with(config, share(args.migrate), shutdown, work)).await)
+}
+
+/// A service that was asked to end while it started holds nothing: that is an end in order.
+fn in_order(ended: anyhow::Result<Ended>) -> anyhow::Result<Ended> {
+    match ended {
+        Err(error) if error.is::<Aborted>() => {
+            remark("stopped before it had started");
+            Ok(Ended::Done)
+        }
+        ended => ended,
+    }
 }
 
 /// Runs `muster producer`.
@@ -142,7 +153,7 @@ async fn services(
         Ok(Ended::Done)
     };
     let need = if with_worker { whole(args.migrate) } else { share(args.migrate) };
-    Box::pin(connect::with(config, need, shutdown, work)).await
+    in_order(Box::pin(connect::with(config, need, shutdown, work)).await)
 }
 
 /// Writes a file that nobody else can read.

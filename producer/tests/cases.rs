@@ -23,10 +23,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// Files of cases.md whose way in is not built yet, or whose rule (invisible characters) is being changed.
-const TO_BE_BUILT: [&str; 20] = [
+const TO_BE_BUILT: [&str; 22] = [
     "11.csv", "11b.csv", "11c.csv", "12.csv", "13.csv", "14.csv", "15.csv", "16.csv", "17.csv", "18.csv",
-    "19.csv", "25d.xlsx", "60.json", "60c.json", "61.json", "63d.json", "73.csv", "74.csv", "79.csv",
-    "88.json",
+    "19.csv", "25d.xlsx", "43.csv", "47.csv", "60.json", "60c.json", "61.json", "63d.json", "73.csv",
+    "74.csv", "79.csv", "88.json",
 ];
 
 #[derive(Debug, Deserialize)]

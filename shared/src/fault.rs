@@ -225,8 +225,6 @@ table! {
         SickHolds = "sick_holds",
         /// A chunk that is delivered again to the worker that holds it counts as one that a worker died over.
         RedeliveredIsSuspect = "redelivered_is_suspect",
-        /// A chunk that a worker died over is applied beside others.
-        SuspectBesideOthers = "suspect_beside_others",
         /// What a newer program wrote spends attempts.
         NewerSpendsAttempts = "newer_spends_attempts",
         /// A message's import is believed.
@@ -271,7 +269,7 @@ table! {
         PageOfSeveralMoments = "page_of_several_moments",
         /// The receipt does not look at what is in the store.
         ReceiptUnchecked = "receipt_unchecked",
-        /// The receipt commits on a connection that staged nothing.
+        /// The receipt commits on a connection that staged nothing, and does not look either.
         ReceiptElsewhere = "receipt_elsewhere",
         /// An error of a commit is taken for its failure.
         CommitAnswerTrusted = "commit_answer_trusted",

@@ -114,11 +114,12 @@ impl Reading {
     fn spreadsheet_damage(&self, record: &RawRecord<'_>) -> Option<RecordError> {
         record.fields.iter().find_map(|field| {
             let RawValue::Text(text) = field.value else { return None };
+            let text = self.binding.unguard(text);
             let message = match text.as_bytes().first()? {
                 b'#' if explain::is_spreadsheet_error(text) => {
                     "the value is an error of a spreadsheet: mend the formula there, and export again"
                 }
-                b'\'' if self.binding.is_email(field.name) && !self.binding.is_guarded() => {
+                b'\'' if self.binding.is_email(field.name) => {
                     "an apostrophe, by which spreadsheets mark a text, stands before the address: take it off"
                 }
                 _ => return None,

@@ -469,6 +469,11 @@ mod tests {
         let options = ImportOptions {
             address_clash: AddressClash::Refuse,
             default_address: true,
+            header_names: HeaderNames::Common,
+            dates: Dates::Dmy,
+            phone_country: Some("DE".into()),
+            on_invalid_value: OnInvalidValue::Drop,
+            at: Some("users".into()),
             fields: Some(FieldTable(Vec::new())),
             organization: Some("acme".into()),
             group: Some("staff".into()),

@@ -140,7 +140,7 @@ impl<'a> Pass<'a, '_> {
         let RawValue::Text(text) = value else { return Some(value) };
         let text = self.binding.unguard(text);
         // Most values begin with something.
-        if !text.as_bytes().first().is_none_or(|byte| !byte.is_ascii_graphic())
+        if text.as_bytes().first().is_some_and(|byte| byte.is_ascii_graphic())
             || !text.chars().all(|c| c.is_whitespace() || matches!(c, '\u{200b}' | '\u{feff}'))
         {
             return Some(RawValue::Text(text));

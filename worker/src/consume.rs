@@ -80,7 +80,7 @@ impl Shared {
     ) -> Result<Report, (StoreError, bool)> {
         fault::point(Point::Consume).map_err(|fault| (fault.into(), true))?;
         let (mut alone, mut beside) = (None, None);
-        if care.secluded && !fault::mutant(Mutant::SuspectBesideOthers) {
+        if care.secluded {
             alone = Some(self.seclusion.write().await);
         } else {
             beside = Some(self.seclusion.read().await);

@@ -372,7 +372,7 @@ async fn an_import_that_cannot_be_deleted_stops_no_other() {
     pipeline.finish().await;
 }
 
-/// Both servers hang: their connections are open and carry nothing.
+/// Its connections are open and carry nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dispatcher_stops_within_its_grace_while_the_database_hangs() {
     let pipeline = Pipeline::new(Backend::Rabbit).await;
@@ -388,7 +388,7 @@ async fn a_dispatcher_stops_within_its_grace_while_the_database_hangs() {
     // As long as a round takes to run into it.
     tokio::time::sleep(Duration::from_millis(500)).await;
     let asked = Instant::now();
-    dispatcher.stop().await;
+    tokio::time::timeout(Duration::from_secs(10), dispatcher.stop()).await.expect("it stops");
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     pipeline.queue.delete().await.unwrap();
 }

@@ -1,7 +1,8 @@
 //! Witnesses in the test's own database: they see every change of a chunk's row, whoever makes it.
 //!
 //! A second application of a chunk raises, also where it would change nothing; and as what raises is rolled back, it is
-//! counted by a sequence, which is not. So is a lane of which two chunks are with the workers at once.
+//! counted by a sequence, which is not. So is a lane of which two chunks are with the workers at once; a move that an index
+//! refuses is none.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +41,7 @@ const WITNESSES: &str = "
         end if;
         return new;
     end $$;
-    create trigger witness before update on public.chunks for each row execute function witness.look();";
+    create trigger witness after update on public.chunks for each row execute function witness.look();";
 
 /// Puts the witnesses into a fresh database.
 pub(crate) async fn install(store: &Store) {

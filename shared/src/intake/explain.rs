@@ -27,6 +27,7 @@ pub(super) fn explain(error: &mut RecordError, record: &RawRecord<'_>, binding: 
         }
         return;
     };
+    let text = binding.unguard(text);
     let Some(field) = binding.field_of(record.fields[at].name) else { return };
     let hint = match error.code {
         ErrorCode::ControlChar => character(text, |c| c.is_control() || is_invisible(c)),

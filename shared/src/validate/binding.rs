@@ -362,11 +362,6 @@ impl Binding {
         matches!(self.field_of(name), Some(Field::Email | Field::NewEmail | Field::MfaEmail))
     }
 
-    /// Whether the cells are guarded against spreadsheet formulas.
-    pub fn is_guarded(&self) -> bool {
-        self.guarded
-    }
-
     /// The name itself, as the upload spells it.
     pub fn name_at(&self, name: NameId) -> &str {
         self.name(name as usize)
@@ -395,7 +390,7 @@ impl Binding {
     }
 
     /// Takes off the apostrophe that the file of failed records puts before cells a spreadsheet would run.
-    pub(super) fn unguard<'t>(&self, text: &'t str) -> &'t str {
+    pub(crate) fn unguard<'t>(&self, text: &'t str) -> &'t str {
         if self.guarded { unguard_start(text) } else { text }
     }
 

@@ -77,7 +77,7 @@ fn a_chunk_that_kills_its_workers_is_dead_after_its_attempts_and_no_other() {
     let summary = wait(client).exits(3).json();
     assert_eq!((&summary["state"], &summary["counts"]["failed"]), (&"completed".into(), &250.into()));
     assert_eq!(services.number("select id from chunks where state = 'dead' and attempts = 5"), culprit);
-    assert_eq!(services.number("select count(*) from chunks where state = 'applied' and attempts = 0"), 19);
+    assert_eq!(services.number("select count(*) from chunks where state <> 'applied' or attempts > 0"), 1);
     assert_eq!(services.number("select count(*) from record_issues where failed"), 250);
     producer.ends_in_order();
     services.runtime.block_on(services.queue.delete()).unwrap();
