@@ -181,8 +181,8 @@ impl Killable {
         let leader = self.engine.pid();
         let children = std::fs::read_to_string(format!("/proc/{leader}/task/{leader}/children")).unwrap();
         let pids = std::iter::once(leader.to_string()).chain(children.split_whitespace().map(str::to_owned));
-        let status = Command::new("kill").arg("-KILL").args(pids).status().unwrap();
-        assert!(status.success());
+        // A child that ended by itself since they were listed makes `kill` fail; that the leader is gone is what counts.
+        Command::new("kill").arg("-KILL").args(pids).status().unwrap();
         self.engine.died().await;
         let place = self.engine.connect_options();
         drop(self.engine);
