@@ -18,7 +18,7 @@ async fn the_server_keeps_the_time_limits() {
     let mut connection = store.pool().acquire().await.unwrap();
     assert_eq!(setting(&mut connection, "statement_timeout").await, "1min");
     assert_eq!(setting(&mut connection, "lock_timeout").await, "20s");
-    assert_eq!(setting(&mut connection, "idle_in_transaction_session_timeout").await, "1min");
+    assert_eq!(setting(&mut connection, "idle_in_transaction_session_timeout").await, "15s");
     assert_eq!(setting(&mut connection, "application_name").await, "muster");
 }
 
