@@ -213,6 +213,8 @@ table! {
         LetterStopsSweep = "letter_stops_sweep",
         /// A dead letter's chunk dies although it has attempts left (D19).
         InnocentDies = "innocent_dies",
+        /// Workers that died over a chunk are not counted when its message is a dead letter (V11).
+        BegunIsInnocent = "begun_is_innocent",
         /// One import that cannot be deleted stops retention (D19).
         RetentionInOne = "retention_in_one",
         /// Stopping waits for the round that is under way, however long that takes.

@@ -9,7 +9,7 @@ use muster_shared::id::{ChunkId, ImportId, TenantId};
 use muster_shared::import::ImportState;
 use muster_shared::options::ImportOptions;
 use muster_shared::queue::{Headers, Message, Queue, QueueOptions, Topology};
-use muster_shared::store::dispatch::{self, ClaimedChunk};
+use muster_shared::store::dispatch::{self, ClaimedChunk, DeadLetterOf};
 use muster_shared::store::{StoreOptions, holders, retention, tenants};
 use muster_shared::testing::proxy::{Proxy, Then};
 use muster_shared::{clock, store::Store};
@@ -405,7 +405,7 @@ async fn start_away(pipeline: &Pipeline) -> (Proxy, Dispatcher) {
     (proxy, Dispatcher::start(store, pipeline.queue.clone(), options))
 }
 
-/// The pool's idle connections are open and carry nothing: they are thrown away when they do not answer.
+/// All of its connections are open and carry nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_lead_nowhere_hold_no_dispatcher() {
     let mut pipeline = Pipeline::new(Backend::Rabbit).await;
@@ -469,5 +469,23 @@ async fn a_broker_that_is_away_is_tried_with_one_chunk() {
     wait_until("a full window", async || queue.depth().await.is_ok_and(|depth| depth.ready == 16)).await;
     dispatcher.stop().await;
     queue.delete().await.unwrap();
+    pipeline.finish().await;
+}
+
+/// A chunk may kill each worker that as much as tries to end it, so that nobody counts its attempts. When its message becomes a dead
+/// letter, the workers that died over it are its attempts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_letter_over_which_workers_died_is_no_innocent() {
+    let pipeline = Pipeline::new(Backend::Postgres).await;
+    pipeline.accepted(&people(20), &ImportOptions::default()).await;
+    let chunk = ChunkId::new(number(&pipeline.store, "select id from chunks").await);
+    dispatch::claim(&pipeline.store, &[chunk], 60.0).await.unwrap();
+    sqlx::query("update chunks set begun = array[gen_random_uuid(), gen_random_uuid()], attempts = 1")
+        .execute(pipeline.store.pool())
+        .await
+        .unwrap();
+    let of = async |attempts| dispatch::dead_letter(&pipeline.store, chunk, attempts).await.unwrap();
+    assert_eq!(of(3).await, DeadLetterOf::Spent);
+    assert_eq!(of(4).await, DeadLetterOf::Innocent);
     pipeline.finish().await;
 }

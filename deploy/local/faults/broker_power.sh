@@ -13,20 +13,20 @@ ROUNDS=${ROUNDS:-3} LOAD=${LOAD:-4} RECORDS=400 SOON=${SOON:-60}
 needs mkfs.ext4 e2fsprogs curl curl python3 python3
 
 mount_image() { mount -o loop "$W/image" "$W/mount"; }
-export MUSTER_SERVICES_DIR=$W/mount/broker
-broker() { (unset TEST_AMQP_URL && "$ROOT/deploy/local/services.sh" "$@") >>"$W/services.log" 2>&1 9>&-; }
+NODE=$W/mount/broker
+broker() { (unset TEST_AMQP_URL && MUSTER_SERVICES_DIR=$NODE "$ROOT/deploy/local/services.sh" "$@") >>"$W/services.log" 2>&1 9>&-; }
 at_end "broker down rabbitmq; umount '$W/mount' || umount -l '$W/mount'"
 truncate -s 900M "$W/image"
 mkfs.ext4 -q "$W/image"
 mkdir -p "$W/mount"
 mount_image
 chmod 755 "$W/mount"
-mkdir -p "$MUSTER_SERVICES_DIR"
+mkdir -p "$NODE"
 broker up rabbitmq || die "RabbitMQ does not start: $(tail -n 3 "$W/services.log")"
-amqp=$(sed -n "s/^TEST_AMQP_URL='\{0,1\}\([^']*\).*/\1/p" "$MUSTER_SERVICES_DIR/env")
+amqp=$(sed -n "s/^TEST_AMQP_URL='\{0,1\}\([^']*\).*/\1/p" "$NODE/env")
 
 # All processes of the node, by the mark that services.sh gives them: remembered while it can still be asked.
-node_pids() { grep -zlxF "MUSTER_SERVICE=$MUSTER_SERVICES_DIR" /proc/[0-9]*/environ 2>/dev/null | sed -E 's#/proc/([0-9]+)/.*#\1#'; }
+node_pids() { grep -zlxF "MUSTER_SERVICE=$NODE" /proc/[0-9]*/environ 2>/dev/null | sed -E 's#/proc/([0-9]+)/.*#\1#'; }
 power_cut() {
     local pids pid
     mapfile -t pids < <(node_pids)
@@ -39,7 +39,7 @@ fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))"
 # publish NAME PERSISTENT: messages until the broker is gone; prints how many were confirmed.
 cat >"$W/amqp.py" <<'PY'
 """A publisher with confirms of AMQP 0-9-1, by hand: no client library is needed. publish URL QUEUE PERSISTENT | count URL QUEUE"""
-import socket, struct, sys, time
+import os, socket, struct, sys
 from urllib.parse import urlparse, unquote
 what, url, queue = sys.argv[1:4]
 at = urlparse(url)
@@ -68,7 +68,7 @@ call = lambda channel, cls, number, args=b'': send(1, channel, struct.pack('>HH'
 s.sendall(b'AMQP\0\0\x09\x01'); method(10, 10)
 login = b'\0' + unquote(at.username).encode() + b'\0' + unquote(at.password).encode()
 call(0, 10, 11, long(b'') + short('PLAIN') + long(login) + short('en_US'))
-method(10, 30); call(0, 10, 31, struct.pack('>HIH', 0, 131072, 0)); call(0, 10, 40, short('/') + short('') + b'\0'); method(10, 41)
+method(10, 30); call(0, 10, 31, struct.pack(">HIH", 100, 131072, 0)); call(0, 10, 40, short('/') + short('') + b'\0'); method(10, 41)
 call(1, 20, 10, short('')); method(20, 11)
 def declare():
     # durable; no other mark
@@ -92,7 +92,8 @@ try:
             if kind == 1 and struct.unpack('>HH', payload[:4]) == (60, 80):
                 tag, many = struct.unpack('>QB', payload[4:13])
                 confirmed = tag if many else confirmed + 1
-                open(sys.argv[5], 'w').write(str(confirmed))
+                # In place of the file, so that a reader never finds it empty.
+                open(sys.argv[5] + '.new', 'w').write(str(confirmed)); os.replace(sys.argv[5] + '.new', sys.argv[5])
 except OSError:
     pass
 PY
@@ -126,6 +127,8 @@ for ((round = 1; round <= ROUNDS; round++)); do
         python3 "$W/amqp.py" publish "$amqp" "probe-$round-$persistent" "$persistent" "$W/confirmed-$persistent" &
         publishers+=($!)
     done
+    under_way() { (($(<"$W/confirmed-yes") > 100 && $(<"$W/confirmed-no") > 100)) && [[ -s $W/accepted ]]; }
+    until_ok 90 under_way || die "nothing is under way: $(wc -l <"$W/accepted") uploads accepted"
     sync -f "$W/mount"
     sleep "$LOAD"
     power_cut

@@ -65,18 +65,19 @@ install_tree() {
 }
 install_tree
 wrapper
-export MUSTER_RABBITMQ_SBIN=$TREE/run-from-outside
 
 # ---- The tests of the queue ------------------------------------------------------------------------------------------
 
 NODE=$ROOT/.services/rabbit4-node
-export MUSTER_SERVICES_DIR=$NODE
-at_end "MUSTER_SERVICES_DIR='$NODE' '$ROOT/deploy/local/services.sh' down --purge"
-(unset TEST_AMQP_URL && "$ROOT/deploy/local/services.sh" up) >"$W/up.log" 2>&1 || die "the servers do not start: $(tail -n 5 "$W/up.log")"
+# Not in the environment of the tests: the program under test refuses settings that it does not know.
+services() { env -u TEST_DATABASE_URL -u TEST_AMQP_URL MUSTER_SERVICES_DIR="$NODE" MUSTER_RABBITMQ_SBIN="$TREE/run-from-outside" \
+    "$ROOT/deploy/local/services.sh" "$@"; }
+at_end "services down --purge"
+services up >"$W/up.log" 2>&1 || die "the servers do not start: $(tail -n 5 "$W/up.log")"
 set -a
-eval "$(unset TEST_DATABASE_URL TEST_AMQP_URL && "$ROOT/deploy/local/services.sh" urls)"
+eval "$(services urls)"
 set +a
-version=$("$ROOT/deploy/local/services.sh" versions | tail -1)
+version=$(services versions | tail -1)
 [[ $version == "RabbitMQ 4."* ]] || die "the broker is $version"
 say "the broker is $version"
 cd "$ROOT"
@@ -93,13 +94,13 @@ if [[ -z ${WITHOUT_TESTS:-} ]]; then
         fail "tests of the queue"
     }
 fi
-"$ROOT/deploy/local/services.sh" down --purge >/dev/null 2>&1
+services down --purge >/dev/null 2>&1
 
 # ---- The kill soak ---------------------------------------------------------------------------------------------------
 
 soak=$(dirname "$PROGRAM")/muster-soak
-[[ -x ${MUSTER_SOAK:-$soak} ]] || die "no program $soak: cargo build --workspace --all-features, or set MUSTER_SOAK"
-"${MUSTER_SOAK:-$soak}" --program "$PROGRAM" --dir "$W/soak" --seed "$SEED" --minutes "$MINUTES" --every 2 --most 6000 \
+[[ -x ${FAULTS_SOAK:-$soak} ]] || die "no program $soak: cargo build --workspace --all-features, or set FAULTS_SOAK"
+MUSTER_RABBITMQ_SBIN=$TREE/run-from-outside "${FAULTS_SOAK:-$soak}" --program "$PROGRAM" --dir "$W/soak" --seed "$SEED" --minutes "$MINUTES" --every 2 --most 6000 \
     >"$W/soak.log" 2>&1 || fail "the kill soak: $(grep -E 'VIOLATION|not reached|Error' "$W/soak.log" | head -5 || true)"
 while read -r line; do say "$line"; done < <(grep -E '^  (records|faults|SIGKILLs)|until work|: [0-9]+ times' "$W/soak.log" || true)
 verdict "$version: the queue's tests and $MINUTES minutes of kills, nothing was wrong"

@@ -365,7 +365,7 @@ pub(crate) async fn start_broker(world: &World, outage: usize) -> anyhow::Result
             sleep(Duration::from_millis(50)).await;
         }
     };
-    let (up, at) = tokio::join!(world.rabbit.up(), timeout(Duration::from_secs(200), answers));
+    let (up, at) = tokio::join!(world.rabbit.up(), timeout(Duration::from_secs(900), answers));
     let fields = json!({"answered": at.as_ref().ok(), "script_done": clock::now()});
     world.journal.event("broker_started", fields);
     up?;
