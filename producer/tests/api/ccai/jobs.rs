@@ -322,7 +322,8 @@ async fn a_token_that_was_revoked_is_401() {
 async fn a_token_that_is_bound_to_one_organization_is_403() {
     let server = start().await;
     let slug = "default".parse().unwrap();
-    let made = tokens::create_for(&server.store, server.tenant.id, Some(&slug), "bound", &[Scope::Ops]).await;
+    let made =
+        tokens::create_for(&server.store, server.tenant.id, Some(&slug), "bound", &[Scope::Ops], None).await;
     let NewToken::Created(_, bound) = made.unwrap() else { panic!("the name is taken") };
     let bound = bound.reveal().to_owned();
     let url = format!("{}/apps/api/v1/bulk/users/jobs", server.url);
