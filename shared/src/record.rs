@@ -8,4 +8,6 @@ mod typed;
 pub use position::{Position, RecordNumber};
 pub use raw::{NameId, Names, RawField, RawRecord, RawValue};
 pub use source::{REDACTED, source_json};
-pub use typed::{AgentValue, Extras, MetadataEntry, MetadataValue, NameChange, Password, Patch, Record};
+pub use typed::{
+    AgentValue, Extras, MetadataEntry, MetadataValue, NameChange, PassedBy, Password, Patch, Record,
+};
