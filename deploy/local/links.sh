@@ -89,7 +89,9 @@ awk -v scratch="$scratch" '
     }
     function wrong(why) { print FILENAME ":" FNR ": `" name "`: " why; failed = 1 }
     function check(    path, last, parts, n) {
-        if (name ~ /^make [a-z-]+$/) {
+        if (name ~ /(^|\/)NAME/) {
+            return # a place for a name
+        } else if (name ~ /^make [a-z-]+$/) {
             if (!(substr(name, 6) in target)) wrong("no such target in the Makefile")
         } else if (name ~ /^[A-Za-z0-9_.\/-]+\.(rs|sh|tsv|sql)(::[a-z0-9_]+)?$/) {
             path = name; sub(/::.*/, "", path); last = name; sub(/.*::/, "", last)
@@ -100,7 +102,7 @@ awk -v scratch="$scratch" '
             if (!(path in suffix)) wrong("there is no such file or folder")
         } else if (name ~ /^[a-z]+\.[a-z_]+$/) {
             split(name, parts, ".")
-            if (parts[1] in section && !(name in setting) && parts[2] !~ /^(csv|json|rs|md|ndjson|toml)$/) wrong("no such setting")
+            if (parts[1] in section && !(name in setting) && parts[2] !~ /^(csv|json|rs|md|ndjson|toml|log)$/) wrong("no such setting")
         } else if (name ~ /^custom__|_$/) {
             return # a prefix, or a column that a user names
         } else if (name ~ /^[a-z][a-z0-9_]*(::[a-z0-9_]+)*(::\*)?$/) {
