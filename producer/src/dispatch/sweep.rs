@@ -14,7 +14,7 @@ use muster_shared::store::{ErrorKind, Store, StoreError, apply, holders, intake,
 use muster_shared::supervise::{Supervised, supervise};
 use tokio::time::sleep;
 
-use super::Run;
+use super::{Retention, Run};
 
 /// How often lost chunks are looked for.
 const RECONCILE: Duration = Duration::from_millis(500);
@@ -212,9 +212,19 @@ impl Run {
         Ok(())
     }
 
-    async fn forget_imports(&self, retention: Duration) -> Result<(), SweepError> {
-        let forgetting = retention::delete_ended(&self.store, retention.as_secs_f64());
-        let deleted = Store::within(FORGET_WITHIN, forgetting).await?;
+    async fn forget_imports(&self, kept: Retention) -> Result<(), SweepError> {
+        let waiting = kept.waiting.as_secs_f64();
+        let unstarted = self.within(retention::cancel_unstarted(&self.store, waiting)).await?;
+        if unstarted > 0 {
+            tracing::info!(unstarted, "imports that nobody started were cancelled");
+        }
+        let secrets = kept.secrets.as_secs_f64();
+        let forgotten = self.within(retention::forget_secrets(&self.store, secrets)).await?;
+        if forgotten > 0 {
+            tracing::info!(forgotten, "keys of secrets past their retention were thrown away");
+        }
+        let deleting = retention::delete_ended(&self.store, kept.imports.as_secs_f64());
+        let deleted = Store::within(FORGET_WITHIN, deleting).await?;
         if deleted.imports > 0 {
             tracing::info!(deleted = deleted.imports, "imports past their retention were deleted");
         }
