@@ -33,7 +33,8 @@ power_cut() {
     python3 -c "import fcntl, os, struct, sys
 fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))" "$W/mount"
     for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
-    until_ok 30 umount "$W/mount" || die "the file system is still in use"
+    umounts() { umount "$W/mount" 2>/dev/null; }
+    until_ok 30 umounts || die "the file system is still in use"
     mount_image
 }
 # publish NAME PERSISTENT: messages until the broker is gone; prints how many were confirmed.

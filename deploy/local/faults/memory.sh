@@ -33,11 +33,11 @@ limit_v2() {
 ((EUID != 0)) || limit_v1 2>/dev/null || limit_v2 2>/dev/null || true
 if [[ -n $way ]]; then
     at_end "rmdir '$GROUP'"
-    limited() { service worker bash -c "echo \$\$ >'$GROUP/cgroup.procs' && exec \"\$@\"" limited "$@"; }
+    limited() { service worker bash -c "echo \$\$ >'$GROUP/cgroup.procs' && exec \"\$@\"" limited; }
 else
     way="ulimit -v (no memory cgroup can be made here: neither version 1 nor version 2)"
     # Address space is more than memory: threads' stacks and the program itself count.
-    limited() { service worker bash -c "ulimit -v ${VIRTUAL:-420000} && exec \"\$@\"" limited "$@"; }
+    limited() { service worker bash -c "ulimit -v ${VIRTUAL:-420000} && exec \"\$@\"" limited; }
 fi
 say "memory is limited to $LIMIT by $way"
 

@@ -80,7 +80,7 @@ set +a
 version=$(services versions | tail -1)
 [[ $version == "RabbitMQ 4."* ]] || die "the broker is $version"
 say "the broker is $version"
-cd "$ROOT"
+cd "$ROOT" || exit 2
 PATH=${MUSTER_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/muster/tools}/bin:$PATH
 if [[ -z ${WITHOUT_TESTS:-} ]]; then
     # By the queue's contract, and whatever of the pipeline depends on the broker's ways.
