@@ -4,14 +4,14 @@
 # must be complete once the fault is over, every record applied once, and no message may be left. At the end the queue's leader is
 # killed LEADERS times, and the time is taken until an upload sent after that is applied.
 #
-#   SECONDS_CUT='15 30' SHAPES='alone other ring random loss1 loss5 loss15 slow flap kill freeze majority all' LEADERS=20 partition.sh
+#   SECONDS_CUT='15 30' SHAPES='alone other ring random loss1 loss5 loss15 slow delay50 delay500 flap kill freeze majority all' LEADERS=20 partition.sh
 #
 # As root. Nothing outside of the namespaces is touched.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 CUTS=${SECONDS_CUT:-15} RECORDS=2000
-SHAPES=${SHAPES:-alone other ring random loss1 loss5 loss15 slow flap kill freeze majority all} LEADERS=${LEADERS:-10}
+SHAPES=${SHAPES:-alone other ring random loss1 loss5 loss15 slow delay50 delay500 flap kill freeze majority all} LEADERS=${LEADERS:-10}
 ((EUID == 0)) || die "needs root for the network namespaces"
-needs ip iproute2 nft nftables curl curl rabbitmqctl rabbitmq-server
+needs ip iproute2 nft nftables curl curl python3 python3 rabbitmqctl rabbitmq-server
 SB=$(dirname "$(dpkg -L rabbitmq-server | grep 'rabbitmq_server-.*/sbin/rabbitmq-server$')")
 ID=mf$((RANDOM % 1000))
 NET=10.78.$((RANDOM % 200))
@@ -112,10 +112,51 @@ until_ok 120 running 1 || die "the three nodes do not come together"
 
 # ---- PostgreSQL and Muster ------------------------------------------------------------------------------------------
 
+# Between Muster and node 1: what each side says arrives later by as many milliseconds as the file says. The kernel has no netem here.
+cat >"$W/delay.py" <<'PY'
+import asyncio, sys
+listen, host, port, file = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
+async def carry(reader, writer):
+    queue = asyncio.Queue()
+    async def send():
+        while (item := await queue.get()) is not None:
+            due, piece = item
+            await asyncio.sleep(max(0, due - loop.time()))
+            writer.write(piece)
+            await writer.drain()
+        writer.close()
+    loop = asyncio.get_running_loop()
+    sending = asyncio.ensure_future(send())
+    try:
+        while piece := await reader.read(65536):
+            await queue.put((loop.time() + int(open(file).read() or 0) / 1000, piece))
+    except OSError:
+        pass
+    await queue.put(None)
+    await sending
+async def accept(reader, writer):
+    try:
+        there = await asyncio.open_connection(host, port)
+    except OSError:
+        writer.close()
+        return
+    await asyncio.gather(carry(reader, there[1]), carry(there[0], writer), return_exceptions=True)
+async def main():
+    async with await asyncio.start_server(accept, '127.0.0.1', listen) as server:
+        await server.serve_forever()
+asyncio.run(main())
+PY
+echo 0 >"$W/delay"
+"${IN[@]}" python3 "$W/delay.py" 15672 "$NET.1" 5672 "$W/delay" >"$W/delay.log" 2>&1 </dev/null &
+remember $!
+disown $!
+delay() { echo "$1" >"$W/delay.new" && mv "$W/delay.new" "$W/delay"; }
+lost_channels() { cat "$W/producer.log" "$W/worker.log" | grep -c 'lost its channel\|cannot be reached' || true; }
+
 port=15432
 pg_create "$W/pg" "$port"
 pg_start "$W/pg" || die "PostgreSQL does not start"
-settings "postgres://muster@127.0.0.1:$port/postgres" "amqp://guest:guest@$NET.1:5672/%2f?heartbeat=5"
+settings "postgres://muster@127.0.0.1:$port/postgres" "amqp://guest:guest@127.0.0.1:15672/%2f?heartbeat=5"
 prepare
 producer
 worker
@@ -139,6 +180,7 @@ for shape in $SHAPES; do
             ;;
         loss*) lose 4 "${shape#loss}" ;;
         slow) on 4 tc qdisc add dev e0 root tbf rate 256kbit burst 4kb latency 50ms ;;
+        delay*) delay "${shape#delay}" && steady=$(lost_channels) ;;
         flap) # Muster's own link to the brokers, down for one second of three
             for ((flaps = 0; flaps < (seconds + 2) / 3; flaps++)); do
                 ip -n "${ID}sw" link set "${ID}v4" down
@@ -157,6 +199,10 @@ for shape in $SHAPES; do
         second=$(upload "$W/more-$runs.csv" "more$runs" 30) || fail "$shape: no upload is accepted meanwhile"
         ((SECONDS - began >= seconds)) || sleep $((seconds - (SECONDS - began)))
         heal
+        if [[ $shape == delay* ]]; then
+            [[ $(lost_channels) == "$steady" ]] || fail "$shape: a connection was given up although it was only slow"
+            delay 0
+        fi
         [[ $shape != freeze ]] || kill -CONT "${NODE[2]}"
         for n in 1 2 3; do lives "${NODE[$n]}" || start_node "$n"; done
         healed=$SECONDS
