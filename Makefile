@@ -64,7 +64,7 @@ secrets: ## Look for secrets in what is in the repository
 	@deploy/local/supply.sh secrets
 
 .PHONY: check
-check: ## The static checks alone: format, clippy, pure domain, TLS provider, bans, licences, sources
+check: ## The static checks alone: format, clippy, pure domain, TLS provider, documents, scripts, bans, licences, sources
 	@deploy/local/test.sh --check
 
 .PHONY: advisories
