@@ -285,7 +285,7 @@ impl Config {
             ("intake.header_bytes", self.intake.header_bytes),
         ] {
             if !(ByteSize::kib(1)..=LARGEST).contains(&size) {
-                wrong(key, format!("must be from 1 KiB to {LARGEST}: what it bounds must fit a message"));
+                wrong(key, format!("must be from 1 KiB to {LARGEST}: a chunk must fit a message"));
             }
         }
         if self.worker.backoff_initial > self.worker.backoff_max {

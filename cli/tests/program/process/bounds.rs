@@ -25,11 +25,15 @@ fn size(short: u64, long: u64) -> u64 {
     if std::env::var("MUSTER_MEMORY").as_deref() == Ok("long") { long } else { short }
 }
 
-/// The most memory that a process has had, in MiB.
+/// The most memory that a process has had, in MiB. What it has mapped of its own program file is not counted: the system can take
+/// that back at any time, and of a debug build it is a lot.
 fn peak_mib(child: &Child) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
+    let kib = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    Some(kib("VmHWM:")?.saturating_sub(kib("RssFile:")?) / 1024)
 }
 
 #[track_caller]

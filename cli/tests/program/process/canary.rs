@@ -149,7 +149,7 @@ fn no_marker_is_left_anywhere() {
     let token = rig.token.clone();
     for log in [producer, worker] {
         let text = std::fs::read_to_string(&log).unwrap();
-        assert!(text.lines().count() > 5, "there is a log");
+        assert!(!text.is_empty(), "there is a log");
         assert_no_marker(&text, "a log");
         assert!(!text.contains("41791230777") && !text.contains(&token), "a log has a number or a token");
         for line in text.lines() {

@@ -1,6 +1,7 @@
 //! Every bad input of the table (docs/input.md) through the command line, with everything applied: exit code, code, counts and
 //! users. The server's half is in producer/tests/api/input.rs.
 
+use muster_shared::store::tenants;
 use muster_shared::testing::TestDatabase;
 use muster_shared::testing::input::{Case, rows};
 use serde_json::Value;
@@ -81,6 +82,11 @@ fn run(desk: &Desk, runtime: &Runtime, database: &TestDatabase, name: &str, case
 fn part(part: usize) {
     let runtime = Runtime::new().unwrap();
     let database = runtime.block_on(TestDatabase::create());
+    runtime.block_on(async {
+        let store = database.store().await;
+        tenants::ensure_default(&store).await.unwrap();
+        store.close().await;
+    });
     let desk = Desk::new().set("DATABASE_URL", &database.url());
     for row in rows().iter().skip(part).step_by(PARTS) {
         for (at, case) in row.cases.iter().filter(|case| case.is_plain()).enumerate() {
