@@ -48,7 +48,7 @@ psql -Xq -c "create database $database template template0" "$TEST_DATABASE_URL"
 at_end "psql -Xq -c 'drop database if exists $database with (force)' '$TEST_DATABASE_URL'"
 settings "$(sed -E "s#^([a-z]+://[^/?]*)(/[^?]*)?#\1/$database#" <<<"$TEST_DATABASE_URL")" "$TEST_AMQP_URL"
 export MUSTER_WORKER_ATTEMPTS=$ATTEMPTS MUSTER_WORKER_CONCURRENCY=1
-export MUSTER_INTAKE_CHUNK_BYTES=8MiB MUSTER_INTAKE_CHUNK_RECORDS=100000
+export MUSTER_INTAKE_CHUNK_BYTES=8MiB MUSTER_INTAKE_CHUNK_RECORDS=100000 MUSTER_INTAKE_LANES=4
 prepare
 producer
 # A neighbour of small records, and a file whose chunks hold LARGE MiB of one record's values each time they are decoded.

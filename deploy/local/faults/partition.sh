@@ -161,7 +161,7 @@ prepare
 producer
 worker
 leader() { # the number of the queue's leader
-    ctl "$1" list_queues --quiet name leader 2>/dev/null | sed -n "s/^${MUSTER_BROKER_PREFIX}[^ \t]*[ \t]*rl\([123]\)@.*/\1/p" | head -1
+    ctl "$1" list_queues --quiet name leader 2>/dev/null | grep -v dead | sed -n "s/^${MUSTER_BROKER_PREFIX}[^ \t]*[ \t]*rl\([123]\)@.*/\1/p" | head -1
 }
 
 runs=0
@@ -224,16 +224,20 @@ done
 # ---- How long publishing stands still when the queue's leader is killed ----------------------------------------------
 
 # Muster is connected to node 1, so the leader is made to be another one: what is measured is the election, not the way to it.
-queue=$(ctl 1 list_queues --quiet name 2>/dev/null | grep "^$MUSTER_BROKER_PREFIX.*chunks" | grep -v dead | head -1)
+find_queue() {
+    queue=$(ctl 1 list_queues --quiet name 2>/dev/null | grep "^$MUSTER_BROKER_PREFIX.*chunks" | grep -v dead | head -1)
+    [[ -n $queue ]]
+}
+until_ok 60 find_queue || die "Muster has declared no queue"
 make_leader() { # NODE
     ctl 1 eval "{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"/\">>, queue, <<\"$queue\">>)),
-        rabbit_quorum_queue:transfer_leadership(Q, 'rl$1@mq$1')." >/dev/null 2>&1
+        rabbit_quorum_queue:transfer_leadership(Q, 'rl$1@mq$1')." >"$W/transfer.log" 2>&1
     [[ $(leader 1) == "$1" ]]
 }
 now() { date +%s%N; }
 gaps=() imports=$((runs * 2))
 for ((round = 1; round <= LEADERS; round++)); do
-    until_ok 60 make_leader 2 || die "node 2 does not become the leader"
+    until_ok 60 make_leader 2 || die "node 2 does not become the leader of $queue: $(tail -n 3 "$W/transfer.log"); the leader is $(leader 1)"
     users "$W/users-leader.csv" 40 "Leader$round"
     # Small files one after the other, so that there is something to publish at any time.
     stop=$W/stop-leader-$round
