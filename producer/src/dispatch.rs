@@ -20,13 +20,15 @@ use muster_shared::store::dispatch::{self as store, ClaimedChunk};
 use muster_shared::store::{Store, StoreError};
 use muster_shared::supervise::{Progress, Supervised, supervise};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// Version of the message's body: that of the chunk's encoding.
 const BODY_VERSION: u16 = 1;
 /// How long what was published may wait to be confirmed in the store. Well below the time that a claim is good for.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
+/// How often a broker that takes nothing is tried: soon at first, since a fail-over is short, then less than once a second.
+const TRY_AGAIN: Policy = Policy { longest: Duration::from_millis(1200), ..Policy::RECONNECT };
 /// Without a look at the queue for so long, a chunk past its lease may still wait there.
 const LOOKED: Duration = Duration::from_secs(3);
 
@@ -181,21 +183,33 @@ struct Rounds {
     published: Vec<Held>,
     /// When the first of them was published.
     since: Instant,
+    /// The broker did not take what it was given last.
+    refused: bool,
 }
 
 impl Rounds {
     fn new(run: Arc<Run>) -> Self {
-        Self { run, fair: FairShare::default(), lane: 0, published: Vec::new(), since: Instant::now() }
+        Self {
+            run,
+            fair: FairShare::default(),
+            lane: 0,
+            published: Vec::new(),
+            since: Instant::now(),
+            refused: false,
+        }
     }
 
     async fn run(mut self, progress: Progress) {
-        let mut backoff = Backoff::new(Policy::RECONNECT);
+        let mut backoff = Backoff::new(TRY_AGAIN);
         let run = self.run.clone();
         while !run.stop.is_cancelled() {
+            // A wake-up does not cut short what is waited for after a failure: each try claims and gives back.
+            let mut wakes = fault::mutant(Mutant::ClaimsInAnOutage);
             let pause = match self.round().await {
                 Ok(true) => {
                     progress.note();
                     backoff.reset();
+                    wakes = true;
                     run.options.poll
                 }
                 // The broker did not take everything: what it refused is staged again.
@@ -210,7 +224,8 @@ impl Rounds {
             };
             let pause = if self.published.is_empty() { pause } else { pause.min(CONFIRM_WITHIN) };
             tokio::select! {
-                _ = timeout(pause, run.wake.notified()) => {}
+                () = sleep(pause) => {}
+                () = run.wake.notified(), if wakes => {}
                 () = run.stop.cancelled() => {}
             }
         }
@@ -219,12 +234,11 @@ impl Rounds {
         }
     }
 
-    /// Dispatches what there is room for, and completes what has ended. False if the broker is away.
+    /// Dispatches what there is room for, and completes what has ended. False while the broker takes nothing.
     async fn round(&mut self) -> Result<bool, StoreError> {
         fault::point(Point::Look)?;
         let run = self.run.clone();
         let chosen = self.choose().await?;
-        let mut all_sent = true;
         if !chosen.is_empty() {
             fault::point(Point::Claim)?;
             let confirmed = self.ids();
@@ -233,7 +247,9 @@ impl Rounds {
             self.published.clear();
             let held: Vec<Held> = claimed.iter().map(|chunk| run.holder.hold(chunk.id)).collect();
             let sent = join_all(claimed.into_iter().map(|chunk| run.publish(chunk))).await;
-            all_sent = sent.iter().all(|sent| *sent);
+            if !sent.is_empty() {
+                self.refused = sent.contains(&false);
+            }
             self.published.extend(held.into_iter().zip(sent).filter(|(_, sent)| *sent).map(|(held, _)| held));
             self.since = Instant::now();
         } else if !self.published.is_empty() && self.since.elapsed() >= CONFIRM_WITHIN {
@@ -242,7 +258,7 @@ impl Rounds {
         for import in store::complete_ended(&run.store).await? {
             tracing::info!(%import, "import completed");
         }
-        Ok(all_sent)
+        Ok(!self.refused)
     }
 
     async fn choose(&mut self) -> Result<Vec<ChunkId>, StoreError> {
@@ -253,15 +269,26 @@ impl Rounds {
         self.keep_places(&mut read.heads);
         // For the case that what was read is not enough to choose from.
         let before = read.cut.then(|| self.fair.clone());
-        let mut chosen = self.fair.choose(&read.heads, options.window);
-        let full = read.heads.iter().filter(|head| head.in_flight).count() + chosen.len() >= options.window;
+        let room = self.room(&read.heads);
+        let mut chosen = self.fair.choose(&read.heads, room);
+        let full = read.heads.iter().filter(|head| head.in_flight).count() + chosen.len() >= room;
         if let Some(before) = before.filter(|_| !full) {
             read = store::some_lane_heads(&self.run.store, None, self.lane).await?;
             self.keep_places(&mut read.heads);
             self.fair = before;
-            chosen = self.fair.choose(&read.heads, options.window);
+            chosen = self.fair.choose(&read.heads, self.room(&read.heads));
         }
         Ok(chosen)
+    }
+
+    /// Places for chunks. While the broker takes nothing, one chunk is enough to find out when it does again: each that is tried is
+    /// claimed and given back, two writes for nothing.
+    fn room(&self, heads: &[LaneHead]) -> usize {
+        let window = self.run.options.window;
+        if self.refused && !fault::mutant(Mutant::ClaimsInAnOutage) {
+            return window.min(heads.iter().filter(|head| head.in_flight).count() + 1);
+        }
+        window
     }
 
     /// A chunk past its lease gives its place to others, unless it may still wait in the queue.
