@@ -309,8 +309,8 @@ pub enum DeadLetterOf {
     Nothing,
 }
 
-/// Looks whose dead letter it is. A chunk that has attempts left is not at fault, and is dispatched again. A worker that began it
-/// and did not tell how that ended has spent an attempt, as where a worker counts them.
+/// Looks whose dead letter it is. A chunk that has attempts left is not at fault, and is dispatched again. A worker that died over it
+/// spent one, as for the workers.
 pub async fn dead_letter(store: &Store, chunk: ChunkId, attempts: u32) -> Result<DeadLetterOf, StoreError> {
     let row = sqlx::query!(
         r#"with open as materialized (
@@ -328,7 +328,7 @@ pub async fn dead_letter(store: &Store, chunk: ChunkId, attempts: u32) -> Result
                   exists (select from chunks where id = $1 and state in ('staged', 'dispatched', 'retryable')) as "open!""#,
         chunk.get(),
         i32::try_from(attempts).unwrap_or(i32::MAX),
-        mutant(Mutant::LetterForgetsTheDead),
+        mutant(Mutant::BegunIsInnocent),
     )
     .fetch_one(store.pool())
     .await?;
