@@ -261,6 +261,8 @@ table! {
         LetterStopsSweep = "letter_stops_sweep",
         /// A dead letter's chunk dies although it has attempts left (D19).
         InnocentDies = "innocent_dies",
+        /// Workers that died over a chunk are not counted when its message is a dead letter (V11).
+        BegunIsInnocent = "begun_is_innocent",
         /// One import that cannot be deleted stops retention (D19).
         RetentionInOne = "retention_in_one",
         /// Stopping waits for the round that is under way, however long that takes.
@@ -291,6 +293,12 @@ table! {
         StagedFailuresUncounted = "staged_failures_uncounted",
         /// A connection that the pool gives out may be inside a transaction.
         PoolUncleaned = "pool_uncleaned",
+        /// A connection of the pool that leads nowhere is waited for without a limit (D5).
+        PoolWaitsForSilent = "pool_waits_for_silent",
+        /// A dispatcher waits for the database without a limit (D5).
+        StoreWithoutDeadline = "store_without_deadline",
+        /// A broker that is away is tried with as many chunks as the window holds.
+        WholeWindowRefused = "whole_window_refused",
         /// A bare rollback cleans connections of the pool.
         PoolBareRollback = "pool_bare_rollback",
         /// Sockets to PostgreSQL collect small packets.
@@ -307,6 +315,26 @@ table! {
         StreamWithoutKey = "stream_without_key",
         /// A retried record is applied over what a later record of its file did (D12).
         RetryOverwritesLaterRecords = "retry_overwrites_later_records",
+        /// While the broker takes nothing, each wake-up claims a chunk and gives it back.
+        ClaimsInAnOutage = "claims_in_an_outage",
+        /// A worker that stops in an outage leaves its notes in the chunks that it gives back, which count as its death.
+        NoteLeftBehind = "note_left_behind",
+        /// A worker does not note itself in the chunk that it begins.
+        BegunUnnoted = "begun_unnoted",
+        /// One import that a newer program wrote makes the list of all imports an error.
+        NewerStopsTheList = "newer_stops_the_list",
+        /// Records of a dead chunk that cannot be read fail without an error.
+        UnreadableWithoutErrors = "unreadable_without_errors",
+        /// Counts and errors of a front door's view are of different moments.
+        ViewOfSeveralMoments = "view_of_several_moments",
+        /// The parts of a program stop one after the other.
+        GracesAddUp = "graces_add_up",
+        /// After a fail-over the rows queue wakes and listens by the server that is gone.
+        BellKeepsItsServer = "bell_keeps_its_server",
+        /// Looking for the server that takes the writes opens sockets that notice nothing.
+        ProbesUntuned = "probes_untuned",
+        /// An error of a retry's or a cancel's commit is taken for its failure.
+        SteeringTrusted = "steering_trusted",
     }
 }
 
