@@ -38,6 +38,7 @@ pub mod steer;
 pub mod supersede;
 pub mod tenants;
 pub mod tokens;
+mod unreadable;
 pub mod upsert;
 pub mod users;
 
@@ -54,6 +55,11 @@ pub type Transaction<'c> = sqlx::Transaction<'c, sqlx::Postgres>;
 /// Begins a transaction.
 pub async fn begin(connection: &mut Connection) -> Result<Transaction<'_>, StoreError> {
     Ok(sqlx::Connection::begin(connection).await?)
+}
+
+/// Begins a transaction that only reads, and sees one moment however many statements it has.
+pub async fn snapshot(store: &Store) -> Result<Transaction<'static>, StoreError> {
+    Ok(store.pool().begin_with("begin isolation level repeatable read, read only").await?)
 }
 
 /// Begins a part of a transaction that can be rolled back alone.

@@ -41,7 +41,8 @@ impl Details {
     pub(crate) async fn read(store: &Store, view: &View) -> anyhow::Result<Self> {
         let mut details = Self::default();
         if view.counts.skipped > 0 {
-            let reasons = reports::skipped_by_reason(store, view.id).await?;
+            let mut connection = store.pool().acquire().await?;
+            let reasons = reports::skipped_by_reason(&mut connection, view.id).await?;
             details.skipped_by_reason =
                 reasons.into_iter().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect();
         }

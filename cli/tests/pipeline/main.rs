@@ -15,6 +15,7 @@ mod crash;
 mod dispatching;
 mod duplicates;
 mod harness;
+mod links;
 mod outages;
 mod outcomes;
 mod parallel;

@@ -8,12 +8,13 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use serde_json::value::RawValue as Json;
+use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::intake::wide;
 use super::{Store, StoreError};
-use crate::chunk::decode;
+use crate::chunk::{ChunkRecords, decode};
 use crate::error::RecordError;
 use crate::fault::{self, Mutant, mutant};
 use crate::id::{ChunkId, ImportId};
@@ -71,8 +72,21 @@ pub async fn page(
         "begin isolation level repeatable read, read only"
     };
     let mut snapshot = store.pool().begin_with(begin).await?;
+    let reports = page_in(&mut snapshot, import, options, filter, limit).await?;
+    snapshot.commit().await?;
+    Ok(reports)
+}
+
+/// The same in a transaction of the caller's, which is to see [one moment](super::snapshot).
+pub async fn page_in(
+    connection: &mut PgConnection,
+    import: ImportId,
+    options: &ImportOptions,
+    filter: RecordFilter,
+    limit: usize,
+) -> Result<Vec<RecordReport>, StoreError> {
     let mut merge = Merge {
-        connection: &mut snapshot,
+        connection,
         import,
         identifier: options.identifier,
         rules: Rules::new(options.clone()),
@@ -94,7 +108,6 @@ pub async fn page(
         reports.push(report);
     }
     add_issues(merge.connection, import, &mut reports).await?;
-    snapshot.commit().await?;
     Ok(reports)
 }
 
@@ -172,18 +185,44 @@ impl Merge<'_> {
             ChunkState::Cancelled => sheet.turn(Outcome::Pending, Verdict::CANCELLED),
             _ => 0,
         };
-        let reports = self.reports(row.id, &row.body, &sheet, after)?;
+        let reports = match decode(&row.body) {
+            Ok(records) => self.reports(&records, &sheet, after),
+            Err(_) => {
+                let numbers = super::unreadable::numbers(self.connection, self.import, row.id).await?;
+                self.unreadable_reports(&numbers, &sheet, after)
+            }
+        };
         Ok(Some((u64::try_from(row.last_record).unwrap_or(0), reports)))
     }
 
-    fn reports(
+    /// What is known of records that cannot be read.
+    fn unreadable_reports(
         &self,
-        chunk: i64,
-        body: &[u8],
+        numbers: &[i64],
         sheet: &OutcomeSheet,
         after: u64,
-    ) -> Result<VecDeque<RecordReport>, StoreError> {
-        let chunk = decode(body).map_err(|_| StoreError::corrupt("chunks", "body", chunk))?;
+    ) -> VecDeque<RecordReport> {
+        let numbers = numbers.iter().map(|number| u64::try_from(*number).unwrap_or(0));
+        let wanted = |(number, (verdict, _)): &(u64, (Verdict, Option<Uuid>))| {
+            *number > after && self.filter.outcome.is_none_or(|wanted| wanted == verdict.outcome)
+        };
+        let reports =
+            numbers.zip(sheet.iter()).filter(wanted).map(|(record, (verdict, user_id))| RecordReport {
+                record,
+                outcome: verdict.outcome,
+                reason: verdict.reason,
+                user_id,
+                identifier: None,
+                warnings: Vec::new(),
+                errors: Vec::new(),
+                source: self.filter.sources.then(|| "[]".to_owned()),
+            });
+        let mut reports: Vec<RecordReport> = reports.collect();
+        reports.sort_unstable_by_key(|report| report.record);
+        reports.into()
+    }
+
+    fn reports(&self, chunk: &ChunkRecords, sheet: &OutcomeSheet, after: u64) -> VecDeque<RecordReport> {
         let mut binding = Binding::new(&self.rules);
         binding.extend(chunk.names());
         let identifier: Option<NameId> = binding.identifier(self.identifier);
@@ -206,7 +245,7 @@ impl Merge<'_> {
                 source: self.filter.sources.then(|| source_json(&record, chunk.names(), binding.secrets())),
             });
         }
-        Ok(reports)
+        reports
     }
 }
 
@@ -340,7 +379,7 @@ pub struct IssueReport {
 
 /// What is told of the records after one, in file order: up to `limit` records of each of these imports.
 pub async fn issues(
-    store: &Store,
+    executor: impl PgExecutor<'_>,
     imports: &[ImportId],
     after: u64,
     limit: i64,
@@ -361,7 +400,7 @@ pub async fn issues(
         wide(after),
         limit,
     )
-    .fetch_all(store.pool())
+    .fetch_all(executor)
     .await?;
     let report = |import, record, failed, errors: Option<Vec<_>>, warnings: Option<Vec<_>>| IssueReport {
         import: ImportId::new(import),

@@ -121,7 +121,8 @@ impl Pages {
             let Some((mut piece, mut pages)) = state else { return Ok(None) };
             if pages.more {
                 let issues =
-                    records::issues(&pages.store, &[pages.import], pages.after, AT_A_TIME.into()).await?;
+                    records::issues(pages.store.pool(), &[pages.import], pages.after, AT_A_TIME.into())
+                        .await?;
                 pages.more = issues.len() == usize::from(AT_A_TIME);
                 for issue in &issues {
                     pages.after = issue.record;
