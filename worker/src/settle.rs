@@ -80,6 +80,9 @@ pub(crate) enum Verdict {
     GiveBack,
 }
 
+/// How many workers may die of ending a chunk whose attempts are spent.
+const ENDINGS: u32 = 2;
+
 /// Decides. `jitter` is a random number from 0 to 1.
 pub(crate) fn decide(applied: Applied, standing: Standing, policy: &Policy, jitter: f64) -> Verdict {
     match applied {
@@ -87,6 +90,10 @@ pub(crate) fn decide(applied: Applied, standing: Standing, policy: &Policy, jitt
         Applied::Unknown => Verdict::DeadLetter("no such chunk"),
         Applied::Foreign => {
             Verdict::DeadLetter("the message names another import or tenant than its chunk has")
+        }
+        // Ending it takes memory too. The producer ends dead letters whose attempts are spent.
+        Applied::Spent if standing.attempt > policy.attempts.saturating_add(ENDINGS) => {
+            Verdict::DeadLetter("its workers die of ending it as well")
         }
         Applied::Broken | Applied::Spent => Verdict::Bury,
         Applied::Newer | Applied::Sick => {
@@ -120,6 +127,17 @@ mod tests {
 
     fn standing(attempt: u32) -> Standing {
         Standing { attempt, deferrals: 0 }
+    }
+
+    #[test]
+    fn a_chunk_that_kills_workers_while_they_end_it_is_left_to_the_producer() {
+        // The attempt after the last is the first that finds all of them spent.
+        for deaths in 0..2 {
+            let standing = standing(POLICY.attempts + 1 + deaths);
+            assert_eq!(decide(Applied::Spent, standing, &POLICY, 0.5), Verdict::Bury);
+        }
+        let last = decide(Applied::Spent, standing(POLICY.attempts + 3), &POLICY, 0.5);
+        assert!(matches!(last, Verdict::DeadLetter(_)), "{last:?}");
     }
 
     #[test]

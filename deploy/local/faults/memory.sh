@@ -85,8 +85,9 @@ unexplained=$(sql "select coalesce(sum(failed), 0) - (select count(*) from recor
 say "the worker died $deaths times; of $chunks chunks of the large import $dead are dead"
 ((deaths > 0)) || fail "the worker never died of it: LIMIT=$LIMIT is too much, or LARGE=$LARGE too little"
 ((dead > 0)) || fail "no chunk is dead"
-# The note of a worker that died stands for an attempt; what it was not applying costs nothing.
-((deaths <= dead * ATTEMPTS + 2)) || fail "$dead chunks of $ATTEMPTS attempts each cost $deaths deaths"
+# The note of a worker that died stands for an attempt. Where ending the chunk kills a worker too, two of them may die of it; then
+# the producer ends it.
+((deaths <= dead * (ATTEMPTS + 2))) || fail "$dead chunks of $ATTEMPTS attempts each cost $deaths deaths"
 [[ $unexplained == 0 ]] || fail "$unexplained failed records have no error"
 end "$SERVICE"
 

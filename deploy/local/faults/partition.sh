@@ -258,6 +258,7 @@ for ((round = 1; round <= LEADERS; round++)); do
                                            where i.received_at > '$killed' and c.state = 'applied')" 2>/dev/null) == t ]]; }
     until_ok 60 published || fail "round $round: nothing is published for 60 s after the leader was killed"
     gaps+=($((($(now) - at) / 1000000)))
+    say "round $round: the leader was killed, an upload sent after it is applied ${gaps[-1]} ms later"
     touch "$stop"
     wait "$load" || true
     start_node 2
