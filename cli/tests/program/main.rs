@@ -1,6 +1,12 @@
 //! The program as people run it: a process with arguments, files and signals, judged by its exit code and what it prints.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test may"
+)]
 
 mod harness;
 mod process;

@@ -210,7 +210,13 @@ fn hide_inside(value: &mut Value) -> bool {
                 hide_inside(value) || any
             }
         }),
-        Value::Array(list) => list.iter_mut().fold(false, |any, value| hide_inside(value) || any),
+        Value::Array(list) => {
+            let mut any = false;
+            for value in list {
+                any |= hide_inside(value);
+            }
+            any
+        }
         Value::String(text) if looks_hashed(text) => {
             *text = REDACTED.into();
             true

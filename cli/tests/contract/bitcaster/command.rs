@@ -80,7 +80,7 @@ async fn outcomes_are_inserted_updated_skipped_and_failed() {
     let counts = json!({"total": 4, "pending": 0, "inserted": 1, "updated": 1, "skipped": 1, "failed": 1});
     assert_eq!(shown["counts"], counts);
     let failed = desk.tenant.muster(&["imports", "failed", "last", "--tenant", &desk.tenant.slug]);
-    assert!(failed.contains("\nbad,email_invalid,email,"), "{failed}");
+    assert!(failed.contains("\n\"bad\",\"email_invalid\",\"email\","), "{failed}");
 }
 
 #[tokio::test]

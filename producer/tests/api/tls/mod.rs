@@ -56,7 +56,7 @@ async fn a_certificate_that_changes_is_read_anew_and_a_broken_one_is_not() {
         std::fs::copy(file(&format!("{name}.pem")), &certificate).unwrap();
         std::fs::copy(file(&format!("{name}.key")), &key).unwrap();
         // Later than anything before, whatever the file system's clock.
-        let later = std::time::SystemTime::now() + Duration::from_secs(5);
+        let later = std::time::SystemTime::from(muster_shared::clock::now()) + Duration::from_secs(5);
         std::fs::File::options().append(true).open(&certificate).unwrap().set_modified(later).unwrap();
     };
     put("other");

@@ -163,7 +163,7 @@ impl World {
     /// says nothing: the process or the database was ended meanwhile.
     pub(crate) async fn connects_again(&self, process: &str, at: DateTime<Utc>) -> Option<f64> {
         let pid = self.processes().find(|one| one.name == process)?.pid()?;
-        let limit = TimeDelta::try_milliseconds((self.options.recovery * 1000.0) as i64)?;
+        let limit = TimeDelta::from_std(Duration::try_from_secs_f64(self.options.recovery).ok()?).ok()?;
         loop {
             sleep(Duration::from_millis(100)).await;
             let now = clock::now();

@@ -296,7 +296,7 @@ async fn faults(world: &Arc<World>, seeds: &[u64], mix: &[(Fault, usize)]) -> an
             (share(options.kills), share(options.imports), share(options.records));
         world.journal.event("seed", json!({"seed": seed}));
         let until = Until { time, kills, imports, records };
-        nemesis(world, *seed, &mix, until, &mut mending).await?;
+        nemesis(world, *seed, mix, until, &mut mending).await?;
     }
     mended(mending).await?;
     let reached = [
