@@ -14,7 +14,7 @@ fn tenants_and_tokens_are_made_listed_and_revoked() {
     let create =
         ["token", "create", "--tenant", "acme", "--name", "nightly", "--scope", "import:write,import:read"];
     let token = desk.run(&create).exits(0);
-    assert!(token.stdout.starts_with("mst_") && token.stdout.trim().len() == 47, "{token:#?}");
+    assert!(token.stdout.starts_with("mst_") && token.stdout.trim().len() == 53, "{token:#?}");
     desk.run(&create).exits(1).tells(&["nightly already"]);
     let list = desk.run(&["token", "list", "--tenant", "acme", "--json"]).exits(0);
     assert!(!list.stdout.contains(token.stdout.trim()), "a token is shown once");
