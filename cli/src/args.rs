@@ -93,7 +93,8 @@ pub(crate) enum Command {
     Migrate(MigrateArgs),
     /// Check the set-up, and say what to do about what is wrong
     Doctor(DoctorArgs),
-    /// Create and list tenants
+    /// Create, list, disable and enable tenants
+    #[command(alias = "tenants")]
     Tenant(TenantArgs),
     /// Create, list and revoke tokens
     Token(TokenArgs),

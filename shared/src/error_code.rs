@@ -487,6 +487,11 @@ catalogue! {
         met: Request;
         advice: "Use a token with the scope that the message names; a token's scopes are fixed, so make another.";
     }
+    /// The tenant of the credential is disabled: nothing is done for it, and its imports wait.
+    TenantDisabled = "tenant_disabled" {
+        met: Request;
+        advice: "Ask the operator of the installation, who enables it with `muster tenant enable`.";
+    }
     /// No such thing, or none that this credential may see.
     NotFound = "not_found" {
         met: Request;

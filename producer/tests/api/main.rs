@@ -10,6 +10,7 @@ mod ccai;
 mod failed;
 mod harness;
 mod keys;
+mod matrix;
 mod readiness;
 mod reading;
 mod tls;

@@ -145,7 +145,11 @@ pub async fn ids_beginning_with(
 }
 
 /// How many records of an import were skipped, by reason. Reads the outcomes of every chunk that has skipped some.
-pub async fn skipped_by_reason(store: &Store, import: ImportId) -> Result<Vec<(Reason, u64)>, StoreError> {
+pub async fn skipped_by_reason(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+) -> Result<Vec<(Reason, u64)>, StoreError> {
     let mut counts: BTreeMap<&'static str, (Reason, u64)> = BTreeMap::new();
     let mut after = 0_i64;
     loop {
@@ -153,11 +157,12 @@ pub async fn skipped_by_reason(store: &Store, import: ImportId) -> Result<Vec<(R
         let rows = sqlx::query!(
             "select id, state, records, outcomes
                from chunks
-              where import_id = $1 and id > $2 and skipped > 0
+              where import_id = $1 and id > $2 and skipped > 0 and tenant_id = $3
               order by id
               limit 50",
             import.get(),
             after,
+            tenant.get(),
         )
         .fetch_all(store.pool())
         .await?;

@@ -133,7 +133,7 @@ async fn completed(store: &Store, report: &ImportReport) -> Result<UserImport, S
     let skipped = match report.options.on_existing {
         OnExisting::Update if counts.skipped == 0 => 0,
         OnExisting::Update => {
-            let by_reason = reports::skipped_by_reason(store, report.id).await?;
+            let by_reason = reports::skipped_by_reason(store, report.tenant, report.id).await?;
             let passed = |reason| matches!(reason, Reason::Cancelled | Reason::Superseded);
             by_reason.iter().filter(|(reason, _)| passed(*reason)).map(|(_, count)| count).sum()
         }
@@ -167,7 +167,7 @@ async fn details(store: &Store, report: &ImportReport) -> Result<Vec<Bytes>, Sto
     let mut after = 0;
     loop {
         let filter = RecordFilter { outcome: None, after, sources: true };
-        let page = records::page(store, report.id, &report.options, filter, PAGE).await?;
+        let page = records::page(store, report.tenant, report.id, &report.options, filter, PAGE).await?;
         let Some(last) = page.last() else { return Ok(pieces) };
         after = last.record;
         let mut text = Vec::new();

@@ -158,7 +158,7 @@ pub(super) async fn jobs(
         let Some(report) = reports::import(store, tenant, job.import).await? else { continue };
         views.push((job.import, JobView::new(state, job, &report).await?));
     }
-    for issue in records::issues(store, &imports, 0, ERRORS_SHOWN).await? {
+    for issue in records::issues(store, tenant, &imports, 0, ERRORS_SHOWN).await? {
         let Some((_, view)) = views.iter_mut().find(|(import, _)| *import == issue.import) else { continue };
         if view.status == "invalid_scheme" {
             view.scheme_errors.extend(scheme_errors(&issue, &bounds));
@@ -178,7 +178,7 @@ impl JobView {
             // Nothing of such a file is applied.
             ImportState::Refused | ImportState::Aborted => affected = 0,
             ImportState::Cancelled => {
-                let skipped = reports::skipped_by_reason(&state.0.store, report.id).await?;
+                let skipped = reports::skipped_by_reason(&state.0.store, report.tenant, report.id).await?;
                 let cut = skipped.iter().filter(|(reason, _)| *reason == Reason::Cancelled);
                 let cut: u64 = cut.map(|(_, count)| count).sum();
                 affected = affected.saturating_sub(cut);
