@@ -389,6 +389,11 @@ impl Binding {
         self.shape
     }
 
+    /// Whether the cells are guarded against spreadsheet formulas.
+    pub fn is_guarded(&self) -> bool {
+        self.guarded
+    }
+
     /// Takes off the apostrophe that the file of failed records puts before cells a spreadsheet would run.
     pub(crate) fn unguard<'t>(&self, text: &'t str) -> &'t str {
         if self.guarded { unguard_start(text) } else { text }
