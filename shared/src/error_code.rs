@@ -469,6 +469,11 @@ catalogue! {
         advice: "The records are not at fault. Find the cause in the worker's log under the chunk's id, then \
                  `muster imports retry`.";
     }
+    /// The person whose record it was has been erased. Nothing of the record is kept, and it is applied by nobody.
+    Erased = "erased" {
+        met: Record;
+        advice: "Nothing is to be done. Whoever is to be a user again has to be in another import.";
+    }
     /// Muster failed; the log has the cause under the request or chunk id.
     Internal = "internal" {
         met: File | Record | Request;

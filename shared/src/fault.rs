@@ -309,6 +309,10 @@ table! {
         DisabledIsServed = "disabled_is_served",
         /// Chunks of a disabled tenant go to the workers.
         DisabledGoOn = "disabled_go_on",
+        /// An erased person stays in the chunks.
+        ErasedStaysStaged = "erased_stays_staged",
+        /// An erased person stays beside the errors of their records.
+        ErasedStaysInIssues = "erased_stays_in_issues",
         /// Records of an import are read whosever it is.
         RecordsOfAnyTenant = "records_of_any_tenant",
     }

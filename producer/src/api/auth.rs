@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use muster_shared::id::TenantId;
+use muster_shared::id::{TenantId, TokenId};
 use muster_shared::store::tokens::{self, Authenticated};
 use muster_shared::token::{Credential, Scope, Token, TokenHash};
 use tokio::time::Instant;
@@ -57,6 +57,11 @@ impl Caller {
     /// What the credential is called.
     pub(super) fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Id of the credential.
+    pub(super) fn token(&self) -> TokenId {
+        self.0.token_id
     }
 
     /// The tenant on which the caller may do this.

@@ -13,5 +13,6 @@ mod keys;
 mod matrix;
 mod readiness;
 mod reading;
+mod second_lock;
 mod tls;
 mod uploads;

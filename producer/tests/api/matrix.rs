@@ -62,6 +62,7 @@ const ROWS: &[(Door, &str, &str, &[Scope])] = &[
     (Door::Native, "post", "/v1/imports/{id}/retry", WRITE),
     (Door::Native, "get", "/v1/users", USERS),
     (Door::Native, "get", "/v1/users/{id}", USERS),
+    (Door::Native, "delete", "/v1/users/{id}", &[Scope::UsersErase]),
     (Door::Native, "get", "/v1/catalog", &[Scope::CatalogRead]),
     (Door::Native, "put", "/v1/catalog", &[Scope::CatalogWrite]),
     (Door::Authgear, "post", "/_api/admin/users/import", WRITE),
@@ -133,13 +134,13 @@ fn scope_name(scope: Option<Scope>) -> &'static str {
 }
 
 /// A tenant with one of everything that has an id.
-struct World {
-    tenant: Tenant,
-    org: String,
-    email: String,
-    user: String,
-    import: String,
-    job: String,
+pub(crate) struct World {
+    pub(crate) tenant: Tenant,
+    pub(crate) org: String,
+    pub(crate) email: String,
+    pub(crate) user: String,
+    pub(crate) import: String,
+    pub(crate) job: String,
     task: String,
 }
 
@@ -210,7 +211,7 @@ pub(crate) fn signed(tenant: &Tenant, kid: &str) -> String {
 }
 
 /// What a credential of a tenant is at each door.
-struct Credentials {
+pub(crate) struct Credentials {
     slug: String,
     token: String,
     jwt: String,
@@ -240,7 +241,7 @@ impl Credentials {
     }
 }
 
-async fn world(server: &Server, slug: &str) -> (World, Credentials) {
+pub(crate) async fn world(server: &Server, slug: &str) -> (World, Credentials) {
     let tenant = tenants::create(&server.store, &slug.parse().unwrap(), slug).await.unwrap().into_inner();
     let org = format!("{slug}-org");
     let wanted =
@@ -390,9 +391,15 @@ async fn another_tenants_ids_are_as_missing_ones_on_every_route() {
             is_in_org(&row),
             "{name}"
         );
-        for odd in
-            ["-1", "99999999999999999999", "%00", "..%2F..", "';drop table imports", "%FF", &"a".repeat(3000)]
-        {
+        for odd in [
+            "-1",
+            "99999999999999999999",
+            "%00",
+            "..%2F..",
+            "';drop table imports",
+            "%FF",
+            "a".repeat(3000).as_str(),
+        ] {
             let (status, body) = ask(&Ids::all(odd)).await;
             assert_eq!(status, 404, "{name} {odd}: {body}");
         }

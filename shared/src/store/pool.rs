@@ -9,6 +9,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::second_lock::Lock;
 use super::{ErrorKind, StoreError, hosts, socket};
 use crate::fault::{self, Mutant};
 use crate::retry::{Backoff, Policy};
@@ -71,6 +72,7 @@ pub struct Store {
     pool: PgPool,
     /// One an upload.
     uploads: Arc<Semaphore>,
+    second_lock: Arc<Lock>,
 }
 
 /// The right to receive one upload.
@@ -127,7 +129,15 @@ impl Store {
             .test_before_acquire(false)
             .before_acquire(|connection, _| Box::pin(clean(connection)))
             .connect_lazy_with(target);
-        Ok(Self { pool, uploads: Arc::new(Semaphore::new(options.uploads as usize)) })
+        Ok(Self {
+            pool,
+            uploads: Arc::new(Semaphore::new(options.uploads as usize)),
+            second_lock: Arc::default(),
+        })
+    }
+
+    pub(super) fn lock(&self) -> &Lock {
+        &self.second_lock
     }
 
     /// The pool, for functions that take any executor.

@@ -66,12 +66,11 @@ pub async fn page(
     limit: usize,
 ) -> Result<Vec<RecordReport>, StoreError> {
     // One moment for outcomes and errors: between two statements a retry may take a failed record's error away.
-    let begin = if fault::mutant(Mutant::PageOfSeveralMoments) {
-        "begin read only"
+    let mut snapshot = if fault::mutant(Mutant::PageOfSeveralMoments) {
+        store.reading(tenant).await?
     } else {
-        "begin isolation level repeatable read, read only"
+        store.reading_one_moment(tenant).await?
     };
-    let mut snapshot = store.pool().begin_with(begin).await?;
     let mut merge = Merge {
         connection: &mut snapshot,
         tenant,
@@ -323,7 +322,7 @@ pub async fn failed(
         tenant.get(),
         mutant(Mutant::RecordsOfAnyTenant),
     )
-    .fetch_all(store.pool())
+    .fetch_all(&mut *store.reading(tenant).await?)
     .await?;
     rows.into_iter()
         .map(|row| {
@@ -380,7 +379,7 @@ pub async fn issues(
         tenant.get(),
         mutant(Mutant::RecordsOfAnyTenant),
     )
-    .fetch_all(store.pool())
+    .fetch_all(&mut *store.reading(tenant).await?)
     .await?;
     let report = |import, record, failed, errors: Option<Vec<_>>, warnings: Option<Vec<_>>| IssueReport {
         import: ImportId::new(import),

@@ -91,7 +91,7 @@ pub async fn import_by_number(
         tenant.get(),
         number
     )
-    .fetch_optional(store.pool())
+    .fetch_optional(&mut *store.reading(tenant).await?)
     .await?
     .map(ImportId::new))
 }
@@ -107,7 +107,7 @@ pub async fn import_by_key(
         tenant.get(),
         key
     )
-    .fetch_optional(store.pool())
+    .fetch_optional(&mut *store.reading(tenant).await?)
     .await?;
     match id {
         Some(id) => import(store, tenant, ImportId::new(id)).await,
@@ -139,7 +139,7 @@ pub async fn ids_beginning_with(
         prefix,
         limit,
     )
-    .fetch_all(store.pool())
+    .fetch_all(&mut *store.reading(tenant).await?)
     .await?;
     Ok(ids.into_iter().map(ImportId::new).collect())
 }
@@ -152,6 +152,7 @@ pub async fn skipped_by_reason(
 ) -> Result<Vec<(Reason, u64)>, StoreError> {
     let mut counts: BTreeMap<&'static str, (Reason, u64)> = BTreeMap::new();
     let mut after = 0_i64;
+    let mut reading = store.reading(tenant).await?;
     loop {
         // A few chunks at a time: memory must not grow with the import.
         let rows = sqlx::query!(
@@ -164,7 +165,7 @@ pub async fn skipped_by_reason(
             after,
             tenant.get(),
         )
-        .fetch_all(store.pool())
+        .fetch_all(&mut *reading)
         .await?;
         let Some(last) = rows.last() else { break };
         after = last.id;
@@ -229,7 +230,7 @@ async fn select(
         limit,
         mutant(Mutant::SumAgain),
     )
-    .fetch_all(store.pool())
+    .fetch_all(&mut *store.reading(tenant).await?)
     .await?;
     rows.into_iter().map(ImportReport::try_from).collect()
 }

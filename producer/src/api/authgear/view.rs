@@ -157,7 +157,7 @@ async fn completed(store: &Store, report: &ImportReport) -> Result<UserImport, S
 /// The details as pieces of JSON text with commas between them. A request's size bounds them.
 async fn details(store: &Store, report: &ImportReport) -> Result<Vec<Bytes>, StoreError> {
     let attributes = if report.counts.failed > 0 {
-        let mut connection = store.pool().acquire().await?;
+        let mut connection = store.reading(report.tenant).await?;
         catalog::index(&mut connection, report.tenant).await?.attributes
     } else {
         Default::default()
