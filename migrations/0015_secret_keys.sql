@@ -1,4 +1,4 @@
--- The key of an import's secrets (docs/decisions/secrets-in-chunks.md).
+-- The key of an import's secrets (docs/decisions/0025-secrets-in-chunks.md).
 --
 -- Safe while older programs run: a column that may be null and that they do not name. An older worker cannot read
 -- chunks with sealed secrets, so upgrade the workers before the producers where imports have secrets.

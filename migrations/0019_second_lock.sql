@@ -1,5 +1,5 @@
 -- The second lock between tenants: what a front door reads for a tenant it reads as the role muster_tenant, which sees the rows
--- of the tenant that its transaction names in muster.tenant and no others (docs/decisions/second-lock.md).
+-- of the tenant that its transaction names in muster.tenant and no others (docs/decisions/0026-second-lock.md).
 --
 -- Safe while older programs run: they work as the owner of the tables, whom policies do not bind. Where the program may not
 -- create a role, create it by hand (`create role muster_tenant nologin`, `grant muster_tenant to` the program's user) and grant it

@@ -21,7 +21,7 @@ use crate::field::Field;
 use crate::options::{IdentifierField, OnExisting};
 use crate::outcome::Verdict;
 use crate::profile::Profile;
-use crate::record::{Patch, Record};
+use crate::record::{PassedBy, Patch, Record};
 use crate::rules::Rules;
 use crate::warning::Warning;
 use draft::Draft;
@@ -97,7 +97,7 @@ pub fn plan<'a>(
     let mut plan = Plan { verdicts: Vec::with_capacity(records.len()), ..Plan::default() };
     for (index, record) in records.iter().enumerate() {
         match planner.decide(record, new_id) {
-            Ok((verdict, user)) => plan.verdicts.push((verdict, Some(user))),
+            Ok(decided) => plan.verdicts.push(decided),
             Err(error) => {
                 plan.verdicts.push((Verdict::FAILED, None));
                 plan.errors.push((index, error));
@@ -155,7 +155,7 @@ impl<'a, 'o> Planner<'a, 'o> {
         &mut self,
         record: &'a Record<'a>,
         new_id: &mut dyn FnMut() -> Uuid,
-    ) -> Result<(Verdict, Uuid), RecordError> {
+    ) -> Result<(Verdict, Option<Uuid>), RecordError> {
         let Some((found, renamed)) = self.find(record) else {
             return Err(RecordError::new(
                 ErrorCode::FieldRequired,
@@ -163,7 +163,10 @@ impl<'a, 'o> Planner<'a, 'o> {
             )
             .in_field(self.rules.options.identifier.as_str()));
         };
-        let decided = match (found, self.rules.options.on_existing) {
+        if let Some(later) = record.passed_by {
+            return self.supersede(record, found, later);
+        }
+        let (verdict, user) = match (found, self.rules.options.on_existing) {
             (None, _) => self.insert(record, new_id)?,
             (Some(at), OnExisting::Skip) => (Verdict::EXISTS, self.users[at].id()),
             (Some(at), OnExisting::Enrol) => {
@@ -183,7 +186,35 @@ impl<'a, 'o> Planner<'a, 'o> {
             None => self.wants_new_identifier(record),
             Some(at) => renamed && self.users[at].is_written(),
         };
-        Ok(decided)
+        Ok((verdict, Some(user)))
+    }
+
+    /// A record that a later one passed changes nothing. What refuses it still refuses it, so that its failure keeps its
+    /// reason; one that would go in is superseded.
+    fn supersede(
+        &mut self,
+        record: &'a Record<'a>,
+        found: Option<usize>,
+        later: PassedBy,
+    ) -> Result<(Verdict, Option<Uuid>), RecordError> {
+        let at = match (found, self.rules.options.on_existing) {
+            (Some(at), OnExisting::Skip | OnExisting::Enrol) => {
+                return Ok((Verdict::EXISTS, Some(self.users[at].id())));
+            }
+            (Some(at), OnExisting::Update) => {
+                profile::of_existing(&self.users[at], record, self.rules, self.now, &mut self.warnings)?;
+                at
+            }
+            (None, _) => {
+                profile::of_new(record, self.rules, self.now, &mut self.warnings)?;
+                self.users.len()
+            }
+        };
+        self.check_free(record, at)?;
+        // What the record says in vain does not matter any more.
+        self.warnings.clear();
+        self.warnings.push(Warning::Superseded(later.record));
+        Ok((Verdict::SUPERSEDED, later.user))
     }
 
     /// Whether a new user of this record is not found by what the record is identified by.

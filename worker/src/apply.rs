@@ -197,7 +197,7 @@ impl Job<'_> {
             rules
         };
         let mut work = Work::new(locked, records.names(), &raw, &binding, rules);
-        slots.within_longer(work.leave_superseded(&mut transaction, chunk)).await?;
+        slots.within_longer(work.mark_superseded(&mut transaction, chunk)).await?;
         if care.split {
             if let Err(sick) = work.split(&mut transaction, slots).await? {
                 return self.leave(transaction, Report::Sick(sick)).await;

@@ -1,6 +1,7 @@
 //! Retry: what it reopens, what it leaves, and what it meets meanwhile.
 
 use muster_shared::chunk::ChunkLimits;
+use muster_shared::error::ErrorCode;
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
 use muster_shared::options::{ImportOptions, OnExisting};
@@ -319,6 +320,36 @@ async fn a_retried_record_does_not_undo_what_a_later_one_did() {
     }
 }
 
+/// The owner of the data learns what is wrong with the record, not that another one came later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_passed_record_that_is_still_refused_keeps_its_reason() {
+    for records in [1, 10] {
+        let mut pipeline = Pipeline::new(Backend::Postgres).await;
+        pipeline.limits.chunk = ChunkLimits { records, lanes: 1, ..pipeline.limits.chunk };
+        let csv = "email,phone_number,first_name\n\
+                   holder@example.com,+85298765431,Holder\n\
+                   a@example.com,+85298765431,Old\n\
+                   a@example.com,,New\n\
+                   b@example.com,+85298765431,Refused\n\
+                   b@example.com,,New\n";
+        let options = ImportOptions::default();
+        let report = pipeline.import(csv, &options).await;
+        assert_eq!(report.counts, counts(5, 3, 0, 0, 2), "{records}");
+        let before = (told(&pipeline, report.id).await, pipeline.users().await);
+        mend_and_retry(&mut pipeline, report.id).await;
+        assert_eq!(pipeline.report(report.id).await.counts, counts(5, 3, 0, 0, 2), "{records}");
+        assert_eq!((told(&pipeline, report.id).await, pipeline.users().await), before, "{records}");
+        let failed = pipeline.records(report.id, Some(Outcome::Failed)).await;
+        assert!(failed.iter().all(|record| record.errors[0].code == ErrorCode::IdentityConflict));
+        // Only what would go in is superseded.
+        let mut connection = pipeline.store.connection().await.unwrap();
+        sqlx::query("delete from users where email like 'holder%'").execute(&mut connection).await.unwrap();
+        mend_and_retry(&mut pipeline, report.id).await;
+        assert_eq!(passed_by(&pipeline, report.id).await, [None, later(3), None, later(5), None]);
+        pipeline.finish().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn records_that_are_retried_together_keep_their_order() {
     let mut pipeline = Pipeline::new(Backend::Postgres).await;
@@ -375,7 +406,13 @@ async fn records_of_a_dead_chunk_that_later_ones_passed_are_superseded() {
         dispatcher.stop().await;
         let witness = pipeline.witness().await;
         mend_and_retry(&mut pipeline, import).await;
-        assert_eq!(passed_by(&pipeline, import).await, [later(4), None, None, None, None, None]);
+        // Where existing users are left alone, the user that the later record made simply exists.
+        let first = if on_existing == OnExisting::Update { later(4) } else { None };
+        assert_eq!(passed_by(&pipeline, import).await, [first, None, None, None, None, None]);
+        if on_existing == OnExisting::Skip {
+            let records = pipeline.records(import, None).await;
+            assert_eq!((records[0].outcome, records[0].reason), (Outcome::Skipped, Some(Reason::Exists)));
+        }
         // What is invalid stays so, and says why.
         assert_eq!(told(&pipeline, import).await, [2]);
         assert_eq!(pipeline.witness().await, witness);

@@ -4,7 +4,7 @@ use muster_shared::chunk::{decode, is_sealed};
 use muster_shared::import::ImportState;
 use muster_shared::options::{ImportOptions, Start};
 use muster_shared::record::RawValue;
-use muster_shared::store::{retention, steer};
+use muster_shared::store::{reports, retention, steer};
 
 use crate::harness::{Backend, Pipeline, counts};
 use crate::on_both_queues;
@@ -61,9 +61,22 @@ async fn secrets_are_sealed_until_they_are_applied_and_then_their_key_is_gone(ba
         .import("email,phone_number\nholder@example.com,+41791234567\n", &ImportOptions::default())
         .await;
     // Its sums are with it: a list does not go through the chunks of what has ended.
-    sqlx::query("delete from chunks").execute(pipeline.store.pool()).await.unwrap();
-    let listed = pipeline.report(first.id).await;
-    assert_eq!((listed.counts, listed.chunks.applied), (counts(1, 1, 0, 0, 0), 1));
+    sqlx::raw_sql(
+        "alter table chunks rename to chunks_of_before;
+         create function looked_at(bigint) returns boolean language plpgsql as
+             $$ begin raise exception 'chunks are read'; end $$;
+         create view chunks as select * from chunks_of_before where looked_at(id)",
+    )
+    .execute(pipeline.store.pool())
+    .await
+    .unwrap();
+    let listed = reports::imports(&pipeline.store, pipeline.tenant, None, None, 10).await.unwrap();
+    sqlx::raw_sql("drop view chunks; alter table chunks_of_before rename to chunks")
+        .execute(pipeline.store.pool())
+        .await
+        .unwrap();
+    assert_eq!((listed[0].id, listed[0].counts), (first.id, counts(1, 1, 0, 0, 0)));
+    assert_eq!(listed[0].chunks.applied, 1);
     assert_eq!(keys(&pipeline).await, 0, "what has no failed record needs no key any more");
 
     let csv = format!(

@@ -121,7 +121,7 @@ steering! {
     resume at "/v1/imports/{id}/resume";
     /// Ends an import before its time; records whose turn has not come are skipped.
     cancel at "/v1/imports/{id}/cancel";
-    /// Drives failed records and dead chunks once more. A record is skipped as `superseded` where a later record of the file
-    /// with the same identifier was applied meanwhile.
+    /// Drives failed records and dead chunks once more. A record that would go in now is skipped as `superseded` where a later
+    /// record of the file with the same identifier was applied meanwhile.
     retry at "/v1/imports/{id}/retry";
 }

@@ -150,7 +150,7 @@ async fn uploads_at_once_are_bounded_for_a_tenant_and_in_all() {
     open.push(begun(&server, &others).await);
     receiving(&server, 3).await;
     let refusal = foreign().send().await.unwrap();
-    assert_eq!(refusal.headers()["retry-after"], "5");
+    assert_eq!(refusal.headers()["retry-after"], "2");
     let (status, told) = error(refusal).await;
     assert_eq!((status, told["code"].as_str()), (503, Some("unavailable")));
     // Everything else goes on, and a place that comes free is there for the next.

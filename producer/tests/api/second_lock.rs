@@ -1,4 +1,4 @@
-//! The second lock between tenants (docs/decisions/second-lock.md): every query of the store that reads is asked once more with
+//! The second lock between tenants (docs/decisions/0026-second-lock.md): every query of the store that reads is asked once more with
 //! its tenant taken out, and with the ids of another tenant.
 
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Secrets in chunks are sealed: nobody reads them but who has the key of their import.
 //!
 //! The chunk stays as it was staged, in the store, in messages and in copies of both; what goes when the import ends is the key
-//! (docs/decisions/secrets-in-chunks.md). AES-256-GCM; a nonce is the record's number and the field's place in it, so none
+//! (docs/decisions/0025-secrets-in-chunks.md). AES-256-GCM; a nonce is the record's number and the field's place in it, so none
 //! comes twice under one key.
 
 use std::fmt;

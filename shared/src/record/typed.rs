@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::position::Position;
 use super::raw::RawValue;
@@ -187,6 +188,17 @@ pub struct Record<'a> {
     pub metadata: Patch<Vec<MetadataEntry<'a>>>,
     /// Everything else.
     pub extras: Option<Box<Extras<'a>>>,
+    /// Set where the record is retried and a later one of its file was applied meanwhile.
+    pub passed_by: Option<PassedBy>,
+}
+
+/// A later record of the file with the same identifier, which was applied first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PassedBy {
+    /// Its number in the upload.
+    pub record: u64,
+    /// The user concerned.
+    pub user: Option<Uuid>,
 }
 
 impl<'a> Record<'a> {
@@ -202,6 +214,7 @@ impl<'a> Record<'a> {
             attributes: Vec::new(),
             metadata: Patch::Absent,
             extras: None,
+            passed_by: None,
         }
     }
 

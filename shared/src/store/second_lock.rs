@@ -1,5 +1,5 @@
 //! The second lock between tenants: transactions that see one tenant's rows and no others, whatever their statements say
-//! (docs/decisions/second-lock.md).
+//! (docs/decisions/0026-second-lock.md).
 
 use std::sync::atomic::{AtomicU8, Ordering};
 

@@ -1,5 +1,6 @@
 //! Records that come too late. A record that is retried was passed by later records of its file; where one of those with the
-//! same identifier was applied meanwhile, the retried one is skipped, so that the file's order holds (P4).
+//! same identifier was applied meanwhile, the planner is told, and the retried one changes nothing, so that the file's order
+//! holds (P4).
 //!
 //! Only chunks that retry reopened pay for it. Records with one identifier share a lane, so the later chunks of the lane are
 //! looked at, one at a time; each is decoded once, and then known by its fingerprints. No chunk of the lane is applied
@@ -11,33 +12,24 @@ use muster_shared::chunk::{Fingerprints, fingerprint};
 use muster_shared::fault::{self, Mutant};
 use muster_shared::id::ChunkId;
 use muster_shared::options::IdentifierField;
-use muster_shared::outcome::{Outcome, OutcomeSheet, Reason, Verdict};
-use muster_shared::record::{Names, Patch, RawRecord, Record};
+use muster_shared::outcome::{Outcome, OutcomeSheet, Reason};
+use muster_shared::record::{Names, PassedBy, Patch, RawRecord, Record};
 use muster_shared::rules::Rules;
 use muster_shared::store::{StoreError, Transaction, supersede as store};
 use muster_shared::validate::{Binding, validate};
-use muster_shared::warning::Warning;
-use uuid::Uuid;
 
 use super::Work;
-
-/// A later record that was applied: its number, and the user concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Later {
-    record: u64,
-    user: Option<Uuid>,
-}
 
 /// Identifiers that are looked for.
 struct Wanted<'r> {
     /// Of each identifier, the places in the chunk of the records that have it.
     waiting: HashMap<&'r str, Vec<usize>>,
-    found: HashMap<usize, Later>,
+    found: HashMap<usize, PassedBy>,
 }
 
 impl Work<'_> {
-    /// Skips the records that a later one superseded.
-    pub(super) async fn leave_superseded(
+    /// Marks the records that a later one passed.
+    pub(super) async fn mark_superseded(
         &mut self,
         transaction: &mut Transaction<'_>,
         chunk: ChunkId,
@@ -59,10 +51,8 @@ impl Work<'_> {
         }
         wanted.look_into_later_chunks(transaction, chunk, self.rules).await?;
         let found = wanted.found;
-        self.valid.retain(|(index, _)| !found.contains_key(index));
-        for (index, later) in found {
-            self.sheet.set(index, Verdict::SUPERSEDED, later.user);
-            self.warn(index, Warning::Superseded(later.record));
+        for (index, record) in &mut self.valid {
+            record.passed_by = found.get(index).copied();
         }
         Ok(())
     }
@@ -80,7 +70,7 @@ impl<'r> Wanted<'r> {
     }
 
     /// A record that was applied stands at this place of the chunk: those before it need not be looked for any more.
-    fn find(&mut self, identifier: &str, later: Later, at: usize) {
+    fn find(&mut self, identifier: &str, later: PassedBy, at: usize) {
         let Some(waiting) = self.waiting.get_mut(identifier) else { return };
         for index in waiting.extract_if(.., |index| *index < at) {
             self.found.insert(index, later);
@@ -143,12 +133,12 @@ impl<'r> Wanted<'r> {
 }
 
 /// The record at this place of its chunk, if it was applied: with an effect, or because none was needed.
-fn applied(record: &RawRecord<'_>, sheet: &OutcomeSheet, at: usize) -> Option<Later> {
+fn applied(record: &RawRecord<'_>, sheet: &OutcomeSheet, at: usize) -> Option<PassedBy> {
     let (verdict, user) = sheet.get(at)?;
     let applied = match verdict.outcome {
         Outcome::Inserted | Outcome::Updated => true,
         Outcome::Skipped => matches!(verdict.reason, Some(Reason::Unchanged | Reason::Exists)),
         Outcome::Pending | Outcome::Failed => false,
     };
-    applied.then_some(Later { record: record.position.record.get(), user })
+    applied.then_some(PassedBy { record: record.position.record.get(), user })
 }

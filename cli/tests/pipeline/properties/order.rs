@@ -55,6 +55,8 @@ pub(super) fn check(decided: &[Decided<'_>]) -> Result<(), String> {
                     return Err(format!("nothing superseded {record:?} of\n{records:#?}"));
                 }
             } else if record.is_applied()
+                // A user that exists is left alone, whenever that is looked at.
+                && record.observed.verdict != Verdict::EXISTS
                 && let Some(later) = before.next()
             {
                 return Err(format!("record {} was applied after record {}", record.number, later.number));
