@@ -122,7 +122,7 @@ mod tests {
             cutter.push(&record, &names, Some("a"), true).unwrap();
         }
         cutter.finish(&names).unwrap();
-        let body = cutter.take().next().unwrap().body;
+        let body = cutter.take().remove(0).body;
         let error = RecordError::new(ErrorCode::Erased, "the person was erased");
         let fates = |place: usize| match place {
             1 => Fate::Erase,
