@@ -81,7 +81,9 @@ fn a_catalog_is_applied_whole_or_not_at_all() {
 fn doctor_finds_the_embedded_default_well() {
     let desk = Desk::new();
     let checks = desk.run(&["doctor", "--json"]).exits(0).json();
-    for id in ["configuration", "database", "migrations", "version", "durability", "clock", "broker"] {
+    for id in
+        ["configuration", "database", "migrations", "second_lock", "version", "durability", "clock", "broker"]
+    {
         let check = checks.as_array().unwrap().iter().find(|check| check["id"] == id).unwrap();
         assert_eq!(check["status"], "ok", "{check}");
     }
