@@ -56,12 +56,14 @@ impl Store {
             MISSING => return Ok(false),
             UNKNOWN.. => {}
         }
-        // On a connection of its own, which an error does not leave in the pool.
+        // On a connection of its own, which an error does not leave in the pool. A role without its grants will not do either.
         let mut connection = self.connection().await?;
-        let tried = sqlx::raw_sql("begin read only; set local role muster_tenant; rollback")
-            .execute(&mut connection)
-            .await
-            .map_err(StoreError::from);
+        let tried = sqlx::raw_sql(
+            "begin read only; set local role muster_tenant; select from imports limit 0; rollback",
+        )
+        .execute(&mut connection)
+        .await
+        .map_err(StoreError::from);
         let there = match tried {
             Ok(_) => true,
             Err(error) if error.sqlstate().is_some_and(|state| NO_ROLE.contains(&state)) => false,
