@@ -62,7 +62,7 @@ async fn an_erased_person_is_nowhere_any_more_and_comes_back_by_no_retry(backend
                bob@example.com,,Bob,\n\
                dora@example.com,12,Dora,marker-boss is ann-marker@example.com\n\
                bob@example.com,,Bob,marker-boss is ANN-marker@example.com\n\
-               ann-marker@example.com,+85298765432,AnnMarker,MarkerNote,,\n";
+               ann-marker@example.com,+85298765432,AnnMarker,MarkerNote,extra\n";
     let options = ImportOptions { on_existing: OnExisting::Skip, ..ImportOptions::default() };
     let import = pipeline.import(csv, &options).await;
     assert_eq!(import.counts, counts(6, 2, 0, 1, 3));
