@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::chunk::Fate;
 use crate::error::{ErrorCode, RecordError};
 use crate::id::UserId;
-use crate::normalise::{EmailAddress, PhoneNumber, Username};
+use crate::normalise::{EmailAddress, Username};
 use crate::options::IdentifierField;
 use crate::outcome::Outcome;
 use crate::record::{NameId, Names, RawRecord, RawValue};
@@ -84,11 +84,11 @@ impl Person {
                 self.email.is_some()
                     && EmailAddress::parse(text).ok().map(|it| it.into_inner().into_owned()) == self.email
             }
-            IdentifierField::PhoneNumber => {
-                self.phone_number.is_some()
-                    && PhoneNumber::parse(text).ok().map(|it| it.into_inner().into_owned())
-                        == self.phone_number
-            }
+            // However it is written; only the country must be there.
+            IdentifierField::PhoneNumber => self
+                .phone_number
+                .as_ref()
+                .is_some_and(|known| digits(text).trim_start_matches("00") == digits(known)),
             IdentifierField::PreferredUsername => {
                 self.preferred_username.is_some()
                     && Username::parse(text).ok().map(|it| it.into_inner().into_owned())
@@ -112,6 +112,10 @@ impl Person {
             .flatten()
             .any(|known| text.contains(&known.to_lowercase()))
     }
+}
+
+fn digits(text: &str) -> String {
+    text.chars().filter(char::is_ascii_digit).collect()
 }
 
 /// Which columns or keys of an upload hold identifiers.

@@ -332,7 +332,6 @@ async fn every_route_asks_for_its_scope_and_no_other_will_do() {
         only.push((scope, Credentials::new(&server, &world.tenant, scope).await));
     }
     for row in rows() {
-        world = refill(&server, world, &all).await;
         let url = format!("{}{}", server.url, world.ids().path(&row));
         let ask = |credentials: &Credentials| {
             answer(with_body(&row, credentials.on(row.door, server.client.request(row.method.clone(), &url))))
@@ -351,19 +350,25 @@ async fn every_route_asks_for_its_scope_and_no_other_will_do() {
                 assert!(has_shape(row.door, status, &body), "{name} with {held}: {body}");
             }
         }
-        world = refill(&server, world, &all).await;
+        // What is deleted is there again for the operator, and for the next row.
+        if row.method == Method::DELETE {
+            world = refill(&server, world, &all).await;
+        }
         let url = format!("{}{}", server.url, world.ids().path(&row));
         let request = all.on(row.door, server.client.request(row.method.clone(), &url));
         let (status, body) = answer(with_body(&row, request)).await;
         assert!(!matches!(status, 401 | 403 | 404 | 405 | 500..), "{name} with ops: {status} {body}");
+        if row.method == Method::DELETE {
+            world = refill(&server, world, &all).await;
+        }
     }
 }
 
 #[tokio::test]
 async fn another_tenants_ids_are_as_missing_ones_on_every_route() {
     let server = Server::start().await;
-    let (own, all) = world(&server, "own").await;
-    let (other, others) = world(&server, "other").await;
+    let (mut own, all) = world(&server, "own").await;
+    let (other, _) = world(&server, "other").await;
     let before = snapshot(&server, &other).await;
     for row in rows().into_iter().filter(|row| row.path.contains('{')) {
         let ask = async |ids: &Ids| {
@@ -391,6 +396,9 @@ async fn another_tenants_ids_are_as_missing_ones_on_every_route() {
             is_in_org(&row),
             "{name}"
         );
+        if row.method == Method::DELETE {
+            own = refill(&server, own, &all).await;
+        }
         for odd in [
             "-1",
             "99999999999999999999",
@@ -405,7 +413,6 @@ async fn another_tenants_ids_are_as_missing_ones_on_every_route() {
         }
     }
     assert_eq!(snapshot(&server, &other).await, before, "nothing was done to the other tenant");
-    drop(others);
 }
 
 /// Whether a request to the route makes a user of whatever address.

@@ -122,10 +122,15 @@ async fn a_query_that_forgets_its_tenant_sees_nothing_of_another() {
     let job: i64 = other.job.parse().unwrap();
     for query in queries() {
         let mut leaked = false;
+        let mut before = std::collections::HashSet::new();
         for uuid in [other.import.as_str(), &other.user, "00000000-0000-0000-0000-000000000000"] {
             for text in [other.email.as_str(), &other.org, "received"] {
                 for numbers in [(0, 1_000), (1_000, 0), (job, 1_000)] {
                     let Some(sql) = asked(&query, Choice { uuid, text, numbers }) else { continue };
+                    // Not every query has a parameter of every kind.
+                    if !before.insert(sql.clone()) {
+                        continue;
+                    }
                     let sees = |seen: &str| marks(&other).iter().any(|mark| seen.contains(mark));
                     let mut open = server.store.pool().begin().await.unwrap();
                     let seen: String = match sqlx::query_scalar(sqlx::AssertSqlSafe(sql.clone()))
