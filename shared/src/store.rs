@@ -29,6 +29,7 @@ pub mod members;
 pub mod migrate;
 mod pool;
 pub mod profiles;
+pub mod quota;
 mod receipt;
 pub mod records;
 pub mod reports;
