@@ -133,9 +133,8 @@ impl Pipeline {
         self.dispatcher.wake();
     }
 
-    /// Stops dispatching, finishes what is being applied, and returns when all of it is settled.
+    /// Stops both at the same time, finishes what is being applied, and returns when all of it is settled.
     pub(crate) async fn stop(self) {
-        self.dispatcher.stop().await;
-        self.worker.stop().await;
+        tokio::join!(self.dispatcher.stop(), self.worker.stop());
     }
 }

@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use muster_producer::Producer;
 use muster_shared::config::Config;
+use muster_shared::fault::{self, Mutant};
 use muster_shared::store::Store;
 use muster_shared::store::tenants;
 use muster_shared::store::tokens::{self, NewToken};
@@ -22,6 +23,9 @@ use crate::shutdown::{Aborted, Shutdown};
 
 /// The operator's token of the embedded default.
 const OPERATOR: &str = "operator";
+
+/// What is told where a worker did not end in time.
+const CUT_OFF: &str = "stopped: what did not end in time was cut off and will be delivered again";
 
 /// The file in the engine's folder that it is written to where nobody looks on.
 const OPERATOR_FILE: &str = "operator.token";
@@ -89,7 +93,7 @@ pub(crate) async fn worker(args: &WorkerArgs, config: &Config, shutdown: &Shutdo
         tracing::info!(store = session.serving(), slots = config.worker.slots(), "worker started");
         shutdown.stopping().await;
         if !worker.stop().await {
-            remark("stopped: what did not end in time was cut off and will be delivered again");
+            remark(CUT_OFF);
             return Ok(Ended::Unwell);
         }
         tracing::info!("worker stopped: everything it held is settled");
@@ -144,11 +148,23 @@ async fn services(
             tell_operator(store, &config.engine.data_dir).await?;
         }
         shutdown.stopping().await;
-        let served = producer.stop().await;
-        if let Some(worker) = worker {
-            worker.stop().await;
-        }
+        let stop_worker = async {
+            match worker {
+                Some(worker) => worker.stop().await,
+                None => true,
+            }
+        };
+        // At the same time, so that the one's grace does not come on top of the other's.
+        let (served, settled) = if fault::mutant(Mutant::GracesAddUp) {
+            (producer.stop().await, stop_worker.await)
+        } else {
+            tokio::join!(producer.stop(), stop_worker)
+        };
         served.context("the HTTP API did not end well")?;
+        if !settled {
+            remark(CUT_OFF);
+            return Ok(Ended::Unwell);
+        }
         tracing::info!("stopped: everything that was begun is finished");
         Ok(Ended::Done)
     };

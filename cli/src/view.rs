@@ -24,6 +24,9 @@ pub(crate) struct View {
     pub(crate) encoding: Option<TextEncoding>,
     /// What it was asked to do.
     pub(crate) options: ImportOptions,
+    /// A newer program wrote it, and this one cannot tell all of its options.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<String>,
     /// Outcomes so far.
     pub(crate) counts: Counts,
     /// Chunks by state.
@@ -50,6 +53,9 @@ impl From<ImportReport> for View {
             filename: report.filename,
             encoding: report.encoding,
             options: report.options,
+            problem: report
+                .newer
+                .map(|newer| format!("a newer version of Muster wrote this import: {newer}")),
             counts: report.counts,
             chunks: report.chunks,
             error: report.error,

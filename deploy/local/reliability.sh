@@ -53,6 +53,13 @@ while read -r name; do
     wrong=1
 done < <(comm -3 "$scratch/mutants" "$scratch/listed" | tr -d '\t')
 
+# Each mended fault has a mutant, or nobody sees its test fail.
+while read -r id; do
+    echo "$DATA: the row $id has no mutant in $MUTANTS"
+    wrong=1
+done < <(comm -23 <(awk -F '\t' '$1 == "row" { print $2 }' "$DATA" | sort -u) \
+    <(awk -F '\t' 'NR > 1 && NF && !/^#/ { n = split($2, rows, ", "); for (i = 1; i <= n; i++) print rows[i] }' "$MUTANTS" | sort -u))
+
 points=$(items Point | wc -l)
 {
     cat <<TEXT
@@ -81,8 +88,9 @@ TEXT
     awk -F '\t' '$1 == "fault" { if ($4 ~ /^- /) printf "| %s | %s | | not tested: %s |\n", $2, $3, substr($4, 3)
                                  else printf "| %s | %s | %s | %s |\n", $2, $3, $4, $5 }' "$DATA"
     if grep -q '^row' "$DATA"; then
-        printf '\n## Mended faults\n\nEach has a test that failed before the fault was mended, and fails again with its mutant.\n\n| | Fault | Now | Test |\n|---|---|---|---|\n'
-        awk -F '\t' '$1 == "row" { printf "| %s | %s | %s | %s |\n", $2, $3, $4, $5 }' "$DATA"
+        printf '\n## Mended faults\n\nEach has a test that failed before the fault was mended. The mutants are the old code, and with each of them its test is seen\nto fail by `make mutants`.\n\n| | Fault | Now | Test | Old code, with which a test is seen to fail |\n|---|---|---|---|---|\n'
+        awk -F '\t' 'NR == FNR { if (FNR > 1 && NF && !/^#/) { n = split($2, rows, ", "); for (i = 1; i <= n; i++) old[rows[i]] = old[rows[i]] (old[rows[i]] ? ", " : "") "`" $1 "`" } next }
+            $1 == "row" { printf "| %s | %s | %s | %s | %s |\n", $2, $3, $4, $5, old[$2] }' "$MUTANTS" "$DATA"
     fi
     printf '\n## Mutants\n\nA mutant is a fault behind a test-only switch (`MUTANT=name`, feature `faults`; no release has it).\n\n| Mutant | | Fault | Caught by |\n|---|---|---|---|\n'
     items Mutant >"$scratch/items"

@@ -20,13 +20,15 @@ use muster_shared::store::dispatch::{self as store, ClaimedChunk};
 use muster_shared::store::{Store, StoreError};
 use muster_shared::supervise::{Progress, Supervised, supervise};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// Version of the message's body: that of the chunk's encoding.
 const BODY_VERSION: u16 = 1;
 /// How long what was published may wait to be confirmed in the store. Well below the time that a claim is good for.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
+/// How often a broker that takes nothing is tried: soon at first, since a fail-over is short, then less than once a second.
+const TRY_AGAIN: Policy = Policy { longest: Duration::from_millis(1200), ..Policy::RECONNECT };
 /// Without a look at the queue for so long, a chunk past its lease may still wait there.
 const LOOKED: Duration = Duration::from_secs(3);
 
@@ -195,14 +197,17 @@ impl Rounds {
     }
 
     async fn run(mut self, progress: Progress) {
-        let mut backoff = Backoff::new(Policy::RECONNECT);
+        let mut backoff = Backoff::new(TRY_AGAIN);
         let run = self.run.clone();
         while !run.stop.is_cancelled() {
             let refused = self.refused;
+            // A wake-up does not cut short what is waited for after a failure: each try claims and gives back.
+            let mut wakes = fault::mutant(Mutant::ClaimsInAnOutage);
             let pause = match self.round().await {
                 Ok(()) if !self.refused => {
                     progress.note();
                     backoff.reset();
+                    wakes = true;
                     // A broker that is back is given the rest of the window at once.
                     if refused { Duration::ZERO } else { run.options.poll }
                 }
@@ -218,7 +223,8 @@ impl Rounds {
             };
             let pause = if self.published.is_empty() { pause } else { pause.min(CONFIRM_WITHIN) };
             tokio::select! {
-                _ = timeout(pause, run.wake.notified()) => {}
+                () = sleep(pause) => {}
+                () = run.wake.notified(), if wakes => {}
                 () = run.stop.cancelled() => {}
             }
         }
@@ -240,7 +246,10 @@ impl Rounds {
             self.published.clear();
             let held: Vec<Held> = claimed.iter().map(|chunk| run.holder.hold(chunk.id)).collect();
             let sent = join_all(claimed.into_iter().map(|chunk| run.publish(chunk))).await;
-            self.refused = !sent.iter().all(|sent| *sent);
+            // Where another dispatcher claimed them all, nothing is known of the broker.
+            if !sent.is_empty() {
+                self.refused = sent.contains(&false);
+            }
             self.published.extend(held.into_iter().zip(sent).filter(|(_, sent)| *sent).map(|(held, _)| held));
             self.since = Instant::now();
         }

@@ -331,6 +331,26 @@ table! {
         ErasedStaysInIssues = "erased_stays_in_issues",
         /// Records of an import are read whosever it is.
         RecordsOfAnyTenant = "records_of_any_tenant",
+        /// While the broker takes nothing, each wake-up claims a chunk and gives it back.
+        ClaimsInAnOutage = "claims_in_an_outage",
+        /// A worker that stops in an outage leaves its notes in the chunks that it gives back, which count as its death.
+        NoteLeftBehind = "note_left_behind",
+        /// A worker does not note itself in the chunk that it begins.
+        BegunUnnoted = "begun_unnoted",
+        /// One import that a newer program wrote makes the list of all imports an error.
+        NewerStopsTheList = "newer_stops_the_list",
+        /// Records of a dead chunk that cannot be read fail without an error.
+        UnreadableWithoutErrors = "unreadable_without_errors",
+        /// Counts and errors of a front door's view are of different moments.
+        ViewOfSeveralMoments = "view_of_several_moments",
+        /// The parts of a program stop one after the other.
+        GracesAddUp = "graces_add_up",
+        /// After a fail-over the rows queue wakes and listens by the server that is gone.
+        BellKeepsItsServer = "bell_keeps_its_server",
+        /// Looking for the server that takes the writes opens sockets that notice nothing.
+        ProbesUntuned = "probes_untuned",
+        /// An error of a retry's or a cancel's commit is taken for its failure.
+        SteeringTrusted = "steering_trusted",
     }
 }
 

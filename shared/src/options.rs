@@ -402,6 +402,24 @@ impl ImportOptions {
         "enrolment",
     ];
 
+    /// What of stored options this program knows, and what it does not: for showing them, not for acting on them.
+    pub fn known_of_stored(json: serde_json::Value) -> (Self, Option<NewerOptions>) {
+        if let Ok(options) = serde_json::from_value(json.clone()) {
+            return (options, None);
+        }
+        let serde_json::Value::Object(options) = &json else {
+            return (Self::default(), Self::from_stored(json).err());
+        };
+        let knows = |(name, value): &(&String, &serde_json::Value)| {
+            let one = serde_json::Map::from_iter([((*name).clone(), (*value).clone())]);
+            Self::NAMES.contains(&name.as_str()) && serde_json::from_value::<Self>(one.into()).is_ok()
+        };
+        let known: serde_json::Map<_, _> =
+            options.iter().filter(knows).map(|(name, value)| (name.clone(), value.clone())).collect();
+        let newer = Self::from_stored(json.clone()).err();
+        (serde_json::from_value(known.into()).unwrap_or_default(), newer)
+    }
+
     /// Reads options as they are stored. An option or a value that is not known is an error: to apply an import without what
     /// it was asked to do would be wrong.
     pub fn from_stored(json: serde_json::Value) -> Result<Self, NewerOptions> {

@@ -40,6 +40,7 @@ pub mod steer;
 pub mod supersede;
 pub mod tenants;
 pub mod tokens;
+mod unreadable;
 pub mod upsert;
 pub mod users;
 
@@ -56,6 +57,14 @@ pub type Transaction<'c> = sqlx::Transaction<'c, sqlx::Postgres>;
 /// Begins a transaction.
 pub async fn begin(connection: &mut Connection) -> Result<Transaction<'_>, StoreError> {
     Ok(sqlx::Connection::begin(connection).await?)
+}
+
+/// Begins a transaction that only reads, for one tenant, and sees one moment however many statements it has.
+pub async fn snapshot(
+    store: &Store,
+    tenant: crate::id::TenantId,
+) -> Result<Transaction<'static>, StoreError> {
+    store.reading_one_moment(tenant).await
 }
 
 /// Begins a part of a transaction that can be rolled back alone.

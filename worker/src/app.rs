@@ -73,7 +73,9 @@ impl Worker {
             longest_delay: options.longest_delay,
         };
         let holding = Holding::start(store.clone(), "worker");
-        let shared = Shared::new(store, policy, options.deadline, holding.holder(), stop.clone());
+        // Part of the time that the worker's task has to stop.
+        let releasing = (options.grace - leaving(options.grace)) * 2 / 3;
+        let shared = Shared::new(store, policy, options.deadline, holding.holder(), stop.clone(), releasing);
         let shared = Arc::new(shared);
         let concurrency = options.concurrency.max(1);
         let task = supervise("worker", stop.clone(), move |progress| {
@@ -93,13 +95,17 @@ impl Worker {
         let grace =
             if fault::mutant(Mutant::StopWithoutGrace) { Duration::from_secs(3600) } else { self.grace };
         // To tell that nothing is held any more takes its part of the time.
-        let leaving = LEAVING.min(grace / 2);
+        let leaving = leaving(grace);
         let settled = self.task.stop(grace - leaving).await;
         if timeout(leaving, self.holding.stop()).await.is_err() {
             tracing::debug!("the store was not told that this worker ends");
         }
         settled
     }
+}
+
+fn leaving(grace: Duration) -> Duration {
+    LEAVING.min(grace / 2)
 }
 
 async fn run(

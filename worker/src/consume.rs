@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     holder: Holder,
     /// No more is taken; what waits for the store is given back.
     stop: CancellationToken,
+    /// How long a worker that stops tries to take its notes away.
+    releasing: Duration,
 }
 
 impl Shared {
@@ -59,6 +61,7 @@ impl Shared {
         deadline: Duration,
         holder: Holder,
         stop: CancellationToken,
+        releasing: Duration,
     ) -> Self {
         Self {
             worker: clock::new_id(),
@@ -68,6 +71,7 @@ impl Shared {
             seclusion: RwLock::new(()),
             holder,
             stop,
+            releasing,
         }
     }
 
@@ -333,13 +337,21 @@ async fn conclude(shared: &Shared, chunk: ChunkId, verdict: Verdict, problem: &s
     verdict
 }
 
-/// Gives a delivery back because the worker stops.
+/// Gives a delivery back because the worker stops. The store is away, or the delivery would not be given back; but a note that
+/// stays counts as a death, so taking it away is tried for as long as the stop has time for it.
 async fn give_back(shared: &Shared, chunk: ChunkId) -> Verdict {
-    // One try: the store is away, or the delivery would not be given back.
-    let released =
-        tokio::time::timeout(Duration::from_secs(1), shared.write_down(chunk, Note::Release)).await;
-    if !matches!(released, Ok(Ok(_))) {
-        tracing::debug!(%chunk, "a chunk that is given back stays noted as begun");
+    let mut backoff = Backoff::new(RetryPolicy { longest: Duration::from_secs(1), ..RetryPolicy::RECONNECT });
+    let released = async {
+        while let Err(error) = shared.write_down(chunk, Note::Release).await {
+            tracing::debug!(%chunk, %error, "a chunk that is given back is still noted as begun");
+            if fault::mutant(Mutant::NoteLeftBehind) {
+                return;
+            }
+            tokio::time::sleep(backoff.delay()).await;
+        }
+    };
+    if tokio::time::timeout(shared.releasing, released).await.is_err() {
+        tracing::warn!(%chunk, "a chunk that is given back stays noted as begun: it may cost an attempt");
     }
     Verdict::GiveBack
 }

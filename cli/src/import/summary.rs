@@ -42,7 +42,8 @@ impl Details {
     pub(crate) async fn read(store: &Store, tenant: TenantId, view: &View) -> anyhow::Result<Self> {
         let mut details = Self::default();
         if view.counts.skipped > 0 {
-            let reasons = reports::skipped_by_reason(store, tenant, view.id).await?;
+            let mut reading = store.reading(tenant).await?;
+            let reasons = reports::skipped_by_reason(&mut reading, tenant, view.id).await?;
             details.skipped_by_reason =
                 reasons.into_iter().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect();
         }

@@ -55,6 +55,11 @@ pub(super) fn list(views: &[View], as_json: bool) -> anyhow::Result<Ended> {
         "FILE",
     ];
     answer(table(&head, &rows))?;
+    for view in views {
+        if let Some(problem) = &view.problem {
+            remark(format_args!("{}: {problem}", view.id));
+        }
+    }
     Ok(Ended::Done)
 }
 

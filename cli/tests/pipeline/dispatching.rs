@@ -16,6 +16,7 @@ use muster_shared::{clock, store::Store};
 
 use crate::harness::{Backend, Pipeline, counts, people};
 use crate::on_both_queues;
+use crate::refusals::execute;
 
 on_both_queues!(
     without_workers_no_more_messages_wait_than_the_window_has_places,
@@ -162,7 +163,47 @@ mod faults {
     on_both_queues!(
         a_producer_that_dies_before_it_publishes_delays_another_tenant_by_seconds,
         a_dispatcher_that_panics_is_started_again,
+        a_queue_that_takes_nothing_is_tried_with_one_chunk_however_often_the_dispatcher_is_woken,
     );
+
+    /// Each try claims chunks and gives them back, so it costs the database and not the broker.
+    async fn a_queue_that_takes_nothing_is_tried_with_one_chunk_however_often_the_dispatcher_is_woken(
+        backend: Backend,
+    ) {
+        let mut pipeline = Pipeline::new(backend).await;
+        pipeline.limits.chunk = WIDE;
+        let import = pipeline.accepted(&people(400), &ImportOptions::default()).await;
+        execute(
+            &pipeline,
+            "create table given_back (chunk bigint);
+             create function note() returns trigger language plpgsql as $$
+             begin insert into given_back values (new.id); return null; end $$;
+             create trigger note after update on chunks for each row
+                when (old.state = 'dispatched' and new.state = 'staged') execute function note()",
+        )
+        .await;
+        fail::cfg("before_publish", "return(error)").unwrap();
+        let began = Instant::now();
+        let dispatcher = start(&pipeline, options());
+        let given_back = "select count(*) from given_back";
+        // The first try is with a whole window, since nothing is known then.
+        wait_until("seven tries", async || {
+            dispatcher.wake();
+            number(&pipeline.store, given_back).await >= 16 + 6
+        })
+        .await;
+        // 0.1, 0.2, 0.4, 0.8, 1.2 and 1.2 s lie between them, or a little less by chance.
+        assert!(began.elapsed() > Duration::from_secs(2), "{:?}", began.elapsed());
+        fail::remove("before_publish");
+        let taken = Instant::now();
+        waiting(&pipeline, 16).await;
+        assert!(taken.elapsed() < Duration::from_secs(6), "{:?}", taken.elapsed());
+        let worker = pipeline.worker(2);
+        assert_eq!(pipeline.ended(import).await.counts, counts(400, 400, 0, 0, 0));
+        pipeline.settle(worker).await;
+        dispatcher.stop().await;
+        pipeline.finish().await;
+    }
 
     async fn a_producer_that_dies_before_it_publishes_delays_another_tenant_by_seconds(backend: Backend) {
         let mut pipeline = Pipeline::new(backend).await;

@@ -171,8 +171,25 @@ impl Pipeline {
         report
     }
 
+    /// The records with this outcome, or all of them. Of an import that has ended, the counts are those of its records (P2).
     pub(crate) async fn records(&self, import: ImportId, outcome: Option<Outcome>) -> Vec<RecordReport> {
-        let options = self.report(import).await.options;
+        let before = self.report(import).await;
+        let all = self.pages(import, &before.options, outcome).await;
+        let after = self.report(import).await;
+        if outcome.is_none() && before.state.is_final() && after.state.is_final() {
+            let mut counted = Counts::default();
+            all.iter().for_each(|record| counted.add(record.outcome));
+            assert_eq!(counted, after.counts, "counts of an import, and its records");
+        }
+        all
+    }
+
+    async fn pages(
+        &self,
+        import: ImportId,
+        options: &ImportOptions,
+        outcome: Option<Outcome>,
+    ) -> Vec<RecordReport> {
         let mut all: Vec<RecordReport> = Vec::new();
         loop {
             // Small pages, so that their borders are crossed.
@@ -181,7 +198,7 @@ impl Pipeline {
                 &self.store,
                 self.tenant,
                 import,
-                &options,
+                options,
                 RecordFilter { outcome, after, sources: false },
                 7,
             )

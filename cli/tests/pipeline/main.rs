@@ -16,6 +16,7 @@ mod dispatching;
 mod duplicates;
 mod erase;
 mod harness;
+mod links;
 mod outages;
 mod outcomes;
 mod parallel;

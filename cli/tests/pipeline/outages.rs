@@ -10,7 +10,7 @@ use muster_shared::options::ImportOptions;
 use muster_shared::queue::{Queue, QueueOptions, Topology};
 use muster_shared::store::steer;
 use muster_shared::store::{Store, StoreOptions};
-use muster_shared::testing::proxy::Proxy;
+use muster_shared::testing::proxy::{Proxy, Then};
 use muster_worker::{Worker, WorkerOptions};
 
 use crate::harness::{Backend, Pipeline, counts, people};
@@ -22,18 +22,19 @@ on_both_queues!(
     stopping_takes_no_longer_than_its_grace,
     lost_sessions_of_the_database_spend_no_attempt,
     a_consumer_that_ends_is_started_again,
+    a_stop_in_an_outage_leaves_no_note_behind,
 );
 
 /// A worker that reaches the backends by a way that can be broken; everything else reaches them directly.
-struct Away {
-    database: Proxy,
-    broker: Option<Proxy>,
+pub(crate) struct Away {
+    pub(crate) database: Proxy,
+    pub(crate) broker: Option<Proxy>,
     store: Store,
-    queue: Queue,
+    pub(crate) queue: Queue,
 }
 
 impl Away {
-    async fn new(pipeline: &mut Pipeline, backend: Backend) -> Self {
+    pub(crate) async fn new(pipeline: &mut Pipeline, backend: Backend) -> Self {
         let (database, target) = Proxy::before_database(&pipeline.database().target()).await;
         let few = StoreOptions {
             max_connections: 4,
@@ -63,12 +64,12 @@ impl Away {
         Self { database, broker, store, queue }
     }
 
-    fn worker(&self, options: WorkerOptions) -> Worker {
+    pub(crate) fn worker(&self, options: WorkerOptions) -> Worker {
         Worker::start(self.store.clone(), self.queue.clone(), options)
     }
 }
 
-fn options() -> WorkerOptions {
+pub(crate) fn options() -> WorkerOptions {
     WorkerOptions {
         concurrency: 3,
         deadline: Duration::from_secs(3),
@@ -79,7 +80,7 @@ fn options() -> WorkerOptions {
     }
 }
 
-async fn progress(pipeline: &Pipeline, import: muster_shared::id::ImportId, wanted: u64) {
+pub(crate) async fn progress(pipeline: &Pipeline, import: muster_shared::id::ImportId, wanted: u64) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while pipeline.report(import).await.counts.inserted < wanted {
         assert!(Instant::now() < deadline, "no progress");
@@ -184,6 +185,45 @@ async fn lost_sessions_of_the_database_spend_no_attempt(backend: Backend) {
     pipeline.settle(worker).await;
     dispatcher.stop().await;
     pipeline.finish().await;
+}
+
+/// A worker is asked to stop while it waits for the database: the chunk that it had begun is not to look as if it had killed it.
+async fn a_stop_in_an_outage_leaves_no_note_behind(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    let away = Away::new(&mut pipeline, backend).await;
+    pipeline.import("email\nuser7@example.com\n", &ImportOptions::default()).await;
+    let mut holder = pipeline.store.connection().await.unwrap();
+    sqlx::raw_sql("begin; select from users for update").execute(&mut holder).await.unwrap();
+    let import = pipeline.accepted(&people(20), &ImportOptions::default()).await;
+    // Long enough for the chunk to be in work until the database goes away.
+    let deadline = WorkerOptions::default().deadline;
+    let options = WorkerOptions { grace: Duration::from_secs(20), deadline, ..options() };
+    let (dispatcher, worker) = (pipeline.dispatcher(), away.worker(options));
+    let begun = "select count(*) from chunks where cardinality(begun) > 0";
+    let question = async |question: &'static str| -> i64 {
+        sqlx::query_scalar(question).fetch_one(pipeline.store.pool()).await.unwrap()
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while question(begun).await == 0 {
+        assert!(Instant::now() < deadline, "nothing is being applied");
+        tokio::task::yield_now().await;
+    }
+    // The database is away for it, also when it tries to take its note away, and then back.
+    fail::cfg("consume", "return(error)").unwrap();
+    let releases = away.database.when("array_remove(begun, $2) where", 2, Then::CutBefore);
+    away.database.cut();
+    worker.stop().await;
+    assert_eq!(releases.hits(), 2, "the database was away when it stopped");
+    assert_eq!(question(begun).await, 0, "a note is left");
+    fail::remove("consume");
+    sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
+    let worker = pipeline.worker(2);
+    assert_eq!(pipeline.ended(import).await.counts, counts(20, 19, 1, 0, 0));
+    let chunks = chunks(&pipeline, import).await;
+    assert!(chunks.iter().all(|(_, _, attempts, _)| *attempts == 0), "{chunks:?}");
+    worker.stop().await;
+    dispatcher.stop().await;
+    pipeline.queue.delete().await.unwrap();
 }
 
 async fn a_consumer_that_ends_is_started_again(backend: Backend) {

@@ -2,13 +2,14 @@
 
 use muster_shared::chunk::ChunkLimits;
 use muster_shared::error::ErrorCode;
-use muster_shared::id::ImportId;
+use muster_shared::id::{ChunkId, ImportId};
 use muster_shared::import::ImportState;
 use muster_shared::options::{ImportOptions, OnExisting};
 use muster_shared::outcome::{Outcome, Reason};
 use muster_shared::store::records::{self, RecordFilter, RecordReport};
 use muster_shared::store::steer::{self, Steered};
-use muster_shared::store::{apply, dispatch, retention};
+use muster_shared::store::{Store, StoreOptions, apply, dispatch, retention};
+use muster_shared::testing::proxy::{Proxy, Then};
 use muster_shared::warning::Warning;
 use sqlx::{Connection, PgConnection};
 
@@ -38,6 +39,13 @@ async fn retry_leaves_the_errors_of_records_that_stay_failed() {
     // No chunk has ended, so none is reopened.
     assert_eq!(steer::retry(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Paused));
     assert_eq!(told(&pipeline, import).await, invalid);
+    // One has ended: it alone is reopened, whatever its fellows hold.
+    let first: i64 = sqlx::query_scalar("select min(id) from chunks").fetch_one(store.pool()).await.unwrap();
+    assert!(apply::bury(&store, ChunkId::new(first), "for a test").await.unwrap());
+    assert!(told(&pipeline, import).await.len() > invalid.len());
+    assert_eq!(steer::retry(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Paused));
+    let left = pipeline.report(import).await.counts.failed;
+    assert!(left > 0 && told(&pipeline, import).await.len() as u64 == left, "{left} failed");
     // Some have ended.
     steer::resume(&store, tenant, import).await.unwrap();
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(1));
@@ -116,6 +124,79 @@ async fn a_page_of_records_is_of_one_moment() {
         page.iter().all(|record| record.outcome == Outcome::Failed && !record.errors.is_empty()),
         "{page:?}"
     );
+    pipeline.finish().await;
+}
+
+/// The COMMIT reaches the server or does not, and its answer never comes: read again, so that who steers is told what it came to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_or_a_cancel_whose_commit_is_not_answered_is_told_what_it_came_to() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let tenant = pipeline.tenant;
+    let import = all_failed(&mut pipeline).await;
+    let (proxy, through) = Proxy::before_database(&pipeline.database().target()).await;
+    let options = StoreOptions { max_connections: 4, ..StoreOptions::default() };
+    let far = Store::connect(through, &options).await.unwrap();
+    let swallowed = async |then| {
+        let rule = proxy.when("COMMIT", 1, then);
+        let steered = match pipeline.report(import).await.state {
+            ImportState::Completed => steer::retry(&far, tenant, import).await,
+            _ => steer::cancel(&far, tenant, import).await,
+        };
+        assert_eq!(rule.hits(), 1);
+        (steered, pipeline.report(import).await.state)
+    };
+    let (retried, state) = swallowed(Then::CutBefore).await;
+    assert!(retried.is_err() && state == ImportState::Completed, "{retried:?} {state}");
+    let (retried, state) = swallowed(Then::SwallowReply).await;
+    assert_eq!((retried.unwrap(), state), (Steered::Done(ImportState::Running), ImportState::Running));
+    let (cancelled, state) = swallowed(Then::CutBefore).await;
+    assert!(cancelled.is_err() && state == ImportState::Running, "{cancelled:?} {state}");
+    let (cancelled, state) = swallowed(Then::SwallowReply).await;
+    assert_eq!((cancelled.unwrap(), state), (Steered::Done(ImportState::Cancelled), ImportState::Cancelled));
+    pipeline.finish().await;
+}
+
+/// Bodies are damaged where they are stored. The records have outcomes all the same, and each that failed has an error (P2).
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_a_dead_chunk_that_cannot_be_read_have_errors() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
+    let import = pipeline.accepted(&some_invalid(400), &ImportOptions::default()).await;
+    // Two of the chunks that lie beside each other, and one by itself.
+    let damaged = "update chunks set body = '\\x01ffff'
+                    where id in (select id from chunks order by id limit 2) or id = (select max(id) from chunks)";
+    let mut connection = store.connection().await.unwrap();
+    assert_eq!(sqlx::query(damaged).execute(&mut connection).await.unwrap().rows_affected(), 3);
+    let unreadable: i64 = sqlx::query_scalar("select sum(records) from chunks where body = '\\x01ffff'")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    // Also before they are dead, each has its number.
+    assert_eq!(pipeline.records(import, None).await.len(), 400);
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    for retried in [false, true] {
+        if retried {
+            steer::retry(&store, tenant, import).await.unwrap();
+        }
+        let report = pipeline.ended(import).await;
+        assert_eq!(report.chunks.dead, 3);
+        let records = pipeline.records(import, None).await;
+        let numbers: Vec<u64> = records.iter().map(|record| record.record).collect();
+        assert_eq!(numbers, (1..=400).collect::<Vec<u64>>(), "each number once, in file order");
+        let failed = told(&pipeline, import).await;
+        assert_eq!(failed.len() as u64, report.counts.failed);
+        let dead = records.iter().filter(|record| {
+            record.errors.iter().any(|error| error.code == muster_shared::error::ErrorCode::ChunkDead)
+        });
+        let invalid = records.iter().filter(|record| {
+            record.errors.iter().any(|error| error.code != muster_shared::error::ErrorCode::ChunkDead)
+        });
+        let (dead, invalid) = (dead.count(), invalid.count());
+        assert!(dead > 0 && dead < usize::try_from(unreadable).unwrap() + 1, "{dead} of {unreadable}");
+        assert_eq!(dead + invalid, failed.len());
+    }
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
     pipeline.finish().await;
 }
 

@@ -143,6 +143,31 @@ async fn retry_drives_failed_records_and_dead_chunks_once_more() {
     pipeline.finish().await;
 }
 
+/// It is no record's fault, and goes on: the chunk is dead after its attempts, and not sooner.
+#[cfg(feature = "faults")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_fails_each_time_is_dead_after_its_attempts() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    fail::cfg("rules", "return(refused)").unwrap();
+    let import = pipeline.accepted(&people(10), &ImportOptions::default()).await;
+    let chunks = pipeline.report(import).await.chunks.staged;
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(40), pipeline.ended(import)).await;
+    let report = ended.expect("the import ends");
+    assert_eq!((report.chunks.dead, report.counts), (chunks, counts(10, 0, 0, 0, 10)));
+    // The last attempt ended the chunk and is counted by its end.
+    let mut connection = pipeline.store.connection().await.unwrap();
+    let spent: Vec<i32> =
+        sqlx::query_scalar("select attempts from chunks").fetch_all(&mut connection).await.unwrap();
+    assert!(spent.iter().all(|attempts| *attempts == 4), "{spent:?}");
+    fail::remove("rules");
+    steer::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    assert_eq!(pipeline.ended(import).await.counts, counts(10, 10, 0, 0, 0));
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
 #[tokio::test]
 async fn another_tenant_finds_nothing_to_steer() {
     let pipeline = Pipeline::new(Backend::Postgres).await;

@@ -161,6 +161,11 @@ impl Drop for Desk {
     fn drop(&mut self) {
         if !thread::panicking() {
             self.until_quiet();
+            return;
+        }
+        // A test that failed leaves nothing running: its programs, and the engines that they started.
+        for pid in self.processes() {
+            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
         }
     }
 }

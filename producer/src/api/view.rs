@@ -29,6 +29,9 @@ pub struct ImportView {
     /// What the import was asked to do.
     #[schema(value_type = Object)]
     pub options: ImportOptions,
+    /// In lists: a newer version wrote this import, and this program cannot tell all of its options.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// Outcomes so far: total, pending, inserted, updated, skipped, failed. They add up at every moment.
     #[schema(value_type = Object)]
     pub counts: Counts,
@@ -82,6 +85,9 @@ impl ImportView {
             encoding: report.encoding,
             // What the names resolved to is no matter of the client's.
             options: ImportOptions { enrolment: None, ..report.options },
+            problem: report.newer.map(|newer| {
+                format!("a newer version of Muster wrote this import: {newer}; ask that version")
+            }),
             counts: report.counts,
             chunks: report.chunks,
             error: report.error,

@@ -91,6 +91,19 @@ async fn exceeded(response: Response, period: &str) {
     );
 }
 
+/// A reader that has seen the summary, and waits before it sees the details, while a retry makes the failed records pending.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn summary_and_details_are_of_one_moment() {
+    let server = start(Envelope::Both, Quota::default()).await;
+    let (id, _) = taken(&server, 2).await;
+    bury_all(&server).await;
+    let read = server.retried_while("catalog_names", shown(&server, &id)).await;
+    assert_eq!(read["summary"]["failed"], 2, "{read}");
+    let failed = read["details"].as_array().unwrap().iter().filter(|detail| detail["outcome"] == "failed");
+    assert_eq!(failed.count(), 2, "{read}");
+    assert_eq!(shown(&server, &id).await["status"], "pending");
+}
+
 #[tokio::test]
 async fn quota_of_a_day_refuses_the_whole_request() {
     let server = start(Envelope::Both, Quota { per_day: Some(5), per_month: Some(100) }).await;

@@ -78,6 +78,23 @@ impl Server {
         .await;
     }
 
+    /// What a retry of everything that failed does, while somebody reads and waits for this table.
+    pub(crate) async fn retried_while<T>(&self, table: &str, reading: impl Future<Output = T>) -> T {
+        let mut other = self.store.connection().await.unwrap();
+        let mut held = sqlx::Connection::begin(&mut other).await.unwrap();
+        let lock = format!("lock table {table} in access exclusive mode");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut *held).await.unwrap();
+        let retry = async {
+            self.until_waiting(1).await;
+            let retry = "delete from record_issues;
+                         update chunks set state = 'staged', outcomes = null, pending = failed, failed = 0 where failed > 0;
+                         update imports set state = 'running', final_counts = null, completed_at = null";
+            sqlx::raw_sql(retry).execute(&mut *held).await.unwrap();
+            held.commit().await.unwrap();
+        };
+        tokio::join!(reading, retry).0
+    }
+
     pub(crate) async fn json(&self, path: &str) -> Value {
         let response = self.get(path).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK, "{path}");

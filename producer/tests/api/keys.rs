@@ -136,9 +136,35 @@ async fn an_import_with_options_of_a_newer_version_is_answered_with_a_readable_e
     let newer = "update imports set options = jsonb_set(options, '{on_existing}', '\"merge_in_a_new_way\"')";
     sqlx::raw_sql(newer).execute(server.store.pool()).await.unwrap();
     let own = format!("/v1/imports/{}", import["id"].as_str().unwrap());
-    for path in [own.clone(), format!("{own}/records"), format!("{own}/failed.csv"), "/v1/imports".into()] {
+    for path in [own.clone(), format!("{own}/records"), format!("{own}/failed.csv")] {
         let error = assert_refused(server.get(&path), 503, "newer_version").await;
         assert!(error["message"].as_str().unwrap().contains("newer version"), "{path}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn an_import_with_options_of_a_newer_version_is_listed_with_its_problem_beside_all_others() {
+    let server = Server::start().await;
+    accepted(server.upload("", CSV)).await;
+    let import = accepted(server.upload("on_existing=skip", CSV).header("idempotency-key", "newer")).await;
+    accepted(server.upload("", CSV)).await;
+    let newer = "update imports set options = jsonb_set(options, '{metadata}', '\"merge_in_a_new_way\"')
+                  where idempotency_key = 'newer'";
+    sqlx::raw_sql(newer).execute(server.store.pool()).await.unwrap();
+    let listed = server.json("/v1/imports").await;
+    let listed = listed["imports"].as_array().unwrap();
+    assert_eq!(listed.len(), 3);
+    assert!(listed[0].get("problem").is_none() && listed[2].get("problem").is_none(), "{listed:?}");
+    let by_key = server.json("/v1/imports?idempotency_key=newer").await;
+    for found in [&listed[1], &by_key["imports"][0]] {
+        assert_eq!(found["id"], import["id"]);
+        let problem = found["problem"].as_str().unwrap();
+        assert!(problem.contains("newer version") && problem.contains("`metadata`"), "{problem}");
+        // What this program knows of it is told as ever.
+        assert_eq!(
+            (&found["options"]["on_existing"], &found["counts"]["total"]),
+            (&"skip".into(), &2.into())
+        );
     }
 }
 

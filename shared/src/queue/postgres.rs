@@ -80,7 +80,8 @@ impl PgQueue {
         }
         self.declared.store(true, Ordering::Relaxed);
         self.tells.call_once(|| {
-            self.spawn(self.bell.clone().tell_others(self.side_pool(), self.topology.queue()));
+            let pool = self.pool.clone();
+            self.spawn(self.bell.clone().tell_others(move || side_pool(&pool), self.topology.queue()));
         });
         self.bell.ring();
         Ok(())
@@ -90,8 +91,9 @@ impl PgQueue {
         let setup = self.setup(prefetch);
         let session = setup.open().await?;
         self.hears.call_once(|| {
-            let policy = self.options.reconnect;
-            self.spawn(self.bell.clone().hear_others(self.side_pool(), self.topology.queue(), policy));
+            let (pool, policy) = (self.pool.clone(), self.options.reconnect);
+            let side_pool = move || side_pool(&pool);
+            self.spawn(self.bell.clone().hear_others(side_pool, self.topology.queue(), policy));
         });
         let (out, deliveries) = mpsc::unbounded_channel();
         let (alive, ended) = oneshot::channel();
@@ -192,19 +194,6 @@ impl PgQueue {
         }
     }
 
-    // One connection, opened when it is used; apart from the pool, which others need.
-    fn side_pool(&self) -> PgPool {
-        let target = consuming(&self.pool);
-        let tuned = target.clone();
-        PgPoolOptions::new()
-            .max_connections(1)
-            .after_connect(move |_, _| {
-                crate::store::socket::tune(&tuned);
-                Box::pin(async { Ok(()) })
-            })
-            .connect_lazy_with(target)
-    }
-
     /// Runs a use of the pool in a task of its own. The caller may be cancelled or run out of time; the statement never
     /// is, for a cancelled one leaves its connection to the next user in an unknown state.
     async fn owned<T: Send + 'static>(
@@ -237,6 +226,20 @@ fn consuming(pool: &PgPool) -> PgConnectOptions {
         // A client that vanished is noticed, and what it held is freed, after some 20 s instead of two hours.
         ("tcp_keepalives_count", "2"),
     ])
+}
+
+/// One connection, opened when it is used; apart from the pool, which others need. It leads to the server that the pool connects to
+/// when it is made, and to no other.
+fn side_pool(pool: &PgPool) -> PgPool {
+    let target = consuming(pool);
+    let tuned = target.clone();
+    PgPoolOptions::new()
+        .max_connections(1)
+        .after_connect(move |_, _| {
+            crate::store::socket::tune(&tuned);
+            Box::pin(async { Ok(()) })
+        })
+        .connect_lazy_with(target)
 }
 
 fn to_json(headers: &Headers) -> serde_json::Value {

@@ -86,6 +86,7 @@ pub async fn begin<'c>(
          commit; begin",
         chunk.get(),
     );
+    let begin = if fault::mutant(Mutant::BegunUnnoted) { "begin".to_owned() } else { begin };
     Ok(sqlx::Connection::begin_with(connection, AssertSqlSafe(begin)).await?)
 }
 
@@ -347,7 +348,7 @@ pub async fn end_dead(
         return Ok(false);
     };
     let mut sheet = read_sheet(chunk, row.records, row.outcomes.as_deref())?;
-    write_dead_issues(&mut transaction, ImportId::new(row.import_id), &row.body, &sheet).await?;
+    write_dead_issues(&mut transaction, ImportId::new(row.import_id), chunk, &row.body, &sheet).await?;
     sheet.turn(Outcome::Pending, Verdict::FAILED);
     sqlx::query!(
         "update chunks
@@ -375,14 +376,17 @@ pub async fn end_dead(
 const DEAD_ISSUES: usize = 200;
 const DEAD_BYTES: usize = 128 * 1024;
 
-/// Writes what the pending records of a dead chunk failed of. A body that cannot be read gives no sources, and then no issues.
+/// Writes what the pending records of a dead chunk failed of.
 async fn write_dead_issues(
     connection: &mut PgConnection,
     import: ImportId,
+    chunk: ChunkId,
     body: &[u8],
     sheet: &OutcomeSheet,
 ) -> Result<(), StoreError> {
-    let Ok(records) = decode(body) else { return Ok(()) };
+    let Ok(records) = decode(body) else {
+        return write_unreadable_issues(connection, import, chunk, sheet).await;
+    };
     let fields = records.fields();
     let secrets = Secrets::by_name(records.names());
     let mut issues = Vec::with_capacity(DEAD_ISSUES);
@@ -409,6 +413,34 @@ async fn write_dead_issues(
             bytes = 0;
         }
     }
+    write_issues(connection, import, &issues).await
+}
+
+/// The same where the records cannot be read: each has its number all the same, and an error, but no source.
+async fn write_unreadable_issues(
+    connection: &mut PgConnection,
+    import: ImportId,
+    chunk: ChunkId,
+    sheet: &OutcomeSheet,
+) -> Result<(), StoreError> {
+    if fault::mutant(Mutant::UnreadableWithoutErrors) {
+        return Ok(());
+    }
+    let numbers = super::unreadable::numbers(connection, import, chunk.get()).await?;
+    let pending =
+        numbers.iter().zip(sheet.iter()).filter(|(_, (verdict, _))| verdict.outcome == Outcome::Pending);
+    let issues: Vec<Issue> = pending
+        .map(|(number, _)| Issue {
+            record: u64::try_from(*number).unwrap_or(0),
+            failed: true,
+            errors: vec![RecordError::new(
+                ErrorCode::ChunkDead,
+                "the chunk of this record could not be read by the workers; import the record once more",
+            )],
+            warnings: Vec::new(),
+            source: "[]".to_owned(),
+        })
+        .collect();
     write_issues(connection, import, &issues).await
 }
 

@@ -7,11 +7,12 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
-use sqlx::{ConnectOptions, Connection};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::StoreError;
+use super::{StoreError, socket};
+use crate::fault::{self, Mutant};
 
 /// How often to look, and how long a server has to answer.
 const LOOK: Duration = Duration::from_secs(1);
@@ -93,7 +94,11 @@ pub(super) fn follow(pool: PgPool, targets: Vec<PgConnectOptions>, watched: PgCo
 
 /// A connection to this server, if it takes writes.
 async fn ask(target: &PgConnectOptions) -> Result<Option<PgConnection>, StoreError> {
-    let mut connection = target.connect().await?;
+    let mut connection = if fault::mutant(Mutant::ProbesUntuned) {
+        sqlx::ConnectOptions::connect(target).await?
+    } else {
+        socket::connect(target).await?
+    };
     if takes_writes(&mut connection).await? {
         return Ok(Some(connection));
     }

@@ -8,12 +8,13 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use serde_json::value::RawValue as Json;
+use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::intake::wide;
 use super::{Store, StoreError};
-use crate::chunk::decode;
+use crate::chunk::{ChunkRecords, decode};
 use crate::error::RecordError;
 use crate::fault::{self, Mutant, mutant};
 use crate::id::{ChunkId, ImportId, TenantId};
@@ -71,8 +72,22 @@ pub async fn page(
     } else {
         store.reading_one_moment(tenant).await?
     };
+    let reports = page_in(&mut snapshot, tenant, import, options, filter, limit).await?;
+    snapshot.commit().await?;
+    Ok(reports)
+}
+
+/// The same in a transaction of the caller's, which is to see [one moment](super::snapshot).
+pub async fn page_in(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+    options: &ImportOptions,
+    filter: RecordFilter,
+    limit: usize,
+) -> Result<Vec<RecordReport>, StoreError> {
     let mut merge = Merge {
-        connection: &mut snapshot,
+        connection,
         tenant,
         import,
         identifier: options.identifier,
@@ -100,7 +115,6 @@ pub async fn page(
         reports.push(report);
     }
     add_issues(merge.connection, import, &mut reports).await?;
-    snapshot.commit().await?;
     Ok(reports)
 }
 
@@ -181,18 +195,44 @@ impl Merge<'_> {
             ChunkState::Cancelled => sheet.turn(Outcome::Pending, Verdict::CANCELLED),
             _ => 0,
         };
-        let reports = self.reports(row.id, &row.body, &sheet, after)?;
+        let reports = match decode(&row.body) {
+            Ok(records) => self.reports(&records, &sheet, after),
+            Err(_) => {
+                let numbers = super::unreadable::numbers(self.connection, self.import, row.id).await?;
+                self.unreadable_reports(&numbers, &sheet, after)
+            }
+        };
         Ok(Some((u64::try_from(row.last_record).unwrap_or(0), reports)))
     }
 
-    fn reports(
+    /// What is known of records that cannot be read.
+    fn unreadable_reports(
         &self,
-        chunk: i64,
-        body: &[u8],
+        numbers: &[i64],
         sheet: &OutcomeSheet,
         after: u64,
-    ) -> Result<VecDeque<RecordReport>, StoreError> {
-        let chunk = decode(body).map_err(|_| StoreError::corrupt("chunks", "body", chunk))?;
+    ) -> VecDeque<RecordReport> {
+        let numbers = numbers.iter().map(|number| u64::try_from(*number).unwrap_or(0));
+        let wanted = |(number, (verdict, _)): &(u64, (Verdict, Option<Uuid>))| {
+            *number > after && self.filter.outcome.is_none_or(|wanted| wanted == verdict.outcome)
+        };
+        let reports =
+            numbers.zip(sheet.iter()).filter(wanted).map(|(record, (verdict, user_id))| RecordReport {
+                record,
+                outcome: verdict.outcome,
+                reason: verdict.reason,
+                user_id,
+                identifier: None,
+                warnings: Vec::new(),
+                errors: Vec::new(),
+                source: self.filter.sources.then(|| "[]".to_owned()),
+            });
+        let mut reports: Vec<RecordReport> = reports.collect();
+        reports.sort_unstable_by_key(|report| report.record);
+        reports.into()
+    }
+
+    fn reports(&self, chunk: &ChunkRecords, sheet: &OutcomeSheet, after: u64) -> VecDeque<RecordReport> {
         let mut binding = Binding::new(&self.rules);
         binding.extend(chunk.names());
         let identifier: Option<NameId> = binding.identifier(self.identifier);
@@ -215,7 +255,7 @@ impl Merge<'_> {
                 source: self.filter.sources.then(|| source_json(&record, chunk.names(), binding.secrets())),
             });
         }
-        Ok(reports)
+        reports
     }
 }
 
@@ -354,7 +394,7 @@ pub struct IssueReport {
 /// What is told of the records after one, in file order: up to `limit` records of each of these imports, as far as they are the
 /// tenant's.
 pub async fn issues(
-    store: &Store,
+    executor: impl PgExecutor<'_>,
     tenant: TenantId,
     imports: &[ImportId],
     after: u64,
@@ -379,7 +419,7 @@ pub async fn issues(
         tenant.get(),
         mutant(Mutant::RecordsOfAnyTenant),
     )
-    .fetch_all(&mut *store.reading(tenant).await?)
+    .fetch_all(executor)
     .await?;
     let report = |import, record, failed, errors: Option<Vec<_>>, warnings: Option<Vec<_>>| IssueReport {
         import: ImportId::new(import),

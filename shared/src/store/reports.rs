@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sqlx::PgExecutor;
+use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
@@ -12,7 +14,7 @@ use crate::error::FileError;
 use crate::fault::{self, Mutant, mutant};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::{ChunkState, ImportState};
-use crate::options::ImportOptions;
+use crate::options::{ImportOptions, NewerOptions};
 use crate::outcome::{Counts, Outcome, Reason, Verdict};
 use crate::parse::TextEncoding;
 
@@ -45,6 +47,8 @@ pub struct ImportReport {
     pub encoding: Option<TextEncoding>,
     /// What it was asked to do.
     pub options: ImportOptions,
+    /// What of the options this program does not know, since a newer one wrote it; `options` is the rest then.
+    pub newer: Option<NewerOptions>,
     /// Field names in the order of the upload.
     pub columns: Vec<String>,
     /// Bytes of the upload, decompressed.
@@ -76,8 +80,25 @@ pub async fn import(
         let owner = sqlx::query_scalar("select tenant_id from imports where id = $1").bind(import.get());
         tenant = TenantId::new(owner.fetch_optional(store.pool()).await?.unwrap_or(tenant.get()));
     }
-    let rows = select(store, tenant, Some(import.get()), None, None, 1).await?;
-    Ok(rows.into_iter().next())
+    import_in(&mut *store.reading(tenant).await?, tenant, import).await
+}
+
+/// The same over a connection of the caller's.
+pub async fn import_in(
+    executor: impl PgExecutor<'_>,
+    tenant: TenantId,
+    import: ImportId,
+) -> Result<Option<ImportReport>, StoreError> {
+    let rows = select(executor, tenant, Some(import.get()), None, None, 1).await?;
+    rows.into_iter().next().map(whole).transpose()
+}
+
+/// Whoever works with an import has to know all of its options.
+fn whole(report: ImportReport) -> Result<ImportReport, StoreError> {
+    match report.newer {
+        None => Ok(report),
+        Some(_) => Err(newer_options(report.id.get())),
+    }
 }
 
 /// The id of an import by its number.
@@ -96,7 +117,7 @@ pub async fn import_by_number(
     .map(ImportId::new))
 }
 
-/// The import whose upload had this idempotency key.
+/// The import whose upload had this idempotency key, as a list shows it.
 pub async fn import_by_key(
     store: &Store,
     tenant: TenantId,
@@ -110,12 +131,20 @@ pub async fn import_by_key(
     .fetch_optional(&mut *store.reading(tenant).await?)
     .await?;
     match id {
-        Some(id) => import(store, tenant, ImportId::new(id)).await,
+        Some(id) => {
+            let rows = select(&mut *store.reading(tenant).await?, tenant, Some(id), None, None, 1).await?;
+            rows.into_iter().next().map(listed).transpose()
+        }
         None => Ok(None),
     }
 }
 
-/// A tenant's imports, newest first, those older than `before` only, in one state only where asked.
+fn listed(report: ImportReport) -> Result<ImportReport, StoreError> {
+    if fault::mutant(Mutant::NewerStopsTheList) { whole(report) } else { Ok(report) }
+}
+
+/// A tenant's imports, newest first, those older than `before` only, in one state only where asked. One that a newer program wrote
+/// is among them and [says so](ImportReport::newer).
 pub async fn imports(
     store: &Store,
     tenant: TenantId,
@@ -123,7 +152,8 @@ pub async fn imports(
     before: Option<ImportId>,
     limit: i64,
 ) -> Result<Vec<ImportReport>, StoreError> {
-    select(store, tenant, None, state, before, limit).await
+    let rows = select(&mut *store.reading(tenant).await?, tenant, None, state, before, limit).await?;
+    rows.into_iter().map(listed).collect()
 }
 
 /// Ids of a tenant's imports that begin with `prefix`, at most `limit`, newest first.
@@ -146,13 +176,12 @@ pub async fn ids_beginning_with(
 
 /// How many records of an import were skipped, by reason. Reads the outcomes of every chunk that has skipped some.
 pub async fn skipped_by_reason(
-    store: &Store,
+    connection: &mut PgConnection,
     tenant: TenantId,
     import: ImportId,
 ) -> Result<Vec<(Reason, u64)>, StoreError> {
     let mut counts: BTreeMap<&'static str, (Reason, u64)> = BTreeMap::new();
     let mut after = 0_i64;
-    let mut reading = store.reading(tenant).await?;
     loop {
         // A few chunks at a time: memory must not grow with the import.
         let rows = sqlx::query!(
@@ -165,7 +194,7 @@ pub async fn skipped_by_reason(
             after,
             tenant.get(),
         )
-        .fetch_all(&mut *reading)
+        .fetch_all(&mut *connection)
         .await?;
         let Some(last) = rows.last() else { break };
         after = last.id;
@@ -185,7 +214,7 @@ pub async fn skipped_by_reason(
 }
 
 async fn select(
-    store: &Store,
+    executor: impl PgExecutor<'_>,
     tenant: TenantId,
     id: Option<Uuid>,
     state: Option<ImportState>,
@@ -230,7 +259,7 @@ async fn select(
         limit,
         mutant(Mutant::SumAgain),
     )
-    .fetch_all(&mut *store.reading(tenant).await?)
+    .fetch_all(executor)
     .await?;
     rows.into_iter().map(ImportReport::try_from).collect()
 }
@@ -308,6 +337,7 @@ impl TryFrom<ImportRow> for ImportReport {
         if !counts.add_up() {
             return Err(wrong("counts"));
         }
+        let (options, newer) = ImportOptions::known_of_stored(row.options);
         Ok(Self {
             id: ImportId::new(id),
             number: row.number,
@@ -315,7 +345,8 @@ impl TryFrom<ImportRow> for ImportReport {
             state: row.state.parse().map_err(|_| wrong("state"))?,
             filename: row.filename,
             encoding: row.encoding.map(|name| name.parse()).transpose().map_err(|_| wrong("encoding"))?,
-            options: serde_json::from_value(row.options).map_err(|_| newer_options(id))?,
+            options,
+            newer,
             columns: match row.columns {
                 Some(json) => serde_json::from_value(json).map_err(|_| wrong("columns"))?,
                 None => Vec::new(),

@@ -3,7 +3,7 @@
 use sqlx::postgres::PgConnection;
 
 use super::dispatch::write_final_counts;
-use super::{Store, StoreError, doubles};
+use super::{Store, StoreError, Transaction, doubles, unreadable};
 use crate::chunk::decode;
 use crate::fault::{self, Mutant, Point};
 use crate::id::{ChunkId, ImportId, TenantId};
@@ -66,7 +66,7 @@ pub async fn cancel(store: &Store, tenant: TenantId, import: ImportId) -> Result
     let mut transaction = store.pool().begin().await?;
     let moved = cancel_import(&mut transaction, tenant, import).await?;
     fault::point(Point::Cancel)?;
-    transaction.commit().await?;
+    commit(store, transaction).await?;
     settle(store, tenant, import, moved, &[ImportState::Cancelled]).await
 }
 
@@ -139,7 +139,7 @@ pub async fn retry(store: &Store, tenant: TenantId, import: ImportId) -> Result<
         .rows_affected()
     };
     fault::point(Point::Retry)?;
-    transaction.commit().await?;
+    commit(store, transaction).await?;
     settle(store, tenant, import, moved, &[ImportState::Running, ImportState::Paused, ImportState::Completed])
         .await
 }
@@ -213,8 +213,10 @@ async fn reopen(
     let id = ChunkId::new(chunk.id);
     let mut sheet = super::apply::read_sheet(id, chunk.records, chunk.outcomes.as_deref())?;
     sheet.turn(Outcome::Failed, Verdict::PENDING);
-    // What cannot be read has no errors that could be told of single records.
-    let numbers = decode(&chunk.body).map(|records| doubles::numbers(&records)).unwrap_or_default();
+    let numbers = match decode(&chunk.body) {
+        Ok(records) => doubles::numbers(&records),
+        Err(_) => unreadable::numbers(connection, import, chunk.id).await?,
+    };
     if unique {
         for index in doubles::among(connection, import, &numbers).await? {
             sheet.set(index, Verdict::FAILED, None);
@@ -248,6 +250,14 @@ async fn reopen(
     .execute(connection)
     .await?;
     Ok(true)
+}
+
+/// Whoever steers is told what became of it, also where the answer to the commit is lost.
+async fn commit(store: &Store, transaction: Transaction<'_>) -> Result<(), StoreError> {
+    if fault::mutant(Mutant::SteeringTrusted) {
+        return Ok(transaction.commit().await?);
+    }
+    super::commit(store, transaction).await
 }
 
 async fn settle(

@@ -1,12 +1,13 @@
-//! A way to a server that can fail: pass, carry nothing more, cut, refuse, and cut at an exact place of what is said. Knows no
-//! protocol, so it serves PostgreSQL and RabbitMQ alike. On loopback only.
+//! A way to a server that can fail: pass, carry late, carry nothing more, cut, refuse, and cut at an exact place of what is said.
+//! Knows no protocol, so it serves PostgreSQL and RabbitMQ alike. On loopback only.
 //!
 //! What becomes of connections ([`Proxy::cut`], [`Proxy::freeze`]) is decided for those that are open; new ones pass, until
 //! [`Proxy::freeze_for_good`] or [`Proxy::refuse`]. A [`Rule`] waits for bytes that a client sends.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -89,6 +90,10 @@ struct Shared {
     rules: Mutex<Vec<Arc<Rule>>>,
     deaf: AtomicBool,
     refusing: AtomicBool,
+    /// Milliseconds by which each piece comes later.
+    late: AtomicU64,
+    connected: watch::Sender<u32>,
+    refused: watch::Sender<u32>,
 }
 
 /// The proxy. Dropped, it ends with all its connections.
@@ -169,6 +174,29 @@ impl Proxy {
         self.shared.deaf.store(false, Ordering::SeqCst);
     }
 
+    /// Every piece comes so much later from now on, in either direction and one after the other: a slow link. A piece is 64 KiB at
+    /// most.
+    pub fn delay(&self, late: Duration) {
+        self.shared.late.store(u64::try_from(late.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+    }
+
+    /// How many connections were made through it so far.
+    pub fn connected(&self) -> u32 {
+        *self.shared.connected.borrow()
+    }
+
+    /// How many were refused so far.
+    pub fn refused(&self) -> u32 {
+        *self.shared.refused.borrow()
+    }
+
+    /// Waits until so many were refused.
+    pub async fn until_refused(&self, times: u32) {
+        let mut refused = self.shared.refused.subscribe();
+        // The sender is this proxy's own, so it is never gone.
+        let _ = refused.wait_for(|refused| *refused >= times).await;
+    }
+
     /// Puts bytes of its own into what the server says, on every open connection. Those must be silent meanwhile.
     pub fn say(&self, bytes: &'static [u8]) {
         self.says.send(bytes).unwrap();
@@ -205,8 +233,10 @@ async fn accept(
         while flows.try_join_next().is_some() {}
         let Ok((client, _)) = listener.accept().await else { continue };
         if shared.refusing.load(Ordering::SeqCst) {
+            shared.refused.send_modify(|refused| *refused += 1);
             continue;
         }
+        shared.connected.send_modify(|connected| *connected += 1);
         // A server that is away closes the client's connection, as its absence would.
         let Ok(upstream) = TcpStream::connect((server.0.as_str(), server.1)).await else { continue };
         // Or small packets would wait for each other, which they do not without the proxy.
@@ -222,7 +252,7 @@ async fn accept(
         let (client_reads, client_writes) = client.into_split();
         let (server_reads, server_writes) = upstream.into_split();
         flows.spawn(carry_client(client_reads, server_writes, fates.clone(), Arc::clone(&shared)));
-        flows.spawn(carry_server(server_reads, client_writes, fates, says.subscribe()));
+        flows.spawn(carry_server(server_reads, client_writes, fates, says.subscribe(), Arc::clone(&shared)));
     }
 }
 
@@ -239,6 +269,14 @@ async fn ended(fate: &mut watch::Receiver<Fate>) {
         if fate.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// A slow link takes its time.
+async fn travel(shared: &Shared) {
+    match shared.late.load(Ordering::SeqCst) {
+        0 => {}
+        late => tokio::time::sleep(Duration::from_millis(late)).await,
     }
 }
 
@@ -267,6 +305,7 @@ async fn carry_client(
                 Ok(length) => length,
             },
         };
+        travel(&shared).await;
         held_back(&fates).await;
         let piece = &buffer[..length];
         let rule = matched(&shared, &mut tail, piece);
@@ -300,6 +339,7 @@ async fn carry_server(
     mut to: impl AsyncWrite + Unpin,
     fates: Fates,
     mut says: broadcast::Receiver<&'static [u8]>,
+    shared: Arc<Shared>,
 ) {
     let mut fate = fates.0.subscribe();
     let mut buffer = vec![0; 64 * 1024];
@@ -311,6 +351,7 @@ async fn carry_server(
             read = from.read(&mut buffer) => match read {
                 Ok(0) | Err(_) => break,
                 Ok(length) => {
+                    travel(&shared).await;
                     held_back(&fates).await;
                     if *fates.0.borrow() == Fate::SwallowReply {
                         break;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use muster_shared::queue::{Queue, QueueError, QueueOptions};
 use muster_shared::retry::ErrorKind;
 use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 
-use crate::harness::{Backend, Rig, chunk, message, next, options, run, until_depth};
+use crate::harness::{Backend, PATIENCE, Rig, chunk, message, next, options, run, until_depth};
 use muster_shared::testing::proxy::Proxy;
 
 fn pool(rig: &Rig) -> &PgPool {
@@ -113,6 +113,56 @@ async fn a_frozen_session_is_replaced() {
         proxy.freeze();
         rig.elsewhere().publish(message(1)).await.unwrap();
         next(&mut consumer).await.ack().await.unwrap();
+        consumer.close().await;
+    })
+    .await;
+}
+
+/// The server that took the writes is gone for good, and the pool connects to another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_fail_over_consumers_are_woken_by_the_server_that_is_left() {
+    run(Rig::postgres().await, |rig| async move {
+        let direct = (*pool(&rig).connect_options()).clone();
+        let (first, through) = Proxy::before_database(&direct).await;
+        let (second, elsewhere) = Proxy::before_database(&direct).await;
+        let routed = PgPoolOptions::new().max_connections(4).connect_lazy_with(through);
+        let queue = Queue::postgres(routed.clone(), rig.topology.clone(), options());
+        let mut consumer = queue.consumer(1).await.unwrap();
+        queue.publish(message(1)).await.unwrap();
+        next(&mut consumer).await.ack().await.unwrap();
+
+        routed.set_connect_options(elsewhere);
+        first.refuse();
+        first.cut();
+        let mut heard = PgListener::connect_with(pool(&rig)).await.unwrap();
+        heard.listen("muster_queue").await.unwrap();
+        // A publish tells others; the first ones may meet what is left of the old connections.
+        let told = async {
+            let mut number = 2;
+            loop {
+                if queue.publish(message(number)).await.is_ok() {
+                    number += 1;
+                }
+                tokio::select! {
+                    told = heard.recv() => return (told.unwrap(), number),
+                    () = tokio::time::sleep(Duration::from_millis(200)) => {}
+                }
+            }
+        };
+        let (_, number) = tokio::time::timeout(PATIENCE, told).await.expect("others are told");
+        // And it listens there too: of the sessions that do, one is this queue's, by the second server.
+        let listening = "select count(*) from pg_stat_activity
+                          where datname = current_database() and application_name = 'muster queue'
+                            and query ilike 'listen%'";
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while sqlx::query_scalar::<_, i64>(listening).fetch_one(pool(&rig)).await.unwrap() == 0 {
+            assert!(tokio::time::Instant::now() < deadline, "nobody listens");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(second.connected() > 0);
+        for _ in 2..number {
+            next(&mut consumer).await.ack().await.unwrap();
+        }
         consumer.close().await;
     })
     .await;

@@ -193,6 +193,35 @@ fn sockets(port: u16) -> Vec<(bool, bool, u32)> {
     found
 }
 
+/// Looking for the server that takes the writes must not itself hang on one that vanished.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_look_for_the_server_that_takes_writes_notices_one_that_vanished() {
+    let database = TestDatabase::create().await;
+    let (first, through) = Proxy::before(&database.url()).await;
+    let (second, _) = Proxy::before(&database.url()).await;
+    let both = through.replace(&first.address.to_string(), &format!("{},{}", first.address, second.address));
+    let store = Store::connect_url(&both.into(), &StoreOptions::default()).await.unwrap();
+    assert!(sockets(second.address.port()).is_empty());
+    first.refuse();
+    first.cut();
+    // Nothing uses the pool meanwhile, whose next connection would set the options of all sockets.
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let found = sockets(second.address.port());
+        if !found.is_empty() && found.iter().all(|socket| *socket == (true, true, 20_000)) {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{found:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // The pool is told a moment later.
+    while let Err(error) = store.ping().await {
+        assert!(std::time::Instant::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn every_connection_sends_small_packets_at_once_and_notices_a_server_that_vanished() {

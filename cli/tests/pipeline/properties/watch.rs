@@ -63,7 +63,7 @@ async fn round(store: &Store, tenant: TenantId, imports: &[(ImportId, u64)]) {
         for record in records::failed(store, tenant, *import, 0, 50, 1 << 20).await.unwrap() {
             assert!(!record.errors.is_empty(), "{record:?}");
         }
-        for issue in records::issues(store, tenant, &[*import], 0, 50).await.unwrap() {
+        for issue in records::issues(store.pool(), tenant, &[*import], 0, 50).await.unwrap() {
             assert_eq!(issue.failed, !issue.errors.is_empty(), "{issue:?}");
         }
     }

@@ -1,17 +1,17 @@
 //! A start, and an end, while what it needs is away; and what a command sends.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use muster_shared::testing::TestDatabase;
-use muster_shared::testing::proxy::Proxy;
+use muster_shared::testing::proxy::{Proxy, Then};
 use tokio::runtime::Runtime;
 
-use crate::harness::{Desk, signal};
+use crate::harness::{Desk, signal, until};
 
 /// The lines of a stream, read by a thread of its own.
 fn lines(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
@@ -82,6 +82,55 @@ fn a_service_waits_for_its_database_and_says_so() {
     signal(&child, "TERM");
     let took = ends(child);
     assert!(took < Duration::from_secs(25), "it took {took:?}");
+}
+
+/// The database hangs: the dispatcher stops after its grace and the worker after its own, and the one does not wait for the other.
+#[test]
+fn the_parts_of_a_program_stop_at_the_same_time() {
+    let runtime = Runtime::new().unwrap();
+    let database = runtime.block_on(TestDatabase::create());
+    let (proxy, url) = runtime.block_on(Proxy::before(&database.url()));
+    let grace = Duration::from_secs(8);
+    let desk = Desk::new()
+        .set("DATABASE_URL", &url)
+        .set("MUSTER_WORKER_STOP_GRACE", "8s")
+        .set("MUSTER_HTTP_SHUTDOWN_GRACE", "1s")
+        .set("MUSTER_WORKER_DEADLINE", "60s");
+    desk.write("users.csv", "email\na@example.com\n");
+    // A port that was free a moment ago.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut child = desk.start(&["serve", "--listen", &address], Stdio::null());
+    let stdout = lines(child.stdout.take().unwrap());
+    let stderr = lines(child.stderr.take().unwrap());
+    told(&stdout, "listening on", LATER);
+    // The worker's step is sent, and nothing comes back; nor does the dispatcher get anything.
+    let applying = proxy.when("update chunks set begun", 1, Then::FreezeBefore);
+    desk.run(&["tenant", "create", "acme", "--name", "Acme"]).exits(0);
+    let scopes = ["--scope", "import:write", "--scope", "import:read"];
+    let args = [&["token", "create", "--tenant", "acme", "--name", "loader"], &scopes[..]].concat();
+    let printed = desk.run(&args).exits(0).stdout;
+    let token = printed.split_whitespace().find(|word| word.starts_with("mst_")).unwrap();
+    let server = format!("http://{address}");
+    let args = ["import", "users", "users.csv", "--server", &server, "--token", token, "--quiet"];
+    let import = desk.start(&args, Stdio::null());
+    let begun = runtime.block_on(async { tokio::time::timeout(LATER, applying.applied(1)).await });
+    begun.expect("a chunk is applied");
+    proxy.freeze_for_good();
+    until("the dispatcher hangs", || {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.contains("\"dispatcher\":\"stalled\"").then_some(())
+    });
+    signal(&child, "TERM");
+    let took = ends(child);
+    // Beside it the API has 1 s and 5 s more for requests that are cut, then the dispatcher 5 s and 2 s more to say that it goes;
+    // connections that hang are waited for another 5 s. That makes 18 s, and one after the other 26 s.
+    assert!(took < grace + Duration::from_secs(14), "it took {took:?}");
+    told(&stderr, "cut off", SOON);
+    signal(&import, "KILL");
+    ends(import);
 }
 
 #[test]

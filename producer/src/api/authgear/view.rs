@@ -7,12 +7,13 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream;
 use muster_shared::config::Envelope;
+use muster_shared::fault::{self, Mutant};
 use muster_shared::import::ImportState;
 use muster_shared::options::OnExisting;
 use muster_shared::outcome::{Outcome, Reason};
 use muster_shared::store::records::{self, RecordFilter, RecordReport};
 use muster_shared::store::reports::{self, ImportReport};
-use muster_shared::store::{Store, StoreError, catalog};
+use muster_shared::store::{Connection, Store, StoreError, catalog, snapshot};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -118,22 +119,36 @@ pub(super) async fn answer(
             Ok(Some(respond(&pending(report), Vec::new(), envelope)))
         }
         ImportState::Completed | ImportState::Cancelled => {
-            let object = completed(store, report).await?;
-            Ok(Some(respond(&object, details(store, report).await?, envelope)))
+            // One moment for summary and details: a retry may begin at any time.
+            let mut moment = snapshot(store, report.tenant).await?;
+            let Some(report) = reports::import_in(&mut *moment, report.tenant, report.id).await? else {
+                return Ok(None);
+            };
+            if report.state != ImportState::Completed && report.state != ImportState::Cancelled {
+                return Ok(Some(respond(&pending(&report), Vec::new(), envelope)));
+            }
+            let object = completed(&mut moment, &report).await?;
+            let pieces = if fault::mutant(Mutant::ViewOfSeveralMoments) {
+                details(&mut *store.pool().acquire().await?, &report).await?
+            } else {
+                details(&mut moment, &report).await?
+            };
+            moment.commit().await?;
+            Ok(Some(respond(&object, pieces, envelope)))
         }
         ImportState::Aborted | ImportState::Refused => Ok(None),
     }
 }
 
 /// Everything but the details.
-async fn completed(store: &Store, report: &ImportReport) -> Result<UserImport, StoreError> {
+async fn completed(moment: &mut Connection, report: &ImportReport) -> Result<UserImport, StoreError> {
     let counts = report.counts;
     // With upsert a user that needed no change is an updated one; skipped are only those whose turn never came, or came
     // after that of a later record.
     let skipped = match report.options.on_existing {
         OnExisting::Update if counts.skipped == 0 => 0,
         OnExisting::Update => {
-            let by_reason = reports::skipped_by_reason(store, report.tenant, report.id).await?;
+            let by_reason = reports::skipped_by_reason(moment, report.tenant, report.id).await?;
             let passed = |reason| matches!(reason, Reason::Cancelled | Reason::Superseded);
             by_reason.iter().filter(|(reason, _)| passed(*reason)).map(|(_, count)| count).sum()
         }
@@ -155,10 +170,9 @@ async fn completed(store: &Store, report: &ImportReport) -> Result<UserImport, S
 }
 
 /// The details as pieces of JSON text with commas between them. A request's size bounds them.
-async fn details(store: &Store, report: &ImportReport) -> Result<Vec<Bytes>, StoreError> {
+async fn details(moment: &mut Connection, report: &ImportReport) -> Result<Vec<Bytes>, StoreError> {
     let attributes = if report.counts.failed > 0 {
-        let mut connection = store.reading(report.tenant).await?;
-        catalog::index(&mut connection, report.tenant).await?.attributes
+        catalog::index(&mut *moment, report.tenant).await?.attributes
     } else {
         Default::default()
     };
@@ -167,7 +181,8 @@ async fn details(store: &Store, report: &ImportReport) -> Result<Vec<Bytes>, Sto
     let mut after = 0;
     loop {
         let filter = RecordFilter { outcome: None, after, sources: true };
-        let page = records::page(store, report.tenant, report.id, &report.options, filter, PAGE).await?;
+        let page =
+            records::page_in(&mut *moment, report.tenant, report.id, &report.options, filter, PAGE).await?;
         let Some(last) = page.last() else { return Ok(pieces) };
         after = last.record;
         let mut text = Vec::new();

@@ -122,9 +122,11 @@ impl Pages {
         stream::try_unfold(Some((head, self)), |state| async move {
             let Some((mut piece, mut pages)) = state else { return Ok(None) };
             if pages.more {
-                let (store, tenant) = (&pages.store, pages.tenant);
+                let tenant = pages.tenant;
+                let mut reading = pages.store.reading(tenant).await?;
                 let issues =
-                    records::issues(store, tenant, &[pages.import], pages.after, AT_A_TIME.into()).await?;
+                    records::issues(&mut *reading, tenant, &[pages.import], pages.after, AT_A_TIME.into())
+                        .await?;
                 pages.more = issues.len() == usize::from(AT_A_TIME);
                 for issue in &issues {
                     pages.after = issue.record;

@@ -3,13 +3,14 @@
 use axum::http::{HeaderMap, HeaderValue, header};
 use chrono::{DateTime, Utc};
 use muster_shared::catalog::Catalog;
+use muster_shared::fault::{self, Mutant};
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
 use muster_shared::outcome::Reason;
 use muster_shared::store::bulk_jobs::BulkJob;
 use muster_shared::store::records::{self, IssueReport};
 use muster_shared::store::reports::{self, ImportReport};
-use muster_shared::store::{StoreError, catalog};
+use muster_shared::store::{Connection, StoreError, catalog, snapshot};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -149,16 +150,23 @@ pub(super) async fn jobs(
     tenant: TenantId,
     jobs: Vec<BulkJob>,
 ) -> Result<Vec<JobView>, StoreError> {
-    let store = &state.0.store;
     let imports: Vec<ImportId> = jobs.iter().map(|job| job.import).collect();
     let bounds = bounds(state, tenant).await?;
     let mut views = Vec::with_capacity(jobs.len());
+    // One moment for counts and errors: between two statements a retry may take a failed record's error away.
+    let mut moment = snapshot(&state.0.store, tenant).await?;
     for job in jobs {
         // One that is deleted at this moment is told of no more.
-        let Some(report) = reports::import(store, tenant, job.import).await? else { continue };
-        views.push((job.import, JobView::new(state, job, &report).await?));
+        let Some(report) = reports::import_in(&mut *moment, tenant, job.import).await? else { continue };
+        views.push((job.import, JobView::new(&mut moment, job, &report).await?));
     }
-    for issue in records::issues(store, tenant, &imports, 0, ERRORS_SHOWN).await? {
+    let issues = if fault::mutant(Mutant::ViewOfSeveralMoments) {
+        records::issues(&mut *state.0.store.reading(tenant).await?, tenant, &imports, 0, ERRORS_SHOWN).await?
+    } else {
+        records::issues(&mut *moment, tenant, &imports, 0, ERRORS_SHOWN).await?
+    };
+    moment.commit().await?;
+    for issue in issues {
         let Some((_, view)) = views.iter_mut().find(|(import, _)| *import == issue.import) else { continue };
         if view.status == "invalid_scheme" {
             view.scheme_errors.extend(scheme_errors(&issue, &bounds));
@@ -170,7 +178,7 @@ pub(super) async fn jobs(
 }
 
 impl JobView {
-    async fn new(state: &AppState, job: BulkJob, report: &ImportReport) -> Result<Self, StoreError> {
+    async fn new(snapshot: &mut Connection, job: BulkJob, report: &ImportReport) -> Result<Self, StoreError> {
         let counts = report.counts;
         let mut affected = counts.inserted + counts.updated + counts.skipped;
         let mut failed = counts.failed;
@@ -178,7 +186,7 @@ impl JobView {
             // Nothing of such a file is applied.
             ImportState::Refused | ImportState::Aborted => affected = 0,
             ImportState::Cancelled => {
-                let skipped = reports::skipped_by_reason(&state.0.store, report.tenant, report.id).await?;
+                let skipped = reports::skipped_by_reason(snapshot, report.tenant, report.id).await?;
                 let cut = skipped.iter().filter(|(reason, _)| *reason == Reason::Cancelled);
                 let cut: u64 = cut.map(|(_, count)| count).sum();
                 affected = affected.saturating_sub(cut);

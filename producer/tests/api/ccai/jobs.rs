@@ -118,6 +118,20 @@ async fn in_progress_has_counters_that_move() {
     assert_eq!(job(&server, id).await["status"], "in_progress");
 }
 
+/// A reader that has seen how many failed, and waits before it sees why, while a retry makes them pending.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counts_and_errors_of_a_job_are_of_one_moment() {
+    let server = start().await;
+    let id = uploaded(&server, 2).await;
+    ok(proceed(&server, id)).await;
+    bury_all(&server).await;
+    let read = server.retried_while("record_issues", job(&server, id)).await;
+    let errors = read["update_errors"].as_array().unwrap().len();
+    assert_eq!((&read["failed_rows"], errors), (&json!(2), 2), "{read}");
+    let later = job(&server, id).await;
+    assert_eq!((&later["failed_rows"], &later["status"]), (&json!(0), &json!("in_progress")));
+}
+
 #[tokio::test]
 async fn a_job_in_progress_takes_no_other_file_and_is_started_once() {
     let server = start().await;

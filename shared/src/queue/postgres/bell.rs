@@ -11,6 +11,7 @@ use sqlx::postgres::PgListener;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
+use crate::fault::{Mutant, mutant};
 use crate::retry::{Backoff, Policy};
 
 const CHANNEL: &str = "muster_queue";
@@ -37,26 +38,40 @@ impl Bell {
         self.here.subscribe()
     }
 
-    /// Carries rings to other processes. Runs until aborted.
-    pub(super) async fn tell_others(self, pool: PgPool, queue: String) {
+    /// Carries rings to other processes, over a pool of its own: after an error over another one, since another server may take
+    /// the writes then. Runs until aborted.
+    pub(super) async fn tell_others(self, side_pool: impl Fn() -> PgPool + Send, queue: String) {
+        let mut pool = side_pool();
         loop {
             // Holds one ring that comes while the last is being sent.
             self.elsewhere.notified().await;
             let sent = sqlx::query!("select pg_notify($1, $2)", CHANNEL, queue).execute(&pool).await;
             if let Err(error) = sent {
                 tracing::debug!(%error, "consumers elsewhere were not woken; they look by themselves");
+                if !mutant(Mutant::BellKeepsItsServer) {
+                    pool = side_pool();
+                }
             }
         }
     }
 
-    /// Carries rings from other processes. Runs until aborted.
-    pub(super) async fn hear_others(self, pool: PgPool, queue: String, policy: Policy) {
+    /// Carries rings from other processes, each time over a pool of its own. Runs until aborted.
+    pub(super) async fn hear_others(
+        self,
+        side_pool: impl Fn() -> PgPool + Send,
+        queue: String,
+        policy: Policy,
+    ) {
         let mut backoff = Backoff::new(policy);
+        let mut pool = side_pool();
         loop {
             if let Err(error) = self.hear(&pool, &queue, &mut backoff).await {
                 tracing::debug!(%error, "not woken by other processes for now");
             }
             sleep(backoff.delay()).await;
+            if !mutant(Mutant::BellKeepsItsServer) {
+                pool = side_pool();
+            }
         }
     }
 

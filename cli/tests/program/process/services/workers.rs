@@ -106,6 +106,46 @@ fn stopping_a_worker_gently_spends_no_attempt() {
     services.runtime.block_on(services.queue.delete()).unwrap();
 }
 
+/// Frozen in the middle of its transaction, it wakes up when another has applied the chunk: its commit comes to nothing, and it
+/// works on.
+#[test]
+fn a_frozen_worker_that_wakes_up_changes_nothing_and_works_on() {
+    let services = Services::new();
+    services.desk.write("users.csv", generated(250));
+    let token = services.token();
+    let (producer, client) = services.upload(&token);
+    let broker = std::env::var("TEST_AMQP_URL").unwrap().replace("heartbeat=10", "heartbeat=2");
+    let deadline = ("MUSTER_WORKER_DEADLINE", "6s");
+    let frozen = services.worker_with(&[
+        ("AMQP_URL", &broker),
+        deadline,
+        // Awake again, it goes on at once.
+        ("FAILPOINTS", "before_commit=1*return(delay)"),
+    ]);
+    let frozen = Service(Some(frozen));
+    until("the worker is in the middle", || {
+        let inside = "select count(*) from pg_stat_activity
+                       where datname = current_database() and state = 'idle in transaction' and query like 'update chunks%'";
+        (services.number(inside) == 1).then_some(())
+    });
+    signal(frozen.0.as_ref().unwrap(), "STOP");
+    let other = Service(Some(services.worker_with(&[deadline])));
+    assert_eq!(wait(client).exits(0).json()["counts"]["inserted"], 250);
+    other.ends_in_order();
+    signal(frozen.0.as_ref().unwrap(), "CONT");
+    // All that is left is the sleeper: what comes now is its work.
+    services.desk.write("users.csv", generated(260));
+    let server = format!("http://{}", services.address);
+    let args = ["import", "users", "users.csv", "--server", &server, "--token", &token, "--json", "--quiet"];
+    let again = services.desk.run(&args).exits(0).json();
+    assert_eq!((&again["counts"]["inserted"], &again["counts"]["skipped"]), (&10.into(), &250.into()));
+    assert_eq!(services.users(), (260, 260));
+    for service in [frozen, producer] {
+        service.ends_in_order();
+    }
+    services.runtime.block_on(services.queue.delete()).unwrap();
+}
+
 #[test]
 fn a_frozen_worker_holds_its_chunk_no_longer_than_its_limit() {
     let services = Services::new();
