@@ -130,7 +130,7 @@ impl Case {
         let about_the_request = |name: &str| matches!(name, "filename" | "tenant");
         !self.options.keys().any(|name| about_the_request(name))
             && self.media_type.is_none()
-            && self.headers.keys().all(|name| name == "content-encoding")
+            && (self.headers.is_empty() || self.is_gzip())
     }
 
     /// Whether it is compressed on its way.

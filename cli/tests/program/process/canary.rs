@@ -152,7 +152,8 @@ fn no_marker_is_left_anywhere() {
         assert!(!text.is_empty(), "there is a log");
         assert_no_marker(&text, "a log");
         assert!(!text.contains("41791230777") && !text.contains(&token), "a log has a number or a token");
-        for line in text.lines() {
+        // What is said to the person at a terminal is no event.
+        for line in text.lines().filter(|line| !line.starts_with("stopping: ")) {
             assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "one event a line: {line}");
         }
     }
