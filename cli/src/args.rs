@@ -17,6 +17,7 @@ use crate::import::ImportArgs;
 use crate::import::inspect::InspectArgs;
 use crate::imports::ImportsArgs;
 use crate::migrate::MigrateArgs;
+use crate::profile::ProfileArgs;
 use crate::service::{ProducerArgs, ServeArgs, WorkerArgs};
 use crate::tenants::TenantArgs;
 use crate::tokens::TokenArgs;
@@ -97,6 +98,8 @@ pub(crate) enum Command {
     Tenant(TenantArgs),
     /// Create, list and revoke tokens
     Token(TokenArgs),
+    /// Save, list, show and delete named sets of import options
+    Profile(ProfileArgs),
     /// Show and replace what a tenant knows by name: organizations, groups, roles, …
     Catalog(CatalogArgs),
     /// Show the settings in effect, and all there are

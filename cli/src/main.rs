@@ -19,6 +19,7 @@ mod keys;
 mod migrate;
 mod output;
 mod pipeline;
+mod profile;
 mod reach;
 mod service;
 mod shutdown;
@@ -85,6 +86,7 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<Ended> {
         Command::Doctor(args) => Box::pin(doctor::run(&args, config, &once()?)).await,
         Command::Tenant(args) => Box::pin(tenants::run(&args, config, &once()?)).await,
         Command::Token(args) => Box::pin(tokens::run(&args, config, &once()?)).await,
+        Command::Profile(args) => Box::pin(profile::run(&args, config, &once()?)).await,
         Command::Catalog(args) => Box::pin(catalog::run(&args, config, &once()?)).await,
         Command::Config(args) => configuration::run(&args, config),
         Command::Explain(args) => explain::run(&args),

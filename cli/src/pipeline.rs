@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use muster_producer::api::{AuthgearOptions, HttpOptions};
 use muster_producer::receive::ReceiveLimits;
+use muster_producer::workbook::BookLimits;
 use muster_producer::{DispatchOptions, Dispatcher, ProducerOptions};
 use muster_shared::chunk::ChunkLimits;
 use muster_shared::config::Config;
@@ -26,6 +27,11 @@ pub(crate) fn receive_limits(config: &Config) -> ReceiveLimits {
         },
         decompressed_bytes: intake.max_decompressed_bytes.map(|size| size.bytes()),
         ratio: Some(u64::from(intake.max_ratio)),
+        book: BookLimits {
+            bytes: intake.max_workbook_bytes.bytes(),
+            memory: intake.max_workbook_memory.bytes(),
+            unpacked: intake.max_decompressed_bytes.map(|size| size.bytes()),
+        },
     }
 }
 

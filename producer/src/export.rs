@@ -9,7 +9,7 @@ use futures_util::stream::{self, Stream};
 use muster_shared::error::RecordError;
 use muster_shared::id::ImportId;
 use muster_shared::options::EmptyCell;
-use muster_shared::parse::{FAILED_MARK, Format};
+use muster_shared::parse::FAILED_MARK;
 use muster_shared::store::records::{self, FailedRecord};
 use muster_shared::store::reports::ImportReport;
 use muster_shared::store::{Store, StoreError};
@@ -118,7 +118,7 @@ struct Writer {
 
 impl Writer {
     fn new(report: &ImportReport, format: ExportFormat) -> Self {
-        let table = report.options.format == Format::Csv;
+        let table = report.options.format.is_table();
         let added = |name: &String| ERROR_COLUMNS.contains(&name.as_str()) || name == FAILED_MARK;
         Self {
             format,

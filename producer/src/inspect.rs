@@ -4,10 +4,11 @@ use bytes::Bytes;
 use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::inspect::{Inspection, Report};
 use muster_shared::options::{ImportOptions, Rows};
-use muster_shared::parse::ParseLimits;
+use muster_shared::parse::{Format, ParseLimits};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::workbook::Spool;
 use crate::receive::{Encoding, Failure, Piece, ReceiveLimits, decode};
 
 /// Pieces waiting between two tasks.
@@ -29,16 +30,50 @@ pub fn begin(options: ImportOptions, encoding: Encoding, limits: ReceiveLimits) 
     let (decoded, mut to_look) = mpsc::channel::<Option<Bytes>>(WAITING);
     let decoding = tokio::spawn(decode(encoding, limits, incoming, decoded));
     let looking = tokio::task::spawn_blocking(move || {
+        let book = options.format == Format::Xlsx;
+        let spool = book.then(|| Spool::new(limits.book, options.sheet.as_deref())).transpose();
         let mut inspection = Inspection::new(options, limits.parse);
+        let mut spool = match spool {
+            Ok(spool) => spool,
+            Err(error) => {
+                inspection.stop(error);
+                return (inspection, true);
+            }
+        };
         while let Some(piece) = to_look.blocking_recv() {
-            match piece {
-                Some(bytes) if inspection.feed(&bytes) => {}
-                Some(_) | None => return (inspection, true),
+            let going = match (piece, &mut spool) {
+                (Some(bytes), None) => inspection.feed(&bytes),
+                (Some(bytes), Some(spool)) => {
+                    spool.write(&bytes).map_err(|error| inspection.stop(error)).is_ok()
+                }
+                (None, _) => {
+                    if let Some(spool) = spool {
+                        rows(spool, &mut inspection);
+                    }
+                    return (inspection, true);
+                }
+            };
+            if !going {
+                return (inspection, true);
             }
         }
         (inspection, false)
     });
     Inspecting { pieces, decoding, looking }
+}
+
+/// Looks at the rows of a workbook.
+fn rows(spool: Spool, inspection: &mut Inspection) {
+    let bytes = spool.bytes();
+    let read = spool.rows(&mut |piece| match inspection.feed(piece) {
+        true => Ok(()),
+        // It is refused already, and its own error is the one that counts.
+        false => Err(FileError::new(ErrorCode::Internal, "the file is refused")),
+    });
+    match read {
+        Ok(sheet) => inspection.of_sheet(sheet, bytes),
+        Err(error) => inspection.stop(error),
+    }
 }
 
 impl Inspecting {

@@ -31,6 +31,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::stage::Stage;
+use crate::workbook::BookLimits;
 pub(crate) use encoding::decode;
 pub use encoding::{Encoding, UnknownEncoding};
 use intake::Intake;
@@ -54,6 +55,8 @@ pub struct ReceiveLimits {
     pub decompressed_bytes: Option<u64>,
     /// Most bytes out for a byte in, after the first MiB; none means no limit.
     pub ratio: Option<u64>,
+    /// Of a workbook.
+    pub book: BookLimits,
 }
 
 /// What an upload came to.
@@ -279,6 +282,16 @@ pub(crate) enum Failure {
     Abort(FileError),
     /// The store is.
     Store(StoreError),
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        match error.code {
+            // The disk is full: no fault of the file.
+            ErrorCode::Unavailable => Self::Abort(error),
+            _ => Self::Refuse(error),
+        }
+    }
 }
 
 async fn join<T>(task: JoinHandle<Result<T, Failure>>) -> Result<T, Failure> {

@@ -7,6 +7,7 @@
 mod explain;
 mod letters;
 mod mend;
+mod reshape;
 
 use std::borrow::Cow;
 
@@ -26,6 +27,8 @@ pub struct Reading {
     /// People made the file, and the import takes their names.
     handmade: bool,
     beyond_ascii: bool,
+    /// What is taken out of records of JSON.
+    shape: Option<reshape::Shape>,
 }
 
 /// What a record came to.
@@ -33,6 +36,8 @@ pub struct Reading {
 pub struct Taken<'r, 'a> {
     /// The record to stage, mended.
     pub record: &'r RawRecord<'a>,
+    /// Its names.
+    pub names: &'r Names,
     /// What validating it gave.
     pub validated: Validated<'r>,
     /// What to tell beside its outcome.
@@ -43,7 +48,9 @@ impl Reading {
     /// A reading with no names met yet.
     pub fn new(rules: Rules) -> Self {
         let handmade = rules.options.header_names == HeaderNames::Common;
-        Self { binding: Binding::new(&rules), rules, handmade, beyond_ascii: false }
+        let pointers = handmade && !rules.options.format.is_table();
+        let shape = if pointers { reshape::Shape::of(rules.table()) } else { None };
+        Self { binding: Binding::new(&rules), rules, handmade, beyond_ascii: false, shape }
     }
 
     /// The header of a table.
@@ -64,6 +71,18 @@ impl Reading {
         names: &Names,
         then: impl FnOnce(Taken<'_, '_>) -> R,
     ) -> R {
+        let Some(mut shape) = self.shape.take() else { return self.take(record, names, then) };
+        let came = shape.reshape(record, names, |record, names| self.take(record, names, then));
+        self.shape = Some(shape);
+        came
+    }
+
+    fn take<R>(
+        &mut self,
+        record: &RawRecord<'_>,
+        names: &Names,
+        then: impl FnOnce(Taken<'_, '_>) -> R,
+    ) -> R {
         self.binding.extend(names);
         let mut warnings = Vec::new();
         let mut defect = None;
@@ -77,24 +96,24 @@ impl Reading {
         let record = RawRecord { defect: record.defect.or(defect.as_ref()), ..*record };
         let validated = validate(&record, &self.binding, &self.rules);
         let Err(errors) = &validated.result else {
-            return then(Taken { record: &record, validated, warnings });
+            return then(Taken { record: &record, names, validated, warnings });
         };
         if !self.handmade || record.defect.is_some() {
-            return then(Taken { record: &record, validated, warnings });
+            return then(Taken { record: &record, names, validated, warnings });
         }
         let mends = mend::mends(&record, &self.binding, &self.rules, errors, &mut warnings);
         if mends.is_empty() {
             let validated = self.explained(&record, validated);
-            return then(Taken { record: &record, validated, warnings });
+            return then(Taken { record: &record, names, validated, warnings });
         }
         let fields = mended(&record, &mends);
         let mended = RawRecord { fields: &fields, ..record };
         let validated = validate(&mended, &self.binding, &self.rules);
         if validated.result.is_ok() {
-            return then(Taken { record: &mended, validated, warnings });
+            return then(Taken { record: &mended, names, validated, warnings });
         }
         let validated = self.explained(&mended, validated);
-        then(Taken { record: &mended, validated, warnings })
+        then(Taken { record: &mended, names, validated, warnings })
     }
 
     /// Errors with what mends them.

@@ -16,6 +16,7 @@ pub mod field;
 pub mod holding;
 pub mod id;
 pub mod import;
+pub mod import_profile;
 pub mod inspect;
 pub mod intake;
 pub mod normalise;

@@ -104,9 +104,15 @@ const TABLE_HEAD_BYTES: usize = 32 * 1024;
 
 impl Parser {
     /// A parser for one upload of the declared format.
-    pub fn new(format: Format, limits: ParseLimits) -> Self {
+    pub fn new(format: Format, mut limits: ParseLimits) -> Self {
+        if format == Format::Xlsx {
+            // Its text was made here, of the sheet's rows.
+            limits.sheet = true;
+            limits.delimiter = Some(Delimiter::Comma);
+            limits.encoding = Some(TextEncoding::Utf8);
+        }
         let reader = match format {
-            Format::Csv => Reader::Csv(Box::new(csv::CsvReader::new(limits))),
+            Format::Csv | Format::Xlsx => Reader::Csv(Box::new(csv::CsvReader::new(limits))),
             Format::Json => Reader::Json(Box::new(json::JsonReader::new(limits))),
             Format::Ndjson => Reader::Ndjson(Box::new(ndjson::NdjsonReader::new(limits))),
         };
@@ -124,12 +130,17 @@ impl Parser {
         }
     }
 
-    /// The records of a JSON file stand in a list inside an object: a JSON Pointer to it, with or without the first `/`.
+    /// The records of a JSON file stand in a list inside an object: a JSON Pointer to it, with or without the first `/`; after `?`,
+    /// a list that is the file itself will do.
     #[must_use]
     pub fn at(mut self, pointer: Option<&str>) -> Self {
         if let (Some(pointer), Reader::Json(reader)) = (pointer, &mut self.reader) {
+            let (optional, pointer) = match pointer.strip_prefix('?') {
+                Some(pointer) => (true, pointer),
+                None => (false, pointer),
+            };
             let keys = pointer.trim_start_matches('/').split('/');
-            reader.at(keys.map(|key| key.replace("~1", "/").replace("~0", "~")).collect());
+            reader.at(keys.map(|key| key.replace("~1", "/").replace("~0", "~")).collect(), optional);
         }
         self
     }

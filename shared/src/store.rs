@@ -21,6 +21,7 @@ mod doubles;
 mod error;
 pub mod holders;
 mod hosts;
+pub mod import_profiles;
 pub mod inspect;
 pub mod intake;
 pub mod keys;

@@ -168,7 +168,7 @@ fn told(error: ReceiveError) -> anyhow::Error {
 }
 
 /// A mistake in an option that the command line alone does not show.
-pub(super) fn wrong_option(error: FieldError) -> anyhow::Error {
+pub(crate) fn wrong_option(error: FieldError) -> anyhow::Error {
     let option = match error.field.as_str() {
         "organization" => "org",
         "columns" => "column",

@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::Context;
 use futures_util::StreamExt;
 use muster_shared::id::ImportId;
-use muster_shared::parse::Format;
 use serde_json::Value;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
@@ -167,7 +166,7 @@ pub(super) async fn failed(
         (Some(format), _) => format,
         (None, Some("ndjson" | "jsonl")) => "ndjson",
         (None, Some("csv")) => "csv",
-        (None, _) if view.options.format == Format::Csv => "csv",
+        (None, _) if view.options.format.is_table() => "csv",
         (None, _) => "ndjson",
     };
     let count = view.counts.failed;

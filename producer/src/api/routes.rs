@@ -15,7 +15,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
 use super::{
-    AppState, authgear, bitcaster, catalog, ccai, imports, inspect, ops, records, trace, upload, users,
+    AppState, authgear, bitcaster, catalog, ccai, imports, inspect, ops, profiles, records, trace, upload, users,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -38,6 +38,8 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(imports::resume))
         .routes(routes!(imports::cancel))
         .routes(routes!(imports::retry))
+        .routes(routes!(profiles::list))
+        .routes(routes!(profiles::show, profiles::save, profiles::delete))
         .routes(routes!(users::find))
         .routes(routes!(users::show))
         .routes(routes!(catalog::show, catalog::replace))

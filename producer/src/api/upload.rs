@@ -35,7 +35,8 @@ const OPTION_BYTES: usize = 1024;
 #[utoipa::path(
     post, path = "/v1/imports", tag = "imports",
     params(
-        ("format" = Option<String>, Query, description = "csv, json or ndjson; else told by media type or file name"),
+        ("format" = Option<String>, Query, description = "csv, json, ndjson or xlsx; else told by media type or file name"),
+        ("profile" = Option<String>, Query, description = "a named set of options: built-in, or one of the tenant's own; what is given beside it counts more"),
         ("identifier" = Option<String>, Query, description = "email, phone_number or preferred_username"),
         ("on_existing" = Option<String>, Query, description = "skip, update or enrol"),
         ("metadata" = Option<String>, Query, description = "merge, override, rewrite, remove, ignore or attributes"),
@@ -46,6 +47,7 @@ const OPTION_BYTES: usize = 1024;
         ("unknown_columns" = Option<String>, Query, description = "refuse, ignore, or metadata: kept under their own names"),
         ("header_names" = Option<String>, Query, description = "common, or exact: only the names of fields are known"),
         ("at" = Option<String>, Query, description = "where the list of records stands in a JSON file: `users`, `/realm/users`"),
+        ("sheet" = Option<String>, Query, description = "the sheet of a workbook, by its name or its number; else the first one that is not hidden"),
         ("skip_lines" = Option<String>, Query, description = "lines before a table's header: a number, or auto"),
         ("empty_cells" = Option<String>, Query, description = "ignore, remove or keep"),
         ("rows" = Option<String>, Query, description = "strict, or flexible: short and long rows of a table are taken"),

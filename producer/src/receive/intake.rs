@@ -5,7 +5,7 @@ use muster_shared::chunk::{ChunkCutter, SealedChunk};
 use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::intake::Reading;
 use muster_shared::options::{Duplicates, EmptyFile};
-use muster_shared::parse::{Parser, RecordSink};
+use muster_shared::parse::{Format, Parser, RecordSink};
 use muster_shared::record::{Names, RawRecord, source_json};
 use muster_shared::rules::Rules;
 use muster_shared::store::intake::{Issue, Received};
@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::{Failure, ReceiveLimits};
+use crate::workbook::{BookLimits, Spool};
 
 /// Issues that are gathered before they are written.
 const ISSUES: usize = 1_000;
@@ -37,6 +38,7 @@ pub(super) struct Intake {
     sink: Sink,
     digest: Sha256,
     bytes: u64,
+    book: BookLimits,
 }
 
 struct Sink {
@@ -64,6 +66,22 @@ impl Intake {
             },
             digest: Sha256::new(),
             bytes: 0,
+            book: limits.book,
+        }
+    }
+
+    /// Where a workbook is kept until it is whole.
+    fn spool(&self) -> Result<Option<Spool>, Failure> {
+        let options = &self.sink.reading.rules.options;
+        let book = options.format == Format::Xlsx;
+        Ok(book.then(|| Spool::new(self.book, options.sheet.as_deref())).transpose()?)
+    }
+
+    fn feed(&mut self, piece: &[u8], staged: &mpsc::Sender<Staged>) -> Result<(), Failure> {
+        self.parser.feed(piece, &mut self.sink).map_err(Failure::Refuse)?;
+        match self.sink.flush(staged, ISSUES, KEYS) {
+            true => Ok(()),
+            false => Err(stager_gone()),
         }
     }
 
@@ -73,20 +91,24 @@ impl Intake {
         mut pieces: mpsc::Receiver<Option<Bytes>>,
         staged: mpsc::Sender<Staged>,
     ) -> Result<Received, Failure> {
+        let mut spool = self.spool()?;
         loop {
             match pieces.blocking_recv() {
                 Some(Some(piece)) => {
                     self.digest.update(&piece);
                     self.bytes += piece.len() as u64;
-                    self.parser.feed(&piece, &mut self.sink).map_err(Failure::Refuse)?;
-                    if !self.sink.flush(&staged, ISSUES, KEYS) {
-                        return Err(stager_gone());
+                    match &mut spool {
+                        Some(spool) => spool.write(&piece)?,
+                        None => self.feed(&piece, &staged)?,
                     }
                 }
                 Some(None) => break,
                 // The decoder failed, and its error is the one that counts.
                 None => return Err(stager_gone()),
             }
+        }
+        if let Some(spool) = spool {
+            spool.rows(&mut |piece| self.feed(piece, &staged))?;
         }
         let end = self.parser.finish(&mut self.sink).map_err(Failure::Refuse)?;
         if end.records == 0 && self.sink.reading.rules.options.empty_file == EmptyFile::Refuse {
@@ -174,7 +196,7 @@ impl RecordSink for Sink {
                 issues.push(Issue { record: number, failed: !valid, errors, warnings, source });
             }
             cutter
-                .push(taken.record, names, validated.identifier.as_deref(), valid)
+                .push(taken.record, taken.names, validated.identifier.as_deref(), valid)
                 .map_err(|error| encoding_failed(&error))
         })
     }

@@ -81,7 +81,7 @@ impl RecordSink for Sink {
             }
             warnings.extend(taken.warnings.into_iter().map(|warning| (number, warning)));
             cutter
-                .push(taken.record, names, taken.validated.identifier.as_deref(), valid)
+                .push(taken.record, taken.names, taken.validated.identifier.as_deref(), valid)
                 .expect("a chunk can be encoded");
         });
         Ok(())
