@@ -32,6 +32,7 @@ pub(crate) fn receive_limits(config: &Config) -> ReceiveLimits {
             memory: intake.max_workbook_memory.bytes(),
             unpacked: intake.max_decompressed_bytes.map(|size| size.bytes()),
         },
+        brake: None,
     }
 }
 

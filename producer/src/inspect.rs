@@ -8,8 +8,8 @@ use muster_shared::parse::{Format, ParseLimits};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::workbook::Spool;
 use crate::receive::{Encoding, Failure, Piece, ReceiveLimits, decode};
+use crate::workbook::Spool;
 
 /// Pieces waiting between two tasks.
 const WAITING: usize = 8;

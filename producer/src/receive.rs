@@ -5,6 +5,7 @@
 //!
 //! [`Upload::finish`] answers once everything is durable (P1). An [`Upload`] that is dropped instead aborts its import.
 
+mod brake;
 mod encoding;
 mod intake;
 
@@ -57,6 +58,8 @@ pub struct ReceiveLimits {
     pub ratio: Option<u64>,
     /// Of a workbook.
     pub book: BookLimits,
+    /// More than so many percent of the first records that fail for one cause refuse the file; none or 0: nothing does.
+    pub brake: Option<u8>,
 }
 
 /// What an upload came to.

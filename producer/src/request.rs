@@ -7,8 +7,9 @@ mod fields;
 
 use muster_shared::catalog::{FieldError, MAX_NAME_BYTES};
 use muster_shared::error::ErrorCode;
-use muster_shared::import_profile::{BUILTIN, Builtin};
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::{GroupId, ImportId, OrganizationId, TenantId};
+use muster_shared::import_profile::{BUILTIN, Builtin};
 use muster_shared::normalise::{has_forbidden_char, is_phone_country};
 use muster_shared::options::{Enrolment, HeaderNames, ImportOptions, OnExisting};
 use muster_shared::parse::{Delimiter, Format, ParseLimits, SkipLines, TextEncoding};
@@ -20,7 +21,7 @@ use sha2::{Digest, Sha256};
 use fields::FieldChoices;
 
 /// Every option there is, in the order of the help texts.
-pub const OPTIONS: [&str; 31] = [
+pub const OPTIONS: [&str; 32] = [
     "profile",
     "format",
     "identifier",
@@ -30,6 +31,7 @@ pub const OPTIONS: [&str; 31] = [
     "group",
     "start",
     "on_invalid",
+    "brake",
     "unknown_columns",
     "header_names",
     "skip_lines",
@@ -54,6 +56,8 @@ pub const OPTIONS: [&str; 31] = [
     "filename",
 ];
 
+/// The share of a file's first records that may fail for one cause where no option says it, in percent.
+pub const BRAKE: u8 = 50;
 /// Longest label of a file, in characters.
 const FILENAME_CHARS: usize = 255;
 /// Longest idempotency key, in bytes.
@@ -64,6 +68,7 @@ const KEY_BYTES: usize = 255;
 pub struct ImportRequest {
     options: ImportOptions,
     skip_lines: SkipLines,
+    brake: u8,
     format: Option<Format>,
     delimiter: Option<DelimiterChoice>,
     encoding: Option<EncodingChoice>,
@@ -80,6 +85,7 @@ impl Default for ImportRequest {
             // People know the common names, programs their own.
             options: ImportOptions { header_names: HeaderNames::Common, ..ImportOptions::default() },
             skip_lines: SkipLines::default(),
+            brake: BRAKE,
             format: None,
             delimiter: None,
             encoding: None,
@@ -137,6 +143,8 @@ pub struct Reading {
     pub skip_lines: SkipLines,
     /// People made the file.
     pub handmade: bool,
+    /// The share of the first records, in percent, that may fail for one cause; 0 for any.
+    pub brake: u8,
 }
 
 impl Reading {
@@ -146,12 +154,13 @@ impl Reading {
         encoding: None,
         skip_lines: SkipLines::Told,
         handmade: false,
+        brake: 0,
     };
 
     /// The bounds of the parse step with what the request says.
     #[must_use]
     pub fn limits(self, limits: ParseLimits) -> ParseLimits {
-        let Self { delimiter, encoding, skip_lines, handmade } = self;
+        let Self { delimiter, encoding, skip_lines, handmade, brake: _ } = self;
         ParseLimits { delimiter, encoding, skip_lines, handmade, ..limits }
     }
 }
@@ -187,6 +196,12 @@ impl ImportRequest {
             "group" => self.options.group = Some(group_name(value).map_err(field)?),
             "start" => self.options.start = choice(name, value)?,
             "on_invalid" => self.options.on_invalid = choice(name, value)?,
+            "brake" => {
+                self.brake = match value.parse() {
+                    Ok(percent @ 0..=100) => percent,
+                    _ => return Err(field("must be a share in percent, from 0 (off) to 100".into())),
+                };
+            }
             "unknown_columns" => self.options.unknown_columns = choice(name, value)?,
             "header_names" => self.options.header_names = choice(name, value)?,
             "at" => self.options.at = Some(pointer(value).map_err(field)?),
@@ -315,8 +330,11 @@ impl ImportRequest {
             match name.as_str() {
                 "columns" => all.fields.default_columns(value)?,
                 "behaviours" => all.fields.default_behaviours(value)?,
-                name if given.iter().any(|given| given == name) => {}
-                name => all.set(name, value)?,
+                name if given.iter().any(|given| given == name) && !mutant(Mutant::ProfileCountsMore) => {}
+                name => {
+                    all.given.retain(|given| given != name);
+                    all.set(name, value)?;
+                }
             }
         }
         Ok(all)
@@ -340,6 +358,7 @@ impl ImportRequest {
             encoding: self.encoding(media_type)?,
             skip_lines: self.skip_lines,
             handmade: true,
+            brake: self.brake,
         };
         Ok((options, reading))
     }
@@ -402,6 +421,9 @@ impl ImportRequest {
         if self.skip_lines != SkipLines::Told {
             hash.update(format!("{:?}", self.skip_lines));
         }
+        if self.brake != BRAKE {
+            hash.update([self.brake]);
+        }
         hash.finalize().into()
     }
 }
@@ -422,7 +444,8 @@ where
 fn profile_name(value: &str) -> Result<String, String> {
     match value.parse::<Slug>() {
         Ok(_) if value == "auto" => {
-            Err("proposes a profile and takes none: `muster inspect FILE` says which one fits, and name that".into())
+            Err("proposes a profile and takes none: `muster inspect FILE` says which one fits, and name that"
+                .into())
         }
         Ok(name) => Ok(name.as_str().to_owned()),
         Err(error) => Err(error.to_string()),

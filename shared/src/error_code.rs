@@ -132,6 +132,12 @@ catalogue! {
         advice: "Save the sheet as CSV, whose size has no limit, or raise `intake.max_workbook_bytes` (its size on disk) or \
                  `intake.max_workbook_memory` (its texts and styles, unpacked).";
     }
+    /// More than half of a file's first records fail for one cause, so that it is stopped before anything is applied.
+    MostlyInvalid = "mostly_invalid" {
+        met: File;
+        advice: "Mend the cause that the message names: most often it is one option (`--encoding`, `--dates`, `--phone-country`) or one \
+                 column. `muster inspect` shows all causes. `--brake 0` imports all the same, `--brake 80` from another share on.";
+    }
     /// The workbook has no sheet of the name or number that was asked for.
     SheetUnknown = "sheet_unknown" {
         met: File;

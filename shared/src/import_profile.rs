@@ -260,7 +260,12 @@ pub const BUILTIN: &[Builtin] = &[
             ("multifactor", ""),
         ],
         options: &[KEEP],
-        marks: &[&["app_metadata"], &["user_metadata"], &["custom_password_hash"], &["user_id", "email_verified", "nickname"]],
+        marks: &[
+            &["app_metadata"],
+            &["user_metadata"],
+            &["custom_password_hash"],
+            &["user_id", "email_verified", "nickname"],
+        ],
     },
     Builtin {
         name: "keycloak",

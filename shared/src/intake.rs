@@ -77,12 +77,7 @@ impl Reading {
         came
     }
 
-    fn take<R>(
-        &mut self,
-        record: &RawRecord<'_>,
-        names: &Names,
-        then: impl FnOnce(Taken<'_, '_>) -> R,
-    ) -> R {
+    fn take<R>(&mut self, record: &RawRecord<'_>, names: &Names, then: impl FnOnce(Taken<'_, '_>) -> R) -> R {
         self.binding.extend(names);
         let mut warnings = Vec::new();
         let mut defect = None;

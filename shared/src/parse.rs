@@ -107,7 +107,7 @@ impl Parser {
     pub fn new(format: Format, mut limits: ParseLimits) -> Self {
         if format == Format::Xlsx {
             // Its text was made here, of the sheet's rows.
-            limits.sheet = true;
+            limits.sheet = !fault::mutant(Mutant::SheetRowsAreLines);
             limits.delimiter = Some(Delimiter::Comma);
             limits.encoding = Some(TextEncoding::Utf8);
         }

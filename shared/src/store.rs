@@ -28,6 +28,7 @@ pub mod keys;
 pub mod members;
 pub mod migrate;
 mod pool;
+pub mod problems;
 pub mod profiles;
 mod receipt;
 pub mod records;

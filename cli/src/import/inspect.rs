@@ -107,7 +107,9 @@ async fn proposed(
         args.options.at = None;
     }
     let Some(profile) = found else {
-        return Err(usage("the file looks like none that a built-in profile is for; `muster profile list` shows them"));
+        return Err(usage(
+            "the file looks like none that a built-in profile is for; `muster profile list` shows them",
+        ));
     };
     args.options.profile = Some(profile.to_owned());
     further.extend(["--profile".to_owned(), profile.to_owned()]);
@@ -117,7 +119,10 @@ async fn proposed(
 
 /// The command line with further flags.
 fn parsed(further: &[String], words: &[String]) -> Option<Box<UsersArgs>> {
-    let line = without_auto(std::env::args()).into_iter().chain(further.iter().cloned()).chain(words.iter().cloned());
+    let line = without_auto(std::env::args())
+        .into_iter()
+        .chain(further.iter().cloned())
+        .chain(words.iter().cloned());
     match Cli::try_parse_from(line).ok()?.command {
         Command::Inspect(args) => Some(args.users),
         _ => None,
@@ -262,7 +267,8 @@ fn text(name: &str, report: &Report, command: Option<&str>, profiled: bool) -> S
     if let Some(profile) = report.profile
         && !profiled
     {
-        let _ = write!(text, "\nIt looks like a file that the profile {profile} is for: `--profile {profile}`");
+        let _ =
+            write!(text, "\nIt looks like a file that the profile {profile} is for: `--profile {profile}`");
     }
     if let Some(error) = &report.refused {
         let _ = write!(text, "\n\nIt would be refused: {error} [{}]", error.code);

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, bail};
 use muster_producer::receive::{self, Receipt, ReceiveError};
-use muster_producer::request::{ImportRequest, RequestError, ResolvedImport};
+use muster_producer::request::{BRAKE, ImportRequest, RequestError, ResolvedImport};
 use muster_shared::catalog::FieldError;
 use muster_shared::clock;
 use muster_shared::config::Config;
@@ -103,6 +103,7 @@ pub(crate) async fn take_in(
     let new = NewImport { idempotency, ..resolved.import };
     let mut limits = receive_limits(config);
     limits.parse = resolved.reading.limits(limits.parse);
+    limits.brake = Some(resolved.reading.brake);
     let label = source.label().to_owned();
     let upload = receive::begin(&session.store, new, source.encoding, limits).await?;
     let received = push(upload, source, progress, shutdown).await;
@@ -186,6 +187,7 @@ fn request_hash(digest: [u8; 32], resolved: &ResolvedImport) -> anyhow::Result<[
         &resolved.import.filename,
         reading.delimiter,
         format!("{:?}", reading.skip_lines),
+        (reading.brake != BRAKE).then_some(reading.brake),
     );
     let mut hash = Sha256::new();
     hash.update(digest);

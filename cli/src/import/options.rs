@@ -58,6 +58,10 @@ pub(crate) struct OptionArgs {
     /// Whether invalid records fail alone, or refuse the whole file [default: continue]
     #[arg(long, value_parser = texts!(OnInvalid))]
     on_invalid: Option<OnInvalid>,
+    /// Stop before anything is applied where more than this share of the first records, in percent, fails for one cause; 0 never stops
+    /// [default: 50]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    brake: Option<u8>,
     /// What happens with columns that are not known [default: refuse]
     #[arg(long, value_parser = texts!(UnknownColumns))]
     unknown_columns: Option<UnknownColumns>,
@@ -141,6 +145,7 @@ impl OptionArgs {
             ("group", self.group.clone()),
             ("start", text(self.start.map(Start::as_str))),
             ("on_invalid", text(self.on_invalid.map(OnInvalid::as_str))),
+            ("brake", self.brake.map(|percent| percent.to_string())),
             ("unknown_columns", text(self.unknown_columns.map(UnknownColumns::as_str))),
             ("header_names", text(self.header_names.map(HeaderNames::as_str))),
             ("at", self.at.clone()),

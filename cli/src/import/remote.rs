@@ -24,7 +24,7 @@ use super::source::Source;
 use super::{UsersArgs, summary};
 use crate::failure::Ended;
 use crate::follow;
-use crate::imports::{Outcomes, Remote};
+use crate::imports::{CauseArgs, Outcomes, Remote};
 use crate::output::{number, remark};
 use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
@@ -193,7 +193,12 @@ fn key(digest: [u8; 32], pairs: &[(&'static str, String)], number: u32) -> Strin
 async fn details(remote: &Remote, view: &View) -> anyhow::Result<summary::Details> {
     let mut details = summary::Details::default();
     if view.counts.failed > 0 {
-        let failed = remote.records(view.id, Some(Outcomes::Failed), 0, u64::from(summary::SHOWN)).await?;
+        let failed = remote
+            .records(view.id, Some(Outcomes::Failed), &CauseArgs::default(), 0, u64::from(summary::SHOWN))
+            .await?;
+        // An older server does not tell them.
+        (details.problems, details.further_problems) =
+            remote.problems(view.id, summary::CAUSES).await.unwrap_or_default();
         details.first_failures = failed
             .into_iter()
             .map(|one| summary::Failed { record: one.record, errors: one.errors })

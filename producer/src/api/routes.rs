@@ -15,7 +15,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
 use super::{
-    AppState, authgear, bitcaster, catalog, ccai, imports, inspect, ops, profiles, records, trace, upload, users,
+    AppState, authgear, bitcaster, catalog, ccai, imports, inspect, ops, profiles, records, trace, upload,
+    users,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -31,6 +32,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(inspect::look))
         .routes(routes!(imports::show))
         .routes(routes!(records::list))
+        .routes(routes!(records::problems))
         .routes(routes!(records::failed_csv))
         .routes(routes!(records::failed_ndjson))
         .routes(routes!(imports::proceed))

@@ -14,6 +14,7 @@ use muster_shared::validate::Validated;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use super::brake::Brake;
 use super::{Failure, ReceiveLimits};
 use crate::workbook::{BookLimits, Spool};
 
@@ -50,6 +51,7 @@ struct Sink {
     invalid: u64,
     /// Some values must stand once in the file.
     unique: bool,
+    brake: Option<Brake>,
 }
 
 impl Intake {
@@ -63,6 +65,7 @@ impl Intake {
                 issues: Vec::new(),
                 keys: Vec::new(),
                 invalid: 0,
+                brake: Brake::new(limits.brake, limits.chunk.records),
             },
             digest: Sha256::new(),
             bytes: 0,
@@ -111,6 +114,9 @@ impl Intake {
             spool.rows(&mut |piece| self.feed(piece, &staged))?;
         }
         let end = self.parser.finish(&mut self.sink).map_err(Failure::Refuse)?;
+        if let Some(brake) = &self.sink.brake {
+            brake.end().map_err(Failure::Refuse)?;
+        }
         if end.records == 0 && self.sink.reading.rules.options.empty_file == EmptyFile::Refuse {
             return Err(Failure::Refuse(FileError::new(ErrorCode::FileEmpty, "The file has no records.")));
         }
@@ -180,7 +186,7 @@ impl RecordSink for Sink {
     }
 
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
-        let Self { reading, cutter, issues, keys: all_keys, invalid, unique } = self;
+        let Self { reading, cutter, issues, keys: all_keys, invalid, unique, brake } = self;
         reading.record(record, names, |taken| {
             let (validated, number) = (taken.validated, record.position.record.get());
             if *unique {
@@ -191,6 +197,9 @@ impl RecordSink for Sink {
                 Err(errors) => (false, errors),
             };
             *invalid += u64::from(!valid);
+            if let Some(brake) = brake {
+                brake.record(&errors, record.position)?;
+            }
             if !valid || !taken.warnings.is_empty() {
                 let (warnings, source) = (taken.warnings, source_json(record, names));
                 issues.push(Issue { record: number, failed: !valid, errors, warnings, source });

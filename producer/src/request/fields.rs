@@ -122,11 +122,8 @@ impl FieldChoices {
         let mut table = FieldTable::native();
         for (place, (name, target)) in self.columns.iter().enumerate() {
             // A header is folded before it is looked up, so the name that stands for it is folded as well.
-            let name = if format.is_table() && !name.starts_with('#') {
-                fold_column(name)
-            } else {
-                name.clone()
-            };
+            let name =
+                if format.is_table() && !name.starts_with('#') { fold_column(name) } else { name.clone() };
             table.0.retain(|rule| rule.name != name);
             let place = u16::try_from(place).unwrap_or(u16::MAX);
             let mapped = |key: Option<&String>, left_out| Mapped { place, key: key.cloned(), left_out };

@@ -9,6 +9,7 @@ mod ccai;
 mod failed;
 mod harness;
 mod keys;
+mod profiles;
 mod readiness;
 mod reading;
 mod uploads;

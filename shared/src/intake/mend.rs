@@ -145,12 +145,23 @@ fn flag(text: &str) -> Option<bool> {
 /// Words of other products for the state of an account.
 fn state(text: &str) -> Option<&'static str> {
     match bare(text).to_lowercase().as_str() {
-        "active" | "enabled" | "member" | "admin" | "owner" | "primary owner" | "workspace owner" | "workspace admin"
-        | "multi-channel guest" | "single-channel guest" | "guest" | "provisioned" | "staged" | "aktiv" | "actif" => {
-            Some("Active")
-        }
-        "inactive" | "disabled" | "deactivated" | "suspended" | "blocked" | "archived" | "deprovisioned" | "locked_out"
-        | "inaktiv" | "inactif" => Some("Inactive"),
+        "active"
+        | "enabled"
+        | "member"
+        | "admin"
+        | "owner"
+        | "primary owner"
+        | "workspace owner"
+        | "workspace admin"
+        | "multi-channel guest"
+        | "single-channel guest"
+        | "guest"
+        | "provisioned"
+        | "staged"
+        | "aktiv"
+        | "actif" => Some("Active"),
+        "inactive" | "disabled" | "deactivated" | "suspended" | "blocked" | "archived" | "deprovisioned"
+        | "locked_out" | "inaktiv" | "inactif" => Some("Inactive"),
         _ => None,
     }
 }

@@ -63,7 +63,8 @@ impl Shape {
         then: impl FnOnce(&RawRecord<'_>, &Names) -> R,
     ) -> R {
         for name in names.iter().skip(self.known.len()) {
-            let begins = self.pointers.iter().any(|pointer| pointer.parts.first().is_some_and(|part| part == name));
+            let begins =
+                self.pointers.iter().any(|pointer| pointer.parts.first().is_some_and(|part| part == name));
             self.known.push((!begins).then(|| self.names.intern(name)));
         }
         let mut held: Vec<(NameId, Held)> = Vec::new();
@@ -78,7 +79,8 @@ impl Shape {
         }
         for pointer in &self.pointers {
             let Some((first, rest)) = pointer.parts.split_first() else { continue };
-            let value = whole.iter().find(|(name, _)| name == first).and_then(|(_, value)| follow(value, rest));
+            let value =
+                whole.iter().find(|(name, _)| name == first).and_then(|(_, value)| follow(value, rest));
             let taken = match value {
                 None | Some(Value::Null) => continue,
                 Some(Value::String(text)) => Held::Text(text.clone()),
@@ -89,9 +91,10 @@ impl Shape {
                 held.push((self.names.intern(&pointer.name), taken));
             }
         }
-        let kept = record.fields.iter().filter_map(|field| {
-            Some(RawField { name: self.known_as(field.name)?, value: field.value })
-        });
+        let kept = record
+            .fields
+            .iter()
+            .filter_map(|field| Some(RawField { name: self.known_as(field.name)?, value: field.value }));
         let taken = held.iter().map(|(name, value)| RawField {
             name: *name,
             value: match value {

@@ -92,7 +92,8 @@ fn redact_key(object: &mut Map<String, Value>, key: &str) {
     }
 }
 
-fn is_secret(name: &str) -> bool {
+/// Whether what stands under a name may be a secret.
+pub fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     SECRETS.iter().any(|secret| name.contains(secret))
 }

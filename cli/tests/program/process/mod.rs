@@ -5,6 +5,7 @@ mod crash;
 mod honest;
 mod import;
 mod imports;
+mod profiles;
 mod serve;
 mod services;
 mod start;

@@ -1,0 +1,160 @@
+//! Import profiles: a tenant's own and the built-in ones; workbooks; and what failed by cause.
+
+use std::path::{Path, PathBuf};
+
+use muster_shared::import_profile::BUILTIN;
+
+use crate::harness::Desk;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The file with the vendor's published names that each guide is tried with.
+fn sample(profile: &str) -> &'static str {
+    match profile {
+        "google-workspace" => "12b.csv",
+        "microsoft-365" => "13b.csv",
+        "entra" => "11.csv",
+        "okta" => "14.csv",
+        "cognito" => "15.csv",
+        "auth0" => "61c.json",
+        "keycloak" => "60d.json",
+        "firebase" => "60e.json",
+        "fusionauth" => "89b.json",
+        "scim" => "63i.json",
+        "moodle" => "17b.csv",
+        "canvas" => "16b.csv",
+        "slack" => "19b.csv",
+        other => panic!("{other} has no sample"),
+    }
+}
+
+#[test]
+fn the_commands_of_each_guide_work_as_they_stand() {
+    let desk = Desk::new();
+    for profile in BUILTIN {
+        let cases = repository().join("shared/test_data/cases");
+        std::fs::copy(cases.join(sample(profile.name)), desk.path(profile.file)).unwrap();
+        let guide = repository().join("docs/guides").join(format!("{}.md", profile.name));
+        let guide = std::fs::read_to_string(guide).unwrap();
+        let (_, commands) = guide.split_once("```sh\n").unwrap();
+        let (commands, _) = commands.split_once("```").unwrap();
+        let mut run = 0;
+        for line in commands.lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            assert_eq!(words[0], "muster", "{line}");
+            desk.run(&words[1..]).exits(0);
+            run += 1;
+        }
+        assert_eq!(run, 2, "{}", profile.name);
+    }
+}
+
+#[test]
+fn the_profile_that_fits_is_proposed_and_never_taken() {
+    let desk = Desk::new();
+    let cases = repository().join("shared/test_data/cases");
+    for profile in BUILTIN {
+        let file = format!("{}-{}", profile.name, profile.file);
+        std::fs::copy(cases.join(sample(profile.name)), desk.path(&file)).unwrap();
+        let told = desk.run(&["inspect", &file, "--profile", "auto"]).exits(0);
+        let command = format!("muster import users {file} --profile {}", profile.name);
+        assert!(told.stdout.contains(&command), "{told:#?}");
+    }
+    desk.write("people.csv", "email\na@example.com\n");
+    desk.run(&["inspect", "people.csv", "--profile", "auto"]).exits(2).tells(&["muster profile list"]);
+    desk.run(&["import", "users", "people.csv", "--profile", "auto"]).exits(2).tells(&["muster inspect"]);
+}
+
+#[test]
+fn a_profile_is_saved_used_shown_and_deleted() {
+    let desk = Desk::new();
+    desk.write("people.csv", "Titel;Wann\n1;2\nMail-Adresse;Geb.\na@example.com;24.12.1980\n");
+    let save = ["profile", "save", "hr", "--skip-lines", "2", "--dates", "dmy"];
+    let columns = ["--column", "Mail-Adresse=email", "--column", "Geb.=birthdate"];
+    desk.run(&[&save[..], &columns].concat()).exits(0);
+    let list = desk.run(&["profile", "list"]).exits(0);
+    assert!(list.stdout.contains("hr ") && list.stdout.contains("google-workspace"), "{list:#?}");
+    let shown = desk.run(&["profile", "show", "hr"]).exits(0);
+    assert!(shown.stdout.contains("Geb.=birthdate"), "{shown:#?}");
+    desk.run(&["inspect", "people.csv", "--profile", "hr"]).exits(0);
+    desk.run(&["import", "users", "people.csv", "--profile", "hr"]).exits(0);
+    // What is given beside the profile counts more.
+    desk.run(&["import", "users", "people.csv", "--profile", "hr", "--dates", "iso"]).exits(3);
+    desk.run(&["profile", "save", "okta", "--dates", "dmy"]).exits(2).tells(&["built-in"]);
+    desk.run(&["profile", "save", "none"]).exits(2);
+    desk.run(&["profile", "delete", "hr"]).exits(0);
+    desk.run(&["profile", "show", "hr"]).exits(1).tells(&["muster profile list"]);
+    desk.run(&["import", "users", "people.csv", "--profile", "hr"]).exits(2).tells(&["muster profile save"]);
+}
+
+#[test]
+fn a_workbook_goes_in_and_its_failed_records_come_back_as_a_table() {
+    let desk = Desk::new();
+    let cases = repository().join("shared/test_data/cases");
+    std::fs::copy(cases.join("25j.xlsx"), desk.path("staff.xlsx")).unwrap();
+    let told = desk.run(&["inspect", "staff.xlsx"]).exits(3);
+    for words in ["sheet People", "record 3, line 7", "muster import users staff.xlsx --skip-lines 2"] {
+        assert!(told.stdout.contains(words), "{words}: {told:#?}");
+    }
+    desk.run(&["import", "users", "staff.xlsx", "--skip-lines", "2"]).exits(3);
+    desk.run(&["imports", "failed", "last", "-o", "failed.csv"]).exits(0);
+    assert!(desk.read("failed.csv").contains("spreadsheet_damage"));
+    desk.run(&["import", "users", "staff.xlsx", "--sheet", "Other"]).exits(0);
+    desk.run(&["import", "users", "staff.xlsx", "--sheet", "Third"]).exits(1).tells(&["`People`, `Other`"]);
+}
+
+#[test]
+fn what_failed_is_told_by_cause_and_can_be_fetched_and_retried_by_it() {
+    let desk = Desk::new();
+    let mut file = String::from("email,phone_number,birthdate\n");
+    for number in 0..30 {
+        let phone = if number % 3 == 0 { "089/123" } else { "" };
+        let birthdate = if number % 5 == 1 { "31.31.2000" } else { "" };
+        file.push_str(&format!("person{number}@example.com,{phone},{birthdate}\n"));
+    }
+    desk.write("people.csv", &file);
+    let import = desk.run(&["import", "users", "people.csv"]).exits(3);
+    for words in
+        ["10  phone_number:", "record 1, line 2; record 4, line 5", "such as `089/123`", "6  birthdate:"]
+    {
+        assert!(import.stdout.contains(words), "{words}: {import:#?}");
+    }
+    let problems = desk.run(&["imports", "problems", "last", "--json"]).exits(0).json();
+    assert_eq!((&problems["problems"][0]["count"], &problems["more"]), (&10.into(), &false.into()));
+    assert_eq!(problems["problems"][1]["first"][0], serde_json::json!({"record": 2, "line": 3}));
+    let code = problems["problems"][1]["code"].as_str().unwrap().to_owned();
+    let records = desk.run(&["imports", "records", "last", "--code", &code]).exits(0);
+    assert_eq!(records.stdout.lines().count(), 6, "{records:#?}");
+    let none = desk.run(&["imports", "records", "last", "--code", &code, "--field", "phone_number"]).exits(0);
+    assert_eq!(none.stdout, "");
+    desk.run(&["imports", "failed", "last", "--field", "birthdate", "-o", "dates.csv"]).exits(0);
+    assert_eq!(desk.read("dates.csv").lines().count(), 7);
+    // Nothing has changed, so they fail again; the others were not touched.
+    desk.run(&["imports", "retry", "last", "--field", "birthdate"]).exits(3);
+    desk.run(&["imports", "report", "last", "-o", "report.csv"]).exits(0);
+    let report = desk.read("report.csv");
+    assert_eq!(report.lines().count(), 31);
+    assert!(report.lines().nth(2).unwrap().contains("person1@example.com"), "{report}");
+}
+
+#[test]
+fn a_file_most_of_whose_first_records_fail_for_one_cause_is_stopped() {
+    let desk = Desk::new();
+    let mut file = String::from("email,birthdate\n");
+    for number in 0..150 {
+        file.push_str(&format!(
+            "person{number}@example.com,{}\n",
+            if number < 100 { "24.12.1980" } else { "" }
+        ));
+    }
+    desk.write("people.csv", &file);
+    desk.run(&["import", "users", "people.csv"]).exits(1).tells(&[
+        "100 of the first 150 records",
+        "[mostly_invalid]",
+        "`--brake 0`",
+    ]);
+    desk.run(&["import", "users", "people.csv", "--brake", "70", "--json"]).exits(3);
+    desk.run(&["import", "users", "people.csv", "--dates", "dmy"]).exits(0);
+}
