@@ -40,7 +40,7 @@ faults: ## The slow faults, as root: power cuts, fail-over, partitions and more 
 	@eval "$$($(SERVICES) urls)" && export TEST_DATABASE_URL TEST_AMQP_URL && deploy/local/faults.sh $(FAULTS)
 
 .PHONY: check
-check: ## The static checks alone: format, clippy, pure domain, TLS provider, bans, licences, sources
+check: ## The static checks alone: format, clippy, pure domain, TLS provider, documents, scripts, bans, licences, sources
 	@deploy/local/test.sh --check
 
 .PHONY: advisories

@@ -21,6 +21,8 @@ pub(crate) struct Report {
     pub(crate) workers: u32,
     pub(crate) floors: Vec<FloorTime>,
     pub(crate) musters: Vec<EndToEnd>,
+    /// Of another build, measured in turn with the first.
+    pub(crate) beside: Vec<EndToEnd>,
 }
 
 impl Report {
@@ -32,6 +34,7 @@ impl Report {
             workers: 0,
             floors: Vec::new(),
             musters: Vec::new(),
+            beside: Vec::new(),
         }
     }
 
@@ -46,6 +49,14 @@ impl Report {
     #[expect(clippy::cast_precision_loss, reason = "for people to read")]
     fn rate(&self, seconds: f64) -> f64 {
         self.records as f64 / seconds
+    }
+
+    /// How many times as long as the build beside it each run took: the first import, and the same file again.
+    fn pairs(&self) -> (Vec<f64>, Vec<f64>) {
+        let pairs = || self.musters.iter().zip(&self.beside);
+        let first = pairs().map(|(this, other)| this.first.completed / other.first.completed);
+        let again = pairs().map(|(this, other)| this.again.completed / other.again.completed);
+        (first.collect(), again.collect())
     }
 
     /// Each process with the highest of its peaks over the runs, in MiB.
@@ -100,6 +111,12 @@ impl Report {
         let again = self.muster(|run| run.again.completed);
         writeln!(out, "same again   {again:8.2}   {:>9.0} records/s, no row rewritten", self.rate(again))?;
         writeln!(out, "\nMuster / floor  {:.2}   (goal: {RATIO_GOAL} or less)", completed / total)?;
+        if !self.beside.is_empty() {
+            let (first, again) = self.pairs();
+            writeln!(out, "Muster / build beside it, medians of {} pairs", self.beside.len())?;
+            writeln!(out, "  completed  {:8.3}   pairs {}", median(first.clone()), listed(&first))?;
+            writeln!(out, "  same again {:8.3}   pairs {}", median(again.clone()), listed(&again))?;
+        }
         writeln!(out, "peak memory     MiB    (goal: {MEMORY_GOAL_MIB} or less)")?;
         for (name, peak) in self.memory() {
             writeln!(out, "  {name:<12} {peak:5.0}")?;
@@ -138,8 +155,22 @@ impl Report {
                 "peak_memory_mib": self.memory().into_iter().collect::<std::collections::BTreeMap<_, _>>(),
             });
         }
+        if !self.beside.is_empty() {
+            let (first, again) = self.pairs();
+            value["beside"] = json!({
+                "all_seconds": self.beside.iter().map(|run| run.first.completed).collect::<Vec<_>>(),
+                "completed_ratio": median(first.clone()),
+                "completed_ratios": first,
+                "again_ratio": median(again.clone()),
+                "again_ratios": again,
+            });
+        }
         value
     }
+}
+
+fn listed(values: &[f64]) -> String {
+    values.iter().map(|value| format!("{value:.3}")).collect::<Vec<_>>().join(" ")
 }
 
 fn cores() -> usize {

@@ -42,7 +42,14 @@ pub(crate) struct MusterArguments {
     /// The program to measure (default: the release build of this checkout, built if it is not up to date).
     #[arg(long, value_name = "FILE")]
     pub(crate) muster: Option<PathBuf>,
+    /// Another build to measure in the same run, in turn with the first: what counts is the ratio of each pair.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) beside: Option<PathBuf>,
 }
+
+/// The empty database of the program that is measured, and that of the one beside it.
+const TEMPLATE: &str = "template";
+const TEMPLATE_BESIDE: &str = "template_beside";
 
 /// Everything that all measurements of a run share.
 struct Run<'a> {
@@ -59,13 +66,14 @@ struct Run<'a> {
 /// `muster-bench run`, and without Muster `muster-bench floor`.
 pub(crate) fn command(arguments: &Arguments, with: Option<&MusterArguments>) -> anyhow::Result<()> {
     let root = services::root()?;
+    let found =
+        |file: &PathBuf| file.canonicalize().with_context(|| format!("cannot find {}", file.display()));
     let program = match with {
         None => None,
-        Some(MusterArguments { muster: Some(file), .. }) => {
-            Some(file.canonicalize().with_context(|| format!("cannot find {}", file.display()))?)
-        }
+        Some(MusterArguments { muster: Some(file), .. }) => Some(found(file)?),
         Some(_) => Some(muster::build(&root)?),
     };
+    let beside = with.and_then(|with| with.beside.as_ref()).map(found).transpose()?;
     let mut guard = Guard::start()?;
     let name = format!("muster_bench_{}", std::process::id());
     let services = services::find(&root, &mut guard, with.is_some(), &name)?;
@@ -78,17 +86,28 @@ pub(crate) fn command(arguments: &Arguments, with: Option<&MusterArguments>) -> 
     if let Some(with) = with {
         report.workers = with.workers;
     }
-    run.template(&root, program.as_deref())?;
+    run.template(TEMPLATE, &root, program.as_deref())?;
+    if let Some(beside) = &beside {
+        run.template(TEMPLATE_BESIDE, &root, Some(beside))?;
+    }
     for number in 1..=arguments.runs {
         eprint!("run {number} of {}: floor", arguments.runs);
         let (time, content) = run.floor(number)?;
         eprint!(" {:.2} s", time.total);
         report.floors.push(time);
-        if let (Some(with), Some(program)) = (with, &program) {
-            eprint!(", Muster …");
-            let time = run.muster(number, program, with.workers, &content)?;
+        let mut programs: Vec<_> = program.iter().map(|program| ("Muster", TEMPLATE, program)).collect();
+        programs.extend(beside.iter().map(|program| ("beside", TEMPLATE_BESIDE, program)));
+        // Neither of the two always comes first.
+        if number % 2 == 0 {
+            programs.reverse();
+        }
+        for (what, template, program) in programs {
+            eprint!(", {what} …");
+            let name = format!("{what}_{number}").to_lowercase();
+            let workers = report.workers;
+            let time = run.muster(&name, template, program, workers, &content)?;
             eprint!(" {:.2} s", time.first.completed);
-            report.musters.push(time);
+            if template == TEMPLATE { report.musters.push(time) } else { report.beside.push(time) }
         }
         eprintln!();
     }
@@ -105,9 +124,9 @@ pub(crate) fn command(arguments: &Arguments, with: Option<&MusterArguments>) -> 
 }
 
 impl Run<'_> {
-    /// The database that the others are copies of: Muster's tables, empty.
-    fn template(&mut self, root: &Path, program: Option<&Path>) -> anyhow::Result<()> {
-        let (name, url) = self.database("template", "template0")?;
+    /// A database that others are copies of: Muster's tables, empty.
+    fn template(&mut self, what: &str, root: &Path, program: Option<&Path>) -> anyhow::Result<()> {
+        let (name, url) = self.database(what, "template0")?;
         match program {
             None => postgres::apply_migrations(&url, &root.join("migrations")),
             Some(program) => {
@@ -119,7 +138,7 @@ impl Run<'_> {
 
     /// The floor's time, and the fingerprint of the users that came out.
     fn floor(&mut self, number: u32) -> anyhow::Result<(FloorTime, String)> {
-        let (name, url) = self.database(&format!("floor_{number}"), &format!("{}_template", self.name))?;
+        let (name, url) = self.database(&format!("floor_{number}"), &format!("{}_{TEMPLATE}", self.name))?;
         let time = floor::measure(&url, &self.file)?;
         let count = postgres::row(&url, "select count(*) from users")?.join("|");
         ensure!(count == self.manifest.users.to_string(), "the floor has made {count} users");
@@ -130,12 +149,13 @@ impl Run<'_> {
 
     fn muster(
         &mut self,
-        number: u32,
+        what: &str,
+        template: &str,
         program: &Path,
         workers: u32,
         content: &str,
     ) -> anyhow::Result<EndToEnd> {
-        let (name, url) = self.database(&format!("muster_{number}"), &format!("{}_template", self.name))?;
+        let (name, url) = self.database(what, &format!("{}_{template}", self.name))?;
         let folder = self.folder.clone();
         let amqp = self.services.amqp.clone().context("no broker")?;
         let muster = Muster { program, folder: &folder, database: url, amqp: &amqp, prefix: name.clone() };

@@ -441,6 +441,7 @@ missing_packages() {
     command -v setsid >/dev/null && command -v setpriv >/dev/null && command -v flock >/dev/null || echo util-linux
     command -v awk >/dev/null || echo mawk
     command -v make >/dev/null || echo make
+    command -v shellcheck >/dev/null || echo shellcheck
     command -v cc >/dev/null || echo gcc libc6-dev
     # What the clients of tests/clients are written in, and what starts the server they talk to.
     command -v curl >/dev/null || echo curl

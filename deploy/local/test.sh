@@ -89,6 +89,10 @@ checks() {
     step "one TLS provider" one_tls_provider || true
     step "the container's toolchain" container_toolchain || true
     step "docs/reliability.md is up to date, and its tests exist" "$HERE/reliability.sh" --check || true
+    step "cited rules are in docs/contracts" "$HERE/contracts.sh" || true
+    step "links and names in the documents" "$HERE/links.sh" || true
+    step "metrics and fields of log lines are described" "$HERE/names.sh" || true
+    step "shell scripts" "$HERE/shellcheck.sh" || true
     if step "cargo-deny is there" cargo_tool cargo-deny "$DENY_VERSION"; then
         step "bans, licences, sources" cargo deny --all-features check bans licenses sources || true
     else

@@ -15,4 +15,4 @@ mod stage;
 pub mod workbook;
 
 pub use app::{Producer, ProducerOptions};
-pub use dispatch::{DispatchOptions, Dispatcher};
+pub use dispatch::{DispatchOptions, Dispatcher, Retention};

@@ -14,7 +14,7 @@ use crate::import_profile::Builtin;
 use crate::intake::Reading;
 use crate::options::{ImportOptions, UnknownNames};
 use crate::parse::{Delimiter, Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
-use crate::record::{Names, REDACTED, RawRecord, RawValue};
+use crate::record::{Names, REDACTED, RawRecord, RawValue, looks_secret};
 use crate::rules::Rules;
 
 /// Records that are shown.
@@ -132,10 +132,11 @@ impl Inspection {
         let at = options.at.clone();
         // Without the catalog every name would be unknown.
         let options = ImportOptions { unknown_names: UnknownNames::Ignore, ..options };
+        let rules = Rules::new(options);
         Self {
-            parser: Parser::new(format, limits).at(at.as_deref()),
+            parser: Parser::new(format, limits).at(at.as_deref()).reshaping(rules.table()),
             look: Look {
-                reading: Reading::new(Rules::new(options)),
+                reading: Reading::new(rules),
                 first: Vec::new(),
                 problems: BTreeMap::new(),
                 records: 0,
@@ -270,7 +271,7 @@ impl RecordSink for Look {
 
 /// Nobody's secret is shown.
 fn is_secret(field: &str) -> bool {
-    field == "mfa" || ["password", "secret", "totp", "hash"].iter().any(|part| field.contains(part))
+    field == "mfa" || looks_secret(field)
 }
 
 fn note(

@@ -7,13 +7,12 @@
 mod explain;
 mod letters;
 mod mend;
-mod reshape;
 
 use std::borrow::Cow;
 
 use crate::error::{ErrorCode, FileError, RecordError};
 use crate::options::HeaderNames;
-use crate::record::{Names, RawField, RawRecord, RawValue};
+use crate::record::{Names, RawField, RawRecord, RawValue, Secrets};
 use crate::rules::Rules;
 use crate::validate::{Binding, Validated, validate};
 
@@ -27,8 +26,6 @@ pub struct Reading {
     /// People made the file, and the import takes their names.
     handmade: bool,
     beyond_ascii: bool,
-    /// What is taken out of records of JSON.
-    shape: Option<reshape::Shape>,
 }
 
 /// What a record came to.
@@ -36,21 +33,19 @@ pub struct Reading {
 pub struct Taken<'r, 'a> {
     /// The record to stage, mended.
     pub record: &'r RawRecord<'a>,
-    /// Its names.
-    pub names: &'r Names,
     /// What validating it gave.
     pub validated: Validated<'r>,
     /// What to tell beside its outcome.
     pub warnings: Vec<String>,
+    /// Which names hold secrets.
+    pub secrets: &'r Secrets,
 }
 
 impl Reading {
     /// A reading with no names met yet.
     pub fn new(rules: Rules) -> Self {
         let handmade = rules.options.header_names == HeaderNames::Common;
-        let pointers = handmade && !rules.options.format.is_table();
-        let shape = if pointers { reshape::Shape::of(rules.table()) } else { None };
-        Self { binding: Binding::new(&rules), rules, handmade, beyond_ascii: false, shape }
+        Self { binding: Binding::new(&rules), rules, handmade, beyond_ascii: false }
     }
 
     /// The header of a table.
@@ -71,13 +66,6 @@ impl Reading {
         names: &Names,
         then: impl FnOnce(Taken<'_, '_>) -> R,
     ) -> R {
-        let Some(mut shape) = self.shape.take() else { return self.take(record, names, then) };
-        let came = shape.reshape(record, names, |record, names| self.take(record, names, then));
-        self.shape = Some(shape);
-        came
-    }
-
-    fn take<R>(&mut self, record: &RawRecord<'_>, names: &Names, then: impl FnOnce(Taken<'_, '_>) -> R) -> R {
         self.binding.extend(names);
         let mut warnings = Vec::new();
         let mut defect = None;
@@ -91,24 +79,24 @@ impl Reading {
         let record = RawRecord { defect: record.defect.or(defect.as_ref()), ..*record };
         let validated = validate(&record, &self.binding, &self.rules);
         let Err(errors) = &validated.result else {
-            return then(Taken { record: &record, names, validated, warnings });
+            return then(Taken { record: &record, validated, warnings, secrets: self.binding.secrets() });
         };
         if !self.handmade || record.defect.is_some() {
-            return then(Taken { record: &record, names, validated, warnings });
+            return then(Taken { record: &record, validated, warnings, secrets: self.binding.secrets() });
         }
         let mends = mend::mends(&record, &self.binding, &self.rules, errors, &mut warnings);
         if mends.is_empty() {
             let validated = self.explained(&record, validated);
-            return then(Taken { record: &record, names, validated, warnings });
+            return then(Taken { record: &record, validated, warnings, secrets: self.binding.secrets() });
         }
         let fields = mended(&record, &mends);
         let mended = RawRecord { fields: &fields, ..record };
         let validated = validate(&mended, &self.binding, &self.rules);
         if validated.result.is_ok() {
-            return then(Taken { record: &mended, names, validated, warnings });
+            return then(Taken { record: &mended, validated, warnings, secrets: self.binding.secrets() });
         }
         let validated = self.explained(&mended, validated);
-        then(Taken { record: &mended, names, validated, warnings })
+        then(Taken { record: &mended, validated, warnings, secrets: self.binding.secrets() })
     }
 
     /// Errors with what mends them.

@@ -19,6 +19,8 @@ use crate::view::View;
 pub(crate) const SHOWN: u8 = 5;
 /// How many causes are told.
 pub(crate) const CAUSES: u8 = 10;
+/// Most bytes of the failed records that are read for it.
+const SHOWN_BYTES: i64 = 1024 * 1024;
 
 /// What a summary says beyond the import itself.
 #[derive(Debug, Default, Serialize)]
@@ -53,7 +55,7 @@ impl Details {
                 reasons.into_iter().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect();
         }
         if view.counts.failed > 0 {
-            let failed = records::failed(store, view.id, 0, i64::from(SHOWN)).await?;
+            let failed = records::failed(store, view.id, 0, i64::from(SHOWN), SHOWN_BYTES).await?;
             (details.problems, details.further_problems) =
                 problems::problems(store, view.id, i64::from(CAUSES)).await?;
             details.first_failures =

@@ -1,6 +1,7 @@
 # What the scripts of this folder share: a work folder, a PostgreSQL of one's own, the services, imports and the oracle.
 # Sourced, not run. Everything listens on loopback or in a network namespace of its own, and ends with its script.
 # shellcheck shell=bash
+# shellcheck disable=SC2034  # names that the scripts use
 
 set -euo pipefail
 FAULTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)

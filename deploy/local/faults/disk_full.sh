@@ -10,7 +10,7 @@ needs curl curl
 
 for part in data wal; do
     mkdir -p "$W/$part"
-    mount -t tmpfs -o size=$([[ $part == data ]] && echo 160m || echo 96m) tmpfs "$W/$part"
+    mount -t tmpfs -o "size=$([[ $part == data ]] && echo 160m || echo 96m)" tmpfs "$W/$part"
     at_end "umount '$W/$part' || umount -l '$W/$part'"
     chown postgres "$W/$part"
 done
@@ -38,7 +38,7 @@ send() {
 }
 send
 for part in data wal; do
-    ballast "$part" $([[ $part == data ]] && echo 1000000 || echo 1000)
+    ballast "$part" "$([[ $part == data ]] && echo 1000000 || echo 1000)"
     waiting=()
     for _ in 1 2 3; do
         sent=$((sent + 1))

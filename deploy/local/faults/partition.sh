@@ -36,6 +36,7 @@ for n in 1 2 3 4; do
         for k in 1 2 3 4; do echo "$NET.$k mq$k"; done
     } >"/etc/netns/$ID$n/hosts"
 done
+# shellcheck disable=SC2034  # common.sh uses it
 IN=(ip netns exec "${ID}4")
 on() { ip netns exec "$ID$1" "${@:2}"; } # NODE COMMAND…
 
@@ -76,7 +77,7 @@ start_node() { # also after a kill
     rm -f "$W/n$1.pid"
     (
         node_env "$1"
-        cd "$W"
+        cd "$W" || exit
         exec ip netns exec "$ID$1" setsid "$SB/rabbitmq-server" >>"$W/n$1.out" 2>&1 </dev/null
     ) &
     disown $!
@@ -112,7 +113,7 @@ prepare
 producer
 worker
 leader() { # the number of the queue's leader
-    ctl "$1" list_queues --quiet name leader 2>/dev/null | sed -n "s/^$MUSTER_BROKER_PREFIX[^ \t]*[ \t]*rl\([123]\)@.*/\1/p" | head -1
+    ctl "$1" list_queues --quiet name leader 2>/dev/null | sed -n "s/^${MUSTER_BROKER_PREFIX}[^ \t]*[ \t]*rl\([123]\)@.*/\1/p" | head -1
 }
 
 runs=0

@@ -77,7 +77,7 @@ for ((round = 1; round <= ROUNDS; round++)); do
     fresh
     cut_once "$round" || die "PostgreSQL does not start after the cut"
     count=0 lost=0
-    while read -r id number; do
+    while read -r id _; do
         ended "$id" 60 || lost=$((lost + 1))
         whole "$id" "$RECORDS"
         count=$((count + 1))
@@ -95,7 +95,7 @@ fresh 'fsync = off'
 missing=all
 if cut_once 9 2>/dev/null; then
     missing=0
-    while read -r id number; do
+    while read -r id _; do
         [[ -n $(import_state "$id") && $(sql "select coalesce(sum(records), 0) from chunks where import_id = '$id'") == "$RECORDS" ]] ||
             missing=$((missing + 1))
     done <"$W/accepted"

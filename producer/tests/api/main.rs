@@ -5,6 +5,7 @@
 mod access;
 mod authgear;
 mod bitcaster;
+mod bounds;
 mod ccai;
 mod failed;
 mod harness;
@@ -12,4 +13,5 @@ mod keys;
 mod profiles;
 mod readiness;
 mod reading;
+mod tls;
 mod uploads;

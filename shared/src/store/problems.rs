@@ -12,7 +12,7 @@ use super::{Store, StoreError};
 use crate::chunk::decode;
 use crate::error::ErrorCode;
 use crate::id::ImportId;
-use crate::record::{REDACTED, is_secret};
+use crate::record::{REDACTED, looks_secret};
 
 /// Places that a problem names.
 const PLACES: i64 = 3;
@@ -176,7 +176,7 @@ fn example(source: &str, field: &str) -> Option<String> {
         serde_json::Value::Null => return None,
         other => other.to_string(),
     };
-    let shown = !text.is_empty() && !text.contains(REDACTED) && !is_secret(field);
+    let shown = !text.is_empty() && !text.contains(REDACTED) && !looks_secret(field);
     shown.then(|| text.chars().take(EXAMPLE_CHARS).collect())
 }
 

@@ -81,7 +81,7 @@ impl RecordSink for Sink {
             }
             warnings.extend(taken.warnings.into_iter().map(|warning| (number, warning)));
             cutter
-                .push(taken.record, taken.names, taken.validated.identifier.as_deref(), valid)
+                .push(taken.record, names, taken.validated.identifier.as_deref(), valid)
                 .expect("a chunk can be encoded");
         });
         Ok(())
@@ -110,7 +110,8 @@ impl Engine {
             invalid: Vec::new(),
             warnings: Vec::new(),
         };
-        let mut parser = Parser::new(options.format, course.parse).at(options.at.as_deref());
+        let mut parser =
+            Parser::new(options.format, course.parse).at(options.at.as_deref()).reshaping(rules.table());
         parser.feed(bytes, &mut sink)?;
         let end = parser.finish(&mut sink)?;
         let mut names = Names::new();

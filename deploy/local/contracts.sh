@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Makes sure that every rule of docs/contracts that code, tests or documents cite (A.3.3, B.1.1, C.2 …) is there, and once.
+#
+#   contracts.sh
+#
+# A citation is such a number in a comment of a Rust file, or anywhere in a document or script.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+mapfile -t citing < <(grep -rlE '[ABC]\.[0-9]' --include='*.rs' --include='*.md' --include='*.sh' --include='*.sql' --include='*.py' \
+    --include='*.js' --include='*.mjs' --exclude-dir=node_modules --exclude-dir=contracts \
+    shared producer worker cli docs deploy migrations tests bench ./*.md)
+
+awk '
+    FNR == 1 { page = FILENAME }
+    page ~ /^docs\/contracts\/.*\.md$/ && /^#+ [A-Z]\.?[0-9. ]/ {
+        number = $2
+        sub(/\.$/, "", number)
+        if (number in rule) wrong(page ":" FNR ": " number " is also in " rule[number])
+        rule[number] = page
+        next
+    }
+    page ~ /\.rs$/ {
+        if ($0 !~ /\/\//) next
+        sub(/^.*\/\//, "//")
+    }
+    {
+        text = $0
+        while (match(text, /(^|[^A-Za-z0-9_.\/-])[ABC]\.[0-9]+(\.[0-9]+)*/)) {
+            number = substr(text, RSTART, RLENGTH)
+            sub(/^[^ABC]/, "", number)
+            text = substr(text, RSTART + RLENGTH)
+            cited++
+            place[cited] = page ":" FNR
+            cites[cited] = number
+        }
+    }
+    function wrong(message) { print message; failed = 1 }
+    END {
+        for (i = 1; i <= cited; i++) if (!(cites[i] in rule)) wrong(place[i] ": there is no rule " cites[i] " in docs/contracts")
+        if (!cited) wrong("nothing cites docs/contracts: this script looks in the wrong place")
+        if (!failed) print cited " citations, all of them in docs/contracts"
+        exit failed
+    }
+' docs/contracts/*.md "${citing[@]}"
