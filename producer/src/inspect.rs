@@ -41,17 +41,15 @@ pub fn begin(options: ImportOptions, encoding: Encoding, limits: ReceiveLimits) 
             }
         };
         while let Some(piece) = to_look.blocking_recv() {
-            let going = match (piece, &mut spool) {
-                (Some(bytes), None) => inspection.feed(&bytes),
-                (Some(bytes), Some(spool)) => {
-                    spool.write(&bytes).map_err(|error| inspection.stop(error)).is_ok()
+            let Some(bytes) = piece else {
+                if let Some(spool) = spool {
+                    rows(spool, &mut inspection);
                 }
-                (None, _) => {
-                    if let Some(spool) = spool {
-                        rows(spool, &mut inspection);
-                    }
-                    return (inspection, true);
-                }
+                return (inspection, true);
+            };
+            let going = match &mut spool {
+                None => inspection.feed(&bytes),
+                Some(spool) => spool.write(&bytes).map_err(|error| inspection.stop(error)).is_ok(),
             };
             if !going {
                 return (inspection, true);

@@ -279,7 +279,7 @@ fn check(file: &mut File, limits: BookLimits) -> Result<(), FileError> {
     let (mut all, mut held) = (0, 0);
     for at in 0..zip.len() {
         let mut part = zip.by_index(at).map_err(|_| broken("a part of it cannot be unpacked"))?;
-        let name = part.name().to_ascii_lowercase();
+        let name = part.name().map_err(|_| broken("a part of it has no name"))?.to_ascii_lowercase();
         // Pictures, themes and the like are never read.
         let read = name.ends_with(".xml") || name.ends_with(".rels");
         if !read || name.contains("/theme/") || name.contains("/drawings/") {

@@ -100,7 +100,7 @@ async fn proposed(
     let mut found = report.profile;
     if found.is_none()
         && args.options.at.is_none()
-        && let Some(at) = wrapped(report)
+        && let Some(at) = wrapped(&*report)
     {
         args.options.at = Some(at);
         found = look(&args, config, shutdown).await?.profile;
@@ -136,16 +136,15 @@ async fn look(args: &UsersArgs, config: &Config, shutdown: &Shutdown) -> anyhow:
         RequestError::Invalid(error) => wrong_option(error),
         error => error.into(),
     };
-    let asked = match asked.tenants_profile() {
-        None => asked,
-        // A tenant's own profile is in the database.
-        Some(_) => {
-            let look = async |session: &Session| {
-                let tenant = session.tenant(&args.tenant).await?;
-                asked.with_profile(&session.store, tenant).await.map_err(told)
-            };
-            Box::pin(connect::with(config, Need::Look, shutdown, look)).await?
-        }
+    // A tenant's own profile is in the database.
+    let asked = if asked.tenants_profile().is_some() {
+        let look = async |session: &Session| {
+            let tenant = session.tenant(&args.tenant).await?;
+            asked.with_profile(&session.store, tenant).await.map_err(told)
+        };
+        Box::pin(connect::with(config, Need::Look, shutdown, look)).await?
+    } else {
+        asked
     };
     let (options, reading) = asked.reading(None).map_err(told)?;
     let mut limits = receive_limits(config);

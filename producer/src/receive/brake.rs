@@ -78,7 +78,7 @@ impl Brake {
         let worst = self
             .causes
             .iter()
-            .max_by_key(|(_, cause)| (cause.records, std::cmp::Reverse(cause.first.record)));
+            .max_by_key(|(_, cause)| (cause.records, std::cmp::Reverse(cause.first.record.get())));
         let Some(((code, field), cause)) = worst else { return Ok(()) };
         if cause.records * 100 <= self.seen * self.percent {
             return Ok(());
