@@ -98,10 +98,21 @@ impl Shape {
                 held.push((self.names.intern(&pointer.name), taken));
             }
         }
-        let kept = record
-            .fields
-            .iter()
-            .filter_map(|field| Some(RawField { name: self.known_as(field.name)?, value: field.value }));
+        let mut fields: Vec<RawField<'_>> = Vec::with_capacity(record.fields.len() + held.len());
+        for field in record.fields {
+            let whole = match field.value {
+                RawValue::Json(json) => !json.starts_with(['{', '[']),
+                RawValue::Text(_) => true,
+                RawValue::Null => false,
+            };
+            let name = match (self.known_as(field.name), names.get(field.name)) {
+                (Some(name), _) => name,
+                // Not what the pointers lead into: it is not lost without a word.
+                (None, Some(name)) if whole => self.names.intern(name),
+                (None, _) => continue,
+            };
+            fields.push(RawField { name, value: field.value });
+        }
         let taken = held.iter().map(|(name, value)| RawField {
             name: *name,
             value: match value {
@@ -109,7 +120,7 @@ impl Shape {
                 Held::Json(json) => RawValue::Json(json),
             },
         });
-        let fields: Vec<RawField<'_>> = kept.chain(taken).collect();
+        fields.extend(taken);
         then(&RawRecord { fields: &fields, ..*record }, &self.names)
     }
 
