@@ -12,3 +12,12 @@ create table import_profiles (
 );
 comment on table import_profiles is 'Sets of import options that a tenant has given a name.';
 comment on column import_profiles.options is 'Options by name, as they stand in a request: texts alone. Checked when they are saved, and again when they are used.';
+
+-- Where there is the second lock between tenants (0019), it holds for these rows too.
+do $$
+begin
+    if exists (select from pg_proc where proname = 'muster_tenant') then
+        alter table import_profiles enable row level security;
+        create policy own on import_profiles using (tenant_id = muster_tenant());
+    end if;
+end $$;
