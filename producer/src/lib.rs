@@ -8,6 +8,7 @@ mod app;
 mod dispatch;
 pub mod export;
 pub mod inspect;
+pub mod people;
 pub mod receive;
 pub mod request;
 mod single;

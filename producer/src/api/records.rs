@@ -6,10 +6,11 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream::{self, Stream, StreamExt};
 use muster_shared::error::ErrorCode;
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::outcome::Outcome;
+use muster_shared::store::StoreError;
 use muster_shared::store::problems::{self, Cause, Problem};
 use muster_shared::store::records::{self, RecordFilter};
 use muster_shared::store::reports::{self, ImportReport};
@@ -166,7 +167,18 @@ async fn failed(
     let wanted = Wanted::take(&mut params)?;
     params.finish()?;
     let report = found(&state, tenant, import).await?;
-    let mut pages = Box::pin(export::failed_of_cause(&state.0.store, &report, format, wanted.cause()));
+    let pages = export::failed_of_cause(&state.0.store, &report, format, wanted.cause());
+    streamed(&state, pages, format, &format!("failed-{import}.{}", format.extension())).await
+}
+
+/// A file that is read from the store while it is sent.
+pub(super) async fn streamed(
+    state: &AppState,
+    pages: impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static,
+    format: ExportFormat,
+    name: &str,
+) -> Result<Response, ApiError> {
+    let mut pages = Box::pin(pages);
     // The first page before the answer, so that a store that is away is an error and no empty file.
     let first = pages.next().await.transpose()?.unwrap_or_default();
     let (pieces, coming) = mpsc::channel::<Result<Bytes, std::io::Error>>(2);
@@ -182,7 +194,7 @@ async fn failed(
                 None => return,
                 Some(Ok(bytes)) => Ok(bytes),
                 Some(Err(error)) => {
-                    tracing::error!(%import, %error, "failed records could not be read to their end");
+                    tracing::error!(%error, "a file could not be read from the store to its end");
                     Err(std::io::Error::other("the store failed"))
                 }
             };
@@ -190,7 +202,7 @@ async fn failed(
     });
     let body =
         stream::unfold(coming, |mut coming| async { coming.recv().await.map(|piece| (piece, coming)) });
-    let name = format!("attachment; filename=\"failed-{import}.{}\"", format.extension());
+    let name = format!("attachment; filename=\"{name}\"");
     let headers =
         [(header::CONTENT_TYPE, format.media_type().to_owned()), (header::CONTENT_DISPOSITION, name)];
     Ok((headers, Body::from_stream(body)).into_response())

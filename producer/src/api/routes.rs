@@ -62,6 +62,7 @@ fn client_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(profiles::list))
         .routes(routes!(profiles::show, profiles::save, profiles::delete))
         .routes(routes!(users::find))
+        .routes(routes!(users::export))
         .routes(routes!(users::show))
         .routes(routes!(catalog::show, catalog::replace))
         .merge(bitcaster::routes())
