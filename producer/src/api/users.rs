@@ -27,7 +27,9 @@ pub(super) struct UserList {
     /// The users; one at most where a unique field was asked for.
     #[schema(value_type = Vec<Object>)]
     users: Vec<User>,
-    /// What to give as `after` for the next page; null on the last.
+    /// What to give as `after` for the next page; not there on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     next: Option<UserId>,
 }
 
