@@ -23,7 +23,7 @@ use super::{UsersArgs, summary};
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
 use crate::follow;
-use crate::output::{number, remark};
+use crate::output::number;
 use crate::pipeline::{Pipeline, receive_limits};
 use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
@@ -98,7 +98,7 @@ pub(crate) async fn take_in(
     if let Some(request) = request
         && let Some(found) = intake::unfinished(&session.store, tenant, KEY, request).await?
     {
-        return resume(session, tenant, found, reach).await;
+        return resume(session, tenant, found, reach, progress).await;
     }
     let idempotency = request.map(|request| (format!("{KEY}{id}"), request));
     let new = NewImport { idempotency, ..resolved.import };
@@ -203,6 +203,7 @@ async fn resume(
     tenant: TenantId,
     import: ImportId,
     reach: &Reach,
+    progress: &Progress,
 ) -> anyhow::Result<Taken> {
     let view = view(&session.store, tenant, import).await?;
     let done = view.counts.total - view.counts.pending;
@@ -214,7 +215,7 @@ async fn resume(
         ),
         ImportState::Received => Ok(Taken::Waits(import)),
         _ => {
-            remark(format_args!(
+            progress.remark(format_args!(
                 "resuming import {import}: {} of {} records are done",
                 number(done),
                 number(view.counts.total)

@@ -25,7 +25,7 @@ use super::{UsersArgs, summary};
 use crate::failure::Ended;
 use crate::follow;
 use crate::imports::{CauseArgs, Outcomes, Remote, Shown};
-use crate::output::{number, remark};
+use crate::output::number;
 use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
 use crate::view::View;
@@ -91,21 +91,21 @@ async fn send(
     let number = match last {
         Some(view) if view.state == ImportState::Receiving => free - 1,
         Some(view) if !view.state.is_final() => {
-            told_to_resume(&view);
+            told_to_resume(&view, progress);
             return Ok(view);
         }
         Some(_) | None => free,
     };
     tracing::debug!(number, "imports of {} with these options before", args.file.display());
     let view = upload(source, remote, pairs, Some(&key(digest, pairs, number)), progress).await?;
-    told_to_resume(&view);
+    told_to_resume(&view, progress);
     Ok(view)
 }
 
-fn told_to_resume(view: &View) {
+fn told_to_resume(view: &View, progress: &Progress) {
     if view.counts.total > view.counts.pending && !view.state.is_final() {
         let done = view.counts.total - view.counts.pending;
-        remark(format_args!(
+        progress.remark(format_args!(
             "import {}: {} of {} records are done",
             view.id,
             number(done),

@@ -103,7 +103,7 @@ pub(crate) fn waiting(as_json: bool, view: &View, reach: &Reach) -> anyhow::Resu
             reach.command("proceed", id)
         ))?;
     }
-    Ok(Ended::Done)
+    Ok(if view.counts.failed > 0 { Ended::FailedRecords } else { Ended::Done })
 }
 
 fn took(view: &View) -> Option<Duration> {
@@ -134,6 +134,9 @@ fn text(view: &View, details: &Details, reach: &Reach) -> String {
         let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
         let rate = counts.total.saturating_mul(1000) / milliseconds;
         let _ = write!(text, "\n  time      {:.1} s, {} records/s", took.as_secs_f64(), number(rate));
+    }
+    if counts.total == 0 && view.state == ImportState::Completed {
+        text.push_str("\nThe file has no records: it has a header or an empty list, and nothing else.");
     }
     for problem in &details.problems {
         let _ = write!(text, "\n{}", told(problem, false));
