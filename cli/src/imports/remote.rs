@@ -145,7 +145,12 @@ impl Remote {
         Err(Refused { told }.into())
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<T> {
+    /// Asks for something, and reads the answer.
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> anyhow::Result<T> {
         let request = self.request(Method::GET, path).query(query).timeout(Duration::from_secs(60));
         let response = self.send(request).await?;
         let answer = response.json().await.map_err(reqwest::Error::without_url);
