@@ -158,3 +158,59 @@ fn a_file_most_of_whose_first_records_fail_for_one_cause_is_stopped() {
     desk.run(&["import", "users", "people.csv", "--brake", "70", "--json"]).exits(3);
     desk.run(&["import", "users", "people.csv", "--dates", "dmy"]).exits(0);
 }
+
+/// Text in windows-1252, as far as German needs it.
+fn windows_1252(text: &str) -> Vec<u8> {
+    text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect()
+}
+
+/// A list of staff with so many people, of whom the last ten stand in it twice and three have a mistake.
+fn staff(people: usize) -> Vec<u8> {
+    let mut text = String::from(
+        "Mitarbeiterliste Stand 01.10.2026;;;;;;\r\n;;;;;;\r\nPersonalnummer;Nachname;Vorname;E-Mail;Telefon;Geburtsdatum;Abteilung\r\n",
+    );
+    for number in (1..=people).chain(people - 9..=people) {
+        let email = if number == 7 { "person7".into() } else { format!("person{number}@example.com") };
+        let phone = if number == 9 { "siehe Liste".into() } else { format!("0151 2345{number:04}") };
+        let day = if number == 11 { "31.02.1980" } else { "24.12.1980" };
+        text.push_str(&format!("{number:05};Müller;Jürgen;{email};{phone};{day};Einkauf & Lager\r\n"));
+        if number % 50 == 0 {
+            text.push_str(";;;;;;\r\n");
+        }
+    }
+    windows_1252(&text)
+}
+
+#[test]
+fn a_file_of_an_hr_system_goes_in_as_its_guide_says() {
+    let desk = Desk::new();
+    desk.write("personal.csv", staff(400));
+    let guide = std::fs::read_to_string(repository().join("docs/guides/hr-file.md")).unwrap();
+    let mut runs = Vec::new();
+    for block in guide.split("```sh\n").skip(1) {
+        let (commands, _) = block.split_once("```").unwrap();
+        for line in commands.lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            assert_eq!(words[0], "muster", "{line}");
+            runs.push((line.to_owned(), desk.run(&words[1..])));
+        }
+    }
+    let run = |at: usize| &runs[at].1;
+    assert_eq!(run(0).code, Some(3), "{:#?}", runs[0]);
+    for words in ["--phone-country", "--dates dmy", "410 of 410 records would fail"] {
+        assert!(run(0).stdout.contains(words), "{words}: {:#?}", runs[0]);
+    }
+    assert_eq!(run(1).code, Some(3), "{:#?}", runs[1]);
+    assert!(run(1).stdout.contains("3 of 410 records would fail"), "{:#?}", runs[1]);
+    // The first import inserts, the second finds everything there.
+    for (at, counts) in [(2, ["inserted  397", "failed    3"]), (4, ["skipped   407", "failed    3"])] {
+        assert_eq!(run(at).code, Some(3), "{:#?}", runs[at]);
+        for words in counts {
+            assert!(run(at).stdout.contains(words), "{words}: {:#?}", runs[at]);
+        }
+    }
+    assert_eq!(run(3).code, Some(0), "{:#?}", runs[3]);
+    assert_eq!(run(5).stdout.matches("such as").count(), 3, "{:#?}", runs[5]);
+    assert!(run(5).stdout.contains("record 7, line 10"), "{:#?}", runs[5]);
+    assert_eq!(desk.read("failed.csv").lines().count(), 4);
+}
