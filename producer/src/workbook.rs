@@ -1,32 +1,27 @@
 //! A workbook (XLSX) → the rows of one of its sheets, as the text of a table.
 //!
 //! The format needs seeking, so the upload is spooled to a file that has no name (in the folder for temporary files) and goes away with the
-//! process. Cells are read one by one. What calamine holds in memory is looked through before it is opened, and bounded (P7): the parts that
-//! it reads whole, the entries of the archive, and the longest piece of XML between two tags.
+//! process. Cells are read one by one. A book is looked through before it is opened ([`check`]), and what is held in
+//! memory is bounded (P7).
 //!
 //! A value is given as the sheet shows it, as far as no digit is lost by that (P13): dates in ISO form, zeros that a number's format puts
 //! before it, errors by their name. A number beyond the 15 digits that a spreadsheet keeps is given as `4.47712345678901E+17`, so that
 //! it is not taken for a whole one.
 
+mod check;
+
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, Write};
 
 use calamine::{DataRef, ExcelDateTime, Reader, SheetType, SheetVisible, Style, Xlsx, XlsxError};
 use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::fault::{Mutant, mutant};
-use zip::ZipArchive;
 
 /// Bytes of text that are handed over at a time.
 const PIECE: usize = 256 * 1024;
-/// Most entries of the archive: each costs memory.
-const ENTRIES: usize = 4_096;
-/// Longest piece of XML from one tag to the next: a cell has at most 32,767 characters.
-const TAG_BYTES: u64 = 1024 * 1024;
 /// Most rows of a sheet.
 const ROWS: u32 = 1_048_576;
-/// How an old Office document begins, and one that is encrypted.
-const OLD_OFFICE: &[u8] = b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1";
 
 /// Bounds of a workbook.
 #[derive(Debug, Clone, Copy)]
@@ -84,7 +79,7 @@ impl Spool {
     ) -> Result<String, E> {
         let Self { mut file, limits, sheet, .. } = self;
         if !mutant(Mutant::WorkbookUnchecked) {
-            check(&mut file, limits)?;
+            check::check(&mut file, limits)?;
         }
         let mut book = Xlsx::new(BufReader::new(&file)).map_err(|error| unreadable(&error))?;
         let sheet = chosen(&book, sheet.as_deref())?;
@@ -255,122 +250,6 @@ fn moment_text(moment: &ExcelDateTime) -> String {
     text
 }
 
-/// Whether a workbook may be opened: what it unpacks to is counted, and nothing of it is kept.
-fn check(file: &mut File, limits: BookLimits) -> Result<(), FileError> {
-    let io = |error: io::Error| no_room(&error);
-    file.seek(SeekFrom::Start(0)).map_err(io)?;
-    let mut start = [0; 8];
-    let read = file.read(&mut start).map_err(io)?;
-    if read == 0 {
-        return Err(FileError::new(ErrorCode::FileEmpty, "The file is empty."));
-    }
-    if start == OLD_OFFICE {
-        return Err(old_office(file).map_err(io)?);
-    }
-    if !start.starts_with(b"PK") {
-        let message = "The file is no workbook (XLSX): name its format with `--format` (over HTTP `format`).";
-        return Err(FileError::new(ErrorCode::FormatMismatch, message));
-    }
-    if entries(file).map_err(io)? > ENTRIES {
-        return Err(too_large("has too many parts"));
-    }
-    file.seek(SeekFrom::Start(0)).map_err(io)?;
-    let mut zip = ZipArchive::new(BufReader::new(&*file)).map_err(|_| broken("it is no whole archive"))?;
-    let (mut all, mut held) = (0, 0);
-    for at in 0..zip.len() {
-        let mut part = zip.by_index(at).map_err(|_| broken("a part of it cannot be unpacked"))?;
-        let name = part.name().map_err(|_| broken("a part of it has no name"))?.to_ascii_lowercase();
-        // Pictures, themes and the like are never read.
-        let read = name.ends_with(".xml") || name.ends_with(".rels");
-        if !read || name.contains("/theme/") || name.contains("/drawings/") {
-            continue;
-        }
-        let sheet = name.contains("/worksheets/");
-        let mut watch = Watch::default();
-        let mut piece = vec![0; 64 * 1024];
-        loop {
-            let read = part.read(&mut piece).map_err(|_| broken("a part of it cannot be unpacked"))?;
-            if read == 0 {
-                break;
-            }
-            all += read as u64;
-            held += if sheet { 0 } else { read as u64 };
-            watch.take(piece.get(..read).unwrap_or_default())?;
-            if held > limits.memory {
-                return Err(too_large(&format!("has more than {} bytes of texts and styles", limits.memory)));
-            }
-            if limits.unpacked.is_some_and(|most| all > most) {
-                return Err(too_large("is larger than the limit when it is unpacked"));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Looks for what an XML reader would have to hold whole.
-#[derive(Default)]
-struct Watch {
-    since_tag: u64,
-    opened: bool,
-}
-
-impl Watch {
-    fn take(&mut self, piece: &[u8]) -> Result<(), FileError> {
-        let mut from = 0;
-        if std::mem::take(&mut self.opened) && piece.first() == Some(&b'!') {
-            return Err(broken("it has comments or sections that no spreadsheet writes"));
-        }
-        for at in memchr::memchr_iter(b'<', piece) {
-            self.since_tag += (at - from) as u64;
-            self.check()?;
-            (from, self.since_tag) = (at, 0);
-            match piece.get(at + 1) {
-                Some(b'!') => return Err(broken("it has comments or sections that no spreadsheet writes")),
-                Some(_) => {}
-                None => self.opened = true,
-            }
-        }
-        self.since_tag += (piece.len() - from) as u64;
-        self.check()
-    }
-
-    fn check(&self) -> Result<(), FileError> {
-        if self.since_tag > TAG_BYTES { Err(too_large("has a cell that is too long")) } else { Ok(()) }
-    }
-}
-
-/// How many entries the archive says it has, at its end.
-fn entries(file: &mut File) -> io::Result<usize> {
-    let length = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(length.saturating_sub(22 + 65_535)))?;
-    let mut tail = Vec::new();
-    file.take(22 + 65_535).read_to_end(&mut tail)?;
-    let count = memchr::memmem::rfind(&tail, b"PK\x05\x06").and_then(|at| tail.get(at + 10..at + 12));
-    Ok(count.map_or(0, |count| usize::from(u16::from_le_bytes([count[0], count[1]]))))
-}
-
-/// What an Office document in the old container is.
-fn old_office(file: &mut File) -> io::Result<FileError> {
-    let name: Vec<u8> = "EncryptedPackage".bytes().flat_map(|byte| [byte, 0]).collect();
-    file.seek(SeekFrom::Start(0))?;
-    let mut before: Vec<u8> = Vec::new();
-    let mut piece = vec![0; 64 * 1024];
-    loop {
-        let read = file.read(&mut piece)?;
-        if read == 0 {
-            let message = "The file is a workbook of an old kind (XLS). Save it as XLSX or as CSV.";
-            return Ok(FileError::new(ErrorCode::FormatMismatch, message));
-        }
-        before.extend_from_slice(piece.get(..read).unwrap_or_default());
-        if memchr::memmem::find(&before, &name).is_some() {
-            let message = "the workbook is encrypted; save it without a password (in Excel: File, Info, Protect Workbook)";
-            return Ok(FileError::new(ErrorCode::WorkbookEncrypted, message));
-        }
-        let keep = before.len().saturating_sub(name.len());
-        before.drain(..keep);
-    }
-}
-
 fn too_large(what: &str) -> FileError {
     let message = format!("the workbook {what}; save the sheet as CSV, and import that");
     FileError::new(ErrorCode::WorkbookTooLarge, message)
@@ -483,6 +362,25 @@ mod tests {
         assert_eq!(read(&vec![b'P'; 1024 * 1024 + 1], limits), too_large);
         let hidden = sheet(&format!("<!-- {} -->", "<".repeat(2_000_000)));
         assert_eq!(read(&book(&[hidden]), limits), Err(ErrorCode::WorkbookUnreadable));
+        let parts =
+            format!("<c r=\"A1\" t=\"inlineStr\"><is>{}</is></c>", "<t>xxxx</t><c></c>".repeat(100_000));
+        assert_eq!(read(&book(&[sheet(&parts)]), limits), too_large);
+        let formats = (
+            "xl/styles.xml",
+            format!("<styleSheet><cellXfs>{}</cellXfs></styleSheet>", "<xf/>".repeat(210_000)),
+        );
+        let wide = BookLimits { memory: 10_000_000, ..limits };
+        assert_eq!(read(&book(&[few.clone(), formats]), wide), too_large);
+        // Room for so many texts would be made at once.
+        for count in ["99999999999", "18446744073709551615", "1000"] {
+            let texts = format!("<sst uniqueCount = '{count}'><si><t>x</t></si></sst>");
+            let bytes = book(&[few.clone(), ("xl/sharedStrings.xml", texts)]);
+            assert_eq!(read(&bytes, limits), Err(ErrorCode::WorkbookUnreadable), "{count}");
+        }
+        let deep = sheet(&format!("{}{}", "<g>".repeat(300), "</g>".repeat(300)));
+        assert_eq!(read(&book(&[deep]), limits), Err(ErrorCode::WorkbookUnreadable));
+        let elsewhere = ("xl/media/image1.png", "<worksheet><sheetData/></worksheet>".to_owned());
+        assert_eq!(read(&book(&[few, elsewhere]), limits), Err(ErrorCode::WorkbookUnreadable));
     }
 
     #[test]
