@@ -23,6 +23,8 @@ const FORMATS: u64 = 200_000;
 const DEPTH: u64 = 256;
 /// Fewest bytes that a text takes.
 const TEXT_BYTES: u64 = 9;
+/// Largest part that says which one is the book.
+const PACKAGE_BYTES: usize = 64 * 1024;
 /// Largest part that is no XML.
 const PICTURE_BYTES: u64 = 64 * 1024 * 1024;
 /// How an old Office document begins, and one that is encrypted.
@@ -80,7 +82,7 @@ enum Kind {
     Package,
     /// XML that may be read whole.
     Other,
-    /// No XML; never read.
+    /// No XML, or no part of the book; never read.
     Picture,
 }
 
@@ -91,6 +93,8 @@ impl Kind {
             "sharedstrings.xml" => Self::Texts,
             "styles.xml" => Self::Styles,
             _ if name == "_rels/.rels" => Self::Package,
+            // Properties and data of other programs, where anything may stand: never read.
+            _ if name.starts_with("docprops/") || name.starts_with("customxml/") => Self::Picture,
             _ if !last.ends_with(".xml") && !last.ends_with(".rels") => Self::Picture,
             _ if name.contains("/worksheets/") && last.ends_with(".xml") => Self::Sheet,
             _ => Self::Other,
@@ -199,13 +203,15 @@ struct Watched<R> {
     bytes: u64,
     since_tag: u64,
     opened: bool,
+    /// All of the part that says which one is the book.
+    package: Vec<u8>,
     /// What was wrong.
     wrong: Option<FileError>,
 }
 
 impl<R: Read> Watched<R> {
     fn new(part: R, kind: Kind, room: u64) -> Self {
-        Self { part, kind, room, bytes: 0, since_tag: 0, opened: false, wrong: None }
+        Self { part, kind, room, bytes: 0, since_tag: 0, opened: false, package: Vec::new(), wrong: None }
     }
 
     fn look(&mut self, piece: &[u8]) -> Result<(), FileError> {
@@ -214,11 +220,14 @@ impl<R: Read> Watched<R> {
         if self.bytes > self.room {
             return Err(too_large("is larger than the limit when it is unpacked"));
         }
-        // The book must be among the parts that are looked through as one.
-        let hidden =
-            memchr::memchr(b'&', piece).is_some() || memchr::memmem::find(piece, b"worksheets").is_some();
-        if self.kind == Kind::Package && hidden {
-            return Err(broken("its book has a name that no spreadsheet gives"));
+        if self.kind == Kind::Package {
+            self.package.extend_from_slice(piece);
+            // The book must be among the parts that are looked through as one.
+            let hidden = memchr::memchr(b'&', &self.package).is_some()
+                || memchr::memmem::find(&self.package, b"worksheets").is_some();
+            if hidden || self.package.len() > PACKAGE_BYTES {
+                return Err(broken("its book has a name that no spreadsheet gives"));
+            }
         }
         let mut from = 0;
         if std::mem::take(&mut self.opened) && piece.first() == Some(&b'!') {
