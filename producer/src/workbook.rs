@@ -140,7 +140,8 @@ impl<E: From<FileError>> Text<'_, E> {
             }
         }
         self.out.push('"');
-        Ok(())
+        // A row may be long too.
+        self.flush(PIECE)
     }
 
     fn flush(&mut self, beyond: usize) -> Result<(), E> {

@@ -116,7 +116,7 @@ fn xml(part: impl Read, kind: Kind, room: u64) -> Result<u64, FileError> {
             Ok(Event::Start(tag)) => {
                 depth += 1;
                 match (kind, tag.local_name().as_ref()) {
-                    (Kind::Sheet, "c") if cell.is_none() => cell = Some((depth, 0)),
+                    (Kind::Sheet, "c") | (Kind::Texts, "si") if cell.is_none() => cell = Some((depth, 0)),
                     (Kind::Styles, "xf" | "font" | "fill" | "border" | "numFmt") => formats += 1,
                     (Kind::Texts, "sst") => counts = true,
                     _ => {}
