@@ -43,6 +43,30 @@ mutants: ## Bring each fixed fault back and check that its test fails; needs the
 faults: ## The slow faults, as root: power cuts, fail-over, partitions and more (FAULTS=name for one); needs the services
 	@eval "$$($(SERVICES) urls)" && export TEST_DATABASE_URL TEST_AMQP_URL && deploy/local/faults.sh $(FAULTS)
 
+.PHONY: memory
+memory: ## Hold each process against its bound of memory with large loads: 10 GiB, bombs of 1 GiB, 1,000,000 records; needs the services
+	@eval "$$($(SERVICES) urls)" && export TEST_DATABASE_URL TEST_AMQP_URL && MUSTER_MEMORY=long \
+	  cargo nextest run --locked --workspace --all-features --profile properties --no-capture process::bounds
+
+.PHONY: fuzz
+fuzz: MINUTES ?= 10
+fuzz: ## Change bytes at random for MINUTES (10) a target, and compare tables with Python's csv module; needs the services
+	@eval "$$($(SERVICES) urls)" && export TEST_DATABASE_URL TEST_AMQP_URL && MUSTER_FUZZ_SECONDS=$$(($(MINUTES) * 60)) \
+	  MUSTER_DIFFERENTIAL=100000 cargo nextest run --locked --workspace --all-features --profile properties --no-capture \
+	  -E 'test(any_bytes_are) or test(any_text_is_a_key) or test(tables_are_read_as_python)'
+
+.PHONY: sbom
+sbom: ## List what the program is made of, as CycloneDX (target/sbom)
+	@deploy/local/supply.sh sbom
+
+.PHONY: auditable
+auditable: ## Build the program with its list of dependencies inside (cargo auditable)
+	@deploy/local/supply.sh auditable
+
+.PHONY: secrets
+secrets: ## Look for secrets in what is in the repository
+	@deploy/local/supply.sh secrets
+
 .PHONY: check
 check: ## The static checks alone: format, clippy, pure domain, TLS provider, documents, scripts, bans, licences, sources
 	@deploy/local/test.sh --check

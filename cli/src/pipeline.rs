@@ -13,26 +13,39 @@ use muster_shared::parse::ParseLimits;
 use muster_shared::queue::Queue;
 use muster_shared::store::Store;
 use muster_shared::store::authgear::Quota;
+use muster_shared::store::quota::TenantLimits;
 use muster_worker::{Worker, WorkerOptions};
 
 /// The bounds of an upload that the configuration sets.
 pub(crate) fn receive_limits(config: &Config) -> ReceiveLimits {
     let intake = &config.intake;
     ReceiveLimits {
-        parse: ParseLimits { record_bytes: intake.record_bytes.as_usize(), ..ParseLimits::default() },
+        parse: ParseLimits {
+            record_bytes: intake.record_bytes.as_usize(),
+            header_bytes: intake.header_bytes.as_usize(),
+            fields: intake.fields as usize,
+            depth: intake.depth as usize,
+            ..ParseLimits::default()
+        },
         chunk: ChunkLimits {
             records: intake.chunk_records,
             bytes: intake.chunk_bytes.as_usize(),
             lanes: intake.lanes,
         },
-        decompressed_bytes: intake.max_decompressed_bytes.map(|size| size.bytes()),
+        decompressed_bytes: Some(intake.max_decompressed_bytes.bytes()),
         ratio: Some(u64::from(intake.max_ratio)),
         book: BookLimits {
             bytes: intake.max_workbook_bytes.bytes(),
             memory: intake.max_workbook_memory.bytes(),
-            unpacked: intake.max_decompressed_bytes.map(|size| size.bytes()),
+            unpacked: Some(intake.max_decompressed_bytes.bytes()),
         },
         brake: None,
+        records: Some(u64::from(intake.max_records)),
+        tenant: TenantLimits {
+            imports: Some(config.tenant.imports),
+            records_per_day: config.tenant.records_per_day.map(u64::from),
+            stored_bytes: config.tenant.stored_bytes.map(|size| size.bytes()),
+        },
     }
 }
 
@@ -85,7 +98,8 @@ pub(crate) fn producer_options(config: &Config, listen: Option<SocketAddr>) -> P
             upload_rate: Some(config.http.upload_rate.bytes()),
             upload_rate_after: config.http.upload_rate_after,
             shutdown_grace: config.http.shutdown_grace,
-            max_upload_bytes: config.http.max_upload_bytes.map(|size| size.bytes()),
+            max_upload_bytes: Some(config.http.max_upload_bytes.bytes()),
+            request_timeout: config.http.request_timeout,
             public_url: config.http.public_url.clone(),
             authgear: AuthgearOptions {
                 envelope: config.authgear.envelope,

@@ -74,6 +74,8 @@ pub struct HttpOptions {
     pub ops_listen: Option<SocketAddr>,
     /// Largest upload as it is sent; none means no limit.
     pub max_upload_bytes: Option<u64>,
+    /// How long a request other than an upload may take until its answer begins.
+    pub request_timeout: Duration,
     /// What links in answers begin with; none means links without a host.
     pub public_url: Option<String>,
     /// Most connections for requests that write a single user.
@@ -101,6 +103,7 @@ impl Default for HttpOptions {
             tls: None,
             ops_listen: None,
             max_upload_bytes: None,
+            request_timeout: Duration::from_secs(30),
             public_url: None,
             user_connections: 16,
             default_group: "Default".into(),
@@ -129,6 +132,7 @@ struct Shared {
     encrypted: bool,
     checks: ops::Checks,
     max_upload_bytes: Option<u64>,
+    request_timeout: Duration,
     link_base: String,
     singles: Singles,
     default_group: String,
@@ -165,6 +169,7 @@ impl AppState {
             encrypted: http.tls.is_some(),
             checks: ops::Checks::default(),
             max_upload_bytes: http.max_upload_bytes,
+            request_timeout: http.request_timeout,
             link_base,
             known_tokens: auth::KnownTokens::default(),
             authgear: http.authgear,

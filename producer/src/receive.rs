@@ -25,6 +25,7 @@ use muster_shared::rules::Rules;
 use muster_shared::store::intake::{
     self as store, Concluded, KnownImport, NewImport, Opened, Received, Settled,
 };
+use muster_shared::store::quota::{Allowance, TenantLimits};
 use muster_shared::store::{Store, StoreError, apply, catalog};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
@@ -60,6 +61,10 @@ pub struct ReceiveLimits {
     pub book: BookLimits,
     /// More than so many percent of the first records that fail for one cause refuse the file; none or 0: nothing does.
     pub brake: Option<u8>,
+    /// Most records; none means no limit.
+    pub records: Option<u64>,
+    /// What the tenant may have.
+    pub tenant: TenantLimits,
 }
 
 /// What an upload came to.
@@ -91,6 +96,9 @@ pub enum ReceiveError {
     /// As many uploads are under way as may be.
     #[error("too many uploads at a time")]
     Busy,
+    /// As many of the tenant's imports are under way as may be.
+    #[error("as many imports are under way as the tenant may have; wait until one of them has ended")]
+    TooManyImports,
     /// What came with a known idempotency key cannot be read.
     #[error("{0}")]
     Unread(FileError),
@@ -132,9 +140,9 @@ pub async fn begin(
     let id = import.id;
     let (pieces, incoming) = mpsc::channel(WAITING);
     // A task of its own: the request that feeds it may vanish at any time, and the import must end all the same.
-    match store::open(store, &import).await? {
-        Opened::New => {
-            let run = run(store.clone(), import, encoding, limits, incoming);
+    match store::open(store, &import, &limits.tenant).await? {
+        Opened::New(allowance) => {
+            let run = run(store.clone(), import, encoding, limits, allowance, incoming);
             let task = tokio::spawn(async move {
                 let _permit = permit;
                 run.await
@@ -147,6 +155,7 @@ pub async fn begin(
         }
         Opened::InProgress => Err(ReceiveError::InProgress),
         Opened::Mismatch => Err(ReceiveError::Mismatch),
+        Opened::TooManyImports => Err(ReceiveError::TooManyImports),
     }
 }
 
@@ -196,6 +205,7 @@ async fn run(
     import: NewImport,
     encoding: Encoding,
     limits: ReceiveLimits,
+    allowance: Allowance,
     incoming: mpsc::Receiver<Piece>,
 ) -> Result<Receipt, ReceiveError> {
     let parse = ParseLimits { flexible: import.options.rows == Rows::Flexible, ..limits.parse };
@@ -207,7 +217,8 @@ async fn run(
         Ok(found) => found,
         Err(error) => return discard(&store, import.id, Failure::Store(error), Counts::default()).await,
     };
-    let parse = tokio::task::spawn_blocking(move || Intake::new(rules, key, limits, sealed).run(to_parse));
+    let parse =
+        tokio::task::spawn_blocking(move || Intake::new(rules, key, limits, allowance, sealed).run(to_parse));
     let staged = crate::stage::stage(&store, import.id, import.tenant, to_stage).await;
     // Each task ends when the one it writes to has gone, so waiting for all of them in this order cannot hang.
     let parsed = join(parse).await;
@@ -222,7 +233,7 @@ async fn run(
     let (failure, counts) = match outcome {
         Ok((parsed, stage)) => {
             let counts = counts(parsed.total, parsed.invalid);
-            match conclude(&store, &import, parsed, stage).await {
+            match conclude(&store, &import, &limits.tenant, parsed, stage).await {
                 Ok(receipt) => return Ok(receipt),
                 Err(failure) => (failure, counts),
             }
@@ -314,7 +325,8 @@ fn answer_before_receipt(store: &Store, import: &NewImport, received: Received, 
     tokio::spawn(async move {
         if fault::point(Point::BeforeReceipt).is_ok() {
             let (connection, tally) = (&mut stage.connection, &stage.tally);
-            drop(store::receive(&store, connection, import.id, &import.options, &received, tally).await);
+            let none = TenantLimits::default();
+            drop(store::receive(&store, connection, &import, &none, &received, tally).await);
         }
     });
     receipt
@@ -323,6 +335,7 @@ fn answer_before_receipt(store: &Store, import: &NewImport, received: Received, 
 async fn conclude(
     store: &Store,
     import: &NewImport,
+    limits: &TenantLimits,
     received: Received,
     mut stage: Stage,
 ) -> Result<Receipt, Failure> {
@@ -334,10 +347,11 @@ async fn conclude(
         stage.connection = store.connection().await.map_err(Failure::Store)?;
     }
     let (connection, tally) = (&mut stage.connection, &stage.tally);
-    let concluded = store::receive(store, connection, import.id, &import.options, &received, tally).await;
+    let concluded = store::receive(store, connection, import, limits, &received, tally).await;
     let Settled { state, invalid } = match concluded.map_err(Failure::Store)? {
         Concluded::Settled(settled) => settled,
         Concluded::NotReceiving => return Err(aborted_by_others()),
+        Concluded::OverQuota(error) => return Err(Failure::Refuse(error)),
         Concluded::NotStaged => {
             return Err(Failure::Store(StoreError::Unreachable("it forgot what was staged".into())));
         }

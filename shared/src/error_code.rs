@@ -244,7 +244,7 @@ catalogue! {
     /// The import has more records than the limit.
     TooManyRecords = "too_many_records" {
         met: File | Request;
-        advice: "Send the records in several imports.";
+        advice: "Send the records in several imports, or raise `intake.max_records`.";
     }
     /// A record has more fields, or the import more different field names, than the limit.
     TooManyFields = "too_many_fields" {
@@ -571,10 +571,23 @@ catalogue! {
         met: Request;
         advice: "Wait as long as `Retry-After` says.";
     }
-    /// The tenant has used up its records of the day or month.
-    QuotaExceeded = "quota_exceeded" {
+    /// As many imports of the tenant are under way as may be.
+    TooManyImports = "too_many_imports" {
         met: Request;
-        advice: "Wait for the next day or month, or have the tenant's quota raised.";
+        advice: "Wait until one of them has ended, as long as `Retry-After` says at least; or end one that is paused. \
+                 `tenant.imports` is the limit.";
+    }
+    /// The answer took longer than it may.
+    RequestTimeout = "request_timeout" {
+        met: Request;
+        advice: "Try again as `Retry-After` says, and ask for less at a time. What the request was to do may be done all \
+                 the same: look before you send it once more.";
+    }
+    /// The tenant has used up its quota: records of the day or month, or bytes of the uploads that are kept.
+    QuotaExceeded = "quota_exceeded" {
+        met: File | Request;
+        advice: "Wait for the next day or month, or have the tenant's quota raised (`tenant.records_per_day`, \
+                 `tenant.stored_bytes`).";
     }
     /// The import was made by a newer version of the program.
     NewerVersion = "newer_version" {

@@ -175,6 +175,14 @@ table! {
         SumAgain = "sum_again",
         /// Each setting is checked by itself.
         SettingsAlone = "settings_alone",
+        /// Tenants have no quotas of records and bytes.
+        NoQuota = "no_quota",
+        /// Any number of imports of a tenant under way.
+        AnyImports = "any_imports",
+        /// Any number of records in a file.
+        AnyRecords = "any_records",
+        /// A request may take as long as it likes.
+        NoRequestTimeout = "no_request_timeout",
         /// A page of failed records is as long as the one before had room for.
         PagesByNumber = "pages_by_number",
         /// A chunk that is applied is applied again when its message comes again.

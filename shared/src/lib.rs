@@ -20,6 +20,8 @@ pub mod import;
 pub mod import_profile;
 pub mod inspect;
 pub mod intake;
+#[cfg(feature = "runtime")]
+pub mod limits;
 pub mod normalise;
 pub mod options;
 pub mod outcome;

@@ -30,6 +30,7 @@ pub mod migrate;
 mod pool;
 pub mod problems;
 pub mod profiles;
+pub mod quota;
 mod receipt;
 pub mod records;
 pub mod reports;

@@ -8,7 +8,9 @@
 
 pub mod corpus;
 pub mod engine;
+pub mod fuzz;
 pub mod hostile;
+pub mod input;
 pub mod oracle;
 pub mod proxy;
 pub mod random;

@@ -191,18 +191,22 @@ fn limits(configured: ReceiveLimits) -> ReceiveLimits {
         depth: 128,
         ..configured.parse
     };
-    ReceiveLimits { parse, decompressed_bytes: None, ..configured }
+    ReceiveLimits { parse, decompressed_bytes: None, records: None, ..configured }
 }
 
 fn failure(error: ReceiveError) -> Failure {
     match error {
         // What the engine's parser refuses beyond the outer check: half a surrogate pair in a string, above all.
+        ReceiveError::Refused(_, error) if error.code == ErrorCode::QuotaExceeded => {
+            Failure::QuotaExceeded(store::Period::Day)
+        }
         ReceiveError::Refused(_, error) => Failure::InvalidJson { message: error.message, offset: None },
         ReceiveError::Store(error) => error.into(),
         ReceiveError::Aborted(import, error) => {
             tracing::error!(%import, code = %error.code, "a request could not be staged");
             Failure::Internal
         }
+        ReceiveError::TooManyImports => Failure::Busy,
         ReceiveError::Busy => muster_shared::store::StoreError::PoolTimeout.into(),
         // There is no idempotency key.
         ReceiveError::Known(..)

@@ -33,6 +33,11 @@ pub(super) fn not_found() -> Response {
     Fault::NotFound.into_response()
 }
 
+/// The answer of a request that took too long.
+pub(super) fn unavailable() -> Response {
+    Fault::Store(muster_shared::store::StoreError::PoolTimeout).into_response()
+}
+
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     let users = "/api/o/{org}/u/";
     let documented = "/api/v1/user/{org}/";

@@ -70,6 +70,12 @@ pub enum ApiError {
         "the tenant has as many uploads under way as it may have; send this one again when another has ended"
     )]
     TooManyUploads,
+    /// The tenant has as many imports under way as it may.
+    #[error("as many imports are under way as the tenant may have; send this one when another has ended")]
+    TooManyImports,
+    /// The request took longer than it may; it may still come to its end.
+    #[error("the request took too long to be answered; what it was to do may be done all the same")]
+    TimedOut,
     /// As many uploads are under way as may be.
     #[error("as many uploads are under way as this server takes at a time; try again")]
     Busy,
@@ -145,6 +151,8 @@ impl ApiError {
             Self::IdempotencyMismatch => (StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::IdempotencyMismatch),
             Self::IdempotencyInProgress => (StatusCode::CONFLICT, ErrorCode::IdempotencyInProgress),
             Self::TooManyUploads => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::RateLimited),
+            Self::TooManyImports => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyImports),
+            Self::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::RequestTimeout),
             Self::Busy | Self::Store(StoreError::Newer { .. }) => {
                 (StatusCode::SERVICE_UNAVAILABLE, self.unavailable())
             }
@@ -208,7 +216,7 @@ impl ApiError {
     fn retry_after(&self) -> Option<&'static str> {
         match self {
             Self::IdempotencyInProgress => Some("1"),
-            Self::TooManyUploads => Some(RETRY_AFTER),
+            Self::TooManyUploads | Self::TooManyImports => Some(RETRY_AFTER),
             _ => (self.status().0 == StatusCode::SERVICE_UNAVAILABLE).then_some("2"),
         }
     }
@@ -247,6 +255,16 @@ impl ApiError {
             Self::StateConflict(ImportState::Completed),
             Self::IdempotencyMismatch,
             Self::IdempotencyInProgress,
+            Self::TooManyUploads,
+            Self::TooManyImports,
+            Self::Upload(
+                import,
+                FileError::new(
+                    ErrorCode::QuotaExceeded,
+                    "the tenant's quota of the day has room for 0 more records",
+                ),
+            ),
+            Self::TimedOut,
             Self::Busy,
             Self::Store(StoreError::PoolTimeout),
             Self::Internal,
@@ -257,6 +275,8 @@ impl ApiError {
 fn file_status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::UploadTooLarge | ErrorCode::DecompressedTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::TooManyRecords => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::UploadTimeout => StatusCode::REQUEST_TIMEOUT,
         ErrorCode::InvalidRecords => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -315,6 +335,7 @@ impl From<ReceiveError> for ApiError {
             // A known import is answered before it comes to this.
             ReceiveError::Known(..) | ReceiveError::InProgress => Self::IdempotencyInProgress,
             ReceiveError::Busy => Self::Busy,
+            ReceiveError::TooManyImports => Self::TooManyImports,
             ReceiveError::Unread(error) => Self::Body(error),
             ReceiveError::Mismatch => Self::IdempotencyMismatch,
             ReceiveError::Store(error) => Self::Store(error),

@@ -100,6 +100,7 @@ pub(super) fn app(state: AppState, audience: Audience) -> Router {
 pub(super) fn of_door(uri: &Uri, error: ApiError) -> Response {
     match uri.path() {
         path if ccai::owns(path) => ccai::refused(error),
+        path if path.starts_with("/api/") && matches!(error, ApiError::TimedOut) => bitcaster::unavailable(),
         path if path.starts_with("/api/") => bitcaster::not_found(),
         _ => error.into_response(),
     }

@@ -13,10 +13,11 @@ use muster_shared::clock;
 use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::{TenantId, TokenId};
 use muster_shared::token::Credential;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::AppState;
 use super::error::{ApiError, Failed, Told};
+use super::routes::of_door;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken over from a client.
@@ -42,15 +43,25 @@ impl Trail {
 pub(super) async fn around(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(&request);
-    let method = known_method(request.method());
+    let (method, uri) = (known_method(request.method()), request.uri().clone());
     // The route, not the address: addresses carry users' values.
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
     let trail = Trail::default();
     request.extensions_mut().insert(trail.clone());
     let mut response = if method == OTHER_METHOD {
-        super::routes::of_door(request.uri(), ApiError::MethodNotAllowed)
+        of_door(&uri, ApiError::MethodNotAllowed)
     } else {
-        state.0.tasks.spawn(next.run(request)).await.unwrap_or_else(|error| {
+        let upload = is_upload(request.method(), &route);
+        let handled = state.0.tasks.spawn(next.run(request));
+        // The task goes on when the time is over: what it has begun in the store comes to its end.
+        let handled = match upload || mutant(Mutant::NoRequestTimeout) {
+            true => handled.await,
+            false => match timeout(state.0.request_timeout, handled).await {
+                Ok(handled) => handled,
+                Err(_) => Ok(of_door(&uri, ApiError::TimedOut)),
+            },
+        };
+        handled.unwrap_or_else(|error| {
             tracing::error!(request_id = id, %error, "a request did not end well");
             ApiError::Internal.into_response()
         })
@@ -75,6 +86,14 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
     let labels = [("method", method.into_owned()), ("route", route), ("status", status.to_string())];
     metrics::histogram!("muster_http_request_seconds", &labels).record(elapsed.as_secs_f64());
     response
+}
+
+/// Whether a request is as long as its body, which has time limits of its own.
+fn is_upload(method: &Method, route: &str) -> bool {
+    let sends = matches!(*method, Method::POST | Method::PUT);
+    sends
+        && (matches!(route, "/v1/imports" | "/v1/inspect" | "/_api/admin/users/import")
+            || route.ends_with("/bulk/users/upload"))
 }
 
 /// A method that no route of ours has.

@@ -4,6 +4,7 @@
 //! Only the first records are looked at, as many as a chunk has, and a small file is not stopped: its failures are seen at a glance.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use muster_shared::error::{ErrorCode, FileError, RecordError};
 use muster_shared::fault::{Mutant, mutant};
@@ -56,13 +57,13 @@ impl Brake {
             }
             told.push(key);
             let key = (error.code, error.field.clone());
-            match self.causes.get_mut(&key) {
-                Some(cause) => cause.records += 1,
-                None if self.causes.len() < CAUSES => {
-                    let cause = Cause { records: 1, first: position, message: error.message.clone() };
-                    self.causes.insert(key, cause);
+            let full = self.causes.len() >= CAUSES;
+            match self.causes.entry(key) {
+                Entry::Occupied(mut there) => there.get_mut().records += 1,
+                Entry::Vacant(_) if full => {}
+                Entry::Vacant(free) => {
+                    free.insert(Cause { records: 1, first: position, message: error.message.clone() });
                 }
-                None => {}
             }
         }
         if self.seen == self.looks_at { self.check() } else { Ok(()) }

@@ -13,6 +13,7 @@ use muster_shared::parse::{Format, Parser, RecordSink};
 use muster_shared::record::{Names, RawField, RawRecord, RawValue, Secrets, source_json};
 use muster_shared::rules::Rules;
 use muster_shared::store::intake::{Issue, Received};
+use muster_shared::store::quota::Allowance;
 use muster_shared::unique::{KeyList, UniqueKey};
 use muster_shared::validate::Validated;
 use sha2::{Digest, Sha256};
@@ -57,17 +58,21 @@ struct Sink {
     /// What must stand once in the file, where the import wants that.
     keys: Vec<UniqueKey>,
     invalid: u64,
+    /// Most records of a file, and what the tenant may send.
+    records: Option<u64>,
+    allowance: Allowance,
     /// Some values must stand once in the file.
     unique: bool,
     brake: Option<Brake>,
 }
 
 impl Intake {
-    /// `key` seals the secrets of the records.
+    /// `key` seals the secrets of the records; `allowance` is what the tenant's quotas leave for the import.
     pub(super) fn new(
         rules: Rules,
         key: SecretKey,
         limits: ReceiveLimits,
+        allowance: Allowance,
         stager: mpsc::Sender<Staged>,
     ) -> Self {
         Self {
@@ -85,6 +90,8 @@ impl Intake {
                 keys: Vec::new(),
                 invalid: 0,
                 brake: Brake::new(limits.brake, limits.chunk.records),
+                records: limits.records,
+                allowance,
             },
             digest: Sha256::new(),
             bytes: 0,
@@ -112,6 +119,7 @@ impl Intake {
                 Some(Some(piece)) => {
                     self.digest.update(&piece);
                     self.bytes += piece.len() as u64;
+                    self.sink.allowance.check(0, self.bytes).map_err(Failure::Refuse)?;
                     match &mut spool {
                         Some(spool) => spool.write(&piece)?,
                         None => self.feed(&piece)?,
@@ -173,6 +181,18 @@ impl Sink {
             .all(|item| self.stager.blocking_send(item).is_ok())
     }
 
+    /// Whether there may be a record of this number.
+    fn check_number(&self, number: u64) -> Result<(), FileError> {
+        match self.records {
+            Some(most) if number > most && !mutant(Mutant::AnyRecords) => Err(FileError::new(
+                ErrorCode::TooManyRecords,
+                format!("the file has more records than the limit of {most}"),
+            )
+            .at_record(number)),
+            _ => self.allowance.check(number, 0),
+        }
+    }
+
     /// What parsing gave. Where it stopped because nobody takes what is staged, it is not the file's fault.
     fn checked<T>(&self, parsed: Result<T, FileError>) -> Result<T, Failure> {
         parsed.map_err(|error| if self.stager_gone { stager_gone() } else { Failure::Refuse(error) })
@@ -226,6 +246,7 @@ impl RecordSink for Sink {
     }
 
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
+        self.check_number(record.position.record.get())?;
         self.reading.binding.extend(names);
         let (cells, fields);
         let unguarded;

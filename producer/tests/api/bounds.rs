@@ -267,3 +267,51 @@ async fn a_token_that_has_expired_is_as_one_that_nobody_knows() {
     )
     .await;
 }
+
+/// What stands in a body is never run as a request of its own, and a request whose length is in doubt is refused or cut.
+#[tokio::test]
+async fn requests_that_lie_about_their_length_run_nothing_else() {
+    let server = Server::start().await;
+    let head = format!(
+        "POST /v1/imports?start=manual HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: text/csv\r\n",
+        server.token
+    );
+    let inner =
+        format!("{head}Content-Length: 6\r\n\r\nemail\n").replace("manual", "manual&filename=smuggled");
+    let long = inner.len();
+    let requests = [
+        format!("{head}Content-Length: 6\r\nContent-Length: 7\r\n\r\nemail\n{inner}"),
+        format!("{head}Content-Length: -1\r\n\r\n{inner}"),
+        format!("{head}Content-Length: 6x\r\n\r\nemail\n{inner}"),
+        format!("{head}Transfer-Encoding: identity\r\n\r\n{inner}"),
+        format!("{head}Transfer-Encoding: chunked\r\n\r\nxyz\r\n{inner}"),
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n-6\r\nemail\n\r\n{inner}"),
+        format!("{head}Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\nemail\n\r\n{inner}"),
+        format!("{head}Content-Length: {long}\r\n\r\n{inner}"),
+    ];
+    for request in requests {
+        let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer);
+        let _ = tokio::time::timeout(Duration::from_secs(30), read).await.expect("an answer, or its end");
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{request}\n{answer}");
+    }
+    until("all have ended", async || {
+        server.json("/v1/imports?state=receiving").await["imports"].as_array().unwrap().is_empty()
+    })
+    .await;
+    let imports = server.json("/v1/imports").await;
+    for import in imports["imports"].as_array().unwrap() {
+        assert_ne!(import["filename"], "smuggled");
+        assert!(["aborted", "refused"].contains(&import["state"].as_str().unwrap()), "{import}");
+    }
+    // The last HTTP before 1.1 has its answer, too.
+    let mut old = TcpStream::connect(server.url.trim_start_matches("http://")).await.unwrap();
+    old.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    old.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+}

@@ -62,7 +62,7 @@ macro_rules! settings {
             }
 
             /// One value as text, secrets hidden.
-            pub(super) fn shown(&self, section: &str, name: &str) -> Option<String> {
+            pub(crate) fn shown(&self, section: &str, name: &str) -> Option<String> {
                 match (section, name) {
                     $($((stringify!($section), stringify!($name)) => self.$section.$name.show(),)*)*
                     _ => None,
@@ -131,8 +131,10 @@ settings! {
             "Fewest bytes a second of an upload, while its client is waited for.";
         upload_rate_after: Duration = Duration::from_secs(30),
             "How long the client of an upload is waited for in all before its rate counts.";
-        max_upload_bytes: Option<ByteSize> = None,
-            "Largest upload as it is sent. Not set: no limit.";
+        max_upload_bytes: ByteSize = ByteSize::gib(16),
+            "Largest upload as it is sent.";
+        request_timeout: Duration = Duration::from_secs(30),
+            "How long a request other than an upload may take until its answer begins.";
         idle_body_timeout: Duration = Duration::from_secs(60),
             "How long a client may pause in the body of a request.";
         public_url: Option<String> = None,
@@ -173,14 +175,31 @@ settings! {
             "Most lanes of an import: how many of its chunks can be applied at a time.";
         record_bytes: ByteSize = ByteSize::mib(1),
             "Largest record as it is sent.";
-        max_decompressed_bytes: Option<ByteSize> = None,
-            "Largest upload after decompression. Not set: no limit.";
+        header_bytes: ByteSize = ByteSize::kib(64),
+            "Largest header line of a table.";
+        fields: u32 = 256,
+            "Most columns of a table, and most fields of a record.";
+        depth: u32 = 8,
+            "Most levels of JSON nesting in a record.";
+        max_records: u32 = 10_000_000,
+            "Most records of an upload.";
+        max_decompressed_bytes: ByteSize = ByteSize::gib(64),
+            "Largest upload after decompression.";
         max_ratio: u32 = 250,
             "How many times its size a compressed upload may grow to.";
         max_workbook_bytes: ByteSize = ByteSize::mib(512),
             "Largest workbook (XLSX); it is kept in the folder for temporary files while it is received.";
         max_workbook_memory: ByteSize = ByteSize::mib(256),
             "Most bytes of a workbook's texts and styles, unpacked: what is held in memory while it is read.";
+    }
+    /// What one tenant may have.
+    tenant: TenantConfig {
+        imports: u32 = 100,
+            "Most imports of one tenant that are being received, run or are paused.";
+        records_per_day: Option<u32> = None,
+            "Most records of one tenant in a day, by UTC. Not set: no limit.";
+        stored_bytes: Option<ByteSize> = None,
+            "Most bytes of one tenant's uploads that are kept, decompressed. Not set: no limit.";
     }
     /// Sending chunks to the workers.
     dispatch: DispatchConfig {
@@ -251,6 +270,10 @@ impl Config {
             ("intake.chunk_records", self.intake.chunk_records, 1, 100_000),
             ("intake.lanes", self.intake.lanes, 1, 1024),
             ("intake.max_ratio", self.intake.max_ratio, 2, 100_000),
+            ("intake.fields", self.intake.fields, 1, 10_000),
+            ("intake.depth", self.intake.depth, 1, 64),
+            ("intake.max_records", self.intake.max_records, 1, u32::MAX),
+            ("tenant.imports", self.tenant.imports, 1, 1_000_000),
             ("dispatch.window", self.dispatch.window, 1, 10_000),
             ("worker.concurrency", self.worker.slots(), 1, 256),
             ("worker.attempts", self.worker.attempts, 1, 100),
@@ -263,6 +286,7 @@ impl Config {
         for (key, size) in [
             ("intake.chunk_bytes", self.intake.chunk_bytes),
             ("intake.record_bytes", self.intake.record_bytes),
+            ("intake.header_bytes", self.intake.header_bytes),
         ] {
             if !(ByteSize::kib(1)..=LARGEST).contains(&size) {
                 wrong(key, format!("must be from 1 KiB to {LARGEST}: a chunk must fit a message"));

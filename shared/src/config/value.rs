@@ -84,6 +84,11 @@ impl ByteSize {
         Self(count * 1024 * 1024)
     }
 
+    /// So many GiB.
+    pub const fn gib(count: u64) -> Self {
+        Self(count * 1024 * 1024 * 1024)
+    }
+
     /// The number of bytes.
     pub const fn bytes(self) -> u64 {
         self.0

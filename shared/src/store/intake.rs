@@ -12,6 +12,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 pub use super::doubles::stage_keys;
+use super::quota::{self, Allowance, TenantLimits};
 pub use super::receipt::{Concluded, Received, Settled, Tally, receive};
 use super::{Store, StoreError, doubles};
 use crate::chunk::SealedChunk;
@@ -40,14 +41,16 @@ pub struct NewImport {
 /// What opening an import found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opened {
-    /// It is open and waits for its chunks.
-    New,
+    /// It is open and waits for its chunks, and may have so much.
+    New(Allowance),
     /// The idempotency key is that of a request with the same options that was received.
     Known(KnownImport),
     /// A request with this idempotency key is being received, or is coming to its end at this moment.
     InProgress,
     /// The idempotency key is in use, for a request with other options.
     Mismatch,
+    /// As many of the tenant's imports are under way as may be.
+    TooManyImports,
 }
 
 /// The import that an idempotency key stands for.
@@ -75,12 +78,17 @@ const OPEN_TRIES: u32 = 10;
 /// import counts as abandoned.
 ///
 /// An idempotency key stands for one request that was received. An import that came to nothing frees its key, one whose
-/// receiver fell silent is aborted here.
-pub async fn open(store: &Store, import: &NewImport) -> Result<Opened, StoreError> {
+/// receiver fell silent is aborted here. The tenant's limits are asked of new imports only: the same key is always answered.
+pub async fn open(store: &Store, import: &NewImport, limits: &TenantLimits) -> Result<Opened, StoreError> {
     for _ in 0..OPEN_TRIES {
         let mut transaction = store.pool().begin().await?;
         let opened = if insert(&mut transaction, import).await? {
-            Some(Opened::New)
+            if !quota::may_open(&mut transaction, import.tenant, limits).await? {
+                transaction.rollback().await?;
+                return Ok(Opened::TooManyImports);
+            }
+            let allowance = quota::left(&mut transaction, import.tenant, import.id, limits).await?;
+            Some(Opened::New(allowance))
         } else {
             match held_by(&mut transaction, import).await {
                 // Whoever holds it for so long is receiving it, or ending it.

@@ -7,7 +7,8 @@
 
 use sqlx::postgres::PgConnection;
 
-use super::intake::{Issue, small, wide};
+use super::intake::{Issue, NewImport, small, wide};
+use super::quota::{self, TenantLimits};
 use super::{Store, StoreError, doubles};
 use crate::chunk::SealedChunk;
 use crate::error::FileError;
@@ -100,7 +101,7 @@ impl Tally {
 }
 
 /// What the receipt came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Concluded {
     /// The import was received, or refused.
     Settled(Settled),
@@ -108,6 +109,8 @@ pub enum Concluded {
     NotReceiving,
     /// What was staged is not what is in the store: the server crashed meanwhile, or somebody deleted it.
     NotStaged,
+    /// The tenant's quota has no room for it.
+    OverQuota(FileError),
 }
 
 /// Everything is staged: the import is received, and with `auto` it runs. Once this returns, no crash loses a record (P1).
@@ -117,11 +120,12 @@ pub enum Concluded {
 pub async fn receive(
     store: &Store,
     connection: &mut PgConnection,
-    import: ImportId,
-    options: &ImportOptions,
+    import: &NewImport,
+    limits: &TenantLimits,
     received: &Received,
     staged: &Tally,
 ) -> Result<Concluded, StoreError> {
+    let (tenant, options, import) = (import.tenant, &import.options, import.id);
     let mut transaction = super::begin(connection).await?;
     wait_for_disk(&mut transaction).await?;
     // Locked until the end: nobody takes it for abandoned, however long the doubles take.
@@ -142,6 +146,11 @@ pub async fn receive(
         tracing::error!(%import, ?stored, ?staged, records = received.total, "what was staged is not in the store");
         transaction.rollback().await?;
         return Ok(Concluded::NotStaged);
+    }
+    let allowance = quota::left(&mut transaction, tenant, import, limits).await?;
+    if let Err(error) = allowance.check(received.total, received.bytes) {
+        transaction.rollback().await?;
+        return Ok(Concluded::OverQuota(error));
     }
     let unique = options.duplicates == Duplicates::Refuse;
     let doubles = if unique { doubles::fail(&mut transaction, import, options).await? } else { 0 };

@@ -5,7 +5,9 @@
 #![allow(missing_docs, reason = "nothing here is for others")]
 
 mod differential;
+mod fuzz;
 mod limits;
 mod oddities;
 mod pieces;
+mod python;
 mod seen;

@@ -2,10 +2,12 @@
 
 mod admin;
 mod bounds;
+mod canary;
 mod crash;
 mod honest;
 mod import;
 mod imports;
+mod input;
 mod profiles;
 mod serve;
 mod services;

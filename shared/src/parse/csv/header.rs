@@ -64,7 +64,7 @@ pub(super) fn read(
         return Err(FileError::new(ErrorCode::FileEmpty, "The header names no column."));
     }
     if limits.handmade {
-        refuse_quoted(&cells)?;
+        refuse_quoted(&cells, text)?;
     }
     if cut.cells == 1 {
         refuse_other_delimiter(text, delimiter)?;
@@ -80,9 +80,9 @@ pub(in crate::parse) fn cut_header(line: &str, delimiter: Delimiter) -> (Vec<Str
 }
 
 /// Quotes around whole lines, and quotes that are none.
-fn refuse_quoted(cells: &[String]) -> Result<(), FileError> {
+fn refuse_quoted(cells: &[String], line: &str) -> Result<(), FileError> {
     let message = match cells {
-        [one] if one.contains([',', ';', '\t']) => {
+        [one] if one.contains([',', ';', '\t']) && line.trim_start().starts_with('"') => {
             "Each line stands in quotes as one cell: save the file anew from the program that it comes from, or take the quotes at the ends \
              of the lines off."
         }
