@@ -94,7 +94,7 @@ async fn problems_are_told_by_cause_and_records_filtered_by_it() {
 async fn the_brake_refuses_a_file_before_anything_is_applied() {
     let server = Server::start().await;
     let file = || format!("email\n{}", "bad\n".repeat(120));
-    let error = assert_refused(server.upload("", file()), 400, "mostly_invalid").await;
+    let error = assert_refused(server.upload("", file()), 422, "mostly_invalid").await;
     assert!(error["message"].as_str().unwrap().contains("brake=0"), "{error}");
     accepted(server.upload("brake=0", file())).await;
     assert_refused(server.upload("brake=101", file()), 400, "invalid_request").await;
