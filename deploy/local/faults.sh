@@ -2,7 +2,7 @@
 # The slow faults: each script of deploy/local/faults once, with its verdict, and all verdicts at the end.
 #
 #   faults.sh            all of them (make faults)
-#   faults.sh NAME…      these: sweep power failover disk_full partition clock rabbit4
+#   faults.sh NAME…      these: sweep power failover disk_full partition clock memory broker_power rabbit4
 #
 # As root. Needs TEST_DATABASE_URL and TEST_AMQP_URL (services.sh urls) for some, and the program that the tests build
 # (FAULTS_PROGRAM names another). Options of a script are variables; its head names them.

@@ -43,6 +43,8 @@ pub struct DispatchOptions {
     pub retention: Option<Retention>,
     /// Attempts that a chunk has: the workers' number.
     pub attempts: u32,
+    /// How long the store may take to answer. Longer than that, a connection leads nowhere and is given up.
+    pub deadline: Duration,
     /// How long stopping may take.
     pub grace: Duration,
 }
@@ -66,6 +68,7 @@ impl Default for DispatchOptions {
             poll: Duration::from_millis(250),
             retention: None,
             attempts: 5,
+            deadline: Duration::from_secs(15),
             grace: Duration::from_secs(5),
         }
     }
@@ -181,25 +184,30 @@ struct Rounds {
     published: Vec<Held>,
     /// When the first of them was published.
     since: Instant,
+    /// The broker did not take everything in the last round.
+    refused: bool,
 }
 
 impl Rounds {
     fn new(run: Arc<Run>) -> Self {
-        Self { run, fair: FairShare::default(), lane: 0, published: Vec::new(), since: Instant::now() }
+        let (fair, since) = (FairShare::default(), Instant::now());
+        Self { run, fair, lane: 0, published: Vec::new(), since, refused: false }
     }
 
     async fn run(mut self, progress: Progress) {
         let mut backoff = Backoff::new(Policy::RECONNECT);
         let run = self.run.clone();
         while !run.stop.is_cancelled() {
+            let refused = self.refused;
             let pause = match self.round().await {
-                Ok(true) => {
+                Ok(()) if !self.refused => {
                     progress.note();
                     backoff.reset();
-                    run.options.poll
+                    // A broker that is back is given the rest of the window at once.
+                    if refused { Duration::ZERO } else { run.options.poll }
                 }
                 // The broker did not take everything: what it refused is staged again.
-                Ok(false) => {
+                Ok(()) => {
                     progress.note();
                     backoff.delay()
                 }
@@ -219,30 +227,30 @@ impl Rounds {
         }
     }
 
-    /// Dispatches what there is room for, and completes what has ended. False if the broker is away.
-    async fn round(&mut self) -> Result<bool, StoreError> {
+    /// Dispatches what there is room for, and completes what has ended.
+    async fn round(&mut self) -> Result<(), StoreError> {
         fault::point(Point::Look)?;
         let run = self.run.clone();
-        let chosen = self.choose().await?;
-        let mut all_sent = true;
+        let chosen = run.within(self.choose()).await?;
         if !chosen.is_empty() {
             fault::point(Point::Claim)?;
             let confirmed = self.ids();
             let lease = run.options.lease.as_secs_f64();
-            let claimed = store::claim_to_publish(&run.store, &chosen, &confirmed, lease).await?;
+            let claimed = run.within(store::claim_to_publish(&run.store, &chosen, &confirmed, lease)).await?;
             self.published.clear();
             let held: Vec<Held> = claimed.iter().map(|chunk| run.holder.hold(chunk.id)).collect();
             let sent = join_all(claimed.into_iter().map(|chunk| run.publish(chunk))).await;
-            all_sent = sent.iter().all(|sent| *sent);
+            self.refused = !sent.iter().all(|sent| *sent);
             self.published.extend(held.into_iter().zip(sent).filter(|(_, sent)| *sent).map(|(held, _)| held));
             self.since = Instant::now();
-        } else if !self.published.is_empty() && self.since.elapsed() >= CONFIRM_WITHIN {
+        }
+        if !self.published.is_empty() && self.since.elapsed() >= CONFIRM_WITHIN {
             self.confirm().await?;
         }
-        for import in store::complete_ended(&run.store).await? {
+        for import in run.within(store::complete_ended(&run.store)).await? {
             tracing::info!(%import, "import completed");
         }
-        Ok(all_sent)
+        Ok(())
     }
 
     async fn choose(&mut self) -> Result<Vec<ChunkId>, StoreError> {
@@ -253,15 +261,27 @@ impl Rounds {
         self.keep_places(&mut read.heads);
         // For the case that what was read is not enough to choose from.
         let before = read.cut.then(|| self.fair.clone());
-        let mut chosen = self.fair.choose(&read.heads, options.window);
-        let full = read.heads.iter().filter(|head| head.in_flight).count() + chosen.len() >= options.window;
+        let mut window = self.window(&read.heads);
+        let mut chosen = self.fair.choose(&read.heads, window);
+        let full = in_flight(&read.heads) + chosen.len() >= window;
         if let Some(before) = before.filter(|_| !full) {
             read = store::some_lane_heads(&self.run.store, None, self.lane).await?;
             self.keep_places(&mut read.heads);
             self.fair = before;
-            chosen = self.fair.choose(&read.heads, options.window);
+            window = self.window(&read.heads);
+            chosen = self.fair.choose(&read.heads, window);
         }
         Ok(chosen)
+    }
+
+    /// A broker that did not take everything is tried with one chunk, so that an outage does not move a window of them to and fro.
+    fn window(&self, heads: &[LaneHead]) -> usize {
+        let window = self.run.options.window;
+        if self.refused && !fault::mutant(Mutant::WholeWindowRefused) {
+            window.min(in_flight(heads) + 1)
+        } else {
+            window
+        }
     }
 
     /// A chunk past its lease gives its place to others, unless it may still wait in the queue.
@@ -276,7 +296,8 @@ impl Rounds {
     async fn confirm(&mut self) -> Result<(), StoreError> {
         let published = self.ids();
         if !published.is_empty() {
-            store::confirm(&self.run.store, &published, self.run.options.lease.as_secs_f64()).await?;
+            let lease = self.run.options.lease.as_secs_f64();
+            self.run.within(store::confirm(&self.run.store, &published, lease)).await?;
             self.published.clear();
         }
         Ok(())
@@ -287,7 +308,16 @@ impl Rounds {
     }
 }
 
+fn in_flight(heads: &[LaneHead]) -> usize {
+    heads.iter().filter(|head| head.in_flight).count()
+}
+
 impl Run {
+    /// Waits for the store as long as it may take to answer.
+    async fn within<T>(&self, asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        Store::within(self.options.deadline, asked).await
+    }
+
     /// False if the broker did not take the message: the chunk is staged again then.
     async fn publish(&self, chunk: ClaimedChunk) -> bool {
         let id = chunk.id;
@@ -310,7 +340,7 @@ impl Run {
             Err(error) => {
                 tracing::warn!(chunk = %id, %error, "a chunk could not be published; it stays staged");
                 // Should this fail too, the claim runs out.
-                if let Err(error) = store::unclaim(&self.store, id).await {
+                if let Err(error) = self.within(store::unclaim(&self.store, id)).await {
                     tracing::warn!(chunk = %id, %error, "a chunk could not be given back");
                 }
                 false

@@ -271,6 +271,8 @@ table! {
         LetterStopsSweep = "letter_stops_sweep",
         /// A dead letter's chunk dies although it has attempts left (D19).
         InnocentDies = "innocent_dies",
+        /// Workers that died over a chunk are not counted when its message is a dead letter (V11).
+        BegunIsInnocent = "begun_is_innocent",
         /// One import that cannot be deleted stops retention (D19).
         RetentionInOne = "retention_in_one",
         /// Stopping waits for the round that is under way, however long that takes.
@@ -301,6 +303,12 @@ table! {
         StagedFailuresUncounted = "staged_failures_uncounted",
         /// A connection that the pool gives out may be inside a transaction.
         PoolUncleaned = "pool_uncleaned",
+        /// A connection of the pool that leads nowhere is waited for without a limit (D5).
+        PoolWaitsForSilent = "pool_waits_for_silent",
+        /// A dispatcher waits for the database without a limit (D5).
+        StoreWithoutDeadline = "store_without_deadline",
+        /// A broker that is away is tried with as many chunks as the window holds.
+        WholeWindowRefused = "whole_window_refused",
         /// A bare rollback cleans connections of the pool.
         PoolBareRollback = "pool_bare_rollback",
         /// Sockets to PostgreSQL collect small packets.

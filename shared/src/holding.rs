@@ -20,6 +20,8 @@ use crate::supervise::{Progress, Supervised, supervise};
 /// How often a process says what it holds.
 pub const BEAT: Duration = Duration::from_secs(1);
 
+/// How long telling may take: over a connection that leads nowhere it would never end.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 /// How long a process that stops may take to say so.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -64,7 +66,7 @@ impl Holding {
     pub async fn stop(self) {
         self.task.stop(LEAVE_WITHIN).await;
         let (store, process) = (self.store, self.process);
-        // In a task of its own: a statement is never cancelled.
+        // In a task of its own: the process may end while the statement is under way.
         let left = tokio::spawn(async move { holders::leave(&store, process).await });
         if !matches!(timeout(LEAVE_WITHIN, left).await, Ok(Ok(Ok(())))) {
             tracing::debug!("the store was not told that this process ends; it counts as gone soon");
@@ -88,7 +90,8 @@ async fn tell(
             _ = beat.tick() => {}
             () = stop.cancelled() => return,
         }
-        match holders::say(&store, process, &name, &holder.chunks()).await {
+        let chunks = holder.chunks();
+        match Store::within(TOLD_WITHIN, holders::say(&store, process, &name, &chunks)).await {
             Ok(()) => progress.note(),
             Err(error) => tracing::debug!(%error, "the store was not told what this process holds"),
         }

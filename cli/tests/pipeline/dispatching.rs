@@ -8,10 +8,10 @@ use muster_shared::chunk::ChunkLimits;
 use muster_shared::id::{ChunkId, ImportId, TenantId};
 use muster_shared::import::ImportState;
 use muster_shared::options::ImportOptions;
-use muster_shared::queue::{Headers, Message};
-use muster_shared::store::dispatch::{self, ClaimedChunk};
+use muster_shared::queue::{Headers, Message, Queue, QueueOptions, Topology};
+use muster_shared::store::dispatch::{self, ClaimedChunk, DeadLetterOf};
 use muster_shared::store::{StoreOptions, holders, retention, tenants};
-use muster_shared::testing::proxy::Proxy;
+use muster_shared::testing::proxy::{Proxy, Then};
 use muster_shared::{clock, store::Store};
 
 use crate::harness::{Backend, Pipeline, counts, people};
@@ -391,4 +391,101 @@ async fn a_dispatcher_stops_within_its_grace_while_the_database_hangs() {
     tokio::time::timeout(Duration::from_secs(10), dispatcher.stop()).await.expect("it stops");
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     pipeline.queue.delete().await.unwrap();
+}
+
+/// How long a dispatcher may stand still when its connections lead nowhere.
+const HALF_OPEN: Duration = Duration::from_secs(20);
+
+/// A dispatcher that reaches the database by a way that can be broken.
+async fn start_away(pipeline: &Pipeline) -> (Proxy, Dispatcher) {
+    let (proxy, target) = Proxy::before_database(&pipeline.database().target()).await;
+    let options = StoreOptions { max_connections: 4, ..StoreOptions::default() };
+    let store = Store::connect(target, &options).await.unwrap();
+    let options = DispatchOptions { deadline: Duration::from_secs(3), ..self::options() };
+    (proxy, Dispatcher::start(store, pipeline.queue.clone(), options))
+}
+
+/// All of its connections are open and carry nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_lead_nowhere_hold_no_dispatcher() {
+    let mut pipeline = Pipeline::new(Backend::Rabbit).await;
+    pipeline.limits.chunk = WIDE;
+    pipeline.accepted(&people(40), &ImportOptions::default()).await;
+    let (proxy, dispatcher) = start_away(&pipeline).await;
+    waiting(&pipeline, 4).await;
+    proxy.freeze();
+    let frozen = Instant::now();
+    pipeline.accepted(&people(40), &ImportOptions::default()).await;
+    waiting(&pipeline, 8).await;
+    assert!(frozen.elapsed() < HALF_OPEN, "it went on after {:?}", frozen.elapsed());
+    dispatcher.stop().await;
+    pipeline.queue.delete().await.unwrap();
+}
+
+/// A claim is made, and its answer never comes: the dispatcher gives it up, and what was claimed is claimed again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_is_not_answered_holds_no_dispatcher() {
+    let mut pipeline = Pipeline::new(Backend::Rabbit).await;
+    pipeline.limits.chunk = WIDE;
+    let (proxy, dispatcher) = start_away(&pipeline).await;
+    let unanswered = proxy.when(b"claim_until = now()", 1, Then::FreezeAfter);
+    pipeline.accepted(&people(40), &ImportOptions::default()).await;
+    unanswered.applied(1).await;
+    let frozen = Instant::now();
+    waiting(&pipeline, 4).await;
+    assert!(frozen.elapsed() < HALF_OPEN, "it went on after {:?}", frozen.elapsed());
+    dispatcher.stop().await;
+    pipeline.queue.delete().await.unwrap();
+}
+
+/// While the broker takes nothing, one chunk after the other is tried, and not a whole window each time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_away_is_tried_with_one_chunk() {
+    let mut pipeline = Pipeline::new(Backend::Rabbit).await;
+    pipeline.limits.chunk = WIDE;
+    let url = std::env::var("TEST_AMQP_URL").expect("TEST_AMQP_URL is missing: run `make test`");
+    let (broker, through) = Proxy::before(&url).await;
+    let topology = Topology::new(format!("test-{}", clock::new_id().simple())).unwrap();
+    let queue = Queue::rabbit(&through, topology, QueueOptions::default()).unwrap();
+    broker.refuse();
+    sqlx::raw_sql(
+        "create table claims (xid xid8 default pg_current_xact_id(), chunk bigint);
+         create function note_claim() returns trigger language plpgsql as $$
+         begin insert into claims (chunk) values (new.id); return null; end $$;
+         create trigger claims after update on chunks for each row
+         when (old.state = 'staged' and new.state = 'dispatched') execute function note_claim();",
+    )
+    .execute(pipeline.store.pool())
+    .await
+    .unwrap();
+    pipeline.accepted(&people(200), &ImportOptions::default()).await;
+    let options = DispatchOptions { window: 16, ..options() };
+    let dispatcher = Dispatcher::start(pipeline.store.clone(), queue.clone(), options);
+    let rounds = "select count(distinct xid) from claims";
+    wait_until("four rounds", async || number(&pipeline.store, rounds).await >= 4).await;
+    let most = "select max(chunks) from (select count(*) as chunks from claims group by xid order by xid offset 1) later";
+    assert_eq!(number(&pipeline.store, most).await, 1);
+    broker.pass();
+    wait_until("a full window", async || queue.depth().await.is_ok_and(|depth| depth.ready == 16)).await;
+    dispatcher.stop().await;
+    queue.delete().await.unwrap();
+    pipeline.finish().await;
+}
+
+/// A chunk may kill each worker that as much as tries to end it, so that nobody counts its attempts. When its message becomes a dead
+/// letter, the workers that died over it are its attempts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_letter_over_which_workers_died_is_no_innocent() {
+    let pipeline = Pipeline::new(Backend::Postgres).await;
+    pipeline.accepted(&people(20), &ImportOptions::default()).await;
+    let chunk = ChunkId::new(number(&pipeline.store, "select id from chunks").await);
+    dispatch::claim(&pipeline.store, &[chunk], 60.0).await.unwrap();
+    sqlx::query("update chunks set begun = array[gen_random_uuid(), gen_random_uuid()], attempts = 1")
+        .execute(pipeline.store.pool())
+        .await
+        .unwrap();
+    let of = async |attempts| dispatch::dead_letter(&pipeline.store, chunk, attempts).await.unwrap();
+    assert_eq!(of(3).await, DeadLetterOf::Spent);
+    assert_eq!(of(4).await, DeadLetterOf::Innocent);
+    pipeline.finish().await;
 }

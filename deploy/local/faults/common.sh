@@ -38,7 +38,7 @@ end() { # PID [SIGNAL]: ends a process that this script started, and waits for i
     done
 }
 state_of() { awk '{sub(/.*\) /, ""); print $1}' "/proc/$1/stat" 2>/dev/null || echo gone; }
-lives() { [[ -n $(began "$1") && $(state_of "$1") != Z ]]; }
+lives() { [[ $(state_of "$1") != [ZX] && $(state_of "$1") != gone ]]; }
 cleanups=()
 at_end() { cleanups+=("$1"); } # a command for the end, the last one first
 finish() {

@@ -10,7 +10,7 @@ use muster_shared::id::ChunkId;
 use muster_shared::queue::{DeadLetter, QueueError};
 use muster_shared::retry::{Backoff, Policy};
 use muster_shared::store::dispatch::{self as store, DeadLetterOf};
-use muster_shared::store::{ErrorKind, StoreError, apply, holders, intake, retention};
+use muster_shared::store::{ErrorKind, Store, StoreError, apply, holders, intake, retention};
 use muster_shared::supervise::{Supervised, supervise};
 use tokio::time::sleep;
 
@@ -22,6 +22,8 @@ const RECONCILE: Duration = Duration::from_millis(500);
 const SWEEP: Duration = Duration::from_secs(2);
 /// How often the rows of processes that are gone are deleted.
 const FORGET_HOLDERS: Duration = Duration::from_secs(60);
+/// How long retention may take.
+const FORGET_WITHIN: Duration = Duration::from_secs(600);
 /// The longest pause after failures, in periods.
 const LONGEST_PAUSE: u32 = 5;
 /// For how long a chunk must seem lost: longer than it can take from a delivery until the worker has said that it holds the chunk.
@@ -97,13 +99,13 @@ impl Run {
             return Ok(());
         }
         let lease = self.options.lease.as_secs_f64();
-        let mut taken = store::take_back_claims(&self.store).await?;
-        let mut silent = store::silent(&self.store, lease).await?;
+        let mut taken = self.within(store::take_back_claims(&self.store)).await?;
+        let mut silent = self.within(store::silent(&self.store, lease)).await?;
         let mut waiting = Ok(0);
         if !silent.is_empty() {
             // Before the chunks are read again: what is delivered in between counts as waiting then, and nothing is lost by that.
             waiting = self.queue.depth().await.map(|depth| depth.ready);
-            silent = store::silent(&self.store, lease).await?;
+            silent = self.within(store::silent(&self.store, lease)).await?;
         }
         // Where the queue cannot be reached, all of them may wait in it.
         let ready = waiting.as_ref().map_or(u64::MAX, |ready| *ready);
@@ -113,10 +115,14 @@ impl Run {
             silence.lost(&silent, ready, self.started.elapsed(), PATIENCE)
         };
         if !lost.is_empty() {
-            taken += store::take_back(&self.store, &lost).await?;
+            taken += self.within(store::take_back(&self.store, &lost)).await?;
         }
         silent.retain(|chunk| !lost.contains(chunk));
-        if !silent.is_empty() && store::renew_waiting(&self.store, &silent, lease).await? > 0 {
+        let renewed = match silent.is_empty() {
+            true => 0,
+            false => self.within(store::renew_waiting(&self.store, &silent, lease)).await?,
+        };
+        if renewed > 0 {
             tracing::warn!(chunks = silent.len(), ready, "chunks wait in the queue: are workers running?");
         }
         self.looked.note();
@@ -172,13 +178,14 @@ impl Run {
         };
         let chunk = ChunkId::new(message.headers.chunk_id);
         let attempts = if mutant(Mutant::InnocentDies) { 0 } else { self.options.attempts };
-        match store::dead_letter(&self.store, chunk, attempts).await? {
+        match self.within(store::dead_letter(&self.store, chunk, attempts)).await? {
             DeadLetterOf::Innocent => {
                 tracing::warn!(%chunk, reason, "a chunk's message became a dead letter; the chunk is dispatched again");
                 self.wake.notify_one();
             }
             DeadLetterOf::Spent => {
-                if apply::bury(&self.store, chunk, &format!("dead letter: {reason}")).await? {
+                let why = format!("dead letter: {reason}");
+                if self.within(apply::bury(&self.store, chunk, &why)).await? {
                     metrics::counter!("muster_chunks_dead_total").increment(1);
                     tracing::error!(%chunk, reason, "a chunk whose attempts are spent became a dead letter and is dead");
                 }
@@ -193,7 +200,7 @@ impl Run {
 
     async fn abort_abandoned(&self) -> Result<(), SweepError> {
         fault::point(Point::Sweep).map_err(StoreError::from)?;
-        let abandoned = intake::abort_abandoned(&self.store, false).await?;
+        let abandoned = self.within(intake::abort_abandoned(&self.store, false)).await?;
         if abandoned > 0 {
             tracing::warn!(abandoned, "imports whose receiver died were aborted");
         }
@@ -201,20 +208,23 @@ impl Run {
     }
 
     async fn forget_holders(&self) -> Result<(), SweepError> {
-        holders::delete_gone(&self.store).await?;
+        self.within(holders::delete_gone(&self.store)).await?;
         Ok(())
     }
 
     async fn forget_imports(&self, kept: Retention) -> Result<(), SweepError> {
-        let unstarted = retention::cancel_unstarted(&self.store, kept.waiting.as_secs_f64()).await?;
+        let waiting = kept.waiting.as_secs_f64();
+        let unstarted = self.within(retention::cancel_unstarted(&self.store, waiting)).await?;
         if unstarted > 0 {
             tracing::info!(unstarted, "imports that nobody started were cancelled");
         }
-        let forgotten = retention::forget_secrets(&self.store, kept.secrets.as_secs_f64()).await?;
+        let secrets = kept.secrets.as_secs_f64();
+        let forgotten = self.within(retention::forget_secrets(&self.store, secrets)).await?;
         if forgotten > 0 {
             tracing::info!(forgotten, "keys of secrets past their retention were thrown away");
         }
-        let deleted = retention::delete_ended(&self.store, kept.imports.as_secs_f64()).await?;
+        let deleting = retention::delete_ended(&self.store, kept.imports.as_secs_f64());
+        let deleted = Store::within(FORGET_WITHIN, deleting).await?;
         if deleted.imports > 0 {
             tracing::info!(deleted = deleted.imports, "imports past their retention were deleted");
         }

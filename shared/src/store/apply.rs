@@ -371,8 +371,9 @@ pub async fn end_dead(
     Ok(true)
 }
 
-/// Issues written at a time for a dead chunk: it may be dead because it takes more memory than there is.
+/// Issues written at a time for a dead chunk, and bytes of their sources: it may be dead because it takes more memory than there is.
 const DEAD_ISSUES: usize = 200;
+const DEAD_BYTES: usize = 128 * 1024;
 
 /// Writes what the pending records of a dead chunk failed of. A body that cannot be read gives no sources, and then no issues.
 async fn write_dead_issues(
@@ -385,10 +386,13 @@ async fn write_dead_issues(
     let fields = records.fields();
     let secrets = Secrets::by_name(records.names());
     let mut issues = Vec::with_capacity(DEAD_ISSUES);
+    let mut bytes = 0;
     for (record, (verdict, _)) in records.records(&fields).zip(sheet.iter()) {
         if verdict.outcome != Outcome::Pending {
             continue;
         }
+        let source = source_json(&record, records.names(), &secrets);
+        bytes += source.len();
         issues.push(Issue {
             record: record.position.record.get(),
             failed: true,
@@ -397,11 +401,12 @@ async fn write_dead_issues(
                 "the chunk of this record could not be applied and its attempts are spent; retry drives it again",
             )],
             warnings: Vec::new(),
-            source: source_json(&record, records.names(), &secrets),
+            source,
         });
-        if issues.len() == DEAD_ISSUES {
+        if issues.len() == DEAD_ISSUES || bytes >= DEAD_BYTES {
             write_issues(connection, import, &issues).await?;
             issues.clear();
+            bytes = 0;
         }
     }
     write_issues(connection, import, &issues).await

@@ -309,27 +309,30 @@ pub enum DeadLetterOf {
     Nothing,
 }
 
-/// Looks whose dead letter it is. A chunk that has attempts left is not at fault, and is dispatched again.
+/// Looks whose dead letter it is. A chunk that has attempts left is not at fault, and is dispatched again. A worker that died over it
+/// spent one, as for the workers.
 pub async fn dead_letter(store: &Store, chunk: ChunkId, attempts: u32) -> Result<DeadLetterOf, StoreError> {
     let row = sqlx::query!(
         r#"with open as materialized (
-               select id, attempts from chunks
+               select id, attempts + case when $3 then 0 else cardinality(begun) end as spent
+                 from chunks
                 where id = $1 and state in ('staged', 'dispatched', 'retryable')
                   for no key update skip locked
            ), again as (
                update chunks
                   set state = 'staged', leased_until = null, claim_until = null
                  from open
-                where chunks.id = open.id and chunks.state = 'dispatched' and open.attempts < $2
+                where chunks.id = open.id and chunks.state = 'dispatched' and open.spent < $2
            )
-           select (select attempts from open) as attempts,
+           select (select spent from open) as spent,
                   exists (select from chunks where id = $1 and state in ('staged', 'dispatched', 'retryable')) as "open!""#,
         chunk.get(),
         i32::try_from(attempts).unwrap_or(i32::MAX),
+        mutant(Mutant::BegunIsInnocent),
     )
     .fetch_one(store.pool())
     .await?;
-    Ok(match row.attempts {
+    Ok(match row.spent {
         Some(spent) if u32::try_from(spent).unwrap_or(0) >= attempts => DeadLetterOf::Spent,
         Some(_) => DeadLetterOf::Innocent,
         None if row.open => DeadLetterOf::Locked,

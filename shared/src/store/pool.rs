@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{ErrorKind, StoreError, hosts, socket};
 use crate::fault::{self, Mutant};
@@ -48,11 +48,14 @@ impl Default for StoreOptions {
             acquire_timeout: Duration::from_secs(30),
             statement_timeout: Duration::from_secs(60),
             lock_timeout: Duration::from_secs(20),
-            idle_in_transaction_timeout: Duration::from_secs(60),
+            idle_in_transaction_timeout: Duration::from_secs(15),
             application_name: "muster".into(),
         }
     }
 }
+
+/// How long a connection of the pool may take to answer when it is taken or given back.
+const ALIVE_WITHIN: Duration = Duration::from_secs(5);
 
 /// How full the pool is. In-use connections that no work explains are lost ones: time to rebuild the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +129,7 @@ impl Store {
             })
             .test_before_acquire(false)
             .before_acquire(|connection, _| Box::pin(clean(connection)))
+            .after_release(|connection, _| Box::pin(alive(connection)))
             .connect_lazy_with(target);
         Ok(Self { pool, uploads: Arc::new(Semaphore::new(options.uploads as usize)) })
     }
@@ -197,6 +201,18 @@ impl Store {
             idle: u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX),
             max: self.pool.options().get_max_connections(),
         }
+    }
+
+    /// Waits for what goes over the pool as long as `limit` lasts: a connection that leads nowhere would be waited for for ever, and
+    /// is thrown away then. What was asked for may be done all the same. Not for COPY, and not for a queue's work.
+    pub async fn within<T>(
+        limit: Duration,
+        asked: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if fault::mutant(Mutant::StoreWithoutDeadline) {
+            return asked.await;
+        }
+        timeout(limit, asked).await.unwrap_or(Err(StoreError::Silent(limit)))
     }
 
     /// Whether the database answers.
@@ -275,8 +291,26 @@ async fn clean(connection: &mut PgConnection) -> sqlx::Result<bool> {
     } else {
         "begin; rollback"
     };
-    sqlx::raw_sql(how).execute(connection).await?;
+    answered(sqlx::raw_sql(how).execute(connection)).await?;
     Ok(true)
+}
+
+/// A connection whose work was given up (see [`Store::within`]) is asked before the pool has it again: the pool would wait for what
+/// is due on it without a limit, and never have its place back.
+async fn alive(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    answered(connection.ping()).await?;
+    Ok(true)
+}
+
+/// A connection that leads nowhere gives no error and no answer; after a while it is thrown away.
+async fn answered<T>(asked: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    if fault::mutant(Mutant::PoolWaitsForSilent) {
+        return asked.await;
+    }
+    match timeout(ALIVE_WITHIN, asked).await {
+        Ok(answer) => answer,
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+    }
 }
 
 /// Adds the session's settings, except those that the URL's `options` name themselves.

@@ -5,10 +5,12 @@
 //! |---|---|
 //! | [`servers`] | the private PostgreSQL and RabbitMQ, and how they are broken |
 //! | [`program`] | the processes of Muster |
+//! | [`relay`] | the way of some of them to the servers, which can be made half open |
 //! | [`generate`] | files with the manifest of their records |
 //! | [`model`] | what a record must come to, over users that are kept in memory |
 //! | [`api`], [`upload`], [`clients`], [`contended`], [`unclash`] | the clients |
 //! | [`oracle`], [`finale`] | the comparison after each import, and at the end |
+//! | [`damage`] | whether the comparison sees anything |
 //! | [`witness`] | the database's own record of every change, written by triggers |
 //! | [`nemesis`], [`recovery`] | the faults, and how long it took until work went on |
 //! | [`report`], [`journal`] | what is told of a run |
@@ -19,6 +21,7 @@ mod api;
 mod clients;
 mod contended;
 mod copies;
+mod damage;
 mod db;
 mod finale;
 mod generate;
@@ -30,6 +33,7 @@ mod oracle;
 mod phases;
 mod program;
 mod recovery;
+mod relay;
 mod report;
 mod run;
 mod servers;

@@ -1,10 +1,11 @@
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use muster_shared::store::{ErrorKind, Store, StoreError, StoreOptions};
 use muster_shared::testing::TestDatabase;
+use muster_shared::testing::proxy::Proxy;
 use sqlx::{Connection, PgConnection, Row};
 
 async fn setting(connection: &mut PgConnection, name: &str) -> String {
@@ -18,7 +19,7 @@ async fn the_server_keeps_the_time_limits() {
     let mut connection = store.pool().acquire().await.unwrap();
     assert_eq!(setting(&mut connection, "statement_timeout").await, "1min");
     assert_eq!(setting(&mut connection, "lock_timeout").await, "20s");
-    assert_eq!(setting(&mut connection, "idle_in_transaction_session_timeout").await, "1min");
+    assert_eq!(setting(&mut connection, "idle_in_transaction_session_timeout").await, "15s");
     assert_eq!(setting(&mut connection, "application_name").await, "muster");
 }
 
@@ -40,6 +41,28 @@ async fn a_statement_that_takes_too_long_is_a_transient_error() {
     let result = sqlx::query("select pg_sleep(10)").execute(store.pool()).await;
     let error = StoreError::from(result.unwrap_err());
     assert_eq!((error.kind(), error.sqlstate()), (ErrorKind::Transient, Some("57014")));
+}
+
+/// A connection that is open and carries nothing is thrown away: an idle one when it is taken, one whose statement was given up when
+/// it is given back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_leads_nowhere_takes_no_place_in_the_pool() {
+    let database = TestDatabase::create().await;
+    let (proxy, target) = Proxy::before_database(&database.target()).await;
+    let options = StoreOptions { max_connections: 1, ..StoreOptions::default() };
+    let store = Store::connect(target, &options).await.unwrap();
+    store.ping().await.unwrap();
+    proxy.freeze();
+    let frozen = Instant::now();
+    store.ping().await.unwrap();
+    let mut connection = store.pool().acquire().await.unwrap();
+    proxy.freeze();
+    let asked = async { Ok(sqlx::raw_sql("select 1").execute(&mut *connection).await?) };
+    let given_up = Store::within(Duration::from_millis(200), asked).await;
+    assert!(matches!(given_up, Err(StoreError::Silent(_))), "{given_up:?}");
+    drop(connection);
+    store.ping().await.unwrap();
+    assert!(frozen.elapsed() < Duration::from_secs(25), "{:?}", frozen.elapsed());
 }
 
 #[tokio::test]

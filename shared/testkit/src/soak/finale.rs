@@ -17,21 +17,10 @@ use super::world::World;
 /// Rows read at a time.
 const PAGE: i64 = 20_000;
 
-/// What an oracle must see: a user changed by nobody, a user gone, a chunk gone, an error gone.
-const SPOIL: &str = "
-    update users set version = version + 1 where id = (select id from users order by id limit 1);
-    update users set given_name = 'another' where id = (select id from users where email like '%.s1@%' order by id limit 1);
-    delete from users where id = (select id from users where email like '%.s2@%' order by id limit 1);
-    delete from record_issues where ctid = (select ctid from record_issues where failed limit 1);
-    delete from chunks where id = (select max(id) from chunks where state = 'applied');";
-
 impl World {
     /// Everything that is looked at when all is quiet.
     pub(crate) async fn final_checks(&self) -> anyhow::Result<()> {
         self.wait_for_the_end().await?;
-        if self.options.spoil {
-            self.db.script(SPOIL).await?;
-        }
         self.check_imports().await?;
         self.check_errors().await?;
         self.check_labels().await?;

@@ -1,6 +1,6 @@
 //! What happened, and what was wrong, as lines of JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
@@ -51,6 +51,8 @@ pub(crate) struct Journal {
     counts: Mutex<BTreeMap<String, u64>>,
     /// Records and times of each.
     wrong: Mutex<BTreeMap<(Wrong, String), (u64, u64)>>,
+    /// What was told since damage was done on purpose, which is no violation.
+    expected: Mutex<Option<BTreeSet<String>>>,
 }
 
 pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -65,6 +67,7 @@ impl Journal {
             violations: Mutex::new(file("violations.jsonl")?),
             counts: Mutex::default(),
             wrong: Mutex::default(),
+            expected: Mutex::default(),
         })
     }
 
@@ -76,6 +79,10 @@ impl Journal {
 
     /// Notes something that must not be. `records`: how many records it concerns, at least 1.
     pub(crate) fn violation(&self, wrong: Wrong, what: &str, records: u64, fields: Value) {
+        if let Some(expected) = held(&self.expected).as_mut() {
+            expected.insert(what.to_owned());
+            return;
+        }
         let mut all = held(&self.wrong);
         let (count, times) = all.entry((wrong, what.to_owned())).or_default();
         *count += records.max(1);
@@ -86,6 +93,16 @@ impl Journal {
         }
         drop(all);
         write(&self.violations, &[("wrong", wrong.name()), ("what", what)], fields);
+    }
+
+    /// From here on what is told is expected: damage was done on purpose.
+    pub(crate) fn expect(&self) {
+        held(&self.expected).get_or_insert_default();
+    }
+
+    /// What was told since.
+    pub(crate) fn expected(&self) -> BTreeSet<String> {
+        held(&self.expected).clone().unwrap_or_default()
     }
 
     pub(crate) fn count(&self, name: &str, number: u64) {

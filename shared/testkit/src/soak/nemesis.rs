@@ -12,9 +12,10 @@ use muster_shared::testing::random::Random;
 use rustix::process::Signal;
 use serde_json::json;
 use sqlx::Row as _;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::program::{Process, local_ports};
+use super::program::Process;
 use super::servers::signal;
 use super::world::World;
 
@@ -52,6 +53,8 @@ faults! {
     WorkerRestart = "worker-restart", 6;
     /// The same with a producer.
     ProducerRestart = "producer-restart", 4;
+    /// The connections of a process to PostgreSQL or to the broker stay open and carry nothing more.
+    HalfOpen = "half-open", 4;
     /// Some sessions of PostgreSQL are ended by it.
     Terminate = "terminate", 5;
     /// All connections to the broker are closed by it.
@@ -115,17 +118,28 @@ impl Until {
     }
 }
 
-/// Makes faults until it is enough. Returns when everything that was broken is being brought back or is back.
+/// Faults that were made, until what they broke is back.
+pub(crate) type Mending = JoinSet<anyhow::Result<()>>;
+
+/// Waits until everything is back.
+pub(crate) async fn mended(mut mending: Mending) -> anyhow::Result<()> {
+    while let Some(mended) = mending.join_next().await {
+        mended??;
+    }
+    Ok(())
+}
+
+/// Makes faults until it is enough. What was broken is brought back meanwhile and afterwards: [`mended`] waits for it.
 pub(crate) async fn nemesis(
-    world: Arc<World>,
+    world: &Arc<World>,
     seed: u64,
-    mix: Vec<(Fault, usize)>,
+    mix: &[(Fault, usize)],
     until: Until,
+    mending: &mut Mending,
 ) -> anyhow::Result<()> {
     let mut random = Random::new(seed);
     let sum: usize = mix.iter().map(|(_, weight)| weight).sum();
-    let mut mending = tokio::task::JoinSet::new();
-    while !until.reached(&world) {
+    while !until.reached(world) {
         if sum == 0 {
             sleep(Duration::from_millis(200)).await;
             continue;
@@ -156,9 +170,6 @@ pub(crate) async fn nemesis(
         let pause = Duration::from_millis(random.between(every / 4, every * 7 / 4) as u64);
         sleep(pause.min(until.time.saturating_duration_since(Instant::now()))).await;
     }
-    while let Some(mended) = mending.join_next().await {
-        mended??;
-    }
     Ok(())
 }
 
@@ -169,7 +180,7 @@ async fn strike(world: &World, fault: Fault, random: &mut Random) -> anyhow::Res
     let away = Duration::from_millis(random.between(0, 2000) as u64);
     let struck = match fault {
         Fault::WorkerKill => {
-            let mut held = held_chunks(world, &worker).await;
+            let mut held = held_chunks(world, &worker.name).await;
             if random.percent(70) {
                 // In the middle of its work, where there is any: killing those that wait proves little.
                 for _ in 0..60 {
@@ -178,7 +189,7 @@ async fn strike(world: &World, fault: Fault, random: &mut Random) -> anyhow::Res
                     }
                     sleep(Duration::from_millis(5)).await;
                     worker = random.pick(&world.workers).clone();
-                    held = held_chunks(world, &worker).await;
+                    held = held_chunks(world, &worker.name).await;
                 }
             }
             let at = clock::now();
@@ -207,6 +218,7 @@ async fn strike(world: &World, fault: Fault, random: &mut Random) -> anyhow::Res
         }
         Fault::BackendKill | Fault::PostgresKill => postgres(world, fault, away).await?,
         Fault::BrokerKill | Fault::Wipe => broker(world, fault, away).await?,
+        Fault::HalfOpen => half_open(world, random).await,
         Fault::Terminate => terminate(world).await,
         Fault::CloseConnections | Fault::Purge | Fault::Delete => queue(world, fault).await,
     };
@@ -224,12 +236,10 @@ fn note(world: &World, fault: Fault, whom: &str, struck: bool) {
 const HELD: &str = "select c.id from chunks c
   where c.state = 'dispatched'
     and c.xmax::text in (select a.backend_xid::text from pg_stat_activity a
-                          where a.backend_xid is not null and a.client_port = any($1))";
+                          where a.backend_xid is not null and a.application_name = $1)";
 
-async fn held_chunks(world: &World, process: &Process) -> Vec<i64> {
-    let Some(pid) = process.pid() else { return Vec::new() };
-    let ports = local_ports(pid);
-    let rows = world.db.glance(HELD, |query| query.bind(ports.clone())).await.unwrap_or_default();
+async fn held_chunks(world: &World, process: &str) -> Vec<i64> {
+    let rows = world.db.glance(HELD, |query| query.bind(process.to_owned())).await.unwrap_or_default();
     rows.iter().filter_map(|row| row.try_get(0).ok()).collect()
 }
 
@@ -241,7 +251,7 @@ async fn dispatched(world: &World) -> Vec<i64> {
 }
 
 async fn freeze(world: &World, worker: &Process, random: &mut Random) -> bool {
-    let held = held_chunks(world, worker).await;
+    let held = held_chunks(world, &worker.name).await;
     if !worker.freeze(true) {
         return false;
     }
@@ -251,6 +261,44 @@ async fn freeze(world: &World, worker: &Process, random: &mut Random) -> bool {
     let at = clock::now();
     worker.freeze(false);
     world.recoveries.worker_died("worker goes on: its chunk is applied", at, held);
+    true
+}
+
+/// A process' connections to the database or to the broker carry nothing more. It must go on with new ones, and what it had
+/// must be done by somebody.
+async fn half_open(world: &World, random: &mut Random) -> bool {
+    if world.ways.is_empty() {
+        return false;
+    }
+    let ways = random.pick(&world.ways);
+    if random.percent(60) {
+        let mut held = held_chunks(world, &ways.process).await;
+        for _ in 0..100 {
+            if !held.is_empty() {
+                break;
+            }
+            sleep(Duration::from_millis(5)).await;
+            held = held_chunks(world, &ways.process).await;
+        }
+        let at = clock::now();
+        ways.database.halve();
+        note(world, Fault::HalfOpen, &format!("{} and the database", ways.process), true);
+        world.recoveries.worker_died(
+            "half-open connection: the chunk that was being applied is applied",
+            at,
+            held,
+        );
+        if let Some(seconds) = world.connects_again(&ways.process, at).await {
+            world.recoveries.connected_again(seconds);
+        }
+        return true;
+    }
+    let with_workers = dispatched(world).await;
+    let at = clock::now();
+    ways.broker.halve();
+    note(world, Fault::HalfOpen, &format!("{} and the broker", ways.process), true);
+    let kind = "half-open connection to the broker: each chunk that was out is applied";
+    world.recoveries.worker_died(kind, at, with_workers);
     true
 }
 
@@ -317,7 +365,7 @@ pub(crate) async fn start_broker(world: &World, outage: usize) -> anyhow::Result
             sleep(Duration::from_millis(50)).await;
         }
     };
-    let (up, at) = tokio::join!(world.rabbit.up(), timeout(Duration::from_secs(200), answers));
+    let (up, at) = tokio::join!(world.rabbit.up(), timeout(Duration::from_secs(900), answers));
     let fields = json!({"answered": at.as_ref().ok(), "script_done": clock::now()});
     world.journal.event("broker_started", fields);
     up?;

@@ -71,8 +71,9 @@ pub struct Options {
     /// Settings of the program, as in `MUSTER_INTAKE_CHUNK_RECORDS=500`
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<String>,
-    /// Spoil the database before the comparison at the end: a run that then finds nothing wrong has a blind oracle
-    #[arg(long, hide = true)]
+    /// After the comparison at the end, damage the database and a log and compare again: a run in which a damage is not seen
+    /// has a blind oracle, and fails
+    #[arg(long)]
     pub spoil: bool,
     /// Leave the servers' data in the work folder
     #[arg(long)]

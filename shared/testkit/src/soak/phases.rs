@@ -14,7 +14,7 @@ use super::clients::{Habits, run};
 use super::generate;
 use super::journal::held;
 use super::model::Users;
-use super::nemesis::{Fault, Until, nemesis, start_broker};
+use super::nemesis::{Fault, Until, mended, nemesis, start_broker};
 use super::world::{Kept, World, pause};
 
 /// Spaces of addresses: series count from 1.
@@ -92,9 +92,13 @@ pub(crate) async fn broker_away(world: &Arc<World>, seed: u64) -> anyhow::Result
             anyhow::Ok(())
         });
     }
-    // Workers have nothing to do meanwhile, and are killed all the same.
-    let workers = Until { time: until, kills: None, imports: None, records: None };
-    nemesis(world.clone(), seed, vec![(Fault::WorkerKill, 1)], workers).await?;
+    // Workers have nothing to do meanwhile; a few are killed all the same.
+    let kills = Some(world.kills.load(Ordering::SeqCst) + 3);
+    let workers = Until { time: until, kills, imports: None, records: None };
+    let mut mending = JoinSet::new();
+    nemesis(world, seed, &[(Fault::WorkerKill, 1)], workers, &mut mending).await?;
+    mended(mending).await?;
+    sleep(until.saturating_duration_since(Instant::now())).await;
     // Uploads that are under way are still to be accepted.
     sleep(Duration::from_millis(500)).await;
     world.must_accept.store(false, Ordering::SeqCst);

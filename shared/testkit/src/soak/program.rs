@@ -76,7 +76,7 @@ impl Process {
         journal: &Arc<Journal>,
         name: &str,
         role: &'static str,
-        listen: Option<&str>,
+        settings: &[(&str, String)],
     ) -> Arc<Self> {
         let process = Arc::new(Self {
             name: name.to_owned(),
@@ -90,9 +90,7 @@ impl Process {
             stops: Mutex::default(),
         });
         let mut program = program.clone();
-        if let Some(listen) = listen {
-            program.environment.insert("MUSTER_HTTP_LISTEN".into(), listen.into());
-        }
+        program.environment.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         tokio::spawn(process.clone().keep(program, journal.clone(), role));
         process
     }
@@ -190,24 +188,6 @@ impl Process {
         self.closing.store(true, Ordering::SeqCst);
         self.restart(Duration::ZERO).await;
     }
-}
-
-/// Ports of this machine that the process is connected from.
-pub(crate) fn local_ports(pid: i32) -> Vec<i32> {
-    let mut inodes = Vec::new();
-    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
-        let target = std::fs::read_link(entry.path()).unwrap_or_default();
-        let inode = target.to_str().and_then(|name| name.strip_prefix("socket:[")?.strip_suffix(']'));
-        inodes.extend(inode.map(str::to_owned));
-    }
-    let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-    let port = |line: &str| {
-        let mut fields = line.split_whitespace();
-        let local = fields.nth(1)?.rsplit_once(':')?.1.to_owned();
-        let inode = fields.nth(7)?.to_owned();
-        inodes.contains(&inode).then(|| i32::from_str_radix(&local, 16).ok()).flatten()
-    };
-    table.lines().skip(1).filter_map(port).collect()
 }
 
 /// The end of a log.

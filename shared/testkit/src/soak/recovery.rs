@@ -5,8 +5,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use muster_shared::clock;
 use serde_json::{Value, json};
 use sqlx::Row as _;
+use tokio::time::sleep;
 
 use super::journal::{Wrong, held};
 use super::world::World;
@@ -35,6 +37,7 @@ struct Fault {
 pub(crate) struct Recoveries {
     faults: Mutex<Vec<Fault>>,
     busy_keys: Mutex<Vec<f64>>,
+    connected: Mutex<Vec<f64>>,
 }
 
 impl Recoveries {
@@ -51,6 +54,11 @@ impl Recoveries {
     /// Chunks can go out from here.
     pub(crate) fn can_publish(&self, kind: &'static str, at: DateTime<Utc>) {
         held(&self.faults).push(Fault { kind, at, waits: Waits::Out });
+    }
+
+    /// A process had a new session with the database after so many seconds.
+    pub(crate) fn connected_again(&self, seconds: f64) {
+        held(&self.connected).push(seconds);
     }
 
     /// A key was refused for so long since its first request was being received.
@@ -102,6 +110,11 @@ const NEXT_APPLIED: &str = "select at from witness.chunks
 const NEXT_OUT: &str = "select at from witness.chunks
   where cardinality($1::bigint[]) = 0 and at > $2 and was <> became and became = 'dispatched' order by seq limit 1";
 
+/// The first session of a process that began after a moment.
+const NEW_SESSION: &str =
+    "select backend_start from pg_stat_activity where application_name = $1 and backend_start > $2
+      order by backend_start limit 1";
+
 /// Whether a chunk of a running import was open at a moment: it ended later than that, and its import was received before.
 const WORK: &str = "select exists (
    select from witness.chunks w
@@ -141,7 +154,35 @@ impl World {
         }
         let busy = held(&self.recoveries.busy_keys).clone();
         all.insert("a key is free again", Times::of(busy));
+        let connected = held(&self.recoveries.connected).clone();
+        all.insert("half-open connection: its process has a new one", Times::of(connected));
         Ok(all)
+    }
+
+    /// How many seconds it took until a process had a session with the database that began after a moment. `None` where that
+    /// says nothing: the process or the database was ended meanwhile.
+    pub(crate) async fn connects_again(&self, process: &str, at: DateTime<Utc>) -> Option<f64> {
+        let pid = self.processes().find(|one| one.name == process)?.pid()?;
+        let limit = TimeDelta::try_milliseconds((self.options.recovery * 1000.0) as i64)?;
+        loop {
+            sleep(Duration::from_millis(100)).await;
+            let now = clock::now();
+            let same = self.processes().any(|one| one.name == process && one.pid() == Some(pid));
+            if !same || self.was_away(at, now) || self.closing() {
+                return None;
+            }
+            let name = process.to_owned();
+            let rows = self.db.glance(NEW_SESSION, |query| query.bind(name.clone()).bind(at)).await?;
+            let began: Option<DateTime<Utc>> = rows.first().and_then(|row| row.try_get(0).ok());
+            if let Some(began) = began {
+                return Some((began - at).as_seconds_f64());
+            }
+            if now - at > limit {
+                let fields = json!({"process": process, "at": at});
+                self.journal.violation(Wrong::NotEnded, "a half-open connection is not replaced", 1, fields);
+                return None;
+            }
+        }
     }
 
     /// When what was waited for came: one moment for each thing.

@@ -23,16 +23,17 @@ use super::contended::contended;
 use super::copies::copies;
 use super::db::Db;
 use super::journal::{Journal, Wrong};
-use super::nemesis::{Fault, Until, nemesis};
+use super::nemesis::{Fault, Until, mended, nemesis};
 use super::options::Options;
 use super::phases;
 use super::program::{Process, Program};
+use super::relay::Relay;
 use super::report::Run;
 use super::servers::Server;
 use super::unclash::unclash;
 use super::watch;
 use super::witness;
-use super::world::{Parts, Tenant, World};
+use super::world::{Parts, Tenant, Ways, World};
 
 /// How the names of the queues begin.
 const PREFIX: &str = "soak";
@@ -111,14 +112,23 @@ async fn set_up(root: &Path, options: Options) -> anyhow::Result<World> {
     let (tenants, tokens) = tenants(&program, &db, options.tenants).await?;
     let mut bases = Vec::new();
     let mut producers = Vec::new();
+    let mut ways = Vec::new();
     for number in 0..options.producers {
         let address = format!("127.0.0.1:{}", free_port()?);
         let name = format!("producer{number}");
-        producers.push(Process::start(&program, &journal, &name, "producer", Some(&address)));
+        let last = number + 1 == options.producers;
+        let mut settings = ways_of(&name, &postgres, &rabbit, last.then_some(&mut ways)).await?;
+        settings.push(("MUSTER_HTTP_LISTEN", address.clone()));
+        producers.push(Process::start(&program, &journal, &name, "producer", &settings));
         bases.push(format!("http://{address}"));
     }
-    let worker = |number| Process::start(&program, &journal, &format!("worker{number}"), "worker", None);
-    let workers = (0..options.workers).map(worker).collect();
+    let mut workers = Vec::new();
+    for number in 0..options.workers {
+        let name = format!("worker{number}");
+        let last = number + 1 == options.workers;
+        let settings = ways_of(&name, &postgres, &rabbit, last.then_some(&mut ways)).await?;
+        workers.push(Process::start(&program, &journal, &name, "worker", &settings));
+    }
     let api = Api::new(bases, tokens)?;
     for base in api.bases() {
         let ready = async {
@@ -140,7 +150,24 @@ async fn set_up(root: &Path, options: Options) -> anyhow::Result<World> {
         tenants,
         producers,
         workers,
+        ways,
     }))
+}
+
+/// How a process reaches the servers: its sessions carry its name, and they go through a relay where `relayed` is given.
+async fn ways_of(
+    name: &str,
+    postgres: &Server,
+    rabbit: &Server,
+    relayed: Option<&mut Vec<Ways>>,
+) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let named = |url: &str| format!("{url}?application_name={name}");
+    let Some(ways) = relayed else { return Ok(vec![("DATABASE_URL", named(postgres.url()))]) };
+    let database = Relay::before(&named(postgres.url())).await?;
+    let broker = Relay::before(rabbit.url()).await?;
+    let settings = vec![("DATABASE_URL", database.url.clone()), ("AMQP_URL", broker.url.clone())];
+    ways.push(Ways { process: name.to_owned(), database, broker });
+    Ok(settings)
 }
 
 async fn tenants(program: &Program, db: &Db, number: usize) -> anyhow::Result<(Vec<Tenant>, Vec<String>)> {
@@ -183,7 +210,7 @@ async fn whole(
     }
     let faults_began = Instant::now();
     let mut clients = start_clients(world, &seeds);
-    let targets = faults(world, &seeds, mix).await?;
+    let targets = faults(world, &seeds, &mix).await?;
     let fault_seconds = faults_began.elapsed().as_secs_f64();
     world.uploading.store(false, Ordering::SeqCst);
     heal(world).await?;
@@ -208,7 +235,17 @@ async fn whole(
         harness(world, ended.context("a watcher panicked").flatten());
     }
     let seconds = began.elapsed().as_secs_f64();
-    world.report(root, &Run { seeds, seconds, fault_seconds, times, targets_missed: targets })
+    let good = world.report(root, &Run { seeds, seconds, fault_seconds, times, targets_missed: targets })?;
+    if world.options.spoil {
+        let unseen = world.unseen_damages().await?;
+        println!(
+            "  damage done on purpose: {}",
+            if unseen.is_empty() { "all of it was seen" } else { "NOT ALL SEEN" }
+        );
+        unseen.iter().for_each(|what| println!("  NOT SEEN: {what}"));
+        return Ok(good && unseen.is_empty());
+    }
+    Ok(good)
 }
 
 /// A harness that fails proves nothing.
@@ -245,10 +282,12 @@ fn start_clients(world: &Arc<World>, seeds: &[u64]) -> JoinSet<anyhow::Result<()
 }
 
 /// The faults of each seed, one seed after the other. Returns the targets that were not reached.
-async fn faults(world: &Arc<World>, seeds: &[u64], mix: Vec<(Fault, usize)>) -> anyhow::Result<Vec<String>> {
+async fn faults(world: &Arc<World>, seeds: &[u64], mix: &[(Fault, usize)]) -> anyhow::Result<Vec<String>> {
     let began = Instant::now();
     let options = &world.options;
     let all = seeds.len() as u64;
+    // What one seed broke may be brought back while the next one goes on.
+    let mut mending = JoinSet::new();
     for (number, seed) in (1..).zip(seeds) {
         let share = |target: Option<u64>| target.map(|target| target * number / all);
         #[allow(clippy::cast_precision_loss)]
@@ -256,8 +295,10 @@ async fn faults(world: &Arc<World>, seeds: &[u64], mix: Vec<(Fault, usize)>) -> 
         let (kills, imports, records) =
             (share(options.kills), share(options.imports), share(options.records));
         world.journal.event("seed", json!({"seed": seed}));
-        nemesis(world.clone(), *seed, mix.clone(), Until { time, kills, imports, records }).await?;
+        let until = Until { time, kills, imports, records };
+        nemesis(world, *seed, &mix, until, &mut mending).await?;
     }
+    mended(mending).await?;
     let reached = [
         ("SIGKILLs", options.kills, world.kills.load(Ordering::SeqCst)),
         ("imports", options.imports, world.journal.counted("accepted imports")),

@@ -13,6 +13,9 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
+/// How long the script may take: a server that starts on a busy machine needs minutes.
+const PATIENCE: Duration = Duration::from_secs(900);
+
 /// One of the two.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -44,7 +47,7 @@ impl Server {
         let mut command = Command::new(&self.script);
         command.args(arguments).env("MUSTER_SERVICES_DIR", &self.dir);
         command.env_remove("TEST_DATABASE_URL").env_remove("TEST_AMQP_URL").stdin(Stdio::null());
-        timeout(Duration::from_secs(200), command.output())
+        timeout(PATIENCE, command.output())
             .await
             .with_context(|| format!("services.sh {} takes too long", arguments.join(" ")))?
             .context("services.sh cannot be run")

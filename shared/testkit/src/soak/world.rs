@@ -18,6 +18,7 @@ use super::model::Users;
 use super::options::Options;
 use super::program::Process;
 use super::recovery::Recoveries;
+use super::relay::Relay;
 use super::servers::Server;
 
 /// Spaces from here on are given out one by one.
@@ -27,6 +28,14 @@ const LATER_SPACES: u32 = 9_000;
 #[derive(Debug, Clone)]
 pub(crate) struct Tenant {
     pub(crate) id: i32,
+}
+
+/// The ways of one process to the servers.
+#[derive(Debug)]
+pub(crate) struct Ways {
+    pub(crate) process: String,
+    pub(crate) database: Relay,
+    pub(crate) broker: Relay,
 }
 
 /// Users that one client keeps, for the comparison at the end.
@@ -60,6 +69,8 @@ pub(crate) struct World {
     pub(crate) tenants: Vec<Tenant>,
     pub(crate) producers: Vec<Arc<Process>>,
     pub(crate) workers: Vec<Arc<Process>>,
+    /// Of the last producer and the last worker; the others reach the servers without a relay.
+    pub(crate) ways: Vec<Ways>,
     pub(crate) recoveries: Recoveries,
     /// Clients begin new imports.
     pub(crate) uploading: AtomicBool,
@@ -99,6 +110,7 @@ pub(crate) struct Parts {
     pub(crate) tenants: Vec<Tenant>,
     pub(crate) producers: Vec<Arc<Process>>,
     pub(crate) workers: Vec<Arc<Process>>,
+    pub(crate) ways: Vec<Ways>,
 }
 
 impl World {
@@ -114,6 +126,7 @@ impl World {
             tenants: parts.tenants,
             producers: parts.producers,
             workers: parts.workers,
+            ways: parts.ways,
             recoveries: Recoveries::default(),
             uploading: AtomicBool::new(true),
             closing: AtomicBool::new(false),
