@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use muster_shared::import_profile::BUILTIN;
+use muster_shared::store::tenants;
+use muster_shared::testing::TestDatabase;
+use tokio::runtime::Runtime;
 
 use crate::harness::Desk;
 
@@ -32,7 +35,15 @@ fn sample(profile: &str) -> &'static str {
 
 #[test]
 fn the_commands_of_each_guide_work_as_they_stand() {
-    let desk = Desk::new();
+    // A server of its own would have to be started anew for each of the commands.
+    let runtime = Runtime::new().unwrap();
+    let database = runtime.block_on(TestDatabase::create());
+    runtime.block_on(async {
+        let store = database.store().await;
+        tenants::ensure_default(&store).await.unwrap();
+        store.close().await;
+    });
+    let desk = Desk::new().set("DATABASE_URL", &database.url());
     for profile in BUILTIN {
         let cases = repository().join("shared/test_data/cases");
         std::fs::copy(cases.join(sample(profile.name)), desk.path(profile.file)).unwrap();
