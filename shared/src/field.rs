@@ -49,8 +49,8 @@ macro_rules! fields {
 #[error("there is no such field")]
 pub struct UnknownField;
 
-// Behaviours are those of contracts A.3.3; fields that only CCAI Platform or Bitcaster have take `Remove`, where a null that
-// reaches the planner removes.
+// Behaviours are those of docs/contracts/authgear.md A.3.3; fields that only CCAI Platform or Bitcaster have
+// take `Remove`, where a null that reaches the planner removes.
 fields! {
     /// E-mail address; unique in the tenant.
     Email = "email", Remove;

@@ -72,7 +72,7 @@ pub struct Address {
     pub value: String,
 }
 
-/// What an address is, worked out from its value (contracts C.1.6).
+/// What an address is, worked out from its value (docs/contracts/bitcaster.md C.1.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AddressKind {
     /// A phone number with its country code.

@@ -36,9 +36,9 @@ use crate::rules::Rules;
 use crate::warning::Warning;
 use binding::{Cell, Rule};
 
-/// Longest filter timeout, in minutes (contracts B.1.1).
+/// Longest filter timeout, in minutes (docs/contracts/ccai.md B.1.1).
 const MAX_FILTER_TIMEOUT: i64 = 1_440;
-/// Longest name or value of an address, in characters (contracts C.1.6).
+/// Longest name or value of an address, in characters (docs/contracts/bitcaster.md C.1.6).
 const MAX_ADDRESS_CHARS: usize = 255;
 
 /// What validating one record gave.

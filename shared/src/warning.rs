@@ -1,4 +1,5 @@
-//! Warnings: data beside an outcome, for what a record said in vain. The texts are those of contracts A.3.4.
+//! Warnings: data beside an outcome, for what a record said in vain. The texts are those of
+//! docs/contracts/authgear.md A.3.4.
 
 use std::fmt;
 

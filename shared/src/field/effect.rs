@@ -85,7 +85,7 @@ pub fn effect(field: Field, behaviour: Behaviour, says: Says, meets: Meets) -> E
     }
 }
 
-/// Secrets are set for new users only (contracts A.3.3).
+/// Secrets are set for new users only (docs/contracts/authgear.md A.3.3).
 fn is_secret(field: Field) -> bool {
     matches!(
         field,
@@ -97,7 +97,7 @@ fn is_secret(field: Field) -> bool {
     )
 }
 
-/// Objects that are never null, whatever their behaviour (contracts A.1.5).
+/// Objects that are never null, whatever their behaviour (docs/contracts/authgear.md A.1.5).
 fn is_object_of_secrets(field: Field) -> bool {
     matches!(field, Field::Password | Field::Mfa)
 }
@@ -107,7 +107,7 @@ fn has_nothing_of_its_own(field: Field) -> bool {
     matches!(field, Field::NewEmail | Field::CustomAttributes)
 }
 
-/// Contracts A.3.4.
+/// Rule: docs/contracts/authgear.md A.3.4.
 fn warns_of_null(field: Field) -> bool {
     matches!(
         field,

@@ -55,7 +55,8 @@ impl<'a> Username<'a> {
         Ok(Self(folded))
     }
 
-    /// Whether the name keeps to what is safe in addresses and cannot be mistaken for another (contracts A.3.2).
+    /// Whether the name keeps to what is safe in addresses and cannot be mistaken for another
+    /// (docs/contracts/authgear.md A.3.2).
     pub fn is_plain(&self) -> bool {
         self.0.len() <= MAX_PLAIN_CHARS
             && self.0.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))

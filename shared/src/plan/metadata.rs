@@ -1,4 +1,5 @@
-//! How what a record sends meets the metadata that a user has (contracts C.1.5). Every mode is idempotent.
+//! How what a record sends meets the metadata that a user has (docs/contracts/bitcaster.md C.1.5). Every mode
+//! is idempotent.
 
 use std::fmt::Write as _;
 
@@ -132,7 +133,7 @@ mod tests {
 
     use super::*;
 
-    /// Every worked example of contracts C.1.5.
+    /// Every worked example of docs/contracts/bitcaster.md C.1.5.
     #[test]
     fn modes_do_what_the_contract_says() {
         let stored =

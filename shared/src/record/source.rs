@@ -9,7 +9,7 @@ use super::raw::{Names, RawRecord, RawValue};
 pub const REDACTED: &str = "REDACTED";
 
 /// Names that may hold a secret, in whatever upload. A field whose name contains one of them is redacted whole, but for the
-/// two whose objects have parts of their own (contracts A.3.8).
+/// two whose objects have parts of their own (docs/contracts/authgear.md A.3.8).
 const SECRETS: [&str; 4] = ["password", "secret", "totp", "hash"];
 
 /// JSON text `[[name, value], …]` in the order of the upload. A record whose fields could not be read gives its source

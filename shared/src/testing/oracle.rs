@@ -1,5 +1,6 @@
-//! What an import must come to, told as plainly as can be: one record after the other, over a list of users that are maps
-//! from field to value. Written from the contracts (A.3.3, B.3, C.1.5) and the design's section 4, not from the planner.
+//! What an import must come to, told as plainly as can be: one record after the other, over a list of users
+//! that are maps from field to value. Written from the contracts (docs/contracts/authgear.md A.3.3, ccai.md
+//! B.3, bitcaster.md C.1.5), not from the planner.
 //!
 //! It shares with the engine the options, the names of fields and the error codes; what values mean stands beside them
 //! in the samples ([`hostile`](super::hostile)), written by hand.

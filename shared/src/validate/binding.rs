@@ -196,7 +196,8 @@ impl Binding {
         }
     }
 
-    /// A column: its name is compared whole. The key of a list or an object of metadata keeps its case (contracts C.2).
+    /// A column: its name is compared whole. The key of a list or an object of metadata keeps its case
+    /// (docs/contracts/bitcaster.md C.2).
     fn column(&self, name: &str) -> (Rule, By) {
         let place = format!("#{}", self.rules.len() + 1);
         if let Some(rule) = Rule::known(&place, &self.table) {

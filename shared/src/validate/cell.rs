@@ -1,4 +1,5 @@
-//! Cells that hold a list or an object in a notation of their own: `custom__tags[]` and `custom__facts{}` (contracts C.2).
+//! Cells that hold a list or an object in a notation of their own: `custom__tags[]` and `custom__facts{}`
+//! (docs/contracts/bitcaster.md C.2).
 
 use serde_json::{Map, Number, Value};
 

@@ -1,4 +1,5 @@
-//! Formats of texts: dates, time zones, languages, addresses of pages, countries (contracts A.1.5).
+//! Formats of texts: dates, time zones, languages, addresses of pages, countries (docs/contracts/authgear.md
+//! A.1.5).
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 

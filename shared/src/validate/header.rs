@@ -31,7 +31,7 @@ fn fold_plain(name: &str) -> Option<String> {
 }
 
 /// The key that a column `custom__…` gives: as [`fold`], but with letters in lower case only, those of ASCII without accents, and without
-/// signs. (Contract: Bitcaster's importer, contracts C.2, which drops every other letter.)
+/// signs. (Contract: Bitcaster's importer, docs/contracts/bitcaster.md C.2, which drops every other letter.)
 pub fn clean(name: &str) -> String {
     let composed = ComposingNormalizer::new_nfkc().normalize(name).to_lowercase();
     let kept = |c: &char| c.is_alphanumeric() || !c.is_ascii() || is_gap(*c) || "_[]{}".contains(*c);

@@ -1,4 +1,4 @@
-//! A.1.2: who may ask.
+//! docs/contracts/authgear.md A.1.2: who may ask.
 
 use std::io::Write;
 use std::process::Stdio;

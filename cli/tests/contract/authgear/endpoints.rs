@@ -1,4 +1,5 @@
-//! A.1.1, A.1.3, A.2.1: the two addresses, the media type, the size of a body, and the import object.
+//! docs/contracts/authgear.md A.1.1, A.1.3, A.2.1: the two addresses, the media type, the size of a body, and
+//! the import object.
 
 use chrono::DateTime;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! A.2.4 and A.2.5: errors of a request, and the one error of a failed record.
+//! docs/contracts/authgear.md A.2.4 and A.2.5: errors of a request, and the one error of a failed record.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! A.1.5: what each field of a record may be.
+//! docs/contracts/authgear.md A.1.5: what each field of a record may be.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! A.2.1, A.3.1, A.3.2, A.3.6 and A.3.8: outcomes, identifiers, duplicates, states and redaction.
+//! docs/contracts/authgear.md A.2.1, A.3.1, A.3.2, A.3.6 and A.3.8: outcomes, identifiers, duplicates, states
+//! and redaction.
 
 use serde_json::{Value, json};
 

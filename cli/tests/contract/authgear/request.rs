@@ -1,4 +1,4 @@
-//! A.1.4: the outer shape of a request, checked before anything is staged.
+//! docs/contracts/authgear.md A.1.4: the outer shape of a request, checked before anything is staged.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! A.3.3: what each field does to a user that exists.
+//! docs/contracts/authgear.md A.3.3: what each field does to a user that exists.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! A.3.4: what a record says in vain.
+//! docs/contracts/authgear.md A.3.4: what a record says in vain.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! C.1.6: addresses.
+//! docs/contracts/bitcaster.md C.1.6: addresses.
 
 use futures_util::future::join_all;
 use reqwest::Method;

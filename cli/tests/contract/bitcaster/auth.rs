@@ -1,4 +1,4 @@
-//! C.1.2: credentials, organizations and content types.
+//! docs/contracts/bitcaster.md C.1.2: credentials, organizations and content types.
 
 use reqwest::Method;
 use reqwest::multipart::Form;

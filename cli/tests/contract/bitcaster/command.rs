@@ -1,4 +1,4 @@
-//! C.3 and C.4: `bc import users`, its options, its lines and its exit codes.
+//! docs/contracts/bitcaster.md C.3 and C.4: `bc import users`, its options, its lines and its exit codes.
 
 use muster_shared::store::catalog::{self, Applied};
 use serde_json::json;
@@ -67,7 +67,7 @@ async fn a_group_that_is_named_must_exist() {
     assert_eq!(desk.memberships().await, [("my-org".to_owned(), "developers".to_owned())]);
 }
 
-/// C.4: what Bitcaster's one line sums up.
+/// docs/contracts/bitcaster.md C.4: what Bitcaster's one line sums up.
 #[tokio::test]
 async fn outcomes_are_inserted_updated_skipped_and_failed() {
     let desk = Desk::new().await;

@@ -1,4 +1,4 @@
-//! C.1.3: create or enrol.
+//! docs/contracts/bitcaster.md C.1.3: create or enrol.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};

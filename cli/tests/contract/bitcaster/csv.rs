@@ -1,4 +1,4 @@
-//! C.2: the rules for CSV files.
+//! docs/contracts/bitcaster.md C.2: the rules for CSV files.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! C.1.7: list and detail.
+//! docs/contracts/bitcaster.md C.1.7: list and detail.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,5 @@
-//! C.1.5: every worked example of `_mode`, over HTTP, twice: all modes are idempotent.
+//! docs/contracts/bitcaster.md C.1.5: every worked example of `_mode`, over HTTP, twice: all modes are
+//! idempotent.
 
 use serde_json::{Value, json};
 

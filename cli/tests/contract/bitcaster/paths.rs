@@ -1,4 +1,4 @@
-//! C.1.1: the paths of both prefixes, with and without the slash at the end.
+//! docs/contracts/bitcaster.md C.1.1: the paths of both prefixes, with and without the slash at the end.
 
 use reqwest::Method;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! C.1.4: PUT and PATCH.
+//! docs/contracts/bitcaster.md C.1.4: PUT and PATCH.
 
 use futures_util::future::join_all;
 use reqwest::Method;

@@ -1,4 +1,4 @@
-//! B.1: endpoints, both prefixes, authentication.
+//! docs/contracts/ccai.md B.1: endpoints, both prefixes, authentication.
 
 use muster_shared::token::Scope;
 use reqwest::{Method, RequestBuilder};

@@ -1,4 +1,4 @@
-//! B.2.3 and B.2.4: the error logs, and errors of requests.
+//! docs/contracts/ccai.md B.2.3 and B.2.4: the error logs, and errors of requests.
 
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};

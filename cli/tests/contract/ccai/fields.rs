@@ -1,4 +1,4 @@
-//! B.1.1: the documented fields of a record, one test a row.
+//! docs/contracts/ccai.md B.1.1: the documented fields of a record, one test a row.
 
 use serde_json::{Value, json};
 

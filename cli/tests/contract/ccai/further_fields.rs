@@ -1,4 +1,5 @@
-//! B.1.1: the further fields that the live template has, one test a row, and the forms in which clients send values.
+//! docs/contracts/ccai.md B.1.1: the further fields that the live template has, one test a row, and the forms
+//! in which clients send values.
 
 use serde_json::{Value, json};
 

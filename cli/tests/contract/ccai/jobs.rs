@@ -1,4 +1,4 @@
-//! B.2.1 and B.2.2: the job object, the list, the states.
+//! docs/contracts/ccai.md B.2.1 and B.2.2: the job object, the list, the states.
 
 use chrono::{DateTime, Utc};
 use muster_shared::token::Scope;

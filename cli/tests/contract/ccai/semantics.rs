@@ -1,4 +1,4 @@
-//! B.3: what a job does to users.
+//! docs/contracts/ccai.md B.3: what a job does to users.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! B.1.2: the template.
+//! docs/contracts/ccai.md B.1.2: the template.
 
 use serde_json::{Value, json};
 

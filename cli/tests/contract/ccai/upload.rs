@@ -1,4 +1,4 @@
-//! B.1.3: upload and proceed.
+//! docs/contracts/ccai.md B.1.3: upload and proceed.
 
 use muster_shared::token::Scope;
 use reqwest::multipart::Form;

@@ -1,4 +1,4 @@
-//! B.1.4: user configuration data.
+//! docs/contracts/ccai.md B.1.4: user configuration data.
 
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// One place that does not keep to the schema (contracts A.2.3).
+/// One place that does not keep to the schema (docs/contracts/authgear.md A.2.3).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Cause {
     /// JSON pointer; empty for the root.

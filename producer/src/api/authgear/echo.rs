@@ -1,4 +1,4 @@
-//! A record as it is given back (contracts A.3.8). Pure.
+//! A record as it is given back (docs/contracts/authgear.md A.3.8). Pure.
 //!
 //! What is kept of a record hides its secrets already, each by an empty value of its type, so that an error can say what type was
 //! there. Clients see one word for all of them.

@@ -15,7 +15,7 @@ use super::causes::Cause;
 use super::request::BODY_BYTES;
 use crate::api::error::Told;
 
-/// An error as clients see it (contracts A.2.3).
+/// An error as clients see it (docs/contracts/authgear.md A.2.3).
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = AuthgearError)]
 pub(super) struct ErrorObject {
@@ -83,7 +83,7 @@ impl ErrorObject {
     }
 }
 
-/// Why a request is not answered with an import (contracts A.2.4).
+/// Why a request is not answered with an import (docs/contracts/authgear.md A.2.4).
 #[derive(Debug)]
 pub(super) enum Failure {
     /// Not authorised, for whatever reason.

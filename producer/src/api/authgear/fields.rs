@@ -8,7 +8,7 @@ use muster_shared::parse::Format;
 
 use super::causes::{Form, Property, Shape};
 
-/// The names and their update behaviours (contracts A.1.5 and A.3.3).
+/// The names and their update behaviours (docs/contracts/authgear.md A.1.5 and A.3.3).
 const FIELDS: [(&str, Field, Behaviour); 26] = [
     ("preferred_username", Field::PreferredUsername, Behaviour::Remove),
     ("email", Field::Email, Behaviour::Remove),

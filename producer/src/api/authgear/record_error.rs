@@ -1,4 +1,4 @@
-//! What is wrong with a record, as one Authgear error (contracts A.2.5). Pure.
+//! What is wrong with a record, as one Authgear error (docs/contracts/authgear.md A.2.5). Pure.
 //!
 //! The engine tells everything that it found; Authgear stops at the first step that fails. So the errors are put in the
 //! order of its steps, and those of the first step make the one error. The schema's causes are worked out anew from the

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::causes::{Cause, step};
 use super::error::Failure;
 
-/// Largest body, in bytes (contracts A.1.3).
+/// Largest body, in bytes (docs/contracts/authgear.md A.1.3).
 pub(super) const BODY_BYTES: u64 = 500_000;
 
 /// The identifiers in the order in which errors list them.

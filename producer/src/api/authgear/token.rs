@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use serde::Deserialize;
 
-/// How far the clocks of signer and verifier may be apart, in seconds (contracts A.1.2).
+/// How far the clocks of signer and verifier may be apart, in seconds (docs/contracts/authgear.md A.1.2).
 const SKEW: f64 = 300.0;
 /// Most audiences of one token that are looked at.
 const MAX_AUDIENCES: usize = 16;

@@ -29,7 +29,7 @@ const PAGE: usize = 1_000;
 const EXISTS: &str = "skipping because upsert = false and user exists";
 const CANCELLED: &str = "skipping because the import was cancelled";
 
-/// An import (contracts A.2.1).
+/// An import (docs/contracts/authgear.md A.2.1).
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuthgearImport)]
 pub(super) struct UserImport {

@@ -1,5 +1,5 @@
-//! The fields of a record (contracts B.1.1): what they are to the engine, and in which column of the portal's table they
-//! stand.
+//! The fields of a record (docs/contracts/ccai.md B.1.1): what they are to the engine, and in which column of
+//! the portal's table they stand.
 
 use muster_shared::catalog::Catalog;
 use muster_shared::field::{Behaviour, Blank, Field, FieldRule, FieldTable};

@@ -1,4 +1,5 @@
-//! Errors in the words of the original: each validation of B.1.1 has its short phrase, and a place in the portal's table.
+//! Errors in the words of the original: each validation of docs/contracts/ccai.md B.1.1 has its short phrase,
+//! and a place in the portal's table.
 
 use muster_shared::error::{ErrorCode, FileError, RecordError};
 use muster_shared::store::records::IssueReport;

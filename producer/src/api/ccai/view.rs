@@ -1,4 +1,4 @@
-//! Jobs and their errors in the shape in which clients see them (contracts B.2).
+//! Jobs and their errors in the shape in which clients see them (docs/contracts/ccai.md B.2).
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use chrono::{DateTime, Utc};

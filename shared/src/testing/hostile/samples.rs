@@ -1,5 +1,5 @@
-//! Values of each field with what they mean: the oracle's knowledge of the rules, written by hand from contracts A.1.5,
-//! B.1.1 and C.2.
+//! Values of each field with what they mean: the oracle's knowledge of the rules, written by hand from
+//! docs/contracts/authgear.md A.1.5, ccai.md B.1.1 and bitcaster.md C.2.
 
 use serde_json::{Value, json};
 

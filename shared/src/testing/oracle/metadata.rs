@@ -1,4 +1,4 @@
-//! The metadata modes, one sentence of the contract (C.1.5) after the other.
+//! The metadata modes, one sentence of the contract (docs/contracts/bitcaster.md C.1.5) after the other.
 
 use serde_json::{Map, Value};
 
