@@ -16,7 +16,7 @@ test: ## Install what is missing, start PostgreSQL and RabbitMQ, run the checks 
 
 .PHONY: properties
 properties: MINUTES ?= 60
-properties: ## Hostile imports beside the oracle for MINUTES (60); needs the services (make services-up)
+properties: ## Compare hostile imports with the oracle for MINUTES (60); needs the services (make services-up)
 	@eval "$$($(SERVICES) urls)" && export TEST_DATABASE_URL TEST_AMQP_URL && MUSTER_MINUTES=$(MINUTES) \
 	  cargo nextest run --locked --workspace --all-features --profile properties --no-capture any_import_comes
 
@@ -32,7 +32,7 @@ soak: ## Kill everything at random for MINUTES (10) by SEED (random), and check 
 	  $(if $(KILLS),--kills $(KILLS)) $(if $(IMPORTS),--imports $(IMPORTS)) $(if $(RECORDS),--records $(RECORDS)) $(SOAK)
 
 .PHONY: mutants
-mutants: ## Bring each mended fault back and want its test to fail; needs the services (make services-up)
+mutants: ## Bring each fixed fault back and check that its test fails; needs the services (make services-up)
 	@eval "$$($(SERVICES) urls)" && export TEST_DATABASE_URL TEST_AMQP_URL && deploy/local/mutants.sh $(MUTANTS)
 
 .PHONY: faults
@@ -61,7 +61,7 @@ sqlx-prepare: ## Renew .sqlx from the migrations, by a scratch database
 	@deploy/local/sqlx-prepare.sh
 
 .PHONY: sqlx-check
-sqlx-check: ## Tell whether .sqlx is up to date
+sqlx-check: ## Check that .sqlx is up to date
 	@deploy/local/sqlx-prepare.sh --check
 
 .PHONY: bench
@@ -69,7 +69,7 @@ bench: ## Run the benchmarks
 	cargo run --locked --release -p muster-bench -- run
 
 .PHONY: bench-fair
-bench-fair: ## Measure small imports beside a large one, and beside another tenant's flood and sick import (P8)
+bench-fair: ## Measure small imports next to a large one, and next to another tenant's flood and failing import (P8)
 	cargo run --locked --release -p muster-bench -- fair
 
 .PHONY: bench-engine

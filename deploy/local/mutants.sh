@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Brings mended faults back, one at a time, and wants each to be caught by the test that docs/mutants.tsv names for it. The same
-# tests must pass without any of them.
+# Brings fixed faults back, one at a time. The test that docs/mutants.tsv names for each must fail with it, and pass without it.
 #
 #   mutants.sh            all of them (make mutants)
 #   mutants.sh NAME…      these

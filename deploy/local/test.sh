@@ -100,7 +100,7 @@ checks() {
     fi
 }
 
-# Which engines the tests meet, asked of the servers; a server that does not answer fails here, not in a hundred tests.
+# Which servers the tests run against, by their own answer. A server that does not answer fails here, not in a hundred tests.
 backends() {
     local bundled
     "$HERE/services.sh" versions >"$scratch/backends" || return 1
@@ -109,7 +109,7 @@ backends() {
     cat "$scratch/backends"
 }
 
-# Ignored tests run as well: a test that is left out would be one that nobody notices.
+# Ignored tests run as well; otherwise nobody would notice one that is left out.
 tests() {
     local -a run=(cargo nextest run --locked --workspace --all-features --run-ignored all)
     if [[ -t 1 ]]; then
@@ -187,7 +187,7 @@ summary() {
     if [[ -s $scratch/backends ]]; then
         printf 'tested against: %s\n' "$(paste -sd ';' "$scratch/backends" | sed 's/;/; /g')"
     fi
-    # Once more what nextest said, so that the end of a long log tells all.
+    # The summary of nextest again, so that the end of a long log has everything.
     if [[ -s $scratch/nextest ]]; then sed -n '/^ *Summary \[/,$p' "$scratch/nextest"; fi
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The power of PostgreSQL's machine is cut while files are uploaded and applied: all that was not synced to the disk is gone. Each
-# upload that was answered 202 must come whole, every record applied once. The control is the same with fsync = off, and must
-# lose something, or the cut is none.
+# upload that was answered 202 must be complete, with every record applied once. The control is the same with fsync = off. It must
+# lose something; otherwise the test proves nothing.
 #
 #   ROUNDS=20 power.sh
 #
@@ -102,5 +102,5 @@ if cut_once 9 2>/dev/null; then
 fi
 accepted=$(wc -l <"$W/accepted")
 say "control (fsync = off): of $accepted accepted uploads $missing are lost"
-[[ $missing != 0 ]] || fail "the control loses nothing: the cut is none"
+[[ $missing != 0 ]] || fail "the control loses nothing: the test proves nothing"
 verdict "$ROUNDS power cuts of PostgreSQL, no accepted upload lost; the control lost $missing of $accepted"

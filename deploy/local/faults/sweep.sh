@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A worker dies at its Nth system call that sends or writes, for N from 1 to LAST (300), every STEP (10) of them; another worker
-# finishes. For each N the import must come whole, every record applied once. A run counts only if the process died of it.
+# finishes. For each N the import must be complete, with every record applied once. A run counts only if the process died.
 #
 #   LAST=300 STEP=1 sweep.sh
 #
