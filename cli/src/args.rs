@@ -21,7 +21,7 @@ use crate::service::{ProducerArgs, ServeArgs, WorkerArgs};
 use crate::tenants::TenantArgs;
 use crate::tokens::TokenArgs;
 
-/// Imports users in bulk: takes a file, applies it record by record, and accounts for every one.
+/// Imports users in bulk: applies a file record by record, and reports the outcome of every record.
 #[derive(Debug, Parser)]
 #[command(name = "muster", version, max_term_width = 100, propagate_version = true, after_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -34,9 +34,9 @@ pub(crate) struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   muster import users people.csv             import a file, with nothing else installed
-  muster imports failed last -o failed.csv   the records that failed, to be mended and imported again
-  muster serve                               take files over HTTP
-  muster doctor                              what is wrong with the set-up, and what to do
+  muster imports failed last -o failed.csv   the records that failed, to be corrected and imported again
+  muster serve                               accept files over HTTP
+  muster doctor                              check the set-up, and say what to do
 
 Without DATABASE_URL a private PostgreSQL runs on the data folder; without AMQP_URL the queue is kept in the database.
 Exit codes: 0 done, 1 could not run, 2 wrong usage, 3 done with failed records.";
@@ -77,17 +77,17 @@ impl Global {
 pub(crate) enum Command {
     /// Import a file and follow the import to its end
     Import(ImportArgs),
-    /// Look at a file before it is imported: what it is, what its columns mean, what is wrong with it
+    /// Check a file before it is imported: its format, what its columns mean, what is wrong with it
     Inspect(InspectArgs),
     /// Do what Bitcaster's own program does
     Bc(BcArgs),
-    /// Look at imports, fetch their failed records, pause, resume, cancel and retry them
+    /// Show imports, fetch their failed records, pause, resume, cancel and retry them
     Imports(ImportsArgs),
-    /// Run everything in one process: take files over HTTP, apply them
+    /// Run everything in one process: accept files over HTTP, and apply them
     Serve(ServeArgs),
-    /// Take files over HTTP and send them to the workers
+    /// Accept files over HTTP and send them to the workers
     Producer(ProducerArgs),
-    /// Apply what the producers send
+    /// Apply the chunks that the producers send
     Worker(WorkerArgs),
     /// Bring the database to this program's version
     Migrate(MigrateArgs),

@@ -1,11 +1,9 @@
-//! The state machines of imports and chunks. The store guards every move; the tables in ARCHITECTURE.md are these.
+//! The states of imports and chunks. ARCHITECTURE.md has every move from one to another, and who makes it; the store guards
+//! them.
 //!
 //! ```text
 //! import:  receiving → received → running ⇄ paused → completed
-//!              ├→ aborted             └──────┴→ cancelled          completed → running (retry)
-//!              └→ refused
-//! chunk:   staged → dispatched → applied | dead | cancelled
-//!              ↑        └→ retryable (due at) → dispatched         applied, dead → staged (retry)
+//! chunk:   staged → dispatched → applied
 //! ```
 
 use serde::{Deserialize, Serialize};

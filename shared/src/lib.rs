@@ -1,4 +1,14 @@
 //! What producer and worker share: the domain (pure), and behind features the store, the queue and the embedded engine.
+//!
+//! A file goes through [`parse::Parser`], which gives a [`record::RawRecord`] each; [`validate::validate`] makes a
+//! [`record::Record`] or a list of [`error::RecordError`] of it, by the [`rules::Rules`] that [`options::ImportOptions`],
+//! [`field::FieldTable`] and the catalog make. [`chunk::ChunkCutter`] cuts records into chunks, one lane each.
+//! [`plan::Plan`] says what a chunk does to the users that exist; [`outcome::OutcomeSheet`] has the outcome of each of its
+//! records. States are in [`import`], ids in [`id`], error codes with their pages in [`error::ErrorCode`].
+//!
+//! Behind features: `store::Store` (PostgreSQL; one function an operation), `queue::Queue` (RabbitMQ or rows),
+//! `embedded::EmbeddedEngine` (a private PostgreSQL), `config::Config`. Without features the crate names none of sqlx,
+//! lapin, axum and tokio.
 
 pub mod catalog;
 pub mod chunk;

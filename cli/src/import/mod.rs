@@ -79,31 +79,31 @@ pub(crate) struct UsersArgs {
     /// Format of the file [default: by the ending of its name]
     #[arg(long, value_parser = texts!(Format))]
     format: Option<Format>,
-    /// The field that says which user a record means [default: email]
+    /// The field that identifies the user of a record [default: email]
     #[arg(long, value_parser = texts!(IdentifierField))]
     identifier: Option<IdentifierField>,
     /// What happens to a user that exists already [default: update]
     #[arg(long, value_parser = texts!(OnExisting))]
     on_existing: Option<OnExisting>,
-    /// How a record's metadata meets the metadata that a user has [default: merge]
+    /// How a record's metadata is combined with the metadata of an existing user [default: merge]
     #[arg(long, value_parser = texts!(MetadataMode))]
     metadata: Option<MetadataMode>,
     /// Organization to enrol the users in
     #[arg(long, value_name = "SLUG", visible_alias = "organization")]
     org: Option<Slug>,
-    /// Group to enrol the users in; made if it is new
+    /// Group to enrol the users in; created if it does not exist
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
     /// Whether invalid records fail alone, or refuse the whole file [default: continue]
     #[arg(long, value_parser = texts!(OnInvalid))]
     on_invalid: Option<OnInvalid>,
-    /// What happens with columns that are not known [default: refuse]
+    /// What to do with unknown columns [default: refuse]
     #[arg(long, value_parser = texts!(UnknownColumns))]
     unknown_columns: Option<UnknownColumns>,
-    /// Which names of columns and keys are known besides those of the fields [default: common]
+    /// Whether common names of columns and keys are recognised, or only those of the fields [default: common]
     #[arg(long, value_parser = texts!(HeaderNames))]
     header_names: Option<HeaderNames>,
-    /// Where the list of records stands in a JSON file: `users`, `/realm/users`
+    /// Where the list of records is in a JSON file: `users`, `/realm/users`
     #[arg(long, value_name = "POINTER")]
     at: Option<String>,
     /// Lines to skip before a table's header: a number, or `auto` for titles and comments
@@ -118,7 +118,7 @@ pub(crate) struct UsersArgs {
     /// Encoding of the file's text [default: auto, which is by its byte order mark, else UTF-8]
     #[arg(long, value_parser = ["auto", "utf-8", "utf-16le", "utf-16be", "latin1", "windows-1252"])]
     encoding: Option<String>,
-    /// What short and long rows of a table do [default: strict]
+    /// What to do with short and long rows of a table [default: strict]
     #[arg(long, value_parser = texts!(Rows), help_heading = RULES)]
     rows: Option<Rows>,
     /// What a column or key means: `--column "E-Mail=email"`, `"Abteilung=custom__department"`, `"Address="` (left out), `"#3=email"` (the
@@ -128,31 +128,31 @@ pub(crate) struct UsersArgs {
     /// What a field does to existing users: remove (null removes), keep (null is an error) or ignore; as often as needed
     #[arg(long, value_name = "FIELD=BEHAVIOUR", help_heading = RULES)]
     behaviour: Vec<String>,
-    /// Roles, groups and teams as a whole set, a delta, or either [default: either]
+    /// Whether roles, groups and teams are the complete set, a change to it, or either [default: either]
     #[arg(long, value_parser = texts!(Sets), help_heading = RULES)]
     sets: Option<Sets>,
     /// Whether numbers and flags in JSON may come as text [default: exact]
     #[arg(long, value_parser = texts!(Values), help_heading = RULES)]
     values: Option<Values>,
-    /// What names do that the catalog does not know [default: refuse]
+    /// What to do with names that are not in the catalog [default: refuse]
     #[arg(long, value_parser = texts!(UnknownNames), help_heading = RULES)]
     unknown_names: Option<UnknownNames>,
-    /// What records do that mean the same user [default: in_order]
+    /// What to do with several records of the same user [default: in_order]
     #[arg(long, value_parser = texts!(Duplicates), help_heading = RULES)]
     duplicates: Option<Duplicates>,
     /// Whether phone numbers are checked by shape or by their country's numbering plan [default: shape]
     #[arg(long, value_parser = texts!(PhoneCheck), help_heading = RULES)]
     phone_check: Option<PhoneCheck>,
-    /// Take phone numbers of this country (two letters, such as DE) as people write them
+    /// Accept phone numbers of this country (two letters, such as DE) as people write them
     #[arg(long, value_name = "COUNTRY", help_heading = RULES)]
     phone_country: Option<String>,
     /// The order in which days are written [default: iso]
     #[arg(long, value_parser = texts!(Dates), help_heading = RULES)]
     dates: Option<Dates>,
-    /// What a value does that an optional field does not take: the record fails, or the value is left out [default: refuse]
+    /// What to do with an invalid value of an optional field: the record fails, or the value is left out [default: refuse]
     #[arg(long, value_parser = texts!(OnInvalidValue), help_heading = RULES)]
     on_invalid_value: Option<OnInvalidValue>,
-    /// Which usernames are taken [default: any]
+    /// Which usernames are accepted [default: any]
     #[arg(long, value_parser = texts!(Usernames), help_heading = RULES)]
     usernames: Option<Usernames>,
     /// Give every user an address named `email`
@@ -164,7 +164,7 @@ pub(crate) struct UsersArgs {
     /// The tenant whose users they are
     #[arg(long, value_name = "SLUG", default_value = Slug::DEFAULT)]
     tenant: Slug,
-    /// Hand the file to this server instead of working on the database
+    /// Send the file to this server instead of working on the database
     #[arg(long, value_name = "URL", env = "MUSTER_SERVER")]
     server: Option<String>,
     /// The token to show the server

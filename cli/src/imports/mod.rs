@@ -86,7 +86,7 @@ enum What {
         #[arg(long)]
         limit: Option<u64>,
     },
-    /// Write the failed records as a file that can be mended and imported again
+    /// Write the failed records to a file that can be corrected and imported again
     #[command(
         after_help = "Examples:\n  muster imports failed last -o failed.csv\n  muster imports failed last --format ndjson | jq"
     )]
@@ -103,16 +103,16 @@ enum What {
     /// Start an import that was received and waits
     #[command(after_help = "Examples:\n  muster imports proceed last")]
     Proceed(Which),
-    /// Stop handing out chunks; those that are with the workers are finished
+    /// Stop dispatching chunks; those that the workers have are finished
     #[command(after_help = "Examples:\n  muster imports pause last")]
     Pause(Which),
     /// Go on after a pause
     #[command(after_help = "Examples:\n  muster imports resume last")]
     Resume(Which),
-    /// End an import; records whose turn has not come are skipped
+    /// End an import; records that are not applied yet are skipped
     #[command(after_help = "Examples:\n  muster imports cancel last")]
     Cancel(Which),
-    /// Drive failed records and dead chunks once more; a record that a later one of the same user has passed is skipped
+    /// Try failed records and dead chunks again; a record is skipped if a later one of the same user was applied
     #[command(after_help = "Examples:\n  muster imports retry last")]
     Retry(Which),
 }
