@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The database fails over to its standby while files are uploaded and applied: the primary is killed, the standby promoted, and
-# DATABASE_URL names both. With a synchronous standby each accepted upload must come whole, every record applied once.
+# DATABASE_URL names both. With a synchronous standby each accepted upload must be complete, with every record applied once.
 #
 #   ROUNDS=5 failover.sh
 #

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Three RabbitMQ nodes, PostgreSQL and Muster in network namespaces of their own. While files are imported the network is cut in
-# several shapes, packets are lost, and nodes are killed or frozen. Each time every accepted import must come whole once the
+# several shapes, packets are lost, and nodes are killed or frozen. Each time every accepted import must be complete once the
 # fault is over, every record applied once, and no message may be left.
 #
 #   SECONDS_CUT='15 30' SHAPES='alone other ring random loss kill freeze majority all' partition.sh
