@@ -27,7 +27,7 @@ impl Reach {
         format!("muster imports {what} {import}{}", self.0)
     }
 
-    /// The command that fetches the failed records, in the kind of file that they came in: a table knows no null.
+    /// The command that fetches the failed records, in the format that they came in: a table cannot express null.
     pub(crate) fn failed(&self, import: impl Display, upload: Format) -> String {
         let ending = if upload == Format::Csv { "csv" } else { "ndjson" };
         format!("{} -o failed.{ending}", self.command("failed", import))

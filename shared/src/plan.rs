@@ -61,7 +61,7 @@ pub struct Plan<'a> {
     pub verdicts: Vec<(Verdict, Option<Uuid>)>,
     /// Errors of the failed records, by index in the records.
     pub errors: Vec<(usize, RecordError)>,
-    /// What records said in vain, by index in the records, ascending.
+    /// What records said without effect, by index in the records, ascending.
     pub warnings: Vec<(usize, Warning)>,
     /// Users to insert, sorted by identifier so that all writers lock in one order.
     pub inserts: Vec<UserRow<'a>>,
@@ -211,7 +211,7 @@ impl<'a, 'o> Planner<'a, 'o> {
             }
         };
         self.check_free(record, at)?;
-        // What the record says in vain does not matter any more.
+        // What the record says without effect does not matter any more.
         self.warnings.clear();
         self.warnings.push(Warning::Superseded(later.record));
         Ok((Verdict::SUPERSEDED, later.user))

@@ -1,11 +1,11 @@
-//! Warnings: data beside an outcome, for what a record said in vain. The texts are those of
+//! Warnings: data beside an outcome, for what a record said without effect. The texts are those of
 //! docs/contracts/authgear.md A.3.4.
 
 use std::fmt;
 
 use crate::field::Field;
 
-/// Something that a record said in vain.
+/// Something that a record said without effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Warning {
     /// A new user: null removes nothing.

@@ -1,7 +1,7 @@
 //! Connections for applying, one a chunk in work, and the deadline of whatever goes over them.
 //!
 //! A connection that saw an error or was not answered in time is thrown away, never given on, and the idle ones with it:
-//! what broke one connection may have broken all, and each would be waited for in vain.
+//! what broke one connection may have broken all, and each would only be waited for.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

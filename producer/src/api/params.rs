@@ -62,7 +62,7 @@ impl FromRequestParts<AppState> for Params {
     }
 }
 
-/// The id in an address. One that is none is the id of nothing.
+/// The id in an address. A text that is not an id belongs to nothing.
 #[derive(Debug)]
 pub(super) struct Id<T>(pub(super) T);
 

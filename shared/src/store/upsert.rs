@@ -85,7 +85,7 @@ pub struct Upserted {
     pub verdicts: Vec<(Verdict, Option<Uuid>)>,
     /// Errors of the failed records, by index.
     pub errors: Vec<(usize, RecordError)>,
-    /// What records said in vain, by index, ascending.
+    /// What records said without effect, by index, ascending.
     pub warnings: Vec<(usize, Warning)>,
 }
 

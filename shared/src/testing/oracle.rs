@@ -93,7 +93,7 @@ pub struct Told {
     pub invalid: Vec<(ErrorCode, Option<String>)>,
     /// Why it cannot be applied; one of these is told: code, field, and the user in the way.
     pub refused: Vec<(ErrorCode, String, Option<Uuid>)>,
-    /// What it said in vain, sorted.
+    /// What it said without effect, sorted.
     pub warnings: Vec<String>,
 }
 

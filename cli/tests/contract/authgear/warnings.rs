@@ -1,4 +1,4 @@
-//! docs/contracts/authgear.md A.3.4: what a record says in vain.
+//! docs/contracts/authgear.md A.3.4: what a record says without effect.
 
 use serde_json::{Value, json};
 

@@ -79,7 +79,7 @@ pub(super) struct Detail {
     /// The user; absent where the record failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<Uuid>,
-    /// What the record said in vain.
+    /// What the record said without effect.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<WarningObject>,
     /// Exactly one error, where the record failed.
@@ -87,7 +87,7 @@ pub(super) struct Detail {
     errors: Vec<ErrorObject>,
 }
 
-/// Something that a record said in vain.
+/// Something that a record said without effect.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuthgearWarning)]
 pub(super) struct WarningObject {
