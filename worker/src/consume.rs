@@ -44,7 +44,7 @@ pub(crate) struct Shared {
     policy: Policy,
     rules: RulesCache,
     /// Shared by what is applied; held alone for a chunk that another worker began and did not end. Should that chunk end this
-    /// worker too, it dies with no other chunk in its hands.
+    /// worker too, it dies while it applies that chunk alone.
     seclusion: RwLock<()>,
     /// Notes the chunks in work, so that nobody takes them for lost.
     holder: Holder,
