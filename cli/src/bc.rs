@@ -126,7 +126,7 @@ async fn import(
     let resolved = ResolvedImport { import: new, reading: Reading::PLAIN_TABLE };
     // Bitcaster's program shows no progress: there is some on a terminal, and none elsewhere.
     let progress = Progress::new(!std::io::stderr().is_terminal());
-    let reach = Reach::new(None, &args.tenant);
+    let reach = Reach::new(None, None, &args.tenant);
     let taken = take_in(resolved, source, config, session, &reach, &progress, shutdown).await?;
     let view = match taken {
         Taken::Runs(import) => drive(session, config, tenant, import, &progress, shutdown).await?,

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
-use muster_producer::api::{AuthgearOptions, HttpOptions};
+use muster_producer::api::{AuthgearOptions, HttpOptions, TlsFiles};
 use muster_producer::receive::ReceiveLimits;
-use muster_producer::{DispatchOptions, Dispatcher, ProducerOptions};
+use muster_producer::{DispatchOptions, Dispatcher, ProducerOptions, Retention};
 use muster_shared::chunk::ChunkLimits;
 use muster_shared::config::Config;
 use muster_shared::parse::ParseLimits;
@@ -48,7 +48,11 @@ pub(crate) fn dispatch_options(config: &Config) -> DispatchOptions {
         window: config.dispatch.window as usize,
         lease: config.dispatch.lease,
         poll: config.dispatch.poll,
-        retention: Some(config.retention.imports),
+        retention: Some(Retention {
+            imports: config.retention.imports,
+            secrets: config.retention.secrets,
+            waiting: config.retention.waiting,
+        }),
         attempts: config.worker.attempts,
         ..DispatchOptions::default()
     }
@@ -61,6 +65,18 @@ pub(crate) fn producer_options(config: &Config, listen: Option<SocketAddr>) -> P
         http: HttpOptions {
             header_timeout: config.http.header_timeout,
             idle_body_timeout: config.http.idle_body_timeout,
+            tls: config.http.tls_certificate.clone().zip(config.http.tls_key.clone()).map(
+                |(certificate, key)| {
+                    let client_authority = config.http.tls_client_authority.clone();
+                    TlsFiles { certificate, key, client_authority }
+                },
+            ),
+            ops_listen: config.http.ops_listen,
+            connections: config.http.connections as usize,
+            uploads: config.http.uploads as usize,
+            tenant_uploads: config.http.tenant_uploads as usize,
+            upload_rate: Some(config.http.upload_rate.bytes()),
+            upload_rate_after: config.http.upload_rate_after,
             shutdown_grace: config.http.shutdown_grace,
             max_upload_bytes: config.http.max_upload_bytes.map(|size| size.bytes()),
             public_url: config.http.public_url.clone(),

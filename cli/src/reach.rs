@@ -1,30 +1,41 @@
 //! How a command reached its imports, so that a command which is printed to be copied reaches them too.
 
 use std::fmt::Display;
+use std::path::Path;
 
 use muster_shared::parse::Format;
 use muster_shared::tenant::Slug;
 
 /// What is to be added to `muster imports …`.
 #[derive(Debug, Clone)]
-pub(crate) struct Reach(String);
+pub(crate) struct Reach {
+    /// Variables before the command: a token on the command line could be read by everybody on the machine.
+    before: &'static str,
+    after: String,
+}
 
 impl Reach {
     /// What was given to this command and is not in the environment, which the next command has as well.
-    pub(crate) fn new(server: Option<&str>, tenant: &Slug) -> Self {
+    pub(crate) fn new(server: Option<&str>, token_file: Option<&Path>, tenant: &Slug) -> Self {
         let in_environment = |name: &str| std::env::var_os(name).is_some();
-        Self(match server {
-            Some(_) if in_environment("MUSTER_SERVER") && in_environment("MUSTER_TOKEN") => String::new(),
-            Some(url) if in_environment("MUSTER_TOKEN") => format!(" --server {}", quoted(url)),
-            Some(url) => format!(" --server {} --token \"$TOKEN\"", quoted(url)),
+        let mut after = match server {
+            Some(_) if in_environment("MUSTER_SERVER") => String::new(),
+            Some(url) => format!(" --server {}", quoted(url)),
             None if tenant.as_str() == Slug::DEFAULT => String::new(),
             None => format!(" --tenant {tenant}"),
-        })
+        };
+        let has_token =
+            server.is_none() || in_environment("MUSTER_TOKEN") || in_environment("MUSTER_TOKEN_FILE");
+        if let Some(file) = token_file.filter(|_| !has_token) {
+            after.push_str(&format!(" --token-file {}", quoted(&file.to_string_lossy())));
+        }
+        let before = if has_token || token_file.is_some() { "" } else { "MUSTER_TOKEN=\"$TOKEN\" " };
+        Self { before, after }
     }
 
     /// The command that does `what` to an import.
     pub(crate) fn command(&self, what: &str, import: impl Display) -> String {
-        format!("muster imports {what} {import}{}", self.0)
+        format!("{}muster imports {what} {import}{}", self.before, self.after)
     }
 
     /// The command that fetches the failed records, in the format that they came in: a table cannot express null.
@@ -47,12 +58,17 @@ mod tests {
     #[test]
     fn a_tenant_and_a_server_are_named_again() {
         let (default, acme) = (Slug::DEFAULT.parse().unwrap(), "acme".parse().unwrap());
-        let here = Reach::new(None, &default);
+        let here = Reach::new(None, None, &default);
         assert_eq!(here.failed(7, Format::Csv), "muster imports failed 7 -o failed.csv");
         assert_eq!(here.failed(7, Format::Json), "muster imports failed 7 -o failed.ndjson");
-        assert_eq!(Reach::new(None, &acme).command("show", 7), "muster imports show 7 --tenant acme");
-        let told = Reach::new(Some("https://muster.example.com"), &default).command("proceed", 7);
-        assert_eq!(told, "muster imports proceed 7 --server https://muster.example.com --token \"$TOKEN\"");
+        assert_eq!(Reach::new(None, None, &acme).command("show", 7), "muster imports show 7 --tenant acme");
+        let told = Reach::new(Some("https://muster.example.com"), None, &default).command("proceed", 7);
+        assert_eq!(
+            told,
+            "MUSTER_TOKEN=\"$TOKEN\" muster imports proceed 7 --server https://muster.example.com"
+        );
+        let told = Reach::new(Some("https://x"), Some(Path::new("my token")), &default).command("show", 7);
+        assert_eq!(told, "muster imports show 7 --server https://x --token-file 'my token'");
         assert_eq!(quoted("http://x/?a=1&b='2'"), r"'http://x/?a=1&b='\''2'\'''");
     }
 }

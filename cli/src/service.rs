@@ -1,6 +1,8 @@
 //! `muster serve`, `producer`, `worker`: the services, until they are asked to end.
 
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::Context;
 use clap::Args;
@@ -20,6 +22,9 @@ use crate::shutdown::{Aborted, Shutdown};
 
 /// The operator's token of the embedded default.
 const OPERATOR: &str = "operator";
+
+/// The file in the engine's folder that it is written to where nobody looks on.
+const OPERATOR_FILE: &str = "operator.token";
 
 /// Options of `muster serve`.
 #[derive(Debug, Args)]
@@ -130,12 +135,13 @@ async fn services(
         let options = producer_options(config, args.listen);
         let listen = options.listen;
         let producer = Producer::start(store.clone(), queue.clone(), options).await.with_context(|| {
-            format!("cannot listen on {listen}; name another address with --listen (port 0 takes a free one)")
+            format!("cannot listen on {listen}; name another address with --listen (port 0 takes a free one), or see to the certificate")
         })?;
         let worker = with_worker.then(|| Worker::start(store.clone(), queue.clone(), worker_options(config)));
-        answer(format_args!("listening on http://{}", producer.local_addr()))?;
+        let scheme = if config.http.tls_certificate.is_some() { "https" } else { "http" };
+        answer(format_args!("listening on {scheme}://{}", producer.local_addr()))?;
         if session.runs_engine() && with_worker {
-            tell_operator(store).await?;
+            tell_operator(store, &config.engine.data_dir).await?;
         }
         shutdown.stopping().await;
         let served = producer.stop().await;
@@ -150,14 +156,32 @@ async fn services(
     in_order(Box::pin(connect::with(config, need, shutdown, work)).await)
 }
 
-/// Makes and prints a token for the operator of the default tenant, unless one was made before.
-async fn tell_operator(store: &Store) -> anyhow::Result<()> {
+/// Writes a file that nobody else can read.
+fn write_secret(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    writeln!(options.open(path)?, "{text}")
+}
+
+/// Makes a token for the operator of the default tenant, unless one was made before. It is printed where somebody looks on, and
+/// else written to a file.
+async fn tell_operator(store: &Store, folder: &Path) -> anyhow::Result<()> {
     let tenant = tenants::ensure_default(store).await?.into_inner();
     if let NewToken::Created(_, token) = tokens::create(store, tenant.id, OPERATOR, &[Scope::Ops]).await? {
-        answer(format_args!("token: {}", token.reveal()))?;
-        remark(
-            "this operator token of the tenant `default` is shown this once; `muster token create` makes others",
-        );
+        if io::stdout().is_terminal() {
+            answer(format_args!("token: {}", token.reveal()))?;
+            remark(
+                "this operator token of the tenant `default` is shown this once; `muster token create` makes others",
+            );
+        } else {
+            // What a service prints is kept in logs, and many may read those.
+            let file = folder.join(OPERATOR_FILE);
+            write_secret(&file, token.reveal())
+                .with_context(|| format!("the operator's token cannot be written to {}", file.display()))?;
+            answer(format_args!("token in {}", file.display()))?;
+        }
     }
     Ok(())
 }

@@ -1,8 +1,12 @@
 //! `muster token`: create, list and revoke tokens. A token's text is printed once, at its creation.
 
+use std::time::Duration;
+
 use anyhow::bail;
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use muster_shared::config::Config;
+use muster_shared::clock;
+use muster_shared::config::{Config, parse_duration as duration};
 use muster_shared::store::catalog;
 use muster_shared::store::tokens::{self, NewToken, TokenInfo};
 use muster_shared::tenant::Slug;
@@ -32,7 +36,7 @@ pub(crate) struct TokenArgs {
 enum What {
     /// Create a token and print it, once
     #[command(
-        after_help = "Examples:\n  muster token create --name nightly --scope import:write --scope import:read\n  TOKEN=$(muster token create --tenant acme --name ops --scope ops)\n  muster token create --name sync --organization sales --scope users:write"
+        after_help = "Examples:\n  muster token create --name nightly --scope import:write --scope import:read\n  TOKEN=$(muster token create --tenant acme --name ops --scope ops)\n  muster token create --name sync --organization sales --scope users:write\n  muster token create --name audit --scope import:read --expires 90d"
     )]
     Create {
         /// Name, new in the tenant
@@ -45,6 +49,9 @@ enum What {
         /// The only organization that it may work on; it opens nothing that is about the whole tenant
         #[arg(long, value_name = "SLUG")]
         organization: Option<Slug>,
+        /// How long it counts, as in 12h or 90d; for ever where it is not given
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        expires: Option<Duration>,
     },
     /// List the tenant's tokens, the revoked ones too
     #[command(after_help = "Examples:\n  muster token list --tenant acme")]
@@ -62,7 +69,7 @@ pub(crate) async fn run(args: &TokenArgs, config: &Config, shutdown: &Shutdown) 
     let work = async |session: &Session| {
         let tenant = session.tenant(&args.tenant).await?;
         match &args.what {
-            What::Create { name, scopes, organization } => {
+            What::Create { name, scopes, organization, expires } => {
                 let name = name.trim();
                 if name.is_empty() {
                     return Err(crate::failure::usage("a token's name must not be empty"));
@@ -78,10 +85,10 @@ pub(crate) async fn run(args: &TokenArgs, config: &Config, shutdown: &Shutdown) 
                     )));
                 }
                 let organization = organization.as_ref();
-                created(
-                    tokens::create_for(&session.store, tenant, organization, name, &scopes).await?,
-                    args.json,
-                )
+                let expires = expires.map(|time| clock::now() + time);
+                let token =
+                    tokens::create_for(&session.store, tenant, organization, name, &scopes, expires).await?;
+                created(token, args.json)
             }
             What::List => listed(&tokens::list(session.store.pool(), tenant).await?, args.json),
             What::Revoke { name } => match tokens::revoke(session.store.pool(), tenant, name).await? {
@@ -107,7 +114,7 @@ fn created(token: NewToken, as_json: bool) -> anyhow::Result<Ended> {
         }
         NewToken::Created(info, token) if as_json => json(&value!({
             "id": info.id, "name": info.name, "scopes": info.scopes, "organization": info.organization,
-            "created_at": info.created_at, "token": token.reveal(),
+            "created_at": info.created_at, "expires_at": info.expires_at, "token": token.reveal(),
         }))?,
         NewToken::Created(info, token) => {
             answer(token.reveal())?;
@@ -125,18 +132,23 @@ fn listed(tokens: &[TokenInfo], as_json: bool) -> anyhow::Result<Ended> {
             .iter()
             .map(|token| {
                 let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
-                let revoked = token.revoked_at.map(|at| at.to_rfc3339()).unwrap_or_default();
+                let time = |at: Option<DateTime<Utc>>| at.map(|at| at.to_rfc3339()).unwrap_or_default();
                 let organization = token.organization.clone().unwrap_or_default();
                 vec![
                     token.name.clone(),
                     scopes.join(","),
                     organization,
-                    token.created_at.to_rfc3339(),
-                    revoked,
+                    time(Some(token.created_at)),
+                    time(token.expires_at),
+                    time(token.last_used_at),
+                    time(token.revoked_at),
                 ]
             })
             .collect();
-        answer(table(&["NAME", "SCOPES", "ORGANIZATION", "CREATED", "REVOKED"], &rows))?;
+        answer(table(
+            &["NAME", "SCOPES", "ORGANIZATION", "CREATED", "EXPIRES", "LAST USED", "REVOKED"],
+            &rows,
+        ))?;
     }
     Ok(Ended::Done)
 }

@@ -18,11 +18,14 @@ mod params;
 mod records;
 mod routes;
 mod serve;
+mod slots;
+mod tls;
 mod trace;
 mod upload;
 mod users;
 mod view;
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,9 +38,13 @@ use tokio_util::task::TaskTracker;
 
 pub use authgear::{AuthgearOptions, decode_import_id};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
-pub use routes::openapi;
-pub use serve::serve;
+pub(crate) use ops::keep_up;
+pub use routes::{Audience, openapi};
+pub(crate) use serve::{open_tls, serve};
+pub use tls::TlsFiles;
 pub use view::{ImportLinks, ImportList, ImportView, RecordList, RecordView};
+
+use incoming::Pace;
 
 use crate::Dispatcher;
 use crate::receive::ReceiveLimits;
@@ -50,6 +57,20 @@ pub struct HttpOptions {
     pub header_timeout: Duration,
     /// How long a client may pause in the body of a request.
     pub idle_body_timeout: Duration,
+    /// Most connections of clients at a time.
+    pub connections: usize,
+    /// Most uploads at a time, in all and of one tenant.
+    pub uploads: usize,
+    /// The same of one tenant.
+    pub tenant_uploads: usize,
+    /// Fewest bytes a second of an upload, while its client is waited for; none means any rate will do.
+    pub upload_rate: Option<u64>,
+    /// How long a client is waited for in all before its rate counts.
+    pub upload_rate_after: Duration,
+    /// Certificate and key for HTTPS; none serves plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// Where metrics, readiness and the documentation are, where that is not with everything else.
+    pub ops_listen: Option<SocketAddr>,
     /// Largest upload as it is sent; none means no limit.
     pub max_upload_bytes: Option<u64>,
     /// What links in answers begin with; none means links without a host.
@@ -71,6 +92,13 @@ impl Default for HttpOptions {
         Self {
             header_timeout: Duration::from_secs(10),
             idle_body_timeout: Duration::from_secs(60),
+            connections: 4096,
+            uploads: 32,
+            tenant_uploads: 8,
+            upload_rate: Some(8 * 1024),
+            upload_rate_after: Duration::from_secs(30),
+            tls: None,
+            ops_listen: None,
             max_upload_bytes: None,
             public_url: None,
             user_connections: 16,
@@ -93,7 +121,12 @@ struct Shared {
     wake: Arc<Notify>,
     dispatcher: Progress,
     limits: ReceiveLimits,
-    idle_body_timeout: Duration,
+    /// How the body of an upload has to come.
+    pace: Pace,
+    slots: slots::UploadSlots,
+    /// Answers go over HTTPS.
+    encrypted: bool,
+    checks: ops::Checks,
     max_upload_bytes: Option<u64>,
     link_base: String,
     singles: Singles,
@@ -122,7 +155,14 @@ impl AppState {
             wake: dispatcher.wake_handle(),
             dispatcher: dispatcher.progress(),
             limits,
-            idle_body_timeout: http.idle_body_timeout,
+            pace: Pace {
+                pause: http.idle_body_timeout,
+                rate: http.upload_rate.unwrap_or(0),
+                after: http.upload_rate_after,
+            },
+            slots: slots::UploadSlots::new(http.uploads, http.tenant_uploads),
+            encrypted: http.tls.is_some(),
+            checks: ops::Checks::default(),
             max_upload_bytes: http.max_upload_bytes,
             link_base,
             known_tokens: auth::KnownTokens::default(),

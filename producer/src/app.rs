@@ -8,8 +8,9 @@ use muster_shared::store::Store;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::api::{self, AppState, HttpOptions};
+use crate::api::{self, AppState, Audience, HttpOptions};
 use crate::receive::ReceiveLimits;
 use crate::{DispatchOptions, Dispatcher};
 
@@ -44,25 +45,59 @@ pub struct Producer {
     /// Dropped, it makes the API stop too.
     shutdown: DropGuard,
     api: JoinHandle<io::Result<()>>,
+    /// The listener of operators, where they have their own.
+    ops: Option<(SocketAddr, JoinHandle<io::Result<()>>)>,
+    _upkeep: AbortOnDropHandle<()>,
     dispatcher: Dispatcher,
 }
 
 impl Producer {
     /// Starts to listen and to dispatch. Fails where the address cannot be listened on; store and broker may be away.
     pub async fn start(store: Store, queue: Queue, options: ProducerOptions) -> io::Result<Self> {
+        let tls = api::open_tls(&options.http)?;
         let listener = TcpListener::bind(options.listen).await?;
+        let ops_listener = match options.http.ops_listen {
+            Some(address) => Some(TcpListener::bind(address).await?),
+            None => None,
+        };
         let local_addr = listener.local_addr()?;
         let dispatcher = Dispatcher::start(store.clone(), queue.clone(), options.dispatch);
         let state = AppState::new(store, queue, &dispatcher, options.receive, &options.http);
         let shutdown = CancellationToken::new();
-        let api = tokio::spawn(api::serve(listener, state, options.http, shutdown.clone()));
+        let serve = |listener, audience| {
+            let serving = api::serve(
+                listener,
+                state.clone(),
+                audience,
+                options.http.clone(),
+                tls.clone(),
+                shutdown.clone(),
+            );
+            tokio::spawn(serving)
+        };
+        let audience = if ops_listener.is_some() { Audience::Clients } else { Audience::Everybody };
+        let api = serve(listener, audience);
         tracing::info!(address = %local_addr, "the HTTP API listens");
-        Ok(Self { local_addr, shutdown: shutdown.drop_guard(), api, dispatcher })
+        let ops = match ops_listener {
+            Some(listener) => {
+                let address = listener.local_addr()?;
+                tracing::info!(%address, "metrics, readiness and documentation listen");
+                Some((address, serve(listener, Audience::Operators)))
+            }
+            None => None,
+        };
+        let upkeep = AbortOnDropHandle::new(tokio::spawn(api::keep_up()));
+        Ok(Self { local_addr, shutdown: shutdown.drop_guard(), api, ops, _upkeep: upkeep, dispatcher })
     }
 
     /// Where the HTTP API listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Where metrics, readiness and the documentation listen, where that is a listener of its own.
+    pub fn ops_addr(&self) -> Option<SocketAddr> {
+        self.ops.as_ref().map(|(address, _)| *address)
     }
 
     /// Something new is staged, by other means than the HTTP API.
@@ -74,6 +109,9 @@ impl Producer {
     pub async fn stop(mut self) -> io::Result<()> {
         drop(self.shutdown);
         let served = (&mut self.api).await;
+        if let Some((_, ops)) = self.ops.take() {
+            ops.await.map_err(io::Error::other)??;
+        }
         self.dispatcher.stop().await;
         served.map_err(io::Error::other)?
     }

@@ -39,12 +39,23 @@ pub struct DispatchOptions {
     pub lease: Duration,
     /// How often to look without having been woken.
     pub poll: Duration,
-    /// How long an import is kept after its end; none keeps all.
-    pub retention: Option<Duration>,
+    /// How long things are kept; none keeps all.
+    pub retention: Option<Retention>,
     /// Attempts that a chunk has: the workers' number.
     pub attempts: u32,
     /// How long stopping may take.
     pub grace: Duration,
+}
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// An import after its end.
+    pub imports: Duration,
+    /// The secrets of an import's failed records after its end.
+    pub secrets: Duration,
+    /// An import that was received and that nobody starts.
+    pub waiting: Duration,
 }
 
 impl Default for DispatchOptions {

@@ -1,12 +1,13 @@
 //! The failed records of an import as a file: to be looked at, mended and uploaded again.
 //!
-//! Read page by page, so memory does not grow with their number. In CSV no cell can run in a spreadsheet: one that begins
-//! like a formula gets an apostrophe before it, as does one that begins with an apostrophe, and reading a file with the
-//! column `_error_code` takes exactly one off again, so every value comes back as it was.
+//! Read page by page, and a page by bytes, so memory grows neither with their number nor with their size. In CSV no cell can run in a spreadsheet, whatever that
+//! takes for a delimiter: it is quoted, and guarded by apostrophes ([`muster_shared::formula`]) that reading a file with the column
+//! `_error_code` takes off again, so every value comes back as it was.
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use muster_shared::error::RecordError;
+use muster_shared::formula::{guard, guard_name, unguard_start};
 use muster_shared::id::ImportId;
 use muster_shared::options::EmptyCell;
 use muster_shared::parse::{FAILED_MARK, Format};
@@ -21,12 +22,12 @@ pub const ERROR_COLUMNS: [&str; 3] = ["_error_code", "_error_field", "_error_mes
 /// What stands under the column that marks the file: spreadsheets drop a last column that is empty.
 const MARKED: &str = "1";
 
-/// Records of the first page; later pages hold about [`PAGE_BYTES`].
+/// Most records of the first page. Later ones are told by the one before, so that the sizes of few are added up in vain.
 const FIRST_PAGE: i64 = 32;
 /// Most records of a page.
 const MAX_PAGE: i64 = 1_000;
-/// About how much a page should hold.
-const PAGE_BYTES: usize = 1024 * 1024;
+/// How much a page may hold; one larger record is a page of its own.
+const PAGE_BYTES: i64 = 1024 * 1024;
 
 /// As what the failed records are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,15 +89,16 @@ struct Pages {
 
 impl Pages {
     async fn next(mut self) -> Result<(Bytes, Option<Self>), StoreError> {
-        let page = records::failed(&self.store, self.import, self.after, self.limit).await?;
+        let page = records::failed(&self.store, self.import, self.after, self.limit, PAGE_BYTES).await?;
         let mut piece = if std::mem::take(&mut self.head) { self.writer.head() } else { Vec::new() };
         for record in &page {
             self.writer.record(record, &mut piece)?;
             self.after = record.record;
         }
-        let more = i64::try_from(page.len()).unwrap_or(i64::MAX) == self.limit;
-        let average = (piece.len() / page.len().max(1)).max(1);
-        self.limit = i64::try_from(PAGE_BYTES / average).unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
+        // A page may be short because its records are large, so only an empty one is the last.
+        let average = i64::try_from(piece.len() / page.len().max(1)).unwrap_or(PAGE_BYTES).max(1);
+        self.limit = (PAGE_BYTES / average).clamp(1, MAX_PAGE);
+        let more = !page.is_empty();
         Ok((piece.into(), more.then_some(self)))
     }
 }
@@ -135,7 +137,7 @@ impl Writer {
             ExportFormat::Csv => {
                 // Spreadsheets take a file without the mark for one in the encoding of their country.
                 let mut line = "\u{feff}".as_bytes().to_vec();
-                let names = self.columns.iter().map(|name| guard_name(name));
+                let names = self.columns.iter().map(|name| guard_name(name).into_owned());
                 write_row(
                     names.chain(ERROR_COLUMNS.map(str::to_owned)).chain([FAILED_MARK.to_owned()]),
                     &mut line,
@@ -172,8 +174,9 @@ impl Writer {
         {
             *first = self.cell(text);
         }
-        let errors = error_texts(errors).map(|text| guard(&text.unwrap_or_default()));
-        write_row(cells.into_iter().map(|cell| guard(&cell)).chain(errors).chain([MARKED.to_owned()]), out);
+        let errors = error_texts(errors).map(|text| guard(&text.unwrap_or_default()).into_owned());
+        let cells = cells.into_iter().map(|cell| guard(&cell).into_owned());
+        write_row(cells.chain(errors).chain([MARKED.to_owned()]), out);
     }
 
     /// A value as the text of a cell: a text as it is, nothing for null, everything else as JSON.
@@ -186,10 +189,7 @@ impl Writer {
     }
 
     fn unguard(&self, text: String) -> String {
-        match text.strip_prefix('\'') {
-            Some(rest) if self.guarded => rest.to_owned(),
-            _ => text,
-        }
+        if self.guarded { unguard_start(&text).to_owned() } else { text }
     }
 
     fn line(&self, fields: &[Field<'_>], errors: &[RecordError], out: &mut Vec<u8>) {
@@ -237,28 +237,14 @@ fn error_texts(errors: &[RecordError]) -> impl Iterator<Item = Option<String>> +
     .into_iter()
 }
 
-/// Puts an apostrophe before a cell that a spreadsheet would run, and before one that has an apostrophe already.
-fn guard(cell: &str) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\'', '＝', '＋', '－', '＠']) {
-        format!("'{cell}")
-    } else {
-        cell.to_owned()
-    }
-}
-
-/// Names of columns are not unguarded when they are read, so an apostrophe is put there once and no second time. Cleaning
-/// drops it, so that the name means what it meant.
-fn guard_name(name: &str) -> String {
-    if name.starts_with('\'') { name.to_owned() } else { guard(name) }
-}
-
 fn json_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
 /// Writing into memory does not fail.
 fn write_row(cells: impl Iterator<Item = String>, out: &mut Vec<u8>) {
-    let mut writer = csv::Writer::from_writer(out);
+    // Within quotes a spreadsheet that takes another delimiter finds none, as long as a cell is the first of its line.
+    let mut writer = csv::WriterBuilder::new().quote_style(csv::QuoteStyle::Always).from_writer(out);
     let _ = writer.write_record(cells);
     let _ = writer.flush();
 }

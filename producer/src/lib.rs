@@ -14,4 +14,4 @@ mod single;
 mod stage;
 
 pub use app::{Producer, ProducerOptions};
-pub use dispatch::{DispatchOptions, Dispatcher};
+pub use dispatch::{DispatchOptions, Dispatcher, Retention};

@@ -11,7 +11,7 @@ mod intake;
 use std::time::Duration;
 
 use bytes::Bytes;
-use muster_shared::chunk::ChunkLimits;
+use muster_shared::chunk::{ChunkLimits, SecretKey};
 use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::fault::{self, Mutant, Point};
 use muster_shared::id::ImportId;
@@ -24,7 +24,7 @@ use muster_shared::rules::Rules;
 use muster_shared::store::intake::{
     self as store, Concluded, KnownImport, NewImport, Opened, Received, Settled,
 };
-use muster_shared::store::{Store, StoreError, catalog};
+use muster_shared::store::{Store, StoreError, apply, catalog};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -197,11 +197,11 @@ async fn run(
     let (decoded, to_parse) = mpsc::channel(WAITING);
     let (sealed, to_stage) = mpsc::channel::<Staged>(WAITING);
     let decode = tokio::spawn(encoding::decode(encoding, limits, incoming, decoded));
-    let rules = match rules(&store, &import).await {
-        Ok(rules) => rules,
+    let (rules, key) = match rules(&store, &import).await {
+        Ok(found) => found,
         Err(error) => return discard(&store, import.id, Failure::Store(error), Counts::default()).await,
     };
-    let parse = tokio::task::spawn_blocking(move || Intake::new(rules, limits).run(to_parse, sealed));
+    let parse = tokio::task::spawn_blocking(move || Intake::new(rules, key, limits, sealed).run(to_parse));
     let staged = crate::stage::stage(&store, import.id, import.tenant, to_stage).await;
     // Each task ends when the one it writes to has gone, so waiting for all of them in this order cannot hang.
     let parsed = join(parse).await;
@@ -263,11 +263,14 @@ async fn compare(
     }
 }
 
-/// The rules of an import, with its tenant's catalog as it is now. Before planning they are asked once more.
-async fn rules(store: &Store, import: &NewImport) -> Result<Rules, StoreError> {
+/// The rules of an import, with its tenant's catalog as it is now (before planning they are asked once more), and the key of
+/// its secrets.
+async fn rules(store: &Store, import: &NewImport) -> Result<(Rules, SecretKey), StoreError> {
     let mut connection = store.pool().acquire().await?;
     let catalog = catalog::index(&mut connection, import.tenant).await?;
-    Ok(Rules::new(import.options.clone()).with_catalog(catalog))
+    let key = apply::secret_key(&mut connection, import.id).await?;
+    let key = key.ok_or_else(|| StoreError::Program("an import has no key for its secrets".into()))?;
+    Ok((Rules::new(import.options.clone()).with_catalog(catalog), key))
 }
 
 /// Why receiving fails.

@@ -5,7 +5,40 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::fault::{Mutant, mutant};
+
 pub use crate::error_code::{ErrorCode, ErrorPlace};
+
+/// Most errors that are told of one record; of the others their number is.
+pub const MAX_ERRORS: usize = 20;
+/// Most characters of a field's name that are told: names of an upload may be any length.
+const MAX_FIELD_CHARS: usize = 200;
+/// Most characters of a message.
+const MAX_MESSAGE_CHARS: usize = 1_000;
+
+/// The text, its end cut off beyond so many characters.
+pub(crate) fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most
+        && let Some((at, _)) = text.char_indices().nth(most)
+    {
+        text.truncate(at);
+        text.push('…');
+    }
+    text
+}
+
+/// The first [`MAX_ERRORS`] of a record's errors, and how many more there are.
+pub fn first_errors(mut errors: Vec<RecordError>) -> Vec<RecordError> {
+    let more = errors.len().saturating_sub(MAX_ERRORS);
+    if more > 0 && !mutant(Mutant::AllErrors) {
+        errors.truncate(MAX_ERRORS + 1);
+        if let Some(last) = errors.last_mut() {
+            *last = RecordError::new(last.code, format!("and {more} more"));
+        }
+        errors.shrink_to_fit();
+    }
+    errors
+}
 
 /// What is wrong with one record. Stored beside its outcome `failed`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,13 +58,13 @@ pub struct RecordError {
 impl RecordError {
     /// An error of the record as a whole.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, field: None, message: message.into(), user_id: None }
+        Self { code, field: None, message: cut(message.into(), MAX_MESSAGE_CHARS), user_id: None }
     }
 
     /// Says which field is at fault.
     #[must_use]
     pub fn in_field(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(field.into());
+        self.field = Some(cut(field.into(), MAX_FIELD_CHARS));
         self
     }
 
@@ -68,7 +101,14 @@ pub struct FileError {
 impl FileError {
     /// An error without a place.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), record: None, line: None, column: None, field: None }
+        Self {
+            code,
+            message: cut(message.into(), MAX_MESSAGE_CHARS),
+            record: None,
+            line: None,
+            column: None,
+            field: None,
+        }
     }
 
     /// Says at which record.
@@ -95,7 +135,7 @@ impl FileError {
     /// Says which column by name.
     #[must_use]
     pub fn in_field(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(field.into());
+        self.field = Some(cut(field.into(), MAX_FIELD_CHARS));
         self
     }
 
@@ -105,5 +145,38 @@ impl FileError {
             .filter_map(|(word, number)| number.map(|number| format!("{word} {number}")))
             .collect();
         if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn twenty_errors_are_told_and_the_number_of_the_others() {
+        let errors = |count: usize| {
+            let one = || RecordError::new(ErrorCode::FieldUnknown, "the field is not known").in_field("x");
+            first_errors((0..count).map(|_| one()).collect())
+        };
+        assert_eq!(errors(MAX_ERRORS - 1).len(), MAX_ERRORS - 1);
+        assert!(errors(MAX_ERRORS).iter().all(|error| error.field.is_some()));
+        for count in [MAX_ERRORS + 1, 256] {
+            let told = errors(count);
+            assert_eq!(told.len(), MAX_ERRORS + 1);
+            assert_eq!(told[MAX_ERRORS].message, format!("and {} more", count - MAX_ERRORS));
+        }
+    }
+
+    #[test]
+    fn names_and_messages_are_cut() {
+        let name = "ü".repeat(MAX_FIELD_CHARS + 1);
+        let error = RecordError::new(ErrorCode::FieldUnknown, "m".repeat(5_000)).in_field(name.as_str());
+        assert_eq!(error.field.unwrap().chars().count(), MAX_FIELD_CHARS + 1);
+        assert_eq!(error.message.chars().count(), MAX_MESSAGE_CHARS + 1);
+        let error = FileError::new(ErrorCode::CsvHeaderUnknown, "short").in_field(&name[2..]);
+        assert_eq!(
+            (error.message.as_str(), error.field.unwrap().chars().count()),
+            ("short", MAX_FIELD_CHARS)
+        );
     }
 }

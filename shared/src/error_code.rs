@@ -268,6 +268,12 @@ catalogue! {
         advice: "Test the file (`gzip -t`, `zstd -t`) and copy it again in binary mode. A file that is not \
                  compressed must not be named or declared so.";
     }
+    /// The compressed stream asks for more memory than there is for it.
+    CompressionWindow = "compression_window_too_large" {
+        met: File;
+        advice: "Compress the file with a window of at most 8 MiB: `zstd` up to level 19, without `--long` and \
+                 `--ultra`.";
+    }
     /// The upload, decompressed, is larger than the limit.
     DecompressedTooLarge = "decompressed_too_large" {
         met: File;

@@ -137,6 +137,46 @@ table! {
     Mutant {
         /// The message is acked before the chunk is committed.
         AckBeforeCommit = "ack_before_commit",
+        /// Records that were not read whole are given back as they were, secrets under wrong names included.
+        ShowUnread = "show_unread",
+        /// Only four words in a name make it one of a secret.
+        FewSecretNames = "few_secret_names",
+        /// Unknown keys of `password` and `mfa` are given back.
+        ShowUnknownSecretKeys = "show_unknown_secret_keys",
+        /// Secrets stand in chunks and messages as they were sent.
+        PlainSecrets = "plain_secrets",
+        /// The key of an import's secrets outlives the import.
+        KeepSecretKey = "keep_secret_key",
+        /// Everything that is wrong with a record is told, however much it is.
+        AllErrors = "all_errors",
+        /// Issues are written by their number, whatever their size.
+        IssuesByNumber = "issues_by_number",
+        /// zstd may ask for as much memory as it likes.
+        WideWindow = "wide_window",
+        /// A page of records reads the issues of everything between its first and its last.
+        IssuesBetween = "issues_between",
+        /// Any number of uploads at once.
+        AnyUploads = "any_uploads",
+        /// A body may come as slowly as it likes as long as it does not pause.
+        AnyRate = "any_rate",
+        /// The method of a request is a label as it was sent.
+        AnyMethod = "any_method",
+        /// Each look at readiness asks the broker.
+        AskEachTime = "ask_each_time",
+        /// Answers have no headers against framing and caching.
+        BareAnswers = "bare_answers",
+        /// Tokens do not expire.
+        TokensForEver = "tokens_for_ever",
+        /// Identifiers may hold characters that nobody sees.
+        InvisibleCharacters = "invisible_characters",
+        /// Only the beginning of a cell is guarded against formulas.
+        GuardBeginnings = "guard_beginnings",
+        /// A list sums the chunks of imports that have ended.
+        SumAgain = "sum_again",
+        /// Each setting is checked by itself.
+        SettingsAlone = "settings_alone",
+        /// A page of failed records is as long as the one before had room for.
+        PagesByNumber = "pages_by_number",
         /// A chunk that is applied is applied again when its message comes again.
         NoLedger = "no_ledger",
         /// A message that no queue takes passes for a stored one.

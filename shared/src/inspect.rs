@@ -13,7 +13,7 @@ use crate::error::{ErrorCode, FileError};
 use crate::intake::Reading;
 use crate::options::{ImportOptions, UnknownNames};
 use crate::parse::{Delimiter, Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
-use crate::record::{Names, REDACTED, RawRecord, RawValue};
+use crate::record::{Names, REDACTED, RawRecord, RawValue, looks_secret};
 use crate::rules::Rules;
 
 /// Records that are shown.
@@ -248,7 +248,7 @@ impl RecordSink for Look {
 
 /// Nobody's secret is shown.
 fn is_secret(field: &str) -> bool {
-    field == "mfa" || ["password", "secret", "totp", "hash"].iter().any(|part| field.contains(part))
+    field == "mfa" || looks_secret(field)
 }
 
 fn note(

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use crate::error::{ErrorCode, FileError, RecordError};
 use crate::options::HeaderNames;
-use crate::record::{Names, RawField, RawRecord, RawValue};
+use crate::record::{Names, RawField, RawRecord, RawValue, Secrets};
 use crate::rules::Rules;
 use crate::validate::{Binding, Validated, validate};
 
@@ -37,6 +37,8 @@ pub struct Taken<'r, 'a> {
     pub validated: Validated<'r>,
     /// What to tell beside its outcome.
     pub warnings: Vec<String>,
+    /// Which names hold secrets.
+    pub secrets: &'r Secrets,
 }
 
 impl Reading {
@@ -77,24 +79,24 @@ impl Reading {
         let record = RawRecord { defect: record.defect.or(defect.as_ref()), ..*record };
         let validated = validate(&record, &self.binding, &self.rules);
         let Err(errors) = &validated.result else {
-            return then(Taken { record: &record, validated, warnings });
+            return then(Taken { record: &record, validated, warnings, secrets: self.binding.secrets() });
         };
         if !self.handmade || record.defect.is_some() {
-            return then(Taken { record: &record, validated, warnings });
+            return then(Taken { record: &record, validated, warnings, secrets: self.binding.secrets() });
         }
         let mends = mend::mends(&record, &self.binding, &self.rules, errors, &mut warnings);
         if mends.is_empty() {
             let validated = self.explained(&record, validated);
-            return then(Taken { record: &record, validated, warnings });
+            return then(Taken { record: &record, validated, warnings, secrets: self.binding.secrets() });
         }
         let fields = mended(&record, &mends);
         let mended = RawRecord { fields: &fields, ..record };
         let validated = validate(&mended, &self.binding, &self.rules);
         if validated.result.is_ok() {
-            return then(Taken { record: &mended, validated, warnings });
+            return then(Taken { record: &mended, validated, warnings, secrets: self.binding.secrets() });
         }
         let validated = self.explained(&mended, validated);
-        then(Taken { record: &mended, validated, warnings })
+        then(Taken { record: &mended, validated, warnings, secrets: self.binding.secrets() })
     }
 
     /// Errors with what mends them.

@@ -22,6 +22,7 @@ pub mod error;
 mod error_code;
 pub mod fault;
 pub mod field;
+pub mod formula;
 #[cfg(feature = "store")]
 pub mod holding;
 pub mod id;

@@ -11,6 +11,10 @@ use std::borrow::Cow;
 
 use icu_casemap::CaseMapper;
 use icu_normalizer::ComposingNormalizer;
+use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory};
+use icu_properties::{CodePointMapData, CodePointSetData};
+
+use crate::fault::{Mutant, mutant};
 
 pub use email::EmailAddress;
 pub use phone::{PhoneNumber, is_phone_country, is_phone_written_out, phone_of_country};
@@ -38,6 +42,11 @@ pub fn fold_name(text: &str) -> Cow<'_, str> {
         folded = again;
     }
     Cow::Owned(folded)
+}
+
+/// NFKC: full-width letters and ligatures become the plain ones.
+pub(crate) fn compose(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() { Cow::Borrowed(text) } else { ComposingNormalizer::new_nfkc().normalize(text) }
 }
 
 fn fold_once(text: &str) -> String {
@@ -71,6 +80,34 @@ pub fn has_forbidden_char(text: &str) -> bool {
     })
 }
 
+/// The first character that nobody sees, and that no identifier may hold therefore: two identifiers that look the same would be two.
+///
+/// Those are control and format characters (those that change the direction of text among them), what Unicode calls default
+/// ignorable (fillers, joiners, tags, variation selectors), and what has no meaning to all: private use and unassigned.
+pub fn invisible_char(text: &str) -> Option<char> {
+    if text.is_ascii() {
+        return text.chars().find(char::is_ascii_control);
+    }
+    if mutant(Mutant::InvisibleCharacters) {
+        return text.chars().find(|c| has_forbidden_char(c.encode_utf8(&mut [0; 4])));
+    }
+    let ignorable = CodePointSetData::new::<DefaultIgnorableCodePoint>();
+    let categories = CodePointMapData::<GeneralCategory>::new();
+    text.chars().find(|c| {
+        let category = categories.get(*c);
+        let hidden = [
+            GeneralCategory::Control,
+            GeneralCategory::Format,
+            GeneralCategory::LineSeparator,
+            GeneralCategory::ParagraphSeparator,
+            GeneralCategory::PrivateUse,
+            GeneralCategory::Surrogate,
+            GeneralCategory::Unassigned,
+        ];
+        ignorable.contains(*c) || hidden.contains(&category) || *c == '\u{2800}'
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -84,6 +121,40 @@ mod tests {
         assert_eq!(fold_name("\u{ff41}"), "a");
         assert_eq!(fold_name("\u{212a}"), "k");
         assert_eq!(fold_name("\u{fb01}"), "fi");
+    }
+
+    #[test]
+    fn invisible_characters_are_found_and_named() {
+        for (point, name) in [
+            ('\u{3164}', "U+3164"),
+            ('\u{34f}', "U+034F"),
+            ('\u{ad}', "U+00AD"),
+            ('\u{200d}', "U+200D"),
+            ('\u{202e}', "U+202E"),
+            ('\u{2066}', "U+2066"),
+            ('\u{feff}', "U+FEFF"),
+            ('\u{e0041}', "U+E0041"),
+            ('\u{e000}', "U+E000"),
+            ('\u{115f}', "U+115F"),
+            ('\u{ffa0}', "U+FFA0"),
+            ('\u{fe0f}', "U+FE0F"),
+            ('\u{378}', "U+0378"),
+            ('\u{180e}', "U+180E"),
+            ('\u{2028}', "U+2028"),
+        ] {
+            let name_of = |error: crate::error::RecordError| (error.code, error.message);
+            for error in [
+                Username::parse(&format!("an{point}na")).map(drop).map_err(name_of),
+                EmailAddress::parse(&format!("an{point}na@example.com")).map(drop).map_err(name_of),
+            ] {
+                let (code, message) = error.unwrap_err();
+                assert_eq!(code, crate::error::ErrorCode::ControlChar, "{name}");
+                assert!(message.contains(name), "{message}");
+            }
+        }
+        for good in ["ünë", "अनीता", "Ελένη", "李", "a\u{301}", "שרה"] {
+            assert_eq!(invisible_char(good), None, "{good}");
+        }
     }
 
     #[test]

@@ -17,15 +17,18 @@ use crate::id::{TenantId, TokenId};
 const PREFIX: &str = "mst_";
 /// Length of 32 bytes in base64url without padding.
 const BODY_LENGTH: usize = 43;
+/// Length of the checksum that follows them. Tokens made before there was one have none.
+const CHECKSUM_LENGTH: usize = 6;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// A bearer token: `mst_` and 43 characters. Neither `Debug` nor anything else prints it; [`Token::reveal`] does.
+/// A bearer token: `mst_`, 43 random characters, and 6 that are a checksum of them, by which a secret scanner tells a token from
+/// what looks like one, and a mistyped one is told without asking the store. Neither `Debug` nor anything else prints it; [`Token::reveal`] does.
 #[derive(Clone)]
 pub struct Token(SecretString);
 
 /// The text does not have the form of a token. Says nothing about whether a token is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a token: it must be {PREFIX} and {BODY_LENGTH} characters")]
+#[error("not a token: it must be {PREFIX} and {} characters as they were printed", BODY_LENGTH + CHECKSUM_LENGTH)]
 pub struct InvalidToken;
 
 /// SHA-256 of a token: what the store keeps and finds it by.
@@ -36,7 +39,8 @@ impl Token {
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
         let mut bytes = [0; 32];
         rng.fill_bytes(&mut bytes);
-        Self(SecretString::from(format!("{PREFIX}{}", base64url(&bytes))))
+        let body = base64url(&bytes);
+        Self(SecretString::from(format!("{PREFIX}{body}{}", checksum(&body))))
     }
 
     /// The text, to be shown to its owner once or sent as a credential.
@@ -55,8 +59,10 @@ impl FromStr for Token {
 
     fn from_str(text: &str) -> Result<Self, InvalidToken> {
         match text.strip_prefix(PREFIX) {
-            Some(body) if body.len() == BODY_LENGTH && body.bytes().all(|byte| ALPHABET.contains(&byte)) => {
-                Ok(Self(SecretString::from(text)))
+            Some(body) if body.bytes().all(|byte| ALPHABET.contains(&byte)) => {
+                let (random, check) = body.split_at_checked(BODY_LENGTH).ok_or(InvalidToken)?;
+                let whole = check.is_empty() || check == checksum(random);
+                if whole { Ok(Self(SecretString::from(text))) } else { Err(InvalidToken) }
             }
             _ => Err(InvalidToken),
         }
@@ -67,6 +73,14 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(***)")
     }
+}
+
+/// CRC-32 (IEEE 802.3) of the text, in base64url.
+fn checksum(text: &str) -> String {
+    let crc = text.bytes().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 })
+    });
+    base64url(&(!crc).to_be_bytes())
 }
 
 fn base64url(bytes: &[u8]) -> String {
@@ -169,7 +183,7 @@ mod tests {
     #[test]
     fn a_token_reads_back_and_does_not_print() {
         let token = Token::generate(&mut StdRng::seed_from_u64(1));
-        assert_eq!(token.reveal().len(), 47);
+        assert_eq!(token.reveal().len(), 53);
         let same: Token = token.reveal().parse().unwrap();
         assert_eq!(same.hash(), token.hash());
         assert_eq!(format!("{token:?}"), "Token(***)");
@@ -189,6 +203,23 @@ mod tests {
         }
         assert_eq!(base64url(&[0xfb, 0xff, 0xfe]), "-__-");
         assert_eq!(base64url(&[0; 32]).len(), BODY_LENGTH);
+    }
+
+    #[test]
+    fn a_token_is_told_from_what_looks_like_one_by_its_checksum() {
+        // The check value of CRC-32.
+        assert_eq!(checksum("123456789"), base64url(&0xcbf4_3926_u32.to_be_bytes()));
+        let token = Token::generate(&mut StdRng::seed_from_u64(2));
+        let (old, check) = token.reveal().split_at(47);
+        assert!(old.parse::<Token>().is_ok(), "tokens of before have no checksum and count");
+        let other = if check.starts_with('A') { "B" } else { "A" };
+        for wrong in [
+            format!("{old}{other}{}", &check[1..]),
+            format!("{old}{}", &check[1..]),
+            format!("{old}{check}A"),
+        ] {
+            assert!(wrong.parse::<Token>().is_err());
+        }
     }
 
     #[test]

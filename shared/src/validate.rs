@@ -22,7 +22,7 @@ pub use header::{clean as clean_column, fold as fold_column, quoted};
 pub use value::{MAX_NAME_CHARS, MAX_TEXT_BYTES};
 
 use crate::catalog::NameKind;
-use crate::error::{ErrorCode, RecordError};
+use crate::error::{ErrorCode, RecordError, first_errors};
 use crate::field::{Behaviour, Blank, Field, FieldRule, FieldSet};
 use crate::normalise::{EmailAddress, PhoneNumber, Username};
 use crate::options::{
@@ -442,7 +442,7 @@ impl<'a> Pass<'a, '_> {
         let extras = self.record.extras.as_deref();
         let new_email =
             extras.and_then(|extras| extras.new_email.value().cloned()).map(EmailAddress::into_inner);
-        let result = if self.errors.is_empty() { Ok(self.record) } else { Err(self.errors) };
+        let result = if self.errors.is_empty() { Ok(self.record) } else { Err(first_errors(self.errors)) };
         Validated { identifier, new_email, result }
     }
 }

@@ -8,11 +8,10 @@ use std::{env, fs};
 use muster_shared::error::{ErrorCode, ErrorPlace};
 
 /// Codes that are published ahead of the code that gives them.
-const AHEAD: [ErrorCode; 5] = [
+const AHEAD: [ErrorCode; 4] = [
     ErrorCode::FormatUnknown,
     ErrorCode::TooManyRecords,
     ErrorCode::DuplicateInFile,
-    ErrorCode::RateLimited,
     ErrorCode::QuotaExceeded,
 ];
 

@@ -4,7 +4,7 @@
 
 mod supersede;
 
-use muster_shared::chunk::{self, BrokenChunk, body_hash, decode};
+use muster_shared::chunk::{self, BrokenChunk, body_hash, decode_with, is_sealed};
 use muster_shared::clock;
 use muster_shared::error::{ErrorCode, RecordError};
 use muster_shared::fault::{self, Mutant, Point};
@@ -12,7 +12,7 @@ use muster_shared::id::{ChunkId, ImportId};
 use muster_shared::import::ChunkState;
 use muster_shared::outcome::{Counts, Outcome, OutcomeSheet, Verdict};
 use muster_shared::queue::Message;
-use muster_shared::record::{Names, RawRecord, Record, source_json};
+use muster_shared::record::{Names, RawRecord, Record, Secrets, source_json};
 use muster_shared::rules::Rules;
 use muster_shared::store::apply::{self as store, Beginning, LockedChunk};
 use muster_shared::store::intake::Issue;
@@ -169,7 +169,12 @@ impl Job<'_> {
         care: Care,
     ) -> Result<Report, StoreError> {
         let (slots, chunk) = (self.slots, self.chunk());
-        let records = match decode(body) {
+        let key = if is_sealed(body) {
+            slots.within(store::secret_key(&mut transaction, locked.import)).await?
+        } else {
+            None
+        };
+        let records = match decode_with(body, key.as_ref()) {
             Ok(records) => records,
             Err(BrokenChunk::Version(version))
                 if version > chunk::VERSION && !fault::mutant(Mutant::NewerSpendsAttempts) =>
@@ -233,6 +238,7 @@ fn told(locked: &LockedChunk, sheet: &OutcomeSheet) -> Told {
 pub(crate) struct Work<'a> {
     pub(crate) locked: &'a LockedChunk,
     names: &'a Names,
+    secrets: &'a Secrets,
     raw: &'a [RawRecord<'a>],
     rules: &'a Rules,
     /// Valid pending records with their index in the chunk.
@@ -268,6 +274,7 @@ impl<'a> Work<'a> {
         let mut work = Self {
             locked,
             names,
+            secrets: binding.secrets(),
             raw,
             rules,
             valid: Vec::with_capacity(raw.len()),
@@ -296,7 +303,7 @@ impl<'a> Work<'a> {
                 failed: true,
                 errors,
                 warnings: Vec::new(),
-                source: source_json(record, self.names),
+                source: source_json(record, self.names, self.secrets),
             });
         }
     }
@@ -348,7 +355,7 @@ impl<'a> Work<'a> {
                 failed: false,
                 errors: Vec::new(),
                 warnings: vec![text],
-                source: source_json(record, self.names),
+                source: source_json(record, self.names, self.secrets),
             }),
         }
     }

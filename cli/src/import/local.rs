@@ -41,7 +41,7 @@ pub(super) async fn run(
 ) -> anyhow::Result<Ended> {
     let work = async |session: &Session| {
         let tenant = session.tenant(&args.tenant).await?;
-        let (progress, reach) = (Progress::new(args.quiet), Reach::new(None, &args.tenant));
+        let (progress, reach) = (Progress::new(args.quiet), Reach::new(None, None, &args.tenant));
         let import = match receive(args, source, config, session, tenant, &progress, shutdown).await? {
             Taken::Runs(import) => import,
             Taken::Waits(import) => {
@@ -79,7 +79,8 @@ async fn receive(
         Err(RequestError::Invalid(error)) => return Err(wrong_option(error)),
         Err(error) => return Err(error.into()),
     };
-    take_in(resolved, source, config, session, &Reach::new(None, &args.tenant), progress, shutdown).await
+    take_in(resolved, source, config, session, &Reach::new(None, None, &args.tenant), progress, shutdown)
+        .await
 }
 
 /// Receives a file, or finds the import that an earlier run received of it and did not finish.

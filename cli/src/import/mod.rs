@@ -45,7 +45,7 @@ Examples:
   muster import users people.csv
   muster import users people.ndjson.zst --on-existing skip
   generate | muster import users - --format ndjson --json
-  muster import users people.csv --server https://muster.example.com --token \"$TOKEN\"
+  muster import users people.csv --server https://muster.example.com --token-file ~/.muster-token
 
 The same command again after a crash goes on where the import stood. Endings .gz and .zst are decompressed.
 Exit codes: 0 done, 1 could not run, 2 wrong usage, 3 done with failed records.";
@@ -170,6 +170,9 @@ pub(crate) struct UsersArgs {
     /// The token to show the server
     #[arg(long, env = "MUSTER_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// File that the token stands in, `-` for standard input: what is on a command line everybody on the machine can read
+    #[arg(long, value_name = "FILE", env = "MUSTER_TOKEN_FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,

@@ -24,7 +24,7 @@ use super::source::Source;
 use super::{UsersArgs, summary};
 use crate::failure::Ended;
 use crate::follow;
-use crate::imports::{Outcomes, Remote};
+use crate::imports::{Outcomes, Remote, Shown};
 use crate::output::{number, remark};
 use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
@@ -41,8 +41,12 @@ pub(super) async fn run(
     server: &str,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Ended> {
-    let remote = Remote::new(server, args.token.as_deref())?;
-    let (progress, reach) = (Arc::new(Progress::new(args.quiet)), Reach::new(Some(server), &args.tenant));
+    let remote =
+        Remote::new(server, Shown { token: args.token.as_deref(), file: args.token_file.as_deref() })?;
+    let (progress, reach) = (
+        Arc::new(Progress::new(args.quiet)),
+        Reach::new(Some(server), args.token_file.as_deref(), &args.tenant),
+    );
     let pairs = args.pairs(&source);
     let working = async {
         let view = send(args, source, &remote, &pairs, &progress).await?;

@@ -15,6 +15,8 @@ use crate::view::View;
 
 /// How many failures are shown.
 pub(crate) const SHOWN: u8 = 5;
+/// Most bytes of the failed records that are read for it.
+const SHOWN_BYTES: i64 = 1024 * 1024;
 
 /// What a summary says beyond the import itself.
 #[derive(Debug, Default, Serialize)]
@@ -44,7 +46,7 @@ impl Details {
                 reasons.into_iter().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect();
         }
         if view.counts.failed > 0 {
-            let failed = records::failed(store, view.id, 0, i64::from(SHOWN)).await?;
+            let failed = records::failed(store, view.id, 0, i64::from(SHOWN), SHOWN_BYTES).await?;
             details.first_failures =
                 failed.into_iter().map(|one| Failed { record: one.record, errors: one.errors }).collect();
         }

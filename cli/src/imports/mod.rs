@@ -13,7 +13,7 @@ use muster_shared::import::ImportState;
 use muster_shared::tenant::Slug;
 
 pub(crate) use backend::{Outcomes, Steer};
-pub(crate) use remote::{Refused, Remote};
+pub(crate) use remote::{Refused, Remote, Shown};
 
 use crate::args::one_of;
 use crate::connect::{self, Need, Session};
@@ -38,6 +38,9 @@ pub(crate) struct ImportsArgs {
     /// The token to show the server
     #[arg(long, global = true, env = "MUSTER_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// File that the token stands in, `-` for standard input: what is on a command line everybody on the machine can read
+    #[arg(long, global = true, value_name = "FILE", env = "MUSTER_TOKEN_FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
     /// Answer as JSON
     #[arg(long, global = true)]
     json: bool,
@@ -48,7 +51,7 @@ Examples:
   muster imports list
   muster imports show last
   muster imports failed 0198 -o failed.csv
-  muster imports retry last --server https://muster.example.com --token \"$TOKEN\"
+  muster imports retry last --server https://muster.example.com --token-file ~/.muster-token
 
 ID is the import's id, the beginning of it where that is enough, `last`, or an id as clients of Authgear see it.";
 
@@ -146,7 +149,8 @@ impl ImportsArgs {
 /// Runs the command.
 pub(crate) async fn run(args: &ImportsArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
     if let Some(server) = &args.server {
-        let remote = Remote::new(server, args.token.as_deref())?;
+        let remote =
+            Remote::new(server, Shown { token: args.token.as_deref(), file: args.token_file.as_deref() })?;
         let backend = Backend::Remote(&remote);
         let work = command(args, config, &backend, shutdown);
         return tokio::select! {
@@ -168,7 +172,7 @@ async fn command(
     backend: &Backend<'_>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Ended> {
-    let reach = Reach::new(args.server.as_deref(), &args.tenant);
+    let reach = Reach::new(args.server.as_deref(), args.token_file.as_deref(), &args.tenant);
     if let Some((steer, which)) = args.what.steering() {
         let id = backend.find(&which.id).await?;
         let view = backend.steer(id, steer).await?;

@@ -1,5 +1,7 @@
 //! Imports behind a server, over its HTTP API.
 
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -68,12 +70,36 @@ struct RecordsPage {
     records: Vec<RecordView>,
 }
 
+/// Where the token for a server comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    pub(crate) token: Option<&'a str>,
+    pub(crate) file: Option<&'a Path>,
+}
+
+impl Shown<'_> {
+    fn read(self) -> anyhow::Result<String> {
+        let text = match (self.token, self.file) {
+            (Some(token), _) => token.to_owned(),
+            (None, Some(file)) if file == Path::new("-") => {
+                io::read_to_string(io::stdin()).context("the token cannot be read from standard input")?
+            }
+            (None, Some(file)) => std::fs::read_to_string(file)
+                .with_context(|| format!("the token's file {} cannot be read", file.display()))?,
+            (None, None) => {
+                return Err(usage(
+                    "a server wants a token: set MUSTER_TOKEN, or name a file with --token-file",
+                ));
+            }
+        };
+        Ok(text.trim().to_owned())
+    }
+}
+
 impl Remote {
     /// A client for the server at `url`. Nothing is sent yet.
-    pub(crate) fn new(url: &str, token: Option<&str>) -> anyhow::Result<Self> {
-        let Some(token) = token else {
-            return Err(usage("a server wants a token: add --token, or set MUSTER_TOKEN"));
-        };
+    pub(crate) fn new(url: &str, shown: Shown<'_>) -> anyhow::Result<Self> {
+        let token = shown.read()?;
         if !(url.starts_with("http://") || url.starts_with("https://")) {
             return Err(usage("--server takes a URL that begins with http:// or https://"));
         }
@@ -84,7 +110,7 @@ impl Remote {
             .connect_timeout(Duration::from_secs(10))
             .build()
             .context("the HTTP client cannot be made")?;
-        Ok(Self { client, base: url.trim_end_matches('/').to_owned(), token: token.to_owned() })
+        Ok(Self { client, base: url.trim_end_matches('/').to_owned(), token })
     }
 
     /// A request with the token.

@@ -23,6 +23,7 @@ mod properties;
 mod receipt;
 mod refusals;
 mod retry;
+mod secrets;
 mod steering;
 mod witness;
 

@@ -22,7 +22,7 @@ fn some_invalid(n: usize) -> String {
 
 /// Numbers of the failed records, as the file of failed records tells them.
 async fn told(pipeline: &Pipeline, import: ImportId) -> Vec<u64> {
-    let failed = records::failed(&pipeline.store, import, 0, 1_000).await.unwrap();
+    let failed = records::failed(&pipeline.store, import, 0, 1_000, 1 << 24).await.unwrap();
     assert!(failed.iter().all(|record| !record.errors.is_empty()));
     failed.into_iter().map(|record| record.record).collect()
 }

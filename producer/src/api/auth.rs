@@ -89,7 +89,7 @@ pub(super) async fn credential(shared: &Shared, token: &Token) -> Result<Arc<Cre
     if let Some(credential) = shared.known_tokens.get(&hash) {
         return Ok(credential);
     }
-    let found = tokens::authenticate(shared.store.pool(), token).await?;
+    let found = tokens::authenticate(&shared.store, token).await?;
     let credential = Arc::new(found.ok_or(ApiError::Unauthorized)?);
     shared.known_tokens.put(hash, credential.clone());
     Ok(credential)

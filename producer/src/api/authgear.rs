@@ -91,6 +91,7 @@ async fn create(
     if !content_type.ok().flatten().is_some_and(request::is_json) {
         return Err(Failure::ContentType);
     }
+    let _place = state.0.slots.take(client.tenant).map_err(|_| Failure::Busy)?;
     let body = read(&state, request.into_body()).await?;
     let import = stage(&state, client.tenant, request::decode(&body)?).await?;
     state.0.wake.notify_one();
@@ -122,7 +123,7 @@ async fn show(
 
 /// The whole body: its limit is small, and nothing of it is staged before its end was seen.
 async fn read(state: &AppState, body: Body) -> Result<Bytes, Failure> {
-    let limits = BodyLimits { bytes: Some(BODY_BYTES), pause: state.0.idle_body_timeout };
+    let limits = BodyLimits { bytes: Some(BODY_BYTES), pace: state.0.pace };
     let watch = Watch::default();
     let mut pieces = bounded(body, limits, watch.clone());
     let mut whole = BytesMut::new();

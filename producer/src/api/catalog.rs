@@ -54,7 +54,7 @@ pub(super) async fn replace(
         return Err(ApiError::UnsupportedMediaType("the catalog must be application/json"));
     }
     let failed = |code, message: &str| ApiError::Body(FileError::new(code, message));
-    let bytes = timeout(state.0.idle_body_timeout, to_bytes(body, CATALOG_BYTES))
+    let bytes = timeout(state.0.pace.pause, to_bytes(body, CATALOG_BYTES))
         .await
         .map_err(|_| failed(ErrorCode::UploadTimeout, "the body came too slowly"))?
         .map_err(|_| failed(ErrorCode::UploadTooLarge, "the body is too large or stopped before its end"))?;

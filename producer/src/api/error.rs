@@ -17,6 +17,9 @@ use uuid::Uuid;
 use crate::receive::ReceiveError;
 use crate::request::RequestError;
 
+/// Seconds after which an upload that found no place may try again.
+pub(super) const RETRY_AFTER: &str = "5";
+
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -62,6 +65,11 @@ pub enum ApiError {
     /// A request with this idempotency key is still running.
     #[error("a request with this idempotency key is still being received")]
     IdempotencyInProgress,
+    /// The tenant has as many uploads under way as it may.
+    #[error(
+        "the tenant has as many uploads under way as it may have; send this one again when another has ended"
+    )]
+    TooManyUploads,
     /// As many uploads are under way as may be.
     #[error("as many uploads are under way as this server takes at a time; try again")]
     Busy,
@@ -136,6 +144,7 @@ impl ApiError {
             Self::StateConflict(_) => (StatusCode::CONFLICT, ErrorCode::StateConflict),
             Self::IdempotencyMismatch => (StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::IdempotencyMismatch),
             Self::IdempotencyInProgress => (StatusCode::CONFLICT, ErrorCode::IdempotencyInProgress),
+            Self::TooManyUploads => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::RateLimited),
             Self::Busy | Self::Store(StoreError::Newer { .. }) => {
                 (StatusCode::SERVICE_UNAVAILABLE, self.unavailable())
             }
@@ -199,6 +208,7 @@ impl ApiError {
     fn retry_after(&self) -> Option<&'static str> {
         match self {
             Self::IdempotencyInProgress => Some("1"),
+            Self::TooManyUploads => Some(RETRY_AFTER),
             _ => (self.status().0 == StatusCode::SERVICE_UNAVAILABLE).then_some("2"),
         }
     }

@@ -9,7 +9,8 @@ use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
 use muster_shared::error::{ErrorCode, FileError};
-use tokio::time::timeout;
+use muster_shared::fault::{Mutant, mutant};
+use tokio::time::{Instant, timeout};
 
 use super::error::ApiError;
 use super::params::invalid;
@@ -30,8 +31,35 @@ const UNSEEN_BYTES: u64 = 8 * 1024 * 1024;
 pub(super) struct BodyLimits {
     /// Most bytes; none means no limit.
     pub(super) bytes: Option<u64>,
+    /// How it has to come.
+    pub(super) pace: Pace,
+}
+
+/// How a body has to come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
     /// Longest pause.
     pub(super) pause: Duration,
+    /// Fewest bytes a second, while the client is waited for.
+    pub(super) rate: u64,
+    /// How long a client is waited for in all before its rate counts.
+    pub(super) after: Duration,
+}
+
+/// How much has come of a body, and how long its client was waited for in all. The time that the store takes is not the
+/// client's.
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
+    total: u64,
+    waited: Duration,
+}
+
+impl Pace {
+    /// Whether what has come is too little for the time that it took.
+    fn is_too_slow(&self, progress: Progress) -> bool {
+        let least = progress.waited.as_secs_f64() * self.rate as f64;
+        progress.waited > self.after && (progress.total as f64) < least && !mutant(Mutant::AnyRate)
+    }
 }
 
 /// What went wrong with a body, and how much of it was not yet seen by whoever reads it.
@@ -68,16 +96,13 @@ pub(super) fn bounded(
     limits: BodyLimits,
     watch: Watch,
 ) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + Unpin {
-    let state = Some((body.into_data_stream(), 0));
+    let state = Some((body.into_data_stream(), Progress::default()));
     let pieces = stream::unfold(state, move |state| {
         let watch = watch.clone();
         async move {
-            let (mut body, total) = state?;
-            match next(&mut body, total, limits, &watch).await? {
-                Ok(bytes) => {
-                    let total = total + bytes.len() as u64;
-                    Some((Ok(bytes), Some((body, total))))
-                }
+            let (mut body, mut progress) = state?;
+            match next(&mut body, &mut progress, limits, &watch).await? {
+                Ok(bytes) => Some((Ok(bytes), Some((body, progress)))),
                 Err(error) => {
                     drain(&mut body).await;
                     Some((Err(watch.fail(error)), None))
@@ -93,22 +118,29 @@ type Data = axum::body::BodyDataStream;
 
 async fn next(
     body: &mut Data,
-    total: u64,
+    progress: &mut Progress,
     limits: BodyLimits,
     watch: &Watch,
 ) -> Option<Result<Bytes, FileError>> {
-    let Ok(piece) = timeout(limits.pause, body.next()).await else {
-        let message = format!("the upload paused for longer than {} seconds", limits.pause.as_secs_f64());
+    let (pace, started) = (limits.pace, Instant::now());
+    let Ok(piece) = timeout(pace.pause, body.next()).await else {
+        let message = format!("the upload paused for longer than {} seconds", pace.pause.as_secs_f64());
         return Some(Err(FileError::new(ErrorCode::UploadTimeout, message)));
     };
+    progress.waited += started.elapsed();
     let Ok(bytes) = piece? else {
         return Some(Err(FileError::new(ErrorCode::UploadIncomplete, "the upload stopped before its end")));
     };
     let size = bytes.len() as u64;
     if let Some(limit) = limits.bytes
-        && total + size > limit
+        && progress.total + size > limit
     {
         return Some(Err(too_large(limit)));
+    }
+    progress.total += size;
+    if pace.is_too_slow(*progress) {
+        let message = format!("the upload came more slowly than {} bytes a second", pace.rate);
+        return Some(Err(FileError::new(ErrorCode::UploadTimeout, message)));
     }
     if watch.0.unseen.fetch_add(size, Ordering::Relaxed) > UNSEEN_BYTES {
         return Some(Err(FileError::new(ErrorCode::MultipartInvalid, "the headers of a part have no end")));

@@ -36,7 +36,7 @@ pub(super) async fn look(
     params: Params,
     request: Request,
 ) -> Result<Json<Report>, ApiError> {
-    caller.may(Scope::ImportWrite)?;
+    let _place = state.0.slots.take(caller.may(Scope::ImportWrite)?)?;
     let headers = request.headers();
     let media_type = single(headers, header::CONTENT_TYPE.as_str())?.map(str::to_owned);
     let encoding = encoding(headers)?;
@@ -44,7 +44,7 @@ pub(super) async fn look(
     let (options, reading) = asked.reading(media_type.as_deref())?;
     let mut limits = state.0.limits;
     limits.parse = reading.limits(limits.parse);
-    let bounds = BodyLimits { bytes: state.0.max_upload_bytes, pause: state.0.idle_body_timeout };
+    let bounds = BodyLimits { bytes: state.0.max_upload_bytes, pace: state.0.pace };
     let watch = Watch::default();
     let mut pieces = bounded(request.into_body(), bounds, watch.clone());
     let inspecting = inspect::begin(options, encoding, limits);

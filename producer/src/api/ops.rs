@@ -12,7 +12,8 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use muster_shared::fault::{Mutant, mutant};
 use muster_shared::queue::QueueDepth;
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, interval, timeout};
 use utoipa::ToSchema;
 
 use super::AppState;
@@ -51,7 +52,9 @@ pub(super) async fn healthz() -> Json<serde_json::Value> {
     responses((status = 200, description = "Uploads are accepted", body = Readiness),
               (status = 503, description = "The store is away", body = Readiness)))]
 pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, Json<Readiness>) {
-    let (store, queue) = tokio::join!(store_word(&state), depth(&state));
+    let checks = &state.0.checks;
+    let (store, queue) =
+        tokio::join!(cached(&checks.store, store_word(&state)), cached(&checks.depth, depth(&state)));
     let queue = match queue {
         Some(_) if state.0.queue.is_blocked() => "blocked",
         Some(_) => "ok",
@@ -67,6 +70,33 @@ pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, Json<R
     let uploads = if state.0.store.takes_uploads() { "ok" } else { "busy" };
     let dispatcher = if dispatches { "ok" } else { "stalled" };
     (code, Json(Readiness { status, store, queue, uploads, dispatcher }))
+}
+
+/// How long an answer of a part counts: however many ask, each part is asked once in this time.
+const COUNTS_FOR: Duration = Duration::from_secs(1);
+
+/// What the parts answered last.
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    store: Kept<&'static str>,
+    depth: Kept<Option<QueueDepth>>,
+}
+
+/// An answer and when it came.
+type Kept<T> = Mutex<Option<(Instant, T)>>;
+
+/// The last answer where it still counts, or a new one, which all wait for that ask meanwhile.
+async fn cached<T: Copy>(kept: &Kept<T>, ask: impl Future<Output = T>) -> T {
+    let mut kept = kept.lock().await;
+    if let Some((since, answer)) = *kept
+        && since.elapsed() < COUNTS_FOR
+        && !mutant(Mutant::AskEachTime)
+    {
+        return answer;
+    }
+    let answer = ask.await;
+    *kept = Some((Instant::now(), answer));
+    answer
 }
 
 /// The time-outs are around tasks: a statement is never cancelled.
@@ -98,7 +128,7 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
     metrics::gauge!("muster_store_connections", "state" => "idle").set(pool.idle);
     metrics::gauge!("muster_store_connections", "state" => "in_use").set(pool.open.saturating_sub(pool.idle));
     metrics::gauge!("muster_store_connections_max").set(pool.max);
-    if let Some(depth) = depth(&state).await {
+    if let Some(depth) = cached(&state.0.checks.depth, depth(&state)).await {
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and exact up to 2^53")]
         for (which, count) in [("ready", depth.ready), ("dead", depth.dead)] {
             metrics::gauge!("muster_queue_messages", "state" => which).set(count as f64);
@@ -115,4 +145,50 @@ pub(super) fn recorder() -> Option<&'static PrometheusHandle> {
     RECORDER
         .get_or_init(|| PrometheusBuilder::new().set_buckets(&SECONDS).ok()?.install_recorder().ok())
         .as_ref()
+}
+
+/// How often histograms are drained: between two drains every value that was recorded is kept.
+const DRAINED_EVERY: Duration = Duration::from_secs(5);
+
+/// Drains the histograms for as long as it is polled, whether or not anybody asks for the metrics.
+pub(crate) async fn keep_up() {
+    every(DRAINED_EVERY, || {
+        if let Some(handle) = recorder() {
+            handle.run_upkeep();
+        }
+    })
+    .await;
+}
+
+async fn every(period: Duration, mut act: impl FnMut()) {
+    let mut times = interval(period);
+    loop {
+        times.tick().await;
+        act();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn histograms_are_drained_though_nobody_looks() {
+        let mut drained = 0;
+        let _ = timeout(Duration::from_secs(61), every(DRAINED_EVERY, || drained += 1)).await;
+        assert_eq!(drained, 13);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_is_asked_once_a_second_however_many_look() {
+        let (kept, asked) = (Kept::default(), AtomicU32::new(0));
+        let ask = async || asked.fetch_add(1, Ordering::Relaxed);
+        let looks = (0..100).map(|_| cached(&kept, ask()));
+        assert!(futures_util::future::join_all(looks).await.into_iter().all(|answer| answer == 0));
+        tokio::time::advance(COUNTS_FOR).await;
+        assert_eq!(cached(&kept, ask()).await, 1);
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+    }
 }

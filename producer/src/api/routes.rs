@@ -25,7 +25,26 @@ use super::{
 )]
 struct Documentation;
 
+/// For whom a listener is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Everybody: all routes.
+    Everybody,
+    /// Clients: no metrics, readiness or documentation, which another listener has.
+    Clients,
+    /// Operators: nothing else.
+    Operators,
+}
+
 fn routes() -> OpenApiRouter<AppState> {
+    client_routes().merge(operator_routes())
+}
+
+fn operator_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(ops::readyz)).routes(routes!(ops::metrics))
+}
+
+fn client_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Documentation::openapi())
         .routes(routes!(upload::create, imports::list))
         .routes(routes!(inspect::look))
@@ -43,8 +62,6 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(catalog::show, catalog::replace))
         .merge(bitcaster::routes())
         .routes(routes!(ops::healthz))
-        .routes(routes!(ops::readyz))
-        .routes(routes!(ops::metrics))
         .merge(authgear::routes())
         .merge(ccai::routes())
 }
@@ -54,13 +71,20 @@ pub fn openapi() -> OpenApi {
     finished(routes().split_for_parts().1)
 }
 
-/// The whole application.
-pub(super) fn app(state: AppState) -> Router {
+/// The whole application, or what an audience sees of it.
+pub(super) fn app(state: AppState, audience: Audience) -> Router {
     // So that everything from now on is counted.
     ops::recorder();
-    let (router, documentation) = routes().split_for_parts();
+    let documentation = || SwaggerUi::new("/docs").url("/openapi.json", openapi());
+    let router = match audience {
+        Audience::Everybody => routes().split_for_parts().0.merge(documentation()),
+        Audience::Clients => client_routes().split_for_parts().0,
+        Audience::Operators => {
+            let alive = OpenApiRouter::new().routes(routes!(ops::healthz));
+            operator_routes().merge(alive).split_for_parts().0.merge(documentation())
+        }
+    };
     router
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", finished(documentation)))
         .fallback(async |uri: Uri| of_door(&uri, ApiError::NotFound))
         .method_not_allowed_fallback(async |uri: Uri| of_door(&uri, ApiError::MethodNotAllowed))
         .layer(middleware::from_fn_with_state(state.clone(), trace::around))
@@ -68,7 +92,7 @@ pub(super) fn app(state: AppState) -> Router {
 }
 
 /// The error of an address that no route has, as the clients of the front door it belongs to read errors.
-fn of_door(uri: &Uri, error: ApiError) -> Response {
+pub(super) fn of_door(uri: &Uri, error: ApiError) -> Response {
     match uri.path() {
         path if ccai::owns(path) => ccai::refused(error),
         path if path.starts_with("/api/") => bitcaster::not_found(),

@@ -9,25 +9,34 @@ use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::{AppState, HttpOptions, routes};
+use super::tls::Tls;
+use super::{AppState, Audience, HttpOptions, routes};
 
 /// Pause after an accept that failed for want of something (file descriptors), which the next one would want too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Reads the certificate and its key, where HTTPS is wanted.
+pub(crate) fn open_tls(options: &HttpOptions) -> io::Result<Option<Arc<Tls>>> {
+    options.tls.clone().map(|files| Tls::open(files).map(Arc::new)).transpose()
+}
 /// How long a request whose connection is gone may take to end.
 const REQUESTS_END_IN: Duration = Duration::from_secs(5);
 
 /// Serves until `shutdown`; then finishes what is under way as long as the grace lasts, and cuts the rest.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     state: AppState,
+    audience: Audience,
     options: HttpOptions,
+    tls: Option<Arc<Tls>>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let requests = state.0.tasks.clone();
@@ -36,19 +45,29 @@ pub async fn serve(
     // Whoever drops this future drops the connections too.
     let _cut_when_dropped = cut.clone().drop_guard();
     let server = Server {
-        app: routes::app(state),
+        app: routes::app(state, audience),
         header_timeout: options.header_timeout,
+        tls,
         shutdown,
         cut: cut.clone(),
     };
+    let places = Arc::new(Semaphore::new(options.connections));
     loop {
+        // Without a place nobody is accepted: who comes waits in the system's own queue.
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = async {
+                let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+                io::Result::Ok((listener.accept().await?, place))
+            } => accepted,
             () = server.shutdown.cancelled() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
-                connections.spawn(server.clone().connection(stream));
+            Ok(((stream, _), place)) => {
+                let connection = server.clone().connection(stream);
+                connections.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -79,6 +98,7 @@ pub async fn serve(
 struct Server {
     app: Router,
     header_timeout: Duration,
+    tls: Option<Arc<Tls>>,
     shutdown: CancellationToken,
     cut: CancellationToken,
 }
@@ -86,6 +106,21 @@ struct Server {
 impl Server {
     async fn connection(self, stream: TcpStream) {
         let _ = stream.set_nodelay(true);
+        let Some(tls) = self.tls.clone() else { return self.requests(stream).await };
+        // A client that does not end its handshake is cut as one that does not end the head of its request.
+        let handshake = timeout(self.header_timeout, tls.acceptor().accept(stream));
+        let encrypted = tokio::select! {
+            encrypted = handshake => encrypted,
+            () = self.shutdown.cancelled() => return,
+        };
+        match encrypted {
+            Ok(Ok(stream)) => Box::pin(self.requests(stream)).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a connection could not be encrypted"),
+            Err(_) => tracing::debug!("a connection took too long to be encrypted"),
+        }
+    }
+
+    async fn requests(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(self.header_timeout);
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30));

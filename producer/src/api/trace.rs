@@ -1,14 +1,16 @@
 //! Around every request: its id, one log line, one shape for errors. A request runs on a task of its own, so that it ends
 //! even when its client leaves, and a panic ends it alone.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use axum::Json;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use muster_shared::clock;
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::{TenantId, TokenId};
 use muster_shared::token::Credential;
 use tokio::time::Instant;
@@ -40,16 +42,19 @@ impl Trail {
 pub(super) async fn around(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(&request);
-    let method = request.method().clone();
+    let method = known_method(request.method());
     // The route, not the address: addresses carry users' values.
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
     let trail = Trail::default();
     request.extensions_mut().insert(trail.clone());
-    let handled = state.0.tasks.spawn(next.run(request)).await;
-    let mut response = handled.unwrap_or_else(|error| {
-        tracing::error!(request_id = id, %error, "a request did not end well");
-        ApiError::Internal.into_response()
-    });
+    let mut response = if method == OTHER_METHOD {
+        super::routes::of_door(request.uri(), ApiError::MethodNotAllowed)
+    } else {
+        state.0.tasks.spawn(next.run(request)).await.unwrap_or_else(|error| {
+            tracing::error!(request_id = id, %error, "a request did not end well");
+            ApiError::Internal.into_response()
+        })
+    };
     if let Some(Failed(error)) = response.extensions_mut().remove() {
         response = failed(&error, response, &id);
     }
@@ -57,7 +62,7 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
         tracing::error!(request_id = id, error = %cause, "a request failed in the store");
     }
     let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    protect(headers, route.starts_with("/docs"), state.0.encrypted);
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, value);
     }
@@ -66,10 +71,54 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
     let (tenant, token) = (tenant.map(TenantId::get), token.flatten().map(|token| token.to_string()));
     let elapsed = started.elapsed();
     let milliseconds = elapsed.as_secs_f64() * 1000.0;
-    tracing::info!(request_id = id, %method, route, status, tenant, token, milliseconds, "request");
-    let labels = [("method", method.as_str().to_owned()), ("route", route), ("status", status.to_string())];
+    tracing::info!(request_id = id, method = &*method, route, status, tenant, token, milliseconds, "request");
+    let labels = [("method", method.into_owned()), ("route", route), ("status", status.to_string())];
     metrics::histogram!("muster_http_request_seconds", &labels).record(elapsed.as_secs_f64());
     response
+}
+
+/// A method that no route of ours has.
+const OTHER_METHOD: &str = "other";
+
+/// The method's name, for logs and metrics: a client may send any word as a method.
+fn known_method(method: &Method) -> Cow<'static, str> {
+    if mutant(Mutant::AnyMethod) {
+        return method.as_str().to_owned().into();
+    }
+    Cow::Borrowed(match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => OTHER_METHOD,
+    })
+}
+
+/// Headers of every answer: nobody may guess its type, show it in a frame, keep it, or learn where its reader came from.
+fn protect(headers: &mut HeaderMap, page: bool, encrypted: bool) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if mutant(Mutant::BareAnswers) {
+        return;
+    }
+    // The pages of the documentation are the only ones, and bring scripts and styles of their own.
+    let policy = if page {
+        "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+         base-uri 'none'; frame-ancestors 'none'"
+    } else {
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    };
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    if encrypted {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if !page {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
 }
 
 /// The error's body under the request's id. Its cause is logged here and not sent.

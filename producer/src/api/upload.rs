@@ -81,6 +81,7 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response, ApiError> {
     let tenant = caller.may(Scope::ImportWrite)?;
+    let _place = state.0.slots.take(tenant)?;
     let headers = request.headers();
     let mut intake = Intake {
         request: ImportRequest::from_pairs(params.into_pairs())?,
@@ -136,7 +137,7 @@ struct Intake {
 
 impl Intake {
     fn limits(&self) -> BodyLimits {
-        BodyLimits { bytes: self.state.0.max_upload_bytes, pause: self.state.0.idle_body_timeout }
+        BodyLimits { bytes: self.state.0.max_upload_bytes, pace: self.state.0.pace }
     }
 
     /// A body that says itself that it is too large is not read.

@@ -14,7 +14,7 @@ use muster_shared::store::{ErrorKind, StoreError, apply, holders, intake, retent
 use muster_shared::supervise::{Supervised, supervise};
 use tokio::time::sleep;
 
-use super::Run;
+use super::{Retention, Run};
 
 /// How often lost chunks are looked for.
 const RECONCILE: Duration = Duration::from_millis(500);
@@ -205,8 +205,16 @@ impl Run {
         Ok(())
     }
 
-    async fn forget_imports(&self, retention: Duration) -> Result<(), SweepError> {
-        let deleted = retention::delete_ended(&self.store, retention.as_secs_f64()).await?;
+    async fn forget_imports(&self, kept: Retention) -> Result<(), SweepError> {
+        let unstarted = retention::cancel_unstarted(&self.store, kept.waiting.as_secs_f64()).await?;
+        if unstarted > 0 {
+            tracing::info!(unstarted, "imports that nobody started were cancelled");
+        }
+        let forgotten = retention::forget_secrets(&self.store, kept.secrets.as_secs_f64()).await?;
+        if forgotten > 0 {
+            tracing::info!(forgotten, "keys of secrets past their retention were thrown away");
+        }
+        let deleted = retention::delete_ended(&self.store, kept.imports.as_secs_f64()).await?;
         if deleted.imports > 0 {
             tracing::info!(deleted = deleted.imports, "imports past their retention were deleted");
         }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
+use async_compression::zstd::DParameter;
 use bytes::{Bytes, BytesMut};
 use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::fault::{self, Mutant};
+use muster_shared::fault::{self, Mutant, mutant};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
@@ -17,6 +18,10 @@ use super::{Failure, Piece, ReceiveLimits};
 
 /// Bytes a piece that comes out.
 const PIECE: usize = 256 * 1024;
+/// Largest window of zstd that is taken: 8 MiB, what its levels up to 19 use and every reader has to take (RFC 8878).
+const WINDOW_LOG: u32 = 23;
+/// What zstd says of a frame whose window is larger. It has a number for it, which does not come through to here.
+const WINDOW_TOO_LARGE: &str = "Frame requires too much memory for decoding";
 /// A ratio says nothing before this much came out.
 const RATIO_FROM: u64 = 1024 * 1024;
 
@@ -77,7 +82,9 @@ pub(crate) async fn decode(
         }
         Encoding::Zstd => {
             let mut inflated = Inflated::new(limits, &decoded);
-            let mut decoder = ZstdDecoder::new(reader(incoming, inflated.taken.clone()));
+            let bound =
+                [DParameter::window_log_max(if mutant(Mutant::WideWindow) { 31 } else { WINDOW_LOG })];
+            let mut decoder = ZstdDecoder::with_params(reader(incoming, inflated.taken.clone()), &bound);
             decoder.multiple_members(true);
             let taken = inflated.take(decoder).await;
             inflated.finish(taken).await
@@ -221,6 +228,10 @@ struct Transport(FileError);
 fn failure(error: io::Error) -> Failure {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Transport>()) {
         Some(Transport(error)) => Failure::Abort(error.clone()),
+        None if error.to_string() == WINDOW_TOO_LARGE => Failure::Refuse(FileError::new(
+            ErrorCode::CompressionWindow,
+            "the upload was compressed with a window of more than 8 MiB; `zstd` up to level 19 without `--long` needs less",
+        )),
         None => Failure::Refuse(FileError::new(
             ErrorCode::CompressionCorrupt,
             "the compressed stream is cut short, damaged, or followed by something else",
@@ -263,15 +274,19 @@ mod tests {
         out
     }
 
-    /// What an upload comes to that arrives in pieces of this size; the code where it is refused.
     async fn gunzipped(upload: &[u8], piece: usize) -> Result<Vec<u8>, ErrorCode> {
+        decompressed(Encoding::Gzip, upload, piece).await
+    }
+
+    /// What an upload comes to that arrives in pieces of this size; the code where it is refused.
+    async fn decompressed(encoding: Encoding, upload: &[u8], piece: usize) -> Result<Vec<u8>, ErrorCode> {
         let (pieces, incoming) = mpsc::channel(upload.len() + 1);
         for bytes in upload.chunks(piece) {
             pieces.send(Piece::Bytes(Bytes::copy_from_slice(bytes))).await.unwrap();
         }
         pieces.send(Piece::End).await.unwrap();
         let (decoded, mut whole) = mpsc::channel(100);
-        match decode(Encoding::Gzip, ReceiveLimits::default(), incoming, decoded).await {
+        match decode(encoding, ReceiveLimits::default(), incoming, decoded).await {
             Ok(()) => {}
             Err(Failure::Refuse(error)) => return Err(error.code),
             Err(other) => panic!("{other:?}"),
@@ -281,6 +296,30 @@ mod tests {
             text.extend_from_slice(&bytes);
         }
         Ok(text)
+    }
+
+    #[tokio::test]
+    async fn a_window_of_zstd_may_have_8_mib_and_no_more() {
+        use async_compression::zstd::CParameter;
+        for (log, expected) in [
+            (22, Ok(())),
+            (23, Ok(())),
+            (24, Err(ErrorCode::CompressionWindow)),
+            (27, Err(ErrorCode::CompressionWindow)),
+        ] {
+            let params = [CParameter::window_log(log)];
+            let quality = async_compression::Level::Default;
+            let mut upload = Vec::new();
+            // A stream: its frame does not say how long the text is.
+            let mut encoder = async_compression::tokio::bufread::ZstdEncoder::with_quality_and_params(
+                &b"email\n"[..],
+                quality,
+                &params,
+            );
+            encoder.read_to_end(&mut upload).await.unwrap();
+            let taken = decompressed(Encoding::Zstd, &upload, 3).await;
+            assert_eq!(taken.map(|text| assert_eq!(text, b"email\n")), expected, "2^{log}");
+        }
     }
 
     #[tokio::test]

@@ -1,12 +1,16 @@
 //! Bytes → chunks: parse, validate and cut, one record at a time, on a thread of its own.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use muster_shared::chunk::{ChunkCutter, SealedChunk};
+use muster_shared::chunk::{ChunkCutter, SealedChunk, SecretKey};
 use muster_shared::error::{ErrorCode, FileError};
+use muster_shared::fault::{Mutant, mutant};
+use muster_shared::formula;
 use muster_shared::intake::Reading;
 use muster_shared::options::{Duplicates, EmptyFile};
 use muster_shared::parse::{Parser, RecordSink};
-use muster_shared::record::{Names, RawRecord, source_json};
+use muster_shared::record::{Names, RawField, RawRecord, RawValue, Secrets, source_json};
 use muster_shared::rules::Rules;
 use muster_shared::store::intake::{Issue, Received};
 use muster_shared::unique::{KeyList, UniqueKey};
@@ -16,8 +20,8 @@ use tokio::sync::mpsc;
 
 use super::{Failure, ReceiveLimits};
 
-/// Issues that are gathered before they are written.
-const ISSUES: usize = 1_000;
+/// Bytes of issues that are gathered before they are written.
+const ISSUE_BYTES: usize = 256 * 1024;
 /// Keys that are gathered before they are written.
 const KEYS: usize = 5_000;
 
@@ -43,6 +47,10 @@ struct Sink {
     reading: Reading,
     cutter: ChunkCutter,
     issues: Vec<Issue>,
+    issue_bytes: usize,
+    /// Who writes what is staged, and whether it was gone when it was to take something.
+    stager: mpsc::Sender<Staged>,
+    stager_gone: bool,
     /// What must stand once in the file, where the import wants that.
     keys: Vec<UniqueKey>,
     invalid: u64,
@@ -51,14 +59,23 @@ struct Sink {
 }
 
 impl Intake {
-    pub(super) fn new(rules: Rules, limits: ReceiveLimits) -> Self {
+    /// `key` seals the secrets of the records.
+    pub(super) fn new(
+        rules: Rules,
+        key: SecretKey,
+        limits: ReceiveLimits,
+        stager: mpsc::Sender<Staged>,
+    ) -> Self {
         Self {
             parser: Parser::new(rules.options.format, limits.parse).at(rules.options.at.as_deref()),
             sink: Sink {
                 unique: rules.options.duplicates == Duplicates::Refuse,
                 reading: Reading::new(rules),
-                cutter: ChunkCutter::new(limits.chunk),
+                cutter: ChunkCutter::new(limits.chunk).sealing(key),
                 issues: Vec::new(),
+                issue_bytes: 0,
+                stager,
+                stager_gone: false,
                 keys: Vec::new(),
                 invalid: 0,
             },
@@ -68,32 +85,27 @@ impl Intake {
     }
 
     /// Takes pieces until `None` says that the upload is whole, and sends what is to be staged.
-    pub(super) fn run(
-        mut self,
-        mut pieces: mpsc::Receiver<Option<Bytes>>,
-        staged: mpsc::Sender<Staged>,
-    ) -> Result<Received, Failure> {
+    pub(super) fn run(mut self, mut pieces: mpsc::Receiver<Option<Bytes>>) -> Result<Received, Failure> {
         loop {
             match pieces.blocking_recv() {
                 Some(Some(piece)) => {
                     self.digest.update(&piece);
                     self.bytes += piece.len() as u64;
-                    self.parser.feed(&piece, &mut self.sink).map_err(Failure::Refuse)?;
-                    if !self.sink.flush(&staged, ISSUES, KEYS) {
-                        return Err(stager_gone());
-                    }
+                    let parsed = self.parser.feed(&piece, &mut self.sink);
+                    self.sink.checked(parsed)?;
                 }
                 Some(None) => break,
                 // The decoder failed, and its error is the one that counts.
                 None => return Err(stager_gone()),
             }
         }
-        let end = self.parser.finish(&mut self.sink).map_err(Failure::Refuse)?;
+        let parsed = self.parser.finish(&mut self.sink);
+        let end = self.sink.checked(parsed)?;
         if end.records == 0 && self.sink.reading.rules.options.empty_file == EmptyFile::Refuse {
             return Err(Failure::Refuse(FileError::new(ErrorCode::FileEmpty, "The file has no records.")));
         }
         let lanes = self.sink.finish()?;
-        if !self.sink.flush(&staged, 0, 0) || staged.blocking_send(Staged::End).is_err() {
+        if !self.sink.flush(0, 0) || self.sink.stager.blocking_send(Staged::End).is_err() {
             return Err(stager_gone());
         }
         Ok(Received {
@@ -113,15 +125,28 @@ fn stager_gone() -> Failure {
 }
 
 impl Sink {
-    /// Sends what was sealed, and issues and keys once there are more than so many. False if nobody takes it.
-    fn flush(&mut self, staged: &mpsc::Sender<Staged>, issues: usize, keys: usize) -> bool {
+    /// Sends what was sealed, issues once they are larger than so many bytes, and keys once there are more than so many.
+    /// False if nobody takes it.
+    fn flush(&mut self, issue_bytes: usize, keys: usize) -> bool {
         let chunks = self.cutter.take().into_iter().map(Staged::Chunk);
-        let issues = (self.issues.len() > issues).then(|| std::mem::take(&mut self.issues));
+        let many = match mutant(Mutant::IssuesByNumber) {
+            true => issue_bytes == 0 || self.issues.len() > 1_000,
+            false => self.issue_bytes > issue_bytes,
+        };
+        let issues = many.then(|| {
+            self.issue_bytes = 0;
+            std::mem::take(&mut self.issues)
+        });
         let keys = (self.keys.len() > keys).then(|| std::mem::take(&mut self.keys));
         chunks
             .chain(issues.map(Staged::Issues))
             .chain(keys.map(Staged::Keys))
-            .all(|item| staged.blocking_send(item).is_ok())
+            .all(|item| self.stager.blocking_send(item).is_ok())
+    }
+
+    /// What parsing gave. Where it stopped because nobody takes what is staged, it is not the file's fault.
+    fn checked<T>(&self, parsed: Result<T, FileError>) -> Result<T, Failure> {
+        parsed.map_err(|error| if self.stager_gone { stager_gone() } else { Failure::Refuse(error) })
     }
 
     fn finish(&mut self) -> Result<u32, Failure> {
@@ -131,6 +156,20 @@ impl Sink {
         }
         self.cutter.finish(&names).map_err(|error| Failure::Abort(encoding_failed(&error)))
     }
+}
+
+/// The text of a cell of a file of failed records, without what was put into it against spreadsheets. What stands at its
+/// start is for validation, which knows what an empty cell means.
+fn unguarded_cell<'r>(field: &RawField<'r>) -> Option<Cow<'r, str>> {
+    match field.value {
+        RawValue::Text(text) => Some(formula::unguard_inside(text)),
+        RawValue::Null | RawValue::Json(_) => None,
+    }
+}
+
+fn with_text<'r>(field: &RawField<'r>, text: &'r Option<Cow<'r, str>>) -> RawField<'r> {
+    let value = text.as_deref().map_or(field.value, RawValue::Text);
+    RawField { name: field.name, value }
 }
 
 fn encoding_failed(error: &std::io::Error) -> FileError {
@@ -158,7 +197,32 @@ impl RecordSink for Sink {
     }
 
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
-        let Self { reading, cutter, issues, keys: all_keys, invalid, unique } = self;
+        self.reading.binding.extend(names);
+        let (cells, fields);
+        let unguarded;
+        let record = if self.reading.binding.is_guarded() {
+            cells = record.fields.iter().map(unguarded_cell).collect::<Vec<_>>();
+            fields = record
+                .fields
+                .iter()
+                .zip(&cells)
+                .map(|(field, cell)| with_text(field, cell))
+                .collect::<Vec<_>>();
+            unguarded = RawRecord { fields: &fields, ..*record };
+            &unguarded
+        } else {
+            record
+        };
+        // What cannot be told from a secret is not even staged.
+        let hidden;
+        let record = if self.reading.binding.secrets().hide_whole(record) {
+            hidden = Secrets::hidden(record);
+            &hidden
+        } else {
+            record
+        };
+        self.cutter.hide(self.reading.binding.secrets());
+        let Self { reading, cutter, issues, issue_bytes, keys: all_keys, invalid, unique, .. } = self;
         reading.record(record, names, |taken| {
             let (validated, number) = (taken.validated, record.position.record.get());
             if *unique {
@@ -170,12 +234,20 @@ impl RecordSink for Sink {
             };
             *invalid += u64::from(!valid);
             if !valid || !taken.warnings.is_empty() {
-                let (warnings, source) = (taken.warnings, source_json(record, names));
-                issues.push(Issue { record: number, failed: !valid, errors, warnings, source });
+                let (warnings, source) = (taken.warnings, source_json(record, names, taken.secrets));
+                let issue = Issue { record: number, failed: !valid, errors, warnings, source };
+                *issue_bytes += issue.size();
+                issues.push(issue);
             }
             cutter
                 .push(taken.record, names, validated.identifier.as_deref(), valid)
                 .map_err(|error| encoding_failed(&error))
-        })
+        })?;
+        // After each record and not after each piece: one piece may hold many records, and much may be wrong with each.
+        if self.flush(ISSUE_BYTES, KEYS) {
+            return Ok(());
+        }
+        self.stager_gone = true;
+        Err(FileError::new(ErrorCode::UploadIncomplete, "the upload stopped before its end"))
     }
 }

@@ -1,5 +1,9 @@
 //! The file of failed records: safe to open, and read back as it was.
 
+use muster_shared::id::ImportId;
+use muster_shared::store::records;
+use serde_json::Value;
+
 use crate::harness::{Server, accepted};
 
 const UPLOAD: &str = "email,first_name,custom__note\n\
@@ -77,7 +81,10 @@ async fn failed_objects_come_back_as_they_were() {
     let lines = server.get(&format!("{link}.ndjson")).send().await.unwrap().text().await.unwrap();
     assert!(lines.starts_with(body.trim_end().trim_end_matches('}')), "{lines}");
     let table = server.get(&format!("{link}.csv")).send().await.unwrap().text().await.unwrap();
-    assert!(table.contains("\nx,1.0,\"{\"\"a\"\":[1]}\",,email_invalid,email,"), "{table}");
+    assert!(
+        table.contains("\n\"x\",\"1.0\",\"{\"\"a\"\":[1]}\",\"\",\"email_invalid\",\"email\","),
+        "{table}"
+    );
     let again = server.post("/v1/imports").header("content-type", "application/x-ndjson").body(lines);
     assert_eq!(accepted(again).await["counts"]["failed"], 1);
 }
@@ -115,11 +122,14 @@ async fn secrets_that_were_given_back_are_no_secrets_and_empty_cells_stay_empty(
     let server = Server::start().await;
     let upload = "email,mfa_totp_secret,password_hash\nno,JBSWY3DPEHPK3PXP,\nnone,,\n";
     let file = failed(&server, upload, "csv").await;
-    assert!(file.contains("\nno,REDACTED,,email_invalid"), "{file}");
-    assert!(file.contains("\nnone,,,email_invalid"), "{file}");
-    let mended = file.replace("\nno,", "\na@example.com,").replace("\nnone,", "\nb@example.com,");
+    assert!(file.contains("\n\"no\",\"REDACTED\",\"\",\"email_invalid\""), "{file}");
+    assert!(file.contains("\n\"none\",\"\",\"\",\"email_invalid\""), "{file}");
+    let mended = file.replace("\"no\"", "\"a@example.com\"").replace("\"none\"", "\"b@example.com\"");
     let again = failed(&server, &mended, "csv").await;
-    assert!(again.contains("\na@example.com,REDACTED,,totp_invalid,mfa_totp_secret,"), "{again}");
+    assert!(
+        again.contains("\n\"a@example.com\",\"REDACTED\",\"\",\"totp_invalid\",\"mfa_totp_secret\","),
+        "{again}"
+    );
     assert!(!again.contains("b@example.com"), "{again}");
 }
 
@@ -143,5 +153,116 @@ async fn many_failed_records_come_page_by_page_and_all() {
     let file = failed(&server, &format!("email\n{rows}"), "csv").await;
     let emails: Vec<&str> = file.lines().skip(1).map(|line| line.split(',').next().unwrap()).collect();
     assert_eq!(emails.len(), 5_000);
-    assert!(emails.iter().enumerate().all(|(at, email)| *email == format!("bad{}", at + 1)));
+    assert!(emails.iter().enumerate().all(|(at, email)| *email == format!("\"bad{}\"", at + 1)));
+}
+
+/// A bcrypt hash that was never anybody's.
+const HASH: &str = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
+
+/// Everything that can be read of an import: its failed records in both formats, and all its records.
+async fn read_back(server: &Server, import: &Value) -> String {
+    let link = format!("/v1/imports/{}", import["id"].as_str().unwrap());
+    let mut all = String::new();
+    for path in ["failed.csv", "failed.ndjson", "records?limit=100"] {
+        let answer = server.get(&format!("{link}/{path}")).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        all.push_str(&answer.text().await.unwrap());
+    }
+    all
+}
+
+/// A short or long row has its values under the wrong names, so each may be the hash.
+#[tokio::test]
+async fn a_record_that_was_not_read_whole_is_hidden_whole_where_the_file_has_secrets() {
+    let server = Server::start().await;
+    for (query, column) in [("", "password_hash"), ("columns=Kennwort=password_hash&", "Kennwort")] {
+        let upload = format!(
+            "email,first_name,{column}\nhidden1@example.com,{HASH}\nhidden2@example.com,Hidden,3,{HASH}\n\
+             hidden3@example.com,\"x\"{HASH},y\n{HASH},Shown,{HASH}\n"
+        );
+        let import = accepted(server.upload(&format!("{query}start=manual"), upload)).await;
+        assert_eq!(import["counts"]["failed"], 4);
+        let told = read_back(&server, &import).await;
+        assert!(!told.contains("$2b$") && !told.to_lowercase().contains("hidden"), "{told}");
+        assert!(told.contains("\n\"REDACTED\",\"\",\"\",\"csv_column_count\","), "{told}");
+        assert!(told.contains("\"Shown\",\"REDACTED\""), "{told}");
+    }
+    let lines = format!(
+        "{{\"email\":\"a@example.com\",\"note\":\"{HASH}\"\n{{\"email\":\"hidden@x\",\"passwd\":\"hunter2\"\n"
+    );
+    let request =
+        server.post("/v1/imports?start=manual").header("content-type", "application/x-ndjson").body(lines);
+    let told = read_back(&server, &accepted(request).await).await;
+    assert!(!told.contains("$2b$") && !told.contains("hunter2") && !told.contains("hidden@"), "{told}");
+}
+
+#[tokio::test]
+async fn names_that_look_like_secrets_and_unknown_parts_of_secrets_are_not_given_back() {
+    let server = Server::start().await;
+    let upload =
+        "email,passwd,PWD,Api Key,custom__pass,custom__o{}\nno,hunter2,hunter2,hunter2,hunter2,otp=hunter2\n";
+    let import = accepted(server.upload("start=manual&unknown_columns=ignore", upload)).await;
+    assert_eq!(import["counts"]["failed"], 1);
+    let told = read_back(&server, &import).await;
+    assert!(!told.contains("hunter2") && told.contains("REDACTED"), "{told}");
+    let record = serde_json::json!({
+        "email": "no", "token": "hunter2", "metadata": {"a": [{"client_secret": "hunter2"}]},
+        "password": {"type": "bcrypt", "password_hash": "hunter2", "plain": "hunter2"},
+        "mfa": {"email": "m@example.com", "backup": "hunter2", "totp": {"secret": "hunter2", "seed": "hunter2"}},
+    });
+    let request = server
+        .post("/v1/imports?start=manual&unknown_columns=ignore")
+        .header("content-type", "application/x-ndjson");
+    let import = accepted(request.body(record.to_string())).await;
+    assert_eq!(import["counts"]["failed"], 1);
+    let told = read_back(&server, &import).await;
+    assert!(!told.contains("hunter2") && told.contains("m@example.com"), "{told}");
+}
+
+#[tokio::test]
+async fn a_page_of_failed_records_is_bounded_by_bytes_and_none_is_lost() {
+    let server = Server::start().await;
+    let mut upload = String::from("email,first_name\n");
+    for number in 0..30 {
+        let long = if number < 20 { 10 } else { 200_000 };
+        upload.push_str(&format!("no{number},{}\n", "x".repeat(long)));
+    }
+    let import = accepted(server.upload("start=manual", upload)).await;
+    assert_eq!(import["counts"]["failed"], 30);
+    let id = ImportId::new(import["id"].as_str().unwrap().parse().unwrap());
+    let page = records::failed(&server.store, id, 0, 1_000, 1 << 20).await.unwrap();
+    assert_eq!(page.last().unwrap().record, 26, "what does not fit any more comes with the next page");
+    let one = records::failed(&server.store, id, 20, 1_000, 1).await.unwrap();
+    assert_eq!(one.len(), 1, "a larger record is a page of its own");
+    let link = format!("/v1/imports/{}/failed.csv", import["id"].as_str().unwrap());
+    let file = server.get(&link).send().await.unwrap().text().await.unwrap();
+    assert_eq!(file.lines().count(), 31);
+}
+
+/// The issue of a record that is not shown cannot even be read here.
+#[tokio::test]
+async fn a_page_of_records_reads_the_issues_of_the_records_that_it_shows() {
+    let server = Server::start().await;
+    let import = accepted(server.upload("start=manual", "email\na@example.com\nno\nb@example.com\n")).await;
+    sqlx::query("update record_issues set errors = '[5]'").execute(server.store.pool()).await.unwrap();
+    let link = format!("/v1/imports/{}/records?outcome=pending", import["id"].as_str().unwrap());
+    assert_eq!(server.json(&link).await["records"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_record_tells_twenty_errors_and_how_many_more_there_are() {
+    let server = Server::start().await;
+    for (wrong, told) in [(19, 19), (20, 20), (21, 21), (200, 21)] {
+        let keys: Vec<String> = (0..wrong).map(|at| format!("\"{}{at}\":1", "k".repeat(900))).collect();
+        let line = format!("{{\"email\":\"a@example.com\",{}}}\n", keys.join(","));
+        let request = server.post("/v1/imports?start=manual").header("content-type", "application/x-ndjson");
+        let import = accepted(request.body(line)).await;
+        let records = server.json(&format!("/v1/imports/{}/records", import["id"].as_str().unwrap())).await;
+        let errors = records["records"][0]["errors"].as_array().unwrap();
+        assert_eq!(errors.len(), told, "{wrong}");
+        assert!(errors.iter().take(20).all(|error| error["field"].as_str().unwrap().chars().count() == 201));
+        if wrong > 20 {
+            assert_eq!(errors[20]["message"], format!("and {} more", wrong - 20));
+        }
+    }
 }

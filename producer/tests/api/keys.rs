@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use muster_producer::ProducerOptions;
+use muster_producer::api::HttpOptions;
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 
@@ -142,8 +144,9 @@ async fn an_import_with_options_of_a_newer_version_is_answered_with_a_readable_e
 
 #[tokio::test]
 async fn more_uploads_than_may_be_at_a_time_are_asked_to_come_again() {
-    let server = Server::start().await;
     let uploads = muster_shared::store::StoreOptions::default().uploads;
+    let http = HttpOptions { tenant_uploads: 2 * uploads as usize, ..HttpOptions::default() };
+    let server = Server::start_with(ProducerOptions { http, ..ProducerOptions::default() }).await;
     let mut under_way = Vec::new();
     for number in 0..uploads {
         let (pieces, request) = streamed(&server, &number.to_string());

@@ -5,10 +5,12 @@
 mod access;
 mod authgear;
 mod bitcaster;
+mod bounds;
 mod ccai;
 mod failed;
 mod harness;
 mod keys;
 mod readiness;
 mod reading;
+mod tls;
 mod uploads;

@@ -97,7 +97,7 @@ async fn a_text_in_another_encoding_is_read_as_its_mark_the_charset_or_the_optio
         assert_eq!(import.get("encoding").and_then(|encoding| encoding.as_str()), encoding);
         let failed = server.get(import["links"]["failed_csv"].as_str().unwrap()).send().await.unwrap();
         let failed = failed.text().await.unwrap();
-        assert!(failed.contains("nobody,René"), "{encoding:?}: {failed}");
+        assert!(failed.contains("\"nobody\",\"René\""), "{encoding:?}: {failed}");
     }
 }
 

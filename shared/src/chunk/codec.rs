@@ -10,6 +10,9 @@
 //!          field count, then each field: name index, kind (0 null, 1 text, 2 JSON), length, bytes
 //! ```
 //!
+//! In version 2, secrets are sealed: kind 3 is a sealed text, kind 4 what may be shown of a JSON value (length, bytes) and then
+//! the value sealed. A chunk without secrets is of version 1, which older programs read.
+//!
 //! All numbers are LEB128. Records are encoded as they stood in the upload; what they mean is worked out by validate on
 //! both sides, so that a message says no more than the upload did.
 
@@ -18,13 +21,18 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::seal::SecretKey;
 use crate::error::RecordError;
-use crate::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber};
+use crate::record::{Names, Position, REDACTED, RawField, RawRecord, RawValue, RecordNumber, Secrets};
 
-/// Version of the format that this program writes, and the newest that it reads.
-pub const VERSION: u8 = 1;
+/// The newest version of the format that this program writes and reads: that of chunks with sealed secrets.
+pub const VERSION: u8 = 2;
+/// Version of chunks without secrets.
+const PLAIN_VERSION: u8 = 1;
 /// Level 1: the body is written and read once, so speed counts for more than size.
 const ZSTD_LEVEL: i32 = 1;
+/// What a field costs beside its bytes.
+const FIELD_BYTES: usize = 8;
 const HAS_DEFECT: u8 = 1;
 const HAS_RAW: u8 = 2;
 /// No chunk is larger when decoded; a body that says otherwise is broken or hostile.
@@ -34,7 +42,7 @@ const MAX_DECODED: usize = 256 * 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokenChunk {
     /// Written by a newer (or no) version.
-    #[error("the chunk has format version {0}, this program reads version {VERSION}")]
+    #[error("the chunk has format version {0}, this program reads versions {PLAIN_VERSION} to {VERSION}")]
     Version(u8),
     /// Cut short, damaged, or never a chunk.
     #[error("the chunk cannot be read: {0}")]
@@ -51,7 +59,17 @@ pub fn body_hash(body: &[u8]) -> i64 {
 pub(super) struct Encoder {
     records: Vec<u8>,
     count: u32,
+    fields: usize,
     last: Option<Position>,
+    sealed: bool,
+}
+
+/// How secrets are sealed while records are encoded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seal<'a> {
+    pub(super) key: &'a SecretKey,
+    pub(super) secrets: &'a Secrets,
+    pub(super) names: &'a Names,
 }
 
 impl Encoder {
@@ -59,11 +77,14 @@ impl Encoder {
         self.count
     }
 
+    /// What the records cost: their bytes, and something for each field, since a decoded field takes memory even where it
+    /// has no value.
     pub(super) fn bytes(&self) -> usize {
-        self.records.len()
+        self.records.len() + self.fields * FIELD_BYTES
     }
 
-    pub(super) fn push(&mut self, record: &RawRecord<'_>) {
+    /// Adds a record, its secrets sealed where there is a seal.
+    pub(super) fn push(&mut self, record: &RawRecord<'_>, seal: Option<Seal<'_>>) -> std::io::Result<()> {
         let out = &mut self.records;
         let (number, line, byte) = self.last.map_or((0, 0, 0), |at| (at.record.get(), at.line, at.byte));
         put(out, record.position.record.get().wrapping_sub(number));
@@ -73,8 +94,14 @@ impl Encoder {
             | if record.raw.is_some() { HAS_RAW } else { 0 };
         out.push(flags);
         put(out, record.fields.len() as u64);
-        for field in record.fields {
+        for (place, field) in record.fields.iter().enumerate() {
             put(out, u64::from(field.name));
+            if let Some(seal) = seal.filter(|seal| seal.secrets.hides(field.name))
+                && push_sealed(out, record, place, field, seal)?
+            {
+                self.sealed = true;
+                continue;
+            }
             match field.value {
                 RawValue::Null => out.push(0),
                 RawValue::Text(text) => {
@@ -96,6 +123,8 @@ impl Encoder {
         }
         self.last = Some(record.position);
         self.count += 1;
+        self.fields += record.fields.len();
+        Ok(())
     }
 
     /// The encoded chunk; the encoder is as new afterwards.
@@ -107,16 +136,44 @@ impl Encoder {
         }
         put(&mut head, u64::from(self.count));
         let mut body = Vec::with_capacity(self.records.len() / 3 + 64);
-        body.push(VERSION);
+        body.push(if self.sealed { VERSION } else { PLAIN_VERSION });
         let mut zstd = zstd::Encoder::new(&mut body, ZSTD_LEVEL)?;
         zstd.write_all(&head)?;
         zstd.write_all(&self.records)?;
         zstd.finish()?;
         self.records.clear();
         self.count = 0;
+        self.fields = 0;
         self.last = None;
+        self.sealed = false;
         Ok(body)
     }
+}
+
+/// Adds a secret. False, and nothing added, for a value that says nothing.
+fn push_sealed(
+    out: &mut Vec<u8>,
+    record: &RawRecord<'_>,
+    place: usize,
+    field: &RawField<'_>,
+    seal: Seal<'_>,
+) -> std::io::Result<bool> {
+    let place = u32::try_from(place).map_err(std::io::Error::other)?;
+    let number = record.position.record.get();
+    match field.value {
+        RawValue::Null | RawValue::Text("") => return Ok(false),
+        RawValue::Text(text) => {
+            out.push(3);
+            put_bytes(out, &seal.key.seal(number, place, text)?);
+        }
+        RawValue::Json(json) => {
+            let shown = seal.secrets.shown(field, seal.names);
+            out.push(4);
+            put_text(out, shown.as_deref().unwrap_or("null"));
+            put_bytes(out, &seal.key.seal(number, place, json)?);
+        }
+    }
+    Ok(true)
 }
 
 fn put(out: &mut Vec<u8>, mut number: u64) {
@@ -128,8 +185,12 @@ fn put(out: &mut Vec<u8>, mut number: u64) {
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
-    put(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
+    put_bytes(out, text.as_bytes());
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
 }
 
 /// A decoded chunk: owns the bytes that its records borrow from.
@@ -200,10 +261,20 @@ impl ChunkRecords {
     }
 }
 
-/// Reads an encoded chunk.
+/// Whether a chunk has secrets, which only [`decode_with`] the key of their import reads.
+pub fn is_sealed(body: &[u8]) -> bool {
+    body.first() == Some(&VERSION)
+}
+
+/// Reads an encoded chunk. In place of sealed secrets stands what may be shown of them.
 pub fn decode(body: &[u8]) -> Result<ChunkRecords, BrokenChunk> {
+    decode_with(body, None)
+}
+
+/// Reads an encoded chunk and opens its secrets. Without a key (it is gone when the import has ended) they stay hidden.
+pub fn decode_with(body: &[u8], key: Option<&SecretKey>) -> Result<ChunkRecords, BrokenChunk> {
     let (version, compressed) = body.split_first().ok_or(BrokenChunk::Damaged("it is empty"))?;
-    if *version != VERSION {
+    if !matches!(*version, PLAIN_VERSION | VERSION) {
         return Err(BrokenChunk::Version(*version));
     }
     let mut bytes = Vec::with_capacity((compressed.len() * 4).min(MAX_DECODED));
@@ -213,12 +284,13 @@ pub fn decode(body: &[u8]) -> Result<ChunkRecords, BrokenChunk> {
     if bytes.len() > MAX_DECODED {
         return Err(BrokenChunk::Damaged("it is larger than any chunk"));
     }
-    Reader { bytes: &bytes, at: 0 }.chunk()
+    Reader { bytes: &bytes, at: 0, key }.chunk()
 }
 
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    key: Option<&'a SecretKey>,
 }
 
 const SHORT: BrokenChunk = BrokenChunk::Damaged("it is cut short");
@@ -265,10 +337,13 @@ impl Reader<'_> {
             if name as usize >= chunk.names.len() {
                 return Err(BrokenChunk::Damaged("a field has no name"));
             }
-            let kind = self.byte()?;
-            let value = match kind {
-                0 => 0..0,
-                1 | 2 => self.text(&mut chunk.text)?,
+            let place = u32::try_from(chunk.fields.len()).map_err(|_| WILD)? - start;
+            let (kind, value) = match self.byte()? {
+                0 => (0, 0..0),
+                kind @ (1 | 2) => (kind, self.text(&mut chunk.text)?),
+                kind @ (3 | 4) => {
+                    (kind - 2, self.sealed(kind, position.record.get(), place, &mut chunk.text)?)
+                }
                 _ => return Err(BrokenChunk::Damaged("a field has an unknown kind")),
             };
             chunk.fields.push(StoredField { name, kind, start: value.start, end: value.end });
@@ -307,17 +382,51 @@ impl Reader<'_> {
         u32::try_from(self.number()?).map_err(|_| WILD)
     }
 
-    fn text(&mut self, into: &mut String) -> Result<Range<u32>, BrokenChunk> {
+    fn bytes(&mut self) -> Result<&[u8], BrokenChunk> {
         let length = self.small()? as usize;
         let end = self.at.checked_add(length).ok_or(WILD)?;
         let bytes = self.bytes.get(self.at..end).ok_or(SHORT)?;
+        self.at = end;
+        Ok(bytes)
+    }
+
+    fn text(&mut self, into: &mut String) -> Result<Range<u32>, BrokenChunk> {
+        let bytes = self.bytes()?;
         let text =
             std::str::from_utf8(bytes).map_err(|_| BrokenChunk::Damaged("a text in it is not UTF-8"))?;
-        self.at = end;
-        let start = u32::try_from(into.len()).map_err(|_| WILD)?;
-        into.push_str(text);
-        Ok(start..u32::try_from(into.len()).map_err(|_| WILD)?)
+        append(into, text)
     }
+
+    /// A sealed value: itself with the key, without it what may be shown.
+    fn sealed(
+        &mut self,
+        kind: u8,
+        record: u64,
+        place: u32,
+        into: &mut String,
+    ) -> Result<Range<u32>, BrokenChunk> {
+        let mut shown = String::new();
+        if kind == 4 {
+            self.text(&mut shown)?;
+        } else {
+            shown.push_str(REDACTED);
+        }
+        let key = self.key;
+        let sealed = self.bytes()?;
+        match key {
+            None => append(into, &shown),
+            Some(key) => {
+                let text = key.open(record, place, sealed);
+                append(into, &text.ok_or(BrokenChunk::Damaged("a secret in it is sealed with another key"))?)
+            }
+        }
+    }
+}
+
+fn append(into: &mut String, text: &str) -> Result<Range<u32>, BrokenChunk> {
+    let start = u32::try_from(into.len()).map_err(|_| WILD)?;
+    into.push_str(text);
+    Ok(start..u32::try_from(into.len()).map_err(|_| WILD)?)
 }
 
 #[cfg(test)]
@@ -366,7 +475,7 @@ mod tests {
             }).collect();
             let mut encoder = Encoder::default();
             for record in &records {
-                encoder.push(record);
+                encoder.push(record, None).unwrap();
             }
             let body = encoder.finish(&names).unwrap();
             let chunk = decode(&body).unwrap();
@@ -376,10 +485,46 @@ mod tests {
         }
 
         #[test]
+        fn sealed_secrets_come_back_with_their_key_alone(texts in prop::collection::vec("\\PC{0,40}", 1..20)) {
+            let names = Names::from_header(["email", "password", "api_key"]);
+            let key = SecretKey::new(&[7; 32]).unwrap();
+            let secrets = Secrets::by_name(&names);
+            let json: Vec<String> = texts.iter().map(|text| serde_json::json!({"password_hash": text}).to_string()).collect();
+            let fields: Vec<[RawField<'_>; 3]> = texts.iter().zip(&json).map(|(text, json)| [
+                RawField { name: 0, value: RawValue::Text("a@example.com") },
+                RawField { name: 1, value: RawValue::Json(json) },
+                RawField { name: 2, value: RawValue::Text(text) },
+            ]).collect();
+            let mut encoder = Encoder::default();
+            let mut records = Vec::new();
+            for (at, fields) in fields.iter().enumerate() {
+                let number = RecordNumber::new(at as u64 + 1).unwrap();
+                let position = Position { record: number, line: 1, byte: 0 };
+                let record = RawRecord { position, fields, defect: None, raw: None };
+                encoder.push(&record, Some(Seal { key: &key, secrets: &secrets, names: &names })).unwrap();
+                records.push(record);
+            }
+            let body = encoder.finish(&names).unwrap();
+            prop_assert!(is_sealed(&body));
+            let open = decode_with(&body, Some(&key)).unwrap();
+            let back = open.fields();
+            prop_assert_eq!(open.records(&back).collect::<Vec<_>>(), records);
+            let shown = decode(&body).unwrap();
+            for (field, text) in shown.fields().chunks(3).zip(&texts) {
+                let hidden = if text.is_empty() { "" } else { REDACTED };
+                prop_assert_eq!(field[2].value, RawValue::Text(hidden));
+                let object = serde_json::json!({"password_hash": hidden}).to_string();
+                prop_assert_eq!(field[1].value, RawValue::Json(&object));
+            }
+            let wrong = decode_with(&body, SecretKey::new(&[8; 32]).as_ref());
+            prop_assert!(matches!(wrong, Err(BrokenChunk::Damaged(_))));
+        }
+
+        #[test]
         fn garbage_is_refused_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let plain = decode(&bytes).is_err();
             prop_assert!(plain);
-            let mut packed = vec![VERSION];
+            let mut packed = vec![PLAIN_VERSION];
             packed.extend(zstd::encode_all(&bytes[..], 1).unwrap());
             let _ = decode(&packed);
         }

@@ -4,9 +4,11 @@
 //! one pile until it is clear that the import has more than `lanes * chunk_records` records (it then gets all lanes), or
 //! until it ends (it then gets one lane a chunk's worth). Memory is bounded by lanes times the chunk limits, never by the file.
 
-use super::codec::{Encoder, body_hash, decode};
+use super::codec::{Encoder, Seal, body_hash, decode};
 use super::lane::{LaneCount, lane_of};
-use crate::record::{Names, RawRecord};
+use super::seal::SecretKey;
+use crate::fault::{Mutant, mutant};
+use crate::record::{Names, RawRecord, Secrets};
 
 /// How large a chunk may become, and how many lanes an import may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,9 @@ impl Default for ChunkLimits {
         Self { records: 2_000, bytes: 1024 * 1024, lanes: 16 }
     }
 }
+
+/// Most that is gathered before the number of lanes is known, whatever the limits make together.
+const PILE_BYTES: usize = 64 * 1024 * 1024;
 
 /// A chunk ready to be staged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +68,9 @@ pub struct ChunkCutter {
     /// While the import's size is unknown: the first records, in one pile, with their lane hashes.
     pile: Option<Pile>,
     sealed: Vec<SealedChunk>,
+    /// What secrets are sealed with, and which names have them.
+    key: Option<SecretKey>,
+    secrets: Secrets,
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +84,28 @@ struct Pile {
 impl ChunkCutter {
     /// A cutter for one import.
     pub fn new(limits: ChunkLimits) -> Self {
-        Self { limits, lanes: Vec::new(), pile: Some(Pile::default()), sealed: Vec::new() }
+        Self {
+            limits,
+            lanes: Vec::new(),
+            pile: Some(Pile::default()),
+            sealed: Vec::new(),
+            key: None,
+            secrets: Secrets::default(),
+        }
+    }
+
+    /// Seals the secrets of all records with this key.
+    #[must_use]
+    pub fn sealing(mut self, key: SecretKey) -> Self {
+        self.key = (!mutant(Mutant::PlainSecrets)).then_some(key);
+        self
+    }
+
+    /// Says which of the names met so far have secrets.
+    pub fn hide(&mut self, secrets: &Secrets) {
+        if self.secrets.len() != secrets.len() {
+            self.secrets = secrets.clone();
+        }
     }
 
     /// Adds one record. `identifier` is its normalised identifier if it has a valid one; `valid` whether it passed validation.
@@ -88,11 +117,13 @@ impl ChunkCutter {
         valid: bool,
     ) -> std::io::Result<()> {
         if let Some(pile) = &mut self.pile {
-            pile.encoder.push(record);
+            // Sealed when its lane is known.
+            pile.encoder.push(record, None)?;
             pile.identifiers.push(identifier.map(Into::into));
             pile.valid.push(valid);
             let most = u64::from(self.limits.lanes) * u64::from(self.limits.records);
-            let full = pile.encoder.bytes() >= self.limits.bytes.saturating_mul(self.limits.lanes as usize);
+            let most_bytes = self.limits.bytes.saturating_mul(self.limits.lanes as usize).min(PILE_BYTES);
+            let full = pile.encoder.bytes() >= most_bytes;
             if u64::from(pile.encoder.count()) > most || full {
                 self.spread(LaneCount::new(self.limits.lanes), names)?;
             }
@@ -144,7 +175,9 @@ impl ChunkCutter {
         if !valid {
             buffer.invalid.push(buffer.encoder.count());
         }
-        buffer.encoder.push(record);
+        let seal = self.key.as_ref().filter(|_| self.secrets.any());
+        let seal = seal.map(|key| Seal { key, secrets: &self.secrets, names });
+        buffer.encoder.push(record, seal)?;
         let full =
             buffer.encoder.count() >= self.limits.records || buffer.encoder.bytes() >= self.limits.bytes;
         if full { self.seal(at, names) } else { Ok(()) }

@@ -113,6 +113,24 @@ settings! {
             "Address and port to listen on.";
         header_timeout: Duration = Duration::from_secs(10),
             "How long a client may take for the head of a request.";
+        ops_listen: Option<SocketAddr> = None,
+            "Address and port for metrics, readiness and the documentation. Not set: they are with everything else.";
+        tls_certificate: Option<PathBuf> = None,
+            "Certificate for HTTPS (PEM), with those that lead from it to an authority; read anew when it changes. Not set: plain HTTP.";
+        tls_key: Option<PathBuf> = None,
+            "Private key of the certificate (PEM).";
+        tls_client_authority: Option<PathBuf> = None,
+            "Authorities of clients (PEM): only clients with a certificate of theirs are let in. Not set: all are.";
+        connections: u32 = 4096,
+            "Most connections of clients at a time; who comes then waits.";
+        uploads: u32 = 32,
+            "Most uploads at a time.";
+        tenant_uploads: u32 = 8,
+            "Most uploads of one tenant at a time.";
+        upload_rate: ByteSize = ByteSize::kib(8),
+            "Fewest bytes a second of an upload, while its client is waited for.";
+        upload_rate_after: Duration = Duration::from_secs(30),
+            "How long the client of an upload is waited for in all before its rate counts.";
         max_upload_bytes: Option<ByteSize> = None,
             "Largest upload as it is sent. Not set: no limit.";
         idle_body_timeout: Duration = Duration::from_secs(60),
@@ -188,6 +206,10 @@ settings! {
     retention: RetentionConfig {
         imports: Duration = Duration::from_secs(90 * 24 * 60 * 60),
             "How long an import that has ended is kept, with its records.";
+        secrets: Duration = Duration::from_secs(7 * 24 * 60 * 60),
+            "How long password hashes and TOTP secrets of failed records can be applied by a retry, after their import ended.";
+        waiting: Duration = Duration::from_secs(30 * 24 * 60 * 60),
+            "How long an import waits for its start. One that nobody starts is cancelled then.";
     }
     /// What is logged, and how. Logs go to standard error.
     log: LogConfig {
@@ -208,7 +230,7 @@ impl WorkerConfig {
     }
 }
 
-/// RabbitMQ 4 takes messages of at most 16 MiB; half of it leaves room for what does not compress.
+/// Largest chunk or record that can be set; whether they fit a message is for both together.
 const LARGEST: ByteSize = ByteSize::mib(8);
 
 impl Config {
@@ -219,6 +241,9 @@ impl Config {
             ("database.max_connections", self.database.max_connections, 2, 1000),
             ("intake.uploads", self.intake.uploads, 1, 1000),
             ("http.user_connections", self.http.user_connections, 1, 1000),
+            ("http.connections", self.http.connections, 2, 1_000_000),
+            ("http.uploads", self.http.uploads, 1, 10_000),
+            ("http.tenant_uploads", self.http.tenant_uploads, 1, 10_000),
             ("intake.chunk_records", self.intake.chunk_records, 1, 100_000),
             ("intake.lanes", self.intake.lanes, 1, 1024),
             ("intake.max_ratio", self.intake.max_ratio, 2, 100_000),
@@ -260,6 +285,10 @@ impl Config {
             wrong("dispatch.poll", "must be at most 1min".into());
         }
         self.check_texts(&mut wrong);
+        // What they make together is asked of values that can be by themselves.
+        if problems.is_empty() {
+            self.check_together(&mut |key, message| problems.push(self.problem(key, message)));
+        }
     }
 
     fn check_texts(&self, wrong: &mut impl FnMut(&str, String)) {

@@ -141,6 +141,11 @@ impl Setting for Duration {
     }
 }
 
+/// A time as settings have it: `250ms`, `10s`, `90d`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    Setting::parse(text)
+}
+
 /// A whole number, perhaps blanks, and a unit that must be one of these.
 fn number_and_unit(text: &str, mut units: impl Iterator<Item = (&'static str, u64)>) -> Option<u64> {
     let text = text.trim();

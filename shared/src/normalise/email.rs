@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::{fold_name, has_forbidden_char};
+use super::{fold_name, invisible_char};
 use crate::error::{ErrorCode, RecordError};
 
 const MAX_BYTES: usize = 254;
@@ -40,11 +40,10 @@ impl<'a> EmailAddress<'a> {
     }
 
     fn parse_unicode(text: &str) -> Result<Self, RecordError> {
-        if has_forbidden_char(text) {
-            return Err(RecordError::new(
-                ErrorCode::ControlChar,
-                "the e-mail address holds a control or invisible character",
-            ));
+        if let Some(c) = invisible_char(text) {
+            let message =
+                format!("the e-mail address holds the control or invisible character U+{:04X}", u32::from(c));
+            return Err(RecordError::new(ErrorCode::ControlChar, message));
         }
         let (local, domain) = split(text)?;
         let local = fold_name(local);

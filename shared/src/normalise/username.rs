@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::{fold_name, has_forbidden_char};
+use super::{fold_name, invisible_char};
 use crate::error::{ErrorCode, RecordError};
 
 const MAX_CHARS: usize = 150;
@@ -35,11 +35,10 @@ pub struct Username<'a>(Cow<'a, str>);
 impl<'a> Username<'a> {
     /// Checks and normalises.
     pub fn parse(text: &'a str) -> Result<Self, RecordError> {
-        if has_forbidden_char(text.trim()) {
-            return Err(RecordError::new(
-                ErrorCode::ControlChar,
-                "the username holds a control or invisible character",
-            ));
+        if let Some(c) = invisible_char(text.trim()) {
+            let message =
+                format!("the username holds the control or invisible character U+{:04X}", u32::from(c));
+            return Err(RecordError::new(ErrorCode::ControlChar, message));
         }
         let folded = fold_name(text);
         let invalid = |rule| Err(RecordError::new(ErrorCode::UsernameInvalid, rule));

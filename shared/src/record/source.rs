@@ -1,37 +1,30 @@
 //! The source of a record, as it is kept beside its errors: what was uploaded, secrets redacted.
 
 use serde_json::value::to_raw_value;
-use serde_json::{Map, Value};
 
 use super::raw::{Names, RawRecord, RawValue};
+use super::secrets::Secrets;
 
 /// What stands in place of a secret.
 pub const REDACTED: &str = "REDACTED";
 
-/// Names that may hold a secret, in whatever upload. A field whose name contains one of them is redacted whole, but for the
-/// two whose objects have parts of their own (docs/contracts/authgear.md A.3.8).
-const SECRETS: [&str; 4] = ["password", "secret", "totp", "hash"];
-
 /// JSON text `[[name, value], …]` in the order of the upload. A record whose fields could not be read gives its source
-/// text under the empty name.
-pub fn source_json(record: &RawRecord<'_>, names: &Names) -> String {
+/// text under the empty name; one that was not read whole gives nothing but [`REDACTED`] where it may hold a secret.
+pub fn source_json(record: &RawRecord<'_>, names: &Names, secrets: &Secrets) -> String {
+    let record = if secrets.hide_whole(record) { Secrets::hidden(record) } else { *record };
     let mut text = String::from("[");
     for field in record.fields {
-        let name = names.get(field.name).unwrap_or_default();
         if text.len() > 1 {
             text.push(',');
         }
         text.push('[');
-        push_string(&mut text, name);
+        push_string(&mut text, names.get(field.name).unwrap_or_default());
         text.push(',');
-        match field.value {
-            RawValue::Null => text.push_str("null"),
-            // There is nothing to hide, and no secret that would have to be put in again.
-            RawValue::Text("") => push_string(&mut text, ""),
-            RawValue::Json(json) if matches!(name, "password" | "mfa") => redact(name, json, &mut text),
-            _ if name == "mfa" || is_secret(name) => push_string(&mut text, REDACTED),
-            RawValue::Text(value) => push_string(&mut text, value),
-            RawValue::Json(json) => text.push_str(json),
+        match (secrets.shown(field, names), field.value) {
+            (Some(shown), _) => text.push_str(&shown.replace('\0', "\u{fffd}")),
+            (None, RawValue::Null) => text.push_str("null"),
+            (None, RawValue::Text(value)) => push_string(&mut text, value),
+            (None, RawValue::Json(json)) => text.push_str(json),
         }
         text.push(']');
     }
@@ -39,62 +32,11 @@ pub fn source_json(record: &RawRecord<'_>, names: &Names) -> String {
         && let Some(raw) = record.raw
     {
         text.push_str("[\"\",");
-        push_string(&mut text, if is_secret(raw) { REDACTED } else { raw });
+        push_string(&mut text, raw);
         text.push(']');
     }
     text.push(']');
     text
-}
-
-/// What stands in place of a value that may be a secret: of its type, so that what is wrong with a type can be told.
-fn hidden(value: &Value) -> Value {
-    match value {
-        Value::Null => Value::Null,
-        Value::Bool(_) => false.into(),
-        Value::Number(_) => 0.into(),
-        Value::String(text) if text.is_empty() => "".into(),
-        Value::String(_) => REDACTED.into(),
-        Value::Array(_) => Value::Array(Vec::new()),
-        Value::Object(_) => Value::Object(Map::new()),
-    }
-}
-
-/// An object with the secrets in it redacted; anything else is redacted whole.
-fn redact(name: &str, json: &str, text: &mut String) {
-    let redacted = match serde_json::from_str(json) {
-        Ok(Value::Object(mut object)) => {
-            match name {
-                "password" => redact_key(&mut object, "password_hash"),
-                _ => {
-                    redact_object(&mut object, "password", "password_hash");
-                    redact_object(&mut object, "totp", "secret");
-                }
-            }
-            Value::Object(object)
-        }
-        Ok(other) => hidden(&other),
-        Err(_) => REDACTED.into(),
-    };
-    text.push_str(&redacted.to_string());
-}
-
-fn redact_object(object: &mut Map<String, Value>, name: &str, key: &str) {
-    match object.get_mut(name) {
-        None | Some(Value::Null) => {}
-        Some(Value::Object(inner)) => redact_key(inner, key),
-        Some(other) => *other = hidden(other),
-    }
-}
-
-fn redact_key(object: &mut Map<String, Value>, key: &str) {
-    if let Some(value) = object.get_mut(key) {
-        *value = hidden(value);
-    }
-}
-
-fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    SECRETS.iter().any(|secret| name.contains(secret))
 }
 
 /// PostgreSQL's json takes no NUL, and no lone surrogates (a Rust string has none).
@@ -125,7 +67,7 @@ mod tests {
         let position = Position { record: RecordNumber::FIRST, line: 1, byte: 0 };
         let record = RawRecord { position, fields: &fields, defect: None, raw: None };
         assert_eq!(
-            source_json(&record, &names),
+            source_json(&record, &names, &Secrets::by_name(&names)),
             r#"[["password_hash","REDACTED"],["email","a\"b�"],["n",1.0]]"#
         );
         let names = Names::from_header(["password", "mfa", "mfa_email", "totp_secret"]);
@@ -142,10 +84,10 @@ mod tests {
         ];
         let record = RawRecord { position, fields: &fields, defect: None, raw: None };
         assert_eq!(
-            source_json(&record, &names),
+            source_json(&record, &names, &Secrets::by_name(&names)),
             concat!(
                 r#"[["password",{"password_hash":"REDACTED","type":"bcrypt"}],"#,
-                r#"["mfa",{"email":"a@b.co","password":0,"totp":{"n":1,"secret":"REDACTED"}}],"#,
+                r#"["mfa",{"email":"a@b.co","password":0,"totp":{"n":0,"secret":"REDACTED"}}],"#,
                 r#"["mfa_email","a@b.co"],["totp_secret","REDACTED"]]"#
             )
         );
@@ -154,14 +96,20 @@ mod tests {
             RawField { name: 1, value: RawValue::Text("x") },
         ];
         let record = RawRecord { position, fields: &fields, defect: None, raw: None };
-        assert_eq!(source_json(&record, &names), r#"[["password",[]],["mfa","REDACTED"]]"#);
+        assert_eq!(
+            source_json(&record, &names, &Secrets::by_name(&names)),
+            r#"[["password",[]],["mfa","REDACTED"]]"#
+        );
         let empty = [
             RawField { name: 2, value: RawValue::Text("") },
             RawField { name: 0, value: RawValue::Json(r#"{"password_hash": null}"#) },
         ];
         let record = RawRecord { position, fields: &empty, defect: None, raw: None };
-        assert_eq!(source_json(&record, &names), r#"[["mfa_email",""],["password",{"password_hash":null}]]"#);
+        assert_eq!(
+            source_json(&record, &names, &Secrets::by_name(&names)),
+            r#"[["mfa_email",""],["password",{"password_hash":null}]]"#
+        );
         let broken = RawRecord { position, fields: &[], defect: None, raw: Some("{oops") };
-        assert_eq!(source_json(&broken, &names), r#"[["","{oops"]]"#);
+        assert_eq!(source_json(&broken, &names, &Secrets::by_name(&names)), r#"[["","{oops"]]"#);
     }
 }

@@ -14,14 +14,14 @@ use uuid::Uuid;
 
 use super::intake::{Issue, small, write_issues};
 use super::{Store, StoreError, Transaction};
-use crate::chunk::decode;
+use crate::chunk::{SecretKey, decode};
 use crate::error::{ErrorCode, RecordError};
 use crate::fault::{self, Mutant, Point};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::ChunkState;
 use crate::options::{ImportOptions, NewerOptions};
 use crate::outcome::{Outcome, OutcomeSheet, Verdict};
-use crate::record::source_json;
+use crate::record::{Secrets, source_json};
 
 /// First key of the advisory locks on tenants; the second is the tenant.
 const TENANT_LOCK: i32 = 0x6d75;
@@ -205,6 +205,22 @@ pub async fn body(connection: &mut PgConnection, chunk: ChunkId) -> Result<Optio
         .await?)
 }
 
+/// The key of an import's secrets. `None` when it was thrown away, or the import is older than such keys.
+pub async fn secret_key(
+    connection: &mut PgConnection,
+    import: ImportId,
+) -> Result<Option<SecretKey>, StoreError> {
+    let bytes = sqlx::query_scalar!("select secret_key from imports where id = $1", import.get())
+        .fetch_optional(connection)
+        .await?
+        .flatten();
+    bytes
+        .map(|bytes| {
+            SecretKey::new(&bytes).ok_or_else(|| StoreError::corrupt("imports", "secret_key", import))
+        })
+        .transpose()
+}
+
 /// Finishes a locked chunk: outcomes, counts and state `applied`, to be committed with the users.
 pub async fn finish(
     connection: &mut PgConnection,
@@ -367,6 +383,7 @@ async fn write_dead_issues(
 ) -> Result<(), StoreError> {
     let Ok(records) = decode(body) else { return Ok(()) };
     let fields = records.fields();
+    let secrets = Secrets::by_name(records.names());
     let mut issues = Vec::with_capacity(DEAD_ISSUES);
     for (record, (verdict, _)) in records.records(&fields).zip(sheet.iter()) {
         if verdict.outcome != Outcome::Pending {
@@ -380,7 +397,7 @@ async fn write_dead_issues(
                 "the chunk of this record could not be applied and its attempts are spent; retry drives it again",
             )],
             warnings: Vec::new(),
-            source: source_json(&record, records.names()),
+            source: source_json(&record, records.names(), &secrets),
         });
         if issues.len() == DEAD_ISSUES {
             write_issues(connection, import, &issues).await?;

@@ -402,25 +402,38 @@ async fn complete(store: &Store, import: Uuid) -> Result<bool, StoreError> {
     Ok(moved == 1)
 }
 
-/// Writes down the sums of an import whose chunks have all ended, so that lists need not sum them.
+/// Writes down the sums of an import whose chunks have all ended, so that lists need not sum them, and throws the key of its
+/// secrets away unless a retry may need it.
 pub(super) async fn write_final_counts(
     connection: &mut PgConnection,
     import: ImportId,
 ) -> Result<(), StoreError> {
     sqlx::query!(
         "update imports
-            set final_counts = (
-                select jsonb_build_object(
-                         'total',    coalesce(sum(records), 0),
-                         'pending',  coalesce(sum(pending), 0),
-                         'inserted', coalesce(sum(inserted), 0),
-                         'updated',  coalesce(sum(updated), 0),
-                         'skipped',  coalesce(sum(skipped), 0),
-                         'failed',   coalesce(sum(failed), 0))
-                  from chunks
-                 where import_id = $1)
+            set final_counts = jsonb_build_object(
+                    'total',    sums.total,
+                    'pending',  sums.pending,
+                    'inserted', sums.inserted,
+                    'updated',  sums.updated,
+                    'skipped',  sums.skipped,
+                    'failed',   sums.failed,
+                    'chunks',   sums.chunks),
+                secret_key = case when $2 or state = 'completed' and sums.failed > 0 then secret_key end
+           from (select coalesce(sum(records), 0) as total, coalesce(sum(pending), 0) as pending,
+                        coalesce(sum(inserted), 0) as inserted, coalesce(sum(updated), 0) as updated,
+                        coalesce(sum(skipped), 0) as skipped, coalesce(sum(failed), 0) as failed,
+                        jsonb_build_object(
+                            'staged',     count(*) filter (where state = 'staged'),
+                            'dispatched', count(*) filter (where state = 'dispatched'),
+                            'retryable',  count(*) filter (where state = 'retryable'),
+                            'applied',    count(*) filter (where state = 'applied'),
+                            'dead',       count(*) filter (where state = 'dead'),
+                            'cancelled',  count(*) filter (where state = 'cancelled')) as chunks
+                   from chunks
+                  where import_id = $1) as sums
           where id = $1",
         import.get(),
+        mutant(Mutant::KeepSecretKey),
     )
     .execute(connection)
     .await?;

@@ -192,7 +192,7 @@ fn issues(chunk: &ChunkRecords, doubled: &BTreeMap<u64, Doubled>, rules: &Rules)
             failed: true,
             errors: errors.into_iter().filter(|(is, _)| *is).map(|(_, field)| error(field)).collect(),
             warnings: Vec::new(),
-            source: source_json(&record, chunk.names()),
+            source: source_json(&record, chunk.names(), binding.secrets()),
         };
         issues.push((index, issue));
     }

@@ -168,7 +168,7 @@ async fn abort(connection: &mut PgConnection, import: Uuid) -> Result<(), StoreE
     let error = serde_json::to_value(error).map_err(|error| StoreError::Program(error.to_string()))?;
     sqlx::query!(
         "update imports
-            set state = 'aborted', error = $2, completed_at = now(), total = 0
+            set state = 'aborted', error = $2, completed_at = now(), total = 0, secret_key = null
           where id = $1 and state = 'receiving'",
         import,
         error,
@@ -222,6 +222,17 @@ pub struct Issue {
     pub warnings: Vec<String>,
     /// The record as uploaded, secrets redacted: JSON text `[[name, value], …]`.
     pub source: String,
+}
+
+impl Issue {
+    /// About how many bytes it holds.
+    pub fn size(&self) -> usize {
+        let errors =
+            self.errors.iter().map(|error| error.message.len() + error.field.as_ref().map_or(0, String::len));
+        let warnings = self.warnings.iter().map(String::len);
+        let own = size_of::<Self>() + size_of_val(&self.errors[..]) + size_of_val(&self.warnings[..]);
+        own + self.source.len() + errors.sum::<usize>() + warnings.sum::<usize>()
+    }
 }
 
 /// Stages one chunk, with the outcomes of those of its records that failed validation.
@@ -349,7 +360,7 @@ pub async fn discard(
         ImportState::Receiving => {
             sqlx::query!(
                 "update imports
-                    set state = $2, error = $3, completed_at = now(), total = 0
+                    set state = $2, error = $3, completed_at = now(), total = 0, secret_key = null
                   where id = $1 and state = 'receiving'",
                 import.get(),
                 state.as_str(),

@@ -15,12 +15,12 @@ use super::intake::wide;
 use super::{Store, StoreError};
 use crate::chunk::decode;
 use crate::error::RecordError;
-use crate::fault::{self, Mutant};
+use crate::fault::{self, Mutant, mutant};
 use crate::id::{ChunkId, ImportId};
 use crate::import::ChunkState;
 use crate::options::{IdentifierField, ImportOptions};
 use crate::outcome::{Outcome, OutcomeSheet, Reason, Verdict};
-use crate::record::{NameId, RawValue, source_json};
+use crate::record::{NameId, Names, REDACTED, RawRecord, RawValue, Secrets, source_json};
 use crate::rules::Rules;
 use crate::validate::Binding;
 
@@ -199,16 +199,26 @@ impl Merge<'_> {
                 outcome: verdict.outcome,
                 reason: verdict.reason,
                 user_id,
-                identifier: identifier.and_then(|name| match record.value(name) {
-                    Some(RawValue::Text(text) | RawValue::Json(text)) => Some(text.to_owned()),
-                    Some(RawValue::Null) | None => None,
-                }),
+                identifier: identifier
+                    .and_then(|name| shown(&record, name, chunk.names(), binding.secrets())),
                 warnings: Vec::new(),
                 errors: Vec::new(),
-                source: self.filter.sources.then(|| source_json(&record, chunk.names())),
+                source: self.filter.sources.then(|| source_json(&record, chunk.names(), binding.secrets())),
             });
         }
         Ok(reports)
+    }
+}
+
+/// The value under a name, as far as it may be shown: what stands under the name of a record that was not read whole may be
+/// a secret.
+fn shown(record: &RawRecord<'_>, name: NameId, names: &Names, secrets: &Secrets) -> Option<String> {
+    let record = if secrets.hide_whole(record) { Secrets::hidden(record) } else { *record };
+    let field = record.fields.iter().find(|field| field.name == name)?;
+    match field.value {
+        RawValue::Null => None,
+        _ if secrets.shown(field, names).is_some() => Some(REDACTED.to_owned()),
+        RawValue::Text(text) | RawValue::Json(text) => Some(text.to_owned()),
     }
 }
 
@@ -227,16 +237,24 @@ async fn add_issues(
     import: ImportId,
     reports: &mut [RecordReport],
 ) -> Result<(), StoreError> {
-    let (Some(first), Some(last)) = (reports.first(), reports.last()) else { return Ok(()) };
+    if reports.is_empty() {
+        return Ok(());
+    }
+    // Of a filtered page's records there may be few among many that have issues of their own.
+    let mut shown: Vec<i64> = reports.iter().map(|report| wide(report.record)).collect();
+    if mutant(Mutant::IssuesBetween)
+        && let (Some(first), Some(last)) = (shown.first().copied(), shown.last().copied())
+    {
+        shown = (first..=last).collect();
+    }
     let rows = sqlx::query!(
         r#"select record, errors as "errors: sqlx::types::Json<Vec<RecordError>>",
                   warnings as "warnings: sqlx::types::Json<Vec<String>>"
              from record_issues
-            where import_id = $1 and record between $2 and $3
+            where import_id = $1 and record = any($2)
             order by record"#,
         import.get(),
-        wide(first.record),
-        wide(last.record),
+        &shown,
     )
     .fetch_all(connection)
     .await?;
@@ -265,23 +283,31 @@ pub struct FailedRecord {
     pub source: Box<Json>,
 }
 
-/// Up to `limit` failed records after one, in file order.
+/// Up to `limit` failed records after one, in file order: as many as have `bytes` together, and at least one.
 pub async fn failed(
     store: &Store,
     import: ImportId,
     after: u64,
     limit: i64,
+    bytes: i64,
 ) -> Result<Vec<FailedRecord>, StoreError> {
+    let bytes = if mutant(Mutant::PagesByNumber) { i64::MAX } else { bytes };
     let rows = sqlx::query!(
-        r#"select record, errors as "errors: sqlx::types::Json<Vec<RecordError>>",
-                  source as "source: sqlx::types::Json<Box<Json>>"
-             from record_issues
-            where import_id = $1 and record > $2 and failed
-            order by record
-            limit $3"#,
+        r#"select issue.record, issue.errors as "errors: sqlx::types::Json<Vec<RecordError>>",
+                  issue.source as "source: sqlx::types::Json<Box<Json>>"
+             from (select record, sum(size) over (order by record) - size as before
+                     from (select record, octet_length(source::text) + coalesce(octet_length(errors::text), 0) as size
+                             from record_issues
+                            where import_id = $1 and record > $2 and failed
+                            order by record
+                            limit $3) as sized) as page
+             join record_issues as issue on issue.import_id = $1 and issue.record = page.record
+            where page.before < $4
+            order by issue.record"#,
         import.get(),
         wide(after),
         limit,
+        bytes,
     )
     .fetch_all(store.pool())
     .await?;

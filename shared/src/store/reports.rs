@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Store, StoreError};
 use crate::error::FileError;
-use crate::fault::{self, Mutant};
+use crate::fault::{self, Mutant, mutant};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::{ChunkState, ImportState};
 use crate::options::ImportOptions;
@@ -213,13 +213,16 @@ async fn select(
                          count(*) filter (where chunks.state = 'dead')       as dead,
                          count(*) filter (where chunks.state = 'cancelled')  as cancelled
                     from chunks
-                   where chunks.import_id = i.id) as c
+                   where chunks.import_id = i.id
+                     -- One that has ended has its sums with it. (Those of before kept no numbers of chunks.)
+                     and (not coalesce(i.final_counts ? 'chunks', false) or $6)) as c
             order by i.id desc"#,
         tenant.get(),
         id,
         state.map(ImportState::as_str),
         before.map(ImportId::get),
         limit,
+        mutant(Mutant::SumAgain),
     )
     .fetch_all(store.pool())
     .await?;
@@ -279,8 +282,21 @@ impl TryFrom<ImportRow> for ImportReport {
             skipped: wide(row.skipped),
             failed: wide(row.failed),
         };
+        let mut chunks = ChunkCounts {
+            staged: wide(row.staged),
+            dispatched: wide(row.dispatched),
+            retryable: wide(row.retryable),
+            applied: wide(row.applied),
+            dead: wide(row.dead),
+            cancelled: wide(row.cancelled),
+        };
         let counts: Counts = match row.final_counts {
-            Some(json) => serde_json::from_value(json).map_err(|_| wrong("final_counts"))?,
+            Some(mut json) => {
+                if let Some(kept) = json.get_mut("chunks").map(Value::take) {
+                    chunks = serde_json::from_value(kept).map_err(|_| wrong("final_counts"))?;
+                }
+                serde_json::from_value(json).map_err(|_| wrong("final_counts"))?
+            }
             None => summed,
         };
         if !counts.add_up() {
@@ -300,14 +316,7 @@ impl TryFrom<ImportRow> for ImportReport {
             },
             bytes: wide(row.bytes),
             counts,
-            chunks: ChunkCounts {
-                staged: wide(row.staged),
-                dispatched: wide(row.dispatched),
-                retryable: wide(row.retryable),
-                applied: wide(row.applied),
-                dead: wide(row.dead),
-                cancelled: wide(row.cancelled),
-            },
+            chunks,
             error: row.error.map(serde_json::from_value).transpose().map_err(|_| wrong("error"))?,
             created_at: row.created_at,
             received_at: row.received_at,

@@ -1,9 +1,11 @@
-//! Forgetting: imports that ended long ago are deleted with their chunks and outcomes. Users stay.
+//! Forgetting: imports that ended long ago are deleted with their chunks and outcomes, before that the key of their secrets, and
+//! imports that nobody starts are cancelled. Users stay.
 
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, steer};
 use crate::fault::{Mutant, mutant};
+use crate::id::{ImportId, TenantId};
 
 /// Imports deleted in one go.
 const AT_A_TIME: usize = 20;
@@ -92,4 +94,43 @@ async fn delete(store: &Store, import: Uuid, seconds: f64) -> Result<bool, Store
     sqlx::query!("delete from imports where id = $1", import).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(true)
+}
+
+/// Throws away the keys of secrets of imports that ended longer ago than that: their failed records cannot be applied with
+/// their secrets from then on. Returns how many there were.
+pub async fn forget_secrets(store: &Store, seconds: f64) -> Result<u64, StoreError> {
+    let forgotten = sqlx::query!(
+        "update imports
+            set secret_key = null
+          where state in ('completed', 'aborted', 'refused', 'cancelled')
+            and completed_at < now() - make_interval(secs => $1) and secret_key is not null",
+        seconds,
+    )
+    .execute(store.pool())
+    .await?;
+    Ok(forgotten.rows_affected())
+}
+
+/// Cancels some imports that were received longer ago than that and that nobody started. Returns how many.
+pub async fn cancel_unstarted(store: &Store, seconds: f64) -> Result<u64, StoreError> {
+    let mut transaction = store.pool().begin().await?;
+    let waiting = sqlx::query!(
+        "select id, tenant_id
+           from imports
+          where state = 'received' and received_at < now() - make_interval(secs => $1)
+          order by id
+          limit $2
+            for update skip locked",
+        seconds,
+        PAGE,
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    let mut cancelled = 0;
+    for import in waiting {
+        let tenant = TenantId::new(import.tenant_id);
+        cancelled += steer::cancel_import(&mut transaction, tenant, ImportId::new(import.id)).await?;
+    }
+    transaction.commit().await?;
+    Ok(cancelled)
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{Store, StoreError};
 use crate::clock;
+use crate::fault::{Mutant, mutant};
 use crate::id::{TenantId, TokenId};
 use crate::tenant::Slug;
 use crate::token::{Credential, Scope, Token};
@@ -27,6 +28,10 @@ pub struct TokenInfo {
     pub created_at: DateTime<Utc>,
     /// When it was revoked.
     pub revoked_at: Option<DateTime<Utc>>,
+    /// From when on it opens nothing; none for never.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When it was last used, to the hour.
+    pub last_used_at: Option<DateTime<Utc>>,
 }
 
 struct TokenRow {
@@ -36,6 +41,8 @@ struct TokenRow {
     organization: Option<String>,
     created_at: DateTime<Utc>,
     revoked_at: Option<DateTime<Utc>>,
+    expires_at: Option<DateTime<Utc>>,
+    last_used_at: Option<DateTime<Utc>>,
 }
 
 impl From<TokenRow> for TokenInfo {
@@ -47,6 +54,8 @@ impl From<TokenRow> for TokenInfo {
             organization: row.organization,
             created_at: row.created_at,
             revoked_at: row.revoked_at,
+            expires_at: row.expires_at,
+            last_used_at: row.last_used_at,
         }
     }
 }
@@ -67,16 +76,17 @@ pub async fn create(
     name: &str,
     scopes: &[Scope],
 ) -> Result<NewToken, StoreError> {
-    create_for(store, tenant, None, name, scopes).await
+    create_for(store, tenant, None, name, scopes, None).await
 }
 
-/// The same for one organization alone, where one is named.
+/// The same for one organization alone, where one is named, and until a time, where one is.
 pub async fn create_for(
     store: &Store,
     tenant: TenantId,
     organization: Option<&Slug>,
     name: &str,
     scopes: &[Scope],
+    expires_at: Option<DateTime<Utc>>,
 ) -> Result<NewToken, StoreError> {
     let token = Token::generate(&mut clock::rng());
     // In a transaction, so that a lost answer to its commit loses no token: it is shown this once.
@@ -85,9 +95,10 @@ pub async fn create_for(
     let row = sqlx::query_as!(
         TokenRow,
         r#"
-        insert into tokens (id, tenant_id, name, hash, scopes, organization) values ($1, $2, $3, $4, $5, $6)
+        insert into tokens (id, tenant_id, name, hash, scopes, organization, expires_at)
+        values ($1, $2, $3, $4, $5, $6, $7)
         on conflict (tenant_id, name) do nothing
-        returning id, name, scopes, organization, created_at, revoked_at
+        returning id, name, scopes, organization, created_at, revoked_at, expires_at, last_used_at
         "#,
         clock::new_id(),
         tenant.0,
@@ -95,6 +106,7 @@ pub async fn create_for(
         &token.hash(),
         &texts,
         organization.map(Slug::as_str),
+        expires_at,
     )
     .fetch_optional(&mut *transaction)
     .await?;
@@ -110,20 +122,35 @@ pub async fn create_for(
     }
 }
 
-/// Whom a token stands for; `None` if it is not known or is revoked.
+/// Whom a token stands for; `None` if it is not known, is revoked or has expired. Writes down that it was used, once an hour.
 ///
 /// It is found by its hash: what the time of the look-up tells about a hash helps nobody to find a token.
-pub async fn authenticate(
-    executor: impl PgExecutor<'_>,
-    token: &Token,
-) -> Result<Option<Credential>, StoreError> {
-    let row = sqlx::query!(
-        "select id, tenant_id, name, scopes, organization from tokens where hash = $1 and revoked_at is null",
+pub async fn authenticate(store: &Store, token: &Token) -> Result<Option<Credential>, StoreError> {
+    let Some(row) = sqlx::query!(
+        r#"
+        select id, tenant_id, name, scopes, organization,
+               coalesce(last_used_at < now() - interval '1 hour', true) as "unnoted!"
+        from   tokens
+        where  hash = $1 and revoked_at is null and (expires_at is null or expires_at > now() or $2)
+        "#,
         &token.hash(),
+        mutant(Mutant::TokensForEver),
     )
-    .fetch_optional(executor)
-    .await?;
-    Ok(row.map(|row| Credential {
+    .fetch_optional(store.pool())
+    .await?
+    else {
+        return Ok(None);
+    };
+    if row.unnoted {
+        sqlx::query!(
+            "update tokens set last_used_at = now()
+              where id = $1 and coalesce(last_used_at < now() - interval '1 hour', true)",
+            row.id,
+        )
+        .execute(store.pool())
+        .await?;
+    }
+    Ok(Some(Credential {
         tenant_id: TenantId(row.tenant_id),
         token_id: TokenId(row.id),
         name: row.name,
@@ -136,7 +163,7 @@ pub async fn authenticate(
 pub async fn list(executor: impl PgExecutor<'_>, tenant: TenantId) -> Result<Vec<TokenInfo>, StoreError> {
     let rows = sqlx::query_as!(
         TokenRow,
-        "select id, name, scopes, organization, created_at, revoked_at from tokens where tenant_id = $1 order by name",
+        "select id, name, scopes, organization, created_at, revoked_at, expires_at, last_used_at from tokens where tenant_id = $1 order by name",
         tenant.0,
     )
     .fetch_all(executor)
@@ -153,7 +180,7 @@ pub async fn find_by_name(
     let row = sqlx::query_as!(
         TokenRow,
         r#"
-        select id, name, scopes, organization, created_at, revoked_at
+        select id, name, scopes, organization, created_at, revoked_at, expires_at, last_used_at
         from   tokens
         where  tenant_id = $1 and name = $2
         "#,
@@ -177,7 +204,7 @@ pub async fn revoke(
         update tokens
         set    revoked_at = coalesce(revoked_at, now())   -- the first revocation counts
         where  tenant_id = $1 and name = $2
-        returning id, name, scopes, organization, created_at, revoked_at
+        returning id, name, scopes, organization, created_at, revoked_at, expires_at, last_used_at
         "#,
         tenant.0,
         name,

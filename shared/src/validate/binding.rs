@@ -3,9 +3,10 @@
 use super::header::{clean, fold, unaccented, words};
 use crate::error::RecordError;
 use crate::field::{Field, FieldRule, FieldTable, METADATA_PATTERN, METADATA_PREFIX, Mapped, dictionary};
+use crate::formula::unguard_start;
 use crate::options::{HeaderNames, IdentifierField, MetadataMode, UnknownColumns};
 use crate::parse::{FAILED_MARK, Format};
-use crate::record::{NameId, Names};
+use crate::record::{NameId, Names, Secrets};
 use crate::rules::Rules;
 
 /// Whether names are the columns of a table or the keys of objects.
@@ -148,6 +149,8 @@ pub struct Binding {
     pub(super) rules: Vec<Rule>,
     by: Vec<By>,
     names: Vec<Box<str>>,
+    /// Which of the names hold secrets.
+    secrets: Secrets,
     header_names: HeaderNames,
     unknown_columns: UnknownColumns,
     /// The file is one of failed records, whose cells are guarded against spreadsheet formulas.
@@ -158,6 +161,8 @@ impl Binding {
     /// No names bound yet.
     pub fn new(rules: &Rules) -> Self {
         let table = rules.table().clone();
+        let secret = table.0.iter().filter(|rule| rule.field.is_secret()).map(|rule| rule.name.clone());
+        let secrets = Secrets::with_aliases(secret);
         let required =
             table.0.iter().filter(|rule| rule.required).map(|rule| (rule.field, rule.name.clone())).collect();
         Self {
@@ -167,6 +172,7 @@ impl Binding {
             rules: Vec::new(),
             by: Vec::new(),
             names: Vec::new(),
+            secrets,
             header_names: rules.options.header_names,
             unknown_columns: rules.options.unknown_columns,
             guarded: false,
@@ -187,6 +193,7 @@ impl Binding {
                 Shape::Columns => self.column(name),
                 Shape::Keys => self.json_key(name),
             };
+            self.secrets.push(name, rule.field().is_some_and(Field::is_secret));
             self.rules.push(rule);
             self.by.push(by);
             self.names.push(name.into());
@@ -311,6 +318,11 @@ impl Binding {
         })
     }
 
+    /// Which of the names bound so far hold secrets.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
     /// The column or key that identifies users, if one was met.
     pub fn identifier(&self, field: IdentifierField) -> Option<NameId> {
         self.rules.iter().position(|rule| rule.identifies(field)).and_then(|at| NameId::try_from(at).ok())
@@ -378,9 +390,14 @@ impl Binding {
         self.shape
     }
 
+    /// Whether the cells are guarded against spreadsheet formulas.
+    pub fn is_guarded(&self) -> bool {
+        self.guarded
+    }
+
     /// Takes off the apostrophe that the file of failed records puts before cells a spreadsheet would run.
     pub(crate) fn unguard<'t>(&self, text: &'t str) -> &'t str {
-        if self.guarded { text.strip_prefix('\'').unwrap_or(text) } else { text }
+        if self.guarded { unguard_start(text) } else { text }
     }
 
     pub(super) fn required(&self) -> &[(Field, String)] {

@@ -24,13 +24,13 @@ async fn a_token_stands_for_its_tenant_and_scopes() {
     let (info, token) = create(&store, tenant, "ci").await;
 
     let sent: Token = token.reveal().parse().unwrap();
-    let credential = tokens::authenticate(store.pool(), &sent).await.unwrap().unwrap();
+    let credential = tokens::authenticate(&store, &sent).await.unwrap().unwrap();
     assert_eq!((credential.tenant_id, credential.token_id), (tenant, info.id));
     assert_eq!(credential.name, "ci");
     assert_eq!(credential.scopes, [Scope::ImportRead, Scope::ImportWrite]);
 
     let unknown = Token::generate(&mut clock::rng());
-    assert_eq!(tokens::authenticate(store.pool(), &unknown).await.unwrap(), None);
+    assert_eq!(tokens::authenticate(&store, &unknown).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -40,12 +40,12 @@ async fn a_token_may_be_of_one_organization() {
     let tenant = tenant(&store, "acme").await;
     let slug = "sales".parse().unwrap();
     let created =
-        tokens::create_for(&store, tenant, Some(&slug), "sync", &[Scope::UsersWrite]).await.unwrap();
+        tokens::create_for(&store, tenant, Some(&slug), "sync", &[Scope::UsersWrite], None).await.unwrap();
     let NewToken::Created(info, token) = created else { panic!("{created:?}") };
     assert_eq!(info.organization.as_deref(), Some("sales"));
-    let credential = tokens::authenticate(store.pool(), &token).await.unwrap().unwrap();
-    assert_eq!(credential.organization.as_deref(), Some("sales"));
     assert_eq!(tokens::list(store.pool(), tenant).await.unwrap(), [info]);
+    let credential = tokens::authenticate(&store, &token).await.unwrap().unwrap();
+    assert_eq!(credential.organization.as_deref(), Some("sales"));
 }
 
 #[tokio::test]
@@ -80,11 +80,11 @@ async fn a_revoked_token_stands_for_nobody() {
     let (_, token) = create(&store, one, "ci").await;
 
     assert_eq!(tokens::revoke(store.pool(), two, "ci").await.unwrap(), None);
-    assert!(tokens::authenticate(store.pool(), &token).await.unwrap().is_some());
+    assert!(tokens::authenticate(&store, &token).await.unwrap().is_some());
 
     let revoked = tokens::revoke(store.pool(), one, "ci").await.unwrap().unwrap();
     assert!(revoked.revoked_at.is_some());
-    assert_eq!(tokens::authenticate(store.pool(), &token).await.unwrap(), None);
+    assert_eq!(tokens::authenticate(&store, &token).await.unwrap(), None);
     let after_first = database.snapshot().await;
 
     assert_eq!(tokens::revoke(store.pool(), one, "ci").await.unwrap(), Some(revoked.clone()));
@@ -103,6 +103,6 @@ async fn a_scope_that_is_not_known_grants_nothing() {
         .execute(store.pool())
         .await
         .unwrap();
-    let credential = tokens::authenticate(store.pool(), &token).await.unwrap().unwrap();
+    let credential = tokens::authenticate(&store, &token).await.unwrap().unwrap();
     assert_eq!(credential.scopes, [Scope::UsersRead]);
 }

@@ -60,7 +60,7 @@ async fn round(store: &Store, tenant: TenantId, imports: &[(ImportId, u64)]) {
             }
         }
         // What failed.csv and failed.ndjson are written from, and the logs of front doors.
-        for record in records::failed(store, *import, 0, 50).await.unwrap() {
+        for record in records::failed(store, *import, 0, 50, 1 << 20).await.unwrap() {
             assert!(!record.errors.is_empty(), "{record:?}");
         }
         for issue in records::issues(store, &[*import], 0, 50).await.unwrap() {

@@ -5,14 +5,26 @@ use std::process::{Child, Stdio};
 
 use crate::harness::{Desk, generated, signal, wait};
 
-/// Starts the service; returns its address, and the token that it prints at its first start.
+/// Starts the service; returns its address, and the token that it writes to a file at its first start: standard output is a pipe,
+/// as where logs are kept, and must not hold it.
 fn serve(desk: &Desk, first: bool) -> (Child, String, String) {
     let mut child = desk.start(&["serve", "--listen", "127.0.0.1:0", "--log", "warn"], Stdio::null());
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let url = lines.next().unwrap_or_else(|| panic!("{:?}", wait_for(&mut child)));
-    let token = if first { lines.next().unwrap() } else { String::new() };
+    let token = if first {
+        let told = lines.next().unwrap();
+        assert!(!told.contains("mst_"), "{told}");
+        let file = told.strip_prefix("token in ").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &std::fs::metadata(desk.path(file)).unwrap().permissions(),
+        );
+        assert_eq!(mode & 0o777, 0o600);
+        desk.read(file).trim().to_owned()
+    } else {
+        String::new()
+    };
     let url = url.strip_prefix("listening on ").unwrap().to_owned();
-    (child, url, token.trim_start_matches("token: ").to_owned())
+    (child, url, token)
 }
 
 fn wait_for(child: &mut Child) -> String {
@@ -42,7 +54,7 @@ fn a_file_is_handed_to_a_server_and_followed_to_its_end() {
     let mixed = at(&["import", "users", "mixed.csv"]).exits(3);
     assert!(mixed.stdout.contains("record 2: email:"), "{mixed:#?}");
     // The command that is told works as it is copied.
-    let reached = format!(" --server {url} --token \"$TOKEN\" -o failed.csv");
+    let reached = format!(" --server {url} -o failed.csv");
     assert!(mixed.stdout.contains(&reached), "{mixed:#?}");
     at(&["imports", "failed", "last", "-o", "failed.csv"]).exits(0);
     assert!(desk.read("failed.csv").contains("email_invalid"));

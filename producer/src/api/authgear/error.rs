@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::causes::Cause;
 use super::request::BODY_BYTES;
-use crate::api::error::Told;
+use crate::api::error::{RETRY_AFTER, Told};
 
 /// An error as clients see it (docs/contracts/authgear.md A.2.3).
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -105,6 +105,8 @@ pub(super) enum Failure {
     Invalid(Vec<Cause>),
     /// The quota has no room for the records.
     QuotaExceeded(Period),
+    /// As many requests with records are under way as there may be.
+    Busy,
     /// There is no such import here, or none any more.
     TaskNotFound,
     /// The store failed.
@@ -148,6 +150,11 @@ impl Failure {
                 ErrorObject::new(Kind::TooManyRequest, "UsageLimitExceeded", "usage limit exceeded")
                     .with(json!({ "name": "UserImport", "usage_name": "user_import", "period": period }))
             }
+            Self::Busy => ErrorObject::new(
+                Kind::TooManyRequest,
+                "TooManyRequest",
+                "as many requests with records are under way as there may be; try again",
+            ),
             Self::TaskNotFound => ErrorObject::new(Kind::NotFound, "TaskNotFound", "task not found"),
             Self::Store(_) | Self::Internal => ErrorObject::unexpected(),
         })
@@ -162,6 +169,9 @@ impl IntoResponse for Failure {
         };
         let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(ErrorAnswer { error })).into_response();
+        if matches!(self, Self::Busy) {
+            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(RETRY_AFTER));
+        }
         if let Self::Store(cause) = self {
             response.extensions_mut().insert(Told(cause));
         }

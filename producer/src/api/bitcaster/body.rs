@@ -97,10 +97,7 @@ fn shorten(text: &str) -> String {
 }
 
 async fn read(body: Body, state: &AppState) -> Result<Bytes, Fault> {
-    let limits = BodyLimits {
-        bytes: Some(state.0.limits.parse.record_bytes as u64),
-        pause: state.0.idle_body_timeout,
-    };
+    let limits = BodyLimits { bytes: Some(state.0.limits.parse.record_bytes as u64), pace: state.0.pace };
     let watch = Watch::default();
     let mut pieces = bounded(body, limits, watch.clone());
     let mut bytes = BytesMut::new();

@@ -45,8 +45,7 @@ impl<'s> Form<'s> {
 
     /// Reads the whole form: the file, all of it pushed, and the job that it is for.
     pub(super) async fn receive(mut self, request: Request) -> Answer<(Upload, Option<i64>)> {
-        let limits =
-            BodyLimits { bytes: self.state.0.max_upload_bytes, pause: self.state.0.idle_body_timeout };
+        let limits = BodyLimits { bytes: self.state.0.max_upload_bytes, pace: self.state.0.pace };
         let declared = request.headers().get(header::CONTENT_LENGTH);
         let declared = declared.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if let (Some(limit), Some(size)) = (limits.bytes, declared)

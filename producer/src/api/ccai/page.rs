@@ -22,7 +22,7 @@ pub(super) fn query(uri: &Uri) -> Answer<Vec<(String, String)>> {
 /// The body as JSON; an empty one is null.
 pub(super) async fn json_body(state: &AppState, body: Body) -> Answer<Value> {
     let unreadable = || Refusal::bad_request("The body is too large, too slow or stopped before its end");
-    let bytes = timeout(state.0.idle_body_timeout, to_bytes(body, BODY_BYTES))
+    let bytes = timeout(state.0.pace.pause, to_bytes(body, BODY_BYTES))
         .await
         .map_err(|_| unreadable())?
         .map_err(|_| unreadable())?;

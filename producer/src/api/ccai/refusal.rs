@@ -90,7 +90,7 @@ impl IntoResponse for Refusal {
                 let scheme = HeaderValue::from_static("Basic realm=\"Muster\", charset=\"UTF-8\"");
                 headers.insert(header::WWW_AUTHENTICATE, scheme);
             }
-            StatusCode::TOO_MANY_REQUESTS => {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}

@@ -1,0 +1,78 @@
+//! How many uploads there are at once, in all and of one tenant. Who comes when all places are taken is told to come again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use muster_shared::fault::{Mutant, mutant};
+use muster_shared::id::TenantId;
+
+use super::error::ApiError;
+
+/// The places of uploads.
+#[derive(Debug, Clone)]
+pub(super) struct UploadSlots(Arc<Slots>);
+
+#[derive(Debug)]
+struct Slots {
+    in_all: usize,
+    of_one: usize,
+    taken: Mutex<HashMap<TenantId, usize>>,
+}
+
+/// A place; dropped, it is free again.
+#[derive(Debug)]
+pub(super) struct UploadSlot {
+    slots: Arc<Slots>,
+    tenant: TenantId,
+}
+
+impl UploadSlots {
+    pub(super) fn new(in_all: usize, of_one: usize) -> Self {
+        Self(Arc::new(Slots { in_all, of_one, taken: Mutex::default() }))
+    }
+
+    /// Takes a place for an upload of a tenant.
+    pub(super) fn take(&self, tenant: TenantId) -> Result<UploadSlot, ApiError> {
+        let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = taken.get(&tenant).copied().unwrap_or(0);
+        if !mutant(Mutant::AnyUploads) {
+            if own >= self.0.of_one {
+                return Err(ApiError::TooManyUploads);
+            }
+            if taken.values().sum::<usize>() >= self.0.in_all {
+                return Err(ApiError::Busy);
+            }
+        }
+        taken.insert(tenant, own + 1);
+        Ok(UploadSlot { slots: self.0.clone(), tenant })
+    }
+}
+
+impl Drop for UploadSlot {
+    fn drop(&mut self) {
+        let mut taken = self.slots.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        match taken.get_mut(&self.tenant) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(taken.remove(&self.tenant)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_bounded_in_all_and_for_one_tenant_and_come_free_again() {
+        let slots = UploadSlots::new(3, 2);
+        let tenants = [TenantId::new(1), TenantId::new(2)];
+        let first = slots.take(tenants[0]).unwrap();
+        let _second = slots.take(tenants[0]).unwrap();
+        assert!(matches!(slots.take(tenants[0]), Err(ApiError::TooManyUploads)));
+        let _third = slots.take(tenants[1]).unwrap();
+        assert!(matches!(slots.take(tenants[1]), Err(ApiError::Busy)));
+        drop(first);
+        let _fourth = slots.take(tenants[1]).unwrap();
+        assert!(matches!(slots.take(tenants[0]), Err(ApiError::Busy)));
+    }
+}

@@ -1,0 +1,269 @@
+//! What no client can do to others: fill the metrics, the log, the connections or the places of uploads; and what every answer
+//! says to browsers.
+
+use std::time::{Duration, Instant};
+
+use muster_producer::ProducerOptions;
+use muster_producer::api::HttpOptions;
+use muster_shared::store::tenants;
+use muster_shared::token::Scope;
+use reqwest::{Method, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::{Server, accepted, assert_refused, error, token, until};
+
+fn http(http: HttpOptions) -> ProducerOptions {
+    ProducerOptions { http, ..ProducerOptions::default() }
+}
+
+#[tokio::test]
+async fn methods_that_nobody_knows_are_one_label_and_are_refused() {
+    let server = Server::start().await;
+    for number in 0..200 {
+        let method = Method::from_bytes(format!("M{}{number}", "X".repeat(4_000)).as_bytes()).unwrap();
+        let request = server.client.request(method, format!("{}/v1/imports", server.url));
+        let (status, told) = error(request.send().await.unwrap()).await;
+        assert_eq!((status, told["code"].as_str()), (405, Some("method_not_allowed")));
+    }
+    let metrics =
+        server.client.get(format!("{}/metrics", server.url)).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("method=\"other\"") && !metrics.contains("XXXX"), "{}", metrics.len());
+    assert!(metrics.len() < 200_000, "{}", metrics.len());
+}
+
+/// What stands in labels is of ours: every address that leads nowhere is one route.
+#[tokio::test]
+async fn addresses_and_request_ids_are_no_labels() {
+    let server = Server::start().await;
+    for number in 0..50 {
+        let request = server.client.get(format!("{}/nowhere/marker{number}", server.url));
+        let request = request.header("x-request-id", format!("marker{number}"));
+        assert_eq!(request.send().await.unwrap().status(), StatusCode::NOT_FOUND);
+    }
+    let metrics =
+        server.client.get(format!("{}/metrics", server.url)).send().await.unwrap().text().await.unwrap();
+    assert!(!metrics.contains("marker"), "{metrics}");
+}
+
+#[tokio::test]
+async fn every_answer_has_the_headers_that_keep_it_private() {
+    let server = Server::start().await;
+    for path in [
+        "/v1/imports",
+        "/v1/users?email=a@example.com",
+        "/healthz",
+        "/nowhere",
+        "/docs/",
+        "/openapi.json",
+        "/metrics",
+        "/api/system/ping/",
+    ] {
+        for with_token in [true, false] {
+            let request = if with_token {
+                server.get(path)
+            } else {
+                server.client.get(format!("{}{path}", server.url))
+            };
+            let answer = request.send().await.unwrap();
+            let header = |name: &str| {
+                answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+            };
+            assert_eq!(header("x-content-type-options"), "nosniff", "{path}");
+            assert!(header("content-security-policy").contains("frame-ancestors 'none'"), "{path}");
+            assert_eq!(header("x-frame-options"), "DENY", "{path}");
+            assert_eq!(header("referrer-policy"), "no-referrer", "{path}");
+            if !path.starts_with("/docs") {
+                assert_eq!(header("cache-control"), "no-store", "{path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn metrics_and_readiness_can_be_apart_from_clients() {
+    let options = HttpOptions { ops_listen: Some("127.0.0.1:0".parse().unwrap()), ..HttpOptions::default() };
+    let server = Server::start_with(http(options)).await;
+    let ops = format!("http://{}", server.producer.ops_addr().unwrap());
+    for path in ["/readyz", "/metrics", "/docs/", "/openapi.json"] {
+        assert_eq!(
+            server.client.get(format!("{}{path}", server.url)).send().await.unwrap().status(),
+            404,
+            "{path}"
+        );
+        assert_eq!(server.client.get(format!("{ops}{path}")).send().await.unwrap().status(), 200, "{path}");
+    }
+    for url in [&server.url, &ops] {
+        assert_eq!(server.client.get(format!("{url}/healthz")).send().await.unwrap().status(), 200);
+    }
+    let request = server.client.get(format!("{ops}/v1/imports")).bearer_auth(&server.token);
+    assert_eq!(request.send().await.unwrap().status(), 404);
+    server.stop().await;
+}
+
+/// An upload that has begun and does not go on.
+async fn begun(server: &Server, token: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).await.unwrap();
+    let head = format!(
+        "POST /v1/imports HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: text/csv\r\n\
+         Content-Length: 1000\r\n\r\nemail\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+async fn receiving(server: &Server, count: i64) {
+    until("uploads are under way", async || {
+        let now: i64 = sqlx::query_scalar("select count(*) from imports where state = 'receiving'")
+            .fetch_one(server.store.pool())
+            .await
+            .unwrap();
+        now == count
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn uploads_at_once_are_bounded_for_a_tenant_and_in_all() {
+    let options = HttpOptions { uploads: 3, tenant_uploads: 2, ..HttpOptions::default() };
+    let server = Server::start_with(http(options)).await;
+    let other =
+        tenants::create(&server.store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner();
+    let others = token(&server.store, &other, "all", &[Scope::Ops]).await;
+    let mut open = vec![begun(&server, &server.token).await, begun(&server, &server.token).await];
+    receiving(&server, 2).await;
+    let send = || server.upload("", "email\na@example.com\n");
+    let refusal = send().send().await.unwrap();
+    assert_eq!(refusal.headers()["retry-after"], "5");
+    let (status, told) = error(refusal).await;
+    assert_eq!((status, told["code"].as_str()), (429, Some("rate_limited")));
+    // Another tenant has places of its own, as long as there are any.
+    let foreign = || {
+        server
+            .client
+            .post(format!("{}/v1/imports", server.url))
+            .bearer_auth(&others)
+            .header("content-type", "text/csv")
+            .body("email\na@example.com\n")
+    };
+    accepted(foreign()).await;
+    open.push(begun(&server, &others).await);
+    receiving(&server, 3).await;
+    let refusal = foreign().send().await.unwrap();
+    assert_eq!(refusal.headers()["retry-after"], "2");
+    let (status, told) = error(refusal).await;
+    assert_eq!((status, told["code"].as_str()), (503, Some("unavailable")));
+    // Everything else goes on, and a place that comes free is there for the next.
+    assert_eq!(server.get("/v1/imports").send().await.unwrap().status(), 200);
+    drop(open);
+    until("a place is free", async || send().send().await.unwrap().status() == StatusCode::ACCEPTED).await;
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_ended() {
+    let options = HttpOptions { upload_rate_after: Duration::from_millis(200), ..HttpOptions::default() };
+    let server = Server::start_with(http(options)).await;
+    let mut stream = begun(&server, &server.token).await;
+    let (mut reading, mut writing) = stream.split();
+    let mut answer = Vec::new();
+    let drip = async {
+        loop {
+            if writing.write_all(b"x").await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let read = async {
+        let mut piece = [0; 4096];
+        while !String::from_utf8_lossy(&answer).contains("upload_timeout") {
+            match reading.read(&mut piece).await {
+                Ok(0) | Err(_) => return,
+                Ok(length) => answer.extend_from_slice(&piece[..length]),
+            }
+        }
+    };
+    let both = async {
+        tokio::select! { () = drip => {}, () = read => {} }
+    };
+    tokio::time::timeout(Duration::from_secs(30), both).await.expect("the upload is ended");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("bytes a second"), "{answer}");
+}
+
+/// 300 clients that never end the head of their request, and as many that never end their body.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_good_request_does_not_mind_slow_clients() {
+    let server = Server::start().await;
+    let ask = async || {
+        let started = Instant::now();
+        assert_eq!(server.get("/v1/imports").send().await.unwrap().status(), 200);
+        started.elapsed()
+    };
+    let measure = async || {
+        let mut times = Vec::new();
+        for _ in 0..50 {
+            times.push(ask().await);
+        }
+        times.sort_unstable();
+        times[48]
+    };
+    ask().await;
+    let idle = measure().await;
+    let mut slow = Vec::new();
+    for _ in 0..300 {
+        let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).await.unwrap();
+        stream.write_all(b"GET /v1/imports HTTP/1.1\r\nHost: x\r\nX-Slow: ").await.unwrap();
+        slow.push(stream);
+    }
+    for _ in 0..100 {
+        slow.push(begun(&server, &server.token).await);
+    }
+    let busy = measure().await;
+    // Twice the idle time, and no less than what a busy machine may add.
+    assert!(
+        busy < (2 * idle).max(Duration::from_millis(500)),
+        "{busy:?} beside slow clients, {idle:?} alone"
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_has_expired_is_as_one_that_nobody_knows() {
+    let server = Server::start().await;
+    let plain = async |token: &str| {
+        let request = server.client.get(format!("{}/v1/imports", server.url)).bearer_auth(token);
+        let (status, mut told) = error(request.send().await.unwrap()).await;
+        told["request_id"].take();
+        (status, told)
+    };
+    let mut answers = Vec::new();
+    for (name, change) in [
+        ("expired", "expires_at = now() - interval '1 second'"),
+        ("revoked", "revoked_at = now()"),
+        ("unknown", "hash = sha256('x')"),
+    ] {
+        let token = token(&server.store, &server.tenant, name, &[Scope::Ops]).await;
+        let sql = format!("update tokens set {change} where name = '{name}'");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(server.store.pool()).await.unwrap();
+        answers.push(plain(&token).await);
+    }
+    assert_eq!(answers[0].0, 401);
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    let soon = token(&server.store, &server.tenant, "soon", &[Scope::Ops]).await;
+    sqlx::raw_sql("update tokens set expires_at = now() + interval '1 day' where name = 'soon'")
+        .execute(server.store.pool())
+        .await
+        .unwrap();
+    let used =
+        || sqlx::query_scalar::<_, bool>("select last_used_at is not null from tokens where name = 'soon'");
+    assert!(!used().fetch_one(server.store.pool()).await.unwrap());
+    let request = server.client.get(format!("{}/v1/imports", server.url)).bearer_auth(&soon);
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    assert!(used().fetch_one(server.store.pool()).await.unwrap());
+    assert_refused(
+        server.client.get(format!("{}/v1/imports", server.url)).bearer_auth(format!("{soon}x")),
+        401,
+        "unauthorized",
+    )
+    .await;
+}

@@ -1,0 +1,139 @@
+//! Cells that no spreadsheet runs: how the file of failed records is guarded, and how reading it undoes that exactly.
+//!
+//! A spreadsheet runs a cell that begins like a formula, and where a cell begins is for the spreadsheet to say: it may cut at another
+//! delimiter than the file has, and at line ends inside of a quoted cell. So an apostrophe is put before whatever looks like
+//! a formula at the start of a cell and after each delimiter and line end within it. Where an apostrophe stands there already,
+//! one is added as well, so that taking one off everywhere gives every text back as it was.
+
+use std::borrow::Cow;
+
+use crate::fault::{Mutant, mutant};
+
+/// What a formula begins with, in all widths.
+const SIGNS: [char; 15] = [
+    '=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}', '\u{2212}', '\u{fe66}', '\u{fe62}',
+    '\u{fe63}', '\u{fe6b}', '\u{207a}', '\u{208a}',
+];
+/// Where a spreadsheet may end a cell.
+const ENDS: [char; 6] = [',', ';', '\t', '|', '\n', '\r'];
+
+/// What a spreadsheet may pass over before the sign.
+fn is_passed_over(c: char) -> bool {
+    c == ' ' || c == '"' || c == '\u{a0}'
+}
+
+fn is_formula(rest: &str) -> bool {
+    rest.trim_start_matches(is_passed_over).starts_with(SIGNS)
+}
+
+/// Whether a text at the start of a cell, or after an end within it, gets an apostrophe.
+fn wants_guard(rest: &str, first: bool) -> bool {
+    if first && rest.starts_with(['\'', '\t', '\r', '\n']) {
+        return true;
+    }
+    is_formula(rest.trim_start_matches('\''))
+}
+
+/// The text of a cell that no spreadsheet runs.
+pub fn guard(cell: &str) -> Cow<'_, str> {
+    insert(cell, wants_guard)
+}
+
+/// The same of a column's name, which nobody takes the guard off from: it gets an apostrophe where it has none.
+pub fn guard_name(name: &str) -> Cow<'_, str> {
+    insert(name, |rest, first| !rest.starts_with('\'') && wants_guard(rest, first))
+}
+
+fn insert(cell: &str, wanted: impl Fn(&str, bool) -> bool) -> Cow<'_, str> {
+    if mutant(Mutant::GuardBeginnings) {
+        let unsafe_start = cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\'', '＝', '＋', '－', '＠']);
+        return if unsafe_start { Cow::Owned(format!("'{cell}")) } else { Cow::Borrowed(cell) };
+    }
+    let mut guarded = String::new();
+    let mut copied = 0;
+    for at in starts(cell) {
+        let (before, rest) = cell.split_at(at);
+        if wanted(rest, at == 0) {
+            guarded.push_str(before.get(copied..).unwrap_or_default());
+            guarded.push('\'');
+            copied = at;
+        }
+    }
+    if guarded.is_empty() {
+        Cow::Borrowed(cell)
+    } else {
+        Cow::Owned(guarded + cell.get(copied..).unwrap_or_default())
+    }
+}
+
+/// Takes off what [`guard`] put before the start of a cell.
+pub fn unguard_start(cell: &str) -> &str {
+    cell.strip_prefix('\'').unwrap_or(cell)
+}
+
+/// Takes off what [`guard`] put into a cell, its start apart.
+pub fn unguard_inside(cell: &str) -> Cow<'_, str> {
+    let mut plain = String::new();
+    let mut copied = 0;
+    for at in starts(cell).filter(|at| *at > 0) {
+        let rest = cell.get(at..).unwrap_or_default();
+        if rest.starts_with('\'') && is_formula(rest.trim_start_matches('\'')) {
+            plain.push_str(cell.get(copied..at).unwrap_or_default());
+            copied = at + 1;
+        }
+    }
+    if copied == 0 { Cow::Borrowed(cell) } else { Cow::Owned(plain + cell.get(copied..).unwrap_or_default()) }
+}
+
+/// Where a cell may begin for a spreadsheet: at its start, and after each end within it.
+fn starts(cell: &str) -> impl Iterator<Item = usize> + '_ {
+    std::iter::once(0)
+        .chain(cell.char_indices().filter(|(_, c)| ENDS.contains(c)).map(|(at, c)| at + c.len_utf8()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn whatever_a_spreadsheet_may_run_is_guarded() {
+        for (plain, guarded) in [
+            ("=1+1", "'=1+1"),
+            ("x;=1+1", "x;'=1+1"),
+            ("a\n=1", "a\n'=1"),
+            ("a\r\n+1", "a\r\n'+1"),
+            ("a,b", "a,b"),
+            ("a|\t@x", "a|\t'@x"),
+            ("\u{ff1d}1", "'\u{ff1d}1"),
+            ("x; \"=1\"", "x;' \"=1\""),
+            ("'quoted", "''quoted"),
+            ("rock;'n'roll", "rock;'n'roll"),
+            ("x;'=1", "x;''=1"),
+            ("a=b-c", "a=b-c"),
+        ] {
+            assert_eq!(guard(plain), guarded);
+            assert_eq!(unguard_inside(unguard_start_of(&guard(plain))), plain);
+        }
+        assert_eq!((guard_name("x;'=1"), guard_name("=1")), ("x;'=1".into(), "'=1".into()));
+    }
+
+    fn unguard_start_of(cell: &str) -> &str {
+        unguard_start(cell)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn a_guarded_cell_comes_back_and_no_part_of_it_runs(cell in "[=+@x' \"\\-,;|\\t\\n\\r\u{ff1d}\u{fe66}]{0,12}") {
+            let guarded = guard(&cell);
+            let plain = unguard_inside(unguard_start(&guarded));
+            prop_assert_eq!(&plain, &cell);
+            for part in guarded.split(ENDS) {
+                let shown = part.trim_start_matches(is_passed_over);
+                prop_assert!(!shown.starts_with(SIGNS), "{:?} in {:?}", part, guarded);
+            }
+        }
+    }
+}
