@@ -14,6 +14,7 @@ pub mod input;
 pub mod oracle;
 pub mod proxy;
 pub mod random;
+pub mod sources;
 pub mod table;
 
 use std::collections::BTreeMap;

@@ -2,36 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use muster_shared::error::ErrorCode;
 use muster_shared::testing::input::{Row, rows};
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn sources() -> String {
-    let mut all = String::new();
-    let mut folders: Vec<PathBuf> =
-        ["shared", "producer", "worker", "cli"].iter().map(|name| root().join(name)).collect();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|ending| ending == "rs") {
-                all.push_str(&fs::read_to_string(&path).unwrap());
-            }
-        }
-    }
-    all
-}
+use muster_shared::testing::sources;
 
 #[test]
 fn every_bad_input_has_a_row_and_every_row_a_proof() {
-    let (rows, sources) = (rows(), sources());
+    let (rows, sources) = (rows(), sources::all());
     let numbers: Vec<String> = rows.iter().map(|row| row.row.clone()).collect();
     let expected: Vec<String> = (1..=72).map(|number| format!("B{number}")).collect();
     assert_eq!(numbers, expected);
@@ -99,7 +78,7 @@ fn page() -> String {
 /// `MUSTER_UPDATE_DOCS=1` writes the page anew.
 #[test]
 fn the_page_of_inputs_is_the_table() {
-    let path = root().join("docs/input.md");
+    let path = sources::root().join("docs/input.md");
     if env::var_os("MUSTER_UPDATE_DOCS").is_some() {
         fs::write(&path, page()).unwrap();
     }

@@ -1,39 +1,17 @@
 //! The table of limits: its settings, its tests, and docs/limits.md.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use muster_shared::config::KEYS;
 use muster_shared::limits::{LIMITS, Most, tables};
+use muster_shared::testing::sources;
 
 const MEMORY: &str = include_str!("../test_data/limits/memory.md");
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// Every source of the project, as one text.
-fn sources() -> String {
-    let mut all = String::new();
-    let mut folders: Vec<PathBuf> =
-        ["shared", "producer", "worker", "cli"].iter().map(|name| root().join(name)).collect();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|ending| ending == "rs") {
-                all.push_str(&fs::read_to_string(&path).unwrap());
-            }
-        }
-    }
-    all
-}
-
 #[test]
 fn every_limit_has_its_setting_and_its_tests() {
-    let sources = sources();
+    let sources = sources::all();
     for limit in LIMITS.iter().flat_map(|(_, limits)| *limits) {
         if let Most::Set(path) = limit.most {
             assert!(KEYS.iter().any(|key| key.path() == path), "there is no setting {path}");
@@ -54,7 +32,7 @@ fn the_page_of_limits_is_the_table() {
          what has none is part of what the value is. Settings are checked for what they make together.\n\n{}{MEMORY}",
         tables()
     );
-    let path = root().join("docs/limits.md");
+    let path = sources::root().join("docs/limits.md");
     if env::var_os("MUSTER_UPDATE_DOCS").is_some() {
         fs::write(&path, &page).unwrap();
     }

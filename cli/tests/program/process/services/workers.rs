@@ -9,12 +9,30 @@ use crate::harness::{generated, signal, until, wait};
 /// A file that is small enough for a test that waits for several deaths.
 const FEW: usize = 5_000;
 
+/// How long a chunk may take of the workers here.
+const DEADLINE: (&str, &str) = ("MUSTER_WORKER_DEADLINE", "6s");
+
 impl Services {
     /// Starts a worker with these variables.
     fn worker_with(&self, variables: &[(&str, &str)]) -> Child {
         let mut command: Command = self.desk.command(&["worker", "--log", "warn"]);
         command.envs(variables.iter().copied());
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// A worker that is stopped in the middle of its transaction, where these failpoints hold it.
+    fn frozen_in_the_middle(&self, failpoints: &str) -> Service {
+        // The broker misses two heartbeats before it takes a consumer for gone.
+        let broker = std::env::var("TEST_AMQP_URL").unwrap().replace("heartbeat=10", "heartbeat=2");
+        let variables = [("AMQP_URL", broker.as_str()), DEADLINE, ("FAILPOINTS", failpoints)];
+        let frozen = Service(Some(self.worker_with(&variables)));
+        until("the worker is in the middle", || {
+            let inside = "select count(*) from pg_stat_activity
+                           where datname = current_database() and state = 'idle in transaction' and query like 'update chunks%'";
+            (self.number(inside) == 1).then_some(())
+        });
+        signal(frozen.0.as_ref().unwrap(), "STOP");
+        frozen
     }
 
     /// The answer to a question with one number.
@@ -114,22 +132,9 @@ fn a_frozen_worker_that_wakes_up_changes_nothing_and_works_on() {
     services.desk.write("users.csv", generated(250));
     let token = services.token();
     let (producer, client) = services.upload(&token);
-    let broker = std::env::var("TEST_AMQP_URL").unwrap().replace("heartbeat=10", "heartbeat=2");
-    let deadline = ("MUSTER_WORKER_DEADLINE", "6s");
-    let frozen = services.worker_with(&[
-        ("AMQP_URL", &broker),
-        deadline,
-        // Awake again, it goes on at once.
-        ("FAILPOINTS", "before_commit=1*return(delay)"),
-    ]);
-    let frozen = Service(Some(frozen));
-    until("the worker is in the middle", || {
-        let inside = "select count(*) from pg_stat_activity
-                       where datname = current_database() and state = 'idle in transaction' and query like 'update chunks%'";
-        (services.number(inside) == 1).then_some(())
-    });
-    signal(frozen.0.as_ref().unwrap(), "STOP");
-    let other = Service(Some(services.worker_with(&[deadline])));
+    // Awake again, it goes on at once.
+    let frozen = services.frozen_in_the_middle("before_commit=1*return(delay)");
+    let other = Service(Some(services.worker_with(&[DEADLINE])));
     assert_eq!(wait(client).exits(0).json()["counts"]["inserted"], 250);
     other.ends_in_order();
     signal(frozen.0.as_ref().unwrap(), "CONT");
@@ -152,23 +157,9 @@ fn a_frozen_worker_holds_its_chunk_no_longer_than_its_limit() {
     services.desk.write("users.csv", generated(250));
     let token = services.token();
     let (producer, client) = services.upload(&token);
-    // The broker misses two heartbeats before it takes a consumer for gone.
-    let broker = std::env::var("TEST_AMQP_URL").unwrap().replace("heartbeat=10", "heartbeat=2");
-    let deadline = ("MUSTER_WORKER_DEADLINE", "6s");
-    let frozen = services.worker_with(&[
-        ("AMQP_URL", &broker),
-        deadline,
-        ("FAILPOINTS", "before_commit=sleep(600000)"),
-    ]);
-    let frozen = Service(Some(frozen));
-    until("the worker is in the middle", || {
-        let inside = "select count(*) from pg_stat_activity
-                       where datname = current_database() and state = 'idle in transaction' and query like 'update chunks%'";
-        (services.number(inside) == 1).then_some(())
-    });
-    signal(frozen.0.as_ref().unwrap(), "STOP");
+    let frozen = services.frozen_in_the_middle("before_commit=sleep(600000)");
     let began = Instant::now();
-    let other = Service(Some(services.worker_with(&[deadline])));
+    let other = Service(Some(services.worker_with(&[DEADLINE])));
     let summary = wait(client).exits(0).json();
     let took = began.elapsed();
     println!("a frozen worker's chunk was applied by another after {took:?}");
