@@ -47,15 +47,14 @@ pub(crate) struct View {
 
 impl From<ImportReport> for View {
     fn from(report: ImportReport) -> Self {
+        let problem = report.problem();
         Self {
             id: report.id,
             state: report.state,
             filename: report.filename,
             encoding: report.encoding,
             options: report.options,
-            problem: report
-                .newer
-                .map(|newer| format!("a newer version of Muster wrote this import: {newer}")),
+            problem,
             counts: report.counts,
             chunks: report.chunks,
             error: report.error,

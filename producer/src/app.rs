@@ -108,11 +108,12 @@ impl Producer {
     /// Stops taking requests, finishes those under way as long as the grace lasts, then stops dispatching.
     pub async fn stop(mut self) -> io::Result<()> {
         drop(self.shutdown);
-        let served = (&mut self.api).await;
+        let mut served = vec![(&mut self.api).await];
         if let Some((_, ops)) = self.ops.take() {
-            ops.await.map_err(io::Error::other)??;
+            served.push(ops.await);
         }
+        // Also where a listener did not end well.
         self.dispatcher.stop().await;
-        served.map_err(io::Error::other)?
+        served.into_iter().try_for_each(|ended| ended.map_err(io::Error::other)?)
     }
 }

@@ -1,8 +1,9 @@
 //! The failed records of an import as a file: to be looked at, mended and uploaded again.
 //!
-//! Read page by page, and a page by bytes, so memory grows neither with their number nor with their size. In CSV no cell can run in a spreadsheet, whatever that
-//! takes for a delimiter: it is quoted, and guarded by apostrophes ([`muster_shared::formula`]) that reading a file with the column
-//! `_error_code` takes off again, so every value comes back as it was.
+//! Read page by page, and a page by bytes, so memory grows neither with their number nor with their size. In CSV no cell can run
+//! in a spreadsheet, whatever that takes for a delimiter: each cell is quoted, and guarded by apostrophes
+//! ([`muster_shared::formula`]). Reading a file with the column `_error_code` takes them off again, so every value comes back as
+//! it was.
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
@@ -22,7 +23,7 @@ pub const ERROR_COLUMNS: [&str; 3] = ["_error_code", "_error_field", "_error_mes
 /// What stands under the column that marks the file: spreadsheets drop a last column that is empty.
 const MARKED: &str = "1";
 
-/// Most records of the first page. Later ones are told by the one before, so that the sizes of few are added up in vain.
+/// Most records of the first page. The limit of a later page follows from the sizes that the page before it had.
 const FIRST_PAGE: i64 = 32;
 /// Most records of a page.
 const MAX_PAGE: i64 = 1_000;

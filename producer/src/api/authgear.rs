@@ -196,10 +196,10 @@ fn limits(configured: ReceiveLimits) -> ReceiveLimits {
 
 fn failure(error: ReceiveError) -> Failure {
     match error {
-        // What the engine's parser refuses beyond the outer check: half a surrogate pair in a string, above all.
         ReceiveError::Refused(_, error) if error.code == ErrorCode::QuotaExceeded => {
             Failure::QuotaExceeded(store::Period::Day)
         }
+        // What the engine's parser refuses beyond the outer check: half a surrogate pair in a string, above all.
         ReceiveError::Refused(_, error) => Failure::InvalidJson { message: error.message, offset: None },
         ReceiveError::Store(error) => error.into(),
         ReceiveError::Aborted(import, error) => {

@@ -49,16 +49,16 @@ pub(super) struct Pace {
 /// How much has come of a body, and how long its client was waited for in all. The time that the store takes is not the
 /// client's.
 #[derive(Debug, Clone, Copy, Default)]
-struct Progress {
+struct Arrived {
     total: u64,
     waited: Duration,
 }
 
 impl Pace {
     /// Whether what has come is too little for the time that it took.
-    fn is_too_slow(&self, progress: Progress) -> bool {
-        let least = progress.waited.as_secs_f64() * self.rate as f64;
-        progress.waited > self.after && (progress.total as f64) < least && !mutant(Mutant::AnyRate)
+    fn is_too_slow(&self, arrived: Arrived) -> bool {
+        let least = arrived.waited.as_secs_f64() * self.rate as f64;
+        arrived.waited > self.after && (arrived.total as f64) < least && !mutant(Mutant::AnyRate)
     }
 }
 
@@ -96,13 +96,13 @@ pub(super) fn bounded(
     limits: BodyLimits,
     watch: Watch,
 ) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + Unpin {
-    let state = Some((body.into_data_stream(), Progress::default()));
+    let state = Some((body.into_data_stream(), Arrived::default()));
     let pieces = stream::unfold(state, move |state| {
         let watch = watch.clone();
         async move {
-            let (mut body, mut progress) = state?;
-            match next(&mut body, &mut progress, limits, &watch).await? {
-                Ok(bytes) => Some((Ok(bytes), Some((body, progress)))),
+            let (mut body, mut arrived) = state?;
+            match next(&mut body, &mut arrived, limits, &watch).await? {
+                Ok(bytes) => Some((Ok(bytes), Some((body, arrived)))),
                 Err(error) => {
                     drain(&mut body).await;
                     Some((Err(watch.fail(error)), None))
@@ -118,7 +118,7 @@ type Data = axum::body::BodyDataStream;
 
 async fn next(
     body: &mut Data,
-    progress: &mut Progress,
+    arrived: &mut Arrived,
     limits: BodyLimits,
     watch: &Watch,
 ) -> Option<Result<Bytes, FileError>> {
@@ -127,18 +127,18 @@ async fn next(
         let message = format!("the upload paused for longer than {} seconds", pace.pause.as_secs_f64());
         return Some(Err(FileError::new(ErrorCode::UploadTimeout, message)));
     };
-    progress.waited += started.elapsed();
+    arrived.waited += started.elapsed();
     let Ok(bytes) = piece? else {
         return Some(Err(FileError::new(ErrorCode::UploadIncomplete, "the upload stopped before its end")));
     };
     let size = bytes.len() as u64;
     if let Some(limit) = limits.bytes
-        && progress.total + size > limit
+        && arrived.total + size > limit
     {
         return Some(Err(too_large(limit)));
     }
-    progress.total += size;
-    if pace.is_too_slow(*progress) {
+    arrived.total += size;
+    if pace.is_too_slow(*arrived) {
         let message = format!("the upload came more slowly than {} bytes a second", pace.rate);
         return Some(Err(FileError::new(ErrorCode::UploadTimeout, message)));
     }

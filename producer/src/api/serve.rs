@@ -22,13 +22,13 @@ use super::{AppState, Audience, HttpOptions, routes};
 
 /// Pause after an accept that failed for want of something (file descriptors), which the next one would want too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a request whose connection is gone may take to end.
+const REQUESTS_END_IN: Duration = Duration::from_secs(5);
 
 /// Reads the certificate and its key, where HTTPS is wanted.
 pub(crate) fn open_tls(options: &HttpOptions) -> io::Result<Option<Arc<Tls>>> {
     options.tls.clone().map(|files| Tls::open(files).map(Arc::new)).transpose()
 }
-/// How long a request whose connection is gone may take to end.
-const REQUESTS_END_IN: Duration = Duration::from_secs(5);
 
 /// Serves until `shutdown`; then finishes what is under way as long as the grace lasts, and cuts the rest.
 pub(crate) async fn serve(

@@ -54,12 +54,11 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
         let upload = is_upload(request.method(), &route);
         let handled = state.0.tasks.spawn(next.run(request));
         // The task goes on when the time is over: what it has begun in the store comes to its end.
-        let handled = match upload || mutant(Mutant::NoRequestTimeout) {
-            true => handled.await,
-            false => match timeout(state.0.request_timeout, handled).await {
-                Ok(handled) => handled,
-                Err(_) => Ok(of_door(&uri, ApiError::TimedOut)),
-            },
+        let handled = if upload || mutant(Mutant::NoRequestTimeout) {
+            handled.await
+        } else {
+            let answer = timeout(state.0.request_timeout, handled).await;
+            answer.unwrap_or_else(|_| Ok(of_door(&uri, ApiError::TimedOut)))
         };
         handled.unwrap_or_else(|error| {
             tracing::error!(request_id = id, %error, "a request did not end well");

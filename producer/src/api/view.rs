@@ -71,6 +71,7 @@ pub struct ImportLinks {
 impl ImportView {
     /// The view of an import, its links beginning with `base`.
     pub fn new(report: ImportReport, base: &str) -> Self {
+        let problem = report.problem();
         let own = format!("{base}/v1/imports/{}", report.id);
         let links = ImportLinks {
             records: format!("{own}/records"),
@@ -85,9 +86,7 @@ impl ImportView {
             encoding: report.encoding,
             // What the names resolved to is no matter of the client's.
             options: ImportOptions { enrolment: None, ..report.options },
-            problem: report.newer.map(|newer| {
-                format!("a newer version of Muster wrote this import: {newer}; ask that version")
-            }),
+            problem,
             counts: report.counts,
             chunks: report.chunks,
             error: report.error,

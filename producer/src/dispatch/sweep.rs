@@ -118,11 +118,7 @@ impl Run {
             taken += self.within(store::take_back(&self.store, &lost)).await?;
         }
         silent.retain(|chunk| !lost.contains(chunk));
-        let renewed = match silent.is_empty() {
-            true => 0,
-            false => self.within(store::renew_waiting(&self.store, &silent, lease)).await?,
-        };
-        if renewed > 0 {
+        if !silent.is_empty() && self.within(store::renew_waiting(&self.store, &silent, lease)).await? > 0 {
             tracing::warn!(chunks = silent.len(), ready, "chunks wait in the queue: are workers running?");
         }
         self.looked.note();

@@ -48,7 +48,6 @@ pub fn looks_secret(name: &str) -> bool {
         let name = name.to_ascii_lowercase();
         return ["password", "secret", "totp", "hash"].iter().any(|part| name.contains(part));
     }
-    // Addresses of second factors are no secrets, whatever stands in `mfa` otherwise.
     let name = crate::normalise::compose(name);
     let letters: String = name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
     PARTS.iter().any(|part| letters.contains(part)) || words(&name).any(|word| WORDS.contains(&word.as_str()))

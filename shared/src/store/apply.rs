@@ -431,7 +431,7 @@ async fn write_unreadable_issues(
         numbers.iter().zip(sheet.iter()).filter(|(_, (verdict, _))| verdict.outcome == Outcome::Pending);
     let issues: Vec<Issue> = pending
         .map(|(number, _)| Issue {
-            record: u64::try_from(*number).unwrap_or(0),
+            record: number.unsigned_abs(),
             failed: true,
             errors: vec![RecordError::new(
                 ErrorCode::ChunkDead,

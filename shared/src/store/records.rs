@@ -202,7 +202,7 @@ impl Merge<'_> {
         sheet: &OutcomeSheet,
         after: u64,
     ) -> VecDeque<RecordReport> {
-        let numbers = numbers.iter().map(|number| u64::try_from(*number).unwrap_or(0));
+        let numbers = numbers.iter().map(|number| number.unsigned_abs());
         let wanted = |(number, (verdict, _)): &(u64, (Verdict, Option<Uuid>))| {
             *number > after && self.filter.outcome.is_none_or(|wanted| wanted == verdict.outcome)
         };

@@ -93,6 +93,14 @@ pub async fn import_in(
     rows.into_iter().next().map(whole).transpose()
 }
 
+impl ImportReport {
+    /// What a list tells of an import that a newer program wrote.
+    pub fn problem(&self) -> Option<String> {
+        let newer = self.newer.as_ref()?;
+        Some(format!("a newer version of Muster wrote this import: {newer}; ask that version"))
+    }
+}
+
 /// Whoever works with an import has to know all of its options.
 fn whole(report: ImportReport) -> Result<ImportReport, StoreError> {
     match report.newer {

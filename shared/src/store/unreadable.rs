@@ -38,7 +38,7 @@ struct Known {
     chunks: BTreeMap<i64, Unreadable>,
 }
 
-/// The numbers of the records of a chunk that cannot be read, in the order of its outcomes.
+/// The numbers of the records of a chunk that cannot be read, in the order of its outcomes; each is 1 or more.
 pub(super) async fn numbers(
     connection: &mut PgConnection,
     import: ImportId,
@@ -51,6 +51,9 @@ pub(super) async fn numbers(
     let (mut first, mut last) = (range.first_record, range.last_record);
     // Until no unreadable chunk reaches out of what was looked at.
     loop {
+        if first < 1 {
+            return Err(StoreError::corrupt("chunks", "first_record", ChunkId::new(chunk)));
+        }
         let known = look(connection, import, first, last).await?;
         let reach = known
             .chunks
