@@ -61,6 +61,7 @@ pub(crate) fn dispatch_options(config: &Config) -> DispatchOptions {
         window: config.dispatch.window as usize,
         lease: config.dispatch.lease,
         poll: config.dispatch.poll,
+        stall_after: config.dispatch.stall_after,
         retention: Some(Retention {
             imports: config.retention.imports,
             secrets: config.retention.secrets,

@@ -7,6 +7,7 @@ use muster_shared::import::ImportState;
 use muster_shared::options::ImportOptions;
 use muster_shared::outcome::Counts;
 use muster_shared::parse::TextEncoding;
+use muster_shared::progress::Progress;
 use muster_shared::store::reports::{ChunkCounts, ImportReport};
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,9 @@ pub(crate) struct View {
     /// Why it was refused or aborted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<FileError>,
+    /// How it gets on, while it has not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) progress: Option<Progress>,
     /// When it was opened.
     pub(crate) created_at: DateTime<Utc>,
     /// When everything was staged.
@@ -58,6 +62,7 @@ impl From<ImportReport> for View {
             counts: report.counts,
             chunks: report.chunks,
             error: report.error,
+            progress: None,
             created_at: report.created_at,
             received_at: report.received_at,
             started_at: report.started_at,

@@ -10,6 +10,7 @@ mod authgear;
 mod bitcaster;
 mod catalog;
 mod ccai;
+mod chunks;
 mod error;
 mod imports;
 mod incoming;
@@ -33,11 +34,13 @@ use std::time::Duration;
 
 use muster_shared::queue::Queue;
 use muster_shared::store::Store;
+use muster_shared::store::status::Bounds;
 use muster_shared::supervise::Progress;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 pub use authgear::{AuthgearOptions, decode_import_id};
+pub use chunks::{ChunkList, ChunkView};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub(crate) use ops::keep_up;
 pub use routes::{Audience, openapi};
@@ -130,6 +133,8 @@ struct Shared {
     queue: Queue,
     wake: Arc<Notify>,
     dispatcher: Progress,
+    /// What tells how imports get on.
+    bounds: Bounds,
     limits: ReceiveLimits,
     /// How the body of an upload has to come.
     pace: Pace,
@@ -166,6 +171,7 @@ impl AppState {
             queue,
             wake: dispatcher.wake_handle(),
             dispatcher: dispatcher.progress(),
+            bounds: dispatcher.bounds(),
             limits,
             pace: Pace {
                 pause: http.idle_body_timeout,

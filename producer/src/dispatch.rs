@@ -6,6 +6,7 @@
 
 mod sweep;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,10 +14,11 @@ use futures_util::future::join_all;
 use muster_shared::dispatch::{FairShare, LaneHead, Silence};
 use muster_shared::fault::{self, Mutant, Point};
 use muster_shared::holding::{Held, Holder, Holding};
-use muster_shared::id::ChunkId;
+use muster_shared::id::{ChunkId, ImportId, TenantId};
 use muster_shared::queue::{Headers, Message, Queue, QueueError};
 use muster_shared::retry::{Backoff, Policy};
 use muster_shared::store::dispatch::{self as store, ClaimedChunk};
+use muster_shared::store::status::Bounds;
 use muster_shared::store::{Store, StoreError};
 use muster_shared::supervise::{Progress, Supervised, supervise};
 use tokio::sync::Notify;
@@ -41,6 +43,8 @@ pub struct DispatchOptions {
     pub lease: Duration,
     /// How often to look without having been woken.
     pub poll: Duration,
+    /// How long an import may run without progress before it counts as standing still.
+    pub stall_after: Duration,
     /// How long things are kept; none keeps all.
     pub retention: Option<Retention>,
     /// Attempts that a chunk has: the workers' number.
@@ -68,6 +72,7 @@ impl Default for DispatchOptions {
             window: 16,
             lease: Duration::from_secs(30),
             poll: Duration::from_millis(250),
+            stall_after: Duration::from_secs(60),
             retention: None,
             attempts: 5,
             deadline: Duration::from_secs(15),
@@ -85,6 +90,14 @@ pub struct Dispatcher {
     others: Vec<Supervised>,
     holding: Holding,
     grace: Duration,
+    bounds: Bounds,
+}
+
+impl DispatchOptions {
+    /// What of them tells how an import gets on.
+    pub fn bounds(&self) -> Bounds {
+        Bounds { window: self.window, stall_after: self.stall_after }
+    }
 }
 
 impl Dispatcher {
@@ -101,6 +114,7 @@ impl Dispatcher {
             stop: stop.clone(),
             holder: holding.holder(),
             silence: Mutex::default(),
+            stalled: Mutex::default(),
             started: Instant::now(),
             looked: Progress::new(),
         });
@@ -110,8 +124,8 @@ impl Dispatcher {
         });
         let mut others = sweep::start(&run);
         others.push(supervise("dispatch wake-ups", stop.clone(), move |_| listen(run.clone())));
-        let grace = options.grace;
-        Self { stop, wake, rounds, others, holding, grace }
+        let (grace, bounds) = (options.grace, options.bounds());
+        Self { stop, wake, rounds, others, holding, grace, bounds }
     }
 
     /// Something new is staged.
@@ -122,6 +136,11 @@ impl Dispatcher {
     /// What wakes the dispatcher, for those who do not hold it.
     pub fn wake_handle(&self) -> Arc<Notify> {
         self.wake.clone()
+    }
+
+    /// What tells how an import gets on.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
     }
 
     /// How long ago the last round ended well.
@@ -171,6 +190,8 @@ struct Run {
     stop: CancellationToken,
     holder: Holder,
     silence: Mutex<Silence>,
+    /// Imports that made no progress when they were last looked for.
+    stalled: Mutex<HashMap<ImportId, TenantId>>,
     started: Instant,
     /// When the leases of the chunks that wait in the queue were last looked after.
     looked: Progress,
@@ -329,7 +350,7 @@ impl Run {
 
     /// False if the broker did not take the message: the chunk is staged again then.
     async fn publish(&self, chunk: ClaimedChunk) -> bool {
-        let id = chunk.id;
+        let (id, import, tenant) = (chunk.id, chunk.import, chunk.tenant);
         let message = Message {
             headers: Headers {
                 version: BODY_VERSION,
@@ -347,10 +368,11 @@ impl Run {
                 true
             }
             Err(error) => {
-                tracing::warn!(chunk = %id, %error, "a chunk could not be published; it stays staged");
+                tracing::warn!(%import, %tenant, chunk = %id, %error, "a chunk could not be published; it stays staged");
+                let problem = format!("the queue does not take it: {error}");
                 // Should this fail too, the claim runs out.
-                if let Err(error) = self.within(store::unclaim(&self.store, id)).await {
-                    tracing::warn!(chunk = %id, %error, "a chunk could not be given back");
+                if let Err(error) = self.within(store::unclaim(&self.store, id, &problem)).await {
+                    tracing::warn!(%import, %tenant, chunk = %id, %error, "a chunk could not be given back");
                 }
                 false
             }

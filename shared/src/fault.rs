@@ -351,6 +351,14 @@ table! {
         ProbesUntuned = "probes_untuned",
         /// An error of a retry's or a cancel's commit is taken for its failure.
         SteeringTrusted = "steering_trusted",
+        /// An import that makes no progress looks like one that does.
+        StallsInSilence = "stalls_in_silence",
+        /// Each problem of a chunk begins its trouble anew.
+        TroubleBeginsAnew = "trouble_begins_anew",
+        /// Why the queue does not take a chunk stands in the log of one producer alone.
+        UnpublishedInSilence = "unpublished_in_silence",
+        /// What a function of the database raises is shown, whatever it quotes.
+        RaisedWordsShown = "raised_words_shown",
     }
 }
 

@@ -82,7 +82,7 @@ async fn tell(
     stop: CancellationToken,
     progress: Progress,
 ) {
-    let name = format!("{kind} {}", std::process::id());
+    let name = format!("{kind} {} on {}", std::process::id(), host());
     let mut beat = interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -96,6 +96,14 @@ async fn tell(
             Err(error) => tracing::debug!(%error, "the store was not told what this process holds"),
         }
     }
+}
+
+/// The name of this machine, or of the container, where the system tells it.
+fn host() -> String {
+    let told =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
+    let name = told.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+    name.unwrap_or_else(|| "this machine".into())
 }
 
 impl Holder {

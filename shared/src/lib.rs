@@ -28,6 +28,7 @@ pub mod outcome;
 pub mod parse;
 pub mod plan;
 pub mod profile;
+pub mod progress;
 #[cfg(feature = "queue")]
 pub mod queue;
 pub mod record;

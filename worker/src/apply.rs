@@ -118,7 +118,11 @@ impl Job<'_> {
         let body: &[u8] = if body_hash(&self.message.body) == locked.body_hash {
             &self.message.body
         } else {
-            tracing::warn!(%chunk, "the message does not carry what was staged; the staged records are applied");
+            let tenant = self.rules.tenant_name(locked.tenant);
+            tracing::warn!(
+                %import, tenant = tenant.as_deref(), %chunk,
+                "the message does not carry what was staged; the staged records are applied"
+            );
             staged = slots.within(store::body(&mut transaction, chunk)).await?.unwrap_or_default();
             &staged
         };
@@ -207,6 +211,13 @@ impl Job<'_> {
             let written = slots.within(work.write(&mut transaction, &all)).await?;
             work.note(written);
         }
+        if let (refused @ 1.., Some(error)) = &work.refused {
+            let (import, tenant) = (locked.import, self.rules.tenant_name(locked.tenant));
+            tracing::warn!(
+                %import, tenant = tenant.as_deref(), %chunk, refused, error,
+                "the database refused records of a chunk"
+            );
+        }
         let Work { sheet, mut issues, .. } = work;
         fault::point_of(Point::ApplyWritten, chunk.get())?;
         issues.sort_unstable_by_key(|issue| issue.record);
@@ -245,6 +256,8 @@ pub(crate) struct Work<'a> {
     pub(crate) valid: Vec<(usize, Record<'a>)>,
     sheet: OutcomeSheet,
     issues: Vec<Issue>,
+    /// How many records the database refused, and its words about the first.
+    refused: (usize, Option<String>),
 }
 
 /// What writing some of the records gave: verdicts by index in the chunk.
@@ -280,6 +293,7 @@ impl<'a> Work<'a> {
             valid: Vec::with_capacity(raw.len()),
             sheet: locked.outcomes.clone(),
             issues: Vec::new(),
+            refused: (0, None),
         };
         for (index, record) in raw.iter().enumerate() {
             let pending =
@@ -363,8 +377,10 @@ impl<'a> Work<'a> {
     /// Lets the valid record at `at` fail for what the database said of it.
     pub(crate) fn refuse(&mut self, at: usize, error: &StoreError) {
         let Some((index, _)) = self.valid.get(at) else { return };
-        let code = error.sqlstate().unwrap_or("unknown").to_owned();
-        let message = format!("the database refused the record (SQLSTATE {code})");
+        let words = error.answer().unwrap_or_else(|| "SQLSTATE unknown".into());
+        let message = format!("the database refused the record: {words}");
+        self.refused.0 += 1;
+        self.refused.1.get_or_insert(words);
         self.fail(*index, vec![RecordError::new(ErrorCode::DatabaseRefused, message)]);
     }
 }

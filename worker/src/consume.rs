@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use muster_shared::clock;
 use muster_shared::fault::{self, Mutant, Point};
 use muster_shared::holding::Holder;
-use muster_shared::id::ChunkId;
+use muster_shared::id::{ChunkId, TenantId};
 use muster_shared::queue::{Delivery, Message, QueueError, Settler};
 use muster_shared::retry::{Backoff, Policy as RetryPolicy};
 use muster_shared::store::apply::{self as store, Later};
@@ -72,6 +72,20 @@ impl Shared {
             holder,
             stop,
             releasing,
+        }
+    }
+
+    /// Whose a message's chunk is, as lines of the log tell it.
+    fn label(&self, message: &Message) -> Label {
+        let tenant = message.headers.tenant;
+        let name = tenant.and_then(|tenant| self.rules.tenant_name(TenantId::new(tenant)));
+        Label {
+            import: message.headers.import_id,
+            tenant: name.map_or_else(
+                || tenant.map_or_else(|| "-".into(), |id| id.to_string()),
+                |name| name.to_string(),
+            ),
+            chunk: ChunkId::new(message.headers.chunk_id),
         }
     }
 
@@ -150,6 +164,14 @@ impl Shared {
     }
 }
 
+/// Whose chunk a line of the log is about. The tenant's name, or its number where the name is not known yet.
+#[derive(Debug, Clone)]
+struct Label {
+    import: Uuid,
+    tenant: String,
+    chunk: ChunkId,
+}
+
 /// What is written down about a chunk outside of its own transaction.
 #[derive(Debug, Clone, Copy)]
 enum Note<'a> {
@@ -171,7 +193,7 @@ pub(crate) async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: Owne
                 work(&shared, &message).await;
             } else {
                 let verdict = work_or_panic(&shared, &message).await;
-                settle(&shared, chunk, verdict, settler).await;
+                settle(&shared, &shared.label(&message), verdict, settler).await;
             }
         }
         Err(error) => {
@@ -188,12 +210,12 @@ async fn work_or_panic(shared: &Shared, message: &Message) -> Verdict {
     match worked {
         Ok(verdict) => verdict,
         Err(_) => {
-            let chunk = ChunkId::new(message.headers.chunk_id);
-            tracing::error!(%chunk, "the program panicked over a chunk");
+            let Label { import, tenant, chunk } = shared.label(message);
+            tracing::error!(%import, tenant, %chunk, "the program panicked over a chunk");
             let standing = Standing { attempt: message.headers.attempt, deferrals: 0 };
             let applied = Applied::Failed(ErrorKind::Permanent);
             let verdict = decide(applied, standing, &shared.policy, jitter());
-            conclude(shared, chunk, verdict, "the program panicked over it").await
+            conclude(shared, &shared.label(message), verdict, "the program panicked over it").await
         }
     }
 }
@@ -220,35 +242,36 @@ async fn work(shared: &Shared, message: &Message) -> Verdict {
                 care.secluded = true;
                 continue;
             }
-            Ok(report) => told(message, report, started, standing.attempt),
+            Ok(report) => told(&shared.label(message), report, started, standing.attempt),
             Err((error, reached)) => {
                 silent = if reached && matches!(error, StoreError::Silent(_)) { silent + 1 } else { 0 };
                 let held = waited(&error, began.elapsed(), &shared.slots.limits());
+                let Label { import, tenant, chunk } = shared.label(message);
                 if !held && tries < TRIES && recover(&error, reached, tries, &mut care) {
-                    tracing::debug!(chunk = %job.chunk(), %error, tries, "applied again");
+                    tracing::debug!(%import, tenant, %chunk, %error, tries, "applied again");
                     continue;
                 }
-                tracing::warn!(chunk = %job.chunk(), %error, tries, "the chunk could not be applied");
+                tracing::warn!(%import, tenant, %chunk, %error, tries, "the chunk could not be applied");
                 (failed(&error, reached, silent), error.to_string())
             }
         };
         match decide(applied, standing, &shared.policy, jitter()) {
             Verdict::Hold => {
                 if !shared.pause(backoff.delay()).await {
-                    return give_back(shared, job.chunk()).await;
+                    return give_back(shared, &shared.label(message)).await;
                 }
             }
-            verdict => return conclude(shared, job.chunk(), verdict, &problem).await,
+            verdict => return conclude(shared, &shared.label(message), verdict, &problem).await,
         }
         tries = 0;
     }
 }
 
 /// What a report means, and its reason where there is one.
-fn told(message: &Message, report: Report, started: Instant, attempt: u32) -> (Applied, String) {
+fn told(label: &Label, report: Report, started: Instant, attempt: u32) -> (Applied, String) {
     match report {
         Report::Done(told) => {
-            log_applied(message, &told, started, attempt);
+            log_applied(label, &told, started, attempt);
             (Applied::Done, String::new())
         }
         Report::NothingToDo => (Applied::NothingToDo, String::new()),
@@ -311,39 +334,44 @@ fn recover(error: &StoreError, reached: bool, tries: u32, care: &mut Care) -> bo
 }
 
 /// Writes a verdict down in the store.
-async fn conclude(shared: &Shared, chunk: ChunkId, verdict: Verdict, problem: &str) -> Verdict {
+async fn conclude(shared: &Shared, label: &Label, verdict: Verdict, problem: &str) -> Verdict {
+    let Label { import, tenant, chunk } = label;
     let note = match verdict {
         Verdict::PutOff(delay) => Note::Later(Later { delay, problem, spends: true }),
         Verdict::Defer(delay) => Note::Later(Later { delay, problem, spends: false }),
         Verdict::Bury => Note::Dead(problem),
         Verdict::Ack | Verdict::DeadLetter(_) | Verdict::Hold | Verdict::GiveBack => return verdict,
     };
-    match shared.write_down_at_last(chunk, note).await {
+    match shared.write_down_at_last(*chunk, note).await {
         Some(Ok(true)) if verdict == Verdict::Bury => {
             metrics::counter!("muster_chunks_dead_total").increment(1);
-            tracing::error!(%chunk, problem, "a chunk is dead");
+            tracing::error!(%import, tenant, %chunk, problem, "a chunk is dead");
         }
         Some(Ok(true)) => {
             let spends = if matches!(verdict, Verdict::PutOff(_)) { "attempt" } else { "nothing" };
             metrics::counter!("muster_chunks_put_off_total", "spends" => spends).increment(1);
-            tracing::warn!(%chunk, problem, spends, "a chunk was put off");
+            tracing::warn!(%import, tenant, %chunk, problem, spends, "a chunk was put off");
         }
         Some(Ok(false)) => {}
         Some(Err(error)) => {
-            tracing::error!(%chunk, %error, "a chunk could not be put off or ended; its lease will bring it back");
+            tracing::error!(
+                %import, tenant, %chunk, %error,
+                "a chunk could not be put off or ended; its lease will bring it back"
+            );
         }
-        None => return give_back(shared, chunk).await,
+        None => return give_back(shared, label).await,
     }
     verdict
 }
 
 /// Gives a delivery back because the worker stops. The store is away, or the delivery would not be given back; but a note that
 /// stays counts as a death, so taking it away is tried for as long as the stop has time for it.
-async fn give_back(shared: &Shared, chunk: ChunkId) -> Verdict {
+async fn give_back(shared: &Shared, label: &Label) -> Verdict {
+    let Label { import, tenant, chunk } = label;
     let mut backoff = Backoff::new(RetryPolicy { longest: Duration::from_secs(1), ..RetryPolicy::RECONNECT });
     let released = async {
-        while let Err(error) = shared.write_down(chunk, Note::Release).await {
-            tracing::debug!(%chunk, %error, "a chunk that is given back is still noted as begun");
+        while let Err(error) = shared.write_down(*chunk, Note::Release).await {
+            tracing::debug!(%import, tenant, %chunk, %error, "a chunk that is given back is still noted as begun");
             if fault::mutant(Mutant::NoteLeftBehind) {
                 return;
             }
@@ -351,15 +379,19 @@ async fn give_back(shared: &Shared, chunk: ChunkId) -> Verdict {
         }
     };
     if tokio::time::timeout(shared.releasing, released).await.is_err() {
-        tracing::warn!(%chunk, "a chunk that is given back stays noted as begun: it may cost an attempt");
+        tracing::warn!(
+            %import, tenant, %chunk,
+            "a chunk that is given back stays noted as begun: it may cost an attempt"
+        );
     }
     Verdict::GiveBack
 }
 
-async fn settle(shared: &Shared, chunk: ChunkId, verdict: Verdict, settler: Settler) {
+async fn settle(shared: &Shared, label: &Label, verdict: Verdict, settler: Settler) {
+    let Label { import, tenant, chunk } = label;
     match verdict {
         Verdict::DeadLetter(why) => {
-            tracing::warn!(%chunk, why, "a message became a dead letter");
+            tracing::warn!(%import, tenant, %chunk, why, "a message became a dead letter");
             settle_in_time(shared, settler.dead_letter(why)).await;
         }
         // Dropped, it is delivered to another worker.
@@ -372,7 +404,7 @@ async fn settle(shared: &Shared, chunk: ChunkId, verdict: Verdict, settler: Sett
         tracing::warn!(%fault, "told to fail after the ack");
     }
     // The lane's next chunk can go out. Should this be lost, the dispatcher looks by itself soon.
-    if let Err(error) = shared.write_down(chunk, Note::Wake).await {
+    if let Err(error) = shared.write_down(*chunk, Note::Wake).await {
         tracing::debug!(%error, "the dispatcher could not be woken");
     }
 }
@@ -402,7 +434,7 @@ fn jitter() -> f64 {
 }
 
 /// One line in the log, and each outcome once in the metrics.
-fn log_applied(message: &Message, told: &Told, started: Instant, attempt: u32) {
+fn log_applied(label: &Label, told: &Told, started: Instant, attempt: u32) {
     let elapsed = started.elapsed();
     let fresh = &told.fresh;
     let outcomes = [
@@ -416,8 +448,9 @@ fn log_applied(message: &Message, told: &Told, started: Instant, attempt: u32) {
     }
     metrics::histogram!("muster_chunk_seconds").record(elapsed.as_secs_f64());
     tracing::info!(
-        import = %message.headers.import_id,
-        chunk = message.headers.chunk_id,
+        import = %label.import,
+        tenant = label.tenant,
+        chunk = label.chunk.get(),
         attempt,
         records = told.counts.total,
         inserted = told.counts.inserted,

@@ -1,10 +1,10 @@
-//! The rules of imports, remembered: most chunks of a worker are of few imports.
+//! The rules of imports and the names of their tenants, remembered: most chunks of a worker are of few imports.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use muster_shared::fault::{self, Point};
-use muster_shared::id::ImportId;
+use muster_shared::id::{ImportId, TenantId};
 use muster_shared::options::NewerOptions;
 use muster_shared::rules::Rules;
 use muster_shared::store::{Connection, StoreError, apply};
@@ -22,9 +22,15 @@ pub(crate) enum Known {
     Missing,
 }
 
-/// The cache. Options never change once an import is there.
+/// The cache. Options never change once an import is there, and tenants keep their names.
 #[derive(Debug, Default)]
-pub(crate) struct RulesCache(Mutex<HashMap<ImportId, Arc<Rules>>>);
+pub(crate) struct RulesCache(Mutex<Remembered>);
+
+#[derive(Debug, Default)]
+struct Remembered {
+    rules: HashMap<ImportId, Arc<Rules>>,
+    tenants: HashMap<TenantId, Arc<str>>,
+}
 
 impl RulesCache {
     /// The rules of an import, read over this connection where they are not known yet.
@@ -34,25 +40,33 @@ impl RulesCache {
         import: ImportId,
     ) -> Result<Known, StoreError> {
         fault::point(Point::Rules)?;
-        let known = self.lock().get(&import).cloned();
+        let known = self.lock().rules.get(&import).cloned();
         if let Some(rules) = known {
             return Ok(Known::Rules(rules));
         }
-        let options = match apply::options(connection, import).await? {
-            Some(Ok(options)) => options,
-            Some(Err(newer)) => return Ok(Known::Newer(newer)),
-            None => return Ok(Known::Missing),
-        };
-        let rules = Arc::new(Rules::new(options));
+        let Some(found) = apply::import(connection, import).await? else { return Ok(Known::Missing) };
         let mut cache = self.lock();
-        if cache.len() >= REMEMBERED {
-            cache.clear();
+        if cache.tenants.len() >= REMEMBERED {
+            cache.tenants.clear();
         }
-        cache.insert(import, rules.clone());
+        cache.tenants.insert(found.tenant, found.tenant_slug.into());
+        let rules = match found.options {
+            Ok(options) => Arc::new(Rules::new(options)),
+            Err(newer) => return Ok(Known::Newer(newer)),
+        };
+        if cache.rules.len() >= REMEMBERED {
+            cache.rules.clear();
+        }
+        cache.rules.insert(import, rules.clone());
         Ok(Known::Rules(rules))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ImportId, Arc<Rules>>> {
+    /// The name of a tenant, as far as it is known.
+    pub(crate) fn tenant_name(&self, tenant: TenantId) -> Option<Arc<str>> {
+        self.lock().tenants.get(&tenant).cloned()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Remembered> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,9 +2,10 @@
 
 use muster_shared::clock;
 use muster_shared::config::Config;
-use muster_shared::store::{Store, StoreError, inspect, migrate};
+use muster_shared::store::{Store, StoreError, inspect, migrate, status};
 
 use super::{Check, Status};
+use crate::pipeline::dispatch_options;
 
 /// Clocks that differ by more than this confuse people who read times.
 const SKEW_SECONDS: i64 = 5;
@@ -26,6 +27,9 @@ pub(super) async fn checks(store: &Store, config: &Config) -> Vec<Check> {
     let mut checks = vec![migrations(store).await];
     if checks.iter().all(|check| check.status == Status::Ok) {
         checks.push(second_lock(store).await);
+    }
+    if checks.iter().all(|check| check.status != Status::Failed) {
+        checks.push(imports(store, config).await);
     }
     match inspect::server(store).await {
         Ok(server) => {
@@ -71,6 +75,27 @@ async fn second_lock(store: &Store) -> Check {
             "this user may not be the role muster_tenant, so policies do not lock what is read for a tenant",
             "have somebody who may create roles do what migrations/0019_second_lock.sql says at its head",
         ),
+        Err(error) => Check::failed(id, error.to_string(), "see the database's log"),
+    }
+}
+
+/// Whether running imports make progress.
+async fn imports(store: &Store, config: &Config) -> Check {
+    let id = "imports";
+    match status::stalled(store, &dispatch_options(config).bounds()).await {
+        Ok(stalled) => match stalled.first() {
+            None => Check::ok(id, "no running import stands still"),
+            Some(first) => Check::warning(
+                id,
+                format!(
+                    "{} running import(s) make no progress, import {} for longest: {}",
+                    stalled.len(),
+                    first.import,
+                    first.progress.reason()
+                ),
+                "`muster imports show ID` and `muster imports chunks ID --problem` tell more; deploy/README.md, An import does not end",
+            ),
+        },
         Err(error) => Check::failed(id, error.to_string(), "see the database's log"),
     }
 }

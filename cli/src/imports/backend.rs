@@ -4,10 +4,12 @@ use anyhow::bail;
 use bytes::Bytes;
 use clap::ValueEnum;
 use futures_util::stream::BoxStream;
+use muster_producer::api::ChunkView;
 use muster_shared::error::RecordError;
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
 use muster_shared::outcome::{Outcome, Reason};
+use muster_shared::store::chunks::ChunkFilter;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -128,6 +130,16 @@ impl Backend<'_> {
         limit: u64,
     ) -> anyhow::Result<Vec<RecordView>> {
         either!(self, inner => inner.records(id, outcome, after, limit).await)
+    }
+
+    /// Up to `limit` chunks of an import, by lane and number.
+    pub(crate) async fn chunks(
+        &self,
+        id: ImportId,
+        filter: ChunkFilter,
+        limit: u64,
+    ) -> anyhow::Result<Vec<ChunkView>> {
+        either!(self, inner => inner.chunks(id, filter, limit).await)
     }
 
     /// The file of failed records.

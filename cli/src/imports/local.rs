@@ -1,15 +1,18 @@
 //! Imports in the store.
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use muster_producer::api::ChunkView;
 use muster_producer::export::{self, ExportFormat};
 use muster_shared::config::Config;
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
+use muster_shared::store::chunks::{self, ChunkFilter};
 use muster_shared::store::records::{self, RecordFilter};
 use muster_shared::store::reports::{self, ImportReport};
+use muster_shared::store::status::{self, Bounds};
 use muster_shared::store::steer::{self, Steered};
 
 use super::backend::{Outcomes, RecordView, Steer};
@@ -24,6 +27,8 @@ use crate::view::View;
 pub(crate) struct Local<'s> {
     pub(crate) session: &'s Session,
     pub(crate) tenant: TenantId,
+    /// What tells how imports get on.
+    pub(crate) bounds: Bounds,
 }
 
 impl Local<'_> {
@@ -37,11 +42,35 @@ impl Local<'_> {
     pub(crate) async fn list(&self, state: Option<ImportState>, limit: u32) -> anyhow::Result<Vec<View>> {
         let reports =
             reports::imports(&self.session.store, self.tenant, state, None, i64::from(limit)).await?;
-        Ok(reports.into_iter().map(View::from).collect())
+        let views: Vec<View> = reports.into_iter().map(View::from).collect();
+        self.with_progress(views).await
     }
 
     pub(crate) async fn show(&self, id: ImportId) -> anyhow::Result<View> {
-        Ok(self.report(id).await?.into())
+        let views = self.with_progress(vec![self.report(id).await?.into()]).await?;
+        views.into_iter().next().with_context(|| format!("import {id} is gone"))
+    }
+
+    /// The same views, with how those get on that have not ended.
+    async fn with_progress(&self, views: Vec<View>) -> anyhow::Result<Vec<View>> {
+        let open: Vec<ImportId> =
+            views.iter().filter(|view| !view.state.is_final()).map(|view| view.id).collect();
+        let mut known = status::of(&self.session.store, self.tenant, &open, &self.bounds).await?;
+        let with = |view: View| View { progress: known.remove(&view.id), ..view };
+        Ok(views.into_iter().map(with).collect())
+    }
+
+    pub(crate) async fn chunks(
+        &self,
+        id: ImportId,
+        filter: ChunkFilter,
+        limit: u64,
+    ) -> anyhow::Result<Vec<ChunkView>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        match chunks::page(&self.session.store, self.tenant, id, filter, limit).await? {
+            Some(page) => Ok(page.into_iter().map(ChunkView::from).collect()),
+            None => bail!("the tenant has no import {id}; `muster imports list` shows them"),
+        }
     }
 
     pub(crate) async fn beginning_with(&self, prefix: &str) -> anyhow::Result<Vec<ImportId>> {

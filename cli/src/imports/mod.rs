@@ -1,15 +1,17 @@
 //! `muster imports`: what became of imports, and steering them; in the store of this machine or behind a server.
 
 mod backend;
+mod chunks;
 mod local;
 mod remote;
 mod show;
+mod watch;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use muster_shared::config::Config;
-use muster_shared::import::ImportState;
+use muster_shared::import::{ChunkState, ImportState};
 use muster_shared::tenant::Slug;
 
 pub(crate) use backend::{Outcomes, Steer};
@@ -18,6 +20,7 @@ pub(crate) use remote::{Refused, Remote, Shown};
 use crate::args::one_of;
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;
+use crate::pipeline::dispatch_options;
 use crate::reach::Reach;
 use crate::shutdown::Shutdown;
 use backend::Backend;
@@ -50,6 +53,8 @@ const EXAMPLES: &str = "\
 Examples:
   muster imports list
   muster imports show last
+  muster imports watch last
+  muster imports chunks last --problem
   muster imports failed 0198 -o failed.csv
   muster imports retry last --server https://muster.example.com --token-file ~/.muster-token
 
@@ -89,6 +94,26 @@ enum What {
         #[arg(long)]
         limit: Option<u64>,
     },
+    /// List the chunks of an import: where each stands, which process has it, and what it met
+    #[command(
+        after_help = "Examples:\n  muster imports chunks last\n  muster imports chunks last --problem\n  muster imports chunks last --state dead --json"
+    )]
+    Chunks {
+        #[command(flatten)]
+        which: Which,
+        /// Only those in this state
+        #[arg(long, value_parser = one_of::<ChunkState>(ChunkState::ALL.iter().map(|state| state.as_str())))]
+        state: Option<ChunkState>,
+        /// Only those that met a problem
+        #[arg(long)]
+        problem: bool,
+        /// Most chunks to list [default: all]
+        #[arg(long)]
+        limit: Option<u64>,
+    },
+    /// Follow an import to its end, with its rate and what is in its way
+    #[command(after_help = "Examples:\n  muster imports watch last")]
+    Watch(Which),
     /// Write the failed records as a file that can be mended and imported again
     #[command(
         after_help = "Examples:\n  muster imports failed last -o failed.csv\n  muster imports failed last --format ndjson | jq"
@@ -134,15 +159,21 @@ impl What {
             Self::Resume(which) => (Steer::Resume, which),
             Self::Cancel(which) => (Steer::Cancel, which),
             Self::Retry(which) => (Steer::Retry, which),
-            Self::List { .. } | Self::Show(_) | Self::Records { .. } | Self::Failed { .. } => return None,
+            Self::List { .. }
+            | Self::Show(_)
+            | Self::Records { .. }
+            | Self::Chunks { .. }
+            | Self::Watch(_)
+            | Self::Failed { .. } => return None,
         })
     }
 }
 
 impl ImportsArgs {
-    /// Whether the command may have work to finish when it is asked to end.
+    /// Whether the command may have something to finish when it is asked to end.
     pub(crate) fn works(&self) -> bool {
         self.what.steering().is_some_and(|(steer, _)| steer.sets_going())
+            || matches!(self.what, What::Watch(_))
     }
 }
 
@@ -160,7 +191,8 @@ pub(crate) async fn run(args: &ImportsArgs, config: &Config, shutdown: &Shutdown
     }
     let work = async |session: &Session| {
         let tenant = session.tenant(&args.tenant).await?;
-        let local = Local { session, tenant };
+        let bounds = dispatch_options(config).bounds();
+        let local = Local { session, tenant, bounds };
         command(args, config, &Backend::Local(local), shutdown).await
     };
     Box::pin(connect::with(config, Need::Look, shutdown, work)).await
@@ -194,6 +226,16 @@ async fn command(
         What::Records { which, outcome, after, limit } => {
             let id = backend.find(&which.id).await?;
             show::records(backend, id, *outcome, *after, limit.unwrap_or(u64::MAX), args.json).await
+        }
+        What::Chunks { which, state, problem, limit } => {
+            let id = backend.find(&which.id).await?;
+            let wanted =
+                chunks::Wanted { state: *state, problem: *problem, limit: limit.unwrap_or(u64::MAX) };
+            chunks::list(backend, id, wanted, args.json).await
+        }
+        What::Watch(which) => {
+            let id = backend.find(&which.id).await?;
+            watch::run(backend, id, args.json, &reach, shutdown).await
         }
         What::Failed { which, output, format } => {
             let id = backend.find(&which.id).await?;

@@ -8,8 +8,10 @@ use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use muster_producer::api::{ChunkList, ChunkView};
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
+use muster_shared::store::chunks::ChunkFilter;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -208,6 +210,20 @@ impl Remote {
         query.extend(outcome.map(|outcome| ("outcome", outcome.word().to_owned())));
         let page: RecordsPage = self.get(&format!("/v1/imports/{id}/records"), &query).await?;
         Ok(page.records)
+    }
+
+    pub(crate) async fn chunks(
+        &self,
+        id: ImportId,
+        filter: ChunkFilter,
+        limit: u64,
+    ) -> anyhow::Result<Vec<ChunkView>> {
+        let mut query = vec![("limit", limit.to_string())];
+        query.extend(filter.state.map(|state| ("state", state.to_string())));
+        query.extend(filter.problem.then(|| ("problem", "true".to_owned())));
+        query.extend(filter.after.map(|after| ("after", after.to_string())));
+        let page: ChunkList = self.get(&format!("/v1/imports/{id}/chunks"), &query).await?;
+        Ok(page.chunks)
     }
 
     pub(crate) async fn failed(

@@ -59,6 +59,9 @@ pub(super) fn list(views: &[View], as_json: bool) -> anyhow::Result<Ended> {
         if let Some(problem) = &view.problem {
             remark(format_args!("{}: {problem}", view.id));
         }
+        if let Some(progress) = view.progress.as_ref().filter(|progress| progress.stalled) {
+            remark(format_args!("{}: no progress: {}", view.id, progress.reason()));
+        }
     }
     Ok(Ended::Done)
 }
@@ -78,6 +81,7 @@ pub(super) fn one(view: &View, as_json: bool, reach: &Reach) -> anyhow::Result<E
         rows.push(vec!["error".to_owned(), format!("{error} [{}]", error.code)]);
     }
     rows.extend(flat("", &serde_json::to_value(view.counts)?));
+    rows.extend(view.progress.iter().flat_map(super::watch::rows));
     let options = serde_json::to_value(&view.options)?;
     rows.extend(flat("", &options).into_iter().filter(|row| row[0] != "enrolment.group_id"));
     rows.extend(flat("chunks ", &serde_json::to_value(view.chunks)?));

@@ -26,6 +26,7 @@ mod receipt;
 mod refusals;
 mod retry;
 mod secrets;
+mod status;
 mod steering;
 mod witness;
 

@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use muster_shared::id::{ImportId, TenantId};
+use muster_shared::store::reports::ImportReport;
 use muster_shared::store::steer::{self, Steered};
-use muster_shared::store::{StoreError, reports};
+use muster_shared::store::{StoreError, reports, status};
 use muster_shared::token::Scope;
 
 use super::AppState;
@@ -41,13 +42,13 @@ pub(super) async fn list(
         let imports = found.into_iter().filter(|found| {
             wanted.is_none_or(|wanted| found.state == wanted) && before.is_none_or(|before| found.id < before)
         });
-        let imports = imports.map(|report| ImportView::new(report, base)).collect();
+        let imports = views(&state, tenant, imports.collect()).await?;
         return Ok(Json(ImportList { imports, next: None, next_link: None }));
     }
-    let found = reports::imports(&state.0.store, tenant, wanted, before, i64::from(limit) + 1).await?;
+    let mut found = reports::imports(&state.0.store, tenant, wanted, before, i64::from(limit) + 1).await?;
     let more = found.len() > usize::from(limit);
-    let imports: Vec<_> =
-        found.into_iter().take(limit.into()).map(|report| ImportView::new(report, base)).collect();
+    found.truncate(limit.into());
+    let imports = views(&state, tenant, found).await?;
     let next = if more { imports.last().map(|import| import.id) } else { None };
     let filter = wanted.map_or(String::new(), |state| format!("&state={state}"));
     let next_link = next.map(|next| format!("{base}/v1/imports?before={next}&limit={limit}{filter}"));
@@ -72,7 +73,25 @@ pub(super) async fn show(
 
 async fn view(state: &AppState, tenant: TenantId, import: ImportId) -> Result<Json<ImportView>, ApiError> {
     let report = reports::import(&state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)?;
-    Ok(Json(ImportView::new(report, &state.0.link_base)))
+    let view = views(state, tenant, vec![report]).await?.pop().ok_or(ApiError::NotFound)?;
+    Ok(Json(view))
+}
+
+/// Views of imports, with how those get on that have not ended.
+async fn views(
+    state: &AppState,
+    tenant: TenantId,
+    reports: Vec<ImportReport>,
+) -> Result<Vec<ImportView>, ApiError> {
+    let open: Vec<ImportId> =
+        reports.iter().filter(|report| !report.state.is_final()).map(|report| report.id).collect();
+    let mut known = status::of(&state.0.store, tenant, &open, &state.0.bounds).await?;
+    let base = &state.0.link_base;
+    let views = reports.into_iter().map(|report| {
+        let progress = known.remove(&report.id);
+        ImportView::new(report, base).with(progress)
+    });
+    Ok(views.collect())
 }
 
 async fn steered(

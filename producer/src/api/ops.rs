@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use muster_shared::fault::{Mutant, mutant};
 use muster_shared::queue::QueueDepth;
+use muster_shared::store::status;
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, interval, timeout};
@@ -28,7 +29,7 @@ const SECONDS: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 
 /// Whether the parts that the producer needs are there.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Readiness {
-    /// `ready`; `degraded`: uploads are accepted and staged, but not dispatched for now; `unavailable`.
+    /// `ready`; `degraded`: uploads are accepted and staged, but something does not get on; `unavailable`.
     status: &'static str,
     /// `ok`; `read_only`: a standby, on which nothing can be staged; or `unreachable`.
     store: &'static str,
@@ -38,6 +39,10 @@ pub(super) struct Readiness {
     uploads: &'static str,
     /// `ok`, or `stalled`: chunks have not been dispatched for some seconds, whatever the reason.
     dispatcher: &'static str,
+    /// `ok`; `stalled`: a running import makes no progress for longer than `dispatch.stall_after`; or `unknown`.
+    imports: &'static str,
+    /// Why it is not `ready`, a sentence each.
+    reasons: Vec<String>,
 }
 
 /// Says that the process is alive.
@@ -53,8 +58,11 @@ pub(super) async fn healthz() -> Json<serde_json::Value> {
               (status = 503, description = "The store is away", body = Readiness)))]
 pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, Json<Readiness>) {
     let checks = &state.0.checks;
-    let (store, queue) =
-        tokio::join!(cached(&checks.store, store_word(&state)), cached(&checks.depth, depth(&state)));
+    let (store, queue, stalled) = tokio::join!(
+        cached(&checks.store, COUNTS_FOR, store_word(&state)),
+        cached(&checks.depth, COUNTS_FOR, depth(&state)),
+        cached(&checks.stalled, STALLS_FOR, stalled(&state)),
+    );
     let queue = match queue {
         Some(_) if state.0.queue.is_blocked() => "blocked",
         Some(_) => "ok",
@@ -62,41 +70,85 @@ pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, Json<R
     };
     let dispatches =
         state.0.dispatcher.silent_for() <= DISPATCHER_SILENT || mutant(Mutant::ReadyWithoutDispatcher);
-    let (code, status) = match (store, queue, dispatches) {
-        ("ok", "ok", true) => (StatusCode::OK, "ready"),
-        ("ok", ..) => (StatusCode::OK, "degraded"),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-    };
     let uploads = if state.0.store.takes_uploads() { "ok" } else { "busy" };
     let dispatcher = if dispatches { "ok" } else { "stalled" };
-    (code, Json(Readiness { status, store, queue, uploads, dispatcher }))
+    let imports = match &stalled {
+        Some(None) => "ok",
+        Some(Some(_)) => "stalled",
+        None => "unknown",
+    };
+    let reasons = reasons(store, queue, dispatches, stalled.flatten());
+    let (code, status) = match (store, reasons.is_empty()) {
+        ("ok", true) => (StatusCode::OK, "ready"),
+        ("ok", false) => (StatusCode::OK, "degraded"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+    };
+    (code, Json(Readiness { status, store, queue, uploads, dispatcher, imports, reasons }))
+}
+
+/// A sentence for each part that is not well.
+fn reasons(store: &str, queue: &str, dispatches: bool, stalled: Option<String>) -> Vec<String> {
+    let store = match store {
+        "ok" => None,
+        "read_only" => Some("the database is a standby and takes no writes"),
+        _ => Some("the database does not answer"),
+    };
+    let queue = match queue {
+        "ok" => None,
+        "blocked" => Some("the broker takes no messages: it has an alarm of memory or disk"),
+        _ => Some("the queue cannot be reached"),
+    };
+    let dispatcher = (!dispatches).then_some("no round of dispatching ends");
+    [store, queue, dispatcher].into_iter().flatten().map(str::to_owned).chain(stalled).collect()
 }
 
 /// How long an answer of a part counts: however many ask, each part is asked once in this time.
 const COUNTS_FOR: Duration = Duration::from_secs(1);
+/// The same of what reads the chunks of all imports that run without progress.
+const STALLS_FOR: Duration = Duration::from_secs(2);
 
 /// What the parts answered last.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
     store: Kept<&'static str>,
     depth: Kept<Option<QueueDepth>>,
+    stalled: Kept<Option<Option<String>>>,
 }
 
 /// An answer and when it came.
 type Kept<T> = Mutex<Option<(Instant, T)>>;
 
 /// The last answer where it still counts, or a new one, which all wait for that ask meanwhile.
-async fn cached<T: Copy>(kept: &Kept<T>, ask: impl Future<Output = T>) -> T {
+async fn cached<T: Clone>(kept: &Kept<T>, good_for: Duration, ask: impl Future<Output = T>) -> T {
     let mut kept = kept.lock().await;
-    if let Some((since, answer)) = *kept
-        && since.elapsed() < COUNTS_FOR
+    if let Some((since, answer)) = &*kept
+        && since.elapsed() < good_for
         && !mutant(Mutant::AskEachTime)
     {
-        return answer;
+        return answer.clone();
     }
     let answer = ask.await;
-    *kept = Some((Instant::now(), answer));
+    *kept = Some((Instant::now(), answer.clone()));
     answer
+}
+
+/// Why imports stand still, where some do. `None` where that cannot be told. Names no tenant and no import: anybody may ask.
+async fn stalled(state: &AppState) -> Option<Option<String>> {
+    let (store, bounds) = (state.0.store.clone(), state.0.bounds);
+    let asked = tokio::spawn(async move { status::stalled(&store, &bounds).await });
+    match timeout(ANSWER_IN, asked).await {
+        Ok(Ok(Ok(stalled))) => Some(stalled.first().map(|first| {
+            let since = first.progress.no_progress_since;
+            let since =
+                since.map_or_else(String::new, |at| at.format(" since %Y-%m-%d %H:%M:%S UTC").to_string());
+            let reason = first.progress.reason();
+            match stalled.len() {
+                1 => format!("a running import makes no progress{since}: {reason}"),
+                more => format!("{more} running imports make no progress, the first{since}: {reason}"),
+            }
+        })),
+        _ => None,
+    }
 }
 
 /// The time-outs are around tasks: a statement is never cancelled.
@@ -128,7 +180,7 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
     metrics::gauge!("muster_store_connections", "state" => "idle").set(pool.idle);
     metrics::gauge!("muster_store_connections", "state" => "in_use").set(pool.open.saturating_sub(pool.idle));
     metrics::gauge!("muster_store_connections_max").set(pool.max);
-    if let Some(depth) = cached(&state.0.checks.depth, depth(&state)).await {
+    if let Some(depth) = cached(&state.0.checks.depth, COUNTS_FOR, depth(&state)).await {
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and exact up to 2^53")]
         for (which, count) in [("ready", depth.ready), ("dead", depth.dead)] {
             metrics::gauge!("muster_queue_messages", "state" => which).set(count as f64);
@@ -185,10 +237,10 @@ mod tests {
     async fn a_part_is_asked_once_a_second_however_many_look() {
         let (kept, asked) = (Kept::default(), AtomicU32::new(0));
         let ask = async || asked.fetch_add(1, Ordering::Relaxed);
-        let looks = (0..100).map(|_| cached(&kept, ask()));
+        let looks = (0..100).map(|_| cached(&kept, COUNTS_FOR, ask()));
         assert!(futures_util::future::join_all(looks).await.into_iter().all(|answer| answer == 0));
         tokio::time::advance(COUNTS_FOR).await;
-        assert_eq!(cached(&kept, ask()).await, 1);
+        assert_eq!(cached(&kept, COUNTS_FOR, ask()).await, 1);
         assert_eq!(asked.load(Ordering::Relaxed), 2);
     }
 }

@@ -15,7 +15,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
 use super::{
-    AppState, authgear, bitcaster, catalog, ccai, imports, inspect, ops, records, trace, upload, users,
+    AppState, authgear, bitcaster, catalog, ccai, chunks, imports, inspect, ops, records, trace, upload,
+    users,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -49,6 +50,7 @@ fn client_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(upload::create, imports::list))
         .routes(routes!(inspect::look))
         .routes(routes!(imports::show))
+        .routes(routes!(chunks::list))
         .routes(routes!(records::list))
         .routes(routes!(records::failed_csv))
         .routes(routes!(records::failed_ndjson))

@@ -6,6 +6,7 @@ use muster_shared::import::ImportState;
 use muster_shared::options::ImportOptions;
 use muster_shared::outcome::{Counts, Outcome, Reason};
 use muster_shared::parse::TextEncoding;
+use muster_shared::progress::Progress;
 use muster_shared::store::records::RecordReport;
 use muster_shared::store::reports::{ChunkCounts, ImportReport};
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,12 @@ pub struct ImportView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub error: Option<FileError>,
+    /// While it has not ended: `no_progress_since`, whether it is `stalled`, records a second (`rate`) and when it `ends_at` that
+    /// rate, the last `problem` (message, at, since, chunks, attempts, next_try_at), what it `waits_for` (upload, proceed, resume,
+    /// tenant, producer, worker, retry, window or turn), how many imports of the tenant are `ahead`, and its places in the `window`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub progress: Option<Progress>,
     /// When it was opened.
     pub created_at: DateTime<Utc>,
     /// When everything was staged.
@@ -60,6 +67,9 @@ pub struct ImportLinks {
     /// The import.
     #[serde(rename = "self")]
     pub own: String,
+    /// Its chunks.
+    #[serde(default)]
+    pub chunks: String,
     /// Its records.
     pub records: String,
     /// Its failed records as a table.
@@ -74,6 +84,7 @@ impl ImportView {
         let problem = report.problem();
         let own = format!("{base}/v1/imports/{}", report.id);
         let links = ImportLinks {
+            chunks: format!("{own}/chunks"),
             records: format!("{own}/records"),
             failed_csv: format!("{own}/failed.csv"),
             failed_ndjson: format!("{own}/failed.ndjson"),
@@ -90,12 +101,18 @@ impl ImportView {
             counts: report.counts,
             chunks: report.chunks,
             error: report.error,
+            progress: None,
             created_at: report.created_at,
             received_at: report.received_at,
             started_at: report.started_at,
             completed_at: report.completed_at,
             links,
         }
+    }
+
+    /// The same with how the import gets on.
+    pub fn with(self, progress: Option<Progress>) -> Self {
+        Self { progress, ..self }
     }
 }
 

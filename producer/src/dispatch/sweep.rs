@@ -10,6 +10,7 @@ use muster_shared::id::ChunkId;
 use muster_shared::queue::{DeadLetter, QueueError};
 use muster_shared::retry::{Backoff, Policy};
 use muster_shared::store::dispatch::{self as store, DeadLetterOf};
+use muster_shared::store::status::{self, Stalled};
 use muster_shared::store::{ErrorKind, Store, StoreError, apply, holders, intake, retention};
 use muster_shared::supervise::{Supervised, supervise};
 use tokio::time::sleep;
@@ -20,6 +21,8 @@ use super::{Retention, Run};
 const RECONCILE: Duration = Duration::from_millis(500);
 /// How often what needs no hurry is looked after.
 const SWEEP: Duration = Duration::from_secs(2);
+/// How often imports are looked for that make no progress.
+const STALLED: Duration = Duration::from_secs(10);
 /// How often the rows of processes that are gone are deleted.
 const FORGET_HOLDERS: Duration = Duration::from_secs(60);
 /// How long retention may take.
@@ -47,6 +50,7 @@ pub(super) fn start(run: &Arc<Run>) -> Vec<Supervised> {
         part(run, "dead letters", SWEEP, |run| async move { run.take_dead_letters().await }),
         part(run, "dead receivers", SWEEP, |run| async move { run.abort_abandoned().await }),
         part(run, "dead holders", FORGET_HOLDERS, |run| async move { run.forget_holders().await }),
+        part(run, "stalled imports", STALLED, |run| async move { run.tell_stalled().await }),
     ];
     if let Some(retention) = run.options.retention {
         parts.push(part(
@@ -173,22 +177,29 @@ impl Run {
             return Ok(true);
         };
         let chunk = ChunkId::new(message.headers.chunk_id);
+        let (import, tenant) = (message.headers.import_id, message.headers.tenant);
         let attempts = if mutant(Mutant::InnocentDies) { 0 } else { self.options.attempts };
         match self.within(store::dead_letter(&self.store, chunk, attempts)).await? {
             DeadLetterOf::Innocent => {
-                tracing::warn!(%chunk, reason, "a chunk's message became a dead letter; the chunk is dispatched again");
+                tracing::warn!(
+                    %import, tenant, %chunk, reason,
+                    "a chunk's message became a dead letter; the chunk is dispatched again"
+                );
                 self.wake.notify_one();
             }
             DeadLetterOf::Spent => {
                 let why = format!("dead letter: {reason}");
                 if self.within(apply::bury(&self.store, chunk, &why)).await? {
                     metrics::counter!("muster_chunks_dead_total").increment(1);
-                    tracing::error!(%chunk, reason, "a chunk whose attempts are spent became a dead letter and is dead");
+                    tracing::error!(
+                        %import, tenant, %chunk, reason,
+                        "a chunk whose attempts are spent became a dead letter and is dead"
+                    );
                 }
             }
             DeadLetterOf::Locked => return Ok(false),
             DeadLetterOf::Nothing => {
-                tracing::warn!(%chunk, reason, "a dead letter of no open chunk is dropped")
+                tracing::warn!(%import, tenant, %chunk, reason, "a dead letter of no open chunk is dropped")
             }
         }
         Ok(true)
@@ -200,6 +211,25 @@ impl Run {
         if abandoned > 0 {
             tracing::warn!(abandoned, "imports whose receiver died were aborted");
         }
+        Ok(())
+    }
+
+    /// Tells in the log of imports that make no progress, once when that begins and once when it ends.
+    async fn tell_stalled(&self) -> Result<(), SweepError> {
+        let stalled = self.within(status::stalled(&self.store, &self.options.bounds())).await?;
+        let mut known = self.stalled.lock().unwrap_or_else(PoisonError::into_inner);
+        for Stalled { import, tenant, progress } in &stalled {
+            if known.insert(*import, *tenant).is_none() {
+                tracing::warn!(%import, %tenant, why = progress.reason(), "a running import makes no progress");
+            }
+        }
+        known.retain(|import, tenant| {
+            let still = stalled.iter().any(|one| one.import == *import);
+            if !still {
+                tracing::info!(%import, %tenant, "an import that made no progress goes on, or has ended");
+            }
+            still
+        });
         Ok(())
     }
 

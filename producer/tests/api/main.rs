@@ -23,5 +23,6 @@ mod matrix;
 mod readiness;
 mod reading;
 mod second_lock;
+mod status;
 mod tls;
 mod uploads;

@@ -209,6 +209,8 @@ settings! {
             "A chunk that is with the workers for longer gives its place in the window to another.";
         poll: Duration = Duration::from_millis(250),
             "How often to look for work when nothing tells of it.";
+        stall_after: Duration = Duration::from_secs(60),
+            "How long an import may run without progress before readiness, metrics and the log say that it stands still.";
     }
     /// Applying chunks.
     worker: WorkerConfig {
@@ -310,6 +312,10 @@ impl Config {
                 "dispatch.lease",
                 "must be at least 5s, or there is no window: healthy chunks take as long".into(),
             );
+        }
+        if !(Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60)).contains(&self.dispatch.stall_after)
+        {
+            wrong("dispatch.stall_after", "must be from 1s to 1d".into());
         }
         if self.dispatch.poll > Duration::from_secs(60) {
             wrong("dispatch.poll", "must be at most 1min".into());

@@ -188,15 +188,33 @@ pub async fn begin_writing(
     Ok(sqlx::Connection::begin_with(connection, AssertSqlSafe(begin)).await?)
 }
 
-/// The options of an import, or what of them this program does not know. `None` if there is no such import.
-pub async fn options(
+/// What a worker has to know of an import.
+#[derive(Debug, Clone)]
+pub struct AppliedImport {
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// The tenant's name, for the log.
+    pub tenant_slug: String,
+    /// Its options, or what of them this program does not know.
+    pub options: Result<ImportOptions, NewerOptions>,
+}
+
+/// What a worker has to know of an import. `None` if there is no such import.
+pub async fn import(
     connection: &mut PgConnection,
     import: ImportId,
-) -> Result<Option<Result<ImportOptions, NewerOptions>>, StoreError> {
-    let json = sqlx::query_scalar!("select options from imports where id = $1", import.get())
-        .fetch_optional(connection)
-        .await?;
-    Ok(json.map(ImportOptions::from_stored))
+) -> Result<Option<AppliedImport>, StoreError> {
+    let row = sqlx::query!(
+        "select i.options, i.tenant_id, t.slug from imports i join tenants t on t.id = i.tenant_id where i.id = $1",
+        import.get()
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| AppliedImport {
+        tenant: TenantId::new(row.tenant_id),
+        tenant_slug: row.slug,
+        options: ImportOptions::from_stored(row.options),
+    }))
 }
 
 /// The staged body of a chunk, for when its message does not carry it.
@@ -243,7 +261,8 @@ pub async fn finish(
     }
     let written = sqlx::query!(
         "update chunks
-            set state = 'applied', applied_at = now(), leased_until = null, problem = null, begun = '{}',
+            set state = 'applied', applied_at = now(), leased_until = null, begun = '{}',
+                problem = null, problem_at = null, problem_since = null,
                 pending = $2, inserted = $3, updated = $4, skipped = $5, failed = $6, outcomes = $7
           where id = $1 and state in ('staged', 'dispatched', 'retryable')",
         chunk.get(),
@@ -286,6 +305,7 @@ pub async fn put_off(
     let moved = sqlx::query!(
         "update chunks
             set state = 'retryable', due_at = now() + make_interval(secs => $3), leased_until = null, problem = $4,
+                problem_at = now(), problem_since = case when $6 then now() else coalesce(problem_since, now()) end,
                 begun = array_remove(begun, $2),
                 attempts = attempts + case when $5 then 1 else 0 end,
                 deferrals = deferrals + case when $5 then 0 else 1 end
@@ -295,6 +315,7 @@ pub async fn put_off(
         later.delay.as_secs_f64(),
         later.problem,
         later.spends && !fault::mutant(Mutant::AttemptsNotCounted),
+        fault::mutant(Mutant::TroubleBeginsAnew),
     )
     .execute(connection)
     .await?;
@@ -354,7 +375,8 @@ pub async fn end_dead(
         "update chunks
             set state = 'dead', failed = failed + pending, pending = 0, outcomes = $3,
                 attempts = attempts + cardinality(array_remove(begun, $4)), begun = '{}',
-                leased_until = null, due_at = null, problem = $2
+                leased_until = null, due_at = null, problem = $2,
+                problem_at = now(), problem_since = coalesce(problem_since, now())
           where id = $1",
         chunk.get(),
         problem,

@@ -131,7 +131,11 @@ pub async fn claim_to_publish(
     let rows = sqlx::query!(
         "with confirmed as (
              update chunks
-                set claim_until = null, leased_until = now() + make_interval(secs => $2)
+                set claim_until = null, leased_until = now() + make_interval(secs => $2),
+                    -- What the queue did not take before, it has now. What workers met stays told until it is applied.
+                    problem       = case when attempts + deferrals > 0 then problem end,
+                    problem_at    = case when attempts + deferrals > 0 then problem_at end,
+                    problem_since = case when attempts + deferrals > 0 then problem_since end
               where id in (select c.id from chunks c
                             where c.id = any($3) and c.state = 'dispatched' and c.claim_until is not null
                               for no key update skip locked)
@@ -151,7 +155,7 @@ pub async fn claim_to_publish(
                 for no key update skip locked
          )
          update chunks
-            set state = 'dispatched', due_at = null,
+            set state = 'dispatched', due_at = null, sent_at = now(),
                 leased_until = now() + make_interval(secs => $2), claim_until = now() + make_interval(secs => $4)
            from free
           where chunks.id = free.id
@@ -180,7 +184,10 @@ pub async fn claim_to_publish(
 pub async fn confirm(store: &Store, published: &[ChunkId], lease_seconds: f64) -> Result<(), StoreError> {
     sqlx::query!(
         "update chunks
-            set claim_until = null, leased_until = now() + make_interval(secs => $2)
+            set claim_until = null, leased_until = now() + make_interval(secs => $2),
+                problem       = case when attempts + deferrals > 0 then problem end,
+                problem_at    = case when attempts + deferrals > 0 then problem_at end,
+                problem_since = case when attempts + deferrals > 0 then problem_since end
           where id in (select c.id from chunks c
                         where c.id = any($1) and c.state = 'dispatched' and c.claim_until is not null
                           for no key update skip locked)",
@@ -192,14 +199,17 @@ pub async fn confirm(store: &Store, published: &[ChunkId], lease_seconds: f64) -
     Ok(())
 }
 
-/// Gives back a claimed chunk whose message the broker did not take. One that is locked goes back when its claim is over.
-pub async fn unclaim(store: &Store, chunk: ChunkId) -> Result<(), StoreError> {
+/// Gives back a claimed chunk whose message the queue did not take, and notes why. One that is locked goes back when its claim is
+/// over.
+pub async fn unclaim(store: &Store, chunk: ChunkId, problem: &str) -> Result<(), StoreError> {
     fault::point(Point::Unclaim)?;
     sqlx::query!(
         "update chunks
-            set state = 'staged', leased_until = null, claim_until = null
+            set state = 'staged', leased_until = null, claim_until = null,
+                problem = coalesce($2, problem), problem_at = now(), problem_since = coalesce(problem_since, now())
           where id in (select c.id from chunks c where c.id = $1 and c.state = 'dispatched' for no key update skip locked)",
         chunk.get(),
+        (!mutant(Mutant::UnpublishedInSilence)).then_some(problem),
     )
     .execute(store.pool())
     .await?;

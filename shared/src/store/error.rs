@@ -9,6 +9,8 @@ use std::fmt;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgDatabaseError;
 
+use crate::fault::{self, Mutant};
+
 /// Whether an operation that failed may be tried again, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -135,6 +137,14 @@ impl StoreError {
         }
     }
 
+    /// What the server said, as far as it holds no row's value: SQLSTATE, table, constraint, words.
+    pub fn answer(&self) -> Option<String> {
+        match self {
+            Self::Database(error) => Some(error.parts()),
+            _ => None,
+        }
+    }
+
     /// For a `TryFrom` of a row: `table.column` of the row `key` holds what cannot be.
     pub(crate) fn corrupt(table: &'static str, column: &'static str, key: impl fmt::Display) -> Self {
         Self::Corrupt { table, column, key: key.to_string() }
@@ -157,19 +167,26 @@ impl DatabaseError {
     }
 }
 
-impl fmt::Display for DatabaseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the database answered with SQLSTATE {}", self.sqlstate)?;
+impl DatabaseError {
+    fn parts(&self) -> String {
+        let mut text = format!("SQLSTATE {}", self.sqlstate);
         let parts = [("table", &self.table), ("column", &self.column), ("constraint", &self.constraint)];
         for (word, part) in parts {
             if let Some(part) = part {
-                write!(f, ", {word} {part}")?;
+                text.push_str(&format!(", {word} {part}"));
             }
         }
-        match &self.message {
-            Some(message) => write!(f, ": {message}"),
-            None => Ok(()),
+        if let Some(message) = &self.message {
+            text.push_str(": ");
+            text.push_str(message);
         }
+        text
+    }
+}
+
+impl fmt::Display for DatabaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the database answered with {}", self.parts())
     }
 }
 
@@ -178,7 +195,7 @@ impl From<&PgDatabaseError> for DatabaseError {
         let part = |part: Option<&str>| part.map(str::to_owned);
         Self {
             sqlstate: error.code().to_owned(),
-            message: may_show_message(error.code()).then(|| error.message().to_owned()),
+            message: may_show_message(error.code(), error.routine()).then(|| error.message().to_owned()),
             table: part(error.table()),
             column: part(error.column()),
             constraint: part(error.constraint()),
@@ -207,13 +224,37 @@ fn kind_of(sqlstate: &str) -> ErrorKind {
     }
 }
 
-/// The classes whose messages speak of the server, the schema or our own SQL text, never of a row.
-fn may_show_message(sqlstate: &str) -> bool {
-    matches!(
+/// Whether a message speaks of the server, the schema or our own SQL text, and never of a row. `routine` is the place in the
+/// server's own source that made it.
+fn may_show_message(sqlstate: &str, routine: Option<&str>) -> bool {
+    // A function in the database chooses code and words itself, and may quote a row.
+    let raised = routine.is_some_and(|routine| RAISING.iter().any(|known| routine.starts_with(known)));
+    if raised && !fault::mutant(Mutant::RaisedWordsShown) {
+        return false;
+    }
+    let of_server = matches!(
         sqlstate.get(..2).unwrap_or_default(),
         "08" | "25" | "28" | "3D" | "40" | "42" | "53" | "55" | "57" | "58"
-    )
+    );
+    // These name a constraint or an index; the values are in the detail, which is not kept.
+    of_server || routine.is_some_and(|routine| REFUSING.contains(&(sqlstate, routine)))
 }
+
+/// Where errors come from that functions in the database raise: PL/pgSQL, PL/Perl, PL/Python, PL/Tcl.
+const RAISING: [&str; 4] = ["exec_stmt_raise", "plperl", "PLy_", "pltcl"];
+
+/// Refusals of a row whose message names the constraint alone.
+const REFUSING: [(&str, &str); 9] = [
+    ("23502", "ExecConstraints"),
+    ("23503", "ri_ReportViolation"),
+    ("23505", "_bt_check_unique"),
+    ("23514", "ExecConstraints"),
+    ("23P01", "check_exclusion_or_unique_constraint"),
+    ("22001", "varchar"),
+    ("22001", "bpchar"),
+    ("54000", "index_form_tuple_context"),
+    ("54000", "_bt_check_third_page"),
+];
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
@@ -299,12 +340,31 @@ mod tests {
 
     #[test]
     fn the_message_is_kept_only_where_it_cannot_quote_a_value() {
-        for sqlstate in ["42P01", "57P01", "53300"] {
-            assert!(may_show_message(sqlstate), "{sqlstate}");
+        for (sqlstate, routine) in [
+            ("42P01", "parserOpenTable"),
+            ("57P01", "ProcessInterrupts"),
+            ("53300", "InitPostgres"),
+            ("53100", "mdextend"),
+            ("23505", "_bt_check_unique"),
+            ("23514", "ExecConstraints"),
+        ] {
+            assert!(may_show_message(sqlstate, Some(routine)), "{sqlstate} {routine}");
         }
-        for sqlstate in ["22P02", "23505", "23514", "54000", "P0001", "XX000", ""] {
-            assert!(!may_show_message(sqlstate), "{sqlstate}");
+        for (sqlstate, routine) in [
+            ("22P02", "pg_strtoint32"),
+            ("23505", "elsewhere"),
+            ("54000", "elsewhere"),
+            ("XX000", "elog"),
+            ("", ""),
+            // A function of the installation chose the code, and may say what it likes.
+            ("23514", "exec_stmt_raise"),
+            ("42501", "exec_stmt_raise"),
+            ("53100", "PLy_elog_impl"),
+        ] {
+            assert!(!may_show_message(sqlstate, Some(routine)), "{sqlstate} {routine}");
         }
+        // Of a pooler, which knows no rows.
+        assert!(may_show_message("08P01", None) && !may_show_message("23514", None));
     }
 
     #[test]

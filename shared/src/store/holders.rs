@@ -1,6 +1,8 @@
 //! Who holds which chunks: each process says so about every second, in one row. A process that is silent for some seconds is
 //! gone, and what it held is not held any more.
 
+use std::collections::HashMap;
+
 use uuid::Uuid;
 
 use super::{Store, StoreError};
@@ -20,6 +22,24 @@ pub async fn say(store: &Store, process: Uuid, name: &str, chunks: &[ChunkId]) -
     .execute(store.pool())
     .await?;
     Ok(())
+}
+
+/// Which process that lives holds each of these chunks. A dispatcher and a worker may both hold one for a moment; it is the worker's then.
+pub async fn of(store: &Store, chunks: &[ChunkId]) -> Result<HashMap<ChunkId, String>, StoreError> {
+    let ids: Vec<i64> = chunks.iter().map(|chunk| chunk.get()).collect();
+    let rows = sqlx::query!(
+        "select name, chunks from chunk_holders where seen_at > now() - interval '3 s' and chunks && $1 order by name",
+        &ids,
+    )
+    .fetch_all(store.pool())
+    .await?;
+    // The last one counts, and workers come after dispatchers.
+    let held =
+        rows.into_iter().flat_map(|row| row.chunks.into_iter().map(move |chunk| (chunk, row.name.clone())));
+    Ok(held
+        .filter(|(chunk, _)| ids.contains(chunk))
+        .map(|(chunk, name)| (ChunkId::new(chunk), name))
+        .collect())
 }
 
 /// A process ends: what it held is not held any more.

@@ -228,7 +228,8 @@ async fn reopen(
     }
     sqlx::query!(
         "update chunks
-            set state = 'staged', attempts = 0, deferrals = 0, problem = null, outcomes = $2, applied_at = null,
+            set state = 'staged', attempts = 0, deferrals = 0, problem = null, problem_at = null, problem_since = null,
+                outcomes = $2, applied_at = null,
                 reopened = reopened + 1, pending = $3, failed = $4
           where id = $1",
         chunk.id,

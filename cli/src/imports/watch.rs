@@ -1,0 +1,206 @@
+//! `muster imports watch`: follows any import to its end, with its rate and what is in its way.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use muster_shared::clock;
+use muster_shared::id::ImportId;
+use muster_shared::progress::Progress as HowItGetsOn;
+
+use super::backend::{Backend, Outcomes};
+use super::remote::Refused;
+use crate::failure::Ended;
+use crate::import::{Progress, summary};
+use crate::output::remark;
+use crate::reach::Reach;
+use crate::shutdown::Shutdown;
+use crate::view::View;
+
+/// How often to look.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often in a row a server may fail to answer.
+const SILENT: u32 = 120;
+
+/// Follows an import to its end and tells what came of it. The import goes on without being watched.
+pub(super) async fn run(
+    backend: &Backend<'_>,
+    id: ImportId,
+    as_json: bool,
+    reach: &Reach,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Ended> {
+    let progress = Progress::new(as_json);
+    let mut told = Told::default();
+    let mut silent = 0;
+    let view = loop {
+        match backend.show(id).await {
+            Ok(view) if view.state.is_final() => break view,
+            Ok(view) => {
+                silent = 0;
+                if let Backend::Local(local) = backend
+                    && local.session.runs_engine()
+                {
+                    bail!(
+                        "import {id} is {}, and no program works on it here: `muster serve` or `{}` goes on with it",
+                        view.state,
+                        reach.command("resume", id)
+                    );
+                }
+                progress.applying(&view.counts);
+                if !as_json {
+                    told.tell(&view);
+                }
+            }
+            Err(error)
+                if !matches!(backend, Backend::Remote(_)) || error.is::<Refused>() || silent >= SILENT =>
+            {
+                progress.clear();
+                return Err(error);
+            }
+            Err(error) => {
+                silent += 1;
+                tracing::debug!(%error, "the server does not answer; asking again");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = shutdown.stopping() => {
+                progress.clear();
+                remark(format_args!("import {id} goes on; `{}` tells how far it is", reach.command("show", id)));
+                return Ok(Ended::Done);
+            }
+        }
+    };
+    progress.clear();
+    let details = details(backend, &view).await?;
+    summary::tell(as_json, &view, details, reach)
+}
+
+async fn details(backend: &Backend<'_>, view: &View) -> anyhow::Result<summary::Details> {
+    if let Backend::Local(local) = backend {
+        return summary::Details::read(&local.session.store, local.tenant, view).await;
+    }
+    let mut details = summary::Details::default();
+    if view.counts.failed > 0 {
+        let failed = backend.records(view.id, Some(Outcomes::Failed), 0, u64::from(summary::SHOWN)).await?;
+        details.first_failures = failed
+            .into_iter()
+            .map(|one| summary::Failed { record: one.record, errors: one.errors })
+            .collect();
+    }
+    Ok(details)
+}
+
+/// What was told last, so that each thing is told once.
+#[derive(Default)]
+struct Told {
+    state: Option<String>,
+    trouble: Option<String>,
+}
+
+impl Told {
+    fn tell(&mut self, view: &View) {
+        let state = view.state.to_string();
+        if self.state.as_ref() != Some(&state) {
+            remark(format_args!("import {} is {state}", view.id));
+            self.state = Some(state);
+        }
+        let trouble = view.progress.as_ref().and_then(trouble);
+        if self.trouble != trouble {
+            match &trouble {
+                Some(trouble) => remark(trouble),
+                None => remark("it goes on"),
+            }
+            self.trouble = trouble;
+        }
+    }
+}
+
+/// What is in the way of an import, as far as something is.
+fn trouble(progress: &HowItGetsOn) -> Option<String> {
+    let since = progress.problem.as_ref().and_then(|problem| problem.since);
+    let since = since.or(progress.no_progress_since);
+    let since =
+        since.map_or_else(String::new, |at| format!(" (since {})", at.format("%Y-%m-%d %H:%M:%S UTC")));
+    match (progress.stalled, &progress.problem, progress.waits_for) {
+        (true, ..) => Some(format!("no progress: {}{since}", progress.reason())),
+        (false, Some(problem), _) => {
+            Some(format!("{} of its chunks in trouble: {}{since}", problem.chunks, problem.message))
+        }
+        (false, None, waits) => waits.map(|waits| format!("it waits for {waits}")),
+    }
+}
+
+/// How an import gets on, as `show` has it: name and text of each line.
+pub(super) fn rows(progress: &HowItGetsOn) -> Vec<Vec<String>> {
+    let row = |name: &str, text: String| vec![name.to_owned(), text];
+    let time = |at: chrono::DateTime<chrono::Utc>| at.format("%Y-%m-%d %H:%M:%S UTC").to_string();
+    let mut rows = Vec::new();
+    rows.extend(progress.rate.map(|rate| row("rate", format!("{rate:.0} records/s"))));
+    rows.extend(progress.ends_at.map(|at| row("ends about", time(at))));
+    if let Some(since) = progress.no_progress_since {
+        let ago = clock::now().signed_duration_since(since).num_seconds().max(0);
+        let name = if progress.stalled { "NO PROGRESS" } else { "progress" };
+        rows.push(row(name, format!("last at {}, {ago} s ago", time(since))));
+    }
+    rows.extend(progress.waits_for.map(|waits| row("waits for", waits.to_string())));
+    if let Some(problem) = &progress.problem {
+        let since = problem.since.map_or_else(String::new, |at| format!(", since {}", time(at)));
+        rows.push(row("problem", problem.message.clone()));
+        rows.push(row(
+            "in trouble",
+            format!("{} chunks{since}, {} attempts", problem.chunks, problem.attempts),
+        ));
+        rows.extend(problem.next_try_at.map(|at| row("next try", time(at))));
+    }
+    let window = &progress.window;
+    rows.push(row(
+        "window",
+        format!("{} of {} places, {} taken in all", window.import, window.size, window.used),
+    ));
+    if progress.ahead > 0 {
+        rows.push(row("ahead", format!("{} older imports of the tenant", progress.ahead)));
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_shared::progress::{Problem, WaitsFor, Window};
+
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_way_is_told_in_one_sentence() {
+        let window = Window { import: 0, tenant: 0, used: 0, size: 16 };
+        let mut progress = HowItGetsOn {
+            no_progress_since: None,
+            stalled: false,
+            rate: None,
+            ends_at: None,
+            problem: None,
+            waits_for: None,
+            ahead: 0,
+            window,
+        };
+        assert_eq!(trouble(&progress), None);
+        progress.waits_for = Some(WaitsFor::Worker);
+        assert_eq!(trouble(&progress).unwrap(), "it waits for a worker: none is running");
+        progress.waits_for = Some(WaitsFor::Retry);
+        progress.problem = Some(Problem {
+            message: "the disk is full".into(),
+            at: None,
+            since: chrono::DateTime::from_timestamp(0, 0),
+            chunks: 3,
+            attempts: 0,
+            next_try_at: None,
+        });
+        let told = trouble(&progress).unwrap();
+        assert_eq!(told, "3 of its chunks in trouble: the disk is full (since 1970-01-01 00:00:00 UTC)");
+        progress.stalled = true;
+        assert_eq!(
+            trouble(&progress).unwrap(),
+            "no progress: the disk is full (since 1970-01-01 00:00:00 UTC)"
+        );
+    }
+}

@@ -1,0 +1,215 @@
+//! How an import gets on, as everybody is told it: what is in its way, since when, and what it waits for.
+
+use std::time::{Duration, Instant};
+
+use muster_producer::DispatchOptions;
+use muster_shared::id::ImportId;
+use muster_shared::import::ChunkState;
+use muster_shared::options::ImportOptions;
+use muster_shared::outcome::Outcome;
+use muster_shared::progress::{Progress, WaitsFor};
+use muster_shared::store::chunks::{self, ChunkFilter, ChunkReport};
+use muster_shared::store::status::{self, Bounds};
+use muster_shared::store::{dispatch, steer};
+
+use crate::harness::{Backend, Pipeline, counts, people};
+use crate::on_both_queues;
+use crate::refusals::{deferred, execute};
+
+on_both_queues!(
+    an_import_that_the_database_refuses_tells_why_since_when_and_when_it_is_tried_again,
+    an_import_that_no_worker_takes_stands_still_and_says_so,
+);
+
+/// So short that every import that makes no progress stands still.
+const BOUNDS: Bounds = Bounds { window: 8, stall_after: Duration::from_millis(1) };
+
+async fn progress(pipeline: &Pipeline, import: ImportId) -> Progress {
+    let found = status::of_one(&pipeline.store, pipeline.tenant, import, &BOUNDS).await.unwrap();
+    found.expect("it has not ended")
+}
+
+async fn listed(pipeline: &Pipeline, import: ImportId, filter: ChunkFilter) -> Vec<ChunkReport> {
+    chunks::page(&pipeline.store, pipeline.tenant, import, filter, 1000).await.unwrap().unwrap()
+}
+
+/// Looks until the import gets on as wanted.
+async fn until(pipeline: &Pipeline, import: ImportId, wanted: impl Fn(&Progress) -> bool) -> Progress {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let progress = progress(pipeline, import).await;
+        if wanted(&progress) {
+            return progress;
+        }
+        assert!(Instant::now() < deadline, "it does not come to this: {progress:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+const REFUSE_ALL: &str = "create function refuse() returns trigger language plpgsql as $$
+     begin
+         raise exception 'the value % is refused', new.email using errcode = '53100';
+     end $$;
+     create trigger refuse before insert or update on users for each row execute function refuse();";
+
+async fn an_import_that_the_database_refuses_tells_why_since_when_and_when_it_is_tried_again(
+    backend: Backend,
+) {
+    let mut pipeline = Pipeline::new(backend).await;
+    execute(&pipeline, REFUSE_ALL).await;
+    let import = pipeline.accepted(&people(50), &ImportOptions::default()).await;
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    deferred(&pipeline, import, 1).await;
+    let first = progress(&pipeline, import).await;
+    let problem = first.problem.clone().expect("it has a problem");
+    assert!(problem.message.contains("SQLSTATE 53100") && !problem.message.contains('@'), "{problem:?}");
+    assert!(first.stalled && problem.chunks > 0 && problem.attempts <= 1, "{first:?}");
+    deferred(&pipeline, import, 3).await;
+    let later = progress(&pipeline, import).await;
+    let now = later.problem.clone().unwrap();
+    assert_eq!(now.since, problem.since, "it is one trouble since its first problem");
+    assert!(now.at > problem.at && now.since.is_some() && now.since < now.at, "{now:?}");
+    assert_eq!(later.no_progress_since, first.no_progress_since);
+    let waits = until(&pipeline, import, |progress| progress.waits_for == Some(WaitsFor::Retry)).await;
+    assert!(waits.problem.unwrap().next_try_at.is_some());
+    let troubled = listed(&pipeline, import, ChunkFilter { problem: true, ..ChunkFilter::default() }).await;
+    assert!(
+        troubled.iter().all(|chunk| chunk.deferrals >= 3 && chunk.problem_since.is_some()),
+        "{troubled:?}"
+    );
+    let stalled = status::stalled(&pipeline.store, &BOUNDS).await.unwrap();
+    assert_eq!(stalled.iter().map(|one| one.import).collect::<Vec<_>>(), [import]);
+    // It goes on by itself, and nothing is left of the trouble.
+    execute(&pipeline, "drop trigger refuse on users").await;
+    assert_eq!(pipeline.ended(import).await.counts, counts(50, 50, 0, 0, 0));
+    let all = listed(&pipeline, import, ChunkFilter::default()).await;
+    assert!(all.iter().all(|chunk| chunk.problem.is_none() && chunk.problem_since.is_none()), "{all:?}");
+    assert!(all.iter().all(|chunk| chunk.ended_at.is_some() && chunk.sent_at <= chunk.ended_at), "{all:?}");
+    assert!(status::stalled(&pipeline.store, &BOUNDS).await.unwrap().is_empty());
+    assert_eq!(status::of_one(&pipeline.store, pipeline.tenant, import, &BOUNDS).await.unwrap(), None);
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+async fn an_import_that_no_worker_takes_stands_still_and_says_so(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    let import = pipeline.accepted(&people(50), &ImportOptions::default()).await;
+    let nobody = until(&pipeline, import, |progress| progress.stalled).await;
+    assert_eq!(nobody.waits_for, Some(WaitsFor::Producer));
+    let dispatcher = pipeline.dispatcher();
+    let waits = until(&pipeline, import, |progress| progress.waits_for == Some(WaitsFor::Worker)).await;
+    assert!(waits.stalled && waits.window.import > 0 && waits.window.size == 8, "{waits:?}");
+    assert_eq!((waits.problem.as_ref(), waits.rate), (None, None));
+    let sent = ChunkFilter { state: Some(ChunkState::Dispatched), ..ChunkFilter::default() };
+    let sent = listed(&pipeline, import, sent).await;
+    assert!(!sent.is_empty() && sent.iter().all(|chunk| chunk.sent_at.is_some()), "{sent:?}");
+    // A worker that is at it is told by its name.
+    let mut holder = pipeline.store.connection().await.unwrap();
+    sqlx::raw_sql("begin; lock table users in share mode").execute(&mut holder).await.unwrap();
+    let worker = pipeline.worker(2);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let chunks = listed(&pipeline, import, ChunkFilter::default()).await;
+        if chunks.iter().any(|chunk| chunk.holder.as_ref().is_some_and(|name| name.starts_with("worker "))) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "nobody holds them: {chunks:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    until(&pipeline, import, |progress| progress.waits_for.is_none()).await;
+    sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
+    assert_eq!(pipeline.ended(import).await.counts, counts(50, 50, 0, 0, 0));
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+/// Every producer tells it, not only the one that cannot publish.
+#[cfg(feature = "faults")]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_whose_messages_the_queue_does_not_take_says_so_until_it_does() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    fail::cfg("before_publish", "return(error)").unwrap();
+    let import = pipeline.accepted(&people(50), &ImportOptions::default()).await;
+    let dispatcher = pipeline.dispatcher();
+    let refused = until(&pipeline, import, |progress| progress.problem.is_some()).await;
+    let problem = refused.problem.unwrap();
+    assert!(problem.message.starts_with("the queue does not take it: "), "{problem:?}");
+    let since = problem.since.expect("since when");
+    until(&pipeline, import, |progress| progress.problem.as_ref().is_some_and(|now| now.at > problem.at))
+        .await;
+    assert_eq!(progress(&pipeline, import).await.problem.unwrap().since, Some(since));
+    fail::remove("before_publish");
+    // What is published is in no trouble, though nobody has applied it.
+    until(&pipeline, import, |progress| progress.problem.is_none() && progress.window.import > 0).await;
+    let worker = pipeline.worker(2);
+    assert_eq!(pipeline.ended(import).await.counts, counts(50, 50, 0, 0, 0));
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_waits_for_its_turn_or_for_people_does_not_stand_still() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let older = pipeline.accepted(&people(200), &ImportOptions::default()).await;
+    let younger = pipeline.accepted(&people(20), &ImportOptions::default()).await;
+    let one = DispatchOptions { window: 1, poll: Duration::from_millis(50), ..DispatchOptions::default() };
+    let dispatcher = muster_producer::Dispatcher::start(pipeline.store.clone(), pipeline.queue.clone(), one);
+    let bounds = Bounds { window: 1, ..BOUNDS };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // A worker that lives and takes nothing: it waits for the lock.
+    let mut holder = pipeline.store.connection().await.unwrap();
+    sqlx::raw_sql("begin; lock table users in share mode").execute(&mut holder).await.unwrap();
+    let worker = pipeline.worker(1);
+    loop {
+        let known = status::of(&pipeline.store, pipeline.tenant, &[older, younger], &bounds).await.unwrap();
+        let (first, second) = (&known[&older], &known[&younger]);
+        if first.window.import == 1 && second.waits_for == Some(WaitsFor::Window) {
+            assert_eq!((second.stalled, second.ahead, second.window.tenant), (false, 1, 1), "{second:?}");
+            break;
+        }
+        assert!(Instant::now() < deadline, "{known:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    steer::pause(&pipeline.store, pipeline.tenant, younger).await.unwrap();
+    let paused = progress(&pipeline, younger).await;
+    assert_eq!((paused.stalled, paused.waits_for), (false, Some(WaitsFor::Resume)));
+    steer::resume(&pipeline.store, pipeline.tenant, younger).await.unwrap();
+    let resumed = progress(&pipeline, younger).await;
+    assert!(resumed.no_progress_since > paused.no_progress_since, "it begins anew: {resumed:?} {paused:?}");
+    sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
+    dispatch::wake(&pipeline.store).await.unwrap();
+    assert_eq!(pipeline.ended(younger).await.counts.total, 20);
+    assert_eq!(pipeline.ended(older).await.counts.total, 200);
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+/// The words of a function in the database may quote a row; those of the server about a constraint do not.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_databases_own_words_are_told_where_they_hold_no_value() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    execute(&pipeline, "alter table users add constraint thirteen check (given_name not like '% 13')").await;
+    execute(
+        &pipeline,
+        "create function refuse() returns trigger language plpgsql as $$
+         begin
+             if new.email = 'user7@example.com' then
+                 raise exception 'the value % is refused', new.email using errcode = '42501';
+             end if;
+             return new;
+         end $$;
+         create trigger refuse before insert or update on users for each row execute function refuse();",
+    )
+    .await;
+    let report = pipeline.import(&people(20), &ImportOptions::default()).await;
+    assert_eq!(report.counts, counts(20, 18, 0, 0, 2));
+    let failed = pipeline.records(report.id, Some(Outcome::Failed)).await;
+    let (raised, checked) = (&failed[0].errors[0].message, &failed[1].errors[0].message);
+    assert!(raised.contains("42501") && !raised.contains("user7"), "{raised}");
+    assert!(checked.contains("violates check constraint \"thirteen\""), "{checked}");
+    pipeline.finish().await;
+}

@@ -1,0 +1,124 @@
+//! `GET /v1/imports/{id}/chunks`: where each chunk of an import stands.
+
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use muster_shared::id::{ChunkId, ImportId};
+use muster_shared::import::ChunkState;
+use muster_shared::outcome::Counts;
+use muster_shared::store::chunks::{self, ChunkFilter, ChunkReport};
+use muster_shared::token::Scope;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::AppState;
+use super::auth::Caller;
+use super::error::ApiError;
+use super::params::{Id, Params};
+
+/// A chunk of an import.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ChunkView {
+    /// Id.
+    pub id: i64,
+    /// Its lane: chunks of one lane are applied one after the other.
+    pub lane: u32,
+    /// Its number in the lane, from 0.
+    pub seq: u32,
+    /// staged, dispatched, retryable, applied, dead or cancelled.
+    #[schema(value_type = String)]
+    pub state: ChunkState,
+    /// Number of its first record. Those of other lanes stand between its records.
+    pub first_record: u64,
+    /// Number of its last record.
+    pub last_record: u64,
+    /// Outcomes of its records. They add up.
+    #[schema(value_type = Object)]
+    pub counts: Counts,
+    /// Attempts that are spent or under way.
+    pub attempts: u32,
+    /// How often it was put off without spending an attempt.
+    pub deferrals: u32,
+    /// How often a retry opened it again.
+    pub reopened: u32,
+    /// When it was last sent to the workers.
+    pub sent_at: Option<DateTime<Utc>>,
+    /// When it came to its end.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// When it is tried again, where it waits for that.
+    pub next_try_at: Option<DateTime<Utc>>,
+    /// The process that has it. Null for a dispatched one: its message waits in the queue.
+    pub holder: Option<String>,
+    /// What it met last.
+    pub problem: Option<String>,
+    /// When it met that; of a dead chunk, when it died.
+    pub problem_at: Option<DateTime<Utc>>,
+    /// Since when it is in trouble.
+    pub problem_since: Option<DateTime<Utc>>,
+}
+
+impl From<ChunkReport> for ChunkView {
+    fn from(report: ChunkReport) -> Self {
+        Self {
+            id: report.id.get(),
+            lane: report.lane,
+            seq: report.seq,
+            state: report.state,
+            first_record: report.first_record,
+            last_record: report.last_record,
+            counts: report.counts,
+            attempts: report.attempts,
+            deferrals: report.deferrals,
+            reopened: report.reopened,
+            sent_at: report.sent_at,
+            ended_at: report.ended_at,
+            next_try_at: report.next_try_at,
+            holder: report.holder,
+            problem: report.problem,
+            problem_at: report.problem_at,
+            problem_since: report.problem_since,
+        }
+    }
+}
+
+/// A page of chunks, by lane and number.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ChunkList {
+    /// The chunks.
+    pub chunks: Vec<ChunkView>,
+    /// What to give as `after` for the next page; null on the last.
+    pub next: Option<i64>,
+}
+
+/// Lists the chunks of an import by lane and number: where each stands, who has it, and what it met.
+#[utoipa::path(
+    get, path = "/v1/imports/{id}/chunks", tag = "imports",
+    params(("id" = String, Path),
+           ("state" = Option<String>, Query, description = "staged, dispatched, retryable, applied, dead or cancelled"),
+           ("problem" = Option<bool>, Query, description = "true: those that met a problem only"),
+           ("after" = Option<i64>, Query, description = "`next` of the page before"),
+           ("limit" = Option<u16>, Query, description = "1 to 1000, else 100")),
+    responses((status = 200, description = "A page of chunks", body = ChunkList)),
+)]
+pub(super) async fn list(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(import): Id<ImportId>,
+    mut params: Params,
+) -> Result<Json<ChunkList>, ApiError> {
+    let tenant = caller.may(Scope::ImportRead)?;
+    let filter = ChunkFilter {
+        state: params.take("state")?,
+        problem: params.take("problem")?.unwrap_or(false),
+        after: params.take("after")?.map(ChunkId::new),
+    };
+    let limit = usize::from(params.take_limit(100, 1000)?);
+    params.finish()?;
+    let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let page = chunks::page(&state.0.store, tenant, import, filter, most).await?;
+    let mut page = page.ok_or(ApiError::NotFound)?;
+    let more = page.len() > limit;
+    page.truncate(limit);
+    let next = if more { page.last().map(|chunk| chunk.id.get()) } else { None };
+    Ok(Json(ChunkList { chunks: page.into_iter().map(Into::into).collect(), next }))
+}
