@@ -7,13 +7,16 @@ use std::path::Path;
 use anyhow::Context;
 use clap::Args;
 use muster_producer::Producer;
-use muster_shared::config::Config;
+use muster_shared::config::{Config, Source};
 use muster_shared::fault::{self, Mutant};
+use muster_shared::queue::Queue;
 use muster_shared::store::Store;
 use muster_shared::store::tenants;
 use muster_shared::store::tokens::{self, NewToken};
+use muster_shared::telemetry::exposition;
+use muster_shared::telemetry::series::Part;
 use muster_shared::token::Scope;
-use muster_worker::Worker;
+use muster_worker::{Ops, Worker};
 
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;
@@ -89,7 +92,11 @@ pub(crate) async fn worker(args: &WorkerArgs, config: &Config, shutdown: &Shutdo
     let work = async |session: &Session| {
         let queue = session.queue(config)?;
         let _telling = AbortOnDrop(tokio::spawn(connect::tell_of_broker(queue.clone())));
-        let worker = Worker::start(session.store.clone(), queue, worker_options(config));
+        // First, so that nothing is counted before somebody records.
+        exposition::start(Part::Worker);
+        let worker = Worker::start(session.store.clone(), queue.clone(), worker_options(config));
+        let ops = listen_for_operators(config, &session.store, &queue, &worker).await?;
+        answer(format_args!("metrics and readiness on http://{}", ops.local_addr()))?;
         tracing::info!(store = session.serving(), slots = config.worker.slots(), "worker started");
         shutdown.stopping().await;
         if !worker.stop().await {
@@ -100,6 +107,27 @@ pub(crate) async fn worker(args: &WorkerArgs, config: &Config, shutdown: &Shutdo
         Ok(Ended::Done)
     };
     in_order(Box::pin(connect::with(config, share(args.migrate), shutdown, work)).await)
+}
+
+/// The listener of operators. A port that nobody asked for and that is taken, by another worker perhaps, stops no worker.
+async fn listen_for_operators(
+    config: &Config,
+    store: &Store,
+    queue: &Queue,
+    worker: &Worker,
+) -> anyhow::Result<Ops> {
+    let listen = config.worker.ops_listen;
+    let start = |listen| Ops::start(listen, store.clone(), queue.clone(), worker.progress());
+    let started = match start(listen).await {
+        Err(error)
+            if error.kind() == io::ErrorKind::AddrInUse
+                && config.source("worker.ops_listen") == Source::Default =>
+        {
+            start(SocketAddr::new(listen.ip(), 0)).await
+        }
+        started => started,
+    };
+    started.with_context(|| format!("cannot listen on {listen}: set worker.ops_listen to another address"))
 }
 
 /// A service that was asked to end while it started holds nothing: that is an end in order.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that operators find what the code tells them: each metric is in the table of deploy/README.md, each field of a log line
+# Makes sure that operators find what the code tells them: each metric is in the table of docs/metrics.md, each field of a log line
 # in that of docs/logging.md, and neither table has one that is not in the code.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -14,7 +14,7 @@ table() {
         while (match(cell[2], /`[a-z_]+/)) { print substr(cell[2], RSTART + 1, RLENGTH - 1); cell[2] = substr(cell[2], RSTART + RLENGTH); sub(/^[^`]*`/, "", cell[2]) }
     }' "$1" | sort -u
 }
-table deploy/README.md '## Metrics' >"$scratch/metrics.written"
+table docs/metrics.md '# Metrics' >"$scratch/metrics.written"
 table docs/logging.md '## Fields' >"$scratch/fields.written"
 
 grep -hoE '(counter|gauge|histogram)!\("muster_[a-z_]+' "${sources[@]}" | sed 's/.*"//' | sort -u >"$scratch/metrics.code"
@@ -51,7 +51,7 @@ compare() { # KIND PAGE
         wrong=1
     done < <(comm -13 "$scratch/$1.code" "$scratch/$1.written")
 }
-compare metrics deploy/README.md
+compare metrics docs/metrics.md
 compare fields docs/logging.md
 ((wrong)) || echo "$(wc -l <"$scratch/metrics.code") metrics, $(wc -l <"$scratch/fields.code") fields of log lines"
 exit $wrong

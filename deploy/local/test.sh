@@ -81,6 +81,12 @@ container_toolchain() {
     }
 }
 
+# Each alert is made to fire once, and is silent where nothing is wrong.
+alerts() {
+    promtool check rules deploy/prometheus/rules.yml && promtool check config deploy/prometheus/prometheus.yml &&
+        promtool test rules deploy/prometheus/rules_test.yml
+}
+
 checks() {
     step "format" cargo fmt --all --check || true
     step "clippy" cargo clippy --locked --workspace --all-features --all-targets -- -D warnings || true
@@ -92,6 +98,11 @@ checks() {
     step "links and names in the documents" "$HERE/links.sh" || true
     step "metrics and fields of log lines are described" "$HERE/names.sh" || true
     step "shell scripts" "$HERE/shellcheck.sh" || true
+    if command -v promtool >/dev/null; then
+        step "alerts" alerts || true
+    else
+        results+=("skipped alerts: there is no promtool; deploy/local/services.sh install brings it")
+    fi
     if step "cargo-deny is there" cargo_tool cargo-deny "$DENY_VERSION"; then
         step "bans, licences, sources" cargo deny --all-features check bans licenses sources || true
     else

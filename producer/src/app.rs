@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use muster_shared::queue::Queue;
 use muster_shared::store::Store;
+use muster_shared::telemetry::exposition;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -86,7 +87,7 @@ impl Producer {
             }
             None => None,
         };
-        let upkeep = AbortOnDropHandle::new(tokio::spawn(api::keep_up()));
+        let upkeep = AbortOnDropHandle::new(tokio::spawn(exposition::keep_up()));
         Ok(Self { local_addr, shutdown: shutdown.drop_guard(), api, ops, _upkeep: upkeep, dispatcher })
     }
 

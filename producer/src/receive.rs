@@ -8,6 +8,7 @@
 mod encoding;
 mod intake;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -345,12 +346,25 @@ async fn conclude(
     if !fault::mutant(Mutant::StagedFailuresUncounted) {
         // Counted here and nowhere else: no worker has anything to do with these records.
         metrics::counter!("muster_records_total", "outcome" => "failed").increment(invalid);
+        count_codes(&received.codes, invalid.saturating_sub(received.invalid));
     }
+    metrics::counter!("muster_uploads_total", "result" => if state == ImportState::Refused { "refused" } else { "received" })
+        .increment(1);
     tracing::info!(
         import = %import.id, records = counts.total, invalid = counts.failed, bytes = received.bytes,
         lanes = received.lanes, encoding = %received.encoding, %state, "import received"
     );
     Ok(Receipt { import: import.id, state, counts })
+}
+
+/// Counts failures by their codes. Those that repeat a value of their file are found at the receipt.
+fn count_codes(codes: &BTreeMap<ErrorCode, u64>, repeated: u64) {
+    let repeated = (ErrorCode::DuplicateInFile, repeated);
+    for (code, count) in
+        codes.iter().map(|(code, count)| (*code, *count)).chain([repeated]).filter(|(_, count)| *count > 0)
+    {
+        metrics::counter!("muster_failures_total", "code" => code.as_str()).increment(count);
+    }
 }
 
 /// Ends an import that came to nothing. `counts` are those that it has if it turns out to be received all the same.
@@ -377,6 +391,7 @@ async fn discard(
                 if matches!(now, ImportState::Received | ImportState::Running)
                     && !fault::mutant(Mutant::CommitAnswerTrusted) =>
             {
+                metrics::counter!("muster_uploads_total", "result" => "received").increment(1);
                 return Ok(Receipt { import, state: now, counts });
             }
             Ok(_) => break,
@@ -385,6 +400,12 @@ async fn discard(
         }
         sleep(backoff.delay()).await;
     }
+    let result = match &failure {
+        Failure::Refuse(_) => "refused",
+        Failure::Abort(_) => "aborted",
+        Failure::Store(_) => "failed",
+    };
+    metrics::counter!("muster_uploads_total", "result" => result).increment(1);
     Err(match failure {
         Failure::Refuse(error) => ReceiveError::Refused(import, error),
         Failure::Abort(error) => ReceiveError::Aborted(import, error),

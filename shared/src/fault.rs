@@ -357,6 +357,12 @@ table! {
         TroubleBeginsAnew = "trouble_begins_anew",
         /// Why the queue does not take a chunk stands in the log of one producer alone.
         UnpublishedInSilence = "unpublished_in_silence",
+        /// What there is of imports and chunks is not among the metrics.
+        FiguresOfOneProcess = "figures_of_one_process",
+        /// A series is there once it was first counted, and not before.
+        SeriesAppearLate = "series_appear_late",
+        /// Failures are counted by code again and again where a retry drives them once more.
+        CodesCountedAgain = "codes_counted_again",
         /// What a function of the database raises is shown, whatever it quotes.
         RaisedWordsShown = "raised_words_shown",
     }

@@ -138,6 +138,11 @@ impl Queue {
         either!(self, queue => queue.depth().await)
     }
 
+    /// How many consumers there are. The backend of rows counts those of all queues of its database.
+    pub async fn consumers(&self) -> Result<u64, QueueError> {
+        either!(self, queue => queue.consumers().await)
+    }
+
     /// Whether an alarm of the broker (memory, disk) keeps this process from publishing now, as far as it was told.
     pub fn is_blocked(&self) -> bool {
         match &self.0 {

@@ -1,6 +1,11 @@
+//! What operators see: logs here, metrics in [`series`] and [`exposition`].
+//!
 //! Logs: what is traced, written to standard error as text or as JSON, and panics among it.
 //!
 //! Standard output belongs to what a command answers.
+
+pub mod exposition;
+pub mod series;
 
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;

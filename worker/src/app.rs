@@ -9,6 +9,7 @@ use muster_shared::queue::{Consumer, Delivery, Queue, QueueError};
 use muster_shared::retry::{Backoff, Policy as RetryPolicy};
 use muster_shared::store::Store;
 use muster_shared::supervise::{Progress, Supervised, supervise};
+use muster_shared::telemetry::series::{self, Part};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -66,6 +67,7 @@ pub struct Worker {
 impl Worker {
     /// Starts to consume. The broker may be away: the worker keeps trying.
     pub fn start(store: Store, queue: Queue, options: WorkerOptions) -> Self {
+        series::expose(Part::Worker);
         let stop = CancellationToken::new();
         let policy = Policy {
             attempts: options.attempts.max(1),
@@ -116,6 +118,7 @@ async fn run(
     progress: Progress,
 ) {
     let permits = Arc::new(Semaphore::new(usize::from(concurrency)));
+    let _free = Places::add("free", f64::from(concurrency));
     let mut tasks = JoinSet::new();
     let mut consumer = None;
     while !stop.is_cancelled() {
@@ -126,7 +129,11 @@ async fn run(
         match next(open, &permits, &stop, &progress).await {
             Next::Delivery(delivery, permit) => {
                 while tasks.try_join_next().is_some_and(report) {}
-                tasks.spawn(handle(shared.clone(), delivery, permit));
+                let shared = shared.clone();
+                tasks.spawn(async move {
+                    let _busy = (Places::add("busy", 1.0), Places::add("free", -1.0));
+                    handle(shared, delivery, permit).await;
+                });
             }
             Next::Ended if fault::mutant(Mutant::EndedConsumerStops) => std::future::pending().await,
             Next::Ended => {
@@ -144,6 +151,22 @@ async fn run(
     }
     if let Some(consumer) = consumer {
         consumer.close().await;
+    }
+}
+
+/// Places of this worker in the metrics, taken away again when dropped: also by a panic or when the task is aborted.
+struct Places(&'static str, f64);
+
+impl Places {
+    fn add(state: &'static str, places: f64) -> Self {
+        metrics::gauge!("muster_worker_slots", "state" => state).increment(places);
+        Self(state, places)
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        metrics::gauge!("muster_worker_slots", "state" => self.0).decrement(self.1);
     }
 }
 

@@ -4,6 +4,9 @@
 
 mod supersede;
 
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
 use muster_shared::chunk::{self, BrokenChunk, body_hash, decode_with, is_sealed};
 use muster_shared::clock;
 use muster_shared::error::{ErrorCode, RecordError};
@@ -61,13 +64,17 @@ pub(crate) enum Report {
 }
 
 /// What became of a chunk's records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Told {
     /// All of them.
     pub(crate) counts: Counts,
     /// Those whose outcome was decided by this commit and is not told yet: a record that a retry drove once more and that
     /// failed again was counted when it failed first.
     pub(crate) fresh: Counts,
+    /// Those of them that failed, by their first error.
+    pub(crate) codes: Vec<(ErrorCode, u64)>,
+    /// How long the try took that was committed.
+    pub(crate) took: Duration,
 }
 
 /// One delivery to be applied, and what is needed for it.
@@ -94,7 +101,7 @@ impl Job<'_> {
         care: Care,
         standing: &mut Standing,
     ) -> Result<Report, StoreError> {
-        let (slots, chunk) = (self.slots, self.chunk());
+        let (slots, chunk, began) = (self.slots, self.chunk(), Instant::now());
         let beginning = Beginning {
             chunk,
             import: ImportId::new(self.message.headers.import_id),
@@ -126,7 +133,7 @@ impl Job<'_> {
             staged = slots.within(store::body(&mut transaction, chunk)).await?.unwrap_or_default();
             &staged
         };
-        self.write(transaction, &locked, body, &rules, care).await
+        self.write(transaction, &locked, body, &rules, care, began).await
     }
 
     /// What the chunk's row says, before any work.
@@ -171,6 +178,7 @@ impl Job<'_> {
         body: &[u8],
         rules: &Rules,
         care: Care,
+        began: Instant,
     ) -> Result<Report, StoreError> {
         let (slots, chunk) = (self.slots, self.chunk());
         let key = if is_sealed(body) {
@@ -225,15 +233,22 @@ impl Job<'_> {
         fault::point_of(Point::BeforeCommit, chunk.get())?;
         slots.within(async { Ok(transaction.commit().await?) }).await?;
         fault::point_of(Point::AfterCommit, chunk.get())?;
-        Ok(Report::Done(told(locked, &sheet)))
+        Ok(Report::Done(told(locked, &sheet, &issues, began.elapsed())))
     }
 }
 
 /// What to tell of a chunk whose commit went through.
-fn told(locked: &LockedChunk, sheet: &OutcomeSheet) -> Told {
+fn told(locked: &LockedChunk, sheet: &OutcomeSheet, issues: &[Issue], took: Duration) -> Told {
     let counts = sheet.counts();
+    let mut codes: BTreeMap<ErrorCode, u64> = BTreeMap::new();
+    if !locked.reopened || fault::mutant(Mutant::CodesCountedAgain) {
+        for first in issues.iter().filter(|issue| issue.failed).filter_map(|issue| issue.errors.first()) {
+            *codes.entry(first.code).or_default() += 1;
+        }
+    }
+    let codes = codes.into_iter().collect();
     if fault::mutant(Mutant::CountsWholeChunks) {
-        return Told { counts, fresh: counts };
+        return Told { counts, fresh: counts, codes, took };
     }
     let mut fresh = Counts::default();
     for ((before, _), (after, _)) in locked.outcomes.iter().zip(sheet.iter()) {
@@ -242,7 +257,7 @@ fn told(locked: &LockedChunk, sheet: &OutcomeSheet) -> Told {
             fresh.add(after.outcome);
         }
     }
-    Told { counts, fresh }
+    Told { counts, fresh, codes, took }
 }
 
 /// The pending records of a chunk while they are applied.

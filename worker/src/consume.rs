@@ -223,6 +223,7 @@ async fn work_or_panic(shared: &Shared, message: &Message) -> Verdict {
 /// Works on a delivery until it can be settled.
 async fn work(shared: &Shared, message: &Message) -> Verdict {
     let started = Instant::now();
+    metrics::counter!("muster_chunk_attempts_total").increment(1);
     let job = Job {
         message,
         worker: if fault::mutant(Mutant::RedeliveredIsSuspect) { clock::new_id() } else { shared.worker },
@@ -446,7 +447,11 @@ fn log_applied(label: &Label, told: &Told, started: Instant, attempt: u32) {
     for (outcome, count) in outcomes {
         metrics::counter!("muster_records_total", "outcome" => outcome).increment(count);
     }
+    for (code, count) in &told.codes {
+        metrics::counter!("muster_failures_total", "code" => code.as_str()).increment(*count);
+    }
     metrics::histogram!("muster_chunk_seconds").record(elapsed.as_secs_f64());
+    metrics::histogram!("muster_apply_seconds").record(told.took.as_secs_f64());
     tracing::info!(
         import = %label.import,
         tenant = label.tenant,

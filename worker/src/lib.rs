@@ -2,14 +2,16 @@
 //!
 //! [`Worker::start`] begins, [`Worker::stop`] ends it; [`WorkerOptions`] says how many chunks it works on at once, when
 //! it gives a chunk up, and how long it waits for what does not answer. The steps stand in modules of their names:
-//! `consume`, `apply` (with `split`), `settle`.
+//! `consume`, `apply` (with `split`), `settle`. [`Ops`] is the listener of operators for a worker that is a process of its own.
 
 mod app;
 mod apply;
 mod consume;
+mod ops;
 mod rules;
 mod settle;
 mod slots;
 mod split;
 
 pub use app::{Worker, WorkerOptions};
+pub use ops::Ops;

@@ -280,6 +280,10 @@ async fn each_outcome_is_counted_once_whatever_a_retry_does() {
         let counted = counted.0.lock().unwrap();
         counted.get(&format!("muster_records_total {outcome}")).copied().unwrap_or(0)
     };
+    let failures = |code: &str| {
+        let counted = counted.0.lock().unwrap();
+        counted.get(&format!("muster_failures_total {code}")).copied().unwrap_or(0)
+    };
     let mut pipeline = Pipeline::new(Backend::Postgres).await;
     execute(
         &pipeline,
@@ -299,6 +303,7 @@ async fn each_outcome_is_counted_once_whatever_a_retry_does() {
         }
         assert_eq!(pipeline.ended(import).await.counts, counts(1000, 999, 0, 0, 1));
         assert_eq!((count("inserted"), count("failed")), (999, 1), "after {retries} retries");
+        assert_eq!(failures("database_refused"), 1, "after {retries} retries");
     }
     execute(&pipeline, "drop trigger refuse on users").await;
     steer::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();

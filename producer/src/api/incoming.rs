@@ -138,6 +138,7 @@ async fn next(
         return Some(Err(too_large(limit)));
     }
     arrived.total += size;
+    metrics::counter!("muster_upload_bytes_total").increment(size);
     if pace.is_too_slow(*arrived) {
         let message = format!("the upload came more slowly than {} bytes a second", pace.rate);
         return Some(Err(FileError::new(ErrorCode::UploadTimeout, message)));

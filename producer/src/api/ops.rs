@@ -1,30 +1,28 @@
 //! For operators and their machines: is it alive, is it ready, how does it fare. Without a token, and without any tenant's
 //! data.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use muster_shared::fault::{Mutant, mutant};
 use muster_shared::queue::QueueDepth;
-use muster_shared::store::status;
+use muster_shared::store::figures::Figures;
+use muster_shared::store::status::{self, Stalled};
+use muster_shared::telemetry::exposition;
 use serde::Serialize;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, timeout};
 use utoipa::ToSchema;
 
-use super::AppState;
+use super::{AppState, figures};
 
 /// How long a part may take to answer.
-const ANSWER_IN: Duration = Duration::from_secs(3);
+pub(super) const ANSWER_IN: Duration = Duration::from_secs(3);
 /// A dispatcher that has ended no round for so long does not dispatch.
 const DISPATCHER_SILENT: Duration = Duration::from_secs(5);
-/// Bounds of the histograms, in seconds.
-const SECONDS: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3600.0];
 
 /// Whether the parts that the producer needs are there.
 #[derive(Debug, Serialize, ToSchema)]
@@ -73,11 +71,11 @@ pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, Json<R
     let uploads = if state.0.store.takes_uploads() { "ok" } else { "busy" };
     let dispatcher = if dispatches { "ok" } else { "stalled" };
     let imports = match &stalled {
-        Some(None) => "ok",
-        Some(Some(_)) => "stalled",
+        Some(Stalls { count: 0, .. }) => "ok",
+        Some(_) => "stalled",
         None => "unknown",
     };
-    let reasons = reasons(store, queue, dispatches, stalled.flatten());
+    let reasons = reasons(store, queue, dispatches, stalled.and_then(|stalls| stalls.reason));
     let (code, status) = match (store, reasons.is_empty()) {
         ("ok", true) => (StatusCode::OK, "ready"),
         ("ok", false) => (StatusCode::OK, "degraded"),
@@ -103,23 +101,25 @@ fn reasons(store: &str, queue: &str, dispatches: bool, stalled: Option<String>) 
 }
 
 /// How long an answer of a part counts: however many ask, each part is asked once in this time.
-const COUNTS_FOR: Duration = Duration::from_secs(1);
+pub(super) const COUNTS_FOR: Duration = Duration::from_secs(1);
 /// The same of what reads the chunks of all imports that run without progress.
-const STALLS_FOR: Duration = Duration::from_secs(2);
+pub(super) const STALLS_FOR: Duration = Duration::from_secs(2);
 
 /// What the parts answered last.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
-    store: Kept<&'static str>,
-    depth: Kept<Option<QueueDepth>>,
-    stalled: Kept<Option<Option<String>>>,
+    pub(super) store: Kept<&'static str>,
+    pub(super) depth: Kept<Option<QueueDepth>>,
+    pub(super) stalled: Kept<Option<Stalls>>,
+    pub(super) consumers: Kept<Option<u64>>,
+    pub(super) figures: Kept<Option<Figures>>,
 }
 
 /// An answer and when it came.
-type Kept<T> = Mutex<Option<(Instant, T)>>;
+pub(super) type Kept<T> = Mutex<Option<(Instant, T)>>;
 
 /// The last answer where it still counts, or a new one, which all wait for that ask meanwhile.
-async fn cached<T: Clone>(kept: &Kept<T>, good_for: Duration, ask: impl Future<Output = T>) -> T {
+pub(super) async fn cached<T: Clone>(kept: &Kept<T>, good_for: Duration, ask: impl Future<Output = T>) -> T {
     let mut kept = kept.lock().await;
     if let Some((since, answer)) = &*kept
         && since.elapsed() < good_for
@@ -132,27 +132,39 @@ async fn cached<T: Clone>(kept: &Kept<T>, good_for: Duration, ask: impl Future<O
     answer
 }
 
-/// Why imports stand still, where some do. `None` where that cannot be told. Names no tenant and no import: anybody may ask.
-async fn stalled(state: &AppState) -> Option<Option<String>> {
+/// Imports that stand still.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stalls {
+    pub(super) count: u64,
+    /// Why, where some do. Names no tenant and no import: anybody may ask.
+    reason: Option<String>,
+}
+
+/// The imports that stand still; `None` where that cannot be told.
+pub(super) async fn stalled(state: &AppState) -> Option<Stalls> {
     let (store, bounds) = (state.0.store.clone(), state.0.bounds);
     let asked = tokio::spawn(async move { status::stalled(&store, &bounds).await });
     match timeout(ANSWER_IN, asked).await {
-        Ok(Ok(Ok(stalled))) => Some(stalled.first().map(|first| {
-            let since = first.progress.no_progress_since;
-            let since =
-                since.map_or_else(String::new, |at| at.format(" since %Y-%m-%d %H:%M:%S UTC").to_string());
-            let reason = first.progress.reason();
-            match stalled.len() {
-                1 => format!("a running import makes no progress{since}: {reason}"),
-                more => format!("{more} running imports make no progress, the first{since}: {reason}"),
-            }
-        })),
+        Ok(Ok(Ok(stalled))) => {
+            let count = stalled.len() as u64;
+            Some(Stalls { count, reason: stalled.first().map(|first| why(count, first)) })
+        }
         _ => None,
     }
 }
 
+fn why(count: u64, first: &Stalled) -> String {
+    let since = first.progress.no_progress_since;
+    let since = since.map_or_else(String::new, |at| at.format(" since %Y-%m-%d %H:%M:%S UTC").to_string());
+    let reason = first.progress.reason();
+    match count {
+        1 => format!("a running import makes no progress{since}: {reason}"),
+        more => format!("{more} running imports make no progress, the first{since}: {reason}"),
+    }
+}
+
 /// The time-outs are around tasks: a statement is never cancelled.
-async fn store_word(state: &AppState) -> &'static str {
+pub(super) async fn store_word(state: &AppState) -> &'static str {
     let store = state.0.store.clone();
     let asked = tokio::spawn(async move { store.is_writable().await });
     match timeout(ANSWER_IN, asked).await {
@@ -162,7 +174,7 @@ async fn store_word(state: &AppState) -> &'static str {
     }
 }
 
-async fn depth(state: &AppState) -> Option<QueueDepth> {
+pub(super) async fn depth(state: &AppState) -> Option<QueueDepth> {
     let queue = state.0.queue.clone();
     let depth = tokio::spawn(async move { queue.depth().await });
     match timeout(ANSWER_IN, depth).await {
@@ -171,52 +183,14 @@ async fn depth(state: &AppState) -> Option<QueueDepth> {
     }
 }
 
-/// Counters, gauges and histograms of this process, in the text format of Prometheus.
+/// Counters, gauges and histograms of this process, and what the store and the queue have, in the text format of Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "operations", security(()),
     responses((status = 200, description = "Metrics", content_type = "text/plain", body = String)))]
 pub(super) async fn metrics(State(state): State<AppState>) -> Response {
-    let pool = state.0.store.status();
-    metrics::gauge!("muster_store_connections", "state" => "open").set(pool.open);
-    metrics::gauge!("muster_store_connections", "state" => "idle").set(pool.idle);
-    metrics::gauge!("muster_store_connections", "state" => "in_use").set(pool.open.saturating_sub(pool.idle));
-    metrics::gauge!("muster_store_connections_max").set(pool.max);
-    if let Some(depth) = cached(&state.0.checks.depth, COUNTS_FOR, depth(&state)).await {
-        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and exact up to 2^53")]
-        for (which, count) in [("ready", depth.ready), ("dead", depth.dead)] {
-            metrics::gauge!("muster_queue_messages", "state" => which).set(count as f64);
-        }
-    }
-    let Some(handle) = recorder() else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
-    handle.run_upkeep();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render()).into_response()
-}
-
-/// The process's recorder, installed by the first who asks. None if another one was installed before.
-pub(super) fn recorder() -> Option<&'static PrometheusHandle> {
-    static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
-    RECORDER
-        .get_or_init(|| PrometheusBuilder::new().set_buckets(&SECONDS).ok()?.install_recorder().ok())
-        .as_ref()
-}
-
-/// How often histograms are drained: between two drains every value that was recorded is kept.
-const DRAINED_EVERY: Duration = Duration::from_secs(5);
-
-/// Drains the histograms for as long as it is polled, whether or not anybody asks for the metrics.
-pub(crate) async fn keep_up() {
-    every(DRAINED_EVERY, || {
-        if let Some(handle) = recorder() {
-            handle.run_upkeep();
-        }
-    })
-    .await;
-}
-
-async fn every(period: Duration, mut act: impl FnMut()) {
-    let mut times = interval(period);
-    loop {
-        times.tick().await;
-        act();
+    figures::read(&state).await;
+    match exposition::render() {
+        Some(text) => ([(header::CONTENT_TYPE, exposition::TEXT)], text).into_response(),
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
 
@@ -225,13 +199,6 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn histograms_are_drained_though_nobody_looks() {
-        let mut drained = 0;
-        let _ = timeout(Duration::from_secs(61), every(DRAINED_EVERY, || drained += 1)).await;
-        assert_eq!(drained, 13);
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_part_is_asked_once_a_second_however_many_look() {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware};
+use muster_shared::telemetry::exposition;
+use muster_shared::telemetry::series::{self, Part};
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder};
@@ -73,10 +75,28 @@ pub fn openapi() -> OpenApi {
     finished(routes().split_for_parts().1)
 }
 
+/// Makes the series of requests there for every route of the documentation, and for addresses that no route has.
+fn expose_requests() {
+    let documented = openapi();
+    let mut routes = vec![("GET", "-"), ("POST", "-"), (trace::OTHER_METHOD, "-")];
+    for (path, item) in &documented.paths.paths {
+        let methods = [
+            ("GET", item.get.is_some()),
+            ("PUT", item.put.is_some()),
+            ("POST", item.post.is_some()),
+            ("PATCH", item.patch.is_some()),
+            ("DELETE", item.delete.is_some()),
+        ];
+        routes.extend(methods.into_iter().filter(|(_, has)| *has).map(|(method, _)| (method, path.as_str())));
+    }
+    series::expose_routes(routes);
+}
+
 /// The whole application, or what an audience sees of it.
 pub(super) fn app(state: AppState, audience: Audience) -> Router {
     // So that everything from now on is counted.
-    ops::recorder();
+    exposition::start(Part::Producer);
+    expose_requests();
     let documentation = || SwaggerUi::new("/docs").url("/openapi.json", openapi());
     let router = match audience {
         Audience::Everybody => routes().split_for_parts().0.merge(documentation()),

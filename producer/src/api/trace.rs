@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{MatchedPath, Request, State};
@@ -12,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use muster_shared::clock;
 use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::{TenantId, TokenId};
+use muster_shared::telemetry::series::{REFUSALS, STATUS_CLASSES};
 use muster_shared::token::Credential;
 use tokio::time::{Instant, timeout};
 
@@ -82,9 +84,23 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
     let elapsed = started.elapsed();
     let milliseconds = elapsed.as_secs_f64() * 1000.0;
     tracing::info!(request_id = id, method = &*method, route, status, tenant, token, milliseconds, "request");
-    let labels = [("method", method.into_owned()), ("route", route), ("status", status.to_string())];
-    metrics::histogram!("muster_http_request_seconds", &labels).record(elapsed.as_secs_f64());
+    count(method.into_owned(), route, status, elapsed);
     response
+}
+
+/// Counts a request. Every label has few values, whatever clients send.
+fn count(method: String, route: String, status: u16, elapsed: Duration) {
+    let class = STATUS_CLASSES.get(usize::from(status / 100).wrapping_sub(1)).copied().unwrap_or("5xx");
+    if status >= 400 {
+        let status = status.to_string();
+        let known = REFUSALS.iter().copied().find(|refusal| *refusal == status).unwrap_or("other");
+        metrics::counter!("muster_http_refusals_total", "status" => known).increment(1);
+    }
+    let labels = [("method", method), ("route", route)];
+    metrics::histogram!("muster_http_request_seconds", &labels).record(elapsed.as_secs_f64());
+    let [method, route] = labels;
+    let labels = [method, route, ("status", class.to_owned())];
+    metrics::counter!("muster_http_requests_total", &labels).increment(1);
 }
 
 /// Whether a request is as long as its body, which has time limits of its own.
@@ -96,7 +112,7 @@ fn is_upload(method: &Method, route: &str) -> bool {
 }
 
 /// A method that no route of ours has.
-const OTHER_METHOD: &str = "other";
+pub(super) const OTHER_METHOD: &str = "other";
 
 /// The method's name, for logs and metrics: a client may send any word as a method.
 fn known_method(method: &Method) -> Cow<'static, str> {

@@ -1,6 +1,7 @@
 //! Bytes → chunks: parse, validate and cut, one record at a time, on a thread of its own.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use muster_shared::chunk::{ChunkCutter, SealedChunk, SecretKey};
@@ -55,6 +56,8 @@ struct Sink {
     /// What must stand once in the file, where the import wants that.
     keys: Vec<UniqueKey>,
     invalid: u64,
+    /// The same by their first error.
+    codes: BTreeMap<ErrorCode, u64>,
     /// Most records of a file, and what the tenant may send.
     records: Option<u64>,
     allowance: Allowance,
@@ -83,6 +86,7 @@ impl Intake {
                 stager_gone: false,
                 keys: Vec::new(),
                 invalid: 0,
+                codes: BTreeMap::new(),
                 records: limits.records,
                 allowance,
             },
@@ -119,6 +123,7 @@ impl Intake {
         Ok(Received {
             total: end.records,
             invalid: self.sink.invalid,
+            codes: self.sink.codes,
             bytes: self.bytes,
             digest: self.digest.finalize().into(),
             columns: self.sink.reading.binding.names().map(str::to_owned).collect(),
@@ -243,7 +248,7 @@ impl RecordSink for Sink {
             record
         };
         self.cutter.hide(self.reading.binding.secrets());
-        let Self { reading, cutter, issues, issue_bytes, keys: all_keys, invalid, unique, .. } = self;
+        let Self { reading, cutter, issues, issue_bytes, keys: all_keys, invalid, codes, unique, .. } = self;
         reading.record(record, names, |taken| {
             let (validated, number) = (taken.validated, record.position.record.get());
             if *unique {
@@ -254,6 +259,9 @@ impl RecordSink for Sink {
                 Err(errors) => (false, errors),
             };
             *invalid += u64::from(!valid);
+            if let Some(first) = errors.first() {
+                *codes.entry(first.code).or_default() += 1;
+            }
             if !valid || !taken.warnings.is_empty() {
                 let (warnings, source) = (taken.warnings, source_json(record, names, taken.secrets));
                 let issue = Issue { record: number, failed: !valid, errors, warnings, source };

@@ -224,6 +224,8 @@ settings! {
             "Longest wait for a retry.";
         deadline: Duration = Duration::from_secs(15),
             "How long one step of applying a chunk may wait for the database before its connection is given up.";
+        ops_listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
+            "Address and port of metrics, health and readiness of `muster worker`. Not set, and the port is taken: any free one.";
         stop_grace: Duration = Duration::from_secs(20),
             "How long a worker that is asked to stop may take to finish what it has; what hangs is then cut off.";
     }

@@ -147,6 +147,23 @@ impl PgQueue {
         Ok(QueueDepth { ready: counts.ready.cast_unsigned(), dead: counts.dead.cast_unsigned() })
     }
 
+    /// Each consumer holds an advisory lock of this class (session.rs) for as long as it lives.
+    pub(crate) async fn consumers(&self) -> Result<u64, QueueError> {
+        let pool = self.pool.clone();
+        let count = self.owned("counting consumers", async move {
+            sqlx::query_scalar!(
+                r#"select count(*) as "count!"
+                     from pg_locks
+                    where locktype = 'advisory' and classid = $1::integer::oid and objsubid = 2 and granted
+                      and database = (select oid from pg_database where datname = current_database())"#,
+                session::LOCK_CLASS
+            )
+            .fetch_one(&pool)
+            .await
+        });
+        Ok(count.await?.cast_unsigned())
+    }
+
     pub(crate) async fn check(&self) -> Result<QueueServer, QueueError> {
         self.depth().await?;
         let pool = self.pool.clone();

@@ -138,6 +138,11 @@ impl RabbitQueue {
         }
     }
 
+    pub(crate) async fn consumers(&self) -> Result<u64, QueueError> {
+        let (_connection, channel) = self.link.channel().await?;
+        Ok(self.look(&channel, self.topology.queue()).await?.consumer_count().into())
+    }
+
     pub(crate) async fn check(&self) -> Result<QueueServer, QueueError> {
         self.depth().await?;
         let version = timeout(self.options.connect_timeout, greeting::version(&self.uri)).await;
@@ -172,10 +177,14 @@ impl RabbitQueue {
     }
 
     async fn count(&self, channel: &Channel, queue: String) -> Result<u64, QueueError> {
+        Ok(self.look(channel, queue).await?.message_count().into())
+    }
+
+    async fn look(&self, channel: &Channel, queue: String) -> Result<lapin::Queue, QueueError> {
         // Passive: only looks.
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declared = channel.queue_declare(queue.into(), options, FieldTable::default());
-        Ok(self.within("counting messages", declared).await?.message_count().into())
+        self.within("counting messages", declared).await
     }
 
     async fn within<T>(

@@ -388,8 +388,9 @@ pub async fn end_dead(
     fault::point(Point::Dead)?;
     transaction.commit().await?;
     if !row.reopened {
-        metrics::counter!("muster_records_total", "outcome" => "failed")
-            .increment(u64::from(count(row.pending)));
+        let failed = u64::from(count(row.pending));
+        metrics::counter!("muster_records_total", "outcome" => "failed").increment(failed);
+        metrics::counter!("muster_failures_total", "code" => ErrorCode::ChunkDead.as_str()).increment(failed);
     }
     Ok(true)
 }

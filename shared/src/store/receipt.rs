@@ -5,13 +5,15 @@
 //! Where the server copies to standbys synchronously it waits for those too, as the server's own setting says. A standby that
 //! copies later than that may take over without the last imports: that is the installation's choice.
 
+use std::collections::BTreeMap;
+
 use sqlx::postgres::PgConnection;
 
 use super::intake::{Issue, NewImport, small, wide};
 use super::quota::{self, TenantLimits};
 use super::{Store, StoreError, doubles};
 use crate::chunk::SealedChunk;
-use crate::error::FileError;
+use crate::error::{ErrorCode, FileError};
 use crate::fault::{self, Mutant};
 use crate::id::ImportId;
 use crate::import::ImportState;
@@ -25,6 +27,8 @@ pub struct Received {
     pub total: u64,
     /// Records that failed validation.
     pub invalid: u64,
+    /// The same by their first error.
+    pub codes: BTreeMap<ErrorCode, u64>,
     /// Bytes, decompressed.
     pub bytes: u64,
     /// SHA-256 of the bytes, decompressed.

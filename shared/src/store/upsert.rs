@@ -35,7 +35,9 @@ pub async fn upsert<'a>(
 ) -> Result<Upserted, StoreError> {
     let enrolment = rules.options.enrolment;
     let existing = find_users(connection, tenant, &Keys::of(records), enrolment).await?;
+    let began = std::time::Instant::now();
     let plan = plan(records, &existing, rules, now, new_id);
+    metrics::histogram!("muster_plan_seconds").record(began.elapsed().as_secs_f64());
     if plan.needs_alone && !alone {
         return Err(StoreError::NotAlone);
     }

@@ -1,6 +1,7 @@
 //! Everything that runs an engine: several processes each, so few at a time.
 
 mod admin;
+mod alerts;
 mod bounds;
 mod canary;
 mod crash;

@@ -2,6 +2,7 @@
 
 mod workers;
 
+use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 
@@ -96,6 +97,63 @@ impl Services {
                 .unwrap()
         })
     }
+}
+
+/// Starts a worker and reads where its metrics are.
+fn telling_worker(services: &Services) -> (Service, String) {
+    let mut command = services.desk.command(&["worker", "--log", "warn"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let told = lines.next().unwrap().unwrap();
+    let url = told.strip_prefix("metrics and readiness on ").unwrap().to_owned();
+    (Service(Some(child)), url)
+}
+
+#[test]
+fn a_worker_tells_how_it_fares_on_a_listener_of_its_own() {
+    let services = Services::new();
+    services.desk.write("few.csv", format!("{}nonsense,A,B,1\n", generated(500)));
+    let token = services.token();
+    let producer = services.service("producer");
+    until("the producer listens", || TcpStream::connect(&services.address).ok());
+    // Two on one machine take ports of their own where none is set.
+    let (first, one) = telling_worker(&services);
+    let (second, other) = telling_worker(&services);
+    assert_ne!(one, other);
+    let get = |url: &str, path: &str| {
+        let url = format!("{url}{path}");
+        services.runtime.block_on(async { reqwest::get(url).await.unwrap().text().await.unwrap() })
+    };
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    assert_eq!(get(&one, "/healthz"), "{\"status\":\"alive\"}");
+    until("the worker is ready", || get(&one, "/readyz").contains("\"status\":\"ready\"").then_some(()));
+    for part in [&one, &other] {
+        let metrics = get(part, "/metrics");
+        assert!(metrics.contains("muster_records_total{outcome=\"inserted\"} 0"), "{metrics}");
+        assert!(metrics.contains("# TYPE muster_chunk_seconds histogram"), "{metrics}");
+        assert!(metrics.contains("muster_worker_slots{state=\"free\"} 2"), "{metrics}");
+        assert!(!metrics.contains("muster_http_request_seconds_count"), "it serves no API: {metrics}");
+    }
+    let server = format!("http://{}", services.address);
+    let args = ["import", "users", "few.csv", "--server", &server, "--token", &token, "--json", "--quiet"];
+    let summary = services.desk.run(&args).exits(3).json();
+    assert_eq!((&summary["counts"]["inserted"], &summary["counts"]["failed"]), (&500.into(), &1.into()));
+    let sum = |series: &str| -> u64 {
+        let of = |url: &str| {
+            let metrics = get(url, "/metrics");
+            let line = metrics.lines().find_map(|line| line.strip_prefix(series)).unwrap().trim().to_owned();
+            line.parse::<u64>().unwrap()
+        };
+        of(&one) + of(&other)
+    };
+    assert_eq!(sum("muster_records_total{outcome=\"inserted\"} "), 500);
+    assert_eq!(sum("muster_records_total{outcome=\"failed\"} "), 0, "it failed while it was staged");
+    assert!(sum("muster_chunk_attempts_total ") >= 2);
+    assert_eq!(sum("muster_chunk_attempts_total "), sum("muster_apply_seconds_count "));
+    for service in [first, second, producer] {
+        service.ends_in_order();
+    }
+    services.runtime.block_on(services.queue.delete()).unwrap();
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::queue::delivery::{Settle, Settlement};
 use crate::queue::message::{DecodeError, HeaderValue, Headers};
 
 // First key of the advisory locks: "MQUE". The second is the consumer's number.
-const LOCK_CLASS: i32 = 0x4d51_5545;
+pub(super) const LOCK_CLASS: i32 = 0x4d51_5545;
 /// Why the backend itself parks a message; RabbitMQ's word.
 const DELIVERY_LIMIT: &str = "delivery_limit";
 

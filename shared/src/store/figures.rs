@@ -1,0 +1,74 @@
+//! Figures of all imports for the metrics: numbers alone, of no tenant by itself.
+
+use super::{Store, StoreError};
+use crate::import::{ChunkState, ImportState};
+
+/// What there is at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Figures {
+    /// Imports that are kept, by state; a state without any is not among them.
+    pub imports: Vec<(ImportState, u64)>,
+    /// Chunks of imports that have not ended, by state.
+    pub chunks: Vec<(ChunkState, u64)>,
+    /// Seconds since the oldest running import began to run.
+    pub oldest_seconds: f64,
+    /// Chunks that hold a place in the window.
+    pub in_window: u64,
+    /// Chunks whose message is published and not settled, as far as the store knows.
+    pub published: u64,
+    /// Workers and dispatchers that live.
+    pub workers: u64,
+    /// Dispatchers that live.
+    pub dispatchers: u64,
+}
+
+/// Reads them. Costs a look at the chunks of the imports that have not ended, and at the index of imports by state.
+pub async fn read(store: &Store) -> Result<Figures, StoreError> {
+    let mut transaction = store.pool().begin_with("begin isolation level repeatable read, read only").await?;
+    let imports = sqlx::query!(r#"select state, count(*) as "count!" from imports group by state"#)
+        .fetch_all(&mut *transaction)
+        .await?;
+    let chunks = sqlx::query!(
+        r#"select c.state, count(*) as "count!"
+             from imports i
+             join chunks c on c.import_id = i.id
+            where i.state in ('receiving', 'received', 'running', 'paused')
+            group by c.state"#
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    let row = sqlx::query!(
+        r#"select coalesce((select extract(epoch from now() - min(coalesce(started_at, created_at)))::float8
+                              from imports where state = 'running'), 0) as "oldest!",
+                  (select count(*) from chunks where state = 'dispatched' and leased_until > now()) as "window!",
+                  (select count(*) from chunks where state = 'dispatched' and claim_until is null) as "published!",
+                  count(*) filter (where name like 'worker%')     as "workers!",
+                  count(*) filter (where name like 'dispatcher%') as "dispatchers!"
+             from chunk_holders
+            where seen_at > now() - interval '3 s'"#
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    let import = |state: String, count| match state.parse() {
+        Ok(state) => Ok((state, wide(count))),
+        Err(_) => Err(StoreError::corrupt("imports", "state", state)),
+    };
+    let chunk = |state: String, count| match state.parse() {
+        Ok(state) => Ok((state, wide(count))),
+        Err(_) => Err(StoreError::corrupt("chunks", "state", state)),
+    };
+    Ok(Figures {
+        imports: imports.into_iter().map(|row| import(row.state, row.count)).collect::<Result<_, _>>()?,
+        chunks: chunks.into_iter().map(|row| chunk(row.state, row.count)).collect::<Result<_, _>>()?,
+        oldest_seconds: row.oldest.max(0.0),
+        in_window: wide(row.window),
+        published: wide(row.published),
+        workers: wide(row.workers),
+        dispatchers: wide(row.dispatchers),
+    })
+}
+
+fn wide(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
