@@ -91,6 +91,8 @@ pub(crate) fn producer_options(config: &Config, listen: Option<SocketAddr>) -> P
             token_failures: NonZeroU32::new(config.http.token_failures),
             uploads: config.http.uploads as usize,
             tenant_uploads: config.http.tenant_uploads as usize,
+            followers: config.http.followers as usize,
+            tenant_followers: config.http.tenant_followers as usize,
             upload_rate: Some(config.http.upload_rate.bytes()),
             upload_rate_after: config.http.upload_rate_after,
             shutdown_grace: config.http.shutdown_grace,

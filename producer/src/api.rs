@@ -12,6 +12,7 @@ mod catalog;
 mod ccai;
 mod chunks;
 mod error;
+mod events;
 mod figures;
 mod imports;
 mod incoming;
@@ -37,12 +38,14 @@ use muster_shared::queue::Queue;
 use muster_shared::store::Store;
 use muster_shared::store::status::Bounds;
 use muster_shared::supervise::Progress;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use authgear::{AuthgearOptions, decode_import_id};
 pub use chunks::{ChunkList, ChunkView};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
+pub(crate) use events::hear;
 pub use routes::{Audience, openapi};
 pub(crate) use serve::{open_tls, serve};
 pub use tls::TlsFiles;
@@ -71,6 +74,10 @@ pub struct HttpOptions {
     pub uploads: usize,
     /// The same of one tenant.
     pub tenant_uploads: usize,
+    /// Most who follow events at a time, in all.
+    pub followers: usize,
+    /// The same of one tenant.
+    pub tenant_followers: usize,
     /// Fewest bytes a second of an upload, while its client is waited for; none means any rate will do.
     pub upload_rate: Option<u64>,
     /// How long a client is waited for in all before its rate counts.
@@ -107,6 +114,8 @@ impl Default for HttpOptions {
             token_failures: None,
             uploads: 32,
             tenant_uploads: 8,
+            followers: 256,
+            tenant_followers: 64,
             upload_rate: Some(8 * 1024),
             upload_rate_after: Duration::from_secs(30),
             tls: None,
@@ -139,6 +148,12 @@ struct Shared {
     /// How the body of an upload has to come.
     pace: Pace,
     slots: slots::UploadSlots,
+    /// Places of those who follow events.
+    followers: slots::UploadSlots,
+    /// Changes when there are new events.
+    news: watch::Receiver<()>,
+    /// The server is to stop.
+    stopping: CancellationToken,
     /// Answers go over HTTPS.
     encrypted: bool,
     checks: ops::Checks,
@@ -155,13 +170,16 @@ struct Shared {
 }
 
 impl AppState {
-    /// State of a server; the dispatcher is told when something new is staged.
+    /// State of a server; the dispatcher is told when something new is staged, `news` tells of events, and whoever follows them ends
+    /// when it is `stopping`.
     pub fn new(
         store: Store,
         queue: Queue,
         dispatcher: &Dispatcher,
         limits: ReceiveLimits,
         http: &HttpOptions,
+        news: watch::Receiver<()>,
+        stopping: CancellationToken,
     ) -> Self {
         let link_base = http.public_url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
         Self(Arc::new(Shared {
@@ -179,6 +197,9 @@ impl AppState {
                 after: http.upload_rate_after,
             },
             slots: slots::UploadSlots::new(http.uploads, http.tenant_uploads),
+            followers: slots::UploadSlots::new(http.followers, http.tenant_followers),
+            news,
+            stopping,
             encrypted: http.tls.is_some(),
             checks: ops::Checks::default(),
             max_upload_bytes: http.max_upload_bytes,

@@ -7,6 +7,7 @@ use muster_shared::queue::Queue;
 use muster_shared::store::Store;
 use muster_shared::telemetry::exposition;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
@@ -49,6 +50,8 @@ pub struct Producer {
     /// The listener of operators, where they have their own.
     ops: Option<(SocketAddr, JoinHandle<io::Result<()>>)>,
     _upkeep: AbortOnDropHandle<()>,
+    /// Hears of new events.
+    _hearing: AbortOnDropHandle<()>,
     dispatcher: Dispatcher,
 }
 
@@ -63,8 +66,11 @@ impl Producer {
         };
         let local_addr = listener.local_addr()?;
         let dispatcher = Dispatcher::start(store.clone(), queue.clone(), options.dispatch);
-        let state = AppState::new(store, queue, &dispatcher, options.receive, &options.http);
         let shutdown = CancellationToken::new();
+        let (tell, news) = watch::channel(());
+        let hearing = AbortOnDropHandle::new(tokio::spawn(api::hear(store.clone(), tell)));
+        let (limits, http) = (options.receive, &options.http);
+        let state = AppState::new(store, queue, &dispatcher, limits, http, news, shutdown.clone());
         let serve = |listener, audience| {
             let serving = api::serve(
                 listener,
@@ -88,7 +94,15 @@ impl Producer {
             None => None,
         };
         let upkeep = AbortOnDropHandle::new(tokio::spawn(exposition::keep_up()));
-        Ok(Self { local_addr, shutdown: shutdown.drop_guard(), api, ops, _upkeep: upkeep, dispatcher })
+        Ok(Self {
+            local_addr,
+            shutdown: shutdown.drop_guard(),
+            api,
+            ops,
+            _upkeep: upkeep,
+            _hearing: hearing,
+            dispatcher,
+        })
     }
 
     /// Where the HTTP API listens.

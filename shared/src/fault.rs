@@ -359,6 +359,10 @@ table! {
         UnpublishedInSilence = "unpublished_in_silence",
         /// What there is of imports and chunks is not among the metrics.
         FiguresOfOneProcess = "figures_of_one_process",
+        /// Whoever follows events goes on though its token was revoked.
+        RevokedFollowsOn = "revoked_follows_on",
+        /// A stop waits for whoever follows events.
+        StopWaitsForFollowers = "stop_waits_for_followers",
         /// A series is there once it was first counted, and not before.
         SeriesAppearLate = "series_appear_late",
         /// Failures are counted by code again and again where a retry drives them once more.

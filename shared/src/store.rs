@@ -21,6 +21,7 @@ pub mod dispatch;
 mod doubles;
 pub mod erase;
 mod error;
+pub mod events;
 pub mod figures;
 pub mod holders;
 mod hosts;

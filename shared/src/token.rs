@@ -125,7 +125,7 @@ macro_rules! scopes {
 scopes! {
     /// Create imports, and start, pause, resume, cancel and retry them.
     ImportWrite = "import:write",
-    /// Read imports, their chunks, their records and their failed records.
+    /// Read imports, their chunks, their records and their failed records, and events.
     ImportRead = "import:read",
     /// Find and read users.
     UsersRead = "users:read",

@@ -76,6 +76,9 @@ pub enum ApiError {
         "the tenant has as many uploads under way as it may have; send this one again when another has ended"
     )]
     TooManyUploads,
+    /// As many clients follow events as may, of the tenant or in all.
+    #[error("as many clients follow events as may at a time; read them page by page, or try again later")]
+    TooManyFollowers,
     /// The tenant has as many imports under way as it may.
     #[error("as many imports are under way as the tenant may have; send this one when another has ended")]
     TooManyImports,
@@ -158,7 +161,9 @@ impl ApiError {
             Self::StateConflict(_) => (StatusCode::CONFLICT, ErrorCode::StateConflict),
             Self::IdempotencyMismatch => (StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::IdempotencyMismatch),
             Self::IdempotencyInProgress => (StatusCode::CONFLICT, ErrorCode::IdempotencyInProgress),
-            Self::TooManyUploads => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::RateLimited),
+            Self::TooManyUploads | Self::TooManyFollowers => {
+                (StatusCode::TOO_MANY_REQUESTS, ErrorCode::RateLimited)
+            }
             Self::TooManyImports => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyImports),
             Self::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::RequestTimeout),
             Self::Busy | Self::Store(StoreError::Newer { .. }) => {
@@ -224,7 +229,7 @@ impl ApiError {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::IdempotencyInProgress => Some(1),
-            Self::TooManyUploads | Self::TooManyImports => Some(RETRY_AFTER),
+            Self::TooManyUploads | Self::TooManyFollowers | Self::TooManyImports => Some(RETRY_AFTER),
             Self::TooManyFailures(seconds) => Some(*seconds),
             _ => (self.status().0 == StatusCode::SERVICE_UNAVAILABLE).then_some(2),
         }

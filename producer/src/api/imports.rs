@@ -78,7 +78,7 @@ async fn view(state: &AppState, tenant: TenantId, import: ImportId) -> Result<Js
 }
 
 /// Views of imports, with how those get on that have not ended.
-async fn views(
+pub(super) async fn views(
     state: &AppState,
     tenant: TenantId,
     reports: Vec<ImportReport>,

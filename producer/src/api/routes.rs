@@ -17,8 +17,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
 use super::{
-    AppState, authgear, bitcaster, catalog, ccai, chunks, imports, inspect, ops, records, trace, upload,
-    users,
+    AppState, authgear, bitcaster, catalog, ccai, chunks, events, imports, inspect, ops, records, trace,
+    upload, users,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -53,6 +53,8 @@ fn client_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(inspect::look))
         .routes(routes!(imports::show))
         .routes(routes!(chunks::list))
+        .routes(routes!(events::list))
+        .routes(routes!(events::of_import))
         .routes(routes!(records::list))
         .routes(routes!(records::failed_csv))
         .routes(routes!(records::failed_ndjson))

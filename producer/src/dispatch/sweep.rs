@@ -11,7 +11,7 @@ use muster_shared::queue::{DeadLetter, QueueError};
 use muster_shared::retry::{Backoff, Policy};
 use muster_shared::store::dispatch::{self as store, DeadLetterOf};
 use muster_shared::store::status::{self, Stalled};
-use muster_shared::store::{ErrorKind, Store, StoreError, apply, holders, intake, retention};
+use muster_shared::store::{ErrorKind, Store, StoreError, apply, events, holders, intake, retention};
 use muster_shared::supervise::{Supervised, supervise};
 use tokio::time::sleep;
 
@@ -21,6 +21,8 @@ use super::{Retention, Run};
 const RECONCILE: Duration = Duration::from_millis(500);
 /// How often what needs no hurry is looked after.
 const SWEEP: Duration = Duration::from_secs(2);
+/// How often events get their numbers.
+const NUMBER_EVENTS: Duration = Duration::from_millis(250);
 /// How often imports are looked for that make no progress.
 const STALLED: Duration = Duration::from_secs(10);
 /// How often the rows of processes that are gone are deleted.
@@ -50,6 +52,7 @@ pub(super) fn start(run: &Arc<Run>) -> Vec<Supervised> {
         part(run, "dead letters", SWEEP, |run| async move { run.take_dead_letters().await }),
         part(run, "dead receivers", SWEEP, |run| async move { run.abort_abandoned().await }),
         part(run, "dead holders", FORGET_HOLDERS, |run| async move { run.forget_holders().await }),
+        part(run, "events", NUMBER_EVENTS, |run| async move { run.number_events().await }),
         part(run, "stalled imports", STALLED, |run| async move { run.tell_stalled().await }),
     ];
     if let Some(retention) = run.options.retention {
@@ -211,6 +214,11 @@ impl Run {
         if abandoned > 0 {
             tracing::warn!(abandoned, "imports whose receiver died were aborted");
         }
+        Ok(())
+    }
+
+    async fn number_events(&self) -> Result<(), SweepError> {
+        self.within(events::number(&self.store)).await?;
         Ok(())
     }
 

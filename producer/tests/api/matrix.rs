@@ -53,6 +53,8 @@ const ROWS: &[(Door, &str, &str, &[Scope])] = &[
     (Door::Native, "post", "/v1/inspect", WRITE),
     (Door::Native, "get", "/v1/imports/{id}", READ),
     (Door::Native, "get", "/v1/imports/{id}/chunks", READ),
+    (Door::Native, "get", "/v1/events", READ),
+    (Door::Native, "get", "/v1/imports/{id}/events", READ),
     (Door::Native, "get", "/v1/imports/{id}/records", READ),
     (Door::Native, "get", "/v1/imports/{id}/failed.csv", READ),
     (Door::Native, "get", "/v1/imports/{id}/failed.ndjson", READ),

@@ -131,6 +131,10 @@ settings! {
             "Most uploads at a time.";
         tenant_uploads: u32 = 8,
             "Most uploads of one tenant at a time.";
+        followers: u32 = 256,
+            "Most clients that follow events at a time.";
+        tenant_followers: u32 = 64,
+            "Most clients of one tenant that follow events at a time.";
         upload_rate: ByteSize = ByteSize::kib(8),
             "Fewest bytes a second of an upload, while its client is waited for.";
         upload_rate_after: Duration = Duration::from_secs(30),
@@ -273,6 +277,8 @@ impl Config {
             ("http.token_failures", self.http.token_failures, 1, 1_000_000),
             ("http.uploads", self.http.uploads, 1, 10_000),
             ("http.tenant_uploads", self.http.tenant_uploads, 1, 10_000),
+            ("http.followers", self.http.followers, 1, 100_000),
+            ("http.tenant_followers", self.http.tenant_followers, 1, 100_000),
             ("intake.chunk_records", self.intake.chunk_records, 1, 100_000),
             ("intake.lanes", self.intake.lanes, 1, 1024),
             ("intake.max_ratio", self.intake.max_ratio, 2, 100_000),

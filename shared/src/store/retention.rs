@@ -92,6 +92,7 @@ async fn delete(store: &Store, import: Uuid, seconds: f64) -> Result<bool, Store
     .await?;
     sqlx::query!("delete from chunks where import_id = $1", import).execute(&mut *transaction).await?;
     sqlx::query!("delete from imports where id = $1", import).execute(&mut *transaction).await?;
+    sqlx::query!("delete from events where import_id = $1", import).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(true)
 }

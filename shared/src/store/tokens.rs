@@ -186,6 +186,19 @@ pub async fn authenticate(store: &Store, token: &Token) -> Result<Authenticated,
     }))
 }
 
+/// Whether a token that was known a while ago still opens what it did.
+pub async fn is_good(store: &Store, token: TokenId) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"select exists (select from tokens k
+                            join tenants t on t.id = k.tenant_id
+                           where k.id = $1 and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
+                             and t.disabled_at is null) as "good!""#,
+        token.get(),
+    )
+    .fetch_one(store.pool())
+    .await?)
+}
+
 /// A tenant's tokens by name, the revoked ones too.
 pub async fn list(executor: impl PgExecutor<'_>, tenant: TenantId) -> Result<Vec<TokenInfo>, StoreError> {
     let rows = sqlx::query_as!(

@@ -85,6 +85,7 @@ pub const TASKS: &[&str] = &[
     "dead letters",
     "dead receivers",
     "dead holders",
+    "events",
     "stalled imports",
     "retention",
     "holding",

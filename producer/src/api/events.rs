@@ -1,0 +1,312 @@
+//! What happens to imports, to be read page by page or followed (server-sent events). Everything comes from the store, so any producer
+//! serves it, and whoever lost the connection goes on after the last number that it has.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use futures_util::stream;
+use muster_shared::fault::{Mutant, mutant};
+use muster_shared::id::{ImportId, TenantId, TokenId};
+use muster_shared::retry::{Backoff, Policy};
+use muster_shared::store::events::{self, CHANNEL, Event};
+use muster_shared::store::{Store, StoreError, reports, tokens};
+use muster_shared::token::Scope;
+use serde::Serialize;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::AppState;
+use super::auth::Caller;
+use super::error::ApiError;
+use super::imports::views;
+use super::params::{Id, Params, invalid};
+use super::slots::UploadSlot;
+
+/// Events read at a time while they are followed.
+const PAGE: i64 = 100;
+/// How often to look without having been told.
+const LOOK: Duration = Duration::from_secs(5);
+/// How often the token of who follows is looked at, and how an import gets on.
+const BEAT: Duration = Duration::from_secs(1);
+const TOKEN: Duration = Duration::from_secs(3);
+/// How long one answer follows; its client goes on with another.
+const FOLLOWED: Duration = Duration::from_secs(15 * 60);
+/// A line now and then, so that neither side takes the connection for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Pieces that wait for a slow reader.
+const WAITING: usize = 8;
+
+/// Something that happened.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct EventView {
+    /// Its number: greater is later. `Last-Event-ID` of who follows.
+    number: i64,
+    /// `import`: it came into another state; `chunk_dead`.
+    kind: String,
+    /// The import.
+    import: Uuid,
+    /// When.
+    at: DateTime<Utc>,
+    /// Of an import `state` and `from`; of a chunk `chunk`, `lane` and `problem`.
+    #[schema(value_type = Object)]
+    data: serde_json::Value,
+}
+
+impl From<Event> for EventView {
+    fn from(event: Event) -> Self {
+        Self {
+            number: event.number,
+            kind: event.kind,
+            import: event.import.get(),
+            at: event.at,
+            data: event.data,
+        }
+    }
+}
+
+/// A page of events.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct EventList {
+    /// The events, the oldest first.
+    events: Vec<EventView>,
+    /// What to give as `after` to read on, now or later.
+    next: i64,
+}
+
+/// Lists what happened to the tenant's imports, or follows it.
+///
+/// With `Accept: text/event-stream` the answer goes on: an event each with its number as id, from after `Last-Event-ID` or `after`
+/// on, else from now on. Otherwise it is a page.
+#[utoipa::path(
+    get, path = "/v1/events", tag = "events",
+    params(("after" = Option<i64>, Query, description = "`next` of the page before; 0 for all that are kept"),
+           ("limit" = Option<u16>, Query, description = "1 to 1000, else 100; of a page"),
+           ("Last-Event-ID" = Option<i64>, Header, description = "the number after which to follow")),
+    responses((status = 200, description = "A page of events, or events as they come", content(
+        (EventList = "application/json"), (String = "text/event-stream")))),
+)]
+pub(super) async fn list(
+    State(state): State<AppState>,
+    caller: Caller,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let tenant = caller.may(Scope::ImportRead)?;
+    answer(state, tenant, caller.token(), None, &headers, params).await
+}
+
+/// Lists what happened to an import, or follows it to its end.
+///
+/// With `Accept: text/event-stream` the answer goes on: an event each with its number as id, from the first or from after
+/// `Last-Event-ID` or `after` on; between them `progress` with the import as it stands (without an id), and `end` once the import is
+/// at its end. Otherwise it is a page.
+#[utoipa::path(
+    get, path = "/v1/imports/{id}/events", tag = "events",
+    params(("id" = String, Path),
+           ("after" = Option<i64>, Query, description = "`next` of the page before"),
+           ("limit" = Option<u16>, Query, description = "1 to 1000, else 100; of a page"),
+           ("Last-Event-ID" = Option<i64>, Header, description = "the number after which to follow")),
+    responses((status = 200, description = "A page of events, or events as they come", content(
+        (EventList = "application/json"), (String = "text/event-stream")))),
+)]
+pub(super) async fn of_import(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(import): Id<ImportId>,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let tenant = caller.may(Scope::ImportRead)?;
+    reports::import(&state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)?;
+    answer(state, tenant, caller.token(), Some(import), &headers, params).await
+}
+
+async fn answer(
+    state: AppState,
+    tenant: TenantId,
+    token: TokenId,
+    import: Option<ImportId>,
+    headers: &HeaderMap,
+    mut params: Params,
+) -> Result<Response, ApiError> {
+    let after: Option<i64> = params.take("after")?;
+    let limit = params.take_limit(100, 1000)?;
+    params.finish()?;
+    let store = &state.0.store;
+    if !wants_stream(headers) {
+        let after = after.unwrap_or(0);
+        let page = events::after(store, tenant, import, after, limit.into()).await?;
+        let next = page.last().map_or(after, |event| event.number);
+        return Ok(
+            Json(EventList { events: page.into_iter().map(Into::into).collect(), next }).into_response()
+        );
+    }
+    let after = match (last_event_id(headers)?.or(after), import) {
+        (Some(after), _) => after,
+        (None, Some(_)) => 0,
+        (None, None) => events::last(store, tenant).await?,
+    };
+    let place = state.0.followers.take(tenant).map_err(|_| ApiError::TooManyFollowers)?;
+    let (pieces, coming) = mpsc::channel(WAITING);
+    let follower =
+        Follower { state: state.clone(), tenant, token, import, after, pieces, shown: None, _place: place };
+    state.0.tasks.spawn(follower.run());
+    let body = stream::unfold(coming, |mut coming| async {
+        coming.recv().await.map(|piece| (Ok::<sse::Event, Infallible>(piece), coming))
+    });
+    let mut response = Sse::new(body).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
+    // Proxies that gather answers would keep events back.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+fn wants_stream(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|one| one.trim().starts_with("text/event-stream"))
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, ApiError> {
+    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
+    match value.to_str().ok().and_then(|text| text.trim().parse().ok()) {
+        Some(number) => Ok(Some(number)),
+        None => Err(invalid("Last-Event-ID", "must be the number of an event")),
+    }
+}
+
+/// One who follows.
+struct Follower {
+    state: AppState,
+    tenant: TenantId,
+    token: TokenId,
+    import: Option<ImportId>,
+    /// The number of the last event that was sent.
+    after: i64,
+    pieces: mpsc::Sender<sse::Event>,
+    /// How the import stood when that was last sent.
+    shown: Option<String>,
+    _place: UploadSlot,
+}
+
+/// Why following ends.
+enum Ends {
+    /// The reader is gone, or the import is at its end.
+    Done,
+    /// The store failed: the client comes again.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Ends {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Follower {
+    async fn run(mut self) {
+        let (began, mut looked_at_token) = (Instant::now(), Instant::now());
+        let mut news = self.state.0.news.clone();
+        let stopping = self.state.0.stopping.clone();
+        let mut looked: Option<Instant> = None;
+        while began.elapsed() < FOLLOWED {
+            let told = news.has_changed().unwrap_or(false) || looked.is_none_or(|at| at.elapsed() >= LOOK);
+            let step = async {
+                if told {
+                    news.mark_unchanged();
+                    self.send_events().await?;
+                    looked = Some(Instant::now());
+                }
+                self.send_progress().await
+            };
+            match step.await {
+                Ok(()) => {}
+                Err(Ends::Done) => return,
+                Err(Ends::Store(error)) => {
+                    tracing::debug!(%error, "events cannot be read; who follows them comes again");
+                    return;
+                }
+            }
+            if looked_at_token.elapsed() >= TOKEN && !mutant(Mutant::RevokedFollowsOn) {
+                looked_at_token = Instant::now();
+                if !matches!(tokens::is_good(&self.state.0.store, self.token).await, Ok(true)) {
+                    return;
+                }
+            }
+            tokio::select! {
+                () = sleep(BEAT) => {}
+                changed = news.changed() => if changed.is_err() { sleep(BEAT).await },
+                () = stopping.cancelled(), if !mutant(Mutant::StopWaitsForFollowers) => return,
+                () = self.pieces.closed() => return,
+            }
+        }
+    }
+
+    async fn send_events(&mut self) -> Result<(), Ends> {
+        loop {
+            let page = events::after(&self.state.0.store, self.tenant, self.import, self.after, PAGE).await?;
+            let more = page.len() as i64 == PAGE;
+            for event in page {
+                let (number, kind) = (event.number, event.kind.clone());
+                let data = serde_json::to_string(&EventView::from(event)).unwrap_or_default();
+                self.send(sse::Event::default().id(number.to_string()).event(kind).data(data)).await?;
+                self.after = number;
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends how the import stands, where that is another than before, and ends with the import.
+    async fn send_progress(&mut self) -> Result<(), Ends> {
+        let Some(import) = self.import else { return Ok(()) };
+        let Some(report) = reports::import(&self.state.0.store, self.tenant, import).await? else {
+            return Err(Ends::Done);
+        };
+        let ended = report.state.is_final();
+        if ended {
+            // What happened before it came to its end is told first, once it has its number.
+            self.send_events().await?;
+        }
+        let view = views(&self.state, self.tenant, vec![report]).await.ok().and_then(|mut views| views.pop());
+        let data = view.and_then(|view| serde_json::to_string(&view).ok());
+        if let Some(data) = data.filter(|data| self.shown.as_ref() != Some(data)) {
+            self.send(sse::Event::default().event("progress").data(data.clone())).await?;
+            self.shown = Some(data);
+        }
+        if ended && !events::has_unnumbered(&self.state.0.store, self.tenant, import).await? {
+            self.send_events().await?;
+            self.send(sse::Event::default().event("end").data("{}")).await?;
+            return Err(Ends::Done);
+        }
+        Ok(())
+    }
+
+    async fn send(&self, event: sse::Event) -> Result<(), Ends> {
+        self.pieces.send(event).await.map_err(|_| Ends::Done)
+    }
+}
+
+/// Hears of new events for all who follow, over one connection, for as long as it is polled. Without it they look every few seconds.
+pub(crate) async fn hear(store: Store, news: watch::Sender<()>) {
+    let mut backoff = Backoff::new(Policy::RECONNECT);
+    loop {
+        match store.listen(CHANNEL).await {
+            Ok(mut wakes) => {
+                backoff.reset();
+                while wakes.next().await.is_ok() {
+                    news.send_replace(());
+                }
+            }
+            Err(error) => tracing::debug!(%error, "cannot listen for events; looking now and then meanwhile"),
+        }
+        sleep(backoff.delay()).await;
+    }
+}
