@@ -6,7 +6,9 @@ mod fingerprints;
 mod lane;
 mod seal;
 
-pub use codec::{BrokenChunk, ChunkRecords, VERSION, body_hash, decode, decode_with, is_sealed};
+pub use codec::{
+    BrokenChunk, ChunkRecords, VERSION, body_hash, decode, decode_with, decoded_bytes, is_sealed,
+};
 pub use cut::{ChunkCutter, ChunkLimits, SealedChunk};
 pub use fingerprints::{Fingerprints, fingerprint};
 pub use lane::{LaneCount, lane_of};

@@ -138,6 +138,7 @@ impl Encoder {
         let mut body = Vec::with_capacity(self.records.len() / 3 + 64);
         body.push(if self.sealed { VERSION } else { PLAIN_VERSION });
         let mut zstd = zstd::Encoder::new(&mut body, ZSTD_LEVEL)?;
+        zstd.set_pledged_src_size(Some((head.len() + self.records.len()) as u64))?;
         zstd.write_all(&head)?;
         zstd.write_all(&self.records)?;
         zstd.finish()?;
@@ -147,6 +148,12 @@ impl Encoder {
         self.last = None;
         self.sealed = false;
         Ok(body)
+    }
+
+    /// The records as they would be read from the encoded chunk, without compressing them first.
+    pub(super) fn into_records(self, names: &Names) -> Result<ChunkRecords, BrokenChunk> {
+        let text = String::with_capacity(self.records.len());
+        Reader { bytes: &self.records, at: 0, key: None }.records(text, names.clone(), self.count)
     }
 }
 
@@ -266,6 +273,12 @@ pub fn is_sealed(body: &[u8]) -> bool {
     body.first() == Some(&VERSION)
 }
 
+/// How many bytes a chunk has when it is decoded, as far as its head tells: chunks of older programs do not say.
+pub fn decoded_bytes(body: &[u8]) -> Option<usize> {
+    let size = zstd::zstd_safe::get_frame_content_size(body.get(1..)?).ok().flatten()?;
+    usize::try_from(size).ok()
+}
+
 /// Reads an encoded chunk. In place of sealed secrets stands what may be shown of them.
 pub fn decode(body: &[u8]) -> Result<ChunkRecords, BrokenChunk> {
     decode_with(body, None)
@@ -307,6 +320,10 @@ impl Reader<'_> {
             names.push(&text[range.start as usize..range.end as usize]);
         }
         let count = self.small()?;
+        self.records(text, names, count)
+    }
+
+    fn records(mut self, text: String, names: Names, count: u32) -> Result<ChunkRecords, BrokenChunk> {
         let mut chunk = ChunkRecords {
             text,
             names,
