@@ -20,6 +20,7 @@ use crate::migrate::MigrateArgs;
 use crate::service::{ProducerArgs, ServeArgs, WorkerArgs};
 use crate::tenants::TenantArgs;
 use crate::tokens::TokenArgs;
+use crate::users::UsersArgs;
 
 /// Imports users in bulk: takes a file, applies it record by record, and accounts for every one.
 #[derive(Debug, Parser)]
@@ -93,10 +94,13 @@ pub(crate) enum Command {
     Migrate(MigrateArgs),
     /// Check the set-up, and say what to do about what is wrong
     Doctor(DoctorArgs),
-    /// Create and list tenants
+    /// Create, list, disable and enable tenants
+    #[command(alias = "tenants")]
     Tenant(TenantArgs),
     /// Create, list and revoke tokens
     Token(TokenArgs),
+    /// Erase a person: their user, and every trace of them
+    Users(UsersArgs),
     /// Show and replace what a tenant knows by name: organizations, groups, roles, …
     Catalog(CatalogArgs),
     /// Show the settings in effect, and all there are

@@ -102,7 +102,7 @@ async fn import(
     session: &Session,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Ended> {
-    let tenant = session.tenant(&args.tenant).await?;
+    let tenant = session.enabled_tenant(&args.tenant).await?;
     let Some(organization) = organization(args, session, tenant).await? else {
         return match &args.org {
             Some(slug) => failed(&format!("Error: Organization '{slug}' not found.")),

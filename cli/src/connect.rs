@@ -256,6 +256,17 @@ impl Session {
         }
     }
 
+    /// The same, of one for which something may be done.
+    pub(crate) async fn enabled_tenant(&self, slug: &Slug) -> anyhow::Result<TenantId> {
+        let found = tenants::find_by_slug(self.store.pool(), slug).await?;
+        if found.is_some_and(|tenant| tenant.disabled_at.is_some()) {
+            bail!(
+                "the tenant {slug} is disabled (tenant_disabled); `muster tenant enable {slug}` enables it"
+            );
+        }
+        self.tenant(slug).await
+    }
+
     async fn close(self) -> anyhow::Result<()> {
         // A connection that a task was aborted with may not come back; the engine's stop closes it then.
         if tokio::time::timeout(Duration::from_secs(5), self.store.close()).await.is_err() {

@@ -9,6 +9,7 @@ use muster_shared::config::Config;
 use muster_shared::rsa_key::RsaPublicKey;
 use muster_shared::store::keys::{self, KeyInfo, NewKey};
 use muster_shared::tenant::Slug;
+use muster_shared::token::Scope;
 use serde_json::json as value;
 
 use crate::connect::{self, Need, Session};
@@ -47,6 +48,9 @@ enum What {
         /// Take the key only in requests to this host
         #[arg(long, value_name = "HOST")]
         host: Option<String>,
+        /// What requests that it signed may do; may be given several times [default: import:write and import:read]
+        #[arg(long = "scope", value_name = "SCOPE", value_parser = crate::args::one_of::<Scope>(Scope::ALL.iter().map(|scope| scope.as_str())))]
+        scopes: Vec<Scope>,
         /// PEM file; `-` reads standard input
         file: PathBuf,
     },
@@ -76,7 +80,7 @@ pub(crate) async fn run(
         let tenant = session.tenant(&args.tenant).await?;
         let pool = session.store.pool();
         match (&args.what, &key) {
-            (What::Add { kid, app_id, host, .. }, Some(key)) => {
+            (What::Add { kid, app_id, host, scopes, .. }, Some(key)) => {
                 let kid = name("--kid", kid)?;
                 let app_id = app_id.as_deref().map(|id| name("--app-id", id)).transpose()?;
                 let host = host.as_deref().map(|host| name("--host", host)).transpose()?;
@@ -84,7 +88,8 @@ pub(crate) async fn run(
                 if host.as_deref().is_some_and(|host| host.contains('/') || has_port(host)) {
                     return Err(usage("--host is the name of a host, without scheme, port and path"));
                 }
-                let new = NewKey { kid, key, app_id, host: host.as_deref() };
+                let scopes = if scopes.is_empty() { NewKey::SCOPES } else { scopes };
+                let new = NewKey { kid, key, app_id, host: host.as_deref(), scopes };
                 if !keys::add(pool, tenant, &new).await? {
                     bail!("the tenant has a key {kid} already; remove it first, or choose another id");
                 }
@@ -151,10 +156,11 @@ fn listed(keys: &[KeyInfo], as_json: bool) -> anyhow::Result<Ended> {
             .iter()
             .map(|key| {
                 let text = |value: &Option<String>| value.clone().unwrap_or_default();
-                vec![key.kid.clone(), text(&key.app_id), text(&key.host), key.created_at.to_rfc3339()]
+                let scopes = key.scopes.join(",");
+                vec![key.kid.clone(), text(&key.app_id), text(&key.host), scopes, key.created_at.to_rfc3339()]
             })
             .collect();
-        answer(table(&["KID", "APP ID", "HOST", "ADDED"], &rows))?;
+        answer(table(&["KID", "APP ID", "HOST", "SCOPES", "ADDED"], &rows))?;
     }
     Ok(Ended::Done)
 }

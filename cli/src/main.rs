@@ -24,6 +24,7 @@ mod service;
 mod shutdown;
 mod tenants;
 mod tokens;
+mod users;
 mod view;
 
 use std::process::ExitCode;
@@ -85,6 +86,7 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<Ended> {
         Command::Doctor(args) => Box::pin(doctor::run(&args, config, &once()?)).await,
         Command::Tenant(args) => Box::pin(tenants::run(&args, config, &once()?)).await,
         Command::Token(args) => Box::pin(tokens::run(&args, config, &once()?)).await,
+        Command::Users(args) => Box::pin(users::run(&args, config, &once()?)).await,
         Command::Catalog(args) => Box::pin(catalog::run(&args, config, &once()?)).await,
         Command::Config(args) => configuration::run(&args, config),
         Command::Explain(args) => explain::run(&args),

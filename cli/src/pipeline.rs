@@ -87,6 +87,8 @@ pub(crate) fn producer_options(config: &Config, listen: Option<SocketAddr>) -> P
             ),
             ops_listen: config.http.ops_listen,
             connections: config.http.connections as usize,
+            auth_failures: NonZeroU32::new(config.http.auth_failures),
+            token_failures: NonZeroU32::new(config.http.token_failures),
             uploads: config.http.uploads as usize,
             tenant_uploads: config.http.tenant_uploads as usize,
             upload_rate: Some(config.http.upload_rate.bytes()),

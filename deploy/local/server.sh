@@ -72,6 +72,8 @@ up() {
     export DATABASE_URL
     export AMQP_URL=$TEST_AMQP_URL MUSTER_BROKER_PREFIX=$name MUSTER_HTTP_LISTEN=127.0.0.1:$port
     export MUSTER_HTTP_PUBLIC_URL=http://127.0.0.1:$port
+    # The suites show wrong credentials by the hundred, all from one address.
+    export MUSTER_HTTP_AUTH_FAILURES=1000000 MUSTER_HTTP_TOKEN_FAILURES=1000000
     "$program" migrate --log warn >&2
     start producer "$program" producer --log info
     start worker "$program" worker --log info

@@ -5,6 +5,7 @@
 //! user's value is logged. A handler runs to its end even when its client leaves, so that no statement is cancelled midway.
 
 mod auth;
+mod auth_limit;
 mod authgear;
 mod bitcaster;
 mod catalog;
@@ -59,6 +60,10 @@ pub struct HttpOptions {
     pub idle_body_timeout: Duration,
     /// Most connections of clients at a time.
     pub connections: usize,
+    /// Most failed authentications a minute from one address; none means no limit.
+    pub auth_failures: Option<NonZeroU32>,
+    /// Most failed authentications a minute with credentials that begin alike; none means no limit.
+    pub token_failures: Option<NonZeroU32>,
     /// Most uploads at a time, in all and of one tenant.
     pub uploads: usize,
     /// The same of one tenant.
@@ -95,6 +100,8 @@ impl Default for HttpOptions {
             header_timeout: Duration::from_secs(10),
             idle_body_timeout: Duration::from_secs(60),
             connections: 4096,
+            auth_failures: None,
+            token_failures: None,
             uploads: 32,
             tenant_uploads: 8,
             upload_rate: Some(8 * 1024),
@@ -136,6 +143,7 @@ struct Shared {
     singles: Singles,
     default_group: String,
     known_tokens: auth::KnownTokens,
+    auth_limit: auth_limit::AuthLimit,
     authgear: AuthgearOptions,
     ccai_rate: ccai::RateLimit,
     tasks: TaskTracker,
@@ -171,6 +179,7 @@ impl AppState {
             request_timeout: http.request_timeout,
             link_base,
             known_tokens: auth::KnownTokens::default(),
+            auth_limit: auth_limit::AuthLimit::new(http.auth_failures, http.token_failures),
             authgear: http.authgear,
             ccai_rate: ccai::RateLimit::new(http.ccai_requests_per_second),
             tasks: TaskTracker::new(),

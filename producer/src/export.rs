@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use muster_shared::error::RecordError;
 use muster_shared::formula::{guard, guard_name, unguard_start};
-use muster_shared::id::ImportId;
+use muster_shared::id::{ImportId, TenantId};
 use muster_shared::options::EmptyCell;
 use muster_shared::parse::{FAILED_MARK, Format};
 use muster_shared::store::records::{self, FailedRecord};
@@ -65,6 +65,7 @@ pub fn failed(
 ) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + use<> {
     let state = Pages {
         store: store.clone(),
+        tenant: report.tenant,
         import: report.id,
         writer: Writer::new(report, format),
         after: 0,
@@ -81,6 +82,7 @@ pub fn failed(
 
 struct Pages {
     store: Store,
+    tenant: TenantId,
     import: ImportId,
     writer: Writer,
     after: u64,
@@ -90,7 +92,8 @@ struct Pages {
 
 impl Pages {
     async fn next(mut self) -> Result<(Bytes, Option<Self>), StoreError> {
-        let page = records::failed(&self.store, self.import, self.after, self.limit, PAGE_BYTES).await?;
+        let page = records::failed(&self.store, self.tenant, self.import, self.after, self.limit, PAGE_BYTES)
+            .await?;
         let mut piece = if std::mem::take(&mut self.head) { self.writer.head() } else { Vec::new() };
         for record in &page {
             self.writer.record(record, &mut piece)?;

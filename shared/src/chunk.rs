@@ -2,6 +2,7 @@
 
 mod codec;
 mod cut;
+mod erase;
 mod fingerprints;
 mod lane;
 mod seal;
@@ -10,6 +11,7 @@ pub use codec::{
     BrokenChunk, ChunkRecords, VERSION, body_hash, decode, decode_with, decoded_bytes, is_sealed,
 };
 pub use cut::{ChunkCutter, ChunkLimits, SealedChunk};
+pub use erase::{Fate, erase};
 pub use fingerprints::{Fingerprints, fingerprint};
 pub use lane::{LaneCount, lane_of};
 pub use seal::SecretKey;

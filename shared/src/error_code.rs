@@ -469,6 +469,11 @@ catalogue! {
         advice: "The records are not at fault. Find the cause in the worker's log under the chunk's id, then \
                  `muster imports retry`.";
     }
+    /// The person whose record it was has been erased. Nothing of the record is kept, and it is applied by nobody.
+    Erased = "erased" {
+        met: Record;
+        advice: "Nothing is to be done. Whoever is to be a user again has to be in another import.";
+    }
     /// Muster failed; the log has the cause under the request or chunk id.
     Internal = "internal" {
         met: File | Record | Request;
@@ -486,6 +491,11 @@ catalogue! {
     Forbidden = "forbidden" {
         met: Request;
         advice: "Use a token with the scope that the message names; a token's scopes are fixed, so make another.";
+    }
+    /// The tenant of the credential is disabled: nothing is done for it, and its imports wait.
+    TenantDisabled = "tenant_disabled" {
+        met: Request;
+        advice: "Ask the operator of the installation, who enables it with `muster tenant enable`.";
     }
     /// No such thing, or none that this credential may see.
     NotFound = "not_found" {

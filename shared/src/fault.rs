@@ -315,6 +315,22 @@ table! {
         StreamWithoutKey = "stream_without_key",
         /// A retried record is applied over what a later record of its file did (D12).
         RetryOverwritesLaterRecords = "retry_overwrites_later_records",
+        /// Failed authentications are not bounded.
+        GuessWithoutEnd = "guess_without_end",
+        /// Failed authentications are counted by address alone.
+        GuessesFromEverywhere = "guesses_from_everywhere",
+        /// A credential that is none is refused as soon as that is known.
+        FailAtOnce = "fail_at_once",
+        /// Credentials of a disabled tenant open what they did.
+        DisabledIsServed = "disabled_is_served",
+        /// Chunks of a disabled tenant go to the workers.
+        DisabledGoOn = "disabled_go_on",
+        /// An erased person stays in the chunks.
+        ErasedStaysStaged = "erased_stays_staged",
+        /// An erased person stays beside the errors of their records.
+        ErasedStaysInIssues = "erased_stays_in_issues",
+        /// Records of an import are read whosever it is.
+        RecordsOfAnyTenant = "records_of_any_tenant",
         /// While the broker takes nothing, each wake-up claims a chunk and gives it back.
         ClaimsInAnOutage = "claims_in_an_outage",
         /// A worker that stops in an outage leaves its notes in the chunks that it gives back, which count as its death.

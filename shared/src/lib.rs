@@ -8,6 +8,7 @@ pub mod config;
 pub mod dispatch;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+pub mod erase;
 pub mod error;
 mod error_code;
 pub mod fault;

@@ -270,6 +270,18 @@ pub const LIMITS: &[Group] = &[
                 &["a_good_request_does_not_mind_slow_clients"],
             ),
             limit(
+                "Failed authentications a minute, from one address",
+                Set("http.auth_failures"),
+                Request(429, ErrorCode::RateLimited),
+                &["an_address_may_fail_so_often_at_all_doors_together_and_who_is_known_goes_on"],
+            ),
+            limit(
+                "Failed authentications a minute, with tokens that begin alike",
+                Set("http.token_failures"),
+                Request(429, ErrorCode::RateLimited),
+                &["tokens_that_begin_alike_may_fail_so_often_together"],
+            ),
+            limit(
                 "Requests with a file at a time",
                 Set("http.uploads"),
                 Request(503, ErrorCode::Unavailable),

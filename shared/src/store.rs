@@ -18,6 +18,7 @@ mod commit;
 mod copy;
 pub mod dispatch;
 mod doubles;
+pub mod erase;
 mod error;
 pub mod holders;
 mod hosts;
@@ -33,6 +34,7 @@ mod receipt;
 pub mod records;
 pub mod reports;
 pub mod retention;
+mod second_lock;
 pub(crate) mod socket;
 pub mod steer;
 pub mod supersede;
@@ -57,9 +59,12 @@ pub async fn begin(connection: &mut Connection) -> Result<Transaction<'_>, Store
     Ok(sqlx::Connection::begin(connection).await?)
 }
 
-/// Begins a transaction that only reads, and sees one moment however many statements it has.
-pub async fn snapshot(store: &Store) -> Result<Transaction<'static>, StoreError> {
-    Ok(store.pool().begin_with("begin isolation level repeatable read, read only").await?)
+/// Begins a transaction that only reads, for one tenant, and sees one moment however many statements it has.
+pub async fn snapshot(
+    store: &Store,
+    tenant: crate::id::TenantId,
+) -> Result<Transaction<'static>, StoreError> {
+    store.reading_one_moment(tenant).await
 }
 
 /// Begins a part of a transaction that can be rolled back alone.

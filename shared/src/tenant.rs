@@ -20,6 +20,9 @@ pub struct Tenant {
     pub name: String,
     /// When it was created.
     pub created_at: DateTime<Utc>,
+    /// Since when it is disabled; none where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled_at: Option<DateTime<Utc>>,
 }
 
 /// The short name of a tenant or an organization: 1 to 63 of `a-z 0-9 . _ -`, the first a letter or a digit.

@@ -131,6 +131,8 @@ scopes! {
     UsersRead = "users:read",
     /// Create, enrol and change single users.
     UsersWrite = "users:write",
+    /// Erase users, and every trace of them.
+    UsersErase = "users:erase",
     /// Read the catalog.
     CatalogRead = "catalog:read",
     /// Replace the catalog.

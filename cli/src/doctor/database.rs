@@ -4,7 +4,7 @@ use muster_shared::clock;
 use muster_shared::config::Config;
 use muster_shared::store::{Store, StoreError, inspect, migrate};
 
-use super::Check;
+use super::{Check, Status};
 
 /// Clocks that differ by more than this confuse people who read times.
 const SKEW_SECONDS: i64 = 5;
@@ -24,6 +24,9 @@ pub(super) fn unreachable(config: &Config, error: &anyhow::Error) -> Check {
 /// Everything that an open database tells.
 pub(super) async fn checks(store: &Store, config: &Config) -> Vec<Check> {
     let mut checks = vec![migrations(store).await];
+    if checks.iter().all(|check| check.status == Status::Ok) {
+        checks.push(second_lock(store).await);
+    }
     match inspect::server(store).await {
         Ok(server) => {
             checks.push(version(&server));
@@ -54,6 +57,20 @@ async fn migrations(store: &Store) -> Check {
         Err(error @ StoreError::SchemaTooNew { .. }) => {
             Check::warning(id, error.to_string(), "bring this program to the newer version")
         }
+        Err(error) => Check::failed(id, error.to_string(), "see the database's log"),
+    }
+}
+
+/// What is read for a tenant is read as a role that sees no other's rows, where there is that role.
+async fn second_lock(store: &Store) -> Check {
+    let id = "second_lock";
+    match store.has_second_lock().await {
+        Ok(true) => Check::ok(id, "what is read for a tenant is locked by policies too"),
+        Ok(false) => Check::warning(
+            id,
+            "this user may not be the role muster_tenant, so policies do not lock what is read for a tenant",
+            "have somebody who may create roles do what migrations/0019_second_lock.sql says at its head",
+        ),
         Err(error) => Check::failed(id, error.to_string(), "see the database's log"),
     }
 }

@@ -40,7 +40,7 @@ pub(super) async fn run(
     shutdown: &Shutdown,
 ) -> anyhow::Result<Ended> {
     let work = async |session: &Session| {
-        let tenant = session.tenant(&args.tenant).await?;
+        let tenant = session.enabled_tenant(&args.tenant).await?;
         let (progress, reach) = (Progress::new(args.quiet), Reach::new(None, None, &args.tenant));
         let import = match receive(args, source, config, session, tenant, &progress, shutdown).await? {
             Taken::Runs(import) => import,
@@ -50,7 +50,7 @@ pub(super) async fn run(
         };
         let view = drive(session, config, tenant, import, &progress, shutdown).await?;
         progress.clear();
-        summary::tell(args.json, &view, summary::Details::read(&session.store, &view).await?, &reach)
+        summary::tell(args.json, &view, summary::Details::read(&session.store, tenant, &view).await?, &reach)
     };
     Box::pin(connect::with(config, Need::Work, shutdown, work)).await
 }

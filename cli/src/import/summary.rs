@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use muster_shared::error::RecordError;
+use muster_shared::id::TenantId;
 use muster_shared::import::ImportState;
 use muster_shared::store::{Store, records, reports};
 use serde::Serialize;
@@ -38,16 +39,16 @@ pub(crate) struct Failed {
 
 impl Details {
     /// Reads them from the store.
-    pub(crate) async fn read(store: &Store, view: &View) -> anyhow::Result<Self> {
+    pub(crate) async fn read(store: &Store, tenant: TenantId, view: &View) -> anyhow::Result<Self> {
         let mut details = Self::default();
         if view.counts.skipped > 0 {
-            let mut connection = store.pool().acquire().await?;
-            let reasons = reports::skipped_by_reason(&mut connection, view.id).await?;
+            let mut reading = store.reading(tenant).await?;
+            let reasons = reports::skipped_by_reason(&mut reading, tenant, view.id).await?;
             details.skipped_by_reason =
                 reasons.into_iter().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect();
         }
         if view.counts.failed > 0 {
-            let failed = records::failed(store, view.id, 0, i64::from(SHOWN), SHOWN_BYTES).await?;
+            let failed = records::failed(store, tenant, view.id, 0, i64::from(SHOWN), SHOWN_BYTES).await?;
             details.first_failures =
                 failed.into_iter().map(|one| Failed { record: one.record, errors: one.errors }).collect();
         }

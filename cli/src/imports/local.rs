@@ -58,7 +58,8 @@ impl Local<'_> {
         let report = self.report(id).await?;
         let filter = RecordFilter { outcome: outcome.map(Outcomes::outcome), after, sources: false };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let page = records::page(&self.session.store, id, &report.options, filter, limit).await?;
+        let page =
+            records::page(&self.session.store, self.tenant, id, &report.options, filter, limit).await?;
         let views = page.into_iter().map(|one| RecordView {
             record: one.record,
             outcome: one.outcome,
@@ -115,7 +116,7 @@ impl Local<'_> {
         let progress = Progress::new(as_json);
         let view = drive(self.session, config, self.tenant, id, &progress, shutdown).await?;
         progress.clear();
-        let details = summary::Details::read(&self.session.store, &view).await?;
+        let details = summary::Details::read(&self.session.store, self.tenant, &view).await?;
         summary::tell(as_json, &view, details, reach)
     }
 }

@@ -196,6 +196,7 @@ impl Pipeline {
             let after = all.last().map_or(0, |record| record.record);
             let page = records::page(
                 &self.store,
+                self.tenant,
                 import,
                 options,
                 RecordFilter { outcome, after, sources: false },

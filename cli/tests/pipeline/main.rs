@@ -14,6 +14,7 @@ mod corpus;
 mod crash;
 mod dispatching;
 mod duplicates;
+mod erase;
 mod harness;
 mod links;
 mod outages;

@@ -86,7 +86,10 @@ async fn a_bad_record_fails_alone(backend: Backend) {
             (6, ErrorCode::FieldRequired),
         ]
     );
-    assert_eq!(records::failed(&pipeline.store, report.id, 0, 100, 1 << 20).await.unwrap().len(), 5);
+    assert_eq!(
+        records::failed(&pipeline.store, pipeline.tenant, report.id, 0, 100, 1 << 20).await.unwrap().len(),
+        5
+    );
     pipeline.finish().await;
 }
 

@@ -23,7 +23,7 @@ fn some_invalid(n: usize) -> String {
 
 /// Numbers of the failed records, as the file of failed records tells them.
 async fn told(pipeline: &Pipeline, import: ImportId) -> Vec<u64> {
-    let failed = records::failed(&pipeline.store, import, 0, 1_000, 1 << 24).await.unwrap();
+    let failed = records::failed(&pipeline.store, pipeline.tenant, import, 0, 1_000, 1 << 24).await.unwrap();
     assert!(failed.iter().all(|record| !record.errors.is_empty()));
     failed.into_iter().map(|record| record.record).collect()
 }
@@ -95,7 +95,7 @@ async fn somebody_waits(connection: &mut PgConnection) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_records_is_of_one_moment() {
     let mut pipeline = Pipeline::new(Backend::Postgres).await;
-    let store = pipeline.store.clone();
+    let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
     let import = all_failed(&mut pipeline).await;
     let options = pipeline.report(import).await.options;
     let mut operator = store.connection().await.unwrap();
@@ -103,7 +103,7 @@ async fn a_page_of_records_is_of_one_moment() {
     let mut held = holder.begin().await.unwrap();
     sqlx::raw_sql("lock table record_issues in access exclusive mode").execute(&mut *held).await.unwrap();
     let reading = tokio::spawn(async move {
-        records::page(&store, import, &options, RecordFilter::default(), 10).await.unwrap()
+        records::page(&store, tenant, import, &options, RecordFilter::default(), 10).await.unwrap()
     });
     somebody_waits(&mut operator).await;
     sqlx::query("delete from record_issues where import_id = $1")

@@ -6,9 +6,12 @@ use muster_shared::import::ImportState;
 use muster_shared::options::{ImportOptions, Start};
 use muster_shared::outcome::{Outcome, Reason};
 use muster_shared::store::steer::{self, Steered};
-use muster_shared::store::{apply, dispatch, reports, retention};
+use muster_shared::store::{apply, dispatch, reports, retention, tenants};
 
 use crate::harness::{Backend, Pipeline, counts, people};
+use crate::on_both_queues;
+
+on_both_queues!(imports_of_a_disabled_tenant_wait_and_go_on_when_it_is_enabled);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manual_import_waits_for_proceed() {
@@ -43,6 +46,31 @@ async fn a_paused_import_sends_nothing_and_goes_on_after_resume() {
     assert_eq!(steer::resume(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Running));
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
     assert_eq!(pipeline.ended(import).await.counts, counts(50, 50, 0, 0, 0));
+    worker.stop().await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+async fn imports_of_a_disabled_tenant_wait_and_go_on_when_it_is_enabled(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    let store = pipeline.store.clone();
+    let (disabled, slug) = (pipeline.tenant, "default".parse().unwrap());
+    let waits = pipeline.accepted(&people(50), &ImportOptions::default()).await;
+    let since = tenants::set_disabled(&store, &slug, true).await.unwrap().unwrap().disabled_at;
+    assert!(since.is_some());
+    let again = tenants::set_disabled(&store, &slug, true).await.unwrap().unwrap();
+    assert_eq!(again.disabled_at, since, "the first time counts");
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    // Another tenant's import, which came later, is at its end: so would the first be.
+    let other = tenants::create(&store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner();
+    pipeline.tenant = other.id;
+    let later = pipeline.accepted(&people(50), &ImportOptions::default()).await;
+    pipeline.ended(later).await;
+    let report = reports::import(&store, disabled, waits).await.unwrap().unwrap();
+    assert_eq!((report.state, report.counts.pending), (ImportState::Running, 50));
+    pipeline.tenant = disabled;
+    assert_eq!(tenants::set_disabled(&store, &slug, false).await.unwrap().unwrap().disabled_at, None);
+    assert_eq!(pipeline.ended(waits).await.counts, counts(50, 50, 0, 0, 0));
     worker.stop().await;
     dispatcher.stop().await;
     pipeline.finish().await;

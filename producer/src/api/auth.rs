@@ -7,11 +7,12 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use muster_shared::id::TenantId;
-use muster_shared::store::tokens;
+use muster_shared::id::{TenantId, TokenId};
+use muster_shared::store::tokens::{self, Authenticated};
 use muster_shared::token::{Credential, Scope, Token, TokenHash};
 use tokio::time::Instant;
 
+use super::auth_limit::Origin;
 use super::error::ApiError;
 use super::trace::Trail;
 use super::{AppState, Shared};
@@ -58,6 +59,11 @@ impl Caller {
         &self.0.name
     }
 
+    /// Id of the credential.
+    pub(super) fn token(&self) -> TokenId {
+        self.0.token_id
+    }
+
     /// The tenant on which the caller may do this.
     pub(super) fn may(&self, scope: Scope) -> Result<TenantId, ApiError> {
         if self.0.allows(scope) { Ok(self.0.tenant_id) } else { Err(ApiError::Forbidden(scope)) }
@@ -68,8 +74,13 @@ impl FromRequestParts<AppState> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let token = bearer(parts).ok_or(ApiError::Unauthorized)?;
-        let credential = authenticate(&state.0, &token).await?;
+        let credential = match bearer(parts) {
+            Some(token) => authenticate(&state.0, Origin::of(parts), &token).await?,
+            None if parts.headers.contains_key(AUTHORIZATION) => {
+                return Err(malformed(&state.0, Origin::of(parts)).await);
+            }
+            None => return Err(ApiError::Unauthorized),
+        };
         if let Some(trail) = parts.extensions.get::<Trail>() {
             trail.found(&credential);
         }
@@ -78,21 +89,62 @@ impl FromRequestParts<AppState> for Caller {
 }
 
 /// Whom a token stands for, where it may work on the whole tenant.
-pub(super) async fn authenticate(shared: &Shared, token: &Token) -> Result<Arc<Credential>, ApiError> {
-    let credential = credential(shared, token).await?;
+pub(super) async fn authenticate(
+    shared: &Shared,
+    origin: Origin,
+    token: &Token,
+) -> Result<Arc<Credential>, ApiError> {
+    let credential = credential(shared, origin, token).await?;
     if credential.organization.is_some() { Err(ApiError::OneOrganization) } else { Ok(credential) }
 }
 
 /// Whom a token stands for. Whoever asks this looks at the credential's organization.
-pub(super) async fn credential(shared: &Shared, token: &Token) -> Result<Arc<Credential>, ApiError> {
+///
+/// A token that was revoked or has expired is told from one that never was neither by the answer nor by its time.
+pub(super) async fn credential(
+    shared: &Shared,
+    origin: Origin,
+    token: &Token,
+) -> Result<Arc<Credential>, ApiError> {
     let hash = token.hash();
     if let Some(credential) = shared.known_tokens.get(&hash) {
         return Ok(credential);
     }
-    let found = tokens::authenticate(&shared.store, token).await?;
-    let credential = Arc::new(found.ok_or(ApiError::Unauthorized)?);
-    shared.known_tokens.put(hash, credential.clone());
-    Ok(credential)
+    let trial = shared.auth_limit.admit(origin, token.reveal())?;
+    let found = match tokens::authenticate(&shared.store, token).await {
+        Ok(found) => found,
+        Err(error) => {
+            trial.untold();
+            return Err(error.into());
+        }
+    };
+    match found {
+        Authenticated::Known(credential) => {
+            trial.succeeded();
+            let credential = Arc::new(credential);
+            shared.known_tokens.put(hash, credential.clone());
+            Ok(credential)
+        }
+        Authenticated::Disabled => {
+            trial.succeeded();
+            Err(ApiError::TenantDisabled)
+        }
+        Authenticated::Unknown => {
+            trial.failed().await;
+            Err(ApiError::Unauthorized)
+        }
+    }
+}
+
+/// What a request with a credential that can be none comes to: it counts as a failure of its address.
+pub(super) async fn malformed(shared: &Shared, origin: Origin) -> ApiError {
+    match shared.auth_limit.admit(origin, "") {
+        Ok(trial) => {
+            trial.failed().await;
+            ApiError::Unauthorized
+        }
+        Err(error) => error,
+    }
 }
 
 /// The token, where exactly one header holds one.

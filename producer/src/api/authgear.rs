@@ -28,6 +28,7 @@ use muster_shared::parse::ParseLimits;
 use muster_shared::store::authgear::{self as store, Quota};
 use muster_shared::store::intake::NewImport;
 use muster_shared::store::reports;
+use muster_shared::token::Scope;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -87,15 +88,16 @@ async fn create(
     client: Client,
     request: Request,
 ) -> Result<Response, Failure> {
+    let tenant = client.may(Scope::ImportWrite)?;
     let content_type = single(request.headers(), header::CONTENT_TYPE.as_str());
     if !content_type.ok().flatten().is_some_and(request::is_json) {
         return Err(Failure::ContentType);
     }
-    let _place = state.0.slots.take(client.tenant).map_err(|_| Failure::Busy)?;
+    let _place = state.0.slots.take(tenant).map_err(|_| Failure::Busy)?;
     let body = read(&state, request.into_body()).await?;
-    let import = stage(&state, client.tenant, request::decode(&body)?).await?;
+    let import = stage(&state, tenant, request::decode(&body)?).await?;
     state.0.wake.notify_one();
-    let report = reports::import(&state.0.store, client.tenant, import).await?.ok_or(Failure::Internal)?;
+    let report = reports::import(&state.0.store, tenant, import).await?.ok_or(Failure::Internal)?;
     Ok(view::respond(&view::pending(&report), Vec::new(), state.0.authgear.envelope))
 }
 
@@ -112,12 +114,13 @@ async fn show(
     client: Client,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
+    let tenant = client.may(Scope::ImportRead)?;
     let import = id.ok().and_then(|Path(id)| import_id::decode(&id)).ok_or(Failure::TaskNotFound)?;
     let shared = &state.0;
-    if !store::is_ours(&shared.store, client.tenant, import).await? {
+    if !store::is_ours(&shared.store, tenant, import).await? {
         return Err(Failure::TaskNotFound);
     }
-    let report = reports::import(&shared.store, client.tenant, import).await?.ok_or(Failure::TaskNotFound)?;
+    let report = reports::import(&shared.store, tenant, import).await?.ok_or(Failure::TaskNotFound)?;
     view::answer(&shared.store, &report, shared.authgear.envelope).await?.ok_or(Failure::TaskNotFound)
 }
 

@@ -18,7 +18,7 @@ use crate::receive::ReceiveError;
 use crate::request::RequestError;
 
 /// Seconds after which an upload that found no place may try again.
-pub(super) const RETRY_AFTER: &str = "5";
+pub(super) const RETRY_AFTER: u64 = 5;
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,12 @@ pub enum ApiError {
     /// The credential is for one organization, and this is about the whole tenant.
     #[error("the token is bound to one organization, and this is about all of the tenant")]
     OneOrganization,
+    /// The credential is known, and its tenant is disabled.
+    #[error("the tenant is disabled: nothing is done for it until it is enabled again")]
+    TenantDisabled,
+    /// Too many credentials were shown that are none.
+    #[error("too many credentials that are not known were shown; try again in {0} seconds")]
+    TooManyFailures(u64),
     /// No such thing, or none that this credential may see.
     #[error("there is no such thing")]
     NotFound,
@@ -135,6 +141,8 @@ impl ApiError {
         match self {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized),
             Self::Forbidden(_) | Self::OneOrganization => (StatusCode::FORBIDDEN, ErrorCode::Forbidden),
+            Self::TenantDisabled => (StatusCode::FORBIDDEN, ErrorCode::TenantDisabled),
+            Self::TooManyFailures(_) => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::RateLimited),
             Self::NotFound => (StatusCode::NOT_FOUND, ErrorCode::NotFound),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::MethodNotAllowed),
             Self::Invalid(error) => (StatusCode::BAD_REQUEST, error.code),
@@ -213,11 +221,12 @@ impl ApiError {
     }
 
     /// After how many seconds the request may be sent again, where that helps.
-    fn retry_after(&self) -> Option<&'static str> {
+    fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::IdempotencyInProgress => Some("1"),
+            Self::IdempotencyInProgress => Some(1),
             Self::TooManyUploads | Self::TooManyImports => Some(RETRY_AFTER),
-            _ => (self.status().0 == StatusCode::SERVICE_UNAVAILABLE).then_some("2"),
+            Self::TooManyFailures(seconds) => Some(*seconds),
+            _ => (self.status().0 == StatusCode::SERVICE_UNAVAILABLE).then_some(2),
         }
     }
 
@@ -244,6 +253,8 @@ impl ApiError {
         vec![
             Self::Unauthorized,
             Self::Forbidden(Scope::ImportWrite),
+            Self::TenantDisabled,
+            Self::TooManyFailures(7),
             Self::NotFound,
             Self::MethodNotAllowed,
             Self::Invalid(option),
@@ -303,7 +314,7 @@ impl IntoResponse for ApiError {
                 .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         }
         if let Some(seconds) = self.retry_after() {
-            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(seconds));
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response.extensions_mut().insert(Failed(Arc::new(self)));
         response

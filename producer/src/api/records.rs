@@ -46,7 +46,7 @@ pub(super) async fn list(
     params.finish()?;
     let report = found(&state, tenant, import).await?;
     let filter = RecordFilter { outcome, after, sources: false };
-    let mut page = records::page(&state.0.store, import, &report.options, filter, limit + 1).await?;
+    let mut page = records::page(&state.0.store, tenant, import, &report.options, filter, limit + 1).await?;
     let more = page.len() > limit;
     page.truncate(limit);
     let next = if more { page.last().map(|record| record.record) } else { None };

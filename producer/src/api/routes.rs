@@ -58,7 +58,7 @@ fn client_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(imports::cancel))
         .routes(routes!(imports::retry))
         .routes(routes!(users::find))
-        .routes(routes!(users::show))
+        .routes(routes!(users::show, users::erase))
         .routes(routes!(catalog::show, catalog::replace))
         .merge(bitcaster::routes())
         .routes(routes!(ops::healthz))

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::auth_limit::Peer;
 use super::tls::Tls;
 use super::{AppState, Audience, HttpOptions, routes};
 
@@ -62,8 +63,8 @@ pub(crate) async fn serve(
             () = server.shutdown.cancelled() => break,
         };
         match accepted {
-            Ok(((stream, _), place)) => {
-                let connection = server.clone().connection(stream);
+            Ok(((stream, peer), place)) => {
+                let connection = server.clone().connection(stream, Peer(peer));
                 connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -104,9 +105,9 @@ struct Server {
 }
 
 impl Server {
-    async fn connection(self, stream: TcpStream) {
+    async fn connection(self, stream: TcpStream, peer: Peer) {
         let _ = stream.set_nodelay(true);
-        let Some(tls) = self.tls.clone() else { return self.requests(stream).await };
+        let Some(tls) = self.tls.clone() else { return self.requests(stream, peer).await };
         // A client that does not end its handshake is cut as one that does not end the head of its request.
         let handshake = timeout(self.header_timeout, tls.acceptor().accept(stream));
         let encrypted = tokio::select! {
@@ -114,13 +115,13 @@ impl Server {
             () = self.shutdown.cancelled() => return,
         };
         match encrypted {
-            Ok(Ok(stream)) => Box::pin(self.requests(stream)).await,
+            Ok(Ok(stream)) => Box::pin(self.requests(stream, peer)).await,
             Ok(Err(error)) => tracing::debug!(%error, "a connection could not be encrypted"),
             Err(_) => tracing::debug!("a connection took too long to be encrypted"),
         }
     }
 
-    async fn requests(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    async fn requests(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer) {
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(self.header_timeout);
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30));
@@ -128,7 +129,9 @@ impl Server {
         let flag = asked.clone();
         let app = self.app.map_request(move |request: axum::http::Request<hyper::body::Incoming>| {
             flag.store(true, Ordering::Relaxed);
-            request.map(axum::body::Body::new)
+            let mut request = request.map(axum::body::Body::new);
+            request.extensions_mut().insert(peer);
+            request
         });
         let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
         tokio::pin!(connection);

@@ -1,4 +1,4 @@
-//! Users, to be read.
+//! Users, to be read and to be erased.
 
 use axum::Json;
 use axum::extract::{FromRequestParts, Request, State};
@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use muster_shared::id::UserId;
 use muster_shared::normalise::{EmailAddress, PhoneNumber, Username};
 use muster_shared::options::IdentifierField;
-use muster_shared::store::users;
+use muster_shared::store::{erase as erasing, users};
 use muster_shared::token::Scope;
 use muster_shared::user::User;
 use serde::Serialize;
@@ -57,7 +57,7 @@ async fn found(state: &AppState, caller: &Caller, mut params: Params) -> Result<
         return Err(invalid("query", "must have one of: email, phone_number, preferred_username"));
     };
     let found = match key(*field, value) {
-        Some(key) => users::find(state.0.store.pool(), tenant, *field, &key).await?,
+        Some(key) => users::find(&mut *state.0.store.reading(tenant).await?, tenant, *field, &key).await?,
         None => return Err(invalid(field.as_str(), "is not a value that this field can have")),
     };
     Ok(Json(UserList { users: found.into_iter().collect() }))
@@ -73,6 +73,40 @@ fn key(field: IdentifierField, value: &str) -> Option<String> {
     Some(key.into_owned())
 }
 
+/// What was erased.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ErasedView {
+    /// Users: one.
+    users: u64,
+    /// Staged records of theirs, and failed ones of others in which a value named them.
+    records: u64,
+    /// Other staged records of others in which a value named them: it is hidden.
+    mentions: u64,
+}
+
+/// Erases a user, and every trace of the person in staged records and errors. That it was done is kept.
+///
+/// Takes a while where much is staged. One that was cut short is to be sent again.
+#[utoipa::path(
+    delete, path = "/v1/users/{id}", tag = "users", params(("id" = String, Path)),
+    responses((status = 200, description = "How much was erased", body = ErasedView)),
+)]
+pub(super) async fn erase(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(user): Id<UserId>,
+    params: Params,
+) -> Result<Json<ErasedView>, ApiError> {
+    let tenant = caller.may(Scope::UsersErase)?;
+    params.finish()?;
+    let store = &state.0.store;
+    let person = erasing::person(store, tenant, user).await?.ok_or(ApiError::NotFound)?;
+    let erasing::Erased { users, records, mentions } =
+        erasing::erase(store, tenant, &person, &format!("token:{}", caller.token())).await?;
+    tracing::info!(tenant = tenant.get(), records, "a person was erased");
+    Ok(Json(ErasedView { users, records, mentions }))
+}
+
 /// Shows a user.
 #[utoipa::path(
     get, path = "/v1/users/{id}", tag = "users", params(("id" = String, Path)),
@@ -86,5 +120,8 @@ pub(super) async fn show(
 ) -> Result<Json<User>, ApiError> {
     let tenant = caller.may(Scope::UsersRead)?;
     params.finish()?;
-    users::get(state.0.store.pool(), tenant, user).await?.map(Json).ok_or(ApiError::NotFound)
+    users::get(&mut *state.0.store.reading(tenant).await?, tenant, user)
+        .await?
+        .map(Json)
+        .ok_or(ApiError::NotFound)
 }

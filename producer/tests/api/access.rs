@@ -1,64 +1,29 @@
-//! Who may do what: every route of the documentation, with every wrong credential and the other tenant's.
+//! Who is let in: wrong credentials, too many of them, disabled tenants. Who may do what is asked in [`crate::matrix`].
 
-use muster_producer::api::openapi;
+use std::num::NonZeroU32;
+
+use muster_producer::ProducerOptions;
+use muster_producer::api::HttpOptions;
+use muster_shared::rsa_key::RsaPublicKey;
+use muster_shared::store::keys::{self, NewKey};
 use muster_shared::store::{tenants, tokens};
 use muster_shared::token::Scope;
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 
-use crate::harness::{Server, accepted, assert_refused, refused, token};
-
-/// Routes without a token.
-const OPEN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
-/// How routes of front doors begin that have credentials of their own: their contract tests ask who may do what.
-const FRONT_DOORS: [&str; 4] = ["/_api/admin/", "/api/", "/apps/", "/v1/bulk/"];
-
-/// Method and path of every route, and the scope that it takes. A route that is not here fails the tests.
-const SCOPES: [(&str, &str, Scope); 15] = [
-    ("post", "/v1/imports", Scope::ImportWrite),
-    ("get", "/v1/imports", Scope::ImportRead),
-    ("post", "/v1/inspect", Scope::ImportWrite),
-    ("get", "/v1/imports/{id}", Scope::ImportRead),
-    ("get", "/v1/imports/{id}/records", Scope::ImportRead),
-    ("get", "/v1/imports/{id}/failed.csv", Scope::ImportRead),
-    ("get", "/v1/imports/{id}/failed.ndjson", Scope::ImportRead),
-    ("post", "/v1/imports/{id}/proceed", Scope::ImportWrite),
-    ("post", "/v1/imports/{id}/pause", Scope::ImportWrite),
-    ("post", "/v1/imports/{id}/resume", Scope::ImportWrite),
-    ("post", "/v1/imports/{id}/cancel", Scope::ImportWrite),
-    ("post", "/v1/imports/{id}/retry", Scope::ImportWrite),
-    ("get", "/v1/users", Scope::UsersRead),
-    ("get", "/v1/users/{id}", Scope::UsersRead),
-    ("get", "/v1/catalog", Scope::CatalogRead),
-];
-const PUT_CATALOG: (&str, &str, Scope) = ("put", "/v1/catalog", Scope::CatalogWrite);
-
-fn routes() -> Vec<(Method, String, Scope)> {
-    let documented = serde_json::to_value(openapi()).unwrap();
-    let mut routes = Vec::new();
-    for (path, item) in documented["paths"].as_object().unwrap() {
-        for (method, _) in item.as_object().unwrap() {
-            if OPEN.contains(&path.as_str()) || FRONT_DOORS.iter().any(|door| path.starts_with(door)) {
-                continue;
-            }
-            let known = SCOPES.iter().chain([&PUT_CATALOG]).find(|(m, p, _)| m == method && p == path);
-            let (_, _, scope) = known.unwrap_or_else(|| panic!("{method} {path} has no row"));
-            routes.push((method.to_uppercase().parse().unwrap(), path.clone(), *scope));
-        }
-    }
-    assert_eq!(routes.len(), SCOPES.len() + 1, "a row is of no route");
-    routes
-}
+use crate::harness::{Server, assert_refused, token, until};
+use crate::matrix::{Door, PUBLIC, rows, signed};
 
 #[tokio::test]
-async fn every_route_asks_for_a_known_token_with_its_scope() {
+async fn every_route_asks_for_a_known_token() {
     let server = Server::start().await;
     tokens::create(&server.store, server.tenant.id, "gone", &[Scope::Ops]).await.unwrap();
     let revoked = token(&server.store, &server.tenant, "revoked", &[Scope::Ops]).await;
     tokens::revoke(server.store.pool(), server.tenant.id, "revoked").await.unwrap();
     let unknown = format!("mst_{}", "A".repeat(43));
     let long = format!("mst_{}", "A".repeat(8_000));
-    for (method, path, scope) in routes() {
+    for row in rows().into_iter().filter(|row| row.door == Door::Native) {
+        let (method, path) = (row.method, row.path);
         let url = format!("{}{}", server.url, path.replace("{id}", "0190a5f0-7b7c-7000-8000-000000000001"));
         let plain = || server.client.request(method.clone(), &url);
         let mut wrong = vec![
@@ -80,42 +45,7 @@ async fn every_route_asks_for_a_known_token_with_its_scope() {
             let (status, error) = crate::harness::error(response).await;
             assert_eq!((status, &error["code"]), (401, &Value::from("unauthorized")), "{method} {path}");
         }
-        let others: Vec<Scope> =
-            Scope::ALL.iter().copied().filter(|held| *held != scope && *held != Scope::Ops).collect();
-        let name = format!("{method} {path}");
-        let weak = token(&server.store, &server.tenant, &name, &others).await;
-        assert_refused(plain().bearer_auth(&weak), 403, "forbidden").await;
-        let able = token(&server.store, &server.tenant, &format!("{name} able"), &[scope]).await;
-        let status = plain().bearer_auth(&able).send().await.unwrap().status().as_u16();
-        assert!(!matches!(status, 401 | 403 | 500), "{method} {path}: {status}");
     }
-}
-
-#[tokio::test]
-async fn another_tenants_ids_are_as_missing_ones_on_every_route() {
-    let server = Server::start().await;
-    let import = accepted(server.upload("start=manual", "email\nnobody\n")).await;
-    let other =
-        tenants::create(&server.store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner();
-    let foreign = token(&server.store, &other, "all", &[Scope::Ops]).await;
-    let own = import["id"].as_str().unwrap();
-    for (method, path, _) in routes().into_iter().filter(|(_, path, _)| path.contains("{id}")) {
-        let ask = async |id: &str| {
-            let url = format!("{}{}", server.url, path.replace("{id}", id));
-            let (status, mut error) =
-                refused(server.client.request(method.clone(), url).bearer_auth(&foreign)).await;
-            error["request_id"].take();
-            (status, error)
-        };
-        let missing = ask("0190a5f0-7b7c-7000-8000-000000000001").await;
-        assert_eq!(missing.0, 404, "{method} {path}");
-        assert_eq!(ask(own).await, missing, "{method} {path}");
-        for odd in ["-1", "99999999999999999999", "%00", "..%2F..", "';drop table imports", "%FF"] {
-            assert_eq!(ask(odd).await.0, 404, "{method} {path} {odd}");
-        }
-    }
-    let after = server.json(&format!("/v1/imports/{own}")).await;
-    assert_eq!(after, import, "nothing was done to it");
 }
 
 #[tokio::test]
@@ -141,4 +71,156 @@ async fn operators_see_how_it_fares() {
     assert!(documentation["paths"]["/v1/imports"]["post"]["responses"]["default"].is_object());
     let page = server.get("/docs/").send().await.unwrap();
     assert_eq!(page.status().as_u16(), 200);
+}
+
+/// One request to a route of each door, with whatever credential.
+fn knocks(server: &Server, token: &str, jwt: &str) -> Vec<RequestBuilder> {
+    let get = |path: &str| server.client.get(format!("{}{path}", server.url));
+    vec![
+        get("/v1/imports").bearer_auth(token),
+        get("/_api/admin/users/import/userimport_0").bearer_auth(jwt),
+        get("/apps/api/v1/bulk/users/jobs").basic_auth(server.tenant.slug.as_str(), Some(token)),
+        get("/v1/users").basic_auth(server.tenant.slug.as_str(), Some(token)),
+        get("/api/system/ping/").bearer_auth(token),
+    ]
+}
+
+async fn add_key(server: &Server) {
+    let key = RsaPublicKey::from_pem(PUBLIC).unwrap();
+    let new = NewKey { kid: "k", key: &key, app_id: None, host: None, scopes: NewKey::SCOPES };
+    assert!(keys::add(server.store.pool(), server.tenant.id, &new).await.unwrap());
+}
+
+fn limited(of_address: u32, of_token: u32) -> ProducerOptions {
+    let (auth_failures, token_failures) = (NonZeroU32::new(of_address), NonZeroU32::new(of_token));
+    let http = HttpOptions { auth_failures, token_failures, ..HttpOptions::default() };
+    ProducerOptions { http, ..ProducerOptions::default() }
+}
+
+async fn assert_waits(response: Response) {
+    assert_eq!(response.status(), 429);
+    let seconds: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=61).contains(&seconds), "{seconds}");
+    let body: Value = response.json().await.unwrap();
+    assert!(body["error"].is_object() || body["message"].is_string() || body["detail"].is_string(), "{body}");
+}
+
+#[tokio::test]
+async fn an_address_may_fail_so_often_at_all_doors_together_and_who_is_known_goes_on() {
+    // One comes back in half a minute, which is long enough for a slow machine.
+    let server = Server::start_with(limited(2, 1_000)).await;
+    add_key(&server).await;
+    let jwt = signed(&server.tenant, "k");
+    for request in knocks(&server, &server.token, &jwt) {
+        assert!(matches!(request.send().await.unwrap().status().as_u16(), 200 | 404));
+    }
+    let mut refused = 0;
+    for number in 0..4 {
+        let unknown = format!("mst_{number:043}");
+        for request in knocks(&server, &unknown, &signed(&server.tenant, "unknown")) {
+            let response = request.send().await.unwrap();
+            match response.status().as_u16() {
+                401 | 403 => refused += 1,
+                _ => assert_waits(response).await,
+            }
+        }
+    }
+    assert!((2..=3).contains(&refused), "{refused}");
+    for request in knocks(&server, &server.token, &jwt) {
+        assert!(matches!(request.send().await.unwrap().status().as_u16(), 200 | 404));
+    }
+    // Without any credential nothing is tried.
+    let bare = server.client.get(format!("{}/v1/imports", server.url));
+    assert_refused(bare, 401, "unauthorized").await;
+    let other = token(&server.store, &server.tenant, "not yet seen", &[Scope::Ops]).await;
+    let error = assert_refused(
+        server.client.get(format!("{}/v1/imports", server.url)).bearer_auth(other),
+        429,
+        "rate_limited",
+    )
+    .await;
+    assert!(error["message"].as_str().unwrap().contains("try again in"), "{error}");
+}
+
+#[tokio::test]
+async fn tokens_that_begin_alike_may_fail_so_often_together() {
+    let server = Server::start_with(limited(1_000, 3)).await;
+    let mut statuses = Vec::new();
+    for number in 0..6 {
+        let guess = format!("mst_abcdefgh{number:035}");
+        let request = server.client.get(format!("{}/v1/imports", server.url)).bearer_auth(guess);
+        statuses.push(request.send().await.unwrap().status().as_u16());
+    }
+    assert_eq!(statuses, [401, 401, 401, 429, 429, 429]);
+    let another = format!("mst_{}", "B".repeat(43));
+    assert_refused(
+        server.client.get(format!("{}/v1/imports", server.url)).bearer_auth(another),
+        401,
+        "unauthorized",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_disabled_tenant_is_refused_at_every_door_and_says_why() {
+    let server = Server::start().await;
+    add_key(&server).await;
+    let jwt = signed(&server.tenant, "k");
+    let ask = async || {
+        let mut answers = Vec::new();
+        for request in knocks(&server, &server.token, &jwt) {
+            let response = request.send().await.unwrap();
+            answers.push((response.status().as_u16(), response.json::<Value>().await.unwrap()));
+        }
+        answers
+    };
+    let open = ask().await;
+    assert!(open.iter().all(|(status, _)| matches!(status, 200 | 404)), "{open:?}");
+    tenants::set_disabled(&server.store, &server.tenant.slug, true).await.unwrap().unwrap();
+    // A token that was looked up is not looked up again for some seconds.
+    until("the tenant is known to be disabled", async || {
+        ask().await.iter().all(|(status, _)| *status == 403)
+    })
+    .await;
+    let closed = ask().await;
+    assert_eq!(closed[0].1["error"]["code"], "tenant_disabled");
+    assert_eq!(closed[1].1["error"]["reason"], "TenantDisabled");
+    assert!(closed[2].1["message"].as_str().unwrap().contains("disabled"), "{closed:?}");
+    assert_eq!(closed[3].1, closed[2].1);
+    assert_eq!(closed[4].1["detail"], "The tenant is disabled.");
+    // An unknown credential learns nothing of it.
+    let unknown = format!("mst_{}", "A".repeat(43));
+    for request in knocks(&server, &unknown, &signed(&server.tenant, "unknown")) {
+        let status = request.send().await.unwrap().status().as_u16();
+        assert!(matches!(status, 401 | 403), "{status}");
+    }
+    tenants::set_disabled(&server.store, &server.tenant.slug, false).await.unwrap().unwrap();
+    assert!(ask().await.iter().all(|(status, _)| matches!(status, 200 | 404)));
+}
+
+/// The last lock is in the store itself: what is read of an import is read for its tenant.
+#[tokio::test]
+async fn records_are_read_for_the_tenant_that_has_the_import() {
+    use muster_shared::id::ImportId;
+    use muster_shared::store::records::{self, RecordFilter};
+    use muster_shared::store::reports;
+
+    let server = Server::start().await;
+    let import = crate::harness::accepted(server.upload("start=manual", "email\nnobody\n")).await;
+    let import = ImportId::new(import["id"].as_str().unwrap().parse().unwrap());
+    let other =
+        tenants::create(&server.store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner();
+    let options = reports::import(&server.store, server.tenant.id, import).await.unwrap().unwrap().options;
+    for (tenant, found) in [(server.tenant.id, 1), (other.id, 0)] {
+        let (store, all) = (&server.store, RecordFilter::default());
+        assert_eq!(records::page(store, tenant, import, &options, all, 10).await.unwrap().len(), found);
+        assert_eq!(records::failed(store, tenant, import, 0, 10, 1 << 20).await.unwrap().len(), found);
+        assert_eq!(
+            records::issues(&mut *store.reading(tenant).await.unwrap(), tenant, &[import], 0, 10)
+                .await
+                .unwrap()
+                .len(),
+            found
+        );
+    }
 }

@@ -27,7 +27,7 @@ async fn start(envelope: Envelope, quota: Quota) -> Server {
     let http = HttpOptions { authgear, ..HttpOptions::default() };
     let server = Server::start_with(ProducerOptions { http, ..ProducerOptions::default() }).await;
     let key = RsaPublicKey::from_pem(PUBLIC).unwrap();
-    let new = NewKey { kid: "k", key: &key, app_id: None, host: None };
+    let new = NewKey { kid: "k", key: &key, app_id: None, host: None, scopes: NewKey::SCOPES };
     assert!(keys::add(server.store.pool(), server.tenant.id, &new).await.unwrap());
     server
 }

@@ -230,9 +230,9 @@ async fn a_page_of_failed_records_is_bounded_by_bytes_and_none_is_lost() {
     let import = accepted(server.upload("start=manual", upload)).await;
     assert_eq!(import["counts"]["failed"], 30);
     let id = ImportId::new(import["id"].as_str().unwrap().parse().unwrap());
-    let page = records::failed(&server.store, id, 0, 1_000, 1 << 20).await.unwrap();
+    let page = records::failed(&server.store, server.tenant.id, id, 0, 1_000, 1 << 20).await.unwrap();
     assert_eq!(page.last().unwrap().record, 26, "what does not fit any more comes with the next page");
-    let one = records::failed(&server.store, id, 20, 1_000, 1).await.unwrap();
+    let one = records::failed(&server.store, server.tenant.id, id, 20, 1_000, 1).await.unwrap();
     assert_eq!(one.len(), 1, "a larger record is a page of its own");
     let link = format!("/v1/imports/{}/failed.csv", import["id"].as_str().unwrap());
     let file = server.get(&link).send().await.unwrap().text().await.unwrap();

@@ -33,8 +33,8 @@ const PLAIN_VERSION: u8 = 1;
 const ZSTD_LEVEL: i32 = 1;
 /// What a field costs beside its bytes.
 const FIELD_BYTES: usize = 8;
-const HAS_DEFECT: u8 = 1;
-const HAS_RAW: u8 = 2;
+pub(super) const HAS_DEFECT: u8 = 1;
+pub(super) const HAS_RAW: u8 = 2;
 /// No chunk is larger when decoded; a body that says otherwise is broken or hostile.
 const MAX_DECODED: usize = 256 * 1024 * 1024;
 
@@ -135,13 +135,7 @@ impl Encoder {
             put_text(&mut head, name);
         }
         put(&mut head, u64::from(self.count));
-        let mut body = Vec::with_capacity(self.records.len() / 3 + 64);
-        body.push(if self.sealed { VERSION } else { PLAIN_VERSION });
-        let mut zstd = zstd::Encoder::new(&mut body, ZSTD_LEVEL)?;
-        zstd.set_pledged_src_size(Some((head.len() + self.records.len()) as u64))?;
-        zstd.write_all(&head)?;
-        zstd.write_all(&self.records)?;
-        zstd.finish()?;
+        let body = pack(if self.sealed { VERSION } else { PLAIN_VERSION }, &[&head, &self.records])?;
         self.records.clear();
         self.count = 0;
         self.fields = 0;
@@ -155,6 +149,36 @@ impl Encoder {
         let text = String::with_capacity(self.records.len());
         Reader { bytes: &self.records, at: 0, key: None }.records(text, names.clone(), self.count)
     }
+}
+
+/// A body of this version, of these pieces one after the other.
+pub(super) fn pack(version: u8, pieces: &[&[u8]]) -> std::io::Result<Vec<u8>> {
+    let size: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let mut body = Vec::with_capacity(size / 3 + 64);
+    body.push(version);
+    let mut zstd = zstd::Encoder::new(&mut body, ZSTD_LEVEL)?;
+    zstd.set_pledged_src_size(Some(size as u64))?;
+    for piece in pieces {
+        zstd.write_all(piece)?;
+    }
+    zstd.finish()?;
+    Ok(body)
+}
+
+/// Version and content of a body.
+pub(super) fn unpack(body: &[u8]) -> Result<(u8, Vec<u8>), BrokenChunk> {
+    let (version, compressed) = body.split_first().ok_or(BrokenChunk::Damaged("it is empty"))?;
+    if !matches!(*version, PLAIN_VERSION | VERSION) {
+        return Err(BrokenChunk::Version(*version));
+    }
+    let mut bytes = Vec::with_capacity((compressed.len() * 4).min(MAX_DECODED));
+    let reader = zstd::Decoder::new(compressed).map_err(|_| BrokenChunk::Damaged("it is not zstd"))?;
+    std::io::Read::read_to_end(&mut std::io::Read::take(reader, MAX_DECODED as u64 + 1), &mut bytes)
+        .map_err(|_| BrokenChunk::Damaged("its compressed bytes are damaged"))?;
+    if bytes.len() > MAX_DECODED {
+        return Err(BrokenChunk::Damaged("it is larger than any chunk"));
+    }
+    Ok((*version, bytes))
 }
 
 /// Adds a secret. False, and nothing added, for a value that says nothing.
@@ -183,7 +207,7 @@ fn push_sealed(
     Ok(true)
 }
 
-fn put(out: &mut Vec<u8>, mut number: u64) {
+pub(super) fn put(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
@@ -191,7 +215,7 @@ fn put(out: &mut Vec<u8>, mut number: u64) {
     out.push((number & 0x7f) as u8);
 }
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     put_bytes(out, text.as_bytes());
 }
 
@@ -286,30 +310,44 @@ pub fn decode(body: &[u8]) -> Result<ChunkRecords, BrokenChunk> {
 
 /// Reads an encoded chunk and opens its secrets. Without a key (it is gone when the import has ended) they stay hidden.
 pub fn decode_with(body: &[u8], key: Option<&SecretKey>) -> Result<ChunkRecords, BrokenChunk> {
-    let (version, compressed) = body.split_first().ok_or(BrokenChunk::Damaged("it is empty"))?;
-    if !matches!(*version, PLAIN_VERSION | VERSION) {
-        return Err(BrokenChunk::Version(*version));
-    }
-    let mut bytes = Vec::with_capacity((compressed.len() * 4).min(MAX_DECODED));
-    let reader = zstd::Decoder::new(compressed).map_err(|_| BrokenChunk::Damaged("it is not zstd"))?;
-    std::io::Read::read_to_end(&mut std::io::Read::take(reader, MAX_DECODED as u64 + 1), &mut bytes)
-        .map_err(|_| BrokenChunk::Damaged("its compressed bytes are damaged"))?;
-    if bytes.len() > MAX_DECODED {
-        return Err(BrokenChunk::Damaged("it is larger than any chunk"));
-    }
+    let (_, bytes) = unpack(body)?;
     Reader { bytes: &bytes, at: 0, key }.chunk()
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     bytes: &'a [u8],
-    at: usize,
+    pub(super) at: usize,
     key: Option<&'a SecretKey>,
 }
 
 const SHORT: BrokenChunk = BrokenChunk::Damaged("it is cut short");
 const WILD: BrokenChunk = BrokenChunk::Damaged("a number in it is out of range");
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// Reads what [`unpack`] gave, without a key.
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0, key: None }
+    }
+
+    /// What was read since a place.
+    pub(super) fn since(&self, place: usize) -> &'a [u8] {
+        self.bytes.get(place..self.at).unwrap_or_default()
+    }
+
+    /// Passes over the kind and the value of a field.
+    pub(super) fn skip_value(&mut self) -> Result<(), BrokenChunk> {
+        let pieces = match self.byte()? {
+            0 => 0,
+            1..=3 => 1,
+            4 => 2,
+            _ => return Err(BrokenChunk::Damaged("a field has an unknown kind")),
+        };
+        for _ in 0..pieces {
+            self.bytes()?;
+        }
+        Ok(())
+    }
+
     /// The texts stay where they are in the decoded bytes, which become the chunk's one string: they are checked to be
     /// UTF-8 piece by piece, and what lies between them (numbers) is replaced so that the whole is UTF-8 too.
     fn chunk(mut self) -> Result<ChunkRecords, BrokenChunk> {
@@ -377,13 +415,13 @@ impl Reader<'_> {
         Ok(StoredRecord { position, fields: start..end, defect, raw })
     }
 
-    fn byte(&mut self) -> Result<u8, BrokenChunk> {
+    pub(super) fn byte(&mut self) -> Result<u8, BrokenChunk> {
         let byte = *self.bytes.get(self.at).ok_or(SHORT)?;
         self.at += 1;
         Ok(byte)
     }
 
-    fn number(&mut self) -> Result<u64, BrokenChunk> {
+    pub(super) fn number(&mut self) -> Result<u64, BrokenChunk> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -395,11 +433,11 @@ impl Reader<'_> {
         Err(WILD)
     }
 
-    fn small(&mut self) -> Result<u32, BrokenChunk> {
+    pub(super) fn small(&mut self) -> Result<u32, BrokenChunk> {
         u32::try_from(self.number()?).map_err(|_| WILD)
     }
 
-    fn bytes(&mut self) -> Result<&[u8], BrokenChunk> {
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8], BrokenChunk> {
         let length = self.small()? as usize;
         let end = self.at.checked_add(length).ok_or(WILD)?;
         let bytes = self.bytes.get(self.at..end).ok_or(SHORT)?;

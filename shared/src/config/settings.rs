@@ -123,6 +123,10 @@ settings! {
             "Authorities of clients (PEM): only clients with a certificate of theirs are let in. Not set: all are.";
         connections: u32 = 4096,
             "Most connections of clients at a time; who comes then waits.";
+        auth_failures: u32 = 60,
+            "Most failed authentications a minute from one address, or IPv6 network of 64 bits; who has shown a known credential within the hour is not limited. Behind a proxy all clients have one address: set it higher there.";
+        token_failures: u32 = 10,
+            "Most failed authentications a minute with tokens that begin alike, wherever they come from.";
         uploads: u32 = 32,
             "Most uploads at a time.";
         tenant_uploads: u32 = 8,
@@ -263,6 +267,8 @@ impl Config {
             ("intake.uploads", self.intake.uploads, 1, 1000),
             ("http.user_connections", self.http.user_connections, 1, 1000),
             ("http.connections", self.http.connections, 2, 1_000_000),
+            ("http.auth_failures", self.http.auth_failures, 1, 1_000_000),
+            ("http.token_failures", self.http.token_failures, 1, 1_000_000),
             ("http.uploads", self.http.uploads, 1, 10_000),
             ("http.tenant_uploads", self.http.tenant_uploads, 1, 10_000),
             ("intake.chunk_records", self.intake.chunk_records, 1, 100_000),

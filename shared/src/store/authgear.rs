@@ -107,7 +107,7 @@ pub async fn is_ours(store: &Store, tenant: TenantId, import: ImportId) -> Resul
         import.get(),
         tenant.get(),
     )
-    .fetch_optional(store.pool())
+    .fetch_optional(&mut *store.reading(tenant).await?)
     .await?;
     Ok(found.is_some())
 }

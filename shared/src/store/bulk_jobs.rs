@@ -101,7 +101,7 @@ pub async fn get(store: &Store, tenant: TenantId, id: i64) -> Result<Option<Bulk
         tenant.get(),
         id,
     )
-    .fetch_optional(store.pool())
+    .fetch_optional(&mut *store.reading(tenant).await?)
     .await?
     .map(BulkJob::try_from)
     .transpose()
@@ -127,7 +127,7 @@ pub async fn page(
         wide(offset),
         wide(limit),
     )
-    .fetch_all(store.pool())
+    .fetch_all(&mut *store.reading(tenant).await?)
     .await?;
     rows.into_iter().map(BulkJob::try_from).collect()
 }
@@ -141,7 +141,7 @@ pub async fn count(store: &Store, tenant: TenantId) -> Result<u64, StoreError> {
             where j.tenant_id = $1 and i.state <> 'aborted'"#,
         tenant.get(),
     )
-    .fetch_one(store.pool())
+    .fetch_one(&mut *store.reading(tenant).await?)
     .await?;
     Ok(u64::try_from(count).unwrap_or(0))
 }

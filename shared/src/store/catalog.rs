@@ -24,7 +24,7 @@ pub enum Applied {
 
 /// A tenant's catalog: organizations by slug, names by their folded form. A tenant without one has an empty catalog.
 pub async fn get(store: &Store, tenant: TenantId) -> Result<Catalog, StoreError> {
-    let mut transaction = store.pool().begin_with("begin isolation level repeatable read read only").await?;
+    let mut transaction = store.reading_one_moment(tenant).await?;
     let catalog = read(&mut transaction, tenant).await?;
     transaction.commit().await?;
     Ok(catalog)

@@ -41,6 +41,7 @@ pub async fn some_lane_heads(
                       coalesce(least(lanes, 1 + 2 * $1::integer / count(*) over (partition by tenant_id)), lanes) as most
                  from imports
                 where state = 'running'
+                  and (tenant_id not in (select tenants.id from tenants where disabled_at is not null) or $3)
            )
            select id as "id!", import_id as "import_id!", tenant_id as "tenant_id!", 0::bigint as "size!",
                   false as "ready!", in_flight as "in_flight!", false as "cut!"
@@ -64,6 +65,7 @@ pub async fn some_lane_heads(
                    limit running.most) as head"#,
         wanted,
         first_lane,
+        mutant(Mutant::DisabledGoOn),
     )
     .fetch_all(store.pool())
     .await?;

@@ -5,8 +5,11 @@ use serde::Serialize;
 use sqlx::PgExecutor;
 
 use super::StoreError;
+use super::tokens::known_scopes;
+use crate::fault::{Mutant, mutant};
 use crate::id::TenantId;
 use crate::rsa_key::RsaPublicKey;
+use crate::token::Scope;
 
 /// A key as an operator adds it.
 #[derive(Debug, Clone)]
@@ -19,6 +22,13 @@ pub struct NewKey<'a> {
     pub app_id: Option<&'a str>,
     /// The only host in whose requests the key counts, in lower case and without a port.
     pub host: Option<&'a str>,
+    /// What requests that it signed may do.
+    pub scopes: &'a [Scope],
+}
+
+impl NewKey<'_> {
+    /// What a key may do where nobody says otherwise: all that its front door has.
+    pub const SCOPES: &'static [Scope] = &[Scope::ImportWrite, Scope::ImportRead];
 }
 
 /// What is known of a key, itself apart.
@@ -30,6 +40,8 @@ pub struct KeyInfo {
     pub app_id: Option<String>,
     /// The only host.
     pub host: Option<String>,
+    /// What requests that it signed may do.
+    pub scopes: Vec<String>,
     /// When it was added.
     pub created_at: DateTime<Utc>,
 }
@@ -43,6 +55,17 @@ pub struct TenantKey {
     pub public_key: Vec<u8>,
     /// The only host in whose requests it counts.
     pub host: Option<String>,
+    /// What requests that it signed may do.
+    pub scopes: Vec<Scope>,
+    /// Its tenant is disabled.
+    pub disabled: bool,
+}
+
+impl TenantKey {
+    /// Whether what the key signed may do this.
+    pub fn allows(&self, scope: Scope) -> bool {
+        self.scopes.iter().any(|held| *held == scope || *held == Scope::Ops)
+    }
 }
 
 /// Adds a key to a tenant. False if the tenant has one of this id, which stays as it is.
@@ -51,15 +74,17 @@ pub async fn add(
     tenant: TenantId,
     key: &NewKey<'_>,
 ) -> Result<bool, StoreError> {
+    let scopes: Vec<String> = key.scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
     let added = sqlx::query!(
-        "insert into tenant_keys (tenant_id, kid, public_key, app_id, host)
-         values ($1, $2, $3, $4, $5)
+        "insert into tenant_keys (tenant_id, kid, public_key, app_id, host, scopes)
+         values ($1, $2, $3, $4, $5, $6)
          on conflict (tenant_id, kid) do nothing",
         tenant.0,
         key.kid,
         key.key.as_der(),
         key.app_id,
         key.host,
+        &scopes,
     )
     .execute(executor)
     .await?;
@@ -70,7 +95,7 @@ pub async fn add(
 pub async fn list(executor: impl PgExecutor<'_>, tenant: TenantId) -> Result<Vec<KeyInfo>, StoreError> {
     Ok(sqlx::query_as!(
         KeyInfo,
-        "select kid, app_id, host, created_at from tenant_keys where tenant_id = $1 order by kid",
+        "select kid, app_id, host, scopes, created_at from tenant_keys where tenant_id = $1 order by kid",
         tenant.0,
     )
     .fetch_all(executor)
@@ -92,7 +117,7 @@ pub async fn candidates(
     audiences: &[String],
 ) -> Result<Vec<TenantKey>, StoreError> {
     let rows = sqlx::query!(
-        "select k.tenant_id, k.public_key, k.host
+        "select k.tenant_id, k.public_key, k.host, k.scopes, t.disabled_at
            from tenant_keys as k
            join tenants as t on t.id = k.tenant_id
           where k.kid = $1 and (t.slug = any ($2) or k.app_id = any ($2))
@@ -104,6 +129,12 @@ pub async fn candidates(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| TenantKey { tenant: TenantId(row.tenant_id), public_key: row.public_key, host: row.host })
+        .map(|row| TenantKey {
+            tenant: TenantId(row.tenant_id),
+            public_key: row.public_key,
+            host: row.host,
+            scopes: known_scopes(&row.scopes),
+            disabled: row.disabled_at.is_some() && !mutant(Mutant::DisabledIsServed),
+        })
         .collect())
 }

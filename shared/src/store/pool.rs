@@ -9,6 +9,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::second_lock::Lock;
 use super::{ErrorKind, StoreError, hosts, socket};
 use crate::fault::{self, Mutant};
 use crate::retry::{Backoff, Policy};
@@ -74,6 +75,7 @@ pub struct Store {
     pool: PgPool,
     /// One an upload.
     uploads: Arc<Semaphore>,
+    second_lock: Arc<Lock>,
 }
 
 /// The right to receive one upload.
@@ -131,7 +133,15 @@ impl Store {
             .before_acquire(|connection, _| Box::pin(clean(connection)))
             .after_release(|connection, _| Box::pin(alive(connection)))
             .connect_lazy_with(target);
-        Ok(Self { pool, uploads: Arc::new(Semaphore::new(options.uploads as usize)) })
+        Ok(Self {
+            pool,
+            uploads: Arc::new(Semaphore::new(options.uploads as usize)),
+            second_lock: Arc::default(),
+        })
+    }
+
+    pub(super) fn lock(&self) -> &Lock {
+        &self.second_lock
     }
 
     /// The pool, for functions that take any executor.

@@ -17,7 +17,7 @@ use super::{Store, StoreError};
 use crate::chunk::{ChunkRecords, decode};
 use crate::error::RecordError;
 use crate::fault::{self, Mutant, mutant};
-use crate::id::{ChunkId, ImportId};
+use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::ChunkState;
 use crate::options::{IdentifierField, ImportOptions};
 use crate::outcome::{Outcome, OutcomeSheet, Reason, Verdict};
@@ -57,22 +57,22 @@ pub struct RecordFilter {
     pub sources: bool,
 }
 
-/// Up to `limit` records in file order.
+/// Up to `limit` records of a tenant's import, in file order. Of an import of another there are none.
 pub async fn page(
     store: &Store,
+    tenant: TenantId,
     import: ImportId,
     options: &ImportOptions,
     filter: RecordFilter,
     limit: usize,
 ) -> Result<Vec<RecordReport>, StoreError> {
     // One moment for outcomes and errors: between two statements a retry may take a failed record's error away.
-    let begin = if fault::mutant(Mutant::PageOfSeveralMoments) {
-        "begin read only"
+    let mut snapshot = if fault::mutant(Mutant::PageOfSeveralMoments) {
+        store.reading(tenant).await?
     } else {
-        "begin isolation level repeatable read, read only"
+        store.reading_one_moment(tenant).await?
     };
-    let mut snapshot = store.pool().begin_with(begin).await?;
-    let reports = page_in(&mut snapshot, import, options, filter, limit).await?;
+    let reports = page_in(&mut snapshot, tenant, import, options, filter, limit).await?;
     snapshot.commit().await?;
     Ok(reports)
 }
@@ -80,6 +80,7 @@ pub async fn page(
 /// The same in a transaction of the caller's, which is to see [one moment](super::snapshot).
 pub async fn page_in(
     connection: &mut PgConnection,
+    tenant: TenantId,
     import: ImportId,
     options: &ImportOptions,
     filter: RecordFilter,
@@ -87,6 +88,7 @@ pub async fn page_in(
 ) -> Result<Vec<RecordReport>, StoreError> {
     let mut merge = Merge {
         connection,
+        tenant,
         import,
         identifier: options.identifier,
         rules: Rules::new(options.clone()),
@@ -94,10 +96,15 @@ pub async fn page_in(
         lanes: Vec::new(),
         heap: BinaryHeap::new(),
     };
-    let lanes = sqlx::query_scalar!("select lanes from imports where id = $1", import.get())
-        .fetch_optional(&mut *merge.connection)
-        .await?
-        .unwrap_or(0);
+    let lanes = sqlx::query_scalar!(
+        "select lanes from imports where id = $1 and (tenant_id = $2 or $3)",
+        import.get(),
+        tenant.get(),
+        mutant(Mutant::RecordsOfAnyTenant),
+    )
+    .fetch_optional(&mut *merge.connection)
+    .await?
+    .unwrap_or(0);
     for lane in 0..lanes {
         merge.lanes.push(VecDeque::new());
         merge.load(lane, filter.after).await?;
@@ -113,6 +120,7 @@ pub async fn page_in(
 
 struct Merge<'s> {
     connection: &'s mut PgConnection,
+    tenant: TenantId,
     import: ImportId,
     identifier: IdentifierField,
     rules: Rules,
@@ -159,7 +167,7 @@ impl Merge<'_> {
         let Some(row) = sqlx::query!(
             "select id, state, records, last_record, body, outcomes
                from chunks
-              where import_id = $1 and lane = $2 and last_record > $3
+              where import_id = $1 and lane = $2 and last_record > $3 and (tenant_id = $5 or $6)
                 and case $4::text
                       when 'pending'  then pending > 0
                       when 'inserted' then inserted > 0
@@ -174,6 +182,8 @@ impl Merge<'_> {
             lane,
             wide(after),
             self.filter.outcome.map(outcome_name),
+            self.tenant.get(),
+            mutant(Mutant::RecordsOfAnyTenant),
         )
         .fetch_optional(&mut *self.connection)
         .await?
@@ -322,9 +332,10 @@ pub struct FailedRecord {
     pub source: Box<Json>,
 }
 
-/// Up to `limit` failed records after one, in file order: as many as have `bytes` together, and at least one.
+/// Up to `limit` failed records of a tenant's import after one, in file order: as many as have `bytes` together, and at least one.
 pub async fn failed(
     store: &Store,
+    tenant: TenantId,
     import: ImportId,
     after: u64,
     limit: i64,
@@ -338,6 +349,7 @@ pub async fn failed(
                      from (select record, octet_length(source::text) + coalesce(octet_length(errors::text), 0) as size
                              from record_issues
                             where import_id = $1 and record > $2 and failed
+                              and exists (select from imports where id = $1 and (tenant_id = $5 or $6))
                             order by record
                             limit $3) as sized) as page
              join record_issues as issue on issue.import_id = $1 and issue.record = page.record
@@ -347,8 +359,10 @@ pub async fn failed(
         wide(after),
         limit,
         bytes,
+        tenant.get(),
+        mutant(Mutant::RecordsOfAnyTenant),
     )
-    .fetch_all(store.pool())
+    .fetch_all(&mut *store.reading(tenant).await?)
     .await?;
     rows.into_iter()
         .map(|row| {
@@ -377,9 +391,11 @@ pub struct IssueReport {
     pub warnings: Vec<String>,
 }
 
-/// What is told of the records after one, in file order: up to `limit` records of each of these imports.
+/// What is told of the records after one, in file order: up to `limit` records of each of these imports, as far as they are the
+/// tenant's.
 pub async fn issues(
     executor: impl PgExecutor<'_>,
+    tenant: TenantId,
     imports: &[ImportId],
     after: u64,
     limit: i64,
@@ -389,16 +405,19 @@ pub async fn issues(
         r#"select issue.import_id, issue.record, issue.failed,
                   issue.errors as "errors: sqlx::types::Json<Vec<RecordError>>",
                   issue.warnings as "warnings: sqlx::types::Json<Vec<String>>"
-             from unnest($1::uuid[]) as wanted (import_id)
+             from imports as wanted
             cross join lateral (select *
                                   from record_issues
-                                 where import_id = wanted.import_id and record > $2
+                                 where import_id = wanted.id and record > $2
                                  order by record
                                  limit $3) as issue
+            where wanted.id = any($1) and (wanted.tenant_id = $4 or $5)
             order by issue.import_id, issue.record"#,
         &imports,
         wide(after),
         limit,
+        tenant.get(),
+        mutant(Mutant::RecordsOfAnyTenant),
     )
     .fetch_all(executor)
     .await?;

@@ -80,7 +80,7 @@ pub async fn import(
         let owner = sqlx::query_scalar("select tenant_id from imports where id = $1").bind(import.get());
         tenant = TenantId::new(owner.fetch_optional(store.pool()).await?.unwrap_or(tenant.get()));
     }
-    import_in(store.pool(), tenant, import).await
+    import_in(&mut *store.reading(tenant).await?, tenant, import).await
 }
 
 /// The same over a connection of the caller's.
@@ -120,7 +120,7 @@ pub async fn import_by_number(
         tenant.get(),
         number
     )
-    .fetch_optional(store.pool())
+    .fetch_optional(&mut *store.reading(tenant).await?)
     .await?
     .map(ImportId::new))
 }
@@ -136,11 +136,11 @@ pub async fn import_by_key(
         tenant.get(),
         key
     )
-    .fetch_optional(store.pool())
+    .fetch_optional(&mut *store.reading(tenant).await?)
     .await?;
     match id {
         Some(id) => {
-            let rows = select(store.pool(), tenant, Some(id), None, None, 1).await?;
+            let rows = select(&mut *store.reading(tenant).await?, tenant, Some(id), None, None, 1).await?;
             rows.into_iter().next().map(listed).transpose()
         }
         None => Ok(None),
@@ -160,7 +160,7 @@ pub async fn imports(
     before: Option<ImportId>,
     limit: i64,
 ) -> Result<Vec<ImportReport>, StoreError> {
-    let rows = select(store.pool(), tenant, None, state, before, limit).await?;
+    let rows = select(&mut *store.reading(tenant).await?, tenant, None, state, before, limit).await?;
     rows.into_iter().map(listed).collect()
 }
 
@@ -177,7 +177,7 @@ pub async fn ids_beginning_with(
         prefix,
         limit,
     )
-    .fetch_all(store.pool())
+    .fetch_all(&mut *store.reading(tenant).await?)
     .await?;
     Ok(ids.into_iter().map(ImportId::new).collect())
 }
@@ -185,6 +185,7 @@ pub async fn ids_beginning_with(
 /// How many records of an import were skipped, by reason. Reads the outcomes of every chunk that has skipped some.
 pub async fn skipped_by_reason(
     connection: &mut PgConnection,
+    tenant: TenantId,
     import: ImportId,
 ) -> Result<Vec<(Reason, u64)>, StoreError> {
     let mut counts: BTreeMap<&'static str, (Reason, u64)> = BTreeMap::new();
@@ -194,11 +195,12 @@ pub async fn skipped_by_reason(
         let rows = sqlx::query!(
             "select id, state, records, outcomes
                from chunks
-              where import_id = $1 and id > $2 and skipped > 0
+              where import_id = $1 and id > $2 and skipped > 0 and tenant_id = $3
               order by id
               limit 50",
             import.get(),
             after,
+            tenant.get(),
         )
         .fetch_all(&mut *connection)
         .await?;

@@ -1,8 +1,8 @@
-//! Tenants: create, find, list.
+//! Tenants: create, find, list, disable and enable.
 
 use sqlx::PgExecutor;
 
-use super::{Created, Store, StoreError};
+use super::{Created, Store, StoreError, dispatch};
 use crate::id::TenantId;
 use crate::tenant::{Slug, Tenant};
 
@@ -11,6 +11,7 @@ struct TenantRow {
     slug: String,
     name: String,
     created_at: chrono::DateTime<chrono::Utc>,
+    disabled_at: Option<chrono::DateTime<chrono::Utc>>,
 }
 
 impl TryFrom<TenantRow> for Tenant {
@@ -18,7 +19,13 @@ impl TryFrom<TenantRow> for Tenant {
 
     fn try_from(row: TenantRow) -> Result<Self, StoreError> {
         let slug = row.slug.parse().map_err(|_| StoreError::corrupt("tenants", "slug", row.id))?;
-        Ok(Self { id: TenantId(row.id), slug, name: row.name, created_at: row.created_at })
+        Ok(Self {
+            id: TenantId(row.id),
+            slug,
+            name: row.name,
+            created_at: row.created_at,
+            disabled_at: row.disabled_at,
+        })
     }
 }
 
@@ -29,7 +36,7 @@ pub async fn create(store: &Store, slug: &Slug, name: &str) -> Result<Created<Te
         r#"
         insert into tenants (slug, name) values ($1, $2)
         on conflict (slug) do nothing
-        returning id, slug, name, created_at
+        returning id, slug, name, created_at, disabled_at
         "#,
         slug.as_str(),
         name,
@@ -76,7 +83,7 @@ pub async fn ensure_default(store: &Store) -> Result<Created<Tenant>, StoreError
 pub async fn find_by_slug(executor: impl PgExecutor<'_>, slug: &Slug) -> Result<Option<Tenant>, StoreError> {
     sqlx::query_as!(
         TenantRow,
-        "select id, slug, name, created_at from tenants where slug = $1",
+        "select id, slug, name, created_at, disabled_at from tenants where slug = $1",
         slug.as_str(),
     )
     .fetch_optional(executor)
@@ -87,10 +94,33 @@ pub async fn find_by_slug(executor: impl PgExecutor<'_>, slug: &Slug) -> Result<
 
 /// All tenants, by slug.
 pub async fn list(executor: impl PgExecutor<'_>) -> Result<Vec<Tenant>, StoreError> {
-    sqlx::query_as!(TenantRow, "select id, slug, name, created_at from tenants order by slug")
+    sqlx::query_as!(TenantRow, "select id, slug, name, created_at, disabled_at from tenants order by slug")
         .fetch_all(executor)
         .await?
         .into_iter()
         .map(Tenant::try_from)
         .collect()
+}
+
+/// Disables a tenant, or enables it again. Disabled, no credential of it opens anything, and no more of its chunks go to the workers; what
+/// is with them is still applied. `None` if there is no such tenant; doing it twice changes nothing.
+pub async fn set_disabled(store: &Store, slug: &Slug, disabled: bool) -> Result<Option<Tenant>, StoreError> {
+    let tenant = sqlx::query_as!(
+        TenantRow,
+        "update tenants
+            set disabled_at = case when $2 then coalesce(disabled_at, now()) end
+          where slug = $1
+         returning id, slug, name, created_at, disabled_at",
+        slug.as_str(),
+        disabled,
+    )
+    .fetch_optional(store.pool())
+    .await?
+    .map(Tenant::try_from)
+    .transpose()?;
+    if !disabled {
+        // What waited goes on now.
+        dispatch::wake(store).await?;
+    }
+    Ok(tenant)
 }

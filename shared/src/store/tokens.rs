@@ -122,25 +122,52 @@ pub async fn create_for(
     }
 }
 
-/// Whom a token stands for; `None` if it is not known, is revoked or has expired. Writes down that it was used, once an hour.
+/// What a token is found to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authenticated {
+    /// It stands for this.
+    Known(Credential),
+    /// It is known, and its tenant is disabled.
+    Disabled,
+    /// It is not known, is revoked or has expired.
+    Unknown,
+}
+
+impl Authenticated {
+    /// Whom the token stands for, where it opens anything.
+    pub fn credential(self) -> Option<Credential> {
+        match self {
+            Self::Known(credential) => Some(credential),
+            Self::Disabled | Self::Unknown => None,
+        }
+    }
+}
+
+/// Whom a token stands for. Writes down that it was used, once an hour.
 ///
 /// It is found by its hash: what the time of the look-up tells about a hash helps nobody to find a token.
-pub async fn authenticate(store: &Store, token: &Token) -> Result<Option<Credential>, StoreError> {
+pub async fn authenticate(store: &Store, token: &Token) -> Result<Authenticated, StoreError> {
     let Some(row) = sqlx::query!(
         r#"
         select id, tenant_id, name, scopes, organization,
-               coalesce(last_used_at < now() - interval '1 hour', true) as "unnoted!"
+               coalesce(last_used_at < now() - interval '1 hour', true) as "unnoted!",
+               exists (select from tenants
+                        where tenants.id = tokens.tenant_id and disabled_at is not null and not $3) as "disabled!"
         from   tokens
         where  hash = $1 and revoked_at is null and (expires_at is null or expires_at > now() or $2)
         "#,
         &token.hash(),
         mutant(Mutant::TokensForEver),
+        mutant(Mutant::DisabledIsServed),
     )
     .fetch_optional(store.pool())
     .await?
     else {
-        return Ok(None);
+        return Ok(Authenticated::Unknown);
     };
+    if row.disabled {
+        return Ok(Authenticated::Disabled);
+    }
     if row.unnoted {
         sqlx::query!(
             "update tokens set last_used_at = now()
@@ -150,7 +177,7 @@ pub async fn authenticate(store: &Store, token: &Token) -> Result<Option<Credent
         .execute(store.pool())
         .await?;
     }
-    Ok(Some(Credential {
+    Ok(Authenticated::Known(Credential {
         tenant_id: TenantId(row.tenant_id),
         token_id: TokenId(row.id),
         name: row.name,
@@ -215,6 +242,6 @@ pub async fn revoke(
 }
 
 /// A scope that a newer program gave is not known here and grants nothing here.
-fn known_scopes(texts: &[String]) -> Vec<Scope> {
+pub(super) fn known_scopes(texts: &[String]) -> Vec<Scope> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }

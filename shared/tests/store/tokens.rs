@@ -1,6 +1,6 @@
 use muster_shared::clock;
 use muster_shared::id::TenantId;
-use muster_shared::store::tokens::{self, NewToken, TokenInfo};
+use muster_shared::store::tokens::{self, Authenticated, NewToken, TokenInfo};
 use muster_shared::store::{Store, tenants};
 use muster_shared::testing::TestDatabase;
 use muster_shared::token::{Scope, Token};
@@ -24,13 +24,13 @@ async fn a_token_stands_for_its_tenant_and_scopes() {
     let (info, token) = create(&store, tenant, "ci").await;
 
     let sent: Token = token.reveal().parse().unwrap();
-    let credential = tokens::authenticate(&store, &sent).await.unwrap().unwrap();
+    let credential = tokens::authenticate(&store, &sent).await.unwrap().credential().unwrap();
     assert_eq!((credential.tenant_id, credential.token_id), (tenant, info.id));
     assert_eq!(credential.name, "ci");
     assert_eq!(credential.scopes, [Scope::ImportRead, Scope::ImportWrite]);
 
     let unknown = Token::generate(&mut clock::rng());
-    assert_eq!(tokens::authenticate(&store, &unknown).await.unwrap(), None);
+    assert_eq!(tokens::authenticate(&store, &unknown).await.unwrap(), Authenticated::Unknown);
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn a_token_may_be_of_one_organization() {
     let NewToken::Created(info, token) = created else { panic!("{created:?}") };
     assert_eq!(info.organization.as_deref(), Some("sales"));
     assert_eq!(tokens::list(store.pool(), tenant).await.unwrap(), [info]);
-    let credential = tokens::authenticate(&store, &token).await.unwrap().unwrap();
+    let credential = tokens::authenticate(&store, &token).await.unwrap().credential().unwrap();
     assert_eq!(credential.organization.as_deref(), Some("sales"));
 }
 
@@ -80,11 +80,11 @@ async fn a_revoked_token_stands_for_nobody() {
     let (_, token) = create(&store, one, "ci").await;
 
     assert_eq!(tokens::revoke(store.pool(), two, "ci").await.unwrap(), None);
-    assert!(tokens::authenticate(&store, &token).await.unwrap().is_some());
+    assert!(tokens::authenticate(&store, &token).await.unwrap().credential().is_some());
 
     let revoked = tokens::revoke(store.pool(), one, "ci").await.unwrap().unwrap();
     assert!(revoked.revoked_at.is_some());
-    assert_eq!(tokens::authenticate(&store, &token).await.unwrap(), None);
+    assert_eq!(tokens::authenticate(&store, &token).await.unwrap(), Authenticated::Unknown);
     let after_first = database.snapshot().await;
 
     assert_eq!(tokens::revoke(store.pool(), one, "ci").await.unwrap(), Some(revoked.clone()));
@@ -103,6 +103,6 @@ async fn a_scope_that_is_not_known_grants_nothing() {
         .execute(store.pool())
         .await
         .unwrap();
-    let credential = tokens::authenticate(&store, &token).await.unwrap().unwrap();
+    let credential = tokens::authenticate(&store, &token).await.unwrap().credential().unwrap();
     assert_eq!(credential.scopes, [Scope::UsersRead]);
 }

@@ -153,7 +153,7 @@ async fn app_id_and_host_of_a_key() {
     let app = format!("app-{}", tenant.slug);
     let key = RsaPublicKey::from_pem(PUBLIC).unwrap();
     for (kid, host) in [("free", None), ("here", Some("127.0.0.1")), ("there", Some("auth.example.com"))] {
-        let new = NewKey { kid, key: &key, app_id: Some(&app), host };
+        let new = NewKey { kid, key: &key, app_id: Some(&app), host, scopes: NewKey::SCOPES };
         assert!(keys::add(tenant.store.pool(), tenant.id, &new).await.unwrap());
     }
     let project = Project { tenant };

@@ -53,7 +53,7 @@ impl Project {
 
     pub(super) async fn with_key(tenant: Tenant, kid: &str, public: &str) -> Self {
         let key = RsaPublicKey::from_pem(public).unwrap();
-        let new = NewKey { kid, key: &key, app_id: None, host: None };
+        let new = NewKey { kid, key: &key, app_id: None, host: None, scopes: NewKey::SCOPES };
         assert!(keys::add(tenant.store.pool(), tenant.id, &new).await.unwrap());
         Self { tenant }
     }

@@ -54,16 +54,16 @@ async fn round(store: &Store, tenant: TenantId, imports: &[(ImportId, u64)]) {
         assert_failed_have_errors(store, *import).await;
         for outcome in [None, Some(Outcome::Failed), Some(Outcome::Pending)] {
             let filter = RecordFilter { outcome, after: 0, sources: true };
-            for record in records::page(store, *import, &report.options, filter, 50).await.unwrap() {
+            for record in records::page(store, tenant, *import, &report.options, filter, 50).await.unwrap() {
                 assert_eq!(record.outcome == Outcome::Failed, !record.errors.is_empty(), "{record:?}");
                 assert!(record.outcome != Outcome::Pending || record.warnings.is_empty(), "{record:?}");
             }
         }
         // What failed.csv and failed.ndjson are written from, and the logs of front doors.
-        for record in records::failed(store, *import, 0, 50, 1 << 20).await.unwrap() {
+        for record in records::failed(store, tenant, *import, 0, 50, 1 << 20).await.unwrap() {
             assert!(!record.errors.is_empty(), "{record:?}");
         }
-        for issue in records::issues(store.pool(), &[*import], 0, 50).await.unwrap() {
+        for issue in records::issues(store.pool(), tenant, &[*import], 0, 50).await.unwrap() {
             assert_eq!(issue.failed, !issue.errors.is_empty(), "{issue:?}");
         }
     }

@@ -26,6 +26,40 @@ fn tenants_and_tokens_are_made_listed_and_revoked() {
 }
 
 #[test]
+fn a_tenant_is_disabled_and_enabled_and_takes_no_file_meanwhile() {
+    let desk = Desk::new();
+    desk.write("people.csv", "email\nann@example.com\n");
+    desk.run(&["tenants", "disable", "default"]).exits(0);
+    desk.run(&["import", "users", "people.csv"])
+        .exits(1)
+        .tells(&["disabled", "muster tenant enable default"]);
+    let list = desk.run(&["tenant", "list", "--json"]).exits(0).json();
+    assert!(list[0]["disabled_at"].is_string(), "{list}");
+    desk.run(&["tenant", "enable", "default", "--json"]).exits(0);
+    desk.run(&["import", "users", "people.csv"]).exits(0);
+    desk.run(&["tenant", "disable", "nobody"]).exits(1).tells(&["no tenant nobody"]);
+}
+
+#[test]
+fn a_person_is_erased_by_an_identifier_or_the_id() {
+    let desk = Desk::new();
+    desk.write("people.csv", "email\nann@example.com\nbob@example.com\n");
+    desk.run(&["import", "users", "people.csv"]).exits(0);
+    let erased = desk.run(&["users", "erase", "--email", "ANN@example.com", "--json"]).exits(0).json();
+    assert_eq!(erased, serde_json::json!({"users": 1, "records": 1, "mentions": 0}));
+    desk.run(&["users", "erase", "--email", "ann@example.com"]).exits(0);
+    desk.run(&["users", "erase", "--email", "nobody"]).exits(2);
+    desk.run(&["users", "erase"]).exits(2);
+    let missing = "0190a5f0-7b7c-7000-8000-000000000001";
+    desk.run(&["users", "erase", "--id", missing]).exits(1).tells(&["no such user"]);
+    let records = desk.run(&["imports", "records", "last", "--json"]).exits(0);
+    assert!(
+        !records.stdout.contains("ann@example.com") && records.stdout.contains("bob@example.com"),
+        "{records:#?}"
+    );
+}
+
+#[test]
 fn a_catalog_is_applied_whole_or_not_at_all() {
     let desk = Desk::new();
     let shown = desk.run(&["catalog", "show"]).exits(0);
@@ -47,7 +81,9 @@ fn a_catalog_is_applied_whole_or_not_at_all() {
 fn doctor_finds_the_embedded_default_well() {
     let desk = Desk::new();
     let checks = desk.run(&["doctor", "--json"]).exits(0).json();
-    for id in ["configuration", "database", "migrations", "version", "durability", "clock", "broker"] {
+    for id in
+        ["configuration", "database", "migrations", "second_lock", "version", "durability", "clock", "broker"]
+    {
         let check = checks.as_array().unwrap().iter().find(|check| check["id"] == id).unwrap();
         assert_eq!(check["status"], "ok", "{check}");
     }

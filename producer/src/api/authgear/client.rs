@@ -6,40 +6,68 @@ use axum::http::request::Parts;
 use muster_shared::clock;
 use muster_shared::id::TenantId;
 use muster_shared::store::keys::{self, TenantKey};
+use muster_shared::token::Scope;
 
 use super::error::Failure;
 use super::token::Token;
 use crate::api::AppState;
+use crate::api::auth_limit::Origin;
+use crate::api::error::ApiError;
 use crate::api::trace::Trail;
 
-/// A client whose token was verified. The tenant comes from the key that signed, never from what the token says alone.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Client {
-    pub(super) tenant: TenantId,
+/// A client whose token was verified. The tenant comes from the key that signed, never from what the token says alone, and only
+/// through [`Client::may`].
+#[derive(Debug, Clone)]
+pub(super) struct Client(TenantKey);
+
+impl Client {
+    /// The tenant on which the client may do this.
+    pub(super) fn may(&self, scope: Scope) -> Result<TenantId, Failure> {
+        if self.0.allows(scope) { Ok(self.0.tenant) } else { Err(Failure::Forbidden) }
+    }
 }
 
 impl FromRequestParts<AppState> for Client {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
-        let tenant = authenticate(parts, state).await?;
+        let limit = &state.0.auth_limit;
+        let named = parts.headers.contains_key(header::AUTHORIZATION);
+        let shown = bearer(parts).unwrap_or_default();
+        // A whole token is one credential. What such tokens begin with is the same for all of a tenant, so it counts for none.
+        let trial = limit.admit_whole(Origin::of(parts), shown).map_err(|error| match error {
+            ApiError::TooManyFailures(seconds) => Failure::TooManyFailures(seconds),
+            _ => Failure::Internal,
+        })?;
+        let key = match authenticate(shown, parts, state).await {
+            Ok(key) => key,
+            Err(Failure::Forbidden) if named => {
+                trial.failed().await;
+                return Err(Failure::Forbidden);
+            }
+            Err(error) => {
+                trial.untold();
+                return Err(error);
+            }
+        };
+        trial.succeeded();
         if let Some(trail) = parts.extensions.get::<Trail>() {
-            trail.found_tenant(tenant);
+            trail.found_tenant(key.tenant);
         }
-        Ok(Self { tenant })
+        if key.disabled { Err(Failure::TenantDisabled) } else { Ok(Self(key)) }
     }
 }
 
 /// Every way in which a request is not authorised is the same to its client.
-async fn authenticate(parts: &Parts, state: &AppState) -> Result<TenantId, Failure> {
-    let token = bearer(parts).and_then(Token::parse).ok_or(Failure::Forbidden)?;
+async fn authenticate(shown: &str, parts: &Parts, state: &AppState) -> Result<TenantKey, Failure> {
+    let token = Token::parse(shown).ok_or(Failure::Forbidden)?;
     if !token.counts_at(clock::now()) {
         return Err(Failure::Forbidden);
     }
     let mut keys = keys::candidates(state.0.store.pool(), token.kid(), token.audiences()).await?;
     keys.retain(|key| may_be_asked(key, parts) && token.is_signed_by(&key.public_key));
-    match keys.as_slice() {
-        [key] => Ok(key.tenant),
+    match (keys.pop(), keys.pop()) {
+        (Some(key), None) => Ok(key),
         // Two tenants that have one key in common, and a token for both: nothing says which of them is meant.
         _ => Err(Failure::Forbidden),
     }

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::causes::Cause;
 use super::request::BODY_BYTES;
-use crate::api::error::{RETRY_AFTER, Told};
+use crate::api::error::{ApiError, RETRY_AFTER, Told};
 
 /// An error as clients see it (contracts A.2.3).
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -46,6 +46,7 @@ pub(super) struct ErrorAnswer {
 pub(super) enum Kind {
     BadRequest,
     Invalid,
+    Forbidden,
     NotFound,
     TooManyRequest,
     InternalError,
@@ -57,6 +58,7 @@ impl ErrorObject {
         let (name, status) = match kind {
             Kind::BadRequest => ("BadRequest", StatusCode::BAD_REQUEST),
             Kind::Invalid => ("Invalid", StatusCode::BAD_REQUEST),
+            Kind::Forbidden => ("Forbidden", StatusCode::FORBIDDEN),
             Kind::NotFound => ("NotFound", StatusCode::NOT_FOUND),
             Kind::TooManyRequest => ("TooManyRequest", StatusCode::TOO_MANY_REQUESTS),
             Kind::InternalError => ("InternalError", StatusCode::INTERNAL_SERVER_ERROR),
@@ -88,6 +90,10 @@ impl ErrorObject {
 pub(super) enum Failure {
     /// Not authorised, for whatever reason.
     Forbidden,
+    /// Authorised, and the tenant is disabled.
+    TenantDisabled,
+    /// Too many requests of this address were not authorised; after so many seconds it may try again.
+    TooManyFailures(u64),
     /// The media type of the body is none that is taken.
     ContentType,
     /// The body is larger than the limit.
@@ -126,6 +132,14 @@ impl Failure {
     fn object(&self) -> Option<ErrorObject> {
         Some(match self {
             Self::Forbidden => return None,
+            Self::TenantDisabled => {
+                ErrorObject::new(Kind::Forbidden, "TenantDisabled", ApiError::TenantDisabled.to_string())
+            }
+            Self::TooManyFailures(seconds) => ErrorObject::new(
+                Kind::TooManyRequest,
+                "TooManyRequest",
+                ApiError::TooManyFailures(*seconds).to_string(),
+            ),
             Self::ContentType => {
                 ErrorObject::new(Kind::BadRequest, "BadRequest", "request content type is invalid")
             }
@@ -169,8 +183,13 @@ impl IntoResponse for Failure {
         };
         let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(ErrorAnswer { error })).into_response();
-        if matches!(self, Self::Busy) {
-            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(RETRY_AFTER));
+        let retry_after = match self {
+            Self::Busy => Some(RETRY_AFTER),
+            Self::TooManyFailures(seconds) => Some(seconds),
+            _ => None,
+        };
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if let Self::Store(cause) = self {
             response.extensions_mut().insert(Told(cause));

@@ -120,7 +120,7 @@ pub(super) async fn answer(
         }
         ImportState::Completed | ImportState::Cancelled => {
             // One moment for summary and details: a retry may begin at any time.
-            let mut moment = snapshot(store).await?;
+            let mut moment = snapshot(store, report.tenant).await?;
             let Some(report) = reports::import_in(&mut *moment, report.tenant, report.id).await? else {
                 return Ok(None);
             };
@@ -148,7 +148,7 @@ async fn completed(moment: &mut Connection, report: &ImportReport) -> Result<Use
     let skipped = match report.options.on_existing {
         OnExisting::Update if counts.skipped == 0 => 0,
         OnExisting::Update => {
-            let by_reason = reports::skipped_by_reason(moment, report.id).await?;
+            let by_reason = reports::skipped_by_reason(moment, report.tenant, report.id).await?;
             let passed = |reason| matches!(reason, Reason::Cancelled | Reason::Superseded);
             by_reason.iter().filter(|(reason, _)| passed(*reason)).map(|(_, count)| count).sum()
         }
@@ -181,7 +181,8 @@ async fn details(moment: &mut Connection, report: &ImportReport) -> Result<Vec<B
     let mut after = 0;
     loop {
         let filter = RecordFilter { outcome: None, after, sources: true };
-        let page = records::page_in(&mut *moment, report.id, &report.options, filter, PAGE).await?;
+        let page =
+            records::page_in(&mut *moment, report.tenant, report.id, &report.options, filter, PAGE).await?;
         let Some(last) = page.last() else { return Ok(pieces) };
         after = last.record;
         let mut text = Vec::new();

@@ -35,7 +35,9 @@ pub(super) async fn list(
 ) -> Result<Json<Vec<AddressView>>, Fault> {
     let tenant = caller.reads(&place.organization)?;
     let email = place.email()?;
-    let found = members::find(state.0.store.pool(), tenant, &place.organization, &email).await?;
+    let found =
+        members::find(&mut *state.0.store.reading(tenant).await?, tenant, &place.organization, &email)
+            .await?;
     found.map(|member| Json(AddressView::all(member))).ok_or(Fault::NotFound)
 }
 

@@ -9,6 +9,7 @@ use muster_shared::id::TenantId;
 use muster_shared::tenant::Slug;
 use muster_shared::token::{Credential, Scope};
 
+use super::super::auth_limit::Origin;
 use super::super::error::ApiError;
 use super::super::trace::Trail;
 use super::super::{AppState, auth};
@@ -55,14 +56,20 @@ impl FromRequestParts<AppState> for Caller {
         let (Some(only), None) = (headers.next(), headers.next()) else {
             return Err(Fault::NotAuthenticated);
         };
-        let text = only.to_str().map_err(|_| Fault::InvalidToken)?.trim();
+        let text = only.to_str().unwrap_or_default().trim();
         let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
-        if !SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        if only.to_str().is_ok() && !SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
             return Err(Fault::NotAuthenticated);
         }
-        let token = token.trim().parse().map_err(|_| Fault::InvalidToken)?;
-        let credential = auth::credential(&state.0, &token).await.map_err(|error| match error {
+        let origin = Origin::of(parts);
+        let found = match token.trim().parse() {
+            Ok(token) => auth::credential(&state.0, origin, &token).await,
+            Err(_) => Err(auth::malformed(&state.0, origin).await),
+        };
+        let credential = found.map_err(|error| match error {
             ApiError::Store(error) => Fault::Store(error),
+            ApiError::TenantDisabled => Fault::TenantDisabled,
+            ApiError::TooManyFailures(seconds) => Fault::Throttled(seconds),
             _ => Fault::InvalidToken,
         })?;
         if let Some(trail) = parts.extensions.get::<Trail>() {

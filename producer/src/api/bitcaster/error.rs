@@ -95,6 +95,10 @@ pub(super) enum Fault {
     InvalidToken,
     /// The credential may not do this here.
     Forbidden,
+    /// The credential is known, and its tenant is disabled.
+    TenantDisabled,
+    /// Too many credentials of this address are not known; after so many seconds it may try again.
+    Throttled(u64),
     /// No such organization, user or page.
     NotFound,
     /// The method is none of the resource's.
@@ -131,7 +135,8 @@ impl Fault {
     fn status(&self) -> StatusCode {
         match self {
             Self::NotAuthenticated | Self::InvalidToken => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::TenantDisabled => StatusCode::FORBIDDEN,
+            Self::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unreadable(_) | Self::Fields(_) => StatusCode::BAD_REQUEST,
@@ -151,6 +156,10 @@ impl Fault {
             Self::NotAuthenticated => "Authentication credentials were not provided.".into(),
             Self::InvalidToken => "Invalid token.".into(),
             Self::Forbidden => "You do not have permission to perform this action.".into(),
+            Self::TenantDisabled => "The tenant is disabled.".into(),
+            Self::Throttled(seconds) => {
+                format!("Request was throttled. Expected available in {seconds} seconds.")
+            }
             Self::NotFound => "Not found.".into(),
             Self::MethodNotAllowed(method) => format!("Method \"{method}\" not allowed."),
             Self::Unreadable(why) => why.clone(),
@@ -180,6 +189,9 @@ impl IntoResponse for Fault {
         };
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Key"));
+        }
+        if let Self::Throttled(seconds) = self {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if let Self::Store(error) = self {
             response.extensions_mut().insert(Told(Arc::new(error)));

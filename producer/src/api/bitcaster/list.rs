@@ -34,7 +34,8 @@ pub(super) async fn list(
 ) -> Result<Response, Fault> {
     let tenant = caller.reads(&place.organization)?;
     let store = &state.0.store;
-    let found = catalog::find_organization(store.pool(), tenant, &place.organization).await?;
+    let found =
+        catalog::find_organization(&mut *store.reading(tenant).await?, tenant, &place.organization).await?;
     let (organization, _) = found.ok_or(Fault::NotFound)?;
     let mut pages = Pages {
         store: store.clone(),
@@ -82,8 +83,14 @@ impl Pages {
     /// The next piece of the array.
     async fn next(&mut self) -> Result<Bytes, StoreError> {
         let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
-        let page =
-            members::page(self.store.pool(), self.tenant, self.organization, self.after, limit).await?;
+        let page = members::page(
+            &mut *self.store.reading(self.tenant).await?,
+            self.tenant,
+            self.organization,
+            self.after,
+            limit,
+        )
+        .await?;
         self.ended = page.len() < PAGE;
         self.after = page.last().map_or(self.after, |member| member.id);
         let mut piece = Vec::with_capacity(page.len() * 256 + 2);

@@ -87,7 +87,9 @@ pub(super) async fn show(
 ) -> Result<Json<Shown>, Fault> {
     let tenant = caller.reads(&place.organization)?;
     let email = place.email()?;
-    let found = members::find(state.0.store.pool(), tenant, &place.organization, &email).await?;
+    let found =
+        members::find(&mut *state.0.store.reading(tenant).await?, tenant, &place.organization, &email)
+            .await?;
     let users = format!("{}{}", state.0.link_base, place.prefix.users(&place.organization));
     found.map(|member| Json(Shown::new(member, &users))).ok_or(Fault::NotFound)
 }

@@ -14,7 +14,8 @@ use tokio::time::Instant;
 
 use super::refusal::{Answer, Refusal};
 use crate::api::AppState;
-use crate::api::auth::{Caller, authenticate};
+use crate::api::auth::{Caller, authenticate, malformed};
+use crate::api::auth_limit::Origin;
 use crate::api::trace::Trail;
 
 /// An API credential that is known.
@@ -37,11 +38,17 @@ impl FromRequestParts<AppState> for ApiUser {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Answer<Self> {
-        let (slug, token) = basic(&parts.headers).ok_or_else(Refusal::unauthorized)?;
-        let credential = authenticate(&state.0, &token).await?;
+        let origin = Origin::of(parts);
+        let Some((slug, token)) = basic(&parts.headers) else {
+            return Err(match parts.headers.contains_key(AUTHORIZATION) {
+                true => malformed(&state.0, origin).await.into(),
+                false => Refusal::unauthorized(),
+            });
+        };
+        let credential = authenticate(&state.0, origin, &token).await?;
         let tenant = tenants::find_by_slug(state.0.store.pool(), &slug).await?;
         if tenant.is_none_or(|tenant| tenant.id != credential.tenant_id) {
-            return Err(Refusal::unauthorized());
+            return Err(malformed(&state.0, origin).await.into());
         }
         if let Some(trail) = parts.extensions.get::<Trail>() {
             trail.found(&credential);

@@ -8,7 +8,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
-use muster_shared::id::ImportId;
+use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
 use muster_shared::store::records::{self, IssueReport};
 use muster_shared::store::reports::{self, ImportReport};
@@ -62,6 +62,7 @@ async fn log(state: AppState, user: ApiUser, id: Given, log: Log) -> Answer<Resp
     let report = report.ok_or_else(Refusal::no_such_job)?;
     let pages = Pages {
         store: state.0.store.clone(),
+        tenant,
         import: report.id,
         bounds: view::bounds(&state, tenant).await?,
         log,
@@ -100,6 +101,7 @@ async fn log(state: AppState, user: ApiUser, id: Given, log: Log) -> Answer<Resp
 /// A log that is being read.
 struct Pages {
     store: Store,
+    tenant: TenantId,
     import: ImportId,
     bounds: Bounds,
     log: Log,
@@ -120,8 +122,10 @@ impl Pages {
         stream::try_unfold(Some((head, self)), |state| async move {
             let Some((mut piece, mut pages)) = state else { return Ok(None) };
             if pages.more {
+                let tenant = pages.tenant;
+                let mut reading = pages.store.reading(tenant).await?;
                 let issues =
-                    records::issues(pages.store.pool(), &[pages.import], pages.after, AT_A_TIME.into())
+                    records::issues(&mut *reading, tenant, &[pages.import], pages.after, AT_A_TIME.into())
                         .await?;
                 pages.more = issues.len() == usize::from(AT_A_TIME);
                 for issue in &issues {

@@ -24,6 +24,8 @@ pub(in crate::api) struct Message {
 pub(super) struct Refusal {
     status: StatusCode,
     message: String,
+    /// After how many seconds the request may be sent again, where its status says that it may.
+    retry_after: u64,
     /// What the store said, for the log alone.
     cause: Option<Arc<StoreError>>,
 }
@@ -32,7 +34,7 @@ pub(super) type Answer<T> = Result<T, Refusal>;
 
 impl Refusal {
     fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), cause: None }
+        Self { status, message: message.into(), retry_after: 1, cause: None }
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
@@ -67,9 +69,13 @@ impl From<ApiError> for Refusal {
             ApiError::Store(cause) => Self {
                 status,
                 message: ApiError::store_message(status).to_owned(),
+                retry_after: 1,
                 cause: Some(Arc::new(cause)),
             },
             ApiError::Invalid(wrong) => Self::new(status, format!("`{}` {}", wrong.field, wrong.message)),
+            ApiError::TooManyFailures(seconds) => {
+                Self { retry_after: seconds, ..Self::new(status, error.to_string()) }
+            }
             other => Self::new(status, other.to_string()),
         }
     }
@@ -91,7 +97,7 @@ impl IntoResponse for Refusal {
                 headers.insert(header::WWW_AUTHENTICATE, scheme);
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                headers.insert(header::RETRY_AFTER, self.retry_after.into());
             }
             _ => {}
         }

@@ -130,14 +130,14 @@ pub(super) async fn list(
     let tenant = user.may(Scope::UsersRead)?;
     let pairs = query(&uri)?;
     let body = json_body(&state, body).await?;
-    let names = catalog::names(state.0.store.pool(), tenant).await?;
+    let names = catalog::names(&mut *state.0.store.reading(tenant).await?, tenant).await?;
     let (headers, users) = match named(&pairs)? {
         Some(wanted) => chosen(&state, tenant, &uri, &pairs, &wanted).await?,
         None => {
             let page = Page::read(&pairs, &body, PAGE.0, PAGE.1)?;
-            let store = state.0.store.pool();
-            let total = profiles::count(store, tenant).await?;
-            let users = profiles::page(store, tenant, page.offset(), page.size).await?;
+            let mut reading = state.0.store.reading(tenant).await?;
+            let total = profiles::count(&mut *reading, tenant).await?;
+            let users = profiles::page(&mut *reading, tenant, page.offset(), page.size).await?;
             (page.headers(&address(&state, &uri), total), users)
         }
     };
@@ -203,7 +203,7 @@ async fn chosen(
 ) -> Answer<(HeaderMap, Vec<ProfiledUser>)> {
     // A page size says nothing here, but a wrong one is wrong.
     Page::read(pairs, &Value::Null, PAGE.0, PAGE.1)?;
-    let users = profiles::chosen(state.0.store.pool(), tenant, wanted).await?;
+    let users = profiles::chosen(&mut *state.0.store.reading(tenant).await?, tenant, wanted).await?;
     let all = Page { number: 1, size: PAGE.1.max(users.len() as u64) };
     Ok((all.headers(&address(state, uri), users.len() as u64), users))
 }

@@ -154,16 +154,16 @@ pub(super) async fn jobs(
     let bounds = bounds(state, tenant).await?;
     let mut views = Vec::with_capacity(jobs.len());
     // One moment for counts and errors: between two statements a retry may take a failed record's error away.
-    let mut moment = snapshot(&state.0.store).await?;
+    let mut moment = snapshot(&state.0.store, tenant).await?;
     for job in jobs {
         // One that is deleted at this moment is told of no more.
         let Some(report) = reports::import_in(&mut *moment, tenant, job.import).await? else { continue };
         views.push((job.import, JobView::new(&mut moment, job, &report).await?));
     }
     let issues = if fault::mutant(Mutant::ViewOfSeveralMoments) {
-        records::issues(state.0.store.pool(), &imports, 0, ERRORS_SHOWN).await?
+        records::issues(&mut *state.0.store.reading(tenant).await?, tenant, &imports, 0, ERRORS_SHOWN).await?
     } else {
-        records::issues(&mut *moment, &imports, 0, ERRORS_SHOWN).await?
+        records::issues(&mut *moment, tenant, &imports, 0, ERRORS_SHOWN).await?
     };
     moment.commit().await?;
     for issue in issues {
@@ -186,7 +186,7 @@ impl JobView {
             // Nothing of such a file is applied.
             ImportState::Refused | ImportState::Aborted => affected = 0,
             ImportState::Cancelled => {
-                let skipped = reports::skipped_by_reason(snapshot, report.id).await?;
+                let skipped = reports::skipped_by_reason(snapshot, report.tenant, report.id).await?;
                 let cut = skipped.iter().filter(|(reason, _)| *reason == Reason::Cancelled);
                 let cut: u64 = cut.map(|(_, count)| count).sum();
                 affected = affected.saturating_sub(cut);

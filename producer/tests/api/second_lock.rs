@@ -1,0 +1,204 @@
+//! The second lock between tenants (docs/decisions/0026-second-lock.md): every query of the store that reads is asked once more with
+//! its tenant taken out, and with the ids of another tenant.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::harness::Server;
+use crate::matrix::{World, world};
+
+/// Tables without rows of tenants.
+const OF_NO_TENANT: [&str; 4] = ["_sqlx_migrations", "chunk_holders", "queue_messages", "queues"];
+
+/// A query that reads, as `.sqlx` describes it.
+struct Query {
+    text: String,
+    parameters: Vec<String>,
+}
+
+/// The queries of the store that read and name a tenant.
+fn queries() -> Vec<Query> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.sqlx");
+    let mut queries = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let described: Value =
+            serde_json::from_slice(&std::fs::read(entry.unwrap().path()).unwrap()).unwrap();
+        let text = described["query"].as_str().unwrap().to_owned();
+        let parameters = described["describe"]["parameters"]["Left"].as_array().cloned().unwrap_or_default();
+        let parameters: Option<Vec<String>> =
+            parameters.iter().map(|name| name.as_str().map(str::to_owned)).collect();
+        let begin = text.trim_start().get(..6).unwrap_or_default().to_lowercase();
+        if let Some(parameters) = parameters
+            && begin == "select"
+            && !text.contains("for no key update")
+            && !text.contains("for update")
+            && without_tenant(&text) != text
+        {
+            queries.push(Query { text, parameters });
+        }
+    }
+    queries
+}
+
+/// The query with every `tenant_id = $n` taken out.
+fn without_tenant(text: &str) -> String {
+    const PREDICATE: &str = "tenant_id = $";
+    let mut rest = text;
+    let mut out = String::new();
+    while let Some(at) = rest.find(PREDICATE) {
+        let (before, after) = rest.split_at(at);
+        // The alias before it goes too.
+        let alias = before.len()
+            - before.rfind(|c: char| !(c.is_alphanumeric() || c == '.' || c == '_')).map_or(0, |at| at + 1);
+        out.push_str(&before[..before.len() - alias]);
+        out.push_str("true");
+        rest = after[PREDICATE.len()..].trim_start_matches(|c: char| c.is_ascii_digit());
+    }
+    out + rest
+}
+
+/// One choice of values for the parameters of a query.
+#[derive(Clone, Copy)]
+struct Choice<'w> {
+    /// The first id; all others are the last there can be.
+    uuid: &'w str,
+    text: &'w str,
+    /// The first whole number, and all others.
+    numbers: (i64, i64),
+}
+
+/// The query with literals for its parameters; `None` where a type has none here.
+fn asked(query: &Query, choice: Choice<'_>) -> Option<String> {
+    let mut text = without_tenant(&query.text);
+    const LAST: &str = "ffffffff-ffff-7fff-bfff-ffffffffffff";
+    let (mut first, mut first_id) = (true, true);
+    let mut literals = Vec::new();
+    for name in &query.parameters {
+        let Choice { uuid, text, numbers } = choice;
+        literals.push(match name.as_str() {
+            "Uuid" => {
+                let id = if std::mem::take(&mut first_id) { uuid } else { LAST };
+                format!("'{id}'::uuid")
+            }
+            "UuidArray" => format!("array['{uuid}']::uuid[]"),
+            "Text" => format!("'{text}'::text"),
+            "TextArray" => format!("array['{text}']::text[]"),
+            "Int8" => {
+                let number = if std::mem::take(&mut first) { numbers.0 } else { numbers.1 };
+                format!("{number}::bigint")
+            }
+            "Int8Array" => format!("array[{}]::bigint[]", numbers.0),
+            "Int4" => "0::integer".into(),
+            "Int4Array" => "array[0]::integer[]".into(),
+            "Bool" => "false".into(),
+            _ => return None,
+        });
+    }
+    // From the last, so that $1 is not found in $10.
+    for (at, literal) in literals.iter().enumerate().rev() {
+        text = text.replace(&format!("${}", at + 1), literal);
+    }
+    Some(format!("select coalesce(json_agg(t)::text, '') from ({text}) as t"))
+}
+
+fn marks(other: &World) -> [String; 5] {
+    [
+        other.email.clone(),
+        other.user.clone(),
+        other.import.clone(),
+        other.org.clone(),
+        other.tenant.slug.to_string(),
+    ]
+}
+
+#[tokio::test]
+async fn a_query_that_forgets_its_tenant_sees_nothing_of_another() {
+    let server = Server::start().await;
+    let (own, _) = world(&server, "ours").await;
+    let (other, _) = world(&server, "theirs").await;
+    assert!(server.store.has_second_lock().await.unwrap());
+    let (mut leaks, mut asked_of) = (0, 0);
+    let job: i64 = other.job.parse().unwrap();
+    for query in queries() {
+        let mut leaked = false;
+        let mut before = std::collections::HashSet::new();
+        for uuid in [other.import.as_str(), &other.user, "00000000-0000-0000-0000-000000000000"] {
+            for text in [other.email.as_str(), &other.org, "received"] {
+                for numbers in [(0, 1_000), (1_000, 0), (job, 1_000)] {
+                    let Some(sql) = asked(&query, Choice { uuid, text, numbers }) else { continue };
+                    // Not every query has a parameter of every kind.
+                    if !before.insert(sql.clone()) {
+                        continue;
+                    }
+                    let sees = |seen: &str| marks(&other).iter().any(|mark| seen.contains(mark));
+                    let mut open = server.store.pool().begin().await.unwrap();
+                    let seen: String = match sqlx::query_scalar(sqlx::AssertSqlSafe(sql.clone()))
+                        .fetch_one(&mut *open)
+                        .await
+                    {
+                        Ok(seen) => seen,
+                        Err(error) => panic!("{error}: {sql}"),
+                    };
+                    drop(open);
+                    leaked |= sees(&seen);
+                    let mut locked = server.store.reading(own.tenant.id).await.unwrap();
+                    // What the role may not read at all is seen by nobody either.
+                    let seen: String = sqlx::query_scalar(sqlx::AssertSqlSafe(sql.clone()))
+                        .fetch_one(&mut *locked)
+                        .await
+                        .unwrap_or_default();
+                    assert!(!sees(&seen), "{sql}: {seen}");
+                    asked_of += 1;
+                }
+            }
+        }
+        leaks += usize::from(leaked);
+    }
+    assert!(
+        leaks >= 8,
+        "without the lock only {leaks} queries of {asked_of} show another tenant's rows: the test asks too little"
+    );
+}
+
+#[tokio::test]
+async fn every_table_with_rows_of_tenants_shows_those_of_the_transactions_tenant_alone() {
+    let server = Server::start().await;
+    let (own, _) = world(&server, "ours").await;
+    let (other, _) = world(&server, "theirs").await;
+    let tables: Vec<(String, bool)> = sqlx::query_as(
+        "select relname::text, relrowsecurity from pg_class
+          where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace order by relname",
+    )
+    .fetch_all(server.store.pool())
+    .await
+    .unwrap();
+    let bare: Vec<&str> =
+        tables.iter().filter(|(_, locked)| !locked).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        bare, OF_NO_TENANT,
+        "a table with rows of tenants needs a policy, and a table without any a place in this list"
+    );
+    let mut seen = 0;
+    for (table, _) in tables.iter().filter(|(_, locked)| *locked) {
+        let all = sqlx::AssertSqlSafe(format!("select row_to_json(t)::text from {table} as t"));
+        let rows: Vec<String> = sqlx::query_scalar(all)
+            .fetch_all(&mut *server.store.reading(own.tenant.id).await.unwrap())
+            .await
+            .unwrap_or_default();
+        assert!(
+            rows.iter().all(|row| !marks(&other).iter().any(|mark| row.contains(mark))),
+            "{table}: {rows:?}"
+        );
+        seen += rows.len();
+        // Whoever forgets to say whose rows are wanted gets none.
+        let mut nobodys =
+            server.store.pool().begin_with("begin; set local role muster_tenant").await.unwrap();
+        let all = sqlx::AssertSqlSafe(format!("select row_to_json(t)::text from {table} as t"));
+        let rows: Vec<String> = sqlx::query_scalar(all).fetch_all(&mut *nobodys).await.unwrap_or_default();
+        assert_eq!(rows, Vec::<String>::new(), "{table}");
+    }
+    assert!(seen > 5, "{seen}");
+    let mut reader = server.store.reading(own.tenant.id).await.unwrap();
+    assert!(sqlx::raw_sql("update imports set filename = 'x'").execute(&mut *reader).await.is_err());
+}

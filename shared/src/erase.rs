@@ -1,0 +1,195 @@
+//! Which of what was uploaded is of one person, who is to be erased. Pure.
+
+use uuid::Uuid;
+
+use crate::chunk::Fate;
+use crate::error::{ErrorCode, RecordError};
+use crate::id::UserId;
+use crate::normalise::{EmailAddress, Username};
+use crate::options::IdentifierField;
+use crate::outcome::Outcome;
+use crate::record::{NameId, Names, RawRecord, RawValue};
+use crate::validate::Binding;
+
+/// A person, by what identifies them; values are normalised.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Person {
+    /// The user that they are, if there is one.
+    pub user: Option<UserId>,
+    /// Their e-mail address.
+    pub email: Option<String>,
+    /// Their phone number.
+    pub phone_number: Option<String>,
+    /// Their user name.
+    pub preferred_username: Option<String>,
+}
+
+impl Person {
+    /// Somebody of whom nothing is known but one identifier.
+    pub fn known_by(field: IdentifierField, value: String) -> Self {
+        let mut person = Self::default();
+        match field {
+            IdentifierField::Email => person.email = Some(value),
+            IdentifierField::PhoneNumber => person.phone_number = Some(value),
+            IdentifierField::PreferredUsername => person.preferred_username = Some(value),
+        }
+        person
+    }
+
+    /// What an erased record has from now on: it is no record any more, and is applied by nobody.
+    pub fn error() -> RecordError {
+        RecordError::new(ErrorCode::Erased, "a person was erased, and this record with them")
+    }
+
+    /// What is to become of a record. It is the person's where it was applied to their user, or where its identifiers are theirs.
+    ///
+    /// A record of somebody else that names the person: where it is still to be applied it stays, since its values are somebody
+    /// else's; where it has failed nothing of it stays, since a retry must not apply what is no value of the file; else the
+    /// values that name the person go.
+    pub fn fate(
+        &self,
+        record: &RawRecord<'_>,
+        outcome: Outcome,
+        user: Option<Uuid>,
+        columns: &IdentifierColumns,
+    ) -> Fate {
+        let theirs = user.is_some() && user == self.user.map(UserId::get);
+        let identified = record.fields.iter().any(|field| match field.value {
+            RawValue::Text(text) => columns.of(field.name).any(|column| self.is(column, text)),
+            // A number, say.
+            RawValue::Json(text) => columns.of(field.name).any(|column| self.is(column, text)),
+            RawValue::Null => false,
+        });
+        // What was not read whole has its values anywhere.
+        let unread = record.raw.is_some_and(|raw| self.is_named_in(raw))
+            || record.defect.is_some() && record.fields.iter().any(|field| self.is_named_by(field.value));
+        if theirs || identified || unread {
+            return Fate::Erase;
+        }
+        let fields = record.fields.iter().enumerate();
+        let naming: Vec<usize> =
+            fields.filter(|(_, field)| self.is_named_by(field.value)).map(|(place, _)| place).collect();
+        match outcome {
+            _ if naming.is_empty() => Fate::Stay,
+            Outcome::Pending => Fate::Stay,
+            Outcome::Failed => Fate::Erase,
+            Outcome::Inserted | Outcome::Updated | Outcome::Skipped => Fate::Hide(naming),
+        }
+    }
+
+    fn is(&self, column: IdentifierField, text: &str) -> bool {
+        let text = text.trim().trim_start_matches('\'');
+        match column {
+            IdentifierField::Email => {
+                self.email.is_some()
+                    && EmailAddress::parse(text).ok().map(|it| it.into_inner().into_owned()) == self.email
+            }
+            // However it is written; only the country must be there.
+            IdentifierField::PhoneNumber => self
+                .phone_number
+                .as_ref()
+                .is_some_and(|known| digits(text).trim_start_matches("00") == digits(known)),
+            IdentifierField::PreferredUsername => {
+                self.preferred_username.is_some()
+                    && Username::parse(text).ok().map(|it| it.into_inner().into_owned())
+                        == self.preferred_username
+            }
+        }
+    }
+
+    fn is_named_by(&self, value: RawValue<'_>) -> bool {
+        match value {
+            RawValue::Text(text) | RawValue::Json(text) => self.is_named_in(text),
+            RawValue::Null => false,
+        }
+    }
+
+    /// Whether a text has the person's address or phone number in it. User names are words that stand for anything.
+    pub fn is_named_in(&self, text: &str) -> bool {
+        let text = text.to_lowercase();
+        [&self.email, &self.phone_number]
+            .into_iter()
+            .flatten()
+            .any(|known| text.contains(&known.to_lowercase()))
+    }
+}
+
+fn digits(text: &str) -> String {
+    text.chars().filter(char::is_ascii_digit).collect()
+}
+
+/// Which columns or keys of an upload hold identifiers.
+#[derive(Debug, Clone, Default)]
+pub struct IdentifierColumns(Vec<(NameId, IdentifierField)>);
+
+impl IdentifierColumns {
+    /// Of an upload with these names.
+    pub fn new(binding: &Binding, names: &Names) -> Self {
+        let bound =
+            IdentifierField::ALL.iter().filter_map(|field| Some((binding.identifier(*field)?, *field)));
+        let mut columns: Vec<_> = bound.collect();
+        // The address that a user is given, and the names themselves where an import calls other columns so.
+        for (at, name) in names.iter().enumerate() {
+            let field = match name.trim().to_ascii_lowercase().as_str() {
+                "email" | "new_email" => IdentifierField::Email,
+                "phone_number" => IdentifierField::PhoneNumber,
+                "preferred_username" => IdentifierField::PreferredUsername,
+                _ => continue,
+            };
+            columns.extend(NameId::try_from(at).ok().map(|at| (at, field)));
+        }
+        Self(columns)
+    }
+
+    fn of(&self, name: NameId) -> impl Iterator<Item = IdentifierField> {
+        self.0.iter().filter(move |(column, _)| *column == name).map(|(_, field)| *field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::ImportOptions;
+    use crate::record::{Position, RawField, RecordNumber};
+    use crate::rules::Rules;
+
+    #[test]
+    fn records_of_a_person_are_told_from_those_that_name_them() {
+        let person = Person {
+            user: Some(UserId::new(Uuid::from_u128(7))),
+            email: Some("ann@example.com".into()),
+            phone_number: Some("+14155550100".into()),
+            preferred_username: Some("ann".into()),
+        };
+        let names =
+            Names::from_header(["email", "phone_number", "preferred_username", "given_name", "custom__boss"]);
+        let rules = Rules::new(ImportOptions::default());
+        let mut binding = Binding::new(&rules);
+        binding.extend(&names);
+        let columns = IdentifierColumns::new(&binding, &names);
+        let position = Position { record: RecordNumber::FIRST, line: 1, byte: 0 };
+        let outcome = std::cell::Cell::new(Outcome::Inserted);
+        let fate = |cells: [&str; 5], user: Option<u128>| {
+            let fields: Vec<RawField<'_>> =
+                (0..).zip(cells).map(|(name, cell)| RawField { name, value: RawValue::Text(cell) }).collect();
+            let record = RawRecord { position, fields: &fields, defect: None, raw: None };
+            person.fate(&record, outcome.get(), user.map(Uuid::from_u128), &columns)
+        };
+        assert_eq!(fate([" ANN@Example.com", "", "", "", ""], None), Fate::Erase);
+        assert_eq!(fate(["b@example.com", "+1 (415) 555-0100", "", "", ""], None), Fate::Erase);
+        assert_eq!(fate(["b@example.com", "", "ann", "", ""], None), Fate::Erase);
+        assert_eq!(fate(["b@example.com", "", "", "Bob", ""], Some(7)), Fate::Erase);
+        assert_eq!(fate(["b@example.com", "", "", "ann", ""], Some(8)), Fate::Stay, "a name is anybody's");
+        for (of, expected) in [
+            (Outcome::Updated, Fate::Hide(vec![4])),
+            (Outcome::Pending, Fate::Stay),
+            (Outcome::Failed, Fate::Erase),
+        ] {
+            outcome.set(of);
+            assert_eq!(fate(["b@example.com", "", "", "Bob", "see Ann@example.com"], None), expected);
+            assert_eq!(fate(["ann@example.com", "", "", "", ""], None), Fate::Erase);
+        }
+        let raw = RawRecord { position, fields: &[], defect: None, raw: Some("x;ann@example.com") };
+        assert_eq!(person.fate(&raw, Outcome::Failed, None, &columns), Fate::Erase);
+    }
+}

@@ -1,0 +1,80 @@
+//! The second lock between tenants: transactions that see one tenant's rows and no others, whatever their statements say
+//! (docs/decisions/0026-second-lock.md).
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use super::{Store, StoreError, Transaction};
+use crate::fault::{Mutant, mutant};
+use crate::id::TenantId;
+
+/// What is known of the role that the lock needs. It is tried once: it comes with a migration, and nobody takes it away.
+#[derive(Debug, Default)]
+pub(super) struct Lock(AtomicU8);
+
+const UNKNOWN: u8 = 0;
+const THERE: u8 = 1;
+const MISSING: u8 = 2;
+
+/// What the server says where there is no such role, and where this program may not be it.
+const NO_ROLE: [&str; 2] = ["22023", "42501"];
+
+/// Begins a moment of all tables.
+const SNAPSHOT: &str = "begin isolation level repeatable read, read only";
+/// Begins what reads once.
+const READ: &str = "begin read only";
+
+impl Store {
+    /// Begins to read for one tenant: nothing that is read is another's. To be dropped when it is read.
+    pub async fn reading(&self, tenant: TenantId) -> Result<Transaction<'static>, StoreError> {
+        self.begin_for(tenant, READ).await
+    }
+
+    /// The same, of one moment however many statements read.
+    pub async fn reading_one_moment(&self, tenant: TenantId) -> Result<Transaction<'static>, StoreError> {
+        self.begin_for(tenant, SNAPSHOT).await
+    }
+
+    async fn begin_for(
+        &self,
+        tenant: TenantId,
+        begin: &'static str,
+    ) -> Result<Transaction<'static>, StoreError> {
+        let locked = self.has_second_lock().await? && !mutant(Mutant::RecordsOfAnyTenant);
+        if !locked {
+            return Ok(self.pool().begin_with(begin).await?);
+        }
+        // One round trip. The tenant is a number.
+        let statement =
+            format!("{begin}; set local role muster_tenant; set local muster.tenant = '{}'", tenant.get());
+        Ok(self.pool().begin_with(sqlx::AssertSqlSafe(statement)).await?)
+    }
+
+    /// Whether the database has the role of the lock, and lets this program be it.
+    pub async fn has_second_lock(&self) -> Result<bool, StoreError> {
+        match self.lock().0.load(Ordering::Relaxed) {
+            THERE => return Ok(true),
+            MISSING => return Ok(false),
+            UNKNOWN.. => {}
+        }
+        // On a connection of its own, which an error does not leave in the pool. A role without its grants will not do either.
+        let mut connection = self.connection().await?;
+        let tried = sqlx::raw_sql(
+            "begin read only; set local role muster_tenant; select from imports limit 0; rollback",
+        )
+        .execute(&mut connection)
+        .await
+        .map_err(StoreError::from);
+        let there = match tried {
+            Ok(_) => true,
+            Err(error) if error.sqlstate().is_some_and(|state| NO_ROLE.contains(&state)) => false,
+            Err(error) => return Err(error),
+        };
+        if !there {
+            tracing::warn!(
+                "the database lets nobody be muster_tenant: what is read for a tenant is locked once, not twice"
+            );
+        }
+        self.lock().0.store(if there { THERE } else { MISSING }, Ordering::Relaxed);
+        Ok(there)
+    }
+}
