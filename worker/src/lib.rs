@@ -8,6 +8,7 @@ mod app;
 mod apply;
 mod consume;
 mod ops;
+mod room;
 mod rules;
 mod settle;
 mod slots;
