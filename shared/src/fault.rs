@@ -361,6 +361,8 @@ table! {
         UnpublishedInSilence = "unpublished_in_silence",
         /// What there is of imports and chunks is not among the metrics.
         FiguresOfOneProcess = "figures_of_one_process",
+        /// A cancelled import stays so.
+        CancelledForGood = "cancelled_for_good",
         /// Whoever follows events goes on though its token was revoked.
         RevokedFollowsOn = "revoked_follows_on",
         /// A stop waits for whoever follows events.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! import:  receiving → received → running ⇄ paused → completed
-//!              ├→ aborted             └──────┴→ cancelled          completed → running (retry)
+//!              ├→ aborted             └──────┴→ cancelled          completed → running (retry), cancelled → running (resume)
 //!              └→ refused
 //! chunk:   staged → dispatched → applied | dead | cancelled
 //!              ↑        └→ retryable (due at) → dispatched         applied, dead → staged (retry)
@@ -72,7 +72,7 @@ states! {
 }
 
 impl ImportState {
-    /// Whether the import is at its end (`retry` alone leads on, from `completed`).
+    /// Whether the import is at its end (`retry` leads on from `completed`, `resume` from `cancelled`).
     pub fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Aborted | Self::Refused | Self::Cancelled)
     }

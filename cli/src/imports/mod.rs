@@ -134,7 +134,7 @@ enum What {
     /// Stop handing out chunks; those that are with the workers are finished
     #[command(after_help = "Examples:\n  muster imports pause last")]
     Pause(Which),
-    /// Go on after a pause
+    /// Go on after a pause, or where a cancelled import stopped
     #[command(after_help = "Examples:\n  muster imports resume last")]
     Resume(Which),
     /// End an import; records whose turn has not come are skipped

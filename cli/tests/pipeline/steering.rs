@@ -109,6 +109,38 @@ async fn cancelling_skips_what_has_not_had_its_turn() {
     pipeline.finish().await;
 }
 
+/// Cancelled in the middle, with a chunk that has failed records and one that a worker has applied: everything else goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_import_that_is_resumed_goes_on_where_it_stopped() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
+    let csv = people(200).replace("user7@example.com", "nonsense");
+    let import = pipeline.accepted(&csv, &ImportOptions::default()).await;
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(1));
+    crate::outages::progress(&pipeline, import, 1).await;
+    assert_eq!(steer::cancel(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Cancelled));
+    let stopped = pipeline.report(import).await.counts;
+    assert!(stopped.inserted > 0 && stopped.failed == 1 && stopped.pending == 0, "{stopped:?}");
+    let cancelled = pipeline.records(import, Some(Outcome::Skipped)).await.len() as u64;
+    assert_eq!(stopped.skipped, cancelled);
+    // Twice at once: one resumes, and nothing is staged twice.
+    let (one, other) =
+        tokio::join!(steer::resume(&store, tenant, import), steer::resume(&store, tenant, import));
+    assert_eq!(
+        (one.unwrap(), other.unwrap()),
+        (Steered::Done(ImportState::Running), Steered::Done(ImportState::Running))
+    );
+    assert_eq!(pipeline.ended(import).await.counts, counts(200, 199, 0, 0, 1));
+    assert_eq!(pipeline.witness().await, (199, 199));
+    assert_eq!(
+        steer::resume(&store, tenant, import).await.unwrap(),
+        Steered::Refused(ImportState::Completed)
+    );
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_drives_failed_records_and_dead_chunks_once_more() {
     let mut pipeline = Pipeline::new(Backend::Postgres).await;

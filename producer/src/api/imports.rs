@@ -136,7 +136,7 @@ steering! {
     proceed at "/v1/imports/{id}/proceed";
     /// Stops dispatching; what is with the workers is still applied.
     pause at "/v1/imports/{id}/pause";
-    /// Goes on after a pause.
+    /// Goes on after a pause, or where a cancelled import stopped.
     resume at "/v1/imports/{id}/resume";
     /// Ends an import before its time; records whose turn has not come are skipped.
     cancel at "/v1/imports/{id}/cancel";

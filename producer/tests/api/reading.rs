@@ -76,6 +76,9 @@ async fn steering_moves_an_import_or_says_why_not() {
         assert_eq!(steer(verb).await, state, "saying it twice is saying it once");
     }
     assert_refused(server.post(&format!("{link}/retry")), 409, "state_conflict").await;
+    // What was cancelled goes on where it stopped.
+    assert_eq!(steer("resume").await, "running");
+    assert_eq!(server.json(&link).await["counts"]["pending"], 1);
 }
 
 #[tokio::test]

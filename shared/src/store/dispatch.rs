@@ -418,7 +418,7 @@ async fn complete(store: &Store, import: Uuid) -> Result<bool, StoreError> {
 }
 
 /// Writes down the sums of an import whose chunks have all ended, so that lists need not sum them, and throws the key of its
-/// secrets away unless a retry may need it.
+/// secrets away unless a retry or a resume may need it.
 pub(super) async fn write_final_counts(
     connection: &mut PgConnection,
     import: ImportId,
@@ -433,10 +433,13 @@ pub(super) async fn write_final_counts(
                     'skipped',  sums.skipped,
                     'failed',   sums.failed,
                     'chunks',   sums.chunks),
-                secret_key = case when $2 or state = 'completed' and sums.failed > 0 then secret_key end
+                -- A retry may need it, or a resume of what was cancelled; retention throws it away after a while.
+                secret_key = case when $2 or state = 'completed' and sums.failed > 0
+                                    or state = 'cancelled' and sums.cancelled > 0 then secret_key end
            from (select coalesce(sum(records), 0) as total, coalesce(sum(pending), 0) as pending,
                         coalesce(sum(inserted), 0) as inserted, coalesce(sum(updated), 0) as updated,
                         coalesce(sum(skipped), 0) as skipped, coalesce(sum(failed), 0) as failed,
+                        count(*) filter (where state = 'cancelled') as cancelled,
                         jsonb_build_object(
                             'staged',     count(*) filter (where state = 'staged'),
                             'dispatched', count(*) filter (where state = 'dispatched'),

@@ -48,7 +48,8 @@ pub async fn pause(store: &Store, tenant: TenantId, import: ImportId) -> Result<
     settle(store, tenant, import, moved.rows_affected(), &[ImportState::Paused]).await
 }
 
-/// Goes on after a pause.
+/// Goes on after a pause, or where a cancelled import stopped: what was skipped because of that becomes pending again. Cancelled chunks
+/// come last in their lanes, so nothing is applied out of order; and one that a retry had opened is compared with later ones as ever.
 pub async fn resume(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
     let moved = sqlx::query!(
         "update imports set state = 'running' where id = $1 and tenant_id = $2 and state = 'paused'",
@@ -56,8 +57,78 @@ pub async fn resume(store: &Store, tenant: TenantId, import: ImportId) -> Result
         tenant.get(),
     )
     .execute(store.pool())
+    .await?
+    .rows_affected();
+    let resumes = moved == 0 && !fault::mutant(Mutant::CancelledForGood);
+    let moved = if resumes { resume_cancelled(store, tenant, import).await? } else { moved };
+    settle(store, tenant, import, moved, &[ImportState::Running]).await
+}
+
+/// The same of a cancelled import: 0 for one in another state. The lock on its row comes first, as everywhere.
+async fn resume_cancelled(store: &Store, tenant: TenantId, import: ImportId) -> Result<u64, StoreError> {
+    let mut transaction = store.pool().begin().await?;
+    let state = sqlx::query_scalar!(
+        "select state from imports where id = $1 and tenant_id = $2 for no key update",
+        import.get(),
+        tenant.get(),
+    )
+    .fetch_optional(&mut *transaction)
     .await?;
-    settle(store, tenant, import, moved.rows_affected(), &[ImportState::Running]).await
+    if state.as_deref() != Some(ImportState::Cancelled.as_str()) {
+        transaction.rollback().await?;
+        return Ok(0);
+    }
+    stage_cancelled_chunks(&mut transaction, import).await?;
+    let moved = sqlx::query!(
+        "update imports
+            set state = 'running', completed_at = null, final_counts = null, started_at = coalesce(started_at, now())
+          where id = $1 and state = 'cancelled'",
+        import.get(),
+    )
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
+    commit(store, transaction).await?;
+    Ok(moved)
+}
+
+/// Cancelling left the outcomes of chunks as they were: what is pending there was skipped by it, and nothing else.
+async fn stage_cancelled_chunks(connection: &mut PgConnection, import: ImportId) -> Result<(), StoreError> {
+    let mut after = (-1, -1);
+    loop {
+        let page = sqlx::query!(
+            "select id, lane, seq, records, outcomes
+               from chunks
+              where import_id = $1 and (lane, seq) > ($2, $3) and state = 'cancelled'
+              order by lane, seq
+              limit $4
+                for no key update",
+            import.get(),
+            after.0,
+            after.1,
+            REOPENED_AT_A_TIME,
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = (last.lane, last.seq);
+        for chunk in &page {
+            let sheet =
+                super::apply::read_sheet(ChunkId::new(chunk.id), chunk.records, chunk.outcomes.as_deref())?;
+            let pending = super::intake::small(sheet.counts().pending)?;
+            sqlx::query!(
+                "update chunks
+                    set state = 'staged', attempts = 0, deferrals = 0, begun = '{}',
+                        problem = null, problem_at = null, problem_since = null,
+                        pending = $2, skipped = skipped - $2
+                  where id = $1 and state = 'cancelled'",
+                chunk.id,
+                pending,
+            )
+            .execute(&mut *connection)
+            .await?;
+        }
+    }
 }
 
 /// Ends an import before its time: records whose turn has not come are skipped with reason `cancelled`. A chunk that is
