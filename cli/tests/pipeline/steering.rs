@@ -5,6 +5,7 @@ use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
 use muster_shared::options::{ImportOptions, Start};
 use muster_shared::outcome::{Outcome, Reason};
+use muster_shared::queue::{Headers, Message};
 use muster_shared::store::steer::{self, Steered};
 use muster_shared::store::{apply, dispatch, reports, retention, tenants};
 
@@ -76,6 +77,18 @@ async fn imports_of_a_disabled_tenant_wait_and_go_on_when_it_is_enabled(backend:
     pipeline.finish().await;
 }
 
+fn message_of(chunk: dispatch::ClaimedChunk) -> Message {
+    let headers = Headers {
+        version: 1,
+        tenant: None,
+        import_id: chunk.import.get(),
+        chunk_id: chunk.id.get(),
+        attempt: 1,
+        traceparent: None,
+    };
+    Message { headers, body: chunk.body.into() }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelling_skips_what_has_not_had_its_turn() {
     let mut pipeline = Pipeline::new(Backend::Postgres).await;
@@ -90,16 +103,7 @@ async fn cancelling_skips_what_has_not_had_its_turn() {
     assert!(pipeline.outcomes(import).await.iter().all(|outcome| *outcome == cancelled));
     // A chunk's message that is still under way finds nothing to do.
     for chunk in claimed {
-        let headers = muster_shared::queue::Headers {
-            version: 1,
-            tenant: None,
-            import_id: chunk.import.get(),
-            chunk_id: chunk.id.get(),
-            attempt: 1,
-            traceparent: None,
-        };
-        let message = muster_shared::queue::Message { headers, body: chunk.body.into() };
-        pipeline.queue.publish(message).await.unwrap();
+        pipeline.queue.publish(message_of(chunk)).await.unwrap();
     }
     let worker = pipeline.worker(2);
     pipeline.settle(worker).await;
@@ -116,8 +120,14 @@ async fn a_cancelled_import_that_is_resumed_goes_on_where_it_stopped() {
     let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
     let csv = people(200).replace("user7@example.com", "nonsense");
     let import = pipeline.accepted(&csv, &ImportOptions::default()).await;
-    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(1));
+    // One chunk is applied, and no other.
+    let first = dispatch::lane_heads(&store).await.unwrap()[0].chunk;
+    for chunk in dispatch::claim(&store, &[first], 60.0).await.unwrap() {
+        pipeline.queue.publish(message_of(chunk)).await.unwrap();
+    }
+    let worker = pipeline.worker(1);
     crate::outages::progress(&pipeline, import, 1).await;
+    pipeline.settle(worker).await;
     assert_eq!(steer::cancel(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Cancelled));
     let stopped = pipeline.report(import).await.counts;
     assert!(stopped.inserted > 0 && stopped.failed == 1 && stopped.pending == 0, "{stopped:?}");
@@ -126,6 +136,7 @@ async fn a_cancelled_import_that_is_resumed_goes_on_where_it_stopped() {
     // Twice at once: one resumes, and nothing is staged twice.
     let (one, other) =
         tokio::join!(steer::resume(&store, tenant, import), steer::resume(&store, tenant, import));
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
     assert_eq!(
         (one.unwrap(), other.unwrap()),
         (Steered::Done(ImportState::Running), Steered::Done(ImportState::Running))
