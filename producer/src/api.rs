@@ -45,7 +45,7 @@ use tokio_util::task::TaskTracker;
 pub use authgear::{AuthgearOptions, decode_import_id};
 pub use chunks::{ChunkList, ChunkView};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
-pub(crate) use events::hear;
+pub(crate) use events::look;
 pub use routes::{Audience, openapi};
 pub(crate) use serve::{open_tls, serve};
 pub use tls::TlsFiles;
@@ -150,8 +150,8 @@ struct Shared {
     slots: slots::UploadSlots,
     /// Places of those who follow events.
     followers: slots::UploadSlots,
-    /// Changes when there are new events.
-    news: watch::Receiver<()>,
+    /// The number of the newest event, as long as somebody follows.
+    news: watch::Receiver<i64>,
     /// The server is to stop.
     stopping: CancellationToken,
     /// Answers go over HTTPS.
@@ -178,7 +178,7 @@ impl AppState {
         dispatcher: &Dispatcher,
         limits: ReceiveLimits,
         http: &HttpOptions,
-        news: watch::Receiver<()>,
+        news: watch::Receiver<i64>,
         stopping: CancellationToken,
     ) -> Self {
         let link_base = http.public_url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use muster_shared::queue::Queue;
 use muster_shared::store::Store;
 use muster_shared::telemetry::exposition;
+use muster_shared::telemetry::series::Part;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -50,14 +51,16 @@ pub struct Producer {
     /// The listener of operators, where they have their own.
     ops: Option<(SocketAddr, JoinHandle<io::Result<()>>)>,
     _upkeep: AbortOnDropHandle<()>,
-    /// Hears of new events.
-    _hearing: AbortOnDropHandle<()>,
+    /// Looks for new events.
+    _looking: AbortOnDropHandle<()>,
     dispatcher: Dispatcher,
 }
 
 impl Producer {
     /// Starts to listen and to dispatch. Fails where the address cannot be listened on; store and broker may be away.
     pub async fn start(store: Store, queue: Queue, options: ProducerOptions) -> io::Result<Self> {
+        // Before anything is counted, here or by a worker of this process.
+        exposition::start(Part::Producer);
         let tls = api::open_tls(&options.http)?;
         let listener = TcpListener::bind(options.listen).await?;
         let ops_listener = match options.http.ops_listen {
@@ -67,8 +70,8 @@ impl Producer {
         let local_addr = listener.local_addr()?;
         let dispatcher = Dispatcher::start(store.clone(), queue.clone(), options.dispatch);
         let shutdown = CancellationToken::new();
-        let (tell, news) = watch::channel(());
-        let hearing = AbortOnDropHandle::new(tokio::spawn(api::hear(store.clone(), tell)));
+        let (tell, news) = watch::channel(0);
+        let looking = AbortOnDropHandle::new(tokio::spawn(api::look(store.clone(), tell)));
         let (limits, http) = (options.receive, &options.http);
         let state = AppState::new(store, queue, &dispatcher, limits, http, news, shutdown.clone());
         let serve = |listener, audience| {
@@ -100,7 +103,7 @@ impl Producer {
             api,
             ops,
             _upkeep: upkeep,
-            _hearing: hearing,
+            _looking: looking,
             dispatcher,
         })
     }

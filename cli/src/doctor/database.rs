@@ -109,7 +109,7 @@ fn version(server: &inspect::Server) -> Check {
 }
 
 /// Connections of one process beside its pool, slots, uploads and single users: those that listen and those of the row queue.
-const LISTENING: u32 = 7;
+const LISTENING: u32 = 6;
 
 /// A process that is producer and worker in one is the largest there is.
 fn connections(server: &inspect::Server, config: &Config) -> Check {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use muster_producer::DispatchOptions;
+use muster_shared::chunk::ChunkLimits;
 use muster_shared::id::ImportId;
 use muster_shared::import::ChunkState;
 use muster_shared::options::ImportOptions;
@@ -56,6 +57,8 @@ async fn an_import_that_the_database_refuses_tells_why_since_when_and_when_it_is
     backend: Backend,
 ) {
     let mut pipeline = Pipeline::new(backend).await;
+    // No chunk waits for another of its lane.
+    pipeline.limits.chunk = ChunkLimits { records: 2000, bytes: 1024 * 1024, lanes: 4 };
     execute(&pipeline, REFUSE_ALL).await;
     let import = pipeline.accepted(&people(50), &ImportOptions::default()).await;
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));

@@ -13,8 +13,7 @@ use chrono::{DateTime, Utc};
 use futures_util::stream;
 use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::{ImportId, TenantId, TokenId};
-use muster_shared::retry::{Backoff, Policy};
-use muster_shared::store::events::{self, CHANNEL, Event};
+use muster_shared::store::events::{self, Event};
 use muster_shared::store::{Store, StoreError, reports, tokens};
 use muster_shared::token::Scope;
 use serde::Serialize;
@@ -32,8 +31,9 @@ use super::slots::UploadSlot;
 
 /// Events read at a time while they are followed.
 const PAGE: i64 = 100;
-/// How often to look without having been told.
-const LOOK: Duration = Duration::from_secs(5);
+/// How often to look for new events, and to read them though none were seen.
+const LOOK: Duration = Duration::from_millis(300);
+const READ: Duration = Duration::from_secs(5);
 /// How often the token of who follows is looked at, and how an import gets on.
 const BEAT: Duration = Duration::from_secs(1);
 const TOKEN: Duration = Duration::from_secs(3);
@@ -216,7 +216,7 @@ impl Follower {
         let stopping = self.state.0.stopping.clone();
         let mut looked: Option<Instant> = None;
         while began.elapsed() < FOLLOWED {
-            let told = news.has_changed().unwrap_or(false) || looked.is_none_or(|at| at.elapsed() >= LOOK);
+            let told = news.has_changed().unwrap_or(false) || looked.is_none_or(|at| at.elapsed() >= READ);
             let step = async {
                 if told {
                     news.mark_unchanged();
@@ -294,19 +294,19 @@ impl Follower {
     }
 }
 
-/// Hears of new events for all who follow, over one connection, for as long as it is polled. Without it they look every few seconds.
-pub(crate) async fn hear(store: Store, news: watch::Sender<()>) {
-    let mut backoff = Backoff::new(Policy::RECONNECT);
+/// Looks for new events, once for all who follow, for as long as it is polled. No listener: that would hold a connection of the pool.
+pub(crate) async fn look(store: Store, news: watch::Sender<i64>) {
     loop {
-        match store.listen(CHANNEL).await {
-            Ok(mut wakes) => {
-                backoff.reset();
-                while wakes.next().await.is_ok() {
-                    news.send_replace(());
-                }
-            }
-            Err(error) => tracing::debug!(%error, "cannot listen for events; looking now and then meanwhile"),
+        sleep(LOOK).await;
+        // The first one is the server's own.
+        if news.receiver_count() <= 1 {
+            continue;
         }
-        sleep(backoff.delay()).await;
+        match events::newest(&store).await {
+            Ok(newest) => {
+                news.send_if_modified(|known| std::mem::replace(known, newest) != newest);
+            }
+            Err(error) => tracing::debug!(%error, "events cannot be looked for; trying again"),
+        }
     }
 }

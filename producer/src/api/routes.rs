@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware};
-use muster_shared::telemetry::exposition;
-use muster_shared::telemetry::series::{self, Part};
+use muster_shared::telemetry::series;
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder};
@@ -96,8 +95,6 @@ fn expose_requests() {
 
 /// The whole application, or what an audience sees of it.
 pub(super) fn app(state: AppState, audience: Audience) -> Router {
-    // So that everything from now on is counted.
-    exposition::start(Part::Producer);
     expose_requests();
     let documentation = || SwaggerUi::new("/docs").url("/openapi.json", openapi());
     let router = match audience {

@@ -88,7 +88,7 @@ async fn what_is_received_waits_and_is_refused_is_among_the_metrics() {
     accepted(server.upload("start=manual", body)).await;
     accepted(server.upload("", "email\nb@example.com\n")).await;
     let refused = server.upload("", "email,shoe_size\na@example.com,43\n").send().await.unwrap();
-    assert_eq!(refused.status().as_u16(), 422);
+    assert_eq!(refused.status().as_u16(), 400);
     until("what is there is told", async || {
         let scrape = Scrape::of(&server).await;
         scrape.get("muster_imports{state=\"running\"}") == 1.0
@@ -109,7 +109,7 @@ async fn what_is_received_waits_and_is_refused_is_among_the_metrics() {
         ("muster_uploads_total{result=\"refused\"}", 1.0),
         ("muster_records_total{outcome=\"failed\"}", 2.0),
         ("muster_failures_total{code=\"email_invalid\"}", 2.0),
-        ("muster_http_refusals_total{status=\"422\"}", 1.0),
+        ("muster_http_refusals_total{status=\"400\"}", 1.0),
         ("muster_http_requests_total{method=\"POST\",route=\"/v1/imports\",status=\"2xx\"}", 2.0),
         ("muster_http_requests_total{method=\"POST\",route=\"/v1/imports\",status=\"4xx\"}", 1.0),
         ("muster_http_request_seconds_count{method=\"POST\",route=\"/v1/imports\"}", 3.0),

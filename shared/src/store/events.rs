@@ -9,9 +9,6 @@ use serde_json::Value;
 use super::{Store, StoreError};
 use crate::id::{ImportId, TenantId};
 
-/// The channel on which new numbers are told.
-pub const CHANNEL: &str = "muster_events";
-
 /// Key of the advisory lock of who gives numbers.
 const NUMBERING: i64 = 0x6d75_6576;
 /// Events numbered at a time.
@@ -70,6 +67,13 @@ pub async fn last(store: &Store, tenant: TenantId) -> Result<i64, StoreError> {
     .await?)
 }
 
+/// The number of the last event of all; 0 without any.
+pub async fn newest(store: &Store) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar!(r#"select coalesce(max(number), 0) as "newest!" from events"#)
+        .fetch_one(store.pool())
+        .await?)
+}
+
 /// Whether something happened to an import that has no number yet.
 pub async fn has_unnumbered(store: &Store, tenant: TenantId, import: ImportId) -> Result<bool, StoreError> {
     Ok(sqlx::query_scalar!(
@@ -81,7 +85,7 @@ pub async fn has_unnumbered(store: &Store, tenant: TenantId, import: ImportId) -
     .await?)
 }
 
-/// Gives numbers to the events that have none, and tells of it. Returns how many got one: none where another program is at it.
+/// Gives numbers to the events that have none. Returns how many got one: none where another program is at it.
 pub async fn number(store: &Store) -> Result<u64, StoreError> {
     let any = sqlx::query_scalar!(r#"select exists (select from events where number is null) as "any!""#);
     if !any.fetch_one(store.pool()).await? {
@@ -105,7 +109,5 @@ pub async fn number(store: &Store) -> Result<u64, StoreError> {
     .await?
     .rows_affected();
     transaction.commit().await?;
-    // On its own, so that no commit waits for it.
-    sqlx::query!("select pg_notify('muster_events', '')").execute(store.pool()).await?;
     Ok(numbered)
 }
