@@ -44,7 +44,7 @@ pub(crate) struct Care {
 #[derive(Debug)]
 pub(crate) enum Report {
     /// Applied.
-    Done(Told),
+    Done(Box<Told>),
     /// The chunk is not (or no longer) to be applied.
     NothingToDo,
     /// No such chunk.
@@ -233,7 +233,7 @@ impl Job<'_> {
         fault::point_of(Point::BeforeCommit, chunk.get())?;
         slots.within(async { Ok(transaction.commit().await?) }).await?;
         fault::point_of(Point::AfterCommit, chunk.get())?;
-        Ok(Report::Done(told(locked, &sheet, &issues, began.elapsed())))
+        Ok(Report::Done(Box::new(told(locked, &sheet, &issues, began.elapsed()))))
     }
 }
 
