@@ -17,6 +17,8 @@ use crate::import::ImportArgs;
 use crate::import::inspect::InspectArgs;
 use crate::imports::ImportsArgs;
 use crate::migrate::MigrateArgs;
+use crate::people::UsersArgs;
+use crate::profile::ProfileArgs;
 use crate::service::{ProducerArgs, ServeArgs, WorkerArgs};
 use crate::tenants::TenantArgs;
 use crate::tokens::TokenArgs;
@@ -97,6 +99,10 @@ pub(crate) enum Command {
     Tenant(TenantArgs),
     /// Create, list and revoke tokens
     Token(TokenArgs),
+    /// List, show and export users
+    Users(UsersArgs),
+    /// Save, list, show and delete named sets of import options
+    Profile(ProfileArgs),
     /// Show and replace what a tenant knows by name: organizations, groups, roles, …
     Catalog(CatalogArgs),
     /// Show the settings in effect, and all there are

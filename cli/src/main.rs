@@ -18,7 +18,9 @@ mod imports;
 mod keys;
 mod migrate;
 mod output;
+mod people;
 mod pipeline;
+mod profile;
 mod reach;
 mod service;
 mod shutdown;
@@ -85,6 +87,8 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<Ended> {
         Command::Doctor(args) => Box::pin(doctor::run(&args, config, &once()?)).await,
         Command::Tenant(args) => Box::pin(tenants::run(&args, config, &once()?)).await,
         Command::Token(args) => Box::pin(tokens::run(&args, config, &once()?)).await,
+        Command::Users(args) => Box::pin(people::run(&args, config, &once()?)).await,
+        Command::Profile(args) => Box::pin(profile::run(&args, config, &once()?)).await,
         Command::Catalog(args) => Box::pin(catalog::run(&args, config, &once()?)).await,
         Command::Config(args) => configuration::run(&args, config),
         Command::Explain(args) => explain::run(&args),

@@ -8,10 +8,12 @@ mod app;
 mod dispatch;
 pub mod export;
 pub mod inspect;
+pub mod people;
 pub mod receive;
 pub mod request;
 mod single;
 mod stage;
+pub mod workbook;
 
 pub use app::{Producer, ProducerOptions};
 pub use dispatch::{DispatchOptions, Dispatcher, Retention};

@@ -17,6 +17,7 @@ pub mod formula;
 pub mod holding;
 pub mod id;
 pub mod import;
+pub mod import_profile;
 pub mod inspect;
 pub mod intake;
 #[cfg(feature = "runtime")]

@@ -14,12 +14,13 @@ const OPEN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 const FRONT_DOORS: [&str; 4] = ["/_api/admin/", "/api/", "/apps/", "/v1/bulk/"];
 
 /// Method and path of every route, and the scope that it takes. A route that is not here fails the tests.
-const SCOPES: [(&str, &str, Scope); 15] = [
+const SCOPES: [(&str, &str, Scope); 21] = [
     ("post", "/v1/imports", Scope::ImportWrite),
     ("get", "/v1/imports", Scope::ImportRead),
     ("post", "/v1/inspect", Scope::ImportWrite),
     ("get", "/v1/imports/{id}", Scope::ImportRead),
     ("get", "/v1/imports/{id}/records", Scope::ImportRead),
+    ("get", "/v1/imports/{id}/problems", Scope::ImportRead),
     ("get", "/v1/imports/{id}/failed.csv", Scope::ImportRead),
     ("get", "/v1/imports/{id}/failed.ndjson", Scope::ImportRead),
     ("post", "/v1/imports/{id}/proceed", Scope::ImportWrite),
@@ -28,7 +29,12 @@ const SCOPES: [(&str, &str, Scope); 15] = [
     ("post", "/v1/imports/{id}/cancel", Scope::ImportWrite),
     ("post", "/v1/imports/{id}/retry", Scope::ImportWrite),
     ("get", "/v1/users", Scope::UsersRead),
+    ("get", "/v1/users/export", Scope::UsersRead),
     ("get", "/v1/users/{id}", Scope::UsersRead),
+    ("get", "/v1/profiles", Scope::ImportRead),
+    ("get", "/v1/profiles/{name}", Scope::ImportRead),
+    ("put", "/v1/profiles/{name}", Scope::ImportWrite),
+    ("delete", "/v1/profiles/{name}", Scope::ImportWrite),
     ("get", "/v1/catalog", Scope::CatalogRead),
 ];
 const PUT_CATALOG: (&str, &str, Scope) = ("put", "/v1/catalog", Scope::CatalogWrite);
@@ -59,7 +65,11 @@ async fn every_route_asks_for_a_known_token_with_its_scope() {
     let unknown = format!("mst_{}", "A".repeat(43));
     let long = format!("mst_{}", "A".repeat(8_000));
     for (method, path, scope) in routes() {
-        let url = format!("{}{}", server.url, path.replace("{id}", "0190a5f0-7b7c-7000-8000-000000000001"));
+        let url = format!(
+            "{}{}",
+            server.url,
+            path.replace("{id}", "0190a5f0-7b7c-7000-8000-000000000001").replace("{name}", "hr")
+        );
         let plain = || server.client.request(method.clone(), &url);
         let mut wrong = vec![
             plain(),

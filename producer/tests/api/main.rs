@@ -13,6 +13,7 @@ mod harness;
 mod input;
 mod keys;
 mod limits;
+mod profiles;
 mod readiness;
 mod reading;
 mod tls;

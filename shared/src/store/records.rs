@@ -12,6 +12,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::intake::wide;
+use super::problems::{self, Cause};
 use super::{Store, StoreError};
 use crate::chunk::decode;
 use crate::error::RecordError;
@@ -29,6 +30,8 @@ use crate::validate::Binding;
 pub struct RecordReport {
     /// Number of the record.
     pub record: u64,
+    /// The line of the file that it begins on; of a workbook its row.
+    pub line: u64,
     /// Its outcome.
     pub outcome: Outcome,
     /// Why, where there is more than one way to the outcome.
@@ -64,6 +67,18 @@ pub async fn page(
     filter: RecordFilter,
     limit: usize,
 ) -> Result<Vec<RecordReport>, StoreError> {
+    page_of_cause(store, import, options, filter, Cause::default(), limit).await
+}
+
+/// The same for records that failed with such an error.
+pub async fn page_of_cause(
+    store: &Store,
+    import: ImportId,
+    options: &ImportOptions,
+    filter: RecordFilter,
+    cause: Cause<'_>,
+    limit: usize,
+) -> Result<Vec<RecordReport>, StoreError> {
     // One moment for outcomes and errors: between two statements a retry may take a failed record's error away.
     let begin = if fault::mutant(Mutant::PageOfSeveralMoments) {
         "begin read only"
@@ -71,7 +86,22 @@ pub async fn page(
         "begin isolation level repeatable read, read only"
     };
     let mut snapshot = store.pool().begin_with(begin).await?;
+    let mut filter = filter;
+    let only = match cause.is_any() {
+        true => None,
+        // What has an error has failed.
+        false if filter.outcome.is_some_and(|outcome| outcome != Outcome::Failed) => return Ok(Vec::new()),
+        false => {
+            filter.outcome = Some(Outcome::Failed);
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            Some(problems::with_cause(&mut snapshot, import, cause, filter.after, limit).await?)
+        }
+    };
+    if only.as_ref().is_some_and(Vec::is_empty) {
+        return Ok(Vec::new());
+    }
     let mut merge = Merge {
+        only,
         connection: &mut snapshot,
         import,
         identifier: options.identifier,
@@ -99,6 +129,8 @@ pub async fn page(
 }
 
 struct Merge<'s> {
+    /// These records alone, in order.
+    only: Option<Vec<i64>>,
     connection: &'s mut PgConnection,
     import: ImportId,
     identifier: IdentifierField,
@@ -194,8 +226,12 @@ impl Merge<'_> {
             if number <= after || self.filter.outcome.is_some_and(|wanted| wanted != verdict.outcome) {
                 continue;
             }
+            if self.only.as_ref().is_some_and(|only| only.binary_search(&wide(number)).is_err()) {
+                continue;
+            }
             reports.push_back(RecordReport {
                 record: number,
+                line: record.position.line,
                 outcome: verdict.outcome,
                 reason: verdict.reason,
                 user_id,
@@ -291,6 +327,18 @@ pub async fn failed(
     limit: i64,
     bytes: i64,
 ) -> Result<Vec<FailedRecord>, StoreError> {
+    failed_of_cause(store, import, Cause::default(), after, limit, bytes).await
+}
+
+/// The same for those that failed with such an error.
+pub async fn failed_of_cause(
+    store: &Store,
+    import: ImportId,
+    cause: Cause<'_>,
+    after: u64,
+    limit: i64,
+    bytes: i64,
+) -> Result<Vec<FailedRecord>, StoreError> {
     let bytes = if mutant(Mutant::PagesByNumber) { i64::MAX } else { bytes };
     let rows = sqlx::query!(
         r#"select issue.record, issue.errors as "errors: sqlx::types::Json<Vec<RecordError>>",
@@ -299,6 +347,10 @@ pub async fn failed(
                      from (select record, octet_length(source::text) + coalesce(octet_length(errors::text), 0) as size
                              from record_issues
                             where import_id = $1 and record > $2 and failed
+                              and ($5::text is null and $6::text is null
+                                   or exists (select from json_array_elements(errors) as error
+                                               where ($5::text is null or error->>'code' = $5)
+                                                 and ($6::text is null or error->>'field' = $6)))
                             order by record
                             limit $3) as sized) as page
              join record_issues as issue on issue.import_id = $1 and issue.record = page.record
@@ -308,6 +360,8 @@ pub async fn failed(
         wide(after),
         limit,
         bytes,
+        cause.code,
+        cause.field,
     )
     .fetch_all(store.pool())
     .await?;
