@@ -16,6 +16,7 @@ mod incoming;
 mod inspect;
 mod ops;
 mod params;
+mod profiles;
 mod records;
 mod routes;
 mod serve;

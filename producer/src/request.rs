@@ -7,19 +7,22 @@ mod fields;
 
 use muster_shared::catalog::{FieldError, MAX_NAME_BYTES};
 use muster_shared::error::ErrorCode;
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::{GroupId, ImportId, OrganizationId, TenantId};
+use muster_shared::import_profile::{BUILTIN, Builtin};
 use muster_shared::normalise::{has_forbidden_char, is_phone_country};
 use muster_shared::options::{Enrolment, HeaderNames, ImportOptions, OnExisting};
 use muster_shared::parse::{Delimiter, Format, ParseLimits, SkipLines, TextEncoding};
 use muster_shared::store::intake::NewImport;
-use muster_shared::store::{Store, StoreError, catalog};
+use muster_shared::store::{Store, StoreError, catalog, import_profiles};
 use muster_shared::tenant::Slug;
 use sha2::{Digest, Sha256};
 
 use fields::FieldChoices;
 
 /// Every option there is, in the order of the help texts.
-pub const OPTIONS: [&str; 29] = [
+pub const OPTIONS: [&str; 32] = [
+    "profile",
     "format",
     "identifier",
     "on_existing",
@@ -28,10 +31,12 @@ pub const OPTIONS: [&str; 29] = [
     "group",
     "start",
     "on_invalid",
+    "brake",
     "unknown_columns",
     "header_names",
     "skip_lines",
     "at",
+    "sheet",
     "empty_cells",
     "rows",
     "delimiter",
@@ -51,6 +56,8 @@ pub const OPTIONS: [&str; 29] = [
     "filename",
 ];
 
+/// The share of a file's first records that may fail for one cause where no option says it, in percent.
+pub const BRAKE: u8 = 50;
 /// Longest label of a file, in characters.
 const FILENAME_CHARS: usize = 255;
 /// Longest idempotency key, in bytes.
@@ -61,12 +68,15 @@ const KEY_BYTES: usize = 255;
 pub struct ImportRequest {
     options: ImportOptions,
     skip_lines: SkipLines,
+    brake: u8,
     format: Option<Format>,
     delimiter: Option<DelimiterChoice>,
     encoding: Option<EncodingChoice>,
     filename: Option<String>,
     fields: FieldChoices,
     given: Vec<String>,
+    /// The profile that is still to be taken in.
+    profile: Option<String>,
 }
 
 impl Default for ImportRequest {
@@ -75,12 +85,14 @@ impl Default for ImportRequest {
             // People know the common names, programs their own.
             options: ImportOptions { header_names: HeaderNames::Common, ..ImportOptions::default() },
             skip_lines: SkipLines::default(),
+            brake: BRAKE,
             format: None,
             delimiter: None,
             encoding: None,
             filename: None,
             fields: FieldChoices::default(),
             given: Vec::new(),
+            profile: None,
         }
     }
 }
@@ -104,7 +116,7 @@ pub enum RequestError {
     #[error(transparent)]
     Invalid(#[from] FieldError),
     /// Neither the options nor the media type nor the file's name say which format the upload has.
-    #[error("the format of the upload is not known: name it with `format` (csv, json, ndjson)")]
+    #[error("the format of the upload is not known: name it with `format` (csv, json, ndjson, xlsx)")]
     FormatUnknown,
     /// The store failed.
     #[error(transparent)]
@@ -131,6 +143,8 @@ pub struct Reading {
     pub skip_lines: SkipLines,
     /// People made the file.
     pub handmade: bool,
+    /// The share of the first records, in percent, that may fail for one cause; 0 for any.
+    pub brake: u8,
 }
 
 impl Reading {
@@ -140,12 +154,13 @@ impl Reading {
         encoding: None,
         skip_lines: SkipLines::Told,
         handmade: false,
+        brake: 0,
     };
 
     /// The bounds of the parse step with what the request says.
     #[must_use]
     pub fn limits(self, limits: ParseLimits) -> ParseLimits {
-        let Self { delimiter, encoding, skip_lines, handmade } = self;
+        let Self { delimiter, encoding, skip_lines, handmade, brake: _ } = self;
         ParseLimits { delimiter, encoding, skip_lines, handmade, ..limits }
     }
 }
@@ -169,6 +184,7 @@ impl ImportRequest {
             return Err(field("is given twice".into()));
         }
         match name {
+            "profile" => self.profile = Some(profile_name(value).map_err(field)?),
             "format" => self.format = Some(choice(name, value)?),
             "identifier" => self.options.identifier = choice(name, value)?,
             "on_existing" => self.options.on_existing = choice(name, value)?,
@@ -180,9 +196,16 @@ impl ImportRequest {
             "group" => self.options.group = Some(group_name(value).map_err(field)?),
             "start" => self.options.start = choice(name, value)?,
             "on_invalid" => self.options.on_invalid = choice(name, value)?,
+            "brake" => {
+                self.brake = match value.parse() {
+                    Ok(percent @ 0..=100) => percent,
+                    _ => return Err(field("must be a share in percent, from 0 (off) to 100".into())),
+                };
+            }
             "unknown_columns" => self.options.unknown_columns = choice(name, value)?,
             "header_names" => self.options.header_names = choice(name, value)?,
             "at" => self.options.at = Some(pointer(value).map_err(field)?),
+            "sheet" => self.options.sheet = Some(sheet(value).map_err(field)?),
             "skip_lines" => self.skip_lines = choice(name, value)?,
             "empty_cells" => self.options.empty_cells = choice(name, value)?,
             "rows" => self.options.rows = choice(name, value)?,
@@ -265,13 +288,14 @@ impl ImportRequest {
         media_type: Option<&str>,
         idempotency_key: Option<&str>,
     ) -> Result<ResolvedImport, RequestError> {
-        let (mut options, reading) = self.reading(media_type)?;
+        let this = self.with_profile(store, tenant).await?;
+        let (mut options, reading) = this.reading(media_type)?;
         let encoding = reading.encoding;
         let idempotency = match idempotency_key {
-            Some(key) => Some((checked_key(key)?, self.fingerprint(tenant, &options, encoding))),
+            Some(key) => Some((checked_key(key)?, this.fingerprint(tenant, &options, encoding))),
             None => None,
         };
-        if let Some(organization) = self.organization(store, tenant, &mut options).await? {
+        if let Some(organization) = this.organization(store, tenant, &mut options).await? {
             let group = match &options.group {
                 Some(name) => catalog::ensure_group(store, tenant, name).await?,
                 None => GroupId::NONE,
@@ -279,12 +303,49 @@ impl ImportRequest {
             options.enrolment =
                 Some(Enrolment { organization_id: organization.get(), group_id: group.get() });
         }
-        let import = NewImport { id, tenant, filename: self.filename.clone(), options, idempotency };
+        let import = NewImport { id, tenant, filename: this.filename.clone(), options, idempotency };
         Ok(ResolvedImport { import, reading })
+    }
+
+    /// The name of a profile that only the tenant's store knows.
+    pub fn tenants_profile(&self) -> Option<&str> {
+        self.profile.as_deref().filter(|name| Builtin::find(name).is_none())
+    }
+
+    /// The request with its profile's options, where it names one. What is given beside the profile counts more.
+    pub async fn with_profile(&self, store: &Store, tenant: TenantId) -> Result<Self, RequestError> {
+        let Some(name) = self.tenants_profile() else { return Ok(self.clone()) };
+        let slug = name.parse::<Slug>().map_err(|error| invalid("profile", error.to_string()))?;
+        match import_profiles::get(&mut *store.reading(tenant).await?, tenant, &slug).await? {
+            Some(saved) => Ok(self.completed(&saved.options)?),
+            None => Err(unknown_profile(name).into()),
+        }
+    }
+
+    /// The request with the options of a profile, where it does not have its own.
+    fn completed(&self, profile: &[(String, String)]) -> Result<Self, FieldError> {
+        let mut all = Self { profile: None, ..self.clone() };
+        let given = all.given.clone();
+        for (name, value) in profile {
+            match name.as_str() {
+                "columns" => all.fields.default_columns(value)?,
+                "behaviours" => all.fields.default_behaviours(value)?,
+                name if given.iter().any(|given| given == name) && !mutant(Mutant::ProfileCountsMore) => {}
+                name => {
+                    all.given.retain(|given| given != name);
+                    all.set(name, value)?;
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// The options and how the file is read, with nothing looked up: what needs no store.
     pub fn reading(&self, media_type: Option<&str>) -> Result<(ImportOptions, Reading), RequestError> {
+        if let Some(name) = &self.profile {
+            let builtin = Builtin::find(name).ok_or_else(|| unknown_profile(name))?;
+            return self.completed(&builtin.pairs())?.reading(media_type);
+        }
         let mut options = self.options.clone();
         options.format = self.format(media_type).ok_or(RequestError::FormatUnknown)?;
         options.fields = self.fields.table(options.format);
@@ -297,6 +358,7 @@ impl ImportRequest {
             encoding: self.encoding(media_type)?,
             skip_lines: self.skip_lines,
             handmade: true,
+            brake: self.brake,
         };
         Ok((options, reading))
     }
@@ -359,6 +421,9 @@ impl ImportRequest {
         if self.skip_lines != SkipLines::Told {
             hash.update(format!("{:?}", self.skip_lines));
         }
+        if self.brake != BRAKE {
+            hash.update([self.brake]);
+        }
         hash.finalize().into()
     }
 }
@@ -375,6 +440,43 @@ where
     value.parse().map_err(|error: T::Err| invalid(name, error.to_string()))
 }
 
+/// The name of a profile; `auto` proposes one, and decides nothing.
+fn profile_name(value: &str) -> Result<String, String> {
+    match value.parse::<Slug>() {
+        Ok(_) if value == "auto" => {
+            Err("proposes a profile and takes none: `muster inspect FILE` says which one fits, and name that"
+                .into())
+        }
+        Ok(name) => Ok(name.as_str().to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn unknown_profile(name: &str) -> FieldError {
+    let builtin: Vec<&str> = BUILTIN.iter().map(|profile| profile.name).collect();
+    let message = format!(
+        "there is no profile `{name}`; `muster profile save` makes one, and the built-in ones are: {}",
+        builtin.join(", ")
+    );
+    invalid("profile", message)
+}
+
+/// Options that are of one file alone, and stand in no profile.
+const OF_ONE_FILE: [&str; 2] = ["profile", "filename"];
+
+/// Whether these options can be saved as a profile, and its name.
+pub fn checked_profile(name: &str, options: &[(String, String)]) -> Result<Slug, FieldError> {
+    let slug = name.parse::<Slug>().map_err(|error| invalid("name", error.to_string()))?;
+    if Builtin::find(slug.as_str()).is_some() || slug.as_str() == "auto" {
+        return Err(invalid("name", "is that of a built-in profile; choose another"));
+    }
+    if let Some((name, _)) = options.iter().find(|(name, _)| OF_ONE_FILE.contains(&name.as_str())) {
+        return Err(invalid(name.clone(), "cannot be part of a profile"));
+    }
+    ImportRequest::from_pairs(options.iter().map(|(name, value)| (name, value)))?;
+    Ok(slug)
+}
+
 fn country(value: &str) -> Result<String, String> {
     let country = value.trim().to_ascii_uppercase();
     match is_phone_country(&country) {
@@ -387,9 +489,20 @@ fn country(value: &str) -> Result<String, String> {
 const POINTER_BYTES: usize = 1024;
 
 fn pointer(value: &str) -> Result<String, String> {
-    let keys = value.strip_prefix('/').unwrap_or(value);
+    let keys = value.strip_prefix('?').unwrap_or(value);
+    let keys = keys.strip_prefix('/').unwrap_or(keys);
     if keys.is_empty() || value.len() > POINTER_BYTES {
         return Err("must be the way to the list of records, as in `users` or `/realm/users`".into());
+    }
+    Ok(value.to_owned())
+}
+
+/// Longest name of a sheet, in characters; spreadsheets take 31.
+const SHEET_CHARS: usize = 255;
+
+fn sheet(value: &str) -> Result<String, String> {
+    if value.is_empty() || value.chars().count() > SHEET_CHARS {
+        return Err("must be the name of a sheet, or its number".into());
     }
     Ok(value.to_owned())
 }
@@ -424,6 +537,9 @@ pub(crate) fn file_label(name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use muster_shared::field::Field;
+    use muster_shared::options::UnknownColumns;
+
     use super::*;
 
     fn refused(pairs: &[(&str, &str)]) -> FieldError {
@@ -442,6 +558,35 @@ mod tests {
         assert_eq!(refused(&[("organization", "a b")]).field, "organization");
         assert_eq!(refused(&[("group", "\u{202e}")]).field, "group");
         assert!(refused(&[("format", "xml")]).message.contains("ndjson"));
+    }
+
+    #[test]
+    fn built_in_profiles_can_be_taken_and_what_is_given_counts_more() {
+        for profile in BUILTIN {
+            let asked = ImportRequest::from_pairs([("profile", profile.name), ("format", "csv")]).unwrap();
+            let (options, _) = asked.reading(None).unwrap();
+            assert_eq!(options.unknown_columns, UnknownColumns::Metadata, "{}", profile.name);
+        }
+        let given = [
+            ("profile", "slack"),
+            ("format", "csv"),
+            ("unknown_columns", "ignore"),
+            ("columns", "FullName=nickname,x=email"),
+        ];
+        let (options, _) = ImportRequest::from_pairs(given).unwrap().reading(None).unwrap();
+        assert_eq!(options.unknown_columns, UnknownColumns::Ignore);
+        let table = options.fields.unwrap();
+        let field = |name: &str| table.find(name).map(|rule| rule.field);
+        assert_eq!((field("fullname"), field("x")), (Some(Field::Nickname), Some(Field::Email)));
+        assert_eq!(field("displayname"), Some(Field::Nickname));
+        assert!(refused(&[("profile", "auto")]).message.contains("muster inspect"));
+        let unknown = ImportRequest::from_pairs([("profile", "hr")]).unwrap().reading(None).unwrap_err();
+        assert!(unknown.to_string().contains("google-workspace"));
+        let pairs = |name: &str| vec![(name.to_owned(), "x".to_owned())];
+        assert_eq!(checked_profile("slack", &[]).unwrap_err().field, "name");
+        assert_eq!(checked_profile("hr", &pairs("filename")).unwrap_err().field, "filename");
+        assert_eq!(checked_profile("hr", &pairs("dates")).unwrap_err().field, "dates");
+        assert_eq!(checked_profile("HR", &[]).unwrap().as_str(), "hr");
     }
 
     #[test]

@@ -14,20 +14,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use muster_producer::request::ImportRequest;
+use muster_producer::workbook::{self, BookLimits};
 use muster_shared::chunk::ChunkLimits;
 use muster_shared::options::Rows;
 use muster_shared::outcome::Outcome;
-use muster_shared::parse::ParseLimits;
+use muster_shared::parse::{Format, ParseLimits};
 use muster_shared::testing::engine::{Course, Engine};
 use serde::Deserialize;
 use serde_json::Value;
 
 /// Files of cases.md whose way in is not built yet, or whose rule (invisible characters) is being changed.
-const TO_BE_BUILT: [&str; 22] = [
-    "11.csv", "11b.csv", "11c.csv", "12.csv", "13.csv", "14.csv", "15.csv", "16.csv", "17.csv", "18.csv",
-    "19.csv", "25d.xlsx", "43.csv", "47.csv", "60.json", "60c.json", "61.json", "63d.json", "73.csv",
-    "74.csv", "79.csv", "88.json",
-];
+const TO_BE_BUILT: [&str; 6] = ["18.csv", "43.csv", "47.csv", "73.csv", "74.csv", "79.csv"];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -144,7 +141,19 @@ fn import(file: &str, flags: &[String]) -> Came {
         chunk: ChunkLimits { lanes: 1, ..ChunkLimits::default() },
         next: &mut |_| 0,
     };
-    let imported = engine.import(&bytes(file), &options, course, &mut |decided, _| {
+    let text = match options.format {
+        Format::Xlsx => workbook::text(&bytes(file), BookLimits::default(), options.sheet.as_deref()),
+        _ => Ok(bytes(file)),
+    };
+    let text = match text {
+        Ok(text) => text,
+        Err(error) => {
+            came.refused = Some(error.code.to_string());
+            came.messages.push(error.to_string());
+            return came;
+        }
+    };
+    let imported = engine.import(&text, &options, course, &mut |decided, _| {
         for (_, observed) in decided {
             let outcome = match observed.verdict.outcome {
                 Outcome::Inserted => "inserted",

@@ -209,6 +209,16 @@ table! {
         DroppedIsAcked = "dropped_is_acked",
         /// What is wrong with records is not written down.
         IssuesForgotten = "issues_forgotten",
+        /// A workbook is opened without looking at what it unpacks to.
+        WorkbookUnchecked = "workbook_unchecked",
+        /// A sheet's rows are read as lines of a table that a program wrote.
+        SheetRowsAreLines = "sheet_rows_are_lines",
+        /// A profile's options count more than those that are given beside it.
+        ProfileCountsMore = "profile_counts_more",
+        /// A retry of one cause drives all failed records.
+        RetryOfAllCauses = "retry_of_all_causes",
+        /// A file whose first records nearly all fail is applied.
+        NoBrake = "no_brake",
         /// Letters beyond ASCII are dropped from the names of columns before they are compared.
         HeaderDropsLetters = "header_drops_letters",
         /// A file of failed records is read as the options say, not as it was written.

@@ -10,6 +10,7 @@ use std::collections::btree_map::Entry;
 use serde::Serialize;
 
 use crate::error::{ErrorCode, FileError};
+use crate::import_profile::Builtin;
 use crate::intake::Reading;
 use crate::options::{ImportOptions, UnknownNames};
 use crate::parse::{Delimiter, Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
@@ -35,6 +36,12 @@ pub struct Report {
     /// What ends the cells of a table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<Delimiter>,
+    /// The sheet of a workbook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sheet: Option<String>,
+    /// The built-in profile for such a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<&'static str>,
     /// What was skipped before the header.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<&'static str>,
@@ -109,6 +116,7 @@ pub struct Inspection {
     format: Format,
     refused: Option<FileError>,
     bytes: u64,
+    sheet: Option<String>,
 }
 
 impl std::fmt::Debug for Inspection {
@@ -124,10 +132,11 @@ impl Inspection {
         let at = options.at.clone();
         // Without the catalog every name would be unknown.
         let options = ImportOptions { unknown_names: UnknownNames::Ignore, ..options };
+        let rules = Rules::new(options);
         Self {
-            parser: Parser::new(format, limits).at(at.as_deref()),
+            parser: Parser::new(format, limits).at(at.as_deref()).reshaping(rules.table()),
             look: Look {
-                reading: Reading::new(Rules::new(options)),
+                reading: Reading::new(rules),
                 first: Vec::new(),
                 problems: BTreeMap::new(),
                 records: 0,
@@ -136,6 +145,7 @@ impl Inspection {
             format,
             refused: None,
             bytes: 0,
+            sheet: None,
         }
     }
 
@@ -146,6 +156,16 @@ impl Inspection {
             self.refused = self.parser.feed(piece, &mut self.look).err();
         }
         self.refused.is_none()
+    }
+
+    /// The file cannot be read any further; an earlier reason counts.
+    pub fn stop(&mut self, error: FileError) {
+        self.refused.get_or_insert(error);
+    }
+
+    /// The rows were those of a workbook's sheet.
+    pub fn of_sheet(&mut self, sheet: String, bytes: u64) {
+        (self.sheet, self.bytes) = (Some(sheet), bytes);
     }
 
     /// Ends the file.
@@ -165,6 +185,7 @@ impl Inspection {
     fn report(self, end: Result<ParseEnd, FileError>) -> Report {
         let opening = self.parser.table_opening().clone();
         let Look { reading, first, problems, records, invalid } = self.look;
+        let profile = Builtin::of_names(reading.binding.names()).map(|profile| profile.name);
         let columns = reading.binding.meanings().map(|(name, field, by)| Column {
             name: name.to_owned(),
             field,
@@ -176,6 +197,8 @@ impl Inspection {
             format: self.format,
             encoding: self.parser.encoding(),
             delimiter: end.as_ref().ok().and_then(|end| end.delimiter).or(opening.delimiter),
+            sheet: self.sheet,
+            profile,
             skipped: opening.skipped,
             skipped_lines: opening.skip,
             bytes: self.bytes,

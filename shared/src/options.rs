@@ -336,6 +336,9 @@ pub struct ImportOptions {
     /// Where the list of records stands in a JSON file, as a JSON Pointer, where it is not the file itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
+    /// The sheet of a workbook, by its name or its number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sheet: Option<String>,
     /// The names of the upload, where they are not Muster's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fields: Option<FieldTable>,
@@ -396,6 +399,7 @@ impl ImportOptions {
         "phone_country",
         "on_invalid_value",
         "at",
+        "sheet",
         "fields",
         "organization",
         "group",
@@ -468,6 +472,7 @@ impl Default for ImportOptions {
             phone_country: None,
             on_invalid_value: OnInvalidValue::default(),
             at: None,
+            sheet: None,
             fields: None,
             organization: None,
             group: None,
@@ -492,6 +497,7 @@ mod tests {
             phone_country: Some("DE".into()),
             on_invalid_value: OnInvalidValue::Drop,
             at: Some("users".into()),
+            sheet: Some("Staff".into()),
             fields: Some(FieldTable(Vec::new())),
             organization: Some("acme".into()),
             group: Some("staff".into()),

@@ -18,7 +18,8 @@ use super::UsersArgs;
 use super::local::wrong_option;
 use super::source::Source;
 use crate::args::{Cli, Command};
-use crate::failure::Ended;
+use crate::connect::{self, Need, Session};
+use crate::failure::{Ended, usage};
 use crate::output::{answer, json, number, table};
 use crate::pipeline::receive_limits;
 use crate::shutdown::{Aborted, Shutdown};
@@ -58,7 +59,15 @@ struct Told<'r> {
 pub(crate) async fn run(args: InspectArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
     let mut args = args.users;
     let mut further: Vec<String> = Vec::new();
+    // Proposed, and taken only to show what it comes to: the command that is printed names it.
+    let auto = args.options.profile.as_deref() == Some("auto");
+    if auto {
+        args.options.profile = None;
+    }
     let mut report = look(&args, config, shutdown).await?;
+    if auto {
+        args = proposed(args, &mut report, &mut further, config, shutdown).await?;
+    }
     for _ in 0..ROUNDS {
         let flags = report.refused.as_ref().and_then(|error| flags(&error.message));
         // Standard input can be read only once.
@@ -75,9 +84,45 @@ pub(crate) async fn run(args: InspectArgs, config: &Config, shutdown: &Shutdown)
     tell(&args, &report, &further)
 }
 
+/// `--profile auto`: the file once more, with the profile that it looks like.
+async fn proposed(
+    mut args: Box<UsersArgs>,
+    report: &mut Report,
+    further: &mut Vec<String>,
+    config: &Config,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Box<UsersArgs>> {
+    // A list inside an object has to be found before its names are known.
+    let wrapped = |report: &Report| {
+        let flags = report.refused.as_ref().and_then(|error| flags(&error.message))?;
+        flags.strip_prefix("--at ").map(str::to_owned)
+    };
+    let mut found = report.profile;
+    if found.is_none()
+        && args.options.at.is_none()
+        && let Some(at) = wrapped(&*report)
+    {
+        args.options.at = Some(at);
+        found = look(&args, config, shutdown).await?.profile;
+        args.options.at = None;
+    }
+    let Some(profile) = found else {
+        return Err(usage(
+            "the file looks like none that a built-in profile is for; `muster profile list` shows them",
+        ));
+    };
+    args.options.profile = Some(profile.to_owned());
+    further.extend(["--profile".to_owned(), profile.to_owned()]);
+    *report = look(&args, config, shutdown).await?;
+    Ok(args)
+}
+
 /// The command line with further flags.
 fn parsed(further: &[String], words: &[String]) -> Option<Box<UsersArgs>> {
-    let line = std::env::args().chain(further.iter().cloned()).chain(words.iter().cloned());
+    let line = without_auto(std::env::args())
+        .into_iter()
+        .chain(further.iter().cloned())
+        .chain(words.iter().cloned());
     match Cli::try_parse_from(line).ok()?.command {
         Command::Inspect(args) => Some(args.users),
         _ => None,
@@ -85,12 +130,23 @@ fn parsed(further: &[String], words: &[String]) -> Option<Box<UsersArgs>> {
 }
 
 async fn look(args: &UsersArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Report> {
-    let mut source = Source::open(&args.file, args.format).await?;
+    let mut source = Source::open(&args.file, args.options.format).await?;
     let asked = ImportRequest::from_pairs(args.pairs(&source)).map_err(wrong_option)?;
-    let (options, reading) = asked.reading(None).map_err(|error| match error {
+    let told = |error: RequestError| match error {
         RequestError::Invalid(error) => wrong_option(error),
         error => error.into(),
-    })?;
+    };
+    // A tenant's own profile is in the database.
+    let asked = if asked.tenants_profile().is_some() {
+        let look = async |session: &Session| {
+            let tenant = session.tenant(&args.tenant).await?;
+            asked.with_profile(&session.store, tenant).await.map_err(told)
+        };
+        Box::pin(connect::with(config, Need::Look, shutdown, look)).await?
+    } else {
+        asked
+    };
+    let (options, reading) = asked.reading(None).map_err(told)?;
     let mut limits = receive_limits(config);
     limits.parse = reading.limits(limits.parse);
     let inspecting = inspect::begin(options, source.encoding, limits);
@@ -155,10 +211,25 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
+/// The words without `--profile auto`, which proposes and decides nothing.
+fn without_auto(words: impl Iterator<Item = String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    for word in words {
+        match word.as_str() {
+            "--profile=auto" => {}
+            "auto" if kept.last().is_some_and(|last| last == "--profile") => {
+                kept.pop();
+            }
+            _ => kept.push(word),
+        }
+    }
+    kept
+}
+
 /// The command that imports the file as it was looked at.
 fn command(further: &[String]) -> String {
-    let given = std::env::args().skip_while(|word| word != "inspect").skip(1);
-    let given = given.filter(|word| word != "--json");
+    let given = without_auto(std::env::args().skip_while(|word| word != "inspect").skip(1));
+    let given = given.into_iter().filter(|word| word != "--json");
     let words: Vec<String> = given.chain(further.iter().cloned()).collect();
     let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
     format!("muster import users {}", words.join(" "))
@@ -170,7 +241,7 @@ fn tell(args: &UsersArgs, report: &Report, further: &[String]) -> anyhow::Result
     if args.json {
         json(&Told { file: &name, report, command })?;
     } else {
-        answer(text(&name, report, command.as_deref()))?;
+        answer(text(&name, report, command.as_deref(), args.options.profile.is_some()))?;
     }
     Ok(match (&report.refused, report.invalid) {
         (Some(_), _) => Ended::Unwell,
@@ -179,16 +250,24 @@ fn tell(args: &UsersArgs, report: &Report, further: &[String]) -> anyhow::Result
     })
 }
 
-fn text(name: &str, report: &Report, command: Option<&str>) -> String {
+fn text(name: &str, report: &Report, command: Option<&str>, profiled: bool) -> String {
     let mut text = format!("{name}: {} in {}", report.format, report.encoding);
     // Writing to a String cannot fail, here and below.
-    if let Some(delimiter) = report.delimiter {
+    if let Some(sheet) = &report.sheet {
+        let _ = write!(text, ", sheet {sheet}");
+    } else if let Some(delimiter) = report.delimiter {
         let _ = write!(text, ", delimiter {}", delimiter.as_str());
     }
     let _ = write!(text, ", {} records", number(report.records));
     if report.skipped_lines > 0 {
         let what = if report.skipped.is_empty() { "empty".to_owned() } else { report.skipped.join(", ") };
         let _ = write!(text, "\n{} lines before the header are skipped: {what}", report.skipped_lines);
+    }
+    if let Some(profile) = report.profile
+        && !profiled
+    {
+        let _ =
+            write!(text, "\nIt looks like a file that the profile {profile} is for: `--profile {profile}`");
     }
     if let Some(error) = &report.refused {
         let _ = write!(text, "\n\nIt would be refused: {error} [{}]", error.code);

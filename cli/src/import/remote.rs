@@ -24,8 +24,8 @@ use super::source::Source;
 use super::{UsersArgs, summary};
 use crate::failure::Ended;
 use crate::follow;
-use crate::imports::{Outcomes, Remote, Shown};
-use crate::output::{number, remark};
+use crate::imports::{CauseArgs, Outcomes, Remote, Shown};
+use crate::output::number;
 use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
 use crate::view::View;
@@ -91,21 +91,21 @@ async fn send(
     let number = match last {
         Some(view) if view.state == ImportState::Receiving => free - 1,
         Some(view) if !view.state.is_final() => {
-            told_to_resume(&view);
+            told_to_resume(&view, progress);
             return Ok(view);
         }
         Some(_) | None => free,
     };
     tracing::debug!(number, "imports of {} with these options before", args.file.display());
     let view = upload(source, remote, pairs, Some(&key(digest, pairs, number)), progress).await?;
-    told_to_resume(&view);
+    told_to_resume(&view, progress);
     Ok(view)
 }
 
-fn told_to_resume(view: &View) {
+fn told_to_resume(view: &View, progress: &Progress) {
     if view.counts.total > view.counts.pending && !view.state.is_final() {
         let done = view.counts.total - view.counts.pending;
-        remark(format_args!(
+        progress.remark(format_args!(
             "import {}: {} of {} records are done",
             view.id,
             number(done),
@@ -197,7 +197,12 @@ fn key(digest: [u8; 32], pairs: &[(&'static str, String)], number: u32) -> Strin
 async fn details(remote: &Remote, view: &View) -> anyhow::Result<summary::Details> {
     let mut details = summary::Details::default();
     if view.counts.failed > 0 {
-        let failed = remote.records(view.id, Some(Outcomes::Failed), 0, u64::from(summary::SHOWN)).await?;
+        let failed = remote
+            .records(view.id, Some(Outcomes::Failed), &CauseArgs::default(), 0, u64::from(summary::SHOWN))
+            .await?;
+        // An older server does not tell them.
+        (details.problems, details.further_problems) =
+            remote.problems(view.id, summary::CAUSES).await.unwrap_or_default();
         details.first_failures = failed
             .into_iter()
             .map(|one| summary::Failed { record: one.record, errors: one.errors })

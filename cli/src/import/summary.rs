@@ -6,16 +6,20 @@ use std::time::Duration;
 use muster_shared::error::RecordError;
 use muster_shared::id::TenantId;
 use muster_shared::import::ImportState;
+use muster_shared::store::problems::{self, Problem};
 use muster_shared::store::{Store, records, reports};
 use serde::Serialize;
 
 use crate::failure::Ended;
+use crate::imports::show::told;
 use crate::output::{answer, json, number};
 use crate::reach::Reach;
 use crate::view::View;
 
 /// How many failures are shown.
 pub(crate) const SHOWN: u8 = 5;
+/// How many causes are told.
+pub(crate) const CAUSES: u8 = 10;
 /// Most bytes of the failed records that are read for it.
 const SHOWN_BYTES: i64 = 1024 * 1024;
 
@@ -26,6 +30,11 @@ pub(crate) struct Details {
     pub(crate) skipped_by_reason: Vec<(String, u64)>,
     /// The first failures.
     pub(crate) first_failures: Vec<Failed>,
+    /// What failed, by cause.
+    pub(crate) problems: Vec<Problem>,
+    /// Whether there are further causes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) further_problems: bool,
 }
 
 /// A record that failed.
@@ -49,6 +58,8 @@ impl Details {
         }
         if view.counts.failed > 0 {
             let failed = records::failed(store, tenant, view.id, 0, i64::from(SHOWN), SHOWN_BYTES).await?;
+            (details.problems, details.further_problems) =
+                problems::problems(store, tenant, view.id, i64::from(CAUSES)).await?;
             details.first_failures =
                 failed.into_iter().map(|one| Failed { record: one.record, errors: one.errors }).collect();
         }
@@ -94,7 +105,7 @@ pub(crate) fn waiting(as_json: bool, view: &View, reach: &Reach) -> anyhow::Resu
             reach.command("proceed", id)
         ))?;
     }
-    Ok(Ended::Done)
+    Ok(if view.counts.failed > 0 { Ended::FailedRecords } else { Ended::Done })
 }
 
 fn took(view: &View) -> Option<Duration> {
@@ -126,17 +137,17 @@ fn text(view: &View, details: &Details, reach: &Reach) -> String {
         let rate = counts.total.saturating_mul(1000) / milliseconds;
         let _ = write!(text, "\n  time      {:.1} s, {} records/s", took.as_secs_f64(), number(rate));
     }
-    for failed in &details.first_failures {
-        for error in &failed.errors {
-            let field = error.field.as_deref().map(|field| format!("{field}: ")).unwrap_or_default();
-            let _ = write!(text, "\nrecord {}: {field}{} [{}]", failed.record, error.message, error.code);
-        }
+    if counts.total == 0 && view.state == ImportState::Completed {
+        text.push_str("\nThe file has no records: it has a header or an empty list, and nothing else.");
     }
-    let more = counts.failed.saturating_sub(details.first_failures.len() as u64);
-    if more > 0 && !details.first_failures.is_empty() {
-        let _ = write!(text, "\nand {more} more");
+    for problem in &details.problems {
+        let _ = write!(text, "\n{}", told(problem, false));
+    }
+    if details.further_problems {
+        let _ = write!(text, "\nand further causes: {}", reach.command("problems", view.id));
     }
     if counts.failed > 0 {
+        let _ = write!(text, "\nwhat to do about them: {}", reach.command("problems", view.id));
         let _ = write!(text, "\nfailed records: {}", reach.failed(view.id, view.options.format));
     }
     text

@@ -2,17 +2,19 @@
 
 use anyhow::bail;
 use bytes::Bytes;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use futures_util::stream::BoxStream;
-use muster_shared::error::RecordError;
+use muster_shared::error::{ErrorCode, RecordError};
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
 use muster_shared::outcome::{Outcome, Reason};
+use muster_shared::store::problems::{Cause, Problem};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::local::Local;
 use super::remote::Remote;
+use crate::args::one_of;
 use crate::failure::usage;
 use crate::view::View;
 
@@ -76,10 +78,35 @@ impl Outcomes {
     }
 }
 
+/// The failures that are meant, as they are named on the command line.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct CauseArgs {
+    /// Only those that failed with this error (`muster imports problems` shows them)
+    #[arg(long, value_name = "CODE", value_parser = one_of::<ErrorCode>(ErrorCode::ALL.iter().map(|code| code.as_str())), hide_possible_values = true)]
+    code: Option<ErrorCode>,
+    /// Only those that failed for this column or key
+    #[arg(long, value_name = "NAME")]
+    field: Option<String>,
+}
+
+impl CauseArgs {
+    pub(crate) fn cause(&self) -> Cause<'_> {
+        Cause { code: self.code.map(ErrorCode::as_str), field: self.field.as_deref() }
+    }
+
+    /// As the API names them.
+    pub(crate) fn query(&self) -> Vec<(&'static str, String)> {
+        let code = self.code.map(|code| ("code", code.as_str().to_owned()));
+        code.into_iter().chain(self.field.clone().map(|field| ("field", field))).collect()
+    }
+}
+
 /// One record, in the API's shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RecordView {
     pub(crate) record: u64,
+    #[serde(default)]
+    pub(crate) line: Option<u64>,
     pub(crate) outcome: Outcome,
     #[serde(default)]
     pub(crate) reason: Option<Reason>,
@@ -124,10 +151,16 @@ impl Backend<'_> {
         &self,
         id: ImportId,
         outcome: Option<Outcomes>,
+        cause: &CauseArgs,
         after: u64,
         limit: u64,
     ) -> anyhow::Result<Vec<RecordView>> {
-        either!(self, inner => inner.records(id, outcome, after, limit).await)
+        either!(self, inner => inner.records(id, outcome, cause, after, limit).await)
+    }
+
+    /// The failures by cause, the most frequent first, and whether there are more.
+    pub(crate) async fn problems(&self, id: ImportId, limit: u8) -> anyhow::Result<(Vec<Problem>, bool)> {
+        either!(self, inner => inner.problems(id, limit).await)
     }
 
     /// The file of failed records.
@@ -135,13 +168,14 @@ impl Backend<'_> {
         &self,
         id: ImportId,
         format: &str,
+        cause: &CauseArgs,
     ) -> anyhow::Result<BoxStream<'static, anyhow::Result<Bytes>>> {
-        either!(self, inner => inner.failed(id, format).await)
+        either!(self, inner => inner.failed(id, format, cause).await)
     }
 
     /// Steers, and answers with the import as it is then.
-    pub(crate) async fn steer(&self, id: ImportId, steer: Steer) -> anyhow::Result<View> {
-        either!(self, inner => inner.steer(id, steer).await)
+    pub(crate) async fn steer(&self, id: ImportId, steer: Steer, cause: &CauseArgs) -> anyhow::Result<View> {
+        either!(self, inner => inner.steer(id, steer, cause).await)
     }
 
     /// The import that an argument means: an id, the beginning of one, or `last`.

@@ -10,11 +10,12 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
+use muster_shared::store::problems;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::backend::{Outcomes, RecordView, Steer};
+use super::backend::{CauseArgs, Outcomes, RecordView, Steer};
 use crate::failure::usage;
 use crate::view::View;
 
@@ -63,6 +64,12 @@ struct ImportsPage {
     imports: Vec<View>,
     #[serde(default)]
     next: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct ProblemsPage {
+    problems: Vec<problems::Problem>,
+    more: bool,
 }
 
 #[derive(Deserialize)]
@@ -138,7 +145,12 @@ impl Remote {
         Err(Refused { told }.into())
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<T> {
+    /// Asks for something, and reads the answer.
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> anyhow::Result<T> {
         let request = self.request(Method::GET, path).query(query).timeout(Duration::from_secs(60));
         let response = self.send(request).await?;
         let answer = response.json().await.map_err(reqwest::Error::without_url);
@@ -201,29 +213,44 @@ impl Remote {
         &self,
         id: ImportId,
         outcome: Option<Outcomes>,
+        cause: &CauseArgs,
         after: u64,
         limit: u64,
     ) -> anyhow::Result<Vec<RecordView>> {
         let mut query = vec![("after", after.to_string()), ("limit", limit.to_string())];
+        query.extend(cause.query());
         query.extend(outcome.map(|outcome| ("outcome", outcome.word().to_owned())));
         let page: RecordsPage = self.get(&format!("/v1/imports/{id}/records"), &query).await?;
         Ok(page.records)
+    }
+
+    pub(crate) async fn problems(
+        &self,
+        id: ImportId,
+        limit: u8,
+    ) -> anyhow::Result<(Vec<problems::Problem>, bool)> {
+        let path = format!("/v1/imports/{id}/problems");
+        let page: ProblemsPage = self.get(&path, &[("limit", limit.to_string())]).await?;
+        Ok((page.problems, page.more))
     }
 
     pub(crate) async fn failed(
         &self,
         id: ImportId,
         format: &str,
+        cause: &CauseArgs,
     ) -> anyhow::Result<BoxStream<'static, anyhow::Result<Bytes>>> {
         let response =
-            self.send(self.request(Method::GET, &format!("/v1/imports/{id}/failed.{format}"))).await?;
+            self.request(Method::GET, &format!("/v1/imports/{id}/failed.{format}")).query(&cause.query());
+        let response = self.send(response).await?;
         let pieces = response.bytes_stream();
         Ok(pieces.map(|piece| piece.map_err(|error| anyhow!(error.without_url()))).boxed())
     }
 
-    pub(crate) async fn steer(&self, id: ImportId, steer: Steer) -> anyhow::Result<View> {
+    pub(crate) async fn steer(&self, id: ImportId, steer: Steer, cause: &CauseArgs) -> anyhow::Result<View> {
         let path = format!("/v1/imports/{id}/{}", steer.word());
-        self.send(self.request(Method::POST, &path).timeout(Duration::from_secs(60))).await?;
+        self.send(self.request(Method::POST, &path).query(&cause.query()).timeout(Duration::from_secs(60)))
+            .await?;
         self.show(id).await
     }
 

@@ -286,10 +286,10 @@ impl ApiError {
 fn file_status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::UploadTooLarge | ErrorCode::DecompressedTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorCode::TooManyRecords => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::TooManyRecords | ErrorCode::WorkbookTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::UploadTimeout => StatusCode::REQUEST_TIMEOUT,
-        ErrorCode::InvalidRecords => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorCode::InvalidRecords | ErrorCode::MostlyInvalid => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,

@@ -11,6 +11,7 @@ use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::params::{Id, Params};
+use super::records::Wanted;
 use super::view::{ImportList, ImportView};
 use crate::request::checked_key;
 
@@ -121,7 +122,26 @@ steering! {
     resume at "/v1/imports/{id}/resume";
     /// Ends an import before its time; records whose turn has not come are skipped.
     cancel at "/v1/imports/{id}/cancel";
-    /// Drives failed records and dead chunks once more. A record that would go in now is skipped as `superseded` where a later
-    /// record of the file with the same identifier was applied meanwhile.
-    retry at "/v1/imports/{id}/retry";
+}
+
+/// Drives failed records and dead chunks once more. A record that would go in now is skipped as `superseded` where a later
+/// record of the file with the same identifier was applied meanwhile.
+#[utoipa::path(
+    post, path = "/v1/imports/{id}/retry", tag = "imports",
+    params(("id" = String, Path),
+           ("code" = Option<String>, Query, description = "only those that failed with this error"),
+           ("field" = Option<String>, Query, description = "only those that failed for this column or key")),
+    responses((status = 200, description = "The import after it", body = ImportView)),
+)]
+pub(super) async fn retry(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(import): Id<ImportId>,
+    mut params: Params,
+) -> Result<Json<ImportView>, ApiError> {
+    let tenant = caller.may(Scope::ImportWrite)?;
+    let wanted = Wanted::take(&mut params)?;
+    params.finish()?;
+    let done = steer::retry_cause(&state.0.store, tenant, import, wanted.cause()).await;
+    steered(&state, tenant, import, done).await
 }

@@ -62,6 +62,9 @@ pub struct ImportLinks {
     pub own: String,
     /// Its records.
     pub records: String,
+    /// Its failures by cause.
+    #[serde(default)]
+    pub problems: String,
     /// Its failed records as a table.
     pub failed_csv: String,
     /// Its failed records, an object a line.
@@ -75,6 +78,7 @@ impl ImportView {
         let own = format!("{base}/v1/imports/{}", report.id);
         let links = ImportLinks {
             records: format!("{own}/records"),
+            problems: format!("{own}/problems"),
             failed_csv: format!("{own}/failed.csv"),
             failed_ndjson: format!("{own}/failed.ndjson"),
             own,
@@ -115,6 +119,9 @@ pub struct ImportList {
 pub struct RecordView {
     /// Its number in the file, from 1.
     pub record: u64,
+    /// The line of the file that it begins on; of a workbook its row. Null where it is not known.
+    #[serde(default)]
+    pub line: Option<u64>,
     /// pending, inserted, updated, skipped or failed.
     #[schema(value_type = String)]
     pub outcome: Outcome,
@@ -136,6 +143,7 @@ impl From<RecordReport> for RecordView {
     fn from(report: RecordReport) -> Self {
         Self {
             record: report.record,
+            line: report.line,
             outcome: report.outcome,
             reason: report.reason,
             user_id: report.user_id,

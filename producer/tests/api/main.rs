@@ -20,6 +20,7 @@ mod input;
 mod keys;
 mod limits;
 mod matrix;
+mod profiles;
 mod readiness;
 mod reading;
 mod second_lock;

@@ -100,6 +100,7 @@ fn mend(text: &str, field: Field, error: &RecordError, rules: &Rules) -> Option<
             let mended = folded(bare(text));
             (mended != text).then_some(Mend::Text(mended))
         }
+        (ErrorCode::ValueInvalid, Field::Status) => state(text).map(|state| Mend::Text(state.to_owned())),
         (ErrorCode::TypeMismatch, field) if is_flag(field) => flag(text).map(Mend::Flag),
         (ErrorCode::LocaleInvalid, _) => canonical_locale(text).map(Mend::Text),
         (ErrorCode::ZoneinfoInvalid, _) => canonical_zone(text).map(Mend::Text),
@@ -137,6 +138,30 @@ fn flag(text: &str) -> Option<bool> {
     match (YES.contains(&&*word), NO.contains(&&*word)) {
         (true, _) => Some(true),
         (_, true) => Some(false),
+        _ => None,
+    }
+}
+
+/// Words of other products for the state of an account.
+fn state(text: &str) -> Option<&'static str> {
+    match bare(text).to_lowercase().as_str() {
+        "active"
+        | "enabled"
+        | "member"
+        | "admin"
+        | "owner"
+        | "primary owner"
+        | "workspace owner"
+        | "workspace admin"
+        | "multi-channel guest"
+        | "single-channel guest"
+        | "guest"
+        | "provisioned"
+        | "staged"
+        | "aktiv"
+        | "actif" => Some("Active"),
+        "inactive" | "disabled" | "deactivated" | "suspended" | "blocked" | "archived" | "deprovisioned"
+        | "locked_out" | "inaktiv" | "inactif" => Some("Inactive"),
         _ => None,
     }
 }

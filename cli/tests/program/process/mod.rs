@@ -8,6 +8,7 @@ mod honest;
 mod import;
 mod imports;
 mod input;
+mod profiles;
 mod serve;
 mod services;
 mod start;
