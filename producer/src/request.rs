@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use fields::FieldChoices;
 
 /// Every option there is, in the order of the help texts.
-pub const OPTIONS: [&str; 32] = [
+pub const OPTIONS: [&str; 34] = [
     "profile",
     "format",
     "identifier",
@@ -51,6 +51,8 @@ pub const OPTIONS: [&str; 32] = [
     "phone_country",
     "dates",
     "on_invalid_value",
+    "list_separator",
+    "null_words",
     "usernames",
     "default_address",
     "filename",
@@ -116,8 +118,8 @@ pub enum RequestError {
     #[error(transparent)]
     Invalid(#[from] FieldError),
     /// Neither the options nor the media type nor the file's name say which format the upload has.
-    #[error("the format of the upload is not known: name it with `format` (csv, json, ndjson, xlsx)")]
-    FormatUnknown,
+    #[error("the format of the upload is not known: {}", .0.unwrap_or("name it with `format` (csv, json, ndjson, xlsx)"))]
+    FormatUnknown(Option<&'static str>),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -219,6 +221,8 @@ impl ImportRequest {
             "phone_country" => self.options.phone_country = Some(country(value).map_err(field)?),
             "dates" => self.options.dates = choice(name, value)?,
             "on_invalid_value" => self.options.on_invalid_value = choice(name, value)?,
+            "list_separator" => self.options.list_separator = choice(name, value)?,
+            "null_words" => self.options.null_words = null_words(value).map_err(field)?,
             "usernames" => self.options.usernames = choice(name, value)?,
             "default_address" => {
                 self.options.default_address =
@@ -262,6 +266,10 @@ impl ImportRequest {
         self.format
             .or_else(|| media_type.and_then(Format::from_media_type))
             .or_else(|| self.filename.as_deref().and_then(Format::from_file_name))
+    }
+
+    fn format_unknown(&self) -> RequestError {
+        RequestError::FormatUnknown(self.filename.as_deref().and_then(Format::advice_for_name))
     }
 
     /// What the upload's text is in: from the options, else from the media type's charset.
@@ -347,7 +355,7 @@ impl ImportRequest {
             return self.completed(&builtin.pairs())?.reading(media_type);
         }
         let mut options = self.options.clone();
-        options.format = self.format(media_type).ok_or(RequestError::FormatUnknown)?;
+        options.format = self.format(media_type).ok_or_else(|| self.format_unknown())?;
         options.fields = self.fields.table(options.format);
         let delimiter = match self.delimiter {
             None | Some(DelimiterChoice::Auto) => None,
@@ -482,6 +490,18 @@ fn country(value: &str) -> Result<String, String> {
     match is_phone_country(&country) {
         true => Ok(country),
         false => Err("must be the two letters of a country, such as DE or GB".into()),
+    }
+}
+
+/// Most words that stand for an empty cell, and most characters of one.
+const NULL_WORDS: (usize, usize) = (16, 32);
+
+fn null_words(value: &str) -> Result<Vec<String>, String> {
+    let words: Vec<String> = value.split(',').map(|word| word.trim().to_owned()).collect();
+    let (most, longest) = NULL_WORDS;
+    match words.len() <= most && words.iter().all(|word| (1..=longest).contains(&word.chars().count())) {
+        true => Ok(words),
+        false => Err(format!("must be up to {most} words with commas between them, as in NULL,N/A")),
     }
 }
 

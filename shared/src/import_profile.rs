@@ -15,6 +15,8 @@ pub struct Builtin {
     pub title: &'static str,
     /// Where the file comes from.
     pub from: &'static str,
+    /// Where its names are published.
+    pub source: &'static str,
     /// What the guide calls it.
     pub file: &'static str,
     /// What else there is to know.
@@ -53,9 +55,9 @@ impl Builtin {
 
 /// The guide to a built-in profile: docs/guides.
 pub fn guide(profile: &Builtin) -> String {
-    let Builtin { name, title, from, file, note, .. } = profile;
+    let Builtin { name, title, from, source, file, note, .. } = profile;
     let mut page = format!(
-        "<!-- Made from shared/src/import_profile.rs by the test `the_guides_are_the_profiles`. -->\n\n# {title}\n\n{from}\n\n\
+        "<!-- Made from shared/src/import_profile.rs by the test `the_guides_are_the_profiles`. -->\n\n# {title}\n\n{from} Its names are published at <{source}>.\n\n\
          Look at the file first, then import it:\n\n```sh\nmuster inspect {file} --profile {name}\n\
          muster import users {file} --profile {name}\n```\n\n"
     );
@@ -87,6 +89,7 @@ pub const BUILTIN: &[Builtin] = &[
         name: "google-workspace",
         title: "Google Workspace: the users' CSV file of the Admin console, template or download",
         from: "In the Admin console: Directory, Users, then \"Download users\", or the template of \"Bulk update users\".",
+        source: "https://support.google.com/a/answer/40057",
         file: "users.csv",
         note: "",
         columns: &[
@@ -129,6 +132,7 @@ pub const BUILTIN: &[Builtin] = &[
         name: "microsoft-365",
         title: "Microsoft 365: the CSV file of \"Add multiple users\"",
         from: "In the Microsoft 365 admin center: Users, Active users, \"Add multiple users\", the CSV file with headers and sample user information.",
+        source: "https://learn.microsoft.com/microsoft-365/enterprise/add-several-users-at-the-same-time",
         file: "users.csv",
         note: "",
         columns: &[
@@ -157,6 +161,7 @@ pub const BUILTIN: &[Builtin] = &[
         name: "entra",
         title: "Microsoft Entra ID: the CSV file of \"Bulk create users\"",
         from: "In the Entra admin center: Users, Bulk operations, \"Bulk create\", the CSV template. Its first line names a version and is skipped.",
+        source: "https://learn.microsoft.com/entra/identity/users/users-bulk-add",
         file: "users.csv",
         note: "`Block sign in` says yes for an account that is disabled.",
         columns: &[
@@ -189,6 +194,7 @@ pub const BUILTIN: &[Builtin] = &[
         name: "okta",
         title: "Okta: the CSV file of \"Import users from CSV\"",
         from: "In the Admin Console: Directory, People, More actions, \"Import users from CSV\", the template.",
+        source: "https://support.okta.com/help/s/question/0D51Y00008ciESjSAM/import-csv-attributes-format",
         file: "users.csv",
         note: "",
         columns: &[
@@ -229,6 +235,7 @@ pub const BUILTIN: &[Builtin] = &[
         name: "cognito",
         title: "Amazon Cognito: the CSV file of a user import job",
         from: "The CSV header of a user pool (`aws cognito-idp get-csv-header`), filled in for an import job.",
+        source: "https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-using-import-tool.html",
         file: "users.csv",
         note: "Attributes of one's own (`custom:…`) become metadata under their names.",
         columns: &[
@@ -244,6 +251,7 @@ pub const BUILTIN: &[Builtin] = &[
         name: "auth0",
         title: "Auth0: the JSON file of a bulk import, or an export as NDJSON",
         from: "The JSON file of the bulk user import, or an export job as JSON (NDJSON, also with `.gz`).",
+        source: "https://auth0.com/docs/manage-users/user-migration/bulk-user-import-database-schema-and-examples",
         file: "users.json",
         note: "A `password_hash` is bcrypt and is taken; a `custom_password_hash` is left out.",
         columns: &[
@@ -271,6 +279,7 @@ pub const BUILTIN: &[Builtin] = &[
         name: "keycloak",
         title: "Keycloak: the users of a realm's JSON export",
         from: "A realm's export (`kc.sh export --users realm_file`), or the list of its users. The users are found in it by themselves.",
+        source: "https://www.keycloak.org/docs-api/latest/rest-api/index.html#UserRepresentation",
         file: "realm.json",
         note: "Credentials of Keycloak are none that Muster takes, and are left out.",
         columns: &[
@@ -284,12 +293,15 @@ pub const BUILTIN: &[Builtin] = &[
             ("createdTimestamp", "custom__created_timestamp"),
             ("realmRoles", "custom__realm_roles"),
             ("clientRoles", "custom__client_roles"),
+            ("applicationRoles", "custom__application_roles"),
             ("groups", "custom__groups"),
             ("credentials", ""),
             ("totp", ""),
             ("disableableCredentialTypes", ""),
             ("requiredActions", ""),
             ("federatedIdentities", ""),
+            ("socialLinks", ""),
+            ("userProfileMetadata", ""),
             ("clientConsents", ""),
             ("serviceAccountClientId", ""),
             ("federationLink", ""),
@@ -305,6 +317,7 @@ pub const BUILTIN: &[Builtin] = &[
         name: "firebase",
         title: "Firebase Authentication: the JSON file of `firebase auth:export`",
         from: "`firebase auth:export users.json --format=JSON`.",
+        source: "https://firebase.google.com/docs/cli/auth#file_format",
         file: "users.json",
         note: "Its password hashes (scrypt with keys of the project) are none that Muster takes, and are left out.",
         columns: &[
@@ -332,6 +345,7 @@ pub const BUILTIN: &[Builtin] = &[
         name: "fusionauth",
         title: "FusionAuth: the JSON body of an import request",
         from: "The body of a request to `/api/user/import`.",
+        source: "https://fusionauth.io/docs/apis/users#import-users",
         file: "users.json",
         note: "",
         columns: &[
@@ -365,6 +379,7 @@ pub const BUILTIN: &[Builtin] = &[
         name: "scim",
         title: "SCIM 2.0: a ListResponse of users",
         from: "What a SCIM 2.0 server answers to `GET /Users`.",
+        source: "https://www.rfc-editor.org/rfc/rfc7643#section-4.1",
         file: "users.json",
         note: "The address is the primary one, or else the first.",
         columns: &[
@@ -405,8 +420,9 @@ pub const BUILTIN: &[Builtin] = &[
         name: "moodle",
         title: "Moodle: the CSV file of \"Upload users\"",
         from: "The file for Site administration, Users, \"Upload users\".",
+        source: "https://docs.moodle.org/en/Upload_users",
         file: "users.csv",
-        note: "Passwords in it are plain text, and are left out. Courses, groups and cohorts become metadata.",
+        note: "Passwords in it are plain text, and are left out. Courses, groups and cohorts become metadata. So does `deleted`: Muster's imports delete nobody, so take lines with a 1 there out.",
         columns: &[
             ("username", "preferred_username"),
             ("password", ""),
@@ -422,7 +438,7 @@ pub const BUILTIN: &[Builtin] = &[
             ("phone2", "custom__phone2"),
             ("url", "custom__url"),
             ("oldusername", ""),
-            ("deleted", ""),
+            ("deleted", "custom__deleted"),
         ],
         options: &[KEEP],
         marks: &[&["username", "firstname", "lastname"]],
@@ -431,6 +447,7 @@ pub const BUILTIN: &[Builtin] = &[
         name: "canvas",
         title: "Canvas: users.csv of an SIS import",
         from: "`users.csv` of an SIS import.",
+        source: "https://developerdocs.instructure.com/services/canvas/sis/file.sis_csv",
         file: "users.csv",
         note: "The status is `active` or `suspended`; a record that says `deleted` fails: Muster's imports delete nobody, so take the line out.",
         columns: &[
@@ -454,7 +471,8 @@ pub const BUILTIN: &[Builtin] = &[
     Builtin {
         name: "slack",
         title: "Slack: the member list as CSV",
-        from: "In the workspace's settings: Manage members, \"Export member list\".",
+        from: "In the workspace's settings: Manage members, \"Export member list\". Slack publishes no list of the columns; they are those that programs read.",
+        source: "https://github.com/chainguard-dev/yacls/blob/v2.4.0/pkg/platform/slack.go",
         file: "users.csv",
         note: "Members, admins and guests are active, `Deactivated` is not. Bots have no address, and fail alone.",
         columns: &[

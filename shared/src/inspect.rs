@@ -4,6 +4,9 @@
 //! Memory is bounded: a few records, and so many causes. What only the tenant's catalog knows (roles, groups, teams, locations) is not
 //! looked up.
 
+mod days;
+mod doubles;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -12,10 +15,14 @@ use serde::Serialize;
 use crate::error::{ErrorCode, FileError};
 use crate::import_profile::Builtin;
 use crate::intake::Reading;
-use crate::options::{ImportOptions, UnknownNames};
+use crate::options::{IdentifierField, ImportOptions, UnknownNames};
 use crate::parse::{Delimiter, Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
 use crate::record::{Names, REDACTED, RawRecord, RawValue, looks_secret};
 use crate::rules::Rules;
+
+pub use days::DayOrder;
+use days::DayOrders;
+use doubles::Doubles;
 
 /// Records that are shown.
 const SHOWN: usize = 3;
@@ -60,6 +67,8 @@ pub struct Report {
     pub first: Vec<Vec<(String, String)>>,
     /// What is wrong, the most frequent first.
     pub problems: Vec<Problem>,
+    /// In which order its days are written.
+    pub days: DayOrder,
     /// The file names roles, groups, teams or locations, which were not looked up.
     pub needs_catalog: bool,
     /// Why the file would be refused.
@@ -139,6 +148,8 @@ impl Inspection {
                 reading: Reading::new(rules),
                 first: Vec::new(),
                 problems: BTreeMap::new(),
+                days: DayOrders::default(),
+                doubles: Doubles::default(),
                 records: 0,
                 invalid: 0,
             },
@@ -184,7 +195,7 @@ impl Inspection {
 
     fn report(self, end: Result<ParseEnd, FileError>) -> Report {
         let opening = self.parser.table_opening().clone();
-        let Look { reading, first, problems, records, invalid } = self.look;
+        let Look { reading, first, problems, days, doubles: _, records, invalid } = self.look;
         let profile = Builtin::of_names(reading.binding.names()).map(|profile| profile.name);
         let columns = reading.binding.meanings().map(|(name, field, by)| Column {
             name: name.to_owned(),
@@ -207,6 +218,7 @@ impl Inspection {
             columns: columns.collect(),
             first,
             problems,
+            days: days.proof(),
             needs_catalog: reading.binding.needs_catalog(&reading.rules),
             refused: end.err(),
         }
@@ -219,6 +231,8 @@ struct Look {
     first: Vec<Vec<(String, String)>>,
     /// By code and field; warnings by their text.
     problems: BTreeMap<(String, String), Problem>,
+    days: DayOrders,
+    doubles: Doubles,
     records: u64,
     invalid: u64,
 }
@@ -237,8 +251,11 @@ impl RecordSink for Look {
     }
 
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
-        let Self { reading, first, problems, records, invalid } = self;
+        let Self { reading, first, problems, days, doubles, records, invalid } = self;
         *records += 1;
+        reading.binding.extend(names);
+        days.record(record, &reading.binding);
+        let identifier = reading.rules.options.identifier;
         let place = Place { record: record.position.record.get(), line: record.position.line };
         let shown = reading.record(record, names, |taken| {
             if let Err(errors) = &taken.validated.result {
@@ -249,6 +266,14 @@ impl RecordSink for Look {
                         (Some(error.code), error.field.clone(), error.message.clone())
                     });
                 }
+            }
+            if let Ok(record) = &taken.validated.result {
+                doubles.record(record, identifier, |field, earlier| {
+                    let key = (String::new(), format!("twice {field}"));
+                    note(problems, key, place, || {
+                        (None, None, twice(field, identifier, place.record, earlier))
+                    });
+                });
             }
             for warning in &taken.warnings {
                 note(problems, (String::new(), warning.clone()), place, || (None, None, warning.clone()));
@@ -266,6 +291,19 @@ impl RecordSink for Look {
             first.push(shown.into_iter().filter_map(named).collect());
         }
         Ok(())
+    }
+}
+
+/// What becomes of a record with a value that an earlier one has.
+fn twice(field: IdentifierField, identifier: IdentifierField, record: u64, earlier: u64) -> String {
+    if field == identifier {
+        format!(
+            "record {record} means the same user as record {earlier}: the user has in the end what the later one says"
+        )
+    } else {
+        format!(
+            "{field}: record {record} has the value of record {earlier}, and one user alone can have it: the later record will fail, unless the earlier one's user has another by then"
+        )
     }
 }
 

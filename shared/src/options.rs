@@ -251,6 +251,29 @@ choice! {
 }
 
 choice! {
+    /// What stands between the names in a table's cell that holds several.
+    ListSeparator {
+        /// A comma.
+        Comma = "comma",
+        /// A semicolon.
+        Semicolon = "semicolon",
+        /// A vertical line.
+        Pipe = "pipe",
+    } default Comma
+}
+
+impl ListSeparator {
+    /// The character.
+    pub fn character(self) -> char {
+        match self {
+            Self::Comma => ',',
+            Self::Semicolon => ';',
+            Self::Pipe => '|',
+        }
+    }
+}
+
+choice! {
     /// What a value does that a field does not take, where the field is not the one that identifies users.
     OnInvalidValue {
         /// The record fails.
@@ -333,6 +356,12 @@ pub struct ImportOptions {
     /// What values do that a field does not take.
     #[serde(skip_serializing_if = "is_refuse")]
     pub on_invalid_value: OnInvalidValue,
+    /// What stands between the names in a cell that holds several.
+    #[serde(skip_serializing_if = "is_comma")]
+    pub list_separator: ListSeparator,
+    /// Texts that stand for an empty cell, such as `NULL`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub null_words: Vec<String>,
     /// Where the list of records stands in a JSON file, as a JSON Pointer, where it is not the file itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
@@ -363,6 +392,10 @@ fn is_iso(dates: &Dates) -> bool {
 
 fn is_refuse(values: &OnInvalidValue) -> bool {
     *values == OnInvalidValue::Refuse
+}
+
+fn is_comma(separator: &ListSeparator) -> bool {
+    *separator == ListSeparator::Comma
 }
 
 /// Stored options that this program does not know: a newer one wrote them.
@@ -398,6 +431,8 @@ impl ImportOptions {
         "dates",
         "phone_country",
         "on_invalid_value",
+        "list_separator",
+        "null_words",
         "at",
         "sheet",
         "fields",
@@ -405,6 +440,11 @@ impl ImportOptions {
         "group",
         "enrolment",
     ];
+
+    /// Whether the text of a cell stands for an empty one.
+    pub fn is_null_word(&self, text: &str) -> bool {
+        !self.null_words.is_empty() && self.null_words.iter().any(|word| word == text.trim())
+    }
 
     /// What of stored options this program knows, and what it does not: for showing them, not for acting on them.
     pub fn known_of_stored(json: serde_json::Value) -> (Self, Option<NewerOptions>) {
@@ -471,6 +511,8 @@ impl Default for ImportOptions {
             dates: Dates::default(),
             phone_country: None,
             on_invalid_value: OnInvalidValue::default(),
+            list_separator: ListSeparator::default(),
+            null_words: Vec::new(),
             at: None,
             sheet: None,
             fields: None,
@@ -496,6 +538,8 @@ mod tests {
             dates: Dates::Dmy,
             phone_country: Some("DE".into()),
             on_invalid_value: OnInvalidValue::Drop,
+            list_separator: ListSeparator::Pipe,
+            null_words: vec!["NULL".into()],
             at: Some("users".into()),
             sheet: Some("Staff".into()),
             fields: Some(FieldTable(Vec::new())),

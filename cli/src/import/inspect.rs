@@ -10,7 +10,8 @@ use muster_producer::inspect::{self, Inspecting};
 use muster_producer::request::{ImportRequest, RequestError};
 use muster_shared::config::Config;
 use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::inspect::{Problem, Report};
+use muster_shared::inspect::{DayOrder, Problem, Report};
+use muster_shared::options::Dates;
 use muster_shared::validate::quoted;
 use serde::Serialize;
 
@@ -64,11 +65,25 @@ pub(crate) async fn run(args: InspectArgs, config: &Config, shutdown: &Shutdown)
     if auto {
         args.options.profile = None;
     }
+    // The same is done with the order of days, once the columns are known.
+    let order = args.options.dates.as_deref() == Some("auto");
+    if order {
+        args.options.dates = None;
+    }
     let mut report = look(&args, config, shutdown).await?;
     if auto {
         args = proposed(args, &mut report, &mut further, config, shutdown).await?;
     }
+    let mut proved = !order;
     for _ in 0..ROUNDS {
+        if report.refused.is_none() && !proved && args.file != std::path::Path::new("-") {
+            proved = true;
+            if let Some(order) = report.days.option().filter(|order| *order != Dates::Iso) {
+                args.options.dates = Some(order.as_str().to_owned());
+                further.extend(["--dates".to_owned(), order.as_str().to_owned()]);
+                report = look(&args, config, shutdown).await?;
+            }
+        }
         let flags = report.refused.as_ref().and_then(|error| flags(&error.message));
         // Standard input can be read only once.
         let Some(flags) = flags.filter(|_| args.file != std::path::Path::new("-")) else { break };
@@ -211,13 +226,13 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// The words without `--profile auto`, which proposes and decides nothing.
+/// The words without `--profile auto` and `--dates auto`, in whose place stands what they came to.
 fn without_auto(words: impl Iterator<Item = String>) -> Vec<String> {
     let mut kept: Vec<String> = Vec::new();
     for word in words {
         match word.as_str() {
-            "--profile=auto" => {}
-            "auto" if kept.last().is_some_and(|last| last == "--profile") => {
+            "--profile=auto" | "--dates=auto" => {}
+            "auto" if kept.last().is_some_and(|last| last == "--profile" || last == "--dates") => {
                 kept.pop();
             }
             _ => kept.push(word),
@@ -297,6 +312,9 @@ fn text(name: &str, report: &Report, command: Option<&str>, profiled: bool) -> S
     if report.problems.len() > SHOWN {
         let _ = write!(text, "\nand {} further causes (`--json` has them)", report.problems.len() - SHOWN);
     }
+    if let Some(days) = days(report.days) {
+        let _ = write!(text, "\n\n{days}");
+    }
     if report.needs_catalog {
         text.push_str(
             "\n\nRoles, groups, teams and locations are looked up in the catalog when the file is imported.",
@@ -306,6 +324,45 @@ fn text(name: &str, report: &Report, command: Option<&str>, profiled: bool) -> S
         let _ = write!(text, "\n\nTo import it:\n  {command}");
     }
     text
+}
+
+/// In which order the days of the file are written.
+fn days(order: DayOrder) -> Option<&'static str> {
+    match order {
+        DayOrder::Iso => None,
+        DayOrder::Dmy => Some("Days are written day first, which is the only order that fits: `--dates dmy`"),
+        DayOrder::Mdy => {
+            Some("Days are written month first, which is the only order that fits: `--dates mdy`")
+        }
+        DayOrder::Unproved => Some(
+            "Each day fits both orders: ask whoever made the file, and add `--dates dmy` or `--dates mdy`",
+        ),
+        DayOrder::Mixed => {
+            Some("Some days are written day first and some month first: no order fits all of them")
+        }
+    }
+}
+
+/// The order that the file proves, for an import that is to find it out.
+pub(super) async fn proved_order(
+    args: &UsersArgs,
+    config: &Config,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Dates> {
+    let other = tokio::fs::metadata(&args.file).await.is_ok_and(|metadata| !metadata.is_file());
+    if other || args.file == std::path::Path::new("-") {
+        return Err(usage(
+            "what is no file can be read only once: say which order days have, `--dates dmy` or `--dates mdy`",
+        ));
+    }
+    let report = look(args, config, shutdown).await?;
+    match report.days.option() {
+        Some(order) => Ok(order),
+        None => Err(usage(format!(
+            "the order of days is not proved by the file. {}",
+            days(report.days).unwrap_or_default()
+        ))),
+    }
 }
 
 fn told(problem: &Problem) -> String {

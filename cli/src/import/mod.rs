@@ -86,7 +86,12 @@ impl UsersArgs {
 
 /// Runs the command.
 pub(crate) async fn run(args: ImportArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
-    let What::Users(args) = args.what;
+    let What::Users(mut args) = args.what;
+    if args.options.dates.as_deref() == Some("auto") {
+        args.options.dates = None;
+        let order = Box::pin(inspect::proved_order(&args, config, shutdown)).await?;
+        args.options.dates = Some(order.as_str().to_owned());
+    }
     // What is wrong with the file is told before anything is started. A FIFO opens only once somebody writes to it: the
     // thread that waits for that goes down with the process.
     let source = tokio::select! {

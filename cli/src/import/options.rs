@@ -2,7 +2,7 @@
 
 use clap::Args;
 use muster_shared::options::{
-    Dates, Duplicates, EmptyCell, HeaderNames, IdentifierField, MetadataMode, OnExisting, OnInvalid,
+    Duplicates, EmptyCell, HeaderNames, IdentifierField, ListSeparator, MetadataMode, OnExisting, OnInvalid,
     OnInvalidValue, PhoneCheck, Rows, Sets, Start, UnknownColumns, UnknownNames, Usernames, Values,
 };
 use muster_shared::parse::Format;
@@ -114,12 +114,18 @@ pub(crate) struct OptionArgs {
     /// Take phone numbers of this country (two letters, such as DE) as people write them
     #[arg(long, value_name = "COUNTRY", help_heading = RULES)]
     phone_country: Option<String>,
-    /// The order in which days are written [default: iso]
-    #[arg(long, value_parser = texts!(Dates), help_heading = RULES)]
-    dates: Option<Dates>,
+    /// The order in which days are written; `auto` looks at the file first, and takes the order that is the only one that fits [default: iso]
+    #[arg(long, value_parser = ["iso", "dmy", "mdy", "auto"], help_heading = RULES)]
+    pub(crate) dates: Option<String>,
     /// What a value does that an optional field does not take: the record fails, or the value is left out [default: refuse]
     #[arg(long, value_parser = texts!(OnInvalidValue), help_heading = RULES)]
     on_invalid_value: Option<OnInvalidValue>,
+    /// What stands between the names in a cell that holds several [default: comma]
+    #[arg(long, value_parser = texts!(ListSeparator), help_heading = RULES)]
+    list_separator: Option<ListSeparator>,
+    /// Words that stand for an empty cell, with commas between them: `NULL,N/A`
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true, help_heading = RULES)]
+    null_words: Option<String>,
     /// Which usernames are taken [default: any]
     #[arg(long, value_parser = texts!(Usernames), help_heading = RULES)]
     usernames: Option<Usernames>,
@@ -161,8 +167,10 @@ impl OptionArgs {
             ("duplicates", text(self.duplicates.map(Duplicates::as_str))),
             ("phone_check", text(self.phone_check.map(PhoneCheck::as_str))),
             ("phone_country", self.phone_country.clone()),
-            ("dates", text(self.dates.map(Dates::as_str))),
+            ("dates", self.dates.clone()),
             ("on_invalid_value", text(self.on_invalid_value.map(OnInvalidValue::as_str))),
+            ("list_separator", text(self.list_separator.map(ListSeparator::as_str))),
+            ("null_words", self.null_words.clone()),
             ("usernames", text(self.usernames.map(Usernames::as_str))),
             ("default_address", self.default_address.then(|| "true".to_owned())),
             ("delimiter", self.delimiter.clone()),

@@ -8,6 +8,8 @@ use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use muster_shared::catalog::FieldError;
+use muster_shared::error::ErrorCode;
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
 use muster_shared::store::problems;
@@ -17,6 +19,7 @@ use serde::de::DeserializeOwned;
 
 use super::backend::{CauseArgs, Outcomes, RecordView, Steer};
 use crate::failure::usage;
+use crate::import::wrong_option;
 use crate::view::View;
 
 /// Imports on a page of the list, where the whole list is gone through.
@@ -42,13 +45,45 @@ struct ProblemDetail {
     #[serde(default)]
     field: Option<String>,
     #[serde(default)]
+    record: Option<u64>,
+    #[serde(default)]
+    line: Option<u64>,
+    #[serde(default)]
+    column: Option<u64>,
+    #[serde(default)]
     request_id: Option<String>,
+}
+
+impl ProblemDetail {
+    /// The error as it would be told without a server: with its place, and a wrong option as one of the command line.
+    fn told(self) -> anyhow::Error {
+        if let Some(field) = self.field.as_deref().filter(|_| self.code == ErrorCode::InvalidRequest.as_str())
+        {
+            return wrong_option(FieldError::new(ErrorCode::InvalidRequest, field, self.message));
+        }
+        let parts: Vec<String> = [("record", self.record), ("line", self.line), ("column", self.column)]
+            .into_iter()
+            .filter_map(|(word, number)| number.map(|number| format!("{word} {number}")))
+            .collect();
+        let place = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+        let request = self.request_id.map(|id| format!(" (request {id})")).unwrap_or_default();
+        let told = format!("{}{place} [{}]{request}", self.message, self.code);
+        Refused { code: self.code, told }.into()
+    }
 }
 
 /// An answer of the server that is not success.
 #[derive(Debug)]
 pub(crate) struct Refused {
+    code: String,
     told: String,
+}
+
+impl Refused {
+    /// Whether it is for this reason.
+    pub(crate) fn is(&self, code: ErrorCode) -> bool {
+        self.code == code.as_str()
+    }
 }
 
 impl std::fmt::Display for Refused {
@@ -134,15 +169,13 @@ impl Remote {
             return Ok(response);
         }
         let body = response.bytes().await.unwrap_or_default();
-        let told = match serde_json::from_slice::<Problem>(&body) {
-            Ok(Problem { error }) => {
-                let field = error.field.map(|field| format!("{field}: ")).unwrap_or_default();
-                let request = error.request_id.map(|id| format!(" (request {id})")).unwrap_or_default();
-                format!("{field}{} [{}]{request}", error.message, error.code)
+        Err(match serde_json::from_slice::<Problem>(&body) {
+            Ok(Problem { error }) => error.told(),
+            Err(_) => {
+                let told = format!("the server {} answered with {status}; is it a muster?", self.base);
+                Refused { code: String::new(), told }.into()
             }
-            Err(_) => format!("the server {} answered with {status}; is it a muster?", self.base),
-        };
-        Err(Refused { told }.into())
+        })
     }
 
     /// Asks for something, and reads the answer.

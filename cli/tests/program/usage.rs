@@ -134,6 +134,8 @@ fn every_command_has_help_with_examples() {
         "users list",
         "users show",
         "users export",
+        "users delete",
+        "users erase",
         "serve",
         "producer",
         "worker",

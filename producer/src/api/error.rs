@@ -331,7 +331,9 @@ impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> Self {
         match error {
             RequestError::Invalid(error) => Self::Invalid(error),
-            RequestError::FormatUnknown => Self::UnsupportedMediaType(super::incoming::MEDIA_TYPES),
+            RequestError::FormatUnknown(advice) => {
+                Self::UnsupportedMediaType(advice.unwrap_or(super::incoming::MEDIA_TYPES))
+            }
             RequestError::Store(error) => Self::Store(error),
         }
     }

@@ -62,6 +62,8 @@ const OPTION_BYTES: usize = 1024;
         ("phone_country" = Option<String>, Query, description = "two letters: phone numbers of that country are taken as people write them"),
         ("dates" = Option<String>, Query, description = "iso, dmy or mdy: the order in which days are written"),
         ("on_invalid_value" = Option<String>, Query, description = "refuse, or drop: a value that an optional field does not take is left out"),
+        ("list_separator" = Option<String>, Query, description = "comma, semicolon or pipe: what stands between names in a cell with several"),
+        ("null_words" = Option<String>, Query, description = "words that stand for an empty cell: `NULL,N/A`"),
         ("usernames" = Option<String>, Query, description = "any or ascii"),
         ("default_address" = Option<String>, Query, description = "true: every user gets an address named `email`"),
         ("delimiter" = Option<String>, Query, description = "comma, semicolon, tab, pipe or auto (the default: told from the header)"),

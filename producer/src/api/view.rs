@@ -1,5 +1,7 @@
 //! Imports and records in the shape in which clients see them.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use muster_shared::error::{FileError, RecordError};
 use muster_shared::import::ImportState;
@@ -152,6 +154,17 @@ impl From<RecordReport> for RecordView {
             errors: report.errors,
         }
     }
+}
+
+/// An import, with what is told only when it is asked for.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ImportDetails {
+    /// The import.
+    #[serde(flatten)]
+    pub import: ImportView,
+    /// Skipped records by reason: exists, unchanged, cancelled, enrolled, superseded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped_by_reason: Option<BTreeMap<String, u64>>,
 }
 
 /// A page of records in file order.

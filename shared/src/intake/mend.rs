@@ -36,6 +36,9 @@ const NO: [&str; 14] = [
     "n", "f", "off", "nein", "falsch", "non", "faux", "falso", "não", "nao", "nie", "fałsz", "нет", "onwaar",
 ];
 
+/// What ends a line.
+const LINE_BREAKS: [char; 7] = ['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'];
+
 /// The mends of a record's refused fields, by their places in the record.
 pub(super) fn mends(
     record: &RawRecord<'_>,
@@ -55,8 +58,10 @@ pub(super) fn mends(
         if let RawValue::Text(text) = value
             && let Some(mend) = mend(text, field, error, rules)
         {
-            if text.trim().contains(['\n', '\r', '\u{2028}', '\u{2029}']) && field != Field::Email {
+            if text.trim().contains(LINE_BREAKS) && field != Field::Email {
                 warnings.push(format!("{name} holds a line break; it was replaced by a blank."));
+            } else if text.trim().contains('\t') {
+                warnings.push(format!("{name} holds a tab; it was replaced by a blank."));
             }
             mends.push((at, mend));
         } else if rules.options.on_invalid_value == OnInvalidValue::Drop
@@ -96,6 +101,8 @@ fn mend(text: &str, field: Field, error: &RecordError, rules: &Rules) -> Option<
                 None => (visible != text.trim()).then_some(Mend::Text(visible)),
             }
         }
+        // A username is taken as it is or not at all: one without what cannot be seen may be somebody else's.
+        (ErrorCode::ControlChar, Field::PreferredUsername) => None,
         (ErrorCode::ControlChar, _) => {
             let mended = folded(bare(text));
             (mended != text).then_some(Mend::Text(mended))
@@ -166,9 +173,9 @@ fn state(text: &str) -> Option<&'static str> {
     }
 }
 
-/// Line breaks and the blanks around them as one blank.
+/// Line breaks and tabs and the blanks around them as one blank.
 fn folded(text: &str) -> String {
-    let lines = text.split(['\n', '\r', '\u{2028}', '\u{2029}', '\u{b}', '\u{c}']);
+    let lines = text.split(|c: char| c == '\t' || LINE_BREAKS.contains(&c));
     lines.map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
@@ -234,6 +241,6 @@ mod tests {
     #[test]
     fn line_breaks_become_blanks() {
         assert_eq!(folded("Ada\r\nB."), "Ada B.");
-        assert_eq!(folded("Ada \u{2028} B"), "Ada B");
+        assert_eq!(folded("Ada \u{2028} B\tC"), "Ada B C");
     }
 }

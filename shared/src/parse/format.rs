@@ -82,6 +82,24 @@ impl Format {
         }
     }
 
+    /// What to do about a file whose name says that it is something else, where that can be said.
+    pub fn advice_for_name(name: &str) -> Option<&'static str> {
+        let (_, extension) = name.rsplit_once('.')?;
+        match extension.to_ascii_lowercase().as_str() {
+            "zip" | "7z" | "rar" | "tar" | "tgz" => {
+                Some("it is an archive: unpack it, and import the file that is in it")
+            }
+            "xls" | "xlsb" | "ods" | "numbers" => {
+                Some("it is a spreadsheet of another kind: save it there as XLSX or CSV")
+            }
+            "ldif" => Some("it is an LDIF export: export CSV or JSON instead"),
+            "html" | "htm" | "xml" | "pdf" | "doc" | "docx" | "rtf" => {
+                Some("it is no table: export CSV, JSON or XLSX where it comes from")
+            }
+            _ => None,
+        }
+    }
+
     /// The format of a file name, looking through one `.gz` or `.zst`.
     pub fn from_file_name(name: &str) -> Option<Self> {
         let (stem, extension) = name.rsplit_once('.')?;

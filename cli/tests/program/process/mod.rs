@@ -12,3 +12,4 @@ mod profiles;
 mod serve;
 mod services;
 mod start;
+mod users;

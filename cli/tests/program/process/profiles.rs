@@ -225,3 +225,41 @@ fn a_file_of_an_hr_system_goes_in_as_its_guide_says() {
     assert!(run(5).stdout.contains("record 7, line 10"), "{:#?}", runs[5]);
     assert_eq!(desk.read("failed.csv").lines().count(), 4);
 }
+
+#[test]
+fn the_order_of_days_is_taken_where_the_file_proves_it() {
+    let desk = Desk::new();
+    let days = |days: [&str; 3]| {
+        let rows = days.iter().enumerate().map(|(at, day)| format!("a{at}@example.com,{day}\n"));
+        format!("email,birthdate\n{}", rows.collect::<String>())
+    };
+    desk.write("proved.csv", days(["24.12.1980", "01.02.1990", ""]));
+    desk.write("either.csv", days(["01.02.1990", "03.04.1990", ""]));
+    desk.write("mixed.csv", days(["24/12/1980", "12/24/1980", ""]));
+    let told = desk.run(&["inspect", "proved.csv", "--dates", "auto"]).exits(0);
+    assert!(told.stdout.contains("muster import users proved.csv --dates dmy"), "{told:#?}");
+    let told = desk.run(&["inspect", "either.csv"]).exits(3);
+    assert!(told.stdout.contains("Each day fits both orders"), "{told:#?}");
+    desk.run(&["import", "users", "proved.csv", "--dates", "auto"]).exits(0);
+    let ada = desk.run(&["users", "show", "a1@example.com", "--json"]).exits(0).json();
+    assert_eq!(ada["birthdate"], "1990-02-01", "{ada}");
+    desk.run(&["import", "users", "either.csv", "--dates", "auto"]).exits(2).tells(&["--dates mdy"]);
+    desk.run(&["import", "users", "mixed.csv", "--dates", "auto"]).exits(2).tells(&["no order fits"]);
+    let piped = ["import", "users", "-", "--format", "csv", "--dates", "auto"];
+    desk.run_with_input(&piped, b"email\n").exits(2).tells(&["read only once"]);
+}
+
+#[test]
+fn a_look_tells_values_that_a_file_has_twice() {
+    let desk = Desk::new();
+    desk.write(
+        "twice.csv",
+        "email,phone_number\na@example.com,+441134960001\nA@example.com,\nb@example.com,+441134960001\n",
+    );
+    let told = desk.run(&["inspect", "twice.csv"]).exits(0);
+    for words in
+        ["record 2 means the same user as record 1", "record 3 has the value of record 1", "record 3, line 4"]
+    {
+        assert!(told.stdout.contains(words), "{words}: {told:#?}");
+    }
+}

@@ -7,7 +7,7 @@ use crate::harness::{Desk, generated, signal, wait};
 
 /// Starts the service; returns its address, and the token that it writes to a file at its first start: standard output is a pipe,
 /// as where logs are kept, and must not hold it.
-fn serve(desk: &Desk, first: bool) -> (Child, String, String) {
+pub(super) fn serve(desk: &Desk, first: bool) -> (Child, String, String) {
     let mut child = desk.start(&["serve", "--listen", "127.0.0.1:0", "--log", "warn"], Stdio::null());
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let url = lines.next().unwrap_or_else(|| panic!("{:?}", wait_for(&mut child)));
