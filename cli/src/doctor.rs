@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use muster_shared::clock;
 use muster_shared::config::Config;
+use muster_shared::fault::{Mutant, mutant};
 use serde::Serialize;
 
 use crate::connect::{self, Need, Session};
@@ -83,7 +84,7 @@ pub(crate) fn misconfigured(args: &DoctorArgs, error: &anyhow::Error) -> anyhow:
 /// Runs the command.
 pub(crate) async fn run(args: &DoctorArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
     let mut checks = vec![configuration(config)];
-    if let Some(server) = &args.server {
+    if let Some(server) = args.server.as_ref().filter(|_| !mutant(Mutant::DoctorSetsUp)) {
         let shown = Shown { token: args.token.as_deref(), file: args.token_file.as_deref() };
         checks.extend(server::checks(server, shown).await);
         return tell(args, &checks);
@@ -115,6 +116,7 @@ impl Scratch {
     /// One where the configured data folder is still to be made.
     fn where_there_is_no(config: &Config) -> Option<Self> {
         let missing = config.database.url.is_none() && !config.engine.data_dir.exists();
+        let missing = missing && !mutant(Mutant::DoctorSetsUp);
         missing.then(|| Self(std::env::temp_dir().join(format!("muster-doctor-{}", clock::new_id()))))
     }
 

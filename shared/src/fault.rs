@@ -219,6 +219,22 @@ table! {
         RetryOfAllCauses = "retry_of_all_causes",
         /// A file whose first records nearly all fail is applied.
         NoBrake = "no_brake",
+        /// A line separator within a name is stored.
+        LineSeparatorsInNames = "line_separators_in_names",
+        /// What cannot be seen at the ends of a username is taken off.
+        UsernamesStripped = "usernames_stripped",
+        /// Words for an empty cell are values.
+        NullWordsAreValues = "null_words_are_values",
+        /// Cells with several names are split at commas, whatever the options say.
+        ListsAtCommas = "lists_at_commas",
+        /// An order of days is taken though each day fits both.
+        DaysUnproved = "days_unproved",
+        /// A server's error is told with the field before it and without its place.
+        ServerErrorWithoutPlace = "server_error_without_place",
+        /// The commands do not ask a server why records were skipped.
+        SkipsWithoutReason = "skips_without_reason",
+        /// `muster doctor` asks no server, and sets a data folder up.
+        DoctorSetsUp = "doctor_sets_up",
         /// Letters beyond ASCII are dropped from the names of columns before they are compared.
         HeaderDropsLetters = "header_drops_letters",
         /// A file of failed records is read as the options say, not as it was written.

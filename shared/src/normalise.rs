@@ -74,9 +74,10 @@ pub fn has_forbidden_char(text: &str) -> bool {
     text.chars().any(|c| {
         c.is_control()
             || matches!(c,
-                '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2064}'
+                '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}'
                 | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{e000}'..='\u{f8ff}' | '\u{fff9}'..='\u{fffb}'
                 | '\u{e0000}'..='\u{e0fff}' | '\u{f0000}'..='\u{10ffff}')
+            || (matches!(c, '\u{2028}' | '\u{2029}') && !mutant(Mutant::LineSeparatorsInNames))
     })
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault::{Mutant, mutant};
 use crate::field::{Field, FieldTable};
 use crate::parse::Format;
 
@@ -266,6 +267,7 @@ impl ListSeparator {
     /// The character.
     pub fn character(self) -> char {
         match self {
+            _ if mutant(Mutant::ListsAtCommas) => ',',
             Self::Comma => ',',
             Self::Semicolon => ';',
             Self::Pipe => '|',
@@ -443,7 +445,9 @@ impl ImportOptions {
 
     /// Whether the text of a cell stands for an empty one.
     pub fn is_null_word(&self, text: &str) -> bool {
-        !self.null_words.is_empty() && self.null_words.iter().any(|word| word == text.trim())
+        !self.null_words.is_empty()
+            && !mutant(Mutant::NullWordsAreValues)
+            && self.null_words.iter().any(|word| word == text.trim())
     }
 
     /// What of stored options this program knows, and what it does not: for showing them, not for acting on them.

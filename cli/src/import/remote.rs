@@ -208,7 +208,7 @@ struct Further {
 
 async fn details(remote: &Remote, view: &View) -> anyhow::Result<summary::Details> {
     let mut details = summary::Details::default();
-    if view.counts.skipped > 0 {
+    if view.counts.skipped > 0 && !fault::mutant(Mutant::SkipsWithoutReason) {
         // An older server does not tell them.
         let asked = [("details", "true".to_owned())];
         let further: Further =

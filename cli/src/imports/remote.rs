@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use muster_shared::catalog::FieldError;
 use muster_shared::error::ErrorCode;
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
 use muster_shared::store::problems;
@@ -57,6 +58,11 @@ struct ProblemDetail {
 impl ProblemDetail {
     /// The error as it would be told without a server: with its place, and a wrong option as one of the command line.
     fn told(self) -> anyhow::Error {
+        if mutant(Mutant::ServerErrorWithoutPlace) {
+            let field = self.field.map(|field| format!("{field}: ")).unwrap_or_default();
+            return Refused { told: format!("{field}{} [{}]", self.message, self.code), code: self.code }
+                .into();
+        }
         if let Some(field) = self.field.as_deref().filter(|_| self.code == ErrorCode::InvalidRequest.as_str())
         {
             return wrong_option(FieldError::new(ErrorCode::InvalidRequest, field, self.message));

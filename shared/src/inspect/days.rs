@@ -1,5 +1,6 @@
 //! In which order the days of a file are written, where its values prove it.
 
+use crate::fault::{Mutant, mutant};
 use crate::field::Field;
 use crate::options::Dates;
 use crate::record::{NameId, RawRecord, RawValue};
@@ -86,6 +87,7 @@ impl DayOrder {
             Self::Iso => Some(Dates::Iso),
             Self::Dmy => Some(Dates::Dmy),
             Self::Mdy => Some(Dates::Mdy),
+            Self::Unproved if mutant(Mutant::DaysUnproved) => Some(Dates::Dmy),
             Self::Unproved | Self::Mixed => None,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{Mend, bare, explain, unwrapped};
 use crate::error::{ErrorCode, RecordError};
+use crate::fault::{Mutant, mutant};
 use crate::field::Field;
 use crate::normalise::phone_of_country;
 use crate::options::{Dates, OnInvalidValue};
@@ -102,7 +103,7 @@ fn mend(text: &str, field: Field, error: &RecordError, rules: &Rules) -> Option<
             }
         }
         // A username is taken as it is or not at all: one without what cannot be seen may be somebody else's.
-        (ErrorCode::ControlChar, Field::PreferredUsername) => None,
+        (ErrorCode::ControlChar, Field::PreferredUsername) if !mutant(Mutant::UsernamesStripped) => None,
         (ErrorCode::ControlChar, _) => {
             let mended = folded(bare(text));
             (mended != text).then_some(Mend::Text(mended))
