@@ -10,7 +10,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use muster_producer::request::ImportRequest;
@@ -20,33 +19,12 @@ use muster_shared::options::Rows;
 use muster_shared::outcome::Outcome;
 use muster_shared::parse::{Format, ParseLimits};
 use muster_shared::testing::engine::{Course, Engine};
-use serde::Deserialize;
 use serde_json::Value;
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Row {
-    file: String,
-    #[serde(flatten)]
-    come: Come,
-}
+use case_table::{Come, folder, options, rows, words};
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Come {
-    with: Vec<String>,
-    refused: Option<String>,
-    inserted: u64,
-    updated: u64,
-    skipped: u64,
-    failed: u64,
-    /// Fields of users, whoever has them.
-    users: Vec<BTreeMap<String, Value>>,
-    tells: Vec<String>,
-    hides: Vec<String>,
-    hint: Option<String>,
-    then: Option<Box<Come>>,
-}
+#[path = "common/case_table.rs"]
+mod case_table;
 
 /// What a file came to.
 #[derive(Debug, Default)]
@@ -55,52 +33,6 @@ struct Came {
     outcomes: BTreeMap<&'static str, u64>,
     users: Vec<BTreeMap<String, Value>>,
     messages: Vec<String>,
-}
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/test_data/cases")
-}
-
-fn rows() -> Vec<Row> {
-    serde_json::from_slice(&fs::read(folder().join("table.json")).unwrap()).expect("the table")
-}
-
-/// Flags as on the command line, as the options that the program makes of them.
-fn options(flags: &[String]) -> Vec<(String, String)> {
-    let mut pairs: Vec<(String, String)> = Vec::new();
-    let mut columns = serde_json::Map::new();
-    for pair in flags.chunks(2) {
-        let [flag, value] = pair else { panic!("a flag without a value: {pair:?}") };
-        let name = flag.strip_prefix("--").expect("a flag").replace('-', "_");
-        if name == "column" {
-            let (column, field) = value.rsplit_once('=').expect("NAME=FIELD");
-            columns.insert(column.trim().to_owned(), field.trim().into());
-        } else {
-            pairs.push((name, value.clone()));
-        }
-    }
-    if !columns.is_empty() {
-        pairs.push(("columns".into(), Value::Object(columns).to_string()));
-    }
-    pairs
-}
-
-/// Words as a shell makes them.
-fn words(line: &str) -> Vec<String> {
-    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
-    for c in line.chars() {
-        match (quote, c) {
-            (None, '"' | '\'') => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            (Some(open), c) if c == open => quote = None,
-            (None, ' ') => words.extend(word.take()),
-            _ => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    words
 }
 
 fn bytes(file: &str) -> Vec<u8> {
