@@ -85,7 +85,7 @@ impl Spool {
         let sheet = chosen(&book, sheet.as_deref())?;
         let mut cells = book.worksheet_cells_reader(&sheet).map_err(|error| unreadable(&error))?;
         let shown: Vec<Option<usize>> = cells.styles().iter().map(zeros).collect();
-        let mut text = Text { take, out: String::new(), row: 0, column: 0 };
+        let mut text = Text { take, out: String::new(), row: 0, column: 0, written: false };
         while let Some((cell, style)) = cells.next_cell_with_style_id().map_err(|error| unreadable(&error))? {
             let value = value(cell.get_value(), shown.get(style).copied().flatten());
             if !value.is_empty() {
@@ -115,11 +115,14 @@ struct Text<'t, E> {
     out: String,
     row: u32,
     column: u32,
+    /// Whether the cell at this place is written.
+    written: bool,
 }
 
 impl<E: From<FileError>> Text<'_, E> {
     fn cell(&mut self, (row, column): (u32, u32), value: &str) -> Result<(), E> {
-        if row < self.row || row >= ROWS || (row == self.row && column < self.column) {
+        let before = row == self.row && (column < self.column || (column == self.column && self.written));
+        if row < self.row || row >= ROWS || before {
             return Err(broken("its cells are not in order").into());
         }
         while self.row < row {
@@ -132,6 +135,7 @@ impl<E: From<FileError>> Text<'_, E> {
             self.out.push(',');
             self.column += 1;
         }
+        self.written = true;
         self.out.push('"');
         for part in value.split_inclusive('"') {
             self.out.push_str(part);
@@ -398,9 +402,12 @@ mod tests {
         }
         let backwards =
             format!("<row r=\"3\">{}</row><row r=\"2\">{}</row>", cell("A3", "a"), cell("A2", "b"));
-        assert_eq!(
-            read(&book(&[sheet(&backwards)]), BookLimits::default()),
-            Err(ErrorCode::WorkbookUnreadable)
-        );
+        let twice = format!("<row r=\"1\">{}{}</row>", cell("A1", "a"), cell("A1", "b"));
+        for rows in [backwards, twice] {
+            assert_eq!(
+                read(&book(&[sheet(&rows)]), BookLimits::default()),
+                Err(ErrorCode::WorkbookUnreadable)
+            );
+        }
     }
 }

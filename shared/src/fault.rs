@@ -219,6 +219,8 @@ table! {
         RetryOfAllCauses = "retry_of_all_causes",
         /// A file whose first records nearly all fail is applied.
         NoBrake = "no_brake",
+        /// What a pointer leads to is written anew, as far as a float has digits.
+        PointersLoseDigits = "pointers_lose_digits",
         /// A line separator within a name is stored.
         LineSeparatorsInNames = "line_separators_in_names",
         /// What cannot be seen at the ends of a username is taken off.

@@ -2,12 +2,15 @@
 //!
 //! A part of a pointer that is no number chooses, of a list of objects, the first one in which that key is true, or whose `type` it is:
 //! `/emails/primary/value`, `/emails/work/value`. Of several pointers to one field the first that leads to a value counts. What is
-//! staged has the values under the pointers, and not what they were taken out of.
+//! staged has the values under the pointers, as they are written, and not what they were taken out of.
 
-use serde_json::Value;
+use std::collections::HashMap;
+
+use serde_json::value::RawValue as Json;
 
 use super::RecordSink;
 use crate::error::FileError;
+use crate::fault::{Mutant, mutant};
 use crate::field::FieldTable;
 use crate::record::{NameId, Names, RawField, RawRecord, RawValue};
 
@@ -31,9 +34,25 @@ struct Pointer {
 }
 
 /// A value that was taken out.
+#[derive(Debug, PartialEq)]
 enum Held {
     Text(String),
     Json(String),
+}
+
+impl Held {
+    /// A value by its source; none where it is null.
+    fn of(json: &str) -> Option<Self> {
+        match json.as_bytes().first()? {
+            b'"' => serde_json::from_str(json).ok().map(Self::Text),
+            b'n' => None,
+            _ if mutant(Mutant::PointersLoseDigits) => {
+                let value: serde_json::Value = serde_json::from_str(json).ok()?;
+                Some(Self::Json(value.to_string()))
+            }
+            _ => Some(Self::Json(json.to_owned())),
+        }
+    }
 }
 
 impl Shape {
@@ -76,23 +95,17 @@ impl Shape {
         }
         let mut held: Vec<(NameId, Held)> = Vec::new();
         let mut led: Vec<&str> = Vec::new();
-        let mut whole: Vec<(&str, Value)> = Vec::new();
+        let mut whole: Vec<(&str, &str)> = Vec::new();
         for field in record.fields.iter().filter(|field| self.known_as(field.name).is_none()) {
-            if let (Some(name), RawValue::Json(json)) = (names.get(field.name), field.value)
-                && let Ok(value) = serde_json::from_str(json)
-            {
-                whole.push((name, value));
+            if let (Some(name), RawValue::Json(json)) = (names.get(field.name), field.value) {
+                whole.push((name, json));
             }
         }
         for pointer in &self.pointers {
             let Some((first, rest)) = pointer.parts.split_first() else { continue };
-            let value =
-                whole.iter().find(|(name, _)| name == first).and_then(|(_, value)| follow(value, rest));
-            let taken = match value {
-                None | Some(Value::Null) => continue,
-                Some(Value::String(text)) => Held::Text(text.clone()),
-                Some(other) => Held::Json(other.to_string()),
-            };
+            let source =
+                whole.iter().find(|(name, _)| name == first).and_then(|(_, json)| follow(json, rest));
+            let Some(taken) = source.and_then(Held::of) else { continue };
             if !led.contains(&pointer.to.as_str()) {
                 led.push(&pointer.to);
                 held.push((self.names.intern(&pointer.name), taken));
@@ -154,38 +167,66 @@ impl<S: RecordSink + ?Sized> RecordSink for Around<'_, S> {
     }
 }
 
-fn follow<'v>(value: &'v Value, parts: &[String]) -> Option<&'v Value> {
-    let Some((part, rest)) = parts.split_first() else { return Some(value) };
-    let next = match value {
-        Value::Object(members) => members.get(part)?,
-        Value::Array(items) => match part.parse::<usize>() {
-            Ok(at) => items.get(at)?,
-            Err(_) => items.iter().find(|item| {
-                item.get(part) == Some(&Value::Bool(true))
-                    || item.get("type").and_then(Value::as_str).is_some_and(|kind| kind == part)
-            })?,
-        },
+/// The source of what a pointer leads to.
+fn follow<'j>(json: &'j str, parts: &[String]) -> Option<&'j str> {
+    let Some((part, rest)) = parts.split_first() else { return Some(json) };
+    let next: &'j str = match json.as_bytes().first()? {
+        b'{' => member(json, part)?,
+        b'[' => {
+            let items: Vec<&'j Json> = serde_json::from_str(json).ok()?;
+            match part.parse::<usize>() {
+                Ok(at) => items.get(at)?.get(),
+                Err(_) => items.iter().find(|item| is_chosen(item.get(), part))?.get(),
+            }
+        }
         _ => return None,
     };
     follow(next, rest)
 }
 
+fn member<'j>(json: &'j str, key: &str) -> Option<&'j str> {
+    let members: HashMap<String, &'j Json> = serde_json::from_str(json).ok()?;
+    members.get(key).map(|value| value.get())
+}
+
+/// Whether an item of a list is the one that a word chooses.
+fn is_chosen(item: &str, word: &str) -> bool {
+    let kind = || member(item, "type").and_then(|kind| serde_json::from_str::<String>(kind).ok());
+    member(item, word) == Some("true") || kind().is_some_and(|kind| kind == word)
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
     fn pointers_lead_through_objects_and_lists() {
-        let value = json!([{"value": "a"}, {"value": "b", "primary": true}, {"value": "c", "type": "work"}]);
+        let json =
+            r#"[{"value": "a"}, {"value": "b", "primary": true}, {"value": "c", "type": "work"}, "x"]"#;
         let led = |pointer: &str| {
             let parts: Vec<String> = pointer.split('/').map(str::to_owned).collect();
-            follow(&value, &parts).and_then(Value::as_str)
+            follow(json, &parts)
         };
-        assert_eq!(led("0/value"), Some("a"));
-        assert_eq!(led("primary/value"), Some("b"));
-        assert_eq!(led("work/value"), Some("c"));
+        assert_eq!(led("0/value"), Some("\"a\""));
+        assert_eq!(led("primary/value"), Some("\"b\""));
+        assert_eq!(led("work/value"), Some("\"c\""));
         assert_eq!((led("home/value"), led("9/value"), led("0/value/x")), (None, None, None));
+    }
+
+    #[test]
+    fn what_a_pointer_leads_to_keeps_its_digits() {
+        let json = r#"{"a": {"n": 1.50, "big": 123456789012345678901234567890, "z": 1, "b": [2, 1e400]}, "t": "\u00e9"}"#;
+        let held = |parts: &[&str]| {
+            let parts: Vec<String> = parts.iter().map(|part| (*part).to_owned()).collect();
+            follow(json, &parts).and_then(Held::of)
+        };
+        for (parts, text) in [
+            (&["a", "n"][..], "1.50"),
+            (&["a", "big"], "123456789012345678901234567890"),
+            (&["a", "b"], "[2, 1e400]"),
+        ] {
+            assert_eq!(held(parts), Some(Held::Json(text.into())));
+        }
+        assert_eq!(held(&["t"]), Some(Held::Text("é".into())));
     }
 }
