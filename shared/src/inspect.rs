@@ -40,6 +40,8 @@ pub struct Report {
     pub format: Format,
     /// What its text is in.
     pub encoding: TextEncoding,
+    /// How that is known.
+    pub encoding_known: &'static str,
     /// What ends the cells of a table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<Delimiter>,
@@ -207,6 +209,7 @@ impl Inspection {
         Report {
             format: self.format,
             encoding: self.parser.encoding(),
+            encoding_known: self.parser.encoding_evidence(),
             delimiter: end.as_ref().ok().and_then(|end| end.delimiter).or(opening.delimiter),
             sheet: self.sheet,
             profile,

@@ -79,6 +79,8 @@ pub struct Parser {
     reader: Reader,
     /// The encoding that was named; once the upload is open, the one that it is in.
     encoding: Option<TextEncoding>,
+    /// How the encoding is known.
+    evidence: &'static str,
     /// The way to UTF-8 from another encoding.
     decoder: Option<encoding::ToUtf8>,
     /// The first bytes, until there are enough to tell what they are; `None` from then on.
@@ -123,6 +125,7 @@ impl Parser {
         Self {
             reader,
             encoding: limits.encoding,
+            evidence: "",
             decoder: None,
             head: Some(Vec::new()),
             bytes: 0,
@@ -163,6 +166,11 @@ impl Parser {
     /// What the text is in, as far as that is known.
     pub fn encoding(&self) -> TextEncoding {
         self.encoding.unwrap_or_default()
+    }
+
+    /// How that is known; nothing before the upload is open.
+    pub fn encoding_evidence(&self) -> &'static str {
+        self.evidence
     }
 
     /// What was found before the header of a handmade table, once that was read.
@@ -267,6 +275,12 @@ impl Parser {
         let named =
             if fault::mutant(Mutant::FailedFileByOptions) { self.encoding } else { marked.or(self.encoding) };
         let opening = sniff::check(&head, named)?;
+        self.evidence = match (marked, opening.mark, self.encoding) {
+            (Some(_), ..) => "by the mark of a file of failed records",
+            (None, 1.., _) => "by its byte order mark",
+            (None, 0, Some(_)) => "as it is said to be",
+            (None, 0, None) => "since it has no byte order mark, and all of it is valid",
+        };
         self.encoding = Some(opening.encoding);
         let one_byte = matches!(opening.encoding, TextEncoding::Latin1 | TextEncoding::Windows1252);
         self.watch = (self.limits.handmade && one_byte).then(letters::Utf8Watch::default);

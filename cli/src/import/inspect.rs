@@ -268,6 +268,9 @@ fn tell(args: &UsersArgs, report: &Report, further: &[String]) -> anyhow::Result
 fn text(name: &str, report: &Report, command: Option<&str>, profiled: bool) -> String {
     let mut text = format!("{name}: {} in {}", report.format, report.encoding);
     // Writing to a String cannot fail, here and below.
+    if report.sheet.is_none() && !report.encoding_known.is_empty() && report.refused.is_none() {
+        let _ = write!(text, " ({})", report.encoding_known);
+    }
     if let Some(sheet) = &report.sheet {
         let _ = write!(text, ", sheet {sheet}");
     } else if let Some(delimiter) = report.delimiter {

@@ -178,7 +178,7 @@ impl Backend<'_> {
         either!(self, inner => inner.steer(id, steer, cause).await)
     }
 
-    /// The import that an argument means: an id, the beginning of one, or `last`.
+    /// The import that an argument means: an id, the beginning or the end of one, or `last`.
     pub(crate) async fn find(&self, text: &str) -> anyhow::Result<ImportId> {
         if text == "last" {
             return match self.list(None, 1).await?.first() {
@@ -192,18 +192,22 @@ impl Backend<'_> {
         if let Some(id) = muster_producer::api::decode_import_id(text) {
             return Ok(id);
         }
-        let prefix = text.to_ascii_lowercase();
-        if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
-            return Err(usage("an import is named by its id, the beginning of it, or `last`"));
+        let part = text.to_ascii_lowercase();
+        if part.is_empty() || !part.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
+            return Err(usage("an import is named by its id, the beginning or the end of it, or `last`"));
         }
-        let mut found = either!(self, inner => inner.beginning_with(&prefix).await?);
+        let mut found = either!(self, inner => inner.ids_with(&part).await?);
         match (found.pop(), found.is_empty()) {
             (Some(id), true) => Ok(id),
             (None, _) => {
-                bail!("there is no import whose id begins with {prefix}; `muster imports list` shows them")
+                bail!(
+                    "there is no import whose id begins with {part} or ends with it; `muster imports list` shows them"
+                )
             }
             (Some(_), false) => {
-                bail!("several imports have an id that begins with {prefix}; give more of it")
+                bail!(
+                    "several imports have an id that begins with {part} or ends with it; give more of it, at its end where they differ"
+                )
             }
         }
     }

@@ -45,8 +45,8 @@ impl Local<'_> {
         Ok(self.report(id).await?.into())
     }
 
-    pub(crate) async fn beginning_with(&self, prefix: &str) -> anyhow::Result<Vec<ImportId>> {
-        Ok(reports::ids_beginning_with(&self.session.store, self.tenant, prefix, 2).await?)
+    pub(crate) async fn ids_with(&self, part: &str) -> anyhow::Result<Vec<ImportId>> {
+        Ok(reports::ids_with(&self.session.store, self.tenant, part, 2).await?)
     }
 
     pub(crate) async fn records(

@@ -54,7 +54,7 @@ Examples:
   muster imports failed 0198 -o failed.csv
   muster imports retry last --server https://muster.example.com --token-file ~/.muster-token
 
-ID is the import's id, the beginning of it where that is enough, `last`, or an id as clients of Authgear see it.";
+ID is the import's id, the beginning or the end of it where that is enough, `last`, or an id as clients of Authgear see it.";
 
 #[derive(Debug, Subcommand)]
 enum What {
@@ -154,7 +154,7 @@ enum What {
 
 #[derive(Debug, Args)]
 struct Which {
-    /// The import: its id, the beginning of it, `last`, or `userimport_…`
+    /// The import: its id, the beginning or the end of it, `last`, or `userimport_…`
     id: String,
 }
 

@@ -235,12 +235,16 @@ impl Remote {
         self.get(&format!("/v1/imports/{id}"), &[]).await
     }
 
-    pub(crate) async fn beginning_with(&self, prefix: &str) -> anyhow::Result<Vec<ImportId>> {
+    pub(crate) async fn ids_with(&self, part: &str) -> anyhow::Result<Vec<ImportId>> {
         let mut found = Vec::new();
         let mut after = None;
         loop {
             let (page, next) = self.page(None, after, PAGE).await?;
-            found.extend(page.iter().map(|view| view.id).filter(|id| id.to_string().starts_with(prefix)));
+            let named = |id: &ImportId| {
+                let text = id.to_string();
+                text.starts_with(part) || text.ends_with(part)
+            };
+            found.extend(page.iter().map(|view| view.id).filter(named));
             after = next;
             if after.is_none() || found.len() > 1 {
                 return Ok(found);
