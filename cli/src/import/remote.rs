@@ -219,14 +219,13 @@ async fn details(remote: &Remote, view: &View) -> anyhow::Result<summary::Detail
         let failed = remote
             .records(view.id, Some(Outcomes::Failed), &CauseArgs::default(), 0, u64::from(summary::SHOWN))
             .await?;
-        // An older server does not tell them.
-        (details.problems, details.further_problems) =
-            remote.problems(view.id, summary::CAUSES).await.unwrap_or_default();
         details.first_failures = failed
             .into_iter()
             .map(|one| summary::Failed { record: one.record, errors: one.errors })
             .collect();
     }
+    // An older server does not tell them.
+    details.add(remote.problems(view.id, summary::CAUSES).await.unwrap_or_default());
     Ok(details)
 }
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 use muster_shared::error::RecordError;
 use muster_shared::id::TenantId;
 use muster_shared::import::ImportState;
-use muster_shared::store::problems::{self, Problem};
+use muster_shared::store::problems::{self, Problem, Problems, Warned};
 use muster_shared::store::{Store, records, reports};
 use serde::Serialize;
 
 use crate::failure::Ended;
-use crate::imports::show::told;
+use crate::imports::show::{told, warned};
 use crate::output::{answer, json, number};
 use crate::reach::Reach;
 use crate::view::View;
@@ -35,6 +35,9 @@ pub(crate) struct Details {
     /// Whether there are further causes.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) further_problems: bool,
+    /// What records were warned of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) warnings: Vec<Warned>,
 }
 
 /// A record that failed.
@@ -58,12 +61,19 @@ impl Details {
         }
         if view.counts.failed > 0 {
             let failed = records::failed(store, tenant, view.id, 0, i64::from(SHOWN), SHOWN_BYTES).await?;
-            (details.problems, details.further_problems) =
-                problems::problems(store, tenant, view.id, i64::from(CAUSES)).await?;
             details.first_failures =
                 failed.into_iter().map(|one| Failed { record: one.record, errors: one.errors }).collect();
         }
+        details.add(problems::problems(store, tenant, view.id, i64::from(CAUSES)).await?);
         Ok(details)
+    }
+
+    /// Adds what is wrong with the records.
+    pub(crate) fn add(&mut self, found: Problems) {
+        let Problems { problems, more, warnings, more_warnings } = found;
+        self.problems = problems;
+        self.further_problems = more || more_warnings;
+        self.warnings = warnings;
     }
 }
 
@@ -142,6 +152,9 @@ fn text(view: &View, details: &Details, reach: &Reach) -> String {
     }
     for problem in &details.problems {
         let _ = write!(text, "\n{}", told(problem, false));
+    }
+    for warning in &details.warnings {
+        let _ = write!(text, "\n{}", warned(warning));
     }
     if details.further_problems {
         let _ = write!(text, "\nand further causes: {}", reach.command("problems", view.id));

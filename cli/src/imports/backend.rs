@@ -8,7 +8,7 @@ use muster_shared::error::{ErrorCode, RecordError};
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
 use muster_shared::outcome::{Outcome, Reason};
-use muster_shared::store::problems::{Cause, Problem};
+use muster_shared::store::problems::{Cause, Problems};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -158,8 +158,8 @@ impl Backend<'_> {
         either!(self, inner => inner.records(id, outcome, cause, after, limit).await)
     }
 
-    /// The failures by cause, the most frequent first, and whether there are more.
-    pub(crate) async fn problems(&self, id: ImportId, limit: u8) -> anyhow::Result<(Vec<Problem>, bool)> {
+    /// The failures by cause, and the warnings by their text.
+    pub(crate) async fn problems(&self, id: ImportId, limit: u8) -> anyhow::Result<Problems> {
         either!(self, inner => inner.problems(id, limit).await)
     }
 

@@ -8,7 +8,7 @@ use muster_producer::export::{self, ExportFormat};
 use muster_shared::config::Config;
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
-use muster_shared::store::problems::{self, Problem};
+use muster_shared::store::problems::{self, Problems};
 use muster_shared::store::records::{self, RecordFilter};
 use muster_shared::store::reports::{self, ImportReport};
 use muster_shared::store::steer::{self, Steered};
@@ -76,7 +76,7 @@ impl Local<'_> {
         Ok(views.collect())
     }
 
-    pub(crate) async fn problems(&self, id: ImportId, limit: u8) -> anyhow::Result<(Vec<Problem>, bool)> {
+    pub(crate) async fn problems(&self, id: ImportId, limit: u8) -> anyhow::Result<Problems> {
         self.report(id).await?;
         Ok(problems::problems(&self.session.store, self.tenant, id, i64::from(limit)).await?)
     }

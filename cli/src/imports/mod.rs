@@ -92,7 +92,7 @@ enum What {
         #[arg(long)]
         limit: Option<u64>,
     },
-    /// Tell what failed, by cause: how many, the first records with their lines, an example, and what to do
+    /// Tell what failed, by cause, and what was warned of: how many, the first records with their lines, an example, and what to do
     #[command(
         after_help = "Examples:\n  muster imports problems last\n  muster imports failed last --code phone_invalid -o phones.csv"
     )]

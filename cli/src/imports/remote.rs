@@ -13,7 +13,7 @@ use muster_shared::error::ErrorCode;
 use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
-use muster_shared::store::problems;
+use muster_shared::store::problems::Problems;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -105,12 +105,6 @@ struct ImportsPage {
     imports: Vec<View>,
     #[serde(default)]
     next: Option<serde_json::Value>,
-}
-
-#[derive(Deserialize)]
-struct ProblemsPage {
-    problems: Vec<problems::Problem>,
-    more: bool,
 }
 
 #[derive(Deserialize)]
@@ -267,14 +261,9 @@ impl Remote {
         Ok(page.records)
     }
 
-    pub(crate) async fn problems(
-        &self,
-        id: ImportId,
-        limit: u8,
-    ) -> anyhow::Result<(Vec<problems::Problem>, bool)> {
+    pub(crate) async fn problems(&self, id: ImportId, limit: u8) -> anyhow::Result<Problems> {
         let path = format!("/v1/imports/{id}/problems");
-        let page: ProblemsPage = self.get(&path, &[("limit", limit.to_string())]).await?;
-        Ok((page.problems, page.more))
+        self.get(&path, &[("limit", limit.to_string())]).await
     }
 
     pub(crate) async fn failed(

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use futures_util::StreamExt;
 use muster_shared::id::ImportId;
-use muster_shared::store::problems::{Place, Problem};
+use muster_shared::store::problems::{Place, Problem, Warned};
 use serde_json::Value;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
@@ -125,43 +125,55 @@ pub(super) async fn problems(
     limit: u8,
     as_json: bool,
 ) -> anyhow::Result<Ended> {
-    let (problems, more) = backend.problems(id, limit).await?;
+    let found = backend.problems(id, limit).await?;
     if as_json {
-        json(&serde_json::json!({ "problems": problems, "more": more }))?;
+        json(&found)?;
         return Ok(Ended::Done);
     }
-    if problems.is_empty() {
-        answer("nothing failed")?;
+    if found.is_empty() {
+        answer("nothing failed, and nothing was warned of")?;
         return Ok(Ended::Done);
     }
-    let mut text = problems.iter().map(|problem| told(problem, true)).collect::<Vec<_>>().join("\n");
-    if more {
-        text.push_str("\nand further causes; --limit shows more");
+    let failures = found.problems.iter().map(|problem| told(problem, true));
+    let mut lines: Vec<String> = failures.chain(found.warnings.iter().map(warned)).collect();
+    if found.more || found.more_warnings {
+        lines.push("and further causes; --limit shows more".to_owned());
     }
-    answer(text)?;
+    answer(lines.join("\n"))?;
     Ok(Ended::Done)
+}
+
+/// The first records of many, for people.
+fn places(first: &[Place], count: u64) -> String {
+    let place = |place: &Place| match place.line {
+        Some(line) => format!("record {}, line {}", number(place.record), number(line)),
+        None => format!("record {}", number(place.record)),
+    };
+    let places: Vec<String> = first.iter().map(place).collect();
+    let more = if count > first.len() as u64 { "; …" } else { "" };
+    format!("{}{more}", places.join("; "))
+}
+
+/// One warning, for people.
+pub(crate) fn warned(warned: &Warned) -> String {
+    let Warned { message, count, first } = warned;
+    format!("{:>9}  {message} [warning]\n           {}", number(*count), places(first, *count))
 }
 
 /// One cause, for people.
 pub(crate) fn told(problem: &Problem, advice: bool) -> String {
     let field = problem.field.as_deref().map(|field| format!("{field}: ")).unwrap_or_default();
-    let place = |place: &Place| match place.line {
-        Some(line) => format!("record {}, line {}", number(place.record), number(line)),
-        None => format!("record {}", number(place.record)),
-    };
-    let places: Vec<String> = problem.first.iter().map(place).collect();
-    let more = if problem.count > problem.first.len() as u64 { "; …" } else { "" };
     let example = problem
         .example
         .as_deref()
         .map(|value| format!(", such as `{}`", value.escape_debug()))
         .unwrap_or_default();
     let mut text = format!(
-        "{:>9}  {field}{} [{}]\n           {}{more}{example}",
+        "{:>9}  {field}{} [{}]\n           {}{example}",
         number(problem.count),
         problem.message,
         problem.code,
-        places.join("; ")
+        places(&problem.first, problem.count)
     );
     if let Some(advice) = problem.advice.as_deref().filter(|_| advice) {
         text.push_str("\n           ");

@@ -438,10 +438,10 @@ async fn a_retry_of_one_cause_leaves_the_others() {
     assert_eq!(told(&pipeline, import).await.len(), 10);
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
     assert_eq!(pipeline.ended(import).await.counts, counts(100, 70, 0, 0, 30));
-    let (problems, more) = problems::problems(&store, tenant, import, 10).await.unwrap();
+    let told = problems::problems(&store, tenant, import, 10).await.unwrap();
     let counted: Vec<(u64, Option<&str>)> =
-        problems.iter().map(|problem| (problem.count, problem.field.as_deref())).collect();
-    assert_eq!((counted, more), (vec![(20, Some("phone_number")), (10, Some("email"))], false));
+        told.problems.iter().map(|problem| (problem.count, problem.field.as_deref())).collect();
+    assert_eq!((counted, told.more), (vec![(20, Some("phone_number")), (10, Some("email"))], false));
     let nobody = Cause { code: Some("database_refused"), field: None };
     let steered = steer::retry_cause(&store, tenant, import, nobody).await.unwrap();
     assert_eq!(steered, Steered::Done(ImportState::Completed));

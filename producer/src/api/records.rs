@@ -11,7 +11,7 @@ use muster_shared::error::ErrorCode;
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::outcome::Outcome;
 use muster_shared::store::StoreError;
-use muster_shared::store::problems::{self, Cause, Problem};
+use muster_shared::store::problems::{self, Cause, Problem, Problems, Warned};
 use muster_shared::store::records::{self, RecordFilter};
 use muster_shared::store::reports::{self, ImportReport};
 use muster_shared::token::Scope;
@@ -78,7 +78,7 @@ impl Wanted {
     }
 }
 
-/// Failures by cause.
+/// Failures by cause, and warnings by their text.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ProblemList {
     /// The causes, the most frequent first: code, field, count, message of the first, example, advice, first records.
@@ -86,13 +86,18 @@ pub(super) struct ProblemList {
     problems: Vec<Problem>,
     /// Whether there are more causes than these.
     more: bool,
+    /// The warnings, the most frequent first: message, count, first records.
+    #[schema(value_type = Vec<Object>)]
+    warnings: Vec<Warned>,
+    /// Whether there are more warnings than these.
+    more_warnings: bool,
 }
 
 /// Tells what failed, by cause: how many records, the first of them with their lines, an example, and what to do.
 #[utoipa::path(
     get, path = "/v1/imports/{id}/problems", tag = "imports",
-    params(("id" = String, Path), ("limit" = Option<u16>, Query, description = "1 to 200 causes, else 20")),
-    responses((status = 200, description = "The failures by cause", body = ProblemList)),
+    params(("id" = String, Path), ("limit" = Option<u16>, Query, description = "1 to 200 causes, and as many warnings; else 20")),
+    responses((status = 200, description = "The failures by cause, and the warnings", body = ProblemList)),
 )]
 pub(super) async fn problems(
     State(state): State<AppState>,
@@ -104,8 +109,9 @@ pub(super) async fn problems(
     let limit = params.take_limit(20, 200)?;
     params.finish()?;
     found(&state, tenant, import).await?;
-    let (problems, more) = problems::problems(&state.0.store, tenant, import, i64::from(limit)).await?;
-    Ok(Json(ProblemList { problems, more }))
+    let found = problems::problems(&state.0.store, tenant, import, i64::from(limit)).await?;
+    let Problems { problems, more, warnings, more_warnings } = found;
+    Ok(Json(ProblemList { problems, more, warnings, more_warnings }))
 }
 
 fn outcome(text: &str) -> Result<Outcome, ApiError> {

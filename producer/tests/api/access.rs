@@ -217,7 +217,7 @@ async fn records_are_read_for_the_tenant_that_has_the_import() {
         let (store, all) = (&server.store, RecordFilter::default());
         assert_eq!(records::page(store, tenant, import, &options, all, 10).await.unwrap().len(), found);
         assert_eq!(records::failed(store, tenant, import, 0, 10, 1 << 20).await.unwrap().len(), found);
-        assert_eq!(problems::problems(store, tenant, import, 10).await.unwrap().0.len(), found);
+        assert_eq!(problems::problems(store, tenant, import, 10).await.unwrap().problems.len(), found);
         assert_eq!(
             records::issues(&mut *store.reading(tenant).await.unwrap(), tenant, &[import], 0, 10)
                 .await

@@ -78,6 +78,12 @@ async fn problems_are_told_by_cause_and_records_filtered_by_it() {
     );
     assert_eq!(phone["first"], json!([{"record": 1, "line": 2}, {"record": 2, "line": 3}]));
     assert!(phone["advice"].is_string());
+    let folded =
+        accepted(server.upload("", "email,first_name\na@example.com,\"Ada\nB.\"\nb@example.com,Bea\n")).await;
+    let told = server.json(&format!("/v1/imports/{}/problems", folded["id"].as_str().unwrap())).await;
+    let warning = json!({"message": "first_name holds a line break; it was replaced by a blank.", "count": 1,
+                         "first": [{"record": 1, "line": 2}]});
+    assert_eq!(told, json!({"problems": [], "more": false, "warnings": [warning], "more_warnings": false}));
     let code = phone["code"].as_str().unwrap();
     let records = server.json(&format!("{path}/records?code={code}")).await;
     assert_eq!(records["records"].as_array().unwrap().len(), 2);

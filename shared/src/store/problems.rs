@@ -1,6 +1,8 @@
-//! What failed in an import, by cause: failures grouped by code and field, with the first records of each.
+//! What failed in an import, by cause, and what its records were warned of: failures grouped by code and field, warnings by their text, each
+//! with its first records.
 //!
-//! Grouped when they are asked for, from the rows of records with errors: the time grows with the number of failures, the memory does not.
+//! Grouped when they are asked for, from the rows of records with errors and warnings: the time grows with their number, the memory does
+//! not.
 
 use std::collections::BTreeMap;
 
@@ -39,6 +41,39 @@ pub struct Problem {
     pub first: Vec<Place>,
 }
 
+/// Warnings with one text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warned {
+    /// The text.
+    pub message: String,
+    /// How many records have it.
+    pub count: u64,
+    /// The first records.
+    pub first: Vec<Place>,
+}
+
+/// What is wrong with an import's records.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problems {
+    /// The causes of failures, the most frequent first.
+    pub problems: Vec<Problem>,
+    /// Whether there are more causes than these.
+    pub more: bool,
+    /// The warnings, the most frequent first.
+    #[serde(default)]
+    pub warnings: Vec<Warned>,
+    /// Whether there are more warnings than these.
+    #[serde(default)]
+    pub more_warnings: bool,
+}
+
+impl Problems {
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.problems.is_empty() && self.warnings.is_empty()
+    }
+}
+
 /// Where a record stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
@@ -64,16 +99,27 @@ impl Cause<'_> {
     }
 }
 
-/// Up to `limit` problems of a tenant's import, the most frequent first, and whether there are more. Of an import of another
-/// there are none.
+/// Up to `limit` causes and `limit` warnings of a tenant's import. Of an import of another there are none.
 pub async fn problems(
     store: &Store,
     tenant: TenantId,
     import: ImportId,
     limit: i64,
-) -> Result<(Vec<Problem>, bool), StoreError> {
+) -> Result<Problems, StoreError> {
     // One moment for groups and their records.
     let mut snapshot = store.reading_one_moment(tenant).await?;
+    let (problems, more) = failures(&mut snapshot, tenant, import, limit).await?;
+    let (warnings, more_warnings) = warnings(&mut snapshot, tenant, import, limit).await?;
+    snapshot.commit().await?;
+    Ok(Problems { problems, more, warnings, more_warnings })
+}
+
+async fn failures(
+    connection: &mut sqlx::PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+    limit: i64,
+) -> Result<(Vec<Problem>, bool), StoreError> {
     let rows = sqlx::query!(
         r#"with causes as (
                 select error->>'code' as code, error->>'field' as field, count(*) as count, min(issue.record) as record
@@ -110,20 +156,15 @@ pub async fn problems(
         tenant.get(),
         mutant(Mutant::RecordsOfAnyTenant),
     )
-    .fetch_all(&mut *snapshot)
+    .fetch_all(&mut *connection)
     .await?;
     let more = i64::try_from(rows.len()).unwrap_or(i64::MAX) > limit;
     let wanted: Vec<i64> = rows.iter().flat_map(|row| row.records.iter().copied()).collect();
-    let lines = lines(&mut snapshot, import, &wanted).await?;
-    snapshot.commit().await?;
+    let lines = lines(connection, import, &wanted).await?;
     let problems = rows.into_iter().take(usize::try_from(limit).unwrap_or(0)).map(|row| {
-        let place = |record: &i64| Place {
-            record: u64::try_from(*record).unwrap_or(0),
-            line: lines.get(record).copied(),
-        };
         let code: Option<ErrorCode> = row.code.parse().ok();
         Problem {
-            first: row.records.iter().map(place).collect(),
+            first: row.records.iter().map(|record| place(*record, &lines)).collect(),
             example: row.field.as_deref().and_then(|field| example(row.source.as_ref()?.0.get(), field)),
             advice: code.map(|code| code.advice().to_owned()),
             code: row.code,
@@ -135,6 +176,58 @@ pub async fn problems(
     Ok((problems.collect(), more))
 }
 
+async fn warnings(
+    connection: &mut sqlx::PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+    limit: i64,
+) -> Result<(Vec<Warned>, bool), StoreError> {
+    let rows = sqlx::query!(
+        r#"with texts as (
+                select message, count(*) as count, min(issue.record) as record
+                  from record_issues as issue
+                 cross join lateral json_array_elements_text(issue.warnings) as message
+                 where issue.import_id = $1
+                   and exists (select from imports where id = $1 and (tenant_id = $4 or $5))
+                 group by message
+                 order by count(*) desc, min(issue.record)
+                 limit $2
+           )
+           select texts.message as "message!", texts.count as "count!", first.records as "records!"
+             from texts
+            cross join lateral (
+                  select array_agg(record order by record) as records
+                    from (select record
+                            from record_issues as other
+                           where other.import_id = $1 and other.record >= texts.record
+                             and exists (select from json_array_elements_text(other.warnings) as message
+                                          where message = texts.message)
+                           order by record
+                           limit least($3, texts.count)) as these) as first
+            order by texts.count desc, texts.record"#,
+        import.get(),
+        limit + 1,
+        PLACES,
+        tenant.get(),
+        mutant(Mutant::RecordsOfAnyTenant),
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let more = i64::try_from(rows.len()).unwrap_or(i64::MAX) > limit;
+    let wanted: Vec<i64> = rows.iter().flat_map(|row| row.records.iter().copied()).collect();
+    let lines = lines(connection, import, &wanted).await?;
+    let warnings = rows.into_iter().take(usize::try_from(limit).unwrap_or(0)).map(|row| Warned {
+        first: row.records.iter().map(|record| place(*record, &lines)).collect(),
+        count: u64::try_from(row.count).unwrap_or(0),
+        message: row.message,
+    });
+    Ok((warnings.collect(), more))
+}
+
+fn place(record: i64, lines: &BTreeMap<i64, u64>) -> Place {
+    Place { record: record.unsigned_abs(), line: lines.get(&record).copied() }
+}
+
 /// The lines of these records. Each chunk that holds one is decoded once.
 async fn lines(
     connection: &mut sqlx::PgConnection,
@@ -142,13 +235,16 @@ async fn lines(
     records: &[i64],
 ) -> Result<BTreeMap<i64, u64>, StoreError> {
     let mut lines = BTreeMap::new();
+    if records.is_empty() {
+        return Ok(lines);
+    }
     let mut after = 0_i64;
     loop {
         // One at a time: a chunk may be large.
         let row = sqlx::query!(
             "select id, body
                from chunks
-              where import_id = $1 and id > $2 and failed > 0
+              where import_id = $1 and id > $2
                 and exists (select from unnest($3::bigint[]) as wanted (record)
                              where record between first_record and last_record)
               order by id

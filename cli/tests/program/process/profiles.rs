@@ -263,3 +263,20 @@ fn a_look_tells_values_that_a_file_has_twice() {
         assert!(told.stdout.contains(words), "{words}: {told:#?}");
     }
 }
+
+#[test]
+fn values_that_were_left_out_are_told_in_the_summary() {
+    let desk = Desk::new();
+    desk.write(
+        "people.csv",
+        "email,phone_number\na@example.com,call me\nb@example.com,call me\nc@example.com,\n",
+    );
+    let run = desk.run(&["import", "users", "people.csv", "--on-invalid-value", "drop"]).exits(0);
+    for words in
+        ["inserted  3", "phone_number was left out", "[warning]", "record 1, line 2; record 2, line 3"]
+    {
+        assert!(run.stdout.contains(words), "{words}: {run:#?}");
+    }
+    let told = desk.run(&["imports", "problems", "last"]).exits(0);
+    assert!(told.stdout.contains("phone_number was left out"), "{told:#?}");
+}
