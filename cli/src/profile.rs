@@ -1,20 +1,28 @@
-//! `muster profile`: a tenant's named sets of import options, and the built-in ones.
+//! `muster profile`: a tenant's named sets of import options, and the built-in ones; in the store of this machine or behind a server.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::bail;
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use muster_producer::request::checked_profile;
 use muster_shared::config::Config;
+use muster_shared::error::ErrorCode;
 use muster_shared::import_profile::{BUILTIN, Builtin};
-use muster_shared::store::import_profiles;
+use muster_shared::store::import_profiles::{self, SavedProfile};
 use muster_shared::tenant::Slug;
+use reqwest::Method;
+use serde::Deserialize;
 use serde_json::{Map, Value, json as value};
 
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
 use crate::import::OptionArgs;
 use crate::import::wrong_option;
+use crate::imports::{Refused, Remote, Shown};
 use crate::output::{answer, json, table};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Aborted, Shutdown};
 
 /// Options of `muster profile`.
 #[derive(Debug, Args)]
@@ -24,6 +32,15 @@ pub(crate) struct ProfileArgs {
     /// The tenant whose profiles they are
     #[arg(long, global = true, value_name = "SLUG", default_value = Slug::DEFAULT)]
     tenant: Slug,
+    /// Ask this server instead of the database; its token says which tenant
+    #[arg(long, global = true, value_name = "URL", env = "MUSTER_SERVER")]
+    server: Option<String>,
+    /// The token to show the server
+    #[arg(long, global = true, env = "MUSTER_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// File that the token stands in, `-` for standard input
+    #[arg(long, global = true, value_name = "FILE", env = "MUSTER_TOKEN_FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
     /// Answer as JSON
     #[arg(long, global = true)]
     json: bool,
@@ -66,21 +83,25 @@ pub(crate) async fn run(args: &ProfileArgs, config: &Config, shutdown: &Shutdown
     {
         return shown(builtin.name, &builtin.pairs(), Some(builtin.title), args.json);
     }
+    if let Some(server) = &args.server {
+        let shown = Shown { token: args.token.as_deref(), file: args.token_file.as_deref() };
+        let remote = Remote::new(server, shown)?;
+        return tokio::select! {
+            ended = behind(args, &remote) => ended,
+            () = shutdown.aborting() => Err(Aborted.into()),
+        };
+    }
     let work = async |session: &Session| {
         let (store, tenant) = (&session.store, session.tenant(&args.tenant).await?);
         match &args.what {
             What::Save { name, options } => {
-                let pairs: Vec<(String, String)> =
-                    options.pairs().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-                if pairs.is_empty() {
-                    return Err(usage("a profile of nothing: name the options that it is to have"));
-                }
-                let name = checked_profile(name.as_str(), &pairs).map_err(wrong_option)?;
+                let (name, pairs) = checked(name, options)?;
                 let saved = import_profiles::save(store, tenant, &name, &pairs).await?;
                 shown(&saved.name, &saved.options, None, args.json)
             }
             What::List => {
-                listed(&import_profiles::list(&mut *store.reading(tenant).await?, tenant).await?, args.json)
+                let saved = import_profiles::list(&mut *store.reading(tenant).await?, tenant).await?;
+                listed(&saved.into_iter().map(Own::from).collect::<Vec<_>>(), args.json)
             }
             What::Show { name } => {
                 match import_profiles::get(&mut *store.reading(tenant).await?, tenant, name).await? {
@@ -89,16 +110,108 @@ pub(crate) async fn run(args: &ProfileArgs, config: &Config, shutdown: &Shutdown
                 }
             }
             What::Delete { name } => match import_profiles::delete(store.pool(), tenant, name).await? {
-                true if args.json => json(&value!({ "deleted": name })).map(|()| Ended::Done),
-                true => {
-                    answer(format_args!("profile {name} is deleted"))?;
-                    Ok(Ended::Done)
-                }
+                true => deleted(name, args.json),
                 false => none(args, name),
             },
         }
     };
     Box::pin(connect::with(config, Need::Look, shutdown, work)).await
+}
+
+/// A tenant's profile, in the API's shape.
+#[derive(Debug, Deserialize)]
+struct Own {
+    name: String,
+    #[serde(default)]
+    built_in: Option<String>,
+    options: BTreeMap<String, String>,
+    #[serde(default)]
+    updated_at: Option<DateTime<Utc>>,
+}
+
+impl From<SavedProfile> for Own {
+    fn from(saved: SavedProfile) -> Self {
+        let options = saved.options.into_iter().collect();
+        Self { name: saved.name, built_in: None, options, updated_at: Some(saved.updated_at) }
+    }
+}
+
+impl Own {
+    fn pairs(&self) -> Vec<(String, String)> {
+        self.options.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+}
+
+#[derive(Deserialize)]
+struct Profiles {
+    profiles: Vec<Own>,
+}
+
+async fn behind(args: &ProfileArgs, remote: &Remote) -> anyhow::Result<Ended> {
+    let path = |name: &Slug| format!("/v1/profiles/{name}");
+    let missing = |error: &anyhow::Error| {
+        error.downcast_ref::<Refused>().is_some_and(|refused| refused.is(ErrorCode::NotFound))
+    };
+    match &args.what {
+        What::Save { name, options } => {
+            let (name, pairs) = checked(name, options)?;
+            let body: BTreeMap<&str, &str> =
+                pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            remote.send(remote.request(Method::PUT, &path(&name)).json(&body)).await?;
+            shown(name.as_str(), &pairs, None, args.json)
+        }
+        What::List => {
+            let all: Profiles = remote.get("/v1/profiles", &[]).await?;
+            let own: Vec<Own> = all.profiles.into_iter().filter(|one| one.built_in.is_none()).collect();
+            listed(&own, args.json)
+        }
+        What::Show { name } => match of_server(remote, name.as_str()).await? {
+            Some(pairs) => shown(name.as_str(), &pairs, None, args.json),
+            None => bail!("there is no profile {name}; `muster profile list` shows those there are"),
+        },
+        What::Delete { name } => match remote.send(remote.request(Method::DELETE, &path(name))).await {
+            Ok(_) => deleted(name, args.json),
+            Err(error) if missing(&error) => {
+                bail!("there is no profile {name}; `muster profile list` shows those there are")
+            }
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// The options of a profile that a server has.
+pub(crate) async fn of_server(remote: &Remote, name: &str) -> anyhow::Result<Option<Vec<(String, String)>>> {
+    // Names of another form are nobody's, and stand in no address.
+    let Ok(name) = name.parse::<Slug>() else { return Ok(None) };
+    match remote.get::<Own>(&format!("/v1/profiles/{name}"), &[]).await {
+        Ok(own) => Ok(Some(own.pairs())),
+        Err(error)
+            if error.downcast_ref::<Refused>().is_some_and(|refused| refused.is(ErrorCode::NotFound)) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The options that were given, where they can be saved under the name.
+fn checked(name: &Slug, options: &OptionArgs) -> anyhow::Result<(Slug, Vec<(String, String)>)> {
+    let pairs: Vec<(String, String)> =
+        options.pairs().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    if pairs.is_empty() {
+        return Err(usage("a profile of nothing: name the options that it is to have"));
+    }
+    let name = checked_profile(name.as_str(), &pairs).map_err(wrong_option)?;
+    Ok((name, pairs))
+}
+
+fn deleted(name: &Slug, as_json: bool) -> anyhow::Result<Ended> {
+    if as_json {
+        json(&value!({ "deleted": name }))?;
+    } else {
+        answer(format_args!("profile {name} is deleted"))?;
+    }
+    Ok(Ended::Done)
 }
 
 fn none(args: &ProfileArgs, name: &Slug) -> anyhow::Result<Ended> {
@@ -134,7 +247,7 @@ fn shown(
     Ok(Ended::Done)
 }
 
-fn listed(own: &[import_profiles::SavedProfile], as_json: bool) -> anyhow::Result<Ended> {
+fn listed(own: &[Own], as_json: bool) -> anyhow::Result<Ended> {
     if as_json {
         let own = own.iter().map(|saved| value!({ "name": saved.name, "updated_at": saved.updated_at }));
         let builtin = BUILTIN.iter().map(|one| value!({ "name": one.name, "built_in": one.title }));
@@ -142,8 +255,9 @@ fn listed(own: &[import_profiles::SavedProfile], as_json: bool) -> anyhow::Resul
         return Ok(Ended::Done);
     }
     let mine = own.iter().map(|saved| {
-        let names: Vec<&str> = saved.options.iter().map(|(name, _)| name.as_str()).collect();
-        vec![saved.name.clone(), format!("{} (saved {})", names.join(", "), saved.updated_at.to_rfc3339())]
+        let names: Vec<&str> = saved.options.keys().map(String::as_str).collect();
+        let saved_at = saved.updated_at.map(|at| format!(" (saved {})", at.to_rfc3339())).unwrap_or_default();
+        vec![saved.name.clone(), names.join(", ") + &saved_at]
     });
     let builtin = BUILTIN.iter().map(|one| vec![one.name.to_owned(), one.title.to_owned()]);
     answer(table(&["PROFILE", "FOR"], &mine.chain(builtin).collect::<Vec<_>>()))?;

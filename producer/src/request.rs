@@ -325,13 +325,13 @@ impl ImportRequest {
         let Some(name) = self.tenants_profile() else { return Ok(self.clone()) };
         let slug = name.parse::<Slug>().map_err(|error| invalid("profile", error.to_string()))?;
         match import_profiles::get(&mut *store.reading(tenant).await?, tenant, &slug).await? {
-            Some(saved) => Ok(self.completed(&saved.options)?),
+            Some(saved) => Ok(self.with_options_of(&saved.options)?),
             None => Err(unknown_profile(name).into()),
         }
     }
 
     /// The request with the options of a profile, where it does not have its own.
-    fn completed(&self, profile: &[(String, String)]) -> Result<Self, FieldError> {
+    pub fn with_options_of(&self, profile: &[(String, String)]) -> Result<Self, FieldError> {
         let mut all = Self { profile: None, ..self.clone() };
         let given = all.given.clone();
         for (name, value) in profile {
@@ -352,7 +352,7 @@ impl ImportRequest {
     pub fn reading(&self, media_type: Option<&str>) -> Result<(ImportOptions, Reading), RequestError> {
         if let Some(name) = &self.profile {
             let builtin = Builtin::find(name).ok_or_else(|| unknown_profile(name))?;
-            return self.completed(&builtin.pairs())?.reading(media_type);
+            return self.with_options_of(&builtin.pairs())?.reading(media_type);
         }
         let mut options = self.options.clone();
         options.format = self.format(media_type).ok_or_else(|| self.format_unknown())?;

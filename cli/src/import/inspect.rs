@@ -21,8 +21,10 @@ use super::source::Source;
 use crate::args::{Cli, Command};
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
+use crate::imports::{Remote, Shown};
 use crate::output::{answer, json, number, table};
 use crate::pipeline::receive_limits;
+use crate::profile::of_server;
 use crate::shutdown::{Aborted, Shutdown};
 
 /// Times that flags of a message are followed.
@@ -152,7 +154,18 @@ async fn look(args: &UsersArgs, config: &Config, shutdown: &Shutdown) -> anyhow:
         error => error.into(),
     };
     // A tenant's own profile is in the database.
-    let asked = if asked.tenants_profile().is_some() {
+    let asked = if let (Some(name), Some(server)) = (asked.tenants_profile(), &args.server) {
+        let remote =
+            Remote::new(server, Shown { token: args.token.as_deref(), file: args.token_file.as_deref() })?;
+        match of_server(&remote, name).await? {
+            Some(pairs) => asked.with_options_of(&pairs).map_err(wrong_option)?,
+            None => {
+                return Err(usage(format!(
+                    "--profile: the server has no profile {name}; `muster profile list` shows those it has"
+                )));
+            }
+        }
+    } else if asked.tenants_profile().is_some() {
         let look = async |session: &Session| {
             let tenant = session.tenant(&args.tenant).await?;
             asked.with_profile(&session.store, tenant).await.map_err(told)

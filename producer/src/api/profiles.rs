@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
 use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::import_profile::{BUILTIN, Builtin};
 use muster_shared::store::import_profiles::{self as store, SavedProfile};
@@ -34,6 +35,9 @@ pub(super) struct ProfileView {
     /// Options by name, as `POST /v1/imports` takes them.
     #[schema(value_type = Object)]
     options: Map<String, Value>,
+    /// When one of the tenant's own was saved last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updated_at: Option<DateTime<Utc>>,
 }
 
 /// Profiles.
@@ -49,7 +53,12 @@ fn options(pairs: Vec<(String, String)>) -> Map<String, Value> {
 
 impl From<SavedProfile> for ProfileView {
     fn from(saved: SavedProfile) -> Self {
-        Self { name: saved.name, built_in: None, options: options(saved.options) }
+        Self {
+            name: saved.name,
+            built_in: None,
+            options: options(saved.options),
+            updated_at: Some(saved.updated_at),
+        }
     }
 }
 
@@ -59,6 +68,7 @@ impl From<&Builtin> for ProfileView {
             name: builtin.name.to_owned(),
             built_in: Some(builtin.title),
             options: options(builtin.pairs()),
+            updated_at: None,
         }
     }
 }

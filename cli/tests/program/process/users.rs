@@ -100,6 +100,26 @@ fn both_ways_tell_a_refused_file_and_a_wrong_option_alike() {
 }
 
 #[test]
+fn profiles_of_a_server_are_saved_used_and_deleted_through_it() {
+    let desk = Desk::new();
+    let (child, url, token) = serve(&desk, true);
+    let through = |args: &[&str]| desk.run(&[args, &["--server", &url, "--token", &token]].concat());
+    desk.write("people.csv", "Mail-Adresse;Geb.\na@example.com;24.12.1980\n");
+    let columns = ["--column", "Mail-Adresse=email", "--column", "Geb.=birthdate"];
+    through(&[&["profile", "save", "hr", "--dates", "dmy"], &columns[..]].concat()).exits(0);
+    assert!(through(&["profile", "list"]).exits(0).stdout.contains("hr "));
+    assert!(through(&["profile", "show", "hr"]).exits(0).stdout.contains("Geb.=birthdate"));
+    through(&["inspect", "people.csv", "--profile", "hr"]).exits(0);
+    through(&["import", "users", "people.csv", "--profile", "hr"]).exits(0);
+    through(&["inspect", "people.csv", "--profile", "none"]).exits(2).tells(&["no profile none"]);
+    through(&["profile", "delete", "hr"]).exits(0);
+    through(&["profile", "delete", "hr"]).exits(1).tells(&["muster profile list"]);
+    through(&["profile", "show", "hr"]).exits(1).tells(&["muster profile list"]);
+    signal(&child, "TERM");
+    wait(child).exits(0);
+}
+
+#[test]
 fn doctor_asks_the_server_that_commands_are_told_to_ask() {
     let desk = Desk::new();
     let (child, url, token) = serve(&desk, true);
