@@ -4,13 +4,12 @@
 //! what there is. Names of the catalog are looked up here, so that a typo shows before the first byte is received.
 
 mod fields;
+mod values;
 
-use muster_shared::catalog::{FieldError, MAX_NAME_BYTES};
-use muster_shared::error::ErrorCode;
+use muster_shared::catalog::FieldError;
 use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::{GroupId, ImportId, OrganizationId, TenantId};
 use muster_shared::import_profile::{BUILTIN, Builtin};
-use muster_shared::normalise::{has_forbidden_char, is_phone_country};
 use muster_shared::options::{Enrolment, HeaderNames, ImportOptions, OnExisting};
 use muster_shared::parse::{Delimiter, Format, ParseLimits, SkipLines, TextEncoding};
 use muster_shared::store::intake::NewImport;
@@ -19,6 +18,8 @@ use muster_shared::tenant::Slug;
 use sha2::{Digest, Sha256};
 
 use fields::FieldChoices;
+pub(crate) use values::{checked_key, file_label};
+use values::{choice, country, group_name, invalid, null_words, pointer, profile_name, sheet};
 
 /// Every option there is, in the order of the help texts.
 pub const OPTIONS: [&str; 34] = [
@@ -60,10 +61,6 @@ pub const OPTIONS: [&str; 34] = [
 
 /// The share of a file's first records that may fail for one cause where no option says it, in percent.
 pub const BRAKE: u8 = 50;
-/// Longest label of a file, in characters.
-const FILENAME_CHARS: usize = 255;
-/// Longest idempotency key, in bytes.
-const KEY_BYTES: usize = 255;
 
 /// What a client asks for, before anything is looked up.
 #[derive(Debug, Clone)]
@@ -436,30 +433,6 @@ impl ImportRequest {
     }
 }
 
-fn invalid(field: impl Into<String>, message: impl Into<String>) -> FieldError {
-    FieldError::new(ErrorCode::InvalidRequest, field, message)
-}
-
-fn choice<T>(name: &str, value: &str) -> Result<T, FieldError>
-where
-    T: std::str::FromStr,
-    T::Err: std::fmt::Display,
-{
-    value.parse().map_err(|error: T::Err| invalid(name, error.to_string()))
-}
-
-/// The name of a profile; `auto` proposes one, and decides nothing.
-fn profile_name(value: &str) -> Result<String, String> {
-    match value.parse::<Slug>() {
-        Ok(_) if value == "auto" => {
-            Err("proposes a profile and takes none: `muster inspect FILE` says which one fits, and name that"
-                .into())
-        }
-        Ok(name) => Ok(name.as_str().to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 fn unknown_profile(name: &str) -> FieldError {
     let builtin: Vec<&str> = BUILTIN.iter().map(|profile| profile.name).collect();
     let message = format!(
@@ -485,78 +458,9 @@ pub fn checked_profile(name: &str, options: &[(String, String)]) -> Result<Slug,
     Ok(slug)
 }
 
-fn country(value: &str) -> Result<String, String> {
-    let country = value.trim().to_ascii_uppercase();
-    match is_phone_country(&country) {
-        true => Ok(country),
-        false => Err("must be the two letters of a country, such as DE or GB".into()),
-    }
-}
-
-/// Most words that stand for an empty cell, and most characters of one.
-const NULL_WORDS: (usize, usize) = (16, 32);
-
-fn null_words(value: &str) -> Result<Vec<String>, String> {
-    let words: Vec<String> = value.split(',').map(|word| word.trim().to_owned()).collect();
-    let (most, longest) = NULL_WORDS;
-    match words.len() <= most && words.iter().all(|word| (1..=longest).contains(&word.chars().count())) {
-        true => Ok(words),
-        false => Err(format!("must be up to {most} words with commas between them, as in NULL,N/A")),
-    }
-}
-
-/// Longest JSON Pointer, in bytes.
-const POINTER_BYTES: usize = 1024;
-
-fn pointer(value: &str) -> Result<String, String> {
-    let keys = value.strip_prefix('?').unwrap_or(value);
-    let keys = keys.strip_prefix('/').unwrap_or(keys);
-    if keys.is_empty() || value.len() > POINTER_BYTES {
-        return Err("must be the way to the list of records, as in `users` or `/realm/users`".into());
-    }
-    Ok(value.to_owned())
-}
-
-/// Longest name of a sheet, in characters; spreadsheets take 31.
-const SHEET_CHARS: usize = 255;
-
-fn sheet(value: &str) -> Result<String, String> {
-    if value.is_empty() || value.chars().count() > SHEET_CHARS {
-        return Err("must be the name of a sheet, or its number".into());
-    }
-    Ok(value.to_owned())
-}
-
-fn group_name(value: &str) -> Result<String, String> {
-    let name = value.trim();
-    if name.is_empty() || name.len() > MAX_NAME_BYTES || has_forbidden_char(name) {
-        return Err(format!("must be 1 to {MAX_NAME_BYTES} bytes of visible text"));
-    }
-    Ok(name.to_owned())
-}
-
-/// A key as it may be.
-pub(crate) fn checked_key(key: &str) -> Result<String, FieldError> {
-    if key.is_empty() || key.len() > KEY_BYTES || !key.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-        return Err(invalid(
-            "Idempotency-Key",
-            format!("must be 1 to {KEY_BYTES} printable ASCII characters"),
-        ));
-    }
-    Ok(key.to_owned())
-}
-
-/// A file's name as a label: its last part, without what cannot be seen. Never used as a path.
-pub(crate) fn file_label(name: &str) -> Option<String> {
-    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let visible = last.chars().filter(|c| !c.is_control() && !has_forbidden_char(c.encode_utf8(&mut [0; 4])));
-    let label: String = visible.take(FILENAME_CHARS).collect();
-    let label = label.trim();
-    (!label.is_empty()).then(|| label.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
+    use muster_shared::error::ErrorCode;
     use muster_shared::field::Field;
     use muster_shared::options::UnknownColumns;
 

@@ -10,7 +10,7 @@ use muster_shared::parse::Format;
 use muster_shared::validate::fold_column;
 use serde::Deserialize;
 
-use super::invalid;
+use super::values::invalid;
 
 /// Most names that can be given.
 const MAX_COLUMNS: usize = 256;
