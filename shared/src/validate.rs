@@ -395,7 +395,9 @@ impl<'a> Pass<'a, '_> {
         // The database's JSON takes no NUL, in keys as in values.
         json::plain_text(key)?;
         let value = match (cell, value) {
-            (Cell::List, RawValue::Text(text)) => owned(&cell::list(text, self.rules.options.list_separator.character())?),
+            (Cell::List, RawValue::Text(text)) => {
+                owned(&cell::list(text, self.rules.options.list_separator.character())?)
+            }
             (Cell::Object, RawValue::Text(text)) => owned(&cell::object(text)?),
             (_, value) if self.rules.options.metadata == MetadataMode::Attributes => {
                 match attribute::custom_value(key, value, &self.rules.catalog.attributes, self.lenient)? {
