@@ -44,7 +44,7 @@ pub(crate) use ops::keep_up;
 pub use routes::{Audience, openapi};
 pub(crate) use serve::{open_tls, serve};
 pub use tls::TlsFiles;
-pub use view::{ImportLinks, ImportList, ImportView, RecordList, RecordView};
+pub use view::{ImportDetails, ImportLinks, ImportList, ImportView, RecordList, RecordView};
 
 use incoming::Pace;
 
