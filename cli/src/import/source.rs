@@ -59,7 +59,9 @@ impl Source {
         }
         let Some(format) = format.or_else(|| Format::from_file_name(&name)) else {
             if let Some(advice) = Format::advice_for_name(&name) {
-                return Err(usage(format!("{name} cannot be imported: {advice}")));
+                return Err(usage(format!(
+                    "{name} cannot be imported: {advice}; where its name is wrong, name the format with --format"
+                )));
             }
             return Err(usage(format!(
                 "the name {name} does not tell the format (.csv, .json, .ndjson, .xlsx, also with .gz or .zst): add --format"

@@ -26,7 +26,7 @@ async fn wrong(server: &Server, file: &str, flags: &[String], wanted: &Come) -> 
         }
         let (_, error) = error(response).await;
         let code = if refused == "format_unknown" { "unsupported_media_type" } else { refused };
-        let message = error["message"].as_str().unwrap();
+        let message = format!("{}, line {}", error["message"].as_str().unwrap(), error["line"]);
         if error["code"] != code {
             wrong.push(format!("{told}: {code} is wanted: {error}"));
         }
