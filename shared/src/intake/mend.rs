@@ -38,7 +38,7 @@ const NO: [&str; 14] = [
 ];
 
 /// What ends a line.
-const LINE_BREAKS: [char; 7] = ['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'];
+const LINE_BREAKS: [char; 6] = ['\n', '\r', '\u{b}', '\u{c}', '\u{2028}', '\u{2029}'];
 
 /// The mends of a record's refused fields, by their places in the record.
 pub(super) fn mends(
