@@ -7,10 +7,10 @@ use muster_shared::clock;
 use muster_shared::id::ImportId;
 use muster_shared::progress::Progress as HowItGetsOn;
 
-use super::backend::{Backend, Outcomes};
+use super::backend::Backend;
 use super::remote::Refused;
 use crate::failure::Ended;
-use crate::import::{Progress, summary};
+use crate::import::{Progress, details_of_server, summary};
 use crate::output::remark;
 use crate::reach::Reach;
 use crate::shutdown::Shutdown;
@@ -77,18 +77,10 @@ pub(super) async fn run(
 }
 
 async fn details(backend: &Backend<'_>, view: &View) -> anyhow::Result<summary::Details> {
-    if let Backend::Local(local) = backend {
-        return summary::Details::read(&local.session.store, local.tenant, view).await;
+    match backend {
+        Backend::Local(local) => summary::Details::read(&local.session.store, local.tenant, view).await,
+        Backend::Remote(remote) => details_of_server(remote, view).await,
     }
-    let mut details = summary::Details::default();
-    if view.counts.failed > 0 {
-        let failed = backend.records(view.id, Some(Outcomes::Failed), 0, u64::from(summary::SHOWN)).await?;
-        details.first_failures = failed
-            .into_iter()
-            .map(|one| summary::Failed { record: one.record, errors: one.errors })
-            .collect();
-    }
-    Ok(details)
 }
 
 /// What was told last, so that each thing is told once.

@@ -12,6 +12,9 @@ mod access;
 mod authgear;
 mod bitcaster;
 mod bounds;
+#[path = "../common/case_table.rs"]
+mod case_table;
+mod cases;
 mod ccai;
 mod events;
 mod failed;
@@ -22,6 +25,7 @@ mod keys;
 mod limits;
 mod matrix;
 mod metrics;
+mod profiles;
 mod readiness;
 mod reading;
 mod second_lock;

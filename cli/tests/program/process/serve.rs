@@ -52,7 +52,7 @@ fn a_file_is_handed_to_a_server_and_followed_to_its_end() {
     assert_ne!(third["id"], again["id"]);
     desk.write("mixed.csv", "email\nsomeone@example.com\nno-one\n");
     let mixed = at(&["import", "users", "mixed.csv"]).exits(3);
-    assert!(mixed.stdout.contains("record 2: email:"), "{mixed:#?}");
+    assert!(mixed.stdout.contains("record 2, line 3"), "{mixed:#?}");
     // The command that is told works as it is copied.
     let reached = format!(" --server {url} -o failed.csv");
     assert!(mixed.stdout.contains(&reached), "{mixed:#?}");
