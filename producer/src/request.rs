@@ -131,6 +131,8 @@ pub struct Reading {
     pub skip_lines: SkipLines,
     /// People made the file.
     pub handmade: bool,
+    /// Stray quotes in CSV cells are text.
+    pub lax_quotes: bool,
 }
 
 impl Reading {
@@ -140,13 +142,14 @@ impl Reading {
         encoding: None,
         skip_lines: SkipLines::Told,
         handmade: false,
+        lax_quotes: false,
     };
 
     /// The bounds of the parse step with what the request says.
     #[must_use]
     pub fn limits(self, limits: ParseLimits) -> ParseLimits {
-        let Self { delimiter, encoding, skip_lines, handmade } = self;
-        ParseLimits { delimiter, encoding, skip_lines, handmade, ..limits }
+        let Self { delimiter, encoding, skip_lines, handmade, lax_quotes } = self;
+        ParseLimits { delimiter, encoding, skip_lines, handmade, lax_quotes, ..limits }
     }
 }
 
@@ -297,6 +300,7 @@ impl ImportRequest {
             encoding: self.encoding(media_type)?,
             skip_lines: self.skip_lines,
             handmade: true,
+            lax_quotes: false,
         };
         Ok((options, reading))
     }

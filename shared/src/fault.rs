@@ -351,6 +351,18 @@ table! {
         ProbesUntuned = "probes_untuned",
         /// An error of a retry's or a cancel's commit is taken for its failure.
         SteeringTrusted = "steering_trusted",
+        /// In a file for Bitcaster's importer a stray quote fails its record.
+        StrayQuoteFails = "stray_quote_fails",
+        /// Values of `{}` cells lose their blanks also where Bitcaster's importer keeps them.
+        CellBlanksLost = "cell_blanks_lost",
+        /// A blank before the name of a column shifts no key, as it does in Bitcaster's importer.
+        KeyWithoutItsShift = "key_without_its_shift",
+        /// An unknown column refuses a file also where Bitcaster's importer never comes to look at it.
+        UnknownColumnAtOnce = "unknown_column_at_once",
+        /// A header without a token, or with two, has the answer of an unknown token at the front door for Bitcaster.
+        HeaderIsToken = "header_is_token",
+        /// A body of null is one of a wrong type at the front door for Bitcaster.
+        NullIsOfAType = "null_is_of_a_type",
     }
 }
 

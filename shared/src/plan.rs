@@ -25,6 +25,7 @@ use crate::record::{PassedBy, Patch, Record};
 use crate::rules::Rules;
 use crate::warning::Warning;
 use draft::Draft;
+pub use metadata::merged;
 pub use row::{NewCredentials, UserRow};
 
 /// A user as the store has it, as far as planning needs it.

@@ -391,6 +391,7 @@ impl<'a> Pass<'a, '_> {
         let value = match (cell, value) {
             (Cell::List, RawValue::Text(text)) => owned(&cell::list(text)?),
             (Cell::Object, RawValue::Text(text)) => owned(&cell::object(text)?),
+            (Cell::VerbatimObject, RawValue::Text(text)) => owned(&cell::verbatim_object(text)?),
             (_, value) if self.rules.options.metadata == MetadataMode::Attributes => {
                 match attribute::custom_value(key, value, &self.rules.catalog.attributes, self.lenient)? {
                     Some(value) => value,

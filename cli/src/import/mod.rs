@@ -18,7 +18,7 @@ use muster_shared::options::{
 use muster_shared::parse::Format;
 use muster_shared::tenant::Slug;
 
-pub(crate) use local::{Taken, drive, take_in, view};
+pub(crate) use local::{Taken, Unreceived, drive, take_in, view};
 pub(crate) use progress::Progress;
 pub(crate) use source::Source;
 

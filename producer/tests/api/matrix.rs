@@ -95,7 +95,10 @@ const ROWS: &[(Door, &str, &str, &[Scope])] = &[
     (Door::Bitcaster, "post", "/api/v1/user/{org}/{username}/address/", ENROL),
     (Door::Bitcaster, "get", "/api/v1/user/{org}/{username}/addresses/", MEMBERS),
     (Door::Bitcaster, "post", "/api/v1/user/{org}/{username}/addresses/", ENROL),
+    (Door::Bitcaster, "post", "/api/o/{org}/p/{project}/a/{application}/register/", ENROL),
+    (Door::Bitcaster, "post", "/api/o/{org}/p/{project}/a/{application}/unregister/{username}/", ENROL),
     (Door::Bitcaster, "get", "/api/system/ping/", &[]),
+    (Door::Bitcaster, "get", "/api/login/", &[]),
 ];
 const MEMBERS: &[Scope] = &[Scope::UsersRead, Scope::UsersWrite];
 const ENROL: &[Scope] = &[Scope::UsersWrite];
@@ -192,7 +195,10 @@ impl Ids {
             Door::Authgear => &self.task,
             Door::Ccai | Door::Bitcaster => &self.job,
         };
-        row.path.replace("{id}", id).replace("{org}", &self.org).replace("{username}", &self.email)
+        let path =
+            row.path.replace("{id}", id).replace("{org}", &self.org).replace("{username}", &self.email);
+        // They need not be made first: whose they are, the organization says.
+        path.replace("{project}", "project").replace("{application}", "application")
     }
 }
 
@@ -317,6 +323,9 @@ fn with_body(row: &Row, request: RequestBuilder) -> RequestBuilder {
         (Door::Bitcaster, "POST") if row.path.contains("address") => {
             request.json(&json!({"name": "work", "value": "a@example.com"}))
         }
+        (Door::Bitcaster, "POST") if row.path.contains("register") => {
+            request.json(&json!({"username": "new@example.com", "custom_fields": {"k": 1}}))
+        }
         (Door::Bitcaster, "POST") => request.json(&json!({"email": "new@example.com"})),
         (Door::Bitcaster, _) => request.json(&json!({"first_name": "Ann"})),
         _ => request,
@@ -427,9 +436,16 @@ fn is_in_org(row: &Row) -> bool {
 /// All that a tenant has, but for what the dispatcher does to chunks meanwhile.
 async fn snapshot(server: &Server, world: &World) -> Vec<String> {
     let mut all = Vec::new();
-    for table in
-        ["users", "imports", "chunks", "memberships", "bulk_jobs", "organizations", "authgear_imports"]
-    {
+    for table in [
+        "users",
+        "imports",
+        "chunks",
+        "memberships",
+        "application_members",
+        "bulk_jobs",
+        "organizations",
+        "authgear_imports",
+    ] {
         let columns = if table == "chunks" { "id, import_id, pending, body_hash" } else { "*" };
         let rows: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
             "select row_to_json(t)::text from (select {columns} from {table} where tenant_id = $1) as t order by 1"

@@ -34,6 +34,9 @@ pub struct ParseLimits {
     /// A CSV record may have fewer cells than the header has columns (the missing ones are null) or more (those are left
     /// out). Otherwise it has a defect.
     pub flexible: bool,
+    /// A quote inside an unquoted CSV cell is text, as is what follows a closing quote: as Python's csv module reads them. Otherwise
+    /// the record has a defect.
+    pub lax_quotes: bool,
 }
 
 impl Default for ParseLimits {
@@ -50,6 +53,7 @@ impl Default for ParseLimits {
             handmade: false,
             skip_lines: SkipLines::Told,
             flexible: false,
+            lax_quotes: false,
         }
     }
 }
