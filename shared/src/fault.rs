@@ -363,6 +363,24 @@ table! {
         HeaderIsToken = "header_is_token",
         /// A body of null is one of a wrong type at the front door for Bitcaster.
         NullIsOfAType = "null_is_of_a_type",
+        /// Only digits make a whole number of a custom attribute.
+        IntegersAsWritten = "integers_as_written",
+        /// Numbers of custom attributes have no bounds.
+        NumbersWithoutBounds = "numbers_without_bounds",
+        /// What is wrong with a secret is told before what is wrong with the object that it is in.
+        SecretBeforeSchema = "secret_before_schema",
+        /// A username may be of letters that only fold to ASCII, where it is to be of ASCII.
+        UsernamesFoldToAscii = "usernames_fold_to_ascii",
+        /// An account outside its period of validity is called normal.
+        NormalOutsideValidity = "normal_outside_validity",
+        /// A period of validity that ends before it begins is told before a taken value.
+        ValidityBeforeIdentity = "validity_before_identity",
+        /// Addresses of pages are judged by their length and letters.
+        UrlsByTheirLetters = "urls_by_their_letters",
+        /// Languages are judged by the form of their tags alone.
+        LocalesByTheirForm = "locales_by_their_form",
+        /// Of a record the errors alone are told that the engine came to, at the front door for Authgear.
+        CausesOfTheEngine = "causes_of_the_engine",
     }
 }
 
