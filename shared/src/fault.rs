@@ -381,6 +381,8 @@ table! {
         LocalesByTheirForm = "locales_by_their_form",
         /// Of a record the errors alone are told that the engine came to, at the front door for Authgear.
         CausesOfTheEngine = "causes_of_the_engine",
+        /// Flags in the template for CCAI Platform are numbers.
+        FlagsAreNumbers = "flags_are_numbers",
     }
 }
 
