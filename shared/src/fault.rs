@@ -383,6 +383,10 @@ table! {
         CausesOfTheEngine = "causes_of_the_engine",
         /// Flags in the template for CCAI Platform are numbers.
         FlagsAreNumbers = "flags_are_numbers",
+        /// Errors of parameters are those of the types that the program reads them into.
+        TypesInErrors = "types_in_errors",
+        /// A table whose line ends were lost on its way is taken for its header.
+        LostLinesTaken = "lost_lines_taken",
     }
 }
 

@@ -129,7 +129,8 @@ impl Remote {
         let body = response.bytes().await.unwrap_or_default();
         let told = match serde_json::from_slice::<Problem>(&body) {
             Ok(Problem { error }) => {
-                let field = error.field.map(|field| format!("{field}: ")).unwrap_or_default();
+                let named = error.field.filter(|field| !error.message.starts_with(field.as_str()));
+                let field = named.map(|field| format!("{field}: ")).unwrap_or_default();
                 let request = error.request_id.map(|id| format!(" (request {id})")).unwrap_or_default();
                 format!("{field}{} [{}]{request}", error.message, error.code)
             }

@@ -20,28 +20,30 @@ use tokio::sync::mpsc;
 use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
-use super::params::{Id, Params, invalid};
+use super::params::{Id, Params, invalid, next_page};
 use super::view::RecordList;
 use crate::export::{self, ExportFormat};
 
 /// Lists what became of each record, in file order.
 #[utoipa::path(
-    get, path = "/v1/imports/{id}/records", tag = "imports",
+    get, path = "/v1/imports/{id}/records", tag = "imports", operation_id = "imports_records",
     params(("id" = String, Path),
            ("outcome" = Option<String>, Query, description = "pending, inserted, updated, skipped or failed"),
-           ("after" = Option<u64>, Query, description = "`next` of the page before"),
-           ("limit" = Option<u16>, Query, description = "1 to 1000, else 100")),
-    responses((status = 200, description = "A page of records", body = RecordList)),
+           ("after" = Option<u64>, Query, description = "`next` of the page before: the number of its last record"),
+           ("limit" = Option<u16>, Query, description = "Most records of the page")),
+    responses((status = 200, description = "A page of records", body = RecordList,
+               headers(("Link" = String, description = "Address of the next page, `rel=\"next\"`; absent on the last")))),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
     caller: Caller,
     Id(import): Id<ImportId>,
     mut params: Params,
-) -> Result<Json<RecordList>, ApiError> {
+) -> Result<Response, ApiError> {
     let tenant = caller.may(Scope::ImportRead)?;
-    let outcome = params.take::<String>("outcome")?.map(|text| outcome(&text)).transpose()?;
-    let after = params.take("after")?.unwrap_or(0);
+    let wanted = params.take::<String>("outcome")?;
+    let outcome = wanted.as_deref().map(outcome).transpose()?;
+    let after = params.take_after()?.unwrap_or(0);
     let limit = usize::from(params.take_limit(100, 1000)?);
     params.finish()?;
     let report = found(&state, tenant, import).await?;
@@ -50,7 +52,13 @@ pub(super) async fn list(
     let more = page.len() > limit;
     page.truncate(limit);
     let next = if more { page.last().map(|record| record.record) } else { None };
-    Ok(Json(RecordList { records: page.into_iter().map(Into::into).collect(), next }))
+    let base = &state.0.link_base;
+    let wanted = wanted.map_or(String::new(), |outcome| format!("&outcome={outcome}"));
+    let next_link =
+        next.map(|next| format!("{base}/v1/imports/{import}/records?after={next}&limit={limit}{wanted}"));
+    let headers = next_page(next_link.as_deref());
+    let records = page.into_iter().map(Into::into).collect();
+    Ok((headers, Json(RecordList { records, next, next_link })).into_response())
 }
 
 fn outcome(text: &str) -> Result<Outcome, ApiError> {

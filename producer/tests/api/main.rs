@@ -9,10 +9,12 @@
 )]
 
 mod access;
+mod asking;
 mod authgear;
 mod bitcaster;
 mod bounds;
 mod ccai;
+mod document;
 mod failed;
 mod fuzz;
 mod harness;

@@ -111,10 +111,15 @@ pub(crate) fn rows() -> Vec<Row> {
         if OPEN.contains(&path.as_str()) {
             continue;
         }
-        for (verb, _) in item.as_object().unwrap() {
+        for (verb, operation) in item.as_object().unwrap() {
             let known = ROWS.iter().find(|(_, known, row, _)| known == verb && row == path);
             let (door, _, _, scopes) = known.unwrap_or_else(|| panic!("{verb} {path} has no row"));
             let method: Method = verb.to_uppercase().parse().unwrap();
+            // What is said to clients is what is asked of them.
+            let said: Vec<&str> =
+                operation["security"].as_array().unwrap().iter().flat_map(scopes_said).collect();
+            let asked: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+            assert_eq!(said, asked, "{verb} {path}");
             rows.push(Row { door: *door, method, path: path.clone(), scopes });
         }
     }
@@ -130,6 +135,12 @@ pub(crate) fn rows() -> Vec<Row> {
     }
     rows.extend(again);
     rows
+}
+
+/// The scopes of one requirement of the document.
+fn scopes_said(requirement: &Value) -> Vec<&str> {
+    let (_, scopes) = requirement.as_object().unwrap().iter().next().unwrap();
+    scopes.as_array().unwrap().iter().map(|scope| scope.as_str().unwrap()).collect()
 }
 
 fn scope_name(scope: Option<Scope>) -> &'static str {
