@@ -8,8 +8,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use muster_shared::clock;
-use muster_shared::error::RecordError;
-use muster_shared::fault::{self, Point};
+use muster_shared::error::{ErrorCode, RecordError};
+use muster_shared::fault::{self, Mutant, Point, mutant};
 use muster_shared::id::TenantId;
 use muster_shared::options::Enrolment;
 use muster_shared::outcome::{Outcome, Verdict};
@@ -72,6 +72,9 @@ pub(crate) struct Write<'w> {
 pub(crate) struct Registration<'w> {
     pub(crate) project: &'w Slug,
     pub(crate) application: &'w Slug,
+    /// The same user by its e-mail address, which gets the username where it has none: another door, or another version of the client,
+    /// may have made it before.
+    pub(crate) by_email: Option<(&'w Record<'w>, &'w Rules)>,
     /// The same user once more, with addresses to find or add; `None` where there are none.
     pub(crate) addresses: Option<(&'w Record<'w>, &'w Rules)>,
     /// What is merged into what the application has about its member.
@@ -205,6 +208,15 @@ async fn work(connection: &mut Connection, write: &mut Write<'_>, alone: bool) -
     let done =
         upsert_one(connection, tenant, alone, write.record, &write.rules, clock::now(), clock::new_id())
             .await?;
+    let done = match (done, write.registration.and_then(|registration| registration.by_email)) {
+        (Err(error), Some(by_email)) if is_of_email(&error) => {
+            match claim(connection, tenant, alone, by_email, write.rules.options.enrolment).await? {
+                Some(claimed) => claimed,
+                None => Err(error),
+            }
+        }
+        (done, _) => done,
+    };
     Ok(Tried::Done(match (done, write.registration) {
         (Err(error), _) => Written::Refused(error),
         // It was a member a moment ago, and has another e-mail address now.
@@ -219,6 +231,27 @@ async fn work(connection: &mut Connection, write: &mut Write<'_>, alone: bool) -
             register(connection, tenant, alone, registration, enrolment, (verdict, member)).await?
         }
     }))
+}
+
+fn is_of_email(error: &RecordError) -> bool {
+    error.code == ErrorCode::IdentityConflict && error.field.as_deref() == Some("email")
+}
+
+/// Gives the user with the e-mail address the username, where it has none. `None` where it has one.
+async fn claim(
+    connection: &mut Connection,
+    tenant: TenantId,
+    alone: bool,
+    (record, rules): (&Record<'_>, &Rules),
+    enrolment: Option<Enrolment>,
+) -> Result<Option<Result<(Verdict, Member), RecordError>>, StoreError> {
+    let email = record.email.value().map_or("", |email| email.as_str());
+    if mutant(Mutant::NameOfAnotherUser) || !applications::lock_nameless(connection, tenant, email).await? {
+        return Ok(None);
+    }
+    let mut rules = rules.clone();
+    rules.options.enrolment = enrolment;
+    upsert_one(connection, tenant, alone, record, &rules, clock::now(), clock::new_id()).await.map(Some)
 }
 
 /// Adds the addresses, then makes the user a member of the application.

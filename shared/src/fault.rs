@@ -355,6 +355,8 @@ table! {
         StrayQuoteFails = "stray_quote_fails",
         /// Values of `{}` cells lose their blanks also where Bitcaster's importer keeps them.
         CellBlanksLost = "cell_blanks_lost",
+        /// A user that has the e-mail address of a registration and no username is another user.
+        NameOfAnotherUser = "name_of_another_user",
         /// A blank before the name of a column shifts no key, as it does in Bitcaster's importer.
         KeyWithoutItsShift = "key_without_its_shift",
         /// An unknown column refuses a file also where Bitcaster's importer never comes to look at it.

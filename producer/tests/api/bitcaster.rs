@@ -93,6 +93,18 @@ async fn a_body_of_null_is_no_data() {
     assert_eq!(answer(request).await, (400, json!({"non_field_errors": ["No data provided"]})));
 }
 
+/// A client made the user by its address before it knew of names.
+#[tokio::test]
+async fn a_registration_names_a_user_that_has_its_address_and_no_name() {
+    let server = server().await;
+    assert_eq!(answer(create(&server, "a@example.com")).await.0, 201);
+    let body = json!({"username": "ann", "email": "a@example.com"});
+    let register = server.post("/api/o/my-org/p/p/a/a/register/").json(&body);
+    let (status, registered) = answer(register).await;
+    assert_eq!((status, &registered["user"]["username"]), (200, &json!("ann")), "{registered}");
+    assert_eq!(users(&server).await, 1);
+}
+
 #[tokio::test]
 async fn a_request_that_meets_another_writer_decides_again() {
     let server = server().await;

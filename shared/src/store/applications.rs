@@ -92,6 +92,25 @@ pub async fn register(
     Ok(ApplicationMember { custom_fields, active })
 }
 
+/// Whether the user with this e-mail address has no username. It gets none meanwhile but from the caller's transaction.
+pub async fn lock_nameless(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    email: &str,
+) -> Result<bool, StoreError> {
+    let nameless = sqlx::query_scalar!(
+        r#"select preferred_username is null as "nameless!"
+             from users
+            where tenant_id = $1 and email = $2
+              for update"#,
+        tenant.0,
+        email,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(nameless.unwrap_or(false))
+}
+
 /// Whether the organization has a member with this e-mail address or this username. Both are normalised values.
 pub async fn has_member(
     executor: impl PgExecutor<'_>,

@@ -18,7 +18,7 @@ use super::super::AppState;
 use super::auth::Caller;
 use super::body::{Document, Value};
 use super::error::{BLANK, Detail, Fault, FieldErrors, NO_BOOLEAN, NULL, REQUIRED, sentence};
-use super::fields::{Given, Named, boolean, registering, registering_addresses};
+use super::fields::{Given, Named, boolean, claiming, registering, registering_addresses};
 use super::place::Place;
 use super::view::{AddressView, Assignment, Membership, Registered, RegisteredUser, Unregistered};
 use crate::single::{Registration, Values, Write, Written};
@@ -61,10 +61,17 @@ pub(super) async fn register(
     if let Some(list) = &request.distribution_list {
         return Err(no_list(list));
     }
+    let (claim_rules, claim_pairs) = (claiming(), request.user.pairs());
+    let claim = Values::new(&claim_rules, &claim_pairs);
+    let claim = claim.validate(&claim_rules).ok().filter(|claim| claim.email.value().is_some());
     let custom_fields = request.custom_fields();
     let registration = Registration {
         project,
         application,
+        by_email: claim
+            .as_ref()
+            .filter(|_| request.named == Named::ByUsername)
+            .map(|claim| (claim, &claim_rules)),
         addresses: (!request.addresses.is_empty()).then_some((&addresses, &address_rules)),
         custom_fields: custom_fields.as_ref(),
         active: request.active,

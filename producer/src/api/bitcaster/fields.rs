@@ -82,6 +82,11 @@ pub(super) fn registering(named: Named) -> Rules {
     rules(fields.chain(email), options)
 }
 
+/// The same user by its e-mail address, which is to have the username from now on.
+pub(super) fn claiming() -> Rules {
+    rules([email(), Named::ByUsername.rule()], ImportOptions::default())
+}
+
 /// The same user, for its addresses. Custom fields are checked and not the user's: they are the application's.
 pub(super) fn registering_addresses(named: Named) -> Rules {
     let options = ImportOptions {
