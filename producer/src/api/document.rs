@@ -4,6 +4,7 @@
 //! errors it can give; every object says its properties, and every parameter what it may be. The whole document is committed as
 //! docs/openapi.json, so that a change of what clients are generated from is seen.
 
+mod bodies;
 mod errors;
 mod options;
 mod schemas;
@@ -60,7 +61,7 @@ pub(super) fn whole(gathered: &OpenApi) -> Value {
                 operation.insert("operationId".into(), Value::from(id.clone()));
                 operation.insert("security".into(), route.security());
                 options::complete(&route, operation, &upload_options);
-                schemas::bodies(&route, operation);
+                bodies::complete(&route, operation);
                 errors::complete(&route, operation);
                 show(&examples[&id], operation);
             }
