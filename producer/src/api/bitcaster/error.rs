@@ -25,10 +25,11 @@ impl FieldErrors {
     /// Notes a sentence about a field.
     pub(super) fn add(&mut self, field: &str, sentence: impl Into<String>) {
         let sentence = Value::String(sentence.into());
-        match self.0.entry(field.to_owned()).or_insert_with(|| Value::Array(Vec::new())) {
-            Value::Array(sentences) => sentences.push(sentence),
-            // What was told in another shape stays.
-            _ => {}
+        // What was told in another shape stays.
+        if let Value::Array(sentences) =
+            self.0.entry(field.to_owned()).or_insert_with(|| Value::Array(Vec::new()))
+        {
+            sentences.push(sentence);
         }
     }
 
