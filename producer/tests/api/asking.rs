@@ -98,7 +98,8 @@ async fn a_request_may_wait_for_another_state() {
     assert_eq!(headers["retry-after"], "1");
     // With one, when it comes: whether it came before the request or after, it is the last.
     let began = Instant::now();
-    let waiting = answered(&server, &format!("{own}?wait=60s"));
+    let long = format!("{own}?wait=60s");
+    let waiting = answered(&server, &long);
     let cancelling = async { server.post(&format!("{own}/cancel")).send().await.unwrap().status() };
     let ((headers, shown), status) = tokio::join!(waiting, cancelling);
     assert_eq!((status.as_u16(), &shown["state"]), (200, &Value::from("cancelled")));

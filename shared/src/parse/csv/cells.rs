@@ -151,7 +151,7 @@ impl<'c, 't> Cutter<'c, 't> {
             let Ok(()) = self.unescaped.write(self.fields.len(), |text| {
                 undouble(inner, text)?;
                 text.push_str(rest);
-                Ok(())
+                Ok::<(), Infallible>(())
             });
         }
         self.push(start, end);
