@@ -140,12 +140,9 @@ async fn an_upload_says_what_of_its_preferences_was_done() {
 #[tokio::test]
 async fn a_body_of_any_media_type_is_taken_where_the_format_is_given() {
     let server = Server::start().await;
-    for media_type in [
-        "application/octet-stream",
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "application/vnd.ms-excel",
-    ] {
+    for media_type in
+        ["application/octet-stream", "text/plain", "application/x-www-form-urlencoded", "image/png"]
+    {
         let body = || server.post("/v1/imports").header("content-type", media_type).body(CSV);
         let told = assert_refused(body(), 415, "unsupported_media_type").await;
         assert!(told["message"].as_str().unwrap().contains("?format=csv"), "{told}");

@@ -34,8 +34,8 @@ pub struct ParseLimits {
     /// A CSV record may have fewer cells than the header has columns (the missing ones are null) or more (those are left
     /// out). Otherwise it has a defect.
     pub flexible: bool,
-    /// A quote inside an unquoted CSV cell is text, as is what follows a closing quote: as Python's csv module reads them. Otherwise
-    /// the record has a defect.
+    /// A CSV file is read as Python's csv module reads it: a quote inside an unquoted cell is text, as is what follows a closing quote, and
+    /// names of columns keep the blanks around them. Otherwise such a record has a defect.
     pub lax_quotes: bool,
 }
 

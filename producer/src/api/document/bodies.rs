@@ -40,6 +40,17 @@ fn request(route: &Route, media_type: &str, parameters: &Value) -> Option<Value>
         }
         ("/v1/catalog", _) => Some(reference("Catalog")),
         ("/_api/admin/users/import", _) => Some(authgear_request()),
+        ("/apps/api/v1/bulk/users/proceed", _) => Some(object("The job", json!({ "id": job() }), &[])),
+        ("/apps/api/v1/bulk/users/upload", _) => {
+            let file =
+                json!({ "type": "string", "format": "binary", "description": "A JSON array of users" });
+            let optional: &[&str] = if route.verb == "post" { &["id"] } else { &[] };
+            Some(object(
+                "The file, and the job that it is for",
+                json!({ "id": job(), "file": file }),
+                optional,
+            ))
+        }
         (path, _) if route.tag == "bitcaster" => Some(bitcaster_request(path, route.verb)),
         _ => None,
     }
@@ -77,6 +88,10 @@ fn form(parameters: &Value) -> Value {
         json!({ "type": "string", "format": "binary", "description": "The file: the last part of the form" });
     properties.insert("file".into(), file);
     json!({ "type": "object", "properties": properties, "required": ["file"] })
+}
+
+fn job() -> Value {
+    json!({ "type": "integer", "format": "int64", "description": "Id of the job" })
 }
 
 fn authgear_request() -> Value {
