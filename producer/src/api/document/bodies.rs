@@ -32,9 +32,6 @@ pub(super) fn complete(route: &Route, operation: &mut Map<String, Value>) {
 fn request(route: &Route, media_type: &str, parameters: &Value) -> Option<Value> {
     match (route.path.as_str(), media_type) {
         ("/v1/imports", "multipart/form-data") => Some(form(parameters)),
-        ("/v1/imports" | "/v1/inspect", "application/json") => Some(
-            json!({ "type": "array", "items": any("A record: fields under their names"), "description": "Records; with `at` an object that holds them" }),
-        ),
         ("/v1/imports" | "/v1/inspect", raw) if RAW.contains(&raw) => {
             Some(json!({ "type": "string", "format": "binary" }))
         }
