@@ -18,7 +18,8 @@ use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::params::{Id, Params, invalid, next_page};
-use super::view::{ImportList, ImportView};
+use super::records::Wanted;
+use super::view::{ImportDetails, ImportList, ImportView};
 use crate::request::checked_key;
 
 /// After how many seconds the client of an import that has not ended may ask again.
@@ -78,9 +79,10 @@ pub(super) async fn list(
 #[utoipa::path(
     get, path = "/v1/imports/{id}", tag = "imports",
     params(("id" = String, Path),
+           ("details" = Option<bool>, Query, description = "true: also `skipped_by_reason`, which takes longer for a large import"),
            ("wait" = Option<String>, Query,
             description = "How long to wait for another state, up to 60 seconds: `30s`, `500ms`. An import that has ended is answered at once")),
-    responses((status = 200, description = "The import", body = ImportView,
+    responses((status = 200, description = "The import", body = ImportDetails,
                headers(("Retry-After" = u64, description = "Where it has not ended: after how many seconds to ask again")))),
 )]
 pub(super) async fn show(
@@ -91,16 +93,31 @@ pub(super) async fn show(
 ) -> Result<Response, ApiError> {
     let tenant = caller.may(Scope::ImportRead)?;
     let wait = params.take_wait()?.unwrap_or_default();
+    let details = params.take::<bool>("details")?.unwrap_or(false);
     params.finish()?;
     let report = reports::import(&state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)?;
     let before = report.state;
     let report = awaited(&state, report, wait, |now| now != before).await?;
-    Ok(answer(&state, StatusCode::OK, report))
+    let mut skipped_by_reason = None;
+    if details {
+        let mut reading = state.0.store.reading(tenant).await?;
+        let reasons = reports::skipped_by_reason(&mut reading, tenant, import).await?;
+        skipped_by_reason =
+            Some(reasons.into_iter().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect());
+    }
+    let retry = retry_after(&report);
+    let import = ImportView::new(report, &state.0.link_base);
+    Ok((retry, Json(ImportDetails { import, skipped_by_reason })).into_response())
+}
+
+/// When to ask for an import again that has not ended.
+fn retry_after(report: &ImportReport) -> Option<[(header::HeaderName, &'static str); 1]> {
+    (!report.state.is_final()).then_some([(header::RETRY_AFTER, ASK_AGAIN)])
 }
 
 /// An answer with an import; one that has not ended says when to ask again.
 pub(super) fn answer(state: &AppState, status: StatusCode, report: ImportReport) -> Response {
-    let retry = (!report.state.is_final()).then_some([(header::RETRY_AFTER, ASK_AGAIN)]);
+    let retry = retry_after(&report);
     (status, retry, Json(ImportView::new(report, &state.0.link_base))).into_response()
 }
 
@@ -177,7 +194,26 @@ steering! {
     resume at "/v1/imports/{id}/resume";
     /// Ends an import before its time; records whose turn has not come are skipped.
     cancel at "/v1/imports/{id}/cancel";
-    /// Drives failed records and dead chunks once more. A record that would go in now is skipped as `superseded` where a later
-    /// record of the file with the same identifier was applied meanwhile.
-    retry at "/v1/imports/{id}/retry";
+}
+
+/// Drives failed records and dead chunks once more. A record that would go in now is skipped as `superseded` where a later
+/// record of the file with the same identifier was applied meanwhile.
+#[utoipa::path(
+    post, path = "/v1/imports/{id}/retry", tag = "imports",
+    params(("id" = String, Path),
+           ("code" = Option<String>, Query, description = "only those that failed with this error"),
+           ("field" = Option<String>, Query, description = "only those that failed for this column or key")),
+    responses((status = 200, description = "The import after it", body = ImportView)),
+)]
+pub(super) async fn retry(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(import): Id<ImportId>,
+    mut params: Params,
+) -> Result<Json<ImportView>, ApiError> {
+    let tenant = caller.may(Scope::ImportWrite)?;
+    let wanted = Wanted::take(&mut params)?;
+    params.finish()?;
+    let done = steer::retry_cause(&state.0.store, tenant, import, wanted.cause()).await;
+    steered(&state, tenant, import, done).await
 }

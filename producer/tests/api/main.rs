@@ -13,6 +13,9 @@ mod asking;
 mod authgear;
 mod bitcaster;
 mod bounds;
+#[path = "../common/case_table.rs"]
+mod case_table;
+mod cases;
 mod ccai;
 mod document;
 mod failed;
@@ -22,6 +25,7 @@ mod input;
 mod keys;
 mod limits;
 mod matrix;
+mod profiles;
 mod readiness;
 mod reading;
 mod second_lock;

@@ -6,7 +6,12 @@ use super::schemas::{any, nullable, object, reference, text, texts};
 use super::{Route, put};
 
 /// Types of uploads that are taken as they are.
-const RAW: [&str; 3] = ["application/octet-stream", "text/csv", "application/x-ndjson"];
+const RAW: [&str; 4] = [
+    "application/octet-stream",
+    "text/csv",
+    "application/x-ndjson",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+];
 
 /// Gives the bodies of an operation their shapes.
 pub(super) fn complete(route: &Route, operation: &mut Map<String, Value>) {

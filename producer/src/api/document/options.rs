@@ -162,6 +162,11 @@ pub(super) fn schema(name: &str) -> Option<Value> {
         "default_address" => json!({ "type": "boolean", "default": false }),
         "delimiter" => and_auto(one_of(&Delimiter::ALL, Delimiter::as_str)),
         "encoding" => and_auto(one_of(&TextEncoding::ALL, TextEncoding::as_str)),
+        "profile" => json!({ "type": "string", "minLength": 1, "maxLength": 255 }),
+        "brake" => json!({ "type": "integer", "minimum": 0, "maximum": 100, "default": 50 }),
+        "sheet" => json!({ "type": "string", "minLength": 1, "examples": ["1", "Users"] }),
+        "list_separator" => json!({ "type": "string", "enum": ["comma", "semicolon", "pipe"] }),
+        "null_words" => json!({ "type": "string", "examples": ["NULL,N/A"] }),
         "filename" => json!({ "type": "string", "maxLength": 255, "examples": ["users.csv"] }),
         _ => return None,
     })
