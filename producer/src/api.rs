@@ -11,6 +11,7 @@ mod bitcaster;
 mod catalog;
 mod ccai;
 mod chunks;
+mod document;
 mod error;
 mod events;
 mod figures;

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use muster_shared::id::{ChunkId, ImportId};
 use muster_shared::import::ChunkState;
@@ -14,7 +15,7 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
-use super::params::{Id, Params};
+use super::params::{Id, Params, next_page};
 
 /// A chunk of an import.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -88,29 +89,33 @@ pub struct ChunkList {
     pub chunks: Vec<ChunkView>,
     /// What to give as `after` for the next page; null on the last.
     pub next: Option<i64>,
+    /// Address of the next page; null on the last.
+    #[serde(default)]
+    pub next_link: Option<String>,
 }
 
 /// Lists the chunks of an import by lane and number: where each stands, who has it, and what it met.
 #[utoipa::path(
-    get, path = "/v1/imports/{id}/chunks", tag = "imports",
+    get, path = "/v1/imports/{id}/chunks", tag = "imports", operation_id = "imports_chunks",
     params(("id" = String, Path),
            ("state" = Option<String>, Query, description = "staged, dispatched, retryable, applied, dead or cancelled"),
            ("problem" = Option<bool>, Query, description = "true: those that met a problem only"),
-           ("after" = Option<i64>, Query, description = "`next` of the page before"),
-           ("limit" = Option<u16>, Query, description = "1 to 1000, else 100")),
-    responses((status = 200, description = "A page of chunks", body = ChunkList)),
+           ("after" = Option<i64>, Query, description = "`next` of the page before: the id of its last chunk"),
+           ("limit" = Option<u16>, Query, description = "Most chunks of the page")),
+    responses((status = 200, description = "A page of chunks", body = ChunkList,
+               headers(("Link" = String, description = "Address of the next page, `rel=\"next\"`; absent on the last")))),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
     caller: Caller,
     Id(import): Id<ImportId>,
     mut params: Params,
-) -> Result<Json<ChunkList>, ApiError> {
+) -> Result<Response, ApiError> {
     let tenant = caller.may(Scope::ImportRead)?;
     let filter = ChunkFilter {
         state: params.take("state")?,
         problem: params.take("problem")?.unwrap_or(false),
-        after: params.take("after")?.map(ChunkId::new),
+        after: params.take_after()?.map(ChunkId::new),
     };
     let limit = usize::from(params.take_limit(100, 1000)?);
     params.finish()?;
@@ -120,5 +125,17 @@ pub(super) async fn list(
     let more = page.len() > limit;
     page.truncate(limit);
     let next = if more { page.last().map(|chunk| chunk.id.get()) } else { None };
-    Ok(Json(ChunkList { chunks: page.into_iter().map(Into::into).collect(), next }))
+    let mut query = String::new();
+    if let Some(state) = filter.state {
+        query.push_str(&format!("&state={state}"));
+    }
+    if filter.problem {
+        query.push_str("&problem=true");
+    }
+    let base = &state.0.link_base;
+    let next_link =
+        next.map(|next| format!("{base}/v1/imports/{import}/chunks?after={next}&limit={limit}{query}"));
+    let headers = next_page(next_link.as_deref());
+    let chunks = page.into_iter().map(Into::into).collect();
+    Ok((headers, Json(ChunkList { chunks, next, next_link })).into_response())
 }

@@ -88,7 +88,7 @@ pub(super) struct EventList {
 #[utoipa::path(
     get, path = "/v1/events", tag = "events",
     params(("after" = Option<i64>, Query, description = "`next` of the page before; 0 for all that are kept"),
-           ("limit" = Option<u16>, Query, description = "1 to 1000, else 100; of a page"),
+           ("limit" = Option<u16>, Query, description = "Most events of a page"),
            ("Last-Event-ID" = Option<i64>, Header, description = "the number after which to follow")),
     responses((status = 200, description = "A page of events, or events as they come", content(
         (EventList = "application/json"), (String = "text/event-stream")))),
@@ -112,7 +112,7 @@ pub(super) async fn list(
     get, path = "/v1/imports/{id}/events", tag = "events",
     params(("id" = String, Path),
            ("after" = Option<i64>, Query, description = "`next` of the page before"),
-           ("limit" = Option<u16>, Query, description = "1 to 1000, else 100; of a page"),
+           ("limit" = Option<u16>, Query, description = "Most events of a page"),
            ("Last-Event-ID" = Option<i64>, Header, description = "the number after which to follow")),
     responses((status = 200, description = "A page of events, or events as they come", content(
         (EventList = "application/json"), (String = "text/event-stream")))),
@@ -137,7 +137,7 @@ async fn answer(
     headers: &HeaderMap,
     mut params: Params,
 ) -> Result<Response, ApiError> {
-    let after: Option<i64> = params.take("after")?;
+    let after: Option<i64> = params.take_after()?;
     let limit = params.take_limit(100, 1000)?;
     params.finish()?;
     let store = &state.0.store;

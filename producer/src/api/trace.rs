@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::AppState;
 use super::error::{ApiError, Failed, Told};
+use super::params::wait_of;
 use super::routes::of_door;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -59,7 +60,9 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
         let handled = if upload || mutant(Mutant::NoRequestTimeout) {
             handled.await
         } else {
-            let answer = timeout(state.0.request_timeout, handled).await;
+            // One that waits for a change says itself how long.
+            let wait = if route == WAITS { wait_of(&uri) } else { Duration::ZERO };
+            let answer = timeout(state.0.request_timeout + wait, handled).await;
             answer.unwrap_or_else(|_| Ok(of_door(&uri, ApiError::TimedOut)))
         };
         handled.unwrap_or_else(|error| {
@@ -102,6 +105,9 @@ fn count(method: String, route: String, status: u16, elapsed: Duration) {
     let labels = [method, route, ("status", class.to_owned())];
     metrics::counter!("muster_http_requests_total", &labels).increment(1);
 }
+
+/// The route whose answer may wait for a change.
+const WAITS: &str = "/v1/imports/{id}";
 
 /// Whether a request is as long as its body, which has time limits of its own.
 fn is_upload(method: &Method, route: &str) -> bool {
