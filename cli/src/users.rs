@@ -94,9 +94,10 @@ pub(crate) async fn run(args: &UsersArgs, config: &Config, shutdown: &Shutdown) 
         if args.json {
             json(&erased)?;
         } else {
-            let erase::Erased { users, records, mentions } = erased;
+            let erase::Erased { users, records, mentions, changes } = erased;
             answer(format_args!(
-                "erased: {users} user(s), {records} staged record(s), and values in {mentions} record(s) of others"
+                "erased: {users} user(s), {records} staged record(s), values in {mentions} record(s) of others, and {changes} \
+                 before-image(s)"
             ))?;
         }
         Ok(Ended::Done)

@@ -7,6 +7,7 @@ mod fingerprints;
 mod lane;
 mod seal;
 
+pub(crate) use codec::Encoder;
 pub use codec::{BrokenChunk, ChunkRecords, VERSION, body_hash, decode, decode_with, is_sealed};
 pub use cut::{ChunkCutter, ChunkLimits, SealedChunk};
 pub use erase::{Fate, erase};

@@ -4,6 +4,7 @@ mod backend;
 mod local;
 mod remote;
 mod show;
+mod undo;
 
 use std::path::PathBuf;
 
@@ -18,8 +19,10 @@ pub(crate) use remote::{Refused, Remote, Shown};
 use crate::args::one_of;
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;
+use crate::pipeline::receive_limits;
 use crate::reach::Reach;
 use crate::shutdown::Shutdown;
+use crate::view::View;
 use backend::Backend;
 use local::Local;
 
@@ -118,6 +121,11 @@ enum What {
     /// Drive failed records and dead chunks once more; a record that a later one of the same user has passed is skipped
     #[command(after_help = "Examples:\n  muster imports retry last")]
     Retry(Which),
+    /// Take back what an import changed, as far as nobody changed it since; an undo can be undone
+    #[command(
+        after_help = "Examples:\n  muster imports undo last --check\n  muster imports undo last\n  muster imports undo 0198 --field phone_number --field metadata.office\n  muster imports undo last --outcome inserted --hold"
+    )]
+    Undo(undo::UndoArgs),
 }
 
 #[derive(Debug, Args)]
@@ -134,7 +142,13 @@ impl What {
             Self::Resume(which) => (Steer::Resume, which),
             Self::Cancel(which) => (Steer::Cancel, which),
             Self::Retry(which) => (Steer::Retry, which),
-            Self::List { .. } | Self::Show(_) | Self::Records { .. } | Self::Failed { .. } => return None,
+            Self::List { .. }
+            | Self::Show(_)
+            | Self::Records { .. }
+            | Self::Failed { .. }
+            | Self::Undo(_) => {
+                return None;
+            }
         })
     }
 }
@@ -142,7 +156,10 @@ impl What {
 impl ImportsArgs {
     /// Whether the command may have work to finish when it is asked to end.
     pub(crate) fn works(&self) -> bool {
-        self.what.steering().is_some_and(|(steer, _)| steer.sets_going())
+        match &self.what {
+            What::Undo(args) => args.works(),
+            what => what.steering().is_some_and(|(steer, _)| steer.sets_going()),
+        }
     }
 }
 
@@ -160,7 +177,7 @@ pub(crate) async fn run(args: &ImportsArgs, config: &Config, shutdown: &Shutdown
     }
     let work = async |session: &Session| {
         let tenant = session.tenant(&args.tenant).await?;
-        let local = Local { session, tenant };
+        let local = Local { session, tenant, chunk: receive_limits(config).chunk };
         command(args, config, &Backend::Local(local), shutdown).await
     };
     Box::pin(connect::with(config, Need::Look, shutdown, work)).await
@@ -176,15 +193,14 @@ async fn command(
     if let Some((steer, which)) = args.what.steering() {
         let id = backend.find(&which.id).await?;
         let view = backend.steer(id, steer).await?;
-        // Where nobody else works on the store, what was set going is done here.
-        if let Backend::Local(local) = backend
-            && local.session.runs_engine()
-            && steer.sets_going()
-            && view.state == ImportState::Running
-        {
-            return Box::pin(local.drive(config, id, args.json, &reach, shutdown)).await;
-        }
-        return show::one(&view, args.json, &reach);
+        return Box::pin(go_on(args, config, backend, &view, steer.sets_going(), &reach, shutdown)).await;
+    }
+    if let What::Undo(asked) = &args.what {
+        let id = backend.find(&asked.id).await?;
+        let Some(view) = undo::undo(backend, id, asked, args.json, &reach).await? else {
+            return Ok(Ended::Done);
+        };
+        return Box::pin(go_on(args, config, backend, &view, asked.works(), &reach, shutdown)).await;
     }
     match &args.what {
         What::List { state, limit } => show::list(&backend.list(*state, *limit).await?, args.json),
@@ -201,4 +217,24 @@ async fn command(
         }
         _ => Ok(Ended::Done),
     }
+}
+
+/// Shows an import that was steered. Where nobody else works on the store, what was set going is done here.
+async fn go_on(
+    args: &ImportsArgs,
+    config: &Config,
+    backend: &Backend<'_>,
+    view: &View,
+    going: bool,
+    reach: &Reach,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Ended> {
+    if let Backend::Local(local) = backend
+        && local.session.runs_engine()
+        && going
+        && view.state == ImportState::Running
+    {
+        return local.drive(config, view.id, args.json, reach, shutdown).await;
+    }
+    show::one(view, args.json, reach)
 }

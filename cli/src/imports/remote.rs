@@ -138,7 +138,11 @@ impl Remote {
         Err(Refused { told }.into())
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<T> {
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> anyhow::Result<T> {
         let request = self.request(Method::GET, path).query(query).timeout(Duration::from_secs(60));
         let response = self.send(request).await?;
         let answer = response.json().await.map_err(reqwest::Error::without_url);

@@ -15,7 +15,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
 use super::{
-    AppState, authgear, bitcaster, catalog, ccai, imports, inspect, ops, records, trace, upload, users,
+    AppState, authgear, bitcaster, catalog, ccai, imports, inspect, ops, records, trace, undo, upload, users,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -57,6 +57,7 @@ fn client_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(imports::resume))
         .routes(routes!(imports::cancel))
         .routes(routes!(imports::retry))
+        .routes(routes!(undo::preview, undo::create))
         .routes(routes!(users::find))
         .routes(routes!(users::show, users::erase))
         .routes(routes!(catalog::show, catalog::replace))

@@ -60,6 +60,8 @@ const ROWS: &[(Door, &str, &str, &[Scope])] = &[
     (Door::Native, "post", "/v1/imports/{id}/resume", WRITE),
     (Door::Native, "post", "/v1/imports/{id}/cancel", WRITE),
     (Door::Native, "post", "/v1/imports/{id}/retry", WRITE),
+    (Door::Native, "get", "/v1/imports/{id}/undo", READ),
+    (Door::Native, "post", "/v1/imports/{id}/undo", WRITE),
     (Door::Native, "get", "/v1/users", USERS),
     (Door::Native, "get", "/v1/users/{id}", USERS),
     (Door::Native, "delete", "/v1/users/{id}", &[Scope::UsersErase]),
