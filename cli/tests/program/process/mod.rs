@@ -11,3 +11,4 @@ mod input;
 mod serve;
 mod services;
 mod start;
+mod undo;
