@@ -413,7 +413,7 @@ fn unfit<'c>(change: &'c Change, now: &Flat, restored: &BTreeSet<&'c str>) -> Ve
         let Some(own) = now.get(*path).and_then(value) else { continue };
         let others = now.iter().filter(|(other, _)| other.starts_with(ADDRESSES) && other != path);
         if others.filter_map(|(_, address)| value(address)).any(|other| other == own) {
-            unfit.push(path);
+            unfit.push(*path);
         }
     }
     let moment = |path: &str| {

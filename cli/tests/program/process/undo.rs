@@ -44,7 +44,7 @@ fn the_story_of_the_wrong_file_comes_to_a_clean_end() {
     let mut wrong = String::new();
     let mut run = |command: &[&str]| -> Run {
         let args: Vec<&str> =
-            command.iter().map(|word| if *word == "WRONG" { &*wrong } else { word }).collect();
+            command.iter().map(|word| if *word == "WRONG" { &*wrong } else { *word }).collect();
         let ran = desk.run(&args).exits(0);
         if command.contains(&"partners.csv") {
             wrong = desk.run(&["imports", "show", "last", "--json"]).exits(0).json()["id"].as_str().unwrap()
