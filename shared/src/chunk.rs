@@ -8,7 +8,9 @@ mod lane;
 mod seal;
 
 pub(crate) use codec::Encoder;
-pub use codec::{BrokenChunk, ChunkRecords, VERSION, body_hash, decode, decode_with, is_sealed};
+pub use codec::{
+    BrokenChunk, ChunkRecords, VERSION, body_hash, decode, decode_with, decoded_bytes, is_sealed,
+};
 pub use cut::{ChunkCutter, ChunkLimits, SealedChunk};
 pub use erase::{Fate, erase};
 pub use fingerprints::{Fingerprints, fingerprint};
