@@ -121,8 +121,6 @@ table! {
         Retry = "retry",
         /// Producer: an import is cancelled, not committed.
         Cancel = "cancel",
-        /// Producer: an undo is staged, not committed.
-        OpenUndo = "open_undo",
         /// Producer: a single user is written, not committed.
         SingleWrite = "single_write",
         /// Producer: a single user is committed, not answered.

@@ -15,6 +15,7 @@ mod limits;
 mod plan;
 
 pub use change::{Change, Kind, changes, encode};
+#[cfg(feature = "store")]
 pub(crate) use change::{at, names, record_fields, texts};
 pub use flat::{Flat, Row, flat_user, is_membership, membership_path, row_of};
 pub(crate) use flat::{flat_profile, put_differences};

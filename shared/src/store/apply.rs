@@ -249,7 +249,7 @@ pub async fn finish(
     let written = sqlx::query!(
         "with kept as (
              insert into before_images (chunk_id, import_id, tenant_id, reopened, gives_up, takes, images)
-             select id, import_id, tenant_id, reopened, $9, $10, $11
+             select id, import_id, tenant_id, reopened, $9::boolean, $10::boolean, $11::bytea
                from chunks
               where id = $1 and $8::boolean
          )

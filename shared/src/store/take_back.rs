@@ -2,6 +2,7 @@
 //! transaction. What [`upsert`](super::upsert) is to records.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -21,7 +22,8 @@ use crate::undo::{
 /// How much the clocks of workers may differ: what was made this long before an import began may be of it.
 const CLOCKS: Duration = Duration::from_secs(3600);
 
-/// Finds, plans and writes: what taking back the changes, in their order, makes of the tenant's users.
+/// Finds, plans and writes: what taking back the changes, in their order, makes of the tenant's users. Beside it, which import changed
+/// users last that are left as they are, as far as that is known.
 ///
 /// A conflict (somebody else was faster) is an error of kind `Conflict`; the transaction must then be rolled back.
 pub async fn take_back(
@@ -30,7 +32,7 @@ pub async fn take_back(
     import: ImportId,
     changes: &[Change],
     undo: &Undo,
-) -> Result<Planned, StoreError> {
+) -> Result<(Planned, HashMap<Uuid, ImportId>), StoreError> {
     let found = find(connection, tenant, import, changes).await?;
     let planned = plan(changes, &found, undo);
     fault::point(Point::Planned)?;
@@ -40,7 +42,47 @@ pub async fn take_back(
     release(connection, &releases).await?;
     write(connection, tenant, &planned.written).await?;
     write_steps(connection, tenant, import, &planned.steps, undo.since).await?;
-    Ok(planned)
+    let kept = changes.iter().zip(&planned.told).filter(|(_, told)| told.is_kept());
+    let kept: Vec<Uuid> = kept.map(|(change, _)| change.user).take(ASKED).collect();
+    let changed_by = changed_by(connection, tenant, import, undo, &kept).await?;
+    Ok((planned, changed_by))
+}
+
+/// Most users of a chunk of whom it is asked who changed them.
+const ASKED: usize = 20;
+
+/// Which import changed each of these users last, after the one that is undone began to; none where that was no import.
+async fn changed_by(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+    undo: &Undo,
+    users: &[Uuid],
+) -> Result<HashMap<Uuid, ImportId>, StoreError> {
+    if users.is_empty() {
+        return Ok(HashMap::new());
+    }
+    // The ids of users stand in the outcomes as they are.
+    let rows = sqlx::query!(
+        r#"select k.id as "id!", later.import_id as "import_id!"
+             from unnest($2::uuid[]) as k (id)
+            cross join lateral (
+                  select b.import_id
+                    from before_images as b
+                    join chunks as c on c.id = b.chunk_id
+                   where b.tenant_id = $1 and b.import_id <> $3 and b.import_id <> $4
+                     and b.id > (select min(own.id) from before_images as own where own.import_id = $4)
+                     and position(uuid_send(k.id) in c.outcomes) > 0
+                   order by b.id desc
+                   limit 1) as later"#,
+        tenant.get(),
+        users,
+        import.get(),
+        undo.of.get(),
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, ImportId::new(row.import_id))).collect())
 }
 
 fn identifier(field: &str) -> Option<IdentifierField> {

@@ -18,7 +18,7 @@ use super::intake::{small, wide};
 use super::{Store, StoreError};
 use crate::chunk::ChunkLimits;
 use crate::error::ErrorCode;
-use crate::fault::{self, Mutant, Point, mutant};
+use crate::fault::{Mutant, mutant};
 use crate::id::{ImportId, TenantId};
 use crate::import::ImportState;
 use crate::options::{ImportOptions, Start};
@@ -282,7 +282,6 @@ pub async fn open(store: &Store, new: &NewUndo) -> Result<OpenedUndo, StoreError
         return Ok(OpenedUndo::Refused(Refusal::NotApplied));
     }
     insert(&mut transaction, new, &source, staging.undo, records, lanes).await?;
-    fault::point(Point::OpenUndo)?;
     super::commit(store, transaction).await?;
     Ok(OpenedUndo::New { records, gone })
 }

@@ -72,6 +72,11 @@ pub struct Told {
 }
 
 impl Told {
+    /// Whether something was left as it is because somebody changed it.
+    pub fn is_kept(&self) -> bool {
+        self.verdict == Verdict::CHANGED_SINCE || self.kept.iter().any(|kept| kept.holder.is_none())
+    }
+
     fn of(verdict: Verdict) -> Self {
         Self { verdict, kept: Vec::new(), error: None }
     }

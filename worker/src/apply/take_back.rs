@@ -2,6 +2,7 @@
 
 use muster_shared::chunk::ChunkRecords;
 use muster_shared::error::{ErrorCode, RecordError};
+use muster_shared::id::ImportId;
 use muster_shared::outcome::{Reason, Verdict};
 use muster_shared::store::{StoreError, Transaction, take_back as store};
 use muster_shared::undo::{self, Change, Kept, Told, Undo};
@@ -43,7 +44,7 @@ impl Work<'_> {
             which.iter().filter_map(|at| self.to_take_back.get(*at)).collect();
         let changes: Vec<Change> = chosen.iter().map(|(_, change)| change.clone()).collect();
         let (tenant, import) = (self.locked.tenant, self.locked.import);
-        let planned = store::take_back(transaction, tenant, import, &changes, undo).await?;
+        let (planned, changed_by) = store::take_back(transaction, tenant, import, &changes, undo).await?;
         let mut written = Written {
             verdicts: Vec::with_capacity(chosen.len()),
             errors: Vec::new(),
@@ -53,7 +54,8 @@ impl Work<'_> {
         for ((index, change), told) in chosen.into_iter().zip(planned.told) {
             let user = (told.verdict != Verdict::FAILED).then_some(change.user);
             written.verdicts.push((*index, told.verdict, user));
-            written.warnings.extend(warnings(&told).into_iter().map(|text| (*index, text)));
+            let by = changed_by.get(&change.user).copied();
+            written.warnings.extend(warnings(&told, by).into_iter().map(|text| (*index, text)));
             written.errors.extend(told.error.map(|error| (*index, error)));
         }
         Ok(written)
@@ -61,14 +63,15 @@ impl Work<'_> {
 }
 
 /// What is told of a change that was not, or not wholly, taken back. Names fields and users, never values.
-fn warnings(told: &Told) -> Vec<String> {
+fn warnings(told: &Told, by: Option<ImportId>) -> Vec<String> {
     let mut texts = Vec::new();
     let changed: Vec<&Kept> = told.kept.iter().filter(|kept| kept.holder.is_none()).collect();
     if !changed.is_empty() {
         let names: Vec<&str> = changed.iter().take(NAMED).map(|kept| kept.path.as_str()).collect();
         let more = changed.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        texts.push(format!("changed since, and left as it is: {}{more}", names.join(", ")));
+        let by = by.map_or_else(String::new, |import| format!(" by import {import}"));
+        texts.push(format!("changed since{by}, and left as it is: {}{more}", names.join(", ")));
     }
     for kept in &told.kept {
         if let Some(holder) = kept.holder {
@@ -77,7 +80,8 @@ fn warnings(told: &Told) -> Vec<String> {
     }
     match told.verdict.reason {
         Some(Reason::ChangedSince) if told.kept.is_empty() => {
-            texts.push("somebody changed the user since the import inserted it; it is kept".to_owned());
+            let by = by.map_or_else(|| "somebody".to_owned(), |import| format!("import {import}"));
+            texts.push(format!("{by} changed the user since it was inserted; it is kept"));
         }
         Some(Reason::Gone) => texts.push("the user is there no more".to_owned()),
         _ => {}
