@@ -21,4 +21,7 @@ pub use flat::{Flat, Row, flat_user, is_membership, membership_path, row_of};
 pub(crate) use flat::{flat_profile, put_differences};
 pub use images::Images;
 pub use limits::{RecordRanges, Undo};
+#[cfg(all(test, feature = "testing"))]
+mod tests;
+
 pub use plan::{Found, Kept, Planned, Step, Told, Written, plan};

@@ -1,7 +1,6 @@
 //! Undoing imports: everything back as it was, people's own edits kept, once and for all whatever dies.
 
 mod property;
-mod reference;
 mod story;
 
 use muster_shared::chunk::ChunkLimits;

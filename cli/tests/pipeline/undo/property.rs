@@ -16,12 +16,12 @@ use muster_shared::plan::ExistingUser;
 use muster_shared::store::{catalog, tenants};
 use muster_shared::testing::hostile::{self, Shape, Upload};
 use muster_shared::testing::random::Random;
+use muster_shared::testing::undo::{Reference, Seen};
 use muster_shared::undo::{Flat, flat_user};
 use serde_json::Value;
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::reference::{Reference, Seen};
 use super::{orphans, users, whole};
 use crate::harness::{Backend, Pipeline};
 use crate::properties::world::Places;

@@ -3,27 +3,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_shared::undo::Flat;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::undo::Flat;
+
 /// What one transaction of the import did to a user: what it had before and what it had then. `None` is no user.
-pub(super) type Seen = (Option<Flat>, Option<Flat>);
+pub type Seen = (Option<Flat>, Option<Flat>);
 
 /// Everything that there is to know.
 #[derive(Debug, Default)]
-pub(super) struct Reference {
+pub struct Reference {
     /// What the import did to each user, in order.
-    pub(super) history: BTreeMap<Uuid, Vec<Seen>>,
+    pub history: BTreeMap<Uuid, Vec<Seen>>,
     /// Users that somebody touched since.
-    pub(super) touched: BTreeSet<Uuid>,
+    pub touched: BTreeSet<Uuid>,
     /// The users as they are when the undo begins.
-    pub(super) now: BTreeMap<Uuid, Flat>,
+    pub now: BTreeMap<Uuid, Flat>,
 }
 
 impl Reference {
     /// The users as they must be when it has ended.
-    pub(super) fn undone(&self) -> BTreeMap<Uuid, Flat> {
+    ///
+    /// # Panics
+    /// When the history says that the import deleted somebody, or has moments that are none.
+    pub fn undone(&self) -> BTreeMap<Uuid, Flat> {
         let mut users = self.now.clone();
         for (id, history) in &self.history {
             let Some(now) = self.now.get(id) else { continue };
