@@ -104,7 +104,11 @@ async fn an_erased_person_is_nowhere_any_more_and_comes_back_by_no_retry(backend
             .unwrap();
     assert_eq!(
         noted[0],
-        ("operator".into(), Some(user.get()), serde_json::json!({"users": 1, "records": 5, "mentions": 1, "changes": 0}))
+        (
+            "operator".into(),
+            Some(user.get()),
+            serde_json::json!({"users": 1, "records": 5, "mentions": 1, "changes": 0})
+        )
     );
     assert_eq!(noted.len(), 2);
     for change in ["update audit set actor = 'nobody'", "delete from audit", "truncate audit"] {

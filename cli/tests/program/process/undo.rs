@@ -69,9 +69,7 @@ fn the_story_of_the_wrong_file_comes_to_a_clean_end() {
     assert!(undone.stdout.contains("skipped   20 (changed_since 20)"), "{undone:#?}");
     let kept = of("imports records last --outcome skipped");
     assert_eq!(kept.stdout.lines().count(), 20, "{kept:#?}");
-    assert!(
-        kept.stdout.lines().all(|line| line.contains(", and left as it is: metadata.office"))
-    );
+    assert!(kept.stdout.lines().all(|line| line.contains(", and left as it is: metadata.office")));
 
     // As it was before, but for the corrections: the right file again finds nothing but those.
     let again = desk.run(&["import", "users", "people.csv"]).exits(0);
