@@ -56,7 +56,7 @@ impl World {
     /// Changes a user as somebody does, keeping what must hold: no two addresses with one value, a validity that ends after it
     /// began, a flag that goes with its value.
     fn change(&mut self, random: &mut Random, id: Uuid) {
-        let emails: BTreeSet<Value> =
+        let emails: Vec<Value> =
             self.users.values().filter_map(|(_, fields)| fields.get("email").cloned()).collect();
         let Some((_, fields)) = self.users.get_mut(&id) else { return };
         if random.percent(25) {
