@@ -5,7 +5,7 @@
 //! a chunk, not on how much there is to undo (P7).
 //!
 //! A record's lane is that of its user, so the changes of one user are taken back in reverse order. Where users gave up unique values
-//! the order between users counts too: such an undo has one lane, and goes exactly backwards.
+//! the order between users counts too: such an undo has one lane, goes exactly backwards, and takes back at once what was done at once.
 
 mod staging;
 

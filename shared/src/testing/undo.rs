@@ -39,6 +39,18 @@ impl Reference {
         users
     }
 
+    /// Whether two of these users would have one unique value: somebody took it in between, which is no matter of one user.
+    pub fn collide(users: &BTreeMap<Uuid, Flat>) -> bool {
+        ["email", "phone_number", "preferred_username"].into_iter().any(|field| {
+            let mut seen = Vec::new();
+            users.values().filter_map(|user| user.get(field)).any(|value| {
+                let doubled = seen.contains(&value);
+                seen.push(value);
+                doubled
+            })
+        })
+    }
+
     fn user(&self, id: Uuid, history: &[Seen], now: &Flat) -> Option<Flat> {
         let mut user = now.clone();
         // Whatever was found to be somebody else's stays theirs.

@@ -14,6 +14,8 @@ use crate::undo::{Change, Kind, Undo, at, changes, membership_path, names, recor
 
 /// Rows of before-images that are read at a time.
 const AT_A_TIME: i64 = 4;
+/// Largest chunk that is not cut, encoded: it must fit a message.
+const LARGEST: usize = 8 * 1024 * 1024;
 
 /// What is known of one application of a chunk.
 pub(super) struct Kept {
@@ -59,6 +61,9 @@ pub(super) struct Staging {
     /// Where the import enrolled the users that it inserted.
     enrolled: Option<String>,
     cutter: ChunkCutter,
+    /// Each application is one chunk: users of it may have exchanged unique values, and each can have its own back only if the other
+    /// gives it up in the same moment.
+    one_lane: bool,
     names: Names,
     pub(super) records: u64,
     /// Changes that are there no more: erased, or damaged.
@@ -67,14 +72,21 @@ pub(super) struct Staging {
 
 impl Staging {
     pub(super) fn new(new: &NewUndo, source: &Source, undo: Undo) -> Self {
-        let lanes = if source.goes_by_one_lane() { 1 } else { new.chunk.lanes };
+        let one_lane = source.goes_by_one_lane();
+        let cutter = match one_lane {
+            true => {
+                ChunkCutter::new(ChunkLimits { records: u32::MAX, bytes: LARGEST, lanes: 1 }).in_one_lane()
+            }
+            false => ChunkCutter::new(new.chunk),
+        };
         let enrolled = source.options.enrolment.filter(|_| source.options.undo.is_none());
         Self {
             undo,
             id: new.id,
             tenant: new.tenant,
             enrolled: enrolled.map(|place| membership_path(place.organization_id, place.group_id)),
-            cutter: ChunkCutter::new(ChunkLimits { lanes, ..new.chunk }),
+            cutter,
+            one_lane,
             names: names(),
             records: 0,
             unknown: 0,
@@ -104,6 +116,11 @@ impl Staging {
         }
         if kept.first {
             self.take_inserted(transaction, kept, inserted).await?;
+        }
+        if self.one_lane {
+            self.cutter.seal_all(&self.names).map_err(broken)?;
+            let sealed = self.cutter.take();
+            self.stage(transaction, sealed).await?;
         }
         Ok(())
     }
