@@ -146,19 +146,19 @@ async fn erase_images(store: &Store, tenant: TenantId, person: &Person) -> Resul
         let fate = |_: usize, record: &RawRecord<'_>, names: &Names| person.fate_of_change(record, names);
         let found = chunk::erase(&row.images, &Person::error(), fate);
         let found = found.map_err(|_| StoreError::corrupt("before_images", "images", row.id))?;
-        let Some((images, fates)) = found.filter(|_| !mutant(Mutant::ErasedStaysInImages)) else { continue };
+        let Some(found) = found.filter(|_| !mutant(Mutant::ErasedStaysInImages)) else { continue };
         // Written once, and changed by nobody but an erasure: of two at once the one that came too late looks again.
         let changed = sqlx::query!(
             "update before_images set images = $2 where id = $1 and images = $3",
             row.id,
-            images,
+            found.body,
             row.images,
         )
         .execute(store.pool())
         .await?;
         match changed.rows_affected() {
             0 => after -= 1,
-            _ => erased += fates.iter().filter(|fate| **fate == Fate::Erase).count() as u64,
+            _ => erased += found.fates.iter().filter(|fate| **fate == Fate::Erase).count() as u64,
         }
     }
     Ok(erased)
