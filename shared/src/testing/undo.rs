@@ -39,16 +39,11 @@ impl Reference {
         users
     }
 
-    /// Whether two of these users would have one unique value: somebody took it in between, which is no matter of one user.
-    pub fn collide(users: &BTreeMap<Uuid, Flat>) -> bool {
-        ["email", "phone_number", "preferred_username"].into_iter().any(|field| {
-            let mut seen = Vec::new();
-            users.values().filter_map(|user| user.get(field)).any(|value| {
-                let doubled = seen.contains(&value);
-                seen.push(value);
-                doubled
-            })
-        })
+    /// Whether a user that the import inserted is kept: it may have unique values that others would get back, and then more than one
+    /// user matters.
+    pub fn keeps_inserted(&self) -> bool {
+        let inserted = |history: &[Seen]| history.first().is_some_and(|(before, _)| before.is_none());
+        self.history.iter().any(|(id, history)| inserted(history) && self.touched.contains(id))
     }
 
     fn user(&self, id: Uuid, history: &[Seen], now: &Flat) -> Option<Flat> {

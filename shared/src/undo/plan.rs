@@ -30,7 +30,8 @@ pub struct Found {
     pub id: Uuid,
     /// Version; writing is refused when it moved since this was read.
     pub version: i32,
-    /// The version as which this very undo brought the user back, if nothing touched it since.
+    /// The earlier version since which nobody else touched it: what happened after that was the import's, and this very undo took it
+    /// back. None where nothing is known.
     pub stands_for: Option<i32>,
     /// Fields of it that this very undo left as they are: an earlier change of them is no reason to touch them either.
     pub kept: BTreeSet<String>,
@@ -142,7 +143,7 @@ struct Draft<'a> {
     raised: i32,
     /// The version that it would have without that: its own, or what a user that is made again continues from.
     version: i32,
-    /// The version as which it is, if all that happened since is known to be taken back.
+    /// The version since which nobody else touched it: what happened after that was this import's, and is taken back.
     stands_for: i32,
     /// Fields that were found changed by somebody else.
     kept: BTreeSet<String>,
@@ -164,8 +165,11 @@ impl Draft<'_> {
             .cloned()
             .collect();
         let version = self.current();
-        let written = self.now.is_some() && self.touched && self.stands_for != version;
-        (written || !kept.is_empty()).then_some(Step { user, version, stands_for: self.stands_for, kept })
+        let known = self.base.map(|base| base.stands_for.unwrap_or(base.version));
+        let moved = self.now.is_some()
+            && self.stands_for != version
+            && (self.touched || known != Some(self.stands_for));
+        (moved || !kept.is_empty()).then_some(Step { user, version, stands_for: self.stands_for, kept })
     }
 }
 
@@ -234,8 +238,8 @@ impl<'a, 't> Pass<'a, 't> {
         let columns = restored.iter().any(|path| !is_membership(path));
         draft.touched |= !restored.is_empty();
         draft.raised += i32::from(columns);
-        // Nothing else happened to it since, and all of it is taken back: it is as it was.
-        draft.stands_for = if whole && kept.is_empty() {
+        // Nobody else touched it since. What could not be restored even so is a value that another user has by now.
+        draft.stands_for = if whole {
             change.from
         } else if columns {
             current + 1
