@@ -268,13 +268,21 @@ pub async fn open(store: &Store, new: &NewUndo) -> Result<OpenedUndo, StoreError
     };
     let mut staging = Staging::new(new, &source, undo);
     let mut before = i64::MAX;
+    let mut forwards = Vec::new();
     loop {
         let page = page(&mut transaction, new.of, before).await?;
         let Some(last) = page.last() else { break };
         before = last.id;
+        if mutant(Mutant::UndoForwards) {
+            forwards.splice(0..0, page.into_iter().rev());
+            continue;
+        }
         for kept in page {
             staging.take(&mut transaction, kept).await?;
         }
+    }
+    for kept in forwards {
+        staging.take(&mut transaction, kept).await?;
     }
     let lanes = staging.finish(&mut transaction).await?;
     let (records, gone) = (staging.records, source.gone + staging.unknown);

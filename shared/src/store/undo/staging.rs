@@ -5,7 +5,6 @@ use uuid::Uuid;
 
 use super::{NewUndo, Source};
 use crate::chunk::{ChunkCutter, ChunkLimits, SealedChunk, decode};
-use crate::fault::{Mutant, mutant};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::outcome::Outcome;
 use crate::record::{Names, RawRecord};
@@ -101,9 +100,7 @@ impl Staging {
     ) -> Result<(), StoreError> {
         let known = kept.images.as_deref().map(|images| read(kept.id, images)).transpose()?;
         let mut known = known.unwrap_or_default();
-        if !mutant(Mutant::UndoForwards) {
-            known.reverse();
-        }
+        known.reverse();
         let mut inserted: Vec<Uuid> = Vec::new();
         for change in known {
             match change {
