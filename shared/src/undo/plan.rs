@@ -83,6 +83,9 @@ impl Told {
     }
 }
 
+/// Organization and group of memberships.
+pub type Places = Vec<(i32, i32)>;
+
 /// A user that is written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Written {
@@ -95,7 +98,7 @@ pub struct Written {
     /// Columns other than memberships change.
     pub row: bool,
     /// Organization and group of the memberships that are added, and of those that are taken away.
-    pub memberships: (Vec<(i32, i32)>, Vec<(i32, i32)>),
+    pub memberships: (Places, Places),
 }
 
 /// What is to be written, and what became of each change.
@@ -451,8 +454,8 @@ fn difference(base: &Found, now: &Flat, to: i32) -> Option<Change> {
 }
 
 /// The memberships that are added and those that are taken away.
-fn memberships(old: &Flat, new: &Flat) -> (Vec<(i32, i32)>, Vec<(i32, i32)>) {
-    let only = |of: &Flat, not: &Flat| -> Vec<(i32, i32)> {
+fn memberships(old: &Flat, new: &Flat) -> (Places, Places) {
+    let only = |of: &Flat, not: &Flat| -> Places {
         of.keys().filter(|path| !not.contains_key(*path)).filter_map(|path| membership_of(path)).collect()
     };
     (only(new, old), only(old, new))
