@@ -24,4 +24,4 @@ pub use limits::{RecordRanges, Undo};
 #[cfg(all(test, feature = "testing"))]
 mod tests;
 
-pub use plan::{Found, Kept, Planned, Step, Told, Written, plan};
+pub use plan::{Found, Kept, Places, Planned, Step, Told, Written, plan};
