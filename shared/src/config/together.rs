@@ -81,10 +81,6 @@ impl Config {
             let message = "must not be longer than retention.imports: with the import its records go";
             wrong("retention.secrets", message.into());
         }
-        if self.retention.before_images > self.retention.imports {
-            let message = "must not be longer than retention.imports: with the import its before-images go";
-            wrong("retention.before_images", message.into());
-        }
         if self.dispatch.lease < self.dispatch.poll.saturating_mul(4) {
             let message = "must be at least four times dispatch.poll, or chunks are sent again before anybody has looked";
             wrong("dispatch.lease", message.into());
@@ -139,11 +135,7 @@ mod tests {
             ),
             (vec![("http.tls_key", "k.pem")], "must be set together with http.tls_key"),
             (vec![("http.tls_client_authority", "a.pem")], "needs http.tls_certificate and http.tls_key"),
-            (
-                vec![("retention.imports", "1d"), ("retention.before_images", "1d")],
-                "must not be longer than retention.imports",
-            ),
-            (vec![("retention.before_images", "91d")], "with the import its before-images go"),
+            (vec![("retention.imports", "1d")], "must not be longer than retention.imports"),
             (vec![("dispatch.poll", "30s"), ("dispatch.lease", "1min")], "at least four times dispatch.poll"),
             (vec![("worker.concurrency", "17")], "must be at least worker.concurrency, which is 17"),
         ] {
