@@ -16,6 +16,7 @@ mod incoming;
 mod inspect;
 mod ops;
 mod params;
+mod profiles;
 mod records;
 mod routes;
 mod serve;
@@ -45,7 +46,7 @@ pub use routes::{Audience, openapi};
 pub(crate) use serve::{open_tls, serve};
 pub use tls::TlsFiles;
 pub use undo::{UndoPreview, UndoView};
-pub use view::{ImportLinks, ImportList, ImportView, RecordList, RecordView};
+pub use view::{ImportDetails, ImportLinks, ImportList, ImportView, RecordList, RecordView};
 
 use incoming::Pace;
 
