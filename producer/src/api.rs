@@ -10,6 +10,7 @@ mod authgear;
 mod bitcaster;
 mod catalog;
 mod ccai;
+mod document;
 mod error;
 mod imports;
 mod incoming;

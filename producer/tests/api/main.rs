@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod asking;
 mod authgear;
 mod bitcaster;
 mod bounds;
@@ -16,6 +17,7 @@ mod bounds;
 mod case_table;
 mod cases;
 mod ccai;
+mod document;
 mod failed;
 mod fuzz;
 mod harness;
