@@ -6,6 +6,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use muster_producer::api::ChunkView;
 use muster_producer::export::{self, ExportFormat};
+use muster_shared::chunk::ChunkLimits;
 use muster_shared::config::Config;
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
@@ -30,6 +31,8 @@ pub(crate) struct Local<'s> {
     pub(crate) tenant: TenantId,
     /// What tells how imports get on.
     pub(crate) bounds: Bounds,
+    /// How large the chunks of an undo may become.
+    pub(crate) chunk: ChunkLimits,
 }
 
 impl Local<'_> {

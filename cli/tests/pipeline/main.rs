@@ -9,6 +9,7 @@
     reason = "a test may"
 )]
 
+mod before_images;
 mod connections;
 mod corpus;
 mod crash;
@@ -28,6 +29,7 @@ mod retry;
 mod secrets;
 mod status;
 mod steering;
+mod undo;
 mod witness;
 
 /// Runs each test on RabbitMQ and on PostgreSQL rows.

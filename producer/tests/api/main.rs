@@ -33,4 +33,5 @@ mod reading;
 mod second_lock;
 mod status;
 mod tls;
+mod undo;
 mod uploads;

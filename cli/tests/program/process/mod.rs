@@ -13,4 +13,5 @@ mod profiles;
 mod serve;
 mod services;
 mod start;
+mod undo;
 mod users;
