@@ -10,6 +10,7 @@ mod authgear;
 mod bitcaster;
 mod catalog;
 mod ccai;
+mod console;
 mod error;
 mod imports;
 mod incoming;
@@ -38,6 +39,7 @@ use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 pub use authgear::{AuthgearOptions, decode_import_id};
+pub use console::{ConsoleRoute, ROUTES as CONSOLE_ROUTES};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub(crate) use ops::keep_up;
 pub use routes::{Audience, openapi};

@@ -99,6 +99,11 @@ async fn cached<T: Copy>(kept: &Kept<T>, ask: impl Future<Output = T>) -> T {
     answer
 }
 
+/// How many messages lie in the queues, as it was known within the last second; none where the queue does not answer.
+pub(super) async fn known_depth(state: &AppState) -> Option<QueueDepth> {
+    cached(&state.0.checks.depth, depth(state)).await
+}
+
 /// The time-outs are around tasks: a statement is never cancelled.
 async fn store_word(state: &AppState) -> &'static str {
     let store = state.0.store.clone();
@@ -128,7 +133,7 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
     metrics::gauge!("muster_store_connections", "state" => "idle").set(pool.idle);
     metrics::gauge!("muster_store_connections", "state" => "in_use").set(pool.open.saturating_sub(pool.idle));
     metrics::gauge!("muster_store_connections_max").set(pool.max);
-    if let Some(depth) = cached(&state.0.checks.depth, depth(&state)).await {
+    if let Some(depth) = known_depth(&state).await {
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and exact up to 2^53")]
         for (which, count) in [("ready", depth.ready), ("dead", depth.dead)] {
             metrics::gauge!("muster_queue_messages", "state" => which).set(count as f64);

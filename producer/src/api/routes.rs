@@ -15,7 +15,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
 use super::{
-    AppState, authgear, bitcaster, catalog, ccai, imports, inspect, ops, records, trace, upload, users,
+    AppState, authgear, bitcaster, catalog, ccai, console, imports, inspect, ops, records, trace, upload,
+    users,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -77,8 +78,8 @@ pub(super) fn app(state: AppState, audience: Audience) -> Router {
     ops::recorder();
     let documentation = || SwaggerUi::new("/docs").url("/openapi.json", openapi());
     let router = match audience {
-        Audience::Everybody => routes().split_for_parts().0.merge(documentation()),
-        Audience::Clients => client_routes().split_for_parts().0,
+        Audience::Everybody => routes().split_for_parts().0.merge(console::routes()).merge(documentation()),
+        Audience::Clients => client_routes().split_for_parts().0.merge(console::routes()),
         Audience::Operators => {
             let alive = OpenApiRouter::new().routes(routes!(ops::healthz));
             operator_routes().merge(alive).split_for_parts().0.merge(documentation())
@@ -95,6 +96,7 @@ pub(super) fn app(state: AppState, audience: Audience) -> Router {
 pub(super) fn of_door(uri: &Uri, error: ApiError) -> Response {
     match uri.path() {
         path if ccai::owns(path) => ccai::refused(error),
+        path if console::owns(path) => console::refused(error),
         path if path.starts_with("/api/") && matches!(error, ApiError::TimedOut) => bitcaster::unavailable(),
         path if path.starts_with("/api/") => bitcaster::not_found(),
         _ => error.into_response(),

@@ -13,6 +13,7 @@ mod authgear;
 mod bitcaster;
 mod bounds;
 mod ccai;
+mod console;
 mod failed;
 mod fuzz;
 mod harness;

@@ -30,6 +30,8 @@ use crate::validate::Binding;
 pub struct RecordReport {
     /// Number of the record.
     pub record: u64,
+    /// The line of the file that it begins on; of a workbook its row. Not known of one that cannot be read.
+    pub line: Option<u64>,
     /// Its outcome.
     pub outcome: Outcome,
     /// Why, where there is more than one way to the outcome.
@@ -219,6 +221,7 @@ impl Merge<'_> {
         let reports =
             numbers.zip(sheet.iter()).filter(wanted).map(|(record, (verdict, user_id))| RecordReport {
                 record,
+                line: None,
                 outcome: verdict.outcome,
                 reason: verdict.reason,
                 user_id,
@@ -245,6 +248,7 @@ impl Merge<'_> {
             }
             reports.push_back(RecordReport {
                 record: number,
+                line: Some(record.position.line),
                 outcome: verdict.outcome,
                 reason: verdict.reason,
                 user_id,
