@@ -151,6 +151,18 @@ impl Browser {
         self.ask(Method::POST, &format!("/element/{element}/value"), Some(json!({ "text": text }))).await;
     }
 
+    /// Chooses one of the values of a list.
+    pub(crate) async fn choose(&self, selector: &str, value: &str) {
+        self.element(selector).await;
+        let script = format!(
+            "const list = document.querySelector({}); list.value = {}; \
+             list.dispatchEvent(new Event('change', {{ bubbles: true }}))",
+            json!(selector),
+            json!(value)
+        );
+        self.run(&script).await;
+    }
+
     /// Presses keys, wherever the focus is.
     pub(crate) async fn keys(&self, keys: &str) {
         let presses: Vec<Value> = keys

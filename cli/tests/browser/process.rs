@@ -47,10 +47,19 @@ async fn a_person_finds_out_why_records_failed_mends_them_and_sees_no_failures()
         .await;
     let named = browser.run("return document.querySelector('tbody th').innerText").await;
     assert_eq!(named, browser.run("return new URLSearchParams(location.search).get('number')").await);
-    // Mended, and uploaded again.
-    let (_, again) = rig.upload("filename=mended.csv", people(370, "people.example", 0)).await;
-    rig.ended(&again).await;
-    browser.open(&format!("{}/console/imports/{again}", rig.url)).await;
+    // Mended, with a header of another language, and uploaded again: looked at, its column given a meaning, and taken.
+    let folder = tempfile::tempdir().unwrap();
+    let mended = folder.path().join("mended.csv");
+    let file = people(370, "people.example", 0).replacen("email,given_name", "Dienstadresse,given_name", 1);
+    std::fs::write(&mended, file).unwrap();
+    browser.open(&format!("{}/console/new", rig.url)).await;
+    browser.fill("#file", &mended.display().to_string()).await;
+    browser.until_says("The first records").await;
+    browser.until_says("would fail").await;
+    browser.choose("[data-column=Dienstadresse]", "email").await;
+    browser.until("no record would fail", "return !document.body.innerText.includes('would fail')").await;
+    browser.until_says("anna.rossi").await;
+    browser.click("#send").await;
     browser.until_says("100 %").await;
     assert_eq!(
         browser.run("return document.querySelector('.counts .failed dd').innerText").await,
@@ -165,10 +174,20 @@ async fn pages_are_good_to_look_at_for_everybody() {
     let mut rig = Rig::start().await;
     let imports = a_busy_day(&mut rig).await;
     let (folder, _kept) = pictures();
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("personnel-october.csv");
+    let header = "Dienstadresse;Vorname;Nachname;Telefon;Kostenstelle\n";
+    let rows = people(420, "people.example", 60)
+        .lines()
+        .skip(1)
+        .map(|row| format!("{};4711\n", row.replace(',', ";")))
+        .collect::<String>();
+    std::fs::write(&file, format!("{header}{rows}")).unwrap();
     std::fs::create_dir_all(&folder).unwrap();
     let mut pages = vec![
         ("overview".to_owned(), "/console".to_owned()),
         ("imports".into(), "/console/imports".into()),
+        ("new-import".into(), "/console/new".into()),
         ("records".into(), format!("/console/imports/{}/records?outcome=failed", imports[1].1)),
         ("not-found".into(), "/console/nowhere".into()),
     ];
@@ -191,6 +210,10 @@ async fn pages_are_good_to_look_at_for_everybody() {
         for (name, path) in &pages {
             browser.open(&format!("{}{path}", rig.url)).await;
             browser.until(name, "return document.readyState === 'complete'").await;
+            if name == "new-import" {
+                browser.fill("#file", &file.display().to_string()).await;
+                browser.until_says("The first records").await;
+            }
             let wide = browser
                 .run("return document.documentElement.scrollWidth > document.documentElement.clientWidth")
                 .await;

@@ -12,6 +12,7 @@ mod import;
 mod imports;
 mod leave;
 mod levers;
+mod new_import;
 mod overview;
 mod page;
 mod problems;
@@ -64,6 +65,9 @@ routes! {
     get "GET" "/console/imports/{id}/failed.csv" failed::csv, Some(Scope::ImportRead);
     get "GET" "/console/imports/{id}/failed.ndjson" failed::ndjson, Some(Scope::ImportRead);
     post "POST" "/console/imports/{id}/{lever}" levers::pull, Some(Scope::ImportWrite);
+    get "GET" "/console/new" new_import::show, Some(Scope::ImportWrite);
+    post "POST" "/console/new/look" new_import::look, Some(Scope::ImportWrite);
+    post "POST" "/console/new/take" new_import::take, Some(Scope::ImportWrite);
     post "POST" "/console/sign-out" sign_in::leave, None;
 }
 

@@ -91,8 +91,14 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
 fn is_upload(method: &Method, route: &str) -> bool {
     let sends = matches!(*method, Method::POST | Method::PUT);
     sends
-        && (matches!(route, "/v1/imports" | "/v1/inspect" | "/_api/admin/users/import")
-            || route.ends_with("/bulk/users/upload"))
+        && (matches!(
+            route,
+            "/v1/imports"
+                | "/v1/inspect"
+                | "/_api/admin/users/import"
+                | "/console/new/look"
+                | "/console/new/take"
+        ) || route.ends_with("/bulk/users/upload"))
 }
 
 /// A method that no route of ours has.

@@ -98,6 +98,18 @@ impl<'s> Browser<'s> {
         let form = self.get(page).await.form().to_owned();
         self.send(path, &[("form", &form)], None).await
     }
+
+    /// What the script of the page of a new import sends.
+    async fn send_file(&self, path: &str, form: Option<&str>, file: &str) -> Shown {
+        let mut request = self.client.post(format!("{}{path}", self.server.url)).body(file.to_owned());
+        if let Some(cookie) = &self.cookie {
+            request = request.header("cookie", cookie);
+        }
+        if let Some(form) = form {
+            request = request.header("muster-form", form);
+        }
+        shown(request.send().await.unwrap()).await
+    }
 }
 
 async fn shown(response: reqwest::Response) -> Shown {
@@ -254,6 +266,12 @@ async fn every_page_asks_for_its_scope_and_no_other_will_do() {
             // Who may see no page has the secret of forms from the page that says so, which has none: it is in no address either.
             let shown = match (route.method, scope) {
                 ("GET", _) => browser.get(&path(route.path)).await,
+                (_, Scope::ImportRead | Scope::Ops) if route.path.starts_with("/console/new/") => {
+                    let form = browser.get("/console").await.form().to_owned();
+                    browser
+                        .send_file(&format!("{}?filename=a.csv", route.path), Some(&form), "email\na@b.co\n")
+                        .await
+                }
                 (_, Scope::ImportRead | Scope::Ops) => browser.press("/console", &path(route.path)).await,
                 _ => continue,
             };
@@ -267,7 +285,8 @@ async fn every_page_asks_for_its_scope_and_no_other_will_do() {
                 shown.status
             );
             assert!(shown.status < 400 || !may, "{} {}", route.method, route.path);
-            assert!(may || shown.body.contains(route.scope.unwrap().as_str()), "{}", shown.body);
+            let told = shown.body.contains(route.scope.map_or("", Scope::as_str));
+            assert!(may || told, "{}", shown.body);
         }
     }
 }
@@ -484,4 +503,58 @@ async fn pages_load_files_of_this_server_alone_and_browsers_keep_them() {
         assert!(!file.body.contains("@import") && !file.body.contains("url("), "{ending}");
     }
     assert_eq!(browser.get("/console/assets/..%2fconsole.rs").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_file_is_looked_at_and_taken_by_the_page_of_a_new_import_and_by_no_other() {
+    let server = Server::start().await;
+    let browser = Browser::signed_in(&server, &server.token).await;
+    let page = browser.get("/console/new").await;
+    assert!(page.body.contains("Drop a file here"), "{}", page.body);
+    let form = page.form();
+    let file = "E-Mail;Kostenstelle\nann@example.com;4711\nnobody;<b>\n";
+    let look = "/console/new/look?filename=people.csv&unknown_columns=ignore";
+    let found = browser.send_file(look, Some(form), file).await;
+    assert_eq!(found.status, 200, "{}", found.body);
+    for text in [
+        "2 records",
+        "1 of them would fail",
+        "custom__kostenstelle",
+        "ann@example.com",
+        "email_invalid",
+        "What to do",
+    ] {
+        assert!(found.body.contains(text), "{text}: {}", found.body);
+    }
+    assert!(!found.body.contains("<b>"), "{}", found.body);
+    let wrong = browser.send_file("/console/new/look?filename=people.csv&dates=xyz", Some(form), file).await;
+    assert!(wrong.status == 200 && wrong.body.contains("note wrong"), "{}", wrong.body);
+    let none = browser.send_file("/console/new/look?filename=people.docx", Some(form), "PK").await;
+    assert!(none.status == 200 && none.body.contains("note wrong"), "{}", none.body);
+    let take = "/console/new/take?filename=people.csv&start=manual&columns=%7B%22Kostenstelle%22%3A%22custom__cost%22%7D";
+    for path in [look, take] {
+        for form in [
+            None,
+            Some("00"),
+            Some(Browser::signed_in(&server, &server.token).await.get("/console").await.form()),
+        ] {
+            assert_eq!(browser.send_file(path, form, file).await.status, 403);
+        }
+        assert_eq!(Browser::new(&server).send_file(path, Some(form), file).await.status, 401);
+    }
+    let stored: i64 =
+        sqlx::query_scalar("select count(*) from imports").fetch_one(server.store.pool()).await.unwrap();
+    assert_eq!(stored, 0);
+    let taken = browser.send_file(take, Some(form), file).await;
+    assert_eq!(taken.status, 202, "{}", taken.body);
+    let import: serde_json::Value = serde_json::from_str(&taken.body).unwrap();
+    assert!(
+        browser
+            .page(&format!("/console/imports/{}", import["id"].as_str().unwrap()))
+            .await
+            .contains("people.csv")
+    );
+    let refused = browser.send_file(&take.replace("start=manual", "start=never"), Some(form), file).await;
+    let error: serde_json::Value = serde_json::from_str(&refused.body).unwrap();
+    assert!(refused.status == 400 && error["error"]["message"].is_string(), "{}", refused.body);
 }

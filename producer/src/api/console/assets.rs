@@ -40,14 +40,20 @@ pub(super) static STYLE: LazyLock<Asset> = LazyLock::new(|| {
 pub(super) static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("console.js", "text/javascript; charset=utf-8", include_str!("assets/console.js"))
 });
+/// What a new import is made with.
+pub(super) static UPLOAD: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("upload.js", "text/javascript; charset=utf-8", include_str!("assets/upload.js"))
+});
 /// The picture in a browser's tab.
 pub(super) static ICON: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("icon.svg", "image/svg+xml", include_str!("assets/icon.svg")));
 
 /// Shows a file.
 pub(super) async fn file(Path(name): Path<String>) -> Result<Response, Leave> {
-    let asset =
-        [&STYLE, &SCRIPT, &ICON].into_iter().find(|asset| asset.name == name).ok_or(ApiError::NotFound)?;
+    let asset = [&STYLE, &SCRIPT, &UPLOAD, &ICON]
+        .into_iter()
+        .find(|asset| asset.name == name)
+        .ok_or(ApiError::NotFound)?;
     let headers = [
         (header::CONTENT_TYPE, asset.media_type),
         (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),

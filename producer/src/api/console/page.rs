@@ -14,15 +14,18 @@ pub(super) enum Section {
     Overview,
     /// Imports and their records.
     Imports,
+    /// A new import.
+    New,
 }
 
 impl Section {
-    const ALL: [Self; 2] = [Self::Overview, Self::Imports];
+    const ALL: [Self; 3] = [Self::Overview, Self::Imports, Self::New];
 
     fn name(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
             Self::Imports => "Imports",
+            Self::New => "New import",
         }
     }
 
@@ -30,12 +33,14 @@ impl Section {
         match self {
             Self::Overview => BASE,
             Self::Imports => "/console/imports",
+            Self::New => "/console/new",
         }
     }
 
     fn scope(self) -> Scope {
         match self {
             Self::Overview | Self::Imports => Scope::ImportRead,
+            Self::New => Scope::ImportWrite,
         }
     }
 }

@@ -40,6 +40,9 @@ const BY_ITSELF: &str = "muster-live";
 /// The field of every form that has its secret.
 pub(super) const FORM_FIELD: &str = "form";
 
+/// The header that has it where a script sends a file.
+pub(super) const FORM_HEADER: &str = "muster-form";
+
 /// What a browser keeps.
 #[derive(Clone, Copy)]
 pub(super) struct Key([u8; 32]);
@@ -163,6 +166,11 @@ impl Visit {
         self.key.form()
     }
 
+    /// Whether a form has what every form carries.
+    pub(super) fn gave(&self, form: &str) -> bool {
+        self.key.gave(form)
+    }
+
     /// Whether people's values are shown as they are.
     pub(super) fn sees_people(&self) -> bool {
         self.allows(Scope::UsersRead) || mutant(Mutant::ConsoleUnmasked)
@@ -174,7 +182,8 @@ impl FromRequestParts<AppState> for Visit {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Leave> {
         let by_itself = parts.headers.contains_key(BY_ITSELF);
-        let over = || match (by_itself, &parts.method) {
+        let script = by_itself || parts.headers.contains_key(FORM_HEADER);
+        let over = || match (script, &parts.method) {
             (true, _) => Leave::Over,
             (false, &Method::GET) => Leave::SignIn(parts.uri.path_and_query().map(ToString::to_string)),
             (false, _) => Leave::SignIn(None),
