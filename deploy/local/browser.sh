@@ -7,7 +7,7 @@
 # MUSTER_TOOLS: folder for what is not Debian's (default: the user's cache folder).
 set -euo pipefail
 
-AXE_VERSION=4.10.3
+AXE_VERSION=4.14.1
 TOOLS=${MUSTER_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/muster/tools}
 AXE=$TOOLS/axe-$AXE_VERSION/node_modules/axe-core/axe.min.js
 

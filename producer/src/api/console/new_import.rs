@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, html};
+use muster_shared::error::ErrorCode;
 use muster_shared::field::{Field, METADATA_PREFIX};
 use muster_shared::inspect::{Column, Problem, Report};
 use muster_shared::token::Scope;
@@ -159,7 +160,14 @@ fn view(visit: &Visit) -> Markup {
 fn findings(report: &Report) -> Markup {
     html! {
         @if let Some(error) = &report.refused {
-            p.note.wrong role="alert" { strong { "The file would be refused. " } (sentence(&error.to_string())) " " (error.code.advice()) }
+            p.note.wrong role="alert" {
+                strong { "The file would be refused. " } (sentence(&error.to_string())) " "
+                @if error.code == ErrorCode::CsvHeaderMissing && !report.columns.is_empty() {
+                    "Choose below which column it is."
+                } @else {
+                    (error.code.advice())
+                }
+            }
         }
         p.facts data-refused=[report.refused.is_some().then_some("1")] #facts {
             (count(report.records, "record", "records"))
