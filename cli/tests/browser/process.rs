@@ -187,6 +187,10 @@ async fn pages_are_good_to_look_at_for_everybody() {
         ("overview".to_owned(), "/console".to_owned()),
         ("imports".into(), "/console/imports".into()),
         ("new-import".into(), "/console/new".into()),
+        ("queue".into(), "/console/queue".into()),
+        ("users".into(), "/console/users?q=bruno.marino1%40contract.example".into()),
+        ("catalog".into(), "/console/catalog".into()),
+        ("tokens".into(), "/console/tokens".into()),
         ("records".into(), format!("/console/imports/{}/records?outcome=failed", imports[1].1)),
         ("not-found".into(), "/console/nowhere".into()),
     ];

@@ -7,6 +7,7 @@
 
 mod assets;
 mod attention;
+mod catalog;
 mod failed;
 mod import;
 mod imports;
@@ -16,10 +17,12 @@ mod new_import;
 mod overview;
 mod page;
 mod problems;
+mod queue;
 mod records;
 mod session;
 mod shapes;
 mod sign_in;
+mod users;
 mod words;
 
 use axum::Router;
@@ -68,6 +71,13 @@ routes! {
     get "GET" "/console/new" new_import::show, Some(Scope::ImportWrite);
     post "POST" "/console/new/look" new_import::look, Some(Scope::ImportWrite);
     post "POST" "/console/new/take" new_import::take, Some(Scope::ImportWrite);
+    get "GET" "/console/queue" queue::show, Some(Scope::Ops);
+    get "GET" "/console/users" users::find, Some(Scope::UsersRead);
+    get "GET" "/console/users/{id}" users::show, Some(Scope::UsersRead);
+    get "GET" "/console/catalog" catalog::show, Some(Scope::CatalogRead);
+    post "POST" "/console/catalog" catalog::replace, Some(Scope::CatalogWrite);
+    get "GET" "/console/tokens" catalog::tokens, Some(Scope::Ops);
+    post "POST" "/console/tokens/revoke" catalog::revoke, Some(Scope::Ops);
     post "POST" "/console/sign-out" sign_in::leave, None;
 }
 

@@ -243,7 +243,8 @@ fn chunks(import: &Import, now: DateTime<Utc>) -> Markup {
     }
 }
 
-fn held_up(chunk: &HeldUp, now: DateTime<Utc>) -> Markup {
+/// A chunk that does not get on, and why.
+pub(super) fn held_up(chunk: &HeldUp, now: DateTime<Utc>) -> Markup {
     html! {
         p {
             strong { "Chunk " (chunk.id) } " of lane " (chunk.lane + 1) " is " (chunk.state) ": "

@@ -155,6 +155,18 @@ pub(super) fn view(report: &ImportReport, visit: &Visit) -> Markup {
     }
 }
 
+/// The act for dead chunks alone, for somebody who may.
+pub(super) fn redrive(report: &ImportReport, visit: &Visit) -> Markup {
+    html! {
+        @if visit.allows(Scope::ImportWrite) && Lever::Retry.fits(report) {
+            form method="post" action={ (address(report.id)) "/retry" } {
+                (secret(visit))
+                button type="submit" { (Lever::Retry.label()) }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use muster_shared::outcome::Counts;

@@ -130,7 +130,8 @@ fn view(overview: &Overview, now: DateTime<Utc>) -> Markup {
     }
 }
 
-fn figure(name: &str, value: &str, of: &str) -> Markup {
+/// A number, what it is, and of what.
+pub(super) fn figure(name: &str, value: &str, of: &str) -> Markup {
     html! { div { dt { (name) } dd { span.value { (value) } " " span.of { (of) } } } }
 }
 

@@ -16,16 +16,29 @@ pub(super) enum Section {
     Imports,
     /// A new import.
     New,
+    /// The queue and those who work.
+    Queue,
+    /// Users.
+    Users,
+    /// What records may name.
+    Catalog,
+    /// Credentials.
+    Tokens,
 }
 
 impl Section {
-    const ALL: [Self; 3] = [Self::Overview, Self::Imports, Self::New];
+    const ALL: [Self; 7] =
+        [Self::Overview, Self::Imports, Self::New, Self::Queue, Self::Users, Self::Catalog, Self::Tokens];
 
     fn name(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
             Self::Imports => "Imports",
             Self::New => "New import",
+            Self::Queue => "Queue",
+            Self::Users => "Users",
+            Self::Catalog => "Catalog",
+            Self::Tokens => "Tokens",
         }
     }
 
@@ -34,6 +47,10 @@ impl Section {
             Self::Overview => BASE,
             Self::Imports => "/console/imports",
             Self::New => "/console/new",
+            Self::Queue => "/console/queue",
+            Self::Users => "/console/users",
+            Self::Catalog => "/console/catalog",
+            Self::Tokens => "/console/tokens",
         }
     }
 
@@ -41,6 +58,9 @@ impl Section {
         match self {
             Self::Overview | Self::Imports => Scope::ImportRead,
             Self::New => Scope::ImportWrite,
+            Self::Queue | Self::Tokens => Scope::Ops,
+            Self::Users => Scope::UsersRead,
+            Self::Catalog => Scope::CatalogRead,
         }
     }
 }

@@ -207,9 +207,15 @@ impl FromRequestParts<AppState> for Visit {
 pub(super) struct Filled {
     /// Who sent it.
     pub(super) visit: Visit,
+    fields: Vec<(String, String)>,
 }
 
 impl Filled {
+    /// The value of a field; the first one, where there are several.
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
+        field(&self.fields, name)
+    }
+
     /// The key of the session.
     pub(super) fn key(&self) -> Key {
         self.visit.key
@@ -226,7 +232,7 @@ impl FromRequest<AppState> for Filled {
         if field(&fields, FORM_FIELD).is_some_and(|form| visit.key.gave(form))
             || mutant(Mutant::ConsoleTakesAnyForm)
         {
-            Ok(Self { visit })
+            Ok(Self { visit, fields })
         } else {
             Err(Leave::Form)
         }
