@@ -47,6 +47,7 @@ pub(crate) fn worker_options(config: &Config) -> WorkerOptions {
     WorkerOptions {
         // Checked when the configuration was read: at most 256.
         concurrency: u16::try_from(config.worker.slots()).unwrap_or(u16::MAX),
+        bytes_at_once: config.worker.bytes_at_once.as_usize(),
         attempts: config.worker.attempts,
         first_delay: config.worker.backoff_initial,
         longest_delay: config.worker.backoff_max,

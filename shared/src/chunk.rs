@@ -7,7 +7,9 @@ mod fingerprints;
 mod lane;
 mod seal;
 
-pub use codec::{BrokenChunk, ChunkRecords, VERSION, body_hash, decode, decode_with, is_sealed};
+pub use codec::{
+    BrokenChunk, ChunkRecords, VERSION, body_hash, decode, decode_with, decoded_bytes, is_sealed,
+};
 pub use cut::{ChunkCutter, ChunkLimits, SealedChunk};
 pub use erase::{Fate, erase};
 pub use fingerprints::{Fingerprints, fingerprint};

@@ -343,6 +343,8 @@ table! {
         NoteLeftBehind = "note_left_behind",
         /// A worker does not note itself in the chunk that it begins.
         BegunUnnoted = "begun_unnoted",
+        /// A worker applies as many large chunks at once as small ones.
+        RoomForAll = "room_for_all",
         /// One import that a newer program wrote makes the list of all imports an error.
         NewerStopsTheList = "newer_stops_the_list",
         /// Records of a dead chunk that cannot be read fail without an error.

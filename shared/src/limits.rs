@@ -324,6 +324,15 @@ pub const LIMITS: &[Group] = &[
                 &["a_locked_chunk_stops_nobody_else"],
             ),
             limit(
+                "Bytes of the chunks that a worker applies at a time",
+                Set("worker.bytes_at_once"),
+                Else("the next chunk waits"),
+                &[
+                    "the_fattest_chunks_do_not_make_a_worker_grow",
+                    "large_chunks_wait_for_room_and_small_ones_do_not",
+                ],
+            ),
+            limit(
                 "Attempts of a chunk",
                 Set("worker.attempts"),
                 Record(ErrorCode::ChunkDead),

@@ -89,6 +89,11 @@ fn damaged(code: RawValue<'_>) -> Result<(), RecordError> {
     }
 }
 
+/// Whether a text begins with what is surely no blank, as most values do.
+fn begins(text: &str) -> bool {
+    text.as_bytes().first().is_some_and(u8::is_ascii_graphic)
+}
+
 struct Pass<'a, 'o> {
     binding: &'a Binding,
     rules: &'o Rules,
@@ -139,10 +144,7 @@ impl<'a> Pass<'a, '_> {
     fn blank(&self, value: RawValue<'a>) -> Option<RawValue<'a>> {
         let RawValue::Text(text) = value else { return Some(value) };
         let text = self.binding.unguard(text);
-        // Most values begin with something.
-        if text.as_bytes().first().is_some_and(|byte| byte.is_ascii_graphic())
-            || !text.chars().all(|c| c.is_whitespace() || matches!(c, '\u{200b}' | '\u{feff}'))
-        {
+        if begins(text) || !text.chars().all(|c| c.is_whitespace() || matches!(c, '\u{200b}' | '\u{feff}')) {
             return Some(RawValue::Text(text));
         }
         match self.rules.options.empty_cells {
@@ -172,7 +174,7 @@ impl<'a> Pass<'a, '_> {
     /// A field of the table: what no content means, that it stands once, that null is allowed, and then its own rule.
     fn known(&mut self, rule: &FieldRule, name: usize, value: RawValue<'a>) -> Result<(), RecordError> {
         // A text of nothing but blanks has no content either.
-        let blank = matches!(value, RawValue::Text(text) if text.trim().is_empty());
+        let blank = matches!(value, RawValue::Text(text) if !begins(text) && text.trim().is_empty());
         let value = match (rule.blank, value) {
             (Blank::Absent, RawValue::Null) => return Ok(()),
             (Blank::Absent | Blank::TextAbsent, _) if blank => return Ok(()),
@@ -195,6 +197,7 @@ impl<'a> Pass<'a, '_> {
             self.given.insert(rule.field);
         }
         if let (Some(longest), RawValue::Text(text)) = (rule.longest, value)
+            && text.len() > usize::from(longest)
             && text.trim().chars().nth(usize::from(longest)).is_some()
         {
             let message = format!("the value is longer than {longest} characters");

@@ -15,7 +15,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::consume::{Shared, handle};
+use crate::room::Room;
 use crate::settle::Policy;
+use crate::slots::Slots;
 
 /// How often a worker that has nothing to do notes that it lives.
 const ROUND: Duration = Duration::from_secs(1);
@@ -28,6 +30,8 @@ const LEAVING: Duration = Duration::from_secs(2);
 pub struct WorkerOptions {
     /// Chunks in work at once, and the consumer's prefetch.
     pub concurrency: u16,
+    /// Most decoded bytes of chunks that are applied at once.
+    pub bytes_at_once: usize,
     /// Attempts a chunk has.
     pub attempts: u32,
     /// Delay before a chunk's second attempt; doubled for each further one.
@@ -45,6 +49,7 @@ impl Default for WorkerOptions {
         let policy = Policy::default();
         Self {
             concurrency: 4,
+            bytes_at_once: 4 * 1024 * 1024,
             attempts: policy.attempts,
             first_delay: policy.first_delay,
             longest_delay: policy.longest_delay,
@@ -75,7 +80,14 @@ impl Worker {
         let holding = Holding::start(store.clone(), "worker");
         // Part of the time that the worker's task has to stop.
         let releasing = (options.grace - leaving(options.grace)) * 2 / 3;
-        let shared = Shared::new(store, policy, options.deadline, holding.holder(), stop.clone(), releasing);
+        let shared = Shared::new(
+            Slots::new(store, options.deadline),
+            Room::new(options.bytes_at_once),
+            policy,
+            holding.holder(),
+            stop.clone(),
+            releasing,
+        );
         let shared = Arc::new(shared);
         let concurrency = options.concurrency.max(1);
         let task = supervise("worker", stop.clone(), move |progress| {

@@ -15,13 +15,14 @@ use muster_shared::id::ChunkId;
 use muster_shared::queue::{Delivery, Message, QueueError, Settler};
 use muster_shared::retry::{Backoff, Policy as RetryPolicy};
 use muster_shared::store::apply::{self as store, Later};
-use muster_shared::store::{ErrorKind, Store, StoreError};
+use muster_shared::store::{ErrorKind, StoreError};
 use rand::Rng;
 use tokio::sync::{OwnedSemaphorePermit, RwLock};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::apply::{Care, Job, Report, Told};
+use crate::room::Room;
 use crate::rules::RulesCache;
 use crate::settle::{Applied, Policy, Standing, Verdict, decide};
 use crate::slots::Slots;
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     /// This worker, for as long as its process lives.
     worker: Uuid,
     slots: Slots,
+    /// What all chunks in work take in memory together.
+    room: Room,
     policy: Policy,
     rules: RulesCache,
     /// Shared by what is applied; held alone for a chunk that another worker began and did not end. Should that chunk end this
@@ -56,16 +59,17 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(
-        store: Store,
+        slots: Slots,
+        room: Room,
         policy: Policy,
-        deadline: Duration,
         holder: Holder,
         stop: CancellationToken,
         releasing: Duration,
     ) -> Self {
         Self {
             worker: clock::new_id(),
-            slots: Slots::new(store, deadline),
+            slots,
+            room,
             policy,
             rules: RulesCache::default(),
             seclusion: RwLock::new(()),
@@ -83,6 +87,8 @@ impl Shared {
         standing: &mut Standing,
     ) -> Result<Report, (StoreError, bool)> {
         fault::point(Point::Consume).map_err(|fault| (fault.into(), true))?;
+        // Before the seclusion: whoever holds room never waits for more of it.
+        let _room = self.room.take(&job.message.body).await;
         let (mut alone, mut beside) = (None, None);
         if care.secluded {
             alone = Some(self.seclusion.write().await);

@@ -7,6 +7,7 @@
 mod app;
 mod apply;
 mod consume;
+mod room;
 mod rules;
 mod settle;
 mod slots;

@@ -143,6 +143,12 @@ impl Encoder {
         self.sealed = false;
         Ok(body)
     }
+
+    /// The records as they would be read from the encoded chunk, without compressing them first.
+    pub(super) fn into_records(self, names: &Names) -> Result<ChunkRecords, BrokenChunk> {
+        let text = String::with_capacity(self.records.len());
+        Reader { bytes: &self.records, at: 0, key: None }.records(text, names.clone(), self.count)
+    }
 }
 
 /// A body of this version, of these pieces one after the other.
@@ -151,6 +157,7 @@ pub(super) fn pack(version: u8, pieces: &[&[u8]]) -> std::io::Result<Vec<u8>> {
     let mut body = Vec::with_capacity(size / 3 + 64);
     body.push(version);
     let mut zstd = zstd::Encoder::new(&mut body, ZSTD_LEVEL)?;
+    zstd.set_pledged_src_size(Some(size as u64))?;
     for piece in pieces {
         zstd.write_all(piece)?;
     }
@@ -290,6 +297,12 @@ pub fn is_sealed(body: &[u8]) -> bool {
     body.first() == Some(&VERSION)
 }
 
+/// How many bytes a chunk has when it is decoded, as far as its head tells: chunks of older programs do not say.
+pub fn decoded_bytes(body: &[u8]) -> Option<usize> {
+    let size = zstd::zstd_safe::get_frame_content_size(body.get(1..)?).ok().flatten()?;
+    usize::try_from(size).ok()
+}
+
 /// Reads an encoded chunk. In place of sealed secrets stands what may be shown of them.
 pub fn decode(body: &[u8]) -> Result<ChunkRecords, BrokenChunk> {
     decode_with(body, None)
@@ -345,6 +358,10 @@ impl<'a> Reader<'a> {
             names.push(&text[range.start as usize..range.end as usize]);
         }
         let count = self.small()?;
+        self.records(text, names, count)
+    }
+
+    fn records(mut self, text: String, names: Names, count: u32) -> Result<ChunkRecords, BrokenChunk> {
         let mut chunk = ChunkRecords {
             text,
             names,

@@ -4,7 +4,7 @@
 //! one pile until it is clear that the import has more than `lanes * chunk_records` records (it then gets all lanes), or
 //! until it ends (it then gets one lane a chunk's worth). Memory is bounded by lanes times the chunk limits, never by the file.
 
-use super::codec::{Encoder, Seal, body_hash, decode};
+use super::codec::{Encoder, Seal, body_hash};
 use super::lane::{LaneCount, lane_of};
 use super::seal::SecretKey;
 use crate::fault::{Mutant, mutant};
@@ -28,7 +28,7 @@ impl Default for ChunkLimits {
 }
 
 /// Most that is gathered before the number of lanes is known, whatever the limits make together.
-const PILE_BYTES: usize = 64 * 1024 * 1024;
+const PILE_BYTES: usize = 8 * 1024 * 1024;
 
 /// A chunk ready to be staged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,11 +152,10 @@ impl ChunkCutter {
     }
 
     fn spread(&mut self, lanes: LaneCount, names: &Names) -> std::io::Result<()> {
-        let Some(mut pile) = self.pile.take() else { return Ok(()) };
+        let Some(pile) = self.pile.take() else { return Ok(()) };
         self.lanes.resize_with(lanes.get() as usize, LaneBuffer::default);
-        let body = pile.encoder.finish(names)?;
         // What was encoded a moment ago can be decoded.
-        let chunk = decode(&body).map_err(std::io::Error::other)?;
+        let chunk = pile.encoder.into_records(names).map_err(std::io::Error::other)?;
         let fields = chunk.fields();
         for ((record, identifier), valid) in chunk.records(&fields).zip(&pile.identifiers).zip(&pile.valid) {
             let lane = lane_of(identifier.as_deref(), record.position.record.get(), lanes);
@@ -211,6 +210,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::codec::decode;
     use super::*;
     use crate::record::{Position, RawField, RawValue, RecordNumber};
 

@@ -214,6 +214,8 @@ settings! {
     worker: WorkerConfig {
         concurrency: Option<u32> = None,
             "Chunks that one process applies at a time. Not set: one a core, at least 2 and at most 8.";
+        bytes_at_once: ByteSize = ByteSize::mib(4),
+            "Most bytes of the chunks that one process applies at a time, decompressed; a larger chunk is applied alone.";
         attempts: u32 = 5,
             "How often a chunk is tried before it is dead.";
         backoff_initial: Duration = Duration::from_secs(1),

@@ -279,7 +279,8 @@ impl Records {
         };
         if self.handmade && !record.is_ascii() {
             // What was lost is not there to be looked at, and other characters beyond ASCII show that the rest is UTF-8.
-            self.letters_seen |= text.chars().any(|c| !c.is_ascii() && c != char::REPLACEMENT_CHARACTER);
+            self.letters_seen =
+                self.letters_seen || text.chars().any(|c| !c.is_ascii() && c != char::REPLACEMENT_CHARACTER);
             sink.beyond_ascii();
         }
         self.unescaped.clear();

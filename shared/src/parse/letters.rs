@@ -69,8 +69,9 @@ fn follows_letters(c: char) -> bool {
 /// Certain enough to refuse: `Ã` and `Â` before a sign that stands after no letter, three or four such characters that make one, or a
 /// text that is UTF-8 throughout once its bytes are put together again.
 pub fn is_misdecoded(text: &str) -> bool {
-    let mut signs = text.chars().filter(|c| !c.is_ascii());
-    if !signs.any(|c| matches!(c, '\u{c2}'..='\u{f4}')) {
+    // A sequence is such a letter and a further character beyond ASCII; in most names a letter stands by itself.
+    let mut pairs = text.chars().zip(text.chars().skip(1));
+    if !pairs.any(|(c, next)| matches!(c, '\u{c2}'..='\u{f4}') && !next.is_ascii()) {
         return false;
     }
     let characters: Vec<char> = text.chars().collect();

@@ -321,6 +321,7 @@ fn the_fattest_chunks_do_not_make_a_worker_grow() {
         let import = rig.until_completed(&text);
         assert_eq!(import["counts"]["failed"], 0, "{import}");
         assert_below(&worker, WORKER_MIB, "records of 1 MiB");
+        assert_below(&rig.producer, PRODUCER_MIB, "taking them");
     }
     // Many small values: what a chunk is in memory is more than its bytes.
     let mut left = size(2_000, 20_000);
@@ -339,7 +340,7 @@ fn the_fattest_chunks_do_not_make_a_worker_grow() {
     assert_eq!(status, 202, "{text}");
     assert_eq!(rig.until_completed(&text)["counts"]["failed"], 0);
     assert_below(&worker, WORKER_MIB, "records of 250 fields");
-    assert_below(&rig.producer, PRODUCER_MIB, "all that");
+    assert_below(&rig.producer, PRODUCER_MIB, "taking them");
     signal(&worker, "TERM");
     wait(worker).exits(0);
     rig.stop();

@@ -1,0 +1,87 @@
+//! How much a worker has in work at once, by bytes: a chunk takes many times its size in memory while it is applied.
+
+use muster_shared::chunk::decoded_bytes;
+use muster_shared::fault::{self, Mutant};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Unit of the room.
+const KIB: usize = 1024;
+/// What a chunk counts whose size cannot be told before it is decoded: as much as most chunks may have.
+const UNKNOWN: usize = 1024 * KIB;
+
+/// Room for chunks in work.
+#[derive(Debug)]
+pub(crate) struct Room {
+    free: Semaphore,
+    all: u32,
+}
+
+impl Room {
+    /// Room for so many decoded bytes.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let all = units(bytes).min(Semaphore::MAX_PERMITS.try_into().unwrap_or(u32::MAX));
+        Self { free: Semaphore::new(all as usize), all }
+    }
+
+    /// Waits until there is room for a chunk, first come, first served. A chunk that is larger than the room takes all of it.
+    pub(crate) async fn take(&self, body: &[u8]) -> Option<SemaphorePermit<'_>> {
+        if fault::mutant(Mutant::RoomForAll) {
+            return None;
+        }
+        let wanted = units(decoded_bytes(body).unwrap_or(UNKNOWN)).min(self.all);
+        // Never closed.
+        self.free.acquire_many(wanted).await.ok()
+    }
+}
+
+fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(KIB)).unwrap_or(u32::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use muster_shared::chunk::{ChunkCutter, ChunkLimits};
+    use muster_shared::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber};
+
+    use super::*;
+
+    /// The body of a chunk with one record whose value has so many bytes.
+    fn body(bytes: usize) -> Vec<u8> {
+        let value = "x".repeat(bytes);
+        let fields = [RawField { name: 0, value: RawValue::Text(&value) }];
+        let position = Position { record: RecordNumber::new(1).unwrap(), line: 1, byte: 0 };
+        let record = RawRecord { position, fields: &fields, defect: None, raw: None };
+        let names = Names::from_header(["email"]);
+        let mut cutter = ChunkCutter::new(ChunkLimits::default());
+        cutter.push(&record, &names, None, true).unwrap();
+        cutter.finish(&names).unwrap();
+        cutter.take().remove(0).body
+    }
+
+    #[test]
+    fn large_chunks_wait_for_room_and_small_ones_do_not() {
+        let (large, small, huge) = (body(600 * KIB), body(100 * KIB), body(3_000 * KIB));
+        assert!(large.len() < 10 * KIB, "what counts is not what is sent");
+        let room = Room::new(1024 * KIB);
+        let first = room.take(&large).now_or_never().unwrap();
+        let beside = room.take(&small).now_or_never().unwrap();
+        assert!(room.take(&large).now_or_never().is_none(), "two large ones at once");
+        drop(first);
+        let second = room.take(&large).now_or_never().unwrap();
+        assert!(room.take(&huge).now_or_never().is_none(), "the largest beside others");
+        drop((beside, second));
+        let all = room.take(&huge).now_or_never().unwrap();
+        assert!(room.take(&small).now_or_never().is_none(), "another beside the largest");
+        drop(all);
+        assert!(room.take(&small).now_or_never().is_some());
+    }
+
+    #[test]
+    fn what_does_not_tell_its_size_counts_as_a_whole_chunk() {
+        let room = Room::new(2 * UNKNOWN);
+        let held = (room.take(b"").now_or_never().unwrap(), room.take(b"no chunk").now_or_never().unwrap());
+        assert!(room.take(b"").now_or_never().is_none());
+        drop(held);
+    }
+}
