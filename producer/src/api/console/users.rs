@@ -84,7 +84,7 @@ fn called(user: &User) -> String {
 }
 
 fn view(user: &User) -> Markup {
-    let told = match serde_json::to_value(user) {
+    let told: Vec<(String, Value)> = match serde_json::to_value(user) {
         Ok(Value::Object(fields)) => fields.into_iter().filter(|(_, value)| !is_nothing(value)).collect(),
         _ => Vec::new(),
     };
