@@ -27,7 +27,7 @@ use crate::api::{inspect, upload};
 const MOST_SHOWN: usize = 12;
 
 /// Shows the page.
-pub(super) async fn show(State(_): State<AppState>, visit: Visit) -> Result<Response, Leave> {
+pub(super) async fn show(visit: Visit) -> Result<Response, Leave> {
     visit.may(Scope::ImportWrite)?;
     let page = Page { section: Section::New, title: "New import".into(), renew: None, main: view(&visit) };
     Ok(page.show(&visit))
