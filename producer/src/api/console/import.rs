@@ -171,7 +171,7 @@ fn told(import: &Import, now: DateTime<Utc>) -> Markup {
     let items = if anyway { Vec::new() } else { attention::of(&import.report, Some(import.pace), now) };
     html! {
         @for item in items {
-            p.note.wrong[item.weight == attention::Weight::Bad] {
+            p.note.wrong[item.weight == attention::Weight::Bad].wait[item.weight == attention::Weight::Wait] {
                 strong { (capital(&item.what)) @if let Some(when) = item.when { " " (when.view(now)) } "." } " " (item.todo)
             }
         }

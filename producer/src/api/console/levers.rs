@@ -51,7 +51,7 @@ impl Lever {
             Self::Proceed => "Start",
             Self::Pause => "Pause",
             Self::Resume => "Resume",
-            Self::Retry => "Retry failed records and dead chunks",
+            Self::Retry => "Retry what failed",
             Self::Cancel => "Cancel this import",
         }
     }
