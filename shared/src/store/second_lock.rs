@@ -1,19 +1,15 @@
 //! The second lock between tenants: transactions that see one tenant's rows and no others, whatever their statements say
 //! (docs/decisions/0026-second-lock.md).
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use tokio::sync::OnceCell;
 
 use super::{Store, StoreError, Transaction};
 use crate::fault::{Mutant, mutant};
 use crate::id::TenantId;
 
-/// What is known of the role that the lock needs. It is tried once: it comes with a migration, and nobody takes it away.
+/// Whether there is the role that the lock needs. It is tried once: it comes with a migration, and nobody takes it away.
 #[derive(Debug, Default)]
-pub(super) struct Lock(AtomicU8);
-
-const UNKNOWN: u8 = 0;
-const THERE: u8 = 1;
-const MISSING: u8 = 2;
+pub(super) struct Lock(OnceCell<bool>);
 
 /// What the server says where there is no such role, and where this program may not be it.
 const NO_ROLE: [&str; 2] = ["22023", "42501"];
@@ -49,13 +45,12 @@ impl Store {
         Ok(self.pool().begin_with(sqlx::AssertSqlSafe(statement)).await?)
     }
 
-    /// Whether the database has the role of the lock, and lets this program be it.
+    /// Whether the database has the role of the lock, and lets this program be it. Many that ask at once wait for one try.
     pub async fn has_second_lock(&self) -> Result<bool, StoreError> {
-        match self.lock().0.load(Ordering::Relaxed) {
-            THERE => return Ok(true),
-            MISSING => return Ok(false),
-            UNKNOWN.. => {}
-        }
+        self.lock().0.get_or_try_init(|| self.try_second_lock()).await.copied()
+    }
+
+    async fn try_second_lock(&self) -> Result<bool, StoreError> {
         // On a connection of its own, which an error does not leave in the pool. A role without its grants will not do either.
         let mut connection = self.connection().await?;
         let tried = sqlx::raw_sql(
@@ -64,17 +59,15 @@ impl Store {
         .execute(&mut connection)
         .await
         .map_err(StoreError::from);
-        let there = match tried {
-            Ok(_) => true,
-            Err(error) if error.sqlstate().is_some_and(|state| NO_ROLE.contains(&state)) => false,
-            Err(error) => return Err(error),
-        };
-        if !there {
-            tracing::warn!(
-                "the database lets nobody be muster_tenant: what is read for a tenant is locked once, not twice"
-            );
+        match tried {
+            Ok(_) => Ok(true),
+            Err(error) if error.sqlstate().is_some_and(|state| NO_ROLE.contains(&state)) => {
+                tracing::warn!(
+                    "the database lets nobody be muster_tenant: what is read for a tenant is locked once, not twice"
+                );
+                Ok(false)
+            }
+            Err(error) => Err(error),
         }
-        self.lock().0.store(if there { THERE } else { MISSING }, Ordering::Relaxed);
-        Ok(there)
     }
 }
