@@ -128,7 +128,7 @@ pub(super) async fn pull(
 
 /// The acts that make sense now, for somebody who may.
 pub(super) fn view(report: &ImportReport, visit: &Visit) -> Markup {
-    let fitting = || Lever::ALL.into_iter().filter(|lever| lever.fits(report));
+    let fitting = || Lever::ALL.into_iter().filter(move |lever| lever.fits(report));
     html! {
         @if visit.allows(Scope::ImportWrite) && fitting().next().is_some() {
             div.levers role="group" aria-label="What you can do" {

@@ -13,7 +13,7 @@ use super::page::sentence;
 use super::words::{count, number};
 
 /// Records with errors or warnings that are looked at; of more of them the first.
-const MOST_RECORDS: usize = 5_000;
+const MOST_RECORDS: usize = 2_000;
 /// Records that are read at a time.
 const AT_A_TIME: i64 = 1_000;
 /// Problems that are shown.
