@@ -144,7 +144,7 @@ fn view(visit: &Visit) -> Markup {
             }
             section aria-labelledby="found-title" {
                 h2 #found-title { "3. How it will be read" }
-                div #found aria-live="polite" { p.calm { "Choose a file first. Nothing is stored by looking at it." } }
+                div #found { p.calm { "Choose a file first. Nothing is stored by looking at it." } }
             }
             div.send {
                 button.main #send type="submit" disabled { "Import" }

@@ -45,7 +45,7 @@
       if (focused !== undefined) found.querySelector(`[data-column="${CSS.escape(focused)}"]`)?.focus();
       const facts = document.getElementById("facts");
       send.disabled = !facts || facts.dataset.refused === "1";
-      say("", false);
+      say(facts ? facts.textContent.replace(/\s+/g, " ").trim() : "", false);
     } catch {
       if (mine === turn) say("The server does not answer. Choose the file again in a moment.", true);
     } finally {
