@@ -16,12 +16,21 @@ pub enum Fate {
     Hide(Vec<usize>),
 }
 
-/// The chunk as it is when every record has had its fate, and the fates by the record's place in the chunk. `None` where all of them stay.
+/// A chunk out of which something was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erased {
+    /// The chunk as it is now.
+    pub body: Vec<u8>,
+    /// What was done with each record, in the chunk's order.
+    pub fates: Vec<Fate>,
+}
+
+/// Takes out of a chunk what `fate` says of each record. `None` where all of them stay.
 pub fn erase(
     body: &[u8],
     error: &RecordError,
     mut fate: impl FnMut(usize, &RawRecord<'_>, &Names) -> Fate,
-) -> Result<Option<(Vec<u8>, Vec<Fate>)>, BrokenChunk> {
+) -> Result<Option<Erased>, BrokenChunk> {
     let chunk = decode(body)?;
     let fields = chunk.fields();
     let records = chunk.records(&fields).enumerate();
@@ -43,7 +52,7 @@ pub fn erase(
         copy(&mut reader, fate, &error, &mut out)?;
     }
     let body = pack(version, &[&out]).map_err(|_| BrokenChunk::Damaged("it cannot be compressed"))?;
-    Ok(Some((body, fates)))
+    Ok(Some(Erased { body, fates }))
 }
 
 /// Copies one record as its fate wants it.
@@ -129,7 +138,8 @@ mod tests {
             2 => Fate::Hide(vec![1]),
             _ => Fate::Stay,
         };
-        let (erased, told) = erase(&body, &error, |place, _, _| fates(place)).unwrap().unwrap();
+        let Erased { body: erased, fates: told } =
+            erase(&body, &error, |place, _, _| fates(place)).unwrap().unwrap();
         assert_eq!(told, (0..4).map(fates).collect::<Vec<_>>());
         let (before, after) =
             (decode_with(&body, Some(&key)).unwrap(), decode_with(&erased, Some(&key)).unwrap());

@@ -155,12 +155,13 @@ async fn erase_in(
     erased: &mut Erased,
 ) -> Result<(), StoreError> {
     let mut connection = store.pool().acquire().await?;
-    let Some((_, fates)) = looked_at(&mut connection, chunk, person, rules, false).await? else {
+    if looked_at(&mut connection, chunk, person, rules, false).await?.is_none() {
         return Ok(());
-    };
-    drop((connection, fates));
+    }
+    drop(connection);
     let mut transaction = store.pool().begin().await?;
-    let Some((body, fates)) = looked_at(&mut transaction, chunk, person, rules, true).await? else {
+    let Some(chunk::Erased { body, fates }) = looked_at(&mut transaction, chunk, person, rules, true).await?
+    else {
         return Ok(());
     };
     if !mutant(Mutant::ErasedStaysStaged) {
@@ -203,7 +204,7 @@ async fn looked_at(
     person: &Person,
     rules: &Rules,
     lock: bool,
-) -> Result<Option<(Vec<u8>, Vec<Fate>)>, StoreError> {
+) -> Result<Option<chunk::Erased>, StoreError> {
     if lock {
         sqlx::query!("select from chunks where id = $1 for update", chunk).execute(&mut *connection).await?;
     }
