@@ -583,7 +583,7 @@ async fn operators_see_the_queue_and_tokens_and_revoke_them() {
     let fields = [("form", tokens.form()), ("name", "other")];
     assert_eq!(browser.send("/console/tokens/revoke", &fields, None).await.status, 303);
     assert_eq!(signed_in.get("/console").await.status, 303);
-    assert!(browser.page("/console/tokens").await.contains("revoked 0 s ago"));
+    assert!(browser.page("/console/tokens").await.contains("revoked <time"));
 }
 
 #[tokio::test]

@@ -330,7 +330,7 @@ mod tests {
         let note = |query: &str| note(&format!("/console/imports/x{query}").parse().unwrap());
         assert_eq!(note("?did=pause"), Some((true, Lever::Pause.done())));
         assert_eq!(note("?not=pause"), Some((false, Lever::Pause.refused())));
-        assert_eq!(note("?did=<script>"), None);
+        assert_eq!(note("?did=%3Cscript%3E"), None);
         assert_eq!(note(""), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
-use muster_shared::import::{ChunkState, ImportState};
+use muster_shared::import::ImportState;
 use muster_shared::outcome::Counts;
 use muster_shared::store::progress::{LaneCell, Settled};
 use muster_shared::store::reports::ChunkCounts;

@@ -109,6 +109,8 @@ fn view(form: &str, then: &str, note: Option<Note>) -> Markup {
             form method="post" action="/console/sign-in" {
                 input type="hidden" name=(FORM_FIELD) value=(form);
                 input type="hidden" name="then" value=(then);
+                // Programs that keep passwords want a name beside each.
+                input type="text" name="username" value="console" autocomplete="username" hidden;
                 label for="token" { "Token" }
                 input #token type="password" name="token" required autocomplete="current-password" autofocus
                     spellcheck="false" placeholder="mst_…" aria-invalid=[wrong.then_some("true")]
