@@ -10,6 +10,10 @@ help: ## List the targets
 build: ## Build the muster program, optimised (target/release/muster)
 	cargo build --locked --release
 
+.PHONY: install
+install: ## Put the muster program on the PATH (in ~/.cargo/bin)
+	cargo install --locked --path cli
+
 .PHONY: test
 test: ## Install what is missing, start PostgreSQL and RabbitMQ, run the checks and all tests
 	@deploy/local/test.sh

@@ -17,6 +17,7 @@ use crate::import::ImportArgs;
 use crate::import::inspect::InspectArgs;
 use crate::imports::ImportsArgs;
 use crate::migrate::MigrateArgs;
+use crate::profile::ProfileArgs;
 use crate::service::{ProducerArgs, ServeArgs, WorkerArgs};
 use crate::tenants::TenantArgs;
 use crate::tokens::TokenArgs;
@@ -99,8 +100,10 @@ pub(crate) enum Command {
     Tenant(TenantArgs),
     /// Create, list and revoke tokens
     Token(TokenArgs),
-    /// Erase a person: their user, and every trace of them
+    /// List, show and export users; delete one; erase a person
     Users(UsersArgs),
+    /// Save, list, show and delete named sets of import options
+    Profile(ProfileArgs),
     /// Show and replace what a tenant knows by name: organizations, groups, roles, …
     Catalog(CatalogArgs),
     /// Show the settings in effect, and all there are

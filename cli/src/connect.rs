@@ -142,6 +142,13 @@ impl Session {
             let store = Store::connect(target, options).await.context("the running engine cannot be used")?;
             return Ok(Self::new(store, Serving::Guest));
         }
+        if !config.engine.data_dir.exists() && need != Need::Inspect {
+            let folder = std::path::absolute(&config.engine.data_dir);
+            let folder = folder.as_deref().unwrap_or(&config.engine.data_dir).display();
+            remark(format_args!(
+                "a private PostgreSQL is set up in {folder}; commands find it when they run in this folder, or when MUSTER_DATA_DIR names it"
+            ));
+        }
         let engine = match EmbeddedEngine::start(engine_options).await {
             Ok(engine) => engine,
             Err(error @ EngineError::InUse { .. }) => {

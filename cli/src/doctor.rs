@@ -2,22 +2,37 @@
 
 mod broker;
 mod database;
+mod server;
+
+use std::path::PathBuf;
 
 use clap::Args;
+use muster_shared::clock;
 use muster_shared::config::Config;
+use muster_shared::fault::{Mutant, mutant};
 use serde::Serialize;
 
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;
+use crate::imports::Shown;
 use crate::output::{answer, json};
 use crate::shutdown::Shutdown;
 
 /// Options of `muster doctor`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  muster doctor\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster doctor --json\n\nExit codes: 0 nothing failed, 1 a check failed."
+    after_help = "Examples:\n  muster doctor\n  muster doctor --server https://muster.example.com --token-file ~/.muster-token\n  DATABASE_URL=postgres://… AMQP_URL=amqp://… muster doctor --json\n\nExit codes: 0 nothing failed, 1 a check failed."
 )]
 pub(crate) struct DoctorArgs {
+    /// Check this server, which commands are to ask, instead of the database
+    #[arg(long, value_name = "URL", env = "MUSTER_SERVER")]
+    server: Option<String>,
+    /// The token to show the server
+    #[arg(long, env = "MUSTER_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// File that the token stands in, `-` for standard input
+    #[arg(long, value_name = "FILE", env = "MUSTER_TOKEN_FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
     /// Answer as JSON
     #[arg(long)]
     json: bool,
@@ -69,6 +84,15 @@ pub(crate) fn misconfigured(args: &DoctorArgs, error: &anyhow::Error) -> anyhow:
 /// Runs the command.
 pub(crate) async fn run(args: &DoctorArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
     let mut checks = vec![configuration(config)];
+    if let Some(server) = args.server.as_ref().filter(|_| !mutant(Mutant::DoctorSetsUp)) {
+        let shown = Shown { token: args.token.as_deref(), file: args.token_file.as_deref() };
+        checks.extend(server::checks(server, shown).await);
+        return tell(args, &checks);
+    }
+    // A check leaves no data folder behind: an engine that was never started is tried in a folder that goes again.
+    let scratch = Scratch::where_there_is_no(config);
+    let tried = scratch.as_ref().map(|scratch| scratch.config(config));
+    let config = tried.as_ref().unwrap_or(config);
     let looking = async |session: &Session| {
         let mut found = vec![Check::ok("database", format!("{} answers", session.serving()))];
         found.extend(database::checks(&session.store, config).await);
@@ -83,6 +107,31 @@ pub(crate) async fn run(args: &DoctorArgs, config: &Config, shutdown: &Shutdown)
         }
     }
     tell(args, &checks)
+}
+
+/// A folder for an engine that is only tried.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    /// One where the configured data folder is still to be made.
+    fn where_there_is_no(config: &Config) -> Option<Self> {
+        let missing = config.database.url.is_none() && !config.engine.data_dir.exists();
+        let missing = missing && !mutant(Mutant::DoctorSetsUp);
+        missing.then(|| Self(std::env::temp_dir().join(format!("muster-doctor-{}", clock::new_id()))))
+    }
+
+    fn config(&self, config: &Config) -> Config {
+        let mut tried = config.clone();
+        tried.engine.data_dir.clone_from(&self.0);
+        tried
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is left is in the folder for such things.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 fn configuration(config: &Config) -> Check {

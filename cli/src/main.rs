@@ -19,6 +19,7 @@ mod keys;
 mod migrate;
 mod output;
 mod pipeline;
+mod profile;
 mod reach;
 mod service;
 mod shutdown;
@@ -87,6 +88,7 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<Ended> {
         Command::Tenant(args) => Box::pin(tenants::run(&args, config, &once()?)).await,
         Command::Token(args) => Box::pin(tokens::run(&args, config, &once()?)).await,
         Command::Users(args) => Box::pin(users::run(&args, config, &once()?)).await,
+        Command::Profile(args) => Box::pin(profile::run(&args, config, &once()?)).await,
         Command::Catalog(args) => Box::pin(catalog::run(&args, config, &once()?)).await,
         Command::Config(args) => configuration::run(&args, config),
         Command::Explain(args) => explain::run(&args),

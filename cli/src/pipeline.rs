@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use muster_producer::api::{AuthgearOptions, HttpOptions, TlsFiles};
 use muster_producer::receive::ReceiveLimits;
+use muster_producer::workbook::BookLimits;
 use muster_producer::{DispatchOptions, Dispatcher, ProducerOptions, Retention};
 use muster_shared::chunk::ChunkLimits;
 use muster_shared::config::Config;
@@ -33,6 +34,12 @@ pub(crate) fn receive_limits(config: &Config) -> ReceiveLimits {
         },
         decompressed_bytes: Some(intake.max_decompressed_bytes.bytes()),
         ratio: Some(u64::from(intake.max_ratio)),
+        book: BookLimits {
+            bytes: intake.max_workbook_bytes.bytes(),
+            memory: intake.max_workbook_memory.bytes(),
+            unpacked: Some(intake.max_decompressed_bytes.bytes()),
+        },
+        brake: None,
         records: Some(u64::from(intake.max_records)),
         tenant: TenantLimits {
             imports: Some(config.tenant.imports),

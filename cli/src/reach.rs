@@ -40,7 +40,7 @@ impl Reach {
 
     /// The command that fetches the failed records, in the kind of file that they came in: a table knows no null.
     pub(crate) fn failed(&self, import: impl Display, upload: Format) -> String {
-        let ending = if upload == Format::Csv { "csv" } else { "ndjson" };
+        let ending = if upload.is_table() { "csv" } else { "ndjson" };
         format!("{} -o failed.{ending}", self.command("failed", import))
     }
 }

@@ -17,6 +17,7 @@ mod incoming;
 mod inspect;
 mod ops;
 mod params;
+mod profiles;
 mod records;
 mod routes;
 mod serve;
@@ -45,7 +46,7 @@ pub(crate) use ops::keep_up;
 pub use routes::{Audience, openapi};
 pub(crate) use serve::{open_tls, serve};
 pub use tls::TlsFiles;
-pub use view::{ImportLinks, ImportList, ImportView, RecordList, RecordView};
+pub use view::{ImportDetails, ImportLinks, ImportList, ImportView, RecordList, RecordView};
 
 use incoming::Pace;
 

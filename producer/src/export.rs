@@ -5,17 +5,22 @@
 //! ([`muster_shared::formula`]). Reading a file with the column `_error_code` takes them off again, so every value comes back as
 //! it was.
 
+mod users;
+
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use muster_shared::error::RecordError;
 use muster_shared::formula::{guard, guard_name, unguard_start};
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::options::EmptyCell;
-use muster_shared::parse::{FAILED_MARK, Format};
+use muster_shared::parse::FAILED_MARK;
+use muster_shared::store::problems::Cause;
 use muster_shared::store::records::{self, FailedRecord};
 use muster_shared::store::reports::ImportReport;
 use muster_shared::store::{Store, StoreError};
 use serde_json::value::RawValue;
+
+pub use users::{UsersWanted, users};
 
 /// The columns that are added, in their order.
 pub const ERROR_COLUMNS: [&str; 3] = ["_error_code", "_error_field", "_error_message"];
@@ -57,16 +62,33 @@ impl ExportFormat {
     }
 }
 
+/// A row of a table that spreadsheets can open without running anything.
+pub fn report_row(cells: impl IntoIterator<Item = String>, out: &mut Vec<u8>) {
+    write_row(cells.into_iter().map(|cell| guard(&cell).into_owned()), out);
+}
+
 /// The failed records of an import in file order, a piece of the file at a time.
 pub fn failed(
     store: &Store,
     report: &ImportReport,
     format: ExportFormat,
 ) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + use<> {
+    failed_of_cause(store, report, format, Cause::default())
+}
+
+/// The same for those that failed with such an error.
+pub fn failed_of_cause(
+    store: &Store,
+    report: &ImportReport,
+    format: ExportFormat,
+    cause: Cause<'_>,
+) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + use<> {
     let state = Pages {
         store: store.clone(),
         tenant: report.tenant,
         import: report.id,
+        code: cause.code.map(str::to_owned),
+        field: cause.field.map(str::to_owned),
         writer: Writer::new(report, format),
         after: 0,
         limit: FIRST_PAGE,
@@ -84,6 +106,8 @@ struct Pages {
     store: Store,
     tenant: TenantId,
     import: ImportId,
+    code: Option<String>,
+    field: Option<String>,
     writer: Writer,
     after: u64,
     limit: i64,
@@ -92,7 +116,9 @@ struct Pages {
 
 impl Pages {
     async fn next(mut self) -> Result<(Bytes, Option<Self>), StoreError> {
-        let page = records::failed(&self.store, self.tenant, self.import, self.after, self.limit, PAGE_BYTES)
+        let cause = Cause { code: self.code.as_deref(), field: self.field.as_deref() };
+        let (store, tenant, import) = (&self.store, self.tenant, self.import);
+        let page = records::failed_of_cause(store, tenant, import, cause, self.after, self.limit, PAGE_BYTES)
             .await?;
         let mut piece = if std::mem::take(&mut self.head) { self.writer.head() } else { Vec::new() };
         for record in &page {
@@ -124,7 +150,7 @@ struct Writer {
 
 impl Writer {
     fn new(report: &ImportReport, format: ExportFormat) -> Self {
-        let table = report.options.format == Format::Csv;
+        let table = report.options.format.is_table();
         let added = |name: &String| ERROR_COLUMNS.contains(&name.as_str()) || name == FAILED_MARK;
         Self {
             format,

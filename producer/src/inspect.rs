@@ -4,11 +4,12 @@ use bytes::Bytes;
 use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::inspect::{Inspection, Report};
 use muster_shared::options::{ImportOptions, Rows};
-use muster_shared::parse::ParseLimits;
+use muster_shared::parse::{Format, ParseLimits};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::receive::{Encoding, Failure, Piece, ReceiveLimits, decode};
+use crate::workbook::Spool;
 
 /// Pieces waiting between two tasks.
 const WAITING: usize = 8;
@@ -29,16 +30,48 @@ pub fn begin(options: ImportOptions, encoding: Encoding, limits: ReceiveLimits) 
     let (decoded, mut to_look) = mpsc::channel::<Option<Bytes>>(WAITING);
     let decoding = tokio::spawn(decode(encoding, limits, incoming, decoded));
     let looking = tokio::task::spawn_blocking(move || {
+        let book = options.format == Format::Xlsx;
+        let spool = book.then(|| Spool::new(limits.book, options.sheet.as_deref())).transpose();
         let mut inspection = Inspection::new(options, limits.parse);
+        let mut spool = match spool {
+            Ok(spool) => spool,
+            Err(error) => {
+                inspection.stop(error);
+                return (inspection, true);
+            }
+        };
         while let Some(piece) = to_look.blocking_recv() {
-            match piece {
-                Some(bytes) if inspection.feed(&bytes) => {}
-                Some(_) | None => return (inspection, true),
+            let Some(bytes) = piece else {
+                if let Some(spool) = spool {
+                    rows(spool, &mut inspection);
+                }
+                return (inspection, true);
+            };
+            let going = match &mut spool {
+                None => inspection.feed(&bytes),
+                Some(spool) => spool.write(&bytes).map_err(|error| inspection.stop(error)).is_ok(),
+            };
+            if !going {
+                return (inspection, true);
             }
         }
         (inspection, false)
     });
     Inspecting { pieces, decoding, looking }
+}
+
+/// Looks at the rows of a workbook.
+fn rows(spool: Spool, inspection: &mut Inspection) {
+    let bytes = spool.bytes();
+    let read = spool.rows(&mut |piece| match inspection.feed(piece) {
+        true => Ok(()),
+        // It is refused already, and its own error is the one that counts.
+        false => Err(FileError::new(ErrorCode::Internal, "the file is refused")),
+    });
+    match read {
+        Ok(sheet) => inspection.of_sheet(sheet, bytes),
+        Err(error) => inspection.stop(error),
+    }
 }
 
 impl Inspecting {

@@ -5,6 +5,7 @@
 //!
 //! [`Upload::finish`] answers once everything is durable (P1). An [`Upload`] that is dropped instead aborts its import.
 
+mod brake;
 mod encoding;
 mod intake;
 
@@ -32,6 +33,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::stage::Stage;
+use crate::workbook::BookLimits;
 pub(crate) use encoding::decode;
 pub use encoding::{Encoding, UnknownEncoding};
 use intake::Intake;
@@ -55,6 +57,10 @@ pub struct ReceiveLimits {
     pub decompressed_bytes: Option<u64>,
     /// Most bytes out for a byte in, after the first MiB; none means no limit.
     pub ratio: Option<u64>,
+    /// Of a workbook.
+    pub book: BookLimits,
+    /// More than so many percent of the first records that fail for one cause refuse the file; none or 0: nothing does.
+    pub brake: Option<u8>,
     /// Most records; none means no limit.
     pub records: Option<u64>,
     /// What the tenant may have.
@@ -293,6 +299,16 @@ pub(crate) enum Failure {
     Abort(FileError),
     /// The store is.
     Store(StoreError),
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        match error.code {
+            // The disk is full: no fault of the file.
+            ErrorCode::Unavailable => Self::Abort(error),
+            _ => Self::Refuse(error),
+        }
+    }
 }
 
 async fn join<T>(task: JoinHandle<Result<T, Failure>>) -> Result<T, Failure> {

@@ -4,22 +4,26 @@
 //! what there is. Names of the catalog are looked up here, so that a typo shows before the first byte is received.
 
 mod fields;
+mod values;
 
-use muster_shared::catalog::{FieldError, MAX_NAME_BYTES};
-use muster_shared::error::ErrorCode;
+use muster_shared::catalog::FieldError;
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::{GroupId, ImportId, OrganizationId, TenantId};
-use muster_shared::normalise::{has_forbidden_char, is_phone_country};
+use muster_shared::import_profile::{BUILTIN, Builtin};
 use muster_shared::options::{Enrolment, HeaderNames, ImportOptions, OnExisting};
 use muster_shared::parse::{Delimiter, Format, ParseLimits, SkipLines, TextEncoding};
 use muster_shared::store::intake::NewImport;
-use muster_shared::store::{Store, StoreError, catalog};
+use muster_shared::store::{Store, StoreError, catalog, import_profiles};
 use muster_shared::tenant::Slug;
 use sha2::{Digest, Sha256};
 
 use fields::FieldChoices;
+pub(crate) use values::{checked_key, file_label};
+use values::{choice, country, group_name, invalid, null_words, pointer, profile_name, sheet};
 
 /// Every option there is, in the order of the help texts.
-pub const OPTIONS: [&str; 29] = [
+pub const OPTIONS: [&str; 34] = [
+    "profile",
     "format",
     "identifier",
     "on_existing",
@@ -28,10 +32,12 @@ pub const OPTIONS: [&str; 29] = [
     "group",
     "start",
     "on_invalid",
+    "brake",
     "unknown_columns",
     "header_names",
     "skip_lines",
     "at",
+    "sheet",
     "empty_cells",
     "rows",
     "delimiter",
@@ -46,27 +52,30 @@ pub const OPTIONS: [&str; 29] = [
     "phone_country",
     "dates",
     "on_invalid_value",
+    "list_separator",
+    "null_words",
     "usernames",
     "default_address",
     "filename",
 ];
 
-/// Longest label of a file, in characters.
-const FILENAME_CHARS: usize = 255;
-/// Longest idempotency key, in bytes.
-const KEY_BYTES: usize = 255;
+/// The share of a file's first records that may fail for one cause where no option says it, in percent.
+pub const BRAKE: u8 = 50;
 
 /// What a client asks for, before anything is looked up.
 #[derive(Debug, Clone)]
 pub struct ImportRequest {
     options: ImportOptions,
     skip_lines: SkipLines,
+    brake: u8,
     format: Option<Format>,
     delimiter: Option<DelimiterChoice>,
     encoding: Option<EncodingChoice>,
     filename: Option<String>,
     fields: FieldChoices,
     given: Vec<String>,
+    /// The profile that is still to be taken in.
+    profile: Option<String>,
 }
 
 impl Default for ImportRequest {
@@ -75,12 +84,14 @@ impl Default for ImportRequest {
             // People know the common names, programs their own.
             options: ImportOptions { header_names: HeaderNames::Common, ..ImportOptions::default() },
             skip_lines: SkipLines::default(),
+            brake: BRAKE,
             format: None,
             delimiter: None,
             encoding: None,
             filename: None,
             fields: FieldChoices::default(),
             given: Vec::new(),
+            profile: None,
         }
     }
 }
@@ -104,8 +115,8 @@ pub enum RequestError {
     #[error(transparent)]
     Invalid(#[from] FieldError),
     /// Neither the options nor the media type nor the file's name say which format the upload has.
-    #[error("the format of the upload is not known: name it with `format` (csv, json, ndjson)")]
-    FormatUnknown,
+    #[error("the format of the upload is not known: {}", .0.unwrap_or("name it with `format` (csv, json, ndjson, xlsx)"))]
+    FormatUnknown(Option<&'static str>),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -131,6 +142,8 @@ pub struct Reading {
     pub skip_lines: SkipLines,
     /// People made the file.
     pub handmade: bool,
+    /// The share of the first records, in percent, that may fail for one cause; 0 for any.
+    pub brake: u8,
 }
 
 impl Reading {
@@ -140,12 +153,13 @@ impl Reading {
         encoding: None,
         skip_lines: SkipLines::Told,
         handmade: false,
+        brake: 0,
     };
 
     /// The bounds of the parse step with what the request says.
     #[must_use]
     pub fn limits(self, limits: ParseLimits) -> ParseLimits {
-        let Self { delimiter, encoding, skip_lines, handmade } = self;
+        let Self { delimiter, encoding, skip_lines, handmade, brake: _ } = self;
         ParseLimits { delimiter, encoding, skip_lines, handmade, ..limits }
     }
 }
@@ -169,6 +183,7 @@ impl ImportRequest {
             return Err(field("is given twice".into()));
         }
         match name {
+            "profile" => self.profile = Some(profile_name(value).map_err(field)?),
             "format" => self.format = Some(choice(name, value)?),
             "identifier" => self.options.identifier = choice(name, value)?,
             "on_existing" => self.options.on_existing = choice(name, value)?,
@@ -180,9 +195,16 @@ impl ImportRequest {
             "group" => self.options.group = Some(group_name(value).map_err(field)?),
             "start" => self.options.start = choice(name, value)?,
             "on_invalid" => self.options.on_invalid = choice(name, value)?,
+            "brake" => {
+                self.brake = match value.parse() {
+                    Ok(percent @ 0..=100) => percent,
+                    _ => return Err(field("must be a share in percent, from 0 (off) to 100".into())),
+                };
+            }
             "unknown_columns" => self.options.unknown_columns = choice(name, value)?,
             "header_names" => self.options.header_names = choice(name, value)?,
             "at" => self.options.at = Some(pointer(value).map_err(field)?),
+            "sheet" => self.options.sheet = Some(sheet(value).map_err(field)?),
             "skip_lines" => self.skip_lines = choice(name, value)?,
             "empty_cells" => self.options.empty_cells = choice(name, value)?,
             "rows" => self.options.rows = choice(name, value)?,
@@ -196,6 +218,8 @@ impl ImportRequest {
             "phone_country" => self.options.phone_country = Some(country(value).map_err(field)?),
             "dates" => self.options.dates = choice(name, value)?,
             "on_invalid_value" => self.options.on_invalid_value = choice(name, value)?,
+            "list_separator" => self.options.list_separator = choice(name, value)?,
+            "null_words" => self.options.null_words = null_words(value).map_err(field)?,
             "usernames" => self.options.usernames = choice(name, value)?,
             "default_address" => {
                 self.options.default_address =
@@ -241,6 +265,10 @@ impl ImportRequest {
             .or_else(|| self.filename.as_deref().and_then(Format::from_file_name))
     }
 
+    fn format_unknown(&self) -> RequestError {
+        RequestError::FormatUnknown(self.filename.as_deref().and_then(Format::advice_for_name))
+    }
+
     /// What the upload's text is in: from the options, else from the media type's charset.
     pub fn encoding(&self, media_type: Option<&str>) -> Result<Option<TextEncoding>, FieldError> {
         match (self.encoding, media_type) {
@@ -265,13 +293,14 @@ impl ImportRequest {
         media_type: Option<&str>,
         idempotency_key: Option<&str>,
     ) -> Result<ResolvedImport, RequestError> {
-        let (mut options, reading) = self.reading(media_type)?;
+        let this = self.with_profile(store, tenant).await?;
+        let (mut options, reading) = this.reading(media_type)?;
         let encoding = reading.encoding;
         let idempotency = match idempotency_key {
-            Some(key) => Some((checked_key(key)?, self.fingerprint(tenant, &options, encoding))),
+            Some(key) => Some((checked_key(key)?, this.fingerprint(tenant, &options, encoding))),
             None => None,
         };
-        if let Some(organization) = self.organization(store, tenant, &mut options).await? {
+        if let Some(organization) = this.organization(store, tenant, &mut options).await? {
             let group = match &options.group {
                 Some(name) => catalog::ensure_group(store, tenant, name).await?,
                 None => GroupId::NONE,
@@ -279,14 +308,51 @@ impl ImportRequest {
             options.enrolment =
                 Some(Enrolment { organization_id: organization.get(), group_id: group.get() });
         }
-        let import = NewImport { id, tenant, filename: self.filename.clone(), options, idempotency };
+        let import = NewImport { id, tenant, filename: this.filename.clone(), options, idempotency };
         Ok(ResolvedImport { import, reading })
+    }
+
+    /// The name of a profile that only the tenant's store knows.
+    pub fn tenants_profile(&self) -> Option<&str> {
+        self.profile.as_deref().filter(|name| Builtin::find(name).is_none())
+    }
+
+    /// The request with its profile's options, where it names one. What is given beside the profile counts more.
+    pub async fn with_profile(&self, store: &Store, tenant: TenantId) -> Result<Self, RequestError> {
+        let Some(name) = self.tenants_profile() else { return Ok(self.clone()) };
+        let slug = name.parse::<Slug>().map_err(|error| invalid("profile", error.to_string()))?;
+        match import_profiles::get(&mut *store.reading(tenant).await?, tenant, &slug).await? {
+            Some(saved) => Ok(self.with_options_of(&saved.options)?),
+            None => Err(unknown_profile(name).into()),
+        }
+    }
+
+    /// The request with the options of a profile, where it does not have its own.
+    pub fn with_options_of(&self, profile: &[(String, String)]) -> Result<Self, FieldError> {
+        let mut all = Self { profile: None, ..self.clone() };
+        let given = all.given.clone();
+        for (name, value) in profile {
+            match name.as_str() {
+                "columns" => all.fields.default_columns(value)?,
+                "behaviours" => all.fields.default_behaviours(value)?,
+                name if given.iter().any(|given| given == name) && !mutant(Mutant::ProfileCountsMore) => {}
+                name => {
+                    all.given.retain(|given| given != name);
+                    all.set(name, value)?;
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// The options and how the file is read, with nothing looked up: what needs no store.
     pub fn reading(&self, media_type: Option<&str>) -> Result<(ImportOptions, Reading), RequestError> {
+        if let Some(name) = &self.profile {
+            let builtin = Builtin::find(name).ok_or_else(|| unknown_profile(name))?;
+            return self.with_options_of(&builtin.pairs())?.reading(media_type);
+        }
         let mut options = self.options.clone();
-        options.format = self.format(media_type).ok_or(RequestError::FormatUnknown)?;
+        options.format = self.format(media_type).ok_or_else(|| self.format_unknown())?;
         options.fields = self.fields.table(options.format);
         let delimiter = match self.delimiter {
             None | Some(DelimiterChoice::Auto) => None,
@@ -297,6 +363,7 @@ impl ImportRequest {
             encoding: self.encoding(media_type)?,
             skip_lines: self.skip_lines,
             handmade: true,
+            brake: self.brake,
         };
         Ok((options, reading))
     }
@@ -359,71 +426,44 @@ impl ImportRequest {
         if self.skip_lines != SkipLines::Told {
             hash.update(format!("{:?}", self.skip_lines));
         }
+        if self.brake != BRAKE {
+            hash.update([self.brake]);
+        }
         hash.finalize().into()
     }
 }
 
-fn invalid(field: impl Into<String>, message: impl Into<String>) -> FieldError {
-    FieldError::new(ErrorCode::InvalidRequest, field, message)
+fn unknown_profile(name: &str) -> FieldError {
+    let builtin: Vec<&str> = BUILTIN.iter().map(|profile| profile.name).collect();
+    let message = format!(
+        "there is no profile `{name}`; `muster profile save` makes one, and the built-in ones are: {}",
+        builtin.join(", ")
+    );
+    invalid("profile", message)
 }
 
-fn choice<T>(name: &str, value: &str) -> Result<T, FieldError>
-where
-    T: std::str::FromStr,
-    T::Err: std::fmt::Display,
-{
-    value.parse().map_err(|error: T::Err| invalid(name, error.to_string()))
-}
+/// Options that are of one file alone, and stand in no profile.
+const OF_ONE_FILE: [&str; 2] = ["profile", "filename"];
 
-fn country(value: &str) -> Result<String, String> {
-    let country = value.trim().to_ascii_uppercase();
-    match is_phone_country(&country) {
-        true => Ok(country),
-        false => Err("must be the two letters of a country, such as DE or GB".into()),
+/// Whether these options can be saved as a profile, and its name.
+pub fn checked_profile(name: &str, options: &[(String, String)]) -> Result<Slug, FieldError> {
+    let slug = name.parse::<Slug>().map_err(|error| invalid("name", error.to_string()))?;
+    if Builtin::find(slug.as_str()).is_some() || slug.as_str() == "auto" {
+        return Err(invalid("name", "is that of a built-in profile; choose another"));
     }
-}
-
-/// Longest JSON Pointer, in bytes.
-const POINTER_BYTES: usize = 1024;
-
-fn pointer(value: &str) -> Result<String, String> {
-    let keys = value.strip_prefix('/').unwrap_or(value);
-    if keys.is_empty() || value.len() > POINTER_BYTES {
-        return Err("must be the way to the list of records, as in `users` or `/realm/users`".into());
+    if let Some((name, _)) = options.iter().find(|(name, _)| OF_ONE_FILE.contains(&name.as_str())) {
+        return Err(invalid(name.clone(), "cannot be part of a profile"));
     }
-    Ok(value.to_owned())
-}
-
-fn group_name(value: &str) -> Result<String, String> {
-    let name = value.trim();
-    if name.is_empty() || name.len() > MAX_NAME_BYTES || has_forbidden_char(name) {
-        return Err(format!("must be 1 to {MAX_NAME_BYTES} bytes of visible text"));
-    }
-    Ok(name.to_owned())
-}
-
-/// A key as it may be.
-pub(crate) fn checked_key(key: &str) -> Result<String, FieldError> {
-    if key.is_empty() || key.len() > KEY_BYTES || !key.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-        return Err(invalid(
-            "Idempotency-Key",
-            format!("must be 1 to {KEY_BYTES} printable ASCII characters"),
-        ));
-    }
-    Ok(key.to_owned())
-}
-
-/// A file's name as a label: its last part, without what cannot be seen. Never used as a path.
-pub(crate) fn file_label(name: &str) -> Option<String> {
-    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let visible = last.chars().filter(|c| !c.is_control() && !has_forbidden_char(c.encode_utf8(&mut [0; 4])));
-    let label: String = visible.take(FILENAME_CHARS).collect();
-    let label = label.trim();
-    (!label.is_empty()).then(|| label.to_owned())
+    ImportRequest::from_pairs(options.iter().map(|(name, value)| (name, value)))?;
+    Ok(slug)
 }
 
 #[cfg(test)]
 mod tests {
+    use muster_shared::error::ErrorCode;
+    use muster_shared::field::Field;
+    use muster_shared::options::UnknownColumns;
+
     use super::*;
 
     fn refused(pairs: &[(&str, &str)]) -> FieldError {
@@ -442,6 +482,35 @@ mod tests {
         assert_eq!(refused(&[("organization", "a b")]).field, "organization");
         assert_eq!(refused(&[("group", "\u{202e}")]).field, "group");
         assert!(refused(&[("format", "xml")]).message.contains("ndjson"));
+    }
+
+    #[test]
+    fn built_in_profiles_can_be_taken_and_what_is_given_counts_more() {
+        for profile in BUILTIN {
+            let asked = ImportRequest::from_pairs([("profile", profile.name), ("format", "csv")]).unwrap();
+            let (options, _) = asked.reading(None).unwrap();
+            assert_eq!(options.unknown_columns, UnknownColumns::Metadata, "{}", profile.name);
+        }
+        let given = [
+            ("profile", "slack"),
+            ("format", "csv"),
+            ("unknown_columns", "ignore"),
+            ("columns", "FullName=nickname,x=email"),
+        ];
+        let (options, _) = ImportRequest::from_pairs(given).unwrap().reading(None).unwrap();
+        assert_eq!(options.unknown_columns, UnknownColumns::Ignore);
+        let table = options.fields.unwrap();
+        let field = |name: &str| table.find(name).map(|rule| rule.field);
+        assert_eq!((field("fullname"), field("x")), (Some(Field::Nickname), Some(Field::Email)));
+        assert_eq!(field("displayname"), Some(Field::Nickname));
+        assert!(refused(&[("profile", "auto")]).message.contains("muster inspect"));
+        let unknown = ImportRequest::from_pairs([("profile", "hr")]).unwrap().reading(None).unwrap_err();
+        assert!(unknown.to_string().contains("google-workspace"));
+        let pairs = |name: &str| vec![(name.to_owned(), "x".to_owned())];
+        assert_eq!(checked_profile("slack", &[]).unwrap_err().field, "name");
+        assert_eq!(checked_profile("hr", &pairs("filename")).unwrap_err().field, "filename");
+        assert_eq!(checked_profile("hr", &pairs("dates")).unwrap_err().field, "dates");
+        assert_eq!(checked_profile("HR", &[]).unwrap().as_str(), "hr");
     }
 
     #[test]

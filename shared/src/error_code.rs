@@ -112,13 +112,42 @@ catalogue! {
     /// The bytes are not of the format that was declared, or of none that is known.
     FormatMismatch = "format_mismatch" {
         met: File;
-        advice: "Name the format that the file has (`--format`, or its media type), or save it as CSV, JSON or \
-                 NDJSON: a spreadsheet is exported as CSV, an archive unpacked.";
+        advice: "Name the format that the file has (`--format`, or its media type), or save it as CSV, JSON, \
+                 NDJSON or XLSX; unpack an archive.";
     }
-    /// The format named is none of csv, json, ndjson.
+    /// A workbook (XLSX) that is damaged, or that a part of is missing.
+    WorkbookUnreadable = "workbook_unreadable" {
+        met: File;
+        advice: "Open it in a spreadsheet and save it anew as XLSX, or as CSV.";
+    }
+    /// A workbook that opens with a password alone.
+    WorkbookEncrypted = "workbook_encrypted" {
+        met: File;
+        advice: "Save it without a password (in Excel: File, Info, Protect Workbook, Encrypt with Password, and empty the box), or \
+                 save the sheet as CSV.";
+    }
+    /// A workbook that takes more room than it may.
+    WorkbookTooLarge = "workbook_too_large" {
+        met: File;
+        advice: "Save the sheet as CSV, whose size has no limit, or raise `intake.max_workbook_bytes` (its size on disk) or \
+                 `intake.max_workbook_memory` (its texts and styles, unpacked).";
+    }
+    /// More than half of a file's first records fail for one cause, so that it is stopped before anything is applied.
+    MostlyInvalid = "mostly_invalid" {
+        met: File;
+        advice: "Mend the cause that the message names: most often it is one option (`--encoding`, `--dates`, `--phone-country`) or one \
+                 column. `muster inspect` shows all causes. `--brake 0` imports all the same, `--brake 80` from another share on.";
+    }
+    /// The workbook has no sheet of the name or number that was asked for.
+    SheetUnknown = "sheet_unknown" {
+        met: File;
+        advice: "Name a sheet that is there, by its name or its number: `--sheet Staff`, `--sheet 2` (over HTTP `sheet`). Without \
+                 it the first one that is not hidden is read.";
+    }
+    /// The format named is none of csv, json, ndjson, xlsx.
     FormatUnknown = "format_unknown" {
         met: Request;
-        advice: "Name one of `csv`, `json` and `ndjson`.";
+        advice: "Name one of `csv`, `json`, `ndjson` and `xlsx`.";
     }
     /// UTF-32, another encoding than the one that was named, or UTF-16 that nothing tells for sure.
     EncodingUnsupported = "encoding_unsupported" {

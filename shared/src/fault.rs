@@ -215,6 +215,34 @@ table! {
         DroppedIsAcked = "dropped_is_acked",
         /// What is wrong with records is not written down.
         IssuesForgotten = "issues_forgotten",
+        /// A workbook is opened without looking at what it unpacks to.
+        WorkbookUnchecked = "workbook_unchecked",
+        /// A sheet's rows are read as lines of a table that a program wrote.
+        SheetRowsAreLines = "sheet_rows_are_lines",
+        /// A profile's options count more than those that are given beside it.
+        ProfileCountsMore = "profile_counts_more",
+        /// A retry of one cause drives all failed records.
+        RetryOfAllCauses = "retry_of_all_causes",
+        /// A file whose first records nearly all fail is applied.
+        NoBrake = "no_brake",
+        /// What a pointer leads to is written anew, as far as a float has digits.
+        PointersLoseDigits = "pointers_lose_digits",
+        /// A line separator within a name is stored.
+        LineSeparatorsInNames = "line_separators_in_names",
+        /// What cannot be seen at the ends of a username is taken off.
+        UsernamesStripped = "usernames_stripped",
+        /// Words for an empty cell are values.
+        NullWordsAreValues = "null_words_are_values",
+        /// Cells with several names are split at commas, whatever the options say.
+        ListsAtCommas = "lists_at_commas",
+        /// An order of days is taken though each day fits both.
+        DaysUnproved = "days_unproved",
+        /// A server's error is told with the field before it and without its place.
+        ServerErrorWithoutPlace = "server_error_without_place",
+        /// The commands do not ask a server why records were skipped.
+        SkipsWithoutReason = "skips_without_reason",
+        /// `muster doctor` asks no server, and sets a data folder up.
+        DoctorSetsUp = "doctor_sets_up",
         /// Letters beyond ASCII are dropped from the names of columns before they are compared.
         HeaderDropsLetters = "header_drops_letters",
         /// A file of failed records is read as the options say, not as it was written.

@@ -5,6 +5,7 @@
 
 pub mod dictionary;
 mod effect;
+mod form;
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,6 +13,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use effect::{Effect, Meets, Says, effect, page};
+pub use form::{Form, form_of};
 
 macro_rules! fields {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $behaviour:ident;)*) => {

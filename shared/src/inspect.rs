@@ -4,17 +4,25 @@
 //! Memory is bounded: a few records, and so many causes. What only the tenant's catalog knows (roles, groups, teams, locations) is not
 //! looked up.
 
+mod days;
+mod doubles;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use serde::Serialize;
 
 use crate::error::{ErrorCode, FileError};
+use crate::import_profile::Builtin;
 use crate::intake::Reading;
-use crate::options::{ImportOptions, UnknownNames};
+use crate::options::{IdentifierField, ImportOptions, UnknownNames};
 use crate::parse::{Delimiter, Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
 use crate::record::{Names, REDACTED, RawRecord, RawValue, looks_secret};
 use crate::rules::Rules;
+
+pub use days::DayOrder;
+use days::DayOrders;
+use doubles::Doubles;
 
 /// Records that are shown.
 const SHOWN: usize = 3;
@@ -32,9 +40,17 @@ pub struct Report {
     pub format: Format,
     /// What its text is in.
     pub encoding: TextEncoding,
+    /// How that is known.
+    pub encoding_known: &'static str,
     /// What ends the cells of a table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<Delimiter>,
+    /// The sheet of a workbook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sheet: Option<String>,
+    /// The built-in profile for such a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<&'static str>,
     /// What was skipped before the header.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<&'static str>,
@@ -53,6 +69,8 @@ pub struct Report {
     pub first: Vec<Vec<(String, String)>>,
     /// What is wrong, the most frequent first.
     pub problems: Vec<Problem>,
+    /// In which order its days are written.
+    pub days: DayOrder,
     /// The file names roles, groups, teams or locations, which were not looked up.
     pub needs_catalog: bool,
     /// Why the file would be refused.
@@ -109,6 +127,7 @@ pub struct Inspection {
     format: Format,
     refused: Option<FileError>,
     bytes: u64,
+    sheet: Option<String>,
 }
 
 impl std::fmt::Debug for Inspection {
@@ -124,18 +143,22 @@ impl Inspection {
         let at = options.at.clone();
         // Without the catalog every name would be unknown.
         let options = ImportOptions { unknown_names: UnknownNames::Ignore, ..options };
+        let rules = Rules::new(options);
         Self {
-            parser: Parser::new(format, limits).at(at.as_deref()),
+            parser: Parser::new(format, limits).at(at.as_deref()).reshaping(rules.table()),
             look: Look {
-                reading: Reading::new(Rules::new(options)),
+                reading: Reading::new(rules),
                 first: Vec::new(),
                 problems: BTreeMap::new(),
+                days: DayOrders::default(),
+                doubles: Doubles::default(),
                 records: 0,
                 invalid: 0,
             },
             format,
             refused: None,
             bytes: 0,
+            sheet: None,
         }
     }
 
@@ -146,6 +169,16 @@ impl Inspection {
             self.refused = self.parser.feed(piece, &mut self.look).err();
         }
         self.refused.is_none()
+    }
+
+    /// The file cannot be read any further; an earlier reason counts.
+    pub fn stop(&mut self, error: FileError) {
+        self.refused.get_or_insert(error);
+    }
+
+    /// The rows were those of a workbook's sheet.
+    pub fn of_sheet(&mut self, sheet: String, bytes: u64) {
+        (self.sheet, self.bytes) = (Some(sheet), bytes);
     }
 
     /// Ends the file.
@@ -164,7 +197,8 @@ impl Inspection {
 
     fn report(self, end: Result<ParseEnd, FileError>) -> Report {
         let opening = self.parser.table_opening().clone();
-        let Look { reading, first, problems, records, invalid } = self.look;
+        let Look { reading, first, problems, days, doubles: _, records, invalid } = self.look;
+        let profile = Builtin::of_names(reading.binding.names()).map(|profile| profile.name);
         let columns = reading.binding.meanings().map(|(name, field, by)| Column {
             name: name.to_owned(),
             field,
@@ -175,7 +209,10 @@ impl Inspection {
         Report {
             format: self.format,
             encoding: self.parser.encoding(),
+            encoding_known: self.parser.encoding_evidence(),
             delimiter: end.as_ref().ok().and_then(|end| end.delimiter).or(opening.delimiter),
+            sheet: self.sheet,
+            profile,
             skipped: opening.skipped,
             skipped_lines: opening.skip,
             bytes: self.bytes,
@@ -184,6 +221,7 @@ impl Inspection {
             columns: columns.collect(),
             first,
             problems,
+            days: days.proof(),
             needs_catalog: reading.binding.needs_catalog(&reading.rules),
             refused: end.err(),
         }
@@ -196,6 +234,8 @@ struct Look {
     first: Vec<Vec<(String, String)>>,
     /// By code and field; warnings by their text.
     problems: BTreeMap<(String, String), Problem>,
+    days: DayOrders,
+    doubles: Doubles,
     records: u64,
     invalid: u64,
 }
@@ -214,8 +254,11 @@ impl RecordSink for Look {
     }
 
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
-        let Self { reading, first, problems, records, invalid } = self;
+        let Self { reading, first, problems, days, doubles, records, invalid } = self;
         *records += 1;
+        reading.binding.extend(names);
+        days.record(record, &reading.binding);
+        let identifier = reading.rules.options.identifier;
         let place = Place { record: record.position.record.get(), line: record.position.line };
         let shown = reading.record(record, names, |taken| {
             if let Err(errors) = &taken.validated.result {
@@ -226,6 +269,14 @@ impl RecordSink for Look {
                         (Some(error.code), error.field.clone(), error.message.clone())
                     });
                 }
+            }
+            if let Ok(record) = &taken.validated.result {
+                doubles.record(record, identifier, |field, earlier| {
+                    let key = (String::new(), format!("twice {field}"));
+                    note(problems, key, place, || {
+                        (None, None, twice(field, identifier, place.record, earlier))
+                    });
+                });
             }
             for warning in &taken.warnings {
                 note(problems, (String::new(), warning.clone()), place, || (None, None, warning.clone()));
@@ -243,6 +294,19 @@ impl RecordSink for Look {
             first.push(shown.into_iter().filter_map(named).collect());
         }
         Ok(())
+    }
+}
+
+/// What becomes of a record with a value that an earlier one has.
+fn twice(field: IdentifierField, identifier: IdentifierField, record: u64, earlier: u64) -> String {
+    if field == identifier {
+        format!(
+            "record {record} means the same user as record {earlier}: the user has in the end what the later one says"
+        )
+    } else {
+        format!(
+            "{field}: record {record} has the value of record {earlier}, and one user alone can have it: the later record will fail, unless the earlier one's user has another by then"
+        )
     }
 }
 

@@ -115,6 +115,9 @@ impl Reading {
         record.fields.iter().find_map(|field| {
             let RawValue::Text(text) = field.value else { return None };
             let text = self.binding.unguard(text);
+            if self.rules.options.is_null_word(text) {
+                return None;
+            }
             let message = match text.as_bytes().first()? {
                 b'#' if explain::is_spreadsheet_error(text) => {
                     "the value is an error of a spreadsheet: mend the formula there, and export again"

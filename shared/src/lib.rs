@@ -18,6 +18,7 @@ pub mod formula;
 pub mod holding;
 pub mod id;
 pub mod import;
+pub mod import_profile;
 pub mod inspect;
 pub mod intake;
 #[cfg(feature = "runtime")]

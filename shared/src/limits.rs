@@ -81,6 +81,18 @@ pub const LIMITS: &[Group] = &[
                 &["a_window_of_zstd_may_have_8_mib_and_no_more"],
             ),
             limit(
+                "Bytes of a workbook",
+                Set("intake.max_workbook_bytes"),
+                File(413, ErrorCode::WorkbookTooLarge),
+                &["what_would_take_too_much_room_is_refused_before_it_is_opened"],
+            ),
+            limit(
+                "Bytes of its texts and styles, unpacked",
+                Set("intake.max_workbook_memory"),
+                File(413, ErrorCode::WorkbookTooLarge),
+                &["what_would_take_too_much_room_is_refused_before_it_is_opened"],
+            ),
+            limit(
                 "Records",
                 Set("intake.max_records"),
                 File(413, ErrorCode::TooManyRecords),

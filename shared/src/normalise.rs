@@ -65,8 +65,8 @@ pub fn is_invisible(c: char) -> bool {
         | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Whether the text holds something that no name may hold: control characters, NUL, invisible or bidi-override
-/// characters, private use or unassigned-looking tags.
+/// Whether the text holds something that no name may hold: control characters, NUL, line and paragraph separators, invisible or
+/// bidi-override characters, private use or unassigned-looking tags.
 pub fn has_forbidden_char(text: &str) -> bool {
     if text.is_ascii() {
         return text.bytes().any(|byte| byte.is_ascii_control());
@@ -77,6 +77,7 @@ pub fn has_forbidden_char(text: &str) -> bool {
                 '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}'
                 | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{e000}'..='\u{f8ff}' | '\u{fff9}'..='\u{fffb}'
                 | '\u{e0000}'..='\u{e0fff}' | '\u{f0000}'..='\u{10ffff}')
+            || (matches!(c, '\u{2028}' | '\u{2029}') && !mutant(Mutant::LineSeparatorsInNames))
     })
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault::{Mutant, mutant};
 use crate::field::{Field, FieldTable};
 use crate::parse::Format;
 
@@ -251,6 +252,30 @@ choice! {
 }
 
 choice! {
+    /// What stands between the names in a table's cell that holds several.
+    ListSeparator {
+        /// A comma.
+        Comma = "comma",
+        /// A semicolon.
+        Semicolon = "semicolon",
+        /// A vertical line.
+        Pipe = "pipe",
+    } default Comma
+}
+
+impl ListSeparator {
+    /// The character.
+    pub fn character(self) -> char {
+        match self {
+            _ if mutant(Mutant::ListsAtCommas) => ',',
+            Self::Comma => ',',
+            Self::Semicolon => ';',
+            Self::Pipe => '|',
+        }
+    }
+}
+
+choice! {
     /// What a value does that a field does not take, where the field is not the one that identifies users.
     OnInvalidValue {
         /// The record fails.
@@ -333,9 +358,18 @@ pub struct ImportOptions {
     /// What values do that a field does not take.
     #[serde(skip_serializing_if = "is_refuse")]
     pub on_invalid_value: OnInvalidValue,
+    /// What stands between the names in a cell that holds several.
+    #[serde(skip_serializing_if = "is_comma")]
+    pub list_separator: ListSeparator,
+    /// Texts that stand for an empty cell, such as `NULL`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub null_words: Vec<String>,
     /// Where the list of records stands in a JSON file, as a JSON Pointer, where it is not the file itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
+    /// The sheet of a workbook, by its name or its number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sheet: Option<String>,
     /// The names of the upload, where they are not Muster's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fields: Option<FieldTable>,
@@ -360,6 +394,10 @@ fn is_iso(dates: &Dates) -> bool {
 
 fn is_refuse(values: &OnInvalidValue) -> bool {
     *values == OnInvalidValue::Refuse
+}
+
+fn is_comma(separator: &ListSeparator) -> bool {
+    *separator == ListSeparator::Comma
 }
 
 /// Stored options that this program does not know: a newer one wrote them.
@@ -395,12 +433,22 @@ impl ImportOptions {
         "dates",
         "phone_country",
         "on_invalid_value",
+        "list_separator",
+        "null_words",
         "at",
+        "sheet",
         "fields",
         "organization",
         "group",
         "enrolment",
     ];
+
+    /// Whether the text of a cell stands for an empty one.
+    pub fn is_null_word(&self, text: &str) -> bool {
+        !self.null_words.is_empty()
+            && !mutant(Mutant::NullWordsAreValues)
+            && self.null_words.iter().any(|word| word == text.trim())
+    }
 
     /// What of stored options this program knows, and what it does not: for showing them, not for acting on them.
     pub fn known_of_stored(json: serde_json::Value) -> (Self, Option<NewerOptions>) {
@@ -467,7 +515,10 @@ impl Default for ImportOptions {
             dates: Dates::default(),
             phone_country: None,
             on_invalid_value: OnInvalidValue::default(),
+            list_separator: ListSeparator::default(),
+            null_words: Vec::new(),
             at: None,
+            sheet: None,
             fields: None,
             organization: None,
             group: None,
@@ -491,7 +542,10 @@ mod tests {
             dates: Dates::Dmy,
             phone_country: Some("DE".into()),
             on_invalid_value: OnInvalidValue::Drop,
+            list_separator: ListSeparator::Pipe,
+            null_words: vec!["NULL".into()],
             at: Some("users".into()),
+            sheet: Some("Staff".into()),
             fields: Some(FieldTable(Vec::new())),
             organization: Some("acme".into()),
             group: Some("staff".into()),

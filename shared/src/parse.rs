@@ -19,10 +19,12 @@ mod limits;
 mod marked;
 mod ndjson;
 mod opening;
+mod reshape;
 mod sniff;
 
 use crate::error::{ErrorCode, FileError};
 use crate::fault::{self, Mutant};
+use crate::field::FieldTable;
 use crate::record::{Names, RawRecord};
 
 pub use encoding::{TextEncoding, UnknownTextEncoding};
@@ -77,6 +79,8 @@ pub struct Parser {
     reader: Reader,
     /// The encoding that was named; once the upload is open, the one that it is in.
     encoding: Option<TextEncoding>,
+    /// How the encoding is known.
+    evidence: &'static str,
     /// The way to UTF-8 from another encoding.
     decoder: Option<encoding::ToUtf8>,
     /// The first bytes, until there are enough to tell what they are; `None` from then on.
@@ -89,6 +93,8 @@ pub struct Parser {
     /// Whether bytes that are read as one letter each are UTF-8.
     watch: Option<letters::Utf8Watch>,
     opening: TableOpening,
+    /// What is taken out of records of JSON.
+    shape: Option<Box<reshape::Shape>>,
 }
 
 /// The reader of the declared format. Boxed: a parser moves through futures, and its readers are large.
@@ -104,15 +110,22 @@ const TABLE_HEAD_BYTES: usize = 32 * 1024;
 
 impl Parser {
     /// A parser for one upload of the declared format.
-    pub fn new(format: Format, limits: ParseLimits) -> Self {
+    pub fn new(format: Format, mut limits: ParseLimits) -> Self {
+        if format == Format::Xlsx {
+            // Its text was made here, of the sheet's rows.
+            limits.sheet = !fault::mutant(Mutant::SheetRowsAreLines);
+            limits.delimiter = Some(Delimiter::Comma);
+            limits.encoding = Some(TextEncoding::Utf8);
+        }
         let reader = match format {
-            Format::Csv => Reader::Csv(Box::new(csv::CsvReader::new(limits))),
+            Format::Csv | Format::Xlsx => Reader::Csv(Box::new(csv::CsvReader::new(limits))),
             Format::Json => Reader::Json(Box::new(json::JsonReader::new(limits))),
             Format::Ndjson => Reader::Ndjson(Box::new(ndjson::NdjsonReader::new(limits))),
         };
         Self {
             reader,
             encoding: limits.encoding,
+            evidence: "",
             decoder: None,
             head: Some(Vec::new()),
             bytes: 0,
@@ -121,15 +134,31 @@ impl Parser {
             limits,
             watch: None,
             opening: TableOpening::default(),
+            shape: None,
         }
     }
 
-    /// The records of a JSON file stand in a list inside an object: a JSON Pointer to it, with or without the first `/`.
+    /// Names of the table that are JSON Pointers lead into the records of a handmade file.
+    #[must_use]
+    pub fn reshaping(mut self, table: &FieldTable) -> Self {
+        let table = if self.limits.handmade { Some(table) } else { None };
+        if !matches!(self.reader, Reader::Csv(_)) {
+            self.shape = table.and_then(reshape::Shape::of).map(Box::new);
+        }
+        self
+    }
+
+    /// The records of a JSON file stand in a list inside an object: a JSON Pointer to it, with or without the first `/`; after `?`,
+    /// a list that is the file itself will do.
     #[must_use]
     pub fn at(mut self, pointer: Option<&str>) -> Self {
         if let (Some(pointer), Reader::Json(reader)) = (pointer, &mut self.reader) {
+            let (optional, pointer) = match pointer.strip_prefix('?') {
+                Some(pointer) => (true, pointer),
+                None => (false, pointer),
+            };
             let keys = pointer.trim_start_matches('/').split('/');
-            reader.at(keys.map(|key| key.replace("~1", "/").replace("~0", "~")).collect());
+            reader.at(keys.map(|key| key.replace("~1", "/").replace("~0", "~")).collect(), optional);
         }
         self
     }
@@ -137,6 +166,11 @@ impl Parser {
     /// What the text is in, as far as that is known.
     pub fn encoding(&self) -> TextEncoding {
         self.encoding.unwrap_or_default()
+    }
+
+    /// How that is known; nothing before the upload is open.
+    pub fn encoding_evidence(&self) -> &'static str {
+        self.evidence
     }
 
     /// What was found before the header of a handmade table, once that was read.
@@ -159,7 +193,14 @@ impl Parser {
         }
         self.refuse_after_failure()?;
         self.bytes = self.bytes.saturating_add(input.len() as u64);
-        let result = self.feed_open(input, sink);
+        let result = match self.shape.take() {
+            None => self.feed_open(input, sink),
+            Some(mut shape) => {
+                let result = self.feed_open(input, &mut shape.around(sink));
+                self.shape = Some(shape);
+                result
+            }
+        };
         self.remember(result)
     }
 
@@ -169,7 +210,10 @@ impl Parser {
         if let Some(end) = self.ended {
             return Ok(end);
         }
-        let result = self.finish_open(sink);
+        let result = match self.shape.take() {
+            None => self.finish_open(sink),
+            Some(mut shape) => self.finish_open(&mut shape.around(sink)),
+        };
         let records = self.remember(result)?;
         let delimiter = match &self.reader {
             Reader::Csv(reader) => reader.delimiter(),
@@ -231,6 +275,12 @@ impl Parser {
         let named =
             if fault::mutant(Mutant::FailedFileByOptions) { self.encoding } else { marked.or(self.encoding) };
         let opening = sniff::check(&head, named)?;
+        self.evidence = match (marked, opening.mark, self.encoding) {
+            (Some(_), ..) => "by the mark of a file of failed records",
+            (None, 1.., _) => "by its byte order mark",
+            (None, 0, Some(_)) => "as it is said to be",
+            (None, 0, None) => "since it has no byte order mark, and all of it is valid",
+        };
         self.encoding = Some(opening.encoding);
         let one_byte = matches!(opening.encoding, TextEncoding::Latin1 | TextEncoding::Windows1252);
         self.watch = (self.limits.handmade && one_byte).then(letters::Utf8Watch::default);

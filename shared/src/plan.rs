@@ -312,12 +312,14 @@ impl<'a, 'o> Planner<'a, 'o> {
                 self.obstacles.push(holder);
                 let renames = *field == IdentifierField::Email && record.new_email() == Some(value);
                 let name = if renames { "new_email" } else { field.as_str() };
-                return Err(RecordError::new(
-                    ErrorCode::IdentityConflict,
-                    "the value belongs to another user",
-                )
-                .in_field(name)
-                .held_by(self.users[holder].id()));
+                let message = match self.users[holder].made_by() {
+                    Some(earlier) => {
+                        format!("the value belongs to another user, whom record {earlier} of the file made")
+                    }
+                    None => "the value belongs to another user".to_owned(),
+                };
+                let error = RecordError::new(ErrorCode::IdentityConflict, message);
+                return Err(error.in_field(name).held_by(self.users[holder].id()));
             }
         }
         Ok(())

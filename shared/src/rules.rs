@@ -6,7 +6,6 @@ use crate::catalog::{AttributeDefinition, NameKind};
 use crate::field::{FieldSet, FieldTable};
 use crate::normalise::fold_name;
 use crate::options::{ImportOptions, Values};
-use crate::parse::Format;
 
 /// The rules that the records of an import are put through.
 #[derive(Debug, Clone)]
@@ -68,6 +67,6 @@ impl Rules {
 
     /// Whether numbers and yes-or-no may come as text.
     pub fn lenient(&self) -> bool {
-        self.options.format == Format::Csv || self.options.values == Values::Lenient
+        self.options.format.is_table() || self.options.values == Values::Lenient
     }
 }

@@ -144,7 +144,10 @@ impl<'a> Pass<'a, '_> {
     fn blank(&self, value: RawValue<'a>) -> Option<RawValue<'a>> {
         let RawValue::Text(text) = value else { return Some(value) };
         let text = self.binding.unguard(text);
-        if begins(text) || !text.chars().all(|c| c.is_whitespace() || matches!(c, '\u{200b}' | '\u{feff}')) {
+        // Most values begin with something.
+        let says_something =
+            begins(text) || !text.chars().all(|c| c.is_whitespace() || matches!(c, '\u{200b}' | '\u{feff}'));
+        if says_something && !self.rules.options.is_null_word(text) {
             return Some(RawValue::Text(text));
         }
         match self.rules.options.empty_cells {
@@ -161,7 +164,7 @@ impl<'a> Pass<'a, '_> {
             return Some(value);
         }
         let text = self.binding.unguard(text);
-        if !text.is_empty() {
+        if !text.is_empty() && !self.rules.options.is_null_word(text) {
             return Some(RawValue::Text(text));
         }
         match self.rules.options.empty_cells {
@@ -392,7 +395,9 @@ impl<'a> Pass<'a, '_> {
         // The database's JSON takes no NUL, in keys as in values.
         json::plain_text(key)?;
         let value = match (cell, value) {
-            (Cell::List, RawValue::Text(text)) => owned(&cell::list(text)?),
+            (Cell::List, RawValue::Text(text)) => {
+                owned(&cell::list(text, self.rules.options.list_separator.character())?)
+            }
             (Cell::Object, RawValue::Text(text)) => owned(&cell::object(text)?),
             (_, value) if self.rules.options.metadata == MetadataMode::Attributes => {
                 match attribute::custom_value(key, value, &self.rules.catalog.attributes, self.lenient)? {

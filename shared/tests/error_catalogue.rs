@@ -114,3 +114,17 @@ fn the_docs_have_every_page() {
     let written = fs::read_to_string(&path).unwrap_or_default();
     assert!(written == docs(), "docs/errors.md is stale: run this test with MUSTER_UPDATE_DOCS=1");
 }
+
+#[test]
+fn the_guides_are_the_profiles() {
+    use muster_shared::import_profile::{BUILTIN, guide};
+
+    for profile in BUILTIN {
+        let path = root().join("docs/guides").join(format!("{}.md", profile.name));
+        if env::var_os("MUSTER_UPDATE_DOCS").is_some() {
+            fs::write(&path, guide(profile)).unwrap();
+        }
+        let page = fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(page, guide(profile), "run with MUSTER_UPDATE_DOCS=1 to renew {}", path.display());
+    }
+}

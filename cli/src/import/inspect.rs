@@ -10,7 +10,8 @@ use muster_producer::inspect::{self, Inspecting};
 use muster_producer::request::{ImportRequest, RequestError};
 use muster_shared::config::Config;
 use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::inspect::{Problem, Report};
+use muster_shared::inspect::{DayOrder, Problem, Report};
+use muster_shared::options::Dates;
 use muster_shared::validate::quoted;
 use serde::Serialize;
 
@@ -18,9 +19,12 @@ use super::UsersArgs;
 use super::local::wrong_option;
 use super::source::Source;
 use crate::args::{Cli, Command};
-use crate::failure::Ended;
+use crate::connect::{self, Need, Session};
+use crate::failure::{Ended, usage};
+use crate::imports::{Remote, Shown};
 use crate::output::{answer, json, number, table};
 use crate::pipeline::receive_limits;
+use crate::profile::of_server;
 use crate::shutdown::{Aborted, Shutdown};
 
 /// Times that flags of a message are followed.
@@ -58,8 +62,30 @@ struct Told<'r> {
 pub(crate) async fn run(args: InspectArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
     let mut args = args.users;
     let mut further: Vec<String> = Vec::new();
+    // Proposed, and taken only to show what it comes to: the command that is printed names it.
+    let auto = args.options.profile.as_deref() == Some("auto");
+    if auto {
+        args.options.profile = None;
+    }
+    // The same is done with the order of days, once the columns are known.
+    let order = args.options.dates.as_deref() == Some("auto");
+    if order {
+        args.options.dates = None;
+    }
     let mut report = look(&args, config, shutdown).await?;
+    if auto {
+        args = proposed(args, &mut report, &mut further, config, shutdown).await?;
+    }
+    let mut proved = !order;
     for _ in 0..ROUNDS {
+        if report.refused.is_none() && !proved && args.file != std::path::Path::new("-") {
+            proved = true;
+            if let Some(order) = report.days.option().filter(|order| *order != Dates::Iso) {
+                args.options.dates = Some(order.as_str().to_owned());
+                further.extend(["--dates".to_owned(), order.as_str().to_owned()]);
+                report = look(&args, config, shutdown).await?;
+            }
+        }
         let flags = report.refused.as_ref().and_then(|error| flags(&error.message));
         // Standard input can be read only once.
         let Some(flags) = flags.filter(|_| args.file != std::path::Path::new("-")) else { break };
@@ -75,9 +101,45 @@ pub(crate) async fn run(args: InspectArgs, config: &Config, shutdown: &Shutdown)
     tell(&args, &report, &further)
 }
 
+/// `--profile auto`: the file once more, with the profile that it looks like.
+async fn proposed(
+    mut args: Box<UsersArgs>,
+    report: &mut Report,
+    further: &mut Vec<String>,
+    config: &Config,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Box<UsersArgs>> {
+    // A list inside an object has to be found before its names are known.
+    let wrapped = |report: &Report| {
+        let flags = report.refused.as_ref().and_then(|error| flags(&error.message))?;
+        flags.strip_prefix("--at ").map(str::to_owned)
+    };
+    let mut found = report.profile;
+    if found.is_none()
+        && args.options.at.is_none()
+        && let Some(at) = wrapped(&*report)
+    {
+        args.options.at = Some(at);
+        found = look(&args, config, shutdown).await?.profile;
+        args.options.at = None;
+    }
+    let Some(profile) = found else {
+        return Err(usage(
+            "the file looks like none that a built-in profile is for; `muster profile list` shows them",
+        ));
+    };
+    args.options.profile = Some(profile.to_owned());
+    further.extend(["--profile".to_owned(), profile.to_owned()]);
+    *report = look(&args, config, shutdown).await?;
+    Ok(args)
+}
+
 /// The command line with further flags.
 fn parsed(further: &[String], words: &[String]) -> Option<Box<UsersArgs>> {
-    let line = std::env::args().chain(further.iter().cloned()).chain(words.iter().cloned());
+    let line = without_auto(std::env::args())
+        .into_iter()
+        .chain(further.iter().cloned())
+        .chain(words.iter().cloned());
     match Cli::try_parse_from(line).ok()?.command {
         Command::Inspect(args) => Some(args.users),
         _ => None,
@@ -85,12 +147,34 @@ fn parsed(further: &[String], words: &[String]) -> Option<Box<UsersArgs>> {
 }
 
 async fn look(args: &UsersArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Report> {
-    let mut source = Source::open(&args.file, args.format).await?;
+    let mut source = Source::open(&args.file, args.options.format).await?;
     let asked = ImportRequest::from_pairs(args.pairs(&source)).map_err(wrong_option)?;
-    let (options, reading) = asked.reading(None).map_err(|error| match error {
+    let told = |error: RequestError| match error {
         RequestError::Invalid(error) => wrong_option(error),
         error => error.into(),
-    })?;
+    };
+    // A tenant's own profile is in the database.
+    let asked = if let (Some(name), Some(server)) = (asked.tenants_profile(), &args.server) {
+        let remote =
+            Remote::new(server, Shown { token: args.token.as_deref(), file: args.token_file.as_deref() })?;
+        match of_server(&remote, name).await? {
+            Some(pairs) => asked.with_options_of(&pairs).map_err(wrong_option)?,
+            None => {
+                return Err(usage(format!(
+                    "--profile: the server has no profile {name}; `muster profile list` shows those it has"
+                )));
+            }
+        }
+    } else if asked.tenants_profile().is_some() {
+        let look = async |session: &Session| {
+            let tenant = session.tenant(&args.tenant).await?;
+            asked.with_profile(&session.store, tenant).await.map_err(told)
+        };
+        Box::pin(connect::with(config, Need::Look, shutdown, look)).await?
+    } else {
+        asked
+    };
+    let (options, reading) = asked.reading(None).map_err(told)?;
     let mut limits = receive_limits(config);
     limits.parse = reading.limits(limits.parse);
     let inspecting = inspect::begin(options, source.encoding, limits);
@@ -155,10 +239,25 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
+/// The words without `--profile auto` and `--dates auto`, in whose place stands what they came to.
+fn without_auto(words: impl Iterator<Item = String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    for word in words {
+        match word.as_str() {
+            "--profile=auto" | "--dates=auto" => {}
+            "auto" if kept.last().is_some_and(|last| last == "--profile" || last == "--dates") => {
+                kept.pop();
+            }
+            _ => kept.push(word),
+        }
+    }
+    kept
+}
+
 /// The command that imports the file as it was looked at.
 fn command(further: &[String]) -> String {
-    let given = std::env::args().skip_while(|word| word != "inspect").skip(1);
-    let given = given.filter(|word| word != "--json");
+    let given = without_auto(std::env::args().skip_while(|word| word != "inspect").skip(1));
+    let given = given.into_iter().filter(|word| word != "--json");
     let words: Vec<String> = given.chain(further.iter().cloned()).collect();
     let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
     format!("muster import users {}", words.join(" "))
@@ -170,7 +269,7 @@ fn tell(args: &UsersArgs, report: &Report, further: &[String]) -> anyhow::Result
     if args.json {
         json(&Told { file: &name, report, command })?;
     } else {
-        answer(text(&name, report, command.as_deref()))?;
+        answer(text(&name, report, command.as_deref(), args.options.profile.is_some()))?;
     }
     Ok(match (&report.refused, report.invalid) {
         (Some(_), _) => Ended::Unwell,
@@ -179,16 +278,27 @@ fn tell(args: &UsersArgs, report: &Report, further: &[String]) -> anyhow::Result
     })
 }
 
-fn text(name: &str, report: &Report, command: Option<&str>) -> String {
+fn text(name: &str, report: &Report, command: Option<&str>, profiled: bool) -> String {
     let mut text = format!("{name}: {} in {}", report.format, report.encoding);
     // Writing to a String cannot fail, here and below.
-    if let Some(delimiter) = report.delimiter {
+    if report.sheet.is_none() && !report.encoding_known.is_empty() && report.refused.is_none() {
+        let _ = write!(text, " ({})", report.encoding_known);
+    }
+    if let Some(sheet) = &report.sheet {
+        let _ = write!(text, ", sheet {sheet}");
+    } else if let Some(delimiter) = report.delimiter {
         let _ = write!(text, ", delimiter {}", delimiter.as_str());
     }
     let _ = write!(text, ", {} records", number(report.records));
     if report.skipped_lines > 0 {
         let what = if report.skipped.is_empty() { "empty".to_owned() } else { report.skipped.join(", ") };
         let _ = write!(text, "\n{} lines before the header are skipped: {what}", report.skipped_lines);
+    }
+    if let Some(profile) = report.profile
+        && !profiled
+    {
+        let _ =
+            write!(text, "\nIt looks like a file that the profile {profile} is for: `--profile {profile}`");
     }
     if let Some(error) = &report.refused {
         let _ = write!(text, "\n\nIt would be refused: {error} [{}]", error.code);
@@ -218,6 +328,9 @@ fn text(name: &str, report: &Report, command: Option<&str>) -> String {
     if report.problems.len() > SHOWN {
         let _ = write!(text, "\nand {} further causes (`--json` has them)", report.problems.len() - SHOWN);
     }
+    if let Some(days) = days(report.days) {
+        let _ = write!(text, "\n\n{days}");
+    }
     if report.needs_catalog {
         text.push_str(
             "\n\nRoles, groups, teams and locations are looked up in the catalog when the file is imported.",
@@ -227,6 +340,45 @@ fn text(name: &str, report: &Report, command: Option<&str>) -> String {
         let _ = write!(text, "\n\nTo import it:\n  {command}");
     }
     text
+}
+
+/// In which order the days of the file are written.
+fn days(order: DayOrder) -> Option<&'static str> {
+    match order {
+        DayOrder::Iso => None,
+        DayOrder::Dmy => Some("Days are written day first, which is the only order that fits: `--dates dmy`"),
+        DayOrder::Mdy => {
+            Some("Days are written month first, which is the only order that fits: `--dates mdy`")
+        }
+        DayOrder::Unproved => Some(
+            "Each day fits both orders: ask whoever made the file, and add `--dates dmy` or `--dates mdy`",
+        ),
+        DayOrder::Mixed => {
+            Some("Some days are written day first and some month first: no order fits all of them")
+        }
+    }
+}
+
+/// The order that the file proves, for an import that is to find it out.
+pub(super) async fn proved_order(
+    args: &UsersArgs,
+    config: &Config,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Dates> {
+    let other = tokio::fs::metadata(&args.file).await.is_ok_and(|metadata| !metadata.is_file());
+    if other || args.file == std::path::Path::new("-") {
+        return Err(usage(
+            "what is no file can be read only once: say which order days have, `--dates dmy` or `--dates mdy`",
+        ));
+    }
+    let report = look(args, config, shutdown).await?;
+    match report.days.option() {
+        Some(order) => Ok(order),
+        None => Err(usage(format!(
+            "the order of days is not proved by the file. {}",
+            days(report.days).unwrap_or_default()
+        ))),
+    }
 }
 
 fn told(problem: &Problem) -> String {

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, bail};
 use muster_producer::receive::{self, Receipt, ReceiveError};
-use muster_producer::request::{ImportRequest, RequestError, ResolvedImport};
+use muster_producer::request::{BRAKE, ImportRequest, RequestError, ResolvedImport};
 use muster_shared::catalog::FieldError;
 use muster_shared::clock;
 use muster_shared::config::Config;
@@ -23,7 +23,7 @@ use super::{UsersArgs, summary};
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
 use crate::follow;
-use crate::output::{number, remark};
+use crate::output::number;
 use crate::pipeline::{Pipeline, receive_limits};
 use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
@@ -98,12 +98,13 @@ pub(crate) async fn take_in(
     if let Some(request) = request
         && let Some(found) = intake::unfinished(&session.store, tenant, KEY, request).await?
     {
-        return resume(session, tenant, found, reach).await;
+        return resume(session, tenant, found, reach, progress).await;
     }
     let idempotency = request.map(|request| (format!("{KEY}{id}"), request));
     let new = NewImport { idempotency, ..resolved.import };
     let mut limits = receive_limits(config);
     limits.parse = resolved.reading.limits(limits.parse);
+    limits.brake = Some(resolved.reading.brake);
     let label = source.label().to_owned();
     let upload = receive::begin(&session.store, new, source.encoding, limits).await?;
     let received = push(upload, source, progress, shutdown).await;
@@ -169,7 +170,7 @@ fn told(error: ReceiveError) -> anyhow::Error {
 }
 
 /// A mistake in an option that the command line alone does not show.
-pub(super) fn wrong_option(error: FieldError) -> anyhow::Error {
+pub(crate) fn wrong_option(error: FieldError) -> anyhow::Error {
     let option = match error.field.as_str() {
         "organization" => "org",
         "columns" => "column",
@@ -187,6 +188,7 @@ fn request_hash(digest: [u8; 32], resolved: &ResolvedImport) -> anyhow::Result<[
         &resolved.import.filename,
         reading.delimiter,
         format!("{:?}", reading.skip_lines),
+        (reading.brake != BRAKE).then_some(reading.brake),
     );
     let mut hash = Sha256::new();
     hash.update(digest);
@@ -201,6 +203,7 @@ async fn resume(
     tenant: TenantId,
     import: ImportId,
     reach: &Reach,
+    progress: &Progress,
 ) -> anyhow::Result<Taken> {
     let view = view(&session.store, tenant, import).await?;
     let done = view.counts.total - view.counts.pending;
@@ -212,7 +215,7 @@ async fn resume(
         ),
         ImportState::Received => Ok(Taken::Waits(import)),
         _ => {
-            remark(format_args!(
+            progress.remark(format_args!(
                 "resuming import {import}: {} of {} records are done",
                 number(done),
                 number(view.counts.total)

@@ -2,6 +2,7 @@
 
 pub(crate) mod inspect;
 mod local;
+pub(crate) mod options;
 mod progress;
 mod remote;
 mod source;
@@ -11,18 +12,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use muster_shared::config::Config;
-use muster_shared::options::{
-    Dates, Duplicates, EmptyCell, HeaderNames, IdentifierField, MetadataMode, OnExisting, OnInvalid,
-    OnInvalidValue, PhoneCheck, Rows, Sets, Start, UnknownColumns, UnknownNames, Usernames, Values,
-};
-use muster_shared::parse::Format;
 use muster_shared::tenant::Slug;
 
-pub(crate) use local::{Taken, drive, take_in, view};
+pub(crate) use local::{Taken, drive, take_in, view, wrong_option};
+pub(crate) use options::OptionArgs;
 pub(crate) use progress::Progress;
 pub(crate) use source::Source;
 
-use crate::args::one_of;
 use crate::failure::Ended;
 use crate::shutdown::{Aborted, Shutdown};
 
@@ -35,7 +31,7 @@ pub(crate) struct ImportArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Import users from a CSV, JSON or NDJSON file
+    /// Import users from a CSV, JSON, NDJSON or XLSX file
     #[command(after_help = EXAMPLES)]
     Users(Box<UsersArgs>),
 }
@@ -43,6 +39,7 @@ enum What {
 const EXAMPLES: &str = "\
 Examples:
   muster import users people.csv
+  muster import users staff.xlsx --sheet Berlin
   muster import users people.ndjson.zst --on-existing skip
   generate | muster import users - --format ndjson --json
   muster import users people.csv --server https://muster.example.com --token-file ~/.muster-token
@@ -50,117 +47,13 @@ Examples:
 The same command again after a crash goes on where the import stood. Endings .gz and .zst are decompressed.
 Exit codes: 0 done, 1 could not run, 2 wrong usage, 3 done with failed records.";
 
-macro_rules! texts {
-    ($type:ty) => {
-        one_of::<$type>(<$type>::ALL.iter().map(|value| value.as_str()))
-    };
-}
-
-/// Where the help text lists the finer options.
-const RULES: &str = "Rules";
-
-/// `NAME=VALUE` arguments as one JSON object, since a name may hold a comma. One without `=` is left for the request to refuse.
-fn object(pairs: &[String]) -> Option<String> {
-    // The order counts, and so does a name that is given twice: a map would lose both.
-    let text = |text: &str| serde_json::Value::from(text.trim()).to_string();
-    let pair = |pair: &String| match pair.rsplit_once('=') {
-        Some((name, value)) => format!("{}:{}", text(name), text(value)),
-        None => format!("{}:{}", text(pair), text("?")),
-    };
-    let members: Vec<String> = pairs.iter().map(pair).collect();
-    (!members.is_empty()).then(|| format!("{{{}}}", members.join(",")))
-}
-
 /// Options of `muster import users`.
 #[derive(Debug, Args)]
 pub(crate) struct UsersArgs {
     /// The file; `-` reads standard input
     file: PathBuf,
-    /// Format of the file [default: by the ending of its name]
-    #[arg(long, value_parser = texts!(Format))]
-    format: Option<Format>,
-    /// The field that says which user a record means [default: email]
-    #[arg(long, value_parser = texts!(IdentifierField))]
-    identifier: Option<IdentifierField>,
-    /// What happens to a user that exists already [default: update]
-    #[arg(long, value_parser = texts!(OnExisting))]
-    on_existing: Option<OnExisting>,
-    /// How a record's metadata meets the metadata that a user has [default: merge]
-    #[arg(long, value_parser = texts!(MetadataMode))]
-    metadata: Option<MetadataMode>,
-    /// Organization to enrol the users in
-    #[arg(long, value_name = "SLUG", visible_alias = "organization")]
-    org: Option<Slug>,
-    /// Group to enrol the users in; made if it is new
-    #[arg(long, value_name = "NAME")]
-    group: Option<String>,
-    /// Whether invalid records fail alone, or refuse the whole file [default: continue]
-    #[arg(long, value_parser = texts!(OnInvalid))]
-    on_invalid: Option<OnInvalid>,
-    /// What happens with columns that are not known [default: refuse]
-    #[arg(long, value_parser = texts!(UnknownColumns))]
-    unknown_columns: Option<UnknownColumns>,
-    /// Which names of columns and keys are known besides those of the fields [default: common]
-    #[arg(long, value_parser = texts!(HeaderNames))]
-    header_names: Option<HeaderNames>,
-    /// Where the list of records stands in a JSON file: `users`, `/realm/users`
-    #[arg(long, value_name = "POINTER")]
-    at: Option<String>,
-    /// Lines to skip before a table's header: a number, or `auto` for titles and comments
-    #[arg(long, value_name = "N|auto")]
-    skip_lines: Option<String>,
-    /// What an empty CSV cell means [default: ignore]
-    #[arg(long, value_parser = texts!(EmptyCell))]
-    empty_cells: Option<EmptyCell>,
-    /// What ends a CSV cell; `auto` tells it from the header [default: auto]
-    #[arg(long, value_parser = ["comma", "semicolon", "tab", "pipe", "auto"])]
-    delimiter: Option<String>,
-    /// Encoding of the file's text [default: auto, which is by its byte order mark, else UTF-8]
-    #[arg(long, value_parser = ["auto", "utf-8", "utf-16le", "utf-16be", "latin1", "windows-1252"])]
-    encoding: Option<String>,
-    /// What short and long rows of a table do [default: strict]
-    #[arg(long, value_parser = texts!(Rows), help_heading = RULES)]
-    rows: Option<Rows>,
-    /// What a column or key means: `--column "E-Mail=email"`, `"Abteilung=custom__department"`, `"Address="` (left out), `"#3=email"` (the
-    /// third column); as often as needed, of several names for a field the first that is there
-    #[arg(long, value_name = "NAME=FIELD", help_heading = RULES)]
-    column: Vec<String>,
-    /// What a field does to existing users: remove (null removes), keep (null is an error) or ignore; as often as needed
-    #[arg(long, value_name = "FIELD=BEHAVIOUR", help_heading = RULES)]
-    behaviour: Vec<String>,
-    /// Roles, groups and teams as a whole set, a delta, or either [default: either]
-    #[arg(long, value_parser = texts!(Sets), help_heading = RULES)]
-    sets: Option<Sets>,
-    /// Whether numbers and flags in JSON may come as text [default: exact]
-    #[arg(long, value_parser = texts!(Values), help_heading = RULES)]
-    values: Option<Values>,
-    /// What names do that the catalog does not know [default: refuse]
-    #[arg(long, value_parser = texts!(UnknownNames), help_heading = RULES)]
-    unknown_names: Option<UnknownNames>,
-    /// What records do that mean the same user [default: in_order]
-    #[arg(long, value_parser = texts!(Duplicates), help_heading = RULES)]
-    duplicates: Option<Duplicates>,
-    /// Whether phone numbers are checked by shape or by their country's numbering plan [default: shape]
-    #[arg(long, value_parser = texts!(PhoneCheck), help_heading = RULES)]
-    phone_check: Option<PhoneCheck>,
-    /// Take phone numbers of this country (two letters, such as DE) as people write them
-    #[arg(long, value_name = "COUNTRY", help_heading = RULES)]
-    phone_country: Option<String>,
-    /// The order in which days are written [default: iso]
-    #[arg(long, value_parser = texts!(Dates), help_heading = RULES)]
-    dates: Option<Dates>,
-    /// What a value does that an optional field does not take: the record fails, or the value is left out [default: refuse]
-    #[arg(long, value_parser = texts!(OnInvalidValue), help_heading = RULES)]
-    on_invalid_value: Option<OnInvalidValue>,
-    /// Which usernames are taken [default: any]
-    #[arg(long, value_parser = texts!(Usernames), help_heading = RULES)]
-    usernames: Option<Usernames>,
-    /// Give every user an address named `email`
-    #[arg(long, help_heading = RULES)]
-    default_address: bool,
-    /// Start at once, or when `muster imports proceed` says so [default: auto]
-    #[arg(long, value_parser = texts!(Start))]
-    start: Option<Start>,
+    #[command(flatten)]
+    options: OptionArgs,
     /// The tenant whose users they are
     #[arg(long, value_name = "SLUG", default_value = Slug::DEFAULT)]
     tenant: Slug,
@@ -184,49 +77,25 @@ pub(crate) struct UsersArgs {
 impl UsersArgs {
     /// The options that were given, as the API names them.
     fn pairs(&self, source: &source::Source) -> Vec<(&'static str, String)> {
-        let text = |value: Option<&'static str>| value.map(str::to_owned);
-        let given = [
-            ("format", Some(source.format.as_str().to_owned())),
-            ("identifier", text(self.identifier.map(IdentifierField::as_str))),
-            ("on_existing", text(self.on_existing.map(OnExisting::as_str))),
-            ("metadata", text(self.metadata.map(MetadataMode::as_str))),
-            ("organization", self.org.as_ref().map(|slug| slug.as_str().to_owned())),
-            ("group", self.group.clone()),
-            ("start", text(self.start.map(Start::as_str))),
-            ("on_invalid", text(self.on_invalid.map(OnInvalid::as_str))),
-            ("unknown_columns", text(self.unknown_columns.map(UnknownColumns::as_str))),
-            ("header_names", text(self.header_names.map(HeaderNames::as_str))),
-            ("at", self.at.clone()),
-            ("skip_lines", self.skip_lines.clone()),
-            ("empty_cells", text(self.empty_cells.map(EmptyCell::as_str))),
-            ("rows", text(self.rows.map(Rows::as_str))),
-            ("columns", object(&self.column)),
-            ("behaviours", object(&self.behaviour)),
-            ("sets", text(self.sets.map(Sets::as_str))),
-            ("values", text(self.values.map(Values::as_str))),
-            ("unknown_names", text(self.unknown_names.map(UnknownNames::as_str))),
-            ("duplicates", text(self.duplicates.map(Duplicates::as_str))),
-            ("phone_check", text(self.phone_check.map(PhoneCheck::as_str))),
-            ("phone_country", self.phone_country.clone()),
-            ("dates", text(self.dates.map(Dates::as_str))),
-            ("on_invalid_value", text(self.on_invalid_value.map(OnInvalidValue::as_str))),
-            ("usernames", text(self.usernames.map(Usernames::as_str))),
-            ("default_address", self.default_address.then(|| "true".to_owned())),
-            ("delimiter", self.delimiter.clone()),
-            ("encoding", self.encoding.clone()),
-            ("filename", source.name.clone()),
-        ];
-        given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+        let format = ("format", source.format.as_str().to_owned());
+        let others = self.options.pairs().into_iter().filter(|(name, _)| *name != "format");
+        let filename = source.name.clone().map(|name| ("filename", name));
+        std::iter::once(format).chain(others).chain(filename).collect()
     }
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: ImportArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
-    let What::Users(args) = args.what;
+    let What::Users(mut args) = args.what;
+    if args.options.dates.as_deref() == Some("auto") {
+        args.options.dates = None;
+        let order = Box::pin(inspect::proved_order(&args, config, shutdown)).await?;
+        args.options.dates = Some(order.as_str().to_owned());
+    }
     // What is wrong with the file is told before anything is started. A FIFO opens only once somebody writes to it: the
     // thread that waits for that goes down with the process.
     let source = tokio::select! {
-        source = source::Source::open(&args.file, args.format) => source?,
+        source = source::Source::open(&args.file, args.options.format) => source?,
         () = shutdown.stopping() => return Err(Aborted.into()),
     };
     match &args.server {

@@ -1,10 +1,11 @@
 //! How far an import is, on standard error: a bar on a terminal, a line every few seconds elsewhere.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use muster_shared::outcome::Counts;
 
 use crate::output::{number, remark};
@@ -14,10 +15,11 @@ const LINES: Duration = Duration::from_secs(5);
 const RECEIVING: &str =
     "receiving {msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left";
 const RECEIVING_UNSIZED: &str = "receiving {msg} {spinner} {decimal_bytes} {decimal_bytes_per_sec}";
-const APPLYING: &str = "applying {wide_bar} {human_pos}/{human_len} records, {per_sec}, {eta} left{msg}";
+const APPLYING: &str = "applying {wide_bar} {human_pos}/{human_len} records{pace}{msg}";
 
 /// Shows how far an import is.
 pub(crate) struct Progress {
+    quiet: bool,
     bar: ProgressBar,
     plain: Option<Mutex<Plain>>,
 }
@@ -38,7 +40,14 @@ impl Progress {
         };
         let plain =
             (!quiet && !terminal).then(|| Mutex::new(Plain { told: Instant::now(), began: None, first: 0 }));
-        Self { bar, plain }
+        Self { quiet, bar, plain }
+    }
+
+    /// A remark on the way; none when quiet.
+    pub(crate) fn remark(&self, text: impl std::fmt::Display) {
+        if !self.quiet {
+            remark(text);
+        }
     }
 
     /// Receiving begins.
@@ -90,7 +99,7 @@ impl Progress {
     fn style(&self, template: &str) {
         // The templates stand above and are right; should one not be, the bar looks plainer.
         if let Ok(style) = ProgressStyle::with_template(template) {
-            self.bar.set_style(style.progress_chars("=> "));
+            self.bar.set_style(style.with_key("pace", pace).progress_chars("=> "));
         }
     }
 
@@ -101,6 +110,15 @@ impl Progress {
             let line = text(&mut plain);
             remark(line);
         }
+    }
+}
+
+/// How fast it goes and how long it still takes, once that can be told.
+fn pace(state: &ProgressState, out: &mut dyn Write) {
+    let rate = format!("{:.0}", state.per_sec()).parse::<u64>().unwrap_or(0);
+    if rate > 0 && state.pos() > 0 {
+        // A bar that cannot be drawn is no reason to end.
+        let _ = write!(out, ", {} records/s, {} s left", number(rate), state.eta().as_secs());
     }
 }
 

@@ -4,28 +4,31 @@
 //! that the same command after a lost connection finds its import instead of making a second one. What can be read only
 //! once has a key of its own, so that nothing between here and the server can make two imports of one upload.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures_util::stream;
 use muster_producer::receive::Encoding;
+use muster_producer::request::ImportRequest;
 use muster_shared::clock;
 use muster_shared::fault::{self, Mutant};
 use muster_shared::import::ImportState;
 use muster_shared::parse::Format;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::{Body, Method};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 
 use super::progress::Progress;
 use super::source::Source;
-use super::{UsersArgs, summary};
+use super::{UsersArgs, summary, wrong_option};
 use crate::failure::Ended;
 use crate::follow;
-use crate::imports::{Outcomes, Remote, Shown};
-use crate::output::{number, remark};
+use crate::imports::{CauseArgs, Outcomes, Remote, Shown};
+use crate::output::number;
 use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
 use crate::view::View;
@@ -48,6 +51,9 @@ pub(super) async fn run(
         Reach::new(Some(server), args.token_file.as_deref(), &args.tenant),
     );
     let pairs = args.pairs(&source);
+    // What is wrong with the options is told before the file is sent.
+    ImportRequest::from_pairs(pairs.iter().map(|(name, value)| (*name, value.as_str())))
+        .map_err(wrong_option)?;
     let working = async {
         let view = send(args, source, &remote, &pairs, &progress).await?;
         if view.state == ImportState::Received {
@@ -91,21 +97,21 @@ async fn send(
     let number = match last {
         Some(view) if view.state == ImportState::Receiving => free - 1,
         Some(view) if !view.state.is_final() => {
-            told_to_resume(&view);
+            told_to_resume(&view, progress);
             return Ok(view);
         }
         Some(_) | None => free,
     };
     tracing::debug!(number, "imports of {} with these options before", args.file.display());
     let view = upload(source, remote, pairs, Some(&key(digest, pairs, number)), progress).await?;
-    told_to_resume(&view);
+    told_to_resume(&view, progress);
     Ok(view)
 }
 
-fn told_to_resume(view: &View) {
+fn told_to_resume(view: &View, progress: &Progress) {
     if view.counts.total > view.counts.pending && !view.state.is_final() {
         let done = view.counts.total - view.counts.pending;
-        remark(format_args!(
+        progress.remark(format_args!(
             "import {}: {} of {} records are done",
             view.id,
             number(done),
@@ -194,15 +200,32 @@ fn key(digest: [u8; 32], pairs: &[(&'static str, String)], number: u32) -> Strin
     format!("cli:{}:{number}", hex::encode(hash.finalize()))
 }
 
+/// What a server tells of an import beyond its counts.
+#[derive(Debug, Default, Deserialize)]
+struct Further {
+    skipped_by_reason: BTreeMap<String, u64>,
+}
+
 async fn details(remote: &Remote, view: &View) -> anyhow::Result<summary::Details> {
     let mut details = summary::Details::default();
+    if view.counts.skipped > 0 && !fault::mutant(Mutant::SkipsWithoutReason) {
+        // An older server does not tell them.
+        let asked = [("details", "true".to_owned())];
+        let further: Further =
+            remote.get(&format!("/v1/imports/{}", view.id), &asked).await.unwrap_or_default();
+        details.skipped_by_reason = further.skipped_by_reason.into_iter().collect();
+    }
     if view.counts.failed > 0 {
-        let failed = remote.records(view.id, Some(Outcomes::Failed), 0, u64::from(summary::SHOWN)).await?;
+        let failed = remote
+            .records(view.id, Some(Outcomes::Failed), &CauseArgs::default(), 0, u64::from(summary::SHOWN))
+            .await?;
         details.first_failures = failed
             .into_iter()
             .map(|one| summary::Failed { record: one.record, errors: one.errors })
             .collect();
     }
+    // An older server does not tell them.
+    details.add(remote.problems(view.id, summary::CAUSES).await.unwrap_or_default());
     Ok(details)
 }
 

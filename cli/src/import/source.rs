@@ -37,7 +37,7 @@ impl Source {
         if path == Path::new("-") {
             let Some(format) = format else {
                 return Err(usage(
-                    "standard input has no name to tell its format by: add --format csv, json or ndjson",
+                    "standard input has no name to tell its format by: add --format csv, json, ndjson or xlsx",
                 ));
             };
             let reader = Box::new(tokio::io::stdin());
@@ -58,8 +58,13 @@ impl Source {
             bail!("{shown} is a folder; name a file");
         }
         let Some(format) = format.or_else(|| Format::from_file_name(&name)) else {
+            if let Some(advice) = Format::advice_for_name(&name) {
+                return Err(usage(format!(
+                    "{name} cannot be imported: {advice}; where its name is wrong, name the format with --format"
+                )));
+            }
             return Err(usage(format!(
-                "the name {name} does not tell the format (.csv, .json, .ndjson, also with .gz or .zst): add --format"
+                "the name {name} does not tell the format (.csv, .json, .ndjson, .xlsx, also with .gz or .zst): add --format"
             )));
         };
         // A pipe or a device can be read only once.

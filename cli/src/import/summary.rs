@@ -6,16 +6,20 @@ use std::time::Duration;
 use muster_shared::error::RecordError;
 use muster_shared::id::TenantId;
 use muster_shared::import::ImportState;
+use muster_shared::store::problems::{self, Problem, Problems, Warned};
 use muster_shared::store::{Store, records, reports};
 use serde::Serialize;
 
 use crate::failure::Ended;
+use crate::imports::show::{told, warned};
 use crate::output::{answer, json, number};
 use crate::reach::Reach;
 use crate::view::View;
 
 /// How many failures are shown.
 pub(crate) const SHOWN: u8 = 5;
+/// How many causes are told.
+pub(crate) const CAUSES: u8 = 10;
 /// Most bytes of the failed records that are read for it.
 const SHOWN_BYTES: i64 = 1024 * 1024;
 
@@ -26,6 +30,14 @@ pub(crate) struct Details {
     pub(crate) skipped_by_reason: Vec<(String, u64)>,
     /// The first failures.
     pub(crate) first_failures: Vec<Failed>,
+    /// What failed, by cause.
+    pub(crate) problems: Vec<Problem>,
+    /// Whether there are further causes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) further_problems: bool,
+    /// What records were warned of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) warnings: Vec<Warned>,
 }
 
 /// A record that failed.
@@ -52,7 +64,16 @@ impl Details {
             details.first_failures =
                 failed.into_iter().map(|one| Failed { record: one.record, errors: one.errors }).collect();
         }
+        details.add(problems::problems(store, tenant, view.id, i64::from(CAUSES)).await?);
         Ok(details)
+    }
+
+    /// Adds what is wrong with the records.
+    pub(crate) fn add(&mut self, found: Problems) {
+        let Problems { problems, more, warnings, more_warnings } = found;
+        self.problems = problems;
+        self.further_problems = more || more_warnings;
+        self.warnings = warnings;
     }
 }
 
@@ -94,7 +115,7 @@ pub(crate) fn waiting(as_json: bool, view: &View, reach: &Reach) -> anyhow::Resu
             reach.command("proceed", id)
         ))?;
     }
-    Ok(Ended::Done)
+    Ok(if view.counts.failed > 0 { Ended::FailedRecords } else { Ended::Done })
 }
 
 fn took(view: &View) -> Option<Duration> {
@@ -126,17 +147,20 @@ fn text(view: &View, details: &Details, reach: &Reach) -> String {
         let rate = counts.total.saturating_mul(1000) / milliseconds;
         let _ = write!(text, "\n  time      {:.1} s, {} records/s", took.as_secs_f64(), number(rate));
     }
-    for failed in &details.first_failures {
-        for error in &failed.errors {
-            let field = error.field.as_deref().map(|field| format!("{field}: ")).unwrap_or_default();
-            let _ = write!(text, "\nrecord {}: {field}{} [{}]", failed.record, error.message, error.code);
-        }
+    if counts.total == 0 && view.state == ImportState::Completed {
+        text.push_str("\nThe file has no records: it has a header or an empty list, and nothing else.");
     }
-    let more = counts.failed.saturating_sub(details.first_failures.len() as u64);
-    if more > 0 && !details.first_failures.is_empty() {
-        let _ = write!(text, "\nand {more} more");
+    for problem in &details.problems {
+        let _ = write!(text, "\n{}", told(problem, false));
+    }
+    for warning in &details.warnings {
+        let _ = write!(text, "\n{}", warned(warning));
+    }
+    if details.further_problems {
+        let _ = write!(text, "\nand further causes: {}", reach.command("problems", view.id));
     }
     if counts.failed > 0 {
+        let _ = write!(text, "\nwhat to do about them: {}", reach.command("problems", view.id));
         let _ = write!(text, "\nfailed records: {}", reach.failed(view.id, view.options.format));
     }
     text

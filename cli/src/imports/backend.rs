@@ -2,17 +2,19 @@
 
 use anyhow::bail;
 use bytes::Bytes;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use futures_util::stream::BoxStream;
-use muster_shared::error::RecordError;
+use muster_shared::error::{ErrorCode, RecordError};
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
 use muster_shared::outcome::{Outcome, Reason};
+use muster_shared::store::problems::{Cause, Problems};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::local::Local;
 use super::remote::Remote;
+use crate::args::one_of;
 use crate::failure::usage;
 use crate::view::View;
 
@@ -76,10 +78,35 @@ impl Outcomes {
     }
 }
 
+/// The failures that are meant, as they are named on the command line.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct CauseArgs {
+    /// Only those that failed with this error (`muster imports problems` shows them)
+    #[arg(long, value_name = "CODE", value_parser = one_of::<ErrorCode>(ErrorCode::ALL.iter().map(|code| code.as_str())), hide_possible_values = true)]
+    code: Option<ErrorCode>,
+    /// Only those that failed for this column or key
+    #[arg(long, value_name = "NAME")]
+    field: Option<String>,
+}
+
+impl CauseArgs {
+    pub(crate) fn cause(&self) -> Cause<'_> {
+        Cause { code: self.code.map(ErrorCode::as_str), field: self.field.as_deref() }
+    }
+
+    /// As the API names them.
+    pub(crate) fn query(&self) -> Vec<(&'static str, String)> {
+        let code = self.code.map(|code| ("code", code.as_str().to_owned()));
+        code.into_iter().chain(self.field.clone().map(|field| ("field", field))).collect()
+    }
+}
+
 /// One record, in the API's shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RecordView {
     pub(crate) record: u64,
+    #[serde(default)]
+    pub(crate) line: Option<u64>,
     pub(crate) outcome: Outcome,
     #[serde(default)]
     pub(crate) reason: Option<Reason>,
@@ -124,10 +151,16 @@ impl Backend<'_> {
         &self,
         id: ImportId,
         outcome: Option<Outcomes>,
+        cause: &CauseArgs,
         after: u64,
         limit: u64,
     ) -> anyhow::Result<Vec<RecordView>> {
-        either!(self, inner => inner.records(id, outcome, after, limit).await)
+        either!(self, inner => inner.records(id, outcome, cause, after, limit).await)
+    }
+
+    /// The failures by cause, and the warnings by their text.
+    pub(crate) async fn problems(&self, id: ImportId, limit: u8) -> anyhow::Result<Problems> {
+        either!(self, inner => inner.problems(id, limit).await)
     }
 
     /// The file of failed records.
@@ -135,16 +168,17 @@ impl Backend<'_> {
         &self,
         id: ImportId,
         format: &str,
+        cause: &CauseArgs,
     ) -> anyhow::Result<BoxStream<'static, anyhow::Result<Bytes>>> {
-        either!(self, inner => inner.failed(id, format).await)
+        either!(self, inner => inner.failed(id, format, cause).await)
     }
 
     /// Steers, and answers with the import as it is then.
-    pub(crate) async fn steer(&self, id: ImportId, steer: Steer) -> anyhow::Result<View> {
-        either!(self, inner => inner.steer(id, steer).await)
+    pub(crate) async fn steer(&self, id: ImportId, steer: Steer, cause: &CauseArgs) -> anyhow::Result<View> {
+        either!(self, inner => inner.steer(id, steer, cause).await)
     }
 
-    /// The import that an argument means: an id, the beginning of one, or `last`.
+    /// The import that an argument means: an id, the beginning or the end of one, or `last`.
     pub(crate) async fn find(&self, text: &str) -> anyhow::Result<ImportId> {
         if text == "last" {
             return match self.list(None, 1).await?.first() {
@@ -158,18 +192,22 @@ impl Backend<'_> {
         if let Some(id) = muster_producer::api::decode_import_id(text) {
             return Ok(id);
         }
-        let prefix = text.to_ascii_lowercase();
-        if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
-            return Err(usage("an import is named by its id, the beginning of it, or `last`"));
+        let part = text.to_ascii_lowercase();
+        if part.is_empty() || !part.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
+            return Err(usage("an import is named by its id, the beginning or the end of it, or `last`"));
         }
-        let mut found = either!(self, inner => inner.beginning_with(&prefix).await?);
+        let mut found = either!(self, inner => inner.ids_with(&part).await?);
         match (found.pop(), found.is_empty()) {
             (Some(id), true) => Ok(id),
             (None, _) => {
-                bail!("there is no import whose id begins with {prefix}; `muster imports list` shows them")
+                bail!(
+                    "there is no import whose id begins with {part} or ends with it; `muster imports list` shows them"
+                )
             }
             (Some(_), false) => {
-                bail!("several imports have an id that begins with {prefix}; give more of it")
+                bail!(
+                    "several imports have an id that begins with {part} or ends with it; give more of it, at its end where they differ"
+                )
             }
         }
     }

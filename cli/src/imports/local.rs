@@ -8,11 +8,12 @@ use muster_producer::export::{self, ExportFormat};
 use muster_shared::config::Config;
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
+use muster_shared::store::problems::{self, Problems};
 use muster_shared::store::records::{self, RecordFilter};
 use muster_shared::store::reports::{self, ImportReport};
 use muster_shared::store::steer::{self, Steered};
 
-use super::backend::{Outcomes, RecordView, Steer};
+use super::backend::{CauseArgs, Outcomes, RecordView, Steer};
 use crate::connect::Session;
 use crate::failure::Ended;
 use crate::import::{Progress, drive, summary};
@@ -44,24 +45,27 @@ impl Local<'_> {
         Ok(self.report(id).await?.into())
     }
 
-    pub(crate) async fn beginning_with(&self, prefix: &str) -> anyhow::Result<Vec<ImportId>> {
-        Ok(reports::ids_beginning_with(&self.session.store, self.tenant, prefix, 2).await?)
+    pub(crate) async fn ids_with(&self, part: &str) -> anyhow::Result<Vec<ImportId>> {
+        Ok(reports::ids_with(&self.session.store, self.tenant, part, 2).await?)
     }
 
     pub(crate) async fn records(
         &self,
         id: ImportId,
         outcome: Option<Outcomes>,
+        cause: &CauseArgs,
         after: u64,
         limit: u64,
     ) -> anyhow::Result<Vec<RecordView>> {
         let report = self.report(id).await?;
-        let filter = RecordFilter { outcome: outcome.map(Outcomes::outcome), after, sources: false };
+        let outcome = outcome.map(Outcomes::outcome);
+        let filter = RecordFilter { outcome, cause: cause.cause(), after, sources: false };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let page =
             records::page(&self.session.store, self.tenant, id, &report.options, filter, limit).await?;
         let views = page.into_iter().map(|one| RecordView {
             record: one.record,
+            line: one.line,
             outcome: one.outcome,
             reason: one.reason,
             user_id: one.user_id,
@@ -72,25 +76,31 @@ impl Local<'_> {
         Ok(views.collect())
     }
 
+    pub(crate) async fn problems(&self, id: ImportId, limit: u8) -> anyhow::Result<Problems> {
+        self.report(id).await?;
+        Ok(problems::problems(&self.session.store, self.tenant, id, i64::from(limit)).await?)
+    }
+
     pub(crate) async fn failed(
         &self,
         id: ImportId,
         format: &str,
+        cause: &CauseArgs,
     ) -> anyhow::Result<BoxStream<'static, anyhow::Result<Bytes>>> {
         let report = self.report(id).await?;
         let format = if format == "ndjson" { ExportFormat::Ndjson } else { ExportFormat::Csv };
-        let pieces = export::failed(&self.session.store, &report, format);
+        let pieces = export::failed_of_cause(&self.session.store, &report, format, cause.cause());
         Ok(pieces.map(|piece| Ok(piece?)).boxed())
     }
 
-    pub(crate) async fn steer(&self, id: ImportId, steer: Steer) -> anyhow::Result<View> {
+    pub(crate) async fn steer(&self, id: ImportId, steer: Steer, cause: &CauseArgs) -> anyhow::Result<View> {
         let (store, tenant) = (&self.session.store, self.tenant);
         let steered = match steer {
             Steer::Proceed => steer::proceed(store, tenant, id).await?,
             Steer::Pause => steer::pause(store, tenant, id).await?,
             Steer::Resume => steer::resume(store, tenant, id).await?,
             Steer::Cancel => steer::cancel(store, tenant, id).await?,
-            Steer::Retry => steer::retry(store, tenant, id).await?,
+            Steer::Retry => steer::retry_cause(store, tenant, id, cause.cause()).await?,
         };
         match steered {
             Steered::Done(_) => {

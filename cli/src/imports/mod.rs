@@ -3,7 +3,8 @@
 mod backend;
 mod local;
 mod remote;
-mod show;
+mod report;
+pub(crate) mod show;
 
 use std::path::PathBuf;
 
@@ -12,7 +13,7 @@ use muster_shared::config::Config;
 use muster_shared::import::ImportState;
 use muster_shared::tenant::Slug;
 
-pub(crate) use backend::{Outcomes, Steer};
+pub(crate) use backend::{CauseArgs, Outcomes, Steer};
 pub(crate) use remote::{Refused, Remote, Shown};
 
 use crate::args::one_of;
@@ -53,7 +54,7 @@ Examples:
   muster imports failed 0198 -o failed.csv
   muster imports retry last --server https://muster.example.com --token-file ~/.muster-token
 
-ID is the import's id, the beginning of it where that is enough, `last`, or an id as clients of Authgear see it.";
+ID is the import's id, the beginning or the end of it where that is enough, `last`, or an id as clients of Authgear see it.";
 
 #[derive(Debug, Subcommand)]
 enum What {
@@ -82,12 +83,34 @@ enum What {
         /// Only those with this outcome
         #[arg(long, value_enum)]
         outcome: Option<Outcomes>,
+        #[command(flatten)]
+        cause: CauseArgs,
         /// Only those after this record
         #[arg(long, default_value_t = 0)]
         after: u64,
         /// Most records to list [default: all]
         #[arg(long)]
         limit: Option<u64>,
+    },
+    /// Tell what failed, by cause, and what was warned of: how many, the first records with their lines, an example, and what to do
+    #[command(
+        after_help = "Examples:\n  muster imports problems last\n  muster imports failed last --code phone_invalid -o phones.csv"
+    )]
+    Problems {
+        #[command(flatten)]
+        which: Which,
+        /// Most causes to tell
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=200))]
+        limit: u8,
+    },
+    /// Write what became of every record as a table: record, line, identifier, outcome, reason, user, error, warnings
+    #[command(after_help = "Examples:\n  muster imports report last -o report.csv")]
+    Report {
+        #[command(flatten)]
+        which: Which,
+        /// File to write [default: standard output]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// Write the failed records as a file that can be mended and imported again
     #[command(
@@ -102,6 +125,8 @@ enum What {
         /// Format to write [default: by the ending of the file's name, else csv for a table and ndjson for JSON]
         #[arg(long, value_parser = ["csv", "ndjson"])]
         format: Option<String>,
+        #[command(flatten)]
+        cause: CauseArgs,
     },
     /// Start an import that was received and waits
     #[command(after_help = "Examples:\n  muster imports proceed last")]
@@ -116,33 +141,49 @@ enum What {
     #[command(after_help = "Examples:\n  muster imports cancel last")]
     Cancel(Which),
     /// Drive failed records and dead chunks once more; a record that a later one of the same user has passed is skipped
-    #[command(after_help = "Examples:\n  muster imports retry last")]
-    Retry(Which),
+    #[command(
+        after_help = "Examples:\n  muster imports retry last\n  muster imports retry last --code location_unknown"
+    )]
+    Retry {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        cause: CauseArgs,
+    },
 }
 
 #[derive(Debug, Args)]
 struct Which {
-    /// The import: its id, the beginning of it, `last`, or `userimport_…`
+    /// The import: its id, the beginning or the end of it, `last`, or `userimport_…`
     id: String,
 }
 
 impl What {
-    fn steering(&self) -> Option<(Steer, &Which)> {
-        Some(match self {
+    fn steering(&self) -> Option<(Steer, &Which, CauseArgs)> {
+        if let Self::Retry { which, cause } = self {
+            return Some((Steer::Retry, which, cause.clone()));
+        }
+        let (steer, which) = match self {
             Self::Proceed(which) => (Steer::Proceed, which),
             Self::Pause(which) => (Steer::Pause, which),
             Self::Resume(which) => (Steer::Resume, which),
             Self::Cancel(which) => (Steer::Cancel, which),
-            Self::Retry(which) => (Steer::Retry, which),
-            Self::List { .. } | Self::Show(_) | Self::Records { .. } | Self::Failed { .. } => return None,
-        })
+            Self::List { .. }
+            | Self::Show(_)
+            | Self::Records { .. }
+            | Self::Problems { .. }
+            | Self::Report { .. }
+            | Self::Failed { .. }
+            | Self::Retry { .. } => return None,
+        };
+        Some((steer, which, CauseArgs::default()))
     }
 }
 
 impl ImportsArgs {
     /// Whether the command may have work to finish when it is asked to end.
     pub(crate) fn works(&self) -> bool {
-        self.what.steering().is_some_and(|(steer, _)| steer.sets_going())
+        self.what.steering().is_some_and(|(steer, ..)| steer.sets_going())
     }
 }
 
@@ -173,9 +214,9 @@ async fn command(
     shutdown: &Shutdown,
 ) -> anyhow::Result<Ended> {
     let reach = Reach::new(args.server.as_deref(), args.token_file.as_deref(), &args.tenant);
-    if let Some((steer, which)) = args.what.steering() {
+    if let Some((steer, which, cause)) = args.what.steering() {
         let id = backend.find(&which.id).await?;
-        let view = backend.steer(id, steer).await?;
+        let view = backend.steer(id, steer, &cause).await?;
         // Where nobody else works on the store, what was set going is done here.
         if let Backend::Local(local) = backend
             && local.session.runs_engine()
@@ -191,13 +232,23 @@ async fn command(
         What::Show(which) => {
             show::one(&backend.show(backend.find(&which.id).await?).await?, args.json, &reach)
         }
-        What::Records { which, outcome, after, limit } => {
+        What::Records { which, outcome, cause, after, limit } => {
             let id = backend.find(&which.id).await?;
-            show::records(backend, id, *outcome, *after, limit.unwrap_or(u64::MAX), args.json).await
+            let asked =
+                show::Asked { outcome: *outcome, cause, after: *after, limit: limit.unwrap_or(u64::MAX) };
+            show::records(backend, id, asked, args.json).await
         }
-        What::Failed { which, output, format } => {
+        What::Problems { which, limit } => {
             let id = backend.find(&which.id).await?;
-            show::failed(backend, id, output.as_deref(), format.as_deref()).await
+            show::problems(backend, id, *limit, args.json).await
+        }
+        What::Report { which, output } => {
+            let id = backend.find(&which.id).await?;
+            report::write(backend, id, output.as_deref()).await
+        }
+        What::Failed { which, output, format, cause } => {
+            let id = backend.find(&which.id).await?;
+            show::failed(backend, id, output.as_deref(), format.as_deref(), cause).await
         }
         _ => Ok(Ended::Done),
     }

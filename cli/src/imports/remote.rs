@@ -8,14 +8,19 @@ use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use muster_shared::catalog::FieldError;
+use muster_shared::error::ErrorCode;
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
+use muster_shared::store::problems::Problems;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::backend::{Outcomes, RecordView, Steer};
+use super::backend::{CauseArgs, Outcomes, RecordView, Steer};
 use crate::failure::usage;
+use crate::import::wrong_option;
 use crate::view::View;
 
 /// Imports on a page of the list, where the whole list is gone through.
@@ -41,13 +46,50 @@ struct ProblemDetail {
     #[serde(default)]
     field: Option<String>,
     #[serde(default)]
+    record: Option<u64>,
+    #[serde(default)]
+    line: Option<u64>,
+    #[serde(default)]
+    column: Option<u64>,
+    #[serde(default)]
     request_id: Option<String>,
+}
+
+impl ProblemDetail {
+    /// The error as it would be told without a server: with its place, and a wrong option as one of the command line.
+    fn told(self) -> anyhow::Error {
+        if mutant(Mutant::ServerErrorWithoutPlace) {
+            let field = self.field.map(|field| format!("{field}: ")).unwrap_or_default();
+            return Refused { told: format!("{field}{} [{}]", self.message, self.code), code: self.code }
+                .into();
+        }
+        if let Some(field) = self.field.as_deref().filter(|_| self.code == ErrorCode::InvalidRequest.as_str())
+        {
+            return wrong_option(FieldError::new(ErrorCode::InvalidRequest, field, self.message));
+        }
+        let parts: Vec<String> = [("record", self.record), ("line", self.line), ("column", self.column)]
+            .into_iter()
+            .filter_map(|(word, number)| number.map(|number| format!("{word} {number}")))
+            .collect();
+        let place = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+        let request = self.request_id.map(|id| format!(" (request {id})")).unwrap_or_default();
+        let told = format!("{}{place} [{}]{request}", self.message, self.code);
+        Refused { code: self.code, told }.into()
+    }
 }
 
 /// An answer of the server that is not success.
 #[derive(Debug)]
 pub(crate) struct Refused {
+    code: String,
     told: String,
+}
+
+impl Refused {
+    /// Whether it is for this reason.
+    pub(crate) fn is(&self, code: ErrorCode) -> bool {
+        self.code == code.as_str()
+    }
 }
 
 impl std::fmt::Display for Refused {
@@ -127,18 +169,21 @@ impl Remote {
             return Ok(response);
         }
         let body = response.bytes().await.unwrap_or_default();
-        let told = match serde_json::from_slice::<Problem>(&body) {
-            Ok(Problem { error }) => {
-                let field = error.field.map(|field| format!("{field}: ")).unwrap_or_default();
-                let request = error.request_id.map(|id| format!(" (request {id})")).unwrap_or_default();
-                format!("{field}{} [{}]{request}", error.message, error.code)
+        Err(match serde_json::from_slice::<Problem>(&body) {
+            Ok(Problem { error }) => error.told(),
+            Err(_) => {
+                let told = format!("the server {} answered with {status}; is it a muster?", self.base);
+                Refused { code: String::new(), told }.into()
             }
-            Err(_) => format!("the server {} answered with {status}; is it a muster?", self.base),
-        };
-        Err(Refused { told }.into())
+        })
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<T> {
+    /// Asks for something, and reads the answer.
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> anyhow::Result<T> {
         let request = self.request(Method::GET, path).query(query).timeout(Duration::from_secs(60));
         let response = self.send(request).await?;
         let answer = response.json().await.map_err(reqwest::Error::without_url);
@@ -184,12 +229,16 @@ impl Remote {
         self.get(&format!("/v1/imports/{id}"), &[]).await
     }
 
-    pub(crate) async fn beginning_with(&self, prefix: &str) -> anyhow::Result<Vec<ImportId>> {
+    pub(crate) async fn ids_with(&self, part: &str) -> anyhow::Result<Vec<ImportId>> {
         let mut found = Vec::new();
         let mut after = None;
         loop {
             let (page, next) = self.page(None, after, PAGE).await?;
-            found.extend(page.iter().map(|view| view.id).filter(|id| id.to_string().starts_with(prefix)));
+            let named = |id: &ImportId| {
+                let text = id.to_string();
+                text.starts_with(part) || text.ends_with(part)
+            };
+            found.extend(page.iter().map(|view| view.id).filter(named));
             after = next;
             if after.is_none() || found.len() > 1 {
                 return Ok(found);
@@ -201,29 +250,39 @@ impl Remote {
         &self,
         id: ImportId,
         outcome: Option<Outcomes>,
+        cause: &CauseArgs,
         after: u64,
         limit: u64,
     ) -> anyhow::Result<Vec<RecordView>> {
         let mut query = vec![("after", after.to_string()), ("limit", limit.to_string())];
+        query.extend(cause.query());
         query.extend(outcome.map(|outcome| ("outcome", outcome.word().to_owned())));
         let page: RecordsPage = self.get(&format!("/v1/imports/{id}/records"), &query).await?;
         Ok(page.records)
+    }
+
+    pub(crate) async fn problems(&self, id: ImportId, limit: u8) -> anyhow::Result<Problems> {
+        let path = format!("/v1/imports/{id}/problems");
+        self.get(&path, &[("limit", limit.to_string())]).await
     }
 
     pub(crate) async fn failed(
         &self,
         id: ImportId,
         format: &str,
+        cause: &CauseArgs,
     ) -> anyhow::Result<BoxStream<'static, anyhow::Result<Bytes>>> {
         let response =
-            self.send(self.request(Method::GET, &format!("/v1/imports/{id}/failed.{format}"))).await?;
+            self.request(Method::GET, &format!("/v1/imports/{id}/failed.{format}")).query(&cause.query());
+        let response = self.send(response).await?;
         let pieces = response.bytes_stream();
         Ok(pieces.map(|piece| piece.map_err(|error| anyhow!(error.without_url()))).boxed())
     }
 
-    pub(crate) async fn steer(&self, id: ImportId, steer: Steer) -> anyhow::Result<View> {
+    pub(crate) async fn steer(&self, id: ImportId, steer: Steer, cause: &CauseArgs) -> anyhow::Result<View> {
         let path = format!("/v1/imports/{id}/{}", steer.word());
-        self.send(self.request(Method::POST, &path).timeout(Duration::from_secs(60))).await?;
+        self.send(self.request(Method::POST, &path).query(&cause.query()).timeout(Duration::from_secs(60)))
+            .await?;
         self.show(id).await
     }
 

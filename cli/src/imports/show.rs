@@ -5,11 +5,11 @@ use std::path::Path;
 use anyhow::Context;
 use futures_util::StreamExt;
 use muster_shared::id::ImportId;
-use muster_shared::parse::Format;
+use muster_shared::store::problems::{Place, Problem, Warned};
 use serde_json::Value;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::backend::{Backend, Outcomes, RecordView};
+use super::backend::{Backend, CauseArgs, Outcomes, RecordView};
 use crate::failure::Ended;
 use crate::output::{answer, json, number, remark, table};
 use crate::reach::Reach;
@@ -110,19 +110,90 @@ fn flat(prefix: &str, value: &Value) -> Vec<Vec<String>> {
     members.iter().filter_map(|(name, value)| Some(vec![format!("{prefix}{name}"), text(value)?])).collect()
 }
 
+/// Which records are asked for.
+pub(super) struct Asked<'a> {
+    pub(super) outcome: Option<Outcomes>,
+    pub(super) cause: &'a CauseArgs,
+    pub(super) after: u64,
+    pub(super) limit: u64,
+}
+
+/// What failed, by cause.
+pub(super) async fn problems(
+    backend: &Backend<'_>,
+    id: ImportId,
+    limit: u8,
+    as_json: bool,
+) -> anyhow::Result<Ended> {
+    let found = backend.problems(id, limit).await?;
+    if as_json {
+        json(&found)?;
+        return Ok(Ended::Done);
+    }
+    if found.is_empty() {
+        answer("nothing failed, and nothing was warned of")?;
+        return Ok(Ended::Done);
+    }
+    let failures = found.problems.iter().map(|problem| told(problem, true));
+    let mut lines: Vec<String> = failures.chain(found.warnings.iter().map(warned)).collect();
+    if found.more || found.more_warnings {
+        lines.push("and further causes; --limit shows more".to_owned());
+    }
+    answer(lines.join("\n"))?;
+    Ok(Ended::Done)
+}
+
+/// The first records of many, for people.
+fn places(first: &[Place], count: u64) -> String {
+    let place = |place: &Place| match place.line {
+        Some(line) => format!("record {}, line {}", number(place.record), number(line)),
+        None => format!("record {}", number(place.record)),
+    };
+    let places: Vec<String> = first.iter().map(place).collect();
+    let more = if count > first.len() as u64 { "; …" } else { "" };
+    format!("{}{more}", places.join("; "))
+}
+
+/// One warning, for people.
+pub(crate) fn warned(warned: &Warned) -> String {
+    let Warned { message, count, first } = warned;
+    format!("{:>9}  {message} [warning]\n           {}", number(*count), places(first, *count))
+}
+
+/// One cause, for people.
+pub(crate) fn told(problem: &Problem, advice: bool) -> String {
+    let field = problem.field.as_deref().map(|field| format!("{field}: ")).unwrap_or_default();
+    let example = problem
+        .example
+        .as_deref()
+        .map(|value| format!(", such as `{}`", value.escape_debug()))
+        .unwrap_or_default();
+    let mut text = format!(
+        "{:>9}  {field}{} [{}]\n           {}{example}",
+        number(problem.count),
+        problem.message,
+        problem.code,
+        places(&problem.first, problem.count)
+    );
+    if let Some(advice) = problem.advice.as_deref().filter(|_| advice) {
+        text.push_str("\n           ");
+        text.push_str(advice);
+    }
+    text
+}
+
 /// Records page by page, so that memory does not grow with the import. JSON is one object a line.
 pub(super) async fn records(
     backend: &Backend<'_>,
     id: ImportId,
-    outcome: Option<Outcomes>,
-    mut after: u64,
-    limit: u64,
+    asked: Asked<'_>,
     as_json: bool,
 ) -> anyhow::Result<Ended> {
+    let Asked { outcome, cause, mut after, limit } = asked;
     let mut left = limit;
     while left > 0 {
         let asked = left.min(PAGE);
-        let page = backend.records(id, outcome, after, asked).await?;
+        let page = backend.records(id, outcome, cause, after, asked).await?;
         for record in &page {
             if as_json {
                 answer(serde_json::to_string(record)?)?;
@@ -165,6 +236,7 @@ pub(super) async fn failed(
     id: ImportId,
     output: Option<&Path>,
     format: Option<&str>,
+    cause: &CauseArgs,
 ) -> anyhow::Result<Ended> {
     let ending = output.and_then(Path::extension).and_then(|ending| ending.to_str());
     let view = backend.show(id).await?;
@@ -172,22 +244,28 @@ pub(super) async fn failed(
         (Some(format), _) => format,
         (None, Some("ndjson" | "jsonl")) => "ndjson",
         (None, Some("csv")) => "csv",
-        (None, _) if view.options.format == Format::Csv => "csv",
+        (None, _) if view.options.format.is_table() => "csv",
         (None, _) => "ndjson",
     };
     let count = view.counts.failed;
     match output {
-        None => copy(backend, id, format, &mut tokio::io::stdout()).await?,
+        None => copy(backend, id, format, cause, &mut tokio::io::stdout()).await?,
         Some(path) => {
             let shown = path.display();
             let mut file =
                 tokio::fs::File::create(path).await.with_context(|| format!("cannot write {shown}"))?;
-            if let Err(error) = copy(backend, id, format, &mut file).await {
+            if let Err(error) = copy(backend, id, format, cause, &mut file).await {
                 // It is half a file, and the error that follows says so.
                 let _ = tokio::fs::remove_file(path).await;
                 return Err(error.context(format!("{shown} could not be written")));
             }
-            remark(format_args!("{} failed records are in {shown}", number(count)));
+            match cause.cause().is_any() {
+                true => remark(format_args!("{} failed records are in {shown}", number(count))),
+                false => remark(format_args!(
+                    "those of the {} failed records with that cause are in {shown}",
+                    number(count)
+                )),
+            }
         }
     }
     Ok(Ended::Done)
@@ -197,9 +275,10 @@ async fn copy(
     backend: &Backend<'_>,
     id: ImportId,
     format: &str,
+    cause: &CauseArgs,
     out: &mut (impl AsyncWrite + Unpin),
 ) -> anyhow::Result<()> {
-    let mut pieces = backend.failed(id, format).await?;
+    let mut pieces = backend.failed(id, format, cause).await?;
     while let Some(piece) = pieces.next().await {
         out.write_all(&piece?).await?;
     }

@@ -199,7 +199,7 @@ impl Pipeline {
                 self.tenant,
                 import,
                 options,
-                RecordFilter { outcome, after, sources: false },
+                RecordFilter { outcome, after, ..RecordFilter::default() },
                 7,
             )
             .await

@@ -1,5 +1,7 @@
 //! What becomes of records: inserted, updated, skipped, failed, each exactly once and each with its reason.
 
+use futures_util::StreamExt;
+use muster_producer::export::{self, ExportFormat, UsersWanted};
 use muster_producer::receive::ReceiveError;
 use muster_shared::error::ErrorCode;
 use muster_shared::import::ImportState;
@@ -284,5 +286,45 @@ async fn an_empty_import_completes() {
     let mut pipeline = Pipeline::new(Backend::Postgres).await;
     let report = pipeline.import("email\n", &ImportOptions::default()).await;
     assert_eq!(report.counts, counts(0, 0, 0, 0, 0));
+    pipeline.finish().await;
+}
+
+/// The tenant's users as a file.
+async fn exported(pipeline: &Pipeline, format: ExportFormat) -> String {
+    let pieces = export::users(&pipeline.store, pipeline.tenant, UsersWanted::default(), format);
+    let pieces: Vec<_> = pieces.map(|piece| piece.unwrap().to_vec()).collect().await;
+    String::from_utf8(pieces.concat()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_is_imported_again_changes_nothing() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let full = concat!(
+        r#"{"email": "full@example.com", "phone_number": "+420601234567", "preferred_username": "full", "given_name": "=cmd","#,
+        r#" "family_name": "O'Neil, \"x\"", "name": "-1", "zoneinfo": "Europe/Prague", "locale": "cs-CZ","#,
+        r#" "address": {"country": "CZ"}, "birthdate": "1980-12-24", "email_verified": true, "locked": true, "disabled": true,"#,
+        r#" "account_valid_until": "2099-01-01T00:00:00Z", "mfa_email": "codes@example.com","#,
+        r#" "addresses": [{"name": "home", "value": "+420601234568"}], "alias": "F", "extension_number": "12","#,
+        r#" "metadata": {"n": 1.50, "big": 12345678901234567890, "list": [1, "a"], "none": null, "text": "007"}}"#,
+        "\n{\"email\": \"bare@example.com\"}\n"
+    );
+    let ndjson = ImportOptions { format: Format::Ndjson, ..ImportOptions::default() };
+    let import = pipeline.accepted(full, &ndjson).await;
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    assert_eq!(pipeline.ended(import).await.counts, counts(2, 2, 0, 0, 0));
+    for (format, options) in [(ExportFormat::Ndjson, ndjson), (ExportFormat::Csv, ImportOptions::default())] {
+        let file = exported(&pipeline, format).await;
+        let import = pipeline.accepted(&file, &options).await;
+        let report = pipeline.ended(import).await;
+        assert_eq!(
+            report.counts,
+            counts(2, 0, 0, 2, 0),
+            "{file}\n{:?}",
+            pipeline.records(import, None).await
+        );
+    }
+    assert_eq!(pipeline.witness().await, (2, 2));
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
     pipeline.finish().await;
 }

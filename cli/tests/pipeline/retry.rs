@@ -5,6 +5,7 @@ use muster_shared::id::{ChunkId, ImportId};
 use muster_shared::import::ImportState;
 use muster_shared::options::ImportOptions;
 use muster_shared::outcome::Outcome;
+use muster_shared::store::problems::{self, Cause};
 use muster_shared::store::records::{self, RecordFilter};
 use muster_shared::store::steer::{self, Steered};
 use muster_shared::store::{Store, StoreOptions, apply, dispatch};
@@ -407,6 +408,43 @@ async fn many_dead_chunks_are_retried_once_by_two_retries() {
     assert!(told(&pipeline, import).await.is_empty());
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(4));
     assert_eq!(pipeline.ended(import).await.counts, counts(300, 300, 0, 0, 0));
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_of_one_cause_leaves_the_others() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
+    let line = |at: usize| match at % 10 {
+        3 => ",+420602000000\n".to_owned(),
+        5 | 6 => format!("user{at}@example.com,call me\n"),
+        _ => format!("user{at}@example.com,\n"),
+    };
+    let csv = (0..100).fold(String::from("email,phone_number\n"), |csv, at| csv + &line(at));
+    let import = pipeline.accepted(&csv, &ImportOptions::default()).await;
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    assert_eq!(pipeline.ended(import).await.counts, counts(100, 70, 0, 0, 30));
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    let cause = Cause { code: None, field: Some("phone_number") };
+    assert_eq!(
+        steer::retry_cause(&store, tenant, import, cause).await.unwrap(),
+        Steered::Done(ImportState::Running)
+    );
+    let now = pipeline.report(import).await.counts;
+    assert_eq!((now.pending, now.failed), (20, 10));
+    assert_eq!(told(&pipeline, import).await.len(), 10);
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    assert_eq!(pipeline.ended(import).await.counts, counts(100, 70, 0, 0, 30));
+    let told = problems::problems(&store, tenant, import, 10).await.unwrap();
+    let counted: Vec<(u64, Option<&str>)> =
+        told.problems.iter().map(|problem| (problem.count, problem.field.as_deref())).collect();
+    assert_eq!((counted, told.more), (vec![(20, Some("phone_number")), (10, Some("email"))], false));
+    let nobody = Cause { code: Some("database_refused"), field: None };
+    let steered = steer::retry_cause(&store, tenant, import, nobody).await.unwrap();
+    assert_eq!(steered, Steered::Done(ImportState::Completed));
     pipeline.settle(worker).await;
     dispatcher.stop().await;
     pipeline.finish().await;

@@ -286,10 +286,10 @@ impl ApiError {
 fn file_status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::UploadTooLarge | ErrorCode::DecompressedTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorCode::TooManyRecords => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::TooManyRecords | ErrorCode::WorkbookTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::UploadTimeout => StatusCode::REQUEST_TIMEOUT,
-        ErrorCode::InvalidRecords => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorCode::InvalidRecords | ErrorCode::MostlyInvalid => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -331,7 +331,9 @@ impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> Self {
         match error {
             RequestError::Invalid(error) => Self::Invalid(error),
-            RequestError::FormatUnknown => Self::UnsupportedMediaType(super::incoming::MEDIA_TYPES),
+            RequestError::FormatUnknown(advice) => {
+                Self::UnsupportedMediaType(advice.unwrap_or(super::incoming::MEDIA_TYPES))
+            }
             RequestError::Store(error) => Self::Store(error),
         }
     }

@@ -11,7 +11,8 @@ use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::params::{Id, Params};
-use super::view::{ImportList, ImportView};
+use super::records::Wanted;
+use super::view::{ImportDetails, ImportList, ImportView};
 use crate::request::checked_key;
 
 /// Lists imports, newest first.
@@ -56,18 +57,29 @@ pub(super) async fn list(
 
 /// Shows an import.
 #[utoipa::path(
-    get, path = "/v1/imports/{id}", tag = "imports", params(("id" = String, Path)),
-    responses((status = 200, description = "The import", body = ImportView)),
+    get, path = "/v1/imports/{id}", tag = "imports",
+    params(("id" = String, Path),
+           ("details" = Option<bool>, Query, description = "true: also `skipped_by_reason`, which takes longer for a large import")),
+    responses((status = 200, description = "The import", body = ImportDetails)),
 )]
 pub(super) async fn show(
     State(state): State<AppState>,
     caller: Caller,
     Id(import): Id<ImportId>,
-    params: Params,
-) -> Result<Json<ImportView>, ApiError> {
+    mut params: Params,
+) -> Result<Json<ImportDetails>, ApiError> {
     let tenant = caller.may(Scope::ImportRead)?;
+    let details = params.take::<bool>("details")?.unwrap_or(false);
     params.finish()?;
-    view(&state, tenant, import).await
+    let Json(view) = view(&state, tenant, import).await?;
+    let mut skipped_by_reason = None;
+    if details {
+        let mut reading = state.0.store.reading(tenant).await?;
+        let reasons = reports::skipped_by_reason(&mut reading, tenant, import).await?;
+        skipped_by_reason =
+            Some(reasons.into_iter().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect());
+    }
+    Ok(Json(ImportDetails { import: view, skipped_by_reason }))
 }
 
 async fn view(state: &AppState, tenant: TenantId, import: ImportId) -> Result<Json<ImportView>, ApiError> {
@@ -121,7 +133,26 @@ steering! {
     resume at "/v1/imports/{id}/resume";
     /// Ends an import before its time; records whose turn has not come are skipped.
     cancel at "/v1/imports/{id}/cancel";
-    /// Drives failed records and dead chunks once more. A record that would go in now is skipped as `superseded` where a later
-    /// record of the file with the same identifier was applied meanwhile.
-    retry at "/v1/imports/{id}/retry";
+}
+
+/// Drives failed records and dead chunks once more. A record that would go in now is skipped as `superseded` where a later
+/// record of the file with the same identifier was applied meanwhile.
+#[utoipa::path(
+    post, path = "/v1/imports/{id}/retry", tag = "imports",
+    params(("id" = String, Path),
+           ("code" = Option<String>, Query, description = "only those that failed with this error"),
+           ("field" = Option<String>, Query, description = "only those that failed for this column or key")),
+    responses((status = 200, description = "The import after it", body = ImportView)),
+)]
+pub(super) async fn retry(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(import): Id<ImportId>,
+    mut params: Params,
+) -> Result<Json<ImportView>, ApiError> {
+    let tenant = caller.may(Scope::ImportWrite)?;
+    let wanted = Wanted::take(&mut params)?;
+    params.finish()?;
+    let done = steer::retry_cause(&state.0.store, tenant, import, wanted.cause()).await;
+    steered(&state, tenant, import, done).await
 }

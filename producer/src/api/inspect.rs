@@ -22,7 +22,7 @@ use crate::request::ImportRequest;
 #[utoipa::path(
     post, path = "/v1/inspect", tag = "imports",
     params(
-        ("format" = Option<String>, Query, description = "csv, json or ndjson; else told by media type or file name"),
+        ("format" = Option<String>, Query, description = "csv, json, ndjson or xlsx; else told by media type or file name"),
         ("columns" = Option<String>, Query, description = "what names mean, as for an import; so do all its other options"),
         ("Content-Encoding" = Option<String>, Header, description = "gzip or zstd"),
     ),
@@ -36,11 +36,13 @@ pub(super) async fn look(
     params: Params,
     request: Request,
 ) -> Result<Json<Report>, ApiError> {
-    let _place = state.0.slots.take(caller.may(Scope::ImportWrite)?)?;
+    let tenant = caller.may(Scope::ImportWrite)?;
+    let _place = state.0.slots.take(tenant)?;
     let headers = request.headers();
     let media_type = single(headers, header::CONTENT_TYPE.as_str())?.map(str::to_owned);
     let encoding = encoding(headers)?;
     let asked = ImportRequest::from_pairs(params.into_pairs())?;
+    let asked = asked.with_profile(&state.0.store, tenant).await?;
     let (options, reading) = asked.reading(media_type.as_deref())?;
     let mut limits = state.0.limits;
     limits.parse = reading.limits(limits.parse);

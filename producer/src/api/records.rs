@@ -6,16 +6,20 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream::{self, Stream, StreamExt};
+use muster_shared::error::ErrorCode;
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::outcome::Outcome;
+use muster_shared::store::StoreError;
+use muster_shared::store::problems::{self, Cause, Problem, Problems, Warned};
 use muster_shared::store::records::{self, RecordFilter};
 use muster_shared::store::reports::{self, ImportReport};
 use muster_shared::token::Scope;
-use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error, StrDeserializer};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use utoipa::ToSchema;
 
 use super::AppState;
 use super::auth::Caller;
@@ -29,6 +33,8 @@ use crate::export::{self, ExportFormat};
     get, path = "/v1/imports/{id}/records", tag = "imports",
     params(("id" = String, Path),
            ("outcome" = Option<String>, Query, description = "pending, inserted, updated, skipped or failed"),
+           ("code" = Option<String>, Query, description = "those that failed with this error"),
+           ("field" = Option<String>, Query, description = "those that failed for this column or key"),
            ("after" = Option<u64>, Query, description = "`next` of the page before"),
            ("limit" = Option<u16>, Query, description = "1 to 1000, else 100")),
     responses((status = 200, description = "A page of records", body = RecordList)),
@@ -42,15 +48,70 @@ pub(super) async fn list(
     let tenant = caller.may(Scope::ImportRead)?;
     let outcome = params.take::<String>("outcome")?.map(|text| outcome(&text)).transpose()?;
     let after = params.take("after")?.unwrap_or(0);
+    let wanted = Wanted::take(&mut params)?;
     let limit = usize::from(params.take_limit(100, 1000)?);
     params.finish()?;
     let report = found(&state, tenant, import).await?;
-    let filter = RecordFilter { outcome, after, sources: false };
+    let filter = RecordFilter { outcome, cause: wanted.cause(), after, sources: false };
     let mut page = records::page(&state.0.store, tenant, import, &report.options, filter, limit + 1).await?;
     let more = page.len() > limit;
     page.truncate(limit);
     let next = if more { page.last().map(|record| record.record) } else { None };
     Ok(Json(RecordList { records: page.into_iter().map(Into::into).collect(), next }))
+}
+
+/// The cause that is asked for.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    code: Option<String>,
+    field: Option<String>,
+}
+
+impl Wanted {
+    pub(super) fn take(params: &mut Params) -> Result<Self, ApiError> {
+        let code: Option<ErrorCode> = params.take("code")?;
+        Ok(Self { code: code.map(|code| code.as_str().to_owned()), field: params.take("field")? })
+    }
+
+    pub(super) fn cause(&self) -> Cause<'_> {
+        Cause { code: self.code.as_deref(), field: self.field.as_deref() }
+    }
+}
+
+/// Failures by cause, and warnings by their text.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ProblemList {
+    /// The causes, the most frequent first: code, field, count, message of the first, example, advice, first records.
+    #[schema(value_type = Vec<Object>)]
+    problems: Vec<Problem>,
+    /// Whether there are more causes than these.
+    more: bool,
+    /// The warnings, the most frequent first: message, count, first records.
+    #[schema(value_type = Vec<Object>)]
+    warnings: Vec<Warned>,
+    /// Whether there are more warnings than these.
+    more_warnings: bool,
+}
+
+/// Tells what failed, by cause: how many records, the first of them with their lines, an example, and what to do.
+#[utoipa::path(
+    get, path = "/v1/imports/{id}/problems", tag = "imports",
+    params(("id" = String, Path), ("limit" = Option<u16>, Query, description = "1 to 200 causes, and as many warnings; else 20")),
+    responses((status = 200, description = "The failures by cause, and the warnings", body = ProblemList)),
+)]
+pub(super) async fn problems(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(import): Id<ImportId>,
+    mut params: Params,
+) -> Result<Json<ProblemList>, ApiError> {
+    let tenant = caller.may(Scope::ImportRead)?;
+    let limit = params.take_limit(20, 200)?;
+    params.finish()?;
+    found(&state, tenant, import).await?;
+    let found = problems::problems(&state.0.store, tenant, import, i64::from(limit)).await?;
+    let Problems { problems, more, warnings, more_warnings } = found;
+    Ok(Json(ProblemList { problems, more, warnings, more_warnings }))
 }
 
 fn outcome(text: &str) -> Result<Outcome, ApiError> {
@@ -65,7 +126,10 @@ async fn found(state: &AppState, tenant: TenantId, import: ImportId) -> Result<I
 
 /// The failed records as a table, to be mended and uploaded again.
 #[utoipa::path(
-    get, path = "/v1/imports/{id}/failed.csv", tag = "imports", params(("id" = String, Path)),
+    get, path = "/v1/imports/{id}/failed.csv", tag = "imports",
+    params(("id" = String, Path),
+           ("code" = Option<String>, Query, description = "those that failed with this error"),
+           ("field" = Option<String>, Query, description = "those that failed for this column or key")),
     responses((status = 200, description = "The upload's columns and _error_code, _error_field, _error_message",
                content_type = "text/csv", body = String)),
 )]
@@ -80,7 +144,10 @@ pub(super) async fn failed_csv(
 
 /// The failed records, an object a line.
 #[utoipa::path(
-    get, path = "/v1/imports/{id}/failed.ndjson", tag = "imports", params(("id" = String, Path)),
+    get, path = "/v1/imports/{id}/failed.ndjson", tag = "imports",
+    params(("id" = String, Path),
+           ("code" = Option<String>, Query, description = "those that failed with this error"),
+           ("field" = Option<String>, Query, description = "those that failed for this column or key")),
     responses((status = 200, description = "Each record with _error_code, _error_field, _error_message",
                content_type = "application/x-ndjson", body = String)),
 )]
@@ -97,13 +164,25 @@ async fn failed(
     state: AppState,
     caller: Caller,
     Id(import): Id<ImportId>,
-    params: Params,
+    mut params: Params,
     format: ExportFormat,
 ) -> Result<Response, ApiError> {
     let tenant = caller.may(Scope::ImportRead)?;
+    let wanted = Wanted::take(&mut params)?;
     params.finish()?;
     let report = found(&state, tenant, import).await?;
-    let mut pages = Box::pin(export::failed(&state.0.store, &report, format));
+    let pages = export::failed_of_cause(&state.0.store, &report, format, wanted.cause());
+    streamed(&state, pages, format, &format!("failed-{import}.{}", format.extension())).await
+}
+
+/// A file that is read from the store while it is sent.
+pub(super) async fn streamed(
+    state: &AppState,
+    pages: impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static,
+    format: ExportFormat,
+    name: &str,
+) -> Result<Response, ApiError> {
+    let mut pages = Box::pin(pages);
     // The first page before the answer, so that a store that is away is an error and no empty file.
     let first = pages.next().await.transpose()?.unwrap_or_default();
     let (pieces, coming) = mpsc::channel::<Result<Bytes, std::io::Error>>(2);
@@ -119,7 +198,7 @@ async fn failed(
                 None => return,
                 Some(Ok(bytes)) => Ok(bytes),
                 Some(Err(error)) => {
-                    tracing::error!(%import, %error, "failed records could not be read to their end");
+                    tracing::error!(%error, "a file could not be read from the store to its end");
                     Err(std::io::Error::other("the store failed"))
                 }
             };
@@ -127,7 +206,7 @@ async fn failed(
     });
     let body =
         stream::unfold(coming, |mut coming| async { coming.recv().await.map(|piece| (piece, coming)) });
-    let name = format!("attachment; filename=\"failed-{import}.{}\"", format.extension());
+    let name = format!("attachment; filename=\"{name}\"");
     let headers =
         [(header::CONTENT_TYPE, format.media_type().to_owned()), (header::CONTENT_DISPOSITION, name)];
     Ok((headers, Body::from_stream(body)).into_response())

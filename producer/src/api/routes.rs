@@ -15,8 +15,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
 use super::{
-    AppState, authgear, bitcaster, catalog, ccai, console, imports, inspect, ops, records, trace, upload,
-    users,
+    AppState, authgear, bitcaster, catalog, ccai, console, imports, inspect, ops, profiles, records, trace,
+    upload, users,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -51,6 +51,7 @@ fn client_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(inspect::look))
         .routes(routes!(imports::show))
         .routes(routes!(records::list))
+        .routes(routes!(records::problems))
         .routes(routes!(records::failed_csv))
         .routes(routes!(records::failed_ndjson))
         .routes(routes!(imports::proceed))
@@ -58,7 +59,10 @@ fn client_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(imports::resume))
         .routes(routes!(imports::cancel))
         .routes(routes!(imports::retry))
+        .routes(routes!(profiles::list))
+        .routes(routes!(profiles::show, profiles::save, profiles::delete))
         .routes(routes!(users::find))
+        .routes(routes!(users::export))
         .routes(routes!(users::show, users::erase))
         .routes(routes!(catalog::show, catalog::replace))
         .merge(bitcaster::routes())

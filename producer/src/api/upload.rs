@@ -35,7 +35,8 @@ const OPTION_BYTES: usize = 1024;
 #[utoipa::path(
     post, path = "/v1/imports", tag = "imports",
     params(
-        ("format" = Option<String>, Query, description = "csv, json or ndjson; else told by media type or file name"),
+        ("format" = Option<String>, Query, description = "csv, json, ndjson or xlsx; else told by media type or file name"),
+        ("profile" = Option<String>, Query, description = "a named set of options: built-in, or one of the tenant's own; what is given beside it counts more"),
         ("identifier" = Option<String>, Query, description = "email, phone_number or preferred_username"),
         ("on_existing" = Option<String>, Query, description = "skip, update or enrol"),
         ("metadata" = Option<String>, Query, description = "merge, override, rewrite, remove, ignore or attributes"),
@@ -43,9 +44,11 @@ const OPTION_BYTES: usize = 1024;
         ("group" = Option<String>, Query, description = "name of the group to enrol users in; created if it is not there"),
         ("start" = Option<String>, Query, description = "auto or manual"),
         ("on_invalid" = Option<String>, Query, description = "continue or refuse"),
+        ("brake" = Option<u8>, Query, description = "percent: more of the first records failing for one cause refuse the file (50); 0 is off"),
         ("unknown_columns" = Option<String>, Query, description = "refuse, ignore, or metadata: kept under their own names"),
         ("header_names" = Option<String>, Query, description = "common, or exact: only the names of fields are known"),
         ("at" = Option<String>, Query, description = "where the list of records stands in a JSON file: `users`, `/realm/users`"),
+        ("sheet" = Option<String>, Query, description = "the sheet of a workbook, by its name or its number; else the first one that is not hidden"),
         ("skip_lines" = Option<String>, Query, description = "lines before a table's header: a number, or auto"),
         ("empty_cells" = Option<String>, Query, description = "ignore, remove or keep"),
         ("rows" = Option<String>, Query, description = "strict, or flexible: short and long rows of a table are taken"),
@@ -59,6 +62,8 @@ const OPTION_BYTES: usize = 1024;
         ("phone_country" = Option<String>, Query, description = "two letters: phone numbers of that country are taken as people write them"),
         ("dates" = Option<String>, Query, description = "iso, dmy or mdy: the order in which days are written"),
         ("on_invalid_value" = Option<String>, Query, description = "refuse, or drop: a value that an optional field does not take is left out"),
+        ("list_separator" = Option<String>, Query, description = "comma, semicolon or pipe: what stands between names in a cell with several"),
+        ("null_words" = Option<String>, Query, description = "words that stand for an empty cell: `NULL,N/A`"),
         ("usernames" = Option<String>, Query, description = "any or ascii"),
         ("default_address" = Option<String>, Query, description = "true: every user gets an address named `email`"),
         ("delimiter" = Option<String>, Query, description = "comma, semicolon, tab, pipe or auto (the default: told from the header)"),
@@ -157,6 +162,7 @@ impl Intake {
         let resolved = self.request.resolve(store, self.tenant, id, media_type, self.key.as_deref()).await?;
         let mut limits = self.state.0.limits;
         limits.parse = resolved.reading.limits(limits.parse);
+        limits.brake = Some(resolved.reading.brake);
         Ok(receive::begin(store, resolved.import, encoding, limits).await?)
     }
 

@@ -3,10 +3,12 @@
 use axum::Json;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::response::{IntoResponse, Response};
-use muster_shared::id::UserId;
+use muster_shared::id::{TenantId, UserId};
 use muster_shared::normalise::{EmailAddress, PhoneNumber, Username};
 use muster_shared::options::IdentifierField;
-use muster_shared::store::{erase as erasing, users};
+use muster_shared::store::erase as erasing;
+use muster_shared::store::users::{self, UserFilter};
+use muster_shared::tenant::Slug;
 use muster_shared::token::Scope;
 use muster_shared::user::User;
 use serde::Serialize;
@@ -15,24 +17,34 @@ use utoipa::ToSchema;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::params::{Id, Params, invalid};
+use super::records::streamed;
 use super::{AppState, ccai};
+use crate::export::{self, ExportFormat, UsersWanted};
 
 /// Users that were found.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct UserList {
-    /// The users; one at most, since each field is unique.
+    /// The users; one at most where a unique field was asked for.
     #[schema(value_type = Vec<Object>)]
     users: Vec<User>,
+    /// What to give as `after` for the next page; not there on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    next: Option<UserId>,
 }
 
-/// Finds the user with a value in one of the unique fields.
+/// Finds the user with a value in one of the unique fields; without one, lists users page by page, in the order of their coming.
 ///
 /// With Basic authentication the request is one of `GET /apps/api/v1/users`, which some clients send here.
 #[utoipa::path(
     get, path = "/v1/users", tag = "users",
     params(("email" = Option<String>, Query), ("phone_number" = Option<String>, Query),
-           ("preferred_username" = Option<String>, Query)),
-    responses((status = 200, description = "The user, or none", body = UserList)),
+           ("preferred_username" = Option<String>, Query),
+           ("organization" = Option<String>, Query, description = "list: those in the organization of this slug"),
+           ("updated_since" = Option<String>, Query, description = "list: those that were changed since then (RFC 3339)"),
+           ("after" = Option<String>, Query, description = "list: `next` of the page before"),
+           ("limit" = Option<u16>, Query, description = "list: 1 to 1000, else 100")),
+    responses((status = 200, description = "The user or none; or a page of users", body = UserList)),
 )]
 pub(super) async fn find(State(state): State<AppState>, request: Request) -> Result<Response, ApiError> {
     if ccai::asked_by_api_user(&request) {
@@ -52,6 +64,9 @@ async fn found(state: &AppState, caller: &Caller, mut params: Params) -> Result<
             wanted.push((*field, value));
         }
     }
+    if wanted.is_empty() {
+        return page(state, tenant, params).await;
+    }
     params.finish()?;
     let [(field, value)] = wanted.as_slice() else {
         return Err(invalid("query", "must have one of: email, phone_number, preferred_username"));
@@ -60,7 +75,56 @@ async fn found(state: &AppState, caller: &Caller, mut params: Params) -> Result<
         Some(key) => users::find(&mut *state.0.store.reading(tenant).await?, tenant, *field, &key).await?,
         None => return Err(invalid(field.as_str(), "is not a value that this field can have")),
     };
-    Ok(Json(UserList { users: found.into_iter().collect() }))
+    Ok(Json(UserList { users: found.into_iter().collect(), next: None }))
+}
+
+async fn page(state: &AppState, tenant: TenantId, mut params: Params) -> Result<Json<UserList>, ApiError> {
+    let wanted = filters(&mut params)?;
+    let after: Option<UserId> = params.take("after")?;
+    let limit = usize::from(params.take_limit(100, 1000)?);
+    params.finish()?;
+    let filter = UserFilter {
+        after,
+        organization: wanted.organization.as_deref(),
+        updated_since: wanted.updated_since,
+    };
+    let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let mut page = users::page(&mut *state.0.store.reading(tenant).await?, tenant, filter, most).await?;
+    let more = page.len() > limit;
+    page.truncate(limit);
+    let next = if more { page.last().map(|user| user.id) } else { None };
+    Ok(Json(UserList { users: page, next }))
+}
+
+fn filters(params: &mut Params) -> Result<UsersWanted, ApiError> {
+    let organization: Option<Slug> = params.take("organization")?;
+    let updated_since = params.take("updated_since")?;
+    Ok(UsersWanted { organization: organization.map(|slug| slug.as_str().to_owned()), updated_since })
+}
+
+/// All users as a file that import takes: a table, or an object a line. Importing it again changes nothing.
+#[utoipa::path(
+    get, path = "/v1/users/export", tag = "users",
+    params(("format" = Option<String>, Query, description = "csv, or ndjson"),
+           ("organization" = Option<String>, Query, description = "those in the organization of this slug"),
+           ("updated_since" = Option<String>, Query, description = "those that were changed since then (RFC 3339)")),
+    responses((status = 200, description = "The users", content_type = "text/csv", body = String)),
+)]
+pub(super) async fn export(
+    State(state): State<AppState>,
+    caller: Caller,
+    mut params: Params,
+) -> Result<Response, ApiError> {
+    let tenant = caller.may(Scope::UsersRead)?;
+    let wanted = filters(&mut params)?;
+    let format = match params.take::<String>("format")?.as_deref() {
+        None | Some("csv") => ExportFormat::Csv,
+        Some("ndjson") => ExportFormat::Ndjson,
+        Some(_) => return Err(invalid("format", "must be one of: csv, ndjson")),
+    };
+    params.finish()?;
+    let pages = export::users(&state.0.store, tenant, wanted, format);
+    streamed(&state, pages, format, &format!("users.{}", format.extension())).await
 }
 
 /// The value in the form in which it is stored.

@@ -1,5 +1,7 @@
 //! Imports and records in the shape in which clients see them.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use muster_shared::error::{FileError, RecordError};
 use muster_shared::import::ImportState;
@@ -62,6 +64,9 @@ pub struct ImportLinks {
     pub own: String,
     /// Its records.
     pub records: String,
+    /// Its failures by cause.
+    #[serde(default)]
+    pub problems: String,
     /// Its failed records as a table.
     pub failed_csv: String,
     /// Its failed records, an object a line.
@@ -75,6 +80,7 @@ impl ImportView {
         let own = format!("{base}/v1/imports/{}", report.id);
         let links = ImportLinks {
             records: format!("{own}/records"),
+            problems: format!("{own}/problems"),
             failed_csv: format!("{own}/failed.csv"),
             failed_ndjson: format!("{own}/failed.ndjson"),
             own,
@@ -115,6 +121,9 @@ pub struct ImportList {
 pub struct RecordView {
     /// Its number in the file, from 1.
     pub record: u64,
+    /// The line of the file that it begins on; of a workbook its row. Null where it is not known.
+    #[serde(default)]
+    pub line: Option<u64>,
     /// pending, inserted, updated, skipped or failed.
     #[schema(value_type = String)]
     pub outcome: Outcome,
@@ -136,6 +145,7 @@ impl From<RecordReport> for RecordView {
     fn from(report: RecordReport) -> Self {
         Self {
             record: report.record,
+            line: report.line,
             outcome: report.outcome,
             reason: report.reason,
             user_id: report.user_id,
@@ -144,6 +154,17 @@ impl From<RecordReport> for RecordView {
             errors: report.errors,
         }
     }
+}
+
+/// An import, with what is told only when it is asked for.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ImportDetails {
+    /// The import.
+    #[serde(flatten)]
+    pub import: ImportView,
+    /// Skipped records by reason: exists, unchanged, cancelled, enrolled, superseded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped_by_reason: Option<BTreeMap<String, u64>>,
 }
 
 /// A page of records in file order.

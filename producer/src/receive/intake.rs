@@ -9,7 +9,7 @@ use muster_shared::fault::{Mutant, mutant};
 use muster_shared::formula;
 use muster_shared::intake::Reading;
 use muster_shared::options::{Duplicates, EmptyFile};
-use muster_shared::parse::{Parser, RecordSink};
+use muster_shared::parse::{Format, Parser, RecordSink};
 use muster_shared::record::{Names, RawField, RawRecord, RawValue, Secrets, source_json};
 use muster_shared::rules::Rules;
 use muster_shared::store::intake::{Issue, Received};
@@ -19,7 +19,9 @@ use muster_shared::validate::Validated;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use super::brake::Brake;
 use super::{Failure, ReceiveLimits};
+use crate::workbook::{BookLimits, Spool};
 
 /// Bytes of issues that are gathered before they are written.
 const ISSUE_BYTES: usize = 256 * 1024;
@@ -42,6 +44,7 @@ pub(super) struct Intake {
     sink: Sink,
     digest: Sha256,
     bytes: u64,
+    book: BookLimits,
 }
 
 struct Sink {
@@ -60,6 +63,7 @@ struct Sink {
     allowance: Allowance,
     /// Some values must stand once in the file.
     unique: bool,
+    brake: Option<Brake>,
 }
 
 impl Intake {
@@ -72,7 +76,9 @@ impl Intake {
         stager: mpsc::Sender<Staged>,
     ) -> Self {
         Self {
-            parser: Parser::new(rules.options.format, limits.parse).at(rules.options.at.as_deref()),
+            parser: Parser::new(rules.options.format, limits.parse)
+                .at(rules.options.at.as_deref())
+                .reshaping(rules.table()),
             sink: Sink {
                 unique: rules.options.duplicates == Duplicates::Refuse,
                 reading: Reading::new(rules),
@@ -83,32 +89,55 @@ impl Intake {
                 stager_gone: false,
                 keys: Vec::new(),
                 invalid: 0,
+                brake: Brake::new(limits.brake, limits.chunk.records),
                 records: limits.records,
                 allowance,
             },
             digest: Sha256::new(),
             bytes: 0,
+            book: limits.book,
         }
+    }
+
+    /// Where a workbook is kept until it is whole.
+    fn spool(&self) -> Result<Option<Spool>, Failure> {
+        let options = &self.sink.reading.rules.options;
+        let book = options.format == Format::Xlsx;
+        Ok(book.then(|| Spool::new(self.book, options.sheet.as_deref())).transpose()?)
+    }
+
+    fn feed(&mut self, piece: &[u8]) -> Result<(), Failure> {
+        let parsed = self.parser.feed(piece, &mut self.sink);
+        self.sink.checked(parsed)
     }
 
     /// Takes pieces until `None` says that the upload is whole, and sends what is to be staged.
     pub(super) fn run(mut self, mut pieces: mpsc::Receiver<Option<Bytes>>) -> Result<Received, Failure> {
+        let mut spool = self.spool()?;
         loop {
             match pieces.blocking_recv() {
                 Some(Some(piece)) => {
                     self.digest.update(&piece);
                     self.bytes += piece.len() as u64;
                     self.sink.allowance.check(0, self.bytes).map_err(Failure::Refuse)?;
-                    let parsed = self.parser.feed(&piece, &mut self.sink);
-                    self.sink.checked(parsed)?;
+                    match &mut spool {
+                        Some(spool) => spool.write(&piece)?,
+                        None => self.feed(&piece)?,
+                    }
                 }
                 Some(None) => break,
                 // The decoder failed, and its error is the one that counts.
                 None => return Err(stager_gone()),
             }
         }
+        if let Some(spool) = spool {
+            spool.rows(&mut |piece| self.feed(piece))?;
+        }
         let parsed = self.parser.finish(&mut self.sink);
         let end = self.sink.checked(parsed)?;
+        if let Some(brake) = &self.sink.brake {
+            brake.end().map_err(Failure::Refuse)?;
+        }
         if end.records == 0 && self.sink.reading.rules.options.empty_file == EmptyFile::Refuse {
             return Err(Failure::Refuse(FileError::new(ErrorCode::FileEmpty, "The file has no records.")));
         }
@@ -243,7 +272,7 @@ impl RecordSink for Sink {
             record
         };
         self.cutter.hide(self.reading.binding.secrets());
-        let Self { reading, cutter, issues, issue_bytes, keys: all_keys, invalid, unique, .. } = self;
+        let Self { reading, cutter, issues, issue_bytes, keys: all_keys, invalid, unique, brake, .. } = self;
         reading.record(record, names, |taken| {
             let (validated, number) = (taken.validated, record.position.record.get());
             if *unique {
@@ -254,6 +283,9 @@ impl RecordSink for Sink {
                 Err(errors) => (false, errors),
             };
             *invalid += u64::from(!valid);
+            if let Some(brake) = brake {
+                brake.record(&errors, record.position)?;
+            }
             if !valid || !taken.warnings.is_empty() {
                 let (warnings, source) = (taken.warnings, source_json(record, names, taken.secrets));
                 let issue = Issue { record: number, failed: !valid, errors, warnings, source };

@@ -10,7 +10,7 @@ use muster_shared::parse::Format;
 use muster_shared::validate::fold_column;
 use serde::Deserialize;
 
-use super::invalid;
+use super::values::invalid;
 
 /// Most names that can be given.
 const MAX_COLUMNS: usize = 256;
@@ -26,6 +26,8 @@ pub(super) struct FieldChoices {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Target {
     Field(Field),
+    /// `enabled`: the state of the account as yes and no.
+    Enabled,
     /// A key of the metadata, with `[]` or `{}` after it where its cells are lists or objects.
     Key(String),
     LeftOut,
@@ -41,6 +43,9 @@ impl Target {
             && !key.trim_end_matches(['[', ']', '{', '}', '*']).is_empty()
         {
             return Ok(Self::Key(key.to_owned()));
+        }
+        if name == "enabled" {
+            return Ok(Self::Enabled);
         }
         let table = FieldTable::native();
         match table.find(name) {
@@ -67,6 +72,25 @@ impl FieldChoices {
             }
             self.columns.push((name, target));
         }
+        Ok(())
+    }
+
+    /// Columns of a profile: those that the request has itself count more.
+    pub(super) fn default_columns(&mut self, text: &str) -> Result<(), FieldError> {
+        let mut others = Self::default();
+        others.set_columns(text)?;
+        let given: Vec<String> = self.columns.iter().map(|(name, _)| fold_column(name)).collect();
+        others.columns.retain(|(name, _)| !given.contains(&fold_column(name)));
+        self.columns.append(&mut others.columns);
+        Ok(())
+    }
+
+    /// Behaviours of a profile: those that the request has itself count more.
+    pub(super) fn default_behaviours(&mut self, text: &str) -> Result<(), FieldError> {
+        let mut others = Self::default();
+        others.set_behaviours(text)?;
+        others.behaviours.retain(|(field, _)| !self.behaviours.iter().any(|(given, _)| given == field));
+        self.behaviours.append(&mut others.behaviours);
         Ok(())
     }
 
@@ -98,20 +122,19 @@ impl FieldChoices {
         let mut table = FieldTable::native();
         for (place, (name, target)) in self.columns.iter().enumerate() {
             // A header is folded before it is looked up, so the name that stands for it is folded as well.
-            let name = if format == Format::Csv && !name.starts_with('#') {
-                fold_column(name)
-            } else {
-                name.clone()
-            };
+            let name =
+                if format.is_table() && !name.starts_with('#') { fold_column(name) } else { name.clone() };
             table.0.retain(|rule| rule.name != name);
             let place = u16::try_from(place).unwrap_or(u16::MAX);
             let mapped = |key: Option<&String>, left_out| Mapped { place, key: key.cloned(), left_out };
             let (field, mapped) = match target {
                 Target::Field(field) => (*field, mapped(None, false)),
                 Target::Key(key) => (Field::Metadata, mapped(Some(key), false)),
+                Target::Enabled => (Field::Status, mapped(None, false)),
                 Target::LeftOut => (Field::Metadata, mapped(None, true)),
             };
-            table.0.push(FieldRule { mapped: Some(mapped), ..FieldRule::new(&name, field) });
+            let enabled = *target == Target::Enabled;
+            table.0.push(FieldRule { mapped: Some(mapped), enabled, ..FieldRule::new(&name, field) });
         }
         for (field, behaviour) in &self.behaviours {
             table.set_behaviour(*field, *behaviour);

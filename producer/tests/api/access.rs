@@ -24,7 +24,9 @@ async fn every_route_asks_for_a_known_token() {
     let long = format!("mst_{}", "A".repeat(8_000));
     for row in rows().into_iter().filter(|row| row.door == Door::Native) {
         let (method, path) = (row.method, row.path);
-        let url = format!("{}{}", server.url, path.replace("{id}", "0190a5f0-7b7c-7000-8000-000000000001"));
+        let path_of_none =
+            path.replace("{id}", "0190a5f0-7b7c-7000-8000-000000000001").replace("{name}", "hr");
+        let url = format!("{}{path_of_none}", server.url);
         let plain = || server.client.request(method.clone(), &url);
         let mut wrong = vec![
             plain(),
@@ -203,7 +205,7 @@ async fn a_disabled_tenant_is_refused_at_every_door_and_says_why() {
 async fn records_are_read_for_the_tenant_that_has_the_import() {
     use muster_shared::id::ImportId;
     use muster_shared::store::records::{self, RecordFilter};
-    use muster_shared::store::reports;
+    use muster_shared::store::{problems, reports};
 
     let server = Server::start().await;
     let import = crate::harness::accepted(server.upload("start=manual", "email\nnobody\n")).await;
@@ -215,6 +217,7 @@ async fn records_are_read_for_the_tenant_that_has_the_import() {
         let (store, all) = (&server.store, RecordFilter::default());
         assert_eq!(records::page(store, tenant, import, &options, all, 10).await.unwrap().len(), found);
         assert_eq!(records::failed(store, tenant, import, 0, 10, 1 << 20).await.unwrap().len(), found);
+        assert_eq!(problems::problems(store, tenant, import, 10).await.unwrap().problems.len(), found);
         assert_eq!(
             records::issues(&mut *store.reading(tenant).await.unwrap(), tenant, &[import], 0, 10)
                 .await

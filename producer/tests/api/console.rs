@@ -589,12 +589,14 @@ async fn operators_see_the_queue_and_tokens_and_revoke_them() {
 #[tokio::test]
 async fn a_user_is_found_by_what_it_is_known_by() {
     let server = Server::start().await;
-    sqlx::query("insert into users (id, tenant_id, email, given_name) values ($1, $2, 'ann@example.com', 'Ann<b>')")
-        .bind(clock::new_id())
-        .bind(server.tenant.id.get())
-        .execute(server.store.pool())
-        .await
-        .unwrap();
+    sqlx::query(
+        "insert into users (id, tenant_id, email, given_name) values ($1, $2, 'ann@example.com', 'Ann<b>')",
+    )
+    .bind(clock::new_id())
+    .bind(server.tenant.id.get())
+    .execute(server.store.pool())
+    .await
+    .unwrap();
     let browser = Browser::signed_in(&server, &server.token).await;
     let found = browser.get("/console/users?q=+Ann%40Example.com+").await;
     assert_eq!(found.status, 303);

@@ -14,7 +14,7 @@ const UPLOAD: &str = "email,first_name,custom__note\n\
     no,\u{f6},\n";
 
 async fn failed(server: &Server, upload: &str, extension: &str) -> String {
-    let import = accepted(server.upload("start=manual", upload.to_owned())).await;
+    let import = accepted(server.upload("start=manual&brake=0", upload.to_owned())).await;
     let link = format!("/v1/imports/{}/failed.{extension}", import["id"].as_str().unwrap());
     let response = server.get(&link).send().await.unwrap();
     assert!(

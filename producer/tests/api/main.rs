@@ -12,6 +12,9 @@ mod access;
 mod authgear;
 mod bitcaster;
 mod bounds;
+#[path = "../common/case_table.rs"]
+mod case_table;
+mod cases;
 mod ccai;
 mod console;
 mod failed;
@@ -21,6 +24,7 @@ mod input;
 mod keys;
 mod limits;
 mod matrix;
+mod profiles;
 mod readiness;
 mod reading;
 mod second_lock;

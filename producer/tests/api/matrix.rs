@@ -53,6 +53,7 @@ const ROWS: &[(Door, &str, &str, &[Scope])] = &[
     (Door::Native, "post", "/v1/inspect", WRITE),
     (Door::Native, "get", "/v1/imports/{id}", READ),
     (Door::Native, "get", "/v1/imports/{id}/records", READ),
+    (Door::Native, "get", "/v1/imports/{id}/problems", READ),
     (Door::Native, "get", "/v1/imports/{id}/failed.csv", READ),
     (Door::Native, "get", "/v1/imports/{id}/failed.ndjson", READ),
     (Door::Native, "post", "/v1/imports/{id}/proceed", WRITE),
@@ -60,7 +61,12 @@ const ROWS: &[(Door, &str, &str, &[Scope])] = &[
     (Door::Native, "post", "/v1/imports/{id}/resume", WRITE),
     (Door::Native, "post", "/v1/imports/{id}/cancel", WRITE),
     (Door::Native, "post", "/v1/imports/{id}/retry", WRITE),
+    (Door::Native, "get", "/v1/profiles", READ),
+    (Door::Native, "get", "/v1/profiles/{name}", READ),
+    (Door::Native, "put", "/v1/profiles/{name}", WRITE),
+    (Door::Native, "delete", "/v1/profiles/{name}", WRITE),
     (Door::Native, "get", "/v1/users", USERS),
+    (Door::Native, "get", "/v1/users/export", USERS),
     (Door::Native, "get", "/v1/users/{id}", USERS),
     (Door::Native, "delete", "/v1/users/{id}", &[Scope::UsersErase]),
     (Door::Native, "get", "/v1/catalog", &[Scope::CatalogRead]),
@@ -141,6 +147,7 @@ pub(crate) struct World {
     pub(crate) user: String,
     pub(crate) import: String,
     pub(crate) job: String,
+    pub(crate) profile: String,
     task: String,
 }
 
@@ -152,6 +159,7 @@ struct Ids {
     task: String,
     org: String,
     email: String,
+    profile: String,
 }
 
 impl World {
@@ -163,6 +171,7 @@ impl World {
             task: self.task.clone(),
             org: self.org.clone(),
             email: self.email.clone(),
+            profile: self.profile.clone(),
         }
     }
 }
@@ -170,7 +179,15 @@ impl World {
 impl Ids {
     fn all(text: &str) -> Self {
         let text = || text.to_owned();
-        Self { import: text(), user: text(), job: text(), task: text(), org: text(), email: text() }
+        Self {
+            import: text(),
+            user: text(),
+            job: text(),
+            task: text(),
+            org: text(),
+            email: text(),
+            profile: text(),
+        }
     }
 
     fn missing(world: &World) -> Self {
@@ -182,6 +199,7 @@ impl Ids {
             task: "userimport_00000000000000000000000000000000".into(),
             org: world.org.clone(),
             email: "missing@example.com".into(),
+            profile: "missing-profile".into(),
         }
     }
 
@@ -192,7 +210,8 @@ impl Ids {
             Door::Authgear => &self.task,
             Door::Ccai | Door::Bitcaster => &self.job,
         };
-        row.path.replace("{id}", id).replace("{org}", &self.org).replace("{username}", &self.email)
+        let path = row.path.replace("{id}", id).replace("{org}", &self.org);
+        path.replace("{username}", &self.email).replace("{name}", &self.profile)
     }
 }
 
@@ -254,6 +273,7 @@ pub(crate) async fn world(server: &Server, slug: &str) -> (World, Credentials) {
         user: String::new(),
         import: String::new(),
         job: String::new(),
+        profile: format!("{slug}-profile"),
         task: String::new(),
         tenant,
     };
@@ -284,6 +304,8 @@ async fn refill(server: &Server, mut world: World, all: &Credentials) -> World {
     let task = at(Door::Authgear, Method::POST, "/_api/admin/users/import").json(&records);
     let task: Value = task.send().await.unwrap().json().await.unwrap();
     world.task = task["id"].as_str().unwrap().to_owned();
+    let profile = at(Door::Native, Method::PUT, &format!("/v1/profiles/{}", world.profile)).json(&json!({}));
+    assert!(profile.send().await.unwrap().status().is_success());
     world
 }
 
@@ -319,6 +341,7 @@ fn with_body(row: &Row, request: RequestBuilder) -> RequestBuilder {
         }
         (Door::Bitcaster, "POST") => request.json(&json!({"email": "new@example.com"})),
         (Door::Bitcaster, _) => request.json(&json!({"first_name": "Ann"})),
+        (Door::Native, "PUT") if row.path.contains("profiles") => request.json(&json!({"dates": "dmy"})),
         _ => request,
     }
 }
@@ -370,7 +393,7 @@ async fn another_tenants_ids_are_as_missing_ones_on_every_route() {
     let (mut own, all) = world(&server, "own").await;
     let (other, _) = world(&server, "other").await;
     let before = snapshot(&server, &other).await;
-    for row in rows().into_iter().filter(|row| row.path.contains('{')) {
+    for row in rows().into_iter().filter(|row| row.path.contains('{') && !is_naming(row)) {
         let ask = async |ids: &Ids| {
             let url = format!("{}{}", server.url, ids.path(&row));
             answer(with_body(&row, all.on(row.door, server.client.request(row.method.clone(), url)))).await
@@ -412,12 +435,22 @@ async fn another_tenants_ids_are_as_missing_ones_on_every_route() {
             assert_eq!(status, 404, "{name} {odd}: {body}");
         }
     }
+    // A profile of one's own may have the name of another's.
+    let url = format!("{}/v1/profiles/{}", server.url, other.profile);
+    let saved = all.on(Door::Native, server.client.put(&url)).json(&json!({"dates": "mdy"}));
+    assert_eq!(answer(saved).await.0, 200);
+    assert_eq!(answer(all.on(Door::Native, server.client.delete(&url))).await.0, 204);
     assert_eq!(snapshot(&server, &other).await, before, "nothing was done to the other tenant");
 }
 
 /// Whether a request to the route makes a user of whatever address.
 fn is_enrolling(row: &Row) -> bool {
     row.door == Door::Bitcaster && !row.path.contains("{username}")
+}
+
+/// Whether a request to the route makes a profile of whatever name.
+fn is_naming(row: &Row) -> bool {
+    row.method == Method::PUT && row.path.contains("{name}")
 }
 
 fn is_in_org(row: &Row) -> bool {
@@ -427,9 +460,16 @@ fn is_in_org(row: &Row) -> bool {
 /// All that a tenant has, but for what the dispatcher does to chunks meanwhile.
 async fn snapshot(server: &Server, world: &World) -> Vec<String> {
     let mut all = Vec::new();
-    for table in
-        ["users", "imports", "chunks", "memberships", "bulk_jobs", "organizations", "authgear_imports"]
-    {
+    for table in [
+        "users",
+        "imports",
+        "chunks",
+        "memberships",
+        "bulk_jobs",
+        "organizations",
+        "authgear_imports",
+        "import_profiles",
+    ] {
         let columns = if table == "chunks" { "id, import_id, pending, body_hash" } else { "*" };
         let rows: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
             "select row_to_json(t)::text from (select {columns} from {table} where tenant_id = $1) as t order by 1"

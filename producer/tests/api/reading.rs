@@ -82,7 +82,15 @@ async fn steering_moves_an_import_or_says_why_not() {
 async fn users_are_found_by_one_field() {
     let server = Server::start().await;
     assert_eq!(server.json("/v1/users?email=A@Example.com").await, json!({ "users": [] }));
-    for wrong in ["", "email=nobody", "email=a@example.com&phone_number=%2B4912345678", "phone_number=1"] {
+    assert_eq!(server.json("/v1/users").await, json!({ "users": [] }));
+    for wrong in [
+        "email=nobody",
+        "limit=0",
+        "organization=a%20b",
+        "updated_since=yesterday",
+        "email=a@example.com&phone_number=%2B4912345678",
+        "phone_number=1",
+    ] {
         assert_refused(server.get(&format!("/v1/users?{wrong}")), 400, "invalid_request").await;
     }
 }

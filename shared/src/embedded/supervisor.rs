@@ -109,9 +109,7 @@ impl Server {
                 Answer::Starting => {
                     heard = Instant::now();
                     if !recovering {
-                        tracing::info!(
-                            "the engine is starting; after a crash it recovers what was committed first"
-                        );
+                        tracing::info!("the engine is starting");
                         recovering = true;
                     }
                 }

@@ -131,7 +131,8 @@ pub fn page() -> String {
             page.push_str(&format!("| `{field}` | {}{mark} | {} |\n", behaviour.as_str(), cells.join(" | ")));
         }
     }
-    page
+    page.push_str("\n## What each field takes\n\n");
+    page + &super::form::table()
 }
 
 const PREFACE: &str = "# What each field does

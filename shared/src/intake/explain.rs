@@ -5,7 +5,7 @@ use super::{bare, is_scientific};
 use crate::error::{ErrorCode, RecordError};
 use crate::field::Field;
 use crate::normalise::is_invisible;
-use crate::options::Dates;
+use crate::options::{Dates, ListSeparator};
 use crate::record::{RawRecord, RawValue};
 use crate::rules::Rules;
 use crate::validate::Binding;
@@ -20,21 +20,40 @@ pub(super) fn is_spreadsheet_error(text: &str) -> bool {
 
 /// Adds what mends it to an error.
 pub(super) fn explain(error: &mut RecordError, record: &RawRecord<'_>, binding: &Binding, rules: &Rules) {
-    let Some(at) = place(record, binding, error) else { return };
-    let RawValue::Text(text) = record.fields[at].value else {
-        if error.code == ErrorCode::TypeMismatch {
-            error.message.push_str("; `--values lenient` takes numbers and flags in other forms");
+    let Some(at) = place(record, binding, error).or_else(|| holder(record, binding, error)) else { return };
+    let name = binding.name_at(record.fields[at].name);
+    let text = match record.fields[at].value {
+        RawValue::Text(text) => binding.unguard(text),
+        RawValue::Json(json) => {
+            match error.code {
+                ErrorCode::TypeMismatch => {
+                    error.message.push_str("; `--values lenient` takes numbers and flags in other forms");
+                }
+                ErrorCode::FieldUnknown => error.message.extend(inside(name, json)),
+                _ => {}
+            }
+            return;
         }
-        return;
+        RawValue::Null => return,
     };
-    let text = binding.unguard(text);
+    if error.code == ErrorCode::FieldUnknown && name == "type" && text == "version" {
+        error.message.push_str("; the record says the version of the file, and is no user: take it out");
+    }
     let Some(field) = binding.field_of(record.fields[at].name) else { return };
     let hint = match error.code {
+        _ if is_null_word(text) && !matches!(error.code, ErrorCode::CatalogUnknown) => {
+            let words = crate::validate::quoted(text.trim());
+            Some(format!("`--null-words {words}` takes it for an empty cell"))
+        }
         ErrorCode::ControlChar => character(text, |c| c.is_control() || is_invisible(c)),
         ErrorCode::EmailInvalid => email(text),
+        ErrorCode::ValueInvalid if field == Field::Status && is_gone(text) => Some(
+            "imports delete nobody: take such records out, or say what becomes of the account with Inactive"
+                .to_owned(),
+        ),
         ErrorCode::PhoneInvalid => Some(phone(text, rules).to_owned()),
         ErrorCode::DateInvalid => day(text, field, rules).map(str::to_owned),
-        ErrorCode::CatalogUnknown => Some("`--unknown-names ignore` leaves such names out".to_owned()),
+        ErrorCode::CatalogUnknown => Some(unknown_name(text, field, rules).to_owned()),
         ErrorCode::UriInvalid if !text.contains("://") => {
             Some("write it whole, with https:// before it".to_owned())
         }
@@ -55,6 +74,72 @@ pub(super) fn explain(error: &mut RecordError, record: &RawRecord<'_>, binding: 
     if let Some(hint) = hint {
         error.message.push_str("; ");
         error.message.push_str(&hint);
+    }
+}
+
+/// How the first value inside an unknown list or object is named in the options.
+fn inside(name: &str, json: &str) -> Option<String> {
+    let mut value: &serde_json::Value = &serde_json::from_str(json).ok()?;
+    let mut way = format!("/{name}");
+    loop {
+        let (step, next) = match value {
+            serde_json::Value::Array(items) => ("0", items.first()?),
+            // The names are the product's, the values its users'.
+            serde_json::Value::Object(members) => {
+                let mail = members.iter().find(|(name, _)| name.to_ascii_lowercase().contains("mail"));
+                let (name, value) = mail.or_else(|| members.iter().next())?;
+                (name.as_str(), value)
+            }
+            _ => break,
+        };
+        // A name with anything else in it may be somebody's.
+        if !step.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
+            return None;
+        }
+        way = format!("{way}/{step}");
+        value = next;
+    }
+    if way.matches('/').count() < 2 || way.len() > MOST_WAY_BYTES {
+        return None;
+    }
+    let column = crate::validate::quoted(&format!("{way}=email")).into_owned();
+    Some(format!("; what stands inside is named by its way, as in `--column {column}`"))
+}
+
+/// Longest way that is told, in bytes.
+const MOST_WAY_BYTES: usize = 120;
+
+/// Words of other products for somebody who is to go.
+fn is_gone(text: &str) -> bool {
+    let word = bare(text).to_lowercase();
+    matches!(word.as_str(), "deleted" | "delete" | "removed" | "terminated" | "left")
+}
+
+/// What programs write where there is nothing.
+fn is_null_word(text: &str) -> bool {
+    let text = text.trim();
+    matches!(text, "\\N" | "-" | "--" | "N/A" | "n/a" | "NA") || text.eq_ignore_ascii_case("null")
+}
+
+/// Where in the record the list or the object stands in which an error is.
+fn holder(record: &RawRecord<'_>, binding: &Binding, error: &RecordError) -> Option<usize> {
+    let inside = |name: &str| {
+        let rest = error.field.as_deref()?.strip_prefix(name)?;
+        (!name.is_empty() && rest.starts_with('.')).then_some(())
+    };
+    record.fields.iter().position(|field| inside(binding.name_at(field.name)).is_some())
+}
+
+fn unknown_name(text: &str, field: Field, rules: &Rules) -> &'static str {
+    match rules.options.list_separator {
+        _ if field == Field::Location => "`--unknown-names ignore` leaves such names out",
+        ListSeparator::Comma if text.contains(';') => {
+            "the cell holds semicolons: `--list-separator semicolon` takes them to be between names"
+        }
+        ListSeparator::Comma if text.contains('|') => {
+            "the cell holds vertical lines: `--list-separator pipe` takes them to be between names"
+        }
+        _ => "`--unknown-names ignore` leaves such names out",
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Mend, bare, explain, unwrapped};
 use crate::error::{ErrorCode, RecordError};
+use crate::fault::{Mutant, mutant};
 use crate::field::Field;
 use crate::normalise::phone_of_country;
 use crate::options::{Dates, OnInvalidValue};
@@ -36,6 +37,9 @@ const NO: [&str; 14] = [
     "n", "f", "off", "nein", "falsch", "non", "faux", "falso", "não", "nao", "nie", "fałsz", "нет", "onwaar",
 ];
 
+/// What ends a line.
+const LINE_BREAKS: [char; 6] = ['\n', '\r', '\u{b}', '\u{c}', '\u{2028}', '\u{2029}'];
+
 /// The mends of a record's refused fields, by their places in the record.
 pub(super) fn mends(
     record: &RawRecord<'_>,
@@ -55,8 +59,10 @@ pub(super) fn mends(
         if let RawValue::Text(text) = value
             && let Some(mend) = mend(text, field, error, rules)
         {
-            if text.trim().contains(['\n', '\r', '\u{2028}', '\u{2029}']) && field != Field::Email {
+            if text.trim().contains(LINE_BREAKS) && field != Field::Email {
                 warnings.push(format!("{name} holds a line break; it was replaced by a blank."));
+            } else if text.trim().contains('\t') {
+                warnings.push(format!("{name} holds a tab; it was replaced by a blank."));
             }
             mends.push((at, mend));
         } else if rules.options.on_invalid_value == OnInvalidValue::Drop
@@ -96,10 +102,13 @@ fn mend(text: &str, field: Field, error: &RecordError, rules: &Rules) -> Option<
                 None => (visible != text.trim()).then_some(Mend::Text(visible)),
             }
         }
+        // A username is taken as it is or not at all: one without what cannot be seen may be somebody else's.
+        (ErrorCode::ControlChar, Field::PreferredUsername) if !mutant(Mutant::UsernamesStripped) => None,
         (ErrorCode::ControlChar, _) => {
             let mended = folded(bare(text));
             (mended != text).then_some(Mend::Text(mended))
         }
+        (ErrorCode::ValueInvalid, Field::Status) => state(text).map(|state| Mend::Text(state.to_owned())),
         (ErrorCode::TypeMismatch, field) if is_flag(field) => flag(text).map(Mend::Flag),
         (ErrorCode::LocaleInvalid, _) => canonical_locale(text).map(Mend::Text),
         (ErrorCode::ZoneinfoInvalid, _) => canonical_zone(text).map(Mend::Text),
@@ -141,9 +150,33 @@ fn flag(text: &str) -> Option<bool> {
     }
 }
 
-/// Line breaks and the blanks around them as one blank.
+/// Words of other products for the state of an account.
+fn state(text: &str) -> Option<&'static str> {
+    match bare(text).to_lowercase().as_str() {
+        "active"
+        | "enabled"
+        | "member"
+        | "admin"
+        | "owner"
+        | "primary owner"
+        | "workspace owner"
+        | "workspace admin"
+        | "multi-channel guest"
+        | "single-channel guest"
+        | "guest"
+        | "provisioned"
+        | "staged"
+        | "aktiv"
+        | "actif" => Some("Active"),
+        "inactive" | "disabled" | "deactivated" | "suspended" | "blocked" | "archived" | "deprovisioned"
+        | "locked_out" | "inaktiv" | "inactif" => Some("Inactive"),
+        _ => None,
+    }
+}
+
+/// Line breaks and tabs and the blanks around them as one blank.
 fn folded(text: &str) -> String {
-    let lines = text.split(['\n', '\r', '\u{2028}', '\u{2029}', '\u{b}', '\u{c}']);
+    let lines = text.split(|c: char| c == '\t' || LINE_BREAKS.contains(&c));
     lines.map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
@@ -209,6 +242,6 @@ mod tests {
     #[test]
     fn line_breaks_become_blanks() {
         assert_eq!(folded("Ada\r\nB."), "Ada B.");
-        assert_eq!(folded("Ada \u{2028} B"), "Ada B");
+        assert_eq!(folded("Ada \u{2028} B\tC"), "Ada B C");
     }
 }

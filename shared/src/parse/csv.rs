@@ -222,7 +222,8 @@ impl CsvReader {
         let quotes = self.border.has_quotes();
         if self.records.header.is_some() {
             let position = Position { record: self.records.next, line: self.line, byte: self.byte };
-            self.records.take(record, quotes, self.limits.flexible, position, sink)?;
+            let limits = self.limits;
+            self.records.take(record, quotes, &limits, position, sink)?;
         } else if let Some(header) = header::read(record, &self.limits, self.records.western)
             .map_err(|error| error.at_line(self.line))?
         {
@@ -231,7 +232,7 @@ impl CsvReader {
             sink.header(&header.names).map_err(|error| error.at_line(line))?;
             self.records.header = Some(header);
         }
-        if quotes {
+        if quotes && !self.limits.sheet {
             self.line += border::line_ends(record);
         }
         self.byte += record.len() as u64;
@@ -268,11 +269,12 @@ impl Records {
         &mut self,
         record: &[u8],
         quotes: bool,
-        flexible: bool,
+        limits: &ParseLimits,
         position: Position,
         sink: &mut S,
     ) -> Result<(), FileError> {
         let Some(header) = &self.header else { return Ok(()) };
+        let ParseLimits { flexible, sheet, .. } = *limits;
         let (text, fault) = match str::from_utf8(record) {
             Ok(text) => (Cow::Borrowed(text), None),
             Err(error) => (String::from_utf8_lossy(record), Some(error.valid_up_to())),
@@ -292,11 +294,16 @@ impl Records {
             &mut fields,
             &mut self.unescaped,
         );
-        let cut = if quotes { cutter.cut_quoted() } else { cutter.cut_plain() };
+        let mut cut = if quotes { cutter.cut_quoted() } else { cutter.cut_plain() };
         self.unescaped.settle(&mut fields);
         if self.handmade && may_be_blank(record, header.delimiter) && is_blank(&cut, &fields) {
             self.store.give_back(fields);
             return Ok(());
+        }
+        if sheet && cut.cells < header.columns.named {
+            let missing = (cut.cells..header.columns.named).filter_map(|index| NameId::try_from(index).ok());
+            fields.extend(missing.map(|name| RawField { name, value: RawValue::Text("") }));
+            cut.cells = header.columns.named;
         }
         if flexible {
             // Named columns come first, so those that the record does not reach are the last ones.

@@ -15,16 +15,21 @@ pub enum Format {
     Json,
     /// One object a line.
     Ndjson,
+    /// A workbook, one of whose sheets is a table. To parse it is to parse the table's text.
+    Xlsx,
 }
+
+/// The media type of a workbook.
+const XLSX: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
 
 /// The text names no format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no such format; there are csv, json and ndjson")]
+#[error("no such format; there are csv, json, ndjson and xlsx")]
 pub struct UnknownFormat;
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 3] = [Self::Csv, Self::Json, Self::Ndjson];
+    pub const ALL: [Self; 4] = [Self::Csv, Self::Json, Self::Ndjson, Self::Xlsx];
 
     /// The format's name in options, JSON and on the command line.
     pub fn as_str(self) -> &'static str {
@@ -32,7 +37,13 @@ impl Format {
             Self::Csv => "csv",
             Self::Json => "json",
             Self::Ndjson => "ndjson",
+            Self::Xlsx => "xlsx",
         }
+    }
+
+    /// Whether its records are the rows of a table with a header.
+    pub fn is_table(self) -> bool {
+        matches!(self, Self::Csv | Self::Xlsx)
     }
 
     /// The media type that Muster sends; [`from_media_type`](Self::from_media_type) takes more.
@@ -41,6 +52,7 @@ impl Format {
             Self::Csv => "text/csv",
             Self::Json => "application/json",
             Self::Ndjson => "application/x-ndjson",
+            Self::Xlsx => XLSX,
         }
     }
 
@@ -52,6 +64,7 @@ impl Format {
                 Some(Self::Csv)
             }
             "application/json" => Some(Self::Json),
+            XLSX => Some(Self::Xlsx),
             "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Some(Self::Ndjson),
             _ => None,
         }
@@ -64,6 +77,25 @@ impl Format {
             "csv" | "tsv" | "tab" | "txt" => Some(Self::Csv),
             "json" => Some(Self::Json),
             "ndjson" | "jsonl" => Some(Self::Ndjson),
+            "xlsx" | "xlsm" => Some(Self::Xlsx),
+            _ => None,
+        }
+    }
+
+    /// What to do about a file whose name says that it is something else, where that can be said.
+    pub fn advice_for_name(name: &str) -> Option<&'static str> {
+        let (_, extension) = name.rsplit_once('.')?;
+        match extension.to_ascii_lowercase().as_str() {
+            "zip" | "7z" | "rar" | "tar" | "tgz" => {
+                Some("it is an archive: unpack it, and import the file that is in it")
+            }
+            "xls" | "xlsb" | "ods" | "numbers" => {
+                Some("it is a spreadsheet of another kind: save it there as XLSX or CSV")
+            }
+            "ldif" => Some("it is an LDIF export: export CSV or JSON instead"),
+            "html" | "htm" | "xml" | "pdf" | "doc" | "docx" | "rtf" => {
+                Some("it is no table: export CSV, JSON or XLSX where it comes from")
+            }
             _ => None,
         }
     }

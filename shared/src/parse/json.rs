@@ -79,9 +79,9 @@ impl JsonReader {
         }
     }
 
-    /// The list stands inside an object: the keys to it.
-    pub(super) fn at(&mut self, keys: Vec<String>) {
-        self.seek = Some(seek::Seek::new(keys));
+    /// The list stands inside an object: the keys to it. Where that is optional, a list that is the file itself will do.
+    pub(super) fn at(&mut self, keys: Vec<String>, optional: bool) {
+        self.seek = Some(seek::Seek::new(keys, optional));
         self.state = State::Seek;
     }
 
@@ -150,11 +150,11 @@ impl JsonReader {
         self.state = match (self.state, byte) {
             (State::Start, b'[') => State::First,
             (State::First | State::After, b']') => match &self.seek {
-                Some(seek) => {
+                Some(seek) if seek.depth() > 0 => {
                     self.element.resume(seek.depth());
                     State::Tail
                 }
-                None => State::Done,
+                _ => State::Done,
             },
             (State::Start, b'{') if self.handmade => {
                 self.bare = true;

@@ -31,6 +31,9 @@ pub struct ParseLimits {
     pub handmade: bool,
     /// What to skip before the header of a handmade table.
     pub skip_lines: SkipLines,
+    /// The table is a sheet of a workbook: its rows end with their last cell that has something in it, and a line break in a cell ends no
+    /// line. The parser sets it by the format.
+    pub sheet: bool,
     /// A CSV record may have fewer cells than the header has columns (the missing ones are null) or more (those are left
     /// out). Otherwise it has a defect.
     pub flexible: bool,
@@ -49,6 +52,7 @@ impl Default for ParseLimits {
             encoding: None,
             handmade: false,
             skip_lines: SkipLines::Told,
+            sheet: false,
             flexible: false,
         }
     }

@@ -51,8 +51,12 @@ pub(super) fn check(head: &[u8], named: Option<TextEncoding>) -> Result<Opening,
     let opening = encoding(head, named)?;
     if let Some(look) = looks_like(head) {
         let advice = match look {
-            look if look.starts_with("an Office document") || look.starts_with("an old Office") => {
-                " Save the sheet as CSV (in Excel: CSV UTF-8), and import that."
+            look if look.starts_with("an Office document") => {
+                " If it is a workbook (XLSX), say so: `--format xlsx` (over HTTP `format=xlsx`). Otherwise save the sheet as CSV (in Excel: \
+                 CSV UTF-8), and import that."
+            }
+            look if look.starts_with("an old Office") => {
+                " Save the sheet as XLSX or as CSV (in Excel: CSV UTF-8), and import that."
             }
             "a zip archive" | "a 7z archive" | "a rar archive" | "a tar archive" => {
                 " Unpack it, and import the file inside."

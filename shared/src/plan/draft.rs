@@ -79,6 +79,12 @@ impl<'a> Draft<'a> {
         self.id
     }
 
+    /// The record of this plan that made the user.
+    pub(super) fn made_by(&self) -> Option<u64> {
+        let made = self.record.filter(|_| self.base.is_none());
+        made.map(|record| record.position.record.get())
+    }
+
     pub(super) fn base(&self) -> Option<&'a ExistingUser> {
         self.base
     }

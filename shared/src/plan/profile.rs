@@ -9,7 +9,6 @@ use super::wanted;
 use crate::error::{ErrorCode, RecordError};
 use crate::field::{Field, FieldSet};
 use crate::options::{AddressClash, IdentifierField};
-use crate::parse::Format;
 use crate::profile::{DEFAULT_ADDRESS, Profile};
 use crate::record::{AgentValue, Extras, NameChange, Patch, Record};
 use crate::rules::Rules;
@@ -23,7 +22,7 @@ pub(super) fn of_new(
     warnings: &mut Vec<Warning>,
 ) -> Result<Option<Profile>, RecordError> {
     // What a table does not say is no statement: only JSON can say null.
-    if rules.options.format != Format::Csv {
+    if !rules.options.format.is_table() {
         for field in IdentifierField::ALL {
             if record.identity(*field) == Patch::Null {
                 warnings.push(Warning::NullInInsert((*field).into()));
@@ -280,7 +279,7 @@ impl Change<'_> {
     }
 
     fn factors(&mut self, extras: &Extras<'_>) {
-        if !self.existing && self.rules.options.format != Format::Csv {
+        if !self.existing && !self.rules.options.format.is_table() {
             let nulls = [
                 (Field::MfaEmail, matches!(extras.mfa_email, Patch::Null)),
                 (Field::MfaPhoneNumber, matches!(extras.mfa_phone_number, Patch::Null)),

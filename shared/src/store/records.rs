@@ -13,6 +13,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::intake::wide;
+use super::problems::{self, Cause};
 use super::{Store, StoreError};
 use crate::chunk::{ChunkRecords, decode};
 use crate::error::RecordError;
@@ -50,9 +51,11 @@ pub struct RecordReport {
 
 /// Which records to report.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct RecordFilter {
+pub struct RecordFilter<'c> {
     /// Those with this outcome only.
     pub outcome: Option<Outcome>,
+    /// Those that failed with such an error only.
+    pub cause: Cause<'c>,
     /// Those after this record only.
     pub after: u64,
     /// With what was uploaded.
@@ -65,7 +68,7 @@ pub async fn page(
     tenant: TenantId,
     import: ImportId,
     options: &ImportOptions,
-    filter: RecordFilter,
+    filter: RecordFilter<'_>,
     limit: usize,
 ) -> Result<Vec<RecordReport>, StoreError> {
     // One moment for outcomes and errors: between two statements a retry may take a failed record's error away.
@@ -85,10 +88,25 @@ pub async fn page_in(
     tenant: TenantId,
     import: ImportId,
     options: &ImportOptions,
-    filter: RecordFilter,
+    mut filter: RecordFilter<'_>,
     limit: usize,
 ) -> Result<Vec<RecordReport>, StoreError> {
+    let mut only = None;
+    if !filter.cause.is_any() {
+        // What has an error has failed.
+        if filter.outcome.is_some_and(|outcome| outcome != Outcome::Failed) {
+            return Ok(Vec::new());
+        }
+        filter.outcome = Some(Outcome::Failed);
+        let most = i64::try_from(limit).unwrap_or(i64::MAX);
+        let records = problems::with_cause(connection, import, filter.cause, filter.after, most).await?;
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        only = Some(records);
+    }
     let mut merge = Merge {
+        only,
         connection,
         tenant,
         import,
@@ -121,12 +139,14 @@ pub async fn page_in(
 }
 
 struct Merge<'s> {
+    /// These records alone, in order.
+    only: Option<Vec<i64>>,
     connection: &'s mut PgConnection,
     tenant: TenantId,
     import: ImportId,
     identifier: IdentifierField,
     rules: Rules,
-    filter: RecordFilter,
+    filter: RecordFilter<'s>,
     lanes: Vec<VecDeque<RecordReport>>,
     /// The next record of each lane that has one.
     heap: BinaryHeap<Reverse<(u64, i32)>>,
@@ -216,7 +236,9 @@ impl Merge<'_> {
     ) -> VecDeque<RecordReport> {
         let numbers = numbers.iter().map(|number| number.unsigned_abs());
         let wanted = |(number, (verdict, _)): &(u64, (Verdict, Option<Uuid>))| {
-            *number > after && self.filter.outcome.is_none_or(|wanted| wanted == verdict.outcome)
+            *number > after
+                && self.filter.outcome.is_none_or(|wanted| wanted == verdict.outcome)
+                && self.is_meant(*number)
         };
         let reports =
             numbers.zip(sheet.iter()).filter(wanted).map(|(record, (verdict, user_id))| RecordReport {
@@ -235,6 +257,11 @@ impl Merge<'_> {
         reports.into()
     }
 
+    /// Whether a record is one of those with the wanted cause.
+    fn is_meant(&self, record: u64) -> bool {
+        self.only.as_ref().is_none_or(|only| only.binary_search(&wide(record)).is_ok())
+    }
+
     fn reports(&self, chunk: &ChunkRecords, sheet: &OutcomeSheet, after: u64) -> VecDeque<RecordReport> {
         let mut binding = Binding::new(&self.rules);
         binding.extend(chunk.names());
@@ -244,6 +271,9 @@ impl Merge<'_> {
         for (record, (verdict, user_id)) in chunk.records(&fields).zip(sheet.iter()) {
             let number = record.position.record.get();
             if number <= after || self.filter.outcome.is_some_and(|wanted| wanted != verdict.outcome) {
+                continue;
+            }
+            if !self.is_meant(number) {
                 continue;
             }
             reports.push_back(RecordReport {
@@ -345,6 +375,19 @@ pub async fn failed(
     limit: i64,
     bytes: i64,
 ) -> Result<Vec<FailedRecord>, StoreError> {
+    failed_of_cause(store, tenant, import, Cause::default(), after, limit, bytes).await
+}
+
+/// The same for those that failed with such an error.
+pub async fn failed_of_cause(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+    cause: Cause<'_>,
+    after: u64,
+    limit: i64,
+    bytes: i64,
+) -> Result<Vec<FailedRecord>, StoreError> {
     let bytes = if mutant(Mutant::PagesByNumber) { i64::MAX } else { bytes };
     let rows = sqlx::query!(
         r#"select issue.record, issue.errors as "errors: sqlx::types::Json<Vec<RecordError>>",
@@ -354,6 +397,10 @@ pub async fn failed(
                              from record_issues
                             where import_id = $1 and record > $2 and failed
                               and exists (select from imports where id = $1 and (tenant_id = $5 or $6))
+                              and ($7::text is null and $8::text is null
+                                   or exists (select from json_array_elements(errors) as error
+                                               where ($7::text is null or error->>'code' = $7)
+                                                 and ($8::text is null or error->>'field' = $8)))
                             order by record
                             limit $3) as sized) as page
              join record_issues as issue on issue.import_id = $1 and issue.record = page.record
@@ -365,6 +412,8 @@ pub async fn failed(
         bytes,
         tenant.get(),
         mutant(Mutant::RecordsOfAnyTenant),
+        cause.code,
+        cause.field,
     )
     .fetch_all(&mut *store.reading(tenant).await?)
     .await?;

@@ -198,17 +198,21 @@ pub async fn imports_named(
     found.into_iter().map(listed).collect()
 }
 
-/// Ids of a tenant's imports that begin with `prefix`, at most `limit`, newest first.
-pub async fn ids_beginning_with(
+/// Ids of a tenant's imports that begin or end with `part`, at most `limit`, newest first. Imports of one day begin alike.
+pub async fn ids_with(
     store: &Store,
     tenant: TenantId,
-    prefix: &str,
+    part: &str,
     limit: i64,
 ) -> Result<Vec<ImportId>, StoreError> {
     let ids = sqlx::query_scalar!(
-        "select id from imports where tenant_id = $1 and starts_with(id::text, $2) order by id desc limit $3",
+        "select id
+           from imports
+          where tenant_id = $1 and (starts_with(id::text, $2) or right(id::text, length($2)) = $2)
+          order by id desc
+          limit $3",
         tenant.get(),
-        prefix,
+        part,
         limit,
     )
     .fetch_all(&mut *store.reading(tenant).await?)

@@ -3,6 +3,7 @@
 use sqlx::postgres::PgConnection;
 
 use super::dispatch::write_final_counts;
+use super::problems::{self, Cause};
 use super::{Store, StoreError, Transaction, doubles, unreadable};
 use crate::chunk::decode;
 use crate::fault::{self, Mutant, Point};
@@ -106,6 +107,16 @@ pub(super) async fn cancel_import(
 ///
 /// The lock on the import's row comes before everything else, here and in whatever completes or cancels an import.
 pub async fn retry(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+    retry_cause(store, tenant, import, Cause::default()).await
+}
+
+/// The same for the records that failed with such an error; all others stay as they are.
+pub async fn retry_cause(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+    cause: Cause<'_>,
+) -> Result<Steered, StoreError> {
     let mut transaction = store.pool().begin().await?;
     let row = sqlx::query!(
         r#"select state, options ->> 'duplicates' as duplicates
@@ -122,7 +133,7 @@ pub async fn retry(store: &Store, tenant: TenantId, import: ImportId) -> Result<
         return settle(store, tenant, import, 0, &[]).await;
     };
     let unique = row.duplicates.as_deref() == Some(Duplicates::Refuse.as_str());
-    let reopened = reopen_chunks(&mut transaction, import, unique).await?;
+    let reopened = reopen_chunks(&mut transaction, import, unique, cause).await?;
     let moved = if reopened == 0
         && !(row.state == "completed" && has_open_chunks(&mut transaction, import).await?)
     {
@@ -176,6 +187,7 @@ async fn reopen_chunks(
     connection: &mut PgConnection,
     import: ImportId,
     unique: bool,
+    cause: Cause<'_>,
 ) -> Result<usize, StoreError> {
     let mut reopened = 0;
     let mut after = (-1, -1);
@@ -198,7 +210,7 @@ async fn reopen_chunks(
         let Some(last) = page.last() else { return Ok(reopened) };
         after = (last.lane, last.seq);
         for chunk in &page {
-            reopened += usize::from(reopen(connection, import, chunk, unique).await?);
+            reopened += usize::from(reopen(connection, import, chunk, unique, cause).await?);
         }
     }
 }
@@ -209,14 +221,24 @@ async fn reopen(
     import: ImportId,
     chunk: &Failing,
     unique: bool,
+    cause: Cause<'_>,
 ) -> Result<bool, StoreError> {
     let id = ChunkId::new(chunk.id);
     let mut sheet = super::apply::read_sheet(id, chunk.records, chunk.outcomes.as_deref())?;
-    sheet.turn(Outcome::Failed, Verdict::PENDING);
     let numbers = match decode(&chunk.body) {
         Ok(records) => doubles::numbers(&records),
         Err(_) => unreadable::numbers(connection, import, chunk.id).await?,
     };
+    if cause.is_any() || fault::mutant(Mutant::RetryOfAllCauses) {
+        sheet.turn(Outcome::Failed, Verdict::PENDING);
+    } else {
+        let meant = problems::among(connection, import, cause, &numbers).await?;
+        for (index, number) in numbers.iter().enumerate() {
+            if meant.binary_search(number).is_ok() {
+                sheet.set(index, Verdict::PENDING, None);
+            }
+        }
+    }
     if unique {
         for index in doubles::among(connection, import, &numbers).await? {
             sheet.set(index, Verdict::FAILED, None);

@@ -136,3 +136,41 @@ pub async fn find(
     };
     Ok(row?.map(User::from))
 }
+
+/// Which users to read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UserFilter<'f> {
+    /// Those after this one only.
+    pub after: Option<UserId>,
+    /// Those in this organization only, by its slug.
+    pub organization: Option<&'f str>,
+    /// Those that were changed since then only.
+    pub updated_since: Option<DateTime<Utc>>,
+}
+
+/// Up to `limit` of the tenant's users, in the order of their ids, which is that of their coming.
+pub async fn page(
+    executor: impl PgExecutor<'_>,
+    tenant: TenantId,
+    filter: UserFilter<'_>,
+    limit: i64,
+) -> Result<Vec<User>, StoreError> {
+    let after = filter.after.map_or(Uuid::nil(), |user| user.0);
+    let rows = user_where!(
+        r#"u.id > $2
+            and    ($3::timestamptz is null or u.updated_at >= $3)
+            and    ($4::text is null or exists (
+                       select from memberships as m join organizations as o on o.id = m.organization_id
+                       where  m.user_id = u.id and o.slug = $4))
+            order by u.id
+            limit  $5"#,
+        tenant.0,
+        after,
+        filter.updated_since,
+        filter.organization,
+        limit
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows.into_iter().map(User::from).collect())
+}

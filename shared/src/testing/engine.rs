@@ -110,7 +110,8 @@ impl Engine {
             invalid: Vec::new(),
             warnings: Vec::new(),
         };
-        let mut parser = Parser::new(options.format, course.parse).at(options.at.as_deref());
+        let mut parser =
+            Parser::new(options.format, course.parse).at(options.at.as_deref()).reshaping(rules.table());
         parser.feed(bytes, &mut sink)?;
         let end = parser.finish(&mut sink)?;
         let mut names = Names::new();

@@ -22,7 +22,7 @@ impl Shape {
     /// The shape of a format.
     pub fn of(format: Format) -> Self {
         match format {
-            Format::Csv => Self::Columns,
+            Format::Csv | Format::Xlsx => Self::Columns,
             Format::Json | Format::Ndjson => Self::Keys,
         }
     }

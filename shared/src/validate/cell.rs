@@ -5,9 +5,9 @@ use serde_json::{Map, Number, Value};
 use crate::error::{ErrorCode, RecordError};
 
 /// `a, b ,,c` → `["a", "b", "c"]`.
-pub(super) fn list(cell: &str) -> Result<Value, RecordError> {
+pub(super) fn list(cell: &str, separator: char) -> Result<Value, RecordError> {
     refuse_nested(cell)?;
-    Ok(cell.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Value::from).collect())
+    Ok(cell.split(separator).map(str::trim).filter(|item| !item.is_empty()).map(Value::from).collect())
 }
 
 /// `a=1, b=x` → `{"a": 1, "b": "x"}`: numbers, `True`, `False` and `None` as such, everything else as text. Quotes keep
@@ -79,13 +79,14 @@ mod tests {
 
     #[test]
     fn lists_and_objects_of_cells() {
-        assert_eq!(list("a, b ,,c").unwrap(), json!(["a", "b", "c"]));
-        assert_eq!(list("").unwrap(), json!([]));
+        assert_eq!(list("a, b ,,c", ',').unwrap(), json!(["a", "b", "c"]));
+        assert_eq!(list("a, b; c", ';').unwrap(), json!(["a, b", "c"]));
+        assert_eq!(list("", ',').unwrap(), json!([]));
         assert_eq!(object("").unwrap(), json!({}));
         assert_eq!(
             object("k=v,n=1, f=1.5,t=True,x=None,z=01,e=,q=x=y,none,s=\"v, 2\",m='a b'").unwrap(),
             json!({"k": "v", "n": 1, "f": 1.5, "t": true, "x": null, "z": "01", "e": "", "q": "x=y", "s": "v, 2", "m": "a b"})
         );
-        assert!(list("[a]").is_err() && object("a={b=1}").is_err());
+        assert!(list("[a]", ',').is_err() && object("a={b=1}").is_err());
     }
 }

@@ -68,12 +68,13 @@ struct List<'r> {
 }
 
 impl List<'_> {
-    /// A cell of a table: names with commas between them.
+    /// A cell of a table: names with commas between them, or what the import says.
     fn cell(&self, text: &str, further: &mut Vec<RecordError>) -> Result<Change, RecordError> {
         if self.rules.options.sets == Sets::Delta {
             return Err(value::mismatch("a list of names with their values"));
         }
-        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let separator = self.rules.options.list_separator.character();
+        let names = text.split(separator).map(str::trim).filter(|name| !name.is_empty());
         self.whole(names.map(Cow::Borrowed).map(Ok), further)
     }
 

@@ -178,7 +178,8 @@ proptest! {
         small in any::<bool>(),
     ) {
         let limits = if small { small_limits() } else { ParseLimits::default() };
-        for format in Format::ALL {
+        // A workbook's rows come in one encoding.
+        for format in [Format::Csv, Format::Json, Format::Ndjson] {
             let plain = parse(format, limits, text.as_bytes());
             for encoding in TextEncoding::ALL {
                 let upload = encoded(&text, encoding);

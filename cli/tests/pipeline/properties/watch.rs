@@ -53,7 +53,7 @@ async fn round(store: &Store, tenant: TenantId, imports: &[(ImportId, u64)]) {
         adds_up(&report, imports);
         assert_failed_have_errors(store, *import).await;
         for outcome in [None, Some(Outcome::Failed), Some(Outcome::Pending)] {
-            let filter = RecordFilter { outcome, after: 0, sources: true };
+            let filter = RecordFilter { outcome, sources: true, ..RecordFilter::default() };
             for record in records::page(store, tenant, *import, &report.options, filter, 50).await.unwrap() {
                 assert_eq!(record.outcome == Outcome::Failed, !record.errors.is_empty(), "{record:?}");
                 assert!(record.outcome != Outcome::Pending || record.warnings.is_empty(), "{record:?}");

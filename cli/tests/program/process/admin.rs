@@ -87,6 +87,7 @@ fn doctor_finds_the_embedded_default_well() {
         let check = checks.as_array().unwrap().iter().find(|check| check["id"] == id).unwrap();
         assert_eq!(check["status"], "ok", "{check}");
     }
+    assert!(!desk.path(".muster").exists(), "a check leaves nothing behind");
     let migrated = desk.run(&["migrate"]).exits(0);
     assert!(migrated.stdout.contains("nothing to do"), "{migrated:#?}");
 }

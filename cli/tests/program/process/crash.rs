@@ -18,7 +18,7 @@ fn desk() -> Desk {
     desk
 }
 
-const IMPORT: [&str; 5] = ["import", "users", "users.csv", "--json", "--quiet"];
+const IMPORT: [&str; 4] = ["import", "users", "users.csv", "--json"];
 
 /// Starts the import, and returns once some of its records are done and some are not.
 fn half_way(desk: &Desk) -> Child {

@@ -23,7 +23,9 @@ fn an_import_waits_proceeds_and_is_found_by_the_beginning_of_its_id() {
     assert_eq!(lines[2]["record"], 3);
     assert_eq!(lines[2]["outcome"], "inserted");
     desk.run(&["imports", "pause", id]).exits(1).tells(&["completed", "cannot pause"]);
-    desk.run(&["imports", "show", "ffff"]).exits(1).tells(&["begins with ffff", "imports list"]);
+    desk.run(&["imports", "show", "ffffffffff"]).exits(1).tells(&["begins with ffffffffff", "imports list"]);
+    let by_its_end = desk.run(&["imports", "show", &id[id.len() - 8..], "--json"]).exits(0).json();
+    assert_eq!(by_its_end["id"], id);
     desk.run(&["imports", "show", "01234567-89ab-7def-8123-456789abcdef"]).exits(1).tells(&["no import"]);
     desk.run(&["imports", "show", "first"]).exits(2).tells(&["last"]);
 }

@@ -8,6 +8,8 @@ mod honest;
 mod import;
 mod imports;
 mod input;
+mod profiles;
 mod serve;
 mod services;
 mod start;
+mod users;

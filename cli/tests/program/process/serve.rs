@@ -7,7 +7,7 @@ use crate::harness::{Desk, generated, signal, wait};
 
 /// Starts the service; returns its address, and the token that it writes to a file at its first start: standard output is a pipe,
 /// as where logs are kept, and must not hold it.
-fn serve(desk: &Desk, first: bool) -> (Child, String, String) {
+pub(super) fn serve(desk: &Desk, first: bool) -> (Child, String, String) {
     let mut child = desk.start(&["serve", "--listen", "127.0.0.1:0", "--log", "warn"], Stdio::null());
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let url = lines.next().unwrap_or_else(|| panic!("{:?}", wait_for(&mut child)));
@@ -52,7 +52,7 @@ fn a_file_is_handed_to_a_server_and_followed_to_its_end() {
     assert_ne!(third["id"], again["id"]);
     desk.write("mixed.csv", "email\nsomeone@example.com\nno-one\n");
     let mixed = at(&["import", "users", "mixed.csv"]).exits(3);
-    assert!(mixed.stdout.contains("record 2: email:"), "{mixed:#?}");
+    assert!(mixed.stdout.contains("record 2, line 3"), "{mixed:#?}");
     // The command that is told works as it is copied.
     let reached = format!(" --server {url} -o failed.csv");
     assert!(mixed.stdout.contains(&reached), "{mixed:#?}");

@@ -180,7 +180,7 @@ async fn details(moment: &mut Connection, report: &ImportReport) -> Result<Vec<B
     let mut pieces = Vec::new();
     let mut after = 0;
     loop {
-        let filter = RecordFilter { outcome: None, after, sources: true };
+        let filter = RecordFilter { after, sources: true, ..RecordFilter::default() };
         let page =
             records::page_in(&mut *moment, report.tenant, report.id, &report.options, filter, PAGE).await?;
         let Some(last) = page.last() else { return Ok(pieces) };

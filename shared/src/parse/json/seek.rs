@@ -15,6 +15,8 @@ const KEY_BYTES: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Seek {
     keys: Vec<String>,
+    /// The file may be the list itself.
+    optional: bool,
     level: usize,
     state: State,
     value: ElementScan,
@@ -45,9 +47,10 @@ enum State {
 type Wrong = (ErrorCode, String);
 
 impl Seek {
-    pub(super) fn new(keys: Vec<String>) -> Self {
+    pub(super) fn new(keys: Vec<String>, optional: bool) -> Self {
         Self {
             keys,
+            optional,
             level: 0,
             state: State::Open,
             value: ElementScan::default(),
@@ -92,6 +95,10 @@ impl Seek {
     fn step(&mut self, byte: u8) -> Result<Step, Wrong> {
         self.state = match (self.state, byte) {
             (State::Open, b'{') => State::Member,
+            (State::Open, b'[') if self.optional => {
+                self.keys.clear();
+                return Ok(Step::Found);
+            }
             (State::Open, _) => return Err(self.not_there()),
             (State::Member, b'"') => {
                 self.key.clear();
@@ -225,7 +232,7 @@ mod tests {
     use super::*;
 
     fn sought(text: &str, keys: &[&str], piece: usize) -> Result<Option<usize>, ErrorCode> {
-        let mut seek = Seek::new(keys.iter().map(|key| (*key).to_owned()).collect());
+        let mut seek = Seek::new(keys.iter().map(|key| (*key).to_owned()).collect(), false);
         let mut taken = 0;
         for part in text.as_bytes().chunks(piece) {
             let (bytes, found) = seek.feed(part).map_err(|(code, _)| code)?;

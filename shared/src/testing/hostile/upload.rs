@@ -57,7 +57,7 @@ impl Upload {
             }
         });
         let text = match self.options.format {
-            Format::Csv => {
+            Format::Csv | Format::Xlsx => {
                 let header =
                     self.columns().iter().map(|name| cell(&quoted(name))).collect::<Vec<_>>().join(",");
                 std::iter::once(header).chain(lines).map(|line| line + "\r\n").collect::<String>()

@@ -1,0 +1,94 @@
+//! `muster imports report`: what became of every record, as a table.
+
+use std::path::Path;
+
+use anyhow::Context;
+use muster_producer::export::report_row;
+use muster_shared::id::ImportId;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::backend::{Backend, CauseArgs, RecordView};
+use crate::failure::Ended;
+use crate::output::{number, remark};
+
+/// Records that are fetched at a time.
+const PAGE: u64 = 1_000;
+
+const HEADER: [&str; 10] = [
+    "record",
+    "line",
+    "identifier",
+    "outcome",
+    "reason",
+    "user_id",
+    "error_code",
+    "error_field",
+    "error_message",
+    "warnings",
+];
+
+/// Writes the table. A file that cannot be finished is taken away again.
+pub(super) async fn write(
+    backend: &Backend<'_>,
+    id: ImportId,
+    output: Option<&Path>,
+) -> anyhow::Result<Ended> {
+    let Some(path) = output else {
+        records(backend, id, &mut tokio::io::stdout()).await?;
+        return Ok(Ended::Done);
+    };
+    let shown = path.display();
+    let mut file = tokio::fs::File::create(path).await.with_context(|| format!("cannot write {shown}"))?;
+    match records(backend, id, &mut file).await {
+        Ok(count) => remark(format_args!("{} records are in {shown}", number(count))),
+        Err(error) => {
+            // It is half a file, and the error that follows says so.
+            let _ = tokio::fs::remove_file(path).await;
+            return Err(error.context(format!("{shown} could not be written")));
+        }
+    }
+    Ok(Ended::Done)
+}
+
+async fn records(
+    backend: &Backend<'_>,
+    id: ImportId,
+    out: &mut (impl AsyncWrite + Unpin),
+) -> anyhow::Result<u64> {
+    // Spreadsheets take a file without the mark for one in the encoding of their country.
+    let mut piece = "\u{feff}".as_bytes().to_vec();
+    report_row(HEADER.map(str::to_owned), &mut piece);
+    let (mut after, mut count) = (0, 0);
+    loop {
+        let page = backend.records(id, None, &CauseArgs::default(), after, PAGE).await?;
+        for record in &page {
+            report_row(cells(record), &mut piece);
+            after = record.record;
+        }
+        out.write_all(&piece).await?;
+        piece.clear();
+        count += page.len() as u64;
+        if (page.len() as u64) < PAGE {
+            out.flush().await?;
+            return Ok(count);
+        }
+    }
+}
+
+fn cells(record: &RecordView) -> [String; 10] {
+    let first = record.errors.first();
+    let messages: Vec<&str> = record.errors.iter().map(|error| &*error.message).collect();
+    let outcome = serde_json::json!(record.outcome);
+    [
+        record.record.to_string(),
+        record.line.map(|line| line.to_string()).unwrap_or_default(),
+        record.identifier.clone().unwrap_or_default(),
+        outcome.as_str().unwrap_or_default().to_owned(),
+        record.reason.map(|reason| reason.as_str().to_owned()).unwrap_or_default(),
+        record.user_id.map(|id| id.to_string()).unwrap_or_default(),
+        first.map(|error| error.code.to_string()).unwrap_or_default(),
+        first.and_then(|error| error.field.clone()).unwrap_or_default(),
+        messages.join("; "),
+        record.warnings.join("; "),
+    ]
+}

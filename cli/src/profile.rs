@@ -1,0 +1,265 @@
+//! `muster profile`: a tenant's named sets of import options, and the built-in ones; in the store of this machine or behind a server.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::bail;
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use muster_producer::request::checked_profile;
+use muster_shared::config::Config;
+use muster_shared::error::ErrorCode;
+use muster_shared::import_profile::{BUILTIN, Builtin};
+use muster_shared::store::import_profiles::{self, SavedProfile};
+use muster_shared::tenant::Slug;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Map, Value, json as value};
+
+use crate::connect::{self, Need, Session};
+use crate::failure::{Ended, usage};
+use crate::import::OptionArgs;
+use crate::import::wrong_option;
+use crate::imports::{Refused, Remote, Shown};
+use crate::output::{answer, json, table};
+use crate::shutdown::{Aborted, Shutdown};
+
+/// Options of `muster profile`.
+#[derive(Debug, Args)]
+pub(crate) struct ProfileArgs {
+    #[command(subcommand)]
+    what: What,
+    /// The tenant whose profiles they are
+    #[arg(long, global = true, value_name = "SLUG", default_value = Slug::DEFAULT)]
+    tenant: Slug,
+    /// Ask this server instead of the database; its token says which tenant
+    #[arg(long, global = true, value_name = "URL", env = "MUSTER_SERVER")]
+    server: Option<String>,
+    /// The token to show the server
+    #[arg(long, global = true, env = "MUSTER_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// File that the token stands in, `-` for standard input
+    #[arg(long, global = true, value_name = "FILE", env = "MUSTER_TOKEN_FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
+    /// Answer as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Save the options that follow under a name; a profile of that name is replaced
+    #[command(
+        after_help = "Examples:\n  muster profile save hr --encoding windows-1252 --column Abteilung=custom__department --phone-country DE\n  muster import users people.csv --profile hr"
+    )]
+    Save {
+        /// Its name
+        name: Slug,
+        #[command(flatten)]
+        options: Box<OptionArgs>,
+    },
+    /// List the tenant's profiles and the built-in ones
+    #[command(after_help = "Examples:\n  muster profile list")]
+    List,
+    /// Show the options of a profile
+    #[command(after_help = "Examples:\n  muster profile show okta")]
+    Show {
+        /// Its name
+        name: Slug,
+    },
+    /// Delete a profile; imports that used it keep their options
+    #[command(after_help = "Examples:\n  muster profile delete hr")]
+    Delete {
+        /// Its name
+        name: Slug,
+    },
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: &ProfileArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+    // The built-in ones need no database.
+    if let What::Show { name } = &args.what
+        && let Some(builtin) = Builtin::find(name.as_str())
+    {
+        return shown(builtin.name, &builtin.pairs(), Some(builtin.title), args.json);
+    }
+    if let Some(server) = &args.server {
+        let shown = Shown { token: args.token.as_deref(), file: args.token_file.as_deref() };
+        let remote = Remote::new(server, shown)?;
+        return tokio::select! {
+            ended = behind(args, &remote) => ended,
+            () = shutdown.aborting() => Err(Aborted.into()),
+        };
+    }
+    let work = async |session: &Session| {
+        let (store, tenant) = (&session.store, session.tenant(&args.tenant).await?);
+        match &args.what {
+            What::Save { name, options } => {
+                let (name, pairs) = checked(name, options)?;
+                let saved = import_profiles::save(store, tenant, &name, &pairs).await?;
+                shown(&saved.name, &saved.options, None, args.json)
+            }
+            What::List => {
+                let saved = import_profiles::list(&mut *store.reading(tenant).await?, tenant).await?;
+                listed(&saved.into_iter().map(Own::from).collect::<Vec<_>>(), args.json)
+            }
+            What::Show { name } => {
+                match import_profiles::get(&mut *store.reading(tenant).await?, tenant, name).await? {
+                    Some(saved) => shown(&saved.name, &saved.options, None, args.json),
+                    None => none(args, name),
+                }
+            }
+            What::Delete { name } => match import_profiles::delete(store.pool(), tenant, name).await? {
+                true => deleted(name, args.json),
+                false => none(args, name),
+            },
+        }
+    };
+    Box::pin(connect::with(config, Need::Look, shutdown, work)).await
+}
+
+/// A tenant's profile, in the API's shape.
+#[derive(Debug, Deserialize)]
+struct Own {
+    name: String,
+    #[serde(default)]
+    built_in: Option<String>,
+    options: BTreeMap<String, String>,
+    #[serde(default)]
+    updated_at: Option<DateTime<Utc>>,
+}
+
+impl From<SavedProfile> for Own {
+    fn from(saved: SavedProfile) -> Self {
+        let options = saved.options.into_iter().collect();
+        Self { name: saved.name, built_in: None, options, updated_at: Some(saved.updated_at) }
+    }
+}
+
+impl Own {
+    fn pairs(&self) -> Vec<(String, String)> {
+        self.options.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+}
+
+#[derive(Deserialize)]
+struct Profiles {
+    profiles: Vec<Own>,
+}
+
+async fn behind(args: &ProfileArgs, remote: &Remote) -> anyhow::Result<Ended> {
+    let path = |name: &Slug| format!("/v1/profiles/{name}");
+    let missing = |error: &anyhow::Error| {
+        error.downcast_ref::<Refused>().is_some_and(|refused| refused.is(ErrorCode::NotFound))
+    };
+    match &args.what {
+        What::Save { name, options } => {
+            let (name, pairs) = checked(name, options)?;
+            let body: BTreeMap<&str, &str> =
+                pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            remote.send(remote.request(Method::PUT, &path(&name)).json(&body)).await?;
+            shown(name.as_str(), &pairs, None, args.json)
+        }
+        What::List => {
+            let all: Profiles = remote.get("/v1/profiles", &[]).await?;
+            let own: Vec<Own> = all.profiles.into_iter().filter(|one| one.built_in.is_none()).collect();
+            listed(&own, args.json)
+        }
+        What::Show { name } => match of_server(remote, name.as_str()).await? {
+            Some(pairs) => shown(name.as_str(), &pairs, None, args.json),
+            None => bail!("there is no profile {name}; `muster profile list` shows those there are"),
+        },
+        What::Delete { name } => match remote.send(remote.request(Method::DELETE, &path(name))).await {
+            Ok(_) => deleted(name, args.json),
+            Err(error) if missing(&error) => {
+                bail!("there is no profile {name}; `muster profile list` shows those there are")
+            }
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// The options of a profile that a server has.
+pub(crate) async fn of_server(remote: &Remote, name: &str) -> anyhow::Result<Option<Vec<(String, String)>>> {
+    // Names of another form are nobody's, and stand in no address.
+    let Ok(name) = name.parse::<Slug>() else { return Ok(None) };
+    match remote.get::<Own>(&format!("/v1/profiles/{name}"), &[]).await {
+        Ok(own) => Ok(Some(own.pairs())),
+        Err(error)
+            if error.downcast_ref::<Refused>().is_some_and(|refused| refused.is(ErrorCode::NotFound)) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The options that were given, where they can be saved under the name.
+fn checked(name: &Slug, options: &OptionArgs) -> anyhow::Result<(Slug, Vec<(String, String)>)> {
+    let pairs: Vec<(String, String)> =
+        options.pairs().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    if pairs.is_empty() {
+        return Err(usage("a profile of nothing: name the options that it is to have"));
+    }
+    let name = checked_profile(name.as_str(), &pairs).map_err(wrong_option)?;
+    Ok((name, pairs))
+}
+
+fn deleted(name: &Slug, as_json: bool) -> anyhow::Result<Ended> {
+    if as_json {
+        json(&value!({ "deleted": name }))?;
+    } else {
+        answer(format_args!("profile {name} is deleted"))?;
+    }
+    Ok(Ended::Done)
+}
+
+fn none(args: &ProfileArgs, name: &Slug) -> anyhow::Result<Ended> {
+    bail!("tenant {} has no profile {name}; `muster profile list` shows those there are", args.tenant)
+}
+
+fn shown(
+    name: &str,
+    options: &[(String, String)],
+    title: Option<&str>,
+    as_json: bool,
+) -> anyhow::Result<Ended> {
+    if as_json {
+        let members: Map<String, Value> =
+            options.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+        json(&value!({ "name": name, "options": members, "built_in": title }))?;
+        return Ok(Ended::Done);
+    }
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for (option, value) in options {
+        match serde_json::from_str::<Map<String, Value>>(value) {
+            Ok(members) if option == "columns" || option == "behaviours" => {
+                let pair = |(name, value): (&String, &Value)| {
+                    vec![option.clone(), format!("{name}={}", value.as_str().unwrap_or_default())]
+                };
+                rows.extend(members.iter().map(pair));
+            }
+            _ => rows.push(vec![option.clone(), value.clone()]),
+        }
+    }
+    let title = title.map(|title| format!(" ({title})")).unwrap_or_default();
+    answer(format_args!("profile {name}{title}\n{}", table(&["OPTION", "VALUE"], &rows)))?;
+    Ok(Ended::Done)
+}
+
+fn listed(own: &[Own], as_json: bool) -> anyhow::Result<Ended> {
+    if as_json {
+        let own = own.iter().map(|saved| value!({ "name": saved.name, "updated_at": saved.updated_at }));
+        let builtin = BUILTIN.iter().map(|one| value!({ "name": one.name, "built_in": one.title }));
+        json(&own.chain(builtin).collect::<Vec<Value>>())?;
+        return Ok(Ended::Done);
+    }
+    let mine = own.iter().map(|saved| {
+        let names: Vec<&str> = saved.options.keys().map(String::as_str).collect();
+        let saved_at = saved.updated_at.map(|at| format!(" (saved {})", at.to_rfc3339())).unwrap_or_default();
+        vec![saved.name.clone(), names.join(", ") + &saved_at]
+    });
+    let builtin = BUILTIN.iter().map(|one| vec![one.name.to_owned(), one.title.to_owned()]);
+    answer(table(&["PROFILE", "FOR"], &mine.chain(builtin).collect::<Vec<_>>()))?;
+    Ok(Ended::Done)
+}

@@ -1,0 +1,97 @@
+//! Erasing a person: their user, and every trace of them in what was staged.
+
+use clap::Args;
+use muster_shared::erase::Person;
+use muster_shared::id::{TenantId, UserId};
+use muster_shared::normalise::{EmailAddress, PhoneNumber, Username};
+use muster_shared::options::IdentifierField;
+use muster_shared::store::{Store, erase};
+use reqwest::Method;
+use serde::Deserialize;
+
+use super::{NO_SUCH_USER, Named};
+use crate::failure::{Ended, usage};
+use crate::imports::Remote;
+use crate::output::{answer, json};
+
+/// Who did it, in the audit.
+const OPERATOR: &str = "operator";
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Who {
+    /// Id of the user
+    #[arg(long)]
+    id: Option<UserId>,
+    /// Their e-mail address; they need not be a user
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
+    /// Their phone number; they need not be a user
+    #[arg(long, value_name = "NUMBER")]
+    phone_number: Option<String>,
+    /// Their user name; they need not be a user
+    #[arg(long, value_name = "NAME")]
+    preferred_username: Option<String>,
+}
+
+impl Who {
+    /// What was given, in the form in which it is stored.
+    pub(super) fn named(&self) -> anyhow::Result<Named> {
+        let wrong = |option: &str| usage(format!("{option} is not a value that this field can have"));
+        Ok(if let Some(text) = &self.email {
+            let email = EmailAddress::parse(text).map_err(|_| wrong("--email"))?;
+            Named::Field(IdentifierField::Email, email.into_inner().into_owned())
+        } else if let Some(text) = &self.phone_number {
+            let number = PhoneNumber::parse(text).map_err(|_| wrong("--phone-number"))?;
+            Named::Field(IdentifierField::PhoneNumber, number.into_inner().into_owned())
+        } else if let Some(text) = &self.preferred_username {
+            let name = Username::parse(text).map_err(|_| wrong("--preferred-username"))?;
+            Named::Field(IdentifierField::PreferredUsername, name.into_inner().into_owned())
+        } else {
+            Named::Id(self.id.ok_or_else(|| usage("say who is meant"))?)
+        })
+    }
+}
+
+/// Erases a person in the store of this machine.
+pub(super) async fn here(
+    store: &Store,
+    tenant: TenantId,
+    who: &Named,
+    as_json: bool,
+) -> anyhow::Result<Ended> {
+    let person: Option<Person> = match who {
+        Named::Field(field, value) => Some(erase::person_by(store, tenant, *field, value).await?),
+        Named::Id(id) => erase::person(store, tenant, *id).await?,
+    };
+    let Some(person) = person else { anyhow::bail!(NO_SUCH_USER) };
+    let erase::Erased { users, records, mentions } = erase::erase(store, tenant, &person, OPERATOR).await?;
+    told(&Erased { users, records, mentions }, as_json)
+}
+
+/// Erases a user behind a server.
+pub(super) async fn behind(remote: &Remote, user: UserId, as_json: bool) -> anyhow::Result<Ended> {
+    // It takes as long as there is much staged, so there is no time limit.
+    let response = remote.send(remote.request(Method::DELETE, &format!("/v1/users/{user}"))).await?;
+    told(&response.json().await.map_err(reqwest::Error::without_url)?, as_json)
+}
+
+/// What was erased, in the API's shape.
+#[derive(Debug, serde::Serialize, Deserialize)]
+struct Erased {
+    users: u64,
+    records: u64,
+    mentions: u64,
+}
+
+fn told(erased: &Erased, as_json: bool) -> anyhow::Result<Ended> {
+    if as_json {
+        json(erased)?;
+    } else {
+        let Erased { users, records, mentions } = erased;
+        answer(format_args!(
+            "erased: {users} user(s), {records} staged record(s), and values in {mentions} record(s) of others"
+        ))?;
+    }
+    Ok(Ended::Done)
+}

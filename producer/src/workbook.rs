@@ -1,0 +1,413 @@
+//! A workbook (XLSX) → the rows of one of its sheets, as the text of a table.
+//!
+//! The format needs seeking, so the upload is spooled to a file that has no name (in the folder for temporary files) and goes away with the
+//! process. Cells are read one by one. A book is looked through before it is opened ([`check`]), and what is held in
+//! memory is bounded (P7).
+//!
+//! A value is given as the sheet shows it, as far as no digit is lost by that (P13): dates in ISO form, zeros that a number's format puts
+//! before it, errors by their name. A number beyond the 15 digits that a spreadsheet keeps is given as `4.47712345678901E+17`, so that
+//! it is not taken for a whole one.
+
+mod check;
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, Write};
+
+use calamine::{DataRef, ExcelDateTime, Reader, SheetType, SheetVisible, Style, Xlsx, XlsxError};
+use muster_shared::error::{ErrorCode, FileError};
+use muster_shared::fault::{Mutant, mutant};
+
+/// Bytes of text that are handed over at a time.
+const PIECE: usize = 256 * 1024;
+/// Most rows of a sheet.
+const ROWS: u32 = 1_048_576;
+
+/// Bounds of a workbook.
+#[derive(Debug, Clone, Copy)]
+pub struct BookLimits {
+    /// Most bytes of the file, which is spooled to disk.
+    pub bytes: u64,
+    /// Most bytes of its parts that are held in memory (texts and styles), unpacked.
+    pub memory: u64,
+    /// Most bytes of all of its parts, unpacked; none means no limit.
+    pub unpacked: Option<u64>,
+}
+
+impl Default for BookLimits {
+    fn default() -> Self {
+        Self { bytes: 512 * 1024 * 1024, memory: 256 * 1024 * 1024, unpacked: None }
+    }
+}
+
+/// A workbook on its way in.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    file: File,
+    bytes: u64,
+    limits: BookLimits,
+    sheet: Option<String>,
+}
+
+impl Spool {
+    pub(crate) fn new(limits: BookLimits, sheet: Option<&str>) -> Result<Self, FileError> {
+        let file = tempfile::tempfile().map_err(|error| no_room(&error))?;
+        Ok(Self { file, bytes: 0, limits, sheet: sheet.map(str::to_owned) })
+    }
+
+    pub(crate) fn write(&mut self, piece: &[u8]) -> Result<(), FileError> {
+        self.bytes += piece.len() as u64;
+        if self.bytes > self.limits.bytes {
+            let message = format!(
+                "the workbook is larger than the limit of {} bytes; save the sheet as CSV, which has none",
+                self.limits.bytes
+            );
+            return Err(FileError::new(ErrorCode::WorkbookTooLarge, message));
+        }
+        self.file.write_all(piece).map_err(|error| no_room(&error))
+    }
+
+    /// Its size.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Hands the rows over as the text of a table, piece by piece; the name of the sheet first.
+    pub(crate) fn rows<E: From<FileError>>(
+        self,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<String, E> {
+        let Self { mut file, limits, sheet, .. } = self;
+        if !mutant(Mutant::WorkbookUnchecked) {
+            check::check(&mut file, limits)?;
+        }
+        let mut book = Xlsx::new(BufReader::new(&file)).map_err(|error| unreadable(&error))?;
+        let sheet = chosen(&book, sheet.as_deref())?;
+        let mut cells = book.worksheet_cells_reader(&sheet).map_err(|error| unreadable(&error))?;
+        let shown: Vec<Option<usize>> = cells.styles().iter().map(zeros).collect();
+        let mut text = Text { take, out: String::new(), row: 0, column: 0, written: false };
+        while let Some((cell, style)) = cells.next_cell_with_style_id().map_err(|error| unreadable(&error))? {
+            let value = value(cell.get_value(), shown.get(style).copied().flatten());
+            if !value.is_empty() {
+                text.cell(cell.get_position(), &value)?;
+            }
+        }
+        text.end()?;
+        Ok(sheet)
+    }
+}
+
+/// The text of a sheet, all at once.
+pub fn text(bytes: &[u8], limits: BookLimits, sheet: Option<&str>) -> Result<Vec<u8>, FileError> {
+    let mut spool = Spool::new(limits, sheet)?;
+    spool.write(bytes)?;
+    let mut text = Vec::new();
+    spool.rows(&mut |piece| {
+        text.extend_from_slice(piece);
+        Ok::<_, FileError>(())
+    })?;
+    Ok(text)
+}
+
+/// Rows as the lines of a table. A row ends with its last cell that has something in it, and line numbers are those of the rows.
+struct Text<'t, E> {
+    take: &'t mut dyn FnMut(&[u8]) -> Result<(), E>,
+    out: String,
+    row: u32,
+    column: u32,
+    /// Whether the cell at this place is written.
+    written: bool,
+}
+
+impl<E: From<FileError>> Text<'_, E> {
+    fn cell(&mut self, (row, column): (u32, u32), value: &str) -> Result<(), E> {
+        let before = row == self.row && (column < self.column || (column == self.column && self.written));
+        if row < self.row || row >= ROWS || before {
+            return Err(broken("its cells are not in order").into());
+        }
+        while self.row < row {
+            self.out.push('\n');
+            self.row += 1;
+            self.column = 0;
+            self.flush(PIECE)?;
+        }
+        while self.column < column {
+            self.out.push(',');
+            self.column += 1;
+        }
+        self.written = true;
+        self.out.push('"');
+        for part in value.split_inclusive('"') {
+            self.out.push_str(part);
+            if part.ends_with('"') {
+                self.out.push('"');
+            }
+        }
+        self.out.push('"');
+        // A row may be long too.
+        self.flush(PIECE)
+    }
+
+    fn flush(&mut self, beyond: usize) -> Result<(), E> {
+        if self.out.len() > beyond {
+            (self.take)(self.out.as_bytes())?;
+            self.out.clear();
+        }
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<(), E> {
+        self.out.push('\n');
+        self.flush(0)
+    }
+}
+
+/// The sheet that is meant: by its name, by its number, or the first one that is not hidden.
+fn chosen<R: Read + Seek>(book: &Xlsx<R>, wanted: Option<&str>) -> Result<String, FileError> {
+    let sheets: Vec<&calamine::Sheet> =
+        book.sheets_metadata().iter().filter(|sheet| sheet.typ == SheetType::WorkSheet).collect();
+    let found = match wanted {
+        None => sheets.iter().find(|sheet| sheet.visible == SheetVisible::Visible),
+        Some(name) => sheets.iter().find(|sheet| sheet.name == name).or_else(|| {
+            let number = name.parse::<usize>().ok()?.checked_sub(1)?;
+            sheets.get(number)
+        }),
+    };
+    found.map(|sheet| sheet.name.clone()).ok_or_else(|| match wanted {
+        None => broken("it has no sheet"),
+        Some(_) => {
+            let names: Vec<String> =
+                sheets.iter().take(20).map(|sheet| format!("`{}`", short(&sheet.name))).collect();
+            let message = format!("the workbook has no such sheet; it has: {}", names.join(", "));
+            FileError::new(ErrorCode::SheetUnknown, message)
+        }
+    })
+}
+
+fn short(name: &str) -> String {
+    name.chars().take(60).collect()
+}
+
+/// How many digits a style shows at least, where it is nothing but zeros (`00000`).
+fn zeros(style: &Style) -> Option<usize> {
+    let code = &style.number_format.as_ref()?.format_code;
+    let digits = code.trim_end_matches(";@");
+    (digits.len() > 1 && digits.len() <= 32 && digits.bytes().all(|byte| byte == b'0'))
+        .then_some(digits.len())
+}
+
+fn value(value: &DataRef<'_>, zeros: Option<usize>) -> String {
+    match value {
+        DataRef::Empty => String::new(),
+        DataRef::String(text) | DataRef::DateTimeIso(text) | DataRef::DurationIso(text) => text.clone(),
+        DataRef::SharedString(text) => (*text).to_owned(),
+        DataRef::Bool(true) => "TRUE".into(),
+        DataRef::Bool(false) => "FALSE".into(),
+        DataRef::Int(number) => padded(&number.to_string(), zeros),
+        DataRef::Float(number) => padded(&number_text(*number), zeros),
+        DataRef::DateTime(moment) => moment_text(moment),
+        DataRef::Error(error) => error.to_string(),
+    }
+}
+
+fn padded(number: &str, zeros: Option<usize>) -> String {
+    match zeros {
+        Some(width) if number.bytes().all(|byte| byte.is_ascii_digit()) => format!("{number:0>width$}"),
+        _ => number.to_owned(),
+    }
+}
+
+/// A number with all of its digits. Beyond 15 of them a spreadsheet keeps none.
+fn number_text(number: f64) -> String {
+    if number.abs() < 1e15 {
+        return number.to_string();
+    }
+    let text = format!("{number:E}");
+    match text.split_once('E') {
+        Some((digits, power)) if !power.starts_with('-') => format!("{digits}E+{power}"),
+        _ => text,
+    }
+}
+
+/// A day, a time, or both.
+fn moment_text(moment: &ExcelDateTime) -> String {
+    let number = moment.as_f64();
+    let (year, month, day, hour, minute, second, milli) = moment.to_ymd_hms_milli();
+    let mut text = String::new();
+    let day_alone = number.fract() == 0.0;
+    if moment.is_duration() {
+        // Writing to a String cannot fail, here and below.
+        let _ = write!(text, "{number}");
+        return text;
+    }
+    if number >= 1.0 {
+        let _ = write!(text, "{year:04}-{month:02}-{day:02}");
+    }
+    if !day_alone {
+        if !text.is_empty() {
+            text.push('T');
+        }
+        let _ = write!(text, "{hour:02}:{minute:02}:{second:02}");
+        if milli > 0 {
+            let _ = write!(text, ".{milli:03}");
+        }
+    }
+    text
+}
+
+fn too_large(what: &str) -> FileError {
+    let message = format!("the workbook {what}; save the sheet as CSV, and import that");
+    FileError::new(ErrorCode::WorkbookTooLarge, message)
+}
+
+fn broken(what: &str) -> FileError {
+    let message = format!("the workbook cannot be read: {what}. Open it in a spreadsheet and save it anew");
+    FileError::new(ErrorCode::WorkbookUnreadable, message)
+}
+
+/// What calamine cannot read. Its own words may quote the file, so only their kind is told.
+fn unreadable(error: &XlsxError) -> FileError {
+    match error {
+        XlsxError::Password => FileError::new(
+            ErrorCode::WorkbookEncrypted,
+            "the workbook is encrypted; save it without a password",
+        ),
+        XlsxError::FileNotFound(_) | XlsxError::RelationshipNotFound | XlsxError::WorksheetNotFound(_) => {
+            broken("a part of it is missing")
+        }
+        _ => broken("a part of it is damaged"),
+    }
+}
+
+fn no_room(error: &io::Error) -> FileError {
+    tracing::error!(%error, "a workbook could not be spooled");
+    FileError::new(
+        ErrorCode::Unavailable,
+        "the workbook could not be kept while it was received; try again later",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use zip::ZipWriter;
+    use zip::write::SimpleFileOptions;
+
+    use super::*;
+
+    /// A workbook of one sheet, whose parts can be others.
+    fn book(parts: &[(&str, String)]) -> Vec<u8> {
+        const MAIN: &str = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
+        const RELATIONS: &str = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
+        let relation = |kind: &str, to: &str| {
+            format!(
+                "<Relationships xmlns=\"http://schemas.openxmlformats.org/package/2006/relationships\">\
+                 <Relationship Id=\"rId1\" Type=\"{RELATIONS}/{kind}\" Target=\"{to}\"/></Relationships>"
+            )
+        };
+        let workbook = format!(
+            "<workbook xmlns=\"{MAIN}\" xmlns:r=\"{RELATIONS}\"><sheets><sheet name=\"A\" sheetId=\"1\" r:id=\"rId1\"/></sheets></workbook>"
+        );
+        let mut all = vec![
+            ("[Content_Types].xml", "<Types/>".to_owned()),
+            ("_rels/.rels", relation("officeDocument", "xl/workbook.xml")),
+            ("xl/workbook.xml", workbook),
+            ("xl/_rels/workbook.xml.rels", relation("worksheet", "worksheets/sheet1.xml")),
+        ];
+        all.retain(|(name, _)| !parts.iter().any(|(other, _)| other == name));
+        let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, text) in all.iter().chain(parts) {
+            zip.start_file(*name, SimpleFileOptions::default()).unwrap();
+            zip.write_all(text.as_bytes()).unwrap();
+        }
+        zip.finish().unwrap().into_inner()
+    }
+
+    fn sheet(rows: &str) -> (&'static str, String) {
+        let main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
+        (
+            "xl/worksheets/sheet1.xml",
+            format!("<worksheet xmlns=\"{main}\"><sheetData>{rows}</sheetData></worksheet>"),
+        )
+    }
+
+    fn cell(at: &str, text: &str) -> String {
+        format!("<c r=\"{at}\" t=\"inlineStr\"><is><t>{text}</t></is></c>")
+    }
+
+    fn read(bytes: &[u8], limits: BookLimits) -> Result<String, ErrorCode> {
+        text(bytes, limits, None).map(|text| String::from_utf8(text).unwrap()).map_err(|error| error.code)
+    }
+
+    #[test]
+    fn rows_keep_their_lines_and_cells_their_columns() {
+        let rows = format!(
+            "<row r=\"2\">{}{}</row><row r=\"5\">{}</row>",
+            cell("A2", "a"),
+            cell("C2", "say &quot;x&quot;"),
+            cell("B5", "two&#10;lines")
+        );
+        let bytes = book(&[sheet(&rows)]);
+        let expected = "\n\"a\",,\"say \"\"x\"\"\"\n\n\n,\"two\nlines\"\n";
+        assert_eq!(read(&bytes, BookLimits::default()), Ok(expected.into()));
+    }
+
+    #[test]
+    fn what_would_take_too_much_room_is_refused_before_it_is_opened() {
+        let limits = BookLimits { bytes: 1024 * 1024, memory: 100_000, unpacked: Some(3_000_000) };
+        let few = sheet(&format!("<row r=\"1\">{}</row>", cell("A1", "a")));
+        let too_large = Err(ErrorCode::WorkbookTooLarge);
+        let texts = ("xl/sharedStrings.xml", "<si><t>x</t></si>".repeat(10_000));
+        assert_eq!(read(&book(&[few.clone(), texts]), limits), too_large);
+        let long = sheet(&cell("A1", &"x".repeat(2_000_000)));
+        assert_eq!(read(&book(&[long]), limits), too_large);
+        let rows = sheet(&"<row></row>".repeat(400_000));
+        assert_eq!(read(&book(&[rows]), limits), too_large);
+        assert_eq!(read(&vec![b'P'; 1024 * 1024 + 1], limits), too_large);
+        let hidden = sheet(&format!("<!-- {} -->", "<".repeat(2_000_000)));
+        assert_eq!(read(&book(&[hidden]), limits), Err(ErrorCode::WorkbookUnreadable));
+        let parts =
+            format!("<c r=\"A1\" t=\"inlineStr\"><is>{}</is></c>", "<t>xxxx</t><c></c>".repeat(100_000));
+        assert_eq!(read(&book(&[sheet(&parts)]), limits), too_large);
+        let formats = (
+            "xl/styles.xml",
+            format!("<styleSheet><cellXfs>{}</cellXfs></styleSheet>", "<xf/>".repeat(210_000)),
+        );
+        let wide = BookLimits { memory: 10_000_000, ..limits };
+        assert_eq!(read(&book(&[few.clone(), formats]), wide), too_large);
+        // Room for so many texts would be made at once.
+        for count in ["99999999999", "18446744073709551615", "1000"] {
+            let texts = format!("<sst uniqueCount = '{count}'><si><t>x</t></si></sst>");
+            let bytes = book(&[few.clone(), ("xl/sharedStrings.xml", texts)]);
+            assert_eq!(read(&bytes, limits), Err(ErrorCode::WorkbookUnreadable), "{count}");
+        }
+        let deep = sheet(&format!("{}{}", "<g>".repeat(300), "</g>".repeat(300)));
+        assert_eq!(read(&book(&[deep]), limits), Err(ErrorCode::WorkbookUnreadable));
+        let elsewhere = ("xl/media/image1.png", "<worksheet><sheetData/></worksheet>".to_owned());
+        assert_eq!(read(&book(&[few, elsewhere]), limits), Err(ErrorCode::WorkbookUnreadable));
+    }
+
+    #[test]
+    fn a_damaged_book_is_an_error_and_no_panic() {
+        let whole = book(&[sheet(&format!("<row r=\"1\">{}</row>", cell("A1", "a")))]);
+        for length in 0..whole.len() {
+            assert!(read(&whole[..length], BookLimits::default()).is_err(), "cut at {length}");
+        }
+        for rows in
+            ["<row r=\"0\"><c r=\"A0\"/></row>", "<row r=\"9\"><c r=\"ZZZZZ9\"><v>1</v></c></row>", "<row"]
+        {
+            let bytes = book(&[sheet(rows)]);
+            let _ = read(&bytes, BookLimits::default());
+        }
+        let backwards =
+            format!("<row r=\"3\">{}</row><row r=\"2\">{}</row>", cell("A3", "a"), cell("A2", "b"));
+        let twice = format!("<row r=\"1\">{}{}</row>", cell("A1", "a"), cell("A1", "b"));
+        for rows in [backwards, twice] {
+            assert_eq!(
+                read(&book(&[sheet(&rows)]), BookLimits::default()),
+                Err(ErrorCode::WorkbookUnreadable)
+            );
+        }
+    }
+}

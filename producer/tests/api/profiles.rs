@@ -1,0 +1,107 @@
+//! Import profiles, workbooks, problems and the brake over HTTP.
+
+use muster_shared::store::tenants;
+use muster_shared::token::Scope;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Server, accepted, assert_refused, token, until};
+
+fn put(server: &Server, name: &str, body: &Value) -> reqwest::RequestBuilder {
+    server.request(Method::PUT, &format!("/v1/profiles/{name}")).json(body)
+}
+
+#[tokio::test]
+async fn a_profile_is_saved_used_and_deleted_and_is_its_tenants_alone() {
+    let server = Server::start().await;
+    let body = json!({"columns": "Mail-Adresse=email", "delimiter": "semicolon"});
+    let saved: Value = put(&server, "HR", &body).send().await.unwrap().json().await.unwrap();
+    assert_eq!((&saved["name"], &saved["options"]), (&json!("hr"), &body));
+    let list = server.json("/v1/profiles").await;
+    assert!(list["profiles"].as_array().unwrap().iter().any(|one| one["name"] == "hr"));
+    assert!(list["profiles"].as_array().unwrap().iter().any(|one| one["built_in"].is_string()));
+    let import = accepted(server.upload("profile=hr", "Mail-Adresse;first_name\na@example.com;Ada\n")).await;
+    assert_eq!(import["counts"]["total"], 1);
+    let looked =
+        server.post("/v1/inspect?profile=hr&format=csv").body("Mail-Adresse;x\n").send().await.unwrap();
+    assert_eq!(looked.json::<Value>().await.unwrap()["columns"][0]["field"], "email");
+    for (name, body) in
+        [("okta", json!({})), ("x", json!({"dates": "soon"})), ("x", json!({"filename": "a"}))]
+    {
+        assert_refused(put(&server, name, &body), 400, "invalid_request").await;
+    }
+    // Another tenant has no such profile.
+    let other =
+        tenants::create(&server.store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner();
+    let theirs = token(&server.store, &other, "all", &[Scope::Ops]).await;
+    let get = server.client.get(format!("{}/v1/profiles/hr", server.url)).bearer_auth(&theirs);
+    assert_eq!(get.send().await.unwrap().status(), 404);
+    let delete = || server.request(Method::DELETE, "/v1/profiles/hr").send();
+    assert_eq!(delete().await.unwrap().status(), 204);
+    assert_eq!(delete().await.unwrap().status(), 404);
+    assert_refused(server.upload("profile=hr", "email\n"), 400, "invalid_request").await;
+}
+
+#[tokio::test]
+async fn a_workbook_is_taken_by_its_media_type() {
+    let server = Server::start().await;
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/test_data/cases/25j.xlsx");
+    let bytes = std::fs::read(path).unwrap();
+    let book = |query: &str, bytes: Vec<u8>| {
+        let kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+        server.post(&format!("/v1/imports?{query}")).header("content-type", kind).body(bytes)
+    };
+    let import = accepted(book("sheet=Other", bytes.clone())).await;
+    assert_eq!((&import["counts"]["total"], &import["options"]["format"]), (&json!(1), &json!("xlsx")));
+    assert_refused(book("sheet=Third", bytes.clone()), 400, "sheet_unknown").await;
+    assert_refused(book("", bytes[..bytes.len() / 2].to_vec()), 400, "workbook_unreadable").await;
+}
+
+#[tokio::test]
+async fn problems_are_told_by_cause_and_records_filtered_by_it() {
+    let server = Server::start().await;
+    let file = "email,phone_number\na@example.com,nothing\nb@example.com,nothing\nbad,\nc@example.com,\n";
+    let import = accepted(server.upload("", file)).await;
+    let id = import["id"].as_str().unwrap();
+    let path = format!("/v1/imports/{id}");
+    // The good record is applied by nobody here: what failed is told before.
+    until("the problems are there", async || {
+        let told = server.json(&format!("{path}/problems")).await;
+        told["problems"].as_array().unwrap().len() == 2
+    })
+    .await;
+    let told = server.json(&format!("{path}/problems")).await;
+    let phone = &told["problems"][0];
+    assert_eq!(
+        (&phone["count"], &phone["field"], &phone["example"]),
+        (&json!(2), &json!("phone_number"), &json!("nothing"))
+    );
+    assert_eq!(phone["first"], json!([{"record": 1, "line": 2}, {"record": 2, "line": 3}]));
+    assert!(phone["advice"].is_string());
+    let folded =
+        accepted(server.upload("", "email,first_name\na@example.com,\"Ada\nB.\"\nb@example.com,Bea\n")).await;
+    let told = server.json(&format!("/v1/imports/{}/problems", folded["id"].as_str().unwrap())).await;
+    let warning = json!({"message": "first_name holds a line break; it was replaced by a blank.", "count": 1,
+                         "first": [{"record": 1, "line": 2}]});
+    assert_eq!(told, json!({"problems": [], "more": false, "warnings": [warning], "more_warnings": false}));
+    let code = phone["code"].as_str().unwrap();
+    let records = server.json(&format!("{path}/records?code={code}")).await;
+    assert_eq!(records["records"].as_array().unwrap().len(), 2);
+    assert_eq!(records["records"][1]["line"], 3);
+    let failed =
+        server.get(&format!("{path}/failed.csv?field=email")).send().await.unwrap().text().await.unwrap();
+    assert_eq!(failed.lines().count(), 2, "{failed}");
+    assert_refused(server.get(&format!("{path}/records?code=nonsense")), 400, "invalid_request").await;
+    assert_refused(server.get("/v1/imports/0190a5f0-7b7c-7000-8000-00000000000a/problems"), 404, "not_found")
+        .await;
+}
+
+#[tokio::test]
+async fn the_brake_refuses_a_file_before_anything_is_applied() {
+    let server = Server::start().await;
+    let file = || format!("email\n{}", "bad\n".repeat(120));
+    let error = assert_refused(server.upload("", file()), 422, "mostly_invalid").await;
+    assert!(error["message"].as_str().unwrap().contains("brake=0"), "{error}");
+    accepted(server.upload("brake=0", file())).await;
+    assert_refused(server.upload("brake=101", file()), 400, "invalid_request").await;
+}

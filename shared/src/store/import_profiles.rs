@@ -1,0 +1,117 @@
+//! A tenant's import profiles: save, list, show, delete.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use sqlx::PgExecutor;
+
+use super::{Store, StoreError};
+use crate::id::TenantId;
+use crate::tenant::Slug;
+
+/// A named set of options.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SavedProfile {
+    /// Its name.
+    pub name: String,
+    /// Options by name, as they stand in a request.
+    pub options: Vec<(String, String)>,
+    /// When it was saved first.
+    pub created_at: DateTime<Utc>,
+    /// When it was saved last.
+    pub updated_at: DateTime<Utc>,
+}
+
+struct ProfileRow {
+    name: String,
+    options: Value,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl TryFrom<ProfileRow> for SavedProfile {
+    type Error = StoreError;
+
+    fn try_from(row: ProfileRow) -> Result<Self, StoreError> {
+        let corrupt =
+            || StoreError::Corrupt { table: "import_profiles", column: "options", key: row.name.clone() };
+        let Value::Object(members) = &row.options else { return Err(corrupt()) };
+        let pair = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
+        let options = members.iter().map(pair).collect::<Option<_>>().ok_or_else(corrupt)?;
+        Ok(Self { name: row.name, options, created_at: row.created_at, updated_at: row.updated_at })
+    }
+}
+
+/// Saves a profile; one of that name is replaced.
+pub async fn save(
+    store: &Store,
+    tenant: TenantId,
+    name: &Slug,
+    options: &[(String, String)],
+) -> Result<SavedProfile, StoreError> {
+    let members: Map<String, Value> =
+        options.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    sqlx::query_as!(
+        ProfileRow,
+        r#"
+        insert into import_profiles (tenant_id, name, options) values ($1, $2, $3)
+        on conflict (tenant_id, name) do update set options = excluded.options, updated_at = now()
+        returning name, options, created_at, updated_at
+        "#,
+        tenant.0,
+        name.as_str(),
+        Value::Object(members),
+    )
+    .fetch_one(store.pool())
+    .await?
+    .try_into()
+}
+
+/// The profile of this name.
+pub async fn get(
+    executor: impl PgExecutor<'_>,
+    tenant: TenantId,
+    name: &Slug,
+) -> Result<Option<SavedProfile>, StoreError> {
+    sqlx::query_as!(
+        ProfileRow,
+        "select name, options, created_at, updated_at from import_profiles where tenant_id = $1 and name = $2",
+        tenant.0,
+        name.as_str(),
+    )
+    .fetch_optional(executor)
+    .await?
+    .map(SavedProfile::try_from)
+    .transpose()
+}
+
+/// All of the tenant's profiles, by name.
+pub async fn list(executor: impl PgExecutor<'_>, tenant: TenantId) -> Result<Vec<SavedProfile>, StoreError> {
+    sqlx::query_as!(
+        ProfileRow,
+        "select name, options, created_at, updated_at from import_profiles where tenant_id = $1 order by name",
+        tenant.0,
+    )
+    .fetch_all(executor)
+    .await?
+    .into_iter()
+    .map(SavedProfile::try_from)
+    .collect()
+}
+
+/// Deletes a profile. False if there is none of that name.
+pub async fn delete(
+    executor: impl PgExecutor<'_>,
+    tenant: TenantId,
+    name: &Slug,
+) -> Result<bool, StoreError> {
+    let deleted = sqlx::query!(
+        "delete from import_profiles where tenant_id = $1 and name = $2",
+        tenant.0,
+        name.as_str(),
+    )
+    .execute(executor)
+    .await?
+    .rows_affected();
+    Ok(deleted == 1)
+}
