@@ -11,6 +11,7 @@ mod bitcaster;
 mod catalog;
 mod ccai;
 mod console;
+mod document;
 mod error;
 mod imports;
 mod incoming;

@@ -17,6 +17,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::error::{ErrorCode, RecordError};
+use crate::fault::{Mutant, mutant};
 use crate::field::Field;
 use crate::options::{IdentifierField, OnExisting};
 use crate::outcome::Verdict;
@@ -25,6 +26,7 @@ use crate::record::{PassedBy, Patch, Record};
 use crate::rules::Rules;
 use crate::warning::Warning;
 use draft::Draft;
+pub use metadata::merged;
 pub use row::{NewCredentials, UserRow};
 
 /// A user as the store has it, as far as planning needs it.
@@ -250,8 +252,14 @@ impl<'a, 'o> Planner<'a, 'o> {
         new_id: &mut dyn FnMut() -> Uuid,
     ) -> Result<(Verdict, Uuid), RecordError> {
         let at = self.users.len();
+        // A taken value is told before a period of validity that ends before it begins.
+        if !mutant(Mutant::ValidityBeforeIdentity) {
+            self.check_free(record, at)?;
+        }
         let profile = profile::of_new(record, self.rules, self.now, &mut self.warnings)?;
-        self.check_free(record, at)?;
+        if mutant(Mutant::ValidityBeforeIdentity) {
+            self.check_free(record, at)?;
+        }
         for field in IdentifierField::ALL {
             if let Patch::Value(value) = record.target(*field) {
                 self.holders[slot(*field)].insert(Cow::Borrowed(value), at);
@@ -264,9 +272,9 @@ impl<'a, 'o> Planner<'a, 'o> {
     }
 
     fn update(&mut self, at: usize, record: &'a Record<'a>) -> Result<(Verdict, Uuid), RecordError> {
+        self.check_free(record, at)?;
         let profile =
             profile::of_existing(&self.users[at], record, self.rules, self.now, &mut self.warnings)?;
-        self.check_free(record, at)?;
         for field in IdentifierField::ALL {
             let patch = self.wanted(record, *field);
             if patch == Patch::Absent {

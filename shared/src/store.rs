@@ -10,6 +10,7 @@
 //! Never put a time-out or a `select!` around these futures: a cancelled statement leaves its connection busy until the
 //! server has finished it. The limits are the server's own (see [`StoreOptions`]).
 
+pub mod applications;
 pub mod apply;
 pub mod authgear;
 pub mod bulk_jobs;

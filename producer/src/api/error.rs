@@ -6,6 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use muster_shared::catalog::FieldError;
 use muster_shared::error::{ErrorCode, FileError};
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
 use muster_shared::store::{ErrorKind, StoreError};
@@ -45,7 +46,7 @@ pub enum ApiError {
     #[error("the resource does not take this method")]
     MethodNotAllowed,
     /// A parameter, option or header is not as it must be.
-    #[error("{}", .0.message)]
+    #[error("{}", sentence(.0))]
     Invalid(FieldError),
     /// A document is not as it must be, in these places.
     #[error("the document is refused in {} places", .0.len())]
@@ -91,6 +92,13 @@ pub enum ApiError {
     /// The program failed.
     #[error("the request failed; the log has the cause under its id")]
     Internal,
+}
+
+/// What is wrong, with the name of what it is about where the text begins in its middle: `limit must be from 1 to 1,000`.
+fn sentence(error: &FieldError) -> String {
+    let FieldError { field, message, .. } = error;
+    let about = ["must ", "is ", "has "].iter().any(|start| message.starts_with(start));
+    if about && !mutant(Mutant::TypesInErrors) { format!("{field} {message}") } else { message.clone() }
 }
 
 /// The body of every error.

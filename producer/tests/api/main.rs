@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod asking;
 mod authgear;
 mod bitcaster;
 mod bounds;
@@ -17,6 +18,7 @@ mod case_table;
 mod cases;
 mod ccai;
 mod console;
+mod document;
 mod failed;
 mod fuzz;
 mod harness;
