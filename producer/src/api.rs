@@ -25,6 +25,7 @@ mod serve;
 mod slots;
 mod tls;
 mod trace;
+mod undo;
 mod upload;
 mod users;
 mod view;
@@ -47,6 +48,7 @@ pub(crate) use ops::keep_up;
 pub use routes::{Audience, openapi};
 pub(crate) use serve::{open_tls, serve};
 pub use tls::TlsFiles;
+pub use undo::{UndoPreview, UndoView};
 pub use view::{ImportDetails, ImportLinks, ImportList, ImportView, RecordList, RecordView};
 
 use incoming::Pace;

@@ -387,6 +387,26 @@ table! {
         ProbesUntuned = "probes_untuned",
         /// An error of a retry's or a cancel's commit is taken for its failure.
         SteeringTrusted = "steering_trusted",
+        /// What users had before is not kept.
+        BeforeImagesForgotten = "before_images_forgotten",
+        /// What users had before is kept for as long as the import.
+        BeforeImagesForEver = "before_images_for_ever",
+        /// An erased person stays in what users had before.
+        ErasedStaysInImages = "erased_stays_in_images",
+        /// A user that changed since is taken back to what it had before the import all the same.
+        UndoOverwrites = "undo_overwrites",
+        /// A user that an import inserted is deleted by its undo whatever happened to it since.
+        UndoDeletesTouched = "undo_deletes_touched",
+        /// An undo takes the changes back in the order in which they were made.
+        UndoForwards = "undo_forwards",
+        /// Each lane of an undo goes by itself, also where users exchanged unique values.
+        UndoManyLanes = "undo_many_lanes",
+        /// An import may be undone any number of times.
+        UndoTwice = "undo_twice",
+        /// A deleted user leaves its memberships and credentials behind.
+        UndoLeavesParts = "undo_leaves_parts",
+        /// A user that an import inserted and changed later counts as touched by somebody else.
+        UndoForgetsItsSteps = "undo_forgets_its_steps",
         /// In a file for Bitcaster's importer a stray quote fails its record.
         StrayQuoteFails = "stray_quote_fails",
         /// Values of `{}` cells lose their blanks also where Bitcaster's importer keeps them.

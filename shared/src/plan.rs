@@ -24,6 +24,7 @@ use crate::outcome::Verdict;
 use crate::profile::Profile;
 use crate::record::{PassedBy, Patch, Record};
 use crate::rules::Rules;
+use crate::undo::Change;
 use crate::warning::Warning;
 use draft::Draft;
 pub use metadata::merged;
@@ -82,6 +83,9 @@ pub struct Plan<'a> {
     pub enrolments: Vec<Uuid>,
     /// Passwords and second factors of new users, sorted by id.
     pub credentials: Vec<NewCredentials<'a>>,
+    /// What is changed of users that were there, sorted by id; and users that are inserted and changed at once. One that is inserted
+    /// by one record is not among them.
+    pub changes: Vec<Change>,
 }
 
 /// Plans the records, in their order.
@@ -365,6 +369,7 @@ impl<'a, 'o> Planner<'a, 'o> {
             }
         }
         for user in self.users {
+            plan.changes.extend(user.change(self.rules));
             if user.is_newly_enrolled() {
                 plan.enrolments.push(user.id());
             }
@@ -380,6 +385,7 @@ impl<'a, 'o> Planner<'a, 'o> {
         plan.updates.sort_unstable_by_key(|(row, _)| row.id);
         plan.releases.sort_unstable_by_key(|(id, _)| *id);
         plan.enrolments.sort_unstable();
+        plan.changes.sort_unstable_by_key(|change| change.user);
         plan.credentials.sort_unstable_by_key(|credentials| credentials.user);
     }
 }

@@ -14,7 +14,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use super::error::{ApiError, ErrorBody};
 use super::{
     AppState, authgear, bitcaster, catalog, ccai, console, document, imports, inspect, ops, profiles,
-    records, trace, upload, users,
+    records, trace, undo, upload, users,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -57,6 +57,7 @@ fn client_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(imports::resume))
         .routes(routes!(imports::cancel))
         .routes(routes!(imports::retry))
+        .routes(routes!(undo::preview, undo::create))
         .routes(routes!(profiles::list))
         .routes(routes!(profiles::show, profiles::save, profiles::delete))
         .routes(routes!(users::find))

@@ -31,4 +31,5 @@ mod readiness;
 mod reading;
 mod second_lock;
 mod tls;
+mod undo;
 mod uploads;

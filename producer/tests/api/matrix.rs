@@ -61,6 +61,8 @@ const ROWS: &[(Door, &str, &str, &[Scope])] = &[
     (Door::Native, "post", "/v1/imports/{id}/resume", WRITE),
     (Door::Native, "post", "/v1/imports/{id}/cancel", WRITE),
     (Door::Native, "post", "/v1/imports/{id}/retry", WRITE),
+    (Door::Native, "get", "/v1/imports/{id}/undo", READ),
+    (Door::Native, "post", "/v1/imports/{id}/undo", WRITE),
     (Door::Native, "get", "/v1/profiles", READ),
     (Door::Native, "get", "/v1/profiles/{name}", READ),
     (Door::Native, "put", "/v1/profiles/{name}", WRITE),
