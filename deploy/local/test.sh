@@ -219,6 +219,10 @@ tests_rc=1
 if step "install what is missing" "$HERE/services.sh" install; then
     step "cargo-nextest is there" cargo_tool cargo-nextest "$NEXTEST_VERSION" || true
 fi
+# Where it is missing, the tests of the console fail and say so.
+if step "a browser for the tests of the console" "$HERE/browser.sh" install; then
+    eval "$("$HERE/browser.sh" env)"
+fi
 checks
 
 given_database=${TEST_DATABASE_URL:-}

@@ -11,6 +11,7 @@ mod bitcaster;
 mod catalog;
 mod ccai;
 mod chunks;
+mod console;
 mod document;
 mod error;
 mod events;
@@ -47,6 +48,7 @@ use tokio_util::task::TaskTracker;
 
 pub use authgear::{AuthgearOptions, decode_import_id};
 pub use chunks::{ChunkList, ChunkView};
+pub use console::{ConsoleRoute, ROUTES as CONSOLE_ROUTES};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub(crate) use events::look;
 pub use routes::{Audience, openapi};

@@ -183,6 +183,12 @@ table! {
         AnyRecords = "any_records",
         /// A request may take as long as it likes.
         NoRequestTimeout = "no_request_timeout",
+        /// A session at the console does not end though nobody uses it.
+        ConsoleNeverIdle = "console_never_idle",
+        /// The console takes forms that are not its own.
+        ConsoleTakesAnyForm = "console_takes_any_form",
+        /// The console shows people's values to everybody.
+        ConsoleUnmasked = "console_unmasked",
         /// A page of failed records is as long as the one before had room for.
         PagesByNumber = "pages_by_number",
         /// A chunk that is applied is applied again when its message comes again.

@@ -243,7 +243,7 @@ impl ApiError {
     }
 
     /// After how many seconds the request may be sent again, where that helps.
-    fn retry_after(&self) -> Option<u64> {
+    pub(super) fn retry_after(&self) -> Option<u64> {
         match self {
             Self::IdempotencyInProgress => Some(1),
             Self::TooManyUploads | Self::TooManyFollowers | Self::TooManyImports => Some(RETRY_AFTER),

@@ -163,6 +163,11 @@ fn why(count: u64, first: &Stalled) -> String {
     }
 }
 
+/// How many messages lie in the queues, as it was known within the last second; none where the queue does not answer.
+pub(super) async fn known_depth(state: &AppState) -> Option<QueueDepth> {
+    cached(&state.0.checks.depth, COUNTS_FOR, depth(state)).await
+}
+
 /// The time-outs are around tasks: a statement is never cancelled.
 pub(super) async fn store_word(state: &AppState) -> &'static str {
     let store = state.0.store.clone();

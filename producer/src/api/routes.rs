@@ -14,8 +14,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
 use super::{
-    AppState, authgear, bitcaster, catalog, ccai, chunks, document, events, imports, inspect, ops, profiles,
-    records, trace, undo, upload, users,
+    AppState, authgear, bitcaster, catalog, ccai, chunks, console, document, events, imports, inspect, ops,
+    profiles, records, trace, undo, upload, users,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -89,6 +89,7 @@ fn expose_requests() {
         let there = methods.into_iter().filter(|(verb, _)| item.get(verb).is_some());
         routes.extend(there.map(|(_, method)| (method, path.as_str())));
     }
+    routes.extend(console::ROUTES.iter().map(|route| (route.method, route.path)));
     series::expose_routes(routes);
 }
 
@@ -97,8 +98,8 @@ pub(super) fn app(state: AppState, audience: Audience) -> Router {
     expose_requests();
     let documentation = || SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", openapi());
     let router = match audience {
-        Audience::Everybody => routes().split_for_parts().0.merge(documentation()),
-        Audience::Clients => client_routes().split_for_parts().0,
+        Audience::Everybody => routes().split_for_parts().0.merge(console::routes()).merge(documentation()),
+        Audience::Clients => client_routes().split_for_parts().0.merge(console::routes()),
         Audience::Operators => {
             let alive = OpenApiRouter::new().routes(routes!(ops::healthz));
             operator_routes().merge(alive).split_for_parts().0.merge(documentation())
@@ -115,6 +116,7 @@ pub(super) fn app(state: AppState, audience: Audience) -> Router {
 pub(super) fn of_door(uri: &Uri, error: ApiError) -> Response {
     match uri.path() {
         path if ccai::owns(path) => ccai::refused(error),
+        path if console::owns(path) => console::refused(error),
         path if path.starts_with("/api/") && matches!(error, ApiError::TimedOut) => bitcaster::unavailable(),
         path if path.starts_with("/api/") => bitcaster::not_found(),
         _ => error.into_response(),

@@ -17,10 +17,10 @@ use muster_shared::telemetry::series::{REFUSALS, STATUS_CLASSES};
 use muster_shared::token::Credential;
 use tokio::time::{Instant, timeout};
 
-use super::AppState;
 use super::error::{ApiError, Failed, Told};
 use super::params::wait_of;
 use super::routes::of_door;
+use super::{AppState, console};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken over from a client.
@@ -77,7 +77,7 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
         tracing::error!(request_id = id, error = %cause, "a request failed in the store");
     }
     let headers = response.headers_mut();
-    protect(headers, route.starts_with("/docs"), state.0.encrypted);
+    protect(headers, Kind::of(&route, uri.path()), state.0.encrypted);
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, value);
     }
@@ -113,8 +113,14 @@ const WAITS: &str = "/v1/imports/{id}";
 fn is_upload(method: &Method, route: &str) -> bool {
     let sends = matches!(*method, Method::POST | Method::PUT);
     sends
-        && (matches!(route, "/v1/imports" | "/v1/inspect" | "/_api/admin/users/import")
-            || route.ends_with("/bulk/users/upload"))
+        && (matches!(
+            route,
+            "/v1/imports"
+                | "/v1/inspect"
+                | "/_api/admin/users/import"
+                | "/console/new/look"
+                | "/console/new/take"
+        ) || route.ends_with("/bulk/users/upload"))
 }
 
 /// A method that no route of ours has.
@@ -137,26 +143,62 @@ fn known_method(method: &Method) -> Cow<'static, str> {
     })
 }
 
+/// What an answer is to a browser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Data: it shows nothing and loads nothing.
+    Data,
+    /// A page of the documentation, which brings scripts and styles of its own.
+    Documentation,
+    /// A page of the console: files of this server alone, and nothing that stands in the page is run.
+    Console,
+    /// A file of the console, whose address changes with it.
+    File,
+}
+
+impl Kind {
+    fn of(route: &str, path: &str) -> Self {
+        if route.starts_with("/docs") {
+            Self::Documentation
+        } else if route.starts_with("/console/assets/") {
+            Self::File
+        } else if console::owns(path) {
+            Self::Console
+        } else {
+            Self::Data
+        }
+    }
+
+    fn policy(self) -> &'static str {
+        match self {
+            Self::Documentation => {
+                "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; \
+                 img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
+            }
+            Self::Console => {
+                "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                 form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+            }
+            Self::Data | Self::File => {
+                "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+            }
+        }
+    }
+}
+
 /// Headers of every answer: nobody may guess its type, show it in a frame, keep it, or learn where its reader came from.
-fn protect(headers: &mut HeaderMap, page: bool, encrypted: bool) {
+fn protect(headers: &mut HeaderMap, kind: Kind, encrypted: bool) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if mutant(Mutant::BareAnswers) {
         return;
     }
-    // The pages of the documentation are the only ones, and bring scripts and styles of their own.
-    let policy = if page {
-        "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
-         base-uri 'none'; frame-ancestors 'none'"
-    } else {
-        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    };
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(kind.policy()));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     if encrypted {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    if !page {
+    if !matches!(kind, Kind::Documentation | Kind::File) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
 }

@@ -128,7 +128,7 @@ pub(super) async fn export(
 }
 
 /// The value in the form in which it is stored.
-fn key(field: IdentifierField, value: &str) -> Option<String> {
+pub(super) fn key(field: IdentifierField, value: &str) -> Option<String> {
     let key = match field {
         IdentifierField::Email => EmailAddress::parse(value).ok()?.into_inner(),
         IdentifierField::PhoneNumber => PhoneNumber::parse(value).ok()?.into_inner(),

@@ -17,6 +17,7 @@ mod bounds;
 mod case_table;
 mod cases;
 mod ccai;
+mod console;
 mod document;
 mod events;
 mod failed;

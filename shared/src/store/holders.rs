@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
@@ -54,4 +55,30 @@ pub async fn delete_gone(store: &Store) -> Result<u64, StoreError> {
         .execute(store.pool())
         .await?;
     Ok(deleted.rows_affected())
+}
+
+/// A process that works, as it said lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// What it is: `worker`, `dispatcher` and its number in its system.
+    pub name: String,
+    /// When it last said so.
+    pub seen_at: DateTime<Utc>,
+    /// How many chunks it holds.
+    pub chunks: u64,
+}
+
+/// The processes that work, by name.
+pub async fn list(store: &Store) -> Result<Vec<Process>, StoreError> {
+    let rows = sqlx::query!(
+        r#"select name, seen_at, cardinality(chunks) as "chunks!"
+             from chunk_holders
+            where seen_at > now() - interval '15 seconds'
+            order by name"#
+    )
+    .fetch_all(store.pool())
+    .await?;
+    let process =
+        |name, seen_at, chunks: i32| Process { name, seen_at, chunks: u64::try_from(chunks).unwrap_or(0) };
+    Ok(rows.into_iter().map(|row| process(row.name, row.seen_at, row.chunks)).collect())
 }

@@ -164,6 +164,40 @@ pub async fn imports(
     rows.into_iter().map(listed).collect()
 }
 
+/// The same of those whose file has `text` in its name, in any case, or whose id begins with it, or whose number it is.
+pub async fn imports_named(
+    store: &Store,
+    tenant: TenantId,
+    text: &str,
+    state: Option<ImportState>,
+    before: Option<ImportId>,
+    limit: i64,
+) -> Result<Vec<ImportReport>, StoreError> {
+    let mut reading = store.reading(tenant).await?;
+    let ids = sqlx::query_scalar!(
+        "select id
+           from imports
+          where tenant_id = $1
+            and (strpos(lower(filename), lower($2)) > 0 or starts_with(id::text, lower($2)) or number::text = $2)
+            and ($3::text is null or state = $3)
+            and ($4::uuid is null or id < $4)
+          order by id desc
+          limit $5",
+        tenant.get(),
+        text,
+        state.map(ImportState::as_str),
+        before.map(ImportId::get),
+        limit,
+    )
+    .fetch_all(&mut *reading)
+    .await?;
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        found.extend(select(&mut *reading, tenant, Some(id), None, None, 1).await?);
+    }
+    found.into_iter().map(listed).collect()
+}
+
 /// Ids of a tenant's imports that begin or end with `part`, at most `limit`, newest first. Imports of one day begin alike.
 pub async fn ids_with(
     store: &Store,

@@ -1,0 +1,238 @@
+//! What a person does at the console, and how it looks.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::driver::{Browser, LOOKS};
+use crate::rig::{Rig, people};
+
+async fn signed_in(rig: &Rig) -> Browser {
+    let browser = Browser::start().await;
+    browser.open(&format!("{}/console", rig.url)).await;
+    browser.fill("#token", &rig.token).await;
+    browser.click("button[type=submit]").await;
+    browser.until_says("Needs attention").await;
+    browser
+}
+
+/// Nothing went wrong in the browser, and everything came from the server.
+async fn nothing_wrong(browser: &Browser, rig: &Rig, page: &str) {
+    let said = browser.said().await;
+    assert!(said.is_empty(), "{page}: {said:?}");
+    let loaded = browser.run("return performance.getEntriesByType('resource').map(one => one.name)").await;
+    for address in loaded.as_array().unwrap() {
+        assert!(address.as_str().unwrap().starts_with(&rig.url), "{page} loads {address}");
+    }
+}
+
+#[tokio::test]
+async fn a_person_finds_out_why_records_failed_mends_them_and_sees_no_failures() {
+    let mut rig = Rig::start().await;
+    rig.work();
+    let (_, import) = rig.upload("filename=september.csv", people(370, "people.example", 10)).await;
+    rig.ended(&import).await;
+    let browser = signed_in(&rig).await;
+    browser.until_says("37 records failed").await;
+    browser.click(".attention a").await;
+    browser.until_says("What it means and what to do").await;
+    browser.click(".problems summary").await;
+    assert_eq!(browser.run("return document.querySelectorAll('.problems > li').length").await, json!(3));
+    browser.click(".problems .where a").await;
+    browser
+        .until(
+            "the records from the first one with the problem on",
+            "return location.search.startsWith('?number=')",
+        )
+        .await;
+    let named = browser.run("return document.querySelector('tbody th').innerText").await;
+    assert_eq!(named, browser.run("return new URLSearchParams(location.search).get('number')").await);
+    // Mended, with a header of another language, and uploaded again: looked at, its column given a meaning, and taken.
+    let folder = tempfile::tempdir().unwrap();
+    let mended = folder.path().join("mended.csv");
+    let file = people(370, "people.example", 0).replacen("email,given_name", "Dienstadresse,given_name", 1);
+    std::fs::write(&mended, file).unwrap();
+    browser.open(&format!("{}/console/new", rig.url)).await;
+    browser.fill("#file", &mended.display().to_string()).await;
+    browser.until_says("The file would be refused.").await;
+    browser.choose("[data-column=Dienstadresse]", "email").await;
+    browser.until_says("bruno.marino1@people.example").await;
+    browser.until("no record would fail", "return !document.body.innerText.includes('would fail')").await;
+    browser.click("#send").await;
+    browser.until_says("100 %").await;
+    assert_eq!(
+        browser.run("return document.querySelector('.counts .failed dd').innerText").await,
+        json!("0")
+    );
+    nothing_wrong(&browser, &rig, "the import").await;
+    browser.close().await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_follows_an_import_and_keeps_what_is_open_and_focused() {
+    let mut rig = Rig::start().await;
+    let (_, import) = rig.upload("filename=live.csv&start=manual", people(2_000, "live.example", 100)).await;
+    let browser = signed_in(&rig).await;
+    browser.open(&format!("{}/console/imports/{import}", rig.url)).await;
+    browser.until_says("Start").await;
+    browser.click(".levers button.main").await;
+    browser.until_says("The import was started.").await;
+    browser.click(".confirm summary").await;
+    browser.run("document.querySelector('.confirm button').focus()").await;
+    // Somebody else pauses it: the page sees that by itself.
+    rig.act(&import, "pause").await;
+    browser.until_says("Resume").await;
+    assert_eq!(browser.run("return document.querySelector('.confirm').open").await, json!(true));
+    assert_eq!(browser.run("return document.activeElement.innerText").await, json!("Cancel this import"));
+    browser.click(".levers button.main").await;
+    rig.work();
+    browser.until_says("100 %").await;
+    browser.until_says("completed").await;
+    // The session ends while the page is open: it asks for a token, and comes back.
+    rig.sql("delete from console_sessions").await;
+    browser.until_says("Show a token of your tenant").await;
+    browser.fill("#token", &rig.token).await;
+    browser.click("button[type=submit]").await;
+    browser.until_says("live.csv").await;
+    browser.close().await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn everything_can_be_reached_with_the_keyboard() {
+    const TAB: char = '\u{e004}';
+    const ENTER: char = '\u{e007}';
+    let rig = Rig::start().await;
+    let browser = Browser::start().await;
+    browser.open(&format!("{}/console", rig.url)).await;
+    // The field has the focus.
+    browser.keys(&format!("{}{ENTER}", rig.token)).await;
+    browser.until_says("Needs attention").await;
+    browser.keys(&TAB.to_string()).await;
+    assert_eq!(browser.run("return document.activeElement.innerText").await, json!("Skip to content"));
+    let mut reached = Vec::new();
+    for _ in 0..12 {
+        browser.keys(&TAB.to_string()).await;
+        reached.push(browser.run("return document.activeElement.innerText").await);
+        let seen = browser.run("return document.activeElement.matches(':focus-visible') || document.activeElement === document.body").await;
+        assert_eq!(seen, json!(true), "{reached:?}");
+    }
+    for name in ["Overview", "Imports", "Leave", "All imports"] {
+        assert!(reached.contains(&json!(name)), "{name}: {reached:?}");
+    }
+    browser.close().await;
+    rig.stop().await;
+}
+
+/// Where pictures go: into the documents where they are to be renewed, else nowhere that stays.
+fn pictures() -> (PathBuf, Option<tempfile::TempDir>) {
+    if std::env::var_os("MUSTER_UPDATE_DOCS").is_some() {
+        return (Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/console"), None);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    (folder.path().to_owned(), Some(folder))
+}
+
+/// Imports in every state, and some chunks that do not get on.
+async fn a_busy_day(rig: &mut Rig) -> Vec<(&'static str, String)> {
+    rig.work();
+    let (_, mended) = rig.upload("filename=contractors.csv", people(4_800, "contract.example", 0)).await;
+    rig.ended(&mended).await;
+    let (_, flawed) =
+        rig.upload("filename=personnel-september.csv", people(12_210, "people.example", 330)).await;
+    rig.ended(&flawed).await;
+    rig.upload("filename=branch-office.csv", "e-mail;name\n\"never closed".into()).await;
+    let (_, again) = rig.upload("filename=contractors.csv", people(4_800, "contract.example", 0)).await;
+    rig.ended(&again).await;
+    rig.rest().await;
+    let (_, broken) =
+        rig.upload("filename=partners.csv&start=manual", people(3_000, "partner.example", 600)).await;
+    rig.sql(&format!("update chunks set body = '\\x00' where id = (select max(id) from chunks where import_id = '{broken}')")).await;
+    rig.act(&broken, "proceed").await;
+    rig.work();
+    rig.ended(&broken).await;
+    let (_, half) = rig.upload("filename=alumni.csv", people(30_000, "alumni.example", 900)).await;
+    rig.until(&half, "half of it is done", |now| now["counts"]["pending"].as_u64().unwrap() < 17_000).await;
+    rig.rest().await;
+    rig.sql(&format!(
+        "update chunks set state = 'retryable', due_at = now() + interval '38 seconds', attempts = 1, leased_until = null,
+                problem = 'the database is full (53100)'
+          where id = (select min(id) from chunks where import_id = '{half}' and state in ('staged', 'dispatched'))"
+    ))
+    .await;
+    let (_, waits) =
+        rig.upload("filename=interns.csv&start=manual", people(640, "interns.example", 160)).await;
+    let (_, paused) = rig.upload("filename=suppliers.csv", people(2_500, "supplier.example", 0)).await;
+    rig.act(&paused, "pause").await;
+    vec![("running", half), ("failed", flawed), ("dead", broken), ("waiting", waits)]
+}
+
+#[tokio::test]
+async fn pages_are_good_to_look_at_for_everybody() {
+    let mut rig = Rig::start().await;
+    let imports = a_busy_day(&mut rig).await;
+    let (folder, _kept) = pictures();
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("personnel-october.csv");
+    let header = "Dienstadresse;Vorname;Nachname;Telefon;Kostenstelle\n";
+    let rows = people(420, "people.example", 60)
+        .lines()
+        .skip(1)
+        .map(|row| format!("{};4711\n", row.replace(',', ";")))
+        .collect::<String>();
+    std::fs::write(&file, format!("{header}{rows}")).unwrap();
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut pages = vec![
+        ("overview".to_owned(), "/console".to_owned()),
+        ("imports".into(), "/console/imports".into()),
+        ("new-import".into(), "/console/new".into()),
+        ("queue".into(), "/console/queue".into()),
+        ("users".into(), "/console/users?q=bruno.marino1%40contract.example".into()),
+        ("catalog".into(), "/console/catalog".into()),
+        ("tokens".into(), "/console/tokens".into()),
+        ("records".into(), format!("/console/imports/{}/records?outcome=failed", imports[1].1)),
+        ("not-found".into(), "/console/nowhere".into()),
+    ];
+    pages.extend(
+        imports.iter().map(|(name, id)| (format!("import-{name}"), format!("/console/imports/{id}"))),
+    );
+    let browser = Browser::start().await;
+    for look in LOOKS {
+        browser.look(look).await;
+        browser.open(&format!("{}/console", rig.url)).await;
+        if look == LOOKS[0] {
+            browser.until_says("Show a token").await;
+            assert_eq!(browser.violations().await, Vec::<String>::new(), "sign-in");
+            browser.picture(&folder.join(format!("sign-in-{}.png", look.name))).await;
+            browser.fill("#token", &rig.token).await;
+            browser.click("button[type=submit]").await;
+            browser.until_says("Needs attention").await;
+            nothing_wrong(&browser, &rig, "sign-in").await;
+        }
+        for (name, path) in &pages {
+            browser.open(&format!("{}{path}", rig.url)).await;
+            browser.until(name, "return document.readyState === 'complete'").await;
+            if name == "new-import" {
+                browser.fill("#file", &file.display().to_string()).await;
+                browser.until_says("The file would be refused.").await;
+                browser.choose("[data-column=Dienstadresse]", "email").await;
+                browser.until_says("The first records").await;
+            }
+            let wide = browser
+                .run("return document.documentElement.scrollWidth > document.documentElement.clientWidth")
+                .await;
+            assert_eq!(wide, json!(false), "{name} is wider than {}", look.name);
+            browser.picture(&folder.join(format!("{name}-{}.png", look.name))).await;
+            assert_eq!(browser.violations().await, Vec::<String>::new(), "{name} {}", look.name);
+            if name == "not-found" {
+                // The browser notes the status itself.
+                browser.said().await;
+            } else {
+                nothing_wrong(&browser, &rig, name).await;
+            }
+        }
+    }
+    browser.close().await;
+    rig.stop().await;
+}

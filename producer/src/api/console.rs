@@ -1,0 +1,101 @@
+//! The console at `/console`: pages for people who run and watch imports, made here and shown by any browser.
+//!
+//! Guarantees: a page shows and does what the token of its session may, for the tenant of that token and no other; every form has a
+//! secret of its session; what stands in names and files is shown as text and never read as markup; nothing is loaded from another
+//! host, and nothing is written into pages that a browser would run. Without scripts everything works, and pages do not renew
+//! themselves.
+
+mod assets;
+mod attention;
+mod catalog;
+mod failed;
+mod import;
+mod imports;
+mod leave;
+mod levers;
+mod new_import;
+mod overview;
+mod page;
+mod problems;
+mod queue;
+mod records;
+mod session;
+mod shapes;
+mod sign_in;
+mod users;
+mod words;
+
+use axum::Router;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{any, get, post};
+use muster_shared::token::Scope;
+
+use super::AppState;
+use super::error::ApiError;
+use leave::Leave;
+
+/// Where the console is.
+const BASE: &str = "/console";
+
+/// A page or an act of the console.
+#[derive(Debug, Clone, Copy)]
+pub struct ConsoleRoute {
+    /// `GET` or `POST`.
+    pub method: &'static str,
+    /// Its address.
+    pub path: &'static str,
+    /// What the token of the session must allow; none where everybody who is signed in may.
+    pub scope: Option<Scope>,
+}
+
+macro_rules! routes {
+    ($($method:ident $name:literal $path:literal $handler:path, $scope:expr;)*) => {
+        /// What only those see who are signed in.
+        pub const ROUTES: &[ConsoleRoute] =
+            &[$(ConsoleRoute { method: $name, path: $path, scope: $scope },)*];
+
+        fn pages() -> Router<AppState> {
+            Router::new()$(.route($path, $method($handler)))*
+        }
+    };
+}
+
+routes! {
+    get "GET" "/console" overview::show, Some(Scope::ImportRead);
+    get "GET" "/console/imports" imports::list, Some(Scope::ImportRead);
+    get "GET" "/console/imports/{id}" import::show, Some(Scope::ImportRead);
+    get "GET" "/console/imports/{id}/records" records::list, Some(Scope::ImportRead);
+    get "GET" "/console/imports/{id}/failed.csv" failed::csv, Some(Scope::ImportRead);
+    get "GET" "/console/imports/{id}/failed.ndjson" failed::ndjson, Some(Scope::ImportRead);
+    post "POST" "/console/imports/{id}/{lever}" levers::pull, Some(Scope::ImportWrite);
+    get "GET" "/console/new" new_import::show, Some(Scope::ImportWrite);
+    post "POST" "/console/new/look" new_import::look, Some(Scope::ImportWrite);
+    post "POST" "/console/new/take" new_import::take, Some(Scope::ImportWrite);
+    get "GET" "/console/queue" queue::show, Some(Scope::Ops);
+    get "GET" "/console/users" users::find, Some(Scope::UsersRead);
+    get "GET" "/console/users/{id}" users::show, Some(Scope::UsersRead);
+    get "GET" "/console/catalog" catalog::show, Some(Scope::CatalogRead);
+    post "POST" "/console/catalog" catalog::replace, Some(Scope::CatalogWrite);
+    get "GET" "/console/tokens" catalog::tokens, Some(Scope::Ops);
+    post "POST" "/console/tokens/revoke" catalog::revoke, Some(Scope::Ops);
+    post "POST" "/console/sign-out" sign_in::leave, None;
+}
+
+/// All of the console.
+pub(super) fn routes() -> Router<AppState> {
+    pages()
+        .route("/console/sign-in", get(sign_in::show).post(sign_in::enter))
+        .route("/console/assets/{name}", get(assets::file))
+        .route("/console/", get(async || Redirect::permanent(BASE)))
+        .route("/console/{*rest}", any(async || refused(ApiError::NotFound)))
+}
+
+/// Whether an address is one of the console's.
+pub(super) fn owns(path: &str) -> bool {
+    path.strip_prefix(BASE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// An error as a page.
+pub(super) fn refused(error: ApiError) -> Response {
+    Leave::from(error).into_response()
+}

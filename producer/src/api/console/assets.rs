@@ -1,0 +1,62 @@
+//! The files of the console: included in the program, addressed by what is in them, so that a browser keeps them for good.
+
+use std::sync::LazyLock;
+
+use axum::extract::Path;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
+
+use super::leave::Leave;
+use crate::api::error::ApiError;
+
+/// A file.
+#[derive(Debug)]
+pub(super) struct Asset {
+    name: &'static str,
+    media_type: &'static str,
+    text: &'static str,
+    address: String,
+}
+
+impl Asset {
+    fn new(name: &'static str, media_type: &'static str, text: &'static str) -> Self {
+        let digest = hex::encode(Sha256::digest(text.as_bytes()));
+        let address = format!("/console/assets/{name}?v={}", digest.get(..16).unwrap_or_default());
+        Self { name, media_type, text, address }
+    }
+
+    /// Its address, which changes with it.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+/// How everything looks.
+pub(super) static STYLE: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("console.css", "text/css; charset=utf-8", include_str!("assets/console.css"))
+});
+/// What renews pages.
+pub(super) static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("console.js", "text/javascript; charset=utf-8", include_str!("assets/console.js"))
+});
+/// What a new import is made with.
+pub(super) static UPLOAD: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("upload.js", "text/javascript; charset=utf-8", include_str!("assets/upload.js"))
+});
+/// The picture in a browser's tab.
+pub(super) static ICON: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("icon.svg", "image/svg+xml", include_str!("assets/icon.svg")));
+
+/// Shows a file.
+pub(super) async fn file(Path(name): Path<String>) -> Result<Response, Leave> {
+    let asset = [&STYLE, &SCRIPT, &UPLOAD, &ICON]
+        .into_iter()
+        .find(|asset| asset.name == name)
+        .ok_or(ApiError::NotFound)?;
+    let headers = [
+        (header::CONTENT_TYPE, asset.media_type),
+        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+    ];
+    Ok((headers, asset.text).into_response())
+}

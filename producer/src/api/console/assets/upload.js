@@ -1,0 +1,110 @@
+// The page of a new import: the chosen file is looked at by the server as often as an option changes, and uploaded at the end.
+(() => {
+  "use strict";
+  const form = document.getElementById("new-import");
+  if (!form) return;
+  const file = form.elements.namedItem("file");
+  const found = document.getElementById("found");
+  const send = document.getElementById("send");
+  const sent = document.getElementById("sent");
+  const outcome = document.getElementById("outcome");
+  const headers = { "Muster-Form": form.elements.namedItem("form").value };
+  let turn = 0;
+  let meanings = {};
+
+  const chosen = () => file.files[0];
+
+  function options() {
+    const query = new URLSearchParams({ filename: chosen().name, unknown_columns: "ignore" });
+    for (const field of form.querySelectorAll("[name]:not([name=file]):not([name=form])")) {
+      // The first choice of a list is what happens anyway.
+      if (field.value.trim() && field.selectedIndex !== 0) query.set(field.name, field.value.trim());
+    }
+    if (Object.keys(meanings).length) query.set("columns", JSON.stringify(meanings));
+    return query;
+  }
+
+  const say = (text, wrong) => {
+    outcome.textContent = text;
+    outcome.className = wrong ? "note wrong" : "";
+  };
+
+  async function look() {
+    if (!chosen()) return;
+    const mine = ++turn;
+    send.disabled = true;
+    found.setAttribute("aria-busy", "true");
+    try {
+      // Without a type of its own: the name of the file tells what it is.
+      const answer = await fetch(`/console/new/look?${options()}`, { method: "POST", headers, body: chosen().slice() });
+      const text = await answer.text();
+      if (mine !== turn) return;
+      if (answer.status === 401) return location.reload();
+      const page = new DOMParser().parseFromString(text, "text/html");
+      const focused = document.activeElement.dataset.column;
+      found.replaceChildren(...(answer.ok ? page.body : page.querySelector("main") || page.body).childNodes);
+      if (focused !== undefined) found.querySelector(`[data-column="${CSS.escape(focused)}"]`)?.focus();
+      const facts = document.getElementById("facts");
+      send.disabled = !facts || facts.dataset.refused === "1";
+      say(facts ? facts.textContent.replace(/\s+/g, " ").trim() : "", false);
+    } catch {
+      if (mine === turn) say("The server does not answer. Choose the file again in a moment.", true);
+    } finally {
+      if (mine === turn) found.removeAttribute("aria-busy");
+    }
+  }
+
+  form.addEventListener("change", (event) => {
+    const column = event.target.dataset.column;
+    if (column !== undefined) meanings[column] = event.target.value;
+    if (event.target === file) meanings = {};
+    look();
+  });
+
+  const drop = form.querySelector(".drop");
+  for (const kind of ["dragenter", "dragover"]) {
+    drop.addEventListener(kind, (event) => {
+      event.preventDefault();
+      drop.classList.add("over");
+    });
+  }
+  for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
+  drop.addEventListener("drop", (event) => {
+    event.preventDefault();
+    if (!event.dataTransfer.files.length) return;
+    file.files = event.dataTransfer.files;
+    meanings = {};
+    look();
+  });
+
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (!chosen()) return;
+    send.disabled = true;
+    sent.hidden = false;
+    say("Uploading…", false);
+    const request = new XMLHttpRequest();
+    request.open("POST", `/console/new/take?${options()}`);
+    request.setRequestHeader("Muster-Form", headers["Muster-Form"]);
+    request.upload.addEventListener("progress", (event) => {
+      if (event.lengthComputable) sent.value = (event.loaded * 100) / event.total;
+    });
+    request.upload.addEventListener("load", () => say("Uploaded. It is made durable…", false));
+    const failed = (text) => {
+      sent.hidden = true;
+      send.disabled = false;
+      say(text, true);
+    };
+    request.addEventListener("error", () => failed("The connection was lost. Nothing of the file is imported; try again."));
+    request.addEventListener("load", () => {
+      let answer = {};
+      try {
+        answer = JSON.parse(request.responseText);
+      } catch {}
+      if (request.status === 202 && answer.id) location.assign(`/console/imports/${answer.id}`);
+      else if (request.status === 401) location.reload();
+      else failed(answer.error ? answer.error.message : "The file was not taken.");
+    });
+    request.send(chosen().slice());
+  });
+})();

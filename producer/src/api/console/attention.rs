@@ -1,0 +1,192 @@
+//! What needs somebody: the imports that will not go on by themselves, or not as they should, each with what to do.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use maud::{Markup, html};
+use muster_shared::import::ImportState;
+use muster_shared::store::progress::Pace;
+use muster_shared::store::reports::ImportReport;
+
+use super::words::{ago, count, span};
+use super::{imports, page};
+
+/// A running import that applied nothing for so long stands still.
+const STILL_AFTER: TimeDelta = TimeDelta::minutes(2);
+/// How long ended imports that went wrong are shown.
+const LATELY: TimeDelta = TimeDelta::hours(24);
+
+/// How urgent something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Weight {
+    /// Somebody has to act, or it stays as it is.
+    Bad,
+    /// It goes on by itself, or when somebody wants it to.
+    Wait,
+}
+
+/// A moment in the past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// It happened then.
+    At(DateTime<Utc>),
+    /// It is so since then.
+    Since(DateTime<Utc>),
+}
+
+impl When {
+    /// As it follows what it is about.
+    pub(super) fn view(self, now: DateTime<Utc>) -> Markup {
+        html! {
+            @match self {
+                Self::At(at) => { (ago(now, at)) }
+                Self::Since(at) => { "for " (span(now - at)) }
+            }
+        }
+    }
+}
+
+/// Something that needs somebody.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Item {
+    /// How urgent it is.
+    pub(super) weight: Weight,
+    /// What is so.
+    pub(super) what: String,
+    /// When it happened, or since when it is so, where that is known.
+    pub(super) when: Option<When>,
+    /// What to do.
+    pub(super) todo: String,
+}
+
+impl Item {
+    fn new(weight: Weight, what: impl Into<String>, todo: &str) -> Self {
+        Self { weight, what: what.into(), when: None, todo: todo.to_owned() }
+    }
+
+    fn since(self, at: Option<DateTime<Utc>>) -> Self {
+        Self { when: at.map(When::Since), ..self }
+    }
+
+    fn at(self, at: Option<DateTime<Utc>>) -> Self {
+        Self { when: at.map(When::At), ..self }
+    }
+}
+
+/// What of one import needs somebody, the most urgent first.
+pub(super) fn of(report: &ImportReport, pace: Option<Pace>, now: DateTime<Utc>) -> Vec<Item> {
+    let mut items = Vec::new();
+    let lately = |at: Option<DateTime<Utc>>| at.is_some_and(|at| now - at < LATELY);
+    if report.chunks.dead > 0 && (!report.state.is_final() || lately(report.completed_at)) {
+        let what = count(report.chunks.dead, "chunk is dead", "chunks are dead");
+        items.push(Item::new(Weight::Bad, what, "Look at the reason, mend it, and retry."));
+    }
+    if let Some(still) = pace.and_then(|pace| still_since(report, pace, now)) {
+        let todo = "Look at its chunks and at the workers.";
+        items.push(Item::new(Weight::Bad, "nothing is applied", todo).since(Some(still)));
+    }
+    if report.chunks.retryable > 0 && report.state == ImportState::Running {
+        let what =
+            count(report.chunks.retryable, "chunk waits to be tried again", "chunks wait to be tried again");
+        items.push(Item::new(Weight::Wait, what, "They go on by themselves once the reason is gone."));
+    }
+    match report.state {
+        ImportState::Paused => items.push(Item::new(Weight::Wait, "paused", "Resume or cancel it.")),
+        ImportState::Received => {
+            let item = Item::new(Weight::Wait, "waits to be started", "Start or cancel it.");
+            items.push(item.since(report.received_at));
+        }
+        ImportState::Refused | ImportState::Aborted if lately(Some(report.created_at)) => {
+            let what = if report.state == ImportState::Refused {
+                "the file was refused"
+            } else {
+                "the upload was cut off"
+            };
+            let why = report.error.as_ref().map(|error| page::sentence(&error.message));
+            items.push(
+                Item::new(Weight::Bad, what, &why.unwrap_or_else(|| "Upload it again.".into()))
+                    .at(Some(report.created_at)),
+            );
+        }
+        ImportState::Completed if report.counts.failed > 0 && lately(report.completed_at) => {
+            let what = count(report.counts.failed, "record failed", "records failed");
+            let todo = "Look at the problems; mend the records and upload them again, or retry.";
+            items.push(Item::new(Weight::Wait, what, todo).at(report.completed_at));
+        }
+        _ => {}
+    }
+    items.sort_by_key(|item| item.weight);
+    items
+}
+
+/// Since when a running import applied nothing, where that is too long.
+pub(super) fn still_since(report: &ImportReport, pace: Pace, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let last = pace.last.max(report.started_at)?;
+    let still = report.state == ImportState::Running && report.counts.pending > 0 && now - last > STILL_AFTER;
+    still.then_some(last)
+}
+
+/// What needs somebody, each with its import.
+pub(super) fn list(found: &[(&ImportReport, Item)], now: DateTime<Utc>) -> Markup {
+    html! {
+        @if found.is_empty() {
+            p.calm { "Nothing needs attention." }
+        } @else {
+            ul.attention {
+                @for (report, item) in found {
+                    li.bad[item.weight == Weight::Bad] {
+                        a href=(imports::address(report.id)) { (imports::name(report)) }
+                        " " span.what { (item.what) @if let Some(when) = item.when { ", " (when.view(now)) } }
+                        p { (item.todo) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_shared::outcome::Counts;
+    use muster_shared::store::reports::ChunkCounts;
+
+    use super::*;
+    use crate::api::console::imports::tests::report;
+
+    #[test]
+    fn what_needs_nobody_is_not_told() {
+        let now = report().created_at + TimeDelta::minutes(10);
+        assert!(of(&report(), None, now).is_empty());
+        let old = ImportReport { completed_at: Some(now - TimeDelta::days(2)), ..report() };
+        let counts = Counts { total: 1, failed: 1, ..Counts::default() };
+        assert!(of(&ImportReport { counts, ..old }, None, now).is_empty());
+    }
+
+    #[test]
+    fn an_import_that_stands_still_says_since_when() {
+        let now = report().created_at + TimeDelta::minutes(10);
+        let counts = Counts { total: 10, pending: 10, ..Counts::default() };
+        let running = ImportReport {
+            state: ImportState::Running,
+            started_at: Some(report().created_at),
+            counts,
+            ..report()
+        };
+        let pace = Pace { last: Some(now - TimeDelta::minutes(3)), ..Pace::default() };
+        assert_eq!(still_since(&running, pace, now), pace.last);
+        assert_eq!(of(&running, Some(pace), now)[0].what, "nothing is applied");
+        assert_eq!(still_since(&running, Pace::default(), now), running.started_at, "it never began");
+        let moves = Pace { last: Some(now - TimeDelta::seconds(30)), ..pace };
+        assert_eq!(still_since(&running, moves, now), None);
+        let paused = ImportReport { state: ImportState::Paused, ..running };
+        assert_eq!(still_since(&paused, pace, now), None);
+    }
+
+    #[test]
+    fn the_most_urgent_comes_first() {
+        let now = report().created_at + TimeDelta::minutes(10);
+        let chunks = ChunkCounts { dead: 1, retryable: 2, ..ChunkCounts::default() };
+        let counts = Counts { total: 10, pending: 10, ..Counts::default() };
+        let running = ImportReport { state: ImportState::Running, chunks, counts, ..report() };
+        let told: Vec<String> = of(&running, None, now).into_iter().map(|item| item.what).collect();
+        assert_eq!(told, ["1 chunk is dead", "2 chunks wait to be tried again"]);
+    }
+}

@@ -1,0 +1,160 @@
+//! The catalog of the tenant, to be seen and to be changed as a document; and its tokens.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+use muster_shared::catalog::{Catalog, FieldError};
+use muster_shared::clock;
+use muster_shared::store::catalog::{self as store, Applied};
+use muster_shared::store::tokens::{self, TokenInfo};
+use muster_shared::token::Scope;
+
+use super::leave::Leave;
+use super::page::{Page, Section, secret, sentence};
+use super::session::{Filled, Visit};
+use super::words::{ago, count, moment};
+use crate::api::AppState;
+
+/// Shows the catalog.
+pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<Response, Leave> {
+    let tenant = visit.may(Scope::CatalogRead)?;
+    let catalog = store::get(&state.0.store, tenant).await?;
+    let text = serde_json::to_string_pretty(&catalog).unwrap_or_default();
+    Ok(page(&visit, &catalog, &text, &[]))
+}
+
+/// Makes the catalog the one that was sent, or says why not.
+pub(super) async fn replace(State(state): State<AppState>, filled: Filled) -> Result<Response, Leave> {
+    let tenant = filled.visit.may(Scope::CatalogWrite)?;
+    let text = filled.field("catalog").unwrap_or_default();
+    let wrong = match Catalog::parse(text.as_bytes()) {
+        Ok(catalog) => match store::apply(&state.0.store, tenant, &catalog).await? {
+            Applied::Catalog(_) => return Ok(Redirect::to("/console/catalog").into_response()),
+            Applied::Refused(errors) => errors.iter().map(FieldError::to_string).collect(),
+        },
+        Err(error) => vec![format!("this is no catalog: {error}")],
+    };
+    let catalog = store::get(&state.0.store, tenant).await?;
+    Ok(page(&filled.visit, &catalog, text, &wrong))
+}
+
+fn page(visit: &Visit, catalog: &Catalog, text: &str, wrong: &[String]) -> Response {
+    let main = view(visit, catalog, text, wrong);
+    Page { section: Section::Catalog, title: "Catalog".into(), renew: None, main }.show(visit)
+}
+
+fn view(visit: &Visit, catalog: &Catalog, text: &str, wrong: &[String]) -> Markup {
+    let lists = [
+        ("Roles", &catalog.roles),
+        ("Groups", &catalog.groups),
+        ("Teams", &catalog.teams),
+        ("Locations", &catalog.locations),
+    ];
+    html! {
+        h1 { "Catalog" }
+        p.facts { "What records may name. A name that is not here is an error of its record." }
+        @if !wrong.is_empty() {
+            div.note.wrong role="alert" { p { strong { "Nothing was changed." } } ul { @for text in wrong.iter().take(20) { li { (sentence(text)) } } } }
+        }
+        section aria-labelledby="names" {
+            h2 #names { "Names" }
+            dl.about {
+                dt { "Organizations" }
+                dd { @if catalog.organizations.is_empty() { "none" } @for one in catalog.organizations.iter().take(200) { p { (one.name) " " code { (one.slug) } } } }
+                @for (name, list) in lists { dt { (name) } dd { (names(list)) } }
+                dt { "Attributes" }
+                dd { @if catalog.custom_attributes.is_empty() { "none" } @for name in catalog.custom_attributes.keys().take(200) { code { (name) } " " } }
+            }
+        }
+        @if visit.allows(Scope::CatalogWrite) {
+            section aria-labelledby="change" {
+                h2 #change { "Change it" }
+                form.document method="post" action="/console/catalog" {
+                    (secret(visit))
+                    label for="catalog" { "The whole catalog, in the form of the API. What is left out is removed, unless users have it." }
+                    textarea #catalog name="catalog" rows="18" spellcheck="false" { (text) }
+                    button.main type="submit" { "Save" }
+                }
+            }
+        }
+    }
+}
+
+fn names(list: &[String]) -> Markup {
+    html! {
+        @if list.is_empty() { "none" } @else {
+            (list.iter().take(200).map(String::as_str).collect::<Vec<_>>().join(", "))
+            @if list.len() > 200 { " and " (count((list.len() - 200) as u64, "other", "others")) }
+        }
+    }
+}
+
+/// Shows the tokens.
+pub(super) async fn tokens(State(state): State<AppState>, visit: Visit) -> Result<Response, Leave> {
+    let tenant = visit.may(Scope::Ops)?;
+    let found = tokens::list(state.0.store.pool(), tenant).await?;
+    let page = Page {
+        section: Section::Tokens,
+        title: "Tokens".into(),
+        renew: None,
+        main: list(&found, &visit, clock::now()),
+    };
+    Ok(page.show(&visit))
+}
+
+/// Revokes a token, for ever.
+pub(super) async fn revoke(State(state): State<AppState>, filled: Filled) -> Result<Response, Leave> {
+    let tenant = filled.visit.may(Scope::Ops)?;
+    let name = filled.field("name").unwrap_or_default();
+    let revoked = tokens::revoke(state.0.store.pool(), tenant, name)
+        .await?
+        .ok_or(crate::api::error::ApiError::NotFound)?;
+    tracing::info!(tenant = tenant.get(), token = %revoked.id, "a token was revoked at the console");
+    Ok(Redirect::to("/console/tokens").into_response())
+}
+
+fn list(found: &[TokenInfo], visit: &Visit, now: DateTime<Utc>) -> Markup {
+    html! {
+        h1 { "Tokens" }
+        p.facts { "A token is made with " code { "muster token create" } ", and shown once. A revoked one opens nothing any more." }
+        div.scroll {
+            table.tokens {
+                thead {
+                    tr { th scope="col" { "Name" } th scope="col" { "May" } th scope="col" { "Last used" } th scope="col" { "Ends" } th scope="col" { span.unseen { "What you can do" } } }
+                }
+                tbody { @for token in found { (row(token, visit, now)) } }
+            }
+        }
+    }
+}
+
+fn row(token: &TokenInfo, visit: &Visit, now: DateTime<Utc>) -> Markup {
+    html! {
+        tr {
+            th scope="row" { (token.name) @if let Some(organization) = &token.organization { " " code { (organization) } } }
+            td data-name="May" { @for scope in &token.scopes { code { (scope) } " " } }
+            td data-name="Last used" { @match token.last_used_at { Some(at) => { (ago(now, at)) } None => { "never" } } }
+            td data-name="Ends" {
+                @match (token.revoked_at, token.expires_at) {
+                    (Some(at), _) => { "revoked " (ago(now, at)) }
+                    (None, Some(at)) => { (moment(at)) }
+                    (None, None) => { "never" }
+                }
+            }
+            td {
+                @if token.revoked_at.is_none() {
+                    details.confirm {
+                        summary.button aria-label={ "Revoke " (token.name) } { "Revoke…" }
+                        form method="post" action="/console/tokens/revoke" {
+                            (secret(visit))
+                            input type="hidden" name="name" value=(token.name);
+                            p { "Whoever uses it is locked out at once, for ever." }
+                            button.danger type="submit" { "Revoke " (token.name) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

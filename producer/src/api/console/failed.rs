@@ -1,0 +1,30 @@
+//! The failed records of an import as a file, as the API gives it.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use muster_shared::id::ImportId;
+
+use super::leave::Leave;
+use super::session::Visit;
+use crate::api::AppState;
+use crate::api::error::ApiError;
+use crate::api::params::{Id, Params};
+use crate::api::records;
+
+/// As a table.
+pub(super) async fn csv(state: State<AppState>, visit: Visit, id: Path<String>) -> Result<Response, Leave> {
+    Ok(records::failed_csv(state, visit.caller(), import(&id)?, Params::none()).await?)
+}
+
+/// An object a line.
+pub(super) async fn ndjson(
+    state: State<AppState>,
+    visit: Visit,
+    id: Path<String>,
+) -> Result<Response, Leave> {
+    Ok(records::failed_ndjson(state, visit.caller(), import(&id)?, Params::none()).await?)
+}
+
+fn import(id: &str) -> Result<Id<ImportId>, ApiError> {
+    id.parse().map(Id).map_err(|_| ApiError::NotFound)
+}

@@ -1,0 +1,336 @@
+//! One import: how far it is, what is wrong, what its chunks do, and what can be done.
+
+use axum::extract::{Path, State};
+use axum::http::Uri;
+use axum::response::Response;
+use chrono::{DateTime, TimeDelta, Utc};
+use maud::{Markup, html};
+use muster_shared::clock;
+use muster_shared::id::{ImportId, TenantId};
+use muster_shared::import::ImportState;
+use muster_shared::options::ImportOptions;
+use muster_shared::outcome::Outcome;
+use muster_shared::store::Store;
+use muster_shared::store::progress::{self, HeldUp, LaneCell, Pace};
+use muster_shared::store::records::{self, RecordFilter, RecordReport};
+use muster_shared::store::reports::{self, ImportReport};
+use muster_shared::token::Scope;
+
+use super::imports::{address, name};
+use super::leave::Leave;
+use super::levers::Lever;
+use super::page::{Page, Section, capital, sentence};
+use super::problems::Problems;
+use super::session::{Visit, field, query};
+use super::shapes::{self, Timeline};
+use super::words::{ago, bytes, count, moment, number, percent, span};
+use super::{attention, levers, problems, records as listed};
+use crate::api::AppState;
+use crate::api::error::ApiError;
+
+/// Most chunks of a lane that are drawn one by one.
+const PLACES: i32 = 60;
+/// Most chunks that are named because they do not get on.
+const HELD_UP: i64 = 10;
+/// Failed records that are shown at once.
+const FAILED: usize = 8;
+/// Bars in the picture of the import's time.
+const BARS: i64 = 60;
+
+/// What the page shows.
+#[derive(Debug)]
+struct Import {
+    report: ImportReport,
+    pace: Pace,
+    problems: Problems,
+    failed: Vec<RecordReport>,
+    cells: Vec<LaneCell>,
+    held_up: Vec<HeldUp>,
+    timeline: Option<Timeline>,
+}
+
+/// Shows the page.
+pub(super) async fn show(
+    State(state): State<AppState>,
+    visit: Visit,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, Leave> {
+    let tenant = visit.may(Scope::ImportRead)?;
+    let import: ImportId = id.parse().map_err(|_| ApiError::NotFound)?;
+    let now = clock::now();
+    let import = read(&state.0.store, tenant, import, now).await?;
+    let page = Page {
+        section: Section::Imports,
+        title: name(&import.report),
+        renew: Some(if import.report.state.is_final() { 10_000 } else { 1_500 }),
+        main: view(&import, &visit, note(&uri), now),
+    };
+    Ok(page.show(&visit))
+}
+
+/// What the act before came to, and whether it was done.
+fn note(uri: &Uri) -> Option<(bool, &'static str)> {
+    let asked = query(uri);
+    let lever = |key| field(&asked, key).and_then(Lever::named);
+    lever("did")
+        .map(|lever| (true, lever.done()))
+        .or_else(|| lever("not").map(|lever| (false, lever.refused())))
+}
+
+async fn read(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+    now: DateTime<Utc>,
+) -> Result<Import, Leave> {
+    let report = reports::import(store, tenant, import).await?.ok_or(ApiError::NotFound)?;
+    let failed = if report.counts.failed > 0 {
+        let filter = RecordFilter { outcome: Some(Outcome::Failed), ..RecordFilter::default() };
+        records::page(store, tenant, import, &report.options, filter, FAILED).await?
+    } else {
+        Vec::new()
+    };
+    Ok(Import {
+        pace: progress::pace(store, tenant, import).await?,
+        problems: problems::read(store, &report).await?,
+        failed,
+        cells: progress::lanes(store, tenant, import, PLACES).await?,
+        held_up: progress::held_up(store, tenant, import, HELD_UP).await?,
+        timeline: timeline(store, &report, now).await?,
+        report,
+    })
+}
+
+/// The import's own time, in so many stretches that they can be seen.
+async fn timeline(
+    store: &Store,
+    report: &ImportReport,
+    now: DateTime<Utc>,
+) -> Result<Option<Timeline>, Leave> {
+    let Some(from) = report.started_at else { return Ok(None) };
+    let to = report.completed_at.unwrap_or(now).max(from);
+    let seconds = ((to - from).num_seconds() / BARS + 1).max(1);
+    let settled = progress::settled_of_import(store, report.tenant, report.id, seconds as f64).await?;
+    Ok((!settled.is_empty()).then(|| Timeline::new(&settled, from, to, seconds)))
+}
+
+/// How many records a second an import settles now, and how long it has to go.
+fn speed(report: &ImportReport, pace: Pace, now: DateTime<Utc>) -> Option<(u64, TimeDelta)> {
+    let seconds = u64::try_from((now - pace.since?).num_seconds()).unwrap_or(0).max(1);
+    let a_second = pace.lately / seconds;
+    if report.state != ImportState::Running || pace.lately == 0 {
+        return None;
+    }
+    let left = u128::from(report.counts.pending) * u128::from(seconds) / u128::from(pace.lately);
+    Some((
+        a_second,
+        TimeDelta::seconds(i64::try_from(left).unwrap_or(i64::MAX / 1_000).min(i64::MAX / 1_000)),
+    ))
+}
+
+fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTime<Utc>) -> Markup {
+    let report = &import.report;
+    let shows_failed = visit.allows(Scope::ImportRead) && report.counts.failed > 0;
+    html! {
+        p.way { a href="/console/imports" { "Imports" } }
+        div.title {
+            h1 { (name(report)) }
+            (shapes::state(report.state))
+        }
+        p.facts {
+            (count(report.counts.total, "record", "records")) " · " (bytes(report.bytes)) " · begun " (ago(now, report.created_at))
+            @if let Some(ended) = report.completed_at { " · ended " (ago(now, ended)) }
+        }
+        @if let Some((done, text)) = note { p.note.wrong[!done] role="status" { (text) } }
+        @if let Some(error) = &report.error {
+            p.note.wrong { (sentence(&error.to_string())) " " (error.code.advice()) }
+        }
+        (told(import, now))
+        (how_far(import, now))
+        (levers::view(report, visit))
+        @if !import.problems.found.is_empty() {
+            section aria-labelledby="problems" {
+                h2 #problems { "Problems" }
+                (problems::view(&import.problems, report))
+            }
+        }
+        @if shows_failed { (failed_records(import, visit)) }
+        @if !import.cells.is_empty() { (chunks(import, now)) }
+        @if let Some(line) = &import.timeline {
+            section aria-labelledby="time" { h2 #time { "Records over time" } (shapes::timeline(line)) }
+        }
+        section aria-labelledby="about" { h2 #about { "About this import" } (about(report)) }
+    }
+}
+
+/// What needs somebody, but for what the page says anyway.
+fn told(import: &Import, now: DateTime<Utc>) -> Markup {
+    let anyway =
+        matches!(import.report.state, ImportState::Completed | ImportState::Refused | ImportState::Aborted);
+    let items = if anyway { Vec::new() } else { attention::of(&import.report, Some(import.pace), now) };
+    html! {
+        @for item in items {
+            p.note.wrong[item.weight == attention::Weight::Bad].wait[item.weight == attention::Weight::Wait] {
+                strong { (capital(&item.what)) @if let Some(when) = item.when { " " (when.view(now)) } "." } " " (item.todo)
+            }
+        }
+    }
+}
+
+fn how_far(import: &Import, now: DateTime<Utc>) -> Markup {
+    let counts = &import.report.counts;
+    let records = |outcome: &str| format!("{}/records?outcome={outcome}", address(import.report.id));
+    html! {
+        section.far aria-label="Progress" {
+            @if counts.total > 0 {
+                p.done {
+                    span.value { (percent(counts.total - counts.pending, counts.total)) " %" }
+                    " " (number(counts.total - counts.pending)) " of " (count(counts.total, "record", "records")) " settled"
+                    @if let Some((a_second, left)) = speed(&import.report, import.pace, now) {
+                        " · " (number(a_second)) " a second · about " (span(left)) " to go"
+                    }
+                }
+                (shapes::progress(counts))
+            }
+            dl.counts {
+                @for (outcome, part) in [
+                    ("inserted", counts.inserted), ("updated", counts.updated), ("skipped", counts.skipped),
+                    ("failed", counts.failed), ("pending", counts.pending),
+                ] {
+                    div class=(outcome) {
+                        dt { (outcome) }
+                        dd { @if part > 0 { a href=(records(outcome)) { (number(part)) } } @else { "0" } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn failed_records(import: &Import, visit: &Visit) -> Markup {
+    let here = address(import.report.id);
+    html! {
+        section aria-labelledby="failed" {
+            h2 #failed { "Failed records" }
+            (listed::table(&import.failed, visit.sees_people()))
+            p.pages {
+                a.button href={ (here) "/failed.csv" } download { "Failed records as CSV" }
+                a.button href={ (here) "/failed.ndjson" } download { "as NDJSON" }
+                a href={ (here) "/records?outcome=failed" } { "All " (number(import.report.counts.failed)) }
+            }
+            p.hint { "Mend the file of failed records and upload it again: its columns are those of the first file, and it says what is wrong with each." }
+        }
+    }
+}
+
+fn chunks(import: &Import, now: DateTime<Utc>) -> Markup {
+    let chunks = import.report.chunks;
+    let open = chunks.staged + chunks.dispatched + chunks.retryable;
+    let all = open + chunks.applied + chunks.dead + chunks.cancelled;
+    html! {
+        section aria-labelledby="chunks" {
+            h2 #chunks { "Chunks" }
+            p.hint { (count(all, "chunk", "chunks")) ", " (number(chunks.applied)) " applied, " (number(open)) " open. A lane runs from left to right." }
+            (shapes::lanes(&import.cells))
+            @if !import.held_up.is_empty() {
+                h3 { "Chunks that do not get on" }
+                ul.held {
+                    @for chunk in &import.held_up { li.bad[chunk.due_at.is_none()] { (held_up(chunk, now)) } }
+                }
+            }
+        }
+    }
+}
+
+/// A chunk that does not get on, and why.
+pub(super) fn held_up(chunk: &HeldUp, now: DateTime<Utc>) -> Markup {
+    html! {
+        p {
+            strong { "Chunk " (chunk.id) } " of lane " (chunk.lane + 1) " is " (chunk.state) ": "
+            @match &chunk.problem { Some(problem) => { (sentence(problem)) } None => { "no reason is known." } }
+        }
+        p.hint {
+            (count(chunk.records, "record", "records")) ", from " (number(chunk.first_record)) " to " (number(chunk.last_record))
+            " · " (count(chunk.attempts, "attempt", "attempts")) " spent"
+            @if chunk.deferrals > 0 { " · put off " (count(chunk.deferrals, "time", "times")) }
+            @if let Some(due) = chunk.due_at {
+                @if due > now { " · tried again in " (span(due - now)) } @else { " · due now" }
+            }
+        }
+    }
+}
+
+fn about(report: &ImportReport) -> Markup {
+    html! {
+        dl.about {
+            dt { "Id" } dd { code { (report.id) } }
+            dt { "Number" } dd { (report.number) }
+            @for (name, at) in [
+                ("Begun", Some(report.created_at)), ("Received", report.received_at),
+                ("Started", report.started_at), ("Ended", report.completed_at),
+            ] {
+                @if let Some(at) = at { dt { (name) } dd { (moment(at)) } }
+            }
+            @if let Some(encoding) = &report.encoding { dt { "Text was in" } dd { (encoding.as_str()) } }
+            @for (name, value) in chosen(&report.options) { dt { code { (name) } } dd { (value) } }
+            @if !report.columns.is_empty() {
+                dt { "Columns" }
+                dd { @for (at, column) in report.columns.iter().take(100).enumerate() { @if at > 0 { ", " } code { (column) } } }
+            }
+        }
+    }
+}
+
+/// The options that are not as they would be by themselves.
+fn chosen(options: &ImportOptions) -> Vec<(String, String)> {
+    // What the names resolved to is nobody's matter.
+    let options = ImportOptions { enrolment: None, ..options.clone() };
+    let (Ok(serde_json::Value::Object(given)), Ok(usual)) =
+        (serde_json::to_value(&options), serde_json::to_value(ImportOptions::default()))
+    else {
+        return Vec::new();
+    };
+    let told = given.into_iter().filter(|(name, value)| {
+        matches!(name.as_str(), "format" | "identifier" | "on_existing") || usual.get(name) != Some(value)
+    });
+    let text = |value: serde_json::Value| match value {
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    };
+    told.filter(|(_, value)| !value.is_null()).map(|(name, value)| (name, text(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_shared::outcome::Counts;
+
+    use super::*;
+    use crate::api::console::imports::tests::report;
+
+    #[test]
+    fn speed_is_that_of_the_last_minute_and_the_end_follows_from_it() {
+        let now = clock::now();
+        let counts = Counts { total: 10_000, pending: 6_000, inserted: 4_000, ..Counts::default() };
+        let running = ImportReport { state: ImportState::Running, counts, ..report() };
+        let pace = Pace { last: Some(now), lately: 3_000, since: Some(now - TimeDelta::seconds(60)) };
+        assert_eq!(speed(&running, pace, now), Some((50, TimeDelta::seconds(120))));
+        assert_eq!(speed(&running, Pace { lately: 0, ..pace }, now), None);
+        assert_eq!(speed(&ImportReport { state: ImportState::Paused, ..running }, pace, now), None);
+    }
+
+    #[test]
+    fn the_options_that_were_chosen_are_told() {
+        let told = chosen(&ImportOptions { enrolment: None, ..ImportOptions::default() });
+        assert!(told.iter().any(|(name, _)| name == "identifier") && told.len() <= 3, "{told:?}");
+    }
+
+    #[test]
+    fn only_what_the_console_does_is_noted() {
+        let note = |query: &str| note(&format!("/console/imports/x{query}").parse().unwrap());
+        assert_eq!(note("?did=pause"), Some((true, Lever::Pause.done())));
+        assert_eq!(note("?not=pause"), Some((false, Lever::Pause.refused())));
+        assert_eq!(note("?did=%3Cscript%3E"), None);
+        assert_eq!(note(""), None);
+    }
+}

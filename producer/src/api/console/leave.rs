@@ -1,0 +1,120 @@
+//! What a request at the console can come to instead of its page.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::html;
+use muster_shared::store::StoreError;
+
+use super::page;
+use crate::api::error::{ApiError, Told};
+
+/// Why there is no page.
+#[derive(Debug)]
+pub(super) enum Leave {
+    /// Nobody is signed in: to the page where one signs in, and back to this address afterwards.
+    SignIn(Option<String>),
+    /// Nobody is signed in any more, and a page asked by itself.
+    Over,
+    /// The form is not one that this session was given.
+    Form,
+    /// The request failed.
+    Failed(ApiError),
+}
+
+impl From<ApiError> for Leave {
+    fn from(error: ApiError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<StoreError> for Leave {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl IntoResponse for Leave {
+    fn into_response(self) -> Response {
+        match self {
+            Self::SignIn(then) => {
+                let then = then.map_or(String::new(), |path| format!("?then={}", encoded(&path)));
+                Redirect::to(&format!("{}/sign-in{then}", super::BASE)).into_response()
+            }
+            Self::Over => StatusCode::UNAUTHORIZED.into_response(),
+            Self::Form => {
+                let text = "This form is not one that this session was given, or it is too old. Go back, load the page again, and \
+                            send it once more. Nothing was done.";
+                told(StatusCode::FORBIDDEN, "The form does not count", text)
+            }
+            Self::Failed(error) => failed(error),
+        }
+    }
+}
+
+fn failed(error: ApiError) -> Response {
+    let (status, _) = error.status();
+    let title = match status {
+        StatusCode::NOT_FOUND => "There is no such page",
+        StatusCode::FORBIDDEN => "This token may not do that",
+        StatusCode::TOO_MANY_REQUESTS => "Too many tries",
+        StatusCode::SERVICE_UNAVAILABLE => "Not now",
+        status if status.is_client_error() => "That was not understood",
+        _ => "Something went wrong",
+    };
+    let message = match &error {
+        ApiError::NotFound => {
+            "The address leads nowhere, or to something that this token may not see.".to_owned()
+        }
+        other => page::sentence(&other.body("").error.message),
+    };
+    let wait = error.retry_after();
+    let mut response = told(status, title, &message);
+    if let Some(seconds) = wait {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    if let ApiError::Store(cause) = error {
+        response.extensions_mut().insert(Told(Arc::new(cause)));
+    }
+    response
+}
+
+fn told(status: StatusCode, title: &str, message: &str) -> Response {
+    let main = html! {
+        h1 { (title) }
+        p.lead { (message) }
+        p { a.button href=(super::BASE) { "To the overview" } }
+    };
+    let mut response = page::bare(title, &main).into_response();
+    *response.status_mut() = status;
+    response.headers_mut().insert("x-robots-tag", HeaderValue::from_static("noindex"));
+    response
+}
+
+/// Text as a value in the query of an address.
+pub(super) fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_a_query_keeps_its_letters_and_nothing_else() {
+        assert_eq!(
+            encoded("/console/imports?state=running&q=a b"),
+            "/console/imports%3Fstate%3Drunning%26q%3Da%20b"
+        );
+        assert_eq!(encoded("é"), "%C3%A9");
+    }
+}

@@ -1,0 +1,197 @@
+//! What a person can do to an import: start, pause, resume, cancel, retry. Each is safe to be done twice and by two people at once: the
+//! store moves an import from the states alone that the act starts from.
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::{Markup, html};
+use muster_shared::id::ImportId;
+use muster_shared::import::ImportState;
+use muster_shared::store::reports::ImportReport;
+use muster_shared::store::steer::{self, Steered};
+use muster_shared::token::Scope;
+
+use super::imports::address;
+use super::leave::Leave;
+use super::page::secret;
+use super::session::{Filled, Visit};
+use crate::api::AppState;
+use crate::api::error::ApiError;
+
+/// One act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lever {
+    Proceed,
+    Pause,
+    Resume,
+    Retry,
+    Cancel,
+}
+
+impl Lever {
+    const ALL: [Self; 5] = [Self::Proceed, Self::Resume, Self::Pause, Self::Retry, Self::Cancel];
+
+    /// Its name in addresses.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Proceed => "proceed",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Retry => "retry",
+            Self::Cancel => "cancel",
+        }
+    }
+
+    /// The one with a name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|lever| lever.name() == name)
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Proceed => "Start",
+            Self::Pause => "Pause",
+            Self::Resume => "Resume",
+            Self::Retry => "Retry what failed",
+            Self::Cancel => "Cancel this import",
+        }
+    }
+
+    /// What is said when it is done.
+    pub(super) fn done(self) -> &'static str {
+        match self {
+            Self::Proceed => "The import was started.",
+            Self::Pause => "The import is paused. Chunks that are with the workers are still applied.",
+            Self::Resume => "The import goes on.",
+            Self::Retry => "What failed is driven once more; what was applied stays as it is.",
+            Self::Cancel => "The import was cancelled. Records whose turn had not come are skipped.",
+        }
+    }
+
+    /// What is said when the import's state does not allow it.
+    pub(super) fn refused(self) -> &'static str {
+        match self {
+            Self::Proceed => "It could not be started: it does not wait for that.",
+            Self::Pause => "It could not be paused: it does not run.",
+            Self::Resume => "It could not be resumed: it is not paused.",
+            Self::Retry => "It could not be retried in its state.",
+            Self::Cancel => "It could not be cancelled: it has ended.",
+        }
+    }
+
+    /// Whether it makes sense now.
+    fn fits(self, report: &ImportReport) -> bool {
+        let failed = report.counts.failed > 0 || report.chunks.dead > 0;
+        match self {
+            Self::Proceed => report.state == ImportState::Received,
+            Self::Pause => report.state == ImportState::Running,
+            Self::Resume => report.state == ImportState::Paused,
+            Self::Retry => {
+                failed
+                    && matches!(
+                        report.state,
+                        ImportState::Running | ImportState::Paused | ImportState::Completed
+                    )
+            }
+            Self::Cancel => {
+                matches!(report.state, ImportState::Received | ImportState::Running | ImportState::Paused)
+            }
+        }
+    }
+}
+
+/// Does it.
+pub(super) async fn pull(
+    State(state): State<AppState>,
+    Path((id, lever)): Path<(String, String)>,
+    filled: Filled,
+) -> Result<Response, Leave> {
+    let tenant = filled.visit.may(Scope::ImportWrite)?;
+    let (Ok(import), Some(lever)) = (id.parse::<ImportId>(), Lever::named(&lever)) else {
+        return Err(ApiError::NotFound.into());
+    };
+    let store = &state.0.store;
+    let done = match lever {
+        Lever::Proceed => steer::proceed(store, tenant, import).await?,
+        Lever::Pause => steer::pause(store, tenant, import).await?,
+        Lever::Resume => steer::resume(store, tenant, import).await?,
+        Lever::Retry => steer::retry(store, tenant, import).await?,
+        Lever::Cancel => steer::cancel(store, tenant, import).await?,
+    };
+    let told = match done {
+        Steered::Done(_) => "did",
+        Steered::Refused(_) => "not",
+        Steered::NotFound => return Err(ApiError::NotFound.into()),
+    };
+    state.0.wake.notify_one();
+    Ok(Redirect::to(&format!("{}?{told}={}", address(import), lever.name())).into_response())
+}
+
+/// The acts that make sense now, for somebody who may.
+pub(super) fn view(report: &ImportReport, visit: &Visit) -> Markup {
+    let fitting = || Lever::ALL.into_iter().filter(move |lever| lever.fits(report));
+    html! {
+        @if visit.allows(Scope::ImportWrite) && fitting().next().is_some() {
+            div.levers role="group" aria-label="What you can do" {
+                @for lever in fitting().filter(|lever| *lever != Lever::Cancel) {
+                    form method="post" action={ (address(report.id)) "/" (lever.name()) } {
+                        (secret(visit))
+                        button type="submit" class=[matches!(lever, Lever::Proceed | Lever::Resume).then_some("main")] {
+                            (lever.label())
+                        }
+                    }
+                }
+                @if Lever::Cancel.fits(report) {
+                    details.confirm {
+                        summary.button { "Cancel…" }
+                        form method="post" action={ (address(report.id)) "/cancel" } {
+                            (secret(visit))
+                            p { "Records whose turn has not come are skipped. What was applied stays. This cannot be taken back." }
+                            button.danger type="submit" { (Lever::Cancel.label()) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The act for dead chunks alone, for somebody who may.
+pub(super) fn redrive(report: &ImportReport, visit: &Visit) -> Markup {
+    html! {
+        @if visit.allows(Scope::ImportWrite) && Lever::Retry.fits(report) {
+            form method="post" action={ (address(report.id)) "/retry" } {
+                (secret(visit))
+                button type="submit" { (Lever::Retry.label()) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_shared::outcome::Counts;
+
+    use super::*;
+    use crate::api::console::imports::tests::report;
+
+    #[test]
+    fn what_makes_no_sense_is_not_offered() {
+        let fitting = |state, failed| {
+            let counts = Counts { total: 2, failed, inserted: 2 - failed, ..Counts::default() };
+            let report = ImportReport { state, counts, ..report() };
+            Lever::ALL.into_iter().filter(|lever| lever.fits(&report)).collect::<Vec<_>>()
+        };
+        assert_eq!(fitting(ImportState::Running, 0), [Lever::Pause, Lever::Cancel]);
+        assert_eq!(fitting(ImportState::Paused, 1), [Lever::Resume, Lever::Retry, Lever::Cancel]);
+        assert_eq!(fitting(ImportState::Received, 0), [Lever::Proceed, Lever::Cancel]);
+        assert!(fitting(ImportState::Completed, 0).is_empty());
+        assert_eq!(fitting(ImportState::Completed, 2), [Lever::Retry]);
+        assert!(fitting(ImportState::Cancelled, 2).is_empty());
+    }
+
+    #[test]
+    fn levers_are_known_by_their_names() {
+        assert!(Lever::ALL.into_iter().all(|lever| Lever::named(lever.name()) == Some(lever)));
+        assert_eq!(Lever::named("drop"), None);
+    }
+}

@@ -1,0 +1,314 @@
+//! A new import: a file is chosen, looked at before anything is stored, its columns are given their meaning, and it is uploaded.
+//!
+//! The page asks with a script: a file of any size is sent as it is, by the same functions of the API that every client uses. Its requests
+//! have the secret of forms in a header ([`FORM_HEADER`]), which no other site can send.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{Html, IntoResponse, Response};
+use maud::{Markup, html};
+use muster_shared::error::ErrorCode;
+use muster_shared::field::{Field, METADATA_PREFIX};
+use muster_shared::inspect::{Column, Problem, Report};
+use muster_shared::token::Scope;
+use serde::Serialize;
+
+use super::assets;
+use super::leave::Leave;
+use super::page::{Page, Section, secret, sentence};
+use super::session::{FORM_HEADER, Visit};
+use super::words::{bytes, count, number};
+use crate::api::AppState;
+use crate::api::error::ApiError;
+use crate::api::params::Params;
+use crate::api::{inspect, upload};
+
+/// Problems that are shown before the import.
+const MOST_SHOWN: usize = 12;
+
+/// Shows the page.
+pub(super) async fn show(visit: Visit) -> Result<Response, Leave> {
+    visit.may(Scope::ImportWrite)?;
+    let page = Page { section: Section::New, title: "New import".into(), renew: None, main: view(&visit) };
+    Ok(page.show(&visit))
+}
+
+/// Looks at a file and shows what was found, as a part of the page. Nothing is stored.
+pub(super) async fn look(
+    State(state): State<AppState>,
+    visit: Visit,
+    params: Params,
+    request: Request,
+) -> Result<Response, Leave> {
+    sent_by_the_page(&visit, &request)?;
+    let found = inspect::look(State(state), visit.caller(), params, request).await;
+    // What is wrong with an option is said where the findings stand.
+    let shown = match found {
+        Ok(Json(report)) => findings(&report),
+        Err(error @ (ApiError::Invalid(_) | ApiError::UnsupportedMediaType(_) | ApiError::Body(_))) => {
+            html! { p.note.wrong role="alert" { (sentence(&error.body("").error.message)) } }
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Html(shown.into_string()).into_response())
+}
+
+/// Takes the file, as `POST /v1/imports` does.
+pub(super) async fn take(
+    state: State<AppState>,
+    visit: Visit,
+    params: Params,
+    request: Request,
+) -> Result<Response, Leave> {
+    sent_by_the_page(&visit, &request)?;
+    match upload::create(state, visit.caller(), params, request).await {
+        Ok(answer) => Ok(answer),
+        // The script reads errors as all clients of the API do.
+        Err(error) => Ok(error.into_response()),
+    }
+}
+
+fn sent_by_the_page(visit: &Visit, request: &Request) -> Result<(), Leave> {
+    let given = request.headers().get(FORM_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if visit.gave(given) { Ok(()) } else { Err(Leave::Form) }
+}
+
+/// A choice of an option: its name, what it is called, and its values with what they mean, the usual one first.
+type Choice = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const CHOICES: [Choice; 6] = [
+    (
+        "identifier",
+        "People are told apart by",
+        &[
+            ("email", "their e-mail address"),
+            ("phone_number", "their phone number"),
+            ("preferred_username", "their user name"),
+        ],
+    ),
+    (
+        "on_existing",
+        "Somebody who is there already is",
+        &[
+            ("update", "updated"),
+            ("skip", "left as they are"),
+            ("enrol", "enrolled, and otherwise left as they are"),
+        ],
+    ),
+    (
+        "on_invalid",
+        "If some records are wrong",
+        &[("continue", "the others are imported"), ("refuse", "nothing is imported")],
+    ),
+    (
+        "empty_cells",
+        "An empty cell",
+        &[("ignore", "changes nothing"), ("remove", "removes the value"), ("keep", "is an empty text")],
+    ),
+    ("dates", "Dates are written", &[("iso", "2025-12-31"), ("dmy", "31.12.2025"), ("mdy", "12/31/2025")]),
+    ("start", "Begin", &[("auto", "at once"), ("manual", "when I say so")]),
+];
+
+fn view(visit: &Visit) -> Markup {
+    html! {
+        h1 { "New import" }
+        noscript { p.note.wrong { "This page needs scripts. Without them, use " code { "muster import users" } " or the API." } }
+        form #new-import {
+            (secret(visit))
+            section aria-labelledby="file-title" {
+                h2 #file-title { "1. The file" }
+                label.drop for="file" {
+                    span { "Drop a file here, or choose one" }
+                    input #file type="file" name="file" required;
+                    small { "A table or a list of people: CSV, JSON or NDJSON." }
+                }
+            }
+            section aria-labelledby="options-title" {
+                h2 #options-title { "2. What to do with it" }
+                div.options {
+                    @for (name, label, values) in CHOICES {
+                        div {
+                            label for=(name) { (label) }
+                            select id=(name) name=(name) {
+                                @for (value, meaning) in values { option value=(value) { (meaning) } }
+                            }
+                        }
+                    }
+                    div {
+                        label for="phone_country" { "Phone numbers without a country are of" }
+                        input #phone_country name="phone_country" size="4" maxlength="2" placeholder="IT" autocomplete="off"
+                            aria-describedby="phone-hint";
+                        small #phone-hint { "Two letters; nothing: every number has its country." }
+                    }
+                }
+            }
+            section aria-labelledby="found-title" {
+                h2 #found-title { "3. How it will be read" }
+                div #found { p.calm { "Choose a file first. Nothing is stored by looking at it." } }
+            }
+            div.send {
+                button.main #send type="submit" disabled { "Import" }
+                progress #sent max="100" value="0" hidden aria-label="Upload" {}
+                p #outcome role="status" {}
+            }
+        }
+        script src=(assets::UPLOAD.address()) defer {}
+    }
+}
+
+/// What was found in a file.
+fn findings(report: &Report) -> Markup {
+    html! {
+        @if let Some(error) = &report.refused {
+            p.note.wrong role="alert" {
+                strong { "The file would be refused. " } (sentence(&error.to_string())) " "
+                @if error.code == ErrorCode::CsvHeaderMissing && !report.columns.is_empty() {
+                    "Choose below which column it is."
+                } @else {
+                    (error.code.advice())
+                }
+            }
+        }
+        p.facts data-refused=[report.refused.is_some().then_some("1")] #facts {
+            (count(report.records, "record", "records"))
+            @if report.invalid > 0 { ", " strong.bad { (number(report.invalid)) " of them would fail" } }
+            " · " (word(&report.format)) ", " (word(&report.encoding))
+            @if let Some(delimiter) = &report.delimiter { ", cells end with " (word(delimiter)) }
+            " · " (bytes(report.bytes))
+            @if report.skipped_lines > 0 { " · " (count(report.skipped_lines, "line", "lines")) " before the header left out" }
+        }
+        @if !report.columns.is_empty() { (columns(&report.columns)) }
+        @if !report.first.is_empty() { (first(&report.first)) }
+        @if !report.problems.is_empty() { (problems(&report.problems)) }
+        @if report.needs_catalog { p.hint { "Roles, groups, teams and locations are looked up when the file is imported." } }
+    }
+}
+
+fn columns(columns: &[Column]) -> Markup {
+    html! {
+        h3 { "Columns" }
+        div.scroll {
+            table.columns {
+                thead { tr { th scope="col" { "In the file" } th scope="col" { "Means" } } }
+                tbody {
+                    @for (at, column) in columns.iter().enumerate() {
+                        tr {
+                            th scope="row" #{ "column-" (at) } { @if column.name.is_empty() { "(no name)" } @else { (column.name) } }
+                            td { (meaning(at, column)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A choice of what a column means.
+fn meaning(at: usize, column: &Column) -> Markup {
+    let chosen = column.field.as_deref();
+    let own = format!("{METADATA_PREFIX}{}", key_of(&column.name));
+    let extra = chosen.filter(|field| field.starts_with(METADATA_PREFIX) && **field != own);
+    html! {
+        select aria-labelledby={ "column-" (at) } data-column=(column.name) {
+            option value="" selected[chosen.is_none()] { "– left out –" }
+            @for field in Field::ALL.iter().filter(|field| **field != Field::Metadata) {
+                option value=(field.as_str()) selected[chosen == Some(field.as_str())] { (field.as_str()) }
+            }
+            @if let Some(field) = extra { option value=(field) selected { (field) } }
+            @if own.len() > METADATA_PREFIX.len() {
+                option value=(own) selected[chosen == Some(own.as_str())] { (own) }
+            }
+        }
+    }
+}
+
+/// A column's name as a key of the metadata.
+fn key_of(name: &str) -> String {
+    let plain = |letter: char| if letter.is_alphanumeric() { letter.to_ascii_lowercase() } else { '_' };
+    name.trim().chars().take(60).map(plain).collect::<String>().trim_matches('_').to_owned()
+}
+
+fn first(records: &[Vec<(String, String)>]) -> Markup {
+    let mut fields: Vec<&str> = Vec::new();
+    for (field, _) in records.iter().flatten() {
+        if !fields.contains(&field.as_str()) {
+            fields.push(field);
+        }
+    }
+    html! {
+        h3 { "The first records" }
+        div.scroll {
+            table.first {
+                thead { tr { @for field in &fields { th scope="col" { (field) } } } }
+                tbody {
+                    @for record in records {
+                        tr {
+                            @for field in &fields {
+                                td data-name=(field) {
+                                    @if let Some((_, value)) = record.iter().find(|(name, _)| name == field) { (value) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn problems(problems: &[Problem]) -> Markup {
+    html! {
+        h3 { "Problems" }
+        ol.problems {
+            @for problem in problems.iter().take(MOST_SHOWN) {
+                li.warning[problem.code.is_none()] {
+                    p.cause { span.times { (number(problem.count)) " ×" } " " strong { (sentence(&problem.message)) } }
+                    p.where {
+                        @if let Some(field) = &problem.field { "Column " code { (field) } ". " }
+                        @if let Some(place) = problem.first.first() { "First in record " (number(place.record)) ", line " (number(place.line)) }
+                        @if let Some(code) = problem.code { " · " code { (code) } }
+                    }
+                    @if let Some(code) = problem.code {
+                        details { summary { "What to do" } p { (code.advice()) } }
+                    }
+                }
+            }
+        }
+        @if problems.len() > MOST_SHOWN { p { "And " (count((problems.len() - MOST_SHOWN) as u64, "more cause", "more causes")) "." } }
+    }
+}
+
+/// A value's own word.
+fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_has_a_key_of_its_own_among_the_choices() {
+        assert_eq!(key_of(" Cost Centre "), "cost_centre");
+        assert_eq!(key_of("…"), "");
+        let column = Column { name: "Cost <b>".into(), field: None, by: "" };
+        let shown = meaning(3, &column).into_string();
+        assert!(
+            shown.contains("data-column=\"Cost &lt;b&gt;\"") && shown.contains("custom__cost__b"),
+            "{shown}"
+        );
+        let column = Column { name: "Mail".into(), field: Some("email".into()), by: "" };
+        assert!(meaning(0, &column).into_string().contains("value=\"email\" selected"));
+    }
+
+    #[test]
+    fn records_are_shown_by_field_and_their_values_are_text() {
+        let pair = |field: &str, value: &str| (field.to_owned(), value.to_owned());
+        let shown = first(&[vec![pair("email", "a@b.co")], vec![pair("given_name", "<u>")]]).into_string();
+        assert!(shown.contains("<th scope=\"col\">email</th><th scope=\"col\">given_name</th>"), "{shown}");
+        assert!(shown.contains("&lt;u&gt;"), "{shown}");
+    }
+}

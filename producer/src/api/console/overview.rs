@@ -1,0 +1,177 @@
+//! The first page: what runs, what needs somebody, and how much was settled lately.
+
+use axum::extract::State;
+use axum::response::Response;
+use chrono::{DateTime, TimeDelta, Utc};
+use maud::{Markup, html};
+use muster_shared::clock;
+use muster_shared::id::TenantId;
+use muster_shared::import::ImportState;
+use muster_shared::queue::QueueDepth;
+use muster_shared::store::holders::{self, Process};
+use muster_shared::store::progress::{self, Pace};
+use muster_shared::store::reports::{self, ImportReport};
+use muster_shared::token::Scope;
+
+use super::attention::{self, Item};
+use super::leave::Leave;
+use super::page::{Page, Section};
+use super::session::Visit;
+use super::shapes::{self, Timeline};
+use super::words::{count, number};
+use super::{BASE, imports};
+use crate::api::AppState;
+use crate::api::ops;
+
+/// How much of the past the picture shows, and its stretches in seconds.
+const HOURS: i64 = 6;
+const STRETCH: i64 = 300;
+/// Most imports of one state that are looked at, and of the newest.
+const MOST: i64 = 20;
+
+/// What the page shows.
+#[derive(Debug)]
+struct Overview {
+    open: Vec<(ImportReport, Option<Pace>)>,
+    newest: Vec<ImportReport>,
+    timeline: Timeline,
+    /// For operators alone: queue and processes serve all tenants.
+    machines: Option<Machines>,
+}
+
+#[derive(Debug)]
+struct Machines {
+    depth: Option<QueueDepth>,
+    processes: Vec<Process>,
+}
+
+/// Shows the page.
+pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<Response, Leave> {
+    let tenant = visit.may(Scope::ImportRead)?;
+    let now = clock::now();
+    let overview = read(&state, tenant, visit.allows(Scope::Ops), now).await?;
+    let moves = overview.open.iter().any(|(report, _)| report.state == ImportState::Running);
+    let page = Page {
+        section: Section::Overview,
+        title: "Overview".into(),
+        renew: Some(if moves { 2_000 } else { 5_000 }),
+        main: view(&overview, now),
+    };
+    Ok(page.show(&visit))
+}
+
+async fn read(state: &AppState, tenant: TenantId, ops: bool, now: DateTime<Utc>) -> Result<Overview, Leave> {
+    let store = &state.0.store;
+    let mut open = Vec::new();
+    for wanted in [ImportState::Running, ImportState::Paused, ImportState::Received, ImportState::Receiving] {
+        for report in reports::imports(store, tenant, Some(wanted), None, MOST).await? {
+            let pace = match wanted {
+                ImportState::Running => Some(progress::pace(store, tenant, report.id).await?),
+                _ => None,
+            };
+            open.push((report, pace));
+        }
+    }
+    let mut newest = reports::imports(store, tenant, None, None, MOST).await?;
+    newest.retain(|report| report.state.is_final());
+    let from = now - TimeDelta::hours(HOURS);
+    let settled = progress::settled(store, tenant, from, STRETCH as f64).await?;
+    let machines = if ops {
+        let processes = holders::list(store).await?;
+        Some(Machines { depth: ops::known_depth(state).await, processes })
+    } else {
+        None
+    };
+    Ok(Overview { open, newest, timeline: Timeline::new(&settled, from, now, STRETCH), machines })
+}
+
+fn view(overview: &Overview, now: DateTime<Utc>) -> Markup {
+    let Overview { open, newest, timeline, machines } = overview;
+    let ended = newest.iter().map(|report| (report, None));
+    let looked_at = open.iter().map(|(report, pace)| (report, *pace)).chain(ended);
+    let mut attention: Vec<(&ImportReport, Item)> = looked_at
+        .flat_map(|(report, pace)| {
+            attention::of(report, pace, now).into_iter().map(move |item| (report, item))
+        })
+        .collect();
+    attention.sort_by_key(|(_, item)| item.weight);
+    let open: Vec<ImportReport> = open.iter().map(|(report, _)| report.clone()).collect();
+    let running = open.iter().filter(|report| report.state == ImportState::Running);
+    let pending: u64 = running.clone().map(|report| report.counts.pending).sum();
+    let settled: u64 = timeline.bars.iter().map(|bar| bar.done + bar.failed).sum();
+    let failed: u64 = timeline.bars.iter().map(|bar| bar.failed).sum();
+    let newest: Vec<ImportReport> = newest.iter().take(8).cloned().collect();
+    html! {
+        h1 { "Overview" }
+        dl.figures {
+            (figure("Running", &number(running.count() as u64), "imports"))
+            (figure("To be settled", &number(pending), "records of running imports"))
+            (figure("Settled", &number(settled), "records in 6 hours"))
+            (figure("Failed", &number(failed), "of them"))
+            @if let Some(machines) = machines { (machine_figures(machines)) }
+        }
+        section aria-labelledby="attention" {
+            h2 #attention { "Needs attention" }
+            (attention::list(&attention, now))
+        }
+        section aria-labelledby="open" {
+            h2 #open { "Under way" }
+            @if open.is_empty() { p.calm { "No import is under way." } } @else { (imports::table(&open, now)) }
+        }
+        section aria-labelledby="lately" {
+            h2 #lately { "Records in the last 6 hours" }
+            @if settled == 0 { p.calm { "Nothing was settled in the last 6 hours." } } @else { (shapes::timeline(timeline)) }
+        }
+        section aria-labelledby="ended" {
+            h2 #ended { "Ended last" }
+            @if newest.is_empty() { p.calm { "No import has ended yet." } } @else { (imports::table(&newest, now)) }
+            p { a href={ (BASE) "/imports" } { "All imports" } }
+        }
+    }
+}
+
+/// A number, what it is, and of what.
+pub(super) fn figure(name: &str, value: &str, of: &str) -> Markup {
+    html! { div { dt { (name) } dd { span.value { (value) } " " span.of { (of) } } } }
+}
+
+fn machine_figures(machines: &Machines) -> Markup {
+    let Machines { depth, processes } = machines;
+    let workers = processes.iter().filter(|process| process.name.starts_with("worker"));
+    let held: u64 = workers.clone().map(|process| process.chunks).sum();
+    html! {
+        @match depth {
+            Some(depth) => {
+                (figure("In the queue", &number(depth.ready), "messages ready"))
+                @if depth.dead > 0 { (figure("Dead letters", &number(depth.dead), "in the queue")) }
+            }
+            None => { (figure("In the queue", "–", "it does not answer")) }
+        }
+        (figure("Workers", &number(workers.count() as u64), &format!("with {}", count(held, "chunk", "chunks"))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::console::imports::tests::report;
+
+    #[test]
+    fn an_empty_overview_says_so_and_an_operator_sees_the_machines() {
+        let now = clock::now();
+        let timeline = Timeline::new(&[], now - TimeDelta::hours(1), now, STRETCH);
+        let empty =
+            Overview { open: Vec::new(), newest: Vec::new(), timeline: timeline.clone(), machines: None };
+        let shown = view(&empty, now).into_string();
+        for text in ["Nothing needs attention.", "No import is under way.", "No import has ended yet."] {
+            assert!(shown.contains(text), "{shown}");
+        }
+        assert!(!shown.contains("Workers"));
+        let process = Process { name: "worker 12".into(), seen_at: now, chunks: 3 };
+        let machines = Some(Machines { depth: None, processes: vec![process] });
+        let shown = view(&Overview { newest: vec![report()], timeline, machines, open: Vec::new() }, now)
+            .into_string();
+        assert!(shown.contains("with 3 chunks") && shown.contains("it does not answer"), "{shown}");
+        assert!(shown.contains("people.csv"), "{shown}");
+    }
+}

@@ -1,0 +1,280 @@
+//! Who is signed in: a cookie that no script can read, a row in the store that says which token it stands for, and a secret in every
+//! form that no other site can know.
+//!
+//! The browser keeps 256 random bits, the store their hash. The secret of forms is made from the same bits. A session is over when nobody
+//! used it for [`LIMITS`]' idle time, after their longest time, when its token counts no more, or when its person leaves. What a page
+//! asks by itself ([`BY_ITSELF`]) is no use.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Form, FromRequest, FromRequestParts, Query, Request};
+use axum::http::header::{self, HeaderMap};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, Uri};
+use muster_shared::clock;
+use muster_shared::fault::{Mutant, mutant};
+use muster_shared::id::TenantId;
+use muster_shared::store::sessions::{self, Session, SessionHash, SessionLimits};
+use muster_shared::token::Scope;
+use rand::RngCore;
+use sha2::{Digest, Sha256};
+
+use super::leave::Leave;
+use crate::api::AppState;
+use crate::api::auth::Caller;
+use crate::api::error::ApiError;
+use crate::api::params::invalid;
+use crate::api::trace::Trail;
+
+/// How long a session lasts.
+pub(super) const LIMITS: SessionLimits =
+    SessionLimits { idle: Duration::from_secs(60 * 60), most: Duration::from_secs(12 * 60 * 60) };
+/// The cookie of a session.
+const COOKIE: &str = "muster_console";
+/// The cookie of somebody who is about to sign in.
+const DOOR_COOKIE: &str = "muster_console_door";
+/// The header of what a page asks by itself.
+const BY_ITSELF: &str = "muster-live";
+/// The field of every form that has its secret.
+pub(super) const FORM_FIELD: &str = "form";
+
+/// The header that has it where a script sends a file.
+pub(super) const FORM_HEADER: &str = "muster-form";
+
+/// What a browser keeps.
+#[derive(Clone, Copy)]
+pub(super) struct Key([u8; 32]);
+
+impl Key {
+    /// A new one.
+    pub(super) fn new() -> Self {
+        let mut bytes = [0; 32];
+        clock::rng().fill_bytes(&mut bytes);
+        Self(bytes)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
+    fn of(headers: &HeaderMap, cookie: &str) -> Option<Self> {
+        let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let mut pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        pairs.find(|(name, _)| *name == cookie).and_then(|(_, value)| Self::parse(value))
+    }
+
+    /// That of a session.
+    pub(super) fn of_session(headers: &HeaderMap) -> Option<Self> {
+        Self::of(headers, COOKIE)
+    }
+
+    /// That of somebody who is about to sign in.
+    pub(super) fn of_door(headers: &HeaderMap) -> Option<Self> {
+        Self::of(headers, DOOR_COOKIE)
+    }
+
+    /// What the store finds a session by.
+    pub(super) fn hash(&self) -> SessionHash {
+        Sha256::digest(self.0).into()
+    }
+
+    /// The secret of forms.
+    pub(super) fn form(&self) -> String {
+        hex::encode(Sha256::new().chain_update(b"forms of the console").chain_update(self.0).finalize())
+    }
+
+    /// Whether a form has the secret. Hashes are compared, so that the time tells nothing.
+    pub(super) fn gave(&self, form: &str) -> bool {
+        Sha256::digest(form.as_bytes()) == Sha256::digest(self.form().as_bytes())
+            || mutant(Mutant::ConsoleTakesAnyForm)
+    }
+
+    /// The cookie of the session that this opens.
+    pub(super) fn cookie(&self, state: &AppState) -> HeaderValue {
+        set_cookie(COOKIE, &hex::encode(self.0), super::BASE, is_secure(state))
+    }
+
+    /// The cookie for signing in.
+    pub(super) fn door_cookie(&self, state: &AppState) -> HeaderValue {
+        set_cookie(DOOR_COOKIE, &hex::encode(self.0), "/console/sign-in", is_secure(state))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(***)")
+    }
+}
+
+/// The cookie of a session that is over.
+pub(super) fn no_cookie(state: &AppState) -> HeaderValue {
+    set_cookie(COOKIE, "; Max-Age=0", super::BASE, is_secure(state))
+}
+
+fn set_cookie(name: &str, value: &str, path: &str, secure: bool) -> HeaderValue {
+    let secure = if secure { "; Secure" } else { "" };
+    let text = format!("{name}={value}; Path={path}; HttpOnly; SameSite=Strict{secure}");
+    // Letters, digits and signs alone.
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// Whether browsers come over HTTPS, to this program or to a proxy before it.
+fn is_secure(state: &AppState) -> bool {
+    state.0.encrypted || state.0.link_base.starts_with("https://")
+}
+
+/// Somebody who is signed in, and asks for something.
+#[derive(Debug, Clone)]
+pub(super) struct Visit {
+    caller: Caller,
+    tenant: String,
+    key: Key,
+}
+
+impl Visit {
+    /// The tenant on which the visitor may do this.
+    pub(super) fn may(&self, scope: Scope) -> Result<TenantId, ApiError> {
+        self.caller.may(scope)
+    }
+
+    /// Whether the visitor may do this.
+    pub(super) fn allows(&self, scope: Scope) -> bool {
+        self.caller.may(scope).is_ok()
+    }
+
+    /// The same visitor, as the API knows callers.
+    pub(super) fn caller(&self) -> Caller {
+        self.caller.clone()
+    }
+
+    /// Name of the tenant.
+    pub(super) fn tenant_name(&self) -> &str {
+        &self.tenant
+    }
+
+    /// Name of the token.
+    pub(super) fn token_name(&self) -> &str {
+        self.caller.name()
+    }
+
+    /// What every form carries.
+    pub(super) fn form(&self) -> String {
+        self.key.form()
+    }
+
+    /// Whether a form has what every form carries.
+    pub(super) fn gave(&self, form: &str) -> bool {
+        self.key.gave(form)
+    }
+
+    /// Whether people's values are shown as they are.
+    pub(super) fn sees_people(&self) -> bool {
+        self.allows(Scope::UsersRead) || mutant(Mutant::ConsoleUnmasked)
+    }
+}
+
+impl FromRequestParts<AppState> for Visit {
+    type Rejection = Leave;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Leave> {
+        let by_itself = parts.headers.contains_key(BY_ITSELF);
+        let script = by_itself || parts.headers.contains_key(FORM_HEADER);
+        let over = || match (script, &parts.method) {
+            (true, _) => Leave::Over,
+            (false, &Method::GET) => Leave::SignIn(parts.uri.path_and_query().map(ToString::to_string)),
+            (false, _) => Leave::SignIn(None),
+        };
+        let Some(key) = Key::of_session(&parts.headers) else { return Err(over()) };
+        match sessions::find(&state.0.store, &key.hash(), LIMITS, !by_itself).await? {
+            Session::Open(credential, tenant) => {
+                if let Some(trail) = parts.extensions.get::<Trail>() {
+                    trail.found(&credential);
+                }
+                Ok(Self { caller: Caller::of(Arc::new(credential)), tenant, key })
+            }
+            Session::Disabled => Err(ApiError::TenantDisabled.into()),
+            Session::Over => Err(over()),
+        }
+    }
+}
+
+/// A form that somebody who is signed in has sent. Without the secret of the session there is none.
+#[derive(Debug)]
+pub(super) struct Filled {
+    /// Who sent it.
+    pub(super) visit: Visit,
+    fields: Vec<(String, String)>,
+}
+
+impl Filled {
+    /// The value of a field; the first one, where there are several.
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
+        field(&self.fields, name)
+    }
+
+    /// The key of the session.
+    pub(super) fn key(&self) -> Key {
+        self.visit.key
+    }
+}
+
+impl FromRequest<AppState> for Filled {
+    type Rejection = Leave;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Leave> {
+        let (mut parts, body) = request.into_parts();
+        let visit = Visit::from_request_parts(&mut parts, state).await?;
+        let fields = fields(Request::from_parts(parts, body), state).await?;
+        if field(&fields, FORM_FIELD).is_some_and(|form| visit.key.gave(form))
+            || mutant(Mutant::ConsoleTakesAnyForm)
+        {
+            Ok(Self { visit, fields })
+        } else {
+            Err(Leave::Form)
+        }
+    }
+}
+
+/// What stands in the query of an address; nothing, where that cannot be read.
+pub(super) fn query(uri: &Uri) -> Vec<(String, String)> {
+    Query::try_from_uri(uri).map(|Query(pairs)| pairs).unwrap_or_default()
+}
+
+/// The fields of a form.
+pub(super) async fn fields(request: Request, state: &AppState) -> Result<Vec<(String, String)>, ApiError> {
+    let form = Form::<Vec<(String, String)>>::from_request(request, state).await;
+    form.map(|Form(fields)| fields).map_err(|_| invalid("form", "the form cannot be read"))
+}
+
+/// The value of a field; the first one, where there are several.
+pub(super) fn field<'f>(fields: &'f [(String, String)], name: &str) -> Option<&'f str> {
+    fields.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_among_cookies_and_gives_a_secret_to_forms_that_is_not_itself() {
+        let key = Key([7; 32]);
+        let mut headers = HeaderMap::new();
+        let text = format!("other=1; {COOKIE}={}; {DOOR_COOKIE}=zz", hex::encode([7; 32]));
+        headers.insert(header::COOKIE, text.parse().unwrap());
+        assert_eq!(Key::of_session(&headers).unwrap().hash(), key.hash());
+        assert!(Key::of_door(&headers).is_none(), "not hexadecimal");
+        assert!(key.gave(&key.form()) && !key.gave("") && !key.gave(&Key([8; 32]).form()));
+        assert!(!key.form().contains(&hex::encode([7; 32])) && key.form() != hex::encode(key.hash()));
+        assert_eq!(format!("{key:?}"), "Key(***)");
+    }
+
+    #[test]
+    fn cookies_are_for_the_console_alone_and_no_script_reads_them() {
+        let cookie = set_cookie(COOKIE, "00", "/console", true);
+        assert_eq!(cookie, "muster_console=00; Path=/console; HttpOnly; SameSite=Strict; Secure");
+    }
+}
