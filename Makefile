@@ -22,7 +22,7 @@ test: ## Install what is missing, start PostgreSQL and RabbitMQ, run the checks 
 properties: MINUTES ?= 60
 properties: ## Compare hostile imports with the oracle for MINUTES (60); needs the services (make services-up)
 	@eval "$$($(SERVICES) urls)" && export TEST_DATABASE_URL TEST_AMQP_URL && MUSTER_MINUTES=$(MINUTES) \
-	  cargo nextest run --locked --workspace --all-features --profile properties --no-capture any_import_comes
+	  cargo nextest run --locked --workspace --all-features --profile properties --no-capture any_import_comes any_import_can_be_undone
 
 .PHONY: soak
 soak: MINUTES ?= 10

@@ -3,17 +3,20 @@
 //! What differs from the original on purpose is told in docs/front-doors/bitcaster.md: the exit code above all.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use muster_producer::inspect;
 use muster_producer::request::{Reading, ResolvedImport};
 use muster_shared::catalog::Organization;
 use muster_shared::clock;
 use muster_shared::config::Config;
+use muster_shared::error::ErrorCode;
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::field::{Blank, Field, FieldRule, FieldTable, METADATA_PATTERN};
 use muster_shared::id::{GroupId, ImportId, TenantId};
 use muster_shared::import::ImportState;
-use muster_shared::options::{EmptyCell, Enrolment, ImportOptions, OnExisting, Rows};
+use muster_shared::options::{EmptyCell, Enrolment, ImportOptions, OnExisting, Rows, UnknownColumns};
 use muster_shared::outcome::Counts;
 use muster_shared::parse::Format;
 use muster_shared::store::catalog;
@@ -22,8 +25,9 @@ use muster_shared::tenant::Slug;
 
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
-use crate::import::{Progress, Source, Taken, drive, take_in, view};
+use crate::import::{Progress, Source, Taken, Unreceived, drive, take_in, view};
 use crate::output::{answer, number, remark};
+use crate::pipeline::receive_limits;
 use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
 
@@ -123,11 +127,23 @@ async fn import(
     };
     let id = ImportId::new(clock::new_id());
     let new = NewImport { id, tenant, filename: source.name.clone(), options, idempotency: None };
-    let resolved = ResolvedImport { import: new, reading: Reading::PLAIN_TABLE };
+    let lax_quotes = !mutant(Mutant::StrayQuoteFails);
+    let reading = Reading { lax_quotes, ..Reading::PLAIN_TABLE };
+    let resolved = ResolvedImport { import: new, reading };
     // Bitcaster's program shows no progress: there is some on a terminal, and none elsewhere.
     let progress = Progress::new(!std::io::stderr().is_terminal());
     let reach = Reach::new(None, None, &args.tenant);
-    let taken = take_in(resolved, source, config, session, &reach, &progress, shutdown).await?;
+    let taken = take_in(resolved, source, config, session, &reach, &progress, shutdown).await;
+    let taken = match taken {
+        Err(error) if is_unknown_column(&error) => match rows_without_address(&args.file, config).await {
+            Some(rows) => {
+                progress.clear();
+                return told(&Counts { total: rows, failed: rows, ..Counts::default() }, id, &reach);
+            }
+            None => return Err(error),
+        },
+        taken => taken?,
+    };
     let view = match taken {
         Taken::Runs(import) => drive(session, config, tenant, import, &progress, shutdown).await?,
         Taken::Waits(import) => view(&session.store, tenant, import).await?,
@@ -185,11 +201,41 @@ fn options(enrolment: Enrolment) -> ImportOptions {
             FieldRule::new("email", Field::Email).longest(NAME_CHARS),
             name("first_name", Field::GivenName),
             name("last_name", Field::FamilyName),
-            FieldRule::new(METADATA_PATTERN, Field::Metadata),
+            FieldRule::new(METADATA_PATTERN, Field::Metadata).verbatim(),
         ])),
         enrolment: Some(enrolment),
         ..ImportOptions::default()
     }
+}
+
+fn is_unknown_column(error: &anyhow::Error) -> bool {
+    let refused = error.downcast_ref::<Unreceived>();
+    refused.is_some_and(|refused| refused.0.code == ErrorCode::CsvHeaderUnknown)
+        && !mutant(Mutant::UnknownColumnAtOnce)
+}
+
+/// Bitcaster looks at the columns when it comes to the first row with a valid address, and drops the rows before it: so many rows there
+/// are, where no row has one. `None` where one has, or where the file cannot be read twice.
+async fn rows_without_address(file: &Path, config: &Config) -> Option<u64> {
+    let mut source =
+        Source::open(file, Some(Format::Csv)).await.ok().filter(|source| source.digest.is_some())?;
+    let options = ImportOptions {
+        unknown_columns: UnknownColumns::Ignore,
+        fields: Some(FieldTable(vec![FieldRule::new("email", Field::Email).longest(NAME_CHARS)])),
+        format: Format::Csv,
+        rows: Rows::Flexible,
+        ..ImportOptions::default()
+    };
+    let mut limits = receive_limits(config);
+    limits.parse = Reading { lax_quotes: true, ..Reading::PLAIN_TABLE }.limits(limits.parse);
+    let inspecting = inspect::begin(options, source.encoding, limits);
+    while let Some(bytes) = source.next().await.ok()? {
+        if !inspecting.push(bytes).await {
+            break;
+        }
+    }
+    let report = inspecting.finish().await;
+    (report.refused.is_none() && report.invalid == report.records).then_some(report.records)
 }
 
 /// Bitcaster counts every row as processed, and every user of the file as created or updated, one that was there too.

@@ -72,6 +72,7 @@ pub(crate) fn dispatch_options(config: &Config) -> DispatchOptions {
         retention: Some(Retention {
             imports: config.retention.imports,
             secrets: config.retention.secrets,
+            before_images: config.retention.before_images,
             waiting: config.retention.waiting,
         }),
         attempts: config.worker.attempts,

@@ -58,6 +58,8 @@ pub struct Retention {
     pub imports: Duration,
     /// The secrets of an import's failed records after its end.
     pub secrets: Duration,
+    /// What an import changed, after its end.
+    pub before_images: Duration,
     /// An import that was received and that nobody starts.
     pub waiting: Duration,
 }

@@ -142,6 +142,8 @@ pub struct Reading {
     pub skip_lines: SkipLines,
     /// People made the file.
     pub handmade: bool,
+    /// Stray quotes in CSV cells are text.
+    pub lax_quotes: bool,
     /// The share of the first records, in percent, that may fail for one cause; 0 for any.
     pub brake: u8,
 }
@@ -153,14 +155,15 @@ impl Reading {
         encoding: None,
         skip_lines: SkipLines::Told,
         handmade: false,
+        lax_quotes: false,
         brake: 0,
     };
 
     /// The bounds of the parse step with what the request says.
     #[must_use]
     pub fn limits(self, limits: ParseLimits) -> ParseLimits {
-        let Self { delimiter, encoding, skip_lines, handmade, brake: _ } = self;
-        ParseLimits { delimiter, encoding, skip_lines, handmade, ..limits }
+        let Self { delimiter, encoding, skip_lines, handmade, lax_quotes, brake: _ } = self;
+        ParseLimits { delimiter, encoding, skip_lines, handmade, lax_quotes, ..limits }
     }
 }
 
@@ -363,6 +366,7 @@ impl ImportRequest {
             encoding: self.encoding(media_type)?,
             skip_lines: self.skip_lines,
             handmade: true,
+            lax_quotes: false,
             brake: self.brake,
         };
         Ok((options, reading))

@@ -8,17 +8,20 @@
 use std::sync::{Mutex, PoisonError};
 
 use muster_shared::clock;
-use muster_shared::error::RecordError;
-use muster_shared::fault::{self, Point};
+use muster_shared::error::{ErrorCode, RecordError};
+use muster_shared::fault::{self, Mutant, Point, mutant};
 use muster_shared::id::TenantId;
+use muster_shared::options::Enrolment;
 use muster_shared::outcome::{Outcome, Verdict};
 use muster_shared::record::{Names, Position, RawField, RawRecord, RawValue, Record, RecordNumber};
 use muster_shared::rules::Rules;
+use muster_shared::store::applications::{self, Application, ApplicationMember};
 use muster_shared::store::members::{self, Member};
 use muster_shared::store::upsert::upsert_one;
 use muster_shared::store::{Connection, ErrorKind, Store, StoreError, apply, catalog};
 use muster_shared::tenant::Slug;
 use muster_shared::validate::{Binding, validate};
+use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 /// Collisions with other writers after which the next try has the tenant's users for itself.
@@ -60,6 +63,23 @@ pub(crate) struct Write<'w> {
     pub(crate) group: Option<&'w str>,
     pub(crate) record: &'w Record<'w>,
     pub(crate) rules: Rules,
+    /// The application that the user is registered with as well.
+    pub(crate) registration: Option<Registration<'w>>,
+}
+
+/// A user becomes a member of an application, in the transaction in which it is written.
+#[derive(Clone, Copy)]
+pub(crate) struct Registration<'w> {
+    pub(crate) project: &'w Slug,
+    pub(crate) application: &'w Slug,
+    /// The same user by its e-mail address, which gets the username where it has none: another door, or another version of the client,
+    /// may have made it before.
+    pub(crate) by_email: Option<(&'w Record<'w>, &'w Rules)>,
+    /// The same user once more, with addresses to find or add; `None` where there are none.
+    pub(crate) addresses: Option<(&'w Record<'w>, &'w Rules)>,
+    /// What is merged into what the application has about its member.
+    pub(crate) custom_fields: Option<&'w Map<String, Value>>,
+    pub(crate) active: bool,
 }
 
 /// What came of it.
@@ -71,8 +91,8 @@ pub(crate) enum Written {
     NoMember,
     /// The record fails beside the users there are.
     Refused(RecordError),
-    /// What was done, and the user as it is now.
-    User(Verdict, Box<Member>),
+    /// What was done, the user as it is now, and what the application has about it where it was registered.
+    User(Verdict, Box<Member>, Option<ApplicationMember>),
 }
 
 /// What one try came to.
@@ -185,14 +205,77 @@ async fn work(connection: &mut Connection, write: &mut Write<'_>, alone: bool) -
             }
         }
     }
-    let (now, new_id) = (clock::now(), clock::new_id());
-    let done = upsert_one(connection, tenant, alone, write.record, &write.rules, now, new_id).await?;
-    Ok(Tried::Done(match done {
-        Err(error) => Written::Refused(error),
+    let done =
+        upsert_one(connection, tenant, alone, write.record, &write.rules, clock::now(), clock::new_id())
+            .await?;
+    let done = match (done, write.registration.and_then(|registration| registration.by_email)) {
+        (Err(error), Some(by_email)) if is_of_email(&error) => {
+            match claim(connection, tenant, alone, by_email, write.rules.options.enrolment).await? {
+                Some(claimed) => claimed,
+                None => Err(error),
+            }
+        }
+        (done, _) => done,
+    };
+    Ok(Tried::Done(match (done, write.registration) {
+        (Err(error), _) => Written::Refused(error),
         // It was a member a moment ago, and has another e-mail address now.
-        Ok((verdict, _)) if write.group.is_none() && verdict.outcome == Outcome::Inserted => {
+        (Ok((verdict, _)), _) if write.group.is_none() && verdict.outcome == Outcome::Inserted => {
             Written::NoMember
         }
-        Ok((verdict, member)) => Written::User(verdict, Box::new(member)),
+        (Ok((verdict, member)), None) => Written::User(verdict, Box::new(member), None),
+        (Ok((verdict, member)), Some(registration)) => {
+            let Some(enrolment) = write.rules.options.enrolment else {
+                return Ok(Tried::Done(Written::NoOrganization));
+            };
+            register(connection, tenant, alone, registration, enrolment, (verdict, member)).await?
+        }
     }))
+}
+
+fn is_of_email(error: &RecordError) -> bool {
+    error.code == ErrorCode::IdentityConflict && error.field.as_deref() == Some("email")
+}
+
+/// Gives the user with the e-mail address the username, where it has none. `None` where it has one.
+async fn claim(
+    connection: &mut Connection,
+    tenant: TenantId,
+    alone: bool,
+    (record, rules): (&Record<'_>, &Rules),
+    enrolment: Option<Enrolment>,
+) -> Result<Option<Result<(Verdict, Member), RecordError>>, StoreError> {
+    let email = record.email.value().map_or("", |email| email.as_str());
+    if mutant(Mutant::NameOfAnotherUser) || !applications::lock_nameless(connection, tenant, email).await? {
+        return Ok(None);
+    }
+    let mut rules = rules.clone();
+    rules.options.enrolment = enrolment;
+    upsert_one(connection, tenant, alone, record, &rules, clock::now(), clock::new_id()).await.map(Some)
+}
+
+/// Adds the addresses, then makes the user a member of the application.
+async fn register(
+    connection: &mut Connection,
+    tenant: TenantId,
+    alone: bool,
+    registration: Registration<'_>,
+    enrolment: Enrolment,
+    (verdict, mut member): (Verdict, Member),
+) -> Result<Written, StoreError> {
+    if let Some((record, rules)) = registration.addresses {
+        match upsert_one(connection, tenant, alone, record, rules, clock::now(), clock::new_id()).await? {
+            Ok((_, with_addresses)) => member = with_addresses,
+            Err(error) => return Ok(Written::Refused(error)),
+        }
+    }
+    let place = Application {
+        organization_id: enrolment.organization_id,
+        project: registration.project,
+        application: registration.application,
+    };
+    let (custom_fields, active) = (registration.custom_fields, registration.active);
+    let registered =
+        applications::register(connection, tenant, place, member.id, custom_fields, active).await?;
+    Ok(Written::User(verdict, Box::new(member), Some(registered)))
 }

@@ -7,6 +7,7 @@ mod objects;
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Number;
 
 use crate::error::ErrorCode;
 use crate::normalise::{fold_name, has_forbidden_char};
@@ -66,8 +67,15 @@ pub struct Organization {
 pub enum AttributeDefinition {
     /// Text that is not empty.
     String {},
-    /// A JSON number.
-    Number {},
+    /// A JSON number, within bounds where there are some.
+    Number {
+        /// Least value.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        minimum: Option<Number>,
+        /// Greatest value.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        maximum: Option<Number>,
+    },
     /// A whole number, within bounds where there are some.
     Integer {
         /// Least value.
@@ -226,6 +234,11 @@ impl Catalog {
             match definition {
                 AttributeDefinition::Integer { minimum: Some(minimum), maximum: Some(maximum) }
                     if minimum > maximum =>
+                {
+                    errors.push(invalid(format!("{field}.maximum"), "must not be less than the minimum"));
+                }
+                AttributeDefinition::Number { minimum: Some(minimum), maximum: Some(maximum) }
+                    if minimum.as_f64() > maximum.as_f64() =>
                 {
                     errors.push(invalid(format!("{field}.maximum"), "must not be less than the minimum"));
                 }

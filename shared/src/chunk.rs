@@ -7,6 +7,7 @@ mod fingerprints;
 mod lane;
 mod seal;
 
+pub(crate) use codec::Encoder;
 pub use codec::{
     BrokenChunk, ChunkRecords, VERSION, body_hash, decode, decode_with, decoded_bytes, is_sealed,
 };

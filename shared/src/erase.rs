@@ -77,6 +77,21 @@ impl Person {
         }
     }
 
+    /// What is to become of a change, in before-images or in an undo: a change of the person's user goes, and so does one of somebody
+    /// else in which a value names the person, since half a change is none.
+    pub fn fate_of_change(&self, record: &RawRecord<'_>, names: &Names) -> Fate {
+        if record.defect.is_some() {
+            return Fate::Stay;
+        }
+        let user = names.find("user").and_then(|name| record.value(name));
+        let theirs = match (user, self.user) {
+            (Some(RawValue::Text(text)), Some(user)) => text.parse() == Ok(user),
+            _ => false,
+        };
+        let named = || record.fields.iter().any(|field| self.is_named_by(field.value));
+        if theirs || named() { Fate::Erase } else { Fate::Stay }
+    }
+
     fn is(&self, column: IdentifierField, text: &str) -> bool {
         let text = text.trim().trim_start_matches('\'');
         match column {

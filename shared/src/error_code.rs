@@ -561,6 +561,23 @@ catalogue! {
         advice: "Read the state anew. An import that has ended cannot be paused or cancelled, one that runs \
                  cannot be retried.";
     }
+    /// The import changed no user, so there is nothing that could be undone.
+    NotApplied = "not_applied" {
+        met: Request;
+        advice: "Nothing is to be done. `muster imports show` has what became of its records; with limits, name more.";
+    }
+    /// The import has been undone, or its undo is under way.
+    AlreadyUndone = "already_undone" {
+        met: Request;
+        advice: "The error's `import_id` names the undo. To have the import's changes back, undo that one. What it left as it was because \
+                 somebody had changed it is in its records: `muster imports records`.";
+    }
+    /// What the import changed is not kept any more, or never was: it cannot be undone.
+    BeforeImagesGone = "before_images_gone" {
+        met: Request;
+        advice: "Import a file with the values that the users are to have. `retention.before_images` says for how long imports can be \
+                 undone.";
+    }
     /// The idempotency key was used for another request.
     IdempotencyMismatch = "idempotency_mismatch" {
         met: Request;

@@ -381,6 +381,64 @@ table! {
         ProbesUntuned = "probes_untuned",
         /// An error of a retry's or a cancel's commit is taken for its failure.
         SteeringTrusted = "steering_trusted",
+        /// What users had before is not kept.
+        BeforeImagesForgotten = "before_images_forgotten",
+        /// What users had before is kept for as long as the import.
+        BeforeImagesForEver = "before_images_for_ever",
+        /// An erased person stays in what users had before.
+        ErasedStaysInImages = "erased_stays_in_images",
+        /// A user that changed since is taken back to what it had before the import all the same.
+        UndoOverwrites = "undo_overwrites",
+        /// A user that an import inserted is deleted by its undo whatever happened to it since.
+        UndoDeletesTouched = "undo_deletes_touched",
+        /// An undo takes the changes back in the order in which they were made.
+        UndoForwards = "undo_forwards",
+        /// Each lane of an undo goes by itself, also where users exchanged unique values.
+        UndoManyLanes = "undo_many_lanes",
+        /// An import may be undone any number of times.
+        UndoTwice = "undo_twice",
+        /// A deleted user leaves its memberships and credentials behind.
+        UndoLeavesParts = "undo_leaves_parts",
+        /// A user that an import inserted and changed later counts as touched by somebody else.
+        UndoForgetsItsSteps = "undo_forgets_its_steps",
+        /// In a file for Bitcaster's importer a stray quote fails its record.
+        StrayQuoteFails = "stray_quote_fails",
+        /// Values of `{}` cells lose their blanks also where Bitcaster's importer keeps them.
+        CellBlanksLost = "cell_blanks_lost",
+        /// A user that has the e-mail address of a registration and no username is another user.
+        NameOfAnotherUser = "name_of_another_user",
+        /// A blank before the name of a column shifts no key, as it does in Bitcaster's importer.
+        KeyWithoutItsShift = "key_without_its_shift",
+        /// An unknown column refuses a file also where Bitcaster's importer never comes to look at it.
+        UnknownColumnAtOnce = "unknown_column_at_once",
+        /// A header without a token, or with two, has the answer of an unknown token at the front door for Bitcaster.
+        HeaderIsToken = "header_is_token",
+        /// A body of null is one of a wrong type at the front door for Bitcaster.
+        NullIsOfAType = "null_is_of_a_type",
+        /// Only digits make a whole number of a custom attribute.
+        IntegersAsWritten = "integers_as_written",
+        /// Numbers of custom attributes have no bounds.
+        NumbersWithoutBounds = "numbers_without_bounds",
+        /// What is wrong with a secret is told before what is wrong with the object that it is in.
+        SecretBeforeSchema = "secret_before_schema",
+        /// A username may be of letters that only fold to ASCII, where it is to be of ASCII.
+        UsernamesFoldToAscii = "usernames_fold_to_ascii",
+        /// An account outside its period of validity is called normal.
+        NormalOutsideValidity = "normal_outside_validity",
+        /// A period of validity that ends before it begins is told before a taken value.
+        ValidityBeforeIdentity = "validity_before_identity",
+        /// Addresses of pages are judged by their length and letters.
+        UrlsByTheirLetters = "urls_by_their_letters",
+        /// Languages are judged by the form of their tags alone.
+        LocalesByTheirForm = "locales_by_their_form",
+        /// Of a record the errors alone are told that the engine came to, at the front door for Authgear.
+        CausesOfTheEngine = "causes_of_the_engine",
+        /// Flags in the template for CCAI Platform are numbers.
+        FlagsAreNumbers = "flags_are_numbers",
+        /// Errors of parameters are those of the types that the program reads them into.
+        TypesInErrors = "types_in_errors",
+        /// A table whose line ends were lost on its way is taken for its header.
+        LostLinesTaken = "lost_lines_taken",
     }
 }
 

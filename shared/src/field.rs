@@ -323,6 +323,10 @@ pub struct FieldRule {
     /// The values of `status` are yes and no: whether the account is enabled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub enabled: bool,
+    /// `custom__*`: lists and objects in cells are taken as Bitcaster's importer takes them (contracts C.2): values keep their blanks,
+    /// and a blank before the column's name shifts the key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub verbatim: bool,
 }
 
 /// What an import's own mapping of names says of one of them.
@@ -354,6 +358,7 @@ impl FieldRule {
             longest: None,
             mapped: None,
             enabled: false,
+            verbatim: false,
         }
     }
 
@@ -361,6 +366,13 @@ impl FieldRule {
     #[must_use]
     pub fn required(mut self) -> Self {
         self.required = true;
+        self
+    }
+
+    /// Lists and objects in cells are taken as Bitcaster's importer takes them.
+    #[must_use]
+    pub fn verbatim(mut self) -> Self {
+        self.verbatim = true;
         self
     }
 

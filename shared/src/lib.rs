@@ -46,6 +46,7 @@ pub mod tenant;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod token;
+pub mod undo;
 pub mod unique;
 pub mod user;
 pub mod validate;

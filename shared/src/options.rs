@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::fault::{Mutant, mutant};
 use crate::field::{Field, FieldTable};
 use crate::parse::Format;
+use crate::undo::Undo;
 
 macro_rules! choice {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* } default $default:ident) => {
@@ -382,6 +383,9 @@ pub struct ImportOptions {
     /// What organization and group resolved to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enrolment: Option<Enrolment>,
+    /// What the import undoes, if it is an undo. Its records are changes of users then, and all other options are idle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Undo>,
 }
 
 fn is_exact(names: &HeaderNames) -> bool {
@@ -441,6 +445,7 @@ impl ImportOptions {
         "organization",
         "group",
         "enrolment",
+        "undo",
     ];
 
     /// Whether the text of a cell stands for an empty one.
@@ -523,6 +528,7 @@ impl Default for ImportOptions {
             organization: None,
             group: None,
             enrolment: None,
+            undo: None,
         }
     }
 }
@@ -550,6 +556,12 @@ mod tests {
             organization: Some("acme".into()),
             group: Some("staff".into()),
             enrolment: Some(Enrolment { organization_id: 1, group_id: 2 }),
+            undo: Some(Undo {
+                fields: vec!["metadata".into()],
+                records: "1-7".parse().ok(),
+                outcome: Some(crate::outcome::Outcome::Updated),
+                ..Undo::whole(crate::id::ImportId::new(uuid::Uuid::nil()), chrono::DateTime::UNIX_EPOCH)
+            }),
             ..ImportOptions::default()
         };
         let stored = serde_json::to_value(&options).unwrap_or_default();

@@ -33,6 +33,12 @@ pub enum Reason {
     Enrolled,
     /// Skipped: when the record was retried, a later record of the file with the same identifier had been applied.
     Superseded,
+    /// Updated, in an undo: the user that the import had inserted was deleted.
+    Deleted,
+    /// Skipped, in an undo: somebody changed the user since, and it is left as it is.
+    ChangedSince,
+    /// Skipped, in an undo: the user is there no more.
+    Gone,
 }
 
 impl Reason {
@@ -44,6 +50,9 @@ impl Reason {
             Self::Cancelled => "cancelled",
             Self::Enrolled => "enrolled",
             Self::Superseded => "superseded",
+            Self::Deleted => "deleted",
+            Self::ChangedSince => "changed_since",
+            Self::Gone => "gone",
         }
     }
 }
@@ -76,9 +85,15 @@ impl Verdict {
     pub const ENROLLED: Self = Self::because(Outcome::Updated, Reason::Enrolled);
     /// A later record was applied first.
     pub const SUPERSEDED: Self = Self::because(Outcome::Skipped, Reason::Superseded);
+    /// The user was deleted.
+    pub const DELETED: Self = Self::because(Outcome::Updated, Reason::Deleted);
+    /// Somebody changed the user since.
+    pub const CHANGED_SINCE: Self = Self::because(Outcome::Skipped, Reason::ChangedSince);
+    /// The user is there no more.
+    pub const GONE: Self = Self::because(Outcome::Skipped, Reason::Gone);
 
     /// Each verdict's place is its byte in a sheet: append only.
-    const BYTES: [Self; 9] = [
+    const BYTES: [Self; 12] = [
         Self::PENDING,
         Self::INSERTED,
         Self::UPDATED,
@@ -88,6 +103,9 @@ impl Verdict {
         Self::CANCELLED,
         Self::ENROLLED,
         Self::SUPERSEDED,
+        Self::DELETED,
+        Self::CHANGED_SINCE,
+        Self::GONE,
     ];
 
     const fn plain(outcome: Outcome) -> Self {
@@ -272,7 +290,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sheets_come_back_as_they_were(cells in prop::collection::vec((0u8..9, prop::option::of(any::<u128>())), 0..200)) {
+        fn sheets_come_back_as_they_were(cells in prop::collection::vec((0u8..12, prop::option::of(any::<u128>())), 0..200)) {
             let mut sheet = OutcomeSheet::pending(cells.len());
             for (at, (code, id)) in cells.iter().enumerate() {
                 sheet.set(at, Verdict::BYTES[usize::from(*code)], id.map(Uuid::from_u128));

@@ -17,14 +17,17 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::error::{ErrorCode, RecordError};
+use crate::fault::{Mutant, mutant};
 use crate::field::Field;
 use crate::options::{IdentifierField, OnExisting};
 use crate::outcome::Verdict;
 use crate::profile::Profile;
 use crate::record::{PassedBy, Patch, Record};
 use crate::rules::Rules;
+use crate::undo::Change;
 use crate::warning::Warning;
 use draft::Draft;
+pub use metadata::merged;
 pub use row::{NewCredentials, UserRow};
 
 /// A user as the store has it, as far as planning needs it.
@@ -80,6 +83,9 @@ pub struct Plan<'a> {
     pub enrolments: Vec<Uuid>,
     /// Passwords and second factors of new users, sorted by id.
     pub credentials: Vec<NewCredentials<'a>>,
+    /// What is changed of users that were there, sorted by id; and users that are inserted and changed at once. One that is inserted
+    /// by one record is not among them.
+    pub changes: Vec<Change>,
 }
 
 /// Plans the records, in their order.
@@ -250,8 +256,14 @@ impl<'a, 'o> Planner<'a, 'o> {
         new_id: &mut dyn FnMut() -> Uuid,
     ) -> Result<(Verdict, Uuid), RecordError> {
         let at = self.users.len();
+        // A taken value is told before a period of validity that ends before it begins.
+        if !mutant(Mutant::ValidityBeforeIdentity) {
+            self.check_free(record, at)?;
+        }
         let profile = profile::of_new(record, self.rules, self.now, &mut self.warnings)?;
-        self.check_free(record, at)?;
+        if mutant(Mutant::ValidityBeforeIdentity) {
+            self.check_free(record, at)?;
+        }
         for field in IdentifierField::ALL {
             if let Patch::Value(value) = record.target(*field) {
                 self.holders[slot(*field)].insert(Cow::Borrowed(value), at);
@@ -264,9 +276,9 @@ impl<'a, 'o> Planner<'a, 'o> {
     }
 
     fn update(&mut self, at: usize, record: &'a Record<'a>) -> Result<(Verdict, Uuid), RecordError> {
+        self.check_free(record, at)?;
         let profile =
             profile::of_existing(&self.users[at], record, self.rules, self.now, &mut self.warnings)?;
-        self.check_free(record, at)?;
         for field in IdentifierField::ALL {
             let patch = self.wanted(record, *field);
             if patch == Patch::Absent {
@@ -357,6 +369,7 @@ impl<'a, 'o> Planner<'a, 'o> {
             }
         }
         for user in self.users {
+            plan.changes.extend(user.change(self.rules));
             if user.is_newly_enrolled() {
                 plan.enrolments.push(user.id());
             }
@@ -372,6 +385,7 @@ impl<'a, 'o> Planner<'a, 'o> {
         plan.updates.sort_unstable_by_key(|(row, _)| row.id);
         plan.releases.sort_unstable_by_key(|(id, _)| *id);
         plan.enrolments.sort_unstable();
+        plan.changes.sort_unstable_by_key(|change| change.user);
         plan.credentials.sort_unstable_by_key(|credentials| credentials.user);
     }
 }

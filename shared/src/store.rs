@@ -10,6 +10,7 @@
 //! Never put a time-out or a `select!` around these futures: a cancelled statement leaves its connection busy until the
 //! server has finished it. The limits are the server's own (see [`StoreOptions`]).
 
+pub mod applications;
 pub mod apply;
 pub mod authgear;
 pub mod bulk_jobs;
@@ -40,8 +41,10 @@ mod second_lock;
 pub(crate) mod socket;
 pub mod steer;
 pub mod supersede;
+pub mod take_back;
 pub mod tenants;
 pub mod tokens;
+pub mod undo;
 mod unreadable;
 pub mod upsert;
 pub mod users;

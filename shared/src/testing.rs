@@ -16,6 +16,7 @@ pub mod proxy;
 pub mod random;
 pub mod sources;
 pub mod table;
+pub mod undo;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;

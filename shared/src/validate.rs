@@ -23,6 +23,7 @@ pub use value::{MAX_NAME_CHARS, MAX_TEXT_BYTES};
 
 use crate::catalog::NameKind;
 use crate::error::{ErrorCode, RecordError, first_errors};
+use crate::fault::{Mutant, mutant};
 use crate::field::{Behaviour, Blank, Field, FieldRule, FieldSet};
 use crate::normalise::{EmailAddress, PhoneNumber, Username};
 use crate::options::{
@@ -399,6 +400,7 @@ impl<'a> Pass<'a, '_> {
                 owned(&cell::list(text, self.rules.options.list_separator.character())?)
             }
             (Cell::Object, RawValue::Text(text)) => owned(&cell::object(text)?),
+            (Cell::VerbatimObject, RawValue::Text(text)) => owned(&cell::verbatim_object(text)?),
             (_, value) if self.rules.options.metadata == MetadataMode::Attributes => {
                 match attribute::custom_value(key, value, &self.rules.catalog.attributes, self.lenient)? {
                     Some(value) => value,
@@ -482,7 +484,9 @@ fn phone<'t>(text: Cow<'t, str>, rules: &Rules) -> Result<PhoneNumber<'t>, Recor
 
 fn username<'t>(text: &'t str, rules: &Rules) -> Result<Username<'t>, RecordError> {
     let name = Username::parse(text)?;
-    if rules.options.usernames == Usernames::Ascii && !name.is_plain() {
+    // As it is written: letters that only fold to ASCII are others.
+    let ascii = text.trim().is_ascii() || mutant(Mutant::UsernamesFoldToAscii);
+    if rules.options.usernames == Usernames::Ascii && !(ascii && name.is_plain()) {
         return Err(RecordError::new(
             ErrorCode::UsernameInvalid,
             "a username is of letters, digits, '_', '.' and '-', at most 40 of them, and not a reserved name",

@@ -21,6 +21,8 @@ pub enum Warning {
     Transition {
         /// State before and after: disabled, or normal.
         disabled: bool,
+        /// It is not disabled, and outside its period of validity.
+        outside: bool,
     },
     /// Names that the catalog does not know were left out.
     UnknownNames(Field),
@@ -39,9 +41,10 @@ impl fmt::Display for Warning {
             }
             Self::VerifiedWithout(flag, field) => write!(f, "{flag} has no effect when {field} is absent."),
             Self::VerifiedWithNull(flag, field) => write!(f, "{flag} has no effect when {field} = null."),
-            Self::Transition { disabled } => {
-                let state = state(*disabled);
-                write!(f, "invalid account status transition: {state} -> {state}")
+            Self::Transition { disabled, outside } => {
+                let after = state(*disabled);
+                let before = if *outside { "outside_valid_period" } else { after };
+                write!(f, "invalid account status transition: {before} -> {after}")
             }
             Self::UnknownNames(field) => {
                 write!(f, "{field} holds names that the catalog does not know; they were left out.")

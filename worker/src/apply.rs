@@ -3,6 +3,9 @@
 //! What is applied, for whom and how comes from the chunk's locked row; the message only carries the records, and is compared.
 
 mod supersede;
+mod take_back;
+
+use std::collections::HashMap;
 
 use muster_shared::chunk::{self, BrokenChunk, body_hash, decode_with, is_sealed};
 use muster_shared::clock;
@@ -18,8 +21,8 @@ use muster_shared::store::apply::{self as store, Beginning, LockedChunk};
 use muster_shared::store::intake::Issue;
 use muster_shared::store::upsert::upsert;
 use muster_shared::store::{Connection, StoreError, Transaction, catalog};
+use muster_shared::undo::{Change, Images};
 use muster_shared::validate::{Binding, validate};
-use muster_shared::warning::Warning;
 use uuid::Uuid;
 
 use crate::rules::{Known, RulesCache};
@@ -197,20 +200,22 @@ impl Job<'_> {
             rules
         };
         let mut work = Work::new(locked, records.names(), &raw, &binding, rules);
+        work.read_changes(&records);
         slots.within_longer(work.mark_superseded(&mut transaction, chunk)).await?;
         if care.split {
             if let Err(sick) = work.split(&mut transaction, slots).await? {
                 return self.leave(transaction, Report::Sick(sick)).await;
             }
         } else {
-            let all: Vec<usize> = (0..work.valid.len()).collect();
+            let all: Vec<usize> = (0..work.len()).collect();
             let written = slots.within(work.write(&mut transaction, &all)).await?;
             work.note(written);
         }
+        let images = work.images()?;
         let Work { sheet, mut issues, .. } = work;
         fault::point_of(Point::ApplyWritten, chunk.get())?;
         issues.sort_unstable_by_key(|issue| issue.record);
-        slots.within(store::finish(&mut transaction, chunk, locked.import, &sheet, &issues)).await?;
+        slots.within(store::finish(&mut transaction, chunk, locked.import, &sheet, &issues, &images)).await?;
         fault::point_of(Point::BeforeCommit, chunk.get())?;
         slots.within(async { Ok(transaction.commit().await?) }).await?;
         fault::point_of(Point::AfterCommit, chunk.get())?;
@@ -241,17 +246,22 @@ pub(crate) struct Work<'a> {
     secrets: &'a Secrets,
     raw: &'a [RawRecord<'a>],
     rules: &'a Rules,
-    /// Valid pending records with their index in the chunk.
-    pub(crate) valid: Vec<(usize, Record<'a>)>,
+    /// Valid pending records with their index in the chunk. Of an undo: none.
+    valid: Vec<(usize, Record<'a>)>,
+    /// Of an undo: the pending changes that are to be taken back, with their index in the chunk.
+    to_take_back: Vec<(usize, Change)>,
     sheet: OutcomeSheet,
     issues: Vec<Issue>,
+    /// What users had before, for an undo.
+    changes: Vec<Change>,
 }
 
 /// What writing some of the records gave: verdicts by index in the chunk.
 pub(crate) struct Written {
     verdicts: Vec<(usize, Verdict, Option<Uuid>)>,
     errors: Vec<(usize, RecordError)>,
-    warnings: Vec<(usize, Warning)>,
+    warnings: Vec<(usize, String)>,
+    changes: Vec<Change>,
 }
 
 impl Written {
@@ -278,13 +288,16 @@ impl<'a> Work<'a> {
             raw,
             rules,
             valid: Vec::with_capacity(raw.len()),
+            to_take_back: Vec::new(),
             sheet: locked.outcomes.clone(),
             issues: Vec::new(),
+            changes: Vec::new(),
         };
+        if rules.options.undo.is_some() {
+            return work;
+        }
         for (index, record) in raw.iter().enumerate() {
-            let pending =
-                work.sheet.get(index).is_some_and(|(verdict, _)| verdict.outcome == Outcome::Pending);
-            if !pending {
+            if !work.is_pending(index) {
                 continue;
             }
             match validate(record, binding, rules).result {
@@ -293,6 +306,15 @@ impl<'a> Work<'a> {
             }
         }
         work
+    }
+
+    /// How many records or changes there are to write.
+    pub(crate) fn len(&self) -> usize {
+        self.valid.len() + self.to_take_back.len()
+    }
+
+    fn is_pending(&self, index: usize) -> bool {
+        self.sheet.get(index).is_some_and(|(verdict, _)| verdict.outcome == Outcome::Pending)
     }
 
     fn fail(&mut self, index: usize, errors: Vec<RecordError>) {
@@ -314,6 +336,9 @@ impl<'a> Work<'a> {
         transaction: &mut Transaction<'_>,
         which: &[usize],
     ) -> Result<Written, StoreError> {
+        if let Some(undo) = &self.rules.options.undo {
+            return self.take_back(transaction, which, undo).await;
+        }
         let chosen: Vec<&(usize, Record<'a>)> = which.iter().filter_map(|at| self.valid.get(*at)).collect();
         let records: Vec<&Record<'a>> = chosen.iter().map(|(_, record)| record).collect();
         let (tenant, alone) = (self.locked.tenant, self.locked.alone);
@@ -327,27 +352,65 @@ impl<'a> Work<'a> {
         Ok(Written {
             verdicts: verdicts.collect(),
             errors: done.errors.into_iter().filter_map(|(at, error)| Some((index(at)?, error))).collect(),
-            warnings: done.warnings.into_iter().filter_map(|(at, text)| Some((index(at)?, text))).collect(),
+            warnings: done
+                .warnings
+                .into_iter()
+                .filter_map(|(at, warning)| Some((index(at)?, warning.to_string())))
+                .collect(),
+            changes: done.changes,
         })
     }
 
     pub(crate) fn note(&mut self, written: Written) {
+        self.note_changes(written.changes, &written.verdicts);
         for (index, verdict, user) in written.verdicts {
             self.sheet.set(index, verdict, user);
         }
         for (index, error) in written.errors {
             self.fail(index, vec![error]);
         }
-        for (index, warning) in written.warnings {
-            self.warn(index, warning);
+        for (index, text) in written.warnings {
+            self.warn(index, text);
         }
     }
 
+    /// Notes what users had before, each with the last of these records that had a part in it.
+    fn note_changes(&mut self, mut changes: Vec<Change>, verdicts: &[(usize, Verdict, Option<Uuid>)]) {
+        // The outcomes of a chunk that was opened again do not tell which application inserted whom.
+        if self.locked.reopened {
+            let inserted = verdicts.iter().filter(|(_, verdict, _)| verdict.outcome == Outcome::Inserted);
+            for user in inserted.filter_map(|(_, _, user)| *user) {
+                if !changes.iter().any(|change| change.user == user) {
+                    changes.push(Change::inserted(user, 1));
+                }
+            }
+        }
+        if changes.is_empty() {
+            return;
+        }
+        let wrote = |verdict: &Verdict| matches!(verdict.outcome, Outcome::Inserted | Outcome::Updated);
+        let last: HashMap<Uuid, usize> = verdicts
+            .iter()
+            .filter(|(_, verdict, _)| wrote(verdict))
+            .filter_map(|(index, _, user)| Some(((*user)?, *index)))
+            .collect();
+        for change in &mut changes {
+            let record = last.get(&change.user).and_then(|index| self.raw.get(*index));
+            change.record = record.map_or(0, |record| record.position.record.get());
+        }
+        self.changes.append(&mut changes);
+    }
+
+    /// The before-images of what was written.
+    fn images(&self) -> Result<Images, StoreError> {
+        let error = |error: std::io::Error| StoreError::Program(format!("before-images: {error}"));
+        Images::of(&self.changes, &self.sheet).map_err(error)
+    }
+
     /// Adds a warning to what is told of a record, beside its error if it has one.
-    fn warn(&mut self, index: usize, warning: Warning) {
+    fn warn(&mut self, index: usize, text: String) {
         let Some(record) = self.raw.get(index) else { return };
         let number = record.position.record.get();
-        let text = warning.to_string();
         match self.issues.iter_mut().rev().find(|issue| issue.record == number) {
             Some(issue) => issue.warnings.push(text),
             None => self.issues.push(Issue {
@@ -362,9 +425,10 @@ impl<'a> Work<'a> {
 
     /// Lets the valid record at `at` fail for what the database said of it.
     pub(crate) fn refuse(&mut self, at: usize, error: &StoreError) {
-        let Some((index, _)) = self.valid.get(at) else { return };
+        let index = self.valid.get(at).map(|(index, _)| *index);
+        let Some(index) = index.or(self.to_take_back.get(at).map(|(index, _)| *index)) else { return };
         let code = error.sqlstate().unwrap_or("unknown").to_owned();
         let message = format!("the database refused the record (SQLSTATE {code})");
-        self.fail(*index, vec![RecordError::new(ErrorCode::DatabaseRefused, message)]);
+        self.fail(index, vec![RecordError::new(ErrorCode::DatabaseRefused, message)]);
     }
 }

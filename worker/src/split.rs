@@ -50,7 +50,7 @@ impl Work<'_> {
         slots: &Slots,
     ) -> Result<Result<(), StoreError>, StoreError> {
         let mut search = Search::default();
-        let mut stack: Vec<(usize, usize)> = vec![(0, self.valid.len())];
+        let mut stack: Vec<(usize, usize)> = vec![(0, self.len())];
         while let Some((start, end)) = stack.pop() {
             if start >= end {
                 continue;

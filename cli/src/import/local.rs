@@ -3,6 +3,8 @@
 //! A file that was received by a run which was then killed is found by what was asked (its bytes and the options), and
 //! that import is finished instead of a second one begun.
 
+use std::fmt;
+
 use anyhow::{Context, bail};
 use muster_producer::receive::{self, Receipt, ReceiveError};
 use muster_producer::request::{BRAKE, ImportRequest, RequestError, ResolvedImport};
@@ -158,13 +160,21 @@ async fn push(
     upload.finish().await.map_err(told)
 }
 
+/// Why a file was not received. The code leads to `muster explain`.
+#[derive(Debug)]
+pub(crate) struct Unreceived(pub(crate) FileError);
+
+impl fmt::Display for Unreceived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}]", self.0, self.0.code)
+    }
+}
+
+impl std::error::Error for Unreceived {}
+
 fn told(error: ReceiveError) -> anyhow::Error {
     match error {
-        // The code leads to `muster explain`.
-        ReceiveError::Refused(_, error) | ReceiveError::Aborted(_, error) => {
-            let code = error.code;
-            anyhow::anyhow!("{error} [{code}]")
-        }
+        ReceiveError::Refused(_, error) | ReceiveError::Aborted(_, error) => Unreceived(error).into(),
         other => other.into(),
     }
 }

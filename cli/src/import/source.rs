@@ -84,7 +84,7 @@ impl Source {
     }
 
     /// The next bytes; none at the end.
-    pub(super) async fn next(&mut self) -> std::io::Result<Option<Bytes>> {
+    pub(crate) async fn next(&mut self) -> std::io::Result<Option<Bytes>> {
         let mut piece = BytesMut::with_capacity(PIECE);
         let read = self.reader.read_buf(&mut piece).await?;
         Ok((read > 0).then(|| piece.freeze()))

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use muster_producer::export::{self, ExportFormat};
+use muster_shared::chunk::ChunkLimits;
 use muster_shared::config::Config;
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
@@ -25,6 +26,8 @@ use crate::view::View;
 pub(crate) struct Local<'s> {
     pub(crate) session: &'s Session,
     pub(crate) tenant: TenantId,
+    /// How large the chunks of an undo may become.
+    pub(crate) chunk: ChunkLimits,
 }
 
 impl Local<'_> {

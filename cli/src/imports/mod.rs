@@ -5,6 +5,7 @@ mod local;
 mod remote;
 mod report;
 pub(crate) mod show;
+mod undo;
 
 use std::path::PathBuf;
 
@@ -19,8 +20,10 @@ pub(crate) use remote::{Refused, Remote, Shown};
 use crate::args::one_of;
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;
+use crate::pipeline::receive_limits;
 use crate::reach::Reach;
 use crate::shutdown::Shutdown;
+use crate::view::View;
 use backend::Backend;
 use local::Local;
 
@@ -150,6 +153,11 @@ enum What {
         #[command(flatten)]
         cause: CauseArgs,
     },
+    /// Take back what an import changed, as far as nobody changed it since; an undo can be undone
+    #[command(
+        after_help = "Examples:\n  muster imports undo last --check\n  muster imports undo last\n  muster imports undo 0198 --field phone_number --field metadata.office\n  muster imports undo last --outcome inserted --hold"
+    )]
+    Undo(undo::UndoArgs),
 }
 
 #[derive(Debug, Args)]
@@ -174,7 +182,8 @@ impl What {
             | Self::Problems { .. }
             | Self::Report { .. }
             | Self::Failed { .. }
-            | Self::Retry { .. } => return None,
+            | Self::Retry { .. }
+            | Self::Undo(_) => return None,
         };
         Some((steer, which, CauseArgs::default()))
     }
@@ -183,7 +192,10 @@ impl What {
 impl ImportsArgs {
     /// Whether the command may have work to finish when it is asked to end.
     pub(crate) fn works(&self) -> bool {
-        self.what.steering().is_some_and(|(steer, ..)| steer.sets_going())
+        match &self.what {
+            What::Undo(args) => args.works(),
+            what => what.steering().is_some_and(|(steer, ..)| steer.sets_going()),
+        }
     }
 }
 
@@ -201,7 +213,7 @@ pub(crate) async fn run(args: &ImportsArgs, config: &Config, shutdown: &Shutdown
     }
     let work = async |session: &Session| {
         let tenant = session.tenant(&args.tenant).await?;
-        let local = Local { session, tenant };
+        let local = Local { session, tenant, chunk: receive_limits(config).chunk };
         command(args, config, &Backend::Local(local), shutdown).await
     };
     Box::pin(connect::with(config, Need::Look, shutdown, work)).await
@@ -217,15 +229,14 @@ async fn command(
     if let Some((steer, which, cause)) = args.what.steering() {
         let id = backend.find(&which.id).await?;
         let view = backend.steer(id, steer, &cause).await?;
-        // Where nobody else works on the store, what was set going is done here.
-        if let Backend::Local(local) = backend
-            && local.session.runs_engine()
-            && steer.sets_going()
-            && view.state == ImportState::Running
-        {
-            return Box::pin(local.drive(config, id, args.json, &reach, shutdown)).await;
-        }
-        return show::one(&view, args.json, &reach);
+        return Box::pin(go_on(args, config, backend, &view, steer.sets_going(), &reach, shutdown)).await;
+    }
+    if let What::Undo(asked) = &args.what {
+        let id = backend.find(&asked.id).await?;
+        let Some(view) = undo::undo(backend, id, asked, args.json, &reach).await? else {
+            return Ok(Ended::Done);
+        };
+        return Box::pin(go_on(args, config, backend, &view, asked.works(), &reach, shutdown)).await;
     }
     match &args.what {
         What::List { state, limit } => show::list(&backend.list(*state, *limit).await?, args.json),
@@ -252,4 +263,24 @@ async fn command(
         }
         _ => Ok(Ended::Done),
     }
+}
+
+/// Shows an import that was steered. Where nobody else works on the store, what was set going is done here.
+async fn go_on(
+    args: &ImportsArgs,
+    config: &Config,
+    backend: &Backend<'_>,
+    view: &View,
+    going: bool,
+    reach: &Reach,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Ended> {
+    if let Backend::Local(local) = backend
+        && local.session.runs_engine()
+        && going
+        && view.state == ImportState::Running
+    {
+        return local.drive(config, view.id, args.json, reach, shutdown).await;
+    }
+    show::one(view, args.json, reach)
 }

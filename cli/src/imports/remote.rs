@@ -65,7 +65,9 @@ impl ProblemDetail {
         }
         if let Some(field) = self.field.as_deref().filter(|_| self.code == ErrorCode::InvalidRequest.as_str())
         {
-            return wrong_option(FieldError::new(ErrorCode::InvalidRequest, field, self.message));
+            // The option stands before the message here.
+            let message = self.message.strip_prefix(field).map_or(self.message.as_str(), str::trim_start);
+            return wrong_option(FieldError::new(ErrorCode::InvalidRequest, field, message));
         }
         let parts: Vec<String> = [("record", self.record), ("line", self.line), ("column", self.column)]
             .into_iter()

@@ -65,8 +65,9 @@ pub(super) async fn here(
         Named::Id(id) => erase::person(store, tenant, *id).await?,
     };
     let Some(person) = person else { anyhow::bail!(NO_SUCH_USER) };
-    let erase::Erased { users, records, mentions } = erase::erase(store, tenant, &person, OPERATOR).await?;
-    told(&Erased { users, records, mentions }, as_json)
+    let erase::Erased { users, records, mentions, changes } =
+        erase::erase(store, tenant, &person, OPERATOR).await?;
+    told(&Erased { users, records, mentions, changes }, as_json)
 }
 
 /// Erases a user behind a server.
@@ -82,15 +83,18 @@ struct Erased {
     users: u64,
     records: u64,
     mentions: u64,
+    #[serde(default)]
+    changes: u64,
 }
 
 fn told(erased: &Erased, as_json: bool) -> anyhow::Result<Ended> {
     if as_json {
         json(erased)?;
     } else {
-        let Erased { users, records, mentions } = erased;
+        let Erased { users, records, mentions, changes } = erased;
         answer(format_args!(
-            "erased: {users} user(s), {records} staged record(s), and values in {mentions} record(s) of others"
+            "erased: {users} user(s), {records} staged record(s), values in {mentions} record(s) of others, and {changes} \
+             before-image(s)"
         ))?;
     }
     Ok(Ended::Done)

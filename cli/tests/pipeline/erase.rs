@@ -77,7 +77,7 @@ async fn an_erased_person_is_nowhere_any_more_and_comes_back_by_no_retry(backend
     assert_eq!(person.phone_number.as_deref(), Some(MARKS[1]));
     let user = person.user.unwrap();
     let erased = erase::erase(&store, tenant, &person, "operator").await.unwrap();
-    assert_eq!(erased, Erased { users: 1, records: 5, mentions: 1 });
+    assert_eq!(erased, Erased { users: 1, records: 5, mentions: 1, changes: 0 });
     assert_eq!(left(&everything(&pipeline).await), Vec::<&str>::new());
     assert_eq!(users::get(store.pool(), tenant, user).await.unwrap(), None);
 
@@ -104,7 +104,11 @@ async fn an_erased_person_is_nowhere_any_more_and_comes_back_by_no_retry(backend
             .unwrap();
     assert_eq!(
         noted[0],
-        ("operator".into(), Some(user.get()), serde_json::json!({"users": 1, "records": 5, "mentions": 1}))
+        (
+            "operator".into(),
+            Some(user.get()),
+            serde_json::json!({"users": 1, "records": 5, "mentions": 1, "changes": 0})
+        )
     );
     assert_eq!(noted.len(), 2);
     for change in ["update audit set actor = 'nobody'", "delete from audit", "truncate audit"] {

@@ -9,6 +9,7 @@
     reason = "a test may"
 )]
 
+mod before_images;
 mod connections;
 mod corpus;
 mod crash;
@@ -27,6 +28,7 @@ mod refusals;
 mod retry;
 mod secrets;
 mod steering;
+mod undo;
 mod witness;
 
 /// Runs each test on RabbitMQ and on PostgreSQL rows.

@@ -4,6 +4,7 @@
 //! becomes of a user, is decided by the engine that imports go through ([`crate::single`]).
 
 mod addresses;
+mod applications;
 mod auth;
 mod body;
 mod error;
@@ -27,7 +28,6 @@ use error::Fault;
 /// The security scheme of the documentation.
 const SCHEME: &str = "key";
 
-/// Every route, under the path that Bitcaster's documents name and the one that its server has.
 /// The answer at an address of the front door that leads nowhere.
 pub(super) fn not_found() -> Response {
     Fault::NotFound.into_response()
@@ -38,10 +38,11 @@ pub(super) fn unavailable() -> Response {
     Fault::Store(muster_shared::store::StoreError::PoolTimeout).into_response()
 }
 
+/// Every route, under the path that Bitcaster's documents name and the one that its server has.
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     let users = "/api/o/{org}/u/";
     let documented = "/api/v1/user/{org}/";
-    let mounts: [(UtoipaMethodRouter<AppState>, &[&str]); 4] = [
+    let mounts: [(UtoipaMethodRouter<AppState>, &[&str]); 6] = [
         (routes!(list::list, users::create), &[users, documented]),
         (
             routes!(users::show, users::update),
@@ -56,7 +57,12 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
                 "/api/v1/user/{org}/{username}/addresses/",
             ],
         ),
-        (routes!(users::ping), &["/api/system/ping/"]),
+        (routes!(applications::register), &["/api/o/{org}/p/{project}/a/{application}/register/"]),
+        (
+            routes!(applications::unregister),
+            &["/api/o/{org}/p/{project}/a/{application}/unregister/{username}/"],
+        ),
+        (routes!(users::ping), &["/api/system/ping/", "/api/login/"]),
     ];
     let mut router = OpenApiRouter::with_openapi(documentation());
     for (mount, paths) in mounts {

@@ -6,8 +6,10 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use muster_shared::catalog::FieldError;
 use muster_shared::error::{ErrorCode, FileError};
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
+use muster_shared::store::undo::Refusal;
 use muster_shared::store::{ErrorKind, StoreError};
 use muster_shared::token::Scope;
 use serde::Serialize;
@@ -45,7 +47,7 @@ pub enum ApiError {
     #[error("the resource does not take this method")]
     MethodNotAllowed,
     /// A parameter, option or header is not as it must be.
-    #[error("{}", .0.message)]
+    #[error("{}", sentence(.0))]
     Invalid(FieldError),
     /// A document is not as it must be, in these places.
     #[error("the document is refused in {} places", .0.len())]
@@ -65,6 +67,9 @@ pub enum ApiError {
     /// The import is in a state in which this cannot be done.
     #[error("the import is {0}, so this cannot be done")]
     StateConflict(ImportState),
+    /// The import cannot be undone.
+    #[error("{}", why_not(.0))]
+    CannotUndo(Refusal),
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for a request with other options or another file")]
     IdempotencyMismatch,
@@ -91,6 +96,13 @@ pub enum ApiError {
     /// The program failed.
     #[error("the request failed; the log has the cause under its id")]
     Internal,
+}
+
+/// What is wrong, with the name of what it is about where the text begins in its middle: `limit must be from 1 to 1,000`.
+fn sentence(error: &FieldError) -> String {
+    let FieldError { field, message, .. } = error;
+    let about = ["must ", "is ", "has "].iter().any(|start| message.starts_with(start));
+    if about && !mutant(Mutant::TypesInErrors) { format!("{field} {message}") } else { message.clone() }
 }
 
 /// The body of every error.
@@ -120,7 +132,7 @@ pub struct ErrorDetail {
     /// Column at fault, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<u64>,
-    /// The import that was refused or aborted.
+    /// The import that was refused or aborted, or that undoes the one that was named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub import_id: Option<Uuid>,
     /// State of the import, where it is the reason.
@@ -156,6 +168,8 @@ impl ApiError {
             Self::Multipart(_) => (StatusCode::BAD_REQUEST, ErrorCode::MultipartInvalid),
             Self::Body(error) | Self::Upload(_, error) => (file_status(error.code), error.code),
             Self::StateConflict(_) => (StatusCode::CONFLICT, ErrorCode::StateConflict),
+            Self::CannotUndo(Refusal::Gone) => (StatusCode::GONE, Refusal::Gone.code()),
+            Self::CannotUndo(refusal) => (StatusCode::CONFLICT, refusal.code()),
             Self::IdempotencyMismatch => (StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::IdempotencyMismatch),
             Self::IdempotencyInProgress => (StatusCode::CONFLICT, ErrorCode::IdempotencyInProgress),
             Self::TooManyUploads => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::RateLimited),
@@ -199,7 +213,10 @@ impl ApiError {
         match self {
             Self::Invalid(wrong) => error.field = Some(wrong.field.clone()),
             Self::Refused(wrong) => error.errors.clone_from(wrong),
-            Self::StateConflict(state) => error.state = Some(*state),
+            Self::StateConflict(state) | Self::CannotUndo(Refusal::State(state)) => {
+                error.state = Some(*state)
+            }
+            Self::CannotUndo(Refusal::Undone(undo)) => error.import_id = Some(undo.get()),
             Self::Body(file) | Self::Upload(_, file) => {
                 error.field.clone_from(&file.field);
                 (error.record, error.line, error.column) = (file.record, file.line, file.column);
@@ -264,6 +281,9 @@ impl ApiError {
             Self::UnsupportedMediaType(super::incoming::MEDIA_TYPES),
             Self::Multipart("the form has no part `file`".into()),
             Self::StateConflict(ImportState::Completed),
+            Self::CannotUndo(Refusal::NotApplied),
+            Self::CannotUndo(Refusal::Undone(import)),
+            Self::CannotUndo(Refusal::Gone),
             Self::IdempotencyMismatch,
             Self::IdempotencyInProgress,
             Self::TooManyUploads,
@@ -280,6 +300,15 @@ impl ApiError {
             Self::Store(StoreError::PoolTimeout),
             Self::Internal,
         ]
+    }
+}
+
+fn why_not(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::State(state) => format!("the import is {state}, so it cannot be undone"),
+        Refusal::NotApplied => "the import changed nothing that could be undone".to_owned(),
+        Refusal::Undone(undo) => format!("import {undo} undoes this one already"),
+        Refusal::Gone => "what the import changed is not kept any more, so it cannot be undone".to_owned(),
     }
 }
 

@@ -1,38 +1,57 @@
 //! Imports: list, show, and steer them.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use muster_shared::id::{ImportId, TenantId};
+use muster_shared::import::ImportState;
+use muster_shared::store::reports::ImportReport;
 use muster_shared::store::steer::{self, Steered};
 use muster_shared::store::{StoreError, reports};
 use muster_shared::token::Scope;
+use tokio::time::{Instant, sleep};
 
 use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
-use super::params::{Id, Params};
+use super::params::{Id, Params, invalid, next_page};
 use super::records::Wanted;
 use super::view::{ImportDetails, ImportList, ImportView};
 use crate::request::checked_key;
+
+/// After how many seconds the client of an import that has not ended may ask again.
+const ASK_AGAIN: &str = "1";
+/// Pauses between looks at an import that is waited for: the first, and the longest.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// Lists imports, newest first.
 #[utoipa::path(
     get, path = "/v1/imports", tag = "imports",
     params(("state" = Option<String>, Query, description = "those in this state only"),
            ("idempotency_key" = Option<String>, Query, description = "the one whose upload had this `Idempotency-Key` only"),
-           ("before" = Option<String>, Query, description = "`next` of the page before"),
-           ("limit" = Option<u16>, Query, description = "1 to 200, else 50")),
-    responses((status = 200, description = "A page of imports", body = ImportList)),
+           ("after" = Option<String>, Query, description = "`next` of the page before"),
+           ("before" = Option<String>, Query, description = "The same as `after`, from before there was one way to page", deprecated),
+           ("limit" = Option<u16>, Query, description = "Most imports of the page")),
+    responses((status = 200, description = "A page of imports", body = ImportList,
+               headers(("Link" = String, description = "Address of the next page, `rel=\"next\"`; absent on the last")))),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
     caller: Caller,
     mut params: Params,
-) -> Result<Json<ImportList>, ApiError> {
+) -> Result<Response, ApiError> {
     let tenant = caller.may(Scope::ImportRead)?;
     let wanted = params.take("state")?;
     let key: Option<String> = params.take("idempotency_key")?;
-    let before: Option<ImportId> = params.take("before")?;
+    let older: Option<ImportId> = params.take_after()?;
+    let before = match (older, params.take::<ImportId>("before")?) {
+        (Some(_), Some(_)) => return Err(invalid("before", "is the same as `after`: give one of them")),
+        (after, before) => after.or(before),
+    };
     let limit = params.take_limit(50, 200)?;
     params.finish()?;
     let base = &state.0.link_base;
@@ -43,7 +62,7 @@ pub(super) async fn list(
             wanted.is_none_or(|wanted| found.state == wanted) && before.is_none_or(|before| found.id < before)
         });
         let imports = imports.map(|report| ImportView::new(report, base)).collect();
-        return Ok(Json(ImportList { imports, next: None, next_link: None }));
+        return Ok(Json(ImportList { imports, next: None, next_link: None }).into_response());
     }
     let found = reports::imports(&state.0.store, tenant, wanted, before, i64::from(limit) + 1).await?;
     let more = found.len() > usize::from(limit);
@@ -51,27 +70,34 @@ pub(super) async fn list(
         found.into_iter().take(limit.into()).map(|report| ImportView::new(report, base)).collect();
     let next = if more { imports.last().map(|import| import.id) } else { None };
     let filter = wanted.map_or(String::new(), |state| format!("&state={state}"));
-    let next_link = next.map(|next| format!("{base}/v1/imports?before={next}&limit={limit}{filter}"));
-    Ok(Json(ImportList { imports, next, next_link }))
+    let next_link = next.map(|next| format!("{base}/v1/imports?after={next}&limit={limit}{filter}"));
+    let headers = next_page(next_link.as_deref());
+    Ok((headers, Json(ImportList { imports, next, next_link })).into_response())
 }
 
-/// Shows an import.
+/// Shows an import. With `wait` the answer comes when its state has changed or the time is over, whichever is first.
 #[utoipa::path(
     get, path = "/v1/imports/{id}", tag = "imports",
     params(("id" = String, Path),
-           ("details" = Option<bool>, Query, description = "true: also `skipped_by_reason`, which takes longer for a large import")),
-    responses((status = 200, description = "The import", body = ImportDetails)),
+           ("details" = Option<bool>, Query, description = "true: also `skipped_by_reason`, which takes longer for a large import"),
+           ("wait" = Option<String>, Query,
+            description = "How long to wait for another state, up to 60 seconds: `30s`, `500ms`. An import that has ended is answered at once")),
+    responses((status = 200, description = "The import", body = ImportDetails,
+               headers(("Retry-After" = u64, description = "Where it has not ended: after how many seconds to ask again")))),
 )]
 pub(super) async fn show(
     State(state): State<AppState>,
     caller: Caller,
     Id(import): Id<ImportId>,
     mut params: Params,
-) -> Result<Json<ImportDetails>, ApiError> {
+) -> Result<Response, ApiError> {
     let tenant = caller.may(Scope::ImportRead)?;
+    let wait = params.take_wait()?.unwrap_or_default();
     let details = params.take::<bool>("details")?.unwrap_or(false);
     params.finish()?;
-    let Json(view) = view(&state, tenant, import).await?;
+    let report = reports::import(&state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)?;
+    let before = report.state;
+    let report = awaited(&state, report, wait, |now| now != before).await?;
     let mut skipped_by_reason = None;
     if details {
         let mut reading = state.0.store.reading(tenant).await?;
@@ -79,7 +105,42 @@ pub(super) async fn show(
         skipped_by_reason =
             Some(reasons.into_iter().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect());
     }
-    Ok(Json(ImportDetails { import: view, skipped_by_reason }))
+    let retry = retry_after(&report);
+    let import = ImportView::new(report, &state.0.link_base);
+    Ok((retry, Json(ImportDetails { import, skipped_by_reason })).into_response())
+}
+
+/// When to ask for an import again that has not ended.
+fn retry_after(report: &ImportReport) -> Option<[(header::HeaderName, &'static str); 1]> {
+    (!report.state.is_final()).then_some([(header::RETRY_AFTER, ASK_AGAIN)])
+}
+
+/// An answer with an import; one that has not ended says when to ask again.
+pub(super) fn answer(state: &AppState, status: StatusCode, report: ImportReport) -> Response {
+    let retry = retry_after(&report);
+    (status, retry, Json(ImportView::new(report, &state.0.link_base))).into_response()
+}
+
+/// Waits until an import is in a state that will do, has ended, or the time is over; gives it as it is then.
+pub(super) async fn awaited(
+    state: &AppState,
+    mut report: ImportReport,
+    wait: Duration,
+    will_do: impl Fn(ImportState) -> bool,
+) -> Result<ImportReport, ApiError> {
+    let until = Instant::now() + wait;
+    let mut pause = FIRST_LOOK;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        // A server that is to stop answers what it has.
+        if report.state.is_final() || will_do(report.state) || left.is_zero() || state.0.tasks.is_closed() {
+            return Ok(report);
+        }
+        sleep(pause.min(left)).await;
+        pause = (pause * 2).min(LAST_LOOK);
+        let (tenant, import) = (report.tenant, report.id);
+        report = reports::import(&state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)?;
+    }
 }
 
 async fn view(state: &AppState, tenant: TenantId, import: ImportId) -> Result<Json<ImportView>, ApiError> {

@@ -20,13 +20,13 @@ use crate::request::ImportRequest;
 ///
 /// The body is the file itself. All options of `POST /v1/imports` may stand in the query.
 #[utoipa::path(
-    post, path = "/v1/inspect", tag = "imports",
+    post, path = "/v1/inspect", tag = "imports", operation_id = "imports_inspect",
     params(
         ("format" = Option<String>, Query, description = "csv, json, ndjson or xlsx; else told by media type or file name"),
         ("columns" = Option<String>, Query, description = "what names mean, as for an import; so do all its other options"),
         ("Content-Encoding" = Option<String>, Header, description = "gzip or zstd"),
     ),
-    request_body(content((Vec<u8> = "text/csv"), (Vec<u8> = "application/json"), (Vec<u8> = "application/x-ndjson"))),
+    request_body(content((Vec<u8> = "application/octet-stream"), (Vec<u8> = "text/csv"), (Vec<u8> = "application/x-ndjson"))),
     responses((status = 200, description = "What the file is and holds; `refused` has the reason where it would be refused",
                body = serde_json::Value)),
 )]

@@ -1,9 +1,13 @@
 //! Parameters of a request: every one known, none twice, each of its type, or an error that says so.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use muster_shared::catalog::FieldError;
 use muster_shared::error::ErrorCode;
+use muster_shared::fault::{Mutant, mutant};
 
 use super::AppState;
 use super::error::ApiError;
@@ -29,16 +33,39 @@ impl Params {
         if self.0.iter().any(|(given, _)| given == name) {
             return Err(invalid(name, "is given twice"));
         }
-        value.parse().map(Some).map_err(|error: T::Err| invalid(name, error.to_string()))
+        value.parse().map(Some).map_err(|error: T::Err| {
+            let told = error.to_string();
+            // Errors of our own types say what must be; those of others speak of types that no client knows.
+            let ours = told.starts_with("must ") || mutant(Mutant::TypesInErrors);
+            invalid(name, if ours { told } else { "has a value that cannot be read".to_owned() })
+        })
     }
 
     /// Takes a page size out, from 1 to `most`.
     pub(super) fn take_limit(&mut self, default: u16, most: u16) -> Result<u16, ApiError> {
-        match self.take("limit")? {
-            None => Ok(default),
-            Some(limit) if (1..=most).contains(&limit) => Ok(limit),
-            Some(_) => Err(invalid("limit", format!("must be from 1 to {most}"))),
+        if mutant(Mutant::TypesInErrors) {
+            return Ok(self.take("limit")?.unwrap_or(default));
         }
+        let Some(text) = self.take::<String>("limit")? else { return Ok(default) };
+        match text.parse() {
+            Ok(limit) if (1..=most).contains(&limit) => Ok(limit),
+            _ => Err(invalid("limit", format!("must be from 1 to {}", thousands(most.into())))),
+        }
+    }
+
+    /// Takes out after what a page is to begin: `next` of the page before.
+    pub(super) fn take_after<T: std::str::FromStr>(&mut self) -> Result<Option<T>, ApiError> {
+        let Some(text) = self.take::<String>("after")? else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| invalid("after", "must be `next` of the page before"))
+    }
+
+    /// Takes out how long an answer may wait for a change: `30s`, `500ms`, or a number of seconds.
+    pub(super) fn take_wait(&mut self) -> Result<Option<Duration>, ApiError> {
+        let Some(text) = self.take::<String>("wait")? else { return Ok(None) };
+        let wrong = || {
+            invalid("wait", format!("must be a time of up to {} seconds, such as 30s", MOST_WAIT.as_secs()))
+        };
+        read_wait(&text).map(Some).ok_or_else(wrong)
     }
 
     /// Makes sure that nothing is left.
@@ -62,6 +89,46 @@ impl FromRequestParts<AppState> for Params {
     }
 }
 
+/// Longest time that an answer waits for a change.
+pub(super) const MOST_WAIT: Duration = Duration::from_secs(60);
+
+/// The time that a text says, where an answer may wait so long.
+fn read_wait(text: &str) -> Option<Duration> {
+    let (number, milliseconds) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(number), _) => (number, 1),
+        (None, Some(number)) => (number, 1_000),
+        (None, None) => (text, 1_000),
+    };
+    let number: u64 = number.parse().ok()?;
+    Some(Duration::from_millis(number.checked_mul(milliseconds)?)).filter(|wait| *wait <= MOST_WAIT)
+}
+
+/// How long a request may wait for a change before it is answered, by its query.
+pub(super) fn wait_of(uri: &Uri) -> Duration {
+    let pairs =
+        Query::<Vec<(String, String)>>::try_from_uri(uri).map(|Query(pairs)| pairs).unwrap_or_default();
+    pairs.iter().filter(|(name, _)| name == "wait").find_map(|(_, text)| read_wait(text)).unwrap_or_default()
+}
+
+/// A number with commas between its thousands.
+pub(super) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut told = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            told.push(',');
+        }
+        told.push(digit);
+    }
+    told
+}
+
+/// The header of a page that names the next one.
+pub(super) fn next_page(link: Option<&str>) -> HeaderMap {
+    let value = link.and_then(|link| HeaderValue::from_str(&format!("<{link}>; rel=\"next\"")).ok());
+    value.map(|value| (header::LINK, value)).into_iter().collect()
+}
+
 /// The id in an address. One that is none is the id of nothing.
 #[derive(Debug)]
 pub(super) struct Id<T>(pub(super) T);
@@ -79,4 +146,30 @@ impl<T: std::str::FromStr> FromRequestParts<AppState> for Id<T> {
 /// A parameter, option or header that is not as it must be.
 pub(super) fn invalid(field: impl Into<String>, message: impl Into<String>) -> ApiError {
     ApiError::Invalid(FieldError::new(ErrorCode::InvalidRequest, field, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_to_wait_are_read_with_their_unit() {
+        for (text, wait) in
+            [("30s", Some(30_000)), ("500ms", Some(500)), ("7", Some(7_000)), ("60s", Some(60_000))]
+        {
+            assert_eq!(read_wait(text), wait.map(Duration::from_millis), "{text}");
+        }
+        for text in ["", "s", "61s", "-1s", "1.5s", "1m", "99999999999999999999"] {
+            assert_eq!(read_wait(text), None, "{text}");
+        }
+        assert_eq!(wait_of(&"/v1/imports/x?a=1&wait=3s".parse().unwrap()), Duration::from_secs(3));
+        assert_eq!(wait_of(&"/v1/imports/x?wait=3h".parse().unwrap()), Duration::ZERO);
+    }
+
+    #[test]
+    fn thousands_have_commas() {
+        for (number, told) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(thousands(number), told);
+        }
+    }
 }

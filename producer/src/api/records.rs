@@ -24,30 +24,32 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
-use super::params::{Id, Params, invalid};
+use super::params::{Id, Params, invalid, next_page};
 use super::view::RecordList;
 use crate::export::{self, ExportFormat};
 
 /// Lists what became of each record, in file order.
 #[utoipa::path(
-    get, path = "/v1/imports/{id}/records", tag = "imports",
+    get, path = "/v1/imports/{id}/records", tag = "imports", operation_id = "imports_records",
     params(("id" = String, Path),
            ("outcome" = Option<String>, Query, description = "pending, inserted, updated, skipped or failed"),
            ("code" = Option<String>, Query, description = "those that failed with this error"),
            ("field" = Option<String>, Query, description = "those that failed for this column or key"),
-           ("after" = Option<u64>, Query, description = "`next` of the page before"),
-           ("limit" = Option<u16>, Query, description = "1 to 1000, else 100")),
-    responses((status = 200, description = "A page of records", body = RecordList)),
+           ("after" = Option<u64>, Query, description = "`next` of the page before: the number of its last record"),
+           ("limit" = Option<u16>, Query, description = "Most records of the page")),
+    responses((status = 200, description = "A page of records", body = RecordList,
+               headers(("Link" = String, description = "Address of the next page, `rel=\"next\"`; absent on the last")))),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
     caller: Caller,
     Id(import): Id<ImportId>,
     mut params: Params,
-) -> Result<Json<RecordList>, ApiError> {
+) -> Result<Response, ApiError> {
     let tenant = caller.may(Scope::ImportRead)?;
-    let outcome = params.take::<String>("outcome")?.map(|text| outcome(&text)).transpose()?;
-    let after = params.take("after")?.unwrap_or(0);
+    let outcome_text = params.take::<String>("outcome")?;
+    let outcome = outcome_text.as_deref().map(outcome).transpose()?;
+    let after = params.take_after()?.unwrap_or(0);
     let wanted = Wanted::take(&mut params)?;
     let limit = usize::from(params.take_limit(100, 1000)?);
     params.finish()?;
@@ -57,7 +59,13 @@ pub(super) async fn list(
     let more = page.len() > limit;
     page.truncate(limit);
     let next = if more { page.last().map(|record| record.record) } else { None };
-    Ok(Json(RecordList { records: page.into_iter().map(Into::into).collect(), next }))
+    let base = &state.0.link_base;
+    let filter = wanted.query(outcome_text.as_deref());
+    let next_link =
+        next.map(|next| format!("{base}/v1/imports/{import}/records?after={next}&limit={limit}{filter}"));
+    let headers = next_page(next_link.as_deref());
+    let records = page.into_iter().map(Into::into).collect();
+    Ok((headers, Json(RecordList { records, next, next_link })).into_response())
 }
 
 /// The cause that is asked for.
@@ -71,6 +79,24 @@ impl Wanted {
     pub(super) fn take(params: &mut Params) -> Result<Self, ApiError> {
         let code: Option<ErrorCode> = params.take("code")?;
         Ok(Self { code: code.map(|code| code.as_str().to_owned()), field: params.take("field")? })
+    }
+
+    /// The same as a query that follows others.
+    fn query(&self, outcome: Option<&str>) -> String {
+        let mut query = String::new();
+        let wanted = [("outcome", outcome), ("code", self.code.as_deref()), ("field", self.field.as_deref())];
+        for (name, value) in wanted {
+            let Some(value) = value else { continue };
+            query.push_str(&format!("&{name}="));
+            for byte in value.bytes() {
+                if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                    query.push(char::from(byte));
+                } else {
+                    query.push_str(&format!("%{byte:02X}"));
+                }
+            }
+        }
+        query
     }
 
     pub(super) fn cause(&self) -> Cause<'_> {

@@ -1,22 +1,20 @@
 //! Every route, each with its documentation: one that is not documented cannot be added.
 
-use std::collections::BTreeMap;
-
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware};
-use utoipa::openapi::example::ExampleBuilder;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder};
-use utoipa::{OpenApi as _, ToSchema as _};
+use serde_json::Value;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
 use super::{
-    AppState, authgear, bitcaster, catalog, ccai, imports, inspect, ops, profiles, records, trace, upload,
-    users,
+    AppState, authgear, bitcaster, catalog, ccai, document, imports, inspect, ops, profiles, records, trace,
+    undo, upload, users,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -59,6 +57,7 @@ fn client_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(imports::resume))
         .routes(routes!(imports::cancel))
         .routes(routes!(imports::retry))
+        .routes(routes!(undo::preview, undo::create))
         .routes(routes!(profiles::list))
         .routes(routes!(profiles::show, profiles::save, profiles::delete))
         .routes(routes!(users::find))
@@ -72,7 +71,7 @@ fn client_routes() -> OpenApiRouter<AppState> {
 }
 
 /// The documentation of every route, as served at `/openapi.json`.
-pub fn openapi() -> OpenApi {
+pub fn openapi() -> Value {
     finished(routes().split_for_parts().1)
 }
 
@@ -80,7 +79,7 @@ pub fn openapi() -> OpenApi {
 pub(super) fn app(state: AppState, audience: Audience) -> Router {
     // So that everything from now on is counted.
     ops::recorder();
-    let documentation = || SwaggerUi::new("/docs").url("/openapi.json", openapi());
+    let documentation = || SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", openapi());
     let router = match audience {
         Audience::Everybody => routes().split_for_parts().0.merge(documentation()),
         Audience::Clients => client_routes().split_for_parts().0,
@@ -106,36 +105,12 @@ pub(super) fn of_door(uri: &Uri, error: ApiError) -> Response {
     }
 }
 
-/// Adds what all routes share: the bearer token, and the shape of errors with an example of each.
-fn finished(mut documentation: OpenApi) -> OpenApi {
+/// Adds the credentials that there are, and makes the document whole.
+fn finished(mut documentation: OpenApi) -> Value {
     if let Some(components) = documentation.components.as_mut() {
         components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
         components.add_security_scheme(authgear::SECURITY, authgear::security());
         components.add_security_scheme("api_user", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
     }
-    documentation.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
-    let mut examples = BTreeMap::new();
-    for error in ApiError::samples() {
-        let body = error.body("0190a5f0-7b7c-7000-8000-00000000000a");
-        let (status, code) = error.status();
-        let example = ExampleBuilder::new()
-            .summary(format!("{} {code}", status.as_u16()))
-            .value(serde_json::to_value(body).ok())
-            .build();
-        examples.insert(code.to_string(), example);
-    }
-    let content = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name(ErrorBody::name())))
-        .examples_from_iter(examples)
-        .build();
-    let response =
-        ResponseBuilder::new().description("An error").content("application/json", content).build();
-    for item in documentation.paths.paths.values_mut() {
-        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
-        for operation in operations.into_iter().flatten() {
-            // A front door with another shape of errors says so itself.
-            operation.responses.responses.entry("default".into()).or_insert_with(|| response.clone().into());
-        }
-    }
-    documentation
+    document::whole(&documentation)
 }

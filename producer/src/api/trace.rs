@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{MatchedPath, Request, State};
@@ -17,6 +18,7 @@ use tokio::time::{Instant, timeout};
 
 use super::AppState;
 use super::error::{ApiError, Failed, Told};
+use super::params::wait_of;
 use super::routes::of_door;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -57,7 +59,9 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
         let handled = if upload || mutant(Mutant::NoRequestTimeout) {
             handled.await
         } else {
-            let answer = timeout(state.0.request_timeout, handled).await;
+            // One that waits for a change says itself how long.
+            let wait = if route == WAITS { wait_of(&uri) } else { Duration::ZERO };
+            let answer = timeout(state.0.request_timeout + wait, handled).await;
             answer.unwrap_or_else(|_| Ok(of_door(&uri, ApiError::TimedOut)))
         };
         handled.unwrap_or_else(|error| {
@@ -86,6 +90,9 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
     metrics::histogram!("muster_http_request_seconds", &labels).record(elapsed.as_secs_f64());
     response
 }
+
+/// The route whose answer may wait for a change.
+const WAITS: &str = "/v1/imports/{id}";
 
 /// Whether a request is as long as its body, which has time limits of its own.
 fn is_upload(method: &Method, route: &str) -> bool {

@@ -1,27 +1,31 @@
 //! `POST /v1/imports`: the body streams into receiving, and is answered once everything is staged durably.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Json, RequestExt, extract::DefaultBodyLimit};
+use axum::{RequestExt, extract::DefaultBodyLimit};
 use futures_util::stream::{self, StreamExt};
 use muster_shared::clock;
 use muster_shared::error::{ErrorCode, FileError};
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
+use muster_shared::parse::Format;
 use muster_shared::store::reports;
 use muster_shared::token::Scope;
 use tokio::sync::Mutex;
 
 use super::AppState;
 use super::auth::Caller;
-use super::error::{ApiError, ErrorBody};
+use super::error::ApiError;
+use super::imports::{answer, awaited};
 use super::incoming::{BodyLimits, Watch, bounded, drain, encoding, single, too_large};
-use super::params::{Params, invalid};
+use super::params::{MOST_WAIT, Params, invalid};
 use super::view::ImportView;
 use crate::receive::{self, Encoding, ReceiveError, Upload};
 use crate::request::ImportRequest;
@@ -72,12 +76,19 @@ const OPTION_BYTES: usize = 1024;
         ("filename" = Option<String>, Query, description = "a label for the file"),
         ("Idempotency-Key" = Option<String>, Header, description = "the same key, options and file give the same import"),
         ("Content-Encoding" = Option<String>, Header, description = "gzip or zstd"),
+        ("Prefer" = Option<String>, Header,
+         description = "`respond-async`: the answer comes as soon as everything is staged, as it does anyway; `wait=30`: it waits so many \
+                        seconds for the end of the import, and is 200 where that came"),
     ),
-    request_body(content((Vec<u8> = "text/csv"), (Vec<u8> = "application/json"),
-                         (Vec<u8> = "application/x-ndjson"), (Vec<u8> = "multipart/form-data"))),
+    request_body(content((Vec<u8> = "application/octet-stream"), (Vec<u8> = "text/csv"), (Vec<u8> = "application/x-ndjson"), (Vec<u8> = "multipart/form-data")),
+                 description = "The file, also as application/json. Where `format` is given, any media type will do"),
     responses((status = 202, description = "Staged durably", body = ImportView,
-               headers(("Location" = String, description = "the import's address"))),
-              (status = 422, description = "Invalid records refused, or a key used otherwise", body = ErrorBody)),
+               headers(("Location" = String, description = "The import's address"),
+                       ("Preference-Applied" = String, description = "What of `Prefer` was done"),
+                       ("Retry-After" = u64, description = "After how many seconds to ask for the import"))),
+              (status = 200, description = "With `Prefer: wait`: the import has ended", body = ImportView,
+               headers(("Location" = String, description = "The import's address"),
+                       ("Preference-Applied" = String, description = "What of `Prefer` was done")))),
 )]
 pub(super) async fn create(
     State(state): State<AppState>,
@@ -98,6 +109,7 @@ pub(super) async fn create(
         watch: Watch::default(),
     };
     intake.check_declared_size(headers)?;
+    let preference = Preference::of(headers);
     let form =
         intake.media_type.as_deref().is_some_and(|media_type| essence(media_type) == "multipart/form-data");
     let received = if form { intake.form(request).await } else { intake.raw(request.into_body()).await };
@@ -107,10 +119,53 @@ pub(super) async fn create(
         Err(Stopped::Because(error)) => return Err(error),
     };
     intake.state.0.wake.notify_one();
-    let report = reports::import(&intake.state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)?;
-    let view = ImportView::new(report, &intake.state.0.link_base);
-    let location = [(header::LOCATION, view.links.own.clone())];
-    Ok((StatusCode::ACCEPTED, location, Json(view)).into_response())
+    let state = &intake.state;
+    let mut report = reports::import(&state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)?;
+    if let Some(wait) = preference.wait {
+        report = awaited(state, report, wait, |_| false).await?;
+    }
+    // What has come to its end is not only accepted any more.
+    let ended = report.state.is_final() && preference.wait.is_some();
+    let status = if ended { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let location = [(header::LOCATION, format!("{}/v1/imports/{import}", state.0.link_base))];
+    Ok((location, preference.applied(), answer(state, status, report)).into_response())
+}
+
+/// What a client would rather have (RFC 7240): an answer at once, or one that waits for the end of the import.
+#[derive(Debug, Clone, Copy, Default)]
+struct Preference {
+    asynchronous: bool,
+    wait: Option<Duration>,
+}
+
+impl Preference {
+    /// Reads what is known of the header; anything else is no error.
+    fn of(headers: &HeaderMap) -> Self {
+        let mut preference = Self::default();
+        let texts = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+        for wish in texts.flat_map(|text| text.split(',')) {
+            let (name, value) = wish.split_once('=').unwrap_or((wish, ""));
+            let (name, value) =
+                (name.trim(), value.split(';').next().unwrap_or_default().trim().trim_matches('"'));
+            if name.eq_ignore_ascii_case("respond-async") {
+                preference.asynchronous = true;
+            } else if name.eq_ignore_ascii_case("wait") {
+                preference.wait =
+                    value.parse().ok().map(|seconds| Duration::from_secs(seconds).min(MOST_WAIT));
+            }
+        }
+        preference
+    }
+
+    /// What of it was done.
+    fn applied(self) -> HeaderMap {
+        let applied = match (self.wait, self.asynchronous) {
+            (Some(wait), _) => HeaderValue::from_str(&format!("wait={}", wait.as_secs())).ok(),
+            (None, true) => Some(HeaderValue::from_static("respond-async")),
+            (None, false) => None,
+        };
+        applied.map(|applied| (HeaderName::from_static("preference-applied"), applied)).into_iter().collect()
+    }
 }
 
 /// Why an upload ends before its end.
@@ -123,6 +178,32 @@ enum Stopped {
 impl<E: Into<ApiError>> From<E> for Stopped {
     fn from(error: E) -> Self {
         Self::Because(error.into())
+    }
+}
+
+/// Whether the lines of a body were lost on its way: `curl -d @file` takes the line ends out of a file and calls it a form.
+struct Lines {
+    /// The body may have lost them, and none was seen so far.
+    missing: bool,
+    bytes: usize,
+}
+
+impl Lines {
+    fn of(media_type: Option<&str>, format: Option<Format>) -> Self {
+        let by_lines = matches!(format, Some(Format::Csv | Format::Ndjson));
+        let form =
+            media_type.is_some_and(|media_type| essence(media_type) == "application/x-www-form-urlencoded");
+        Self { missing: by_lines && form && !mutant(Mutant::LostLinesTaken), bytes: 0 }
+    }
+
+    fn see(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        self.missing &= !bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
+    }
+
+    fn lost(&self) -> Option<FileError> {
+        let message = "the body has no line end: curl's -d takes them out of a file, so send it with --data-binary @FILE";
+        (self.missing && self.bytes > 0).then(|| FileError::new(ErrorCode::InvalidRequest, message))
     }
 }
 
@@ -177,10 +258,12 @@ impl Intake {
                 return Err(stopped);
             }
         };
+        let mut lines = Lines::of(media_type.as_deref(), self.request.format(media_type.as_deref()));
         while let Some(piece) = pieces.next().await {
             self.watch.seen();
             match piece {
                 Ok(bytes) => {
+                    lines.see(&bytes);
                     if !upload.push(bytes).await {
                         break;
                     }
@@ -188,7 +271,15 @@ impl Intake {
                 Err(_) => return Err(upload.fail(self.body_error()).await.into()),
             }
         }
-        let finished = finish(upload).await;
+        let finished = match lines.lost() {
+            Some(error) => {
+                // Whatever else is wrong with what is left of the file comes from that.
+                let import = upload.import();
+                let _ = upload.fail(error.clone()).await;
+                Err(ApiError::Upload(import, error).into())
+            }
+            None => finish(upload).await,
+        };
         drain(&mut pieces).await;
         finished
     }

@@ -146,6 +146,8 @@ pub(super) struct ErasedView {
     records: u64,
     /// Other staged records of others in which a value named them: it is hidden.
     mentions: u64,
+    /// Before-images of theirs, and of others in which a value named them.
+    changes: u64,
 }
 
 /// Erases a user, and every trace of the person in staged records and errors. That it was done is kept.
@@ -165,10 +167,10 @@ pub(super) async fn erase(
     params.finish()?;
     let store = &state.0.store;
     let person = erasing::person(store, tenant, user).await?.ok_or(ApiError::NotFound)?;
-    let erasing::Erased { users, records, mentions } =
+    let erasing::Erased { users, records, mentions, changes } =
         erasing::erase(store, tenant, &person, &format!("token:{}", caller.token())).await?;
     tracing::info!(tenant = tenant.get(), records, "a person was erased");
-    Ok(Json(ErasedView { users, records, mentions }))
+    Ok(Json(ErasedView { users, records, mentions, changes }))
 }
 
 /// Shows a user.

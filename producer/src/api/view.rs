@@ -110,7 +110,7 @@ impl ImportView {
 pub struct ImportList {
     /// The imports.
     pub imports: Vec<ImportView>,
-    /// What to give as `before` for the next page; null on the last.
+    /// What to give as `after` for the next page; null on the last.
     pub next: Option<Uuid>,
     /// Address of the next page; null on the last.
     pub next_link: Option<String>,
@@ -174,4 +174,7 @@ pub struct RecordList {
     pub records: Vec<RecordView>,
     /// What to give as `after` for the next page; null on the last.
     pub next: Option<u64>,
+    /// Address of the next page; null on the last.
+    #[serde(default)]
+    pub next_link: Option<String>,
 }

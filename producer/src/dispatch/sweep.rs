@@ -219,6 +219,11 @@ impl Run {
         if forgotten > 0 {
             tracing::info!(forgotten, "keys of secrets past their retention were thrown away");
         }
+        let images = kept.before_images.as_secs_f64();
+        let forgotten = self.within(retention::forget_before_images(&self.store, images)).await?;
+        if forgotten > 0 {
+            tracing::info!(forgotten, "before-images past their retention were deleted");
+        }
         let deleting = retention::delete_ended(&self.store, kept.imports.as_secs_f64());
         let deleted = Store::within(FORGET_WITHIN, deleting).await?;
         if deleted.imports > 0 {

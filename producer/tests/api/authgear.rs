@@ -210,11 +210,12 @@ async fn operations_are_documented_with_their_own_scheme() {
     let server = start(Envelope::Both, Quota::default()).await;
     let document = server.json("/openapi.json").await;
     let paths = &document["paths"];
-    for operation in
-        [&paths["/_api/admin/users/import"]["post"], &paths["/_api/admin/users/import/{id}"]["get"]]
-    {
-        assert_eq!(operation["security"], json!([{"authgear": []}]));
-        let error = &operation["responses"]["default"]["content"]["application/json"]["schema"]["$ref"];
+    for (operation, scope) in [
+        (&paths["/_api/admin/users/import"]["post"], "import:write"),
+        (&paths["/_api/admin/users/import/{id}"]["get"], "import:read"),
+    ] {
+        assert_eq!(operation["security"], json!([{ "authgear": [scope] }]));
+        let error = &operation["responses"]["500"]["content"]["application/json"]["schema"]["$ref"];
         assert_eq!(error, "#/components/schemas/AuthgearErrorAnswer");
     }
     assert_eq!(document["components"]["securitySchemes"]["authgear"]["bearerFormat"], "JWT");

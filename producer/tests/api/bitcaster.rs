@@ -51,7 +51,11 @@ async fn every_route_is_documented_and_asks_for_a_token_with_its_scope() {
         for (method, operation) in item.as_object().unwrap() {
             operations += 1;
             assert_eq!(operation["tags"], json!(["bitcaster"]), "{path}");
-            let url = path.replace("{org}", "my-org").replace("{username}", "a@example.com");
+            let url = path
+                .replace("{org}", "my-org")
+                .replace("{username}", "a@example.com")
+                .replace("{project}", "p")
+                .replace("{application}", "a");
             let method: Method = method.to_uppercase().parse().unwrap();
             let bare = server.client.request(method.clone(), format!("{}{url}", server.url));
             let (status, body) = answer(bare).await;
@@ -62,10 +66,43 @@ async fn every_route_is_documented_and_asks_for_a_token_with_its_scope() {
             let (status, _) =
                 answer(server.client.request(method, format!("{}{url}", server.url)).bearer_auth(&weak))
                     .await;
-            assert_eq!(status, if path == "/api/system/ping/" { 200 } else { 403 }, "{url}");
+            let open = path == "/api/system/ping/" || path == "/api/login/";
+            assert_eq!(status, if open { 200 } else { 403 }, "{url}");
         }
     }
-    assert_eq!(operations, 2 * 2 + 2 * 3 + 4 * 2 + 1);
+    assert_eq!(operations, 2 * 2 + 2 * 3 + 4 * 2 + 2 + 2);
+}
+
+#[tokio::test]
+async fn a_header_without_a_token_or_with_two_is_told_so() {
+    let server = server().await;
+    for (header, said) in [
+        ("Key", "Invalid token header. No credentials provided."),
+        ("Token a b", "Invalid token header. Token string should not contain spaces."),
+        ("Key nonsense", "Invalid token."),
+    ] {
+        let request = server.client.get(format!("{}{USERS}", server.url)).header("authorization", header);
+        assert_eq!(answer(request).await, (401, json!({ "detail": said })), "{header}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_null_is_no_data() {
+    let server = server().await;
+    let request = server.post(USERS).header("content-type", "application/json").body("null");
+    assert_eq!(answer(request).await, (400, json!({"non_field_errors": ["No data provided"]})));
+}
+
+/// A client made the user by its address before it knew of names.
+#[tokio::test]
+async fn a_registration_names_a_user_that_has_its_address_and_no_name() {
+    let server = server().await;
+    assert_eq!(answer(create(&server, "a@example.com")).await.0, 201);
+    let body = json!({"username": "ann", "email": "a@example.com"});
+    let register = server.post("/api/o/my-org/p/p/a/a/register/").json(&body);
+    let (status, registered) = answer(register).await;
+    assert_eq!((status, &registered["user"]["username"]), (200, &json!("ann")), "{registered}");
+    assert_eq!(users(&server).await, 1);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod asking;
 mod authgear;
 mod bitcaster;
 mod bounds;
@@ -16,6 +17,7 @@ mod bounds;
 mod case_table;
 mod cases;
 mod ccai;
+mod document;
 mod failed;
 mod fuzz;
 mod harness;
@@ -28,4 +30,5 @@ mod readiness;
 mod reading;
 mod second_lock;
 mod tls;
+mod undo;
 mod uploads;

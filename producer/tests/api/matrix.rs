@@ -61,6 +61,8 @@ const ROWS: &[(Door, &str, &str, &[Scope])] = &[
     (Door::Native, "post", "/v1/imports/{id}/resume", WRITE),
     (Door::Native, "post", "/v1/imports/{id}/cancel", WRITE),
     (Door::Native, "post", "/v1/imports/{id}/retry", WRITE),
+    (Door::Native, "get", "/v1/imports/{id}/undo", READ),
+    (Door::Native, "post", "/v1/imports/{id}/undo", WRITE),
     (Door::Native, "get", "/v1/profiles", READ),
     (Door::Native, "get", "/v1/profiles/{name}", READ),
     (Door::Native, "put", "/v1/profiles/{name}", WRITE),
@@ -101,7 +103,10 @@ const ROWS: &[(Door, &str, &str, &[Scope])] = &[
     (Door::Bitcaster, "post", "/api/v1/user/{org}/{username}/address/", ENROL),
     (Door::Bitcaster, "get", "/api/v1/user/{org}/{username}/addresses/", MEMBERS),
     (Door::Bitcaster, "post", "/api/v1/user/{org}/{username}/addresses/", ENROL),
+    (Door::Bitcaster, "post", "/api/o/{org}/p/{project}/a/{application}/register/", ENROL),
+    (Door::Bitcaster, "post", "/api/o/{org}/p/{project}/a/{application}/unregister/{username}/", ENROL),
     (Door::Bitcaster, "get", "/api/system/ping/", &[]),
+    (Door::Bitcaster, "get", "/api/login/", &[]),
 ];
 const MEMBERS: &[Scope] = &[Scope::UsersRead, Scope::UsersWrite];
 const ENROL: &[Scope] = &[Scope::UsersWrite];
@@ -114,10 +119,15 @@ pub(crate) fn rows() -> Vec<Row> {
         if OPEN.contains(&path.as_str()) {
             continue;
         }
-        for (verb, _) in item.as_object().unwrap() {
+        for (verb, operation) in item.as_object().unwrap() {
             let known = ROWS.iter().find(|(_, known, row, _)| known == verb && row == path);
             let (door, _, _, scopes) = known.unwrap_or_else(|| panic!("{verb} {path} has no row"));
             let method: Method = verb.to_uppercase().parse().unwrap();
+            // What is said to clients is what is asked of them.
+            let said: Vec<&str> =
+                operation["security"].as_array().unwrap().iter().flat_map(scopes_said).collect();
+            let asked: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+            assert_eq!(said, asked, "{verb} {path}");
             rows.push(Row { door: *door, method, path: path.clone(), scopes });
         }
     }
@@ -133,6 +143,12 @@ pub(crate) fn rows() -> Vec<Row> {
     }
     rows.extend(again);
     rows
+}
+
+/// The scopes of one requirement of the document.
+fn scopes_said(requirement: &Value) -> Vec<&str> {
+    let (_, scopes) = requirement.as_object().unwrap().iter().next().unwrap();
+    scopes.as_array().unwrap().iter().map(|scope| scope.as_str().unwrap()).collect()
 }
 
 fn scope_name(scope: Option<Scope>) -> &'static str {
@@ -211,7 +227,9 @@ impl Ids {
             Door::Ccai | Door::Bitcaster => &self.job,
         };
         let path = row.path.replace("{id}", id).replace("{org}", &self.org);
-        path.replace("{username}", &self.email).replace("{name}", &self.profile)
+        let path = path.replace("{username}", &self.email).replace("{name}", &self.profile);
+        // They need not be made first: whose they are, the organization says.
+        path.replace("{project}", "project").replace("{application}", "application")
     }
 }
 
@@ -339,6 +357,9 @@ fn with_body(row: &Row, request: RequestBuilder) -> RequestBuilder {
         (Door::Bitcaster, "POST") if row.path.contains("address") => {
             request.json(&json!({"name": "work", "value": "a@example.com"}))
         }
+        (Door::Bitcaster, "POST") if row.path.contains("register") => {
+            request.json(&json!({"username": "new@example.com", "custom_fields": {"k": 1}}))
+        }
         (Door::Bitcaster, "POST") => request.json(&json!({"email": "new@example.com"})),
         (Door::Bitcaster, _) => request.json(&json!({"first_name": "Ann"})),
         (Door::Native, "PUT") if row.path.contains("profiles") => request.json(&json!({"dates": "dmy"})),
@@ -465,6 +486,7 @@ async fn snapshot(server: &Server, world: &World) -> Vec<String> {
         "imports",
         "chunks",
         "memberships",
+        "application_members",
         "bulk_jobs",
         "organizations",
         "authgear_imports",

@@ -56,7 +56,7 @@ pub fn body_hash(body: &[u8]) -> i64 {
 
 /// Encodes records one after the other.
 #[derive(Debug, Default)]
-pub(super) struct Encoder {
+pub(crate) struct Encoder {
     records: Vec<u8>,
     count: u32,
     fields: usize,
@@ -81,6 +81,11 @@ impl Encoder {
     /// has no value.
     pub(super) fn bytes(&self) -> usize {
         self.records.len() + self.fields * FIELD_BYTES
+    }
+
+    /// Adds a record that has no secrets.
+    pub(crate) fn push_plain(&mut self, record: &RawRecord<'_>) -> std::io::Result<()> {
+        self.push(record, None)
     }
 
     /// Adds a record, its secrets sealed where there is a seal.
@@ -128,7 +133,7 @@ impl Encoder {
     }
 
     /// The encoded chunk; the encoder is as new afterwards.
-    pub(super) fn finish(&mut self, names: &Names) -> std::io::Result<Vec<u8>> {
+    pub(crate) fn finish(&mut self, names: &Names) -> std::io::Result<Vec<u8>> {
         let mut head = Vec::with_capacity(64);
         put(&mut head, names.len() as u64);
         for name in names.iter() {

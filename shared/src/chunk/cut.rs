@@ -101,6 +101,13 @@ impl ChunkCutter {
         self
     }
 
+    /// Puts all records into one lane, in the order in which they come.
+    #[must_use]
+    pub fn in_one_lane(mut self) -> Self {
+        (self.pile, self.lanes) = (None, vec![LaneBuffer::default()]);
+        self
+    }
+
     /// Says which of the names met so far have secrets.
     pub fn hide(&mut self, secrets: &Secrets) {
         if self.secrets.len() != secrets.len() {
@@ -134,15 +141,18 @@ impl ChunkCutter {
         self.add(lane, record, names, valid)
     }
 
+    /// Seals what has come so far, where the lanes are known: the next record begins another chunk.
+    pub fn seal_all(&mut self, names: &Names) -> std::io::Result<()> {
+        (0..self.lanes.len()).try_for_each(|lane| self.seal(lane, names))
+    }
+
     /// Seals what is left. Returns the number of lanes.
     pub fn finish(&mut self, names: &Names) -> std::io::Result<u32> {
         if let Some(pile) = &self.pile {
             let records = u64::from(pile.encoder.count());
             self.spread(LaneCount::for_records(records, self.limits.records, self.limits.lanes), names)?;
         }
-        for lane in 0..self.lanes.len() {
-            self.seal(lane, names)?;
-        }
+        self.seal_all(names)?;
         Ok(u32::try_from(self.lanes.len()).unwrap_or(u32::MAX))
     }
 

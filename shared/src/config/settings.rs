@@ -237,6 +237,8 @@ settings! {
             "How long an import that has ended is kept, with its records.";
         secrets: Duration = Duration::from_secs(7 * 24 * 60 * 60),
             "How long password hashes and TOTP secrets of failed records can be applied by a retry, after their import ended.";
+        before_images: Duration = Duration::from_secs(30 * 24 * 60 * 60),
+            "How long it is kept what an import changed, after its end: so long it can be undone. No longer than the import itself.";
         waiting: Duration = Duration::from_secs(30 * 24 * 60 * 60),
             "How long an import waits for its start. One that nobody starts is cancelled then.";
     }

@@ -51,6 +51,7 @@ struct Records {
     unescaped: Unescaped,
     encoding: TextEncoding,
     handmade: bool,
+    lax_quotes: bool,
     /// A character beyond ASCII was read well.
     letters_seen: bool,
     /// Whether bytes that are not UTF-8 look like windows-1252, where that is known.
@@ -67,6 +68,7 @@ impl CsvReader {
             unescaped: Unescaped::default(),
             encoding: TextEncoding::default(),
             handmade: limits.handmade,
+            lax_quotes: limits.lax_quotes,
             letters_seen: false,
             western: None,
         };
@@ -293,7 +295,8 @@ impl Records {
             header.columns.named,
             &mut fields,
             &mut self.unescaped,
-        );
+        )
+        .lax(self.lax_quotes);
         let mut cut = if quotes { cutter.cut_quoted() } else { cutter.cut_plain() };
         self.unescaped.settle(&mut fields);
         if self.handmade && may_be_blank(record, header.delimiter) && is_blank(&cut, &fields) {

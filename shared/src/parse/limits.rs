@@ -37,6 +37,9 @@ pub struct ParseLimits {
     /// A CSV record may have fewer cells than the header has columns (the missing ones are null) or more (those are left
     /// out). Otherwise it has a defect.
     pub flexible: bool,
+    /// A CSV file is read as Python's csv module reads it: a quote inside an unquoted cell is text, as is what follows a closing quote, and
+    /// names of columns keep the blanks around them. Otherwise such a record has a defect.
+    pub lax_quotes: bool,
 }
 
 impl Default for ParseLimits {
@@ -54,6 +57,7 @@ impl Default for ParseLimits {
             skip_lines: SkipLines::Told,
             sheet: false,
             flexible: false,
+            lax_quotes: false,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::options::{IdentifierField, MetadataMode};
 use crate::profile::{DEFAULT_ADDRESS, Profile};
 use crate::record::{MetadataEntry, Patch, Record};
 use crate::rules::Rules;
+use crate::undo::{Change, Kind, flat_profile, membership_path, put_differences};
 
 /// A user in the planner.
 pub(super) struct Draft<'a> {
@@ -168,6 +169,28 @@ impl<'a> Draft<'a> {
         true
     }
 
+    /// What an undo has to know of the user: what it had in the fields that change. `None` where nothing changes, and for a user
+    /// that one record inserts.
+    pub(super) fn change(&self, rules: &Rules) -> Option<Change> {
+        let Some(base) = self.base else {
+            return (self.changes > 1).then(|| Change::inserted(self.id, self.changes));
+        };
+        if !self.is_written() {
+            return None;
+        }
+        let to = base.version + self.changes;
+        let mut change = Change { kind: Kind::Updated, from: base.version, ..Change::inserted(self.id, to) };
+        if let Some(state) = &self.state {
+            state.put_differences(base, &mut change);
+        }
+        if self.newly_enrolled
+            && let Some(place) = rules.options.enrolment
+        {
+            change.after.insert(membership_path(place.organization_id, place.group_id), Value::Bool(true));
+        }
+        Some(change)
+    }
+
     /// Secrets that come with a new user.
     pub(super) fn credentials(&self) -> Option<NewCredentials<'a>> {
         self.record.and_then(|record| NewCredentials::of(self.id, record))
@@ -224,6 +247,34 @@ impl<'a> State<'a> {
         state.apply_metadata(&record.metadata, mode);
         state.apply_custom(record);
         state
+    }
+
+    /// Adds what is another than in the base: what the base has, and what is there now.
+    fn put_differences(&self, base: &ExistingUser, change: &mut Change) {
+        let Change { before, after, .. } = change;
+        let identities = IdentifierField::ALL
+            .iter()
+            .map(|field| (field.as_str(), base.identity(*field), self.identity(*field)));
+        let names = [
+            (Field::GivenName.as_str(), base.given_name.as_deref(), self.given_name.as_deref()),
+            (Field::FamilyName.as_str(), base.family_name.as_deref(), self.family_name.as_deref()),
+        ];
+        for (path, old, new) in identities.chain(names).filter(|(_, old, new)| old != new) {
+            before.extend(old.map(|old| (path.to_owned(), old.into())));
+            after.extend(new.map(|new| (path.to_owned(), new.into())));
+        }
+        let attributes = metadata::parse_object(base.attributes.as_deref());
+        put_differences("", &attributes, &self.attributes, before, after);
+        let metadata = metadata::parse_object(base.metadata.as_deref());
+        put_differences("metadata.", &metadata, &self.metadata, before, after);
+        if base.profile.as_deref().unwrap_or(&Profile::default()) != &self.profile {
+            let old = base.profile.as_deref().map(flat_profile).unwrap_or_default();
+            put_differences("", &old, &flat_profile(&self.profile), before, after);
+        }
+        change.keep_flags_with_values(|field| {
+            let field = IdentifierField::ALL.iter().find(|known| known.as_str() == field)?;
+            self.identity(*field)
+        });
     }
 
     fn identity(&self, field: IdentifierField) -> Option<&str> {

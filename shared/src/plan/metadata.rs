@@ -31,6 +31,13 @@ pub(super) fn apply(stored: &mut Map<String, Value>, sent: Map<String, Value>, m
     }
 }
 
+/// The JSON text of a stored object into which what was sent is merged.
+pub fn merged(stored: &str, sent: &Map<String, Value>) -> String {
+    let mut object = parse_object(Some(stored));
+    merge(&mut object, sent.clone());
+    Value::Object(object).to_string()
+}
+
 /// Objects recurse; everything else, lists and null too, is replaced.
 fn merge(stored: &mut Map<String, Value>, sent: Map<String, Value>) -> bool {
     let mut changed = false;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::draft::Draft;
 use super::wanted;
 use crate::error::{ErrorCode, RecordError};
+use crate::fault::{Mutant, mutant};
 use crate::field::{Field, FieldSet};
 use crate::options::{AddressClash, IdentifierField};
 use crate::profile::{DEFAULT_ADDRESS, Profile};
@@ -218,11 +219,19 @@ impl Change<'_> {
             self.profile.disabled_at = disable.then_some(self.now);
         } else if !extras.by_status {
             self.warnings.push(if self.existing {
-                Warning::Transition { disabled: disable }
+                let outside =
+                    !disable && self.is_outside_validity() && !mutant(Mutant::NormalOutsideValidity);
+                Warning::Transition { disabled: disable, outside }
             } else {
                 Warning::FalseInInsert(Field::Disabled)
             });
         }
+    }
+
+    /// Whether the account is not valid now, by what the user had before the record.
+    fn is_outside_validity(&self) -> bool {
+        self.profile.valid_from.is_some_and(|from| self.now < from)
+            || self.profile.valid_until.is_some_and(|until| self.now >= until)
     }
 
     fn validity(&mut self, extras: &Extras<'_>) -> Result<(), RecordError> {

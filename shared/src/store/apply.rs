@@ -22,6 +22,7 @@ use crate::import::ChunkState;
 use crate::options::{ImportOptions, NewerOptions};
 use crate::outcome::{Outcome, OutcomeSheet, Verdict};
 use crate::record::{Secrets, source_json};
+use crate::undo::Images;
 
 /// First key of the advisory locks on tenants; the second is the tenant.
 const TENANT_LOCK: i32 = 0x6d75;
@@ -222,13 +223,17 @@ pub async fn secret_key(
         .transpose()
 }
 
-/// Finishes a locked chunk: outcomes, counts and state `applied`, to be committed with the users.
+/// Finishes a locked chunk: outcomes, counts, before-images and state `applied`, to be committed with the users.
+///
+/// The before-images go in the same statement, so that they cost no round trip. They come last in the transaction, when the users are
+/// locked: their ids tell in which order two chunks changed one user.
 pub async fn finish(
     connection: &mut PgConnection,
     chunk: ChunkId,
     import: ImportId,
     sheet: &OutcomeSheet,
     issues: &[Issue],
+    images: &Images,
 ) -> Result<(), StoreError> {
     write_issues(connection, import, issues).await?;
     let mut counts = sheet.counts();
@@ -242,7 +247,13 @@ pub async fn finish(
             .await?;
     }
     let written = sqlx::query!(
-        "update chunks
+        "with kept as (
+             insert into before_images (chunk_id, import_id, tenant_id, reopened, gives_up, takes, images)
+             select id, import_id, tenant_id, reopened, $9::boolean, $10::boolean, $11::bytea
+               from chunks
+              where id = $1 and $8::boolean
+         )
+         update chunks
             set state = 'applied', applied_at = now(), leased_until = null, problem = null, begun = '{}',
                 pending = $2, inserted = $3, updated = $4, skipped = $5, failed = $6, outcomes = $7
           where id = $1 and state in ('staged', 'dispatched', 'retryable')",
@@ -253,6 +264,10 @@ pub async fn finish(
         small(counts.skipped)?,
         small(counts.failed)?,
         &sheet.encode()[..],
+        images.any && !fault::mutant(Mutant::BeforeImagesForgotten),
+        images.gives_up,
+        images.takes,
+        images.body.as_deref(),
     )
     .execute(connection)
     .await?;

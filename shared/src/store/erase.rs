@@ -17,7 +17,7 @@ use crate::fault::{Mutant, mutant};
 use crate::id::{ChunkId, TenantId, UserId};
 use crate::options::{IdentifierField, ImportOptions};
 use crate::outcome::Outcome;
-use crate::record::REDACTED;
+use crate::record::{Names, REDACTED, RawRecord};
 use crate::rules::Rules;
 use crate::validate::Binding;
 
@@ -30,6 +30,8 @@ pub struct Erased {
     pub records: u64,
     /// Other staged records of others in which a value named them: it is hidden.
     pub mentions: u64,
+    /// Before-images of their user, and of others in which a value named them.
+    pub changes: u64,
 }
 
 /// The person that a user of the tenant is.
@@ -105,6 +107,7 @@ pub async fn erase(
             erase_in(store, import.id, chunk, person, &rules, &mut erased).await?;
         }
     }
+    erased.changes = erase_images(store, tenant, person).await?;
     let mut transaction = store.pool().begin().await?;
     if let Some(user) = person.user {
         erased.users = delete_user(&mut transaction, tenant, user).await?;
@@ -114,11 +117,50 @@ pub async fn erase(
         tenant.get(),
         actor,
         person.user.map(UserId::get),
-        json!({ "users": erased.users, "records": erased.records, "mentions": erased.mentions }),
+        json!({
+            "users": erased.users, "records": erased.records, "mentions": erased.mentions, "changes": erased.changes,
+        }),
     )
     .execute(&mut *transaction)
     .await?;
     transaction.commit().await?;
+    Ok(erased)
+}
+
+/// Takes the person out of all before-images. An undo of those imports leaves alone what it cannot know any more.
+async fn erase_images(store: &Store, tenant: TenantId, person: &Person) -> Result<u64, StoreError> {
+    let (mut erased, mut after) = (0, 0);
+    while let Some(row) = sqlx::query!(
+        r#"select id, images as "images!"
+             from before_images
+            where tenant_id = $1 and id > $2 and images is not null
+            order by id
+            limit 1"#,
+        tenant.get(),
+        after,
+    )
+    .fetch_optional(store.pool())
+    .await?
+    {
+        after = row.id;
+        let fate = |_: usize, record: &RawRecord<'_>, names: &Names| person.fate_of_change(record, names);
+        let found = chunk::erase(&row.images, &Person::error(), fate);
+        let found = found.map_err(|_| StoreError::corrupt("before_images", "images", row.id))?;
+        let Some(found) = found.filter(|_| !mutant(Mutant::ErasedStaysInImages)) else { continue };
+        // Written once, and changed by nobody but an erasure: of two at once the one that came too late looks again.
+        let changed = sqlx::query!(
+            "update before_images set images = $2 where id = $1 and images = $3",
+            row.id,
+            found.body,
+            row.images,
+        )
+        .execute(store.pool())
+        .await?;
+        match changed.rows_affected() {
+            0 => after -= 1,
+            _ => erased += found.fates.iter().filter(|fate| **fate == Fate::Erase).count() as u64,
+        }
+    }
     Ok(erased)
 }
 
@@ -218,6 +260,9 @@ async fn looked_at(
     let mut columns: Option<IdentifierColumns> = None;
     let error = Person::error();
     chunk::erase(&row.body, &error, |place, record, names| {
+        if rules.options.undo.is_some() {
+            return person.fate_of_change(record, names);
+        }
         // One that is erased already stays so.
         if record.defect.is_some_and(|defect| defect.code == error.code) {
             return Fate::Stay;

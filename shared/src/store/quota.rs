@@ -88,6 +88,8 @@ pub(super) async fn left(
     let used = sqlx::query!(
         r#"select coalesce(sum(total) filter (
                       where received_at >= date_trunc('day', now() at time zone 'utc') at time zone 'utc'
+                        -- Nobody sent the records of an undo.
+                        and undoes is null
                   ), 0)::bigint as "records!",
                   coalesce(sum(bytes), 0)::bigint as "bytes!"
              from imports

@@ -1,5 +1,5 @@
-//! Forgetting: imports that ended long ago are deleted with their chunks and outcomes, before that the key of their secrets, and
-//! imports that nobody starts are cancelled. Users stay.
+//! Forgetting: imports that ended long ago are deleted with their chunks and outcomes, before that their before-images and the key of
+//! their secrets, and imports that nobody starts are cancelled. Users stay.
 
 use uuid::Uuid;
 
@@ -90,6 +90,8 @@ async fn delete(store: &Store, import: Uuid, seconds: f64) -> Result<bool, Store
     )
     .execute(&mut *transaction)
     .await?;
+    sqlx::query!("delete from before_images where import_id = $1", import).execute(&mut *transaction).await?;
+    sqlx::query!("delete from undo_steps where import_id = $1", import).execute(&mut *transaction).await?;
     sqlx::query!("delete from chunks where import_id = $1", import).execute(&mut *transaction).await?;
     sqlx::query!("delete from imports where id = $1", import).execute(&mut *transaction).await?;
     transaction.commit().await?;
@@ -105,6 +107,31 @@ pub async fn forget_secrets(store: &Store, seconds: f64) -> Result<u64, StoreErr
           where state in ('completed', 'aborted', 'refused', 'cancelled')
             and completed_at < now() - make_interval(secs => $1) and secret_key is not null",
         seconds,
+    )
+    .execute(store.pool())
+    .await?;
+    Ok(forgotten.rows_affected())
+}
+
+/// Rows of before-images deleted in one go.
+const IMAGES_AT_A_TIME: i64 = 1_000;
+
+/// Deletes some of the before-images of imports that ended longer ago than that: those imports cannot be undone any more. Returns how
+/// many rows there were.
+pub async fn forget_before_images(store: &Store, seconds: f64) -> Result<u64, StoreError> {
+    if mutant(Mutant::BeforeImagesForEver) {
+        return Ok(0);
+    }
+    let forgotten = sqlx::query!(
+        "delete from before_images
+          where id in (select b.id
+                         from imports as i
+                         join before_images as b on b.import_id = i.id
+                        where i.state in ('completed', 'cancelled')
+                          and i.completed_at < now() - make_interval(secs => $1)
+                        limit $2)",
+        seconds,
+        IMAGES_AT_A_TIME,
     )
     .execute(store.pool())
     .await?;

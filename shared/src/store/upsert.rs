@@ -1,6 +1,8 @@
 //! Upserting: the users that records mean are found, the records are planned, and the plan is written, in the caller's
 //! transaction.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{FromRow, Row};
@@ -17,6 +19,7 @@ use crate::outcome::Verdict;
 use crate::plan::{ExistingUser, NewCredentials, Plan, UserRow, plan};
 use crate::record::{Patch, Record};
 use crate::rules::Rules;
+use crate::undo::Change;
 use crate::warning::Warning;
 
 /// Finds, plans and writes: what the records, in their order, make of the tenant's users.
@@ -41,7 +44,8 @@ pub async fn upsert<'a>(
     }
     fault::point(Point::Planned)?;
     write_users(connection, tenant, &plan, enrolment).await?;
-    Ok(Upserted { verdicts: plan.verdicts, errors: plan.errors, warnings: plan.warnings })
+    let Plan { verdicts, errors, warnings, changes, .. } = plan;
+    Ok(Upserted { verdicts, errors, warnings, changes })
 }
 
 /// The same for one record: what became of it, and the user as it is now. An error of the record is a value; nothing is
@@ -87,6 +91,8 @@ pub struct Upserted {
     pub errors: Vec<(usize, RecordError)>,
     /// What records said in vain, by index, ascending.
     pub warnings: Vec<(usize, Warning)>,
+    /// What users had in the fields that changed ([`Plan::changes`]).
+    pub changes: Vec<Change>,
 }
 
 /// The unique values that records name, normalised, each sorted.
@@ -209,7 +215,7 @@ async fn write_users(
     insert(connection, tenant, &plan.inserts).await?;
     add_credentials(connection, tenant, &plan.credentials).await?;
     if let Some(enrolment) = enrolment {
-        enrol(connection, tenant, &plan.enrolments, enrolment).await?;
+        enrol(connection, tenant, plan, enrolment).await?;
     }
     Ok(())
 }
@@ -236,7 +242,7 @@ async fn hold(connection: &mut PgConnection, obstacles: &[(Uuid, i32)]) -> Resul
     if held == i64::try_from(obstacles.len()).ok() { Ok(()) } else { Err(StoreError::Conflict("a user")) }
 }
 
-async fn release(
+pub(super) async fn release(
     connection: &mut PgConnection,
     releases: &[(Uuid, IdentifierField)],
 ) -> Result<(), StoreError> {
@@ -262,7 +268,10 @@ async fn release(
     Ok(())
 }
 
-async fn update(connection: &mut PgConnection, updates: &[(UserRow<'_>, i32)]) -> Result<(), StoreError> {
+pub(super) async fn update(
+    connection: &mut PgConnection,
+    updates: &[(UserRow<'_>, i32)],
+) -> Result<(), StoreError> {
     if updates.is_empty() {
         return Ok(());
     }
@@ -304,7 +313,7 @@ async fn update(connection: &mut PgConnection, updates: &[(UserRow<'_>, i32)]) -
 /// So many rows and fewer are inserted one by one: a COPY's extra round trips cost more than a row.
 const FEW: usize = 2;
 
-async fn insert(
+pub(super) async fn insert(
     connection: &mut PgConnection,
     tenant: TenantId,
     rows: &[UserRow<'_>],
@@ -405,27 +414,36 @@ async fn add_credentials(
     Ok(())
 }
 
+/// Users that were there are kept from being deleted meanwhile: an undo may be about to.
 async fn enrol(
     connection: &mut PgConnection,
     tenant: TenantId,
-    users: &[Uuid],
+    plan: &Plan<'_>,
     enrolment: Enrolment,
 ) -> Result<(), StoreError> {
-    if users.is_empty() {
+    if plan.enrolments.is_empty() {
         return Ok(());
     }
-    sqlx::query!(
-        "insert into memberships (user_id, organization_id, group_id, tenant_id)
-         select id, $2, $3, $4 from unnest($1::uuid[]) as id
-         on conflict do nothing",
-        users,
+    let new: HashSet<Uuid> = plan.inserts.iter().map(|row| row.id).collect();
+    let there: Vec<Uuid> = plan.enrolments.iter().copied().filter(|user| !new.contains(user)).collect();
+    let held = sqlx::query_scalar!(
+        r#"with held as materialized (
+               select id from users where id = any($5) order by id for key share
+           ), enrolled as (
+               insert into memberships (user_id, organization_id, group_id, tenant_id)
+               select id, $2, $3, $4 from unnest($1::uuid[]) as id
+               on conflict do nothing
+           )
+           select count(*) as "held!" from held"#,
+        &plan.enrolments,
         enrolment.organization_id,
         enrolment.group_id,
         tenant.get(),
+        &there,
     )
-    .execute(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(())
+    if i64::try_from(there.len()).ok() == Some(held) { Ok(()) } else { Err(StoreError::Conflict("a user")) }
 }
 
 /// Writes a user that nobody means and changes it, to see whether the database takes any user at all. The caller rolls it back.

@@ -124,7 +124,10 @@ impl Told {
             return false;
         }
         if self.verdict != Verdict::FAILED {
-            return observed.errors.is_empty() && self.warnings == observed.warnings;
+            // Whether an account is valid now, the clock says, which the model does not have.
+            let without_clock = |warning: &String| warning.replace("outside_valid_period", "normal");
+            let warnings: Vec<String> = observed.warnings.iter().map(without_clock).collect();
+            return observed.errors.is_empty() && self.warnings == warnings;
         }
         if !self.invalid.is_empty() {
             let told = observed.errors.iter().map(|error| (error.code, error.field.clone()));

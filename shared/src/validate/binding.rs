@@ -2,6 +2,7 @@
 
 use super::header::{clean, fold, unaccented, words};
 use crate::error::RecordError;
+use crate::fault::{Mutant, mutant};
 use crate::field::{Field, FieldRule, FieldTable, METADATA_PATTERN, METADATA_PREFIX, Mapped, dictionary};
 use crate::formula::unguard_start;
 use crate::options::{HeaderNames, IdentifierField, MetadataMode, UnknownColumns};
@@ -48,7 +49,7 @@ impl Cell {
         match self {
             Self::Plain => "",
             Self::List => "[]",
-            Self::Object => "{}",
+            Self::Object | Self::VerbatimObject => "{}",
         }
     }
 }
@@ -62,6 +63,8 @@ pub(super) enum Cell {
     List,
     /// As an object: `custom__x{}`.
     Object,
+    /// The same as Bitcaster's importer reads it.
+    VerbatimObject,
 }
 
 /// How it is known what stands under a name.
@@ -213,6 +216,9 @@ impl Binding {
         if let Some(rule) = self.named(&folded) {
             return rule;
         }
+        if let Some(rule) = self.verbatim(name) {
+            return (rule, By::Name);
+        }
         let trimmed = name.trim();
         if trimmed.ends_with("[]") || trimmed.ends_with("{}") {
             let prefixed = trimmed.get(..METADATA_PREFIX.len());
@@ -233,6 +239,23 @@ impl Binding {
             return rule;
         }
         self.unknown(&cleaned)
+    }
+
+    /// A list or an object whose key is the rest of the name from its ninth character, whatever stands before it: a blank at the front
+    /// shifts it (contracts C.2).
+    fn verbatim(&self, name: &str) -> Option<Rule> {
+        self.table.metadata_pattern().filter(|rule| rule.verbatim)?;
+        let (name_of, cell) = match (name.strip_suffix("[]"), name.strip_suffix("{}")) {
+            (Some(before), _) => (before, Cell::List),
+            (_, Some(before)) => (before, Cell::VerbatimObject),
+            _ => return None,
+        };
+        if !clean(name).starts_with(METADATA_PREFIX) {
+            return None;
+        }
+        let shifted = if mutant(Mutant::KeyWithoutItsShift) { name_of.trim_start() } else { name_of };
+        let (at, _) = shifted.char_indices().nth(METADATA_PREFIX.len())?;
+        shifted.get(at..).map(|key| Rule::Metadata(key.into(), cell))
     }
 
     /// A key of an object is compared exactly, unless common names are known.

@@ -3,6 +3,7 @@
 use serde_json::{Map, Number, Value};
 
 use crate::error::{ErrorCode, RecordError};
+use crate::fault::{Mutant, mutant};
 
 /// `a, b ,,c` → `["a", "b", "c"]`.
 pub(super) fn list(cell: &str, separator: char) -> Result<Value, RecordError> {
@@ -21,6 +22,59 @@ pub(super) fn object(cell: &str) -> Result<Value, RecordError> {
         }
     }
     Ok(Value::Object(map))
+}
+
+/// The same as Bitcaster's importer reads it: Python's `shlex` with commas for blanks, so that blanks in values stay, quotes and
+/// backslashes may stand anywhere, and what was in quotes may be a number (contracts C.2).
+pub(super) fn verbatim_object(cell: &str) -> Result<Value, RecordError> {
+    if mutant(Mutant::CellBlanksLost) {
+        return object(cell);
+    }
+    refuse_nested(cell)?;
+    let mut map = Map::new();
+    for token in tokens(cell)? {
+        if let Some((key, value)) = token.split_once('=') {
+            let value = match literal(value.trim()) {
+                Value::String(text) if text == value.trim() => Value::from(value),
+                read => read,
+            };
+            map.insert(key.trim().to_owned(), value);
+        }
+    }
+    Ok(Value::Object(map))
+}
+
+/// What stands between commas, without the quotes and the backslashes that protect something.
+fn tokens(cell: &str) -> Result<Vec<String>, RecordError> {
+    let mut tokens = Vec::new();
+    let (mut token, mut quote) = (String::new(), None);
+    let mut characters = cell.chars();
+    while let Some(c) = characters.next() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None | Some('"'), '\\') => {
+                let Some(next) = characters.next() else { return Err(open_end()) };
+                // Inside quotes a backslash protects the quote and itself, and is text before anything else.
+                if quote.is_some() && !matches!(next, '"' | '\\') {
+                    token.push('\\');
+                }
+                token.push(next);
+            }
+            (Some(_), c) => token.push(c),
+            (None, '"' | '\'') => quote = Some(c),
+            (None, ',') => tokens.push(std::mem::take(&mut token)),
+            (None, c) => token.push(c),
+        }
+    }
+    if quote.is_some() {
+        return Err(open_end());
+    }
+    tokens.push(token);
+    Ok(tokens)
+}
+
+fn open_end() -> RecordError {
+    RecordError::new(ErrorCode::ValueInvalid, "the cell ends inside quotes or after a backslash")
 }
 
 fn refuse_nested(cell: &str) -> Result<(), RecordError> {
@@ -88,5 +142,19 @@ mod tests {
             json!({"k": "v", "n": 1, "f": 1.5, "t": true, "x": null, "z": "01", "e": "", "q": "x=y", "s": "v, 2", "m": "a b"})
         );
         assert!(list("[a]", ',').is_err() && object("a={b=1}").is_err());
+    }
+
+    /// What `parse_kv` of Bitcaster gives for the same cells.
+    #[test]
+    fn objects_as_bitcaster_reads_them() {
+        for (cell, read) in [
+            ("k= v ,n = 1 ,t= True", json!({"k": " v ", "n": 1, "t": true})),
+            ("a=\"v, 2\",b='x y',c=\"5\"", json!({"a": "v, 2", "b": "x y", "c": 5})),
+            ("a=x\\,y,b=\"q\\\"r\",c=\"s\\t\"", json!({"a": "x,y", "b": "q\"r", "c": "s\\t"})),
+            ("none,,e=,q=x=y,z=01", json!({"e": "", "q": "x=y", "z": "01"})),
+        ] {
+            assert_eq!(verbatim_object(cell).unwrap(), read, "{cell}");
+        }
+        assert!(verbatim_object("a=\"b").is_err() && verbatim_object("a=b\\").is_err());
     }
 }

@@ -1,8 +1,12 @@
 //! Formats of texts: dates, time zones, languages, addresses of pages, countries (contracts A.1.5).
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 
 use crate::error::{ErrorCode, RecordError};
+use crate::fault::{Mutant, mutant};
 
 /// `YYYY-MM-DD`, `0000-MM-DD` or `--MM-DD` (no year), or `YYYY` alone.
 pub(super) fn birthdate(text: &str) -> Result<(), RecordError> {
@@ -64,10 +68,23 @@ pub(super) fn zoneinfo(text: &str) -> Result<(), RecordError> {
     }
 }
 
-/// A BCP 47 language tag in its canonical form.
+/// The subtags that a language tag may be made of.
+static SUBTAGS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+    let lines = include_str!("subtags.txt").lines().filter(|line| !line.starts_with('#'));
+    lines.flat_map(str::split_ascii_whitespace).collect()
+});
+
+/// A BCP 47 language tag in its canonical form, of subtags that are registered and not replaced by others.
 pub(super) fn locale(text: &str) -> Result<(), RecordError> {
-    let canonical =
-        icu_locale_core::Locale::try_from_str(text).is_ok_and(|locale| locale.to_string() == text);
+    let known = |subtag: &str| SUBTAGS.contains(subtag) || mutant(Mutant::LocalesByTheirForm);
+    let canonical = icu_locale_core::Locale::try_from_str(text).is_ok_and(|locale| {
+        let id = &locale.id;
+        locale.to_string() == text
+            && known(id.language.as_str())
+            && id.script.is_none_or(|script| known(script.as_str()))
+            && id.region.is_none_or(|region| known(region.as_str()))
+            && id.variants.iter().all(|variant| known(variant.as_str()))
+    });
     if canonical {
         Ok(())
     } else {
@@ -78,22 +95,27 @@ pub(super) fn locale(text: &str) -> Result<(), RecordError> {
     }
 }
 
-/// Longest URI.
-const MAX_URI_BYTES: usize = 2048;
-
-/// An absolute URI with scheme, host and a clean path.
+/// An absolute URI with scheme, host and a clean path, as Go's net/url reads it (contracts A.1.5).
 pub(super) fn uri(text: &str) -> Result<(), RecordError> {
     parts(text).filter(|uri| !uri.host.is_empty() && is_clean(uri.path)).map(|_| ()).ok_or_else(|| {
         RecordError::new(
             ErrorCode::UriInvalid,
-            "the address must be absolute, with scheme and host, without dots or doubled slashes in its path, and of 2048 bytes \
-             at the most",
+            "the address must be absolute, with scheme and host, and without dots or doubled slashes in its path",
         )
     })
 }
 
-/// An absolute URI of the web.
-pub(super) fn web_url(text: &str) -> Result<(), RecordError> {
+/// A picture: on the web, or by Authgear's private scheme with a path and no host.
+pub(super) fn picture(text: &str) -> Result<(), RecordError> {
+    let private = parts(text).is_some_and(|uri| {
+        uri.scheme.eq_ignore_ascii_case("authgearimages")
+            && uri.host.is_empty()
+            && uri.path.len() > 1
+            && is_clean(uri.path)
+    });
+    if private {
+        return Ok(());
+    }
     uri(text)?;
     match parts(text) {
         Some(uri) if is_web(uri.scheme) => Ok(()),
@@ -101,53 +123,75 @@ pub(super) fn web_url(text: &str) -> Result<(), RecordError> {
     }
 }
 
-/// A picture: on the web, or by Authgear's private scheme with a path and no host.
-pub(super) fn picture(text: &str) -> Result<(), RecordError> {
-    let private = text
-        .strip_prefix("authgearimages:")
-        .map(|rest| rest.strip_prefix("//").unwrap_or(rest))
-        .is_some_and(|path| {
-            (2..=MAX_URI_BYTES).contains(&path.len())
-                && path.starts_with('/')
-                && is_clean(path)
-                && is_plain(path)
-        });
-    if private { Ok(()) } else { web_url(text) }
-}
-
 struct Uri<'a> {
     scheme: &'a str,
+    /// With its port.
     host: &'a str,
     path: &'a str,
 }
 
+/// The parts of an address by the rules of Go's net/url: it looks for what has no meaning, and lets pass what should not be there.
 fn parts(text: &str) -> Option<Uri<'_>> {
-    let (scheme, rest) = text.split_once("://")?;
+    if text.bytes().any(|byte| byte < 0x20 || byte == 0x7F)
+        || (mutant(Mutant::UrlsByTheirLetters) && !is_plain(text))
+    {
+        return None;
+    }
+    let (before, fragment) = text.split_once('#').unwrap_or((text, ""));
+    let (scheme, rest) = before.split_once(':')?;
     let mut letters = scheme.bytes();
     let named = letters.next().is_some_and(|byte| byte.is_ascii_alphabetic())
         && letters.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
-    if !named || !is_plain(text) || text.len() > MAX_URI_BYTES {
-        return None;
-    }
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, rest) = rest.split_at(end);
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    let path = &rest[..rest.find(['?', '#']).unwrap_or(rest.len())];
-    let host = if host.starts_with('[') { host } else { host.split(':').next().unwrap_or_default() };
-    Some(Uri { scheme, host, path })
+    let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
+    let (authority, path) = match rest.strip_prefix("//") {
+        Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
+        None => ("", rest),
+    };
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let good = named && is_user(user) && is_host(host) && [user, path, fragment].into_iter().all(is_escaped);
+    good.then_some(Uri { scheme, host, path })
+}
+
+fn is_user(user: &str) -> bool {
+    user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&byte))
+}
+
+/// A host with an optional port: brackets are closed, the port is of digits, and only characters beyond ASCII are escaped.
+fn is_host(host: &str) -> bool {
+    let port = match (host.starts_with('['), host.rfind(']')) {
+        (true, None) => return false,
+        (true, Some(end)) => host.get(end + 1..),
+        (false, _) => host.rfind(':').map_or(Some(""), |colon| host.get(colon..)),
+    };
+    let is_port = port.is_some_and(|port| {
+        port.is_empty()
+            || port.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+    });
+    let escapes_beyond_ascii = host.match_indices('%').all(|(at, _)| {
+        let digits = host.get(at + 1..at + 3);
+        digits.is_some_and(|digits| digits == "25" || digits.starts_with(|c: char| !matches!(c, '0'..='7')))
+    });
+    let may_stand = |byte: u8| {
+        !byte.is_ascii() || byte.is_ascii_alphanumeric() || b"-_.~!$&'()*+,;=:[]<>\"%".contains(&byte)
+    };
+    is_port && is_escaped(host) && escapes_beyond_ascii && host.bytes().all(may_stand)
+}
+
+/// Every percent sign has its two digits.
+fn is_escaped(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let escaped =
+        |at: usize| bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    memchr::memchr_iter(b'%', bytes).all(escaped)
 }
 
 fn is_web(scheme: &str) -> bool {
     scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
 }
 
-/// Nothing that may not stand in a URI, and every percent sign with its two digits.
+/// Nothing that should not stand in a URI.
 fn is_plain(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let escaped =
-        |at: usize| bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-    text.chars().all(|c| !c.is_whitespace() && !c.is_control() && !"<>\"{}|\\^`".contains(c))
-        && memchr::memchr_iter(b'%', bytes).all(escaped)
+    text.len() <= 2048 && text.chars().all(|c| !c.is_whitespace() && !"<>\"{}|\\^`".contains(c))
 }
 
 fn is_clean(path: &str) -> bool {
@@ -251,6 +295,15 @@ mod tests {
     }
 
     #[test]
+    fn languages_are_of_registered_subtags_that_nothing_replaces() {
+        check(
+            locale,
+            &["he", "en-GB", "de-CH-1996", "sr-Cyrl-RS", "gsw", "es-419", "und"],
+            &["iw", "en-UK", "in", "xx", "eng", "de-XX", "en-Abcd", "de-nothere"],
+        );
+    }
+
+    #[test]
     fn addresses_of_pages() {
         check(
             uri,
@@ -261,6 +314,8 @@ mod tests {
                 "ftp://u@h:21/a?b=../c#d",
                 "http://[::1]/x",
                 "https://例子.com/ü",
+                "https://:80",
+                "https://h/a b",
             ],
             &[
                 "",
@@ -268,11 +323,9 @@ mod tests {
                 "/p",
                 "https://",
                 "https:///p",
-                "https://:80",
                 "https://h/a/../b",
                 "https://h//a",
                 "https://h/./a",
-                "https://h/a b",
                 "https://h/%zz",
                 "mailto:a@b.co",
                 "1http://h",
@@ -286,6 +339,39 @@ mod tests {
                 "authgearimages://host/i.png",
                 "authgearimages:",
                 "data:image/png;base64,AA",
+            ],
+        );
+    }
+
+    /// What `url.Parse` of Go takes and refuses.
+    #[test]
+    fn addresses_are_judged_as_go_judges_them() {
+        let long = format!("https://example.com/{}", "a".repeat(5_000));
+        check(
+            uri,
+            &[
+                "https://example.com/a b<c>\"d\"\\e",
+                "https://example.com/{a}|b^c`d",
+                "https://h<>\"/p",
+                "https://h:/p",
+                "https://u:p%40w@h/p",
+                "https://h%C3%A9/p",
+                "https://[::1]:80/p",
+                "https://h/p?a=%zz",
+                &long,
+            ],
+            &[
+                "https://h:8a/p",
+                "https://h:-1/p",
+                "https://[::1/p",
+                "https://[::1]x/p",
+                "https://h%41/p",
+                "https://a b/p",
+                "https://a\\b/p",
+                "https://u<@h/p",
+                "https://h/p#%zz",
+                "https://h/%4",
+                "https://h/\u{7f}",
             ],
         );
     }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::{formats, json, value};
 use crate::error::{ErrorCode, RecordError};
+use crate::fault::{Mutant, mutant};
 use crate::normalise::{EmailAddress, HashKind, PasswordHash, TotpSecret};
 use crate::record::{Extras, Password, Patch, RawValue};
 use crate::rules::Rules;
@@ -60,6 +61,8 @@ pub(super) fn mfa<'a>(
     extras: &mut Extras<'a>,
 ) -> Result<(), RecordError> {
     let source = json::source(not_null(value)?, '{', "an object", rules.lenient())?;
+    // A bad secret is told where the object is as it must be otherwise.
+    let mut secret = Ok(());
     for (key, json) in json::entries(source)? {
         let in_key = |error: RecordError| nested(error, &key);
         match &*key {
@@ -68,29 +71,42 @@ pub(super) fn mfa<'a>(
                 extras.mfa_phone_number =
                     value::json_text(json, |text| super::phone(text, rules)).map_err(in_key)?;
             }
-            "password" => {
-                let password = object(json).and_then(password_object).map_err(in_key)?;
-                extras.mfa_password = Patch::Value(password);
-            }
-            "totp" => extras.mfa_totp = Patch::Value(object(json).and_then(totp_object).map_err(in_key)?),
+            "password" => match object(json).and_then(password_object).map_err(in_key) {
+                Ok(password) => extras.mfa_password = Patch::Value(password),
+                Err(error) => secret = later(secret, error)?,
+            },
+            "totp" => match object(json).and_then(totp_object).map_err(in_key) {
+                Ok(totp) => extras.mfa_totp = Patch::Value(totp),
+                Err(error) => secret = later(secret, error)?,
+            },
             _ => return Err(in_key(unknown())),
         }
     }
-    Ok(())
+    secret
+}
+
+/// Keeps what is wrong with a secret itself, the first one, and gives any other error up at once.
+fn later(
+    secret: Result<(), RecordError>,
+    error: RecordError,
+) -> Result<Result<(), RecordError>, RecordError> {
+    let of_secret = matches!(
+        error.code,
+        ErrorCode::TotpInvalid | ErrorCode::HashInvalid | ErrorCode::HashUnsupported | ErrorCode::HashCost
+    );
+    if of_secret && !mutant(Mutant::SecretBeforeSchema) { Ok(secret.and(Err(error))) } else { Err(error) }
 }
 
 fn totp_object(source: &str) -> Result<TotpSecret<'_>, RecordError> {
     let mut secret = None;
     for (key, json) in json::entries(source)? {
         match &*key {
-            "secret" => {
-                let text = present(json).and_then(totp_secret);
-                secret = Some(text.map_err(|error| error.in_field("secret"))?);
-            }
+            "secret" => secret = Some(present(json).map_err(|error| error.in_field("secret"))?),
             _ => return Err(unknown().in_field(key)),
         }
     }
-    secret.ok_or_else(|| required("secret"))
+    let secret = secret.ok_or_else(|| required("secret"))?;
+    totp_secret(secret).map_err(|error| error.in_field("secret"))
 }
 
 /// A field in a field.

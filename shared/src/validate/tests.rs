@@ -224,3 +224,33 @@ fn usernames_can_be_held_to_ascii() {
     }
     assert_eq!(errors(r#""preferred_username": "J.Doe_1-x""#, ascii()), []);
 }
+
+#[test]
+fn a_bad_secret_is_told_after_all_else_that_is_wrong_with_its_object() {
+    let told = |mfa: &str| errors(&format!(r#""mfa": {mfa}"#), ImportOptions::default());
+    assert_eq!(
+        told(r#"{"totp": {"secret": "bad", "digits": 8}}"#),
+        [(ErrorCode::FieldUnknown, "mfa.totp.digits".to_owned())]
+    );
+    assert_eq!(
+        told(r#"{"totp": {"secret": "bad"}, "email": "nobody"}"#),
+        [(ErrorCode::EmailInvalid, "mfa.email".to_owned())]
+    );
+    assert_eq!(
+        told(r#"{"totp": {"secret": "bad"}}"#),
+        [(ErrorCode::TotpInvalid, "mfa.totp.secret".to_owned())]
+    );
+}
+
+#[test]
+fn a_username_of_ascii_is_written_in_ascii() {
+    let ascii = || ImportOptions { usernames: Usernames::Ascii, ..ImportOptions::default() };
+    assert_eq!(errors(r#""preferred_username": "JDoe""#, ascii()), []);
+    // A fullwidth letter and the sign of the unit kelvin fold to ASCII.
+    for name in ["\u{ff4a}doe", "\u{212a}ay"] {
+        assert_eq!(
+            errors(&format!(r#""preferred_username": "{name}""#), ascii()),
+            [(ErrorCode::UsernameInvalid, "preferred_username".to_owned())]
+        );
+    }
+}

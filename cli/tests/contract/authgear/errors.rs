@@ -79,7 +79,7 @@ async fn schema_violations_are_told_all_at_once_sorted() {
     );
     assert_eq!(
         error["info"]["causes"][8]["details"],
-        json!({"actual": ["integer", "number"], "expected": ["string", "null"]})
+        json!({"actual": ["integer", "number"], "expected": ["null", "string"]})
     );
 }
 
@@ -87,9 +87,13 @@ async fn schema_violations_are_told_all_at_once_sorted() {
 async fn login_id_too_long_reserved_or_of_other_characters() {
     let project = Project::new().await;
     let long = "x".repeat(41);
-    for (name, kind) in
-        [(long.as_str(), "maxLength"), ("admin", "blocked"), ("j doe", "format"), ("jdöe", "format")]
-    {
+    for (name, kind) in [
+        (long.as_str(), "maxLength"),
+        ("admin", "blocked"),
+        ("j doe", "format"),
+        ("jdöe", "format"),
+        ("ｊdoe", "format"),
+    ] {
         let record = json!({"email": "one@example.com", "preferred_username": name});
         let error = failing(&project, false, &[record]).await;
         assert_error(&error, "Invalid", "ValidationFailed", 400);
@@ -177,6 +181,23 @@ async fn bad_totp_secret() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_mfa_is_told_before_a_bad_secret() {
+    let project = Project::new().await;
+    let record = json!({"email": "one@example.com", "mfa": {"totp": {"secret": "bad", "digits": 8}}});
+    let error = failing(&project, false, &[record]).await;
+    assert_eq!(causes(&error), [("/mfa/totp/digits", "")]);
+}
+
+#[tokio::test]
+async fn a_taken_identity_is_told_before_a_period_that_ends_before_it_begins() {
+    let project = Project::new().await;
+    project.import(false, &[json!({"email": "one@example.com", "preferred_username": "one"})]).await;
+    let record = json!({"email": "two@example.com", "preferred_username": "one",
+                        "account_valid_from": "2027-01-01T00:00:00Z", "account_valid_until": "2026-01-01T00:00:00Z"});
+    assert_eq!(failing(&project, false, &[record]).await["reason"], "InvariantViolated");
+}
+
+#[tokio::test]
 async fn custom_attribute_beyond_its_definition() {
     let project = Project::with_catalog().await;
     let record = json!({"email": "one@example.com", "custom_attributes": {"level": 12}});
@@ -184,7 +205,7 @@ async fn custom_attribute_beyond_its_definition() {
     assert_error(&error, "Invalid", "ValidationFailed", 400);
     assert_eq!(
         error["info"]["causes"],
-        json!([{"location": "/custom_attributes/level", "kind": "maximum", "details": {"actual": 12, "expected": 9}}])
+        json!([{"location": "/custom_attributes/level", "kind": "maximum", "details": {"actual": 12, "maximum": 9}}])
     );
 }
 
@@ -195,6 +216,10 @@ async fn validity_that_ends_before_it_begins() {
                         "account_valid_until": "2026-01-01T00:00:00Z"});
     let error = failing(&project, false, &[record]).await;
     assert_error(&error, "Invalid", "InvalidAccountStatusTransition", 400);
+    assert_eq!(
+        error["message"],
+        "the start timestamp of account valid period must be less than the end timestamp of the account valid period"
+    );
     assert_eq!(error["info"]["cause"]["kind"], "AccountValidFromShouldBeBeforeAccountValidUntil");
 }
 
@@ -224,8 +249,13 @@ async fn a_key_that_stands_twice_is_told() {
 async fn what_the_file_alone_shows_is_told_before_what_other_users_have() {
     let project = Project::with_catalog().await;
     project.import(false, &[json!({"email": "a@example.com", "preferred_username": "jdoe"})]).await;
-    let record =
-        json!({"email": "b@example.com", "preferred_username": "jdoe", "custom_attributes": {"level": 99}});
-    let detail = project.import(false, &[record]).await.remove(0);
-    assert_eq!(detail["errors"][0]["reason"], "ValidationFailed", "{detail}");
+    for (field, value, reason) in [
+        ("custom_attributes", json!({"level": 99}), "ValidationFailed"),
+        ("roles", json!(["ghost"]), "RoleUnknownKeys"),
+        ("password", json!({"type": "bcrypt", "password_hash": "hunter2"}), "InvalidBcryptHash"),
+    ] {
+        let record = json!({"email": "b@example.com", "preferred_username": "jdoe", field: value});
+        let detail = project.import(false, &[record]).await.remove(0);
+        assert_eq!(detail["errors"][0]["reason"], reason, "{detail}");
+    }
 }

@@ -157,8 +157,19 @@ async fn profile_and_website_are_absolute_uris_with_a_clean_path() {
         not_of(["", "example.com", "/p", "https://", "https://example.com/a/../b", "https://example.com//a"]);
     // Signed links are longer than names may be.
     let long = format!("https://example.com/p?signature={}", "a".repeat(300));
-    let good = texts(["https://example.com", "https://example.com/p?a=b#c", "ftp://example.com/p/", &long]);
+    let longest = format!("https://example.com/{}", "a".repeat(5_000));
+    let odd = "https://example.com/a b<c>\"d\"\\e";
+    let good = texts([
+        "https://example.com",
+        "https://example.com/p?a=b#c",
+        "ftp://example.com/p/",
+        &long,
+        &longest,
+        odd,
+    ]);
     judge(&project, "profile", &good, &bad).await;
+    let hosts = not_of(["https://example.com:8a/", "https://[::1/p", "https://ex%41mple.com/"]);
+    judge(&project, "website", &[], &hosts).await;
     assert_eq!(
         project.import(true, &[json!({"email": "w@example.com", "website": long})]).await[0]["outcome"],
         "inserted"
@@ -197,8 +208,13 @@ async fn zoneinfo_has_a_slash() {
 #[tokio::test]
 async fn locale_is_canonical() {
     let project = Project::new().await;
-    judge(&project, "locale", &texts(["en", "zh-Hant-HK"]), &not_of(["", "zh-hant-hk", "en_GB", "english"]))
-        .await;
+    judge(
+        &project,
+        "locale",
+        &texts(["en", "zh-Hant-HK", "en-GB", "he"]),
+        &not_of(["", "zh-hant-hk", "en_GB", "english", "en-UK", "iw"]),
+    )
+    .await;
     assert_eq!(format_of(&project, "locale", "x y").await, "bcp47");
 }
 
@@ -231,6 +247,7 @@ async fn custom_attributes_of_every_type() {
         json!({"member_id": "1", "score": 1.5, "level": 9, "plan": "paid", "work_phone": "+85298765432",
                "work_email": "w@example.com", "homepage": "https://example.com", "country": "HK"}),
         json!({"member_id": null, "score": null}),
+        json!({"level": 3.0, "homepage": "ftp://example.com/a b"}),
     ];
     let bad = [
         (json!({"member_id": ""}), "/member_id", "minLength"),
@@ -244,6 +261,8 @@ async fn custom_attributes_of_every_type() {
         (json!({"work_email": "x"}), "/work_email", "format"),
         (json!({"homepage": "x"}), "/homepage", "format"),
         (json!({"country": "XX"}), "/country", "format"),
+        (json!({"country": ""}), "/country", "format"),
+        (json!({"homepage": ""}), "/homepage", "format"),
     ];
     judge(&project, "custom_attributes", &good, &bad).await;
 }

@@ -47,7 +47,7 @@ async fn identifier_is_required_and_one_of_three() {
     );
     assert_eq!(causes(&error), [("/identifier", "enum")]);
     let error = refused(&project, &json!({"identifier": null, "records": one()})).await;
-    assert_eq!(causes(&error), [("/identifier", "type")]);
+    assert_eq!(causes(&error), [("/identifier", "enum"), ("/identifier", "type")]);
     let records = [
         ("email", json!({"email": "one@example.com"})),
         ("phone_number", json!({"phone_number": "+85298765432"})),

@@ -90,6 +90,10 @@ async fn update_to_the_account_state_that_is() {
         (&detail["outcome"], warnings(&detail)),
         (&json!("updated"), vec!["invalid account status transition: normal -> normal"])
     );
+    let project = Project::new().await;
+    let over = json!({"email": "two@example.com", "account_valid_until": "2020-01-01T00:00:00Z"});
+    let (_, detail) = project.update(over, json!({"email": "two@example.com", "disabled": false})).await;
+    assert_eq!(warnings(&detail), ["invalid account status transition: outside_valid_period -> normal"]);
 }
 
 #[tokio::test]

@@ -23,7 +23,9 @@ async fn without_credentials_it_is_401_with_a_challenge() {
     for (authorization, detail) in [
         (None, missing),
         (Some("Basic dTpw"), missing),
-        (Some("Key"), "Invalid token."),
+        (Some("Key"), "Invalid token header. No credentials provided."),
+        (Some("Key "), "Invalid token header. No credentials provided."),
+        (Some("Key a b"), "Invalid token header. Token string should not contain spaces."),
         (Some("Key nonsense"), "Invalid token."),
         (Some("Token mst_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), "Invalid token."),
     ] {
@@ -171,6 +173,8 @@ async fn other_bodies_are_refused() {
     assert_eq!(refused, json!({"detail": "Unsupported media type \"text/csv\" in request."}));
     let list = post("application/json", "[]").await.is(400);
     assert_eq!(list, json!({"non_field_errors": ["Invalid data. Expected a dictionary, but got list."]}));
+    let null = post("application/json", "null").await.is(400);
+    assert_eq!(null, json!({"non_field_errors": ["No data provided"]}));
     assert_eq!(post("application/json", "").await.is(400), json!({"email": ["This field is required."]}));
     let large = desk.request(Method::POST, "/api/o/my-org/u/", &format!("Key {}", desk.token));
     answer(large.body(format!("{{\"x\": \"{}\"}}", "x".repeat(2_000_000)))).await.is(413);

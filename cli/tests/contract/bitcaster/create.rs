@@ -106,6 +106,7 @@ async fn email_is_required_valid_and_normalised() {
         (json!({"email": "nobody"}), "Enter a valid email address."),
         (json!({"email": 5}), "Enter a valid email address."),
         (json!({"email": {"a": 1}}), "Not a valid string."),
+        (json!({"email": true}), "Not a valid string."),
         (
             json!({"email": format!("{}@{}.com", "a".repeat(60), "b".repeat(60) + "." + &"c".repeat(60))}),
             "Ensure this field has no more than 150 characters.",

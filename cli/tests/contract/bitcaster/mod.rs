@@ -1,6 +1,7 @@
 //! Bitcaster's user API, its CSV files and its import command: contracts C, row by row.
 
 mod addresses;
+mod applications;
 mod auth;
 mod command;
 mod create;

@@ -65,7 +65,7 @@ async fn a_users_name_in_the_path_may_be_escaped_and_in_any_case() {
 #[tokio::test]
 async fn ping_says_the_tokens_name() {
     let desk = Desk::new().await;
-    for path in ["/api/system/ping/", "/api/system/ping"] {
+    for path in ["/api/system/ping/", "/api/system/ping", "/api/login/", "/api/login"] {
         assert_eq!(desk.get(path).await.is(200), json!({"token": "writer"}));
     }
     let wrong = answer(desk.request(Method::GET, "/api/system/ping/", "Key wrong")).await;

@@ -284,7 +284,7 @@ impl Places {
     }
 
     /// The ids of a place that a case names by number.
-    fn resolve(&self, place: Enrolment) -> Enrolment {
+    pub(crate) fn resolve(&self, place: Enrolment) -> Enrolment {
         let organization_id = self.organizations[usize::try_from(place.organization_id).unwrap()];
         let group_id = if place.group_id == 0 { 0 } else { self.groups[0] };
         Enrolment { organization_id, group_id }

@@ -46,7 +46,7 @@ fn a_person_is_erased_by_an_identifier_or_the_id() {
     desk.write("people.csv", "email\nann@example.com\nbob@example.com\n");
     desk.run(&["import", "users", "people.csv"]).exits(0);
     let erased = desk.run(&["users", "erase", "--email", "ANN@example.com", "--json"]).exits(0).json();
-    assert_eq!(erased, serde_json::json!({"users": 1, "records": 1, "mentions": 0}));
+    assert_eq!(erased, serde_json::json!({"users": 1, "records": 1, "mentions": 0, "changes": 0}));
     desk.run(&["users", "erase", "--email", "ann@example.com"]).exits(0);
     desk.run(&["users", "erase", "--email", "nobody"]).exits(2);
     desk.run(&["users", "erase"]).exits(2);

@@ -12,4 +12,5 @@ mod profiles;
 mod serve;
 mod services;
 mod start;
+mod undo;
 mod users;

@@ -52,6 +52,11 @@ impl Cause {
         Self::new(location, "minLength", json!({ "actual": 0, "expected": 1 }))
     }
 
+    /// A value that is none of those that may be. One of another type is not of the type either.
+    pub(super) fn not_one_of(location: impl Into<String>, actual: &Value, expected: &Value) -> Self {
+        Self::new(location, "enum", json!({ "actual": actual, "expected": expected }))
+    }
+
     /// A text that is not of the format.
     pub(super) fn format(location: impl Into<String>, format: &str, error: &str) -> Self {
         Self::new(location, "format", json!({ "error": error, "format": format }))
@@ -68,7 +73,10 @@ pub(super) fn types_of(value: &Value) -> &'static [&'static str] {
     match value {
         Value::Null => &["null"],
         Value::Bool(_) => &["boolean"],
-        Value::Number(number) if number.is_i64() || number.is_u64() => &["integer", "number"],
+        // However it is written: 3.0 and 1e2 are whole.
+        Value::Number(number) if number.as_f64().is_some_and(|number| number.fract() == 0.0) => {
+            &["integer", "number"]
+        }
         Value::Number(_) => &["number"],
         Value::String(_) => &["string"],
         Value::Array(_) => &["array"],
@@ -120,11 +128,11 @@ impl Property {
     fn expected(&self) -> &'static [&'static str] {
         match (self.form, self.nullable) {
             (Form::Text | Form::Formatted(_) | Form::OneOf(_), false) => &["string"],
-            (Form::Text | Form::Formatted(_) | Form::OneOf(_), true) => &["string", "null"],
+            (Form::Text | Form::Formatted(_) | Form::OneOf(_), true) => &["null", "string"],
             (Form::Flag, _) => &["boolean"],
             (Form::Texts, _) => &["array"],
             (Form::Object(_) | Form::FreeObject, false) => &["object"],
-            (Form::Object(_) | Form::FreeObject, true) => &["object", "null"],
+            (Form::Object(_) | Form::FreeObject, true) => &["null", "object"],
         }
     }
 }
@@ -176,9 +184,12 @@ impl Property {
             (Form::Text | Form::Formatted(_), Value::String(_)) => {}
             (Form::OneOf(allowed), Value::String(text)) => {
                 if !allowed.contains(&text.as_str()) {
-                    let details = json!({ "actual": text, "expected": allowed });
-                    causes.push(Cause::new(location, "enum", details));
+                    causes.push(Cause::not_one_of(location, value, &json!(allowed)));
                 }
+            }
+            (Form::OneOf(allowed), other) => {
+                causes.push(Cause::not_one_of(location, other, &json!(allowed)));
+                mismatch(causes);
             }
             (Form::Flag, Value::Bool(_)) => {}
             (Form::Texts, Value::Array(items)) => {
@@ -253,6 +264,22 @@ mod tests {
         let details = json!({"actual": null, "expected": ["email"], "missing": ["email"]});
         assert_eq!(cause.details, Some(details));
         assert_eq!(types_of(&json!(1)), ["integer", "number"]);
+        for whole in ["1", "3.0", "1e2", "-0.0"] {
+            let value: Value = serde_json::from_str(whole).unwrap();
+            assert_eq!(types_of(&value), ["integer", "number"], "{whole}");
+        }
         assert_eq!(types_of(&json!(1.5)), ["number"]);
+    }
+
+    #[test]
+    fn what_is_no_text_is_none_of_the_texts_either_and_types_are_sorted() {
+        assert_eq!(
+            causes(&json!({"name": "x", "inner": {"kind": 7, "hash": "x"}})),
+            [("/inner/kind".to_owned(), "enum"), ("/inner/kind".to_owned(), "type")]
+        );
+        let mut found = Vec::new();
+        OUTER.check(json!({"name": 7}).as_object().unwrap(), &[], "", &mut found);
+        let details = json!({"actual": ["integer", "number"], "expected": ["null", "string"]});
+        assert_eq!(found[0].details, Some(details));
     }
 }

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use muster_shared::catalog::AttributeDefinition;
 use muster_shared::error::{ErrorCode, RecordError};
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::options::IdentifierField;
 use muster_shared::validate::{MAX_NAME_CHARS, MAX_TEXT_BYTES};
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
 use super::causes::{Cause, Form, Property, Shape, step};
 use super::error::{ErrorObject, Kind};
@@ -25,13 +26,13 @@ enum Step {
     Unexpected,
     Defect,
     Schema,
+    Totp,
     LoginId,
     Identity,
-    Validity,
     Roles,
     Groups,
     Password,
-    Totp,
+    Validity,
 }
 
 /// Explains errors of one import's records.
@@ -56,6 +57,9 @@ impl Explainer {
         let Some(first) = errors.iter().map(|error| step_of(error, record)).min() else {
             return ErrorObject::unexpected();
         };
+        // The engine looks no further into a value than to its first fault: what is wrong with its shape comes first all the same.
+        let misshapen = || !mutant(Mutant::CausesOfTheEngine) && !self.shape_of(record).is_empty();
+        let first = if first > Step::Schema && misshapen() { Step::Schema } else { first };
         let errors: Vec<&RecordError> =
             errors.iter().filter(|error| step_of(error, record) == first).collect();
         match first {
@@ -68,7 +72,8 @@ impl Explainer {
             Step::LoginId => ErrorObject::validation("invalid login ID", vec![login_id(record, &errors)]),
             Step::Identity => duplicated(&errors),
             Step::Validity => {
-                let message = "account_valid_from must be before account_valid_until";
+                let message = "the start timestamp of account valid period must be less than the end timestamp of the account \
+                               valid period";
                 let kind = "AccountValidFromShouldBeBeforeAccountValidUntil";
                 ErrorObject::new(Kind::Invalid, "InvalidAccountStatusTransition", message)
                     .with(json!({ "cause": { "kind": kind } }))
@@ -82,10 +87,7 @@ impl Explainer {
 
     /// What the schema says of the record, and what the engine says beyond it.
     fn causes(&self, record: &Value, errors: &[&RecordError]) -> Vec<Cause> {
-        let mut causes = Vec::new();
-        if let Some(object) = record.as_object() {
-            self.shape.check(object, &[self.identifier.as_str()], "", &mut causes);
-        }
+        let mut causes = self.shape_of(record);
         for error in errors {
             let place = Place::of(error, self.shape, record);
             let parent = place.location.rsplit_once('/').map_or("", |(parent, _)| parent);
@@ -94,9 +96,26 @@ impl Explainer {
                 ErrorCode::FieldUnknown => cause.kind.is_empty(),
                 _ => cause.location == place.location,
             });
-            if !told {
-                causes.push(self.cause(error, &place));
+            if told {
+                continue;
             }
+            // What is of no type is none of the values either.
+            if error.code == ErrorCode::TypeMismatch
+                && let (Some(value), Some(AttributeDefinition::Enum { values })) =
+                    (place.value, place.definition(&self.attributes))
+            {
+                causes.push(Cause::not_one_of(place.location.as_str(), value, &json!(values)));
+            }
+            causes.push(self.cause(error, &place));
+        }
+        causes
+    }
+
+    /// What the schema alone says of the record.
+    fn shape_of(&self, record: &Value) -> Vec<Cause> {
+        let mut causes = Vec::new();
+        if let Some(object) = record.as_object() {
+            self.shape.check(object, &[self.identifier.as_str()], "", &mut causes);
         }
         causes
     }
@@ -118,10 +137,18 @@ impl Explainer {
             ErrorCode::DateInvalid => format("date-time"),
             ErrorCode::ZoneinfoInvalid => format("timezone"),
             ErrorCode::LocaleInvalid => format("bcp47"),
-            ErrorCode::EmptyNotAllowed => match place.property.map(|property| property.form) {
-                Some(Form::Formatted(format)) => Cause::format(at, format, &error.message),
-                _ => Cause::too_short(at),
-            },
+            ErrorCode::EmptyNotAllowed => {
+                match (place.property.map(|property| property.form), place.definition(&self.attributes)) {
+                    (Some(Form::Formatted(format)), _) => Cause::format(at, format, &error.message),
+                    (_, Some(AttributeDefinition::Enum { values })) => {
+                        Cause::not_one_of(at, &Value::from(""), &json!(values))
+                    }
+                    (_, Some(definition)) if format_of(definition).is_some() => {
+                        Cause::format(at, format_of(definition).unwrap_or_default(), &error.message)
+                    }
+                    _ => Cause::too_short(at),
+                }
+            }
             ErrorCode::ValueTooLong => too_long(at, place.value),
             ErrorCode::TypeMismatch | ErrorCode::NullNotAllowed => match place.value {
                 Some(value) if !expected.is_empty() => Cause::of_type(at, value, expected),
@@ -129,14 +156,17 @@ impl Explainer {
             },
             ErrorCode::ValueInvalid => match (place.value, place.definition(&self.attributes)) {
                 (Some(value), Some(AttributeDefinition::Enum { values })) => {
-                    Cause::new(at, "enum", json!({ "actual": value, "expected": values }))
+                    Cause::not_one_of(at, value, &json!(values))
                 }
-                (_, Some(AttributeDefinition::CountryCode {})) => format("iso3166-1-alpha-2"),
+                (_, Some(AttributeDefinition::CountryCode {})) => format(COUNTRY),
                 _ => Cause::general(at, &error.message),
             },
             ErrorCode::ValueOutOfRange => match (place.value, place.definition(&self.attributes)) {
                 (Some(value), Some(AttributeDefinition::Integer { minimum, maximum })) => {
-                    bound(at, value, *minimum, *maximum)
+                    bound(at, value, &minimum.map(Number::from), &maximum.map(Number::from))
+                }
+                (Some(value), Some(AttributeDefinition::Number { minimum, maximum })) => {
+                    bound(at, value, minimum, maximum)
                 }
                 _ => Cause::general(at, &error.message),
             },
@@ -148,7 +178,7 @@ impl Explainer {
     fn expected(&self, place: &Place<'_>) -> &'static [&'static str] {
         match place.definition(&self.attributes) {
             None => &[],
-            Some(AttributeDefinition::Number {}) => &["number"],
+            Some(AttributeDefinition::Number { .. }) => &["number"],
             Some(AttributeDefinition::Integer { .. }) => &["integer"],
             Some(_) => &["string"],
         }
@@ -254,12 +284,29 @@ fn too_long(at: &str, value: Option<&Value>) -> Cause {
     }
 }
 
-fn bound(at: &str, value: &Value, minimum: Option<i64>, maximum: Option<i64>) -> Cause {
-    match (minimum, value.as_i64()) {
-        (Some(least), Some(number)) if number < least => {
-            Cause::new(at, "minimum", json!({ "actual": value, "expected": least }))
+/// The bound under its own name.
+fn bound(at: &str, value: &Value, minimum: &Option<Number>, maximum: &Option<Number>) -> Cause {
+    match minimum {
+        Some(least) if value.as_f64() < least.as_f64() => {
+            Cause::new(at, "minimum", json!({ "actual": value, "minimum": least }))
         }
-        _ => Cause::new(at, "maximum", json!({ "actual": value, "expected": maximum })),
+        _ => Cause::new(at, "maximum", json!({ "actual": value, "maximum": maximum })),
+    }
+}
+
+const COUNTRY: &str = "iso3166-1-alpha-2";
+
+/// The format of a custom attribute's texts, which says everything about them, that they are not empty too.
+fn format_of(definition: &AttributeDefinition) -> Option<&'static str> {
+    match definition {
+        AttributeDefinition::PhoneNumber {} => Some("phone"),
+        AttributeDefinition::Email {} => Some("email"),
+        AttributeDefinition::Url {} => Some("uri"),
+        AttributeDefinition::CountryCode {} => Some(COUNTRY),
+        AttributeDefinition::String {}
+        | AttributeDefinition::Number { .. }
+        | AttributeDefinition::Integer { .. }
+        | AttributeDefinition::Enum { .. } => None,
     }
 }
 
@@ -318,6 +365,12 @@ mod tests {
         let attributes = BTreeMap::from([
             ("level".to_owned(), AttributeDefinition::Integer { minimum: Some(1), maximum: Some(9) }),
             ("plan".to_owned(), AttributeDefinition::Enum { values: vec!["a".into(), "b".into()] }),
+            ("home".to_owned(), AttributeDefinition::CountryCode {}),
+            ("site".to_owned(), AttributeDefinition::Url {}),
+            (
+                "score".to_owned(),
+                AttributeDefinition::Number { minimum: Number::from_f64(0.5), maximum: None },
+            ),
         ]);
         let errors: Vec<RecordError> = errors
             .iter()
@@ -342,12 +395,58 @@ mod tests {
         let error = explained(&record, &errors);
         assert_eq!(error["reason"], "ValidationFailed");
         assert_eq!(error["info"]["causes"].as_array().unwrap().len(), 1);
-        let error = explained(&record, &errors[..3]);
+        let record =
+            json!({"email": "a@b.co", "roles": ["x", "r", "y"], "mfa": {"totp": {"secret": "REDACTED"}}});
+        assert_eq!(explained(&record, &errors[..3])["reason"], "InvalidTOTPSecret");
+        let error = explained(&record, &errors[1..3]);
         assert_eq!((&error["code"], &error["info"]["keys"]), (&json!(404), &json!(["x", "y"])));
-        assert_eq!(explained(&record, &errors[..1])["reason"], "InvalidTOTPSecret");
+        let steps = [
+            (ErrorCode::ValidityInvalid, "account_valid_from"),
+            (ErrorCode::HashInvalid, "password.password_hash"),
+            (ErrorCode::CatalogUnknown, "groups.0"),
+            (ErrorCode::CatalogUnknown, "roles.0"),
+            (ErrorCode::IdentityConflict, "phone_number"),
+            (ErrorCode::TotpInvalid, "mfa.totp.secret"),
+        ];
+        let reasons: Vec<Value> =
+            (1..=steps.len()).map(|most| explained(&record, &steps[..most])["reason"].clone()).collect();
+        assert_eq!(
+            reasons,
+            [
+                "InvalidAccountStatusTransition",
+                "InvalidBcryptHash",
+                "GroupUnknownKeys",
+                "RoleUnknownKeys",
+                "InvariantViolated",
+                "InvalidTOTPSecret"
+            ]
+        );
         let dead = [(ErrorCode::EmptyNotAllowed, "name"), (ErrorCode::ChunkDead, "")];
         assert_eq!(explained(&record, &dead)["code"], 500);
         assert_eq!(explained(&record, &[])["reason"], "UnexpectedError");
+    }
+
+    #[test]
+    fn the_shape_of_a_record_is_told_before_a_bad_secret() {
+        let record =
+            json!({"email": "a@b.co", "mfa": {"totp": {"secret": "REDACTED", "digits": "REDACTED"}}});
+        let error = explained(&record, &[(ErrorCode::TotpInvalid, "mfa.totp.secret")]);
+        assert_eq!(error["info"]["causes"], json!([{"location": "/mfa/totp/digits", "kind": ""}]));
+    }
+
+    #[test]
+    fn an_empty_text_of_a_format_is_not_of_the_format() {
+        let record = json!({"email": "a@b.co", "custom_attributes": {"home": "", "site": "", "plan": ""}});
+        let cause =
+            |field| explained(&record, &[(ErrorCode::EmptyNotAllowed, field)])["info"]["causes"][0].clone();
+        let found = cause("custom_attributes.home");
+        assert_eq!(
+            (&found["kind"], &found["details"]["format"]),
+            (&json!("format"), &json!("iso3166-1-alpha-2"))
+        );
+        let found = cause("custom_attributes.site");
+        assert_eq!((&found["kind"], &found["details"]["format"]), (&json!("format"), &json!("uri")));
+        assert_eq!(cause("custom_attributes.plan")["kind"], "enum");
     }
 
     #[test]
@@ -357,11 +456,24 @@ mod tests {
         let found = cause(ErrorCode::ValueOutOfRange, "custom_attributes.level");
         assert_eq!(
             found,
-            json!({"location": "/custom_attributes/level", "kind": "maximum", "details": {"actual": 12, "expected": 9}})
+            json!({"location": "/custom_attributes/level", "kind": "maximum", "details": {"actual": 12, "maximum": 9}})
         );
+        let record =
+            json!({"email": "a@b.co", "custom_attributes": {"level": 1.5, "plan": 7, "score": 0.25}});
+        let causes = |code, field| explained(&record, &[(code, field)])["info"]["causes"].clone();
+        assert_eq!(
+            causes(ErrorCode::ValueOutOfRange, "custom_attributes.score")[0],
+            json!({"location": "/custom_attributes/score", "kind": "minimum", "details": {"actual": 0.25, "minimum": 0.5}})
+        );
+        assert_eq!(
+            causes(ErrorCode::TypeMismatch, "custom_attributes.level")[0]["details"],
+            json!({"actual": ["number"], "expected": ["integer"]})
+        );
+        let both = causes(ErrorCode::TypeMismatch, "custom_attributes.plan");
+        assert_eq!((&both[0]["kind"], &both[1]["kind"]), (&json!("enum"), &json!("type")));
+        let record = json!({"email": "a@b.co", "custom_attributes": {"plan": "c"}});
+        let cause = |code, field| explained(&record, &[(code, field)])["info"]["causes"][0].clone();
         let found = cause(ErrorCode::ValueInvalid, "custom_attributes.plan");
         assert_eq!(found["details"], json!({"actual": "c", "expected": ["a", "b"]}));
-        let found = cause(ErrorCode::TypeMismatch, "custom_attributes.plan");
-        assert_eq!(found["details"], json!({"actual": ["string"], "expected": ["string"]}));
     }
 }

@@ -115,15 +115,15 @@ fn flag(at: &str, value: &RawValue, causes: &mut Vec<Cause>) -> bool {
 }
 
 fn identifier_of(at: &str, value: &RawValue, causes: &mut Vec<Cause>) -> Option<IdentifierField> {
-    let Ok(text) = serde_json::from_str::<String>(value.get()) else {
-        causes.push(wrong_type(at, value, &["string"]));
-        return None;
-    };
-    let found = IDENTIFIERS.into_iter().find(|field| field.as_str() == text);
+    let text = serde_json::from_str::<String>(value.get()).ok();
+    let found = IDENTIFIERS.into_iter().find(|field| Some(field.as_str()) == text.as_deref());
     if found.is_none() {
-        let allowed = IDENTIFIERS.map(IdentifierField::as_str);
-        let details = serde_json::json!({ "actual": text, "expected": allowed });
-        causes.push(Cause::new(at, "enum", details));
+        let allowed = serde_json::json!(IDENTIFIERS.map(IdentifierField::as_str));
+        let actual = serde_json::from_str(value.get()).unwrap_or_default();
+        causes.push(Cause::not_one_of(at, &actual, &allowed));
+    }
+    if text.is_none() {
+        causes.push(wrong_type(at, value, &["string"]));
     }
     found
 }
@@ -234,7 +234,7 @@ mod tests {
             causes(r#"{"identifier": "email", "records": []}"#),
             [("/records".to_owned(), "minItems")]
         );
-        assert_eq!(causes(r#"{"identifier": 7, "records": {}}"#).len(), 2);
+        assert_eq!(causes(r#"{"identifier": 7, "records": {}}"#).len(), 3);
     }
 
     #[test]

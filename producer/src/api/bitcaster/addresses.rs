@@ -82,9 +82,10 @@ pub(super) async fn add(
         group: None,
         record: &record,
         rules: rules.clone(),
+        registration: None,
     };
     match state.0.singles.write(write).await? {
-        Written::User(verdict, member) => {
+        Written::User(verdict, member, _) => {
             let status = match verdict.outcome {
                 Outcome::Updated => StatusCode::CREATED,
                 _ => StatusCode::OK,

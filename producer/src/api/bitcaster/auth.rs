@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::TenantId;
 use muster_shared::tenant::Slug;
 use muster_shared::token::{Credential, Scope};
@@ -17,6 +18,11 @@ use super::error::Fault;
 
 /// The words that a token may stand behind: the documents', the server's, and Muster's own.
 const SCHEMES: [&str; 3] = ["token", "key", "bearer"];
+
+/// What the framework says of headers in which no token can be.
+const NO_TOKEN: &str = "Invalid token header. No credentials provided.";
+const BLANK_IN_TOKEN: &str = "Invalid token header. Token string should not contain spaces.";
+const ODD_TOKEN: &str = "Invalid token header. Token string should not contain invalid characters.";
 
 /// Whoever sent the request.
 #[derive(Debug, Clone)]
@@ -56,21 +62,29 @@ impl FromRequestParts<AppState> for Caller {
         let (Some(only), None) = (headers.next(), headers.next()) else {
             return Err(Fault::NotAuthenticated);
         };
-        let text = only.to_str().unwrap_or_default().trim();
-        let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
-        if only.to_str().is_ok() && !SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        let mut words = only.as_bytes().split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        let scheme = words.next().unwrap_or_default();
+        if !SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known.as_bytes())) {
             return Err(Fault::NotAuthenticated);
         }
+        let token = match (words.next(), words.next()) {
+            (None, _) => Err(NO_TOKEN),
+            (Some(_), Some(_)) => Err(BLANK_IN_TOKEN),
+            (Some(token), None) => std::str::from_utf8(token).map_err(|_| ODD_TOKEN),
+        };
         let origin = Origin::of(parts);
-        let found = match token.trim().parse() {
-            Ok(token) => auth::credential(&state.0, origin, &token).await,
-            Err(_) => Err(auth::malformed(&state.0, origin).await),
+        let found = match token.map(str::parse) {
+            Ok(Ok(token)) => auth::credential(&state.0, origin, &token).await,
+            Ok(Err(_)) | Err(_) => Err(auth::malformed(&state.0, origin).await),
         };
         let credential = found.map_err(|error| match error {
             ApiError::Store(error) => Fault::Store(error),
             ApiError::TenantDisabled => Fault::TenantDisabled,
             ApiError::TooManyFailures(seconds) => Fault::Throttled(seconds),
-            _ => Fault::InvalidToken,
+            _ => match token {
+                Err(header) if !mutant(Mutant::HeaderIsToken) => Fault::TokenHeader(header),
+                _ => Fault::InvalidToken,
+            },
         })?;
         if let Some(trail) = parts.extensions.get::<Trail>() {
             trail.found(&credential);

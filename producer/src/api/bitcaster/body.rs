@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, Method, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use muster_shared::error::ErrorCode;
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::record::RawValue;
 use serde_json::value::RawValue as Json;
 
@@ -130,7 +131,11 @@ fn json(body: &[u8]) -> Result<Document, Fault> {
     };
     if let Some(kind) = kind {
         let mut errors = FieldErrors::default();
-        errors.add("non_field_errors", format!("Invalid data. Expected a dictionary, but got {kind}."));
+        let sentence = match kind {
+            "NoneType" if !mutant(Mutant::NullIsOfAType) => "No data provided".to_owned(),
+            kind => format!("Invalid data. Expected a dictionary, but got {kind}."),
+        };
+        errors.add("non_field_errors", sentence);
         return Err(Fault::Fields(errors));
     }
     let entries: BTreeMap<String, Box<Json>> =

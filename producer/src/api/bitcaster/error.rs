@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use muster_shared::error::{ErrorCode, RecordError};
 use muster_shared::store::{ErrorKind, StoreError};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::super::error::Told;
@@ -18,12 +19,23 @@ const NO_FIELD: &str = "non_field_errors";
 
 /// What is wrong, by field. Never the value, except where Bitcaster's own words quote a choice.
 #[derive(Debug, Clone, Default)]
-pub(super) struct FieldErrors(BTreeMap<String, Vec<String>>);
+pub(super) struct FieldErrors(BTreeMap<String, Value>);
 
 impl FieldErrors {
     /// Notes a sentence about a field.
     pub(super) fn add(&mut self, field: &str, sentence: impl Into<String>) {
-        self.0.entry(field.to_owned()).or_default().push(sentence.into());
+        let sentence = Value::String(sentence.into());
+        // What was told in another shape stays.
+        if let Value::Array(sentences) =
+            self.0.entry(field.to_owned()).or_insert_with(|| Value::Array(Vec::new()))
+        {
+            sentences.push(sentence);
+        }
+    }
+
+    /// Notes what is wrong with a field in another shape than a list of sentences: of a list, or of an object.
+    pub(super) fn set(&mut self, field: &str, told: Value) {
+        self.0.entry(field.to_owned()).or_insert(told);
     }
 
     pub(super) fn names(&self, field: &str) -> bool {
@@ -53,13 +65,13 @@ fn place(path: &str) -> &str {
     }
 }
 
-fn sentence(field: &str, error: &RecordError) -> String {
+pub(super) fn sentence(field: &str, error: &RecordError) -> String {
     match (error.code, field) {
         (ErrorCode::FieldRequired, _) => REQUIRED.into(),
         (ErrorCode::NullNotAllowed, _) => NULL.into(),
         (ErrorCode::EmptyNotAllowed, _) => BLANK.into(),
         (ErrorCode::EmailInvalid, _) => "Enter a valid email address.".into(),
-        (ErrorCode::TypeMismatch, "locked") => "Must be a valid boolean.".into(),
+        (ErrorCode::TypeMismatch, "locked") => NO_BOOLEAN.into(),
         (ErrorCode::TypeMismatch, "custom_fields") => "Expected a dictionary of items.".into(),
         (ErrorCode::TypeMismatch, _) => "Not a valid string.".into(),
         (ErrorCode::ValueTooLong, "email" | "first_name" | "last_name") => {
@@ -72,6 +84,7 @@ fn sentence(field: &str, error: &RecordError) -> String {
 
 pub(super) const REQUIRED: &str = "This field is required.";
 pub(super) const NULL: &str = "This field may not be null.";
+pub(super) const NO_BOOLEAN: &str = "Must be a valid boolean.";
 pub(super) const BLANK: &str = "This field may not be blank.";
 
 fn too_long(characters: u16) -> String {
@@ -93,6 +106,8 @@ pub(super) enum Fault {
     NotAuthenticated,
     /// A credential that is not known.
     InvalidToken,
+    /// A header in which no token can be; what the framework says of it.
+    TokenHeader(&'static str),
     /// The credential may not do this here.
     Forbidden,
     /// The credential is known, and its tenant is disabled.
@@ -134,7 +149,7 @@ pub(super) struct Detail {
 impl Fault {
     fn status(&self) -> StatusCode {
         match self {
-            Self::NotAuthenticated | Self::InvalidToken => StatusCode::UNAUTHORIZED,
+            Self::NotAuthenticated | Self::InvalidToken | Self::TokenHeader(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden | Self::TenantDisabled => StatusCode::FORBIDDEN,
             Self::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -155,6 +170,7 @@ impl Fault {
         match self {
             Self::NotAuthenticated => "Authentication credentials were not provided.".into(),
             Self::InvalidToken => "Invalid token.".into(),
+            Self::TokenHeader(said) => (*said).into(),
             Self::Forbidden => "You do not have permission to perform this action.".into(),
             Self::TenantDisabled => "The tenant is disabled.".into(),
             Self::Throttled(seconds) => {

@@ -2,13 +2,15 @@
 
 use muster_shared::error::RecordError;
 use muster_shared::field::{Blank, Field, FieldRule, FieldTable};
-use muster_shared::options::{AddressClash, ImportOptions, MetadataMode, OnExisting, UnknownColumns};
+use muster_shared::options::{
+    AddressClash, IdentifierField, ImportOptions, MetadataMode, OnExisting, UnknownColumns,
+};
 use muster_shared::parse::Format;
 use muster_shared::record::RawValue;
 use muster_shared::rules::Rules;
 
 use super::body::{Document, Value};
-use super::error::{BLANK, Fault, FieldErrors, NULL, REQUIRED};
+use super::error::{BLANK, Fault, FieldErrors, NO_BOOLEAN, NULL, REQUIRED};
 
 /// Most characters of a name; of an e-mail address too, since it is the username.
 pub(super) const NAME_CHARS: u16 = 150;
@@ -47,6 +49,59 @@ pub(super) fn updating(mode: MetadataMode) -> Rules {
     rules(person().into_iter().chain([email(), FieldRule::new("locked", Field::Locked)]), options)
 }
 
+/// By what a registration names its user: a name that is an e-mail address is the user's address, as everywhere here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Named {
+    ByEmail,
+    ByUsername,
+}
+
+impl Named {
+    fn identifier(self) -> IdentifierField {
+        match self {
+            Self::ByEmail => IdentifierField::Email,
+            Self::ByUsername => IdentifierField::PreferredUsername,
+        }
+    }
+
+    fn rule(self) -> FieldRule {
+        FieldRule::new("username", self.identifier().into()).longest(NAME_CHARS)
+    }
+}
+
+/// A user that is registered with an application: a new one, or one that is only enrolled.
+pub(super) fn registering(named: Named) -> Rules {
+    let [first_name, last_name, _] = person();
+    let fields = [named.rule(), first_name, last_name].into_iter();
+    let email = (named == Named::ByUsername).then(email);
+    let options = ImportOptions {
+        identifier: named.identifier(),
+        on_existing: OnExisting::Enrol,
+        ..ImportOptions::default()
+    };
+    rules(fields.chain(email), options)
+}
+
+/// The same user by its e-mail address, which is to have the username from now on.
+pub(super) fn claiming() -> Rules {
+    rules([email(), Named::ByUsername.rule()], ImportOptions::default())
+}
+
+/// The same user, for its addresses. Custom fields are checked and not the user's: they are the application's.
+pub(super) fn registering_addresses(named: Named) -> Rules {
+    let options = ImportOptions {
+        identifier: named.identifier(),
+        metadata: MetadataMode::Ignore,
+        ..ImportOptions::default()
+    };
+    let fields = [
+        named.rule(),
+        FieldRule::new("addresses", Field::Addresses),
+        FieldRule::new("custom_fields", Field::Metadata),
+    ];
+    rules(fields, options)
+}
+
 /// A user that gets an address.
 pub(super) fn addressing() -> Rules {
     let options = ImportOptions { address_clash: AddressClash::Refuse, ..ImportOptions::default() };
@@ -64,6 +119,20 @@ impl Given {
     /// A value that the request itself does not carry.
     pub(super) fn set(&mut self, name: &'static str, value: Value) {
         self.values.push((name, value));
+    }
+
+    /// Takes a value out again.
+    pub(super) fn take(&mut self, name: &str) -> Option<Value> {
+        let at = self.values.iter().position(|(given, _)| *given == name)?;
+        Some(self.values.swap_remove(at).1)
+    }
+
+    /// The source of a JSON value that was given.
+    pub(super) fn json(&self, name: &str) -> Option<&str> {
+        self.values.iter().find_map(|(given, value)| match value {
+            Value::Json(json) if *given == name => Some(json.as_str()),
+            _ => None,
+        })
     }
 
     /// A text. Numbers are texts too, as in Bitcaster; null never is one. None if it is not there, or not as it must be.
@@ -116,18 +185,27 @@ impl Given {
         }
     }
 
-    /// Yes or no, in any of the framework's spellings.
+    /// Yes or no, for the engine.
     pub(super) fn flag(&mut self, document: &mut Document, name: &'static str) {
-        let spelled = match document.take(name) {
-            None => return,
-            Some(Value::Null) => return self.errors.add(name, NULL),
-            Some(Value::Text(text) | Value::Json(text)) => text,
-        };
-        match spelled.trim().to_ascii_lowercase().as_str() {
-            "true" | "t" | "yes" | "y" | "on" | "1" => self.set(name, Value::Json("true".into())),
-            "false" | "f" | "no" | "n" | "off" | "0" => self.set(name, Value::Json("false".into())),
-            _ => self.errors.add(name, "Must be a valid boolean."),
+        if let Some(flag) = self.boolean(document, name) {
+            self.set(name, Value::Json(flag.to_string()));
         }
+    }
+
+    /// Yes or no, in any of the framework's spellings.
+    pub(super) fn boolean(&mut self, document: &mut Document, name: &'static str) -> Option<bool> {
+        let spelled = match document.take(name)? {
+            Value::Null => {
+                self.errors.add(name, NULL);
+                return None;
+            }
+            Value::Text(text) | Value::Json(text) => text,
+        };
+        let read = boolean(&spelled);
+        if read.is_none() {
+            self.errors.add(name, NO_BOOLEAN);
+        }
+        read
     }
 
     /// How custom fields meet those that are there: any case, and `replace` for `rewrite` as an older document has it.
@@ -168,6 +246,15 @@ impl Given {
     /// The values as the engine reads them.
     pub(super) fn pairs(&self) -> Vec<(&str, RawValue<'_>)> {
         self.values.iter().map(|(name, value)| (*name, value.raw())).collect()
+    }
+}
+
+/// Yes or no, in any of the framework's spellings.
+pub(super) fn boolean(spelled: &str) -> Option<bool> {
+    match spelled.trim().to_ascii_lowercase().as_str() {
+        "true" | "t" | "yes" | "y" | "on" | "1" => Some(true),
+        "false" | "f" | "no" | "n" | "off" | "0" => Some(false),
+        _ => None,
     }
 }
 

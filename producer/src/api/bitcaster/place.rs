@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use axum::http::request::Parts;
-use muster_shared::normalise::EmailAddress;
+use muster_shared::normalise::{EmailAddress, Username};
 use muster_shared::options::MetadataMode;
 use muster_shared::tenant::Slug;
 
@@ -42,6 +42,8 @@ pub(super) struct Place {
     pub(super) prefix: Prefix,
     pub(super) organization: Slug,
     username: Option<String>,
+    project: Option<Slug>,
+    application: Option<Slug>,
 }
 
 impl Place {
@@ -50,6 +52,19 @@ impl Place {
         let name = self.username.as_deref().unwrap_or_default();
         let email = EmailAddress::parse(name).map_err(|_| Fault::NotFound)?;
         Ok(email.into_inner().into_owned())
+    }
+
+    /// The normalised e-mail address and the normalised username that the path's name can be.
+    pub(super) fn names(&self) -> (Option<String>, Option<String>) {
+        let name = self.username.as_deref().unwrap_or_default();
+        let email = EmailAddress::parse(name).ok().map(|email| email.into_inner().into_owned());
+        let username = Username::parse(name).ok().map(|name| name.into_inner().into_owned());
+        (email, username)
+    }
+
+    /// The project and its application.
+    pub(super) fn application(&self) -> Result<(&Slug, &Slug), Fault> {
+        self.project.as_ref().zip(self.application.as_ref()).ok_or(Fault::NotFound)
     }
 }
 
@@ -62,6 +77,13 @@ impl FromRequestParts<AppState> for Place {
         let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| Fault::NotFound)?;
         let param = |wanted: &str| params.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);
         let organization = param("org").and_then(|slug| slug.parse().ok()).ok_or(Fault::NotFound)?;
-        Ok(Self { prefix, organization, username: param("username").map(str::to_owned) })
+        let slug = |wanted: &str| param(wanted).and_then(|slug| slug.parse().ok());
+        Ok(Self {
+            prefix,
+            organization,
+            username: param("username").map(str::to_owned),
+            project: slug("project"),
+            application: slug("application"),
+        })
     }
 }

@@ -58,9 +58,10 @@ pub(super) async fn create(
         group: Some(&state.0.default_group),
         record: &record,
         rules: rules.clone(),
+        registration: None,
     };
     match state.0.singles.write(write).await? {
-        Written::User(verdict, member) => {
+        Written::User(verdict, member, _) => {
             let status = match verdict.outcome {
                 Outcome::Inserted => StatusCode::CREATED,
                 _ => StatusCode::OK,
@@ -138,9 +139,10 @@ pub(super) async fn update(
         group: None,
         record: &record,
         rules: rules.clone(),
+        registration: None,
     };
     match state.0.singles.write(write).await? {
-        Written::User(_, member) => Ok(Json(Updated::new(*member, mode.as_str())?)),
+        Written::User(_, member, _) => Ok(Json(Updated::new(*member, mode.as_str())?)),
         Written::Refused(error) => Err(refused(&[error])),
         Written::NoOrganization | Written::NoMember => Err(Fault::NotFound),
     }

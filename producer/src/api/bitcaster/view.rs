@@ -2,6 +2,7 @@
 
 use muster_shared::profile::AddressKind;
 use muster_shared::store::StoreError;
+use muster_shared::store::applications::ApplicationMember;
 use muster_shared::store::members::Member;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -154,7 +155,7 @@ impl Shown {
 }
 
 /// An address to reach a user at.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct AddressView {
     /// The address.
     #[schema(example = "+391234567890")]
@@ -174,6 +175,84 @@ impl AddressView {
         let addresses = member.profile.addresses.into_iter();
         addresses.map(|(name, address)| Self { value: address.value, kind: address.kind, name }).collect()
     }
+}
+
+/// What a registration came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Registered {
+    /// The user.
+    pub(super) user: RegisteredUser,
+    /// Whether the user is new.
+    pub(super) created: bool,
+    /// What the application has about the user.
+    pub(super) membership: Membership,
+    /// The addresses of the request, as they are kept.
+    pub(super) addresses: Vec<AddressView>,
+    /// The addresses that were to be assigned to a channel. Muster has no channels.
+    pub(super) assignments: Vec<Assignment>,
+    /// The list that the user was put on. Muster has none.
+    #[schema(value_type = Option<Object>)]
+    pub(super) distribution_list: Option<()>,
+}
+
+/// A registered user.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RegisteredUser {
+    /// The name of the request; where it is an e-mail address, in its normal form.
+    #[schema(example = "jdoe")]
+    pub(super) username: String,
+    /// First name, empty for none.
+    pub(super) first_name: String,
+    /// Last name, empty for none.
+    pub(super) last_name: String,
+    /// E-mail address, empty for none.
+    #[schema(example = "john.doe@company.com")]
+    pub(super) email: String,
+}
+
+/// What an application has about a user.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Membership {
+    /// Custom fields as they are now.
+    #[schema(value_type = Object)]
+    custom_fields: Box<RawValue>,
+    /// What the last registration said.
+    active: bool,
+    /// Whether messages to the user are held back.
+    locked: bool,
+    /// Whether the user gets messages: it is active and not locked.
+    enable_notifications: bool,
+}
+
+impl Membership {
+    pub(super) fn new(member: &ApplicationMember, locked: bool) -> Result<Self, StoreError> {
+        Ok(Self {
+            custom_fields: RawValue::from_string(member.custom_fields.clone())
+                .map_err(|_| StoreError::Program("the custom fields of a member are no JSON".into()))?,
+            active: member.active,
+            locked,
+            enable_notifications: member.active && !locked,
+        })
+    }
+}
+
+/// An address that was to be assigned to a channel.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Assignment {
+    /// The address.
+    pub(super) address: String,
+    /// The channel: none.
+    #[schema(value_type = Option<String>)]
+    pub(super) channel: Option<String>,
+    /// It was not assigned.
+    pub(super) skipped: bool,
+}
+
+/// From how many lists a user was taken.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Unregistered {
+    /// None, since Muster has no lists.
+    pub(super) deleted: u64,
 }
 
 /// The ping's answer.

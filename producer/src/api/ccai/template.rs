@@ -3,9 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use muster_shared::catalog::{Catalog, NameKind};
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::store::catalog::{self, CatalogName};
 use muster_shared::token::Scope;
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::auth::ApiUser;
@@ -31,6 +33,11 @@ impl Named {
     }
 }
 
+/// A flag that is off: a text, as in the files of clients.
+fn off() -> Value {
+    if mutant(Mutant::FlagsAreNumbers) { Value::from(0) } else { Value::from("0") }
+}
+
 /// A user with every field that an upload can have.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CcaiTemplate)]
@@ -44,9 +51,12 @@ pub(super) struct Template {
     status: &'static str,
     location: String,
     max_chat_limit: u32,
-    max_chat_limit_enabled: u8,
-    unrestricted_international_calling: u8,
-    external_user: u8,
+    #[schema(value_type = String, example = "0")]
+    max_chat_limit_enabled: Value,
+    #[schema(value_type = String, example = "0")]
+    unrestricted_international_calling: Value,
+    #[schema(value_type = String, example = "0")]
+    external_user: Value,
     ucaas_sip_uri: &'static str,
     ucaas_user_name: &'static str,
     extension_number: &'static str,
@@ -73,9 +83,9 @@ impl Template {
             status: "Active",
             location: catalog.locations.first().cloned().unwrap_or_default(),
             max_chat_limit: catalog.limits.max_chat_limit.map_or(2, |most| most.min(2)),
-            max_chat_limit_enabled: 0,
-            unrestricted_international_calling: 0,
-            external_user: 0,
+            max_chat_limit_enabled: off(),
+            unrestricted_international_calling: off(),
+            external_user: off(),
             ucaas_sip_uri: "",
             ucaas_user_name: "",
             extension_number: "",

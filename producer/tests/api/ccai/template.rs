@@ -30,3 +30,12 @@ async fn links_of_a_server_without_a_public_address_have_no_host() {
     let ticket = ok(at(&server, Method::POST, "users/upload").multipart(form(users(1)))).await;
     assert_eq!(ticket["link"], format!("/apps/api/v1/bulk/users_jobs/{}", ticket["id"]));
 }
+
+#[tokio::test]
+async fn flags_of_the_template_are_texts() {
+    let server = start().await;
+    let template = ok(at(&server, Method::GET, "users/template")).await;
+    for flag in ["max_chat_limit_enabled", "unrestricted_international_calling", "external_user"] {
+        assert_eq!(template[0][flag], json!("0"), "{flag}");
+    }
+}

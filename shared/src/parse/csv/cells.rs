@@ -34,6 +34,8 @@ pub(super) struct Cutter<'c, 't> {
     named: usize,
     fields: &'c mut Vec<RawField<'t>>,
     unescaped: &'c mut Unescaped,
+    /// Stray quotes are text.
+    lax: bool,
     cut: Cut,
 }
 
@@ -46,7 +48,13 @@ impl<'c, 't> Cutter<'c, 't> {
         fields: &'c mut Vec<RawField<'t>>,
         unescaped: &'c mut Unescaped,
     ) -> Self {
-        Self { text, delimiter, named, fields, unescaped, cut: Cut::default() }
+        Self { text, delimiter, named, fields, unescaped, lax: false, cut: Cut::default() }
+    }
+
+    /// Takes stray quotes as text, where that is wanted.
+    pub(super) fn lax(mut self, lax: bool) -> Self {
+        self.lax = lax;
+        self
     }
 
     /// Cuts a record that has no quote at all.
@@ -97,16 +105,21 @@ impl<'c, 't> Cutter<'c, 't> {
                 _ => break,
             }
         }
-        // Text after the closing quote: the cell is kept as it stands in the source.
-        self.bad_quote();
+        // Text after the closing quote.
         let end = self.next_delimiter(at);
-        self.push(start, end);
+        if self.lax {
+            self.push_closed_early(start, at - 2, end);
+        } else {
+            // The cell is kept as it stands in the source.
+            self.bad_quote();
+            self.push(start, end);
+        }
         end
     }
 
     fn bare_cell(&mut self, start: usize) -> usize {
         let end = self.next_delimiter(start);
-        if memchr(b'"', self.text.as_bytes().get(start..end).unwrap_or_default()).is_some() {
+        if !self.lax && memchr(b'"', self.text.as_bytes().get(start..end).unwrap_or_default()).is_some() {
             self.bad_quote();
         }
         self.push(start, end);
@@ -126,6 +139,20 @@ impl<'c, 't> Cutter<'c, 't> {
         if doubled && self.cut.cells < self.named {
             let inner = self.text.get(start..end).unwrap_or_default();
             let Ok(()) = self.unescaped.write(self.fields.len(), |text| undouble(inner, text));
+        }
+        self.push(start, end);
+    }
+
+    /// A cell whose quotes close before its end: what was in them, and the rest as it stands.
+    fn push_closed_early(&mut self, start: usize, quote: usize, end: usize) {
+        if self.cut.cells < self.named {
+            let inner = self.text.get(start + 1..quote).unwrap_or_default();
+            let rest = self.text.get(quote + 1..end).unwrap_or_default();
+            let Ok(()) = self.unescaped.write(self.fields.len(), |text| {
+                undouble(inner, text)?;
+                text.push_str(rest);
+                Ok::<(), Infallible>(())
+            });
         }
         self.push(start, end);
     }
@@ -183,6 +210,25 @@ mod tests {
         let (cells, seen) = cut(r#"a"b,"c"d"e,"f""#, 3);
         assert_eq!(cells, [r#"a"b"#, r#""c"d"e"#, "f"]);
         assert_eq!(seen, Cut { cells: 3, bad_quote: Some(0), nameless: None });
+    }
+
+    /// What `csv.reader` of Python gives for the same lines.
+    #[test]
+    fn stray_quotes_are_text_where_that_is_wanted() {
+        for (line, cells) in [
+            (r#"a"b,"c"d"e,"f""#, vec![r#"a"b"#, r#"cd"e"#, "f"]),
+            (r#"""A""b,"x"" y"z,"#, vec![r#"A""b"#, r#"x" yz"#, ""]),
+            (r#" "a",b""#, vec![r#" "a""#, r#"b""#]),
+            (r#""é"ü,c"#, vec!["éü", "c"]),
+        ] {
+            let mut fields = Vec::new();
+            let mut unescaped = Unescaped::default();
+            let cut = Cutter::new(line, b',', 9, &mut fields, &mut unescaped).lax(true).cut_quoted();
+            unescaped.settle(&mut fields);
+            let read: Vec<_> = fields.iter().map(|field| field.value).collect();
+            assert_eq!(read, cells.into_iter().map(RawValue::Text).collect::<Vec<_>>(), "{line}");
+            assert_eq!(cut.bad_quote, None, "{line}");
+        }
     }
 
     #[test]

@@ -70,7 +70,11 @@ pub(super) fn read(
         refuse_other_delimiter(text, delimiter)?;
     }
     let name = |cell: &String| if is_mark(cell) { FAILED_MARK.to_owned() } else { cell.clone() };
-    let names = Names::from_header(cells.iter().take(named).map(name));
+    let names = match limits.lax_quotes {
+        // Python's csv module leaves the blanks around a name.
+        true => Names::from_header(cut_raw(text, delimiter, named).0.iter().map(name)),
+        false => Names::from_header(cells.iter().take(named).map(name)),
+    };
     Ok(Some(Header { names, columns: Columns { named, all: cut.cells }, delimiter }))
 }
 
@@ -96,12 +100,18 @@ fn refuse_quoted(cells: &[String], line: &str) -> Result<(), FileError> {
 
 /// The trimmed cells, those beyond `max` only counted.
 fn cut(text: &str, delimiter: Delimiter, max: usize) -> (Vec<String>, super::cells::Cut) {
+    let (cells, cut) = cut_raw(text, delimiter, max);
+    (cells.iter().map(|cell| cell.trim().to_owned()).collect(), cut)
+}
+
+/// The same with the blanks around them.
+fn cut_raw(text: &str, delimiter: Delimiter, max: usize) -> (Vec<String>, super::cells::Cut) {
     let mut fields = Vec::new();
     let mut unescaped = Unescaped::default();
     let cut = Cutter::new(text, delimiter.byte(), max, &mut fields, &mut unescaped).cut_quoted();
     unescaped.settle(&mut fields);
     let cells = fields.iter().map(|field| match field.value {
-        RawValue::Text(cell) => cell.trim().to_owned(),
+        RawValue::Text(cell) => cell.to_owned(),
         RawValue::Null | RawValue::Json(_) => String::new(),
     });
     (cells.collect(), cut)

@@ -1,0 +1,183 @@
+//! `muster imports undo`: says what cannot be taken back any more, and takes the rest back.
+
+use anyhow::bail;
+use clap::Args;
+use muster_producer::api::UndoPreview;
+use muster_shared::clock;
+use muster_shared::id::ImportId;
+use muster_shared::options::Start;
+use muster_shared::store::undo::{self as store, NewUndo, OpenedUndo, Refusal};
+use muster_shared::undo::{RecordRanges, Undo};
+use reqwest::Method;
+
+use super::backend::{Backend, Outcomes};
+use super::local::Local;
+use super::remote::Remote;
+use crate::failure::usage;
+use crate::output::{number, remark};
+use crate::reach::Reach;
+use crate::view::View;
+
+/// Options of `muster imports undo`.
+#[derive(Debug, Args)]
+pub(crate) struct UndoArgs {
+    /// The import: its id, the beginning of it, `last`, or `userimport_…`
+    pub(super) id: String,
+    /// Take back this field only, as `metadata.office` or `phone_number`; may be given several times. Users that were inserted stay
+    #[arg(long, value_name = "FIELD")]
+    field: Vec<String>,
+    /// Take back only what these records did: numbers and ranges, as in 7,100-200
+    #[arg(long, value_name = "NUMBERS")]
+    records: Option<RecordRanges>,
+    /// Take back only what records with this outcome did
+    #[arg(long, value_parser = ["inserted", "updated"])]
+    outcome: Option<String>,
+    /// Receive the undo and let it wait for `muster imports proceed`
+    #[arg(long)]
+    hold: bool,
+    /// Only say what could be taken back
+    #[arg(long)]
+    check: bool,
+}
+
+impl UndoArgs {
+    /// Whether anything is to be done.
+    pub(super) fn works(&self) -> bool {
+        !self.check && !self.hold
+    }
+
+    fn fields(&self) -> anyhow::Result<Vec<String>> {
+        let path = |name: &String| {
+            Undo::path_of(name)
+                .ok_or_else(|| usage(format!("--field: {name} is no field that an import changes")))
+        };
+        self.field.iter().map(path).collect()
+    }
+
+    fn start(&self) -> Start {
+        if self.hold { Start::Manual } else { Start::Auto }
+    }
+
+    fn outcomes(&self) -> Option<Outcomes> {
+        match self.outcome.as_deref()? {
+            "inserted" => Some(Outcomes::Inserted),
+            _ => Some(Outcomes::Updated),
+        }
+    }
+}
+
+/// Says what can be undone and, unless that is all, undoes it. `None`: nothing was asked to be done.
+pub(super) async fn undo(
+    backend: &Backend<'_>,
+    id: ImportId,
+    args: &UndoArgs,
+    as_json: bool,
+    reach: &Reach,
+) -> anyhow::Result<Option<View>> {
+    let fields = args.fields()?;
+    let preview = match backend {
+        Backend::Local(local) => local.undo_preview(id).await?,
+        Backend::Remote(remote) => remote.undo_preview(id).await?,
+    };
+    if args.check && as_json {
+        crate::output::json(&preview)?;
+    } else {
+        tell(&preview, reach);
+    }
+    if args.check {
+        return Ok(None);
+    }
+    let view = match backend {
+        Backend::Local(local) => local.undo(id, args, fields).await?,
+        Backend::Remote(remote) => remote.undo(id, args).await?,
+    };
+    Ok(Some(view))
+}
+
+/// What there is to know before it begins.
+fn tell(preview: &UndoPreview, reach: &Reach) {
+    let id = preview.import;
+    if let Some(code) = preview.refused {
+        remark(format_args!("import {id} cannot be undone [{code}]"));
+        return;
+    }
+    let (inserted, updated) = (number(preview.inserted), number(preview.updated));
+    remark(format_args!("undoing import {id}: {inserted} users inserted, {updated} changed"));
+    if preview.gone > 0 {
+        remark(format_args!(
+            "{} of them cannot be taken back: what was before is not kept",
+            number(preview.gone)
+        ));
+    }
+    if !preview.later.is_empty() {
+        remark("imports changed users after it; what they changed of the same users is left as it is:");
+        for later in &preview.later {
+            remark(format_args!("  {}", reach.command("show", later)));
+        }
+    }
+}
+
+impl Local<'_> {
+    async fn undo_preview(&self, id: ImportId) -> anyhow::Result<UndoPreview> {
+        let Some(found) = store::preview(&self.session.store, self.tenant, id).await? else {
+            bail!("the tenant has no import {id}; `muster imports list` shows them");
+        };
+        Ok(UndoPreview {
+            import: id.get(),
+            refused: found.refused,
+            undone_by: found.undone_by.map(ImportId::get),
+            inserted: found.inserted,
+            updated: found.updated,
+            gone: found.gone,
+            ended_at: found.ended_at,
+            later: found.later.into_iter().map(ImportId::get).collect(),
+        })
+    }
+
+    async fn undo(&self, of: ImportId, args: &UndoArgs, fields: Vec<String>) -> anyhow::Result<View> {
+        let new = NewUndo {
+            id: ImportId::new(clock::new_id()),
+            tenant: self.tenant,
+            of,
+            fields,
+            records: args.records.clone(),
+            outcome: args.outcomes().map(Outcomes::outcome),
+            start: args.start(),
+            chunk: self.chunk,
+        };
+        match store::open(&self.session.store, &new).await? {
+            OpenedUndo::New { .. } => {
+                muster_shared::store::dispatch::wake(&self.session.store).await?;
+                self.show(new.id).await
+            }
+            OpenedUndo::Refused(refusal) => {
+                let why = match refusal {
+                    Refusal::State(state) => format!("it is {state}"),
+                    Refusal::NotApplied => "it changed nothing that could be undone".to_owned(),
+                    Refusal::Undone(undo) => format!("import {undo} undoes it already"),
+                    Refusal::Gone => "what it changed is not kept any more".to_owned(),
+                };
+                bail!("import {of} cannot be undone: {why} [{}]", refusal.code())
+            }
+            OpenedUndo::NotFound => bail!("the tenant has no import {of}; `muster imports list` shows them"),
+        }
+    }
+}
+
+impl Remote {
+    async fn undo_preview(&self, id: ImportId) -> anyhow::Result<UndoPreview> {
+        self.get(&format!("/v1/imports/{id}/undo"), &[]).await
+    }
+
+    async fn undo(&self, id: ImportId, args: &UndoArgs) -> anyhow::Result<View> {
+        let mut query: Vec<(&str, String)> = vec![("start", args.start().to_string())];
+        if !args.field.is_empty() {
+            query.push(("field", args.field.join(",")));
+        }
+        query.extend(args.records.as_ref().map(|records| ("records", records.to_string())));
+        query.extend(args.outcome.clone().map(|outcome| ("outcome", outcome)));
+        let request = self.request(Method::POST, &format!("/v1/imports/{id}/undo")).query(&query);
+        let answer = self.send(request).await?;
+        Self::accepted(answer).await
+    }
+}

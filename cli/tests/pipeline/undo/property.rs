@@ -1,0 +1,298 @@
+//! Undoing hostile imports: with nobody in between the database is as before, and undoing the undo is as the import left it; with people
+//! in between it is as the reference says.
+//!
+//! `MUSTER_SEED` runs one case, `MUSTER_CASES` says how many there are, and with `MUSTER_MINUTES` they go on for so long
+//! (`make properties`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use muster_shared::chunk::ChunkLimits;
+use muster_shared::id::ImportId;
+use muster_shared::import::ImportState;
+use muster_shared::options::Enrolment;
+use muster_shared::outcome::Outcome;
+use muster_shared::plan::ExistingUser;
+use muster_shared::store::{catalog, tenants};
+use muster_shared::testing::hostile::{self, Shape, Upload};
+use muster_shared::testing::random::Random;
+use muster_shared::testing::undo::{Reference, Seen};
+use muster_shared::undo::{Flat, flat_user};
+use serde_json::Value;
+use sqlx::Row;
+use uuid::Uuid;
+
+use super::{orphans, users, whole};
+use crate::harness::{Backend, Pipeline};
+use crate::properties::world::Places;
+
+/// The longest run that is not told how long or how many.
+const PLAIN: Duration = Duration::from_secs(60);
+
+/// Organizations and groups by their place: the ids are known once a tenant is there.
+const PLACES: [Enrolment; 3] = [
+    Enrolment { organization_id: 0, group_id: 0 },
+    Enrolment { organization_id: 0, group_id: 1 },
+    Enrolment { organization_id: 1, group_id: 0 },
+];
+
+/// What the database itself sees of users.
+const SEEN: &str = "
+    create table witness.users (
+        place bigint generated always as identity,
+        transaction xid8 not null default pg_current_xact_id(),
+        id uuid not null, old jsonb, new jsonb);
+    create function witness.see() returns trigger language plpgsql as $$
+    begin
+        insert into witness.users (id, old, new)
+        values (case when tg_op = 'DELETE' then old.id else new.id end, case when tg_op <> 'INSERT' then to_jsonb(old) end,
+                case when tg_op <> 'DELETE' then to_jsonb(new) end);
+        return null;
+    end $$;
+    create trigger see after insert or update or delete on public.users for each row execute function witness.see();";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_import_can_be_undone() {
+    run(Backend::Postgres, 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_import_can_be_undone_over_rabbit() {
+    run(Backend::Rabbit, 5).await;
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+async fn run(backend: Backend, plain: u64) {
+    let time = number("MUSTER_MINUTES").map(|minutes| Duration::from_secs(30 * minutes));
+    let cases = number("MUSTER_CASES").unwrap_or(if time.is_some() { u64::MAX } else { plain });
+    let repeated = number("MUSTER_SEED");
+    let first = match (repeated, time) {
+        (Some(seed), _) => seed,
+        (None, None) => 0,
+        (None, Some(_)) => u64::try_from(muster_shared::clock::now().timestamp()).unwrap() << 20,
+    };
+    let mut pipeline = Pipeline::new(backend).await;
+    sqlx::raw_sql(SEEN).execute(pipeline.store.pool()).await.unwrap();
+    let started = Instant::now();
+    let mut done = 0;
+    while done < cases && started.elapsed() < time.unwrap_or(PLAIN) {
+        let seed = if repeated.is_some() { first } else { first + done };
+        if let Err(problem) = play(&mut pipeline, seed).await {
+            panic!(
+                "{problem}\nrepeat it with: MUSTER_SEED={seed} MUSTER_CASES=1 cargo nextest run -p muster-cli --all-features \
+                 --test pipeline any_import_can_be_undone ({backend:?})"
+            );
+        }
+        done += 1;
+    }
+    println!("{backend:?}: {} s, {done} cases from seed {first}", started.elapsed().as_secs());
+    pipeline.finish().await;
+}
+
+async fn play(pipeline: &mut Pipeline, seed: u64) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    let slug = format!("t{}", muster_shared::clock::new_id().simple()).parse().unwrap();
+    pipeline.tenant = tenants::create(&pipeline.store, &slug, "Case").await.unwrap().into_inner().id;
+    catalog::apply(&pipeline.store, pipeline.tenant, &hostile::catalog()).await.unwrap();
+    let places = Places::read(pipeline).await;
+    for _ in 0..random.between(0, 2) {
+        imported(pipeline, &places, &mut random).await?;
+    }
+    let (before, secrets) = (users(pipeline, true).await, users(pipeline, false).await);
+    let from = last_seen(pipeline).await;
+    let import = imported(pipeline, &places, &mut random).await?;
+    let (left, until) = (users(pipeline, false).await, last_seen(pipeline).await);
+    let edited = random.percent(60);
+    if edited {
+        edit(pipeline, &mut random, from, until).await;
+    }
+    let reference = reference(pipeline, from, until).await;
+    let mut new = whole(pipeline, import);
+    new.chunk = limits(&mut random);
+    if matches!(
+        muster_shared::store::undo::open(&pipeline.store, &new).await.unwrap(),
+        muster_shared::store::undo::OpenedUndo::Refused(_)
+    ) {
+        return if secrets == left {
+            Ok(())
+        } else {
+            Err("an import that changed something is refused".into())
+        };
+    }
+    work(pipeline, new.id).await?;
+    let expected = reference.undone();
+    let found = flat(pipeline).await;
+    // Where a value that a user would get back is kept by another who was inserted and edited, more than one user matters.
+    let moved: bool = sqlx::query_scalar(
+        "select coalesce(bool_or(gives_up), false) from before_images where import_id = $1",
+    )
+    .bind(import.get())
+    .fetch_one(pipeline.store.pool())
+    .await
+    .unwrap();
+    if found != expected && !(moved && reference.keeps_inserted()) {
+        return Err(differences(&expected, &found));
+    }
+    if orphans(pipeline).await != 0 {
+        return Err("something is left of users that were deleted".into());
+    }
+    if edited {
+        return Ok(());
+    }
+    if users(pipeline, true).await != before {
+        return Err("the rows are not as before".into());
+    }
+    let again = whole(pipeline, new.id);
+    match muster_shared::store::undo::open(&pipeline.store, &again).await.unwrap() {
+        muster_shared::store::undo::OpenedUndo::New { .. } => work(pipeline, again.id).await?,
+        other => return Err(format!("the undo cannot be undone: {other:?}")),
+    }
+    if users(pipeline, false).await != left {
+        return Err("the rows are not as the import left them".into());
+    }
+    Ok(())
+}
+
+fn limits(random: &mut Random) -> ChunkLimits {
+    ChunkLimits {
+        records: u32::try_from(random.between(1, 9)).unwrap(),
+        bytes: 64 * 1024,
+        lanes: u32::try_from(random.between(1, 4)).unwrap(),
+    }
+}
+
+/// A hostile import from upload to end.
+async fn imported(pipeline: &mut Pipeline, places: &Places, random: &mut Random) -> Result<ImportId, String> {
+    let shape = Shape { records: *random.pick(&[3, 12, 40]), fields: *random.pick(&[2, 5, 9]) };
+    let upload = Upload::make(random, shape, &PLACES);
+    let mut options = upload.options.clone();
+    options.enrolment = options.enrolment.map(|place| places.resolve(place));
+    pipeline.limits.chunk = limits(random);
+    let receipt = pipeline.upload(&upload.bytes(), &options).await;
+    let import = receipt.map_err(|error| format!("not received: {error}"))?.import;
+    work(pipeline, import).await?;
+    Ok(import)
+}
+
+async fn work(pipeline: &mut Pipeline, import: ImportId) -> Result<(), String> {
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(3));
+    let report = pipeline.ended(import).await;
+    worker.stop().await;
+    dispatcher.stop().await;
+    let failed = pipeline.records(import, Some(Outcome::Failed)).await;
+    match report.state {
+        ImportState::Completed if report.options.undo.is_none() || failed.is_empty() => Ok(()),
+        _ => Err(format!("it ended as {report:?} with {failed:?}")),
+    }
+}
+
+async fn last_seen(pipeline: &Pipeline) -> i64 {
+    sqlx::query_scalar("select coalesce(max(place), 0) from witness.users")
+        .fetch_one(pipeline.store.pool())
+        .await
+        .unwrap()
+}
+
+/// People change some users: to something new, to what they were at some time, and not at all but for the version.
+async fn edit(pipeline: &Pipeline, random: &mut Random, from: i64, until: i64) {
+    let ids: Vec<Uuid> = sqlx::query_scalar("select id from users where tenant_id = $1 order by id")
+        .bind(pipeline.tenant.get())
+        .fetch_all(pipeline.store.pool())
+        .await
+        .unwrap();
+    for id in ids {
+        if random.percent(50) {
+            continue;
+        }
+        let change = match random.below(4) {
+            0 => "given_name = 'Edited'",
+            1 => "metadata = coalesce(metadata, '{}') || '{\"edited\": 1}'",
+            2 => "given_name = u.given_name",
+            _ => {
+                "family_name = s.old ->> 'family_name', given_name = s.old ->> 'given_name',
+                 metadata = nullif(s.old -> 'metadata', 'null'), attributes = nullif(s.old -> 'attributes', 'null')"
+            }
+        };
+        let sql = format!(
+            "update users as u set version = u.version + 1, {change}
+               from (select old from witness.users where id = $1 and place > $2 and place <= $3
+                     union all select null order by 1 nulls last limit 1) as s
+              where u.id = $1"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(id)
+            .bind(from)
+            .bind(until)
+            .execute(pipeline.store.pool())
+            .await
+            .unwrap();
+    }
+}
+
+/// Everything that the reference has to know.
+async fn reference(pipeline: &Pipeline, from: i64, until: i64) -> Reference {
+    let mut reference = Reference { now: flat(pipeline).await, ..Reference::default() };
+    let rows = sqlx::query(
+        "select place, transaction::text, id, old, new from witness.users where place > $1 order by place",
+    )
+    .bind(from)
+    .fetch_all(pipeline.store.pool())
+    .await
+    .unwrap();
+    let mut last: BTreeMap<Uuid, String> = BTreeMap::new();
+    for row in rows {
+        let (place, transaction, id): (i64, String, Uuid) = (row.get(0), row.get(1), row.get(2));
+        if place > until {
+            reference.touched.insert(id);
+            continue;
+        }
+        let (old, new) = (row.get::<Option<Value>, _>(3), row.get::<Option<Value>, _>(4));
+        let seen: Seen = (old.map(flat_of), new.map(flat_of));
+        let history = reference.history.entry(id).or_default();
+        if last.insert(id, transaction.clone()).as_ref() == Some(&transaction) {
+            history.last_mut().unwrap().1 = seen.1;
+        } else {
+            history.push(seen);
+        }
+    }
+    reference
+}
+
+/// The fields of a user's row, memberships apart.
+fn flat_of(row: Value) -> Flat {
+    let text = |key: &str| row[key].as_str().map(str::to_owned);
+    let json = |key: &str| (!row[key].is_null()).then(|| row[key].to_string());
+    let user = ExistingUser {
+        email: text("email"),
+        phone_number: text("phone_number"),
+        preferred_username: text("preferred_username"),
+        given_name: text("given_name"),
+        family_name: text("family_name"),
+        attributes: json("attributes"),
+        metadata: json("metadata"),
+        profile: json("profile").map(|json| serde_json::from_str(&json).unwrap()),
+        ..ExistingUser::default()
+    };
+    flat_user(&user, &[]).unwrap()
+}
+
+/// Every user of the tenant.
+async fn flat(pipeline: &Pipeline) -> BTreeMap<Uuid, Flat> {
+    let rows = sqlx::query("select id, to_jsonb(u) from users as u where tenant_id = $1")
+        .bind(pipeline.tenant.get())
+        .fetch_all(pipeline.store.pool())
+        .await
+        .unwrap();
+    rows.into_iter().map(|row| (row.get(0), flat_of(row.get(1)))).collect()
+}
+
+fn differences(expected: &BTreeMap<Uuid, Flat>, found: &BTreeMap<Uuid, Flat>) -> String {
+    let ids: BTreeSet<&Uuid> = expected.keys().chain(found.keys()).collect();
+    let differing = ids.into_iter().filter(|id| expected.get(id) != found.get(id));
+    let lines = differing
+        .map(|id| format!("{id}\n  expected {:?}\n  found    {:?}", expected.get(id), found.get(id)));
+    lines.collect::<Vec<_>>().join("\n")
+}

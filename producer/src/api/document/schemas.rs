@@ -1,0 +1,387 @@
+//! Shapes of what the domain shows: the domain knows nothing of this document, so they are written down here, and a test holds
+//! them against what is sent.
+
+use muster_shared::error::ErrorCode;
+use muster_shared::import::ImportState;
+use muster_shared::parse::{Format, TextEncoding};
+use serde_json::{Map, Value, json};
+
+use super::options;
+
+pub(super) fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+fn list_of(name: &str) -> Value {
+    json!({ "type": "array", "items": reference(name) })
+}
+
+fn or_null(name: &str) -> Value {
+    json!({ "oneOf": [{ "type": "null" }, reference(name)] })
+}
+
+/// An object of these properties; those that are not named as optional are required.
+pub(super) fn object(description: &str, properties: Value, optional: &[&str]) -> Value {
+    let names = properties.as_object().into_iter().flat_map(Map::keys);
+    let required: Vec<&String> = names.filter(|name| !optional.contains(&name.as_str())).collect();
+    json!({ "type": "object", "description": description, "properties": properties, "required": required })
+}
+
+pub(super) fn any(description: &str) -> Value {
+    json!({ "type": "object", "description": description, "additionalProperties": true })
+}
+
+fn count() -> Value {
+    json!({ "type": "integer", "format": "int64", "minimum": 0 })
+}
+
+pub(super) fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn moment() -> Value {
+    json!({ "type": "string", "format": "date-time" })
+}
+
+pub(super) fn nullable(schema: Value) -> Value {
+    let mut schema = schema;
+    schema["type"] = json!([schema["type"].clone(), "null"]);
+    schema
+}
+
+pub(super) fn texts<'t>(values: impl IntoIterator<Item = &'t str>) -> Value {
+    json!({ "type": "string", "enum": values.into_iter().collect::<Vec<_>>() })
+}
+
+/// Adds the domain's shapes, and says of the properties of others which of them they are.
+pub(super) fn complete(schemas: &mut Map<String, Value>) {
+    for (name, schema) in shared().into_iter().chain(imports()).chain(catalog()).chain(inspection()) {
+        schemas.insert(name.to_owned(), schema);
+    }
+    let properties: [(&str, &str, Value); 14] = [
+        ("ImportView", "state", reference("ImportState")),
+        ("ImportView", "encoding", or_null("TextEncoding")),
+        ("ImportView", "options", reference("ImportOptions")),
+        ("ImportView", "counts", reference("Counts")),
+        ("ImportView", "chunks", reference("ChunkCounts")),
+        ("ImportView", "error", or_null("FileError")),
+        ("RecordView", "outcome", reference("Outcome")),
+        ("RecordView", "reason", or_null("Reason")),
+        ("RecordView", "errors", list_of("RecordError")),
+        ("UserList", "users", list_of("User")),
+        ("ErrorDetail", "code", reference("ErrorCode")),
+        ("ErrorDetail", "state", or_null("ImportState")),
+        ("ErrorDetail", "errors", list_of("FieldError")),
+        ("AuthgearDetail", "record", any("The record as it was sent, secrets redacted")),
+    ];
+    for (name, property, schema) in properties {
+        let there =
+            schemas.get_mut(name).and_then(|schema| schema.pointer_mut(&format!("/properties/{property}")));
+        if let Some(there) = there {
+            let description = there.get("description").cloned();
+            *there = schema;
+            if let (Some(description), Some(there)) = (description, there.as_object_mut()) {
+                there.insert("description".into(), description);
+            }
+        }
+    }
+    for schema in schemas.values_mut() {
+        free_objects(schema);
+    }
+}
+
+/// An object without properties may hold anything; that is said, so that nobody takes it for one that is always empty.
+fn free_objects(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            let bare = fields.get("type").is_some_and(is_object)
+                && !["properties", "additionalProperties", "oneOf", "allOf", "anyOf"]
+                    .iter()
+                    .any(|key| fields.contains_key(*key));
+            if bare {
+                fields.insert("additionalProperties".into(), Value::Bool(true));
+            }
+            fields.values_mut().for_each(free_objects);
+        }
+        Value::Array(items) => items.iter_mut().for_each(free_objects),
+        _ => {}
+    }
+}
+
+fn is_object(kind: &Value) -> bool {
+    kind == "object" || kind.as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "object"))
+}
+
+fn shared() -> Vec<(&'static str, Value)> {
+    let codes = ErrorCode::ALL.iter().map(|code| code.to_string()).collect::<Vec<_>>();
+    let user = json!({
+        "id": { "type": "string", "format": "uuid" },
+        "email": nullable(text()), "phone_number": nullable(text()), "preferred_username": nullable(text()),
+        "given_name": nullable(text()), "family_name": nullable(text()),
+        "metadata": any("Custom metadata, empty for none"),
+        "memberships": list_of("Membership"),
+        "version": { "type": "integer", "minimum": 1 },
+        "email_verified": { "type": "boolean" }, "phone_number_verified": { "type": "boolean" },
+        "roles": { "type": "array", "items": text() }, "groups": { "type": "array", "items": text() },
+        "teams": { "type": "array", "items": text() }, "location": nullable(text()),
+        "disabled": { "type": "boolean" }, "disabled_at": nullable(moment()),
+        "account_valid_from": nullable(moment()), "account_valid_until": nullable(moment()),
+        "locked": { "type": "boolean" }, "mfa": reference("SecondFactors"),
+        "addresses": { "type": "object", "description": "By name", "additionalProperties": reference("UserAddress") },
+        "agent": any("Fields of a contact-centre agent, by name; empty for none"),
+        "created_at": moment(), "updated_at": moment(),
+    });
+    let mut user = object(
+        "A user. Other standard attributes stand under their own names beside these fields",
+        user,
+        &[],
+    );
+    user["additionalProperties"] = Value::Bool(true);
+    vec![
+        (
+            "ErrorCode",
+            json!({ "type": "string", "enum": codes, "description": "What went wrong, for programs" }),
+        ),
+        (
+            "FieldError",
+            object(
+                "What is wrong with one place of a request",
+                json!({ "code": reference("ErrorCode"), "field": text(), "message": text() }),
+                &[],
+            ),
+        ),
+        ("User", user),
+        (
+            "Membership",
+            object(
+                "That a user is in an organization",
+                json!({ "organization": text(), "group": nullable(text()) }),
+                &[],
+            ),
+        ),
+        (
+            "SecondFactors",
+            object(
+                "Where one-time codes of a user go",
+                json!({ "email": nullable(text()), "phone_number": nullable(text()) }),
+                &[],
+            ),
+        ),
+        (
+            "UserAddress",
+            object(
+                "An address to reach a user at",
+                json!({ "type": texts(["phone", "email", "GENERIC"]), "value": text() }),
+                &[],
+            ),
+        ),
+    ]
+}
+
+fn imports() -> Vec<(&'static str, Value)> {
+    let counts = ["total", "pending", "inserted", "updated", "skipped", "failed"];
+    let chunks = ["staged", "dispatched", "retryable", "applied", "dead", "cancelled"];
+    let numbers =
+        |names: [&str; 6]| Value::Object(names.iter().map(|name| ((*name).to_owned(), count())).collect());
+    let place = json!({ "code": reference("ErrorCode"), "message": text(), "record": count(), "line": count(), "column": count(), "field": text() });
+    let record_error = json!({
+        "code": reference("ErrorCode"), "field": text(), "message": text(), "user_id": { "type": "string", "format": "uuid" },
+    });
+    vec![
+        ("ImportState", texts(ImportState::ALL.iter().map(|state| state.as_str()))),
+        ("TextEncoding", texts(TextEncoding::ALL.iter().map(|encoding| encoding.as_str()))),
+        ("Format", texts(Format::ALL.iter().map(|format| format.as_str()))),
+        ("Outcome", texts(["pending", "inserted", "updated", "skipped", "failed"])),
+        ("Reason", texts(["exists", "unchanged", "cancelled", "enrolled", "superseded"])),
+        (
+            "Counts",
+            object("Outcomes of records. They add up to the total at every moment", numbers(counts), &[]),
+        ),
+        ("ChunkCounts", object("Chunks by state", numbers(chunks), &[])),
+        (
+            "FileError",
+            object("What is wrong with a whole file", place, &["record", "line", "column", "field"]),
+        ),
+        ("RecordError", object("What is wrong with one record", record_error, &["field", "user_id"])),
+        ("ImportOptions", import_options()),
+    ]
+}
+
+/// What an import was asked to do. Options that say what they say anyway are left out.
+fn import_options() -> Value {
+    let mut properties = Map::new();
+    let named = [
+        "format",
+        "identifier",
+        "on_existing",
+        "metadata",
+        "empty_cells",
+        "start",
+        "on_invalid",
+        "unknown_columns",
+        "header_names",
+        "sets",
+        "values",
+        "unknown_names",
+        "duplicates",
+        "phone_check",
+        "usernames",
+        "rows",
+        "default_address",
+        "dates",
+        "phone_country",
+        "on_invalid_value",
+        "at",
+        "organization",
+        "group",
+    ];
+    for name in named {
+        let mut schema = options::schema(name).unwrap_or_else(text);
+        // What an import was asked to do is what it was asked to do.
+        if let Some(fields) = schema.as_object_mut() {
+            fields.remove("default");
+        }
+        properties.insert(name.to_owned(), schema);
+    }
+    properties.insert("address_clash".into(), texts(["replace", "refuse"]));
+    properties.insert("empty_file".into(), texts(["accept", "refuse"]));
+    let rules = json!({ "type": "array", "description": "What the names of the upload mean, where they are not Muster's own",
+                        "items": any("A name, its field, and what it does to a user that exists") });
+    properties.insert("fields".into(), rules);
+    json!({ "type": "object", "description": "What an import was asked to do; what goes without saying is left out",
+            "properties": properties, "required": ["format", "identifier", "on_existing"], "additionalProperties": true })
+}
+
+fn catalog() -> Vec<(&'static str, Value)> {
+    let names = || json!({ "type": "array", "items": { "type": "string", "minLength": 1, "maxLength": 255 }, "maxItems": 10_000 });
+    let kind = |kind: &str, more: Value| {
+        let mut properties = json!({ "type": { "type": "string", "const": kind } });
+        if let (Some(properties), Some(more)) = (properties.as_object_mut(), more.as_object()) {
+            properties.extend(more.clone());
+        }
+        json!({ "type": "object", "properties": properties, "required": ["type"], "additionalProperties": false })
+    };
+    let bounds = |number: &str| json!({ "minimum": { "type": number }, "maximum": { "type": number } });
+    let mut one_of_texts =
+        kind("enum", json!({ "values": { "type": "array", "items": text(), "minItems": 1 } }));
+    one_of_texts["required"] = json!(["type", "values"]);
+    let attribute = json!({
+        "description": "What the values of a custom attribute must be",
+        "oneOf": [
+            kind("string", json!({})), kind("number", bounds("number")), kind("integer", bounds("integer")), one_of_texts,
+            kind("phone_number", json!({})), kind("email", json!({})), kind("url", json!({})), kind("country_code", json!({})),
+        ],
+    });
+    let whole = json!({
+        "organizations": { "type": "array", "items": reference("Organization"), "maxItems": 10_000 },
+        "groups": names(), "roles": names(), "teams": names(), "locations": names(),
+        "custom_attributes": { "type": "object", "description": "By name", "additionalProperties": reference("AttributeDefinition") },
+        "limits": reference("CatalogLimits"),
+    });
+    let all = ["organizations", "groups", "roles", "teams", "locations", "custom_attributes", "limits"];
+    let mut catalog = object("What a tenant knows by name. What is left out is empty", whole, &all);
+    catalog["additionalProperties"] = Value::Bool(false);
+    let limits = json!({ "max_chat_limit": { "type": "integer", "format": "int64", "minimum": 0, "maximum": u32::MAX } });
+    let slug =
+        json!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", "examples": ["acme"] });
+    vec![
+        ("Catalog", catalog),
+        ("Organization", object("An organization of a tenant", json!({ "slug": slug, "name": text() }), &[])),
+        ("AttributeDefinition", attribute),
+        (
+            "CatalogLimits",
+            object("Limits of a tenant. What is not set does not limit", limits, &["max_chat_limit"]),
+        ),
+    ]
+}
+
+fn inspection() -> Vec<(&'static str, Value)> {
+    let report = json!({
+        "format": reference("Format"), "encoding": reference("TextEncoding"), "delimiter": texts(["comma", "semicolon", "tab", "pipe"]),
+        "skipped": { "type": "array", "items": text() }, "skipped_lines": count(), "bytes": count(), "records": count(), "invalid": count(),
+        "columns": list_of("InspectedColumn"),
+        "first": { "type": "array", "description": "The first records: field and value",
+                   "items": { "type": "array", "items": { "type": "array", "items": text(), "minItems": 2, "maxItems": 2 } } },
+        "problems": list_of("InspectedProblem"), "needs_catalog": { "type": "boolean" }, "refused": reference("FileError"),
+    });
+    let problem = json!({ "code": reference("ErrorCode"), "field": text(), "count": count(), "message": text(),
+                          "first": list_of("InspectedPlace") });
+    vec![
+        (
+            "Inspection",
+            object("What a file is and holds", report, &["delimiter", "skipped", "skipped_lines", "refused"]),
+        ),
+        (
+            "InspectedColumn",
+            object("A column or key", json!({ "name": text(), "field": text(), "by": text() }), &["field"]),
+        ),
+        ("InspectedProblem", object("Failures or warnings with one cause", problem, &["code", "field"])),
+        ("InspectedPlace", object("A record's place", json!({ "record": count(), "line": count() }), &[])),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use muster_shared::catalog::Catalog;
+    use muster_shared::error::{FileError, RecordError};
+    use muster_shared::inspect::Inspection;
+    use muster_shared::options::ImportOptions;
+    use muster_shared::outcome::{Counts, Outcome, Reason};
+    use muster_shared::parse::ParseLimits;
+    use muster_shared::store::reports::ChunkCounts;
+    use serde::Serialize;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn schemas() -> Map<String, Value> {
+        let mut schemas = Map::new();
+        complete(&mut schemas);
+        schemas
+    }
+
+    /// What is sent has the properties that are written down, and all that must be there.
+    #[track_caller]
+    fn same(name: &str, sent: &impl Serialize) {
+        let schemas = schemas();
+        let schema = &schemas[name];
+        let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<String>>();
+        let (sent, written) = (keys(&serde_json::to_value(sent).unwrap()), keys(&schema["properties"]));
+        assert!(sent.is_subset(&written), "{name}: {:?}", sent.difference(&written));
+        for required in schema["required"].as_array().into_iter().flatten() {
+            assert!(sent.contains(required.as_str().unwrap()), "{name}: {required}");
+        }
+    }
+
+    #[test]
+    fn shapes_are_those_of_what_is_sent() {
+        same("Counts", &Counts::default());
+        same("ChunkCounts", &ChunkCounts::default());
+        let place =
+            FileError::new(ErrorCode::FileEmpty, "x").at_record(1).at_line(1).at_column(1).in_field("x");
+        same("FileError", &place);
+        same("FileError", &FileError::new(ErrorCode::FileEmpty, "x"));
+        same(
+            "RecordError",
+            &RecordError::new(ErrorCode::EmailInvalid, "x").in_field("x").held_by(Uuid::nil()),
+        );
+        same("ImportOptions", &ImportOptions::default());
+        same("Catalog", &Catalog::default());
+        let inspection = Inspection::new(ImportOptions::default(), ParseLimits::default());
+        same("Inspection", &inspection.refuse(FileError::new(ErrorCode::FileEmpty, "x")));
+        for outcome in
+            [Outcome::Pending, Outcome::Inserted, Outcome::Updated, Outcome::Skipped, Outcome::Failed]
+        {
+            let sent = serde_json::to_value(outcome).unwrap();
+            assert!(schemas()["Outcome"]["enum"].as_array().unwrap().contains(&sent), "{sent}");
+        }
+        for reason in
+            [Reason::Exists, Reason::Unchanged, Reason::Cancelled, Reason::Enrolled, Reason::Superseded]
+        {
+            let sent = serde_json::to_value(reason).unwrap();
+            assert!(schemas()["Reason"]["enum"].as_array().unwrap().contains(&sent), "{sent}");
+        }
+    }
+}

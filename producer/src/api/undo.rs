@@ -1,0 +1,143 @@
+//! Undoing an import: what could be undone, and doing it.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use muster_shared::clock;
+use muster_shared::error::ErrorCode;
+use muster_shared::id::ImportId;
+use muster_shared::options::Start;
+use muster_shared::outcome::Outcome;
+use muster_shared::store::reports;
+use muster_shared::store::undo::{self as store, NewUndo, OpenedUndo};
+use muster_shared::token::Scope;
+use muster_shared::undo::{RecordRanges, Undo};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::AppState;
+use super::auth::Caller;
+use super::error::ApiError;
+use super::params::{Id, Params, invalid};
+use super::view::ImportView;
+
+/// What an undo of an import could do.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct UndoPreview {
+    /// The import.
+    pub import: Uuid,
+    /// Why it cannot be undone; null where it can be: state_conflict, not_applied, already_undone or before_images_gone.
+    #[schema(value_type = Option<String>)]
+    pub refused: Option<ErrorCode>,
+    /// The undo that there is already.
+    pub undone_by: Option<Uuid>,
+    /// Records that inserted a user.
+    pub inserted: u64,
+    /// Records that changed a user.
+    pub updated: u64,
+    /// Of these the ones that cannot be taken back any more, since what was before is not kept.
+    pub gone: u64,
+    /// When the import ended.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Imports that changed users after this one began to, newest first, at most 20. What they changed of the same users is left as it is.
+    pub later: Vec<Uuid>,
+}
+
+/// An undo that was opened: an import, and what it cannot do.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct UndoView {
+    /// The undo.
+    #[serde(flatten)]
+    pub import: ImportView,
+    /// Changes of the import that it cannot take back, since what was before is not kept any more, or was erased.
+    pub gone: u64,
+}
+
+/// Tells what an undo of an import could do, and changes nothing.
+#[utoipa::path(
+    get, path = "/v1/imports/{id}/undo", tag = "imports", params(("id" = String, Path)),
+    responses((status = 200, description = "What could be undone", body = UndoPreview)),
+)]
+pub(super) async fn preview(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(import): Id<ImportId>,
+    params: Params,
+) -> Result<Json<UndoPreview>, ApiError> {
+    let tenant = caller.may(Scope::ImportRead)?;
+    params.finish()?;
+    let found = store::preview(&state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)?;
+    Ok(Json(UndoPreview {
+        import: import.get(),
+        refused: found.refused,
+        undone_by: found.undone_by.map(ImportId::get),
+        inserted: found.inserted,
+        updated: found.updated,
+        gone: found.gone,
+        ended_at: found.ended_at,
+        later: found.later.into_iter().map(ImportId::get).collect(),
+    }))
+}
+
+/// Undoes an import: a new import takes its changes back, the last one first. Field by field, what still is as the import left it is
+/// as before again; what somebody changed since is left as it is, and told. Users that it inserted are deleted if nothing touched
+/// them since. An undo can be undone.
+#[utoipa::path(
+    post, path = "/v1/imports/{id}/undo", tag = "imports",
+    params(("id" = String, Path),
+           ("field" = Option<String>, Query, description = "these fields only, with commas between them; users that were inserted stay"),
+           ("records" = Option<String>, Query, description = "what these records did only: numbers and ranges, as in 7,100-200"),
+           ("outcome" = Option<String>, Query, description = "what records with this outcome did only: inserted or updated"),
+           ("start" = Option<String>, Query, description = "auto, or manual: it waits for `proceed`")),
+    responses((status = 202, description = "The undo", body = UndoView)),
+)]
+pub(super) async fn create(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(import): Id<ImportId>,
+    mut params: Params,
+) -> Result<(StatusCode, Json<UndoView>), ApiError> {
+    let tenant = caller.may(Scope::ImportWrite)?;
+    let fields: Option<String> = params.take("field")?;
+    let records: Option<RecordRanges> = params.take("records")?;
+    let outcome: Option<String> = params.take("outcome")?;
+    let start: Option<Start> = params.take("start")?;
+    params.finish()?;
+    let new = NewUndo {
+        id: ImportId::new(clock::new_id()),
+        tenant,
+        of: import,
+        fields: fields.as_deref().map(paths).transpose()?.unwrap_or_default(),
+        records,
+        outcome: outcome.as_deref().map(undoable).transpose()?,
+        start: start.unwrap_or_default(),
+        chunk: state.0.limits.chunk,
+    };
+    match store::open(&state.0.store, &new).await? {
+        OpenedUndo::New { gone, .. } => {
+            state.0.wake.notify_one();
+            let report = reports::import(&state.0.store, tenant, new.id).await?.ok_or(ApiError::NotFound)?;
+            let import = ImportView::new(report, &state.0.link_base);
+            Ok((StatusCode::ACCEPTED, Json(UndoView { import, gone })))
+        }
+        OpenedUndo::Refused(refusal) => Err(ApiError::CannotUndo(refusal)),
+        OpenedUndo::NotFound => Err(ApiError::NotFound),
+    }
+}
+
+fn paths(names: &str) -> Result<Vec<String>, ApiError> {
+    let path = |name: &str| {
+        Undo::path_of(name.trim()).ok_or_else(|| invalid("field", "names no field that an import changes"))
+    };
+    names.split(',').map(path).collect()
+}
+
+fn undoable(outcome: &str) -> Result<Outcome, ApiError> {
+    match outcome {
+        "inserted" => Ok(Outcome::Inserted),
+        "updated" => Ok(Outcome::Updated),
+        _ => Err(invalid("outcome", "must be one of: inserted, updated")),
+    }
+}

@@ -1,0 +1,169 @@
+//! How clients ask: pages, waiting for a change, preferences, bodies of any media type, and errors that speak of the request.
+
+use std::time::{Duration, Instant};
+
+use muster_shared::clock;
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+use crate::harness::{Server, accepted, assert_refused, refused};
+
+const CSV: &str = "email\na@example.com\nb@example.com\nc@example.com\n";
+
+async fn answered(server: &Server, path: &str) -> (HeaderMap, Value) {
+    let response = server.get(path).send().await.unwrap();
+    assert_eq!(response.status(), 200, "{path}");
+    (response.headers().clone(), response.json().await.unwrap())
+}
+
+#[tokio::test]
+async fn lists_are_paged_in_one_way() {
+    let server = Server::start().await;
+    let mut imports = Vec::new();
+    for _ in 0..3 {
+        let import = accepted(server.upload("start=manual", CSV)).await;
+        imports.insert(0, import["id"].as_str().unwrap().to_owned());
+    }
+    let records = format!("/v1/imports/{}/records", imports[0]);
+    for (path, list, key) in [("/v1/imports", "imports", "id"), (records.as_str(), "records", "record")] {
+        let (mut link, mut seen, mut after) = (Some(format!("{path}?limit=1")), Vec::new(), None);
+        while let Some(next) = link {
+            let (headers, page) = answered(&server, &next).await;
+            assert_eq!(page[list].as_array().unwrap().len(), 1, "{next}");
+            seen.push(page[list][0][key].clone());
+            link = page["next_link"].as_str().map(str::to_owned);
+            // The header, the link and the value say the same.
+            let header = headers.get("link").map(|link| link.to_str().unwrap().to_owned());
+            assert_eq!(header, link.as_ref().map(|link| format!("<{link}>; rel=\"next\"")));
+            assert_eq!(link.is_none(), page["next"].is_null());
+            if let Some(link) = &link {
+                let text =
+                    page["next"].as_str().map(str::to_owned).unwrap_or_else(|| page["next"].to_string());
+                assert!(link.contains(&format!("after={text}")), "{link}");
+                after.get_or_insert(text);
+            }
+        }
+        assert_eq!(seen.len(), 3, "{path}");
+        let (_, page) = answered(&server, &format!("{path}?after={}", after.unwrap())).await;
+        assert_eq!(page[list].as_array().unwrap().len(), 2, "{path}");
+    }
+    // As it was before there was one way.
+    let (_, page) = answered(&server, &format!("/v1/imports?before={}", imports[0])).await;
+    assert_eq!(page["imports"].as_array().unwrap().len(), 2);
+    let both = format!("/v1/imports?before={0}&after={0}", imports[0]);
+    assert_refused(server.get(&both), 400, "invalid_request").await;
+}
+
+#[tokio::test]
+async fn errors_of_parameters_speak_of_the_request() {
+    let server = Server::start().await;
+    let import = accepted(server.upload("start=manual", CSV)).await;
+    let own = format!("/v1/imports/{}", import["id"].as_str().unwrap());
+    for (path, field, told) in [
+        ("/v1/imports?limit=x".to_owned(), "limit", "limit must be from 1 to 200"),
+        ("/v1/imports?limit=70000".to_owned(), "limit", "limit must be from 1 to 200"),
+        (format!("{own}/records?limit=-1"), "limit", "limit must be from 1 to 1,000"),
+        (format!("{own}/records?after=x"), "after", "after must be `next` of the page before"),
+        ("/v1/imports?after=x".to_owned(), "after", "after must be `next` of the page before"),
+        (format!("{own}?wait=1h"), "wait", "wait must be a time of up to 60 seconds, such as 30s"),
+        ("/v1/imports?limit=1&limit=2".to_owned(), "limit", "limit is given twice"),
+        ("/v1/imports?colour=red".to_owned(), "colour", "there is no such parameter"),
+    ] {
+        let (status, error) = refused(server.get(&path)).await;
+        assert_eq!(
+            (status, error["field"].as_str(), error["message"].as_str()),
+            (400, Some(field), Some(told)),
+            "{path}"
+        );
+    }
+    let (_, error) = refused(server.upload("on_existing=replace", CSV)).await;
+    assert_eq!(error["message"], "on_existing must be one of: skip, update, enrol");
+    let (_, error) = refused(server.get("/v1/imports?state=done")).await;
+    let message = error["message"].as_str().unwrap();
+    assert!(message.starts_with("state must be one of: receiving, "), "{message}");
+}
+
+#[tokio::test]
+async fn a_request_may_wait_for_another_state() {
+    let server = Server::start().await;
+    let import = accepted(server.upload("start=manual", CSV)).await;
+    let own = format!("/v1/imports/{}", import["id"].as_str().unwrap());
+    // Without a change it is answered when the time is over.
+    let began = Instant::now();
+    let (headers, shown) = answered(&server, &format!("{own}?wait=300ms")).await;
+    assert_eq!(
+        (&shown["state"], began.elapsed() >= Duration::from_millis(300)),
+        (&Value::from("received"), true)
+    );
+    assert_eq!(headers["retry-after"], "1");
+    // With one, when it comes: whether it came before the request or after, it is the last.
+    let began = Instant::now();
+    let long = format!("{own}?wait=60s");
+    let waiting = answered(&server, &long);
+    let cancelling = async { server.post(&format!("{own}/cancel")).send().await.unwrap().status() };
+    let ((headers, shown), status) = tokio::join!(waiting, cancelling);
+    assert_eq!((status.as_u16(), &shown["state"]), (200, &Value::from("cancelled")));
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert!(!headers.contains_key("retry-after"), "nothing more will come");
+    // One that has ended is answered at once.
+    let began = Instant::now();
+    answered(&server, &format!("{own}?wait=60s")).await;
+    assert!(began.elapsed() < Duration::from_secs(30));
+    let missing = format!("/v1/imports/{}?wait=60s", clock::new_id());
+    assert_refused(server.get(&missing), 404, "not_found").await;
+}
+
+#[tokio::test]
+async fn an_upload_says_what_of_its_preferences_was_done() {
+    let server = Server::start().await;
+    let send = async |prefer: Option<&str>, query: &str, csv: &'static str| {
+        let request = server.upload(query, csv);
+        let request = match prefer {
+            Some(prefer) => request.header("prefer", prefer),
+            None => request,
+        };
+        let response = request.send().await.unwrap();
+        let applied =
+            response.headers().get("preference-applied").map(|value| value.to_str().unwrap().to_owned());
+        (response.status().as_u16(), applied, response.headers().contains_key("retry-after"))
+    };
+    assert_eq!(send(None, "start=manual", CSV).await, (202, None, true));
+    let asynchronous = send(Some("respond-async"), "start=manual", CSV).await;
+    assert_eq!(asynchronous, (202, Some("respond-async".into()), true));
+    // It waits for start, and the client only a moment.
+    assert_eq!(send(Some("wait=0"), "start=manual", CSV).await, (202, Some("wait=0".into()), true));
+    // A file without records is an import that ends by itself.
+    let ended = send(Some("handling=lenient, wait=60"), "start=auto", "email\n").await;
+    assert_eq!(ended, (200, Some("wait=60".into()), false));
+}
+
+#[tokio::test]
+async fn a_body_of_any_media_type_is_taken_where_the_format_is_given() {
+    let server = Server::start().await;
+    for media_type in
+        ["application/octet-stream", "text/plain", "application/x-www-form-urlencoded", "image/png"]
+    {
+        let body = || server.post("/v1/imports").header("content-type", media_type).body(CSV);
+        let told = assert_refused(body(), 415, "unsupported_media_type").await;
+        assert!(told["message"].as_str().unwrap().contains("?format=csv"), "{told}");
+        let given =
+            server.post("/v1/imports?format=csv&start=manual").header("content-type", media_type).body(CSV);
+        assert_eq!(accepted(given).await["counts"]["total"], 3, "{media_type}");
+    }
+}
+
+/// `curl -d @users.csv` sends the file without its line ends, as a form.
+#[tokio::test]
+async fn a_table_that_lost_its_line_ends_is_recognised() {
+    let server = Server::start().await;
+    let form = "application/x-www-form-urlencoded";
+    for body in [CSV.replace('\n', ""), "email".into(), "x".repeat(300_000)] {
+        let request = server.post("/v1/imports?format=csv").header("content-type", form).body(body);
+        let (status, error) = refused(request).await;
+        assert_eq!((status, error["code"].as_str()), (400, Some("invalid_request")), "{error}");
+        assert!(error["message"].as_str().unwrap().contains("--data-binary @FILE"), "{error}");
+    }
+    // JSON loses nothing with its line ends.
+    let json = server.post("/v1/imports?format=json&start=manual").header("content-type", form);
+    assert_eq!(accepted(json.body(r#"[{"email":"a@example.com"}]"#)).await["counts"]["total"], 1);
+}

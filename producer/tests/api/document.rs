@@ -1,0 +1,299 @@
+//! The description of the API: whole, and true.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use muster_producer::api::openapi;
+use muster_shared::rsa_key::RsaPublicKey;
+use muster_shared::store::keys::{self, NewKey};
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Map, Value, json};
+
+use crate::harness::Server;
+use crate::matrix::{OPEN, PUBLIC, signed};
+
+const VERBS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn updates() -> bool {
+    std::env::var_os("MUSTER_UPDATE_DOCS").is_some()
+}
+
+/// Path, verb and operation of every route.
+fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    paths
+        .iter()
+        .flat_map(|(path, item)| {
+            let verbs = item.as_object().unwrap().iter();
+            verbs
+                .filter(|(verb, _)| VERBS.contains(&verb.as_str()))
+                .map(move |(verb, operation)| (path.as_str(), verb.as_str(), operation))
+        })
+        .collect()
+}
+
+/// `MUSTER_UPDATE_DOCS=1` writes the copy anew.
+#[test]
+fn the_committed_document_is_the_one_that_is_served() {
+    let path = root().join("docs/openapi.json");
+    let served = serde_json::to_string_pretty(&openapi()).unwrap() + "\n";
+    if updates() {
+        std::fs::write(&path, &served).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    if written != served {
+        let line =
+            written.lines().zip(served.lines()).position(|(before, now)| before != now).unwrap_or_default();
+        let around =
+            |text: &str| text.lines().skip(line.saturating_sub(3)).take(7).collect::<Vec<_>>().join("\n");
+        panic!(
+            "docs/openapi.json is not what is served (line {}). Before:\n{}\nNow:\n{}\nA change that breaks clients needs another \
+             version of the API; else run this test with MUSTER_UPDATE_DOCS=1",
+            line + 1,
+            around(&written),
+            around(&served)
+        );
+    }
+}
+
+#[test]
+fn every_operation_has_an_id_of_its_own_by_tag_and_verb_and_says_its_errors() {
+    let document = openapi();
+    assert_eq!(document["openapi"], "3.1.0");
+    let mut ids = BTreeSet::new();
+    for (path, verb, operation) in operations(&document) {
+        let name = format!("{verb} {path}");
+        let id = operation["operationId"].as_str().unwrap_or_else(|| panic!("{name} has no id"));
+        let tag = operation["tags"][0].as_str().unwrap();
+        assert!(id.starts_with(&format!("{tag}_")), "{name}: {id}");
+        assert!(ids.insert(id.to_owned()), "{name}: {id} is another's");
+        assert!(
+            operation["summary"].is_string() || operation["description"].is_string(),
+            "{name} says nothing"
+        );
+        let responses = operation["responses"].as_object().unwrap();
+        assert!(!responses.contains_key("default"), "{name} has one answer for all errors");
+        if !OPEN.contains(&path) {
+            assert!(responses.contains_key("503") && responses.contains_key("500"), "{name}");
+            assert!(responses.contains_key("401") || responses.contains_key("403"), "{name}");
+        }
+    }
+    let tags: Vec<&str> =
+        document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
+    assert_eq!(tags.first(), Some(&"imports"));
+    assert_eq!(tags[tags.len() - 3..], ["authgear", "ccai", "bitcaster"]);
+}
+
+/// Places of objects that do not say what they hold, and of lists that do not say of what.
+fn vague(schema: &Value, at: &str, found: &mut Vec<String>) {
+    let Some(fields) = schema.as_object() else {
+        for (index, item) in schema.as_array().into_iter().flatten().enumerate() {
+            vague(item, &format!("{at}/{index}"), found);
+        }
+        return;
+    };
+    let is = |wanted: &str| match &fields.get("type") {
+        Some(Value::String(kind)) => kind == wanted,
+        Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == wanted),
+        _ => false,
+    };
+    let says = |keys: &[&str]| keys.iter().any(|key| fields.contains_key(*key));
+    if is("object") && !says(&["properties", "additionalProperties", "allOf", "oneOf", "anyOf"])
+        || is("array") && !says(&["items", "prefixItems"])
+    {
+        found.push(at.to_owned());
+    }
+    for (key, value) in fields {
+        if !matches!(key.as_str(), "example" | "examples" | "enum") {
+            vague(value, &format!("{at}/{key}"), found);
+        }
+    }
+}
+
+#[test]
+fn every_object_says_what_it_holds_and_every_reference_leads_somewhere() {
+    let document = openapi();
+    let mut found = Vec::new();
+    vague(&document["components"]["schemas"], "", &mut found);
+    vague(&document["paths"], "/paths", &mut found);
+    assert_eq!(found, Vec::<String>::new());
+    let text = document.to_string();
+    for reference in text.split("\"#/components/schemas/").skip(1) {
+        let name = reference.split('"').next().unwrap();
+        assert!(document["components"]["schemas"][name].is_object(), "{name}");
+    }
+}
+
+#[test]
+fn files_are_binary_and_forms_have_every_option() {
+    let document = openapi();
+    let content = &document["paths"]["/v1/imports"]["post"]["requestBody"]["content"];
+    for media_type in ["application/octet-stream", "text/csv", "application/x-ndjson"] {
+        assert_eq!(
+            content[media_type]["schema"],
+            json!({"type": "string", "format": "binary"}),
+            "{media_type}"
+        );
+    }
+    let form = &content["multipart/form-data"]["schema"]["properties"];
+    assert_eq!(form["file"]["format"], "binary");
+    for option in muster_producer::request::OPTIONS {
+        assert!(form[option]["description"].is_string(), "{option}");
+        assert!(form[option]["type"].is_string(), "{option}");
+    }
+    assert_eq!(form["on_existing"]["enum"], json!(["skip", "update", "enrol"]));
+}
+
+/// Values that differ from run to run, each replaced by one of its kind.
+#[derive(Default)]
+struct Steady {
+    ids: BTreeMap<String, String>,
+}
+
+impl Steady {
+    fn of(&mut self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::from(self.text(text)),
+            Value::Array(items) => items.iter().map(|item| self.of(item)).collect(),
+            Value::Object(fields) => {
+                let fields = fields.iter().map(|(name, value)| (name.clone(), self.of(value)));
+                Value::Object(fields.collect::<Map<_, _>>())
+            }
+            other => other.clone(),
+        }
+    }
+
+    fn text(&mut self, text: &str) -> String {
+        let is_time = text.len() >= 20 && text.as_bytes().get(10) == Some(&b'T') && text.ends_with('Z');
+        if is_time {
+            return "2026-01-31T09:30:00Z".into();
+        }
+        if text.starts_with("userimport_") {
+            return "userimport_06H0R72M7DR1Z0ZJDNGH73KZA6R9683M".into();
+        }
+        let parts: Vec<String> = text.split('/').map(|part| self.part(part)).collect();
+        parts.join("/")
+    }
+
+    fn part(&mut self, part: &str) -> String {
+        let is_id = part.len() == 36
+            && part.bytes().enumerate().all(|(at, byte)| match at {
+                8 | 13 | 18 | 23 => byte == b'-',
+                _ => byte.is_ascii_hexdigit(),
+            });
+        if !is_id {
+            return part.to_owned();
+        }
+        let next = self.ids.len() + 1;
+        self.ids
+            .entry(part.to_owned())
+            .or_insert_with(|| format!("0190a5f0-7b7c-7000-8000-{next:012}"))
+            .clone()
+    }
+}
+
+/// What a run answers, by operation and status.
+struct Run {
+    steady: Steady,
+    answers: BTreeMap<String, BTreeMap<String, Value>>,
+}
+
+impl Run {
+    async fn ask(&mut self, operation: &str, request: RequestBuilder) -> Value {
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
+        assert!((200..300).contains(&status), "{operation}: {status} {text}");
+        let body: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        let shown = self.steady.of(&body);
+        self.answers.entry(operation.to_owned()).or_default().insert(status.to_string(), shown);
+        body
+    }
+}
+
+/// The examples are what a run answers. `MUSTER_UPDATE_DOCS=1` writes them anew (and then the document, by its own test).
+#[tokio::test]
+async fn examples_are_answers_of_a_run() {
+    let server = Server::start().await;
+    let mut run = Run { steady: Steady::default(), answers: BTreeMap::new() };
+    let get = |path: &str| server.get(path);
+    let catalog = json!({"organizations": [{"slug": "acme", "name": "Acme"}], "groups": ["Staff"], "roles": ["Agent"],
+                         "locations": ["Rome"], "custom_attributes": {"level": {"type": "integer", "minimum": 1, "maximum": 9}}});
+    run.ask("catalog_replace", server.request(Method::PUT, "/v1/catalog").json(&catalog)).await;
+    run.ask("catalog_show", get("/v1/catalog")).await;
+    let csv = "email,given_name,custom__office\nada@example.com,Ada,Rome\nnobody,Bob,Bern\n";
+    run.ask("imports_inspect", server.post("/v1/inspect").header("content-type", "text/csv").body(csv)).await;
+    let import = run.ask("imports_create", server.upload("start=manual&filename=users.csv", csv)).await;
+    let id = import["id"].as_str().unwrap().to_owned();
+    run.ask("imports_show", get(&format!("/v1/imports/{id}"))).await;
+    run.ask("imports_list", get("/v1/imports")).await;
+    run.ask("imports_records", get(&format!("/v1/imports/{id}/records"))).await;
+    run.ask("imports_failed_csv", get(&format!("/v1/imports/{id}/failed.csv"))).await;
+    run.ask("imports_failed_ndjson", get(&format!("/v1/imports/{id}/failed.ndjson"))).await;
+    run.ask("imports_cancel", server.post(&format!("/v1/imports/{id}/cancel"))).await;
+    let users = "/api/o/acme/u/";
+    run.ask(
+        "bitcaster_create",
+        server.post(users).json(&json!({"email": "ann@example.com", "first_name": "Ann"})),
+    )
+    .await;
+    run.ask("bitcaster_list", get(users)).await;
+    let change = json!({"last_name": "Lee", "custom_fields": {"office": "Rome"}, "_mode": "merge"});
+    run.ask(
+        "bitcaster_update",
+        server.request(Method::PUT, &format!("{users}ann@example.com/")).json(&change),
+    )
+    .await;
+    run.ask("bitcaster_show", get(&format!("{users}ann@example.com/"))).await;
+    let address = json!({"name": "sms", "value": "+390669821234"});
+    run.ask(
+        "bitcaster_add_address",
+        server.post(&format!("{users}ann@example.com/addresses/")).json(&address),
+    )
+    .await;
+    run.ask("bitcaster_addresses", get(&format!("{users}ann@example.com/addresses/"))).await;
+    let member = json!({"username": "ann@example.com", "custom_fields": {"plan": "gold"}});
+    run.ask("bitcaster_register", server.post("/api/o/acme/p/crm/a/web/register/").json(&member)).await;
+    run.ask("bitcaster_unregister", server.post("/api/o/acme/p/crm/a/web/unregister/ann@example.com/")).await;
+    run.ask("bitcaster_ping", get("/api/system/ping/")).await;
+    let found = run.ask("users_find", get("/v1/users?email=ann@example.com")).await;
+    let user = found["users"][0]["id"].as_str().unwrap().to_owned();
+    run.ask("users_show", get(&format!("/v1/users/{user}"))).await;
+    let api = |method: Method, path: &str| {
+        let request = server.client.request(method, format!("{}/apps/api/v1/{path}", server.url));
+        request.basic_auth(server.tenant.slug.as_str(), Some(&server.token))
+    };
+    run.ask("ccai_template", api(Method::GET, "bulk/users/template")).await;
+    let file = "[{\"email\": \"bo@example.com\", \"first_name\": \"Bo\", \"last_name\": \"\"}]";
+    let part = reqwest::multipart::Part::text(file).file_name("users.json");
+    let form = reqwest::multipart::Form::new().part("file", part);
+    run.ask("ccai_upload", api(Method::POST, "bulk/users/upload").multipart(form)).await;
+    run.ask("ccai_jobs", api(Method::GET, "bulk/users/jobs")).await;
+    let key = RsaPublicKey::from_pem(PUBLIC).unwrap();
+    let new = NewKey { kid: "key", key: &key, app_id: None, host: None, scopes: NewKey::SCOPES };
+    assert!(keys::add(server.store.pool(), server.tenant.id, &new).await.unwrap());
+    let records = json!({"identifier": "email", "records": [{"email": "ada@example.com", "name": "Ada"}]});
+    let task = server.client.post(format!("{}/_api/admin/users/import", server.url));
+    let task = task.bearer_auth(signed(&server.tenant, "key")).json(&records);
+    run.ask("authgear_create", task).await;
+    run.ask("users_erase", server.request(Method::DELETE, &format!("/v1/users/{user}"))).await;
+
+    let document = openapi();
+    let ids: BTreeSet<&str> = operations(&document)
+        .iter()
+        .filter_map(|(_, _, operation)| operation["operationId"].as_str())
+        .collect();
+    for operation in run.answers.keys() {
+        assert!(ids.contains(operation.as_str()), "{operation} is no operation");
+    }
+    let path = root().join("producer/src/api/document/examples.json");
+    let answered = serde_json::to_string_pretty(&run.answers).unwrap() + "\n";
+    if updates() {
+        std::fs::write(&path, &answered).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), answered, "run this test with MUSTER_UPDATE_DOCS=1");
+}

@@ -1,0 +1,27 @@
+//! What an import changed, and how it is taken back: before-images and the three-way rule. Pure.
+//!
+//! A [`Change`] is what one application of a chunk did to one user: field by field what it had and what it was left with. A chunk's
+//! changes are its before-images. They hold no secret: password hashes and TOTP secrets are in a table of their own, which nothing
+//! here reads.
+//!
+//! An undo is an import whose records are the changes of the import that it undoes, the last change first. What it does to a user is
+//! decided field by field ([`plan`]): where a field still is as the import left it, it gets what it had before; else it is left alone
+//! and told. A user that the import inserted is deleted if nothing touched it since.
+
+mod change;
+mod flat;
+mod images;
+mod limits;
+mod plan;
+
+pub use change::{Change, Kind, changes, encode};
+#[cfg(feature = "store")]
+pub(crate) use change::{at, names, record_fields, texts};
+pub use flat::{Flat, Row, flat_user, is_membership, membership_path, row_of};
+pub(crate) use flat::{flat_profile, put_differences};
+pub use images::Images;
+pub use limits::{RecordRanges, Undo};
+#[cfg(all(test, feature = "testing"))]
+mod tests;
+
+pub use plan::{Found, Kept, Places, Planned, Step, Told, Written, plan};

@@ -1,0 +1,462 @@
+//! Changes to take back + users as they are → what to write and what became of each change. A pure function.
+//!
+//! Guarantee: the plan is that of taking the changes back one after the other, by the rule of three values (before, as the import left
+//! it, now). Only unique values are looked at when all of it is done: of two users that exchanged a value within one chunk each waits
+//! for the other. A value that somebody else has is not taken from them.
+//! Non-goal: the database. What another transaction did in the meantime is found while writing, and the chunk is planned again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::change::FLAGS;
+use super::flat::{is_membership, membership_of};
+use super::{Change, Flat, Kind, Undo};
+use crate::error::{ErrorCode, RecordError};
+use crate::fault::{Mutant, mutant};
+use crate::outcome::Verdict;
+use crate::profile::Address;
+
+/// Fields whose values are unique in a tenant.
+pub(super) const UNIQUE: [&str; 3] = ["email", "phone_number", "preferred_username"];
+const ADDRESSES: &str = "addresses.";
+const VALIDITY: [&str; 2] = ["valid_from", "valid_until"];
+
+/// A user as it is now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// Id.
+    pub id: Uuid,
+    /// Version; writing is refused when it moved since this was read.
+    pub version: i32,
+    /// The earlier version since which nobody else touched it: what happened after that was the import's, and this very undo took it
+    /// back. None where nothing is known.
+    pub stands_for: Option<i32>,
+    /// Fields of it that this very undo left as they are: an earlier change of them is no reason to touch them either.
+    pub kept: BTreeSet<String>,
+    /// Everything that it has.
+    pub fields: Flat,
+}
+
+/// What an undo has to remember of a user until its next chunk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Id.
+    pub user: Uuid,
+    /// The version that it gets, or has.
+    pub version: i32,
+    /// The version that it is known to stand for: its own where nothing is known.
+    pub stands_for: i32,
+    /// Fields that were left as they are.
+    pub kept: Vec<String>,
+}
+
+/// A field that was left as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The field.
+    pub path: String,
+    /// Who has the value that the field would get, where that is why.
+    pub holder: Option<Uuid>,
+}
+
+/// What became of one change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// Its outcome.
+    pub verdict: Verdict,
+    /// Fields that were left as they are although the import changed them.
+    pub kept: Vec<Kept>,
+    /// Why it failed.
+    pub error: Option<RecordError>,
+}
+
+impl Told {
+    /// Whether something was left as it is because somebody changed it.
+    pub fn is_kept(&self) -> bool {
+        self.verdict == Verdict::CHANGED_SINCE || self.kept.iter().any(|kept| kept.holder.is_none())
+    }
+
+    fn of(verdict: Verdict) -> Self {
+        Self { verdict, kept: Vec::new(), error: None }
+    }
+}
+
+/// Organization and group of memberships.
+pub type Places = Vec<(i32, i32)>;
+
+/// A user that is written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written {
+    /// Id.
+    pub id: Uuid,
+    /// The version that it was read at, and the one that it gets. A user that is made again has none before.
+    pub version: (Option<i32>, i32),
+    /// What it has then.
+    pub fields: Flat,
+    /// Columns other than memberships change.
+    pub row: bool,
+    /// Organization and group of the memberships that are added, and of those that are taken away.
+    pub memberships: (Places, Places),
+}
+
+/// What is to be written, and what became of each change.
+#[derive(Debug, Default, PartialEq)]
+pub struct Planned {
+    /// One for each change.
+    pub told: Vec<Told>,
+    /// Users that change or are made again, by id.
+    pub written: Vec<Written>,
+    /// Users that are deleted, with the version each was read at and the number of its memberships, by id.
+    pub deleted: Vec<(Uuid, i32, usize)>,
+    /// Unique values to let go of first: another user of this plan gets them.
+    pub releases: Vec<(Uuid, &'static str)>,
+    /// What all of it changes: the undo's own before-images.
+    pub changes: Vec<Change>,
+    /// What is to be remembered of users.
+    pub steps: Vec<Step>,
+}
+
+/// Plans taking back the changes, in their order. `found` has the users of the changes, and those that have one of the unique values
+/// that the users of the changes had.
+pub fn plan(changes: &[Change], found: &[Found], undo: &Undo) -> Planned {
+    let mut taken: BTreeMap<(Uuid, &'static str), Uuid> = BTreeMap::new();
+    loop {
+        let mut pass = Pass::new(found, undo, &taken);
+        let told: Vec<Told> = changes.iter().map(|change| pass.take_back(change)).collect();
+        let collisions = pass.collisions();
+        if collisions.is_empty() {
+            return pass.planned(told);
+        }
+        // Each turn adds at least one user's field, so this ends.
+        let before = taken.len();
+        taken.extend(collisions);
+        if taken.len() == before {
+            return Pass::new(found, undo, &taken).planned(told);
+        }
+    }
+}
+
+/// A user while changes are taken back.
+struct Draft<'a> {
+    base: Option<&'a Found>,
+    now: Option<Flat>,
+    /// How many changes that were taken back changed columns of it.
+    raised: i32,
+    /// The version that it would have without that: its own, or what a user that is made again continues from.
+    version: i32,
+    /// The version since which nobody else touched it: what happened after that was this import's, and is taken back.
+    stands_for: i32,
+    /// Fields that were found changed by somebody else.
+    kept: BTreeSet<String>,
+    touched: bool,
+}
+
+impl Draft<'_> {
+    fn current(&self) -> i32 {
+        self.version + self.raised
+    }
+
+    /// What is to be remembered, if there is anything.
+    fn step(&self, user: Uuid) -> Option<Step> {
+        let known = self.base.map(|base| &base.kept);
+        let kept: Vec<String> = self
+            .kept
+            .iter()
+            .filter(|path| known.is_none_or(|known| !known.contains(*path)))
+            .cloned()
+            .collect();
+        let version = self.current();
+        let known = self.base.map(|base| base.stands_for.unwrap_or(base.version));
+        let moved = self.now.is_some()
+            && self.stands_for != version
+            && (self.touched || known != Some(self.stands_for));
+        (moved || !kept.is_empty()).then_some(Step { user, version, stands_for: self.stands_for, kept })
+    }
+}
+
+struct Pass<'a, 't> {
+    undo: &'t Undo,
+    drafts: BTreeMap<Uuid, Draft<'a>>,
+    /// Unique fields that cannot get their value back, and who has it.
+    taken: &'t BTreeMap<(Uuid, &'static str), Uuid>,
+}
+
+impl<'a, 't> Pass<'a, 't> {
+    fn new(found: &'a [Found], undo: &'t Undo, taken: &'t BTreeMap<(Uuid, &'static str), Uuid>) -> Self {
+        let draft = |user: &'a Found| Draft {
+            base: Some(user),
+            now: Some(user.fields.clone()),
+            raised: 0,
+            version: user.version,
+            stands_for: user.stands_for.unwrap_or(user.version),
+            kept: user.kept.clone(),
+            touched: false,
+        };
+        Self { undo, taken, drafts: found.iter().map(|user| (user.id, draft(user))).collect() }
+    }
+
+    fn take_back(&mut self, change: &Change) -> Told {
+        match change.kind {
+            Kind::Updated => self.restore(change),
+            Kind::Inserted => self.delete(change),
+            Kind::Deleted => self.make_again(change),
+        }
+    }
+
+    /// Field by field: what still is as the import left it is as before again.
+    fn restore(&mut self, change: &Change) -> Told {
+        let (undo, taken) = (self.undo, self.taken);
+        let Some(draft) = self.drafts.get_mut(&change.user) else { return Told::of(Verdict::GONE) };
+        let (known, current) = (draft.stands_for, draft.current());
+        let Some(now) = draft.now.as_mut() else { return Told::of(Verdict::GONE) };
+        let mut restored: BTreeSet<&str> = BTreeSet::new();
+        let (mut kept, mut whole) = (Vec::new(), known == change.to);
+        let old = now.clone();
+        for path in differing(change) {
+            let (before, left) = (change.before.get(path), change.after.get(path));
+            if !undo.takes_field(path) {
+                whole = false;
+            } else if draft.kept.contains(path) {
+                kept.push(Kept { path: path.to_owned(), holder: None });
+            } else if now.get(path) == before {
+                // Somebody took it back already, and it is theirs now.
+                draft.kept.insert(path.to_owned());
+            } else if now.get(path) != left && !mutant(Mutant::UndoOverwrites) {
+                kept.push(Kept { path: path.to_owned(), holder: None });
+            } else if let Some(holder) = holder_of(taken, change.user, path) {
+                kept.push(Kept { path: path.to_owned(), holder: Some(holder) });
+            } else {
+                put(now, path, before);
+                restored.insert(path);
+            }
+        }
+        for path in unfit(change, now, &restored) {
+            put(now, path, old.get(path));
+            restored.remove(path);
+            kept.push(Kept { path: path.to_owned(), holder: None });
+        }
+        draft.kept.extend(kept.iter().map(|kept| kept.path.clone()));
+        let columns = restored.iter().any(|path| !is_membership(path));
+        draft.touched |= !restored.is_empty();
+        draft.raised += i32::from(columns);
+        // Nobody else touched it since. What could not be restored even so is a value that another user has by now.
+        draft.stands_for = if whole {
+            change.from
+        } else if columns {
+            current + 1
+        } else {
+            known
+        };
+        let verdict = match (restored.is_empty(), kept.is_empty()) {
+            (false, _) => Verdict::UPDATED,
+            (true, false) => Verdict::CHANGED_SINCE,
+            (true, true) => Verdict::UNCHANGED,
+        };
+        Told { verdict, kept, error: None }
+    }
+
+    /// A user that the import inserted is deleted if nothing touched it since.
+    fn delete(&mut self, change: &Change) -> Told {
+        let Some(draft) = self.drafts.get_mut(&change.user) else { return Told::of(Verdict::GONE) };
+        let Some(now) = &draft.now else { return Told::of(Verdict::GONE) };
+        let memberships = |path: &&String| is_membership(path);
+        let left: BTreeSet<&String> = change.after.keys().filter(memberships).collect();
+        let has: BTreeSet<&String> = now.keys().filter(memberships).collect();
+        let touched = draft.stands_for != change.to || left != has;
+        if touched && !mutant(Mutant::UndoDeletesTouched) {
+            return Told::of(Verdict::CHANGED_SINCE);
+        }
+        draft.now = None;
+        draft.touched = true;
+        Told::of(Verdict::DELETED)
+    }
+
+    /// A user that an undo deleted is made again, as it was; its secrets are gone.
+    fn make_again(&mut self, change: &Change) -> Told {
+        let there = self.drafts.get(&change.user);
+        if there.is_some_and(|draft| draft.now.is_some()) {
+            return Told::of(Verdict::EXISTS);
+        }
+        let holder =
+            UNIQUE.into_iter().find_map(|field| Some((field, holder_of(self.taken, change.user, field)?)));
+        if let Some((field, holder)) = holder {
+            let error =
+                RecordError::new(ErrorCode::IdentityConflict, "the value belongs to another user by now");
+            let error = Some(error.in_field(field).held_by(holder));
+            return Told { verdict: Verdict::FAILED, kept: Vec::new(), error };
+        }
+        let version = change.from.saturating_add(1);
+        let draft = Draft {
+            base: there.and_then(|draft| draft.base),
+            now: Some(change.before.clone().into_iter().collect()),
+            raised: 0,
+            version,
+            stands_for: change.from,
+            kept: BTreeSet::new(),
+            touched: true,
+        };
+        self.drafts.insert(change.user, draft);
+        Told::of(Verdict::INSERTED)
+    }
+
+    /// Users that would get a unique value which another one has: their field, and the other one.
+    fn collisions(&self) -> Vec<((Uuid, &'static str), Uuid)> {
+        let mut collisions = Vec::new();
+        for field in UNIQUE {
+            let mut holders: HashMap<&Value, Vec<(Uuid, bool)>> = HashMap::new();
+            for (id, draft) in &self.drafts {
+                let Some(value) = draft.now.as_ref().and_then(|now| now.get(field)) else { continue };
+                let had = draft.base.is_some_and(|base| base.fields.get(field) == Some(value));
+                holders.entry(value).or_default().push((*id, had));
+            }
+            for holders in holders.into_values().filter(|holders| holders.len() > 1) {
+                // Whoever has it already keeps it; else the first one gets it.
+                let keeper = holders.iter().find(|(_, had)| *had).or(holders.first()).map(|(id, _)| *id);
+                let Some(keeper) = keeper else { continue };
+                let others = holders.iter().filter(|(id, had)| *id != keeper && !had);
+                collisions.extend(others.map(|(id, _)| ((*id, field), keeper)));
+            }
+        }
+        collisions
+    }
+
+    fn planned(self, told: Vec<Told>) -> Planned {
+        let mut planned = Planned { told, ..Planned::default() };
+        // Values that somebody has in the end.
+        let mut held: BTreeSet<(&'static str, String)> = BTreeSet::new();
+        for draft in self.drafts.values().filter(|draft| draft.touched) {
+            for field in UNIQUE {
+                let value = draft.now.as_ref().and_then(|now| now.get(field)).and_then(Value::as_str);
+                held.extend(value.map(|value| (field, value.to_owned())));
+            }
+        }
+        for (id, draft) in self.drafts {
+            let current = draft.current();
+            planned.steps.extend(draft.step(id));
+            if !draft.touched {
+                continue;
+            }
+            match (draft.base, draft.now) {
+                (Some(base), Some(now)) => {
+                    let gives_up = UNIQUE.into_iter().filter(|field| {
+                        let had = base.fields.get(*field);
+                        let wanted = had.and_then(Value::as_str).map(|had| (*field, had.to_owned()));
+                        now.get(*field) != had && wanted.is_some_and(|wanted| held.contains(&wanted))
+                    });
+                    planned.releases.extend(gives_up.map(|field| (id, field)));
+                    if let Some(own) = difference(base, &now, current) {
+                        planned.changes.push(own);
+                    }
+                    let memberships = memberships(&base.fields, &now);
+                    planned.written.push(Written {
+                        id,
+                        version: (Some(base.version), current),
+                        fields: now,
+                        row: current != base.version,
+                        memberships,
+                    });
+                }
+                (Some(base), None) => {
+                    let count = base.fields.keys().filter(|path| is_membership(path)).count();
+                    planned.deleted.push((id, base.version, count));
+                    planned.changes.push(Change {
+                        kind: Kind::Deleted,
+                        from: base.version,
+                        to: 0,
+                        before: base.fields.clone().into_iter().collect(),
+                        ..Change::inserted(id, 0)
+                    });
+                }
+                (None, Some(now)) => {
+                    let mut own = Change::inserted(id, current);
+                    let kept = now.iter().filter(|(path, _)| is_membership(path));
+                    own.after.extend(kept.map(|(path, value)| (path.clone(), value.clone())));
+                    planned.changes.push(own);
+                    let memberships = memberships(&Flat::new(), &now);
+                    planned.written.push(Written {
+                        id,
+                        version: (None, current),
+                        fields: now,
+                        row: true,
+                        memberships,
+                    });
+                }
+                (None, None) => {}
+            }
+        }
+        planned
+    }
+}
+
+fn holder_of(taken: &BTreeMap<(Uuid, &'static str), Uuid>, user: Uuid, path: &str) -> Option<Uuid> {
+    let field = UNIQUE.into_iter().find(|field| *field == path)?;
+    taken.get(&(user, field)).copied()
+}
+
+/// The paths of the fields that a change changed, each once.
+fn differing(change: &Change) -> BTreeSet<&str> {
+    let paths = change.before.keys().chain(change.after.keys());
+    paths.filter(|path| change.before.get(*path) != change.after.get(*path)).map(String::as_str).collect()
+}
+
+fn put(fields: &mut Flat, path: &str, value: Option<&Value>) {
+    match value {
+        Some(value) => fields.insert(path.to_owned(), value.clone()),
+        None => fields.remove(path),
+    };
+}
+
+/// The restored fields that do not fit what else the user has now: a flag whose value is another one, one of two addresses with one
+/// value, and a validity that would end before it begins.
+fn unfit<'c>(change: &'c Change, now: &Flat, restored: &BTreeSet<&'c str>) -> Vec<&'c str> {
+    let mut unfit = Vec::new();
+    for (flag, field) in FLAGS {
+        if let Some(path) = restored.get(flag)
+            && change.before.contains_key(flag)
+            && now.get(field) != change.before.get(field)
+        {
+            unfit.push(*path);
+        }
+    }
+    let value = |address: &Value| serde_json::from_value::<Address>(address.clone()).ok().map(|it| it.value);
+    for path in restored.iter().filter(|path| path.starts_with(ADDRESSES)) {
+        let Some(own) = now.get(*path).and_then(value) else { continue };
+        let others = now.iter().filter(|(other, _)| other.starts_with(ADDRESSES) && other != path);
+        if others.filter_map(|(_, address)| value(address)).any(|other| other == own) {
+            unfit.push(*path);
+        }
+    }
+    let moment = |path: &str| {
+        let text = now.get(path).and_then(Value::as_str)?;
+        chrono::DateTime::parse_from_rfc3339(text).ok()
+    };
+    if let [Some(from), Some(until)] = VALIDITY.map(moment)
+        && from >= until
+    {
+        unfit.extend(restored.iter().copied().filter(|path| VALIDITY.contains(path)));
+    }
+    unfit
+}
+
+/// What the undo itself changed of a user. `None` for nothing.
+fn difference(base: &Found, now: &Flat, to: i32) -> Option<Change> {
+    let (old, new): (Map<_, _>, Map<_, _>) =
+        (base.fields.clone().into_iter().collect(), now.clone().into_iter().collect());
+    let mut change = Change { kind: Kind::Updated, from: base.version, ..Change::inserted(base.id, to) };
+    super::put_differences("", &old, &new, &mut change.before, &mut change.after);
+    if change.before.is_empty() && change.after.is_empty() && to == base.version {
+        return None;
+    }
+    change.keep_flags_with_values(|field| new.get(field).and_then(Value::as_str));
+    Some(change)
+}
+
+/// The memberships that are added and those that are taken away.
+fn memberships(old: &Flat, new: &Flat) -> (Places, Places) {
+    let only = |of: &Flat, not: &Flat| -> Places {
+        of.keys().filter(|path| !not.contains_key(*path)).filter_map(|path| membership_of(path)).collect()
+    };
+    (only(new, old), only(old, new))
+}

@@ -1,0 +1,90 @@
+//! The chunks of an undo: their records are changes, which are taken back.
+
+use muster_shared::chunk::ChunkRecords;
+use muster_shared::error::{ErrorCode, RecordError};
+use muster_shared::id::ImportId;
+use muster_shared::outcome::{Reason, Verdict};
+use muster_shared::store::{StoreError, Transaction, take_back as store};
+use muster_shared::undo::{self, Change, Kept, Told, Undo};
+
+use super::{Work, Written};
+
+/// Most fields that a warning names.
+const NAMED: usize = 20;
+
+impl Work<'_> {
+    /// Reads the pending changes of an undo. One that cannot be read fails: its person was erased, or it is damaged.
+    pub(super) fn read_changes(&mut self, records: &ChunkRecords) {
+        if self.rules.options.undo.is_none() {
+            return;
+        }
+        for (index, change) in undo::changes(records).into_iter().enumerate() {
+            if !self.is_pending(index) {
+                continue;
+            }
+            match change {
+                Some(change) => self.to_take_back.push((index, change)),
+                None => {
+                    let defect = self.raw.get(index).and_then(|record| record.defect).cloned();
+                    let damaged = || RecordError::new(ErrorCode::ChunkDead, "the change cannot be read");
+                    self.fail(index, vec![defect.unwrap_or_else(damaged)]);
+                }
+            }
+        }
+    }
+
+    /// Plans and writes taking back the changes at `which`, in their order.
+    pub(super) async fn take_back(
+        &self,
+        transaction: &mut Transaction<'_>,
+        which: &[usize],
+        undo: &Undo,
+    ) -> Result<Written, StoreError> {
+        let chosen: Vec<&(usize, Change)> =
+            which.iter().filter_map(|at| self.to_take_back.get(*at)).collect();
+        let changes: Vec<Change> = chosen.iter().map(|(_, change)| change.clone()).collect();
+        let (tenant, import) = (self.locked.tenant, self.locked.import);
+        let (planned, changed_by) = store::take_back(transaction, tenant, import, &changes, undo).await?;
+        let mut written = Written {
+            verdicts: Vec::with_capacity(chosen.len()),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+            changes: planned.changes,
+        };
+        for ((index, change), told) in chosen.into_iter().zip(planned.told) {
+            let user = (told.verdict != Verdict::FAILED).then_some(change.user);
+            written.verdicts.push((*index, told.verdict, user));
+            let by = changed_by.get(&change.user).copied();
+            written.warnings.extend(warnings(&told, by).into_iter().map(|text| (*index, text)));
+            written.errors.extend(told.error.map(|error| (*index, error)));
+        }
+        Ok(written)
+    }
+}
+
+/// What is told of a change that was not, or not wholly, taken back. Names fields and users, never values.
+fn warnings(told: &Told, by: Option<ImportId>) -> Vec<String> {
+    let mut texts = Vec::new();
+    let changed: Vec<&Kept> = told.kept.iter().filter(|kept| kept.holder.is_none()).collect();
+    if !changed.is_empty() {
+        let names: Vec<&str> = changed.iter().take(NAMED).map(|kept| kept.path.as_str()).collect();
+        let more = changed.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let by = by.map_or_else(String::new, |import| format!(" by import {import}"));
+        texts.push(format!("changed since{by}, and left as it is: {}{more}", names.join(", ")));
+    }
+    for kept in &told.kept {
+        if let Some(holder) = kept.holder {
+            texts.push(format!("{}: the value belongs to user {holder} by now; left as it is", kept.path));
+        }
+    }
+    match told.verdict.reason {
+        Some(Reason::ChangedSince) if told.kept.is_empty() => {
+            let by = by.map_or_else(|| "somebody".to_owned(), |import| format!("import {import}"));
+            texts.push(format!("{by} changed the user since it was inserted; it is kept"));
+        }
+        Some(Reason::Gone) => texts.push("the user is there no more".to_owned()),
+        _ => {}
+    }
+    texts
+}
