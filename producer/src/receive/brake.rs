@@ -3,6 +3,7 @@
 //! One wrong option (an encoding, a format of dates) fails nearly every record and lets a few through, which is never what was meant.
 //! Only the first records are looked at, as many as a chunk has, and a small file is not stopped: its failures are seen at a glance.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -27,6 +28,8 @@ pub(super) struct Brake {
 #[derive(Debug)]
 struct Cause {
     records: u64,
+    /// How many causes were met before it.
+    before: usize,
     first: Position,
     message: String,
 }
@@ -57,12 +60,13 @@ impl Brake {
             }
             told.push(key);
             let key = (error.code, error.field.clone());
-            let full = self.causes.len() >= CAUSES;
+            let before = self.causes.len();
             match self.causes.entry(key) {
                 Entry::Occupied(mut there) => there.get_mut().records += 1,
-                Entry::Vacant(_) if full => {}
+                Entry::Vacant(_) if before >= CAUSES => {}
                 Entry::Vacant(free) => {
-                    free.insert(Cause { records: 1, first: position, message: error.message.clone() });
+                    let message = error.message.clone();
+                    free.insert(Cause { records: 1, before, first: position, message });
                 }
             }
         }
@@ -76,10 +80,8 @@ impl Brake {
     }
 
     fn check(&self) -> Result<(), FileError> {
-        let worst = self
-            .causes
-            .iter()
-            .max_by_key(|(_, cause)| (cause.records, std::cmp::Reverse(cause.first.record.get())));
+        // Of causes that are as frequent the one that was met first.
+        let worst = self.causes.iter().max_by_key(|(_, cause)| (cause.records, Reverse(cause.before)));
         let Some(((code, field), cause)) = worst else { return Ok(()) };
         if cause.records * 100 <= self.seen * self.percent {
             return Ok(());
@@ -111,6 +113,21 @@ mod tests {
             brake.record(&errors, position)?;
         }
         brake.end()
+    }
+
+    #[test]
+    fn of_causes_that_are_as_frequent_the_first_one_is_told() {
+        let errors: Vec<_> = (0..150)
+            .map(|n| RecordError::new(ErrorCode::FieldUnknown, "no such field").in_field(format!("key{n}")))
+            .collect();
+        let mut brake = Brake::new(Some(50), 100).unwrap();
+        for number in 1..100 {
+            let position = Position { record: RecordNumber::new(number).unwrap(), line: number, byte: 0 };
+            brake.record(&errors, position).unwrap();
+        }
+        let position = Position { record: RecordNumber::new(100).unwrap(), line: 100, byte: 0 };
+        let stopped = brake.record(&errors, position).unwrap_err();
+        assert!(stopped.message.contains("key0: no such field"), "{}", stopped.message);
     }
 
     #[test]
