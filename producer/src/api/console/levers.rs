@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
+use muster_shared::store::problems::Cause;
 use muster_shared::store::reports::ImportReport;
 use muster_shared::store::steer::{self, Steered};
 use muster_shared::token::Scope;
@@ -114,7 +115,11 @@ pub(super) async fn pull(
         Lever::Proceed => steer::proceed(store, tenant, import).await?,
         Lever::Pause => steer::pause(store, tenant, import).await?,
         Lever::Resume => steer::resume(store, tenant, import).await?,
-        Lever::Retry => steer::retry(store, tenant, import).await?,
+        Lever::Retry => {
+            let given = |name| filled.field(name).filter(|text| !text.is_empty());
+            let cause = Cause { code: given("code"), field: given("field") };
+            steer::retry_cause(store, tenant, import, cause).await?
+        }
         Lever::Cancel => steer::cancel(store, tenant, import).await?,
     };
     let told = match done {
@@ -153,6 +158,11 @@ pub(super) fn view(report: &ImportReport, visit: &Visit) -> Markup {
             }
         }
     }
+}
+
+/// What the form carries that retries the records of one cause, for somebody who may.
+pub(super) fn retry_secret(report: &ImportReport, visit: &Visit) -> Option<Markup> {
+    (visit.allows(Scope::ImportWrite) && Lever::Retry.fits(report)).then(|| secret(visit))
 }
 
 /// The act for dead chunks alone, for somebody who may.
