@@ -17,6 +17,11 @@ use super::error::ApiError;
 pub(super) struct Params(Vec<(String, String)>);
 
 impl Params {
+    /// None at all, for what is asked from within.
+    pub(super) fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// The pairs as they came.
     pub(super) fn into_pairs(self) -> Vec<(String, String)> {
         self.0

@@ -135,7 +135,7 @@ pub(super) async fn pull(
 pub(super) fn view(report: &ImportReport, visit: &Visit) -> Markup {
     let fitting = || Lever::ALL.into_iter().filter(move |lever| lever.fits(report));
     html! {
-        @if visit.allows(Scope::ImportWrite) && fitting().next().is_some() {
+        @if visit.allows(Scope::ImportWrite) && (fitting().next().is_some() || can_be_undone(report)) {
             div.levers role="group" aria-label="What you can do" {
                 @for lever in fitting().filter(|lever| *lever != Lever::Cancel) {
                     form method="post" action={ (address(report.id)) "/" (lever.name()) } {
@@ -145,6 +145,7 @@ pub(super) fn view(report: &ImportReport, visit: &Visit) -> Markup {
                         }
                     }
                 }
+                @if can_be_undone(report) { a.button href={ (address(report.id)) "/undo" } { "Undo…" } }
                 @if Lever::Cancel.fits(report) {
                     details.confirm {
                         summary.button { "Cancel…" }
@@ -158,6 +159,12 @@ pub(super) fn view(report: &ImportReport, visit: &Visit) -> Markup {
             }
         }
     }
+}
+
+/// Whether it makes sense to look at what could be undone.
+fn can_be_undone(report: &ImportReport) -> bool {
+    let ended = matches!(report.state, ImportState::Completed | ImportState::Cancelled);
+    ended && report.counts.inserted + report.counts.updated > 0
 }
 
 /// What the form carries that retries the records of one cause, for somebody who may.
