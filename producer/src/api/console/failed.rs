@@ -26,6 +26,7 @@ pub(super) async fn ndjson(
     state: State<AppState>,
     visit: Visit,
     id: Path<String>,
+    params: Params,
 ) -> Result<Response, Leave> {
     Ok(records::failed_ndjson(state, visit.caller(), import(&id)?, params).await?)
 }

@@ -44,7 +44,9 @@ pub(super) async fn look(
     params: Params,
     request: Request,
 ) -> Result<Response, Leave> {
-    sent_by_the_page(&visit, &request)?;
+    if !is_of_the_page(&visit, &request) {
+        return Err(Leave::Form);
+    }
     let found = inspect::look(State(state), visit.caller(), params, request).await;
     // What is wrong with an option is said where the findings stand.
     let shown = match found {
@@ -64,7 +66,9 @@ pub(super) async fn take(
     params: Params,
     request: Request,
 ) -> Result<Response, Leave> {
-    sent_by_the_page(&visit, &request)?;
+    if !is_of_the_page(&visit, &request) {
+        return Err(Leave::Form);
+    }
     match upload::create(state, visit.caller(), params, request).await {
         Ok(answer) => Ok(answer),
         // The script reads errors as all clients of the API do.
@@ -72,9 +76,10 @@ pub(super) async fn take(
     }
 }
 
-fn sent_by_the_page(visit: &Visit, request: &Request) -> Result<(), Leave> {
-    let given = request.headers().get(FORM_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if visit.gave(given) { Ok(()) } else { Err(Leave::Form) }
+/// Whether a request has the secret of forms.
+fn is_of_the_page(visit: &Visit, request: &Request) -> bool {
+    let given = request.headers().get(FORM_HEADER).and_then(|value| value.to_str().ok());
+    given.is_some_and(|given| visit.gave(given))
 }
 
 /// A choice of an option: its name, what it is called, and its values with what they mean, the usual one first.
