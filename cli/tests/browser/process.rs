@@ -165,6 +165,12 @@ async fn a_busy_day(rig: &mut Rig) -> Vec<(&'static str, String)> {
         rig.upload("filename=interns.csv&start=manual", people(640, "interns.example", 160)).await;
     let (_, paused) = rig.upload("filename=suppliers.csv", people(2_500, "supplier.example", 0)).await;
     rig.act(&paused, "pause").await;
+    // As if the day had been longer: for the picture of records by time.
+    rig.sql(
+        "update chunks set applied_at = applied_at - (id * 7919 % 300) * interval '1 minute'
+          where import_id in (select id from imports where state = 'completed')",
+    )
+    .await;
     vec![("running", half), ("failed", flawed), ("dead", broken), ("waiting", waits)]
 }
 
@@ -192,6 +198,7 @@ async fn pages_are_good_to_look_at_for_everybody() {
         ("catalog".into(), "/console/catalog".into()),
         ("tokens".into(), "/console/tokens".into()),
         ("records".into(), format!("/console/imports/{}/records?outcome=failed", imports[1].1)),
+        ("undo".into(), format!("/console/imports/{}/undo", imports[1].1)),
         ("not-found".into(), "/console/nowhere".into()),
     ];
     pages.extend(

@@ -22,6 +22,7 @@ mod records;
 mod session;
 mod shapes;
 mod sign_in;
+mod undo;
 mod users;
 mod words;
 
@@ -67,6 +68,8 @@ routes! {
     get "GET" "/console/imports/{id}/records" records::list, Some(Scope::ImportRead);
     get "GET" "/console/imports/{id}/failed.csv" failed::csv, Some(Scope::ImportRead);
     get "GET" "/console/imports/{id}/failed.ndjson" failed::ndjson, Some(Scope::ImportRead);
+    get "GET" "/console/imports/{id}/undo" undo::preview, Some(Scope::ImportRead);
+    post "POST" "/console/imports/{id}/undo" undo::open, Some(Scope::ImportWrite);
     post "POST" "/console/imports/{id}/{lever}" levers::pull, Some(Scope::ImportWrite);
     get "GET" "/console/new" new_import::show, Some(Scope::ImportWrite);
     post "POST" "/console/new/look" new_import::look, Some(Scope::ImportWrite);

@@ -1,4 +1,4 @@
-//! The failed records of an import as a file, as the API gives it.
+//! The failed records of an import as a file, as the API gives it: all of them, or those of one cause.
 
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -12,8 +12,13 @@ use crate::api::params::{Id, Params};
 use crate::api::records;
 
 /// As a table.
-pub(super) async fn csv(state: State<AppState>, visit: Visit, id: Path<String>) -> Result<Response, Leave> {
-    Ok(records::failed_csv(state, visit.caller(), import(&id)?, Params::none()).await?)
+pub(super) async fn csv(
+    state: State<AppState>,
+    visit: Visit,
+    id: Path<String>,
+    params: Params,
+) -> Result<Response, Leave> {
+    Ok(records::failed_csv(state, visit.caller(), import(&id)?, params).await?)
 }
 
 /// An object a line.
@@ -21,8 +26,9 @@ pub(super) async fn ndjson(
     state: State<AppState>,
     visit: Visit,
     id: Path<String>,
+    params: Params,
 ) -> Result<Response, Leave> {
-    Ok(records::failed_ndjson(state, visit.caller(), import(&id)?, Params::none()).await?)
+    Ok(records::failed_ndjson(state, visit.caller(), import(&id)?, params).await?)
 }
 
 fn import(id: &str) -> Result<Id<ImportId>, ApiError> {

@@ -11,6 +11,7 @@ use muster_shared::import::ImportState;
 use muster_shared::options::ImportOptions;
 use muster_shared::outcome::Outcome;
 use muster_shared::store::Store;
+use muster_shared::store::problems::Problems;
 use muster_shared::store::progress::{self, HeldUp, LaneCell, Pace};
 use muster_shared::store::records::{self, RecordFilter, RecordReport};
 use muster_shared::store::reports::{self, ImportReport};
@@ -20,7 +21,7 @@ use super::imports::{address, name};
 use super::leave::Leave;
 use super::levers::Lever;
 use super::page::{Page, Section, capital, sentence};
-use super::problems::Problems;
+use super::problems::Viewer;
 use super::session::{Visit, field, query};
 use super::shapes::{self, Timeline};
 use super::words::{ago, bytes, count, moment, number, percent, span};
@@ -131,6 +132,7 @@ fn speed(report: &ImportReport, pace: Pace, now: DateTime<Utc>) -> Option<(u64, 
 
 fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTime<Utc>) -> Markup {
     let report = &import.report;
+    let viewer = Viewer { people: visit.sees_people(), secret: levers::retry_secret(report, visit) };
     let shows_failed = visit.allows(Scope::ImportRead) && report.counts.failed > 0;
     html! {
         p.way { a href="/console/imports" { "Imports" } }
@@ -149,10 +151,10 @@ fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTim
         (told(import, now))
         (how_far(import, now))
         (levers::view(report, visit))
-        @if !import.problems.found.is_empty() {
+        @if !import.problems.problems.is_empty() || !import.problems.warnings.is_empty() {
             section aria-labelledby="problems" {
                 h2 #problems { "Problems" }
-                (problems::view(&import.problems, report))
+                (problems::view(&import.problems, report, &viewer))
             }
         }
         @if shows_failed { (failed_records(import, visit)) }

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
+use muster_shared::store::problems::Cause;
 use muster_shared::store::reports::ImportReport;
 use muster_shared::store::steer::{self, Steered};
 use muster_shared::token::Scope;
@@ -114,7 +115,11 @@ pub(super) async fn pull(
         Lever::Proceed => steer::proceed(store, tenant, import).await?,
         Lever::Pause => steer::pause(store, tenant, import).await?,
         Lever::Resume => steer::resume(store, tenant, import).await?,
-        Lever::Retry => steer::retry(store, tenant, import).await?,
+        Lever::Retry => {
+            let given = |name| filled.field(name).filter(|text| !text.is_empty());
+            let cause = Cause { code: given("code"), field: given("field") };
+            steer::retry_cause(store, tenant, import, cause).await?
+        }
         Lever::Cancel => steer::cancel(store, tenant, import).await?,
     };
     let told = match done {
@@ -130,7 +135,7 @@ pub(super) async fn pull(
 pub(super) fn view(report: &ImportReport, visit: &Visit) -> Markup {
     let fitting = || Lever::ALL.into_iter().filter(move |lever| lever.fits(report));
     html! {
-        @if visit.allows(Scope::ImportWrite) && fitting().next().is_some() {
+        @if visit.allows(Scope::ImportWrite) && (fitting().next().is_some() || can_be_undone(report)) {
             div.levers role="group" aria-label="What you can do" {
                 @for lever in fitting().filter(|lever| *lever != Lever::Cancel) {
                     form method="post" action={ (address(report.id)) "/" (lever.name()) } {
@@ -140,6 +145,7 @@ pub(super) fn view(report: &ImportReport, visit: &Visit) -> Markup {
                         }
                     }
                 }
+                @if can_be_undone(report) { a.button href={ (address(report.id)) "/undo" } { "Undo…" } }
                 @if Lever::Cancel.fits(report) {
                     details.confirm {
                         summary.button { "Cancel…" }
@@ -153,6 +159,17 @@ pub(super) fn view(report: &ImportReport, visit: &Visit) -> Markup {
             }
         }
     }
+}
+
+/// Whether it makes sense to look at what could be undone.
+fn can_be_undone(report: &ImportReport) -> bool {
+    let ended = matches!(report.state, ImportState::Completed | ImportState::Cancelled);
+    ended && report.counts.inserted + report.counts.updated > 0
+}
+
+/// What the form carries that retries the records of one cause, for somebody who may.
+pub(super) fn retry_secret(report: &ImportReport, visit: &Visit) -> Option<Markup> {
+    (visit.allows(Scope::ImportWrite) && Lever::Retry.fits(report)).then(|| secret(visit))
 }
 
 /// The act for dead chunks alone, for somebody who may.

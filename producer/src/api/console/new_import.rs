@@ -9,7 +9,9 @@ use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, html};
 use muster_shared::error::ErrorCode;
 use muster_shared::field::{Field, METADATA_PREFIX};
+use muster_shared::import_profile::BUILTIN;
 use muster_shared::inspect::{Column, Problem, Report};
+use muster_shared::store::import_profiles::{self, SavedProfile};
 use muster_shared::token::Scope;
 use serde::Serialize;
 
@@ -27,9 +29,11 @@ use crate::api::{inspect, upload};
 const MOST_SHOWN: usize = 12;
 
 /// Shows the page.
-pub(super) async fn show(visit: Visit) -> Result<Response, Leave> {
-    visit.may(Scope::ImportWrite)?;
-    let page = Page { section: Section::New, title: "New import".into(), renew: None, main: view(&visit) };
+pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<Response, Leave> {
+    let tenant = visit.may(Scope::ImportWrite)?;
+    let own = import_profiles::list(&mut *state.0.store.reading(tenant).await?, tenant).await?;
+    let page =
+        Page { section: Section::New, title: "New import".into(), renew: None, main: view(&visit, &own) };
     Ok(page.show(&visit))
 }
 
@@ -40,7 +44,9 @@ pub(super) async fn look(
     params: Params,
     request: Request,
 ) -> Result<Response, Leave> {
-    sent_by_the_page(&visit, &request)?;
+    if !is_of_the_page(&visit, &request) {
+        return Err(Leave::Form);
+    }
     let found = inspect::look(State(state), visit.caller(), params, request).await;
     // What is wrong with an option is said where the findings stand.
     let shown = match found {
@@ -60,7 +66,9 @@ pub(super) async fn take(
     params: Params,
     request: Request,
 ) -> Result<Response, Leave> {
-    sent_by_the_page(&visit, &request)?;
+    if !is_of_the_page(&visit, &request) {
+        return Err(Leave::Form);
+    }
     match upload::create(state, visit.caller(), params, request).await {
         Ok(answer) => Ok(answer),
         // The script reads errors as all clients of the API do.
@@ -68,9 +76,10 @@ pub(super) async fn take(
     }
 }
 
-fn sent_by_the_page(visit: &Visit, request: &Request) -> Result<(), Leave> {
-    let given = request.headers().get(FORM_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if visit.gave(given) { Ok(()) } else { Err(Leave::Form) }
+/// Whether a request has the secret of forms.
+fn is_of_the_page(visit: &Visit, request: &Request) -> bool {
+    let given = request.headers().get(FORM_HEADER).and_then(|value| value.to_str().ok());
+    given.is_some_and(|given| visit.gave(given))
 }
 
 /// A choice of an option: its name, what it is called, and its values with what they mean, the usual one first.
@@ -109,7 +118,7 @@ const CHOICES: [Choice; 6] = [
     ("start", "Begin", &[("auto", "at once"), ("manual", "when I say so")]),
 ];
 
-fn view(visit: &Visit) -> Markup {
+fn view(visit: &Visit, own: &[SavedProfile]) -> Markup {
     html! {
         h1 { "New import" }
         noscript { p.note.wrong { "This page needs scripts. Without them, use " code { "muster import users" } " or the API." } }
@@ -120,12 +129,20 @@ fn view(visit: &Visit) -> Markup {
                 label.drop for="file" {
                     span { "Drop a file here, or choose one" }
                     input #file type="file" name="file" required;
-                    small { "A table or a list of people: CSV, JSON or NDJSON." }
+                    small { "A table or a list of people: CSV, Excel (.xlsx), JSON or NDJSON." }
                 }
             }
             section aria-labelledby="options-title" {
                 h2 #options-title { "2. What to do with it" }
                 div.options {
+                    div {
+                        label for="profile" { "As a profile says" }
+                        select #profile name="profile" {
+                            option value="" { "none" }
+                            @for one in own { option value=(one.name) { (one.name) } }
+                            @for one in BUILTIN { option value=(one.name) { (one.title) } }
+                        }
+                    }
                     @for (name, label, values) in CHOICES {
                         div {
                             label for=(name) { (label) }
@@ -175,6 +192,8 @@ fn findings(report: &Report) -> Markup {
             " · " (word(&report.format)) ", " (word(&report.encoding))
             @if let Some(delimiter) = &report.delimiter { ", cells end with " (word(delimiter)) }
             " · " (bytes(report.bytes))
+            @if let Some(sheet) = &report.sheet { ", sheet " (sheet) }
+            @if let Some(profile) = report.profile { ", a file for the profile " strong { (profile) } }
             @if report.skipped_lines > 0 { " · " (count(report.skipped_lines, "line", "lines")) " before the header left out" }
         }
         @if !report.columns.is_empty() { (columns(&report.columns)) }

@@ -1,188 +1,141 @@
 //! The problems of an import: failures and warnings by cause, the most frequent first, each with what it means and what to do.
 
-use std::collections::BTreeMap;
-
 use maud::{Markup, html};
 use muster_shared::error::ErrorCode;
-use muster_shared::store::records::{self, IssueReport};
+use muster_shared::store::problems::{self, Place, Problem, Problems, Warned};
 use muster_shared::store::reports::ImportReport;
 use muster_shared::store::{Store, StoreError};
 
-use super::imports;
+use super::imports::address;
+use super::leave::encoded;
 use super::page::sentence;
-use super::words::{count, number};
+use super::words::number;
 
-/// Records with errors or warnings that are looked at; of more of them the first.
-const MOST_RECORDS: usize = 2_000;
-/// Records that are read at a time.
-const AT_A_TIME: i64 = 1_000;
-/// Problems that are shown.
-const MOST_SHOWN: usize = 20;
-/// Records that a problem names.
-const NAMED: usize = 5;
-
-/// Failures or warnings with one cause.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
-    /// The code of the failure; none of a warning.
-    pub(super) code: Option<ErrorCode>,
-    /// The column or key, where it is about one.
-    pub(super) field: Option<String>,
-    /// What the first one says.
-    pub(super) message: String,
-    /// How many there are.
-    pub(super) count: u64,
-    /// The first records.
-    pub(super) records: Vec<u64>,
-}
-
-/// What is wrong in an import, as far as it was looked at.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Problems {
-    /// By cause: failures first, the most frequent first.
-    pub(super) found: Vec<Problem>,
-    /// There are more records with problems than were looked at.
-    pub(super) more: bool,
-}
+/// Causes that are shown of failures, and of warnings.
+const MOST: i64 = 20;
 
 /// Reads what is wrong in an import.
 pub(super) async fn read(store: &Store, report: &ImportReport) -> Result<Problems, StoreError> {
-    let (mut issues, mut after) = (Vec::new(), 0);
-    loop {
-        let mut reading = store.reading(report.tenant).await?;
-        let page = records::issues(&mut *reading, report.tenant, &[report.id], after, AT_A_TIME).await?;
-        let Some(last) = page.last() else { break };
-        after = last.record;
-        issues.extend(page);
-        if issues.len() >= MOST_RECORDS {
-            break;
-        }
-    }
-    let more = issues.len() >= MOST_RECORDS;
-    Ok(Problems { found: by_cause(&issues), more })
+    problems::problems(store, report.tenant, report.id, MOST).await
 }
 
-fn by_cause(issues: &[IssueReport]) -> Vec<Problem> {
-    let mut causes: BTreeMap<(&str, &str), Problem> = BTreeMap::new();
-    let mut note = |key, record, new: &dyn Fn() -> Problem| {
-        let problem = causes.entry(key).or_insert_with(new);
-        problem.count += 1;
-        if problem.records.len() < NAMED {
-            problem.records.push(record);
-        }
-    };
-    for issue in issues {
-        for error in &issue.errors {
-            let key = (error.code.as_str(), error.field.as_deref().unwrap_or_default());
-            note(key, issue.record, &|| Problem {
-                code: Some(error.code),
-                field: error.field.clone(),
-                message: error.message.clone(),
-                count: 0,
-                records: Vec::new(),
-            });
-        }
-        for warning in &issue.warnings {
-            note(("", warning.as_str()), issue.record, &|| Problem {
-                code: None,
-                field: None,
-                message: warning.clone(),
-                count: 0,
-                records: Vec::new(),
-            });
-        }
-    }
-    let mut found: Vec<Problem> = causes.into_values().collect();
-    found.sort_by_key(|problem| (problem.code.is_none(), std::cmp::Reverse(problem.count)));
-    found
+/// Who looks at the problems.
+#[derive(Debug)]
+pub(super) struct Viewer {
+    /// People's values are shown.
+    pub(super) people: bool,
+    /// What every form carries, where records of one cause may be retried.
+    pub(super) secret: Option<Markup>,
 }
 
 /// The problems, each with what it means and what to do.
-pub(super) fn view(problems: &Problems, report: &ImportReport) -> Markup {
-    let records = |problem: &Problem| {
-        html! {
-            @for (at, record) in problem.records.iter().enumerate() {
-                @if at > 0 { ", " }
-                a href={ (imports::address(report.id)) "/records?number=" (record) } { (number(*record)) }
-            }
-            @if problem.count > problem.records.len() as u64 { ", …" }
-        }
-    };
+pub(super) fn view(problems: &Problems, report: &ImportReport, viewer: &Viewer) -> Markup {
+    let here = address(report.id);
     html! {
         ol.problems {
-            @for problem in problems.found.iter().take(MOST_SHOWN) {
-                li.warning[problem.code.is_none()] {
-                    p.cause {
-                        span.times { (number(problem.count)) " ×" } " "
-                        strong { (sentence(&problem.message)) }
-                    }
-                    p.where {
-                        @if let Some(field) = &problem.field { "Column " code { (field) } ". " }
-                        "Record " (records(problem))
-                        @match problem.code {
-                            Some(code) => { " · " code { (code) } }
-                            None => { " · a warning: the records were applied" }
-                        }
-                    }
-                    @if let Some(code) = problem.code {
-                        details {
-                            summary { "What it means and what to do" }
-                            p { (code.explanation()) }
-                            p { (code.advice()) }
-                            @if let Some(example) = code.example() { pre { (example) } }
-                        }
-                    }
+            @for problem in &problems.problems { li { (failure(problem, &here, viewer)) } }
+            @for warned in &problems.warnings { li.warning { (warning(warned, &here)) } }
+        }
+        @if problems.more || problems.more_warnings {
+            p.hint { "There are more causes than these; the file of failed records has them all." }
+        }
+    }
+}
+
+fn failure(problem: &Problem, here: &str, viewer: &Viewer) -> Markup {
+    let code: Option<ErrorCode> = problem.code.parse().ok();
+    let cause = query_of(problem);
+    html! {
+        p.cause { span.times { (number(problem.count)) " ×" } " " strong { (sentence(&problem.message)) } }
+        p.where {
+            @if let Some(field) = &problem.field { "Column " code { (field) } ". " }
+            @if let Some(example) = problem.example.as_ref().filter(|_| viewer.people) { "For example “" (example) "”. " }
+            (places(&problem.first, problem.count, here)) " · " code { (problem.code) }
+        }
+        @if let Some(code) = code {
+            details {
+                summary { "What it means and what to do" }
+                p { (code.explanation()) }
+                p { (code.advice()) }
+                @if let Some(example) = code.example() { pre { (example) } }
+            }
+        }
+        div.acts {
+            a href={ (here) "/records?" (cause) } { "These records" }
+            a href={ (here) "/failed.csv?" (cause) } download { "As CSV" }
+            @if let Some(secret) = &viewer.secret {
+                form method="post" action={ (here) "/retry" } {
+                    (secret)
+                    input type="hidden" name="code" value=(problem.code);
+                    input type="hidden" name="field" value=[problem.field.as_deref()];
+                    button.quiet type="submit" { "Retry these" }
                 }
             }
         }
-        @if problems.found.len() > MOST_SHOWN {
-            p { (count((problems.found.len() - MOST_SHOWN) as u64, "more cause", "more causes")) ". The file of failed records has them all." }
-        }
-        @if problems.more {
-            p { "Counted in the first " (number(MOST_RECORDS as u64)) " records with problems; the file of failed records has them all." }
-        }
     }
+}
+
+fn warning(warned: &Warned, here: &str) -> Markup {
+    html! {
+        p.cause { span.times { (number(warned.count)) " ×" } " " strong { (sentence(&warned.message)) } }
+        p.where { (places(&warned.first, warned.count, here)) " · a warning: the records were applied" }
+    }
+}
+
+/// The first records, as links.
+fn places(first: &[Place], count: u64, here: &str) -> Markup {
+    html! {
+        @for (at, place) in first.iter().enumerate() {
+            @if at == 0 { "Record " } @else { ", " }
+            a href={ (here) "/records?number=" (place.record) } { (number(place.record)) }
+            @if let Some(line) = place.line { " (line " (number(line)) ")" }
+        }
+        @if count > first.len() as u64 { ", …" }
+    }
+}
+
+/// A cause in an address.
+fn query_of(problem: &Problem) -> String {
+    let field = problem.field.as_deref().map_or(String::new(), |field| format!("&field={}", encoded(field)));
+    format!("code={}{field}", encoded(&problem.code))
 }
 
 #[cfg(test)]
 mod tests {
-    use muster_shared::error::RecordError;
-
     use super::*;
     use crate::api::console::imports::tests::report;
 
-    fn issue(record: u64, errors: Vec<RecordError>, warnings: &[&str]) -> IssueReport {
-        let warnings = warnings.iter().map(|text| (*text).to_owned()).collect();
-        IssueReport { import: report().id, record, failed: !errors.is_empty(), errors, warnings }
-    }
-
     #[test]
-    fn problems_are_grouped_by_cause_and_the_most_frequent_comes_first() {
-        let bad =
-            || RecordError::new(ErrorCode::EmailInvalid, "the address has no domain").in_field("E-Mail");
-        let other = RecordError::new(ErrorCode::FieldUnknown, "the field is not known").in_field("<b>x</b>");
-        let issues = [
-            issue(3, vec![bad(), other], &[]),
-            issue(7, vec![bad()], &["roles holds names"]),
-            issue(9, Vec::new(), &["roles holds names"]),
-            issue(11, Vec::new(), &["roles holds names"]),
-        ];
-        let found = by_cause(&issues);
-        let told: Vec<(Option<ErrorCode>, u64, &[u64])> =
-            found.iter().map(|problem| (problem.code, problem.count, &problem.records[..])).collect();
-        assert_eq!(
-            told,
-            [
-                (Some(ErrorCode::EmailInvalid), 2, &[3, 7][..]),
-                (Some(ErrorCode::FieldUnknown), 1, &[3][..]),
-                (None, 3, &[7, 9, 11][..])
-            ]
-        );
-        let shown = view(&Problems { found, more: false }, &report()).into_string();
-        assert!(shown.contains("&lt;b&gt;x&lt;/b&gt;") && !shown.contains("<b>"), "{shown}");
-        assert!(
-            shown.contains("The address has no domain.") && shown.contains("records?number=3"),
-            "{shown}"
-        );
+    fn a_problem_tells_where_it_is_met_and_what_to_do_and_nothing_of_it_is_markup() {
+        let problem = Problem {
+            code: "email_invalid".into(),
+            field: Some("<b>&".into()),
+            count: 5,
+            message: "the address has no domain".into(),
+            example: Some("ann@<i>".into()),
+            advice: None,
+            first: vec![Place { record: 3, line: Some(1_004) }, Place { record: 7, line: None }],
+        };
+        let warned =
+            Warned { message: "mind".into(), count: 1, first: vec![Place { record: 9, line: None }] };
+        let found =
+            Problems { problems: vec![problem], more: false, warnings: vec![warned], more_warnings: true };
+        let shown = view(&found, &report(), &Viewer { people: true, secret: None }).into_string();
+        for text in [
+            "5 ×",
+            "The address has no domain.",
+            "(line 1,004)",
+            ", …",
+            "&lt;i&gt;",
+            "field=%3Cb%3E%26",
+            "a warning",
+            "more causes",
+        ] {
+            assert!(shown.contains(text), "{text}: {shown}");
+        }
+        assert!(!shown.contains("<b>") && !shown.contains("<i>") && !shown.contains("Retry"), "{shown}");
+        let shown = view(&found, &report(), &Viewer { people: false, secret: Some(html! { "secret" }) })
+            .into_string();
+        assert!(!shown.contains("ann@") && shown.contains("Retry these"), "{shown}");
     }
 }

@@ -6,13 +6,14 @@ use axum::response::Response;
 use maud::{Markup, html};
 use muster_shared::id::ImportId;
 use muster_shared::outcome::Outcome;
+use muster_shared::store::problems::Cause;
 use muster_shared::store::records::{self, RecordFilter, RecordReport};
 use muster_shared::store::reports::{self, ImportReport};
 use muster_shared::store::{Store, StoreError, lookup};
 use muster_shared::token::Scope;
 
 use super::imports::{address, name};
-use super::leave::Leave;
+use super::leave::{Leave, encoded};
 use super::page::{Page, Section, sentence};
 use super::session::{Visit, field, query};
 use super::words::{masked, number};
@@ -32,6 +33,8 @@ struct Wanted {
     number: Option<u64>,
     line: Option<u64>,
     identifier: Option<String>,
+    code: Option<String>,
+    field: Option<String>,
 }
 
 impl Wanted {
@@ -45,6 +48,8 @@ impl Wanted {
             number: whole("number"),
             line: whole("line"),
             identifier: text("identifier").map(str::to_owned),
+            code: text("code").map(str::to_owned),
+            field: text("field").map(str::to_owned),
         }
     }
 }
@@ -97,7 +102,8 @@ async fn read(
         },
         (None, None) => wanted.after,
     };
-    let filter = RecordFilter { outcome: wanted.outcome, after, ..RecordFilter::default() };
+    let cause = Cause { code: wanted.code.as_deref(), field: wanted.field.as_deref() };
+    let filter = RecordFilter { outcome: wanted.outcome, cause, after, ..RecordFilter::default() };
     Ok((records::page(store, tenant, import, options, filter, PAGE + 1).await?, true))
 }
 
@@ -129,6 +135,9 @@ fn view(
         p.way { a href=(address(report.id)) { (name(report)) } }
         h1 { "Records" }
         (form(report, wanted))
+        @if let Some(code) = &wanted.code {
+            p.note { "Those that failed with " code { (code) } @if let Some(field) = &wanted.field { " in " code { (field) } } ". " a href={ (address(report.id)) "/records" } { "All records" } }
+        }
         @if found.is_empty() { p.calm { "No record is like that." } } @else { (table(found, people)) }
         @if let Some(next) = next {
             p.pages { a.button rel="next" href=(next_address(report, wanted, next)) { "Next" } }
@@ -140,7 +149,9 @@ fn view(
 fn next_address(report: &ImportReport, wanted: &Wanted, after: u64) -> String {
     let outcome =
         wanted.outcome.map_or(String::new(), |outcome| format!("&outcome={}", outcome_name(outcome)));
-    format!("{}/records?after={after}{outcome}", address(report.id))
+    let code = wanted.code.as_deref().map_or(String::new(), |code| format!("&code={}", encoded(code)));
+    let field = wanted.field.as_deref().map_or(String::new(), |field| format!("&field={}", encoded(field)));
+    format!("{}/records?after={after}{outcome}{code}{field}", address(report.id))
 }
 
 fn form(report: &ImportReport, wanted: &Wanted) -> Markup {

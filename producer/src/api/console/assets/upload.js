@@ -17,7 +17,7 @@
   function options() {
     const query = new URLSearchParams({ filename: chosen().name, unknown_columns: "ignore" });
     for (const field of form.querySelectorAll("[name]:not([name=file]):not([name=form])")) {
-      // The first choice of a list is what happens anyway.
+      // The first choice of a list is what happens anyway, or what the profile says.
       if (field.value.trim() && field.selectedIndex !== 0) query.set(field.name, field.value.trim());
     }
     if (Object.keys(meanings).length) query.set("columns", JSON.stringify(meanings));
