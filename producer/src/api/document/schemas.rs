@@ -58,7 +58,7 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
     for (name, schema) in shared().into_iter().chain(imports()).chain(catalog()).chain(inspection()) {
         schemas.insert(name.to_owned(), schema);
     }
-    let properties: [(&str, &str, Value); 14] = [
+    let properties: [(&str, &str, Value); 18] = [
         ("ImportView", "state", reference("ImportState")),
         ("ImportView", "encoding", or_null("TextEncoding")),
         ("ImportView", "options", reference("ImportOptions")),
@@ -72,6 +72,10 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
         ("ErrorDetail", "code", reference("ErrorCode")),
         ("ErrorDetail", "state", or_null("ImportState")),
         ("ErrorDetail", "errors", list_of("FieldError")),
+        ("ProblemList", "problems", list_of("ImportProblem")),
+        ("ProblemList", "warnings", list_of("ImportWarning")),
+        ("UndoPreview", "refused", or_null("ErrorCode")),
+        ("ProfileView", "options", any("Options by name, as an upload takes them")),
         ("AuthgearDetail", "record", any("The record as it was sent, secrets redacted")),
     ];
     for (name, property, schema) in properties {
@@ -184,6 +188,10 @@ fn imports() -> Vec<(&'static str, Value)> {
     let numbers =
         |names: [&str; 6]| Value::Object(names.iter().map(|name| ((*name).to_owned(), count())).collect());
     let place = json!({ "code": reference("ErrorCode"), "message": text(), "record": count(), "line": count(), "column": count(), "field": text() });
+    let first = list_of("InspectedPlace");
+    let problem = json!({ "code": text(), "field": nullable(text()), "count": count(), "message": text(),
+                          "example": nullable(text()), "advice": nullable(text()), "first": first });
+    let warning = json!({ "message": text(), "count": count(), "first": first });
     let record_error = json!({
         "code": reference("ErrorCode"), "field": text(), "message": text(), "user_id": { "type": "string", "format": "uuid" },
     });
@@ -204,6 +212,8 @@ fn imports() -> Vec<(&'static str, Value)> {
         ),
         ("RecordError", object("What is wrong with one record", record_error, &["field", "user_id"])),
         ("ImportOptions", import_options()),
+        ("ImportProblem", object("Failures with one cause", problem, &[])),
+        ("ImportWarning", object("Warnings with one text", warning, &[])),
     ]
 }
 
