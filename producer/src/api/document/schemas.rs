@@ -188,7 +188,8 @@ fn imports() -> Vec<(&'static str, Value)> {
     let numbers =
         |names: [&str; 6]| Value::Object(names.iter().map(|name| ((*name).to_owned(), count())).collect());
     let place = json!({ "code": reference("ErrorCode"), "message": text(), "record": count(), "line": count(), "column": count(), "field": text() });
-    let first = list_of("InspectedPlace");
+    let first = list_of("ImportPlace");
+    let line = json!({ "record": count(), "line": nullable(count()) });
     let problem = json!({ "code": text(), "field": nullable(text()), "count": count(), "message": text(),
                           "example": nullable(text()), "advice": nullable(text()), "first": first });
     let warning = json!({ "message": text(), "count": count(), "first": first });
@@ -212,6 +213,10 @@ fn imports() -> Vec<(&'static str, Value)> {
         ),
         ("RecordError", object("What is wrong with one record", record_error, &["field", "user_id"])),
         ("ImportOptions", import_options()),
+        (
+            "ImportPlace",
+            object("A record's place; its line is not known once the records are gone", line, &[]),
+        ),
         ("ImportProblem", object("Failures with one cause", problem, &[])),
         ("ImportWarning", object("Warnings with one text", warning, &[])),
     ]
