@@ -172,8 +172,8 @@ pub const LIMITS: &[Group] = &[
             ),
             limit(
                 "Bytes of a web address",
-                Fixed("2,048"),
-                Record(ErrorCode::UriInvalid),
+                Fixed("65,536"),
+                Record(ErrorCode::ValueTooLong),
                 &["values_have_lengths"],
             ),
             limit(

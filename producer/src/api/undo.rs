@@ -57,7 +57,7 @@ pub struct UndoView {
 
 /// Tells what an undo of an import could do, and changes nothing.
 #[utoipa::path(
-    get, path = "/v1/imports/{id}/undo", tag = "imports", params(("id" = String, Path)),
+    get, path = "/v1/imports/{id}/undo", tag = "imports", operation_id = "imports_undo_preview", params(("id" = String, Path)),
     responses((status = 200, description = "What could be undone", body = UndoPreview)),
 )]
 pub(super) async fn preview(
@@ -85,7 +85,7 @@ pub(super) async fn preview(
 /// as before again; what somebody changed since is left as it is, and told. Users that it inserted are deleted if nothing touched
 /// them since. An undo can be undone.
 #[utoipa::path(
-    post, path = "/v1/imports/{id}/undo", tag = "imports",
+    post, path = "/v1/imports/{id}/undo", tag = "imports", operation_id = "imports_undo",
     params(("id" = String, Path),
            ("field" = Option<String>, Query, description = "these fields only, with commas between them; users that were inserted stay"),
            ("records" = Option<String>, Query, description = "what these records did only: numbers and ranges, as in 7,100-200"),

@@ -70,7 +70,7 @@ async fn operators_see_how_it_fares() {
     assert!(metrics.contains("muster_store_connections{"), "{metrics}");
     assert!(metrics.contains("muster_http_request_seconds_bucket{"), "{metrics}");
     let documentation = server.json("/openapi.json").await;
-    assert!(documentation["paths"]["/v1/imports"]["post"]["responses"]["default"].is_object());
+    assert!(documentation["paths"]["/v1/imports"]["post"]["responses"]["202"].is_object());
     let page = server.get("/docs/").send().await.unwrap();
     assert_eq!(page.status().as_u16(), 200);
 }

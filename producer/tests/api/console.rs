@@ -457,9 +457,9 @@ async fn levers_move_an_import_and_two_people_who_pull_one_do_no_harm() {
         assert_eq!(state(&server, &import).await, after);
     }
     one.press(&own, &format!("{own}/cancel")).await;
-    let late = two.press("/console", &format!("{own}/resume")).await;
-    assert_eq!(late.header("location"), format!("{own}?not=resume"));
-    assert!(two.page(&format!("{own}?not=resume")).await.contains("It could not be resumed"));
+    let late = two.press("/console", &format!("{own}/pause")).await;
+    assert_eq!(late.header("location"), format!("{own}?not=pause"));
+    assert!(two.page(&format!("{own}?not=pause")).await.contains("It could not be paused"));
     assert_eq!(state(&server, &import).await, "cancelled");
 }
 

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 
+use super::value::MAX_TEXT_BYTES;
 use crate::error::{ErrorCode, RecordError};
 use crate::fault::{Mutant, mutant};
 
@@ -97,6 +98,7 @@ pub(super) fn locale(text: &str) -> Result<(), RecordError> {
 
 /// An absolute URI with scheme, host and a clean path, as Go's net/url reads it (contracts A.1.5).
 pub(super) fn uri(text: &str) -> Result<(), RecordError> {
+    bounded(text)?;
     parts(text).filter(|uri| !uri.host.is_empty() && is_clean(uri.path)).map(|_| ()).ok_or_else(|| {
         RecordError::new(
             ErrorCode::UriInvalid,
@@ -105,8 +107,20 @@ pub(super) fn uri(text: &str) -> Result<(), RecordError> {
     })
 }
 
+/// Addresses may be long, but not without end.
+fn bounded(text: &str) -> Result<(), RecordError> {
+    if text.len() <= MAX_TEXT_BYTES {
+        return Ok(());
+    }
+    Err(RecordError::new(
+        ErrorCode::ValueTooLong,
+        format!("the address is longer than {MAX_TEXT_BYTES} bytes"),
+    ))
+}
+
 /// A picture: on the web, or by Authgear's private scheme with a path and no host.
 pub(super) fn picture(text: &str) -> Result<(), RecordError> {
+    bounded(text)?;
     let private = parts(text).is_some_and(|uri| {
         uri.scheme.eq_ignore_ascii_case("authgearimages")
             && uri.host.is_empty()

@@ -40,6 +40,7 @@ fn request(route: &Route, media_type: &str, parameters: &Value) -> Option<Value>
         ("/v1/imports" | "/v1/inspect", raw) if RAW.contains(&raw) => {
             Some(json!({ "type": "string", "format": "binary" }))
         }
+        ("/v1/profiles/{name}", _) => Some(any("Options by name, each a text as in a query")),
         ("/v1/catalog", _) => Some(reference("Catalog")),
         ("/_api/admin/users/import", _) => Some(authgear_request()),
         ("/apps/api/v1/bulk/users/proceed", _) => Some(object("The job", json!({ "id": job() }), &[])),

@@ -82,6 +82,10 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
         ("ErrorDetail", "code", reference("ErrorCode")),
         ("ErrorDetail", "state", or_null("ImportState")),
         ("ErrorDetail", "errors", list_of("FieldError")),
+        ("ProblemList", "problems", list_of("ImportProblem")),
+        ("ProblemList", "warnings", list_of("ImportWarning")),
+        ("UndoPreview", "refused", or_null("ErrorCode")),
+        ("ProfileView", "options", any("Options by name, as an upload takes them")),
         ("AuthgearDetail", "record", any("The record as it was sent, secrets redacted")),
     ];
     for (name, property, schema) in properties {
@@ -194,6 +198,11 @@ fn imports() -> Vec<(&'static str, Value)> {
     let numbers =
         |names: [&str; 6]| Value::Object(names.iter().map(|name| ((*name).to_owned(), count())).collect());
     let place = json!({ "code": reference("ErrorCode"), "message": text(), "record": count(), "line": count(), "column": count(), "field": text() });
+    let first = list_of("ImportPlace");
+    let line = json!({ "record": count(), "line": nullable(count()) });
+    let problem = json!({ "code": text(), "field": nullable(text()), "count": count(), "message": text(),
+                          "example": nullable(text()), "advice": nullable(text()), "first": first });
+    let warning = json!({ "message": text(), "count": count(), "first": first });
     let record_error = json!({
         "code": reference("ErrorCode"), "field": text(), "message": text(), "user_id": { "type": "string", "format": "uuid" },
     });
@@ -214,6 +223,12 @@ fn imports() -> Vec<(&'static str, Value)> {
         ),
         ("RecordError", object("What is wrong with one record", record_error, &["field", "user_id"])),
         ("ImportOptions", import_options()),
+        (
+            "ImportPlace",
+            object("A record's place; its line is not known once the records are gone", line, &[]),
+        ),
+        ("ImportProblem", object("Failures with one cause", problem, &[])),
+        ("ImportWarning", object("Warnings with one text", warning, &[])),
     ]
 }
 
@@ -339,19 +354,24 @@ fn catalog() -> Vec<(&'static str, Value)> {
 
 fn inspection() -> Vec<(&'static str, Value)> {
     let report = json!({
-        "format": reference("Format"), "encoding": reference("TextEncoding"), "delimiter": texts(["comma", "semicolon", "tab", "pipe"]),
+        "format": reference("Format"), "encoding": reference("TextEncoding"), "encoding_known": text(),
+        "delimiter": texts(["comma", "semicolon", "tab", "pipe"]), "sheet": text(), "profile": text(),
         "skipped": { "type": "array", "items": text() }, "skipped_lines": count(), "bytes": count(), "records": count(), "invalid": count(),
         "columns": list_of("InspectedColumn"),
         "first": { "type": "array", "description": "The first records: field and value",
                    "items": { "type": "array", "items": { "type": "array", "items": text(), "minItems": 2, "maxItems": 2 } } },
-        "problems": list_of("InspectedProblem"), "needs_catalog": { "type": "boolean" }, "refused": reference("FileError"),
+        "problems": list_of("InspectedProblem"), "days": texts(["iso", "dmy", "mdy", "unproved", "mixed"]), "needs_catalog": { "type": "boolean" }, "refused": reference("FileError"),
     });
     let problem = json!({ "code": reference("ErrorCode"), "field": text(), "count": count(), "message": text(),
                           "first": list_of("InspectedPlace") });
     vec![
         (
             "Inspection",
-            object("What a file is and holds", report, &["delimiter", "skipped", "skipped_lines", "refused"]),
+            object(
+                "What a file is and holds",
+                report,
+                &["delimiter", "sheet", "profile", "skipped", "skipped_lines", "refused"],
+            ),
         ),
         (
             "InspectedColumn",
