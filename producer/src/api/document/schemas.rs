@@ -60,7 +60,7 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
     {
         schemas.insert(name.to_owned(), schema);
     }
-    let properties: [(&str, &str, Value); 18] = [
+    let properties: [(&str, &str, Value); 22] = [
         ("ImportView", "state", reference("ImportState")),
         ("ImportView", "encoding", or_null("TextEncoding")),
         ("ImportView", "options", reference("ImportOptions")),
