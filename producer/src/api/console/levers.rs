@@ -73,7 +73,7 @@ impl Lever {
         match self {
             Self::Proceed => "It could not be started: it does not wait for that.",
             Self::Pause => "It could not be paused: it does not run.",
-            Self::Resume => "It could not be resumed: it is not paused.",
+            Self::Resume => "It could not be resumed: it is neither paused nor cancelled.",
             Self::Retry => "It could not be retried in its state.",
             Self::Cancel => "It could not be cancelled: it has ended.",
         }
@@ -85,7 +85,7 @@ impl Lever {
         match self {
             Self::Proceed => report.state == ImportState::Received,
             Self::Pause => report.state == ImportState::Running,
-            Self::Resume => report.state == ImportState::Paused,
+            Self::Resume => matches!(report.state, ImportState::Paused | ImportState::Cancelled),
             Self::Retry => {
                 failed
                     && matches!(
@@ -151,7 +151,7 @@ pub(super) fn view(report: &ImportReport, visit: &Visit) -> Markup {
                         summary.button { "Cancel…" }
                         form method="post" action={ (address(report.id)) "/cancel" } {
                             (secret(visit))
-                            p { "Records whose turn has not come are skipped. What was applied stays. This cannot be taken back." }
+                            p { "Records whose turn has not come are skipped. What was applied stays. It can be resumed from where it stopped." }
                             button.danger type="submit" { (Lever::Cancel.label()) }
                         }
                     }
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(fitting(ImportState::Received, 0), [Lever::Proceed, Lever::Cancel]);
         assert!(fitting(ImportState::Completed, 0).is_empty());
         assert_eq!(fitting(ImportState::Completed, 2), [Lever::Retry]);
-        assert!(fitting(ImportState::Cancelled, 2).is_empty());
+        assert_eq!(fitting(ImportState::Cancelled, 2), [Lever::Resume]);
     }
 
     #[test]
