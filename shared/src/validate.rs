@@ -242,7 +242,12 @@ impl<'a> Pass<'a, '_> {
             Field::FamilyName => self.record.family_name = value::text(value, value::name)?,
             Field::Metadata => self.metadata_object(value)?,
             field if field.is_attribute() => {
-                let patch = attribute::standard(field, value, lenient)?;
+                let patch = attribute::standard(
+                    field,
+                    value,
+                    lenient,
+                    rules.options.header_names == HeaderNames::Common,
+                )?;
                 self.record.attributes.push((field, patch));
             }
             field if field.is_agent() => {

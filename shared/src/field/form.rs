@@ -55,10 +55,10 @@ pub fn form_of(field: Field) -> Form {
         Field::Nickname | Field::Alias => form("a text of one line", NAME, "ada"),
         Field::Gender => form("a text of one line", NAME, "female"),
         Field::Profile | Field::Website => {
-            form("an absolute address with scheme and host", "2,048 bytes", "https://example.com/ada")
+            form("an absolute address with scheme and host", "65,536 bytes", "https://example.com/ada")
         }
         Field::Picture => {
-            form("an absolute http or https address", "2,048 bytes", "https://example.com/ada.png")
+            form("an absolute http or https address", "65,536 bytes", "https://example.com/ada.png")
         }
         Field::Birthdate => form(
             "`YYYY-MM-DD`, `--MM-DD` or `YYYY`; with `dates` also day or month first",
@@ -180,7 +180,8 @@ mod tests {
         assert!(!wrong(Field::PreferredUsername, &name(151)).is_empty());
         let page = |length: usize| format!("https://example.com/{}", "a".repeat(length - 20));
         assert!(
-            wrong(Field::Website, &page(2048)).is_empty() && !wrong(Field::Website, &page(2049)).is_empty()
+            wrong(Field::Website, &page(65_536)).is_empty()
+                && !wrong(Field::Website, &page(65_537)).is_empty()
         );
     }
 }

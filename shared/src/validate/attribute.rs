@@ -17,11 +17,12 @@ use crate::record::{MetadataEntry, MetadataValue, Patch, RawValue};
 const ADDRESS_PARTS: [&str; 6] =
     ["formatted", "street_address", "locality", "region", "postal_code", "country"];
 
-/// A standard attribute.
+/// A standard attribute. `handmade`: people made the file.
 pub(super) fn standard<'a>(
     field: Field,
     value: RawValue<'a>,
     lenient: bool,
+    handmade: bool,
 ) -> Result<Patch<RawValue<'a>>, RecordError> {
     if value == RawValue::Null {
         return Ok(Patch::Null);
@@ -35,6 +36,10 @@ pub(super) fn standard<'a>(
             Field::Profile | Field::Website | Field::Picture => value::line(text)?,
             _ => value::name(text)?,
         };
+        // Programs' addresses are judged as Authgear judges them; in what people typed, blanks and quotes are slips.
+        if handmade && matches!(field, Field::Profile | Field::Website | Field::Picture) {
+            formats::typed_uri(text)?;
+        }
         match field {
             Field::Profile | Field::Website => formats::uri(text)?,
             Field::Picture => formats::picture(text)?,

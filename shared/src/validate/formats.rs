@@ -99,12 +99,19 @@ pub(super) fn locale(text: &str) -> Result<(), RecordError> {
 /// An absolute URI with scheme, host and a clean path, as Go's net/url reads it (contracts A.1.5).
 pub(super) fn uri(text: &str) -> Result<(), RecordError> {
     bounded(text)?;
-    parts(text).filter(|uri| !uri.host.is_empty() && is_clean(uri.path)).map(|_| ()).ok_or_else(|| {
-        RecordError::new(
-            ErrorCode::UriInvalid,
-            "the address must be absolute, with scheme and host, and without dots or doubled slashes in its path",
-        )
-    })
+    parts(text).filter(|uri| !uri.host.is_empty() && is_clean(uri.path)).map(|_| ()).ok_or_else(not_absolute)
+}
+
+/// An address without what should not stand in one, whatever Go's net/url lets pass: blanks, quotes, brackets.
+pub(super) fn typed_uri(text: &str) -> Result<(), RecordError> {
+    if is_plain(text) { Ok(()) } else { Err(not_absolute()) }
+}
+
+fn not_absolute() -> RecordError {
+    RecordError::new(
+        ErrorCode::UriInvalid,
+        "the address must be absolute, with scheme and host, and without dots or doubled slashes in its path",
+    )
 }
 
 /// Addresses may be long, but not without end.
@@ -147,7 +154,7 @@ struct Uri<'a> {
 /// The parts of an address by the rules of Go's net/url: it looks for what has no meaning, and lets pass what should not be there.
 fn parts(text: &str) -> Option<Uri<'_>> {
     if text.bytes().any(|byte| byte < 0x20 || byte == 0x7F)
-        || (mutant(Mutant::UrlsByTheirLetters) && !is_plain(text))
+        || (mutant(Mutant::UrlsByTheirLetters) && (text.len() > 2048 || !is_plain(text)))
     {
         return None;
     }
@@ -205,7 +212,7 @@ fn is_web(scheme: &str) -> bool {
 
 /// Nothing that should not stand in a URI.
 fn is_plain(text: &str) -> bool {
-    text.len() <= 2048 && text.chars().all(|c| !c.is_whitespace() && !"<>\"{}|\\^`".contains(c))
+    text.chars().all(|c| !c.is_whitespace() && !"<>\"{}|\\^`".contains(c))
 }
 
 fn is_clean(path: &str) -> bool {
