@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;
-use crate::imports::Shown;
+use crate::imports::TokenArgs;
 use crate::output::{answer, json};
 use crate::shutdown::Shutdown;
 
@@ -27,12 +27,8 @@ pub(crate) struct DoctorArgs {
     /// Check this server, which commands are to ask, instead of the database
     #[arg(long, value_name = "URL", env = "MUSTER_SERVER")]
     server: Option<String>,
-    /// The token to show the server
-    #[arg(long, env = "MUSTER_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// File that the token stands in, `-` for standard input
-    #[arg(long, value_name = "FILE", env = "MUSTER_TOKEN_FILE", conflicts_with = "token")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    token: TokenArgs,
     /// Answer as JSON
     #[arg(long)]
     json: bool,
@@ -85,8 +81,7 @@ pub(crate) fn misconfigured(args: &DoctorArgs, error: &anyhow::Error) -> anyhow:
 pub(crate) async fn run(args: &DoctorArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
     let mut checks = vec![configuration(config)];
     if let Some(server) = args.server.as_ref().filter(|_| !mutant(Mutant::DoctorSetsUp)) {
-        let shown = Shown { token: args.token.as_deref(), file: args.token_file.as_deref() };
-        checks.extend(server::checks(server, shown).await);
+        checks.extend(server::checks(server, &args.token).await);
         return tell(args, &checks);
     }
     // A check leaves no data folder behind: an engine that was never started is tried in a folder that goes again.

@@ -1,7 +1,6 @@
 //! `muster profile`: a tenant's named sets of import options, and the built-in ones; in the store of this machine or behind a server.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use anyhow::bail;
 use chrono::{DateTime, Utc};
@@ -20,7 +19,7 @@ use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
 use crate::import::OptionArgs;
 use crate::import::wrong_option;
-use crate::imports::{Refused, Remote, Shown};
+use crate::imports::{Refused, Remote, TokenArgs};
 use crate::output::{answer, json, table};
 use crate::shutdown::{Aborted, Shutdown};
 
@@ -35,12 +34,8 @@ pub(crate) struct ProfileArgs {
     /// Ask this server instead of the database; its token says which tenant
     #[arg(long, global = true, value_name = "URL", env = "MUSTER_SERVER")]
     server: Option<String>,
-    /// The token to show the server
-    #[arg(long, global = true, env = "MUSTER_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// File that the token stands in, `-` for standard input
-    #[arg(long, global = true, value_name = "FILE", env = "MUSTER_TOKEN_FILE", conflicts_with = "token")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    token: TokenArgs,
     /// Answer as JSON
     #[arg(long, global = true)]
     json: bool,
@@ -84,8 +79,7 @@ pub(crate) async fn run(args: &ProfileArgs, config: &Config, shutdown: &Shutdown
         return shown(builtin.name, &builtin.pairs(), Some(builtin.title), args.json);
     }
     if let Some(server) = &args.server {
-        let shown = Shown { token: args.token.as_deref(), file: args.token_file.as_deref() };
-        let remote = Remote::new(server, shown)?;
+        let remote = Remote::new(server, &args.token)?;
         return tokio::select! {
             ended = behind(args, &remote) => ended,
             () = shutdown.aborting() => Err(Aborted.into()),

@@ -24,7 +24,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
-use crate::imports::{Remote, Shown};
+use crate::imports::{Remote, TokenArgs};
 use crate::output::{answer, json, number, remark, table};
 use crate::shutdown::{Aborted, Shutdown};
 
@@ -44,12 +44,8 @@ pub(crate) struct UsersArgs {
     /// Ask this server instead of the database; its token says which tenant
     #[arg(long, global = true, value_name = "URL", env = "MUSTER_SERVER")]
     server: Option<String>,
-    /// The token to show the server
-    #[arg(long, global = true, env = "MUSTER_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// File that the token stands in, `-` for standard input
-    #[arg(long, global = true, value_name = "FILE", env = "MUSTER_TOKEN_FILE", conflicts_with = "token")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    token: TokenArgs,
     /// Answer as JSON
     #[arg(long, global = true)]
     json: bool,
@@ -144,8 +140,7 @@ struct UsersPage {
 /// Runs the command.
 pub(crate) async fn run(args: &UsersArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
     if let Some(server) = &args.server {
-        let shown = Shown { token: args.token.as_deref(), file: args.token_file.as_deref() };
-        let remote = Remote::new(server, shown)?;
+        let remote = Remote::new(server, &args.token)?;
         return tokio::select! {
             ended = behind(args, &remote) => ended,
             () = shutdown.aborting() => Err(Aborted.into()),

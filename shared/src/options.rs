@@ -413,8 +413,8 @@ pub struct NewerOptions {
 }
 
 impl ImportOptions {
-    /// Every option by name.
-    const NAMES: &'static [&'static str] = &[
+    /// Every option by name, in the order in which they are stored.
+    pub const NAMES: &'static [&'static str] = &[
         "format",
         "identifier",
         "on_existing",

@@ -4,10 +4,10 @@ use muster_shared::error::ErrorCode;
 use reqwest::Method;
 
 use super::Check;
-use crate::imports::{Refused, Remote, Shown};
+use crate::imports::{Refused, Remote, TokenArgs};
 
 /// Everything that the server tells.
-pub(super) async fn checks(url: &str, shown: Shown<'_>) -> Vec<Check> {
+pub(super) async fn checks(url: &str, shown: &TokenArgs) -> Vec<Check> {
     let remote = match Remote::new(url, shown) {
         Ok(remote) => remote,
         Err(error) => {

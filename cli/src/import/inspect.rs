@@ -21,7 +21,7 @@ use super::source::Source;
 use crate::args::{Cli, Command};
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
-use crate::imports::{Remote, Shown};
+use crate::imports::Remote;
 use crate::output::{answer, json, number, table};
 use crate::pipeline::receive_limits;
 use crate::profile::of_server;
@@ -155,8 +155,7 @@ async fn look(args: &UsersArgs, config: &Config, shutdown: &Shutdown) -> anyhow:
     };
     // A tenant's own profile is in the database.
     let asked = if let (Some(name), Some(server)) = (asked.tenants_profile(), &args.server) {
-        let remote =
-            Remote::new(server, Shown { token: args.token.as_deref(), file: args.token_file.as_deref() })?;
+        let remote = Remote::new(server, &args.token)?;
         match of_server(&remote, name).await? {
             Some(pairs) => asked.with_options_of(&pairs).map_err(wrong_option)?,
             None => {

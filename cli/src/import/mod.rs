@@ -21,6 +21,7 @@ pub(crate) use remote::details as details_of_server;
 pub(crate) use source::Source;
 
 use crate::failure::Ended;
+use crate::imports::TokenArgs;
 use crate::shutdown::{Aborted, Shutdown};
 
 /// Options of `muster import`.
@@ -61,12 +62,8 @@ pub(crate) struct UsersArgs {
     /// Hand the file to this server instead of working on the database
     #[arg(long, value_name = "URL", env = "MUSTER_SERVER")]
     server: Option<String>,
-    /// The token to show the server
-    #[arg(long, env = "MUSTER_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// File that the token stands in, `-` for standard input: what is on a command line everybody on the machine can read
-    #[arg(long, value_name = "FILE", env = "MUSTER_TOKEN_FILE", conflicts_with = "token")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    token: TokenArgs,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,

@@ -27,7 +27,7 @@ use super::source::Source;
 use super::{UsersArgs, summary, wrong_option};
 use crate::failure::Ended;
 use crate::follow;
-use crate::imports::{CauseArgs, Outcomes, Remote, Shown};
+use crate::imports::{CauseArgs, Outcomes, Remote};
 use crate::output::number;
 use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
@@ -44,12 +44,9 @@ pub(super) async fn run(
     server: &str,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Ended> {
-    let remote =
-        Remote::new(server, Shown { token: args.token.as_deref(), file: args.token_file.as_deref() })?;
-    let (progress, reach) = (
-        Arc::new(Progress::new(args.quiet)),
-        Reach::new(Some(server), args.token_file.as_deref(), &args.tenant),
-    );
+    let remote = Remote::new(server, &args.token)?;
+    let (progress, reach) =
+        (Arc::new(Progress::new(args.quiet)), Reach::new(Some(server), args.token.file(), &args.tenant));
     let pairs = args.pairs(&source);
     // What is wrong with the options is told before the file is sent.
     ImportRequest::from_pairs(pairs.iter().map(|(name, value)| (*name, value.as_str())))

@@ -17,7 +17,7 @@ use muster_shared::import::{ChunkState, ImportState};
 use muster_shared::tenant::Slug;
 
 pub(crate) use backend::{CauseArgs, Outcomes, Steer};
-pub(crate) use remote::{Refused, Remote, Shown};
+pub(crate) use remote::{Refused, Remote, TokenArgs};
 
 use crate::args::one_of;
 use crate::connect::{self, Need, Session};
@@ -41,12 +41,8 @@ pub(crate) struct ImportsArgs {
     /// Ask this server instead of the database; its token says which tenant
     #[arg(long, global = true, value_name = "URL", env = "MUSTER_SERVER")]
     server: Option<String>,
-    /// The token to show the server
-    #[arg(long, global = true, env = "MUSTER_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// File that the token stands in, `-` for standard input: what is on a command line everybody on the machine can read
-    #[arg(long, global = true, value_name = "FILE", env = "MUSTER_TOKEN_FILE", conflicts_with = "token")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    token: TokenArgs,
     /// Answer as JSON
     #[arg(long, global = true)]
     json: bool,
@@ -229,8 +225,7 @@ impl ImportsArgs {
 /// Runs the command.
 pub(crate) async fn run(args: &ImportsArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
     if let Some(server) = &args.server {
-        let remote =
-            Remote::new(server, Shown { token: args.token.as_deref(), file: args.token_file.as_deref() })?;
+        let remote = Remote::new(server, &args.token)?;
         let backend = Backend::Remote(&remote);
         let work = command(args, config, &backend, shutdown);
         return tokio::select! {
@@ -253,7 +248,7 @@ async fn command(
     backend: &Backend<'_>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Ended> {
-    let reach = Reach::new(args.server.as_deref(), args.token_file.as_deref(), &args.tenant);
+    let reach = Reach::new(args.server.as_deref(), args.token.file(), &args.tenant);
     if let Some((steer, which, cause)) = args.what.steering() {
         let id = backend.find(&which.id).await?;
         let view = backend.steer(id, steer, &cause).await?;

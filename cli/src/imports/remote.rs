@@ -1,11 +1,12 @@
 //! Imports behind a server, over its HTTP API.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
+use clap::Args;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use muster_producer::api::{ChunkList, ChunkView};
@@ -116,17 +117,32 @@ struct RecordsPage {
     records: Vec<RecordView>,
 }
 
-/// Where the token for a server comes from.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Shown<'a> {
-    pub(crate) token: Option<&'a str>,
-    pub(crate) file: Option<&'a Path>,
+/// The token to show a server, and where it comes from: options of every command that asks one.
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// The token to show the server
+    #[arg(long, global = true, env = "MUSTER_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// File that the token stands in, `-` for standard input: what is on a command line everybody on the machine can read
+    #[arg(
+        long = "token-file",
+        global = true,
+        value_name = "FILE",
+        env = "MUSTER_TOKEN_FILE",
+        conflicts_with = "token"
+    )]
+    file: Option<PathBuf>,
 }
 
-impl Shown<'_> {
-    fn read(self) -> anyhow::Result<String> {
-        let text = match (self.token, self.file) {
-            (Some(token), _) => token.to_owned(),
+impl TokenArgs {
+    /// The file, where one is named.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    fn read(&self) -> anyhow::Result<String> {
+        let text = match (&self.token, &self.file) {
+            (Some(token), _) => token.clone(),
             (None, Some(file)) if file == Path::new("-") => {
                 io::read_to_string(io::stdin()).context("the token cannot be read from standard input")?
             }
@@ -144,8 +160,8 @@ impl Shown<'_> {
 
 impl Remote {
     /// A client for the server at `url`. Nothing is sent yet.
-    pub(crate) fn new(url: &str, shown: Shown<'_>) -> anyhow::Result<Self> {
-        let token = shown.read()?;
+    pub(crate) fn new(url: &str, token: &TokenArgs) -> anyhow::Result<Self> {
+        let token = token.read()?;
         if !(url.starts_with("http://") || url.starts_with("https://")) {
             return Err(usage("--server takes a URL that begins with http:// or https://"));
         }

@@ -50,25 +50,21 @@ pub async fn read(store: &Store) -> Result<Figures, StoreError> {
     .fetch_one(&mut *transaction)
     .await?;
     transaction.commit().await?;
-    let import = |state: String, count| match state.parse() {
-        Ok(state) => Ok((state, wide(count))),
+    let import = |state: String, count: i64| match state.parse() {
+        Ok(state) => Ok((state, count.unsigned_abs())),
         Err(_) => Err(StoreError::corrupt("imports", "state", state)),
     };
-    let chunk = |state: String, count| match state.parse() {
-        Ok(state) => Ok((state, wide(count))),
+    let chunk = |state: String, count: i64| match state.parse() {
+        Ok(state) => Ok((state, count.unsigned_abs())),
         Err(_) => Err(StoreError::corrupt("chunks", "state", state)),
     };
     Ok(Figures {
         imports: imports.into_iter().map(|row| import(row.state, row.count)).collect::<Result<_, _>>()?,
         chunks: chunks.into_iter().map(|row| chunk(row.state, row.count)).collect::<Result<_, _>>()?,
         oldest_seconds: row.oldest.max(0.0),
-        in_window: wide(row.window),
-        published: wide(row.published),
-        workers: wide(row.workers),
-        dispatchers: wide(row.dispatchers),
+        in_window: row.window.unsigned_abs(),
+        published: row.published.unsigned_abs(),
+        workers: row.workers.unsigned_abs(),
+        dispatchers: row.dispatchers.unsigned_abs(),
     })
-}
-
-fn wide(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }

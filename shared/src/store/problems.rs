@@ -169,7 +169,7 @@ async fn failures(
             advice: code.map(|code| code.advice().to_owned()),
             code: row.code,
             field: row.field,
-            count: u64::try_from(row.count).unwrap_or(0),
+            count: row.count.unsigned_abs(),
             message: row.message.unwrap_or_default(),
         }
     });
@@ -218,7 +218,7 @@ async fn warnings(
     let lines = lines(connection, import, &wanted).await?;
     let warnings = rows.into_iter().take(usize::try_from(limit).unwrap_or(0)).map(|row| Warned {
         first: row.records.iter().map(|record| place(*record, &lines)).collect(),
-        count: u64::try_from(row.count).unwrap_or(0),
+        count: row.count.unsigned_abs(),
         message: row.message,
     });
     Ok((warnings.collect(), more))

@@ -47,7 +47,7 @@ pub async fn settled(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| Settled { at: row.at, done: wide(row.done), failed: wide(row.failed) })
+        .map(|row| Settled { at: row.at, done: row.done.unsigned_abs(), failed: row.failed.unsigned_abs() })
         .collect())
 }
 
@@ -73,7 +73,7 @@ pub async fn settled_of_import(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| Settled { at: row.at, done: wide(row.done), failed: wide(row.failed) })
+        .map(|row| Settled { at: row.at, done: row.done.unsigned_abs(), failed: row.failed.unsigned_abs() })
         .collect())
 }
 
@@ -102,7 +102,7 @@ pub async fn pace(store: &Store, tenant: TenantId, import: ImportId) -> Result<P
     )
     .fetch_one(&mut *store.reading(tenant).await?)
     .await?;
-    Ok(Pace { last: row.last, lately: wide(row.lately), since: row.since })
+    Ok(Pace { last: row.last, lately: row.lately.unsigned_abs(), since: row.since })
 }
 
 /// Some chunks of one lane that follow each other.
@@ -145,20 +145,20 @@ pub async fn lanes(
     )
     .fetch_all(&mut *store.reading(tenant).await?)
     .await?;
-    let cell = |lane: i32, place: i32, chunks, failed| LaneCell {
+    let cell = |lane: i32, place: i32, chunks, failed: i64| LaneCell {
         lane: u32::try_from(lane).unwrap_or(0),
         place: u32::try_from(place).unwrap_or(0),
         chunks,
-        failed: wide(failed),
+        failed: failed.unsigned_abs(),
     };
     let cells = rows.into_iter().map(|row| {
         let chunks = ChunkCounts {
-            staged: wide(row.staged),
-            dispatched: wide(row.dispatched),
-            retryable: wide(row.retryable),
-            applied: wide(row.applied),
-            dead: wide(row.dead),
-            cancelled: wide(row.cancelled),
+            staged: row.staged.unsigned_abs(),
+            dispatched: row.dispatched.unsigned_abs(),
+            retryable: row.retryable.unsigned_abs(),
+            applied: row.applied.unsigned_abs(),
+            dead: row.dead.unsigned_abs(),
+            cancelled: row.cancelled.unsigned_abs(),
         };
         cell(row.lane, row.place, chunks, row.failed)
     });
@@ -216,18 +216,14 @@ pub async fn held_up(
                 id: ChunkId::new(row.id),
                 lane: u32::try_from(row.lane).unwrap_or(0),
                 state: row.state.parse().map_err(|_| StoreError::corrupt("chunks", "state", row.id))?,
-                first_record: wide(row.first_record),
-                last_record: wide(row.last_record),
-                records: wide(row.records.into()),
-                attempts: wide(row.attempts.into()),
-                deferrals: wide(row.deferrals.into()),
+                first_record: row.first_record.unsigned_abs(),
+                last_record: row.last_record.unsigned_abs(),
+                records: row.records.unsigned_abs().into(),
+                attempts: row.attempts.unsigned_abs().into(),
+                deferrals: row.deferrals.unsigned_abs().into(),
                 problem: row.problem,
                 due_at: row.due_at,
             })
         })
         .collect()
-}
-
-fn wide(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }

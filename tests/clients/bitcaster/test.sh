@@ -7,12 +7,9 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 : "${TEST_MUSTER_URL:?}" "${TEST_MUSTER_PROGRAM:?}" "${MUSTER_CLIENTS_CACHE:?}"
 SCRIPTS=20 USERS=100
 
-venv=$MUSTER_CLIENTS_CACHE/bitcaster/venv
-if ! cmp -s "$HERE/requirements.txt" "$venv/requirements.txt"; then
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --requirement "$HERE/requirements.txt"
-    cp "$HERE/requirements.txt" "$venv/requirements.txt"
-fi
+# shellcheck source=../python.sh
+source "$HERE/../python.sh"
+venv=$(venv bitcaster/venv "$HERE/requirements.txt")
 
 tenant=bitcaster-$$-$RANDOM
 work=$(mktemp -d)

@@ -6,13 +6,9 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 : "${TEST_MUSTER_URL:?}" "${TEST_MUSTER_PROGRAM:?}" "${MUSTER_CLIENTS_CACHE:?}"
 
-venv=$MUSTER_CLIENTS_CACHE/generated-python/venv
-if ! cmp -s "$HERE/requirements.txt" "$venv/requirements.txt"; then
-    rm -rf "$venv"
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$HERE/requirements.txt"
-    cp "$HERE/requirements.txt" "$venv/requirements.txt"
-fi
+# shellcheck source=../python.sh
+source "$HERE/../python.sh"
+venv=$(venv generated-python/venv "$HERE/requirements.txt")
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

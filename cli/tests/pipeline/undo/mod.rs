@@ -45,6 +45,14 @@ pub(super) async fn undone(pipeline: &mut Pipeline, new: &NewUndo) -> ImportRepo
     report
 }
 
+/// Undoes an import whole: nothing is left as it is. Returns the id of the undo.
+pub(super) async fn taken_back(pipeline: &mut Pipeline, of: ImportId) -> ImportId {
+    let new = whole(pipeline, of);
+    let counts = undone(pipeline, &new).await.counts;
+    assert_eq!((counts.skipped, counts.failed), (0, 0), "{counts:?}");
+    new.id
+}
+
 /// Every user with its memberships and credentials, as the store has them, times apart. With `credentials` without theirs.
 pub(super) async fn users(pipeline: &Pipeline, credentials: bool) -> Vec<String> {
     sqlx::query_scalar(

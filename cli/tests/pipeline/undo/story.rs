@@ -10,7 +10,7 @@ use muster_shared::store::undo::{self, OpenedUndo, Refusal};
 use muster_shared::store::{catalog, retention};
 use serde_json::json;
 
-use super::{opened, orphans, plain, undone, users, whole};
+use super::{opened, orphans, plain, taken_back, undone, users, whole};
 use crate::harness::{Backend, Pipeline, counts, people};
 use crate::on_both_queues;
 
@@ -140,12 +140,9 @@ async fn users_that_exchanged_unique_values_get_them_back(backend: Backend) {
     let import = pipeline.import(&csv, &plain()).await;
     assert_eq!(import.counts, counts(43, 0, 42, 1, 0));
     let left = users(&pipeline, true).await;
-    let new = whole(&pipeline, import.id);
-    let report = undone(&mut pipeline, &new).await;
-    assert_eq!((report.counts.skipped, report.counts.failed), (0, 0), "{:?}", report.counts);
+    let undo = taken_back(&mut pipeline, import.id).await;
     assert_eq!(users(&pipeline, true).await, before);
-    let again = whole(&pipeline, new.id);
-    undone(&mut pipeline, &again).await;
+    taken_back(&mut pipeline, undo).await;
     assert_eq!(users(&pipeline, true).await, left);
     pipeline.finish().await;
 }
@@ -163,14 +160,10 @@ async fn a_user_that_an_import_inserted_and_changed_later_is_deleted(backend: Ba
     }
     let import = pipeline.import(&csv, &plain()).await;
     assert_eq!(import.counts, counts(90, 28, 60, 2, 0));
-    let new = whole(&pipeline, import.id);
-    let report = undone(&mut pipeline, &new).await;
-    assert_eq!((report.counts.skipped, report.counts.failed), (0, 0), "{:?}", report.counts);
+    let undo = taken_back(&mut pipeline, import.id).await;
     assert_eq!(users(&pipeline, true).await, before);
-    let again = whole(&pipeline, new.id);
-    undone(&mut pipeline, &again).await;
-    let third = whole(&pipeline, again.id);
-    undone(&mut pipeline, &third).await;
+    let again = taken_back(&mut pipeline, undo).await;
+    taken_back(&mut pipeline, again).await;
     assert_eq!(users(&pipeline, true).await, before);
     pipeline.finish().await;
 }

@@ -3,6 +3,7 @@
 
 use muster_shared::error::ErrorCode;
 use muster_shared::import::{ChunkState, ImportState};
+use muster_shared::options::ImportOptions;
 use muster_shared::parse::{Format, TextEncoding};
 use serde_json::{Map, Value, json};
 
@@ -267,44 +268,26 @@ fn progress() -> [(&'static str, Value); 3] {
 /// What an import was asked to do. Options that say what they say anyway are left out.
 fn import_options() -> Value {
     let mut properties = Map::new();
-    let named = [
-        "format",
-        "identifier",
-        "on_existing",
-        "metadata",
-        "empty_cells",
-        "start",
-        "on_invalid",
-        "unknown_columns",
-        "header_names",
-        "sets",
-        "values",
-        "unknown_names",
-        "duplicates",
-        "phone_check",
-        "usernames",
-        "rows",
-        "default_address",
-        "dates",
-        "phone_country",
-        "on_invalid_value",
-        "at",
-        "organization",
-        "group",
-    ];
-    for name in named {
+    for name in ImportOptions::NAMES {
         let mut schema = options::schema(name).unwrap_or_else(text);
         // What an import was asked to do is what it was asked to do.
         if let Some(fields) = schema.as_object_mut() {
             fields.remove("default");
         }
-        properties.insert(name.to_owned(), schema);
+        properties.insert((*name).to_owned(), schema);
     }
     properties.insert("address_clash".into(), texts(["replace", "refuse"]));
     properties.insert("empty_file".into(), texts(["accept", "refuse"]));
     let rules = json!({ "type": "array", "description": "What the names of the upload mean, where they are not Muster's own",
                         "items": any("A name, its field, and what it does to a user that exists") });
     properties.insert("fields".into(), rules);
+    properties.insert("default_address".into(), json!({ "type": "boolean" }));
+    properties.insert("null_words".into(), json!({ "type": "array", "items": text() }));
+    properties.insert(
+        "enrolment".into(),
+        any("Organization and group that the users are enrolled in, by their numbers"),
+    );
+    properties.insert("undo".into(), any("The import that is undone, and how much of it"));
     json!({ "type": "object", "description": "What an import was asked to do; what goes without saying is left out",
             "properties": properties, "required": ["format", "identifier", "on_existing"], "additionalProperties": true })
 }
@@ -389,7 +372,6 @@ mod tests {
     use muster_shared::catalog::Catalog;
     use muster_shared::error::{FileError, RecordError};
     use muster_shared::inspect::Inspection;
-    use muster_shared::options::ImportOptions;
     use muster_shared::outcome::{Counts, Outcome, Reason};
     use muster_shared::parse::ParseLimits;
     use muster_shared::store::reports::ChunkCounts;

@@ -1,0 +1,261 @@
+//! What pages show, and what they do.
+
+use muster_shared::clock;
+use muster_shared::store::tenants;
+use muster_shared::token::Scope;
+
+use super::{Browser, import, state};
+use crate::harness::{Server, token};
+
+#[tokio::test]
+async fn an_import_shows_its_problems_by_cause_and_gives_the_failed_records() {
+    let server = Server::start().await;
+    let file = "email,given_name\na@example.com,Ann\nnobody,Bob\nneither,Cid\n";
+    let import = import(&server, "start=manual&filename=people.csv", file).await;
+    let browser = Browser::signed_in(&server, &server.token).await;
+    let page = browser.page(&format!("/console/imports/{import}")).await;
+    for text in [
+        "people.csv",
+        "email_invalid",
+        "records?number=2",
+        "What it means and what to do",
+        "Lane 1",
+        ">Start<",
+    ] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    assert!(!page.contains(">Pause<") && !page.contains(">Resume<"), "{page}");
+    let failed = browser.get(&format!("/console/imports/{import}/failed.csv")).await;
+    assert!(
+        failed.header("content-type").starts_with("text/csv") && failed.body.contains("neither"),
+        "{}",
+        failed.body
+    );
+    assert!(browser.get(&format!("/console/imports/{import}/failed.ndjson")).await.body.contains("nobody"));
+}
+
+#[tokio::test]
+async fn records_are_found_by_outcome_number_line_and_identifier() {
+    let server = Server::start().await;
+    // The second record has a cell of two lines, so that numbers and lines go apart.
+    let file = "email,given_name\na@example.com,Ann\nb@example.com,\"B\nb\"\nnobody,Cid\nd@example.com,Dee\n";
+    let import = import(&server, "start=manual", file).await;
+    let browser = Browser::signed_in(&server, &server.token).await;
+    let found = async |query: &str| {
+        let page = browser.page(&format!("/console/imports/{import}/records?{query}")).await;
+        ["a@example.com", "b@example.com", "nobody", "d@example.com"]
+            .into_iter()
+            .filter(|value| page.contains(&format!("<td class=\"value\">{value}")))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(found("").await.len(), 4);
+    assert_eq!(found("outcome=failed").await, ["nobody"]);
+    assert_eq!(found("number=3").await, ["nobody", "d@example.com"]);
+    assert_eq!(found("line=5").await, ["nobody", "d@example.com"]);
+    assert_eq!(
+        found("line=4").await,
+        ["b@example.com", "nobody", "d@example.com"],
+        "the record that begins before"
+    );
+    assert_eq!(found("line=1").await.len(), 0, "the header is no record");
+    assert_eq!(found("identifier=B@Example.com").await, ["b@example.com"]);
+    assert_eq!(found("identifier=nobody").await, ["nobody"]);
+    assert!(found("identifier=z@example.com").await.is_empty());
+}
+
+#[tokio::test]
+async fn levers_move_an_import_and_two_people_who_pull_one_do_no_harm() {
+    let server = Server::start().await;
+    let import = import(&server, "start=manual", "email\na@example.com\n").await;
+    let (one, two) =
+        (Browser::signed_in(&server, &server.token).await, Browser::signed_in(&server, &server.token).await);
+    let own = format!("/console/imports/{import}");
+    for (lever, after) in [("proceed", "running"), ("pause", "paused"), ("resume", "running")] {
+        let path = format!("{own}/{lever}");
+        let (first, second) = tokio::join!(one.press(&own, &path), two.press(&own, &path));
+        for pressed in [first, second] {
+            assert_eq!(
+                (pressed.status, pressed.header("location")),
+                (303, format!("{own}?did={lever}").as_str())
+            );
+        }
+        assert_eq!(state(&server, &import).await, after);
+    }
+    one.press(&own, &format!("{own}/cancel")).await;
+    let late = two.press("/console", &format!("{own}/pause")).await;
+    assert_eq!(late.header("location"), format!("{own}?not=pause"));
+    assert!(two.page(&format!("{own}?not=pause")).await.contains("It could not be paused"));
+    assert_eq!(state(&server, &import).await, "cancelled");
+}
+
+#[tokio::test]
+async fn the_list_is_filtered_searched_and_paged() {
+    let server = Server::start().await;
+    for number in 0..32 {
+        import(&server, &format!("start=manual&filename=File{number:02}.csv"), "email\na@example.com\n")
+            .await;
+    }
+    let browser = Browser::signed_in(&server, &server.token).await;
+    let first = browser.page("/console/imports").await;
+    assert!(
+        first.contains("File31.csv") && first.contains("File02.csv") && !first.contains("File01.csv"),
+        "{first}"
+    );
+    let at = first.find("/console/imports?before=").unwrap();
+    let older = first[at..].split('"').next().unwrap().to_owned();
+    let second = browser.page(&older).await;
+    assert!(second.contains("File01.csv") && !second.contains("File02.csv"), "{second}");
+    let found = browser.page("/console/imports?q=fILE07&state=received").await;
+    assert!(found.contains("File07.csv") && !found.contains("File08.csv"), "{found}");
+    assert!(
+        browser.page("/console/imports?q=file07&state=running").await.contains("No import is like that.")
+    );
+}
+
+#[tokio::test]
+async fn pages_load_files_of_this_server_alone_and_browsers_keep_them() {
+    let server = Server::start().await;
+    let browser = Browser::signed_in(&server, &server.token).await;
+    let page = browser.get("/console").await;
+    let policy = page.header("content-security-policy");
+    assert!(
+        policy.starts_with("default-src 'none'") && !policy.contains("unsafe") && !policy.contains("http"),
+        "{policy}"
+    );
+    assert!(!page.body.contains("http://") && !page.body.contains("https://"), "{}", page.body);
+    for (ending, media_type) in [("css", "text/css"), ("js", "text/javascript"), ("svg", "image/svg+xml")] {
+        let part = page
+            .body
+            .split('"')
+            .find(|part| part.starts_with("/console/assets/") && part.contains(&format!(".{ending}?v=")));
+        let file = browser.get(part.unwrap()).await;
+        assert!(file.status == 200 && file.header("content-type").starts_with(media_type), "{ending}");
+        assert!(file.header("cache-control").contains("immutable"));
+        assert!(!file.body.contains("@import") && !file.body.contains("url("), "{ending}");
+    }
+    assert_eq!(browser.get("/console/assets/..%2fconsole.rs").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_file_is_looked_at_and_taken_by_the_page_of_a_new_import_and_by_no_other() {
+    let server = Server::start().await;
+    let browser = Browser::signed_in(&server, &server.token).await;
+    let page = browser.get("/console/new").await;
+    assert!(page.body.contains("Drop a file here"), "{}", page.body);
+    let form = page.form();
+    let file = "E-Mail;Kostenstelle\nann@example.com;4711\nnobody;<b>\n";
+    let look = "/console/new/look?filename=people.csv&unknown_columns=ignore";
+    let found = browser.send_file(look, Some(form), file).await;
+    assert_eq!(found.status, 200, "{}", found.body);
+    for text in [
+        "2 records",
+        "1 of them would fail",
+        "custom__kostenstelle",
+        "ann@example.com",
+        "email_invalid",
+        "What to do",
+    ] {
+        assert!(found.body.contains(text), "{text}: {}", found.body);
+    }
+    assert!(!found.body.contains("<b>"), "{}", found.body);
+    let wrong = browser.send_file("/console/new/look?filename=people.csv&dates=xyz", Some(form), file).await;
+    assert!(wrong.status == 200 && wrong.body.contains("note wrong"), "{}", wrong.body);
+    let none = browser.send_file("/console/new/look?filename=people.docx", Some(form), "PK").await;
+    assert!(none.status == 200 && none.body.contains("note wrong"), "{}", none.body);
+    let take = "/console/new/take?filename=people.csv&start=manual&columns=%7B%22Kostenstelle%22%3A%22custom__cost%22%7D";
+    for path in [look, take] {
+        for form in [
+            None,
+            Some("00"),
+            Some(Browser::signed_in(&server, &server.token).await.get("/console").await.form()),
+        ] {
+            assert_eq!(browser.send_file(path, form, file).await.status, 403);
+        }
+        assert_eq!(Browser::new(&server).send_file(path, Some(form), file).await.status, 401);
+    }
+    let stored: i64 =
+        sqlx::query_scalar("select count(*) from imports").fetch_one(server.store.pool()).await.unwrap();
+    assert_eq!(stored, 0);
+    let taken = browser.send_file(take, Some(form), file).await;
+    assert_eq!(taken.status, 202, "{}", taken.body);
+    let import: serde_json::Value = serde_json::from_str(&taken.body).unwrap();
+    assert!(
+        browser
+            .page(&format!("/console/imports/{}", import["id"].as_str().unwrap()))
+            .await
+            .contains("people.csv")
+    );
+    let refused = browser.send_file(&take.replace("start=manual", "start=never"), Some(form), file).await;
+    let error: serde_json::Value = serde_json::from_str(&refused.body).unwrap();
+    assert!(refused.status == 400 && error["error"]["message"].is_string(), "{}", refused.body);
+}
+
+#[tokio::test]
+async fn operators_see_the_queue_and_tokens_and_revoke_them() {
+    let server = Server::start().await;
+    let import = import(&server, "filename=waits.csv", "email\na@example.com\n").await;
+    let browser = Browser::signed_in(&server, &server.token).await;
+    let queue = browser.page("/console/queue").await;
+    assert!(queue.contains("No worker is there.") && queue.contains("dispatcher"), "{queue}");
+    let stuck = format!(
+        "update chunks set state = 'dead', pending = 0, failed = records, problem = 'it is <b>' where import_id = '{import}'"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(stuck)).execute(server.store.pool()).await.unwrap();
+    let queue = browser.page("/console/queue").await;
+    assert!(queue.contains("It is &lt;b&gt;.") && queue.contains("1 dead chunk"), "{queue}");
+    let other = token(&server.store, &server.tenant, "other", &[Scope::ImportRead]).await;
+    let signed_in = Browser::signed_in(&server, &other).await;
+    let tokens = browser.get("/console/tokens").await;
+    assert!(tokens.body.contains("other") && !tokens.body.contains(&other), "{}", tokens.body);
+    let fields = [("form", tokens.form()), ("name", "other")];
+    assert_eq!(browser.send("/console/tokens/revoke", &fields, None).await.status, 303);
+    assert_eq!(signed_in.get("/console").await.status, 303);
+    assert!(browser.page("/console/tokens").await.contains("revoked <time"));
+}
+
+#[tokio::test]
+async fn a_user_is_found_by_what_it_is_known_by() {
+    let server = Server::start().await;
+    sqlx::query(
+        "insert into users (id, tenant_id, email, given_name) values ($1, $2, 'ann@example.com', 'Ann<b>')",
+    )
+    .bind(clock::new_id())
+    .bind(server.tenant.id.get())
+    .execute(server.store.pool())
+    .await
+    .unwrap();
+    let browser = Browser::signed_in(&server, &server.token).await;
+    let found = browser.get("/console/users?q=+Ann%40Example.com+").await;
+    assert_eq!(found.status, 303);
+    let page = browser.page(found.header("location")).await;
+    assert!(
+        page.contains("ann@example.com") && page.contains("Ann&lt;b&gt;") && !page.contains("<b>"),
+        "{page}"
+    );
+    assert!(browser.page("/console/users?q=nobody%40example.com").await.contains("There is no such user."));
+    let other =
+        tenants::create(&server.store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner();
+    let theirs =
+        Browser::signed_in(&server, &token(&server.store, &other, "theirs", &[Scope::Ops]).await).await;
+    assert_eq!(theirs.get(found.header("location")).await.status, 404);
+    assert!(theirs.page("/console/users?q=ann%40example.com").await.contains("There is no such user."));
+}
+
+#[tokio::test]
+async fn the_catalog_is_changed_as_a_whole_or_not_at_all() {
+    let server = Server::start().await;
+    let browser = Browser::signed_in(&server, &server.token).await;
+    let page = browser.get("/console/catalog").await;
+    let save = async |text: &str| {
+        browser.send("/console/catalog", &[("form", page.form()), ("catalog", text)], None).await
+    };
+    let organizations = r#""organizations": [{"slug": "default", "name": "Default"}]"#;
+    let saved = save(&format!(r#"{{{organizations}, "roles": ["Agent <b>"]}}"#)).await;
+    assert_eq!(saved.status, 303, "{}", saved.body);
+    assert!(browser.page("/console/catalog").await.contains("Agent &lt;b&gt;"));
+    for wrong in ["no catalog", r#"{"roles": [""]}"#] {
+        let refused = save(wrong).await;
+        assert!(refused.status == 200 && refused.body.contains("Nothing was changed."), "{}", refused.body);
+    }
+    assert!(server.json("/v1/catalog").await["roles"].as_array().unwrap().len() == 1);
+}
