@@ -122,6 +122,18 @@ impl Profile {
             self.addresses.insert(name.to_owned(), Address::of(value));
         }
     }
+
+    /// The same, but an address that has the name keeps it: the new one gets the first free `NAME n`, from 2 on.
+    pub fn add_address_beside(&mut self, name: &str, value: &str) {
+        if self.addresses.values().any(|address| address.value == value) {
+            return;
+        }
+        let numbered = (2..).map(|number: u32| format!("{name} {number}"));
+        let mut names = std::iter::once(name.to_owned()).chain(numbered);
+        if let Some(free) = names.find(|name| !self.addresses.contains_key(name)) {
+            self.addresses.insert(free, Address::of(value));
+        }
+    }
 }
 
 #[cfg(test)]

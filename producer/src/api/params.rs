@@ -88,10 +88,21 @@ impl FromRequestParts<AppState> for Params {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
-        Query::try_from_uri(&parts.uri)
-            .map(|Query(pairs)| Self(pairs))
-            .map_err(|_| invalid("query", "the query cannot be read"))
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+            .map_err(|_| invalid("query", "the query cannot be read"))?;
+        match pairs.iter().find(|(name, value)| has_nul(name) || has_nul(value)) {
+            Some((name, _)) if has_nul(name) => Err(invalid("query", "must not hold a NUL")),
+            Some((name, _)) => {
+                Err(invalid(name.chars().take(60).collect::<String>(), "must not hold a NUL"))
+            }
+            None => Ok(Self(pairs)),
+        }
     }
+}
+
+/// Whether a text holds a character that no text of the database may hold.
+pub(super) fn has_nul(text: &str) -> bool {
+    text.contains('\0') && !mutant(Mutant::NulInParameters)
 }
 
 /// Longest time that an answer waits for a change.

@@ -25,7 +25,7 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::imports::{answer, awaited};
 use super::incoming::{BodyLimits, Watch, bounded, drain, encoding, single, too_large};
-use super::params::{MOST_WAIT, Params, invalid};
+use super::params::{MOST_WAIT, Params, has_nul, invalid};
 use super::view::ImportView;
 use crate::receive::{self, Encoding, ReceiveError, Upload};
 use crate::request::ImportRequest;
@@ -97,7 +97,7 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response, ApiError> {
     let tenant = caller.may(Scope::ImportWrite)?;
-    let _place = state.0.slots.take(tenant)?;
+    let place = state.0.slots.take(tenant)?;
     let headers = request.headers();
     let mut intake = Intake {
         request: ImportRequest::from_pairs(params.into_pairs())?,
@@ -122,7 +122,10 @@ pub(super) async fn create(
     let state = &intake.state;
     let mut report = reports::import(&state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)?;
     if let Some(wait) = preference.wait {
+        // The upload is done: others may come while its client waits.
+        let kept = mutant(Mutant::WaitingKeepsPlace).then_some(place);
         report = awaited(state, report, wait, |_| false).await?;
+        drop(kept);
     }
     // What has come to its end is not only accepted any more.
     let ended = report.state.is_final() && preference.wait.is_some();
@@ -332,7 +335,8 @@ impl Intake {
                 return Err(invalid(name.chars().take(60).collect::<String>(), "is too long"));
             }
         }
-        String::from_utf8(value).map_err(|_| invalid(name, "is not UTF-8"))
+        let value = String::from_utf8(value).map_err(|_| invalid(name, "is not UTF-8"))?;
+        if has_nul(&value) { Err(invalid(name, "must not hold a NUL")) } else { Ok(value) }
     }
 
     /// The part with the file; what it is called and what it is may stand in its headers.

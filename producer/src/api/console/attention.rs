@@ -12,7 +12,7 @@ use super::{imports, page};
 /// A running import that applied nothing for so long stands still.
 const STILL_AFTER: TimeDelta = TimeDelta::minutes(2);
 /// How long ended imports that went wrong are shown.
-const LATELY: TimeDelta = TimeDelta::hours(24);
+pub(super) const LATELY: TimeDelta = TimeDelta::hours(24);
 
 /// How urgent something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
