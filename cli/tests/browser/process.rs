@@ -125,13 +125,30 @@ async fn everything_can_be_reached_with_the_keyboard() {
     rig.stop().await;
 }
 
-/// Where pictures go: into the documents where they are to be renewed, else nowhere that stays.
-fn pictures() -> (PathBuf, Option<tempfile::TempDir>) {
-    if std::env::var_os("MUSTER_UPDATE_DOCS").is_some() {
-        return (Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/console"), None);
+/// Where pictures go: those that a page of the documents shows to there where they are to be renewed, all others nowhere that stays.
+struct Pictures {
+    renewed: Option<PathBuf>,
+    page: String,
+    folder: tempfile::TempDir,
+}
+
+impl Pictures {
+    fn new() -> Self {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        Self {
+            renewed: std::env::var_os("MUSTER_UPDATE_DOCS").map(|_| docs.join("console")),
+            page: std::fs::read_to_string(docs.join("console.md")).unwrap(),
+            folder: tempfile::tempdir().unwrap(),
+        }
     }
-    let folder = tempfile::tempdir().unwrap();
-    (folder.path().to_owned(), Some(folder))
+
+    fn path(&self, name: &str, look: &str) -> PathBuf {
+        let file = format!("{name}-{look}.png");
+        match &self.renewed {
+            Some(folder) if self.page.contains(&format!("(console/{file})")) => folder.join(file),
+            _ => self.folder.path().join(file),
+        }
+    }
 }
 
 /// Imports in every state, and some chunks that do not get on.
@@ -178,7 +195,7 @@ async fn a_busy_day(rig: &mut Rig) -> Vec<(&'static str, String)> {
 async fn pages_are_good_to_look_at_for_everybody() {
     let mut rig = Rig::start().await;
     let imports = a_busy_day(&mut rig).await;
-    let (folder, _kept) = pictures();
+    let pictures = Pictures::new();
     let files = tempfile::tempdir().unwrap();
     let file = files.path().join("personnel-october.csv");
     let header = "Dienstadresse;Vorname;Nachname;Telefon;Kostenstelle\n";
@@ -188,7 +205,6 @@ async fn pages_are_good_to_look_at_for_everybody() {
         .map(|row| format!("{};4711\n", row.replace(',', ";")))
         .collect::<String>();
     std::fs::write(&file, format!("{header}{rows}")).unwrap();
-    std::fs::create_dir_all(&folder).unwrap();
     let mut pages = vec![
         ("overview".to_owned(), "/console".to_owned()),
         ("imports".into(), "/console/imports".into()),
@@ -211,7 +227,7 @@ async fn pages_are_good_to_look_at_for_everybody() {
         if look == LOOKS[0] {
             browser.until_says("Show a token").await;
             assert_eq!(browser.violations().await, Vec::<String>::new(), "sign-in");
-            browser.picture(&folder.join(format!("sign-in-{}.png", look.name))).await;
+            browser.picture(&pictures.path("sign-in", look.name)).await;
             browser.fill("#token", &rig.token).await;
             browser.click("button[type=submit]").await;
             browser.until_says("Needs attention").await;
@@ -230,7 +246,7 @@ async fn pages_are_good_to_look_at_for_everybody() {
                 .run("return document.documentElement.scrollWidth > document.documentElement.clientWidth")
                 .await;
             assert_eq!(wide, json!(false), "{name} is wider than {}", look.name);
-            browser.picture(&folder.join(format!("{name}-{}.png", look.name))).await;
+            browser.picture(&pictures.path(name, look.name)).await;
             assert_eq!(browser.violations().await, Vec::<String>::new(), "{name} {}", look.name);
             if name == "not-found" {
                 // The browser notes the status itself.

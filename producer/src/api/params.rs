@@ -92,9 +92,7 @@ impl FromRequestParts<AppState> for Params {
             .map_err(|_| invalid("query", "the query cannot be read"))?;
         match pairs.iter().find(|(name, value)| has_nul(name) || has_nul(value)) {
             Some((name, _)) if has_nul(name) => Err(invalid("query", "must not hold a NUL")),
-            Some((name, _)) => {
-                Err(invalid(name.chars().take(60).collect::<String>(), "must not hold a NUL"))
-            }
+            Some((name, _)) => Err(invalid(name.chars().take(60).collect::<String>(), "must not hold a NUL")),
             None => Ok(Self(pairs)),
         }
     }
@@ -137,6 +135,18 @@ pub(super) fn thousands(number: u64) -> String {
         told.push(digit);
     }
     told
+}
+
+/// Adds `&name=value` to a query.
+pub(super) fn and(query: &mut String, name: &str, value: &str) {
+    query.push_str(&format!("&{name}="));
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            query.push(char::from(byte));
+        } else {
+            query.push_str(&format!("%{byte:02X}"));
+        }
+    }
 }
 
 /// The header of a page that names the next one.

@@ -80,7 +80,8 @@ const OPTION_BYTES: usize = 1024;
          description = "`respond-async`: the answer comes as soon as everything is staged, as it does anyway; `wait=30`: it waits so many \
                         seconds for the end of the import, and is 200 where that came"),
     ),
-    request_body(content((Vec<u8> = "application/octet-stream"), (Vec<u8> = "text/csv"), (Vec<u8> = "application/x-ndjson"), (Vec<u8> = "multipart/form-data")),
+    request_body(content((Vec<u8> = "application/octet-stream"), (Vec<u8> = "text/csv"), (Vec<u8> = "application/x-ndjson"),
+                         (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"), (Vec<u8> = "multipart/form-data")),
                  description = "The file, also as application/json. Where `format` is given, any media type will do"),
     responses((status = 202, description = "Staged durably", body = ImportView,
                headers(("Location" = String, description = "The import's address"),

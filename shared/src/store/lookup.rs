@@ -146,7 +146,7 @@ struct Search<'t> {
 }
 
 impl Search<'_> {
-    /// Searches lanes side by side, so that of what is found nothing before the record at which it stops is missing.
+    /// Searches lanes side by side, so that of what is found nothing before the record to which it came is missing.
     async fn lanes(
         &mut self,
         connection: &mut PgConnection,
@@ -155,9 +155,13 @@ impl Search<'_> {
         lanes: Vec<i32>,
     ) -> Result<(), StoreError> {
         let mut open: Vec<(i64, i32)> = lanes.into_iter().map(|lane| (0, lane)).collect();
-        while self.stopped_at.is_none() && self.found.len() < self.most {
+        while self.stopped_at.is_none() {
             let Some(next) = (0..open.len()).min_by_key(|at| open.get(*at).copied()) else { break };
             let Some((after, lane)) = open.get(next).copied() else { break };
+            let before = self.found.iter().filter(|record| **record <= after.unsigned_abs()).count();
+            if before >= self.most {
+                break;
+            }
             if self.deadline.is_over() {
                 self.stopped_at = Some(after.unsigned_abs());
                 break;

@@ -32,10 +32,7 @@ pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<
 }
 
 /// Makes the catalog the one that was sent, or says why not: also where it is another by now than the one that the form was filled for.
-pub(super) async fn replace(
-    State(state): State<AppState>,
-    mut request: Request,
-) -> Result<Response, Leave> {
+pub(super) async fn replace(State(state): State<AppState>, mut request: Request) -> Result<Response, Leave> {
     DefaultBodyLimit::max(CATALOG_BYTES).apply(&mut request);
     let filled: Filled = request.extract_with_state(&state).await?;
     let tenant = filled.visit.may(Scope::CatalogWrite)?;

@@ -100,8 +100,10 @@ async fn read(state: &AppState, tenant: TenantId, ops: bool, now: DateTime<Utc>)
 
 fn view(overview: &Overview, now: DateTime<Utc>) -> Markup {
     let Overview { open, newest, under_way, concerning, timeline, machines } = overview;
-    let others = concerning.imports.iter().filter(|report| !open.iter().any(|(open, _)| open.id == report.id));
-    let looked_at = open.iter().map(|(report, pace)| (report, *pace)).chain(others.map(|report| (report, None)));
+    let others =
+        concerning.imports.iter().filter(|report| !open.iter().any(|(open, _)| open.id == report.id));
+    let looked_at =
+        open.iter().map(|(report, pace)| (report, *pace)).chain(others.map(|report| (report, None)));
     let mut attention: Vec<(&ImportReport, Item)> = looked_at
         .flat_map(|(report, pace)| {
             attention::of(report, pace, now).into_iter().map(move |item| (report, item))

@@ -98,8 +98,7 @@ pub(super) async fn list(
 async fn read(store: &Store, report: &ImportReport, wanted: &Wanted) -> Result<Page, StoreError> {
     let (tenant, import, options) = (report.tenant, report.id, &report.options);
     if let Some(identifier) = &wanted.identifier {
-        let found =
-            lookup::with_identifier(store, tenant, import, options, identifier, SAME, SEARCH).await?;
+        let found = lookup::with_identifier(store, tenant, import, options, identifier, SAME, SEARCH).await?;
         let mut records = Vec::new();
         for record in found.found {
             let filter = RecordFilter { after: record - 1, ..RecordFilter::default() };
@@ -143,13 +142,7 @@ fn outcome_name(outcome: Outcome) -> &'static str {
     OUTCOMES.iter().find(|(_, known)| *known == outcome).map_or("", |(name, _)| name)
 }
 
-fn view(
-    report: &ImportReport,
-    wanted: &Wanted,
-    page: &Page,
-    next: Option<u64>,
-    people: bool,
-) -> Markup {
+fn view(report: &ImportReport, wanted: &Wanted, page: &Page, next: Option<u64>, people: bool) -> Markup {
     let found = page.records.as_slice();
     html! {
         p.way { a href=(address(report.id)) { (name(report)) } }
