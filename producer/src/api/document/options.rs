@@ -43,10 +43,12 @@ pub(super) fn complete(route: &Route, operation: &mut Map<String, Value>, upload
 /// The parameter with what is known of its values.
 fn typed(mut parameter: Value, route: Option<&Route>) -> Value {
     let name = parameter["name"].as_str().unwrap_or_default().to_owned();
+    let of_ccai = route.is_some_and(|route| route.tag == "ccai");
     let known = match parameter["in"].as_str() {
-        Some("path") if name == "id" => Some(json!({ "type": "string", "format": "uuid" })),
+        // Jobs of the front door for CCAI Platform have numbers.
+        Some("path") if name == "id" && !of_ccai => Some(json!({ "type": "string", "format": "uuid" })),
         Some("header") => header(&name),
-        Some("query") if route.is_some_and(|route| route.tag == "ccai") => paged(route, &name),
+        Some("query") if of_ccai => paged(route, &name),
         Some("query") => route.and_then(|route| of_route(route, &name)).or_else(|| schema(&name)),
         _ => None,
     };
