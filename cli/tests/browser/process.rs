@@ -69,6 +69,67 @@ async fn a_person_finds_out_why_records_failed_mends_them_and_sees_no_failures()
     rig.stop().await;
 }
 
+/// The profile leaves people who are there as they are, and refuses columns that it does not know: nothing of the page speaks against it.
+#[tokio::test]
+async fn a_new_import_does_as_its_profile_says_and_is_sent_again_without_harm() {
+    let rig = Rig::start().await;
+    rig.save("/v1/profiles/careful", json!({"on_existing": "skip", "dates": "dmy"})).await;
+    let browser = signed_in(&rig).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (file, odd) = (folder.path().join("people.csv"), folder.path().join("odd.csv"));
+    std::fs::write(&file, people(20, "people.example", 0)).unwrap();
+    std::fs::write(&odd, "email,Kostenstelle\nann@people.example,4711\n").unwrap();
+    browser.open(&format!("{}/console/new", rig.url)).await;
+    // Without a profile an unknown column is left out; with this one it is refused.
+    browser.fill("#file", &odd.display().to_string()).await;
+    browser.until_says("1 record ·").await;
+    browser.choose("#profile", "careful").await;
+    browser.until_says("The file would be refused.").await;
+    browser.fill("#file", &file.display().to_string()).await;
+    browser.until_says("20 records").await;
+    // Of two changes one after the other the first look is stopped.
+    browser
+        .run("window.looks = []; const ask = fetch; window.fetch = (to, how) => { looks.push(how.signal); return ask(to, how); }")
+        .await;
+    let stopped = browser
+        .run(
+            "const list = document.getElementById('on_invalid');
+             for (const value of ['refuse', 'continue', '']) {
+               list.value = value;
+               list.dispatchEvent(new Event('change', { bubbles: true }));
+             }
+             return looks.map(signal => signal.aborted)",
+        )
+        .await;
+    assert_eq!(stopped, json!([true, true, false]));
+    browser.until("it may be sent", "return !document.getElementById('send').disabled").await;
+    // The answer to the first upload gets lost on its way.
+    browser
+        .run(
+            "const open = XMLHttpRequest.prototype.open;
+             XMLHttpRequest.prototype.open = function (...to) {
+               if (!window.lost) this.addEventListener('load', (event) => {
+                 event.stopImmediatePropagation();
+                 this.dispatchEvent(new ProgressEvent('error'));
+               });
+               window.lost = true;
+               return open.apply(this, to);
+             }",
+        )
+        .await;
+    browser.click("#send").await;
+    browser.until_says("Send it again: what has arrived is not imported twice.").await;
+    browser.click("#send").await;
+    browser.until("the page of the import", "return location.pathname.startsWith('/console/imports/')").await;
+    let imports = rig.ask("/v1/imports").await["imports"].take();
+    assert_eq!(imports.as_array().unwrap().len(), 1, "{imports}");
+    let options = &imports[0]["options"];
+    assert_eq!((&options["on_existing"], &options["dates"]), (&json!("skip"), &json!("dmy")), "{options}");
+    assert_ne!(options["unknown_columns"], "ignore", "{options}");
+    browser.close().await;
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn a_page_follows_an_import_and_keeps_what_is_open_and_focused() {
     let mut rig = Rig::start().await;

@@ -93,7 +93,8 @@ async fn a_registration_adds_addresses_and_leaves_those_that_the_user_has() {
     let desk = Desk::new().await;
     desk.user(json!({"email": "ann@example.com"})).await;
     let addresses = format!("{}addresses/", path("ann@example.com"));
-    for (name, value) in [("email", "first@example.com"), ("phone", "+390669821234"), ("office", "Rome")] {
+    // It has one named `email` already.
+    for (name, value) in [("phone", "+390669821234"), ("office", "Rome")] {
         desk.post(&addresses, json!({"name": name, "value": value})).await.is(201);
     }
     let body = json!({"username": "ann@example.com", "email": "other@example.com",
@@ -117,7 +118,7 @@ async fn a_registration_adds_addresses_and_leaves_those_that_the_user_has() {
         assert_eq!(
             kept,
             [
-                ("email", "first@example.com"),
+                ("email", "ann@example.com"),
                 ("email 2", "other@example.com"),
                 ("office", "Rome"),
                 ("office 2", "Bern"),
