@@ -11,6 +11,7 @@ use muster_shared::fault::{Mutant, mutant};
 
 use super::AppState;
 use super::error::ApiError;
+use crate::request::has_nul;
 
 /// The query of a request.
 #[derive(Debug)]
@@ -96,11 +97,6 @@ impl FromRequestParts<AppState> for Params {
             None => Ok(Self(pairs)),
         }
     }
-}
-
-/// Whether a text holds a character that no text of the database may hold.
-pub(super) fn has_nul(text: &str) -> bool {
-    text.contains('\0') && !mutant(Mutant::NulInParameters)
 }
 
 /// Longest time that an answer waits for a change.

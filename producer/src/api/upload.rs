@@ -25,7 +25,7 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::imports::{answer, awaited};
 use super::incoming::{BodyLimits, Watch, bounded, drain, encoding, single, too_large};
-use super::params::{MOST_WAIT, Params, has_nul, invalid};
+use super::params::{MOST_WAIT, Params, invalid};
 use super::view::ImportView;
 use crate::receive::{self, Encoding, ReceiveError, Upload};
 use crate::request::ImportRequest;
@@ -336,8 +336,7 @@ impl Intake {
                 return Err(invalid(name.chars().take(60).collect::<String>(), "is too long"));
             }
         }
-        let value = String::from_utf8(value).map_err(|_| invalid(name, "is not UTF-8"))?;
-        if has_nul(&value) { Err(invalid(name, "must not hold a NUL")) } else { Ok(value) }
+        String::from_utf8(value).map_err(|_| invalid(name, "is not UTF-8"))
     }
 
     /// The part with the file; what it is called and what it is may stand in its headers.

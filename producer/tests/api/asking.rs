@@ -153,6 +153,11 @@ async fn a_nul_in_a_parameter_is_refused() {
     let part = reqwest::multipart::Part::text(CSV).file_name("users.csv");
     let form = reqwest::multipart::Form::new().text("group", "a\0b").part("file", part);
     assert_refused(server.post("/v1/imports").multipart(form), 400, "invalid_request").await;
+    for option in ["columns", "null_words", "at"] {
+        let profile = server.request(reqwest::Method::PUT, "/v1/profiles/odd");
+        let profile = profile.json(&serde_json::json!({ option: "a\0=email" }));
+        assert_refused(profile, 400, "invalid_request").await;
+    }
 }
 
 #[tokio::test]

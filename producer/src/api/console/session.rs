@@ -25,8 +25,9 @@ use super::leave::Leave;
 use crate::api::AppState;
 use crate::api::auth::Caller;
 use crate::api::error::ApiError;
-use crate::api::params::{has_nul, invalid};
+use crate::api::params::invalid;
 use crate::api::trace::Trail;
+use crate::request::has_nul;
 
 /// How long a session lasts.
 pub(super) const LIMITS: SessionLimits =
