@@ -132,10 +132,11 @@ async fn every_page_asks_for_its_scope_and_no_other_will_do() {
     }
     for scope in Scope::ALL {
         let token = token(&server.store, &server.tenant, scope.as_str(), &[*scope]).await;
+        let browser = Browser::signed_in(&server, &token).await;
+        // Who may see no page may have the secret of forms all the same.
+        let form = browser.secret();
+        // Leaving is the last of them, and ends the session.
         for route in CONSOLE_ROUTES {
-            let browser = Browser::signed_in(&server, &token).await;
-            // Who may see no page may have the secret of forms all the same.
-            let form = browser.secret();
             let shown = match route.method {
                 "GET" => browser.get(&path(route.path)).await,
                 _ if route.path.starts_with("/console/new/") => {
