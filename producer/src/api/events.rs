@@ -31,7 +31,7 @@ use super::slots::UploadSlot;
 
 /// Events read at a time while they are followed.
 const PAGE: i64 = 100;
-/// How often to look for new events, and to read them though none were seen.
+/// How often to look for new events, and to read them though none were told.
 const LOOK: Duration = Duration::from_millis(300);
 const READ: Duration = Duration::from_secs(5);
 /// How often the token of who follows is looked at, and how an import gets on.
@@ -214,16 +214,16 @@ impl Follower {
         let (began, mut looked_at_token) = (Instant::now(), Instant::now());
         let mut news = self.state.0.news.clone();
         let stopping = self.state.0.stopping.clone();
-        let mut looked: Option<Instant> = None;
+        // There may be some already.
+        let (mut told, mut looked) = (true, Instant::now());
         while began.elapsed() < FOLLOWED {
-            let told = news.has_changed().unwrap_or(false) || looked.is_none_or(|at| at.elapsed() >= READ);
             let step = async {
-                if told {
-                    news.mark_unchanged();
-                    self.send_events().await?;
-                    looked = Some(Instant::now());
+                if told || looked.elapsed() >= READ {
+                    looked = Instant::now();
+                    // One page a round: between two of them the token is looked at, and whether the server stops.
+                    told = self.send_page().await?;
                 }
-                self.send_progress().await
+                if told { Ok(()) } else { self.send_progress().await }
             };
             match step.await {
                 Ok(()) => {}
@@ -240,28 +240,36 @@ impl Follower {
                 }
             }
             tokio::select! {
-                () = sleep(BEAT) => {}
-                changed = news.changed() => if changed.is_err() { sleep(BEAT).await },
+                () = std::future::ready(()), if told && !stops(&stopping) => {}
+                () = sleep(BEAT), if !told => {}
+                // It counts as seen from here on, so it is noted.
+                changed = news.changed(), if !told => match changed {
+                    Ok(()) => told = !mutant(Mutant::NewsSeenAndForgotten),
+                    Err(_) => sleep(BEAT).await,
+                },
                 () = stopping.cancelled(), if !mutant(Mutant::StopWaitsForFollowers) => return,
                 () = self.pieces.closed() => return,
             }
         }
     }
 
-    async fn send_events(&mut self) -> Result<(), Ends> {
-        loop {
-            let page = events::after(&self.state.0.store, self.tenant, self.import, self.after, PAGE).await?;
-            let more = page.len() as i64 == PAGE;
-            for event in page {
-                let (number, kind) = (event.number, event.kind.clone());
-                let data = serde_json::to_string(&EventView::from(event)).unwrap_or_default();
-                self.send(sse::Event::default().id(number.to_string()).event(kind).data(data)).await?;
-                self.after = number;
-            }
-            if !more {
-                return Ok(());
-            }
+    /// Sends the events that follow, a page of them. Returns whether there may be more.
+    async fn send_page(&mut self) -> Result<bool, Ends> {
+        let page = events::after(&self.state.0.store, self.tenant, self.import, self.after, PAGE).await?;
+        let more = page.len() as i64 == PAGE;
+        for event in page {
+            let (number, kind) = (event.number, event.kind.clone());
+            let data = serde_json::to_string(&EventView::from(event)).unwrap_or_default();
+            self.send(sse::Event::default().id(number.to_string()).event(kind).data(data)).await?;
+            self.after = number;
         }
+        Ok(more)
+    }
+
+    /// Sends all events that there are of an import, which are few: how it moved, and its dead chunks.
+    async fn send_events(&mut self) -> Result<(), Ends> {
+        while self.send_page().await? {}
+        Ok(())
     }
 
     /// Sends how the import stands, where that is another than before, and ends with the import.

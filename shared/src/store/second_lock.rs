@@ -14,6 +14,10 @@ pub(super) struct Lock(OnceCell<bool>);
 /// What the server says where there is no such role, and where this program may not be it.
 const NO_ROLE: [&str; 2] = ["22023", "42501"];
 
+/// Tables that the role must be able to read: the first that there was, and those that came after it. A role that was made by hand has
+/// no grant on what a later migration made, unless somebody gave it.
+const ASKED: &str = "imports, import_profiles, before_images, undo_steps, events, application_members";
+
 /// Begins a moment of all tables.
 const SNAPSHOT: &str = "begin isolation level repeatable read, read only";
 /// Begins what reads once.
@@ -45,7 +49,7 @@ impl Store {
         Ok(self.pool().begin_with(sqlx::AssertSqlSafe(statement)).await?)
     }
 
-    /// Whether the database has the role of the lock, and lets this program be it. Many that ask at once wait for one try.
+    /// Whether the database has the role of the lock with its grants, and lets this program be it. Many that ask at once wait for one try.
     pub async fn has_second_lock(&self) -> Result<bool, StoreError> {
         self.lock().0.get_or_try_init(|| self.try_second_lock()).await.copied()
     }
@@ -53,9 +57,11 @@ impl Store {
     async fn try_second_lock(&self) -> Result<bool, StoreError> {
         // On a connection of its own, which an error does not leave in the pool. A role without its grants will not do either.
         let mut connection = self.connection().await?;
-        let tried = sqlx::raw_sql(
-            "begin read only; set local role muster_tenant; select from imports limit 0; rollback",
-        )
+        let tables = if mutant(Mutant::LockWithoutGrants) { "imports" } else { ASKED };
+        let statement = format!(
+            "begin read only; set local role muster_tenant; select from {tables} limit 0; rollback"
+        );
+        let tried = sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
         .execute(&mut connection)
         .await
         .map_err(StoreError::from);
@@ -63,7 +69,8 @@ impl Store {
             Ok(_) => Ok(true),
             Err(error) if error.sqlstate().is_some_and(|state| NO_ROLE.contains(&state)) => {
                 tracing::warn!(
-                    "the database lets nobody be muster_tenant: what is read for a tenant is locked once, not twice"
+                    %error,
+                    "the database lets nobody be muster_tenant, or the role may not read every table: what is read for a tenant is locked once, not twice"
                 );
                 Ok(false)
             }
