@@ -193,6 +193,8 @@ impl IdentifierColumns {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Map, json};
+
     use super::*;
     use crate::options::ImportOptions;
     use crate::record::{Position, RawField, RecordNumber};
@@ -237,5 +239,23 @@ mod tests {
         }
         let raw = RawRecord { position, fields: &[], defect: None, raw: Some("x;ann@example.com") };
         assert_eq!(person.fate(&raw, Outcome::Failed, None, &columns), Fate::Erase);
+    }
+    #[test]
+    fn a_deleted_user_is_the_persons_where_it_had_an_identifier_of_theirs() {
+        let person = Person::known_by(IdentifierField::PreferredUsername, "ann".into());
+        let before = json!({"preferred_username": "ann", "email": "ann@example.com", "given_name": "Ann"});
+        let before = before.as_object().cloned().unwrap_or_default();
+        let change = |kind, before: &Map<String, serde_json::Value>| Change {
+            kind,
+            before: before.clone(),
+            ..Change::inserted(Uuid::from_u128(7), 1)
+        };
+        let former = person.was(&change(Kind::Deleted, &before)).unwrap();
+        assert_eq!(former.user, Some(UserId::new(Uuid::from_u128(7))));
+        assert_eq!(former.email.as_deref(), Some("ann@example.com"));
+        assert_eq!(person.was(&change(Kind::Updated, &before)), None, "it is there");
+        assert_eq!(person.was(&change(Kind::Deleted, &Map::new())), None, "nothing of both is the same");
+        let other = Person::known_by(IdentifierField::Email, "bob@example.com".into());
+        assert_eq!(other.was(&change(Kind::Deleted, &before)), None);
     }
 }

@@ -118,6 +118,22 @@ pub enum WaitsFor {
     Turn,
 }
 
+impl WaitsFor {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Upload,
+        Self::Proceed,
+        Self::Resume,
+        Self::Tenant,
+        Self::Producer,
+        Self::Worker,
+        Self::Retry,
+        Self::Dispatch,
+        Self::Window,
+        Self::Turn,
+    ];
+}
+
 impl fmt::Display for WaitsFor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -2,6 +2,7 @@
 //! serves it, and whoever lost the connection goes on after the last number that it has.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::time::Duration;
 
 use axum::Json;
@@ -18,7 +19,7 @@ use muster_shared::store::{Store, StoreError, reports, tokens};
 use muster_shared::token::Scope;
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -37,9 +38,7 @@ const READ: Duration = Duration::from_secs(5);
 /// How often the token of who follows is looked at, and how an import gets on.
 const BEAT: Duration = Duration::from_secs(1);
 const TOKEN: Duration = Duration::from_secs(3);
-/// How long one answer follows; its client goes on with another.
-const FOLLOWED: Duration = Duration::from_secs(15 * 60);
-/// A line now and then, so that neither side takes the connection for dead.
+/// A line now and then, so that neither side takes the connection for dead. Whoever reads nothing for so long follows no more.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Pieces that wait for a slow reader.
 const WAITING: usize = 8;
@@ -216,7 +215,7 @@ impl Follower {
         let stopping = self.state.0.stopping.clone();
         // There may be some already.
         let (mut told, mut looked) = (true, Instant::now());
-        while began.elapsed() < FOLLOWED {
+        while began.elapsed() < self.state.0.followed {
             let step = async {
                 if told || looked.elapsed() >= READ {
                     looked = Instant::now();
@@ -240,15 +239,17 @@ impl Follower {
                 }
             }
             tokio::select! {
-                () = std::future::ready(()), if told && !stops(&stopping) => {}
-                () = sleep(BEAT), if !told => {}
+                biased;
+                () = stopping.cancelled(), if !mutant(Mutant::StopWaitsForFollowers) => return,
+                () = self.pieces.closed() => return,
+                // There is another page.
+                () = ready(()), if told => {}
                 // It counts as seen from here on, so it is noted.
-                changed = news.changed(), if !told => match changed {
+                changed = news.changed() => match changed {
                     Ok(()) => told = !mutant(Mutant::NewsSeenAndForgotten),
                     Err(_) => sleep(BEAT).await,
                 },
-                () = stopping.cancelled(), if !mutant(Mutant::StopWaitsForFollowers) => return,
-                () = self.pieces.closed() => return,
+                () = sleep(BEAT) => {}
             }
         }
     }
@@ -297,8 +298,16 @@ impl Follower {
         Ok(())
     }
 
+    /// Ends with who is gone, and with who does not read: the place is for others.
     async fn send(&self, event: sse::Event) -> Result<(), Ends> {
-        self.pieces.send(event).await.map_err(|_| Ends::Done)
+        let sent = self.pieces.send(event);
+        if mutant(Mutant::FollowerNeedNotRead) {
+            return sent.await.map_err(|_| Ends::Done);
+        }
+        match timeout(KEEP_ALIVE, sent).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Ends::Done),
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use crate::undo::changes;
 
 /// The person, with the users that undos deleted and that had one of their identifiers.
 ///
-/// An erasure takes before-images out from the oldest on, and the one that a deletion left is the last of its user: so an erasure
-/// that was interrupted finds it again.
+/// An erasure takes the changes of a user out from the oldest on, and its deletion is the last of them: so an erasure that was
+/// interrupted finds it again.
 pub(super) async fn with_former(
     store: &Store,
     tenant: TenantId,
@@ -22,29 +22,70 @@ pub(super) async fn with_former(
     if mutant(Mutant::DeletedStaysInImages) {
         return Ok(person);
     }
-    let (mut former, mut after) = (Vec::new(), 0);
-    while let Some(row) = sqlx::query!(
-        r#"select b.id, b.images as "images!"
-             from before_images as b
-             join imports as i on i.id = b.import_id
-            where b.tenant_id = $1 and b.id > $2 and b.images is not null and i.undoes is not null
-            order by b.id
-            limit 1"#,
-        tenant.get(),
-        after,
+    let undos = sqlx::query_scalar!(
+        "select id from imports where tenant_id = $1 and undoes is not null order by id",
+        tenant.get()
     )
-    .fetch_optional(store.pool())
-    .await?
-    {
-        after = row.id;
-        let records =
-            decode(&row.images).map_err(|_| StoreError::corrupt("before_images", "images", row.id))?;
-        former.extend(changes(&records).iter().flatten().filter_map(|change| person.was(change)));
+    .fetch_all(store.pool())
+    .await?;
+    let mut former = Vec::new();
+    for undo in undos {
+        // What it deleted; and what it makes again, where it takes an undo back: its chunks may be kept for longer than before-images.
+        for kept in [Kept::Images, Kept::Chunks] {
+            let mut after = 0;
+            while let Some((id, bytes)) = kept.next(store, undo, after).await? {
+                after = id;
+                let records = decode(&bytes).map_err(|_| kept.corrupt(id))?;
+                former.extend(changes(&records).iter().flatten().filter_map(|change| person.was(change)));
+            }
+        }
     }
     if !former.is_empty() {
         person.former = only_theirs(store, tenant, &person, former).await?;
     }
     Ok(person)
+}
+
+/// Where an undo has changes.
+#[derive(Clone, Copy)]
+enum Kept {
+    Images,
+    Chunks,
+}
+
+impl Kept {
+    /// The next row of an undo, one at a time: they are large.
+    async fn next(self, store: &Store, undo: Uuid, after: i64) -> Result<Option<(i64, Vec<u8>)>, StoreError> {
+        Ok(match self {
+            Self::Images => sqlx::query!(
+                r#"select id, images as "images!"
+                     from before_images
+                    where import_id = $1 and id > $2 and images is not null
+                    order by id
+                    limit 1"#,
+                undo,
+                after,
+            )
+            .fetch_optional(store.pool())
+            .await?
+            .map(|row| (row.id, row.images)),
+            Self::Chunks => sqlx::query!(
+                "select id, body from chunks where import_id = $1 and id > $2 order by id limit 1",
+                undo,
+                after,
+            )
+            .fetch_optional(store.pool())
+            .await?
+            .map(|row| (row.id, row.body)),
+        })
+    }
+
+    fn corrupt(self, id: i64) -> StoreError {
+        match self {
+            Self::Images => StoreError::corrupt("before_images", "images", id),
+            Self::Chunks => StoreError::corrupt("chunks", "body", id),
+        }
+    }
 }
 
 /// Takes out what is somebody else's by now: a user that was made again, and values that another user has.
