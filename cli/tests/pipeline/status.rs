@@ -172,7 +172,7 @@ async fn an_import_that_waits_for_its_turn_or_for_people_does_not_stand_still() 
     loop {
         let known = status::of(&pipeline.store, pipeline.tenant, &[older, younger], &bounds).await.unwrap();
         let (first, second) = (&known[&older], &known[&younger]);
-        if first.window.import == 1 && second.waits_for == Some(WaitsFor::Window) {
+        if first.window.import == 1 && second.waits_for == Some(WaitsFor::Turn) {
             assert_eq!((second.stalled, second.ahead, second.window.tenant), (false, 1, 1), "{second:?}");
             break;
         }
