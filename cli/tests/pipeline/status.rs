@@ -303,6 +303,8 @@ async fn the_rate_counts_from_the_last_move_on_and_without_what_a_retry_opened_a
     let pipeline = Pipeline::new(Backend::Postgres).await;
     let import = pipeline.accepted(&people(100), &ImportOptions::default()).await;
     let rate = async || progress(&pipeline, import).await.rate;
+    // Chunks are applied by hand here.
+    execute(&pipeline, "drop trigger witness on chunks").await;
     let applied = "update chunks set state = 'applied', applied_at = now(), pending = 0, inserted = records
                     where seq = 0 and lane = (select min(lane) from chunks)";
     execute(&pipeline, applied).await;
