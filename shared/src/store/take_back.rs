@@ -362,6 +362,6 @@ mod tests {
             plan.contains("Index Scan Backward using before_images_tenant on before_images newest"),
             "{plan}"
         );
-        assert!(plan.contains("Index Cond: ((tenant_id = 1) AND (id < "), "{plan}");
+        assert!(plan.contains("Index Cond: ((tenant_id = $1) AND (id < "), "{plan}");
     }
 }

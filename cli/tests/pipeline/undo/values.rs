@@ -4,6 +4,7 @@ use muster_shared::catalog::Catalog;
 use muster_shared::chunk::ChunkLimits;
 use muster_shared::options::{Enrolment, ImportOptions};
 use muster_shared::outcome::{Outcome, Reason};
+use muster_shared::parse::Format;
 use muster_shared::store::applications::{self, Application};
 use muster_shared::store::catalog;
 use serde_json::json;
@@ -58,13 +59,11 @@ async fn a_verified_flag_does_not_stay_beside_an_address_that_was_never_verified
     );
     taken_back(&mut pipeline, again.id).await;
 
-    // The import says that the new address is verified. The address alone is taken back.
-    let import = pipeline
-        .import(
-            "email,new_email,email_verified\nc@example.com,c2@example.com,true\nd@example.com,d2@example.com,true\n",
-            &plain(),
-        )
-        .await;
+    // The import says as well that the new addresses are verified. The addresses alone are taken back.
+    pipeline.limits.chunk = ChunkLimits { records: 20, bytes: 64 * 1024, lanes: 1 };
+    let csv = "email,new_email,email_verified\nc@example.com,c2@example.com,\nc2@example.com,,true\n\
+               d@example.com,d2@example.com,\nd2@example.com,,true\n";
+    let import = pipeline.import(csv, &plain()).await;
     assert_eq!(
         flags(&pipeline).await[2..],
         [known("c2@example.com", Some(true)), known("d2@example.com", Some(true))]
@@ -82,7 +81,7 @@ async fn an_undo_takes_large_numbers_back() {
     pipeline.import("email\na@example.com\n", &plain()).await;
     let before = users(&pipeline, true).await;
     let json = r#"[{"email": "a@example.com", "custom_attributes": {"large": 1e16, "whole": 1.0, "deep": {"n": [2e3]}}}]"#;
-    let import = pipeline.import(json, &plain()).await;
+    let import = pipeline.import(json, &ImportOptions { format: Format::Json, ..plain() }).await;
     assert_eq!(import.counts, counts(1, 0, 1, 0, 0));
     taken_back(&mut pipeline, import.id).await;
     assert_eq!(users(&pipeline, true).await, before);
