@@ -96,6 +96,9 @@ pub struct FileError {
     /// Name of the column at fault, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// Flags of the command that mend it, as words. Never read out of the message, which may quote names of the file.
+    #[serde(skip)]
+    pub mends: Box<[String]>,
 }
 
 impl FileError {
@@ -108,6 +111,7 @@ impl FileError {
             line: None,
             column: None,
             field: None,
+            mends: Box::default(),
         }
     }
 
@@ -136,6 +140,13 @@ impl FileError {
     #[must_use]
     pub fn in_field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(cut(field.into(), MAX_FIELD_CHARS));
+        self
+    }
+
+    /// Says which flags of the command mend it.
+    #[must_use]
+    pub fn mended_by<S: Into<String>>(mut self, flags: impl IntoIterator<Item = S>) -> Self {
+        self.mends = flags.into_iter().map(Into::into).collect();
         self
     }
 

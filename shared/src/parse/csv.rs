@@ -323,8 +323,10 @@ impl Records {
             && self.encoding == TextEncoding::Utf8
         {
             // The first characters beyond ASCII are not UTF-8, so the file is not.
-            let message = self.encoding.not_in("The file has bytes that are", western());
-            let error = FileError::new(ErrorCode::InvalidUtf8, message);
+            let western = western();
+            let message = self.encoding.not_in("The file has bytes that are", western);
+            let error = FileError::new(ErrorCode::InvalidUtf8, message)
+                .mended_by(self.encoding.mends(western).iter().copied());
             let field = NameId::try_from(cell).ok().and_then(|id| header.names.get(id)).unwrap_or_default();
             return Err(error.at_record(position.record.get()).at_line(position.line).in_field(field));
         }
