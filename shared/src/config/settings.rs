@@ -246,7 +246,7 @@ settings! {
         secrets: Duration = Duration::from_secs(7 * 24 * 60 * 60),
             "How long password hashes and TOTP secrets of failed records can be applied by a retry, after their import ended.";
         before_images: Duration = Duration::from_secs(30 * 24 * 60 * 60),
-            "How long it is kept what an import changed, after its end: so long it can be undone. No longer than the import itself.";
+            "How long before-images are kept after an import ended; until then it can be undone. They are deleted with the import in any case.";
         waiting: Duration = Duration::from_secs(30 * 24 * 60 * 60),
             "How long an import waits for its start. One that nobody starts is cancelled then.";
     }
