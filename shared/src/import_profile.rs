@@ -57,7 +57,7 @@ impl Builtin {
 pub fn guide(profile: &Builtin) -> String {
     let Builtin { name, title, from, source, file, note, .. } = profile;
     let mut page = format!(
-        "<!-- Made from shared/src/import_profile.rs by the test `the_guides_are_the_profiles`. -->\n\n# {title}\n\n{from} Its names are published at <{source}>.\n\n\
+        "<!-- Made from shared/src/import_profile.rs by the test `the_guides_are_the_profiles`. -->\n\n# {title}\n\n{from} Source of the names: <{source}>.\n\n\
          Look at the file first, then import it:\n\n```sh\nmuster inspect {file} --profile {name}\n\
          muster import users {file} --profile {name}\n```\n\n"
     );
@@ -65,11 +65,16 @@ pub fn guide(profile: &Builtin) -> String {
         page.push_str(note);
         page.push_str("\n\n");
     }
-    page.push_str(
+    let if_there =
+        match profile.options.iter().any(|(option, value)| *option == "at" && value.starts_with('?')) {
+            true => " In `at`, `?` means: if there is such a list.",
+            false => "",
+        };
+    page.push_str(&format!(
         "What the profile does not name has its own name or a common one ([columns.md](../columns.md)), or becomes metadata. Options \
          beside `--profile` count more: `--column \"NAME=FIELD\"` gives a column another meaning. Over HTTP the option is called \
-         `profile`.\n\n| name in the file | means |\n|---|---|\n",
-    );
+         `profile`.{if_there}\n\n| name in the file | means |\n|---|---|\n",
+    ));
     for (column, field) in profile.columns {
         let means = if field.is_empty() { "left out".to_owned() } else { format!("`{field}`") };
         page.push_str(&format!("| `{column}` | {means} |\n"));

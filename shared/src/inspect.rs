@@ -344,7 +344,9 @@ fn values(record: &RawRecord<'_>, names: &Names, secrets: &Secrets) -> Vec<(usiz
     let record = if secrets.hide_whole(record) { Secrets::hidden(record) } else { *record };
     let text = |field: &RawField<'_>| match field.value {
         RawValue::Null => "null".to_owned(),
-        _ if secrets.shown(field, names).is_some() && !mutant(Mutant::InspectShowsSecrets) => REDACTED.to_owned(),
+        _ if secrets.shown(field, names).is_some() && !mutant(Mutant::InspectShowsSecrets) => {
+            REDACTED.to_owned()
+        }
         RawValue::Text(text) | RawValue::Json(text) => text.chars().take(VALUE_CHARS).collect(),
     };
     let shown = record.fields.iter().filter(|field| field.value != RawValue::Text(""));

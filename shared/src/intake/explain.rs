@@ -3,7 +3,6 @@
 use super::mend::place;
 use super::{bare, is_scientific};
 use crate::error::{ErrorCode, RecordError};
-use crate::fault::{Mutant, mutant};
 use crate::field::Field;
 use crate::normalise::is_invisible;
 use crate::options::{Dates, ListSeparator, Values};
@@ -45,9 +44,6 @@ pub(super) fn explain(error: &mut RecordError, record: &RawRecord<'_>, binding: 
     let hint = match error.code {
         _ if is_null_word(text) && !matches!(error.code, ErrorCode::CatalogUnknown) => {
             let mut words: Vec<&str> = rules.options.null_words.iter().map(String::as_str).collect();
-            if mutant(Mutant::HintsThatFail) {
-                words.clear();
-            }
             words.push(text.trim());
             let words = words.join(",");
             Some(format!("`--null-words {}` takes it for an empty cell", crate::validate::quoted(&words)))
@@ -84,14 +80,9 @@ pub(super) fn explain(error: &mut RecordError, record: &RawRecord<'_>, binding: 
 
 /// Whether `--values lenient` may take the value: a flag, a number or a text of an agent in another form, or a list or an object in a text.
 fn is_mended_leniently(field: Option<Field>, value: &str, rules: &Rules) -> bool {
-    if mutant(Mutant::HintsThatFail) {
-        return true;
-    }
     let other_form = field.is_some_and(|field| {
-        matches!(
-            field,
-            Field::EmailVerified | Field::PhoneNumberVerified | Field::Disabled | Field::Locked
-        ) || field.is_agent() && !super::mend::is_phone(field)
+        matches!(field, Field::EmailVerified | Field::PhoneNumberVerified | Field::Disabled | Field::Locked)
+            || field.is_agent() && !super::mend::is_phone(field)
     });
     let written = field.is_some_and(|field| !field.is_secret());
     let structured = value.starts_with(['{', '[']);
@@ -103,7 +94,7 @@ fn is_mended_leniently(field: Option<Field>, value: &str, rules: &Rules) -> bool
 fn inside(name: &str, json: &str) -> Option<String> {
     let mut value: &serde_json::Value = &serde_json::from_str(json).ok()?;
     let escaped = name.replace('~', "~0").replace('/', "~1");
-    let mut way = format!("/{}", if mutant(Mutant::HintsThatFail) { name } else { &escaped });
+    let mut way = format!("/{escaped}");
     loop {
         let (step, next) = match value {
             serde_json::Value::Array(items) => ("0", items.first()?),
@@ -212,8 +203,7 @@ fn day(text: &str, field: Field, rules: &Rules) -> Option<&'static str> {
     let text = bare(text);
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let dashed = text.split('-').count() == 3 && text.split('-').next().is_some_and(|year| year.len() == 4);
-    let in_order = mutant(Mutant::HintsThatFail)
-        || matches!(field, Field::Birthdate | Field::AccountValidFrom | Field::AccountValidUntil);
+    let in_order = matches!(field, Field::Birthdate | Field::AccountValidFrom | Field::AccountValidUntil);
     if !in_order && (dashed || text.contains(['/', '.', ' '])) {
         Some("write year, month and day, the time and the zone, as in 2026-12-31T00:00:00Z")
     } else if field != Field::Birthdate && dashed {

@@ -112,7 +112,7 @@ impl Shape {
             let whole = match field.value {
                 RawValue::Json(json) => !json.starts_with(['{', '[']) || self.keeps(names.get(field.name)),
                 RawValue::Text(_) => true,
-                RawValue::Null => false,
+                RawValue::Null => self.keeps(names.get(field.name)),
             };
             let name = match (self.known_as(field.name), names.get(field.name)) {
                 (Some(name), _) => name,
@@ -154,7 +154,8 @@ impl Shape {
 
     /// Whether what stands under a name is kept as a whole.
     fn keeps(&self, name: Option<&str>) -> bool {
-        name.is_some_and(|name| self.kept.iter().any(|kept| kept == name)) && !mutant(Mutant::PointersDropTheRest)
+        name.is_some_and(|name| self.kept.iter().any(|kept| kept == name))
+            && !mutant(Mutant::PointersDropTheRest)
     }
 
     fn known_as(&self, name: NameId) -> Option<NameId> {
@@ -231,6 +232,34 @@ mod tests {
         assert_eq!(led("primary/value"), Some("\"b\""));
         assert_eq!(led("work/value"), Some("\"c\""));
         assert_eq!((led("home/value"), led("9/value"), led("0/value/x")), (None, None, None));
+    }
+
+    #[test]
+    fn a_null_counts_where_no_later_pointer_leads_to_a_value() {
+        let pointer = |name: &str, to: &str| Pointer {
+            name: format!("/{name}"),
+            parts: name.split('/').map(str::to_owned).collect(),
+            to: to.to_owned(),
+        };
+        let pointers = [
+            pointer("name/given", "given_name"),
+            pointer("name/first", "given_name"),
+            pointer("name/last", "family_name"),
+        ];
+        let held = |json: &str| {
+            let mut names = Names::new();
+            let held = Shape::held(&pointers, &mut names, &[("name", json)]);
+            let named = |(name, held)| (names.get(name).unwrap().to_owned(), held);
+            held.into_iter().map(named).collect::<Vec<_>>()
+        };
+        let text = |name: &str, text: &str| (name.to_owned(), Held::Text(text.into()));
+        assert_eq!(held(r#"{"given": null, "first": "Ada"}"#), [text("/name/first", "Ada")]);
+        assert_eq!(held(r#"{"given": "Eva", "first": null}"#), [text("/name/given", "Eva")]);
+        assert_eq!(
+            held(r#"{"first": null, "last": "B"}"#),
+            [("/name/first".to_owned(), Held::Null), text("/name/last", "B"),]
+        );
+        assert_eq!(held("{}"), []);
     }
 
     #[test]

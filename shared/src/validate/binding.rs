@@ -351,7 +351,8 @@ impl Binding {
         let mut passed = Vec::new();
         for names in &self.alternatives {
             let there = |name: &&NameId| record.value(**name).is_some();
-            let filled = |name: &&NameId| record.value(**name).is_some_and(|value| self.is_filled(value, rules));
+            let filled =
+                |name: &&NameId| record.value(**name).is_some_and(|value| self.is_filled(value, rules));
             let counts = match names.iter().find(filled) {
                 Some(name) if !mutant(Mutant::HeaderChoosesColumn) => Some(name),
                 _ => names.iter().find(there),
@@ -410,7 +411,12 @@ impl Binding {
     }
 
     /// The column or key that identifies the user of a record.
-    pub fn identifier(&self, record: &RawRecord<'_>, rules: &Rules, field: IdentifierField) -> Option<NameId> {
+    pub fn identifier(
+        &self,
+        record: &RawRecord<'_>,
+        rules: &Rules,
+        field: IdentifierField,
+    ) -> Option<NameId> {
         let passed = self.passed_over(record, rules);
         self.identifiers(field).find(|name| !passed.contains(name))
     }
@@ -463,8 +469,7 @@ impl Binding {
     /// Whether a name of a table means something here, unknown names apart.
     pub fn knows(&self, name: &str) -> bool {
         // Where it stands is not known yet.
-        let known = if mutant(Mutant::AllNamesKnownByPlace) { self.column(name) } else { self.column_named(name) };
-        !matches!(known, (_, By::Nothing | By::Metadata))
+        !matches!(self.column_named(name), (_, By::Nothing | By::Metadata))
     }
 
     /// The names bound so far, in the order of the upload.

@@ -156,7 +156,10 @@ impl Binding {
             message.push_str(&format!(
                 "; leave one out with `--column {}`, or keep it as metadata with `--column {}`",
                 quoted(&left),
-                quoted(&format!("{left}{METADATA_PREFIX}{}", clean(&format!("{} {}", shorten(name), out + 1))))
+                quoted(&format!(
+                    "{left}{METADATA_PREFIX}{}",
+                    clean(&format!("{} {}", shorten(name), out + 1))
+                ))
             ));
             flags.extend(["--column".to_owned(), left]);
         }

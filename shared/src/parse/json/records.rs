@@ -115,7 +115,10 @@ impl JsonRecords {
         };
         self.unescaped.settle(&mut fields);
         let position = Position { record: self.next, line, byte };
-        if self.limits.handmade && !mutant(Mutant::JsonLettersUnseen) && (!bytes.is_ascii() || memchr::memmem::find(bytes, b"\\u").is_some()) {
+        if self.limits.handmade
+            && !mutant(Mutant::JsonLettersUnseen)
+            && (!bytes.is_ascii() || memchr::memmem::find(bytes, b"\\u").is_some())
+        {
             sink.beyond_ascii();
         }
         let raw = defect.is_some().then_some(&*text);
