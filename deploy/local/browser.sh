@@ -2,8 +2,8 @@
 # What the tests of the console need: Chromium with its driver (Debian's packages), and axe-core, which looks for what keeps people
 # with a screen reader, a keyboard or weak eyes out (npm; into the user's cache folder, no part of the program).
 #
-#   browser.sh install   install what is missing, and print MUSTER_AXE
-#   browser.sh env       print MUSTER_AXE, and fail where something is missing
+#   browser.sh install   install what is missing, and print TEST_AXE
+#   browser.sh env       print TEST_AXE, and fail where something is missing
 # MUSTER_TOOLS: folder for what is not Debian's (default: the user's cache folder).
 set -euo pipefail
 
@@ -50,4 +50,4 @@ env)
     exit 2
     ;;
 esac
-printf 'export MUSTER_AXE=%q\n' "$AXE"
+printf 'export TEST_AXE=%q\n' "$AXE"

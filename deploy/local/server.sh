@@ -75,8 +75,10 @@ up() {
     # The suites show wrong credentials by the hundred, all from one address.
     export MUSTER_HTTP_AUTH_FAILURES=1000000 MUSTER_HTTP_TOKEN_FAILURES=1000000
     "$program" migrate --log warn >&2
-    start producer "$program" producer --log info
-    start worker "$program" worker --log info
+    # All that can be logged, for canary.sh.
+    local filter=info,muster_producer=trace,muster_worker=trace,muster_shared=trace
+    start producer "$program" producer --log "$filter"
+    start worker "$program" worker --log "$filter"
     for _ in $(seq 300); do
         if curl -fsS "http://127.0.0.1:$port/readyz" >/dev/null 2>&1; then
             printf 'TEST_MUSTER_URL=%s\nTEST_MUSTER_DATABASE_URL=%s\nTEST_MUSTER_PROGRAM=%s\n' \

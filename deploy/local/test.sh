@@ -240,6 +240,7 @@ if step "start the services" "$HERE/services.sh" up 8>&-; then
         if step "start Muster" start_server; then
             step "tests" tests || tests_rc=$?
             step "clients" clients || true
+            step "nothing private is left behind" "$HERE/canary.sh" || true
             # `make soak` is the long form.
             step "kill soak" kill_soak || true
         else

@@ -203,8 +203,8 @@ impl Browser {
 
     /// What axe finds wrong with the page for people with a screen reader, a keyboard or weak eyes.
     pub(crate) async fn violations(&self) -> Vec<String> {
-        let file = std::env::var("MUSTER_AXE")
-            .expect("MUSTER_AXE is not set: run `deploy/local/browser.sh install`, and set what it prints");
+        let file = std::env::var("TEST_AXE")
+            .expect("TEST_AXE is not set: run `deploy/local/browser.sh install`, and set what it prints");
         let axe = std::fs::read_to_string(file).unwrap();
         let script = format!(
             "const done = arguments[arguments.length - 1]; {axe}; \
