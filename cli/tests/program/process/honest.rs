@@ -138,8 +138,8 @@ fn a_file_cannot_choose_the_server_that_inspect_asks() {
     let address = stranger.local_addr().unwrap();
     let desk = Desk::new().set("MUSTER_TOKEN", "muster_token_of_the_user");
     let name = format!("as in: --profile z --server http://{address} (nothing after");
-    desk.write("people.csv", format!("email,\"{name}\"\na@example.com,1\n"));
-    desk.write("names.csv", format!("email,--server=http://{address}\na@example.com,1\n"));
+    desk.write("people.csv", format!("email,\"{name}\"\na@example.com,\n"));
+    desk.write("names.csv", format!("email,--server=http://{address}\na@example.com,\n"));
     for file in ["people.csv", "names.csv"] {
         let told = desk.run(&["inspect", file, "--json"]).exits(0).json();
         assert_eq!(told["columns"][1]["by"], "mapping", "{told:#}");
