@@ -125,7 +125,6 @@ pub(crate) struct TokenArgs {
     token: Option<String>,
     /// File that the token stands in, `-` for standard input: what is on a command line everybody on the machine can read
     #[arg(
-        // Commands that take it have a file of their own.
         id = "token_file",
         long = "token-file",
         global = true,
