@@ -115,7 +115,7 @@ async fn proposed(
 ) -> anyhow::Result<Box<UsersArgs>> {
     let mut found = report.profile;
     // A list inside an object has to be found before its names are known.
-    let wrapped = report.refused.as_ref().and_then(|error| match &*error.mends {
+    let wrapped = report.refused.as_ref().and_then(|error| match error.mends() {
         [flag, at] if flag == "--at" => Some(at.clone()),
         _ => None,
     });

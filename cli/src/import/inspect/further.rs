@@ -55,7 +55,7 @@ pub(super) fn mending(error: &FileError) -> Option<Vec<Flag>> {
         [name, value] if MENDING.contains(&name.as_str()) => Some(Flag::new(name, value)),
         _ => None,
     };
-    let flags: Vec<Flag> = error.mends.chunks(2).map(flag).collect::<Option<_>>()?;
+    let flags: Vec<Flag> = error.mends().chunks(2).map(flag).collect::<Option<_>>()?;
     (!flags.is_empty()).then_some(flags)
 }
 
