@@ -170,8 +170,9 @@ pub struct IdentifierColumns(Vec<(NameId, IdentifierField)>);
 impl IdentifierColumns {
     /// Of an upload with these names.
     pub fn new(binding: &Binding, names: &Names) -> Self {
-        let bound =
-            IdentifierField::ALL.iter().filter_map(|field| Some((binding.identifier(*field)?, *field)));
+        let bound = IdentifierField::ALL
+            .iter()
+            .flat_map(|field| binding.identifiers(*field).map(|name| (name, *field)));
         let mut columns: Vec<_> = bound.collect();
         // The address that a user is given, and the names themselves where an import calls other columns so.
         for (at, name) in names.iter().enumerate() {

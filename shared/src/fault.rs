@@ -507,6 +507,28 @@ table! {
         EndingsShown = "endings_shown",
         /// Of a list of addresses the first thing that is wrong is told alone.
         FirstAddressAlone = "first_address_alone",
+        /// Flags that mend a file are read out of the message, which quotes names of the file.
+        FlagsFromMessages = "flags_from_messages",
+        /// Letters of JSON are not looked at: text that was decoded wrongly is taken as it is.
+        JsonLettersUnseen = "json_letters_unseen",
+        /// Names that mean one field here and another there are taken without a word.
+        UnsureNamesTaken = "unsure_names_taken",
+        /// Of several columns of one field the first one counts, also where nothing is in it.
+        HeaderChoosesColumn = "header_chooses_column",
+        /// What a pointer leads into is left out, also where the mapping has its name.
+        PointersDropTheRest = "pointers_drop_the_rest",
+        /// A null that a pointer leads to is nothing.
+        PointersSkipNulls = "pointers_skip_nulls",
+        /// Zeros, times and durations that a sheet shows are lost.
+        WorkbookValuesLost = "workbook_values_lost",
+        /// Numbers that a spreadsheet shortened are taken without a warning.
+        ShortenedNumbersUntold = "shortened_numbers_untold",
+        /// The command that is proposed leaves out what stands before the name of the command, and shows the token.
+        CommandForgetsDatabase = "command_forgets_database",
+        /// Of the values that are mended none is left out.
+        MendedValuesStay = "mended_values_stay",
+        /// What is hidden elsewhere is shown where a file is looked at.
+        InspectShowsSecrets = "inspect_shows_secrets",
         /// Whoever follows events is told of one when it looks the next time, some seconds later.
         NewsSeenAndForgotten = "news_seen_and_forgotten",
         /// Whoever follows events without reading them keeps its place for as long as its connection.

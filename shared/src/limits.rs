@@ -223,6 +223,12 @@ pub const LIMITS: &[Group] = &[
                 File(429, ErrorCode::QuotaExceeded),
                 &["a_tenant_keeps_so_many_bytes_and_no_more"],
             ),
+            limit(
+                "Import profiles",
+                Fixed("200"),
+                Request(400, ErrorCode::InvalidRequest),
+                &["a_tenant_has_so_many_profiles_and_no_more"],
+            ),
         ],
     ),
     (
