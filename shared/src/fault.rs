@@ -193,6 +193,8 @@ table! {
         PagesByNumber = "pages_by_number",
         /// A chunk that is applied is applied again when its message comes again.
         NoLedger = "no_ledger",
+        /// A queue whose files the broker has lost is left as it is.
+        BrokenQueueStays = "broken_queue_stays",
         /// A message that no queue takes passes for a stored one.
         PublishWithoutMandatory = "publish_without_mandatory",
         /// Of several gzip members in one upload the first alone is read.

@@ -123,8 +123,11 @@ impl Reading {
     fn shortened(&self, record: &RawRecord<'_>, warnings: &mut Vec<String>) {
         for field in record.fields {
             let RawValue::Text(text) = field.value else { continue };
+            // Most texts have none.
+            if memchr::memchr(b'+', text.as_bytes()).is_none() {
+                continue;
+            }
             let text = bare(text);
-            // Most texts begin with a letter.
             if text.starts_with(|c: char| c.is_ascii_digit() || c == '-')
                 && is_scientific(text.trim_start_matches('-'))
                 && self.binding.is_read(field.name)
@@ -145,10 +148,12 @@ impl Reading {
         record.fields.iter().find_map(|field| {
             let RawValue::Text(text) = field.value else { return None };
             let text = self.binding.unguard(text);
-            if self.rules.options.is_null_word(text) {
+            let first = text.as_bytes().first()?;
+            // Most texts begin otherwise, and need no further look.
+            if !matches!(first, b'#' | b'\'') || self.rules.options.is_null_word(text) {
                 return None;
             }
-            let message = match text.as_bytes().first()? {
+            let message = match first {
                 b'#' if explain::is_spreadsheet_error(text) => {
                     "the value is an error of a spreadsheet: mend the formula there, and export again"
                 }

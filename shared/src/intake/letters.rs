@@ -30,7 +30,10 @@ pub(super) fn letters(record: &RawRecord<'_>, names: &Names) -> Letters {
             continue;
         }
         let name = names.get(field.name).unwrap_or_default();
-        if let Some(at) = text.chars().position(|c| c == char::REPLACEMENT_CHARACTER) {
+        // U+FFFD begins with this byte, and few letters do.
+        if memchr::memchr(0xEF, text.as_bytes()).is_some()
+            && let Some(at) = text.chars().position(|c| c == char::REPLACEMENT_CHARACTER)
+        {
             found.warnings.push(format!(
                 "{name} holds U+FFFD at character {}: a letter was lost before the file came here, and only the file it comes from has it.",
                 at + 1

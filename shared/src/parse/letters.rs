@@ -70,8 +70,13 @@ fn follows_letters(c: char) -> bool {
 /// text that is UTF-8 throughout once its bytes are put together again.
 pub fn is_misdecoded(text: &str) -> bool {
     // A sequence is such a letter and a further character beyond ASCII; in most names a letter stands by itself.
-    let mut pairs = text.chars().zip(text.chars().skip(1));
-    if !pairs.any(|(c, next)| matches!(c, '\u{c2}'..='\u{f4}') && !next.is_ascii()) {
+    // Those letters, U+00C2 to U+00F4, are the bytes C3 82 to C3 B4.
+    let bytes = text.as_bytes();
+    let begins = |at: usize| {
+        matches!(bytes.get(at + 1), Some(0x82..=0xB4))
+            && bytes.get(at + 2).is_some_and(|next| !next.is_ascii())
+    };
+    if !memchr::memchr_iter(0xC3, bytes).any(begins) {
         return false;
     }
     let characters: Vec<char> = text.chars().collect();

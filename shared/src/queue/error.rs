@@ -84,8 +84,17 @@ impl QueueError {
 impl QueueError {
     /// Whether the broker knows no such queue.
     pub(super) fn is_not_found(&self) -> bool {
+        self.has_code(NOT_FOUND)
+    }
+
+    /// Whether the broker failed at what it was asked for, and ended the connection over it.
+    pub(super) fn is_internal(&self) -> bool {
+        self.has_code(INTERNAL_ERROR)
+    }
+
+    fn has_code(&self, code: u16) -> bool {
         let Self::Broker(error) = self else { return false };
-        matches!(error.kind(), lapin::ErrorKind::ProtocolError(error) if error.get_id() == NOT_FOUND)
+        matches!(error.kind(), lapin::ErrorKind::ProtocolError(error) if error.get_id() == code)
     }
 }
 
@@ -106,6 +115,7 @@ const ACCESS_REFUSED: u16 = 403;
 const NOT_FOUND: u16 = 404;
 const NOT_ALLOWED: u16 = 530;
 const NOT_IMPLEMENTED: u16 = 540;
+const INTERNAL_ERROR: u16 = 541;
 
 fn broker_kind(error: &lapin::Error) -> ErrorKind {
     match error.kind() {

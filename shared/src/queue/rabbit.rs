@@ -101,17 +101,20 @@ impl RabbitQueue {
     }
 
     pub(crate) async fn dead_letters(&self, max: usize) -> Result<Vec<DeadLetter>, QueueError> {
-        let (_connection, channel) = self.link.channel().await?;
+        let (connection, channel) = self.link.channel().await?;
         let mut settling = Settling::new(Arc::clone(&self.publisher), self.topology.dead());
         let mut taken = Vec::new();
         while taken.len() < max {
             // Each is acked once the store has it.
             let options = BasicGetOptions { no_ack: false };
-            let Some(got) = self
-                .within("taking dead letters", channel.basic_get(self.topology.dead().into(), options))
-                .await?
-            else {
-                break;
+            let get = channel.basic_get(self.topology.dead().into(), options);
+            let got = match self.within("taking dead letters", get).await {
+                Ok(Some(got)) => got,
+                Ok(None) => break,
+                Err(error) => {
+                    self.link.look_after(&connection, &self.topology.dead(), &error).await;
+                    return Err(error);
+                }
             };
             let reason = properties::dead_reason(&got.delivery.properties);
             taken.extend(settling.accept(got.delivery).map(|delivery| DeadLetter { delivery, reason }));

@@ -1,6 +1,7 @@
 //! What only a broker can do to a client, and a client to itself.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,6 +136,37 @@ async fn an_alarm_of_the_broker_fails_a_publish_in_time_and_is_named() {
         proxy.say(UNBLOCKED);
         retry(Policy::RECONNECT, || rig.queue.publish(message(3))).await.unwrap();
         rig.elsewhere().purge().await.unwrap();
+    })
+    .await;
+}
+
+/// Takes a queue's files and its process away, and leaves what the broker has noted of it: so a broker comes back that was killed while
+/// it wrote them.
+fn lose_files(queue: &str) {
+    let services = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/local/services.sh");
+    let expression = format!("ra:force_delete_server(quorum_queues, {{'%2F_{queue}', node()}}).");
+    let output = Command::new(services).args(["ctl", "eval", &expression]).output().unwrap();
+    assert!(output.status.success(), "the broker must be the one of `make services-up`: {output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_whose_files_the_broker_lost_is_declared_anew() {
+    let url = std::env::var("TEST_AMQP_URL").expect("TEST_AMQP_URL must be set for this test");
+    let options = QueueOptions { publish_timeout: Duration::from_secs(1), ..options() };
+    run(Rig::rabbit_at(url, 1000, options), |rig| async move {
+        rig.queue.publish(message(1)).await.unwrap();
+        lose_files(&rig.topology.queue());
+        rig.queue.publish(message(2)).await.unwrap_err();
+        let mut consumer = retry(Policy::RECONNECT, || rig.queue.consumer(1)).await.unwrap();
+        retry(Policy::RECONNECT, || rig.queue.publish(message(3))).await.unwrap();
+        let delivery = next(&mut consumer).await;
+        assert_eq!(chunk(&delivery), 3);
+        delivery.ack().await.unwrap();
+        consumer.close().await;
+
+        lose_files(&rig.topology.dead());
+        let dead = retry(Policy::RECONNECT, || rig.queue.dead_letters(1)).await.unwrap();
+        assert!(dead.is_empty());
     })
     .await;
 }

@@ -99,8 +99,9 @@ impl Session {
         let stream = match started {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
-                setup.link.discard(&connection);
-                return Err(error.into());
+                let error = error.into();
+                setup.link.look_after(&connection, &setup.topology.queue(), &error).await;
+                return Err(error);
             }
             Err(_) => {
                 setup.link.discard(&connection);

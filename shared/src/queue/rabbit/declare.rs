@@ -7,10 +7,11 @@
 //! The dead-letter queue is terminal. A cycle back into the work queue would lose what leaves by the delivery limit:
 //! the broker drops messages that run in a dead-letter circle without a rejection.
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
 
+use crate::fault::{self, Mutant};
 use crate::queue::{QueueError, Topology};
 
 const PRECONDITION_FAILED: u16 = 406;
@@ -25,6 +26,24 @@ pub(super) async fn declare(connection: &Connection, topology: &Topology) -> Res
     work_side(&channel, topology).await.map_err(|error| explain(error, topology.queue()))?;
     channel.close(OK, "declared".into()).await?;
     Ok(())
+}
+
+/// Deletes a queue of which the broker has kept the name alone: it was killed while it wrote the queue's files, and since then whoever
+/// uses the queue loses the connection to an internal error, for ever. The next connection declares it anew. True if it is deleted.
+///
+/// A queue that has messages or consumers works, so it is left as it is.
+pub(super) async fn delete_broken(channel: &Channel, queue: &str) -> Result<bool, lapin::Error> {
+    if fault::mutant(Mutant::BrokenQueueStays) {
+        return Ok(false);
+    }
+    let look = QueueDeclareOptions { passive: true, ..durable() };
+    let found = channel.queue_declare(queue.into(), look, FieldTable::default()).await?;
+    if found.message_count() > 0 || found.consumer_count() > 0 {
+        return Ok(false);
+    }
+    channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
+    tracing::warn!(queue, "the broker has lost the files of the queue: it is deleted, and declared anew");
+    Ok(true)
 }
 
 // First, so that the work queue never points to an exchange that is not there.

@@ -10,7 +10,7 @@ use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties};
 use tokio::time::{Duration, timeout};
 
-use super::declare::declare;
+use super::declare::{declare, delete_broken};
 use super::greeting;
 use crate::queue::{QueueError, Topology};
 
@@ -88,6 +88,31 @@ impl Link {
     /// Forgets a connection that failed or is not trusted. Those who still work on it may finish; it closes after them.
     pub(super) fn discard(&self, connection: &Arc<Connection>) {
         self.lock().take_if(|current| Arc::ptr_eq(current, connection));
+    }
+
+    /// Looks after a queue over which the broker ended this connection with that error; the next connection declares it anew where it has
+    /// to be. What keeps it from that is only logged: the caller has an error of its own, and tries again.
+    pub(super) async fn look_after(&self, connection: &Arc<Connection>, queue: &str, error: &QueueError) {
+        self.discard(connection);
+        if !error.is_internal() {
+            return;
+        }
+        let looked = async {
+            let (connection, channel) = self.channel().await?;
+            let deleted = timeout(self.connect_timeout, delete_broken(&channel, queue)).await;
+            self.discard(&connection);
+            match deleted {
+                Ok(done) => Ok(done?),
+                Err(_) => Err(QueueError::TimedOut {
+                    doing: "deleting a queue",
+                    after: self.connect_timeout,
+                    blocked: false,
+                }),
+            }
+        };
+        if let Err(error) = looked.await {
+            tracing::warn!(%error, queue, "a queue that the broker cannot use could not be deleted");
+        }
     }
 
     /// Whether new work would go over this connection.
