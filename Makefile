@@ -50,7 +50,8 @@ memory: ## Hold each process against its bound of memory with large loads: 10 Gi
 
 .PHONY: fuzz
 fuzz: MINUTES ?= 10
-fuzz: ## Change bytes at random for MINUTES (10) a target, and compare tables with Python's csv module; needs the services
+fuzz: ## Look for bytes that break a reader, MINUTES (10) a target, and compare tables with Python's csv module; needs the services
+	deploy/local/fuzz.sh $$(($(MINUTES) * 60))
 	@eval "$$($(SERVICES) urls)" && export TEST_DATABASE_URL TEST_AMQP_URL && MUSTER_FUZZ_SECONDS=$$(($(MINUTES) * 60)) \
 	  MUSTER_DIFFERENTIAL=100000 cargo nextest run --locked --workspace --all-features --profile properties --no-capture \
 	  -E 'test(any_bytes_are) or test(any_text_is_a_key) or test(tables_are_read_as_python)'
