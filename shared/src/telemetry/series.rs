@@ -145,7 +145,7 @@ series! {
     "muster_store_reachable" Gauge Producer {} "1 where the database answers and takes writes, else 0.";
     "muster_store_connections" Gauge Both { state: Values::These(&["open", "idle", "in_use"]) } "Connections of the pool to the database.";
     "muster_store_connections_max" Gauge Both {} "Most connections of the pool.";
-    "muster_task_restarts_total" Counter Both { task: Values::These(TASKS) } "Tasks that panicked or ended and were started again.";
+    "muster_task_restarts_total" Counter Both { task: Values::These(TASKS) } "Tasks that ended when they should not have, and were started again.";
 }
 
 impl Kind {
