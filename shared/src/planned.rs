@@ -61,6 +61,37 @@ impl std::str::FromStr for PlanUse {
     }
 }
 
+/// What happens to a record whose plan no longer holds when it is applied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnDrift {
+    /// It fails.
+    #[default]
+    Refuse,
+    /// It is applied and marked.
+    Apply,
+}
+
+impl OnDrift {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[Self::Refuse, Self::Apply];
+
+    /// The text that stands in requests and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Apply => "apply",
+        }
+    }
+}
+
+impl std::str::FromStr for OnDrift {
+    type Err = UnknownUse;
+
+    fn from_str(text: &str) -> Result<Self, UnknownUse> {
+        Self::ALL.iter().copied().find(|known| known.as_str() == text).ok_or(UnknownUse)
+    }
+}
+
 /// The users that a chunk meets while it is planned.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Known {

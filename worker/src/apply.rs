@@ -2,6 +2,7 @@
 //!
 //! What is applied, for whom and how comes from the chunk's locked row; the message only carries the records, and is compared.
 
+mod foresee;
 mod supersede;
 mod take_back;
 
@@ -17,13 +18,14 @@ use muster_shared::fault::{self, Mutant, Point};
 use muster_shared::id::{ChunkId, ImportId};
 use muster_shared::import::ChunkState;
 use muster_shared::outcome::{Counts, Outcome, OutcomeSheet, Verdict};
+use muster_shared::planned::{PlanUse, PlannedRecord};
 use muster_shared::queue::Message;
 use muster_shared::record::{Names, RawRecord, Record, Secrets, source_json};
 use muster_shared::rules::Rules;
 use muster_shared::store::apply::{self as store, Beginning, LockedChunk};
 use muster_shared::store::intake::Issue;
 use muster_shared::store::upsert::upsert;
-use muster_shared::store::{Connection, StoreError, Transaction, catalog};
+use muster_shared::store::{Connection, StoreError, Transaction, catalog, plans};
 use muster_shared::undo::{Change, Images};
 use muster_shared::validate::{Binding, validate};
 use uuid::Uuid;
@@ -48,6 +50,10 @@ pub(crate) struct Care {
 pub(crate) enum Report {
     /// Applied.
     Done(Box<Told>),
+    /// Planned: what its records would come to.
+    Planned(Counts),
+    /// It comes after a chunk of another lane that is not applied yet.
+    Waits,
     /// The chunk is not (or no longer) to be applied.
     NothingToDo,
     /// No such chunk.
@@ -212,6 +218,20 @@ impl Job<'_> {
             rules
         };
         let mut work = Work::new(locked, records.names(), &raw, &binding, rules);
+        if locked.plan == Some(PlanUse::Make) {
+            let counts = work.foresee(&mut transaction, slots, chunk).await?;
+            fault::point_of(Point::BeforeCommit, chunk.get())?;
+            slots.within(async { Ok(transaction.commit().await?) }).await?;
+            fault::point_of(Point::AfterCommit, chunk.get())?;
+            return Ok(Report::Planned(counts));
+        }
+        if locked.plan.is_some() && !locked.reopened {
+            match slots.within(plans::of_chunk(&mut transaction, chunk)).await? {
+                Some(plan) if plan.waits => return self.leave(transaction, Report::Waits).await,
+                Some(plan) => work.planned = plan.records.into_iter().map(|record| (record.index, record)).collect(),
+                None => return Err(StoreError::corrupt("plans", "chunk_id", chunk)),
+            }
+        }
         work.read_changes(&records);
         slots.within_longer(work.mark_superseded(&mut transaction, chunk)).await?;
         if care.split {
@@ -282,6 +302,8 @@ pub(crate) struct Work<'a> {
     refused: (usize, Option<String>),
     /// What users had before, for an undo.
     changes: Vec<Change>,
+    /// What was planned for the records, by index in the chunk. Empty for a chunk that is applied as it is.
+    planned: HashMap<usize, PlannedRecord>,
 }
 
 /// What writing some of the records gave: verdicts by index in the chunk.
@@ -321,6 +343,7 @@ impl<'a> Work<'a> {
             issues: Vec::new(),
             refused: (0, None),
             changes: Vec::new(),
+            planned: HashMap::new(),
         };
         if rules.options.undo.is_some() {
             return work;
@@ -371,14 +394,19 @@ impl<'a> Work<'a> {
         let chosen: Vec<&(usize, Record<'a>)> = which.iter().filter_map(|at| self.valid.get(*at)).collect();
         let records: Vec<&Record<'a>> = chosen.iter().map(|(_, record)| record).collect();
         let (tenant, alone) = (self.locked.tenant, self.locked.alone);
+        let index = |at: usize| chosen.get(at).map(|(index, _)| *index);
         let mut ids = clock::id_source();
         let mut new_id = || ids.next_id();
-        let done =
-            upsert(transaction, tenant, alone, &records, self.rules, clock::now(), &mut new_id).await?;
-        let index = |at: usize| chosen.get(at).map(|(index, _)| *index);
+        let (done, drifts) = if self.planned.is_empty() {
+            let now = clock::now();
+            (upsert(transaction, tenant, alone, &records, self.rules, now, &mut new_id).await?, Vec::new())
+        } else {
+            let places: Vec<usize> = chosen.iter().map(|(index, _)| *index).collect();
+            self.write_planned(transaction, &records, &places, &mut new_id).await?
+        };
         let verdicts =
             chosen.iter().zip(&done.verdicts).map(|((index, _), (verdict, user))| (*index, *verdict, *user));
-        Ok(Written {
+        let mut written = Written {
             verdicts: verdicts.collect(),
             errors: done.errors.into_iter().filter_map(|(at, error)| Some((index(at)?, error))).collect(),
             warnings: done
@@ -387,7 +415,15 @@ impl<'a> Work<'a> {
                 .filter_map(|(at, warning)| Some((index(at)?, warning.to_string())))
                 .collect(),
             changes: done.changes,
-        })
+        };
+        for (at, drift) in drifts {
+            let Some(index) = index(at) else { continue };
+            match self.locked.plan {
+                Some(PlanUse::Apply) => written.warnings.push((index, drift.warning())),
+                _ => written.errors.push((index, drift.error())),
+            }
+        }
+        Ok(written)
     }
 
     pub(crate) fn note(&mut self, written: Written) {

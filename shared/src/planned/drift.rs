@@ -61,6 +61,11 @@ fn differing<'m>(planned: &'m Map<String, Value>, now: &'m Map<String, Value>, f
 }
 
 impl Drift {
+    /// That of a record that means the same user as many others that are not applied.
+    pub fn behind_another() -> Self {
+        Self { fields: Vec::new(), planned: Verdict::PENDING, now: Verdict::PENDING }
+    }
+
     /// The error of a record that is not applied because of it.
     pub fn error(&self) -> RecordError {
         RecordError::new(ErrorCode::ChangedSincePlan, format!("{}; it is not applied", self.words()))
@@ -76,7 +81,9 @@ impl Drift {
             Some(reason) => format!("{} ({})", word(verdict.outcome), reason.as_str()),
             None => word(verdict.outcome).to_owned(),
         };
-        let mut words = if self.planned == self.now {
+        let mut words = if self.planned.outcome == Outcome::Pending {
+            "records before it for the same user are no longer what the plan says".to_owned()
+        } else if self.planned == self.now {
             "what it changes is no longer what the plan says".to_owned()
         } else {
             format!("the plan says `{}` and it would be `{}` now", verdict(self.planned), verdict(self.now))

@@ -11,6 +11,8 @@ use crate::outcome::Outcome;
 
 /// Most fields, kinds and causes that are told apart; what comes after them is counted under [`OTHER`].
 const MOST: usize = 200;
+/// Most fields that a kind names.
+const NAMED: usize = 8;
 /// What is not told apart.
 pub const OTHER: &str = "(other)";
 /// Members of a user of which each element has a path of its own: they are counted as one field.
@@ -111,8 +113,7 @@ impl Sums {
                 How::Removed => sum.removed += 1,
             }
         }
-        let kind: Vec<String> = changes.iter().map(|(field, how)| format!("{field} {}", how.as_str())).collect();
-        add(&mut self.kinds, &kind.join(", "), 1);
+        add(&mut self.kinds, &kind(&changes), 1);
         self.email_domains += u64::from(moves_domain(before.get("email"), after.get("email")));
         self.roles_removed += u64::from(before.keys().any(|path| path.starts_with("roles.")));
         self.disabled += u64::from(after.contains_key("disabled_at"));
@@ -162,6 +163,16 @@ fn changes<'m>(before: &'m Map<String, Value>, after: &'m Map<String, Value>) ->
             .or_insert(How::Set);
     }
     changes
+}
+
+/// What changes together, in words.
+fn kind(changes: &BTreeMap<&str, How>) -> String {
+    let named = changes.iter().take(NAMED).map(|(field, how)| format!("{field} {}", how.as_str()));
+    let named = named.collect::<Vec<_>>().join(", ");
+    match changes.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
 }
 
 fn moves_domain(before: Option<&Value>, after: Option<&Value>) -> bool {

@@ -32,14 +32,14 @@ pub async fn read(store: &Store) -> Result<Figures, StoreError> {
         r#"select c.state, count(*) as "count!"
              from imports i
              join chunks c on c.import_id = i.id
-            where i.state in ('receiving', 'received', 'running', 'paused')
+            where i.state in ('receiving', 'received', 'planning', 'planned', 'running', 'paused')
             group by c.state"#
     )
     .fetch_all(&mut *transaction)
     .await?;
     let row = sqlx::query!(
         r#"select coalesce((select extract(epoch from now() - min(coalesce(started_at, created_at)))::float8
-                              from imports where state = 'running'), 0) as "oldest!",
+                              from imports where state in ('planning', 'running')), 0) as "oldest!",
                   (select count(*) from chunks where state = 'dispatched' and leased_until > now()) as "window!",
                   (select count(*) from chunks where state = 'dispatched' and claim_until is null) as "published!",
                   count(*) filter (where name like 'worker%')     as "workers!",
