@@ -13,7 +13,7 @@ mod sums;
 mod value;
 
 pub use drift::{Drift, drift};
-pub use keys::{KeptKeys, asked, kept};
+pub use keys::{KeptKeys, asked, kept, keys_of};
 pub use sums::{FieldSum, OTHER, Sums};
 pub use value::{BrokenPlan, PlannedChunk, PlannedRecord, PlannedUser};
 

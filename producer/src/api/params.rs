@@ -128,6 +128,23 @@ pub(super) fn thousands(number: u64) -> String {
     told
 }
 
+/// Parameters as a query that follows others. Those without a value are left out.
+pub(super) fn query(pairs: &[(&str, Option<&str>)]) -> String {
+    let mut query = String::new();
+    for (name, value) in pairs {
+        let Some(value) = value else { continue };
+        query.push_str(&format!("&{name}="));
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                query.push(char::from(byte));
+            } else {
+                query.push_str(&format!("%{byte:02X}"));
+            }
+        }
+    }
+    query
+}
+
 /// The header of a page that names the next one.
 pub(super) fn next_page(link: Option<&str>) -> HeaderMap {
     let value = link.and_then(|link| HeaderValue::from_str(&format!("<{link}>; rel=\"next\"")).ok());

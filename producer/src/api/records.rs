@@ -24,7 +24,7 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
-use super::params::{Id, Params, invalid, next_page};
+use super::params::{Id, Params, invalid, next_page, query};
 use super::view::RecordList;
 use crate::export::{self, ExportFormat};
 
@@ -83,20 +83,7 @@ impl Wanted {
 
     /// The same as a query that follows others.
     fn query(&self, outcome: Option<&str>) -> String {
-        let mut query = String::new();
-        let wanted = [("outcome", outcome), ("code", self.code.as_deref()), ("field", self.field.as_deref())];
-        for (name, value) in wanted {
-            let Some(value) = value else { continue };
-            query.push_str(&format!("&{name}="));
-            for byte in value.bytes() {
-                if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                    query.push(char::from(byte));
-                } else {
-                    query.push_str(&format!("%{byte:02X}"));
-                }
-            }
-        }
-        query
+        query(&[("outcome", outcome), ("code", self.code.as_deref()), ("field", self.field.as_deref())])
     }
 
     pub(super) fn cause(&self) -> Cause<'_> {

@@ -40,6 +40,12 @@ pub fn asked(import: ImportId, records: &[&Record<'_>]) -> Vec<i64> {
     sorted(records.iter().flat_map(|record| of_record(record)).map(|(field, value)| key(import, field, value)))
 }
 
+/// The keys of a person's values: e-mail address, phone number and username.
+pub fn keys_of(import: ImportId, values: [Option<&str>; 3]) -> Vec<i64> {
+    let values = IdentifierField::ALL.iter().zip(values);
+    values.filter_map(|(field, value)| Some(key(import, *field, value?))).collect()
+}
+
 impl super::PlannedUser {
     /// Whether one of the user's values is asked for.
     pub fn has_one_of(&self, import: ImportId, asked: &[i64]) -> bool {

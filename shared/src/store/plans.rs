@@ -5,6 +5,7 @@
 //! one after the other, in the order of `plans.id`; and each notes which chunks of other lanes it follows ([`of_chunk`]), so that they
 //! are applied in that order where it matters.
 
+mod erase;
 mod read;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+pub(super) use erase::erase;
 pub use read::{Cursor, PlanSummary, PlannedPage, Since, chunk_after, page, summary};
 
 use super::copy::CopyBuffer;
@@ -319,15 +321,22 @@ pub(super) async fn stage_planned(connection: &mut PgConnection, import: ImportI
     Ok(())
 }
 
-/// Forgets what finds the chunks of a plan.
+/// Forgets what finds the chunks of a plan: it is whole.
 pub(super) async fn forget_keys(connection: &mut PgConnection, import: ImportId) -> Result<(), StoreError> {
-    sqlx::query!("delete from planned_keys where import_id = $1", import.get()).execute(connection).await?;
+    sqlx::query!("delete from planned_keys where import_id = $1", import.get())
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query!("update plans set keys = '' where import_id = $1 and keys <> ''", import.get())
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
 /// Forgets a plan.
 pub(super) async fn forget(connection: &mut PgConnection, import: ImportId) -> Result<(), StoreError> {
-    forget_keys(connection, import).await?;
+    sqlx::query!("delete from planned_keys where import_id = $1", import.get())
+        .execute(&mut *connection)
+        .await?;
     sqlx::query!("delete from plans where import_id = $1", import.get()).execute(connection).await?;
     Ok(())
 }

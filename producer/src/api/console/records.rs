@@ -16,7 +16,8 @@ use super::imports::{address, name};
 use super::leave::{Leave, encoded};
 use super::page::{Page, Section, sentence};
 use super::session::{Visit, field, query};
-use super::words::{masked, number};
+use super::words::number;
+use crate::api::mask::masked;
 use crate::api::AppState;
 use crate::api::error::ApiError;
 

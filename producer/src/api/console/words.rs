@@ -70,21 +70,6 @@ pub(super) fn span(length: TimeDelta) -> String {
     }
 }
 
-/// A value of a person as those see it who may not know it: enough to tell two apart, too little to write to anybody.
-pub(super) fn masked(value: &str) -> String {
-    const HIDDEN: &str = "•••";
-    let first = |text: &str| text.chars().next().map(String::from).unwrap_or_default();
-    match value.trim().rsplit_once('@') {
-        Some((local, domain)) => match domain.rsplit_once('.') {
-            Some((_, ending)) if !ending.is_empty() && ending.len() <= 10 => {
-                format!("{}{HIDDEN}@{HIDDEN}.{ending}", first(local))
-            }
-            _ => format!("{}{HIDDEN}@{HIDDEN}", first(local)),
-        },
-        None => format!("{}{HIDDEN}", first(value.trim())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,19 +118,6 @@ mod tests {
             (200_000, "2 days"),
         ] {
             assert_eq!(span(TimeDelta::seconds(seconds)), text, "{seconds}");
-        }
-    }
-
-    #[test]
-    fn a_masked_value_tells_its_first_letter_and_ending_and_no_more() {
-        for (value, text) in [
-            ("mario.rossi@example.com", "m•••@•••.com"),
-            ("mario.rossi@", "m•••@•••"),
-            ("+39055123456", "+•••"),
-            ("  Ünal", "Ü•••"),
-            ("", "•••"),
-        ] {
-            assert_eq!(masked(value), text);
         }
     }
 }

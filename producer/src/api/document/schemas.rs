@@ -61,7 +61,7 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
     {
         schemas.insert(name.to_owned(), schema);
     }
-    let properties: [(&str, &str, Value); 22] = [
+    let properties: [(&str, &str, Value); 27] = [
         ("ImportView", "state", reference("ImportState")),
         ("ImportView", "encoding", or_null("TextEncoding")),
         ("ImportView", "options", reference("ImportOptions")),
@@ -85,6 +85,11 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
         ("ErrorDetail", "errors", list_of("FieldError")),
         ("ProblemList", "problems", list_of("ImportProblem")),
         ("ProblemList", "warnings", list_of("ImportWarning")),
+        ("PlanView", "state", reference("ImportState")),
+        ("PlanView", "counts", reference("Counts")),
+        ("PlannedView", "outcome", reference("Outcome")),
+        ("PlannedView", "reason", or_null("Reason")),
+        ("PlannedView", "errors", list_of("RecordError")),
         ("UndoPreview", "refused", or_null("ErrorCode")),
         ("ProfileView", "options", any("Options by name, as an upload takes them")),
         ("AuthgearDetail", "record", any("The record as it was sent, secrets redacted")),
