@@ -69,7 +69,8 @@ fn erase_in(chunk: &mut PlannedChunk, person: &Person) -> u64 {
     }
     let before = chunk.users.len();
     chunk.users.retain(|left| Some(left.id) != user && !is_named(serde_json::to_string(left)));
-    erased + (before - chunk.users.len()) as u64
+    // A record and the user that it writes are one change.
+    erased.max((before - chunk.users.len()) as u64)
 }
 
 fn hide(record: &mut PlannedRecord, theirs: bool) {
