@@ -425,8 +425,6 @@ table! {
         PlanOrderForgotten = "plan_order_forgotten",
         /// A record that is no longer what was planned is applied all the same.
         DriftUnseen = "drift_unseen",
-        /// A plan is applied as soon as it is made.
-        PlanGoesOn = "plan_goes_on",
         /// An erased person stays in plans.
         ErasedStaysInPlans = "erased_stays_in_plans",
         /// Values of users are shown in a plan to whoever may read imports.

@@ -61,7 +61,7 @@ async fn made(server: &Server) -> String {
 #[tokio::test]
 async fn an_import_that_is_planned_waits_for_its_plan() {
     let server = Server::start().await;
-    let import = accepted(server.upload("start=plan", "email\na@example.com\n,\n")).await;
+    let import = accepted(server.upload("start=plan", "email\na@example.com\n")).await;
     assert_eq!(import["state"], "planning");
     let plan = import["links"]["plan"].as_str().unwrap();
     let id = import["id"].as_str().unwrap();

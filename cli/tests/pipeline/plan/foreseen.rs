@@ -119,6 +119,113 @@ async fn later_chunks_meet_what_earlier_ones_would_leave(backend: Backend) {
     pipeline.finish().await;
 }
 
+/// A clash of two lanes over a phone number: one record goes in, the other one fails.
+const CLASH: &str = "email,phone_number\n\
+                     a@example.com,+3212345671\n\
+                     b@example.com,+3212345671\n\
+                     c@example.com,+3212345671\n\
+                     d@example.com,+3212345671\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_is_given_up_is_free_for_later_chunks() {
+    let mut pipeline = small(Backend::Postgres).await;
+    pipeline.limits.chunk = ChunkLimits { records: 1, bytes: 64 * 1024, lanes: 1 };
+    let options = ImportOptions::default();
+    pipeline.import(BEFORE, &options).await;
+    let csv = "email,phone_number\n\
+               b@example.com,+3212345670\n\
+               e@example.com,+3212345672\n";
+    let import = plan(&mut pipeline, csv, &options).await;
+    let foreseen = [(Outcome::Updated, None), (Outcome::Inserted, None)];
+    assert_eq!(verdicts(&records(&pipeline, import).await), foreseen);
+    applied(&mut pipeline, import, OnDrift::Refuse).await;
+    assert_eq!(pipeline.outcomes(import).await, foreseen);
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chunks_that_are_planned_at_the_same_moment_see_each_other() {
+    let mut pipeline = small(Backend::Postgres).await;
+    pipeline.limits.chunk.records = 4;
+    let import = pipeline.accepted(CLASH, &first(&ImportOptions::default())).await;
+    let chunks = pipeline.report(import).await.chunks.staged;
+    assert!(chunks > 1, "the records are in several lanes");
+    // Whoever plans waits here, after it has looked at what the others left.
+    let mut other = pipeline.store.connection().await.unwrap();
+    let mut held = sqlx::Connection::begin(&mut other).await.unwrap();
+    let [.., a, b, c, d] = *import.get().as_bytes();
+    sqlx::query("select pg_advisory_xact_lock($1, $2)")
+        .bind(0x6d70_i32)
+        .bind(i32::from_be_bytes([a, b, c, d]))
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(4));
+    until(async || waiting(&pipeline).await >= i64::try_from(chunks).unwrap()).await;
+    held.commit().await.unwrap();
+    pipeline.planned(import).await;
+    worker.stop().await;
+    dispatcher.stop().await;
+    assert_eq!(summary(&pipeline, import).await.counts, counts(4, 1, 0, 0, 3));
+    assert_eq!(applied(&mut pipeline, import, OnDrift::Refuse).await.counts, counts(4, 1, 0, 0, 3));
+    pipeline.finish().await;
+}
+
+/// The chunk that was planned first is held up, and the one that met it waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chunks_that_met_each_other_are_applied_in_the_order_in_which_they_were_planned() {
+    let mut pipeline = small(Backend::Postgres).await;
+    pipeline.limits.chunk.records = 4;
+    let import = plan(&mut pipeline, CLASH, &ImportOptions::default()).await;
+    let foreseen = records(&pipeline, import).await;
+    let (later, earlier): (i64, i64) =
+        sqlx::query_as("select chunk_id, follows[1] from plans where import_id = $1 and follows <> '{}'")
+            .bind(import.get())
+            .fetch_one(pipeline.store.pool())
+            .await
+            .unwrap();
+    let mut other = pipeline.store.connection().await.unwrap();
+    let mut held = sqlx::Connection::begin(&mut other).await.unwrap();
+    steer::proceed(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    sqlx::query("select from chunks where id = $1 for share").bind(earlier).execute(&mut *held).await.unwrap();
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(4));
+    let met = async || -> bool {
+        sqlx::query_scalar("select state = 'applied' or deferrals > 0 from chunks where id = $1")
+            .bind(later)
+            .fetch_one(pipeline.store.pool())
+            .await
+            .unwrap()
+    };
+    until(met).await;
+    held.commit().await.unwrap();
+    let report = pipeline.ended(import).await;
+    worker.stop().await;
+    dispatcher.stop().await;
+    assert_eq!(report.counts, counts(4, 1, 0, 0, 3));
+    assert_eq!(pipeline.outcomes(import).await, verdicts(&foreseen));
+    let failed = pipeline.records(import, Some(Outcome::Failed)).await;
+    assert!(failed.iter().all(|record| record.errors[0].code == ErrorCode::IdentityConflict), "{failed:?}");
+    pipeline.finish().await;
+}
+
+/// Sessions of this database that wait for a lock.
+async fn waiting(pipeline: &Pipeline) -> i64 {
+    sqlx::query_scalar(
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+    )
+    .fetch_one(pipeline.store.pool())
+    .await
+    .unwrap()
+}
+
+async fn until(mut look: impl AsyncFnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !look().await {
+        assert!(std::time::Instant::now() < deadline, "it does not come to that");
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Workers that are cut off, dispatchers that vanish: each chunk is planned once.
 async fn a_plan_is_made_whatever_dies(backend: Backend) {
     let mut pipeline = small(backend).await;

@@ -148,7 +148,7 @@ async fn since(
 
 async fn users(connection: &mut PgConnection, tenant: TenantId, most: u64) -> Result<u64, StoreError> {
     let found = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from (select from users where tenant_id = $1 limit $2) as some"#,
+        r#"select count(*) as "count!" from (select from users where tenant_id = $1 limit $2) as counted"#,
         tenant.get(),
         i64::try_from(most).unwrap_or(i64::MAX),
     )
