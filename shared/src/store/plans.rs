@@ -8,7 +8,7 @@
 mod erase;
 mod read;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
@@ -130,6 +130,11 @@ pub async fn put(
     met: &Met,
     new: &NewPlan<'_>,
 ) -> Result<Put, StoreError> {
+    // Before the lock: others wait for it.
+    let row = NewRow::of(new)?;
+    let own = sqlx::query_scalar!("select lane from chunks where id = $1", planning.chunk.get())
+        .fetch_one(&mut *connection)
+        .await?;
     lock(connection, planning.import).await?;
     let since = sqlx::query!(
         "select p.id, p.keys, p.chunk_id, c.lane
@@ -143,9 +148,6 @@ pub async fn put(
     .fetch_all(&mut *connection)
     .await?;
     let mut follows = met.follows.clone();
-    let own = sqlx::query_scalar!("select lane from chunks where id = $1", planning.chunk.get())
-        .fetch_one(&mut *connection)
-        .await?;
     let mut note = |lane: i32, plan: i64, chunk: i64| {
         let last = follows.entry(lane).or_default();
         *last = (*last).max((plan, chunk));
@@ -163,8 +165,8 @@ pub async fn put(
         note(plan.0, plan.1, plan.2);
     }
     follows.remove(&own);
-    let follows: BTreeSet<i64> = follows.into_values().map(|(_, chunk)| chunk).collect();
-    let id = insert(connection, planning, new, &follows.into_iter().collect::<Vec<_>>()).await?;
+    let follows: Vec<i64> = follows.into_values().map(|(_, chunk)| chunk).collect();
+    let id = insert(connection, planning, new, row, &follows).await?;
     copy_keys(connection, planning.import, id, &new.keys.all).await?;
     fault::point(Point::Finished)?;
     Ok(Put::Kept)
@@ -201,17 +203,34 @@ async fn looked_at(
     Ok(rows.into_iter().map(|row| (row.lane, row.id, row.chunk_id)).collect())
 }
 
+/// What is written of a plan, as it is written.
+struct NewRow {
+    sums: serde_json::Value,
+    keys: Vec<u8>,
+    records: Vec<u8>,
+}
+
+impl NewRow {
+    fn of(new: &NewPlan<'_>) -> Result<Self, StoreError> {
+        let program =
+            |error: &dyn std::fmt::Display| StoreError::Program(format!("the plan of a chunk: {error}"));
+        Ok(Self {
+            sums: serde_json::to_value(Sums::of(&new.chunk.records)).map_err(|error| program(&error))?,
+            keys: new.keys.all.iter().flat_map(|key| key.to_le_bytes()).collect(),
+            records: new.chunk.encode().map_err(|error| program(&error))?,
+        })
+    }
+}
+
 /// Writes the plan of a chunk and moves the chunk.
 async fn insert(
     connection: &mut PgConnection,
     planning: &Planning<'_>,
     new: &NewPlan<'_>,
+    row: NewRow,
     follows: &[i64],
 ) -> Result<i64, StoreError> {
-    let program = |error: &dyn std::fmt::Display| StoreError::Program(format!("the plan of a chunk: {error}"));
-    let records = new.chunk.encode().map_err(|error| program(&error))?;
-    let sums = serde_json::to_value(Sums::of(&new.chunk.records)).map_err(|error| program(&error))?;
-    let keys: Vec<u8> = new.keys.all.iter().flat_map(|key| key.to_le_bytes()).collect();
+    let NewRow { sums, keys, records } = row;
     sqlx::query_scalar!(
         "with moved as (
              update chunks
