@@ -150,7 +150,7 @@ fn warnings(plan: &PlanSummary) -> Vec<PlanWarning> {
     let many = plan.counts.updated.saturating_mul(store::WORTH_A_WARNING) > plan.tenant_users;
     let sums = &plan.sums;
     let told = [
-        ("many_users", "more than 5 % of the tenant's users change", if many { plan.counts.updated } else { 0 }),
+        ("many_users", "more than 5 % of the tenant's users, or more than 100,000 of them, change", if many { plan.counts.updated } else { 0 }),
         ("email_domains", "e-mail addresses move to another domain", sums.email_domains),
         ("roles_removed", "users lose a role", sums.roles_removed),
         ("users_disabled", "users are disabled", sums.disabled),

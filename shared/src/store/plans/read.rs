@@ -24,7 +24,8 @@ pub struct PlanSummary {
     pub counts: Counts,
     /// The same by field, kind and cause.
     pub sums: Sums,
-    /// How many users the tenant has; no more are counted than it takes to know that the plan changes few of them.
+    /// How many users the tenant has. No more are counted than it takes to know that the plan changes few of them, and 2,000,000 at the
+    /// most.
     pub tenant_users: u64,
     /// How many of the users that it changes were changed since, where it is not applied yet.
     pub since: Option<Since>,
@@ -41,6 +42,8 @@ pub struct Since {
 
 /// One part of the users that may change before a plan is worth a warning.
 pub const WORTH_A_WARNING: u64 = 20;
+/// Users that are counted at the most: counting takes time. A plan that changes a twentieth of so many is worth a warning anyway.
+const MOST_COUNTED: u64 = 2_000_000;
 
 /// The plan of an import. `None` if the tenant has no such import; the inner one if the import has no plan.
 pub async fn summary(
@@ -75,7 +78,8 @@ pub async fn summary(
     counts.total = total;
     let waits = matches!(state, ImportState::Planning | ImportState::Planned);
     let since = if waits { Some(since(&mut reading, tenant, import).await?) } else { None };
-    let tenant_users = users(&mut reading, tenant, counts.updated.saturating_mul(WORTH_A_WARNING)).await?;
+    let enough = counts.updated.saturating_mul(WORTH_A_WARNING).min(MOST_COUNTED);
+    let tenant_users = users(&mut reading, tenant, enough).await?;
     Ok(Some(Some(PlanSummary { state, planned_at: row.planned_at, counts, sums, tenant_users, since })))
 }
 
