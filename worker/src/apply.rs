@@ -228,7 +228,9 @@ impl Job<'_> {
         if locked.plan.is_some() && !locked.reopened {
             match slots.within(plans::of_chunk(&mut transaction, chunk)).await? {
                 Some(plan) if plan.waits => return self.leave(transaction, Report::Waits).await,
-                Some(plan) => work.planned = plan.records.into_iter().map(|record| (record.index, record)).collect(),
+                Some(plan) => {
+                    work.planned = plan.records.into_iter().map(|record| (record.index, record)).collect()
+                }
                 None => return Err(StoreError::corrupt("plans", "chunk_id", chunk)),
             }
         }

@@ -286,7 +286,9 @@ fn told(label: &Label, report: Report, started: Instant, attempt: u32) -> (Appli
             log_planned(label, &counts, started, attempt);
             (Applied::Done, String::new())
         }
-        Report::Waits => (Applied::Waits, "it is applied after a chunk of another lane, as it was planned".into()),
+        Report::Waits => {
+            (Applied::Waits, "it is applied after a chunk of another lane, as it was planned".into())
+        }
         Report::NothingToDo => (Applied::NothingToDo, String::new()),
         Report::Unknown => (Applied::Unknown, String::new()),
         Report::Foreign => (Applied::Foreign, String::new()),

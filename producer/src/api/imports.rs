@@ -205,14 +205,30 @@ macro_rules! steering {
 }
 
 steering! {
-    /// Makes the plan of an import anew, as things are now.
-    plan at "/v1/imports/{id}/plan";
     /// Stops dispatching; what is with the workers is still applied.
     pause at "/v1/imports/{id}/pause";
     /// Goes on after a pause, or where a cancelled import stopped.
     resume at "/v1/imports/{id}/resume";
     /// Ends an import before its time; records whose turn has not come are skipped.
     cancel at "/v1/imports/{id}/cancel";
+}
+
+/// Makes the plan of an import anew, as things are now.
+#[utoipa::path(
+    post, path = "/v1/imports/{id}/plan", tag = "imports", operation_id = "imports_plan_anew",
+    params(("id" = String, Path)),
+    responses((status = 200, description = "The import after it", body = ImportView)),
+)]
+pub(super) async fn plan(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(import): Id<ImportId>,
+    params: Params,
+) -> Result<Json<ImportView>, ApiError> {
+    let tenant = caller.may(Scope::ImportWrite)?;
+    params.finish()?;
+    let done = steer::plan(&state.0.store, tenant, import).await;
+    steered(&state, tenant, import, done).await
 }
 
 /// Starts an import that was received and waits, or applies what was planned.

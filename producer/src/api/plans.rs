@@ -138,9 +138,7 @@ impl PlanView {
             fields,
             kinds,
             warnings,
-            since: plan
-                .since
-                .map(|since| PlanSince { looked_at: since.looked_at, changed: since.changed }),
+            since: plan.since.map(|since| PlanSince { looked_at: since.looked_at, changed: since.changed }),
             links: PlanLinks { changes: format!("{own}/changes"), csv: format!("{own}.csv") },
         }
     }
@@ -150,7 +148,11 @@ fn warnings(plan: &PlanSummary) -> Vec<PlanWarning> {
     let many = plan.counts.updated.saturating_mul(store::WORTH_A_WARNING) > plan.tenant_users;
     let sums = &plan.sums;
     let told = [
-        ("many_users", "more than 5 % of the tenant's users, or more than 100,000 of them, change", if many { plan.counts.updated } else { 0 }),
+        (
+            "many_users",
+            "more than 5 % of the tenant's users, or more than 100,000 of them, change",
+            if many { plan.counts.updated } else { 0 },
+        ),
         ("email_domains", "e-mail addresses move to another domain", sums.email_domains),
         ("roles_removed", "users lose a role", sums.roles_removed),
         ("users_disabled", "users are disabled", sums.disabled),
@@ -294,9 +296,8 @@ pub(super) async fn changes(
     let next = if more { page.last().map(|(place, _)| place.to_string()) } else { None };
     let filter = super::params::query(&[("outcome", outcome_text.as_deref()), ("field", field.as_deref())]);
     let base = &state.0.link_base;
-    let address = |next: &String| {
-        format!("{base}/v1/imports/{import}/plan/changes?after={next}&limit={limit}{filter}")
-    };
+    let address =
+        |next: &String| format!("{base}/v1/imports/{import}/plan/changes?after={next}&limit={limit}{filter}");
     let next_link = next.as_ref().map(address);
     let headers = next_page(next_link.as_deref());
     let records = page.into_iter().map(|(_, record)| PlannedView::new(record, shown)).collect();
@@ -334,7 +335,17 @@ pub(super) async fn csv(
 }
 
 const COLUMNS: [&str; 11] = [
-    "record", "line", "outcome", "reason", "user_id", "field", "before", "after", "error_code", "error_field", "error_message",
+    "record",
+    "line",
+    "outcome",
+    "reason",
+    "user_id",
+    "field",
+    "before",
+    "after",
+    "error_code",
+    "error_field",
+    "error_message",
 ];
 
 /// A plan as a table, a chunk at a time.

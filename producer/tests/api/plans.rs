@@ -70,7 +70,8 @@ async fn an_import_that_is_planned_waits_for_its_plan() {
     assert_eq!((&view["state"], &view["planned_at"]), (&json!("planning"), &Value::Null));
     assert_eq!((&view["counts"]["pending"], &view["counts"]["failed"]), (&json!(1), &json!(0)));
     for verb in ["proceed", "pause", "retry"] {
-        let refused = assert_refused(server.post(&format!("/v1/imports/{id}/{verb}")), 409, "state_conflict").await;
+        let refused =
+            assert_refused(server.post(&format!("/v1/imports/{id}/{verb}")), 409, "state_conflict").await;
         assert_eq!(refused["state"], "planning");
     }
     let cancelled: Value =
@@ -103,7 +104,10 @@ async fn a_plan_tells_sums_changes_and_a_table() {
     let second = server.json(&format!("{address}/changes?limit=2&after={next}")).await;
     assert_eq!((&second["records"][0]["record"], &second["next"]), (&json!(3), &Value::Null));
     let phones = server.json(&format!("{address}/changes?field=phone_number&outcome=updated")).await;
-    assert_eq!((phones["records"].as_array().unwrap().len(), &phones["records"][0]["record"]), (1, &json!(3)));
+    assert_eq!(
+        (phones["records"].as_array().unwrap().len(), &phones["records"][0]["record"]),
+        (1, &json!(3))
+    );
     let none = server.json(&format!("{address}/changes?field=phone")).await;
     assert_eq!(none["records"], json!([]));
     let table = server.get(&format!("{address}.csv")).send().await.unwrap();
@@ -131,14 +135,18 @@ async fn a_plan_masks_values_for_who_may_not_read_users() {
         assert!(!told.contains("Marker-Zoe") && !told.contains("3212345678"), "{told}");
     }
     let changes: Value = serde_json::from_str(&ask("plan/changes").await).unwrap();
-    assert_eq!((&changes["masked"], &changes["records"][1]["changes"][0]["before"]), (&json!(true), &json!("M•••")));
+    assert_eq!(
+        (&changes["masked"], &changes["records"][1]["changes"][0]["before"]),
+        (&json!(true), &json!("M•••"))
+    );
 }
 
 #[tokio::test]
 async fn what_cannot_be_asked_of_a_plan_is_refused() {
     let server = Server::start().await;
     let import = made(&server).await;
-    let other = tenants::create(&server.store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner();
+    let other =
+        tenants::create(&server.store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner();
     let other = token(&server.store, &other, "other", &[Scope::Ops]).await;
     for (method, path) in [
         (Method::GET, "plan"),

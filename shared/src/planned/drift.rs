@@ -41,14 +41,14 @@ pub fn drift(planned: &PlannedRecord, now: Verdict, user: Option<Uuid>, effect: 
     if planned.verdict() == now && fields.is_empty() && !other_user && !other_values {
         return None;
     }
-    Some(Drift {
-        fields: fields.into_iter().map(str::to_owned).collect(),
-        planned: planned.verdict(),
-        now,
-    })
+    Some(Drift { fields: fields.into_iter().map(str::to_owned).collect(), planned: planned.verdict(), now })
 }
 
-fn differing<'m>(planned: &'m Map<String, Value>, now: &'m Map<String, Value>, fields: &mut BTreeSet<&'m str>) {
+fn differing<'m>(
+    planned: &'m Map<String, Value>,
+    now: &'m Map<String, Value>,
+    fields: &mut BTreeSet<&'m str>,
+) {
     for path in planned.keys().chain(now.keys()) {
         let same = match (planned.get(path), now.get(path)) {
             (Some(_), Some(_)) if MOMENTS.contains(&path.as_str()) => true,

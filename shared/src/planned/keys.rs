@@ -37,7 +37,9 @@ fn sorted(keys: impl Iterator<Item = i64>) -> Vec<i64> {
 
 /// The keys of the values that records name, sorted.
 pub fn asked(import: ImportId, records: &[&Record<'_>]) -> Vec<i64> {
-    sorted(records.iter().flat_map(|record| of_record(record)).map(|(field, value)| key(import, field, value)))
+    sorted(
+        records.iter().flat_map(|record| of_record(record)).map(|(field, value)| key(import, field, value)),
+    )
 }
 
 /// The keys of a person's values: e-mail address, phone number and username.

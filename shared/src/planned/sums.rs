@@ -60,7 +60,6 @@ pub struct Sums {
     pub disabled: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }

@@ -137,7 +137,8 @@ fn a_moment_of_now_is_no_drift_and_another_new_user_is() {
 
 #[test]
 fn later_chunks_lie_over_what_is_there_and_over_earlier_ones() {
-    let there = ExistingUser { id: Uuid::from_u128(1), email: Some("a@example.com".into()), ..Default::default() };
+    let there =
+        ExistingUser { id: Uuid::from_u128(1), email: Some("a@example.com".into()), ..Default::default() };
     let mut known = Known::there(vec![there]);
     let asked = |user: &PlannedUser| user.email.as_deref() == Some("b@example.com");
     known.lay_over(vec![user(1, "b@example.com"), user(2, "b@example.com"), user(3, "c@example.com")], asked);

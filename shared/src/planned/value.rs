@@ -55,7 +55,6 @@ pub struct PlannedRecord {
     pub inserts: Option<i64>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }

@@ -16,10 +16,10 @@ use uuid::Uuid;
 pub(super) use erase::erase;
 pub use read::{Cursor, PlanSummary, PlannedPage, Since, chunk_after, page, summary};
 
+use super::StoreError;
 use super::copy::CopyBuffer;
 use super::intake::small;
 use super::upsert::existing;
-use super::StoreError;
 use crate::fault::{self, Mutant, Point};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::options::Enrolment;

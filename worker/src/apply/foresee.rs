@@ -7,7 +7,7 @@ use muster_shared::fault::{self, Mutant, Point};
 use muster_shared::field::Field;
 use muster_shared::id::ChunkId;
 use muster_shared::outcome::{Counts, Outcome, Verdict};
-use muster_shared::plan::{Plan, plan_in_detail};
+use muster_shared::plan::{Effect, Plan, plan_in_detail};
 use muster_shared::planned::{self, Drift, PlanUse, PlannedChunk, PlannedRecord};
 use muster_shared::record::{Names, Record};
 use muster_shared::store::plans::{self as store, NewPlan, Planning, Put};
@@ -22,7 +22,7 @@ use crate::slots::Slots;
 impl Work<'_> {
     /// Finds out what the pending records would come to, and writes it down. Nothing is written to users.
     pub(super) async fn foresee(
-        &mut self,
+        &self,
         transaction: &mut Transaction<'_>,
         slots: &Slots,
         chunk: ChunkId,
@@ -131,7 +131,7 @@ impl Work<'_> {
         places: &[usize],
         new_id: &mut (dyn FnMut() -> Uuid + Send),
     ) -> Result<(Upserted, Vec<(usize, Drift)>), StoreError> {
-        let drift = |at: usize, verdict: Verdict, user: Option<Uuid>, effect: &_| {
+        let drift = |at: usize, verdict: Verdict, user: Option<Uuid>, effect: &Effect| {
             planned::drift(self.planned.get(places.get(at)?)?, verdict, user, effect)
         };
         let refuse = self.locked.plan != Some(PlanUse::Apply) && !fault::mutant(Mutant::DriftUnseen);

@@ -102,20 +102,16 @@ async fn later_chunks_meet_what_earlier_ones_would_leave(backend: Backend) {
     let import = plan(&mut pipeline, csv, &options).await;
     let planned = records(&pipeline, import).await;
     let foreseen = verdicts(&planned);
-    assert_eq!(foreseen[..3], [
-        (Outcome::Inserted, None),
-        (Outcome::Updated, None),
-        (Outcome::Skipped, Some(Reason::Unchanged)),
-    ]);
+    assert_eq!(
+        foreseen[..3],
+        [(Outcome::Inserted, None), (Outcome::Updated, None), (Outcome::Skipped, Some(Reason::Unchanged)),]
+    );
     // A user that is not there yet has no id.
     assert_eq!((planned[&2].user, &planned[&2].before["given_name"]), (None, &"New".into()));
     applied(&mut pipeline, import, OnDrift::Refuse).await;
     assert_eq!(pipeline.outcomes(import).await, foreseen);
     let failed = pipeline.records(import, Some(Outcome::Failed)).await;
-    assert!(
-        failed.iter().all(|record| record.errors[0].code == ErrorCode::IdentityConflict),
-        "{failed:?}"
-    );
+    assert!(failed.iter().all(|record| record.errors[0].code == ErrorCode::IdentityConflict), "{failed:?}");
     pipeline.finish().await;
 }
 
@@ -187,7 +183,11 @@ async fn chunks_that_met_each_other_are_applied_in_the_order_in_which_they_were_
     let mut other = pipeline.store.connection().await.unwrap();
     let mut held = sqlx::Connection::begin(&mut other).await.unwrap();
     steer::proceed(&pipeline.store, pipeline.tenant, import).await.unwrap();
-    sqlx::query("select from chunks where id = $1 for share").bind(earlier).execute(&mut *held).await.unwrap();
+    sqlx::query("select from chunks where id = $1 for share")
+        .bind(earlier)
+        .execute(&mut *held)
+        .await
+        .unwrap();
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(4));
     let met = async || -> bool {
         sqlx::query_scalar("select state = 'applied' or deferrals > 0 from chunks where id = $1")
@@ -325,19 +325,10 @@ async fn a_plan_can_be_dropped_resumed_and_made_anew() {
     let options = ImportOptions::default();
     pipeline.import(BEFORE, &options).await;
     let import = plan(&mut pipeline, LATER, &options).await;
-    assert_eq!(
-        steer::pause(&store, tenant, import).await.unwrap(),
-        Steered::Refused(ImportState::Planned)
-    );
-    assert_eq!(
-        steer::retry(&store, tenant, import).await.unwrap(),
-        Steered::Refused(ImportState::Planned)
-    );
+    assert_eq!(steer::pause(&store, tenant, import).await.unwrap(), Steered::Refused(ImportState::Planned));
+    assert_eq!(steer::retry(&store, tenant, import).await.unwrap(), Steered::Refused(ImportState::Planned));
     edited(&pipeline).await;
-    assert_eq!(
-        steer::plan(&store, tenant, import).await.unwrap(),
-        Steered::Done(ImportState::Planning)
-    );
+    assert_eq!(steer::plan(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Planning));
     assert_eq!(
         steer::proceed(&store, tenant, import).await.unwrap(),
         Steered::Refused(ImportState::Planning)
@@ -351,10 +342,7 @@ async fn a_plan_can_be_dropped_resumed_and_made_anew() {
     assert_eq!(plans::summary(&store, tenant, import).await.unwrap(), Some(None));
     assert_eq!(keys(&pipeline).await, 0);
     // Nothing is applied that nobody saw: what is resumed is planned.
-    assert_eq!(
-        steer::resume(&store, tenant, import).await.unwrap(),
-        Steered::Done(ImportState::Planning)
-    );
+    assert_eq!(steer::resume(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Planning));
     work_on_plan(&mut pipeline, import).await;
     assert_eq!(verdicts(&records(&pipeline, import).await), foreseen);
     assert_eq!(applied(&mut pipeline, import, OnDrift::Refuse).await.counts.failed, 0);

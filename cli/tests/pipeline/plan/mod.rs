@@ -87,10 +87,8 @@ pub(super) async fn everything(pipeline: &Pipeline) -> Vec<String> {
         "record_issues",
     ] {
         let sql = format!("select row_to_json(t)::text from {table} as t order by 1");
-        let rows: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-            .fetch_all(pipeline.store.pool())
-            .await
-            .unwrap();
+        let rows: Vec<String> =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(pipeline.store.pool()).await.unwrap();
         all.extend(rows.into_iter().map(|row| format!("{table} {row}")));
     }
     all

@@ -120,9 +120,7 @@ pub(super) async fn answer(
         | ImportState::Planning
         | ImportState::Planned
         | ImportState::Running
-        | ImportState::Paused => {
-            Ok(Some(respond(&pending(report), Vec::new(), envelope)))
-        }
+        | ImportState::Paused => Ok(Some(respond(&pending(report), Vec::new(), envelope))),
         ImportState::Completed | ImportState::Cancelled => {
             // One moment for summary and details: a retry may begin at any time.
             let mut moment = snapshot(store, report.tenant).await?;

@@ -3,9 +3,9 @@
 use maud::{Markup, html};
 use muster_shared::import::ImportState;
 use muster_shared::options::Start;
+use muster_shared::store::Store;
 use muster_shared::store::plans;
 use muster_shared::store::reports::ImportReport;
-use muster_shared::store::Store;
 
 use super::leave::Leave;
 use super::page::capital;
@@ -94,7 +94,8 @@ mod tests {
         }))
         .unwrap();
         let shown = view(&plan).into_string();
-        for part in ["Users lose a role.", "2 records.", "1 of 2 users changed since.", "metadata.&lt;b&gt;"] {
+        for part in ["Users lose a role.", "2 records.", "1 of 2 users changed since.", "metadata.&lt;b&gt;"]
+        {
             assert!(shown.contains(part), "{part}: {shown}");
         }
     }

@@ -17,9 +17,9 @@ use super::leave::{Leave, encoded};
 use super::page::{Page, Section, sentence};
 use super::session::{Visit, field, query};
 use super::words::number;
-use crate::api::mask::masked;
 use crate::api::AppState;
 use crate::api::error::ApiError;
+use crate::api::mask::masked;
 
 /// Records on a page.
 const PAGE: usize = 50;

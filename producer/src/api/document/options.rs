@@ -2,8 +2,8 @@
 
 use muster_shared::import::{ChunkState, ImportState};
 use muster_shared::options as choices;
-use muster_shared::planned::OnDrift;
 use muster_shared::parse::{Delimiter, Format, TextEncoding};
+use muster_shared::planned::OnDrift;
 use serde_json::{Map, Value, json};
 
 use super::{Route, put};

@@ -185,10 +185,7 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, NoCursor> {
         let (plan, record) = text.split_once('.').ok_or(NoCursor)?;
-        Ok(Self {
-            plan: plan.parse().map_err(|_| NoCursor)?,
-            record: record.parse().map_err(|_| NoCursor)?,
-        })
+        Ok(Self { plan: plan.parse().map_err(|_| NoCursor)?, record: record.parse().map_err(|_| NoCursor)? })
     }
 }
 
