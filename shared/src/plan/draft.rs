@@ -288,9 +288,13 @@ impl<'a> State<'a> {
     /// Adds what is another than in the base: what the base has, and what is there now.
     fn put_differences(&self, base: &'a ExistingUser, change: &mut Change) {
         self.put_changes(&State::of(base), &mut change.before, &mut change.after);
-        change.keep_flags_with_values(|field| {
-            let field = IdentifierField::ALL.iter().find(|known| known.as_str() == field)?;
-            self.identity(*field)
+        change.keep_flags_with_values(|path| match path {
+            "email_verified" => self.profile.email_verified.then_some(Value::Bool(true)),
+            "phone_number_verified" => self.profile.phone_number_verified.then_some(Value::Bool(true)),
+            _ => {
+                let field = IdentifierField::ALL.iter().find(|known| known.as_str() == path)?;
+                self.identity(*field).map(Value::from)
+            }
         });
     }
 
