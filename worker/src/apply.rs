@@ -25,7 +25,7 @@ use muster_shared::rules::Rules;
 use muster_shared::store::apply::{self as store, Beginning, LockedChunk};
 use muster_shared::store::intake::Issue;
 use muster_shared::store::upsert::upsert;
-use muster_shared::store::{Connection, StoreError, Transaction, catalog, plans};
+use muster_shared::store::{Connection, StoreError, Transaction, catalog};
 use muster_shared::undo::{Change, Images};
 use muster_shared::validate::{Binding, validate};
 use uuid::Uuid;
@@ -230,20 +230,10 @@ impl Job<'_> {
         };
         let mut work = Work::new(locked, records.names(), &raw, &binding, rules);
         if locked.plan == Some(PlanUse::Make) {
-            let counts = work.foresee(&mut transaction, slots, chunk).await?;
-            fault::point_of(Point::BeforeCommit, chunk.get())?;
-            slots.within(async { Ok(transaction.commit().await?) }).await?;
-            fault::point_of(Point::AfterCommit, chunk.get())?;
-            return Ok(Report::Planned(counts));
+            return self.foresee(transaction, &work).await;
         }
-        if locked.plan.is_some() && !locked.reopened {
-            match slots.within(plans::of_chunk(&mut transaction, chunk)).await? {
-                Some(plan) if plan.waits => return self.leave(transaction, Report::Waits).await,
-                Some(plan) => {
-                    work.planned = plan.records.into_iter().map(|record| (record.index, record)).collect()
-                }
-                None => return Err(StoreError::corrupt("plans", "chunk_id", chunk)),
-            }
+        if slots.within(work.read_plan(&mut transaction, chunk)).await? {
+            return self.leave(transaction, Report::Waits).await;
         }
         work.read_changes(&records);
         slots.within_longer(work.mark_superseded(&mut transaction, chunk)).await?;
@@ -272,6 +262,18 @@ impl Job<'_> {
         slots.within(async { Ok(transaction.commit().await?) }).await?;
         fault::point_of(Point::AfterCommit, chunk.get())?;
         Ok(Report::Done(Box::new(told(locked, &sheet, &issues, began.elapsed()))))
+    }
+}
+
+impl Job<'_> {
+    /// Writes down what the records would come to, and commits that.
+    async fn foresee(&self, mut transaction: Transaction<'_>, work: &Work<'_>) -> Result<Report, StoreError> {
+        let (slots, chunk) = (self.slots, self.chunk());
+        let counts = work.foresee(&mut transaction, slots, chunk).await?;
+        fault::point_of(Point::BeforeCommit, chunk.get())?;
+        slots.within(async { Ok(transaction.commit().await?) }).await?;
+        fault::point_of(Point::AfterCommit, chunk.get())?;
+        Ok(Report::Planned(counts))
     }
 }
 

@@ -55,6 +55,22 @@ impl Work<'_> {
         }
     }
 
+    /// Reads what was planned for the records, where they are applied after a plan. True: another chunk is applied first. Records that a
+    /// retry drives once more are applied as things are now.
+    pub(super) async fn read_plan(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        chunk: ChunkId,
+    ) -> Result<bool, StoreError> {
+        if self.locked.plan.is_none() || self.locked.reopened {
+            return Ok(false);
+        }
+        let plan = store::of_chunk(transaction, chunk).await?;
+        let plan = plan.ok_or_else(|| StoreError::corrupt("plans", "chunk_id", chunk))?;
+        self.planned = plan.records.into_iter().map(|record| (record.index, record)).collect();
+        Ok(plan.waits)
+    }
+
     /// The pending records with what they would come to, those that are invalid among them.
     fn foreseen(&self, plan: Plan<'_>, new: &HashSet<Uuid>) -> Vec<PlannedRecord> {
         let Plan { verdicts, errors, warnings, effects, .. } = plan;

@@ -27,8 +27,12 @@ fn a_file_is_planned_looked_at_and_applied() {
     // Nothing was written, and the same command shows the same plan.
     let names = |desk: &Desk| {
         let users = desk.run(&["users", "list", "--json"]).exits(0).json();
-        let mut names: Vec<String> =
-            users.as_array().unwrap().iter().map(|user| user["given_name"].as_str().unwrap().to_owned()).collect();
+        let mut names: Vec<String> = users
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|user| user["given_name"].as_str().unwrap().to_owned())
+            .collect();
         names.sort_unstable();
         names
     };
