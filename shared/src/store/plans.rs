@@ -310,8 +310,8 @@ pub struct OfChunk {
     pub waits: bool,
 }
 
-/// What was planned for a chunk. `None` if nothing was.
-pub async fn of_chunk(connection: &mut PgConnection, chunk: ChunkId) -> Result<Option<OfChunk>, StoreError> {
+/// What was planned for a chunk of an import that was planned.
+pub async fn of_chunk(connection: &mut PgConnection, chunk: ChunkId) -> Result<OfChunk, StoreError> {
     let row = sqlx::query!(
         r#"select p.id, p.records,
                   exists (select from chunks c
@@ -321,10 +321,10 @@ pub async fn of_chunk(connection: &mut PgConnection, chunk: ChunkId) -> Result<O
         chunk.get(),
     )
     .fetch_optional(connection)
-    .await?;
-    let waits = |waits| waits && !fault::mutant(Mutant::PlanOrderForgotten);
-    row.map(|row| Ok(OfChunk { records: decoded(&row.records, row.id)?.records, waits: waits(row.waits) }))
-        .transpose()
+    .await?
+    .ok_or_else(|| StoreError::corrupt("plans", "chunk_id", chunk))?;
+    let waits = row.waits && !fault::mutant(Mutant::PlanOrderForgotten);
+    Ok(OfChunk { records: decoded(&row.records, row.id)?.records, waits })
 }
 
 /// Chunks of an import that were planned may be dispatched again.

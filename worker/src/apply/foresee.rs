@@ -66,7 +66,6 @@ impl Work<'_> {
             return Ok(false);
         }
         let plan = store::of_chunk(transaction, chunk).await?;
-        let plan = plan.ok_or_else(|| StoreError::corrupt("plans", "chunk_id", chunk))?;
         self.planned = plan.records.into_iter().map(|record| (record.index, record)).collect();
         Ok(plan.waits)
     }
