@@ -33,6 +33,7 @@ pub mod keys;
 pub mod lookup;
 pub mod members;
 pub mod migrate;
+pub mod overview;
 pub mod plans;
 mod pool;
 pub mod problems;

@@ -25,7 +25,7 @@ use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::mask::masked_json;
-use super::params::{Id, Params, invalid, next_page};
+use super::params::{Id, Params, and, invalid, next_page};
 use super::records::streamed;
 use crate::export::{ExportFormat, report_row};
 
@@ -294,7 +294,12 @@ pub(super) async fn changes(
     let more = page.len() > limit;
     page.truncate(limit);
     let next = if more { page.last().map(|(place, _)| place.to_string()) } else { None };
-    let filter = super::params::query(&[("outcome", outcome_text.as_deref()), ("field", field.as_deref())]);
+    let mut filter = String::new();
+    for (name, value) in [("outcome", &outcome_text), ("field", &field)] {
+        if let Some(value) = value {
+            and(&mut filter, name, value);
+        }
+    }
     let base = &state.0.link_base;
     let address =
         |next: &String| format!("{base}/v1/imports/{import}/plan/changes?after={next}&limit={limit}{filter}");

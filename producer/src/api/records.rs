@@ -24,7 +24,7 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
-use super::params::{Id, Params, invalid, next_page, query};
+use super::params::{Id, Params, and, invalid, next_page};
 use super::view::RecordList;
 use crate::export::{self, ExportFormat};
 
@@ -83,7 +83,14 @@ impl Wanted {
 
     /// The same as a query that follows others.
     fn query(&self, outcome: Option<&str>) -> String {
-        query(&[("outcome", outcome), ("code", self.code.as_deref()), ("field", self.field.as_deref())])
+        let mut query = String::new();
+        let wanted = [("outcome", outcome), ("code", self.code.as_deref()), ("field", self.field.as_deref())];
+        for (name, value) in wanted {
+            if let Some(value) = value {
+                and(&mut query, name, value);
+            }
+        }
+        query
     }
 
     pub(super) fn cause(&self) -> Cause<'_> {
