@@ -205,9 +205,9 @@ fn shared() -> Vec<(&'static str, Value)> {
 
 fn imports() -> Vec<(&'static str, Value)> {
     let counts = ["total", "pending", "inserted", "updated", "skipped", "failed"];
-    let chunks = ["staged", "dispatched", "retryable", "applied", "dead", "cancelled"];
+    let chunks = ["staged", "dispatched", "retryable", "planned", "applied", "dead", "cancelled"];
     let numbers =
-        |names: [&str; 6]| Value::Object(names.iter().map(|name| ((*name).to_owned(), count())).collect());
+        |names: &[&str]| Value::Object(names.iter().map(|name| ((*name).to_owned(), count())).collect());
     let place = json!({ "code": reference("ErrorCode"), "message": text(), "record": count(), "line": count(), "column": count(), "field": text() });
     let first = list_of("ImportPlace");
     let line = json!({ "record": count(), "line": nullable(count()) });
@@ -225,9 +225,9 @@ fn imports() -> Vec<(&'static str, Value)> {
         ("Reason", texts(["exists", "unchanged", "cancelled", "enrolled", "superseded"])),
         (
             "Counts",
-            object("Outcomes of records. They add up to the total at every moment", numbers(counts), &[]),
+            object("Outcomes of records. They add up to the total at every moment", numbers(&counts), &[]),
         ),
-        ("ChunkCounts", object("Chunks by state", numbers(chunks), &[])),
+        ("ChunkCounts", object("Chunks by state", numbers(&chunks), &[])),
         (
             "FileError",
             object("What is wrong with a whole file", place, &["record", "line", "column", "field"]),
