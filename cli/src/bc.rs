@@ -20,7 +20,7 @@ use muster_shared::options::{EmptyCell, Enrolment, ImportOptions, OnExisting, Ro
 use muster_shared::outcome::Counts;
 use muster_shared::parse::Format;
 use muster_shared::store::catalog;
-use muster_shared::store::intake::NewImport;
+use muster_shared::store::intake::{NewImport, Provenance};
 use muster_shared::tenant::Slug;
 
 use crate::connect::{self, Need, Session};
@@ -126,7 +126,8 @@ async fn import(
         ..options(enrolment)
     };
     let id = ImportId::new(clock::new_id());
-    let new = NewImport { id, tenant, filename: source.name.clone(), options, idempotency: None };
+    let provenance = Provenance { mends: None, actor: Some("operator".into()) };
+    let new = NewImport { id, tenant, filename: source.name.clone(), options, idempotency: None, provenance };
     let lax_quotes = !mutant(Mutant::StrayQuoteFails);
     let reading = Reading { lax_quotes, ..Reading::PLAIN_TABLE };
     let resolved = ResolvedImport { import: new, reading };

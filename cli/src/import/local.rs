@@ -103,7 +103,8 @@ pub(crate) async fn take_in(
         return resume(session, tenant, found, reach, progress).await;
     }
     let idempotency = request.map(|request| (format!("{KEY}{id}"), request));
-    let new = NewImport { idempotency, ..resolved.import };
+    let provenance = Provenance { actor: Some(OPERATOR.to_owned()), ..resolved.import.provenance };
+    let new = NewImport { idempotency, provenance, ..resolved.import };
     let mut limits = receive_limits(config);
     limits.parse = resolved.reading.limits(limits.parse);
     limits.brake = Some(resolved.reading.brake);

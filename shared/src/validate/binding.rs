@@ -7,8 +7,7 @@ use crate::field::{Field, FieldRule, FieldTable, METADATA_PATTERN, METADATA_PREF
 use crate::formula::unguard_start;
 use crate::options::{HeaderNames, IdentifierField, MetadataMode, UnknownColumns};
 use crate::parse::{FAILED_MARK, Format};
-use crate::record::{ORIGIN_KEY, Origin, RawRecord, RawValue};
-use crate::record::{NameId, Names, Secrets};
+use crate::record::{NameId, Names, ORIGIN_KEY, Origin, RawRecord, RawValue, Secrets};
 use crate::rules::Rules;
 
 /// Whether names are the columns of a table or the keys of objects.

@@ -12,7 +12,7 @@ use muster_shared::clock;
 use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::store::catalog;
-use muster_shared::store::intake::NewImport;
+use muster_shared::store::intake::{NewImport, Provenance};
 use tokio::sync::Mutex;
 
 use super::refusal::{Answer, Refusal};
@@ -123,6 +123,7 @@ impl<'s> Form<'s> {
             filename: field.file_name().and_then(file_label),
             options: fields::options(),
             idempotency: None,
+            provenance: Provenance { mends: None, actor: Some(self.actor.clone()) },
         };
         let shared = &self.state.0;
         let mut limits = shared.limits;
