@@ -32,6 +32,7 @@ pub mod profile;
 pub mod progress;
 #[cfg(feature = "queue")]
 pub mod queue;
+pub mod receipt;
 pub mod record;
 #[cfg(feature = "runtime")]
 pub mod retry;
