@@ -25,7 +25,7 @@ use muster_shared::tenant::Slug;
 
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
-use crate::import::{Progress, Source, Taken, Unreceived, drive, take_in, view};
+use crate::import::{OPERATOR, Progress, Source, Taken, Unreceived, drive, take_in, view};
 use crate::output::{answer, number, remark};
 use crate::pipeline::receive_limits;
 use crate::reach::Reach;
@@ -126,7 +126,7 @@ async fn import(
         ..options(enrolment)
     };
     let id = ImportId::new(clock::new_id());
-    let provenance = Provenance { mends: None, actor: Some("operator".into()) };
+    let provenance = Provenance { mends: None, actor: Some(OPERATOR.to_owned()) };
     let new = NewImport { id, tenant, filename: source.name.clone(), options, idempotency: None, provenance };
     let lax_quotes = !mutant(Mutant::StrayQuoteFails);
     let reading = Reading { lax_quotes, ..Reading::PLAIN_TABLE };

@@ -122,10 +122,12 @@ impl Person {
     /// Whether a text has the person's address or phone number in it. User names are words that stand for anything.
     pub fn is_named_in(&self, text: &str) -> bool {
         let text = text.to_lowercase();
-        [&self.email, &self.phone_number]
-            .into_iter()
-            .flatten()
-            .any(|known| text.contains(&known.to_lowercase()))
+        self.names().any(|known| text.contains(&known.to_lowercase()))
+    }
+
+    /// The values by which a text names the person.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        [&self.email, &self.phone_number].into_iter().flatten().map(String::as_str)
     }
 }
 

@@ -15,7 +15,7 @@ use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
 use muster_shared::parse::TextEncoding;
-use muster_shared::store::intake::{self, NewImport};
+use muster_shared::store::intake::{self, NewImport, Provenance};
 use muster_shared::store::{Store, reports};
 use sha2::{Digest, Sha256};
 
@@ -33,6 +33,8 @@ use crate::shutdown::{Aborted, Shutdown};
 /// How the idempotency keys of this command begin. Each key is of one import alone: an import that has ended is in
 /// nobody's way, one that has not is found by its request.
 const KEY: &str = "cli:";
+/// Who works at the command line of the store.
+pub(crate) const OPERATOR: &str = "operator";
 
 /// Runs the command.
 pub(super) async fn run(

@@ -259,6 +259,8 @@ impl Run {
         }
         let images = kept.before_images.as_secs_f64();
         let forgotten = self.within(retention::forget_before_images(&self.store, images)).await?;
+        // What requests did is kept as long as what imports did.
+        self.within(history::forget(&self.store, images)).await?;
         if forgotten > 0 {
             tracing::info!(forgotten, "before-images past their retention were deleted");
         }

@@ -31,6 +31,7 @@ const ID_BYTES: usize = 64;
 pub(super) struct Form<'s> {
     state: &'s AppState,
     tenant: TenantId,
+    actor: String,
     /// The form must say which job it is for.
     names_job: bool,
     watch: Watch,
@@ -39,8 +40,8 @@ pub(super) struct Form<'s> {
 }
 
 impl<'s> Form<'s> {
-    pub(super) fn new(state: &'s AppState, tenant: TenantId, names_job: bool) -> Self {
-        Self { state, tenant, names_job, watch: Watch::default(), id: None, upload: None }
+    pub(super) fn new(state: &'s AppState, tenant: TenantId, actor: String, names_job: bool) -> Self {
+        Self { state, tenant, actor, names_job, watch: Watch::default(), id: None, upload: None }
     }
 
     /// Reads the whole form: the file, all of it pushed, and the job that it is for.
