@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use muster_shared::id::{ImportId, UserId};
 use muster_shared::store::history::{self, Cursor, Entry, FieldChange};
@@ -14,7 +15,7 @@ use uuid::Uuid;
 use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
-use super::params::{Id, Params};
+use super::params::{Id, Params, next_page};
 
 /// A page of what happened to a user, the last first.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -23,6 +24,8 @@ pub struct HistoryPage {
     pub entries: Vec<HistoryEntry>,
     /// What to give as `after` for the next page; null on the last.
     pub next: Option<String>,
+    /// Address of the next page; null on the last.
+    pub next_link: Option<String>,
     /// On the last page: what came before it is not kept any more, so that how the user came is not told.
     pub older_gone: bool,
 }
@@ -72,13 +75,6 @@ pub struct HistoryField {
     pub after: Value,
 }
 
-impl From<history::Page> for HistoryPage {
-    fn from(page: history::Page) -> Self {
-        let history::Page { entries, next, older_gone } = page;
-        Self { entries: entries.into_iter().map(HistoryEntry::from).collect(), next, older_gone }
-    }
-}
-
 impl From<Entry> for HistoryEntry {
     fn from(entry: Entry) -> Self {
         let Entry { at, kind, by, actor, import, filename, record, line, fields } = entry;
@@ -101,18 +97,25 @@ impl From<Entry> for HistoryEntry {
     params(("id" = String, Path),
            ("after" = Option<String>, Query, description = "`next` of the page before"),
            ("limit" = Option<u16>, Query, description = "About how many entries: 1 to 200, else 50")),
-    responses((status = 200, description = "What happened", body = HistoryPage)),
+    responses((status = 200, description = "What happened", body = HistoryPage,
+               headers(("Link" = String, description = "Address of the next page, `rel=\"next\"`; absent on the last")))),
 )]
 pub(super) async fn show(
     State(state): State<AppState>,
     caller: Caller,
     Id(user): Id<UserId>,
     mut params: Params,
-) -> Result<Json<HistoryPage>, ApiError> {
+) -> Result<Response, ApiError> {
     let tenant = caller.may(Scope::UsersRead)?;
     let after: Option<Cursor> = params.take_after()?;
     let limit = params.take_limit(50, 200)?;
     params.finish()?;
     let page = history::page(&state.0.store, tenant, user, after, limit.into()).await?;
-    Ok(Json(page.ok_or(ApiError::NotFound)?.into()))
+    let history::Page { entries, next, older_gone } = page.ok_or(ApiError::NotFound)?;
+    let base = &state.0.link_base;
+    let next_link =
+        next.as_ref().map(|next| format!("{base}/v1/users/{user}/history?after={next}&limit={limit}"));
+    let entries = entries.into_iter().map(HistoryEntry::from).collect();
+    let headers = next_page(next_link.as_deref());
+    Ok((headers, Json(HistoryPage { entries, next, next_link, older_gone })).into_response())
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{Entry, FieldChange};
 use crate::chunk::ChunkRecords;
+use crate::field::METADATA_PREFIX;
 use crate::outcome::{Outcome, OutcomeSheet};
 use crate::record::{RawField, RawRecord, RawValue};
 use crate::rules::Rules;
@@ -104,7 +105,13 @@ impl Chunk {
         }
         let mut binding = Binding::new(&self.rules);
         binding.extend(records.names());
-        let meanings: Vec<Option<String>> = binding.meanings().map(|(_, meaning, _)| meaning).collect();
+        // A key of the metadata is called as it is where it changed.
+        let named = |meaning: String| match meaning.strip_prefix(METADATA_PREFIX) {
+            Some(key) => format!("metadata.{}", key.trim_end_matches("[]").trim_end_matches("{}")),
+            None => meaning,
+        };
+        let meanings: Vec<Option<String>> =
+            binding.meanings().map(|(_, meaning, _)| meaning.map(named)).collect();
         let mut said = None;
         self.each(|_, record| {
             if record.position.record.get() != number || record.defect.is_some() {

@@ -20,8 +20,9 @@ use crate::undo::Kind;
 const WINDOW: i64 = 500;
 /// Such statements of one request.
 const WINDOWS: u32 = 12;
-/// Imports without before-images that one request looks through.
+/// Imports without before-images that one request looks through, and most chunks of theirs that it reads.
 const IMPORTS: i64 = 50;
+const CHUNKS: i64 = 200;
 
 pub(super) struct Search {
     pub(super) tenant: TenantId,
@@ -240,16 +241,20 @@ impl Search {
             &imports,
             self.tenant.get(),
             &self.user.as_bytes()[..],
-            i64::try_from(self.limit).unwrap_or(i64::MAX),
+            CHUNKS,
         )
         .fetch_all(connection)
         .await?;
-        let full = rows.len() >= self.limit;
+        let mut cut = i64::try_from(rows.len()).is_ok_and(|count| count == CHUNKS);
         let mut last = imports.last().copied();
+        let mut before = None;
         for row in rows {
-            if full {
-                last = Some(row.import);
+            // A page ends where an import does.
+            if self.found.len() >= self.limit && before.is_some_and(|before| before != row.import) {
+                (last, cut) = (before, true);
+                break;
             }
+            before = Some(row.import);
             let sheet = read_sheet(ChunkId::new(row.chunk), row.records, row.outcomes.as_deref())?;
             let (options, _) = ImportOptions::known_of_stored(row.options);
             let chunk = Chunk {
@@ -266,7 +271,10 @@ impl Search {
             };
             self.found.extend(chunk.what_is_left(self.user).into_iter().map(|entry| (entry, row.actor.clone())));
         }
-        let more = full || i64::try_from(imports.len()).is_ok_and(|count| count == IMPORTS);
+        if cut {
+            last = before.or(last);
+        }
+        let more = cut || i64::try_from(imports.len()).is_ok_and(|count| count == IMPORTS);
         Ok(last.filter(|_| more).map(Cursor::Gone))
     }
 }
