@@ -57,7 +57,7 @@ impl Search {
         };
         let Scanned { found, to, until } = self.images(connection, images).await?;
         let of_requests = self.requests(connection, requests).await?;
-        let all_requests = of_requests.len() < self.limit;
+        let all_requests = of_requests.len() <= self.limit;
         let (mut found, mut of_requests) = (found.into_iter().peekable(), of_requests.into_iter().peekable());
         while self.found.len() < self.limit {
             let image = found.peek().and_then(|(_, entries)| entries.first()).map(|(entry, _)| entry.at);
@@ -182,7 +182,7 @@ impl Search {
         Ok(found)
     }
 
-    /// What requests did, up to as many entries as are wanted.
+    /// What requests did, up to one entry more than is wanted.
     async fn requests(&self, connection: &mut PgConnection, before: i64) -> Result<Vec<(i64, Kept)>, StoreError> {
         let rows = sqlx::query!(
             r#"select id, at, actor, kind, before as "before: Json<Map<String, Value>>",
@@ -194,7 +194,8 @@ impl Search {
             self.tenant.get(),
             self.user,
             before,
-            i64::try_from(self.limit).unwrap_or(i64::MAX),
+            // One more, so that it is known whether that is all.
+            i64::try_from(self.limit).unwrap_or(i64::MAX).saturating_add(1),
         )
         .fetch_all(connection)
         .await?;
