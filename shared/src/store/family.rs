@@ -244,12 +244,12 @@ impl Bits {
 
     fn has(&self, number: u64) -> bool {
         let word = usize::try_from(number / 64).ok().and_then(|word| self.0.get(word));
-        word.is_some_and(|bits| bits & (1 << (number % 64)) != 0)
+        word.is_some_and(|bits| bits & (1_u64 << (number % 64)) != 0)
     }
 
     fn iter(&self) -> impl Iterator<Item = u64> {
         (0..).zip(&self.0).flat_map(|(word, bits): (u64, &u64)| {
-            (0..64).filter(move |bit| bits & (1 << bit) != 0).map(move |bit| word * 64 + bit)
+            (0..64_u64).filter(move |bit| bits & (1_u64 << bit) != 0).map(move |bit| word * 64 + bit)
         })
     }
 }
@@ -259,7 +259,7 @@ async fn mended(connection: &mut PgConnection, tenant: TenantId, kin: &[Kin]) ->
     let mut mended: Vec<Bits> = kin.iter().map(|_| Bits::default()).collect();
     // The youngest first: what it mended of its parent is known when that one is looked at.
     for at in (1..kin.len()).rev() {
-        let one = &kin[at];
+        let Some(one) = kin.get(at) else { continue };
         let ended = matches!(one.member.state, ImportState::Completed | ImportState::Cancelled);
         if ended && !one.member.undone {
             applied(connection, tenant, kin, at, &mut mended).await?;

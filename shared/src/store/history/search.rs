@@ -32,8 +32,15 @@ pub(super) struct Search {
     pub(super) found: Vec<Kept>,
 }
 
-/// What a row of before-images has of a user: its number, and what happened, the last first.
-type OfImages = (i64, Vec<Kept>);
+/// What a row of before-images has of a user.
+struct OfImages {
+    /// The number of the row.
+    row: i64,
+    /// When the chunk was applied.
+    at: DateTime<Utc>,
+    /// What happened, the last first. None of it where a record of the user did nothing.
+    entries: Vec<Kept>,
+}
 
 /// What looking before-images through gave.
 struct Scanned {
@@ -60,7 +67,7 @@ impl Search {
         let all_requests = of_requests.len() <= self.limit;
         let (mut found, mut of_requests) = (found.into_iter().peekable(), of_requests.into_iter().peekable());
         while self.found.len() < self.limit {
-            let image = found.peek().and_then(|(_, entries)| entries.first()).map(|(entry, _)| entry.at);
+            let image = found.peek().map(|image| image.at);
             let request = of_requests.peek().map(|(_, (entry, _))| entry.at);
             let request_first = match (image, request) {
                 (Some(image), Some(request)) => request > image,
@@ -73,9 +80,9 @@ impl Search {
                 requests = row;
                 self.found.push(entry);
             } else {
-                let Some((row, entries)) = found.next() else { break };
-                images = row;
-                self.found.extend(entries);
+                let Some(image) = found.next() else { break };
+                images = image.row;
+                self.found.extend(image.entries);
             }
         }
         if found.peek().is_none() {
@@ -117,9 +124,8 @@ impl Search {
             let full = hits.len() >= wanted;
             found.extend(hits);
             if full {
-                let last = found.last();
-                let at = last.and_then(|(_, entries)| entries.first()).map(|(entry, _)| entry.at);
-                return Ok(Scanned { to: last.map_or(first, |(row, _)| *row), until: at.or(window.since).or(until), found });
+                let (to, at) = found.last().map_or((first, window.since), |last: &OfImages| (last.row, Some(last.at)));
+                return Ok(Scanned { found, to, until: at.or(until) });
             }
             let older = window.since.is_some_and(|at| at < self.since);
             if older || window.rows < WINDOW {
@@ -163,9 +169,10 @@ impl Search {
         for row in rows {
             let sheet = read_sheet(ChunkId::new(row.chunk), row.records, row.outcomes.as_deref())?;
             let (options, _) = ImportOptions::known_of_stored(row.options);
+            let at = row.applied_at.unwrap_or(row.created_at);
             let chunk = Chunk {
                 entry: Entry {
-                    at: row.applied_at.unwrap_or(row.created_at),
+                    at,
                     by: if row.undoes.is_some() { "undo" } else { "import" }.to_owned(),
                     import: Some(ImportId::new(row.import)),
                     filename: row.filename,
@@ -177,7 +184,8 @@ impl Search {
             };
             let images = row.images.as_deref().and_then(|images| decode(images).ok());
             let entries = chunk.entries(self.user, images.as_ref(), row.first);
-            found.push((row.id, entries.into_iter().map(|entry| (entry, row.actor.clone())).collect()));
+            let entries = entries.into_iter().map(|entry| (entry, row.actor.clone())).collect();
+            found.push(OfImages { row: row.id, at, entries });
         }
         Ok(found)
     }
@@ -199,7 +207,7 @@ impl Search {
         )
         .fetch_all(connection)
         .await?;
-        let entry = |at, kind, before, after| Entry {
+        let entry = |at, kind, before: &Map<String, Value>, after: &Map<String, Value>| Entry {
             at,
             kind,
             by: "request".to_owned(),
