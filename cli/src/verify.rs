@@ -99,7 +99,11 @@ fn key(text: &str) -> anyhow::Result<PublicKey> {
 fn read(path: &Path) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     if path == Path::new("-") {
-        std::io::stdin().lock().take(MOST).read_to_end(&mut bytes).context("standard input cannot be read")?;
+        std::io::stdin()
+            .lock()
+            .take(MOST)
+            .read_to_end(&mut bytes)
+            .context("standard input cannot be read")?;
     } else {
         let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         file.take(MOST).read_to_end(&mut bytes).with_context(|| format!("cannot read {}", path.display()))?;
@@ -111,7 +115,8 @@ fn read(path: &Path) -> anyhow::Result<String> {
 /// What the receipt says, in a line.
 fn told(receipt: &Receipt) -> String {
     let counts = &receipt.counts;
-    let name = receipt.file.as_ref().and_then(|file| file.name.as_deref()).unwrap_or("an import without a file");
+    let name =
+        receipt.file.as_ref().and_then(|file| file.name.as_deref()).unwrap_or("an import without a file");
     format!(
         "it says: {} of tenant {}, import {} {}: {} records, {} inserted, {} updated, {} skipped, {} failed",
         name.escape_debug(),
@@ -133,7 +138,8 @@ async fn compare(receipt: &Receipt, path: &Path, config: &Config, found: &mut Fo
         return Ok(());
     };
     let shown = path.display();
-    let counted = count(receipt, line, path, config).await.with_context(|| format!("{shown} cannot be read"))?;
+    let counted =
+        count(receipt, line, path, config).await.with_context(|| format!("{shown} cannot be read"))?;
     let counted = match counted {
         Ok(counted) => counted,
         Err(error) => {

@@ -61,7 +61,9 @@ pub use routes::{Audience, openapi};
 pub(crate) use serve::{open_tls, serve};
 pub use tls::TlsFiles;
 pub use undo::{UndoPreview, UndoView};
-pub use view::{FamilyView, ImportDetails, ImportLinks, ImportList, ImportView, MemberView, RecordList, RecordView};
+pub use view::{
+    FamilyView, ImportDetails, ImportLinks, ImportList, ImportView, MemberView, RecordList, RecordView,
+};
 
 use incoming::Pace;
 

@@ -210,10 +210,19 @@ async fn work(connection: &mut Connection, write: &mut Write<'_>, alone: bool) -
         }
     }
     let done =
-        upsert_one(connection, tenant, alone, write.record, &write.rules, moment(), Some(&write.actor)).await?;
+        upsert_one(connection, tenant, alone, write.record, &write.rules, moment(), Some(&write.actor))
+            .await?;
     let done = match (done, write.registration.and_then(|registration| registration.by_email)) {
         (Err(error), Some(by_email)) if is_of_email(&error) => {
-            match claim(connection, (tenant, write.actor.as_str()), alone, by_email, write.rules.options.enrolment).await? {
+            match claim(
+                connection,
+                (tenant, write.actor.as_str()),
+                alone,
+                by_email,
+                write.rules.options.enrolment,
+            )
+            .await?
+            {
                 Some(claimed) => claimed,
                 None => Err(error),
             }
@@ -231,7 +240,15 @@ async fn work(connection: &mut Connection, write: &mut Write<'_>, alone: bool) -
             let Some(enrolment) = write.rules.options.enrolment else {
                 return Ok(Tried::Done(Written::NoOrganization));
             };
-            register(connection, (tenant, write.actor.as_str()), alone, registration, enrolment, (verdict, member)).await?
+            register(
+                connection,
+                (tenant, write.actor.as_str()),
+                alone,
+                registration,
+                enrolment,
+                (verdict, member),
+            )
+            .await?
         }
     }))
 }

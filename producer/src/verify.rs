@@ -37,7 +37,12 @@ pub struct Counting {
 }
 
 /// Gets ready for the bytes of a file that was imported with these options, and read so.
-pub fn begin(options: ImportOptions, read_as: Option<ReadAs>, encoding: Encoding, limits: ReceiveLimits) -> Counting {
+pub fn begin(
+    options: ImportOptions,
+    read_as: Option<ReadAs>,
+    encoding: Encoding,
+    limits: ReceiveLimits,
+) -> Counting {
     let (pieces, incoming) = mpsc::channel(WAITING);
     let (decoded, coming) = mpsc::channel::<Option<Bytes>>(WAITING);
     // How much may come out of compression is no matter here: the file is one's own.
@@ -116,7 +121,8 @@ fn count(
     let parse = read_as.map_or(limits.parse, |read_as| read_as.limits(limits.parse));
     let parse = ParseLimits { flexible: options.rows == Rows::Flexible, ..parse };
     let rules = Rules::new(options);
-    let parser = Parser::new(rules.options.format, parse).at(rules.options.at.as_deref()).reshaping(rules.table());
+    let parser =
+        Parser::new(rules.options.format, parse).at(rules.options.at.as_deref()).reshaping(rules.table());
     let mut reader = Reader { parser, sink: Sink(Binding::new(&rules)), wrong: None };
     let mut spool = match book.transpose() {
         Ok(spool) => spool,

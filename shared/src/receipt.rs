@@ -215,7 +215,10 @@ impl SigningKey {
             key: self.public().to_string(),
             value: STANDARD.encode(self.0.sign(signed.as_bytes())),
         };
-        Ok(format!("{{\"receipt\": {signed},\n\"signature\": {}}}\n", serde_json::to_string_pretty(&signature)?))
+        Ok(format!(
+            "{{\"receipt\": {signed},\n\"signature\": {}}}\n",
+            serde_json::to_string_pretty(&signature)?
+        ))
     }
 }
 
@@ -256,8 +259,8 @@ pub enum Fault {
 /// Reads a receipt and checks its signature: with this key where one is given, else with its own, which tells that nothing was changed and
 /// not who signed it.
 pub fn check(document: &str, key: Option<PublicKey>) -> Result<(Receipt, PublicKey), Fault> {
-    let Document { receipt, signature } =
-        serde_json::from_str(document.trim_start_matches('\u{feff}')).map_err(|_| {
+    let Document { receipt, signature } = serde_json::from_str(document.trim_start_matches('\u{feff}'))
+        .map_err(|_| {
             Fault::NoReceipt("it is not a JSON object with the members `receipt` and `signature`".into())
         })?;
     if signature.algorithm != ALGORITHM {
@@ -273,7 +276,8 @@ pub fn check(document: &str, key: Option<PublicKey>) -> Result<(Receipt, PublicK
     if key.is_some_and(|key| key != own) {
         return Err(Fault::Stranger(own.to_string()));
     }
-    let receipt: Receipt = serde_json::from_str(receipt.get()).map_err(|error| Fault::Newer(error.to_string()))?;
+    let receipt: Receipt =
+        serde_json::from_str(receipt.get()).map_err(|error| Fault::Newer(error.to_string()))?;
     if receipt.version != VERSION {
         return Err(Fault::Newer(format!("version {}", receipt.version)));
     }
@@ -301,7 +305,11 @@ mod tests {
             file: None,
             options: ImportOptions::default(),
             counts: Counts { total: 2, inserted: 1, failed: 1, ..Counts::default() },
-            problems: vec![ProblemLine { code: "email_invalid".into(), field: Some("email".into()), count: 1 }],
+            problems: vec![ProblemLine {
+                code: "email_invalid".into(),
+                field: Some("email".into()),
+                count: 1,
+            }],
             outcomes: OutcomeDigests::of(&[[1; 32], [2; 32]]),
             times: Times { created_at: at, received_at: None, started_at: None, completed_at: None },
             lineage: Lineage::default(),

@@ -48,7 +48,9 @@ impl Local<'_> {
     async fn report_page(&self, id: ImportId) -> anyhow::Result<String> {
         match report_page(&self.session.store, self.tenant, id).await? {
             ReportPage::Html(page) => Ok(page),
-            ReportPage::NotEnded(state) => bail!("import {id} is {state}: only one that has ended has a report"),
+            ReportPage::NotEnded(state) => {
+                bail!("import {id} is {state}: only one that has ended has a report")
+            }
             ReportPage::NotFound => bail!("the tenant has no import {id}; `muster imports list` shows them"),
         }
     }

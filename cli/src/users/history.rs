@@ -15,7 +15,12 @@ use crate::output::{answer, json, number, remark};
 const PAGE: usize = 100;
 
 /// In the store.
-pub(super) async fn here(store: &Store, tenant: TenantId, user: UserId, as_json: bool) -> anyhow::Result<Ended> {
+pub(super) async fn here(
+    store: &Store,
+    tenant: TenantId,
+    user: UserId,
+    as_json: bool,
+) -> anyhow::Result<Ended> {
     let mut after: Option<Cursor> = None;
     let mut any = false;
     loop {

@@ -47,14 +47,20 @@ fn file() -> String {
     let mut csv = String::from("email,first_name\n");
     for at in 1..=60 {
         let bad = at % 10 == 0 && at < 60;
-        csv.push_str(&if bad { format!("bad{at},Zoë {at}\n") } else { format!("user{at}@example.com,Zoë {at}\n") });
+        csv.push_str(&if bad {
+            format!("bad{at},Zoë {at}\n")
+        } else {
+            format!("user{at}@example.com,Zoë {at}\n")
+        });
     }
     csv
 }
 
 /// The file with these records mended.
 fn mend(text: &str, which: &[u32]) -> String {
-    which.iter().fold(text.to_owned(), |text, at| text.replace(&format!("\"bad{at}\""), &format!("\"user{at}@example.com\"")))
+    which.iter().fold(text.to_owned(), |text, at| {
+        text.replace(&format!("\"bad{at}\""), &format!("\"user{at}@example.com\""))
+    })
 }
 
 async fn a_family_through_two_mendings_is_shown_as_one(backend: Backend) {
@@ -178,7 +184,8 @@ async fn a_receipt_is_signed_and_says_what_is_in_the_store(backend: Backend) {
 async fn history(pipeline: &Pipeline, user: UserId, limit: usize) -> (Vec<Entry>, bool) {
     let (mut all, mut after): (Vec<Entry>, Option<Cursor>) = (Vec::new(), None);
     loop {
-        let page = history::page(&pipeline.store, pipeline.tenant, user, after, limit).await.unwrap().unwrap();
+        let page =
+            history::page(&pipeline.store, pipeline.tenant, user, after, limit).await.unwrap().unwrap();
         all.extend(page.entries);
         match page.next {
             Some(next) => after = Some(next.parse().unwrap()),

@@ -78,7 +78,8 @@ pub struct HistoryField {
 impl From<Entry> for HistoryEntry {
     fn from(entry: Entry) -> Self {
         let Entry { at, kind, by, actor, import, filename, record, line, fields } = entry;
-        let actor = actor.map(|actor| HistoryActor { kind: actor.kind, token: actor.token, name: actor.name });
+        let actor =
+            actor.map(|actor| HistoryActor { kind: actor.kind, token: actor.token, name: actor.name });
         let field = |change: FieldChange| HistoryField {
             field: change.field,
             before: change.before,

@@ -56,12 +56,10 @@ async fn signed(store: &Store, tenant: TenantId, import: ImportId) -> Result<Str
     match receipts::read(store, tenant, import, PROGRAM).await? {
         Found::NotFound => Err(ApiError::NotFound),
         Found::NotEnded(state) => Err(ApiError::StateConflict(state)),
-        Found::Receipt(receipt) => {
-            receipts::key(store).await?.sign(&receipt).map_err(|error| {
-                tracing::error!(%error, "a receipt cannot be written");
-                ApiError::Internal
-            })
-        }
+        Found::Receipt(receipt) => receipts::key(store).await?.sign(&receipt).map_err(|error| {
+            tracing::error!(%error, "a receipt cannot be written");
+            ApiError::Internal
+        }),
     }
 }
 

@@ -248,7 +248,12 @@ mod tests {
             counts: Counts { total: 3, inserted: 2, failed: 1, ..Counts::default() },
             problems: Vec::new(),
             outcomes: OutcomeDigests::of(&[[1; 32]]),
-            times: Times { created_at: at, received_at: Some(at), started_at: Some(at), completed_at: Some(at) },
+            times: Times {
+                created_at: at,
+                received_at: Some(at),
+                started_at: Some(at),
+                completed_at: Some(at),
+            },
             lineage: Lineage { mends: Some(Uuid::from_u128(2)), ..Lineage::default() },
         };
         let problem = Problem {

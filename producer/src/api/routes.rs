@@ -14,8 +14,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
 use super::{
-    AppState, authgear, bitcaster, catalog, ccai, chunks, console, document, events, history, imports, inspect, ops,
-    profiles, receipts, records, report_page, trace, undo, upload, users,
+    AppState, authgear, bitcaster, catalog, ccai, chunks, console, document, events, history, imports,
+    inspect, ops, profiles, receipts, records, report_page, trace, undo, upload, users,
 };
 
 #[derive(utoipa::OpenApi)]

@@ -244,7 +244,8 @@ impl Intake {
     async fn begin(&self, media_type: Option<&str>, encoding: Encoding) -> Result<Upload, Stopped> {
         let store = &self.state.0.store;
         let id = ImportId::new(clock::new_id());
-        let mut resolved = self.request.resolve(store, self.tenant, id, media_type, self.key.as_deref()).await?;
+        let mut resolved =
+            self.request.resolve(store, self.tenant, id, media_type, self.key.as_deref()).await?;
         resolved.import.provenance.actor = Some(self.actor.clone());
         let mut limits = self.state.0.limits;
         limits.parse = resolved.reading.limits(limits.parse);

@@ -11,7 +11,9 @@ use muster_shared::queue::{DeadLetter, QueueError};
 use muster_shared::retry::{Backoff, Policy};
 use muster_shared::store::dispatch::{self as store, DeadLetterOf};
 use muster_shared::store::status::{self, Stalled};
-use muster_shared::store::{ErrorKind, Store, StoreError, apply, events, history, holders, intake, retention};
+use muster_shared::store::{
+    ErrorKind, Store, StoreError, apply, events, history, holders, intake, retention,
+};
 use muster_shared::supervise::{Supervised, supervise};
 use tokio::time::sleep;
 

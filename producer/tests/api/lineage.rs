@@ -43,7 +43,10 @@ async fn only_an_import_that_has_ended_has_a_receipt_and_a_report() {
     assert!(!document.contains("marker-one"), "no value of a user is in it: {document}");
     assert_eq!(receipt::check(&document.replace("bad.csv", "bat.csv"), None), Err(Fault::Changed));
     let page = text(&server, &format!("/v1/imports/{id}/report.html")).await;
-    assert!(page.contains("bad.csv") && page.contains("email_invalid") && !page.contains("marker-one"), "{page}");
+    assert!(
+        page.contains("bad.csv") && page.contains("email_invalid") && !page.contains("marker-one"),
+        "{page}"
+    );
     // The key is there once, whoever asks, and its private half is in no answer.
     assert_eq!(server.json("/v1/receipts/key").await, key);
     let kept: Vec<Vec<u8>> =
@@ -62,12 +65,14 @@ async fn a_mended_file_is_linked_by_itself_or_by_hand_and_never_to_another_tenan
         let file = text(&server, &format!("/v1/imports/{first}/failed.{extension}")).await;
         assert!(file.contains(&format!("{first}#2")), "{file}");
         let media_type = if extension == "csv" { "text/csv" } else { "application/x-ndjson" };
-        let again = server.post("/v1/imports?start=manual&brake=0").header("content-type", media_type).body(file);
+        let again =
+            server.post("/v1/imports?start=manual&brake=0").header("content-type", media_type).body(file);
         assert_eq!(accepted(again).await["mends"], *first, "{extension}");
     }
     // The mark as a spreadsheet saves it: other delimiter, nothing quoted, in another encoding.
     let file = format!("email;_error_code;_muster_\u{f1}\u{fe}\u{20ac}\r\nbad;email_invalid;{first}#1\r\n");
-    let windows = file.chars().map(|c| if c == '\u{20ac}' { 0x80 } else { u32::from(c) as u8 }).collect::<Vec<u8>>();
+    let windows =
+        file.chars().map(|c| if c == '\u{20ac}' { 0x80 } else { u32::from(c) as u8 }).collect::<Vec<u8>>();
     assert_eq!(accepted(server.upload("start=manual&brake=0", windows)).await["mends"], *first);
     // A number of the mark alone, as older files have it, links nothing; what is said by hand counts more.
     let old = "email,_muster_\u{f1}\u{fe}\u{20ac}\nbad,1\n";
@@ -79,7 +84,8 @@ async fn a_mended_file_is_linked_by_itself_or_by_hand_and_never_to_another_tenan
     assert_eq!(family["members"].as_array().unwrap().len(), 5, "{family}");
     assert_eq!(family["summary"], "2 records: 0 applied over 5 imports, 2 open");
 
-    let other = tenants::create(&server.store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner();
+    let other =
+        tenants::create(&server.store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner();
     let token = token(&server.store, &other, "all", &[muster_shared::token::Scope::Ops]).await;
     let theirs = |query: &str, body: String| {
         let url = format!("{}/v1/imports?{query}", server.url);
@@ -98,7 +104,9 @@ async fn a_mended_file_is_linked_by_itself_or_by_hand_and_never_to_another_tenan
 async fn requests_about_a_user_are_in_its_history_until_it_is_erased() {
     let server = Server::start().await;
     let catalog = json!({"organizations": [{"slug": "acme", "name": "Acme"}]});
-    assert!(server.request(Method::PUT, "/v1/catalog").json(&catalog).send().await.unwrap().status().is_success());
+    assert!(
+        server.request(Method::PUT, "/v1/catalog").json(&catalog).send().await.unwrap().status().is_success()
+    );
     let made = server.post("/api/o/acme/u/").json(&json!({"email": "ann@example.com", "first_name": "Ann"}));
     assert_eq!(made.send().await.unwrap().status(), 201);
     let change = json!({"last_name": "Lee", "custom_fields": {"office": "Rome"}, "_mode": "merge"});
@@ -111,15 +119,29 @@ async fn requests_about_a_user_are_in_its_history_until_it_is_erased() {
     let path = format!("/v1/users/{id}/history");
     let history = server.json(&path).await;
     let entries = history["entries"].as_array().unwrap();
-    let kinds: Vec<_> = entries.iter().map(|entry| (&entry["kind"], &entry["by"], &entry["actor"]["name"])).collect();
+    let kinds: Vec<_> =
+        entries.iter().map(|entry| (&entry["kind"], &entry["by"], &entry["actor"]["name"])).collect();
     let (request, all) = (json!("request"), json!("all"));
-    assert_eq!(kinds, [(&json!("updated"), &request, &all), (&json!("inserted"), &request, &all)], "{history}");
+    assert_eq!(
+        kinds,
+        [(&json!("updated"), &request, &all), (&json!("inserted"), &request, &all)],
+        "{history}"
+    );
     let fields = entries[0]["fields"].as_array().unwrap();
     assert!(fields.contains(&json!({"field": "family_name", "before": null, "after": "Lee"})), "{history}");
-    assert!(fields.contains(&json!({"field": "metadata.office", "before": null, "after": "Rome"})), "{history}");
+    assert!(
+        fields.contains(&json!({"field": "metadata.office", "before": null, "after": "Rome"})),
+        "{history}"
+    );
     let fields = entries[1]["fields"].as_array().unwrap();
-    assert!(fields.contains(&json!({"field": "email", "before": null, "after": "ann@example.com"})), "{history}");
-    assert!(fields.iter().any(|field| field["field"].as_str().unwrap().starts_with("memberships.acme")), "{history}");
+    assert!(
+        fields.contains(&json!({"field": "email", "before": null, "after": "ann@example.com"})),
+        "{history}"
+    );
+    assert!(
+        fields.iter().any(|field| field["field"].as_str().unwrap().starts_with("memberships.acme")),
+        "{history}"
+    );
     assert_eq!((&history["next"], &history["older_gone"]), (&Value::Null, &json!(false)));
 
     // Page by page the same.

@@ -51,7 +51,14 @@ mod tests {
         let origin = Origin { import: ImportId::new(Uuid::from_u128(7)), record: 12 };
         assert_eq!(origin.to_string(), "00000000-0000-0000-0000-000000000007#12");
         assert_eq!(format!(" {origin} ").parse(), Ok(origin));
-        for text in ["", "1", "#1", "x#1", "00000000-0000-0000-0000-000000000007#0", "00000000000000000000000000000007#1"] {
+        for text in [
+            "",
+            "1",
+            "#1",
+            "x#1",
+            "00000000-0000-0000-0000-000000000007#0",
+            "00000000000000000000000000000007#1",
+        ] {
             assert_eq!(text.parse::<Origin>(), Err(NoOrigin), "{text}");
         }
     }

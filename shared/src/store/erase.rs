@@ -107,7 +107,8 @@ pub async fn erase(
             erase_in(store, import.id, chunk, person, &rules, &mut erased).await?;
         }
     }
-    erased.changes = erase_images(store, tenant, person).await? + erase_history(store, tenant, person).await?;
+    erased.changes =
+        erase_images(store, tenant, person).await? + erase_history(store, tenant, person).await?;
     let mut transaction = store.pool().begin().await?;
     if let Some(user) = person.user {
         erased.users = delete_user(&mut transaction, tenant, user).await?;

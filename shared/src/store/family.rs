@@ -310,7 +310,9 @@ async fn applied(
                 }
                 // Of an import that comes before this one, so that there is no circle.
                 let parent = kin.iter().take(at).position(|earlier| earlier.member.id == origin.import);
-                if let Some((earlier, bits)) = parent.and_then(|parent| kin.get(parent).zip(before.get_mut(parent))) {
+                if let Some((earlier, bits)) =
+                    parent.and_then(|parent| kin.get(parent).zip(before.get_mut(parent)))
+                {
                     bits.set(origin.record, earlier.member.records);
                 }
             }
@@ -362,7 +364,11 @@ mod tests {
         for number in [0, 1, 63, 64, 65, 1_000, 1_001] {
             bits.set(number, 1_000);
         }
-        assert_eq!(bits.iter().collect::<Vec<_>>(), [1, 63, 64, 65, 1_000], "no record has the number 0 or 1,001");
+        assert_eq!(
+            bits.iter().collect::<Vec<_>>(),
+            [1, 63, 64, 65, 1_000],
+            "no record has the number 0 or 1,001"
+        );
         assert!(bits.has(64) && !bits.has(66) && !bits.has(100_000));
     }
 

@@ -118,7 +118,8 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, NoCursor> {
         match text.split_once('.') {
             Some((images, requests)) => {
-                let number = |text: &str| text.parse().ok().filter(|number: &i64| *number >= 0).ok_or(NoCursor);
+                let number =
+                    |text: &str| text.parse().ok().filter(|number: &i64| *number >= 0).ok_or(NoCursor);
                 Ok(Self::Kept(number(images)?, number(requests)?))
             }
             None => text.parse().map(Self::Gone).map_err(|_| NoCursor),

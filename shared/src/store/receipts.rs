@@ -52,8 +52,11 @@ pub async fn read(
         .await?;
     reading.commit().await?;
     let causes = problems::problems(store, tenant, import, CAUSES).await?.problems;
-    let problems =
-        causes.into_iter().map(|cause| ProblemLine { code: cause.code, field: cause.field, count: cause.count });
+    let problems = causes.into_iter().map(|cause| ProblemLine {
+        code: cause.code,
+        field: cause.field,
+        count: cause.count,
+    });
     Ok(Found::Receipt(Box::new(Receipt {
         version: VERSION,
         issued_at: clock::now(),
@@ -93,16 +96,14 @@ async fn digests(
     .fetch(connection);
     let mut digests = Vec::new();
     while let Some(digest) = rows.try_next().await? {
-        digests.push(digest.try_into().map_err(|_| StoreError::Program("a digest has another length".into()))?);
+        digests
+            .push(digest.try_into().map_err(|_| StoreError::Program("a digest has another length".into()))?);
     }
     Ok(digests)
 }
 
 /// What is known of the import's file. An undo has none, and neither has what was never received whole.
-async fn file(
-    connection: &mut PgConnection,
-    report: &ImportReport,
-) -> Result<Option<FileLine>, StoreError> {
+async fn file(connection: &mut PgConnection, report: &ImportReport) -> Result<Option<FileLine>, StoreError> {
     let kept = sqlx::query!(
         r#"select digest, reading as "reading: sqlx::types::Json<crate::parse::ReadAs>", total
              from imports
@@ -158,7 +159,8 @@ pub async fn key(store: &Store) -> Result<SigningKey, StoreError> {
     loop {
         let kept = sqlx::query_scalar!("select pkcs8 from receipt_keys").fetch_optional(store.pool()).await?;
         if let Some(kept) = kept {
-            return SigningKey::from_kept(&kept).ok_or_else(|| StoreError::corrupt("receipt_keys", "pkcs8", 1));
+            return SigningKey::from_kept(&kept)
+                .ok_or_else(|| StoreError::corrupt("receipt_keys", "pkcs8", 1));
         }
         let new = SigningKey::generate()
             .ok_or_else(|| StoreError::Program("the system gives no random bytes for a key".into()))?;

@@ -58,13 +58,21 @@ fn the_story_of_the_mended_file_ends_with_its_proof() {
     let shown = of("imports show last");
     assert!(shown.stdout.contains("6 records: 6 applied over 3 imports, 0 open"), "{shown:#?}");
     let good = of("verify receipt.json failed2.csv");
-    assert!(good.stdout.contains("failed2.csv is the file") && good.stdout.contains("it has 1 records"), "{good:#?}");
+    assert!(
+        good.stdout.contains("failed2.csv is the file") && good.stdout.contains("it has 1 records"),
+        "{good:#?}"
+    );
     assert!(of("verify receipt.json failed2.csv --key KEY").stdout.contains("the key that was given"));
     let page = desk.read("report.html");
     assert!(page.contains("6 records: 6 applied over 3 imports, 0 open"), "{page}");
     assert!(!page.contains("example.com") && !page.contains("http"), "{page}");
     let history = of("users history ada@example.com");
-    for told in ["inserted by import", "(staff.csv), record 1, line 2, operator", "given_name: nothing -> Ada", "metadata.office: nothing -> Rome"] {
+    for told in [
+        "inserted by import",
+        "(staff.csv), record 1, line 2, operator",
+        "given_name: nothing -> Ada",
+        "metadata.office: nothing -> Rome",
+    ] {
         assert!(history.stdout.contains(told), "{told}: {history:#?}");
     }
     // Before the last mending one record was open.
@@ -114,7 +122,9 @@ fn what_was_changed_is_found_without_asking_anybody() {
         alone.run(&all)
     };
     let good: Value = serde_json::from_str(&receipt).unwrap();
-    for (from, to) in [("\"failed\": 2", "\"failed\": 1"), ("staff.csv", "stuff.csv"), ("\"Ed25519\"", "\"Ed25518\"")] {
+    for (from, to) in
+        [("\"failed\": 2", "\"failed\": 1"), ("staff.csv", "stuff.csv"), ("\"Ed25519\"", "\"Ed25518\"")]
+    {
         assert!(receipt.contains(from), "{from}: {receipt}");
         alone.write("changed.json", receipt.replacen(from, to, 1));
         let run = verify(&["staff.csv"]).exits(1);
@@ -133,9 +143,16 @@ fn what_was_changed_is_found_without_asking_anybody() {
     assert!(run.stdout.contains("WRONG: other.csv was changed"), "{run:#?}");
     alone.write("other.csv", format!("{STAFF}gus@example.com,Gus,Bern\n"));
     let run = verify(&["other.csv"]).exits(1);
-    assert!(run.stdout.contains("other.csv is another file") && run.stdout.contains("has 7 records"), "{run:#?}");
+    assert!(
+        run.stdout.contains("other.csv is another file") && run.stdout.contains("has 7 records"),
+        "{run:#?}"
+    );
     // Compressed it is the same file.
-    let packed = std::process::Command::new("gzip").arg("-k").arg(alone.path("staff.csv")).stdin(Stdio::null()).status();
+    let packed = std::process::Command::new("gzip")
+        .arg("-k")
+        .arg(alone.path("staff.csv"))
+        .stdin(Stdio::null())
+        .status();
     assert!(packed.unwrap().success());
     assert!(verify(&["staff.csv.gz"]).exits(0).stdout.contains("staff.csv.gz is the file"));
     alone.write("changed.json", "{}");

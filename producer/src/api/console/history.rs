@@ -70,13 +70,19 @@ mod tests {
 
     #[test]
     fn values_are_text_and_what_is_gone_is_said() {
-        let field =
-            FieldChange { field: "given_name".into(), before: json!("<b>Ann"), after: Value::Null };
-        let entry = Entry { kind: "updated".into(), by: "request".into(), fields: Some(vec![field]), ..Entry::default() };
+        let field = FieldChange { field: "given_name".into(), before: json!("<b>Ann"), after: Value::Null };
+        let entry = Entry {
+            kind: "updated".into(),
+            by: "request".into(),
+            fields: Some(vec![field]),
+            ..Entry::default()
+        };
         let gone = Entry { fields: None, ..entry.clone() };
         let page = Page { entries: vec![entry, gone], next: Some("7.8".into()), older_gone: true };
         let shown = view(&page, "/console/users/x", true).into_string();
-        for said in ["&lt;b&gt;Ann → nothing", "not kept any more", "/console/users/x?after=7.8", "a request about"] {
+        for said in
+            ["&lt;b&gt;Ann → nothing", "not kept any more", "/console/users/x?after=7.8", "a request about"]
+        {
             assert!(shown.contains(said), "{said}: {shown}");
         }
         assert!(!shown.contains("<b>"), "{shown}");

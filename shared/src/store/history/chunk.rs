@@ -158,7 +158,8 @@ mod tests {
             map(json!({"email": "a@example.com", "email_verified": true, "metadata.x": 1})),
             map(json!({"email": "a@example.com", "metadata.y": [2]})),
         );
-        let change = |field: &str, before: Value, after: Value| FieldChange { field: field.into(), before, after };
+        let change =
+            |field: &str, before: Value, after: Value| FieldChange { field: field.into(), before, after };
         assert_eq!(
             differences(&before, &after),
             [

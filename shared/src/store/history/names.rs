@@ -18,7 +18,9 @@ pub(super) async fn name_fields(
 ) -> Result<(), StoreError> {
     let of_catalog = |field: &FieldChange| {
         field.field == "location"
-            || ["roles.", "groups.", "teams.", "memberships."].iter().any(|start| field.field.starts_with(start))
+            || ["roles.", "groups.", "teams.", "memberships."]
+                .iter()
+                .any(|start| field.field.starts_with(start))
     };
     let mut changes: Vec<&mut FieldChange> =
         entries.iter_mut().filter_map(|(entry, _)| entry.fields.as_mut()).flatten().collect();
@@ -30,7 +32,8 @@ pub(super) async fn name_fields(
     let organizations = sqlx::query!("select id, slug from organizations where tenant_id = $1", tenant.get())
         .fetch_all(connection)
         .await?;
-    let organizations: HashMap<i32, String> = organizations.into_iter().map(|row| (row.id, row.slug)).collect();
+    let organizations: HashMap<i32, String> =
+        organizations.into_iter().map(|row| (row.id, row.slug)).collect();
     for field in &mut changes {
         if field.field == "location" {
             for value in [&mut field.before, &mut field.after] {
@@ -63,7 +66,11 @@ fn named(path: &str, names: &HashMap<i32, String>, organizations: &HashMap<i32, 
 }
 
 /// Says of each entry who did it. Tokens are not read by the role that reads for tenants.
-pub(super) async fn name_actors(store: &Store, tenant: TenantId, entries: &mut [Kept]) -> Result<(), StoreError> {
+pub(super) async fn name_actors(
+    store: &Store,
+    tenant: TenantId,
+    entries: &mut [Kept],
+) -> Result<(), StoreError> {
     let token = |actor: &str| actor.strip_prefix("token:").and_then(|id| id.parse::<Uuid>().ok());
     let mut ids: Vec<Uuid> =
         entries.iter().filter_map(|(_, actor)| actor.as_deref().and_then(token)).collect();
@@ -71,10 +78,13 @@ pub(super) async fn name_actors(store: &Store, tenant: TenantId, entries: &mut [
     ids.dedup();
     let mut names: HashMap<Uuid, String> = HashMap::new();
     if !ids.is_empty() {
-        let rows =
-            sqlx::query!("select id, name from tokens where tenant_id = $1 and id = any($2)", tenant.get(), &ids)
-                .fetch_all(store.pool())
-                .await?;
+        let rows = sqlx::query!(
+            "select id, name from tokens where tenant_id = $1 and id = any($2)",
+            tenant.get(),
+            &ids
+        )
+        .fetch_all(store.pool())
+        .await?;
         names.extend(rows.into_iter().map(|row| (row.id, row.name)));
     }
     for (entry, actor) in entries {

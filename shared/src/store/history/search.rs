@@ -124,7 +124,8 @@ impl Search {
             let full = hits.len() >= wanted;
             found.extend(hits);
             if full {
-                let (to, at) = found.last().map_or((first, window.since), |last: &OfImages| (last.row, Some(last.at)));
+                let (to, at) =
+                    found.last().map_or((first, window.since), |last: &OfImages| (last.row, Some(last.at)));
                 return Ok(Scanned { found, to, until: at.or(until) });
             }
             let older = window.since.is_some_and(|at| at < self.since);
@@ -191,7 +192,11 @@ impl Search {
     }
 
     /// What requests did, up to one entry more than is wanted.
-    async fn requests(&self, connection: &mut PgConnection, before: i64) -> Result<Vec<(i64, Kept)>, StoreError> {
+    async fn requests(
+        &self,
+        connection: &mut PgConnection,
+        before: i64,
+    ) -> Result<Vec<(i64, Kept)>, StoreError> {
         let rows = sqlx::query!(
             r#"select id, at, actor, kind, before as "before: Json<Map<String, Value>>",
                       after as "after: Json<Map<String, Value>>"
@@ -221,7 +226,11 @@ impl Search {
     }
 
     /// What is left of imports whose before-images are not kept any more: that a record of theirs did something to the user.
-    async fn gone(&mut self, connection: &mut PgConnection, before: Uuid) -> Result<Option<Cursor>, StoreError> {
+    async fn gone(
+        &mut self,
+        connection: &mut PgConnection,
+        before: Uuid,
+    ) -> Result<Option<Cursor>, StoreError> {
         let imports = sqlx::query_scalar!(
             "select i.id
                from imports as i
@@ -278,7 +287,8 @@ impl Search {
                 rules: Rules::new(options),
                 sheet,
             };
-            self.found.extend(chunk.what_is_left(self.user).into_iter().map(|entry| (entry, row.actor.clone())));
+            self.found
+                .extend(chunk.what_is_left(self.user).into_iter().map(|entry| (entry, row.actor.clone())));
         }
         if cut {
             last = before.or(last);
