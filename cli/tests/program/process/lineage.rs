@@ -99,7 +99,7 @@ fn what_was_changed_is_found_without_asking_anybody() {
     let key = at(&["receipts", "key"]).exits(0).stdout.trim().to_owned();
     at(&["imports", "report", "last", "--html", "-o", "report.html"]).exits(0);
     assert!(desk.read("report.html").contains("email_invalid"));
-    let held = at(&["import", "users", "staff.csv", "--start", "manual", "--json"]).exits(0).json();
+    let held = at(&["import", "users", "staff.csv", "--start", "manual", "--json"]).exits(3).json();
     let id = held["id"].as_str().unwrap();
     at(&["imports", "receipt", id]).exits(1).tells(&["received", "[state_conflict]"]);
     at(&["imports", "report", id, "--html"]).exits(1).tells(&["[state_conflict]"]);
