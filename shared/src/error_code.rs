@@ -498,6 +498,12 @@ catalogue! {
         advice: "The records are not at fault. Find the cause in the worker's log under the chunk's id, then \
                  `muster imports retry`.";
     }
+    /// A change that an undo was to take back cannot be read: what is stored of it is damaged.
+    ChangeUnreadable = "change_unreadable" {
+        met: Record;
+        advice: "All other changes are taken back, and a retry does not help with this one. The record's user has to be corrected by \
+                 hand, or by a file with the values that it is to have.";
+    }
     /// The person whose record it was has been erased. Nothing of the record is kept, and it is applied by nobody.
     Erased = "erased" {
         met: Record;
@@ -569,8 +575,9 @@ catalogue! {
     /// The import has been undone, or its undo is under way.
     AlreadyUndone = "already_undone" {
         met: Request;
-        advice: "The error's `import_id` names the undo. To have the import's changes back, undo that one. What it left as it was because \
-                 somebody had changed it is in its records: `muster imports records`.";
+        advice: "The error's `import_id` names the undo. If it was cancelled, resume it: it goes on where it stopped. To have the import's \
+                 changes back, undo that one. What it left as it was because somebody had changed it is in its records: `muster imports \
+                 records`.";
     }
     /// What the import changed is not kept any more, or never was: it cannot be undone.
     BeforeImagesGone = "before_images_gone" {

@@ -271,6 +271,8 @@ table! {
         SplitByCodes = "split_by_codes",
         /// Each record that the database refuses fails, also when it refuses everything.
         RefusedWithoutProbe = "refused_without_probe",
+        /// Records that were refused while everything was fail, although what refused everything ended meanwhile.
+        DoubtfulFail = "doubtful_fail",
         /// What is checked at the commit is not checked for parts of a chunk.
         DeferredUnchecked = "deferred_unchecked",
         /// A chunk that the database refuses keeps its delivery instead of being deferred.
@@ -437,6 +439,22 @@ table! {
         UndoLeavesParts = "undo_leaves_parts",
         /// A user that an import inserted and changed later counts as touched by somebody else.
         UndoForgetsItsSteps = "undo_forgets_its_steps",
+        /// An undo leaves a flag of a verified value beside a value that was never verified.
+        UndoLeavesFlags = "undo_leaves_flags",
+        /// An undo after those of parts leaves fields at values in between.
+        UndoPartsInBetween = "undo_parts_in_between",
+        /// A later import that changed nothing of a user is named as the one that changed it.
+        UndoBlamesTheUnchanged = "undo_blames_the_unchanged",
+        /// A cancelled undo is resumed, and an undone import driven again, whatever another undo does meanwhile.
+        UndosAtOnce = "undos_at_once",
+        /// A membership that an undo gives back outlives its user.
+        UndoEnrolsNobody = "undo_enrols_nobody",
+        /// Numbers are other ones where they are only written in another way.
+        UndoComparesDigits = "undo_compares_digits",
+        /// What the queue says of a chunk takes the place of what a worker met.
+        QueueHidesTheWorker = "queue_hides_the_worker",
+        /// A registration for an application is no touch of its user.
+        RegistrationIsNoTouch = "registration_is_no_touch",
         /// In a file for Bitcaster's importer a stray quote fails its record.
         StrayQuoteFails = "stray_quote_fails",
         /// Values of `{}` cells lose their blanks also where Bitcaster's importer keeps them.

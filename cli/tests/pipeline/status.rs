@@ -154,6 +154,36 @@ async fn an_import_whose_messages_the_queue_does_not_take_says_so_until_it_does(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_worker_met_stays_told_when_the_queue_takes_nothing() {
+    let pipeline = Pipeline::new(Backend::Postgres).await;
+    let import = pipeline.accepted(&people(1), &ImportOptions::default()).await;
+    let chunk = listed(&pipeline, import, ChunkFilter::default()).await[0].id;
+    let refused = async |met: Option<&str>| -> String {
+        sqlx::query(
+            "update chunks set attempts = case when $2::text is null then 0 else 1 end, problem = $2, problem_at = now(),
+                               problem_since = now()
+              where id = $1",
+        )
+        .bind(chunk.get())
+        .bind(met)
+        .execute(pipeline.store.pool())
+        .await
+        .unwrap();
+        assert_eq!(dispatch::claim(&pipeline.store, &[chunk], 60.0).await.unwrap().len(), 1);
+        dispatch::unclaim(&pipeline.store, chunk, "the queue is away").await.unwrap();
+        sqlx::query_scalar("select problem from chunks where id = $1")
+            .bind(chunk.get())
+            .fetch_one(pipeline.store.pool())
+            .await
+            .unwrap()
+    };
+    assert_eq!(refused(None).await, "the queue is away");
+    assert_eq!(refused(Some("the database refuses it")).await, "the database refuses it");
+    steer::cancel(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_waits_for_its_turn_or_for_people_does_not_stand_still() {
     let mut pipeline = Pipeline::new(Backend::Postgres).await;
     let older = pipeline.accepted(&people(200), &ImportOptions::default()).await;

@@ -310,9 +310,9 @@ impl ApiError {
 
 fn why_not(refusal: &Refusal) -> String {
     match refusal {
-        Refusal::State(state) => format!("the import is {state}, so it cannot be undone"),
+        Refusal::State(state) => format!("the import that is undone is {state}, so it cannot be undone now"),
         Refusal::NotApplied => "the import changed nothing that could be undone".to_owned(),
-        Refusal::Undone(undo) => format!("import {undo} undoes this one already"),
+        Refusal::Undone(undo) => format!("import {undo} undoes it already"),
         Refusal::Gone => "what the import changed is not kept any more, so it cannot be undone".to_owned(),
     }
 }

@@ -1,7 +1,9 @@
 //! Undoing imports: everything back as it was, people's own edits kept, once and for all whatever dies.
 
+mod again;
 mod property;
 mod story;
+mod values;
 
 use muster_shared::chunk::ChunkLimits;
 use muster_shared::clock;
@@ -23,6 +25,7 @@ pub(super) fn whole(pipeline: &Pipeline, of: ImportId) -> NewUndo {
         outcome: None,
         start: Start::Auto,
         chunk: ChunkLimits { records: 7, bytes: 64 * 1024, lanes: 3 },
+        actor: None,
     }
 }
 
