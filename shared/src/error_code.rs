@@ -129,14 +129,15 @@ catalogue! {
     /// A workbook that takes more room than it may.
     WorkbookTooLarge = "workbook_too_large" {
         met: File;
-        advice: "Save the sheet as CSV, whose size has no limit, or raise `intake.max_workbook_bytes` (its size on disk) or \
+        advice: "Save the sheet as CSV, which may be larger (docs/limits.md), or raise `intake.max_workbook_bytes` (its size on disk) or \
                  `intake.max_workbook_memory` (its texts and styles, unpacked).";
     }
-    /// More than half of a file's first records fail for one cause, so that it is stopped before anything is applied.
+    /// More than half of the records of a file's first chunk fail for one cause, so that it is stopped before anything is applied. Files of
+    /// fewer than 100 records are never stopped.
     MostlyInvalid = "mostly_invalid" {
         met: File;
         advice: "Mend the cause that the message names: most often it is one option (`--encoding`, `--dates`, `--phone-country`) or one \
-                 column. `muster inspect` shows all causes. `--brake 0` imports all the same, `--brake 80` from another share on.";
+                 column. `muster inspect` shows all causes. `--brake 0` imports all the same, `--brake 80` stops only above 80 %.";
     }
     /// The workbook has no sheet of the name or number that was asked for.
     SheetUnknown = "sheet_unknown" {

@@ -223,7 +223,7 @@ impl ApiError {
             }
             Self::CannotUndo(Refusal::Undone(undo)) => error.import_id = Some(undo.get()),
             Self::Body(file) | Self::Upload(_, file) => {
-                error.field.clone_from(&file.field);
+                error.field = file.field.as_deref().map(str::to_owned);
                 (error.record, error.line, error.column) = (file.record, file.line, file.column);
             }
             _ => {}

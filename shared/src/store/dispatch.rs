@@ -5,6 +5,7 @@
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::holders::LIVES;
 use super::{Store, StoreError};
 use crate::dispatch::LaneHead;
 use crate::fault::{self, Mutant, Point, mutant};
@@ -247,9 +248,6 @@ pub async fn take_back_all(store: &Store) -> Result<u64, StoreError> {
     Ok(taken.rows_affected())
 }
 
-/// How long a process that says nothing counts as living, in seconds.
-const LIVES: f64 = 3.0;
-
 /// Leases after which a chunk counts as silent though a process says that it holds it: nothing takes so long, the process hangs.
 const HELD_AT_MOST: f64 = 10.0;
 
@@ -265,7 +263,7 @@ pub async fn silent(store: &Store, lease_seconds: f64) -> Result<Vec<ChunkId>, S
                                  where h.seen_at > now() - make_interval(secs => $2) and c.id = any(h.chunks)))
           order by c.leased_until, c.id",
         (HELD_AT_MOST - 1.0) * lease_seconds,
-        LIVES,
+        LIVES.as_secs_f64(),
     )
     .fetch_all(store.pool())
     .await?;
@@ -298,7 +296,7 @@ pub async fn take_back_claims(store: &Store) -> Result<u64, StoreError> {
                           and not exists (select from chunk_holders h
                                            where h.seen_at > now() - make_interval(secs => $1) and c.id = any(h.chunks))
                           for no key update of c skip locked)",
-        LIVES,
+        LIVES.as_secs_f64(),
     )
     .execute(store.pool())
     .await?;
