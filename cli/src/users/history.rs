@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::NO_SUCH_USER;
 use crate::failure::Ended;
 use crate::imports::Remote;
-use crate::output::{answer, json, number, remark};
+use crate::output::{answer, number, remark};
 
 /// Entries asked for at a time.
 const PAGE: usize = 100;
