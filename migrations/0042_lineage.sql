@@ -20,9 +20,6 @@ create table receipt_keys (
 );
 comment on table receipt_keys is 'The one key of this installation, with which receipts are signed: Ed25519, made at first use. Never shown; only its public half is.';
 
--- Of no tenant, and nothing that a front door reads for one.
-alter table receipt_keys enable row level security;
-
 create table user_changes (
     id         bigint      generated always as identity primary key,
     tenant_id  integer     not null,
@@ -42,6 +39,7 @@ create index user_changes_age on user_changes (at);
 alter table user_changes enable row level security;
 create policy own on user_changes using (tenant_id = muster_tenant());
 
+-- The key is of no tenant, and nothing that a front door reads for one.
 do $$
 begin
     if exists (select from pg_roles where rolname = 'muster_tenant') then

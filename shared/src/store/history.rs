@@ -52,6 +52,13 @@ pub struct Entry {
     pub fields: Option<Vec<FieldChange>>,
 }
 
+impl Entry {
+    /// Whether nothing can have come before it: the user was made. One that an undo made again was there before.
+    fn is_first(&self) -> bool {
+        self.kind == Kind::Inserted.as_str() && self.by != "undo"
+    }
+}
+
 /// Who did something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
@@ -173,7 +180,7 @@ pub async fn page(
     if !there && entries.is_empty() && after.is_none() && next.is_none() {
         return Ok(None);
     }
-    let begins = entries.last().is_some_and(|(entry, _)| entry.kind == Kind::Inserted.as_str());
+    let begins = entries.last().is_some_and(|(entry, _)| entry.is_first());
     let older_gone = next.is_none() && !begins;
     name_fields(&mut reading, tenant, &mut entries).await?;
     reading.commit().await?;

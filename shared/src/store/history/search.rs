@@ -14,7 +14,6 @@ use crate::chunk::decode;
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::options::ImportOptions;
 use crate::rules::Rules;
-use crate::undo::Kind;
 
 /// Applications of chunks that one statement looks through.
 const WINDOW: i64 = 500;
@@ -85,14 +84,15 @@ impl Search {
                 self.found.extend(image.entries);
             }
         }
+        if self.found.last().is_some_and(|(entry, _)| entry.is_first()) {
+            return Ok(None);
+        }
         if found.peek().is_none() {
             images = to;
             if until.is_none() && of_requests.peek().is_none() && all_requests {
-                // Before it was inserted nothing happened to it.
-                let begun = self.found.last().is_some_and(|(entry, _)| entry.kind == Kind::Inserted.as_str());
                 return match self.found.is_empty() {
                     true => self.gone(connection, Uuid::max()).await,
-                    false => Ok((!begun).then_some(Cursor::Gone(Uuid::max()))),
+                    false => Ok(Some(Cursor::Gone(Uuid::max()))),
                 };
             }
         }
@@ -289,6 +289,9 @@ impl Search {
             };
             self.found
                 .extend(chunk.what_is_left(self.user).into_iter().map(|entry| (entry, row.actor.clone())));
+        }
+        if self.found.last().is_some_and(|(entry, _)| entry.is_first()) {
+            return Ok(None);
         }
         if cut {
             last = before.or(last);
