@@ -80,7 +80,8 @@ async fn an_undo_takes_large_numbers_back() {
     let mut pipeline = Pipeline::new(Backend::Postgres).await;
     pipeline.import("email\na@example.com\n", &plain()).await;
     let before = users(&pipeline, true).await;
-    let json = r#"[{"email": "a@example.com", "custom_attributes": {"large": 1e16, "whole": 1.0, "deep": {"n": [2e3]}}}]"#;
+    let json =
+        r#"[{"email": "a@example.com", "metadata": {"large": 1e16, "whole": 1.0, "deep": {"n": [2e3]}}}]"#;
     let import = pipeline.import(json, &ImportOptions { format: Format::Json, ..plain() }).await;
     assert_eq!(import.counts, counts(1, 0, 1, 0, 0));
     taken_back(&mut pipeline, import.id).await;
