@@ -52,3 +52,4 @@ pub mod unique;
 pub mod user;
 pub mod validate;
 pub mod warning;
+pub mod webhook;
