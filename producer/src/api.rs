@@ -4,6 +4,7 @@
 //! Guarantees: a request is done for the tenant of its token and no other, an error has one shape and a stable code, and no
 //! user's value is logged. A handler runs to its end even when its client leaves, so that no statement is cancelled midway.
 
+mod audit;
 mod auth;
 mod auth_limit;
 mod authgear;
@@ -32,6 +33,7 @@ mod undo;
 mod upload;
 mod users;
 mod view;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -47,21 +49,26 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use authgear::{AuthgearOptions, decode_import_id};
+pub use audit::{AuditList, AuditView};
 pub use chunks::{ChunkList, ChunkView};
 pub use console::{ConsoleRoute, ROUTES as CONSOLE_ROUTES};
-pub use error::{ApiError, ErrorBody, ErrorDetail};
+pub use error::{ApiError, ErrorBody, ErrorDetail, WebhookRefusal};
 pub(crate) use events::look;
 pub use routes::{Audience, openapi};
 pub(crate) use serve::{open_tls, serve};
 pub use tls::TlsFiles;
 pub use undo::{UndoPreview, UndoView};
 pub use view::{ImportDetails, ImportLinks, ImportList, ImportView, RecordList, RecordView};
+pub use webhooks::{
+    DeliveryList, DeliveryView, TryView, WebhookCreated, WebhookList, WebhookSecretView, WebhookView,
+};
 
 use incoming::Pace;
 
 use crate::Dispatcher;
 use crate::receive::ReceiveLimits;
 use crate::single::Singles;
+use crate::webhook::WebhookOptions;
 
 /// How the HTTP API behaves towards its clients.
 #[derive(Debug, Clone)]
@@ -151,6 +158,7 @@ struct Shared {
     /// What tells how imports get on.
     bounds: Bounds,
     limits: ReceiveLimits,
+    webhooks: WebhookOptions,
     /// How the body of an upload has to come.
     pace: Pace,
     slots: slots::UploadSlots,
@@ -178,12 +186,14 @@ struct Shared {
 impl AppState {
     /// State of a server; the dispatcher is told when something new is staged, `news` tells of events, and whoever follows them ends
     /// when it is `stopping`.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the server of its own")]
     pub fn new(
         store: Store,
         queue: Queue,
         dispatcher: &Dispatcher,
         limits: ReceiveLimits,
         http: &HttpOptions,
+        webhooks: WebhookOptions,
         news: watch::Receiver<i64>,
         stopping: CancellationToken,
     ) -> Self {
@@ -197,6 +207,7 @@ impl AppState {
             dispatcher: dispatcher.progress(),
             bounds: dispatcher.bounds(),
             limits,
+            webhooks,
             pace: Pace {
                 pause: http.idle_body_timeout,
                 rate: http.upload_rate.unwrap_or(0),

@@ -14,8 +14,9 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
 use super::{
-    AppState, authgear, bitcaster, catalog, ccai, chunks, console, document, events, imports, inspect, ops,
+    AppState, audit, authgear, bitcaster, catalog, ccai, chunks, console, document, events, imports, inspect, ops,
     profiles, records, trace, undo, upload, users,
+    webhooks,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -68,6 +69,13 @@ fn client_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(users::export))
         .routes(routes!(users::show, users::erase))
         .routes(routes!(catalog::show, catalog::replace))
+        .routes(routes!(webhooks::list, webhooks::create))
+        .routes(routes!(webhooks::show, webhooks::change, webhooks::delete))
+        .routes(routes!(webhooks::rotate, webhooks::drop_secret))
+        .routes(routes!(webhooks::ping))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::redeliver))
+        .routes(routes!(audit::list))
         .merge(bitcaster::routes())
         .routes(routes!(ops::healthz))
         .merge(authgear::routes())
