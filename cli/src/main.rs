@@ -4,6 +4,7 @@
 //! steps of a signal), `failure` (how errors are told, and the exit codes), `output`.
 
 mod args;
+mod audit;
 mod bc;
 mod catalog;
 mod completions;
@@ -27,6 +28,7 @@ mod tenants;
 mod tokens;
 mod users;
 mod view;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -89,6 +91,8 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<Ended> {
         Command::Token(args) => Box::pin(tokens::run(&args, config, &once()?)).await,
         Command::Users(args) => Box::pin(users::run(&args, config, &once()?)).await,
         Command::Profile(args) => Box::pin(profile::run(&args, config, &once()?)).await,
+        Command::Webhook(args) => Box::pin(webhook::run(&args, config, &once()?)).await,
+        Command::Audit(args) => Box::pin(audit::run(&args, config, &once()?)).await,
         Command::Catalog(args) => Box::pin(catalog::run(&args, config, &once()?)).await,
         Command::Config(args) => configuration::run(&args, config),
         Command::Explain(args) => explain::run(&args),

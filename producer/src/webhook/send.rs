@@ -6,7 +6,7 @@ use std::time::Duration;
 use muster_shared::clock;
 use muster_shared::fault::{Mutant, mutant};
 use muster_shared::store::deliveries::{Claim, Next, Try};
-use muster_shared::webhook::{Schedule, signature_header};
+use muster_shared::webhook::{PING, Schedule, signature_header};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Response, StatusCode};
@@ -59,7 +59,9 @@ impl Sender {
         let took = began.elapsed();
         let asked = answer.as_ref().ok().and_then(|answer| answer.retry_after);
         let pause = schedule.pause(claim.attempts.saturating_add(1), asked, &mut clock::rng());
-        let again = Next::Again { pause, give_up_after: schedule.give_up_after };
+        // Whoever tries a webhook wants to know how it is now.
+        let give_up_after = if claim.kind == PING { Duration::ZERO } else { schedule.give_up_after };
+        let again = Next::Again { pause, give_up_after };
         let (status, problem, next) = match answer {
             Ok(Answer { status, .. }) if status.is_success() => (Some(status), None, Next::Delivered),
             Ok(Answer { status, .. }) => {

@@ -238,6 +238,8 @@ pub struct Claim {
     pub tenant: TenantId,
     /// Where it leads.
     pub url: String,
+    /// Name of what is told.
+    pub kind: String,
     /// The delivery.
     pub delivery: DeliveryId,
     /// What is sent, byte for byte.
@@ -280,12 +282,12 @@ pub async fn claim(store: &Store, most: i64, seconds: f64) -> Result<Vec<Claim>,
         return Ok(Vec::new());
     }
     let rows = sqlx::query!(
-        r#"select w.id, w.tenant_id, w.url, w.claim as "claim!", d.id as "delivery!", d.payload as "payload!",
+        r#"select w.id, w.tenant_id, w.url, w.claim as "claim!", d.id as "delivery!", d.type as "kind!", d.payload as "payload!",
                   d.attempts as "attempts!", s.key, s.current, s.previous
              from webhooks as w
              join webhook_secrets as s on s.webhook_id = w.id
             cross join lateral (
-                  select d.id, d.payload, d.attempts
+                  select d.id, d.type, d.payload, d.attempts
                     from webhook_deliveries as d
                    where d.webhook_id = w.id and d.state = 'pending' and d.due_at <= now()
                      and (w.enabled or d.type = 'webhook.ping')
@@ -305,6 +307,7 @@ pub async fn claim(store: &Store, most: i64, seconds: f64) -> Result<Vec<Claim>,
             webhook: WebhookId(row.id),
             tenant: TenantId(row.tenant_id),
             url: row.url,
+            kind: row.kind,
             delivery: DeliveryId(row.delivery),
             payload: row.payload,
             attempts: row.attempts.unsigned_abs(),
