@@ -10,6 +10,7 @@
 
 mod access;
 mod asking;
+mod audit;
 mod authgear;
 mod bitcaster;
 mod bounds;
@@ -36,3 +37,4 @@ mod status;
 mod tls;
 mod undo;
 mod uploads;
+mod webhooks;

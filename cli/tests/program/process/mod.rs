@@ -15,3 +15,4 @@ mod services;
 mod start;
 mod undo;
 mod users;
+mod webhooks;
