@@ -2,11 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::harness::{Desk, signal, until, wait};
+use super::serve::serve;
+use crate::harness::{Desk, signal, wait};
 
 #[test]
 fn webhooks_are_made_changed_and_deleted_without_a_server() {
@@ -62,22 +62,9 @@ fn receiver(status: u16) -> String {
 #[test]
 fn a_webhook_is_tried_and_told_again_behind_a_server_and_the_audit_is_read() {
     let desk = Desk::new().set("MUSTER_WEBHOOK_ALLOW_PRIVATE", "true");
-    let mut server = desk.start(&["serve", "--listen", "127.0.0.1:0"], Stdio::null());
-    desk.until_runs(&server);
-    let token = until("the operator's token is there", || {
-        std::fs::read_to_string(desk.path(".muster/operator.token")).ok().filter(|text| !text.is_empty())
-    });
-    let mut line = String::new();
-    let out = server.stdout.as_mut().unwrap();
-    until("it listens", || {
-        let mut byte = [0];
-        out.read_exact(&mut byte).unwrap();
-        line.push(char::from(byte[0]));
-        line.ends_with('\n').then_some(())
-    });
-    let url = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+    let (server, url, token) = serve(&desk, true);
     let behind = |args: &[&str]| {
-        let all = [args, &["--server", &url, "--token", token.trim(), "--json"]].concat();
+        let all = [args, &["--server", &url, "--token", &token, "--json"]].concat();
         desk.run(&all)
     };
     let good = behind(&["webhook", "create", &receiver(200)]).exits(0).json();
