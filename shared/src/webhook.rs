@@ -17,7 +17,7 @@ use crate::id::ImportId;
 use crate::import::ImportState;
 use crate::outcome::Counts;
 
-pub use secret::{SealedSecret, WebhookSecret, signature_header};
+pub use secret::{InvalidSecret, SealedSecret, WebhookSecret, signature_header};
 
 /// The brake stopped an import: most of its first records failed for one cause.
 pub const BRAKED: &str = "import.braked";

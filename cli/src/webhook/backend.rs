@@ -55,7 +55,7 @@ impl Backend<'_> {
                 }
                 match store::create(store, *tenant, new, config.webhook.per_tenant).await? {
                     Created::New(info, secret) => {
-                        Ok(WebhookCreated { webhook: info.into(), secret: secret.reveal().to_owned() })
+                        Ok(WebhookCreated { webhook: (*info).into(), secret: secret.reveal().to_owned() })
                     }
                     Created::TooMany => bail!(WebhookRefusal::TooMany(config.webhook.per_tenant)),
                 }

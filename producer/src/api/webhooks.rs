@@ -81,7 +81,7 @@ pub(super) async fn create(
     match store::create(&state.0.store, tenant, &new, most).await? {
         Created::New(info, secret) => {
             let secret = secret.reveal().to_owned();
-            Ok((StatusCode::CREATED, Json(WebhookCreated { webhook: info.into(), secret })))
+            Ok((StatusCode::CREATED, Json(WebhookCreated { webhook: (*info).into(), secret })))
         }
         Created::TooMany => Err(ApiError::Webhook(WebhookRefusal::TooMany(most))),
     }

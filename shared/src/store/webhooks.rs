@@ -99,7 +99,7 @@ pub struct WebhookChange {
 #[derive(Debug)]
 pub enum Created {
     /// A new webhook with its secret, which is shown this once.
-    New(WebhookInfo, WebhookSecret),
+    New(Box<WebhookInfo>, WebhookSecret),
     /// The tenant has as many as it may.
     TooMany,
 }
@@ -152,7 +152,7 @@ pub async fn create(
     let info = find(&mut *transaction, tenant, WebhookId(id)).await?;
     super::commit(store, transaction).await?;
     match info {
-        Some(info) => Ok(Created::New(info, secret.0)),
+        Some(info) => Ok(Created::New(Box::new(info), secret.0)),
         None => Err(StoreError::Conflict("the webhook")),
     }
 }

@@ -22,7 +22,7 @@ const BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 #[derive(Clone)]
 pub struct WebhookSecret {
     text: SecretString,
-    key: hmac::Key,
+    bytes: Vec<u8>,
 }
 
 /// The text does not have the form of a secret.
@@ -39,7 +39,7 @@ impl WebhookSecret {
     }
 
     fn of(text: String, bytes: &[u8]) -> Self {
-        Self { text: SecretString::from(text), key: hmac::Key::new(hmac::HMAC_SHA256, bytes) }
+        Self { text: SecretString::from(text), bytes: bytes.to_vec() }
     }
 
     /// The text, to be shown once.
@@ -49,7 +49,8 @@ impl WebhookSecret {
 
     /// The signature of what is sent, as it stands in the header.
     pub fn sign(&self, id: &str, timestamp: i64, body: &str) -> String {
-        let mut context = hmac::Context::with_key(&self.key);
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.bytes);
+        let mut context = hmac::Context::with_key(&key);
         for part in [id, ".", &timestamp.to_string(), ".", body] {
             context.update(part.as_bytes());
         }

@@ -2,7 +2,7 @@
 //! them against what is sent.
 
 use muster_shared::error::ErrorCode;
-use muster_shared::import::{ChunkState, ImportState};
+use muster_shared::import::{ChunkState, DeliveryState, ImportState};
 use muster_shared::options::ImportOptions;
 use muster_shared::parse::{Format, TextEncoding};
 use serde_json::{Map, Value, json};
@@ -61,7 +61,7 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
     {
         schemas.insert(name.to_owned(), schema);
     }
-    let properties: [(&str, &str, Value); 22] = [
+    let properties: [(&str, &str, Value); 23] = [
         ("ImportView", "state", reference("ImportState")),
         ("ImportView", "encoding", or_null("TextEncoding")),
         ("ImportView", "options", reference("ImportOptions")),
@@ -86,6 +86,7 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
         ("ProblemList", "problems", list_of("ImportProblem")),
         ("ProblemList", "warnings", list_of("ImportWarning")),
         ("UndoPreview", "refused", or_null("ErrorCode")),
+        ("DeliveryView", "state", texts(DeliveryState::ALL.iter().map(|state| state.as_str()))),
         ("ProfileView", "options", any("Options by name, as an upload takes them")),
         ("AuthgearDetail", "record", any("The record as it was sent, secrets redacted")),
     ];

@@ -1,7 +1,6 @@
 //! A server that receives webhooks: it notes every request, and answers as it was told to, well or badly.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -79,13 +78,15 @@ struct Noted {
     next: VecDeque<Reply>,
     always: Option<Reply>,
     connections: usize,
+    /// Requests that are received and not answered.
+    open: usize,
+    most_open: usize,
 }
 
 #[derive(Debug)]
 pub(crate) struct Receiver {
     pub(crate) url: String,
     noted: Arc<Mutex<Noted>>,
-    most_at_once: Arc<AtomicUsize>,
     serving: JoinHandle<()>,
 }
 
@@ -100,23 +101,17 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hooks", listener.local_addr().unwrap());
         let noted = Arc::new(Mutex::new(Noted::default()));
-        let (at_once, most_at_once) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (shared, most) = (noted.clone(), most_at_once.clone());
+        let shared = noted.clone();
         let serving = tokio::spawn(async move {
             loop {
                 let Ok((stream, _)) = listener.accept().await else { return };
                 shared.lock().unwrap().connections += 1;
-                let (shared, at_once, most) = (shared.clone(), at_once.clone(), most.clone());
-                tokio::spawn(async move {
-                    let now = at_once.fetch_add(1, Ordering::SeqCst) + 1;
-                    most.fetch_max(now, Ordering::SeqCst);
-                    // What a client breaks off is no error here.
-                    let _ = answer(stream, &shared).await;
-                    at_once.fetch_sub(1, Ordering::SeqCst);
-                });
+                let shared = shared.clone();
+                // What a client breaks off is no error here.
+                tokio::spawn(async move { answer(stream, &shared).await.unwrap_or_default() });
             }
         });
-        Self { url, noted, most_at_once, serving }
+        Self { url, noted, serving }
     }
 
     /// How to answer the next requests, one after the other.
@@ -142,7 +137,7 @@ impl Receiver {
     }
 
     pub(crate) fn most_at_once(&self) -> usize {
-        self.most_at_once.load(Ordering::SeqCst)
+        self.noted.lock().unwrap().most_open
     }
 
     /// Waits until there were so many requests.
@@ -177,15 +172,17 @@ async fn answer(stream: TcpStream, noted: &Mutex<Noted>) -> std::io::Result<()> 
     let reply = {
         let mut noted = noted.lock().unwrap();
         noted.received.push(Received { headers, body: String::from_utf8(body).unwrap() });
+        noted.open += 1;
+        noted.most_open = noted.most_open.max(noted.open);
         noted.next.pop_front().or_else(|| noted.always.clone()).unwrap_or(Reply::Status(204))
     };
+    if let Reply::Slow(_, pause) = &reply {
+        tokio::time::sleep(*pause).await;
+    }
+    noted.lock().unwrap().open -= 1;
     let head = |status: u16| format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     match reply {
-        Reply::Status(status) => stream.write_all(head(status).as_bytes()).await?,
-        Reply::Slow(status, pause) => {
-            tokio::time::sleep(pause).await;
-            stream.write_all(head(status).as_bytes()).await?;
-        }
+        Reply::Status(status) | Reply::Slow(status, _) => stream.write_all(head(status).as_bytes()).await?,
         Reply::Raw(text) => stream.write_all(text.as_bytes()).await?,
         Reply::Hang => std::future::pending().await,
         Reply::Endless => {
