@@ -327,7 +327,8 @@ async fn check_target(state: &AppState, url: &str) -> Result<(), ApiError> {
     checked.map_err(|error| ApiError::Webhook(WebhookRefusal::Target(error)))
 }
 
-fn checked_description(text: String) -> Result<String, ApiError> {
+/// A description, where it is what it must be.
+pub(super) fn checked_description(text: String) -> Result<String, ApiError> {
     if text.chars().count() > DESCRIPTION || has_forbidden_char(&text) {
         return Err(invalid("description", format!("must be at most {DESCRIPTION} visible characters")));
     }
