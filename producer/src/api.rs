@@ -48,8 +48,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use authgear::{AuthgearOptions, decode_import_id};
 pub use audit::{AuditList, AuditView};
+pub use authgear::{AuthgearOptions, decode_import_id};
 pub use chunks::{ChunkList, ChunkView};
 pub use console::{ConsoleRoute, ROUTES as CONSOLE_ROUTES};
 pub use error::{ApiError, ErrorBody, ErrorDetail, WebhookRefusal};

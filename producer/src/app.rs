@@ -79,7 +79,8 @@ impl Producer {
         let (tell, news) = watch::channel(0);
         let looking = AbortOnDropHandle::new(tokio::spawn(api::look(store.clone(), tell)));
         let (limits, http) = (options.receive, &options.http);
-        let state = AppState::new(store, queue, &dispatcher, limits, http, options.webhooks, news, shutdown.clone());
+        let state =
+            AppState::new(store, queue, &dispatcher, limits, http, options.webhooks, news, shutdown.clone());
         let serve = |listener, audience| {
             let serving = api::serve(
                 listener,

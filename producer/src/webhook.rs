@@ -231,7 +231,8 @@ fn note_panic(ended: Result<(), tokio::task::JoinError>) {
 /// Makes one delivery, and notes how that went.
 async fn deliver(store: &Store, sender: &Sender, options: &WebhookOptions, claim: &Claim) {
     if mutant(Mutant::WebhookNotedFirst) {
-        let tried = Try { at: muster_shared::clock::now(), status: None, problem: None, took: Duration::ZERO };
+        let tried =
+            Try { at: muster_shared::clock::now(), status: None, problem: None, took: Duration::ZERO };
         let _ = deliveries::finish(store, claim, &tried, Next::Delivered).await;
     }
     if fault::point(Point::WebhookClaimed).is_err() {

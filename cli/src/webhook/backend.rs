@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use muster_producer::api::{DeliveryList, DeliveryView, WebhookCreated, WebhookList, WebhookRefusal, WebhookSecretView, WebhookView};
+use muster_producer::api::{
+    DeliveryList, DeliveryView, WebhookCreated, WebhookList, WebhookRefusal, WebhookSecretView, WebhookView,
+};
 use muster_shared::config::Config;
 use muster_shared::id::{DeliveryId, TenantId, WebhookId};
 use muster_shared::import::DeliveryState;
-use muster_shared::store::deliveries::{self, DeliveryFilter, DeliveryInfo};
-use muster_shared::store::webhooks::{self as store, Created, Dropped, NewWebhook, Rotated, WebhookChange, Which};
 use muster_shared::store::Store;
+use muster_shared::store::deliveries::{self, DeliveryFilter, DeliveryInfo};
+use muster_shared::store::webhooks::{
+    self as store, Created, Dropped, NewWebhook, Rotated, WebhookChange, Which,
+};
 use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -112,7 +116,9 @@ impl Backend<'_> {
             }
             Self::Here(store, tenant, _) => match store::rotate(store, *tenant, WebhookId::new(id)).await? {
                 Rotated::New(secret) => Ok(secret.reveal().to_owned()),
-                Rotated::TwoAlready => bail!("two secrets are valid already; `muster webhook drop-secret` drops one of them"),
+                Rotated::TwoAlready => {
+                    bail!("two secrets are valid already; `muster webhook drop-secret` drops one of them")
+                }
                 Rotated::NotFound => bail!(NO_SUCH),
             },
         }
@@ -151,7 +157,8 @@ impl Backend<'_> {
             }
             Self::Here(store, tenant, _) => {
                 let filter = DeliveryFilter { state, before: None };
-                let found = deliveries::page(store, *tenant, WebhookId::new(id), filter, limit.into()).await?;
+                let found =
+                    deliveries::page(store, *tenant, WebhookId::new(id), filter, limit.into()).await?;
                 Ok(found.unwrap_or_default().into_iter().map(Into::into).collect())
             }
         }
@@ -160,7 +167,8 @@ impl Backend<'_> {
     pub(super) async fn redeliver(&self, id: Uuid, delivery: Uuid) -> anyhow::Result<DeliveryView> {
         match self {
             Self::Behind(remote) => {
-                let path = format!("/v1/webhooks/{id}/deliveries/{delivery}/redeliver?wait={}s", WAIT.as_secs());
+                let path =
+                    format!("/v1/webhooks/{id}/deliveries/{delivery}/redeliver?wait={}s", WAIT.as_secs());
                 read(remote, remote.request(Method::POST, &path)).await
             }
             Self::Here(store, tenant, _) => {

@@ -114,7 +114,9 @@ enum What {
         id: String,
     },
     /// Drop one of a webhook's two secrets
-    #[command(after_help = "Examples:\n  muster webhook drop-secret 0198\n  muster webhook drop-secret 0198 --which new")]
+    #[command(
+        after_help = "Examples:\n  muster webhook drop-secret 0198\n  muster webhook drop-secret 0198 --which new"
+    )]
     DropSecret {
         /// Its id, or the beginning or the end of it
         id: String,

@@ -115,7 +115,9 @@ pub enum WebhookRefusal {
     #[error("the tenant has {0} webhooks, and no more are allowed")]
     TooMany(u32),
     /// Two secrets are valid already.
-    #[error("two secrets are valid already; drop one of them first: DELETE at the same address with which=old or which=new")]
+    #[error(
+        "two secrets are valid already; drop one of them first: DELETE at the same address with which=old or which=new"
+    )]
     TwoSecrets,
     /// There is one alone.
     #[error("one secret alone is valid, and it cannot be dropped; give the webhook a new one first")]

@@ -14,9 +14,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
 use super::{
-    AppState, audit, authgear, bitcaster, catalog, ccai, chunks, console, document, events, imports, inspect, ops,
-    profiles, records, trace, undo, upload, users,
-    webhooks,
+    AppState, audit, authgear, bitcaster, catalog, ccai, chunks, console, document, events, imports, inspect,
+    ops, profiles, records, trace, undo, upload, users, webhooks,
 };
 
 #[derive(utoipa::OpenApi)]

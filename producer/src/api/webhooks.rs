@@ -13,7 +13,9 @@ use muster_shared::id::{DeliveryId, TenantId, WebhookId};
 use muster_shared::import::DeliveryState;
 use muster_shared::normalise::has_forbidden_char;
 use muster_shared::store::deliveries::{self, DeliveryFilter, DeliveryInfo};
-use muster_shared::store::webhooks::{self as store, Created, Dropped, NewWebhook, Rotated, WebhookChange, Which};
+use muster_shared::store::webhooks::{
+    self as store, Created, Dropped, NewWebhook, Rotated, WebhookChange, Which,
+};
 use muster_shared::token::Scope;
 use muster_shared::webhook::{MOST_EVENTS, event_types};
 use serde::de::DeserializeOwned;

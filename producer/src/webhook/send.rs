@@ -33,7 +33,8 @@ impl Sender {
         // Err means that one is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
-            let redirects = if mutant(Mutant::WebhookRedirects) { Policy::limited(3) } else { Policy::none() };
+            let redirects =
+                if mutant(Mutant::WebhookRedirects) { Policy::limited(3) } else { Policy::none() };
             Client::builder()
                 .user_agent(concat!("muster/", env!("CARGO_PKG_VERSION")))
                 .redirect(redirects)

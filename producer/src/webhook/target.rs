@@ -23,7 +23,9 @@ const LOOK_UP: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// It is no address of a web server.
-    #[error("must be an address that begins with https://, of at most 2,048 bytes, without a user name, a password and a fragment")]
+    #[error(
+        "must be an address that begins with https://, of at most 2,048 bytes, without a user name, a password and a fragment"
+    )]
     NoUrl,
     /// It is not encrypted.
     #[error("must begin with https://")]
@@ -116,8 +118,11 @@ impl Resolve for Guarded {
             if found.iter().any(|address| !targets.allows(address.ip())) {
                 return Err(Box::new(TargetError::Private) as Box<dyn Error + Send + Sync>);
             }
-            let found =
-                if mutant(Mutant::WebhookResolvesTwice) { targets.lookup.addresses(&name).await? } else { found };
+            let found = if mutant(Mutant::WebhookResolvesTwice) {
+                targets.lookup.addresses(&name).await?
+            } else {
+                found
+            };
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }

@@ -33,7 +33,10 @@ async fn the_audit_says_who_did_what_and_names_nobody_who_was_erased() {
     let entries = page["entries"].as_array().unwrap();
     let of = |key: &str| entries.iter().map(|entry| entry[key].clone()).collect::<Vec<Value>>();
     assert_eq!(of("subject"), users);
-    assert!(of("token").iter().all(|name| name == "eraser") && of("action").iter().all(|what| what == "users.erase"));
+    assert!(
+        of("token").iter().all(|name| name == "eraser")
+            && of("action").iter().all(|what| what == "users.erase")
+    );
     assert!(entries.iter().all(|entry| entry["counts"]["users"] == 1 && entry["at"].is_string()));
     assert!(!page.to_string().contains("example.com"));
     // By pages, the newest first.
@@ -45,7 +48,8 @@ async fn the_audit_says_who_did_what_and_names_nobody_who_was_erased() {
     }
     assert_eq!(seen, users);
     // Neither another tenant's operator nor a token without the scope sees any of it.
-    let other = tenants::create(&server.store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner();
+    let other =
+        tenants::create(&server.store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner();
     let stranger = token(&server.store, &other, "all", &[Scope::Ops]).await;
     let theirs = server.client.get(format!("{}/v1/audit", server.url)).bearer_auth(&stranger);
     let theirs: Value = theirs.send().await.unwrap().json().await.unwrap();

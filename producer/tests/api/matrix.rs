@@ -253,7 +253,8 @@ impl Ids {
             Door::Authgear => &self.task,
             Door::Ccai | Door::Bitcaster => &self.job,
         };
-        let path = row.path.replace("{id}", id).replace("{delivery}", &self.delivery).replace("{org}", &self.org);
+        let path =
+            row.path.replace("{id}", id).replace("{delivery}", &self.delivery).replace("{org}", &self.org);
         let path = path.replace("{username}", &self.email).replace("{name}", &self.profile);
         // They need not be made first: whose they are, the organization says.
         path.replace("{project}", "project").replace("{application}", "application")

@@ -114,15 +114,16 @@ async fn happened_since(
     )
     .fetch_all(connection)
     .await?;
-    let happening = |(number, import, at, kind, data, error, counts): (_, _, _, _, _, _, Option<Value>)| Happening {
-        number,
-        import: ImportId::new(import),
-        at,
-        kind,
-        data,
-        error,
-        counts: counts.and_then(|counts| serde_json::from_value(counts).ok()),
-    };
+    let happening =
+        |(number, import, at, kind, data, error, counts): (_, _, _, _, _, _, Option<Value>)| Happening {
+            number,
+            import: ImportId::new(import),
+            at,
+            kind,
+            data,
+            error,
+            counts: counts.and_then(|counts| serde_json::from_value(counts).ok()),
+        };
     Ok(rows
         .into_iter()
         .map(|row| happening((row.number, row.import_id, row.at, row.kind, row.data, row.error, row.counts)))
@@ -217,7 +218,8 @@ pub async fn write_failing_imports(store: &Store) -> Result<(), StoreError> {
             skipped: row.skipped.unsigned_abs(),
             failed: row.failed.unsigned_abs(),
         };
-        let Some(above) = percent(Some(row.above)).filter(|above| webhook::is_failing(&counts, *above)) else {
+        let Some(above) = percent(Some(row.above)).filter(|above| webhook::is_failing(&counts, *above))
+        else {
             continue;
         };
         let import = ImportId::new(row.import_id);
@@ -299,7 +301,8 @@ pub async fn claim(store: &Store, most: i64, seconds: f64) -> Result<Vec<Claim>,
     .fetch_all(&mut *transaction)
     .await?;
     transaction.commit().await?;
-    let open = |key: &[u8], sealed: Option<Vec<u8>>| sealed.and_then(|sealed| SealedSecret::new(sealed).open(key));
+    let open =
+        |key: &[u8], sealed: Option<Vec<u8>>| sealed.and_then(|sealed| SealedSecret::new(sealed).open(key));
     Ok(rows
         .into_iter()
         .map(|row| Claim {
@@ -311,7 +314,10 @@ pub async fn claim(store: &Store, most: i64, seconds: f64) -> Result<Vec<Claim>,
             delivery: DeliveryId(row.delivery),
             payload: row.payload,
             attempts: row.attempts.unsigned_abs(),
-            secrets: [open(&row.key, Some(row.current)), open(&row.key, row.previous)].into_iter().flatten().collect(),
+            secrets: [open(&row.key, Some(row.current)), open(&row.key, row.previous)]
+                .into_iter()
+                .flatten()
+                .collect(),
         })
         .collect())
 }

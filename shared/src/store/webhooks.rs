@@ -117,10 +117,12 @@ pub async fn create(
     sqlx::query!("select id from tenants where id = $1 for no key update", tenant.get())
         .fetch_optional(&mut *transaction)
         .await?;
-    let there =
-        sqlx::query_scalar!(r#"select count(*) as "count!" from webhooks where tenant_id = $1"#, tenant.get())
-            .fetch_one(&mut *transaction)
-            .await?;
+    let there = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from webhooks where tenant_id = $1"#,
+        tenant.get()
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
     if there >= i64::from(most) {
         return Ok(Created::TooMany);
     }

@@ -54,13 +54,8 @@ async fn take(stream: TcpStream) -> std::io::Result<i64> {
 async fn survive(point: &str) {
     let mut rig = Rig::new(Carrier::Rows).await;
     let (url, told) = receiver().await;
-    let new = NewWebhook {
-        url,
-        description: String::new(),
-        events: Vec::new(),
-        failed_above: None,
-        enabled: true,
-    };
+    let new =
+        NewWebhook { url, description: String::new(), events: Vec::new(), failed_above: None, enabled: true };
     let created = webhooks::create(&rig.store, rig.tenant, &new, 1).await.unwrap();
     assert!(matches!(created, Created::New(..)));
     rig.start(Role::Worker, "");
@@ -85,10 +80,11 @@ async fn until_all_told(rig: &Rig, told: &Told) {
         let mut connection = rig.store.connection().await.unwrap();
         let numbers: Vec<Option<i64>> =
             sqlx::query_scalar("select number from events").fetch_all(&mut connection).await.unwrap();
-        let pending: i64 = sqlx::query_scalar("select count(*) from webhook_deliveries where state = 'pending'")
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
+        let pending: i64 =
+            sqlx::query_scalar("select count(*) from webhook_deliveries where state = 'pending'")
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
         let happened: BTreeSet<Option<i64>> = numbers.into_iter().collect();
         let told: BTreeSet<Option<i64>> = told.lock().unwrap().iter().copied().map(Some).collect();
         if happened == told && pending == 0 {

@@ -11,11 +11,21 @@ use crate::harness::{Desk, signal, wait};
 #[test]
 fn webhooks_are_made_changed_and_deleted_without_a_server() {
     let desk = Desk::new();
-    desk.run(&["webhook", "create", "https://127.0.0.1/"]).exits(2).tells(&["webhook_target_refused", "public network"]);
+    desk.run(&["webhook", "create", "https://127.0.0.1/"])
+        .exits(2)
+        .tells(&["webhook_target_refused", "public network"]);
     desk.run(&["webhook", "create", "https://hooks.invalid/", "--event", "import.done"])
         .exits(2)
         .tells(&["import.completed"]);
-    let made = ["webhook", "create", "https://hooks.invalid/", "--event", "import.completed,chunk.dead", "--failed-above", "5"];
+    let made = [
+        "webhook",
+        "create",
+        "https://hooks.invalid/",
+        "--event",
+        "import.completed,chunk.dead",
+        "--failed-above",
+        "5",
+    ];
     let made = desk.run(&made).exits(0);
     assert!(made.stdout.starts_with("whsec_"), "{made:#?}");
     let list = desk.run(&["webhooks", "list", "--json"]).exits(0);
@@ -26,7 +36,10 @@ fn webhooks_are_made_changed_and_deleted_without_a_server() {
     let end = &id[30..];
     assert_eq!(desk.run(&["webhook", "show", end, "--json"]).exits(0).json(), webhook);
     let shown = desk.run(&["webhook", "disable", end]).exits(0);
-    assert!(shown.stdout.contains("disabled") && shown.stdout.contains("failed records above 5 %"), "{shown:#?}");
+    assert!(
+        shown.stdout.contains("disabled") && shown.stdout.contains("failed records above 5 %"),
+        "{shown:#?}"
+    );
     let second = desk.run(&["webhook", "rotate", end]).exits(0);
     assert!(second.stdout.starts_with("whsec_") && second.stdout != made.stdout, "{second:#?}");
     desk.run(&["webhook", "rotate", end]).exits(1).tells(&["two secrets are valid already"]);
@@ -74,7 +87,10 @@ fn a_webhook_is_tried_and_told_again_behind_a_server_and_the_audit_is_read() {
     let ping = behind(&["webhook", "ping", &id(&good)]).exits(0).json();
     assert_eq!(ping["state"], "delivered");
     let failed = behind(&["webhook", "ping", &id(&bad)]).exits(1).json();
-    assert_eq!((&failed["state"], &failed["tries"][0]["problem"]), (&json!("failed"), &json!("the answer was 500")));
+    assert_eq!(
+        (&failed["state"], &failed["tries"][0]["problem"]),
+        (&json!("failed"), &json!("the answer was 500"))
+    );
     let again = behind(&["webhook", "redeliver", &id(&good), ping["id"].as_str().unwrap()]).exits(0).json();
     assert_eq!((&again["state"], &again["attempts"]), (&json!("delivered"), &json!(2)));
     let log = behind(&["webhook", "deliveries", &id(&bad), "--state", "failed"]).exits(0).json();

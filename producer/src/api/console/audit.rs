@@ -25,8 +25,7 @@ pub(super) async fn list(State(state): State<AppState>, visit: Visit, uri: Uri) 
     let more = found.len() > PAGE;
     found.truncate(PAGE);
     let next = if more { found.last().map(|entry| entry.id) } else { None };
-    let page =
-        Page { section: Section::Audit, title: "Audit".into(), renew: None, main: view(&found, next) };
+    let page = Page { section: Section::Audit, title: "Audit".into(), renew: None, main: view(&found, next) };
     Ok(page.show(&visit))
 }
 

@@ -16,7 +16,11 @@ async fn a_webhook_is_made_tried_told_again_disabled_and_deleted_at_the_console(
         browser.send(path, &[&[("form", form.as_str())], fields].concat(), None).await
     };
     let wrong = send("/console/webhooks", &[("url", "nowhere"), ("description", "")]).await;
-    assert!(wrong.body.contains("No webhook was created.") && wrong.body.contains("value=\"nowhere\""), "{}", wrong.body);
+    assert!(
+        wrong.body.contains("No webhook was created.") && wrong.body.contains("value=\"nowhere\""),
+        "{}",
+        wrong.body
+    );
     let made = send("/console/webhooks", &[("url", &receiver.url), ("description", "<b>HR</b>")]).await;
     let secret = made.body.split("<code>whsec_").nth(1).unwrap().split('<').next().unwrap();
     let list = browser.page("/console/webhooks").await;
@@ -43,7 +47,10 @@ async fn who_may_only_read_webhooks_sees_no_buttons() {
     let reader = token(&server.store, &server.tenant, "reader", &[Scope::WebhooksRead]).await;
     let browser = Browser::signed_in(&server, &reader).await;
     let page = browser.page("/console/webhooks").await;
-    assert!(page.contains("There are none yet.") && !page.contains("Create") && !page.contains(">Audit<"), "{page}");
+    assert!(
+        page.contains("There are none yet.") && !page.contains("Create") && !page.contains(">Audit<"),
+        "{page}"
+    );
     let operator = Browser::signed_in(&server, &server.token).await;
     assert!(operator.page("/console/audit").await.contains("Nothing so far."));
 }

@@ -91,21 +91,33 @@ async fn what_happens_is_told_in_order_and_signed() {
         assert!(!request.body.contains("anna"), "{}", request.body);
     }
     let cancelled = received[4].told();
-    assert_eq!((&cancelled["data"]["from"], &cancelled["data"]["counts"]["skipped"]), (&json!("paused"), &json!(1)));
+    assert_eq!(
+        (&cancelled["data"]["from"], &cancelled["data"]["counts"]["skipped"]),
+        (&json!("paused"), &json!(1))
+    );
     // The log has the same, the newest first, and the webhook itself no secret.
     let log = until_settled(&server, id(&webhook)).await;
     let logged: Vec<&str> = log.iter().rev().map(id).collect();
     assert_eq!(logged, received.iter().map(|request| request.id()).collect::<Vec<_>>());
     for delivery in &log {
         assert_eq!((&delivery["state"], &delivery["attempts"]), (&json!("delivered"), &json!(1)));
-        assert_eq!((&delivery["tries"][0]["status"], &delivery["tries"][0]["problem"]), (&json!(204), &Value::Null));
+        assert_eq!(
+            (&delivery["tries"][0]["status"], &delivery["tries"][0]["problem"]),
+            (&json!(204), &Value::Null)
+        );
     }
     let shown = server.json(&format!("/v1/webhooks/{}", id(&webhook))).await;
-    assert_eq!((&shown["secret"], &shown["secrets"], &shown["pending"]), (&Value::Null, &json!(1), &json!(0)));
+    assert_eq!(
+        (&shown["secret"], &shown["secrets"], &shown["pending"]),
+        (&Value::Null, &json!(1), &json!(0))
+    );
     // By pages, as other lists.
     let page = server.json(&format!("/v1/webhooks/{}/deliveries?limit=2", id(&webhook))).await;
     let next = server.json(page["next_link"].as_str().unwrap()).await;
-    assert_eq!([page["deliveries"].as_array().unwrap().as_slice(), next["deliveries"].as_array().unwrap()].concat(), log[..4]);
+    assert_eq!(
+        [page["deliveries"].as_array().unwrap().as_slice(), next["deliveries"].as_array().unwrap()].concat(),
+        log[..4]
+    );
     let failed = server.json(&format!("/v1/webhooks/{}/deliveries?state=failed", id(&webhook))).await;
     assert_eq!(failed["deliveries"], json!([]));
 }
@@ -115,7 +127,8 @@ async fn a_webhook_is_told_what_it_wants_and_nothing_of_another_tenant() {
     let (server, receiver) = (server(eager()).await, Receiver::start().await);
     let others = Receiver::start().await;
     created(&server, json!({"url": receiver.url, "events": ["import.cancelled", "import.running"]})).await;
-    let other = tenants::create(&server.store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner();
+    let other =
+        tenants::create(&server.store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner();
     let stranger = token(&server.store, &other, "all", &[Scope::Ops]).await;
     let theirs = server.client.post(format!("{}/v1/webhooks", server.url)).bearer_auth(&stranger);
     assert_eq!(theirs.json(&json!({"url": others.url})).send().await.unwrap().status().as_u16(), 201);
@@ -144,7 +157,8 @@ async fn a_webhook_is_told_one_thing_at_a_time_in_the_order_of_events() {
     let received = receiver.until(12).await;
     let log = until_settled(&server, id(&webhook)).await;
     assert_eq!((log.len(), receiver.received().len()), (12, 12), "each is told once");
-    let numbers: Vec<i64> = received.iter().map(|one| one.told()["data"]["event"].as_i64().unwrap()).collect();
+    let numbers: Vec<i64> =
+        received.iter().map(|one| one.told()["data"]["event"].as_i64().unwrap()).collect();
     assert!(numbers.is_sorted(), "{numbers:?}");
     assert_eq!(receiver.most_at_once(), 1);
 }
@@ -279,7 +293,8 @@ async fn deliveries_are_signed_with_both_secrets_until_one_is_dropped() {
     let webhook = created(&server, json!({"url": receiver.url, "events": ["import.received"]})).await;
     let (path, old) = (format!("/v1/webhooks/{}", id(&webhook)), webhook["secret"].as_str().unwrap());
     let rotate = async || -> String {
-        let answer: Value = server.post(&format!("{path}/secret")).send().await.unwrap().json().await.unwrap();
+        let answer: Value =
+            server.post(&format!("{path}/secret")).send().await.unwrap().json().await.unwrap();
         answer["secret"].as_str().unwrap().to_owned()
     };
     let drop_secret = |which: &str| server.request(Method::DELETE, &format!("{path}/secret?which={which}"));
@@ -305,10 +320,11 @@ async fn deliveries_are_signed_with_both_secrets_until_one_is_dropped() {
     let kept = told(3).await;
     assert!(kept.signatures().len() == 1 && kept.is_signed_with(&new) && !kept.is_signed_with(&lost));
     // No secret stands in the store as it is.
-    let rows: Vec<String> = sqlx::query_scalar("select s::text || encode(s.current, 'escape') from webhook_secrets as s")
-        .fetch_all(server.store.pool())
-        .await
-        .unwrap();
+    let rows: Vec<String> =
+        sqlx::query_scalar("select s::text || encode(s.current, 'escape') from webhook_secrets as s")
+            .fetch_all(server.store.pool())
+            .await
+            .unwrap();
     for secret in [old, &new, &lost] {
         assert!(rows.iter().all(|row| !row.contains(&secret[6..20])), "{rows:?}");
     }
@@ -352,13 +368,17 @@ async fn too_many_failed_records_are_told_once_an_import() {
     let braked = server.upload("brake=50", format!("email\n{}", lines(200))).send().await.unwrap();
     assert_eq!(braked.status().as_u16(), 422);
     let third = receiver.until(3).await[2].told();
-    assert_eq!((&third["type"], &third["data"]["error"]), (&json!("import.braked"), &json!("mostly_invalid")));
+    assert_eq!(
+        (&third["type"], &third["data"]["error"]),
+        (&json!("import.braked"), &json!("mostly_invalid"))
+    );
     assert!(!third.to_string().contains("nobody"), "{third}");
     // Told again of no import, however often it is looked at.
-    let told: i64 = sqlx::query_scalar("select count(*) from webhook_deliveries where type = 'import.failing'")
-        .fetch_one(server.store.pool())
-        .await
-        .unwrap();
+    let told: i64 =
+        sqlx::query_scalar("select count(*) from webhook_deliveries where type = 'import.failing'")
+            .fetch_one(server.store.pool())
+            .await
+            .unwrap();
     assert_eq!(told, 2);
 }
 
@@ -396,8 +416,10 @@ async fn what_happens_while_deliveries_cannot_be_written_is_told_later() {
     })
     .await;
     until("it was tried twice", async || {
-        let tried: i64 =
-            sqlx::query_scalar("select last_value from refused").fetch_one(server.store.pool()).await.unwrap();
+        let tried: i64 = sqlx::query_scalar("select last_value from refused")
+            .fetch_one(server.store.pool())
+            .await
+            .unwrap();
         tried > 1
     })
     .await;
@@ -417,7 +439,8 @@ async fn a_producer_that_is_gone_loses_no_delivery() {
     receiver.until(1).await;
     let Server { producer, database, store, .. } = server;
     drop(producer);
-    let queue = Queue::postgres(store.pool().clone(), Topology::new("muster").unwrap(), QueueOptions::default());
+    let queue =
+        Queue::postgres(store.pool().clone(), Topology::new("muster").unwrap(), QueueOptions::default());
     let options = ProducerOptions { webhooks: eager(), ..ProducerOptions::default() };
     let other = Producer::start(store, queue, options).await.unwrap();
     let received = receiver.until(2).await;
@@ -429,7 +452,8 @@ async fn a_producer_that_is_gone_loses_no_delivery() {
 #[tokio::test]
 async fn a_tenant_has_so_many_webhooks_and_no_more() {
     let server = server(WebhookOptions { most: 3, ..eager() }).await;
-    let create = || server.post("/v1/webhooks").json(&json!({"url": "http://127.0.0.1:1/", "enabled": false}));
+    let create =
+        || server.post("/v1/webhooks").json(&json!({"url": "http://127.0.0.1:1/", "enabled": false}));
     let sent = (0..8).map(|_| create().send());
     let answers = futures_util::future::join_all(sent).await;
     let created = answers.iter().filter(|answer| answer.as_ref().unwrap().status().as_u16() == 201).count();
@@ -457,7 +481,13 @@ async fn a_webhook_is_created_and_changed_as_it_must_be_or_not_at_all() {
         let error = assert_refused(server.post("/v1/webhooks").json(&body), 400, "invalid_request").await;
         assert_eq!(error["field"], field, "{body}");
     }
-    for body in [json!({}), json!([]), json!({"url": 7}), json!({"url": url, "failed_above": -1}), json!({"url": url, "colour": "red"})] {
+    for body in [
+        json!({}),
+        json!([]),
+        json!({"url": 7}),
+        json!({"url": url, "failed_above": -1}),
+        json!({"url": url, "colour": "red"}),
+    ] {
         assert_refused(server.post("/v1/webhooks").json(&body), 400, "invalid_request").await;
     }
     assert_eq!(server.json("/v1/webhooks").await["webhooks"], json!([]));
@@ -469,10 +499,21 @@ async fn a_webhook_is_created_and_changed_as_it_must_be_or_not_at_all() {
         server.request(Method::PATCH, &path).json(&body).send().await.unwrap().json().await.unwrap()
     };
     let other = change(json!({"description": "HR", "enabled": false})).await;
-    assert_eq!((&other["description"], &other["enabled"], &other["failed_above"]), (&json!("HR"), &json!(false), &json!(0)));
+    assert_eq!(
+        (&other["description"], &other["enabled"], &other["failed_above"]),
+        (&json!("HR"), &json!(false), &json!(0))
+    );
     let other = change(json!({"failed_above": null, "events": []})).await;
-    assert_eq!((&other["failed_above"], &other["events"], &other["description"]), (&Value::Null, &json!([]), &json!("HR")));
-    assert_refused(server.request(Method::PATCH, &path).json(&json!({"url": "nowhere"})), 400, "webhook_target_refused").await;
+    assert_eq!(
+        (&other["failed_above"], &other["events"], &other["description"]),
+        (&Value::Null, &json!([]), &json!("HR"))
+    );
+    assert_refused(
+        server.request(Method::PATCH, &path).json(&json!({"url": "nowhere"})),
+        400,
+        "webhook_target_refused",
+    )
+    .await;
     assert_eq!(server.json(&path).await["url"], url);
 }
 

@@ -31,17 +31,38 @@ async fn an_address_or_name_that_is_not_public_is_refused() {
     let (server, receiver) = (server(public(Lookup::System)).await, Receiver::start().await);
     let port = receiver.port();
     for host in [
-        "127.0.0.1", "localhost", "LOCALHOST", "127.1", "2130706433", "0177.0.0.1", "0x7f000001", "[::1]", "[::ffff:127.0.0.1]",
-        "10.0.0.1", "169.254.169.254", "0.0.0.0", "[fd00:ec2::254]",
+        "127.0.0.1",
+        "localhost",
+        "LOCALHOST",
+        "127.1",
+        "2130706433",
+        "0177.0.0.1",
+        "0x7f000001",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "10.0.0.1",
+        "169.254.169.254",
+        "0.0.0.0",
+        "[fd00:ec2::254]",
     ] {
         let body = json!({"url": format!("https://{host}:{port}/hooks")});
-        let error = assert_refused(server.post("/v1/webhooks").json(&body), 400, "webhook_target_refused").await;
+        let error =
+            assert_refused(server.post("/v1/webhooks").json(&body), 400, "webhook_target_refused").await;
         assert_eq!(error["field"], "url");
         let message = error["message"].as_str().unwrap();
-        assert!(message.starts_with("url must lead to an address of the public network"), "{host}: {message}");
+        assert!(
+            message.starts_with("url must lead to an address of the public network"),
+            "{host}: {message}"
+        );
     }
-    for url in ["http://hooks.example.com/", "ftp://hooks.example.com/", "hooks", "https://user:x@hooks.example.com/"] {
-        assert_refused(server.post("/v1/webhooks").json(&json!({"url": url})), 400, "webhook_target_refused").await;
+    for url in [
+        "http://hooks.example.com/",
+        "ftp://hooks.example.com/",
+        "hooks",
+        "https://user:x@hooks.example.com/",
+    ] {
+        assert_refused(server.post("/v1/webhooks").json(&json!({"url": url})), 400, "webhook_target_refused")
+            .await;
     }
     assert_eq!(server.json("/v1/webhooks").await["webhooks"], json!([]));
     assert_eq!(receiver.connections(), 0);
@@ -52,7 +73,8 @@ async fn an_address_or_name_that_is_not_public_is_refused() {
 async fn an_address_is_checked_again_at_each_delivery() {
     let (server, receiver) = (server(public(Lookup::System)).await, Receiver::start().await);
     // A name of a top-level domain that is reserved: it leads nowhere.
-    let webhook = created(&server, json!({"url": "https://hooks.invalid/", "events": ["import.received"]})).await;
+    let webhook =
+        created(&server, json!({"url": "https://hooks.invalid/", "events": ["import.received"]})).await;
     let lead = async |url: String| {
         let set = sqlx::query("update webhooks set url = $1").bind(url);
         set.execute(server.store.pool()).await.unwrap();
