@@ -26,7 +26,7 @@ pub const FAILING: &str = "import.failing";
 /// A chunk is dead.
 pub const CHUNK_DEAD: &str = "chunk.dead";
 /// Somebody tries the webhook.
-pub const PING: &str = "webhook.ping";
+pub const PING: &str = "muster.ping";
 
 /// Most names that a webhook may choose: longer lists are a mistake.
 pub const MOST_EVENTS: usize = 64;
@@ -121,7 +121,8 @@ fn shortened(text: &str) -> String {
 
 /// The body of a delivery.
 fn envelope(name: &str, at: DateTime<Utc>, data: Map<String, Value>) -> String {
-    json!({ "type": name, "timestamp": at.to_rfc3339_opts(SecondsFormat::Millis, true), "data": data }).to_string()
+    json!({ "type": name, "timestamp": at.to_rfc3339_opts(SecondsFormat::Millis, true), "data": data })
+        .to_string()
 }
 
 /// What is sent when somebody tries the webhook.
@@ -138,8 +139,7 @@ pub fn failing_payload(
     above: u8,
     at: DateTime<Utc>,
 ) -> String {
-    let data =
-        json!({ "tenant": tenant, "import": import, "above": above, "failed_percent": share(counts), "counts": counts });
+    let data = json!({ "tenant": tenant, "import": import, "above": above, "failed_percent": share(counts), "counts": counts });
     envelope(FAILING, at, data.as_object().cloned().unwrap_or_default())
 }
 
@@ -240,7 +240,10 @@ mod tests {
         let payload = dead.payload("chunk.dead", "acme");
         assert!(payload.len() < 8 * 1024, "{}", payload.len());
         let told: Value = serde_json::from_str(&payload).unwrap();
-        assert_eq!((&told["type"], &told["timestamp"]), (&json!("chunk.dead"), &json!("2023-11-14T22:13:20.000Z")));
+        assert_eq!(
+            (&told["type"], &told["timestamp"]),
+            (&json!("chunk.dead"), &json!("2023-11-14T22:13:20.000Z"))
+        );
         assert_eq!(told["data"]["problem"].as_str().unwrap().chars().count(), PROBLEM_CHARS + 1);
         assert_eq!((&told["data"]["event"], &told["data"]["chunk"]), (&json!(7), &json!(3)));
     }
@@ -260,7 +263,9 @@ mod tests {
     #[test]
     fn pauses_grow_to_the_longest_with_jitter_and_a_receiver_may_ask_for_more() {
         let (schedule, mut rng) = (Schedule::default(), StdRng::seed_from_u64(1));
-        for (attempts, seconds) in [(1, 5.0), (2, 10.0), (5, 80.0), (10, 2_560.0), (11, 3_600.0), (4_000_000_000, 3_600.0)] {
+        for (attempts, seconds) in
+            [(1, 5.0), (2, 10.0), (5, 80.0), (10, 2_560.0), (11, 3_600.0), (4_000_000_000, 3_600.0)]
+        {
             for _ in 0..50 {
                 let pause = schedule.pause(attempts, None, &mut rng).as_secs_f64();
                 assert!((seconds * 0.75..=seconds * 1.25).contains(&pause), "{attempts}: {pause}");

@@ -144,7 +144,7 @@ enum What {
         /// Id of the delivery
         delivery: Uuid,
     },
-    /// Tell a webhook `webhook.ping`, once, and say how that went
+    /// Tell a webhook `muster.ping`, once, and say how that went
     #[command(after_help = "Examples:\n  muster webhook ping 0198")]
     Ping {
         /// Its id, or the beginning or the end of it

@@ -203,7 +203,7 @@ pub(super) async fn drop_secret(
     }
 }
 
-/// Tries a webhook, enabled or not: it is told `webhook.ping`, once. With `wait` the answer says how that went.
+/// Tries a webhook, enabled or not: it is told `muster.ping`, once. With `wait` the answer says how that went.
 #[utoipa::path(
     post, path = "/v1/webhooks/{id}/ping", tag = "webhooks",
     params(("id" = String, Path),

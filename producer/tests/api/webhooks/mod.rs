@@ -337,7 +337,7 @@ async fn a_ping_is_told_once_and_says_how_it_went() {
     let path = format!("/v1/webhooks/{}/ping?wait=20s", id(&webhook));
     let ping = async || -> Value { server.post(&path).send().await.unwrap().json().await.unwrap() };
     let good = ping().await;
-    assert_eq!((&good["type"], &good["state"]), (&json!("webhook.ping"), &json!("delivered")));
+    assert_eq!((&good["type"], &good["state"]), (&json!("muster.ping"), &json!("delivered")));
     assert_eq!(receiver.received()[0].told()["data"]["webhook"], webhook["id"]);
     receiver.always(Reply::Status(500));
     let bad = ping().await;
