@@ -19,8 +19,8 @@ use crate::id::{DeliveryId, TenantId, WebhookId};
 use crate::import::DeliveryState;
 use crate::webhook::{SealedSecret, WebhookSecret};
 
-pub use log::{DeliveryFilter, DeliveryInfo, find, forget, page, ping, redeliver};
-pub use write::{write_failing_imports, write_new};
+pub use self::log::{DeliveryFilter, DeliveryInfo, find, forget, page, ping, redeliver};
+pub use self::write::{write_failing_imports, write_new};
 
 /// A delivery that this program is to try now.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ pub async fn claim(store: &Store, most: i64, seconds: f64) -> Result<Vec<Claim>,
                                  and (w.enabled or d.type = 'muster.ping'))
                 order by w.tried_at nulls first, w.id
                 limit $1
-                  for update of w skip locked
+                  for no key update of w skip locked
            )
            update webhooks as w
               set claim = gen_random_uuid(), claimed_until = now() + make_interval(secs => $2), tried_at = now()

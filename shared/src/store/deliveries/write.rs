@@ -47,7 +47,7 @@ async fn write_for(store: &Store, id: Uuid) -> Result<bool, StoreError> {
            from webhooks as w
            join tenants as t on t.id = w.tenant_id
           where w.id = $1 and w.enabled
-            for update of w",
+            for no key update of w",
         id,
     )
     .fetch_optional(&mut *transaction)
