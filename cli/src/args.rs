@@ -139,3 +139,16 @@ where
 {
     PossibleValuesParser::new(values).try_map(|text| text.parse::<T>())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    /// clap looks at a command only when it is given: an option that stands in two of its parts would else be found by who types it.
+    #[test]
+    fn every_command_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

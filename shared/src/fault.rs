@@ -265,6 +265,8 @@ table! {
         SplitByCodes = "split_by_codes",
         /// Each record that the database refuses fails, also when it refuses everything.
         RefusedWithoutProbe = "refused_without_probe",
+        /// Records that were refused while everything was fail, although what refused everything ended meanwhile.
+        DoubtfulFail = "doubtful_fail",
         /// What is checked at the commit is not checked for parts of a chunk.
         DeferredUnchecked = "deferred_unchecked",
         /// A chunk that the database refuses keeps its delivery instead of being deferred.

@@ -90,9 +90,16 @@ impl Work<'_> {
             }
         }
         match search.doubtful.pop() {
+            None => Ok(Ok(())),
             Some((_, refusal)) if !search.taken => Ok(Err(refusal)),
-            last => {
-                for (at, refusal) in search.doubtful.into_iter().chain(last) {
+            // It takes now what it refused then: what refused everything has ended meanwhile, and nothing is wrong with the records.
+            Some((_, refusal))
+                if !fault::mutant(Mutant::DoubtfulFail) && self.probe(transaction, slots).await? =>
+            {
+                Ok(Err(refusal))
+            }
+            Some(last) => {
+                for (at, refusal) in search.doubtful.into_iter().chain([last]) {
                     self.refuse(at, &refusal);
                 }
                 Ok(Ok(()))

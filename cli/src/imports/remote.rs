@@ -125,6 +125,7 @@ pub(crate) struct TokenArgs {
     token: Option<String>,
     /// File that the token stands in, `-` for standard input: what is on a command line everybody on the machine can read
     #[arg(
+        id = "token_file",
         long = "token-file",
         global = true,
         value_name = "FILE",

@@ -140,6 +140,33 @@ async fn what_the_database_refuses_for_everybody_waits_and_goes_in_later(backend
     pipeline.finish().await;
 }
 
+/// What refuses everybody ends while the chunk is being split: with the first look whether the database takes any user, after the first
+/// record was refused alone. A sequence remembers it, whatever is rolled back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_refuses_everybody_and_ends_meanwhile_fails_no_record() {
+    let mut pipeline = one_chunk(Backend::Postgres).await;
+    execute(
+        &pipeline,
+        "create sequence probes;
+         create function refuse() returns trigger language plpgsql as $$
+         begin
+             if not (select is_called from probes) then
+                 if new.email like '%@probe.invalid' then perform nextval('probes'); end if;
+                 raise exception 'refused' using errcode = '53100';
+             end if;
+             return new;
+         end $$;
+         create trigger refuse before insert or update on users for each row execute function refuse();",
+    )
+    .await;
+    let import = pipeline.accepted(&people(200), &ImportOptions::default()).await;
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    assert_eq!(pipeline.ended(import).await.counts, counts(200, 200, 0, 0, 0));
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
 /// The worker has one place; while the first import's chunk waits for a user that somebody else holds, the second one ends.
 async fn a_chunk_that_waits_for_a_locked_user_gives_its_place_back(backend: Backend) {
     let mut pipeline = one_chunk(backend).await;
