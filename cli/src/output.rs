@@ -1,9 +1,12 @@
-//! Answers on standard output, remarks on standard error.
+//! Answers on standard output and in files, remarks on standard error.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::Serialize;
+use tokio::fs::File;
 
 /// Writes an answer and ends the line.
 pub(crate) fn answer(text: impl std::fmt::Display) -> io::Result<()> {
@@ -21,6 +24,49 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 /// Writes a remark. One that nobody can read is lost, and nothing else.
 pub(crate) fn remark(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Writes a file. It is written beside its place, and takes that place once it is whole: what was there stays until then, and no half
+/// file is ever left in its place.
+pub(crate) async fn to_file<T>(
+    path: &Path,
+    write: impl AsyncFnOnce(&mut File) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let shown = path.display();
+    let cannot = || format!("cannot write {shown}");
+    // A link stays one, and what is no file (a device, a pipe) takes what is written to it.
+    let there = tokio::fs::metadata(path).await.ok();
+    if there.as_ref().is_some_and(|there| !there.is_file()) {
+        let mut file = tokio::fs::OpenOptions::new().write(true).open(path).await.with_context(cannot)?;
+        return write(&mut file).await.with_context(|| format!("{shown} could not be written"));
+    }
+    let place =
+        if there.is_some() { tokio::fs::canonicalize(path).await.with_context(cannot)? } else { path.into() };
+    let beside = beside(&place);
+    let written = async {
+        let mut file = File::create(&beside).await.with_context(cannot)?;
+        if let Some(there) = there {
+            file.set_permissions(there.permissions()).await.with_context(cannot)?;
+        }
+        let written = write(&mut file).await.with_context(|| format!("{shown} could not be written"))?;
+        file.sync_all().await.with_context(cannot)?;
+        tokio::fs::rename(&beside, &place).await.with_context(cannot)?;
+        Ok(written)
+    };
+    let written = written.await;
+    if written.is_err() {
+        // It is half a file, and the error says so.
+        let _ = tokio::fs::remove_file(&beside).await;
+    }
+    written
+}
+
+/// Where a file is written before it takes its place.
+fn beside(place: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(place.file_name().unwrap_or_default());
+    name.push(format!(".{}.part", std::process::id()));
+    place.with_file_name(name)
 }
 
 /// A number for people: `1,234,567`.
@@ -54,6 +100,31 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_file_takes_its_place_once_it_is_whole() {
+        use tokio::io::AsyncWriteExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.csv");
+        let names = || std::fs::read_dir(folder.path()).unwrap().count();
+        std::fs::write(&path, "before").unwrap();
+        let half = to_file(&path, async |file| {
+            file.write_all(b"half").await?;
+            file.flush().await?;
+            assert_eq!(std::fs::read(&path).unwrap(), b"before");
+            anyhow::bail!("the server is gone");
+            #[allow(unreachable_code, reason = "it says what is given")]
+            Ok(())
+        });
+        assert!(format!("{:#}", half.await.unwrap_err()).contains("the server is gone"));
+        assert_eq!((std::fs::read(&path).unwrap(), names()), (b"before".to_vec(), 1));
+        let whole = to_file(&path, async |file| Ok(file.write_all(b"whole").await?));
+        whole.await.unwrap();
+        assert_eq!((std::fs::read(&path).unwrap(), names()), (b"whole".to_vec(), 1));
+        to_file(Path::new("/dev/null"), async |file| Ok(file.write_all(b"gone").await?)).await.unwrap();
+        assert!(to_file(&folder.path().join("none/users.csv"), async |_| Ok(())).await.is_err());
+    }
 
     #[test]
     fn thousands_are_set_apart() {

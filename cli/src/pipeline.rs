@@ -104,6 +104,7 @@ pub(crate) fn producer_options(config: &Config, listen: Option<SocketAddr>) -> P
             tenant_uploads: config.http.tenant_uploads as usize,
             followers: config.http.followers as usize,
             tenant_followers: config.http.tenant_followers as usize,
+            followed: HttpOptions::default().followed,
             upload_rate: Some(config.http.upload_rate.bytes()),
             upload_rate_after: config.http.upload_rate_after,
             shutdown_grace: config.http.shutdown_grace,

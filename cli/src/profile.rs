@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::bail;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use muster_producer::request::checked_profile;
+use muster_producer::request::{checked_profile, too_many_profiles};
 use muster_shared::config::Config;
 use muster_shared::error::ErrorCode;
 use muster_shared::import_profile::{BUILTIN, Builtin};
@@ -43,7 +43,8 @@ pub(crate) struct ProfileArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Save the options that follow under a name; a profile of that name is replaced
+    /// Save the options that follow under a name; a profile of that name is replaced. All but `--profile`, `--format` and `--dates auto`,
+    /// which are of one file, can be saved
     #[command(
         after_help = "Examples:\n  muster profile save hr --encoding windows-1252 --column Abteilung=custom__department --phone-country DE\n  muster import users people.csv --profile hr"
     )]
@@ -90,7 +91,9 @@ pub(crate) async fn run(args: &ProfileArgs, config: &Config, shutdown: &Shutdown
         match &args.what {
             What::Save { name, options } => {
                 let (name, pairs) = checked(name, options)?;
-                let saved = import_profiles::save(store, tenant, &name, &pairs).await?;
+                let Some(saved) = import_profiles::save(store, tenant, &name, &pairs).await? else {
+                    bail!("{}", too_many_profiles());
+                };
                 shown(&saved.name, &saved.options, None, args.json)
             }
             What::List => {
@@ -193,7 +196,12 @@ fn checked(name: &Slug, options: &OptionArgs) -> anyhow::Result<(Slug, Vec<(Stri
     let pairs: Vec<(String, String)> =
         options.pairs().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     if pairs.is_empty() {
-        return Err(usage("a profile of nothing: name the options that it is to have"));
+        return Err(usage("no option is given: name at least one to save"));
+    }
+    if options.dates.as_deref() == Some("auto") {
+        return Err(usage(
+            "--dates: `auto` looks at one file, and a profile is for many: say `iso`, `dmy` or `mdy`",
+        ));
     }
     let name = checked_profile(name.as_str(), &pairs).map_err(wrong_option)?;
     Ok((name, pairs))

@@ -4,7 +4,7 @@ mod erase;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use futures_util::StreamExt;
@@ -25,7 +25,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
 use crate::imports::{Remote, TokenArgs};
-use crate::output::{answer, json, number, remark, table};
+use crate::output::{answer, json, number, remark, table, to_file};
 use crate::shutdown::{Aborted, Shutdown};
 
 /// Users asked for at a time.
@@ -53,7 +53,7 @@ pub(crate) struct UsersArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// List users in the order of their coming
+    /// List users, oldest first
     #[command(
         after_help = "Examples:\n  muster users list\n  muster users list --updated-since 2026-01-01T00:00:00Z --json"
     )]
@@ -324,7 +324,7 @@ fn listed(users: &[User], as_json: bool) -> anyhow::Result<Ended> {
     Ok(Ended::Done)
 }
 
-/// Writes the file. One that cannot be finished is taken away again.
+/// Writes the file.
 async fn write(
     mut pieces: BoxStream<'_, anyhow::Result<Vec<u8>>>,
     output: Option<&Path>,
@@ -333,16 +333,8 @@ async fn write(
         copy(&mut pieces, &mut tokio::io::stdout()).await?;
         return Ok(Ended::Done);
     };
-    let shown = path.display();
-    let mut file = tokio::fs::File::create(path).await.with_context(|| format!("cannot write {shown}"))?;
-    match copy(&mut pieces, &mut file).await {
-        Ok(bytes) => remark(format_args!("the users are in {shown} ({} bytes)", number(bytes))),
-        Err(error) => {
-            // It is half a file, and the error that follows says so.
-            let _ = tokio::fs::remove_file(path).await;
-            return Err(error.context(format!("{shown} could not be written")));
-        }
-    }
+    let bytes = to_file(path, async |file| copy(&mut pieces, file).await).await?;
+    remark(format_args!("the users are in {} ({} bytes)", path.display(), number(bytes)));
     Ok(Ended::Done)
 }
 

@@ -91,6 +91,8 @@ pub struct HttpOptions {
     pub followers: usize,
     /// The same of one tenant.
     pub tenant_followers: usize,
+    /// How long one answer follows events; its client goes on with another.
+    pub followed: Duration,
     /// Fewest bytes a second of an upload, while its client is waited for; none means any rate will do.
     pub upload_rate: Option<u64>,
     /// How long a client is waited for in all before its rate counts.
@@ -129,6 +131,7 @@ impl Default for HttpOptions {
             tenant_uploads: 8,
             followers: 256,
             tenant_followers: 64,
+            followed: Duration::from_secs(15 * 60),
             upload_rate: Some(8 * 1024),
             upload_rate_after: Duration::from_secs(30),
             tls: None,
@@ -164,6 +167,8 @@ struct Shared {
     slots: slots::UploadSlots,
     /// Places of those who follow events.
     followers: slots::UploadSlots,
+    /// How long one answer follows them.
+    followed: Duration,
     /// The number of the newest event, as long as somebody follows.
     news: watch::Receiver<i64>,
     /// The server is to stop.
@@ -215,6 +220,7 @@ impl AppState {
             },
             slots: slots::UploadSlots::new(http.uploads, http.tenant_uploads),
             followers: slots::UploadSlots::new(http.followers, http.tenant_followers),
+            followed: http.followed,
             news,
             stopping,
             encrypted: http.tls.is_some(),

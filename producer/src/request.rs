@@ -447,7 +447,15 @@ fn unknown_profile(name: &str) -> FieldError {
 }
 
 /// Options that are of one file alone, and stand in no profile.
-const OF_ONE_FILE: [&str; 2] = ["profile", "filename"];
+const OF_ONE_FILE: [&str; 3] = ["profile", "filename", "format"];
+
+/// Why another profile is not saved.
+pub fn too_many_profiles() -> String {
+    format!(
+        "the tenant has {} profiles, and may have no more: delete one, or replace one",
+        import_profiles::MOST
+    )
+}
 
 /// Whether these options can be saved as a profile, and its name.
 pub fn checked_profile(name: &str, options: &[(String, String)]) -> Result<Slug, FieldError> {
@@ -456,7 +464,13 @@ pub fn checked_profile(name: &str, options: &[(String, String)]) -> Result<Slug,
         return Err(invalid("name", "is that of a built-in profile; choose another"));
     }
     if let Some((name, _)) = options.iter().find(|(name, _)| OF_ONE_FILE.contains(&name.as_str())) {
-        return Err(invalid(name.clone(), "cannot be part of a profile"));
+        let message = match name.as_str() {
+            "format" => {
+                "cannot be part of a profile: it is what the file is, by the ending of its name or its media type"
+            }
+            _ => "cannot be part of a profile",
+        };
+        return Err(invalid(name.clone(), message));
     }
     ImportRequest::from_pairs(options.iter().map(|(name, value)| (name, value)))?;
     Ok(slug)

@@ -59,7 +59,7 @@ impl Spool {
         self.bytes += piece.len() as u64;
         if self.bytes > self.limits.bytes {
             let message = format!(
-                "the workbook is larger than the limit of {} bytes; save the sheet as CSV, which has none",
+                "the workbook is larger than the limit of {} bytes; save the sheet as CSV, which may be larger (docs/limits.md)",
                 self.limits.bytes
             );
             return Err(FileError::new(ErrorCode::WorkbookTooLarge, message));
@@ -78,16 +78,22 @@ impl Spool {
         take: &mut dyn FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<String, E> {
         let Self { mut file, limits, sheet, .. } = self;
+        let mut unstored = Vec::new();
         if !mutant(Mutant::WorkbookUnchecked) {
-            check::check(&mut file, limits)?;
+            unstored = check::check(&mut file, limits)?;
         }
         let mut book = Xlsx::new(BufReader::new(&file)).map_err(|error| unreadable(&error))?;
         let sheet = chosen(&book, sheet.as_deref())?;
+        let unstored = formulas(&mut book, &sheet, unstored)?;
         let mut cells = book.worksheet_cells_reader(&sheet).map_err(|error| unreadable(&error))?;
         let shown: Vec<Option<usize>> = cells.styles().iter().map(zeros).collect();
         let mut text = Text { take, out: String::new(), row: 0, column: 0, written: false };
         while let Some((cell, style)) = cells.next_cell_with_style_id().map_err(|error| unreadable(&error))? {
             let value = value(cell.get_value(), shown.get(style).copied().flatten());
+            if value.is_empty() && unstored.contains(&cell.get_position()) {
+                let place = check::place(cell.get_position());
+                return Err(broken(&format!("the formula in {place} has no stored value")).into());
+            }
             if !value.is_empty() {
                 text.cell(cell.get_position(), &value)?;
             }
@@ -188,12 +194,56 @@ fn short(name: &str) -> String {
     name.chars().take(60).collect()
 }
 
-/// How many digits a style shows at least, where it is nothing but zeros (`00000`).
+/// Those of some places at which the sheet has a formula.
+fn formulas<R: Read + Seek>(
+    book: &mut Xlsx<R>,
+    sheet: &str,
+    places: Vec<(u32, u32)>,
+) -> Result<Vec<(u32, u32)>, FileError> {
+    if places.is_empty() {
+        return Ok(places);
+    }
+    let mut cells = book.worksheet_cells_reader(sheet).map_err(|error| unreadable(&error))?;
+    let mut found = Vec::new();
+    while let Some(cell) = cells.next_formula().map_err(|error| unreadable(&error))? {
+        if places.contains(&cell.get_position()) {
+            found.push(cell.get_position());
+        }
+    }
+    Ok(found)
+}
+
+/// How many digits a style shows at least, where it shows zeros before a whole number (`00000`, `000\-00\-0000`).
 fn zeros(style: &Style) -> Option<usize> {
-    let code = &style.number_format.as_ref()?.format_code;
-    let digits = code.trim_end_matches(";@");
-    (digits.len() > 1 && digits.len() <= 32 && digits.bytes().all(|byte| byte == b'0'))
-        .then_some(digits.len())
+    zeros_of(&style.number_format.as_ref()?.format_code)
+}
+
+fn zeros_of(code: &str) -> Option<usize> {
+    if mutant(Mutant::WorkbookValuesLost) && !code.trim_end_matches(";@").bytes().all(|byte| byte == b'0') {
+        return None;
+    }
+    let (mut zeros, mut chars) = (0, code.chars());
+    while let Some(c) = chars.next() {
+        match c {
+            '0' => zeros += 1,
+            '#' | ' ' | '-' | '/' | '(' | ')' | '+' => {}
+            // The section for numbers below zero begins.
+            ';' => break,
+            '"' => {
+                chars.find(|c| *c == '"')?;
+            }
+            // Colours and languages; a condition means that other numbers are shown in another way.
+            '[' if !chars.as_str().starts_with(['<', '>', '=']) => {
+                chars.find(|c| *c == ']')?;
+            }
+            // One character as it is, as wide as it is, or repeated.
+            '\\' | '_' | '*' => {
+                chars.next()?;
+            }
+            _ => return None,
+        }
+    }
+    (2..=32).contains(&zeros).then_some(zeros)
 }
 
 fn value(value: &DataRef<'_>, zeros: Option<usize>) -> String {
@@ -234,12 +284,12 @@ fn moment_text(moment: &ExcelDateTime) -> String {
     let number = moment.as_f64();
     let (year, month, day, hour, minute, second, milli) = moment.to_ymd_hms_milli();
     let mut text = String::new();
-    let day_alone = number.fract() == 0.0;
+    // Nothing of a day is the time 00:00.
+    let day_alone = number.fract() == 0.0 && (number != 0.0 || mutant(Mutant::WorkbookValuesLost));
     if moment.is_duration() {
-        // Writing to a String cannot fail, here and below.
-        let _ = write!(text, "{number}");
-        return text;
+        return duration_text(number);
     }
+    // Writing to a String cannot fail, here and below.
     if number >= 1.0 {
         let _ = write!(text, "{year:04}-{month:02}-{day:02}");
     }
@@ -253,6 +303,21 @@ fn moment_text(moment: &ExcelDateTime) -> String {
         }
     }
     text
+}
+
+/// Hours, minutes and seconds, of any number of days.
+fn duration_text(days: f64) -> String {
+    if mutant(Mutant::WorkbookValuesLost) {
+        return days.to_string();
+    }
+    let sign = if days < 0.0 { "-" } else { "" };
+    // No duration that a sheet can show comes near the largest number, and beyond it this one is taken.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is positive and whole")]
+    let millis = (days.abs() * 86_400_000.0).round() as u64;
+    let (seconds, millis) = (millis / 1_000, millis % 1_000);
+    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    let part = if millis > 0 { format!(".{millis:03}") } else { String::new() };
+    format!("{sign}{hours}:{minutes:02}:{seconds:02}{part}")
 }
 
 fn too_large(what: &str) -> FileError {
@@ -351,6 +416,101 @@ mod tests {
         let bytes = book(&[sheet(&rows)]);
         let expected = "\n\"a\",,\"say \"\"x\"\"\"\n\n\n,\"two\nlines\"\n";
         assert_eq!(read(&bytes, BookLimits::default()), Ok(expected.into()));
+    }
+
+    #[test]
+    fn zeros_that_a_sheet_shows_before_a_number_are_told_by_its_format() {
+        for (code, width) in [
+            ("00000", Some(5)),
+            ("00000;@", Some(5)),
+            ("0000 000 000", Some(10)),
+            ("000\\-00\\-0000", Some(9)),
+            ("[$-409]00000", Some(5)),
+            ("[Red]0000;[Blue]00", Some(4)),
+            ("\"Nr. \"0000_)", Some(4)),
+            ("(000) 000-0000", Some(10)),
+            ("[<=9999999]0000000;00000000000", None),
+            ("General", None),
+            ("0", None),
+            ("#,##0", None),
+            ("0.00", None),
+            ("00%", None),
+            ("00E+00", None),
+            ("\"00", None),
+            ("00\\", None),
+        ] {
+            assert_eq!(zeros_of(code), width, "{code}");
+        }
+    }
+
+    #[test]
+    fn numbers_times_and_durations_are_as_the_sheet_shows_them() {
+        let formats = [(164, "[h]:mm"), (165, "hh:mm"), (166, "0000 000 000"), (167, "yyyy-mm-dd hh:mm")];
+        let styles = format!(
+            "<styleSheet xmlns=\"http://schemas.openxmlformats.org/spreadsheetml/2006/main\"><numFmts>{}</numFmts>\
+             <cellXfs>{}</cellXfs></styleSheet>",
+            formats.map(|(id, code)| format!("<numFmt numFmtId=\"{id}\" formatCode=\"{code}\"/>")).concat(),
+            formats.map(|(id, _)| format!("<xf numFmtId=\"{id}\" applyNumberFormat=\"1\"/>")).concat(),
+        );
+        let values = ["1.1041666666666667", "0", "30123456", "36526.5"];
+        let cells: String = values
+            .iter()
+            .enumerate()
+            .map(|(at, value)| {
+                format!("<c r=\"{}1\" s=\"{at}\"><v>{value}</v></c>", ["A", "B", "C", "D"][at])
+            })
+            .collect();
+        let bytes = book(&[sheet(&format!("<row r=\"1\">{cells}</row>")), ("xl/styles.xml", styles)]);
+        let expected = "\"26:30:00\",\"00:00:00\",\"0030123456\",\"2000-01-01T12:00:00\"\n";
+        assert_eq!(read(&bytes, BookLimits::default()), Ok(expected.into()));
+        assert_eq!(duration_text(-0.5), "-12:00:00");
+    }
+
+    #[test]
+    fn a_formula_without_a_stored_value_is_told() {
+        let of = |cells: &str| {
+            let bytes = book(&[sheet(&format!("<row r=\"1\">{}{cells}</row>", cell("A1", "a")))]);
+            text(&bytes, BookLimits::default(), None)
+        };
+        for none in ["<c r=\"B1\"><f>A1</f></c>", "<c r=\"B1\"><f>A1</f><v></v></c>", "<c><f>A1</f><v/></c>"]
+        {
+            let error = of(none).unwrap_err();
+            assert_eq!(error.code, ErrorCode::WorkbookUnreadable, "{none}");
+            assert!(error.message.contains("the formula in B1 has no stored value"), "{error}");
+        }
+        let stored = "<c r=\"B1\" t=\"str\"><f>A1&amp;\"\"</f><v></v></c><c r=\"C1\"><f>1+1</f><v>2</v></c>";
+        assert_eq!(of(stored).unwrap(), b"\"a\",,\"2\"\n");
+    }
+
+    #[test]
+    fn the_number_of_parts_is_bounded_whatever_the_end_of_the_archive_says() {
+        let first = sheet(&format!("<row r=\"1\">{}</row>", cell("A1", "a")));
+        let names: Vec<String> = (0..5_000).map(|number| format!("xl/media/{number}.png")).collect();
+        let parts: Vec<(&str, String)> = names.iter().map(|name| (name.as_str(), String::new())).collect();
+        let mut many = book(&[&[first.clone()][..], &parts].concat());
+        let too_large = Err(ErrorCode::WorkbookTooLarge);
+        assert_eq!(read(&many, BookLimits::default()), too_large);
+        // A second end in the comment, which no reader takes: its own comment would go beyond the file.
+        let end = [&b"PK\x05\x06\0\0\0\0\x01\0\x01\0"[..], &[0; 8], &[0xff, 0xff]].concat();
+        let length = many.len();
+        many[length - 2] = u8::try_from(end.len()).unwrap();
+        many.extend(&end);
+        assert_eq!(read(&many, BookLimits::default()), too_large);
+        // The large kind of end says the number elsewhere.
+        let mut large = book(&[first]);
+        let at = large.len() - 22;
+        let mut record = b"PK\x06\x06".to_vec();
+        record.extend(44_u64.to_le_bytes());
+        record.extend([0; 12]);
+        record.extend([400_000_000_u64.to_le_bytes(); 2].concat());
+        record.extend([0; 16]);
+        let mut locator = b"PK\x06\x07\0\0\0\0".to_vec();
+        locator.extend(u64::try_from(at).unwrap().to_le_bytes());
+        locator.extend(1_u32.to_le_bytes());
+        let mut end = large.split_off(at);
+        end[16..20].fill(0xff);
+        large.extend([record, locator, end].concat());
+        assert_eq!(read(&large, BookLimits::default()), too_large);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::normalise::{EmailAddress, Username};
 use crate::options::IdentifierField;
 use crate::outcome::Outcome;
 use crate::record::{NameId, Names, RawRecord, RawValue};
+use crate::undo::{Change, Kind};
 use crate::validate::Binding;
 
 /// A person, by what identifies them; values are normalised.
@@ -22,6 +23,8 @@ pub struct Person {
     pub phone_number: Option<String>,
     /// Their user name.
     pub preferred_username: Option<String>,
+    /// Users of theirs that are deleted.
+    pub former: Vec<Person>,
 }
 
 impl Person {
@@ -36,12 +39,34 @@ impl Person {
         person
     }
 
+    /// The user that the change deleted, where it had one of the person's identifiers.
+    pub fn was(&self, change: &Change) -> Option<Self> {
+        let had = |field: &str| change.before.get(field)?.as_str().map(str::to_owned);
+        let former = Self {
+            user: Some(UserId::new(change.user)),
+            email: had("email"),
+            phone_number: had("phone_number"),
+            preferred_username: had("preferred_username"),
+            former: Vec::new(),
+        };
+        let same = |one: &Option<String>, other: &Option<String>| one.is_some() && one == other;
+        let theirs = same(&self.email, &former.email)
+            || same(&self.phone_number, &former.phone_number)
+            || same(&self.preferred_username, &former.preferred_username);
+        (change.kind == Kind::Deleted && theirs).then_some(former)
+    }
+
+    /// The person as they are and as they were.
+    fn selves(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.former)
+    }
+
     /// What an erased record has from now on: it is no record any more, and is applied by nobody.
     pub fn error() -> RecordError {
         RecordError::new(ErrorCode::Erased, "a person was erased, and this record with them")
     }
 
-    /// What is to become of a record. It is the person's where it was applied to their user, or where its identifiers are theirs.
+    /// What is to become of a record. It is the person's where it was applied to a user of theirs, or where its identifiers are theirs.
     ///
     /// A record of somebody else that names the person: where it is still to be applied it stays, since its values are somebody
     /// else's; where it has failed nothing of it stays, since a retry must not apply what is no value of the file; else the
@@ -53,7 +78,7 @@ impl Person {
         user: Option<Uuid>,
         columns: &IdentifierColumns,
     ) -> Fate {
-        let theirs = user.is_some() && user == self.user.map(UserId::get);
+        let theirs = user.is_some() && self.selves().any(|one| user == one.user.map(UserId::get));
         let identified = record.fields.iter().any(|field| match field.value {
             RawValue::Text(text) => columns.of(field.name).any(|column| self.is(column, text)),
             // A number, say.
@@ -77,22 +102,27 @@ impl Person {
         }
     }
 
-    /// What is to become of a change, in before-images or in an undo: a change of the person's user goes, and so does one of somebody
+    /// What is to become of a change, in before-images or in an undo: a change of a user of the person goes, and so does one of somebody
     /// else in which a value names the person, since half a change is none.
     pub fn fate_of_change(&self, record: &RawRecord<'_>, names: &Names) -> Fate {
         if record.defect.is_some() {
             return Fate::Stay;
         }
         let user = names.find("user").and_then(|name| record.value(name));
-        let theirs = match (user, self.user) {
-            (Some(RawValue::Text(text)), Some(user)) => text.parse() == Ok(user),
-            _ => false,
+        let user: Option<UserId> = match user {
+            Some(RawValue::Text(text)) => text.parse().ok(),
+            _ => None,
         };
+        let theirs = user.is_some() && self.selves().any(|one| one.user == user);
         let named = || record.fields.iter().any(|field| self.is_named_by(field.value));
         if theirs || named() { Fate::Erase } else { Fate::Stay }
     }
 
     fn is(&self, column: IdentifierField, text: &str) -> bool {
+        self.selves().any(|one| one.has(column, text))
+    }
+
+    fn has(&self, column: IdentifierField, text: &str) -> bool {
         let text = text.trim().trim_start_matches('\'');
         match column {
             IdentifierField::Email => {
@@ -122,8 +152,8 @@ impl Person {
     /// Whether a text has the person's address or phone number in it. User names are words that stand for anything.
     pub fn is_named_in(&self, text: &str) -> bool {
         let text = text.to_lowercase();
-        [&self.email, &self.phone_number]
-            .into_iter()
+        self.selves()
+            .flat_map(|one| [&one.email, &one.phone_number])
             .flatten()
             .any(|known| text.contains(&known.to_lowercase()))
     }
@@ -140,8 +170,9 @@ pub struct IdentifierColumns(Vec<(NameId, IdentifierField)>);
 impl IdentifierColumns {
     /// Of an upload with these names.
     pub fn new(binding: &Binding, names: &Names) -> Self {
-        let bound =
-            IdentifierField::ALL.iter().filter_map(|field| Some((binding.identifier(*field)?, *field)));
+        let bound = IdentifierField::ALL
+            .iter()
+            .flat_map(|field| binding.identifiers(*field).map(|name| (name, *field)));
         let mut columns: Vec<_> = bound.collect();
         // The address that a user is given, and the names themselves where an import calls other columns so.
         for (at, name) in names.iter().enumerate() {
@@ -163,6 +194,8 @@ impl IdentifierColumns {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Map, json};
+
     use super::*;
     use crate::options::ImportOptions;
     use crate::record::{Position, RawField, RecordNumber};
@@ -175,6 +208,7 @@ mod tests {
             email: Some("ann@example.com".into()),
             phone_number: Some("+14155550100".into()),
             preferred_username: Some("ann".into()),
+            former: Vec::new(),
         };
         let names =
             Names::from_header(["email", "phone_number", "preferred_username", "given_name", "custom__boss"]);
@@ -206,5 +240,23 @@ mod tests {
         }
         let raw = RawRecord { position, fields: &[], defect: None, raw: Some("x;ann@example.com") };
         assert_eq!(person.fate(&raw, Outcome::Failed, None, &columns), Fate::Erase);
+    }
+    #[test]
+    fn a_deleted_user_is_the_persons_where_it_had_an_identifier_of_theirs() {
+        let person = Person::known_by(IdentifierField::PreferredUsername, "ann".into());
+        let before = json!({"preferred_username": "ann", "email": "ann@example.com", "given_name": "Ann"});
+        let before = before.as_object().cloned().unwrap_or_default();
+        let change = |kind, before: &Map<String, serde_json::Value>| Change {
+            kind,
+            before: before.clone(),
+            ..Change::inserted(Uuid::from_u128(7), 1)
+        };
+        let former = person.was(&change(Kind::Deleted, &before)).unwrap();
+        assert_eq!(former.user, Some(UserId::new(Uuid::from_u128(7))));
+        assert_eq!(former.email.as_deref(), Some("ann@example.com"));
+        assert_eq!(person.was(&change(Kind::Updated, &before)), None, "it is there");
+        assert_eq!(person.was(&change(Kind::Deleted, &Map::new())), None, "nothing of both is the same");
+        let other = Person::known_by(IdentifierField::Email, "bob@example.com".into());
+        assert_eq!(other.was(&change(Kind::Deleted, &before)), None);
     }
 }

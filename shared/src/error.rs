@@ -95,8 +95,15 @@ pub struct FileError {
     pub column: Option<u64>,
     /// Name of the column at fault, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub field: Option<String>,
+    pub field: Option<Box<str>>,
+    /// Flags of the command that mend it, as words. Never read out of the message, which may quote names of the file.
+    #[serde(skip)]
+    mends: Option<Box<Mends>>,
 }
+
+/// Flags of the command as words. Errors are small, and most have none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Mends(Vec<String>);
 
 impl FileError {
     /// An error without a place.
@@ -108,6 +115,7 @@ impl FileError {
             line: None,
             column: None,
             field: None,
+            mends: None,
         }
     }
 
@@ -135,8 +143,21 @@ impl FileError {
     /// Says which column by name.
     #[must_use]
     pub fn in_field(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(cut(field.into(), MAX_FIELD_CHARS));
+        self.field = Some(cut(field.into(), MAX_FIELD_CHARS).into());
         self
+    }
+
+    /// Says which flags of the command mend it.
+    #[must_use]
+    pub fn mended_by<S: Into<String>>(mut self, flags: impl IntoIterator<Item = S>) -> Self {
+        let flags: Vec<String> = flags.into_iter().map(Into::into).collect();
+        self.mends = (!flags.is_empty()).then(|| Box::new(Mends(flags)));
+        self
+    }
+
+    /// The flags of the command that mend it, each with its value.
+    pub fn mends(&self) -> &[String] {
+        self.mends.as_deref().map_or(&[], |mends| &mends.0)
     }
 
     fn place(&self) -> String {

@@ -129,14 +129,15 @@ catalogue! {
     /// A workbook that takes more room than it may.
     WorkbookTooLarge = "workbook_too_large" {
         met: File;
-        advice: "Save the sheet as CSV, whose size has no limit, or raise `intake.max_workbook_bytes` (its size on disk) or \
+        advice: "Save the sheet as CSV, which may be larger (docs/limits.md), or raise `intake.max_workbook_bytes` (its size on disk) or \
                  `intake.max_workbook_memory` (its texts and styles, unpacked).";
     }
-    /// More than half of a file's first records fail for one cause, so that it is stopped before anything is applied.
+    /// More than half of the records of a file's first chunk fail for one cause, so that it is stopped before anything is applied. Files of
+    /// fewer than 100 records are never stopped.
     MostlyInvalid = "mostly_invalid" {
         met: File;
         advice: "Mend the cause that the message names: most often it is one option (`--encoding`, `--dates`, `--phone-country`) or one \
-                 column. `muster inspect` shows all causes. `--brake 0` imports all the same, `--brake 80` from another share on.";
+                 column. `muster inspect` shows all causes. `--brake 0` imports all the same, `--brake 80` stops only above 80 %.";
     }
     /// The workbook has no sheet of the name or number that was asked for.
     SheetUnknown = "sheet_unknown" {
@@ -498,6 +499,12 @@ catalogue! {
         advice: "The records are not at fault. Find the cause in the worker's log under the chunk's id, then \
                  `muster imports retry`.";
     }
+    /// A change that an undo was to take back cannot be read: what is stored of it is damaged.
+    ChangeUnreadable = "change_unreadable" {
+        met: Record;
+        advice: "All other changes are taken back, and a retry does not help with this one. The record's user has to be corrected by \
+                 hand, or by a file with the values that it is to have.";
+    }
     /// The person whose record it was has been erased. Nothing of the record is kept, and it is applied by nobody.
     Erased = "erased" {
         met: Record;
@@ -569,8 +576,9 @@ catalogue! {
     /// The import has been undone, or its undo is under way.
     AlreadyUndone = "already_undone" {
         met: Request;
-        advice: "The error's `import_id` names the undo. To have the import's changes back, undo that one. What it left as it was because \
-                 somebody had changed it is in its records: `muster imports records`.";
+        advice: "The error's `import_id` names the undo. If it was cancelled, resume it: it goes on where it stopped. To have the import's \
+                 changes back, undo that one. What it left as it was because somebody had changed it is in its records: `muster imports \
+                 records`.";
     }
     /// What the import changed is not kept any more, or never was: it cannot be undone.
     BeforeImagesGone = "before_images_gone" {

@@ -433,6 +433,22 @@ table! {
         UndoLeavesParts = "undo_leaves_parts",
         /// A user that an import inserted and changed later counts as touched by somebody else.
         UndoForgetsItsSteps = "undo_forgets_its_steps",
+        /// An undo leaves a flag of a verified value beside a value that was never verified.
+        UndoLeavesFlags = "undo_leaves_flags",
+        /// An undo after those of parts leaves fields at values in between.
+        UndoPartsInBetween = "undo_parts_in_between",
+        /// A later import that changed nothing of a user is named as the one that changed it.
+        UndoBlamesTheUnchanged = "undo_blames_the_unchanged",
+        /// A cancelled undo is resumed, and an undone import driven again, whatever another undo does meanwhile.
+        UndosAtOnce = "undos_at_once",
+        /// A membership that an undo gives back outlives its user.
+        UndoEnrolsNobody = "undo_enrols_nobody",
+        /// Numbers are other ones where they are only written in another way.
+        UndoComparesDigits = "undo_compares_digits",
+        /// What the queue says of a chunk takes the place of what a worker met.
+        QueueHidesTheWorker = "queue_hides_the_worker",
+        /// A registration for an application is no touch of its user.
+        RegistrationIsNoTouch = "registration_is_no_touch",
         /// In a file for Bitcaster's importer a stray quote fails its record.
         StrayQuoteFails = "stray_quote_fails",
         /// Values of `{}` cells lose their blanks also where Bitcaster's importer keeps them.
@@ -487,6 +503,60 @@ table! {
         OldSecretForgotten = "old_secret_forgotten",
         /// The answer of a receiver is read to its end.
         WholeAnswer = "whole_answer",
+        /// Flags that mend a file are read out of the message, which quotes names of the file.
+        FlagsFromMessages = "flags_from_messages",
+        /// Letters of JSON are not looked at: text that was decoded wrongly is taken as it is.
+        JsonLettersUnseen = "json_letters_unseen",
+        /// Names that mean one field here and another there are taken without a word.
+        UnsureNamesTaken = "unsure_names_taken",
+        /// Of several columns of one field the first one counts, also where nothing is in it.
+        HeaderChoosesColumn = "header_chooses_column",
+        /// What a pointer leads into is left out, also where the mapping has its name.
+        PointersDropTheRest = "pointers_drop_the_rest",
+        /// A null that a pointer leads to is nothing.
+        PointersSkipNulls = "pointers_skip_nulls",
+        /// Zeros, times and durations that a sheet shows are lost.
+        WorkbookValuesLost = "workbook_values_lost",
+        /// Numbers that a spreadsheet shortened are taken without a warning.
+        ShortenedNumbersUntold = "shortened_numbers_untold",
+        /// The command that is proposed leaves out what stands before the name of the command, and shows the token.
+        CommandForgetsDatabase = "command_forgets_database",
+        /// Of the values that are mended none is left out.
+        MendedValuesStay = "mended_values_stay",
+        /// What is hidden elsewhere is shown where a file is looked at.
+        InspectShowsSecrets = "inspect_shows_secrets",
+        /// Whoever follows events is told of one when it looks the next time, some seconds later.
+        NewsSeenAndForgotten = "news_seen_and_forgotten",
+        /// Whoever follows events without reading them keeps its place for as long as its connection.
+        FollowerNeedNotRead = "follower_need_not_read",
+        /// Imports that wait for others hide those that stand still.
+        StalledBehindOthers = "stalled_behind_others",
+        /// What was applied before a pause or a retry counts for the rate.
+        RateAcrossPauses = "rate_across_pauses",
+        /// An import of which nothing is left, and that nobody completes, waits for nothing.
+        EndsInSilence = "ends_in_silence",
+        /// An import waits for its turn though places are free.
+        TurnWhilePlacesAreFree = "turn_while_places_are_free",
+        /// Processes that are gone are listed for a quarter of a minute.
+        DeadWorkersListed = "dead_workers_listed",
+        /// Running imports of disabled tenants count for the age of the oldest one.
+        DisabledGrowOld = "disabled_grow_old",
+        /// A chunk that came to its end while it was staged has no time at which it did.
+        StagedWithoutEnd = "staged_without_end",
+        /// A person whom an undo deleted stays in what users had before.
+        DeletedStaysInImages = "deleted_stays_in_images",
+        /// The second lock is used though its role may not read every table.
+        LockWithoutGrants = "lock_without_grants",
+        /// A part that does not answer is asked again and again.
+        LooksPileUp = "looks_pile_up",
+        /// Readiness says nothing where it cannot be told whether imports make progress.
+        UnknownProgressIsReady = "unknown_progress_is_ready",
+        /// `muster doctor` calls a server ready that is degraded.
+        DegradedIsReady = "degraded_is_ready",
+        /// `muster imports watch` tells the same again whenever a number in it changes.
+        WatchRepeats = "watch_repeats",
+        /// Requests with a method that a route does not have make new series.
+        WrongMethodsAppearLate = "wrong_methods_appear_late",
     }
 }
 

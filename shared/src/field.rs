@@ -332,7 +332,7 @@ pub struct FieldRule {
 /// What an import's own mapping of names says of one of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mapped {
-    /// Its place in the mapping: where several names of a table mean one field, the first one that is there is taken.
+    /// Its place in the mapping: where several names mean one field, the first one with something under it counts, in each record.
     pub place: u16,
     /// The values are of one key of the metadata: `office`, `tags[]`, `facts{}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -57,7 +57,7 @@ impl Builtin {
 pub fn guide(profile: &Builtin) -> String {
     let Builtin { name, title, from, source, file, note, .. } = profile;
     let mut page = format!(
-        "<!-- Made from shared/src/import_profile.rs by the test `the_guides_are_the_profiles`. -->\n\n# {title}\n\n{from} Its names are published at <{source}>.\n\n\
+        "<!-- Made from shared/src/import_profile.rs by the test `the_guides_are_the_profiles`. -->\n\n# {title}\n\n{from} Source of the names: <{source}>.\n\n\
          Look at the file first, then import it:\n\n```sh\nmuster inspect {file} --profile {name}\n\
          muster import users {file} --profile {name}\n```\n\n"
     );
@@ -65,11 +65,16 @@ pub fn guide(profile: &Builtin) -> String {
         page.push_str(note);
         page.push_str("\n\n");
     }
-    page.push_str(
+    let if_there =
+        match profile.options.iter().any(|(option, value)| *option == "at" && value.starts_with('?')) {
+            true => " In `at`, `?` means: if there is such a list.",
+            false => "",
+        };
+    page.push_str(&format!(
         "What the profile does not name has its own name or a common one ([columns.md](../columns.md)), or becomes metadata. Options \
          beside `--profile` count more: `--column \"NAME=FIELD\"` gives a column another meaning. Over HTTP the option is called \
-         `profile`.\n\n| name in the file | means |\n|---|---|\n",
-    );
+         `profile`.{if_there}\n\n| name in the file | means |\n|---|---|\n",
+    ));
     for (column, field) in profile.columns {
         let means = if field.is_empty() { "left out".to_owned() } else { format!("`{field}`") };
         page.push_str(&format!("| `{column}` | {means} |\n"));
@@ -100,6 +105,7 @@ pub const BUILTIN: &[Builtin] = &[
             ("Password Hash Function [UPLOAD ONLY]", ""),
             ("Org Unit Path [Required]", "custom__org_unit_path"),
             ("New Primary Email [UPLOAD ONLY]", "new_email"),
+            ("New Status [UPLOAD ONLY]", "status"),
             ("Status [READ ONLY]", "status"),
             ("Last Sign In [READ ONLY]", "custom__last_sign_in"),
             ("Recovery Email", "custom__recovery_email"),
@@ -121,7 +127,6 @@ pub const BUILTIN: &[Builtin] = &[
             ("Floor Name", "custom__floor_name"),
             ("Floor Section", "custom__floor_section"),
             ("Change Password at Next Sign-In", ""),
-            ("New Status [UPLOAD ONLY]", "status"),
             ("New Licenses [UPLOAD ONLY]", ""),
             ("Advanced Protection Program enrollment", ""),
         ],
@@ -381,7 +386,7 @@ pub const BUILTIN: &[Builtin] = &[
         from: "What a SCIM 2.0 server answers to `GET /Users`.",
         source: "https://www.rfc-editor.org/rfc/rfc7643#section-4.1",
         file: "users.json",
-        note: "The address is the primary one, or else the first.",
+        note: "The address is the primary one, or else the first. `emails` and `name` are kept whole as metadata too.",
         columns: &[
             ("id", "custom__scim_id"),
             ("externalId", "custom__external_id"),
@@ -392,6 +397,8 @@ pub const BUILTIN: &[Builtin] = &[
             ("/name/familyName", "family_name"),
             ("/name/middleName", "middle_name"),
             ("/name/formatted", "name"),
+            ("emails", "custom__emails"),
+            ("name", "custom__name"),
             ("displayName", "custom__display_name"),
             ("nickName", "nickname"),
             ("profileUrl", "profile"),

@@ -13,11 +13,12 @@ use std::collections::btree_map::Entry;
 use serde::Serialize;
 
 use crate::error::{ErrorCode, FileError};
+use crate::fault::{Mutant, mutant};
 use crate::import_profile::Builtin;
 use crate::intake::Reading;
 use crate::options::{IdentifierField, ImportOptions, UnknownNames};
 use crate::parse::{Delimiter, Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
-use crate::record::{Names, REDACTED, RawRecord, RawValue, looks_secret};
+use crate::record::{Names, REDACTED, RawField, RawRecord, RawValue, Secrets, looks_secret};
 use crate::rules::Rules;
 
 pub use days::DayOrder;
@@ -281,7 +282,7 @@ impl RecordSink for Look {
             for warning in &taken.warnings {
                 note(problems, (String::new(), warning.clone()), place, || (None, None, warning.clone()));
             }
-            (first.len() < SHOWN).then(|| values(taken.record))
+            (first.len() < SHOWN).then(|| values(taken.record, names, taken.secrets))
         });
         if let Some(shown) = shown {
             let meanings: Vec<Option<String>> =
@@ -338,12 +339,33 @@ fn note(
     }
 }
 
-/// The values of a record, by the index of their names.
-fn values(record: &RawRecord<'_>) -> Vec<(usize, String)> {
-    let text = |value| match value {
+/// The values of a record that may be shown, by the index of their names.
+fn values(record: &RawRecord<'_>, names: &Names, secrets: &Secrets) -> Vec<(usize, String)> {
+    let record = if secrets.hide_whole(record) { Secrets::hidden(record) } else { *record };
+    let text = |field: &RawField<'_>| match field.value {
         RawValue::Null => "null".to_owned(),
+        _ if secrets.shown(field, names).is_some() && !mutant(Mutant::InspectShowsSecrets) => {
+            REDACTED.to_owned()
+        }
         RawValue::Text(text) | RawValue::Json(text) => text.chars().take(VALUE_CHARS).collect(),
     };
     let shown = record.fields.iter().filter(|field| field.value != RawValue::Text(""));
-    shown.map(|field| (field.name as usize, text(field.value))).collect()
+    shown.map(|field| (field.name as usize, text(field))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_look_like_secrets_are_not_shown() {
+        let file = b"email,custom__notes,custom__facts{}\na@example.com,$2b$10$N9qo8uLOickgx2ZMRZoMye,\"a=1;token=hunter2\"\n";
+        let options = ImportOptions { format: Format::Csv, ..ImportOptions::default() };
+        let mut inspection = Inspection::new(options, ParseLimits::default());
+        assert!(inspection.feed(file));
+        let report = inspection.finish();
+        let shown = format!("{:?}", report.first);
+        assert!(shown.contains("a@example.com") && shown.contains(REDACTED), "{shown}");
+        assert!(!shown.contains("$2b$") && !shown.contains("hunter2"), "{shown}");
+    }
 }

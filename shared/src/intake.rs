@@ -11,6 +11,7 @@ mod mend;
 use std::borrow::Cow;
 
 use crate::error::{ErrorCode, FileError, RecordError};
+use crate::fault::{Mutant, mutant};
 use crate::options::HeaderNames;
 use crate::record::{Names, RawField, RawRecord, RawValue, Secrets};
 use crate::rules::Rules;
@@ -75,6 +76,7 @@ impl Reading {
         }
         if self.handmade && record.defect.is_none() && defect.is_none() {
             defect = self.spreadsheet_damage(record);
+            self.shortened(record, &mut warnings);
         }
         let record = RawRecord { defect: record.defect.or(defect.as_ref()), ..*record };
         let validated = validate(&record, &self.binding, &self.rules);
@@ -90,13 +92,20 @@ impl Reading {
             return then(Taken { record: &record, validated, warnings, secrets: self.binding.secrets() });
         }
         let fields = mended(&record, &mends);
-        let mended = RawRecord { fields: &fields, ..record };
-        let validated = validate(&mended, &self.binding, &self.rules);
-        if validated.result.is_ok() {
-            return then(Taken { record: &mended, validated, warnings, secrets: self.binding.secrets() });
-        }
-        let validated = self.explained(&mended, validated);
-        then(Taken { record: &mended, validated, warnings, secrets: self.binding.secrets() })
+        let once = RawRecord { fields: &fields, ..record };
+        let validated = validate(&once, &self.binding, &self.rules);
+        let Err(errors) = &validated.result else {
+            return then(Taken { record: &once, validated, warnings, secrets: self.binding.secrets() });
+        };
+        let mends = mend::without(&record, &self.binding, &self.rules, &mends, errors, &mut warnings);
+        let Some(mends) = mends else {
+            let validated = self.explained(&once, validated);
+            return then(Taken { record: &once, validated, warnings, secrets: self.binding.secrets() });
+        };
+        let fields = mended(&record, &mends);
+        let without = RawRecord { fields: &fields, ..record };
+        let validated = self.explained(&without, validate(&without, &self.binding, &self.rules));
+        then(Taken { record: &without, validated, warnings, secrets: self.binding.secrets() })
     }
 
     /// Errors with what mends them.
@@ -108,6 +117,27 @@ impl Reading {
             errors
         };
         Validated { result: validated.result.map_err(explain), ..validated }
+    }
+
+    /// Tells of numbers whose last digits are gone. Of phone numbers their error tells.
+    fn shortened(&self, record: &RawRecord<'_>, warnings: &mut Vec<String>) {
+        for field in record.fields {
+            let RawValue::Text(text) = field.value else { continue };
+            let text = bare(text);
+            // Most texts begin with a letter.
+            if text.starts_with(|c: char| c.is_ascii_digit() || c == '-')
+                && is_scientific(text.trim_start_matches('-'))
+                && self.binding.is_read(field.name)
+                && !self.binding.field_of(field.name).is_some_and(mend::is_phone)
+                && !mutant(Mutant::ShortenedNumbersUntold)
+            {
+                warnings.push(format!(
+                    "{} holds a number that a spreadsheet shortened: format the column as text where the file comes from, and export it \
+                     again.",
+                    self.binding.name_at(field.name)
+                ));
+            }
+        }
     }
 
     /// What a spreadsheet leaves in the place of a value: its errors, and the mark of a text before an address.

@@ -32,6 +32,8 @@ pub mod profile;
 pub mod progress;
 #[cfg(feature = "queue")]
 pub mod queue;
+#[cfg(feature = "queue")]
+pub mod readiness;
 pub mod record;
 #[cfg(feature = "runtime")]
 pub mod retry;

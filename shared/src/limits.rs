@@ -194,6 +194,12 @@ pub const LIMITS: &[Group] = &[
                 &["uploads_at_once_are_bounded_for_a_tenant_and_in_all"],
             ),
             limit(
+                "Answers that follow events, of one producer",
+                Set("http.tenant_followers"),
+                Request(429, ErrorCode::RateLimited),
+                &["who_follows_is_bounded_for_a_tenant_and_in_all"],
+            ),
+            limit(
                 "Imports that are being received, run or are paused",
                 Set("tenant.imports"),
                 Request(429, ErrorCode::TooManyImports),
@@ -216,6 +222,12 @@ pub const LIMITS: &[Group] = &[
                 Set("tenant.stored_bytes"),
                 File(429, ErrorCode::QuotaExceeded),
                 &["a_tenant_keeps_so_many_bytes_and_no_more"],
+            ),
+            limit(
+                "Import profiles",
+                Fixed("200"),
+                Request(400, ErrorCode::InvalidRequest),
+                &["a_tenant_has_so_many_profiles_and_no_more"],
             ),
             limit(
                 "Webhooks",
@@ -300,6 +312,24 @@ pub const LIMITS: &[Group] = &[
                 &["a_request_that_takes_too_long_is_answered_in_time"],
             ),
             limit(
+                "Time that an answer waits for a change (`wait`)",
+                Fixed("60 s"),
+                Request(400, ErrorCode::InvalidRequest),
+                &["times_to_wait_are_read_with_their_unit"],
+            ),
+            limit(
+                "Time that one answer follows events",
+                Fixed("15 min"),
+                Else("it ends, and its client goes on with another"),
+                &["an_answer_follows_for_so_long_and_another_goes_on"],
+            ),
+            limit(
+                "Time that who follows events reads nothing",
+                Fixed("15 s"),
+                Else("the answer ends, and its place is free"),
+                &["who_follows_and_does_not_read_loses_its_place"],
+            ),
+            limit(
                 "Characters of a file's label",
                 Fixed("255"),
                 Else("it is cut"),
@@ -345,6 +375,12 @@ pub const LIMITS: &[Group] = &[
                 Set("http.uploads"),
                 Request(503, ErrorCode::Unavailable),
                 &["uploads_at_once_are_bounded_for_a_tenant_and_in_all"],
+            ),
+            limit(
+                "Answers that follow events at a time",
+                Set("http.followers"),
+                Request(429, ErrorCode::RateLimited),
+                &["who_follows_is_bounded_for_a_tenant_and_in_all"],
             ),
             limit(
                 "Uploads that are staged at a time",

@@ -40,7 +40,8 @@ pub struct Facts {
     pub sent_since: Option<DateTime<Utc>>,
     /// When a chunk last came to its end.
     pub last_ended: Option<DateTime<Utc>>,
-    /// Records of the chunks that were applied in the last [`LATELY`] seconds.
+    /// Records of the chunks that were applied in the last [`LATELY`] seconds, since the import came into its state. Chunks that a
+    /// retry opened again are not among them: most of their records had their outcome before.
     pub lately: u64,
     /// Running imports of the tenant that are older.
     pub ahead: u64,
@@ -109,10 +110,28 @@ pub enum WaitsFor {
     Worker,
     /// The next try of chunks that met a problem.
     Retry,
+    /// Its chunks to be sent: places are free, no chunk is with the workers, and none met a problem.
+    Dispatch,
     /// A place in the window.
     Window,
-    /// Its turn among the imports of its tenant.
+    /// Its turn among the imports of its tenant, while all places are taken.
     Turn,
+}
+
+impl WaitsFor {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Upload,
+        Self::Proceed,
+        Self::Resume,
+        Self::Tenant,
+        Self::Producer,
+        Self::Worker,
+        Self::Retry,
+        Self::Dispatch,
+        Self::Window,
+        Self::Turn,
+    ];
 }
 
 impl fmt::Display for WaitsFor {
@@ -125,6 +144,7 @@ impl fmt::Display for WaitsFor {
             Self::Producer => "a producer: none is running",
             Self::Worker => "a worker: none is running",
             Self::Retry => "the next try of its chunks",
+            Self::Dispatch => "its chunks to be sent to the workers",
             Self::Window => "a place in the window: all are taken",
             Self::Turn => "its turn among the imports of its tenant",
         })
@@ -193,9 +213,11 @@ impl Progress {
 
 /// Whether no progress is somebody's fault, and not the turn of others.
 fn is_fault(facts: &Facts, waits_for: Option<WaitsFor>) -> bool {
-    let runs = facts.state == ImportState::Running && facts.open > 0;
+    let runs = facts.state == ImportState::Running;
+    // Where nothing is open, the only thing that is left to do is a dispatcher's: to complete it.
+    let left = facts.open > 0 || waits_for == Some(WaitsFor::Producer);
     let others = matches!(waits_for, Some(WaitsFor::Tenant | WaitsFor::Window | WaitsFor::Turn));
-    runs && !others
+    runs && left && !others
 }
 
 fn waits_for(facts: &Facts, around: &Surroundings) -> Option<WaitsFor> {
@@ -209,25 +231,30 @@ fn waits_for(facts: &Facts, around: &Surroundings) -> Option<WaitsFor> {
         }
     }
     if facts.open == 0 {
-        return None;
+        let nobody = around.dispatchers == 0 && !mutant(Mutant::EndsInSilence);
+        return nobody.then_some(WaitsFor::Producer);
     }
     let with_workers = facts.sent_since.is_some();
+    let full = around.used >= around.window;
     if facts.tenant_disabled {
         Some(WaitsFor::Tenant)
     } else if around.dispatchers == 0 && !with_workers {
         Some(WaitsFor::Producer)
-    } else if around.workers == 0 && (with_workers || around.used >= around.window) {
+    } else if around.workers == 0 && (with_workers || full) {
         Some(WaitsFor::Worker)
     } else if with_workers {
         None
     } else if facts.problem.is_some() {
         Some(WaitsFor::Retry)
-    } else if around.used >= around.window {
-        Some(WaitsFor::Window)
+    } else if mutant(Mutant::TurnWhilePlacesAreFree) {
+        let turn = (facts.ahead > 0).then_some(WaitsFor::Turn);
+        if full { Some(WaitsFor::Window) } else { turn }
+    } else if !full {
+        Some(WaitsFor::Dispatch)
     } else if facts.ahead > 0 {
         Some(WaitsFor::Turn)
     } else {
-        None
+        Some(WaitsFor::Window)
     }
 }
 
@@ -311,9 +338,10 @@ mod tests {
             (silent.clone(), Surroundings { dispatchers: 0, ..AROUND }, true, Some(WaitsFor::Producer)),
             (silent.clone(), Surroundings { workers: 0, ..full }, true, Some(WaitsFor::Worker)),
             (Facts { sent_since: Some(at(510)), ..silent.clone() }, AROUND, true, None),
-            (silent.clone(), AROUND, true, None),
+            (silent.clone(), AROUND, true, Some(WaitsFor::Dispatch)),
+            (Facts { ahead: 2, ..silent.clone() }, AROUND, true, Some(WaitsFor::Dispatch)),
             (silent.clone(), full, false, Some(WaitsFor::Window)),
-            (Facts { ahead: 2, ..silent.clone() }, AROUND, false, Some(WaitsFor::Turn)),
+            (Facts { ahead: 2, ..silent.clone() }, full, false, Some(WaitsFor::Turn)),
             (Facts { tenant_disabled: true, ..silent.clone() }, AROUND, false, Some(WaitsFor::Tenant)),
             (Facts { state: ImportState::Paused, ..silent.clone() }, AROUND, false, Some(WaitsFor::Resume)),
             (
@@ -323,6 +351,12 @@ mod tests {
                 Some(WaitsFor::Proceed),
             ),
             (Facts { open: 0, ..silent.clone() }, AROUND, false, None),
+            (
+                Facts { open: 0, ..silent.clone() },
+                Surroundings { dispatchers: 0, ..AROUND },
+                true,
+                Some(WaitsFor::Producer),
+            ),
             // It was resumed just now.
             (
                 Facts { state_since: Some(at(590)), problem: problem(), ..silent },

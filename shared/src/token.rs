@@ -123,11 +123,11 @@ macro_rules! scopes {
 }
 
 scopes! {
-    /// Create imports, and start, pause, resume, cancel and retry them.
+    /// Create imports; start, pause, resume, cancel, retry and undo them; inspect files; save and delete import profiles.
     ImportWrite = "import:write",
-    /// Read imports, their chunks, their records and their failed records, and events.
+    /// Read imports, their chunks, records, failed records and problems; events; import profiles.
     ImportRead = "import:read",
-    /// Find and read users.
+    /// Find, list and export users.
     UsersRead = "users:read",
     /// Create, enrol and change single users.
     UsersWrite = "users:write",

@@ -65,7 +65,8 @@ pub fn validate<'a>(raw: &RawRecord<'a>, binding: &'a Binding, rules: &Rules) ->
         seen: FieldSet::default(),
         given: FieldSet::default(),
     };
-    for field in raw.fields {
+    let passed = binding.passed_over(raw, rules);
+    for field in raw.fields.iter().filter(|field| !passed.contains(&field.name)) {
         pass.field(field.name as usize, field.value);
     }
     if let Some(defect) = raw.defect {

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use muster_shared::chunk::{self, BrokenChunk, body_hash, decode_with, is_sealed};
+use muster_shared::chunk::{self, BrokenChunk, ChunkRecords, body_hash, decode_with, is_sealed};
 use muster_shared::clock;
 use muster_shared::error::{ErrorCode, RecordError};
 use muster_shared::fault::{self, Mutant, Point};
@@ -173,6 +173,28 @@ impl Job<'_> {
         Ok(report)
     }
 
+    /// Reads the records; else says what to report.
+    async fn read(
+        &self,
+        transaction: &mut Transaction<'_>,
+        locked: &LockedChunk,
+        body: &[u8],
+    ) -> Result<Result<ChunkRecords, Report>, StoreError> {
+        let key = if is_sealed(body) {
+            self.slots.within(store::secret_key(transaction, locked.import)).await?
+        } else {
+            None
+        };
+        Ok(decode_with(body, key.as_ref()).map_err(|error| match error {
+            BrokenChunk::Version(version)
+                if version > chunk::VERSION && !fault::mutant(Mutant::NewerSpendsAttempts) =>
+            {
+                Report::Newer(error.to_string())
+            }
+            error => Report::Broken(error.to_string()),
+        }))
+    }
+
     /// Writes what the records make of the users, finishes the chunk and commits.
     async fn write(
         &self,
@@ -184,20 +206,9 @@ impl Job<'_> {
         began: Instant,
     ) -> Result<Report, StoreError> {
         let (slots, chunk) = (self.slots, self.chunk());
-        let key = if is_sealed(body) {
-            slots.within(store::secret_key(&mut transaction, locked.import)).await?
-        } else {
-            None
-        };
-        let records = match decode_with(body, key.as_ref()) {
+        let records = match self.read(&mut transaction, locked, body).await? {
             Ok(records) => records,
-            Err(BrokenChunk::Version(version))
-                if version > chunk::VERSION && !fault::mutant(Mutant::NewerSpendsAttempts) =>
-            {
-                let why = BrokenChunk::Version(version).to_string();
-                return self.leave(transaction, Report::Newer(why)).await;
-            }
-            Err(error) => return self.leave(transaction, Report::Broken(error.to_string())).await,
+            Err(report) => return self.leave(transaction, report).await,
         };
         let fields = records.fields();
         let raw: Vec<RawRecord<'_>> = records.records(&fields).collect();

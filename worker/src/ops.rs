@@ -15,20 +15,17 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use muster_shared::queue::Queue;
+use muster_shared::readiness::{self, Parts};
 use muster_shared::store::Store;
 use muster_shared::supervise::Progress;
 use muster_shared::telemetry::exposition;
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-/// How long a part may take to answer.
-const ANSWER_IN: Duration = Duration::from_secs(3);
-/// How long an answer counts, however many ask.
-const COUNTS_FOR: Duration = Duration::from_secs(1);
 /// A worker that has not got round for so long does not take deliveries.
 const SILENT: Duration = Duration::from_secs(5);
 /// Most connections at a time, and how long one may last.
@@ -47,9 +44,9 @@ pub struct Ops {
 }
 
 /// Whether the parts that a worker needs are there.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Serialize)]
 struct Readiness {
-    /// `ready`; `degraded`: the queue cannot be reached; `unavailable`.
+    /// `ready`; `degraded`: the queue cannot be reached or takes no messages; `unavailable`.
     status: &'static str,
     store: &'static str,
     queue: &'static str,
@@ -61,7 +58,7 @@ struct Asked {
     store: Store,
     queue: Queue,
     progress: Progress,
-    last: Mutex<Option<(Instant, Readiness)>>,
+    parts: Parts,
 }
 
 impl Ops {
@@ -74,7 +71,7 @@ impl Ops {
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let local_addr = listener.local_addr()?;
-        let asked = Arc::new(Asked { store, queue, progress, last: Mutex::default() });
+        let asked = Arc::new(Asked { store, queue, progress, parts: Parts::default() });
         let app = Router::new()
             .route("/healthz", get(async || Json(serde_json::json!({ "status": "alive" }))))
             .route("/readyz", get(readyz))
@@ -131,53 +128,20 @@ async fn requests(stream: TcpStream, app: Router) {
 }
 
 async fn readyz(State(asked): State<Arc<Asked>>) -> (StatusCode, Json<Readiness>) {
-    let mut last = asked.last.lock().await;
-    let readiness = match &*last {
-        Some((since, readiness)) if since.elapsed() < COUNTS_FOR => readiness.clone(),
-        _ => {
-            let readiness = look(&asked).await;
-            *last = Some((Instant::now(), readiness.clone()));
-            readiness
-        }
-    };
-    let code =
-        if readiness.status == "unavailable" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    (code, Json(readiness))
-}
-
-async fn look(asked: &Asked) -> Readiness {
-    // The time-outs are around tasks: a statement is never cancelled.
-    let (store, queue) = (asked.store.clone(), asked.queue.clone());
-    let store = timeout(ANSWER_IN, tokio::spawn(async move { store.is_writable().await }));
-    let queue = timeout(ANSWER_IN, tokio::spawn(async move { queue.depth().await }));
-    let (store, queue) = tokio::join!(store, queue);
-    let store = match store {
-        Ok(Ok(Ok(true))) => "ok",
-        Ok(Ok(Ok(false))) => "read_only",
-        _ => "unreachable",
-    };
-    let queue = if matches!(queue, Ok(Ok(Ok(_)))) { "ok" } else { "unreachable" };
+    let (store, queue) = tokio::join!(asked.parts.store(&asked.store), asked.parts.queue(&asked.queue));
     let worker = if asked.progress.silent_for() <= SILENT { "ok" } else { "stalled" };
-    let reasons = [
-        (store == "read_only").then_some("the database is a standby and takes no writes"),
-        (store == "unreachable").then_some("the database does not answer"),
-        (queue != "ok").then_some("the queue cannot be reached"),
-        (worker != "ok").then_some("the worker takes no deliveries"),
-    ];
-    let status = match (store, queue, worker) {
-        ("ok", "ok", "ok") => "ready",
-        ("ok", _, "ok") => "degraded",
-        _ => "unavailable",
+    let mut reasons = readiness::reasons(store, queue);
+    reasons.extend((worker != "ok").then_some("the worker takes no deliveries"));
+    let (code, status) = match (store, queue, worker) {
+        ("ok", "ok", "ok") => (StatusCode::OK, "ready"),
+        ("ok", _, "ok") => (StatusCode::OK, "degraded"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
-    Readiness { status, store, queue, worker, reasons: reasons.into_iter().flatten().collect() }
+    (code, Json(Readiness { status, store, queue, worker, reasons }))
 }
 
 async fn metrics(State(asked): State<Arc<Asked>>) -> Response {
-    let pool = asked.store.status();
-    metrics::gauge!("muster_store_connections", "state" => "open").set(pool.open);
-    metrics::gauge!("muster_store_connections", "state" => "idle").set(pool.idle);
-    metrics::gauge!("muster_store_connections", "state" => "in_use").set(pool.open.saturating_sub(pool.idle));
-    metrics::gauge!("muster_store_connections_max").set(pool.max);
+    readiness::set_pool(&asked.store);
     match exposition::render() {
         Some(text) => ([(header::CONTENT_TYPE, exposition::TEXT)], text).into_response(),
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),

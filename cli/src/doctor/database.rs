@@ -72,8 +72,8 @@ async fn second_lock(store: &Store) -> Check {
         Ok(true) => Check::ok(id, "what is read for a tenant is locked by policies too"),
         Ok(false) => Check::warning(
             id,
-            "this user may not be the role muster_tenant, so policies do not lock what is read for a tenant",
-            "have somebody who may create roles do what migrations/0019_second_lock.sql says at its head",
+            "this user may not be the role muster_tenant, or the role may not read every table, so policies do not lock what is read for a tenant",
+            "have somebody who may create roles do what migrations/0019_second_lock.sql says at its head; where the role is there, it lacks a grant: migrations/0040_second_lock_grants.sql has them",
         ),
         Err(error) => Check::failed(id, error.to_string(), "see the database's log"),
     }
@@ -83,13 +83,13 @@ async fn second_lock(store: &Store) -> Check {
 async fn imports(store: &Store, config: &Config) -> Check {
     let id = "imports";
     match status::stalled(store, &dispatch_options(config).bounds()).await {
-        Ok(stalled) => match stalled.first() {
+        Ok(stalled) => match stalled.first.first() {
             None => Check::ok(id, "no running import stands still"),
             Some(first) => Check::warning(
                 id,
                 format!(
                     "{} running import(s) make no progress, import {} for longest: {}",
-                    stalled.len(),
+                    stalled.count,
                     first.import,
                     first.progress.reason()
                 ),

@@ -1,7 +1,9 @@
 //! The checks of a server that commands are told to ask (`--server`, `MUSTER_SERVER`): whether it answers, is ready, and knows the token.
 
 use muster_shared::error::ErrorCode;
-use reqwest::Method;
+use muster_shared::fault::{Mutant, mutant};
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
 
 use super::Check;
 use crate::imports::{Refused, Remote, TokenArgs};
@@ -40,15 +42,33 @@ async fn ready(remote: &Remote) -> Option<Check> {
     if status.as_u16() == 404 {
         return None;
     }
-    let text = answer.text().await.unwrap_or_default();
-    Some(match status.is_success() {
-        true => Check::ok("readiness", "the server is ready"),
-        false => Check::failed(
-            "readiness",
-            format!("the server is not ready: {}", text.chars().take(300).collect::<String>()),
-            "look at the log of the server",
+    Some(readiness(status, &answer.text().await.unwrap_or_default()))
+}
+
+/// What a server tells of itself.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Readiness {
+    status: String,
+    reasons: Vec<String>,
+}
+
+fn readiness(status: StatusCode, text: &str) -> Check {
+    let id = "readiness";
+    let told: Readiness = serde_json::from_str(text).unwrap_or_default();
+    match (status.is_success(), told.status.as_str()) {
+        (true, "degraded") if !mutant(Mutant::DegradedIsReady) => Check::warning(
+            id,
+            format!("the server takes uploads, but something does not get on: {}", told.reasons.join("; ")),
+            "deploy/README.md, Readiness says `degraded`",
         ),
-    })
+        (true, _) => Check::ok(id, "the server is ready"),
+        (false, _) => {
+            let why = if told.reasons.is_empty() { text } else { &told.reasons.join("; ") };
+            let why: String = why.chars().take(300).collect();
+            Check::failed(id, format!("the server is not ready: {why}"), "look at the log of the server")
+        }
+    }
 }
 
 async fn token(remote: &Remote) -> Check {
@@ -62,5 +82,32 @@ async fn token(remote: &Remote) -> Check {
             Check::warning("token", "the token may not read imports", "make one with `--scope import:read`")
         }
         Err(error) => Check::failed("token", error.to_string(), "make one with `muster token create`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Status;
+    use super::*;
+
+    #[test]
+    fn readiness_is_told_with_its_reasons() {
+        let of = |status, text| {
+            let check = readiness(status, text);
+            (check.status, check.message)
+        };
+        let well = of(StatusCode::OK, r#"{"status":"ready","store":"ok","reasons":[]}"#);
+        assert_eq!(well, (Status::Ok, "the server is ready".into()));
+        // A server of before there were reasons.
+        assert_eq!(of(StatusCode::OK, r#"{"status":"ready"}"#).0, Status::Ok);
+        let text = r#"{"status":"degraded","reasons":["the queue cannot be reached","a running import makes no progress"]}"#;
+        let (status, told) = of(StatusCode::OK, text);
+        assert_eq!(status, Status::Warning);
+        assert!(told.ends_with("the queue cannot be reached; a running import makes no progress"), "{told}");
+        let text = r#"{"status":"unavailable","reasons":["the database does not answer"]}"#;
+        let away = of(StatusCode::SERVICE_UNAVAILABLE, text);
+        assert_eq!(away, (Status::Failed, "the server is not ready: the database does not answer".into()));
+        let proxy = of(StatusCode::BAD_GATEWAY, "no upstream");
+        assert_eq!(proxy, (Status::Failed, "the server is not ready: no upstream".into()));
     }
 }

@@ -1,36 +1,36 @@
 //! `muster inspect FILE`: what a file is, what its columns mean, what is wrong with it, and the command that imports it. Nothing is stored and
 //! no database is needed.
 //!
-//! Where the file would be refused and the message has flags that mend it, the inspection goes on with them, so that one look shows all.
+//! Where the file would be refused and flags would mend that, the inspection goes on with them, so that one look shows all.
 
-use std::fmt::Write;
+mod further;
+mod text;
 
-use clap::{Args, Parser};
+use clap::Args;
 use muster_producer::inspect::{self, Inspecting};
 use muster_producer::request::{ImportRequest, RequestError};
 use muster_shared::config::Config;
 use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::inspect::{DayOrder, Problem, Report};
+use muster_shared::inspect::Report;
 use muster_shared::options::Dates;
-use muster_shared::validate::quoted;
 use serde::Serialize;
+
+use further::{Flag, command, mending, parsed};
+use text::{days, text};
 
 use super::UsersArgs;
 use super::local::wrong_option;
-use super::source::Source;
-use crate::args::{Cli, Command};
+use super::source::{Source, can_be_read_again};
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
 use crate::imports::Remote;
-use crate::output::{answer, json, number, table};
+use crate::output::{answer, json};
 use crate::pipeline::receive_limits;
 use crate::profile::of_server;
 use crate::shutdown::{Aborted, Shutdown};
 
 /// Times that flags of a message are followed.
 const ROUNDS: usize = 8;
-/// Problems that are shown to people.
-const SHOWN: usize = 20;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,7 +61,7 @@ struct Told<'r> {
 /// Runs the command.
 pub(crate) async fn run(args: InspectArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
     let mut args = args.users;
-    let mut further: Vec<String> = Vec::new();
+    let mut further: Vec<Flag> = Vec::new();
     // Proposed, and taken only to show what it comes to: the command that is printed names it.
     let auto = args.options.profile.as_deref() == Some("auto");
     if auto {
@@ -72,31 +72,34 @@ pub(crate) async fn run(args: InspectArgs, config: &Config, shutdown: &Shutdown)
     if order {
         args.options.dates = None;
     }
+    let again = can_be_read_again(&args.file).await;
     let mut report = look(&args, config, shutdown).await?;
     if auto {
-        args = proposed(args, &mut report, &mut further, config, shutdown).await?;
+        args = proposed(args, again, &mut report, &mut further, config, shutdown).await?;
     }
     let mut proved = !order;
-    for _ in 0..ROUNDS {
-        if report.refused.is_none() && !proved && args.file != std::path::Path::new("-") {
+    for _ in 0..if again { ROUNDS } else { 0 } {
+        if report.refused.is_none() && !proved {
             proved = true;
             if let Some(order) = report.days.option().filter(|order| *order != Dates::Iso) {
                 args.options.dates = Some(order.as_str().to_owned());
-                further.extend(["--dates".to_owned(), order.as_str().to_owned()]);
+                further.push(Flag::new("--dates", order.as_str()));
                 report = look(&args, config, shutdown).await?;
             }
         }
-        let flags = report.refused.as_ref().and_then(|error| flags(&error.message));
-        // Standard input can be read only once.
-        let Some(flags) = flags.filter(|_| args.file != std::path::Path::new("-")) else { break };
-        let words = words(flags);
-        let Some(with) = parsed(&further, &words) else { break };
-        let next = look(&with, config, shutdown).await?;
+        let Some(flags) = report.refused.as_ref().and_then(mending) else { break };
+        let all = [&further[..], &flags].concat();
+        let Some(with) = parsed(&all) else { break };
+        let next = match look(&with, config, shutdown).await {
+            Ok(next) => next,
+            Err(error) if error.is::<Aborted>() => return Err(error),
+            // The flags do not go together: what was found before them is told.
+            Err(_) => break,
+        };
         if next.refused.as_ref().is_some_and(|error| report.refused.as_ref() == Some(error)) {
             break;
         }
-        further.extend(words);
-        (args, report) = (with, next);
+        (args, report, further) = (with, next, all);
     }
     tell(&args, &report, &further)
 }
@@ -104,46 +107,39 @@ pub(crate) async fn run(args: InspectArgs, config: &Config, shutdown: &Shutdown)
 /// `--profile auto`: the file once more, with the profile that it looks like.
 async fn proposed(
     mut args: Box<UsersArgs>,
+    again: bool,
     report: &mut Report,
-    further: &mut Vec<String>,
+    further: &mut Vec<Flag>,
     config: &Config,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Box<UsersArgs>> {
-    // A list inside an object has to be found before its names are known.
-    let wrapped = |report: &Report| {
-        let flags = report.refused.as_ref().and_then(|error| flags(&error.message))?;
-        flags.strip_prefix("--at ").map(str::to_owned)
-    };
     let mut found = report.profile;
+    // A list inside an object has to be found before its names are known.
+    let wrapped = report.refused.as_ref().and_then(|error| match error.mends() {
+        [flag, at] if flag == "--at" => Some(at.clone()),
+        _ => None,
+    });
     if found.is_none()
+        && again
         && args.options.at.is_none()
-        && let Some(at) = wrapped(&*report)
+        && let Some(at) = wrapped
     {
         args.options.at = Some(at);
         found = look(&args, config, shutdown).await?.profile;
         args.options.at = None;
     }
     let Some(profile) = found else {
-        return Err(usage(
-            "the file looks like none that a built-in profile is for; `muster profile list` shows them",
-        ));
+        return Err(usage("no built-in profile fits this file; `muster profile list` shows them"));
     };
+    if !again {
+        return Err(usage(format!(
+            "standard input and pipes can be read only once: give `--profile {profile}`, which fits"
+        )));
+    }
     args.options.profile = Some(profile.to_owned());
-    further.extend(["--profile".to_owned(), profile.to_owned()]);
+    further.push(Flag::new("--profile", profile));
     *report = look(&args, config, shutdown).await?;
     Ok(args)
-}
-
-/// The command line with further flags.
-fn parsed(further: &[String], words: &[String]) -> Option<Box<UsersArgs>> {
-    let line = without_auto(std::env::args())
-        .into_iter()
-        .chain(further.iter().cloned())
-        .chain(words.iter().cloned());
-    match Cli::try_parse_from(line).ok()?.command {
-        Command::Inspect(args) => Some(args.users),
-        _ => None,
-    }
 }
 
 async fn look(args: &UsersArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Report> {
@@ -203,66 +199,7 @@ async fn end(inspecting: Inspecting, failed: Option<FileError>) -> Report {
     }
 }
 
-/// The flags in a message that mend what it tells.
-fn flags(message: &str) -> Option<&str> {
-    let mapped = message.split_once("as in: ").and_then(|(_, rest)| rest.split_once(" (nothing after"));
-    let flags = match mapped {
-        Some((flags, _)) => flags,
-        None => message.split('`').find(|part| part.starts_with("--"))?,
-    };
-    let whole = flags.contains(' ') && !flags.contains("NAME=");
-    whole.then_some(flags)
-}
-
-/// Words as a shell makes them of what [`quoted`] wrote.
-fn words(line: &str) -> Vec<String> {
-    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
-    let mut escaped = false;
-    for c in line.chars() {
-        match (quote, c) {
-            (None, '\\') if !escaped => {
-                escaped = true;
-                continue;
-            }
-            (None, '"' | '\'') if !escaped => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            (Some(open), c) if c == open => quote = None,
-            (None, ' ') => words.extend(word.take()),
-            _ => word.get_or_insert_default().push(c),
-        }
-        escaped = false;
-    }
-    words.extend(word);
-    words
-}
-
-/// The words without `--profile auto` and `--dates auto`, in whose place stands what they came to.
-fn without_auto(words: impl Iterator<Item = String>) -> Vec<String> {
-    let mut kept: Vec<String> = Vec::new();
-    for word in words {
-        match word.as_str() {
-            "--profile=auto" | "--dates=auto" => {}
-            "auto" if kept.last().is_some_and(|last| last == "--profile" || last == "--dates") => {
-                kept.pop();
-            }
-            _ => kept.push(word),
-        }
-    }
-    kept
-}
-
-/// The command that imports the file as it was looked at.
-fn command(further: &[String]) -> String {
-    let given = without_auto(std::env::args().skip_while(|word| word != "inspect").skip(1));
-    let given = given.into_iter().filter(|word| word != "--json");
-    let words: Vec<String> = given.chain(further.iter().cloned()).collect();
-    let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
-    format!("muster import users {}", words.join(" "))
-}
-
-fn tell(args: &UsersArgs, report: &Report, further: &[String]) -> anyhow::Result<Ended> {
+fn tell(args: &UsersArgs, report: &Report, further: &[Flag]) -> anyhow::Result<Ended> {
     let name = args.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let command = report.refused.is_none().then(|| command(further));
     if args.json {
@@ -277,97 +214,15 @@ fn tell(args: &UsersArgs, report: &Report, further: &[String]) -> anyhow::Result
     })
 }
 
-fn text(name: &str, report: &Report, command: Option<&str>, profiled: bool) -> String {
-    let mut text = format!("{name}: {} in {}", report.format, report.encoding);
-    // Writing to a String cannot fail, here and below.
-    if report.sheet.is_none() && !report.encoding_known.is_empty() && report.refused.is_none() {
-        let _ = write!(text, " ({})", report.encoding_known);
-    }
-    if let Some(sheet) = &report.sheet {
-        let _ = write!(text, ", sheet {sheet}");
-    } else if let Some(delimiter) = report.delimiter {
-        let _ = write!(text, ", delimiter {}", delimiter.as_str());
-    }
-    let _ = write!(text, ", {} records", number(report.records));
-    if report.skipped_lines > 0 {
-        let what = if report.skipped.is_empty() { "empty".to_owned() } else { report.skipped.join(", ") };
-        let _ = write!(text, "\n{} lines before the header are skipped: {what}", report.skipped_lines);
-    }
-    if let Some(profile) = report.profile
-        && !profiled
-    {
-        let _ =
-            write!(text, "\nIt looks like a file that the profile {profile} is for: `--profile {profile}`");
-    }
-    if let Some(error) = &report.refused {
-        let _ = write!(text, "\n\nIt would be refused: {error} [{}]", error.code);
-    }
-    if !report.columns.is_empty() {
-        let rows: Vec<Vec<String>> = report
-            .columns
-            .iter()
-            .map(|column| {
-                let name = column.name.split_whitespace().collect::<Vec<_>>().join(" ");
-                vec![name, column.field.clone().unwrap_or_else(|| "left out".into()), column.by.into()]
-            })
-            .collect();
-        let _ = write!(text, "\n\n{}", table(&["COLUMN", "FIELD", "KNOWN BY"], &rows));
-    }
-    for (at, record) in report.first.iter().enumerate() {
-        let fields: Vec<String> = record.iter().map(|(field, value)| format!("{field}: {value}")).collect();
-        let _ = write!(text, "\n{}record {}  {}", if at == 0 { "\n" } else { "" }, at + 1, fields.join(", "));
-    }
-    if report.invalid > 0 {
-        let (invalid, records) = (number(report.invalid), number(report.records));
-        let _ = write!(text, "\n\n{invalid} of {records} records would fail");
-    }
-    for (at, problem) in report.problems.iter().take(SHOWN).enumerate() {
-        let _ = write!(text, "{}{}", if at == 0 { "\n\n" } else { "\n" }, told(problem));
-    }
-    if report.problems.len() > SHOWN {
-        let _ = write!(text, "\nand {} further causes (`--json` has them)", report.problems.len() - SHOWN);
-    }
-    if let Some(days) = days(report.days) {
-        let _ = write!(text, "\n\n{days}");
-    }
-    if report.needs_catalog {
-        text.push_str(
-            "\n\nRoles, groups, teams and locations are looked up in the catalog when the file is imported.",
-        );
-    }
-    if let Some(command) = command {
-        let _ = write!(text, "\n\nTo import it:\n  {command}");
-    }
-    text
-}
-
-/// In which order the days of the file are written.
-fn days(order: DayOrder) -> Option<&'static str> {
-    match order {
-        DayOrder::Iso => None,
-        DayOrder::Dmy => Some("Days are written day first, which is the only order that fits: `--dates dmy`"),
-        DayOrder::Mdy => {
-            Some("Days are written month first, which is the only order that fits: `--dates mdy`")
-        }
-        DayOrder::Unproved => Some(
-            "Each day fits both orders: ask whoever made the file, and add `--dates dmy` or `--dates mdy`",
-        ),
-        DayOrder::Mixed => {
-            Some("Some days are written day first and some month first: no order fits all of them")
-        }
-    }
-}
-
 /// The order that the file proves, for an import that is to find it out.
 pub(super) async fn proved_order(
     args: &UsersArgs,
     config: &Config,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Dates> {
-    let other = tokio::fs::metadata(&args.file).await.is_ok_and(|metadata| !metadata.is_file());
-    if other || args.file == std::path::Path::new("-") {
+    if !can_be_read_again(&args.file).await {
         return Err(usage(
-            "what is no file can be read only once: say which order days have, `--dates dmy` or `--dates mdy`",
+            "standard input and pipes can be read only once: give `--dates dmy` or `--dates mdy`",
         ));
     }
     let report = look(args, config, shutdown).await?;
@@ -377,40 +232,5 @@ pub(super) async fn proved_order(
             "the order of days is not proved by the file. {}",
             days(report.days).unwrap_or_default()
         ))),
-    }
-}
-
-fn told(problem: &Problem) -> String {
-    let field = problem.field.as_deref().map(|field| format!("{field}: ")).unwrap_or_default();
-    let code = problem.code.map_or_else(|| "warning".to_owned(), |code| code.to_string());
-    let places: Vec<String> = problem
-        .first
-        .iter()
-        .map(|place| format!("record {}, line {}", number(place.record), number(place.line)))
-        .collect();
-    let more = if problem.count > problem.first.len() as u64 { "; …" } else { "" };
-    format!(
-        "{:>9}  {field}{} [{code}]\n           {}{more}",
-        number(problem.count),
-        problem.message,
-        places.join("; ")
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn flags_are_found_in_messages_that_have_some_to_follow() {
-        let columns = "2 columns are not known: `A B`, `C`. Say what it is, as in: --column \"A B=custom__a_b\" --column C= (nothing after the `=`)";
-        assert_eq!(
-            flags(columns).map(words),
-            Some(vec!["--column".into(), "A B=custom__a_b".into(), "--column".into(), "C=".into()])
-        );
-        assert_eq!(flags("skip it with `--skip-lines 2` (or `--skip-lines auto`)"), Some("--skip-lines 2"));
-        assert_eq!(flags("leave `--encoding` out"), None);
-        assert_eq!(flags("as in `--column \"NAME=email\"`"), None);
-        assert_eq!(words(&quoted("it's $5")), ["it's $5"]);
     }
 }

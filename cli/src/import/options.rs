@@ -34,7 +34,8 @@ fn object(pairs: &[String]) -> Option<String> {
 /// Everything that an import can be asked to do.
 #[derive(Debug, Args)]
 pub(crate) struct OptionArgs {
-    /// A named set of options: one that `muster profile save` made, or a built-in one (`muster profile list`); `muster inspect --profile auto` proposes one
+    /// A named set of options: one that `muster profile save` made, or a built-in one (`muster profile list`); `muster inspect --profile auto` proposes
+    /// one. No profile holds another
     #[arg(long, value_name = "NAME")]
     pub(crate) profile: Option<String>,
     /// Format of the file [default: by the ending of its name]
@@ -58,8 +59,8 @@ pub(crate) struct OptionArgs {
     /// Whether invalid records fail alone, or refuse the whole file [default: continue]
     #[arg(long, value_parser = texts!(OnInvalid))]
     on_invalid: Option<OnInvalid>,
-    /// Stop before anything is applied where more than this share of the first records, in percent, fails for one cause; 0 never stops
-    /// [default: 50]
+    /// Stop before anything is applied where more than this share, in percent, of the records of the first chunk fails for one cause; files
+    /// of fewer than 100 records are never stopped, and 0 stops none [default: 50]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     brake: Option<u8>,
     /// What happens with columns that are not known [default: refuse]
@@ -68,7 +69,7 @@ pub(crate) struct OptionArgs {
     /// Which names of columns and keys are known besides those of the fields [default: common]
     #[arg(long, value_parser = texts!(HeaderNames))]
     header_names: Option<HeaderNames>,
-    /// Where the list of records stands in a JSON file: `users`, `/realm/users`
+    /// Where the list of records stands in a JSON file: `users`, `/realm/users`; `?users` means: if there is such a list
     #[arg(long, value_name = "POINTER")]
     pub(crate) at: Option<String>,
     /// The sheet of a workbook, by its name or its number [default: the first one that is not hidden]
@@ -90,7 +91,7 @@ pub(crate) struct OptionArgs {
     #[arg(long, value_parser = texts!(Rows), help_heading = RULES)]
     rows: Option<Rows>,
     /// What a column or key means: `--column "E-Mail=email"`, `"Abteilung=custom__department"`, `"Address="` (left out), `"#3=email"` (the
-    /// third column); as often as needed, of several names for a field the first that is there
+    /// third column); as often as needed; of several names for a field the first counts that has a value in the record
     #[arg(long, value_name = "NAME=FIELD", help_heading = RULES)]
     column: Vec<String>,
     /// What a field does to existing users: remove (null removes), keep (null is an error) or ignore; as often as needed
@@ -114,7 +115,8 @@ pub(crate) struct OptionArgs {
     /// Take phone numbers of this country (two letters, such as DE) as people write them
     #[arg(long, value_name = "COUNTRY", help_heading = RULES)]
     phone_country: Option<String>,
-    /// The order in which days are written; `auto` looks at the file first, and takes the order that is the only one that fits [default: iso]
+    /// The order in which days are written; `auto` looks at the file first, and takes the order that is the only one that fits (it cannot be
+    /// saved in a profile) [default: iso]
     #[arg(long, value_parser = ["iso", "dmy", "mdy", "auto"], help_heading = RULES)]
     pub(crate) dates: Option<String>,
     /// What a value does that an optional field does not take: the record fails, or the value is left out [default: refuse]

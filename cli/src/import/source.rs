@@ -96,6 +96,11 @@ impl Source {
     }
 }
 
+/// Whether the bytes can be read a second time: those of standard input, a pipe or a device cannot.
+pub(crate) async fn can_be_read_again(file: &Path) -> bool {
+    file != Path::new("-") && tokio::fs::metadata(file).await.is_ok_and(|metadata| metadata.is_file())
+}
+
 /// SHA-256 of a file, read on a thread of its own.
 async fn digest(path: &Path) -> anyhow::Result<[u8; 32]> {
     let path = path.to_owned();

@@ -18,6 +18,7 @@ use muster_shared::store::status::{self, Bounds};
 use muster_shared::store::steer::{self, Steered};
 
 use super::backend::{CauseArgs, Outcomes, RecordView, Steer};
+use super::undo::why;
 use crate::connect::Session;
 use crate::failure::Ended;
 use crate::import::{Progress, drive, summary};
@@ -142,6 +143,9 @@ impl Local<'_> {
                 self.show(id).await
             }
             Steered::Refused(state) => bail!("import {id} is {state}: it cannot {} now", steer.word()),
+            Steered::Undone(refusal) => {
+                bail!("import {id}: it cannot {} now: {} [{}]", steer.word(), why(refusal), refusal.code())
+            }
             Steered::NotFound => bail!("the tenant has no import {id}; `muster imports list` shows them"),
         }
     }

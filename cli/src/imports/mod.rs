@@ -115,7 +115,7 @@ enum What {
     /// Follow an import to its end, with its rate and what is in its way
     #[command(after_help = "Examples:\n  muster imports watch last")]
     Watch(Which),
-    /// Tell what failed, by cause, and what was warned of: how many, the first records with their lines, an example, and what to do
+    /// List failures and warnings by cause: how many, the first records with their lines, an example, and what to do
     #[command(
         after_help = "Examples:\n  muster imports problems last\n  muster imports failed last --code phone_invalid -o phones.csv"
     )]
@@ -165,7 +165,7 @@ enum What {
     Cancel(Which),
     /// Drive failed records and dead chunks once more; a record that a later one of the same user has passed is skipped
     #[command(
-        after_help = "Examples:\n  muster imports retry last\n  muster imports retry last --code location_unknown"
+        after_help = "Examples:\n  muster imports retry last\n  muster imports retry last --code catalog_unknown"
     )]
     Retry {
         #[command(flatten)]

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::Context;
 use muster_producer::export::report_row;
 use muster_shared::id::ImportId;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::backend::{Backend, CauseArgs, RecordView};
 use crate::failure::Ended;
-use crate::output::{number, remark};
+use crate::output::{number, remark, to_file};
 
 /// Records that are fetched at a time.
 const PAGE: u64 = 1_000;
@@ -27,7 +26,7 @@ const HEADER: [&str; 10] = [
     "warnings",
 ];
 
-/// Writes the table. A file that cannot be finished is taken away again.
+/// Writes the table.
 pub(super) async fn write(
     backend: &Backend<'_>,
     id: ImportId,
@@ -37,16 +36,8 @@ pub(super) async fn write(
         records(backend, id, &mut tokio::io::stdout()).await?;
         return Ok(Ended::Done);
     };
-    let shown = path.display();
-    let mut file = tokio::fs::File::create(path).await.with_context(|| format!("cannot write {shown}"))?;
-    match records(backend, id, &mut file).await {
-        Ok(count) => remark(format_args!("{} records are in {shown}", number(count))),
-        Err(error) => {
-            // It is half a file, and the error that follows says so.
-            let _ = tokio::fs::remove_file(path).await;
-            return Err(error.context(format!("{shown} could not be written")));
-        }
-    }
+    let count = to_file(path, async |file| records(backend, id, file).await).await?;
+    remark(format_args!("{} records are in {}", number(count), path.display()));
     Ok(Ended::Done)
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::Context;
 use futures_util::StreamExt;
 use muster_shared::id::ImportId;
 use muster_shared::store::problems::{Place, Problem, Warned};
@@ -11,7 +10,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::backend::{Backend, CauseArgs, Outcomes, RecordView};
 use crate::failure::Ended;
-use crate::output::{answer, json, number, remark, table};
+use crate::output::{answer, json, number, remark, table, to_file};
 use crate::reach::Reach;
 use crate::view::View;
 
@@ -234,7 +233,7 @@ fn line(record: &RecordView) -> String {
     line
 }
 
-/// Writes the file of failed records. A file that cannot be finished is taken away again.
+/// Writes the file of failed records.
 pub(super) async fn failed(
     backend: &Backend<'_>,
     id: ImportId,
@@ -255,14 +254,8 @@ pub(super) async fn failed(
     match output {
         None => copy(backend, id, format, cause, &mut tokio::io::stdout()).await?,
         Some(path) => {
+            to_file(path, async |file| copy(backend, id, format, cause, file).await).await?;
             let shown = path.display();
-            let mut file =
-                tokio::fs::File::create(path).await.with_context(|| format!("cannot write {shown}"))?;
-            if let Err(error) = copy(backend, id, format, cause, &mut file).await {
-                // It is half a file, and the error that follows says so.
-                let _ = tokio::fs::remove_file(path).await;
-                return Err(error.context(format!("{shown} could not be written")));
-            }
             match cause.cause().is_any() {
                 true => remark(format_args!("{} failed records are in {shown}", number(count))),
                 false => remark(format_args!(

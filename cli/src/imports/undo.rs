@@ -48,6 +48,11 @@ impl UndoArgs {
 
     fn fields(&self) -> anyhow::Result<Vec<String>> {
         let path = |name: &String| {
+            if name.contains(',') {
+                return Err(usage(format!(
+                    "--field: one field at a time, not {name}; give it several times"
+                )));
+            }
             Undo::path_of(name)
                 .ok_or_else(|| usage(format!("--field: {name} is no field that an import changes")))
         };
@@ -82,7 +87,7 @@ pub(super) async fn undo(
     if args.check && as_json {
         crate::output::json(&preview)?;
     } else {
-        tell(&preview, reach);
+        tell(&preview, args.check, reach);
     }
     if args.check {
         return Ok(None);
@@ -95,14 +100,15 @@ pub(super) async fn undo(
 }
 
 /// What there is to know before it begins.
-fn tell(preview: &UndoPreview, reach: &Reach) {
+fn tell(preview: &UndoPreview, check: bool, reach: &Reach) {
     let id = preview.import;
     if let Some(code) = preview.refused {
         remark(format_args!("import {id} cannot be undone [{code}]"));
         return;
     }
     let (inserted, updated) = (number(preview.inserted), number(preview.updated));
-    remark(format_args!("undoing import {id}: {inserted} users inserted, {updated} changed"));
+    let does = if check { format!("import {id} can be undone") } else { format!("undoing import {id}") };
+    remark(format_args!("{does}: {inserted} records inserted users, {updated} changed them"));
     if preview.gone > 0 {
         remark(format_args!(
             "{} of them cannot be taken back: what was before is not kept",
@@ -117,21 +123,22 @@ fn tell(preview: &UndoPreview, reach: &Reach) {
     }
 }
 
+/// Why an import is not undone, resumed or retried.
+pub(super) fn why(refusal: Refusal) -> String {
+    match refusal {
+        Refusal::State(state) => format!("what is to be undone is {state}"),
+        Refusal::NotApplied => "it changed nothing that could be undone".to_owned(),
+        Refusal::Undone(undo) => format!("import {undo} undoes it already"),
+        Refusal::Gone => "what it changed is not kept any more".to_owned(),
+    }
+}
+
 impl Local<'_> {
     async fn undo_preview(&self, id: ImportId) -> anyhow::Result<UndoPreview> {
         let Some(found) = store::preview(&self.session.store, self.tenant, id).await? else {
             bail!("the tenant has no import {id}; `muster imports list` shows them");
         };
-        Ok(UndoPreview {
-            import: id.get(),
-            refused: found.refused,
-            undone_by: found.undone_by.map(ImportId::get),
-            inserted: found.inserted,
-            updated: found.updated,
-            gone: found.gone,
-            ended_at: found.ended_at,
-            later: found.later.into_iter().map(ImportId::get).collect(),
-        })
+        Ok(found.into())
     }
 
     async fn undo(&self, of: ImportId, args: &UndoArgs, fields: Vec<String>) -> anyhow::Result<View> {
@@ -151,13 +158,7 @@ impl Local<'_> {
                 self.show(new.id).await
             }
             OpenedUndo::Refused(refusal) => {
-                let why = match refusal {
-                    Refusal::State(state) => format!("it is {state}"),
-                    Refusal::NotApplied => "it changed nothing that could be undone".to_owned(),
-                    Refusal::Undone(undo) => format!("import {undo} undoes it already"),
-                    Refusal::Gone => "what it changed is not kept any more".to_owned(),
-                };
-                bail!("import {of} cannot be undone: {why} [{}]", refusal.code())
+                bail!("import {of} cannot be undone: {} [{}]", why(refusal), refusal.code())
             }
             OpenedUndo::NotFound => bail!("the tenant has no import {of}; `muster imports list` shows them"),
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use muster_shared::clock;
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::ImportId;
 use muster_shared::progress::Progress as HowItGetsOn;
 
@@ -87,7 +88,14 @@ async fn details(backend: &Backend<'_>, view: &View) -> anyhow::Result<summary::
 #[derive(Default)]
 struct Told {
     state: Option<String>,
-    trouble: Option<String>,
+    trouble: Option<Trouble>,
+}
+
+/// What is in the way of an import, without the numbers of its sentence: they may change, and it is the same all the same.
+#[derive(Debug, Clone, PartialEq)]
+struct Trouble {
+    stalled: bool,
+    why: String,
 }
 
 impl Told {
@@ -97,30 +105,43 @@ impl Told {
             remark(format_args!("import {} is {state}", view.id));
             self.state = Some(state);
         }
-        let trouble = view.progress.as_ref().and_then(trouble);
-        if self.trouble != trouble {
-            match &trouble {
-                Some(trouble) => remark(trouble),
-                None => remark("it goes on"),
-            }
-            self.trouble = trouble;
+        if let Some(news) = self.news(view.progress.as_ref()) {
+            remark(news);
         }
+    }
+
+    /// What is to be told of how an import gets on, where it is not what was told last.
+    fn news(&mut self, progress: Option<&HowItGetsOn>) -> Option<String> {
+        let sentence = progress.and_then(sentence);
+        let trouble = progress.and_then(trouble);
+        let known = self.trouble == trouble && (trouble.is_none() || !mutant(Mutant::WatchRepeats));
+        self.trouble = trouble;
+        (!known).then(|| sentence.unwrap_or_else(|| "it goes on".to_owned()))
     }
 }
 
 /// What is in the way of an import, as far as something is.
-fn trouble(progress: &HowItGetsOn) -> Option<String> {
+fn trouble(progress: &HowItGetsOn) -> Option<Trouble> {
+    let why = match (progress.stalled, &progress.problem, progress.waits_for) {
+        (true, ..) => progress.reason(),
+        (false, Some(problem), _) => problem.message.clone(),
+        (false, None, waits) => format!("it waits for {}", waits?),
+    };
+    Some(Trouble { stalled: progress.stalled, why })
+}
+
+/// The same in one sentence, with its numbers.
+fn sentence(progress: &HowItGetsOn) -> Option<String> {
     let since = progress.problem.as_ref().and_then(|problem| problem.since);
     let since = since.or(progress.no_progress_since);
     let since =
         since.map_or_else(String::new, |at| format!(" (since {})", at.format("%Y-%m-%d %H:%M:%S UTC")));
-    match (progress.stalled, &progress.problem, progress.waits_for) {
-        (true, ..) => Some(format!("no progress: {}{since}", progress.reason())),
-        (false, Some(problem), _) => {
-            Some(format!("{} of its chunks in trouble: {}{since}", problem.chunks, problem.message))
-        }
-        (false, None, waits) => waits.map(|waits| format!("it waits for {waits}")),
-    }
+    let Trouble { stalled, why } = trouble(progress)?;
+    Some(match &progress.problem {
+        _ if stalled => format!("no progress: {why}{since}"),
+        Some(problem) => format!("{} of its chunks in trouble: {why}{since}", problem.chunks),
+        None => why,
+    })
 }
 
 /// How an import gets on, as `show` has it: name and text of each line.
@@ -162,10 +183,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn what_is_in_the_way_is_told_in_one_sentence() {
-        let window = Window { import: 0, tenant: 0, used: 0, size: 16 };
-        let mut progress = HowItGetsOn {
+    fn well() -> HowItGetsOn {
+        HowItGetsOn {
             no_progress_since: None,
             stalled: false,
             rate: None,
@@ -173,11 +192,42 @@ mod tests {
             problem: None,
             waits_for: None,
             ahead: 0,
-            window,
+            window: Window { import: 0, tenant: 0, used: 0, size: 16 },
+        }
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_told_once_however_its_numbers_change() {
+        let problem = |chunks, message: &str| Problem {
+            message: message.into(),
+            at: None,
+            since: None,
+            chunks,
+            attempts: 0,
+            next_try_at: None,
         };
-        assert_eq!(trouble(&progress), None);
+        let full = |chunks| HowItGetsOn { problem: Some(problem(chunks, "the disk is full")), ..well() };
+        let mut told = Told::default();
+        assert_eq!(told.news(Some(&well())), None);
+        assert_eq!(told.news(Some(&full(3))).unwrap(), "3 of its chunks in trouble: the disk is full");
+        assert_eq!(told.news(Some(&full(4))), None);
+        // It is tried again now and then.
+        assert_eq!(told.news(Some(&HowItGetsOn { waits_for: Some(WaitsFor::Retry), ..full(4) })), None);
+        let stalled = HowItGetsOn { stalled: true, ..full(4) };
+        assert_eq!(told.news(Some(&stalled)).unwrap(), "no progress: the disk is full");
+        assert_eq!(told.news(Some(&HowItGetsOn { no_progress_since: Some(clock::now()), ..stalled })), None);
+        let locked = HowItGetsOn { problem: Some(problem(4, "a row is locked")), ..well() };
+        assert_eq!(told.news(Some(&locked)).unwrap(), "4 of its chunks in trouble: a row is locked");
+        assert_eq!(told.news(Some(&well())).unwrap(), "it goes on");
+        assert_eq!(told.news(None), None);
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_told_in_one_sentence() {
+        let mut progress = well();
+        assert_eq!(sentence(&progress), None);
         progress.waits_for = Some(WaitsFor::Worker);
-        assert_eq!(trouble(&progress).unwrap(), "it waits for a worker: none is running");
+        assert_eq!(sentence(&progress).unwrap(), "it waits for a worker: none is running");
         progress.waits_for = Some(WaitsFor::Retry);
         progress.problem = Some(Problem {
             message: "the disk is full".into(),
@@ -187,11 +237,11 @@ mod tests {
             attempts: 0,
             next_try_at: None,
         });
-        let told = trouble(&progress).unwrap();
+        let told = sentence(&progress).unwrap();
         assert_eq!(told, "3 of its chunks in trouble: the disk is full (since 1970-01-01 00:00:00 UTC)");
         progress.stalled = true;
         assert_eq!(
-            trouble(&progress).unwrap(),
+            sentence(&progress).unwrap(),
             "no progress: the disk is full (since 1970-01-01 00:00:00 UTC)"
         );
     }

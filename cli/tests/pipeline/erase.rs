@@ -9,10 +9,12 @@ use muster_shared::store::{steer, users};
 
 use crate::harness::{Backend, Pipeline, counts};
 use crate::on_both_queues;
+use crate::undo::{taken_back, undone, whole};
 
 on_both_queues!(
     an_erased_person_is_nowhere_any_more_and_comes_back_by_no_retry,
     a_record_that_is_on_its_way_to_a_worker_is_erased_with_its_person,
+    an_erased_person_whom_an_undo_deleted_is_nowhere_any_more,
 );
 
 /// What stands in no other value.
@@ -35,11 +37,13 @@ async fn everything(pipeline: &Pipeline) -> String {
                 .unwrap();
         all.extend(rows);
     }
-    let bodies: Vec<Vec<u8>> =
-        sqlx::query_scalar("select body from chunks union all select body from queue_messages")
-            .fetch_all(pipeline.store.pool())
-            .await
-            .unwrap();
+    let bodies: Vec<Vec<u8>> = sqlx::query_scalar(
+        "select body from chunks union all select body from queue_messages
+          union all select images from before_images where images is not null",
+    )
+    .fetch_all(pipeline.store.pool())
+    .await
+    .unwrap();
     for body in bodies {
         let chunk = muster_shared::chunk::decode(&body).unwrap();
         let fields = chunk.fields();
@@ -141,5 +145,39 @@ async fn a_record_that_is_on_its_way_to_a_worker_is_erased_with_its_person(backe
     assert_eq!(users::find(store.pool(), tenant, IdentifierField::Email, MARKS[0]).await.unwrap(), None);
     worker.stop().await;
     dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+/// Nothing but what the undo kept tells that the user was theirs: the other changes of it name nobody.
+async fn an_erased_person_whom_an_undo_deleted_is_nowhere_any_more(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
+    // Each record has a chunk of its own: the first inserts the user, the second changes it.
+    pipeline.limits.chunk.records = 1;
+    let csv = "email,phone_number,preferred_username,first_name,custom__note\n\
+               ann-marker@example.com,+85298765432,marker-boss,AnnMarker,MarkerNote\n\
+               ann-marker@example.com,,,Ann,Another\n\
+               bob@example.com,,bob,Bob,\n";
+    let import = pipeline.import(csv, &ImportOptions::default()).await;
+    assert_eq!(import.counts, counts(3, 2, 1, 0, 0));
+    let undo = taken_back(&mut pipeline, import.id).await;
+    assert_eq!(pipeline.users().await, Vec::<String>::new());
+    assert_eq!(left(&everything(&pipeline).await), MARKS);
+
+    let person =
+        erase::person_by(&store, tenant, IdentifierField::PreferredUsername, MARKS[4]).await.unwrap();
+    assert_eq!(person.user, None);
+    let erased = erase::erase(&store, tenant, &person, "operator").await.unwrap();
+    assert!(erased.users == 0 && erased.changes >= 2, "{erased:?}");
+    assert_eq!(left(&everything(&pipeline).await), Vec::<&str>::new());
+    assert!(everything(&pipeline).await.contains("bob@example.com"), "others stay");
+    let again = erase::erase(&store, tenant, &person, "operator").await.unwrap();
+    assert_eq!(again, Erased::default());
+
+    // What is taken back makes the others again, and not her.
+    let again = whole(&pipeline, undo);
+    undone(&mut pipeline, &again).await;
+    assert_eq!(pipeline.users().await, ["bob@example.com|-|bob|Bob|-"]);
+    assert_eq!(left(&everything(&pipeline).await), Vec::<&str>::new());
     pipeline.finish().await;
 }

@@ -1,17 +1,20 @@
 //! How an import gets on, as everybody is told it: what is in its way, since when, and what it waits for.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use muster_producer::DispatchOptions;
 use muster_shared::chunk::ChunkLimits;
-use muster_shared::id::ImportId;
+use muster_shared::clock;
+use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ChunkState;
-use muster_shared::options::ImportOptions;
+use muster_shared::options::{Duplicates, ImportOptions, Start};
 use muster_shared::outcome::Outcome;
 use muster_shared::progress::{Progress, WaitsFor};
 use muster_shared::store::chunks::{self, ChunkFilter, ChunkReport};
-use muster_shared::store::status::{self, Bounds};
-use muster_shared::store::{dispatch, steer};
+use muster_shared::store::holders::LIVES;
+use muster_shared::store::status::{self, Bounds, StalledImports};
+use muster_shared::store::{dispatch, figures, holders, steer, tenants};
 
 use crate::harness::{Backend, Pipeline, counts, people};
 use crate::on_both_queues;
@@ -81,14 +84,14 @@ async fn an_import_that_the_database_refuses_tells_why_since_when_and_when_it_is
         "{troubled:?}"
     );
     let stalled = status::stalled(&pipeline.store, &BOUNDS).await.unwrap();
-    assert_eq!(stalled.iter().map(|one| one.import).collect::<Vec<_>>(), [import]);
+    assert_eq!(stalled.first.iter().map(|one| one.import).collect::<Vec<_>>(), [import]);
     // It goes on by itself, and nothing is left of the trouble.
     execute(&pipeline, "drop trigger refuse on users").await;
     assert_eq!(pipeline.ended(import).await.counts, counts(50, 50, 0, 0, 0));
     let all = listed(&pipeline, import, ChunkFilter::default()).await;
     assert!(all.iter().all(|chunk| chunk.problem.is_none() && chunk.problem_since.is_none()), "{all:?}");
     assert!(all.iter().all(|chunk| chunk.ended_at.is_some() && chunk.sent_at <= chunk.ended_at), "{all:?}");
-    assert!(status::stalled(&pipeline.store, &BOUNDS).await.unwrap().is_empty());
+    assert_eq!(status::stalled(&pipeline.store, &BOUNDS).await.unwrap(), StalledImports::default());
     assert_eq!(status::of_one(&pipeline.store, pipeline.tenant, import, &BOUNDS).await.unwrap(), None);
     pipeline.settle(worker).await;
     dispatcher.stop().await;
@@ -154,6 +157,36 @@ async fn an_import_whose_messages_the_queue_does_not_take_says_so_until_it_does(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_worker_met_stays_told_when_the_queue_takes_nothing() {
+    let pipeline = Pipeline::new(Backend::Postgres).await;
+    let import = pipeline.accepted(&people(1), &ImportOptions::default()).await;
+    let chunk = listed(&pipeline, import, ChunkFilter::default()).await[0].id;
+    let refused = async |met: Option<&str>| -> String {
+        sqlx::query(
+            "update chunks set attempts = case when $2::text is null then 0 else 1 end, problem = $2, problem_at = now(),
+                               problem_since = now()
+              where id = $1",
+        )
+        .bind(chunk.get())
+        .bind(met)
+        .execute(pipeline.store.pool())
+        .await
+        .unwrap();
+        assert_eq!(dispatch::claim(&pipeline.store, &[chunk], 60.0).await.unwrap().len(), 1);
+        dispatch::unclaim(&pipeline.store, chunk, "the queue is away").await.unwrap();
+        sqlx::query_scalar("select problem from chunks where id = $1")
+            .bind(chunk.get())
+            .fetch_one(pipeline.store.pool())
+            .await
+            .unwrap()
+    };
+    assert_eq!(refused(None).await, "the queue is away");
+    assert_eq!(refused(Some("the database refuses it")).await, "the database refuses it");
+    steer::cancel(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_waits_for_its_turn_or_for_people_does_not_stand_still() {
     let mut pipeline = Pipeline::new(Backend::Postgres).await;
     let older = pipeline.accepted(&people(200), &ImportOptions::default()).await;
@@ -169,7 +202,7 @@ async fn an_import_that_waits_for_its_turn_or_for_people_does_not_stand_still() 
     loop {
         let known = status::of(&pipeline.store, pipeline.tenant, &[older, younger], &bounds).await.unwrap();
         let (first, second) = (&known[&older], &known[&younger]);
-        if first.window.import == 1 && second.waits_for == Some(WaitsFor::Window) {
+        if first.window.import == 1 && second.waits_for == Some(WaitsFor::Turn) {
             assert_eq!((second.stalled, second.ahead, second.window.tenant), (false, 1, 1), "{second:?}");
             break;
         }
@@ -215,4 +248,132 @@ async fn the_databases_own_words_are_told_where_they_hold_no_value() {
     assert!(raised.contains("42501") && !raised.contains("user7"), "{raised}");
     assert!(checked.contains("violates check constraint \"thirteen\""), "{checked}");
     pipeline.finish().await;
+}
+
+/// Copies of an import and its chunks, as though they had run for so long. Their ids are in the order of their numbers.
+async fn copied(pipeline: &Pipeline, of: ImportId, tenant: TenantId, numbers: Range<i32>, ran: &str) {
+    let mut connection = pipeline.store.connection().await.unwrap();
+    sqlx::query(
+        "with source as (select * from imports where id = $1),
+              copies as (
+                  insert into imports (id, tenant_id, state, options, started_at, state_since, alive_until)
+                  select ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, $2, 'running', options,
+                         now() - $5::interval, now() - $5::interval, now() + interval '1 hour'
+                    from source, generate_series($3, $4 - 1) as n
+                  returning id)
+         insert into chunks (import_id, tenant_id, lane, seq, state, first_record, last_record, records, pending,
+                             body_hash, body)
+         select copies.id, $2, c.lane, c.seq, 'staged', c.first_record, c.last_record, c.records, c.records, c.body_hash, c.body
+           from copies, chunks as c
+          where c.import_id = $1",
+    )
+    .bind(of.get())
+    .bind(tenant.get())
+    .bind(numbers.start)
+    .bind(numbers.end)
+    .bind(ran)
+    .execute(&mut connection)
+    .await
+    .unwrap();
+}
+
+/// Those that wait for others are nobody's fault, and neither they nor imports of disabled tenants are in the way of the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn imports_that_stand_still_are_found_behind_any_number_that_wait() {
+    let pipeline = Pipeline::new(Backend::Postgres).await;
+    let store = &pipeline.store;
+    let manual = ImportOptions { start: Start::Manual, ..ImportOptions::default() };
+    let source = pipeline.accepted(&people(1), &manual).await;
+    let other = tenants::create(store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner().id;
+    // A window that is full, and a dispatcher and a worker that live.
+    holders::say(store, clock::new_id(), "dispatcher 1", &[]).await.unwrap();
+    holders::say(store, clock::new_id(), "worker 1", &[]).await.unwrap();
+    copied(&pipeline, source, pipeline.tenant, 0..150, "1 hour").await;
+    copied(&pipeline, source, other, 150..153, "2 hours").await;
+    copied(&pipeline, source, pipeline.tenant, 153..154, "1 minute").await;
+    let sql = "update chunks set state = 'retryable', problem = 'the disk is full', problem_at = now(), problem_since = now(),
+                      due_at = now() + interval '1 hour'
+                where import_id = (select id from imports where state = 'running' order by started_at desc limit 1)";
+    execute(&pipeline, sql).await;
+    // No place in the window is free, so that whoever has no problem waits for others.
+    let full = Bounds { window: 0, ..BOUNDS };
+    let stalled = status::stalled(store, &full).await.unwrap();
+    assert_eq!((stalled.count, stalled.first.len()), (1, 1), "{stalled:?}");
+    assert_eq!(stalled.first[0].progress.problem.as_ref().unwrap().message, "the disk is full");
+    // Places are free, and nothing is sent: all of them stand still, the longest first, and as many are told as can be read.
+    let free = Bounds { window: 8, ..BOUNDS };
+    let stalled = status::stalled(store, &free).await.unwrap();
+    assert_eq!((stalled.count, stalled.first.len()), (154, status::TOLD));
+    assert_eq!(stalled.first[0].tenant, other);
+    assert_eq!(stalled.first[0].progress.waits_for, Some(WaitsFor::Dispatch));
+    tenants::set_disabled(store, &"other".parse().unwrap(), true).await.unwrap();
+    let stalled = status::stalled(store, &free).await.unwrap();
+    assert_eq!((stalled.count, stalled.first[0].tenant), (151, pipeline.tenant));
+    // They count for the age of the oldest import neither.
+    let figures = figures::read(store, &free).await.unwrap();
+    assert!((3600.0..7200.0).contains(&figures.oldest_seconds), "{figures:?}");
+    assert_eq!((figures.around.workers, figures.around.dispatchers), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_of_which_nothing_is_left_waits_for_a_producer_to_complete_it() {
+    let pipeline = Pipeline::new(Backend::Postgres).await;
+    let import = pipeline.accepted(&people(20), &ImportOptions::default()).await;
+    execute(&pipeline, "update chunks set state = 'dead', problem_at = now(), pending = 0, failed = records")
+        .await;
+    let waits = progress(&pipeline, import).await;
+    assert_eq!((waits.stalled, waits.waits_for), (true, Some(WaitsFor::Producer)));
+    let stalled = status::stalled(&pipeline.store, &BOUNDS).await.unwrap();
+    assert_eq!(stalled.first.iter().map(|one| one.import).collect::<Vec<_>>(), [import]);
+}
+
+/// What it did before it was paused, and before a retry, says nothing of how fast it goes now.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rate_counts_from_the_last_move_on_and_without_what_a_retry_opened_again() {
+    let pipeline = Pipeline::new(Backend::Postgres).await;
+    let import = pipeline.accepted(&people(100), &ImportOptions::default()).await;
+    let rate = async || progress(&pipeline, import).await.rate;
+    // Chunks are applied by hand here.
+    execute(&pipeline, "drop trigger witness on chunks").await;
+    let applied = "update chunks set state = 'applied', applied_at = now(), pending = 0, inserted = records
+                    where seq = 0 and lane = (select min(lane) from chunks)";
+    execute(&pipeline, applied).await;
+    assert!(rate().await.is_some());
+    steer::pause(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    steer::resume(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    assert_eq!(rate().await, None, "nothing was applied since");
+    execute(&pipeline, "update chunks set applied_at = now() where state = 'applied'").await;
+    assert!(rate().await.is_some());
+    execute(&pipeline, "update chunks set reopened = 1 where state = 'applied'").await;
+    assert_eq!(rate().await, None, "most of its records had their outcome before");
+}
+
+/// Workers that are gone are gone everywhere after the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_says_nothing_for_some_seconds_is_listed_no_more() {
+    let pipeline = Pipeline::new(Backend::Postgres).await;
+    holders::say(&pipeline.store, clock::new_id(), "worker 1", &[]).await.unwrap();
+    assert_eq!(holders::list(&pipeline.store).await.unwrap().len(), 1);
+    let later =
+        format!("update chunk_holders set seen_at = seen_at - interval '{} seconds'", LIVES.as_secs() + 1);
+    sqlx::raw_sql(sqlx::AssertSqlSafe(later)).execute(pipeline.store.pool()).await.unwrap();
+    assert_eq!(holders::list(&pipeline.store).await.unwrap(), []);
+    let around = status::surroundings(pipeline.store.pool(), &BOUNDS).await.unwrap();
+    assert_eq!(around.workers, 0);
+    pipeline.finish().await;
+}
+
+/// A chunk may come to its end while it is staged: all of its records are invalid, or repeat others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_ends_while_it_is_staged_says_when() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    pipeline.limits.chunk = ChunkLimits { records: 1, bytes: 64 * 1024, lanes: 1 };
+    let options =
+        ImportOptions { start: Start::Manual, duplicates: Duplicates::Refuse, ..ImportOptions::default() };
+    let csv = "email\na@example.com\nnonsense\nA@example.com\nb@example.com\n";
+    let import = pipeline.accepted(csv, &options).await;
+    let chunks = listed(&pipeline, import, ChunkFilter::default()).await;
+    let told: Vec<_> = chunks.iter().map(|chunk| (chunk.state, chunk.ended_at.is_some())).collect();
+    let (ended, open) = ((ChunkState::Applied, true), (ChunkState::Staged, false));
+    assert_eq!(told, [open, ended, ended, open]);
 }

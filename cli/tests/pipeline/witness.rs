@@ -25,7 +25,9 @@ const WITNESSES: &str = "
     );
     create function witness.look() returns trigger language plpgsql as $$
     begin
-        if new.state = 'applied' and new.applied_at is not null and new.applied_at is distinct from old.applied_at then
+        -- One whose last records were found to repeat others while it was staged is at its end, and was applied by nobody.
+        if new.state = 'applied' and new.applied_at is not null and new.applied_at is distinct from old.applied_at
+           and not (old.state = 'staged' and old.applied_at is null and new.failed = new.records) then
             if old.state <> 'dispatched'
                or exists (select from witness.applied where chunk_id = new.id and reopened = new.reopened) then
                 perform nextval('witness.applied_twice');

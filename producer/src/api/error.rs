@@ -258,7 +258,7 @@ impl ApiError {
             Self::CannotUndo(Refusal::Undone(undo)) => error.import_id = Some(undo.get()),
             Self::Webhook(WebhookRefusal::Target(_)) => error.field = Some("url".into()),
             Self::Body(file) | Self::Upload(_, file) => {
-                error.field.clone_from(&file.field);
+                error.field = file.field.as_deref().map(str::to_owned);
                 (error.record, error.line, error.column) = (file.record, file.line, file.column);
             }
             _ => {}
@@ -347,9 +347,9 @@ impl ApiError {
 
 fn why_not(refusal: &Refusal) -> String {
     match refusal {
-        Refusal::State(state) => format!("the import is {state}, so it cannot be undone"),
+        Refusal::State(state) => format!("the import that is undone is {state}, so it cannot be undone now"),
         Refusal::NotApplied => "the import changed nothing that could be undone".to_owned(),
-        Refusal::Undone(undo) => format!("import {undo} undoes this one already"),
+        Refusal::Undone(undo) => format!("import {undo} undoes it already"),
         Refusal::Gone => "what the import changed is not kept any more, so it cannot be undone".to_owned(),
     }
 }

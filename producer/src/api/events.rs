@@ -2,6 +2,7 @@
 //! serves it, and whoever lost the connection goes on after the last number that it has.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::time::Duration;
 
 use axum::Json;
@@ -18,7 +19,7 @@ use muster_shared::store::{Store, StoreError, reports, tokens};
 use muster_shared::token::Scope;
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -31,15 +32,13 @@ use super::slots::UploadSlot;
 
 /// Events read at a time while they are followed.
 const PAGE: i64 = 100;
-/// How often to look for new events, and to read them though none were seen.
+/// How often to look for new events, and to read them though none were told.
 const LOOK: Duration = Duration::from_millis(300);
 const READ: Duration = Duration::from_secs(5);
 /// How often the token of who follows is looked at, and how an import gets on.
 const BEAT: Duration = Duration::from_secs(1);
 const TOKEN: Duration = Duration::from_secs(3);
-/// How long one answer follows; its client goes on with another.
-const FOLLOWED: Duration = Duration::from_secs(15 * 60);
-/// A line now and then, so that neither side takes the connection for dead.
+/// A line now and then, so that neither side takes the connection for dead. Whoever reads nothing for so long follows no more.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Pieces that wait for a slow reader.
 const WAITING: usize = 8;
@@ -214,16 +213,16 @@ impl Follower {
         let (began, mut looked_at_token) = (Instant::now(), Instant::now());
         let mut news = self.state.0.news.clone();
         let stopping = self.state.0.stopping.clone();
-        let mut looked: Option<Instant> = None;
-        while began.elapsed() < FOLLOWED {
-            let told = news.has_changed().unwrap_or(false) || looked.is_none_or(|at| at.elapsed() >= READ);
+        // There may be some already.
+        let (mut told, mut looked) = (true, Instant::now());
+        while began.elapsed() < self.state.0.followed {
             let step = async {
-                if told {
-                    news.mark_unchanged();
-                    self.send_events().await?;
-                    looked = Some(Instant::now());
+                if told || looked.elapsed() >= READ {
+                    looked = Instant::now();
+                    // One page a round: between two of them the token is looked at, and whether the server stops.
+                    told = self.send_page().await?;
                 }
-                self.send_progress().await
+                if told { Ok(()) } else { self.send_progress().await }
             };
             match step.await {
                 Ok(()) => {}
@@ -240,28 +239,38 @@ impl Follower {
                 }
             }
             tokio::select! {
-                () = sleep(BEAT) => {}
-                changed = news.changed() => if changed.is_err() { sleep(BEAT).await },
+                biased;
                 () = stopping.cancelled(), if !mutant(Mutant::StopWaitsForFollowers) => return,
                 () = self.pieces.closed() => return,
+                // There is another page.
+                () = ready(()), if told => {}
+                // It counts as seen from here on, so it is noted.
+                changed = news.changed() => match changed {
+                    Ok(()) => told = !mutant(Mutant::NewsSeenAndForgotten),
+                    Err(_) => sleep(BEAT).await,
+                },
+                () = sleep(BEAT) => {}
             }
         }
     }
 
-    async fn send_events(&mut self) -> Result<(), Ends> {
-        loop {
-            let page = events::after(&self.state.0.store, self.tenant, self.import, self.after, PAGE).await?;
-            let more = page.len() as i64 == PAGE;
-            for event in page {
-                let (number, kind) = (event.number, event.kind.clone());
-                let data = serde_json::to_string(&EventView::from(event)).unwrap_or_default();
-                self.send(sse::Event::default().id(number.to_string()).event(kind).data(data)).await?;
-                self.after = number;
-            }
-            if !more {
-                return Ok(());
-            }
+    /// Sends the events that follow, a page of them. Returns whether there may be more.
+    async fn send_page(&mut self) -> Result<bool, Ends> {
+        let page = events::after(&self.state.0.store, self.tenant, self.import, self.after, PAGE).await?;
+        let more = page.len() as i64 == PAGE;
+        for event in page {
+            let (number, kind) = (event.number, event.kind.clone());
+            let data = serde_json::to_string(&EventView::from(event)).unwrap_or_default();
+            self.send(sse::Event::default().id(number.to_string()).event(kind).data(data)).await?;
+            self.after = number;
         }
+        Ok(more)
+    }
+
+    /// Sends all events that there are of an import, which are few: how it moved, and its dead chunks.
+    async fn send_events(&mut self) -> Result<(), Ends> {
+        while self.send_page().await? {}
+        Ok(())
     }
 
     /// Sends how the import stands, where that is another than before, and ends with the import.
@@ -289,8 +298,16 @@ impl Follower {
         Ok(())
     }
 
+    /// Ends with who is gone, and with who does not read: the place is for others.
     async fn send(&self, event: sse::Event) -> Result<(), Ends> {
-        self.pieces.send(event).await.map_err(|_| Ends::Done)
+        let sent = self.pieces.send(event);
+        if mutant(Mutant::FollowerNeedNotRead) {
+            return sent.await.map_err(|_| Ends::Done);
+        }
+        match timeout(KEEP_ALIVE, sent).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Ends::Done),
+        }
     }
 }
 

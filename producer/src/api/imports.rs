@@ -178,6 +178,7 @@ async fn steered(
             view(state, tenant, import).await
         }
         Steered::Refused(state) => Err(ApiError::StateConflict(state)),
+        Steered::Undone(refusal) => Err(ApiError::CannotUndo(refusal)),
         Steered::NotFound => Err(ApiError::NotFound),
     }
 }

@@ -9,18 +9,15 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use muster_shared::fault::{Mutant, mutant};
 use muster_shared::queue::QueueDepth;
+use muster_shared::readiness::{self, Part, Parts};
 use muster_shared::store::figures::Figures;
 use muster_shared::store::status::{self, Stalled};
 use muster_shared::telemetry::exposition;
 use serde::Serialize;
-use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
 use utoipa::ToSchema;
 
 use super::{AppState, figures};
 
-/// How long a part may take to answer.
-pub(super) const ANSWER_IN: Duration = Duration::from_secs(3);
 /// A dispatcher that has ended no round for so long does not dispatch.
 const DISPATCHER_SILENT: Duration = Duration::from_secs(5);
 
@@ -57,15 +54,10 @@ pub(super) async fn healthz() -> Json<serde_json::Value> {
 pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, Json<Readiness>) {
     let checks = &state.0.checks;
     let (store, queue, stalled) = tokio::join!(
-        cached(&checks.store, COUNTS_FOR, store_word(&state)),
-        cached(&checks.depth, COUNTS_FOR, depth(&state)),
-        cached(&checks.stalled, STALLS_FOR, stalled(&state)),
+        checks.parts.store(&state.0.store),
+        checks.parts.queue(&state.0.queue),
+        stalled(&state),
     );
-    let queue = match queue {
-        Some(_) if state.0.queue.is_blocked() => "blocked",
-        Some(_) => "ok",
-        None => "unreachable",
-    };
     let dispatches =
         state.0.dispatcher.silent_for() <= DISPATCHER_SILENT || mutant(Mutant::ReadyWithoutDispatcher);
     let uploads = if state.0.store.takes_uploads() { "ok" } else { "busy" };
@@ -75,7 +67,7 @@ pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, Json<R
         Some(_) => "stalled",
         None => "unknown",
     };
-    let reasons = reasons(store, queue, dispatches, stalled.and_then(|stalls| stalls.reason));
+    let reasons = reasons(store, queue, dispatches, stalled);
     let (code, status) = match (store, reasons.is_empty()) {
         ("ok", true) => (StatusCode::OK, "ready"),
         ("ok", false) => (StatusCode::OK, "degraded"),
@@ -85,51 +77,27 @@ pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, Json<R
 }
 
 /// A sentence for each part that is not well.
-fn reasons(store: &str, queue: &str, dispatches: bool, stalled: Option<String>) -> Vec<String> {
-    let store = match store {
-        "ok" => None,
-        "read_only" => Some("the database is a standby and takes no writes"),
-        _ => Some("the database does not answer"),
-    };
-    let queue = match queue {
-        "ok" => None,
-        "blocked" => Some("the broker takes no messages: it has an alarm of memory or disk"),
-        _ => Some("the queue cannot be reached"),
-    };
+fn reasons(store: &str, queue: &str, dispatches: bool, stalled: Option<Stalls>) -> Vec<String> {
     let dispatcher = (!dispatches).then_some("no round of dispatching ends");
-    [store, queue, dispatcher].into_iter().flatten().map(str::to_owned).chain(stalled).collect()
+    let imports = match stalled {
+        Some(stalls) => stalls.reason,
+        // Where the database does not answer, that is the reason.
+        None if store == "unreachable" || mutant(Mutant::UnknownProgressIsReady) => None,
+        None => Some("it cannot be told whether imports make progress".into()),
+    };
+    readiness::reasons(store, queue).into_iter().chain(dispatcher).map(str::to_owned).chain(imports).collect()
 }
 
-/// How long an answer of a part counts: however many ask, each part is asked once in this time.
-pub(super) const COUNTS_FOR: Duration = Duration::from_secs(1);
-/// The same of what reads the chunks of all imports that run without progress.
-pub(super) const STALLS_FOR: Duration = Duration::from_secs(2);
+/// How long it counts which imports stand still: reading it looks at the chunks of all that run without progress.
+const STALLS_FOR: Duration = Duration::from_secs(2);
 
 /// What the parts answered last.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
-    pub(super) store: Kept<&'static str>,
-    pub(super) depth: Kept<Option<QueueDepth>>,
-    pub(super) stalled: Kept<Option<Stalls>>,
-    pub(super) consumers: Kept<Option<u64>>,
-    pub(super) figures: Kept<Option<Figures>>,
-}
-
-/// An answer and when it came.
-pub(super) type Kept<T> = Mutex<Option<(Instant, T)>>;
-
-/// The last answer where it still counts, or a new one, which all wait for that ask meanwhile.
-pub(super) async fn cached<T: Clone>(kept: &Kept<T>, good_for: Duration, ask: impl Future<Output = T>) -> T {
-    let mut kept = kept.lock().await;
-    if let Some((since, answer)) = &*kept
-        && since.elapsed() < good_for
-        && !mutant(Mutant::AskEachTime)
-    {
-        return answer.clone();
-    }
-    let answer = ask.await;
-    *kept = Some((Instant::now(), answer.clone()));
-    answer
+    pub(super) parts: Parts,
+    stalled: Part<Stalls>,
+    pub(super) consumers: Part<u64>,
+    pub(super) figures: Part<Figures>,
 }
 
 /// Imports that stand still.
@@ -142,15 +110,15 @@ pub(super) struct Stalls {
 
 /// The imports that stand still; `None` where that cannot be told.
 pub(super) async fn stalled(state: &AppState) -> Option<Stalls> {
-    let (store, bounds) = (state.0.store.clone(), state.0.bounds);
-    let asked = tokio::spawn(async move { status::stalled(&store, &bounds).await });
-    match timeout(ANSWER_IN, asked).await {
-        Ok(Ok(Ok(stalled))) => {
-            let count = stalled.len() as u64;
-            Some(Stalls { count, reason: stalled.first().map(|first| why(count, first)) })
+    let question = || {
+        let (store, bounds) = (state.0.store.clone(), state.0.bounds);
+        async move {
+            let stalled = status::stalled(&store, &bounds).await.ok()?;
+            let reason = stalled.first.first().map(|first| why(stalled.count, first));
+            Some(Stalls { count: stalled.count, reason })
         }
-        _ => None,
-    }
+    };
+    state.0.checks.stalled.ask(STALLS_FOR, question).await
 }
 
 fn why(count: u64, first: &Stalled) -> String {
@@ -165,27 +133,7 @@ fn why(count: u64, first: &Stalled) -> String {
 
 /// How many messages lie in the queues, as it was known within the last second; none where the queue does not answer.
 pub(super) async fn known_depth(state: &AppState) -> Option<QueueDepth> {
-    cached(&state.0.checks.depth, COUNTS_FOR, depth(state)).await
-}
-
-/// The time-outs are around tasks: a statement is never cancelled.
-pub(super) async fn store_word(state: &AppState) -> &'static str {
-    let store = state.0.store.clone();
-    let asked = tokio::spawn(async move { store.is_writable().await });
-    match timeout(ANSWER_IN, asked).await {
-        Ok(Ok(Ok(true))) => "ok",
-        Ok(Ok(Ok(false))) => "read_only",
-        _ => "unreachable",
-    }
-}
-
-pub(super) async fn depth(state: &AppState) -> Option<QueueDepth> {
-    let queue = state.0.queue.clone();
-    let depth = tokio::spawn(async move { queue.depth().await });
-    match timeout(ANSWER_IN, depth).await {
-        Ok(Ok(Ok(depth))) => Some(depth),
-        _ => None,
-    }
+    state.0.checks.parts.depth(&state.0.queue).await
 }
 
 /// Counters, gauges and histograms of this process, and what the store and the queue have, in the text format of Prometheus.
@@ -196,23 +144,5 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
     match exposition::render() {
         Some(text) => ([(header::CONTENT_TYPE, exposition::TEXT)], text).into_response(),
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_part_is_asked_once_a_second_however_many_look() {
-        let (kept, asked) = (Kept::default(), AtomicU32::new(0));
-        let ask = async || asked.fetch_add(1, Ordering::Relaxed);
-        let looks = (0..100).map(|_| cached(&kept, COUNTS_FOR, ask()));
-        assert!(futures_util::future::join_all(looks).await.into_iter().all(|answer| answer == 0));
-        tokio::time::advance(COUNTS_FOR).await;
-        assert_eq!(cached(&kept, COUNTS_FOR, ask()).await, 1);
-        assert_eq!(asked.load(Ordering::Relaxed), 2);
     }
 }

@@ -19,7 +19,7 @@ use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::params::{Id, Params, invalid};
-use crate::request::checked_profile;
+use crate::request::{checked_profile, too_many_profiles};
 
 /// Largest profile, in bytes.
 const PROFILE_BYTES: usize = 256 * 1024;
@@ -142,7 +142,8 @@ pub(super) async fn save(
         pairs.push((name, text));
     }
     let name = checked_profile(name.as_str(), &pairs)?;
-    Ok(Json(store::save(&state.0.store, tenant, &name, &pairs).await?.into()))
+    let saved = store::save(&state.0.store, tenant, &name, &pairs).await?;
+    saved.map(|saved| Json(saved.into())).ok_or_else(|| invalid("name", too_many_profiles()))
 }
 
 /// Deletes an import profile. Imports that used it keep their options.

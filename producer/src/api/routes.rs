@@ -1,5 +1,8 @@
 //! Every route, each with its documentation: one that is not documented cannot be added.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware};
@@ -86,18 +89,39 @@ pub fn openapi() -> Value {
     finished(routes().split_for_parts().1)
 }
 
-/// Makes the series of requests there for every route of the documentation, and for addresses that no route has.
-fn expose_requests() {
+/// Routes that are neither in the documentation nor among those of the console that need a session.
+const UNDOCUMENTED: [(&str, &str); 3] =
+    [("GET", "/console/sign-in"), ("POST", "/console/sign-in"), ("GET", "/console/assets/{name}")];
+
+/// Routes as which requests are counted, each with its methods; and [`trace::NO_ROUTE`] for all other requests.
+static COUNTED: LazyLock<HashMap<String, Vec<&'static str>>> = LazyLock::new(|| {
     let documented = openapi();
-    let mut routes = vec![("GET", "-"), ("POST", "-"), (trace::OTHER_METHOD, "-")];
+    let none = ["GET", "POST", trace::OTHER_METHOD];
+    let mut routes = HashMap::from([(trace::NO_ROUTE.to_owned(), none.to_vec())]);
     for (path, item) in documented["paths"].as_object().into_iter().flatten() {
         let methods =
             [("get", "GET"), ("put", "PUT"), ("post", "POST"), ("patch", "PATCH"), ("delete", "DELETE")];
         let there = methods.into_iter().filter(|(verb, _)| item.get(verb).is_some());
-        routes.extend(there.map(|(_, method)| (method, path.as_str())));
+        routes.entry(path.clone()).or_default().extend(there.map(|(_, method)| method));
     }
-    routes.extend(console::ROUTES.iter().map(|route| (route.method, route.path)));
-    series::expose_routes(routes);
+    let console = console::ROUTES.iter().map(|route| (route.method, route.path));
+    for (method, path) in console.chain(UNDOCUMENTED) {
+        routes.entry(path.to_owned()).or_default().push(method);
+    }
+    routes
+});
+
+/// Whether requests of this method to this route are counted as such.
+pub(super) fn counts(method: &str, route: &str) -> bool {
+    COUNTED.get(route).is_some_and(|methods| methods.contains(&method))
+}
+
+/// Makes the series of requests there.
+fn expose_requests() {
+    let of = |(route, methods): (&'static String, &'static Vec<&'static str>)| {
+        methods.iter().map(move |method| (*method, route.as_str()))
+    };
+    series::expose_routes(COUNTED.iter().flat_map(of));
 }
 
 /// The whole application, or what an audience sees of it.

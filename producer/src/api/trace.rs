@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::error::{ApiError, Failed, Told};
 use super::params::wait_of;
-use super::routes::of_door;
+use super::routes::{counts, of_door};
 use super::{AppState, console};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -48,7 +48,7 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
     let id = request_id(&request);
     let (method, uri) = (known_method(request.method()), request.uri().clone());
     // The route, not the address: addresses carry users' values.
-    let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE, MatchedPath::as_str).to_owned();
     let trail = Trail::default();
     request.extensions_mut().insert(trail.clone());
     let mut response = if method == OTHER_METHOD {
@@ -87,23 +87,37 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
     let elapsed = started.elapsed();
     let milliseconds = elapsed.as_secs_f64() * 1000.0;
     tracing::info!(request_id = id, method = &*method, route, status, tenant, token, milliseconds, "request");
-    count(method.into_owned(), route, status, elapsed);
+    count(&method, &route, status, elapsed);
     response
 }
 
-/// Counts a request. Every label has few values, whatever clients send.
-fn count(method: String, route: String, status: u16, elapsed: Duration) {
+/// Counts a request. Its series is one of those that were there from the start, whatever clients send.
+fn count(method: &str, route: &str, status: u16, elapsed: Duration) {
+    let (method, route) = labels(method, route, status);
     let class = STATUS_CLASSES.get(usize::from(status / 100).wrapping_sub(1)).copied().unwrap_or("5xx");
     if status >= 400 {
         let status = status.to_string();
         let known = REFUSALS.iter().copied().find(|refusal| *refusal == status).unwrap_or("other");
         metrics::counter!("muster_http_refusals_total", "status" => known).increment(1);
     }
-    let labels = [("method", method), ("route", route)];
+    let labels = [("method", method.to_owned()), ("route", route.to_owned())];
     metrics::histogram!("muster_http_request_seconds", &labels).record(elapsed.as_secs_f64());
     let [method, route] = labels;
     let labels = [method, route, ("status", class.to_owned())];
     metrics::counter!("muster_http_requests_total", &labels).increment(1);
+}
+
+/// Method and route as which a request is counted: an answer to `HEAD` is that to `GET`, and what no route has is told of no route.
+fn labels<'r>(method: &'r str, route: &'r str, status: u16) -> (&'r str, &'r str) {
+    if mutant(Mutant::WrongMethodsAppearLate) {
+        return (method, route);
+    }
+    match if method == "HEAD" { "GET" } else { method } {
+        _ if status == 405 => (OTHER_METHOD, NO_ROUTE),
+        method if counts(method, route) => (method, route),
+        method if counts(method, NO_ROUTE) => (method, NO_ROUTE),
+        _ => (OTHER_METHOD, NO_ROUTE),
+    }
 }
 
 /// The routes whose answers may wait for a change.
@@ -126,6 +140,8 @@ fn is_upload(method: &Method, route: &str) -> bool {
 
 /// A method that no route of ours has.
 pub(super) const OTHER_METHOD: &str = "other";
+/// The route of what no route has.
+pub(super) const NO_ROUTE: &str = "-";
 
 /// The method's name, for logs and metrics: a client may send any word as a method.
 fn known_method(method: &Method) -> Cow<'static, str> {

@@ -10,7 +10,7 @@ use muster_shared::id::ImportId;
 use muster_shared::options::Start;
 use muster_shared::outcome::Outcome;
 use muster_shared::store::reports;
-use muster_shared::store::undo::{self as store, NewUndo, OpenedUndo};
+use muster_shared::store::undo::{self as store, NewUndo, OpenedUndo, Preview};
 use muster_shared::token::Scope;
 use muster_shared::undo::{RecordRanges, Undo};
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,21 @@ pub struct UndoPreview {
     pub later: Vec<Uuid>,
 }
 
+impl From<Preview> for UndoPreview {
+    fn from(found: Preview) -> Self {
+        Self {
+            import: found.import.get(),
+            refused: found.refused,
+            undone_by: found.undone_by.map(ImportId::get),
+            inserted: found.inserted,
+            updated: found.updated,
+            gone: found.gone,
+            ended_at: found.ended_at,
+            later: found.later.into_iter().map(ImportId::get).collect(),
+        }
+    }
+}
+
 /// An undo that was opened: an import, and what it cannot do.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct UndoView {
@@ -69,16 +84,7 @@ pub(super) async fn preview(
     let tenant = caller.may(Scope::ImportRead)?;
     params.finish()?;
     let found = store::preview(&state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)?;
-    Ok(Json(UndoPreview {
-        import: import.get(),
-        refused: found.refused,
-        undone_by: found.undone_by.map(ImportId::get),
-        inserted: found.inserted,
-        updated: found.updated,
-        gone: found.gone,
-        ended_at: found.ended_at,
-        later: found.later.into_iter().map(ImportId::get).collect(),
-    }))
+    Ok(Json(found.into()))
 }
 
 /// Undoes an import: a new import takes its changes back, the last one first. Field by field, what still is as the import left it is

@@ -47,7 +47,7 @@ pub struct ImportView {
     pub error: Option<FileError>,
     /// While it has not ended: `no_progress_since`, whether it is `stalled`, records a second (`rate`) and when it `ends_at` that
     /// rate, the last `problem` (message, at, since, chunks, attempts, next_try_at), what it `waits_for` (upload, proceed, resume,
-    /// tenant, producer, worker, retry, window or turn), how many imports of the tenant are `ahead`, and its places in the `window`.
+    /// tenant, producer, worker, retry, dispatch, window or turn), how many imports of the tenant are `ahead`, and its places in the `window`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub progress: Option<Progress>,

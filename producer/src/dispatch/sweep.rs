@@ -226,13 +226,15 @@ impl Run {
     async fn tell_stalled(&self) -> Result<(), SweepError> {
         let stalled = self.within(status::stalled(&self.store, &self.options.bounds())).await?;
         let mut known = self.stalled.lock().unwrap_or_else(PoisonError::into_inner);
-        for Stalled { import, tenant, progress } in &stalled {
+        for Stalled { import, tenant, progress } in &stalled.first {
             if known.insert(*import, *tenant).is_none() {
                 tracing::warn!(%import, %tenant, why = progress.reason(), "a running import makes no progress");
             }
         }
         known.retain(|import, tenant| {
-            let still = stalled.iter().any(|one| one.import == *import);
+            // Where there are more than are told, an import that is not told may stand still all the same.
+            let still = stalled.first.iter().any(|one| one.import == *import)
+                || stalled.count > stalled.first.len() as u64;
             if !still {
                 tracing::info!(%import, %tenant, "an import that made no progress goes on, or has ended");
             }

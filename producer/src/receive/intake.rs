@@ -276,6 +276,19 @@ impl RecordSink for Sink {
         } else {
             record
         };
+        self.stage(record, names)?;
+        // After each record and not after each piece: one piece may hold many records, and much may be wrong with each.
+        if self.flush(ISSUE_BYTES, KEYS) {
+            return Ok(());
+        }
+        self.stager_gone = true;
+        Err(FileError::new(ErrorCode::UploadIncomplete, "the upload stopped before its end"))
+    }
+}
+
+impl Sink {
+    /// Validates a record, and puts it into a chunk with what is wrong with it.
+    fn stage(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
         self.cutter.hide(self.reading.binding.secrets());
         let Self {
             reading, cutter, issues, issue_bytes, keys: all_keys, invalid, codes, unique, brake, ..
@@ -305,12 +318,6 @@ impl RecordSink for Sink {
             cutter
                 .push(taken.record, names, validated.identifier.as_deref(), valid)
                 .map_err(|error| encoding_failed(&error))
-        })?;
-        // After each record and not after each piece: one piece may hold many records, and much may be wrong with each.
-        if self.flush(ISSUE_BYTES, KEYS) {
-            return Ok(());
-        }
-        self.stager_gone = true;
-        Err(FileError::new(ErrorCode::UploadIncomplete, "the upload stopped before its end"))
+        })
     }
 }

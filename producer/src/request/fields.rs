@@ -122,8 +122,10 @@ impl FieldChoices {
         let mut table = FieldTable::native();
         for (place, (name, target)) in self.columns.iter().enumerate() {
             // A header is folded before it is looked up, so the name that stands for it is folded as well.
-            let name =
-                if format.is_table() && !name.starts_with('#') { fold_column(name) } else { name.clone() };
+            let by_place = name
+                .strip_prefix('#')
+                .is_some_and(|place| !place.is_empty() && place.bytes().all(|byte| byte.is_ascii_digit()));
+            let name = if format.is_table() && !by_place { fold_column(name) } else { name.clone() };
             table.0.retain(|rule| rule.name != name);
             let place = u16::try_from(place).unwrap_or(u16::MAX);
             let mapped = |key: Option<&String>, left_out| Mapped { place, key: key.cloned(), left_out };
@@ -222,6 +224,14 @@ mod tests {
         assert_eq!((given.field, given.behaviour), (Field::GivenName, Behaviour::Ignore));
         assert_eq!(table.find("first_name").unwrap().behaviour, Behaviour::Ignore);
         assert!(choices.table(Format::Json).unwrap().find("E-Mail Adresse").is_some());
+    }
+
+    #[test]
+    fn a_name_that_begins_with_a_number_sign_is_no_place_unless_digits_follow() {
+        let mut choices = FieldChoices::default();
+        choices.set_columns(r##"{"#ID": "custom__id", "#2": "email", "#": ""}"##).unwrap();
+        let table = choices.table(Format::Csv).unwrap();
+        assert!(table.find("#id").is_some() && table.find("#2").is_some() && table.find("#ID").is_none());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use zip::ZipArchive;
 use super::{BookLimits, broken, no_room, too_large};
 
 /// Most entries of the archive: each costs memory.
-const ENTRIES: usize = 4_096;
+const ENTRIES: u64 = 4_096;
 /// Longest piece of XML from one tag to the next, and longest cell: a cell has at most 32,767 characters.
 const CELL_BYTES: u64 = 1024 * 1024;
 /// Most formats of cells, fonts and the like; spreadsheets have at most 65,490 formats of cells.
@@ -30,7 +30,8 @@ const PICTURE_BYTES: u64 = 64 * 1024 * 1024;
 /// How an old Office document begins, and one that is encrypted.
 const OLD_OFFICE: &[u8] = b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1";
 
-pub(super) fn check(file: &mut File, limits: BookLimits) -> Result<(), FileError> {
+/// Where, in each of the sheets, the first formula without a stored value stands, if one does.
+pub(super) fn check(file: &mut File, limits: BookLimits) -> Result<Vec<(u32, u32)>, FileError> {
     let failed = |error: io::Error| no_room(&error);
     file.seek(SeekFrom::Start(0)).map_err(failed)?;
     let mut start = [0; 8];
@@ -50,7 +51,7 @@ pub(super) fn check(file: &mut File, limits: BookLimits) -> Result<(), FileError
     }
     file.seek(SeekFrom::Start(0)).map_err(failed)?;
     let mut zip = ZipArchive::new(BufReader::new(&*file)).map_err(|_| broken("it is no whole archive"))?;
-    let (mut all, mut held) = (0, 0);
+    let (mut all, mut held, mut unstored) = (0, 0, Vec::new());
     for at in 0..zip.len() {
         let part = zip.by_index(at).map_err(|_| broken("a part of it cannot be unpacked"))?;
         let name = part.name().map_err(|_| broken("a part of it has no name"))?.to_ascii_lowercase();
@@ -58,7 +59,12 @@ pub(super) fn check(file: &mut File, limits: BookLimits) -> Result<(), FileError
         let room = limits.unpacked.map_or(u64::MAX, |most| most.saturating_sub(all));
         let bytes = match kind {
             Kind::Picture => picture(part, room.min(PICTURE_BYTES))?,
-            _ => xml(part, kind, room)?,
+            _ => {
+                let mut formulas = Formulas::default();
+                let bytes = xml(part, kind, room, &mut formulas)?;
+                unstored.extend(formulas.unstored);
+                bytes
+            }
         };
         all += bytes;
         held += if matches!(kind, Kind::Sheet | Kind::Picture) { 0 } else { bytes };
@@ -66,7 +72,7 @@ pub(super) fn check(file: &mut File, limits: BookLimits) -> Result<(), FileError
             return Err(too_large(&format!("has more than {} bytes of texts and styles", limits.memory)));
         }
     }
-    Ok(())
+    Ok(unstored)
 }
 
 /// What a part is, as far as its bounds go.
@@ -103,7 +109,7 @@ impl Kind {
 }
 
 /// Looks through a part that is XML. Its size.
-fn xml(part: impl Read, kind: Kind, room: u64) -> Result<u64, FileError> {
+fn xml(part: impl Read, kind: Kind, room: u64, formulas: &mut Formulas) -> Result<u64, FileError> {
     let mut xml = XmlReader::from_reader(BufReader::new(Watched::new(part, kind, room)));
     let mut buffer = Vec::new();
     let (mut depth, mut formats, mut texts) = (0_u64, 0_u64, 0_u64);
@@ -111,7 +117,11 @@ fn xml(part: impl Read, kind: Kind, room: u64) -> Result<u64, FileError> {
     loop {
         buffer.clear();
         let mut counts = false;
-        match xml.read_event_into(&mut buffer) {
+        let event = xml.read_event_into(&mut buffer);
+        if let (Kind::Sheet, Ok(event)) = (kind, &event) {
+            formulas.look(event);
+        }
+        match event {
             Ok(Event::Eof) => break,
             Ok(Event::Start(tag)) => {
                 depth += 1;
@@ -160,6 +170,100 @@ fn xml(part: impl Read, kind: Kind, room: u64) -> Result<u64, FileError> {
         true => Err(broken("it says that it has more texts than there are")),
         false => Ok(bytes),
     }
+}
+
+/// Looks for formulas whose values are not stored: what made the book did not work them out, and a reader would find an empty cell.
+#[derive(Default)]
+struct Formulas {
+    row: u32,
+    column: u32,
+    /// Attributes of the cell that is read, as they are written.
+    attributes: String,
+    formula: bool,
+    in_value: bool,
+    /// The value has an element, and that has something in it.
+    value: bool,
+    filled: bool,
+    /// Where the first one stands.
+    unstored: Option<(u32, u32)>,
+}
+
+impl Formulas {
+    fn look(&mut self, event: &Event<'_>) {
+        if self.unstored.is_some() {
+            return;
+        }
+        match event {
+            Event::Start(tag) => match tag.local_name().as_ref() {
+                "row" => {
+                    let row = attribute(tag.attributes_raw(), "r").and_then(|row| row.parse::<u32>().ok());
+                    self.row = row.map_or(self.row, |row| row.saturating_sub(1));
+                }
+                "c" => {
+                    self.attributes.clear();
+                    self.attributes.push_str(tag.attributes_raw());
+                    (self.formula, self.value, self.filled) = (false, false, false);
+                }
+                "f" => self.formula = true,
+                "v" | "is" => (self.value, self.in_value) = (true, true),
+                _ => {}
+            },
+            Event::Empty(tag) => match tag.local_name().as_ref() {
+                "row" => self.row = self.row.saturating_add(1),
+                "c" => self.column = self.column.saturating_add(1),
+                "f" => self.formula = true,
+                "v" | "is" => self.value = true,
+                _ => {}
+            },
+            Event::End(tag) => match tag.local_name().as_ref() {
+                "row" => (self.row, self.column) = (self.row.saturating_add(1), 0),
+                "v" | "is" => self.in_value = false,
+                "c" => self.end_cell(),
+                _ => {}
+            },
+            Event::Text(_) | Event::GeneralRef(_) if self.in_value => self.filled = true,
+            _ => {}
+        }
+    }
+
+    fn end_cell(&mut self) {
+        if self.formula && !self.filled {
+            let empty_text = self.value && attribute(&self.attributes, "t") == Some("str");
+            let place = attribute(&self.attributes, "r").and_then(position);
+            self.unstored = (!empty_text).then(|| place.unwrap_or((self.row, self.column)));
+        }
+        self.column = self.column.saturating_add(1);
+    }
+}
+
+/// An attribute by its name, as it is written.
+fn attribute<'t>(attributes: &'t str, name: &str) -> Option<&'t str> {
+    let found =
+        attributes.split_ascii_whitespace().find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    found.map(|value| value.trim_matches(['"', '\'']))
+}
+
+/// `AB12`, as the row and the column from 0.
+fn position(text: &str) -> Option<(u32, u32)> {
+    let digits = text.find(|c: char| c.is_ascii_digit())?;
+    let (letters, row) = text.split_at(digits);
+    let mut column = 0_u32;
+    for letter in letters.bytes() {
+        let value = letter.to_ascii_uppercase().checked_sub(b'A').filter(|value| *value < 26)?;
+        column = column.checked_mul(26)?.checked_add(u32::from(value) + 1)?;
+    }
+    Some((row.parse::<u32>().ok()?.checked_sub(1)?, column.checked_sub(1)?))
+}
+
+/// A place as spreadsheets write it.
+pub(super) fn place((row, column): (u32, u32)) -> String {
+    let (mut letters, mut left) = (Vec::new(), column.saturating_add(1));
+    while left > 0 {
+        let letter = u8::try_from((left - 1) % 26).unwrap_or_default();
+        letters.push(char::from(b'A' + letter));
+        left = (left - 1) / 26;
+    }
+    format!("{}{}", letters.iter().rev().collect::<String>(), row.saturating_add(1))
 }
 
 /// The number that a tag says of its texts; the largest of several.
@@ -272,14 +376,49 @@ impl<R: Read> Read for Watched<R> {
     }
 }
 
-/// How many entries the archive says it has, at its end.
-fn entries(file: &mut File) -> io::Result<usize> {
+/// Bytes at the end of an archive among which its end is looked for.
+const END_BYTES: u64 = 22 + 65_536 + 4;
+
+/// How many entries the archive may say that it has. It may have several ends, of which each reader chooses one, so the largest counts:
+/// room is made for so many at once.
+fn entries(file: &mut File) -> io::Result<u64> {
     let length = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(length.saturating_sub(22 + 65_535)))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(END_BYTES)))?;
     let mut tail = Vec::new();
-    file.take(22 + 65_535).read_to_end(&mut tail)?;
-    let count = memchr::memmem::rfind(&tail, b"PK\x05\x06").and_then(|at| tail.get(at + 10..at + 12));
-    Ok(count.map_or(0, |count| usize::from(u16::from_le_bytes([count[0], count[1]]))))
+    file.take(END_BYTES).read_to_end(&mut tail)?;
+    let (mut most, mut large) = (0, false);
+    for at in memchr::memmem::find_iter(&tail, b"PK\x05\x06") {
+        let Some(end) = tail.get(at..at + 20) else { continue };
+        most = most.max(number(end, 8, 2)).max(number(end, 10, 2));
+        large |= end.get(8..20).is_some_and(|sizes| sizes.windows(2).any(|two| two == [0xff, 0xff]));
+    }
+    Ok(if large { most.max(entries_of_large_ends(file, length)?) } else { most })
+}
+
+/// What the ends of archives beyond 4 GiB say. They may stand anywhere.
+fn entries_of_large_ends(file: &mut File, length: u64) -> io::Result<u64> {
+    const RECORD: usize = 40;
+    file.seek(SeekFrom::Start(0))?;
+    let (mut most, mut before, mut piece) = (0, Vec::new(), vec![0; 64 * 1024]);
+    loop {
+        let read = file.read(&mut piece)?;
+        if read == 0 {
+            return Ok(most);
+        }
+        before.extend_from_slice(piece.get(..read).unwrap_or_default());
+        for at in memchr::memmem::find_iter(&before, b"PK\x06\x06") {
+            // Compressed bytes may look like one.
+            if let Some(end) = before.get(at..at + RECORD).filter(|end| number(end, 4, 8) <= length) {
+                most = most.max(number(end, 24, 8)).max(number(end, 32, 8));
+            }
+        }
+        before.drain(..before.len().saturating_sub(RECORD - 1));
+    }
+}
+
+fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
+    let bytes = bytes.get(at..at + length).unwrap_or_default();
+    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// What an Office document in the old container is.

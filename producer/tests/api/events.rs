@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use muster_producer::ProducerOptions;
+use muster_producer::api::HttpOptions;
 use muster_shared::store::{events, tenants, tokens};
 use muster_shared::token::Scope;
 use reqwest::Response;
@@ -128,6 +130,16 @@ async fn who_follows_sees_what_happens_to_its_own_tenant_and_how_an_import_gets_
         let piece = own.next().await.unwrap();
         assert_eq!((&piece.data["import"], &piece.data["data"]["state"]), (&import["id"], &json!(state)));
     }
+    // What happens while nothing else does is told soon, each time.
+    for (verb, state) in
+        [("pause", "paused"), ("resume", "running"), ("pause", "paused"), ("resume", "running")]
+    {
+        let asked = Instant::now();
+        let path = format!("/v1/imports/{}/{verb}", import["id"].as_str().unwrap());
+        assert_eq!(server.post(&path).send().await.unwrap().status().as_u16(), 200);
+        assert_eq!(own.next().await.unwrap().data["data"]["state"], state);
+        assert!(asked.elapsed() < Duration::from_secs(2), "{state} was told after {:?}", asked.elapsed());
+    }
     let path = format!("/v1/imports/{}/events", import["id"].as_str().unwrap());
     let mut one = Stream::open(&server, &path, &server.token, None).await;
     let progress = loop {
@@ -182,4 +194,85 @@ async fn an_event_that_is_committed_late_gets_a_later_number() {
     let then = states(&server, &format!("/v1/events?after={after}"), 1).await;
     assert_eq!(then[0]["import"], slow["id"]);
     assert_eq!(events::last(&server.store, server.tenant.id).await.unwrap(), then[0]["number"]);
+}
+
+/// Asks to follow all events of a tenant; the answer's head is there.
+async fn follows(server: &Server, token: &str, after: Option<i64>) -> Response {
+    let after = after.map_or_else(String::new, |after| format!("?after={after}"));
+    let request = server.client.get(format!("{}/v1/events{after}", server.url)).bearer_auth(token);
+    request.header("accept", "text/event-stream").send().await.unwrap()
+}
+
+fn http(http: HttpOptions) -> ProducerOptions {
+    ProducerOptions { http, ..ProducerOptions::default() }
+}
+
+#[tokio::test]
+async fn who_follows_is_bounded_for_a_tenant_and_in_all() {
+    let options = HttpOptions { followers: 3, tenant_followers: 2, ..HttpOptions::default() };
+    let server = Server::start_with(http(options)).await;
+    let other =
+        tenants::create(&server.store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner();
+    let other = token(&server.store, &other, "all", &[Scope::Ops]).await;
+    let first = follows(&server, &server.token, None).await;
+    let second = follows(&server, &server.token, None).await;
+    assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 200));
+    let asked = |token: &str| {
+        let request = server.client.get(format!("{}/v1/events", server.url)).bearer_auth(token);
+        request.header("accept", "text/event-stream")
+    };
+    assert_refused(asked(&server.token), 429, "rate_limited").await;
+    let third = follows(&server, &other, None).await;
+    assert_eq!(third.status().as_u16(), 200);
+    assert_refused(asked(&other), 429, "rate_limited").await;
+    // A page is no answer that goes on, and needs no place.
+    assert_eq!(server.get("/v1/events").send().await.unwrap().status().as_u16(), 200);
+    drop(first);
+    until("a place is free", async || follows(&server, &server.token, None).await.status().as_u16() == 200)
+        .await;
+}
+
+#[tokio::test]
+async fn an_answer_follows_for_so_long_and_another_goes_on() {
+    let server =
+        Server::start_with(http(HttpOptions { followed: Duration::from_secs(2), ..HttpOptions::default() }))
+            .await;
+    let began = Instant::now();
+    let mut first = Stream::open(&server, "/v1/events", &server.token, Some(0)).await;
+    accepted(server.upload("start=manual", "email\na@example.com\n")).await;
+    let mut last = None;
+    while let Some(piece) = first.next().await {
+        last = piece.id;
+    }
+    assert!(last.is_some() && began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+    accepted(server.upload("start=manual", "email\nb@example.com\n")).await;
+    let mut another = Stream::open(&server, "/v1/events", &server.token, last).await;
+    assert_eq!(another.next().await.unwrap().data["data"]["state"], "receiving");
+}
+
+/// Or its place would be taken for as long as its connection is there.
+#[tokio::test]
+async fn who_follows_and_does_not_read_loses_its_place() {
+    let server =
+        Server::start_with(http(HttpOptions { tenant_followers: 1, ..HttpOptions::default() })).await;
+    // More than all buffers on the way hold.
+    sqlx::query(
+        "insert into events (number, tenant_id, import_id, kind, data)
+         select nextval('event_numbers'), $1, gen_random_uuid(), 'import', jsonb_build_object('state', repeat('x', 500000))
+           from generate_series(1, 100)",
+    )
+    .bind(server.tenant.id.get())
+    .execute(server.store.pool())
+    .await
+    .unwrap();
+    let idle = follows(&server, &server.token, Some(0)).await;
+    assert_eq!(idle.status().as_u16(), 200);
+    let last = events::last(&server.store, server.tenant.id).await.unwrap();
+    let again = async || {
+        let request = server.get(&format!("/v1/events?after={last}")).header("accept", "text/event-stream");
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(again().await, 429);
+    until("its place is free", async || again().await == 200).await;
+    drop(idle);
 }

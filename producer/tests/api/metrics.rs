@@ -72,6 +72,25 @@ async fn every_series_is_there_from_the_start_at_zero_with_its_help_and_type() {
     }
     assert_eq!(scrape.get("muster_store_reachable"), 1.0);
     assert_eq!(scrape.get("muster_dispatch_window_size"), 16.0);
+    // Whatever is asked for: a wrong verb, an address that leads nowhere, a head, files of the console and of the documentation.
+    for (method, path) in [
+        ("PUT", "/v1/imports"),
+        ("DELETE", "/v1/catalog"),
+        ("OPTIONS", "/v1/events"),
+        ("BREW", "/v1/imports"),
+        ("HEAD", "/v1/imports"),
+        ("HEAD", "/nowhere"),
+        ("PATCH", "/nowhere"),
+        ("GET", "/v1/imports/0190a5f0-7b7c-7000-8000-000000000001/nothing"),
+        ("GET", "/console/sign-in"),
+        ("POST", "/console/sign-in"),
+        ("GET", "/console/assets/nothing.css"),
+        ("GET", "/console/nowhere"),
+        ("GET", "/docs/"),
+        ("GET", "/openapi.json"),
+    ] {
+        server.request(method.parse().unwrap(), path).send().await.unwrap();
+    }
     let again = Scrape::of(&server).await;
     assert_eq!(
         again.values.len(),
@@ -79,6 +98,14 @@ async fn every_series_is_there_from_the_start_at_zero_with_its_help_and_type() {
         "no series appears later: {:?}",
         again.values.keys().filter(|name| !scrape.values.contains_key(*name)).collect::<Vec<_>>()
     );
+    let of = |method: &str, route: &str, status: &str| {
+        again.get(&format!(
+            "muster_http_requests_total{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}}"
+        ))
+    };
+    assert_eq!(of("other", "-", "4xx"), 5.0, "wrong verbs, and one to nowhere");
+    assert_eq!(of("GET", "/v1/imports", "2xx"), 1.0, "a head is the answer to GET");
+    assert!(of("GET", "-", "4xx") >= 3.0);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Import profiles, workbooks, problems and the brake over HTTP.
 
-use muster_shared::store::tenants;
+use muster_shared::store::{import_profiles, tenants};
 use muster_shared::token::Scope;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -25,9 +25,12 @@ async fn a_profile_is_saved_used_and_deleted_and_is_its_tenants_alone() {
     let looked =
         server.post("/v1/inspect?profile=hr&format=csv").body("Mail-Adresse;x\n").send().await.unwrap();
     assert_eq!(looked.json::<Value>().await.unwrap()["columns"][0]["field"], "email");
-    for (name, body) in
-        [("okta", json!({})), ("x", json!({"dates": "soon"})), ("x", json!({"filename": "a"}))]
-    {
+    for (name, body) in [
+        ("okta", json!({})),
+        ("x", json!({"dates": "soon"})),
+        ("x", json!({"filename": "a"})),
+        ("x", json!({"format": "csv"})),
+    ] {
         assert_refused(put(&server, name, &body), 400, "invalid_request").await;
     }
     // Another tenant has no such profile.
@@ -40,6 +43,27 @@ async fn a_profile_is_saved_used_and_deleted_and_is_its_tenants_alone() {
     assert_eq!(delete().await.unwrap().status(), 204);
     assert_eq!(delete().await.unwrap().status(), 404);
     assert_refused(server.upload("profile=hr", "email\n"), 400, "invalid_request").await;
+}
+
+#[tokio::test]
+async fn a_tenant_has_so_many_profiles_and_no_more() {
+    let server = Server::start().await;
+    let body = json!({"dates": "dmy"});
+    for number in 0..import_profiles::MOST {
+        let saved = put(&server, &format!("p{number}"), &body).send().await.unwrap();
+        assert_eq!(saved.status(), 200, "{number}");
+    }
+    assert_refused(put(&server, "more", &body), 400, "invalid_request").await;
+    // One that is there can be replaced, and a free place can be taken.
+    assert_eq!(put(&server, "p7", &json!({"dates": "mdy"})).send().await.unwrap().status(), 200);
+    let delete = server.request(Method::DELETE, "/v1/profiles/p7").send().await.unwrap();
+    assert_eq!(delete.status(), 204);
+    assert_eq!(put(&server, "more", &body).send().await.unwrap().status(), 200);
+    let other =
+        tenants::create(&server.store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner();
+    let name = "theirs".parse().unwrap();
+    let theirs = [("dates".to_owned(), "dmy".to_owned())];
+    assert!(import_profiles::save(&server.store, other.id, &name, &theirs).await.unwrap().is_some());
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use muster_shared::store::{events, tenants};
+use muster_shared::testing::TestDatabase;
 use serde_json::Value;
 
 use crate::harness::Server;
@@ -201,4 +203,31 @@ async fn every_table_with_rows_of_tenants_shows_those_of_the_transactions_tenant
     assert!(seen > 5, "{seen}");
     let mut reader = server.store.reading(own.tenant.id).await.unwrap();
     assert!(sqlx::raw_sql("update imports set filename = 'x'").execute(&mut *reader).await.is_err());
+}
+
+/// A database whose administrator made the role when there were fewer tables, and gave it what there was.
+#[tokio::test]
+async fn a_role_made_by_hand_gets_its_grants_and_is_not_used_without_them() {
+    let database = TestDatabase::create().await;
+    let store = database.store().await;
+    let tenant = tenants::ensure_default(&store).await.unwrap().into_inner();
+    let execute = async |sql: &'static str| sqlx::raw_sql(sql).execute(store.pool()).await.unwrap();
+    execute(
+        "alter default privileges in schema public revoke select on tables from muster_tenant;
+         revoke all on import_profiles, before_images, undo_steps, events, application_members from muster_tenant;
+         grant select on console_sessions to muster_tenant",
+    )
+    .await;
+    // What reads the newer tables works all the same.
+    assert!(!store.has_second_lock().await.unwrap());
+    assert_eq!(events::last(&store, tenant.id).await.unwrap(), 0);
+    execute(include_str!("../../../migrations/0040_second_lock_grants.sql")).await;
+    execute("create table newer (tenant_id integer not null); insert into newer values (7)").await;
+    let store = database.store().await;
+    assert!(store.has_second_lock().await.unwrap());
+    let mut reading = store.reading(tenant.id).await.unwrap();
+    let newer: i64 = sqlx::query_scalar("select count(*) from newer").fetch_one(&mut *reading).await.unwrap();
+    assert_eq!(newer, 1, "what later migrations make can be read");
+    let secret = sqlx::query("select from console_sessions").fetch_all(&mut *reading).await;
+    assert!(secret.is_err(), "sessions are nothing that is read for a tenant");
 }

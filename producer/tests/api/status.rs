@@ -44,6 +44,23 @@ async fn readiness_is_degraded_by_an_import_that_stands_still_and_says_why() {
 }
 
 #[tokio::test]
+async fn readiness_says_so_where_it_cannot_be_told_whether_imports_make_progress() {
+    let server = Server::start().await;
+    let execute = async |sql: &'static str| sqlx::raw_sql(sql).execute(server.store.pool()).await.unwrap();
+    until("it is ready", async || server.json("/readyz").await["status"] == "ready").await;
+    // Nothing but the measure of progress reads it.
+    execute("alter table imports rename column state_since to gone").await;
+    until("it cannot be told", async || server.json("/readyz").await["imports"] == "unknown").await;
+    let ready = server.json("/readyz").await;
+    assert_eq!(
+        (&ready["status"], &ready["reasons"]),
+        (&json!("degraded"), &json!(["it cannot be told whether imports make progress"]))
+    );
+    execute("alter table imports rename column gone to state_since").await;
+    until("it is ready again", async || server.json("/readyz").await["status"] == "ready").await;
+}
+
+#[tokio::test]
 async fn chunks_are_listed_by_lane_and_number_page_by_page() {
     let chunk = ChunkLimits { records: 100, bytes: 64 * 1024, lanes: 4 };
     let receive = ReceiveLimits { chunk, ..ReceiveLimits::default() };

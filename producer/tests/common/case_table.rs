@@ -51,7 +51,8 @@ pub(crate) fn options(flags: &[String]) -> Vec<(String, String)> {
         let name = flag.strip_prefix("--").expect("a flag").replace('-', "_");
         if name == "column" {
             let (column, field) = value.rsplit_once('=').expect("NAME=FIELD");
-            columns.insert(column.trim().to_owned(), field.trim().into());
+            let before = columns.insert(column.trim().to_owned(), field.trim().into());
+            assert!(before.is_none(), "{column} is given twice, and the program takes it once");
         } else {
             pairs.push((name, value.clone()));
         }

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use std::sync::LazyLock;
 
 use super::Field;
+use crate::fault::{Mutant, mutant};
 use crate::validate::{fold_column, without_accents};
 
 /// What a common name means.
@@ -153,8 +154,7 @@ const TABLE: &[Row] = &[
             ("en", &["First name", "Firstname", "Given name", "Givenname", "Forename"]),
             ("de", &["Vorname", "Rufname"]),
             ("fr", &["Prénom"]),
-            ("es", &["Nombre", "Nombre de pila"]),
-            ("it", &["Nome"]),
+            ("es", &["Nombre de pila"]),
             ("pt", &["Primeiro nome", "Nome próprio"]),
             ("nl", &["Voornaam"]),
             ("pl", &["Imię"]),
@@ -169,7 +169,7 @@ const TABLE: &[Row] = &[
             ("fr", &["Nom de famille"]),
             ("es", &["Apellido", "Apellidos"]),
             ("it", &["Cognome"]),
-            ("pt", &["Sobrenome", "Apelido", "Último nome"]),
+            ("pt", &["Sobrenome", "Último nome"]),
             ("nl", &["Achternaam", "Familienaam"]),
             ("pl", &["Nazwisko"]),
             ("ru", &["Фамилия"]),
@@ -177,7 +177,7 @@ const TABLE: &[Row] = &[
     ),
     (
         means(Field::MiddleName),
-        &[("en", &["Middlename", "Second name"]), ("de", &["Zweiter Vorname"]), ("ru", &["Отчество"])],
+        &[("en", &["Middlename"]), ("de", &["Zweiter Vorname"]), ("ru", &["Отчество"])],
     ),
     (
         means(Field::Name),
@@ -319,6 +319,19 @@ const METADATA: &[(&str, &[&str])] = &[
     ("manager", &["Vorgesetzter", "Responsable", "Jefe", "Leidinggevende"]),
 ];
 
+/// Names that mean one field here and another there (a first name and a whole one, a family's name and a nickname): what is proposed
+/// for them. None is taken without a word.
+const UNSURE: &[(&str, Field)] = &[
+    ("Nombre", Field::GivenName),
+    ("Nome", Field::GivenName),
+    ("Apelido", Field::FamilyName),
+    ("Second name", Field::MiddleName),
+];
+
+fn unsure(folded: &str) -> Option<Field> {
+    UNSURE.iter().find(|(name, _)| fold_column(name) == folded).map(|(_, field)| *field)
+}
+
 static NAMES: LazyLock<HashMap<String, Common>> = LazyLock::new(|| {
     let mut all = HashMap::new();
     for (common, languages) in TABLE {
@@ -336,6 +349,9 @@ static NAMES: LazyLock<HashMap<String, Common>> = LazyLock::new(|| {
 
 /// What a folded name commonly means.
 pub fn common(folded: &str) -> Option<Common> {
+    if let Some(field) = unsure(folded).filter(|_| mutant(Mutant::UnsureNamesTaken)) {
+        return Some(means(field));
+    }
     NAMES.get(folded).copied()
 }
 
@@ -349,6 +365,9 @@ pub(crate) fn metadata_key(folded: &str) -> Option<&'static str> {
 
 /// The field whose own or common name is a typing mistake away, or stands whole within the name.
 pub fn nearest(folded: &str) -> Option<Field> {
+    if let Some(field) = unsure(folded) {
+        return Some(field);
+    }
     let length = folded.chars().count();
     let names = || {
         let own = Field::ALL.iter().filter(|field| !field.is_agent()).map(|field| (field.as_str(), *field));
@@ -414,6 +433,8 @@ pub fn columns_page() -> String {
             let _ = writeln!(page, "| {field} | {language} | {} |", names.join(", "));
         }
     }
+    let unsure: Vec<String> = UNSURE.iter().map(|(name, field)| format!("{name} (`{field}`)")).collect();
+    let _ = writeln!(page, "\nThese mean more than one thing, and are only proposed: {}.", unsure.join(", "));
     page.push_str("\nNo field takes these; they are proposed as metadata:\n\n| key | names |\n|---|---|\n");
     for (key, names) in METADATA {
         let _ = writeln!(page, "| `custom__{key}` | {} |", names.join(", "));
@@ -438,6 +459,9 @@ mod tests {
                 let own = folded.parse::<Field>();
                 assert!(own.is_err() || own == Ok(common.field), "{name} is a field's own name");
             }
+        }
+        for (name, _) in UNSURE {
+            assert_eq!(common(&fold_column(name)), None, "{name}");
         }
         for (_, names) in METADATA {
             for name in *names {

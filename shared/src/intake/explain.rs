@@ -5,7 +5,7 @@ use super::{bare, is_scientific};
 use crate::error::{ErrorCode, RecordError};
 use crate::field::Field;
 use crate::normalise::is_invisible;
-use crate::options::{Dates, ListSeparator};
+use crate::options::{Dates, ListSeparator, Values};
 use crate::record::{RawRecord, RawValue};
 use crate::rules::Rules;
 use crate::validate::Binding;
@@ -22,11 +22,12 @@ pub(super) fn is_spreadsheet_error(text: &str) -> bool {
 pub(super) fn explain(error: &mut RecordError, record: &RawRecord<'_>, binding: &Binding, rules: &Rules) {
     let Some(at) = place(record, binding, error).or_else(|| holder(record, binding, error)) else { return };
     let name = binding.name_at(record.fields[at].name);
+    let at_field = binding.field_of(record.fields[at].name);
     let text = match record.fields[at].value {
         RawValue::Text(text) => binding.unguard(text),
         RawValue::Json(json) => {
             match error.code {
-                ErrorCode::TypeMismatch => {
+                ErrorCode::TypeMismatch if is_mended_leniently(at_field, json, rules) => {
                     error.message.push_str("; `--values lenient` takes numbers and flags in other forms");
                 }
                 ErrorCode::FieldUnknown => error.message.extend(inside(name, json)),
@@ -39,11 +40,13 @@ pub(super) fn explain(error: &mut RecordError, record: &RawRecord<'_>, binding: 
     if error.code == ErrorCode::FieldUnknown && name == "type" && text == "version" {
         error.message.push_str("; the record says the version of the file, and is no user: take it out");
     }
-    let Some(field) = binding.field_of(record.fields[at].name) else { return };
+    let Some(field) = at_field else { return };
     let hint = match error.code {
         _ if is_null_word(text) && !matches!(error.code, ErrorCode::CatalogUnknown) => {
-            let words = crate::validate::quoted(text.trim());
-            Some(format!("`--null-words {words}` takes it for an empty cell"))
+            let mut words: Vec<&str> = rules.options.null_words.iter().map(String::as_str).collect();
+            words.push(text.trim());
+            let words = words.join(",");
+            Some(format!("`--null-words {}` takes it for an empty cell", crate::validate::quoted(&words)))
         }
         ErrorCode::ControlChar => character(text, |c| c.is_control() || is_invisible(c)),
         ErrorCode::EmailInvalid => email(text),
@@ -64,9 +67,7 @@ pub(super) fn explain(error: &mut RecordError, record: &RawRecord<'_>, binding: 
             let left_out = crate::validate::quoted(&column);
             Some(format!("plain passwords are not taken: leave the column out with `--column {left_out}`"))
         }
-        ErrorCode::TypeMismatch
-            if rules.options.values == crate::options::Values::Exact && !rules.lenient() =>
-        {
+        ErrorCode::TypeMismatch if is_mended_leniently(Some(field), text, rules) => {
             Some("`--values lenient` takes numbers and flags in other forms".to_owned())
         }
         _ => None,
@@ -77,10 +78,23 @@ pub(super) fn explain(error: &mut RecordError, record: &RawRecord<'_>, binding: 
     }
 }
 
+/// Whether `--values lenient` may take the value: a flag, a number or a text of an agent in another form, or a list or an object in a text.
+fn is_mended_leniently(field: Option<Field>, value: &str, rules: &Rules) -> bool {
+    let other_form = field.is_some_and(|field| {
+        matches!(field, Field::EmailVerified | Field::PhoneNumberVerified | Field::Disabled | Field::Locked)
+            || field.is_agent() && !super::mend::is_phone(field)
+    });
+    let written = field.is_some_and(|field| !field.is_secret());
+    let structured = value.starts_with(['{', '[']);
+    // A structure for a flag stays one, and a scalar is no structure.
+    rules.options.values == Values::Exact && !rules.lenient() && (other_form != structured) && written
+}
+
 /// How the first value inside an unknown list or object is named in the options.
 fn inside(name: &str, json: &str) -> Option<String> {
     let mut value: &serde_json::Value = &serde_json::from_str(json).ok()?;
-    let mut way = format!("/{name}");
+    let escaped = name.replace('~', "~0").replace('/', "~1");
+    let mut way = format!("/{escaped}");
     loop {
         let (step, next) = match value {
             serde_json::Value::Array(items) => ("0", items.first()?),
@@ -189,7 +203,10 @@ fn day(text: &str, field: Field, rules: &Rules) -> Option<&'static str> {
     let text = bare(text);
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let dashed = text.split('-').count() == 3 && text.split('-').next().is_some_and(|year| year.len() == 4);
-    if field != Field::Birthdate && dashed {
+    let in_order = matches!(field, Field::Birthdate | Field::AccountValidFrom | Field::AccountValidUntil);
+    if !in_order && (dashed || text.contains(['/', '.', ' '])) {
+        Some("write year, month and day, the time and the zone, as in 2026-12-31T00:00:00Z")
+    } else if field != Field::Birthdate && dashed {
         Some(
             "write the time and the zone after the day, as in 2026-12-31T00:00:00Z; `--dates dmy` (or `mdy`) takes days alone as midnight UTC",
         )
@@ -197,7 +214,7 @@ fn day(text: &str, field: Field, rules: &Rules) -> Option<&'static str> {
         Some(
             "it looks like a spreadsheet's number of a day: format the column as a date there, and export it again",
         )
-    } else if rules.options.dates == Dates::Iso && text.contains(['/', '.', '-', ' ']) {
+    } else if in_order && rules.options.dates == Dates::Iso && text.contains(['/', '.', '-', ' ']) {
         Some("`--dates dmy` or `--dates mdy` takes days in the order that it says")
     } else {
         None

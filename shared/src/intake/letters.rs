@@ -1,5 +1,7 @@
 //! Text that was decoded wrongly on its way, and characters that were lost.
 
+use std::borrow::Cow;
+
 use crate::error::{ErrorCode, RecordError};
 use crate::fault::{self, Mutant};
 use crate::parse::is_misdecoded;
@@ -18,7 +20,12 @@ pub(super) struct Letters {
 pub(super) fn letters(record: &RawRecord<'_>, names: &Names) -> Letters {
     let mut found = Letters::default();
     for field in record.fields {
-        let (RawValue::Text(text) | RawValue::Json(text)) = field.value else { continue };
+        let text = match field.value {
+            RawValue::Null => continue,
+            RawValue::Text(text) => Cow::Borrowed(text),
+            RawValue::Json(json) => unescaped(json),
+        };
+        let text: &str = &text;
         if text.is_ascii() {
             continue;
         }
@@ -37,4 +44,13 @@ pub(super) fn letters(record: &RawRecord<'_>, names: &Names) -> Letters {
         }
     }
     found
+}
+
+/// JSON with its letters written as themselves, not as `\u00e9`.
+fn unescaped(json: &str) -> Cow<'_, str> {
+    if memchr::memmem::find(json.as_bytes(), b"\\u").is_none() {
+        return Cow::Borrowed(json);
+    }
+    let value: Result<serde_json::Value, _> = serde_json::from_str(json);
+    value.map_or(Cow::Borrowed(json), |value| Cow::Owned(value.to_string()))
 }

@@ -65,17 +65,54 @@ pub(super) fn mends(
                 warnings.push(format!("{name} holds a tab; it was replaced by a blank."));
             }
             mends.push((at, mend));
-        } else if rules.options.on_invalid_value == OnInvalidValue::Drop
-            && field != Field::from(rules.options.identifier)
-            && !field.is_secret()
-        {
-            let mut told = error.clone();
-            explain::explain(&mut told, record, binding, rules);
-            warnings.push(format!("{name} was left out: {}", told.message));
+        } else if may_be_left_out(field, rules) {
+            warnings.push(left_out(record, binding, rules, error, name));
             mends.push((at, Mend::LeftOut));
         }
     }
     mends
+}
+
+/// The mends without the values that are refused even when they are mended; none where nothing may be left out.
+pub(super) fn without(
+    record: &RawRecord<'_>,
+    binding: &Binding,
+    rules: &Rules,
+    mends: &[(usize, Mend)],
+    errors: &[RecordError],
+    warnings: &mut Vec<String>,
+) -> Option<Vec<(usize, Mend)>> {
+    let mut further = mends.to_vec();
+    for error in errors {
+        let Some(at) = place(record, binding, error) else { continue };
+        let name = record.fields[at].name;
+        let left = further.iter().any(|(of, mend)| *of == at && *mend == Mend::LeftOut);
+        let Some(field) = binding.field_of(name).filter(|_| !left) else { continue };
+        if may_be_left_out(field, rules) && !mutant(Mutant::MendedValuesStay) {
+            warnings.push(left_out(record, binding, rules, error, binding.name_at(name)));
+            further.retain(|(of, _)| *of != at);
+            further.push((at, Mend::LeftOut));
+        }
+    }
+    (further != mends).then_some(further)
+}
+
+fn may_be_left_out(field: Field, rules: &Rules) -> bool {
+    rules.options.on_invalid_value == OnInvalidValue::Drop
+        && field != Field::from(rules.options.identifier)
+        && !field.is_secret()
+}
+
+fn left_out(
+    record: &RawRecord<'_>,
+    binding: &Binding,
+    rules: &Rules,
+    error: &RecordError,
+    name: &str,
+) -> String {
+    let mut told = error.clone();
+    explain::explain(&mut told, record, binding, rules);
+    format!("{name} was left out: {}", told.message)
 }
 
 /// Where in the record the field of an error stands.
@@ -122,7 +159,7 @@ fn mend(text: &str, field: Field, error: &RecordError, rules: &Rules) -> Option<
     }
 }
 
-fn is_phone(field: Field) -> bool {
+pub(super) fn is_phone(field: Field) -> bool {
     matches!(field, Field::PhoneNumber | Field::MfaPhoneNumber)
         || (Field::DirectInboundNumber1..=Field::DirectInboundNumber5).contains(&field)
 }
@@ -150,7 +187,8 @@ fn flag(text: &str) -> Option<bool> {
     }
 }
 
-/// Words of other products for the state of an account.
+/// Words of other products for the state of an account. What is neither one nor the other (staged, provisioned, locked out) is the user's
+/// to say.
 fn state(text: &str) -> Option<&'static str> {
     match bare(text).to_lowercase().as_str() {
         "active"
@@ -164,12 +202,10 @@ fn state(text: &str) -> Option<&'static str> {
         | "multi-channel guest"
         | "single-channel guest"
         | "guest"
-        | "provisioned"
-        | "staged"
         | "aktiv"
         | "actif" => Some("Active"),
         "inactive" | "disabled" | "deactivated" | "suspended" | "blocked" | "archived" | "deprovisioned"
-        | "locked_out" | "inaktiv" | "inactif" => Some("Inactive"),
+        | "inaktiv" | "inactif" => Some("Inactive"),
         _ => None,
     }
 }

@@ -282,9 +282,7 @@ impl Records {
             Err(error) => (String::from_utf8_lossy(record), Some(error.valid_up_to())),
         };
         if self.handmade && !record.is_ascii() {
-            // What was lost is not there to be looked at, and other characters beyond ASCII show that the rest is UTF-8.
-            self.letters_seen =
-                self.letters_seen || text.chars().any(|c| !c.is_ascii() && c != char::REPLACEMENT_CHARACTER);
+            self.letters_seen = self.letters_seen || has_letters(&text);
             sink.beyond_ascii();
         }
         self.unescaped.clear();
@@ -303,14 +301,12 @@ impl Records {
             self.store.give_back(fields);
             return Ok(());
         }
-        if sheet && cut.cells < header.columns.named {
-            let missing = (cut.cells..header.columns.named).filter_map(|index| NameId::try_from(index).ok());
+        // Named columns come first, so those that the record does not reach are the last ones.
+        let missing = (cut.cells..header.columns.named).filter_map(|index| NameId::try_from(index).ok());
+        if sheet {
             fields.extend(missing.map(|name| RawField { name, value: RawValue::Text("") }));
-            cut.cells = header.columns.named;
-        }
-        if flexible {
-            // Named columns come first, so those that the record does not reach are the last ones.
-            let missing = (cut.cells..header.columns.named).filter_map(|index| NameId::try_from(index).ok());
+            cut.cells = cut.cells.max(header.columns.named);
+        } else if flexible {
             fields.extend(missing.map(|name| RawField { name, value: RawValue::Null }));
         }
         // The text before the first bad byte is the same in both readings, and so is the column that it ends in.
@@ -323,10 +319,9 @@ impl Records {
             && self.encoding == TextEncoding::Utf8
         {
             // The first characters beyond ASCII are not UTF-8, so the file is not.
-            let message = self.encoding.not_in("The file has bytes that are", western());
-            let error = FileError::new(ErrorCode::InvalidUtf8, message);
             let field = NameId::try_from(cell).ok().and_then(|id| header.names.get(id)).unwrap_or_default();
-            return Err(error.at_record(position.record.get()).at_line(position.line).in_field(field));
+            let error = not_in(self.encoding, western()).in_field(field);
+            return Err(error.at_record(position.record.get()).at_line(position.line));
         }
         let hints = self.handmade.then_some(&*text);
         let defect = defect(&cut, columns, &header.names, hints).or_else(|| {
@@ -341,6 +336,17 @@ impl Records {
         self.count += 1;
         result
     }
+}
+
+/// Whether a text shows that the file is UTF-8: characters beyond ASCII do, but for what stands where bytes were lost.
+fn has_letters(text: &str) -> bool {
+    text.chars().any(|c| !c.is_ascii() && c != char::REPLACEMENT_CHARACTER)
+}
+
+/// The error of a file that is not in the encoding.
+fn not_in(encoding: TextEncoding, western: bool) -> FileError {
+    let message = encoding.not_in("The file has bytes that are", western);
+    FileError::new(ErrorCode::InvalidUtf8, message).mended_by(encoding.mends(western).iter().copied())
 }
 
 /// Index of the cell that the end of `text`, the start of a record, stands in.

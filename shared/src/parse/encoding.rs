@@ -86,6 +86,11 @@ impl TextEncoding {
         }
     }
 
+    /// The flags for what [`Self::not_in`] says.
+    pub(super) fn mends(self, western: bool) -> &'static [&'static str] {
+        if self == Self::Utf8 && western { &["--encoding", "windows-1252"] } else { &[] }
+    }
+
     /// How to say that something of the upload is no text: "is not UTF-8", and what to do about it. `western`: its bytes look like
     /// windows-1252.
     pub(super) fn not_in(self, what: &str, western: bool) -> String {

@@ -83,7 +83,8 @@ fn before_header(lines: &[&str], at: usize, header: usize) -> FileError {
         "line {line} looks like {what} and line {number} like the header: skip what stands before it with `--skip-lines {header}` \
          (or `--skip-lines auto`)"
     );
-    FileError::new(ErrorCode::CsvHeaderUnknown, message).at_line(line as u64)
+    let error = FileError::new(ErrorCode::CsvHeaderUnknown, message).at_line(line as u64);
+    error.mended_by(["--skip-lines".to_owned(), header.to_string()])
 }
 
 /// The line of the header, where lines of another kind stand before it; none where the first line will have to do.

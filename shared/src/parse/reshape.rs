@@ -2,7 +2,8 @@
 //!
 //! A part of a pointer that is no number chooses, of a list of objects, the first one in which that key is true, or whose `type` it is:
 //! `/emails/primary/value`, `/emails/work/value`. Of several pointers to one field the first that leads to a value counts. What is
-//! staged has the values under the pointers, as they are written, and not what they were taken out of.
+//! staged has the values under the pointers, as they are written, and what they were taken out of only where the mapping has its name
+//! too. A null that a pointer leads to counts where no later pointer of its field leads to a value.
 
 use std::collections::HashMap;
 
@@ -20,6 +21,8 @@ pub(super) struct Shape {
     pointers: Vec<Pointer>,
     /// The names of the records as they are staged.
     names: Names,
+    /// Names that the mapping has itself: what stands under them is kept, whatever pointers take out of it.
+    kept: Vec<String>,
     /// What each name of the upload is: one of those, or what pointers begin with.
     known: Vec<Option<NameId>>,
 }
@@ -38,14 +41,16 @@ struct Pointer {
 enum Held {
     Text(String),
     Json(String),
+    Null,
 }
 
 impl Held {
-    /// A value by its source; none where it is null.
+    /// A value by its source.
     fn of(json: &str) -> Option<Self> {
         match json.as_bytes().first()? {
             b'"' => serde_json::from_str(json).ok().map(Self::Text),
-            b'n' => None,
+            b'n' if mutant(Mutant::PointersSkipNulls) => None,
+            b'n' => Some(Self::Null),
             _ if mutant(Mutant::PointersLoseDigits) => {
                 let value: serde_json::Value = serde_json::from_str(json).ok()?;
                 Some(Self::Json(value.to_string()))
@@ -73,7 +78,9 @@ impl Shape {
         let mut pointers: Vec<(u16, Pointer)> = table.0.iter().filter_map(pointer).collect();
         pointers.sort_by_key(|(place, _)| *place);
         let pointers: Vec<Pointer> = pointers.into_iter().map(|(_, pointer)| pointer).collect();
-        (!pointers.is_empty()).then(|| Self { pointers, names: Names::new(), known: Vec::new() })
+        let kept = table.0.iter().filter(|rule| rule.mapped.as_ref().is_some_and(|mapped| !mapped.left_out));
+        let kept = kept.map(|rule| rule.name.clone()).collect();
+        (!pointers.is_empty()).then(|| Self { pointers, kept, names: Names::new(), known: Vec::new() })
     }
 
     /// A sink whose records are reshaped before `sink` takes them.
@@ -93,30 +100,19 @@ impl Shape {
                 self.pointers.iter().any(|pointer| pointer.parts.first().is_some_and(|part| part == name));
             self.known.push((!begins).then(|| self.names.intern(name)));
         }
-        let mut held: Vec<(NameId, Held)> = Vec::new();
-        let mut led: Vec<&str> = Vec::new();
         let mut whole: Vec<(&str, &str)> = Vec::new();
         for field in record.fields.iter().filter(|field| self.known_as(field.name).is_none()) {
             if let (Some(name), RawValue::Json(json)) = (names.get(field.name), field.value) {
                 whole.push((name, json));
             }
         }
-        for pointer in &self.pointers {
-            let Some((first, rest)) = pointer.parts.split_first() else { continue };
-            let source =
-                whole.iter().find(|(name, _)| name == first).and_then(|(_, json)| follow(json, rest));
-            let Some(taken) = source.and_then(Held::of) else { continue };
-            if !led.contains(&pointer.to.as_str()) {
-                led.push(&pointer.to);
-                held.push((self.names.intern(&pointer.name), taken));
-            }
-        }
+        let held = Self::held(&self.pointers, &mut self.names, &whole);
         let mut fields: Vec<RawField<'_>> = Vec::with_capacity(record.fields.len() + held.len());
         for field in record.fields {
             let whole = match field.value {
-                RawValue::Json(json) => !json.starts_with(['{', '[']),
+                RawValue::Json(json) => !json.starts_with(['{', '[']) || self.keeps(names.get(field.name)),
                 RawValue::Text(_) => true,
-                RawValue::Null => false,
+                RawValue::Null => self.keeps(names.get(field.name)),
             };
             let name = match (self.known_as(field.name), names.get(field.name)) {
                 (Some(name), _) => name,
@@ -131,10 +127,35 @@ impl Shape {
             value: match value {
                 Held::Text(text) => RawValue::Text(text),
                 Held::Json(json) => RawValue::Json(json),
+                Held::Null => RawValue::Null,
             },
         });
         fields.extend(taken);
         then(&RawRecord { fields: &fields, ..*record }, &self.names)
+    }
+
+    /// What the pointers lead to, of each field the first value, and a null where there is no value.
+    fn held(pointers: &[Pointer], names: &mut Names, whole: &[(&str, &str)]) -> Vec<(NameId, Held)> {
+        let mut held: Vec<(&str, NameId, Held)> = Vec::new();
+        for pointer in pointers {
+            let Some((first, rest)) = pointer.parts.split_first() else { continue };
+            let source =
+                whole.iter().find(|(name, _)| name == first).and_then(|(_, json)| follow(json, rest));
+            let Some(taken) = source.and_then(Held::of) else { continue };
+            let name = names.intern(&pointer.name);
+            match held.iter_mut().find(|(to, ..)| *to == pointer.to) {
+                None => held.push((&pointer.to, name, taken)),
+                Some(before) if before.2 == Held::Null => (before.1, before.2) = (name, taken),
+                Some(_) => {}
+            }
+        }
+        held.into_iter().map(|(_, name, taken)| (name, taken)).collect()
+    }
+
+    /// Whether what stands under a name is kept as a whole.
+    fn keeps(&self, name: Option<&str>) -> bool {
+        name.is_some_and(|name| self.kept.iter().any(|kept| kept == name))
+            && !mutant(Mutant::PointersDropTheRest)
     }
 
     fn known_as(&self, name: NameId) -> Option<NameId> {
@@ -211,6 +232,34 @@ mod tests {
         assert_eq!(led("primary/value"), Some("\"b\""));
         assert_eq!(led("work/value"), Some("\"c\""));
         assert_eq!((led("home/value"), led("9/value"), led("0/value/x")), (None, None, None));
+    }
+
+    #[test]
+    fn a_null_counts_where_no_later_pointer_leads_to_a_value() {
+        let pointer = |name: &str, to: &str| Pointer {
+            name: format!("/{name}"),
+            parts: name.split('/').map(str::to_owned).collect(),
+            to: to.to_owned(),
+        };
+        let pointers = [
+            pointer("name/given", "given_name"),
+            pointer("name/first", "given_name"),
+            pointer("name/last", "family_name"),
+        ];
+        let held = |json: &str| {
+            let mut names = Names::new();
+            let held = Shape::held(&pointers, &mut names, &[("name", json)]);
+            let named = |(name, held)| (names.get(name).unwrap().to_owned(), held);
+            held.into_iter().map(named).collect::<Vec<_>>()
+        };
+        let text = |name: &str, text: &str| (name.to_owned(), Held::Text(text.into()));
+        assert_eq!(held(r#"{"given": null, "first": "Ada"}"#), [text("/name/first", "Ada")]);
+        assert_eq!(held(r#"{"given": "Eva", "first": null}"#), [text("/name/given", "Eva")]);
+        assert_eq!(
+            held(r#"{"first": null, "last": "B"}"#),
+            [("/name/first".to_owned(), Held::Null), text("/name/last", "B"),]
+        );
+        assert_eq!(held("{}"), []);
     }
 
     #[test]

@@ -68,7 +68,9 @@ pub(super) fn check(head: &[u8], named: Option<TextEncoding>) -> Result<Opening,
             _ => "",
         };
         let message = format!("The file looks like {look}, not like text in the declared format.{advice}");
-        return Err(FileError::new(ErrorCode::FormatMismatch, message));
+        let error = FileError::new(ErrorCode::FormatMismatch, message);
+        let office = look.starts_with("an Office document");
+        return Err(if office { error.mended_by(["--format", "xlsx"]) } else { error });
     }
     Ok(opening)
 }
@@ -91,7 +93,8 @@ fn encoding(head: &[u8], named: Option<TextEncoding>) -> Result<Opening, FileErr
             "The file looks like {} without a byte order mark. If it is, say so: `--encoding {found}` \
              (over HTTP `encoding={found}`).",
             found.title()
-        ))),
+        ))
+        .mended_by(["--encoding".to_owned(), found.to_string()])),
         // Line ends and delimiters have a zero byte there.
         (Some(named @ (TextEncoding::Utf16Le | TextEncoding::Utf16Be)), None)
             if head.len() > 1 && !head.contains(&0) =>

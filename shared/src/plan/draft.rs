@@ -271,9 +271,13 @@ impl<'a> State<'a> {
             let old = base.profile.as_deref().map(flat_profile).unwrap_or_default();
             put_differences("", &old, &flat_profile(&self.profile), before, after);
         }
-        change.keep_flags_with_values(|field| {
-            let field = IdentifierField::ALL.iter().find(|known| known.as_str() == field)?;
-            self.identity(*field)
+        change.keep_flags_with_values(|path| match path {
+            "email_verified" => self.profile.email_verified.then_some(Value::Bool(true)),
+            "phone_number_verified" => self.profile.phone_number_verified.then_some(Value::Bool(true)),
+            _ => {
+                let field = IdentifierField::ALL.iter().find(|known| known.as_str() == path)?;
+                self.identity(*field).map(Value::from)
+            }
         });
     }
 

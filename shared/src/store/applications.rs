@@ -7,6 +7,7 @@ use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::StoreError;
+use crate::fault::{Mutant, mutant};
 use crate::id::TenantId;
 use crate::plan::merged;
 use crate::tenant::Slug;
@@ -33,7 +34,8 @@ pub struct ApplicationMember {
 
 /// Makes a user a member, or changes the member that it is: custom fields are merged into those that are there.
 ///
-/// In the caller's transaction. Registrations of one user wait for each other, and each sees what the one before wrote.
+/// In the caller's transaction. Registrations of one user wait for each other, and each sees what the one before wrote. One that changes
+/// something raises the user's version, so that an undo of the import that made the user counts it as a touch and leaves the user.
 pub async fn register(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -43,9 +45,12 @@ pub async fn register(
     active: bool,
 ) -> Result<ApplicationMember, StoreError> {
     let (project, application) = (place.project.as_str(), place.application.as_str());
-    sqlx::query!(
+    let new = sqlx::query!(
         "insert into application_members (tenant_id, organization_id, project, application, user_id)
-         values ($1, $2, $3, $4, $5)
+         select tenant_id, $2, $3, $4, id
+           from users
+          where id = $5 and tenant_id = $1
+            for key share
          on conflict (organization_id, project, application, user_id) do nothing",
         tenant.0,
         place.organization_id,
@@ -54,7 +59,8 @@ pub async fn register(
         user,
     )
     .execute(&mut *connection)
-    .await?;
+    .await?
+    .rows_affected();
     let stored = sqlx::query_scalar!(
         r#"select custom_fields::text as "custom_fields!"
              from application_members
@@ -66,16 +72,20 @@ pub async fn register(
         application,
         user,
     )
-    .fetch_one(&mut *connection)
-    .await?;
+    .fetch_optional(&mut *connection)
+    .await?
+    // The user was deleted since it was found: an undo may do that.
+    .ok_or(StoreError::Conflict("a user"))?;
     let custom_fields = match custom_fields {
         Some(sent) => merged(&stored, sent),
         None => stored,
     };
-    let written = sqlx::query!(
+    // The row is there, and locked: it is not written where nothing of it changes.
+    let changed = sqlx::query!(
         "update application_members
             set custom_fields = $6::text::jsonb, active = $7
-          where tenant_id = $1 and organization_id = $2 and project = $3 and application = $4 and user_id = $5",
+          where tenant_id = $1 and organization_id = $2 and project = $3 and application = $4 and user_id = $5
+            and (custom_fields <> $6::text::jsonb or active <> $7)",
         tenant.0,
         place.organization_id,
         project,
@@ -84,12 +94,25 @@ pub async fn register(
         custom_fields,
         active,
     )
-    .execute(connection)
-    .await?;
-    if written.rows_affected() != 1 {
-        return Err(StoreError::Conflict("a member of an application"));
+    .execute(&mut *connection)
+    .await?
+    .rows_affected();
+    if new + changed > 0 && !mutant(Mutant::RegistrationIsNoTouch) {
+        touch(connection, tenant, user).await?;
     }
     Ok(ApplicationMember { custom_fields, active })
+}
+
+/// Raises a user's version and changes nothing of the user itself.
+async fn touch(connection: &mut PgConnection, tenant: TenantId, user: Uuid) -> Result<(), StoreError> {
+    let touched = sqlx::query!(
+        "update users set version = version + 1 where id = $1 and tenant_id = $2",
+        user,
+        tenant.0,
+    )
+    .execute(connection)
+    .await?;
+    if touched.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict("a user")) }
 }
 
 /// Whether the user with this e-mail address has no username. It gets none meanwhile but from the caller's transaction.

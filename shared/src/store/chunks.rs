@@ -34,7 +34,7 @@ pub struct ChunkReport {
     pub reopened: u32,
     /// When it was last sent to the workers.
     pub sent_at: Option<DateTime<Utc>>,
-    /// When it came to its end.
+    /// When it came to its end: applied, dead, or all of its records failed before. None for a cancelled one.
     pub ended_at: Option<DateTime<Utc>>,
     /// When it is tried again, where it waits for that.
     pub next_try_at: Option<DateTime<Utc>>,

@@ -5,6 +5,7 @@
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::holders::LIVES;
 use super::{Store, StoreError};
 use crate::dispatch::LaneHead;
 use crate::fault::{self, Mutant, Point, mutant};
@@ -96,6 +97,27 @@ pub struct ClaimedChunk {
     pub body: Vec<u8>,
 }
 
+/// The same as the store has it.
+struct ClaimedRow {
+    id: i64,
+    import_id: Uuid,
+    tenant_id: i32,
+    attempts: i32,
+    body: Vec<u8>,
+}
+
+impl From<ClaimedRow> for ClaimedChunk {
+    fn from(row: ClaimedRow) -> Self {
+        Self {
+            id: ChunkId::new(row.id),
+            import: ImportId::new(row.import_id),
+            tenant: TenantId::new(row.tenant_id),
+            attempt: u32::try_from(row.attempts).unwrap_or(0) + 1,
+            body: row.body,
+        }
+    }
+}
+
 /// How long a claim is good for without being confirmed, in seconds; longer while a process that lives says that it holds the chunk.
 const CLAIM: f64 = 2.0;
 
@@ -122,13 +144,10 @@ pub async fn claim_to_publish(
 ) -> Result<Vec<ClaimedChunk>, StoreError> {
     let (ids, confirmed) = (numbers(chunks), numbers(published));
     if mutant(Mutant::ClaimWaits) {
-        sqlx::query(
-            "select from chunks where state = 'dispatched' and leased_until <= now() for no key update",
-        )
-        .execute(store.pool())
-        .await?;
+        wait_for_locked(store).await?;
     }
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        ClaimedRow,
         "with confirmed as (
              update chunks
                 set claim_until = null, leased_until = now() + make_interval(secs => $2),
@@ -168,16 +187,14 @@ pub async fn claim_to_publish(
     .fetch_all(store.pool())
     .await?;
     fault::point(Point::Claimed)?;
-    Ok(rows
-        .into_iter()
-        .map(|row| ClaimedChunk {
-            id: ChunkId::new(row.id),
-            import: ImportId::new(row.import_id),
-            tenant: TenantId::new(row.tenant_id),
-            attempt: u32::try_from(row.attempts).unwrap_or(0) + 1,
-            body: row.body,
-        })
-        .collect())
+    Ok(rows.into_iter().map(ClaimedChunk::from).collect())
+}
+
+/// The fault of waiting for rows that somebody has locked, for a test.
+async fn wait_for_locked(store: &Store) -> Result<(), StoreError> {
+    let locked = "select from chunks where state = 'dispatched' and leased_until <= now() for no key update";
+    sqlx::query(locked).execute(store.pool()).await?;
+    Ok(())
 }
 
 /// Notes that claimed chunks are published. One that a worker has locked already is as good as confirmed.
@@ -206,10 +223,14 @@ pub async fn unclaim(store: &Store, chunk: ChunkId, problem: &str) -> Result<(),
     sqlx::query!(
         "update chunks
             set state = 'staged', leased_until = null, claim_until = null,
-                problem = coalesce($2, problem), problem_at = now(), problem_since = coalesce(problem_since, now())
+                -- What workers met stays told until the chunk is applied, as when it is published.
+                problem    = case when attempts + deferrals > 0 and not $3 then coalesce(problem, $2) else coalesce($2, problem) end,
+                problem_at = case when attempts + deferrals > 0 and not $3 then coalesce(problem_at, now()) else now() end,
+                problem_since = coalesce(problem_since, now())
           where id in (select c.id from chunks c where c.id = $1 and c.state = 'dispatched' for no key update skip locked)",
         chunk.get(),
         (!mutant(Mutant::UnpublishedInSilence)).then_some(problem),
+        mutant(Mutant::QueueHidesTheWorker),
     )
     .execute(store.pool())
     .await?;
@@ -227,9 +248,6 @@ pub async fn take_back_all(store: &Store) -> Result<u64, StoreError> {
     Ok(taken.rows_affected())
 }
 
-/// How long a process that says nothing counts as living, in seconds.
-const LIVES: f64 = 3.0;
-
 /// Leases after which a chunk counts as silent though a process says that it holds it: nothing takes so long, the process hangs.
 const HELD_AT_MOST: f64 = 10.0;
 
@@ -245,7 +263,7 @@ pub async fn silent(store: &Store, lease_seconds: f64) -> Result<Vec<ChunkId>, S
                                  where h.seen_at > now() - make_interval(secs => $2) and c.id = any(h.chunks)))
           order by c.leased_until, c.id",
         (HELD_AT_MOST - 1.0) * lease_seconds,
-        LIVES,
+        LIVES.as_secs_f64(),
     )
     .fetch_all(store.pool())
     .await?;
@@ -278,7 +296,7 @@ pub async fn take_back_claims(store: &Store) -> Result<u64, StoreError> {
                           and not exists (select from chunk_holders h
                                            where h.seen_at > now() - make_interval(secs => $1) and c.id = any(h.chunks))
                           for no key update of c skip locked)",
-        LIVES,
+        LIVES.as_secs_f64(),
     )
     .execute(store.pool())
     .await?;

@@ -12,6 +12,7 @@ use super::StoreError;
 use super::intake::{Issue, small, wide, write_issues};
 use crate::chunk::{ChunkRecords, decode};
 use crate::error::{ErrorCode, RecordError};
+use crate::fault::{Mutant, mutant};
 use crate::field::Field;
 use crate::id::{ChunkId, ImportId};
 use crate::options::ImportOptions;
@@ -134,12 +135,14 @@ async fn fail_in_next(
         let counts = sheet.counts();
         sqlx::query!(
             "update chunks
-                set state = case when $2::int = 0 then 'applied' else state end, pending = $2, failed = $3, outcomes = $4
+                set state = case when $2::int = 0 then 'applied' else state end, pending = $2, failed = $3, outcomes = $4,
+                    applied_at = case when $2::int = 0 and not $5 then now() end
               where id = $1",
             row.id,
             small(counts.pending)?,
             small(counts.failed)?,
             &sheet.encode()[..],
+            mutant(Mutant::StagedWithoutEnd),
         )
         .execute(connection)
         .await?;

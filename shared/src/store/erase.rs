@@ -4,6 +4,8 @@
 //! again and finds what is left. A worker that has a chunk's old message notices that the chunk is another now, and takes the
 //! staged one. Nothing here knows of an import that is being received at this moment: erase again when it is.
 
+mod former;
+
 use serde_json::json;
 use serde_json::value::RawValue as Json;
 use sqlx::postgres::PgConnection;
@@ -48,6 +50,7 @@ pub async fn person(store: &Store, tenant: TenantId, user: UserId) -> Result<Opt
         email: row.email,
         phone_number: row.phone_number,
         preferred_username: row.preferred_username,
+        former: Vec::new(),
     }))
 }
 
@@ -77,7 +80,7 @@ pub async fn person_by(
     }
 }
 
-/// Erases a person. `actor` says who does it, and stays with how much it was.
+/// Erases a person, and the users of theirs that an undo deleted. `actor` says who does it, and stays with how much it was.
 pub async fn erase(
     store: &Store,
     tenant: TenantId,
@@ -85,6 +88,7 @@ pub async fn erase(
     actor: &str,
 ) -> Result<Erased, StoreError> {
     let mut erased = Erased::default();
+    let person = &former::with_former(store, tenant, person).await?;
     let imports =
         sqlx::query!("select id, options from imports where tenant_id = $1 order by id", tenant.get())
             .fetch_all(store.pool())

@@ -1,29 +1,28 @@
 //! Figures of all imports for the metrics: numbers alone, of no tenant by itself.
 
+use super::status::{self, Bounds};
 use super::{Store, StoreError};
+use crate::fault::{Mutant, mutant};
 use crate::import::{ChunkState, ImportState};
+use crate::progress::Surroundings;
 
 /// What there is at one moment.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
     /// Imports that are kept, by state; a state without any is not among them.
     pub imports: Vec<(ImportState, u64)>,
     /// Chunks of imports that have not ended, by state.
     pub chunks: Vec<(ChunkState, u64)>,
-    /// Seconds since the oldest running import began to run.
+    /// Seconds since the oldest running import began to run; those of disabled tenants wait for as long as somebody wants.
     pub oldest_seconds: f64,
-    /// Chunks that hold a place in the window.
-    pub in_window: u64,
     /// Chunks whose message is published and not settled, as far as the store knows.
     pub published: u64,
-    /// Workers and dispatchers that live.
-    pub workers: u64,
-    /// Dispatchers that live.
-    pub dispatchers: u64,
+    /// The window and who lives.
+    pub around: Surroundings,
 }
 
 /// Reads them. Costs a look at the chunks of the imports that have not ended, and at the index of imports by state.
-pub async fn read(store: &Store) -> Result<Figures, StoreError> {
+pub async fn read(store: &Store, bounds: &Bounds) -> Result<Figures, StoreError> {
     let mut transaction = store.pool().begin_with("begin isolation level repeatable read, read only").await?;
     let imports = sqlx::query!(r#"select state, count(*) as "count!" from imports group by state"#)
         .fetch_all(&mut *transaction)
@@ -38,17 +37,16 @@ pub async fn read(store: &Store) -> Result<Figures, StoreError> {
     .fetch_all(&mut *transaction)
     .await?;
     let row = sqlx::query!(
-        r#"select coalesce((select extract(epoch from now() - min(coalesce(started_at, created_at)))::float8
-                              from imports where state = 'running'), 0) as "oldest!",
-                  (select count(*) from chunks where state = 'dispatched' and leased_until > now()) as "window!",
-                  (select count(*) from chunks where state = 'dispatched' and claim_until is null) as "published!",
-                  count(*) filter (where name like 'worker%')     as "workers!",
-                  count(*) filter (where name like 'dispatcher%') as "dispatchers!"
-             from chunk_holders
-            where seen_at > now() - interval '3 s'"#
+        r#"select coalesce((select extract(epoch from now() - min(coalesce(i.started_at, i.created_at)))::float8
+                              from imports i
+                              join tenants t on t.id = i.tenant_id
+                             where i.state = 'running' and (t.disabled_at is null or $1)), 0) as "oldest!",
+                  (select count(*) from chunks where state = 'dispatched' and claim_until is null) as "published!""#,
+        mutant(Mutant::DisabledGrowOld),
     )
     .fetch_one(&mut *transaction)
     .await?;
+    let around = status::surroundings(&mut *transaction, bounds).await?;
     transaction.commit().await?;
     let import = |state: String, count: i64| match state.parse() {
         Ok(state) => Ok((state, count.unsigned_abs())),
@@ -62,9 +60,7 @@ pub async fn read(store: &Store) -> Result<Figures, StoreError> {
         imports: imports.into_iter().map(|row| import(row.state, row.count)).collect::<Result<_, _>>()?,
         chunks: chunks.into_iter().map(|row| chunk(row.state, row.count)).collect::<Result<_, _>>()?,
         oldest_seconds: row.oldest.max(0.0),
-        in_window: row.window.unsigned_abs(),
         published: row.published.unsigned_abs(),
-        workers: row.workers.unsigned_abs(),
-        dispatchers: row.dispatchers.unsigned_abs(),
+        around,
     })
 }

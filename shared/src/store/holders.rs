@@ -1,13 +1,18 @@
-//! Who holds which chunks: each process says so about every second, in one row. A process that is silent for some seconds is
-//! gone, and what it held is not held any more.
+//! Who holds which chunks: each process says so about every second, in one row. A process that is silent for
+//! [`LIVES`] is gone, and what it held is not held any more.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
+use crate::fault::{Mutant, mutant};
 use crate::id::ChunkId;
+
+/// A process that says nothing for so long is gone, and what it held is not held any more.
+pub const LIVES: Duration = Duration::from_secs(3);
 
 /// Says that a process lives, and which chunks it holds.
 pub async fn say(store: &Store, process: Uuid, name: &str, chunks: &[ChunkId]) -> Result<(), StoreError> {
@@ -29,8 +34,10 @@ pub async fn say(store: &Store, process: Uuid, name: &str, chunks: &[ChunkId]) -
 pub async fn of(store: &Store, chunks: &[ChunkId]) -> Result<HashMap<ChunkId, String>, StoreError> {
     let ids: Vec<i64> = chunks.iter().map(|chunk| chunk.get()).collect();
     let rows = sqlx::query!(
-        "select name, chunks from chunk_holders where seen_at > now() - interval '3 s' and chunks && $1 order by name",
+        "select name, chunks from chunk_holders
+          where seen_at > now() - make_interval(secs => $2) and chunks && $1 order by name",
         &ids,
+        LIVES.as_secs_f64(),
     )
     .fetch_all(store.pool())
     .await?;
@@ -57,7 +64,7 @@ pub async fn delete_gone(store: &Store) -> Result<u64, StoreError> {
     Ok(deleted.rows_affected())
 }
 
-/// A process that works, as it said lately.
+/// A process that lives, as it said lately.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
     /// What it is: `worker`, `dispatcher` and its number in its system.
@@ -68,13 +75,15 @@ pub struct Process {
     pub chunks: u64,
 }
 
-/// The processes that work, by name.
+/// The processes that live, by name.
 pub async fn list(store: &Store) -> Result<Vec<Process>, StoreError> {
+    let lives = if mutant(Mutant::DeadWorkersListed) { 15.0 } else { LIVES.as_secs_f64() };
     let rows = sqlx::query!(
         r#"select name, seen_at, cardinality(chunks) as "chunks!"
              from chunk_holders
-            where seen_at > now() - interval '15 seconds'
-            order by name"#
+            where seen_at > now() - make_interval(secs => $1)
+            order by name"#,
+        lives,
     )
     .fetch_all(store.pool())
     .await?;

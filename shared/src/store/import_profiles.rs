@@ -42,29 +42,37 @@ impl TryFrom<ProfileRow> for SavedProfile {
     }
 }
 
-/// Saves a profile; one of that name is replaced.
+/// Most profiles of a tenant: all of them are listed at once.
+pub const MOST: i64 = 200;
+
+/// Saves a profile; one of that name is replaced. None where the tenant has [`MOST`] of other names.
 pub async fn save(
     store: &Store,
     tenant: TenantId,
     name: &Slug,
     options: &[(String, String)],
-) -> Result<SavedProfile, StoreError> {
+) -> Result<Option<SavedProfile>, StoreError> {
     let members: Map<String, Value> =
         options.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
     sqlx::query_as!(
         ProfileRow,
         r#"
-        insert into import_profiles (tenant_id, name, options) values ($1, $2, $3)
+        insert into import_profiles (tenant_id, name, options)
+        select $1::integer, $2::text, $3::jsonb
+         where (select count(*) from import_profiles where tenant_id = $1) < $4
+            or exists (select from import_profiles where tenant_id = $1 and name = $2)
         on conflict (tenant_id, name) do update set options = excluded.options, updated_at = now()
         returning name, options, created_at, updated_at
         "#,
         tenant.0,
         name.as_str(),
         Value::Object(members),
+        MOST,
     )
-    .fetch_one(store.pool())
+    .fetch_optional(store.pool())
     .await?
-    .try_into()
+    .map(SavedProfile::try_from)
+    .transpose()
 }
 
 /// The profile of this name.

@@ -17,7 +17,7 @@ pub use super::receipt::{Concluded, Received, Settled, Tally, receive};
 use super::{Store, StoreError, doubles};
 use crate::chunk::SealedChunk;
 use crate::error::{FileError, RecordError};
-use crate::fault::{self, Mutant, Point};
+use crate::fault::{self, Mutant, Point, mutant};
 use crate::id::{ImportId, TenantId};
 use crate::import::ImportState;
 use crate::options::ImportOptions;
@@ -243,7 +243,7 @@ impl Issue {
     }
 }
 
-/// Stages one chunk, with the outcomes of those of its records that failed validation.
+/// Stages one chunk, with the outcomes of those of its records that failed validation. One all of whose records did is at its end.
 pub async fn stage(
     connection: &mut PgConnection,
     import: ImportId,
@@ -261,9 +261,9 @@ pub async fn stage(
     });
     sqlx::query!(
         "insert into chunks (import_id, tenant_id, lane, seq, state, first_record, last_record,
-                             records, pending, failed, body_hash, body, outcomes)
+                             records, pending, failed, body_hash, body, outcomes, applied_at)
          values ($1, $2, $3, $4, case when $7::int = $8::int then 'applied' else 'staged' end, $5, $6,
-                 $7, $7::int - $8::int, $8, $9, $10, $11)",
+                 $7, $7::int - $8::int, $8, $9, $10, $11, case when $7::int = $8::int and not $12 then now() end)",
         import.get(),
         tenant.get(),
         small(chunk.lane)?,
@@ -275,6 +275,7 @@ pub async fn stage(
         chunk.body_hash,
         &chunk.body[..],
         sheet,
+        mutant(Mutant::StagedWithoutEnd),
     )
     .execute(connection)
     .await?;

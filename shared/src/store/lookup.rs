@@ -139,9 +139,9 @@ impl Search<'_> {
     fn chunk(&mut self, chunk: &ChunkRecords) {
         let mut binding = Binding::new(&self.rules);
         binding.extend(chunk.names());
-        let Some(name) = binding.identifier(self.field) else { return };
         let fields = chunk.fields();
         for record in chunk.records(&fields) {
+            let Some(name) = binding.identifier(&record, &self.rules, self.field) else { continue };
             // What stands under the name of a record that was not read whole may be a secret.
             let hidden = binding.secrets().hide_whole(&record) || binding.secrets().hides(name);
             if let Some(RawValue::Text(value) | RawValue::Json(value)) = record.value(name)

@@ -161,17 +161,14 @@ async fn failures(
     let more = i64::try_from(rows.len()).unwrap_or(i64::MAX) > limit;
     let wanted: Vec<i64> = rows.iter().flat_map(|row| row.records.iter().copied()).collect();
     let lines = lines(connection, import, &wanted).await?;
-    let problems = rows.into_iter().take(usize::try_from(limit).unwrap_or(0)).map(|row| {
-        let code: Option<ErrorCode> = row.code.parse().ok();
-        Problem {
-            first: row.records.iter().map(|record| place(*record, &lines)).collect(),
-            example: row.field.as_deref().and_then(|field| example(row.source.as_ref()?.0.get(), field)),
-            advice: code.map(|code| code.advice().to_owned()),
-            code: row.code,
-            field: row.field,
-            count: row.count.unsigned_abs(),
-            message: row.message.unwrap_or_default(),
-        }
+    let problems = rows.into_iter().take(usize::try_from(limit).unwrap_or(0)).map(|row| Problem {
+        first: row.records.iter().map(|record| place(*record, &lines)).collect(),
+        example: row.field.as_deref().and_then(|field| example(row.source.as_ref()?.0.get(), field)),
+        advice: row.code.parse().ok().map(|code: ErrorCode| code.advice().to_owned()),
+        code: row.code,
+        field: row.field,
+        count: row.count.unsigned_abs(),
+        message: row.message.unwrap_or_default(),
     });
     Ok((problems.collect(), more))
 }

@@ -77,34 +77,6 @@ pub async fn settled_of_import(
         .collect())
 }
 
-/// How fast an import gets on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pace {
-    /// When a chunk of it was applied last.
-    pub last: Option<DateTime<Utc>>,
-    /// Records of the chunks that were applied within the last minute.
-    pub lately: u64,
-    /// Since when those were applied; not before the minute began.
-    pub since: Option<DateTime<Utc>>,
-}
-
-/// How fast a tenant's import gets on.
-pub async fn pace(store: &Store, tenant: TenantId, import: ImportId) -> Result<Pace, StoreError> {
-    let row = sqlx::query!(
-        r#"select max(applied_at) as last,
-                  coalesce(sum(records) filter (where applied_at > now() - interval '1 minute'), 0) as "lately!",
-                  greatest(now() - interval '1 minute',
-                           (select started_at from imports where id = $1 and tenant_id = $2)) as since
-             from chunks
-            where import_id = $1 and tenant_id = $2"#,
-        import.get(),
-        tenant.get(),
-    )
-    .fetch_one(&mut *store.reading(tenant).await?)
-    .await?;
-    Ok(Pace { last: row.last, lately: row.lately.unsigned_abs(), since: row.since })
-}
-
 /// Some chunks of one lane that follow each other.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LaneCell {

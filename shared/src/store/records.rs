@@ -265,7 +265,6 @@ impl Merge<'_> {
     fn reports(&self, chunk: &ChunkRecords, sheet: &OutcomeSheet, after: u64) -> VecDeque<RecordReport> {
         let mut binding = Binding::new(&self.rules);
         binding.extend(chunk.names());
-        let identifier: Option<NameId> = binding.identifier(self.identifier);
         let fields = chunk.fields();
         let mut reports = VecDeque::new();
         for (record, (verdict, user_id)) in chunk.records(&fields).zip(sheet.iter()) {
@@ -282,7 +281,8 @@ impl Merge<'_> {
                 outcome: verdict.outcome,
                 reason: verdict.reason,
                 user_id,
-                identifier: identifier
+                identifier: binding
+                    .identifier(&record, &self.rules, self.identifier)
                     .and_then(|name| shown(&record, name, chunk.names(), binding.secrets())),
                 warnings: Vec::new(),
                 errors: Vec::new(),

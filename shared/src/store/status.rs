@@ -7,10 +7,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::holders::LIVES;
 use super::{Store, StoreError};
+use crate::fault::{Mutant, mutant};
 use crate::id::{ImportId, TenantId};
 use crate::progress::{Facts, Problem, Progress, Surroundings};
 
@@ -38,7 +41,7 @@ pub async fn of(
         let mut reading = store.reading(tenant).await?;
         facts(&mut reading, Some(tenant), Some(&ids), None).await?
     };
-    let around = surroundings(store, bounds).await?;
+    let around = surroundings(store.pool(), bounds).await?;
     let progress = facts
         .into_iter()
         .filter_map(|(import, _, facts)| Some((import, Progress::of(&facts, &around, bounds.stall_after)?)));
@@ -66,15 +69,27 @@ pub struct Stalled {
     pub progress: Progress,
 }
 
-/// The imports of all tenants that stand still, the one that does so for longest first; at most a hundred.
-pub async fn stalled(store: &Store, bounds: &Bounds) -> Result<Vec<Stalled>, StoreError> {
+/// The imports that stand still.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StalledImports {
+    /// How many there are.
+    pub count: u64,
+    /// Those that stand still for longest, the first of them first; at most [`TOLD`].
+    pub first: Vec<Stalled>,
+}
+
+/// Most stalled imports that are told each by itself.
+pub const TOLD: usize = 100;
+
+/// The imports of all tenants that stand still. Those of disabled tenants are to wait.
+pub async fn stalled(store: &Store, bounds: &Bounds) -> Result<StalledImports, StoreError> {
     let mut connection = store.pool().acquire().await?;
     let facts = facts(&mut connection, None, None, Some(bounds.stall_after)).await?;
     drop(connection);
     if facts.is_empty() {
-        return Ok(Vec::new());
+        return Ok(StalledImports::default());
     }
-    let around = surroundings(store, bounds).await?;
+    let around = surroundings(store.pool(), bounds).await?;
     let mut stalled: Vec<Stalled> = facts
         .into_iter()
         .filter_map(|(import, tenant, facts)| {
@@ -82,21 +97,27 @@ pub async fn stalled(store: &Store, bounds: &Bounds) -> Result<Vec<Stalled>, Sto
             progress.stalled.then_some(Stalled { import, tenant, progress })
         })
         .collect();
-    stalled.sort_by_key(|one| one.progress.no_progress_since);
-    Ok(stalled)
+    // By import too, so that of those that began to stand still at one moment the same are told each time.
+    stalled.sort_by_key(|one| (one.progress.no_progress_since, one.import));
+    let count = stalled.len() as u64;
+    stalled.truncate(TOLD);
+    Ok(StalledImports { count, first: stalled })
 }
 
 /// What is around all imports.
-pub async fn surroundings(store: &Store, bounds: &Bounds) -> Result<Surroundings, StoreError> {
-    // Who has said nothing for three seconds is gone, as for dispatching.
+pub async fn surroundings<'c>(
+    executor: impl PgExecutor<'c>,
+    bounds: &Bounds,
+) -> Result<Surroundings, StoreError> {
     let row = sqlx::query!(
         r#"select (select count(*) from chunks where state = 'dispatched' and leased_until > now()) as "used!",
                   count(*) filter (where name like 'worker%')     as "workers!",
                   count(*) filter (where name like 'dispatcher%') as "dispatchers!"
              from chunk_holders
-            where seen_at > now() - interval '3 s'"#
+            where seen_at > now() - make_interval(secs => $1)"#,
+        LIVES.as_secs_f64(),
     )
-    .fetch_one(store.pool())
+    .fetch_one(executor)
     .await?;
     Ok(Surroundings {
         window: bounds.window as u64,
@@ -130,8 +151,8 @@ struct Row {
     next_try_at: Option<DateTime<Utc>>,
 }
 
-/// The facts of imports that have not ended: of one tenant, of these imports, and of those that run without progress for so long,
-/// where each is asked for.
+/// The facts of imports that have not ended: of one tenant, of these imports, and of those that run without progress for so long and
+/// whose tenant is not disabled, where each is asked for.
 async fn facts(
     connection: &mut PgConnection,
     tenant: Option<TenantId>,
@@ -139,6 +160,7 @@ async fn facts(
     silent_for: Option<Duration>,
 ) -> Result<Vec<(ImportId, TenantId, Facts)>, StoreError> {
     let silent_for = silent_for.map(|limit| i32::try_from(limit.as_millis()).unwrap_or(i32::MAX));
+    let most = (silent_for.is_some() && mutant(Mutant::StalledBehindOthers)).then_some(100_i64);
     let rows = sqlx::query_as!(
         Row,
         r#"select i.id, i.tenant_id, i.state, i.state_since, i.started_at, now() as "now!",
@@ -153,12 +175,17 @@ async fn facts(
              from imports i
              join tenants t on t.id = i.tenant_id
             cross join lateral (
+                  -- What was applied before a pause or before a retry says nothing of how fast it goes now.
+                  select greatest(now() - interval '60 s', i.state_since, i.started_at) as at) as began
+            cross join lateral (
                   select coalesce(sum(k.pending), 0) as pending,
                          count(*) filter (where k.open) as open,
                          count(*) filter (where k.state = 'dispatched' and k.leased_until > now()) as places,
                          min(k.sent_at) filter (where k.state = 'dispatched') as sent_since,
                          greatest(max(k.applied_at), max(k.problem_at) filter (where k.state = 'dead')) as last_ended,
-                         coalesce(sum(k.records) filter (where k.applied_at > now() - interval '60 s'), 0) as lately,
+                         -- A chunk that a retry opened again has records that had their outcome long before.
+                         coalesce(sum(k.records) filter (where k.reopened = 0 and k.applied_at > began.at
+                                                            or $4 and k.applied_at > now() - interval '60 s'), 0) as lately,
                          count(*) filter (where k.open and k.problem is not null) as troubled,
                          (array_agg(k.problem order by k.problem_at desc nulls last, k.id)
                                  filter (where k.open and k.problem is not null))[1] as problem,
@@ -173,14 +200,16 @@ async fn facts(
               and ($1::integer is null or i.tenant_id = $1)
               and ($2::uuid[] is null or i.id = any($2))
               and ($3::integer is null
-                   or i.state = 'running' and c.open > 0
+                   or i.state = 'running' and t.disabled_at is null
                       and greatest(coalesce(i.state_since, i.started_at), c.last_ended)
                           <= now() - make_interval(secs => $3::integer / 1000.0))
             order by i.id
-            limit case when $3::integer is null then null else 100 end"#,
+            limit $5"#,
         tenant.map(TenantId::get),
         imports,
         silent_for,
+        mutant(Mutant::RateAcrossPauses),
+        most,
     )
     .fetch_all(connection)
     .await?;

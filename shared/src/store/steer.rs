@@ -4,6 +4,7 @@ use sqlx::postgres::PgConnection;
 
 use super::dispatch::write_final_counts;
 use super::problems::{self, Cause};
+use super::undo::{self, Refusal};
 use super::{Store, StoreError, Transaction, doubles, unreadable};
 use crate::chunk::decode;
 use crate::fault::{self, Mutant, Point};
@@ -19,6 +20,8 @@ pub enum Steered {
     Done(ImportState),
     /// The import is in a state in which this cannot be done.
     Refused(ImportState),
+    /// It cannot be done because of an undo: this import is undone at the moment, or undoes one that another undo is taking back.
+    Undone(Refusal),
     /// The tenant has no such import.
     NotFound,
 }
@@ -61,13 +64,21 @@ pub async fn resume(store: &Store, tenant: TenantId, import: ImportId) -> Result
     .await?
     .rows_affected();
     let resumes = moved == 0 && !fault::mutant(Mutant::CancelledForGood);
-    let moved = if resumes { resume_cancelled(store, tenant, import).await? } else { moved };
-    settle(store, tenant, import, moved, &[ImportState::Running]).await
+    match if resumes { resume_cancelled(store, tenant, import).await? } else { Ok(moved) } {
+        Ok(moved) => settle(store, tenant, import, moved, &[ImportState::Running]).await,
+        Err(refusal) => Ok(Steered::Undone(refusal)),
+    }
 }
 
-/// The same of a cancelled import: 0 for one in another state. The lock on its row comes first, as everywhere.
-async fn resume_cancelled(store: &Store, tenant: TenantId, import: ImportId) -> Result<u64, StoreError> {
+/// The same of a cancelled import: 0 for one in another state. The lock on its row comes first, as everywhere, but for that on the row of
+/// an import that it undoes.
+async fn resume_cancelled(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+) -> Result<Result<u64, Refusal>, StoreError> {
     let mut transaction = store.pool().begin().await?;
+    let hindrance = undo::hindrance(&mut transaction, tenant, import).await?;
     let state = sqlx::query_scalar!(
         "select state from imports where id = $1 and tenant_id = $2 for no key update",
         import.get(),
@@ -77,7 +88,11 @@ async fn resume_cancelled(store: &Store, tenant: TenantId, import: ImportId) -> 
     .await?;
     if state.as_deref() != Some(ImportState::Cancelled.as_str()) {
         transaction.rollback().await?;
-        return Ok(0);
+        return Ok(Ok(0));
+    }
+    if let Some(refusal) = hindrance {
+        transaction.rollback().await?;
+        return Ok(Err(refusal));
     }
     stage_cancelled_chunks(&mut transaction, import).await?;
     let moved = sqlx::query!(
@@ -90,7 +105,7 @@ async fn resume_cancelled(store: &Store, tenant: TenantId, import: ImportId) -> 
     .await?
     .rows_affected();
     commit(store, transaction).await?;
-    Ok(moved)
+    Ok(Ok(moved))
 }
 
 /// Cancelling left the outcomes of chunks as they were: what is pending there was skipped by it, and nothing else.
@@ -176,7 +191,8 @@ pub(super) async fn cancel_import(
 /// What was inserted, updated or skipped stays as it is. With nothing to retry the import stays completed, unless it has
 /// open chunks, which it should not: then it runs again too.
 ///
-/// The lock on the import's row comes before everything else, here and in whatever completes or cancels an import.
+/// The lock on the import's row comes before everything else, here and in whatever completes or cancels an import; before it only that on
+/// the row of an import that it undoes.
 pub async fn retry(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
     retry_cause(store, tenant, import, Cause::default()).await
 }
@@ -189,6 +205,7 @@ pub async fn retry_cause(
     cause: Cause<'_>,
 ) -> Result<Steered, StoreError> {
     let mut transaction = store.pool().begin().await?;
+    let hindrance = undo::hindrance(&mut transaction, tenant, import).await?;
     let row = sqlx::query!(
         r#"select state, options ->> 'duplicates' as duplicates
              from imports
@@ -203,6 +220,10 @@ pub async fn retry_cause(
         transaction.rollback().await?;
         return settle(store, tenant, import, 0, &[]).await;
     };
+    if let Some(refusal) = hindrance {
+        transaction.rollback().await?;
+        return Ok(Steered::Undone(refusal));
+    }
     let unique = row.duplicates.as_deref() == Some(Duplicates::Refuse.as_str());
     let reopened = reopen_chunks(&mut transaction, import, unique, cause).await?;
     let moved = if reopened == 0

@@ -5,15 +5,16 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::upsert::{insert, release, update};
+use super::upsert::{Memberships, insert, release, update};
 use crate::fault::{self, Mutant, Point, mutant};
 use crate::id::{ImportId, TenantId};
 use crate::options::IdentifierField;
+use crate::outcome::{Outcome, OutcomeSheet};
 use crate::plan::{ExistingUser, UserRow};
 use crate::undo::{
     Change, Found, Kind, Planned, Step, Undo, Written, flat_user, is_membership, plan, row_of,
@@ -33,7 +34,7 @@ pub async fn take_back(
     changes: &[Change],
     undo: &Undo,
 ) -> Result<(Planned, HashMap<Uuid, ImportId>), StoreError> {
-    let found = find(connection, tenant, import, changes).await?;
+    let found = find(connection, tenant, import, undo.of, changes).await?;
     let planned = plan(changes, &found, undo);
     fault::point(Point::Planned)?;
     delete(connection, tenant, &planned.deleted).await?;
@@ -41,7 +42,7 @@ pub async fn take_back(
         planned.releases.iter().filter_map(|(user, field)| Some((*user, identifier(field)?))).collect();
     release(connection, &releases).await?;
     write(connection, tenant, &planned.written).await?;
-    write_steps(connection, tenant, import, &planned.steps, undo.since).await?;
+    write_steps(connection, tenant, import, &planned.steps, undo).await?;
     let kept = changes.iter().zip(&planned.told).filter(|(_, told)| told.is_kept());
     let kept: Vec<Uuid> = kept.map(|(change, _)| change.user).take(ASKED).collect();
     let changed_by = changed_by(connection, tenant, import, undo, &kept).await?;
@@ -51,7 +52,20 @@ pub async fn take_back(
 /// Most users of a chunk of whom it is asked who changed them.
 const ASKED: usize = 20;
 
-/// Which import changed each of these users last, after the one that is undone began to; none where that was no import.
+/// Applications of chunks of a tenant before an undo began to work, the last ones first. Few of them, however many there were since.
+const LATER_CHUNKS: &str = "select b.import_id, c.records, c.outcomes
+  from (select newest.id, newest.import_id, newest.chunk_id
+          from before_images as newest
+         where newest.tenant_id = $1
+           and newest.id < coalesce((select min(undo.id) from before_images as undo where undo.import_id = $2), 9223372036854775807)
+         order by newest.id desc
+         limit 100) as b
+  join chunks as c on c.id = b.chunk_id
+ where b.import_id <> $3 and b.id > (select min(own.id) from before_images as own where own.import_id = $3)
+ order by b.id desc";
+
+/// Which import changed each of these users last, after the one that is undone began to; none where that was no import, or it is too
+/// long ago.
 async fn changed_by(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -59,30 +73,32 @@ async fn changed_by(
     undo: &Undo,
     users: &[Uuid],
 ) -> Result<HashMap<Uuid, ImportId>, StoreError> {
+    let mut changed_by = HashMap::new();
     if users.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(changed_by);
     }
-    // The ids of users stand in the outcomes as they are.
-    let rows = sqlx::query!(
-        r#"select k.id as "id!", later.import_id as "import_id!"
-             from unnest($2::uuid[]) as k (id)
-            cross join lateral (
-                  select b.import_id
-                    from before_images as b
-                    join chunks as c on c.id = b.chunk_id
-                   where b.tenant_id = $1 and b.import_id <> $3 and b.import_id <> $4
-                     and b.id > (select min(own.id) from before_images as own where own.import_id = $4)
-                     and position(uuid_send(k.id) in c.outcomes) > 0
-                   order by b.id desc
-                   limit 1) as later"#,
-        tenant.get(),
-        users,
-        import.get(),
-        undo.of.get(),
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.id, ImportId::new(row.import_id))).collect())
+    // Not a checked macro: a test asks how the database goes about the same text.
+    let rows: Vec<(Uuid, i32, Option<Vec<u8>>)> = sqlx::query_as(LATER_CHUNKS)
+        .bind(tenant.get())
+        .bind(import.get())
+        .bind(undo.of.get())
+        .fetch_all(connection)
+        .await?;
+    for (later, records, outcomes) in rows {
+        let records = usize::try_from(records).unwrap_or(0);
+        let Some(sheet) = outcomes.and_then(|bytes| OutcomeSheet::decode(&bytes, records).ok()) else {
+            continue;
+        };
+        for (verdict, user) in sheet.iter() {
+            let changed = matches!(verdict.outcome, Outcome::Inserted | Outcome::Updated);
+            if let Some(user) = user.filter(|user| users.contains(user))
+                && (changed || mutant(Mutant::UndoBlamesTheUnchanged))
+            {
+                changed_by.entry(user).or_insert(ImportId::new(later));
+            }
+        }
+    }
+    Ok(changed_by)
 }
 
 fn identifier(field: &str) -> Option<IdentifierField> {
@@ -94,6 +110,7 @@ async fn find(
     connection: &mut PgConnection,
     tenant: TenantId,
     import: ImportId,
+    of: ImportId,
     changes: &[Change],
 ) -> Result<Vec<Found>, StoreError> {
     let ids: Vec<Uuid> = changes.iter().map(|change| change.user).collect();
@@ -104,12 +121,18 @@ async fn find(
     let paths =
         |change: &Change| change.before.keys().chain(change.after.keys()).any(|path| is_membership(path));
     let enrolled = changes.iter().any(|change| change.kind != Kind::Updated || paths(change));
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        FoundRow,
         r#"select u.id as "id!", u.version as "version!", u.email, u.phone_number, u.preferred_username, u.given_name,
                   u.family_name, u.attributes::text, u.metadata::text, u.profile::text,
                   case when $6 then array(select (m.organization_id::bigint << 32) + m.group_id
                                             from memberships as m where m.user_id = u.id) end as memberships,
-                  case when s.version = u.version then s.stands_for end as stands_for, s.kept as "kept?"
+                  (select min(s.stands_for)
+                     from undo_steps as s
+                    where s.user_id = u.id and s.version = u.version
+                      and s.import_id in (select undo.id from imports as undo where undo.undoes = $8 and undo.tenant_id = $1)
+                  ) as stands_for,
+                  (select s.kept from undo_steps as s where s.import_id = $7 and s.user_id = u.id) as "kept?"
              from (select user_.*
                      from unnest($2::uuid[]) as k (value)
                     cross join lateral (select * from users where id = k.value and tenant_id = $1 limit 1) as user_
@@ -128,8 +151,7 @@ async fn find(
                      from unnest($5::text[]) as k (value)
                     cross join lateral (select * from users
                                          where tenant_id = $1 and preferred_username = k.value collate "C" limit 1) as user_
-                  ) as u
-             left join undo_steps as s on s.import_id = $7 and s.user_id = u.id"#,
+                  ) as u"#,
         tenant.get(),
         &ids,
         &values(IdentifierField::Email),
@@ -137,23 +159,49 @@ async fn find(
         &values(IdentifierField::PreferredUsername),
         enrolled,
         import.get(),
+        of.get(),
     )
     .fetch_all(connection)
     .await?;
-    let mut found = Vec::with_capacity(rows.len());
-    for row in rows {
-        let wrong = |column| StoreError::corrupt("users", column, row.id);
-        let profile = row.profile.map(|json| serde_json::from_str(&json)).transpose();
+    let mut found = rows.into_iter().map(FoundRow::found).collect::<Result<Vec<_>, _>>()?;
+    found.sort_unstable_by_key(|user| user.id);
+    found.dedup_by_key(|user| user.id);
+    Ok(found)
+}
+
+/// A user as the store has it.
+struct FoundRow {
+    id: Uuid,
+    version: i32,
+    email: Option<String>,
+    phone_number: Option<String>,
+    preferred_username: Option<String>,
+    given_name: Option<String>,
+    family_name: Option<String>,
+    attributes: Option<String>,
+    metadata: Option<String>,
+    profile: Option<String>,
+    /// Organization and group of each in one number.
+    memberships: Option<Vec<i64>>,
+    /// Of this undo, or of others of the same import that took a part back.
+    stands_for: Option<i32>,
+    kept: Option<Vec<String>>,
+}
+
+impl FoundRow {
+    fn found(self) -> Result<Found, StoreError> {
+        let wrong = |column| StoreError::corrupt("users", column, self.id);
+        let profile = self.profile.map(|json| serde_json::from_str(&json)).transpose();
         let user = ExistingUser {
-            id: row.id,
-            version: row.version,
-            email: row.email,
-            phone_number: row.phone_number,
-            preferred_username: row.preferred_username,
-            given_name: row.given_name,
-            family_name: row.family_name,
-            attributes: row.attributes,
-            metadata: row.metadata,
+            id: self.id,
+            version: self.version,
+            email: self.email,
+            phone_number: self.phone_number,
+            preferred_username: self.preferred_username,
+            given_name: self.given_name,
+            family_name: self.family_name,
+            attributes: self.attributes,
+            metadata: self.metadata,
             profile: profile.map_err(|_| wrong("profile"))?,
             enrolled: false,
         };
@@ -161,15 +209,12 @@ async fn find(
         let apart =
             |both: i64| Some((i32::try_from(both >> 32).ok()?, i32::try_from(both & 0xffff_ffff).ok()?));
         let memberships: Vec<(i32, i32)> =
-            row.memberships.unwrap_or_default().into_iter().filter_map(apart).collect();
+            self.memberships.unwrap_or_default().into_iter().filter_map(apart).collect();
         let fields = flat_user(&user, &memberships).ok_or_else(|| wrong("metadata"))?;
-        let stands_for = row.stands_for.filter(|_| !mutant(Mutant::UndoForgetsItsSteps));
-        let kept = row.kept.unwrap_or_default().into_iter().collect();
-        found.push(Found { id: row.id, version: row.version, stands_for, kept, fields });
+        let stands_for = self.stands_for.filter(|_| !mutant(Mutant::UndoForgetsItsSteps));
+        let kept = self.kept.unwrap_or_default().into_iter().collect();
+        Ok(Found { id: self.id, version: self.version, stands_for, kept, fields })
     }
-    found.sort_unstable_by_key(|user| user.id);
-    found.dedup_by_key(|user| user.id);
-    Ok(found)
 }
 
 /// Deletes users with all that is theirs. A membership that came in between is a conflict: somebody enrolled the user.
@@ -220,8 +265,9 @@ async fn write(
     for user in written {
         let damaged = || StoreError::corrupt("before_images", "images", user.id);
         let row = row_of(&user.fields).ok_or_else(damaged)?;
-        added.put(user.id, &user.memberships.0);
-        gone.put(user.id, &user.memberships.1);
+        let (new, old) = &user.memberships;
+        new.iter().for_each(|(organization, group)| added.put(user.id, *organization, *group));
+        old.iter().for_each(|(organization, group)| gone.put(user.id, *organization, *group));
         let [email, phone_number, preferred_username, given_name, family_name] = row.texts;
         let (before, version) = user.version;
         let row = UserRow {
@@ -244,77 +290,26 @@ async fn write(
     }
     update(connection, &updates).await?;
     insert(connection, tenant, &inserts).await?;
-    added.add(connection, tenant).await?;
+    // Those that were made again just now are there as well.
+    let there = if mutant(Mutant::UndoEnrolsNobody) { Vec::new() } else { added.users() };
+    added.add(connection, tenant, &there).await?;
     gone.delete(connection).await
 }
 
-/// Memberships of several users.
-#[derive(Default)]
-struct Memberships {
-    users: Vec<Uuid>,
-    organizations: Vec<i32>,
-    groups: Vec<i32>,
-}
-
-impl Memberships {
-    fn put(&mut self, user: Uuid, places: &[(i32, i32)]) {
-        for (organization, group) in places {
-            self.users.push(user);
-            self.organizations.push(*organization);
-            self.groups.push(*group);
-        }
-    }
-
-    async fn add(&self, connection: &mut PgConnection, tenant: TenantId) -> Result<(), StoreError> {
-        if self.users.is_empty() {
-            return Ok(());
-        }
-        sqlx::query!(
-            "insert into memberships (user_id, organization_id, group_id, tenant_id)
-             select user_id, organization_id, group_id, $1
-               from unnest($2::uuid[], $3::int[], $4::int[]) as new (user_id, organization_id, group_id)
-             on conflict do nothing",
-            tenant.get(),
-            &self.users,
-            &self.organizations,
-            &self.groups,
-        )
-        .execute(connection)
-        .await?;
-        Ok(())
-    }
-
-    async fn delete(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
-        if self.users.is_empty() {
-            return Ok(());
-        }
-        sqlx::query!(
-            "delete from memberships as m
-              using unnest($1::uuid[], $2::int[], $3::int[]) as old (user_id, organization_id, group_id)
-              where m.user_id = old.user_id and m.organization_id = old.organization_id and m.group_id = old.group_id",
-            &self.users,
-            &self.organizations,
-            &self.groups,
-        )
-        .execute(connection)
-        .await?;
-        Ok(())
-    }
-}
-
-/// Notes which fields were left as they are; and of which earlier version users are again, where the import may have inserted them: a
-/// user's id tells when it was made.
+/// Notes which fields were left as they are; and of which earlier version users are again. The latter of all users where a part alone is
+/// taken back, since an undo of another part may come; else where the import may have inserted them: a user's id tells when it was made.
 async fn write_steps(
     connection: &mut PgConnection,
     tenant: TenantId,
     import: ImportId,
     steps: &[Step],
-    since: DateTime<Utc>,
+    undo: &Undo,
 ) -> Result<(), StoreError> {
-    let since = since - TimeDelta::from_std(CLOCKS).unwrap_or_default();
+    let since = undo.since - TimeDelta::from_std(CLOCKS).unwrap_or_default();
     let since = u64::try_from(since.timestamp()).unwrap_or(0);
     let young = |id: &Uuid| id.get_timestamp().is_none_or(|made| made.to_unix().0 >= since);
-    let steps: Vec<&Step> = steps.iter().filter(|step| !step.kept.is_empty() || young(&step.user)).collect();
+    let wanted = |step: &&Step| !undo.is_whole() || !step.kept.is_empty() || young(&step.user);
+    let steps: Vec<&Step> = steps.iter().filter(wanted).collect();
     if steps.is_empty() {
         return Ok(());
     }
@@ -340,4 +335,33 @@ async fn write_steps(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use sqlx::AssertSqlSafe;
+
+    use super::LATER_CHUNKS;
+    use crate::testing::TestDatabase;
+
+    #[tokio::test]
+    async fn later_imports_are_looked_up_from_the_last_one_backwards() {
+        let database = TestDatabase::create().await;
+        let store = database.store().await;
+        let mut connection = store.dedicated_connection().await.unwrap();
+        // The tables are empty: only what an index allows is to be seen.
+        let prepare = format!(
+            "set enable_seqscan = off; set enable_bitmapscan = off; set enable_sort = off;
+             prepare later (int, uuid, uuid) as {LATER_CHUNKS}"
+        );
+        sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut connection).await.unwrap();
+        let explain = "explain execute later (1, '0190a5f0-7b7c-7000-8000-000000000001', '0190a5f0-7b7c-7000-8000-000000000002')";
+        let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut connection).await.unwrap();
+        let plan = plan.join("\n");
+        assert!(
+            plan.contains("Index Scan Backward using before_images_tenant on before_images newest"),
+            "{plan}"
+        );
+        assert!(plan.contains("Index Cond: ((tenant_id = $1) AND (id < "), "{plan}");
+    }
 }

@@ -7,12 +7,15 @@
 //! A record's lane is that of its user, so the changes of one user are taken back in reverse order. Where users gave up unique values
 //! the order between users counts too: such an undo has one lane, goes exactly backwards, and takes back at once what was done at once.
 
+mod hindrance;
 mod staging;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::postgres::PgConnection;
 
+pub(super) use self::hindrance::hindrance;
+use self::hindrance::other_undo;
 use self::staging::{Staging, page};
 use super::intake::{small, wide};
 use super::{Store, StoreError};
@@ -99,9 +102,9 @@ pub struct Preview {
     pub refused: Option<ErrorCode>,
     /// The undo that there is already.
     pub undone_by: Option<ImportId>,
-    /// Users that it inserted, counted by records.
+    /// Records that inserted a user.
     pub inserted: u64,
-    /// Users that it updated, counted by records.
+    /// Records that changed a user.
     pub updated: u64,
     /// Of these the ones that cannot be taken back any more, since what was before is not kept.
     pub gone: u64,
@@ -160,14 +163,7 @@ async fn source(
     let row = sqlx::query!(
         r#"select i.state, i.filename, i.options, i.created_at, i.started_at, i.completed_at,
                   c.inserted as "inserted!", c.updated as "updated!", c.gone as "gone!",
-                  b.images as "images!", b.gives_up as "gives_up!", b.takes as "takes!",
-                  (select u.id from imports as u
-                    where u.undoes = i.id and u.tenant_id = i.tenant_id and u.state <> 'cancelled'
-                      -- One that took a part back is no hindrance once it has ended.
-                      and (u.state <> 'completed'
-                           or not (u.options -> 'undo' ?| array['fields', 'records', 'outcome']))
-                    order by u.id desc
-                    limit 1) as "undone_by?"
+                  b.images as "images!", b.gives_up as "gives_up!", b.takes as "takes!"
              from imports as i
             cross join lateral (
                   select coalesce(sum(inserted), 0)::bigint as inserted, coalesce(sum(updated), 0)::bigint as updated,
@@ -185,9 +181,10 @@ async fn source(
         import.get(),
         tenant.get(),
     )
-    .fetch_optional(connection)
+    .fetch_optional(&mut *connection)
     .await?;
     let Some(row) = row else { return Ok(None) };
+    let undone_by = other_undo(connection, tenant, import, None).await?;
     let options = ImportOptions::from_stored(row.options).map_err(|_| StoreError::Newer {
         table: "import",
         column: "options",
@@ -199,7 +196,7 @@ async fn source(
         filename: row.filename,
         since: options.undo.as_ref().map_or(began, |undo| undo.since.min(began)),
         options,
-        undone_by: row.undone_by.map(ImportId::new),
+        undone_by,
         inserted: row.inserted.unsigned_abs(),
         updated: row.updated.unsigned_abs(),
         gone: row.gone.unsigned_abs(),
@@ -310,9 +307,10 @@ async fn insert(
     };
     let filename = source.filename.as_ref().map(|name| format!("undo of {name}"));
     sqlx::query!(
+        // The transaction may have begun before the import that is undone had ended; what counts is when its row was locked.
         "insert into imports (id, tenant_id, state, filename, options, columns, lanes, total, undoes, alive_until, received_at,
-                              started_at, secret_key)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), now(), case when $3 = 'running' then now() end, null)",
+                              started_at, created_at, secret_key)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), now(), case when $3 = 'running' then now() end, clock_timestamp(), null)",
         new.id.get(),
         new.tenant.get(),
         state.as_str(),

@@ -416,7 +416,6 @@ async fn add_credentials(
     Ok(())
 }
 
-/// Users that were there are kept from being deleted meanwhile: an undo may be about to.
 async fn enrol(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -428,24 +427,87 @@ async fn enrol(
     }
     let new: HashSet<Uuid> = plan.inserts.iter().map(|row| row.id).collect();
     let there: Vec<Uuid> = plan.enrolments.iter().copied().filter(|user| !new.contains(user)).collect();
-    let held = sqlx::query_scalar!(
-        r#"with held as materialized (
-               select id from users where id = any($5) order by id for key share
-           ), enrolled as (
-               insert into memberships (user_id, organization_id, group_id, tenant_id)
-               select id, $2, $3, $4 from unnest($1::uuid[]) as id
-               on conflict do nothing
-           )
-           select count(*) as "held!" from held"#,
-        &plan.enrolments,
-        enrolment.organization_id,
-        enrolment.group_id,
-        tenant.get(),
-        &there,
-    )
-    .fetch_one(connection)
-    .await?;
-    if i64::try_from(there.len()).ok() == Some(held) { Ok(()) } else { Err(StoreError::Conflict("a user")) }
+    let mut memberships = Memberships::default();
+    for user in &plan.enrolments {
+        memberships.put(*user, enrolment.organization_id, enrolment.group_id);
+    }
+    memberships.add(connection, tenant, &there).await
+}
+
+/// Memberships of several users.
+#[derive(Default)]
+pub(super) struct Memberships {
+    users: Vec<Uuid>,
+    organizations: Vec<i32>,
+    groups: Vec<i32>,
+}
+
+impl Memberships {
+    pub(super) fn put(&mut self, user: Uuid, organization: i32, group: i32) {
+        self.users.push(user);
+        self.organizations.push(organization);
+        self.groups.push(group);
+    }
+
+    /// The users, each once.
+    pub(super) fn users(&self) -> Vec<Uuid> {
+        let users: HashSet<Uuid> = self.users.iter().copied().collect();
+        users.into_iter().collect()
+    }
+
+    /// Adds them. The users `there`, which this transaction did not make, are kept from being deleted meanwhile: an undo may be about to.
+    /// A conflict where one of them is gone.
+    pub(super) async fn add(
+        &self,
+        connection: &mut PgConnection,
+        tenant: TenantId,
+        there: &[Uuid],
+    ) -> Result<(), StoreError> {
+        if self.users.is_empty() {
+            return Ok(());
+        }
+        let held = sqlx::query_scalar!(
+            r#"with held as materialized (
+                   select id from users where id = any($5) order by id for key share
+               ), enrolled as (
+                   insert into memberships (user_id, organization_id, group_id, tenant_id)
+                   select user_id, organization_id, group_id, $4
+                     from unnest($1::uuid[], $2::int[], $3::int[]) as new (user_id, organization_id, group_id)
+                   on conflict do nothing
+               )
+               select count(*) as "held!" from held"#,
+            &self.users,
+            &self.organizations,
+            &self.groups,
+            tenant.get(),
+            there,
+        )
+        .fetch_one(connection)
+        .await?;
+        if i64::try_from(there.len()).ok() == Some(held) {
+            Ok(())
+        } else {
+            Err(StoreError::Conflict("a user"))
+        }
+    }
+
+    /// Takes them away.
+    pub(super) async fn delete(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
+        if self.users.is_empty() {
+            return Ok(());
+        }
+        sqlx::query!(
+            "delete from memberships as m
+              using unnest($1::uuid[], $2::int[], $3::int[]) as old (user_id, organization_id, group_id)
+              where m.user_id = old.user_id and m.organization_id = old.organization_id and m.group_id = old.group_id",
+            &self.users,
+            &self.organizations,
+            &self.groups,
+        )
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
 }
 
 /// Writes a user that nobody means and changes it, to see whether the database takes any user at all. The caller rolls it back.

@@ -40,9 +40,9 @@ pub enum Values {
     ImportStates,
     /// Every state of a chunk.
     ChunkStates,
-    /// The methods of a route, and `other`.
+    /// The methods of routes, and `other` for a method that a route does not have. An answer to `HEAD` counts as one to `GET`.
     Methods,
-    /// The routes of the API as they are documented, and `-` for what is none.
+    /// The routes of the API as they are documented, those of the console, and `-` for addresses and methods that no route has.
     Routes,
     /// The program's version.
     Version,
@@ -74,7 +74,7 @@ pub const REFUSALS: &[&str] = &[
     "other",
 ];
 /// Methods that routes have. Any other one is `other`.
-pub const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"];
+pub const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE", "other"];
 
 const OUTCOMES: Values = Values::These(&["inserted", "updated", "skipped", "failed"]);
 /// Names of the tasks that are supervised.
@@ -180,7 +180,7 @@ impl Values {
     fn shown(self) -> String {
         match self {
             Self::Codes => "every [error code](errors.md)".into(),
-            Self::Routes => "every route of the API, and `-`".into(),
+            Self::Routes => "every route of the API and of the console, and `-` for what no route has".into(),
             Self::Version => "the program's version".into(),
             values => values.all().iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", "),
         }

@@ -68,13 +68,22 @@ impl Reference {
             }
             let old = user.clone();
             wanted.iter().for_each(|path| set(&mut user, path, before.get(path)));
-            for path in &wanted {
-                if !fits(path, &user, before) {
-                    theirs.insert(path.clone());
+            // One that is given up may be in the way of another.
+            loop {
+                let (fit, unfit): (Vec<_>, Vec<_>) =
+                    wanted.into_iter().partition(|path| fits(path, &user, before));
+                wanted = fit;
+                if unfit.is_empty() {
+                    break;
                 }
+                unfit.iter().for_each(|path| set(&mut user, path, old.get(path)));
+                theirs.extend(unfit);
             }
-            for path in wanted.iter().filter(|path| theirs.contains(*path)) {
-                set(&mut user, path, old.get(path));
+            // What was verified since is another value.
+            for (flag, field) in [("email_verified", "email"), ("phone_number_verified", "phone_number")] {
+                if wanted.iter().any(|path| path == field) && !before.contains_key(flag) {
+                    user.remove(flag);
+                }
             }
         }
         Some(user)

@@ -1,9 +1,12 @@
 //! One change of one user, and the changes of a chunk in the form in which they are kept: that of a chunk's records, so that what
 //! reads, erases and carries records does so with changes too.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::flat::same;
 use crate::chunk::{ChunkRecords, Encoder};
 use crate::record::{NameId, Names, Position, RawField, RawRecord, RawValue, RecordNumber};
 
@@ -46,8 +49,8 @@ pub struct Change {
     pub to: i32,
     /// What it had: of an updated user the fields that changed, of a deleted one all, of an inserted one nothing.
     ///
-    /// Beside a changed flag `email_verified` or `phone_number_verified` stands the value that the flag is about, here and in
-    /// `after`, also where that did not change: the flag is worth nothing beside another value.
+    /// Beside a changed flag `email_verified` or `phone_number_verified` stands the value that the flag is about, and beside a
+    /// changed value its flag, here and in `after`, also where that did not change: the flag is worth nothing beside another value.
     pub before: Map<String, Value>,
     /// What it was left with: of an updated user the fields that changed, of an inserted one its memberships, of a deleted one nothing.
     pub after: Map<String, Value>,
@@ -60,18 +63,26 @@ impl Change {
         Self { user, kind: Kind::Inserted, record: 0, from: 0, to, before, after }
     }
 
-    /// Sees to it that a flag stands beside the value that it is about. `value` tells the one that did not change.
-    pub fn keep_flags_with_values<'v>(&mut self, value: impl Fn(&str) -> Option<&'v str>) {
+    /// Sees to it that a flag and the value that it is about stand side by side. `value` tells the one that did not change.
+    pub fn keep_flags_with_values(&mut self, value: impl Fn(&str) -> Option<Value>) {
         for (flag, field) in FLAGS {
             let has = |path: &str| self.before.contains_key(path) || self.after.contains_key(path);
-            if has(flag)
-                && !has(field)
-                && let Some(value) = value(field)
-            {
-                self.before.insert(field.to_owned(), value.into());
-                self.after.insert(field.to_owned(), value.into());
+            let unchanged = match (has(flag), has(field)) {
+                (true, false) => field,
+                (false, true) => flag,
+                _ => continue,
+            };
+            if let Some(value) = value(unchanged) {
+                self.before.insert(unchanged.to_owned(), value.clone());
+                self.after.insert(unchanged.to_owned(), value);
             }
         }
+    }
+
+    /// The paths of the fields that changed, each once.
+    pub fn differing(&self) -> BTreeSet<&str> {
+        let paths = self.before.keys().chain(self.after.keys()).map(String::as_str);
+        paths.filter(|path| !same(self.before.get(*path), self.after.get(*path))).collect()
     }
 }
 
@@ -198,11 +209,24 @@ mod tests {
     fn a_flag_stands_beside_its_value() {
         let mut change = Change::inserted(Uuid::from_u128(1), 1);
         change.after.insert("email_verified".into(), json!(true));
-        change.keep_flags_with_values(|field| (field == "email").then_some("a@example.com"));
+        change.keep_flags_with_values(|field| (field == "email").then(|| "a@example.com".into()));
         assert_eq!(
             (&change.before["email"], &change.after["email"]),
             (&json!("a@example.com"), &json!("a@example.com"))
         );
         assert!(!change.before.contains_key("phone_number"));
+        assert_eq!(change.differing(), ["email_verified"].into());
+    }
+
+    #[test]
+    fn a_value_stands_beside_its_flag() {
+        let mut change = Change { kind: Kind::Updated, ..Change::inserted(Uuid::from_u128(1), 2) };
+        change.before.insert("email".into(), json!("a@example.com"));
+        change.after.insert("email".into(), json!("b@example.com"));
+        change.keep_flags_with_values(|field| field.ends_with("_verified").then(|| true.into()));
+        let flag = |map: &Map<String, Value>| map.get("email_verified").cloned();
+        assert_eq!((flag(&change.before), flag(&change.after)), (Some(json!(true)), Some(json!(true))));
+        assert!(!change.before.contains_key("phone_number_verified"));
+        assert_eq!(change.differing(), ["email"].into());
     }
 }

@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
+use crate::fault::{Mutant, mutant};
 use crate::plan::ExistingUser;
 use crate::profile::Profile;
 
@@ -69,6 +70,38 @@ pub(crate) fn flat_profile(profile: &Profile) -> Map<String, Value> {
         }
     }
     flat
+}
+
+/// Whether two values are the same. The store keeps numbers, not how they were written: `1e16` of a file comes back as
+/// `10000000000000000`.
+pub(super) fn same(one: Option<&Value>, other: Option<&Value>) -> bool {
+    let (Some(one), Some(other)) = (one, other) else { return one.is_none() && other.is_none() };
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) if !mutant(Mutant::UndoComparesDigits) => {
+            one == other || whole(one).is_some_and(|number| Some(number) == whole(other))
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(Some(one), Some(other)))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            one.len() == other.len() && one.iter().all(|(key, value)| same(Some(value), other.get(key)))
+        }
+        _ => one == other,
+    }
+}
+
+/// A number without a fraction. `None` for others, and for those that no integer of JSON is read as.
+#[expect(clippy::cast_possible_truncation, reason = "it has no fraction and is in range")]
+fn whole(number: &Number) -> Option<i128> {
+    if let Some(integer) = number.as_i64() {
+        return Some(integer.into());
+    }
+    if let Some(integer) = number.as_u64() {
+        return Some(integer.into());
+    }
+    let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
+    // Between these every float without a fraction is an integer exactly.
+    ((i64::MIN as f64)..=(u64::MAX as f64)).contains(&float).then_some(float as i128)
 }
 
 /// Adds what differs between two objects to what was before and what is after, each key behind the prefix.
@@ -173,6 +206,30 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn numbers_are_the_same_however_they_are_written() {
+        let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        for (one, other, expected) in [
+            ("1e16", "10000000000000000", true),
+            ("1.0", "1", true),
+            ("-0.0", "0", true),
+            ("1e400", "1e400", true),
+            ("1.5", "1", false),
+            ("18446744073709551615", "18446744073709551615.0", false),
+            ("1.8446744073709552e19", "18446744073709551616", true),
+            (r#"{"a": [1.0, {"b": 2e3}]}"#, r#"{"a": [1, {"b": 2000}]}"#, true),
+            (r#"{"a": 1.0, "b": null}"#, r#"{"a": 1}"#, false),
+            (r#"[1.0]"#, r#"[1, 1]"#, false),
+            (r#""1""#, "1", false),
+            ("true", "1", false),
+        ] {
+            let Ok(one) = serde_json::from_str::<Value>(one) else { continue };
+            assert_eq!(same(Some(&one), Some(&read(other))), expected, "{one} {other}");
+            assert_eq!(same(Some(&read(other)), Some(&one)), expected, "{other} {one}");
+        }
+        assert!(same(None, None) && !same(None, Some(&Value::Null)) && !same(Some(&Value::Null), None));
+    }
 
     #[test]
     fn a_user_comes_back_from_its_fields() {

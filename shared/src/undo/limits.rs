@@ -52,7 +52,7 @@ impl Undo {
         // With fields named, users are neither deleted nor made again.
         let fields = self.fields.is_empty()
             || change.kind == Kind::Updated
-                && change.before.keys().chain(change.after.keys()).any(|path| self.takes_field(path));
+                && change.differing().into_iter().any(|path| self.takes_field(path));
         outcome && record && fields
     }
 
@@ -89,18 +89,13 @@ impl Undo {
                     | Field::Mfa
                     | Field::MfaPasswordHash
                     | Field::MfaTotpSecret => None,
-                    _ if is_of_agents(field) => Some(format!("agent.{name}")),
+                    _ if field.is_agent() => Some(format!("agent.{name}")),
                     _ => Some(name.to_owned()),
                 };
             }
         };
         Some(path.to_owned())
     }
-}
-
-/// Fields of a contact-centre agent stand together in the profile. They are the last of the table.
-fn is_of_agents(field: Field) -> bool {
-    field >= Field::AgentNumber
 }
 
 /// Records by their numbers: `7`, `1-100`, several with commas between them.

@@ -10,18 +10,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::change::FLAGS;
-use super::flat::{is_membership, membership_of};
+use super::fit::{put, put_back, take_flags};
+use super::flat::{is_membership, membership_of, same};
 use super::{Change, Flat, Kind, Undo};
 use crate::error::{ErrorCode, RecordError};
 use crate::fault::{Mutant, mutant};
 use crate::outcome::Verdict;
-use crate::profile::Address;
 
 /// Fields whose values are unique in a tenant.
 pub(super) const UNIQUE: [&str; 3] = ["email", "phone_number", "preferred_username"];
-const ADDRESSES: &str = "addresses.";
-const VALIDITY: [&str; 2] = ["valid_from", "valid_until"];
 
 /// A user as it is now.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,8 +27,8 @@ pub struct Found {
     pub id: Uuid,
     /// Version; writing is refused when it moved since this was read.
     pub version: i32,
-    /// The earlier version since which nobody else touched it: what happened after that was the import's, and this very undo took it
-    /// back. None where nothing is known.
+    /// The earlier version since which nobody else touched it: what happened after that was the import's, and this undo took it
+    /// back, or one before it that took a part back. None where nothing is known.
     pub stands_for: Option<i32>,
     /// Fields of it that this very undo left as they are: an earlier change of them is no reason to touch them either.
     pub kept: BTreeSet<String>,
@@ -148,7 +145,7 @@ struct Draft<'a> {
     version: i32,
     /// The version since which nobody else touched it: what happened after that was this import's, and is taken back.
     stands_for: i32,
-    /// Fields that were found changed by somebody else.
+    /// Fields that stay as they are: somebody changed them, or took them back already, or they cannot have what they had.
     kept: BTreeSet<String>,
     touched: bool,
 }
@@ -213,17 +210,19 @@ impl<'a, 't> Pass<'a, 't> {
         let Some(now) = draft.now.as_mut() else { return Told::of(Verdict::GONE) };
         let mut restored: BTreeSet<&str> = BTreeSet::new();
         let (mut kept, mut whole) = (Vec::new(), known == change.to);
+        // An undo of a part took this very change back before, and nobody touched the user since.
+        let done = known <= change.from && change.from < change.to && !mutant(Mutant::UndoPartsInBetween);
         let old = now.clone();
-        for path in differing(change) {
+        for path in change.differing() {
             let (before, left) = (change.before.get(path), change.after.get(path));
             if !undo.takes_field(path) {
                 whole = false;
             } else if draft.kept.contains(path) {
                 kept.push(Kept { path: path.to_owned(), holder: None });
-            } else if now.get(path) == before {
+            } else if same(now.get(path), before) {
                 // Somebody took it back already, and it is theirs now.
-                draft.kept.insert(path.to_owned());
-            } else if now.get(path) != left && !mutant(Mutant::UndoOverwrites) {
+                draft.kept.extend((!done).then(|| path.to_owned()));
+            } else if !same(now.get(path), left) && !mutant(Mutant::UndoOverwrites) {
                 kept.push(Kept { path: path.to_owned(), holder: None });
             } else if let Some(holder) = holder_of(taken, change.user, path) {
                 kept.push(Kept { path: path.to_owned(), holder: Some(holder) });
@@ -232,10 +231,12 @@ impl<'a, 't> Pass<'a, 't> {
                 restored.insert(path);
             }
         }
-        for path in unfit(change, now, &restored) {
-            put(now, path, old.get(path));
-            restored.remove(path);
+        for path in put_back(change, now, &old, &mut restored) {
             kept.push(Kept { path: path.to_owned(), holder: None });
+        }
+        for flag in take_flags(change, now, &restored) {
+            restored.insert(flag);
+            kept.retain(|kept| kept.path != flag);
         }
         draft.kept.extend(kept.iter().map(|kept| kept.path.clone()));
         let columns = restored.iter().any(|path| !is_membership(path));
@@ -324,14 +325,7 @@ impl<'a, 't> Pass<'a, 't> {
 
     fn planned(self, told: Vec<Told>) -> Planned {
         let mut planned = Planned { told, ..Planned::default() };
-        // Values that somebody has in the end.
-        let mut held: BTreeSet<(&'static str, String)> = BTreeSet::new();
-        for draft in self.drafts.values().filter(|draft| draft.touched) {
-            for field in UNIQUE {
-                let value = draft.now.as_ref().and_then(|now| now.get(field)).and_then(Value::as_str);
-                held.extend(value.map(|value| (field, value.to_owned())));
-            }
-        }
+        let held = self.held();
         for (id, draft) in self.drafts {
             let current = draft.current();
             planned.steps.extend(draft.step(id));
@@ -339,105 +333,79 @@ impl<'a, 't> Pass<'a, 't> {
                 continue;
             }
             match (draft.base, draft.now) {
-                (Some(base), Some(now)) => {
-                    let gives_up = UNIQUE.into_iter().filter(|field| {
-                        let had = base.fields.get(*field);
-                        let wanted = had.and_then(Value::as_str).map(|had| (*field, had.to_owned()));
-                        now.get(*field) != had && wanted.is_some_and(|wanted| held.contains(&wanted))
-                    });
-                    planned.releases.extend(gives_up.map(|field| (id, field)));
-                    if let Some(own) = difference(base, &now, current) {
-                        planned.changes.push(own);
-                    }
-                    let memberships = memberships(&base.fields, &now);
-                    planned.written.push(Written {
-                        id,
-                        version: (Some(base.version), current),
-                        fields: now,
-                        row: current != base.version,
-                        memberships,
-                    });
-                }
-                (Some(base), None) => {
-                    let count = base.fields.keys().filter(|path| is_membership(path)).count();
-                    planned.deleted.push((id, base.version, count));
-                    planned.changes.push(Change {
-                        kind: Kind::Deleted,
-                        from: base.version,
-                        to: 0,
-                        before: base.fields.clone().into_iter().collect(),
-                        ..Change::inserted(id, 0)
-                    });
-                }
-                (None, Some(now)) => {
-                    let mut own = Change::inserted(id, current);
-                    let kept = now.iter().filter(|(path, _)| is_membership(path));
-                    own.after.extend(kept.map(|(path, value)| (path.clone(), value.clone())));
-                    planned.changes.push(own);
-                    let memberships = memberships(&Flat::new(), &now);
-                    planned.written.push(Written {
-                        id,
-                        version: (None, current),
-                        fields: now,
-                        row: true,
-                        memberships,
-                    });
-                }
+                (Some(base), Some(now)) => planned.update(base, now, current, &held),
+                (Some(base), None) => planned.delete(base),
+                (None, Some(now)) => planned.insert(id, now, current),
                 (None, None) => {}
             }
         }
         planned
+    }
+
+    /// Unique values that users of the plan have in the end.
+    fn held(&self) -> Held {
+        let mut held = Held::new();
+        for draft in self.drafts.values().filter(|draft| draft.touched) {
+            for field in UNIQUE {
+                let value = draft.now.as_ref().and_then(|now| now.get(field)).and_then(Value::as_str);
+                held.extend(value.map(|value| (field, value.to_owned())));
+            }
+        }
+        held
+    }
+}
+
+/// Unique fields with values that somebody has.
+type Held = BTreeSet<(&'static str, String)>;
+
+impl Planned {
+    fn update(&mut self, base: &Found, now: Flat, current: i32, held: &Held) {
+        let gives_up = UNIQUE.into_iter().filter(|field| {
+            let had = base.fields.get(*field);
+            let wanted = had.and_then(Value::as_str).map(|had| (*field, had.to_owned()));
+            now.get(*field) != had && wanted.is_some_and(|wanted| held.contains(&wanted))
+        });
+        self.releases.extend(gives_up.map(|field| (base.id, field)));
+        self.changes.extend(difference(base, &now, current));
+        self.written.push(Written {
+            id: base.id,
+            version: (Some(base.version), current),
+            row: current != base.version,
+            memberships: memberships(&base.fields, &now),
+            fields: now,
+        });
+    }
+
+    fn delete(&mut self, base: &Found) {
+        let count = base.fields.keys().filter(|path| is_membership(path)).count();
+        self.deleted.push((base.id, base.version, count));
+        self.changes.push(Change {
+            kind: Kind::Deleted,
+            from: base.version,
+            to: 0,
+            before: base.fields.clone().into_iter().collect(),
+            ..Change::inserted(base.id, 0)
+        });
+    }
+
+    fn insert(&mut self, id: Uuid, now: Flat, current: i32) {
+        let mut own = Change::inserted(id, current);
+        let kept = now.iter().filter(|(path, _)| is_membership(path));
+        own.after.extend(kept.map(|(path, value)| (path.clone(), value.clone())));
+        self.changes.push(own);
+        self.written.push(Written {
+            id,
+            version: (None, current),
+            row: true,
+            memberships: memberships(&Flat::new(), &now),
+            fields: now,
+        });
     }
 }
 
 fn holder_of(taken: &BTreeMap<(Uuid, &'static str), Uuid>, user: Uuid, path: &str) -> Option<Uuid> {
     let field = UNIQUE.into_iter().find(|field| *field == path)?;
     taken.get(&(user, field)).copied()
-}
-
-/// The paths of the fields that a change changed, each once.
-fn differing(change: &Change) -> BTreeSet<&str> {
-    let paths = change.before.keys().chain(change.after.keys());
-    paths.filter(|path| change.before.get(*path) != change.after.get(*path)).map(String::as_str).collect()
-}
-
-fn put(fields: &mut Flat, path: &str, value: Option<&Value>) {
-    match value {
-        Some(value) => fields.insert(path.to_owned(), value.clone()),
-        None => fields.remove(path),
-    };
-}
-
-/// The restored fields that do not fit what else the user has now: a flag whose value is another one, one of two addresses with one
-/// value, and a validity that would end before it begins.
-fn unfit<'c>(change: &'c Change, now: &Flat, restored: &BTreeSet<&'c str>) -> Vec<&'c str> {
-    let mut unfit = Vec::new();
-    for (flag, field) in FLAGS {
-        if let Some(path) = restored.get(flag)
-            && change.before.contains_key(flag)
-            && now.get(field) != change.before.get(field)
-        {
-            unfit.push(*path);
-        }
-    }
-    let value = |address: &Value| serde_json::from_value::<Address>(address.clone()).ok().map(|it| it.value);
-    for path in restored.iter().filter(|path| path.starts_with(ADDRESSES)) {
-        let Some(own) = now.get(*path).and_then(value) else { continue };
-        let others = now.iter().filter(|(other, _)| other.starts_with(ADDRESSES) && other != path);
-        if others.filter_map(|(_, address)| value(address)).any(|other| other == own) {
-            unfit.push(*path);
-        }
-    }
-    let moment = |path: &str| {
-        let text = now.get(path).and_then(Value::as_str)?;
-        chrono::DateTime::parse_from_rfc3339(text).ok()
-    };
-    if let [Some(from), Some(until)] = VALIDITY.map(moment)
-        && from >= until
-    {
-        unfit.extend(restored.iter().copied().filter(|path| VALIDITY.contains(path)));
-    }
-    unfit
 }
 
 /// What the undo itself changed of a user. `None` for nothing.
@@ -449,7 +417,7 @@ fn difference(base: &Found, now: &Flat, to: i32) -> Option<Change> {
     if change.before.is_empty() && change.after.is_empty() && to == base.version {
         return None;
     }
-    change.keep_flags_with_values(|field| new.get(field).and_then(Value::as_str));
+    change.keep_flags_with_values(|path| new.get(path).cloned());
     Some(change)
 }
 

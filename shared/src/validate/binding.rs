@@ -7,7 +7,7 @@ use crate::field::{Field, FieldRule, FieldTable, METADATA_PATTERN, METADATA_PREF
 use crate::formula::unguard_start;
 use crate::options::{HeaderNames, IdentifierField, MetadataMode, UnknownColumns};
 use crate::parse::{FAILED_MARK, Format};
-use crate::record::{NameId, Names, Secrets};
+use crate::record::{NameId, Names, RawRecord, RawValue, Secrets};
 use crate::rules::Rules;
 
 /// Whether names are the columns of a table or the keys of objects.
@@ -137,6 +137,14 @@ impl Rule {
         }
     }
 
+    /// The field that the import maps the name to, and the place of that in the mapping.
+    fn mapped_place(&self) -> Option<(Field, u16)> {
+        match self {
+            Self::Field(FieldRule { field, mapped: Some(mapped), .. }) => Some((*field, mapped.place)),
+            _ => None,
+        }
+    }
+
     fn identifies(&self, field: IdentifierField) -> bool {
         self.field() == Some(field.into())
     }
@@ -154,6 +162,8 @@ pub struct Binding {
     names: Vec<Box<str>>,
     /// Which of the names hold secrets.
     secrets: Secrets,
+    /// Names that the import maps to one field, by their places in the mapping.
+    alternatives: Vec<Vec<NameId>>,
     header_names: HeaderNames,
     unknown_columns: UnknownColumns,
     /// The file is one of failed records, whose cells are guarded against spreadsheet formulas.
@@ -176,6 +186,7 @@ impl Binding {
             by: Vec::new(),
             names: Vec::new(),
             secrets,
+            alternatives: Vec::new(),
             header_names: rules.options.header_names,
             unknown_columns: rules.options.unknown_columns,
             guarded: false,
@@ -201,17 +212,19 @@ impl Binding {
             self.by.push(by);
             self.names.push(name.into());
         }
-        if self.shape == Shape::Columns {
-            self.take_first();
-        }
+        self.group();
     }
 
     /// A column: its name is compared whole. The key of a list or an object of metadata keeps its case (contracts C.2).
     fn column(&self, name: &str) -> (Rule, By) {
         let place = format!("#{}", self.rules.len() + 1);
-        if let Some(rule) = Rule::known(&place, &self.table) {
-            return (rule, By::Mapping);
+        match Rule::known(&place, &self.table) {
+            Some(rule) => (rule, By::Mapping),
+            None => self.column_named(name),
         }
+    }
+
+    fn column_named(&self, name: &str) -> (Rule, By) {
         let folded = fold(name);
         if let Some(rule) = self.named(&folded) {
             return rule;
@@ -310,20 +323,66 @@ impl Binding {
         }
     }
 
-    /// Where the import maps several names to one field, the first of them that is there is taken, and the others are left out.
-    fn take_first(&mut self) {
-        let place = |rule: &Rule| match rule {
-            Rule::Field(FieldRule { field, mapped: Some(mapped), .. }) => Some((*field, mapped.place)),
-            _ => None,
-        };
-        let mapped: Vec<Option<(Field, u16)>> = self.rules.iter().map(place).collect();
-        for (at, mine) in mapped.iter().enumerate() {
-            let Some((field, place)) = mine else { continue };
-            let earlier = mapped.iter().flatten().any(|(other, before)| other == field && before < place);
-            if earlier && let Some(rule) = self.rules.get_mut(at) {
-                *rule = Rule::Ignored;
+    /// Notes where the import maps several names to one field.
+    fn group(&mut self) {
+        let mut groups: Vec<(Field, Vec<(u16, NameId)>)> = Vec::new();
+        for (at, rule) in self.rules.iter().enumerate() {
+            let (Some((field, place)), Ok(name)) = (rule.mapped_place(), NameId::try_from(at)) else {
+                continue;
+            };
+            match groups.iter_mut().find(|(of, _)| *of == field) {
+                None => groups.push((field, vec![(place, name)])),
+                Some((_, names)) if names.iter().all(|(other, _)| *other != place) => {
+                    names.push((place, name));
+                }
+                Some(_) => {}
             }
         }
+        let alternatives = groups.into_iter().filter(|(_, names)| names.len() > 1).map(|(_, mut names)| {
+            names.sort_unstable();
+            names.into_iter().map(|(_, name)| name).collect()
+        });
+        self.alternatives = alternatives.collect();
+    }
+
+    /// The names of a record that do not count: of several that the import maps to one field, the first by its place in the mapping
+    /// that has something under it does, and where none has, the first that the record has.
+    pub(super) fn passed_over(&self, record: &RawRecord<'_>, rules: &Rules) -> Vec<NameId> {
+        let mut passed = Vec::new();
+        for names in &self.alternatives {
+            let there = |name: &&NameId| record.value(**name).is_some();
+            let filled =
+                |name: &&NameId| record.value(**name).is_some_and(|value| self.is_filled(value, rules));
+            let counts = match names.iter().find(filled) {
+                Some(name) if !mutant(Mutant::HeaderChoosesColumn) => Some(name),
+                _ => names.iter().find(there),
+            };
+            passed.extend(names.iter().filter(|name| Some(*name) != counts));
+        }
+        passed
+    }
+
+    fn is_filled(&self, value: RawValue<'_>, rules: &Rules) -> bool {
+        match value {
+            RawValue::Null => false,
+            RawValue::Json(_) => true,
+            RawValue::Text(text) => {
+                let text = self.unguard(text);
+                let blank = |c: char| c.is_whitespace() || matches!(c, '\u{200b}' | '\u{feff}');
+                !text.chars().all(blank) && !rules.options.is_null_word(text)
+            }
+        }
+    }
+
+    /// Whether two names are mapped to one field, so that each record has one of them that counts.
+    pub(super) fn are_alternatives(&self, one: usize, other: usize) -> bool {
+        let place = |at: usize| self.rules.get(at).and_then(Rule::mapped_place);
+        matches!((place(one), place(other)), (Some((_, one)), Some((_, other))) if one != other)
+    }
+
+    /// Whether the import itself says what stands under a name.
+    pub(super) fn is_mapped(&self, name: usize) -> bool {
+        self.by.get(name) == Some(&By::Mapping)
     }
 
     /// Whether the records name something that only the tenant's catalog knows.
@@ -345,9 +404,21 @@ impl Binding {
         &self.secrets
     }
 
-    /// The column or key that identifies users, if one was met.
-    pub fn identifier(&self, field: IdentifierField) -> Option<NameId> {
-        self.rules.iter().position(|rule| rule.identifies(field)).and_then(|at| NameId::try_from(at).ok())
+    /// The columns or keys that identify users, as far as they were met.
+    pub fn identifiers(&self, field: IdentifierField) -> impl Iterator<Item = NameId> {
+        let met = self.rules.iter().enumerate().filter(move |(_, rule)| rule.identifies(field));
+        met.filter_map(|(at, _)| NameId::try_from(at).ok())
+    }
+
+    /// The column or key that identifies the user of a record.
+    pub fn identifier(
+        &self,
+        record: &RawRecord<'_>,
+        rules: &Rules,
+        field: IdentifierField,
+    ) -> Option<NameId> {
+        let passed = self.passed_over(record, rules);
+        self.identifiers(field).find(|name| !passed.contains(name))
     }
 
     /// The first column or key of a field, as the upload spells it, if one was met.
@@ -380,6 +451,11 @@ impl Binding {
         self.field_of(name).is_some()
     }
 
+    /// Whether what stands under a name becomes a part of the user.
+    pub fn is_read(&self, name: NameId) -> bool {
+        self.rules.get(name as usize).is_some_and(|rule| rule.field().is_some())
+    }
+
     /// Whether an e-mail address stands under a name.
     pub fn is_email(&self, name: NameId) -> bool {
         matches!(self.field_of(name), Some(Field::Email | Field::NewEmail | Field::MfaEmail))
@@ -392,7 +468,8 @@ impl Binding {
 
     /// Whether a name of a table means something here, unknown names apart.
     pub fn knows(&self, name: &str) -> bool {
-        !matches!(self.column(name), (_, By::Nothing | By::Metadata))
+        // Where it stands is not known yet.
+        !matches!(self.column_named(name), (_, By::Nothing | By::Metadata))
     }
 
     /// The names bound so far, in the order of the upload.

@@ -17,7 +17,7 @@ impl Binding {
     pub fn check_header(&self, options: &ImportOptions) -> Result<(), FileError> {
         self.check_is_header()?;
         self.check_unknown(options)?;
-        let fields = self.check_twice(options)?;
+        let fields = self.check_twice()?;
         if !fields.contains(options.identifier.into()) {
             return Err(self.without_identifier(options));
         }
@@ -54,11 +54,13 @@ impl Binding {
             .map(|(at, _)| at)
             .collect();
         let Some(first) = unknown.first() else { return Ok(()) };
-        let error = FileError::new(ErrorCode::CsvHeaderUnknown, self.unknown_message(&unknown, options));
-        Err(error.at_line(1).at_column(*first as u64 + 1).in_field(self.name(*first)))
+        let proposals = if self.is_native() { self.proposals(&unknown, options) } else { Vec::new() };
+        let error = FileError::new(ErrorCode::CsvHeaderUnknown, self.unknown_message(&unknown, &proposals));
+        let flags = proposals.into_iter().flat_map(|pair| ["--column".to_owned(), pair]);
+        Err(error.at_line(1).at_column(*first as u64 + 1).in_field(self.name(*first)).mended_by(flags))
     }
 
-    fn unknown_message(&self, unknown: &[usize], options: &ImportOptions) -> String {
+    fn unknown_message(&self, unknown: &[usize], proposals: &[String]) -> String {
         let told = || unknown.iter().take(TOLD);
         let name = |at: &usize| match shorten(self.name(*at)) {
             name if name.is_empty() => format!("column {}, which has no name", at + 1),
@@ -73,11 +75,10 @@ impl Binding {
             [_] => format!("the column {names} is not known"),
             _ => format!("{} columns are not known: {names}", unknown.len()),
         };
-        if !self.is_native() {
+        if proposals.is_empty() {
             return message;
         }
-        let flags = self.proposals(unknown, options);
-        let flags: Vec<String> = flags.iter().map(|pair| format!("--column {}", quoted(pair))).collect();
+        let flags: Vec<String> = proposals.iter().map(|pair| format!("--column {}", quoted(pair))).collect();
         let all = if unknown.len() == 1 { "it" } else { "all of them" };
         format!(
             "{message}. Say what it is, as in: {} (nothing after the `=` leaves a column out); or keep {all} with \
@@ -114,8 +115,8 @@ impl Binding {
         unknown.iter().take(TOLD).map(&mut propose).collect()
     }
 
-    /// The fields that the columns have, each once.
-    fn check_twice(&self, _options: &ImportOptions) -> Result<FieldSet, FileError> {
+    /// The fields that the columns have, each once. Several that the import maps to one field are no fault: see `passed_over`.
+    fn check_twice(&self) -> Result<FieldSet, FileError> {
         let mut first: HashMap<String, usize> = HashMap::new();
         let mut fields = FieldSet::default();
         for (at, rule) in self.rules.iter().enumerate() {
@@ -127,27 +128,43 @@ impl Binding {
                 Rule::Field(rule) => rule.field.as_str().to_owned(),
                 Rule::Metadata(key, _) => format!("{METADATA_PREFIX}{key}"),
             };
-            if let Some(before) = first.insert(key.clone(), at) {
-                let (one, two) = (shorten(self.name(before)), shorten(self.name(at)));
-                let mut message = format!(
-                    "the columns {} `{one}` and {} `{two}` name the same field, `{key}`",
-                    before + 1,
-                    at + 1
-                );
-                if self.is_native() {
-                    let same = fold(self.name(before)) == fold(self.name(at));
-                    let left = if same { format!("#{}=", at + 1) } else { format!("{two}=") };
-                    message.push_str(&format!(
-                        "; leave one out with `--column {}`, or keep it as metadata with `--column {}`",
-                        quoted(&left),
-                        quoted(&format!("{left}{METADATA_PREFIX}{}", clean(&format!("{two} {}", at + 1))))
-                    ));
-                }
-                let error = FileError::new(ErrorCode::CsvHeaderDuplicate, message);
-                return Err(error.at_line(1).at_column(at as u64 + 1).in_field(self.name(at)));
+            if let Some(before) = first.insert(key.clone(), at)
+                && !self.are_alternatives(before, at)
+            {
+                return Err(self.named_twice(before, at, &key));
             }
         }
         Ok(fields)
+    }
+
+    fn named_twice(&self, before: usize, at: usize, key: &str) -> FileError {
+        let (one, two) = (shorten(self.name(before)), shorten(self.name(at)));
+        let mut message =
+            format!("the columns {} `{one}` and {} `{two}` name the same field, `{key}`", before + 1, at + 1);
+        let mut flags = Vec::new();
+        let same = fold(self.name(before)) == fold(self.name(at));
+        // A name can be mapped once: what the import says of one column stays, and the other is left out.
+        let out = match (self.is_mapped(before), self.is_mapped(at)) {
+            (true, true) if !same => None,
+            (false, true) if !same => Some(before),
+            _ => Some(at),
+        };
+        if let Some(out) = out.filter(|_| self.is_native()) {
+            let name = self.name(out).trim();
+            let by_place = same || fold(name).is_empty() || name.contains(['\r', '\n']);
+            let left = if by_place { format!("#{}=", out + 1) } else { format!("{name}=") };
+            message.push_str(&format!(
+                "; leave one out with `--column {}`, or keep it as metadata with `--column {}`",
+                quoted(&left),
+                quoted(&format!(
+                    "{left}{METADATA_PREFIX}{}",
+                    clean(&format!("{} {}", shorten(name), out + 1))
+                ))
+            ));
+            flags.extend(["--column".to_owned(), left]);
+        }
+        let error = FileError::new(ErrorCode::CsvHeaderDuplicate, message);
+        error.at_line(1).at_column(at as u64 + 1).in_field(self.name(at)).mended_by(flags)
     }
 
     fn without_identifier(&self, options: &ImportOptions) -> FileError {

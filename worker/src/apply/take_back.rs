@@ -26,7 +26,12 @@ impl Work<'_> {
                 Some(change) => self.to_take_back.push((index, change)),
                 None => {
                     let defect = self.raw.get(index).and_then(|record| record.defect).cloned();
-                    let damaged = || RecordError::new(ErrorCode::ChunkDead, "the change cannot be read");
+                    let damaged = || {
+                        RecordError::new(
+                            ErrorCode::ChangeUnreadable,
+                            "what is stored of the change cannot be read",
+                        )
+                    };
                     self.fail(index, vec![defect.unwrap_or_else(damaged)]);
                 }
             }

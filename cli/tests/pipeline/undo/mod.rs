@@ -1,7 +1,9 @@
 //! Undoing imports: everything back as it was, people's own edits kept, once and for all whatever dies.
 
+mod again;
 mod property;
 mod story;
+mod values;
 
 use muster_shared::chunk::ChunkLimits;
 use muster_shared::clock;

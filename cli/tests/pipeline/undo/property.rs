@@ -207,10 +207,14 @@ async fn edit(pipeline: &Pipeline, random: &mut Random, from: i64, until: i64) {
         if random.percent(50) {
             continue;
         }
-        let change = match random.below(4) {
+        let change = match random.below(5) {
             0 => "given_name = 'Edited'",
             1 => "metadata = coalesce(metadata, '{}') || '{\"edited\": 1}'",
             2 => "given_name = u.given_name",
+            3 => {
+                "profile = case when u.email is null then u.profile
+                                else coalesce(u.profile, '{}') || '{\"email_verified\": true}' end"
+            }
             _ => {
                 "family_name = s.old ->> 'family_name', given_name = s.old ->> 'given_name',
                  metadata = nullif(s.old -> 'metadata', 'null'), attributes = nullif(s.old -> 'attributes', 'null')"

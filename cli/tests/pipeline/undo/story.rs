@@ -31,7 +31,7 @@ on_both_queues!(
 
 const HASH: &str = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
 
-async fn execute(pipeline: &Pipeline, sql: &'static str) {
+pub(super) async fn execute(pipeline: &Pipeline, sql: &'static str) {
     assert!(sqlx::raw_sql(sql).execute(pipeline.store.pool()).await.unwrap().rows_affected() > 0, "{sql}");
 }
 

@@ -132,6 +132,60 @@ fn inspect_tells_what_a_file_is_and_the_command_that_imports_it() {
 }
 
 #[test]
+fn a_file_cannot_choose_the_server_that_inspect_asks() {
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    stranger.set_nonblocking(true).unwrap();
+    let address = stranger.local_addr().unwrap();
+    let desk = Desk::new().set("MUSTER_TOKEN", "muster_token_of_the_user");
+    let name = format!("as in: --profile z --server http://{address} (nothing after");
+    desk.write("people.csv", format!("email,\"{name}\"\na@example.com,\n"));
+    desk.write("names.csv", format!("email,--server=http://{address}\na@example.com,\n"));
+    for file in ["people.csv", "names.csv"] {
+        let told = desk.run(&["inspect", file, "--json"]).exits(0).json();
+        assert_eq!(told["columns"][1]["by"], "mapping", "{told:#}");
+        let asked = stranger.accept().map(|(_, peer)| peer);
+        assert_eq!(asked.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    }
+}
+
+#[test]
+fn the_command_that_inspect_prints_imports_into_the_same_database_and_shows_no_token() {
+    let desk = Desk::new();
+    desk.write("people.csv", "Liste\nx;y\nemail;Abteilung\na@example.com;IT\n");
+    let args = ["--data-dir", "inspect", "--log", "warn", "inspect", "people.csv", "--token", "hidden"];
+    let told = desk.run(&args).exits(0);
+    let command = "muster --data-dir inspect --log warn import users people.csv --skip-lines 2 --column";
+    assert!(told.stdout.contains(command) && !told.stdout.contains("hidden"), "{told:#?}");
+}
+
+#[test]
+fn what_can_be_read_only_once_is_read_once() {
+    let desk = Desk::new();
+    let users = b"[{\"schemas\": [], \"userName\": \"a\", \"emails\": [{\"value\": \"a@example.com\"}]}]";
+    let pipe = |args: &[&str], input: &[u8]| desk.run_with_input(&[&["inspect"], args].concat(), input);
+    let once = "standard input and pipes can be read only once";
+    for file in ["-", "/dev/stdin"] {
+        let auto = pipe(&[file, "--format", "json", "--profile", "auto"], users).exits(2);
+        auto.tells(&[once, "give `--profile scim`"]);
+        // What would mend the file is told, and not tried.
+        let told = pipe(&[file, "--format", "csv"], b"email,Abteilung\na@example.com,IT\n").exits(1);
+        assert!(told.stdout.contains("--column Abteilung="), "{told:#?}");
+        let import = ["import", "users", file, "--format", "csv", "--dates", "auto"];
+        desk.run_with_input(&import, b"email\n").exits(2).tells(&[once, "give `--dates dmy`"]);
+    }
+}
+
+#[test]
+fn flags_that_do_not_go_together_end_the_look_and_not_the_command() {
+    let desk = Desk::new();
+    desk.write("people.csv", "E-Mail,E-Mail 2\na@example.com,b@example.com\n");
+    // The mended column is named already.
+    let told = desk.run(&["inspect", "people.csv", "--column", "E-Mail 2=email", "--column", "E-Mail=email"]);
+    let told = told.exits(0);
+    assert!(told.stdout.contains("email: b@example.com"), "{told:#?}");
+}
+
+#[test]
 fn values_are_mended_as_the_options_say_and_with_a_warning() {
     let desk = Desk::new();
     desk.write(

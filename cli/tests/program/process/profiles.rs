@@ -94,7 +94,10 @@ fn a_profile_is_saved_used_shown_and_deleted() {
     // What is given beside the profile counts more.
     desk.run(&["import", "users", "people.csv", "--profile", "hr", "--dates", "iso"]).exits(3);
     desk.run(&["profile", "save", "okta", "--dates", "dmy"]).exits(2).tells(&["built-in"]);
-    desk.run(&["profile", "save", "none"]).exits(2);
+    desk.run(&["profile", "save", "none"]).exits(2).tells(&["name at least one to save"]);
+    desk.run(&["profile", "save", "x", "--dates", "auto"]).exits(2).tells(&["say `iso`, `dmy` or `mdy`"]);
+    desk.run(&["profile", "save", "x", "--format", "csv"]).exits(2).tells(&["by the ending of its name"]);
+    desk.run(&["profile", "save", "x", "--profile", "okta"]).exits(2).tells(&["cannot be part of a profile"]);
     desk.run(&["profile", "delete", "hr"]).exits(0);
     desk.run(&["profile", "show", "hr"]).exits(1).tells(&["muster profile list"]);
     desk.run(&["import", "users", "people.csv", "--profile", "hr"]).exits(2).tells(&["muster profile save"]);

@@ -61,7 +61,9 @@ fn the_story_of_the_wrong_file_comes_to_a_clean_end() {
     assert!(of("import users partners.csv").stdout.contains("inserted  1,000\n  updated   39,996"));
     assert!(of("imports list").stdout.lines().count() >= 4);
     let check = of("imports undo WRONG --check");
-    for told in ["1,000 users inserted, 39,996 changed", "imports changed users after it"] {
+    for told in
+        ["can be undone: 1,000 records inserted users, 39,996 changed them", "imports changed users after it"]
+    {
         assert!(check.stderr.contains(told), "{check:#?}");
     }
     let undone = of("imports undo WRONG");
@@ -77,6 +79,9 @@ fn the_story_of_the_wrong_file_comes_to_a_clean_end() {
     let twice = desk.run(&["imports", "undo", &wrong]).exits(1);
     twice.tells(&["already", "[already_undone]"]);
     desk.run(&["imports", "undo", "last", "--field", "nothing"]).exits(2).tells(&["no field"]);
+    desk.run(&["imports", "undo", "last", "--field", "metadata.a,email"])
+        .exits(2)
+        .tells(&["one field at a time"]);
     desk.run(&["imports", "undo", "last", "--records", "0"]).exits(2);
     let held = desk.run(&["imports", "undo", "last", "--hold", "--json"]).exits(0).json();
     assert_eq!((&held["state"], &held["counts"]["total"]), (&"received".into(), &20.into()));

@@ -3,14 +3,12 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
 use muster_shared::import::ImportState;
-use muster_shared::store::progress::Pace;
+use muster_shared::progress::{Progress, WaitsFor};
 use muster_shared::store::reports::ImportReport;
 
 use super::words::{ago, count, span};
 use super::{imports, page};
 
-/// A running import that applied nothing for so long stands still.
-const STILL_AFTER: TimeDelta = TimeDelta::minutes(2);
 /// How long ended imports that went wrong are shown.
 const LATELY: TimeDelta = TimeDelta::hours(24);
 
@@ -72,21 +70,25 @@ impl Item {
 }
 
 /// What of one import needs somebody, the most urgent first.
-pub(super) fn of(report: &ImportReport, pace: Option<Pace>, now: DateTime<Utc>) -> Vec<Item> {
+pub(super) fn of(report: &ImportReport, progress: Option<&Progress>, now: DateTime<Utc>) -> Vec<Item> {
     let mut items = Vec::new();
     let lately = |at: Option<DateTime<Utc>>| at.is_some_and(|at| now - at < LATELY);
     if report.chunks.dead > 0 && (!report.state.is_final() || lately(report.completed_at)) {
         let what = count(report.chunks.dead, "chunk is dead", "chunks are dead");
         items.push(Item::new(Weight::Bad, what, "Look at the reason, mend it, and retry."));
     }
-    if let Some(still) = pace.and_then(|pace| still_since(report, pace, now)) {
-        let todo = "Look at its chunks and at the workers.";
-        items.push(Item::new(Weight::Bad, "nothing is applied", todo).since(Some(still)));
-    }
+    items.extend(progress.and_then(standstill));
     if report.chunks.retryable > 0 && report.state == ImportState::Running {
         let what =
             count(report.chunks.retryable, "chunk waits to be tried again", "chunks wait to be tried again");
-        items.push(Item::new(Weight::Wait, what, "They go on by themselves once the reason is gone."));
+        let why = progress
+            .and_then(|progress| progress.problem.as_ref())
+            .map(|problem| page::sentence(&problem.message));
+        let todo = format!(
+            "{}They go on by themselves once the reason is gone.",
+            why.map_or(String::new(), |why| why + " ")
+        );
+        items.push(Item::new(Weight::Wait, what, &todo));
     }
     match report.state {
         ImportState::Paused => items.push(Item::new(Weight::Wait, "paused", "Resume or cancel it.")),
@@ -117,11 +119,21 @@ pub(super) fn of(report: &ImportReport, pace: Option<Pace>, now: DateTime<Utc>) 
     items
 }
 
-/// Since when a running import applied nothing, where that is too long.
-pub(super) fn still_since(report: &ImportReport, pace: Pace, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let last = pace.last.max(report.started_at)?;
-    let still = report.state == ImportState::Running && report.counts.pending > 0 && now - last > STILL_AFTER;
-    still.then_some(last)
+/// That an import makes no progress, where that is somebody's fault or will not end by itself.
+fn standstill(progress: &Progress) -> Option<Item> {
+    let nobody = matches!(progress.waits_for, Some(WaitsFor::Worker | WaitsFor::Producer | WaitsFor::Tenant));
+    let (what, why) = match progress.waits_for {
+        Some(waits) if nobody => (format!("waits for {waits}"), String::new()),
+        _ if progress.stalled => ("stands still".to_owned(), page::sentence(&progress.reason())),
+        _ => return None,
+    };
+    let todo = match progress.waits_for {
+        Some(WaitsFor::Worker) => "Start a worker.",
+        Some(WaitsFor::Producer) => "Start a producer.",
+        Some(WaitsFor::Tenant) => "Enable the tenant again.",
+        _ => why.as_str(),
+    };
+    Some(Item::new(Weight::Bad, what, todo).since(progress.no_progress_since))
 }
 
 /// What needs somebody, each with its import.
@@ -149,7 +161,7 @@ mod tests {
     use muster_shared::store::reports::ChunkCounts;
 
     use super::*;
-    use crate::api::console::imports::tests::report;
+    use crate::api::console::imports::tests::{progress, report};
 
     #[test]
     fn what_needs_nobody_is_not_told() {
@@ -161,23 +173,23 @@ mod tests {
     }
 
     #[test]
-    fn an_import_that_stands_still_says_since_when() {
+    fn an_import_that_stands_still_says_since_when_and_why() {
         let now = report().created_at + TimeDelta::minutes(10);
         let counts = Counts { total: 10, pending: 10, ..Counts::default() };
-        let running = ImportReport {
-            state: ImportState::Running,
-            started_at: Some(report().created_at),
-            counts,
-            ..report()
-        };
-        let pace = Pace { last: Some(now - TimeDelta::minutes(3)), ..Pace::default() };
-        assert_eq!(still_since(&running, pace, now), pace.last);
-        assert_eq!(of(&running, Some(pace), now)[0].what, "nothing is applied");
-        assert_eq!(still_since(&running, Pace::default(), now), running.started_at, "it never began");
-        let moves = Pace { last: Some(now - TimeDelta::seconds(30)), ..pace };
-        assert_eq!(still_since(&running, moves, now), None);
-        let paused = ImportReport { state: ImportState::Paused, ..running };
-        assert_eq!(still_since(&paused, pace, now), None);
+        let running = ImportReport { state: ImportState::Running, counts, ..report() };
+        let since = Some(now - TimeDelta::minutes(3));
+        let still = Progress { no_progress_since: since, stalled: true, ..progress() };
+        let [item] = &of(&running, Some(&still), now)[..] else { panic!("one thing is told") };
+        assert_eq!((item.what.as_str(), item.when), ("stands still", since.map(When::Since)));
+        assert_eq!(item.todo, "Its chunks are with the workers, and none comes to an end.");
+        let alone = Progress { waits_for: Some(WaitsFor::Worker), ..progress() };
+        let [item] = &of(&running, Some(&alone), now)[..] else { panic!("one thing is told") };
+        assert_eq!(
+            (item.what.as_str(), item.todo.as_str()),
+            ("waits for a worker: none is running", "Start a worker.")
+        );
+        let turn = Progress { waits_for: Some(WaitsFor::Turn), ..progress() };
+        assert!(of(&running, Some(&turn), now).is_empty(), "that is nobody's fault");
     }
 
     #[test]

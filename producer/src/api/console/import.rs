@@ -3,18 +3,19 @@
 use axum::extract::{Path, State};
 use axum::http::Uri;
 use axum::response::Response;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use muster_shared::clock;
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
 use muster_shared::options::ImportOptions;
 use muster_shared::outcome::Outcome;
-use muster_shared::store::Store;
+use muster_shared::progress::Progress;
 use muster_shared::store::problems::Problems;
-use muster_shared::store::progress::{self, HeldUp, LaneCell, Pace};
+use muster_shared::store::progress::{self, HeldUp, LaneCell};
 use muster_shared::store::records::{self, RecordFilter, RecordReport};
 use muster_shared::store::reports::{self, ImportReport};
+use muster_shared::store::{Store, status};
 use muster_shared::token::Scope;
 
 use super::imports::{address, name};
@@ -42,7 +43,8 @@ const BARS: i64 = 60;
 #[derive(Debug)]
 struct Import {
     report: ImportReport,
-    pace: Pace,
+    /// None where it has ended.
+    progress: Option<Progress>,
     problems: Problems,
     failed: Vec<RecordReport>,
     cells: Vec<LaneCell>,
@@ -60,7 +62,7 @@ pub(super) async fn show(
     let tenant = visit.may(Scope::ImportRead)?;
     let import: ImportId = id.parse().map_err(|_| ApiError::NotFound)?;
     let now = clock::now();
-    let import = read(&state.0.store, tenant, import, now).await?;
+    let import = read(&state.0.store, tenant, import, &state.0.bounds, now).await?;
     let page = Page {
         section: Section::Imports,
         title: name(&import.report),
@@ -83,6 +85,7 @@ async fn read(
     store: &Store,
     tenant: TenantId,
     import: ImportId,
+    bounds: &status::Bounds,
     now: DateTime<Utc>,
 ) -> Result<Import, Leave> {
     let report = reports::import(store, tenant, import).await?.ok_or(ApiError::NotFound)?;
@@ -93,7 +96,11 @@ async fn read(
         Vec::new()
     };
     Ok(Import {
-        pace: progress::pace(store, tenant, import).await?,
+        progress: if report.state.is_final() {
+            None
+        } else {
+            status::of_one(store, tenant, import, bounds).await?
+        },
         problems: problems::read(store, &report).await?,
         failed,
         cells: progress::lanes(store, tenant, import, PLACES).await?,
@@ -116,18 +123,19 @@ async fn timeline(
     Ok((!settled.is_empty()).then(|| Timeline::new(&settled, from, to, seconds)))
 }
 
-/// How many records a second an import settles now, and how long it has to go.
-fn speed(report: &ImportReport, pace: Pace, now: DateTime<Utc>) -> Option<(u64, TimeDelta)> {
-    let seconds = u64::try_from((now - pace.since?).num_seconds()).unwrap_or(0).max(1);
-    let a_second = pace.lately / seconds;
-    if report.state != ImportState::Running || pace.lately == 0 {
-        return None;
-    }
-    let left = u128::from(report.counts.pending) * u128::from(seconds) / u128::from(pace.lately);
-    Some((
-        a_second,
-        TimeDelta::seconds(i64::try_from(left).unwrap_or(i64::MAX / 1_000).min(i64::MAX / 1_000)),
-    ))
+/// How fast an import gets on and until when, and where it stands among others, as far as that is known.
+fn course(progress: &Progress, now: DateTime<Utc>) -> Vec<String> {
+    let rate = progress.rate.map(|rate| format!("{rate:.0} records a second"));
+    let end =
+        progress.ends_at.filter(|ends| *ends > now).map(|ends| format!("about {} to go", span(ends - now)));
+    let ahead = (progress.ahead > 0)
+        .then(|| format!("behind {} of this tenant", count(progress.ahead, "import", "imports")));
+    let window = &progress.window;
+    let places = (window.import > 0).then(|| {
+        format!("{} of {} places in the window, {} taken in all", window.import, window.size, window.used)
+    });
+    let waits = progress.waits_for.map(|waits| format!("waits for {waits}"));
+    [rate, end, waits, ahead, places].into_iter().flatten().collect()
 }
 
 fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTime<Utc>) -> Markup {
@@ -170,7 +178,8 @@ fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTim
 fn told(import: &Import, now: DateTime<Utc>) -> Markup {
     let anyway =
         matches!(import.report.state, ImportState::Completed | ImportState::Refused | ImportState::Aborted);
-    let items = if anyway { Vec::new() } else { attention::of(&import.report, Some(import.pace), now) };
+    let items =
+        if anyway { Vec::new() } else { attention::of(&import.report, import.progress.as_ref(), now) };
     html! {
         @for item in items {
             p.note.wrong[item.weight == attention::Weight::Bad].wait[item.weight == attention::Weight::Wait] {
@@ -189,12 +198,10 @@ fn how_far(import: &Import, now: DateTime<Utc>) -> Markup {
                 p.done {
                     span.value { (percent(counts.total - counts.pending, counts.total)) " %" }
                     " " (number(counts.total - counts.pending)) " of " (count(counts.total, "record", "records")) " settled"
-                    @if let Some((a_second, left)) = speed(&import.report, import.pace, now) {
-                        " · " (number(a_second)) " a second · about " (span(left)) " to go"
-                    }
                 }
                 (shapes::progress(counts))
             }
+            @if let Some(progress) = &import.progress { p.hint.course { (course(progress, now).join(" · ")) } }
             dl.counts {
                 @for (outcome, part) in [
                     ("inserted", counts.inserted), ("updated", counts.updated), ("skipped", counts.skipped),
@@ -305,20 +312,36 @@ fn chosen(options: &ImportOptions) -> Vec<(String, String)> {
 
 #[cfg(test)]
 mod tests {
-    use muster_shared::outcome::Counts;
+    use chrono::TimeDelta;
+    use muster_shared::progress::{WaitsFor, Window};
 
     use super::*;
-    use crate::api::console::imports::tests::report;
+    use crate::api::console::imports::tests::progress;
 
     #[test]
-    fn speed_is_that_of_the_last_minute_and_the_end_follows_from_it() {
+    fn it_is_told_how_an_import_gets_on_and_what_it_waits_for() {
         let now = clock::now();
-        let counts = Counts { total: 10_000, pending: 6_000, inserted: 4_000, ..Counts::default() };
-        let running = ImportReport { state: ImportState::Running, counts, ..report() };
-        let pace = Pace { last: Some(now), lately: 3_000, since: Some(now - TimeDelta::seconds(60)) };
-        assert_eq!(speed(&running, pace, now), Some((50, TimeDelta::seconds(120))));
-        assert_eq!(speed(&running, Pace { lately: 0, ..pace }, now), None);
-        assert_eq!(speed(&ImportReport { state: ImportState::Paused, ..running }, pace, now), None);
+        let runs = Progress {
+            rate: Some(49.6),
+            ends_at: Some(now + TimeDelta::seconds(120)),
+            ahead: 2,
+            ..progress()
+        };
+        assert_eq!(
+            course(&runs, now),
+            [
+                "50 records a second",
+                "about 2 min to go",
+                "behind 2 imports of this tenant",
+                "2 of 16 places in the window, 8 taken in all"
+            ]
+        );
+        let waits = Progress {
+            waits_for: Some(WaitsFor::Proceed),
+            window: Window { import: 0, ..progress().window },
+            ..progress()
+        };
+        assert_eq!(course(&waits, now), ["waits for `proceed`"]);
     }
 
     #[test]

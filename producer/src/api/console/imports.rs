@@ -146,6 +146,7 @@ pub(super) mod tests {
     use muster_shared::id::TenantId;
     use muster_shared::options::ImportOptions;
     use muster_shared::outcome::Counts;
+    use muster_shared::progress::{Progress, Window};
     use muster_shared::store::reports::ChunkCounts;
     use uuid::Uuid;
 
@@ -172,6 +173,20 @@ pub(super) mod tests {
             received_at: Some(at),
             started_at: Some(at),
             completed_at: Some(at),
+        }
+    }
+
+    /// One that gets on.
+    pub(crate) fn progress() -> Progress {
+        Progress {
+            no_progress_since: None,
+            stalled: false,
+            rate: None,
+            ends_at: None,
+            problem: None,
+            waits_for: None,
+            ahead: 0,
+            window: Window { import: 2, tenant: 3, used: 8, size: 16 },
         }
     }
 

@@ -124,7 +124,7 @@ pub(super) async fn pull(
     };
     let told = match done {
         Steered::Done(_) => "did",
-        Steered::Refused(_) => "not",
+        Steered::Refused(_) | Steered::Undone(_) => "not",
         Steered::NotFound => return Err(ApiError::NotFound.into()),
     };
     state.0.wake.notify_one();

@@ -5,12 +5,13 @@ use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
 use muster_shared::clock;
-use muster_shared::id::TenantId;
+use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
+use muster_shared::progress::Progress;
 use muster_shared::queue::QueueDepth;
 use muster_shared::store::holders::{self, Process};
-use muster_shared::store::progress::{self, Pace};
 use muster_shared::store::reports::{self, ImportReport};
+use muster_shared::store::{progress, status};
 use muster_shared::token::Scope;
 
 use super::attention::{self, Item};
@@ -32,7 +33,7 @@ const MOST: i64 = 20;
 /// What the page shows.
 #[derive(Debug)]
 struct Overview {
-    open: Vec<(ImportReport, Option<Pace>)>,
+    open: Vec<(ImportReport, Option<Progress>)>,
     newest: Vec<ImportReport>,
     timeline: Timeline,
     /// For operators alone: queue and processes serve all tenants.
@@ -64,14 +65,15 @@ async fn read(state: &AppState, tenant: TenantId, ops: bool, now: DateTime<Utc>)
     let store = &state.0.store;
     let mut open = Vec::new();
     for wanted in [ImportState::Running, ImportState::Paused, ImportState::Received, ImportState::Receiving] {
-        for report in reports::imports(store, tenant, Some(wanted), None, MOST).await? {
-            let pace = match wanted {
-                ImportState::Running => Some(progress::pace(store, tenant, report.id).await?),
-                _ => None,
-            };
-            open.push((report, pace));
-        }
+        open.extend(reports::imports(store, tenant, Some(wanted), None, MOST).await?);
     }
+    let ids: Vec<ImportId> = open.iter().map(|report| report.id).collect();
+    let mut known = status::of(store, tenant, &ids, &state.0.bounds).await?;
+    let open = open.into_iter().map(|report| {
+        let progress = known.remove(&report.id);
+        (report, progress)
+    });
+    let open = open.collect();
     let mut newest = reports::imports(store, tenant, None, None, MOST).await?;
     newest.retain(|report| report.state.is_final());
     let from = now - TimeDelta::hours(HOURS);
@@ -88,10 +90,10 @@ async fn read(state: &AppState, tenant: TenantId, ops: bool, now: DateTime<Utc>)
 fn view(overview: &Overview, now: DateTime<Utc>) -> Markup {
     let Overview { open, newest, timeline, machines } = overview;
     let ended = newest.iter().map(|report| (report, None));
-    let looked_at = open.iter().map(|(report, pace)| (report, *pace)).chain(ended);
+    let looked_at = open.iter().map(|(report, progress)| (report, progress.as_ref())).chain(ended);
     let mut attention: Vec<(&ImportReport, Item)> = looked_at
-        .flat_map(|(report, pace)| {
-            attention::of(report, pace, now).into_iter().map(move |item| (report, item))
+        .flat_map(|(report, progress)| {
+            attention::of(report, progress, now).into_iter().map(move |item| (report, item))
         })
         .collect();
     attention.sort_by_key(|(_, item)| item.weight);

@@ -36,7 +36,7 @@ pub(super) async fn preview(
     Ok(Page { section: Section::Imports, title, renew: None, main }.show(&visit))
 }
 
-/// Opens the undo, which waits for somebody to start it, and shows it.
+/// Opens the undo, which starts at once, and shows it.
 pub(super) async fn open(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -64,8 +64,8 @@ fn view(found: &UndoPreview, name: &str, form: Option<&Markup>, now: DateTime<Ut
         }
         section aria-label="What could be undone" {
             dl.about {
-                dt { "Users that it made" } dd { (number(found.inserted)) " · deleted, unless somebody changed them since" }
-                dt { "Users that it changed" } dd { (number(found.updated)) " · as before, but for what somebody changed since" }
+                dt { "Records that inserted users" } dd { (number(found.inserted)) " · these are deleted, unless somebody changed them since" }
+                dt { "Records that changed users" } dd { (number(found.updated)) " · these are as before, but for what somebody changed since" }
                 @if found.gone > 0 { dt { "Not kept any more" } dd { (count(found.gone, "change", "changes")) } }
                 @if let Some(ended) = found.ended_at { dt { "Ended" } dd { (ago(now, ended)) } }
                 @if !found.later.is_empty() {

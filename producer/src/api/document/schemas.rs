@@ -5,6 +5,7 @@ use muster_shared::error::ErrorCode;
 use muster_shared::import::{ChunkState, DeliveryState, ImportState};
 use muster_shared::options::ImportOptions;
 use muster_shared::parse::{Format, TextEncoding};
+use muster_shared::progress::WaitsFor;
 use serde_json::{Map, Value, json};
 
 use super::options;
@@ -236,12 +237,12 @@ fn imports() -> Vec<(&'static str, Value)> {
 
 /// How an import gets on (shared/src/progress.rs).
 fn progress() -> [(&'static str, Value); 3] {
-    let waits = ["upload", "proceed", "resume", "tenant", "producer", "worker", "retry", "window", "turn"];
+    let waits = WaitsFor::ALL.into_iter().map(|waits| json!(waits));
     let progress = json!({
         "no_progress_since": nullable(moment()), "stalled": { "type": "boolean" },
         "rate": { "type": ["number", "null"], "description": "Records a second over the last minute" },
         "ends_at": nullable(moment()), "problem": or_null("ProgressProblem"),
-        "waits_for": { "type": ["string", "null"], "enum": waits.map(Value::from).into_iter().chain([Value::Null]).collect::<Vec<_>>() },
+        "waits_for": { "type": ["string", "null"], "enum": waits.chain([Value::Null]).collect::<Vec<_>>() },
         "ahead": count(), "window": reference("Window"),
     });
     let problem = json!({

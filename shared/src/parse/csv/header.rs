@@ -42,8 +42,11 @@ pub(super) fn read(
     let (cells, cut) = cut(text, delimiter, limits.fields);
     if not_utf8.is_some() {
         let western = western.unwrap_or_else(|| looks_like_windows_1252(line));
-        let message = limits.encoding.unwrap_or_default().not_in("The header has bytes that are", western);
-        return Err(FileError::new(ErrorCode::InvalidUtf8, message).at_column(cut.cells as u64));
+        let encoding = limits.encoding.unwrap_or_default();
+        let message = encoding.not_in("The header has bytes that are", western);
+        let error = FileError::new(ErrorCode::InvalidUtf8, message)
+            .mended_by(encoding.mends(western).iter().copied());
+        return Err(error.at_column(cut.cells as u64));
     }
     if let Some(index) = cut.bad_quote {
         let message = if limits.handmade && text.contains([',', ';', '\t', '|']) && text.contains(" \"") {

@@ -6,6 +6,7 @@ use std::str;
 use super::object::{Fault, NameBook, Noted, ObjectReading};
 use super::text::characters;
 use crate::error::{ErrorCode, FileError, RecordError};
+use crate::fault::{Mutant, mutant};
 use crate::parse::fields::{FieldStore, Unescaped};
 use crate::parse::{ParseLimits, RecordSink, TextEncoding};
 use crate::record::{Position, RawRecord, RecordNumber};
@@ -114,6 +115,12 @@ impl JsonRecords {
         };
         self.unescaped.settle(&mut fields);
         let position = Position { record: self.next, line, byte };
+        if self.limits.handmade
+            && !mutant(Mutant::JsonLettersUnseen)
+            && (!bytes.is_ascii() || memchr::memmem::find(bytes, b"\\u").is_some())
+        {
+            sink.beyond_ascii();
+        }
         let raw = defect.is_some().then_some(&*text);
         let record = RawRecord { position, fields: &fields, defect: defect.as_ref(), raw };
         let result = sink.record(&record, &self.book.names);

@@ -180,7 +180,7 @@ pub(super) fn refuse_wrapper(object: &[u8]) -> Result<(), FileError> {
         "The file is an object with a list of objects at `{key}`. If these are the records, say so: `--at {}` (over HTTP `at=…`).",
         crate::validate::quoted(&pointer)
     );
-    Err(FileError::new(ErrorCode::FormatMismatch, message))
+    Err(FileError::new(ErrorCode::FormatMismatch, message).mended_by(["--at".to_owned(), pointer]))
 }
 
 /// The first key of the object, or of its start, whose value is a list of objects; none where a key says who a user is.

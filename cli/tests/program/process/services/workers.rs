@@ -28,7 +28,7 @@ impl Services {
         let frozen = Service(Some(self.worker_with(&variables)));
         until("the worker is in the middle", || {
             let inside = "select count(*) from pg_stat_activity
-                           where datname = current_database() and state = 'idle in transaction' and query like 'update chunks%'";
+                           where datname = current_database() and state = 'idle in transaction' and query like 'with kept as%'";
             (self.number(inside) == 1).then_some(())
         });
         signal(frozen.0.as_ref().unwrap(), "STOP");
