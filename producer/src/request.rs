@@ -185,6 +185,9 @@ impl ImportRequest {
         if self.given.iter().any(|given| given == name) {
             return Err(field("is given twice".into()));
         }
+        if has_nul(value) {
+            return Err(field("must not hold a NUL".into()));
+        }
         match name {
             "profile" => self.profile = Some(profile_name(value).map_err(field)?),
             "format" => self.format = Some(choice(name, value)?),
@@ -444,6 +447,11 @@ fn unknown_profile(name: &str) -> FieldError {
         builtin.join(", ")
     );
     invalid("profile", message)
+}
+
+/// Whether a text holds a character that no text of the database may hold.
+pub(crate) fn has_nul(text: &str) -> bool {
+    text.contains('\0') && !mutant(Mutant::NulInParameters)
 }
 
 /// Options that are of one file alone, and stand in no profile.

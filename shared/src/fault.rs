@@ -503,6 +503,30 @@ table! {
         OldSecretForgotten = "old_secret_forgotten",
         /// The answer of a receiver is read to its end.
         WholeAnswer = "whole_answer",
+        /// An address of a registration takes the place of one that has its name, at the front door for Bitcaster.
+        RegistrationReplaces = "registration_replaces",
+        /// Looking for a record by its line or identifier takes as long as it takes.
+        LooksForEver = "looks_for_ever",
+        /// A record is looked for as if each had a line of its own, in every format.
+        RecordsHaveLines = "records_have_lines",
+        /// The console looks at the newest imports alone for what needs somebody.
+        NewestImportsAlone = "newest_imports_alone",
+        /// A picture of records by time leaves stretches out that begin at other moments than its own.
+        StretchesLost = "stretches_lost",
+        /// A catalog is saved at the console whatever became of it since it was shown.
+        CatalogSavedBlindly = "catalog_saved_blindly",
+        /// A parameter may hold a NUL, which the database refuses.
+        NulInParameters = "nul_in_parameters",
+        /// Browsers keep a file of the console for good, under whatever address it was asked for.
+        AnyAddressForGood = "any_address_for_good",
+        /// An upload that waits for the end of its import keeps its place.
+        WaitingKeepsPlace = "waiting_keeps_place",
+        /// A page of users does not say where the next one is.
+        UsersWithoutLinks = "users_without_links",
+        /// Parts of values that are no addresses are shown to those who may not see people.
+        EndingsShown = "endings_shown",
+        /// Of a list of addresses the first thing that is wrong is told alone.
+        FirstAddressAlone = "first_address_alone",
         /// Flags that mend a file are read out of the message, which quotes names of the file.
         FlagsFromMessages = "flags_from_messages",
         /// Letters of JSON are not looked at: text that was decoded wrongly is taken as it is.

@@ -173,6 +173,8 @@ choice! {
         Replace = "replace",
         /// The record fails.
         Refuse = "refuse",
+        /// The new value gets a name of its own beside it (`email 2`); a value that is there under another name stays there alone.
+        Beside = "beside",
     } default Replace
 }
 

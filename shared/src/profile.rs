@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::normalise::{EmailAddress, PhoneNumber, is_phone_written_out};
+use crate::validate::MAX_ADDRESS_CHARS;
 
 /// Name of the address that holds the user's e-mail address.
 pub const DEFAULT_ADDRESS: &str = "email";
@@ -120,6 +121,22 @@ impl Profile {
         let there = self.addresses.iter().any(|(known, address)| known != name && address.value == value);
         if !there && self.addresses.get(name).is_none_or(|address| address.value != value) {
             self.addresses.insert(name.to_owned(), Address::of(value));
+        }
+    }
+
+    /// The same, but an address that has the name keeps it: the new one gets the first free `NAME n`, from 2 on, its end cut off where it
+    /// would be too long.
+    pub fn add_address_beside(&mut self, name: &str, value: &str) {
+        if self.addresses.values().any(|address| address.value == value) {
+            return;
+        }
+        let numbered = (2..).map(|number: u32| {
+            let number = format!(" {number}");
+            name.chars().take(MAX_ADDRESS_CHARS - number.len()).chain(number.chars()).collect::<String>()
+        });
+        let mut names = std::iter::once(name.to_owned()).chain(numbered);
+        if let Some(free) = names.find(|name| !self.addresses.contains_key(name)) {
+            self.addresses.insert(free, Address::of(value));
         }
     }
 }

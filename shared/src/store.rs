@@ -35,6 +35,7 @@ pub mod keys;
 pub mod lookup;
 pub mod members;
 pub mod migrate;
+pub mod overview;
 mod pool;
 pub mod problems;
 pub mod profiles;

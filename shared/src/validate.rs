@@ -40,7 +40,7 @@ use binding::{Cell, Rule};
 /// Longest filter timeout, in minutes (contracts B.1.1).
 const MAX_FILTER_TIMEOUT: i64 = 1_440;
 /// Longest name or value of an address, in characters (contracts C.1.6).
-const MAX_ADDRESS_CHARS: usize = 255;
+pub(crate) const MAX_ADDRESS_CHARS: usize = 255;
 
 /// What validating one record gave.
 #[derive(Debug)]

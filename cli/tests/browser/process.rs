@@ -69,6 +69,67 @@ async fn a_person_finds_out_why_records_failed_mends_them_and_sees_no_failures()
     rig.stop().await;
 }
 
+/// The profile leaves people who are there as they are, and refuses columns that it does not know: nothing of the page speaks against it.
+#[tokio::test]
+async fn a_new_import_does_as_its_profile_says_and_is_sent_again_without_harm() {
+    let rig = Rig::start().await;
+    rig.save("/v1/profiles/careful", json!({"on_existing": "skip", "dates": "dmy"})).await;
+    let browser = signed_in(&rig).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (file, odd) = (folder.path().join("people.csv"), folder.path().join("odd.csv"));
+    std::fs::write(&file, people(20, "people.example", 0)).unwrap();
+    std::fs::write(&odd, "email,Kostenstelle\nann@people.example,4711\n").unwrap();
+    browser.open(&format!("{}/console/new", rig.url)).await;
+    // Without a profile an unknown column is left out; with this one it is refused.
+    browser.fill("#file", &odd.display().to_string()).await;
+    browser.until_says("1 record ·").await;
+    browser.choose("#profile", "careful").await;
+    browser.until_says("The file would be refused.").await;
+    browser.fill("#file", &file.display().to_string()).await;
+    browser.until_says("20 records").await;
+    // Of two changes one after the other the first look is stopped.
+    browser
+        .run("window.looks = []; const ask = fetch; window.fetch = (to, how) => { looks.push(how.signal); return ask(to, how); }")
+        .await;
+    let stopped = browser
+        .run(
+            "const list = document.getElementById('on_invalid');
+             for (const value of ['refuse', 'continue', '']) {
+               list.value = value;
+               list.dispatchEvent(new Event('change', { bubbles: true }));
+             }
+             return looks.map(signal => signal.aborted)",
+        )
+        .await;
+    assert_eq!(stopped, json!([true, true, false]));
+    browser.until("it may be sent", "return !document.getElementById('send').disabled").await;
+    // The answer to the first upload gets lost on its way.
+    browser
+        .run(
+            "const open = XMLHttpRequest.prototype.open;
+             XMLHttpRequest.prototype.open = function (...to) {
+               if (!window.lost) this.addEventListener('load', (event) => {
+                 event.stopImmediatePropagation();
+                 this.dispatchEvent(new ProgressEvent('error'));
+               });
+               window.lost = true;
+               return open.apply(this, to);
+             }",
+        )
+        .await;
+    browser.click("#send").await;
+    browser.until_says("Send it again: what has arrived is not imported twice.").await;
+    browser.click("#send").await;
+    browser.until("the page of the import", "return location.pathname.startsWith('/console/imports/')").await;
+    let imports = rig.ask("/v1/imports").await["imports"].take();
+    assert_eq!(imports.as_array().unwrap().len(), 1, "{imports}");
+    let options = &imports[0]["options"];
+    assert_eq!((&options["on_existing"], &options["dates"]), (&json!("skip"), &json!("dmy")), "{options}");
+    assert_ne!(options["unknown_columns"], "ignore", "{options}");
+    browser.close().await;
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn a_page_follows_an_import_and_keeps_what_is_open_and_focused() {
     let mut rig = Rig::start().await;
@@ -125,13 +186,30 @@ async fn everything_can_be_reached_with_the_keyboard() {
     rig.stop().await;
 }
 
-/// Where pictures go: into the documents where they are to be renewed, else nowhere that stays.
-fn pictures() -> (PathBuf, Option<tempfile::TempDir>) {
-    if std::env::var_os("MUSTER_UPDATE_DOCS").is_some() {
-        return (Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/console"), None);
+/// Where pictures go: those that a page of the documents shows to there where they are to be renewed, all others nowhere that stays.
+struct Pictures {
+    renewed: Option<PathBuf>,
+    page: String,
+    folder: tempfile::TempDir,
+}
+
+impl Pictures {
+    fn new() -> Self {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        Self {
+            renewed: std::env::var_os("MUSTER_UPDATE_DOCS").map(|_| docs.join("console")),
+            page: std::fs::read_to_string(docs.join("console.md")).unwrap(),
+            folder: tempfile::tempdir().unwrap(),
+        }
     }
-    let folder = tempfile::tempdir().unwrap();
-    (folder.path().to_owned(), Some(folder))
+
+    fn path(&self, name: &str, look: &str) -> PathBuf {
+        let file = format!("{name}-{look}.png");
+        match &self.renewed {
+            Some(folder) if self.page.contains(&format!("(console/{file})")) => folder.join(file),
+            _ => self.folder.path().join(file),
+        }
+    }
 }
 
 /// Imports in every state, and some chunks that do not get on.
@@ -178,7 +256,7 @@ async fn a_busy_day(rig: &mut Rig) -> Vec<(&'static str, String)> {
 async fn pages_are_good_to_look_at_for_everybody() {
     let mut rig = Rig::start().await;
     let imports = a_busy_day(&mut rig).await;
-    let (folder, _kept) = pictures();
+    let pictures = Pictures::new();
     let files = tempfile::tempdir().unwrap();
     let file = files.path().join("personnel-october.csv");
     let header = "Dienstadresse;Vorname;Nachname;Telefon;Kostenstelle\n";
@@ -188,7 +266,6 @@ async fn pages_are_good_to_look_at_for_everybody() {
         .map(|row| format!("{};4711\n", row.replace(',', ";")))
         .collect::<String>();
     std::fs::write(&file, format!("{header}{rows}")).unwrap();
-    std::fs::create_dir_all(&folder).unwrap();
     let mut pages = vec![
         ("overview".to_owned(), "/console".to_owned()),
         ("imports".into(), "/console/imports".into()),
@@ -211,7 +288,7 @@ async fn pages_are_good_to_look_at_for_everybody() {
         if look == LOOKS[0] {
             browser.until_says("Show a token").await;
             assert_eq!(browser.violations().await, Vec::<String>::new(), "sign-in");
-            browser.picture(&folder.join(format!("sign-in-{}.png", look.name))).await;
+            browser.picture(&pictures.path("sign-in", look.name)).await;
             browser.fill("#token", &rig.token).await;
             browser.click("button[type=submit]").await;
             browser.until_says("Needs attention").await;
@@ -230,7 +307,7 @@ async fn pages_are_good_to_look_at_for_everybody() {
                 .run("return document.documentElement.scrollWidth > document.documentElement.clientWidth")
                 .await;
             assert_eq!(wide, json!(false), "{name} is wider than {}", look.name);
-            browser.picture(&folder.join(format!("{name}-{}.png", look.name))).await;
+            browser.picture(&pictures.path(name, look.name)).await;
             assert_eq!(browser.violations().await, Vec::<String>::new(), "{name} {}", look.name);
             if name == "not-found" {
                 // The browser notes the status itself.

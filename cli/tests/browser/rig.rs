@@ -82,8 +82,18 @@ impl Rig {
     }
 
     pub(crate) async fn show(&self, import: &str) -> Value {
-        let request = self.client.get(format!("{}/v1/imports/{import}", self.url)).bearer_auth(&self.token);
+        self.ask(&format!("/v1/imports/{import}")).await
+    }
+
+    /// What the API answers.
+    pub(crate) async fn ask(&self, path: &str) -> Value {
+        let request = self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.token);
         request.send().await.unwrap().json().await.unwrap()
+    }
+
+    pub(crate) async fn save(&self, path: &str, document: Value) {
+        let request = self.client.put(format!("{}{path}", self.url)).bearer_auth(&self.token);
+        assert!(request.json(&document).send().await.unwrap().status().is_success());
     }
 
     pub(crate) async fn until(&self, import: &str, what: &str, so: impl Fn(&Value) -> bool) {

@@ -17,7 +17,7 @@ use super::incoming::single;
 use super::params::Params;
 
 /// Largest catalog, in bytes.
-const CATALOG_BYTES: usize = 32 * 1024 * 1024;
+pub(super) const CATALOG_BYTES: usize = 32 * 1024 * 1024;
 
 /// Shows the catalog.
 #[utoipa::path(

@@ -2,8 +2,8 @@
 //!
 //! Guarantees: a page shows and does what the token of its session may, for the tenant of that token and no other; every form has a
 //! secret of its session; what stands in names and files is shown as text and never read as markup; nothing is loaded from another
-//! host, and nothing is written into pages that a browser would run. Without scripts everything works, and pages do not renew
-//! themselves.
+//! host, and nothing is written into pages that a browser would run. Without scripts every page but New import works, and pages do not
+//! refresh themselves.
 
 mod assets;
 mod attention;

@@ -26,7 +26,9 @@ use crate::request::ImportRequest;
         ("columns" = Option<String>, Query, description = "what names mean, as for an import; so do all its other options"),
         ("Content-Encoding" = Option<String>, Header, description = "gzip or zstd"),
     ),
-    request_body(content((Vec<u8> = "application/octet-stream"), (Vec<u8> = "text/csv"), (Vec<u8> = "application/x-ndjson"))),
+    request_body(content((Vec<u8> = "application/octet-stream"), (Vec<u8> = "text/csv"), (Vec<u8> = "application/x-ndjson"),
+                         (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet")),
+                 description = "The file, also as application/json. Where `format` is given, any media type will do"),
     responses((status = 200, description = "What the file is and holds; `refused` has the reason where it would be refused",
                body = serde_json::Value)),
 )]

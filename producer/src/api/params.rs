@@ -11,6 +11,7 @@ use muster_shared::fault::{Mutant, mutant};
 
 use super::AppState;
 use super::error::ApiError;
+use crate::request::has_nul;
 
 /// The query of a request.
 #[derive(Debug)]
@@ -88,9 +89,13 @@ impl FromRequestParts<AppState> for Params {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
-        Query::try_from_uri(&parts.uri)
-            .map(|Query(pairs)| Self(pairs))
-            .map_err(|_| invalid("query", "the query cannot be read"))
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+            .map_err(|_| invalid("query", "the query cannot be read"))?;
+        match pairs.iter().find(|(name, value)| has_nul(name) || has_nul(value)) {
+            Some((name, _)) if has_nul(name) => Err(invalid("query", "must not hold a NUL")),
+            Some((name, _)) => Err(invalid(name.chars().take(60).collect::<String>(), "must not hold a NUL")),
+            None => Ok(Self(pairs)),
+        }
     }
 }
 
@@ -126,6 +131,18 @@ pub(super) fn thousands(number: u64) -> String {
         told.push(digit);
     }
     told
+}
+
+/// Adds `&name=value` to a query.
+pub(super) fn and(query: &mut String, name: &str, value: &str) {
+    query.push_str(&format!("&{name}="));
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            query.push(char::from(byte));
+        } else {
+            query.push_str(&format!("%{byte:02X}"));
+        }
+    }
 }
 
 /// The header of a page that names the next one.

@@ -24,7 +24,7 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
-use super::params::{Id, Params, invalid, next_page};
+use super::params::{Id, Params, and, invalid, next_page};
 use super::view::RecordList;
 use crate::export::{self, ExportFormat};
 
@@ -86,14 +86,8 @@ impl Wanted {
         let mut query = String::new();
         let wanted = [("outcome", outcome), ("code", self.code.as_deref()), ("field", self.field.as_deref())];
         for (name, value) in wanted {
-            let Some(value) = value else { continue };
-            query.push_str(&format!("&{name}="));
-            for byte in value.bytes() {
-                if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                    query.push(char::from(byte));
-                } else {
-                    query.push_str(&format!("%{byte:02X}"));
-                }
+            if let Some(value) = value {
+                and(&mut query, name, value);
             }
         }
         query

@@ -80,7 +80,8 @@ const OPTION_BYTES: usize = 1024;
          description = "`respond-async`: the answer comes as soon as everything is staged, as it does anyway; `wait=30`: it waits so many \
                         seconds for the end of the import, and is 200 where that came"),
     ),
-    request_body(content((Vec<u8> = "application/octet-stream"), (Vec<u8> = "text/csv"), (Vec<u8> = "application/x-ndjson"), (Vec<u8> = "multipart/form-data")),
+    request_body(content((Vec<u8> = "application/octet-stream"), (Vec<u8> = "text/csv"), (Vec<u8> = "application/x-ndjson"),
+                         (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"), (Vec<u8> = "multipart/form-data")),
                  description = "The file, also as application/json. Where `format` is given, any media type will do"),
     responses((status = 202, description = "Staged durably", body = ImportView,
                headers(("Location" = String, description = "The import's address"),
@@ -97,7 +98,7 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response, ApiError> {
     let tenant = caller.may(Scope::ImportWrite)?;
-    let _place = state.0.slots.take(tenant)?;
+    let place = state.0.slots.take(tenant)?;
     let headers = request.headers();
     let mut intake = Intake {
         request: ImportRequest::from_pairs(params.into_pairs())?,
@@ -122,7 +123,10 @@ pub(super) async fn create(
     let state = &intake.state;
     let mut report = reports::import(&state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)?;
     if let Some(wait) = preference.wait {
+        // The upload is done: others may come while its client waits.
+        let kept = mutant(Mutant::WaitingKeepsPlace).then_some(place);
         report = awaited(state, report, wait, |_| false).await?;
+        drop(kept);
     }
     // What has come to its end is not only accepted any more.
     let ended = report.state.is_final() && preference.wait.is_some();

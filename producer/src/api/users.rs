@@ -3,6 +3,8 @@
 use axum::Json;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::response::{IntoResponse, Response};
+use chrono::SecondsFormat;
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::{TenantId, UserId};
 use muster_shared::normalise::{EmailAddress, PhoneNumber, Username};
 use muster_shared::options::IdentifierField;
@@ -16,7 +18,7 @@ use utoipa::ToSchema;
 
 use super::auth::Caller;
 use super::error::ApiError;
-use super::params::{Id, Params, invalid};
+use super::params::{Id, Params, and, invalid, next_page};
 use super::records::streamed;
 use super::{AppState, ccai};
 use crate::export::{self, ExportFormat, UsersWanted};
@@ -27,10 +29,11 @@ pub(super) struct UserList {
     /// The users; one at most where a unique field was asked for.
     #[schema(value_type = Vec<Object>)]
     users: Vec<User>,
-    /// What to give as `after` for the next page; not there on the last.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What to give as `after` for the next page; null on the last.
     #[schema(value_type = Option<String>)]
     next: Option<UserId>,
+    /// Address of the next page; null on the last.
+    next_link: Option<String>,
 }
 
 /// Finds the user with a value in one of the unique fields; without one, lists users page by page, in the order of their coming.
@@ -44,7 +47,8 @@ pub(super) struct UserList {
            ("updated_since" = Option<String>, Query, description = "list: those that were changed since then (RFC 3339)"),
            ("after" = Option<String>, Query, description = "list: `next` of the page before"),
            ("limit" = Option<u16>, Query, description = "list: 1 to 1000, else 100")),
-    responses((status = 200, description = "The user or none; or a page of users", body = UserList)),
+    responses((status = 200, description = "The user or none; or a page of users", body = UserList,
+               headers(("Link" = String, description = "Address of the next page, `rel=\"next\"`; absent on the last")))),
 )]
 pub(super) async fn find(State(state): State<AppState>, request: Request) -> Result<Response, ApiError> {
     if ccai::asked_by_api_user(&request) {
@@ -53,10 +57,10 @@ pub(super) async fn find(State(state): State<AppState>, request: Request) -> Res
     let (mut parts, _) = request.into_parts();
     let caller = Caller::from_request_parts(&mut parts, &state).await?;
     let params = Params::from_request_parts(&mut parts, &state).await?;
-    Ok(found(&state, &caller, params).await?.into_response())
+    found(&state, &caller, params).await
 }
 
-async fn found(state: &AppState, caller: &Caller, mut params: Params) -> Result<Json<UserList>, ApiError> {
+async fn found(state: &AppState, caller: &Caller, mut params: Params) -> Result<Response, ApiError> {
     let tenant = caller.may(Scope::UsersRead)?;
     let mut wanted = Vec::new();
     for field in IdentifierField::ALL {
@@ -67,6 +71,8 @@ async fn found(state: &AppState, caller: &Caller, mut params: Params) -> Result<
     if wanted.is_empty() {
         return page(state, tenant, params).await;
     }
+    // Generated clients send what counts anyway; of one user there is no page.
+    params.take_limit(100, 1000)?;
     params.finish()?;
     let [(field, value)] = wanted.as_slice() else {
         return Err(invalid("query", "must have one of: email, phone_number, preferred_username"));
@@ -75,12 +81,13 @@ async fn found(state: &AppState, caller: &Caller, mut params: Params) -> Result<
         Some(key) => users::find(&mut *state.0.store.reading(tenant).await?, tenant, *field, &key).await?,
         None => return Err(invalid(field.as_str(), "is not a value that this field can have")),
     };
-    Ok(Json(UserList { users: found.into_iter().collect(), next: None }))
+    let users = found.into_iter().collect();
+    Ok(Json(UserList { users, next: None, next_link: None }).into_response())
 }
 
-async fn page(state: &AppState, tenant: TenantId, mut params: Params) -> Result<Json<UserList>, ApiError> {
+async fn page(state: &AppState, tenant: TenantId, mut params: Params) -> Result<Response, ApiError> {
     let wanted = filters(&mut params)?;
-    let after: Option<UserId> = params.take("after")?;
+    let after: Option<UserId> = params.take_after()?;
     let limit = usize::from(params.take_limit(100, 1000)?);
     params.finish()?;
     let filter = UserFilter {
@@ -93,7 +100,18 @@ async fn page(state: &AppState, tenant: TenantId, mut params: Params) -> Result<
     let more = page.len() > limit;
     page.truncate(limit);
     let next = if more { page.last().map(|user| user.id) } else { None };
-    Ok(Json(UserList { users: page, next }))
+    let next_link = next.filter(|_| !mutant(Mutant::UsersWithoutLinks)).map(|next| {
+        let mut link = format!("{}/v1/users?after={next}&limit={limit}", state.0.link_base);
+        if let Some(organization) = &wanted.organization {
+            and(&mut link, "organization", organization);
+        }
+        if let Some(since) = wanted.updated_since {
+            and(&mut link, "updated_since", &since.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+        }
+        link
+    });
+    let headers = next_page(next_link.as_deref());
+    Ok((headers, Json(UserList { users: page, next, next_link })).into_response())
 }
 
 fn filters(params: &mut Params) -> Result<UsersWanted, ApiError> {
@@ -108,7 +126,7 @@ fn filters(params: &mut Params) -> Result<UsersWanted, ApiError> {
     params(("format" = Option<String>, Query, description = "csv, or ndjson"),
            ("organization" = Option<String>, Query, description = "those in the organization of this slug"),
            ("updated_since" = Option<String>, Query, description = "those that were changed since then (RFC 3339)")),
-    responses((status = 200, description = "The users", content_type = "text/csv", body = String)),
+    responses((status = 200, description = "The users", content((String = "text/csv"), (String = "application/x-ndjson")))),
 )]
 pub(super) async fn export(
     State(state): State<AppState>,

@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use muster_producer::ProducerOptions;
+use muster_producer::receive::ReceiveLimits;
+use muster_shared::chunk::ChunkLimits;
 use muster_shared::clock;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use crate::harness::{Server, accepted, assert_refused, refused};
+use crate::harness::{Server, accepted, assert_refused, refused, until};
 
 const CSV: &str = "email\na@example.com\nb@example.com\nc@example.com\n";
 
@@ -18,14 +21,25 @@ async fn answered(server: &Server, path: &str) -> (HeaderMap, Value) {
 
 #[tokio::test]
 async fn lists_are_paged_in_one_way() {
-    let server = Server::start().await;
+    let chunk = ChunkLimits { records: 1, lanes: 1, ..ChunkLimits::default() };
+    let receive = ReceiveLimits { chunk, ..ReceiveLimits::default() };
+    let server = Server::start_with(ProducerOptions { receive, ..ProducerOptions::default() }).await;
     let mut imports = Vec::new();
     for _ in 0..3 {
         let import = accepted(server.upload("start=manual", CSV)).await;
         imports.insert(0, import["id"].as_str().unwrap().to_owned());
     }
-    let records = format!("/v1/imports/{}/records", imports[0]);
-    for (path, list, key) in [("/v1/imports", "imports", "id"), (records.as_str(), "records", "record")] {
+    let users = "insert into users (id, tenant_id, email)
+                 select gen_random_uuid(), $1, n || '@example.com' from generate_series(1, 3) n";
+    sqlx::query(users).bind(server.tenant.id.get()).execute(server.store.pool()).await.unwrap();
+    let (records, chunks) =
+        (format!("/v1/imports/{}/records", imports[0]), format!("/v1/imports/{}/chunks", imports[0]));
+    for (path, list, key) in [
+        ("/v1/imports", "imports", "id"),
+        (records.as_str(), "records", "record"),
+        (chunks.as_str(), "chunks", "id"),
+        ("/v1/users", "users", "id"),
+    ] {
         let (mut link, mut seen, mut after) = (Some(format!("{path}?limit=1")), Vec::new(), None);
         while let Some(next) = link {
             let (headers, page) = answered(&server, &next).await;
@@ -52,6 +66,39 @@ async fn lists_are_paged_in_one_way() {
     assert_eq!(page["imports"].as_array().unwrap().len(), 2);
     let both = format!("/v1/imports?before={0}&after={0}", imports[0]);
     assert_refused(server.get(&both), 400, "invalid_request").await;
+    // What is asked for stays in the links.
+    let path = "/v1/users?limit=2&updated_since=2026-01-31T09:30:00.25%2B01:00";
+    let (_, page) = answered(&server, path).await;
+    let link = page["next_link"].as_str().unwrap();
+    assert!(link.ends_with("&limit=2&updated_since=2026-01-31T08%3A30%3A00.250Z"), "{link}");
+    assert_eq!(answered(&server, link).await.1["users"].as_array().unwrap().len(), 1);
+}
+
+/// Others come, so there is no last page.
+#[tokio::test]
+async fn a_page_of_events_always_says_where_to_read_on() {
+    let server = Server::start().await;
+    for _ in 0..2 {
+        accepted(server.upload("start=manual", CSV)).await;
+    }
+    until("the events have their numbers", async || {
+        answered(&server, "/v1/events").await.1["events"].as_array().unwrap().len() >= 2
+    })
+    .await;
+    let (mut next, mut seen) = (0, 0);
+    loop {
+        let (headers, page) = answered(&server, &format!("/v1/events?limit=1&after={next}")).await;
+        assert!(!headers.contains_key("link"));
+        let events = page["events"].as_array().unwrap();
+        let Some(event) = events.first() else {
+            assert_eq!(page["next"], next);
+            break;
+        };
+        assert_eq!((events.len(), &page["next"]), (1, &event["number"]));
+        next = page["next"].as_i64().unwrap();
+        seen += 1;
+    }
+    assert!(seen >= 2, "{seen}");
 }
 
 #[tokio::test]
@@ -81,6 +128,36 @@ async fn errors_of_parameters_speak_of_the_request() {
     let (_, error) = refused(server.get("/v1/imports?state=done")).await;
     let message = error["message"].as_str().unwrap();
     assert!(message.starts_with("state must be one of: receiving, "), "{message}");
+}
+
+/// No text of the database may hold it, so it must not come that far.
+#[tokio::test]
+async fn a_nul_in_a_parameter_is_refused() {
+    let server = Server::start().await;
+    let import = accepted(server.upload("start=manual", CSV)).await;
+    let own = format!("/v1/imports/{}", import["id"].as_str().unwrap());
+    for (path, field) in [
+        ("/v1/imports?idempotency_key=a%00".to_owned(), "idempotency_key"),
+        ("/v1/users?email=%00a@example.com".to_owned(), "email"),
+        (format!("{own}/records?field=%00"), "field"),
+        (format!("{own}/failed.csv?field=%00"), "field"),
+        ("/v1/imports?%00=1".to_owned(), "query"),
+    ] {
+        let (status, error) = refused(server.get(&path)).await;
+        assert_eq!((status, error["field"].as_str()), (400, Some(field)), "{path}: {error}");
+        assert!(error["message"].as_str().unwrap().ends_with("must not hold a NUL"), "{error}");
+    }
+    for query in ["filename=%00", "group=a%00", "columns=%00=email"] {
+        assert_refused(server.upload(query, CSV), 400, "invalid_request").await;
+    }
+    let part = reqwest::multipart::Part::text(CSV).file_name("users.csv");
+    let form = reqwest::multipart::Form::new().text("group", "a\0b").part("file", part);
+    assert_refused(server.post("/v1/imports").multipart(form), 400, "invalid_request").await;
+    for option in ["columns", "null_words", "at"] {
+        let profile = server.request(reqwest::Method::PUT, "/v1/profiles/odd");
+        let profile = profile.json(&serde_json::json!({ option: "a\0=email" }));
+        assert_refused(profile, 400, "invalid_request").await;
+    }
 }
 
 #[tokio::test]

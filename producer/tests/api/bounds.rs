@@ -126,6 +126,32 @@ async fn receiving(server: &Server, count: i64) {
     .await;
 }
 
+/// Its body has come: what it waits for takes nobody's place.
+#[tokio::test]
+async fn an_upload_that_waits_for_the_end_of_its_import_keeps_no_place() {
+    let options = HttpOptions { uploads: 1, tenant_uploads: 1, ..HttpOptions::default() };
+    let server = Server::start_with(http(options)).await;
+    let csv = "email\na@example.com\n";
+    let waiting = server.upload("start=manual", csv).header("prefer", "wait=60").send();
+    let other = async {
+        let first = async || {
+            let found = server.json("/v1/imports?state=received").await;
+            found["imports"][0]["id"].as_str().map(str::to_owned)
+        };
+        until("the first upload is staged", async || first().await.is_some()).await;
+        let id = first().await.unwrap();
+        let second = accepted(server.upload("start=manual", csv)).await;
+        let cancel = server.post(&format!("/v1/imports/{id}/cancel")).send().await.unwrap();
+        assert_eq!(cancel.status(), 200);
+        second
+    };
+    let (first, second) = tokio::join!(waiting, other);
+    let first = first.unwrap();
+    assert_eq!(first.status(), 200);
+    let first: serde_json::Value = first.json().await.unwrap();
+    assert_eq!((first["state"].as_str(), second["state"].as_str()), (Some("cancelled"), Some("received")));
+}
+
 #[tokio::test]
 async fn uploads_at_once_are_bounded_for_a_tenant_and_in_all() {
     let options = HttpOptions { uploads: 3, tenant_uploads: 2, ..HttpOptions::default() };

@@ -133,12 +133,20 @@ fn every_object_says_what_it_holds_and_every_reference_leads_somewhere() {
 fn files_are_binary_and_forms_have_every_option() {
     let document = openapi();
     let content = &document["paths"]["/v1/imports"]["post"]["requestBody"]["content"];
-    for media_type in ["application/octet-stream", "text/csv", "application/x-ndjson"] {
-        assert_eq!(
-            content[media_type]["schema"],
-            json!({"type": "string", "format": "binary"}),
-            "{media_type}"
-        );
+    let looked_at = &document["paths"]["/v1/inspect"]["post"]["requestBody"]["content"];
+    for media_type in [
+        "application/octet-stream",
+        "text/csv",
+        "application/x-ndjson",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ] {
+        for content in [content, looked_at] {
+            assert_eq!(
+                content[media_type]["schema"],
+                json!({"type": "string", "format": "binary"}),
+                "{media_type}"
+            );
+        }
     }
     let form = &content["multipart/form-data"]["schema"]["properties"];
     assert_eq!(form["file"]["format"], "binary");
@@ -147,6 +155,50 @@ fn files_are_binary_and_forms_have_every_option() {
         assert!(form[option]["type"].is_string(), "{option}");
     }
     assert_eq!(form["on_existing"]["enum"], json!(["skip", "update", "enrol"]));
+}
+
+#[test]
+fn numbers_in_queries_have_bounds_and_exports_have_both_their_types() {
+    let document = openapi();
+    for (path, verb, operation) in operations(&document) {
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let (name, schema) = (parameter["name"].as_str().unwrap(), &parameter["schema"]);
+            let number = parameter["in"] == "query" && schema["type"] == "integer";
+            // Where a page begins has no bound.
+            if number && !matches!(name, "after" | "page") {
+                assert!(schema["maximum"].is_u64() && schema["minimum"].is_u64(), "{verb} {path}: {name}");
+            }
+        }
+    }
+    let paths = &document["paths"];
+    let content = &paths["/v1/users/export"]["get"]["responses"]["200"]["content"];
+    let types: Vec<&String> = content.as_object().unwrap().keys().collect();
+    assert_eq!(types, ["application/x-ndjson", "text/csv"]);
+    let parameter = |path: &str, verb: &str, name: &str| {
+        let all = paths[path][verb]["parameters"].as_array().unwrap();
+        all.iter().find(|one| one["name"] == name).unwrap()["schema"].clone()
+    };
+    assert_eq!(parameter("/v1/users/export", "get", "format")["enum"], json!(["csv", "ndjson"]));
+    assert_eq!(parameter("/v1/users", "get", "limit")["maximum"], 1_000);
+    assert_eq!(parameter("/v1/imports/{id}/undo", "post", "outcome")["enum"], json!(["inserted", "updated"]));
+    for path in ["/v1/imports/{id}/records", "/v1/imports/{id}/failed.csv"] {
+        assert_eq!(parameter(path, "get", "code")["$ref"], "#/components/schemas/ErrorCode", "{path}");
+    }
+}
+
+#[test]
+fn undoing_tells_why_an_import_cannot_be_undone() {
+    let document = openapi();
+    let responses = &document["paths"]["/v1/imports/{id}/undo"]["post"]["responses"];
+    for (status, code) in [
+        ("409", "state_conflict"),
+        ("409", "not_applied"),
+        ("409", "already_undone"),
+        ("410", "before_images_gone"),
+    ] {
+        let examples = &responses[status]["content"]["application/json"]["examples"];
+        assert_eq!(examples[code]["value"]["error"]["code"], code, "{status}");
+    }
 }
 
 /// Values that differ from run to run, each replaced by one of its kind.

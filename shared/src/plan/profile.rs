@@ -168,10 +168,17 @@ impl Change<'_> {
         match &extras.addresses {
             Patch::Value(addresses) if !self.ignored(Field::Addresses) => {
                 for (at, (name, value)) in addresses.iter().enumerate() {
-                    if self.rules.options.address_clash == AddressClash::Refuse {
-                        self.refuse_clash(at, name, value)?;
+                    match self.rules.options.address_clash {
+                        AddressClash::Replace => self.profile.add_address(name, value),
+                        AddressClash::Refuse => {
+                            self.refuse_clash(at, name, value)?;
+                            self.profile.add_address(name, value);
+                        }
+                        AddressClash::Beside if mutant(Mutant::RegistrationReplaces) => {
+                            self.profile.add_address(name, value);
+                        }
+                        AddressClash::Beside => self.profile.add_address_beside(name, value),
                     }
-                    self.profile.add_address(name, value);
                 }
             }
             Patch::Null if !self.ignored(Field::Addresses) => self.profile.addresses.clear(),

@@ -5,7 +5,7 @@ use sqlx::PgExecutor;
 use sqlx::types::Json;
 
 use super::apply::lock_tenant;
-use super::{Store, StoreError};
+use super::{Store, StoreError, Transaction};
 use crate::catalog::{AttributeDefinition, Catalog, FieldError, Limits, NameKind, Organization};
 use crate::error::ErrorCode;
 use crate::id::{GroupId, OrganizationId, TenantId};
@@ -36,10 +36,33 @@ pub async fn get(store: &Store, tenant: TenantId) -> Result<Catalog, StoreError>
 /// Refused when the catalog is not valid, and when it leaves out an organization or a group that users are in or that an
 /// open import enrols users in.
 pub async fn apply(store: &Store, tenant: TenantId, catalog: &Catalog) -> Result<Applied, StoreError> {
+    match catalog.clone().validated() {
+        Ok(catalog) => replace(store, begin(store, tenant).await?, tenant, &catalog).await,
+        Err(errors) => Ok(Applied::Refused(errors)),
+    }
+}
+
+/// The same, if the catalog still is one that its caller has seen; `None` if it is another by now.
+pub async fn apply_over(
+    store: &Store,
+    tenant: TenantId,
+    catalog: &Catalog,
+    is_seen: impl FnOnce(&Catalog) -> bool,
+) -> Result<Option<Applied>, StoreError> {
     let catalog = match catalog.clone().validated() {
         Ok(catalog) => catalog,
-        Err(errors) => return Ok(Applied::Refused(errors)),
+        Err(errors) => return Ok(Some(Applied::Refused(errors))),
     };
+    let mut transaction = begin(store, tenant).await?;
+    if !is_seen(&read(&mut transaction, tenant).await?) {
+        transaction.rollback().await?;
+        return Ok(None);
+    }
+    replace(store, transaction, tenant, &catalog).await.map(Some)
+}
+
+/// A transaction that alone may change a tenant's catalog.
+async fn begin(store: &Store, tenant: TenantId) -> Result<Transaction<'static>, StoreError> {
     let mut transaction = store.pool().begin().await?;
     // One change of a tenant's catalog at a time.
     sqlx::query!("select id from tenants where id = $1 for no key update", tenant.0)
@@ -47,7 +70,15 @@ pub async fn apply(store: &Store, tenant: TenantId, catalog: &Catalog) -> Result
         .await?;
     // And nobody enrols users meanwhile in what is about to go.
     lock_tenant(&mut transaction, tenant, true).await?;
+    Ok(transaction)
+}
 
+async fn replace(
+    store: &Store,
+    mut transaction: Transaction<'static>,
+    tenant: TenantId,
+    catalog: &Catalog,
+) -> Result<Applied, StoreError> {
     let groups = keys(catalog.names(NameKind::Group));
     let mut refused = organizations_in_use(&mut transaction, tenant, &catalog.organizations).await?;
     refused.extend(groups_in_use(&mut transaction, tenant, &groups).await?);
@@ -60,7 +91,7 @@ pub async fn apply(store: &Store, tenant: TenantId, catalog: &Catalog) -> Result
     for kind in NameKind::ALL {
         replace_names(&mut transaction, tenant, kind, catalog.names(kind)).await?;
     }
-    replace_attributes(&mut transaction, tenant, &catalog).await?;
+    replace_attributes(&mut transaction, tenant, catalog).await?;
     sqlx::query!(
         "update tenants set limits = $2 where id = $1 and limits <> $2",
         tenant.0,

@@ -1,31 +1,69 @@
 //! Finding records of an import by what stands in the file: the line that they begin on, or their identifier. The answers are numbers of
-//! records. At most one decoded chunk is held, whatever the size of the import.
+//! records. At most one decoded chunk is held, whatever the size of the import, and a search that takes too long is stopped.
+
+use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
+use tokio::time::Instant;
 
 use super::intake::wide;
 use super::{Store, StoreError};
 use crate::chunk::{ChunkRecords, LaneCount, decode, lane_of};
+use crate::fault::{Mutant, mutant};
 use crate::id::{ImportId, TenantId};
 use crate::normalise::{EmailAddress, PhoneNumber, Username};
 use crate::options::{IdentifierField, ImportOptions};
+use crate::parse::Format;
 use crate::record::RawValue;
 use crate::rules::Rules;
 use crate::validate::Binding;
+
+/// What a search came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found<T> {
+    /// What was found.
+    pub found: T,
+    /// The record at which the search was stopped because its time was over.
+    pub stopped_at: Option<u64>,
+}
+
+/// How long a search may take; it looks at the clock between chunks.
+#[derive(Debug, Clone, Copy)]
+struct Deadline(Instant);
+
+impl Deadline {
+    fn after(most: Duration) -> Self {
+        Self(Instant::now() + most)
+    }
+
+    fn is_over(self) -> bool {
+        Instant::now() >= self.0 && !mutant(Mutant::LooksForEver)
+    }
+}
 
 /// The last record that begins on a line or before it. Of an import of another tenant there is none.
 pub async fn at_line(
     store: &Store,
     tenant: TenantId,
     import: ImportId,
+    format: Format,
     line: u64,
-) -> Result<Option<u64>, StoreError> {
+    most: Duration,
+) -> Result<Found<Option<u64>>, StoreError> {
+    let deadline = Deadline::after(most);
     let mut snapshot = store.reading_one_moment(tenant).await?;
     let mut found: Option<(u64, u64)> = None;
-    for lane in 0..lanes(&mut snapshot, tenant, import).await? {
-        // Record n begins on line n at the earliest.
-        let mut before = wide(line).saturating_add(1);
+    let mut stopped_at = None;
+    'lanes: for lane in 0..lanes(&mut snapshot, tenant, import).await? {
+        // Where each record has a line of its own, record n begins on line n at the earliest.
+        let own_lines = !matches!(format, Format::Json) || mutant(Mutant::RecordsHaveLines);
+        let mut before = if own_lines { wide(line).saturating_add(1) } else { i64::MAX };
         loop {
+            if deadline.is_over() {
+                let at = if before == i64::MAX { 0 } else { before.unsigned_abs() };
+                stopped_at = Some(found.map_or(at, |(_, record)| record));
+                break 'lanes;
+            }
             let row = sqlx::query!(
                 "select first_record, body
                    from chunks
@@ -51,10 +89,10 @@ pub async fn at_line(
         }
     }
     snapshot.commit().await?;
-    Ok(found.map(|(_, record)| record))
+    Ok(Found { found: found.map(|(_, record)| record), stopped_at })
 }
 
-/// The first records with an identifier, in file order within each lane: as it stands in the file, or as it is stored.
+/// The first records with an identifier, in file order: as it stands in the file, or as it is stored.
 pub async fn with_identifier(
     store: &Store,
     tenant: TenantId,
@@ -62,7 +100,8 @@ pub async fn with_identifier(
     options: &ImportOptions,
     text: &str,
     most: usize,
-) -> Result<Vec<u64>, StoreError> {
+    time: Duration,
+) -> Result<Found<Vec<u64>>, StoreError> {
     let mut snapshot = store.reading_one_moment(tenant).await?;
     let lanes = lanes(&mut snapshot, tenant, import).await?;
     let key = key(options.identifier, text);
@@ -71,7 +110,10 @@ pub async fn with_identifier(
         field: options.identifier,
         text,
         key,
+        most,
+        deadline: Deadline::after(time),
         found: Vec::new(),
+        stopped_at: None,
     };
     // A valid identifier decides the lane of its records, unless the file writes it in another way.
     let own = search.key.as_deref().map(|key| {
@@ -79,18 +121,16 @@ pub async fn with_identifier(
         i32::try_from(lane_of(Some(key), 0, count)).unwrap_or(0)
     });
     if let Some(lane) = own {
-        search.lane(&mut snapshot, tenant, import, lane, most).await?;
+        search.lanes(&mut snapshot, tenant, import, vec![lane]).await?;
     }
-    for lane in (0..lanes).filter(|lane| Some(*lane) != own) {
-        if search.key.is_some() && !search.found.is_empty() {
-            break;
-        }
-        search.lane(&mut snapshot, tenant, import, lane, most).await?;
+    if search.key.is_none() || search.found.is_empty() {
+        let others = (0..lanes).filter(|lane| Some(*lane) != own).collect();
+        search.lanes(&mut snapshot, tenant, import, others).await?;
     }
     snapshot.commit().await?;
     search.found.sort_unstable();
     search.found.truncate(most);
-    Ok(search.found)
+    Ok(Found { found: search.found, stopped_at: search.stopped_at })
 }
 
 struct Search<'t> {
@@ -99,20 +139,33 @@ struct Search<'t> {
     text: &'t str,
     /// The text as it would be stored, where it is a valid identifier.
     key: Option<String>,
+    most: usize,
+    deadline: Deadline,
     found: Vec<u64>,
+    stopped_at: Option<u64>,
 }
 
 impl Search<'_> {
-    async fn lane(
+    /// Searches lanes side by side, so that of what is found nothing before the record to which it came is missing.
+    async fn lanes(
         &mut self,
         connection: &mut PgConnection,
         tenant: TenantId,
         import: ImportId,
-        lane: i32,
-        most: usize,
+        lanes: Vec<i32>,
     ) -> Result<(), StoreError> {
-        let mut after = 0_i64;
-        while self.found.len() < most {
+        let mut open: Vec<(i64, i32)> = lanes.into_iter().map(|lane| (0, lane)).collect();
+        while self.stopped_at.is_none() {
+            let Some(next) = (0..open.len()).min_by_key(|at| open.get(*at).copied()) else { break };
+            let Some((after, lane)) = open.get(next).copied() else { break };
+            let before = self.found.iter().filter(|record| **record <= after.unsigned_abs()).count();
+            if before >= self.most {
+                break;
+            }
+            if self.deadline.is_over() {
+                self.stopped_at = Some(after.unsigned_abs());
+                break;
+            }
             let row = sqlx::query!(
                 "select last_record, body
                    from chunks
@@ -126,8 +179,13 @@ impl Search<'_> {
             )
             .fetch_optional(&mut *connection)
             .await?;
-            let Some(row) = row else { return Ok(()) };
-            after = row.last_record;
+            let Some(row) = row else {
+                open.swap_remove(next);
+                continue;
+            };
+            if let Some(place) = open.get_mut(next) {
+                place.0 = row.last_record;
+            }
             // What cannot be read has no identifiers to tell.
             if let Ok(chunk) = decode(&row.body) {
                 self.chunk(&chunk);

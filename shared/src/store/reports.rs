@@ -147,6 +147,16 @@ pub async fn import_by_key(
     }
 }
 
+/// One import of a tenant as a list shows it: also one that a newer program wrote.
+pub(super) async fn listed_import(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+) -> Result<Option<ImportReport>, StoreError> {
+    let rows = select(connection, tenant, Some(import.get()), None, None, 1).await?;
+    rows.into_iter().next().map(listed).transpose()
+}
+
 fn listed(report: ImportReport) -> Result<ImportReport, StoreError> {
     if fault::mutant(Mutant::NewerStopsTheList) { whole(report) } else { Ok(report) }
 }

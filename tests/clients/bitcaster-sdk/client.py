@@ -4,7 +4,7 @@ import sys
 
 import bitcaster_sdk
 from bitcaster_sdk import client as sdk
-from bitcaster_sdk.exceptions import AuthenticationError, AuthorizationError, EventNotFoundError, ValidationError
+from bitcaster_sdk.exceptions import AuthenticationError, EventNotFoundError, ValidationError
 
 bae, version = sys.argv[1:]
 client = bitcaster_sdk.init(bae)
@@ -68,4 +68,3 @@ refused(EventNotFoundError, lambda: bitcaster_sdk.unregister_user("crm", "web", 
 assert {user["email"] for user in bitcaster_sdk.list_users()} == {"ann@example.com", "bob@example.com"}
 bound = sdk.Client(bae.replace("/my-org/", "/other/"))
 assert bound.list_users() == []
-_ = AuthorizationError

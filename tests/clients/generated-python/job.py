@@ -3,7 +3,6 @@ became of every record, take the failed ones, mend and retry them."""
 
 import io
 import os
-import sys
 from http import HTTPStatus
 
 from muster_client import AuthenticatedClient
@@ -18,7 +17,7 @@ from muster_client.api.imports import (
     imports_show,
 )
 from muster_client.api.users import users_find, users_show
-from muster_client.models import ErrorBody, Format, ImportState, Outcome
+from muster_client.models import ErrorBody
 from muster_client.types import File
 
 CSV = b"email,given_name,custom__office\nada@example.com,Ada,Rome\nnobody,Bob,Bern\ncy@example.com,Cy,Oslo\n"
@@ -38,8 +37,6 @@ def file():
 def done(response, status=HTTPStatus.OK):
     assert response.status_code == status, (response.status_code, response.content)
     return response.parsed
-
-
 
 
 looked = done(imports_inspect.sync_detailed(client=client, body=file(), format_=imports_inspect.ImportsInspectFormat.CSV))
@@ -84,5 +81,4 @@ assert done(catalog_show.sync_detailed(client=client)).organizations is not None
 refused = imports_list.sync_detailed(client=client, limit=100_000)
 assert refused.status_code == HTTPStatus.BAD_REQUEST and isinstance(refused.parsed, ErrorBody), refused
 assert text(refused.parsed.error.code) == "invalid_request", refused.parsed
-assert {Format, ImportState, Outcome} and sys.version_info
 print("generated Python client: all well")

@@ -87,6 +87,63 @@ async fn the_same_registration_again_changes_nothing() {
     assert_eq!(names, ["email", "email 2", "y"]);
 }
 
+/// Names that the request leaves out are made up, so they are no reason to replace an address that somebody gave the user.
+#[tokio::test]
+async fn a_registration_adds_addresses_and_leaves_those_that_the_user_has() {
+    let desk = Desk::new().await;
+    desk.user(json!({"email": "ann@example.com"})).await;
+    let addresses = format!("{}addresses/", path("ann@example.com"));
+    // It has one named `email` already.
+    for (name, value) in [("phone", "+390669821234"), ("office", "Rome")] {
+        desk.post(&addresses, json!({"name": name, "value": value})).await.is(201);
+    }
+    let body = json!({"username": "ann@example.com", "email": "other@example.com",
+                      "addresses": [{"value": "+390669821234"}, {"value": "+390669825678"}, {"name": "office", "value": "Bern"}]});
+    for _ in 0..2 {
+        let answered = desk.post(REGISTER, body.clone()).await.is(200);
+        assert_eq!(
+            answered["addresses"],
+            json!([{"value": "+390669821234", "type": "phone", "name": "phone"},
+                   {"value": "+390669825678", "type": "phone", "name": "phone 2"},
+                   {"value": "Bern", "type": "GENERIC", "name": "office 2"}])
+        );
+        let kept = desk.get(&addresses).await.is(200);
+        let mut kept: Vec<(&str, &str)> = kept
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| (one["name"].as_str().unwrap(), one["value"].as_str().unwrap()))
+            .collect();
+        kept.sort_unstable();
+        assert_eq!(
+            kept,
+            [
+                ("email", "ann@example.com"),
+                ("email 2", "other@example.com"),
+                ("office", "Rome"),
+                ("office 2", "Bern"),
+                ("phone", "+390669821234"),
+                ("phone 2", "+390669825678"),
+            ]
+        );
+    }
+}
+
+#[tokio::test]
+async fn everything_that_is_wrong_with_addresses_is_told_at_their_places() {
+    let desk = Desk::new().await;
+    let (long, too_long) = ("y".repeat(256), "Ensure this field has no more than 255 characters.");
+    let body = json!({"username": "ann@example.com", "email": "other@example.com",
+                      "addresses": [{"name": "y"}, {"value": long}, {"value": "x"}, {"name": long, "value": long}]});
+    let told = desk.post(REGISTER, body).await.is(400);
+    assert_eq!(
+        told,
+        json!({"addresses": [{"value": ["This field is required."]}, {"value": [too_long]}, {},
+                             {"name": [too_long], "value": [too_long]}]})
+    );
+    assert!(desk.tenant.users().await.is_empty());
+}
+
 #[tokio::test]
 async fn registrations_of_one_user_at_once_make_one_user_and_lose_no_field() {
     let desk = Desk::new().await;

@@ -3,15 +3,19 @@
 //! Projects and applications are slugs and need not be made first. Muster has no channels and no distribution lists, so an address is
 //! assigned to none, and a list that is named is not there.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use muster_shared::error::RecordError;
 use muster_shared::normalise::EmailAddress;
 use muster_shared::outcome::Outcome;
 use muster_shared::profile::{Address, AddressKind};
 use muster_shared::store::applications::{self, ApplicationMember};
 use muster_shared::store::members::Member;
+use muster_shared::validate::address_text;
 use serde_json::{Map, Value as JsonValue, json};
 
 use super::super::AppState;
@@ -54,8 +58,8 @@ pub(super) async fn register(
     let (record, addresses) = match (user.validate(&user_rules), addressed.validate(&address_rules)) {
         (Ok(record), Ok(addresses)) if request.user.errors.is_empty() => (record, addresses),
         (record, addresses) => {
-            let errors = [record.err(), addresses.err()].into_iter().flatten().flatten();
-            return Err(request.refused(errors));
+            let errors = [record.err(), addresses.err(), Some(request.wrong_addresses())];
+            return Err(request.refused(errors.into_iter().flatten().flatten()));
         }
     };
     if let Some(list) = &request.distribution_list {
@@ -136,6 +140,8 @@ fn no_list(name: &str) -> Fault {
 /// An address of the request.
 #[derive(Debug)]
 struct Asked {
+    /// Its place in the list of the request; none for the `email` of the request.
+    at: Option<usize>,
     name: String,
     value: String,
     assign: bool,
@@ -151,8 +157,6 @@ struct Request {
     /// What is said of its addresses, and the application's custom fields.
     addressed: Given,
     addresses: Vec<Asked>,
-    /// Whether the first of the addresses is the `email` of the request, and not of its list.
-    email_first: bool,
     active: bool,
     distribution_list: Option<String>,
 }
@@ -178,13 +182,11 @@ impl Request {
             Some(Value::Text(name) | Value::Json(name)) => Some(name),
         };
         let mut addresses = listed(document, &mut user.errors);
-        let mut email_first = false;
         match (named, email) {
             (Named::ByUsername, Some(email)) => user.set("email", Value::Text(email)),
             // The name is the user's address; another one is an address like those of the list.
             (Named::ByEmail, Some(email)) if is_another(&email, &username) => {
-                addresses.insert(0, Asked { name: String::new(), value: email, assign: false });
-                email_first = true;
+                addresses.insert(0, Asked { at: None, name: String::new(), value: email, assign: false });
             }
             _ => {}
         }
@@ -196,7 +198,20 @@ impl Request {
                 .collect();
             addressed.set("addresses", Value::Json(JsonValue::Array(entries).to_string()));
         }
-        Self { named, username, user, addressed, addresses, email_first, active, distribution_list }
+        Self { named, username, user, addressed, addresses, active, distribution_list }
+    }
+
+    /// What is wrong with each address by itself: of a list the engine tells the first thing alone.
+    fn wrong_addresses(&self) -> Vec<RecordError> {
+        let parts = self.addresses.iter().enumerate().flat_map(|(at, address)| {
+            [("name", address.name.as_str()), ("value", address.value.as_str())].map(|part| (at, part))
+        });
+        parts
+            .filter_map(|(at, (part, text))| {
+                let error = address_text(Cow::Borrowed(text)).err()?;
+                Some(error.in_field(format!("addresses.{at}.{part}")))
+            })
+            .collect()
     }
 
     /// What the application is to keep, where the request says anything. It was found to be an object.
@@ -205,7 +220,7 @@ impl Request {
     }
 
     /// Everything that is wrong: what was noted, and what the engine found. An address has its errors at its place in the list.
-    fn refused(&self, errors: impl IntoIterator<Item = muster_shared::error::RecordError>) -> Fault {
+    fn refused(&self, errors: impl IntoIterator<Item = RecordError>) -> Fault {
         let mut told = self.user.errors.clone();
         for error in errors {
             let path = error.field.clone().unwrap_or_default();
@@ -219,7 +234,7 @@ impl Request {
             };
             let part = parts.next().unwrap_or("value");
             let sentences = json!([sentence(part, &error)]);
-            match at.checked_sub(usize::from(self.email_first)) {
+            match self.addresses.get(at).and_then(|address| address.at) {
                 Some(at) => told.set("addresses", of_item(at, json!({ part: sentences }))),
                 None => told.set("email", sentences),
             }
@@ -243,7 +258,7 @@ impl Request {
             email: member.email.clone().unwrap_or_default(),
         };
         let membership = Membership::new(membership, member.profile.locked)?;
-        let asked = self.addresses.iter().skip(usize::from(self.email_first));
+        let asked = self.addresses.iter().filter(|address| address.at.is_some());
         let assignments = asked
             .clone()
             .filter(|address| address.assign)
@@ -308,8 +323,8 @@ fn listed(document: &mut Document, errors: &mut FieldErrors) -> Vec<Asked> {
 fn read_all(items: &[JsonValue], errors: &mut FieldErrors) -> Vec<Asked> {
     let mut told = Vec::with_capacity(items.len());
     let mut addresses = Vec::with_capacity(items.len());
-    for item in items {
-        match read_one(item) {
+    for (at, item) in items.iter().enumerate() {
+        match read_one(at, item) {
             Ok(address) => {
                 addresses.push(address);
                 told.push(json!({}));
@@ -324,7 +339,7 @@ fn read_all(items: &[JsonValue], errors: &mut FieldErrors) -> Vec<Asked> {
 }
 
 /// One address, or what is wrong with it by its fields.
-fn read_one(item: &JsonValue) -> Result<Asked, JsonValue> {
+fn read_one(at: usize, item: &JsonValue) -> Result<Asked, JsonValue> {
     let Some(object) = item.as_object() else {
         return Err(json!({ "non_field_errors": ["Invalid data. Expected a dictionary."] }));
     };
@@ -354,7 +369,7 @@ fn read_one(item: &JsonValue) -> Result<Asked, JsonValue> {
         }
     }
     match (name, value, assign) {
-        (Ok(name), Ok(value), Ok(assign)) => Ok(Asked { name, value, assign }),
+        (Ok(name), Ok(value), Ok(assign)) => Ok(Asked { at: Some(at), name, value, assign }),
         _ => Err(JsonValue::Object(wrong)),
     }
 }
@@ -381,7 +396,7 @@ mod tests {
     use super::*;
 
     fn asked(name: &str, value: &str) -> Asked {
-        Asked { name: name.into(), value: value.into(), assign: false }
+        Asked { at: Some(0), name: name.into(), value: value.into(), assign: false }
     }
 
     #[test]

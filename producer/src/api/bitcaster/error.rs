@@ -7,6 +7,7 @@ use axum::Json;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use muster_shared::error::{ErrorCode, RecordError};
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::store::{ErrorKind, StoreError};
 use serde::Serialize;
 use serde_json::Value;
@@ -33,9 +34,15 @@ impl FieldErrors {
         }
     }
 
-    /// Notes what is wrong with a field in another shape than a list of sentences: of a list, or of an object.
+    /// Notes what is wrong with a field in another shape than a list of sentences: of a list, or of an object. Of a list what is wrong
+    /// with other items is told too.
     pub(super) fn set(&mut self, field: &str, told: Value) {
-        self.0.entry(field.to_owned()).or_insert(told);
+        match self.0.get_mut(field) {
+            Some(known) => add_items(known, told),
+            None => {
+                self.0.insert(field.to_owned(), told);
+            }
+        }
     }
 
     pub(super) fn names(&self, field: &str) -> bool {
@@ -53,6 +60,23 @@ impl FieldErrors {
     /// Whether nothing is wrong.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// Adds what is wrong with the items of a list to what is known of them. What is known of a part of an item stays.
+fn add_items(known: &mut Value, told: Value) {
+    let (Value::Array(known), Value::Array(told)) = (known, told) else { return };
+    if mutant(Mutant::FirstAddressAlone) {
+        return;
+    }
+    for (at, item) in told.into_iter().enumerate() {
+        if at == known.len() {
+            known.push(item);
+        } else if let (Some(Value::Object(known)), Value::Object(item)) = (known.get_mut(at), item) {
+            for (part, sentences) in item {
+                known.entry(part).or_insert(sentences);
+            }
+        }
     }
 }
 

@@ -92,6 +92,8 @@ pub(super) fn registering_addresses(named: Named) -> Rules {
     let options = ImportOptions {
         identifier: named.identifier(),
         metadata: MetadataMode::Ignore,
+        // What the user has stays: names that the request leaves out are made up here.
+        address_clash: AddressClash::Beside,
         ..ImportOptions::default()
     };
     let fields = [

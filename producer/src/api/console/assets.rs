@@ -1,10 +1,12 @@
-//! The files of the console: included in the program, addressed by what is in them, so that a browser keeps them for good.
+//! The files of the console: included in the program, addressed by what is in them, so that a browser keeps them for good. Under another
+//! address, such as that of another version, nobody keeps them.
 
 use std::sync::LazyLock;
 
 use axum::extract::Path;
-use axum::http::header;
+use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
+use muster_shared::fault::{Mutant, mutant};
 use sha2::{Digest, Sha256};
 
 use super::leave::Leave;
@@ -49,14 +51,17 @@ pub(super) static ICON: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("icon.svg", "image/svg+xml", include_str!("assets/icon.svg")));
 
 /// Shows a file.
-pub(super) async fn file(Path(name): Path<String>) -> Result<Response, Leave> {
+pub(super) async fn file(Path(name): Path<String>, uri: Uri) -> Result<Response, Leave> {
     let asset = [&STYLE, &SCRIPT, &UPLOAD, &ICON]
         .into_iter()
         .find(|asset| asset.name == name)
         .ok_or(ApiError::NotFound)?;
-    let headers = [
-        (header::CONTENT_TYPE, asset.media_type),
-        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
-    ];
+    let own = uri.path_and_query().is_some_and(|address| address.as_str() == asset.address());
+    let kept = if own || mutant(Mutant::AnyAddressForGood) {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-store"
+    };
+    let headers = [(header::CONTENT_TYPE, asset.media_type), (header::CACHE_CONTROL, kept)];
     Ok((headers, asset.text).into_response())
 }

@@ -10,7 +10,7 @@ use super::words::{ago, count, span};
 use super::{imports, page};
 
 /// How long ended imports that went wrong are shown.
-const LATELY: TimeDelta = TimeDelta::hours(24);
+pub(super) const LATELY: TimeDelta = TimeDelta::hours(24);
 
 /// How urgent something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

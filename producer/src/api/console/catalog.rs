@@ -1,20 +1,27 @@
 //! The catalog of the tenant, to be seen and to be changed as a document; and its tokens.
 
-use axum::extract::State;
+use axum::RequestExt;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use muster_shared::catalog::{Catalog, FieldError};
 use muster_shared::clock;
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::store::catalog::{self as store, Applied};
 use muster_shared::store::tokens::{self, TokenInfo};
 use muster_shared::token::Scope;
+use sha2::{Digest, Sha256};
 
 use super::leave::Leave;
 use super::page::{Page, Section, secret, sentence};
 use super::session::{Filled, Visit};
 use super::words::{ago, count, moment};
 use crate::api::AppState;
+use crate::api::catalog::CATALOG_BYTES;
+
+/// The field of the form that says which catalog it changes.
+const SEEN: &str = "seen";
 
 /// Shows the catalog.
 pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<Response, Leave> {
@@ -24,19 +31,31 @@ pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<
     Ok(page(&visit, &catalog, &text, &[]))
 }
 
-/// Makes the catalog the one that was sent, or says why not.
-pub(super) async fn replace(State(state): State<AppState>, filled: Filled) -> Result<Response, Leave> {
+/// Makes the catalog the one that was sent, or says why not: also where it is another by now than the one that the form was filled for.
+pub(super) async fn replace(State(state): State<AppState>, mut request: Request) -> Result<Response, Leave> {
+    DefaultBodyLimit::max(CATALOG_BYTES).apply(&mut request);
+    let filled: Filled = request.extract_with_state(&state).await?;
     let tenant = filled.visit.may(Scope::CatalogWrite)?;
     let text = filled.field("catalog").unwrap_or_default();
+    let seen = filled.field(SEEN).unwrap_or_default();
+    let is_seen = |catalog: &Catalog| fingerprint(catalog) == seen || mutant(Mutant::CatalogSavedBlindly);
     let wrong = match Catalog::parse(text.as_bytes()) {
-        Ok(catalog) => match store::apply(&state.0.store, tenant, &catalog).await? {
-            Applied::Catalog(_) => return Ok(Redirect::to("/console/catalog").into_response()),
-            Applied::Refused(errors) => errors.iter().map(FieldError::to_string).collect(),
+        Ok(catalog) => match store::apply_over(&state.0.store, tenant, &catalog, is_seen).await? {
+            Some(Applied::Catalog(_)) => return Ok(Redirect::to("/console/catalog").into_response()),
+            Some(Applied::Refused(errors)) => errors.iter().map(FieldError::to_string).collect(),
+            None => vec![
+                "it was changed since you opened this page: what it holds now stands under Names; saving again replaces it".to_owned(),
+            ],
         },
         Err(error) => vec![format!("this is no catalog: {error}")],
     };
     let catalog = store::get(&state.0.store, tenant).await?;
     Ok(page(&filled.visit, &catalog, text, &wrong))
+}
+
+/// What tells one catalog from another.
+fn fingerprint(catalog: &Catalog) -> String {
+    hex::encode(Sha256::digest(serde_json::to_vec(catalog).unwrap_or_default()))
 }
 
 fn page(visit: &Visit, catalog: &Catalog, text: &str, wrong: &[String]) -> Response {
@@ -72,6 +91,7 @@ fn view(visit: &Visit, catalog: &Catalog, text: &str, wrong: &[String]) -> Marku
                 h2 #change { "Change it" }
                 form.document method="post" action="/console/catalog" {
                     (secret(visit))
+                    input type="hidden" name=(SEEN) value=(fingerprint(catalog));
                     label for="catalog" { "The whole catalog, in the form of the API. What is left out is removed, unless users have it." }
                     textarea #catalog name="catalog" rows="18" spellcheck="false" { (text) }
                     button.main type="submit" { "Save" }

@@ -1,4 +1,4 @@
-//! The list of imports, newest first: by state, and by the name of the file or the beginning of the id.
+//! The list of imports, newest first: by state, and by the name of the file, the number, or the beginning of the id.
 
 use axum::extract::State;
 use axum::http::Uri;

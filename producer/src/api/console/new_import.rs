@@ -82,7 +82,8 @@ fn is_of_the_page(visit: &Visit, request: &Request) -> bool {
     given.is_some_and(|given| visit.gave(given))
 }
 
-/// A choice of an option: its name, what it is called, and its values with what they mean, the usual one first.
+/// A choice of an option: its name, what it is called, and its values with what they mean, the usual one first. None of them is chosen at
+/// first: what is chosen counts more than a profile.
 type Choice = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
 const CHOICES: [Choice; 6] = [
@@ -147,6 +148,7 @@ fn view(visit: &Visit, own: &[SavedProfile]) -> Markup {
                         div {
                             label for=(name) { (label) }
                             select id=(name) name=(name) {
+                                option value="" { "as usual, or as the profile says" }
                                 @for (value, meaning) in values { option value=(value) { (meaning) } }
                             }
                         }

@@ -5,11 +5,13 @@ use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
 use muster_shared::clock;
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
 use muster_shared::progress::Progress;
 use muster_shared::queue::QueueDepth;
 use muster_shared::store::holders::{self, Process};
+use muster_shared::store::overview::{self as whole, Concerning, UnderWay};
 use muster_shared::store::reports::{self, ImportReport};
 use muster_shared::store::{progress, status};
 use muster_shared::token::Scope;
@@ -27,14 +29,18 @@ use crate::api::ops;
 /// How much of the past the picture shows, and its stretches in seconds.
 const HOURS: i64 = 6;
 const STRETCH: i64 = 300;
-/// Most imports of one state that are looked at, and of the newest.
+/// Most imports of one state that are shown, and of the newest; most that are named because they need somebody.
 const MOST: i64 = 20;
+const MOST_CONCERNING: i64 = 50;
 
 /// What the page shows.
 #[derive(Debug)]
 struct Overview {
     open: Vec<(ImportReport, Option<Progress>)>,
     newest: Vec<ImportReport>,
+    /// Of all imports, not only those that are shown.
+    under_way: UnderWay,
+    concerning: Concerning,
     timeline: Timeline,
     /// For operators alone: queue and processes serve all tenants.
     machines: Option<Machines>,
@@ -76,6 +82,12 @@ async fn read(state: &AppState, tenant: TenantId, ops: bool, now: DateTime<Utc>)
     let open = open.collect();
     let mut newest = reports::imports(store, tenant, None, None, MOST).await?;
     newest.retain(|report| report.state.is_final());
+    let concerning = if mutant(Mutant::NewestImportsAlone) {
+        Concerning { all: newest.len() as u64, imports: newest.clone() }
+    } else {
+        whole::concerning(store, tenant, now - attention::LATELY, MOST_CONCERNING).await?
+    };
+    let under_way = whole::under_way(store, tenant).await?;
     let from = now - TimeDelta::hours(HOURS);
     let settled = progress::settled(store, tenant, from, STRETCH as f64).await?;
     let machines = if ops {
@@ -84,13 +96,18 @@ async fn read(state: &AppState, tenant: TenantId, ops: bool, now: DateTime<Utc>)
     } else {
         None
     };
-    Ok(Overview { open, newest, timeline: Timeline::new(&settled, from, now, STRETCH), machines })
+    let timeline = Timeline::new(&settled, from, now, STRETCH);
+    Ok(Overview { open, newest, under_way, concerning, timeline, machines })
 }
 
 fn view(overview: &Overview, now: DateTime<Utc>) -> Markup {
-    let Overview { open, newest, timeline, machines } = overview;
-    let ended = newest.iter().map(|report| (report, None));
-    let looked_at = open.iter().map(|(report, progress)| (report, progress.as_ref())).chain(ended);
+    let Overview { open, newest, under_way, concerning, timeline, machines } = overview;
+    let others =
+        concerning.imports.iter().filter(|report| !open.iter().any(|(open, _)| open.id == report.id));
+    let looked_at = open
+        .iter()
+        .map(|(report, progress)| (report, progress.as_ref()))
+        .chain(others.map(|report| (report, None)));
     let mut attention: Vec<(&ImportReport, Item)> = looked_at
         .flat_map(|(report, progress)| {
             attention::of(report, progress, now).into_iter().map(move |item| (report, item))
@@ -98,16 +115,15 @@ fn view(overview: &Overview, now: DateTime<Utc>) -> Markup {
         .collect();
     attention.sort_by_key(|(_, item)| item.weight);
     let open: Vec<ImportReport> = open.iter().map(|(report, _)| report.clone()).collect();
-    let running = open.iter().filter(|report| report.state == ImportState::Running);
-    let pending: u64 = running.clone().map(|report| report.counts.pending).sum();
+    let more = concerning.all.saturating_sub(concerning.imports.len() as u64);
     let settled: u64 = timeline.bars.iter().map(|bar| bar.done + bar.failed).sum();
     let failed: u64 = timeline.bars.iter().map(|bar| bar.failed).sum();
     let newest: Vec<ImportReport> = newest.iter().take(8).cloned().collect();
     html! {
         h1 { "Overview" }
         dl.figures {
-            (figure("Running", &number(running.count() as u64), "imports"))
-            (figure("To be settled", &number(pending), "records of running imports"))
+            (figure("Running", &number(under_way.imports), "imports"))
+            (figure("To be settled", &number(under_way.pending), "records of running imports"))
             (figure("Settled", &number(settled), "records in 6 hours"))
             (figure("Failed", &number(failed), "of them"))
             @if let Some(machines) = machines { (machine_figures(machines)) }
@@ -115,9 +131,13 @@ fn view(overview: &Overview, now: DateTime<Utc>) -> Markup {
         section aria-labelledby="attention" {
             h2 #attention { "Needs attention" }
             (attention::list(&attention, now))
+            @if more > 0 {
+                p.hint { "And " (count(more, "import", "imports")) " more: " a href={ (BASE) "/imports" } { "all imports" } "." }
+            }
         }
         section aria-labelledby="open" {
             h2 #open { "Under way" }
+            @if under_way.imports > MOST.unsigned_abs() { p.hint { "The newest " (MOST) " of " (number(under_way.imports)) " that run:" } }
             @if open.is_empty() { p.calm { "No import is under way." } } @else { (imports::table(&open, now)) }
         }
         section aria-labelledby="lately" {
@@ -162,8 +182,14 @@ mod tests {
     fn an_empty_overview_says_so_and_an_operator_sees_the_machines() {
         let now = clock::now();
         let timeline = Timeline::new(&[], now - TimeDelta::hours(1), now, STRETCH);
-        let empty =
-            Overview { open: Vec::new(), newest: Vec::new(), timeline: timeline.clone(), machines: None };
+        let empty = Overview {
+            open: Vec::new(),
+            newest: Vec::new(),
+            under_way: UnderWay::default(),
+            concerning: Concerning::default(),
+            timeline,
+            machines: None,
+        };
         let shown = view(&empty, now).into_string();
         for text in ["Nothing needs attention.", "No import is under way.", "No import has ended yet."] {
             assert!(shown.contains(text), "{shown}");
@@ -171,8 +197,7 @@ mod tests {
         assert!(!shown.contains("Workers"));
         let process = Process { name: "worker 12".into(), seen_at: now, chunks: 3 };
         let machines = Some(Machines { depth: None, processes: vec![process] });
-        let shown = view(&Overview { newest: vec![report()], timeline, machines, open: Vec::new() }, now)
-            .into_string();
+        let shown = view(&Overview { newest: vec![report()], machines, ..empty }, now).into_string();
         assert!(shown.contains("with 3 chunks") && shown.contains("it does not answer"), "{shown}");
         assert!(shown.contains("people.csv"), "{shown}");
     }

@@ -6,11 +6,11 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use muster_shared::clock;
 use muster_shared::id::TenantId;
-use muster_shared::import::ImportState;
 use muster_shared::queue::QueueDepth;
 use muster_shared::store::holders::{self, Process};
+use muster_shared::store::overview::{self, UnderWay};
 use muster_shared::store::progress::{self, HeldUp};
-use muster_shared::store::reports::{self, ImportReport};
+use muster_shared::store::reports::ImportReport;
 use muster_shared::token::Scope;
 
 use super::import::held_up;
@@ -24,7 +24,7 @@ use super::{levers, shapes};
 use crate::api::AppState;
 use crate::api::ops;
 
-/// Most imports that are looked at: those that run, and the newest.
+/// Most imports with chunks that do not get on that are shown.
 const MOST: i64 = 20;
 /// Most chunks of one import that are named.
 const CHUNKS: i64 = 10;
@@ -37,7 +37,9 @@ struct Work {
     processes: Vec<Process>,
     /// Imports with chunks that do not get on.
     stuck: Vec<(ImportReport, Vec<HeldUp>)>,
-    running: Vec<ImportReport>,
+    /// How many such imports there are.
+    all_stuck: u64,
+    under_way: UnderWay,
 }
 
 /// Shows the page.
@@ -55,28 +57,24 @@ pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<
 
 async fn read(state: &AppState, tenant: TenantId) -> Result<Work, Leave> {
     let store = &state.0.store;
-    let running = reports::imports(store, tenant, Some(ImportState::Running), None, MOST).await?;
-    let paused = reports::imports(store, tenant, Some(ImportState::Paused), None, MOST).await?;
-    let mut newest = reports::imports(store, tenant, None, None, MOST).await?;
-    newest.retain(|report| report.state.is_final());
-    let mut stuck = Vec::new();
-    for report in running.iter().chain(&paused).chain(&newest) {
-        if report.chunks.dead + report.chunks.retryable > 0 {
-            stuck.push((report.clone(), progress::held_up(store, tenant, report.id, CHUNKS).await?));
-        }
+    let found = overview::stuck(store, tenant, MOST).await?;
+    let mut stuck = Vec::with_capacity(found.imports.len());
+    for report in found.imports {
+        let chunks = progress::held_up(store, tenant, report.id, CHUNKS).await?;
+        stuck.push((report, chunks));
     }
     Ok(Work {
         depth: ops::known_depth(state).await,
         blocked: state.0.queue.is_blocked(),
         processes: holders::list(store).await?,
         stuck,
-        running,
+        all_stuck: found.all,
+        under_way: overview::under_way(store, tenant).await?,
     })
 }
 
 fn view(work: &Work, visit: &Visit, now: DateTime<Utc>) -> Markup {
-    let with_workers: u64 = work.running.iter().map(|report| report.chunks.dispatched).sum();
-    let waiting: u64 = work.running.iter().map(|report| report.chunks.staged + report.chunks.retryable).sum();
+    let under_way = &work.under_way;
     html! {
         h1 { "Queue and workers" }
         @if work.depth.is_none() {
@@ -84,7 +82,7 @@ fn view(work: &Work, visit: &Visit, now: DateTime<Utc>) -> Markup {
         } @else if work.blocked {
             p.note.wrong { strong { "The broker takes no messages. " } "It has an alarm of memory or disk; chunks are sent when that is over." }
         }
-        @if !work.running.is_empty() && !work.processes.iter().any(|process| process.name.starts_with("worker")) {
+        @if under_way.imports > 0 && !work.processes.iter().any(|process| process.name.starts_with("worker")) {
             p.note.wrong { strong { "No worker is there. " } "Imports run, and nobody applies their chunks: start a worker." }
         }
         dl.figures {
@@ -92,8 +90,8 @@ fn view(work: &Work, visit: &Visit, now: DateTime<Utc>) -> Markup {
                 (figure("Ready", &number(depth.ready), "messages in the queue"))
                 (figure("Dead letters", &number(depth.dead), "messages"))
             }
-            (figure("With the workers", &number(with_workers), "chunks of this tenant"))
-            (figure("Waiting", &number(waiting), "chunks of this tenant"))
+            (figure("With the workers", &number(under_way.dispatched), "chunks of this tenant"))
+            (figure("Waiting", &number(under_way.waiting), "chunks of this tenant"))
         }
         section aria-labelledby="processes" {
             h2 #processes { "Processes" }
@@ -102,6 +100,7 @@ fn view(work: &Work, visit: &Visit, now: DateTime<Utc>) -> Markup {
         section aria-labelledby="stuck" {
             h2 #stuck { "Chunks that do not get on" }
             @if work.stuck.is_empty() { p.calm { "All chunks get on." } }
+            @if work.all_stuck > MOST.unsigned_abs() { p.hint { "Chunks of the newest " (MOST) " of " (number(work.all_stuck)) " imports:" } }
             @for (report, chunks) in &work.stuck { (stuck(report, chunks, visit, now)) }
         }
     }

@@ -1,5 +1,7 @@
 //! Records of an import: by outcome, from a number or a line on, or those with an identifier.
 
+use std::time::Duration;
+
 use axum::extract::{Path, State};
 use axum::http::Uri;
 use axum::response::Response;
@@ -14,7 +16,7 @@ use muster_shared::token::Scope;
 
 use super::imports::{address, name};
 use super::leave::{Leave, encoded};
-use super::page::{Page, Section, sentence};
+use super::page::{self, Section, sentence};
 use super::session::{Visit, field, query};
 use super::words::{masked, number};
 use crate::api::AppState;
@@ -24,6 +26,19 @@ use crate::api::error::ApiError;
 const PAGE: usize = 50;
 /// Most records with one identifier that are shown.
 const SAME: usize = 10;
+
+/// Longest search for a line or an identifier.
+const SEARCH: Duration = Duration::from_secs(10);
+
+/// What was found on a page.
+#[derive(Debug, Default)]
+struct Page {
+    records: Vec<RecordReport>,
+    /// Whether others may follow them.
+    goes_on: bool,
+    /// The record at which the search was stopped because it took too long.
+    stopped_at: Option<u64>,
+}
 
 /// Which records somebody wants to see.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,11 +81,11 @@ pub(super) async fn list(
     let store = &state.0.store;
     let report = reports::import(store, tenant, import).await?.ok_or(ApiError::NotFound)?;
     let wanted = Wanted::of(&uri);
-    let (mut found, pages) = read(store, &report, &wanted).await?;
-    let more = pages && found.len() > PAGE;
-    found.truncate(PAGE);
-    let next = if more { found.last().map(|record| record.record) } else { None };
-    let page = Page {
+    let mut found = read(store, &report, &wanted).await?;
+    let more = found.goes_on && found.records.len() > PAGE;
+    found.records.truncate(PAGE);
+    let next = if more { found.records.last().map(|record| record.record) } else { None };
+    let page = page::Page {
         section: Section::Imports,
         title: format!("Records of {}", name(&report)),
         renew: None,
@@ -79,32 +94,35 @@ pub(super) async fn list(
     Ok(page.show(&visit))
 }
 
-/// The records, and whether others may follow them.
-async fn read(
-    store: &Store,
-    report: &ImportReport,
-    wanted: &Wanted,
-) -> Result<(Vec<RecordReport>, bool), StoreError> {
+/// Reads the records.
+async fn read(store: &Store, report: &ImportReport, wanted: &Wanted) -> Result<Page, StoreError> {
     let (tenant, import, options) = (report.tenant, report.id, &report.options);
     if let Some(identifier) = &wanted.identifier {
-        let mut found = Vec::new();
-        for record in lookup::with_identifier(store, tenant, import, options, identifier, SAME).await? {
+        let found = lookup::with_identifier(store, tenant, import, options, identifier, SAME, SEARCH).await?;
+        let mut records = Vec::new();
+        for record in found.found {
             let filter = RecordFilter { after: record - 1, ..RecordFilter::default() };
-            found.extend(records::page(store, tenant, import, options, filter, 1).await?);
+            records.extend(records::page(store, tenant, import, options, filter, 1).await?);
         }
-        return Ok((found, false));
+        return Ok(Page { records, goes_on: false, stopped_at: found.stopped_at });
     }
+    let mut stopped_at = None;
     let after = match (wanted.number, wanted.line) {
         (Some(number), _) => number.saturating_sub(1),
-        (None, Some(line)) => match lookup::at_line(store, tenant, import, line).await? {
-            Some(record) => record - 1,
-            None => return Ok((Vec::new(), false)),
-        },
+        (None, Some(line)) => {
+            let found = lookup::at_line(store, tenant, import, options.format, line, SEARCH).await?;
+            stopped_at = found.stopped_at;
+            match found.found {
+                Some(record) => record - 1,
+                None => return Ok(Page { stopped_at, ..Page::default() }),
+            }
+        }
         (None, None) => wanted.after,
     };
     let cause = Cause { code: wanted.code.as_deref(), field: wanted.field.as_deref() };
     let filter = RecordFilter { outcome: wanted.outcome, cause, after, ..RecordFilter::default() };
-    Ok((records::page(store, tenant, import, options, filter, PAGE + 1).await?, true))
+    let records = records::page(store, tenant, import, options, filter, PAGE + 1).await?;
+    Ok(Page { records, goes_on: true, stopped_at })
 }
 
 const OUTCOMES: [(&str, Outcome); 5] = [
@@ -124,13 +142,8 @@ fn outcome_name(outcome: Outcome) -> &'static str {
     OUTCOMES.iter().find(|(_, known)| *known == outcome).map_or("", |(name, _)| name)
 }
 
-fn view(
-    report: &ImportReport,
-    wanted: &Wanted,
-    found: &[RecordReport],
-    next: Option<u64>,
-    people: bool,
-) -> Markup {
+fn view(report: &ImportReport, wanted: &Wanted, page: &Page, next: Option<u64>, people: bool) -> Markup {
+    let found = page.records.as_slice();
     html! {
         p.way { a href=(address(report.id)) { (name(report)) } }
         h1 { "Records" }
@@ -138,7 +151,14 @@ fn view(
         @if let Some(code) = &wanted.code {
             p.note { "Those that failed with " code { (code) } @if let Some(field) = &wanted.field { " in " code { (field) } } ". " a href={ (address(report.id)) "/records" } { "All records" } }
         }
-        @if found.is_empty() { p.calm { "No record is like that." } } @else { (table(found, people)) }
+        @if let Some(at) = page.stopped_at {
+            p.note.wrong role="status" {
+                "The search was stopped after " (SEARCH.as_secs()) " seconds" @if at > 0 { ", at record " (number(at)) } ". "
+                "There may be records that it did not come to: ask for a number instead."
+            }
+        }
+        @if found.is_empty() && page.stopped_at.is_none() { p.calm { "No record is like that." } }
+        @else if found.is_empty() { p.calm { "None was found so far." } } @else { (table(found, people)) }
         @if let Some(next) = next {
             p.pages { a.button rel="next" href=(next_address(report, wanted, next)) { "Next" } }
         }
@@ -249,6 +269,16 @@ mod tests {
         assert!(!shown.contains("<i>") && !shown.contains("<b>") && !shown.contains("<u>"), "{shown}");
         let shown = table(&[record()], false).into_string();
         assert!(!shown.contains("mario") && shown.contains("•••@•••.com"), "{shown}");
+    }
+
+    #[test]
+    fn a_search_that_was_stopped_says_how_far_it_came_and_not_that_there_is_none() {
+        let shown = |page: &Page| view(&report(), &Wanted::default(), page, None, true).into_string();
+        let stopped = shown(&Page { stopped_at: Some(12_000), ..Page::default() });
+        assert!(stopped.contains("stopped after 10 seconds, at record 12,000."), "{stopped}");
+        assert!(!stopped.contains("No record is like that."), "{stopped}");
+        let none = shown(&Page::default());
+        assert!(none.contains("No record is like that.") && !none.contains("stopped"), "{none}");
     }
 
     #[test]

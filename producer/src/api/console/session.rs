@@ -27,6 +27,7 @@ use crate::api::auth::Caller;
 use crate::api::error::ApiError;
 use crate::api::params::invalid;
 use crate::api::trace::Trail;
+use crate::request::has_nul;
 
 /// How long a session lasts.
 pub(super) const LIMITS: SessionLimits =
@@ -239,15 +240,22 @@ impl FromRequest<AppState> for Filled {
     }
 }
 
-/// What stands in the query of an address; nothing, where that cannot be read.
+/// What stands in the query of an address; nothing, where that cannot be read or be in any text.
 pub(super) fn query(uri: &Uri) -> Vec<(String, String)> {
-    Query::try_from_uri(uri).map(|Query(pairs)| pairs).unwrap_or_default()
+    let mut pairs: Vec<(String, String)> =
+        Query::try_from_uri(uri).map(|Query(pairs)| pairs).unwrap_or_default();
+    pairs.retain(|(name, value)| !has_nul(name) && !has_nul(value));
+    pairs
 }
 
 /// The fields of a form.
 pub(super) async fn fields(request: Request, state: &AppState) -> Result<Vec<(String, String)>, ApiError> {
     let form = Form::<Vec<(String, String)>>::from_request(request, state).await;
-    form.map(|Form(fields)| fields).map_err(|_| invalid("form", "the form cannot be read"))
+    let Form(fields) = form.map_err(|_| invalid("form", "the form cannot be read"))?;
+    if fields.iter().any(|(name, value)| has_nul(name) || has_nul(value)) {
+        return Err(invalid("form", "must not hold a NUL"));
+    }
+    Ok(fields)
 }
 
 /// The value of a field; the first one, where there are several.

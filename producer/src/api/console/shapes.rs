@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::import::ImportState;
 use muster_shared::outcome::Counts;
 use muster_shared::store::progress::{LaneCell, Settled};
@@ -78,8 +79,17 @@ impl Timeline {
         let (first, last) = (start(from), start(to));
         let bars = (0..=(last - first) / seconds).filter_map(|place| {
             let at = DateTime::from_timestamp(first + place * seconds, 0)?;
-            let here = found.iter().find(|settled| start(settled.at) == at.timestamp());
-            Some(here.copied().unwrap_or(Settled { at, done: 0, failed: 0 }))
+            let mut bar = Settled { at, done: 0, failed: 0 };
+            // The store may count its stretches from another moment, so that one of its may begin inside of one of these.
+            let here = |settled: &&Settled| match mutant(Mutant::StretchesLost) {
+                true => settled.at == at,
+                false => start(settled.at).clamp(first, last) == at.timestamp(),
+            };
+            for settled in found.iter().filter(here) {
+                bar.done += settled.done;
+                bar.failed += settled.failed;
+            }
+            Some(bar)
         });
         Self { seconds, bars: bars.collect() }
     }
@@ -216,6 +226,20 @@ mod tests {
         let drawn = timeline(&line).into_string();
         assert!(drawn.contains("6 records settled, 1 of them failed"), "{drawn}");
         assert!(!drawn.contains("style="), "{drawn}");
+    }
+
+    #[test]
+    fn stretches_that_begin_at_other_moments_are_all_in_the_picture() {
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+        // PostgreSQL's `date_bin` counts from the beginning of 2000, which is no multiple of 7 seconds after that of 1970.
+        let begin = 946_684_800;
+        let found: Vec<Settled> =
+            (0..10).map(|number| Settled { at: at(begin + number * 7), done: 1, failed: 2 }).collect();
+        for from in [begin, begin + 3, begin + 6] {
+            let line = Timeline::new(&found, at(from), at(begin + 63), 7);
+            let sums = line.bars.iter().fold((0, 0), |sums, bar| (sums.0 + bar.done, sums.1 + bar.failed));
+            assert_eq!(sums, (10, 20), "{line:?}");
+        }
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn view(found: &UndoPreview, name: &str, form: Option<&Markup>, now: DateTime<Ut
                 (secret)
                 button.danger type="submit" { "Undo this import" }
             }
-            p.hint { "The undo is an import: it can be watched, its records tell what was left alone, and it can be undone itself." }
+            p.hint { "It starts at once. The undo is an import: it can be watched, its records tell what was left alone, and it can be undone itself." }
         }
     }
 }

@@ -63,6 +63,9 @@ fn codes(route: &Route, has_body: bool) -> Vec<ErrorCode> {
             E::TooManyImports,
             E::QuotaExceeded,
         ]),
+        ("post", "/v1/imports/{id}/undo") => {
+            codes.extend([E::NotApplied, E::AlreadyUndone, E::BeforeImagesGone]);
+        }
         ("post", "/v1/webhooks") => codes.extend([E::WebhookTargetRefused, E::TooManyWebhooks]),
         ("patch", "/v1/webhooks/{id}") => codes.push(E::WebhookTargetRefused),
         ("post" | "delete", "/v1/webhooks/{id}/secret") => codes.push(E::StateConflict),
@@ -105,6 +108,7 @@ fn meaning(status: u16) -> &'static str {
         404 => "There is no such thing, or none that this credential may see",
         408 => "The body came too slowly",
         409 => "It cannot be done in the state that things are in",
+        410 => "What it needs is not kept any more",
         413 => "The body is too large",
         415 => "The body is of no media type that is taken",
         422 => "The request was understood and is refused",

@@ -5,6 +5,7 @@ use muster_shared::options as choices;
 use muster_shared::parse::{Delimiter, Format, TextEncoding};
 use serde_json::{Map, Value, json};
 
+use super::schemas::reference;
 use super::{Route, put};
 use crate::api::params::MOST_WAIT;
 
@@ -23,7 +24,7 @@ pub(super) fn of_uploads(document: &Value) -> Vec<Value> {
 
 /// Says of each parameter of an operation what it may be.
 pub(super) fn complete(route: &Route, operation: &mut Map<String, Value>, uploads: &[Value]) {
-    if !route.is_native() {
+    if !route.is_native() && route.tag != "ccai" {
         return;
     }
     let given = operation.remove("parameters");
@@ -42,9 +43,12 @@ pub(super) fn complete(route: &Route, operation: &mut Map<String, Value>, upload
 /// The parameter with what is known of its values.
 fn typed(mut parameter: Value, route: Option<&Route>) -> Value {
     let name = parameter["name"].as_str().unwrap_or_default().to_owned();
+    let of_ccai = route.is_some_and(|route| route.tag == "ccai");
     let known = match parameter["in"].as_str() {
-        Some("path") if name == "id" => Some(json!({ "type": "string", "format": "uuid" })),
+        // Jobs of the front door for CCAI Platform have numbers.
+        Some("path") if name == "id" && !of_ccai => Some(json!({ "type": "string", "format": "uuid" })),
         Some("header") => header(&name),
+        Some("query") if of_ccai => paged(route, &name),
         Some("query") => route.and_then(|route| of_route(route, &name)).or_else(|| schema(&name)),
         _ => None,
     };
@@ -73,9 +77,24 @@ fn header(name: &str) -> Option<Value> {
     })
 }
 
+/// A number from 1 to `most`.
+fn limit(default: u16, most: u16) -> Value {
+    json!({ "type": "integer", "minimum": 1, "maximum": most, "default": default })
+}
+
+/// Pages of the front door for CCAI Platform.
+fn paged(route: Option<&Route>, name: &str) -> Option<Value> {
+    let of_users = route.is_some_and(|route| route.path.ends_with("/users"));
+    match name {
+        "page" => Some(json!({ "type": "integer", "format": "int64", "minimum": 1, "default": 1 })),
+        "per_page" if of_users => Some(limit(100, 1_000)),
+        "per_page" => Some(limit(20, 100)),
+        _ => None,
+    }
+}
+
 /// Parameters that mean something else on each route.
 fn of_route(route: &Route, name: &str) -> Option<Value> {
-    let limit = |default: u16, most: u16| json!({ "type": "integer", "minimum": 1, "maximum": most, "default": default });
     Some(match (route.path.as_str(), route.verb, name) {
         ("/v1/imports", "get", "limit") => limit(50, 200),
         ("/v1/imports", "get", "after" | "before") => json!({ "type": "string", "format": "uuid" }),
@@ -95,6 +114,28 @@ fn of_route(route: &Route, name: &str) -> Option<Value> {
         }
         ("/v1/imports/{id}/chunks" | "/v1/imports/{id}/events" | "/v1/events", "get", "after") => {
             json!({ "type": "integer", "format": "int64", "minimum": 0 })
+        }
+        ("/v1/imports/{id}/problems", "get", "limit") => limit(20, 200),
+        ("/v1/users", "get", "limit") => limit(100, 1_000),
+        ("/v1/users", "get", "after") => json!({ "type": "string", "format": "uuid" }),
+        ("/v1/users", "get", "email") => json!({ "type": "string", "examples": ["ada@example.com"] }),
+        ("/v1/users", "get", "phone_number") => json!({ "type": "string", "examples": ["+390669821234"] }),
+        ("/v1/users" | "/v1/users/export", "get", "updated_since") => {
+            json!({ "type": "string", "format": "date-time" })
+        }
+        ("/v1/users/export", "get", "format") => {
+            json!({ "type": "string", "enum": ["csv", "ndjson"], "default": "csv" })
+        }
+        // Of the failed records, wherever they are asked for.
+        (_, _, "code") => reference("ErrorCode"),
+        ("/v1/imports/{id}/undo", "post", "outcome") => {
+            json!({ "type": "string", "enum": ["inserted", "updated"] })
+        }
+        ("/v1/imports/{id}/undo", "post", "records") => {
+            json!({ "type": "string", "minLength": 1, "examples": ["7,100-200"] })
+        }
+        ("/v1/imports/{id}/undo", "post", "field") => {
+            json!({ "type": "string", "minLength": 1, "examples": ["given_name,locked"] })
         }
         ("/v1/imports/{id}/chunks", "get", "state") => one_of(ChunkState::ALL, ChunkState::as_str),
         ("/v1/imports/{id}", "get", "wait") => {

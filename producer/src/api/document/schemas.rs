@@ -3,7 +3,7 @@
 
 use muster_shared::error::ErrorCode;
 use muster_shared::import::{ChunkState, DeliveryState, ImportState};
-use muster_shared::options::ImportOptions;
+use muster_shared::options::{AddressClash, ImportOptions};
 use muster_shared::parse::{Format, TextEncoding};
 use muster_shared::progress::WaitsFor;
 use serde_json::{Map, Value, json};
@@ -129,9 +129,8 @@ fn is_object(kind: &Value) -> bool {
     kind == "object" || kind.as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "object"))
 }
 
-fn shared() -> Vec<(&'static str, Value)> {
-    let codes = ErrorCode::ALL.iter().map(|code| code.to_string()).collect::<Vec<_>>();
-    let user = json!({
+fn user() -> Value {
+    let fields = json!({
         "id": { "type": "string", "format": "uuid" },
         "email": nullable(text()), "phone_number": nullable(text()), "preferred_username": nullable(text()),
         "given_name": nullable(text()), "family_name": nullable(text()),
@@ -150,10 +149,15 @@ fn shared() -> Vec<(&'static str, Value)> {
     });
     let mut user = object(
         "A user. Other standard attributes stand under their own names beside these fields",
-        user,
+        fields,
         &[],
     );
     user["additionalProperties"] = Value::Bool(true);
+    user
+}
+
+fn shared() -> Vec<(&'static str, Value)> {
+    let codes = ErrorCode::ALL.iter().map(|code| code.to_string()).collect::<Vec<_>>();
     vec![
         (
             "ErrorCode",
@@ -167,7 +171,7 @@ fn shared() -> Vec<(&'static str, Value)> {
                 &[],
             ),
         ),
-        ("User", user),
+        ("User", user()),
         (
             "Membership",
             object(
@@ -278,7 +282,7 @@ fn import_options() -> Value {
         }
         properties.insert((*name).to_owned(), schema);
     }
-    properties.insert("address_clash".into(), texts(["replace", "refuse"]));
+    properties.insert("address_clash".into(), texts(AddressClash::ALL.iter().map(|clash| clash.as_str())));
     properties.insert("empty_file".into(), texts(["accept", "refuse"]));
     let rules = json!({ "type": "array", "description": "What the names of the upload mean, where they are not Muster's own",
                         "items": any("A name, its field, and what it does to a user that exists") });

@@ -6,6 +6,7 @@ mod webhooks;
 
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, redirect};
+use sha2::{Digest, Sha256};
 
 use crate::harness::{Server, accepted};
 
@@ -30,7 +31,13 @@ impl Shown {
 
     /// The secret of the forms of the page.
     fn form(&self) -> &str {
-        let from = self.body.find("name=\"form\" value=\"").expect("the page has a form") + 19;
+        self.hidden("form")
+    }
+
+    /// The value of a hidden field.
+    fn hidden(&self, name: &str) -> &str {
+        let mark = format!("name=\"{name}\" value=\"");
+        let from = self.body.find(&mark).expect("the page has the field") + mark.len();
         self.body[from..].split('"').next().unwrap()
     }
 
@@ -92,6 +99,14 @@ impl<'s> Browser<'s> {
         let request =
             request.header("content-type", "application/x-www-form-urlencoded").body(body.join("&"));
         shown(request.send().await.unwrap()).await
+    }
+
+    /// The secret of forms of the session, whether a page shows it or not.
+    fn secret(&self) -> String {
+        let key = self.cookie.as_deref().unwrap().split_once('=').unwrap().1;
+        let hash =
+            Sha256::new().chain_update(b"forms of the console").chain_update(hex::decode(key).unwrap());
+        hex::encode(hash.finalize())
     }
 
     /// Presses a button of a page.

@@ -1,11 +1,20 @@
 //! What pages show, and what they do.
 
+use std::time::Duration;
+
+use muster_producer::ProducerOptions;
+use muster_producer::receive::ReceiveLimits;
+use muster_shared::chunk::ChunkLimits;
 use muster_shared::clock;
+use muster_shared::id::ImportId;
+use muster_shared::options::ImportOptions;
+use muster_shared::parse::Format;
+use muster_shared::store::lookup::{self, Found};
 use muster_shared::store::tenants;
 use muster_shared::token::Scope;
 
 use super::{Browser, import, state};
-use crate::harness::{Server, token};
+use crate::harness::{Server, accepted, token};
 
 #[tokio::test]
 async fn an_import_shows_its_problems_by_cause_and_gives_the_failed_records() {
@@ -61,6 +70,82 @@ async fn records_are_found_by_outcome_number_line_and_identifier() {
     assert_eq!(found("identifier=B@Example.com").await, ["b@example.com"]);
     assert_eq!(found("identifier=nobody").await, ["nobody"]);
     assert!(found("identifier=z@example.com").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_search_stops_when_its_time_is_over_and_says_where() {
+    let receive = ReceiveLimits {
+        chunk: ChunkLimits { records: 2, lanes: 1, ..ChunkLimits::default() },
+        ..ReceiveLimits::default()
+    };
+    let server = Server::start_with(ProducerOptions { receive, ..ProducerOptions::default() }).await;
+    let records: Vec<String> = (1..=5).map(|n| format!(r#"{{"email":"u{n}@example.com"}}"#)).collect();
+    let json = server.post("/v1/imports?format=json&start=manual").body(format!("[{}]", records.join(",")));
+    let id = accepted(json).await["id"].as_str().unwrap().to_owned();
+    let import: ImportId = id.parse().unwrap();
+    let (store, tenant, options) = (&server.store, server.tenant.id, ImportOptions::default());
+    let (none, enough) = (Duration::ZERO, Duration::from_secs(60));
+    // Every record stands on the first line, also those of the last chunk.
+    let at_line = async |time| lookup::at_line(store, tenant, import, Format::Json, 1, time).await.unwrap();
+    assert_eq!(at_line(enough).await, Found { found: Some(5), stopped_at: None });
+    assert_eq!(at_line(none).await, Found { found: None, stopped_at: Some(0) });
+    for wanted in ["u5@example.com", "not an address"] {
+        let found = async |time| {
+            lookup::with_identifier(store, tenant, import, &options, wanted, 10, time).await.unwrap()
+        };
+        let all = if wanted.starts_with('u') { vec![5] } else { Vec::new() };
+        assert_eq!(found(enough).await, Found { found: all, stopped_at: None });
+        assert_eq!(found(none).await, Found { found: Vec::new(), stopped_at: Some(0) });
+    }
+    let browser = Browser::signed_in(&server, &server.token).await;
+    let page = browser.page(&format!("/console/imports/{id}/records?line=1")).await;
+    assert!(page.contains("u5@example.com") && !page.contains("u4@example.com"), "{page}");
+}
+
+/// An import that completed, with a dead chunk.
+async fn dead(server: &Server) -> String {
+    let import = import(server, "start=manual&filename=dead.csv", "email\na@example.com\n").await;
+    let change = format!(
+        "update chunks set state = 'dead', pending = 0, failed = records, problem = 'it is broken' where import_id = '{import}';
+         update imports
+            set state = 'completed', started_at = now(), completed_at = now(),
+                final_counts = '{{\"total\": 1, \"pending\": 0, \"inserted\": 0, \"updated\": 0, \"skipped\": 0, \"failed\": 1,
+                                 \"chunks\": {{\"staged\": 0, \"dispatched\": 0, \"retryable\": 0, \"applied\": 0, \"dead\": 1, \"cancelled\": 0}}}}'
+          where id = '{import}'"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(change)).execute(server.store.pool()).await.unwrap();
+    import
+}
+
+#[tokio::test]
+async fn what_needs_somebody_is_told_however_many_imports_are_newer() {
+    let server = Server::start().await;
+    let browser = Browser::signed_in(&server, &server.token).await;
+    assert!(browser.page("/console").await.contains("Nothing needs attention."));
+    let old = dead(&server).await;
+    for number in 0..21 {
+        let query = format!("start=manual&filename=n{number}.csv");
+        let newer = import(&server, &query, "email\na@example.com\n").await;
+        let response = server.post(&format!("/v1/imports/{newer}/cancel")).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+    }
+    let overview = browser.page("/console").await;
+    assert!(!overview.contains("Nothing needs attention."), "{overview}");
+    assert!(overview.contains(&old) && overview.contains("1 chunk is dead"), "{overview}");
+    let queue = browser.page("/console/queue").await;
+    assert!(queue.contains("dead.csv") && queue.contains("It is broken."), "{queue}");
+}
+
+#[tokio::test]
+async fn running_imports_are_counted_all_of_them() {
+    let server = Server::start().await;
+    for number in 0..22 {
+        import(&server, &format!("filename=n{number}.csv"), "email\na@example.com\nb@example.com\n").await;
+    }
+    let browser = Browser::signed_in(&server, &server.token).await;
+    let overview = browser.page("/console").await;
+    assert!(overview.contains("The newest 20 of 22 that run:"), "{overview}");
+    assert!(overview.contains(">22<") && overview.contains(">44<"), "{overview}");
 }
 
 #[tokio::test]
@@ -132,6 +217,11 @@ async fn pages_load_files_of_this_server_alone_and_browsers_keep_them() {
         assert!(file.status == 200 && file.header("content-type").starts_with(media_type), "{ending}");
         assert!(file.header("cache-control").contains("immutable"));
         assert!(!file.body.contains("@import") && !file.body.contains("url("), "{ending}");
+        // Under another address is what a browser must not keep: a file of another version.
+        let address = part.unwrap().split('?').next().unwrap();
+        for other in [address.to_owned(), format!("{address}?v=0"), format!("{}&x=1", part.unwrap())] {
+            assert_eq!(browser.get(&other).await.header("cache-control"), "no-store", "{other}");
+        }
     }
     assert_eq!(browser.get("/console/assets/..%2fconsole.rs").await.status, 404);
 }
@@ -142,6 +232,10 @@ async fn a_file_is_looked_at_and_taken_by_the_page_of_a_new_import_and_by_no_oth
     let browser = Browser::signed_in(&server, &server.token).await;
     let page = browser.get("/console/new").await;
     assert!(page.body.contains("Drop a file here"), "{}", page.body);
+    // Nothing is chosen at first, so that a profile counts.
+    let lists = page.body.matches("<select ").count();
+    assert_eq!(page.body.matches("<option value=\"\">").count(), lists, "{}", page.body);
+    assert!(!page.body.contains(" selected"), "{}", page.body);
     let form = page.form();
     let file = "E-Mail;Kostenstelle\nann@example.com;4711\nnobody;<b>\n";
     let look = "/console/new/look?filename=people.csv&unknown_columns=ignore";
@@ -247,7 +341,9 @@ async fn the_catalog_is_changed_as_a_whole_or_not_at_all() {
     let browser = Browser::signed_in(&server, &server.token).await;
     let page = browser.get("/console/catalog").await;
     let save = async |text: &str| {
-        browser.send("/console/catalog", &[("form", page.form()), ("catalog", text)], None).await
+        let page = browser.get("/console/catalog").await;
+        let fields = [("form", page.form()), ("seen", page.hidden("seen")), ("catalog", text)];
+        browser.send("/console/catalog", &fields, None).await
     };
     let organizations = r#""organizations": [{"slug": "default", "name": "Default"}]"#;
     let saved = save(&format!(r#"{{{organizations}, "roles": ["Agent <b>"]}}"#)).await;
@@ -258,4 +354,34 @@ async fn the_catalog_is_changed_as_a_whole_or_not_at_all() {
         assert!(refused.status == 200 && refused.body.contains("Nothing was changed."), "{}", refused.body);
     }
     assert!(server.json("/v1/catalog").await["roles"].as_array().unwrap().len() == 1);
+    // As large as the API takes it.
+    let roles: Vec<String> = (0..9_000).map(|number| format!("{number:0240}")).collect();
+    let saved = save(&format!(r#"{{{organizations}, "roles": {}}}"#, serde_json::json!(roles))).await;
+    assert_eq!(saved.status, 303, "{}", saved.body);
+    // The first page is older than all of this.
+    let fields = [("form", page.form()), ("seen", page.hidden("seen")), ("catalog", "{}")];
+    assert!(browser.send("/console/catalog", &fields, None).await.body.contains("It was changed since"));
+}
+
+#[tokio::test]
+async fn a_catalog_that_somebody_changed_meanwhile_is_not_overwritten() {
+    let server = Server::start().await;
+    let (one, two) =
+        (Browser::signed_in(&server, &server.token).await, Browser::signed_in(&server, &server.token).await);
+    let (first, second) = (one.get("/console/catalog").await, two.get("/console/catalog").await);
+    let with = |role: &str| {
+        format!(r#"{{"organizations": [{{"slug": "default", "name": "Default"}}], "roles": ["{role}"]}}"#)
+    };
+    let save = async |browser: &Browser<'_>, page: &super::Shown, text: &str| {
+        let fields = [("form", page.form()), ("seen", page.hidden("seen")), ("catalog", text)];
+        browser.send("/console/catalog", &fields, None).await
+    };
+    assert_eq!(save(&one, &first, &with("First")).await.status, 303);
+    let refused = save(&two, &second, &with("Second")).await;
+    assert!(refused.status == 200 && refused.body.contains("It was changed since"), "{}", refused.body);
+    assert_eq!(server.json("/v1/catalog").await["roles"], serde_json::json!(["First"]));
+    // The page says what the catalog holds now, and whoever has seen it may replace it.
+    assert!(refused.body.contains("First") && refused.body.contains("Second"), "{}", refused.body);
+    assert_eq!(save(&two, &refused, &with("Second")).await.status, 303);
+    assert_eq!(server.json("/v1/catalog").await["roles"], serde_json::json!(["Second"]));
 }

@@ -70,6 +70,31 @@ fn an_address_that_clashes_is_refused_where_asked() {
 }
 
 #[test]
+fn an_address_whose_name_is_taken_stands_beside_it_where_asked() {
+    let beside = |name, value| adding(name, value, AddressClash::Beside);
+    let before = || vec!["a=one".to_owned(), "b=two".to_owned()];
+    assert_eq!(
+        beside("a", "x"),
+        (Ok(Verdict::UPDATED), vec!["a=one".into(), "a 2=x".into(), "b=two".into()])
+    );
+    assert_eq!(beside("a", "two"), (Ok(Verdict::UNCHANGED), before()), "it is there under another name");
+    assert_eq!(beside("a", "one"), (Ok(Verdict::UNCHANGED), before()));
+    assert_eq!(beside("c", "x"), (Ok(Verdict::UPDATED), [before(), vec!["c=x".into()]].concat()));
+    let mut profile = Profile::default();
+    for value in ["one", "two", "three", "two"] {
+        profile.add_address_beside("a", value);
+    }
+    assert_eq!(profile.addresses.keys().collect::<Vec<_>>(), ["a", "a 2", "a 3"]);
+    let long = "ü".repeat(255);
+    let mut profile = Profile::default();
+    for value in ["one", "two"] {
+        profile.add_address_beside(&long, value);
+    }
+    let cut = format!("{} 2", "ü".repeat(253));
+    assert_eq!(profile.addresses.keys().collect::<Vec<_>>(), [&cut, &long]);
+}
+
+#[test]
 fn a_user_that_is_only_enrolled_keeps_an_address_named_email() {
     let mut user = addressed();
     let mut profile = Profile::default();

@@ -56,7 +56,8 @@
   async function renew() {
     try {
       const answer = await fetch(location.href, { headers: { "Muster-Live": "1" }, cache: "no-store" });
-      if (answer.status === 401) return location.reload();
+      // Signed out, not allowed any more, or gone: the page itself says what is so.
+      if ([401, 403, 404].includes(answer.status)) return location.reload();
       if (!answer.ok) throw new Error(String(answer.status));
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.querySelector("main");

@@ -1,4 +1,5 @@
-// The page of a new import: the chosen file is looked at by the server as often as an option changes, and uploaded at the end.
+// The page of a new import: the chosen file is looked at by the server as often as an option changes, and uploaded at the end. A look
+// that is not needed any more is stopped, and an upload that is sent again has the key of the first time.
 (() => {
   "use strict";
   const form = document.getElementById("new-import");
@@ -10,16 +11,19 @@
   const outcome = document.getElementById("outcome");
   const headers = { "Muster-Form": form.elements.namedItem("form").value };
   let turn = 0;
+  let looking = null;
+  let key = "";
   let meanings = {};
 
   const chosen = () => file.files[0];
 
   function options() {
-    const query = new URLSearchParams({ filename: chosen().name, unknown_columns: "ignore" });
+    const query = new URLSearchParams({ filename: chosen().name });
     for (const field of form.querySelectorAll("[name]:not([name=file]):not([name=form])")) {
-      // The first choice of a list is what happens anyway, or what the profile says.
-      if (field.value.trim() && field.selectedIndex !== 0) query.set(field.name, field.value.trim());
+      // What is not chosen is as usual, or as the profile says.
+      if (field.value.trim()) query.set(field.name, field.value.trim());
     }
+    if (!query.has("profile")) query.set("unknown_columns", "ignore");
     if (Object.keys(meanings).length) query.set("columns", JSON.stringify(meanings));
     return query;
   }
@@ -29,14 +33,33 @@
     outcome.className = wrong ? "note wrong" : "";
   };
 
+  function stop() {
+    turn += 1;
+    looking?.abort();
+    found.removeAttribute("aria-busy");
+  }
+
+  // Another file, or the same with other options, is another upload.
+  const changed = () => (key = "");
+
+  // Random, also where the page did not come over HTTPS, and crypto.randomUUID is not there.
+  const random = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
   async function look() {
+    stop();
     if (!chosen()) return;
-    const mine = ++turn;
+    const mine = turn;
+    looking = new AbortController();
     send.disabled = true;
     found.setAttribute("aria-busy", "true");
     try {
       // Without a type of its own: the name of the file tells what it is.
-      const answer = await fetch(`/console/new/look?${options()}`, { method: "POST", headers, body: chosen().slice() });
+      const answer = await fetch(`/console/new/look?${options()}`, {
+        method: "POST",
+        headers,
+        body: chosen().slice(),
+        signal: looking.signal,
+      });
       const text = await answer.text();
       if (mine !== turn) return;
       if (answer.status === 401) return location.reload();
@@ -58,6 +81,7 @@
     const column = event.target.dataset.column;
     if (column !== undefined) meanings[column] = event.target.value;
     if (event.target === file) meanings = {};
+    changed();
     look();
   });
 
@@ -74,18 +98,22 @@
     if (!event.dataTransfer.files.length) return;
     file.files = event.dataTransfer.files;
     meanings = {};
+    changed();
     look();
   });
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     if (!chosen()) return;
+    stop();
+    key ||= random();
     send.disabled = true;
     sent.hidden = false;
     say("Uploading…", false);
     const request = new XMLHttpRequest();
     request.open("POST", `/console/new/take?${options()}`);
     request.setRequestHeader("Muster-Form", headers["Muster-Form"]);
+    request.setRequestHeader("Idempotency-Key", key);
     request.upload.addEventListener("progress", (event) => {
       if (event.lengthComputable) sent.value = (event.loaded * 100) / event.total;
     });
@@ -95,7 +123,7 @@
       send.disabled = false;
       say(text, true);
     };
-    request.addEventListener("error", () => failed("The connection was lost. Nothing of the file is imported; try again."));
+    request.addEventListener("error", () => failed("The connection was lost. Send it again: what has arrived is not imported twice."));
     request.addEventListener("load", () => {
       let answer = {};
       try {
