@@ -162,8 +162,9 @@ pub(crate) async fn run(args: &WebhookArgs, config: &Config, shutdown: &Shutdown
     }
     if let Some(server) = &args.server {
         let remote = Remote::new(server, &args.token)?;
+        let backend = Backend::Behind(&remote);
         return tokio::select! {
-            ended = done(args, &Backend::Behind(&remote)) => ended,
+            ended = done(args, &backend) => ended,
             () = shutdown.aborting() => Err(Aborted.into()),
         };
     }
