@@ -11,31 +11,38 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 ROOT=$HERE/../..
 FUZZ=$ROOT/shared/fuzz
+DATA=$ROOT/shared/test_data
 WORK=$ROOT/.services/fuzz
 seconds=${1:?how many seconds a target}
 shift
 command -v cargo >/dev/null || PATH=$HOME/.cargo/bin:$PATH
 
 mapfile -t all < <(sed -n 's/^name = "\([a-z]*\)"$/\1/p' "$FUZZ/Cargo.toml")
-targets=("${@:-${all[@]}}")
+targets=("$@")
+(($# > 0)) || targets=("${all[@]}")
 
 # What cargo-fuzz passes, without a sanitizer, which would need a nightly compiler: the code is safe Rust.
 host=$(rustc -vV | sed -n 's/^host: //p')
 flags=(--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
     -Cllvm-args=-sanitizer-coverage-trace-compares)
-export RUSTFLAGS="${flags[*]}" CARGO_TARGET_DIR=${MUSTER_FUZZ_TARGET:-$FUZZ/target}
+# A folder of its own in what `make clean` removes: other flags would build everything there anew.
+export RUSTFLAGS="${flags[*]}" CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$ROOT/target}/fuzz
 cargo build --locked --release --manifest-path "$FUZZ/Cargo.toml" --target "$host"
 
 corpus() { # TARGET: the files that it begins with
     local file
+    local -a files=("$DATA/fuzz/$1"/*)
+    case $1 in
+    csv | json) files+=("$DATA/$1"_*) ;;
+    ndjson | record) files+=("$DATA"/*.ndjson) ;;
+    esac
     mkdir -p "$WORK/$1" "$WORK/seed-$1"
-    for file in "$ROOT/shared/test_data/fuzz/$1"/* "$ROOT/shared/test_data/$1"_* "$ROOT/shared/test_data"/*."$1" \
-        "$ROOT/shared/test_data"/$([[ $1 == record ]] && echo '*.ndjson' || echo '-'); do
+    for file in "${files[@]}"; do
         [[ -f $file && $file != *.expected.json ]] || continue
-        # The first byte of a parser's input chooses how it reads.
         case $1 in
-        csv | json | ndjson) { printf '\001'; cat "$file"; } >"$WORK/seed-$1/$(basename "$file")" ;;
+        # The first byte of a parser's input chooses how it reads: as a file of people.
+        csv | json | ndjson) { printf '\001' && cat "$file"; } >"$WORK/seed-$1/$(basename "$file")" ;;
         *) cp "$file" "$WORK/seed-$1/" ;;
         esac
     done

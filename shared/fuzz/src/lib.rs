@@ -1,54 +1,14 @@
-//! What each target of the fuzzer does with the bytes that it is given. A panic, an input that takes too long or too much memory,
-//! and a rule that does not hold are findings.
+//! What each target of the fuzzer does with the bytes that it is given. A panic, an input that takes too long or too much memory, and a
+//! rule that does not hold are findings: what is found is put into `shared/test_data/fuzz`, which `make test` replays.
 //!
-//! The same rules stand in `shared/tests/parse/fuzz.rs`, which changes its files at random in `make test`, and replays what is in
-//! `shared/test_data/fuzz`: what is found here is put there. What only a server reads (compressed uploads, forms, bodies of the front
-//! doors) is tried over HTTP by `producer/tests/api/fuzz.rs`.
+//! What only a server reads (compressed uploads, forms, bodies of the front doors) is tried over HTTP by `producer/tests/api/fuzz.rs`.
 
-use chrono::DateTime;
-use muster_shared::chunk::{ChunkCutter, ChunkLimits, SecretKey, decode, decode_with};
-use muster_shared::error::FileError;
-use muster_shared::normalise::{EmailAddress, PhoneNumber, Username};
-use muster_shared::options::ImportOptions;
-use muster_shared::parse::{Format, ParseLimits, Parser, RecordSink};
-use muster_shared::plan::plan;
-use muster_shared::record::{Names, RawRecord, Record};
-use muster_shared::rules::Rules;
-use muster_shared::validate::{Binding, validate};
-use uuid::Uuid;
+mod rules;
 
-/// Everything that a parser gave, as text that can be compared.
-#[derive(Default)]
-struct Seen(String);
+use muster_shared::parse::{Format, ParseLimits};
 
-impl RecordSink for Seen {
-    fn header(&mut self, names: &Names) -> Result<(), FileError> {
-        for name in names.iter() {
-            self.0.push_str(&format!("{name:?} "));
-        }
-        Ok(())
-    }
-
-    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
-        assert!(record.fields.iter().all(|field| names.get(field.name).is_some()), "a name for each field");
-        self.0.push_str(&format!("{record:?}\n"));
-        Ok(())
-    }
-}
-
-fn parse<'p>(format: Format, limits: ParseLimits, pieces: impl Iterator<Item = &'p [u8]>) -> String {
-    let mut parser = Parser::new(format, limits);
-    let mut seen = Seen::default();
-    let mut pieces = pieces;
-    let fed = pieces.try_for_each(|piece| parser.feed(piece, &mut seen));
-    let end = fed.and_then(|()| parser.finish(&mut seen));
-    seen.0.push_str(&format!("{end:?}"));
-    seen.0
-}
-
-/// Whatever the pieces, the same bytes give the same records and the same error.
+/// The first byte chooses how the others are read, so that the fuzzer finds what each choice opens.
 fn parses(format: Format, bytes: &[u8]) {
-    // The first byte chooses, so that the fuzzer finds what each choice opens.
     let (choice, bytes) = bytes.split_first().map_or((0, bytes), |(first, rest)| (*first, rest));
     let limits = ParseLimits {
         handmade: choice & 1 != 0,
@@ -57,10 +17,7 @@ fn parses(format: Format, bytes: &[u8]) {
         record_bytes: 2_000,
         ..ParseLimits::default()
     };
-    let size = usize::from(choice >> 3) + 1;
-    let whole = parse(format, limits, std::iter::once(bytes));
-    let pieces = parse(format, limits, bytes.chunks(size));
-    assert_eq!(whole, pieces, "pieces of {size} bytes are read as the whole is");
+    rules::pieces_change_nothing(format, limits, usize::from(choice >> 3) + 1, bytes);
 }
 
 /// A table.
@@ -78,96 +35,17 @@ pub fn ndjson(bytes: &[u8]) {
     parses(Format::Ndjson, bytes);
 }
 
-/// A chunk as a message carries it: what a forger may write outside and inside of its compression.
+/// A chunk.
 pub fn chunk(bytes: &[u8]) {
-    let Some(key) = SecretKey::new(&[3; 32]) else { return };
-    for key in [None, Some(&key)] {
-        if let Ok(chunk) = decode_with(bytes, key) {
-            let fields = chunk.fields();
-            assert!(chunk.records(&fields).all(|record| record.fields.len() <= fields.len()));
-        }
-    }
-    let version = bytes.first().copied().unwrap_or(1).clamp(1, 2);
-    let mut body = vec![version];
-    let Ok(packed) = zstd::encode_all(bytes.get(1..).unwrap_or_default(), 1) else { return };
-    body.extend(packed);
-    let _ = decode(&body);
+    rules::chunk(bytes);
 }
 
-/// The key of a key is itself, whatever it was made of.
+/// What identifies users.
 pub fn keys(bytes: &[u8]) {
-    let text = String::from_utf8_lossy(bytes);
-    if let Ok(key) = EmailAddress::parse(&text) {
-        assert_eq!(EmailAddress::parse(key.as_str()).as_ref().map(EmailAddress::as_str), Ok(key.as_str()));
-    }
-    if let Ok(key) = PhoneNumber::parse(&text) {
-        assert_eq!(PhoneNumber::parse(key.as_str()).as_ref().map(PhoneNumber::as_str), Ok(key.as_str()));
-    }
-    if let Ok(key) = Username::parse(&text) {
-        assert_eq!(Username::parse(key.as_str()).as_ref().map(Username::as_str), Ok(key.as_str()));
-    }
+    rules::keys(bytes);
 }
 
-/// Reads, validates and cuts, as receiving does.
-struct Received {
-    rules: Rules,
-    binding: Binding,
-    cutter: ChunkCutter,
-    valid: usize,
-}
-
-impl RecordSink for Received {
-    fn header(&mut self, names: &Names) -> Result<(), FileError> {
-        self.binding.extend(names);
-        Ok(())
-    }
-
-    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
-        self.binding.extend(names);
-        let validated = validate(record, &self.binding, &self.rules);
-        let valid = validated.result.is_ok();
-        if self.cutter.push(record, names, validated.identifier.as_deref(), valid).is_ok() {
-            self.valid += usize::from(valid);
-        }
-        Ok(())
-    }
-}
-
-/// Records all the way: what is valid when it is received is valid in its chunk, and is planned, one verdict a record.
+/// Records, from their lines to their plan.
 pub fn record(bytes: &[u8]) {
-    let rules = Rules::new(ImportOptions { format: Format::Ndjson, ..ImportOptions::default() });
-    let limits = ChunkLimits { records: u32::MAX, bytes: usize::MAX, lanes: 1 };
-    let mut received =
-        Received { binding: Binding::new(&rules), rules, cutter: ChunkCutter::new(limits), valid: 0 };
-    let mut parser = Parser::new(Format::Ndjson, ParseLimits::default());
-    if parser.feed(bytes, &mut received).is_err() || parser.finish(&mut received).is_err() {
-        return;
-    }
-    let Received { rules, binding, mut cutter, valid } = received;
-    let mut names = Names::new();
-    for name in binding.names() {
-        names.push(name);
-    }
-    if cutter.finish(&names).is_err() {
-        return;
-    }
-    let mut planned = 0;
-    for body in cutter.take().into_iter().map(|chunk| chunk.body) {
-        let Ok(decoded) = decode(&body) else { panic!("what was encoded is decoded") };
-        let fields = decoded.fields();
-        let mut binding = Binding::new(&rules);
-        binding.extend(decoded.names());
-        let binding = binding;
-        let records: Vec<Record<'_>> =
-            decoded.records(&fields).filter_map(|raw| validate(&raw, &binding, &rules).result.ok()).collect();
-        let records: Vec<&Record<'_>> = records.iter().collect();
-        let mut made = 0u128;
-        let plan = plan(&records, &[], &rules, DateTime::UNIX_EPOCH, &mut || {
-            made += 1;
-            Uuid::from_u128(made << 64)
-        });
-        assert_eq!(plan.verdicts.len(), records.len(), "one verdict a record");
-        planned += records.len();
-    }
-    assert_eq!(planned, valid, "what was valid when it was received is planned");
+    rules::record(bytes);
 }
