@@ -112,7 +112,7 @@ impl RabbitQueue {
                 Ok(Some(got)) => got,
                 Ok(None) => break,
                 Err(error) => {
-                    self.link.look_after(&connection, &self.topology.dead(), &error).await;
+                    self.link.give_up(&connection, &self.topology.dead(), &error).await;
                     return Err(error);
                 }
             };

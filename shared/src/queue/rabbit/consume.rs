@@ -100,7 +100,7 @@ impl Session {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 let error = error.into();
-                setup.link.look_after(&connection, &setup.topology.queue(), &error).await;
+                setup.link.give_up(&connection, &setup.topology.queue(), &error).await;
                 return Err(error);
             }
             Err(_) => {

@@ -29,21 +29,22 @@ pub(super) async fn declare(connection: &Connection, topology: &Topology) -> Res
 }
 
 /// Deletes a queue of which the broker has kept the name alone: it was killed while it wrote the queue's files, and since then whoever
-/// uses the queue loses the connection to an internal error, for ever. The next connection declares it anew. True if it is deleted.
+/// uses the queue loses the connection to an internal error, for ever. The next connection declares it anew.
 ///
-/// A queue that has messages or consumers works, so it is left as it is.
-pub(super) async fn delete_broken(channel: &Channel, queue: &str) -> Result<bool, lapin::Error> {
+/// A queue that has messages or consumers works, so it is left as it is. Should a message come just before the deletion, its chunk goes
+/// out again, as that of every lost message.
+pub(super) async fn delete_broken(channel: &Channel, queue: &str) -> Result<(), lapin::Error> {
     if fault::mutant(Mutant::BrokenQueueStays) {
-        return Ok(false);
+        return Ok(());
     }
     let look = QueueDeclareOptions { passive: true, ..durable() };
     let found = channel.queue_declare(queue.into(), look, FieldTable::default()).await?;
     if found.message_count() > 0 || found.consumer_count() > 0 {
-        return Ok(false);
+        return Ok(());
     }
     channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
     tracing::warn!(queue, "the broker has lost the files of the queue: it is deleted, and declared anew");
-    Ok(true)
+    Ok(())
 }
 
 // First, so that the work queue never points to an exchange that is not there.

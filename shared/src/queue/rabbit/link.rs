@@ -90,9 +90,9 @@ impl Link {
         self.lock().take_if(|current| Arc::ptr_eq(current, connection));
     }
 
-    /// Looks after a queue over which the broker ended this connection with that error; the next connection declares it anew where it has
-    /// to be. What keeps it from that is only logged: the caller has an error of its own, and tries again.
-    pub(super) async fn look_after(&self, connection: &Arc<Connection>, queue: &str, error: &QueueError) {
+    /// Gives up a connection that failed with this error while it used a queue. Where the broker failed at the queue itself, the queue is
+    /// deleted if it is broken. What keeps it from that is only logged: the caller has an error of its own, and tries again.
+    pub(super) async fn give_up(&self, connection: &Arc<Connection>, queue: &str, error: &QueueError) {
         self.discard(connection);
         if !error.is_internal() {
             return;
