@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;
-use crate::imports::TokenArgs;
+use crate::imports::ServerToken;
 use crate::output::{answer, json};
 use crate::shutdown::Shutdown;
 
@@ -28,7 +28,7 @@ pub(crate) struct DoctorArgs {
     #[arg(long, value_name = "URL", env = "MUSTER_SERVER")]
     server: Option<String>,
     #[command(flatten)]
-    token: TokenArgs,
+    token: ServerToken,
     /// Answer as JSON
     #[arg(long)]
     json: bool,

@@ -19,7 +19,7 @@ use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
 use crate::import::OptionArgs;
 use crate::import::wrong_option;
-use crate::imports::{Refused, Remote, TokenArgs};
+use crate::imports::{Refused, Remote, ServerToken};
 use crate::output::{answer, json, table};
 use crate::shutdown::{Aborted, Shutdown};
 
@@ -35,7 +35,7 @@ pub(crate) struct ProfileArgs {
     #[arg(long, global = true, value_name = "URL", env = "MUSTER_SERVER")]
     server: Option<String>,
     #[command(flatten)]
-    token: TokenArgs,
+    token: ServerToken,
     /// Answer as JSON
     #[arg(long, global = true)]
     json: bool,

@@ -24,7 +24,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
-use crate::imports::{Remote, TokenArgs};
+use crate::imports::{Remote, ServerToken};
 use crate::output::{answer, json, number, remark, table, to_file};
 use crate::shutdown::{Aborted, Shutdown};
 
@@ -45,7 +45,7 @@ pub(crate) struct UsersArgs {
     #[arg(long, global = true, value_name = "URL", env = "MUSTER_SERVER")]
     server: Option<String>,
     #[command(flatten)]
-    token: TokenArgs,
+    token: ServerToken,
     /// Answer as JSON
     #[arg(long, global = true)]
     json: bool,

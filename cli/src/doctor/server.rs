@@ -6,10 +6,10 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::Check;
-use crate::imports::{Refused, Remote, TokenArgs};
+use crate::imports::{Refused, Remote, ServerToken};
 
 /// Everything that the server tells.
-pub(super) async fn checks(url: &str, shown: &TokenArgs) -> Vec<Check> {
+pub(super) async fn checks(url: &str, shown: &ServerToken) -> Vec<Check> {
     let remote = match Remote::new(url, shown) {
         Ok(remote) => remote,
         Err(error) => {

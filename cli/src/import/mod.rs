@@ -21,7 +21,7 @@ pub(crate) use remote::details as details_of_server;
 pub(crate) use source::Source;
 
 use crate::failure::Ended;
-use crate::imports::TokenArgs;
+use crate::imports::ServerToken;
 use crate::shutdown::{Aborted, Shutdown};
 
 /// Options of `muster import`.
@@ -63,7 +63,7 @@ pub(crate) struct UsersArgs {
     #[arg(long, value_name = "URL", env = "MUSTER_SERVER")]
     server: Option<String>,
     #[command(flatten)]
-    token: TokenArgs,
+    token: ServerToken,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,

@@ -17,7 +17,7 @@ use muster_shared::import::{ChunkState, ImportState};
 use muster_shared::tenant::Slug;
 
 pub(crate) use backend::{CauseArgs, Outcomes, Steer};
-pub(crate) use remote::{Refused, Remote, TokenArgs};
+pub(crate) use remote::{Refused, Remote, ServerToken};
 
 use crate::args::one_of;
 use crate::connect::{self, Need, Session};
@@ -42,7 +42,7 @@ pub(crate) struct ImportsArgs {
     #[arg(long, global = true, value_name = "URL", env = "MUSTER_SERVER")]
     server: Option<String>,
     #[command(flatten)]
-    token: TokenArgs,
+    token: ServerToken,
     /// Answer as JSON
     #[arg(long, global = true)]
     json: bool,

@@ -119,7 +119,7 @@ struct RecordsPage {
 
 /// The token to show a server, and where it comes from: options of every command that asks one.
 #[derive(Debug, Args)]
-pub(crate) struct TokenArgs {
+pub(crate) struct ServerToken {
     /// The token to show the server
     #[arg(long, global = true, env = "MUSTER_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -135,7 +135,7 @@ pub(crate) struct TokenArgs {
     file: Option<PathBuf>,
 }
 
-impl TokenArgs {
+impl ServerToken {
     /// The file, where one is named.
     pub(crate) fn file(&self) -> Option<&Path> {
         self.file.as_deref()
@@ -161,7 +161,7 @@ impl TokenArgs {
 
 impl Remote {
     /// A client for the server at `url`. Nothing is sent yet.
-    pub(crate) fn new(url: &str, token: &TokenArgs) -> anyhow::Result<Self> {
+    pub(crate) fn new(url: &str, token: &ServerToken) -> anyhow::Result<Self> {
         let token = token.read()?;
         if !(url.starts_with("http://") || url.starts_with("https://")) {
             return Err(usage("--server takes a URL that begins with http:// or https://"));

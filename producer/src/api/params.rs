@@ -133,16 +133,22 @@ pub(super) fn thousands(number: u64) -> String {
     told
 }
 
-/// Adds `&name=value` to a query.
-pub(super) fn and(query: &mut String, name: &str, value: &str) {
-    query.push_str(&format!("&{name}="));
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            query.push(char::from(byte));
+/// Text as a value in the query of an address (RFC 3986; `/` may stand there as it is).
+pub(super) fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            out.push(char::from(byte));
         } else {
-            query.push_str(&format!("%{byte:02X}"));
+            out.push_str(&format!("%{byte:02X}"));
         }
     }
+    out
+}
+
+/// Adds `&name=value` to a query.
+pub(super) fn and(query: &mut String, name: &str, value: &str) {
+    query.push_str(&format!("&{name}={}", encoded(value)));
 }
 
 /// The header of a page that names the next one.
@@ -173,6 +179,15 @@ pub(super) fn invalid(field: impl Into<String>, message: impl Into<String>) -> A
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_in_a_query_keeps_its_letters_and_nothing_else() {
+        assert_eq!(
+            encoded("/console/imports?state=running&q=a b"),
+            "/console/imports%3Fstate%3Drunning%26q%3Da%20b"
+        );
+        assert_eq!(encoded("é"), "%C3%A9");
+    }
 
     #[test]
     fn times_to_wait_are_read_with_their_unit() {

@@ -63,7 +63,8 @@ pub async fn concerning(
     limit: i64,
 ) -> Result<Concerning, StoreError> {
     let mut reading = store.reading(tenant).await?;
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        OneOf,
         r#"select id, count(*) over () as "all!"
              from (select id, state, created_at, completed_at,
                           coalesce((final_counts ->> 'failed')::bigint, 0) > 0 as failed,
@@ -86,15 +87,14 @@ pub async fn concerning(
     )
     .fetch_all(&mut *reading)
     .await?;
-    let all = rows.first().map_or(0, |row| row.all.unsigned_abs());
-    let imports = read(&mut reading, tenant, rows.into_iter().map(|row| row.id)).await?;
-    Ok(Concerning { imports, all })
+    read(&mut reading, tenant, &rows).await
 }
 
 /// Imports with dead chunks, and those that run or are paused and have chunks that wait to be tried again; newest first.
 pub async fn stuck(store: &Store, tenant: TenantId, limit: i64) -> Result<Concerning, StoreError> {
     let mut reading = store.reading(tenant).await?;
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        OneOf,
         r#"select id, count(*) over () as "all!"
              from imports
             where tenant_id = $1
@@ -110,19 +110,23 @@ pub async fn stuck(store: &Store, tenant: TenantId, limit: i64) -> Result<Concer
     )
     .fetch_all(&mut *reading)
     .await?;
-    let all = rows.first().map_or(0, |row| row.all.unsigned_abs());
-    let imports = read(&mut reading, tenant, rows.into_iter().map(|row| row.id)).await?;
-    Ok(Concerning { imports, all })
+    read(&mut reading, tenant, &rows).await
+}
+
+/// An import, and how many there are like it.
+struct OneOf {
+    id: Uuid,
+    all: i64,
 }
 
 async fn read(
     connection: &mut PgConnection,
     tenant: TenantId,
-    ids: impl Iterator<Item = Uuid>,
-) -> Result<Vec<ImportReport>, StoreError> {
-    let mut imports = Vec::new();
-    for id in ids {
-        imports.extend(reports::listed_import(connection, tenant, ImportId::new(id)).await?);
+    rows: &[OneOf],
+) -> Result<Concerning, StoreError> {
+    let mut imports = Vec::with_capacity(rows.len());
+    for row in rows {
+        imports.extend(reports::listed_import(connection, tenant, ImportId::new(row.id)).await?);
     }
-    Ok(imports)
+    Ok(Concerning { imports, all: rows.first().map_or(0, |row| row.all.unsigned_abs()) })
 }

@@ -11,12 +11,13 @@ use muster_shared::import::ImportState;
 use muster_shared::store::reports::{self, ImportReport};
 use muster_shared::token::Scope;
 
-use super::leave::{Leave, encoded};
+use super::leave::Leave;
 use super::page::{Page, Section};
 use super::session::{Visit, field, query};
 use super::words::{ago, number, percent};
 use super::{BASE, shapes};
 use crate::api::AppState;
+use crate::api::params::encoded;
 
 /// Imports on a page.
 const PAGE: i64 = 30;

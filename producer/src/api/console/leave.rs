@@ -9,6 +9,7 @@ use muster_shared::store::StoreError;
 
 use super::page;
 use crate::api::error::{ApiError, Told};
+use crate::api::params::encoded;
 
 /// Why there is no page.
 #[derive(Debug)]
@@ -90,31 +91,4 @@ fn told(status: StatusCode, title: &str, message: &str) -> Response {
     *response.status_mut() = status;
     response.headers_mut().insert("x-robots-tag", HeaderValue::from_static("noindex"));
     response
-}
-
-/// Text as a value in the query of an address.
-pub(super) fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/') {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_stands_in_a_query_keeps_its_letters_and_nothing_else() {
-        assert_eq!(
-            encoded("/console/imports?state=running&q=a b"),
-            "/console/imports%3Fstate%3Drunning%26q%3Da%20b"
-        );
-        assert_eq!(encoded("é"), "%C3%A9");
-    }
 }

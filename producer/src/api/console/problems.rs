@@ -7,9 +7,9 @@ use muster_shared::store::reports::ImportReport;
 use muster_shared::store::{Store, StoreError};
 
 use super::imports::address;
-use super::leave::encoded;
 use super::page::sentence;
 use super::words::number;
+use crate::api::params::encoded;
 
 /// Causes that are shown of failures, and of warnings.
 const MOST: i64 = 20;

@@ -15,12 +15,13 @@ use muster_shared::store::{Store, StoreError, lookup};
 use muster_shared::token::Scope;
 
 use super::imports::{address, name};
-use super::leave::{Leave, encoded};
+use super::leave::Leave;
 use super::page::{self, Section, sentence};
 use super::session::{Visit, field, query};
 use super::words::{masked, number};
 use crate::api::AppState;
 use crate::api::error::ApiError;
+use crate::api::params::encoded;
 
 /// Records on a page.
 const PAGE: usize = 50;

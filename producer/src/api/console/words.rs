@@ -4,18 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
 use muster_shared::fault::{Mutant, mutant};
 
-/// A number, its thousands apart.
-pub(super) fn number(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
+pub(super) use crate::api::params::thousands as number;
 
 /// A number and what it counts: `1 record`, `2 records`.
 pub(super) fn count(number_of: u64, one: &str, many: &str) -> String {
