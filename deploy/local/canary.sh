@@ -22,7 +22,7 @@ TOKEN='mst_[A-Za-z0-9]{20}|eyJ[A-Za-z0-9_-]+\.eyJ'
 sql() { psql -XqAtv ON_ERROR_STOP=1 "$TEST_MUSTER_DATABASE_URL" "$@"; }
 
 failed=0
-hit() { # PLACE TEXT…: tells of it, and how often; never the value itself
+hit() { # TEXT…: says where something was found, and how often; never the value itself
     printf 'canary: %s\n' "$*" >&2
     failed=1
 }
@@ -41,7 +41,7 @@ done
 # Metrics, for which a token is needed.
 export DATABASE_URL=$TEST_MUSTER_DATABASE_URL
 "$TEST_MUSTER_PROGRAM" tenant create canary >/dev/null
-token=$("$TEST_MUSTER_PROGRAM" token create --tenant canary --name "canary-$$" --scope ops | grep -oE 'mst_[A-Za-z0-9_]+' | head -n 1)
+token=$("$TEST_MUSTER_PROGRAM" token create --tenant canary --name "canary-$$" --scope ops 2>/dev/null | grep -oE 'mst_[A-Za-z0-9_]+' | head -n 1)
 metrics=$(curl -fsS -H "Authorization: Bearer $token" "$TEST_MUSTER_URL/metrics")
 [[ $metrics == *muster_records_total* ]] || hit "the metrics have no records"
 ! grep -qiE "$ADDRESS|$HASH|$TOTP|$TOKEN" <<<"$metrics" || hit "the metrics have an address, a secret or a token"

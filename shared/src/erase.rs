@@ -241,6 +241,7 @@ mod tests {
         let raw = RawRecord { position, fields: &[], defect: None, raw: Some("x;ann@example.com") };
         assert_eq!(person.fate(&raw, Outcome::Failed, None, &columns), Fate::Erase);
     }
+
     #[test]
     fn a_deleted_user_is_the_persons_where_it_had_an_identifier_of_theirs() {
         let person = Person::known_by(IdentifierField::PreferredUsername, "ann".into());

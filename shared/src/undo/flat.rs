@@ -214,7 +214,6 @@ mod tests {
             ("1e16", "10000000000000000", true),
             ("1.0", "1", true),
             ("-0.0", "0", true),
-            ("1e400", "1e400", true),
             ("1.5", "1", false),
             ("18446744073709551615", "18446744073709551615.0", false),
             ("1.8446744073709552e19", "18446744073709551616", true),
@@ -224,9 +223,9 @@ mod tests {
             (r#""1""#, "1", false),
             ("true", "1", false),
         ] {
-            let Ok(one) = serde_json::from_str::<Value>(one) else { continue };
-            assert_eq!(same(Some(&one), Some(&read(other))), expected, "{one} {other}");
-            assert_eq!(same(Some(&read(other)), Some(&one)), expected, "{other} {one}");
+            let (one, other) = (read(one), read(other));
+            assert_eq!(same(Some(&one), Some(&other)), expected, "{one} {other}");
+            assert_eq!(same(Some(&other), Some(&one)), expected, "{other} {one}");
         }
         assert!(same(None, None) && !same(None, Some(&Value::Null)) && !same(Some(&Value::Null), None));
     }
