@@ -485,6 +485,8 @@ table! {
         TypesInErrors = "types_in_errors",
         /// A table whose line ends were lost on its way is taken for its header.
         LostLinesTaken = "lost_lines_taken",
+        /// The description of the API has defaults, which generated clients send as if their callers had set them.
+        DefaultsInDocument = "defaults_in_document",
         /// An address of a registration takes the place of one that has its name, at the front door for Bitcaster.
         RegistrationReplaces = "registration_replaces",
         /// Looking for a record by its line or identifier takes as long as it takes.

@@ -1,8 +1,9 @@
 //! The description of the API, made whole: what utoipa gathers at the routes, with what is the same for many of them.
 //!
 //! Guarantees, which its tests hold: each operation has an id of its own (`tag_verb`), says which scope it asks for and which
-//! errors it can give; every object says its properties, and every parameter what it may be. The whole document is committed as
-//! docs/openapi.json, so that a change of what clients are generated from is seen.
+//! errors it can give; every object says its properties, and every parameter what it may be; nothing has a default that a client would send
+//! as if its caller had set it. The whole document is committed as docs/openapi.json, so that a change of what clients are generated
+//! from is seen.
 
 mod bodies;
 mod errors;
@@ -44,6 +45,7 @@ const OPEN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 pub(super) fn whole(gathered: &OpenApi) -> Value {
     let mut document = serde_json::to_value(gathered).unwrap_or_default();
     document["servers"] = json!([{ "url": "/", "description": "This server" }]);
+    document["info"]["contact"] = json!({ "name": "Whoever runs this server" });
     document["info"]["license"] = json!({ "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" });
     if let Some(schemas) = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut) {
         schemas::complete(schemas);
@@ -62,6 +64,8 @@ pub(super) fn whole(gathered: &OpenApi) -> Value {
                 ids.insert(id.clone());
                 operation.insert("operationId".into(), Value::from(id.clone()));
                 operation.insert("security".into(), route.security());
+                let description = route.described(operation.get("description").and_then(Value::as_str));
+                operation.insert("description".into(), Value::from(description));
                 options::complete(&route, operation, &upload_options);
                 bodies::complete(&route, operation);
                 errors::complete(&route, operation);
@@ -142,6 +146,17 @@ impl Route {
             (_, true) => &[Scope::ImportRead],
             (_, false) => &[Scope::ImportWrite],
         }
+    }
+
+    /// What is said of the operation, and what it asks of a credential.
+    fn described(&self, told: Option<&str>) -> String {
+        let scopes: Vec<String> = self.scopes().iter().map(|scope| format!("`{scope}`")).collect();
+        let asks = match scopes.as_slice() {
+            _ if self.is_open() => "Needs no credential.".to_owned(),
+            [] => "Every credential will do.".to_owned(),
+            scopes => format!("Needs the scope {}.", scopes.join(" or ")),
+        };
+        told.map_or_else(|| asks.clone(), |told| format!("{told}\n\n{asks}"))
     }
 
     /// Each of the alternatives that let somebody in.

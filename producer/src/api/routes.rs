@@ -79,7 +79,12 @@ fn client_routes() -> OpenApiRouter<AppState> {
 
 /// The documentation of every route, as served at `/openapi.json`.
 pub fn openapi() -> Value {
-    finished(routes().split_for_parts().1)
+    finished(gathered())
+}
+
+/// What stands at the routes themselves.
+pub(super) fn gathered() -> OpenApi {
+    routes().split_for_parts().1
 }
 
 /// Routes that are neither in the documentation nor among those of the console that need a session.

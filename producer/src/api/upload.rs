@@ -48,7 +48,7 @@ const OPTION_BYTES: usize = 1024;
         ("group" = Option<String>, Query, description = "name of the group to enrol users in; created if it is not there"),
         ("start" = Option<String>, Query, description = "auto or manual"),
         ("on_invalid" = Option<String>, Query, description = "continue or refuse"),
-        ("brake" = Option<u8>, Query, description = "percent: more of the first records failing for one cause refuse the file (50); 0 is off"),
+        ("brake" = Option<u8>, Query, description = "percent: more of the first records failing for one cause refuse the file; 0 is off"),
         ("unknown_columns" = Option<String>, Query, description = "refuse, ignore, or metadata: kept under their own names"),
         ("header_names" = Option<String>, Query, description = "common, or exact: only the names of fields are known"),
         ("at" = Option<String>, Query, description = "where the list of records stands in a JSON file: `users`, `/realm/users`"),

@@ -46,7 +46,7 @@ pub(super) struct UserList {
            ("organization" = Option<String>, Query, description = "list: those in the organization of this slug"),
            ("updated_since" = Option<String>, Query, description = "list: those that were changed since then (RFC 3339)"),
            ("after" = Option<String>, Query, description = "list: `next` of the page before"),
-           ("limit" = Option<u16>, Query, description = "list: 1 to 1000, else 100")),
+           ("limit" = Option<u16>, Query, description = "list: most users of the page")),
     responses((status = 200, description = "The user or none; or a page of users", body = UserList,
                headers(("Link" = String, description = "Address of the next page, `rel=\"next\"`; absent on the last")))),
 )]

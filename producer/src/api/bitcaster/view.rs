@@ -212,6 +212,7 @@ pub(super) struct RegisteredUser {
 
 /// What an application has about a user.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ApplicationMembership)]
 pub(super) struct Membership {
     /// Custom fields as they are now.
     #[schema(value_type = Object)]

@@ -104,7 +104,7 @@ fn authgear_request() -> Value {
         "type": "object",
         "properties": {
             "identifier": identifier,
-            "upsert": { "type": "boolean", "default": false, "description": "Users that exist are updated, not skipped" },
+            "upsert": { "type": "boolean", "description": "Users that exist are updated, not skipped. Default: `false`" },
             "records": { "type": "array", "minItems": 1, "items": any("A record") },
         },
         "required": ["identifier", "records"], "additionalProperties": false,
@@ -116,14 +116,14 @@ fn bitcaster_request(path: &str, verb: &str) -> Value {
     let custom_fields = || any("Custom fields");
     let address = json!({
         "type": "object",
-        "properties": { "value": { "type": "string", "maxLength": 255 }, "name": { "type": "string", "maxLength": 255, "default": "" },
-                        "assign_to_preferred_channel": { "type": "boolean", "default": false } },
+        "properties": { "value": { "type": "string", "maxLength": 255 }, "name": { "type": "string", "maxLength": 255, "description": "Default: what kind of address it is" },
+                        "assign_to_preferred_channel": { "type": "boolean", "description": "Default: `false`" } },
         "required": ["value"],
     });
     let (properties, required) = match (path, verb) {
         (path, _) if path.ends_with("/register/") => (
             json!({ "username": name(), "email": text(), "first_name": name(), "last_name": name(), "custom_fields": custom_fields(),
-                    "active": { "type": "boolean", "default": true }, "addresses": { "type": "array", "items": address },
+                    "active": { "type": "boolean", "description": "Default: `true`" }, "addresses": { "type": "array", "items": address },
                     "distribution_list": nullable(text()) }),
             json!(["username"]),
         ),

@@ -1,5 +1,6 @@
 //! What parameters may be: values, bounds and defaults from the tables that requests are read by.
 
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::import::{ChunkState, ImportState};
 use muster_shared::options as choices;
 use muster_shared::parse::{Delimiter, Format, TextEncoding};
@@ -53,9 +54,24 @@ fn typed(mut parameter: Value, route: Option<&Route>) -> Value {
         _ => None,
     };
     // What may be left out is not null: it is not there.
-    let bare = known.unwrap_or_else(|| without_null(parameter["schema"].clone()));
-    parameter["schema"] = bare;
+    let mut schema = known.unwrap_or_else(|| without_null(parameter["schema"].clone()));
+    let default = schema.as_object_mut().and_then(|schema| schema.remove("default"));
+    if let Some(default) = default.filter(|_| !mutant(Mutant::DefaultsInDocument)) {
+        let of_upload = route.is_none_or(|route| route.path == "/v1/imports" && route.verb == "post");
+        let told = told_default(parameter["description"].as_str().unwrap_or_default(), &default, of_upload);
+        parameter["description"] = Value::from(told);
+    }
+    parameter["schema"] = schema;
     parameter
+}
+
+/// The description of a parameter with its default. The schema has none: a generated client sends the default of a schema as if its
+/// caller had set it, and what a caller sets counts more than what a profile says.
+fn told_default(description: &str, default: &Value, of_upload: bool) -> String {
+    let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+    let profile = if of_upload { ", if no profile says otherwise" } else { "" };
+    let between = if description.is_empty() { "" } else { ". " };
+    format!("{description}{between}Default: `{default}`{profile}")
 }
 
 fn without_null(mut schema: Value) -> Value {

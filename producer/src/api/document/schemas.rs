@@ -404,6 +404,16 @@ mod tests {
         }
     }
 
+    /// Of two shapes of one name clients would get one, wherever the other is sent.
+    #[test]
+    fn no_shape_has_the_name_of_another() {
+        let gathered = serde_json::to_value(crate::api::routes::gathered()).unwrap();
+        let there = gathered["components"]["schemas"].as_object().unwrap();
+        for name in schemas().keys() {
+            assert!(!there.contains_key(name), "{name}");
+        }
+    }
+
     #[test]
     fn shapes_are_those_of_what_is_sent() {
         same("Counts", &Counts::default());
