@@ -16,8 +16,9 @@ from muster_client.api.imports import (
     imports_retry,
     imports_show,
 )
+from muster_client.api.profiles import profiles_save
 from muster_client.api.users import users_find, users_show
-from muster_client.models import ErrorBody
+from muster_client.models import ErrorBody, ImportsCreateFilesBody, ProfilesSaveBody
 from muster_client.types import File
 
 CSV = b"email,given_name,custom__office\nada@example.com,Ada,Rome\nnobody,Bob,Bern\ncy@example.com,Cy,Oslo\n"
@@ -76,6 +77,36 @@ user = done(users_find.sync_detailed(client=client, email="ada@example.com")).us
 shown = done(users_show.sync_detailed(user.id, client=client))
 assert shown.given_name == "Ada" and shown.metadata["office"] == "Rome", shown
 assert done(catalog_show.sync_detailed(client=client)).organizations is not None
+
+# What the caller does not set is not sent, so that a profile's values count; what the caller sets counts more. With the file as the
+# body and in a form, whose options stand in the query here: this generator puts the file before everything else.
+PROFILE = {
+    "identifier": "preferred_username", "on_existing": "skip", "metadata": "rewrite", "on_invalid": "refuse", "start": "manual",
+    "unknown_columns": "metadata", "empty_cells": "keep", "rows": "flexible", "sets": "delta", "unknown_names": "ignore",
+    "duplicates": "refuse", "phone_check": "valid", "dates": "dmy", "on_invalid_value": "drop", "usernames": "ascii",
+    "default_address": "true",
+}
+of_profile = ProfilesSaveBody.from_dict({**PROFILE, "header_names": "exact"})
+done(profiles_save.sync_detailed("people", client=client, body=of_profile))
+
+
+def people():
+    return File(payload=io.BytesIO(b"preferred_username,given_name,floor\nzoe,Zoe,3\n"), file_name="people.csv", mime_type="text/csv")
+
+
+def upload(body, **options):
+    options = {"format_": imports_create.ImportsCreateFormat.CSV, "profile": "people", **options}
+    taken = done(imports_create.sync_detailed(client=client, body=body, **options), HTTPStatus.ACCEPTED)
+    asked = taken.options.to_dict()
+    # Names that are exact go without saying; any others are told.
+    assert "header_names" not in asked, asked
+    return {name: str(asked[name]).lower() for name in PROFILE}
+
+
+for body in (people, lambda: ImportsCreateFilesBody(file=people())):
+    assert upload(body()) == PROFILE
+    updating = imports_create.ImportsCreateOnExisting.UPDATE
+    assert upload(body(), on_existing=updating) == {**PROFILE, "on_existing": "update"}
 
 # An error is one that the document has.
 refused = imports_list.sync_detailed(client=client, limit=100_000)
