@@ -12,9 +12,11 @@ use muster_shared::config::Config;
 use muster_shared::fault::{Mutant, mutant};
 use serde::Serialize;
 
+pub(crate) use server::Readiness;
+
+use crate::client::ServerToken;
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;
-use crate::imports::ServerToken;
 use crate::output::{answer, json};
 use crate::shutdown::Shutdown;
 

@@ -6,8 +6,8 @@ use anyhow::bail;
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::store::{Store, reports};
 
+use crate::client::{Refused, Remote};
 use crate::import::Progress;
-use crate::imports::{Refused, Remote};
 use crate::shutdown::{Aborted, Shutdown};
 use crate::view::View;
 

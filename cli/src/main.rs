@@ -1,11 +1,12 @@
 //! `muster`, the one program: parses the command line, reads the configuration, starts logging and calls the command.
 //!
-//! One module a command. What they share: `connect` (the store, the engine and the queue of a command), `shutdown` (the two
+//! One module a command. What they share: `connect` (the store, the engine and the queue of a command), `client` (the API of a server), `shutdown` (the two
 //! steps of a signal), `failure` (how errors are told, and the exit codes), `output`.
 
 mod args;
 mod bc;
 mod catalog;
+mod client;
 mod completions;
 mod configuration;
 mod connect;

@@ -11,15 +11,14 @@ use muster_shared::error::ErrorCode;
 use muster_shared::import_profile::{BUILTIN, Builtin};
 use muster_shared::store::import_profiles::{self, SavedProfile};
 use muster_shared::tenant::Slug;
-use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json as value};
 
+use crate::client::{Refused, Remote, ServerToken, operations};
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
 use crate::import::OptionArgs;
 use crate::import::wrong_option;
-use crate::imports::{Refused, Remote, ServerToken};
 use crate::output::{answer, json, table};
 use crate::shutdown::{Aborted, Shutdown};
 
@@ -117,7 +116,7 @@ pub(crate) async fn run(args: &ProfileArgs, config: &Config, shutdown: &Shutdown
 
 /// A tenant's profile, in the API's shape.
 #[derive(Debug, Deserialize)]
-struct Own {
+pub(crate) struct Own {
     name: String,
     #[serde(default)]
     built_in: Option<String>,
@@ -139,13 +138,13 @@ impl Own {
     }
 }
 
+/// Profiles, in the API's shape.
 #[derive(Deserialize)]
-struct Profiles {
+pub(crate) struct Profiles {
     profiles: Vec<Own>,
 }
 
 async fn behind(args: &ProfileArgs, remote: &Remote) -> anyhow::Result<Ended> {
-    let path = |name: &Slug| format!("/v1/profiles/{name}");
     let missing = |error: &anyhow::Error| {
         error.downcast_ref::<Refused>().is_some_and(|refused| refused.is(ErrorCode::NotFound))
     };
@@ -154,11 +153,11 @@ async fn behind(args: &ProfileArgs, remote: &Remote) -> anyhow::Result<Ended> {
             let (name, pairs) = checked(name, options)?;
             let body: BTreeMap<&str, &str> =
                 pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            remote.send(remote.request(Method::PUT, &path(&name)).json(&body)).await?;
+            remote.send(remote.request(&operations::PROFILES_SAVE.at(&[&name])).json(&body)).await?;
             shown(name.as_str(), &pairs, None, args.json)
         }
         What::List => {
-            let all: Profiles = remote.get("/v1/profiles", &[]).await?;
+            let all = remote.ask(operations::PROFILES_LIST.call()).await?;
             let own: Vec<Own> = all.profiles.into_iter().filter(|one| one.built_in.is_none()).collect();
             listed(&own, args.json)
         }
@@ -166,13 +165,16 @@ async fn behind(args: &ProfileArgs, remote: &Remote) -> anyhow::Result<Ended> {
             Some(pairs) => shown(name.as_str(), &pairs, None, args.json),
             None => bail!("there is no profile {name}; `muster profile list` shows those there are"),
         },
-        What::Delete { name } => match remote.send(remote.request(Method::DELETE, &path(name))).await {
-            Ok(_) => deleted(name, args.json),
-            Err(error) if missing(&error) => {
-                bail!("there is no profile {name}; `muster profile list` shows those there are")
+        What::Delete { name } => {
+            let request = remote.request(&operations::PROFILES_DELETE.at(&[name]));
+            match remote.send(request).await {
+                Ok(_) => deleted(name, args.json),
+                Err(error) if missing(&error) => {
+                    bail!("there is no profile {name}; `muster profile list` shows those there are")
+                }
+                Err(error) => Err(error),
             }
-            Err(error) => Err(error),
-        },
+        }
     }
 }
 
@@ -180,7 +182,7 @@ async fn behind(args: &ProfileArgs, remote: &Remote) -> anyhow::Result<Ended> {
 pub(crate) async fn of_server(remote: &Remote, name: &str) -> anyhow::Result<Option<Vec<(String, String)>>> {
     // Names of another form are nobody's, and stand in no address.
     let Ok(name) = name.parse::<Slug>() else { return Ok(None) };
-    match remote.get::<Own>(&format!("/v1/profiles/{name}"), &[]).await {
+    match remote.ask(operations::PROFILES_SHOW.at(&[&name])).await {
         Ok(own) => Ok(Some(own.pairs())),
         Err(error)
             if error.downcast_ref::<Refused>().is_some_and(|refused| refused.is(ErrorCode::NotFound)) =>

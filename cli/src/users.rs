@@ -18,13 +18,14 @@ use muster_shared::store::Store;
 use muster_shared::store::users::{self, UserFilter};
 use muster_shared::tenant::Slug;
 use muster_shared::user::User;
-use reqwest::Method;
 use serde::Deserialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+pub(crate) use erase::Erased;
+
+use crate::client::{Remote, ServerToken, operations};
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
-use crate::imports::{Remote, ServerToken};
 use crate::output::{answer, json, number, remark, table, to_file};
 use crate::shutdown::{Aborted, Shutdown};
 
@@ -130,8 +131,9 @@ impl Which {
     }
 }
 
+/// A page of users.
 #[derive(Deserialize)]
-struct UsersPage {
+pub(crate) struct UsersPage {
     users: Vec<User>,
     #[serde(default)]
     next: Option<UserId>,
@@ -188,10 +190,12 @@ async fn behind(args: &UsersArgs, remote: &Remote) -> anyhow::Result<Ended> {
                 if left == 0 {
                     break;
                 }
-                let mut query = which.query();
-                query.push(("limit", left.min(PAGE).to_string()));
-                query.extend(after.map(|after| ("after", after.to_string())));
-                let page: UsersPage = remote.get("/v1/users", &query).await?;
+                let call = operations::USERS_FIND
+                    .call()
+                    .with_all(which.query())
+                    .with("limit", left.min(PAGE).to_string())
+                    .with_all(after.map(|after| ("after", after.to_string())));
+                let page = remote.ask(call).await?;
                 found.extend(page.users);
                 after = page.next;
                 if after.is_none() {
@@ -203,8 +207,9 @@ async fn behind(args: &UsersArgs, remote: &Remote) -> anyhow::Result<Ended> {
         What::Show { user } => shown(asked(remote, &named(user)?).await?, args.json),
         What::Export { which, output, format } => {
             let format = export_format(output.as_deref(), format.as_deref());
-            let request = remote.request(Method::GET, "/v1/users/export").query(&which.query());
-            let response = remote.send(request.query(&[("format", format.extension())])).await?;
+            let call =
+                operations::USERS_EXPORT.call().with_all(which.query()).with("format", format.extension());
+            let response = remote.send(remote.request(&call)).await?;
             let pieces = response.bytes_stream();
             let pieces = pieces.map(|piece| Ok(piece.map_err(reqwest::Error::without_url)?.to_vec()));
             write(pieces.boxed(), output.as_deref()).await
@@ -238,9 +243,9 @@ async fn found(store: &Store, tenant: TenantId, named: &Named) -> anyhow::Result
 
 async fn asked(remote: &Remote, named: &Named) -> anyhow::Result<Option<User>> {
     Ok(match named {
-        Named::Id(id) => Some(remote.get(&format!("/v1/users/{id}"), &[]).await?),
+        Named::Id(id) => Some(remote.ask(operations::USERS_SHOW.at(&[id])).await?),
         Named::Field(field, key) => {
-            let page: UsersPage = remote.get("/v1/users", &[(field.as_str(), key.clone())]).await?;
+            let page = remote.ask(operations::USERS_FIND.call().with(field.as_str(), key.as_str())).await?;
             page.users.into_iter().next()
         }
     })

@@ -2,11 +2,11 @@
 
 use muster_shared::error::ErrorCode;
 use muster_shared::fault::{Mutant, mutant};
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use serde::Deserialize;
 
 use super::Check;
-use crate::imports::{Refused, Remote, ServerToken};
+use crate::client::{Refused, Remote, ServerToken, operations};
 
 /// Everything that the server tells.
 pub(super) async fn checks(url: &str, shown: &ServerToken) -> Vec<Check> {
@@ -25,7 +25,7 @@ pub(super) async fn checks(url: &str, shown: &ServerToken) -> Vec<Check> {
 }
 
 async fn answers(remote: &Remote, url: &str) -> Check {
-    match remote.send(remote.request(Method::GET, "/healthz")).await {
+    match remote.send(remote.request(&operations::OPERATIONS_HEALTHZ.call())).await {
         Ok(_) => Check::ok("server", format!("{url} answers")),
         Err(error) => {
             let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
@@ -37,7 +37,7 @@ async fn answers(remote: &Remote, url: &str) -> Check {
 
 /// Nothing where readiness is on another listener.
 async fn ready(remote: &Remote) -> Option<Check> {
-    let answer = remote.request(Method::GET, "/readyz").send().await.ok()?;
+    let answer = remote.request(&operations::OPERATIONS_READYZ.call()).send().await.ok()?;
     let status = answer.status();
     if status.as_u16() == 404 {
         return None;
@@ -48,7 +48,7 @@ async fn ready(remote: &Remote) -> Option<Check> {
 /// What a server tells of itself.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Readiness {
+pub(crate) struct Readiness {
     status: String,
     reasons: Vec<String>,
 }
@@ -72,8 +72,8 @@ fn readiness(status: StatusCode, text: &str) -> Check {
 }
 
 async fn token(remote: &Remote) -> Check {
-    let asked = remote.request(Method::GET, "/v1/imports").query(&[("limit", "1")]);
-    match remote.send(asked).await {
+    let call = operations::IMPORTS_LIST.call().with("limit", "1");
+    match remote.send(remote.request(&call)).await {
         Ok(_) => Check::ok("token", "the server takes the token"),
         // It is a token that may do something else.
         Err(error)

@@ -17,11 +17,11 @@ use muster_shared::tenant::Slug;
 pub(crate) use local::{Taken, Unreceived, drive, take_in, view, wrong_option};
 pub(crate) use options::OptionArgs;
 pub(crate) use progress::Progress;
-pub(crate) use remote::details as details_of_server;
+pub(crate) use remote::{ServerDetails, details as details_of_server};
 pub(crate) use source::Source;
 
+use crate::client::ServerToken;
 use crate::failure::Ended;
-use crate::imports::ServerToken;
 use crate::shutdown::{Aborted, Shutdown};
 
 /// Options of `muster import`.

@@ -16,8 +16,8 @@ use muster_shared::clock;
 use muster_shared::fault::{self, Mutant};
 use muster_shared::import::ImportState;
 use muster_shared::parse::Format;
+use reqwest::Body;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use reqwest::{Body, Method};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::time::sleep;
@@ -25,9 +25,10 @@ use tokio::time::sleep;
 use super::progress::Progress;
 use super::source::Source;
 use super::{UsersArgs, summary, wrong_option};
+use crate::client::{Remote, operations};
 use crate::failure::Ended;
 use crate::follow;
-use crate::imports::{CauseArgs, Outcomes, Remote};
+use crate::imports::{CauseArgs, Outcomes};
 use crate::output::number;
 use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
@@ -149,10 +150,8 @@ async fn upload(
 ) -> anyhow::Result<View> {
     progress.receiving(source.label(), source.size);
     let label = source.label().to_owned();
-    let mut request = remote
-        .request(Method::POST, "/v1/imports")
-        .query(pairs)
-        .header(CONTENT_TYPE, media_type(source.format));
+    let call = operations::IMPORTS_CREATE.call().with_all(pairs.iter().cloned());
+    let mut request = remote.request(&call).header(CONTENT_TYPE, media_type(source.format));
     match source.encoding {
         Encoding::Identity => {}
         Encoding::Gzip => request = request.header(CONTENT_ENCODING, "gzip"),
@@ -199,7 +198,8 @@ fn key(digest: [u8; 32], pairs: &[(&'static str, String)], number: u32) -> Strin
 
 /// What a server tells of an import beyond its counts.
 #[derive(Debug, Default, Deserialize)]
-struct Further {
+pub(crate) struct ServerDetails {
+    #[serde(default)]
     skipped_by_reason: BTreeMap<String, u64>,
 }
 
@@ -208,9 +208,8 @@ pub(crate) async fn details(remote: &Remote, view: &View) -> anyhow::Result<summ
     let mut details = summary::Details::default();
     if view.counts.skipped > 0 && !fault::mutant(Mutant::SkipsWithoutReason) {
         // An older server does not tell them.
-        let asked = [("details", "true".to_owned())];
-        let further: Further =
-            remote.get(&format!("/v1/imports/{}", view.id), &asked).await.unwrap_or_default();
+        let call = operations::IMPORTS_DETAILS.at(&[&view.id]).with("details", "true");
+        let further = remote.ask(call).await.unwrap_or_default();
         details.skipped_by_reason = further.skipped_by_reason.into_iter().collect();
     }
     if view.counts.failed > 0 {

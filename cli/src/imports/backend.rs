@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::local::Local;
-use super::remote::Remote;
 use crate::args::one_of;
+use crate::client::Remote;
 use crate::failure::usage;
 use crate::view::View;
 

@@ -17,9 +17,10 @@ use muster_shared::import::{ChunkState, ImportState};
 use muster_shared::tenant::Slug;
 
 pub(crate) use backend::{CauseArgs, Outcomes, Steer};
-pub(crate) use remote::{Refused, Remote, ServerToken};
+pub(crate) use remote::{ImportsPage, RecordsPage};
 
 use crate::args::one_of;
+use crate::client::{Remote, ServerToken};
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;
 use crate::pipeline::{dispatch_options, receive_limits};

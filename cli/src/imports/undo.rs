@@ -8,11 +8,10 @@ use muster_shared::id::ImportId;
 use muster_shared::options::Start;
 use muster_shared::store::undo::{self as store, NewUndo, OpenedUndo, Refusal};
 use muster_shared::undo::{RecordRanges, Undo};
-use reqwest::Method;
 
 use super::backend::{Backend, Outcomes};
 use super::local::Local;
-use super::remote::Remote;
+use crate::client::{Remote, operations};
 use crate::failure::usage;
 use crate::output::{number, remark};
 use crate::reach::Reach;
@@ -167,18 +166,17 @@ impl Local<'_> {
 
 impl Remote {
     async fn undo_preview(&self, id: ImportId) -> anyhow::Result<UndoPreview> {
-        self.get(&format!("/v1/imports/{id}/undo"), &[]).await
+        self.ask(operations::IMPORTS_UNDO_PREVIEW.at(&[&id])).await
     }
 
     async fn undo(&self, id: ImportId, args: &UndoArgs) -> anyhow::Result<View> {
-        let mut query: Vec<(&str, String)> = vec![("start", args.start().to_string())];
-        if !args.field.is_empty() {
-            query.push(("field", args.field.join(",")));
-        }
-        query.extend(args.records.as_ref().map(|records| ("records", records.to_string())));
-        query.extend(args.outcome.clone().map(|outcome| ("outcome", outcome)));
-        let request = self.request(Method::POST, &format!("/v1/imports/{id}/undo")).query(&query);
-        let answer = self.send(request).await?;
-        Self::accepted(answer).await
+        let fields = (!args.field.is_empty()).then(|| ("field", args.field.join(",")));
+        let call = operations::IMPORTS_UNDO
+            .at(&[&id])
+            .with("start", args.start().to_string())
+            .with_all(fields)
+            .with_all(args.records.as_ref().map(|records| ("records", records.to_string())))
+            .with_all(args.outcome.clone().map(|outcome| ("outcome", outcome)));
+        self.ask_without_limit(call).await
     }
 }

@@ -9,7 +9,7 @@ use muster_shared::id::ImportId;
 use muster_shared::progress::Progress as HowItGetsOn;
 
 use super::backend::Backend;
-use super::remote::Refused;
+use crate::client::Refused;
 use crate::failure::Ended;
 use crate::import::{Progress, details_of_server, summary};
 use crate::output::remark;

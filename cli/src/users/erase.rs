@@ -6,12 +6,11 @@ use muster_shared::id::{TenantId, UserId};
 use muster_shared::normalise::{EmailAddress, PhoneNumber, Username};
 use muster_shared::options::IdentifierField;
 use muster_shared::store::{Store, erase};
-use reqwest::Method;
 use serde::Deserialize;
 
 use super::{NO_SUCH_USER, Named};
+use crate::client::{Remote, operations};
 use crate::failure::{Ended, usage};
-use crate::imports::Remote;
 use crate::output::{answer, json};
 
 /// Who did it, in the audit.
@@ -73,13 +72,12 @@ pub(super) async fn here(
 /// Erases a user behind a server.
 pub(super) async fn behind(remote: &Remote, user: UserId, as_json: bool) -> anyhow::Result<Ended> {
     // It takes as long as there is much staged, so there is no time limit.
-    let response = remote.send(remote.request(Method::DELETE, &format!("/v1/users/{user}"))).await?;
-    told(&response.json().await.map_err(reqwest::Error::without_url)?, as_json)
+    told(&remote.ask_without_limit(operations::USERS_ERASE.at(&[&user])).await?, as_json)
 }
 
 /// What was erased, in the API's shape.
 #[derive(Debug, serde::Serialize, Deserialize)]
-struct Erased {
+pub(crate) struct Erased {
     users: u64,
     records: u64,
     mentions: u64,

@@ -1,0 +1,184 @@
+//! The operations of the API that commands use, each with what it takes and what it answers.
+
+use std::fmt::Display;
+use std::marker::PhantomData;
+
+use muster_producer::api::{ChunkList, UndoPreview};
+use muster_producer::request::OPTIONS;
+use muster_shared::store::problems::Problems;
+use muster_shared::user::User;
+use reqwest::Method;
+
+use crate::doctor::Readiness;
+use crate::import::ServerDetails;
+use crate::imports::{ImportsPage, RecordsPage};
+use crate::profile::{Own, Profiles};
+use crate::users::{Erased, UsersPage};
+use crate::view::View;
+
+/// An operation; its answer is read as a `T`, or as it is where that is `()`.
+pub(crate) struct Operation<T> {
+    /// Its id in the description of the API.
+    id: &'static str,
+    method: Method,
+    /// Its address, with `{names}` where something is put in.
+    path: &'static str,
+    /// The parameters of its query that commands give.
+    parameters: &'static [&'static str],
+    answer: PhantomData<fn() -> T>,
+}
+
+impl<T: 'static> Operation<T> {
+    /// A call of an operation whose address is whole.
+    pub(crate) fn call(&'static self) -> Call<T> {
+        self.at(&[])
+    }
+
+    /// A call with `places` in its address, one after the other: ids and slugs, which stand in an address as they are.
+    pub(crate) fn at(&'static self, places: &[&dyn Display]) -> Call<T> {
+        let (mut path, mut rest) = (String::new(), self.path);
+        for place in places {
+            let Some((before, after)) = rest.split_once('{') else { break };
+            path.push_str(before);
+            path.push_str(&place.to_string());
+            rest = after.split_once('}').map_or("", |(_, after)| after);
+        }
+        path.push_str(rest);
+        debug_assert!(!path.contains('{'), "{}: {path} is not whole", self.id);
+        Call { operation: self, path, query: Vec::new() }
+    }
+}
+
+/// An operation with what is asked of it.
+#[must_use = "nothing is sent yet"]
+pub(crate) struct Call<T: 'static> {
+    operation: &'static Operation<T>,
+    path: String,
+    query: Vec<(&'static str, String)>,
+}
+
+impl<T: 'static> Call<T> {
+    /// The same with a parameter.
+    pub(crate) fn with(self, name: &'static str, value: impl Into<String>) -> Self {
+        self.with_all([(name, value.into())])
+    }
+
+    /// The same with these parameters.
+    pub(crate) fn with_all(mut self, parameters: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        for (name, value) in parameters {
+            let Operation { id, parameters, .. } = self.operation;
+            debug_assert!(parameters.contains(&name), "{id}: {name} is not among its parameters");
+            self.query.push((name, value));
+        }
+        self
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        &self.operation.method
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(super) fn query(&self) -> &[(&'static str, String)] {
+        &self.query
+    }
+}
+
+macro_rules! answer {
+    () => {
+        ()
+    };
+    ($answer:ty) => {
+        $answer
+    };
+}
+
+/// Makes an operation of each row, and for the tests a list of them all.
+macro_rules! operations {
+    ($($name:ident = $id:literal: $method:ident $path:literal, $parameters:expr $(=> $answer:ty)?;)*) => {
+        $(
+            pub(crate) static $name: Operation<answer!($($answer)?)> = Operation {
+                id: $id,
+                method: Method::$method,
+                path: $path,
+                parameters: $parameters,
+                answer: PhantomData,
+            };
+        )*
+
+        #[cfg(test)]
+        pub(super) fn rows() -> Vec<Row> {
+            vec![$({
+                let typed: &[Reads] = &[$(reads::<$answer>)?];
+                let reads = typed.first().copied();
+                Row { id: $name.id, method: &$name.method, path: $name.path, parameters: $name.parameters, reads }
+            }),*]
+        }
+    };
+}
+
+operations! {
+    IMPORTS_LIST = "imports_list": GET "/v1/imports", &["limit", "before", "state", "idempotency_key"] => ImportsPage;
+    IMPORTS_CREATE = "imports_create": POST "/v1/imports", &OPTIONS => View;
+    IMPORTS_SHOW = "imports_show": GET "/v1/imports/{id}", &[] => View;
+    IMPORTS_DETAILS = "imports_show": GET "/v1/imports/{id}", &["details"] => ServerDetails;
+    IMPORTS_RECORDS = "imports_records": GET "/v1/imports/{id}/records", &["after", "limit", "outcome", "code", "field"] => RecordsPage;
+    IMPORTS_CHUNKS = "imports_chunks": GET "/v1/imports/{id}/chunks", &["after", "limit", "state", "problem"] => ChunkList;
+    IMPORTS_PROBLEMS = "imports_problems": GET "/v1/imports/{id}/problems", &["limit"] => Problems;
+    IMPORTS_FAILED_CSV = "imports_failed_csv": GET "/v1/imports/{id}/failed.csv", &["code", "field"];
+    IMPORTS_FAILED_NDJSON = "imports_failed_ndjson": GET "/v1/imports/{id}/failed.ndjson", &["code", "field"];
+    IMPORTS_PROCEED = "imports_proceed": POST "/v1/imports/{id}/proceed", &[] => View;
+    IMPORTS_PAUSE = "imports_pause": POST "/v1/imports/{id}/pause", &[] => View;
+    IMPORTS_RESUME = "imports_resume": POST "/v1/imports/{id}/resume", &[] => View;
+    IMPORTS_CANCEL = "imports_cancel": POST "/v1/imports/{id}/cancel", &[] => View;
+    IMPORTS_RETRY = "imports_retry": POST "/v1/imports/{id}/retry", &["code", "field"] => View;
+    IMPORTS_UNDO_PREVIEW = "imports_undo_preview": GET "/v1/imports/{id}/undo", &[] => UndoPreview;
+    IMPORTS_UNDO = "imports_undo": POST "/v1/imports/{id}/undo", &["start", "field", "records", "outcome"] => View;
+    PROFILES_LIST = "profiles_list": GET "/v1/profiles", &[] => Profiles;
+    PROFILES_SHOW = "profiles_show": GET "/v1/profiles/{name}", &[] => Own;
+    PROFILES_SAVE = "profiles_save": PUT "/v1/profiles/{name}", &[];
+    PROFILES_DELETE = "profiles_delete": DELETE "/v1/profiles/{name}", &[];
+    USERS_FIND = "users_find": GET "/v1/users",
+        &["email", "phone_number", "preferred_username", "organization", "updated_since", "after", "limit"] => UsersPage;
+    USERS_EXPORT = "users_export": GET "/v1/users/export", &["format", "organization", "updated_since"];
+    USERS_SHOW = "users_show": GET "/v1/users/{id}", &[] => User;
+    USERS_ERASE = "users_erase": DELETE "/v1/users/{id}", &[] => Erased;
+    OPERATIONS_HEALTHZ = "operations_healthz": GET "/healthz", &[];
+    OPERATIONS_READYZ = "operations_readyz": GET "/readyz", &[] => Readiness;
+}
+
+/// What reads an answer.
+#[cfg(test)]
+pub(super) type Reads = fn(serde_json::Value) -> serde_json::Result<()>;
+
+#[cfg(test)]
+fn reads<T: serde::de::DeserializeOwned>(answer: serde_json::Value) -> serde_json::Result<()> {
+    serde_json::from_value::<T>(answer).map(drop)
+}
+
+/// An operation without its type.
+#[cfg(test)]
+pub(super) struct Row {
+    pub(super) id: &'static str,
+    pub(super) method: &'static Method,
+    pub(super) path: &'static str,
+    pub(super) parameters: &'static [&'static str],
+    /// None where the answer is taken as it is.
+    pub(super) reads: Option<Reads>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_has_its_places_and_its_parameters() {
+        let call =
+            IMPORTS_RECORDS.at(&[&7]).with("limit", "5").with_all(Some(("code", "email_invalid".into())));
+        assert_eq!((call.method(), call.path()), (&Method::GET, "/v1/imports/7/records"));
+        assert_eq!(call.query(), [("limit", "5".to_owned()), ("code", "email_invalid".to_owned())]);
+        assert_eq!(USERS_FIND.call().path(), "/v1/users");
+    }
+}
