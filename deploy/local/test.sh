@@ -87,6 +87,9 @@ alerts() {
         promtool test rules deploy/prometheus/rules_test.yml
 }
 
+# What clients were generated from stays as it is, and what is told of a break is what breaks.
+api_breaks() { "$HERE/api_breaks.py" --self-test && "$HERE/api_breaks.py"; }
+
 checks() {
     step "format" cargo fmt --all --check || true
     step "clippy" cargo clippy --locked --workspace --all-features --all-targets -- -D warnings || true
@@ -98,6 +101,11 @@ checks() {
     step "links and names in the documents" "$HERE/links.sh" || true
     step "metrics and fields of log lines are described" "$HERE/names.sh" || true
     step "shell scripts" "$HERE/shellcheck.sh" || true
+    if command -v python3 >/dev/null; then
+        step "the API breaks no client" api_breaks || true
+    else
+        results+=("skipped the API breaks no client: there is no python3; deploy/local/services.sh install brings it")
+    fi
     if command -v promtool >/dev/null; then
         step "alerts" alerts || true
     else
