@@ -17,14 +17,18 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::Server;
+use crate::bounds::{begun, receiving};
+use crate::harness::{Server, until};
 
 const PRIVATE: &str = include_str!("../../../cli/tests/contract/authgear/test_key.pem");
 const PUBLIC: &str = include_str!("../../../shared/test_data/keys/public.pem");
 
 async fn start(envelope: Envelope, quota: Quota) -> Server {
     let authgear = AuthgearOptions { envelope, quota };
-    let http = HttpOptions { authgear, ..HttpOptions::default() };
+    start_with(HttpOptions { authgear, ..HttpOptions::default() }).await
+}
+
+async fn start_with(http: HttpOptions) -> Server {
     let server = Server::start_with(ProducerOptions { http, ..ProducerOptions::default() }).await;
     let key = RsaPublicKey::from_pem(PUBLIC).unwrap();
     let new = NewKey { kid: "k", key: &key, app_id: None, host: None, scopes: NewKey::SCOPES };
@@ -121,6 +125,27 @@ async fn quota_of_a_month_refuses_the_whole_request() {
     let server = start(Envelope::Both, Quota { per_day: None, per_month: Some(4) }).await;
     assert_eq!(post(&server, 4).await.status(), StatusCode::OK);
     exceeded(post(&server, 1).await, "month").await;
+}
+
+#[tokio::test]
+async fn a_request_with_records_waits_for_a_place_of_its_tenant() {
+    let server = start_with(HttpOptions { tenant_uploads: 1, ..HttpOptions::default() }).await;
+    let upload = begun(&server, &server.token).await;
+    receiving(&server, 1).await;
+    let refusal = post(&server, 1).await;
+    assert_eq!(
+        (refusal.status(), refusal.headers().contains_key("retry-after")),
+        (StatusCode::TOO_MANY_REQUESTS, true)
+    );
+    let answer: Value = refusal.json().await.unwrap();
+    assert_eq!(
+        (&answer["error"]["name"], &answer["error"]["reason"]),
+        (&json!("TooManyRequest"), &json!("TooManyRequest"))
+    );
+    // Reading goes on, and a place that comes free is there for the next.
+    assert_eq!(get(&server, "x").await.status(), StatusCode::NOT_FOUND);
+    drop(upload);
+    until("a place is free", async || post(&server, 1).await.status() == StatusCode::OK).await;
 }
 
 #[tokio::test]

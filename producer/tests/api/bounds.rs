@@ -105,7 +105,7 @@ async fn metrics_and_readiness_can_be_apart_from_clients() {
 }
 
 /// An upload that has begun and does not go on.
-async fn begun(server: &Server, token: &str) -> TcpStream {
+pub(crate) async fn begun(server: &Server, token: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).await.unwrap();
     let head = format!(
         "POST /v1/imports HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: text/csv\r\n\
@@ -115,7 +115,7 @@ async fn begun(server: &Server, token: &str) -> TcpStream {
     stream
 }
 
-async fn receiving(server: &Server, count: i64) {
+pub(crate) async fn receiving(server: &Server, count: i64) {
     until("uploads are under way", async || {
         let now: i64 = sqlx::query_scalar("select count(*) from imports where state = 'receiving'")
             .fetch_one(server.store.pool())

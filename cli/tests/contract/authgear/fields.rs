@@ -88,7 +88,19 @@ async fn unknown_keys_fail_the_record_alone() {
 #[tokio::test]
 async fn email() {
     let project = Project::new().await;
-    let bad = ["", "bad", "@example.com", "a@", "Foo <a@example.com>", "a b@example.com"];
+    let long = format!("{}@example.com", "a".repeat(65));
+    // The last three are addresses to Authgear.
+    let bad = [
+        "",
+        "bad",
+        "@example.com",
+        "a@",
+        "Foo <a@example.com>",
+        "a b@example.com",
+        "a@localhost",
+        r#""a"@example.com"#,
+        long.as_str(),
+    ];
     let records: Vec<Value> = bad.iter().map(|text| json!({"email": text})).collect();
     for detail in project.import(false, &records).await {
         let error = &detail["errors"][0];
@@ -265,6 +277,66 @@ async fn custom_attributes_of_every_type() {
         (json!({"homepage": ""}), "/homepage", "format"),
     ];
     judge(&project, "custom_attributes", &good, &bad).await;
+}
+
+#[tokio::test]
+async fn a_whole_number_is_an_integer_however_it_is_written() {
+    let project = Project::with_catalog().await;
+    let levels = ["3", "3.0", "9e0", "0.5e1", "3.5", "1e2"];
+    let records: Vec<String> = levels
+        .iter()
+        .enumerate()
+        .map(|(at, level)| {
+            format!(r#"{{"email": "user{at}@example.com", "custom_attributes": {{"level": {level}}}}}"#)
+        })
+        .collect();
+    let body = format!(r#"{{"identifier": "email", "records": [{}]}}"#, records.join(", "));
+    let answer = project.completed(&project.start_text(&body).await).await;
+    let details = answer["details"].as_array().unwrap();
+    for detail in &details[..4] {
+        assert_eq!(detail["outcome"], "inserted", "{detail}");
+    }
+    assert_eq!(
+        details[4]["errors"][0]["info"]["causes"],
+        json!([{"location": "/custom_attributes/level", "kind": "type",
+                "details": {"actual": ["number"], "expected": ["integer"]}}])
+    );
+    // A hundred is whole, and more than the definition takes.
+    assert_eq!(causes(&details[5]["errors"][0]), [("/custom_attributes/level", "maximum")]);
+}
+
+#[tokio::test]
+async fn number_attributes_have_a_minimum_and_a_maximum() {
+    let project = Project::with_catalog().await;
+    let good = [json!({"score": 0.5}), json!({"score": 99.5}), json!({"score": 50})];
+    let bad = [(json!({"score": 0.25}), "/score", "minimum"), (json!({"score": 100}), "/score", "maximum")];
+    judge(&project, "custom_attributes", &good, &bad).await;
+    let record = json!({"email": "low@example.com", "custom_attributes": {"score": 0.25}});
+    let detail = project.import(false, &[record]).await.remove(0);
+    assert_eq!(detail["errors"][0]["info"]["causes"][0]["details"], json!({"actual": 0.25, "minimum": 0.5}));
+}
+
+#[tokio::test]
+async fn causes_of_a_custom_attribute_say_what_was_found_and_what_was_expected() {
+    let project = Project::with_catalog().await;
+    let values = [json!({"plan": 7}), json!({"homepage": ""}), json!({"country": ""})];
+    let records: Vec<Value> = values
+        .iter()
+        .enumerate()
+        .map(|(at, value)| json!({"email": format!("user{at}@example.com"), "custom_attributes": value}))
+        .collect();
+    let details = project.import(false, &records).await;
+    // What is no text is none of the texts either.
+    assert_eq!(
+        details[0]["errors"][0]["info"]["causes"],
+        json!([{"location": "/custom_attributes/plan", "kind": "enum", "details": {"actual": 7, "expected": ["free", "paid"]}},
+               {"location": "/custom_attributes/plan", "kind": "type",
+                "details": {"actual": ["integer", "number"], "expected": ["string"]}}])
+    );
+    for (detail, format) in details[1..].iter().zip(["uri", "iso3166-1-alpha-2"]) {
+        let cause = &detail["errors"][0]["info"]["causes"][0];
+        assert_eq!((&cause["kind"], &cause["details"]["format"]), (&json!("format"), &json!(format)));
+    }
 }
 
 #[tokio::test]

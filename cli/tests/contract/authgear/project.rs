@@ -38,7 +38,7 @@ impl Project {
         let catalog = json!({
             "roles": ["admin", "editor"], "groups": ["staff", "guests"],
             "custom_attributes": {
-                "member_id": {"type": "string"}, "score": {"type": "number"},
+                "member_id": {"type": "string"}, "score": {"type": "number", "minimum": 0.5, "maximum": 99.5},
                 "level": {"type": "integer", "minimum": 1, "maximum": 9},
                 "plan": {"type": "enum", "values": ["free", "paid"]}, "work_phone": {"type": "phone_number"},
                 "work_email": {"type": "email"}, "homepage": {"type": "url"}, "country": {"type": "country_code"},

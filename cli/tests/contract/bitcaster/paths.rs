@@ -63,7 +63,7 @@ async fn a_users_name_in_the_path_may_be_escaped_and_in_any_case() {
 }
 
 #[tokio::test]
-async fn ping_says_the_tokens_name() {
+async fn ping_and_login_say_the_tokens_name() {
     let desk = Desk::new().await;
     for path in ["/api/system/ping/", "/api/system/ping", "/api/login/", "/api/login"] {
         assert_eq!(desk.get(path).await.is(200), json!({"token": "writer"}));

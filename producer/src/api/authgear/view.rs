@@ -275,3 +275,37 @@ pub(super) fn respond(object: &UserImport, details: Vec<Bytes>, envelope: Envelo
         [(header::CONTENT_TYPE, "application/json".to_owned()), (header::CONTENT_LENGTH, length.to_string())];
     (headers, body).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use muster_shared::options::IdentifierField;
+    use muster_shared::warning::Warning;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Authgear has no retry, so its clients see such a record as one that was passed over, and read why.
+    #[test]
+    fn a_retried_record_that_a_later_one_passed_is_skipped_with_a_warning() {
+        let superseded = Warning::Superseded(7).to_string();
+        let report = RecordReport {
+            record: 3,
+            line: None,
+            outcome: Outcome::Skipped,
+            reason: Some(Reason::Superseded),
+            user_id: None,
+            identifier: None,
+            warnings: vec![superseded.clone()],
+            errors: Vec::new(),
+            source: Some(r#"[["email", "a@example.com"]]"#.to_owned()),
+        };
+        let explainer = Explainer::new(IdentifierField::Email, BTreeMap::new());
+        for on_existing in [OnExisting::Update, OnExisting::Skip] {
+            let shown = serde_json::to_value(detail(report.clone(), on_existing, &explainer)).unwrap();
+            assert_eq!((&shown["index"], &shown["outcome"]), (&json!(2), &json!("skipped")));
+            assert_eq!(shown["warnings"], json!([{ "message": superseded }]));
+        }
+    }
+}
