@@ -4,7 +4,8 @@
 #   * in every Markdown file: links to files and headings that do not exist (addresses on the web are not tried);
 #   * in the documents that describe the code: names in backticks that are not there. Checked are files and folders, functions and
 #     tests (`file.rs::function`, `module::test`, any name_with_underscores), settings (`section.name`), metrics (`muster_…`),
-#     and make's targets (`make name`).
+#     and make's targets (`make name`);
+#   * in the pages of the front doors: versions of clients that are not those which the tests install (tests/clients).
 #
 #   links.sh
 set -euo pipefail
@@ -135,5 +136,28 @@ awk -v scratch="$scratch" '
     }
     END { if (!checked) { print "no names found: this script looks in the wrong place"; failed = 1 } exit failed }
 ' "${present[@]}" || wrong=1
+# ---- Versions of clients ----------------------------------------------------------------------------------------------------------
+
+# The rows that tell which clients were run, and what the tests install: `name version`.
+grep -hE '^\|.*\(\.\./\.\./tests/clients/' docs/front-doors/*.md >"$scratch/clients"
+{
+    sed -nE 's/^([A-Za-z0-9_-]+)==([0-9.]+)$/\1 \2/p' tests/clients/{bitcaster,bitcaster-sdk,bitcaster-django,ccai}/*.txt
+    sed -nE 's/^ +"([a-z@/-]+)": "([0-9.]+)",?$/\1 \2/p' tests/clients/authgear/package.json
+} | sort -u >"$scratch/installed"
+told=0
+while read -r name version; do
+    grep -iE "(^|[^A-Za-z0-9_-])$name([^A-Za-z0-9_-]|\$)" "$scratch/clients" >"$scratch/rows" || continue
+    # Of Django its series is told.
+    if grep -qF -e "$version" -e " ${version%.*} " "$scratch/rows"; then
+        told=$((told + 1))
+    else
+        echo "docs/front-doors: $name is run in version $version, and its row does not say so"
+        wrong=1
+    fi
+done <"$scratch/installed"
+((told >= 6)) || {
+    echo "versions of $told clients found in docs/front-doors: this script looks in the wrong place"
+    wrong=1
+}
 ((wrong)) || echo "$(wc -l <"$scratch/links") links, and the names in ${#present[@]} documents"
 exit $wrong
