@@ -1,5 +1,5 @@
 """A whole job with a client that was generated from /openapi.json and nothing else: look at a file, upload it, follow it, read what
-became of every record, take the failed ones, mend and retry them."""
+became of every record and what is wrong by cause, take the failed ones and retry them; and upload with a profile."""
 
 import io
 import os
@@ -12,6 +12,7 @@ from muster_client.api.imports import (
     imports_failed_csv,
     imports_inspect,
     imports_list,
+    imports_problems,
     imports_records,
     imports_retry,
     imports_show,
@@ -63,6 +64,9 @@ while True:
         break
 assert [text(record.outcome) for record in records] == ["inserted", "failed", "inserted"], records
 assert text(records[1].errors[0].code) == "email_invalid", records[1]
+problems = done(imports_problems.sync_detailed(import_.id, client=client))
+assert [(text(one.code), one.field, one.count, one.example) for one in problems.problems] == [("email_invalid", "email", 1, "nobody")], problems
+assert [place.record for place in problems.problems[0].first] == [2] and not problems.more, problems
 failed = imports_failed_csv.sync_detailed(import_.id, client=client)
 assert failed.status_code == HTTPStatus.OK and b"nobody" in failed.content, failed
 

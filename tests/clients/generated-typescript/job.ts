@@ -1,5 +1,5 @@
-// A whole job with types that were generated from /openapi.json: upload a file, follow it, read what became of every record, take the
-// failed ones and retry them. What does not fit the types does not compile.
+// A whole job with types that were generated from /openapi.json: upload a file, follow it, read what became of every record and what is
+// wrong by cause, take the failed ones and retry them. What does not fit the types does not compile.
 import assert from "node:assert/strict";
 import createClient from "openapi-fetch";
 import type { components, paths } from "./schema.js";
@@ -56,6 +56,11 @@ do {
 assert.deepEqual(records.map((record) => record.outcome), ["inserted", "failed", "inserted"]);
 assert.equal(records[1]?.errors[0]?.code, "email_invalid");
 
+const problems = done(await client.GET("/v1/imports/{id}/problems", { params: { path } }));
+assert.deepEqual(
+  problems.problems.map((one) => [one.code, one.field, one.count, one.example]),
+  [["email_invalid", "email", 1, "nobody"]],
+);
 const failed = done(await client.GET("/v1/imports/{id}/failed.csv", { params: { path }, parseAs: "text" }));
 assert.match(failed, /nobody/);
 const retried = await ended(done(await client.POST("/v1/imports/{id}/retry", { params: { path } })));
