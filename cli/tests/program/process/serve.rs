@@ -56,6 +56,15 @@ fn a_file_is_handed_to_a_server_and_followed_to_its_end() {
     // The command that is told works as it is copied.
     let reached = format!(" --server {url} -o failed.csv");
     assert!(mixed.stdout.contains(&reached), "{mixed:#?}");
+    let problems = at(&["imports", "problems", "last", "--json"]).exits(0).json();
+    assert_eq!(
+        (&problems["problems"][0]["code"], &problems["more"]),
+        (&"email_invalid".into(), &false.into())
+    );
+    let chunks = at(&["imports", "chunks", "last", "--state", "applied"]).exits(0);
+    assert!(chunks.stdout.contains("applied"), "{chunks:#?}");
+    let undo = at(&["imports", "undo", "last", "--check", "--json"]).exits(0).json();
+    assert_eq!((&undo["inserted"], &undo["refused"]), (&1.into(), &serde_json::Value::Null));
     at(&["imports", "failed", "last", "-o", "failed.csv"]).exits(0);
     assert!(desk.read("failed.csv").contains("email_invalid"));
     let list = at(&["imports", "list", "--json"]).exits(0).json();
