@@ -339,6 +339,9 @@ async fn examples_are_answers_of_a_run() {
                          "locations": ["Rome"], "custom_attributes": {"level": {"type": "integer", "minimum": 1, "maximum": 9}}});
     run.ask("catalog_replace", server.request(Method::PUT, "/v1/catalog").json(&catalog)).await;
     run.ask("catalog_show", get("/v1/catalog")).await;
+    let profile = json!({"columns": "E-Mail=email,Vorname=given_name", "delimiter": "semicolon", "on_existing": "skip"});
+    run.ask("profiles_save", server.request(Method::PUT, "/v1/profiles/hr").json(&profile)).await;
+    run.ask("profiles_show", get("/v1/profiles/hr")).await;
     let csv = "email,given_name,custom__office\nada@example.com,Ada,Rome\nnobody,Bob,Bern\n";
     run.ask("imports_inspect", server.post("/v1/inspect").header("content-type", "text/csv").body(csv)).await;
     let import = run.ask("imports_create", server.upload("start=manual&filename=users.csv", csv)).await;
@@ -346,6 +349,7 @@ async fn examples_are_answers_of_a_run() {
     run.ask("imports_show", get(&format!("/v1/imports/{id}"))).await;
     run.ask("imports_list", get("/v1/imports")).await;
     run.ask("imports_records", get(&format!("/v1/imports/{id}/records"))).await;
+    run.ask("imports_problems", get(&format!("/v1/imports/{id}/problems"))).await;
     run.ask("imports_failed_csv", get(&format!("/v1/imports/{id}/failed.csv"))).await;
     run.ask("imports_failed_ndjson", get(&format!("/v1/imports/{id}/failed.ndjson"))).await;
     run.ask("imports_cancel", server.post(&format!("/v1/imports/{id}/cancel"))).await;
