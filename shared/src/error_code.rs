@@ -499,6 +499,12 @@ catalogue! {
         advice: "The records are not at fault. Find the cause in the worker's log under the chunk's id, then \
                  `muster imports retry`.";
     }
+    /// Something changed since the import was planned, and the record would no longer come to what its plan says.
+    ChangedSincePlan = "changed_since_plan" {
+        met: Record;
+        advice: "The message names the fields. `muster imports plan` shows what was planned. If the record is to be applied \
+                 as things are now, `muster imports retry --code changed_since_plan`; with `on_drift=apply` all such records are.";
+    }
     /// A change that an undo was to take back cannot be read: what is stored of it is damaged.
     ChangeUnreadable = "change_unreadable" {
         met: Record;
@@ -567,6 +573,11 @@ catalogue! {
         met: Request;
         advice: "Read the state anew. An import that has ended cannot be paused or cancelled, one that runs \
                  cannot be retried.";
+    }
+    /// The import has no plan: it was not asked for one, or it was cancelled before the plan was applied.
+    NoPlan = "no_plan" {
+        met: Request;
+        advice: "Import the file with `start=plan`, or `--plan` on the command line.";
     }
     /// The import changed no user, so there is nothing that could be undone.
     NotApplied = "not_applied" {

@@ -419,6 +419,20 @@ table! {
         ErasedStaysInImages = "erased_stays_in_images",
         /// A user that changed since is taken back to what it had before the import all the same.
         UndoOverwrites = "undo_overwrites",
+        /// A later chunk of a plan does not meet what earlier ones would leave.
+        PlanForgetsEarlier = "plan_forgets_earlier",
+        /// Unique values that users give up in a plan are not found by later chunks of it.
+        PlanForgetsGivenUp = "plan_forgets_given_up",
+        /// Two chunks that are planned at the same moment do not see each other.
+        PlanUnchecked = "plan_unchecked",
+        /// Chunks of different lanes are applied in another order than they were planned in.
+        PlanOrderForgotten = "plan_order_forgotten",
+        /// A record that is no longer what was planned is applied all the same.
+        DriftUnseen = "drift_unseen",
+        /// An erased person stays in plans.
+        ErasedStaysInPlans = "erased_stays_in_plans",
+        /// Values of users are shown in a plan to whoever may read imports.
+        PlanUnmasked = "plan_unmasked",
         /// A user that an import inserted is deleted by its undo whatever happened to it since.
         UndoDeletesTouched = "undo_deletes_touched",
         /// An undo takes the changes back in the order in which they were made.

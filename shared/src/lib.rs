@@ -28,6 +28,7 @@ pub mod options;
 pub mod outcome;
 pub mod parse;
 pub mod plan;
+pub mod planned;
 pub mod profile;
 pub mod progress;
 #[cfg(feature = "queue")]

@@ -34,6 +34,7 @@ pub mod lookup;
 pub mod members;
 pub mod migrate;
 pub mod overview;
+pub mod plans;
 mod pool;
 pub mod problems;
 pub mod profiles;

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use anyhow::{Context, bail};
+use muster_producer::api::PlanView;
 use muster_producer::receive::{self, Receipt, ReceiveError};
 use muster_producer::request::{BRAKE, ImportRequest, RequestError, ResolvedImport};
 use muster_shared::catalog::FieldError;
@@ -16,7 +17,7 @@ use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
 use muster_shared::parse::TextEncoding;
 use muster_shared::store::intake::{self, NewImport};
-use muster_shared::store::{Store, reports};
+use muster_shared::store::{Store, plans, reports};
 use sha2::{Digest, Sha256};
 
 use super::progress::Progress;
@@ -25,6 +26,7 @@ use super::{UsersArgs, summary};
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
 use crate::follow;
+use crate::imports::plan as plan_of_import;
 use crate::output::number;
 use crate::pipeline::{Pipeline, receive_limits};
 use crate::reach::Reach;
@@ -52,6 +54,11 @@ pub(super) async fn run(
         };
         let view = drive(session, config, tenant, import, &progress, shutdown).await?;
         progress.clear();
+        if view.state == ImportState::Planned {
+            let plan = plans::summary(&session.store, tenant, import).await?.flatten();
+            let plan = plan.with_context(|| format!("the plan of import {import} is gone"))?;
+            return plan_of_import::tell(&PlanView::new(import, plan, ""), args.json, &reach);
+        }
         summary::tell(args.json, &view, summary::Details::read(&session.store, tenant, &view).await?, &reach)
     };
     Box::pin(connect::with(config, Need::Work, shutdown, work)).await
@@ -224,6 +231,8 @@ async fn resume(
             reach.command("cancel", import)
         ),
         ImportState::Received => Ok(Taken::Waits(import)),
+        // It is shown once more.
+        ImportState::Planned => Ok(Taken::Runs(import)),
         _ => {
             progress.remark(format_args!(
                 "resuming import {import}: {} of {} records are done",

@@ -41,6 +41,7 @@ enum What {
 const EXAMPLES: &str = "\
 Examples:
   muster import users people.csv
+  muster import users people.csv --plan
   muster import users staff.xlsx --sheet Berlin
   muster import users people.ndjson.zst --on-existing skip
   generate | muster import users - --format ndjson --json

@@ -137,6 +137,9 @@ pub(crate) struct OptionArgs {
     /// Start at once, or when `muster imports proceed` says so [default: auto]
     #[arg(long, value_parser = texts!(Start))]
     start: Option<Start>,
+    /// Only find out what the import would do to every record; `muster imports proceed` applies it then. The same as --start plan
+    #[arg(long, visible_alias = "dry-run", conflicts_with = "start")]
+    plan: bool,
 }
 
 impl OptionArgs {
@@ -151,7 +154,7 @@ impl OptionArgs {
             ("metadata", text(self.metadata.map(MetadataMode::as_str))),
             ("organization", self.org.as_ref().map(|slug| slug.as_str().to_owned())),
             ("group", self.group.clone()),
-            ("start", text(self.start.map(Start::as_str))),
+            ("start", text(self.start.or(self.plan.then_some(Start::Plan)).map(Start::as_str))),
             ("on_invalid", text(self.on_invalid.map(OnInvalid::as_str))),
             ("brake", self.brake.map(|percent| percent.to_string())),
             ("unknown_columns", text(self.unknown_columns.map(UnknownColumns::as_str))),

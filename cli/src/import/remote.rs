@@ -27,7 +27,7 @@ use super::source::Source;
 use super::{UsersArgs, summary, wrong_option};
 use crate::failure::Ended;
 use crate::follow;
-use crate::imports::{CauseArgs, Outcomes, Remote};
+use crate::imports::{CauseArgs, Outcomes, Remote, plan};
 use crate::output::number;
 use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
@@ -59,6 +59,9 @@ pub(super) async fn run(
         }
         let view = follow::remote(&remote, view.id, &progress, shutdown).await?;
         progress.clear();
+        if view.state == ImportState::Planned {
+            return plan::tell(&remote.plan(view.id).await?, args.json, &reach);
+        }
         let details = details(&remote, &view).await?;
         summary::tell(args.json, &view, details, &reach)
     };

@@ -129,7 +129,8 @@ impl Local<'_> {
     pub(crate) async fn steer(&self, id: ImportId, steer: Steer, cause: &CauseArgs) -> anyhow::Result<View> {
         let (store, tenant) = (&self.session.store, self.tenant);
         let steered = match steer {
-            Steer::Proceed => steer::proceed(store, tenant, id).await?,
+            Steer::Proceed(None) => steer::proceed(store, tenant, id).await?,
+            Steer::Proceed(Some(on_drift)) => steer::proceed_with(store, tenant, id, on_drift).await?,
             Steer::Pause => steer::pause(store, tenant, id).await?,
             Steer::Resume => steer::resume(store, tenant, id).await?,
             Steer::Cancel => steer::cancel(store, tenant, id).await?,
@@ -162,6 +163,9 @@ impl Local<'_> {
         let progress = Progress::new(as_json);
         let view = drive(self.session, config, self.tenant, id, &progress, shutdown).await?;
         progress.clear();
+        if view.state == ImportState::Planned {
+            return super::plan::tell(&self.plan(id).await?, as_json, reach);
+        }
         let details = summary::Details::read(&self.session.store, self.tenant, &view).await?;
         summary::tell(as_json, &view, details, reach)
     }

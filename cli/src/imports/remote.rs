@@ -316,8 +316,11 @@ impl Remote {
 
     pub(crate) async fn steer(&self, id: ImportId, steer: Steer, cause: &CauseArgs) -> anyhow::Result<View> {
         let path = format!("/v1/imports/{id}/{}", steer.word());
-        self.send(self.request(Method::POST, &path).query(&cause.query()).timeout(Duration::from_secs(60)))
-            .await?;
+        let mut query = cause.query();
+        if let Steer::Proceed(Some(on_drift)) = steer {
+            query.push(("on_drift", on_drift.as_str().to_owned()));
+        }
+        self.send(self.request(Method::POST, &path).query(&query).timeout(Duration::from_secs(60))).await?;
         self.show(id).await
     }
 

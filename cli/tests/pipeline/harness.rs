@@ -160,6 +160,24 @@ impl Pipeline {
         }
     }
 
+    /// Waits until the import's plan is made, or it has ended.
+    pub(crate) async fn planned(&mut self, import: ImportId) -> ImportReport {
+        let planned = async {
+            loop {
+                let report = self.report(import).await;
+                assert!(report.counts.add_up(), "{:?}", report.counts);
+                if report.state.is_final() || report.state == ImportState::Planned {
+                    return report;
+                }
+                self.completed.next().await.unwrap();
+            }
+        };
+        match tokio::time::timeout(DEADLINE, planned).await {
+            Ok(report) => report,
+            Err(_) => panic!("the plan was not made: {:?}", self.report(import).await),
+        }
+    }
+
     /// Imports a file with one dispatcher and one worker, from upload to end.
     pub(crate) async fn import(&mut self, csv: &str, options: &ImportOptions) -> ImportReport {
         let import = self.accepted(csv, options).await;

@@ -21,6 +21,7 @@ mod links;
 mod outages;
 mod outcomes;
 mod parallel;
+mod plan;
 mod properties;
 #[cfg(feature = "faults")]
 mod receipt;

@@ -16,6 +16,7 @@ mod levers;
 mod new_import;
 mod overview;
 mod page;
+mod plan;
 mod problems;
 mod queue;
 mod records;

@@ -67,6 +67,9 @@ pub enum ApiError {
     /// The import is in a state in which this cannot be done.
     #[error("the import is {0}, so this cannot be done")]
     StateConflict(ImportState),
+    /// The import has no plan.
+    #[error("the import has no plan: it was not asked for one, or was cancelled before it was applied")]
+    NoPlan,
     /// The import cannot be undone.
     #[error("{}", why_not(.0))]
     CannotUndo(Refusal),
@@ -171,6 +174,7 @@ impl ApiError {
             Self::Multipart(_) => (StatusCode::BAD_REQUEST, ErrorCode::MultipartInvalid),
             Self::Body(error) | Self::Upload(_, error) => (file_status(error.code), error.code),
             Self::StateConflict(_) => (StatusCode::CONFLICT, ErrorCode::StateConflict),
+            Self::NoPlan => (StatusCode::CONFLICT, ErrorCode::NoPlan),
             Self::CannotUndo(Refusal::Gone) => (StatusCode::GONE, Refusal::Gone.code()),
             Self::CannotUndo(refusal) => (StatusCode::CONFLICT, refusal.code()),
             Self::IdempotencyMismatch => (StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::IdempotencyMismatch),
@@ -286,6 +290,7 @@ impl ApiError {
             Self::UnsupportedMediaType(super::incoming::MEDIA_TYPES),
             Self::Multipart("the form has no part `file`".into()),
             Self::StateConflict(ImportState::Completed),
+            Self::NoPlan,
             Self::CannotUndo(Refusal::NotApplied),
             Self::CannotUndo(Refusal::Undone(import)),
             Self::CannotUndo(Refusal::Gone),

@@ -18,7 +18,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use super::error::{ApiError, ErrorBody};
 use super::{
     AppState, authgear, bitcaster, catalog, ccai, chunks, console, document, events, imports, inspect, ops,
-    profiles, records, trace, undo, upload, users,
+    plans, profiles, records, trace, undo, upload, users,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -64,6 +64,9 @@ fn client_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(imports::resume))
         .routes(routes!(imports::cancel))
         .routes(routes!(imports::retry))
+        .routes(routes!(plans::show, imports::plan))
+        .routes(routes!(plans::changes))
+        .routes(routes!(plans::csv))
         .routes(routes!(undo::preview, undo::create))
         .routes(routes!(profiles::list))
         .routes(routes!(profiles::show, profiles::save, profiles::delete))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use muster_shared::error::{FileError, RecordError};
 use muster_shared::import::ImportState;
-use muster_shared::options::ImportOptions;
+use muster_shared::options::{ImportOptions, Start};
 use muster_shared::outcome::{Counts, Outcome, Reason};
 use muster_shared::parse::TextEncoding;
 use muster_shared::progress::Progress;
@@ -20,7 +20,7 @@ use uuid::Uuid;
 pub struct ImportView {
     /// Id.
     pub id: Uuid,
-    /// State: receiving, received, running, paused, completed, aborted, refused or cancelled.
+    /// State: receiving, received, planning, planned, running, paused, completed, aborted, refused or cancelled.
     #[schema(value_type = String)]
     pub state: ImportState,
     /// The file's label.
@@ -81,6 +81,9 @@ pub struct ImportLinks {
     pub failed_csv: String,
     /// Its failed records, an object a line.
     pub failed_ndjson: String,
+    /// What it would do, of an import that is or was planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
 }
 
 impl ImportView {
@@ -94,6 +97,7 @@ impl ImportView {
             problems: format!("{own}/problems"),
             failed_csv: format!("{own}/failed.csv"),
             failed_ndjson: format!("{own}/failed.ndjson"),
+            plan: (report.options.start == Start::Plan).then(|| format!("{own}/plan")),
             own,
         };
         Self {

@@ -28,6 +28,7 @@ mod keys;
 mod limits;
 mod matrix;
 mod metrics;
+mod plans;
 mod profiles;
 mod readiness;
 mod reading;

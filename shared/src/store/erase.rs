@@ -32,7 +32,7 @@ pub struct Erased {
     pub records: u64,
     /// Other staged records of others in which a value named them: it is hidden.
     pub mentions: u64,
-    /// Before-images of their user, and of others in which a value named them.
+    /// Before-images and planned records of their user, and of others in which a value named them.
     pub changes: u64,
 }
 
@@ -112,6 +112,7 @@ pub async fn erase(
         }
     }
     erased.changes = erase_images(store, tenant, person).await?;
+    erased.changes += super::plans::erase(store, tenant, person).await?;
     let mut transaction = store.pool().begin().await?;
     if let Some(user) = person.user {
         erased.users = delete_user(&mut transaction, tenant, user).await?;

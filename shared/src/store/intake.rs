@@ -198,7 +198,7 @@ pub async fn unfinished(
         "select id
            from imports
           where tenant_id = $1 and request_hash = $2 and starts_with(idempotency_key, $3)
-            and state in ('received', 'running', 'paused')
+            and state in ('received', 'planning', 'planned', 'running', 'paused')
           order by id desc
           limit 1",
         tenant.get(),

@@ -190,6 +190,7 @@ async fn move_on(
         (true, _) => ImportState::Refused,
         (false, Start::Auto) => ImportState::Running,
         (false, Start::Manual) => ImportState::Received,
+        (false, Start::Plan) => ImportState::Planning,
     };
     // The database's JSON takes no NUL: a name with one is shown as it is in the sources of records.
     let columns: Vec<String> = received.columns.iter().map(|name| name.replace('\0', "\u{fffd}")).collect();
@@ -198,7 +199,8 @@ async fn move_on(
         r#"update imports
               set state = $2, total = $3, bytes = $4, digest = $5, columns = $6, lanes = $7, encoding = $8,
                   received_at = now(),
-                  started_at = case when $2 = 'running' then now() end
+                  started_at = case when $2 = 'running' then now() end,
+                  plan = case when $2 = 'planning' then 'make' end
             where id = $1 and state = 'receiving'
         returning pg_current_xact_id()::text as "number!""#,
         import.get(),

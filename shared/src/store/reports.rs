@@ -25,6 +25,8 @@ pub struct ChunkCounts {
     pub staged: u64,
     pub dispatched: u64,
     pub retryable: u64,
+    #[serde(default)]
+    pub planned: u64,
     pub applied: u64,
     pub dead: u64,
     pub cancelled: u64,
@@ -284,7 +286,7 @@ async fn select(
                   c.total as "total!", c.pending as "pending!", c.inserted as "inserted!",
                   c.updated as "updated!", c.skipped as "skipped!", c.failed as "failed!",
                   c.staged as "staged!", c.dispatched as "dispatched!", c.retryable as "retryable!",
-                  c.applied as "applied!", c.dead as "dead!", c.cancelled as "cancelled!"
+                  c.planned as "planned!", c.applied as "applied!", c.dead as "dead!", c.cancelled as "cancelled!"
              from (select *
                      from imports
                     where tenant_id = $1
@@ -300,6 +302,7 @@ async fn select(
                          count(*) filter (where chunks.state = 'staged')     as staged,
                          count(*) filter (where chunks.state = 'dispatched') as dispatched,
                          count(*) filter (where chunks.state = 'retryable')  as retryable,
+                         count(*) filter (where chunks.state = 'planned')    as planned,
                          count(*) filter (where chunks.state = 'applied')    as applied,
                          count(*) filter (where chunks.state = 'dead')       as dead,
                          count(*) filter (where chunks.state = 'cancelled')  as cancelled
@@ -353,6 +356,7 @@ struct ImportRow {
     staged: i64,
     dispatched: i64,
     retryable: i64,
+    planned: i64,
     applied: i64,
     dead: i64,
     cancelled: i64,
@@ -377,6 +381,7 @@ impl TryFrom<ImportRow> for ImportReport {
             staged: wide(row.staged),
             dispatched: wide(row.dispatched),
             retryable: wide(row.retryable),
+            planned: wide(row.planned),
             applied: wide(row.applied),
             dead: wide(row.dead),
             cancelled: wide(row.cancelled),

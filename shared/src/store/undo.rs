@@ -303,7 +303,8 @@ async fn insert(
     let json = |error: serde_json::Error| StoreError::Program(error.to_string());
     let state = match new.start {
         Start::Auto => ImportState::Running,
-        Start::Manual => ImportState::Received,
+        // An undo is shown before it begins; it has no plan of its own.
+        Start::Manual | Start::Plan => ImportState::Received,
     };
     let filename = source.filename.as_ref().map(|name| format!("undo of {name}"));
     sqlx::query!(

@@ -16,7 +16,8 @@ use crate::fault::{self, Point};
 use crate::id::TenantId;
 use crate::options::{Enrolment, IdentifierField};
 use crate::outcome::Verdict;
-use crate::plan::{ExistingUser, NewCredentials, Plan, UserRow, plan};
+use crate::plan::{Effect, ExistingUser, NewCredentials, Plan, UserRow, plan, plan_in_detail};
+use crate::planned::Drift;
 use crate::record::{Patch, Record};
 use crate::rules::Rules;
 use crate::undo::Change;
@@ -48,6 +49,105 @@ pub async fn upsert<'a>(
     write_users(connection, tenant, &plan, enrolment).await?;
     let Plan { verdicts, errors, warnings, changes, .. } = plan;
     Ok(Upserted { verdicts, errors, warnings, changes })
+}
+
+/// The users that have a unique value of the records.
+pub(super) async fn existing(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    records: &[&Record<'_>],
+    enrolment: Option<Enrolment>,
+) -> Result<Vec<ExistingUser>, StoreError> {
+    find_users(connection, tenant, &Keys::of(records), enrolment).await
+}
+
+/// What is to be compared with the plan of an import before anything is written.
+pub struct Check<'c> {
+    /// Compares a record, by its place among all records, with its plan.
+    pub drift: &'c (dyn Fn(usize, Verdict, Option<Uuid>, &Effect) -> Option<Drift> + Sync),
+    /// Whether a record that differs is not written.
+    pub refuse: bool,
+}
+
+/// Rounds of planning after which records that mean the same user as one that is not written are not written either.
+const ROUNDS: usize = 20;
+
+/// The same as [`upsert`] for records that were planned before. Records that differ from their plan are not written, and those behind
+/// them are planned without them, and compared again; or they are written, and told.
+#[expect(clippy::too_many_arguments, reason = "those of upsert, and one")]
+pub async fn upsert_planned<'a>(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    alone: bool,
+    records: &[&'a Record<'a>],
+    rules: &Rules,
+    now: DateTime<Utc>,
+    new_id: &mut (dyn FnMut() -> Uuid + Send),
+    check: &Check<'_>,
+) -> Result<(Upserted, Vec<(usize, Drift)>), StoreError> {
+    let enrolment = rules.options.enrolment;
+    let existing = find_users(connection, tenant, &Keys::of(records), enrolment).await?;
+    let mut left: Vec<usize> = (0..records.len()).collect();
+    let mut drifts: Vec<(usize, Drift)> = Vec::new();
+    let mut rounds = 0;
+    let plan = loop {
+        let chosen: Vec<&'a Record<'a>> = left.iter().filter_map(|at| records.get(*at).copied()).collect();
+        let plan = plan_in_detail(&chosen, &existing, rules, now, &mut *new_id);
+        let found = left.iter().zip(plan.verdicts.iter().zip(&plan.effects));
+        let found = found.filter_map(|(at, ((verdict, user), effect))| {
+            Some((*at, (check.drift)(*at, *verdict, *user, effect)?))
+        });
+        let found: Vec<(usize, Drift)> = found.collect();
+        if found.is_empty() || !check.refuse {
+            drifts.extend(found);
+            break plan;
+        }
+        rounds += 1;
+        let refused = refused(records, &left, &found, rules.options.identifier, rounds > ROUNDS);
+        left.retain(|at| !refused.contains(at));
+        let told: HashSet<usize> = found.iter().map(|(at, _)| *at).collect();
+        drifts.extend(found);
+        let behind = refused.into_iter().filter(|at| !told.contains(at));
+        drifts.extend(behind.map(|at| (at, Drift::behind_another())));
+    };
+    if plan.needs_alone && !alone {
+        return Err(StoreError::NotAlone);
+    }
+    fault::point(Point::Planned)?;
+    write_users(connection, tenant, &plan, enrolment).await?;
+    let Plan { verdicts, errors, warnings, changes, .. } = plan;
+    let place = |at: usize| left.get(at).copied();
+    let mut all: Vec<(Verdict, Option<Uuid>)> = vec![(Verdict::FAILED, None); records.len()];
+    for (at, verdict) in left.iter().zip(verdicts) {
+        if let Some(slot) = all.get_mut(*at) {
+            *slot = verdict;
+        }
+    }
+    let done = Upserted {
+        verdicts: all,
+        errors: errors.into_iter().filter_map(|(at, error)| Some((place(at)?, error))).collect(),
+        warnings: warnings.into_iter().filter_map(|(at, warning)| Some((place(at)?, warning))).collect(),
+        changes,
+    };
+    Ok((done, drifts))
+}
+
+/// The records that are not written: those that differ, and after many rounds those that are identified by the same values.
+fn refused(
+    records: &[&Record<'_>],
+    left: &[usize],
+    found: &[(usize, Drift)],
+    field: IdentifierField,
+    many: bool,
+) -> HashSet<usize> {
+    let mut refused: HashSet<usize> = found.iter().map(|(at, _)| *at).collect();
+    if many {
+        let identifier = |at: &usize| value(records.get(*at)?.identity(field));
+        let means: HashSet<&str> = refused.iter().filter_map(identifier).collect();
+        let same = |at: &&usize| identifier(at).is_some_and(|value| means.contains(value));
+        refused.extend(left.iter().filter(same).copied());
+    }
+    refused
 }
 
 /// The same for one record: what became of it, and the user as it is now. An error of the record is a value; nothing is

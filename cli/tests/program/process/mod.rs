@@ -9,6 +9,7 @@ mod honest;
 mod import;
 mod imports;
 mod input;
+mod plan;
 mod profiles;
 mod serve;
 mod services;

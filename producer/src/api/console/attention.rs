@@ -96,6 +96,10 @@ pub(super) fn of(report: &ImportReport, progress: Option<&Progress>, now: DateTi
             let item = Item::new(Weight::Wait, "waits to be started", "Start or cancel it.");
             items.push(item.since(report.received_at));
         }
+        ImportState::Planned => {
+            let todo = "Look at its plan, then start or cancel it.";
+            items.push(Item::new(Weight::Wait, "its plan waits for a decision", todo));
+        }
         ImportState::Refused | ImportState::Aborted if lately(Some(report.created_at)) => {
             let what = if report.state == ImportState::Refused {
                 "the file was refused"

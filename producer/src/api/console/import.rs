@@ -26,9 +26,10 @@ use super::problems::Viewer;
 use super::session::{Visit, field, query};
 use super::shapes::{self, Timeline};
 use super::words::{ago, bytes, count, moment, number, percent, span};
-use super::{attention, levers, problems, records as listed};
+use super::{attention, levers, plan, problems, records as listed};
 use crate::api::AppState;
 use crate::api::error::ApiError;
+use crate::api::plans::PlanView;
 
 /// Most chunks of a lane that are drawn one by one.
 const PLACES: i32 = 60;
@@ -50,6 +51,7 @@ struct Import {
     cells: Vec<LaneCell>,
     held_up: Vec<HeldUp>,
     timeline: Option<Timeline>,
+    plan: Option<PlanView>,
 }
 
 /// Shows the page.
@@ -106,6 +108,7 @@ async fn read(
         cells: progress::lanes(store, tenant, import, PLACES).await?,
         held_up: progress::held_up(store, tenant, import, HELD_UP).await?,
         timeline: timeline(store, &report, now).await?,
+        plan: plan::read(store, &report).await?,
         report,
     })
 }
@@ -165,6 +168,7 @@ fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTim
                 (problems::view(&import.problems, report, &viewer))
             }
         }
+        @if let Some(plan) = &import.plan { (plan::view(plan)) }
         @if shows_failed { (failed_records(import, visit)) }
         @if !import.cells.is_empty() { (chunks(import, now)) }
         @if let Some(line) = &import.timeline {

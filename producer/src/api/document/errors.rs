@@ -53,6 +53,9 @@ fn codes(route: &Route, has_body: bool) -> Vec<ErrorCode> {
     if has_body {
         codes.extend([E::UploadTimeout, E::UploadTooLarge, E::UnsupportedMediaType]);
     }
+    if route.verb == "get" && route.path.contains("/plan") {
+        codes.push(E::NoPlan);
+    }
     match (route.verb, route.path.as_str()) {
         ("post", "/v1/imports") => codes.extend([
             E::CsvUnclosedQuote,

@@ -3,6 +3,7 @@
 use muster_shared::import::{ChunkState, ImportState};
 use muster_shared::options as choices;
 use muster_shared::parse::{Delimiter, Format, TextEncoding};
+use muster_shared::planned::OnDrift;
 use serde_json::{Map, Value, json};
 
 use super::schemas::reference;
@@ -115,6 +116,11 @@ fn of_route(route: &Route, name: &str) -> Option<Value> {
         ("/v1/imports/{id}/chunks" | "/v1/imports/{id}/events" | "/v1/events", "get", "after") => {
             json!({ "type": "integer", "format": "int64", "minimum": 0 })
         }
+        ("/v1/imports/{id}/plan/changes", "get", "limit") => limit(100, 1_000),
+        ("/v1/imports/{id}/plan/changes", "get", "outcome") => {
+            json!({ "type": "string", "enum": ["inserted", "updated", "skipped", "failed"] })
+        }
+        ("/v1/imports/{id}/proceed", "post", "on_drift") => choice(OnDrift::ALL, OnDrift::as_str),
         ("/v1/imports/{id}/problems", "get", "limit") => limit(20, 200),
         ("/v1/users", "get", "limit") => limit(100, 1_000),
         ("/v1/users", "get", "after") => json!({ "type": "string", "format": "uuid" }),

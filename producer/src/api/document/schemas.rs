@@ -62,7 +62,7 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
     {
         schemas.insert(name.to_owned(), schema);
     }
-    let properties: [(&str, &str, Value); 22] = [
+    let properties: [(&str, &str, Value); 27] = [
         ("ImportView", "state", reference("ImportState")),
         ("ImportView", "encoding", or_null("TextEncoding")),
         ("ImportView", "options", reference("ImportOptions")),
@@ -86,6 +86,11 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
         ("ErrorDetail", "errors", list_of("FieldError")),
         ("ProblemList", "problems", list_of("ImportProblem")),
         ("ProblemList", "warnings", list_of("ImportWarning")),
+        ("PlanView", "state", reference("ImportState")),
+        ("PlanView", "counts", reference("Counts")),
+        ("PlannedView", "outcome", reference("Outcome")),
+        ("PlannedView", "reason", or_null("Reason")),
+        ("PlannedView", "errors", list_of("RecordError")),
         ("UndoPreview", "refused", or_null("ErrorCode")),
         ("ProfileView", "options", any("Options by name, as an upload takes them")),
         ("AuthgearDetail", "record", any("The record as it was sent, secrets redacted")),
@@ -200,9 +205,9 @@ fn shared() -> Vec<(&'static str, Value)> {
 
 fn imports() -> Vec<(&'static str, Value)> {
     let counts = ["total", "pending", "inserted", "updated", "skipped", "failed"];
-    let chunks = ["staged", "dispatched", "retryable", "applied", "dead", "cancelled"];
+    let chunks = ["staged", "dispatched", "retryable", "planned", "applied", "dead", "cancelled"];
     let numbers =
-        |names: [&str; 6]| Value::Object(names.iter().map(|name| ((*name).to_owned(), count())).collect());
+        |names: &[&str]| Value::Object(names.iter().map(|name| ((*name).to_owned(), count())).collect());
     let place = json!({ "code": reference("ErrorCode"), "message": text(), "record": count(), "line": count(), "column": count(), "field": text() });
     let first = list_of("ImportPlace");
     let line = json!({ "record": count(), "line": nullable(count()) });
@@ -220,9 +225,9 @@ fn imports() -> Vec<(&'static str, Value)> {
         ("Reason", texts(["exists", "unchanged", "cancelled", "enrolled", "superseded"])),
         (
             "Counts",
-            object("Outcomes of records. They add up to the total at every moment", numbers(counts), &[]),
+            object("Outcomes of records. They add up to the total at every moment", numbers(&counts), &[]),
         ),
-        ("ChunkCounts", object("Chunks by state", numbers(chunks), &[])),
+        ("ChunkCounts", object("Chunks by state", numbers(&chunks), &[])),
         (
             "FileError",
             object("What is wrong with a whole file", place, &["record", "line", "column", "field"]),
