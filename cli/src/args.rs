@@ -18,10 +18,12 @@ use crate::import::inspect::InspectArgs;
 use crate::imports::ImportsArgs;
 use crate::migrate::MigrateArgs;
 use crate::profile::ProfileArgs;
+use crate::receipts::ReceiptsArgs;
 use crate::service::{ProducerArgs, ServeArgs, WorkerArgs};
 use crate::tenants::TenantArgs;
 use crate::tokens::TokenArgs;
 use crate::users::UsersArgs;
+use crate::verify::VerifyArgs;
 
 /// Imports users in bulk: takes a file, applies it record by record, and accounts for every one.
 #[derive(Debug, Parser)]
@@ -100,8 +102,13 @@ pub(crate) enum Command {
     Tenant(TenantArgs),
     /// Create, list and revoke tokens
     Token(TokenArgs),
-    /// List, show and export users; delete one; erase a person
+    /// List, show and export users; tell the history of one; delete one; erase a person
     Users(UsersArgs),
+    /// Check a receipt, and the file that it is about, without a database or a server
+    Verify(VerifyArgs),
+    /// Tell the key by which receipts of this installation are known
+    #[command(alias = "receipt")]
+    Receipts(ReceiptsArgs),
     /// Save, list, show and delete named sets of import options
     Profile(ProfileArgs),
     /// Show and replace what a tenant knows by name: organizations, groups, roles, …

@@ -21,11 +21,13 @@ mod output;
 mod pipeline;
 mod profile;
 mod reach;
+mod receipts;
 mod service;
 mod shutdown;
 mod tenants;
 mod tokens;
 mod users;
+mod verify;
 mod view;
 
 use std::process::ExitCode;
@@ -88,6 +90,8 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<Ended> {
         Command::Tenant(args) => Box::pin(tenants::run(&args, config, &once()?)).await,
         Command::Token(args) => Box::pin(tokens::run(&args, config, &once()?)).await,
         Command::Users(args) => Box::pin(users::run(&args, config, &once()?)).await,
+        Command::Receipts(args) => Box::pin(receipts::run(&args, config, &once()?)).await,
+        Command::Verify(args) => Box::pin(verify::run(&args, config)).await,
         Command::Profile(args) => Box::pin(profile::run(&args, config, &once()?)).await,
         Command::Catalog(args) => Box::pin(catalog::run(&args, config, &once()?)).await,
         Command::Config(args) => configuration::run(&args, config),

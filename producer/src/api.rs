@@ -16,6 +16,7 @@ mod document;
 mod error;
 mod events;
 mod figures;
+mod history;
 mod imports;
 mod incoming;
 mod inspect;
@@ -24,7 +25,9 @@ mod ops;
 mod params;
 mod plans;
 mod profiles;
+mod receipts;
 mod records;
+mod report_page;
 mod routes;
 mod serve;
 mod slots;
@@ -53,12 +56,17 @@ pub use chunks::{ChunkList, ChunkView};
 pub use console::{ConsoleRoute, ROUTES as CONSOLE_ROUTES};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub(crate) use events::look;
+pub use history::{HistoryActor, HistoryEntry, HistoryField, HistoryPage};
 pub use plans::{PlanView, PlannedChange, PlannedList, PlannedView};
+pub use receipts::{PROGRAM, ReceiptKeyView};
+pub use report_page::{ReportPage, page as report_page};
 pub use routes::{Audience, openapi};
 pub(crate) use serve::{open_tls, serve};
 pub use tls::TlsFiles;
 pub use undo::{UndoPreview, UndoView};
-pub use view::{ImportDetails, ImportLinks, ImportList, ImportView, RecordList, RecordView};
+pub use view::{
+    FamilyView, ImportDetails, ImportLinks, ImportList, ImportView, MemberView, RecordList, RecordView,
+};
 
 use incoming::Pace;
 

@@ -12,6 +12,7 @@ pub mod receive;
 pub mod request;
 mod single;
 mod stage;
+pub mod verify;
 pub mod workbook;
 
 pub use app::{Producer, ProducerOptions};

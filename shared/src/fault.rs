@@ -253,6 +253,16 @@ table! {
         EncodingAtItsWord = "encoding_at_its_word",
         /// Text that was decoded wrongly before is stored.
         MisdecodedText = "misdecoded_text",
+        /// A file of failed records says not of which import they are.
+        FailedWithoutOrigin = "failed_without_origin",
+        /// A mended record counts as applied whatever became of it.
+        MendedAtItsWord = "mended_at_its_word",
+        /// A receipt is taken for good whatever its signature says.
+        SignatureUnchecked = "signature_unchecked",
+        /// What a request about a single user changed is not kept.
+        RequestsLeaveNoTrace = "requests_leave_no_trace",
+        /// An erased user's history stays.
+        ErasedStaysInHistory = "erased_stays_in_history",
         /// A worker waits for the database without a limit.
         NoDeadline = "no_deadline",
         /// What a frozen worker has locked stays locked for as long as the store's own limit says.

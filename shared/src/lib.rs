@@ -35,6 +35,7 @@ pub mod progress;
 pub mod queue;
 #[cfg(feature = "queue")]
 pub mod readiness;
+pub mod receipt;
 pub mod record;
 #[cfg(feature = "runtime")]
 pub mod retry;

@@ -16,7 +16,7 @@ use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
 use muster_shared::parse::TextEncoding;
-use muster_shared::store::intake::{self, NewImport};
+use muster_shared::store::intake::{self, NewImport, Provenance};
 use muster_shared::store::{Store, plans, reports};
 use sha2::{Digest, Sha256};
 
@@ -35,6 +35,8 @@ use crate::shutdown::{Aborted, Shutdown};
 /// How the idempotency keys of this command begin. Each key is of one import alone: an import that has ended is in
 /// nobody's way, one that has not is found by its request.
 const KEY: &str = "cli:";
+/// Who works at the command line of the store.
+pub(crate) const OPERATOR: &str = "operator";
 
 /// Runs the command.
 pub(super) async fn run(
@@ -110,7 +112,8 @@ pub(crate) async fn take_in(
         return resume(session, tenant, found, reach, progress).await;
     }
     let idempotency = request.map(|request| (format!("{KEY}{id}"), request));
-    let new = NewImport { idempotency, ..resolved.import };
+    let provenance = Provenance { actor: Some(OPERATOR.to_owned()), ..resolved.import.provenance };
+    let new = NewImport { idempotency, provenance, ..resolved.import };
     let mut limits = receive_limits(config);
     limits.parse = resolved.reading.limits(limits.parse);
     limits.brake = Some(resolved.reading.brake);

@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 use muster_shared::config::Config;
 use muster_shared::tenant::Slug;
 
-pub(crate) use local::{Taken, Unreceived, drive, take_in, view, wrong_option};
+pub(crate) use local::{OPERATOR, Taken, Unreceived, drive, take_in, view, wrong_option};
 pub(crate) use options::OptionArgs;
 pub(crate) use progress::Progress;
 pub(crate) use remote::details as details_of_server;

@@ -1,6 +1,7 @@
 //! The options of an import on the command line: of `muster import users`, `muster inspect` and `muster profile save`.
 
 use clap::Args;
+use muster_shared::id::ImportId;
 use muster_shared::options::{
     Duplicates, EmptyCell, HeaderNames, IdentifierField, ListSeparator, MetadataMode, OnExisting, OnInvalid,
     OnInvalidValue, PhoneCheck, Rows, Sets, Start, UnknownColumns, UnknownNames, Usernames, Values,
@@ -134,6 +135,9 @@ pub(crate) struct OptionArgs {
     /// Give every user an address named `email`
     #[arg(long, help_heading = RULES)]
     default_address: bool,
+    /// The import whose failed records the file brings again, by its id; a file of failed records says it itself
+    #[arg(long, value_name = "ID")]
+    mends: Option<ImportId>,
     /// Start at once, or when `muster imports proceed` says so [default: auto]
     #[arg(long, value_parser = texts!(Start))]
     start: Option<Start>,
@@ -180,6 +184,7 @@ impl OptionArgs {
             ("default_address", self.default_address.then(|| "true".to_owned())),
             ("delimiter", self.delimiter.clone()),
             ("encoding", self.encoding.clone()),
+            ("mends", self.mends.map(|id| id.to_string())),
         ];
         given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }

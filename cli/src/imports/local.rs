@@ -11,6 +11,7 @@ use muster_shared::config::Config;
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
 use muster_shared::store::chunks::{self, ChunkFilter};
+use muster_shared::store::family;
 use muster_shared::store::problems::{self, Problems};
 use muster_shared::store::records::{self, RecordFilter};
 use muster_shared::store::reports::{self, ImportReport};
@@ -53,7 +54,8 @@ impl Local<'_> {
 
     pub(crate) async fn show(&self, id: ImportId) -> anyhow::Result<View> {
         let views = self.with_progress(vec![self.report(id).await?.into()]).await?;
-        views.into_iter().next().with_context(|| format!("import {id} is gone"))
+        let view = views.into_iter().next().with_context(|| format!("import {id} is gone"))?;
+        Ok(View { family: family::of(&self.session.store, self.tenant, id).await?, ..view })
     }
 
     /// The same views, with how those get on that have not ended.

@@ -4,6 +4,7 @@ mod backend;
 mod chunks;
 mod local;
 pub(crate) mod plan;
+mod proof;
 mod remote;
 mod report;
 pub(crate) mod show;
@@ -129,8 +130,24 @@ enum What {
         limit: u8,
     },
     /// Write what became of every record as a table: record, line, identifier, outcome, reason, user, error, warnings
-    #[command(after_help = "Examples:\n  muster imports report last -o report.csv")]
+    #[command(
+        after_help = "Examples:\n  muster imports report last -o report.csv\n  muster imports report last --html -o report.html"
+    )]
     Report {
+        #[command(flatten)]
+        which: Which,
+        /// File to write [default: standard output]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Write one page to print or to send instead, which tells sums and causes and no value of a user
+        #[arg(long)]
+        html: bool,
+    },
+    /// Write the signed receipt of an import that has ended: which file, what became of it, when; `muster verify` checks it
+    #[command(
+        after_help = "Examples:\n  muster imports receipt last -o receipt.json\n  muster verify receipt.json people.csv"
+    )]
+    Receipt {
         #[command(flatten)]
         which: Which,
         /// File to write [default: standard output]
@@ -219,6 +236,7 @@ impl What {
             | Self::Watch(_)
             | Self::Problems { .. }
             | Self::Report { .. }
+            | Self::Receipt { .. }
             | Self::Failed { .. }
             | Self::Plan(_)
             | Self::Retry { .. }
@@ -303,13 +321,21 @@ async fn command(
             let id = backend.find(&which.id).await?;
             show::problems(backend, id, *limit, args.json).await
         }
-        What::Report { which, output } => {
+        What::Report { which, output, html: false } => {
             let id = backend.find(&which.id).await?;
             report::write(backend, id, output.as_deref()).await
         }
         What::Plan(asked) => {
             let id = backend.find(&asked.id).await?;
             plan::show(backend, id, asked, args.json, &reach).await
+        }
+        What::Report { which, output, html: true } => {
+            let id = backend.find(&which.id).await?;
+            proof::write(&backend.report_page(id).await?, output.as_deref(), "the report")
+        }
+        What::Receipt { which, output } => {
+            let id = backend.find(&which.id).await?;
+            proof::write(&backend.receipt(id).await?, output.as_deref(), "the receipt")
         }
         What::Failed { which, output, format, cause } => {
             let id = backend.find(&which.id).await?;

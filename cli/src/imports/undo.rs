@@ -14,6 +14,7 @@ use super::backend::{Backend, Outcomes};
 use super::local::Local;
 use super::remote::Remote;
 use crate::failure::usage;
+use crate::import::OPERATOR;
 use crate::output::{number, remark};
 use crate::reach::Reach;
 use crate::view::View;
@@ -151,6 +152,7 @@ impl Local<'_> {
             outcome: args.outcomes().map(Outcomes::outcome),
             start: args.start(),
             chunk: self.chunk,
+            actor: Some(OPERATOR.to_owned()),
         };
         match store::open(&self.session.store, &new).await? {
             OpenedUndo::New { .. } => {

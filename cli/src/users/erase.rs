@@ -11,11 +11,9 @@ use serde::Deserialize;
 
 use super::{NO_SUCH_USER, Named};
 use crate::failure::{Ended, usage};
+use crate::import::OPERATOR;
 use crate::imports::Remote;
 use crate::output::{answer, json};
-
-/// Who did it, in the audit.
-const OPERATOR: &str = "operator";
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]

@@ -123,6 +123,7 @@ impl Pipeline {
             filename: Some("users.csv".into()),
             options: options.clone(),
             idempotency: None,
+            provenance: Default::default(),
         };
         let upload = receive::begin(&self.store, import, Encoding::Identity, self.limits).await?;
         for piece in bytes.chunks(777) {

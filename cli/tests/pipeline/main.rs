@@ -17,6 +17,7 @@ mod dispatching;
 mod duplicates;
 mod erase;
 mod harness;
+mod lineage;
 mod links;
 mod outages;
 mod outcomes;

@@ -70,6 +70,11 @@ impl Caller {
         self.0.allows(Scope::UsersRead) || mutant(Mutant::PlanUnmasked)
     }
 
+    /// Who the caller is, as what it does says it.
+    pub(super) fn actor(&self) -> String {
+        format!("token:{}", self.token())
+    }
+
     /// The tenant on which the caller may do this.
     pub(super) fn may(&self, scope: Scope) -> Result<TenantId, ApiError> {
         if self.0.allows(scope) { Ok(self.0.tenant_id) } else { Err(ApiError::Forbidden(scope)) }

@@ -11,7 +11,7 @@ use muster_shared::import::ImportState;
 use muster_shared::planned::OnDrift;
 use muster_shared::store::reports::ImportReport;
 use muster_shared::store::steer::{self, Steered};
-use muster_shared::store::{StoreError, reports, status};
+use muster_shared::store::{StoreError, family, reports, status};
 use muster_shared::token::Scope;
 use tokio::time::{Instant, sleep};
 
@@ -108,7 +108,8 @@ pub(super) async fn show(
     }
     let retry = retry_after(&report);
     let import = views(&state, tenant, vec![report]).await?.pop().ok_or(ApiError::NotFound)?;
-    Ok((retry, Json(ImportDetails { import, skipped_by_reason })).into_response())
+    let family = family::of(&state.0.store, tenant, ImportId::new(import.id)).await?.map(Into::into);
+    Ok((retry, Json(ImportDetails { import, skipped_by_reason, family })).into_response())
 }
 
 /// When to ask for an import again that has not ended.

@@ -17,8 +17,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
 use super::{
-    AppState, authgear, bitcaster, catalog, ccai, chunks, console, document, events, imports, inspect, ops,
-    plans, profiles, records, trace, undo, upload, users,
+    AppState, authgear, bitcaster, catalog, ccai, chunks, console, document, events, history, imports,
+    inspect, ops, plans, profiles, receipts, records, report_page, trace, undo, upload, users,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -68,11 +68,15 @@ fn client_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(plans::changes))
         .routes(routes!(plans::csv))
         .routes(routes!(undo::preview, undo::create))
+        .routes(routes!(receipts::show))
+        .routes(routes!(receipts::key))
+        .routes(routes!(report_page::show))
         .routes(routes!(profiles::list))
         .routes(routes!(profiles::show, profiles::save, profiles::delete))
         .routes(routes!(users::find))
         .routes(routes!(users::export))
         .routes(routes!(users::show, users::erase))
+        .routes(routes!(history::show))
         .routes(routes!(catalog::show, catalog::replace))
         .merge(bitcaster::routes())
         .routes(routes!(ops::healthz))

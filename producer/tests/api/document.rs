@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use muster_producer::api::openapi;
 use muster_shared::rsa_key::RsaPublicKey;
 use muster_shared::store::keys::{self, NewKey};
@@ -224,6 +226,10 @@ impl Steady {
         if is_time {
             return "2026-01-31T09:30:00Z".into();
         }
+        // Keys and signatures: 32 and 64 bytes in base64.
+        if matches!(STANDARD.decode(text).map(|bytes| bytes.len()), Ok(32 | 64)) {
+            return STANDARD.encode(vec![7; if text.len() < 64 { 32 } else { 64 }]);
+        }
         if text.starts_with("userimport_") {
             return "userimport_06H0R72M7DR1Z0ZJDNGH73KZA6R9683M".into();
         }
@@ -287,6 +293,8 @@ async fn examples_are_answers_of_a_run() {
     run.ask("imports_failed_csv", get(&format!("/v1/imports/{id}/failed.csv"))).await;
     run.ask("imports_failed_ndjson", get(&format!("/v1/imports/{id}/failed.ndjson"))).await;
     run.ask("imports_cancel", server.post(&format!("/v1/imports/{id}/cancel"))).await;
+    run.ask("imports_receipt", get(&format!("/v1/imports/{id}/receipt"))).await;
+    run.ask("imports_receipt_key", get("/v1/receipts/key")).await;
     let users = "/api/o/acme/u/";
     run.ask(
         "bitcaster_create",
@@ -315,6 +323,7 @@ async fn examples_are_answers_of_a_run() {
     let found = run.ask("users_find", get("/v1/users?email=ann@example.com")).await;
     let user = found["users"][0]["id"].as_str().unwrap().to_owned();
     run.ask("users_show", get(&format!("/v1/users/{user}"))).await;
+    run.ask("users_history", get(&format!("/v1/users/{user}/history"))).await;
     let api = |method: Method, path: &str| {
         let request = server.client.request(method, format!("{}/apps/api/v1/{path}", server.url));
         request.basic_auth(server.tenant.slug.as_str(), Some(&server.token))

@@ -26,6 +26,7 @@ mod harness;
 mod input;
 mod keys;
 mod limits;
+mod lineage;
 mod matrix;
 mod metrics;
 mod plans;

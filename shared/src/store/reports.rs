@@ -59,6 +59,8 @@ pub struct ImportReport {
     pub counts: Counts,
     /// Chunks by state.
     pub chunks: ChunkCounts,
+    /// The import whose failed records it brought again.
+    pub mends: Option<ImportId>,
     /// Why it was refused or aborted.
     pub error: Option<FileError>,
     /// When it was opened.
@@ -282,7 +284,7 @@ async fn select(
     let rows = sqlx::query_as!(
         ImportRow,
         r#"select i.id, i.number, i.tenant_id, i.state, i.filename, i.encoding, i.options, i.columns, i.bytes,
-                  i.error, i.final_counts, i.created_at, i.received_at, i.started_at, i.completed_at,
+                  i.mends, i.error, i.final_counts, i.created_at, i.received_at, i.started_at, i.completed_at,
                   c.total as "total!", c.pending as "pending!", c.inserted as "inserted!",
                   c.updated as "updated!", c.skipped as "skipped!", c.failed as "failed!",
                   c.staged as "staged!", c.dispatched as "dispatched!", c.retryable as "retryable!",
@@ -341,6 +343,7 @@ struct ImportRow {
     options: Value,
     columns: Option<Value>,
     bytes: i64,
+    mends: Option<Uuid>,
     error: Option<Value>,
     final_counts: Option<Value>,
     created_at: DateTime<Utc>,
@@ -415,6 +418,7 @@ impl TryFrom<ImportRow> for ImportReport {
             bytes: wide(row.bytes),
             counts,
             chunks,
+            mends: row.mends.map(ImportId::new),
             error: row.error.map(serde_json::from_value).transpose().map_err(|_| wrong("error"))?,
             created_at: row.created_at,
             received_at: row.received_at,

@@ -1,6 +1,7 @@
 //! Upserting: the users that records mean are found, the records are planned, and the plan is written, in the caller's
 //! transaction.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
@@ -8,9 +9,9 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
-use super::StoreError;
 use super::copy::CopyBuffer;
 use super::members::Member;
+use super::{StoreError, history};
 use crate::error::RecordError;
 use crate::fault::{self, Point};
 use crate::id::TenantId;
@@ -18,9 +19,10 @@ use crate::options::{Enrolment, IdentifierField};
 use crate::outcome::Verdict;
 use crate::plan::{Effect, ExistingUser, NewCredentials, Plan, UserRow, plan, plan_in_detail};
 use crate::planned::Drift;
+use crate::profile::Profile;
 use crate::record::{Patch, Record};
 use crate::rules::Rules;
-use crate::undo::Change;
+use crate::undo::{Change, Kind, flat_user};
 use crate::warning::Warning;
 
 /// Finds, plans and writes: what the records, in their order, make of the tenant's users.
@@ -151,15 +153,15 @@ fn refused(
 }
 
 /// The same for one record: what became of it, and the user as it is now. An error of the record is a value; nothing is
-/// written then.
+/// written then. What changed is noted as that of a request of `actor`.
 pub async fn upsert_one<'a>(
     connection: &mut PgConnection,
     tenant: TenantId,
     alone: bool,
     record: &'a Record<'a>,
     rules: &Rules,
-    now: DateTime<Utc>,
-    new_id: Uuid,
+    (now, new_id): (DateTime<Utc>, Uuid),
+    actor: Option<&str>,
 ) -> Result<Result<(Verdict, Member), RecordError>, StoreError> {
     let enrolment = rules.options.enrolment;
     let records = [record];
@@ -172,6 +174,7 @@ pub async fn upsert_one<'a>(
         return Ok(Err(error));
     }
     write_users(connection, tenant, &plan, enrolment).await?;
+    note(connection, tenant, actor, &plan, enrolment).await?;
     let Some((verdict, Some(id))) = plan.verdicts.pop() else {
         return Err(StoreError::Program("a record was planned without a verdict".into()));
     };
@@ -182,6 +185,40 @@ pub async fn upsert_one<'a>(
         Some(user) => Ok(Ok((verdict, user))),
         None => Err(StoreError::Program("a record was planned without its user".into())),
     }
+}
+
+/// Notes what a request about a single user changed, for the user's history.
+async fn note(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    actor: Option<&str>,
+    plan: &Plan<'_>,
+    enrolment: Option<Enrolment>,
+) -> Result<(), StoreError> {
+    let text = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
+    for row in &plan.inserts {
+        let user = ExistingUser {
+            email: text(&row.email),
+            phone_number: text(&row.phone_number),
+            preferred_username: text(&row.preferred_username),
+            given_name: text(&row.given_name),
+            family_name: text(&row.family_name),
+            attributes: text(&row.attributes),
+            metadata: text(&row.metadata),
+            profile: Profile::parse(row.profile.as_deref()).map(Box::new),
+            ..ExistingUser::default()
+        };
+        let memberships = enrolment.filter(|_| plan.enrolments.contains(&row.id));
+        let memberships: Vec<(i32, i32)> =
+            memberships.into_iter().map(|place| (place.organization_id, place.group_id)).collect();
+        let after = flat_user(&user, &memberships).unwrap_or_default().into_iter().collect();
+        let change = Change { after, ..Change::inserted(row.id, row.changes) };
+        history::note(connection, tenant, actor, &change).await?;
+    }
+    for change in plan.changes.iter().filter(|change| change.kind == Kind::Updated) {
+        history::note(connection, tenant, actor, change).await?;
+    }
+    Ok(())
 }
 
 /// What became of the records: the part of a [`Plan`] that is left when it is written.

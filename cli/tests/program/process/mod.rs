@@ -9,6 +9,7 @@ mod honest;
 mod import;
 mod imports;
 mod input;
+mod lineage;
 mod plan;
 mod profiles;
 mod serve;

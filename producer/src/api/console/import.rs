@@ -11,6 +11,7 @@ use muster_shared::import::ImportState;
 use muster_shared::options::ImportOptions;
 use muster_shared::outcome::Outcome;
 use muster_shared::progress::Progress;
+use muster_shared::store::family::{self, Family};
 use muster_shared::store::problems::Problems;
 use muster_shared::store::progress::{self, HeldUp, LaneCell};
 use muster_shared::store::records::{self, RecordFilter, RecordReport};
@@ -52,6 +53,7 @@ struct Import {
     held_up: Vec<HeldUp>,
     timeline: Option<Timeline>,
     plan: Option<PlanView>,
+    family: Option<Family>,
 }
 
 /// Shows the page.
@@ -109,6 +111,7 @@ async fn read(
         held_up: progress::held_up(store, tenant, import, HELD_UP).await?,
         timeline: timeline(store, &report, now).await?,
         plan: plan::read(store, &report).await?,
+        family: family::of(store, tenant, import).await?,
         report,
     })
 }
@@ -162,6 +165,13 @@ fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTim
         (told(import, now))
         (how_far(import, now))
         (levers::view(report, visit))
+        @if report.state.is_final() {
+            p.pages {
+                a href={ (address(report.id)) "/report.html" } download { "Report to print" }
+                a href={ (address(report.id)) "/receipt" } download { "Signed receipt" }
+            }
+        }
+        @if let Some(kin) = &import.family { (super::family::view(kin, report.id)) }
         @if !import.problems.problems.is_empty() || !import.problems.warnings.is_empty() {
             section aria-labelledby="problems" {
                 h2 #problems { "Problems" }

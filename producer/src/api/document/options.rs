@@ -144,6 +144,7 @@ fn of_route(route: &Route, name: &str) -> Option<Value> {
             json!({ "type": "string", "minLength": 1, "examples": ["given_name,locked"] })
         }
         ("/v1/imports/{id}/chunks", "get", "state") => one_of(ChunkState::ALL, ChunkState::as_str),
+        ("/v1/users/{id}/history", "get", "limit") => limit(50, 200),
         ("/v1/imports/{id}", "get", "wait") => {
             let description = format!("At most {} seconds", MOST_WAIT.as_secs());
             json!({ "type": "string", "pattern": "^[0-9]+(s|ms)?$", "description": description, "examples": ["30s"] })
@@ -221,6 +222,7 @@ pub(super) fn schema(name: &str) -> Option<Value> {
         "sheet" => json!({ "type": "string", "minLength": 1, "examples": ["1", "Users"] }),
         "list_separator" => json!({ "type": "string", "enum": ["comma", "semicolon", "pipe"] }),
         "null_words" => json!({ "type": "string", "examples": ["NULL,N/A"] }),
+        "mends" => json!({ "type": "string", "format": "uuid" }),
         "filename" => json!({ "type": "string", "maxLength": 255, "examples": ["users.csv"] }),
         _ => return None,
     })

@@ -62,7 +62,7 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
     {
         schemas.insert(name.to_owned(), schema);
     }
-    let properties: [(&str, &str, Value); 27] = [
+    let properties: [(&str, &str, Value); 28] = [
         ("ImportView", "state", reference("ImportState")),
         ("ImportView", "encoding", or_null("TextEncoding")),
         ("ImportView", "options", reference("ImportOptions")),
@@ -70,6 +70,7 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
         ("ImportView", "chunks", reference("ChunkCounts")),
         ("ImportView", "error", or_null("FileError")),
         ("ImportView", "progress", or_null("Progress")),
+        ("MemberView", "state", reference("ImportState")),
         ("ChunkView", "state", texts(ChunkState::ALL.iter().map(|state| state.as_str()))),
         ("ChunkView", "counts", reference("Counts")),
         (
