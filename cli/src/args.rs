@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use muster_shared::config::Config;
 
+use crate::audit::AuditArgs;
 use crate::bc::BcArgs;
 use crate::catalog::CatalogArgs;
 use crate::completions::CompletionsArgs;
@@ -24,6 +25,7 @@ use crate::tenants::TenantArgs;
 use crate::tokens::TokenArgs;
 use crate::users::UsersArgs;
 use crate::verify::VerifyArgs;
+use crate::webhook::WebhookArgs;
 
 /// Imports users in bulk: takes a file, applies it record by record, and accounts for every one.
 #[derive(Debug, Parser)]
@@ -111,6 +113,11 @@ pub(crate) enum Command {
     Receipts(ReceiptsArgs),
     /// Save, list, show and delete named sets of import options
     Profile(ProfileArgs),
+    /// Create, list, try and delete webhooks; see what they were told; change their secrets
+    #[command(alias = "webhooks")]
+    Webhook(WebhookArgs),
+    /// See what was done that leaves no other trace
+    Audit(AuditArgs),
     /// Show and replace what a tenant knows by name: organizations, groups, roles, …
     Catalog(CatalogArgs),
     /// Show the settings in effect, and all there are

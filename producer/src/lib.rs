@@ -13,6 +13,7 @@ pub mod request;
 mod single;
 mod stage;
 pub mod verify;
+pub mod webhook;
 pub mod workbook;
 
 pub use app::{Producer, ProducerOptions};

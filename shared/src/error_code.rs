@@ -568,11 +568,11 @@ catalogue! {
         met: File | Request;
         advice: "Send the options first and the part `file` last, and let the HTTP library write the boundary.";
     }
-    /// The import is in a state in which this cannot be done.
+    /// The import, or what else the request is about, is in a state in which this cannot be done.
     StateConflict = "state_conflict" {
         met: Request;
         advice: "Read the state anew. An import that has ended cannot be paused or cancelled, one that runs \
-                 cannot be retried.";
+                 cannot be retried. A webhook has two secrets at most, and one at least.";
     }
     /// The import has no plan: it was not asked for one, or it was cancelled before the plan was applied.
     NoPlan = "no_plan" {
@@ -622,6 +622,17 @@ catalogue! {
         met: Request;
         advice: "Wait until one of them has ended, as long as `Retry-After` says at least; or end one that is paused. \
                  `tenant.imports` is the limit.";
+    }
+    /// A webhook may not lead to this address: it is no address of a web server, not encrypted, private, local or reserved.
+    WebhookTargetRefused = "webhook_target_refused" {
+        met: Request;
+        advice: "Give an address of the public network that begins with `https://`. An installation whose receivers are in its own \
+                 network allows that with `webhook.allow_private`.";
+    }
+    /// The tenant has as many webhooks as it may have.
+    TooManyWebhooks = "too_many_webhooks" {
+        met: Request;
+        advice: "Delete one that is needed no more, or let one webhook be told of more. `webhook.per_tenant` is the limit.";
     }
     /// The answer took longer than it may.
     RequestTimeout = "request_timeout" {

@@ -125,6 +125,10 @@ table! {
         SingleWrite = "single_write",
         /// Producer: a single user is committed, not answered.
         SingleWritten = "single_written",
+        /// Producer: the delivery of a webhook is claimed, nothing is sent.
+        WebhookClaimed = "webhook_claimed",
+        /// Producer: the delivery of a webhook is answered, nothing is noted.
+        WebhookSent = "webhook_sent",
         /// Worker, in the queue of rows: messages are about to be claimed.
         RowClaim = "row_claim",
         /// Worker, in the queue of rows: messages are about to be acked.
@@ -509,6 +513,22 @@ table! {
         TypesInErrors = "types_in_errors",
         /// A table whose line ends were lost on its way is taken for its header.
         LostLinesTaken = "lost_lines_taken",
+        /// A webhook is told of the next event while the one before is on its way.
+        WebhookAtOnce = "webhook_at_once",
+        /// A delivery counts as made once it is claimed.
+        WebhookNotedFirst = "webhook_noted_first",
+        /// A receiver that wants nothing any more is told on and on.
+        GoneGoesOn = "gone_goes_on",
+        /// Deliveries follow redirects.
+        WebhookRedirects = "webhook_redirects",
+        /// A webhook may lead to any address.
+        WebhookAnyTarget = "webhook_any_target",
+        /// The addresses of a webhook's name are checked, and then it is resolved once more to connect.
+        WebhookResolvesTwice = "webhook_resolves_twice",
+        /// Deliveries are signed with the new secret alone from the moment that there is one.
+        OldSecretForgotten = "old_secret_forgotten",
+        /// The answer of a receiver is read to its end.
+        WholeAnswer = "whole_answer",
         /// An address of a registration takes the place of one that has its name, at the front door for Bitcaster.
         RegistrationReplaces = "registration_replaces",
         /// Looking for a record by its line or identifier takes as long as it takes.

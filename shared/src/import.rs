@@ -104,6 +104,18 @@ states! {
     }
 }
 
+states! {
+    /// Where the delivery of a webhook stands.
+    DeliveryState {
+        /// It is still to be made, or to be tried again.
+        Pending = "pending",
+        /// The receiver has it.
+        Delivered = "delivered",
+        /// It is tried no more.
+        Failed = "failed",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -56,3 +56,4 @@ pub mod unique;
 pub mod user;
 pub mod validate;
 pub mod warning;
+pub mod webhook;

@@ -12,12 +12,14 @@
 
 pub mod applications;
 pub mod apply;
+pub mod audit;
 pub mod authgear;
 pub mod bulk_jobs;
 pub mod catalog;
 pub mod chunks;
 mod commit;
 mod copy;
+pub mod deliveries;
 pub mod dispatch;
 mod doubles;
 pub mod erase;
@@ -60,6 +62,7 @@ pub mod undo;
 mod unreadable;
 pub mod upsert;
 pub mod users;
+pub mod webhooks;
 
 pub use commit::commit;
 pub use error::{DatabaseError, ErrorKind, StoreError};

@@ -7,6 +7,7 @@
 
 mod assets;
 mod attention;
+mod audit;
 mod catalog;
 mod failed;
 mod family;
@@ -28,6 +29,7 @@ mod shapes;
 mod sign_in;
 mod undo;
 mod users;
+mod webhooks;
 mod words;
 
 use axum::Router;
@@ -85,6 +87,12 @@ routes! {
     get "GET" "/console/users/{id}" users::show, Some(Scope::UsersRead);
     get "GET" "/console/catalog" catalog::show, Some(Scope::CatalogRead);
     post "POST" "/console/catalog" catalog::replace, Some(Scope::CatalogWrite);
+    get "GET" "/console/webhooks" webhooks::list, Some(Scope::WebhooksRead);
+    post "POST" "/console/webhooks" webhooks::create, Some(Scope::WebhooksWrite);
+    get "GET" "/console/webhooks/{id}" webhooks::show, Some(Scope::WebhooksRead);
+    post "POST" "/console/webhooks/{id}/{act}" webhooks::act, Some(Scope::WebhooksWrite);
+    post "POST" "/console/webhooks/{id}/deliveries/{delivery}/redeliver" webhooks::redeliver, Some(Scope::WebhooksWrite);
+    get "GET" "/console/audit" audit::list, Some(Scope::Ops);
     get "GET" "/console/tokens" catalog::tokens, Some(Scope::Ops);
     post "POST" "/console/tokens/revoke" catalog::revoke, Some(Scope::Ops);
     post "POST" "/console/sign-out" sign_in::leave, None;

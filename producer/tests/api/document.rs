@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::harness::Server;
 use crate::matrix::{OPEN, PUBLIC, signed};
+use crate::webhooks::receiver::Receiver;
 
 const VERBS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
 
@@ -214,7 +215,11 @@ impl Steady {
             Value::String(text) => Value::from(self.text(text)),
             Value::Array(items) => items.iter().map(|item| self.of(item)).collect(),
             Value::Object(fields) => {
-                let fields = fields.iter().map(|(name, value)| (name.clone(), self.of(value)));
+                let steady = |(name, value): (&String, &Value)| match name.as_str() {
+                    "took_ms" => (name.clone(), json!(42)),
+                    _ => (name.clone(), self.of(value)),
+                };
+                let fields = fields.iter().map(steady);
                 Value::Object(fields.collect::<Map<_, _>>())
             }
             other => other.clone(),
@@ -229,6 +234,12 @@ impl Steady {
         // Keys and signatures: 32 and 64 bytes in base64.
         if matches!(STANDARD.decode(text).map(|bytes| bytes.len()), Ok(32 | 64)) {
             return STANDARD.encode(vec![7; if text.len() < 64 { 32 } else { 64 }]);
+        }
+        if text.starts_with("whsec_") {
+            return "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into();
+        }
+        if text.starts_with("http://127.0.0.1:") {
+            return "https://hooks.example.com/muster".into();
         }
         if text.starts_with("userimport_") {
             return "userimport_06H0R72M7DR1Z0ZJDNGH73KZA6R9683M".into();
@@ -342,6 +353,21 @@ async fn examples_are_answers_of_a_run() {
     let task = task.bearer_auth(signed(&server.tenant, "key")).json(&records);
     run.ask("authgear_create", task).await;
     run.ask("users_erase", server.request(Method::DELETE, &format!("/v1/users/{user}"))).await;
+
+    run.ask("audit_list", get("/v1/audit")).await;
+    let receiver = Receiver::start().await;
+    let webhook = json!({"url": receiver.url, "description": "HR", "events": ["import.completed", "chunk.dead"], "failed_above": 5});
+    let webhook = run.ask("webhooks_create", server.post("/v1/webhooks").json(&webhook)).await;
+    let webhook = format!("/v1/webhooks/{}", webhook["id"].as_str().unwrap());
+    run.ask("webhooks_list", get("/v1/webhooks")).await;
+    run.ask("webhooks_show", get(&webhook)).await;
+    let change = json!({"description": "HR and payroll", "failed_above": null});
+    run.ask("webhooks_change", server.request(Method::PATCH, &webhook).json(&change)).await;
+    run.ask("webhooks_rotate", server.post(&format!("{webhook}/secret"))).await;
+    let ping = run.ask("webhooks_ping", server.post(&format!("{webhook}/ping?wait=20s"))).await;
+    run.ask("webhooks_deliveries", get(&format!("{webhook}/deliveries"))).await;
+    let again = format!("{webhook}/deliveries/{}/redeliver?wait=20s", ping["id"].as_str().unwrap());
+    run.ask("webhooks_redeliver", server.post(&again)).await;
 
     let document = openapi();
     let ids: BTreeSet<&str> = operations(&document)

@@ -10,6 +10,7 @@
 
 mod access;
 mod asking;
+mod audit;
 mod authgear;
 mod bitcaster;
 mod bounds;
@@ -38,3 +39,4 @@ mod status;
 mod tls;
 mod undo;
 mod uploads;
+mod webhooks;

@@ -17,3 +17,4 @@ mod services;
 mod start;
 mod undo;
 mod users;
+mod webhooks;

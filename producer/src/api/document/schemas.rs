@@ -2,7 +2,7 @@
 //! them against what is sent.
 
 use muster_shared::error::ErrorCode;
-use muster_shared::import::{ChunkState, ImportState};
+use muster_shared::import::{ChunkState, DeliveryState, ImportState};
 use muster_shared::options::{AddressClash, ImportOptions};
 use muster_shared::parse::{Format, TextEncoding};
 use muster_shared::progress::WaitsFor;
@@ -62,7 +62,7 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
     {
         schemas.insert(name.to_owned(), schema);
     }
-    let properties: [(&str, &str, Value); 28] = [
+    let properties: [(&str, &str, Value); 29] = [
         ("ImportView", "state", reference("ImportState")),
         ("ImportView", "encoding", or_null("TextEncoding")),
         ("ImportView", "options", reference("ImportOptions")),
@@ -93,6 +93,7 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
         ("PlannedView", "reason", or_null("Reason")),
         ("PlannedView", "errors", list_of("RecordError")),
         ("UndoPreview", "refused", or_null("ErrorCode")),
+        ("DeliveryView", "state", texts(DeliveryState::ALL.iter().map(|state| state.as_str()))),
         ("ProfileView", "options", any("Options by name, as an upload takes them")),
         ("AuthgearDetail", "record", any("The record as it was sent, secrets redacted")),
     ];
