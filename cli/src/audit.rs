@@ -8,7 +8,7 @@ use muster_shared::tenant::Slug;
 
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;
-use crate::imports::{Remote, TokenArgs};
+use crate::imports::{Remote, ServerToken};
 use crate::output::{answer, json, table};
 use crate::shutdown::{Aborted, Shutdown};
 
@@ -24,7 +24,7 @@ pub(crate) struct AuditArgs {
     #[arg(long, global = true, value_name = "URL", env = "MUSTER_SERVER")]
     server: Option<String>,
     #[command(flatten)]
-    token: TokenArgs,
+    token: ServerToken,
     /// Answer as JSON
     #[arg(long, global = true)]
     json: bool,

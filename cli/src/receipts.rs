@@ -8,7 +8,7 @@ use muster_shared::store::receipts;
 
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;
-use crate::imports::{Remote, TokenArgs};
+use crate::imports::{Remote, ServerToken};
 use crate::output::{answer, json};
 use crate::shutdown::{Aborted, Shutdown};
 
@@ -21,7 +21,7 @@ pub(crate) struct ReceiptsArgs {
     #[arg(long, global = true, value_name = "URL", env = "MUSTER_SERVER")]
     server: Option<String>,
     #[command(flatten)]
-    token: TokenArgs,
+    token: ServerToken,
     /// Answer as JSON
     #[arg(long, global = true)]
     json: bool,

@@ -214,6 +214,9 @@ fn request_hash(digest: [u8; 32], resolved: &ResolvedImport) -> anyhow::Result<[
     hash.update(digest);
     hash.update(serde_json::to_vec(&asked)?);
     hash.update(reading.encoding.map(TextEncoding::as_str).unwrap_or_default());
+    if let Some(parent) = resolved.import.provenance.mends {
+        hash.update(parent.get());
+    }
     Ok(hash.finalize().into())
 }
 

@@ -18,7 +18,7 @@ use self::backend::Backend;
 use crate::args::one_of;
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
-use crate::imports::{Remote, TokenArgs};
+use crate::imports::{Remote, ServerToken};
 use crate::output::{answer, json, remark, table};
 use crate::shutdown::{Aborted, Shutdown};
 
@@ -34,7 +34,7 @@ pub(crate) struct WebhookArgs {
     #[arg(long, global = true, value_name = "URL", env = "MUSTER_SERVER")]
     server: Option<String>,
     #[command(flatten)]
-    token: TokenArgs,
+    token: ServerToken,
     /// Answer as JSON
     #[arg(long, global = true)]
     json: bool,

@@ -34,6 +34,21 @@ async fn only_an_import_that_has_ended_has_a_receipt_and_a_report() {
             assert_refused(server.get(&format!("/v1/imports/{id}/{part}")), 409, "state_conflict").await;
         assert_eq!(error["state"], "received");
     }
+    // One whose plan is made, or waits for a decision, has not ended either.
+    let planned = accepted(server.upload("start=plan", "email\nb@example.com\n")).await;
+    let id = planned["id"].as_str().unwrap();
+    for state in ["planning", "planned"] {
+        sqlx::query("update imports set state = $2 where id = $1::uuid")
+            .bind(id)
+            .bind(state)
+            .execute(server.store.pool())
+            .await
+            .unwrap();
+        for part in ["receipt", "report.html"] {
+            let asked = server.get(&format!("/v1/imports/{id}/{part}"));
+            assert_eq!(assert_refused(asked, 409, "state_conflict").await["state"], state);
+        }
+    }
     let id = ended(&server, "filename=bad.csv", "email\nmarker-one\n").await;
     let document = text(&server, &format!("/v1/imports/{id}/receipt")).await;
     let key = server.json("/v1/receipts/key").await;

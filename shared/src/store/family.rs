@@ -16,7 +16,7 @@ use crate::fault::{Mutant, mutant};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::ImportState;
 use crate::options::ImportOptions;
-use crate::outcome::{Outcome, Reason, Verdict};
+use crate::outcome::{Outcome, Reason, Verdict, thousands};
 use crate::rules::Rules;
 use crate::validate::Binding;
 
@@ -74,19 +74,6 @@ impl Family {
         );
         Self { root, records, applied, open, summary, members }
     }
-}
-
-/// A number with commas between its thousands.
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// Whether the tenant has an import of this id whose failed records can be brought again. Those of an undo cannot.

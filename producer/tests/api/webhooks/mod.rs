@@ -146,6 +146,25 @@ async fn a_webhook_is_told_what_it_wants_and_nothing_of_another_tenant() {
 }
 
 #[tokio::test]
+async fn a_webhook_is_told_that_a_plan_waits_for_a_decision() {
+    let (server, receiver) = (server(eager()).await, Receiver::start().await);
+    created(&server, json!({"url": receiver.url, "events": ["import.planned"]})).await;
+    let import = accepted(server.upload("start=plan", "email\na@example.com\n")).await;
+    let id = import["id"].as_str().unwrap();
+    // As if workers had planned it.
+    for moved in [
+        "update chunks set state = 'planned', claim_until = null, leased_until = null where import_id = $1::uuid",
+        "update imports set state = 'planned', planned_at = now() where id = $1::uuid and state = 'planning'",
+    ] {
+        sqlx::query(moved).bind(id).execute(server.store.pool()).await.unwrap();
+    }
+    let told = receiver.until(1).await[0].told();
+    assert_eq!((&told["data"]["import"], &told["data"]["state"]), (&import["id"], &json!("planned")));
+    assert_eq!(told["data"]["from"], "planning");
+    assert_eq!(receiver.kinds(), ["import.planned"]);
+}
+
+#[tokio::test]
 async fn a_webhook_is_told_one_thing_at_a_time_in_the_order_of_events() {
     let (server, receiver) = (server(eager()).await, Receiver::start().await);
     receiver.always(Reply::Slow(200, Duration::from_millis(120)));

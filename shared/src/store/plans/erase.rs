@@ -1,10 +1,12 @@
 //! Erasing a person from plans.
 
+use uuid::Uuid;
+
 use super::super::{Store, StoreError};
 use super::decoded;
 use crate::erase::Person;
 use crate::fault::{Mutant, mutant};
-use crate::id::{ImportId, TenantId};
+use crate::id::{ImportId, TenantId, UserId};
 use crate::planned::{PlannedChunk, PlannedRecord, keys_of};
 
 /// Takes the person out of all plans. Returns of how many records that was. A record of theirs that is applied later fails as erased;
@@ -57,18 +59,19 @@ pub(in super::super) async fn erase(
 }
 
 fn erase_in(chunk: &mut PlannedChunk, person: &Person) -> u64 {
-    let user = person.user.map(|user| user.get());
+    let users: Vec<Uuid> = person.users().map(UserId::get).collect();
+    let is_theirs = |user: Option<Uuid>| user.is_some_and(|user| users.contains(&user));
     let is_named = |json: serde_json::Result<String>| json.is_ok_and(|json| person.is_named_in(&json));
     let mut erased = 0;
     for record in &mut chunk.records {
-        let theirs = user.is_some() && record.user == user;
+        let theirs = is_theirs(record.user);
         if theirs || is_named(serde_json::to_string(record)) {
             hide(record, theirs);
             erased += 1;
         }
     }
     let before = chunk.users.len();
-    chunk.users.retain(|left| Some(left.id) != user && !is_named(serde_json::to_string(left)));
+    chunk.users.retain(|left| !is_theirs(Some(left.id)) && !is_named(serde_json::to_string(left)));
     // A record and the user that it writes are one change.
     erased.max((before - chunk.users.len()) as u64)
 }
