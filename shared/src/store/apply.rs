@@ -39,6 +39,12 @@ pub struct Limits {
     pub idle: Duration,
 }
 
+/// Notes that a worker begins a chunk, as [`begin`] runs it: prepared by name, since a statement of several in one text would be
+/// planned anew for each chunk.
+const NOTE_BEGINNING: &str = "prepare note_beginning (bigint, uuid, uuid, boolean) as \
+    update chunks set begun = array_append(begun, $3) \
+     where id = $1 and state = 'dispatched' and import_id = $2 and $3 <> all (begun) and ($4 or cardinality(begun) = 0)";
+
 /// A connection for applying chunks, with these limits.
 pub async fn connection(store: &Store, limits: &Limits) -> Result<PgConnection, StoreError> {
     let mut connection = store.dedicated_connection().await?;
@@ -50,9 +56,8 @@ pub async fn connection(store: &Store, limits: &Limits) -> Result<PgConnection, 
         milliseconds(limits.lock),
         milliseconds(limits.idle),
     );
-    if !fault::mutant(Mutant::LongIdleInTransaction) {
-        sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut connection).await?;
-    }
+    let settings = if fault::mutant(Mutant::LongIdleInTransaction) { String::new() } else { settings };
+    sqlx::raw_sql(AssertSqlSafe(format!("{NOTE_BEGINNING}; {settings}"))).execute(&mut connection).await?;
     Ok(connection)
 }
 
@@ -79,13 +84,10 @@ pub async fn begin<'c>(
     beginning: &Beginning,
 ) -> Result<Transaction<'c>, StoreError> {
     let Beginning { chunk, import, worker, secluded } = *beginning;
-    // Statements at once, which no prepared statement can be. The only values in the text are numbers and UUIDs.
+    // Statements at once, which the extended protocol does not know. The only values in the text are numbers and UUIDs.
     let begin = format!(
         "begin; set local synchronous_commit = off; \
-         update chunks set begun = array_append(begun, '{worker}') \
-          where id = {} and state = 'dispatched' and import_id = '{import}' and '{worker}' <> all (begun) \
-            and ({secluded} or cardinality(begun) = 0); \
-         commit; begin",
+         execute note_beginning ({}, '{import}', '{worker}', {secluded}); commit; begin",
         chunk.get(),
     );
     let begin = if fault::mutant(Mutant::BegunUnnoted) { "begin".to_owned() } else { begin };
