@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use muster_shared::config::Config;
 
+use crate::audit::AuditArgs;
 use crate::bc::BcArgs;
 use crate::catalog::CatalogArgs;
 use crate::completions::CompletionsArgs;
@@ -18,10 +19,13 @@ use crate::import::inspect::InspectArgs;
 use crate::imports::ImportsArgs;
 use crate::migrate::MigrateArgs;
 use crate::profile::ProfileArgs;
+use crate::receipts::ReceiptsArgs;
 use crate::service::{ProducerArgs, ServeArgs, WorkerArgs};
 use crate::tenants::TenantArgs;
 use crate::tokens::TokenArgs;
 use crate::users::UsersArgs;
+use crate::verify::VerifyArgs;
+use crate::webhook::WebhookArgs;
 
 /// Imports users in bulk: takes a file, applies it record by record, and accounts for every one.
 #[derive(Debug, Parser)]
@@ -100,10 +104,20 @@ pub(crate) enum Command {
     Tenant(TenantArgs),
     /// Create, list and revoke tokens
     Token(TokenArgs),
-    /// List, show and export users; delete one; erase a person
+    /// List, show and export users; tell the history of one; delete one; erase a person
     Users(UsersArgs),
+    /// Check a receipt, and the file that it is about, without a database or a server
+    Verify(VerifyArgs),
+    /// Tell the key by which receipts of this installation are known
+    #[command(alias = "receipt")]
+    Receipts(ReceiptsArgs),
     /// Save, list, show and delete named sets of import options
     Profile(ProfileArgs),
+    /// Create, list, try and delete webhooks; see what they were told; change their secrets
+    #[command(alias = "webhooks")]
+    Webhook(WebhookArgs),
+    /// See what was done that leaves no other trace
+    Audit(AuditArgs),
     /// Show and replace what a tenant knows by name: organizations, groups, roles, …
     Catalog(CatalogArgs),
     /// Show the settings in effect, and all there are

@@ -20,12 +20,12 @@ use muster_shared::options::{EmptyCell, Enrolment, ImportOptions, OnExisting, Ro
 use muster_shared::outcome::Counts;
 use muster_shared::parse::Format;
 use muster_shared::store::catalog;
-use muster_shared::store::intake::NewImport;
+use muster_shared::store::intake::{NewImport, Provenance};
 use muster_shared::tenant::Slug;
 
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
-use crate::import::{Progress, Source, Taken, Unreceived, drive, take_in, view};
+use crate::import::{OPERATOR, Progress, Source, Taken, Unreceived, drive, take_in, view};
 use crate::output::{answer, number, remark};
 use crate::pipeline::receive_limits;
 use crate::reach::Reach;
@@ -126,7 +126,8 @@ async fn import(
         ..options(enrolment)
     };
     let id = ImportId::new(clock::new_id());
-    let new = NewImport { id, tenant, filename: source.name.clone(), options, idempotency: None };
+    let provenance = Provenance { mends: None, actor: Some(OPERATOR.to_owned()) };
+    let new = NewImport { id, tenant, filename: source.name.clone(), options, idempotency: None, provenance };
     let lax_quotes = !mutant(Mutant::StrayQuoteFails);
     let reading = Reading { lax_quotes, ..Reading::PLAIN_TABLE };
     let resolved = ResolvedImport { import: new, reading };

@@ -167,7 +167,11 @@ impl Remote {
     /// The request of a call, with the token.
     pub(crate) fn request<T: 'static>(&self, call: &Call<T>) -> RequestBuilder {
         let request = self.client.request(call.method().clone(), format!("{}{}", self.base, call.path()));
-        request.query(call.query()).bearer_auth(&self.token)
+        let request = request.query(call.query()).bearer_auth(&self.token);
+        match call.body() {
+            Some(body) => request.json(body),
+            None => request,
+        }
     }
 
     /// Sends a request. An answer that is not success is an error that says what the server said.

@@ -4,12 +4,31 @@ use std::time::Duration;
 
 use anyhow::bail;
 use muster_shared::id::{ImportId, TenantId};
+use muster_shared::import::ImportState;
+use muster_shared::outcome::Counts;
+use muster_shared::store::reports::ChunkCounts;
 use muster_shared::store::{Store, reports};
 
 use crate::client::{Refused, Remote};
 use crate::import::Progress;
 use crate::shutdown::{Aborted, Shutdown};
 use crate::view::View;
+
+/// Whether there is nothing more to wait for: the import has ended, or its plan waits for somebody.
+fn rests(state: ImportState) -> bool {
+    state.is_final() || state == ImportState::Planned
+}
+
+/// How far an import is. While it is planned its records stay pending, and its chunks tell how far that is.
+fn so_far(state: ImportState, counts: Counts, chunks: ChunkCounts) -> Counts {
+    let open = chunks.staged + chunks.dispatched + chunks.retryable;
+    let all = open + chunks.planned;
+    if state != ImportState::Planning || all == 0 {
+        return counts;
+    }
+    let pending = u128::from(counts.pending) * u128::from(open) / u128::from(all);
+    Counts { pending: u64::try_from(pending).unwrap_or(counts.pending), ..counts }
+}
 
 /// How often to look.
 const POLL: Duration = Duration::from_millis(200);
@@ -26,8 +45,8 @@ pub(crate) async fn local(
         let Some(report) = reports::import(store, tenant, import).await? else {
             bail!("import {import} is gone");
         };
-        progress.applying(&report.counts);
-        if report.state.is_final() {
+        progress.applying(&so_far(report.state, report.counts, report.chunks));
+        if rests(report.state) {
             return Ok(report.into());
         }
         tokio::select! {
@@ -58,8 +77,8 @@ pub(crate) async fn remote(
         match remote.show(import).await {
             Ok(view) => {
                 silent = 0;
-                progress.applying(&view.counts);
-                if view.state.is_final() {
+                progress.applying(&so_far(view.state, view.counts, view.chunks));
+                if rests(view.state) {
                     return Ok(view);
                 }
             }

@@ -4,6 +4,7 @@
 //! steps of a signal), `failure` (how errors are told, and the exit codes), `output`.
 
 mod args;
+mod audit;
 mod bc;
 mod catalog;
 mod client;
@@ -22,12 +23,15 @@ mod output;
 mod pipeline;
 mod profile;
 mod reach;
+mod receipts;
 mod service;
 mod shutdown;
 mod tenants;
 mod tokens;
 mod users;
+mod verify;
 mod view;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -89,7 +93,11 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<Ended> {
         Command::Tenant(args) => Box::pin(tenants::run(&args, config, &once()?)).await,
         Command::Token(args) => Box::pin(tokens::run(&args, config, &once()?)).await,
         Command::Users(args) => Box::pin(users::run(&args, config, &once()?)).await,
+        Command::Receipts(args) => Box::pin(receipts::run(&args, config, &once()?)).await,
+        Command::Verify(args) => Box::pin(verify::run(&args, config)).await,
         Command::Profile(args) => Box::pin(profile::run(&args, config, &once()?)).await,
+        Command::Webhook(args) => Box::pin(webhook::run(&args, config, &once()?)).await,
+        Command::Audit(args) => Box::pin(audit::run(&args, config, &once()?)).await,
         Command::Catalog(args) => Box::pin(catalog::run(&args, config, &once()?)).await,
         Command::Config(args) => configuration::run(&args, config),
         Command::Explain(args) => explain::run(&args),

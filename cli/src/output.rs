@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+pub(crate) use muster_shared::outcome::thousands as number;
 use serde::Serialize;
 use tokio::fs::File;
 
@@ -69,19 +70,6 @@ fn beside(place: &Path) -> PathBuf {
     place.with_file_name(name)
 }
 
-/// A number for people: `1,234,567`.
-pub(crate) fn number(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// Columns, as wide as their widest cell, two blanks apart.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |at: usize| {
@@ -124,13 +112,6 @@ mod tests {
         assert_eq!((std::fs::read(&path).unwrap(), names()), (b"whole".to_vec(), 1));
         to_file(Path::new("/dev/null"), async |file| Ok(file.write_all(b"gone").await?)).await.unwrap();
         assert!(to_file(&folder.path().join("none/users.csv"), async |_| Ok(())).await.is_err());
-    }
-
-    #[test]
-    fn thousands_are_set_apart() {
-        for (value, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(number(value), text);
-        }
     }
 
     #[test]

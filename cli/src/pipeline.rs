@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use muster_producer::api::{AuthgearOptions, HttpOptions, TlsFiles};
 use muster_producer::receive::ReceiveLimits;
+use muster_producer::webhook::{Targets, WebhookOptions};
 use muster_producer::workbook::BookLimits;
 use muster_producer::{DispatchOptions, Dispatcher, ProducerOptions, Retention};
 use muster_shared::chunk::ChunkLimits;
@@ -14,6 +15,7 @@ use muster_shared::queue::Queue;
 use muster_shared::store::Store;
 use muster_shared::store::authgear::Quota;
 use muster_shared::store::quota::TenantLimits;
+use muster_shared::webhook::Schedule;
 use muster_worker::{Worker, WorkerOptions};
 
 /// The bounds of an upload that the configuration sets.
@@ -122,6 +124,25 @@ pub(crate) fn producer_options(config: &Config, listen: Option<SocketAddr>) -> P
         },
         dispatch: dispatch_options(config),
         receive: receive_limits(config),
+        webhooks: webhook_options(config),
+    }
+}
+
+/// Where the configuration lets webhooks lead.
+pub(crate) fn webhook_targets(config: &Config) -> Targets {
+    Targets { allow_private: config.webhook.allow_private, ..Targets::default() }
+}
+
+fn webhook_options(config: &Config) -> WebhookOptions {
+    let webhook = &config.webhook;
+    WebhookOptions {
+        targets: webhook_targets(config),
+        most: webhook.per_tenant,
+        at_once: webhook.at_once,
+        timeout: webhook.timeout,
+        schedule: Schedule { give_up_after: webhook.retry_for, ..Schedule::default() },
+        keep: Some(config.retention.webhook_deliveries),
+        ..WebhookOptions::default()
     }
 }
 

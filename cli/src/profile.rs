@@ -153,7 +153,8 @@ async fn behind(args: &ProfileArgs, remote: &Remote) -> anyhow::Result<Ended> {
             let (name, pairs) = checked(name, options)?;
             let body: BTreeMap<&str, &str> =
                 pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            remote.send(remote.request(&operations::PROFILES_SAVE.at(&[&name])).json(&body)).await?;
+            let call = operations::PROFILES_SAVE.at(&[&name]).with_body(value!(body));
+            remote.send(remote.request(&call)).await?;
             shown(name.as_str(), &pairs, None, args.json)
         }
         What::List => {

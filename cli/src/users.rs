@@ -1,6 +1,7 @@
 //! `muster users`: list, show, export, delete and erase; in the store of this machine or behind a server.
 
 mod erase;
+mod history;
 
 use std::path::{Path, PathBuf};
 
@@ -73,6 +74,14 @@ enum What {
         after_help = "Examples:\n  muster users show ada@example.com\n  muster users show +420601234567"
     )]
     Show {
+        /// The user's id, e-mail address, phone number or username
+        user: String,
+    },
+    /// Tell what happened to a user, the last first: each import, undo and single request, field by field, with record and line
+    #[command(
+        after_help = "Examples:\n  muster users history ada@example.com\n  muster users history ada@example.com --json"
+    )]
+    History {
         /// The user's id, e-mail address, phone number or username
         user: String,
     },
@@ -168,6 +177,14 @@ async fn here(args: &UsersArgs, session: &Session) -> anyhow::Result<Ended> {
             )
         }
         What::Show { user } => shown(found(store, tenant, &named(user)?).await?, args.json),
+        What::History { user } => match named(user)? {
+            // One who is there no more may have a history.
+            Named::Id(id) => history::here(store, tenant, id, args.json).await,
+            named => match found(store, tenant, &named).await? {
+                Some(user) => history::here(store, tenant, user.id, args.json).await,
+                None => bail!(NO_SUCH_USER),
+            },
+        },
         What::Export { which, output, format } => {
             let format = export_format(output.as_deref(), format.as_deref());
             let pieces = export::users(store, tenant, which.wanted(), format);
@@ -205,6 +222,13 @@ async fn behind(args: &UsersArgs, remote: &Remote) -> anyhow::Result<Ended> {
             listed(&found, args.json)
         }
         What::Show { user } => shown(asked(remote, &named(user)?).await?, args.json),
+        What::History { user } => match named(user)? {
+            Named::Id(id) => history::behind(remote, id, args.json).await,
+            named => match asked(remote, &named).await? {
+                Some(user) => history::behind(remote, user.id, args.json).await,
+                None => bail!(NO_SUCH_USER),
+            },
+        },
         What::Export { which, output, format } => {
             let format = export_format(output.as_deref(), format.as_deref());
             let call =

@@ -8,6 +8,7 @@ use muster_shared::options::ImportOptions;
 use muster_shared::outcome::Counts;
 use muster_shared::parse::TextEncoding;
 use muster_shared::progress::Progress;
+use muster_shared::store::family::Family;
 use muster_shared::store::reports::{ChunkCounts, ImportReport};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,12 @@ pub(crate) struct View {
     /// A newer program wrote it, and this one cannot tell all of its options.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) problem: Option<String>,
+    /// The import whose failed records it brought again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mends: Option<ImportId>,
+    /// The import and those that brought its failed records again, where there are such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) family: Option<Family>,
     /// Outcomes so far.
     pub(crate) counts: Counts,
     /// Chunks by state.
@@ -59,6 +66,8 @@ impl From<ImportReport> for View {
             encoding: report.encoding,
             options: report.options,
             problem,
+            mends: report.mends,
+            family: None,
             counts: report.counts,
             chunks: report.chunks,
             error: report.error,

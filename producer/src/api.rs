@@ -4,6 +4,7 @@
 //! Guarantees: a request is done for the tenant of its token and no other, an error has one shape and a stable code, and no
 //! user's value is logged. A handler runs to its end even when its client leaves, so that no statement is cancelled midway.
 
+mod audit;
 mod auth;
 mod auth_limit;
 mod authgear;
@@ -16,13 +17,18 @@ mod document;
 mod error;
 mod events;
 mod figures;
+mod history;
 mod imports;
 mod incoming;
 mod inspect;
+mod mask;
 mod ops;
 mod params;
+mod plans;
 mod profiles;
+mod receipts;
 mod records;
+mod report_page;
 mod routes;
 mod serve;
 mod slots;
@@ -32,6 +38,7 @@ mod undo;
 mod upload;
 mod users;
 mod view;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -46,22 +53,33 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use audit::{AuditList, AuditView};
 pub use authgear::{AuthgearOptions, decode_import_id};
 pub use chunks::{ChunkList, ChunkView};
 pub use console::{ConsoleRoute, ROUTES as CONSOLE_ROUTES};
-pub use error::{ApiError, ErrorBody, ErrorDetail};
+pub use error::{ApiError, ErrorBody, ErrorDetail, WebhookRefusal};
 pub(crate) use events::look;
+pub use history::{HistoryActor, HistoryEntry, HistoryField, HistoryPage};
+pub use plans::{PlanView, PlannedChange, PlannedList, PlannedView};
+pub use receipts::{PROGRAM, ReceiptKeyView};
+pub use report_page::{ReportPage, page as report_page};
 pub use routes::{Audience, openapi};
 pub(crate) use serve::{open_tls, serve};
 pub use tls::TlsFiles;
 pub use undo::{UndoPreview, UndoView};
-pub use view::{ImportDetails, ImportLinks, ImportList, ImportView, RecordList, RecordView};
+pub use view::{
+    FamilyView, ImportDetails, ImportLinks, ImportList, ImportView, MemberView, RecordList, RecordView,
+};
+pub use webhooks::{
+    DeliveryList, DeliveryView, TryView, WebhookCreated, WebhookList, WebhookSecretView, WebhookView,
+};
 
 use incoming::Pace;
 
 use crate::Dispatcher;
 use crate::receive::ReceiveLimits;
 use crate::single::Singles;
+use crate::webhook::WebhookOptions;
 
 /// How the HTTP API behaves towards its clients.
 #[derive(Debug, Clone)]
@@ -154,6 +172,7 @@ struct Shared {
     /// What tells how imports get on.
     bounds: Bounds,
     limits: ReceiveLimits,
+    webhooks: WebhookOptions,
     /// How the body of an upload has to come.
     pace: Pace,
     slots: slots::UploadSlots,
@@ -183,12 +202,14 @@ struct Shared {
 impl AppState {
     /// State of a server; the dispatcher is told when something new is staged, `news` tells of events, and whoever follows them ends
     /// when it is `stopping`.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the server of its own")]
     pub fn new(
         store: Store,
         queue: Queue,
         dispatcher: &Dispatcher,
         limits: ReceiveLimits,
         http: &HttpOptions,
+        webhooks: WebhookOptions,
         news: watch::Receiver<i64>,
         stopping: CancellationToken,
     ) -> Self {
@@ -202,6 +223,7 @@ impl AppState {
             dispatcher: dispatcher.progress(),
             bounds: dispatcher.bounds(),
             limits,
+            webhooks,
             pace: Pace {
                 pause: http.idle_body_timeout,
                 rate: http.upload_rate.unwrap_or(0),

@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::api::{self, AppState, Audience, HttpOptions};
 use crate::receive::ReceiveLimits;
+use crate::webhook::{WebhookOptions, Webhooks};
 use crate::{DispatchOptions, Dispatcher};
 
 /// How a producer works.
@@ -28,6 +29,8 @@ pub struct ProducerOptions {
     pub dispatch: DispatchOptions,
     /// Bounds of an upload.
     pub receive: ReceiveLimits,
+    /// Webhooks.
+    pub webhooks: WebhookOptions,
 }
 
 impl Default for ProducerOptions {
@@ -37,6 +40,7 @@ impl Default for ProducerOptions {
             http: HttpOptions::default(),
             dispatch: DispatchOptions::default(),
             receive: ReceiveLimits::default(),
+            webhooks: WebhookOptions::default(),
         }
     }
 }
@@ -54,6 +58,7 @@ pub struct Producer {
     /// Looks for new events.
     _looking: AbortOnDropHandle<()>,
     dispatcher: Dispatcher,
+    webhooks: Webhooks,
 }
 
 impl Producer {
@@ -69,11 +74,13 @@ impl Producer {
         };
         let local_addr = listener.local_addr()?;
         let dispatcher = Dispatcher::start(store.clone(), queue.clone(), options.dispatch);
+        let webhooks = Webhooks::start(store.clone(), options.webhooks);
         let shutdown = CancellationToken::new();
         let (tell, news) = watch::channel(0);
         let looking = AbortOnDropHandle::new(tokio::spawn(api::look(store.clone(), tell)));
         let (limits, http) = (options.receive, &options.http);
-        let state = AppState::new(store, queue, &dispatcher, limits, http, news, shutdown.clone());
+        let state =
+            AppState::new(store, queue, &dispatcher, limits, http, options.webhooks, news, shutdown.clone());
         let serve = |listener, audience| {
             let serving = api::serve(
                 listener,
@@ -105,6 +112,7 @@ impl Producer {
             _upkeep: upkeep,
             _looking: looking,
             dispatcher,
+            webhooks,
         })
     }
 
@@ -131,7 +139,7 @@ impl Producer {
             served.push(ops.await);
         }
         // Also where a listener did not end well.
-        self.dispatcher.stop().await;
+        tokio::join!(self.dispatcher.stop(), self.webhooks.stop());
         served.into_iter().try_for_each(|ended| ended.map_err(io::Error::other)?)
     }
 }

@@ -4,16 +4,21 @@
 //! in a spreadsheet, whatever that takes for a delimiter: each cell is quoted, and guarded by apostrophes
 //! ([`muster_shared::formula`]). Reading a file with the column `_error_code` takes them off again, so every value comes back as
 //! it was.
+//!
+//! Each record says where it comes from ([`Origin`]): in a table under the column that marks the file, which spreadsheets keep and
+//! importing ignores; in an object under [`ORIGIN_KEY`]. By that a mended file is known as one of its import.
 
 mod users;
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use muster_shared::error::RecordError;
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::formula::{guard, guard_name, unguard_start};
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::options::EmptyCell;
 use muster_shared::parse::FAILED_MARK;
+use muster_shared::record::{ORIGIN_KEY, Origin};
 use muster_shared::store::problems::Cause;
 use muster_shared::store::records::{self, FailedRecord};
 use muster_shared::store::reports::ImportReport;
@@ -25,7 +30,7 @@ pub use users::{UsersWanted, users};
 /// The columns that are added, in their order.
 pub const ERROR_COLUMNS: [&str; 3] = ["_error_code", "_error_field", "_error_message"];
 
-/// What stands under the column that marks the file: spreadsheets drop a last column that is empty.
+/// What stands under the column that marks a file of users: spreadsheets drop a last column that is empty.
 const MARKED: &str = "1";
 
 /// Most records of the first page. The limit of a later page follows from the sizes that the page before it had.
@@ -139,6 +144,7 @@ type Field<'r> = (String, &'r RawValue);
 /// Writes records, one at a time.
 struct Writer {
     format: ExportFormat,
+    import: ImportId,
     /// The upload's columns, those of an earlier file of failed records apart.
     columns: Vec<String>,
     /// The upload was a table.
@@ -151,10 +157,10 @@ struct Writer {
 impl Writer {
     fn new(report: &ImportReport, format: ExportFormat) -> Self {
         let table = report.options.format.is_table();
-        let added = |name: &String| ERROR_COLUMNS.contains(&name.as_str()) || name == FAILED_MARK;
         Self {
             format,
-            columns: report.columns.iter().filter(|name| !added(name)).cloned().collect(),
+            import: report.id,
+            columns: report.columns.iter().filter(|name| !is_added(name)).cloned().collect(),
             table,
             guarded: table && report.columns.iter().any(|name| name == ERROR_COLUMNS[0]),
             empty_cells: report.options.empty_cells,
@@ -181,15 +187,16 @@ impl Writer {
         let mut fields: Vec<Field<'_>> = serde_json::from_str(record.source.get()).map_err(|_| {
             StoreError::Program(format!("the source of record {} cannot be read", record.record))
         })?;
-        fields.retain(|(name, _)| !ERROR_COLUMNS.contains(&name.as_str()) && name != FAILED_MARK);
+        fields.retain(|(name, _)| !is_added(name));
+        let origin = Origin { import: self.import, record: record.record };
         match self.format {
-            ExportFormat::Csv => self.row(fields, &record.errors, out),
-            ExportFormat::Ndjson => self.line(&fields, &record.errors, out),
+            ExportFormat::Csv => self.row(fields, &record.errors, origin, out),
+            ExportFormat::Ndjson => self.line(&fields, &record.errors, origin, out),
         }
         Ok(())
     }
 
-    fn row(&self, fields: Vec<Field<'_>>, errors: &[RecordError], out: &mut Vec<u8>) {
+    fn row(&self, fields: Vec<Field<'_>>, errors: &[RecordError], origin: Origin, out: &mut Vec<u8>) {
         let mut left: Vec<Option<Field<'_>>> = fields.into_iter().map(Some).collect();
         let mut cells: Vec<String> = Vec::with_capacity(self.columns.len() + ERROR_COLUMNS.len());
         for name in &self.columns {
@@ -206,7 +213,7 @@ impl Writer {
         }
         let errors = error_texts(errors).map(|text| guard(&text.unwrap_or_default()).into_owned());
         let cells = cells.into_iter().map(|cell| guard(&cell).into_owned());
-        write_row(cells.chain(errors).chain([MARKED.to_owned()]), out);
+        write_row(cells.chain(errors).chain([mark(origin)]), out);
     }
 
     /// A value as the text of a cell: a text as it is, nothing for null, everything else as JSON.
@@ -222,7 +229,7 @@ impl Writer {
         if self.guarded { unguard_start(&text).to_owned() } else { text }
     }
 
-    fn line(&self, fields: &[Field<'_>], errors: &[RecordError], out: &mut Vec<u8>) {
+    fn line(&self, fields: &[Field<'_>], errors: &[RecordError], origin: Origin, out: &mut Vec<u8>) {
         let mut members: Vec<String> = Vec::with_capacity(fields.len() + ERROR_COLUMNS.len());
         for (name, value) in fields {
             let name = if name.is_empty() && fields.len() == 1 { "_source" } else { name };
@@ -234,6 +241,7 @@ impl Writer {
             let text = text.map_or("null".into(), |text| json_text(&text));
             members.push(format!("{}:{text}", json_text(name)));
         }
+        members.push(format!("{}:{}", json_text(ORIGIN_KEY), json_text(&mark(origin))));
         out.extend_from_slice(format!("{{{}}}\n", members.join(",")).as_bytes());
     }
 
@@ -265,6 +273,16 @@ fn error_texts(errors: &[RecordError]) -> impl Iterator<Item = Option<String>> +
         (!messages.is_empty()).then(|| messages.join("; ")),
     ]
     .into_iter()
+}
+
+/// Whether a column or key is one of those that a file of failed records has beside the upload's own.
+fn is_added(name: &str) -> bool {
+    ERROR_COLUMNS.contains(&name) || name == FAILED_MARK || name == ORIGIN_KEY
+}
+
+/// What stands under the column that marks the file.
+fn mark(origin: Origin) -> String {
+    if mutant(Mutant::FailedWithoutOrigin) { MARKED.to_owned() } else { origin.to_string() }
 }
 
 fn json_text(text: &str) -> String {

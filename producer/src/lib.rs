@@ -12,6 +12,8 @@ pub mod receive;
 pub mod request;
 mod single;
 mod stage;
+pub mod verify;
+pub mod webhook;
 pub mod workbook;
 
 pub use app::{Producer, ProducerOptions};

@@ -404,7 +404,7 @@ async fn discard(
         match store::discard(store, import, state, &error).await {
             // The store did not say whether it committed, and now it is seen that it did.
             Ok(now)
-                if matches!(now, ImportState::Received | ImportState::Running)
+                if matches!(now, ImportState::Received | ImportState::Planning | ImportState::Running)
                     && !fault::mutant(Mutant::CommitAnswerTrusted) =>
             {
                 metrics::counter!("muster_uploads_total", "result" => "received").increment(1);

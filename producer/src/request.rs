@@ -12,8 +12,8 @@ use muster_shared::id::{GroupId, ImportId, OrganizationId, TenantId};
 use muster_shared::import_profile::{BUILTIN, Builtin};
 use muster_shared::options::{Enrolment, HeaderNames, ImportOptions, OnExisting};
 use muster_shared::parse::{Delimiter, Format, ParseLimits, SkipLines, TextEncoding};
-use muster_shared::store::intake::NewImport;
-use muster_shared::store::{Store, StoreError, catalog, import_profiles};
+use muster_shared::store::intake::{NewImport, Provenance};
+use muster_shared::store::{Store, StoreError, catalog, family, import_profiles};
 use muster_shared::tenant::Slug;
 use sha2::{Digest, Sha256};
 
@@ -22,7 +22,7 @@ pub(crate) use values::{checked_key, file_label};
 use values::{choice, country, group_name, invalid, null_words, pointer, profile_name, sheet};
 
 /// Every option there is, in the order of the help texts.
-pub const OPTIONS: [&str; 34] = [
+pub const OPTIONS: [&str; 35] = [
     "profile",
     "format",
     "identifier",
@@ -57,6 +57,7 @@ pub const OPTIONS: [&str; 34] = [
     "usernames",
     "default_address",
     "filename",
+    "mends",
 ];
 
 /// The share of a file's first records that may fail for one cause where no option says it, in percent.
@@ -76,6 +77,8 @@ pub struct ImportRequest {
     given: Vec<String>,
     /// The profile that is still to be taken in.
     profile: Option<String>,
+    /// The import whose failed records the file brings again.
+    mends: Option<ImportId>,
 }
 
 impl Default for ImportRequest {
@@ -92,6 +95,7 @@ impl Default for ImportRequest {
             fields: FieldChoices::default(),
             given: Vec::new(),
             profile: None,
+            mends: None,
         }
     }
 }
@@ -246,6 +250,10 @@ impl ImportRequest {
                 self.encoding = Some(EncodingChoice::Is(encoding));
             }
             "filename" => self.filename = file_label(value),
+            "mends" => {
+                let id = value.parse().map_err(|_| field("must be the id of an import".into()))?;
+                self.mends = Some(id);
+            }
             _ => return Err(field(format!("there is no such option; there are: {}", OPTIONS.join(", ")))),
         }
         self.given.push(name.to_owned());
@@ -314,7 +322,14 @@ impl ImportRequest {
             options.enrolment =
                 Some(Enrolment { organization_id: organization.get(), group_id: group.get() });
         }
-        let import = NewImport { id, tenant, filename: this.filename.clone(), options, idempotency };
+        if let Some(parent) = this.mends
+            && !family::can_be_mended(store, tenant, parent).await?
+        {
+            return Err(invalid("mends", "must be the id of an import of this tenant, and of no undo").into());
+        }
+        let provenance = Provenance { mends: this.mends, actor: None };
+        let filename = this.filename.clone();
+        let import = NewImport { id, tenant, filename, options, idempotency, provenance };
         Ok(ResolvedImport { import, reading })
     }
 
@@ -436,6 +451,9 @@ impl ImportRequest {
         if self.brake != BRAKE {
             hash.update([self.brake]);
         }
+        if let Some(parent) = self.mends {
+            hash.update(parent.get());
+        }
         hash.finalize().into()
     }
 }
@@ -455,7 +473,7 @@ pub(crate) fn has_nul(text: &str) -> bool {
 }
 
 /// Options that are of one file alone, and stand in no profile.
-const OF_ONE_FILE: [&str; 3] = ["profile", "filename", "format"];
+const OF_ONE_FILE: [&str; 4] = ["profile", "filename", "format", "mends"];
 
 /// Why another profile is not saved.
 pub fn too_many_profiles() -> String {

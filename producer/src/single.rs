@@ -7,6 +7,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use chrono::{DateTime, Utc};
 use muster_shared::clock;
 use muster_shared::error::{ErrorCode, RecordError};
 use muster_shared::fault::{self, Mutant, Point, mutant};
@@ -23,6 +24,7 @@ use muster_shared::tenant::Slug;
 use muster_shared::validate::{Binding, validate};
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 /// Collisions with other writers after which the next try has the tenant's users for itself.
 const SHARED_TRIES: u32 = 3;
@@ -57,6 +59,8 @@ impl<'v> Values<'v> {
 /// What is to be done with the user that a record means.
 pub(crate) struct Write<'w> {
     pub(crate) tenant: TenantId,
+    /// Who asks for it.
+    pub(crate) actor: String,
     /// The organization that the user is, or is to be, a member of.
     pub(crate) organization: &'w Slug,
     /// The group to enrol the user in, created if it is not there. None: only a member is written.
@@ -206,11 +210,19 @@ async fn work(connection: &mut Connection, write: &mut Write<'_>, alone: bool) -
         }
     }
     let done =
-        upsert_one(connection, tenant, alone, write.record, &write.rules, clock::now(), clock::new_id())
+        upsert_one(connection, tenant, alone, write.record, &write.rules, moment(), Some(&write.actor))
             .await?;
     let done = match (done, write.registration.and_then(|registration| registration.by_email)) {
         (Err(error), Some(by_email)) if is_of_email(&error) => {
-            match claim(connection, tenant, alone, by_email, write.rules.options.enrolment).await? {
+            match claim(
+                connection,
+                (tenant, write.actor.as_str()),
+                alone,
+                by_email,
+                write.rules.options.enrolment,
+            )
+            .await?
+            {
                 Some(claimed) => claimed,
                 None => Err(error),
             }
@@ -228,9 +240,22 @@ async fn work(connection: &mut Connection, write: &mut Write<'_>, alone: bool) -
             let Some(enrolment) = write.rules.options.enrolment else {
                 return Ok(Tried::Done(Written::NoOrganization));
             };
-            register(connection, tenant, alone, registration, enrolment, (verdict, member)).await?
+            register(
+                connection,
+                (tenant, write.actor.as_str()),
+                alone,
+                registration,
+                enrolment,
+                (verdict, member),
+            )
+            .await?
         }
     }))
+}
+
+/// Now, and an id for a user that is new.
+fn moment() -> (DateTime<Utc>, Uuid) {
+    (clock::now(), clock::new_id())
 }
 
 fn is_of_email(error: &RecordError) -> bool {
@@ -240,7 +265,7 @@ fn is_of_email(error: &RecordError) -> bool {
 /// Gives the user with the e-mail address the username, where it has none. `None` where it has one.
 async fn claim(
     connection: &mut Connection,
-    tenant: TenantId,
+    (tenant, actor): (TenantId, &str),
     alone: bool,
     (record, rules): (&Record<'_>, &Rules),
     enrolment: Option<Enrolment>,
@@ -251,20 +276,20 @@ async fn claim(
     }
     let mut rules = rules.clone();
     rules.options.enrolment = enrolment;
-    upsert_one(connection, tenant, alone, record, &rules, clock::now(), clock::new_id()).await.map(Some)
+    upsert_one(connection, tenant, alone, record, &rules, moment(), Some(actor)).await.map(Some)
 }
 
 /// Adds the addresses, then makes the user a member of the application.
 async fn register(
     connection: &mut Connection,
-    tenant: TenantId,
+    (tenant, actor): (TenantId, &str),
     alone: bool,
     registration: Registration<'_>,
     enrolment: Enrolment,
     (verdict, mut member): (Verdict, Member),
 ) -> Result<Written, StoreError> {
     if let Some((record, rules)) = registration.addresses {
-        match upsert_one(connection, tenant, alone, record, rules, clock::now(), clock::new_id()).await? {
+        match upsert_one(connection, tenant, alone, record, rules, moment(), Some(actor)).await? {
             Ok((_, with_addresses)) => member = with_addresses,
             Err(error) => return Ok(Written::Refused(error)),
         }

@@ -152,10 +152,17 @@ impl Person {
     /// Whether a text has the person's address or phone number in it. User names are words that stand for anything.
     pub fn is_named_in(&self, text: &str) -> bool {
         let text = text.to_lowercase();
-        self.selves()
-            .flat_map(|one| [&one.email, &one.phone_number])
-            .flatten()
-            .any(|known| text.contains(&known.to_lowercase()))
+        self.names().any(|known| text.contains(&known.to_lowercase()))
+    }
+
+    /// The person's users, those of former times included.
+    pub fn users(&self) -> impl Iterator<Item = UserId> {
+        self.selves().filter_map(|one| one.user)
+    }
+
+    /// The values by which a text names the person.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.selves().flat_map(|one| [&one.email, &one.phone_number]).flatten().map(String::as_str)
     }
 }
 

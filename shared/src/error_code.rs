@@ -499,6 +499,12 @@ catalogue! {
         advice: "The records are not at fault. Find the cause in the worker's log under the chunk's id, then \
                  `muster imports retry`.";
     }
+    /// Something changed since the import was planned, and the record would no longer come to what its plan says.
+    ChangedSincePlan = "changed_since_plan" {
+        met: Record;
+        advice: "The message names the fields. `muster imports plan` shows what was planned. If the record is to be applied \
+                 as things are now, `muster imports retry --code changed_since_plan`; with `on_drift=apply` all such records are.";
+    }
     /// A change that an undo was to take back cannot be read: what is stored of it is damaged.
     ChangeUnreadable = "change_unreadable" {
         met: Record;
@@ -562,11 +568,16 @@ catalogue! {
         met: File | Request;
         advice: "Send the options first and the part `file` last, and let the HTTP library write the boundary.";
     }
-    /// The import is in a state in which this cannot be done.
+    /// The import, or what else the request is about, is in a state in which this cannot be done.
     StateConflict = "state_conflict" {
         met: Request;
         advice: "Read the state anew. An import that has ended cannot be paused or cancelled, one that runs \
-                 cannot be retried.";
+                 cannot be retried. A webhook has two secrets at most, and one at least.";
+    }
+    /// The import has no plan: it was not asked for one, or it was cancelled before the plan was applied.
+    NoPlan = "no_plan" {
+        met: Request;
+        advice: "Import the file with `start=plan`, or `--plan` on the command line.";
     }
     /// The import changed no user, so there is nothing that could be undone.
     NotApplied = "not_applied" {
@@ -611,6 +622,17 @@ catalogue! {
         met: Request;
         advice: "Wait until one of them has ended, as long as `Retry-After` says at least; or end one that is paused. \
                  `tenant.imports` is the limit.";
+    }
+    /// A webhook may not lead to this address: it is no address of a web server, not encrypted, private, local or reserved.
+    WebhookTargetRefused = "webhook_target_refused" {
+        met: Request;
+        advice: "Give an address of the public network that begins with `https://`. An installation whose receivers are in its own \
+                 network allows that with `webhook.allow_private`.";
+    }
+    /// The tenant has as many webhooks as it may have.
+    TooManyWebhooks = "too_many_webhooks" {
+        met: Request;
+        advice: "Delete one that is needed no more, or let one webhook be told of more. `webhook.per_tenant` is the limit.";
     }
     /// The answer took longer than it may.
     RequestTimeout = "request_timeout" {

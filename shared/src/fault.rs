@@ -125,6 +125,10 @@ table! {
         SingleWrite = "single_write",
         /// Producer: a single user is committed, not answered.
         SingleWritten = "single_written",
+        /// Producer: the delivery of a webhook is claimed, nothing is sent.
+        WebhookClaimed = "webhook_claimed",
+        /// Producer: the delivery of a webhook is answered, nothing is noted.
+        WebhookSent = "webhook_sent",
         /// Worker, in the queue of rows: messages are about to be claimed.
         RowClaim = "row_claim",
         /// Worker, in the queue of rows: messages are about to be acked.
@@ -253,6 +257,16 @@ table! {
         EncodingAtItsWord = "encoding_at_its_word",
         /// Text that was decoded wrongly before is stored.
         MisdecodedText = "misdecoded_text",
+        /// A file of failed records says not of which import they are.
+        FailedWithoutOrigin = "failed_without_origin",
+        /// A mended record counts as applied whatever became of it.
+        MendedAtItsWord = "mended_at_its_word",
+        /// A receipt is taken for good whatever its signature says.
+        SignatureUnchecked = "signature_unchecked",
+        /// What a request about a single user changed is not kept.
+        RequestsLeaveNoTrace = "requests_leave_no_trace",
+        /// An erased user's history stays.
+        ErasedStaysInHistory = "erased_stays_in_history",
         /// A worker waits for the database without a limit.
         NoDeadline = "no_deadline",
         /// What a frozen worker has locked stays locked for as long as the store's own limit says.
@@ -419,6 +433,20 @@ table! {
         ErasedStaysInImages = "erased_stays_in_images",
         /// A user that changed since is taken back to what it had before the import all the same.
         UndoOverwrites = "undo_overwrites",
+        /// A later chunk of a plan does not meet what earlier ones would leave.
+        PlanForgetsEarlier = "plan_forgets_earlier",
+        /// Unique values that users give up in a plan are not found by later chunks of it.
+        PlanForgetsGivenUp = "plan_forgets_given_up",
+        /// Two chunks that are planned at the same moment do not see each other.
+        PlanUnchecked = "plan_unchecked",
+        /// Chunks of different lanes are applied in another order than they were planned in.
+        PlanOrderForgotten = "plan_order_forgotten",
+        /// A record that is no longer what was planned is applied all the same.
+        DriftUnseen = "drift_unseen",
+        /// An erased person stays in plans.
+        ErasedStaysInPlans = "erased_stays_in_plans",
+        /// Values of users are shown in a plan to whoever may read imports.
+        PlanUnmasked = "plan_unmasked",
         /// A user that an import inserted is deleted by its undo whatever happened to it since.
         UndoDeletesTouched = "undo_deletes_touched",
         /// An undo takes the changes back in the order in which they were made.
@@ -487,6 +515,22 @@ table! {
         LostLinesTaken = "lost_lines_taken",
         /// The description of the API has defaults, which generated clients send as if their callers had set them.
         DefaultsInDocument = "defaults_in_document",
+        /// A webhook is told of the next event while the one before is on its way.
+        WebhookAtOnce = "webhook_at_once",
+        /// A delivery counts as made once it is claimed.
+        WebhookNotedFirst = "webhook_noted_first",
+        /// A receiver that wants nothing any more is told on and on.
+        GoneGoesOn = "gone_goes_on",
+        /// Deliveries follow redirects.
+        WebhookRedirects = "webhook_redirects",
+        /// A webhook may lead to any address.
+        WebhookAnyTarget = "webhook_any_target",
+        /// The addresses of a webhook's name are checked, and then it is resolved once more to connect.
+        WebhookResolvesTwice = "webhook_resolves_twice",
+        /// Deliveries are signed with the new secret alone from the moment that there is one.
+        OldSecretForgotten = "old_secret_forgotten",
+        /// The answer of a receiver is read to its end.
+        WholeAnswer = "whole_answer",
         /// An address of a registration takes the place of one that has its name, at the front door for Bitcaster.
         RegistrationReplaces = "registration_replaces",
         /// Looking for a record by its line or identifier takes as long as it takes.

@@ -78,6 +78,14 @@ id!(
     TokenId(Uuid), "token id", "a UUID"
 );
 id!(
+    /// A webhook of a tenant.
+    WebhookId(Uuid), "webhook id", "a UUID"
+);
+id!(
+    /// What a webhook is told, once. UUID version 7: the greater id is the newer delivery.
+    DeliveryId(Uuid), "delivery id", "a UUID"
+);
+id!(
     /// An organization of a tenant.
     OrganizationId(i32), "organization id", "a whole number"
 );

@@ -3,9 +3,11 @@
 //! ```text
 //! import:  receiving → received → running ⇄ paused → completed
 //!              ├→ aborted             └──────┴→ cancelled          completed → running (retry), cancelled → running (resume)
-//!              └→ refused
+//!              ├→ refused
+//!              └→ planning → planned → running                     planned → planning (plan anew), cancelled → planning (resume)
 //! chunk:   staged → dispatched → applied | dead | cancelled
 //!              ↑        └→ retryable (due at) → dispatched         applied, dead → staged (retry)
+//!              └── planned ←┘                                      planned → staged (proceed, plan anew)
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -56,6 +58,10 @@ states! {
         Receiving = "receiving",
         /// Everything is staged durably; it waits for `proceed`.
         Received = "received",
+        /// Its chunks are dispatched to find out what they would do. Nothing is written to users.
+        Planning = "planning",
+        /// It is known what every record would come to; it waits for `proceed`.
+        Planned = "planned",
         /// Its chunks are dispatched and applied.
         Running = "running",
         /// No further chunk is dispatched until `resume`.
@@ -87,12 +93,26 @@ states! {
         Dispatched = "dispatched",
         /// An attempt failed; it is dispatched again when it is due.
         Retryable = "retryable",
+        /// It is known what its records would come to.
+        Planned = "planned",
         /// Every record has its outcome.
         Applied = "applied",
         /// Its attempts are spent; its records have failed.
         Dead = "dead",
         /// The import was cancelled before its turn.
         Cancelled = "cancelled",
+    }
+}
+
+states! {
+    /// Where the delivery of a webhook stands.
+    DeliveryState {
+        /// It is still to be made, or to be tried again.
+        Pending = "pending",
+        /// The receiver has it.
+        Delivered = "delivered",
+        /// It is tried no more.
+        Failed = "failed",
     }
 }
 

@@ -123,8 +123,9 @@ impl Reading {
     fn shortened(&self, record: &RawRecord<'_>, warnings: &mut Vec<String>) {
         for field in record.fields {
             let RawValue::Text(text) = field.value else { continue };
-            // Most texts have none.
-            if memchr::memchr(b'+', text.as_bytes()).is_none() {
+            // Most texts end with a letter, and of the others most have no sign.
+            let bytes = text.as_bytes();
+            if bytes.last().is_none_or(u8::is_ascii_alphabetic) || memchr::memchr(b'+', bytes).is_none() {
                 continue;
             }
             let text = bare(text);

@@ -28,12 +28,14 @@ pub mod options;
 pub mod outcome;
 pub mod parse;
 pub mod plan;
+pub mod planned;
 pub mod profile;
 pub mod progress;
 #[cfg(feature = "queue")]
 pub mod queue;
 #[cfg(feature = "queue")]
 pub mod readiness;
+pub mod receipt;
 pub mod record;
 #[cfg(feature = "runtime")]
 pub mod retry;
@@ -54,3 +56,4 @@ pub mod unique;
 pub mod user;
 pub mod validate;
 pub mod warning;
+pub mod webhook;

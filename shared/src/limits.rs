@@ -229,6 +229,53 @@ pub const LIMITS: &[Group] = &[
                 Request(400, ErrorCode::InvalidRequest),
                 &["a_tenant_has_so_many_profiles_and_no_more"],
             ),
+            limit(
+                "Webhooks",
+                Set("webhook.per_tenant"),
+                Request(409, ErrorCode::TooManyWebhooks),
+                &["a_tenant_has_so_many_webhooks_and_no_more"],
+            ),
+        ],
+    ),
+    (
+        "A webhook",
+        &[
+            limit(
+                "Bytes of its address",
+                Fixed("2,048"),
+                Request(400, ErrorCode::WebhookTargetRefused),
+                &["an_address_that_is_not_public_is_refused_in_every_notation"],
+            ),
+            limit(
+                "Bytes of what it is told at a time",
+                Fixed("8 KiB"),
+                Else("the problem of a chunk is cut"),
+                &["a_payload_has_ids_and_states_and_stays_small"],
+            ),
+            limit(
+                "Time of a try",
+                Set("webhook.timeout"),
+                Else("it is tried again"),
+                &["a_receiver_that_hangs_or_redirects_or_talks_nonsense_is_tried_again_and_stops_no_other"],
+            ),
+            limit(
+                "Bytes of an answer that are read",
+                Fixed("4 KiB"),
+                Else("the connection is closed"),
+                &["an_answer_without_end_is_read_for_a_little"],
+            ),
+            limit(
+                "Time for which a delivery is tried again",
+                Set("webhook.retry_for"),
+                Else("it is given up, and can be made again by hand"),
+                &["a_delivery_is_given_up_when_its_time_is_over_and_made_again_by_hand"],
+            ),
+            limit(
+                "Deliveries at a time, of one process",
+                Set("webhook.at_once"),
+                Else("the others wait"),
+                &["a_webhook_is_told_one_thing_at_a_time_in_the_order_of_events"],
+            ),
         ],
     ),
     (

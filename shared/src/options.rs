@@ -197,6 +197,8 @@ choice! {
         Auto = "auto",
         /// When `proceed` is called.
         Manual = "manual",
+        /// When `proceed` is called; until then it is known what every record would come to, and nothing is written.
+        Plan = "plan",
     } default Auto
 }
 

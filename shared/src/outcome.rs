@@ -274,6 +274,19 @@ impl OutcomeSheet {
     }
 }
 
+/// A number with commas between its thousands: `1,234,567`.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut told = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            told.push(',');
+        }
+        told.push(digit);
+    }
+    told
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -304,6 +317,13 @@ mod tests {
         #[test]
         fn garbage_is_refused_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..100), records in 0usize..50) {
             let _ = OutcomeSheet::decode(&bytes, records);
+        }
+    }
+
+    #[test]
+    fn thousands_have_commas() {
+        for (number, told) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(thousands(number), told);
         }
     }
 }

@@ -31,7 +31,7 @@ pub use encoding::{TextEncoding, UnknownTextEncoding};
 pub use format::{Format, UnknownFormat};
 pub(crate) use json::{depth, string_fault};
 pub use letters::is_misdecoded;
-pub use limits::{Delimiter, ParseLimits, SkipLines, UnknownDelimiter, UnknownSkip};
+pub use limits::{Delimiter, ParseLimits, ReadAs, SkipLines, UnknownDelimiter, UnknownSkip};
 pub use opening::TableOpening;
 
 /// The column that marks a file of failed records. Its letters are in other places in each encoding, so that they tell in which one a

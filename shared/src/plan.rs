@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::error::{ErrorCode, RecordError};
@@ -24,9 +25,9 @@ use crate::outcome::Verdict;
 use crate::profile::Profile;
 use crate::record::{PassedBy, Patch, Record};
 use crate::rules::Rules;
-use crate::undo::Change;
+use crate::undo::{Change, membership_path};
 use crate::warning::Warning;
-use draft::Draft;
+use draft::{Draft, Snapshot};
 pub use metadata::merged;
 pub use row::{NewCredentials, UserRow};
 
@@ -86,6 +87,19 @@ pub struct Plan<'a> {
     /// What is changed of users that were there, sorted by id; and users that are inserted and changed at once. One that is inserted
     /// by one record is not among them.
     pub changes: Vec<Change>,
+    /// What each record does to its user, in the order of the records; empty unless it was [asked for](plan_in_detail).
+    pub effects: Vec<Effect>,
+}
+
+/// What one record does to one user.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Effect {
+    /// What the user has in the fields that change.
+    pub before: Map<String, Value>,
+    /// What it has in them afterwards.
+    pub after: Map<String, Value>,
+    /// Of a record that inserts a user: a hash of everything that the user is to have, its secrets and moments of now apart.
+    pub inserts: Option<i64>,
 }
 
 /// Plans the records, in their order.
@@ -99,20 +113,20 @@ pub fn plan<'a>(
     now: DateTime<Utc>,
     new_id: &mut dyn FnMut() -> Uuid,
 ) -> Plan<'a> {
+    Planner::new(existing, records.len(), rules, now).plan(records, new_id)
+}
+
+/// The same, and what each record does to its user. Takes longer.
+pub fn plan_in_detail<'a>(
+    records: &[&'a Record<'a>],
+    existing: &'a [ExistingUser],
+    rules: &Rules,
+    now: DateTime<Utc>,
+    new_id: &mut dyn FnMut() -> Uuid,
+) -> Plan<'a> {
     let mut planner = Planner::new(existing, records.len(), rules, now);
-    let mut plan = Plan { verdicts: Vec::with_capacity(records.len()), ..Plan::default() };
-    for (index, record) in records.iter().enumerate() {
-        match planner.decide(record, new_id) {
-            Ok(decided) => plan.verdicts.push(decided),
-            Err(error) => {
-                plan.verdicts.push((Verdict::FAILED, None));
-                plan.errors.push((index, error));
-            }
-        }
-        plan.warnings.extend(planner.warnings.drain(..).map(|warning| (index, warning)));
-    }
-    planner.write_into(&mut plan);
-    plan
+    planner.detailed = true;
+    planner.plan(records, new_id)
 }
 
 /// The planner's view of the users while it works through the records.
@@ -130,6 +144,10 @@ struct Planner<'a, 'o> {
     passed: Vec<(IdentifierField, Cow<'a, str>)>,
     /// See [`Plan::needs_alone`].
     needs_alone: bool,
+    /// Whether what each record does is kept.
+    detailed: bool,
+    /// What the record that is being decided does.
+    effect: Effect,
 }
 
 impl<'a, 'o> Planner<'a, 'o> {
@@ -143,6 +161,8 @@ impl<'a, 'o> Planner<'a, 'o> {
             obstacles: Vec::new(),
             passed: Vec::new(),
             needs_alone: false,
+            detailed: false,
+            effect: Effect::default(),
         };
         planner.holders[slot(rules.options.identifier)].reserve(records + existing.len());
         for user in existing {
@@ -155,6 +175,25 @@ impl<'a, 'o> Planner<'a, 'o> {
             planner.users.push(Draft::existing(user));
         }
         planner
+    }
+
+    fn plan(mut self, records: &[&'a Record<'a>], new_id: &mut dyn FnMut() -> Uuid) -> Plan<'a> {
+        let mut plan = Plan { verdicts: Vec::with_capacity(records.len()), ..Plan::default() };
+        for (index, record) in records.iter().enumerate() {
+            match self.decide(record, new_id) {
+                Ok(decided) => plan.verdicts.push(decided),
+                Err(error) => {
+                    plan.verdicts.push((Verdict::FAILED, None));
+                    plan.errors.push((index, error));
+                }
+            }
+            plan.warnings.extend(self.warnings.drain(..).map(|warning| (index, warning)));
+            if self.detailed {
+                plan.effects.push(std::mem::take(&mut self.effect));
+            }
+        }
+        self.write_into(&mut plan);
+        plan
     }
 
     fn decide(
@@ -176,8 +215,11 @@ impl<'a, 'o> Planner<'a, 'o> {
             (None, _) => self.insert(record, new_id)?,
             (Some(at), OnExisting::Skip) => (Verdict::EXISTS, self.users[at].id()),
             (Some(at), OnExisting::Enrol) => {
+                let before = self.detailed.then(|| self.users[at].snapshot(self.rules));
                 let addressed = self.users[at].ensure_address(self.rules);
-                let verdict = match (self.enrol(at), addressed) {
+                let enrolled = self.enrol(at);
+                self.note_effect(at, before.as_ref(), enrolled);
+                let verdict = match (enrolled, addressed) {
                     (true, _) => Verdict::ENROLLED,
                     (false, true) => Verdict::UPDATED,
                     (false, false) => Verdict::EXISTS,
@@ -272,6 +314,9 @@ impl<'a, 'o> Planner<'a, 'o> {
         let id = new_id();
         self.users.push(Draft::new(id, record, profile, self.rules));
         self.enrol(at);
+        if self.detailed {
+            self.effect.inserts = Some(self.users[at].digest());
+        }
         Ok((Verdict::INSERTED, id))
     }
 
@@ -297,14 +342,26 @@ impl<'a, 'o> Planner<'a, 'o> {
                 holders.insert(Cow::Borrowed(value), at);
             }
         }
+        let before = self.detailed.then(|| self.users[at].snapshot(self.rules));
         let changed = self.users[at].apply(record, profile, self.rules);
         let enrolled = self.enrol(at);
+        self.note_effect(at, before.as_ref(), enrolled);
         let verdict = match (changed, enrolled) {
             (true, _) => Verdict::UPDATED,
             (false, true) => Verdict::ENROLLED,
             (false, false) => Verdict::UNCHANGED,
         };
         Ok((verdict, self.users[at].id()))
+    }
+
+    /// Notes what the record that is being decided did to a user that was there.
+    fn note_effect(&mut self, at: usize, before: Option<&Snapshot<'a>>, enrolled: bool) {
+        let Some(before) = before else { return };
+        self.users[at].put_effect(before, &mut self.effect);
+        if let Some(place) = self.rules.options.enrolment.filter(|_| enrolled) {
+            let path = membership_path(place.organization_id, place.group_id);
+            self.effect.after.insert(path, Value::Bool(true));
+        }
     }
 
     /// What a record wants of a unique field of a user that exists.

@@ -211,21 +211,25 @@ impl Progress {
     }
 }
 
+/// Whether its chunks are dispatched.
+fn runs(facts: &Facts) -> bool {
+    matches!(facts.state, ImportState::Planning | ImportState::Running)
+}
+
 /// Whether no progress is somebody's fault, and not the turn of others.
 fn is_fault(facts: &Facts, waits_for: Option<WaitsFor>) -> bool {
-    let runs = facts.state == ImportState::Running;
     // Where nothing is open, the only thing that is left to do is a dispatcher's: to complete it.
     let left = facts.open > 0 || waits_for == Some(WaitsFor::Producer);
     let others = matches!(waits_for, Some(WaitsFor::Tenant | WaitsFor::Window | WaitsFor::Turn));
-    runs && left && !others
+    runs(facts) && left && !others
 }
 
 fn waits_for(facts: &Facts, around: &Surroundings) -> Option<WaitsFor> {
     match facts.state {
         ImportState::Receiving => return Some(WaitsFor::Upload),
-        ImportState::Received => return Some(WaitsFor::Proceed),
+        ImportState::Received | ImportState::Planned => return Some(WaitsFor::Proceed),
         ImportState::Paused => return Some(WaitsFor::Resume),
-        ImportState::Running => {}
+        ImportState::Running | ImportState::Planning => {}
         ImportState::Completed | ImportState::Aborted | ImportState::Refused | ImportState::Cancelled => {
             return None;
         }
@@ -263,8 +267,7 @@ fn waits_for(facts: &Facts, around: &Surroundings) -> Option<WaitsFor> {
 fn rate(facts: &Facts) -> Option<f64> {
     let began = facts.state_since.max(facts.started_at)?;
     let seconds = facts.now.signed_duration_since(began).as_seconds_f64().clamp(SHORTEST, LATELY);
-    let runs = facts.state == ImportState::Running && facts.lately > 0;
-    runs.then(|| facts.lately as f64 / seconds)
+    (runs(facts) && facts.lately > 0).then(|| facts.lately as f64 / seconds)
 }
 
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "an estimate for people")]

@@ -1,11 +1,13 @@
 //! Records as they move through the import: raw, with a position; then validated, with typed fields.
 
+mod origin;
 mod position;
 mod raw;
 mod secrets;
 mod source;
 mod typed;
 
+pub use origin::{NoOrigin, ORIGIN_KEY, Origin};
 pub use position::{Position, RecordNumber};
 pub use raw::{NameId, Names, RawField, RawRecord, RawValue};
 pub use secrets::{Secrets, looks_secret};

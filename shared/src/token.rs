@@ -137,7 +137,11 @@ scopes! {
     CatalogRead = "catalog:read",
     /// Replace the catalog.
     CatalogWrite = "catalog:write",
-    /// The operator of the tenant: everything above.
+    /// Read webhooks and their deliveries.
+    WebhooksRead = "webhooks:read",
+    /// Create, change, try and delete webhooks, give them new secrets, and deliver again.
+    WebhooksWrite = "webhooks:write",
+    /// The operator of the tenant: everything above, and the audit.
     Ops = "ops",
 }
 

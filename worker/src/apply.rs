@@ -2,6 +2,7 @@
 //!
 //! What is applied, for whom and how comes from the chunk's locked row; the message only carries the records, and is compared.
 
+mod foresee;
 mod supersede;
 mod take_back;
 
@@ -17,6 +18,7 @@ use muster_shared::fault::{self, Mutant, Point};
 use muster_shared::id::{ChunkId, ImportId};
 use muster_shared::import::ChunkState;
 use muster_shared::outcome::{Counts, Outcome, OutcomeSheet, Verdict};
+use muster_shared::planned::{PlanUse, PlannedRecord};
 use muster_shared::queue::Message;
 use muster_shared::record::{Names, RawRecord, Record, Secrets, source_json};
 use muster_shared::rules::Rules;
@@ -48,6 +50,10 @@ pub(crate) struct Care {
 pub(crate) enum Report {
     /// Applied.
     Done(Box<Told>),
+    /// Planned: what its records would come to.
+    Planned(Counts),
+    /// It comes after a chunk of another lane that is not applied yet.
+    Waits,
     /// The chunk is not (or no longer) to be applied.
     NothingToDo,
     /// No such chunk.
@@ -223,6 +229,12 @@ impl Job<'_> {
             rules
         };
         let mut work = Work::new(locked, records.names(), &raw, &binding, rules);
+        if locked.plan == Some(PlanUse::Make) {
+            return self.foresee(transaction, &work).await;
+        }
+        if slots.within(work.read_plan(&mut transaction, chunk)).await? {
+            return self.leave(transaction, Report::Waits).await;
+        }
         work.read_changes(&records);
         slots.within_longer(work.mark_superseded(&mut transaction, chunk)).await?;
         if care.split {
@@ -250,6 +262,18 @@ impl Job<'_> {
         slots.within(async { Ok(transaction.commit().await?) }).await?;
         fault::point_of(Point::AfterCommit, chunk.get())?;
         Ok(Report::Done(Box::new(told(locked, &sheet, &issues, began.elapsed()))))
+    }
+}
+
+impl Job<'_> {
+    /// Writes down what the records would come to, and commits that.
+    async fn foresee(&self, mut transaction: Transaction<'_>, work: &Work<'_>) -> Result<Report, StoreError> {
+        let (slots, chunk) = (self.slots, self.chunk());
+        let counts = work.foresee(&mut transaction, slots, chunk).await?;
+        fault::point_of(Point::BeforeCommit, chunk.get())?;
+        slots.within(async { Ok(transaction.commit().await?) }).await?;
+        fault::point_of(Point::AfterCommit, chunk.get())?;
+        Ok(Report::Planned(counts))
     }
 }
 
@@ -293,6 +317,8 @@ pub(crate) struct Work<'a> {
     refused: (usize, Option<String>),
     /// What users had before, for an undo.
     changes: Vec<Change>,
+    /// What was planned for the records, by index in the chunk. Empty for a chunk that is applied as it is.
+    planned: HashMap<usize, PlannedRecord>,
 }
 
 /// What writing some of the records gave: verdicts by index in the chunk.
@@ -332,6 +358,7 @@ impl<'a> Work<'a> {
             issues: Vec::new(),
             refused: (0, None),
             changes: Vec::new(),
+            planned: HashMap::new(),
         };
         if rules.options.undo.is_some() {
             return work;
@@ -382,14 +409,19 @@ impl<'a> Work<'a> {
         let chosen: Vec<&(usize, Record<'a>)> = which.iter().filter_map(|at| self.valid.get(*at)).collect();
         let records: Vec<&Record<'a>> = chosen.iter().map(|(_, record)| record).collect();
         let (tenant, alone) = (self.locked.tenant, self.locked.alone);
+        let index = |at: usize| chosen.get(at).map(|(index, _)| *index);
         let mut ids = clock::id_source();
         let mut new_id = || ids.next_id();
-        let done =
-            upsert(transaction, tenant, alone, &records, self.rules, clock::now(), &mut new_id).await?;
-        let index = |at: usize| chosen.get(at).map(|(index, _)| *index);
+        let (done, drifts) = if self.planned.is_empty() {
+            let now = clock::now();
+            (upsert(transaction, tenant, alone, &records, self.rules, now, &mut new_id).await?, Vec::new())
+        } else {
+            let places: Vec<usize> = chosen.iter().map(|(index, _)| *index).collect();
+            self.write_planned(transaction, &records, &places, &mut new_id).await?
+        };
         let verdicts =
             chosen.iter().zip(&done.verdicts).map(|((index, _), (verdict, user))| (*index, *verdict, *user));
-        Ok(Written {
+        let mut written = Written {
             verdicts: verdicts.collect(),
             errors: done.errors.into_iter().filter_map(|(at, error)| Some((index(at)?, error))).collect(),
             warnings: done
@@ -398,7 +430,15 @@ impl<'a> Work<'a> {
                 .filter_map(|(at, warning)| Some((index(at)?, warning.to_string())))
                 .collect(),
             changes: done.changes,
-        })
+        };
+        for (at, drift) in drifts {
+            let Some(index) = index(at) else { continue };
+            match self.locked.plan {
+                Some(PlanUse::Apply) => written.warnings.push((index, drift.warning())),
+                _ => written.errors.push((index, drift.error())),
+            }
+        }
+        Ok(written)
     }
 
     pub(crate) fn note(&mut self, written: Written) {

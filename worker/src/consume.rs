@@ -12,6 +12,7 @@ use muster_shared::clock;
 use muster_shared::fault::{self, Mutant, Point};
 use muster_shared::holding::Holder;
 use muster_shared::id::{ChunkId, TenantId};
+use muster_shared::outcome::Counts;
 use muster_shared::queue::{Delivery, Message, QueueError, Settler};
 use muster_shared::retry::{Backoff, Policy as RetryPolicy};
 use muster_shared::store::apply::{self as store, Later};
@@ -281,6 +282,13 @@ fn told(label: &Label, report: Report, started: Instant, attempt: u32) -> (Appli
             log_applied(label, &told, started, attempt);
             (Applied::Done, String::new())
         }
+        Report::Planned(counts) => {
+            log_planned(label, &counts, started, attempt);
+            (Applied::Done, String::new())
+        }
+        Report::Waits => {
+            (Applied::Waits, "it is applied after a chunk of another lane, as it was planned".into())
+        }
         Report::NothingToDo => (Applied::NothingToDo, String::new()),
         Report::Unknown => (Applied::Unknown, String::new()),
         Report::Foreign => (Applied::Foreign, String::new()),
@@ -345,7 +353,7 @@ async fn conclude(shared: &Shared, label: &Label, verdict: Verdict, problem: &st
     let Label { import, tenant, chunk } = label;
     let note = match verdict {
         Verdict::PutOff(delay) => Note::Later(Later { delay, problem, spends: true }),
-        Verdict::Defer(delay) => Note::Later(Later { delay, problem, spends: false }),
+        Verdict::Defer(delay) | Verdict::Wait(delay) => Note::Later(Later { delay, problem, spends: false }),
         Verdict::Bury => Note::Dead(problem),
         Verdict::Ack | Verdict::DeadLetter(_) | Verdict::Hold | Verdict::GiveBack => return verdict,
     };
@@ -353,6 +361,9 @@ async fn conclude(shared: &Shared, label: &Label, verdict: Verdict, problem: &st
         Some(Ok(true)) if verdict == Verdict::Bury => {
             metrics::counter!("muster_chunks_dead_total").increment(1);
             tracing::error!(%import, tenant, %chunk, problem, "a chunk is dead");
+        }
+        Some(Ok(true)) if matches!(verdict, Verdict::Wait(_)) => {
+            tracing::debug!(%import, tenant, %chunk, problem, "a chunk waits for another");
         }
         Some(Ok(true)) => {
             let spends = if matches!(verdict, Verdict::PutOff(_)) { "attempt" } else { "nothing" };
@@ -403,7 +414,7 @@ async fn settle(shared: &Shared, label: &Label, verdict: Verdict, settler: Settl
         }
         // Dropped, it is delivered to another worker.
         Verdict::GiveBack | Verdict::Hold => return drop(settler),
-        Verdict::Ack | Verdict::PutOff(_) | Verdict::Defer(_) | Verdict::Bury => {
+        Verdict::Ack | Verdict::PutOff(_) | Verdict::Defer(_) | Verdict::Wait(_) | Verdict::Bury => {
             settle_in_time(shared, acked(settler)).await;
         }
     }
@@ -438,6 +449,24 @@ fn settled(sent: Result<(), QueueError>) {
 
 fn jitter() -> f64 {
     clock::rng().random::<f64>()
+}
+
+/// One line in the log. Nothing was written to users, so no outcome is counted.
+fn log_planned(label: &Label, counts: &Counts, started: Instant, attempt: u32) {
+    metrics::histogram!("muster_chunk_seconds").record(started.elapsed().as_secs_f64());
+    tracing::info!(
+        import = %label.import,
+        tenant = label.tenant,
+        chunk = label.chunk.get(),
+        attempt,
+        records = counts.total,
+        inserted = counts.inserted,
+        updated = counts.updated,
+        skipped = counts.skipped,
+        failed = counts.failed,
+        milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "chunk planned"
+    );
 }
 
 /// One line in the log, and each outcome once in the metrics.

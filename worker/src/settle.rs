@@ -21,6 +21,9 @@ pub(crate) struct Policy {
 /// The longest wait of a chunk that is deferred: whatever it waits for should find it soon.
 const LONGEST_DEFERRAL: Duration = Duration::from_secs(30);
 
+/// How long a chunk waits that comes after another one. About as long as that takes.
+const WAIT: Duration = Duration::from_millis(50);
+
 impl Default for Policy {
     fn default() -> Self {
         Self { attempts: 5, first_delay: Duration::from_secs(1), longest_delay: Duration::from_secs(600) }
@@ -32,6 +35,8 @@ impl Default for Policy {
 pub(crate) enum Applied {
     /// The chunk is applied, by this delivery.
     Done,
+    /// Another chunk is to be applied first.
+    Waits,
     /// There was nothing to do: applied before, cancelled, or dispatched anew.
     NothingToDo,
     /// There is no such chunk: its import was deleted, or the message is not ours.
@@ -70,6 +75,8 @@ pub(crate) enum Verdict {
     PutOff(Duration),
     /// The same, and no attempt is spent.
     Defer(Duration),
+    /// Another chunk is applied first; the chunk is dispatched again soon; the delivery is acked.
+    Wait(Duration),
     /// The chunk is dead; the delivery is acked.
     Bury,
     /// The delivery is a dead letter: nobody can do anything with it.
@@ -87,6 +94,7 @@ const ENDINGS: u32 = 2;
 pub(crate) fn decide(applied: Applied, standing: Standing, policy: &Policy, jitter: f64) -> Verdict {
     match applied {
         Applied::Done | Applied::NothingToDo => Verdict::Ack,
+        Applied::Waits => Verdict::Wait(delay(1, WAIT, WAIT, jitter)),
         Applied::Unknown => Verdict::DeadLetter("no such chunk"),
         Applied::Foreign => {
             Verdict::DeadLetter("the message names another import or tenant than its chunk has")

@@ -3,11 +3,16 @@
 use std::fmt::Display;
 use std::marker::PhantomData;
 
-use muster_producer::api::{ChunkList, UndoPreview};
+use muster_producer::api::{
+    AuditList, ChunkList, DeliveryList, DeliveryView, PlanView, PlannedList, ReceiptKeyView, UndoPreview,
+    WebhookCreated, WebhookList, WebhookSecretView, WebhookView,
+};
 use muster_producer::request::OPTIONS;
+use muster_shared::store::history::Page as HistoryPage;
 use muster_shared::store::problems::Problems;
 use muster_shared::user::User;
 use reqwest::Method;
+use serde_json::Value;
 
 use crate::doctor::Readiness;
 use crate::import::ServerDetails;
@@ -45,7 +50,7 @@ impl<T: 'static> Operation<T> {
         }
         path.push_str(rest);
         debug_assert!(!path.contains('{'), "{}: {path} is not whole", self.id);
-        Call { operation: self, path, query: Vec::new() }
+        Call { operation: self, path, query: Vec::new(), body: None }
     }
 }
 
@@ -55,6 +60,7 @@ pub(crate) struct Call<T: 'static> {
     operation: &'static Operation<T>,
     path: String,
     query: Vec<(&'static str, String)>,
+    body: Option<Value>,
 }
 
 impl<T: 'static> Call<T> {
@@ -73,6 +79,11 @@ impl<T: 'static> Call<T> {
         self
     }
 
+    /// The same with a body.
+    pub(crate) fn with_body(self, body: Value) -> Self {
+        Self { body: Some(body), ..self }
+    }
+
     pub(super) fn method(&self) -> &Method {
         &self.operation.method
     }
@@ -83,6 +94,10 @@ impl<T: 'static> Call<T> {
 
     pub(super) fn query(&self) -> &[(&'static str, String)] {
         &self.query
+    }
+
+    pub(super) fn body(&self) -> Option<&Value> {
+        self.body.as_ref()
     }
 }
 
@@ -120,7 +135,7 @@ macro_rules! operations {
 }
 
 operations! {
-    IMPORTS_LIST = "imports_list": GET "/v1/imports", &["limit", "before", "state", "idempotency_key"] => ImportsPage;
+    IMPORTS_LIST = "imports_list": GET "/v1/imports", &["limit", "after", "state", "idempotency_key"] => ImportsPage;
     IMPORTS_CREATE = "imports_create": POST "/v1/imports", &OPTIONS => View;
     IMPORTS_SHOW = "imports_show": GET "/v1/imports/{id}", &[] => View;
     IMPORTS_DETAILS = "imports_show": GET "/v1/imports/{id}", &["details"] => ServerDetails;
@@ -129,7 +144,12 @@ operations! {
     IMPORTS_PROBLEMS = "imports_problems": GET "/v1/imports/{id}/problems", &["limit"] => Problems;
     IMPORTS_FAILED_CSV = "imports_failed_csv": GET "/v1/imports/{id}/failed.csv", &["code", "field"];
     IMPORTS_FAILED_NDJSON = "imports_failed_ndjson": GET "/v1/imports/{id}/failed.ndjson", &["code", "field"];
-    IMPORTS_PROCEED = "imports_proceed": POST "/v1/imports/{id}/proceed", &[] => View;
+    IMPORTS_PLAN = "imports_plan": GET "/v1/imports/{id}/plan", &[] => PlanView;
+    IMPORTS_PLAN_CHANGES = "imports_plan_changes": GET "/v1/imports/{id}/plan/changes", &["limit", "field", "after"] => PlannedList;
+    IMPORTS_RECEIPT = "imports_receipt": GET "/v1/imports/{id}/receipt", &[];
+    IMPORTS_RECEIPT_KEY = "imports_receipt_key": GET "/v1/receipts/key", &[] => ReceiptKeyView;
+    IMPORTS_REPORT = "imports_report_page": GET "/v1/imports/{id}/report.html", &[];
+    IMPORTS_PROCEED = "imports_proceed": POST "/v1/imports/{id}/proceed", &["on_drift"] => View;
     IMPORTS_PAUSE = "imports_pause": POST "/v1/imports/{id}/pause", &[] => View;
     IMPORTS_RESUME = "imports_resume": POST "/v1/imports/{id}/resume", &[] => View;
     IMPORTS_CANCEL = "imports_cancel": POST "/v1/imports/{id}/cancel", &[] => View;
@@ -144,17 +164,29 @@ operations! {
         &["email", "phone_number", "preferred_username", "organization", "updated_since", "after", "limit"] => UsersPage;
     USERS_EXPORT = "users_export": GET "/v1/users/export", &["format", "organization", "updated_since"];
     USERS_SHOW = "users_show": GET "/v1/users/{id}", &[] => User;
+    USERS_HISTORY = "users_history": GET "/v1/users/{id}/history", &["limit", "after"] => HistoryPage;
     USERS_ERASE = "users_erase": DELETE "/v1/users/{id}", &[] => Erased;
+    WEBHOOKS_LIST = "webhooks_list": GET "/v1/webhooks", &[] => WebhookList;
+    WEBHOOKS_CREATE = "webhooks_create": POST "/v1/webhooks", &[] => WebhookCreated;
+    WEBHOOKS_CHANGE = "webhooks_change": PATCH "/v1/webhooks/{id}", &[] => WebhookView;
+    WEBHOOKS_DELETE = "webhooks_delete": DELETE "/v1/webhooks/{id}", &[];
+    WEBHOOKS_ROTATE = "webhooks_rotate": POST "/v1/webhooks/{id}/secret", &[] => WebhookSecretView;
+    WEBHOOKS_DROP_SECRET = "webhooks_drop_secret": DELETE "/v1/webhooks/{id}/secret", &["which"];
+    WEBHOOKS_PING = "webhooks_ping": POST "/v1/webhooks/{id}/ping", &["wait"] => DeliveryView;
+    WEBHOOKS_DELIVERIES = "webhooks_deliveries": GET "/v1/webhooks/{id}/deliveries", &["limit", "state"] => DeliveryList;
+    WEBHOOKS_REDELIVER = "webhooks_redeliver":
+        POST "/v1/webhooks/{id}/deliveries/{delivery}/redeliver", &["wait"] => DeliveryView;
+    AUDIT_LIST = "audit_list": GET "/v1/audit", &["limit", "after"] => AuditList;
     OPERATIONS_HEALTHZ = "operations_healthz": GET "/healthz", &[];
     OPERATIONS_READYZ = "operations_readyz": GET "/readyz", &[] => Readiness;
 }
 
 /// What reads an answer.
 #[cfg(test)]
-pub(super) type Reads = fn(serde_json::Value) -> serde_json::Result<()>;
+pub(super) type Reads = fn(Value) -> serde_json::Result<()>;
 
 #[cfg(test)]
-fn reads<T: serde::de::DeserializeOwned>(answer: serde_json::Value) -> serde_json::Result<()> {
+fn reads<T: serde::de::DeserializeOwned>(answer: Value) -> serde_json::Result<()> {
     serde_json::from_value::<T>(answer).map(drop)
 }
 

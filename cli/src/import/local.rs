@@ -6,6 +6,7 @@
 use std::fmt;
 
 use anyhow::{Context, bail};
+use muster_producer::api::PlanView;
 use muster_producer::receive::{self, Receipt, ReceiveError};
 use muster_producer::request::{BRAKE, ImportRequest, RequestError, ResolvedImport};
 use muster_shared::catalog::FieldError;
@@ -15,8 +16,8 @@ use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
 use muster_shared::parse::TextEncoding;
-use muster_shared::store::intake::{self, NewImport};
-use muster_shared::store::{Store, reports};
+use muster_shared::store::intake::{self, NewImport, Provenance};
+use muster_shared::store::{Store, plans, reports};
 use sha2::{Digest, Sha256};
 
 use super::progress::Progress;
@@ -25,6 +26,7 @@ use super::{UsersArgs, summary};
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
 use crate::follow;
+use crate::imports::plan as plan_of_import;
 use crate::output::number;
 use crate::pipeline::{Pipeline, receive_limits};
 use crate::reach::Reach;
@@ -33,6 +35,8 @@ use crate::shutdown::{Aborted, Shutdown};
 /// How the idempotency keys of this command begin. Each key is of one import alone: an import that has ended is in
 /// nobody's way, one that has not is found by its request.
 const KEY: &str = "cli:";
+/// Who works at the command line of the store.
+pub(crate) const OPERATOR: &str = "operator";
 
 /// Runs the command.
 pub(super) async fn run(
@@ -52,6 +56,11 @@ pub(super) async fn run(
         };
         let view = drive(session, config, tenant, import, &progress, shutdown).await?;
         progress.clear();
+        if view.state == ImportState::Planned {
+            let plan = plans::summary(&session.store, tenant, import).await?.flatten();
+            let plan = plan.with_context(|| format!("the plan of import {import} is gone"))?;
+            return plan_of_import::tell(&PlanView::new(import, plan, ""), args.json, &reach);
+        }
         summary::tell(args.json, &view, summary::Details::read(&session.store, tenant, &view).await?, &reach)
     };
     Box::pin(connect::with(config, Need::Work, shutdown, work)).await
@@ -103,7 +112,8 @@ pub(crate) async fn take_in(
         return resume(session, tenant, found, reach, progress).await;
     }
     let idempotency = request.map(|request| (format!("{KEY}{id}"), request));
-    let new = NewImport { idempotency, ..resolved.import };
+    let provenance = Provenance { actor: Some(OPERATOR.to_owned()), ..resolved.import.provenance };
+    let new = NewImport { idempotency, provenance, ..resolved.import };
     let mut limits = receive_limits(config);
     limits.parse = resolved.reading.limits(limits.parse);
     limits.brake = Some(resolved.reading.brake);
@@ -204,6 +214,9 @@ fn request_hash(digest: [u8; 32], resolved: &ResolvedImport) -> anyhow::Result<[
     hash.update(digest);
     hash.update(serde_json::to_vec(&asked)?);
     hash.update(reading.encoding.map(TextEncoding::as_str).unwrap_or_default());
+    if let Some(parent) = resolved.import.provenance.mends {
+        hash.update(parent.get());
+    }
     Ok(hash.finalize().into())
 }
 
@@ -224,6 +237,8 @@ async fn resume(
             reach.command("cancel", import)
         ),
         ImportState::Received => Ok(Taken::Waits(import)),
+        // It is shown once more.
+        ImportState::Planned => Ok(Taken::Runs(import)),
         _ => {
             progress.remark(format_args!(
                 "resuming import {import}: {} of {} records are done",

@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 use muster_shared::config::Config;
 use muster_shared::tenant::Slug;
 
-pub(crate) use local::{Taken, Unreceived, drive, take_in, view, wrong_option};
+pub(crate) use local::{OPERATOR, Taken, Unreceived, drive, take_in, view, wrong_option};
 pub(crate) use options::OptionArgs;
 pub(crate) use progress::Progress;
 pub(crate) use remote::{ServerDetails, details as details_of_server};
@@ -41,6 +41,7 @@ enum What {
 const EXAMPLES: &str = "\
 Examples:
   muster import users people.csv
+  muster import users people.csv --plan
   muster import users staff.xlsx --sheet Berlin
   muster import users people.ndjson.zst --on-existing skip
   generate | muster import users - --format ndjson --json

@@ -1,6 +1,7 @@
 //! The options of an import on the command line: of `muster import users`, `muster inspect` and `muster profile save`.
 
 use clap::Args;
+use muster_shared::id::ImportId;
 use muster_shared::options::{
     Duplicates, EmptyCell, HeaderNames, IdentifierField, ListSeparator, MetadataMode, OnExisting, OnInvalid,
     OnInvalidValue, PhoneCheck, Rows, Sets, Start, UnknownColumns, UnknownNames, Usernames, Values,
@@ -134,9 +135,15 @@ pub(crate) struct OptionArgs {
     /// Give every user an address named `email`
     #[arg(long, help_heading = RULES)]
     default_address: bool,
+    /// The import whose failed records the file brings again, by its id; a file of failed records says it itself
+    #[arg(long, value_name = "ID")]
+    mends: Option<ImportId>,
     /// Start at once, or when `muster imports proceed` says so [default: auto]
     #[arg(long, value_parser = texts!(Start))]
     start: Option<Start>,
+    /// Only find out what the import would do to every record; `muster imports proceed` applies it then. The same as --start plan
+    #[arg(long, visible_alias = "dry-run", conflicts_with = "start")]
+    plan: bool,
 }
 
 impl OptionArgs {
@@ -151,7 +158,7 @@ impl OptionArgs {
             ("metadata", text(self.metadata.map(MetadataMode::as_str))),
             ("organization", self.org.as_ref().map(|slug| slug.as_str().to_owned())),
             ("group", self.group.clone()),
-            ("start", text(self.start.map(Start::as_str))),
+            ("start", text(self.start.or(self.plan.then_some(Start::Plan)).map(Start::as_str))),
             ("on_invalid", text(self.on_invalid.map(OnInvalid::as_str))),
             ("brake", self.brake.map(|percent| percent.to_string())),
             ("unknown_columns", text(self.unknown_columns.map(UnknownColumns::as_str))),
@@ -177,6 +184,7 @@ impl OptionArgs {
             ("default_address", self.default_address.then(|| "true".to_owned())),
             ("delimiter", self.delimiter.clone()),
             ("encoding", self.encoding.clone()),
+            ("mends", self.mends.map(|id| id.to_string())),
         ];
         given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }

@@ -28,7 +28,7 @@ use super::{UsersArgs, summary, wrong_option};
 use crate::client::{Remote, operations};
 use crate::failure::Ended;
 use crate::follow;
-use crate::imports::{CauseArgs, Outcomes};
+use crate::imports::{CauseArgs, Outcomes, plan};
 use crate::output::number;
 use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
@@ -60,6 +60,9 @@ pub(super) async fn run(
         }
         let view = follow::remote(&remote, view.id, &progress, shutdown).await?;
         progress.clear();
+        if view.state == ImportState::Planned {
+            return plan::tell(&remote.plan(view.id).await?, args.json, &reach);
+        }
         let details = details(&remote, &view).await?;
         summary::tell(args.json, &view, details, &reach)
     };

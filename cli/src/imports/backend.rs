@@ -9,6 +9,7 @@ use muster_shared::error::{ErrorCode, RecordError};
 use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
 use muster_shared::outcome::{Outcome, Reason};
+use muster_shared::planned::OnDrift;
 use muster_shared::store::chunks::ChunkFilter;
 use muster_shared::store::problems::{Cause, Problems};
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,8 @@ use crate::view::View;
 /// What can be done to an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Steer {
-    Proceed,
+    /// Start it; of one that was planned, this happens to records whose plan no longer holds.
+    Proceed(Option<OnDrift>),
     Pause,
     Resume,
     Cancel,
@@ -34,7 +36,7 @@ impl Steer {
     /// The word on the command line and in the API.
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Self::Proceed => "proceed",
+            Self::Proceed(_) => "proceed",
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Cancel => "cancel",
@@ -44,7 +46,7 @@ impl Steer {
 
     /// Whether the import runs afterwards.
     pub(crate) fn sets_going(self) -> bool {
-        matches!(self, Self::Proceed | Self::Resume | Self::Retry)
+        matches!(self, Self::Proceed(_) | Self::Resume | Self::Retry)
     }
 }
 

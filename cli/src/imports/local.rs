@@ -11,6 +11,7 @@ use muster_shared::config::Config;
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
 use muster_shared::store::chunks::{self, ChunkFilter};
+use muster_shared::store::family;
 use muster_shared::store::problems::{self, Problems};
 use muster_shared::store::records::{self, RecordFilter};
 use muster_shared::store::reports::{self, ImportReport};
@@ -53,7 +54,8 @@ impl Local<'_> {
 
     pub(crate) async fn show(&self, id: ImportId) -> anyhow::Result<View> {
         let views = self.with_progress(vec![self.report(id).await?.into()]).await?;
-        views.into_iter().next().with_context(|| format!("import {id} is gone"))
+        let view = views.into_iter().next().with_context(|| format!("import {id} is gone"))?;
+        Ok(View { family: family::of(&self.session.store, self.tenant, id).await?, ..view })
     }
 
     /// The same views, with how those get on that have not ended.
@@ -129,7 +131,8 @@ impl Local<'_> {
     pub(crate) async fn steer(&self, id: ImportId, steer: Steer, cause: &CauseArgs) -> anyhow::Result<View> {
         let (store, tenant) = (&self.session.store, self.tenant);
         let steered = match steer {
-            Steer::Proceed => steer::proceed(store, tenant, id).await?,
+            Steer::Proceed(None) => steer::proceed(store, tenant, id).await?,
+            Steer::Proceed(Some(on_drift)) => steer::proceed_with(store, tenant, id, on_drift).await?,
             Steer::Pause => steer::pause(store, tenant, id).await?,
             Steer::Resume => steer::resume(store, tenant, id).await?,
             Steer::Cancel => steer::cancel(store, tenant, id).await?,
@@ -162,6 +165,9 @@ impl Local<'_> {
         let progress = Progress::new(as_json);
         let view = drive(self.session, config, self.tenant, id, &progress, shutdown).await?;
         progress.clear();
+        if view.state == ImportState::Planned {
+            return super::plan::tell(&self.plan(id).await?, as_json, reach);
+        }
         let details = summary::Details::read(&self.session.store, self.tenant, &view).await?;
         summary::tell(as_json, &view, details, reach)
     }

@@ -3,6 +3,8 @@
 mod backend;
 mod chunks;
 mod local;
+pub(crate) mod plan;
+mod proof;
 mod remote;
 mod report;
 pub(crate) mod show;
@@ -14,6 +16,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use muster_shared::config::Config;
 use muster_shared::import::{ChunkState, ImportState};
+use muster_shared::planned::OnDrift;
 use muster_shared::tenant::Slug;
 
 pub(crate) use backend::{CauseArgs, Outcomes, Steer};
@@ -128,8 +131,24 @@ enum What {
         limit: u8,
     },
     /// Write what became of every record as a table: record, line, identifier, outcome, reason, user, error, warnings
-    #[command(after_help = "Examples:\n  muster imports report last -o report.csv")]
+    #[command(
+        after_help = "Examples:\n  muster imports report last -o report.csv\n  muster imports report last --html -o report.html"
+    )]
     Report {
+        #[command(flatten)]
+        which: Which,
+        /// File to write [default: standard output]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Write one page to print or to send instead, which tells sums and causes and no value of a user
+        #[arg(long)]
+        html: bool,
+    },
+    /// Write the signed receipt of an import that has ended: which file, what became of it, when; `muster verify` checks it
+    #[command(
+        after_help = "Examples:\n  muster imports receipt last -o receipt.json\n  muster verify receipt.json people.csv"
+    )]
+    Receipt {
         #[command(flatten)]
         which: Which,
         /// File to write [default: standard output]
@@ -152,9 +171,23 @@ enum What {
         #[command(flatten)]
         cause: CauseArgs,
     },
-    /// Start an import that was received and waits
-    #[command(after_help = "Examples:\n  muster imports proceed last")]
-    Proceed(Which),
+    /// Show what an import would do that was planned and not applied: counts, sums by field, and what somebody should look at
+    #[command(
+        after_help = "Examples:\n  muster import users people.csv --plan\n  muster imports plan last\n  muster imports plan last --diff --field phone_number"
+    )]
+    Plan(plan::PlanArgs),
+    /// Start an import that was received and waits, or apply what was planned
+    #[command(
+        after_help = "Examples:\n  muster imports proceed last\n  muster imports proceed last --on-drift apply"
+    )]
+    Proceed {
+        #[command(flatten)]
+        which: Which,
+        /// Of an import that was planned, what happens to a record that would no longer come to what its plan says: it fails, or it is
+        /// applied and marked [default: refuse]
+        #[arg(long, value_parser = one_of::<OnDrift>(OnDrift::ALL.iter().map(|value| value.as_str())))]
+        on_drift: Option<OnDrift>,
+    },
     /// Stop handing out chunks; those that are with the workers are finished
     #[command(after_help = "Examples:\n  muster imports pause last")]
     Pause(Which),
@@ -193,7 +226,7 @@ impl What {
             return Some((Steer::Retry, which, cause.clone()));
         }
         let (steer, which) = match self {
-            Self::Proceed(which) => (Steer::Proceed, which),
+            Self::Proceed { which, on_drift } => (Steer::Proceed(*on_drift), which),
             Self::Pause(which) => (Steer::Pause, which),
             Self::Resume(which) => (Steer::Resume, which),
             Self::Cancel(which) => (Steer::Cancel, which),
@@ -204,7 +237,9 @@ impl What {
             | Self::Watch(_)
             | Self::Problems { .. }
             | Self::Report { .. }
+            | Self::Receipt { .. }
             | Self::Failed { .. }
+            | Self::Plan(_)
             | Self::Retry { .. }
             | Self::Undo(_) => return None,
         };
@@ -287,9 +322,21 @@ async fn command(
             let id = backend.find(&which.id).await?;
             show::problems(backend, id, *limit, args.json).await
         }
-        What::Report { which, output } => {
+        What::Report { which, output, html: false } => {
             let id = backend.find(&which.id).await?;
             report::write(backend, id, output.as_deref()).await
+        }
+        What::Plan(asked) => {
+            let id = backend.find(&asked.id).await?;
+            plan::show(backend, id, asked, args.json, &reach).await
+        }
+        What::Report { which, output, html: true } => {
+            let id = backend.find(&which.id).await?;
+            proof::write(&backend.report_page(id).await?, output.as_deref(), "the report")
+        }
+        What::Receipt { which, output } => {
+            let id = backend.find(&which.id).await?;
+            proof::write(&backend.receipt(id).await?, output.as_deref(), "the receipt")
         }
         What::Failed { which, output, format, cause } => {
             let id = backend.find(&which.id).await?;
@@ -312,7 +359,7 @@ async fn go_on(
     if let Backend::Local(local) = backend
         && local.session.runs_engine()
         && going
-        && view.state == ImportState::Running
+        && matches!(view.state, ImportState::Planning | ImportState::Running)
     {
         return local.drive(config, view.id, args.json, reach, shutdown).await;
     }

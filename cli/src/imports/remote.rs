@@ -59,7 +59,7 @@ impl Remote {
             .call()
             .with("limit", limit.to_string())
             .with_all(state.map(|state| ("state", state.to_string())))
-            .with_all(after.map(|after| ("before", after.to_string())));
+            .with_all(after.map(|after| ("after", after.to_string())));
         let page = self.ask(call).await?;
         Ok((page.imports, page.next))
     }
@@ -143,14 +143,18 @@ impl Remote {
     }
 
     pub(crate) async fn steer(&self, id: ImportId, steer: Steer, cause: &CauseArgs) -> anyhow::Result<View> {
+        let on_drift = match steer {
+            Steer::Proceed(on_drift) => on_drift.map(|on_drift| ("on_drift", on_drift.as_str().to_owned())),
+            _ => None,
+        };
         let operation = match steer {
-            Steer::Proceed => &operations::IMPORTS_PROCEED,
+            Steer::Proceed(_) => &operations::IMPORTS_PROCEED,
             Steer::Pause => &operations::IMPORTS_PAUSE,
             Steer::Resume => &operations::IMPORTS_RESUME,
             Steer::Cancel => &operations::IMPORTS_CANCEL,
             Steer::Retry => &operations::IMPORTS_RETRY,
         };
-        self.ask(operation.at(&[&id]).with_all(cause.query())).await
+        self.ask(operation.at(&[&id]).with_all(cause.query()).with_all(on_drift)).await
     }
 
     /// The import that an answer to an upload is about.

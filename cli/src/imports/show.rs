@@ -80,6 +80,8 @@ pub(super) fn one(view: &View, as_json: bool, reach: &Reach) -> anyhow::Result<E
         rows.push(vec!["error".to_owned(), format!("{error} [{}]", error.code)]);
     }
     rows.extend(flat("", &serde_json::to_value(view.counts)?));
+    rows.extend(view.mends.map(|parent| vec!["mends".to_owned(), parent.to_string()]));
+    rows.extend(view.family.iter().map(|family| vec!["family".to_owned(), family.summary.clone()]));
     rows.extend(view.progress.iter().flat_map(super::watch::rows));
     let options = serde_json::to_value(&view.options)?;
     rows.extend(flat("", &options).into_iter().filter(|row| row[0] != "enrolment.group_id"));

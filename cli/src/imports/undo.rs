@@ -13,6 +13,7 @@ use super::backend::{Backend, Outcomes};
 use super::local::Local;
 use crate::client::{Remote, operations};
 use crate::failure::usage;
+use crate::import::OPERATOR;
 use crate::output::{number, remark};
 use crate::reach::Reach;
 use crate::view::View;
@@ -150,6 +151,7 @@ impl Local<'_> {
             outcome: args.outcomes().map(Outcomes::outcome),
             start: args.start(),
             chunk: self.chunk,
+            actor: Some(OPERATOR.to_owned()),
         };
         match store::open(&self.session.store, &new).await? {
             OpenedUndo::New { .. } => {

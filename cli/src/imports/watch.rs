@@ -6,9 +6,11 @@ use anyhow::bail;
 use muster_shared::clock;
 use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::ImportId;
+use muster_shared::import::ImportState;
 use muster_shared::progress::Progress as HowItGetsOn;
 
 use super::backend::Backend;
+use super::plan;
 use crate::client::Refused;
 use crate::failure::Ended;
 use crate::import::{Progress, details_of_server, summary};
@@ -36,6 +38,10 @@ pub(super) async fn run(
     let view = loop {
         match backend.show(id).await {
             Ok(view) if view.state.is_final() => break view,
+            Ok(view) if view.state == ImportState::Planned => {
+                progress.clear();
+                return plan::planned(backend, id, as_json, reach).await;
+            }
             Ok(view) => {
                 silent = 0;
                 if let Backend::Local(local) = backend

@@ -11,10 +11,8 @@ use serde::Deserialize;
 use super::{NO_SUCH_USER, Named};
 use crate::client::{Remote, operations};
 use crate::failure::{Ended, usage};
+use crate::import::OPERATOR;
 use crate::output::{answer, json};
-
-/// Who did it, in the audit.
-const OPERATOR: &str = "operator";
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]

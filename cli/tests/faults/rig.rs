@@ -88,7 +88,9 @@ impl Rig {
             .set("MUSTER_WORKER_BACKOFF_INITIAL", "100ms")
             .set("MUSTER_WORKER_BACKOFF_MAX", "1s")
             .set("MUSTER_DISPATCH_LEASE", "5s")
-            .set("MUSTER_DISPATCH_POLL", "50ms");
+            .set("MUSTER_DISPATCH_POLL", "50ms")
+            .set("MUSTER_WEBHOOK_ALLOW_PRIVATE", "true")
+            .set("MUSTER_WEBHOOK_TIMEOUT", "1s");
         let queue = if carrier == Carrier::Rabbit {
             let broker = std::env::var("TEST_AMQP_URL").expect("TEST_AMQP_URL is missing: run `make test`");
             desk = desk.set("AMQP_URL", &broker);

@@ -52,6 +52,7 @@ mod process {
             filename: None,
             options: ImportOptions::default(),
             idempotency: None,
+            provenance: Default::default(),
         };
         let upload =
             receive::begin(store, import, Encoding::Identity, ReceiveLimits::default()).await.unwrap();

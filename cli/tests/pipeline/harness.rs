@@ -123,6 +123,7 @@ impl Pipeline {
             filename: Some("users.csv".into()),
             options: options.clone(),
             idempotency: None,
+            provenance: Default::default(),
         };
         let upload = receive::begin(&self.store, import, Encoding::Identity, self.limits).await?;
         for piece in bytes.chunks(777) {
@@ -157,6 +158,24 @@ impl Pipeline {
         match tokio::time::timeout(DEADLINE, completed).await {
             Ok(report) => report,
             Err(_) => panic!("the import did not end: {:?}", self.report(import).await),
+        }
+    }
+
+    /// Waits until the import's plan is made, or it has ended.
+    pub(crate) async fn planned(&mut self, import: ImportId) -> ImportReport {
+        let planned = async {
+            loop {
+                let report = self.report(import).await;
+                assert!(report.counts.add_up(), "{:?}", report.counts);
+                if report.state.is_final() || report.state == ImportState::Planned {
+                    return report;
+                }
+                self.completed.next().await.unwrap();
+            }
+        };
+        match tokio::time::timeout(DEADLINE, planned).await {
+            Ok(report) => report,
+            Err(_) => panic!("the plan was not made: {:?}", self.report(import).await),
         }
     }
 

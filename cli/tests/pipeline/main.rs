@@ -17,10 +17,12 @@ mod dispatching;
 mod duplicates;
 mod erase;
 mod harness;
+mod lineage;
 mod links;
 mod outages;
 mod outcomes;
 mod parallel;
+mod plan;
 mod properties;
 #[cfg(feature = "faults")]
 mod receipt;

@@ -229,6 +229,7 @@ async fn an_upload_that_stops_half_way_is_aborted() {
         filename: None,
         options: ImportOptions::default(),
         idempotency: None,
+        provenance: Default::default(),
     };
     let id = import.id;
     let upload =

@@ -57,6 +57,7 @@ fn new_import(tenant: TenantId, options: &ImportOptions) -> NewImport {
         filename: None,
         options: options.clone(),
         idempotency: None,
+        provenance: Default::default(),
     }
 }
 

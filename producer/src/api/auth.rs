@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::{TenantId, TokenId};
 use muster_shared::store::tokens::{self, Authenticated};
 use muster_shared::token::{Credential, Scope, Token, TokenHash};
@@ -62,6 +63,16 @@ impl Caller {
     /// Id of the credential.
     pub(super) fn token(&self) -> TokenId {
         self.0.token_id
+    }
+
+    /// Whether the caller may see users' values.
+    pub(super) fn sees_users(&self) -> bool {
+        self.0.allows(Scope::UsersRead) || mutant(Mutant::PlanUnmasked)
+    }
+
+    /// Who the caller is, as what it does says it.
+    pub(super) fn actor(&self) -> String {
+        format!("token:{}", self.token())
     }
 
     /// The tenant on which the caller may do this.

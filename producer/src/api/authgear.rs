@@ -26,7 +26,7 @@ use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::parse::ParseLimits;
 use muster_shared::store::authgear::{self as store, Quota};
-use muster_shared::store::intake::NewImport;
+use muster_shared::store::intake::{NewImport, Provenance};
 use muster_shared::store::reports;
 use muster_shared::token::Scope;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -150,7 +150,8 @@ async fn stage(state: &AppState, tenant: TenantId, request: ImportRequest) -> Re
     let shared = &state.0;
     let id = ImportId::new(clock::new_id());
     let options = fields::options(request.identifier, request.upsert);
-    let import = NewImport { id, tenant, filename: None, options, idempotency: None };
+    let provenance = Provenance::default();
+    let import = NewImport { id, tenant, filename: None, options, idempotency: None, provenance };
     let upload = receive::begin(&shared.store, import, Encoding::Identity, limits(shared.limits))
         .await
         .map_err(failure)?;

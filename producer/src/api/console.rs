@@ -7,8 +7,11 @@
 
 mod assets;
 mod attention;
+mod audit;
 mod catalog;
 mod failed;
+mod family;
+mod history;
 mod import;
 mod imports;
 mod leave;
@@ -16,7 +19,9 @@ mod levers;
 mod new_import;
 mod overview;
 mod page;
+mod plan;
 mod problems;
+mod proof;
 mod queue;
 mod records;
 mod session;
@@ -24,6 +29,7 @@ mod shapes;
 mod sign_in;
 mod undo;
 mod users;
+mod webhooks;
 mod words;
 
 use axum::Router;
@@ -68,6 +74,8 @@ routes! {
     get "GET" "/console/imports/{id}/records" records::list, Some(Scope::ImportRead);
     get "GET" "/console/imports/{id}/failed.csv" failed::csv, Some(Scope::ImportRead);
     get "GET" "/console/imports/{id}/failed.ndjson" failed::ndjson, Some(Scope::ImportRead);
+    get "GET" "/console/imports/{id}/receipt" proof::receipt, Some(Scope::ImportRead);
+    get "GET" "/console/imports/{id}/report.html" proof::report, Some(Scope::ImportRead);
     get "GET" "/console/imports/{id}/undo" undo::preview, Some(Scope::ImportRead);
     post "POST" "/console/imports/{id}/undo" undo::open, Some(Scope::ImportWrite);
     post "POST" "/console/imports/{id}/{lever}" levers::pull, Some(Scope::ImportWrite);
@@ -79,6 +87,12 @@ routes! {
     get "GET" "/console/users/{id}" users::show, Some(Scope::UsersRead);
     get "GET" "/console/catalog" catalog::show, Some(Scope::CatalogRead);
     post "POST" "/console/catalog" catalog::replace, Some(Scope::CatalogWrite);
+    get "GET" "/console/webhooks" webhooks::list, Some(Scope::WebhooksRead);
+    post "POST" "/console/webhooks" webhooks::create, Some(Scope::WebhooksWrite);
+    get "GET" "/console/webhooks/{id}" webhooks::show, Some(Scope::WebhooksRead);
+    post "POST" "/console/webhooks/{id}/{act}" webhooks::act, Some(Scope::WebhooksWrite);
+    post "POST" "/console/webhooks/{id}/deliveries/{delivery}/redeliver" webhooks::redeliver, Some(Scope::WebhooksWrite);
+    get "GET" "/console/audit" audit::list, Some(Scope::Ops);
     get "GET" "/console/tokens" catalog::tokens, Some(Scope::Ops);
     post "POST" "/console/tokens/revoke" catalog::revoke, Some(Scope::Ops);
     post "POST" "/console/sign-out" sign_in::leave, None;

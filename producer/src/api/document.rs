@@ -20,15 +20,17 @@ use utoipa::openapi::OpenApi;
 const EXAMPLES: &str = include_str!("document/examples.json");
 
 /// Tags in the order in which they are shown, Muster's own first.
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 11] = [
     ("imports", "Upload files of users, follow them, and read what became of every record"),
     ("events", "What happens to imports, page by page or followed"),
+    ("webhooks", "Addresses that are told what happens to imports, and what each was told"),
     ("profiles", "Named sets of options for uploads: built-in ones, and the tenant's own"),
     ("users", "Users: find, read and erase them"),
     (
         "catalog",
         "What a tenant knows by name: organizations, groups, roles, teams, locations, custom attributes",
     ),
+    ("audit", "What was done that leaves no other trace"),
     ("operations", "For operators and their machines"),
     ("authgear", "The front door for clients of Authgear's User Import API"),
     ("ccai", "The front door for clients of the Bulk User Management API of CCAI Platform"),
@@ -141,6 +143,9 @@ impl Route {
             ("users", true) => &[Scope::UsersRead],
             ("users", false) if self.verb == "delete" => &[Scope::UsersErase],
             ("users", false) => &[Scope::UsersWrite],
+            ("webhooks", true) => &[Scope::WebhooksRead],
+            ("webhooks", false) => &[Scope::WebhooksWrite],
+            ("audit", _) => &[Scope::Ops],
             ("catalog", true) => &[Scope::CatalogRead],
             ("catalog", false) => &[Scope::CatalogWrite],
             (_, true) => &[Scope::ImportRead],

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::receive::ReceiveError;
 use crate::request::RequestError;
+use crate::webhook::TargetError;
 
 /// Seconds after which an upload that found no place may try again.
 pub(super) const RETRY_AFTER: u64 = 5;
@@ -67,9 +68,15 @@ pub enum ApiError {
     /// The import is in a state in which this cannot be done.
     #[error("the import is {0}, so this cannot be done")]
     StateConflict(ImportState),
+    /// The import has no plan.
+    #[error("the import has no plan: it was not asked for one, or was cancelled before it was applied")]
+    NoPlan,
     /// The import cannot be undone.
     #[error("{}", why_not(.0))]
     CannotUndo(Refusal),
+    /// Nothing was done with a webhook.
+    #[error("{0}")]
+    Webhook(WebhookRefusal),
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for a request with other options or another file")]
     IdempotencyMismatch,
@@ -99,6 +106,35 @@ pub enum ApiError {
     /// The program failed.
     #[error("the request failed; the log has the cause under its id")]
     Internal,
+}
+
+/// Why nothing was done with a webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WebhookRefusal {
+    /// It may not lead there.
+    #[error("url {0}")]
+    Target(TargetError),
+    /// The tenant has so many, as many as it may have.
+    #[error("the tenant has {0} webhooks, and no more are allowed")]
+    TooMany(u32),
+    /// Two secrets are valid already.
+    #[error(
+        "two secrets are valid already; drop one of them first: DELETE at the same address with which=old or which=new"
+    )]
+    TwoSecrets,
+    /// There is one alone.
+    #[error("one secret alone is valid, and it cannot be dropped; give the webhook a new one first")]
+    OneSecret,
+}
+
+impl WebhookRefusal {
+    fn status(self) -> (StatusCode, ErrorCode) {
+        match self {
+            Self::Target(_) => (StatusCode::BAD_REQUEST, ErrorCode::WebhookTargetRefused),
+            Self::TooMany(_) => (StatusCode::CONFLICT, ErrorCode::TooManyWebhooks),
+            Self::TwoSecrets | Self::OneSecret => (StatusCode::CONFLICT, ErrorCode::StateConflict),
+        }
+    }
 }
 
 /// What is wrong, with the name of what it is about where the text begins in its middle: `limit must be from 1 to 1,000`.
@@ -171,8 +207,10 @@ impl ApiError {
             Self::Multipart(_) => (StatusCode::BAD_REQUEST, ErrorCode::MultipartInvalid),
             Self::Body(error) | Self::Upload(_, error) => (file_status(error.code), error.code),
             Self::StateConflict(_) => (StatusCode::CONFLICT, ErrorCode::StateConflict),
+            Self::NoPlan => (StatusCode::CONFLICT, ErrorCode::NoPlan),
             Self::CannotUndo(Refusal::Gone) => (StatusCode::GONE, Refusal::Gone.code()),
             Self::CannotUndo(refusal) => (StatusCode::CONFLICT, refusal.code()),
+            Self::Webhook(refusal) => refusal.status(),
             Self::IdempotencyMismatch => (StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::IdempotencyMismatch),
             Self::IdempotencyInProgress => (StatusCode::CONFLICT, ErrorCode::IdempotencyInProgress),
             Self::TooManyUploads | Self::TooManyFollowers => {
@@ -222,6 +260,7 @@ impl ApiError {
                 error.state = Some(*state)
             }
             Self::CannotUndo(Refusal::Undone(undo)) => error.import_id = Some(undo.get()),
+            Self::Webhook(WebhookRefusal::Target(_)) => error.field = Some("url".into()),
             Self::Body(file) | Self::Upload(_, file) => {
                 error.field = file.field.as_deref().map(str::to_owned);
                 (error.record, error.line, error.column) = (file.record, file.line, file.column);
@@ -286,9 +325,12 @@ impl ApiError {
             Self::UnsupportedMediaType(super::incoming::MEDIA_TYPES),
             Self::Multipart("the form has no part `file`".into()),
             Self::StateConflict(ImportState::Completed),
+            Self::NoPlan,
             Self::CannotUndo(Refusal::NotApplied),
             Self::CannotUndo(Refusal::Undone(import)),
             Self::CannotUndo(Refusal::Gone),
+            Self::Webhook(WebhookRefusal::Target(TargetError::Private)),
+            Self::Webhook(WebhookRefusal::TooMany(20)),
             Self::IdempotencyMismatch,
             Self::IdempotencyInProgress,
             Self::TooManyUploads,

@@ -8,9 +8,10 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::import::ImportState;
+use muster_shared::planned::OnDrift;
 use muster_shared::store::reports::ImportReport;
 use muster_shared::store::steer::{self, Steered};
-use muster_shared::store::{StoreError, reports, status};
+use muster_shared::store::{StoreError, family, reports, status};
 use muster_shared::token::Scope;
 use tokio::time::{Instant, sleep};
 
@@ -107,7 +108,8 @@ pub(super) async fn show(
     }
     let retry = retry_after(&report);
     let import = views(&state, tenant, vec![report]).await?.pop().ok_or(ApiError::NotFound)?;
-    Ok((retry, Json(ImportDetails { import, skipped_by_reason })).into_response())
+    let family = family::of(&state.0.store, tenant, ImportId::new(import.id)).await?.map(Into::into);
+    Ok((retry, Json(ImportDetails { import, skipped_by_reason, family })).into_response())
 }
 
 /// When to ask for an import again that has not ended.
@@ -205,14 +207,55 @@ macro_rules! steering {
 }
 
 steering! {
-    /// Starts an import that was received and waits.
-    proceed at "/v1/imports/{id}/proceed";
     /// Stops dispatching; what is with the workers is still applied.
     pause at "/v1/imports/{id}/pause";
     /// Goes on after a pause, or where a cancelled import stopped.
     resume at "/v1/imports/{id}/resume";
     /// Ends an import before its time; records whose turn has not come are skipped.
     cancel at "/v1/imports/{id}/cancel";
+}
+
+/// Makes the plan of an import anew, as things are now.
+#[utoipa::path(
+    post, path = "/v1/imports/{id}/plan", tag = "imports", operation_id = "imports_plan_anew",
+    params(("id" = String, Path)),
+    responses((status = 200, description = "The import after it", body = ImportView)),
+)]
+pub(super) async fn plan(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(import): Id<ImportId>,
+    params: Params,
+) -> Result<Json<ImportView>, ApiError> {
+    let tenant = caller.may(Scope::ImportWrite)?;
+    params.finish()?;
+    let done = steer::plan(&state.0.store, tenant, import).await;
+    steered(&state, tenant, import, done).await
+}
+
+/// Starts an import that was received and waits, or applies what was planned.
+#[utoipa::path(
+    post, path = "/v1/imports/{id}/proceed", tag = "imports",
+    params(("id" = String, Path),
+           ("on_drift" = Option<String>, Query,
+            description = "Of an import that was planned, what happens to a record that would no longer come to what its plan says: \
+                           `refuse`, it fails as `changed_since_plan`; or `apply`, it is applied and marked with a warning")),
+    responses((status = 200, description = "The import after it", body = ImportView)),
+)]
+pub(super) async fn proceed(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(import): Id<ImportId>,
+    mut params: Params,
+) -> Result<Json<ImportView>, ApiError> {
+    let tenant = caller.may(Scope::ImportWrite)?;
+    let on_drift: Option<OnDrift> = params.take("on_drift")?;
+    params.finish()?;
+    let done = match on_drift {
+        None => steer::proceed(&state.0.store, tenant, import).await,
+        Some(on_drift) => steer::proceed_with(&state.0.store, tenant, import, on_drift).await,
+    };
+    steered(&state, tenant, import, done).await
 }
 
 /// Drives failed records and dead chunks once more. A record that would go in now is skipped as `superseded` where a later

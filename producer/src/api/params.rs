@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use muster_shared::catalog::FieldError;
 use muster_shared::error::ErrorCode;
 use muster_shared::fault::{Mutant, mutant};
+pub(super) use muster_shared::outcome::thousands;
 
 use super::AppState;
 use super::error::ApiError;
@@ -120,19 +121,6 @@ pub(super) fn wait_of(uri: &Uri) -> Duration {
     pairs.iter().filter(|(name, _)| name == "wait").find_map(|(_, text)| read_wait(text)).unwrap_or_default()
 }
 
-/// A number with commas between its thousands.
-pub(super) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut told = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            told.push(',');
-        }
-        told.push(digit);
-    }
-    told
-}
-
 /// Text as a value in the query of an address (RFC 3986; `/` may stand there as it is).
 pub(super) fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -201,12 +189,5 @@ mod tests {
         }
         assert_eq!(wait_of(&"/v1/imports/x?a=1&wait=3s".parse().unwrap()), Duration::from_secs(3));
         assert_eq!(wait_of(&"/v1/imports/x?wait=3h".parse().unwrap()), Duration::ZERO);
-    }
-
-    #[test]
-    fn thousands_have_commas() {
-        for (number, told) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(thousands(number), told);
-        }
     }
 }

@@ -17,8 +17,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
 use super::{
-    AppState, authgear, bitcaster, catalog, ccai, chunks, console, document, events, imports, inspect, ops,
-    profiles, records, trace, undo, upload, users,
+    AppState, audit, authgear, bitcaster, catalog, ccai, chunks, console, document, events, history, imports,
+    inspect, ops, plans, profiles, receipts, records, report_page, trace, undo, upload, users, webhooks,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -64,13 +64,27 @@ fn client_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(imports::resume))
         .routes(routes!(imports::cancel))
         .routes(routes!(imports::retry))
+        .routes(routes!(plans::show, imports::plan))
+        .routes(routes!(plans::changes))
+        .routes(routes!(plans::csv))
         .routes(routes!(undo::preview, undo::create))
+        .routes(routes!(receipts::show))
+        .routes(routes!(receipts::key))
+        .routes(routes!(report_page::show))
         .routes(routes!(profiles::list))
         .routes(routes!(profiles::show, profiles::save, profiles::delete))
         .routes(routes!(users::find))
         .routes(routes!(users::export))
         .routes(routes!(users::show, users::erase))
+        .routes(routes!(history::show))
         .routes(routes!(catalog::show, catalog::replace))
+        .routes(routes!(webhooks::list, webhooks::create))
+        .routes(routes!(webhooks::show, webhooks::change, webhooks::delete))
+        .routes(routes!(webhooks::rotate, webhooks::drop_secret))
+        .routes(routes!(webhooks::ping))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::redeliver))
+        .routes(routes!(audit::list))
         .merge(bitcaster::routes())
         .routes(routes!(ops::healthz))
         .merge(authgear::routes())

@@ -61,7 +61,7 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
             handled.await
         } else {
             // One that waits for a change says itself how long.
-            let wait = if route == WAITS { wait_of(&uri) } else { Duration::ZERO };
+            let wait = if WAITS.contains(&route.as_str()) { wait_of(&uri) } else { Duration::ZERO };
             let answer = timeout(state.0.request_timeout + wait, handled).await;
             answer.unwrap_or_else(|_| Ok(of_door(&uri, ApiError::TimedOut)))
         };
@@ -120,8 +120,9 @@ fn labels<'r>(method: &'r str, route: &'r str, status: u16) -> (&'r str, &'r str
     }
 }
 
-/// The route whose answer may wait for a change.
-const WAITS: &str = "/v1/imports/{id}";
+/// The routes whose answers may wait for a change.
+const WAITS: [&str; 3] =
+    ["/v1/imports/{id}", "/v1/webhooks/{id}/ping", "/v1/webhooks/{id}/deliveries/{delivery}/redeliver"];
 
 /// Whether a request is as long as its body, which has time limits of its own.
 fn is_upload(method: &Method, route: &str) -> bool {

@@ -120,6 +120,7 @@ pub(super) async fn create(
         outcome: outcome.as_deref().map(undoable).transpose()?,
         start: start.unwrap_or_default(),
         chunk: state.0.limits.chunk,
+        actor: Some(caller.actor()),
     };
     match store::open(&state.0.store, &new).await? {
         OpenedUndo::New { gone, .. } => {

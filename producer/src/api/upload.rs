@@ -74,6 +74,8 @@ const OPTION_BYTES: usize = 1024;
         ("encoding" = Option<String>, Query,
          description = "auto, utf-8, utf-16le, utf-16be, latin1 or windows-1252; else told by the charset or a byte order mark"),
         ("filename" = Option<String>, Query, description = "a label for the file"),
+        ("mends" = Option<String>, Query,
+         description = "id of the import whose failed records the file brings again; else told by the file, where it is one of failed records"),
         ("Idempotency-Key" = Option<String>, Header, description = "the same key, options and file give the same import"),
         ("Content-Encoding" = Option<String>, Header, description = "gzip or zstd"),
         ("Prefer" = Option<String>, Header,
@@ -107,6 +109,7 @@ pub(super) async fn create(
         media_type: single(headers, header::CONTENT_TYPE.as_str())?.map(str::to_owned),
         state,
         tenant,
+        actor: caller.actor(),
         watch: Watch::default(),
     };
     intake.check_declared_size(headers)?;
@@ -218,6 +221,7 @@ fn essence(media_type: &str) -> String {
 struct Intake {
     state: AppState,
     tenant: TenantId,
+    actor: String,
     request: ImportRequest,
     key: Option<String>,
     encoding: Encoding,
@@ -244,7 +248,9 @@ impl Intake {
     async fn begin(&self, media_type: Option<&str>, encoding: Encoding) -> Result<Upload, Stopped> {
         let store = &self.state.0.store;
         let id = ImportId::new(clock::new_id());
-        let resolved = self.request.resolve(store, self.tenant, id, media_type, self.key.as_deref()).await?;
+        let mut resolved =
+            self.request.resolve(store, self.tenant, id, media_type, self.key.as_deref()).await?;
+        resolved.import.provenance.actor = Some(self.actor.clone());
         let mut limits = self.state.0.limits;
         limits.parse = resolved.reading.limits(limits.parse);
         limits.brake = Some(resolved.reading.brake);

@@ -186,7 +186,7 @@ pub(super) async fn erase(
     let store = &state.0.store;
     let person = erasing::person(store, tenant, user).await?.ok_or(ApiError::NotFound)?;
     let erasing::Erased { users, records, mentions, changes } =
-        erasing::erase(store, tenant, &person, &format!("token:{}", caller.token())).await?;
+        erasing::erase(store, tenant, &person, &caller.actor()).await?;
     tracing::info!(tenant = tenant.get(), records, "a person was erased");
     Ok(Json(ErasedView { users, records, mentions, changes }))
 }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use muster_shared::error::{FileError, RecordError};
+use muster_shared::id::ImportId;
 use muster_shared::import::ImportState;
-use muster_shared::options::ImportOptions;
+use muster_shared::options::{ImportOptions, Start};
 use muster_shared::outcome::{Counts, Outcome, Reason};
 use muster_shared::parse::TextEncoding;
 use muster_shared::progress::Progress;
+use muster_shared::store::family::{Family, Member};
 use muster_shared::store::records::RecordReport;
 use muster_shared::store::reports::{ChunkCounts, ImportReport};
 use serde::{Deserialize, Serialize};
@@ -20,7 +22,7 @@ use uuid::Uuid;
 pub struct ImportView {
     /// Id.
     pub id: Uuid,
-    /// State: receiving, received, running, paused, completed, aborted, refused or cancelled.
+    /// State: receiving, received, planning, planned, running, paused, completed, aborted, refused or cancelled.
     #[schema(value_type = String)]
     pub state: ImportState,
     /// The file's label.
@@ -35,6 +37,9 @@ pub struct ImportView {
     /// In lists: a newer version wrote this import, and this program cannot tell all of its options.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// The import whose failed records it brought again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mends: Option<Uuid>,
     /// Outcomes so far: total, pending, inserted, updated, skipped, failed. They add up at every moment.
     #[schema(value_type = Object)]
     pub counts: Counts,
@@ -77,10 +82,16 @@ pub struct ImportLinks {
     /// Its failures by cause.
     #[serde(default)]
     pub problems: String,
+    /// Its receipt, once it has ended.
+    #[serde(default)]
+    pub receipt: String,
     /// Its failed records as a table.
     pub failed_csv: String,
     /// Its failed records, an object a line.
     pub failed_ndjson: String,
+    /// What it would do, of an import that is or was planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
 }
 
 impl ImportView {
@@ -92,8 +103,10 @@ impl ImportView {
             chunks: format!("{own}/chunks"),
             records: format!("{own}/records"),
             problems: format!("{own}/problems"),
+            receipt: format!("{own}/receipt"),
             failed_csv: format!("{own}/failed.csv"),
             failed_ndjson: format!("{own}/failed.ndjson"),
+            plan: (report.options.start == Start::Plan).then(|| format!("{own}/plan")),
             own,
         };
         Self {
@@ -104,6 +117,7 @@ impl ImportView {
             // What the names resolved to is no matter of the client's.
             options: ImportOptions { enrolment: None, ..report.options },
             problem,
+            mends: report.mends.map(ImportId::get),
             counts: report.counts,
             chunks: report.chunks,
             error: report.error,
@@ -182,6 +196,59 @@ pub struct ImportDetails {
     /// Skipped records by reason: exists, unchanged, cancelled, enrolled, superseded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped_by_reason: Option<BTreeMap<String, u64>>,
+    /// Where failed records of an import were brought again by others: all of these imports, shown as one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<FamilyView>,
+}
+
+/// An import and those that brought its failed records again, shown as one.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct FamilyView {
+    /// The first import.
+    pub root: Uuid,
+    /// Its records.
+    pub records: u64,
+    /// Those of them that were applied, by whichever import of the family. One that has not ended or that was undone counts for nothing.
+    pub applied: u64,
+    /// The others.
+    pub open: u64,
+    /// The same in a sentence.
+    pub summary: String,
+    /// The imports, the first one first, at most 200.
+    pub members: Vec<MemberView>,
+}
+
+/// An import of a family.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct MemberView {
+    /// Id.
+    pub id: Uuid,
+    /// The import whose failed records it brought again; null for the first one.
+    pub mends: Option<Uuid>,
+    /// State.
+    #[schema(value_type = String)]
+    pub state: ImportState,
+    /// The file's label.
+    pub filename: Option<String>,
+    /// Its records.
+    pub records: u64,
+    /// Whether it was undone as a whole.
+    pub undone: bool,
+}
+
+impl From<Family> for FamilyView {
+    fn from(family: Family) -> Self {
+        let Family { root, records, applied, open, summary, members } = family;
+        let members = members.into_iter().map(MemberView::from).collect();
+        Self { root: root.get(), records, applied, open, summary, members }
+    }
+}
+
+impl From<Member> for MemberView {
+    fn from(member: Member) -> Self {
+        let Member { id, mends, state, filename, records, undone } = member;
+        Self { id: id.get(), mends: mends.map(ImportId::get), state, filename, records, undone }
+    }
 }
 
 /// A page of records in file order.

@@ -11,7 +11,9 @@ use muster_shared::queue::{DeadLetter, QueueError};
 use muster_shared::retry::{Backoff, Policy};
 use muster_shared::store::dispatch::{self as store, DeadLetterOf};
 use muster_shared::store::status::{self, Stalled};
-use muster_shared::store::{ErrorKind, Store, StoreError, apply, events, holders, intake, retention};
+use muster_shared::store::{
+    ErrorKind, Store, StoreError, apply, events, history, holders, intake, retention,
+};
 use muster_shared::supervise::{Supervised, supervise};
 use tokio::time::sleep;
 
@@ -261,6 +263,8 @@ impl Run {
         }
         let images = kept.before_images.as_secs_f64();
         let forgotten = self.within(retention::forget_before_images(&self.store, images)).await?;
+        // What requests did is kept as long as what imports did.
+        self.within(history::forget(&self.store, images)).await?;
         if forgotten > 0 {
             tracing::info!(forgotten, "before-images past their retention were deleted");
         }

@@ -8,9 +8,10 @@ use muster_shared::chunk::{ChunkCutter, SealedChunk, SecretKey};
 use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::fault::{Mutant, mutant};
 use muster_shared::formula;
+use muster_shared::id::ImportId;
 use muster_shared::intake::Reading;
 use muster_shared::options::{Duplicates, EmptyFile};
-use muster_shared::parse::{Format, Parser, RecordSink};
+use muster_shared::parse::{Format, ParseLimits, Parser, ReadAs, RecordSink};
 use muster_shared::record::{Names, RawField, RawRecord, RawValue, Secrets, source_json};
 use muster_shared::rules::Rules;
 use muster_shared::store::intake::{Issue, Received};
@@ -46,6 +47,7 @@ pub(super) struct Intake {
     digest: Sha256,
     bytes: u64,
     book: BookLimits,
+    limits: ParseLimits,
 }
 
 struct Sink {
@@ -67,6 +69,8 @@ struct Sink {
     /// Some values must stand once in the file.
     unique: bool,
     brake: Option<Brake>,
+    /// The import of which the first record that says so failed before.
+    mends: Option<ImportId>,
 }
 
 impl Intake {
@@ -96,10 +100,12 @@ impl Intake {
                 brake: Brake::new(limits.brake, limits.chunk.records),
                 records: limits.records,
                 allowance,
+                mends: None,
             },
             digest: Sha256::new(),
             bytes: 0,
             book: limits.book,
+            limits: limits.parse,
         }
     }
 
@@ -158,6 +164,8 @@ impl Intake {
             columns: self.sink.reading.binding.names().map(str::to_owned).collect(),
             lanes,
             encoding: end.encoding,
+            reading: ReadAs::new(&self.limits, &end),
+            mends: self.sink.mends,
         })
     }
 }
@@ -290,6 +298,9 @@ impl Sink {
     /// Validates a record, and puts it into a chunk with what is wrong with it.
     fn stage(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
         self.cutter.hide(self.reading.binding.secrets());
+        if self.mends.is_none() {
+            self.mends = self.reading.binding.origin(record).map(|origin| origin.import);
+        }
         let Self {
             reading, cutter, issues, issue_bytes, keys: all_keys, invalid, codes, unique, brake, ..
         } = self;

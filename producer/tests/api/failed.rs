@@ -60,14 +60,25 @@ async fn a_file_of_failed_records_is_accepted_as_it_is_and_reads_back_exactly() 
     let first = failed(&server, UPLOAD, "csv").await;
     // Uploaded again as it is, the same records fail, and their file is the same: no apostrophe is gained or lost.
     let second = failed(&server, &first, "csv").await;
-    assert_eq!(first, second);
+    assert_ne!(first, second, "each says of which import its records are");
+    assert_eq!(without_origins(&first), without_origins(&second));
     let lines = failed(&server, &first, "ndjson").await;
     let line: serde_json::Value = serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
     assert_eq!(line["email"], "'x");
     assert_eq!(line["custom__note"], "a,\"b\"");
     // A spreadsheet's mark of a text, not our own apostrophe: it is told, and kept.
     assert_eq!(line["_error_code"], "spreadsheet_damage");
-    assert_eq!(lines, failed(&server, UPLOAD, "ndjson").await);
+    assert_eq!(without_origins(&lines), without_origins(&failed(&server, UPLOAD, "ndjson").await));
+}
+
+/// The file without what its records say of their import.
+fn without_origins(text: &str) -> String {
+    let parts: Vec<&str> = text.split('"').collect();
+    parts
+        .into_iter()
+        .map(|part| if part.parse::<muster_shared::record::Origin>().is_ok() { "" } else { part })
+        .collect::<Vec<_>>()
+        .join("\"")
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use muster_producer::webhook::{Targets, WebhookOptions};
 use muster_producer::{Producer, ProducerOptions};
 use muster_shared::queue::{Queue, QueueOptions, Topology};
 use muster_shared::store::tokens::NewToken;
@@ -20,12 +21,15 @@ pub(crate) struct Server {
     pub(crate) client: reqwest::Client,
     pub(crate) producer: Producer,
     // Dropped last: the database goes with it.
-    database: TestDatabase,
+    pub(crate) database: TestDatabase,
 }
 
 impl Server {
     pub(crate) async fn start() -> Self {
-        Self::start_with(ProducerOptions::default()).await
+        // Webhooks of tests lead to this machine.
+        let targets = Targets { allow_private: true, ..Targets::default() };
+        let webhooks = WebhookOptions { targets, ..WebhookOptions::default() };
+        Self::start_with(ProducerOptions { webhooks, ..ProducerOptions::default() }).await
     }
 
     pub(crate) async fn start_with(options: ProducerOptions) -> Self {

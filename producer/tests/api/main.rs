@@ -10,6 +10,7 @@
 
 mod access;
 mod asking;
+mod audit;
 mod authgear;
 mod bitcaster;
 mod bounds;
@@ -26,8 +27,10 @@ mod harness;
 mod input;
 mod keys;
 mod limits;
+mod lineage;
 mod matrix;
 mod metrics;
+mod plans;
 mod profiles;
 mod readiness;
 mod reading;
@@ -36,3 +39,4 @@ mod status;
 mod tls;
 mod undo;
 mod uploads;
+mod webhooks;

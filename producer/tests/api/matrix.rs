@@ -64,8 +64,15 @@ const ROWS: &[(Door, &str, &str, &[Scope])] = &[
     (Door::Native, "post", "/v1/imports/{id}/resume", WRITE),
     (Door::Native, "post", "/v1/imports/{id}/cancel", WRITE),
     (Door::Native, "post", "/v1/imports/{id}/retry", WRITE),
+    (Door::Native, "get", "/v1/imports/{id}/plan", READ),
+    (Door::Native, "post", "/v1/imports/{id}/plan", WRITE),
+    (Door::Native, "get", "/v1/imports/{id}/plan/changes", READ),
+    (Door::Native, "get", "/v1/imports/{id}/plan.csv", READ),
     (Door::Native, "get", "/v1/imports/{id}/undo", READ),
     (Door::Native, "post", "/v1/imports/{id}/undo", WRITE),
+    (Door::Native, "get", "/v1/imports/{id}/receipt", READ),
+    (Door::Native, "get", "/v1/imports/{id}/report.html", READ),
+    (Door::Native, "get", "/v1/receipts/key", READ),
     (Door::Native, "get", "/v1/profiles", READ),
     (Door::Native, "get", "/v1/profiles/{name}", READ),
     (Door::Native, "put", "/v1/profiles/{name}", WRITE),
@@ -74,6 +81,18 @@ const ROWS: &[(Door, &str, &str, &[Scope])] = &[
     (Door::Native, "get", "/v1/users/export", USERS),
     (Door::Native, "get", "/v1/users/{id}", USERS),
     (Door::Native, "delete", "/v1/users/{id}", &[Scope::UsersErase]),
+    (Door::Native, "get", "/v1/users/{id}/history", USERS),
+    (Door::Native, "get", "/v1/webhooks", HOOKS_READ),
+    (Door::Native, "post", "/v1/webhooks", HOOKS_WRITE),
+    (Door::Native, "get", "/v1/webhooks/{id}", HOOKS_READ),
+    (Door::Native, "patch", "/v1/webhooks/{id}", HOOKS_WRITE),
+    (Door::Native, "delete", "/v1/webhooks/{id}", HOOKS_WRITE),
+    (Door::Native, "post", "/v1/webhooks/{id}/secret", HOOKS_WRITE),
+    (Door::Native, "delete", "/v1/webhooks/{id}/secret", HOOKS_WRITE),
+    (Door::Native, "post", "/v1/webhooks/{id}/ping", HOOKS_WRITE),
+    (Door::Native, "get", "/v1/webhooks/{id}/deliveries", HOOKS_READ),
+    (Door::Native, "post", "/v1/webhooks/{id}/deliveries/{delivery}/redeliver", HOOKS_WRITE),
+    (Door::Native, "get", "/v1/audit", &[Scope::Ops]),
     (Door::Native, "get", "/v1/catalog", &[Scope::CatalogRead]),
     (Door::Native, "put", "/v1/catalog", &[Scope::CatalogWrite]),
     (Door::Authgear, "post", "/_api/admin/users/import", WRITE),
@@ -111,6 +130,8 @@ const ROWS: &[(Door, &str, &str, &[Scope])] = &[
     (Door::Bitcaster, "get", "/api/system/ping/", &[]),
     (Door::Bitcaster, "get", "/api/login/", &[]),
 ];
+const HOOKS_READ: &[Scope] = &[Scope::WebhooksRead];
+const HOOKS_WRITE: &[Scope] = &[Scope::WebhooksWrite];
 const MEMBERS: &[Scope] = &[Scope::UsersRead, Scope::UsersWrite];
 const ENROL: &[Scope] = &[Scope::UsersWrite];
 
@@ -167,6 +188,8 @@ pub(crate) struct World {
     pub(crate) import: String,
     pub(crate) job: String,
     pub(crate) profile: String,
+    webhook: String,
+    delivery: String,
     task: String,
 }
 
@@ -179,6 +202,8 @@ struct Ids {
     org: String,
     email: String,
     profile: String,
+    webhook: String,
+    delivery: String,
 }
 
 impl World {
@@ -191,6 +216,8 @@ impl World {
             org: self.org.clone(),
             email: self.email.clone(),
             profile: self.profile.clone(),
+            webhook: self.webhook.clone(),
+            delivery: self.delivery.clone(),
         }
     }
 }
@@ -206,6 +233,8 @@ impl Ids {
             org: text(),
             email: text(),
             profile: text(),
+            webhook: text(),
+            delivery: text(),
         }
     }
 
@@ -213,7 +242,9 @@ impl Ids {
         let id = "0190a5f0-7b7c-7000-8000-000000000001".to_owned();
         Self {
             import: id.clone(),
-            user: id,
+            user: id.clone(),
+            webhook: id.clone(),
+            delivery: id,
             job: "999999999".into(),
             task: "userimport_00000000000000000000000000000000".into(),
             org: world.org.clone(),
@@ -225,11 +256,13 @@ impl Ids {
     fn path(&self, row: &Row) -> String {
         let id = match row.door {
             Door::Native if row.path.starts_with("/v1/users") => &self.user,
+            Door::Native if row.path.starts_with("/v1/webhooks") => &self.webhook,
             Door::Native => &self.import,
             Door::Authgear => &self.task,
             Door::Ccai | Door::Bitcaster => &self.job,
         };
-        let path = row.path.replace("{id}", id).replace("{org}", &self.org);
+        let path =
+            row.path.replace("{id}", id).replace("{delivery}", &self.delivery).replace("{org}", &self.org);
         let path = path.replace("{username}", &self.email).replace("{name}", &self.profile);
         // They need not be made first: whose they are, the organization says.
         path.replace("{project}", "project").replace("{application}", "application")
@@ -295,6 +328,8 @@ pub(crate) async fn world(server: &Server, slug: &str) -> (World, Credentials) {
         import: String::new(),
         job: String::new(),
         profile: format!("{slug}-profile"),
+        webhook: String::new(),
+        delivery: String::new(),
         task: String::new(),
         tenant,
     };
@@ -327,6 +362,14 @@ async fn refill(server: &Server, mut world: World, all: &Credentials) -> World {
     world.task = task["id"].as_str().unwrap().to_owned();
     let profile = at(Door::Native, Method::PUT, &format!("/v1/profiles/{}", world.profile)).json(&json!({}));
     assert!(profile.send().await.unwrap().status().is_success());
+    // Nobody listens there.
+    let webhook = json!({"url": "http://127.0.0.1:1/", "enabled": false});
+    let webhook = at(Door::Native, Method::POST, "/v1/webhooks").json(&webhook).send().await.unwrap();
+    let webhook: Value = webhook.json().await.unwrap();
+    world.webhook = webhook["id"].as_str().unwrap().to_owned();
+    let ping = at(Door::Native, Method::POST, &format!("/v1/webhooks/{}/ping", world.webhook));
+    let ping: Value = ping.send().await.unwrap().json().await.unwrap();
+    world.delivery = ping["id"].as_str().unwrap().to_owned();
     world
 }
 
@@ -365,6 +408,10 @@ fn with_body(row: &Row, request: RequestBuilder) -> RequestBuilder {
         }
         (Door::Bitcaster, "POST") => request.json(&json!({"email": "new@example.com"})),
         (Door::Bitcaster, _) => request.json(&json!({"first_name": "Ann"})),
+        (Door::Native, "POST") if row.path == "/v1/webhooks" => {
+            request.json(&json!({"url": "http://127.0.0.1:1/", "enabled": false}))
+        }
+        (Door::Native, "PATCH") => request.json(&json!({"description": "changed"})),
         (Door::Native, "PUT") if row.path.contains("profiles") => request.json(&json!({"dates": "dmy"})),
         _ => request,
     }
@@ -481,7 +528,7 @@ fn is_in_org(row: &Row) -> bool {
     row.path.contains("{org}")
 }
 
-/// All that a tenant has, but for what the dispatcher does to chunks meanwhile.
+/// All that a tenant has, but for what the dispatcher does to chunks and the deliveries to webhooks meanwhile.
 async fn snapshot(server: &Server, world: &World) -> Vec<String> {
     let mut all = Vec::new();
     for table in [
@@ -494,8 +541,14 @@ async fn snapshot(server: &Server, world: &World) -> Vec<String> {
         "organizations",
         "authgear_imports",
         "import_profiles",
+        "webhooks",
+        "webhook_secrets",
     ] {
-        let columns = if table == "chunks" { "id, import_id, pending, body_hash" } else { "*" };
+        let columns = match table {
+            "chunks" => "id, import_id, pending, body_hash",
+            "webhooks" => "id, url, description, events, enabled, two_secrets",
+            _ => "*",
+        };
         let rows: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
             "select row_to_json(t)::text from (select {columns} from {table} where tenant_id = $1) as t order by 1"
         )))

@@ -11,7 +11,8 @@ use crate::harness::Server;
 use crate::matrix::{World, world};
 
 /// Tables without rows of tenants.
-const OF_NO_TENANT: [&str; 4] = ["_sqlx_migrations", "chunk_holders", "queue_messages", "queues"];
+const OF_NO_TENANT: [&str; 5] =
+    ["_sqlx_migrations", "chunk_holders", "queue_messages", "queues", "receipt_keys"];
 
 /// A query that reads, as `.sqlx` describes it.
 struct Query {

@@ -239,6 +239,19 @@ settings! {
         stop_grace: Duration = Duration::from_secs(20),
             "How long a worker that is asked to stop may take to finish what it has; what hangs is then cut off.";
     }
+    /// Telling tenants' servers what happens to their imports.
+    webhook: WebhookConfig {
+        allow_private: bool = false,
+            "Whether webhooks may lead to private, local and reserved addresses, and to servers without HTTPS.";
+        per_tenant: u32 = 20,
+            "Most webhooks of a tenant.";
+        at_once: u32 = 8,
+            "Most deliveries that one process makes at a time; to one webhook it is one.";
+        timeout: Duration = Duration::from_secs(15),
+            "How long a receiver may take to be reached and to answer, in all.";
+        retry_for: Duration = Duration::from_secs(24 * 60 * 60),
+            "How long a delivery that fails is tried again, from 5 seconds after the first try to once an hour.";
+    }
     /// How long things are kept.
     retention: RetentionConfig {
         imports: Duration = Duration::from_secs(90 * 24 * 60 * 60),
@@ -249,6 +262,8 @@ settings! {
             "How long before-images are kept after an import ended; until then it can be undone. They are deleted with the import in any case.";
         waiting: Duration = Duration::from_secs(30 * 24 * 60 * 60),
             "How long an import waits for its start. One that nobody starts is cancelled then.";
+        webhook_deliveries: Duration = Duration::from_secs(30 * 24 * 60 * 60),
+            "How long a delivery of a webhook is kept after it was made or given up.";
     }
     /// What is logged, and how. Logs go to standard error.
     log: LogConfig {
@@ -297,6 +312,8 @@ impl Config {
             ("dispatch.window", self.dispatch.window, 1, 10_000),
             ("worker.concurrency", self.worker.slots(), 1, 256),
             ("worker.attempts", self.worker.attempts, 1, 100),
+            ("webhook.per_tenant", self.webhook.per_tenant, 1, 1_000),
+            ("webhook.at_once", self.webhook.at_once, 1, 256),
         ];
         for (key, value, least, most) in numbers {
             if !(least..=most).contains(&value) {
@@ -318,6 +335,7 @@ impl Config {
         for (key, duration, least, most) in [
             ("worker.deadline", self.worker.deadline, 3, 300),
             ("worker.stop_grace", self.worker.stop_grace, 1, 50),
+            ("webhook.timeout", self.webhook.timeout, 1, 60),
         ] {
             if !(Duration::from_secs(least)..=Duration::from_secs(most)).contains(&duration) {
                 wrong(key, format!("must be from {least}s to {most}s"));

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::TextEncoding;
+use super::{ParseEnd, TextEncoding};
 
 /// Bounds of the parse step. All count what stands in the decompressed upload, as UTF-8, and all are inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,61 @@ impl Default for ParseLimits {
             sheet: false,
             flexible: false,
             lax_quotes: false,
+        }
+    }
+}
+
+/// How a file was read, beside what its import's options say: read in the same way its records are the same, and as many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadAs {
+    /// What ended the cells of a table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<Delimiter>,
+    /// What its text was in.
+    pub encoding: TextEncoding,
+    /// People made the file ([`ParseLimits::handmade`]).
+    pub handmade: bool,
+    /// Lines that were skipped before a table's header because that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip_lines: Option<u32>,
+    /// Titles and comments were skipped because that was asked.
+    #[serde(default)]
+    pub skip_titles: bool,
+    /// Stray quotes in cells were text.
+    pub lax_quotes: bool,
+}
+
+impl ReadAs {
+    /// How a file was read within these limits.
+    pub fn new(limits: &ParseLimits, end: &ParseEnd) -> Self {
+        Self {
+            delimiter: end.delimiter,
+            encoding: end.encoding,
+            handmade: limits.handmade,
+            skip_lines: match limits.skip_lines {
+                SkipLines::Lines(lines) => Some(lines),
+                SkipLines::Told | SkipLines::Auto => None,
+            },
+            skip_titles: limits.skip_lines == SkipLines::Auto,
+            lax_quotes: limits.lax_quotes,
+        }
+    }
+
+    /// The same limits, to read it in the same way.
+    #[must_use]
+    pub fn limits(self, limits: ParseLimits) -> ParseLimits {
+        let skip_lines = match (self.skip_lines, self.skip_titles) {
+            (Some(lines), _) => SkipLines::Lines(lines),
+            (None, true) => SkipLines::Auto,
+            (None, false) => SkipLines::Told,
+        };
+        ParseLimits {
+            delimiter: self.delimiter.or(limits.delimiter),
+            encoding: Some(self.encoding),
+            handmade: self.handmade,
+            skip_lines,
+            lax_quotes: self.lax_quotes,
+            ..limits
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
+use chrono::DateTime;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::row::{NewCredentials, UserRow, of_record};
-use super::{ExistingUser, metadata, wanted};
+use super::{Effect, ExistingUser, metadata, wanted};
 use crate::field::Field;
 use crate::options::{IdentifierField, MetadataMode};
 use crate::profile::{DEFAULT_ADDRESS, Profile};
@@ -27,7 +28,10 @@ pub(super) struct Draft<'a> {
     newly_enrolled: bool,
 }
 
-#[derive(Default)]
+/// A user as it was at a moment while a chunk was planned.
+pub(super) struct Snapshot<'a>(State<'a>);
+
+#[derive(Default, Clone)]
 struct State<'a> {
     email: Option<Cow<'a, str>>,
     phone_number: Option<Cow<'a, str>>,
@@ -191,6 +195,38 @@ impl<'a> Draft<'a> {
         Some(change)
     }
 
+    /// The user as it is at this moment, to be compared with what becomes of it.
+    pub(super) fn snapshot(&self, rules: &Rules) -> Snapshot<'a> {
+        Snapshot(match (&self.state, self.record, self.base) {
+            (Some(state), ..) => State::clone(state),
+            (None, Some(record), _) => State::of_record(record, rules),
+            (None, None, Some(base)) => State::of(base),
+            (None, None, None) => State::default(),
+        })
+    }
+
+    /// Adds what is another than it was at that moment.
+    pub(super) fn put_effect(&self, before: &Snapshot<'a>, effect: &mut Effect) {
+        if let Some(state) = &self.state {
+            state.put_changes(&before.0, &mut effect.before, &mut effect.after);
+        }
+    }
+
+    /// A hash of everything that a new user is to have. The same records give the same, today and tomorrow, unless the catalog
+    /// reads them otherwise: a moment that is now counts as there.
+    pub(super) fn digest(&self) -> i64 {
+        let row = match (&self.state, self.record) {
+            (Some(state), _) => {
+                let mut state = State::clone(state);
+                state.profile.disabled_at = state.profile.disabled_at.map(|_| DateTime::UNIX_EPOCH);
+                state.into_row(self.id, 1)
+            }
+            (None, Some(record)) => of_record(self.id, record),
+            (None, None) => State::default().into_row(self.id, 1),
+        };
+        row.digest()
+    }
+
     /// Secrets that come with a new user.
     pub(super) fn credentials(&self) -> Option<NewCredentials<'a>> {
         self.record.and_then(|record| NewCredentials::of(self.id, record))
@@ -250,27 +286,8 @@ impl<'a> State<'a> {
     }
 
     /// Adds what is another than in the base: what the base has, and what is there now.
-    fn put_differences(&self, base: &ExistingUser, change: &mut Change) {
-        let Change { before, after, .. } = change;
-        let identities = IdentifierField::ALL
-            .iter()
-            .map(|field| (field.as_str(), base.identity(*field), self.identity(*field)));
-        let names = [
-            (Field::GivenName.as_str(), base.given_name.as_deref(), self.given_name.as_deref()),
-            (Field::FamilyName.as_str(), base.family_name.as_deref(), self.family_name.as_deref()),
-        ];
-        for (path, old, new) in identities.chain(names).filter(|(_, old, new)| old != new) {
-            before.extend(old.map(|old| (path.to_owned(), old.into())));
-            after.extend(new.map(|new| (path.to_owned(), new.into())));
-        }
-        let attributes = metadata::parse_object(base.attributes.as_deref());
-        put_differences("", &attributes, &self.attributes, before, after);
-        let metadata = metadata::parse_object(base.metadata.as_deref());
-        put_differences("metadata.", &metadata, &self.metadata, before, after);
-        if base.profile.as_deref().unwrap_or(&Profile::default()) != &self.profile {
-            let old = base.profile.as_deref().map(flat_profile).unwrap_or_default();
-            put_differences("", &old, &flat_profile(&self.profile), before, after);
-        }
+    fn put_differences(&self, base: &'a ExistingUser, change: &mut Change) {
+        self.put_changes(&State::of(base), &mut change.before, &mut change.after);
         change.keep_flags_with_values(|path| match path {
             "email_verified" => self.profile.email_verified.then_some(Value::Bool(true)),
             "phone_number_verified" => self.profile.phone_number_verified.then_some(Value::Bool(true)),
@@ -279,6 +296,26 @@ impl<'a> State<'a> {
                 self.identity(*field).map(Value::from)
             }
         });
+    }
+
+    /// Adds what is another than in an earlier state: what was there, and what is there now.
+    fn put_changes(&self, old: &Self, before: &mut Map<String, Value>, after: &mut Map<String, Value>) {
+        let identities = IdentifierField::ALL
+            .iter()
+            .map(|field| (field.as_str(), old.identity(*field), self.identity(*field)));
+        let names = [
+            (Field::GivenName.as_str(), old.given_name.as_deref(), self.given_name.as_deref()),
+            (Field::FamilyName.as_str(), old.family_name.as_deref(), self.family_name.as_deref()),
+        ];
+        for (path, old, new) in identities.chain(names).filter(|(_, old, new)| old != new) {
+            before.extend(old.map(|old| (path.to_owned(), old.into())));
+            after.extend(new.map(|new| (path.to_owned(), new.into())));
+        }
+        put_differences("", &old.attributes, &self.attributes, before, after);
+        put_differences("metadata.", &old.metadata, &self.metadata, before, after);
+        if old.profile != self.profile {
+            put_differences("", &flat_profile(&old.profile), &flat_profile(&self.profile), before, after);
+        }
     }
 
     fn identity(&self, field: IdentifierField) -> Option<&str> {

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::metadata;
+use crate::chunk::body_hash;
 use crate::options::IdentifierField;
 use crate::record::{MetadataEntry, MetadataValue, Record};
 
@@ -43,6 +44,28 @@ impl UserRow<'_> {
             IdentifierField::PhoneNumber => self.phone_number.as_deref(),
             IdentifierField::PreferredUsername => self.preferred_username.as_deref(),
         }
+    }
+
+    /// A hash of everything but the id and the version.
+    pub(super) fn digest(&self) -> i64 {
+        let texts = [
+            &self.email,
+            &self.phone_number,
+            &self.preferred_username,
+            &self.given_name,
+            &self.family_name,
+            &self.attributes,
+            &self.metadata,
+            &self.profile,
+        ];
+        let mut bytes = Vec::with_capacity(256);
+        for text in texts {
+            // A length of its own for a text that is not there, so that no two rows look alike.
+            let length = text.as_ref().map_or(u64::MAX, |text| text.len() as u64);
+            bytes.extend_from_slice(&length.to_le_bytes());
+            bytes.extend_from_slice(text.as_deref().unwrap_or_default().as_bytes());
+        }
+        body_hash(&bytes)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::ChunkState;
 use crate::options::{ImportOptions, NewerOptions};
 use crate::outcome::{Outcome, OutcomeSheet, Verdict};
+use crate::planned::PlanUse;
 use crate::record::{Secrets, source_json};
 use crate::undo::Images;
 
@@ -38,6 +39,12 @@ pub struct Limits {
     pub idle: Duration,
 }
 
+/// Notes that a worker begins a chunk, as [`begin`] runs it: prepared by name, since a statement of several in one text would be
+/// planned anew for each chunk.
+const NOTE_BEGINNING: &str = "prepare note_beginning (bigint, uuid, uuid, boolean) as \
+    update chunks set begun = array_append(begun, $3) \
+     where id = $1 and state = 'dispatched' and import_id = $2 and $3 <> all (begun) and ($4 or cardinality(begun) = 0)";
+
 /// A connection for applying chunks, with these limits.
 pub async fn connection(store: &Store, limits: &Limits) -> Result<PgConnection, StoreError> {
     let mut connection = store.dedicated_connection().await?;
@@ -49,9 +56,8 @@ pub async fn connection(store: &Store, limits: &Limits) -> Result<PgConnection, 
         milliseconds(limits.lock),
         milliseconds(limits.idle),
     );
-    if !fault::mutant(Mutant::LongIdleInTransaction) {
-        sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut connection).await?;
-    }
+    let settings = if fault::mutant(Mutant::LongIdleInTransaction) { String::new() } else { settings };
+    sqlx::raw_sql(AssertSqlSafe(format!("{NOTE_BEGINNING}; {settings}"))).execute(&mut connection).await?;
     Ok(connection)
 }
 
@@ -78,13 +84,10 @@ pub async fn begin<'c>(
     beginning: &Beginning,
 ) -> Result<Transaction<'c>, StoreError> {
     let Beginning { chunk, import, worker, secluded } = *beginning;
-    // Statements at once, which no prepared statement can be. The only values in the text are numbers and UUIDs.
+    // Statements at once, which the extended protocol does not know. The only values in the text are numbers and UUIDs.
     let begin = format!(
         "begin; set local synchronous_commit = off; \
-         update chunks set begun = array_append(begun, '{worker}') \
-          where id = {} and state = 'dispatched' and import_id = '{import}' and '{worker}' <> all (begun) \
-            and ({secluded} or cardinality(begun) = 0); \
-         commit; begin",
+         execute note_beginning ({}, '{import}', '{worker}', {secluded}); commit; begin",
         chunk.get(),
     );
     let begin = if fault::mutant(Mutant::BegunUnnoted) { "begin".to_owned() } else { begin };
@@ -116,6 +119,10 @@ pub struct LockedChunk {
     pub outcomes: OutcomeSheet,
     /// Nobody else writes users of the tenant meanwhile.
     pub alone: bool,
+    /// Whether it is to be planned, or how to apply what was planned. None: it is applied as it is.
+    pub plan: Option<PlanUse>,
+    /// Of a chunk that is to be planned: the names of the upload.
+    pub columns: Option<Vec<String>>,
 }
 
 /// Locks a chunk, and shares the tenant's lock with other writers of its users. `None` if there is no such chunk.
@@ -141,7 +148,7 @@ pub async fn lock(
     else {
         return Ok(None);
     };
-    lock_tenant(connection, TenantId::new(row.tenant_id), alone).await?;
+    let (plan, columns) = lock_tenant_of(connection, row.tenant_id, row.import_id, alone).await?;
     let records = usize::try_from(row.records).unwrap_or(0);
     let outcomes = read_sheet(chunk, row.records, row.outcomes.as_deref())?;
     Ok(Some(LockedChunk {
@@ -156,7 +163,32 @@ pub async fn lock(
         body_hash: row.body_hash,
         outcomes,
         alone,
+        plan,
+        columns,
     }))
+}
+
+/// Shares the tenant's lock, or takes it alone, and reads in the same round trip what the import's chunks are for. That does not
+/// change while a chunk of it is with the workers, and this statement begins after the chunk was locked.
+async fn lock_tenant_of(
+    connection: &mut PgConnection,
+    tenant: i32,
+    import: Uuid,
+    alone: bool,
+) -> Result<(Option<PlanUse>, Option<Vec<String>>), StoreError> {
+    let row = sqlx::query!(
+        r#"select case when $3 then pg_advisory_xact_lock($1, $2)::text else pg_advisory_xact_lock_shared($1, $2)::text end as "lock?",
+                  (select plan from imports where id = $4) as "plan?",
+                  (select columns from imports where id = $4 and plan = 'make') as "columns?""#,
+        TENANT_LOCK,
+        tenant,
+        alone,
+        import,
+    )
+    .fetch_one(connection)
+    .await?;
+    let plan = row.plan.map(|text| text.parse().map_err(|_| StoreError::corrupt("imports", "plan", import)));
+    Ok((plan.transpose()?, row.columns.and_then(|names| serde_json::from_value(names).ok())))
 }
 
 /// Shares the tenant's lock with other writers of its users, or takes it alone, until the transaction ends.

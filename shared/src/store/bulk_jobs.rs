@@ -185,7 +185,12 @@ pub async fn proceed(store: &Store, tenant: TenantId, id: i64, by: &str) -> Resu
         ImportState::Running | ImportState::Paused | ImportState::Completed | ImportState::Cancelled => {
             return Ok(Moved::Done(state));
         }
-        ImportState::Receiving | ImportState::Refused | ImportState::Aborted => {
+        // Jobs have no plans.
+        ImportState::Receiving
+        | ImportState::Planning
+        | ImportState::Planned
+        | ImportState::Refused
+        | ImportState::Aborted => {
             return Ok(Moved::Refused(state));
         }
     }

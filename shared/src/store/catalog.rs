@@ -275,7 +275,7 @@ async fn organizations_in_use(
                 -- What an open import resolved its target to is written down in its options.
                 or exists (select from imports as i
                            where i.tenant_id = $1
-                           and   i.state in ('receiving', 'received', 'running', 'paused')
+                           and   i.state in ('receiving', 'received', 'planning', 'planned', 'running', 'paused')
                            and   (i.options #>> '{enrolment,organization_id}')::integer = o.id))
         order  by o.slug
         "#,
@@ -303,7 +303,7 @@ async fn groups_in_use(
         and    (exists (select from memberships as m where m.group_id = g.id)
                 or exists (select from imports as i
                            where i.tenant_id = $1
-                           and   i.state in ('receiving', 'received', 'running', 'paused')
+                           and   i.state in ('receiving', 'received', 'planning', 'planned', 'running', 'paused')
                            and   (i.options #>> '{enrolment,group_id}')::integer = g.id))
         order  by g.key
         "#,

@@ -31,6 +31,10 @@ impl CopyBuffer {
         self.field(&value.to_be_bytes());
     }
 
+    pub(super) fn long(&mut self, value: i64) {
+        self.field(&value.to_be_bytes());
+    }
+
     pub(super) fn text(&mut self, value: Option<&str>) {
         match value {
             Some(text) => self.field(text.as_bytes()),

@@ -10,6 +10,7 @@ use super::{Store, StoreError};
 use crate::dispatch::LaneHead;
 use crate::fault::{self, Mutant, Point, mutant};
 use crate::id::{ChunkId, ImportId, TenantId};
+use crate::import::ImportState;
 
 /// What there is to dispatch.
 #[derive(Debug, Clone, Default)]
@@ -41,7 +42,7 @@ pub async fn some_lane_heads(
                select id, tenant_id, lanes, total,
                       coalesce(least(lanes, 1 + 2 * $1::integer / count(*) over (partition by tenant_id)), lanes) as most
                  from imports
-                where state = 'running'
+                where state in ('planning', 'running')
                   and (tenant_id not in (select tenants.id from tenants where disabled_at is not null) or $3)
            )
            select id as "id!", import_id as "import_id!", tenant_id as "tenant_id!", 0::bigint as "size!",
@@ -163,7 +164,7 @@ pub async fn claim_to_publish(
                from chunks c
               where c.id = any($1)
                 and (c.state = 'staged' or c.state = 'retryable' and c.due_at <= now())
-                and exists (select from imports i where i.id = c.import_id and i.state = 'running')
+                and exists (select from imports i where i.id = c.import_id and i.state in ('planning', 'running'))
                 -- Since it was chosen, another of its lane may have been claimed, or opened again before it. What two dispatchers
                 -- do in the same moment, the index chunks_one_a_lane refuses.
                 and not exists (select from chunks other
@@ -374,12 +375,13 @@ fn numbers(chunks: &[ChunkId]) -> Vec<i64> {
     chunks.iter().map(|chunk| chunk.get()).collect()
 }
 
-/// Completes the running and paused imports none of whose chunks is open. Returns them.
+/// Completes the running and paused imports none of whose chunks is open, and returns them; those that were planned are planned now
+/// and wait.
 pub async fn complete_ended(store: &Store) -> Result<Vec<ImportId>, StoreError> {
     let ended = sqlx::query_scalar!(
         "select i.id
            from imports i
-          where i.state in ('running', 'paused')
+          where i.state in ('planning', 'running', 'paused')
             and not exists (select from chunks c
                              where c.import_id = i.id and c.state in ('staged', 'dispatched', 'retryable'))"
     )
@@ -412,19 +414,24 @@ async fn complete(store: &Store, import: Uuid) -> Result<bool, StoreError> {
             return Ok(false);
         }
     }
-    let moved = sqlx::query!(
+    let now = sqlx::query_scalar!(
         "update imports
-            set state = 'completed', completed_at = now()
-          where id = $1 and state in ('running', 'paused')
+            set state = case state when 'planning' then 'planned' else 'completed' end,
+                completed_at = case when state <> 'planning' then now() end,
+                planned_at   = case state when 'planning' then now() else planned_at end
+          where id = $1 and state in ('planning', 'running', 'paused')
             and not exists (select from chunks c
-                             where c.import_id = $1 and c.state in ('staged', 'dispatched', 'retryable'))",
+                             where c.import_id = $1 and c.state in ('staged', 'dispatched', 'retryable'))
+        returning state",
         import,
     )
-    .execute(&mut *transaction)
-    .await?
-    .rows_affected();
-    if moved == 1 {
-        write_final_counts(&mut transaction, ImportId::new(import)).await?;
+    .fetch_optional(&mut *transaction)
+    .await?;
+    let completed = now.as_deref() == Some(ImportState::Completed.as_str());
+    if now.is_some() {
+        if completed {
+            write_final_counts(&mut transaction, ImportId::new(import)).await?;
+        }
         // Once an import, so that this NOTIFY may stand in a transaction.
         sqlx::query!("select pg_notify('muster_imports', $1)", import.to_string())
             .execute(&mut *transaction)
@@ -432,7 +439,7 @@ async fn complete(store: &Store, import: Uuid) -> Result<bool, StoreError> {
         fault::point(Point::Complete)?;
         transaction.commit().await?;
     }
-    Ok(moved == 1)
+    Ok(completed)
 }
 
 /// Writes down the sums of an import whose chunks have all ended, so that lists need not sum them, and throws the key of its

@@ -32,7 +32,7 @@ pub struct Erased {
     pub records: u64,
     /// Other staged records of others in which a value named them: it is hidden.
     pub mentions: u64,
-    /// Before-images of their user, and of others in which a value named them.
+    /// Before-images and planned records of their user, and of others in which a value named them.
     pub changes: u64,
 }
 
@@ -111,7 +111,9 @@ pub async fn erase(
             erase_in(store, import.id, chunk, person, &rules, &mut erased).await?;
         }
     }
-    erased.changes = erase_images(store, tenant, person).await?;
+    erased.changes =
+        erase_images(store, tenant, person).await? + erase_history(store, tenant, person).await?;
+    erased.changes += super::plans::erase(store, tenant, person).await?;
     let mut transaction = store.pool().begin().await?;
     if let Some(user) = person.user {
         erased.users = delete_user(&mut transaction, tenant, user).await?;
@@ -166,6 +168,28 @@ async fn erase_images(store: &Store, tenant: TenantId, person: &Person) -> Resul
         }
     }
     Ok(erased)
+}
+
+/// Takes what requests did to the person's user out of the histories, and what they did to others in which a value names the person.
+async fn erase_history(store: &Store, tenant: TenantId, person: &Person) -> Result<u64, StoreError> {
+    if mutant(Mutant::ErasedStaysInHistory) {
+        return Ok(0);
+    }
+    let users: Vec<Uuid> = person.users().map(UserId::get).collect();
+    let named: Vec<String> = person.names().map(str::to_lowercase).collect();
+    let erased = sqlx::query!(
+        "delete from user_changes
+          where tenant_id = $1
+            and (user_id = any($2)
+                 or exists (select from unnest($3::text[]) as name
+                             where strpos(lower(before::text), name) > 0 or strpos(lower(after::text), name) > 0))",
+        tenant.get(),
+        &users,
+        &named,
+    )
+    .execute(store.pool())
+    .await?;
+    Ok(erased.rows_affected())
 }
 
 async fn delete_user(

@@ -31,7 +31,7 @@ pub async fn read(store: &Store, bounds: &Bounds) -> Result<Figures, StoreError>
         r#"select c.state, count(*) as "count!"
              from imports i
              join chunks c on c.import_id = i.id
-            where i.state in ('receiving', 'received', 'running', 'paused')
+            where i.state in ('receiving', 'received', 'planning', 'planned', 'running', 'paused')
             group by c.state"#
     )
     .fetch_all(&mut *transaction)
@@ -40,7 +40,7 @@ pub async fn read(store: &Store, bounds: &Bounds) -> Result<Figures, StoreError>
         r#"select coalesce((select extract(epoch from now() - min(coalesce(i.started_at, i.created_at)))::float8
                               from imports i
                               join tenants t on t.id = i.tenant_id
-                             where i.state = 'running' and (t.disabled_at is null or $1)), 0) as "oldest!",
+                             where i.state in ('planning', 'running') and (t.disabled_at is null or $1)), 0) as "oldest!",
                   (select count(*) from chunks where state = 'dispatched' and claim_until is null) as "published!""#,
         mutant(Mutant::DisabledGrowOld),
     )

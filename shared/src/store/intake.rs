@@ -36,6 +36,17 @@ pub struct NewImport {
     pub options: ImportOptions,
     /// The client's key for this request, and the SHA-256 of what the key stands for.
     pub idempotency: Option<(String, [u8; 32])>,
+    /// Where it comes from.
+    pub provenance: Provenance,
+}
+
+/// Where an import comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// The tenant's import whose failed records it brings again, where that was said.
+    pub mends: Option<ImportId>,
+    /// Who sends it: `token:` and the id of the token, or `operator`.
+    pub actor: Option<String>,
 }
 
 /// What opening an import found.
@@ -109,8 +120,8 @@ pub async fn open(store: &Store, import: &NewImport, limits: &TenantLimits) -> R
 async fn insert(connection: &mut PgConnection, import: &NewImport) -> Result<bool, StoreError> {
     let (key, hash) = import.idempotency.as_ref().map(|(key, hash)| (key.as_str(), &hash[..])).unzip();
     let inserted = sqlx::query!(
-        "insert into imports (id, tenant_id, filename, options, idempotency_key, request_hash, alive_until)
-         values ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7))
+        "insert into imports (id, tenant_id, filename, options, idempotency_key, request_hash, alive_until, actor, mends)
+         values ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7), $8, $9)
          on conflict (tenant_id, idempotency_key) where idempotency_key is not null do nothing",
         import.id.get(),
         import.tenant.get(),
@@ -119,6 +130,8 @@ async fn insert(connection: &mut PgConnection, import: &NewImport) -> Result<boo
         key,
         hash,
         LEASE_SECONDS,
+        import.provenance.actor,
+        import.provenance.mends.map(ImportId::get),
     )
     .execute(connection)
     .await?;
@@ -198,7 +211,7 @@ pub async fn unfinished(
         "select id
            from imports
           where tenant_id = $1 and request_hash = $2 and starts_with(idempotency_key, $3)
-            and state in ('received', 'running', 'paused')
+            and state in ('received', 'planning', 'planned', 'running', 'paused')
           order by id desc
           limit 1",
         tenant.get(),

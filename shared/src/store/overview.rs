@@ -33,7 +33,7 @@ pub async fn under_way(store: &Store, tenant: TenantId) -> Result<UnderWay, Stor
                          count(*) filter (where state <> 'dispatched') as waiting
                     from chunks
                    where chunks.import_id = imports.id and state in ('staged', 'dispatched', 'retryable')) as open
-            where tenant_id = $1 and imports.state = 'running'"#,
+            where tenant_id = $1 and imports.state in ('planning', 'running')"#,
         tenant.get(),
     )
     .fetch_one(&mut *store.reading(tenant).await?)
@@ -72,13 +72,13 @@ pub async fn concerning(
                                then exists (select from chunks where import_id = imports.id and chunks.state = 'dead')
                                else coalesce((final_counts #>> '{chunks,dead}')::bigint, 0) > 0
                           end as dead,
-                          imports.state = 'running'
+                          imports.state in ('planning', 'running')
                             and exists (select from chunks where import_id = imports.id and chunks.state = 'retryable') as retryable
                      from imports
                     where tenant_id = $1
-                      and (imports.state in ('received', 'running', 'paused') or completed_at > $2
+                      and (imports.state in ('received', 'planning', 'planned', 'running', 'paused') or completed_at > $2
                            or imports.state in ('refused', 'aborted') and created_at > $2)) as import
-            where state in ('received', 'paused', 'refused', 'aborted') or dead or retryable or failed and state = 'completed'
+            where state in ('received', 'planned', 'paused', 'refused', 'aborted') or dead or retryable or failed and state = 'completed'
             order by (dead or state in ('refused', 'aborted')) desc, id desc
             limit $3"#,
         tenant.get(),
@@ -90,7 +90,7 @@ pub async fn concerning(
     read(&mut reading, tenant, &rows).await
 }
 
-/// Imports with dead chunks, and those that run or are paused and have chunks that wait to be tried again; newest first.
+/// Imports with dead chunks, and those that are planned, run or are paused and have chunks that wait to be tried again; newest first.
 pub async fn stuck(store: &Store, tenant: TenantId, limit: i64) -> Result<Concerning, StoreError> {
     let mut reading = store.reading(tenant).await?;
     let rows = sqlx::query_as!(
@@ -99,7 +99,7 @@ pub async fn stuck(store: &Store, tenant: TenantId, limit: i64) -> Result<Concer
              from imports
             where tenant_id = $1
               and case when completed_at is null
-                       then imports.state in ('running', 'paused')
+                       then imports.state in ('planning', 'planned', 'running', 'paused')
                             and exists (select from chunks where import_id = imports.id and chunks.state in ('dead', 'retryable'))
                        else coalesce((final_counts #>> '{chunks,dead}')::bigint, 0) > 0
                   end

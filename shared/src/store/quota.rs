@@ -66,7 +66,7 @@ pub(super) async fn may_open(
     let under_way = sqlx::query_scalar!(
         r#"select count(*) as "count!"
              from imports
-            where tenant_id = $1 and state in ('receiving', 'running', 'paused')"#,
+            where tenant_id = $1 and state in ('receiving', 'planning', 'running', 'paused')"#,
         tenant.get(),
     )
     .fetch_one(connection)

@@ -18,7 +18,7 @@ use crate::fault::{self, Mutant};
 use crate::id::ImportId;
 use crate::import::ImportState;
 use crate::options::{Duplicates, ImportOptions, OnInvalid, Start};
-use crate::parse::TextEncoding;
+use crate::parse::{ReadAs, TextEncoding};
 
 /// What was received.
 #[derive(Debug, Clone)]
@@ -39,6 +39,10 @@ pub struct Received {
     pub lanes: u32,
     /// What the text was in.
     pub encoding: TextEncoding,
+    /// How it was read beside the options.
+    pub reading: ReadAs,
+    /// The import of which the first record that says so failed before; whether the tenant has such a one is seen here.
+    pub mends: Option<ImportId>,
 }
 
 /// How receiving ended.
@@ -190,15 +194,24 @@ async fn move_on(
         (true, _) => ImportState::Refused,
         (false, Start::Auto) => ImportState::Running,
         (false, Start::Manual) => ImportState::Received,
+        (false, Start::Plan) => ImportState::Planning,
     };
     // The database's JSON takes no NUL: a name with one is shown as it is in the sources of records.
     let columns: Vec<String> = received.columns.iter().map(|name| name.replace('\0', "\u{fffd}")).collect();
     let columns = serde_json::to_value(&columns).map_err(|error| StoreError::Program(error.to_string()))?;
+    let reading =
+        serde_json::to_value(received.reading).map_err(|error| StoreError::Program(error.to_string()))?;
     let number = sqlx::query_scalar!(
         r#"update imports
-              set state = $2, total = $3, bytes = $4, digest = $5, columns = $6, lanes = $7, encoding = $8,
+              set state = $2, total = $3, bytes = $4, digest = $5, columns = $6, lanes = $7, encoding = $8, reading = $9,
+                  -- What was said counts more than what the file says.
+                  mends = coalesce(mends, (select parent.id
+                                             from imports as parent
+                                            where parent.id = $10 and parent.tenant_id = imports.tenant_id
+                                              and parent.id <> imports.id and parent.undoes is null)),
                   received_at = now(),
-                  started_at = case when $2 = 'running' then now() end
+                  started_at = case when $2 = 'running' then now() end,
+                  plan = case when $2 = 'planning' then 'make' end
             where id = $1 and state = 'receiving'
         returning pg_current_xact_id()::text as "number!""#,
         import.get(),
@@ -209,6 +222,8 @@ async fn move_on(
         columns,
         small(received.lanes)?,
         (received.encoding != TextEncoding::Utf8).then_some(received.encoding.as_str()),
+        reading,
+        received.mends.map(ImportId::get),
     )
     .fetch_one(&mut *connection)
     .await?;

@@ -25,6 +25,8 @@ pub struct ChunkCounts {
     pub staged: u64,
     pub dispatched: u64,
     pub retryable: u64,
+    #[serde(default)]
+    pub planned: u64,
     pub applied: u64,
     pub dead: u64,
     pub cancelled: u64,
@@ -57,6 +59,8 @@ pub struct ImportReport {
     pub counts: Counts,
     /// Chunks by state.
     pub chunks: ChunkCounts,
+    /// The import whose failed records it brought again.
+    pub mends: Option<ImportId>,
     /// Why it was refused or aborted.
     pub error: Option<FileError>,
     /// When it was opened.
@@ -280,11 +284,11 @@ async fn select(
     let rows = sqlx::query_as!(
         ImportRow,
         r#"select i.id, i.number, i.tenant_id, i.state, i.filename, i.encoding, i.options, i.columns, i.bytes,
-                  i.error, i.final_counts, i.created_at, i.received_at, i.started_at, i.completed_at,
+                  i.mends, i.error, i.final_counts, i.created_at, i.received_at, i.started_at, i.completed_at,
                   c.total as "total!", c.pending as "pending!", c.inserted as "inserted!",
                   c.updated as "updated!", c.skipped as "skipped!", c.failed as "failed!",
                   c.staged as "staged!", c.dispatched as "dispatched!", c.retryable as "retryable!",
-                  c.applied as "applied!", c.dead as "dead!", c.cancelled as "cancelled!"
+                  c.planned as "planned!", c.applied as "applied!", c.dead as "dead!", c.cancelled as "cancelled!"
              from (select *
                      from imports
                     where tenant_id = $1
@@ -300,6 +304,7 @@ async fn select(
                          count(*) filter (where chunks.state = 'staged')     as staged,
                          count(*) filter (where chunks.state = 'dispatched') as dispatched,
                          count(*) filter (where chunks.state = 'retryable')  as retryable,
+                         count(*) filter (where chunks.state = 'planned')    as planned,
                          count(*) filter (where chunks.state = 'applied')    as applied,
                          count(*) filter (where chunks.state = 'dead')       as dead,
                          count(*) filter (where chunks.state = 'cancelled')  as cancelled
@@ -338,6 +343,7 @@ struct ImportRow {
     options: Value,
     columns: Option<Value>,
     bytes: i64,
+    mends: Option<Uuid>,
     error: Option<Value>,
     final_counts: Option<Value>,
     created_at: DateTime<Utc>,
@@ -353,6 +359,7 @@ struct ImportRow {
     staged: i64,
     dispatched: i64,
     retryable: i64,
+    planned: i64,
     applied: i64,
     dead: i64,
     cancelled: i64,
@@ -377,6 +384,7 @@ impl TryFrom<ImportRow> for ImportReport {
             staged: wide(row.staged),
             dispatched: wide(row.dispatched),
             retryable: wide(row.retryable),
+            planned: wide(row.planned),
             applied: wide(row.applied),
             dead: wide(row.dead),
             cancelled: wide(row.cancelled),
@@ -410,6 +418,7 @@ impl TryFrom<ImportRow> for ImportReport {
             bytes: wide(row.bytes),
             counts,
             chunks,
+            mends: row.mends.map(ImportId::new),
             error: row.error.map(serde_json::from_value).transpose().map_err(|_| wrong("error"))?,
             created_at: row.created_at,
             received_at: row.received_at,

@@ -92,6 +92,7 @@ async fn delete(store: &Store, import: Uuid, seconds: f64) -> Result<bool, Store
     .await?;
     sqlx::query!("delete from before_images where import_id = $1", import).execute(&mut *transaction).await?;
     sqlx::query!("delete from undo_steps where import_id = $1", import).execute(&mut *transaction).await?;
+    super::plans::forget(&mut transaction, ImportId::new(import)).await?;
     sqlx::query!("delete from chunks where import_id = $1", import).execute(&mut *transaction).await?;
     sqlx::query!("delete from imports where id = $1", import).execute(&mut *transaction).await?;
     sqlx::query!("delete from events where import_id = $1", import).execute(&mut *transaction).await?;
@@ -139,13 +140,13 @@ pub async fn forget_before_images(store: &Store, seconds: f64) -> Result<u64, St
     Ok(forgotten.rows_affected())
 }
 
-/// Cancels some imports that were received longer ago than that and that nobody started. Returns how many.
+/// Cancels some imports that were received or planned longer ago than that and that nobody started. Returns how many.
 pub async fn cancel_unstarted(store: &Store, seconds: f64) -> Result<u64, StoreError> {
     let mut transaction = store.pool().begin().await?;
     let waiting = sqlx::query!(
         "select id, tenant_id
            from imports
-          where state = 'received' and received_at < now() - make_interval(secs => $1)
+          where state in ('received', 'planned') and coalesce(planned_at, received_at) < now() - make_interval(secs => $1)
           order by id
           limit $2
             for update skip locked",

@@ -171,14 +171,14 @@ async fn facts(
                   (select count(*) from chunks o
                     where o.tenant_id = i.tenant_id and o.state = 'dispatched' and o.leased_until > now()) as "tenant_places!",
                   (select count(*) from imports o
-                    where o.tenant_id = i.tenant_id and o.state = 'running' and o.id < i.id) as "ahead!"
+                    where o.tenant_id = i.tenant_id and o.state in ('planning', 'running') and o.id < i.id) as "ahead!"
              from imports i
              join tenants t on t.id = i.tenant_id
             cross join lateral (
                   -- What was applied before a pause or before a retry says nothing of how fast it goes now.
                   select greatest(now() - interval '60 s', i.state_since, i.started_at) as at) as began
             cross join lateral (
-                  select coalesce(sum(k.pending), 0) as pending,
+                  select coalesce(sum(k.pending) filter (where k.state <> 'planned'), 0) as pending,
                          count(*) filter (where k.open) as open,
                          count(*) filter (where k.state = 'dispatched' and k.leased_until > now()) as places,
                          min(k.sent_at) filter (where k.state = 'dispatched') as sent_since,
@@ -196,11 +196,11 @@ async fn facts(
                     from (select *, state in ('staged', 'dispatched', 'retryable') as open
                             from chunks
                            where chunks.import_id = i.id) as k) as c
-            where i.state in ('receiving', 'received', 'running', 'paused')
+            where i.state in ('receiving', 'received', 'planning', 'planned', 'running', 'paused')
               and ($1::integer is null or i.tenant_id = $1)
               and ($2::uuid[] is null or i.id = any($2))
               and ($3::integer is null
-                   or i.state = 'running' and t.disabled_at is null
+                   or i.state in ('planning', 'running') and t.disabled_at is null
                       and greatest(coalesce(i.state_since, i.started_at), c.last_ended)
                           <= now() - make_interval(secs => $3::integer / 1000.0))
             order by i.id

@@ -5,13 +5,14 @@ use sqlx::postgres::PgConnection;
 use super::dispatch::write_final_counts;
 use super::problems::{self, Cause};
 use super::undo::{self, Refusal};
-use super::{Store, StoreError, Transaction, doubles, unreadable};
+use super::{Store, StoreError, Transaction, doubles, plans, unreadable};
 use crate::chunk::decode;
 use crate::fault::{self, Mutant, Point};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::import::ImportState;
 use crate::options::Duplicates;
 use crate::outcome::{Outcome, Verdict};
+use crate::planned::{OnDrift, PlanUse};
 
 /// What came of steering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +36,83 @@ pub async fn proceed(store: &Store, tenant: TenantId, import: ImportId) -> Resul
         tenant.get(),
     )
     .execute(store.pool())
+    .await?
+    .rows_affected();
+    let moved = if moved == 0 { apply_plan(store, tenant, import, PlanUse::Refuse).await? } else { moved };
+    settle(store, tenant, import, moved, &[ImportState::Running, ImportState::Completed]).await
+}
+
+/// The same, and says what happens to records whose plan no longer holds. An import that runs or ran in another way is refused.
+pub async fn proceed_with(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+    on_drift: OnDrift,
+) -> Result<Steered, StoreError> {
+    let plan = match on_drift {
+        OnDrift::Refuse => PlanUse::Refuse,
+        OnDrift::Apply => PlanUse::Apply,
+    };
+    let moved = apply_plan(store, tenant, import, plan).await?;
+    let so = sqlx::query_scalar!(
+        r#"select plan is not distinct from $3 as "so!" from imports where id = $1 and tenant_id = $2"#,
+        import.get(),
+        tenant.get(),
+        plan.as_str(),
+    )
+    .fetch_optional(store.pool())
     .await?;
-    settle(store, tenant, import, moved.rows_affected(), &[ImportState::Running, ImportState::Completed])
-        .await
+    let done: &[ImportState] =
+        if so == Some(true) { &[ImportState::Running, ImportState::Completed] } else { &[] };
+    settle(store, tenant, import, moved, done).await
+}
+
+/// Applies what was planned: its chunks are dispatched once more. Returns the number of imports: 0 or 1.
+async fn apply_plan(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+    plan: PlanUse,
+) -> Result<u64, StoreError> {
+    let mut transaction = store.pool().begin().await?;
+    let moved = sqlx::query!(
+        "update imports
+            set state = 'running', plan = $3, started_at = now()
+          where id = $1 and tenant_id = $2 and state = 'planned'",
+        import.get(),
+        tenant.get(),
+        plan.as_str(),
+    )
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
+    if moved == 1 {
+        plans::stage_planned(&mut transaction, import).await?;
+        plans::forget_keys(&mut transaction, import).await?;
+    }
+    commit(store, transaction).await?;
+    Ok(moved)
+}
+
+/// Makes the plan of an import anew, as things are now.
+pub async fn plan(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+    let mut transaction = store.pool().begin().await?;
+    let moved = sqlx::query!(
+        "update imports
+            set state = 'planning', planned_at = null
+          where id = $1 and tenant_id = $2 and state = 'planned'",
+        import.get(),
+        tenant.get(),
+    )
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
+    if moved == 1 {
+        plans::forget(&mut transaction, import).await?;
+        plans::stage_planned(&mut transaction, import).await?;
+    }
+    commit(store, transaction).await?;
+    settle(store, tenant, import, moved, &[ImportState::Planning]).await
 }
 
 /// Stops dispatching. Chunks with the workers are still applied.
@@ -54,6 +129,7 @@ pub async fn pause(store: &Store, tenant: TenantId, import: ImportId) -> Result<
 
 /// Goes on after a pause, or where a cancelled import stopped: what was skipped because of that becomes pending again. Cancelled chunks
 /// come last in their lanes, so nothing is applied out of order; and one that a retry had opened is compared with later ones as ever.
+/// An import that was cancelled before its plan was applied is planned anew.
 pub async fn resume(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
     let moved = sqlx::query!(
         "update imports set state = 'running' where id = $1 and tenant_id = $2 and state = 'paused'",
@@ -64,8 +140,9 @@ pub async fn resume(store: &Store, tenant: TenantId, import: ImportId) -> Result
     .await?
     .rows_affected();
     let resumes = moved == 0 && !fault::mutant(Mutant::CancelledForGood);
+    let done = &[ImportState::Running, ImportState::Planning];
     match if resumes { resume_cancelled(store, tenant, import).await? } else { Ok(moved) } {
-        Ok(moved) => settle(store, tenant, import, moved, &[ImportState::Running]).await,
+        Ok(moved) => settle(store, tenant, import, moved, done).await,
         Err(refusal) => Ok(Steered::Undone(refusal)),
     }
 }
@@ -97,7 +174,9 @@ async fn resume_cancelled(
     stage_cancelled_chunks(&mut transaction, import).await?;
     let moved = sqlx::query!(
         "update imports
-            set state = 'running', completed_at = null, final_counts = null, started_at = coalesce(started_at, now())
+            set state        = case plan when 'make' then 'planning' else 'running' end,
+                started_at   = case plan when 'make' then null else coalesce(started_at, now()) end,
+                completed_at = null, final_counts = null, planned_at = case plan when 'make' then null else planned_at end
           where id = $1 and state = 'cancelled'",
         import.get(),
     )
@@ -163,28 +242,32 @@ pub(super) async fn cancel_import(
     tenant: TenantId,
     import: ImportId,
 ) -> Result<u64, StoreError> {
-    let moved = sqlx::query!(
+    let cancelled = sqlx::query_scalar!(
         "update imports
             set state = 'cancelled', completed_at = now()
-          where id = $1 and tenant_id = $2 and state in ('received', 'running', 'paused')",
+          where id = $1 and tenant_id = $2 and state in ('received', 'planning', 'planned', 'running', 'paused')
+        returning plan",
         import.get(),
         tenant.get(),
     )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(plan) = cancelled else { return Ok(0) };
+    sqlx::query!(
+        "update chunks
+            set state = 'cancelled', skipped = skipped + pending, pending = 0, leased_until = null, due_at = null,
+                applied_at = case state when 'planned' then null else applied_at end
+          where import_id = $1 and state in ('staged', 'dispatched', 'retryable', 'planned')",
+        import.get(),
+    )
     .execute(&mut *connection)
-    .await?
-    .rows_affected();
-    if moved == 1 {
-        sqlx::query!(
-            "update chunks
-                set state = 'cancelled', skipped = skipped + pending, pending = 0, leased_until = null, due_at = null
-              where import_id = $1 and state in ('staged', 'dispatched', 'retryable')",
-            import.get(),
-        )
-        .execute(&mut *connection)
-        .await?;
-        write_final_counts(connection, import).await?;
+    .await?;
+    write_final_counts(connection, import).await?;
+    // A plan that nobody applied is worth nothing any more. One that was being applied goes on to hold for what is resumed.
+    if plan.as_deref() == Some(PlanUse::Make.as_str()) {
+        plans::forget(connection, import).await?;
     }
-    Ok(moved)
+    Ok(1)
 }
 
 /// Drives what failed once more: failed records and the records of dead chunks become pending, and the import runs again.

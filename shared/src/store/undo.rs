@@ -50,6 +50,8 @@ pub struct NewUndo {
     pub start: Start,
     /// How large its chunks may become.
     pub chunk: ChunkLimits,
+    /// Who asks for it: `token:` and the id of the token, or `operator`.
+    pub actor: Option<String>,
 }
 
 /// Why an import cannot be undone.
@@ -303,14 +305,16 @@ async fn insert(
     let json = |error: serde_json::Error| StoreError::Program(error.to_string());
     let state = match new.start {
         Start::Auto => ImportState::Running,
-        Start::Manual => ImportState::Received,
+        // An undo is shown before it begins; it has no plan of its own.
+        Start::Manual | Start::Plan => ImportState::Received,
     };
     let filename = source.filename.as_ref().map(|name| format!("undo of {name}"));
     sqlx::query!(
         // The transaction may have begun before the import that is undone had ended; what counts is when its row was locked.
         "insert into imports (id, tenant_id, state, filename, options, columns, lanes, total, undoes, alive_until, received_at,
-                              started_at, created_at, secret_key)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), now(), case when $3 = 'running' then now() end, clock_timestamp(), null)",
+                              started_at, created_at, secret_key, actor)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), now(), case when $3 = 'running' then now() end, clock_timestamp(), null,
+                 $10)",
         new.id.get(),
         new.tenant.get(),
         state.as_str(),
@@ -320,6 +324,7 @@ async fn insert(
         small(lanes)?,
         wide(records),
         new.of.get(),
+        new.actor,
     )
     .execute(connection)
     .await?;

@@ -1,6 +1,7 @@
 //! Upserting: the users that records mean are found, the records are planned, and the plan is written, in the caller's
 //! transaction.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
@@ -8,18 +9,20 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
-use super::StoreError;
 use super::copy::CopyBuffer;
 use super::members::Member;
+use super::{StoreError, history};
 use crate::error::RecordError;
 use crate::fault::{self, Point};
 use crate::id::TenantId;
 use crate::options::{Enrolment, IdentifierField};
 use crate::outcome::Verdict;
-use crate::plan::{ExistingUser, NewCredentials, Plan, UserRow, plan};
+use crate::plan::{Effect, ExistingUser, NewCredentials, Plan, UserRow, plan, plan_in_detail};
+use crate::planned::Drift;
+use crate::profile::Profile;
 use crate::record::{Patch, Record};
 use crate::rules::Rules;
-use crate::undo::Change;
+use crate::undo::{Change, Kind, flat_user};
 use crate::warning::Warning;
 
 /// Finds, plans and writes: what the records, in their order, make of the tenant's users.
@@ -50,16 +53,115 @@ pub async fn upsert<'a>(
     Ok(Upserted { verdicts, errors, warnings, changes })
 }
 
+/// The users that have a unique value of the records.
+pub(super) async fn existing(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    records: &[&Record<'_>],
+    enrolment: Option<Enrolment>,
+) -> Result<Vec<ExistingUser>, StoreError> {
+    find_users(connection, tenant, &Keys::of(records), enrolment).await
+}
+
+/// What is to be compared with the plan of an import before anything is written.
+pub struct Check<'c> {
+    /// Compares a record, by its place among all records, with its plan.
+    pub drift: &'c (dyn Fn(usize, Verdict, Option<Uuid>, &Effect) -> Option<Drift> + Sync),
+    /// Whether a record that differs is not written.
+    pub refuse: bool,
+}
+
+/// Rounds of planning after which records that mean the same user as one that is not written are not written either.
+const ROUNDS: usize = 20;
+
+/// The same as [`upsert`] for records that were planned before. Records that differ from their plan are not written, and those behind
+/// them are planned without them, and compared again; or they are written, and told.
+#[expect(clippy::too_many_arguments, reason = "those of upsert, and one")]
+pub async fn upsert_planned<'a>(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    alone: bool,
+    records: &[&'a Record<'a>],
+    rules: &Rules,
+    now: DateTime<Utc>,
+    new_id: &mut (dyn FnMut() -> Uuid + Send),
+    check: &Check<'_>,
+) -> Result<(Upserted, Vec<(usize, Drift)>), StoreError> {
+    let enrolment = rules.options.enrolment;
+    let existing = find_users(connection, tenant, &Keys::of(records), enrolment).await?;
+    let mut left: Vec<usize> = (0..records.len()).collect();
+    let mut drifts: Vec<(usize, Drift)> = Vec::new();
+    let mut rounds = 0;
+    let plan = loop {
+        let chosen: Vec<&'a Record<'a>> = left.iter().filter_map(|at| records.get(*at).copied()).collect();
+        let plan = plan_in_detail(&chosen, &existing, rules, now, &mut *new_id);
+        let found = left.iter().zip(plan.verdicts.iter().zip(&plan.effects));
+        let found = found.filter_map(|(at, ((verdict, user), effect))| {
+            Some((*at, (check.drift)(*at, *verdict, *user, effect)?))
+        });
+        let found: Vec<(usize, Drift)> = found.collect();
+        if found.is_empty() || !check.refuse {
+            drifts.extend(found);
+            break plan;
+        }
+        rounds += 1;
+        let refused = refused(records, &left, &found, rules.options.identifier, rounds > ROUNDS);
+        left.retain(|at| !refused.contains(at));
+        let told: HashSet<usize> = found.iter().map(|(at, _)| *at).collect();
+        drifts.extend(found);
+        let behind = refused.into_iter().filter(|at| !told.contains(at));
+        drifts.extend(behind.map(|at| (at, Drift::behind_another())));
+    };
+    if plan.needs_alone && !alone {
+        return Err(StoreError::NotAlone);
+    }
+    fault::point(Point::Planned)?;
+    write_users(connection, tenant, &plan, enrolment).await?;
+    let Plan { verdicts, errors, warnings, changes, .. } = plan;
+    let place = |at: usize| left.get(at).copied();
+    let mut all: Vec<(Verdict, Option<Uuid>)> = vec![(Verdict::FAILED, None); records.len()];
+    for (at, verdict) in left.iter().zip(verdicts) {
+        if let Some(slot) = all.get_mut(*at) {
+            *slot = verdict;
+        }
+    }
+    let done = Upserted {
+        verdicts: all,
+        errors: errors.into_iter().filter_map(|(at, error)| Some((place(at)?, error))).collect(),
+        warnings: warnings.into_iter().filter_map(|(at, warning)| Some((place(at)?, warning))).collect(),
+        changes,
+    };
+    Ok((done, drifts))
+}
+
+/// The records that are not written: those that differ, and after many rounds those that are identified by the same values.
+fn refused(
+    records: &[&Record<'_>],
+    left: &[usize],
+    found: &[(usize, Drift)],
+    field: IdentifierField,
+    many: bool,
+) -> HashSet<usize> {
+    let mut refused: HashSet<usize> = found.iter().map(|(at, _)| *at).collect();
+    if many {
+        let identifier = |at: &usize| value(records.get(*at)?.identity(field));
+        let means: HashSet<&str> = refused.iter().filter_map(identifier).collect();
+        let same = |at: &&usize| identifier(at).is_some_and(|value| means.contains(value));
+        refused.extend(left.iter().filter(same).copied());
+    }
+    refused
+}
+
 /// The same for one record: what became of it, and the user as it is now. An error of the record is a value; nothing is
-/// written then.
+/// written then. What changed is noted as that of a request of `actor`.
 pub async fn upsert_one<'a>(
     connection: &mut PgConnection,
     tenant: TenantId,
     alone: bool,
     record: &'a Record<'a>,
     rules: &Rules,
-    now: DateTime<Utc>,
-    new_id: Uuid,
+    (now, new_id): (DateTime<Utc>, Uuid),
+    actor: Option<&str>,
 ) -> Result<Result<(Verdict, Member), RecordError>, StoreError> {
     let enrolment = rules.options.enrolment;
     let records = [record];
@@ -72,6 +174,7 @@ pub async fn upsert_one<'a>(
         return Ok(Err(error));
     }
     write_users(connection, tenant, &plan, enrolment).await?;
+    note(connection, tenant, actor, &plan, enrolment).await?;
     let Some((verdict, Some(id))) = plan.verdicts.pop() else {
         return Err(StoreError::Program("a record was planned without a verdict".into()));
     };
@@ -82,6 +185,40 @@ pub async fn upsert_one<'a>(
         Some(user) => Ok(Ok((verdict, user))),
         None => Err(StoreError::Program("a record was planned without its user".into())),
     }
+}
+
+/// Notes what a request about a single user changed, for the user's history.
+async fn note(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    actor: Option<&str>,
+    plan: &Plan<'_>,
+    enrolment: Option<Enrolment>,
+) -> Result<(), StoreError> {
+    let text = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
+    for row in &plan.inserts {
+        let user = ExistingUser {
+            email: text(&row.email),
+            phone_number: text(&row.phone_number),
+            preferred_username: text(&row.preferred_username),
+            given_name: text(&row.given_name),
+            family_name: text(&row.family_name),
+            attributes: text(&row.attributes),
+            metadata: text(&row.metadata),
+            profile: Profile::parse(row.profile.as_deref()).map(Box::new),
+            ..ExistingUser::default()
+        };
+        let memberships = enrolment.filter(|_| plan.enrolments.contains(&row.id));
+        let memberships: Vec<(i32, i32)> =
+            memberships.into_iter().map(|place| (place.organization_id, place.group_id)).collect();
+        let after = flat_user(&user, &memberships).unwrap_or_default().into_iter().collect();
+        let change = Change { after, ..Change::inserted(row.id, row.changes) };
+        history::note(connection, tenant, actor, &change).await?;
+    }
+    for change in plan.changes.iter().filter(|change| change.kind == Kind::Updated) {
+        history::note(connection, tenant, actor, change).await?;
+    }
+    Ok(())
 }
 
 /// What became of the records: the part of a [`Plan`] that is left when it is written.

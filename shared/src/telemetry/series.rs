@@ -89,6 +89,7 @@ pub const TASKS: &[&str] = &[
     "stalled imports",
     "retention",
     "holding",
+    "webhooks",
     "worker",
 ];
 
@@ -145,6 +146,8 @@ series! {
     "muster_store_reachable" Gauge Producer {} "1 where the database answers and takes writes, else 0.";
     "muster_store_connections" Gauge Both { state: Values::These(&["open", "idle", "in_use"]) } "Connections of the pool to the database.";
     "muster_store_connections_max" Gauge Both {} "Most connections of the pool.";
+    "muster_webhook_deliveries_total" Counter Producer { result: Values::These(&["delivered", "put_off", "given_up", "gone"]) }
+        "Tries to deliver to webhooks: delivered, to be tried again, given up after a day, and refused for good (410).";
     "muster_task_restarts_total" Counter Both { task: Values::These(TASKS) } "Tasks that ended when they should not have, and were started again.";
 }
 

@@ -7,7 +7,7 @@ use crate::field::{Field, FieldRule, FieldTable, METADATA_PATTERN, METADATA_PREF
 use crate::formula::unguard_start;
 use crate::options::{HeaderNames, IdentifierField, MetadataMode, UnknownColumns};
 use crate::parse::{FAILED_MARK, Format};
-use crate::record::{NameId, Names, RawRecord, RawValue, Secrets};
+use crate::record::{NameId, Names, ORIGIN_KEY, Origin, RawRecord, RawValue, Secrets};
 use crate::rules::Rules;
 
 /// Whether names are the columns of a table or the keys of objects.
@@ -168,6 +168,8 @@ pub struct Binding {
     unknown_columns: UnknownColumns,
     /// The file is one of failed records, whose cells are guarded against spreadsheet formulas.
     guarded: bool,
+    /// What says where a record of a file of failed records comes from.
+    origin: Option<NameId>,
 }
 
 impl Binding {
@@ -190,6 +192,7 @@ impl Binding {
             header_names: rules.options.header_names,
             unknown_columns: rules.options.unknown_columns,
             guarded: false,
+            origin: None,
         }
     }
 
@@ -203,7 +206,10 @@ impl Binding {
             let (rule, by) = match self.shape {
                 _ if name == "_error_code" => (Rule::ErrorCode, By::Mark),
                 _ if matches!(name, "_error_field" | "_error_message") => (Rule::Ignored, By::Mark),
-                Shape::Columns if name == FAILED_MARK => (Rule::Ignored, By::Mark),
+                _ if name == FAILED_MARK || name == ORIGIN_KEY => {
+                    self.origin = NameId::try_from(self.rules.len()).ok();
+                    (Rule::Ignored, By::Mark)
+                }
                 Shape::Columns => self.column(name),
                 Shape::Keys => self.json_key(name),
             };
@@ -487,6 +493,16 @@ impl Binding {
 
     pub(super) fn shape(&self) -> Shape {
         self.shape
+    }
+
+    /// Where a record of a mended file comes from, if it says so.
+    pub fn origin(&self, record: &RawRecord<'_>) -> Option<Origin> {
+        match record.value(self.origin?)? {
+            RawValue::Text(text) => self.unguard(text).parse().ok(),
+            // A text of JSON, in its quotes.
+            RawValue::Json(json) => serde_json::from_str::<String>(json).ok()?.parse().ok(),
+            RawValue::Null => None,
+        }
     }
 
     /// Whether the cells are guarded against spreadsheet formulas.

@@ -25,6 +25,7 @@ pub(super) fn whole(pipeline: &Pipeline, of: ImportId) -> NewUndo {
         outcome: None,
         start: Start::Auto,
         chunk: ChunkLimits { records: 7, bytes: 64 * 1024, lanes: 3 },
+        actor: None,
     }
 }
 

@@ -132,9 +132,18 @@ fn no_marker_is_left_anywhere() {
         for path in ["", "/records?limit=100", "/failed.csv", "/failed.ndjson"] {
             assert_no_secret(&rig.text(&format!("{link}{path}")), path);
         }
+        for path in ["/receipt", "/report.html"] {
+            assert_no_marker(&rig.text(&format!("{link}{path}")), path);
+        }
     }
     assert_no_secret(&rig.text("/v1/imports"), "the list of imports");
-    assert_no_secret(&rig.text(&format!("/v1/users?email={MARKER}1@example.com")), "a user");
+    let user = rig.text(&format!("/v1/users?email={MARKER}1@example.com"));
+    assert_no_secret(&user, "a user");
+    let user: serde_json::Value = serde_json::from_str(&user).unwrap();
+    let history = format!("/v1/users/{}/history", user["users"][0]["id"].as_str().unwrap());
+    let history = rig.text(&history);
+    assert!(history.contains(MARKER), "{history}");
+    assert_no_secret(&history, "a history");
     assert_no_marker(&rig.text("/metrics"), "the metrics");
     for child in [&rig.producer, &worker] {
         let line = std::fs::read(format!("/proc/{}/cmdline", child.id())).unwrap();

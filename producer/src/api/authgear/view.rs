@@ -115,9 +115,12 @@ pub(super) async fn answer(
     envelope: Envelope,
 ) -> Result<Option<Response>, StoreError> {
     match report.state {
-        ImportState::Receiving | ImportState::Received | ImportState::Running | ImportState::Paused => {
-            Ok(Some(respond(&pending(report), Vec::new(), envelope)))
-        }
+        ImportState::Receiving
+        | ImportState::Received
+        | ImportState::Planning
+        | ImportState::Planned
+        | ImportState::Running
+        | ImportState::Paused => Ok(Some(respond(&pending(report), Vec::new(), envelope))),
         ImportState::Completed | ImportState::Cancelled => {
             // One moment for summary and details: a retry may begin at any time.
             let mut moment = snapshot(store, report.tenant).await?;

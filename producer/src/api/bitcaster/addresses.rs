@@ -78,6 +78,7 @@ pub(super) async fn add(
     let record = values.validate(&rules).map_err(|errors| refused(&errors))?;
     let write = Write {
         tenant,
+        actor: caller.actor(),
         organization: &place.organization,
         group: None,
         record: &record,

@@ -82,6 +82,7 @@ pub(super) async fn register(
     };
     let write = Write {
         tenant,
+        actor: caller.actor(),
         organization: &place.organization,
         group: Some(&state.0.default_group),
         record: &record,

@@ -39,6 +39,11 @@ impl Caller {
         self.may(&[Scope::UsersWrite], organization)
     }
 
+    /// Who it is, as what it does says it.
+    pub(super) fn actor(&self) -> String {
+        format!("token:{}", self.0.token_id)
+    }
+
     /// The token's name.
     pub(super) fn name(&self) -> &str {
         &self.0.name

@@ -54,6 +54,7 @@ pub(super) async fn create(
     };
     let write = Write {
         tenant,
+        actor: caller.actor(),
         organization: &place.organization,
         group: Some(&state.0.default_group),
         record: &record,
@@ -135,6 +136,7 @@ pub(super) async fn update(
     };
     let write = Write {
         tenant,
+        actor: caller.actor(),
         organization: &place.organization,
         group: None,
         record: &record,

@@ -28,6 +28,11 @@ impl ApiUser {
         Ok(self.0.may(scope)?)
     }
 
+    /// Who it is, as what it does says it.
+    pub(super) fn actor(&self) -> String {
+        self.0.actor()
+    }
+
     /// What the credential is called.
     pub(super) fn name(&self) -> &str {
         self.0.name()

@@ -12,7 +12,7 @@ use muster_shared::clock;
 use muster_shared::error::{ErrorCode, FileError};
 use muster_shared::id::{ImportId, TenantId};
 use muster_shared::store::catalog;
-use muster_shared::store::intake::NewImport;
+use muster_shared::store::intake::{NewImport, Provenance};
 use tokio::sync::Mutex;
 
 use super::refusal::{Answer, Refusal};
@@ -31,6 +31,7 @@ const ID_BYTES: usize = 64;
 pub(super) struct Form<'s> {
     state: &'s AppState,
     tenant: TenantId,
+    actor: String,
     /// The form must say which job it is for.
     names_job: bool,
     watch: Watch,
@@ -39,8 +40,8 @@ pub(super) struct Form<'s> {
 }
 
 impl<'s> Form<'s> {
-    pub(super) fn new(state: &'s AppState, tenant: TenantId, names_job: bool) -> Self {
-        Self { state, tenant, names_job, watch: Watch::default(), id: None, upload: None }
+    pub(super) fn new(state: &'s AppState, tenant: TenantId, actor: String, names_job: bool) -> Self {
+        Self { state, tenant, actor, names_job, watch: Watch::default(), id: None, upload: None }
     }
 
     /// Reads the whole form: the file, all of it pushed, and the job that it is for.
@@ -123,6 +124,7 @@ impl<'s> Form<'s> {
             filename: field.file_name().and_then(file_label),
             options: fields::options(),
             idempotency: None,
+            provenance: Provenance { mends: None, actor: Some(self.actor.clone()) },
         };
         let shared = &self.state.0;
         let mut limits = shared.limits;

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::refusal::{Answer, Refusal};
 use crate::api::AppState;
+use crate::api::params::thousands;
 
 /// Largest body of a request that is not an upload.
 const BODY_BYTES: usize = 64 * 1024;
@@ -103,10 +104,6 @@ fn parameter(query: &[(String, String)], body: &Value, name: &str) -> Answer<Opt
     }
 }
 
-fn thousands(number: u64) -> String {
-    if number >= 1_000 { format!("{},{:03}", number / 1_000, number % 1_000) } else { number.to_string() }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -145,6 +142,5 @@ mod tests {
             links(9, 3).as_deref(),
             Some("</j?page=1&per_page=2>; rel=\"first\", </j?page=2&per_page=2>; rel=\"prev\"")
         );
-        assert_eq!(thousands(1_000), "1,000");
     }
 }

@@ -66,7 +66,7 @@ async fn upload(
 ) -> Answer<(HeaderMap, Json<Ticket>)> {
     let tenant = user.may(Scope::ImportWrite)?;
     let _place = state.0.slots.take(tenant)?;
-    let (upload, id) = Form::new(&state, tenant, names_job).receive(request).await?;
+    let (upload, id) = Form::new(&state, tenant, user.actor(), names_job).receive(request).await?;
     let id = match id {
         Some(id) => put_in_place(&state, tenant, &user, id, upload).await?,
         None => {

@@ -104,7 +104,7 @@ pub(super) struct JobView {
 pub(super) fn status(state: ImportState) -> &'static str {
     match state {
         ImportState::Receiving => "created",
-        ImportState::Received => "valid_scheme",
+        ImportState::Received | ImportState::Planning | ImportState::Planned => "valid_scheme",
         ImportState::Refused | ImportState::Aborted => "invalid_scheme",
         ImportState::Running | ImportState::Paused => "in_progress",
         // The original has no other end; rows that were not applied count as failed.

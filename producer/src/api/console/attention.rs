@@ -78,7 +78,8 @@ pub(super) fn of(report: &ImportReport, progress: Option<&Progress>, now: DateTi
         items.push(Item::new(Weight::Bad, what, "Look at the reason, mend it, and retry."));
     }
     items.extend(progress.and_then(standstill));
-    if report.chunks.retryable > 0 && report.state == ImportState::Running {
+    let moves = matches!(report.state, ImportState::Planning | ImportState::Running);
+    if report.chunks.retryable > 0 && moves {
         let what =
             count(report.chunks.retryable, "chunk waits to be tried again", "chunks wait to be tried again");
         let why = progress
@@ -95,6 +96,10 @@ pub(super) fn of(report: &ImportReport, progress: Option<&Progress>, now: DateTi
         ImportState::Received => {
             let item = Item::new(Weight::Wait, "waits to be started", "Start or cancel it.");
             items.push(item.since(report.received_at));
+        }
+        ImportState::Planned => {
+            let todo = "Look at its plan, then start or cancel it.";
+            items.push(Item::new(Weight::Wait, "its plan waits for a decision", todo));
         }
         ImportState::Refused | ImportState::Aborted if lately(Some(report.created_at)) => {
             let what = if report.state == ImportState::Refused {

@@ -11,6 +11,7 @@ use muster_shared::import::ImportState;
 use muster_shared::options::ImportOptions;
 use muster_shared::outcome::Outcome;
 use muster_shared::progress::Progress;
+use muster_shared::store::family::{self, Family};
 use muster_shared::store::problems::Problems;
 use muster_shared::store::progress::{self, HeldUp, LaneCell};
 use muster_shared::store::records::{self, RecordFilter, RecordReport};
@@ -26,9 +27,10 @@ use super::problems::Viewer;
 use super::session::{Visit, field, query};
 use super::shapes::{self, Timeline};
 use super::words::{ago, bytes, count, moment, number, percent, span};
-use super::{attention, levers, problems, records as listed};
+use super::{attention, levers, plan, problems, records as listed};
 use crate::api::AppState;
 use crate::api::error::ApiError;
+use crate::api::plans::PlanView;
 
 /// Most chunks of a lane that are drawn one by one.
 const PLACES: i32 = 60;
@@ -50,6 +52,8 @@ struct Import {
     cells: Vec<LaneCell>,
     held_up: Vec<HeldUp>,
     timeline: Option<Timeline>,
+    plan: Option<PlanView>,
+    family: Option<Family>,
 }
 
 /// Shows the page.
@@ -106,6 +110,8 @@ async fn read(
         cells: progress::lanes(store, tenant, import, PLACES).await?,
         held_up: progress::held_up(store, tenant, import, HELD_UP).await?,
         timeline: timeline(store, &report, now).await?,
+        plan: plan::read(store, &report).await?,
+        family: family::of(store, tenant, import).await?,
         report,
     })
 }
@@ -159,12 +165,20 @@ fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTim
         (told(import, now))
         (how_far(import, now))
         (levers::view(report, visit))
+        @if report.state.is_final() {
+            p.pages {
+                a href={ (address(report.id)) "/report.html" } download { "Report to print" }
+                a href={ (address(report.id)) "/receipt" } download { "Signed receipt" }
+            }
+        }
+        @if let Some(kin) = &import.family { (super::family::view(kin, report.id)) }
         @if !import.problems.problems.is_empty() || !import.problems.warnings.is_empty() {
             section aria-labelledby="problems" {
                 h2 #problems { "Problems" }
                 (problems::view(&import.problems, report, &viewer))
             }
         }
+        @if let Some(plan) = &import.plan { (plan::view(plan)) }
         @if shows_failed { (failed_records(import, visit)) }
         @if !import.cells.is_empty() { (chunks(import, now)) }
         @if let Some(line) = &import.timeline {

@@ -169,6 +169,7 @@ pub(super) mod tests {
             bytes: 1_000,
             counts: Counts { total: 2, inserted: 2, ..Counts::default() },
             chunks: ChunkCounts { applied: 1, ..ChunkCounts::default() },
+            mends: None,
             error: None,
             created_at: at,
             received_at: Some(at),

@@ -83,7 +83,7 @@ impl Lever {
     fn fits(self, report: &ImportReport) -> bool {
         let failed = report.counts.failed > 0 || report.chunks.dead > 0;
         match self {
-            Self::Proceed => report.state == ImportState::Received,
+            Self::Proceed => matches!(report.state, ImportState::Received | ImportState::Planned),
             Self::Pause => report.state == ImportState::Running,
             Self::Resume => matches!(report.state, ImportState::Paused | ImportState::Cancelled),
             Self::Retry => {
@@ -93,9 +93,14 @@ impl Lever {
                         ImportState::Running | ImportState::Paused | ImportState::Completed
                     )
             }
-            Self::Cancel => {
-                matches!(report.state, ImportState::Received | ImportState::Running | ImportState::Paused)
-            }
+            Self::Cancel => matches!(
+                report.state,
+                ImportState::Received
+                    | ImportState::Planning
+                    | ImportState::Planned
+                    | ImportState::Running
+                    | ImportState::Paused
+            ),
         }
     }
 }
@@ -201,6 +206,8 @@ mod tests {
         assert_eq!(fitting(ImportState::Running, 0), [Lever::Pause, Lever::Cancel]);
         assert_eq!(fitting(ImportState::Paused, 1), [Lever::Resume, Lever::Retry, Lever::Cancel]);
         assert_eq!(fitting(ImportState::Received, 0), [Lever::Proceed, Lever::Cancel]);
+        assert_eq!(fitting(ImportState::Planning, 0), [Lever::Cancel]);
+        assert_eq!(fitting(ImportState::Planned, 0), [Lever::Proceed, Lever::Cancel]);
         assert!(fitting(ImportState::Completed, 0).is_empty());
         assert_eq!(fitting(ImportState::Completed, 2), [Lever::Retry]);
         assert_eq!(fitting(ImportState::Cancelled, 2), [Lever::Resume]);

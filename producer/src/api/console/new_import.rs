@@ -116,7 +116,11 @@ const CHOICES: [Choice; 6] = [
         &[("ignore", "changes nothing"), ("remove", "removes the value"), ("keep", "is an empty text")],
     ),
     ("dates", "Dates are written", &[("iso", "2025-12-31"), ("dmy", "31.12.2025"), ("mdy", "12/31/2025")]),
-    ("start", "Begin", &[("auto", "at once"), ("manual", "when I say so")]),
+    (
+        "start",
+        "Begin",
+        &[("auto", "at once"), ("plan", "after I saw what it would do"), ("manual", "when I say so")],
+    ),
 ];
 
 fn view(visit: &Visit, own: &[SavedProfile]) -> Markup {

@@ -57,7 +57,8 @@ pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<
     let tenant = visit.may(Scope::ImportRead)?;
     let now = clock::now();
     let overview = read(&state, tenant, visit.allows(Scope::Ops), now).await?;
-    let moves = overview.open.iter().any(|(report, _)| report.state == ImportState::Running);
+    let moves = |state| matches!(state, ImportState::Running | ImportState::Planning);
+    let moves = overview.open.iter().any(|(report, _)| moves(report.state));
     let page = Page {
         section: Section::Overview,
         title: "Overview".into(),
@@ -70,7 +71,15 @@ pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<
 async fn read(state: &AppState, tenant: TenantId, ops: bool, now: DateTime<Utc>) -> Result<Overview, Leave> {
     let store = &state.0.store;
     let mut open = Vec::new();
-    for wanted in [ImportState::Running, ImportState::Paused, ImportState::Received, ImportState::Receiving] {
+    let under_way = [
+        ImportState::Running,
+        ImportState::Planning,
+        ImportState::Planned,
+        ImportState::Paused,
+        ImportState::Received,
+        ImportState::Receiving,
+    ];
+    for wanted in under_way {
         open.extend(reports::imports(store, tenant, Some(wanted), None, MOST).await?);
     }
     let ids: Vec<ImportId> = open.iter().map(|report| report.id).collect();

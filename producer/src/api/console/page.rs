@@ -22,13 +22,26 @@ pub(super) enum Section {
     Users,
     /// What records may name.
     Catalog,
+    /// Who is told what happens.
+    Webhooks,
     /// Credentials.
     Tokens,
+    /// What was done that leaves no other trace.
+    Audit,
 }
 
 impl Section {
-    const ALL: [Self; 7] =
-        [Self::Overview, Self::Imports, Self::New, Self::Queue, Self::Users, Self::Catalog, Self::Tokens];
+    const ALL: [Self; 9] = [
+        Self::Overview,
+        Self::Imports,
+        Self::New,
+        Self::Queue,
+        Self::Users,
+        Self::Catalog,
+        Self::Webhooks,
+        Self::Tokens,
+        Self::Audit,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -38,7 +51,9 @@ impl Section {
             Self::Queue => "Queue",
             Self::Users => "Users",
             Self::Catalog => "Catalog",
+            Self::Webhooks => "Webhooks",
             Self::Tokens => "Tokens",
+            Self::Audit => "Audit",
         }
     }
 
@@ -50,7 +65,9 @@ impl Section {
             Self::Queue => "/console/queue",
             Self::Users => "/console/users",
             Self::Catalog => "/console/catalog",
+            Self::Webhooks => "/console/webhooks",
             Self::Tokens => "/console/tokens",
+            Self::Audit => "/console/audit",
         }
     }
 
@@ -58,7 +75,8 @@ impl Section {
         match self {
             Self::Overview | Self::Imports => Scope::ImportRead,
             Self::New => Scope::ImportWrite,
-            Self::Queue | Self::Tokens => Scope::Ops,
+            Self::Queue | Self::Tokens | Self::Audit => Scope::Ops,
+            Self::Webhooks => Scope::WebhooksRead,
             Self::Users => Scope::UsersRead,
             Self::Catalog => Scope::CatalogRead,
         }

@@ -18,9 +18,10 @@ use super::imports::{address, name};
 use super::leave::Leave;
 use super::page::{self, Section, sentence};
 use super::session::{Visit, field, query};
-use super::words::{masked, number};
+use super::words::number;
 use crate::api::AppState;
 use crate::api::error::ApiError;
+use crate::api::mask::masked;
 use crate::api::params::encoded;
 
 /// Records on a page.

@@ -14,8 +14,8 @@ use super::words::{count, number, percent};
 pub(super) fn state(state: ImportState) -> Markup {
     let meaning = match state {
         ImportState::Completed => "good",
-        ImportState::Running | ImportState::Receiving => "busy",
-        ImportState::Paused | ImportState::Received => "wait",
+        ImportState::Running | ImportState::Receiving | ImportState::Planning => "busy",
+        ImportState::Paused | ImportState::Received | ImportState::Planned => "wait",
         ImportState::Aborted | ImportState::Refused => "bad",
         ImportState::Cancelled => "idle",
     };
@@ -138,7 +138,7 @@ fn height(part: u64, most: u64) -> f64 {
 
 /// What most needs to be seen of some chunks.
 fn worst(cell: &LaneCell) -> (&'static str, &'static str) {
-    let ChunkCounts { staged, dispatched, retryable, applied, dead, cancelled } = cell.chunks;
+    let ChunkCounts { staged, dispatched, retryable, planned, applied, dead, cancelled } = cell.chunks;
     if dead > 0 {
         ("dead", "dead")
     } else if retryable > 0 {
@@ -147,6 +147,8 @@ fn worst(cell: &LaneCell) -> (&'static str, &'static str) {
         ("dispatched", "with the workers")
     } else if staged > 0 {
         ("staged", if applied > 0 { "partly applied" } else { "waiting" })
+    } else if planned > 0 {
+        ("staged", "planned")
     } else if cancelled > 0 {
         ("cancelled", "cancelled")
     } else if cell.failed > 0 {
@@ -200,6 +202,7 @@ fn lane_words(row: &[&LaneCell]) -> String {
         (sum(|chunks| chunks.applied), "applied"),
         (sum(|chunks| chunks.dispatched), "with the workers"),
         (sum(|chunks| chunks.staged), "waiting"),
+        (sum(|chunks| chunks.planned), "planned"),
         (sum(|chunks| chunks.retryable), "to be tried again"),
         (sum(|chunks| chunks.dead), "dead"),
         (sum(|chunks| chunks.cancelled), "cancelled"),

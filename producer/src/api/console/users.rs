@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use muster_shared::id::UserId;
 use muster_shared::options::IdentifierField;
+use muster_shared::store::history::{self, Cursor};
 use muster_shared::store::users;
 use muster_shared::token::Scope;
 use muster_shared::user::User;
@@ -17,6 +18,9 @@ use super::session::{Visit, field, query};
 use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::users::key;
+
+/// How much of a user's history is shown at once.
+const HISTORY: usize = 20;
 
 /// Finds a user, or asks for one.
 pub(super) async fn find(State(state): State<AppState>, visit: Visit, uri: Uri) -> Result<Response, Leave> {
@@ -50,12 +54,21 @@ pub(super) async fn show(
     State(state): State<AppState>,
     visit: Visit,
     Path(id): Path<String>,
+    uri: Uri,
 ) -> Result<Response, Leave> {
     let tenant = visit.may(Scope::UsersRead)?;
     let id: UserId = id.parse().map_err(|_| ApiError::NotFound)?;
     let found = users::get(&mut *state.0.store.reading(tenant).await?, tenant, id).await?;
     let user = found.ok_or(ApiError::NotFound)?;
-    let page = Page { section: Section::Users, title: called(&user), renew: None, main: view(&user) };
+    let asked = query(&uri);
+    let after: Option<Cursor> = field(&asked, "after").and_then(|after| after.parse().ok());
+    let history = history::page(&state.0.store, tenant, id, after, HISTORY).await?;
+    let here = format!("/console/users/{id}");
+    let main = html! {
+        (view(&user))
+        @if let Some(history) = &history { (super::history::view(history, &here, visit.allows(Scope::ImportRead))) }
+    };
+    let page = Page { section: Section::Users, title: called(&user), renew: None, main };
     Ok(page.show(&visit))
 }
 

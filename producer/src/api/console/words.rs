@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
-use muster_shared::fault::{Mutant, mutant};
 
 pub(super) use crate::api::params::thousands as number;
 
@@ -60,29 +59,6 @@ pub(super) fn span(length: TimeDelta) -> String {
     }
 }
 
-/// A value of a person as those see it who may not know it: enough to tell two apart, too little to write to anybody. The ending of a
-/// domain is shown of what may be an address alone.
-pub(super) fn masked(value: &str) -> String {
-    const HIDDEN: &str = "•••";
-    let blank = value.trim().chars().any(char::is_whitespace);
-    let is_ending = |ending: &str| {
-        if mutant(Mutant::EndingsShown) {
-            return !ending.is_empty() && ending.len() <= 10;
-        }
-        !blank && matches!(ending.len(), 2..=10) && ending.bytes().all(|byte| byte.is_ascii_alphabetic())
-    };
-    let first = |text: &str| text.chars().next().map(String::from).unwrap_or_default();
-    match value.trim().rsplit_once('@') {
-        Some((local, domain)) => match domain.rsplit_once('.') {
-            Some((_, ending)) if is_ending(ending) => {
-                format!("{}{HIDDEN}@{HIDDEN}.{ending}", first(local))
-            }
-            _ => format!("{}{HIDDEN}@{HIDDEN}", first(local)),
-        },
-        None => format!("{}{HIDDEN}", first(value.trim())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,23 +107,6 @@ mod tests {
             (200_000, "2 days"),
         ] {
             assert_eq!(span(TimeDelta::seconds(seconds)), text, "{seconds}");
-        }
-    }
-
-    #[test]
-    fn a_masked_value_tells_its_first_letter_and_ending_and_no_more() {
-        for (value, text) in [
-            ("mario.rossi@example.com", "m•••@•••.com"),
-            ("mario.rossi@", "m•••@•••"),
-            ("+39055123456", "+•••"),
-            ("a@host.4711-12", "a•••@•••"),
-            ("a@x.b.c", "a•••@•••"),
-            ("see a@example.com or Ann.Lee", "s•••@•••"),
-            ("a@b.co 0391", "a•••@•••"),
-            ("  Ünal", "Ü•••"),
-            ("", "•••"),
-        ] {
-            assert_eq!(masked(value), text);
         }
     }
 }

@@ -63,6 +63,7 @@ fn request(route: &Route, media_type: &str, parameters: &Value) -> Option<Value>
 fn answer(route: &Route, status: &str) -> Option<Value> {
     Some(match (route.path.as_str(), route.verb, status) {
         ("/v1/users/{id}", "get", "200") => reference("User"),
+        ("/v1/imports/{id}/receipt", "get", "200") => receipt(),
         ("/v1/catalog", _, "200") => reference("Catalog"),
         ("/v1/inspect", _, "200") => reference("Inspection"),
         ("/healthz", _, "200") => {
@@ -74,6 +75,19 @@ fn answer(route: &Route, status: &str) -> Option<Value> {
         }),
         _ => return None,
     })
+}
+
+fn receipt() -> Value {
+    let signature = json!({
+        "algorithm": { "type": "string", "const": "Ed25519" },
+        "key": { "type": "string", "description": "The installation's public key, in base64" },
+        "value": { "type": "string", "description": "The signature of the bytes of `receipt` as they are written here, in base64" },
+    });
+    let properties = json!({
+        "receipt": any("version, issued_at, program, tenant, import, file, options, counts, problems, outcomes, times and lineage"),
+        "signature": object("Who says so", signature, &[]),
+    });
+    object("A receipt", properties, &[])
 }
 
 /// A form: every option of the query, and the file as its last part.

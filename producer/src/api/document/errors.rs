@@ -47,11 +47,14 @@ fn codes(route: &Route, has_body: bool) -> Vec<ErrorCode> {
         codes.push(E::NotFound);
     }
     // What is done with an import depends on its state.
-    if route.verb != "get" && route.path.contains("{id}") {
+    if route.verb != "get" && route.path.contains("{id}") && route.tag != "webhooks" {
         codes.push(E::StateConflict);
     }
     if has_body {
         codes.extend([E::UploadTimeout, E::UploadTooLarge, E::UnsupportedMediaType]);
+    }
+    if route.verb == "get" && route.path.contains("/plan") {
+        codes.push(E::NoPlan);
     }
     match (route.verb, route.path.as_str()) {
         ("post", "/v1/imports") => codes.extend([
@@ -66,6 +69,9 @@ fn codes(route: &Route, has_body: bool) -> Vec<ErrorCode> {
         ("post", "/v1/imports/{id}/undo") => {
             codes.extend([E::NotApplied, E::AlreadyUndone, E::BeforeImagesGone]);
         }
+        ("post", "/v1/webhooks") => codes.extend([E::WebhookTargetRefused, E::TooManyWebhooks]),
+        ("patch", "/v1/webhooks/{id}") => codes.push(E::WebhookTargetRefused),
+        ("post" | "delete", "/v1/webhooks/{id}/secret") => codes.push(E::StateConflict),
         ("put", "/v1/catalog") => codes.push(E::StateConflict),
         _ => {}
     }

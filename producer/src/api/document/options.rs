@@ -4,6 +4,7 @@ use muster_shared::fault::{Mutant, mutant};
 use muster_shared::import::{ChunkState, ImportState};
 use muster_shared::options as choices;
 use muster_shared::parse::{Delimiter, Format, TextEncoding};
+use muster_shared::planned::OnDrift;
 use serde_json::{Map, Value, json};
 
 use super::schemas::reference;
@@ -131,6 +132,11 @@ fn of_route(route: &Route, name: &str) -> Option<Value> {
         ("/v1/imports/{id}/chunks" | "/v1/imports/{id}/events" | "/v1/events", "get", "after") => {
             json!({ "type": "integer", "format": "int64", "minimum": 0 })
         }
+        ("/v1/imports/{id}/plan/changes", "get", "limit") => limit(100, 1_000),
+        ("/v1/imports/{id}/plan/changes", "get", "outcome") => {
+            json!({ "type": "string", "enum": ["inserted", "updated", "skipped", "failed"] })
+        }
+        ("/v1/imports/{id}/proceed", "post", "on_drift") => choice(OnDrift::ALL, OnDrift::as_str),
         ("/v1/imports/{id}/problems", "get", "limit") => limit(20, 200),
         ("/v1/users", "get", "limit") => limit(100, 1_000),
         ("/v1/users", "get", "after") => json!({ "type": "string", "format": "uuid" }),
@@ -154,6 +160,7 @@ fn of_route(route: &Route, name: &str) -> Option<Value> {
             json!({ "type": "string", "minLength": 1, "examples": ["given_name,locked"] })
         }
         ("/v1/imports/{id}/chunks", "get", "state") => one_of(ChunkState::ALL, ChunkState::as_str),
+        ("/v1/users/{id}/history", "get", "limit") => limit(50, 200),
         ("/v1/imports/{id}", "get", "wait") => {
             let description = format!("At most {} seconds", MOST_WAIT.as_secs());
             json!({ "type": "string", "pattern": "^[0-9]+(s|ms)?$", "description": description, "examples": ["30s"] })
@@ -231,6 +238,7 @@ pub(super) fn schema(name: &str) -> Option<Value> {
         "sheet" => json!({ "type": "string", "minLength": 1, "examples": ["1", "Users"] }),
         "list_separator" => json!({ "type": "string", "enum": ["comma", "semicolon", "pipe"] }),
         "null_words" => json!({ "type": "string", "examples": ["NULL,N/A"] }),
+        "mends" => json!({ "type": "string", "format": "uuid" }),
         "filename" => json!({ "type": "string", "maxLength": 255, "examples": ["users.csv"] }),
         _ => return None,
     })

@@ -2,7 +2,7 @@
 //! them against what is sent.
 
 use muster_shared::error::ErrorCode;
-use muster_shared::import::{ChunkState, ImportState};
+use muster_shared::import::{ChunkState, DeliveryState, ImportState};
 use muster_shared::options::{AddressClash, ImportOptions};
 use muster_shared::parse::{Format, TextEncoding};
 use muster_shared::progress::WaitsFor;
@@ -62,7 +62,7 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
     {
         schemas.insert(name.to_owned(), schema);
     }
-    let properties: [(&str, &str, Value); 22] = [
+    let properties: [(&str, &str, Value); 29] = [
         ("ImportView", "state", reference("ImportState")),
         ("ImportView", "encoding", or_null("TextEncoding")),
         ("ImportView", "options", reference("ImportOptions")),
@@ -70,6 +70,7 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
         ("ImportView", "chunks", reference("ChunkCounts")),
         ("ImportView", "error", or_null("FileError")),
         ("ImportView", "progress", or_null("Progress")),
+        ("MemberView", "state", reference("ImportState")),
         ("ChunkView", "state", texts(ChunkState::ALL.iter().map(|state| state.as_str()))),
         ("ChunkView", "counts", reference("Counts")),
         (
@@ -86,7 +87,13 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
         ("ErrorDetail", "errors", list_of("FieldError")),
         ("ProblemList", "problems", list_of("ImportProblem")),
         ("ProblemList", "warnings", list_of("ImportWarning")),
+        ("PlanView", "state", reference("ImportState")),
+        ("PlanView", "counts", reference("Counts")),
+        ("PlannedView", "outcome", reference("Outcome")),
+        ("PlannedView", "reason", or_null("Reason")),
+        ("PlannedView", "errors", list_of("RecordError")),
         ("UndoPreview", "refused", or_null("ErrorCode")),
+        ("DeliveryView", "state", texts(DeliveryState::ALL.iter().map(|state| state.as_str()))),
         ("ProfileView", "options", any("Options by name, as an upload takes them")),
         ("AuthgearDetail", "record", any("The record as it was sent, secrets redacted")),
     ];
@@ -200,9 +207,9 @@ fn shared() -> Vec<(&'static str, Value)> {
 
 fn imports() -> Vec<(&'static str, Value)> {
     let counts = ["total", "pending", "inserted", "updated", "skipped", "failed"];
-    let chunks = ["staged", "dispatched", "retryable", "applied", "dead", "cancelled"];
+    let chunks = ["staged", "dispatched", "retryable", "planned", "applied", "dead", "cancelled"];
     let numbers =
-        |names: [&str; 6]| Value::Object(names.iter().map(|name| ((*name).to_owned(), count())).collect());
+        |names: &[&str]| Value::Object(names.iter().map(|name| ((*name).to_owned(), count())).collect());
     let place = json!({ "code": reference("ErrorCode"), "message": text(), "record": count(), "line": count(), "column": count(), "field": text() });
     let first = list_of("ImportPlace");
     let line = json!({ "record": count(), "line": nullable(count()) });
@@ -220,9 +227,9 @@ fn imports() -> Vec<(&'static str, Value)> {
         ("Reason", texts(["exists", "unchanged", "cancelled", "enrolled", "superseded"])),
         (
             "Counts",
-            object("Outcomes of records. They add up to the total at every moment", numbers(counts), &[]),
+            object("Outcomes of records. They add up to the total at every moment", numbers(&counts), &[]),
         ),
-        ("ChunkCounts", object("Chunks by state", numbers(chunks), &[])),
+        ("ChunkCounts", object("Chunks by state", numbers(&chunks), &[])),
         (
             "FileError",
             object("What is wrong with a whole file", place, &["record", "line", "column", "field"]),

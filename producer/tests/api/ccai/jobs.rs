@@ -173,6 +173,7 @@ async fn a_job_whose_file_is_still_coming_is_created() {
         filename: None,
         options: ImportOptions { format: Format::Json, start: Start::Manual, ..ImportOptions::default() },
         idempotency: None,
+        provenance: Default::default(),
     };
     let import = new.id;
     let upload =

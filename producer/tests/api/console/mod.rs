@@ -2,6 +2,7 @@
 
 mod pages;
 mod sessions;
+mod webhooks;
 
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, redirect};

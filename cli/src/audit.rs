@@ -1,0 +1,89 @@
+//! `muster audit`: what was done that leaves no other trace; from the store of this machine or a server.
+
+use clap::{Args, Subcommand};
+use muster_producer::api::AuditView;
+use muster_shared::config::Config;
+use muster_shared::store::audit;
+use muster_shared::tenant::Slug;
+
+use crate::client::{Remote, ServerToken, operations};
+use crate::connect::{self, Need, Session};
+use crate::failure::Ended;
+use crate::output::{answer, json, table};
+use crate::shutdown::{Aborted, Shutdown};
+
+/// Options of `muster audit`.
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    #[command(subcommand)]
+    what: What,
+    /// The tenant whose audit it is
+    #[arg(long, global = true, value_name = "SLUG", default_value = Slug::DEFAULT)]
+    tenant: Slug,
+    /// Ask this server instead of the database; its token says which tenant
+    #[arg(long, global = true, value_name = "URL", env = "MUSTER_SERVER")]
+    server: Option<String>,
+    #[command(flatten)]
+    token: ServerToken,
+    /// Answer as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// List what was done, the newest first: who, when, what, and how many
+    #[command(after_help = "Examples:\n  muster audit list\n  muster audit list --limit 10 --after 4711")]
+    List {
+        /// Most entries
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200))]
+        limit: u16,
+        /// Those before this number only: the last one of the list before
+        #[arg(long, value_name = "NUMBER")]
+        after: Option<i64>,
+    },
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: &AuditArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+    let What::List { limit, after } = args.what;
+    if let Some(server) = &args.server {
+        let remote = Remote::new(server, &args.token)?;
+        let call = operations::AUDIT_LIST
+            .call()
+            .with("limit", limit.to_string())
+            .with_all(after.map(|after| ("after", after.to_string())));
+        return tokio::select! {
+            page = remote.ask(call) => listed(&page?.entries, args.json),
+            () = shutdown.aborting() => Err(Aborted.into()),
+        };
+    }
+    let work = async |session: &Session| {
+        let tenant = session.tenant(&args.tenant).await?;
+        let found = audit::page(&session.store, tenant, after, limit.into()).await?;
+        listed(&found.into_iter().map(Into::into).collect::<Vec<_>>(), args.json)
+    };
+    Box::pin(connect::with(config, Need::Look, shutdown, work)).await
+}
+
+fn listed(entries: &[AuditView], as_json: bool) -> anyhow::Result<Ended> {
+    if as_json {
+        json(&entries)?;
+        return Ok(Ended::Done);
+    }
+    let row = |entry: &AuditView| {
+        let counts = entry.counts.as_object().into_iter().flatten();
+        let counts: Vec<String> = counts.map(|(name, count)| format!("{name} {count}")).collect();
+        vec![
+            entry.id.to_string(),
+            entry.at.to_rfc3339(),
+            entry.token.clone().unwrap_or_else(|| entry.actor.clone()),
+            entry.action.clone(),
+            entry.subject.map(|subject| subject.to_string()).unwrap_or_default(),
+            counts.join(", "),
+        ]
+    };
+    let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
+    answer(table(&["NUMBER", "WHEN", "WHO", "WHAT", "SUBJECT", "HOW MANY"], &rows))?;
+    Ok(Ended::Done)
+}

@@ -1,0 +1,274 @@
+//! `muster imports plan`: what an import would do, as sums or as a diff.
+
+use std::fmt::Write;
+
+use anyhow::bail;
+use clap::Args;
+use muster_producer::api::{PlanView, PlannedList, PlannedView};
+use muster_shared::id::ImportId;
+use muster_shared::import::ImportState;
+use muster_shared::outcome::Outcome;
+use muster_shared::store::plans::{self, PlannedPage};
+use serde_json::Value;
+
+use super::backend::Backend;
+use super::local::Local;
+use crate::client::{Remote, operations};
+use crate::failure::Ended;
+use crate::output::{answer, json, number};
+use crate::reach::Reach;
+
+/// Records that are asked for at a time.
+const PAGE: u16 = 500;
+
+/// Options of `muster imports plan`.
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// The import: its id, the beginning or the end of it, `last`, or `userimport_…`
+    pub(super) id: String,
+    /// Show what changes of each user, line by line, and what fails
+    #[arg(long)]
+    diff: bool,
+    /// With --diff: only records that change this field, as `metadata.office` or `phone_number`
+    #[arg(long, value_name = "FIELD", requires = "diff")]
+    field: Option<String>,
+}
+
+/// Shows a plan.
+pub(super) async fn show(
+    backend: &Backend<'_>,
+    id: ImportId,
+    args: &PlanArgs,
+    as_json: bool,
+    reach: &Reach,
+) -> anyhow::Result<Ended> {
+    let plan = read(backend, id).await?;
+    if !args.diff {
+        return tell(&plan, as_json, reach);
+    }
+    let mut after = None;
+    loop {
+        let page = match backend {
+            Backend::Local(local) => local.planned(id, args.field.as_deref(), after.as_deref()).await?,
+            Backend::Remote(remote) => remote.planned(id, args.field.as_deref(), after.as_deref()).await?,
+        };
+        for record in &page.records {
+            if as_json {
+                answer(serde_json::to_string(record)?)?;
+            } else if let Some(text) = diff(record) {
+                answer(text)?;
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(ended(&plan));
+        }
+    }
+}
+
+async fn read(backend: &Backend<'_>, id: ImportId) -> anyhow::Result<PlanView> {
+    match backend {
+        Backend::Local(local) => local.plan(id).await,
+        Backend::Remote(remote) => remote.plan(id).await,
+    }
+}
+
+/// Tells the plan of an import.
+pub(super) async fn planned(
+    backend: &Backend<'_>,
+    id: ImportId,
+    as_json: bool,
+    reach: &Reach,
+) -> anyhow::Result<Ended> {
+    tell(&read(backend, id).await?, as_json, reach)
+}
+
+/// Tells the sums of a plan and how to go on.
+pub(crate) fn tell(plan: &PlanView, as_json: bool, reach: &Reach) -> anyhow::Result<Ended> {
+    if as_json {
+        json(plan)?;
+    } else {
+        answer(text(plan, reach))?;
+    }
+    Ok(ended(plan))
+}
+
+/// As applying it would end.
+fn ended(plan: &PlanView) -> Ended {
+    if plan.counts.failed > 0 { Ended::FailedRecords } else { Ended::Done }
+}
+
+fn text(plan: &PlanView, reach: &Reach) -> String {
+    let (id, counts) = (plan.import, &plan.counts);
+    let mut text = match plan.planned_at {
+        Some(at) => format!("plan of import {id}, made at {}", at.format("%Y-%m-%d %H:%M:%S UTC")),
+        None => format!("plan of import {id}, which is being made"),
+    };
+    // Writing to a String cannot fail, here and below.
+    let _ = write!(text, "\n  total         {}", number(counts.total));
+    if counts.pending > 0 {
+        let _ = write!(text, "\n  not planned   {}", number(counts.pending));
+    }
+    let _ = write!(
+        text,
+        "\n  would insert  {}\n  would update  {}\n  would skip    {}{}\n  would fail    {}{}",
+        number(counts.inserted),
+        number(counts.updated),
+        number(counts.skipped),
+        causes(plan.reasons.iter().filter(|(reason, _)| *reason != "enrolled")),
+        number(counts.failed),
+        causes(plan.codes.iter()),
+    );
+    for field in &plan.fields {
+        let parts = [(field.changed, "changed"), (field.set, "set"), (field.removed, "removed")];
+        let parts: Vec<String> = parts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, how)| format!("{how} {}", number(*count)))
+            .collect();
+        let _ = write!(text, "\n  {}: {}", field.field, parts.join(", "));
+    }
+    if !plan.kinds.is_empty() {
+        text.push_str("\nmost frequent changes");
+        for kind in &plan.kinds {
+            let _ = write!(text, "\n  {} × {}", number(kind.count), kind.change);
+        }
+    }
+    for warning in &plan.warnings {
+        let _ = write!(text, "\nlook at this: {} ({})", warning.message, number(warning.count));
+    }
+    if let Some(since) = plan.since.filter(|since| since.changed > 0) {
+        let _ = write!(
+            text,
+            "\n{} of {} users that were looked at have changed since: `proceed` refuses their records, unless --on-drift apply is given",
+            number(since.changed),
+            number(since.looked_at)
+        );
+    }
+    if counts.updated > 0 {
+        let _ = write!(text, "\nwhat changes: {} --diff", reach.command("plan", id));
+    }
+    if plan.state == ImportState::Planned {
+        let (proceed, cancel) = (reach.command("proceed", id), reach.command("cancel", id));
+        let _ = write!(text, "\nto apply it: {proceed}\nto drop it:  {cancel}");
+    }
+    text
+}
+
+fn causes<'c>(causes: impl Iterator<Item = (&'c String, &'c u64)>) -> String {
+    let texts: Vec<String> = causes.map(|(cause, count)| format!("{cause} {}", number(*count))).collect();
+    if texts.is_empty() { String::new() } else { format!(" ({})", texts.join(", ")) }
+}
+
+/// What a record changes, a line for what goes and one for what comes. `None` for one that changes nothing that is there.
+fn diff(record: &PlannedView) -> Option<String> {
+    let line = record.line.map(|line| format!(", line {line}")).unwrap_or_default();
+    let user = record.user_id.map(|user| format!(", user {user}")).unwrap_or_default();
+    let head = format!("record {}{line}{user}", record.record);
+    match record.outcome {
+        Outcome::Updated => {
+            let mut text = head;
+            for change in &record.changes {
+                for (sign, value) in [('-', &change.before), ('+', &change.after)] {
+                    if let Some(value) = value {
+                        let _ = write!(text, "\n  {sign} {}: {}", change.field, shown(value));
+                    }
+                }
+            }
+            Some(text)
+        }
+        Outcome::Failed => {
+            let errors = record.errors.iter().map(|error| {
+                let field = error.field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default();
+                format!("\n  ! {field}{} [{}]", error.message, error.code)
+            });
+            Some(errors.fold(format!("{head} fails"), |text, error| text + &error))
+        }
+        Outcome::Inserted | Outcome::Skipped | Outcome::Pending => None,
+    }
+}
+
+/// On one line, and nothing that a terminal would act on.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+impl Local<'_> {
+    pub(crate) async fn plan(&self, id: ImportId) -> anyhow::Result<PlanView> {
+        match plans::summary(&self.session.store, self.tenant, id).await? {
+            Some(Some(plan)) => Ok(PlanView::new(id, plan, "")),
+            Some(None) => bail!("import {id} has no plan: `muster import users FILE --plan` makes one"),
+            None => bail!("the tenant has no import {id}; `muster imports list` shows them"),
+        }
+    }
+
+    async fn planned(
+        &self,
+        id: ImportId,
+        field: Option<&str>,
+        after: Option<&str>,
+    ) -> anyhow::Result<PlannedList> {
+        let after = after.map(str::parse).transpose()?.unwrap_or_default();
+        let wanted = PlannedPage { field, outcome: None, after, limit: usize::from(PAGE) };
+        let page = plans::page(&self.session.store, self.tenant, id, wanted).await?;
+        let full = page.len() == usize::from(PAGE);
+        let next = page.last().filter(|_| full).map(|(place, _)| place.to_string());
+        let records = page.into_iter().map(|(_, record)| PlannedView::new(record, true)).collect();
+        Ok(PlannedList { masked: false, records, next, next_link: None })
+    }
+}
+
+impl Remote {
+    pub(crate) async fn plan(&self, id: ImportId) -> anyhow::Result<PlanView> {
+        self.ask(operations::IMPORTS_PLAN.at(&[&id])).await
+    }
+
+    async fn planned(
+        &self,
+        id: ImportId,
+        field: Option<&str>,
+        after: Option<&str>,
+    ) -> anyhow::Result<PlannedList> {
+        let call = operations::IMPORTS_PLAN_CHANGES
+            .at(&[&id])
+            .with("limit", PAGE.to_string())
+            .with_all(field.map(|field| ("field", field.to_owned())))
+            .with_all(after.map(|after| ("after", after.to_owned())));
+        self.ask(call).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(value: Value) -> PlannedView {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_diff_shows_what_goes_and_what_comes() {
+        let updated = record(json!({
+            "record": 7, "line": 8, "outcome": "updated", "reason": null, "user_id": null, "warnings": [], "errors": [],
+            "changes": [{"field": "given_name", "before": "Ann", "after": "An\u{1b}na"}, {"field": "metadata.x", "before": [1]}]
+        }));
+        assert_eq!(
+            diff(&updated).unwrap(),
+            "record 7, line 8\n  - given_name: \"Ann\"\n  + given_name: \"An\\u001bna\"\n  - metadata.x: [1]"
+        );
+        let failed = record(json!({
+            "record": 9, "line": null, "outcome": "failed", "reason": null, "user_id": null, "warnings": [], "changes": [],
+            "errors": [{"code": "identity_conflict", "field": "email", "message": "the value belongs to another user"}]
+        }));
+        assert_eq!(
+            diff(&failed).unwrap(),
+            "record 9 fails\n  ! email: the value belongs to another user [identity_conflict]"
+        );
+        let inserted = json!({"record": 1, "line": 2, "outcome": "inserted", "reason": null, "user_id": null, "warnings": [],
+                              "errors": [], "changes": []});
+        assert_eq!(diff(&record(inserted)), None);
+    }
+}

@@ -1,0 +1,281 @@
+//! Families of imports, receipts and histories, from upload to end.
+
+use futures_util::StreamExt;
+use muster_producer::export::{self, ExportFormat};
+use muster_shared::id::{ImportId, TenantId, UserId};
+use muster_shared::options::{ImportOptions, Start};
+use muster_shared::parse::Format;
+use muster_shared::receipt::{self, OutcomeDigests, Receipt};
+use muster_shared::store::family::{self, Family};
+use muster_shared::store::history::{self, Cursor, Entry};
+use muster_shared::store::receipts::{self, Found};
+use muster_shared::store::{retention, steer, tenants};
+use serde_json::{Value, json};
+
+use crate::harness::{Backend, Pipeline, counts};
+use crate::on_both_queues;
+use crate::undo::{taken_back, undone, whole};
+
+on_both_queues!(
+    a_family_through_two_mendings_is_shown_as_one,
+    a_receipt_is_signed_and_says_what_is_in_the_store,
+    a_history_tells_imports_and_undos_with_their_fields,
+);
+
+async fn failed(pipeline: &Pipeline, import: ImportId, format: ExportFormat) -> String {
+    let report = pipeline.report(import).await;
+    let pieces: Vec<_> = export::failed(&pipeline.store, &report, format).collect().await;
+    pieces.into_iter().map(|piece| String::from_utf8(piece.unwrap().to_vec()).unwrap()).collect()
+}
+
+async fn family(pipeline: &Pipeline, of: ImportId) -> Option<Family> {
+    family::of(&pipeline.store, pipeline.tenant, of).await.unwrap()
+}
+
+/// Records, applied and open.
+async fn sums(pipeline: &Pipeline, of: ImportId) -> (u64, u64, u64) {
+    let family = family(pipeline, of).await.unwrap();
+    (family.records, family.applied, family.open)
+}
+
+async fn another_tenant(pipeline: &Pipeline) -> TenantId {
+    tenants::create(&pipeline.store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner().id
+}
+
+/// 60 users, five of which fail: records 10, 20, 30, 40 and 50.
+fn file() -> String {
+    let mut csv = String::from("email,first_name\n");
+    for at in 1..=60 {
+        let bad = at % 10 == 0 && at < 60;
+        csv.push_str(&if bad {
+            format!("bad{at},Zoë {at}\n")
+        } else {
+            format!("user{at}@example.com,Zoë {at}\n")
+        });
+    }
+    csv
+}
+
+/// The file with these records mended.
+fn mend(text: &str, which: &[u32]) -> String {
+    which.iter().fold(text.to_owned(), |text, at| {
+        text.replace(&format!("\"bad{at}\""), &format!("\"user{at}@example.com\""))
+    })
+}
+
+async fn a_family_through_two_mendings_is_shown_as_one(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    let plain = ImportOptions::default();
+    let first = pipeline.import(&file(), &plain).await;
+    assert_eq!(first.counts, counts(60, 55, 0, 0, 5));
+    assert_eq!(family(&pipeline, first.id).await, None, "it stands alone");
+
+    // Three are mended in a table, of which one is wrong in another way; then the rest in objects.
+    let mended = mend(&failed(&pipeline, first.id, ExportFormat::Csv).await, &[10, 20, 30]);
+    let mended = mended.replace("user30@", "user30@@");
+    let second = pipeline.import(&mended, &plain).await;
+    assert_eq!((second.mends, second.counts), (Some(first.id), counts(5, 2, 0, 0, 3)));
+    assert_eq!(sums(&pipeline, first.id).await, (60, 57, 3));
+    let lines = failed(&pipeline, second.id, ExportFormat::Ndjson).await;
+    let lines = mend(&lines, &[40]).replace("user30@@", "user30@");
+    let ndjson = ImportOptions { format: Format::Ndjson, ..plain.clone() };
+    let third = pipeline.import(&lines, &ndjson).await;
+    assert_eq!((third.mends, third.counts), (Some(second.id), counts(3, 2, 0, 0, 1)));
+    for member in [first.id, second.id, third.id] {
+        let family = family(&pipeline, member).await.unwrap();
+        assert_eq!(family.summary, "60 records: 59 applied over 3 imports, 1 open");
+        let members: Vec<_> = family.members.iter().map(|one| (one.id, one.mends, one.undone)).collect();
+        assert_eq!(
+            members,
+            [(first.id, None, false), (second.id, Some(first.id), false), (third.id, Some(second.id), false)]
+        );
+    }
+    // The same failed file once more mends nothing twice; and one that has not ended does not count.
+    let again = pipeline.import(&mended, &plain).await;
+    assert_eq!(again.mends, Some(first.id));
+    assert_eq!(sums(&pipeline, first.id).await, (60, 59, 1));
+    let last = mend(&failed(&pipeline, third.id, ExportFormat::Csv).await, &[50]);
+    let waiting = ImportOptions { start: Start::Manual, ..plain.clone() };
+    let waiting = pipeline.accepted(&last, &waiting).await;
+    assert_eq!(sums(&pipeline, waiting).await, (60, 59, 1));
+    steer::cancel(&pipeline.store, pipeline.tenant, waiting).await.unwrap();
+    assert_eq!(sums(&pipeline, waiting).await, (60, 59, 1), "what was cancelled was not applied");
+
+    // What a member did is gone with its undo, and back with the undo of that.
+    let undo = taken_back(&mut pipeline, third.id).await;
+    assert_eq!(sums(&pipeline, first.id).await, (60, 57, 3));
+    taken_back(&mut pipeline, undo).await;
+    assert_eq!(sums(&pipeline, first.id).await, (60, 59, 1));
+
+    // Another tenant's file of failed records is no relative, and its family is nobody's here.
+    let other = another_tenant(&pipeline).await;
+    assert_eq!(family::of(&pipeline.store, other, first.id).await.unwrap(), None);
+    assert!(!family::can_be_mended(&pipeline.store, other, first.id).await.unwrap());
+    let own = std::mem::replace(&mut pipeline.tenant, other);
+    let stranger = pipeline.import(&mended, &plain).await;
+    assert_eq!(stranger.mends, None);
+    pipeline.tenant = own;
+    assert_eq!(family(&pipeline, first.id).await.unwrap().members.len(), 5);
+    pipeline.finish().await;
+}
+
+async fn signed(pipeline: &Pipeline, import: ImportId) -> Receipt {
+    match receipts::read(&pipeline.store, pipeline.tenant, import, "muster test").await.unwrap() {
+        Found::Receipt(receipt) => *receipt,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn a_receipt_is_signed_and_says_what_is_in_the_store(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    let store = pipeline.store.clone();
+    let import = pipeline.import(&file(), &ImportOptions::default()).await.id;
+    let said = signed(&pipeline, import).await;
+    let key = receipts::key(&store).await.unwrap();
+    assert_eq!(receipts::key(&store).await.unwrap().public(), key.public(), "there is one key");
+    let document = key.sign(&said).unwrap();
+    assert_eq!(receipt::check(&document, Some(key.public())).unwrap().0, said);
+
+    use sha2::{Digest, Sha256};
+    let line = said.file.clone().unwrap();
+    assert_eq!(line.sha256, hex::encode(Sha256::digest(file())));
+    assert_eq!((line.bytes, line.records), (file().len() as u64, 60));
+    assert_eq!((said.counts, said.problems[0].count), (counts(60, 55, 0, 0, 5), 5));
+    // The digests are those of the sheets, in the order in which the chunks were staged.
+    let sheets: Vec<Option<Vec<u8>>> =
+        sqlx::query_scalar("select outcomes from chunks where import_id = $1 order by id")
+            .bind(import.get())
+            .fetch_all(store.pool())
+            .await
+            .unwrap();
+    let digests: Vec<[u8; 32]> = (1_u64..)
+        .zip(&sheets)
+        .map(|(number, sheet)| {
+            let mut hash = Sha256::new();
+            hash.update(number.to_be_bytes());
+            hash.update(sheet.as_deref().unwrap_or_default());
+            hash.finalize().into()
+        })
+        .collect();
+    assert!(digests.len() > 2);
+    assert_eq!(said.outcomes, OutcomeDigests::of(&digests));
+
+    // Lineage, both ways; an undo has no file.
+    let mended = mend(&failed(&pipeline, import, ExportFormat::Csv).await, &[10]);
+    let child = pipeline.import(&mended, &ImportOptions::default()).await.id;
+    let undo = taken_back(&mut pipeline, import).await;
+    let lineage = signed(&pipeline, import).await.lineage;
+    assert_eq!((lineage.mended_by, lineage.undone_by), (vec![child.get()], vec![undo.get()]));
+    assert_eq!(signed(&pipeline, child).await.lineage.mends, Some(import.get()));
+    let of_undo = signed(&pipeline, undo).await;
+    assert_eq!((of_undo.file, of_undo.lineage.undoes), (None, Some(import.get())));
+
+    // None of an import that goes on, and none for another tenant.
+    let waiting = ImportOptions { start: Start::Manual, ..ImportOptions::default() };
+    let waiting = pipeline.accepted("email\nx@example.com\n", &waiting).await;
+    let found = receipts::read(&store, pipeline.tenant, waiting, "x").await.unwrap();
+    assert!(matches!(found, Found::NotEnded(_)), "{found:?}");
+    let other = another_tenant(&pipeline).await;
+    assert_eq!(receipts::read(&store, other, import, "x").await.unwrap(), Found::NotFound);
+    pipeline.finish().await;
+}
+
+/// The whole history, in pages of so many.
+async fn history(pipeline: &Pipeline, user: UserId, limit: usize) -> (Vec<Entry>, bool) {
+    let (mut all, mut after): (Vec<Entry>, Option<Cursor>) = (Vec::new(), None);
+    loop {
+        let page =
+            history::page(&pipeline.store, pipeline.tenant, user, after, limit).await.unwrap().unwrap();
+        all.extend(page.entries);
+        match page.next {
+            Some(next) => after = Some(next.parse().unwrap()),
+            None => return (all, page.older_gone),
+        }
+    }
+}
+
+async fn user(pipeline: &Pipeline, email: &str) -> UserId {
+    let id: uuid::Uuid = sqlx::query_scalar("select id from users where email = $1")
+        .bind(email)
+        .fetch_one(pipeline.store.pool())
+        .await
+        .unwrap();
+    UserId::new(id)
+}
+
+/// Kind, what did it, import, record and line.
+fn told(entry: &Entry) -> (&str, &str, Option<ImportId>, Option<u64>, Option<u64>) {
+    (&entry.kind, &entry.by, entry.import, entry.record, entry.line)
+}
+
+fn fields(entry: &Entry) -> Vec<(String, Value, Value)> {
+    let fields = entry.fields.clone().unwrap();
+    fields.into_iter().map(|field| (field.field, field.before, field.after)).collect()
+}
+
+async fn a_history_tells_imports_and_undos_with_their_fields(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    let plain = ImportOptions::default();
+    let hash = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
+    let mut csv = String::from("email,first_name,custom__office,password_hash\n");
+    for at in 0..50 {
+        csv.push_str(&format!("user{at}@example.com,Zoë {at},Milan,{hash}\n"));
+    }
+    let first = pipeline.import(&csv, &plain).await.id;
+    let csv = "email,first_name,custom__office\nuser1@example.com,Zoë 1,Rome\nuser2@example.com,Zoë,\n\
+               user1@example.com,Zoë,Oslo\n";
+    let second = pipeline.import(csv, &plain).await.id;
+    // Nothing changes: nothing to tell.
+    pipeline.import("email,first_name\nuser1@example.com,Zoë\n", &plain).await;
+    let (one, two) = (user(&pipeline, "user1@example.com").await, user(&pipeline, "user2@example.com").await);
+    let five = user(&pipeline, "user5@example.com").await;
+    let new = whole(&pipeline, second);
+    undone(&mut pipeline, &new).await;
+
+    for limit in [1, 2, 50] {
+        let (entries, older_gone) = history(&pipeline, one, limit).await;
+        assert!(!older_gone);
+        let all: Vec<_> = entries.iter().map(told).collect();
+        assert_eq!(all.len(), 3, "{limit}: {entries:#?}");
+        assert_eq!((all[0].0, all[0].1, all[0].2), ("updated", "undo", Some(new.id)));
+        assert_eq!(all[1], ("updated", "import", Some(second), Some(3), Some(4)));
+        assert_eq!(all[2], ("inserted", "import", Some(first), Some(2), Some(3)));
+        let change = |name: &str, before: Value, after: Value| (name.to_owned(), before, after);
+        assert_eq!(
+            fields(&entries[1]),
+            [
+                change("given_name", json!("Zoë 1"), json!("Zoë")),
+                change("metadata.office", json!("Milan"), json!("Oslo"))
+            ]
+        );
+        assert_eq!(
+            fields(&entries[0]),
+            [
+                change("given_name", json!("Zoë"), json!("Zoë 1")),
+                change("metadata.office", json!("Oslo"), json!("Milan"))
+            ]
+        );
+        let said = fields(&entries[2]);
+        assert!(said.contains(&change("given_name", Value::Null, json!("Zoë 1"))), "{said:?}");
+        assert!(!format!("{entries:?}").contains("$2b$"), "no secret is told");
+    }
+    assert_eq!(history(&pipeline, two, 50).await.0.len(), 3);
+
+    // Another tenant knows nothing of it, and a user that the undo deleted is known still.
+    let other = another_tenant(&pipeline).await;
+    assert_eq!(history::page(&pipeline.store, other, one, None, 50).await.unwrap(), None);
+    let undo_first = whole(&pipeline, first);
+    undone(&mut pipeline, &undo_first).await;
+    let (entries, _) = history(&pipeline, five, 50).await;
+    let all: Vec<_> = entries.iter().map(|entry| (&*entry.kind, &*entry.by)).collect();
+    assert_eq!(all, [("deleted", "undo"), ("inserted", "import")]);
+
+    // Past the retention of before-images it is told that something happened, and that what is not kept.
+    retention::forget_before_images(&pipeline.store, 0.0).await.unwrap();
+    let (entries, older_gone) = history(&pipeline, two, 2).await;
+    assert!(!older_gone, "that it was inserted is known: {entries:#?}");
+    let updates: Vec<_> = entries.iter().filter(|entry| entry.kind == "updated").collect();
+    assert!(!updates.is_empty() && updates.iter().all(|entry| entry.fields.is_none()), "{entries:#?}");
+    assert_eq!(entries.last().map(|entry| entry.kind.as_str()), Some("inserted"));
+    pipeline.finish().await;
+}

@@ -1,0 +1,369 @@
+//! What a plan says, what becomes of it, and who dies meanwhile.
+
+use muster_shared::chunk::ChunkLimits;
+use muster_shared::error::ErrorCode;
+use muster_shared::import::ImportState;
+use muster_shared::options::{IdentifierField, ImportOptions};
+use muster_shared::outcome::{Outcome, Reason};
+use muster_shared::planned::{FieldSum, OnDrift};
+use muster_shared::store::steer::{self, Steered};
+use muster_shared::store::{erase, plans};
+
+use super::{applied, everything, first, keys, plan, records, summary, verdicts, work_on_plan};
+use crate::harness::{Backend, Pipeline, counts, people};
+use crate::on_both_queues;
+use crate::undo::{taken_back, users};
+
+on_both_queues!(
+    a_plan_writes_nothing_and_says_what_applying_does,
+    later_chunks_meet_what_earlier_ones_would_leave,
+    a_plan_is_made_whatever_dies,
+);
+
+/// Two records a chunk in two lanes.
+async fn small(backend: Backend) -> Pipeline {
+    let mut pipeline = Pipeline::new(backend).await;
+    pipeline.limits.chunk = ChunkLimits { records: 2, bytes: 64 * 1024, lanes: 2 };
+    pipeline
+}
+
+const BEFORE: &str = "email,phone_number,given_name,custom__office\n\
+                      a@example.com,+3212345671,Ann,Milan\n\
+                      b@example.com,+3212345672,Bob,Milan\n\
+                      c@example.com,,Cid,Rome\n";
+
+async fn a_plan_writes_nothing_and_says_what_applying_does(backend: Backend) {
+    let mut pipeline = small(backend).await;
+    let options = ImportOptions::default();
+    pipeline.import(BEFORE, &options).await;
+    let before = everything(&pipeline).await;
+    let csv = "email,phone_number,given_name,custom__office\n\
+               a@example.com,,Ann,Oslo\n\
+               b@example.com,+3212345671,Bob,Milan\n\
+               c@example.com,,Cid,Rome\n\
+               d@example.com,+3212345674,Dan,Oslo\n";
+    let import = plan(&mut pipeline, csv, &options).await;
+    assert_eq!(everything(&pipeline).await, before, "a plan writes nothing");
+    let planned = records(&pipeline, import).await;
+    assert_eq!(
+        verdicts(&planned),
+        [
+            (Outcome::Updated, None),
+            (Outcome::Failed, None),
+            (Outcome::Skipped, Some(Reason::Unchanged)),
+            (Outcome::Inserted, None),
+        ]
+    );
+    assert_eq!(planned[&1].before["metadata.office"], "Milan");
+    assert_eq!(planned[&1].after["metadata.office"], "Oslo");
+    assert_eq!(planned[&2].errors[0].code, ErrorCode::IdentityConflict);
+    let plan = summary(&pipeline, import).await;
+    assert_eq!(plan.counts, counts(4, 1, 1, 1, 1));
+    assert_eq!(plan.sums.fields["metadata.office"], FieldSum { changed: 1, ..FieldSum::default() });
+    assert_eq!(plan.since.map(|since| (since.looked_at, since.changed)), Some((1, 0)));
+    let report = pipeline.report(import).await;
+    assert_eq!((report.counts.pending, report.chunks.planned), (4, report.chunks.planned));
+    assert!(report.chunks.planned > 1 && keys(&pipeline).await > 0);
+
+    let left = users(&pipeline, true).await;
+    let report = applied(&mut pipeline, import, OnDrift::Refuse).await;
+    assert_eq!(report.counts, counts(4, 1, 1, 1, 1));
+    assert_eq!(pipeline.outcomes(import).await, verdicts(&planned));
+    assert_eq!(keys(&pipeline).await, 0);
+    // What was planned can be undone as any other import, and its plan can still be read.
+    taken_back(&mut pipeline, import).await;
+    assert_eq!(users(&pipeline, true).await, left);
+    let plan = summary(&pipeline, import).await;
+    assert_eq!((plan.counts, plan.since), (counts(4, 1, 1, 1, 1), None));
+    // Twice is once; in another way it is refused.
+    let steered = async |on_drift| {
+        steer::proceed_with(&pipeline.store, pipeline.tenant, import, on_drift).await.unwrap()
+    };
+    assert_eq!(steered(OnDrift::Refuse).await, Steered::Done(ImportState::Completed));
+    assert_eq!(steered(OnDrift::Apply).await, Steered::Refused(ImportState::Completed));
+    pipeline.finish().await;
+}
+
+/// Duplicates, renames, and values that users give up and others take, each in a chunk of its own.
+async fn later_chunks_meet_what_earlier_ones_would_leave(backend: Backend) {
+    let mut pipeline = small(backend).await;
+    pipeline.limits.chunk.records = 1;
+    let options = ImportOptions::default();
+    pipeline.import(BEFORE, &options).await;
+    let csv = "email,new_email,phone_number,given_name\n\
+               new@example.com,,+3212345679,New\n\
+               new@example.com,,,Newer\n\
+               new@example.com,,,Newer\n\
+               a@example.com,moved@example.com,,Ann\n\
+               moved@example.com,,,Anna\n\
+               b@example.com,,+3212345670,Bob\n\
+               c@example.com,,+3212345679,Cid\n\
+               e@example.com,,+3212345672,Eve\n";
+    let import = plan(&mut pipeline, csv, &options).await;
+    let planned = records(&pipeline, import).await;
+    let foreseen = verdicts(&planned);
+    assert_eq!(
+        foreseen[..3],
+        [(Outcome::Inserted, None), (Outcome::Updated, None), (Outcome::Skipped, Some(Reason::Unchanged)),]
+    );
+    // A user that is not there yet has no id.
+    assert_eq!((planned[&2].user, &planned[&2].before["given_name"]), (None, &"New".into()));
+    applied(&mut pipeline, import, OnDrift::Refuse).await;
+    assert_eq!(pipeline.outcomes(import).await, foreseen);
+    let failed = pipeline.records(import, Some(Outcome::Failed)).await;
+    assert!(failed.iter().all(|record| record.errors[0].code == ErrorCode::IdentityConflict), "{failed:?}");
+    pipeline.finish().await;
+}
+
+/// A clash of two lanes over a phone number: one record goes in, the other one fails.
+const CLASH: &str = "email,phone_number\n\
+                     a@example.com,+3212345671\n\
+                     b@example.com,+3212345671\n\
+                     c@example.com,+3212345671\n\
+                     d@example.com,+3212345671\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_is_given_up_is_free_for_later_chunks() {
+    let mut pipeline = small(Backend::Postgres).await;
+    pipeline.limits.chunk = ChunkLimits { records: 1, bytes: 64 * 1024, lanes: 1 };
+    let options = ImportOptions::default();
+    pipeline.import(BEFORE, &options).await;
+    let csv = "email,phone_number\n\
+               b@example.com,+3212345670\n\
+               e@example.com,+3212345672\n";
+    let import = plan(&mut pipeline, csv, &options).await;
+    let foreseen = [(Outcome::Updated, None), (Outcome::Inserted, None)];
+    assert_eq!(verdicts(&records(&pipeline, import).await), foreseen);
+    applied(&mut pipeline, import, OnDrift::Refuse).await;
+    assert_eq!(pipeline.outcomes(import).await, foreseen);
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chunks_that_are_planned_at_the_same_moment_see_each_other() {
+    let mut pipeline = small(Backend::Postgres).await;
+    pipeline.limits.chunk.records = 4;
+    let import = pipeline.accepted(CLASH, &first(&ImportOptions::default())).await;
+    let chunks = pipeline.report(import).await.chunks.staged;
+    assert!(chunks > 1, "the records are in several lanes");
+    // Whoever plans waits here, after it has looked at what the others left.
+    let mut other = pipeline.store.connection().await.unwrap();
+    let mut held = sqlx::Connection::begin(&mut other).await.unwrap();
+    let [.., a, b, c, d] = *import.get().as_bytes();
+    sqlx::query("select pg_advisory_xact_lock($1, $2)")
+        .bind(0x6d70_i32)
+        .bind(i32::from_be_bytes([a, b, c, d]))
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(4));
+    until(async || waiting(&pipeline).await >= i64::try_from(chunks).unwrap()).await;
+    held.commit().await.unwrap();
+    pipeline.planned(import).await;
+    worker.stop().await;
+    dispatcher.stop().await;
+    assert_eq!(summary(&pipeline, import).await.counts, counts(4, 1, 0, 0, 3));
+    assert_eq!(applied(&mut pipeline, import, OnDrift::Refuse).await.counts, counts(4, 1, 0, 0, 3));
+    pipeline.finish().await;
+}
+
+/// The chunk that was planned first is held up, and the one that met it waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chunks_that_met_each_other_are_applied_in_the_order_in_which_they_were_planned() {
+    let mut pipeline = small(Backend::Postgres).await;
+    pipeline.limits.chunk.records = 4;
+    let import = plan(&mut pipeline, CLASH, &ImportOptions::default()).await;
+    let foreseen = records(&pipeline, import).await;
+    let (later, earlier): (i64, i64) =
+        sqlx::query_as("select chunk_id, follows[1] from plans where import_id = $1 and follows <> '{}'")
+            .bind(import.get())
+            .fetch_one(pipeline.store.pool())
+            .await
+            .unwrap();
+    let mut other = pipeline.store.connection().await.unwrap();
+    let mut held = sqlx::Connection::begin(&mut other).await.unwrap();
+    steer::proceed(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    sqlx::query("select from chunks where id = $1 for share")
+        .bind(earlier)
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(4));
+    let met = async || -> bool {
+        sqlx::query_scalar("select state = 'applied' or deferrals > 0 from chunks where id = $1")
+            .bind(later)
+            .fetch_one(pipeline.store.pool())
+            .await
+            .unwrap()
+    };
+    until(met).await;
+    held.commit().await.unwrap();
+    let report = pipeline.ended(import).await;
+    worker.stop().await;
+    dispatcher.stop().await;
+    assert_eq!(report.counts, counts(4, 1, 0, 0, 3));
+    assert_eq!(pipeline.outcomes(import).await, verdicts(&foreseen));
+    let failed = pipeline.records(import, Some(Outcome::Failed)).await;
+    assert!(failed.iter().all(|record| record.errors[0].code == ErrorCode::IdentityConflict), "{failed:?}");
+    pipeline.finish().await;
+}
+
+/// Sessions of this database that wait for a lock.
+async fn waiting(pipeline: &Pipeline) -> i64 {
+    sqlx::query_scalar(
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+    )
+    .fetch_one(pipeline.store.pool())
+    .await
+    .unwrap()
+}
+
+async fn until(mut look: impl AsyncFnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !look().await {
+        assert!(std::time::Instant::now() < deadline, "it does not come to that");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Workers that are cut off, dispatchers that vanish: each chunk is planned once.
+async fn a_plan_is_made_whatever_dies(backend: Backend) {
+    let mut pipeline = small(backend).await;
+    let options = ImportOptions::default();
+    let import = pipeline.accepted(&people(60), &first(&options)).await;
+    for _ in 0..5 {
+        let before = pipeline.report(import).await;
+        let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(3));
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        loop {
+            let now = pipeline.report(import).await;
+            if now.chunks.planned > before.chunks.planned || now.state == ImportState::Planned {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "no chunk is planned");
+            tokio::task::yield_now().await;
+        }
+        // Not stopped: their tasks are cut off wherever they are.
+        drop((worker, dispatcher));
+        sqlx::query("update chunks set leased_until = now() where state = 'dispatched'")
+            .execute(pipeline.store.pool())
+            .await
+            .unwrap();
+    }
+    work_on_plan(&mut pipeline, import).await;
+    assert_eq!(pipeline.witness().await, (0, 0));
+    let plan = summary(&pipeline, import).await;
+    assert_eq!(plan.counts, counts(60, 60, 0, 0, 0));
+    assert_eq!(records(&pipeline, import).await.len(), 60);
+    let report = applied(&mut pipeline, import, OnDrift::Refuse).await;
+    assert_eq!(report.counts, counts(60, 60, 0, 0, 0));
+    pipeline.settle(pipeline.worker(1)).await;
+    pipeline.finish().await;
+}
+
+/// Somebody changes users between the plan and its application.
+async fn edited(pipeline: &Pipeline) {
+    let edits = "update users set metadata = '{\"office\": \"Pisa\"}', version = version + 1 where email = 'a@example.com';
+                 update users set family_name = 'Edited', version = version + 1 where email = 'b@example.com';
+                 delete from users where email = 'c@example.com'";
+    sqlx::raw_sql(edits).execute(pipeline.store.pool()).await.unwrap();
+}
+
+const LATER: &str = "email,given_name,custom__office\n\
+                     a@example.com,Ann,Oslo\n\
+                     b@example.com,Bob,Oslo\n\
+                     c@example.com,Cid,Rome\n\
+                     d@example.com,Dan,Oslo\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_whose_user_changed_since_the_plan_fails_and_names_the_fields() {
+    let mut pipeline = small(Backend::Postgres).await;
+    let options = ImportOptions::default();
+    pipeline.import(BEFORE, &options).await;
+    let import = plan(&mut pipeline, LATER, &options).await;
+    edited(&pipeline).await;
+    let since = summary(&pipeline, import).await.since.unwrap();
+    assert_eq!((since.looked_at, since.changed), (2, 2));
+    let report = applied(&mut pipeline, import, OnDrift::Refuse).await;
+    assert_eq!(report.counts, counts(4, 1, 1, 0, 2));
+    let failed = pipeline.records(import, Some(Outcome::Failed)).await;
+    let told: Vec<(u64, ErrorCode)> =
+        failed.iter().map(|record| (record.record, record.errors[0].code)).collect();
+    assert_eq!(told, [(1, ErrorCode::ChangedSincePlan), (3, ErrorCode::ChangedSincePlan)]);
+    let message = &failed[0].errors[0].message;
+    assert!(message.contains("metadata.office") && !message.contains("Pisa"), "{message}");
+    assert!(failed[1].errors[0].message.contains("`inserted`"), "{}", failed[1].errors[0].message);
+    // Tried again, they are applied as things are now.
+    steer::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    assert_eq!(pipeline.ended(import).await.counts, counts(4, 2, 2, 0, 0));
+    worker.stop().await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_whose_user_changed_since_the_plan_is_applied_and_marked_where_that_is_wanted() {
+    let mut pipeline = small(Backend::Postgres).await;
+    let options = ImportOptions::default();
+    pipeline.import(BEFORE, &options).await;
+    let import = plan(&mut pipeline, LATER, &options).await;
+    edited(&pipeline).await;
+    let report = applied(&mut pipeline, import, OnDrift::Apply).await;
+    assert_eq!(report.counts, counts(4, 2, 2, 0, 0));
+    let all = pipeline.records(import, None).await;
+    let warned: Vec<bool> = all.iter().map(|record| !record.warnings.is_empty()).collect();
+    assert_eq!(warned, [true, false, true, false]);
+    assert!(all[0].warnings[0].contains("metadata.office"), "{:?}", all[0].warnings);
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_can_be_dropped_resumed_and_made_anew() {
+    let mut pipeline = small(Backend::Postgres).await;
+    let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
+    let options = ImportOptions::default();
+    pipeline.import(BEFORE, &options).await;
+    let import = plan(&mut pipeline, LATER, &options).await;
+    assert_eq!(steer::pause(&store, tenant, import).await.unwrap(), Steered::Refused(ImportState::Planned));
+    assert_eq!(steer::retry(&store, tenant, import).await.unwrap(), Steered::Refused(ImportState::Planned));
+    edited(&pipeline).await;
+    assert_eq!(steer::plan(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Planning));
+    assert_eq!(
+        steer::proceed(&store, tenant, import).await.unwrap(),
+        Steered::Refused(ImportState::Planning)
+    );
+    work_on_plan(&mut pipeline, import).await;
+    let foreseen = verdicts(&records(&pipeline, import).await);
+    assert_eq!(foreseen[2], (Outcome::Inserted, None));
+    steer::cancel(&store, tenant, import).await.unwrap();
+    let cancelled = pipeline.report(import).await;
+    assert_eq!((cancelled.state, cancelled.counts), (ImportState::Cancelled, counts(4, 0, 0, 4, 0)));
+    assert_eq!(plans::summary(&store, tenant, import).await.unwrap(), Some(None));
+    assert_eq!(keys(&pipeline).await, 0);
+    // Nothing is applied that nobody saw: what is resumed is planned.
+    assert_eq!(steer::resume(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Planning));
+    work_on_plan(&mut pipeline, import).await;
+    assert_eq!(verdicts(&records(&pipeline, import).await), foreseen);
+    assert_eq!(applied(&mut pipeline, import, OnDrift::Refuse).await.counts.failed, 0);
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erased_person_is_in_no_plan() {
+    let mut pipeline = small(Backend::Postgres).await;
+    let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
+    let options = ImportOptions::default();
+    pipeline.import(BEFORE, &options).await;
+    let csv = "email,given_name,custom__office\na@example.com,Ann,Oslo\nb@example.com,Bob,Oslo\n";
+    let import = plan(&mut pipeline, csv, &options).await;
+    let person = erase::person_by(&store, tenant, IdentifierField::Email, "a@example.com").await.unwrap();
+    let erased = erase::erase(&store, tenant, &person, "operator").await.unwrap();
+    assert!(erased.changes > 0, "{erased:?}");
+    let planned = records(&pipeline, import).await;
+    assert_eq!((planned[&1].before.len(), planned[&1].after.len(), planned[&1].user), (0, 0, None));
+    assert_eq!(planned[&1].errors[0].code, ErrorCode::Erased);
+    let report = applied(&mut pipeline, import, OnDrift::Refuse).await;
+    assert_eq!(report.counts, counts(2, 0, 1, 0, 1));
+    pipeline.finish().await;
+}

@@ -1,0 +1,92 @@
+//! What was done that leaves no other trace, page by page.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use muster_shared::store::audit::{self, AuditEntry};
+use muster_shared::token::Scope;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::AppState;
+use super::auth::Caller;
+use super::error::ApiError;
+use super::params::{Params, next_page};
+
+/// One thing that was done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AuditView {
+    /// Number: greater is later.
+    pub id: i64,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Who: `token:` and the id of a token, or `operator` for the command line.
+    pub actor: String,
+    /// Name of the token; null where it was none of the tenant's.
+    pub token: Option<String>,
+    /// What: `users.erase`.
+    pub action: String,
+    /// Id of the user concerned, which leads nowhere once they are erased; null where there was no such user.
+    pub subject: Option<Uuid>,
+    /// How many of what.
+    #[schema(value_type = Object)]
+    pub counts: Value,
+}
+
+impl From<AuditEntry> for AuditView {
+    fn from(entry: AuditEntry) -> Self {
+        Self {
+            id: entry.id,
+            at: entry.at,
+            actor: entry.actor,
+            token: entry.token,
+            action: entry.action,
+            subject: entry.subject,
+            counts: entry.counts,
+        }
+    }
+}
+
+/// A page of the audit, the newest first.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AuditList {
+    /// What was done.
+    pub entries: Vec<AuditView>,
+    /// What to give as `after` for the next page; null on the last.
+    pub next: Option<i64>,
+    /// Address of the next page; null on the last.
+    #[serde(default)]
+    pub next_link: Option<String>,
+}
+
+/// Lists what was done that leaves no other trace, the newest first: who, when, what, and how many. Nothing can change or delete it.
+#[utoipa::path(
+    get, path = "/v1/audit", tag = "audit",
+    params(("after" = Option<i64>, Query, description = "`next` of the page before"),
+           ("limit" = Option<u16>, Query, description = "Most entries of the page")),
+    responses((status = 200, description = "A page of the audit", body = AuditList,
+               headers(("Link" = String, description = "Address of the next page, `rel=\"next\"`; absent on the last")))),
+)]
+pub(super) async fn list(
+    State(state): State<AppState>,
+    caller: Caller,
+    mut params: Params,
+) -> Result<Response, ApiError> {
+    let tenant = caller.may(Scope::Ops)?;
+    let after: Option<i64> = params.take_after()?;
+    let limit = usize::from(params.take_limit(50, 200)?);
+    params.finish()?;
+    let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let mut page = audit::page(&state.0.store, tenant, after, most).await?;
+    let more = page.len() > limit;
+    page.truncate(limit);
+    let next = if more { page.last().map(|entry| entry.id) } else { None };
+    let base = &state.0.link_base;
+    let next_link = next.map(|next| format!("{base}/v1/audit?after={next}&limit={limit}"));
+    let headers = next_page(next_link.as_deref());
+    let entries = page.into_iter().map(Into::into).collect();
+    Ok((headers, Json(AuditList { entries, next, next_link })).into_response())
+}

@@ -1,0 +1,36 @@
+//! What proves an import, as the API gives it: its receipt, and its report to print.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use muster_shared::id::ImportId;
+
+use super::leave::Leave;
+use super::session::Visit;
+use crate::api::AppState;
+use crate::api::error::ApiError;
+use crate::api::params::{Id, Params};
+use crate::api::{receipts, report_page};
+
+/// The signed receipt.
+pub(super) async fn receipt(
+    state: State<AppState>,
+    visit: Visit,
+    id: Path<String>,
+    params: Params,
+) -> Result<Response, Leave> {
+    Ok(receipts::show(state, visit.caller(), import(&id)?, params).await?)
+}
+
+/// The report as one page.
+pub(super) async fn report(
+    state: State<AppState>,
+    visit: Visit,
+    id: Path<String>,
+    params: Params,
+) -> Result<Response, Leave> {
+    Ok(report_page::show(state, visit.caller(), import(&id)?, params).await?)
+}
+
+fn import(id: &str) -> Result<Id<ImportId>, ApiError> {
+    id.parse().map(Id).map_err(|_| ApiError::NotFound)
+}

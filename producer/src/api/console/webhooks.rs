@@ -1,0 +1,274 @@
+//! Webhooks: what there is, what each was told and how that went; a new one, whose secret is shown this once.
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+use muster_shared::clock;
+use muster_shared::id::{DeliveryId, WebhookId};
+use muster_shared::import::DeliveryState;
+use muster_shared::store::deliveries::{self, DeliveryFilter, DeliveryInfo};
+use muster_shared::store::webhooks::{self as store, Created, NewWebhook, WebhookChange, WebhookInfo};
+use muster_shared::token::Scope;
+
+use super::leave::Leave;
+use super::page::{Page, Section, secret, sentence};
+use super::session::{Filled, Visit};
+use super::words::{ago, count, moment};
+use crate::api::AppState;
+use crate::api::error::{ApiError, WebhookRefusal};
+use crate::api::webhooks::{DeliveryView, checked_description};
+
+/// Deliveries of a page.
+const PAGE: i64 = 50;
+
+/// Shows the webhooks.
+pub(super) async fn list(State(state): State<AppState>, visit: Visit) -> Result<Response, Leave> {
+    let tenant = visit.may(Scope::WebhooksRead)?;
+    let found = store::list(&mut *state.0.store.reading(tenant).await?, tenant).await?;
+    Ok(page("Webhooks", None, all(&found, &visit, &Said::Nothing), &visit))
+}
+
+/// What is said above the list.
+enum Said {
+    Nothing,
+    /// Why there is no new webhook, and the address that was given.
+    Wrong(String, String),
+    /// The secret of a new one.
+    Secret(String),
+}
+
+/// Creates a webhook that is told everything, and shows its secret.
+pub(super) async fn create(State(state): State<AppState>, filled: Filled) -> Result<Response, Leave> {
+    let tenant = filled.visit.may(Scope::WebhooksWrite)?;
+    let url = filled.field("url").unwrap_or_default().trim().to_owned();
+    let said = match checked_description(filled.field("description").unwrap_or_default().to_owned()) {
+        Err(error) => Said::Wrong(error.to_string(), url),
+        Ok(description) => match state.0.webhooks.targets.check(&url).await {
+            Err(error) => Said::Wrong(WebhookRefusal::Target(error).to_string(), url),
+            Ok(()) => {
+                let new =
+                    NewWebhook { url, description, events: Vec::new(), failed_above: None, enabled: true };
+                match store::create(&state.0.store, tenant, &new, state.0.webhooks.most).await? {
+                    Created::New(_, secret) => Said::Secret(secret.reveal().to_owned()),
+                    Created::TooMany => {
+                        Said::Wrong(WebhookRefusal::TooMany(state.0.webhooks.most).to_string(), new.url)
+                    }
+                }
+            }
+        },
+    };
+    let found = store::list(&mut *state.0.store.reading(tenant).await?, tenant).await?;
+    Ok(page("Webhooks", None, all(&found, &filled.visit, &said), &filled.visit))
+}
+
+/// Shows what a webhook was told.
+pub(super) async fn show(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    visit: Visit,
+) -> Result<Response, Leave> {
+    let tenant = visit.may(Scope::WebhooksRead)?;
+    let id: WebhookId = id.parse().map_err(|_| ApiError::NotFound)?;
+    let webhook = store::find(&mut *state.0.store.reading(tenant).await?, tenant, id).await?;
+    let webhook = webhook.ok_or(ApiError::NotFound)?;
+    let found = deliveries::page(&state.0.store, tenant, id, DeliveryFilter::default(), PAGE).await?;
+    let main = one(&webhook, &found.unwrap_or_default(), &visit, clock::now());
+    Ok(page("Webhook", Some(5_000), main, &visit))
+}
+
+/// Tries, enables, disables or deletes a webhook.
+pub(super) async fn act(
+    State(state): State<AppState>,
+    Path((id, act)): Path<(String, String)>,
+    filled: Filled,
+) -> Result<Response, Leave> {
+    let tenant = filled.visit.may(Scope::WebhooksWrite)?;
+    let id: WebhookId = id.parse().map_err(|_| ApiError::NotFound)?;
+    let enable = |enabled| WebhookChange { enabled: Some(enabled), ..WebhookChange::default() };
+    let store = &state.0.store;
+    let there = match act.as_str() {
+        "ping" => deliveries::ping(store, tenant, id).await?.is_some(),
+        "enable" => store::change(store, tenant, id, &enable(true)).await?.is_some(),
+        "disable" => store::change(store, tenant, id, &enable(false)).await?.is_some(),
+        "delete" => {
+            let there = store::delete(store.pool(), tenant, id).await?;
+            if there {
+                return Ok(Redirect::to("/console/webhooks").into_response());
+            }
+            there
+        }
+        _ => false,
+    };
+    if there { Ok(back_to(id)) } else { Err(ApiError::NotFound.into()) }
+}
+
+/// Makes a delivery again.
+pub(super) async fn redeliver(
+    State(state): State<AppState>,
+    Path((id, delivery)): Path<(String, String)>,
+    filled: Filled,
+) -> Result<Response, Leave> {
+    let tenant = filled.visit.may(Scope::WebhooksWrite)?;
+    let id: WebhookId = id.parse().map_err(|_| ApiError::NotFound)?;
+    let delivery: DeliveryId = delivery.parse().map_err(|_| ApiError::NotFound)?;
+    match deliveries::redeliver(&state.0.store, tenant, id, delivery).await? {
+        Some(_) => Ok(back_to(id)),
+        None => Err(ApiError::NotFound.into()),
+    }
+}
+
+fn back_to(id: WebhookId) -> Response {
+    Redirect::to(&format!("/console/webhooks/{id}")).into_response()
+}
+
+fn page(title: &str, renew: Option<u32>, main: Markup, visit: &Visit) -> Response {
+    Page { section: Section::Webhooks, title: title.into(), renew, main }.show(visit)
+}
+
+fn all(found: &[WebhookInfo], visit: &Visit, said: &Said) -> Markup {
+    let given = if let Said::Wrong(_, url) = said { url.as_str() } else { "" };
+    html! {
+        h1 { "Webhooks" }
+        p.facts { "Addresses that are told what happens to imports, in signed requests." }
+        @match said {
+            Said::Nothing => {}
+            Said::Wrong(why, _) => { div.note.wrong role="alert" { p { strong { "No webhook was created." } " " (sentence(why)) } } }
+            Said::Secret(secret) => {
+                div.note role="status" { p { strong { "The webhook is created." } " Its secret is shown this once: " code { (secret) } } }
+            }
+        }
+        @if found.is_empty() { p.calm { "There are none yet." } } @else {
+            div.scroll {
+                table {
+                    thead { tr { th scope="col" { "Address" } th scope="col" { "State" } th scope="col" { "Is told" } th scope="col" { "To be told" } } }
+                    tbody { @for webhook in found { (row(webhook)) } }
+                }
+            }
+        }
+        @if visit.allows(Scope::WebhooksWrite) {
+            section aria-labelledby="new" {
+                h2 #new { "A new one" }
+                form.document method="post" action="/console/webhooks" {
+                    (secret(visit))
+                    label for="url" { "Address" }
+                    input #url name="url" type="url" required maxlength="2048" value=(given) placeholder="https://hooks.example.com/muster";
+                    label for="description" { "What you call it" }
+                    input #description name="description" maxlength="255";
+                    button.main type="submit" { "Create" }
+                }
+            }
+        }
+    }
+}
+
+fn row(webhook: &WebhookInfo) -> Markup {
+    html! {
+        tr {
+            th scope="row" {
+                a href={ "/console/webhooks/" (webhook.id) } { (webhook.url) }
+                @if !webhook.description.is_empty() { p.hint { (webhook.description) } }
+            }
+            td data-name="State" { (state_of(webhook)) }
+            td data-name="Is told" { (told(webhook)) }
+            td data-name="To be told" { (count(webhook.pending, "delivery", "deliveries")) }
+        }
+    }
+}
+
+fn state_of(webhook: &WebhookInfo) -> Markup {
+    html! {
+        @match (webhook.enabled, webhook.disabled_reason.as_deref()) {
+            (true, _) => { span.state.good { "enabled" } }
+            (false, Some("gone")) => { span.state.bad { "disabled: its receiver wants nothing more (410)" } }
+            (false, _) => { span.state.idle { "disabled" } }
+        }
+    }
+}
+
+fn told(webhook: &WebhookInfo) -> Markup {
+    html! {
+        @if webhook.events.is_empty() { "everything" } @else { @for name in &webhook.events { code { (name) } " " } }
+        @if let Some(percent) = webhook.failed_above { ", and failed records above " (percent) " %" }
+    }
+}
+
+fn one(webhook: &WebhookInfo, found: &[DeliveryInfo], visit: &Visit, now: DateTime<Utc>) -> Markup {
+    html! {
+        h1 { (webhook.url) }
+        dl.about {
+            @if !webhook.description.is_empty() { dt { "Description" } dd { (webhook.description) } }
+            dt { "State" } dd { (state_of(webhook)) }
+            dt { "Is told" } dd { (told(webhook)) }
+            dt { "Secrets" } dd { @if webhook.secrets == 2 { "two: drop one when the receiver has the new one" } @else { "one" } }
+            dt { "Created" } dd { (moment(webhook.created_at)) }
+        }
+        @if visit.allows(Scope::WebhooksWrite) { (levers(webhook, visit)) }
+        section aria-labelledby="deliveries" {
+            h2 #deliveries { "What it was told" }
+            @if found.is_empty() { p.calm { "Nothing yet." } } @else {
+                div.scroll {
+                    table {
+                        thead { tr { th scope="col" { "What" } th scope="col" { "State" } th scope="col" { "Last try" } th scope="col" { "When" } th scope="col" { span.unseen { "What you can do" } } } }
+                        tbody { @for delivery in found { (delivery_row(webhook, delivery, visit, now)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn levers(webhook: &WebhookInfo, visit: &Visit) -> Markup {
+    let at = |act: &str| format!("/console/webhooks/{}/{act}", webhook.id);
+    let (toggle, word) = if webhook.enabled { ("disable", "Disable") } else { ("enable", "Enable") };
+    html! {
+        div.levers {
+            form method="post" action=(at("ping")) { (secret(visit)) button type="submit" { "Try it" } }
+            form method="post" action=(at(toggle)) { (secret(visit)) button type="submit" { (word) } }
+            details.confirm {
+                summary.button { "Delete…" }
+                form method="post" action=(at("delete")) {
+                    (secret(visit))
+                    p { "It goes with its secret and all that stands below." }
+                    button.danger type="submit" { "Delete" }
+                }
+            }
+        }
+    }
+}
+
+fn delivery_row(webhook: &WebhookInfo, delivery: &DeliveryInfo, visit: &Visit, now: DateTime<Utc>) -> Markup {
+    let tries = DeliveryView::from(delivery.clone()).tries;
+    let meaning = match delivery.state {
+        DeliveryState::Delivered => "good",
+        DeliveryState::Pending => "wait",
+        DeliveryState::Failed => "bad",
+    };
+    html! {
+        tr {
+            th scope="row" {
+                code { (delivery.kind) }
+                @if let Some(import) = delivery.import { " " a href={ "/console/imports/" (import) } { "import" } }
+            }
+            td data-name="State" { span class={ "state " (meaning) } { (delivery.state) } }
+            td data-name="Last try" {
+                @match tries.last() {
+                    None => { "not tried yet" }
+                    Some(last) => {
+                        @if let Some(problem) = &last.problem { (sentence(problem)) } @else if let Some(status) = last.status { (status) }
+                        " (" (count(delivery.attempts.into(), "try", "tries")) ")"
+                    }
+                }
+            }
+            td data-name="When" { (ago(now, delivery.created_at)) }
+            td {
+                @if visit.allows(Scope::WebhooksWrite) {
+                    form method="post" action={ "/console/webhooks/" (webhook.id) "/deliveries/" (delivery.id) "/redeliver" } {
+                        (secret(visit))
+                        button.quiet type="submit" aria-label={ "Deliver " (delivery.kind) " again" } { "Again" }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Counting the records of a file as its import read it, and the digest of its bytes: what a receipt is checked against. No store is needed.
+
+use bytes::Bytes;
+use muster_shared::error::{ErrorCode, FileError};
+use muster_shared::options::{ImportOptions, Rows};
+use muster_shared::parse::{Format, ParseEnd, ParseLimits, Parser, ReadAs, RecordSink};
+use muster_shared::record::{Names, RawRecord};
+use muster_shared::rules::Rules;
+use muster_shared::validate::Binding;
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::receive::{Encoding, Failure, Piece, ReceiveLimits, decode};
+use crate::workbook::Spool;
+
+/// Pieces waiting between two tasks.
+const WAITING: usize = 8;
+
+/// What a file is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Counted {
+    /// SHA-256 of its bytes, decompressed.
+    pub digest: [u8; 32],
+    /// How many bytes those are.
+    pub bytes: u64,
+    /// How many records it has; or why they cannot be counted.
+    pub records: Result<u64, FileError>,
+}
+
+/// A file that is being counted.
+#[derive(Debug)]
+pub struct Counting {
+    pieces: mpsc::Sender<Piece>,
+    decoding: JoinHandle<Result<(), Failure>>,
+    counting: JoinHandle<Counted>,
+}
+
+/// Gets ready for the bytes of a file that was imported with these options, and read so.
+pub fn begin(
+    options: ImportOptions,
+    read_as: Option<ReadAs>,
+    encoding: Encoding,
+    limits: ReceiveLimits,
+) -> Counting {
+    let (pieces, incoming) = mpsc::channel(WAITING);
+    let (decoded, coming) = mpsc::channel::<Option<Bytes>>(WAITING);
+    // How much may come out of compression is no matter here: the file is one's own.
+    let limits = ReceiveLimits { decompressed_bytes: None, ratio: None, ..limits };
+    let decoding = tokio::spawn(decode(encoding, limits, incoming, decoded));
+    let counting = tokio::task::spawn_blocking(move || count(options, read_as, limits, coming));
+    Counting { pieces, decoding, counting }
+}
+
+impl Counting {
+    /// Takes the next piece. False if nothing more is taken.
+    pub async fn push(&self, bytes: Bytes) -> bool {
+        bytes.is_empty() || self.pieces.send(Piece::Bytes(bytes)).await.is_ok()
+    }
+
+    /// Ends the file, and tells what it is. `Err` where it cannot be decompressed.
+    pub async fn finish(self) -> Result<Counted, FileError> {
+        // If nobody listens, decompressing has failed.
+        let _ = self.pieces.send(Piece::End).await;
+        let broken = || FileError::new(ErrorCode::Internal, "the file could not be read to its end");
+        match self.decoding.await {
+            Ok(Ok(())) => self.counting.await.map_err(|_| broken()),
+            Ok(Err(Failure::Refuse(error) | Failure::Abort(error))) => Err(error),
+            Ok(Err(Failure::Store(_))) | Err(_) => Err(broken()),
+        }
+    }
+}
+
+/// Takes whatever the parser finds, and knows the names that the import knew.
+struct Sink(Binding);
+
+impl RecordSink for Sink {
+    fn header(&mut self, names: &Names) -> Result<(), FileError> {
+        self.0.extend(names);
+        Ok(())
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.0.knows(name)
+    }
+
+    fn record(&mut self, _: &RawRecord<'_>, _: &Names) -> Result<(), FileError> {
+        Ok(())
+    }
+}
+
+/// The parser, until it refuses the file: then only the digest goes on.
+struct Reader {
+    parser: Parser,
+    sink: Sink,
+    wrong: Option<FileError>,
+}
+
+impl Reader {
+    fn feed(&mut self, piece: &[u8]) {
+        if self.wrong.is_none() {
+            self.wrong = self.parser.feed(piece, &mut self.sink).err();
+        }
+    }
+
+    fn finish(mut self) -> Result<u64, FileError> {
+        match self.wrong {
+            Some(error) => Err(error),
+            None => self.parser.finish(&mut self.sink).map(|ParseEnd { records, .. }| records),
+        }
+    }
+}
+
+fn count(
+    options: ImportOptions,
+    read_as: Option<ReadAs>,
+    limits: ReceiveLimits,
+    mut coming: mpsc::Receiver<Option<Bytes>>,
+) -> Counted {
+    let book = (options.format == Format::Xlsx).then(|| Spool::new(limits.book, options.sheet.as_deref()));
+    let parse = read_as.map_or(limits.parse, |read_as| read_as.limits(limits.parse));
+    let parse = ParseLimits { flexible: options.rows == Rows::Flexible, ..parse };
+    let rules = Rules::new(options);
+    let parser =
+        Parser::new(rules.options.format, parse).at(rules.options.at.as_deref()).reshaping(rules.table());
+    let mut reader = Reader { parser, sink: Sink(Binding::new(&rules)), wrong: None };
+    let mut spool = match book.transpose() {
+        Ok(spool) => spool,
+        Err(error) => {
+            reader.wrong = Some(error);
+            None
+        }
+    };
+    let (mut hash, mut bytes) = (Sha256::new(), 0);
+    while let Some(Some(piece)) = coming.blocking_recv() {
+        hash.update(&piece);
+        bytes += piece.len() as u64;
+        match &mut spool {
+            None => reader.feed(&piece),
+            Some(spool) => {
+                if reader.wrong.is_none() {
+                    reader.wrong = spool.write(&piece).err();
+                }
+            }
+        }
+    }
+    if let Some(spool) = spool
+        && reader.wrong.is_none()
+    {
+        let rows = spool.rows(&mut |piece| {
+            reader.feed(piece);
+            Ok::<(), FileError>(())
+        });
+        reader.wrong = reader.wrong.take().or(rows.err());
+    }
+    Counted { digest: hash.finalize().into(), bytes, records: reader.finish() }
+}

@@ -1,0 +1,149 @@
+//! One try of a delivery: a signed request, and as much of the answer as says how it went.
+
+use std::error::Error;
+use std::time::Duration;
+
+use muster_shared::clock;
+use muster_shared::fault::{Mutant, mutant};
+use muster_shared::store::deliveries::{Claim, Next, Try};
+use muster_shared::webhook::{PING, Schedule, signature_header};
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder, Response, StatusCode};
+use tokio::time::Instant;
+
+use super::target::{Guarded, TargetError, Targets};
+
+/// Most bytes of an answer that are read, and thrown away.
+const ANSWER_BYTES: usize = 4 * 1024;
+/// Most bytes of a problem that is noted.
+const PROBLEM_BYTES: usize = 300;
+
+/// Sends deliveries.
+#[derive(Debug, Clone)]
+pub(super) struct Sender {
+    client: Client,
+    targets: Targets,
+    timeout: Duration,
+}
+
+impl Sender {
+    /// One that waits so long for an answer, in all.
+    pub(super) fn new(targets: Targets, timeout: Duration) -> Result<Self, reqwest::Error> {
+        // Err means that one is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = || {
+            let redirects =
+                if mutant(Mutant::WebhookRedirects) { Policy::limited(3) } else { Policy::none() };
+            Client::builder()
+                .user_agent(concat!("muster/", env!("CARGO_PKG_VERSION")))
+                .redirect(redirects)
+                .referer(false)
+                // A proxy would resolve names by itself.
+                .no_proxy()
+                .dns_resolver(Guarded(targets))
+                // Each delivery has a connection of its own, so each name is looked up and checked anew.
+                .pool_max_idle_per_host(0)
+                .timeout(timeout)
+        };
+        let client = builder().build().or_else(|error| {
+            tracing::warn!(%error, "the system has no certificates of authorities: webhooks over HTTPS will fail");
+            ClientBuilder::tls_certs_only(builder(), []).build()
+        })?;
+        Ok(Self { client, targets, timeout })
+    }
+
+    /// Tries a delivery, and says what follows.
+    pub(super) async fn send(&self, claim: &Claim, schedule: &Schedule) -> (Try, Next) {
+        let (at, began) = (clock::now(), Instant::now());
+        let answer = self.ask(claim, at.timestamp()).await;
+        let took = began.elapsed();
+        let asked = answer.as_ref().ok().and_then(|answer| answer.retry_after);
+        let pause = schedule.pause(claim.attempts.saturating_add(1), asked, &mut clock::rng());
+        // Whoever tries a webhook wants to know how it is now.
+        let give_up_after = if claim.kind == PING { Duration::ZERO } else { schedule.give_up_after };
+        let again = Next::Again { pause, give_up_after };
+        let (status, problem, next) = match answer {
+            Ok(Answer { status, .. }) if status.is_success() => (Some(status), None, Next::Delivered),
+            Ok(Answer { status, .. }) => {
+                let next = if status == StatusCode::GONE { Next::Gone } else { again };
+                (Some(status), Some(words(status)), next)
+            }
+            Err(problem) => (None, Some(problem), again),
+        };
+        (Try { at, status: status.map(|status| status.as_u16()), problem, took }, next)
+    }
+
+    async fn ask(&self, claim: &Claim, timestamp: i64) -> Result<Answer, String> {
+        if claim.secrets.is_empty() {
+            return Err("the webhook's secret cannot be read".into());
+        }
+        // Asked again each time: what is allowed may have changed since the webhook was created.
+        let url = self.targets.parse(&claim.url).map_err(|error| format!("the address {error}"))?;
+        let id = claim.delivery.to_string();
+        let secrets = match claim.secrets.as_slice() {
+            [new, ..] if mutant(Mutant::OldSecretForgotten) => std::slice::from_ref(new),
+            all => all,
+        };
+        let request = self
+            .client
+            .post(url)
+            .header(CONTENT_TYPE, "application/json")
+            .header("webhook-id", &id)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", signature_header(secrets, &id, timestamp, &claim.payload))
+            .body(claim.payload.clone());
+        let mut response = request.send().await.map_err(|error| self.told(error))?;
+        let answer = Answer { status: response.status(), retry_after: retry_after(&response) };
+        // The status is the answer. Reading on for a little lets a receiver end its own in peace.
+        let mut read = 0;
+        while let Ok(Some(piece)) = response.chunk().await {
+            read += piece.len();
+            if read >= ANSWER_BYTES && !mutant(Mutant::WholeAnswer) {
+                break;
+            }
+        }
+        Ok(answer)
+    }
+
+    /// What is noted of an error: nothing of the address.
+    fn told(&self, error: reqwest::Error) -> String {
+        let error = error.without_url();
+        if error.is_timeout() {
+            return format!("no answer within {} seconds", self.timeout.as_secs_f64());
+        }
+        let mut deepest: &dyn Error = &error;
+        while let Some(cause) = deepest.source() {
+            if let Some(refused) = cause.downcast_ref::<TargetError>() {
+                return format!("the address {refused}");
+            }
+            deepest = cause;
+        }
+        let what = if error.is_connect() { "no connection" } else { "no answer that can be read" };
+        let mut text = format!("{what}: {deepest}");
+        while text.len() > PROBLEM_BYTES {
+            text.pop();
+        }
+        text
+    }
+}
+
+/// What of an answer counts.
+struct Answer {
+    status: StatusCode,
+    /// How long the receiver asks to be left alone.
+    retry_after: Option<Duration>,
+}
+
+fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+fn words(status: StatusCode) -> String {
+    if status.is_redirection() {
+        format!("the answer was {}: redirects are not followed", status.as_u16())
+    } else {
+        format!("the answer was {}", status.as_u16())
+    }
+}

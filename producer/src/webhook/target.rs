@@ -1,0 +1,205 @@
+//! Where a webhook may lead: to servers of the public network, over HTTPS. Where private ones are allowed, anywhere.
+//!
+//! A name is resolved once for each delivery, by [`Guarded`]: the connection is made to one of the addresses that were checked, so a name
+//! that means something else a moment later leads nowhere else.
+
+use std::error::Error;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use muster_shared::fault::{Mutant, mutant};
+use muster_shared::webhook::address::is_public;
+use reqwest::Url;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::time::timeout;
+
+/// Longest address of a webhook, in bytes.
+pub const URL_BYTES: usize = 2048;
+/// How long a name is looked up when a webhook is created.
+const LOOK_UP: Duration = Duration::from_secs(5);
+
+/// Why a webhook may not lead to an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// It is no address of a web server.
+    #[error(
+        "must be an address that begins with https://, of at most 2,048 bytes, without a user name, a password and a fragment"
+    )]
+    NoUrl,
+    /// It is not encrypted.
+    #[error("must begin with https://")]
+    NotEncrypted,
+    /// It leads to an address that is not of the public network.
+    #[error("must lead to an address of the public network; this one is private, local or reserved")]
+    Private,
+}
+
+/// How names are looked up.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Lookup {
+    /// As the system does.
+    #[default]
+    System,
+    /// By this function, in tests.
+    By(fn(&str) -> Vec<IpAddr>),
+}
+
+impl Lookup {
+    async fn addresses(self, name: &str) -> io::Result<Vec<SocketAddr>> {
+        match self {
+            Self::System => Ok(tokio::net::lookup_host((name, 0)).await?.collect()),
+            Self::By(function) => Ok(function(name).into_iter().map(|ip| SocketAddr::new(ip, 0)).collect()),
+        }
+    }
+}
+
+/// Where webhooks may lead.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Targets {
+    /// Also to private addresses, and without encryption.
+    pub allow_private: bool,
+    /// How names are looked up.
+    pub lookup: Lookup,
+}
+
+impl Targets {
+    fn allows(self, address: IpAddr) -> bool {
+        self.allow_private || is_public(address) || mutant(Mutant::WebhookAnyTarget)
+    }
+
+    /// The address as a URL, as far as it can be judged without looking its name up. Numbers in any notation (decimal, octal,
+    /// hexadecimal, short) are the address that they stand for.
+    pub(crate) fn parse(self, text: &str) -> Result<Url, TargetError> {
+        if text.len() > URL_BYTES || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(TargetError::NoUrl);
+        }
+        let url = Url::parse(text).map_err(|_| TargetError::NoUrl)?;
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or(TargetError::NoUrl)?;
+        if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+            return Err(TargetError::NoUrl);
+        }
+        match url.scheme() {
+            "https" => {}
+            "http" if self.allow_private || mutant(Mutant::WebhookAnyTarget) => {}
+            "http" => return Err(TargetError::NotEncrypted),
+            _ => return Err(TargetError::NoUrl),
+        }
+        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        if literal.is_ok_and(|address| !self.allows(address)) {
+            return Err(TargetError::Private);
+        }
+        Ok(url)
+    }
+
+    /// The same, and a name must not lead to a private address. One that leads nowhere may be there later.
+    pub async fn check(self, text: &str) -> Result<(), TargetError> {
+        let url = self.parse(text)?;
+        let (false, Some(name)) = (self.allow_private, url.domain()) else { return Ok(()) };
+        match timeout(LOOK_UP, self.lookup.addresses(name)).await {
+            Ok(Ok(found)) if found.iter().any(|address| !self.allows(address.ip())) => {
+                Err(TargetError::Private)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Looks names up for the client that delivers, and lets it have addresses that may be connected to, or none at all.
+pub(super) struct Guarded(pub(super) Targets);
+
+impl Resolve for Guarded {
+    fn resolve(&self, name: Name) -> Resolving {
+        let targets = self.0;
+        let name = name.as_str().to_owned();
+        Box::pin(async move {
+            let found = targets.lookup.addresses(&name).await?;
+            // One that may not be connected to makes all of them suspect.
+            if found.iter().any(|address| !targets.allows(address.ip())) {
+                return Err(Box::new(TargetError::Private) as Box<dyn Error + Send + Sync>);
+            }
+            let found = if mutant(Mutant::WebhookResolvesTwice) {
+                targets.lookup.addresses(&name).await?
+            } else {
+                found
+            };
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PUBLIC: Targets = Targets { allow_private: false, lookup: Lookup::System };
+
+    #[test]
+    fn an_address_that_is_not_public_is_refused_in_every_notation() {
+        for (url, error) in [
+            ("https://hooks.example.com/muster?x=1", None),
+            ("https://hooks.example.com:8443/", None),
+            ("https://1.1.1.1/", None),
+            ("https://[2606:4700::1111]/", None),
+            ("http://hooks.example.com/", Some(TargetError::NotEncrypted)),
+            ("https://127.0.0.1/", Some(TargetError::Private)),
+            ("https://127.1/", Some(TargetError::Private)),
+            ("https://2130706433/", Some(TargetError::Private)),
+            ("https://0177.0.0.1/", Some(TargetError::Private)),
+            ("https://017700000001/", Some(TargetError::Private)),
+            ("https://0x7f.0.0.1/", Some(TargetError::Private)),
+            ("https://0x7f000001/", Some(TargetError::Private)),
+            ("https://127.0.0.1./", Some(TargetError::Private)),
+            ("https://①②⑦.0.0.1/", Some(TargetError::Private)),
+            ("https://%31%32%37.0.0.1/", Some(TargetError::Private)),
+            ("https://10.1.2.3/", Some(TargetError::Private)),
+            ("https://169.254.169.254/latest/meta-data/", Some(TargetError::Private)),
+            ("https://[::1]/", Some(TargetError::Private)),
+            ("https://[::ffff:127.0.0.1]/", Some(TargetError::Private)),
+            ("https://[::ffff:7f00:1]/", Some(TargetError::Private)),
+            ("https://[fd00:ec2::254]/", Some(TargetError::Private)),
+            ("https://user:secret@hooks.example.com/", Some(TargetError::NoUrl)),
+            ("https://hooks.example.com/#part", Some(TargetError::NoUrl)),
+            ("https://hooks.example.com/a b", Some(TargetError::NoUrl)),
+            ("https://hooks.example.com/\r\nx: y", Some(TargetError::NoUrl)),
+            ("ftp://hooks.example.com/", Some(TargetError::NoUrl)),
+            ("file:///etc/passwd", Some(TargetError::NoUrl)),
+            ("hooks.example.com", Some(TargetError::NoUrl)),
+            ("", Some(TargetError::NoUrl)),
+        ] {
+            assert_eq!(PUBLIC.parse(url).err(), error, "{url}");
+        }
+        let long = |bytes: usize| format!("https://hooks.example.com/{}", "x".repeat(bytes - 26));
+        assert!(PUBLIC.parse(&long(URL_BYTES)).is_ok());
+        assert_eq!(PUBLIC.parse(&long(URL_BYTES + 1)).err(), Some(TargetError::NoUrl));
+        let private = Targets { allow_private: true, ..PUBLIC };
+        assert!(private.parse("http://127.0.0.1:8080/").is_ok());
+        assert_eq!(private.parse("ftp://127.0.0.1/").err(), Some(TargetError::NoUrl));
+    }
+
+    #[tokio::test]
+    async fn a_name_may_lead_to_public_addresses_alone() {
+        fn addresses(name: &str) -> Vec<IpAddr> {
+            let texts: &[&str] = match name {
+                "public.test" => &["1.1.1.1", "2606:4700::1111"],
+                "mixed.test" => &["1.1.1.1", "10.0.0.1"],
+                "mapped.test" => &["::ffff:127.0.0.1"],
+                _ => &[],
+            };
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        }
+        let targets = Targets { allow_private: false, lookup: Lookup::By(addresses) };
+        for (url, error) in [
+            ("https://public.test/", None),
+            ("https://nowhere.test/", None),
+            ("https://mixed.test/", Some(TargetError::Private)),
+            ("https://mapped.test/", Some(TargetError::Private)),
+        ] {
+            assert_eq!(targets.check(url).await.err(), error, "{url}");
+        }
+        let system = Targets { lookup: Lookup::System, ..targets };
+        assert_eq!(system.check("https://localhost/").await, Err(TargetError::Private));
+        let private = Targets { allow_private: true, ..targets };
+        assert_eq!(private.check("https://mixed.test/").await, Ok(()));
+    }
+}

@@ -1,0 +1,56 @@
+//! Webhooks and the audit at the console.
+
+use muster_shared::token::Scope;
+
+use super::Browser;
+use crate::harness::{Server, token, until};
+use crate::webhooks::receiver::Receiver;
+
+#[tokio::test]
+async fn a_webhook_is_made_tried_told_again_disabled_and_deleted_at_the_console() {
+    let (server, receiver) = (Server::start().await, Receiver::start().await);
+    let browser = Browser::signed_in(&server, &server.token).await;
+    assert!(browser.page("/console/webhooks").await.contains("There are none yet."));
+    let form = browser.secret();
+    let send = async |path: &str, fields: &[(&str, &str)]| {
+        browser.send(path, &[&[("form", form.as_str())], fields].concat(), None).await
+    };
+    let wrong = send("/console/webhooks", &[("url", "nowhere"), ("description", "")]).await;
+    assert!(
+        wrong.body.contains("No webhook was created.") && wrong.body.contains("value=\"nowhere\""),
+        "{}",
+        wrong.body
+    );
+    let made = send("/console/webhooks", &[("url", &receiver.url), ("description", "<b>HR</b>")]).await;
+    let secret = made.body.split("<code>whsec_").nth(1).unwrap().split('<').next().unwrap();
+    let list = browser.page("/console/webhooks").await;
+    assert!(list.contains(&receiver.url) && list.contains("&lt;b&gt;HR") && !list.contains(secret), "{list}");
+    let id = server.json("/v1/webhooks").await["webhooks"][0]["id"].as_str().unwrap().to_owned();
+    let page = format!("/console/webhooks/{id}");
+    assert_eq!(send(&format!("{page}/ping"), &[]).await.status, 303);
+    receiver.until(1).await;
+    until("the page says so", async || browser.page(&page).await.contains("delivered")).await;
+    let log = server.json(&format!("/v1/webhooks/{id}/deliveries")).await;
+    let delivery = log["deliveries"][0]["id"].as_str().unwrap();
+    assert_eq!(send(&format!("{page}/deliveries/{delivery}/redeliver"), &[]).await.status, 303);
+    receiver.until(2).await;
+    assert_eq!(send(&format!("{page}/disable"), &[]).await.status, 303);
+    assert!(browser.page(&page).await.contains(">Enable<"));
+    assert_eq!(send(&format!("{page}/explode"), &[]).await.status, 404);
+    assert_eq!(send(&format!("{page}/delete"), &[]).await.header("location"), "/console/webhooks");
+    assert_eq!(browser.get(&page).await.status, 404);
+}
+
+#[tokio::test]
+async fn who_may_only_read_webhooks_sees_no_buttons() {
+    let server = Server::start().await;
+    let reader = token(&server.store, &server.tenant, "reader", &[Scope::WebhooksRead]).await;
+    let browser = Browser::signed_in(&server, &reader).await;
+    let page = browser.page("/console/webhooks").await;
+    assert!(
+        page.contains("There are none yet.") && !page.contains("Create") && !page.contains(">Audit<"),
+        "{page}"
+    );
+    let operator = Browser::signed_in(&server, &server.token).await;
+    assert!(operator.page("/console/audit").await.contains("Nothing so far."));
+}

@@ -1,0 +1,112 @@
+//! Whether a record is about to do what was planned.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::PlannedRecord;
+use crate::error::{ErrorCode, RecordError};
+use crate::fault::{Mutant, mutant};
+use crate::outcome::{Outcome, Verdict};
+use crate::plan::Effect;
+
+/// Most fields that are named.
+const NAMED: usize = 20;
+/// A moment at which something happens: that it is there was planned, not which moment it is.
+const MOMENTS: [&str; 1] = ["disabled_at"];
+
+/// How a record differs from its plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drift {
+    /// The fields in which it differs, sorted. Empty where only the outcome does.
+    pub fields: Vec<String>,
+    /// What was planned.
+    pub planned: Verdict,
+    /// What it comes to now.
+    pub now: Verdict,
+}
+
+/// How what a record is about to do differs from what was planned. `None` where it does not, and for a record that fails: that
+/// is told by its own errors.
+pub fn drift(planned: &PlannedRecord, now: Verdict, user: Option<Uuid>, effect: &Effect) -> Option<Drift> {
+    if now.outcome == Outcome::Failed || mutant(Mutant::DriftUnseen) {
+        return None;
+    }
+    let mut fields = BTreeSet::new();
+    differing(&planned.before, &effect.before, &mut fields);
+    differing(&planned.after, &effect.after, &mut fields);
+    let other_user = planned.user.is_some() && planned.user != user;
+    let other_values = planned.inserts != effect.inserts;
+    if planned.verdict() == now && fields.is_empty() && !other_user && !other_values {
+        return None;
+    }
+    Some(Drift { fields: fields.into_iter().map(str::to_owned).collect(), planned: planned.verdict(), now })
+}
+
+fn differing<'m>(
+    planned: &'m Map<String, Value>,
+    now: &'m Map<String, Value>,
+    fields: &mut BTreeSet<&'m str>,
+) {
+    for path in planned.keys().chain(now.keys()) {
+        let same = match (planned.get(path), now.get(path)) {
+            (Some(_), Some(_)) if MOMENTS.contains(&path.as_str()) => true,
+            (planned, now) => planned == now,
+        };
+        if !same {
+            fields.insert(path);
+        }
+    }
+}
+
+impl Drift {
+    /// That of a record that means the same user as many others that are not applied.
+    pub fn behind_another() -> Self {
+        Self { fields: Vec::new(), planned: Verdict::PENDING, now: Verdict::PENDING }
+    }
+
+    /// The error of a record that is not applied because of it.
+    pub fn error(&self) -> RecordError {
+        RecordError::new(ErrorCode::ChangedSincePlan, format!("{}; it is not applied", self.words()))
+    }
+
+    /// The warning of a record that is applied all the same.
+    pub fn warning(&self) -> String {
+        format!("applied although {}", self.words())
+    }
+
+    fn words(&self) -> String {
+        let verdict = |verdict: Verdict| match verdict.reason {
+            Some(reason) => format!("{} ({})", word(verdict.outcome), reason.as_str()),
+            None => word(verdict.outcome).to_owned(),
+        };
+        let mut words = if self.planned.outcome == Outcome::Pending {
+            "records before it for the same user are no longer what the plan says".to_owned()
+        } else if self.planned == self.now {
+            "what it changes is no longer what the plan says".to_owned()
+        } else {
+            format!("the plan says `{}` and it would be `{}` now", verdict(self.planned), verdict(self.now))
+        };
+        if !self.fields.is_empty() {
+            let named: Vec<&str> = self.fields.iter().take(NAMED).map(String::as_str).collect();
+            words.push_str(": ");
+            words.push_str(&named.join(", "));
+            let more = self.fields.len().saturating_sub(NAMED);
+            if more > 0 {
+                words.push_str(&format!(" and {more} more"));
+            }
+        }
+        words
+    }
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Pending => "pending",
+        Outcome::Inserted => "inserted",
+        Outcome::Updated => "updated",
+        Outcome::Skipped => "skipped",
+        Outcome::Failed => "failed",
+    }
+}

@@ -1,0 +1,113 @@
+//! Which unique values a chunk of a plan has to do with, as hashes: by them later chunks find the ones that they have to know.
+//!
+//! A hash that two values share costs a look and decides nothing: users are compared by their values.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::fault::{Mutant, mutant};
+use crate::id::ImportId;
+use crate::options::IdentifierField;
+use crate::outcome::Outcome;
+use crate::plan::{ExistingUser, Plan};
+use crate::record::{Patch, Record};
+
+/// The key of a value in a field. Another import has others.
+fn key(import: ImportId, field: IdentifierField, value: &str) -> i64 {
+    let seed = xxh3_64_with_seed(import.get().as_bytes(), field as u64);
+    i64::from_ne_bytes(xxh3_64_with_seed(value.as_bytes(), seed).to_ne_bytes())
+}
+
+fn of_record<'r>(record: &'r Record<'_>) -> impl Iterator<Item = (IdentifierField, &'r str)> {
+    let own = IdentifierField::ALL.iter().filter_map(|field| match record.identity(*field) {
+        Patch::Value(value) => Some((*field, value)),
+        Patch::Absent | Patch::Null => None,
+    });
+    own.chain(record.new_email().map(|new| (IdentifierField::Email, new)))
+}
+
+fn sorted(keys: impl Iterator<Item = i64>) -> Vec<i64> {
+    let mut keys: Vec<i64> = keys.collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+/// The keys of the values that records name, sorted.
+pub fn asked(import: ImportId, records: &[&Record<'_>]) -> Vec<i64> {
+    sorted(
+        records.iter().flat_map(|record| of_record(record)).map(|(field, value)| key(import, field, value)),
+    )
+}
+
+/// The keys of a person's values: e-mail address, phone number and username.
+pub fn keys_of(import: ImportId, values: [Option<&str>; 3]) -> Vec<i64> {
+    let values = IdentifierField::ALL.iter().zip(values);
+    values.filter_map(|(field, value)| Some(key(import, *field, value?))).collect()
+}
+
+impl super::PlannedUser {
+    /// Whether one of the user's values is asked for.
+    pub fn has_one_of(&self, import: ImportId, asked: &[i64]) -> bool {
+        let values = [
+            (IdentifierField::Email, &self.email),
+            (IdentifierField::PhoneNumber, &self.phone_number),
+            (IdentifierField::PreferredUsername, &self.preferred_username),
+        ];
+        values.into_iter().any(|(field, value)| {
+            value.as_deref().is_some_and(|value| asked.binary_search(&key(import, field, value)).is_ok())
+        })
+    }
+}
+
+/// What is kept of a chunk's values.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeptKeys {
+    /// By these later chunks find this one; sorted.
+    pub all: Vec<i64>,
+    /// Those of them that no record names: values that users give up. Earlier chunks may have looked at them.
+    pub given_up: Vec<i64>,
+}
+
+/// The keys that are kept of a chunk.
+///
+/// A record that leaves its user alone needs none: whatever else changes that user comes by the same identifier, so in the same
+/// lane, unless records of the import may rename (`renames`). Every other record may come to something else if it meets one
+/// of its values in another state, so all of them are kept, those of failed records too.
+pub fn kept(
+    import: ImportId,
+    records: &[&Record<'_>],
+    existing: &[ExistingUser],
+    plan: &Plan<'_>,
+    identifier: IdentifierField,
+    renames: bool,
+) -> KeptKeys {
+    let matters = |outcome: Outcome| renames || outcome != Outcome::Skipped;
+    let named = records
+        .iter()
+        .zip(&plan.verdicts)
+        .filter(|(_, (verdict, _))| matters(verdict.outcome))
+        .flat_map(|(record, _)| of_record(record))
+        .map(|(field, value)| key(import, field, value));
+    let before: HashMap<Uuid, &ExistingUser> = existing.iter().map(|user| (user.id, user)).collect();
+    let mut given_up = Vec::new();
+    // The identifier by which a user that changes is found next: it may have been found by another value.
+    let mut found_by = Vec::new();
+    for (row, _) in &plan.updates {
+        let Some(user) = before.get(&row.id) else { continue };
+        for field in IdentifierField::ALL {
+            match (user.identity(*field), row.identity(*field)) {
+                (Some(old), new) if new != Some(old) => given_up.push(key(import, *field, old)),
+                (_, Some(new)) if *field == identifier => found_by.push(key(import, *field, new)),
+                _ => {}
+            }
+        }
+    }
+    if mutant(Mutant::PlanForgetsGivenUp) {
+        given_up.clear();
+    }
+    let given_up = sorted(given_up.into_iter());
+    KeptKeys { all: sorted(named.chain(given_up.iter().copied()).chain(found_by)), given_up }
+}

@@ -1,0 +1,150 @@
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::*;
+use crate::error::{ErrorCode, RecordError};
+use crate::outcome::{Outcome, Reason, Verdict};
+use crate::plan::Effect;
+
+fn map(value: Value) -> Map<String, Value> {
+    value.as_object().unwrap().clone()
+}
+
+fn record(outcome: Outcome, before: Value, after: Value) -> PlannedRecord {
+    PlannedRecord {
+        index: 0,
+        record: 7,
+        line: 8,
+        outcome,
+        reason: None,
+        user: (outcome == Outcome::Updated).then(|| Uuid::from_u128(1)),
+        errors: Vec::new(),
+        warnings: Vec::new(),
+        before: map(before),
+        after: map(after),
+        inserts: None,
+    }
+}
+
+fn user(number: u128, email: &str) -> PlannedUser {
+    PlannedUser {
+        id: Uuid::from_u128(number),
+        new: false,
+        version: 2,
+        email: Some(email.to_owned()),
+        phone_number: None,
+        preferred_username: None,
+        given_name: None,
+        family_name: None,
+        attributes: None,
+        metadata: Some(json!({"a": null}).to_string()),
+        profile: None,
+        enrolled: true,
+    }
+}
+
+#[test]
+fn a_planned_chunk_comes_back_as_it_was() {
+    let mut failed = record(Outcome::Failed, json!({}), json!({}));
+    failed.errors = vec![RecordError::new(ErrorCode::IdentityConflict, "taken").in_field("email")];
+    let updated = record(Outcome::Updated, json!({"given_name": "Zoë"}), json!({"metadata.x": [1, null]}));
+    let chunk = PlannedChunk { records: vec![failed, updated], users: vec![user(3, "a@example.com")] };
+    let bytes = chunk.encode().unwrap();
+    assert_eq!(PlannedChunk::decode(&bytes).unwrap(), chunk);
+    for wrong in [&bytes[..bytes.len() - 3], &[9, 1, 2], &[]] {
+        assert!(PlannedChunk::decode(wrong).is_err());
+    }
+}
+
+#[test]
+fn sums_tell_what_happens_to_fields_and_no_value() {
+    let updated = |before, after| record(Outcome::Updated, before, after);
+    let mut failed = record(Outcome::Failed, json!({}), json!({}));
+    failed.errors = vec![RecordError::new(ErrorCode::IdentityConflict, "taken")];
+    let mut skipped = record(Outcome::Skipped, json!({}), json!({}));
+    skipped.reason = Some(Reason::Unchanged);
+    let records = [
+        updated(json!({"email": "a@old.example", "roles.3": true}), json!({"email": "a@new.example"})),
+        updated(json!({"roles.3": true}), json!({"roles.4": true, "disabled_at": "2026-01-01T00:00:00Z"})),
+        updated(json!({"phone_number": "+321"}), json!({"metadata.office": "Rome"})),
+        failed,
+        skipped,
+    ];
+    let sums = Sums::of(&records);
+    let sum = |set, changed, removed| FieldSum { set, changed, removed };
+    let fields: BTreeMap<&str, FieldSum> = sums.fields.iter().map(|(name, sum)| (&**name, *sum)).collect();
+    assert_eq!(
+        fields,
+        BTreeMap::from([
+            ("disabled_at", sum(1, 0, 0)),
+            ("email", sum(0, 1, 0)),
+            ("metadata.office", sum(1, 0, 0)),
+            ("phone_number", sum(0, 0, 1)),
+            ("roles", sum(0, 1, 1)),
+        ])
+    );
+    assert_eq!((sums.email_domains, sums.roles_removed, sums.disabled), (1, 2, 1));
+    assert_eq!(sums.kinds["metadata.office set, phone_number removed"], 1);
+    assert_eq!((sums.reasons["unchanged"], sums.codes["identity_conflict"]), (1, 1));
+    let json = serde_json::to_string(&sums).unwrap();
+    assert!(!json.contains("example") && !json.contains("Rome"), "{json}");
+    let mut twice: Sums = serde_json::from_str(&json).unwrap();
+    twice.add(&sums);
+    assert_eq!((twice.fields["roles"], twice.roles_removed), (sum(0, 2, 2), 4));
+}
+
+#[test]
+fn sums_of_any_number_of_fields_stay_small() {
+    let after: Map<String, Value> = (0..5_000).map(|at| (format!("metadata.{at}"), json!(1))).collect();
+    let sums = Sums::of(&[record(Outcome::Updated, json!({}), Value::Object(after))]);
+    assert_eq!((sums.fields.len(), sums.fields[OTHER].set), (201, 4_800));
+}
+
+#[test]
+fn a_record_drifts_where_outcome_user_or_values_are_others() {
+    let planned = record(Outcome::Updated, json!({"office": "Milan"}), json!({"office": "Rome"}));
+    let effect = |before, after| Effect { before: map(before), after: map(after), inserts: None };
+    let same = effect(json!({"office": "Milan"}), json!({"office": "Rome"}));
+    let user = Some(Uuid::from_u128(1));
+    assert_eq!(drift(&planned, Verdict::UPDATED, user, &same), None);
+    assert_eq!(drift(&planned, Verdict::FAILED, None, &Effect::default()), None);
+    let other = effect(json!({"office": "Oslo"}), json!({"office": "Rome"}));
+    let found = drift(&planned, Verdict::UPDATED, user, &other).unwrap();
+    assert_eq!(found.fields, ["office"]);
+    let error = found.error();
+    assert_eq!(error.code, ErrorCode::ChangedSincePlan);
+    assert!(error.message.contains("office") && !error.message.contains("Oslo"), "{}", error.message);
+    assert!(drift(&planned, Verdict::UPDATED, Some(Uuid::from_u128(2)), &same).is_some());
+    let unchanged = drift(&planned, Verdict::UNCHANGED, user, &Effect::default()).unwrap();
+    assert_eq!(unchanged.fields, ["office"]);
+    assert!(unchanged.warning().contains("`skipped (unchanged)`"), "{}", unchanged.warning());
+}
+
+#[test]
+fn a_moment_of_now_is_no_drift_and_another_new_user_is() {
+    let planned = record(Outcome::Updated, json!({}), json!({"disabled_at": "2026-01-01T00:00:00Z"}));
+    let user = Some(Uuid::from_u128(1));
+    let later = map(json!({"disabled_at": "2026-01-02T00:00:00Z"}));
+    let effect = Effect { after: later, ..Effect::default() };
+    assert_eq!(drift(&planned, Verdict::UPDATED, user, &effect), None);
+    let inserted = PlannedRecord { inserts: Some(1), ..record(Outcome::Inserted, json!({}), json!({})) };
+    let effect = |hash| Effect { inserts: Some(hash), ..Effect::default() };
+    assert_eq!(drift(&inserted, Verdict::INSERTED, user, &effect(1)), None);
+    assert!(drift(&inserted, Verdict::INSERTED, user, &effect(2)).is_some());
+}
+
+#[test]
+fn later_chunks_lie_over_what_is_there_and_over_earlier_ones() {
+    let there =
+        ExistingUser { id: Uuid::from_u128(1), email: Some("a@example.com".into()), ..Default::default() };
+    let mut known = Known::there(vec![there]);
+    let asked = |user: &PlannedUser| user.email.as_deref() == Some("b@example.com");
+    known.lay_over(vec![user(1, "b@example.com"), user(2, "b@example.com"), user(3, "c@example.com")], asked);
+    known.lay_over(vec![PlannedUser { new: true, ..user(2, "d@example.com") }], |_| false);
+    let emails: Vec<&str> = known.users.iter().filter_map(|user| user.email.as_deref()).collect();
+    assert_eq!(emails, ["b@example.com", "d@example.com"]);
+    assert_eq!((known.planned.len(), known.new.len()), (2, 1));
+    assert!(known.users.iter().all(|user| user.enrolled && user.version == 2));
+}
