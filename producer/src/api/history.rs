@@ -97,7 +97,7 @@ impl From<Entry> for HistoryEntry {
     get, path = "/v1/users/{id}/history", tag = "users", operation_id = "users_history",
     params(("id" = String, Path),
            ("after" = Option<String>, Query, description = "`next` of the page before"),
-           ("limit" = Option<u16>, Query, description = "About how many entries: 1 to 200, else 50")),
+           ("limit" = Option<u16>, Query, description = "About how many entries")),
     responses((status = 200, description = "What happened", body = HistoryPage,
                headers(("Link" = String, description = "Address of the next page, `rel=\"next\"`; absent on the last")))),
 )]

@@ -116,7 +116,7 @@ pub(super) struct ProblemList {
 /// Tells what failed, by cause: how many records, the first of them with their lines, an example, and what to do.
 #[utoipa::path(
     get, path = "/v1/imports/{id}/problems", tag = "imports",
-    params(("id" = String, Path), ("limit" = Option<u16>, Query, description = "1 to 200 causes, and as many warnings; else 20")),
+    params(("id" = String, Path), ("limit" = Option<u16>, Query, description = "Most causes, and most warnings")),
     responses((status = 200, description = "The failures by cause, and the warnings", body = ProblemList)),
 )]
 pub(super) async fn problems(

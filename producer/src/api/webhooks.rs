@@ -180,7 +180,7 @@ pub(super) async fn rotate(
 #[utoipa::path(
     delete, path = "/v1/webhooks/{id}/secret", tag = "webhooks",
     params(("id" = String, Path),
-           ("which" = Option<String>, Query, description = "old (where it is not given) or new")),
+           ("which" = Option<String>, Query, description = "old or new")),
     responses((status = 204, description = "The other one is the only one now")),
 )]
 pub(super) async fn drop_secret(

@@ -1,7 +1,7 @@
 //! What parameters may be: values, bounds and defaults from the tables that requests are read by.
 
 use muster_shared::fault::{Mutant, mutant};
-use muster_shared::import::{ChunkState, ImportState};
+use muster_shared::import::{ChunkState, DeliveryState, ImportState};
 use muster_shared::options as choices;
 use muster_shared::parse::{Delimiter, Format, TextEncoding};
 use muster_shared::planned::OnDrift;
@@ -56,8 +56,9 @@ fn typed(mut parameter: Value, route: Option<&Route>) -> Value {
     };
     // What may be left out is not null: it is not there.
     let mut schema = known.unwrap_or_else(|| without_null(parameter["schema"].clone()));
-    let default = schema.as_object_mut().and_then(|schema| schema.remove("default"));
-    if let Some(default) = default.filter(|_| !mutant(Mutant::DefaultsInDocument)) {
+    let told_apart = !mutant(Mutant::DefaultsInDocument);
+    let default = schema.as_object_mut().filter(|_| told_apart).and_then(|schema| schema.remove("default"));
+    if let Some(default) = default {
         let of_upload = route.is_none_or(|route| route.path == "/v1/imports" && route.verb == "post");
         let told = told_default(parameter["description"].as_str().unwrap_or_default(), &default, of_upload);
         parameter["description"] = Value::from(told);
@@ -160,8 +161,16 @@ fn of_route(route: &Route, name: &str) -> Option<Value> {
             json!({ "type": "string", "minLength": 1, "examples": ["given_name,locked"] })
         }
         ("/v1/imports/{id}/chunks", "get", "state") => one_of(ChunkState::ALL, ChunkState::as_str),
-        ("/v1/users/{id}/history", "get", "limit") => limit(50, 200),
-        ("/v1/imports/{id}", "get", "wait") => {
+        ("/v1/users/{id}/history" | "/v1/webhooks/{id}/deliveries" | "/v1/audit", "get", "limit") => {
+            limit(50, 200)
+        }
+        ("/v1/webhooks/{id}/deliveries", "get", "after") => json!({ "type": "string", "format": "uuid" }),
+        ("/v1/webhooks/{id}/deliveries", "get", "state") => one_of(DeliveryState::ALL, DeliveryState::as_str),
+        ("/v1/webhooks/{id}/secret", "delete", "which") => {
+            json!({ "type": "string", "enum": ["old", "new"], "default": "old" })
+        }
+        ("/v1/audit", "get", "after") => json!({ "type": "integer", "format": "int64", "minimum": 0 }),
+        (_, _, "wait") => {
             let description = format!("At most {} seconds", MOST_WAIT.as_secs());
             json!({ "type": "string", "pattern": "^[0-9]+(s|ms)?$", "description": description, "examples": ["30s"] })
         }
