@@ -29,13 +29,14 @@ pub(super) fn letters(record: &RawRecord<'_>, names: &Names) -> Letters {
         if text.is_ascii() {
             continue;
         }
-        let name = names.get(field.name).unwrap_or_default();
+        let name = || names.get(field.name).unwrap_or_default();
         // U+FFFD begins with this byte, and few letters do.
         if memchr::memchr(0xEF, text.as_bytes()).is_some()
             && let Some(at) = text.chars().position(|c| c == char::REPLACEMENT_CHARACTER)
         {
             found.warnings.push(format!(
-                "{name} holds U+FFFD at character {}: a letter was lost before the file came here, and only the file it comes from has it.",
+                "{} holds U+FFFD at character {}: a letter was lost before the file came here, and only the file it comes from has it.",
+                name(),
                 at + 1
             ));
         }
@@ -43,7 +44,7 @@ pub(super) fn letters(record: &RawRecord<'_>, names: &Names) -> Letters {
         if !told && is_misdecoded(text) && !fault::mutant(Mutant::MisdecodedText) {
             let message = "the text was decoded wrongly before it came here (UTF-8 read as Windows-1252, as in \u{c3}\u{a9} for \u{e9}): make the file \
                            anew where it comes from and save it as UTF-8, or mend the value";
-            found.defect = Some(RecordError::new(ErrorCode::TextMisdecoded, message).in_field(name));
+            found.defect = Some(RecordError::new(ErrorCode::TextMisdecoded, message).in_field(name()));
         }
     }
     found
@@ -51,7 +52,8 @@ pub(super) fn letters(record: &RawRecord<'_>, names: &Names) -> Letters {
 
 /// JSON with its letters written as themselves, not as `\u00e9`.
 fn unescaped(json: &str) -> Cow<'_, str> {
-    if memchr::memmem::find(json.as_bytes(), b"\\u").is_none() {
+    // Most have no backslash, which is found faster than a pair of bytes.
+    if memchr::memchr(b'\\', json.as_bytes()).is_none() {
         return Cow::Borrowed(json);
     }
     let value: Result<serde_json::Value, _> = serde_json::from_str(json);

@@ -31,7 +31,7 @@ fn storable(json: &str) -> Result<&str, RecordError> {
     let scalar = matches!(json, "true" | "false");
     if !scalar {
         let value: serde_json::Value = serde_json::from_str(json).map_err(|_| not_stored(json))?;
-        if memchr::memmem::find(json.as_bytes(), b"\\u0000").is_some() && holds_nul(&value) {
+        if memchr::memchr(b'\\', json.as_bytes()).is_some() && holds_nul(&value) {
             return Err(RecordError::new(ErrorCode::ControlChar, "the value holds a NUL character"));
         }
     }
