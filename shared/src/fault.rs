@@ -223,6 +223,8 @@ table! {
         SheetRowsAreLines = "sheet_rows_are_lines",
         /// A profile's options count more than those that are given beside it.
         ProfileCountsMore = "profile_counts_more",
+        /// Profiles that are saved at the same moment each count the others as not there.
+        ProfilesCountedAtOnce = "profiles_counted_at_once",
         /// A retry of one cause drives all failed records.
         RetryOfAllCauses = "retry_of_all_causes",
         /// A file whose first records nearly all fail is applied.

@@ -227,7 +227,10 @@ pub const LIMITS: &[Group] = &[
                 "Import profiles",
                 Fixed("200"),
                 Request(400, ErrorCode::InvalidRequest),
-                &["a_tenant_has_so_many_profiles_and_no_more"],
+                &[
+                    "a_tenant_has_so_many_profiles_and_no_more",
+                    "profiles_that_are_saved_at_once_keep_to_the_tenants_number",
+                ],
             ),
         ],
     ),

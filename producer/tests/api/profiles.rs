@@ -66,6 +66,42 @@ async fn a_tenant_has_so_many_profiles_and_no_more() {
     assert!(import_profiles::save(&server.store, other.id, &name, &theirs).await.unwrap().is_some());
 }
 
+/// All of them count before one of them is written: what is written waits until as many wait as were sent.
+#[tokio::test]
+async fn profiles_that_are_saved_at_once_keep_to_the_tenants_number() {
+    const AT_ONCE: usize = 8;
+    let server = Server::start().await;
+    sqlx::query(
+        "insert into import_profiles (tenant_id, name, options)
+         select $1, 'p' || number, '{}' from generate_series(1, $2) as number",
+    )
+    .bind(server.tenant.id.get())
+    .bind(import_profiles::MOST - 1)
+    .execute(server.store.pool())
+    .await
+    .unwrap();
+    let mut gate = server.store.dedicated_connection().await.unwrap();
+    let closed = "create function gate() returns trigger language plpgsql as
+                  $$begin perform pg_advisory_xact_lock_shared(12); return new; end$$;
+                  create trigger gate before insert on import_profiles for each row execute function gate();
+                  select pg_advisory_lock(12);";
+    sqlx::raw_sql(closed).execute(&mut gate).await.unwrap();
+    let bodies = (0..AT_ONCE).map(|number| put(&server, &format!("more{number}"), &json!({})).send());
+    let answers = tokio::spawn(futures_util::future::join_all(bodies.collect::<Vec<_>>()));
+    server.until_waiting(i64::try_from(AT_ONCE).unwrap()).await;
+    sqlx::raw_sql("select pg_advisory_unlock(12)").execute(&mut gate).await.unwrap();
+    let statuses: Vec<u16> =
+        answers.await.unwrap().into_iter().map(|answer| answer.unwrap().status().as_u16()).collect();
+    let of = |status: u16| statuses.iter().filter(|found| **found == status).count();
+    assert_eq!((of(200), of(400)), (1, AT_ONCE - 1), "{statuses:?}");
+    let there: i64 = sqlx::query_scalar("select count(*) from import_profiles where tenant_id = $1")
+        .bind(server.tenant.id.get())
+        .fetch_one(server.store.pool())
+        .await
+        .unwrap();
+    assert_eq!(there, import_profiles::MOST);
+}
+
 #[tokio::test]
 async fn a_workbook_is_taken_by_its_media_type() {
     let server = Server::start().await;
