@@ -62,6 +62,8 @@ pub struct ReceiveLimits {
     pub book: BookLimits,
     /// More than so many percent of the first records that fail for one cause refuse the file; none or 0: nothing does.
     pub brake: Option<u8>,
+    /// Most bytes of memory for telling that a record means the user of an earlier one; 0: it is not told.
+    pub repeats: usize,
     /// Most records; none means no limit.
     pub records: Option<u64>,
     /// What the tenant may have.

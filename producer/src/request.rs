@@ -22,7 +22,7 @@ pub(crate) use values::{checked_key, file_label};
 use values::{choice, country, group_name, invalid, null_words, pointer, profile_name, sheet};
 
 /// Every option there is, in the order of the help texts.
-pub const OPTIONS: [&str; 34] = [
+pub const OPTIONS: [&str; 35] = [
     "profile",
     "format",
     "identifier",
@@ -51,6 +51,7 @@ pub const OPTIONS: [&str; 34] = [
     "phone_check",
     "phone_country",
     "dates",
+    "full_names",
     "on_invalid_value",
     "list_separator",
     "null_words",
@@ -223,6 +224,7 @@ impl ImportRequest {
             "phone_check" => self.options.phone_check = choice(name, value)?,
             "phone_country" => self.options.phone_country = Some(country(value).map_err(field)?),
             "dates" => self.options.dates = choice(name, value)?,
+            "full_names" => self.options.full_names = choice(name, value)?,
             "on_invalid_value" => self.options.on_invalid_value = choice(name, value)?,
             "list_separator" => self.options.list_separator = choice(name, value)?,
             "null_words" => self.options.null_words = null_words(value).map_err(field)?,

@@ -525,6 +525,16 @@ table! {
         PointersSkipNulls = "pointers_skip_nulls",
         /// Zeros, times and durations that a sheet shows are lost.
         WorkbookValuesLost = "workbook_values_lost",
+        /// A record that means the user of an earlier one is taken without a word.
+        RepeatsUntold = "repeats_untold",
+        /// That no more users of a file are remembered is not told.
+        FullTableUntold = "full_table_untold",
+        /// A full name is split at its first comma, whatever comes after it.
+        NamesSplitAtFirstComma = "names_split_at_first_comma",
+        /// What a full name is split into counts more than what the record says itself.
+        SplitNamesCountMore = "split_names_count_more",
+        /// That a full name was not split is not told.
+        WholeNamesUntold = "whole_names_untold",
         /// Numbers that a spreadsheet shortened are taken without a warning.
         ShortenedNumbersUntold = "shortened_numbers_untold",
         /// The command that is proposed leaves out what stands before the name of the command, and shows the token.

@@ -15,15 +15,15 @@ use serde::Serialize;
 use crate::error::{ErrorCode, FileError};
 use crate::fault::{Mutant, mutant};
 use crate::import_profile::Builtin;
-use crate::intake::Reading;
-use crate::options::{IdentifierField, ImportOptions, UnknownNames};
+use crate::intake::{Reading, Taken};
+use crate::options::{FullNames, IdentifierField, ImportOptions, UnknownNames};
 use crate::parse::{Delimiter, Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
-use crate::record::{Names, REDACTED, RawField, RawRecord, RawValue, Secrets, looks_secret};
+use crate::record::{Names, Patch, REDACTED, RawField, RawRecord, RawValue, Secrets, looks_secret};
 use crate::rules::Rules;
 
 pub use days::DayOrder;
 use days::DayOrders;
-use doubles::Doubles;
+use doubles::{Doubled, Doubles};
 
 /// Records that are shown.
 const SHOWN: usize = 3;
@@ -259,7 +259,7 @@ impl RecordSink for Look {
         *records += 1;
         reading.binding.extend(names);
         days.record(record, &reading.binding);
-        let identifier = reading.rules.options.identifier;
+        let (identifier, full_names) = (reading.rules.options.identifier, reading.rules.options.full_names);
         let place = Place { record: record.position.record.get(), line: record.position.line };
         let shown = reading.record(record, names, |taken| {
             if let Err(errors) = &taken.validated.result {
@@ -272,19 +272,23 @@ impl RecordSink for Look {
                 }
             }
             if let Ok(record) = &taken.validated.result {
-                doubles.record(record, identifier, |field, earlier| {
-                    let key = (String::new(), format!("twice {field}"));
-                    note(problems, key, place, || {
-                        (None, None, twice(field, identifier, place.record, earlier))
+                doubles.record(record, identifier, |doubled| {
+                    let key = match doubled {
+                        Doubled::In(field, _) => format!("twice {field}"),
+                        Doubled::Full(_) => "twice, full".to_owned(),
+                    };
+                    note(problems, (String::new(), key), place, || {
+                        (None, None, told_of(doubled, identifier, place.record))
                     });
                 });
             }
             for warning in &taken.warnings {
                 note(problems, (String::new(), warning.clone()), place, || (None, None, warning.clone()));
             }
-            (first.len() < SHOWN).then(|| values(taken.record, names, taken.secrets))
+            (first.len() < SHOWN)
+                .then(|| (values(taken.record, names, taken.secrets), split_names(&taken, full_names)))
         });
-        if let Some(shown) = shown {
+        if let Some((shown, split)) = shown {
             let meanings: Vec<Option<String>> =
                 reading.binding.meanings().map(|(_, field, _)| field).collect();
             let named = |(name, value): (usize, String)| {
@@ -292,9 +296,25 @@ impl RecordSink for Look {
                 let value = if is_secret(&field) { REDACTED.to_owned() } else { value };
                 Some((field, value))
             };
-            first.push(shown.into_iter().filter_map(named).collect());
+            let mut values: Vec<(String, String)> = shown.into_iter().filter_map(named).collect();
+            for (field, value) in split {
+                if values.iter().all(|(there, _)| there != field) {
+                    values.push((field.to_owned(), value));
+                }
+            }
+            first.push(values);
         }
         Ok(())
+    }
+}
+
+fn told_of(doubled: Doubled, identifier: IdentifierField, record: u64) -> String {
+    match doubled {
+        Doubled::In(field, earlier) => twice(field, identifier, record, earlier),
+        Doubled::Full(values) => format!(
+            "from record {record} on, values that one user alone can have are compared with the first {values} of the file and no \
+             others: the import itself compares all of them"
+        ),
     }
 }
 
@@ -309,6 +329,19 @@ fn twice(field: IdentifierField, identifier: IdentifierField, record: u64, earli
             "{field}: record {record} has the value of record {earlier}, and one user alone can have it: the later record will fail, unless the earlier one's user has another by then"
         )
     }
+}
+
+/// The names that a full name is split into, where the options say so.
+fn split_names(taken: &Taken<'_, '_>, full_names: FullNames) -> Vec<(&'static str, String)> {
+    let Ok(record) = &taken.validated.result else { return Vec::new() };
+    if full_names == FullNames::Whole {
+        return Vec::new();
+    }
+    let names = [("given_name", &record.given_name), ("family_name", &record.family_name)];
+    let shown = |(field, name): (&'static str, &Patch<&str>)| {
+        Some((field, name.value()?.chars().take(VALUE_CHARS).collect()))
+    };
+    names.into_iter().filter_map(shown).collect()
 }
 
 /// Nobody's secret is shown.

@@ -363,6 +363,12 @@ pub const LIMITS: &[Group] = &[
                 &["what_passes_the_check_imports_the_largest_record"],
             ),
             limit(
+                "Memory in which an upload remembers its users",
+                Set("intake.repeats_memory"),
+                Else("the first record that is not remembered says so"),
+                &["a_record_of_an_earlier_ones_user_is_told_with_its_number"],
+            ),
+            limit(
                 "Chunks with the workers",
                 Set("dispatch.window"),
                 Else("the others wait in the store"),

@@ -84,7 +84,7 @@ impl Intake {
                 .reshaping(rules.table()),
             sink: Sink {
                 unique: rules.options.duplicates == Duplicates::Refuse,
-                reading: Reading::new(rules),
+                reading: Reading::new(rules).telling_repeats(limits.repeats),
                 cutter: ChunkCutter::new(limits.chunk).sealing(key),
                 issues: Vec::new(),
                 issue_bytes: 0,
@@ -316,7 +316,7 @@ impl Sink {
                 issues.push(issue);
             }
             cutter
-                .push(taken.record, names, validated.identifier.as_deref(), valid)
+                .push(taken.record, names, taken.identifier, valid)
                 .map_err(|error| encoding_failed(&error))
         })
     }
