@@ -310,3 +310,6 @@ fn unwrapped(text: &str) -> Cow<'_, str> {
         None => Cow::Borrowed(text.strip_prefix('\'').unwrap_or(text)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Import profiles, workbooks, problems and the brake over HTTP.
 
+use muster_producer::ProducerOptions;
+use muster_producer::receive::ReceiveLimits;
 use muster_shared::store::{import_profiles, tenants};
 use muster_shared::token::Scope;
 use reqwest::Method;
@@ -154,6 +156,32 @@ async fn problems_are_told_by_cause_and_records_filtered_by_it() {
     assert_refused(server.get(&format!("{path}/records?code=nonsense")), 400, "invalid_request").await;
     assert_refused(server.get("/v1/imports/0190a5f0-7b7c-7000-8000-00000000000a/problems"), 404, "not_found")
         .await;
+}
+
+/// Memory for so many users of a file is a setting; what it finds is told beside the record, and as one cause.
+#[tokio::test]
+async fn records_of_one_user_are_told_while_a_file_is_received() {
+    let receive = ReceiveLimits { repeats: 1 << 16, ..ReceiveLimits::default() };
+    let server = Server::start_with(ProducerOptions { receive, ..ProducerOptions::default() }).await;
+    let file =
+        "email,first_name\na@example.com,Ada\nb@example.com,Bea\nA@example.com,Ann\n b@example.com,Bob\n";
+    let import = accepted(server.upload("start=manual", file)).await;
+    let path = format!("/v1/imports/{}", import["id"].as_str().unwrap());
+    let told = server.json(&format!("{path}/problems")).await;
+    let warnings = told["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 1, "{told}");
+    let message = warnings[0]["message"].as_str().unwrap();
+    assert!(message.starts_with("Record 1, an earlier one of the file, means the same user."), "{message}");
+    let places = json!([{"record": 3, "line": 4}, {"record": 4, "line": 5}]);
+    assert_eq!((&warnings[0]["count"], &warnings[0]["first"]), (&json!(2), &places));
+    let records = server.json(&format!("{path}/records")).await;
+    let of = |at: usize| records["records"][at]["warnings"].clone();
+    assert!(of(3)[0].as_str().unwrap().starts_with("Record 2, "), "{records}");
+    assert!(of(0).as_array().is_none_or(Vec::is_empty), "{records}");
+    // Where a user may stand once, the later record fails and says why.
+    let once = accepted(server.upload("start=manual&duplicates=refuse", file)).await;
+    let told = server.json(&format!("/v1/imports/{}/problems", once["id"].as_str().unwrap())).await;
+    assert_eq!((&told["problems"][0]["count"], &told["warnings"]), (&json!(2), &json!([])), "{told}");
 }
 
 #[tokio::test]
