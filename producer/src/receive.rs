@@ -6,6 +6,7 @@
 //! [`Upload::finish`] answers once everything is durable (P1). An [`Upload`] that is dropped instead aborts its import.
 
 mod brake;
+mod days;
 mod encoding;
 mod intake;
 
@@ -35,6 +36,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::stage::Stage;
 use crate::workbook::BookLimits;
+pub(crate) use days::Waiting;
 pub(crate) use encoding::decode;
 pub use encoding::{Encoding, UnknownEncoding};
 use intake::Intake;

@@ -482,6 +482,12 @@ pub fn checked_profile(name: &str, options: &[(String, String)]) -> Result<Slug,
         };
         return Err(invalid(name.clone(), message));
     }
+    if options.iter().any(|(name, value)| name == "dates" && value == "auto") {
+        return Err(invalid(
+            "dates",
+            "`auto` looks at one file, and a profile is for many: say `iso`, `dmy` or `mdy`",
+        ));
+    }
     ImportRequest::from_pairs(options.iter().map(|(name, value)| (name, value)))?;
     Ok(slug)
 }
@@ -538,6 +544,8 @@ mod tests {
         assert_eq!(checked_profile("slack", &[]).unwrap_err().field, "name");
         assert_eq!(checked_profile("hr", &pairs("filename")).unwrap_err().field, "filename");
         assert_eq!(checked_profile("hr", &pairs("dates")).unwrap_err().field, "dates");
+        let auto = [("dates".to_owned(), "auto".to_owned())];
+        assert!(checked_profile("hr", &auto).unwrap_err().message.contains("a profile is for many"));
         assert_eq!(checked_profile("HR", &[]).unwrap().as_str(), "hr");
     }
 

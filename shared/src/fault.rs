@@ -239,6 +239,8 @@ table! {
         NullWordsAreValues = "null_words_are_values",
         /// Cells with several names are split at commas, whatever the options say.
         ListsAtCommas = "lists_at_commas",
+        /// Of an import whose order of days was found out, nobody can tell which one that was.
+        DatesStayAuto = "dates_stay_auto",
         /// An order of days is taken though each day fits both.
         DaysUnproved = "days_unproved",
         /// A server's error is told with the field before it and without its place.

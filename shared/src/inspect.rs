@@ -16,13 +16,13 @@ use crate::error::{ErrorCode, FileError};
 use crate::fault::{Mutant, mutant};
 use crate::import_profile::Builtin;
 use crate::intake::{Reading, Taken};
-use crate::options::{FullNames, IdentifierField, ImportOptions, UnknownNames};
+use crate::options::{Dates, FullNames, IdentifierField, ImportOptions, UnknownNames};
 use crate::parse::{Delimiter, Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
 use crate::record::{Names, Patch, REDACTED, RawField, RawRecord, RawValue, Secrets, looks_secret};
 use crate::rules::Rules;
 
-pub use days::DayOrder;
 use days::DayOrders;
+pub use days::{DayLook, DayOrder};
 use doubles::{Doubled, Doubles};
 
 /// Records that are shown.
@@ -142,8 +142,10 @@ impl Inspection {
     pub fn new(options: ImportOptions, limits: ParseLimits) -> Self {
         let format = options.format;
         let at = options.at.clone();
+        // The file is read once: which order its days prove, the report says.
+        let dates = if options.dates == Dates::Auto { Dates::Iso } else { options.dates };
         // Without the catalog every name would be unknown.
-        let options = ImportOptions { unknown_names: UnknownNames::Ignore, ..options };
+        let options = ImportOptions { unknown_names: UnknownNames::Ignore, dates, ..options };
         let rules = Rules::new(options);
         Self {
             parser: Parser::new(format, limits).at(at.as_deref()).reshaping(rules.table()),

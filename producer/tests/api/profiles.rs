@@ -2,6 +2,7 @@
 
 use muster_producer::ProducerOptions;
 use muster_producer::receive::ReceiveLimits;
+use muster_producer::workbook::BookLimits;
 use muster_shared::store::{import_profiles, tenants};
 use muster_shared::token::Scope;
 use reqwest::Method;
@@ -156,6 +157,38 @@ async fn problems_are_told_by_cause_and_records_filtered_by_it() {
     assert_refused(server.get(&format!("{path}/records?code=nonsense")), 400, "invalid_request").await;
     assert_refused(server.get("/v1/imports/0190a5f0-7b7c-7000-8000-00000000000a/problems"), 404, "not_found")
         .await;
+}
+
+/// The file waits until it was looked at as a whole; its import says what was found.
+#[tokio::test]
+async fn the_order_of_days_is_found_out_over_http_where_the_file_proves_it() {
+    let book = BookLimits { bytes: 4_000, ..BookLimits::default() };
+    let receive = ReceiveLimits { book, ..ReceiveLimits::default() };
+    let server = Server::start_with(ProducerOptions { receive, ..ProducerOptions::default() }).await;
+    let send = |file: String| server.upload("dates=auto&start=manual", file);
+    let rows = |days: &[&str]| {
+        let rows = days.iter().enumerate().map(|(at, day)| format!("a{at}@example.com,{day}\n"));
+        format!("email,birthdate\n{}", rows.collect::<String>())
+    };
+    for (days, order, failed) in [
+        (&["24.12.1980", "01.02.1990", "soon"][..], "dmy", 1),
+        (&["01/02/1990", "12/24/1980"][..], "mdy", 0),
+        (&["1980-12-24", ""][..], "iso", 0),
+    ] {
+        let import = accepted(send(rows(days))).await;
+        assert_eq!(import["counts"]["failed"], failed, "{order}: {import}");
+        let told = server.json(&format!("/v1/imports/{}", import["id"].as_str().unwrap())).await;
+        assert_eq!(told["options"]["dates"].as_str().unwrap_or("iso"), order, "{told}");
+    }
+    for days in [&["01.02.1990", "03.04.1990"][..], &["24/12/1980", "12/24/1980"][..]] {
+        let told = assert_refused(send(rows(days)), 400, "days_unproved").await;
+        assert!(told["message"].as_str().unwrap().contains("fit"), "{told}");
+    }
+    let told = assert_refused(send(rows(&["24.12.1980"; 200])), 400, "days_unproved").await;
+    assert!(told["message"].as_str().unwrap().contains("larger than the 4000 bytes"), "{told}");
+    // A fault of the file comes first, and what says its order needs no waiting.
+    assert_refused(send("email,nothing\na@example.com,\n".into()), 400, "csv_header_unknown").await;
+    accepted(server.upload("dates=dmy", rows(&["24.12.1980"; 200]))).await;
 }
 
 /// Memory for so many users of a file is a setting; what it finds is told beside the record, and as one cause.
