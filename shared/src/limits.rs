@@ -93,6 +93,12 @@ pub const LIMITS: &[Group] = &[
                 &["what_would_take_too_much_room_is_refused_before_it_is_opened"],
             ),
             limit(
+                "Bytes of a file whose order of days is to be found out",
+                Set("intake.max_workbook_bytes"),
+                File(400, ErrorCode::DaysUnproved),
+                &["the_order_of_days_is_found_out_over_http_where_the_file_proves_it"],
+            ),
+            limit(
                 "Records",
                 Set("intake.max_records"),
                 File(413, ErrorCode::TooManyRecords),

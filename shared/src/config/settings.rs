@@ -196,7 +196,7 @@ settings! {
         max_ratio: u32 = 250,
             "How many times its size a compressed upload may grow to.";
         max_workbook_bytes: ByteSize = ByteSize::mib(512),
-            "Largest workbook (XLSX); it is kept in the folder for temporary files while it is received.";
+            "Largest workbook (XLSX), and largest file whose order of days is to be found out (dates=auto); it is kept in the folder for temporary files while it is received.";
         max_workbook_memory: ByteSize = ByteSize::mib(256),
             "Most bytes of a workbook's texts and styles, unpacked: what is held in memory while it is read.";
         repeats_memory: ByteSize = ByteSize::mib(16),
