@@ -531,6 +531,8 @@ table! {
         RepeatsUntold = "repeats_untold",
         /// That no more users of a file are remembered is not told.
         FullTableUntold = "full_table_untold",
+        /// What a record is warned of when it is applied takes the place of what it was warned of before.
+        LaterWarningsReplace = "later_warnings_replace",
         /// A full name is split at its first comma, whatever comes after it.
         NamesSplitAtFirstComma = "names_split_at_first_comma",
         /// What a full name is split into counts more than what the record says itself.

@@ -331,6 +331,20 @@ fn a_look_tells_values_that_a_file_has_twice() {
     }
 }
 
+/// One is found while the file is received, the other when the record is applied.
+#[test]
+fn what_a_record_is_warned_of_before_and_while_it_is_applied_is_told() {
+    let desk = Desk::new();
+    desk.write("people.csv", "email,first_name,phone_number_verified\na@example.com,\"Ada\nB.\",true\n");
+    desk.run(&["import", "users", "people.csv"]).exits(0);
+    let told = desk.run(&["imports", "records", "last", "--json"]).exits(0).json();
+    let wanted = [
+        "first_name holds a line break; it was replaced by a blank.",
+        "phone_number_verified = true has no effect when phone_number is absent.",
+    ];
+    assert_eq!(told["warnings"], serde_json::json!(wanted), "{told}");
+}
+
 #[test]
 fn values_that_were_left_out_are_told_in_the_summary() {
     let desk = Desk::new();
