@@ -69,10 +69,10 @@ async fn a_tenant_has_so_many_profiles_and_no_more() {
     assert!(import_profiles::save(&server.store, other.id, &name, &theirs).await.unwrap().is_some());
 }
 
-/// All of them count before one of them is written: what is written waits until as many wait as were sent.
+/// As many as the pool has connections for count before one of them is written: what is written waits for them.
 #[tokio::test]
 async fn profiles_that_are_saved_at_once_keep_to_the_tenants_number() {
-    const AT_ONCE: usize = 8;
+    const AT_ONCE: usize = 20;
     let server = Server::start().await;
     sqlx::query(
         "insert into import_profiles (tenant_id, name, options)
@@ -83,16 +83,25 @@ async fn profiles_that_are_saved_at_once_keep_to_the_tenants_number() {
     .execute(server.store.pool())
     .await
     .unwrap();
-    let mut gate = server.store.dedicated_connection().await.unwrap();
+    let gate = tokio::sync::Mutex::new(server.store.dedicated_connection().await.unwrap());
     let closed = "create function gate() returns trigger language plpgsql as
                   $$begin perform pg_advisory_xact_lock_shared(12); return new; end$$;
                   create trigger gate before insert on import_profiles for each row execute function gate();
                   select pg_advisory_lock(12);";
-    sqlx::raw_sql(closed).execute(&mut gate).await.unwrap();
-    let bodies = (0..AT_ONCE).map(|number| put(&server, &format!("more{number}"), &json!({})).send());
-    let answers = tokio::spawn(futures_util::future::join_all(bodies.collect::<Vec<_>>()));
-    server.until_waiting(i64::try_from(AT_ONCE).unwrap()).await;
-    sqlx::raw_sql("select pg_advisory_unlock(12)").execute(&mut gate).await.unwrap();
+    sqlx::raw_sql(closed).execute(&mut *gate.lock().await).await.unwrap();
+    let sent = (0..AT_ONCE).map(|number| put(&server, &format!("more{number}"), &json!({})).send());
+    let answers = tokio::spawn(futures_util::future::join_all(sent.collect::<Vec<_>>()));
+    until("several of them wait", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .fetch_one(&mut *gate.lock().await)
+        .await
+        .unwrap();
+        waiting >= 3
+    })
+    .await;
+    sqlx::raw_sql("select pg_advisory_unlock(12)").execute(&mut *gate.lock().await).await.unwrap();
     let statuses: Vec<u16> =
         answers.await.unwrap().into_iter().map(|answer| answer.unwrap().status().as_u16()).collect();
     let of = |status: u16| statuses.iter().filter(|found| **found == status).count();

@@ -107,7 +107,7 @@ fn halves(hash: u64) -> [u32; 2] {
 }
 
 fn whole([low, high]: [u32; 2]) -> u64 {
-    u64::from(high) << u32::BITS | u64::from(low)
+    (u64::from(high) << u32::BITS) | u64::from(low)
 }
 
 #[cfg(test)]
