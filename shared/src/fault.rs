@@ -537,6 +537,8 @@ table! {
         NamesSplitAtFirstComma = "names_split_at_first_comma",
         /// What a full name is split into counts more than what the record says itself.
         SplitNamesCountMore = "split_names_count_more",
+        /// That full names could be split is not told.
+        SplitUnproposed = "split_unproposed",
         /// That a full name was not split is not told.
         WholeNamesUntold = "whole_names_untold",
         /// Numbers that a spreadsheet shortened are taken without a warning.

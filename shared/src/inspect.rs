@@ -6,6 +6,7 @@
 
 mod days;
 mod doubles;
+mod full_names;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 use crate::error::{ErrorCode, FileError};
 use crate::fault::{Mutant, mutant};
+use crate::field::Field;
 use crate::import_profile::Builtin;
 use crate::intake::{Reading, Taken};
 use crate::options::{Dates, FullNames, IdentifierField, ImportOptions, UnknownNames};
@@ -24,6 +26,7 @@ use crate::rules::Rules;
 use days::DayOrders;
 pub use days::{DayLook, DayOrder};
 use doubles::{Doubled, Doubles};
+use full_names::FullNameForms;
 
 /// Records that are shown.
 const SHOWN: usize = 3;
@@ -155,6 +158,7 @@ impl Inspection {
                 problems: BTreeMap::new(),
                 days: DayOrders::default(),
                 doubles: Doubles::default(),
+                full_names: FullNameForms::default(),
                 records: 0,
                 invalid: 0,
             },
@@ -200,7 +204,7 @@ impl Inspection {
 
     fn report(self, end: Result<ParseEnd, FileError>) -> Report {
         let opening = self.parser.table_opening().clone();
-        let Look { reading, first, problems, days, doubles: _, records, invalid } = self.look;
+        let Look { reading, first, problems, days, doubles: _, full_names, records, invalid } = self.look;
         let profile = Builtin::of_names(reading.binding.names()).map(|profile| profile.name);
         let columns = reading.binding.meanings().map(|(name, field, by)| Column {
             name: name.to_owned(),
@@ -208,6 +212,7 @@ impl Inspection {
             by: by.as_str(),
         });
         let mut problems: Vec<Problem> = problems.into_values().collect();
+        problems.extend(reading.binding.name_of(Field::Name).and_then(|name| full_names.told(name)));
         problems.sort_by_key(|problem| (problem.code.is_none(), std::cmp::Reverse(problem.count)));
         Report {
             format: self.format,
@@ -239,6 +244,7 @@ struct Look {
     problems: BTreeMap<(String, String), Problem>,
     days: DayOrders,
     doubles: Doubles,
+    full_names: FullNameForms,
     records: u64,
     invalid: u64,
 }
@@ -257,7 +263,7 @@ impl RecordSink for Look {
     }
 
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
-        let Self { reading, first, problems, days, doubles, records, invalid } = self;
+        let Self { reading, first, problems, days, doubles, full_names: forms, records, invalid } = self;
         *records += 1;
         reading.binding.extend(names);
         days.record(record, &reading.binding);
@@ -274,6 +280,7 @@ impl RecordSink for Look {
                 }
             }
             if let Ok(record) = &taken.validated.result {
+                forms.record(record, full_names, place);
                 doubles.record(record, identifier, |doubled| {
                     let key = match doubled {
                         Doubled::In(field, _) => format!("twice {field}"),
@@ -391,6 +398,39 @@ fn values(record: &RawRecord<'_>, names: &Names, secrets: &Secrets) -> Vec<(usiz
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::HeaderNames;
+
+    fn report(file: &str, full_names: FullNames) -> Report {
+        let options = ImportOptions {
+            format: Format::Csv,
+            header_names: HeaderNames::Common,
+            full_names,
+            ..ImportOptions::default()
+        };
+        let mut inspection = Inspection::new(options, ParseLimits::default());
+        assert!(inspection.feed(file.as_bytes()));
+        inspection.finish()
+    }
+
+    #[test]
+    fn full_names_that_could_be_split_are_told_with_the_option_that_does_it() {
+        let file = "email,Full Name\na@example.com,\"Lovelace, Ada\"\nb@example.com,Cher\nc@example.com,\"King, Ada\"\n";
+        let told = report(file, FullNames::Whole);
+        let problem =
+            told.problems.iter().find(|problem| problem.message.contains("--full-names last_first"));
+        let problem = problem.map(|problem| (problem.code, problem.count, problem.first.len()));
+        assert_eq!(problem, Some((None, 2, 2)), "{told:?}");
+        assert_eq!(told.first[0].len(), 2, "nothing is split unasked: {told:?}");
+        // With the option the parts are shown, and what stays whole is told.
+        let split = report(file, FullNames::LastFirst);
+        let wanted = [("given_name", "Ada"), ("family_name", "Lovelace")];
+        let shown = split.first[0][2..].iter().map(|(field, value)| (field.as_str(), value.as_str()));
+        assert!(shown.eq(wanted), "{split:?}");
+        assert!(split.problems.iter().any(|problem| problem.message.contains("kept whole")), "{split:?}");
+        assert!(split.problems.iter().all(|problem| !problem.message.contains("--full-names")), "{split:?}");
+        let own = "email,name,first_name\na@example.com,\"Lovelace, Ada\",Ada\n";
+        assert!(report(own, FullNames::Whole).problems.is_empty());
+    }
 
     #[test]
     fn values_that_look_like_secrets_are_not_shown() {
