@@ -42,6 +42,7 @@ pub(crate) fn receive_limits(config: &Config) -> ReceiveLimits {
             unpacked: Some(intake.max_decompressed_bytes.bytes()),
         },
         brake: None,
+        repeats: intake.repeats_memory.as_usize(),
         records: Some(u64::from(intake.max_records)),
         tenant: TenantLimits {
             imports: Some(config.tenant.imports),

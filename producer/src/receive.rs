@@ -6,6 +6,7 @@
 //! [`Upload::finish`] answers once everything is durable (P1). An [`Upload`] that is dropped instead aborts its import.
 
 mod brake;
+mod days;
 mod encoding;
 mod intake;
 
@@ -35,6 +36,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::stage::Stage;
 use crate::workbook::BookLimits;
+pub(crate) use days::Waiting;
 pub(crate) use encoding::decode;
 pub use encoding::{Encoding, UnknownEncoding};
 use intake::Intake;
@@ -62,6 +64,8 @@ pub struct ReceiveLimits {
     pub book: BookLimits,
     /// More than so many percent of the first records that fail for one cause refuse the file; none or 0: nothing does.
     pub brake: Option<u8>,
+    /// Most bytes of memory for telling that a record means the user of an earlier one; 0: it is not told.
+    pub repeats: usize,
     /// Most records; none means no limit.
     pub records: Option<u64>,
     /// What the tenant may have.

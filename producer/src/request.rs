@@ -51,6 +51,7 @@ pub const OPTIONS: [&str; 35] = [
     "phone_check",
     "phone_country",
     "dates",
+    "full_names",
     "on_invalid_value",
     "list_separator",
     "null_words",
@@ -227,6 +228,7 @@ impl ImportRequest {
             "phone_check" => self.options.phone_check = choice(name, value)?,
             "phone_country" => self.options.phone_country = Some(country(value).map_err(field)?),
             "dates" => self.options.dates = choice(name, value)?,
+            "full_names" => self.options.full_names = choice(name, value)?,
             "on_invalid_value" => self.options.on_invalid_value = choice(name, value)?,
             "list_separator" => self.options.list_separator = choice(name, value)?,
             "null_words" => self.options.null_words = null_words(value).map_err(field)?,
@@ -498,6 +500,12 @@ pub fn checked_profile(name: &str, options: &[(String, String)]) -> Result<Slug,
         };
         return Err(invalid(name.clone(), message));
     }
+    if options.iter().any(|(name, value)| name == "dates" && value == "auto") {
+        return Err(invalid(
+            "dates",
+            "`auto` looks at one file, and a profile is for many: say `iso`, `dmy` or `mdy`",
+        ));
+    }
     ImportRequest::from_pairs(options.iter().map(|(name, value)| (name, value)))?;
     Ok(slug)
 }
@@ -554,6 +562,8 @@ mod tests {
         assert_eq!(checked_profile("slack", &[]).unwrap_err().field, "name");
         assert_eq!(checked_profile("hr", &pairs("filename")).unwrap_err().field, "filename");
         assert_eq!(checked_profile("hr", &pairs("dates")).unwrap_err().field, "dates");
+        let auto = [("dates".to_owned(), "auto".to_owned())];
+        assert!(checked_profile("hr", &auto).unwrap_err().message.contains("a profile is for many"));
         assert_eq!(checked_profile("HR", &[]).unwrap().as_str(), "hr");
     }
 

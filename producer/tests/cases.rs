@@ -61,7 +61,7 @@ fn import(file: &str, flags: &[String]) -> Came {
             };
         }
     };
-    let mut engine = Engine::default();
+    let mut engine = Engine::telling_repeats(1 << 16);
     let course = Course {
         parse: ParseLimits {
             flexible: options.rows == Rows::Flexible,

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use chrono::DateTime;
 use criterion::{BatchSize, Criterion, Throughput};
 use muster_shared::catalog::NameKind;
-use muster_shared::chunk::{ChunkCutter, ChunkLimits, ChunkRecords, decode};
+use muster_shared::chunk::{ChunkCutter, ChunkLimits, ChunkRecords, LaneHash, decode};
 use muster_shared::error::FileError;
 use muster_shared::normalise::{EmailAddress, PhoneNumber, Username};
 use muster_shared::options::ImportOptions;
@@ -94,7 +94,8 @@ impl RecordSink for Take {
         let validated = validate(record, &self.binding, &self.rules);
         self.valid += u64::from(black_box(&validated.result).is_ok());
         if let Some(cutter) = &mut self.cutter {
-            let _ = cutter.push(record, names, validated.identifier.as_deref(), validated.result.is_ok());
+            let identifier = validated.identifier.as_deref().map(LaneHash::of);
+            let _ = cutter.push(record, names, identifier, validated.result.is_ok());
         }
         Ok(())
     }

@@ -14,5 +14,5 @@ pub use codec::{
 pub use cut::{ChunkCutter, ChunkLimits, SealedChunk};
 pub use erase::{Erased, Fate, erase};
 pub use fingerprints::{Fingerprints, fingerprint};
-pub use lane::{LaneCount, lane_of};
+pub use lane::{LaneCount, LaneHash, lane_of};
 pub use seal::SecretKey;

@@ -227,6 +227,8 @@ table! {
         SheetRowsAreLines = "sheet_rows_are_lines",
         /// A profile's options count more than those that are given beside it.
         ProfileCountsMore = "profile_counts_more",
+        /// Profiles that are saved at the same moment each count the others as not there.
+        ProfilesCountedAtOnce = "profiles_counted_at_once",
         /// A retry of one cause drives all failed records.
         RetryOfAllCauses = "retry_of_all_causes",
         /// A file whose first records nearly all fail is applied.
@@ -241,6 +243,8 @@ table! {
         NullWordsAreValues = "null_words_are_values",
         /// Cells with several names are split at commas, whatever the options say.
         ListsAtCommas = "lists_at_commas",
+        /// Of an import whose order of days was found out, nobody can tell which one that was.
+        DatesStayAuto = "dates_stay_auto",
         /// An order of days is taken though each day fits both.
         DaysUnproved = "days_unproved",
         /// A server's error is told with the field before it and without its place.
@@ -569,6 +573,20 @@ table! {
         PointersSkipNulls = "pointers_skip_nulls",
         /// Zeros, times and durations that a sheet shows are lost.
         WorkbookValuesLost = "workbook_values_lost",
+        /// A record that means the user of an earlier one is taken without a word.
+        RepeatsUntold = "repeats_untold",
+        /// That no more users of a file are remembered is not told.
+        FullTableUntold = "full_table_untold",
+        /// What a record is warned of when it is applied takes the place of what it was warned of before.
+        LaterWarningsReplace = "later_warnings_replace",
+        /// A full name is split at its first comma, whatever comes after it.
+        NamesSplitAtFirstComma = "names_split_at_first_comma",
+        /// What a full name is split into counts more than what the record says itself.
+        SplitNamesCountMore = "split_names_count_more",
+        /// That full names could be split is not told.
+        SplitUnproposed = "split_unproposed",
+        /// That a full name was not split is not told.
+        WholeNamesUntold = "whole_names_untold",
         /// Numbers that a spreadsheet shortened are taken without a warning.
         ShortenedNumbersUntold = "shortened_numbers_untold",
         /// The command that is proposed leaves out what stands before the name of the command, and shows the token.

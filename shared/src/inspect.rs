@@ -6,6 +6,7 @@
 
 mod days;
 mod doubles;
+mod full_names;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -14,16 +15,18 @@ use serde::Serialize;
 
 use crate::error::{ErrorCode, FileError};
 use crate::fault::{Mutant, mutant};
+use crate::field::Field;
 use crate::import_profile::Builtin;
-use crate::intake::Reading;
-use crate::options::{IdentifierField, ImportOptions, UnknownNames};
+use crate::intake::{Reading, Taken};
+use crate::options::{Dates, FullNames, IdentifierField, ImportOptions, UnknownNames};
 use crate::parse::{Delimiter, Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
-use crate::record::{Names, REDACTED, RawField, RawRecord, RawValue, Secrets, looks_secret};
+use crate::record::{Names, Patch, REDACTED, RawField, RawRecord, RawValue, Secrets, looks_secret};
 use crate::rules::Rules;
 
-pub use days::DayOrder;
 use days::DayOrders;
-use doubles::Doubles;
+pub use days::{DayLook, DayOrder};
+use doubles::{Doubled, Doubles};
+use full_names::FullNameForms;
 
 /// Records that are shown.
 const SHOWN: usize = 3;
@@ -142,8 +145,10 @@ impl Inspection {
     pub fn new(options: ImportOptions, limits: ParseLimits) -> Self {
         let format = options.format;
         let at = options.at.clone();
+        // The file is read once: which order its days prove, the report says.
+        let dates = if options.dates == Dates::Auto { Dates::Iso } else { options.dates };
         // Without the catalog every name would be unknown.
-        let options = ImportOptions { unknown_names: UnknownNames::Ignore, ..options };
+        let options = ImportOptions { unknown_names: UnknownNames::Ignore, dates, ..options };
         let rules = Rules::new(options);
         Self {
             parser: Parser::new(format, limits).at(at.as_deref()).reshaping(rules.table()),
@@ -153,6 +158,7 @@ impl Inspection {
                 problems: BTreeMap::new(),
                 days: DayOrders::default(),
                 doubles: Doubles::default(),
+                full_names: FullNameForms::default(),
                 records: 0,
                 invalid: 0,
             },
@@ -198,7 +204,7 @@ impl Inspection {
 
     fn report(self, end: Result<ParseEnd, FileError>) -> Report {
         let opening = self.parser.table_opening().clone();
-        let Look { reading, first, problems, days, doubles: _, records, invalid } = self.look;
+        let Look { reading, first, problems, days, doubles: _, full_names, records, invalid } = self.look;
         let profile = Builtin::of_names(reading.binding.names()).map(|profile| profile.name);
         let columns = reading.binding.meanings().map(|(name, field, by)| Column {
             name: name.to_owned(),
@@ -206,6 +212,7 @@ impl Inspection {
             by: by.as_str(),
         });
         let mut problems: Vec<Problem> = problems.into_values().collect();
+        problems.extend(reading.binding.name_of(Field::Name).and_then(|name| full_names.told(name)));
         problems.sort_by_key(|problem| (problem.code.is_none(), std::cmp::Reverse(problem.count)));
         Report {
             format: self.format,
@@ -237,6 +244,7 @@ struct Look {
     problems: BTreeMap<(String, String), Problem>,
     days: DayOrders,
     doubles: Doubles,
+    full_names: FullNameForms,
     records: u64,
     invalid: u64,
 }
@@ -255,11 +263,11 @@ impl RecordSink for Look {
     }
 
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
-        let Self { reading, first, problems, days, doubles, records, invalid } = self;
+        let Self { reading, first, problems, days, doubles, full_names: forms, records, invalid } = self;
         *records += 1;
         reading.binding.extend(names);
         days.record(record, &reading.binding);
-        let identifier = reading.rules.options.identifier;
+        let (identifier, full_names) = (reading.rules.options.identifier, reading.rules.options.full_names);
         let place = Place { record: record.position.record.get(), line: record.position.line };
         let shown = reading.record(record, names, |taken| {
             if let Err(errors) = &taken.validated.result {
@@ -272,19 +280,24 @@ impl RecordSink for Look {
                 }
             }
             if let Ok(record) = &taken.validated.result {
-                doubles.record(record, identifier, |field, earlier| {
-                    let key = (String::new(), format!("twice {field}"));
-                    note(problems, key, place, || {
-                        (None, None, twice(field, identifier, place.record, earlier))
+                forms.record(record, full_names, place);
+                doubles.record(record, identifier, |doubled| {
+                    let key = match doubled {
+                        Doubled::In(field, _) => format!("twice {field}"),
+                        Doubled::Full(_) => "twice, full".to_owned(),
+                    };
+                    note(problems, (String::new(), key), place, || {
+                        (None, None, told_of(doubled, identifier, place.record))
                     });
                 });
             }
             for warning in &taken.warnings {
                 note(problems, (String::new(), warning.clone()), place, || (None, None, warning.clone()));
             }
-            (first.len() < SHOWN).then(|| values(taken.record, names, taken.secrets))
+            (first.len() < SHOWN)
+                .then(|| (values(taken.record, names, taken.secrets), split_names(&taken, full_names)))
         });
-        if let Some(shown) = shown {
+        if let Some((shown, split)) = shown {
             let meanings: Vec<Option<String>> =
                 reading.binding.meanings().map(|(_, field, _)| field).collect();
             let named = |(name, value): (usize, String)| {
@@ -292,9 +305,25 @@ impl RecordSink for Look {
                 let value = if is_secret(&field) { REDACTED.to_owned() } else { value };
                 Some((field, value))
             };
-            first.push(shown.into_iter().filter_map(named).collect());
+            let mut values: Vec<(String, String)> = shown.into_iter().filter_map(named).collect();
+            for (field, value) in split {
+                if values.iter().all(|(there, _)| there != field) {
+                    values.push((field.to_owned(), value));
+                }
+            }
+            first.push(values);
         }
         Ok(())
+    }
+}
+
+fn told_of(doubled: Doubled, identifier: IdentifierField, record: u64) -> String {
+    match doubled {
+        Doubled::In(field, earlier) => twice(field, identifier, record, earlier),
+        Doubled::Full(values) => format!(
+            "from record {record} on, values that one user alone can have are compared with the first {values} of the file and no \
+             others: the import itself compares all of them"
+        ),
     }
 }
 
@@ -309,6 +338,19 @@ fn twice(field: IdentifierField, identifier: IdentifierField, record: u64, earli
             "{field}: record {record} has the value of record {earlier}, and one user alone can have it: the later record will fail, unless the earlier one's user has another by then"
         )
     }
+}
+
+/// The names that a full name is split into, where the options say so.
+fn split_names(taken: &Taken<'_, '_>, full_names: FullNames) -> Vec<(&'static str, String)> {
+    let Ok(record) = &taken.validated.result else { return Vec::new() };
+    if full_names == FullNames::Whole {
+        return Vec::new();
+    }
+    let names = [("given_name", &record.given_name), ("family_name", &record.family_name)];
+    let shown = |(field, name): (&'static str, &Patch<&str>)| {
+        Some((field, name.value()?.chars().take(VALUE_CHARS).collect()))
+    };
+    names.into_iter().filter_map(shown).collect()
 }
 
 /// Nobody's secret is shown.
@@ -356,6 +398,39 @@ fn values(record: &RawRecord<'_>, names: &Names, secrets: &Secrets) -> Vec<(usiz
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::HeaderNames;
+
+    fn report(file: &str, full_names: FullNames) -> Report {
+        let options = ImportOptions {
+            format: Format::Csv,
+            header_names: HeaderNames::Common,
+            full_names,
+            ..ImportOptions::default()
+        };
+        let mut inspection = Inspection::new(options, ParseLimits::default());
+        assert!(inspection.feed(file.as_bytes()));
+        inspection.finish()
+    }
+
+    #[test]
+    fn full_names_that_could_be_split_are_told_with_the_option_that_does_it() {
+        let file = "email,Full Name\na@example.com,\"Lovelace, Ada\"\nb@example.com,Cher\nc@example.com,\"King, Ada\"\n";
+        let told = report(file, FullNames::Whole);
+        let problem =
+            told.problems.iter().find(|problem| problem.message.contains("--full-names last_first"));
+        let problem = problem.map(|problem| (problem.code, problem.count, problem.first.len()));
+        assert_eq!(problem, Some((None, 2, 2)), "{told:?}");
+        assert_eq!(told.first[0].len(), 2, "nothing is split unasked: {told:?}");
+        // With the option the parts are shown, and what stays whole is told.
+        let split = report(file, FullNames::LastFirst);
+        let wanted = [("given_name", "Ada"), ("family_name", "Lovelace")];
+        let shown = split.first[0][2..].iter().map(|(field, value)| (field.as_str(), value.as_str()));
+        assert!(shown.eq(wanted), "{split:?}");
+        assert!(split.problems.iter().any(|problem| problem.message.contains("kept whole")), "{split:?}");
+        assert!(split.problems.iter().all(|problem| !problem.message.contains("--full-names")), "{split:?}");
+        let own = "email,name,first_name\na@example.com,\"Lovelace, Ada\",Ada\n";
+        assert!(report(own, FullNames::Whole).problems.is_empty());
+    }
 
     #[test]
     fn values_that_look_like_secrets_are_not_shown() {

@@ -7,15 +7,19 @@
 mod explain;
 mod letters;
 mod mend;
+mod met;
 
 use std::borrow::Cow;
 
+use crate::chunk::LaneHash;
 use crate::error::{ErrorCode, FileError, RecordError};
 use crate::fault::{Mutant, mutant};
-use crate::options::HeaderNames;
+use crate::field::Field;
+use crate::options::{Duplicates, FullNames, HeaderNames};
 use crate::record::{Names, RawField, RawRecord, RawValue, Secrets};
 use crate::rules::Rules;
-use crate::validate::{Binding, Validated, validate};
+use crate::validate::{Binding, Validated, last_first, validate};
+pub(crate) use met::{Meeting, Met};
 
 /// The rules of an import and what its names mean, while its file is received.
 #[derive(Debug, Clone)]
@@ -27,6 +31,8 @@ pub struct Reading {
     /// People made the file, and the import takes their names.
     handmade: bool,
     beyond_ascii: bool,
+    /// The users of the records so far, where it is told that a later one means one of them.
+    repeats: Option<Repeats>,
 }
 
 /// What a record came to.
@@ -36,6 +42,8 @@ pub struct Taken<'r, 'a> {
     pub record: &'r RawRecord<'a>,
     /// What validating it gave.
     pub validated: Validated<'r>,
+    /// The hash of its identifier, where that is valid.
+    pub identifier: Option<LaneHash>,
     /// What to tell beside its outcome.
     pub warnings: Vec<String>,
     /// Which names hold secrets.
@@ -46,7 +54,17 @@ impl Reading {
     /// A reading with no names met yet.
     pub fn new(rules: Rules) -> Self {
         let handmade = rules.options.header_names == HeaderNames::Common;
-        Self { binding: Binding::new(&rules), rules, handmade, beyond_ascii: false }
+        Self { binding: Binding::new(&rules), rules, handmade, beyond_ascii: false, repeats: None }
+    }
+
+    /// Also warns of a record that means the user of an earlier one, as far as so many bytes of memory remember them. What programs send is
+    /// answered as they expect, and where a user may stand once in the file, the later record fails.
+    #[must_use]
+    pub fn telling_repeats(mut self, memory: usize) -> Self {
+        let told = self.handmade && memory > 0 && !mutant(Mutant::RepeatsUntold);
+        self.repeats = (told && self.rules.options.duplicates == Duplicates::InOrder)
+            .then(|| Repeats { met: Met::within(memory), full: false });
+        self
     }
 
     /// The header of a table.
@@ -81,31 +99,49 @@ impl Reading {
         let record = RawRecord { defect: record.defect.or(defect.as_ref()), ..*record };
         let validated = validate(&record, &self.binding, &self.rules);
         let Err(errors) = &validated.result else {
-            return then(Taken { record: &record, validated, warnings, secrets: self.binding.secrets() });
+            return then(taken(
+                &record,
+                validated,
+                warnings,
+                (&self.rules, &self.binding),
+                &mut self.repeats,
+            ));
         };
         if !self.handmade || record.defect.is_some() {
-            return then(Taken { record: &record, validated, warnings, secrets: self.binding.secrets() });
+            return then(taken(
+                &record,
+                validated,
+                warnings,
+                (&self.rules, &self.binding),
+                &mut self.repeats,
+            ));
         }
         let mends = mend::mends(&record, &self.binding, &self.rules, errors, &mut warnings);
         if mends.is_empty() {
             let validated = self.explained(&record, validated);
-            return then(Taken { record: &record, validated, warnings, secrets: self.binding.secrets() });
+            return then(taken(
+                &record,
+                validated,
+                warnings,
+                (&self.rules, &self.binding),
+                &mut self.repeats,
+            ));
         }
         let fields = mended(&record, &mends);
         let once = RawRecord { fields: &fields, ..record };
         let validated = validate(&once, &self.binding, &self.rules);
         let Err(errors) = &validated.result else {
-            return then(Taken { record: &once, validated, warnings, secrets: self.binding.secrets() });
+            return then(taken(&once, validated, warnings, (&self.rules, &self.binding), &mut self.repeats));
         };
         let mends = mend::without(&record, &self.binding, &self.rules, &mends, errors, &mut warnings);
         let Some(mends) = mends else {
             let validated = self.explained(&once, validated);
-            return then(Taken { record: &once, validated, warnings, secrets: self.binding.secrets() });
+            return then(taken(&once, validated, warnings, (&self.rules, &self.binding), &mut self.repeats));
         };
         let fields = mended(&record, &mends);
         let without = RawRecord { fields: &fields, ..record };
         let validated = self.explained(&without, validate(&without, &self.binding, &self.rules));
-        then(Taken { record: &without, validated, warnings, secrets: self.binding.secrets() })
+        then(taken(&without, validated, warnings, (&self.rules, &self.binding), &mut self.repeats))
     }
 
     /// Errors with what mends them.
@@ -171,6 +207,63 @@ impl Reading {
     }
 }
 
+/// The record as it is handed over, with what is told of any record.
+fn taken<'r, 'a>(
+    record: &'r RawRecord<'a>,
+    validated: Validated<'r>,
+    mut warnings: Vec<String>,
+    (rules, binding): (&Rules, &'r Binding),
+    repeats: &mut Option<Repeats>,
+) -> Taken<'r, 'a> {
+    let identifier = validated.identifier.as_deref().map(LaneHash::of);
+    if let (Some(repeats), Some(identifier)) = (repeats, identifier) {
+        warnings.extend(repeats.warning(identifier, record.position.record.get()));
+    }
+    if rules.options.full_names == FullNames::LastFirst {
+        warnings.extend(kept_whole(&validated, binding));
+    }
+    Taken { record, validated, identifier, warnings, secrets: binding.secrets() }
+}
+
+/// Tells of a full name that is not split although the options say so.
+fn kept_whole(validated: &Validated<'_>, binding: &Binding) -> Option<String> {
+    let record = validated.result.as_ref().ok()?;
+    let whole = record.full_name().is_some_and(|name| last_first(name).is_none());
+    let lacks = record.given_name.is_absent() || record.family_name.is_absent();
+    let name = binding.name_of(Field::Name)?;
+    (whole && lacks && !mutant(Mutant::WholeNamesUntold))
+        .then(|| format!("{name} was kept whole: it is not of the form `Last, First`, with one comma."))
+}
+
+/// Records that mean the user of an earlier one.
+#[derive(Debug, Clone)]
+struct Repeats {
+    met: Met,
+    /// It was told that there is no more room.
+    full: bool,
+}
+
+impl Repeats {
+    fn warning(&mut self, identifier: LaneHash, record: u64) -> Option<String> {
+        match self.met.meet(identifier.get(), record) {
+            Meeting::First => None,
+            Meeting::Again(first) => Some(format!(
+                "Record {first}, an earlier one of the file, means the same user. Records are applied in the order of the file; \
+                 `--duplicates refuse` takes the first one alone."
+            )),
+            Meeting::NoRoom if self.full || mutant(Mutant::FullTableUntold) => None,
+            Meeting::NoRoom => {
+                self.full = true;
+                Some(format!(
+                    "From this record on, it is only told whether a record means one of the first {} users of the file \
+                     (`intake.repeats_memory`).",
+                    self.met.len()
+                ))
+            }
+        }
+    }
+}
+
 /// What is put in the place of a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Mend {
@@ -218,3 +311,6 @@ fn unwrapped(text: &str) -> Cow<'_, str> {
         None => Cow::Borrowed(text.strip_prefix('\'').unwrap_or(text)),
     }
 }
+
+#[cfg(test)]
+mod tests;

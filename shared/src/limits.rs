@@ -93,6 +93,12 @@ pub const LIMITS: &[Group] = &[
                 &["what_would_take_too_much_room_is_refused_before_it_is_opened"],
             ),
             limit(
+                "Bytes of a file whose order of days is to be found out",
+                Set("intake.max_workbook_bytes"),
+                File(400, ErrorCode::DaysUnproved),
+                &["the_order_of_days_is_found_out_over_http_where_the_file_proves_it"],
+            ),
+            limit(
                 "Records",
                 Set("intake.max_records"),
                 File(413, ErrorCode::TooManyRecords),
@@ -227,7 +233,10 @@ pub const LIMITS: &[Group] = &[
                 "Import profiles",
                 Fixed("200"),
                 Request(400, ErrorCode::InvalidRequest),
-                &["a_tenant_has_so_many_profiles_and_no_more"],
+                &[
+                    "a_tenant_has_so_many_profiles_and_no_more",
+                    "profiles_that_are_saved_at_once_keep_to_the_tenants_number",
+                ],
             ),
             limit(
                 "Webhooks",
@@ -405,6 +414,12 @@ pub const LIMITS: &[Group] = &[
                 Set("intake.lanes"),
                 Else("lanes share"),
                 &["what_passes_the_check_imports_the_largest_record"],
+            ),
+            limit(
+                "Memory in which an upload remembers its users",
+                Set("intake.repeats_memory"),
+                Else("the first record that is not remembered says so"),
+                &["a_record_of_an_earlier_ones_user_is_told_with_its_number"],
             ),
             limit(
                 "Chunks with the workers",

@@ -253,7 +253,19 @@ choice! {
         Dmy = "dmy",
         /// Also month, day, year.
         Mdy = "mdy",
+        /// The one of these that the file as a whole proves; else it is refused. Once it is received, its import says which one that was.
+        Auto = "auto",
     } default Iso
+}
+
+choice! {
+    /// What becomes of a full name.
+    FullNames {
+        /// It is one value.
+        Whole = "whole",
+        /// One of the form `Last, First` also gives the family name and the given name, where the record does not say them itself.
+        LastFirst = "last_first",
+    } default Whole
 }
 
 choice! {
@@ -357,6 +369,9 @@ pub struct ImportOptions {
     /// In which order days are written.
     #[serde(skip_serializing_if = "is_iso")]
     pub dates: Dates,
+    /// What becomes of full names.
+    #[serde(skip_serializing_if = "is_whole")]
+    pub full_names: FullNames,
     /// Two letters of the country whose phone numbers may stand without their country code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phone_country: Option<String>,
@@ -400,6 +415,10 @@ fn is_iso(dates: &Dates) -> bool {
     *dates == Dates::Iso
 }
 
+fn is_whole(names: &FullNames) -> bool {
+    *names == FullNames::Whole
+}
+
 fn is_refuse(values: &OnInvalidValue) -> bool {
     *values == OnInvalidValue::Refuse
 }
@@ -439,6 +458,7 @@ impl ImportOptions {
         "empty_file",
         "default_address",
         "dates",
+        "full_names",
         "phone_country",
         "on_invalid_value",
         "list_separator",
@@ -522,6 +542,7 @@ impl Default for ImportOptions {
             empty_file: EmptyFile::default(),
             default_address: false,
             dates: Dates::default(),
+            full_names: FullNames::default(),
             phone_country: None,
             on_invalid_value: OnInvalidValue::default(),
             list_separator: ListSeparator::default(),
@@ -550,6 +571,7 @@ mod tests {
             default_address: true,
             header_names: HeaderNames::Common,
             dates: Dates::Dmy,
+            full_names: FullNames::LastFirst,
             phone_country: Some("DE".into()),
             on_invalid_value: OnInvalidValue::Drop,
             list_separator: ListSeparator::Pipe,

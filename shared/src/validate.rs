@@ -19,6 +19,7 @@ use std::borrow::Cow;
 pub use binding::{Binding, Shape};
 pub(crate) use header::unaccented as without_accents;
 pub use header::{clean as clean_column, fold as fold_column, quoted};
+pub(crate) use names::last_first;
 pub use value::{MAX_NAME_CHARS, MAX_TEXT_BYTES};
 
 use crate::catalog::NameKind;
@@ -27,7 +28,7 @@ use crate::fault::{Mutant, mutant};
 use crate::field::{Behaviour, Blank, Field, FieldRule, FieldSet};
 use crate::normalise::{EmailAddress, PhoneNumber, Username};
 use crate::options::{
-    EmptyCell, HeaderNames, IdentifierField, MetadataMode, PhoneCheck, UnknownColumns, Usernames,
+    EmptyCell, FullNames, HeaderNames, IdentifierField, MetadataMode, PhoneCheck, UnknownColumns, Usernames,
 };
 use crate::record::{
     AgentValue, Extras, MetadataEntry, MetadataValue, NameChange, Password, Patch, RawRecord, RawValue,
@@ -426,7 +427,22 @@ impl<'a> Pass<'a, '_> {
         }
     }
 
+    /// Takes family and given name out of a full name, where the record does not say them itself.
+    fn split_full_name(&mut self) {
+        let record = &mut self.record;
+        let Some((last, first)) = record.full_name().and_then(last_first) else { return };
+        if record.family_name.is_absent() || mutant(Mutant::SplitNamesCountMore) {
+            record.family_name = Patch::Value(last);
+        }
+        if record.given_name.is_absent() || mutant(Mutant::SplitNamesCountMore) {
+            record.given_name = Patch::Value(first);
+        }
+    }
+
     fn finish(mut self, defective: bool) -> Validated<'a> {
+        if self.rules.options.full_names == FullNames::LastFirst {
+            self.split_full_name();
+        }
         let field = self.rules.options.identifier;
         let name = field.as_str();
         match self.record.identity(field) {

@@ -16,7 +16,7 @@ use muster_shared::options::Dates;
 use serde::Serialize;
 
 use further::{Flag, command, mending, parsed};
-use text::{days, text};
+use text::text;
 
 use super::UsersArgs;
 use super::local::wrong_option;
@@ -220,17 +220,12 @@ pub(super) async fn proved_order(
     config: &Config,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Dates> {
-    if !can_be_read_again(&args.file).await {
-        return Err(usage(
-            "standard input and pipes can be read only once: give `--dates dmy` or `--dates mdy`",
-        ));
-    }
     let report = look(args, config, shutdown).await?;
     match report.days.option() {
         Some(order) => Ok(order),
         None => Err(usage(format!(
             "the order of days is not proved by the file. {}",
-            days(report.days).unwrap_or_default()
+            report.days.told().unwrap_or_default()
         ))),
     }
 }

@@ -86,7 +86,8 @@ impl UsersArgs {
 /// Runs the command.
 pub(crate) async fn run(args: ImportArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
     let What::Users(mut args) = args.what;
-    if args.options.dates.as_deref() == Some("auto") {
+    // What can be read only once waits, while it is received, until its order is known.
+    if args.options.dates.as_deref() == Some("auto") && source::can_be_read_again(&args.file).await {
         args.options.dates = None;
         let order = Box::pin(inspect::proved_order(&args, config, shutdown)).await?;
         args.options.dates = Some(order.as_str().to_owned());

@@ -3,8 +3,9 @@
 use clap::Args;
 use muster_shared::id::ImportId;
 use muster_shared::options::{
-    Duplicates, EmptyCell, HeaderNames, IdentifierField, ListSeparator, MetadataMode, OnExisting, OnInvalid,
-    OnInvalidValue, PhoneCheck, Rows, Sets, Start, UnknownColumns, UnknownNames, Usernames, Values,
+    Duplicates, EmptyCell, FullNames, HeaderNames, IdentifierField, ListSeparator, MetadataMode, OnExisting,
+    OnInvalid, OnInvalidValue, PhoneCheck, Rows, Sets, Start, UnknownColumns, UnknownNames, Usernames,
+    Values,
 };
 use muster_shared::parse::Format;
 use muster_shared::tenant::Slug;
@@ -120,6 +121,10 @@ pub(crate) struct OptionArgs {
     /// saved in a profile) [default: iso]
     #[arg(long, value_parser = ["iso", "dmy", "mdy", "auto"], help_heading = RULES)]
     pub(crate) dates: Option<String>,
+    /// What becomes of a full name: it is one value, or one of the form `Last, First` also gives the family and the given name, where the
+    /// record does not say them itself [default: whole]
+    #[arg(long, value_parser = texts!(FullNames), help_heading = RULES)]
+    full_names: Option<FullNames>,
     /// What a value does that an optional field does not take: the record fails, or the value is left out [default: refuse]
     #[arg(long, value_parser = texts!(OnInvalidValue), help_heading = RULES)]
     on_invalid_value: Option<OnInvalidValue>,
@@ -177,6 +182,7 @@ impl OptionArgs {
             ("phone_check", text(self.phone_check.map(PhoneCheck::as_str))),
             ("phone_country", self.phone_country.clone()),
             ("dates", self.dates.clone()),
+            ("full_names", text(self.full_names.map(FullNames::as_str))),
             ("on_invalid_value", text(self.on_invalid_value.map(OnInvalidValue::as_str))),
             ("list_separator", text(self.list_separator.map(ListSeparator::as_str))),
             ("null_words", self.null_words.clone()),

@@ -8,6 +8,8 @@
     reason = "a test may"
 )]
 
+#[path = "../../../producer/tests/common/case_table.rs"]
+mod case_table;
 mod harness;
 mod process;
 mod usage;

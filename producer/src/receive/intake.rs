@@ -10,7 +10,7 @@ use muster_shared::fault::{Mutant, mutant};
 use muster_shared::formula;
 use muster_shared::id::ImportId;
 use muster_shared::intake::Reading;
-use muster_shared::options::{Duplicates, EmptyFile};
+use muster_shared::options::{Dates, Duplicates, EmptyFile};
 use muster_shared::parse::{Format, ParseLimits, Parser, ReadAs, RecordSink};
 use muster_shared::record::{Names, RawField, RawRecord, RawValue, Secrets, source_json};
 use muster_shared::rules::Rules;
@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::brake::Brake;
-use super::{Failure, ReceiveLimits};
+use super::{Failure, ReceiveLimits, Waiting};
 use crate::workbook::{BookLimits, Spool};
 
 /// Bytes of issues that are gathered before they are written.
@@ -47,7 +47,9 @@ pub(super) struct Intake {
     digest: Sha256,
     bytes: u64,
     book: BookLimits,
-    limits: ParseLimits,
+    parse: ParseLimits,
+    /// The order of days, once it is found out.
+    dates: Option<Dates>,
 }
 
 struct Sink {
@@ -88,7 +90,7 @@ impl Intake {
                 .reshaping(rules.table()),
             sink: Sink {
                 unique: rules.options.duplicates == Duplicates::Refuse,
-                reading: Reading::new(rules),
+                reading: Reading::new(rules).telling_repeats(limits.repeats),
                 cutter: ChunkCutter::new(limits.chunk).sealing(key),
                 issues: Vec::new(),
                 issue_bytes: 0,
@@ -105,7 +107,8 @@ impl Intake {
             digest: Sha256::new(),
             bytes: 0,
             book: limits.book,
-            limits: limits.parse,
+            parse: limits.parse,
+            dates: None,
         }
     }
 
@@ -121,9 +124,26 @@ impl Intake {
         self.sink.checked(parsed)
     }
 
+    /// Takes a piece of the text: it waits, or is parsed.
+    fn take(&mut self, piece: &[u8], waiting: &mut Option<Waiting>) -> Result<(), Failure> {
+        match waiting {
+            Some(waiting) => waiting.write(piece).map_err(Failure::from),
+            None => self.feed(piece),
+        }
+    }
+
+    /// Parses what has waited, in the order of days that it proves.
+    fn take_waiting(&mut self, waiting: Waiting) -> Result<(), Failure> {
+        let (dates, pieces) = waiting.end()?;
+        self.sink.reading.rules.options.dates = dates;
+        self.dates = Some(dates);
+        pieces.each(|piece| self.feed(piece))
+    }
+
     /// Takes pieces until `None` says that the upload is whole, and sends what is to be staged.
     pub(super) fn run(mut self, mut pieces: mpsc::Receiver<Option<Bytes>>) -> Result<Received, Failure> {
         let mut spool = self.spool()?;
+        let mut waiting = Waiting::new(&self.sink.reading.rules.options, self.parse, self.book.bytes)?;
         loop {
             match pieces.blocking_recv() {
                 Some(Some(piece)) => {
@@ -132,7 +152,7 @@ impl Intake {
                     self.sink.allowance.check(0, self.bytes).map_err(Failure::Refuse)?;
                     match &mut spool {
                         Some(spool) => spool.write(&piece)?,
-                        None => self.feed(&piece)?,
+                        None => self.take(&piece, &mut waiting)?,
                     }
                 }
                 Some(None) => break,
@@ -141,7 +161,10 @@ impl Intake {
             }
         }
         if let Some(spool) = spool {
-            spool.rows(&mut |piece| self.feed(piece))?;
+            spool.rows(&mut |piece| self.take(piece, &mut waiting))?;
+        }
+        if let Some(waiting) = waiting {
+            self.take_waiting(waiting)?;
         }
         let parsed = self.parser.finish(&mut self.sink);
         let end = self.sink.checked(parsed)?;
@@ -164,8 +187,9 @@ impl Intake {
             columns: self.sink.reading.binding.names().map(str::to_owned).collect(),
             lanes,
             encoding: end.encoding,
-            reading: ReadAs::new(&self.limits, &end),
+            reading: ReadAs::new(&self.parse, &end),
             mends: self.sink.mends,
+            dates: self.dates,
         })
     }
 }
@@ -326,9 +350,7 @@ impl Sink {
                 *issue_bytes += issue.size();
                 issues.push(issue);
             }
-            cutter
-                .push(taken.record, names, validated.identifier.as_deref(), valid)
-                .map_err(|error| encoding_failed(&error))
+            cutter.push(taken.record, names, taken.identifier, valid).map_err(|error| encoding_failed(&error))
         })
     }
 }

@@ -1,5 +1,8 @@
 //! Import profiles, workbooks, problems and the brake over HTTP.
 
+use muster_producer::ProducerOptions;
+use muster_producer::receive::ReceiveLimits;
+use muster_producer::workbook::BookLimits;
 use muster_shared::store::{import_profiles, tenants};
 use muster_shared::token::Scope;
 use reqwest::Method;
@@ -66,6 +69,51 @@ async fn a_tenant_has_so_many_profiles_and_no_more() {
     assert!(import_profiles::save(&server.store, other.id, &name, &theirs).await.unwrap().is_some());
 }
 
+/// As many as the pool has connections for count before one of them is written: what is written waits for them.
+#[tokio::test]
+async fn profiles_that_are_saved_at_once_keep_to_the_tenants_number() {
+    const AT_ONCE: usize = 20;
+    let server = Server::start().await;
+    sqlx::query(
+        "insert into import_profiles (tenant_id, name, options)
+         select $1, 'p' || number, '{}' from generate_series(1, $2) as number",
+    )
+    .bind(server.tenant.id.get())
+    .bind(import_profiles::MOST - 1)
+    .execute(server.store.pool())
+    .await
+    .unwrap();
+    let gate = tokio::sync::Mutex::new(server.store.dedicated_connection().await.unwrap());
+    let closed = "create function gate() returns trigger language plpgsql as
+                  $$begin perform pg_advisory_xact_lock_shared(12); return new; end$$;
+                  create trigger gate before insert on import_profiles for each row execute function gate();
+                  select pg_advisory_lock(12);";
+    sqlx::raw_sql(closed).execute(&mut *gate.lock().await).await.unwrap();
+    let sent = (0..AT_ONCE).map(|number| put(&server, &format!("more{number}"), &json!({})).send());
+    let answers = tokio::spawn(futures_util::future::join_all(sent.collect::<Vec<_>>()));
+    until("several of them wait", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .fetch_one(&mut *gate.lock().await)
+        .await
+        .unwrap();
+        waiting >= 3
+    })
+    .await;
+    sqlx::raw_sql("select pg_advisory_unlock(12)").execute(&mut *gate.lock().await).await.unwrap();
+    let statuses: Vec<u16> =
+        answers.await.unwrap().into_iter().map(|answer| answer.unwrap().status().as_u16()).collect();
+    let of = |status: u16| statuses.iter().filter(|found| **found == status).count();
+    assert_eq!((of(200), of(400)), (1, AT_ONCE - 1), "{statuses:?}");
+    let there: i64 = sqlx::query_scalar("select count(*) from import_profiles where tenant_id = $1")
+        .bind(server.tenant.id.get())
+        .fetch_one(server.store.pool())
+        .await
+        .unwrap();
+    assert_eq!(there, import_profiles::MOST);
+}
+
 #[tokio::test]
 async fn a_workbook_is_taken_by_its_media_type() {
     let server = Server::start().await;
@@ -118,6 +166,64 @@ async fn problems_are_told_by_cause_and_records_filtered_by_it() {
     assert_refused(server.get(&format!("{path}/records?code=nonsense")), 400, "invalid_request").await;
     assert_refused(server.get("/v1/imports/0190a5f0-7b7c-7000-8000-00000000000a/problems"), 404, "not_found")
         .await;
+}
+
+/// The file waits until it was looked at as a whole; its import says what was found.
+#[tokio::test]
+async fn the_order_of_days_is_found_out_over_http_where_the_file_proves_it() {
+    let book = BookLimits { bytes: 4_000, ..BookLimits::default() };
+    let receive = ReceiveLimits { book, ..ReceiveLimits::default() };
+    let server = Server::start_with(ProducerOptions { receive, ..ProducerOptions::default() }).await;
+    let send = |file: String| server.upload("dates=auto&start=manual", file);
+    let rows = |days: &[&str]| {
+        let rows = days.iter().enumerate().map(|(at, day)| format!("a{at}@example.com,{day}\n"));
+        format!("email,birthdate\n{}", rows.collect::<String>())
+    };
+    for (days, order, failed) in [
+        (&["24.12.1980", "01.02.1990", "soon"][..], "dmy", 1),
+        (&["01/02/1990", "12/24/1980"][..], "mdy", 0),
+        (&["1980-12-24", ""][..], "iso", 0),
+    ] {
+        let import = accepted(send(rows(days))).await;
+        assert_eq!(import["counts"]["failed"], failed, "{order}: {import}");
+        let told = server.json(&format!("/v1/imports/{}", import["id"].as_str().unwrap())).await;
+        assert_eq!(told["options"]["dates"].as_str().unwrap_or("iso"), order, "{told}");
+    }
+    for days in [&["01.02.1990", "03.04.1990"][..], &["24/12/1980", "12/24/1980"][..]] {
+        let told = assert_refused(send(rows(days)), 400, "days_unproved").await;
+        assert!(told["message"].as_str().unwrap().contains("fit"), "{told}");
+    }
+    let told = assert_refused(send(rows(&["24.12.1980"; 200])), 400, "days_unproved").await;
+    assert!(told["message"].as_str().unwrap().contains("larger than the 4000 bytes"), "{told}");
+    // A fault of the file comes first, and what says its order needs no waiting.
+    assert_refused(send("email,nothing\na@example.com,\n".into()), 400, "csv_header_unknown").await;
+    accepted(server.upload("dates=dmy", rows(&["24.12.1980"; 200]))).await;
+}
+
+/// Memory for so many users of a file is a setting; what it finds is told beside the record, and as one cause.
+#[tokio::test]
+async fn records_of_one_user_are_told_while_a_file_is_received() {
+    let receive = ReceiveLimits { repeats: 1 << 16, ..ReceiveLimits::default() };
+    let server = Server::start_with(ProducerOptions { receive, ..ProducerOptions::default() }).await;
+    let file =
+        "email,first_name\na@example.com,Ada\nb@example.com,Bea\nA@example.com,Ann\n b@example.com,Bob\n";
+    let import = accepted(server.upload("start=manual", file)).await;
+    let path = format!("/v1/imports/{}", import["id"].as_str().unwrap());
+    let told = server.json(&format!("{path}/problems")).await;
+    let warnings = told["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 1, "{told}");
+    let message = warnings[0]["message"].as_str().unwrap();
+    assert!(message.starts_with("Record 1, an earlier one of the file, means the same user."), "{message}");
+    let places = json!([{"record": 3, "line": 4}, {"record": 4, "line": 5}]);
+    assert_eq!((&warnings[0]["count"], &warnings[0]["first"]), (&json!(2), &places));
+    let records = server.json(&format!("{path}/records")).await;
+    let of = |at: usize| records["records"][at]["warnings"].clone();
+    assert!(of(3)[0].as_str().unwrap().starts_with("Record 2, "), "{records}");
+    assert!(of(0).as_array().is_none_or(Vec::is_empty), "{records}");
+    // Where a user may stand once, the later record fails and says why.
+    let once = accepted(server.upload("start=manual&duplicates=refuse", file)).await;
+    let told = server.json(&format!("/v1/imports/{}/problems", once["id"].as_str().unwrap())).await;
+    assert_eq!((&told["problems"][0]["count"], &told["warnings"]), (&json!(2), &json!([])), "{told}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! same ones.
 
 use chrono::DateTime;
-use muster_shared::chunk::{ChunkCutter, ChunkLimits, SecretKey, decode, decode_with};
+use muster_shared::chunk::{ChunkCutter, ChunkLimits, LaneHash, SecretKey, decode, decode_with};
 use muster_shared::error::FileError;
 use muster_shared::normalise::{EmailAddress, PhoneNumber, Username};
 use muster_shared::options::ImportOptions;
@@ -115,7 +115,8 @@ impl RecordSink for Received {
         self.binding.extend(names);
         let validated = validate(record, &self.binding, &self.rules);
         let valid = validated.result.is_ok();
-        if self.cutter.push(record, names, validated.identifier.as_deref(), valid).is_ok() {
+        let identifier = validated.identifier.as_deref().map(LaneHash::of);
+        if self.cutter.push(record, names, identifier, valid).is_ok() {
             self.valid += usize::from(valid);
         }
         Ok(())

@@ -5,7 +5,7 @@
 //! until it ends (it then gets one lane a chunk's worth). Memory is bounded by lanes times the chunk limits, never by the file.
 
 use super::codec::{Encoder, Seal, body_hash};
-use super::lane::{LaneCount, lane_of};
+use super::lane::{LaneCount, LaneHash, lane_of};
 use super::seal::SecretKey;
 use crate::fault::{Mutant, mutant};
 use crate::record::{Names, RawRecord, Secrets};
@@ -76,8 +76,8 @@ pub struct ChunkCutter {
 #[derive(Debug, Default)]
 struct Pile {
     encoder: Encoder,
-    /// Identifier (or none) of each record, so that its lane can be worked out later.
-    identifiers: Vec<Option<Box<str>>>,
+    /// Hash of the identifier of each record that has one, so that its lane can be worked out later.
+    identifiers: Vec<Option<LaneHash>>,
     valid: Vec<bool>,
 }
 
@@ -115,18 +115,18 @@ impl ChunkCutter {
         }
     }
 
-    /// Adds one record. `identifier` is its normalised identifier if it has a valid one; `valid` whether it passed validation.
+    /// Adds one record. `identifier` is the hash of its normalised identifier if it has a valid one; `valid` whether it passed validation.
     pub fn push(
         &mut self,
         record: &RawRecord<'_>,
         names: &Names,
-        identifier: Option<&str>,
+        identifier: Option<LaneHash>,
         valid: bool,
     ) -> std::io::Result<()> {
         if let Some(pile) = &mut self.pile {
             // Sealed when its lane is known.
             pile.encoder.push(record, None)?;
-            pile.identifiers.push(identifier.map(Into::into));
+            pile.identifiers.push(identifier);
             pile.valid.push(valid);
             let most = u64::from(self.limits.lanes) * u64::from(self.limits.records);
             let most_bytes = self.limits.bytes.saturating_mul(self.limits.lanes as usize).min(PILE_BYTES);
@@ -168,7 +168,7 @@ impl ChunkCutter {
         let chunk = pile.encoder.into_records(names).map_err(std::io::Error::other)?;
         let fields = chunk.fields();
         for ((record, identifier), valid) in chunk.records(&fields).zip(&pile.identifiers).zip(&pile.valid) {
-            let lane = lane_of(identifier.as_deref(), record.position.record.get(), lanes);
+            let lane = lane_of(*identifier, record.position.record.get(), lanes);
             self.add(lane, &record, names, *valid)?;
         }
         Ok(())
@@ -235,7 +235,8 @@ mod tests {
             let position =
                 Position { record: RecordNumber::new(number).unwrap(), line: number, byte: number };
             let record = RawRecord { position, fields: &fields, defect: None, raw: None };
-            cutter.push(&record, &names, (*key != 0).then_some(text.as_str()), *key != 0).unwrap();
+            let identifier = (*key != 0).then(|| LaneHash::of(&text));
+            cutter.push(&record, &names, identifier, *key != 0).unwrap();
             chunks.extend(cutter.take());
         }
         cutter.finish(&names).unwrap();

@@ -99,7 +99,7 @@ fn copy(reader: &mut Reader<'_>, fate: &Fate, error: &str, out: &mut Vec<u8>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chunk::{ChunkCutter, ChunkLimits, SecretKey, decode_with};
+    use crate::chunk::{ChunkCutter, ChunkLimits, LaneHash, SecretKey, decode_with};
     use crate::error::ErrorCode;
     use crate::record::{Position, RawField, RawValue, RecordNumber, Secrets};
 
@@ -128,7 +128,7 @@ mod tests {
                 defect: unread.then_some(&defect),
                 raw: unread.then_some("raw text"),
             };
-            cutter.push(&record, &names, Some("a"), true).unwrap();
+            cutter.push(&record, &names, Some(LaneHash::of("a")), true).unwrap();
         }
         cutter.finish(&names).unwrap();
         let body = cutter.take().remove(0).body;

@@ -196,9 +196,11 @@ settings! {
         max_ratio: u32 = 250,
             "How many times its size a compressed upload may grow to.";
         max_workbook_bytes: ByteSize = ByteSize::mib(512),
-            "Largest workbook (XLSX); it is kept in the folder for temporary files while it is received.";
+            "Largest workbook (XLSX), and largest file whose order of days is to be found out (dates=auto); it is kept in the folder for temporary files while it is received.";
         max_workbook_memory: ByteSize = ByteSize::mib(256),
             "Most bytes of a workbook's texts and styles, unpacked: what is held in memory while it is read.";
+        repeats_memory: ByteSize = ByteSize::mib(16),
+            "Most memory in which an upload remembers its users, 16 MiB for a million: a record that means the user of an earlier one is told with the number of that one.";
     }
     /// What one tenant may have.
     tenant: TenantConfig {
@@ -328,6 +330,9 @@ impl Config {
             if !(ByteSize::kib(1)..=LARGEST).contains(&size) {
                 wrong(key, format!("must be from 1 KiB to {LARGEST}: a chunk must fit a message"));
             }
+        }
+        if !(ByteSize::kib(64)..=ByteSize::mib(256)).contains(&self.intake.repeats_memory) {
+            wrong("intake.repeats_memory", "must be from 64 KiB to 256 MiB: each upload takes as much".into());
         }
         if self.worker.backoff_initial > self.worker.backoff_max {
             wrong("worker.backoff_initial", "must not be longer than worker.backoff_max".into());

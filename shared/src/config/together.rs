@@ -100,7 +100,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::chunk::{ChunkCutter, ChunkLimits, SealedChunk, SecretKey, decode};
+    use crate::chunk::{ChunkCutter, ChunkLimits, LaneHash, SealedChunk, SecretKey, decode};
     use crate::config::Layers;
     use crate::error::{ErrorCode, RecordError};
     use crate::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber, Secrets};
@@ -168,7 +168,7 @@ mod tests {
                 5 => RawRecord { position, ..*large },
                 _ => RawRecord { position, fields: &small, defect: None, raw: None },
             };
-            cutter.push(&record, names, Some("a@example.com"), true).unwrap();
+            cutter.push(&record, names, Some(LaneHash::of("a@example.com")), true).unwrap();
             sealed.extend(cutter.take());
         }
         cutter.finish(names).unwrap();

@@ -1,9 +1,13 @@
 //! In which order the days of a file are written, where its values prove it.
 
+use crate::error::FileError;
 use crate::fault::{Mutant, mutant};
 use crate::field::Field;
-use crate::options::Dates;
-use crate::record::{NameId, RawRecord, RawValue};
+use crate::intake::Reading;
+use crate::options::{Dates, ImportOptions};
+use crate::parse::{ParseLimits, Parser, RecordSink};
+use crate::record::{NameId, Names, RawRecord, RawValue};
+use crate::rules::Rules;
 use crate::validate::{Binding, days::day};
 
 /// Counts the days that only one order fits. A value that no order fits proves nothing.
@@ -64,6 +68,63 @@ impl DayOrders {
     }
 }
 
+/// Looks at a file for the order of its days and for nothing else.
+pub struct DayLook {
+    parser: Parser,
+    days: Days,
+}
+
+struct Days {
+    reading: Reading,
+    orders: DayOrders,
+}
+
+impl std::fmt::Debug for DayLook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DayLook").field("orders", &self.days.orders).finish_non_exhaustive()
+    }
+}
+
+impl DayLook {
+    /// A look at a file that would be imported with these options.
+    pub fn new(options: ImportOptions, limits: ParseLimits) -> Self {
+        let rules = Rules::new(options);
+        Self {
+            parser: Parser::new(rules.options.format, limits)
+                .at(rules.options.at.as_deref())
+                .reshaping(rules.table()),
+            days: Days { reading: Reading::new(rules), orders: DayOrders::default() },
+        }
+    }
+
+    /// Takes the next piece.
+    pub fn feed(&mut self, piece: &[u8]) -> Result<(), FileError> {
+        self.parser.feed(piece, &mut self.days)
+    }
+
+    /// Ends the file, and says what it proves.
+    pub fn finish(mut self) -> Result<DayOrder, FileError> {
+        self.parser.finish(&mut self.days)?;
+        Ok(self.days.orders.proof())
+    }
+}
+
+impl RecordSink for Days {
+    fn header(&mut self, names: &Names) -> Result<(), FileError> {
+        self.reading.header(names)
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.reading.binding.knows(name)
+    }
+
+    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
+        self.reading.binding.extend(names);
+        self.orders.record(record, &self.reading.binding);
+        Ok(())
+    }
+}
+
 /// In which order a file's days are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -81,6 +142,23 @@ pub enum DayOrder {
 }
 
 impl DayOrder {
+    /// What it says of a file, in words; nothing where every day is year first.
+    pub fn told(self) -> Option<&'static str> {
+        match self {
+            Self::Iso => None,
+            Self::Dmy => Some("Days are written day first, which is the only order that fits: `--dates dmy`"),
+            Self::Mdy => {
+                Some("Days are written month first, which is the only order that fits: `--dates mdy`")
+            }
+            Self::Unproved => Some(
+                "Each day fits both orders: ask whoever made the file, and add `--dates dmy` or `--dates mdy`",
+            ),
+            Self::Mixed => {
+                Some("Some days are written day first and some month first: no order fits all of them")
+            }
+        }
+    }
+
     /// The option that reads such days, where there is one that is sure.
     pub fn option(self) -> Option<Dates> {
         match self {
@@ -115,5 +193,18 @@ mod tests {
         assert_eq!(order(&["24/12/1980", "12/24/1980"]), DayOrder::Mixed);
         assert_eq!(order(&["1980-12-24", "", "soon"]), DayOrder::Iso);
         assert_eq!(order(&["05.05.1990"]), DayOrder::Dmy);
+    }
+
+    #[test]
+    fn a_look_for_days_alone_finds_what_the_inspection_finds() {
+        let options = ImportOptions { header_names: HeaderNames::Common, ..ImportOptions::default() };
+        let look = |file: &str| {
+            let mut look = DayLook::new(options.clone(), ParseLimits::default());
+            look.feed(file.as_bytes())?;
+            look.finish()
+        };
+        assert_eq!(look("email,Geburtsdatum\na@example.com,24.12.1980\nb,1.2.1990\n"), Ok(DayOrder::Dmy));
+        assert_eq!(look("email,birthdate\na@example.com,1/2/1990\n"), Ok(DayOrder::Unproved));
+        assert!(look("email,nothing known\n").is_err());
     }
 }

@@ -1,54 +1,102 @@
 //! Values that a file has twice although one user alone may have them.
 
-use std::collections::HashMap;
-use std::collections::hash_map::{Entry, RandomState};
-use std::hash::BuildHasher;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::fault::{Mutant, mutant};
+use crate::intake::{Meeting, Met};
 use crate::options::IdentifierField;
 use crate::record::{Patch, Record};
 
-/// Most values that are remembered: memory must not grow with the file. Later ones are still compared with these.
-const MOST: usize = 250_000;
+/// Memory in which values are remembered: it must not grow with the file. Values beyond it are still compared with these.
+const MEMORY: usize = 16 * 1024 * 1024;
 
 /// The values of the unique fields met so far, as fingerprints, with the first record of each.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Doubles {
-    hashing: RandomState,
-    first: HashMap<u64, u64>,
+    met: Met,
+    full: bool,
+}
+
+impl Default for Doubles {
+    fn default() -> Self {
+        Self::within(MEMORY)
+    }
+}
+
+/// What is told of a record's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doubled {
+    /// The value of this field stands in the earlier record of this number.
+    In(IdentifierField, u64),
+    /// From here on, values are compared with the first so many alone.
+    Full(usize),
 }
 
 impl Doubles {
+    fn within(memory: usize) -> Self {
+        Self { met: Met::within(memory), full: false }
+    }
+
     /// Takes the next record, and hands over each unique field whose value stands in an earlier one, with that one's number. A record
     /// that means the same user as an earlier one may have that user's other values too.
     pub(super) fn record(
         &mut self,
         record: &Record<'_>,
         identifier: IdentifierField,
-        mut note: impl FnMut(IdentifierField, u64),
+        mut note: impl FnMut(Doubled),
     ) {
-        let same_user = self.earlier(record, identifier);
+        let same_user = self.earlier(record, identifier, &mut note);
         if let Some(earlier) = same_user {
-            note(identifier, earlier);
+            note(Doubled::In(identifier, earlier));
         }
         for field in IdentifierField::ALL.iter().filter(|field| **field != identifier) {
-            let earlier = self.earlier(record, *field);
+            let earlier = self.earlier(record, *field, &mut note);
             if let Some(earlier) = earlier.filter(|_| same_user.is_none()) {
-                note(*field, earlier);
+                note(Doubled::In(*field, earlier));
             }
         }
     }
 
     /// The first record with this one's value in a field.
-    fn earlier(&mut self, record: &Record<'_>, field: IdentifierField) -> Option<u64> {
+    fn earlier(
+        &mut self,
+        record: &Record<'_>,
+        field: IdentifierField,
+        note: &mut impl FnMut(Doubled),
+    ) -> Option<u64> {
         let Patch::Value(value) = record.target(field) else { return None };
-        let full = self.first.len() >= MOST;
-        match self.first.entry(self.hashing.hash_one((field, value))) {
-            Entry::Occupied(earlier) => return Some(*earlier.get()),
-            Entry::Vacant(_) if full => {}
-            Entry::Vacant(free) => {
-                free.insert(record.position.record.get());
+        let hash = xxh3_64_with_seed(value.as_bytes(), field as u64);
+        match self.met.meet(hash, record.position.record.get()) {
+            Meeting::First => None,
+            Meeting::Again(earlier) => Some(earlier),
+            Meeting::NoRoom => {
+                if !std::mem::replace(&mut self.full, true) && !mutant(Mutant::FullTableUntold) {
+                    note(Doubled::Full(self.met.len()));
+                }
+                None
             }
         }
-        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::normalise::EmailAddress;
+    use crate::record::{Position, RecordNumber};
+
+    #[test]
+    fn what_is_not_remembered_is_told_once_and_what_is_stays_known() {
+        let mut doubles = Doubles::within(12 * 4);
+        let mut told = Vec::new();
+        for (at, user) in [1, 2, 3, 4, 5, 2, 5].into_iter().enumerate() {
+            let number = at as u64 + 1;
+            let position = Position { record: RecordNumber::new(number).unwrap(), line: number, byte: 0 };
+            let address = format!("u{user}@example.com");
+            let mut record = Record::empty(position);
+            record.email = Patch::Value(EmailAddress::parse(&address).unwrap());
+            doubles.record(&record, IdentifierField::Email, |doubled| told.push((number, doubled)));
+        }
+        assert_eq!(told, [(4, Doubled::Full(3)), (6, Doubled::In(IdentifierField::Email, 2))]);
     }
 }

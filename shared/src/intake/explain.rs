@@ -214,7 +214,10 @@ fn day(text: &str, field: Field, rules: &Rules) -> Option<&'static str> {
         Some(
             "it looks like a spreadsheet's number of a day: format the column as a date there, and export it again",
         )
-    } else if in_order && rules.options.dates == Dates::Iso && text.contains(['/', '.', '-', ' ']) {
+    } else if in_order
+        && matches!(rules.options.dates, Dates::Iso | Dates::Auto)
+        && text.contains(['/', '.', '-', ' '])
+    {
         Some("`--dates dmy` or `--dates mdy` takes days in the order that it says")
     } else {
         None

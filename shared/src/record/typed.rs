@@ -235,6 +235,14 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// The full name.
+    pub fn full_name(&self) -> Option<&'a str> {
+        self.attributes.iter().find_map(|(field, patch)| match (field, patch) {
+            (Field::Name, Patch::Value(RawValue::Text(name))) => Some(*name),
+            _ => None,
+        })
+    }
+
     /// The e-mail address the user is to have from now on.
     pub fn new_email(&self) -> Option<&str> {
         self.extras.as_deref().and_then(|extras| extras.new_email.value()).map(EmailAddress::as_str)

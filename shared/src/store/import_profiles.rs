@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use sqlx::PgExecutor;
 
 use super::{Store, StoreError};
+use crate::fault::{Mutant, mutant};
 use crate::id::TenantId;
 use crate::tenant::Slug;
 
@@ -45,7 +46,13 @@ impl TryFrom<ProfileRow> for SavedProfile {
 /// Most profiles of a tenant: all of them are listed at once.
 pub const MOST: i64 = 200;
 
+/// First key of the advisory locks under which a tenant's profiles are counted; the second is the tenant. "PROF".
+const PROFILES_LOCK: i32 = 0x5052_4f46;
+
 /// Saves a profile; one of that name is replaced. None where the tenant has [`MOST`] of other names.
+///
+/// A tenant's profiles are saved one at a time: each statement counts what was committed before it, and two that count at the same
+/// moment would both find the last free place.
 pub async fn save(
     store: &Store,
     tenant: TenantId,
@@ -54,7 +61,13 @@ pub async fn save(
 ) -> Result<Option<SavedProfile>, StoreError> {
     let members: Map<String, Value> =
         options.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
-    sqlx::query_as!(
+    let mut transaction = store.pool().begin().await?;
+    if !mutant(Mutant::ProfilesCountedAtOnce) {
+        sqlx::query!("select pg_advisory_xact_lock($1, $2)", PROFILES_LOCK, tenant.get())
+            .execute(&mut *transaction)
+            .await?;
+    }
+    let saved = sqlx::query_as!(
         ProfileRow,
         r#"
         insert into import_profiles (tenant_id, name, options)
@@ -69,10 +82,10 @@ pub async fn save(
         Value::Object(members),
         MOST,
     )
-    .fetch_optional(store.pool())
-    .await?
-    .map(SavedProfile::try_from)
-    .transpose()
+    .fetch_optional(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    saved.map(SavedProfile::try_from).transpose()
 }
 
 /// The profile of this name.

@@ -296,7 +296,8 @@ pub async fn stage(
     Ok(())
 }
 
-/// Writes issues of records. A record's later issue replaces its earlier one, so that writing twice is writing once.
+/// Writes issues of records. A record's later issue replaces its earlier one, so that writing twice is writing once. What the record was
+/// warned of while it was received is still so after it was applied, and stays.
 pub async fn write_issues(
     connection: &mut PgConnection,
     import: ImportId,
@@ -317,14 +318,25 @@ pub async fn write_issues(
            from unnest($2::bigint[], $3::boolean[], $4::text[], $5::text[], $6::text[])
              as issue (record, failed, errors, warnings, source)
          on conflict (import_id, record) do update
-            set failed = excluded.failed, errors = excluded.errors,
-                warnings = excluded.warnings, source = excluded.source",
+            set failed = excluded.failed, errors = excluded.errors, source = excluded.source,
+                warnings = case
+                    when record_issues.warnings is null or $7 then excluded.warnings
+                    when excluded.warnings is null then record_issues.warnings
+                    else (select json_agg(told)
+                            from (select told from json_array_elements_text(record_issues.warnings) as told
+                                  union all
+                                  select told from json_array_elements_text(excluded.warnings) as told
+                                   where told not in (select earlier
+                                                        from json_array_elements_text(record_issues.warnings) as earlier))
+                                 as every)
+                end",
         import.get(),
         &records,
         &failed,
         &errors as &[Option<String>],
         &warnings as &[Option<String>],
         &sources,
+        mutant(Mutant::LaterWarningsReplace),
     )
     .execute(connection)
     .await?;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::intake::wide;
 use super::{Store, StoreError};
-use crate::chunk::{ChunkRecords, LaneCount, decode, lane_of};
+use crate::chunk::{ChunkRecords, LaneCount, LaneHash, decode, lane_of};
 use crate::fault::{Mutant, mutant};
 use crate::id::{ImportId, TenantId};
 use crate::normalise::{EmailAddress, PhoneNumber, Username};
@@ -118,7 +118,7 @@ pub async fn with_identifier(
     // A valid identifier decides the lane of its records, unless the file writes it in another way.
     let own = search.key.as_deref().map(|key| {
         let count = LaneCount::new(u32::try_from(lanes).unwrap_or(1));
-        i32::try_from(lane_of(Some(key), 0, count)).unwrap_or(0)
+        i32::try_from(lane_of(Some(LaneHash::of(key)), 0, count)).unwrap_or(0)
     });
     if let Some(lane) = own {
         search.lanes(&mut snapshot, tenant, import, vec![lane]).await?;

@@ -41,10 +41,11 @@ pub struct Problem {
     pub first: Vec<Place>,
 }
 
-/// Warnings with one text.
+/// Warnings with one text. Those that begin with the number of another record, as in `Record 7, an earlier one …`, have one text whatever
+/// the number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warned {
-    /// The text.
+    /// The text of the first one.
     pub message: String,
     /// How many records have it.
     pub count: u64,
@@ -181,24 +182,29 @@ async fn warnings(
 ) -> Result<(Vec<Warned>, bool), StoreError> {
     let rows = sqlx::query!(
         r#"with texts as (
-                select message, count(*) as count, min(issue.record) as record
+                select regexp_replace(message, '^Record [0-9]+, ', '') as text, count(*) as count, min(issue.record) as record
                   from record_issues as issue
                  cross join lateral json_array_elements_text(issue.warnings) as message
                  where issue.import_id = $1
                    and exists (select from imports where id = $1 and (tenant_id = $4 or $5))
-                 group by message
+                 group by regexp_replace(message, '^Record [0-9]+, ', '')
                  order by count(*) desc, min(issue.record)
                  limit $2
            )
-           select texts.message as "message!", texts.count as "count!", first.records as "records!"
+           select (select message
+                     from json_array_elements_text(issue.warnings) as message
+                    where regexp_replace(message, '^Record [0-9]+, ', '') = texts.text
+                    limit 1) as "message!",
+                  texts.count as "count!", first.records as "records!"
              from texts
+             join record_issues as issue on issue.import_id = $1 and issue.record = texts.record
             cross join lateral (
                   select array_agg(record order by record) as records
                     from (select record
                             from record_issues as other
                            where other.import_id = $1 and other.record >= texts.record
                              and exists (select from json_array_elements_text(other.warnings) as message
-                                          where message = texts.message)
+                                          where regexp_replace(message, '^Record [0-9]+, ', '') = texts.text)
                            order by record
                            limit least($3, texts.count)) as these) as first
             order by texts.count desc, texts.record"#,

@@ -17,7 +17,7 @@ use crate::error::{ErrorCode, FileError};
 use crate::fault::{self, Mutant};
 use crate::id::ImportId;
 use crate::import::ImportState;
-use crate::options::{Duplicates, ImportOptions, OnInvalid, Start};
+use crate::options::{Dates, Duplicates, ImportOptions, OnInvalid, Start};
 use crate::parse::{ReadAs, TextEncoding};
 
 /// What was received.
@@ -43,6 +43,8 @@ pub struct Received {
     pub reading: ReadAs,
     /// The import of which the first record that says so failed before; whether the tenant has such a one is seen here.
     pub mends: Option<ImportId>,
+    /// The order of its days, where that was to be found out.
+    pub dates: Option<Dates>,
 }
 
 /// How receiving ended.
@@ -163,6 +165,15 @@ pub async fn receive(
     let unique = options.duplicates == Duplicates::Refuse;
     let doubles = if unique { doubles::fail(&mut transaction, import, options).await? } else { 0 };
     let invalid = received.invalid + doubles;
+    if let Some(dates) = received.dates.filter(|_| !fault::mutant(Mutant::DatesStayAuto)) {
+        sqlx::query!(
+            "update imports set options = options || jsonb_build_object('dates', $2::text) where id = $1 and state = 'receiving'",
+            import.get(),
+            dates.as_str(),
+        )
+        .execute(&mut *transaction)
+        .await?;
+    }
     let (state, number) = move_on(&mut transaction, import, options, received, invalid).await?;
     super::commit::commit_numbered(store, transaction, &number).await?;
     Ok(Concluded::Settled(Settled { state, invalid }))

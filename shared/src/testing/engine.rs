@@ -26,6 +26,8 @@ pub struct Engine {
     /// The users.
     pub table: Table,
     made: u128,
+    /// Bytes of memory for records that mean the user of an earlier one.
+    repeats: usize,
 }
 
 /// How an upload is cut and in which order its chunks are applied.
@@ -81,7 +83,7 @@ impl RecordSink for Sink {
             }
             warnings.extend(taken.warnings.into_iter().map(|warning| (number, warning)));
             cutter
-                .push(taken.record, names, taken.validated.identifier.as_deref(), valid)
+                .push(taken.record, names, taken.identifier, valid)
                 .expect("a chunk can be encoded");
         });
         Ok(())
@@ -89,6 +91,11 @@ impl RecordSink for Sink {
 }
 
 impl Engine {
+    /// An engine that warns of records that mean the user of an earlier one.
+    pub fn telling_repeats(memory: usize) -> Self {
+        Self { repeats: memory, ..Self::default() }
+    }
+
     /// Imports an upload; after each chunk `each` sees what became of its records. Returns how many records there were.
     ///
     /// # Errors
@@ -105,7 +112,7 @@ impl Engine {
     ) -> Result<u64, FileError> {
         let rules = Rules::new(options.clone()).with_catalog(index());
         let mut sink = Sink {
-            reading: Reading::new(rules.clone()),
+            reading: Reading::new(rules.clone()).telling_repeats(self.repeats),
             cutter: ChunkCutter::new(course.chunk),
             invalid: Vec::new(),
             warnings: Vec::new(),

@@ -6,7 +6,7 @@ use crate::options::Dates;
 
 /// The day, where the order of its parts is known: year first, or as the options say.
 pub(crate) fn day(text: &str, order: Dates) -> Option<String> {
-    if order == Dates::Iso {
+    if matches!(order, Dates::Iso | Dates::Auto) {
         return None;
     }
     let text = text.trim();

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::{json, value};
 use crate::catalog::NameKind;
 use crate::error::{ErrorCode, RecordError};
+use crate::fault::{Mutant, mutant};
 use crate::options::{Sets, UnknownNames};
 use crate::record::{NameChange, Patch, RawValue};
 use crate::rules::Rules;
@@ -47,6 +48,15 @@ pub(super) fn one(
         Patch::Value(Some(id)) => (Patch::Value(id), false),
         Patch::Value(None) => (Patch::Absent, true),
     })
+}
+
+/// Family and given name of a full name of the form `Last, First`. With no comma or with several nothing is sure: `Cher`, `Davis, Sammy,
+/// Jr.`
+pub(crate) fn last_first(name: &str) -> Option<(&str, &str)> {
+    let (last, first) = name.split_once(',')?;
+    let (last, first) = (last.trim(), first.trim());
+    let one_comma = !first.contains(',') || mutant(Mutant::NamesSplitAtFirstComma);
+    (one_comma && !last.is_empty() && !first.is_empty()).then_some((last, first))
 }
 
 /// The id of a name; `None` if it is to be left out.

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use muster_shared::chunk::{ChunkCutter, ChunkLimits, SecretKey};
+use muster_shared::chunk::{ChunkCutter, ChunkLimits, LaneHash, SecretKey};
 use muster_shared::parse::{Format, ParseLimits};
 use muster_shared::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber, Secrets};
 use muster_shared::testing::fuzz::{Random, seconds, seed};
@@ -105,7 +105,7 @@ fn chunks() -> Vec<Vec<u8>> {
             ];
             let position = Position { record: RecordNumber::new(number).unwrap(), line: number, byte: 0 };
             let record = RawRecord { position, fields: &fields, defect: None, raw: None };
-            cutter.push(&record, &names, Some(&text), true).unwrap();
+            cutter.push(&record, &names, Some(LaneHash::of(&text)), true).unwrap();
         }
         cutter.finish(&names).unwrap();
         bodies.extend(cutter.take().into_iter().map(|chunk| chunk.body));

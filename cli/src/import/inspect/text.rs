@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use muster_shared::inspect::{Column, DayOrder, Problem, Report};
+use muster_shared::inspect::{Column, Problem, Report};
 
 use crate::output::{number, table};
 
@@ -33,7 +33,7 @@ pub(super) fn text(name: &str, report: &Report, command: Option<&str>, profiled:
     if report.problems.len() > SHOWN {
         let _ = write!(text, "\nand {} further causes (`--json` has them)", report.problems.len() - SHOWN);
     }
-    if let Some(days) = days(report.days) {
+    if let Some(days) = report.days.told() {
         let _ = write!(text, "\n\n{days}");
     }
     if report.needs_catalog {
@@ -78,23 +78,6 @@ fn columns(columns: &[Column]) -> String {
         vec![name, column.field.clone().unwrap_or_else(|| "left out".into()), column.by.into()]
     };
     table(&["COLUMN", "FIELD", "KNOWN BY"], &columns.iter().map(row).collect::<Vec<_>>())
-}
-
-/// In which order the days of the file are written.
-pub(super) fn days(order: DayOrder) -> Option<&'static str> {
-    match order {
-        DayOrder::Iso => None,
-        DayOrder::Dmy => Some("Days are written day first, which is the only order that fits: `--dates dmy`"),
-        DayOrder::Mdy => {
-            Some("Days are written month first, which is the only order that fits: `--dates mdy`")
-        }
-        DayOrder::Unproved => Some(
-            "Each day fits both orders: ask whoever made the file, and add `--dates dmy` or `--dates mdy`",
-        ),
-        DayOrder::Mixed => {
-            Some("Some days are written day first and some month first: no order fits all of them")
-        }
-    }
 }
 
 fn told(problem: &Problem) -> String {

@@ -4,6 +4,7 @@ mod admin;
 mod alerts;
 mod bounds;
 mod canary;
+mod cases;
 mod crash;
 mod honest;
 mod import;

@@ -200,8 +200,9 @@ fn and_auto(mut schema: Value) -> Value {
 /// What an option of an upload may be.
 pub(super) fn schema(name: &str) -> Option<Value> {
     use choices::{
-        Dates, Duplicates, EmptyCell, HeaderNames, IdentifierField, MetadataMode, OnExisting, OnInvalid,
-        OnInvalidValue, PhoneCheck, Rows, Sets, Start, UnknownColumns, UnknownNames, Usernames, Values,
+        Dates, Duplicates, EmptyCell, FullNames, HeaderNames, IdentifierField, MetadataMode, OnExisting,
+        OnInvalid, OnInvalidValue, PhoneCheck, Rows, Sets, Start, UnknownColumns, UnknownNames, Usernames,
+        Values,
     };
     Some(match name {
         "format" => one_of(&Format::ALL, Format::as_str),
@@ -237,6 +238,7 @@ pub(super) fn schema(name: &str) -> Option<Value> {
         "phone_check" => choice(PhoneCheck::ALL, PhoneCheck::as_str),
         "phone_country" => json!({ "type": "string", "pattern": "^[A-Za-z]{2}$", "examples": ["DE"] }),
         "dates" => choice(Dates::ALL, Dates::as_str),
+        "full_names" => choice(FullNames::ALL, FullNames::as_str),
         "on_invalid_value" => choice(OnInvalidValue::ALL, OnInvalidValue::as_str),
         "usernames" => choice(Usernames::ALL, Usernames::as_str),
         "default_address" => json!({ "type": "boolean", "default": false }),

@@ -4,7 +4,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::{NewUndo, Source};
-use crate::chunk::{ChunkCutter, ChunkLimits, SealedChunk, decode};
+use crate::chunk::{ChunkCutter, ChunkLimits, LaneHash, SealedChunk, decode};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::outcome::Outcome;
 use crate::record::{Names, RawRecord};
@@ -170,7 +170,7 @@ impl Staging {
         let texts = texts(&change);
         let fields = record_fields(&texts);
         let record = RawRecord { position: at(self.records), fields: &fields, defect: None, raw: None };
-        let user = texts.first().map(String::as_str);
+        let user = texts.first().map(|user| LaneHash::of(user));
         self.cutter.push(&record, &self.names, user, true).map_err(broken)?;
         let sealed = self.cutter.take();
         self.stage(transaction, sealed).await

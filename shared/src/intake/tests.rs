@@ -1,0 +1,109 @@
+use super::*;
+use crate::options::ImportOptions;
+use crate::parse::{Format, ParseLimits, Parser, RecordSink};
+use crate::record::Patch;
+
+/// What a file's records came to: number, given and family name, warnings.
+type Came = Vec<(u64, Option<(Patch<String>, Patch<String>)>, Vec<String>)>;
+
+struct Sink {
+    reading: Reading,
+    came: Came,
+}
+
+impl RecordSink for Sink {
+    fn header(&mut self, names: &Names) -> Result<(), FileError> {
+        self.reading.header(names)
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.reading.binding.knows(name)
+    }
+
+    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
+        let Self { reading, came } = self;
+        reading.record(record, names, |taken| {
+            let own = |name: &Patch<&str>| name.map(str::to_owned);
+            let split = taken.validated.result.ok();
+            let split = split.map(|record| (own(&record.given_name), own(&record.family_name)));
+            came.push((record.position.record.get(), split, taken.warnings));
+        });
+        Ok(())
+    }
+}
+
+fn read(file: &str, options: ImportOptions, memory: usize) -> Came {
+    let options = ImportOptions { header_names: HeaderNames::Common, ..options };
+    let rules = Rules::new(options);
+    let mut parser = Parser::new(rules.options.format, ParseLimits::default());
+    let mut sink = Sink { reading: Reading::new(rules).telling_repeats(memory), came: Vec::new() };
+    parser.feed(file.as_bytes(), &mut sink).unwrap();
+    parser.finish(&mut sink).unwrap();
+    sink.came
+}
+
+/// The warnings of each record that has some.
+fn warned(file: &str, options: ImportOptions, memory: usize) -> Vec<(u64, String)> {
+    let came = read(file, options, memory).into_iter();
+    came.filter(|(_, _, warnings)| !warnings.is_empty())
+        .map(|(record, _, warnings)| (record, warnings.join(" ")))
+        .collect()
+}
+
+#[test]
+fn a_record_of_an_earlier_ones_user_is_told_with_its_number() {
+    // The third is invalid for another reason, and two people have its address all the same.
+    let file = "email,first_name,birthdate\na@example.com,Ada,\nb@example.com,Bea,\nC@example.com,Eva,soon\n\
+                A@EXAMPLE.COM ,Ann,\nc@example.com,Eve,\na@example.com,Amy,\n";
+    let warned = warned(file, ImportOptions::default(), 1 << 16);
+    let of = |record: u64, first: u64| {
+        let told = warned.iter().find(|(of, _)| *of == record).map(|(_, warning)| warning.as_str());
+        let wanted = format!("Record {first}, an earlier one of the file, means the same user. ");
+        assert!(told.is_some_and(|told| told.starts_with(&wanted)), "{record}: {told:?}");
+    };
+    of(4, 1);
+    of(5, 3);
+    of(6, 1);
+    assert_eq!(warned.len(), 3, "{warned:?}");
+    let refusing = ImportOptions { duplicates: Duplicates::Refuse, ..ImportOptions::default() };
+    assert!(self::warned(file, refusing, 1 << 16).is_empty(), "the receipt refuses them");
+    let file = "{\"email\":\"a@example.com\"}\n{\"email\":\"a@example.com\"}\n";
+    let lines = ImportOptions { format: Format::Ndjson, ..ImportOptions::default() };
+    assert_eq!(self::warned(file, lines, 1 << 16).len(), 1);
+}
+
+#[test]
+fn a_full_memory_says_so_once_and_never_guesses() {
+    let users = [1, 2, 3, 4, 5, 4, 2, 5];
+    let rows: String = users.iter().map(|user| format!("u{user}@example.com\n")).collect();
+    // Room for three of four.
+    let warned = warned(&format!("email\n{rows}"), ImportOptions::default(), 4 * 12);
+    let [(4, full), (7, again)] = warned.as_slice() else { panic!("{warned:?}") };
+    assert!(full.contains("one of the first 3 users of the file"), "{full}");
+    assert!(again.starts_with("Record 2, "), "{again}");
+}
+
+#[test]
+fn a_full_name_gives_family_and_given_name_and_nothing_is_guessed() {
+    let names =
+        |given: &str, family: &str| Some((Patch::Value(given.to_owned()), Patch::Value(family.to_owned())));
+    let file = "email,Name,Vorname\na@example.com,\"Lovelace, Ada\",\nb@example.com,\"van der Berg,Anna Maria \",\n\
+                c@example.com,Cher,\nd@example.com,\"Davis, Sammy, Jr.\",\ne@example.com,\"Plato,\",\n\
+                f@example.com,\"King, Ada\",Augusta\ng@example.com,,\n";
+    let whole = read(file, ImportOptions::default(), 0);
+    assert_eq!(
+        whole[0],
+        (1, Some((Patch::Absent, Patch::Absent)), Vec::new()),
+        "the default guesses nothing"
+    );
+    let split = ImportOptions { full_names: FullNames::LastFirst, ..ImportOptions::default() };
+    let came = read(file, split, 0);
+    assert_eq!(came[0], (1, names("Ada", "Lovelace"), Vec::new()));
+    assert_eq!(came[1], (2, names("Anna Maria", "van der Berg"), Vec::new()));
+    let untold = "Name was kept whole: it is not of the form `Last, First`, with one comma.".to_owned();
+    for (at, record) in [(2, 3), (3, 4), (4, 5)] {
+        assert_eq!(came[at], (record, Some((Patch::Absent, Patch::Absent)), vec![untold.clone()]));
+    }
+    assert_eq!(came[5], (6, names("Augusta", "King"), Vec::new()), "what the record says itself counts more");
+    assert_eq!(came[6], (7, Some((Patch::Absent, Patch::Absent)), Vec::new()));
+}
