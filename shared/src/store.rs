@@ -13,6 +13,7 @@
 pub mod applications;
 pub mod apply;
 pub mod authgear;
+pub mod bulk;
 pub mod bulk_jobs;
 pub mod catalog;
 pub mod chunks;

@@ -19,9 +19,10 @@ use utoipa::openapi::OpenApi;
 const EXAMPLES: &str = include_str!("document/examples.json");
 
 /// Tags in the order in which they are shown, Muster's own first.
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 10] = [
     ("imports", "Upload files of users, follow them, and read what became of every record"),
     ("events", "What happens to imports, page by page or followed"),
+    ("bulk", "What is done to many imports at once: looked at first, then started, watched and aborted"),
     ("profiles", "Named sets of options for uploads: built-in ones, and the tenant's own"),
     ("users", "Users: find, read and erase them"),
     (

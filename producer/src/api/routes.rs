@@ -17,8 +17,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
 use super::{
-    AppState, authgear, bitcaster, catalog, ccai, chunks, console, document, events, imports, inspect, ops,
-    profiles, records, trace, undo, upload, users,
+    AppState, authgear, bitcaster, bulk, catalog, ccai, chunks, console, document, events, imports, inspect,
+    ops, profiles, records, trace, undo, upload, users,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -65,6 +65,10 @@ fn client_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(imports::cancel))
         .routes(routes!(imports::retry))
         .routes(routes!(undo::preview, undo::create))
+        .routes(routes!(bulk::look, bulk::list))
+        .routes(routes!(bulk::show))
+        .routes(routes!(bulk::start))
+        .routes(routes!(bulk::abort))
         .routes(routes!(profiles::list))
         .routes(routes!(profiles::show, profiles::save, profiles::delete))
         .routes(routes!(users::find))

@@ -66,6 +66,11 @@ const ROWS: &[(Door, &str, &str, &[Scope])] = &[
     (Door::Native, "post", "/v1/imports/{id}/retry", WRITE),
     (Door::Native, "get", "/v1/imports/{id}/undo", READ),
     (Door::Native, "post", "/v1/imports/{id}/undo", WRITE),
+    (Door::Native, "post", "/v1/bulk", WRITE),
+    (Door::Native, "get", "/v1/bulk", READ),
+    (Door::Native, "get", "/v1/bulk/{bulk}", READ),
+    (Door::Native, "post", "/v1/bulk/{bulk}/start", WRITE),
+    (Door::Native, "post", "/v1/bulk/{bulk}/abort", WRITE),
     (Door::Native, "get", "/v1/profiles", READ),
     (Door::Native, "get", "/v1/profiles/{name}", READ),
     (Door::Native, "put", "/v1/profiles/{name}", WRITE),
@@ -167,6 +172,7 @@ pub(crate) struct World {
     pub(crate) import: String,
     pub(crate) job: String,
     pub(crate) profile: String,
+    bulk: String,
     task: String,
 }
 
@@ -179,6 +185,7 @@ struct Ids {
     org: String,
     email: String,
     profile: String,
+    bulk: String,
 }
 
 impl World {
@@ -191,6 +198,7 @@ impl World {
             org: self.org.clone(),
             email: self.email.clone(),
             profile: self.profile.clone(),
+            bulk: self.bulk.clone(),
         }
     }
 }
@@ -206,6 +214,7 @@ impl Ids {
             org: text(),
             email: text(),
             profile: text(),
+            bulk: text(),
         }
     }
 
@@ -213,6 +222,7 @@ impl Ids {
         let id = "0190a5f0-7b7c-7000-8000-000000000001".to_owned();
         Self {
             import: id.clone(),
+            bulk: id.clone(),
             user: id,
             job: "999999999".into(),
             task: "userimport_00000000000000000000000000000000".into(),
@@ -231,6 +241,7 @@ impl Ids {
         };
         let path = row.path.replace("{id}", id).replace("{org}", &self.org);
         let path = path.replace("{username}", &self.email).replace("{name}", &self.profile);
+        let path = path.replace("{bulk}", &self.bulk);
         // They need not be made first: whose they are, the organization says.
         path.replace("{project}", "project").replace("{application}", "application")
     }
@@ -295,6 +306,7 @@ pub(crate) async fn world(server: &Server, slug: &str) -> (World, Credentials) {
         import: String::new(),
         job: String::new(),
         profile: format!("{slug}-profile"),
+        bulk: String::new(),
         task: String::new(),
         tenant,
     };
@@ -325,6 +337,9 @@ async fn refill(server: &Server, mut world: World, all: &Credentials) -> World {
     let task = at(Door::Authgear, Method::POST, "/_api/admin/users/import").json(&records);
     let task: Value = task.send().await.unwrap().json().await.unwrap();
     world.task = task["id"].as_str().unwrap().to_owned();
+    let bulk = at(Door::Native, Method::POST, "/v1/bulk?action=cancel&file=nothing-is-called-so");
+    let bulk: Value = bulk.send().await.unwrap().json().await.unwrap();
+    world.bulk = bulk["id"].as_str().unwrap().to_owned();
     let profile = at(Door::Native, Method::PUT, &format!("/v1/profiles/{}", world.profile)).json(&json!({}));
     assert!(profile.send().await.unwrap().status().is_success());
     world
@@ -494,6 +509,7 @@ async fn snapshot(server: &Server, world: &World) -> Vec<String> {
         "organizations",
         "authgear_imports",
         "import_profiles",
+        "bulk_actions",
     ] {
         let columns = if table == "chunks" { "id, import_id, pending, body_hash" } else { "*" };
         let rows: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(

@@ -125,7 +125,10 @@ async fn every_page_asks_for_its_scope_and_no_other_will_do() {
     let import = import(&server, "start=manual", "email\nnobody\n").await;
     let path = |path: &str| path.replace("{id}", &import).replace("{lever}", "pause");
     // Pages of things that are not there: they are looked for, by whoever may.
-    let missing = |path: &str| ["/console/users/{id}", "/console/tokens/revoke"].contains(&path);
+    let missing = |path: &str| {
+        ["/console/users/{id}", "/console/tokens/revoke"].contains(&path)
+            || path.starts_with("/console/bulk/")
+    };
     for route in CONSOLE_ROUTES {
         let away = Browser::new(&server).ask(route.method.parse().unwrap(), &path(route.path), false).await;
         assert_eq!(away.status, 303, "{} {}", route.method, route.path);
@@ -221,6 +224,7 @@ async fn what_stands_in_names_and_files_is_text_and_nothing_in_a_page_runs() {
         format!("/console/imports?q={}", encoded(mark)),
         format!("{own}/records?identifier={}", encoded(mark)),
         format!("{own}?did={}", encoded(mark)),
+        format!("/console/bulk?file={0}&wrong={0}&why={0}", encoded(mark)),
         "/console/nowhere".into(),
         format!("/console/sign-in?then={}", encoded(mark)),
     ];
