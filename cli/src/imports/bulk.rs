@@ -231,7 +231,8 @@ async fn start(
             remark("what runs now is worked on by `muster serve`");
         }
     }
-    tell(&bulk, as_json)
+    tell(&bulk, as_json)?;
+    Ok(if bulk.refused > 0 { Ended::Unwell } else { Ended::Done })
 }
 
 fn tell(bulk: &BulkView, as_json: bool) -> anyhow::Result<Ended> {
@@ -240,7 +241,7 @@ fn tell(bulk: &BulkView, as_json: bool) -> anyhow::Result<Ended> {
     } else {
         answer(table(&["BULK", &bulk.id.to_string()], &rows(bulk)))?;
     }
-    Ok(if bulk.refused > 0 { Ended::Unwell } else { Ended::Done })
+    Ok(Ended::Done)
 }
 
 /// Name and text of each line.

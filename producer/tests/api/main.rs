@@ -13,6 +13,7 @@ mod asking;
 mod authgear;
 mod bitcaster;
 mod bounds;
+mod bulk;
 #[path = "../common/case_table.rs"]
 mod case_table;
 mod cases;

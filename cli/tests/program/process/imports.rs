@@ -54,6 +54,41 @@ fn retry_does_its_work_before_it_ends() {
     assert_eq!(line["_error_code"], "email_invalid");
 }
 
+/// Shown first, then done by the id that was shown; with `--yes` at once.
+#[test]
+fn many_imports_are_cancelled_and_resumed_at_once() {
+    let desk = Desk::new();
+    let states = || {
+        let list = desk.run(&["imports", "list", "--json"]).exits(0).json();
+        let states =
+            list.as_array().unwrap().iter().map(|import| import["state"].as_str().unwrap().to_owned());
+        states.collect::<Vec<_>>()
+    };
+    for name in ["one.csv", "two.csv", "other.csv"] {
+        desk.write(name, format!("email\n{name}@example.com\n"));
+        desk.run(&["import", "users", name, "--start", "manual"]).exits(0);
+    }
+    let shown = desk.run(&["imports", "bulk", "cancel", "--file", "o.csv"]).exits(0);
+    assert!(shown.stdout.contains("imports          1 (1 received)"), "{shown:#?}");
+    let id = shown.stdout.split_whitespace().nth(1).unwrap().to_owned();
+    assert!(shown.stderr.contains(&format!("muster imports bulk start {id}")), "{shown:#?}");
+    assert_eq!(states(), ["received"; 3]);
+    let done = desk.run(&["imports", "bulk", "start", &id, "--json"]).exits(0).json();
+    assert_eq!((&done["state"], &done["succeeded"]), (&"done".into(), &1.into()));
+    assert_eq!(states(), ["received", "cancelled", "received"]);
+    let all = desk.run(&["imports", "bulk", "cancel", "--yes", "--json"]).exits(0).json();
+    assert_eq!((&all["imports"], &all["succeeded"]), (&2.into(), &2.into()));
+    assert_eq!(states(), ["cancelled"; 3]);
+    let none = desk.run(&["imports", "bulk", "pause", "--json"]).exits(0);
+    assert_eq!((none.json()["imports"].as_u64(), none.stderr.contains("this does it")), (Some(0), false));
+    let list = desk.run(&["imports", "bulk", "list", "--json"]).exits(0).json();
+    assert_eq!(list.as_array().unwrap().len(), 2);
+    desk.run(&["imports", "bulk", "pause", "--state", "completed"]).exits(2).tells(&["--state", "running"]);
+    desk.run(&["imports", "bulk", "retry", "--older-than", "soon"]).exits(2).tells(&["--older-than", "30d"]);
+    let nobody = "0190a5f0-7b7c-7000-8000-000000000001";
+    desk.run(&["imports", "bulk", "start", nobody]).exits(1).tells(&[nobody, "bulk list"]);
+}
+
 #[test]
 fn two_programs_on_one_folder_get_a_clear_answer() {
     let desk = Desk::new();
