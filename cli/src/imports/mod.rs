@@ -17,7 +17,8 @@ use muster_shared::config::Config;
 use muster_shared::import::{ChunkState, ImportState};
 use muster_shared::tenant::Slug;
 
-pub(crate) use backend::{CauseArgs, Outcomes, Steer};
+pub(crate) use backend::{Backend, CauseArgs, Outcomes, Steer};
+pub(crate) use local::Local;
 pub(crate) use remote::{Refused, Remote, ServerToken};
 
 use crate::args::one_of;
@@ -27,8 +28,6 @@ use crate::pipeline::{dispatch_options, receive_limits};
 use crate::reach::Reach;
 use crate::shutdown::Shutdown;
 use crate::view::View;
-use backend::Backend;
-use local::Local;
 
 /// Options of `muster imports`.
 #[derive(Debug, Args)]

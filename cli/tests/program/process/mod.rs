@@ -13,5 +13,6 @@ mod profiles;
 mod serve;
 mod services;
 mod start;
+mod top;
 mod undo;
 mod users;
