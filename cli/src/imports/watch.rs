@@ -6,6 +6,7 @@ use anyhow::bail;
 use muster_shared::clock;
 use muster_shared::fault::{Mutant, mutant};
 use muster_shared::id::ImportId;
+use muster_shared::import::ImportState;
 use muster_shared::progress::Progress as HowItGetsOn;
 
 use super::backend::Backend;
@@ -41,10 +42,13 @@ pub(super) async fn run(
                 if let Backend::Local(local) = backend
                     && local.session.runs_engine()
                 {
+                    // What waits for its start is not resumed.
+                    let waits = view.state == ImportState::Received && !mutant(Mutant::WatchResumes);
+                    let what = if waits { "proceed" } else { "resume" };
                     bail!(
                         "import {id} is {}, and no program works on it here: `muster serve` or `{}` goes on with it",
                         view.state,
-                        reach.command("resume", id)
+                        reach.command(what, id)
                     );
                 }
                 progress.applying(&view.counts);
