@@ -173,15 +173,12 @@ impl Filter {
     /// What is asked of an action with this filter and can never be.
     pub fn check(&self, action: Action) -> Result<(), WrongFilter> {
         let wrong = |name, message| Err(WrongFilter { name, message });
-        match self.state {
-            Some(state) if !action.can_be_done_in().contains(&state) => {
-                let states: Vec<&str> = action.can_be_done_in().iter().map(|state| state.as_str()).collect();
-                return wrong(
-                    "state",
-                    format!("must be one of: {}: {action} does nothing to others", states.join(", ")),
-                );
-            }
-            _ => {}
+        if let Some(state) = self.state
+            && !action.can_be_done_in().contains(&state)
+        {
+            let states: Vec<&str> = action.can_be_done_in().iter().map(|state| state.as_str()).collect();
+            let states = states.join(", ");
+            return wrong("state", format!("must be one of: {states}: {action} does nothing to others"));
         }
         if action == Action::Redrive && self.code.is_some_and(|code| code != ErrorCode::ChunkDead) {
             return wrong("code", "must be left out: redrive is about records of dead chunks alone".into());

@@ -47,8 +47,8 @@ fn imports_are_watched_and_steered_by_keys() {
     keys.write_all(b"r").unwrap();
     until("the import has ended", || (state() == "completed").then_some(()));
     until("the end is on the screen", || drawn("completed"));
-    // It has ended, so that it cannot pause; that is told, and nothing is done.
-    keys.write_all(b"p").unwrap();
+    // It has ended, so that it cannot pause; that is told, and nothing is done. (g takes away what was told before.)
+    keys.write_all(b"gp").unwrap();
     until("why not is on the screen", || drawn("it cannot pause now"));
     keys.write_all(b"q").unwrap();
     wait(top).exits(0);

@@ -62,7 +62,8 @@ fn watching_goes_on_while_the_server_is_away_and_tells_what_is_in_the_way() {
     let ended = wait(watching).exits(0);
     assert!(ended.stdout.contains(&format!("import {import} completed")), "{ended:#?}");
     let text = services.desk.read("told");
-    for once in ["is received", "is running", "it waits for a worker"] {
+    let states = ["received", "running"].map(|state| format!("import {import} is {state}"));
+    for once in states.iter().map(String::as_str).chain(["it waits for a worker"]) {
         assert_eq!(text.matches(once).count(), 1, "{once}: {text}");
     }
     for service in [worker, producer] {
