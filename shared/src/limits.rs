@@ -224,6 +224,12 @@ pub const LIMITS: &[Group] = &[
                 &["a_tenant_keeps_so_many_bytes_and_no_more"],
             ),
             limit(
+                "Imports of one action on many",
+                Fixed("10,000"),
+                Request(400, ErrorCode::InvalidRequest),
+                &["an_action_has_so_many_imports_and_no_more"],
+            ),
+            limit(
                 "Import profiles",
                 Fixed("200"),
                 Request(400, ErrorCode::InvalidRequest),

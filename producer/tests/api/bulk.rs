@@ -287,3 +287,25 @@ async fn actions_of_another_tenant_are_as_missing_ones_and_old_ones_are_forgotte
     assert_eq!(bulk::forget(&server.store, day).await.unwrap(), 2);
     assert_eq!(bulk::list(&server.store, TenantId::new(server.tenant.id.get())).await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn an_action_has_so_many_imports_and_no_more() {
+    let server = Server::start().await;
+    let make = async |many: i32| {
+        sqlx::query(
+            "insert into imports (id, tenant_id, state, options, alive_until)
+             select gen_random_uuid(), $1, 'received', '{}', now() from generate_series(1, $2)",
+        )
+        .bind(server.tenant.id.get())
+        .bind(many)
+        .execute(server.store.pool())
+        .await
+        .unwrap();
+    };
+    make(10_000).await;
+    assert_eq!(look(&server, "action=cancel").await["imports"], 10_000);
+    make(1).await;
+    let error = assert_refused(server.post("/v1/bulk?action=cancel"), 400, "invalid_request").await;
+    assert!(error["message"].as_str().unwrap().contains("more than 10,000 imports"), "{error}");
+    assert_eq!(look(&server, "action=cancel&state=running").await["imports"], 0);
+}
