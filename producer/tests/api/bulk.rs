@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use muster_shared::id::{ChunkId, TenantId};
+use muster_shared::id::ChunkId;
 use muster_shared::store::{apply, bulk, tenants};
 use muster_shared::token::Scope;
 use reqwest::StatusCode;
@@ -257,7 +257,7 @@ async fn who_works_on_one_action_at_once_does_each_import_once() {
 }
 
 #[tokio::test]
-async fn actions_of_another_tenant_are_as_missing_ones_and_old_ones_are_forgotten() {
+async fn actions_of_another_tenant_are_as_missing_ones() {
     let server = Server::start().await;
     waits(&server, "ours.csv").await;
     let shown = look(&server, "action=cancel").await;
@@ -275,17 +275,31 @@ async fn actions_of_another_tenant_are_as_missing_ones_and_old_ones_are_forgotte
     let found = server.client.post(format!("{}/v1/bulk?action=cancel", server.url)).bearer_auth(&theirs);
     assert_eq!(found.send().await.unwrap().json::<Value>().await.unwrap()["imports"], 0);
     assert_eq!(show(&server, &shown).await["state"], "preview");
+}
+
+#[tokio::test]
+async fn what_was_shown_long_ago_or_often_is_forgotten() {
+    let server = Server::start().await;
     let started = look(&server, "action=pause").await;
     pull(&server, &started, "start").await;
+    let first = look(&server, "action=pause").await;
+    for _ in 0..19 {
+        look(&server, "action=pause").await;
+    }
+    assert_eq!(show(&server, &first).await["state"], "preview");
+    look(&server, "action=pause").await;
+    let path = format!("/v1/bulk/{}/start", first["id"].as_str().unwrap());
+    assert_refused(server.post(&path), 404, "not_found").await;
     let day = Duration::from_secs(24 * 60 * 60).as_secs_f64();
     assert_eq!(bulk::forget(&server.store, day).await.unwrap(), 0);
     sqlx::raw_sql("update bulk_actions set created_at = created_at - interval '2 hours'")
         .execute(server.store.pool())
         .await
         .unwrap();
-    // Both tenants' previews; what was started stays as long as imports do.
-    assert_eq!(bulk::forget(&server.store, day).await.unwrap(), 2);
-    assert_eq!(bulk::list(&server.store, TenantId::new(server.tenant.id.get())).await.unwrap().len(), 1);
+    // What was started stays as long as imports do.
+    assert_eq!(bulk::forget(&server.store, day).await.unwrap(), 20);
+    assert_eq!(bulk::list(&server.store, server.tenant.id).await.unwrap().len(), 1);
+    assert_eq!(bulk::forget(&server.store, -1.0).await.unwrap(), 1);
 }
 
 #[tokio::test]

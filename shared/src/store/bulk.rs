@@ -30,6 +30,8 @@ const AT_A_TIME: usize = 50;
 const CLAIM_SECONDS: f64 = 60.0;
 /// How long what was looked at can be started.
 const PREVIEW_SECONDS: f64 = 3600.0;
+/// Most of a tenant's actions that were looked at and not started.
+const PREVIEWS: i64 = 20;
 /// Actions that are listed.
 const LISTED: i64 = 50;
 
@@ -207,6 +209,15 @@ pub async fn look(
         .bind(Json(states))
         .fetch_one(store.pool())
         .await?;
+    sqlx::query(
+        "delete from bulk_actions
+          where tenant_id = $1 and state = 'preview'
+            and id not in (select id from bulk_actions where tenant_id = $1 and state = 'preview' order by id desc limit $2)",
+    )
+    .bind(tenant.get())
+    .bind(PREVIEWS)
+    .execute(store.pool())
+    .await?;
     Ok(Looked::Found(Box::new(row.try_into()?)))
 }
 
