@@ -101,6 +101,10 @@ bench: ## Run the benchmarks
 bench-fair: ## Measure small imports next to a large one, and next to another tenant's flood and failing import (P8)
 	cargo run --locked --release -p muster-bench -- fair
 
+.PHONY: bench-pages
+bench-pages: ## Measure every page of the console with 1,000 imports in the store and 1,000,000 records running
+	cargo run --locked --release -p muster-bench -- pages
+
 .PHONY: bench-engine
 bench-engine: ## Time the record engine alone: validate, normalise, plan, encode and decode, a record at a time
 	cargo bench --locked -p muster-shared --no-default-features --bench engine

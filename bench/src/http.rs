@@ -9,6 +9,23 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
+/// What a browser is answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// The cookie of this name that is set.
+    pub(crate) fn cookie(&self, name: &str) -> Option<&str> {
+        let set = self.headers.iter().filter(|(header, _)| header == "set-cookie");
+        let mut cookies = set.filter_map(|(_, value)| value.split(';').next());
+        cookies.find(|cookie| cookie.split_once('=').is_some_and(|(given, _)| given == name))
+    }
+}
+
 /// The server, and who asks it.
 pub(crate) struct Client {
     pub(crate) address: SocketAddr,
@@ -34,11 +51,34 @@ impl Client {
         read(status, &body, expected).with_context(|| format!("POST {path}"))
     }
 
-    fn exchange(&self, method: &str, path: &str, file: Option<&Path>) -> anyhow::Result<(u16, Vec<u8>)> {
+    /// Asks as a browser does: with a cookie, and with a form where one is sent.
+    pub(crate) fn browse(&self, path: &str, cookie: &str, form: Option<&str>) -> anyhow::Result<Answer> {
+        let method = if form.is_some() { "POST" } else { "GET" };
+        let stream = self.connect()?;
+        let mut head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nCookie: {cookie}\r\nConnection: close\r\n",
+            self.address
+        );
+        if let Some(form) = form {
+            let length = form.len();
+            head +=
+                &format!("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n");
+        }
+        let request = format!("{head}\r\n{}", form.unwrap_or_default());
+        (&stream).write_all(request.as_bytes()).context("sending the request")?;
+        answer(&mut BufReader::new(&stream)).with_context(|| format!("{method} {path}"))
+    }
+
+    fn connect(&self) -> anyhow::Result<TcpStream> {
         let stream =
             TcpStream::connect_timeout(&self.address, Duration::from_secs(5)).context("connecting")?;
         stream.set_nodelay(true).context("setting the connection up")?;
         stream.set_read_timeout(Some(Duration::from_secs(600))).context("setting the connection up")?;
+        Ok(stream)
+    }
+
+    fn exchange(&self, method: &str, path: &str, file: Option<&Path>) -> anyhow::Result<(u16, Vec<u8>)> {
+        let stream = self.connect()?;
         let mut head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n",
             self.address, self.token
@@ -56,7 +96,7 @@ impl Client {
         // A server that refuses may answer, and close, before it has read everything: the answer says more than the
         // broken pipe.
         match (sent, answer(&mut BufReader::new(&stream))) {
-            (_, Ok(answer)) => Ok(answer),
+            (_, Ok(answer)) => Ok((answer.status, answer.body)),
             (Err(error), Err(_)) => Err(error).context("sending the file"),
             (Ok(()), Err(error)) => Err(error),
         }
@@ -76,16 +116,18 @@ fn read(status: u16, body: &[u8], expected: u16) -> anyhow::Result<Value> {
     serde_json::from_slice(body).with_context(|| format!("the answer is not JSON: {}", text.trim()))
 }
 
-/// Status and body of an answer.
-fn answer(input: &mut impl io::BufRead) -> anyhow::Result<(u16, Vec<u8>)> {
+/// An answer to its end.
+fn answer(input: &mut impl io::BufRead) -> anyhow::Result<Answer> {
     loop {
         let first = line(input)?;
         let status = first.split(' ').nth(1).and_then(|code| code.parse::<u16>().ok());
         let status = status.with_context(|| format!("not an HTTP answer: {first:?}"))?;
         let (mut length, mut chunked) = (None, false);
+        let mut headers = Vec::new();
         loop {
             let header = line(input)?;
             let Some((name, value)) = header.split_once(':') else { break };
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
             match (name.to_ascii_lowercase().as_str(), value.trim()) {
                 ("content-length", value) => {
                     length = Some(value.parse::<u64>().context("reading Content-Length")?)
@@ -106,7 +148,7 @@ fn answer(input: &mut impl io::BufRead) -> anyhow::Result<(u16, Vec<u8>)> {
             }
             (false, None) => drop(input.read_to_end(&mut body).context("reading the answer")?),
         }
-        return Ok((status, body));
+        return Ok(Answer { status, headers, body });
     }
 }
 
@@ -136,8 +178,8 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> (u16, String) {
-        let (status, body) = answer(&mut text.as_bytes()).unwrap();
-        (status, String::from_utf8(body).unwrap())
+        let answer = answer(&mut text.as_bytes()).unwrap();
+        (answer.status, String::from_utf8(answer.body).unwrap())
     }
 
     #[test]
@@ -148,6 +190,16 @@ mod tests {
         assert_eq!(parsed(parts), (202, "abcde".into()));
         let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
         assert_eq!(parsed(interim), (200, String::new()));
+    }
+
+    #[test]
+    fn a_cookie_is_found_by_its_name() {
+        let text = "HTTP/1.1 303 See\r\nSet-Cookie: a=1; Path=/\r\nset-cookie: session=2; HttpOnly\r\nContent-Length: 0\r\n\r\n";
+        let answer = answer(&mut text.as_bytes()).unwrap();
+        assert_eq!(
+            (answer.cookie("session"), answer.cookie("a"), answer.cookie("b")),
+            (Some("session=2"), Some("a=1"), None)
+        );
     }
 
     #[test]

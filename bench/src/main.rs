@@ -12,6 +12,7 @@ mod generate;
 mod guard;
 mod http;
 mod muster;
+mod pages;
 mod postgres;
 mod process;
 mod report;
@@ -59,6 +60,13 @@ enum Command {
         #[command(flatten)]
         muster: run::MusterArguments,
     },
+    /// Measure how long each page of the console takes with many imports in the store and a large one running.
+    Pages {
+        #[command(flatten)]
+        arguments: pages::Arguments,
+        #[command(flatten)]
+        muster: run::MusterArguments,
+    },
     /// Measure the floor alone.
     Floor {
         #[command(flatten)]
@@ -76,6 +84,7 @@ fn main() -> anyhow::Result<()> {
         }
         Command::Run { arguments, muster } => run::command(&arguments, Some(&muster)),
         Command::Fair { arguments, muster } => fair::command(&arguments, &muster),
+        Command::Pages { arguments, muster } => pages::command(&arguments, &muster),
         Command::Floor { arguments } => run::command(&arguments, None),
         Command::Guard => guard::command(),
     }

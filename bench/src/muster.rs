@@ -85,10 +85,18 @@ impl Muster<'_> {
 
     /// The same for a tenant of that name.
     pub(crate) fn token_of(&self, tenant: &str) -> anyhow::Result<String> {
+        self.token_for(tenant, &["--scope", "import:write", "--scope", "import:read"])
+    }
+
+    /// The same with a token that may do everything in the tenant.
+    pub(crate) fn operator_of(&self, tenant: &str) -> anyhow::Result<String> {
+        self.token_for(tenant, &["--scope", "ops"])
+    }
+
+    fn token_for(&self, tenant: &str, scopes: &[&str]) -> anyhow::Result<String> {
         self.call(&["tenant", "create", tenant])?;
-        let scopes = ["--scope", "import:write", "--scope", "import:read"];
         let printed =
-            self.call(&[&["token", "create", "--tenant", tenant, "--name", "bench"], &scopes[..]].concat())?;
+            self.call(&[&["token", "create", "--tenant", tenant, "--name", "bench"], scopes].concat())?;
         let token = printed.split_whitespace().find(|word| word.starts_with("mst_"));
         token.map(str::to_owned).context("`muster token create` has printed no token")
     }

@@ -23,6 +23,7 @@ use crate::receipts::ReceiptsArgs;
 use crate::service::{ProducerArgs, ServeArgs, WorkerArgs};
 use crate::tenants::TenantArgs;
 use crate::tokens::TokenArgs;
+use crate::top::TopArgs;
 use crate::users::UsersArgs;
 use crate::verify::VerifyArgs;
 use crate::webhook::WebhookArgs;
@@ -89,6 +90,8 @@ pub(crate) enum Command {
     Bc(BcArgs),
     /// Look at imports, fetch their failed records, pause, resume, cancel and retry them
     Imports(ImportsArgs),
+    /// Watch the queue, the imports, their rates and problems live in the terminal; pause, resume and retry by a key
+    Top(TopArgs),
     /// Run everything in one process: take files over HTTP, apply them
     Serve(ServeArgs),
     /// Take files over HTTP and send them to the workers
@@ -134,6 +137,8 @@ impl Command {
         match self {
             // The driver's own lines may quote what a statement was about: errors reach the log as the store tells them.
             Self::Serve(_) | Self::Producer(_) | Self::Worker(_) => "info,sqlx_core=off,sqlx_postgres=off",
+            // The screen is its own.
+            Self::Top(_) => "off",
             _ => "warn,sqlx_core=off,sqlx_postgres=off",
         }
     }

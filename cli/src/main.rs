@@ -28,6 +28,7 @@ mod service;
 mod shutdown;
 mod tenants;
 mod tokens;
+mod top;
 mod users;
 mod verify;
 mod view;
@@ -85,6 +86,7 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<Ended> {
         Command::Bc(args) => Box::pin(bc::run(&args, config, &steps()?)).await,
         Command::Imports(args) if args.works() => Box::pin(imports::run(&args, config, &steps()?)).await,
         Command::Imports(args) => Box::pin(imports::run(&args, config, &once()?)).await,
+        Command::Top(args) => Box::pin(top::run(&args, config, &once()?)).await,
         Command::Serve(args) => Box::pin(service::serve(&args, config, &steps()?)).await,
         Command::Producer(args) => Box::pin(service::producer(&args, config, &steps()?)).await,
         Command::Worker(args) => Box::pin(service::worker(&args, config, &steps()?)).await,

@@ -448,8 +448,8 @@ missing_packages() {
     command -v openssl >/dev/null || echo openssl
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3 python3-venv
     command -v node >/dev/null && command -v npm >/dev/null || echo nodejs npm
-    # promtool, for the alerts.
-    command -v promtool >/dev/null || echo prometheus
+    # The alerts: promtool checks them, and a Prometheus scrapes the programs of the tests.
+    command -v promtool >/dev/null && command -v prometheus >/dev/null || echo prometheus
 }
 
 install_missing() {

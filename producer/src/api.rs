@@ -9,6 +9,7 @@ mod auth;
 mod auth_limit;
 mod authgear;
 mod bitcaster;
+mod bulk;
 mod catalog;
 mod ccai;
 mod chunks;
@@ -55,6 +56,7 @@ use tokio_util::task::TaskTracker;
 
 pub use audit::{AuditList, AuditView};
 pub use authgear::{AuthgearOptions, decode_import_id};
+pub use bulk::{BulkList, BulkRefusal, BulkView, too_many as too_many_in_bulk};
 pub use chunks::{ChunkList, ChunkView};
 pub use console::{ConsoleRoute, ROUTES as CONSOLE_ROUTES};
 pub use error::{ApiError, ErrorBody, ErrorDetail, WebhookRefusal};

@@ -627,6 +627,16 @@ table! {
         WatchRepeats = "watch_repeats",
         /// Requests with a method that a route does not have make new series.
         WrongMethodsAppearLate = "wrong_methods_appear_late",
+        /// `muster imports watch` tells to resume an import that was never started.
+        WatchResumes = "watch_resumes",
+        /// What is resumed in bulk brings back what somebody cancelled, though nobody named it.
+        BulkResumesCancelled = "bulk_resumes_cancelled",
+        /// An action in bulk that was aborted goes on.
+        BulkGoesOn = "bulk_goes_on",
+        /// An action in bulk that has ended begins again when it is started again.
+        BulkBeginsAnew = "bulk_begins_anew",
+        /// An action in bulk does what it does to the imports that are like its filter when their turn comes.
+        BulkBeyondPreview = "bulk_beyond_preview",
     }
 }
 

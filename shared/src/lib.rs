@@ -1,5 +1,7 @@
 //! What producer and worker share: the domain (pure), and behind features the store, the queue and the embedded engine.
 
+#[cfg(feature = "runtime")]
+pub mod bulk;
 pub mod catalog;
 pub mod chunk;
 pub mod clock;

@@ -230,6 +230,18 @@ pub const LIMITS: &[Group] = &[
                 &["a_tenant_keeps_so_many_bytes_and_no_more"],
             ),
             limit(
+                "Imports of one action on many",
+                Fixed("10,000"),
+                Request(400, ErrorCode::InvalidRequest),
+                &["an_action_has_so_many_imports_and_no_more"],
+            ),
+            limit(
+                "Actions on many imports that were shown and not started",
+                Fixed("20"),
+                Else("the oldest is forgotten"),
+                &["what_was_shown_long_ago_or_often_is_forgotten"],
+            ),
+            limit(
                 "Import profiles",
                 Fixed("200"),
                 Request(400, ErrorCode::InvalidRequest),

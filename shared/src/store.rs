@@ -14,6 +14,7 @@ pub mod applications;
 pub mod apply;
 pub mod audit;
 pub mod authgear;
+pub mod bulk;
 pub mod bulk_jobs;
 pub mod catalog;
 pub mod chunks;

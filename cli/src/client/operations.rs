@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::marker::PhantomData;
 
 use muster_producer::api::{
-    AuditList, ChunkList, DeliveryList, DeliveryView, PlanView, PlannedList, ReceiptKeyView, UndoPreview,
-    WebhookCreated, WebhookList, WebhookSecretView, WebhookView,
+    AuditList, BulkList, BulkView, ChunkList, DeliveryList, DeliveryView, PlanView, PlannedList,
+    ReceiptKeyView, UndoPreview, WebhookCreated, WebhookList, WebhookSecretView, WebhookView,
 };
 use muster_producer::request::OPTIONS;
 use muster_shared::store::history::Page as HistoryPage;
@@ -156,6 +156,11 @@ operations! {
     IMPORTS_RETRY = "imports_retry": POST "/v1/imports/{id}/retry", &["code", "field"] => View;
     IMPORTS_UNDO_PREVIEW = "imports_undo_preview": GET "/v1/imports/{id}/undo", &[] => UndoPreview;
     IMPORTS_UNDO = "imports_undo": POST "/v1/imports/{id}/undo", &["start", "field", "records", "outcome"] => View;
+    BULK_LOOK = "bulk_look": POST "/v1/bulk", &["action", "state", "older_than", "newer_than", "file", "code", "field", "dead"] => BulkView;
+    BULK_LIST = "bulk_list": GET "/v1/bulk", &[] => BulkList;
+    BULK_SHOW = "bulk_show": GET "/v1/bulk/{bulk}", &[] => BulkView;
+    BULK_START = "bulk_start": POST "/v1/bulk/{bulk}/start", &[] => BulkView;
+    BULK_ABORT = "bulk_abort": POST "/v1/bulk/{bulk}/abort", &[] => BulkView;
     PROFILES_LIST = "profiles_list": GET "/v1/profiles", &[] => Profiles;
     PROFILES_SHOW = "profiles_show": GET "/v1/profiles/{name}", &[] => Own;
     PROFILES_SAVE = "profiles_save": PUT "/v1/profiles/{name}", &[];
@@ -178,6 +183,7 @@ operations! {
         POST "/v1/webhooks/{id}/deliveries/{delivery}/redeliver", &["wait"] => DeliveryView;
     AUDIT_LIST = "audit_list": GET "/v1/audit", &["limit", "after"] => AuditList;
     OPERATIONS_HEALTHZ = "operations_healthz": GET "/healthz", &[];
+    OPERATIONS_METRICS = "operations_metrics": GET "/metrics", &[];
     OPERATIONS_READYZ = "operations_readyz": GET "/readyz", &[] => Readiness;
 }
 

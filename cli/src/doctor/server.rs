@@ -49,8 +49,8 @@ async fn ready(remote: &Remote) -> Option<Check> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Readiness {
-    status: String,
-    reasons: Vec<String>,
+    pub(crate) status: String,
+    pub(crate) reasons: Vec<String>,
 }
 
 fn readiness(status: StatusCode, text: &str) -> Check {

@@ -1,6 +1,7 @@
 //! `muster imports`: what became of imports, and steering them; in the store of this machine or behind a server.
 
 mod backend;
+mod bulk;
 mod chunks;
 mod local;
 pub(crate) mod plan;
@@ -19,7 +20,8 @@ use muster_shared::import::{ChunkState, ImportState};
 use muster_shared::planned::OnDrift;
 use muster_shared::tenant::Slug;
 
-pub(crate) use backend::{CauseArgs, Outcomes, Steer};
+pub(crate) use backend::{Backend, CauseArgs, Outcomes, Steer};
+pub(crate) use local::Local;
 pub(crate) use remote::{ImportsPage, RecordsPage};
 
 use crate::args::one_of;
@@ -30,8 +32,6 @@ use crate::pipeline::{dispatch_options, receive_limits};
 use crate::reach::Reach;
 use crate::shutdown::Shutdown;
 use crate::view::View;
-use backend::Backend;
-use local::Local;
 
 /// Options of `muster imports`.
 #[derive(Debug, Args)]
@@ -59,6 +59,7 @@ Examples:
   muster imports watch last
   muster imports chunks last --problem
   muster imports failed 0198 -o failed.csv
+  muster imports bulk retry --code catalog_unknown
   muster imports retry last --server https://muster.example.com --token-file ~/.muster-token
 
 ID is the import's id, the beginning or the end of it where that is enough, `last`, or an id as clients of Authgear see it.";
@@ -212,6 +213,8 @@ enum What {
         after_help = "Examples:\n  muster imports undo last --check\n  muster imports undo last\n  muster imports undo 0198 --field phone_number --field metadata.office\n  muster imports undo last --outcome inserted --hold"
     )]
     Undo(undo::UndoArgs),
+    /// Pause, resume, cancel, retry or redrive many imports at once, chosen by what they are like
+    Bulk(bulk::BulkArgs),
 }
 
 #[derive(Debug, Args)]
@@ -241,7 +244,8 @@ impl What {
             | Self::Failed { .. }
             | Self::Plan(_)
             | Self::Retry { .. }
-            | Self::Undo(_) => return None,
+            | Self::Undo(_)
+            | Self::Bulk(_) => return None,
         };
         Some((steer, which, CauseArgs::default()))
     }
@@ -252,6 +256,7 @@ impl ImportsArgs {
     pub(crate) fn works(&self) -> bool {
         match &self.what {
             What::Undo(args) => args.works(),
+            What::Bulk(args) => args.works(),
             What::Watch(_) => true,
             what => what.steering().is_some_and(|(steer, ..)| steer.sets_going()),
         }
@@ -318,6 +323,7 @@ async fn command(
             let id = backend.find(&which.id).await?;
             watch::run(backend, id, args.json, &reach, shutdown).await
         }
+        What::Bulk(asked) => Box::pin(bulk::run(backend, asked, args.json, &reach, shutdown)).await,
         What::Problems { which, limit } => {
             let id = backend.find(&which.id).await?;
             show::problems(backend, id, *limit, args.json).await

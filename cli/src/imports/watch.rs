@@ -47,10 +47,13 @@ pub(super) async fn run(
                 if let Backend::Local(local) = backend
                     && local.session.runs_engine()
                 {
+                    // What waits for its start is not resumed.
+                    let waits = view.state == ImportState::Received && !mutant(Mutant::WatchResumes);
+                    let what = if waits { "proceed" } else { "resume" };
                     bail!(
                         "import {id} is {}, and no program works on it here: `muster serve` or `{}` goes on with it",
                         view.state,
-                        reach.command("resume", id)
+                        reach.command(what, id)
                     );
                 }
                 progress.applying(&view.counts);

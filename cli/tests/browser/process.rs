@@ -269,6 +269,7 @@ async fn pages_are_good_to_look_at_for_everybody() {
     let mut pages = vec![
         ("overview".to_owned(), "/console".to_owned()),
         ("imports".into(), "/console/imports".into()),
+        ("bulk".into(), "/console/bulk".into()),
         ("new-import".into(), "/console/new".into()),
         ("queue".into(), "/console/queue".into()),
         ("users".into(), "/console/users?q=bruno.marino1%40contract.example".into()),

@@ -8,6 +8,7 @@
 mod assets;
 mod attention;
 mod audit;
+mod bulk;
 mod catalog;
 mod failed;
 mod family;
@@ -79,6 +80,10 @@ routes! {
     get "GET" "/console/imports/{id}/undo" undo::preview, Some(Scope::ImportRead);
     post "POST" "/console/imports/{id}/undo" undo::open, Some(Scope::ImportWrite);
     post "POST" "/console/imports/{id}/{lever}" levers::pull, Some(Scope::ImportWrite);
+    get "GET" "/console/bulk" bulk::form, Some(Scope::ImportRead);
+    post "POST" "/console/bulk" bulk::look, Some(Scope::ImportWrite);
+    get "GET" "/console/bulk/{id}" bulk::show, Some(Scope::ImportRead);
+    post "POST" "/console/bulk/{id}/{lever}" bulk::pull, Some(Scope::ImportWrite);
     get "GET" "/console/new" new_import::show, Some(Scope::ImportWrite);
     post "POST" "/console/new/look" new_import::look, Some(Scope::ImportWrite);
     post "POST" "/console/new/take" new_import::take, Some(Scope::ImportWrite);

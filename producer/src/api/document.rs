@@ -20,9 +20,10 @@ use utoipa::openapi::OpenApi;
 const EXAMPLES: &str = include_str!("document/examples.json");
 
 /// Tags in the order in which they are shown, Muster's own first.
-const TAGS: [(&str, &str); 11] = [
+const TAGS: [(&str, &str); 12] = [
     ("imports", "Upload files of users, follow them, and read what became of every record"),
     ("events", "What happens to imports, page by page or followed"),
+    ("bulk", "What is done to many imports at once: looked at first, then started, watched and aborted"),
     ("webhooks", "Addresses that are told what happens to imports, and what each was told"),
     ("profiles", "Named sets of options for uploads: built-in ones, and the tenant's own"),
     ("users", "Users: find, read and erase them"),

@@ -17,8 +17,9 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
 use super::{
-    AppState, audit, authgear, bitcaster, catalog, ccai, chunks, console, document, events, history, imports,
-    inspect, ops, plans, profiles, receipts, records, report_page, trace, undo, upload, users, webhooks,
+    AppState, audit, authgear, bitcaster, bulk, catalog, ccai, chunks, console, document, events, history,
+    imports, inspect, ops, plans, profiles, receipts, records, report_page, trace, undo, upload, users,
+    webhooks,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -71,6 +72,10 @@ fn client_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(receipts::show))
         .routes(routes!(receipts::key))
         .routes(routes!(report_page::show))
+        .routes(routes!(bulk::look, bulk::list))
+        .routes(routes!(bulk::show))
+        .routes(routes!(bulk::start))
+        .routes(routes!(bulk::abort))
         .routes(routes!(profiles::list))
         .routes(routes!(profiles::show, profiles::save, profiles::delete))
         .routes(routes!(users::find))

@@ -12,7 +12,7 @@ use muster_shared::retry::{Backoff, Policy};
 use muster_shared::store::dispatch::{self as store, DeadLetterOf};
 use muster_shared::store::status::{self, Stalled};
 use muster_shared::store::{
-    ErrorKind, Store, StoreError, apply, events, history, holders, intake, retention,
+    ErrorKind, Store, StoreError, apply, bulk, events, history, holders, intake, retention,
 };
 use muster_shared::supervise::{Supervised, supervise};
 use tokio::time::sleep;
@@ -25,10 +25,14 @@ const RECONCILE: Duration = Duration::from_millis(500);
 const SWEEP: Duration = Duration::from_secs(2);
 /// How often events get their numbers.
 const NUMBER_EVENTS: Duration = Duration::from_millis(250);
+/// How often actions on many imports are looked for.
+const BULK: Duration = Duration::from_millis(500);
 /// How often imports are looked for that make no progress.
 const STALLED: Duration = Duration::from_secs(10);
 /// How often the rows of processes that are gone are deleted.
 const FORGET_HOLDERS: Duration = Duration::from_secs(60);
+/// How long one turn of an action on many imports may take.
+const BULK_WITHIN: Duration = Duration::from_secs(600);
 /// How long retention may take.
 const FORGET_WITHIN: Duration = Duration::from_secs(600);
 /// The longest pause after failures, in periods.
@@ -55,6 +59,7 @@ pub(super) fn start(run: &Arc<Run>) -> Vec<Supervised> {
         part(run, "dead receivers", SWEEP, |run| async move { run.abort_abandoned().await }),
         part(run, "dead holders", FORGET_HOLDERS, |run| async move { run.forget_holders().await }),
         part(run, "events", NUMBER_EVENTS, |run| async move { run.number_events().await }),
+        part(run, "bulk actions", BULK, |run| async move { run.do_in_bulk().await }),
         part(run, "stalled imports", STALLED, |run| async move { run.tell_stalled().await }),
     ];
     if let Some(retention) = run.options.retention {
@@ -224,6 +229,14 @@ impl Run {
         Ok(())
     }
 
+    /// Works off what is to be done to many imports. What it sets going is dispatched at once.
+    async fn do_in_bulk(&self) -> Result<(), SweepError> {
+        while !self.stop.is_cancelled() && Store::within(BULK_WITHIN, bulk::work(&self.store)).await? {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
     /// Tells in the log of imports that make no progress, once when that begins and once when it ends.
     async fn tell_stalled(&self) -> Result<(), SweepError> {
         let stalled = self.within(status::stalled(&self.store, &self.options.bounds())).await?;
@@ -268,6 +281,7 @@ impl Run {
         if forgotten > 0 {
             tracing::info!(forgotten, "before-images past their retention were deleted");
         }
+        self.within(bulk::forget(&self.store, kept.imports.as_secs_f64())).await?;
         let deleting = retention::delete_ended(&self.store, kept.imports.as_secs_f64());
         let deleted = Store::within(FORGET_WITHIN, deleting).await?;
         if deleted.imports > 0 {

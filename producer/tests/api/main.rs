@@ -14,6 +14,7 @@ mod audit;
 mod authgear;
 mod bitcaster;
 mod bounds;
+mod bulk;
 #[path = "../common/case_table.rs"]
 mod case_table;
 mod cases;

@@ -73,6 +73,11 @@ const ROWS: &[(Door, &str, &str, &[Scope])] = &[
     (Door::Native, "get", "/v1/imports/{id}/receipt", READ),
     (Door::Native, "get", "/v1/imports/{id}/report.html", READ),
     (Door::Native, "get", "/v1/receipts/key", READ),
+    (Door::Native, "post", "/v1/bulk", WRITE),
+    (Door::Native, "get", "/v1/bulk", READ),
+    (Door::Native, "get", "/v1/bulk/{bulk}", READ),
+    (Door::Native, "post", "/v1/bulk/{bulk}/start", WRITE),
+    (Door::Native, "post", "/v1/bulk/{bulk}/abort", WRITE),
     (Door::Native, "get", "/v1/profiles", READ),
     (Door::Native, "get", "/v1/profiles/{name}", READ),
     (Door::Native, "put", "/v1/profiles/{name}", WRITE),
@@ -190,6 +195,7 @@ pub(crate) struct World {
     pub(crate) profile: String,
     webhook: String,
     delivery: String,
+    bulk: String,
     task: String,
 }
 
@@ -204,6 +210,7 @@ struct Ids {
     profile: String,
     webhook: String,
     delivery: String,
+    bulk: String,
 }
 
 impl World {
@@ -218,6 +225,7 @@ impl World {
             profile: self.profile.clone(),
             webhook: self.webhook.clone(),
             delivery: self.delivery.clone(),
+            bulk: self.bulk.clone(),
         }
     }
 }
@@ -235,6 +243,7 @@ impl Ids {
             profile: text(),
             webhook: text(),
             delivery: text(),
+            bulk: text(),
         }
     }
 
@@ -244,7 +253,8 @@ impl Ids {
             import: id.clone(),
             user: id.clone(),
             webhook: id.clone(),
-            delivery: id,
+            delivery: id.clone(),
+            bulk: id,
             job: "999999999".into(),
             task: "userimport_00000000000000000000000000000000".into(),
             org: world.org.clone(),
@@ -264,6 +274,7 @@ impl Ids {
         let path =
             row.path.replace("{id}", id).replace("{delivery}", &self.delivery).replace("{org}", &self.org);
         let path = path.replace("{username}", &self.email).replace("{name}", &self.profile);
+        let path = path.replace("{bulk}", &self.bulk);
         // They need not be made first: whose they are, the organization says.
         path.replace("{project}", "project").replace("{application}", "application")
     }
@@ -330,6 +341,7 @@ pub(crate) async fn world(server: &Server, slug: &str) -> (World, Credentials) {
         profile: format!("{slug}-profile"),
         webhook: String::new(),
         delivery: String::new(),
+        bulk: String::new(),
         task: String::new(),
         tenant,
     };
@@ -360,6 +372,9 @@ async fn refill(server: &Server, mut world: World, all: &Credentials) -> World {
     let task = at(Door::Authgear, Method::POST, "/_api/admin/users/import").json(&records);
     let task: Value = task.send().await.unwrap().json().await.unwrap();
     world.task = task["id"].as_str().unwrap().to_owned();
+    let bulk = at(Door::Native, Method::POST, "/v1/bulk?action=cancel&file=nothing-is-called-so");
+    let bulk: Value = bulk.send().await.unwrap().json().await.unwrap();
+    world.bulk = bulk["id"].as_str().unwrap().to_owned();
     let profile = at(Door::Native, Method::PUT, &format!("/v1/profiles/{}", world.profile)).json(&json!({}));
     assert!(profile.send().await.unwrap().status().is_success());
     // Nobody listens there.
@@ -543,6 +558,7 @@ async fn snapshot(server: &Server, world: &World) -> Vec<String> {
         "import_profiles",
         "webhooks",
         "webhook_secrets",
+        "bulk_actions",
     ] {
         let columns = match table {
             "chunks" => "id, import_id, pending, body_hash",

@@ -332,7 +332,10 @@ impl Config {
             }
         }
         if !(ByteSize::kib(64)..=ByteSize::mib(256)).contains(&self.intake.repeats_memory) {
-            wrong("intake.repeats_memory", "must be from 64 KiB to 256 MiB: each upload takes as much".into());
+            wrong(
+                "intake.repeats_memory",
+                "must be from 64 KiB to 256 MiB: each upload takes as much".into(),
+            );
         }
         if self.worker.backoff_initial > self.worker.backoff_max {
             wrong("worker.backoff_initial", "must not be longer than worker.backoff_max".into());

@@ -86,6 +86,7 @@ pub const TASKS: &[&str] = &[
     "dead receivers",
     "dead holders",
     "events",
+    "bulk actions",
     "stalled imports",
     "retention",
     "holding",

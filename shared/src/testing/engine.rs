@@ -82,9 +82,7 @@ impl RecordSink for Sink {
                 invalid.push((number, observed));
             }
             warnings.extend(taken.warnings.into_iter().map(|warning| (number, warning)));
-            cutter
-                .push(taken.record, names, taken.identifier, valid)
-                .expect("a chunk can be encoded");
+            cutter.push(taken.record, names, taken.identifier, valid).expect("a chunk can be encoded");
         });
         Ok(())
     }

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use muster_shared::testing::sources;
 use serde_json::Value;
 
+use fired::FIRED;
+
 use super::serve::serve;
 use crate::harness::{Desk, signal, wait};
 
@@ -151,15 +153,22 @@ fn every_alert_names_a_section_of_the_runbook_and_is_made_to_fire() {
         read("deploy/prometheus/rules_test.yml"),
         read("deploy/README.md"),
     );
-    let (alerts, sections) = (values(&rules, "alert"), values(&rules, "runbook"));
-    assert_eq!(alerts.len(), sections.len());
+    let of = |key: &str| values(&rules, key);
+    let (alerts, sections, severities) = (of("alert"), of("runbook"), of("severity"));
+    assert_eq!((alerts.len(), alerts.len()), (sections.len(), severities.len()));
     let fired = values(&tests, "alertname");
-    for (alert, section) in alerts.iter().zip(&sections) {
+    for ((alert, section), severity) in alerts.iter().zip(&sections).zip(&severities) {
         assert!(runbook.contains(&format!("\n### {section}\n")), "{alert}: there is no section {section:?}");
-        assert!(runbook.contains(&format!("`{alert}`")), "{alert} is not in the runbook");
         assert!(fired.contains(alert), "{alert} is never made to fire in rules_test.yml");
+        let way = FIRED.iter().find(|(name, _)| name == alert).map(|(_, way)| way);
+        let way = way.unwrap_or_else(|| panic!("{alert} is never made to fire against programs that run"));
+        let row = format!("\n| `{alert}` | {severity} | *{section}* | {way} |\n");
+        assert!(runbook.contains(&row), "the runbook has not this row:{row}");
     }
-    for name in &fired {
-        assert!(alerts.contains(name), "there is no alert {name}");
+    let listed = FIRED.iter().map(|(name, _)| (*name).to_owned());
+    for name in fired.into_iter().chain(listed) {
+        assert!(alerts.contains(&name), "there is no alert {name}");
     }
+    let names: BTreeSet<&str> = FIRED.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names.len(), FIRED.len(), "an alert stands twice in the table");
 }

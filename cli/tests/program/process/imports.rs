@@ -54,6 +54,91 @@ fn retry_does_its_work_before_it_ends() {
     assert_eq!(line["_error_code"], "email_invalid");
 }
 
+/// Nobody would ever end it here: that is said, with the command that goes on.
+#[test]
+fn an_import_on_which_nobody_works_is_not_watched_for_ever() {
+    let desk = Desk::new();
+    desk.write("users.csv", "email\nsomeone@example.com\nno-one\n");
+    desk.run(&["import", "users", "users.csv", "--start", "manual"]).exits(3);
+    let told = desk.run(&["imports", "watch", "last"]).exits(1);
+    let told = told.tells(&["is received", "no program works on it here", "muster serve"]);
+    let command = told.stderr.split('`').nth(3).unwrap().to_owned();
+    assert!(command.starts_with("muster imports proceed "), "{told:#?}");
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    desk.run(&words).exits(3);
+    // One that has ended is told as it is at the end of an import, exit code included.
+    let ended = desk.run(&["imports", "watch", "last"]).exits(3);
+    assert!(ended.stdout.contains("completed") && ended.stdout.contains("record 2, line 3"), "{ended:#?}");
+    let json = desk.run(&["imports", "watch", "last", "--json"]).exits(3).json();
+    assert_eq!((&json["state"], &json["counts"]["inserted"]), (&"completed".into(), &1.into()));
+    desk.run(&["imports", "watch", "ffffffffff"]).exits(1).tells(&["begins with ffffffffff"]);
+}
+
+/// More than one page of them.
+#[test]
+fn chunks_of_an_import_are_listed_all_of_them_once() {
+    let desk = Desk::new().set("MUSTER_INTAKE_CHUNK_RECORDS", "1");
+    desk.write("users.csv", generated(1_100));
+    desk.run(&["import", "users", "users.csv", "--start", "manual"]).exits(0);
+    let chunks = |args: &[&str]| {
+        let run = desk.run(&[&["imports", "chunks", "last", "--json"], args].concat()).exits(0);
+        let lines = run.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.collect::<Vec<_>>()
+    };
+    let all = chunks(&[]);
+    let ids: std::collections::BTreeSet<i64> =
+        all.iter().map(|chunk| chunk["id"].as_i64().unwrap()).collect();
+    assert_eq!((all.len(), ids.len()), (1_100, 1_100));
+    let places: Vec<_> = all.iter().map(|chunk| (chunk["lane"].as_i64(), chunk["seq"].as_i64())).collect();
+    assert!(places.is_sorted(), "they stand by lane and number");
+    assert!(
+        all.iter().all(|chunk| chunk["state"] == "staged" && chunk["counts"]["pending"] == 1),
+        "{}",
+        all[0]
+    );
+    assert_eq!(chunks(&["--limit", "1050"]).len(), 1_050);
+    assert_eq!(chunks(&["--state", "applied"]).len(), 0);
+    assert_eq!(chunks(&["--problem"]).len(), 0);
+    let table = desk.run(&["imports", "chunks", "last", "--limit", "2"]).exits(0);
+    assert!(table.stdout.starts_with("CHUNK") && table.stdout.lines().count() == 3, "{table:#?}");
+    desk.run(&["imports", "chunks", "last", "--state", "lost"]).exits(2).tells(&["retryable"]);
+}
+
+/// Shown first, then done by the id that was shown; with `--yes` at once.
+#[test]
+fn many_imports_are_cancelled_and_resumed_at_once() {
+    let desk = Desk::new();
+    let states = || {
+        let list = desk.run(&["imports", "list", "--json"]).exits(0).json();
+        let states =
+            list.as_array().unwrap().iter().map(|import| import["state"].as_str().unwrap().to_owned());
+        states.collect::<Vec<_>>()
+    };
+    for name in ["one.csv", "two.csv", "other.csv"] {
+        desk.write(name, format!("email\n{name}@example.com\n"));
+        desk.run(&["import", "users", name, "--start", "manual"]).exits(0);
+    }
+    let shown = desk.run(&["imports", "bulk", "cancel", "--file", "o.csv"]).exits(0);
+    assert!(shown.stdout.contains("imports          1 (1 received)"), "{shown:#?}");
+    let id = shown.stdout.split_whitespace().nth(1).unwrap().to_owned();
+    assert!(shown.stderr.contains(&format!("muster imports bulk start {id}")), "{shown:#?}");
+    assert_eq!(states(), ["received"; 3]);
+    let done = desk.run(&["imports", "bulk", "start", &id, "--json"]).exits(0).json();
+    assert_eq!((&done["state"], &done["succeeded"]), (&"done".into(), &1.into()));
+    assert_eq!(states(), ["received", "cancelled", "received"]);
+    let all = desk.run(&["imports", "bulk", "cancel", "--yes", "--json"]).exits(0).json();
+    assert_eq!((&all["imports"], &all["succeeded"]), (&2.into(), &2.into()));
+    assert_eq!(states(), ["cancelled"; 3]);
+    let none = desk.run(&["imports", "bulk", "pause", "--json"]).exits(0);
+    assert_eq!((none.json()["imports"].as_u64(), none.stderr.contains("this does it")), (Some(0), false));
+    let list = desk.run(&["imports", "bulk", "list", "--json"]).exits(0).json();
+    assert_eq!(list.as_array().unwrap().len(), 2);
+    desk.run(&["imports", "bulk", "pause", "--state", "completed"]).exits(2).tells(&["--state", "running"]);
+    desk.run(&["imports", "bulk", "retry", "--older-than", "soon"]).exits(2).tells(&["--older-than", "30d"]);
+    let nobody = "0190a5f0-7b7c-7000-8000-000000000001";
+    desk.run(&["imports", "bulk", "start", nobody]).exits(1).tells(&[nobody, "bulk list"]);
+}
+
 #[test]
 fn two_programs_on_one_folder_get_a_clear_answer() {
     let desk = Desk::new();

@@ -16,6 +16,7 @@ mod profiles;
 mod serve;
 mod services;
 mod start;
+mod top;
 mod undo;
 mod users;
 mod webhooks;

@@ -1,5 +1,6 @@
 //! The services as processes of their own, on a real PostgreSQL and a real RabbitMQ, and workers that are killed.
 
+mod looking;
 mod workers;
 
 use std::io::{BufRead, BufReader};

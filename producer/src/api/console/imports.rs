@@ -69,6 +69,7 @@ fn view(
             }
             button type="submit" { "Show" }
             @if wanted.is_some() || text.is_some() { a.quiet href="/console/imports" { "Show all" } }
+            a.quiet href="/console/bulk" { "Many at once…" }
         }
         @if found.is_empty() {
             p.calm { @if wanted.is_some() || text.is_some() { "No import is like that." } @else { "There is no import yet." } }

@@ -1,5 +1,6 @@
 //! What parameters may be: values, bounds and defaults from the tables that requests are read by.
 
+use muster_shared::bulk::Action;
 use muster_shared::fault::{Mutant, mutant};
 use muster_shared::import::{ChunkState, DeliveryState, ImportState};
 use muster_shared::options as choices;
@@ -116,7 +117,10 @@ fn of_route(route: &Route, name: &str) -> Option<Value> {
     Some(match (route.path.as_str(), route.verb, name) {
         ("/v1/imports", "get", "limit") => limit(50, 200),
         ("/v1/imports", "get", "after" | "before") => json!({ "type": "string", "format": "uuid" }),
-        ("/v1/imports", "get", "state") => one_of(ImportState::ALL, ImportState::as_str),
+        ("/v1/imports", "get", "state") | ("/v1/bulk", "post", "state") => {
+            one_of(ImportState::ALL, ImportState::as_str)
+        }
+        ("/v1/bulk", "post", "action") => one_of(Action::ALL, Action::as_str),
         ("/v1/imports", "get", "idempotency_key") => {
             json!({ "type": "string", "minLength": 1, "maxLength": 255 })
         }

@@ -14,7 +14,7 @@ use muster_shared::store::tenants;
 use muster_shared::token::Scope;
 
 use super::{Browser, import, state};
-use crate::harness::{Server, accepted, token};
+use crate::harness::{Server, accepted, token, until};
 
 #[tokio::test]
 async fn an_import_shows_its_problems_by_cause_and_gives_the_failed_records() {
@@ -384,4 +384,45 @@ async fn a_catalog_that_somebody_changed_meanwhile_is_not_overwritten() {
     assert!(refused.body.contains("First") && refused.body.contains("Second"), "{}", refused.body);
     assert_eq!(save(&two, &refused, &with("Second")).await.status, 303);
     assert_eq!(server.json("/v1/catalog").await["roles"], serde_json::json!(["Second"]));
+}
+
+#[tokio::test]
+async fn many_imports_are_chosen_looked_at_and_done() {
+    let server = Server::start().await;
+    let mut imports = Vec::new();
+    for name in ["one.csv", "two.csv", "other.csv"] {
+        imports
+            .push(import(&server, &format!("start=manual&filename={name}"), "email\na@example.com\n").await);
+    }
+    let browser = Browser::signed_in(&server, &server.token).await;
+    let form = browser.get("/console/bulk").await;
+    let look = async |fields: &[(&str, &str)]| {
+        let fields = [&[("form", form.form()), ("action", "cancel")][..], fields].concat();
+        browser.send("/console/bulk", &fields, None).await
+    };
+    // What is wrong is told, and what was given stands there as it was.
+    let wrong = look(&[("older_than", "soon"), ("file", "o\"n")]).await;
+    assert_eq!(wrong.status, 303);
+    let told = browser.page(wrong.header("location")).await;
+    assert!(told.contains("Not like that.") && told.contains("value=\"o&quot;n\""), "{told}");
+    let found = look(&[("file", "o"), ("state", "received"), ("older_than", "")]).await;
+    let page = found.header("location").to_owned();
+    let shown = browser.page(&page).await;
+    assert!(shown.contains("Cancel: 3 imports") && shown.contains("Nothing was done yet."), "{shown}");
+    assert!(shown.contains(&format!("/console/imports/{}", imports[0])), "{shown}");
+    for import in &imports {
+        assert_eq!(state(&server, import).await, "received");
+    }
+    let started = browser.press(&page, &format!("{page}/start")).await;
+    assert_eq!((started.status, started.header("location")), (303, page.as_str()));
+    until("it is done", async || browser.page(&page).await.contains("3 of 3 imports done")).await;
+    for import in &imports {
+        assert_eq!(state(&server, import).await, "cancelled");
+    }
+    assert!(browser.page("/console/bulk").await.contains(&page));
+    // Who may only look sees what was done, and no form for it.
+    let reader = token(&server.store, &server.tenant, "reader", &[Scope::ImportRead]).await;
+    let reader = Browser::signed_in(&server, &reader).await;
+    let seen = reader.page("/console/bulk").await;
+    assert!(seen.contains(&page) && !seen.contains("action=\"/console/bulk\""), "{seen}");
 }

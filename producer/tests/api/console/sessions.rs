@@ -128,6 +128,7 @@ async fn every_page_asks_for_its_scope_and_no_other_will_do() {
     let missing = |path: &str| {
         ["/console/users/{id}", "/console/tokens/revoke"].contains(&path)
             || path.starts_with("/console/webhooks/{id}")
+            || path.starts_with("/console/bulk/")
     };
     for route in CONSOLE_ROUTES {
         let away = Browser::new(&server).ask(route.method.parse().unwrap(), &path(route.path), false).await;
@@ -225,6 +226,7 @@ async fn what_stands_in_names_and_files_is_text_and_nothing_in_a_page_runs() {
         format!("/console/imports?q={}", encoded(mark)),
         format!("{own}/records?identifier={}", encoded(mark)),
         format!("{own}?did={}", encoded(mark)),
+        format!("/console/bulk?file={0}&wrong={0}&why={0}", encoded(mark)),
         "/console/nowhere".into(),
         format!("/console/sign-in?then={}", encoded(mark)),
     ];
