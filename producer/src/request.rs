@@ -22,7 +22,7 @@ pub(crate) use values::{checked_key, file_label};
 use values::{choice, country, group_name, invalid, null_words, pointer, profile_name, sheet};
 
 /// Every option there is, in the order of the help texts.
-pub const OPTIONS: [&str; 35] = [
+pub const OPTIONS: [&str; 36] = [
     "profile",
     "format",
     "identifier",

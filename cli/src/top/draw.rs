@@ -153,9 +153,9 @@ fn row(view: &View) -> Row<'static> {
 
 fn state(state: ImportState) -> Style {
     let colour = match state {
-        ImportState::Running | ImportState::Receiving => Color::Blue,
+        ImportState::Running | ImportState::Planning | ImportState::Receiving => Color::Blue,
         ImportState::Completed => Color::Green,
-        ImportState::Paused | ImportState::Received => Color::Yellow,
+        ImportState::Paused | ImportState::Planned | ImportState::Received => Color::Yellow,
         ImportState::Aborted | ImportState::Refused => Color::Red,
         _ => return dim(),
     };

@@ -26,8 +26,10 @@ pub(super) async fn look(backend: &Backend<'_>, chosen: Option<ImportId>) -> any
         }
     };
     let of = |state| backend.list(Some(state), OF_A_STATE);
-    let (running, paused, received, receiving, newest, machines) = tokio::try_join!(
+    let (running, planning, planned, paused, received, receiving, newest, machines) = tokio::try_join!(
         of(ImportState::Running),
+        of(ImportState::Planning),
+        of(ImportState::Planned),
         of(ImportState::Paused),
         of(ImportState::Received),
         of(ImportState::Receiving),
@@ -36,7 +38,7 @@ pub(super) async fn look(backend: &Backend<'_>, chosen: Option<ImportId>) -> any
     )?;
     // An import that is gone since it was chosen has none.
     let problems = problems.await.ok().flatten();
-    let imports = [running, paused, received, receiving, newest].concat();
+    let imports = [running, planning, planned, paused, received, receiving, newest].concat();
     Ok(Seen { at: clock::now(), imports, machines, problems })
 }
 

@@ -116,9 +116,7 @@ async fn follow(
     let mut looking = look_after(backend, Duration::ZERO, None);
     let mut steering: Option<Doing<'_, (Steer, anyhow::Result<View>)>> = None;
     loop {
-        terminal
-            .draw(|frame| draw::draw(frame, &top, clock::now()))
-            .context("the terminal cannot be drawn on")?;
+        screen.draw(&top)?;
         tokio::select! {
             seen = &mut looking => {
                 match seen {

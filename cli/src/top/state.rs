@@ -203,7 +203,7 @@ fn fitting(steer: Steer, view: &View) -> Result<Steer, String> {
         (Steer::Pause, S::Running) => Ok(Steer::Pause),
         (Steer::Resume, S::Paused | S::Cancelled) => Ok(Steer::Resume),
         // What waits for its start goes on by that.
-        (Steer::Resume, S::Received) => Ok(Steer::Proceed),
+        (Steer::Resume, S::Received | S::Planned) => Ok(Steer::Proceed(None)),
         (Steer::Retry, S::Running | S::Paused | S::Completed)
             if view.counts.failed == 0 && view.chunks.dead == 0 =>
         {
@@ -245,6 +245,8 @@ pub(crate) mod tests {
             encoding: None,
             options: ImportOptions::default(),
             problem: None,
+            mends: None,
+            family: None,
             counts: Counts { total: 100, pending: 60, inserted: 37, failed: 3, ..Counts::default() },
             chunks: ChunkCounts::default(),
             error: None,
@@ -334,7 +336,7 @@ pub(crate) mod tests {
         assert_eq!(press(S::Running, Key::Pause, 0).0, Some(Steer::Pause));
         assert_eq!(press(S::Paused, Key::Resume, 0).0, Some(Steer::Resume));
         assert_eq!(press(S::Cancelled, Key::Resume, 0).0, Some(Steer::Resume));
-        assert_eq!(press(S::Received, Key::Resume, 0).0, Some(Steer::Proceed));
+        assert_eq!(press(S::Received, Key::Resume, 0).0, Some(Steer::Proceed(None)));
         assert_eq!(press(S::Completed, Key::Retry, 3).0, Some(Steer::Retry));
         assert_eq!(press(S::Completed, Key::Retry, 0), (None, "nothing of it failed".into()));
         assert_eq!(press(S::Completed, Key::Pause, 0), (None, "it is completed: it cannot pause now".into()));

@@ -24,7 +24,7 @@ const TRIED: &str = "
     begin
         if exists (select from pg_class
                     where relrowsecurity and relkind in ('r', 'p') and relnamespace = 'public'::regnamespace
-                      and relname not in ('user_credentials', 'audit', 'tenant_keys', 'tokens', 'console_sessions')
+                      and relname not in ('user_credentials', 'audit', 'tenant_keys', 'tokens', 'console_sessions', 'webhook_secrets')
                       and not has_table_privilege(oid, 'select')) then
             raise insufficient_privilege using message = 'the role muster_tenant may not read every table';
         end if;

@@ -1,6 +1,10 @@
 //! The alerts and the dashboard of deploy/ name series that a running `muster serve` really shows, and sections of the runbook that
 //! are there.
 
+mod fired;
+mod prometheus;
+mod rig;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_shared::testing::sources;

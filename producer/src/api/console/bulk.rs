@@ -136,7 +136,10 @@ fn parse(id: &str) -> Result<Uuid, ApiError> {
 }
 
 fn title(bulk: &BulkView) -> String {
-    let action = bulk.action.parse().map_or(bulk.action.as_str(), label);
+    let action: &str = match bulk.action.parse() {
+        Ok(action) => label(action),
+        Err(_) => &bulk.action,
+    };
     format!("{action}: {}", count(bulk.imports, "import", "imports"))
 }
 

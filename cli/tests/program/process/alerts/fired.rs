@@ -139,7 +139,8 @@ async fn chunks_that_do_not_get_on_are_told() {
 
 /// Waits until every chunk has come to its end.
 async fn until_none_is_open(rig: &Rig) {
-    until_number(rig, "select count(*) from chunks where state in ('staged', 'dispatched', 'retryable')", 0).await;
+    until_number(rig, "select count(*) from chunks where state in ('staged', 'dispatched', 'retryable')", 0)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

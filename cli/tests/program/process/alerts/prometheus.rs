@@ -167,8 +167,5 @@ impl Drop for Prometheus {
 #[test]
 fn durations_alone_are_shortened() {
     let rules = "      - alert: A\n        expr: 'increase(a[15m]) > 0'\n        for: 15m\n";
-    assert_eq!(
-        faster(rules),
-        "      - alert: A\n        expr: 'increase(a[15m]) > 0'\n        for: 15s\n"
-    );
+    assert_eq!(faster(rules), "      - alert: A\n        expr: 'increase(a[15m]) > 0'\n        for: 15s\n");
 }

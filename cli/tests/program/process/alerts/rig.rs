@@ -64,15 +64,35 @@ impl Rig {
             ("MUSTER_WORKER_CONCURRENCY", "1".to_owned()),
         ];
         let common = common.iter().map(|(name, value)| (*name, value.as_str()));
-        let desk = common.chain(settings.iter().copied()).fold(Desk::new(), |desk, (name, value)| desk.set(name, value));
-        let through = [("DATABASE_URL", &*through_database), ("AMQP_URL", &*through_broker), ("FAILPOINTS", failpoints)];
+        let desk = common
+            .chain(settings.iter().copied())
+            .fold(Desk::new(), |desk, (name, value)| desk.set(name, value));
+        let through = [
+            ("DATABASE_URL", &*through_database),
+            ("AMQP_URL", &*through_broker),
+            ("FAILPOINTS", failpoints),
+        ];
         let producer = service(&desk, "producer", &through);
         until("the producer listens", || TcpStream::connect(&address).ok());
         let mut prometheus = Prometheus::start(&desk, &address, &worker_address).await;
         prometheus.until_scraped("muster").await;
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
         let fired = Vec::new();
-        Self { prometheus, database, broker, queue, fired, producer, worker: None, address, token, http, store, own, desk }
+        Self {
+            prometheus,
+            database,
+            broker,
+            queue,
+            fired,
+            producer,
+            worker: None,
+            address,
+            token,
+            http,
+            store,
+            own,
+            desk,
+        }
     }
 
     /// Starts a worker with these failpoints, in place of the one before; Prometheus has asked it.
