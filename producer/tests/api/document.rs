@@ -301,6 +301,9 @@ impl Steady {
         if text.starts_with("userimport_") {
             return "userimport_06H0R72M7DR1Z0ZJDNGH73KZA6R9683M".into();
         }
+        if let Some(id) = text.strip_prefix("token:") {
+            return format!("token:{}", self.part(id));
+        }
         let parts: Vec<String> = text.split('/').map(|part| self.part(part)).collect();
         parts.join("/")
     }
