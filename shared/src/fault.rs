@@ -577,6 +577,8 @@ table! {
         RepeatsUntold = "repeats_untold",
         /// That no more users of a file are remembered is not told.
         FullTableUntold = "full_table_untold",
+        /// Where a value stands among those that were met, whoever writes the file can tell.
+        HomesUnkeyed = "homes_unkeyed",
         /// What a record is warned of when it is applied takes the place of what it was warned of before.
         LaterWarningsReplace = "later_warnings_replace",
         /// A full name is split at its first comma, whatever comes after it.

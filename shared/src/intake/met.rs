@@ -1,10 +1,19 @@
 //! Which values a file has had so far, by their hashes, and the record that had each first. Memory is bounded: a full table still knows
 //! what it holds, and says of anything else that it cannot know.
+//!
+//! Whoever writes a file can choose values whose hashes are near each other. Where a hash stands in a table is therefore decided by a key
+//! that is drawn for each table, and a search looks at so many places at most.
+
+use std::hash::{BuildHasher, RandomState};
+
+use crate::fault::{Mutant, mutant};
 
 /// Places of the smallest table.
 const SMALL: usize = 1 << 10;
 /// How many times as wide a table becomes where it has no room.
 const WIDER: usize = 4;
+/// Places that a search looks at. With three quarters taken, hashes that stand by chance need a few hundred at the very most.
+const PROBES: usize = 1 << 10;
 
 /// A table of hashes of eight bytes, each with the number of a record. A collision tells of a value that is another one: of a million
 /// values, in one file of about forty million.
@@ -14,6 +23,9 @@ pub(crate) struct Met {
     taken: usize,
     /// Most places.
     most: usize,
+    hashing: RandomState,
+    /// A value found no room: from then on none is added, so that the first ones are those that are remembered.
+    full: bool,
 }
 
 /// Twelve bytes, so that most values need one line of the processor's cache.
@@ -48,15 +60,18 @@ impl Met {
 
     /// Meets a value by its hash, in the record of this number.
     pub(crate) fn meet(&mut self, hash: u64, record: u64) -> Meeting {
-        let room = self.has_room() || self.widen();
+        self.full = self.full || !(self.has_room() || self.widen());
         match (self.find(hash), u32::try_from(record)) {
             (Ok(first), _) => Meeting::Again(u64::from(first)),
-            (Err(free), Ok(record)) if room => {
+            (Err(Some(free)), Ok(record)) if !self.full => {
                 self.places[free] = Place { hash: halves(hash), record };
                 self.taken += 1;
                 Meeting::First
             }
-            (Err(_), _) => Meeting::NoRoom,
+            (Err(_), _) => {
+                self.full = true;
+                Meeting::NoRoom
+            }
         }
     }
 
@@ -72,32 +87,41 @@ impl Met {
             return false;
         }
         let narrow = std::mem::replace(&mut self.places, vec![Place::default(); places]);
+        self.taken = 0;
         for place in narrow.into_iter().filter(|place| place.record != 0) {
-            if let Err(free) = self.find(whole(place.hash)) {
+            if let Err(Some(free)) = self.find(whole(place.hash)) {
                 self.places[free] = place;
+                self.taken += 1;
             }
         }
         self.has_room()
     }
 
-    /// The record of a hash, or the place where it would stand.
-    fn find(&self, hash: u64) -> Result<u32, usize> {
+    /// The record of a hash, or else the free place where it would stand, if a search comes to one.
+    fn find(&self, hash: u64) -> Result<u32, Option<usize>> {
         let places = self.places.len();
-        // The upper bits of the product of two numbers below 2^64 and `places` are below `places`.
-        let home = (u128::from(hash) * (places as u128)) >> u64::BITS;
-        let mut at = usize::try_from(home).unwrap_or(0);
+        let mut at = self.home(hash);
         let hash = halves(hash);
-        while let Some(place) = self.places.get(at) {
+        for _ in 0..PROBES {
+            // None in a table of no places.
+            let Some(place) = self.places.get(at) else { break };
             if place.record == 0 {
-                return Err(at);
+                return Err(Some(at));
             }
             if place.hash == hash {
                 return Ok(place.record);
             }
             at = if at + 1 == places { 0 } else { at + 1 };
         }
-        // A table of no places.
-        Err(0)
+        Err(None)
+    }
+
+    /// Where the search for a hash begins.
+    fn home(&self, hash: u64) -> usize {
+        let keyed = if mutant(Mutant::HomesUnkeyed) { hash } else { self.hashing.hash_one(hash) };
+        // The upper bits of the product of two numbers below 2^64 and `places` are below `places`.
+        let home = (u128::from(keyed) * (self.places.len() as u128)) >> u64::BITS;
+        usize::try_from(home).unwrap_or(0)
     }
 }
 
@@ -140,6 +164,28 @@ mod tests {
                 prop_assert!(met.places.len() <= places && met.len() == first.len());
             }
         }
+    }
+
+    /// The upper bits of these hashes are the same: with a home that anybody can tell, each search would look at all that stand there.
+    #[test]
+    fn hashes_that_a_file_chooses_do_not_crowd() {
+        let mut met = Met::within(1 << 20);
+        for hash in 0..20_000_u64 {
+            assert_eq!(met.meet(hash, hash + 1), Meeting::First, "{hash}");
+        }
+        assert_eq!(met.meet(0, 20_001), Meeting::Again(1));
+    }
+
+    #[test]
+    fn a_search_ends_where_too_many_stand_in_one_place() {
+        let mut met = Met::within(4 * PROBES * size_of::<Place>());
+        met.places = vec![Place::default(); 4 * PROBES];
+        let crowd: Vec<u64> = (0..u64::MAX).filter(|hash| met.home(*hash) < 4).take(PROBES + 100).collect();
+        let told: Vec<Meeting> = (1..).zip(&crowd).map(|(record, hash)| met.meet(*hash, record)).collect();
+        let first = told.iter().take_while(|told| **told == Meeting::First).count();
+        assert!((PROBES..PROBES + 4).contains(&first), "{first}");
+        assert!(told[first..].iter().all(|told| *told == Meeting::NoRoom));
+        assert_eq!((met.len(), met.meet(crowd[0], 1_000_000)), (first, Meeting::Again(1)));
     }
 
     #[test]
