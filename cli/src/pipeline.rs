@@ -10,6 +10,7 @@ use muster_producer::workbook::BookLimits;
 use muster_producer::{DispatchOptions, Dispatcher, ProducerOptions, Retention};
 use muster_shared::chunk::ChunkLimits;
 use muster_shared::config::Config;
+use muster_shared::intake::Memory;
 use muster_shared::parse::ParseLimits;
 use muster_shared::queue::Queue;
 use muster_shared::store::Store;
@@ -42,7 +43,7 @@ pub(crate) fn receive_limits(config: &Config) -> ReceiveLimits {
             unpacked: Some(intake.max_decompressed_bytes.bytes()),
         },
         brake: None,
-        repeats: intake.repeats_memory.as_usize(),
+        repeats: Memory::of(intake.repeats_memory.as_usize()),
         records: Some(u64::from(intake.max_records)),
         tenant: TenantLimits {
             imports: Some(config.tenant.imports),

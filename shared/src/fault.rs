@@ -579,6 +579,8 @@ table! {
         FullTableUntold = "full_table_untold",
         /// Where a value stands among those that were met, whoever writes the file can tell.
         HomesUnkeyed = "homes_unkeyed",
+        /// Each upload takes as much memory for its users as all of them together may have.
+        MemoryForEach = "memory_for_each",
         /// What a record is warned of when it is applied takes the place of what it was warned of before.
         LaterWarningsReplace = "later_warnings_replace",
         /// A full name is split at its first comma, whatever comes after it.

@@ -17,7 +17,7 @@ use crate::error::{ErrorCode, FileError};
 use crate::fault::{Mutant, mutant};
 use crate::field::Field;
 use crate::import_profile::Builtin;
-use crate::intake::{Reading, Taken};
+use crate::intake::{Memory, Reading, Taken};
 use crate::options::{Dates, FullNames, IdentifierField, ImportOptions, UnknownNames};
 use crate::parse::{Delimiter, Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
 use crate::record::{Names, Patch, REDACTED, RawField, RawRecord, RawValue, Secrets, looks_secret};
@@ -167,6 +167,15 @@ impl Inspection {
             bytes: 0,
             sheet: None,
         }
+    }
+
+    /// Remembers the file's values in this memory, which uploads share.
+    #[must_use]
+    pub fn remembering(mut self, memory: Memory) -> Self {
+        if !memory.is_none() {
+            self.look.doubles = Doubles::within(memory);
+        }
+        self
     }
 
     /// Takes the next piece. False once the file is refused: nothing more need be read.

@@ -428,10 +428,13 @@ pub const LIMITS: &[Group] = &[
                 &["what_passes_the_check_imports_the_largest_record"],
             ),
             limit(
-                "Memory in which an upload remembers its users",
+                "Memory in which all uploads together remember their users",
                 Set("intake.repeats_memory"),
                 Else("the first record that is not remembered says so"),
-                &["a_record_of_an_earlier_ones_user_is_told_with_its_number"],
+                &[
+                    "a_record_of_an_earlier_ones_user_is_told_with_its_number",
+                    "tables_share_one_memory_and_give_it_back",
+                ],
             ),
             limit(
                 "Chunks with the workers",

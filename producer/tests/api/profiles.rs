@@ -3,6 +3,7 @@
 use muster_producer::ProducerOptions;
 use muster_producer::receive::ReceiveLimits;
 use muster_producer::workbook::BookLimits;
+use muster_shared::intake::Memory;
 use muster_shared::store::{import_profiles, tenants};
 use muster_shared::token::Scope;
 use reqwest::Method;
@@ -203,7 +204,7 @@ async fn the_order_of_days_is_found_out_over_http_where_the_file_proves_it() {
 /// Memory for so many users of a file is a setting; what it finds is told beside the record, and as one cause.
 #[tokio::test]
 async fn records_of_one_user_are_told_while_a_file_is_received() {
-    let receive = ReceiveLimits { repeats: 1 << 16, ..ReceiveLimits::default() };
+    let receive = ReceiveLimits { repeats: Memory::of(1 << 16), ..ReceiveLimits::default() };
     let server = Server::start_with(ProducerOptions { receive, ..ProducerOptions::default() }).await;
     let file =
         "email,first_name\na@example.com,Ada\nb@example.com,Bea\nA@example.com,Ann\n b@example.com,Bob\n";

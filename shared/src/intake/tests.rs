@@ -36,7 +36,8 @@ fn read(file: &str, options: ImportOptions, memory: usize) -> Came {
     let options = ImportOptions { header_names: HeaderNames::Common, ..options };
     let rules = Rules::new(options);
     let mut parser = Parser::new(rules.options.format, ParseLimits::default());
-    let mut sink = Sink { reading: Reading::new(rules).telling_repeats(memory), came: Vec::new() };
+    let mut sink =
+        Sink { reading: Reading::new(rules).telling_repeats(Memory::of(memory)), came: Vec::new() };
     parser.feed(file.as_bytes(), &mut sink).unwrap();
     parser.finish(&mut sink).unwrap();
     sink.came

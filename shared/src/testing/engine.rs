@@ -8,7 +8,7 @@ use super::oracle::Observed;
 use super::table::{Table, index};
 use crate::chunk::{ChunkCutter, ChunkLimits, SealedChunk, decode};
 use crate::error::{FileError, RecordError};
-use crate::intake::Reading;
+use crate::intake::{Memory, Reading};
 use crate::options::ImportOptions;
 use crate::outcome::Verdict;
 use crate::parse::{ParseLimits, Parser, RecordSink};
@@ -27,7 +27,7 @@ pub struct Engine {
     pub table: Table,
     made: u128,
     /// Bytes of memory for records that mean the user of an earlier one.
-    repeats: usize,
+    repeats: Memory,
 }
 
 /// How an upload is cut and in which order its chunks are applied.
@@ -91,7 +91,7 @@ impl RecordSink for Sink {
 impl Engine {
     /// An engine that warns of records that mean the user of an earlier one.
     pub fn telling_repeats(memory: usize) -> Self {
-        Self { repeats: memory, ..Self::default() }
+        Self { repeats: Memory::of(memory), ..Self::default() }
     }
 
     /// Imports an upload; after each chunk `each` sees what became of its records. Returns how many records there were.
