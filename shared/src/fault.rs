@@ -247,6 +247,8 @@ table! {
         DatesStayAuto = "dates_stay_auto",
         /// An order of days is taken though each day fits both.
         DaysUnproved = "days_unproved",
+        /// The order that one column proves is taken for the days of all of them.
+        OneColumnProvesAll = "one_column_proves_all",
         /// A server's error is told with the field before it and without its place.
         ServerErrorWithoutPlace = "server_error_without_place",
         /// The commands do not ask a server why records were skipped.

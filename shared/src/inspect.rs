@@ -24,7 +24,7 @@ use crate::record::{Names, Patch, REDACTED, RawField, RawRecord, RawValue, Secre
 use crate::rules::Rules;
 
 use days::DayOrders;
-pub use days::{DayLook, DayOrder};
+pub use days::{DayLook, DayOrder, DayProof};
 use doubles::{Doubled, Doubles};
 use full_names::FullNameForms;
 
@@ -74,7 +74,7 @@ pub struct Report {
     /// What is wrong, the most frequent first.
     pub problems: Vec<Problem>,
     /// In which order its days are written.
-    pub days: DayOrder,
+    pub days: DayProof,
     /// The file names roles, groups, teams or locations, which were not looked up.
     pub needs_catalog: bool,
     /// Why the file would be refused.
@@ -238,7 +238,7 @@ impl Inspection {
             columns: columns.collect(),
             first,
             problems,
-            days: days.proof(),
+            days: days.proof(&reading.binding),
             needs_catalog: reading.binding.needs_catalog(&reading.rules),
             refused: end.err(),
         }

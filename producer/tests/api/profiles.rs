@@ -194,6 +194,9 @@ async fn the_order_of_days_is_found_out_over_http_where_the_file_proves_it() {
         let told = assert_refused(send(rows(days)), 400, "days_unproved").await;
         assert!(told["message"].as_str().unwrap().contains("fit"), "{told}");
     }
+    let two = "email,birthdate,account_valid_until\na@example.com,24/12/1980,03/04/2026\n";
+    let told = assert_refused(send(two.into()), 400, "days_unproved").await;
+    assert!(told["message"].as_str().unwrap().contains("in account_valid_until: "), "{told}");
     let told = assert_refused(send(rows(&["24.12.1980"; 200])), 400, "days_unproved").await;
     assert!(told["message"].as_str().unwrap().contains("larger than the 4000 bytes"), "{told}");
     // A fault of the file comes first, and what says its order needs no waiting.
