@@ -587,6 +587,8 @@ table! {
         LaterWarningsReplace = "later_warnings_replace",
         /// A full name is split at its first comma, whatever comes after it.
         NamesSplitAtFirstComma = "names_split_at_first_comma",
+        /// What stands after the comma of a full name is a given name, also where it is a suffix such as `Jr.`
+        SuffixesAreGivenNames = "suffixes_are_given_names",
         /// What a full name is split into counts more than what the record says itself.
         SplitNamesCountMore = "split_names_count_more",
         /// That full names could be split is not told.

@@ -233,8 +233,11 @@ fn kept_whole(validated: &Validated<'_>, binding: &Binding) -> Option<String> {
     let whole = record.full_name().is_some_and(|name| last_first(name).is_none());
     let lacks = record.given_name.is_absent() || record.family_name.is_absent();
     let name = binding.name_of(Field::Name)?;
-    (whole && lacks && !mutant(Mutant::WholeNamesUntold))
-        .then(|| format!("{name} was kept whole: it is not of the form `Last, First`, with one comma."))
+    (whole && lacks && !mutant(Mutant::WholeNamesUntold)).then(|| {
+        format!(
+            "{name} was kept whole: it is not of the form `Last, First`, with one comma and a given name after it."
+        )
+    })
 }
 
 /// Records that mean the user of an earlier one.
