@@ -59,8 +59,8 @@ impl Reading {
         Self { binding: Binding::new(&rules), rules, handmade, beyond_ascii: false, repeats: None }
     }
 
-    /// Also warns of a record that means the user of an earlier one, as far as the memory that all uploads share remembers them. What programs send is
-    /// answered as they expect, and where a user may stand once in the file, the later record fails.
+    /// Also warns of a record that means the user of an earlier one, as far as the memory has room: all uploads share one. What programs send
+    /// is answered as they expect, and where a user may stand once in the file, the later record fails.
     #[must_use]
     pub fn telling_repeats(mut self, memory: Memory) -> Self {
         let told = self.handmade && !memory.is_none() && !mutant(Mutant::RepeatsUntold);

@@ -26,7 +26,7 @@ pub struct Engine {
     /// The users.
     pub table: Table,
     made: u128,
-    /// Bytes of memory for records that mean the user of an earlier one.
+    /// Memory for records that mean the user of an earlier one.
     repeats: Memory,
 }
 
