@@ -20,7 +20,7 @@ pub(super) struct DayOrders {
 }
 
 /// The days of a column.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct DayColumn {
     name: NameId,
     only_day_first: u64,
@@ -38,13 +38,7 @@ impl DayOrders {
             let Ok(name) = NameId::try_from(name) else { break };
             let field = binding.field_of(name);
             if matches!(field, Some(Field::Birthdate | Field::AccountValidFrom | Field::AccountValidUntil)) {
-                self.columns.push(DayColumn {
-                    name,
-                    only_day_first: 0,
-                    only_month_first: 0,
-                    either: 0,
-                    same: 0,
-                });
+                self.columns.push(DayColumn { name, ..DayColumn::default() });
             }
         }
         self.looked = known;
