@@ -637,6 +637,8 @@ table! {
         BulkBeginsAnew = "bulk_begins_anew",
         /// An action in bulk does what it does to the imports that are like its filter when their turn comes.
         BulkBeyondPreview = "bulk_beyond_preview",
+        /// An action in bulk does not care that somebody moved an import out of the state that was shown.
+        BulkForgetsStates = "bulk_forgets_states",
     }
 }
 

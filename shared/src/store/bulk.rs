@@ -386,10 +386,16 @@ async fn do_one(
     action: Action,
     filter: &Filter,
 ) -> Result<Option<String>, StoreError> {
+    // What was shown in one state is left alone where somebody moved it to another.
+    let from = match &filter.state {
+        _ if mutant(Mutant::BulkForgetsStates) => action.can_be_done_in(),
+        Some(state) => std::slice::from_ref(state),
+        None => action.is_meant_for(),
+    };
     let done = match action {
         Action::Pause => steer::pause(store, tenant, import).await?,
-        Action::Resume => steer::resume(store, tenant, import).await?,
-        Action::Cancel => steer::cancel(store, tenant, import).await?,
+        Action::Resume => steer::resume_from(store, tenant, import, from).await?,
+        Action::Cancel => steer::cancel_from(store, tenant, import, from).await?,
         Action::Retry | Action::Redrive => {
             steer::retry_cause(store, tenant, import, cause(action, filter)).await?
         }
