@@ -54,7 +54,8 @@ impl Action {
         match self {
             Self::Pause => &[S::Running],
             Self::Resume => &[S::Paused, S::Cancelled],
-            Self::Cancel => &[S::Received, S::Running, S::Paused],
+            Self::Cancel if mutant(Mutant::BulkLeavesPlans) => &[S::Received, S::Running, S::Paused],
+            Self::Cancel => &[S::Received, S::Planning, S::Planned, S::Running, S::Paused],
             Self::Retry | Self::Redrive => &[S::Running, S::Paused, S::Completed],
         }
     }

@@ -639,6 +639,8 @@ table! {
         BulkBeyondPreview = "bulk_beyond_preview",
         /// An action in bulk does not care that somebody moved an import out of the state that was shown.
         BulkForgetsStates = "bulk_forgets_states",
+        /// What is cancelled in bulk leaves out imports that are planned.
+        BulkLeavesPlans = "bulk_leaves_plans",
     }
 }
 
