@@ -641,6 +641,8 @@ table! {
         BulkForgetsStates = "bulk_forgets_states",
         /// What is cancelled in bulk leaves out imports that are planned.
         BulkLeavesPlans = "bulk_leaves_plans",
+        /// The age in the filter of an action in bulk may be longer than the database can reckon back.
+        BulkAnyAge = "bulk_any_age",
     }
 }
 
