@@ -643,6 +643,8 @@ table! {
         BulkLeavesPlans = "bulk_leaves_plans",
         /// The age in the filter of an action in bulk may be longer than the database can reckon back.
         BulkAnyAge = "bulk_any_age",
+        /// Webhooks whose deliveries fail are tried before those that have waited less, in as many places as there are.
+        FailingWebhooksFirst = "failing_webhooks_first",
     }
 }
 

@@ -5,6 +5,7 @@ mod store {
     mod bulk;
     mod catalog;
     mod copying;
+    mod deliveries;
     mod migrate;
     mod pool;
     mod tenants;
