@@ -645,6 +645,10 @@ table! {
         BulkAnyAge = "bulk_any_age",
         /// Webhooks whose deliveries fail are tried before those that have waited less, in as many places as there are.
         FailingWebhooksFirst = "failing_webhooks_first",
+        /// Names of webhooks are looked up in as many threads as there are, whoever waits for them still.
+        LookupsUnbounded = "lookups_unbounded",
+        /// The name of a webhook is looked up though the tenant may have no more.
+        LookedUpUncounted = "looked_up_uncounted",
     }
 }
 
