@@ -2,7 +2,8 @@
 //!
 //! What was looked at is what is done: the imports are kept with the action, and one that came since is none of them. Each import is
 //! steered as if somebody had asked for it alone, guarded by its state, so that two who work on one action, or one who dies over it, do
-//! nothing twice that matters. Starting and aborting change a row from the states alone that they start from.
+//! nothing twice that matters; resuming and cancelling leave alone what is in another state than those that were meant. Starting and
+//! aborting change a row from the states alone that they start from.
 
 use std::collections::BTreeMap;
 
