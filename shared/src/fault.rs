@@ -645,6 +645,18 @@ table! {
         BulkBeginsAnew = "bulk_begins_anew",
         /// An action in bulk does what it does to the imports that are like its filter when their turn comes.
         BulkBeyondPreview = "bulk_beyond_preview",
+        /// An action in bulk does not care that somebody moved an import out of the state that was shown.
+        BulkForgetsStates = "bulk_forgets_states",
+        /// What is cancelled in bulk leaves out imports that are planned.
+        BulkLeavesPlans = "bulk_leaves_plans",
+        /// The age in the filter of an action in bulk may be longer than the database can reckon back.
+        BulkAnyAge = "bulk_any_age",
+        /// Webhooks whose deliveries fail are tried before those that have waited less, in as many places as there are.
+        FailingWebhooksFirst = "failing_webhooks_first",
+        /// Names of webhooks are looked up in as many threads as there are, whoever waits for them still.
+        LookupsUnbounded = "lookups_unbounded",
+        /// The name of a webhook is looked up though the tenant may have no more.
+        LookedUpUncounted = "looked_up_uncounted",
     }
 }
 

@@ -242,6 +242,12 @@ pub const LIMITS: &[Group] = &[
                 &["what_was_shown_long_ago_or_often_is_forgotten"],
             ),
             limit(
+                "Age by which the imports of an action are chosen",
+                Fixed("36500d"),
+                Request(400, ErrorCode::InvalidRequest),
+                &["what_cannot_be_read_says_what_it_must_be", "imports_are_chosen_by_state_age_and_file"],
+            ),
+            limit(
                 "Import profiles",
                 Fixed("200"),
                 Request(400, ErrorCode::InvalidRequest),
@@ -296,6 +302,18 @@ pub const LIMITS: &[Group] = &[
                 Set("webhook.at_once"),
                 Else("the others wait"),
                 &["a_webhook_is_told_one_thing_at_a_time_in_the_order_of_events"],
+            ),
+            limit(
+                "Deliveries at a time to webhooks of one tenant that failed before",
+                Fixed("half of `webhook.at_once`"),
+                Else("the others wait"),
+                &["webhooks_that_fail_come_last_and_leave_places_free"],
+            ),
+            limit(
+                "Names that are looked up at a time, of one process",
+                Fixed("16 for requests, 16 for deliveries"),
+                Request(503, ErrorCode::Unavailable),
+                &["names_that_resolve_slowly_take_so_many_threads_and_no_more"],
             ),
         ],
     ),

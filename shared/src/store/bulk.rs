@@ -2,7 +2,8 @@
 //!
 //! What was looked at is what is done: the imports are kept with the action, and one that came since is none of them. Each import is
 //! steered as if somebody had asked for it alone, guarded by its state, so that two who work on one action, or one who dies over it, do
-//! nothing twice that matters. Starting and aborting change a row from the states alone that they start from.
+//! nothing twice that matters; resuming and cancelling leave alone what is in another state than those that were meant. Starting and
+//! aborting change a row from the states alone that they start from.
 
 use std::collections::BTreeMap;
 
@@ -386,10 +387,16 @@ async fn do_one(
     action: Action,
     filter: &Filter,
 ) -> Result<Option<String>, StoreError> {
+    // What was shown in one state is left alone where somebody moved it to another.
+    let from = match &filter.state {
+        _ if mutant(Mutant::BulkForgetsStates) => action.can_be_done_in(),
+        Some(state) => std::slice::from_ref(state),
+        None => action.is_meant_for(),
+    };
     let done = match action {
         Action::Pause => steer::pause(store, tenant, import).await?,
-        Action::Resume => steer::resume(store, tenant, import).await?,
-        Action::Cancel => steer::cancel(store, tenant, import).await?,
+        Action::Resume => steer::resume_from(store, tenant, import, from).await?,
+        Action::Cancel => steer::cancel_from(store, tenant, import, from).await?,
         Action::Retry | Action::Redrive => {
             steer::retry_cause(store, tenant, import, cause(action, filter)).await?
         }
