@@ -231,7 +231,9 @@ impl Run {
 
     /// Works off what is to be done to many imports. What it sets going is dispatched at once.
     async fn do_in_bulk(&self) -> Result<(), SweepError> {
-        while !self.stop.is_cancelled() && Store::within(BULK_WITHIN, bulk::work(&self.store)).await? {
+        while !self.stop.is_cancelled() {
+            let Some(work) = self.within(bulk::next(&self.store)).await? else { break };
+            Store::within(BULK_WITHIN, bulk::go_on(&self.store, &work)).await?;
             self.wake.notify_one();
         }
         Ok(())

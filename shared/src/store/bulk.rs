@@ -313,8 +313,8 @@ pub async fn abort(store: &Store, tenant: TenantId, id: Uuid) -> Result<Option<B
 }
 
 /// What is left of an action that somebody works on.
-#[derive(FromRow)]
-struct Work {
+#[derive(Debug, FromRow)]
+pub struct Work {
     id: Uuid,
     tenant_id: i32,
     action: String,
@@ -325,6 +325,14 @@ struct Work {
 
 /// Works on the action that has waited longest, as far as its turn goes. False where there is none to work on.
 pub async fn work(store: &Store) -> Result<bool, StoreError> {
+    match next(store).await? {
+        Some(work) => go_on(store, &work).await.map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// Takes the next piece of the action that has waited longest.
+pub async fn next(store: &Store) -> Result<Option<Work>, StoreError> {
     let claimed: Option<Work> = sqlx::query_as(
         "update bulk_actions
             set claimed_until = now() + make_interval(secs => $1), touched_at = now()
@@ -340,14 +348,18 @@ pub async fn work(store: &Store) -> Result<bool, StoreError> {
     .bind(i32::try_from(AT_A_TIME).unwrap_or(i32::MAX))
     .fetch_optional(store.pool())
     .await?;
-    let Some(work) = claimed else { return Ok(false) };
-    let worked = work_on(store, &work).await;
+    Ok(claimed)
+}
+
+/// Does what was [taken](next).
+pub async fn go_on(store: &Store, work: &Work) -> Result<(), StoreError> {
+    let worked = work_on(store, work).await;
     // Should this fail, the claim runs out.
     sqlx::query("update bulk_actions set claimed_until = null where id = $1")
         .bind(work.id)
         .execute(store.pool())
         .await?;
-    worked.map(|()| true)
+    worked
 }
 
 async fn work_on(store: &Store, work: &Work) -> Result<(), StoreError> {
