@@ -447,6 +447,10 @@ table! {
         PlanOrderForgotten = "plan_order_forgotten",
         /// A record that is no longer what was planned is applied all the same.
         DriftUnseen = "drift_unseen",
+        /// Arrays and objects of users stand in plans as they are, and those that are nested deep cannot be read.
+        PlanNestsValues = "plan_nests_values",
+        /// A plan that cannot be read stops every erasure.
+        BrokenPlanStopsErasing = "broken_plan_stops_erasing",
         /// An erased person stays in plans.
         ErasedStaysInPlans = "erased_stays_in_plans",
         /// Values of users are shown in a plan to whoever may read imports.

@@ -61,6 +61,11 @@ fn differing<'m>(
 }
 
 impl Drift {
+    /// That of a record whose plan is not there any more: nobody can tell what it was. `None` for one that fails.
+    pub fn without_plan(now: Verdict) -> Option<Self> {
+        (now.outcome != Outcome::Failed).then_some(Self { fields: Vec::new(), planned: now, now })
+    }
+
     /// That of a record that means the same user as many others that are not applied.
     pub fn behind_another() -> Self {
         Self { fields: Vec::new(), planned: Verdict::PENDING, now: Verdict::PENDING }

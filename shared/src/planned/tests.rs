@@ -59,6 +59,29 @@ fn a_planned_chunk_comes_back_as_it_was() {
 }
 
 #[test]
+fn a_value_that_is_nested_as_deep_as_a_cell_may_be_comes_back() {
+    let deep: Value = serde_json::from_str(&("[".repeat(127) + &"]".repeat(127))).unwrap();
+    let before =
+        json!({"metadata.a": ["[1]"], "metadata.b": [["x"]], "metadata.c": {"x": [1.5]}, "locale": "[1]"});
+    let mut after = map(json!({"metadata.a": [], "metadata.b": null}));
+    after.insert("metadata.deep".into(), deep);
+    let updated = record(Outcome::Updated, before, Value::Object(after));
+    let chunk = PlannedChunk { records: vec![updated], users: Vec::new() };
+    assert_eq!(PlannedChunk::decode(&chunk.encode().unwrap()).unwrap(), chunk);
+}
+
+#[test]
+fn what_was_planned_by_the_version_before_is_read() {
+    let mut expected = record(Outcome::Updated, json!({"given_name": "Ann"}), json!({}));
+    let mut json = serde_json::to_value(&expected).unwrap();
+    json["a"] = json!({"metadata.x": ["[1]"]});
+    expected.after = map(json!({"metadata.x": ["[1]"]}));
+    let json = json!({"records": [json], "users": []}).to_string();
+    let bytes = [vec![1], zstd::encode_all(json.as_bytes(), 1).unwrap()].concat();
+    assert_eq!(PlannedChunk::decode(&bytes).unwrap().records, [expected]);
+}
+
+#[test]
 fn sums_tell_what_happens_to_fields_and_no_value() {
     let updated = |before, after| record(Outcome::Updated, before, after);
     let mut failed = record(Outcome::Failed, json!({}), json!({}));

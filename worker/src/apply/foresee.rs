@@ -66,7 +66,7 @@ impl Work<'_> {
             return Ok(false);
         }
         let plan = store::of_chunk(transaction, chunk).await?;
-        self.planned = plan.records.into_iter().map(|record| (record.index, record)).collect();
+        self.planned = Some(plan.records.into_iter().map(|record| (record.index, record)).collect());
         Ok(plan.waits)
     }
 
@@ -146,8 +146,13 @@ impl Work<'_> {
         places: &[usize],
         new_id: &mut (dyn FnMut() -> Uuid + Send),
     ) -> Result<(Upserted, Vec<(usize, Drift)>), StoreError> {
-        let drift = |at: usize, verdict: Verdict, user: Option<Uuid>, effect: &Effect| {
-            planned::drift(self.planned.get(places.get(at)?)?, verdict, user, effect)
+        let drift = |at: usize, verdict: Verdict, user: Option<Uuid>, effect: &Effect| match self
+            .planned
+            .as_ref()?
+            .get(places.get(at)?)
+        {
+            Some(planned) => planned::drift(planned, verdict, user, effect),
+            None => Drift::without_plan(verdict),
         };
         let refuse = self.locked.plan != Some(PlanUse::Apply) && !fault::mutant(Mutant::DriftUnseen);
         let check = Check { drift: &drift, refuse };
