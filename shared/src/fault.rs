@@ -451,6 +451,10 @@ table! {
         PlanNestsValues = "plan_nests_values",
         /// A plan that cannot be read stops every erasure.
         BrokenPlanStopsErasing = "broken_plan_stops_erasing",
+        /// A record is told to have changed since its plan where a number is only written in another way.
+        DriftComparesDigits = "drift_compares_digits",
+        /// A user is changed where a number of its metadata is only written in another way.
+        MetadataComparesDigits = "metadata_compares_digits",
         /// An erased person stays in plans.
         ErasedStaysInPlans = "erased_stays_in_plans",
         /// Values of users are shown in a plan to whoever may read imports.

@@ -10,6 +10,7 @@ use crate::error::{ErrorCode, RecordError};
 use crate::fault::{Mutant, mutant};
 use crate::outcome::{Outcome, Verdict};
 use crate::plan::Effect;
+use crate::undo::same;
 
 /// Most fields that are named.
 const NAMED: usize = 20;
@@ -50,11 +51,12 @@ fn differing<'m>(
     fields: &mut BTreeSet<&'m str>,
 ) {
     for path in planned.keys().chain(now.keys()) {
-        let same = match (planned.get(path), now.get(path)) {
+        let is_same = match (planned.get(path), now.get(path)) {
             (Some(_), Some(_)) if MOMENTS.contains(&path.as_str()) => true,
-            (planned, now) => planned == now,
+            (planned, now) if mutant(Mutant::DriftComparesDigits) => planned == now,
+            (planned, now) => same(planned, now),
         };
-        if !same {
+        if !is_same {
             fields.insert(path);
         }
     }

@@ -146,12 +146,23 @@ fn a_record_drifts_where_outcome_user_or_values_are_others() {
 }
 
 #[test]
-fn a_moment_of_now_is_no_drift_and_another_new_user_is() {
+fn a_moment_of_now_or_a_number_written_in_another_way_is_no_drift_and_another_new_user_is() {
     let planned = record(Outcome::Updated, json!({}), json!({"disabled_at": "2026-01-01T00:00:00Z"}));
     let user = Some(Uuid::from_u128(1));
     let later = map(json!({"disabled_at": "2026-01-02T00:00:00Z"}));
     let effect = Effect { after: later, ..Effect::default() };
     assert_eq!(drift(&planned, Verdict::UPDATED, user, &effect), None);
+    let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let number = record(Outcome::Updated, read(r#"{"metadata.n": 1e16}"#), read(r#"{"metadata.n": 1}"#));
+    let effect = |before: &str| Effect {
+        before: map(read(before)),
+        after: map(read(r#"{"metadata.n": 1.0}"#)),
+        ..Effect::default()
+    };
+    let same = effect(r#"{"metadata.n": 10000000000000000}"#);
+    assert_eq!(drift(&number, Verdict::UPDATED, user, &same), None);
+    let other = effect(r#"{"metadata.n": 10000000000000001}"#);
+    assert_eq!(drift(&number, Verdict::UPDATED, user, &other).unwrap().fields, ["metadata.n"]);
     let inserted = PlannedRecord { inserts: Some(1), ..record(Outcome::Inserted, json!({}), json!({})) };
     let effect = |hash| Effect { inserts: Some(hash), ..Effect::default() };
     assert_eq!(drift(&inserted, Verdict::INSERTED, user, &effect(1)), None);
