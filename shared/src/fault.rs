@@ -455,6 +455,8 @@ table! {
         DriftComparesDigits = "drift_compares_digits",
         /// A user is changed where a number of its metadata is only written in another way.
         MetadataComparesDigits = "metadata_compares_digits",
+        /// A record whose user the plan makes is applied to a user whom somebody else made meanwhile.
+        DriftForgetsMaker = "drift_forgets_maker",
         /// An erased person stays in plans.
         ErasedStaysInPlans = "erased_stays_in_plans",
         /// Values of users are shown in a plan to whoever may read imports.

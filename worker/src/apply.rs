@@ -319,6 +319,8 @@ pub(crate) struct Work<'a> {
     changes: Vec<Change>,
     /// What was planned for the records, by index in the chunk. `None` for a chunk that is applied as it is.
     planned: Option<HashMap<usize, PlannedRecord>>,
+    /// By index in the chunk, for those whose user a record of another chunk was to make: the user that it made, if it did.
+    made_elsewhere: HashMap<usize, Option<Uuid>>,
 }
 
 /// What writing some of the records gave: verdicts by index in the chunk.
@@ -359,6 +361,7 @@ impl<'a> Work<'a> {
             refused: (0, None),
             changes: Vec::new(),
             planned: None,
+            made_elsewhere: HashMap::new(),
         };
         if rules.options.undo.is_some() {
             return work;

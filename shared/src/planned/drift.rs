@@ -63,7 +63,8 @@ fn differing<'m>(
 }
 
 impl Drift {
-    /// That of a record whose plan is not there any more: nobody can tell what it was. `None` for one that fails.
+    /// That of a record whose plan is not there any more, so that nobody can tell what it was, and of one that means a user whom no
+    /// record of the import made although its plan says so. `None` for one that fails.
     pub fn without_plan(now: Verdict) -> Option<Self> {
         (now.outcome != Outcome::Failed).then_some(Self { fields: Vec::new(), planned: now, now })
     }

@@ -25,6 +25,7 @@ fn record(outcome: Outcome, before: Value, after: Value) -> PlannedRecord {
         before: map(before),
         after: map(after),
         inserts: None,
+        maker: None,
     }
 }
 
@@ -32,6 +33,7 @@ fn user(number: u128, email: &str) -> PlannedUser {
     PlannedUser {
         id: Uuid::from_u128(number),
         new: false,
+        maker: None,
         version: 2,
         email: Some(email.to_owned()),
         phone_number: None,
@@ -128,7 +130,7 @@ fn sums_of_any_number_of_fields_stay_small() {
 #[test]
 fn a_record_drifts_where_outcome_user_or_values_are_others() {
     let planned = record(Outcome::Updated, json!({"office": "Milan"}), json!({"office": "Rome"}));
-    let effect = |before, after| Effect { before: map(before), after: map(after), inserts: None };
+    let effect = |before, after| Effect { before: map(before), after: map(after), ..Effect::default() };
     let same = effect(json!({"office": "Milan"}), json!({"office": "Rome"}));
     let user = Some(Uuid::from_u128(1));
     assert_eq!(drift(&planned, Verdict::UPDATED, user, &same), None);

@@ -56,6 +56,20 @@ pub struct PlannedRecord {
     /// Of one that inserts a user: a hash of all that the user is to have.
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub inserts: Option<i64>,
+    /// Of one whose user is not there yet: the record that makes it.
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    pub maker: Option<Maker>,
+}
+
+/// The record of the import that makes a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Maker {
+    /// Its chunk.
+    #[serde(rename = "c")]
+    pub chunk: i64,
+    /// Its place there.
+    #[serde(rename = "i")]
+    pub index: usize,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -113,6 +127,9 @@ pub struct PlannedUser {
     /// Whether the plan makes it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub new: bool,
+    /// The record that makes it, where the plan does.
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    pub maker: Option<Maker>,
     /// The version that it would have.
     #[serde(rename = "v")]
     pub version: i32,
@@ -152,6 +169,7 @@ impl PlannedUser {
         Self {
             id: row.id,
             new,
+            maker: None,
             version,
             email: text(&row.email),
             phone_number: text(&row.phone_number),
@@ -170,6 +188,7 @@ impl PlannedUser {
         Self {
             id: user.id,
             new,
+            maker: None,
             version: user.version,
             email: user.email.clone(),
             phone_number: user.phone_number.clone(),

@@ -393,3 +393,25 @@ async fn a_plan_that_cannot_be_read_stops_no_erasure_and_is_not_applied() {
     assert_eq!(codes, [ErrorCode::ChangedSincePlan; 2]);
     pipeline.finish().await;
 }
+
+/// Somebody else makes the user that the plan makes, with the same values, after the plan was made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_is_not_applied_to_a_stranger_in_the_place_of_a_user_that_the_plan_makes() {
+    for at_a_time in [1, 2] {
+        let mut pipeline = small(Backend::Postgres).await;
+        pipeline.limits.chunk.records = at_a_time;
+        let options = ImportOptions::default();
+        let csv = "email,given_name,custom__office\nn@example.com,New,Oslo\nn@example.com,New,Rome\n";
+        let import = plan(&mut pipeline, csv, &options).await;
+        let foreseen = verdicts(&records(&pipeline, import).await);
+        assert_eq!(foreseen, [(Outcome::Inserted, None), (Outcome::Updated, None)]);
+        pipeline.import("email,given_name,custom__office\nn@example.com,New,Oslo\n", &options).await;
+        let left = users(&pipeline, true).await;
+        assert_eq!(applied(&mut pipeline, import, OnDrift::Refuse).await.counts, counts(2, 0, 0, 0, 2));
+        assert_eq!(users(&pipeline, true).await, left, "{at_a_time} a chunk");
+        let failed = pipeline.records(import, Some(Outcome::Failed)).await;
+        let codes: Vec<ErrorCode> = failed.iter().map(|record| record.errors[0].code).collect();
+        assert_eq!(codes, [ErrorCode::ChangedSincePlan; 2]);
+        pipeline.finish().await;
+    }
+}
