@@ -449,6 +449,16 @@ table! {
         PlanOrderForgotten = "plan_order_forgotten",
         /// A record that is no longer what was planned is applied all the same.
         DriftUnseen = "drift_unseen",
+        /// Arrays and objects of users stand in plans as they are, and those that are nested deep cannot be read.
+        PlanNestsValues = "plan_nests_values",
+        /// A plan that cannot be read stops every erasure.
+        BrokenPlanStopsErasing = "broken_plan_stops_erasing",
+        /// A record is told to have changed since its plan where a number is only written in another way.
+        DriftComparesDigits = "drift_compares_digits",
+        /// A user is changed where a number of its metadata is only written in another way.
+        MetadataComparesDigits = "metadata_compares_digits",
+        /// A record whose user the plan makes is applied to a user whom somebody else made meanwhile.
+        DriftForgetsMaker = "drift_forgets_maker",
         /// An erased person stays in plans.
         ErasedStaysInPlans = "erased_stays_in_plans",
         /// Values of users are shown in a plan to whoever may read imports.

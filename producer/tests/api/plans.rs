@@ -23,6 +23,7 @@ fn planned(index: usize, outcome: Outcome, before: &Value, after: &Value) -> Pla
         before: before.as_object().cloned().unwrap_or_default(),
         after: after.as_object().cloned().unwrap_or_default(),
         inserts: None,
+        maker: None,
     }
 }
 

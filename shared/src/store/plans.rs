@@ -8,7 +8,7 @@
 mod erase;
 mod read;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
@@ -17,14 +17,15 @@ pub(super) use erase::erase;
 pub use read::{Cursor, PlanSummary, PlannedPage, Since, WORTH_A_WARNING, chunk_after, page, summary};
 
 use super::StoreError;
+use super::apply::read_sheet;
 use super::copy::CopyBuffer;
 use super::intake::small;
 use super::upsert::existing;
 use crate::fault::{self, Mutant, Point};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::options::Enrolment;
-use crate::outcome::Counts;
-use crate::planned::{KeptKeys, Known, PlannedChunk, PlannedRecord, Sums};
+use crate::outcome::{Counts, Outcome};
+use crate::planned::{KeptKeys, Known, Maker, PlannedChunk, PlannedRecord, Sums};
 use crate::record::Record;
 
 /// First key of the advisory locks on plans; the second is made of the import's id.
@@ -325,6 +326,30 @@ pub async fn of_chunk(connection: &mut PgConnection, chunk: ChunkId) -> Result<O
     .ok_or_else(|| StoreError::corrupt("plans", "chunk_id", chunk))?;
     let waits = row.waits && !fault::mutant(Mutant::PlanOrderForgotten);
     Ok(OfChunk { records: decoded(&row.records, row.id)?.records, waits })
+}
+
+/// The users that records of other chunks inserted when those were applied. A record that inserted none has no place among them.
+pub async fn made(
+    connection: &mut PgConnection,
+    makers: &[Maker],
+) -> Result<HashMap<Maker, Uuid>, StoreError> {
+    let mut chunks: Vec<i64> = makers.iter().map(|maker| maker.chunk).collect();
+    chunks.sort_unstable();
+    chunks.dedup();
+    let rows: Vec<(i64, i32, Option<Vec<u8>>)> =
+        sqlx::query_as("select id, records, outcomes from chunks where id = any($1)")
+            .bind(chunks)
+            .fetch_all(connection)
+            .await?;
+    let mut sheets = HashMap::with_capacity(rows.len());
+    for (chunk, records, outcomes) in rows {
+        sheets.insert(chunk, read_sheet(ChunkId::new(chunk), records, outcomes.as_deref())?);
+    }
+    let inserted = |maker: &Maker| {
+        let (verdict, user) = sheets.get(&maker.chunk)?.get(maker.index)?;
+        Some((*maker, user.filter(|_| verdict.outcome == Outcome::Inserted)?))
+    };
+    Ok(makers.iter().filter_map(inserted).collect())
 }
 
 /// Chunks of an import that were planned may be dispatched again.

@@ -74,7 +74,7 @@ pub(crate) fn flat_profile(profile: &Profile) -> Map<String, Value> {
 
 /// Whether two values are the same. The store keeps numbers, not how they were written: `1e16` of a file comes back as
 /// `10000000000000000`.
-pub(super) fn same(one: Option<&Value>, other: Option<&Value>) -> bool {
+pub(crate) fn same(one: Option<&Value>, other: Option<&Value>) -> bool {
     let (Some(one), Some(other)) = (one, other) else { return one.is_none() && other.is_none() };
     match (one, other) {
         (Value::Number(one), Value::Number(other)) if !mutant(Mutant::UndoComparesDigits) => {
@@ -83,11 +83,14 @@ pub(super) fn same(one: Option<&Value>, other: Option<&Value>) -> bool {
         (Value::Array(one), Value::Array(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(Some(one), Some(other)))
         }
-        (Value::Object(one), Value::Object(other)) => {
-            one.len() == other.len() && one.iter().all(|(key, value)| same(Some(value), other.get(key)))
-        }
+        (Value::Object(one), Value::Object(other)) => same_objects(one, other),
         _ => one == other,
     }
+}
+
+/// The same for objects.
+pub(crate) fn same_objects(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
+    one.len() == other.len() && one.iter().all(|(key, value)| same(Some(value), other.get(key)))
 }
 
 /// A number without a fraction. `None` for others, and for those that no integer of JSON is read as.
@@ -113,12 +116,12 @@ pub(crate) fn put_differences(
     after: &mut Map<String, Value>,
 ) {
     for (key, value) in old {
-        if new.get(key) != Some(value) {
+        if !same(new.get(key), Some(value)) {
             before.insert(format!("{prefix}{key}"), value.clone());
         }
     }
     for (key, value) in new {
-        if old.get(key) != Some(value) {
+        if !same(old.get(key), Some(value)) {
             after.insert(format!("{prefix}{key}"), value.clone());
         }
     }

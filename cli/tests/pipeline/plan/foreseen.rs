@@ -371,3 +371,48 @@ async fn an_erased_person_is_in_no_plan() {
     assert_eq!(report.counts, counts(2, 0, 1, 0, 1));
     pipeline.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_that_cannot_be_read_stops_no_erasure_and_is_not_applied() {
+    let mut pipeline = small(Backend::Postgres).await;
+    let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
+    let options = ImportOptions::default();
+    pipeline.import(BEFORE, &options).await;
+    let csv = "email,given_name,custom__office\na@example.com,Ann,Oslo\nb@example.com,Bob,Oslo\n";
+    let import = plan(&mut pipeline, csv, &options).await;
+    sqlx::query("update plans set records = '\\x0901'::bytea where import_id = $1")
+        .bind(import.get())
+        .execute(store.pool())
+        .await
+        .unwrap();
+    let person = erase::person_by(&store, tenant, IdentifierField::Email, "c@example.com").await.unwrap();
+    erase::erase(&store, tenant, &person, "operator").await.unwrap();
+    assert!(records(&pipeline, import).await.is_empty());
+    assert_eq!(applied(&mut pipeline, import, OnDrift::Refuse).await.counts, counts(2, 0, 0, 0, 2));
+    let failed = pipeline.records(import, Some(Outcome::Failed)).await;
+    let codes: Vec<ErrorCode> = failed.iter().map(|record| record.errors[0].code).collect();
+    assert_eq!(codes, [ErrorCode::ChangedSincePlan; 2]);
+    pipeline.finish().await;
+}
+
+/// Somebody else makes the user that the plan makes, with the same values, after the plan was made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_is_not_applied_to_a_stranger_in_the_place_of_a_user_that_the_plan_makes() {
+    for at_a_time in [1, 2] {
+        let mut pipeline = small(Backend::Postgres).await;
+        pipeline.limits.chunk.records = at_a_time;
+        let options = ImportOptions::default();
+        let csv = "email,given_name,custom__office\nn@example.com,New,Oslo\nn@example.com,New,Rome\n";
+        let import = plan(&mut pipeline, csv, &options).await;
+        let foreseen = verdicts(&records(&pipeline, import).await);
+        assert_eq!(foreseen, [(Outcome::Inserted, None), (Outcome::Updated, None)]);
+        pipeline.import("email,given_name,custom__office\nn@example.com,New,Oslo\n", &options).await;
+        let left = users(&pipeline, true).await;
+        assert_eq!(applied(&mut pipeline, import, OnDrift::Refuse).await.counts, counts(2, 0, 0, 0, 2));
+        assert_eq!(users(&pipeline, true).await, left, "{at_a_time} a chunk");
+        let failed = pipeline.records(import, Some(Outcome::Failed)).await;
+        let codes: Vec<ErrorCode> = failed.iter().map(|record| record.errors[0].code).collect();
+        assert_eq!(codes, [ErrorCode::ChangedSincePlan; 2]);
+        pipeline.finish().await;
+    }
+}
