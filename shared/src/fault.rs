@@ -271,6 +271,8 @@ table! {
         RequestsLeaveNoTrace = "requests_leave_no_trace",
         /// An erased user's history stays.
         ErasedStaysInHistory = "erased_stays_in_history",
+        /// An erased user whom an import inserted has a history still.
+        ErasedStaysInSheets = "erased_stays_in_sheets",
         /// A worker waits for the database without a limit.
         NoDeadline = "no_deadline",
         /// What a frozen worker has locked stays locked for as long as the store's own limit says.

@@ -9,7 +9,7 @@ use muster_shared::receipt::{self, OutcomeDigests, Receipt};
 use muster_shared::store::family::{self, Family};
 use muster_shared::store::history::{self, Cursor, Entry};
 use muster_shared::store::receipts::{self, Found};
-use muster_shared::store::{retention, steer, tenants};
+use muster_shared::store::{erase, retention, steer, tenants};
 use serde_json::{Value, json};
 
 use crate::harness::{Backend, Pipeline, counts};
@@ -20,6 +20,7 @@ on_both_queues!(
     a_family_through_two_mendings_is_shown_as_one,
     a_receipt_is_signed_and_says_what_is_in_the_store,
     a_history_tells_imports_and_undos_with_their_fields,
+    the_history_of_an_erased_user_whom_an_import_inserted_is_gone,
 );
 
 async fn failed(pipeline: &Pipeline, import: ImportId, format: ExportFormat) -> String {
@@ -277,5 +278,28 @@ async fn a_history_tells_imports_and_undos_with_their_fields(backend: Backend) {
     let updates: Vec<_> = entries.iter().filter(|entry| entry.kind == "updated").collect();
     assert!(!updates.is_empty() && updates.iter().all(|entry| entry.fields.is_none()), "{entries:#?}");
     assert_eq!(entries.last().map(|entry| entry.kind.as_str()), Some("inserted"));
+    pipeline.finish().await;
+}
+
+async fn the_history_of_an_erased_user_whom_an_import_inserted_is_gone(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    let plain = ImportOptions::default();
+    pipeline.import("email,first_name\nada@example.com,Ada\nbob@example.com,Bob\n", &plain).await;
+    pipeline.import("email,first_name\nada@example.com,Ida\nbob@example.com,Rob\n", &plain).await;
+    let (ada, bob) = (user(&pipeline, "ada@example.com").await, user(&pipeline, "bob@example.com").await);
+    assert_eq!(history(&pipeline, ada, 50).await.0.len(), 2);
+    let person = erase::person(&pipeline.store, pipeline.tenant, ada).await.unwrap().unwrap();
+    erase::erase(&pipeline.store, pipeline.tenant, &person, "operator").await.unwrap();
+    // With before-images, and once they are gone.
+    for kept in [true, false] {
+        if !kept {
+            retention::forget_before_images(&pipeline.store, 0.0).await.unwrap();
+        }
+        let page = history::page(&pipeline.store, pipeline.tenant, ada, None, 50).await.unwrap();
+        assert_eq!(page, None, "before-images are kept: {kept}");
+        let of_another = history(&pipeline, bob, 50).await.0;
+        let kinds: Vec<_> = of_another.iter().map(|entry| &*entry.kind).collect();
+        assert_eq!(kinds, ["updated", "inserted"], "before-images are kept: {kept}");
+    }
     pipeline.finish().await;
 }
