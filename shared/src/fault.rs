@@ -273,6 +273,8 @@ table! {
         ErasedStaysInHistory = "erased_stays_in_history",
         /// An erased user whom an import inserted has a history still.
         ErasedStaysInSheets = "erased_stays_in_sheets",
+        /// What an import did to a user has the time at which its chunk was applied last.
+        HistoryByLastTime = "history_by_last_time",
         /// A worker waits for the database without a limit.
         NoDeadline = "no_deadline",
         /// What a frozen worker has locked stays locked for as long as the store's own limit says.

@@ -21,6 +21,7 @@ on_both_queues!(
     a_receipt_is_signed_and_says_what_is_in_the_store,
     a_history_tells_imports_and_undos_with_their_fields,
     the_history_of_an_erased_user_whom_an_import_inserted_is_gone,
+    a_history_keeps_its_order_when_a_retry_applies_a_chunk_again,
 );
 
 async fn failed(pipeline: &Pipeline, import: ImportId, format: ExportFormat) -> String {
@@ -301,5 +302,56 @@ async fn the_history_of_an_erased_user_whom_an_import_inserted_is_gone(backend: 
         let kinds: Vec<_> = of_another.iter().map(|entry| &*entry.kind).collect();
         assert_eq!(kinds, ["updated", "inserted"], "before-images are kept: {kept}");
     }
+    pipeline.finish().await;
+}
+
+async fn a_history_keeps_its_order_when_a_retry_applies_a_chunk_again(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    // One chunk has both.
+    pipeline.limits.chunk.lanes = 1;
+    let store = pipeline.store.clone();
+    let change = async |sql: &'static str| {
+        sqlx::raw_sql(sql).execute(&mut store.connection().await.unwrap()).await.unwrap();
+    };
+    change("alter table users add constraint nobob check (given_name <> 'Bob')").await;
+    let csv = "email,first_name\nada@example.com,Ada\nbob@example.com,Bob\n";
+    let report = pipeline.import(csv, &ImportOptions::default()).await;
+    let import = report.id;
+    assert_eq!((report.counts, report.chunks.applied), (counts(2, 1, 0, 0, 1), 1));
+    let ada = user(&pipeline, "ada@example.com").await;
+    // A request changes her.
+    sqlx::query(
+        "insert into user_changes (tenant_id, user_id, kind, before, after)
+         values ($1, $2, 'updated', '{\"given_name\": \"Ada\"}', '{\"given_name\": \"Ida\"}')",
+    )
+    .bind(pipeline.tenant.get())
+    .bind(ada.get())
+    .execute(store.pool())
+    .await
+    .unwrap();
+    change("alter table users drop constraint nobob").await;
+    steer::retry(&store, pipeline.tenant, import).await.unwrap();
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    assert_eq!(pipeline.ended(import).await.counts, counts(2, 2, 0, 0, 0));
+    worker.stop().await;
+    dispatcher.stop().await;
+
+    let bob = user(&pipeline, "bob@example.com").await;
+    for limit in [1, 2, 50] {
+        let (entries, older_gone) = history(&pipeline, ada, limit).await;
+        let all: Vec<_> = entries.iter().map(|entry| (&*entry.kind, &*entry.by)).collect();
+        assert_eq!(all, [("updated", "request"), ("inserted", "import")], "{limit}");
+        assert!(!older_gone && entries[0].at > entries[1].at, "{entries:#?}");
+        let of_bob = history(&pipeline, bob, limit).await.0;
+        assert_eq!(
+            of_bob.iter().map(told).collect::<Vec<_>>(),
+            [("inserted", "import", Some(import), Some(2), Some(3))]
+        );
+        assert!(of_bob[0].at > entries[0].at, "he is there since the retry: {of_bob:#?}");
+    }
+    // What an older program wrote has the time of the chunk, and is found.
+    sqlx::query("update before_images set at = null").execute(store.pool()).await.unwrap();
+    let old = history(&pipeline, bob, 50).await.0;
+    assert_eq!(old.iter().map(|entry| &*entry.kind).collect::<Vec<_>>(), ["inserted"]);
     pipeline.finish().await;
 }
