@@ -267,6 +267,8 @@ table! {
         MendedAtItsWord = "mended_at_its_word",
         /// A receipt is taken for good whatever its signature says.
         SignatureUnchecked = "signature_unchecked",
+        /// A file is checked against its receipt within the limits of who checks it, and however it was read.
+        VerifiedByOwnLimits = "verified_by_own_limits",
         /// What a request about a single user changed is not kept.
         RequestsLeaveNoTrace = "requests_leave_no_trace",
         /// An erased user's history stays.
