@@ -265,6 +265,10 @@ table! {
         FailedWithoutOrigin = "failed_without_origin",
         /// A mended record counts as applied whatever became of it.
         MendedAtItsWord = "mended_at_its_word",
+        /// With an import that is undone goes what others mended of its failed records.
+        UndoneTakesMendedAlong = "undone_takes_mended_along",
+        /// The sum of a family is read at each look at an import that goes on.
+        FamilyAtEachLook = "family_at_each_look",
         /// A receipt is taken for good whatever its signature says.
         SignatureUnchecked = "signature_unchecked",
         /// A file is checked against its receipt within the limits of who checks it, and however it was read.

@@ -18,6 +18,7 @@ use crate::undo::{taken_back, undone, whole};
 
 on_both_queues!(
     a_family_through_two_mendings_is_shown_as_one,
+    what_others_mended_stays_when_an_import_between_is_undone,
     a_receipt_is_signed_and_says_what_is_in_the_store,
     a_history_tells_imports_and_undos_with_their_fields,
     the_history_of_an_erased_user_whom_an_import_inserted_is_gone,
@@ -118,6 +119,31 @@ async fn a_family_through_two_mendings_is_shown_as_one(backend: Backend) {
     assert_eq!(stranger.mends, None);
     pipeline.tenant = own;
     assert_eq!(family(&pipeline, first.id).await.unwrap().members.len(), 5);
+    pipeline.finish().await;
+}
+
+async fn what_others_mended_stays_when_an_import_between_is_undone(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    let plain = ImportOptions::default();
+    let mut csv = String::from("email,first_name\n");
+    for at in 1..=6 {
+        csv.push_str(&format!("bad{at},Zoë {at}\n"));
+    }
+    let first = pipeline.import(&csv, &plain).await;
+    assert_eq!(first.counts, counts(6, 0, 0, 0, 6));
+    // The second mends three of six, and the third the others.
+    let mended = mend(&failed(&pipeline, first.id, ExportFormat::Csv).await, &[1, 2, 3]);
+    let second = pipeline.import(&mended, &plain).await;
+    assert_eq!((second.mends, second.counts), (Some(first.id), counts(6, 3, 0, 0, 3)));
+    let mended = mend(&failed(&pipeline, second.id, ExportFormat::Csv).await, &[4, 5, 6]);
+    let third = pipeline.import(&mended, &plain).await;
+    assert_eq!((third.mends, third.counts), (Some(second.id), counts(3, 3, 0, 0, 0)));
+    assert_eq!(sums(&pipeline, first.id).await, (6, 6, 0));
+
+    taken_back(&mut pipeline, second.id).await;
+    assert_eq!(sums(&pipeline, first.id).await, (6, 3, 3), "the third import applied three");
+    taken_back(&mut pipeline, third.id).await;
+    assert_eq!(sums(&pipeline, first.id).await, (6, 0, 6));
     pipeline.finish().await;
 }
 
