@@ -461,6 +461,10 @@ table! {
         ErasedStaysInPlans = "erased_stays_in_plans",
         /// Values of users are shown in a plan to whoever may read imports.
         PlanUnmasked = "plan_unmasked",
+        /// Planned changes are found by the names of the sums alone.
+        FieldsAsSummed = "fields_as_summed",
+        /// A page of planned records has as many as were asked for, however large they are.
+        PlannedPagesByNumber = "planned_pages_by_number",
         /// A user that an import inserted is deleted by its undo whatever happened to it since.
         UndoDeletesTouched = "undo_deletes_touched",
         /// An undo takes the changes back in the order in which they were made.
