@@ -267,12 +267,22 @@ table! {
         FailedWithoutOrigin = "failed_without_origin",
         /// A mended record counts as applied whatever became of it.
         MendedAtItsWord = "mended_at_its_word",
+        /// With an import that is undone goes what others mended of its failed records.
+        UndoneTakesMendedAlong = "undone_takes_mended_along",
+        /// The sum of a family is read at each look at an import that goes on.
+        FamilyAtEachLook = "family_at_each_look",
         /// A receipt is taken for good whatever its signature says.
         SignatureUnchecked = "signature_unchecked",
+        /// A file is checked against its receipt within the limits of who checks it, and however it was read.
+        VerifiedByOwnLimits = "verified_by_own_limits",
         /// What a request about a single user changed is not kept.
         RequestsLeaveNoTrace = "requests_leave_no_trace",
         /// An erased user's history stays.
         ErasedStaysInHistory = "erased_stays_in_history",
+        /// An erased user whom an import inserted has a history still.
+        ErasedStaysInSheets = "erased_stays_in_sheets",
+        /// What an import did to a user has the time at which its chunk was applied last.
+        HistoryByLastTime = "history_by_last_time",
         /// A worker waits for the database without a limit.
         NoDeadline = "no_deadline",
         /// What a frozen worker has locked stays locked for as long as the store's own limit says.
@@ -463,6 +473,10 @@ table! {
         ErasedStaysInPlans = "erased_stays_in_plans",
         /// Values of users are shown in a plan to whoever may read imports.
         PlanUnmasked = "plan_unmasked",
+        /// Planned changes are found by the names of the sums alone.
+        FieldsAsSummed = "fields_as_summed",
+        /// A page of planned records has as many as were asked for, however large they are.
+        PlannedPagesByNumber = "planned_pages_by_number",
         /// A user that an import inserted is deleted by its undo whatever happened to it since.
         UndoDeletesTouched = "undo_deletes_touched",
         /// An undo takes the changes back in the order in which they were made.

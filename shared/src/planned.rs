@@ -14,6 +14,8 @@ mod value;
 
 pub use drift::{Drift, drift};
 pub use keys::{KeptKeys, asked, kept, keys_of};
+#[cfg(feature = "store")]
+pub(crate) use sums::field_of;
 pub use sums::{FieldSum, OTHER, Sums};
 pub use value::{BrokenPlan, Maker, PlannedChunk, PlannedRecord, PlannedUser};
 

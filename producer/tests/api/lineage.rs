@@ -178,3 +178,18 @@ async fn requests_about_a_user_are_in_its_history_until_it_is_erased() {
         sqlx::query_scalar("select count(*) from user_changes").fetch_one(server.store.pool()).await.unwrap();
     assert_eq!(left, 0, "nothing is left of it");
 }
+
+#[tokio::test]
+async fn a_family_is_summed_up_where_it_is_asked_for_or_nothing_goes_on() {
+    let server = Server::start().await;
+    let first = ended(&server, "", "email\nbad\nworse\n").await;
+    let file = text(&server, &format!("/v1/imports/{first}/failed.csv")).await;
+    let waits = accepted(server.upload("start=manual&brake=0", file)).await;
+    assert_eq!(waits["mends"], *first);
+    let waits = waits["id"].as_str().unwrap();
+    assert_eq!(server.json(&format!("/v1/imports/{waits}")).await["family"], Value::Null);
+    let asked = server.json(&format!("/v1/imports/{waits}?details=true")).await;
+    assert_eq!(asked["family"]["summary"], "2 records: 0 applied over 2 imports, 2 open");
+    let first = server.json(&format!("/v1/imports/{first}")).await;
+    assert_eq!(first["family"]["root"], first["id"]);
+}

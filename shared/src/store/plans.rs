@@ -14,7 +14,9 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 pub(super) use erase::erase;
-pub use read::{Cursor, PlanSummary, PlannedPage, Since, WORTH_A_WARNING, chunk_after, page, summary};
+pub use read::{
+    Cursor, PlanSummary, PlannedPage, PlannedRecords, Since, WORTH_A_WARNING, chunk_after, page, summary,
+};
 
 use super::StoreError;
 use super::apply::read_sheet;

@@ -60,10 +60,12 @@ pub(super) async fn records(pipeline: &Pipeline, import: ImportId) -> BTreeMap<u
     loop {
         let wanted = PlannedPage { after, limit: 7, ..PlannedPage::default() };
         let page = plans::page(&pipeline.store, pipeline.tenant, import, wanted).await.unwrap();
-        let Some((last, _)) = page.last() else { return all };
-        after = *last;
-        for (_, record) in page {
+        for record in page.records {
             assert!(all.insert(record.record, record).is_none(), "a record is told twice");
+        }
+        match page.next {
+            Some(next) => after = next,
+            None => return all,
         }
     }
 }

@@ -11,6 +11,7 @@ use super::super::apply::read_sheet;
 use super::chunk::{Chunk, differences};
 use super::{Cursor, Entry, Kept};
 use crate::chunk::decode;
+use crate::fault::{Mutant, mutant};
 use crate::id::{ChunkId, ImportId, TenantId};
 use crate::options::ImportOptions;
 use crate::rules::Rules;
@@ -82,6 +83,10 @@ impl Search {
                 let Some(image) = found.next() else { break };
                 images = image.row;
                 self.found.extend(image.entries);
+                // Nothing came before it: an earlier application of the chunk finds the same record in the sheet.
+                if self.found.last().is_some_and(|(entry, _)| entry.is_first()) {
+                    return Ok(None);
+                }
             }
         }
         if self.found.last().is_some_and(|(entry, _)| entry.is_first()) {
@@ -105,8 +110,9 @@ impl Search {
         let mut until = Some(DateTime::<Utc>::MAX_UTC);
         for _ in 0..WINDOWS {
             let window = sqlx::query!(
-                r#"select count(*) as "rows!", min(b.id) as first, min(c.applied_at) as since
-                     from (select id, chunk_id
+                // Rows of an older program have no time of their own.
+                r#"select count(*) as "rows!", min(b.id) as first, min(coalesce(b.at, c.applied_at)) as since
+                     from (select id, chunk_id, at
                              from before_images
                             where tenant_id = $1 and id < $2
                             order by id desc
@@ -145,10 +151,12 @@ impl Search {
         most: usize,
     ) -> Result<Vec<OfImages>, StoreError> {
         let rows = sqlx::query!(
-            r#"select b.id, b.images, c.id as chunk, c.records, c.body, c.outcomes, c.applied_at,
+            r#"select b.id, b.images, c.id as chunk, c.records, c.body, c.outcomes,
+                      coalesce(b.at, c.applied_at, i.created_at) as "at!",
+                      coalesce(c.applied_at, i.created_at) as "last_at!",
                       not exists (select from before_images as earlier
                                    where earlier.chunk_id = c.id and earlier.id < b.id) as "first!",
-                      i.id as import, i.filename, i.actor, i.undoes, i.options, i.created_at
+                      i.id as import, i.filename, i.actor, i.undoes, i.options
                  from before_images as b
                  join chunks as c on c.id = b.chunk_id
                  join imports as i on i.id = b.import_id
@@ -170,7 +178,7 @@ impl Search {
         for row in rows {
             let sheet = read_sheet(ChunkId::new(row.chunk), row.records, row.outcomes.as_deref())?;
             let (options, _) = ImportOptions::known_of_stored(row.options);
-            let at = row.applied_at.unwrap_or(row.created_at);
+            let at = if mutant(Mutant::HistoryByLastTime) { row.last_at } else { row.at };
             let chunk = Chunk {
                 entry: Entry {
                     at,
