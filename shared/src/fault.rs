@@ -453,7 +453,7 @@ table! {
         BrokenPlanStopsErasing = "broken_plan_stops_erasing",
         /// A record is told to have changed since its plan where a number is only written in another way.
         DriftComparesDigits = "drift_compares_digits",
-        /// A user is changed where a number of its metadata is only written in another way.
+        /// A user is changed by a number of its metadata that the store gives back in the same way.
         MetadataComparesDigits = "metadata_compares_digits",
         /// A record whose user the plan makes is applied to a user whom somebody else made meanwhile.
         DriftForgetsMaker = "drift_forgets_maker",
