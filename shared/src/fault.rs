@@ -465,10 +465,16 @@ table! {
         BrokenPlanStopsErasing = "broken_plan_stops_erasing",
         /// A record is told to have changed since its plan where a number is only written in another way.
         DriftComparesDigits = "drift_compares_digits",
-        /// A user is changed where a number of its metadata is only written in another way.
+        /// A user is changed by a number of its metadata that the store gives back in the same way.
         MetadataComparesDigits = "metadata_compares_digits",
         /// A record whose user the plan makes is applied to a user whom somebody else made meanwhile.
         DriftForgetsMaker = "drift_forgets_maker",
+        /// Steering a planned import deletes all keys of its plan while somebody waits.
+        SteeringDeletesKeys = "steering_deletes_keys",
+        /// Chunks of a plan that write nothing are read by every later chunk with one of their values.
+        PlanReadsFailed = "plan_reads_failed",
+        /// One import that cannot be cancelled stops all others that nobody started.
+        UnstartedInOne = "unstarted_in_one",
         /// An erased person stays in plans.
         ErasedStaysInPlans = "erased_stays_in_plans",
         /// Values of users are shown in a plan to whoever may read imports.

@@ -20,7 +20,7 @@ pub use change::{Change, Kind, changes, encode};
 #[cfg(feature = "store")]
 pub(crate) use change::{at, names, record_fields, texts};
 pub use flat::{Flat, Row, flat_user, is_membership, membership_path, row_of};
-pub(crate) use flat::{flat_profile, put_differences, same, same_objects};
+pub(crate) use flat::{flat_profile, kept_alike, objects_kept_alike, put_differences, same};
 pub use images::Images;
 pub use limits::{RecordRanges, Undo};
 #[cfg(all(test, feature = "testing"))]

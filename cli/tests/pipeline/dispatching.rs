@@ -7,7 +7,7 @@ use muster_producer::{DispatchOptions, Dispatcher};
 use muster_shared::chunk::ChunkLimits;
 use muster_shared::id::{ChunkId, ImportId, TenantId};
 use muster_shared::import::ImportState;
-use muster_shared::options::ImportOptions;
+use muster_shared::options::{ImportOptions, Start};
 use muster_shared::queue::{Headers, Message, Queue, QueueOptions, Topology};
 use muster_shared::store::dispatch::{self, ClaimedChunk, DeadLetterOf};
 use muster_shared::store::{StoreOptions, holders, retention, tenants};
@@ -410,6 +410,24 @@ async fn an_import_that_cannot_be_deleted_stops_no_other() {
     let left: Vec<uuid::Uuid> =
         sqlx::query_scalar("select id from imports").fetch_all(pipeline.store.pool()).await.unwrap();
     assert_eq!(left, [stuck.get()], "{other} is gone");
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_cannot_be_cancelled_stops_no_other() {
+    let pipeline = Pipeline::new(Backend::Postgres).await;
+    let manual = ImportOptions { start: Start::Manual, ..ImportOptions::default() };
+    let stuck = pipeline.accepted(&people(2), &manual).await;
+    let other = pipeline.accepted(&people(2), &manual).await;
+    let refuse = format!(
+        "create function refuse() returns trigger language plpgsql as $$ begin raise 'no'; end $$;
+         create trigger refuse before update on imports for each row when (old.id = '{stuck}') execute function refuse()"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(refuse)).execute(pipeline.store.pool()).await.unwrap();
+    let unstarted = retention::cancel_unstarted(&pipeline.store, 0.0).await.unwrap();
+    assert_eq!((unstarted.cancelled, unstarted.problem.is_some()), (1, true));
+    assert_eq!(pipeline.report(stuck).await.state, ImportState::Received);
+    assert_eq!(pipeline.report(other).await.state, ImportState::Cancelled);
     pipeline.finish().await;
 }
 

@@ -88,7 +88,7 @@ async fn apply_plan(
     .rows_affected();
     if moved == 1 {
         plans::stage_planned(&mut transaction, import).await?;
-        plans::forget_keys(&mut transaction, import).await?;
+        plans::clear_keys(&mut transaction, import).await?;
     }
     commit(store, transaction).await?;
     Ok(moved)

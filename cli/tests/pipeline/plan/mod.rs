@@ -96,6 +96,12 @@ pub(super) async fn everything(pipeline: &Pipeline) -> Vec<String> {
     all
 }
 
+/// What only planning needed goes, some at a time.
+pub(super) async fn no_keys_are_kept(pipeline: &Pipeline) {
+    while plans::forget_keys(&pipeline.store).await.unwrap() > 0 {}
+    assert_eq!(keys(pipeline).await, 0);
+}
+
 /// How many rows there are that only planning needs.
 pub(super) async fn keys(pipeline: &Pipeline) -> i64 {
     sqlx::query_scalar("select count(*) from planned_keys").fetch_one(pipeline.store.pool()).await.unwrap()
