@@ -283,6 +283,8 @@ table! {
         ErasedStaysInSheets = "erased_stays_in_sheets",
         /// What an import did to a user has the time at which its chunk was applied last.
         HistoryByLastTime = "history_by_last_time",
+        /// A page of a history looks at the sheets of all chunks of imports whose before-images are gone.
+        GoneWithoutBound = "gone_without_bound",
         /// A worker waits for the database without a limit.
         NoDeadline = "no_deadline",
         /// What a frozen worker has locked stays locked for as long as the store's own limit says.
