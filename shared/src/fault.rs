@@ -199,6 +199,8 @@ table! {
         NoLedger = "no_ledger",
         /// A queue whose files the broker has lost is left as it is.
         BrokenQueueStays = "broken_queue_stays",
+        /// A queue at which the broker fails once is deleted, though somebody may just be declaring it.
+        BrokenAtOnce = "broken_at_once",
         /// A message that no queue takes passes for a stored one.
         PublishWithoutMandatory = "publish_without_mandatory",
         /// Of several gzip members in one upload the first alone is read.
