@@ -2,9 +2,9 @@
 
 use clap::{Args, Subcommand};
 use muster_producer::api::AuditView;
-use muster_shared::config::Config;
-use muster_shared::store::audit;
-use muster_shared::tenant::Slug;
+use muster_runtime::config::Config;
+use muster_store::audit;
+use muster_domain::tenant::Slug;
 
 use crate::client::{Remote, ServerToken, operations};
 use crate::connect::{self, Need, Session};

@@ -1,12 +1,12 @@
 //! Counting the records of a file as its import read it, and the digest of its bytes: what a receipt is checked against. No store is needed.
 
 use bytes::Bytes;
-use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::options::{ImportOptions, Rows};
-use muster_shared::parse::{Format, ParseEnd, ParseLimits, Parser, ReadAs, RecordSink};
-use muster_shared::record::{Names, RawRecord};
-use muster_shared::rules::Rules;
-use muster_shared::validate::Binding;
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::options::{ImportOptions, Rows};
+use muster_domain::parse::{Format, ParseEnd, ParseLimits, Parser, ReadAs, RecordSink};
+use muster_domain::record::{Names, RawRecord};
+use muster_domain::rules::Rules;
+use muster_domain::validate::Binding;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;

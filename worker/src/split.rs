@@ -6,11 +6,11 @@
 
 use std::time::{Duration, Instant};
 
-use muster_shared::clock;
-use muster_shared::fault::{self, Mutant};
-use muster_shared::store::apply::Limits;
-use muster_shared::store::upsert::{check_deferred, probe};
-use muster_shared::store::{self, ErrorKind, StoreError, Transaction};
+use muster_runtime::clock;
+use muster_domain::fault::{self, Mutant};
+use muster_store::apply::Limits;
+use muster_store::upsert::{check_deferred, probe};
+use muster_store::{self, ErrorKind, StoreError, Transaction};
 
 use crate::apply::{Work, Written};
 use crate::slots::Slots;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use clap::ValueEnum;
 use muster_producer::export::ExportFormat;
-use muster_shared::import::{ChunkState, ImportState};
-use muster_shared::parse::Format;
+use muster_domain::import::{ChunkState, ImportState};
+use muster_domain::parse::Format;
 use serde_json::{Map, Value, json};
 
 use super::Problem;

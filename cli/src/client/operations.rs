@@ -8,9 +8,9 @@ use muster_producer::api::{
     ReceiptKeyView, UndoPreview, WebhookCreated, WebhookList, WebhookSecretView, WebhookView,
 };
 use muster_producer::request::OPTIONS;
-use muster_shared::store::history::Page as HistoryPage;
-use muster_shared::store::problems::Problems;
-use muster_shared::user::User;
+use muster_store::history::Page as HistoryPage;
+use muster_store::problems::Problems;
+use muster_domain::user::User;
 use reqwest::Method;
 use serde_json::Value;
 

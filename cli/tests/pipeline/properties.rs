@@ -58,7 +58,7 @@ async fn run(backend: Backend, part: Part) {
     let first = match (repeated, time) {
         (Some(seed), _) => seed,
         (None, None) => 0,
-        (None, Some(_)) => u64::try_from(muster_shared::clock::now().timestamp()).unwrap() << 20,
+        (None, Some(_)) => u64::try_from(muster_runtime::clock::now().timestamp()).unwrap() << 20,
     };
     let mut pipeline = Pipeline::new(backend).await;
     // A dispatcher that dies can claim a chunk as its last act: only the lease brings that one back. A short one also

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use muster_producer::ProducerOptions;
 use muster_producer::api::HttpOptions;
-use muster_shared::store::tenants;
-use muster_shared::token::Scope;
+use muster_store::tenants;
+use muster_domain::token::Scope;
 use reqwest::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -3,8 +3,8 @@
 use muster_producer::ProducerOptions;
 use muster_producer::receive::ReceiveLimits;
 use muster_producer::workbook::BookLimits;
-use muster_shared::store::{import_profiles, tenants};
-use muster_shared::token::Scope;
+use muster_store::{import_profiles, tenants};
+use muster_domain::token::Scope;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use muster_shared::store::{events, tenants};
-use muster_shared::testing::TestDatabase;
+use muster_store::{events, tenants};
+use muster_testkit::TestDatabase;
 use serde_json::Value;
 
 use crate::harness::Server;

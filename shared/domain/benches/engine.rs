@@ -10,16 +10,16 @@ use std::process::ExitCode;
 
 use chrono::DateTime;
 use criterion::{BatchSize, Criterion, Throughput};
-use muster_shared::catalog::NameKind;
-use muster_shared::chunk::{ChunkCutter, ChunkLimits, ChunkRecords, LaneHash, decode};
-use muster_shared::error::FileError;
-use muster_shared::normalise::{EmailAddress, PhoneNumber, Username};
-use muster_shared::options::ImportOptions;
-use muster_shared::parse::{Format, ParseLimits, Parser, RecordSink};
-use muster_shared::plan::{ExistingUser, plan};
-use muster_shared::record::{Names, RawField, RawRecord, Record};
-use muster_shared::rules::{CatalogIndex, Rules};
-use muster_shared::validate::{Binding, validate};
+use muster_domain::catalog::NameKind;
+use muster_domain::chunk::{ChunkCutter, ChunkLimits, ChunkRecords, LaneHash, decode};
+use muster_domain::error::FileError;
+use muster_domain::normalise::{EmailAddress, PhoneNumber, Username};
+use muster_domain::options::ImportOptions;
+use muster_domain::parse::{Format, ParseLimits, Parser, RecordSink};
+use muster_domain::plan::{ExistingUser, plan};
+use muster_domain::record::{Names, RawField, RawRecord, Record};
+use muster_domain::rules::{CatalogIndex, Rules};
+use muster_domain::validate::{Binding, validate};
 use uuid::Uuid;
 
 const RECORDS: u64 = 2_000;

@@ -7,9 +7,9 @@ use std::hint::black_box;
 use std::process::ExitCode;
 
 use criterion::{Criterion, Throughput};
-use muster_shared::error::FileError;
-use muster_shared::parse::{Format, ParseLimits, Parser, RecordSink};
-use muster_shared::record::{Names, RawRecord};
+use muster_domain::error::FileError;
+use muster_domain::parse::{Format, ParseLimits, Parser, RecordSink};
+use muster_domain::record::{Names, RawRecord};
 
 const RECORDS: u64 = 200_000;
 const PIECE: usize = 64 * 1024;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::config::parse_duration;
+
 use crate::error::ErrorCode;
 use crate::fault::{Mutant, mutant};
 use crate::import::ImportState;
+use crate::quantity::parse_duration;
 
 /// Most imports of one action.
 pub const MOST: usize = 10_000;

@@ -763,26 +763,9 @@ pub fn init() {
 #[cfg(not(feature = "faults"))]
 pub const fn init() {}
 
-/// In the store's words, a fault is a connection that went away: that is what a crash looks like from here.
-#[cfg(feature = "store")]
-impl From<Fault> for crate::store::StoreError {
+/// What a fault looks like to a driver: an error of its connection.
+impl From<Fault> for std::io::Error {
     fn from(fault: Fault) -> Self {
-        if fault.refused { Self::Program(fault.to_string()) } else { Self::Unreachable(fault.to_string()) }
-    }
-}
-
-/// The same in the queue's.
-#[cfg(feature = "queue")]
-impl From<Fault> for crate::queue::QueueError {
-    fn from(fault: Fault) -> Self {
-        if fault.refused { Self::Configuration(fault.to_string()) } else { Self::Lost }
-    }
-}
-
-/// And in the driver's.
-#[cfg(feature = "store")]
-impl From<Fault> for sqlx::Error {
-    fn from(fault: Fault) -> Self {
-        Self::Io(std::io::Error::other(fault))
+        Self::other(fault)
     }
 }

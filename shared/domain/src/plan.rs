@@ -479,6 +479,3 @@ impl ExistingUser {
         }
     }
 }
-
-#[cfg(all(test, feature = "testing"))]
-mod tests;

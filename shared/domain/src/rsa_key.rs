@@ -141,10 +141,10 @@ fn take(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 mod tests {
     use super::*;
 
-    const PUBLIC: &str = include_str!("../test_data/keys/public.pem");
-    const PKCS1: &str = include_str!("../test_data/keys/public_pkcs1.pem");
-    const SHORT: &str = include_str!("../test_data/keys/short.pem");
-    const ELLIPTIC: &str = include_str!("../test_data/keys/elliptic.pem");
+    const PUBLIC: &str = include_str!("../../test_data/keys/public.pem");
+    const PKCS1: &str = include_str!("../../test_data/keys/public_pkcs1.pem");
+    const SHORT: &str = include_str!("../../test_data/keys/short.pem");
+    const ELLIPTIC: &str = include_str!("../../test_data/keys/elliptic.pem");
 
     #[test]
     fn both_forms_give_the_same_key() {

@@ -17,13 +17,8 @@ mod limits;
 mod plan;
 
 pub use change::{Change, Kind, changes, encode};
-#[cfg(feature = "store")]
-pub(crate) use change::{at, names, record_fields, texts};
-pub use flat::{Flat, Row, flat_user, is_membership, membership_path, row_of};
-pub(crate) use flat::{flat_profile, put_differences};
+pub use change::{at, names, record_fields, texts};
+pub use flat::{Flat, Row, flat_profile, flat_user, is_membership, membership_path, put_differences, row_of};
 pub use images::Images;
 pub use limits::{RecordRanges, Undo};
-#[cfg(all(test, feature = "testing"))]
-mod tests;
-
 pub use plan::{Found, Kept, Places, Planned, Step, Told, Written, plan};

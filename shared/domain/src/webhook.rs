@@ -1,6 +1,6 @@
 //! Webhooks: what a tenant's servers are told of what happens to its imports, in which words, and when a delivery is tried again.
 //!
-//! Pure: the shell reads events and writes deliveries ([`crate::store::deliveries`]), and the producer sends them. A payload has ids,
+//! Pure: the shell reads events and writes deliveries (`muster_store::deliveries`), and the producer sends them. A payload has ids,
 //! states, counts and codes, and no value of a user.
 
 pub mod address;

@@ -5,13 +5,13 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use muster_shared::error::{ErrorCode, ErrorPlace};
+use muster_domain::error::{ErrorCode, ErrorPlace};
 
 /// Codes that are published ahead of the code that gives them.
 const AHEAD: [ErrorCode; 2] = [ErrorCode::FormatUnknown, ErrorCode::DuplicateInFile];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn the_docs_have_every_page() {
 
 #[test]
 fn the_guides_are_the_profiles() {
-    use muster_shared::import_profile::{BUILTIN, guide};
+    use muster_domain::import_profile::{BUILTIN, guide};
 
     for profile in BUILTIN {
         let path = root().join("docs/guides").join(format!("{}.md", profile.name));

@@ -4,9 +4,9 @@
 use std::fmt::Write;
 use std::{env, fs};
 
-use muster_shared::error::ErrorCode;
-use muster_shared::testing::input::{Row, rows};
-use muster_shared::testing::sources;
+use muster_domain::error::ErrorCode;
+use muster_testkit::input::{Row, rows};
+use muster_testkit::sources;
 
 #[test]
 fn every_bad_input_has_a_row_and_every_row_a_proof() {

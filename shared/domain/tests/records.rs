@@ -7,11 +7,11 @@
 
 use std::{env, fs};
 
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::options::ImportOptions;
-use muster_shared::parse::{Format, ParseLimits};
-use muster_shared::testing::corpus::{Oddity, came, oddities, refused};
-use muster_shared::testing::engine::{Course, Decided, Engine};
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::options::ImportOptions;
+use muster_domain::parse::{Format, ParseLimits};
+use muster_testkit::corpus::{Oddity, came, oddities, refused};
+use muster_testkit::engine::{Course, Decided, Engine};
 use serde_json::Value;
 
 fn import(

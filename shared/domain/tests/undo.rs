@@ -1,15 +1,17 @@
 //! Taking changes back chunk by chunk comes to what the reference says, whatever was changed, however it is cut.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
+use muster_domain::id::ImportId;
+use muster_domain::outcome::{Outcome, Verdict};
+use muster_domain::undo::{Change, Flat, Found, Kind, Undo, is_membership, plan, put_differences};
+use muster_testkit::random::Random;
+use muster_testkit::undo::Reference;
 
-use super::{Change, Flat, Found, Kind, Undo, plan, put_differences};
-use crate::id::ImportId;
-use crate::outcome::{Outcome, Verdict};
-use crate::testing::random::Random;
-use crate::testing::undo::Reference;
 
 /// Fields with the values that they may have.
 fn values(random: &mut Random) -> (&'static str, Option<Value>) {
@@ -120,7 +122,7 @@ impl World {
             let mut change = Change::inserted(*id, 1);
             match old {
                 None => {
-                    let memberships = fields.iter().filter(|(path, _)| super::is_membership(path));
+                    let memberships = fields.iter().filter(|(path, _)| is_membership(path));
                     change.after = memberships.map(|(path, value)| (path.clone(), value.clone())).collect();
                 }
                 Some((from, old)) => {
@@ -132,7 +134,7 @@ impl World {
                         .before
                         .keys()
                         .chain(change.after.keys())
-                        .any(|path| !super::is_membership(path));
+                        .any(|path| !is_membership(path));
                     *version += i32::from(rows);
                     change.to = *version;
                     change.keep_flags_with_values(|path| new.get(path).cloned());

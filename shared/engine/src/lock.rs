@@ -113,7 +113,7 @@ mod tests {
         let error = DataLock::take(&path, folder.path()).unwrap_err();
         let EngineError::InUse { pid, command, .. } = &error else { panic!("{error}") };
         assert_eq!(*pid, std::process::id());
-        assert!(command.starts_with("muster_shared"), "{command}");
+        assert!(command.starts_with("muster_engine"), "{command}");
         drop(held);
         assert!(!DataLock::is_held(&path).unwrap());
         DataLock::take(&path, folder.path()).unwrap();

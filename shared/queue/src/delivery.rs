@@ -3,10 +3,10 @@
 //! That way settling needs no connection of its own, and *dropping* can settle too, although dropping cannot wait.
 
 use tokio::sync::{mpsc, oneshot};
+use muster_domain::fault::{self, Mutant};
 
-use crate::fault::{self, Mutant};
-use crate::queue::QueueError;
-use crate::queue::message::{DecodeError, Message};
+use crate::QueueError;
+use crate::message::{DecodeError, Message};
 
 /// A message handed to a consumer, to be settled once: [`ack`](Self::ack), [`requeue`](Self::requeue) or
 /// [`dead_letter`](Self::dead_letter). Dropped unsettled, it is requeued.

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use crate::queue::message::MAX_BODY;
-use crate::retry::{ErrorKind, SeamError};
+use muster_domain::fault::Fault;
+use muster_runtime::retry::{ErrorKind, SeamError};
+
+use crate::message::MAX_BODY;
 
 /// An error of the queue seam. Its [`kind`](QueueError::kind) is decided from codes, never from message text.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +103,13 @@ impl QueueError {
 impl SeamError for QueueError {
     fn kind(&self) -> ErrorKind {
         Self::kind(self)
+    }
+}
+
+/// A fault is a connection that went away, as in the store.
+impl From<Fault> for QueueError {
+    fn from(fault: Fault) -> Self {
+        if fault.refused { Self::Configuration(fault.to_string()) } else { Self::Lost }
     }
 }
 

@@ -23,7 +23,7 @@ pub use error::QueueError;
 pub use message::{DecodeError, HeaderValue, Headers, MAX_BODY, Message};
 pub use topology::Topology;
 
-use crate::retry::Policy;
+use muster_runtime::retry::Policy;
 use postgres::PgQueue;
 use rabbit::RabbitQueue;
 

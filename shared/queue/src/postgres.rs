@@ -7,6 +7,7 @@
 mod bell;
 mod consume;
 mod session;
+mod socket;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
@@ -20,7 +21,7 @@ use tokio::time::timeout;
 use self::bell::Bell;
 use self::consume::{Setup, Window};
 use super::{DeadLetter, Feed, Message, QueueDepth, QueueError, QueueOptions, QueueServer, Topology};
-use crate::queue::message::{HeaderValue, Headers};
+use crate::message::{HeaderValue, Headers};
 
 #[derive(Debug)]
 pub(crate) struct PgQueue {
@@ -253,7 +254,7 @@ fn side_pool(pool: &PgPool) -> PgPool {
     PgPoolOptions::new()
         .max_connections(1)
         .after_connect(move |_, _| {
-            crate::store::socket::tune(&tuned);
+            socket::tune(&tuned);
             Box::pin(async { Ok(()) })
         })
         .connect_lazy_with(target)

@@ -26,12 +26,12 @@ use lapin::uri::AMQPUri;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use muster_domain::fault::{self, Mutant};
 
 use self::consume::{Session, Setup};
 use self::link::Link;
 use self::publish::Publisher;
 use self::settling::Settling;
-use crate::fault::{self, Mutant};
 
 use super::{DeadLetter, Feed, Message, QueueDepth, QueueError, QueueOptions, QueueServer, Topology};
 

@@ -3,7 +3,7 @@
 //! Names carry a prefix and a version: tests stay apart, and a changed topology can live beside the old one while that
 //! drains, since a queue's properties cannot be changed once it exists.
 
-use crate::queue::QueueError;
+use crate::QueueError;
 
 /// Names and limits of one work queue and its dead-letter queue.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -27,7 +27,7 @@ pub use settings::{
     AuthgearConfig, BitcasterConfig, BrokerConfig, Config, DatabaseConfig, DispatchConfig, EngineConfig,
     HttpConfig, IntakeConfig, KEYS, LogConfig, RetentionConfig, WorkerConfig,
 };
-pub use value::{ByteSize, Envelope, LogFormat, parse_duration};
+pub use value::{ByteSize, Envelope, LogFormat};
 
 /// The file that is read when none is named, if it is there.
 pub const DEFAULT_FILE: &str = "muster.toml";

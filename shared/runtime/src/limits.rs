@@ -3,8 +3,9 @@
 
 use std::fmt::Write;
 
+use muster_domain::error::ErrorCode;
+
 use crate::config::{Config, KEYS};
-use crate::error::ErrorCode;
 
 /// One limit.
 #[derive(Debug, Clone, Copy)]

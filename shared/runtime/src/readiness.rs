@@ -1,15 +1,12 @@
-//! What every program tells of its store and its queue when it is asked how it fares: words for readiness, sentences for people, gauges
-//! of the pool. Each part is asked once in a while, however many look, and not again as long as it has not answered.
+//! What every program tells of its parts when it is asked how it fares. Each part is asked once in a while, however many look, and not
+//! again as long as it has not answered. How store and queue are asked is in the crates that have them; the sentences about both are here.
 
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
-
-use crate::fault::{Mutant, mutant};
-use crate::queue::{Queue, QueueDepth};
-use crate::store::Store;
+use muster_domain::fault::{Mutant, mutant};
 
 /// How long an answer counts.
 pub const COUNTS_FOR: Duration = Duration::from_secs(1);
@@ -73,42 +70,6 @@ impl<T: Clone + Send + 'static> Part<T> {
     }
 }
 
-/// The parts that every program has.
-#[derive(Debug, Default)]
-pub struct Parts {
-    store: Part<&'static str>,
-    depth: Part<QueueDepth>,
-}
-
-impl Parts {
-    /// `ok`; `read_only`: a standby, which takes no writes; or `unreachable`.
-    pub async fn store(&self, store: &Store) -> &'static str {
-        let question = || {
-            let store = store.clone();
-            async move { store.is_writable().await.ok().map(|writable| if writable { "ok" } else { "read_only" }) }
-        };
-        self.store.ask(COUNTS_FOR, question).await.unwrap_or("unreachable")
-    }
-
-    /// How many messages there are; `None` where the queue does not answer.
-    pub async fn depth(&self, queue: &Queue) -> Option<QueueDepth> {
-        let question = || {
-            let queue = queue.clone();
-            async move { queue.depth().await.ok() }
-        };
-        self.depth.ask(COUNTS_FOR, question).await
-    }
-
-    /// `ok`; `blocked`: an alarm of the broker keeps it from taking messages; or `unreachable`.
-    pub async fn queue(&self, queue: &Queue) -> &'static str {
-        match self.depth(queue).await {
-            Some(_) if queue.is_blocked() => "blocked",
-            Some(_) => "ok",
-            None => "unreachable",
-        }
-    }
-}
-
 /// What these words of store and queue mean, a sentence for each part that is not well.
 pub fn reasons(store: &str, queue: &str) -> Vec<&'static str> {
     let store = match store {
@@ -122,15 +83,6 @@ pub fn reasons(store: &str, queue: &str) -> Vec<&'static str> {
         _ => Some("the queue cannot be reached"),
     };
     [store, queue].into_iter().flatten().collect()
-}
-
-/// Sets the gauges of the pool.
-pub fn set_pool(store: &Store) {
-    let pool = store.status();
-    metrics::gauge!("muster_store_connections", "state" => "open").set(pool.open);
-    metrics::gauge!("muster_store_connections", "state" => "idle").set(pool.idle);
-    metrics::gauge!("muster_store_connections", "state" => "in_use").set(pool.open.saturating_sub(pool.idle));
-    metrics::gauge!("muster_store_connections_max").set(pool.max);
 }
 
 #[cfg(test)]

@@ -1,34 +1,25 @@
-//! Connecting: sqlx opens the socket of a connection itself and sets none of its options. They are set here afterwards, for
-//! every connection that this program opens to PostgreSQL.
+//! Options of the sockets that lead to PostgreSQL: the driver opens the socket of a connection itself and sets none of its options.
+//! They are set here afterwards, for every connection that this program opens.
 //!
 //! - Small packets are sent at once. Or the end of a COPY waits 40 ms for the server's delayed acknowledgement.
 //! - A server that vanished without a word is noticed in 30 seconds instead of hours. The server is asked to do the same
-//!   with us, by settings of the session (`tcp_keepalives_idle` and its like, in [`super::pool`]).
+//!   with us, by settings of the session (`tcp_keepalives_idle` and its like, where the store connects).
 //!
 //! An option belongs to the socket, not to the number under which this program knows it. So each TCP socket of this process
 //! whose peer has the database's port is duplicated by the kernel, set, and the duplicate closed. Linux only; where the
 //! kernel refuses (a container that forbids `pidfd_getfd`), connections work as before.
+//!
+//! This knows ports and no driver, so that store and queue use it without knowing each other.
 
-use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use muster_domain::fault::{self, Mutant};
 
-use crate::fault::{self, Mutant};
-
-/// Opens a connection and sets the options of its socket.
-pub(crate) async fn connect(target: &PgConnectOptions) -> sqlx::Result<PgConnection> {
-    let connection = target.connect().await?;
-    tune(target);
-    Ok(connection)
-}
-
-/// Sets the options of every socket to this server that has not got them. Cheap beside connecting.
-pub(crate) fn tune(target: &PgConnectOptions) {
+/// Sets the options of every TCP socket to a server with this port that has not got them. Cheap beside connecting.
+pub fn tune(port: u16) {
     static REFUSED: std::sync::Once = std::sync::Once::new();
-    let local = target.get_socket().is_some() || target.get_host().starts_with('/');
-    if local || fault::mutant(Mutant::SocketsUntuned) {
+    if fault::mutant(Mutant::SocketsUntuned) {
         return;
     }
-    if let Err(error) = tune_all(target.get_port()) {
+    if let Err(error) = tune_all(port) {
         REFUSED.call_once(|| {
             tracing::info!(%error, "sockets to the database keep the system's options: small chunks take longer");
         });

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use muster_domain::fault::{Mutant, mutant};
 
-use crate::fault::{Mutant, mutant};
 use crate::retry::{Backoff, Policy};
 
 /// A task that ran for so long before it ended is started again at once, as after its first end.

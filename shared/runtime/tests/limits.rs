@@ -3,11 +3,11 @@
 
 use std::{env, fs};
 
-use muster_shared::config::KEYS;
-use muster_shared::limits::{LIMITS, Most, tables};
-use muster_shared::testing::sources;
+use muster_runtime::config::KEYS;
+use muster_runtime::limits::{LIMITS, Most, tables};
+use muster_testkit::sources;
 
-const MEMORY: &str = include_str!("../test_data/limits/memory.md");
+const MEMORY: &str = include_str!("../../test_data/limits/memory.md");
 
 #[test]
 fn every_limit_has_its_setting_and_its_tests() {

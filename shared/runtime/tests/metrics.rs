@@ -3,8 +3,8 @@
 
 use std::{env, fs};
 
-use muster_shared::telemetry::series::page;
-use muster_shared::testing::sources;
+use muster_runtime::telemetry::series::page;
+use muster_testkit::sources;
 
 /// `MUSTER_UPDATE_DOCS=1` writes the page anew. That every metric of the code is in the table is deploy/local/names.sh's to say.
 #[test]

@@ -3,8 +3,8 @@
 
 use std::process::{Command, Output};
 
-use muster_shared::config::{LogConfig, LogFormat};
-use muster_shared::telemetry;
+use muster_runtime::config::{LogConfig, LogFormat};
+use muster_runtime::telemetry;
 
 const MARKER: &str = "marker@example.com";
 

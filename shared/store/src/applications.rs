@@ -5,12 +5,12 @@
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::TenantId;
+use muster_domain::plan::merged;
+use muster_domain::tenant::Slug;
 
 use super::StoreError;
-use crate::fault::{Mutant, mutant};
-use crate::id::TenantId;
-use crate::plan::merged;
-use crate::tenant::Slug;
 
 /// An application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

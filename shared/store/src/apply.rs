@@ -11,19 +11,19 @@ use std::time::Duration;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
+use muster_domain::chunk::{SecretKey, decode};
+use muster_domain::error::{ErrorCode, RecordError};
+use muster_domain::fault::{self, Mutant, Point};
+use muster_domain::id::{ChunkId, ImportId, TenantId};
+use muster_domain::import::ChunkState;
+use muster_domain::options::{ImportOptions, NewerOptions};
+use muster_domain::outcome::{Outcome, OutcomeSheet, Verdict};
+use muster_domain::planned::PlanUse;
+use muster_domain::record::{Secrets, source_json};
+use muster_domain::undo::Images;
 
 use super::intake::{Issue, small, write_issues};
 use super::{Store, StoreError, Transaction};
-use crate::chunk::{SecretKey, decode};
-use crate::error::{ErrorCode, RecordError};
-use crate::fault::{self, Mutant, Point};
-use crate::id::{ChunkId, ImportId, TenantId};
-use crate::import::ChunkState;
-use crate::options::{ImportOptions, NewerOptions};
-use crate::outcome::{Outcome, OutcomeSheet, Verdict};
-use crate::planned::PlanUse;
-use crate::record::{Secrets, source_json};
-use crate::undo::Images;
 
 /// First key of the advisory locks on tenants; the second is the tenant.
 const TENANT_LOCK: i32 = 0x6d75;

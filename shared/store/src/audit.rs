@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
+use muster_domain::id::TenantId;
 
 use super::{Store, StoreError};
-use crate::id::TenantId;
 
 /// One thing that was done.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,10 +2,10 @@
 
 use chrono::{Datelike, NaiveDate};
 use uuid::Uuid;
+use muster_domain::id::{ImportId, TenantId};
 
 use super::intake::wide;
 use super::{Store, StoreError};
-use crate::id::{ImportId, TenantId};
 
 /// Most records that a tenant may send. What is not set does not limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -12,15 +12,15 @@ use serde_json::Value;
 use sqlx::FromRow;
 use sqlx::types::Json;
 use uuid::Uuid;
+use muster_domain::bulk::{Action, Filter, MOST};
+use muster_domain::error::ErrorCode;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ImportState;
 
 use super::problems::Cause;
 use super::steer::{self, Steered};
 use super::{ErrorKind, Store, StoreError};
-use crate::bulk::{Action, Filter, MOST};
-use crate::error::ErrorCode;
-use crate::fault::{Mutant, mutant};
-use crate::id::{ImportId, TenantId};
-use crate::import::ImportState;
 
 /// Refused imports that are told.
 const REFUSALS: i32 = 20;
@@ -199,7 +199,7 @@ pub async fn look(
          returning {COLUMNS}"
     );
     let row: BulkRow = sqlx::query_as(sqlx::AssertSqlSafe(statement))
-        .bind(crate::clock::new_id())
+        .bind(muster_runtime::clock::new_id())
         .bind(tenant.get())
         .bind(actor)
         .bind(action.as_str())

@@ -6,12 +6,12 @@
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ImportState;
 
 use super::intake::wide;
 use super::steer::cancel_import;
 use super::{Store, StoreError};
-use crate::id::{ImportId, TenantId};
-use crate::import::ImportState;
 
 /// A job.
 #[derive(Debug, Clone, PartialEq, Eq)]

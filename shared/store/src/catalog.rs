@@ -3,15 +3,15 @@
 use sqlx::PgConnection;
 use sqlx::PgExecutor;
 use sqlx::types::Json;
+use muster_domain::catalog::{AttributeDefinition, Catalog, FieldError, Limits, NameKind, Organization};
+use muster_domain::error::ErrorCode;
+use muster_domain::id::{GroupId, OrganizationId, TenantId};
+use muster_domain::normalise::fold_name;
+use muster_domain::rules::CatalogIndex;
+use muster_domain::tenant::Slug;
 
 use super::apply::lock_tenant;
 use super::{Store, StoreError, Transaction};
-use crate::catalog::{AttributeDefinition, Catalog, FieldError, Limits, NameKind, Organization};
-use crate::error::ErrorCode;
-use crate::id::{GroupId, OrganizationId, TenantId};
-use crate::normalise::fold_name;
-use crate::rules::CatalogIndex;
-use crate::tenant::Slug;
 
 /// What replacing a catalog came to.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use muster_domain::id::{ChunkId, ImportId, TenantId};
+use muster_domain::import::ChunkState;
+use muster_domain::outcome::Counts;
 
 use super::{Store, StoreError, holders};
-use crate::id::{ChunkId, ImportId, TenantId};
-use crate::import::ChunkState;
-use crate::outcome::Counts;
 
 /// A chunk as it stands.
 #[derive(Debug, Clone, PartialEq)]

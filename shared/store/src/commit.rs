@@ -7,11 +7,11 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+use muster_domain::fault::{self, Mutant};
+use muster_runtime::retry::{Backoff, Policy};
 
 use super::{Store, StoreError, Transaction};
-use crate::fault::{self, Mutant};
-use crate::retry::{Backoff, Policy};
-use crate::store::ErrorKind;
+use crate::ErrorKind;
 
 /// How long the server is asked before the end of a transaction counts as unknown.
 const ASKED_FOR: Duration = Duration::from_secs(30);

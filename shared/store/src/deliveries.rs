@@ -12,12 +12,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use uuid::Uuid;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{DeliveryId, TenantId, WebhookId};
+use muster_domain::import::DeliveryState;
+use muster_domain::webhook::{SealedSecret, WebhookSecret};
 
 use super::{Store, StoreError};
-use crate::fault::{Mutant, mutant};
-use crate::id::{DeliveryId, TenantId, WebhookId};
-use crate::import::DeliveryState;
-use crate::webhook::{SealedSecret, WebhookSecret};
 
 pub use self::log::{DeliveryFilter, DeliveryInfo, find, forget, page, ping, redeliver};
 pub use self::write::{write_failing_imports, write_new};

@@ -4,13 +4,13 @@
 
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
+use muster_domain::dispatch::LaneHead;
+use muster_domain::fault::{self, Mutant, Point, mutant};
+use muster_domain::id::{ChunkId, ImportId, TenantId};
+use muster_domain::import::ImportState;
 
 use super::holders::LIVES;
 use super::{Store, StoreError};
-use crate::dispatch::LaneHead;
-use crate::fault::{self, Mutant, Point, mutant};
-use crate::id::{ChunkId, ImportId, TenantId};
-use crate::import::ImportState;
 
 /// What there is to dispatch.
 #[derive(Debug, Clone, Default)]
@@ -253,7 +253,7 @@ pub async fn take_back_all(store: &Store) -> Result<u64, StoreError> {
 const HELD_AT_MOST: f64 = 10.0;
 
 /// The chunks that are dispatched and published, and that no process that lives holds, in the order in which they were sent. Each
-/// waits in the queue, is on its way, or is lost: see [`Silence`](crate::dispatch::Silence).
+/// waits in the queue, is on its way, or is lost: see [`Silence`](muster_domain::dispatch::Silence).
 pub async fn silent(store: &Store, lease_seconds: f64) -> Result<Vec<ChunkId>, StoreError> {
     let ids = sqlx::query_scalar!(
         "select c.id

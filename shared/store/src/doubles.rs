@@ -7,20 +7,20 @@ use std::collections::BTreeMap;
 
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
+use muster_domain::chunk::{ChunkRecords, decode};
+use muster_domain::error::{ErrorCode, RecordError};
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::field::Field;
+use muster_domain::id::{ChunkId, ImportId};
+use muster_domain::options::ImportOptions;
+use muster_domain::outcome::{Outcome, Verdict};
+use muster_domain::record::source_json;
+use muster_domain::rules::Rules;
+use muster_domain::unique::{KeyList, UniqueKey};
+use muster_domain::validate::Binding;
 
 use super::StoreError;
 use super::intake::{Issue, small, wide, write_issues};
-use crate::chunk::{ChunkRecords, decode};
-use crate::error::{ErrorCode, RecordError};
-use crate::fault::{Mutant, mutant};
-use crate::field::Field;
-use crate::id::{ChunkId, ImportId};
-use crate::options::ImportOptions;
-use crate::outcome::{Outcome, Verdict};
-use crate::record::source_json;
-use crate::rules::Rules;
-use crate::unique::{KeyList, UniqueKey};
-use crate::validate::Binding;
 
 /// Which of a record's values an earlier record has.
 #[derive(Debug, Clone, Copy)]

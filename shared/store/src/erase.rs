@@ -10,18 +10,18 @@ use serde_json::json;
 use serde_json::value::RawValue as Json;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
+use muster_domain::chunk::{self, Fate, body_hash, decode};
+use muster_domain::erase::{IdentifierColumns, Person};
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{ChunkId, TenantId, UserId};
+use muster_domain::options::{IdentifierField, ImportOptions};
+use muster_domain::outcome::Outcome;
+use muster_domain::record::{Names, REDACTED, RawRecord};
+use muster_domain::rules::Rules;
+use muster_domain::validate::Binding;
 
 use super::apply::read_sheet;
 use super::{Store, StoreError};
-use crate::chunk::{self, Fate, body_hash, decode};
-use crate::erase::{IdentifierColumns, Person};
-use crate::fault::{Mutant, mutant};
-use crate::id::{ChunkId, TenantId, UserId};
-use crate::options::{IdentifierField, ImportOptions};
-use crate::outcome::Outcome;
-use crate::record::{Names, REDACTED, RawRecord};
-use crate::rules::Rules;
-use crate::validate::Binding;
 
 /// What was erased.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]

@@ -8,8 +8,7 @@ use std::fmt;
 
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgDatabaseError;
-
-use crate::fault::{self, Mutant};
+use muster_domain::fault::{self, Fault, Mutant};
 
 /// Whether an operation that failed may be tried again, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -287,6 +286,13 @@ impl From<sqlx::Error> for StoreError {
             E::Encode(_) | E::Decode(_) => Self::Program("a value cannot be encoded or decoded".into()),
             _ => Self::Program("the driver refused the statement".into()),
         }
+    }
+}
+
+/// A fault is a connection that went away: that is what a crash looks like from here.
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        if fault.refused { Self::Program(fault.to_string()) } else { Self::Unreachable(fault.to_string()) }
     }
 }
 

@@ -5,9 +5,9 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use muster_domain::id::{ImportId, TenantId};
 
 use super::{Store, StoreError};
-use crate::id::{ImportId, TenantId};
 
 /// Key of the advisory lock of who gives numbers.
 const NUMBERING: i64 = 0x6d75_6576;

@@ -7,18 +7,18 @@
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
+use muster_domain::chunk::decode;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{ChunkId, ImportId, TenantId};
+use muster_domain::import::ImportState;
+use muster_domain::options::ImportOptions;
+use muster_domain::outcome::{Outcome, Reason, Verdict, thousands};
+use muster_domain::rules::Rules;
+use muster_domain::validate::Binding;
 
 use super::apply::read_sheet;
 use super::intake::wide;
 use super::{Store, StoreError, reports};
-use crate::chunk::decode;
-use crate::fault::{Mutant, mutant};
-use crate::id::{ChunkId, ImportId, TenantId};
-use crate::import::ImportState;
-use crate::options::ImportOptions;
-use crate::outcome::{Outcome, Reason, Verdict, thousands};
-use crate::rules::Rules;
-use crate::validate::Binding;
 
 /// Most generations that are followed, and most imports of a family that are looked at.
 const MOST: i32 = 200;

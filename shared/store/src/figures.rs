@@ -1,10 +1,11 @@
 //! Figures of all imports for the metrics: numbers alone, of no tenant by itself.
 
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::import::{ChunkState, ImportState};
+use muster_domain::progress::Surroundings;
+
 use super::status::{self, Bounds};
 use super::{Store, StoreError};
-use crate::fault::{Mutant, mutant};
-use crate::import::{ChunkState, ImportState};
-use crate::progress::Surroundings;
 
 /// What there is at one moment.
 #[derive(Debug, Clone, PartialEq)]

@@ -18,13 +18,13 @@ use serde_json::Value;
 use sqlx::postgres::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{ImportId, TenantId, UserId};
+use muster_domain::undo::{Change, Kind};
 
 use self::names::{name_actors, name_fields};
 use self::search::Search;
 use super::{Store, StoreError};
-use crate::fault::{Mutant, mutant};
-use crate::id::{ImportId, TenantId, UserId};
-use crate::undo::{Change, Kind};
 
 /// How much clocks may differ: what ended longer than this before a user was made did nothing to it.
 const CLOCKS: TimeDelta = TimeDelta::days(1);
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn a_user_without_a_time_in_its_id_is_looked_for_from_the_beginning() {
         assert_eq!(since(Uuid::from_u128(1)), DateTime::UNIX_EPOCH);
-        let made = since(crate::clock::new_id());
-        assert!(crate::clock::now() - made < TimeDelta::days(2));
+        let made = since(muster_runtime::clock::new_id());
+        assert!(muster_runtime::clock::now() - made < TimeDelta::days(2));
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::ChunkId;
 
 use super::{Store, StoreError};
-use crate::fault::{Mutant, mutant};
-use crate::id::ChunkId;
 
 /// A process that says nothing for so long is gone, and what it held is not held any more.
 pub const LIVES: Duration = Duration::from_secs(3);

@@ -1,5 +1,5 @@
 //! What this process holds: chunks that it works on are noted here and told to the store about every second, so that whoever
-//! looks for lost chunks leaves them alone ([`crate::store::dispatch::silent`]).
+//! looks for lost chunks leaves them alone ([`crate::dispatch::silent`]).
 //!
 //! Nothing depends on it but how soon a lost chunk is found: one that is taken for lost by mistake is sent a second time, which
 //! changes nothing (P3).
@@ -11,11 +11,11 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use muster_runtime::clock;
+use muster_domain::id::ChunkId;
+use muster_runtime::supervise::{Progress, Supervised, supervise};
 
-use crate::clock;
-use crate::id::ChunkId;
-use crate::store::{Store, holders};
-use crate::supervise::{Progress, Supervised, supervise};
+use crate::{Store, holders};
 
 /// How often a process says what it holds.
 pub const BEAT: Duration = Duration::from_secs(1);

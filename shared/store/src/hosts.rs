@@ -10,9 +10,9 @@ use std::time::Duration;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use tokio::time::{Instant, sleep, timeout};
+use muster_domain::fault::{self, Mutant};
 
 use super::{StoreError, socket};
-use crate::fault::{self, Mutant};
 
 /// How often to look, and how long a server has to answer.
 const LOOK: Duration = Duration::from_secs(1);

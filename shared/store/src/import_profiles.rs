@@ -4,11 +4,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sqlx::PgExecutor;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::TenantId;
+use muster_domain::tenant::Slug;
 
 use super::{Store, StoreError};
-use crate::fault::{Mutant, mutant};
-use crate::id::TenantId;
-use crate::tenant::Slug;
 
 /// A named set of options.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

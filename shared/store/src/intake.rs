@@ -10,18 +10,18 @@
 use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
+use muster_domain::chunk::SealedChunk;
+use muster_domain::error::{FileError, RecordError};
+use muster_domain::fault::{self, Mutant, Point, mutant};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ImportState;
+use muster_domain::options::ImportOptions;
+use muster_domain::outcome::{OutcomeSheet, Verdict};
 
 pub use super::doubles::stage_keys;
 use super::quota::{self, Allowance, TenantLimits};
 pub use super::receipt::{Concluded, Received, Settled, Tally, receive};
 use super::{Store, StoreError, doubles};
-use crate::chunk::SealedChunk;
-use crate::error::{FileError, RecordError};
-use crate::fault::{self, Mutant, Point, mutant};
-use crate::id::{ImportId, TenantId};
-use crate::import::ImportState;
-use crate::options::ImportOptions;
-use crate::outcome::{OutcomeSheet, Verdict};
 
 /// A new import.
 #[derive(Debug, Clone)]
@@ -183,7 +183,7 @@ async fn held_by(connection: &mut PgConnection, import: &NewImport) -> Result<Op
 /// Aborts an import whose receiver is gone. Its row is locked, and it is being received.
 async fn abort(connection: &mut PgConnection, import: Uuid) -> Result<(), StoreError> {
     let error = FileError::new(
-        crate::error::ErrorCode::UploadIncomplete,
+        muster_domain::error::ErrorCode::UploadIncomplete,
         "the receiver stopped before the upload was complete",
     );
     let error = serde_json::to_value(error).map_err(|error| StoreError::Program(error.to_string()))?;

@@ -3,13 +3,13 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgExecutor;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::TenantId;
+use muster_domain::rsa_key::RsaPublicKey;
+use muster_domain::token::Scope;
 
 use super::StoreError;
 use super::tokens::known_scopes;
-use crate::fault::{Mutant, mutant};
-use crate::id::TenantId;
-use crate::rsa_key::RsaPublicKey;
-use crate::token::Scope;
 
 /// A key as an operator adds it.
 #[derive(Debug, Clone)]

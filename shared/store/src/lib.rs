@@ -52,7 +52,7 @@ pub mod reports;
 pub mod retention;
 mod second_lock;
 pub mod sessions;
-pub(crate) mod socket;
+mod socket;
 pub mod status;
 pub mod steer;
 pub mod supersede;
@@ -83,7 +83,7 @@ pub async fn begin(connection: &mut Connection) -> Result<Transaction<'_>, Store
 /// Begins a transaction that only reads, for one tenant, and sees one moment however many statements it has.
 pub async fn snapshot(
     store: &Store,
-    tenant: crate::id::TenantId,
+    tenant: muster_domain::id::TenantId,
 ) -> Result<Transaction<'static>, StoreError> {
     store.reading_one_moment(tenant).await
 }

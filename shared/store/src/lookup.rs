@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
+use muster_domain::chunk::{ChunkRecords, LaneCount, LaneHash, decode, lane_of};
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::normalise::{EmailAddress, PhoneNumber, Username};
+use muster_domain::options::{IdentifierField, ImportOptions};
+use muster_domain::parse::Format;
+use muster_domain::record::RawValue;
+use muster_domain::rules::Rules;
+use muster_domain::validate::Binding;
 
 use super::intake::wide;
 use super::{Store, StoreError};
-use crate::chunk::{ChunkRecords, LaneCount, LaneHash, decode, lane_of};
-use crate::fault::{Mutant, mutant};
-use crate::id::{ImportId, TenantId};
-use crate::normalise::{EmailAddress, PhoneNumber, Username};
-use crate::options::{IdentifierField, ImportOptions};
-use crate::parse::Format;
-use crate::record::RawValue;
-use crate::rules::Rules;
-use crate::validate::Binding;
 
 /// What a search came to.
 #[derive(Debug, Clone, PartialEq, Eq)]

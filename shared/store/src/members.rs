@@ -2,14 +2,14 @@
 
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
+use muster_domain::id::TenantId;
+use muster_domain::normalise::fold_name;
+use muster_domain::options::Enrolment;
+use muster_domain::plan::{ExistingUser, UserRow};
+use muster_domain::profile::Profile;
+use muster_domain::tenant::Slug;
 
 use super::StoreError;
-use crate::id::TenantId;
-use crate::normalise::fold_name;
-use crate::options::Enrolment;
-use crate::plan::{ExistingUser, UserRow};
-use crate::profile::Profile;
-use crate::tenant::Slug;
 
 /// A user as a member of an organization is shown.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -12,7 +12,7 @@ use sqlx::migrate::{Migrate, Migrator};
 use super::{Store, StoreError};
 
 /// The migrations of this program.
-static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 
 /// Lock for the whole of a migration, beside the migrator's own: any number, the same for ever.
 const LOCK: i64 = 0x6d75_7374_6572_0001;
@@ -63,8 +63,7 @@ pub fn program_version() -> i64 {
 }
 
 /// A number that changes with the migrations: names the tests' template database.
-#[cfg(feature = "testing")]
-pub(crate) fn fingerprint() -> u64 {
+pub fn fingerprint() -> u64 {
     let checksums: Vec<u8> =
         MIGRATOR.iter().flat_map(|migration| migration.checksum.iter().copied()).collect();
     xxhash_rust::xxh3::xxh3_64(&checksums)

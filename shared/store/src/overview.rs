@@ -4,10 +4,10 @@
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
+use muster_domain::id::{ImportId, TenantId};
 
 use super::reports::{self, ImportReport};
 use super::{Store, StoreError};
-use crate::id::{ImportId, TenantId};
 
 /// How much is under way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -16,16 +16,17 @@ use uuid::Uuid;
 pub(super) use erase::erase;
 pub use read::{Cursor, PlanSummary, PlannedPage, Since, WORTH_A_WARNING, chunk_after, page, summary};
 
+use muster_domain::fault::{self, Mutant, Point};
+use muster_domain::id::{ChunkId, ImportId, TenantId};
+use muster_domain::options::Enrolment;
+use muster_domain::outcome::Counts;
+use muster_domain::planned::{KeptKeys, Known, PlannedChunk, PlannedRecord, Sums};
+use muster_domain::record::Record;
+
 use super::StoreError;
 use super::copy::CopyBuffer;
 use super::intake::small;
 use super::upsert::existing;
-use crate::fault::{self, Mutant, Point};
-use crate::id::{ChunkId, ImportId, TenantId};
-use crate::options::Enrolment;
-use crate::outcome::Counts;
-use crate::planned::{KeptKeys, Known, PlannedChunk, PlannedRecord, Sums};
-use crate::record::Record;
 
 /// First key of the advisory locks on plans; the second is made of the import's id.
 const PLAN_LOCK: i32 = 0x6d70;

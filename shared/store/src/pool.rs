@@ -8,11 +8,11 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolO
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use muster_domain::fault::{self, Mutant};
+use muster_runtime::retry::{Backoff, Policy};
 
 use super::second_lock::Lock;
 use super::{ErrorKind, StoreError, hosts, socket};
-use crate::fault::{self, Mutant};
-use crate::retry::{Backoff, Policy};
 
 /// How to use the database. The time limits are kept by the server, which is the only one that can end a statement
 /// without leaving its connection out of step.

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue as Json;
+use muster_domain::chunk::decode;
+use muster_domain::error::ErrorCode;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::record::{REDACTED, looks_secret};
 
 use super::intake::wide;
 use super::{Store, StoreError};
-use crate::chunk::decode;
-use crate::error::ErrorCode;
-use crate::fault::{Mutant, mutant};
-use crate::id::{ImportId, TenantId};
-use crate::record::{REDACTED, looks_secret};
 
 /// Places that a problem names.
 const PLACES: i64 = 3;

@@ -2,11 +2,11 @@
 
 use sqlx::PgExecutor;
 use uuid::Uuid;
+use muster_domain::id::{TenantId, UserId};
+use muster_domain::profile::Profile;
 
 use super::StoreError;
 use super::intake::wide;
-use crate::id::{TenantId, UserId};
-use crate::profile::Profile;
 
 /// A user, as far as such a client is concerned.
 #[derive(Debug, Clone, PartialEq)]

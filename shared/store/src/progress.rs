@@ -1,11 +1,11 @@
 //! How imports get on: how many records got their outcome when, where the chunks of each lane stand, and which chunks wait for what.
 
 use chrono::{DateTime, Utc};
+use muster_domain::id::{ChunkId, ImportId, TenantId};
+use muster_domain::import::ChunkState;
 
 use super::reports::ChunkCounts;
 use super::{Store, StoreError};
-use crate::id::{ChunkId, ImportId, TenantId};
-use crate::import::ChunkState;
 
 /// Records that got their outcome within one stretch of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,11 +4,11 @@
 //! tenant's imports are counted one after the other, so that together they keep to the limits.
 
 use sqlx::postgres::PgConnection;
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{ImportId, TenantId};
 
 use super::StoreError;
-use crate::error::{ErrorCode, FileError};
-use crate::fault::{Mutant, mutant};
-use crate::id::{ImportId, TenantId};
 
 /// First key of the advisory locks under which a tenant's imports are counted; the second is the tenant. "QUOT".
 const QUOTA_LOCK: i32 = 0x5155_4f54;

@@ -8,17 +8,17 @@
 use std::collections::BTreeMap;
 
 use sqlx::postgres::PgConnection;
+use muster_domain::chunk::SealedChunk;
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::fault::{self, Mutant};
+use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
+use muster_domain::options::{Dates, Duplicates, ImportOptions, OnInvalid, Start};
+use muster_domain::parse::{ReadAs, TextEncoding};
 
 use super::intake::{Issue, NewImport, small, wide};
 use super::quota::{self, TenantLimits};
 use super::{Store, StoreError, doubles};
-use crate::chunk::SealedChunk;
-use crate::error::{ErrorCode, FileError};
-use crate::fault::{self, Mutant};
-use crate::id::ImportId;
-use crate::import::ImportState;
-use crate::options::{Dates, Duplicates, ImportOptions, OnInvalid, Start};
-use crate::parse::{ReadAs, TextEncoding};
 
 /// What was received.
 #[derive(Debug, Clone)]
@@ -240,7 +240,7 @@ async fn move_on(
     .await?;
     if refused {
         let error = FileError::new(
-            crate::error::ErrorCode::InvalidRecords,
+            muster_domain::error::ErrorCode::InvalidRecords,
             format!("{invalid} of {} records are invalid, and the import was to refuse them", received.total),
         );
         refuse_staged(connection, import, &error).await?;

@@ -3,16 +3,16 @@
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
+use muster_runtime::clock;
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ImportState;
+use muster_domain::options::ImportOptions;
+use muster_domain::receipt::{
+    FileLine, ImportLine, Lineage, OutcomeDigests, ProblemLine, Receipt, SigningKey, Times, VERSION,
+};
 
 use super::reports::{self, ImportReport};
 use super::{Store, StoreError, problems};
-use crate::clock;
-use crate::id::{ImportId, TenantId};
-use crate::import::ImportState;
-use crate::options::ImportOptions;
-use crate::receipt::{
-    FileLine, ImportLine, Lineage, OutcomeDigests, ProblemLine, Receipt, SigningKey, Times, VERSION,
-};
 
 /// Most causes that a receipt names.
 const CAUSES: i64 = 200;
@@ -105,7 +105,7 @@ async fn digests(
 /// What is known of the import's file. An undo has none, and neither has what was never received whole.
 async fn file(connection: &mut PgConnection, report: &ImportReport) -> Result<Option<FileLine>, StoreError> {
     let kept = sqlx::query!(
-        r#"select digest, reading as "reading: sqlx::types::Json<crate::parse::ReadAs>", total
+        r#"select digest, reading as "reading: sqlx::types::Json<muster_domain::parse::ReadAs>", total
              from imports
             where id = $1 and tenant_id = $2"#,
         report.id.get(),

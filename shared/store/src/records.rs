@@ -11,20 +11,20 @@ use serde_json::value::RawValue as Json;
 use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
+use muster_domain::chunk::{ChunkRecords, decode};
+use muster_domain::error::RecordError;
+use muster_domain::fault::{self, Mutant, mutant};
+use muster_domain::id::{ChunkId, ImportId, TenantId};
+use muster_domain::import::ChunkState;
+use muster_domain::options::{IdentifierField, ImportOptions};
+use muster_domain::outcome::{Outcome, OutcomeSheet, Reason, Verdict};
+use muster_domain::record::{NameId, Names, REDACTED, RawRecord, RawValue, Secrets, source_json};
+use muster_domain::rules::Rules;
+use muster_domain::validate::Binding;
 
 use super::intake::wide;
 use super::problems::{self, Cause};
 use super::{Store, StoreError};
-use crate::chunk::{ChunkRecords, decode};
-use crate::error::RecordError;
-use crate::fault::{self, Mutant, mutant};
-use crate::id::{ChunkId, ImportId, TenantId};
-use crate::import::ChunkState;
-use crate::options::{IdentifierField, ImportOptions};
-use crate::outcome::{Outcome, OutcomeSheet, Reason, Verdict};
-use crate::record::{NameId, Names, REDACTED, RawRecord, RawValue, Secrets, source_json};
-use crate::rules::Rules;
-use crate::validate::Binding;
 
 /// What became of one record.
 #[derive(Debug, Clone, PartialEq)]

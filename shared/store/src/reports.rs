@@ -8,15 +8,15 @@ use serde_json::Value;
 use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
+use muster_domain::error::FileError;
+use muster_domain::fault::{self, Mutant, mutant};
+use muster_domain::id::{ChunkId, ImportId, TenantId};
+use muster_domain::import::{ChunkState, ImportState};
+use muster_domain::options::{ImportOptions, NewerOptions};
+use muster_domain::outcome::{Counts, Outcome, Reason, Verdict};
+use muster_domain::parse::TextEncoding;
 
 use super::{Store, StoreError};
-use crate::error::FileError;
-use crate::fault::{self, Mutant, mutant};
-use crate::id::{ChunkId, ImportId, TenantId};
-use crate::import::{ChunkState, ImportState};
-use crate::options::{ImportOptions, NewerOptions};
-use crate::outcome::{Counts, Outcome, Reason, Verdict};
-use crate::parse::TextEncoding;
 
 /// How many chunks of an import are in which state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,10 +2,10 @@
 //! their secrets, and imports that nobody starts are cancelled. Users stay.
 
 use uuid::Uuid;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{ImportId, TenantId};
 
 use super::{Store, StoreError, steer};
-use crate::fault::{Mutant, mutant};
-use crate::id::{ImportId, TenantId};
 
 /// Imports deleted in one go.
 const AT_A_TIME: usize = 20;

@@ -2,10 +2,10 @@
 //! (docs/decisions/0026-second-lock.md).
 
 use tokio::sync::OnceCell;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::TenantId;
 
 use super::{Store, StoreError, Transaction};
-use crate::fault::{Mutant, mutant};
-use crate::id::TenantId;
 
 /// Whether there is the role that the lock needs. It is tried once: it comes with a migration, and nobody takes it away.
 #[derive(Debug, Default)]

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{TenantId, TokenId};
+use muster_domain::token::Credential;
+
 use super::tokens::known_scopes;
 use super::{Store, StoreError};
-use crate::fault::{Mutant, mutant};
-use crate::id::{TenantId, TokenId};
-use crate::token::Credential;
 
 /// SHA-256 of what the browser keeps.
 pub type SessionHash = [u8; 32];

@@ -1,4 +1,4 @@
-//! How imports get on, read from the store ([`crate::progress`] says what it means).
+//! How imports get on, read from the store ([`muster_domain::progress`] says what it means).
 //!
 //! Costs what summing the chunks of the imports that have not ended costs, and one small query for what is around them. What is
 //! around them (the window, who lives) is about no tenant and read without one.
@@ -10,12 +10,12 @@ use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::progress::{Facts, Problem, Progress, Surroundings};
 
 use super::holders::LIVES;
 use super::{Store, StoreError};
-use crate::fault::{Mutant, mutant};
-use crate::id::{ImportId, TenantId};
-use crate::progress::{Facts, Problem, Progress, Surroundings};
 
 /// What the program's settings say of dispatching.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

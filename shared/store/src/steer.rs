@@ -1,18 +1,18 @@
 //! Steering: proceed, pause, resume, cancel, retry. Each is one move, guarded by the state it starts from.
 
 use sqlx::postgres::PgConnection;
+use muster_domain::chunk::decode;
+use muster_domain::fault::{self, Mutant, Point};
+use muster_domain::id::{ChunkId, ImportId, TenantId};
+use muster_domain::import::ImportState;
+use muster_domain::options::Duplicates;
+use muster_domain::outcome::{Outcome, Verdict};
+use muster_domain::planned::{OnDrift, PlanUse};
 
 use super::dispatch::write_final_counts;
 use super::problems::{self, Cause};
 use super::undo::{self, Refusal};
 use super::{Store, StoreError, Transaction, doubles, plans, unreadable};
-use crate::chunk::decode;
-use crate::fault::{self, Mutant, Point};
-use crate::id::{ChunkId, ImportId, TenantId};
-use crate::import::ImportState;
-use crate::options::Duplicates;
-use crate::outcome::{Outcome, Verdict};
-use crate::planned::{OnDrift, PlanUse};
 
 /// What came of steering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,11 +2,11 @@
 //! later record of the file did.
 
 use sqlx::postgres::PgConnection;
+use muster_domain::chunk::{ChunkRecords, Fingerprints, decode};
+use muster_domain::id::ChunkId;
+use muster_domain::outcome::OutcomeSheet;
 
 use super::StoreError;
-use crate::chunk::{ChunkRecords, Fingerprints, decode};
-use crate::id::ChunkId;
-use crate::outcome::OutcomeSheet;
 
 /// Later chunks that are asked for at a time: their fingerprints are what is held of them.
 const AT_A_TIME: i64 = 64;

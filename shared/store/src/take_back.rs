@@ -8,17 +8,17 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
+use muster_domain::fault::{self, Mutant, Point, mutant};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::options::IdentifierField;
+use muster_domain::outcome::{Outcome, OutcomeSheet};
+use muster_domain::plan::{ExistingUser, UserRow};
+use muster_domain::undo::{
+    Change, Found, Kind, Planned, Step, Undo, Written, flat_user, is_membership, plan, row_of,
+};
 
 use super::StoreError;
 use super::upsert::{Memberships, insert, release, update};
-use crate::fault::{self, Mutant, Point, mutant};
-use crate::id::{ImportId, TenantId};
-use crate::options::IdentifierField;
-use crate::outcome::{Outcome, OutcomeSheet};
-use crate::plan::{ExistingUser, UserRow};
-use crate::undo::{
-    Change, Found, Kind, Planned, Step, Undo, Written, flat_user, is_membership, plan, row_of,
-};
 
 /// How much the clocks of workers may differ: what was made this long before an import began may be of it.
 const CLOCKS: Duration = Duration::from_secs(3600);
@@ -337,12 +337,12 @@ async fn write_steps(
     Ok(())
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 mod tests {
     use sqlx::AssertSqlSafe;
+    use muster_testkit::TestDatabase;
 
     use super::LATER_CHUNKS;
-    use crate::testing::TestDatabase;
 
     #[tokio::test]
     async fn later_imports_are_looked_up_from_the_last_one_backwards() {

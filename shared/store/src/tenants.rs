@@ -1,10 +1,10 @@
 //! Tenants: create, find, list, disable and enable.
 
 use sqlx::PgExecutor;
+use muster_domain::id::TenantId;
+use muster_domain::tenant::{Slug, Tenant};
 
 use super::{Created, Store, StoreError, dispatch};
-use crate::id::TenantId;
-use crate::tenant::{Slug, Tenant};
 
 struct TenantRow {
     id: i32,

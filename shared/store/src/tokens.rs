@@ -4,13 +4,13 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgExecutor;
 use uuid::Uuid;
+use muster_runtime::clock;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{TenantId, TokenId};
+use muster_domain::tenant::Slug;
+use muster_domain::token::{Credential, Scope, Token};
 
 use super::{Store, StoreError};
-use crate::clock;
-use crate::fault::{Mutant, mutant};
-use crate::id::{TenantId, TokenId};
-use crate::tenant::Slug;
-use crate::token::{Credential, Scope, Token};
 
 /// What is known of a token, itself apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

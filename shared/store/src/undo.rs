@@ -13,20 +13,20 @@ mod staging;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::postgres::PgConnection;
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::error::ErrorCode;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ImportState;
+use muster_domain::options::{ImportOptions, Start};
+use muster_domain::outcome::Outcome;
+use muster_domain::undo::{RecordRanges, Undo, names};
 
 pub(super) use self::hindrance::hindrance;
 use self::hindrance::other_undo;
 use self::staging::{Staging, page};
 use super::intake::{small, wide};
 use super::{Store, StoreError};
-use crate::chunk::ChunkLimits;
-use crate::error::ErrorCode;
-use crate::fault::{Mutant, mutant};
-use crate::id::{ImportId, TenantId};
-use crate::import::ImportState;
-use crate::options::{ImportOptions, Start};
-use crate::outcome::Outcome;
-use crate::undo::{RecordRanges, Undo, names};
 
 /// Most later imports that are named.
 const NAMED: i64 = 20;

@@ -9,11 +9,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::postgres::PgConnection;
+use muster_domain::chunk::decode;
+use muster_domain::id::{ChunkId, ImportId};
+use muster_domain::outcome::Outcome;
 
 use super::StoreError;
-use crate::chunk::decode;
-use crate::id::{ChunkId, ImportId};
-use crate::outcome::Outcome;
 
 /// Chunks that are read at a time: memory must not grow with the import.
 const AT_A_TIME: i64 = 16;

@@ -8,22 +8,22 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
+use muster_domain::error::RecordError;
+use muster_domain::fault::{self, Point};
+use muster_domain::id::TenantId;
+use muster_domain::options::{Enrolment, IdentifierField};
+use muster_domain::outcome::Verdict;
+use muster_domain::plan::{Effect, ExistingUser, NewCredentials, Plan, UserRow, plan, plan_in_detail};
+use muster_domain::planned::Drift;
+use muster_domain::profile::Profile;
+use muster_domain::record::{Patch, Record};
+use muster_domain::rules::Rules;
+use muster_domain::undo::{Change, Kind, flat_user};
+use muster_domain::warning::Warning;
 
 use super::copy::CopyBuffer;
 use super::members::Member;
 use super::{StoreError, history};
-use crate::error::RecordError;
-use crate::fault::{self, Point};
-use crate::id::TenantId;
-use crate::options::{Enrolment, IdentifierField};
-use crate::outcome::Verdict;
-use crate::plan::{Effect, ExistingUser, NewCredentials, Plan, UserRow, plan, plan_in_detail};
-use crate::planned::Drift;
-use crate::profile::Profile;
-use crate::record::{Patch, Record};
-use crate::rules::Rules;
-use crate::undo::{Change, Kind, flat_user};
-use crate::warning::Warning;
 
 /// Finds, plans and writes: what the records, in their order, make of the tenant's users.
 ///
@@ -668,12 +668,12 @@ pub async fn check_deferred(connection: &mut PgConnection) -> Result<(), StoreEr
     Ok(())
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 mod tests {
     use sqlx::AssertSqlSafe;
+    use muster_testkit::TestDatabase;
 
     use super::FIND_USERS;
-    use crate::testing::TestDatabase;
 
     #[tokio::test]
     async fn users_are_looked_up_by_index_even_if_the_plan_was_made_on_an_empty_table() {

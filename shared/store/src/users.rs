@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 use sqlx::PgExecutor;
 use sqlx::types::Json;
 use uuid::Uuid;
+use muster_domain::id::{TenantId, UserId};
+use muster_domain::options::IdentifierField;
+use muster_domain::profile::Profile;
+use muster_domain::user::{Membership, SecondFactors, User};
 
 use super::StoreError;
-use crate::id::{TenantId, UserId};
-use crate::options::IdentifierField;
-use crate::profile::Profile;
-use crate::user::{Membership, SecondFactors, User};
 
 struct UserRow {
     id: Uuid,

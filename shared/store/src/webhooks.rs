@@ -4,11 +4,11 @@ use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
+use muster_runtime::clock;
+use muster_domain::id::{TenantId, WebhookId};
+use muster_domain::webhook::{SealedSecret, WebhookSecret};
 
 use super::{Store, StoreError};
-use crate::clock;
-use crate::id::{TenantId, WebhookId};
-use crate::webhook::{SealedSecret, WebhookSecret};
 
 /// A webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]

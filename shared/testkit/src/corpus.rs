@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use muster_domain::error::FileError;
+use muster_domain::options::ImportOptions;
+use muster_domain::outcome::Outcome;
+use muster_domain::parse::{Format, ParseLimits};
 
 use super::oracle::{Fields, Observed};
-use crate::error::FileError;
-use crate::options::ImportOptions;
-use crate::outcome::Outcome;
-use crate::parse::{Format, ParseLimits};
 
 /// One file.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ struct Limits {
 /// # Panics
 /// When the corpus cannot be read.
 pub fn oddities() -> Vec<Oddity> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("test_data/records");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../test_data/records");
     let paths = fs::read_dir(&folder).expect("the corpus").map(|entry| entry.expect("a file").path());
     let sidecar = |path: &Path| {
         path.to_str().is_some_and(|path| path.ends_with(".case.json") || path.ends_with(".expected.json"))

@@ -24,8 +24,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
-
-use crate::store::{Store, StoreOptions, migrate};
+use muster_store::{Store, StoreOptions, migrate};
 
 /// Guards the making of the template.
 const TEMPLATE_LOCK: i64 = 0x6d75_7374_6572_7465;
@@ -183,7 +182,7 @@ fn unique_name() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     // Process ids come again, and a killed test leaves its database behind: the time makes the difference.
-    let micros = crate::clock::now().timestamp_micros();
+    let micros = muster_runtime::clock::now().timestamp_micros();
     format!("muster_test_{}_{micros}_{count}", std::process::id())
 }
 

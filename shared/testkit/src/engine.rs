@@ -3,19 +3,19 @@
 
 use chrono::DateTime;
 use uuid::Uuid;
+use muster_domain::chunk::{ChunkCutter, ChunkLimits, SealedChunk, decode};
+use muster_domain::error::{FileError, RecordError};
+use muster_domain::intake::Reading;
+use muster_domain::options::ImportOptions;
+use muster_domain::outcome::Verdict;
+use muster_domain::parse::{ParseLimits, Parser, RecordSink};
+use muster_domain::plan::plan;
+use muster_domain::record::{Names, RawRecord, Record};
+use muster_domain::rules::Rules;
+use muster_domain::validate::{Binding, validate};
 
 use super::oracle::Observed;
 use super::table::{Table, index};
-use crate::chunk::{ChunkCutter, ChunkLimits, SealedChunk, decode};
-use crate::error::{FileError, RecordError};
-use crate::intake::Reading;
-use crate::options::ImportOptions;
-use crate::outcome::Verdict;
-use crate::parse::{ParseLimits, Parser, RecordSink};
-use crate::plan::plan;
-use crate::record::{Names, RawRecord, Record};
-use crate::rules::Rules;
-use crate::validate::{Binding, validate};
 
 /// What became of the records of one chunk, by their numbers.
 pub type Decided = Vec<(u64, Observed)>;

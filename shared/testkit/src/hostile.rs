@@ -4,12 +4,13 @@
 mod samples;
 mod upload;
 
-use crate::catalog::Catalog;
-use crate::field::Field;
-use crate::options::{ImportOptions, MetadataMode, Sets};
-use crate::parse::Format;
-use crate::rules::Rules;
-use crate::testing::oracle::{Means, Said};
+use muster_domain::catalog::Catalog;
+use muster_domain::field::Field;
+use muster_domain::options::{ImportOptions, MetadataMode, Sets};
+use muster_domain::parse::Format;
+use muster_domain::rules::Rules;
+
+use crate::oracle::{Means, Said};
 pub use upload::{Shape, Upload};
 
 /// Names of the custom attributes that the catalog defines.

@@ -92,7 +92,7 @@ pub enum Part {
 
 /// `shared/test_data`.
 pub fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("test_data")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../test_data")
 }
 
 fn path() -> PathBuf {

@@ -13,11 +13,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use uuid::Uuid;
+use muster_domain::error::{ErrorCode, RecordError};
+use muster_domain::field::Field;
+use muster_domain::options::{ImportOptions, OnExisting};
+use muster_domain::outcome::Verdict;
 
-use crate::error::{ErrorCode, RecordError};
-use crate::field::Field;
-use crate::options::{ImportOptions, OnExisting};
-use crate::outcome::Verdict;
 pub use read::READABLE;
 pub use seen::seen;
 

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use uuid::Uuid;
+use muster_domain::catalog::{AttributeDefinition, NameKind};
+use muster_domain::normalise::fold_name;
+use muster_domain::options::{Enrolment, IdentifierField};
+use muster_domain::plan::{ExistingUser, Plan, UserRow};
+use muster_domain::profile::Profile;
+use muster_domain::record::{Patch, Record};
+use muster_domain::rules::CatalogIndex;
 
-use crate::catalog::{AttributeDefinition, NameKind};
-use crate::normalise::fold_name;
-use crate::options::{Enrolment, IdentifierField};
-use crate::plan::{ExistingUser, Plan, UserRow};
-use crate::profile::Profile;
-use crate::record::{Patch, Record};
-use crate::rules::CatalogIndex;
-use crate::testing::hostile::catalog;
-use crate::testing::oracle::{Fields, Plain, seen};
+use crate::hostile::catalog;
+use crate::oracle::{Fields, Plain, seen};
 
 /// Users, secrets and memberships.
 #[derive(Debug, Default)]

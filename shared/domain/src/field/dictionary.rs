@@ -472,7 +472,7 @@ mod tests {
 
     #[test]
     fn the_page_is_the_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/columns.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/columns.md");
         if std::env::var_os("MUSTER_UPDATE_DOCS").is_some() {
             std::fs::write(path, columns_page()).unwrap();
         }

@@ -94,12 +94,12 @@ pub(super) const FLAGS: [(&str, &str); 2] =
 const NAMES: [&str; 7] = ["user", "kind", "record", "from", "to", "before", "after"];
 
 /// The names that changes as records have.
-pub(crate) fn names() -> Names {
+pub fn names() -> Names {
     Names::from_header(NAMES)
 }
 
 /// The values of a change as a record: pass them to [`record_fields`].
-pub(crate) fn texts(change: &Change) -> [String; 7] {
+pub fn texts(change: &Change) -> [String; 7] {
     let object = |map: &Map<String, Value>| match map.is_empty() {
         true => String::new(),
         // Keys are texts: it cannot fail.
@@ -117,7 +117,7 @@ pub(crate) fn texts(change: &Change) -> [String; 7] {
 }
 
 /// The fields of a change as a record.
-pub(crate) fn record_fields(texts: &[String; 7]) -> Vec<RawField<'_>> {
+pub fn record_fields(texts: &[String; 7]) -> Vec<RawField<'_>> {
     // User and kind are texts, all others JSON.
     let value = |at: NameId, text| if at < 2 { RawValue::Text(text) } else { RawValue::Json(text) };
     let fields = (0..).zip(texts).filter(|(_, text)| !text.is_empty());
@@ -144,7 +144,7 @@ pub fn encode(changes: &[Change]) -> std::io::Result<Option<Vec<u8>>> {
 }
 
 /// The place of the record with this number.
-pub(crate) fn at(number: u64) -> Position {
+pub fn at(number: u64) -> Position {
     Position { record: RecordNumber::new(number).unwrap_or(RecordNumber::FIRST), line: 0, byte: 0 }
 }
 

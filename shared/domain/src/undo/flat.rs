@@ -52,7 +52,7 @@ pub(super) fn membership_of(path: &str) -> Option<(i32, i32)> {
 }
 
 /// The fields of a profile.
-pub(crate) fn flat_profile(profile: &Profile) -> Map<String, Value> {
+pub fn flat_profile(profile: &Profile) -> Map<String, Value> {
     let mut flat = Map::new();
     // Maps with text keys and plain values: it cannot fail.
     let Ok(Value::Object(members)) = serde_json::to_value(profile) else { return flat };
@@ -105,7 +105,7 @@ fn whole(number: &Number) -> Option<i128> {
 }
 
 /// Adds what differs between two objects to what was before and what is after, each key behind the prefix.
-pub(crate) fn put_differences(
+pub fn put_differences(
     prefix: &str,
     old: &Map<String, Value>,
     new: &Map<String, Value>,

@@ -1,6 +1,6 @@
 //! Well-formed uploads read as others read them.
 
-use muster_shared::parse::{Delimiter, Format, ParseLimits};
+use muster_domain::parse::{Delimiter, Format, ParseLimits};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value};

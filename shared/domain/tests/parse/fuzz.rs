@@ -8,16 +8,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use muster_shared::chunk::{ChunkCutter, ChunkLimits, LaneHash, SecretKey};
-use muster_shared::parse::{Format, ParseLimits};
-use muster_shared::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber, Secrets};
-use muster_shared::testing::fuzz::{Random, seconds, seed};
+use muster_domain::chunk::{ChunkCutter, ChunkLimits, LaneHash, SecretKey};
+use muster_domain::parse::{Format, ParseLimits};
+use muster_domain::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber, Secrets};
+use muster_testkit::fuzz::{Random, seconds, seed};
 
-#[path = "../../fuzz/src/rules.rs"]
+#[path = "../../../fuzz/src/rules.rs"]
 mod rules;
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("test_data")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../test_data")
 }
 
 fn corpus(wanted: impl Fn(&str) -> bool) -> Vec<Vec<u8>> {

@@ -1,7 +1,7 @@
 //! Each limit at the last value that is in it and the first that is not, and hostile sizes against all of them.
 
-use muster_shared::error::ErrorCode;
-use muster_shared::parse::{Format, ParseLimits};
+use muster_domain::error::ErrorCode;
+use muster_domain::parse::{Format, ParseLimits};
 
 use crate::seen::{Seen, parse, parse_pieces};
 

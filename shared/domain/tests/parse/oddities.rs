@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use muster_shared::parse::{Format, ParseLimits};
+use muster_domain::parse::{Format, ParseLimits};
 use serde_json::Value;
 
 use crate::seen::{parse, parse_pieces};
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("test_data")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../test_data")
 }
 
 /// The files of the corpus with their formats: named for the format, then for the oddity.

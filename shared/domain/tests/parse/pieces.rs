@@ -1,8 +1,8 @@
 //! Whatever the bytes and wherever they are cut: no panic, and the same records and the same error.
 
-use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::parse::{Delimiter, Format, ParseLimits, Parser, RecordSink, TextEncoding};
-use muster_shared::record::{Names, RawRecord};
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::parse::{Delimiter, Format, ParseLimits, Parser, RecordSink, TextEncoding};
+use muster_domain::record::{Names, RawRecord};
 use proptest::prelude::*;
 use proptest::sample::Index;
 

@@ -4,8 +4,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use muster_shared::parse::{Format, ParseLimits};
-use muster_shared::testing::fuzz::Random;
+use muster_domain::parse::{Format, ParseLimits};
+use muster_testkit::fuzz::Random;
 use serde_json::Value;
 
 use crate::seen::{SeenValue, parse};

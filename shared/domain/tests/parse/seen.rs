@@ -1,8 +1,8 @@
 //! Everything that a parser gave for one upload, in a form that can be compared and written down.
 
-use muster_shared::error::{FileError, RecordError};
-use muster_shared::parse::{Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
-use muster_shared::record::{Names, Position, RawRecord, RawValue};
+use muster_domain::error::{FileError, RecordError};
+use muster_domain::parse::{Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
+use muster_domain::record::{Names, Position, RawRecord, RawValue};
 use serde_json::{Map, Value, json};
 
 #[derive(Debug, PartialEq)]

@@ -2,14 +2,13 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
-
-use crate::error::ErrorCode;
-use crate::normalise::{EmailAddress, Username};
-use crate::options::ImportOptions;
-use crate::plan::{ExistingUser, plan};
-use crate::profile::Profile;
-use crate::record::{Extras, Patch, Position, Record, RecordNumber};
-use crate::rules::Rules;
+use muster_domain::error::ErrorCode;
+use muster_domain::normalise::{EmailAddress, Username};
+use muster_domain::options::ImportOptions;
+use muster_domain::plan::{ExistingUser, plan};
+use muster_domain::profile::Profile;
+use muster_domain::record::{Extras, Patch, Position, Record, RecordNumber};
+use muster_domain::rules::Rules;
 
 const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 

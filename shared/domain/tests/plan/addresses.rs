@@ -2,15 +2,14 @@
 
 use chrono::DateTime;
 use uuid::Uuid;
-
-use crate::error::ErrorCode;
-use crate::normalise::EmailAddress;
-use crate::options::{AddressClash, ImportOptions, OnExisting};
-use crate::outcome::Verdict;
-use crate::plan::{ExistingUser, plan};
-use crate::profile::Profile;
-use crate::record::{Extras, Patch, Position, Record, RecordNumber};
-use crate::rules::Rules;
+use muster_domain::error::ErrorCode;
+use muster_domain::normalise::EmailAddress;
+use muster_domain::options::{AddressClash, ImportOptions, OnExisting};
+use muster_domain::outcome::Verdict;
+use muster_domain::plan::{ExistingUser, plan};
+use muster_domain::profile::Profile;
+use muster_domain::record::{Extras, Patch, Position, Record, RecordNumber};
+use muster_domain::rules::Rules;
 
 const EMAIL: &str = "a@example.com";
 

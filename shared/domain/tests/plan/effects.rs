@@ -3,16 +3,15 @@
 use chrono::DateTime;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
-
-use crate::field::{Behaviour, Effect, Field, FieldTable, Meets, Says, effect, page};
-use crate::options::{IdentifierField, ImportOptions};
-use crate::parse::{Format, ParseLimits, Parser, RecordSink};
-use crate::plan::{Plan, plan};
-use crate::record::{Names, RawRecord};
-use crate::rules::Rules;
-use crate::testing::oracle::Fields;
-use crate::testing::table::{Table, index};
-use crate::validate::{Binding, validate};
+use muster_domain::field::{Behaviour, Effect, Field, FieldTable, Meets, Says, effect, page};
+use muster_domain::options::{IdentifierField, ImportOptions};
+use muster_domain::parse::{Format, ParseLimits, Parser, RecordSink};
+use muster_domain::plan::{Plan, plan};
+use muster_domain::record::{Names, RawRecord};
+use muster_domain::rules::Rules;
+use muster_testkit::oracle::Fields;
+use muster_testkit::table::{Table, index};
+use muster_domain::validate::{Binding, validate};
 
 const HASH: &str = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
 const OTHER_HASH: &str = "$2b$11$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
@@ -145,14 +144,14 @@ struct One<'t> {
 }
 
 impl RecordSink for One<'_> {
-    fn header(&mut self, _: &Names) -> Result<(), crate::error::FileError> {
+    fn header(&mut self, _: &Names) -> Result<(), muster_domain::error::FileError> {
         Ok(())
     }
 
-    fn record(&mut self, raw: &RawRecord<'_>, names: &Names) -> Result<(), crate::error::FileError> {
+    fn record(&mut self, raw: &RawRecord<'_>, names: &Names) -> Result<(), muster_domain::error::FileError> {
         let mut binding = Binding::new(&self.rules);
         binding.extend(names);
-        let of = |error: &crate::error::RecordError| {
+        let of = |error: &muster_domain::error::RecordError| {
             format!("{} {}", error.code.as_str(), error.field.as_deref().unwrap_or_default())
         };
         match validate(raw, &binding, &self.rules).result {
@@ -246,7 +245,7 @@ fn fields_do_what_the_table_says() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/fields.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/fields.md");
     if std::env::var_os("MUSTER_UPDATE_DOCS").is_some() {
         std::fs::write(path, page()).unwrap();
     }

@@ -1,4 +1,4 @@
-//! The planner beside the oracle ([`crate::testing::oracle`]): hostile uploads through parse, validate, cut and plan, and
+//! The planner beside the oracle ([`muster_testkit::oracle`]): hostile uploads through parse, validate, cut and plan, and
 //! written the way the store writes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

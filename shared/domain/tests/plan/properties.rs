@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 
-use crate::chunk::{ChunkLimits, SealedChunk};
-use crate::options::Enrolment;
-use crate::parse::ParseLimits;
-use crate::testing::engine::{Course, Decided, Engine};
-use crate::testing::hostile::{Shape, Upload};
-use crate::testing::oracle::Oracle;
-use crate::testing::random::Random;
-use crate::testing::table::Table;
+use muster_domain::chunk::{ChunkLimits, SealedChunk};
+use muster_domain::options::Enrolment;
+use muster_domain::parse::ParseLimits;
+use muster_testkit::engine::{Course, Decided, Engine};
+use muster_testkit::hostile::{Shape, Upload};
+use muster_testkit::oracle::Oracle;
+use muster_testkit::random::Random;
+use muster_testkit::table::Table;
 
 const ENROLMENTS: [Enrolment; 3] = [
     Enrolment { organization_id: 1, group_id: 0 },

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use muster_shared::embedded::{EmbeddedEngine, EngineError, EngineOptions};
+use muster_engine::{EmbeddedEngine, EngineError, EngineOptions};
 use rustix::process::{Pid, Signal, geteuid, getpgid, kill_process};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};

@@ -10,9 +10,8 @@ use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
-
-use crate::fault::{Mutant, mutant};
-use crate::retry::{Backoff, Policy};
+use muster_domain::fault::{Mutant, mutant};
+use muster_runtime::retry::{Backoff, Policy};
 
 const CHANNEL: &str = "muster_queue";
 

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use sqlx::PgPool;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use muster_runtime::retry::Backoff;
 
 use super::bell::Bell;
 use super::session::{Claimed, Session, Turn, Work};
-use crate::queue::delivery::{Settle, Settler};
-use crate::queue::{Delivery, Message, QueueError, QueueOptions, Topology};
-use crate::retry::Backoff;
+use crate::delivery::{Settle, Settler};
+use crate::{Delivery, Message, QueueError, QueueOptions, Topology};
 
 // How long a wake-up that got lost can delay a message, and how long a dead consumer keeps its own.
 const LOOK: Duration = Duration::from_secs(1);

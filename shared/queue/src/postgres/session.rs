@@ -8,11 +8,11 @@ use std::collections::HashSet;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
+use muster_domain::fault::{self, Point};
 
-use crate::fault::{self, Point};
-use crate::queue::QueueError;
-use crate::queue::delivery::{Settle, Settlement};
-use crate::queue::message::{DecodeError, HeaderValue, Headers};
+use crate::QueueError;
+use crate::delivery::{Settle, Settlement};
+use crate::message::{DecodeError, HeaderValue, Headers};
 
 // First key of the advisory locks: "MQUE". The second is the consumer's number.
 pub(super) const LOCK_CLASS: i32 = 0x4d51_5545;
@@ -63,7 +63,7 @@ impl Session {
         delivery_limit: u32,
     ) -> Result<Self, QueueError> {
         fault::point(Point::OpenSession)?;
-        let mut connection = crate::store::socket::connect(options).await?;
+        let mut connection = socket::connect(options).await?;
         // The server ends the session of a consumer that is frozen or cut off, or its lock would hold its messages for ever.
         sqlx::raw_sql("set idle_session_timeout = '10s'").execute(&mut connection).await?;
         sqlx::query!("insert into queues (name) values ($1) on conflict (name) do nothing", queue)
@@ -134,7 +134,7 @@ impl Session {
     }
 
     async fn ack(&mut self, ids: &[i64]) -> Result<Vec<i64>, sqlx::Error> {
-        fault::point(Point::RowAck)?;
+        fault::point(Point::RowAck).map_err(std::io::Error::from)?;
         sqlx::query_scalar!(
             "delete from queue_messages where id = any($1) and holder = $2 returning id",
             ids,
@@ -205,7 +205,7 @@ impl Session {
     }
 
     async fn claim(&mut self, most: i64) -> Result<Vec<Claimed>, sqlx::Error> {
-        fault::point(Point::RowClaim)?;
+        fault::point(Point::RowClaim).map_err(std::io::Error::from)?;
         let mut claimed = sqlx::query_as!(
             Claimed,
             "with next as materialized (

@@ -12,13 +12,13 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use muster_domain::fault::{self, Point};
+use muster_runtime::retry::Backoff;
 
 use super::link::Link;
 use super::publish::Publisher;
 use super::settling::Settling;
-use crate::fault::{self, Point};
-use crate::queue::{Delivery, QueueError, QueueOptions, Topology};
-use crate::retry::Backoff;
+use crate::{Delivery, QueueError, QueueOptions, Topology};
 
 /// What a consumer needs to start, and to start again.
 #[derive(Debug, Clone)]

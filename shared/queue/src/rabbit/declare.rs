@@ -10,9 +10,9 @@
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
+use muster_domain::fault::{self, Mutant};
 
-use crate::fault::{self, Mutant};
-use crate::queue::{QueueError, Topology};
+use crate::{QueueError, Topology};
 
 const PRECONDITION_FAILED: u16 = 406;
 const OK: u16 = 200;

@@ -12,7 +12,7 @@ use tokio::time::{Duration, timeout};
 
 use super::declare::{declare, delete_broken};
 use super::greeting;
-use crate::queue::{QueueError, Topology};
+use crate::{QueueError, Topology};
 
 #[derive(Debug)]
 pub(super) struct Link {

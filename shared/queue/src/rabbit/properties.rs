@@ -3,7 +3,7 @@
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 
-use crate::queue::message::{DecodeError, HeaderValue, Headers};
+use crate::message::{DecodeError, HeaderValue, Headers};
 
 // Ours, on what the program parked.
 const DEAD_REASON: &str = "muster-dead-reason";

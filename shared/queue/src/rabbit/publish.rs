@@ -12,10 +12,10 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, Instant, sleep, timeout_at};
+use muster_domain::fault::{self, Mutant, Point};
 
 use super::link::Link;
-use crate::fault::{self, Mutant, Point};
-use crate::queue::QueueError;
+use crate::QueueError;
 
 #[derive(Debug)]
 pub(super) struct Publisher {

@@ -9,12 +9,12 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use lapin::options::{BasicAckOptions, BasicRejectOptions};
 use lapin::{Acker, BasicProperties};
 use tokio::sync::mpsc;
+use muster_domain::fault::{self, Point};
 
 use super::properties;
 use super::publish::Publisher;
-use crate::fault::{self, Point};
-use crate::queue::delivery::{Settle, Settlement, Settler};
-use crate::queue::{Delivery, Message, QueueError};
+use crate::delivery::{Settle, Settlement, Settler};
+use crate::{Delivery, Message, QueueError};
 
 pub(super) struct Settling {
     publisher: Arc<Publisher>,

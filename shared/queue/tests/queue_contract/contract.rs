@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use muster_shared::queue::{DecodeError, Headers, MAX_BODY, Message, QueueError};
-use muster_shared::retry::ErrorKind;
+use muster_queue::{DecodeError, Headers, MAX_BODY, Message, QueueError};
+use muster_runtime::retry::ErrorKind;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use uuid::Uuid;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use muster_shared::queue::{Consumer, Delivery, Headers, Message, Queue, QueueDepth, QueueOptions, Topology};
+use muster_queue::{Consumer, Delivery, Headers, Message, Queue, QueueDepth, QueueOptions, Topology};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgPool};
 use tokio::time::timeout;
@@ -82,7 +82,7 @@ impl Rig {
         connection.close().await.unwrap();
         let direct = server.clone().database(&database);
         let pool = PgPoolOptions::new().max_connections(4).connect_with(direct.clone()).await.unwrap();
-        sqlx::raw_sql(include_str!("../../../migrations/0002_queue.sql")).execute(&pool).await.unwrap();
+        sqlx::raw_sql(include_str!("../../../../migrations/0002_queue.sql")).execute(&pool).await.unwrap();
 
         let topology = Topology::new(unique()).unwrap().with_delivery_limit(DELIVERY_LIMIT);
         let routed = PgPoolOptions::new().max_connections(4).connect_lazy_with(route(direct));
@@ -181,7 +181,7 @@ pub(crate) async fn run<Test: Future<Output = ()> + Send + 'static>(
     rig: Rig,
     test: impl FnOnce(Arc<Rig>) -> Test,
 ) {
-    // RUST_LOG=muster_shared=debug shows what the queue did, where a test fails.
+    // RUST_LOG=muster_queue=debug shows what the queue did, where a test fails.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::from_default_env())
         .with_test_writer()

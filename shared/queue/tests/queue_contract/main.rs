@@ -1,7 +1,6 @@
 //! What the queue seam promises, each promise one function that both backends run; and what only one of them can fail.
 //!
 //! Needs `TEST_DATABASE_URL` (a PostgreSQL where databases can be made) and `TEST_AMQP_URL` (a RabbitMQ). Fails without.
-#![cfg(feature = "queue")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_methods, reason = "names of queues and databases must differ from run to run")]
 

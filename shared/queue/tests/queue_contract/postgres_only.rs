@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use muster_shared::queue::{Queue, QueueError, QueueOptions};
-use muster_shared::retry::ErrorKind;
+use muster_queue::{Queue, QueueError, QueueOptions};
+use muster_runtime::retry::ErrorKind;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use muster_testkit::proxy::Proxy;
 
 use crate::harness::{Backend, PATIENCE, Rig, chunk, message, next, options, run, until_depth};
-use muster_shared::testing::proxy::Proxy;
 
 fn pool(rig: &Rig) -> &PgPool {
     match &rig.backend {
@@ -186,7 +186,7 @@ async fn a_database_that_is_away_is_a_transient_error() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let away = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port);
     let pool = PgPoolOptions::new().acquire_timeout(Duration::from_millis(500)).connect_lazy_with(away);
-    let queue = Queue::postgres(pool, muster_shared::queue::Topology::new("test").unwrap(), options());
+    let queue = Queue::postgres(pool, muster_queue::Topology::new("test").unwrap(), options());
     assert_eq!(queue.publish(message(1)).await.unwrap_err().kind(), ErrorKind::Transient);
     assert_eq!(queue.consumer(1).await.unwrap_err().kind(), ErrorKind::Transient);
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
-use muster_shared::queue::{Queue, QueueError, QueueOptions, Topology};
-use muster_shared::retry::{ErrorKind, Policy, retry};
+use muster_queue::{Queue, QueueError, QueueOptions, Topology};
+use muster_runtime::retry::{ErrorKind, Policy, retry};
 use tokio::time::Instant;
+use muster_testkit::proxy::Proxy;
 
 use crate::harness::{Backend, Rig, chunk, message, next, options, raw_channel, run};
-use muster_shared::testing::proxy::Proxy;
 
 async fn proxied(options: QueueOptions) -> (Rig, Proxy) {
     let url = std::env::var("TEST_AMQP_URL").expect("TEST_AMQP_URL must be set for this test");
@@ -143,7 +143,7 @@ async fn an_alarm_of_the_broker_fails_a_publish_in_time_and_is_named() {
 /// Takes a queue's files and its process away, and leaves what the broker has noted of it: so a broker comes back that was killed while
 /// it wrote them.
 fn lose_files(queue: &str) {
-    let services = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/local/services.sh");
+    let services = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/local/services.sh");
     let expression = format!("ra:force_delete_server(quorum_queues, {{'%2F_{queue}', node()}}).");
     let output = Command::new(services).args(["ctl", "eval", &expression]).output().unwrap();
     assert!(output.status.success(), "the broker must be the one of `make services-up`: {output:?}");

@@ -4,10 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use muster_domain::catalog::MAX_NAME_BYTES;
+use muster_domain::normalise::has_forbidden_char;
+
 use super::value::Setting;
 use super::{ByteSize, Envelope, Key, LogFormat, Problem, SecretUrl, Sources};
-use crate::catalog::MAX_NAME_BYTES;
-use crate::normalise::has_forbidden_char;
 
 macro_rules! settings {
     ($(

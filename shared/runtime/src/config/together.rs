@@ -1,9 +1,10 @@
 //! What settings that are good by themselves make together: whatever passes here can import a file of the largest records that
 //! it permits.
 
+use muster_domain::fault::{Mutant, mutant};
+
 use super::settings::{Config, IntakeConfig};
 use super::value::ByteSize;
-use crate::fault::{Mutant, mutant};
 
 /// What a message takes: that of RabbitMQ 4, where nobody sets another.
 const MESSAGE: ByteSize = ByteSize::mib(16);
@@ -98,12 +99,12 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use muster_domain::chunk::{ChunkCutter, ChunkLimits, LaneHash, SealedChunk, SecretKey, decode};
+    use muster_domain::error::{ErrorCode, RecordError};
+    use muster_domain::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber, Secrets};
 
     use super::*;
-    use crate::chunk::{ChunkCutter, ChunkLimits, LaneHash, SealedChunk, SecretKey, decode};
     use crate::config::Layers;
-    use crate::error::{ErrorCode, RecordError};
-    use crate::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber, Secrets};
 
     fn resolve(settings: &[(&'static str, String)]) -> Result<Config, Vec<String>> {
         let layers = Layers { arguments: settings.to_vec(), ..Layers::default() };

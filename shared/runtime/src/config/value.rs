@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use muster_domain::quantity::{DURATION_UNITS, number_and_unit, parse_duration};
+
 /// A type that a setting can have.
 pub(super) trait Setting: Sized {
     /// `Err` says what the text must be, and does not repeat it.
@@ -138,15 +140,9 @@ impl Setting for ByteSize {
     }
 }
 
-const DURATION_UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000), ("ms", 1)];
-
 impl Setting for Duration {
     fn parse(text: &str) -> Result<Self, String> {
-        number_and_unit(text, DURATION_UNITS.into_iter())
-            .filter(|milliseconds| *milliseconds > 0)
-            .map(Self::from_millis)
-            .ok_or_else(|| "must be a time above 0, such as 250ms, 10s, 5min, 2h or 30d".into())
+        parse_duration(text)
     }
 
     fn show(&self) -> Option<String> {
@@ -154,20 +150,6 @@ impl Setting for Duration {
         let unit = DURATION_UNITS.iter().find(|(_, size)| milliseconds.is_multiple_of(u128::from(*size)));
         unit.map(|(unit, size)| format!("{}{unit}", milliseconds / u128::from(*size)))
     }
-}
-
-/// A time as settings have it: `250ms`, `10s`, `90d`.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    Setting::parse(text)
-}
-
-/// A whole number, perhaps blanks, and a unit that must be one of these.
-fn number_and_unit(text: &str, mut units: impl Iterator<Item = (&'static str, u64)>) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let (_, size) = units.find(|(name, _)| *name == unit.trim_start())?;
-    number.parse::<u64>().ok()?.checked_mul(size)
 }
 
 /// How log lines are written.

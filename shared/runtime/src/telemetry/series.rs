@@ -3,9 +3,9 @@
 
 use std::fmt::Write;
 
-use crate::error::ErrorCode;
-use crate::fault::{Mutant, mutant};
-use crate::import::{ChunkState, ImportState};
+use muster_domain::error::ErrorCode;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::import::{ChunkState, ImportState};
 
 /// What kind of metric it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,13 +3,13 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
+use muster_runtime::clock;
+use muster_domain::id::{DeliveryId, ImportId, TenantId, WebhookId};
+use muster_domain::import::DeliveryState;
+use muster_domain::webhook;
 
 use super::corrupt;
-use crate::clock;
-use crate::id::{DeliveryId, ImportId, TenantId, WebhookId};
-use crate::import::DeliveryState;
-use crate::store::{Store, StoreError};
-use crate::webhook;
+use crate::{Store, StoreError};
 
 /// Deliveries that retention deletes in one go.
 const FORGOTTEN: i64 = 1_000;

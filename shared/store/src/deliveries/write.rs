@@ -3,12 +3,12 @@
 use serde_json::Value;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
+use muster_runtime::clock;
+use muster_domain::id::ImportId;
+use muster_domain::outcome::Counts;
+use muster_domain::webhook::{self, Happening};
 
-use crate::clock;
-use crate::id::ImportId;
-use crate::outcome::Counts;
-use crate::store::{Store, StoreError};
-use crate::webhook::{self, Happening};
+use crate::{Store, StoreError};
 
 /// Webhooks looked after in one go, and events of one of them.
 const WEBHOOKS: i64 = 100;

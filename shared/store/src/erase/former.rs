@@ -1,13 +1,13 @@
 //! Who a person was: users of theirs that an undo deleted. Nothing names them any more but what the undo kept of them.
 
 use uuid::Uuid;
+use muster_domain::chunk::decode;
+use muster_domain::erase::Person;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{TenantId, UserId};
+use muster_domain::undo::changes;
 
 use super::super::{Store, StoreError};
-use crate::chunk::decode;
-use crate::erase::Person;
-use crate::fault::{Mutant, mutant};
-use crate::id::{TenantId, UserId};
-use crate::undo::changes;
 
 /// The person, with the users that undos deleted and that had one of their identifiers.
 ///

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
+use muster_domain::chunk::ChunkRecords;
+use muster_domain::field::METADATA_PREFIX;
+use muster_domain::outcome::{Outcome, OutcomeSheet};
+use muster_domain::record::{RawField, RawRecord, RawValue};
+use muster_domain::rules::Rules;
+use muster_domain::undo::{Change, Kind, changes};
+use muster_domain::validate::Binding;
 
 use super::{Entry, FieldChange};
-use crate::chunk::ChunkRecords;
-use crate::field::METADATA_PREFIX;
-use crate::outcome::{Outcome, OutcomeSheet};
-use crate::record::{RawField, RawRecord, RawValue};
-use crate::rules::Rules;
-use crate::undo::{Change, Kind, changes};
-use crate::validate::Binding;
 
 /// One application of a chunk, as far as it is looked at.
 pub(super) struct Chunk {

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use serde_json::Value;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
+use muster_domain::id::TenantId;
 
 use super::super::{Store, StoreError, catalog};
 use super::{Actor, FieldChange, Kept};
-use crate::id::TenantId;
 
 /// Puts the names of the catalog in the place of its ids.
 pub(super) async fn name_fields(

@@ -5,15 +5,15 @@ use serde_json::{Map, Value};
 use sqlx::postgres::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
+use muster_domain::chunk::decode;
+use muster_domain::id::{ChunkId, ImportId, TenantId};
+use muster_domain::options::ImportOptions;
+use muster_domain::rules::Rules;
 
 use super::super::StoreError;
 use super::super::apply::read_sheet;
 use super::chunk::{Chunk, differences};
 use super::{Cursor, Entry, Kept};
-use crate::chunk::decode;
-use crate::id::{ChunkId, ImportId, TenantId};
-use crate::options::ImportOptions;
-use crate::rules::Rules;
 
 /// Applications of chunks that one statement looks through.
 const WINDOW: i64 = 500;

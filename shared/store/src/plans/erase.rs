@@ -1,13 +1,13 @@
 //! Erasing a person from plans.
 
 use uuid::Uuid;
+use muster_domain::erase::Person;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{ImportId, TenantId, UserId};
+use muster_domain::planned::{PlannedChunk, PlannedRecord, keys_of};
 
 use super::super::{Store, StoreError};
 use super::decoded;
-use crate::erase::Person;
-use crate::fault::{Mutant, mutant};
-use crate::id::{ImportId, TenantId, UserId};
-use crate::planned::{PlannedChunk, PlannedRecord, keys_of};
 
 /// Takes the person out of all plans. Returns of how many records that was. A record of theirs that is applied later fails as erased;
 /// one of others in which a value named them fails if it is applied, since its plan is not known any more.

@@ -5,13 +5,13 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgConnection;
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ImportState;
+use muster_domain::outcome::{Counts, Outcome};
+use muster_domain::planned::{OTHER, PlannedRecord, Sums};
 
 use super::super::{Store, StoreError};
 use super::decoded;
-use crate::id::{ImportId, TenantId};
-use crate::import::ImportState;
-use crate::outcome::{Counts, Outcome};
-use crate::planned::{OTHER, PlannedRecord, Sums};
 
 /// The plan of an import, without its records.
 #[derive(Debug, Clone, PartialEq)]

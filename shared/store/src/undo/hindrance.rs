@@ -2,12 +2,12 @@
 //! does not.
 
 use sqlx::postgres::PgConnection;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ImportState;
 
 use super::Refusal;
-use crate::fault::{Mutant, mutant};
-use crate::id::{ImportId, TenantId};
-use crate::import::ImportState;
-use crate::store::StoreError;
+use crate::StoreError;
 
 /// The undo of an import, other than `but`, beside which there may be no further one. With the import's row locked the answer stays true.
 ///
@@ -49,7 +49,7 @@ pub(super) async fn other_undo(
 
 /// Why an import may not be resumed or retried: an undo of it is open; or it is an undo itself, and another one works on the same import,
 /// or that import does. Locks the row of an import that this one undoes, and then the row of this one.
-pub(in crate::store) async fn hindrance(
+pub(crate) async fn hindrance(
     connection: &mut PgConnection,
     tenant: TenantId,
     import: ImportId,

@@ -2,14 +2,14 @@
 
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
+use muster_domain::chunk::{ChunkCutter, ChunkLimits, LaneHash, SealedChunk, decode};
+use muster_domain::id::{ChunkId, ImportId, TenantId};
+use muster_domain::outcome::Outcome;
+use muster_domain::record::{Names, RawRecord};
+use muster_domain::undo::{Change, Kind, Undo, at, changes, membership_path, names, record_fields, texts};
 
 use super::{NewUndo, Source};
-use crate::chunk::{ChunkCutter, ChunkLimits, LaneHash, SealedChunk, decode};
-use crate::id::{ChunkId, ImportId, TenantId};
-use crate::outcome::Outcome;
-use crate::record::{Names, RawRecord};
-use crate::store::{StoreError, Transaction, apply, doubles, intake};
-use crate::undo::{Change, Kind, Undo, at, changes, membership_path, names, record_fields, texts};
+use crate::{StoreError, Transaction, apply, doubles, intake};
 
 /// Rows of before-images that are read at a time.
 const AT_A_TIME: i64 = 4;

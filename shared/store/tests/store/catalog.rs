@@ -1,9 +1,9 @@
-use muster_shared::catalog::Catalog;
-use muster_shared::error::ErrorCode;
-use muster_shared::id::TenantId;
-use muster_shared::store::catalog::{self, Applied};
-use muster_shared::store::{Store, tenants};
-use muster_shared::testing::TestDatabase;
+use muster_domain::catalog::Catalog;
+use muster_domain::error::ErrorCode;
+use muster_domain::id::TenantId;
+use muster_store::catalog::{self, Applied};
+use muster_store::{Store, tenants};
+use muster_testkit::TestDatabase;
 use sqlx::AssertSqlSafe;
 
 async fn tenant(store: &Store, slug: &str) -> TenantId {

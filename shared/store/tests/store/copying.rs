@@ -5,8 +5,8 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
-use muster_shared::store::{Store, StoreOptions};
-use muster_shared::testing::TestDatabase;
+use muster_store::{Store, StoreOptions};
+use muster_testkit::TestDatabase;
 use sqlx::{Connection, PgConnection};
 
 const COPY: &str = "copy users (id, tenant_id, email) from stdin (format binary)";

@@ -1,5 +1,5 @@
-use muster_shared::store::{ErrorKind, Store, StoreError, migrate};
-use muster_shared::testing::TestDatabase;
+use muster_store::{ErrorKind, Store, StoreError, migrate};
+use muster_testkit::TestDatabase;
 
 async fn execute(store: &Store, sql: &'static str) {
     sqlx::raw_sql(sql).execute(store.pool()).await.unwrap();

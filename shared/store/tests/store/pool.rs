@@ -3,9 +3,9 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use muster_shared::store::{ErrorKind, Store, StoreError, StoreOptions};
-use muster_shared::testing::TestDatabase;
-use muster_shared::testing::proxy::Proxy;
+use muster_store::{ErrorKind, Store, StoreError, StoreOptions};
+use muster_testkit::TestDatabase;
+use muster_testkit::proxy::Proxy;
 use sqlx::{Connection, PgConnection, Row};
 
 async fn setting(connection: &mut PgConnection, name: &str) -> String {
@@ -227,14 +227,14 @@ async fn the_look_for_the_server_that_takes_writes_notices_one_that_vanished() {
 async fn every_connection_sends_small_packets_at_once_and_notices_a_server_that_vanished() {
     let database = TestDatabase::create().await;
     let store = database.store().await;
-    let topology = muster_shared::queue::Topology::new("muster").unwrap();
-    let queue = muster_shared::queue::Queue::postgres(store.pool().clone(), topology, Default::default());
+    let topology = muster_queue::Topology::new("muster").unwrap();
+    let queue = muster_queue::Queue::postgres(store.pool().clone(), topology, Default::default());
     let _held = (
         store.pool().acquire().await.unwrap(),
         store.pool().acquire().await.unwrap(),
         store.connection().await.unwrap(),
         store.dedicated_connection().await.unwrap(),
-        muster_shared::store::intake::staging_connection(&store).await.unwrap(),
+        muster_store::intake::staging_connection(&store).await.unwrap(),
         store.listen("muster_test").await.unwrap(),
         queue.consumer(1).await.unwrap(),
     );

@@ -1,6 +1,6 @@
-use muster_shared::store::{catalog, tenants};
-use muster_shared::tenant::Slug;
-use muster_shared::testing::TestDatabase;
+use muster_store::{catalog, tenants};
+use muster_domain::tenant::Slug;
+use muster_testkit::TestDatabase;
 
 fn slug(text: &str) -> Slug {
     text.parse().unwrap()

@@ -1,7 +1,7 @@
-use muster_shared::id::{TenantId, UserId};
-use muster_shared::options::IdentifierField;
-use muster_shared::store::{Store, users};
-use muster_shared::testing::TestDatabase;
+use muster_domain::id::{TenantId, UserId};
+use muster_domain::options::IdentifierField;
+use muster_store::{Store, users};
+use muster_testkit::TestDatabase;
 use serde_json::json;
 
 const ANA: &str = "00000000-0000-7000-8000-000000000001";
@@ -59,7 +59,7 @@ async fn a_user_is_shown_with_everything_that_belongs_to_it() {
         "version": 1, "created_at": "2026-01-02T03:04:05Z", "updated_at": "2026-01-02T03:04:05Z",
     });
     assert_eq!(serde_json::to_value(&user).unwrap(), expected);
-    assert_eq!(serde_json::from_value::<muster_shared::user::User>(expected).unwrap(), user);
+    assert_eq!(serde_json::from_value::<muster_domain::user::User>(expected).unwrap(), user);
 }
 
 #[tokio::test]

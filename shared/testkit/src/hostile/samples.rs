@@ -2,13 +2,13 @@
 //! B.1.1 and C.2.
 
 use serde_json::{Value, json};
+use muster_domain::catalog::NameKind;
+use muster_domain::error::ErrorCode::{self, *};
+use muster_domain::field::Field;
+use muster_domain::options::{PhoneCheck, Sets, UnknownNames, Usernames};
 
 use super::{Reading, Sample};
-use crate::catalog::NameKind;
-use crate::error::ErrorCode::{self, *};
-use crate::field::Field;
-use crate::options::{PhoneCheck, Sets, UnknownNames, Usernames};
-use crate::testing::oracle::{Fact, Means};
+use crate::oracle::{Fact, Means};
 
 /// A bcrypt hash of a bearable cost.
 pub(super) const HASH: &str = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use super::{key_samples, samples};
-use crate::error::ErrorCode;
-use crate::field::{Behaviour, Blank, Field, FieldRule, FieldTable, METADATA_PATTERN};
-use crate::options::{
+use muster_domain::error::ErrorCode;
+use muster_domain::field::{Behaviour, Blank, Field, FieldRule, FieldTable, METADATA_PATTERN};
+use muster_domain::options::{
     EmptyCell, Enrolment, IdentifierField, ImportOptions, MetadataMode, OnExisting, PhoneCheck, Sets,
     UnknownColumns, UnknownNames, Usernames, Values,
 };
-use crate::parse::Format;
-use crate::testing::oracle::{Line, Means, Said};
-use crate::testing::random::Random;
+use muster_domain::parse::Format;
+
+use super::{key_samples, samples};
+use crate::oracle::{Line, Means, Said};
+use crate::random::Random;
 
 /// Bounds of what is made up.
 #[derive(Debug, Clone, Copy)]

@@ -1,12 +1,12 @@
 //! What a record makes of a user, new or there already.
 
 use serde_json::{Map, Value};
+use muster_domain::field::{Field, FieldTable};
+use muster_domain::options::{ImportOptions, MetadataMode};
+use muster_domain::parse::Format;
 
 use super::read::Record;
 use super::{Fact, Fields, metadata};
-use crate::field::{Field, FieldTable};
-use crate::options::{ImportOptions, MetadataMode};
-use crate::parse::Format;
 
 /// Fields that are a value or nothing, the same for new users and those that are there.
 const SIMPLE: [Field; 35] = [

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
+use muster_domain::error::ErrorCode;
+use muster_domain::field::{Behaviour, Blank, Field, FieldTable};
+use muster_domain::options::{EmptyCell, ImportOptions, UnknownColumns};
+use muster_domain::parse::Format;
 
 use super::{Fact, Line, Means, Said};
-use crate::error::ErrorCode;
-use crate::field::{Behaviour, Blank, Field, FieldTable};
-use crate::options::{EmptyCell, ImportOptions, UnknownColumns};
-use crate::parse::Format;
 
 /// Names that mean something in every upload, whatever its table.
 pub const READABLE: [&str; 3] = ["_error_code", "_error_field", "_error_message"];
@@ -191,7 +191,7 @@ impl Reading<'_> {
             }
             _ => {
                 let defined = super::super::hostile::DEFINED.contains(&key);
-                if self.options.metadata != crate::options::MetadataMode::Attributes || defined {
+                if self.options.metadata != muster_domain::options::MetadataMode::Attributes || defined {
                     let keys = Map::from_iter([(key.to_owned(), Value::Null)]);
                     self.fact(Field::Metadata, Fact::Is(Value::Object(keys)), &said.name);
                 }

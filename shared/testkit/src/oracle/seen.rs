@@ -1,9 +1,9 @@
 //! A user of the store in the oracle's form, so that the two can be compared.
 
 use serde_json::{Map, Value};
+use muster_domain::plan::ExistingUser;
 
 use super::Fields;
-use crate::plan::ExistingUser;
 
 /// What a user has. `name` tells the folded name of an id of the catalog.
 ///

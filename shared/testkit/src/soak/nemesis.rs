@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use muster_runtime::clock;
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use lapin::{Connection, ConnectionProperties};
-use muster_shared::clock;
-use muster_shared::testing::random::Random;
 use rustix::process::Signal;
 use serde_json::json;
 use sqlx::Row as _;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+
+use crate::random::Random;
 
 use super::program::Process;
 use super::servers::signal;

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use muster_runtime::clock;
+use muster_queue::Topology;
 use chrono::{DateTime, Utc};
-use muster_shared::clock;
-use muster_shared::queue::Topology;
-use muster_shared::testing::random::Random;
 use uuid::Uuid;
+
+use crate::random::Random;
 
 use super::api::Api;
 use super::db::Db;
