@@ -6,11 +6,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use muster_producer::inspect;
-use muster_producer::request::{Reading, ResolvedImport};
 use muster_domain::catalog::Organization;
-use muster_runtime::clock;
-use muster_runtime::config::Config;
 use muster_domain::error::ErrorCode;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::field::{Blank, Field, FieldRule, FieldTable, METADATA_PATTERN};
@@ -19,9 +15,13 @@ use muster_domain::import::ImportState;
 use muster_domain::options::{EmptyCell, Enrolment, ImportOptions, OnExisting, Rows, UnknownColumns};
 use muster_domain::outcome::Counts;
 use muster_domain::parse::Format;
+use muster_domain::tenant::Slug;
+use muster_producer::inspect;
+use muster_producer::request::{Reading, ResolvedImport};
+use muster_runtime::clock;
+use muster_runtime::config::Config;
 use muster_store::catalog;
 use muster_store::intake::{NewImport, Provenance};
-use muster_domain::tenant::Slug;
 
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};

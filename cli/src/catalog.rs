@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use muster_domain::catalog::Catalog;
+use muster_domain::tenant::Slug;
 use muster_runtime::config::Config;
 use muster_store::catalog::{self, Applied};
-use muster_domain::tenant::Slug;
 
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;

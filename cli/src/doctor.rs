@@ -7,9 +7,9 @@ mod server;
 use std::path::PathBuf;
 
 use clap::Args;
+use muster_domain::fault::{Mutant, mutant};
 use muster_runtime::clock;
 use muster_runtime::config::Config;
-use muster_domain::fault::{Mutant, mutant};
 use serde::Serialize;
 
 pub(crate) use server::Readiness;

@@ -1,9 +1,9 @@
 //! `muster receipts key`: the public key by which receipts of this installation are known.
 
 use clap::{Args, Subcommand};
+use muster_domain::receipt::ALGORITHM;
 use muster_producer::api::ReceiptKeyView;
 use muster_runtime::config::Config;
-use muster_domain::receipt::ALGORITHM;
 use muster_store::receipts;
 
 use crate::client::{Remote, ServerToken, operations};

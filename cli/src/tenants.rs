@@ -2,9 +2,9 @@
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
+use muster_domain::tenant::{Slug, Tenant};
 use muster_runtime::config::Config;
 use muster_store::{Created, tenants};
-use muster_domain::tenant::{Slug, Tenant};
 
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;

@@ -5,13 +5,13 @@ use std::time::Duration;
 use anyhow::bail;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use muster_runtime::clock;
-use muster_runtime::config::Config;
 use muster_domain::quantity::parse_duration as duration;
-use muster_store::catalog;
-use muster_store::tokens::{self, NewToken, TokenInfo};
 use muster_domain::tenant::Slug;
 use muster_domain::token::Scope;
+use muster_runtime::clock;
+use muster_runtime::config::Config;
+use muster_store::catalog;
+use muster_store::tokens::{self, NewToken, TokenInfo};
 use serde_json::json as value;
 
 use crate::args::one_of;

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use bytes::{Bytes, BytesMut};
 use clap::Args;
+use muster_domain::receipt::{FileLine, PublicKey, Receipt, check};
 use muster_producer::receive::Encoding;
 use muster_producer::verify::{self, Counted};
 use muster_runtime::config::Config;
-use muster_domain::receipt::{FileLine, PublicKey, Receipt, check};
 use serde::Serialize;
 use tokio::io::AsyncReadExt;
 

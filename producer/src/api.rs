@@ -47,9 +47,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_queue::Queue;
+use muster_runtime::supervise::Progress;
 use muster_store::Store;
 use muster_store::status::Bounds;
-use muster_runtime::supervise::Progress;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

@@ -4,9 +4,9 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use muster_queue::Queue;
-use muster_store::Store;
 use muster_runtime::telemetry::exposition;
 use muster_runtime::telemetry::series::Part;
+use muster_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;

@@ -22,11 +22,9 @@ use muster_domain::import::ImportState;
 use muster_domain::options::Rows;
 use muster_domain::outcome::Counts;
 use muster_domain::parse::ParseLimits;
-use muster_runtime::retry::{Backoff, Policy};
 use muster_domain::rules::Rules;
-use muster_store::intake::{
-    self as store, Concluded, KnownImport, NewImport, Opened, Received, Settled,
-};
+use muster_runtime::retry::{Backoff, Policy};
+use muster_store::intake::{self as store, Concluded, KnownImport, NewImport, Opened, Received, Settled};
 use muster_store::quota::{Allowance, TenantLimits};
 use muster_store::{Store, StoreError, apply, catalog};
 use sha2::{Digest, Sha256};

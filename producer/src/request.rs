@@ -12,9 +12,9 @@ use muster_domain::id::{GroupId, ImportId, OrganizationId, TenantId};
 use muster_domain::import_profile::{BUILTIN, Builtin};
 use muster_domain::options::{Enrolment, HeaderNames, ImportOptions, OnExisting};
 use muster_domain::parse::{Delimiter, Format, ParseLimits, SkipLines, TextEncoding};
+use muster_domain::tenant::Slug;
 use muster_store::intake::{NewImport, Provenance};
 use muster_store::{Store, StoreError, catalog, family, import_profiles};
-use muster_domain::tenant::Slug;
 use sha2::{Digest, Sha256};
 
 use fields::FieldChoices;

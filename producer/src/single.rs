@@ -8,7 +8,6 @@
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
-use muster_runtime::clock;
 use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::fault::{self, Mutant, Point, mutant};
 use muster_domain::id::TenantId;
@@ -16,12 +15,13 @@ use muster_domain::options::Enrolment;
 use muster_domain::outcome::{Outcome, Verdict};
 use muster_domain::record::{Names, Position, RawField, RawRecord, RawValue, Record, RecordNumber};
 use muster_domain::rules::Rules;
+use muster_domain::tenant::Slug;
+use muster_domain::validate::{Binding, validate};
+use muster_runtime::clock;
 use muster_store::applications::{self, Application, ApplicationMember};
 use muster_store::members::{self, Member};
 use muster_store::upsert::upsert_one;
 use muster_store::{Connection, ErrorKind, Store, StoreError, apply, catalog};
-use muster_domain::tenant::Slug;
-use muster_domain::validate::{Binding, validate};
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use uuid::Uuid;

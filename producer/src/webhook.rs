@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use muster_domain::fault::{self, Mutant, Point, mutant};
 use muster_domain::import::DeliveryState;
+use muster_domain::webhook::Schedule;
 use muster_runtime::retry::{Backoff, Policy};
+use muster_runtime::supervise::{Progress, Supervised, supervise};
 use muster_store::deliveries::{self, Claim, Next, Try};
 use muster_store::{Store, StoreError, events};
-use muster_runtime::supervise::{Progress, Supervised, supervise};
-use muster_domain::webhook::Schedule;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;

@@ -12,12 +12,12 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use muster_producer::request::ImportRequest;
-use muster_producer::workbook::{self, BookLimits};
 use muster_domain::chunk::ChunkLimits;
 use muster_domain::options::Rows;
 use muster_domain::outcome::Outcome;
 use muster_domain::parse::{Format, ParseLimits};
+use muster_producer::request::ImportRequest;
+use muster_producer::workbook::{self, BookLimits};
 use muster_testkit::engine::{Course, Engine};
 use serde_json::Value;
 

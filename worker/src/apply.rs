@@ -12,22 +12,22 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use muster_domain::chunk::{self, BrokenChunk, ChunkRecords, body_hash, decode_with, is_sealed};
-use muster_runtime::clock;
 use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, ImportId};
 use muster_domain::import::ChunkState;
 use muster_domain::outcome::{Counts, Outcome, OutcomeSheet, Verdict};
 use muster_domain::planned::{PlanUse, PlannedRecord};
-use muster_queue::Message;
 use muster_domain::record::{Names, RawRecord, Record, Secrets, source_json};
 use muster_domain::rules::Rules;
+use muster_domain::undo::{Change, Images};
+use muster_domain::validate::{Binding, validate};
+use muster_queue::Message;
+use muster_runtime::clock;
 use muster_store::apply::{self as store, Beginning, LockedChunk};
 use muster_store::intake::Issue;
 use muster_store::upsert::upsert;
 use muster_store::{Connection, StoreError, Transaction, catalog};
-use muster_domain::undo::{Change, Images};
-use muster_domain::validate::{Binding, validate};
 use uuid::Uuid;
 
 use crate::rules::{Known, RulesCache};

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use muster_runtime::clock;
 use muster_domain::fault::{self, Mutant, Point};
-use muster_store::holding::Holder;
 use muster_domain::id::{ChunkId, TenantId};
 use muster_domain::outcome::Counts;
 use muster_queue::{Delivery, Message, QueueError, Settler};
+use muster_runtime::clock;
 use muster_runtime::retry::{Backoff, Policy as RetryPolicy};
 use muster_store::apply::{self as store, Later};
+use muster_store::holding::Holder;
 use muster_store::{ErrorKind, StoreError};
 use rand::Rng;
 use tokio::sync::{OwnedSemaphorePermit, RwLock};

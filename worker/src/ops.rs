@@ -17,10 +17,10 @@ use hyper_util::service::TowerToHyperService;
 use muster_queue::Queue;
 use muster_queue::readiness::QueuePart;
 use muster_runtime::readiness;
-use muster_store::readiness::{StorePart, set_pool};
-use muster_store::Store;
 use muster_runtime::supervise::Progress;
 use muster_runtime::telemetry::exposition;
+use muster_store::Store;
+use muster_store::readiness::{StorePart, set_pool};
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -137,7 +137,8 @@ async fn requests(stream: TcpStream, app: Router) {
 }
 
 async fn readyz(State(asked): State<Arc<Asked>>) -> (StatusCode, Json<Readiness>) {
-    let (store, queue) = tokio::join!(asked.store_part.word(&asked.store), asked.queue_part.word(&asked.queue));
+    let (store, queue) =
+        tokio::join!(asked.store_part.word(&asked.store), asked.queue_part.word(&asked.queue));
     let worker = if asked.progress.silent_for() <= SILENT { "ok" } else { "stalled" };
     let mut reasons = readiness::reasons(store, queue);
     reasons.extend((worker != "ok").then_some("the worker takes no deliveries"));

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::marker::PhantomData;
 
+use muster_domain::user::User;
 use muster_producer::api::{
     AuditList, BulkList, BulkView, ChunkList, DeliveryList, DeliveryView, PlanView, PlannedList,
     ReceiptKeyView, UndoPreview, WebhookCreated, WebhookList, WebhookSecretView, WebhookView,
@@ -10,7 +11,6 @@ use muster_producer::api::{
 use muster_producer::request::OPTIONS;
 use muster_store::history::Page as HistoryPage;
 use muster_store::problems::Problems;
-use muster_domain::user::User;
 use reqwest::Method;
 use serde_json::Value;
 

@@ -6,16 +6,16 @@
 use std::fmt;
 
 use anyhow::{Context, bail};
-use muster_producer::api::PlanView;
-use muster_producer::receive::{self, Receipt, ReceiveError};
-use muster_producer::request::{BRAKE, ImportRequest, RequestError, ResolvedImport};
 use muster_domain::catalog::FieldError;
-use muster_runtime::clock;
-use muster_runtime::config::Config;
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::parse::TextEncoding;
+use muster_producer::api::PlanView;
+use muster_producer::receive::{self, Receipt, ReceiveError};
+use muster_producer::request::{BRAKE, ImportRequest, RequestError, ResolvedImport};
+use muster_runtime::clock;
+use muster_runtime::config::Config;
 use muster_store::intake::{self, NewImport, Provenance};
 use muster_store::{Store, plans, reports};
 use sha2::{Digest, Sha256};

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use muster_producer::api::{BulkView, too_many_in_bulk};
 use muster_domain::bulk::{Action, Filter};
 use muster_domain::error::ErrorCode;
 use muster_domain::import::ImportState;
+use muster_producer::api::{BulkView, too_many_in_bulk};
 use muster_store::bulk::{self as store, Looked};
 use uuid::Uuid;
 

@@ -1,8 +1,8 @@
 //! The chunks of an import, as a table or an object a line.
 
-use muster_producer::api::ChunkView;
 use muster_domain::id::{ChunkId, ImportId};
 use muster_domain::import::ChunkState;
+use muster_producer::api::ChunkView;
 use muster_store::chunks::ChunkFilter;
 
 use super::backend::Backend;

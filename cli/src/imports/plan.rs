@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use anyhow::bail;
 use clap::Args;
-use muster_producer::api::{PlanView, PlannedList, PlannedView};
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
 use muster_domain::outcome::Outcome;
+use muster_producer::api::{PlanView, PlannedList, PlannedView};
 use muster_store::plans::{self, PlannedPage};
 use serde_json::Value;
 

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use muster_producer::api::{PROGRAM, ReportPage, report_page};
 use muster_domain::id::ImportId;
+use muster_producer::api::{PROGRAM, ReportPage, report_page};
 use muster_store::receipts::{self, Found};
 
 use super::backend::Backend;

@@ -2,12 +2,12 @@
 
 use anyhow::bail;
 use clap::Args;
-use muster_producer::api::UndoPreview;
-use muster_runtime::clock;
 use muster_domain::id::ImportId;
 use muster_domain::options::Start;
-use muster_store::undo::{self as store, NewUndo, OpenedUndo, Refusal};
 use muster_domain::undo::{RecordRanges, Undo};
+use muster_producer::api::UndoPreview;
+use muster_runtime::clock;
+use muster_store::undo::{self as store, NewUndo, OpenedUndo, Refusal};
 
 use super::backend::{Backend, Outcomes};
 use super::local::Local;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use muster_runtime::clock;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
 use muster_domain::progress::Progress as HowItGetsOn;
+use muster_runtime::clock;
 
 use super::backend::Backend;
 use super::plan;

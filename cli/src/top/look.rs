@@ -1,8 +1,8 @@
 //! What `muster top` asks: imports, what failed in one of them, the queue and the programs.
 
-use muster_runtime::clock;
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
+use muster_runtime::clock;
 use muster_store::{figures, status};
 use reqwest::StatusCode;
 

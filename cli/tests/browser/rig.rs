@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::token::Scope;
 use muster_producer::receive::ReceiveLimits;
 use muster_producer::{Producer, ProducerOptions};
-use muster_domain::chunk::ChunkLimits;
 use muster_queue::{Queue, QueueOptions, Topology};
 use muster_store::tokens::NewToken;
 use muster_store::{Store, tenants, tokens};
 use muster_testkit::TestDatabase;
-use muster_domain::token::Scope;
 use muster_worker::{Worker, WorkerOptions};
 use reqwest::{Client, StatusCode};
 use serde_json::Value;

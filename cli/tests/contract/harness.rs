@@ -5,8 +5,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use muster_domain::catalog::Catalog;
-use muster_runtime::clock;
 use muster_domain::id::TenantId;
+use muster_runtime::clock;
 use muster_store::{Store, StoreOptions, catalog, tenants};
 use secrecy::SecretString;
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_domain::catalog::Catalog;
-use muster_runtime::clock;
 use muster_domain::id::TenantId;
+use muster_domain::token::Scope;
 use muster_queue::{Queue, QueueOptions, Topology};
+use muster_runtime::clock;
 use muster_store::{Store, catalog, tenants, tokens};
 use muster_testkit::TestDatabase;
-use muster_domain::token::Scope;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

@@ -3,8 +3,8 @@
 use muster_domain::chunk::decode;
 use muster_domain::erase::Person;
 use muster_domain::options::{IdentifierField, ImportOptions};
-use muster_store::{erase, retention, steer};
 use muster_domain::undo::{Change, Kind, changes};
+use muster_store::{erase, retention, steer};
 use serde_json::json;
 
 use crate::harness::{Backend, Pipeline, counts, people};

@@ -34,11 +34,11 @@ async fn small_imports_end_soon() {
 mod process {
     use std::time::Duration;
 
-    use muster_producer::receive::{self, Encoding, ReceiveLimits};
-    use muster_runtime::clock;
-    use muster_engine::{EmbeddedEngine, EngineOptions};
     use muster_domain::id::{ImportId, TenantId};
     use muster_domain::options::ImportOptions;
+    use muster_engine::{EmbeddedEngine, EngineOptions};
+    use muster_producer::receive::{self, Encoding, ReceiveLimits};
+    use muster_runtime::clock;
     use muster_store::intake::NewImport;
     use muster_store::{Store, StoreOptions, migrate, reports, tenants};
     use tokio::task::JoinSet;

@@ -1,10 +1,10 @@
 //! The small files of `shared/test_data/records` through the whole pipeline: each comes to what stands beside it, as it does
 //! through the pure half alone.
 
-use muster_producer::receive::ReceiveError;
 use muster_domain::chunk::ChunkLimits;
 use muster_domain::options::ImportOptions;
 use muster_domain::parse::{Format, ParseLimits};
+use muster_producer::receive::ReceiveError;
 use muster_store::{catalog, tenants};
 use muster_testkit::corpus::{Oddity, came, oddities, refused};
 use muster_testkit::hostile;

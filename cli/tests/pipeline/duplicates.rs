@@ -1,12 +1,12 @@
 //! Values that may stand once in a file: the records that repeat one are found across all chunks and lanes.
 
-use muster_producer::receive::ReceiveError;
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
 use muster_domain::options::{Duplicates, EmptyFile, ImportOptions, OnInvalid};
 use muster_domain::outcome::Outcome;
 use muster_domain::parse::Format;
+use muster_producer::receive::ReceiveError;
 use muster_store::steer::{self, Steered};
 
 use crate::harness::{Backend, Pipeline, counts};

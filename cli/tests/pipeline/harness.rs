@@ -3,16 +3,16 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use muster_producer::receive::{self, Encoding, Receipt, ReceiveError, ReceiveLimits};
-use muster_producer::{DispatchOptions, Dispatcher};
 use muster_domain::chunk::ChunkLimits;
-use muster_runtime::clock;
-use muster_engine::{EmbeddedEngine, EngineOptions};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::options::ImportOptions;
 use muster_domain::outcome::{Counts, Outcome, Reason};
+use muster_engine::{EmbeddedEngine, EngineOptions};
+use muster_producer::receive::{self, Encoding, Receipt, ReceiveError, ReceiveLimits};
+use muster_producer::{DispatchOptions, Dispatcher};
 use muster_queue::{Queue, QueueOptions, Topology};
+use muster_runtime::clock;
 use muster_store::intake::NewImport;
 use muster_store::records::{self, RecordFilter, RecordReport};
 use muster_store::reports::{self, ImportReport};

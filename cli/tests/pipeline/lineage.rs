@@ -1,11 +1,11 @@
 //! Families of imports, receipts and histories, from upload to end.
 
 use futures_util::StreamExt;
-use muster_producer::export::{self, ExportFormat};
 use muster_domain::id::{ImportId, TenantId, UserId};
 use muster_domain::options::{ImportOptions, Start};
 use muster_domain::parse::Format;
 use muster_domain::receipt::{self, OutcomeDigests, Receipt};
+use muster_producer::export::{self, ExportFormat};
 use muster_store::family::{self, Family};
 use muster_store::history::{self, Cursor, Entry};
 use muster_store::receipts::{self, Found};

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
-use muster_runtime::clock;
 use muster_domain::options::ImportOptions;
 use muster_queue::{Queue, QueueOptions, Topology};
+use muster_runtime::clock;
 use muster_store::steer;
 use muster_store::{Store, StoreOptions};
 use muster_testkit::proxy::{Proxy, Then};

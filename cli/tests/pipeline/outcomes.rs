@@ -1,13 +1,13 @@
 //! What becomes of records: inserted, updated, skipped, failed, each exactly once and each with its reason.
 
 use futures_util::StreamExt;
-use muster_producer::export::{self, ExportFormat, UsersWanted};
-use muster_producer::receive::ReceiveError;
 use muster_domain::error::ErrorCode;
 use muster_domain::import::ImportState;
 use muster_domain::options::{ImportOptions, OnExisting, OnInvalid, UnknownColumns};
 use muster_domain::outcome::{Outcome, Reason};
 use muster_domain::parse::Format;
+use muster_producer::export::{self, ExportFormat, UsersWanted};
+use muster_producer::receive::ReceiveError;
 use muster_store::{catalog, records};
 
 use crate::harness::{Backend, Pipeline, counts, people};

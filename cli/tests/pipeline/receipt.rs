@@ -6,14 +6,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use muster_producer::receive::{self, Encoding, Receipt, ReceiveError, ReceiveLimits};
 use muster_domain::chunk::ChunkLimits;
-use muster_runtime::clock;
-use muster_engine::{EmbeddedEngine, EngineOptions};
 use muster_domain::fault::{self, Point};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::options::{Duplicates, ImportOptions};
+use muster_engine::{EmbeddedEngine, EngineOptions};
+use muster_producer::receive::{self, Encoding, Receipt, ReceiveError, ReceiveLimits};
+use muster_runtime::clock;
 use muster_store::intake::NewImport;
 use muster_store::{Store, StoreOptions, reports, tenants};
 use muster_testkit::TestDatabase;

@@ -3,14 +3,14 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use muster_producer::DispatchOptions;
 use muster_domain::chunk::ChunkLimits;
-use muster_runtime::clock;
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ChunkState;
 use muster_domain::options::{Duplicates, ImportOptions, Start};
 use muster_domain::outcome::Outcome;
 use muster_domain::progress::{Progress, WaitsFor};
+use muster_producer::DispatchOptions;
+use muster_runtime::clock;
 use muster_store::chunks::{self, ChunkFilter, ChunkReport};
 use muster_store::holders::LIVES;
 use muster_store::status::{self, Bounds, StalledImports};

@@ -9,8 +9,8 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{TenantId, TokenId};
-use muster_store::tokens::{self, Authenticated};
 use muster_domain::token::{Credential, Scope, Token, TokenHash};
+use muster_store::tokens::{self, Authenticated};
 use tokio::time::Instant;
 
 use super::auth_limit::Origin;

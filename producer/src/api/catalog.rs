@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use muster_domain::catalog::Catalog;
 use muster_domain::error::{ErrorCode, FileError};
-use muster_store::catalog::{self as store, Applied};
 use muster_domain::token::Scope;
+use muster_store::catalog::{self as store, Applied};
 use tokio::time::timeout;
 
 use super::AppState;

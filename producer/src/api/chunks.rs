@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use muster_domain::id::{ChunkId, ImportId};
 use muster_domain::import::ChunkState;
 use muster_domain::outcome::Counts;
-use muster_store::chunks::{self, ChunkFilter, ChunkReport};
 use muster_domain::token::Scope;
+use muster_store::chunks::{self, ChunkFilter, ChunkReport};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

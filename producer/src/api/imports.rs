@@ -9,10 +9,10 @@ use axum::response::{IntoResponse, Response};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::planned::OnDrift;
+use muster_domain::token::Scope;
 use muster_store::reports::ImportReport;
 use muster_store::steer::{self, Steered};
 use muster_store::{StoreError, family, reports, status};
-use muster_domain::token::Scope;
 use tokio::time::{Instant, sleep};
 
 use super::AppState;

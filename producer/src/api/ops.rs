@@ -11,10 +11,10 @@ use muster_domain::fault::{Mutant, mutant};
 use muster_queue::QueueDepth;
 use muster_queue::readiness::QueuePart;
 use muster_runtime::readiness::{self, Part};
-use muster_store::readiness::StorePart;
-use muster_store::figures::Figures;
-use muster_store::status::{self, Stalled};
 use muster_runtime::telemetry::exposition;
+use muster_store::figures::Figures;
+use muster_store::readiness::StorePart;
+use muster_store::status::{self, Stalled};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -55,11 +55,8 @@ pub(super) async fn healthz() -> Json<serde_json::Value> {
               (status = 503, description = "The store is away", body = Readiness)))]
 pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, Json<Readiness>) {
     let checks = &state.0.checks;
-    let (store, queue, stalled) = tokio::join!(
-        checks.store.word(&state.0.store),
-        checks.queue.word(&state.0.queue),
-        stalled(&state),
-    );
+    let (store, queue, stalled) =
+        tokio::join!(checks.store.word(&state.0.store), checks.queue.word(&state.0.queue), stalled(&state),);
     let dispatches =
         state.0.dispatcher.silent_for() <= DISPATCHER_SILENT || mutant(Mutant::ReadyWithoutDispatcher);
     let uploads = if state.0.store.takes_uploads() { "ok" } else { "busy" };

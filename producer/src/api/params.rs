@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use muster_domain::catalog::FieldError;
-use muster_domain::error::ErrorCode;
-use muster_domain::fault::{Mutant, mutant};
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use muster_domain::catalog::FieldError;
+use muster_domain::error::ErrorCode;
+use muster_domain::fault::{Mutant, mutant};
 
 pub(super) use muster_domain::outcome::thousands;
 

@@ -6,9 +6,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::receipt::ALGORITHM;
+use muster_domain::token::Scope;
 use muster_store::Store;
 use muster_store::receipts::{self, Found};
-use muster_domain::token::Scope;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

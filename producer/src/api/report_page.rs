@@ -10,11 +10,11 @@ use muster_domain::error::ErrorCode;
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::receipt::{PublicKey, Receipt};
+use muster_domain::token::Scope;
 use muster_store::family::{self, Family};
 use muster_store::problems::{self, Problems};
 use muster_store::receipts::{self, Found};
 use muster_store::{Store, StoreError};
-use muster_domain::token::Scope;
 use uuid::Uuid;
 
 use super::AppState;

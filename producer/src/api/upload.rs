@@ -10,14 +10,14 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{RequestExt, extract::DefaultBodyLimit};
 use futures_util::stream::{self, StreamExt};
-use muster_runtime::clock;
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::parse::Format;
-use muster_store::reports;
 use muster_domain::token::Scope;
+use muster_runtime::clock;
+use muster_store::reports;
 use tokio::sync::Mutex;
 
 use super::AppState;

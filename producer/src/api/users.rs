@@ -8,11 +8,11 @@ use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{TenantId, UserId};
 use muster_domain::normalise::{EmailAddress, PhoneNumber, Username};
 use muster_domain::options::IdentifierField;
-use muster_store::erase as erasing;
-use muster_store::users::{self, UserFilter};
 use muster_domain::tenant::Slug;
 use muster_domain::token::Scope;
 use muster_domain::user::User;
+use muster_store::erase as erasing;
+use muster_store::users::{self, UserFilter};
 use serde::Serialize;
 use utoipa::ToSchema;
 

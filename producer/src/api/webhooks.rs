@@ -12,12 +12,10 @@ use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::id::{DeliveryId, TenantId, WebhookId};
 use muster_domain::import::DeliveryState;
 use muster_domain::normalise::has_forbidden_char;
-use muster_store::deliveries::{self, DeliveryFilter, DeliveryInfo};
-use muster_store::webhooks::{
-    self as store, Created, Dropped, NewWebhook, Rotated, WebhookChange, Which,
-};
 use muster_domain::token::Scope;
 use muster_domain::webhook::{MOST_EVENTS, event_types};
+use muster_store::deliveries::{self, DeliveryFilter, DeliveryInfo};
+use muster_store::webhooks::{self as store, Created, Dropped, NewWebhook, Rotated, WebhookChange, Which};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};

@@ -5,16 +5,14 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use muster_domain::fault::{self, Mutant, Point, mutant};
-use muster_store::holding::BEAT;
 use muster_domain::id::ChunkId;
 use muster_queue::{DeadLetter, QueueError};
 use muster_runtime::retry::{Backoff, Policy};
-use muster_store::dispatch::{self as store, DeadLetterOf};
-use muster_store::status::{self, Stalled};
-use muster_store::{
-    ErrorKind, Store, StoreError, apply, bulk, events, history, holders, intake, retention,
-};
 use muster_runtime::supervise::{Supervised, supervise};
+use muster_store::dispatch::{self as store, DeadLetterOf};
+use muster_store::holding::BEAT;
+use muster_store::status::{self, Stalled};
+use muster_store::{ErrorKind, Store, StoreError, apply, bulk, events, history, holders, intake, retention};
 use tokio::time::sleep;
 
 use super::{Retention, Run};

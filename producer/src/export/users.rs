@@ -9,9 +9,9 @@ use futures_util::stream::{self, Stream};
 use muster_domain::field::Field;
 use muster_domain::id::{TenantId, UserId};
 use muster_domain::parse::FAILED_MARK;
+use muster_domain::user::User;
 use muster_store::users::{self, UserFilter};
 use muster_store::{Store, StoreError};
-use muster_domain::user::User;
 use serde_json::{Map, Value, json};
 
 use super::{ExportFormat, MARKED, report_row};

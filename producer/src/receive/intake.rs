@@ -14,10 +14,10 @@ use muster_domain::options::{Dates, Duplicates, EmptyFile};
 use muster_domain::parse::{Format, ParseLimits, Parser, ReadAs, RecordSink};
 use muster_domain::record::{Names, RawField, RawRecord, RawValue, Secrets, source_json};
 use muster_domain::rules::Rules;
-use muster_store::intake::{Issue, Received};
-use muster_store::quota::Allowance;
 use muster_domain::unique::{KeyList, UniqueKey};
 use muster_domain::validate::Validated;
+use muster_store::intake::{Issue, Received};
+use muster_store::quota::Allowance;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 

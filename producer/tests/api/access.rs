@@ -2,12 +2,12 @@
 
 use std::num::NonZeroU32;
 
+use muster_domain::rsa_key::RsaPublicKey;
+use muster_domain::token::Scope;
 use muster_producer::ProducerOptions;
 use muster_producer::api::HttpOptions;
-use muster_domain::rsa_key::RsaPublicKey;
 use muster_store::keys::{self, NewKey};
 use muster_store::{tenants, tokens};
-use muster_domain::token::Scope;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use muster_domain::chunk::ChunkLimits;
 use muster_producer::ProducerOptions;
 use muster_producer::receive::ReceiveLimits;
-use muster_domain::chunk::ChunkLimits;
 use muster_runtime::clock;
 use reqwest::header::HeaderMap;
 use serde_json::Value;

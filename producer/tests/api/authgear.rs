@@ -2,11 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use muster_domain::rsa_key::RsaPublicKey;
 use muster_producer::ProducerOptions;
 use muster_producer::api::{AuthgearOptions, HttpOptions};
 use muster_runtime::clock;
 use muster_runtime::config::Envelope;
-use muster_domain::rsa_key::RsaPublicKey;
 use muster_store::authgear::Quota;
 use muster_store::keys::{self, NewKey};
 use muster_store::{apply, dispatch, retention};

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use muster_domain::token::Scope;
 use muster_producer::ProducerOptions;
 use muster_producer::api::{HttpOptions, openapi};
 use muster_store::{catalog, tokens};
-use muster_domain::token::Scope;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use muster_producer::api::openapi;
 use muster_domain::rsa_key::RsaPublicKey;
+use muster_producer::api::openapi;
 use muster_store::keys::{self, NewKey};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Map, Value, json};

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use muster_domain::token::Scope;
 use muster_producer::ProducerOptions;
 use muster_producer::api::HttpOptions;
 use muster_store::{events, tenants, tokens};
-use muster_domain::token::Scope;
 use reqwest::Response;
 use serde_json::{Value, json};
 

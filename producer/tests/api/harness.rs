@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use muster_domain::tenant::Tenant;
+use muster_domain::token::Scope;
 use muster_producer::webhook::{Targets, WebhookOptions};
 use muster_producer::{Producer, ProducerOptions};
 use muster_queue::{Queue, QueueOptions, Topology};
 use muster_store::tokens::NewToken;
 use muster_store::{Store, tenants, tokens};
-use muster_domain::tenant::Tenant;
 use muster_testkit::TestDatabase;
-use muster_domain::token::Scope;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 

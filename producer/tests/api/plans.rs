@@ -2,8 +2,8 @@
 
 use muster_domain::outcome::Outcome;
 use muster_domain::planned::{PlannedChunk, PlannedRecord, Sums};
-use muster_store::tenants;
 use muster_domain::token::Scope;
+use muster_store::tenants;
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -1,10 +1,10 @@
 //! Import profiles, workbooks, problems and the brake over HTTP.
 
+use muster_domain::token::Scope;
 use muster_producer::ProducerOptions;
 use muster_producer::receive::ReceiveLimits;
 use muster_producer::workbook::BookLimits;
 use muster_store::{import_profiles, tenants};
-use muster_domain::token::Scope;
 use reqwest::Method;
 use serde_json::{Value, json};
 

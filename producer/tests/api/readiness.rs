@@ -1,8 +1,8 @@
 //! What `/readyz` says of the broker.
 
 use muster_producer::{Producer, ProducerOptions};
-use muster_runtime::clock;
 use muster_queue::{Queue, QueueOptions, Topology};
+use muster_runtime::clock;
 use muster_store::tenants;
 use muster_testkit::TestDatabase;
 use muster_testkit::proxy::Proxy;

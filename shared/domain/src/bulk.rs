@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-
 use crate::error::ErrorCode;
 use crate::fault::{Mutant, mutant};
 use crate::import::ImportState;

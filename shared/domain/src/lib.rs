@@ -1,30 +1,30 @@
-//! What producer and worker share: the domain (pure), and behind features the store, the queue and the embedded engine.
+//! The pure core of Muster, from bytes to outcomes. Nothing here waits, connects or reads a clock: time, ids and randomness are
+//! arguments, and no tokio, sqlx, lapin or axum is in this crate's tree. In the order of the data's way, the types that matter:
+//!
+//! - [`parse::Parser`] makes [`record::RawRecord`]s of bytes, and [`intake`] looks at each for what people's files have wrong;
+//! - [`options::ImportOptions`], the fields' table and a catalog make [`rules::Rules`], by which [`validate::validate`] makes a
+//!   [`record::Record`] of a raw one, or [`error::RecordError`]s;
+//! - [`chunk::ChunkCutter`] cuts records into sealed chunks, [`dispatch`] chooses which of them go to the workers;
+//! - [`plan::plan`] says what a chunk does to the users that are there, [`planned`] what of that is kept to be looked at,
+//!   [`undo`] how it is taken back;
+//! - [`outcome::Verdict`] and its counts are what became of each record, [`import::ImportState`] and [`import::ChunkState`] of the whole;
+//! - [`fault`]: failpoints and mutants, compiled out unless a test asks for them.
 
-#[cfg(feature = "runtime")]
 pub mod bulk;
 pub mod catalog;
 pub mod chunk;
-pub mod clock;
-#[cfg(feature = "runtime")]
-pub mod config;
 pub mod dispatch;
-#[cfg(feature = "embedded")]
-pub mod embedded;
 pub mod erase;
 pub mod error;
 mod error_code;
 pub mod fault;
 pub mod field;
 pub mod formula;
-#[cfg(feature = "store")]
-pub mod holding;
 pub mod id;
 pub mod import;
 pub mod import_profile;
 pub mod inspect;
 pub mod intake;
-#[cfg(feature = "runtime")]
-pub mod limits;
 pub mod normalise;
 pub mod options;
 pub mod outcome;
@@ -33,25 +33,12 @@ pub mod plan;
 pub mod planned;
 pub mod profile;
 pub mod progress;
-#[cfg(feature = "queue")]
-pub mod queue;
-#[cfg(feature = "queue")]
-pub mod readiness;
+pub mod quantity;
 pub mod receipt;
 pub mod record;
-#[cfg(feature = "runtime")]
-pub mod retry;
 pub mod rsa_key;
 pub mod rules;
-#[cfg(feature = "store")]
-pub mod store;
-#[cfg(feature = "runtime")]
-pub mod supervise;
-#[cfg(feature = "runtime")]
-pub mod telemetry;
 pub mod tenant;
-#[cfg(feature = "testing")]
-pub mod testing;
 pub mod token;
 pub mod undo;
 pub mod unique;

@@ -47,15 +47,12 @@ fn the_example_of_each_field_is_taken_and_a_longer_value_is_not() {
         }
     }
     let address = |local: usize| format!("{}@example.com", "a".repeat(local));
-    assert!(
-        wrong(Field::Email, &address(64)).is_empty() && !wrong(Field::Email, &address(65)).is_empty()
-    );
+    assert!(wrong(Field::Email, &address(64)).is_empty() && !wrong(Field::Email, &address(65)).is_empty());
     let name = |length: usize| "a".repeat(length);
     assert!(wrong(Field::PreferredUsername, &name(150)).is_empty());
     assert!(!wrong(Field::PreferredUsername, &name(151)).is_empty());
     let page = |length: usize| format!("https://example.com/{}", "a".repeat(length - 20));
     assert!(
-        wrong(Field::Website, &page(65_536)).is_empty()
-            && !wrong(Field::Website, &page(65_537)).is_empty()
+        wrong(Field::Website, &page(65_536)).is_empty() && !wrong(Field::Website, &page(65_537)).is_empty()
     );
 }

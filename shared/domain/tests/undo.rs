@@ -4,14 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value, json};
-use uuid::Uuid;
 use muster_domain::id::ImportId;
 use muster_domain::outcome::{Outcome, Verdict};
 use muster_domain::undo::{Change, Flat, Found, Kind, Undo, is_membership, plan, put_differences};
 use muster_testkit::random::Random;
 use muster_testkit::undo::Reference;
-
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 /// Fields with the values that they may have.
 fn values(random: &mut Random) -> (&'static str, Option<Value>) {
@@ -130,11 +129,8 @@ impl World {
                         (old.clone().into_iter().collect(), fields.clone().into_iter().collect());
                     (change.kind, change.from) = (Kind::Updated, *from);
                     put_differences("", &old, &new, &mut change.before, &mut change.after);
-                    let rows = change
-                        .before
-                        .keys()
-                        .chain(change.after.keys())
-                        .any(|path| !is_membership(path));
+                    let rows =
+                        change.before.keys().chain(change.after.keys()).any(|path| !is_membership(path));
                     *version += i32::from(rows);
                     change.to = *version;
                     change.keep_flags_with_values(|path| new.get(path).cloned());

@@ -10,6 +10,9 @@
 //! ([`EmbeddedEngine::stop`]), or shuts itself down when the program is killed (at once on Linux, elsewhere before the
 //! next start). Unix only.
 //!
+//! The types that matter: [`EngineOptions`] says what runs and where, [`EmbeddedEngine`] is the running server and the right to its
+//! folder, [`EngineError`] says why it does not run.
+//!
 //! Steps of a start, each in a module: the folder (`folder`), its lock (`lock`), the user to run as (`account`), what an
 //! earlier run left (`leftover`), the programs (`binaries`, `bundle`), the database files (`cluster`), the server
 //! (`child`, `supervisor`).

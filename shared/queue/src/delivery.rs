@@ -2,8 +2,8 @@
 //!
 //! That way settling needs no connection of its own, and *dropping* can settle too, although dropping cannot wait.
 
-use tokio::sync::{mpsc, oneshot};
 use muster_domain::fault::{self, Mutant};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::QueueError;
 use crate::message::{DecodeError, Message};

@@ -1,15 +1,20 @@
 //! The queue seam: publish (confirmed and routed), consume, settle. Two backends, one contract
-//! (`tests/queue_contract.rs` runs every promise against both).
+//! (`tests/queue_contract` runs every promise against both).
 //!
 //! Guarantees: a publish that returns `Ok` is stored durably and will be delivered at least once, until acked or parked.
 //! A consumer survives the loss of its connection, its channel or the whole broker, and what it held is delivered again.
 //! Non-goals: delivery exactly once (consumers are idempotent), delays and retries (the store's), priorities.
+//!
+//! The types that matter: a [`Queue`] publishes a [`Message`] with its [`Headers`], and gives a [`Consumer`] that yields each
+//! [`Delivery`], which [`Settler`] acks, requeues or parks; a [`DeadLetter`] is what was parked. [`Topology`] names the queue,
+//! [`QueueOptions`] has the time limits, and [`QueueError::kind`] says whether trying again can help.
 
 mod delivery;
 mod error;
 mod message;
 mod postgres;
 mod rabbit;
+pub mod readiness;
 mod topology;
 
 use std::sync::Arc;

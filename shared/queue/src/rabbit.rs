@@ -23,10 +23,10 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
+use muster_domain::fault::{self, Mutant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use muster_domain::fault::{self, Mutant};
 
 use self::consume::{Session, Setup};
 use self::link::Link;

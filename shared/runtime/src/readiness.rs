@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use muster_domain::fault::{Mutant, mutant};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
-use muster_domain::fault::{Mutant, mutant};
 
 /// How long an answer counts.
 pub const COUNTS_FOR: Duration = Duration::from_secs(1);

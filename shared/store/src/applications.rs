@@ -2,13 +2,13 @@
 //!
 //! Projects and applications are slugs and nothing more: each exists as soon as somebody is registered with it.
 
-use serde_json::{Map, Value};
-use sqlx::{PgConnection, PgExecutor};
-use uuid::Uuid;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::TenantId;
 use muster_domain::plan::merged;
 use muster_domain::tenant::Slug;
+use serde_json::{Map, Value};
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
 
 use super::StoreError;
 

@@ -8,9 +8,6 @@
 
 use std::time::Duration;
 
-use sqlx::AssertSqlSafe;
-use sqlx::postgres::PgConnection;
-use uuid::Uuid;
 use muster_domain::chunk::{SecretKey, decode};
 use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::fault::{self, Mutant, Point};
@@ -21,6 +18,9 @@ use muster_domain::outcome::{Outcome, OutcomeSheet, Verdict};
 use muster_domain::planned::PlanUse;
 use muster_domain::record::{Secrets, source_json};
 use muster_domain::undo::Images;
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 use super::intake::{Issue, small, write_issues};
 use super::{Store, StoreError, Transaction};

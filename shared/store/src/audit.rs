@@ -1,9 +1,9 @@
 //! What was done that leaves no other trace: rows that are written once, by those who do it (see migration 0018), and read here.
 
 use chrono::{DateTime, Utc};
+use muster_domain::id::TenantId;
 use serde_json::Value;
 use uuid::Uuid;
-use muster_domain::id::TenantId;
 
 use super::{Store, StoreError};
 

@@ -1,8 +1,8 @@
 //! What the Authgear front door keeps beside its imports: which they are, and how many records a tenant sent.
 
 use chrono::{Datelike, NaiveDate};
-use uuid::Uuid;
 use muster_domain::id::{ImportId, TenantId};
+use uuid::Uuid;
 
 use super::intake::wide;
 use super::{Store, StoreError};

@@ -7,16 +7,16 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use sqlx::FromRow;
-use sqlx::types::Json;
-use uuid::Uuid;
 use muster_domain::bulk::{Action, Filter, MOST};
 use muster_domain::error::ErrorCode;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::FromRow;
+use sqlx::types::Json;
+use uuid::Uuid;
 
 use super::problems::Cause;
 use super::steer::{self, Steered};

@@ -5,9 +5,9 @@
 //! stopped half-way is as if it had never been.
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
+use uuid::Uuid;
 
 use super::intake::wide;
 use super::steer::cancel_import;

@@ -1,14 +1,14 @@
 //! The catalog: read whole, replaced whole, and the names in it resolved.
 
-use sqlx::PgConnection;
-use sqlx::PgExecutor;
-use sqlx::types::Json;
 use muster_domain::catalog::{AttributeDefinition, Catalog, FieldError, Limits, NameKind, Organization};
 use muster_domain::error::ErrorCode;
 use muster_domain::id::{GroupId, OrganizationId, TenantId};
 use muster_domain::normalise::fold_name;
 use muster_domain::rules::CatalogIndex;
 use muster_domain::tenant::Slug;
+use sqlx::PgConnection;
+use sqlx::PgExecutor;
+use sqlx::types::Json;
 
 use super::apply::lock_tenant;
 use super::{Store, StoreError, Transaction};

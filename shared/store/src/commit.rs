@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
 use muster_domain::fault::{self, Mutant};
 use muster_runtime::retry::{Backoff, Policy};
+use tokio::time::{Instant, sleep};
 
 use super::{Store, StoreError, Transaction};
 use crate::ErrorKind;

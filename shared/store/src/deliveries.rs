@@ -10,12 +10,12 @@ mod write;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde_json::json;
-use uuid::Uuid;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{DeliveryId, TenantId, WebhookId};
 use muster_domain::import::DeliveryState;
 use muster_domain::webhook::{SealedSecret, WebhookSecret};
+use serde_json::json;
+use uuid::Uuid;
 
 use super::{Store, StoreError};
 

@@ -2,12 +2,12 @@
 //!
 //! Nothing here waits for a chunk's row that somebody else has locked: it is passed over, so that one chunk stops no other.
 
-use sqlx::postgres::PgConnection;
-use uuid::Uuid;
 use muster_domain::dispatch::LaneHead;
 use muster_domain::fault::{self, Mutant, Point, mutant};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::import::ImportState;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 use super::holders::LIVES;
 use super::{Store, StoreError};

@@ -5,8 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::postgres::PgConnection;
-use uuid::Uuid;
 use muster_domain::chunk::{ChunkRecords, decode};
 use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::fault::{Mutant, mutant};
@@ -18,6 +16,8 @@ use muster_domain::record::source_json;
 use muster_domain::rules::Rules;
 use muster_domain::unique::{KeyList, UniqueKey};
 use muster_domain::validate::Binding;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 use super::StoreError;
 use super::intake::{Issue, small, wide, write_issues};

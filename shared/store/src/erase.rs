@@ -6,10 +6,6 @@
 
 mod former;
 
-use serde_json::json;
-use serde_json::value::RawValue as Json;
-use sqlx::postgres::PgConnection;
-use uuid::Uuid;
 use muster_domain::chunk::{self, Fate, body_hash, decode};
 use muster_domain::erase::{IdentifierColumns, Person};
 use muster_domain::fault::{Mutant, mutant};
@@ -19,6 +15,10 @@ use muster_domain::outcome::Outcome;
 use muster_domain::record::{Names, REDACTED, RawRecord};
 use muster_domain::rules::Rules;
 use muster_domain::validate::Binding;
+use serde_json::json;
+use serde_json::value::RawValue as Json;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 use super::apply::read_sheet;
 use super::{Store, StoreError};

@@ -6,9 +6,9 @@
 
 use std::fmt;
 
+use muster_domain::fault::{self, Fault, Mutant};
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgDatabaseError;
-use muster_domain::fault::{self, Fault, Mutant};
 
 /// Whether an operation that failed may be tried again, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

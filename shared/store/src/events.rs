@@ -4,8 +4,8 @@
 //! commit ([`number`]), by one program at a time: who has read up to a number has missed none below it, whatever was committed when.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use muster_domain::id::{ImportId, TenantId};
+use serde_json::Value;
 
 use super::{Store, StoreError};
 

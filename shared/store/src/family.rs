@@ -4,9 +4,6 @@
 //! failed files. Only descendants that have ended count, and none that was undone. Reading decodes the chunks of the descendants, which are as
 //! many as records were mended; of each import one bit a record is held.
 
-use serde::{Deserialize, Serialize};
-use sqlx::postgres::PgConnection;
-use uuid::Uuid;
 use muster_domain::chunk::decode;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
@@ -15,6 +12,9 @@ use muster_domain::options::ImportOptions;
 use muster_domain::outcome::{Outcome, Reason, Verdict, thousands};
 use muster_domain::rules::Rules;
 use muster_domain::validate::Binding;
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 use super::apply::read_sheet;
 use super::intake::wide;

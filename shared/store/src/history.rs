@@ -13,14 +13,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{ImportId, TenantId, UserId};
+use muster_domain::undo::{Change, Kind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::postgres::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
-use muster_domain::fault::{Mutant, mutant};
-use muster_domain::id::{ImportId, TenantId, UserId};
-use muster_domain::undo::{Change, Kind};
 
 use self::names::{name_actors, name_fields};
 use self::search::Search;

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::ChunkId;
+use uuid::Uuid;
 
 use super::{Store, StoreError};
 

@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use muster_domain::id::ChunkId;
+use muster_runtime::clock;
+use muster_runtime::supervise::{Progress, Supervised, supervise};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use muster_runtime::clock;
-use muster_domain::id::ChunkId;
-use muster_runtime::supervise::{Progress, Supervised, supervise};
 
 use crate::{Store, holders};
 

@@ -7,10 +7,10 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use muster_domain::fault::{self, Mutant};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use tokio::time::{Instant, sleep, timeout};
-use muster_domain::fault::{self, Mutant};
 
 use super::{StoreError, socket};
 

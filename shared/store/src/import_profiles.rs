@@ -1,12 +1,12 @@
 //! A tenant's import profiles: save, list, show, delete.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
-use serde_json::{Map, Value};
-use sqlx::PgExecutor;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::TenantId;
 use muster_domain::tenant::Slug;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use sqlx::PgExecutor;
 
 use super::{Store, StoreError};
 

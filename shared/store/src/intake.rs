@@ -7,9 +7,6 @@
 //! in the session that staged, which does not outlive its server, and compares what is in the store with what was staged
 //! ([`Tally`]) in the transaction that ends the upload.
 
-use sqlx::PgExecutor;
-use sqlx::postgres::PgConnection;
-use uuid::Uuid;
 use muster_domain::chunk::SealedChunk;
 use muster_domain::error::{FileError, RecordError};
 use muster_domain::fault::{self, Mutant, Point, mutant};
@@ -17,6 +14,9 @@ use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::options::ImportOptions;
 use muster_domain::outcome::{OutcomeSheet, Verdict};
+use sqlx::PgExecutor;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 pub use super::doubles::stage_keys;
 use super::quota::{self, Allowance, TenantLimits};

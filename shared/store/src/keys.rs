@@ -1,12 +1,12 @@
 //! Keys of tenants: public keys that verify signed requests.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
-use sqlx::PgExecutor;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::TenantId;
 use muster_domain::rsa_key::RsaPublicKey;
 use muster_domain::token::Scope;
+use serde::Serialize;
+use sqlx::PgExecutor;
 
 use super::StoreError;
 use super::tokens::known_scopes;

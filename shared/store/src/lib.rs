@@ -7,6 +7,10 @@
 //! "Not found" is `None`, "there already" is [`Created::Existing`]; an `Err` is a [`StoreError`], whose
 //! [`kind`](StoreError::kind) says whether trying again can help.
 //!
+//! The types that matter: [`Store`], a pool of connections, opened by [`StoreOptions`]; [`Connection`] and [`Transaction`], which most
+//! functions take; [`StoreError`]. In the order of the data's way, the modules: [`intake`] and [`receipts`], [`dispatch`], [`apply`] with
+//! [`upsert`], [`plans`], [`undo`] with [`take_back`], [`reports`] with [`status`], [`records`] and [`problems`]; [`migrate`] has the schema.
+//!
 //! Never put a time-out or a `select!` around these futures: a cancelled statement leaves its connection busy until the
 //! server has finished it. The limits are the server's own (see [`StoreOptions`]).
 
@@ -30,6 +34,7 @@ pub mod family;
 pub mod figures;
 pub mod history;
 pub mod holders;
+pub mod holding;
 mod hosts;
 pub mod import_profiles;
 pub mod inspect;
@@ -45,6 +50,7 @@ pub mod problems;
 pub mod profiles;
 pub mod progress;
 pub mod quota;
+pub mod readiness;
 mod receipt;
 pub mod receipts;
 pub mod records;

@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::PgConnection;
-use tokio::time::Instant;
 use muster_domain::chunk::{ChunkRecords, LaneCount, LaneHash, decode, lane_of};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
@@ -14,6 +12,8 @@ use muster_domain::parse::Format;
 use muster_domain::record::RawValue;
 use muster_domain::rules::Rules;
 use muster_domain::validate::Binding;
+use sqlx::postgres::PgConnection;
+use tokio::time::Instant;
 
 use super::intake::wide;
 use super::{Store, StoreError};

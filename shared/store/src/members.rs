@@ -1,13 +1,13 @@
 //! Members of an organization, one by one and as a list: what a front door shows of them, and where they are enrolled.
 
-use sqlx::{PgConnection, PgExecutor};
-use uuid::Uuid;
 use muster_domain::id::TenantId;
 use muster_domain::normalise::fold_name;
 use muster_domain::options::Enrolment;
 use muster_domain::plan::{ExistingUser, UserRow};
 use muster_domain::profile::Profile;
 use muster_domain::tenant::Slug;
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
 
 use super::StoreError;
 

@@ -2,9 +2,9 @@
 //! Unlike a page of the list it looks at all of them.
 
 use chrono::{DateTime, Utc};
+use muster_domain::id::{ImportId, TenantId};
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
-use muster_domain::id::{ImportId, TenantId};
 
 use super::reports::{self, ImportReport};
 use super::{Store, StoreError};

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_domain::fault::{self, Mutant};
+use muster_runtime::retry::{Backoff, Policy};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use muster_domain::fault::{self, Mutant};
-use muster_runtime::retry::{Backoff, Policy};
 
 use super::second_lock::Lock;
 use super::{ErrorKind, StoreError, hosts, socket};

@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue as Json;
 use muster_domain::chunk::decode;
 use muster_domain::error::ErrorCode;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::record::{REDACTED, looks_secret};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue as Json;
 
 use super::intake::wide;
 use super::{Store, StoreError};

@@ -1,9 +1,9 @@
 //! Users with their profiles, many at a time: for clients that mirror them.
 
-use sqlx::PgExecutor;
-use uuid::Uuid;
 use muster_domain::id::{TenantId, UserId};
 use muster_domain::profile::Profile;
+use sqlx::PgExecutor;
+use uuid::Uuid;
 
 use super::StoreError;
 use super::intake::wide;

@@ -3,10 +3,10 @@
 //! Whether there is room is asked when an import opens, and once more when it is received: then its size is known, and the
 //! tenant's imports are counted one after the other, so that together they keep to the limits.
 
-use sqlx::postgres::PgConnection;
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
+use sqlx::postgres::PgConnection;
 
 use super::StoreError;
 

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::postgres::PgConnection;
 use muster_domain::chunk::SealedChunk;
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::fault::{self, Mutant};
@@ -15,6 +14,7 @@ use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
 use muster_domain::options::{Dates, Duplicates, ImportOptions, OnInvalid, Start};
 use muster_domain::parse::{ReadAs, TextEncoding};
+use sqlx::postgres::PgConnection;
 
 use super::intake::{Issue, NewImport, small, wide};
 use super::quota::{self, TenantLimits};

@@ -1,15 +1,15 @@
 //! Receipts of imports, and the key that they are signed with. Memory: a digest of each chunk.
 
 use futures_util::TryStreamExt;
-use sqlx::postgres::PgConnection;
-use uuid::Uuid;
-use muster_runtime::clock;
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::options::ImportOptions;
 use muster_domain::receipt::{
     FileLine, ImportLine, Lineage, OutcomeDigests, ProblemLine, Receipt, SigningKey, Times, VERSION,
 };
+use muster_runtime::clock;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 use super::reports::{self, ImportReport};
 use super::{Store, StoreError, problems};

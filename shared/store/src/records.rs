@@ -7,10 +7,6 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use serde_json::value::RawValue as Json;
-use sqlx::PgExecutor;
-use sqlx::postgres::PgConnection;
-use uuid::Uuid;
 use muster_domain::chunk::{ChunkRecords, decode};
 use muster_domain::error::RecordError;
 use muster_domain::fault::{self, Mutant, mutant};
@@ -21,6 +17,10 @@ use muster_domain::outcome::{Outcome, OutcomeSheet, Reason, Verdict};
 use muster_domain::record::{NameId, Names, REDACTED, RawRecord, RawValue, Secrets, source_json};
 use muster_domain::rules::Rules;
 use muster_domain::validate::Binding;
+use serde_json::value::RawValue as Json;
+use sqlx::PgExecutor;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 use super::intake::wide;
 use super::problems::{self, Cause};

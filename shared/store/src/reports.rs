@@ -3,11 +3,6 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use sqlx::PgExecutor;
-use sqlx::postgres::PgConnection;
-use uuid::Uuid;
 use muster_domain::error::FileError;
 use muster_domain::fault::{self, Mutant, mutant};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
@@ -15,6 +10,11 @@ use muster_domain::import::{ChunkState, ImportState};
 use muster_domain::options::{ImportOptions, NewerOptions};
 use muster_domain::outcome::{Counts, Outcome, Reason, Verdict};
 use muster_domain::parse::TextEncoding;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::PgExecutor;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 use super::{Store, StoreError};
 

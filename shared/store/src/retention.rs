@@ -1,9 +1,9 @@
 //! Forgetting: imports that ended long ago are deleted with their chunks and outcomes, before that their before-images and the key of
 //! their secrets, and imports that nobody starts are cancelled. Users stay.
 
-use uuid::Uuid;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
+use uuid::Uuid;
 
 use super::{Store, StoreError, steer};
 

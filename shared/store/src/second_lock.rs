@@ -1,9 +1,9 @@
 //! The second lock between tenants: transactions that see one tenant's rows and no others, whatever their statements say
 //! (docs/decisions/0026-second-lock.md).
 
-use tokio::sync::OnceCell;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::TenantId;
+use tokio::sync::OnceCell;
 
 use super::{Store, StoreError, Transaction};
 

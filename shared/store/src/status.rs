@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgExecutor;
-use sqlx::postgres::PgConnection;
-use uuid::Uuid;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::progress::{Facts, Problem, Progress, Surroundings};
+use sqlx::PgExecutor;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 use super::holders::LIVES;
 use super::{Store, StoreError};

@@ -1,6 +1,5 @@
 //! Steering: proceed, pause, resume, cancel, retry. Each is one move, guarded by the state it starts from.
 
-use sqlx::postgres::PgConnection;
 use muster_domain::chunk::decode;
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
@@ -8,6 +7,7 @@ use muster_domain::import::ImportState;
 use muster_domain::options::Duplicates;
 use muster_domain::outcome::{Outcome, Verdict};
 use muster_domain::planned::{OnDrift, PlanUse};
+use sqlx::postgres::PgConnection;
 
 use super::dispatch::write_final_counts;
 use super::problems::{self, Cause};

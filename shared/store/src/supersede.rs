@@ -1,10 +1,10 @@
 //! What later chunks of a lane hold, for a chunk that retry reopened: a record of it that comes too late must not undo what a
 //! later record of the file did.
 
-use sqlx::postgres::PgConnection;
 use muster_domain::chunk::{ChunkRecords, Fingerprints, decode};
 use muster_domain::id::ChunkId;
 use muster_domain::outcome::OutcomeSheet;
+use sqlx::postgres::PgConnection;
 
 use super::StoreError;
 

@@ -6,8 +6,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use sqlx::postgres::PgConnection;
-use uuid::Uuid;
 use muster_domain::fault::{self, Mutant, Point, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::options::IdentifierField;
@@ -16,6 +14,8 @@ use muster_domain::plan::{ExistingUser, UserRow};
 use muster_domain::undo::{
     Change, Found, Kind, Planned, Step, Undo, Written, flat_user, is_membership, plan, row_of,
 };
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 use super::StoreError;
 use super::upsert::{Memberships, insert, release, update};
@@ -339,8 +339,8 @@ async fn write_steps(
 
 #[cfg(test)]
 mod tests {
-    use sqlx::AssertSqlSafe;
     use muster_testkit::TestDatabase;
+    use sqlx::AssertSqlSafe;
 
     use super::LATER_CHUNKS;
 

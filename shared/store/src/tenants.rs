@@ -1,8 +1,8 @@
 //! Tenants: create, find, list, disable and enable.
 
-use sqlx::PgExecutor;
 use muster_domain::id::TenantId;
 use muster_domain::tenant::{Slug, Tenant};
+use sqlx::PgExecutor;
 
 use super::{Created, Store, StoreError, dispatch};
 

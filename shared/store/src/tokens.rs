@@ -1,14 +1,14 @@
 //! Tokens: create, look up, list, revoke. Only their hashes are here.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
-use sqlx::PgExecutor;
-use uuid::Uuid;
-use muster_runtime::clock;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{TenantId, TokenId};
 use muster_domain::tenant::Slug;
 use muster_domain::token::{Credential, Scope, Token};
+use muster_runtime::clock;
+use serde::Serialize;
+use sqlx::PgExecutor;
+use uuid::Uuid;
 
 use super::{Store, StoreError};
 

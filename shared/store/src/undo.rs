@@ -11,8 +11,6 @@ mod hindrance;
 mod staging;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
-use sqlx::postgres::PgConnection;
 use muster_domain::chunk::ChunkLimits;
 use muster_domain::error::ErrorCode;
 use muster_domain::fault::{Mutant, mutant};
@@ -21,6 +19,8 @@ use muster_domain::import::ImportState;
 use muster_domain::options::{ImportOptions, Start};
 use muster_domain::outcome::Outcome;
 use muster_domain::undo::{RecordRanges, Undo, names};
+use serde::Serialize;
+use sqlx::postgres::PgConnection;
 
 pub(super) use self::hindrance::hindrance;
 use self::hindrance::other_undo;

@@ -8,10 +8,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::postgres::PgConnection;
 use muster_domain::chunk::decode;
 use muster_domain::id::{ChunkId, ImportId};
 use muster_domain::outcome::Outcome;
+use sqlx::postgres::PgConnection;
 
 use super::StoreError;
 

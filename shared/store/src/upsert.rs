@@ -5,9 +5,6 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{FromRow, Row};
-use uuid::Uuid;
 use muster_domain::error::RecordError;
 use muster_domain::fault::{self, Point};
 use muster_domain::id::TenantId;
@@ -20,6 +17,9 @@ use muster_domain::record::{Patch, Record};
 use muster_domain::rules::Rules;
 use muster_domain::undo::{Change, Kind, flat_user};
 use muster_domain::warning::Warning;
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{FromRow, Row};
+use uuid::Uuid;
 
 use super::copy::CopyBuffer;
 use super::members::Member;
@@ -670,8 +670,8 @@ pub async fn check_deferred(connection: &mut PgConnection) -> Result<(), StoreEr
 
 #[cfg(test)]
 mod tests {
-    use sqlx::AssertSqlSafe;
     use muster_testkit::TestDatabase;
+    use sqlx::AssertSqlSafe;
 
     use super::FIND_USERS;
 

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
-use sqlx::PgExecutor;
-use sqlx::types::Json;
-use uuid::Uuid;
 use muster_domain::id::{TenantId, UserId};
 use muster_domain::options::IdentifierField;
 use muster_domain::profile::Profile;
 use muster_domain::user::{Membership, SecondFactors, User};
+use serde_json::{Map, Value};
+use sqlx::PgExecutor;
+use sqlx::types::Json;
+use uuid::Uuid;
 
 use super::StoreError;
 

@@ -1,12 +1,12 @@
 //! A tenant's webhooks and their secrets: create, list, show, change, delete; give a new secret, drop one of two.
 
 use chrono::{DateTime, Utc};
+use muster_domain::id::{TenantId, WebhookId};
+use muster_domain::webhook::{SealedSecret, WebhookSecret};
+use muster_runtime::clock;
 use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
-use muster_runtime::clock;
-use muster_domain::id::{TenantId, WebhookId};
-use muster_domain::webhook::{SealedSecret, WebhookSecret};
 
 use super::{Store, StoreError};
 

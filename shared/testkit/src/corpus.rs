@@ -7,12 +7,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
 use muster_domain::error::FileError;
 use muster_domain::options::ImportOptions;
 use muster_domain::outcome::Outcome;
 use muster_domain::parse::{Format, ParseLimits};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
 use super::oracle::{Fields, Observed};
 

@@ -1,30 +1,14 @@
-//! For tests, in this crate and others: a database of one's own on the real PostgreSQL, hostile uploads, and an oracle that
-//! tells what they must come to.
+//! A database of one's own for every test, on the real PostgreSQL.
 //!
 //! `TEST_DATABASE_URL` names a server and a role that may create databases. A test without it fails; none is skipped.
-
-// A harness panics where a program would not.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-pub mod corpus;
-pub mod engine;
-pub mod fuzz;
-pub mod hostile;
-pub mod input;
-pub mod oracle;
-pub mod proxy;
-pub mod random;
-pub mod sources;
-pub mod table;
-pub mod undo;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use muster_store::{Store, StoreOptions, migrate};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
-use muster_store::{Store, StoreOptions, migrate};
 
 /// Guards the making of the template.
 const TEMPLATE_LOCK: i64 = 0x6d75_7374_6572_7465;

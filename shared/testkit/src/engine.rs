@@ -2,7 +2,6 @@
 //! decode, validate once more, plan, write.
 
 use chrono::DateTime;
-use uuid::Uuid;
 use muster_domain::chunk::{ChunkCutter, ChunkLimits, SealedChunk, decode};
 use muster_domain::error::{FileError, RecordError};
 use muster_domain::intake::Reading;
@@ -13,6 +12,7 @@ use muster_domain::plan::plan;
 use muster_domain::record::{Names, RawRecord, Record};
 use muster_domain::rules::Rules;
 use muster_domain::validate::{Binding, validate};
+use uuid::Uuid;
 
 use super::oracle::Observed;
 use super::table::{Table, index};

@@ -8,7 +8,8 @@ fn variable(name: &str) -> Option<u64> {
 
 /// `MUSTER_FUZZ_SEED`, or a new one.
 pub fn seed() -> u64 {
-    variable("MUSTER_FUZZ_SEED").unwrap_or_else(|| muster_runtime::clock::now().timestamp_micros().unsigned_abs())
+    variable("MUSTER_FUZZ_SEED")
+        .unwrap_or_else(|| muster_runtime::clock::now().timestamp_micros().unsigned_abs())
 }
 
 /// How long to go on: `MUSTER_FUZZ_SECONDS`, or one.

@@ -11,12 +11,12 @@ mod seen;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-use uuid::Uuid;
 use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::field::Field;
 use muster_domain::options::{ImportOptions, OnExisting};
 use muster_domain::outcome::Verdict;
+use serde_json::Value;
+use uuid::Uuid;
 
 pub use read::READABLE;
 pub use seen::seen;

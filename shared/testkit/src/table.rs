@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-use uuid::Uuid;
 use muster_domain::catalog::{AttributeDefinition, NameKind};
 use muster_domain::normalise::fold_name;
 use muster_domain::options::{Enrolment, IdentifierField};
@@ -11,6 +9,8 @@ use muster_domain::plan::{ExistingUser, Plan, UserRow};
 use muster_domain::profile::Profile;
 use muster_domain::record::{Patch, Record};
 use muster_domain::rules::CatalogIndex;
+use serde_json::Value;
+use uuid::Uuid;
 
 use crate::hostile::catalog;
 use crate::oracle::{Fields, Plain, seen};

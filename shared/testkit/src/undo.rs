@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use muster_domain::undo::Flat;
 use serde_json::Value;
 use uuid::Uuid;
-use muster_domain::undo::Flat;
 
 /// What one transaction of the import did to a user: what it had before and what it had then. `None` is no user.
 pub type Seen = (Option<Flat>, Option<Flat>);

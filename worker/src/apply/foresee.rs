@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use muster_runtime::clock;
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::field::Field;
 use muster_domain::id::ChunkId;
@@ -10,10 +9,11 @@ use muster_domain::outcome::{Counts, Outcome, Verdict};
 use muster_domain::plan::{Effect, Plan, plan_in_detail};
 use muster_domain::planned::{self, Drift, PlanUse, PlannedChunk, PlannedRecord};
 use muster_domain::record::{Names, Record};
+use muster_domain::validate::Binding;
+use muster_runtime::clock;
 use muster_store::plans::{self as store, NewPlan, Planning, Put};
 use muster_store::upsert::{Check, Upserted, upsert_planned};
 use muster_store::{StoreError, Transaction};
-use muster_domain::validate::Binding;
 use uuid::Uuid;
 
 use super::Work;

@@ -15,8 +15,8 @@ use muster_domain::options::IdentifierField;
 use muster_domain::outcome::{Outcome, OutcomeSheet, Reason};
 use muster_domain::record::{Names, PassedBy, Patch, RawRecord, Record};
 use muster_domain::rules::Rules;
-use muster_store::{StoreError, Transaction, supersede as store};
 use muster_domain::validate::{Binding, validate};
+use muster_store::{StoreError, Transaction, supersede as store};
 
 use super::Work;
 

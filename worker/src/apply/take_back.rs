@@ -4,8 +4,8 @@ use muster_domain::chunk::ChunkRecords;
 use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::id::ImportId;
 use muster_domain::outcome::{Reason, Verdict};
-use muster_store::{StoreError, Transaction, take_back as store};
 use muster_domain::undo::{self, Change, Kept, Told, Undo};
+use muster_store::{StoreError, Transaction, take_back as store};
 
 use super::{Work, Written};
 

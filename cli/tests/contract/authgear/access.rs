@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use muster_runtime::clock;
 use muster_domain::rsa_key::RsaPublicKey;
+use muster_runtime::clock;
 use muster_store::keys::{self, NewKey};
 use reqwest::Response;
 use serde_json::{Value, json};

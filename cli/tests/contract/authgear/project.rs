@@ -2,8 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use muster_runtime::clock;
 use muster_domain::rsa_key::RsaPublicKey;
+use muster_runtime::clock;
 use muster_store::keys::{self, NewKey};
 use reqwest::{RequestBuilder, Response};
 use ring::rand::SystemRandom;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use muster_domain::error::ErrorCode;
 use muster_domain::outcome::{Outcome, Verdict};
-use muster_testkit::oracle::Observed;
 use muster_domain::warning::Warning;
+use muster_testkit::oracle::Observed;
 
 /// A record that was decided: where, and how.
 #[derive(Debug)]

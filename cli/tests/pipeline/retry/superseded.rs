@@ -5,9 +5,9 @@ use muster_domain::error::ErrorCode;
 use muster_domain::id::ImportId;
 use muster_domain::options::{ImportOptions, OnExisting};
 use muster_domain::outcome::{Outcome, Reason};
+use muster_domain::warning::Warning;
 use muster_store::records::RecordReport;
 use muster_store::{apply, dispatch, retention};
-use muster_domain::warning::Warning;
 
 use super::{mend_and_retry, refuse_name, told};
 use crate::harness::{Backend, Pipeline, counts};

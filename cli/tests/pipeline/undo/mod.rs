@@ -6,9 +6,9 @@ mod story;
 mod values;
 
 use muster_domain::chunk::ChunkLimits;
-use muster_runtime::clock;
 use muster_domain::id::ImportId;
 use muster_domain::options::{ImportOptions, Start};
+use muster_runtime::clock;
 use muster_store::reports::ImportReport;
 use muster_store::undo::{self, NewUndo, OpenedUndo};
 

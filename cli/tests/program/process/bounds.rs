@@ -5,10 +5,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 
+use muster_domain::token::Scope;
 use muster_store::tenants;
 use muster_store::tokens::{self, NewToken};
 use muster_testkit::TestDatabase;
-use muster_domain::token::Scope;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 

@@ -2,9 +2,9 @@
 
 use std::fs;
 
+use muster_domain::tenant::{Slug, Tenant};
 use muster_store::users::{self, UserFilter};
 use muster_store::{Store, catalog, tenants};
-use muster_domain::tenant::{Slug, Tenant};
 use muster_testkit::{TestDatabase, hostile};
 use serde_json::Value;
 use tokio::runtime::Runtime;

@@ -7,8 +7,8 @@ use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 
-use muster_runtime::clock;
 use muster_queue::{Queue, QueueOptions, Topology};
+use muster_runtime::clock;
 use muster_store::Store;
 use muster_testkit::TestDatabase;
 use tokio::runtime::Runtime;

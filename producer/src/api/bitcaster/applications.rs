@@ -13,9 +13,9 @@ use muster_domain::error::RecordError;
 use muster_domain::normalise::EmailAddress;
 use muster_domain::outcome::Outcome;
 use muster_domain::profile::{Address, AddressKind};
+use muster_domain::validate::address_text;
 use muster_store::applications::{self, ApplicationMember};
 use muster_store::members::Member;
-use muster_domain::validate::address_text;
 use serde_json::{Map, Value as JsonValue, json};
 
 use super::super::AppState;

@@ -7,9 +7,9 @@ use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use muster_domain::id::TenantId;
-use muster_store::tenants;
 use muster_domain::tenant::Slug;
 use muster_domain::token::{Scope, Token};
+use muster_store::tenants;
 use tokio::time::Instant;
 
 use super::refusal::{Answer, Refusal};

@@ -7,8 +7,8 @@ use axum::extract::{OriginalUri, Path, Request, State};
 use axum::http::{HeaderMap, Uri};
 use muster_domain::id::TenantId;
 use muster_domain::import::ImportState;
-use muster_store::bulk_jobs::{self, BulkJob, Moved};
 use muster_domain::token::Scope;
+use muster_store::bulk_jobs::{self, BulkJob, Moved};
 use serde_json::Value;
 
 use super::auth::ApiUser;

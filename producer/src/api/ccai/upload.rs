@@ -7,9 +7,9 @@ use axum::http::HeaderMap;
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::id::TenantId;
 use muster_domain::import::ImportState;
+use muster_domain::token::Scope;
 use muster_store::bulk_jobs::{self, Moved};
 use muster_store::steer;
-use muster_domain::token::Scope;
 
 use super::auth::ApiUser;
 use super::form::Form;

@@ -8,12 +8,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use muster_domain::bulk::{Action, Filter};
-use muster_runtime::clock;
 use muster_domain::error::ErrorCode;
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
-use muster_store::bulk as store;
 use muster_domain::token::Scope;
+use muster_runtime::clock;
+use muster_store::bulk as store;
 use uuid::Uuid;
 
 use super::imports::address;

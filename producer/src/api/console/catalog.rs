@@ -6,11 +6,11 @@ use axum::response::{IntoResponse, Redirect, Response};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use muster_domain::catalog::{Catalog, FieldError};
-use muster_runtime::clock;
 use muster_domain::fault::{Mutant, mutant};
+use muster_domain::token::Scope;
+use muster_runtime::clock;
 use muster_store::catalog::{self as store, Applied};
 use muster_store::tokens::{self, TokenInfo};
-use muster_domain::token::Scope;
 use sha2::{Digest, Sha256};
 
 use super::leave::Leave;

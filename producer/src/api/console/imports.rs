@@ -5,11 +5,11 @@ use axum::http::Uri;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use muster_runtime::clock;
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
-use muster_store::reports::{self, ImportReport};
 use muster_domain::token::Scope;
+use muster_runtime::clock;
+use muster_store::reports::{self, ImportReport};
 
 use super::leave::Leave;
 use super::page::{Page, Section};

@@ -6,10 +6,10 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
+use muster_domain::token::Scope;
 use muster_store::problems::Cause;
 use muster_store::reports::ImportReport;
 use muster_store::steer::{self, Steered};
-use muster_domain::token::Scope;
 
 use super::imports::address;
 use super::leave::Leave;

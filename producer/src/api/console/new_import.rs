@@ -11,8 +11,8 @@ use muster_domain::error::ErrorCode;
 use muster_domain::field::{Field, METADATA_PREFIX};
 use muster_domain::import_profile::BUILTIN;
 use muster_domain::inspect::{Column, Problem, Report};
-use muster_store::import_profiles::{self, SavedProfile};
 use muster_domain::token::Scope;
+use muster_store::import_profiles::{self, SavedProfile};
 use serde::Serialize;
 
 use super::assets;

@@ -4,14 +4,14 @@ use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use muster_runtime::clock;
 use muster_domain::id::TenantId;
+use muster_domain::token::Scope;
 use muster_queue::QueueDepth;
+use muster_runtime::clock;
 use muster_store::holders::{self, Process};
 use muster_store::overview::{self, UnderWay};
 use muster_store::progress::{self, HeldUp};
 use muster_store::reports::ImportReport;
-use muster_domain::token::Scope;
 
 use super::import::held_up;
 use super::imports::{address, name};

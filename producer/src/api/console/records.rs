@@ -8,11 +8,11 @@ use axum::response::Response;
 use maud::{Markup, html};
 use muster_domain::id::ImportId;
 use muster_domain::outcome::Outcome;
+use muster_domain::token::Scope;
 use muster_store::problems::Cause;
 use muster_store::records::{self, RecordFilter, RecordReport};
 use muster_store::reports::{self, ImportReport};
 use muster_store::{Store, StoreError, lookup};
-use muster_domain::token::Scope;
 
 use super::imports::{address, name};
 use super::leave::Leave;

@@ -13,11 +13,11 @@ use axum::extract::{Form, FromRequest, FromRequestParts, Query, Request};
 use axum::http::header::{self, HeaderMap};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Uri};
-use muster_runtime::clock;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::TenantId;
-use muster_store::sessions::{self, Session, SessionHash, SessionLimits};
 use muster_domain::token::Scope;
+use muster_runtime::clock;
+use muster_store::sessions::{self, Session, SessionHash, SessionLimits};
 use rand::RngCore;
 use sha2::{Digest, Sha256};
 

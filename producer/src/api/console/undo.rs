@@ -5,10 +5,10 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use muster_runtime::clock;
 use muster_domain::id::ImportId;
-use muster_store::reports;
 use muster_domain::token::Scope;
+use muster_runtime::clock;
+use muster_store::reports;
 
 use super::imports::{address, name};
 use super::leave::Leave;

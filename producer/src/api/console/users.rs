@@ -6,10 +6,10 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use muster_domain::id::UserId;
 use muster_domain::options::IdentifierField;
-use muster_store::history::{self, Cursor};
-use muster_store::users;
 use muster_domain::token::Scope;
 use muster_domain::user::User;
+use muster_store::history::{self, Cursor};
+use muster_store::users;
 use serde_json::Value;
 
 use super::leave::Leave;

@@ -5,13 +5,13 @@ mod targets;
 
 use std::time::Duration;
 
-use muster_producer::webhook::{Targets, WebhookOptions};
-use muster_producer::{Producer, ProducerOptions};
 use muster_domain::id::ChunkId;
-use muster_queue::{Queue, QueueOptions, Topology};
-use muster_store::{apply, deliveries, tenants};
 use muster_domain::token::Scope;
 use muster_domain::webhook::Schedule;
+use muster_producer::webhook::{Targets, WebhookOptions};
+use muster_producer::{Producer, ProducerOptions};
+use muster_queue::{Queue, QueueOptions, Topology};
+use muster_store::{apply, deliveries, tenants};
 use reqwest::Method;
 use serde_json::{Value, json};
 

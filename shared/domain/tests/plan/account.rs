@@ -1,7 +1,6 @@
 //! The state of an account and its period of validity.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use uuid::Uuid;
 use muster_domain::error::ErrorCode;
 use muster_domain::normalise::{EmailAddress, Username};
 use muster_domain::options::ImportOptions;
@@ -9,6 +8,7 @@ use muster_domain::plan::{ExistingUser, plan};
 use muster_domain::profile::Profile;
 use muster_domain::record::{Extras, Patch, Position, Record, RecordNumber};
 use muster_domain::rules::Rules;
+use uuid::Uuid;
 
 const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 

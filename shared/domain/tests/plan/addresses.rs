@@ -1,7 +1,6 @@
 //! Addresses that a user has already, and those that come.
 
 use chrono::DateTime;
-use uuid::Uuid;
 use muster_domain::error::ErrorCode;
 use muster_domain::normalise::EmailAddress;
 use muster_domain::options::{AddressClash, ImportOptions, OnExisting};
@@ -10,6 +9,7 @@ use muster_domain::plan::{ExistingUser, plan};
 use muster_domain::profile::Profile;
 use muster_domain::record::{Extras, Patch, Position, Record, RecordNumber};
 use muster_domain::rules::Rules;
+use uuid::Uuid;
 
 const EMAIL: &str = "a@example.com";
 

@@ -1,17 +1,17 @@
 //! Each cell of `docs/fields.md`: the engine does what [`effect`] says.
 
 use chrono::DateTime;
-use serde_json::{Map, Value, json};
-use uuid::Uuid;
 use muster_domain::field::{Behaviour, Effect, Field, FieldTable, Meets, Says, effect, page};
 use muster_domain::options::{IdentifierField, ImportOptions};
 use muster_domain::parse::{Format, ParseLimits, Parser, RecordSink};
 use muster_domain::plan::{Plan, plan};
 use muster_domain::record::{Names, RawRecord};
 use muster_domain::rules::Rules;
+use muster_domain::validate::{Binding, validate};
 use muster_testkit::oracle::Fields;
 use muster_testkit::table::{Table, index};
-use muster_domain::validate::{Binding, validate};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 const HASH: &str = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
 const OTHER_HASH: &str = "$2b$11$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";

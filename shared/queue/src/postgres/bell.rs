@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
+use muster_domain::fault::{Mutant, mutant};
+use muster_runtime::retry::{Backoff, Policy};
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
-use muster_domain::fault::{Mutant, mutant};
-use muster_runtime::retry::{Backoff, Policy};
 
 const CHANNEL: &str = "muster_queue";
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use muster_runtime::retry::Backoff;
 use sqlx::PgPool;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
-use muster_runtime::retry::Backoff;
 
 use super::bell::Bell;
 use super::session::{Claimed, Session, Turn, Work};

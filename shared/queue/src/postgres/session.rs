@@ -6,9 +6,9 @@
 
 use std::collections::HashSet;
 
+use muster_domain::fault::{self, Point};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
-use muster_domain::fault::{self, Point};
 
 use crate::QueueError;
 use crate::delivery::{Settle, Settlement};

@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use lapin::options::{BasicAckOptions, BasicRejectOptions};
 use lapin::{Acker, BasicProperties};
-use tokio::sync::mpsc;
 use muster_domain::fault::{self, Point};
+use tokio::sync::mpsc;
 
 use super::properties;
 use super::publish::Publisher;

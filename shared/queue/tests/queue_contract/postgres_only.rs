@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use muster_queue::{Queue, QueueError, QueueOptions};
 use muster_runtime::retry::ErrorKind;
+use muster_testkit::proxy::Proxy;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use muster_testkit::proxy::Proxy;
 
 use crate::harness::{Backend, PATIENCE, Rig, chunk, message, next, options, run, until_depth};
 

@@ -10,8 +10,8 @@ use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
 use muster_queue::{Queue, QueueError, QueueOptions, Topology};
 use muster_runtime::retry::{ErrorKind, Policy, retry};
-use tokio::time::Instant;
 use muster_testkit::proxy::Proxy;
+use tokio::time::Instant;
 
 use crate::harness::{Backend, Rig, chunk, message, next, options, raw_channel, run};
 

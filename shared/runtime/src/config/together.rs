@@ -98,10 +98,10 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use muster_domain::chunk::{ChunkCutter, ChunkLimits, LaneHash, SealedChunk, SecretKey, decode};
     use muster_domain::error::{ErrorCode, RecordError};
     use muster_domain::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber, Secrets};
+    use proptest::prelude::*;
 
     use super::*;
     use crate::config::Layers;

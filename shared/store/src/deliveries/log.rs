@@ -1,12 +1,12 @@
 //! What webhooks were told and how that went: pages of it, one delivery, and making it again.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
-use uuid::Uuid;
-use muster_runtime::clock;
 use muster_domain::id::{DeliveryId, ImportId, TenantId, WebhookId};
 use muster_domain::import::DeliveryState;
 use muster_domain::webhook;
+use muster_runtime::clock;
+use serde_json::Value;
+use uuid::Uuid;
 
 use super::corrupt;
 use crate::{Store, StoreError};

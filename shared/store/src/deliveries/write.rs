@@ -1,12 +1,12 @@
 //! Deliveries are written for what happened: for each event and webhook one, and one for an import with too many failed records.
 
-use serde_json::Value;
-use sqlx::postgres::PgConnection;
-use uuid::Uuid;
-use muster_runtime::clock;
 use muster_domain::id::ImportId;
 use muster_domain::outcome::Counts;
 use muster_domain::webhook::{self, Happening};
+use muster_runtime::clock;
+use serde_json::Value;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 use crate::{Store, StoreError};
 

@@ -1,11 +1,11 @@
 //! Who a person was: users of theirs that an undo deleted. Nothing names them any more but what the undo kept of them.
 
-use uuid::Uuid;
 use muster_domain::chunk::decode;
 use muster_domain::erase::Person;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{TenantId, UserId};
 use muster_domain::undo::changes;
+use uuid::Uuid;
 
 use super::super::{Store, StoreError};
 

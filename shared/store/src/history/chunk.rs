@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value};
-use uuid::Uuid;
 use muster_domain::chunk::ChunkRecords;
 use muster_domain::field::METADATA_PREFIX;
 use muster_domain::outcome::{Outcome, OutcomeSheet};
@@ -11,6 +9,8 @@ use muster_domain::record::{RawField, RawRecord, RawValue};
 use muster_domain::rules::Rules;
 use muster_domain::undo::{Change, Kind, changes};
 use muster_domain::validate::Binding;
+use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::{Entry, FieldChange};
 

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
+use muster_domain::id::TenantId;
 use serde_json::Value;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
-use muster_domain::id::TenantId;
 
 use super::super::{Store, StoreError, catalog};
 use super::{Actor, FieldChange, Kept};

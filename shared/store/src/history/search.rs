@@ -1,14 +1,14 @@
 //! Looking for what happened to a user: before-images, what requests left, and what is left of imports without before-images.
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
-use sqlx::postgres::PgConnection;
-use sqlx::types::Json;
-use uuid::Uuid;
 use muster_domain::chunk::decode;
 use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::options::ImportOptions;
 use muster_domain::rules::Rules;
+use serde_json::{Map, Value};
+use sqlx::postgres::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
 
 use super::super::StoreError;
 use super::super::apply::read_sheet;

@@ -1,10 +1,10 @@
 //! Erasing a person from plans.
 
-use uuid::Uuid;
 use muster_domain::erase::Person;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId, UserId};
 use muster_domain::planned::{PlannedChunk, PlannedRecord, keys_of};
+use uuid::Uuid;
 
 use super::super::{Store, StoreError};
 use super::decoded;

@@ -4,11 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use sqlx::postgres::PgConnection;
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::outcome::{Counts, Outcome};
 use muster_domain::planned::{OTHER, PlannedRecord, Sums};
+use sqlx::postgres::PgConnection;
 
 use super::super::{Store, StoreError};
 use super::decoded;

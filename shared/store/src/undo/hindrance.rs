@@ -1,10 +1,10 @@
 //! What keeps an import from being undone or driven once more: of its undos one works at a time, and while one does the import itself
 //! does not.
 
-use sqlx::postgres::PgConnection;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
+use sqlx::postgres::PgConnection;
 
 use super::Refusal;
 use crate::StoreError;

@@ -1,12 +1,12 @@
 //! Staging the records of an undo: the before-images of the import, the last ones first, cut into chunks.
 
-use sqlx::postgres::PgConnection;
-use uuid::Uuid;
 use muster_domain::chunk::{ChunkCutter, ChunkLimits, LaneHash, SealedChunk, decode};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::outcome::Outcome;
 use muster_domain::record::{Names, RawRecord};
 use muster_domain::undo::{Change, Kind, Undo, at, changes, membership_path, names, record_fields, texts};
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 use super::{NewUndo, Source};
 use crate::{StoreError, Transaction, apply, doubles, intake};

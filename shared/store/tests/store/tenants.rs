@@ -1,5 +1,5 @@
-use muster_store::{catalog, tenants};
 use muster_domain::tenant::Slug;
+use muster_store::{catalog, tenants};
 use muster_testkit::TestDatabase;
 
 fn slug(text: &str) -> Slug {

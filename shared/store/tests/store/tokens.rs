@@ -1,9 +1,9 @@
-use muster_runtime::clock;
 use muster_domain::id::TenantId;
+use muster_domain::token::{Scope, Token};
+use muster_runtime::clock;
 use muster_store::tokens::{self, Authenticated, NewToken, TokenInfo};
 use muster_store::{Store, tenants};
 use muster_testkit::TestDatabase;
-use muster_domain::token::{Scope, Token};
 
 async fn tenant(store: &Store, slug: &str) -> TenantId {
     tenants::create(store, &slug.parse().unwrap(), slug).await.unwrap().into_inner().id

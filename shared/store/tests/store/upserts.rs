@@ -1,14 +1,14 @@
-use muster_runtime::clock;
 use muster_domain::id::TenantId;
 use muster_domain::options::{IdentifierField, ImportOptions};
 use muster_domain::outcome::Verdict;
 use muster_domain::parse::Format;
 use muster_domain::record::{Names, Position, RawField, RawRecord, RawValue, Record, RecordNumber};
 use muster_domain::rules::Rules;
+use muster_domain::validate::{Binding, validate};
+use muster_runtime::clock;
 use muster_store::upsert::{Upserted, upsert};
 use muster_store::{Store, StoreError, tenants};
 use muster_testkit::TestDatabase;
-use muster_domain::validate::{Binding, validate};
 use sqlx::PgConnection;
 
 /// One chunk of records, each with a username and what it says of the phone number.

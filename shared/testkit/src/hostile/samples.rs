@@ -1,11 +1,11 @@
 //! Values of each field with what they mean: the oracle's knowledge of the rules, written by hand from contracts A.1.5,
 //! B.1.1 and C.2.
 
-use serde_json::{Value, json};
 use muster_domain::catalog::NameKind;
 use muster_domain::error::ErrorCode::{self, *};
 use muster_domain::field::Field;
 use muster_domain::options::{PhoneCheck, Sets, UnknownNames, Usernames};
+use serde_json::{Value, json};
 
 use super::{Reading, Sample};
 use crate::oracle::{Fact, Means};

@@ -1,9 +1,9 @@
 //! What a record makes of a user, new or there already.
 
-use serde_json::{Map, Value};
 use muster_domain::field::{Field, FieldTable};
 use muster_domain::options::{ImportOptions, MetadataMode};
 use muster_domain::parse::Format;
+use serde_json::{Map, Value};
 
 use super::read::Record;
 use super::{Fact, Fields, metadata};

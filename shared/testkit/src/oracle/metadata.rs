@@ -1,7 +1,7 @@
 //! The metadata modes, one sentence of the contract (C.1.5) after the other.
 
-use serde_json::{Map, Value};
 use muster_domain::options::MetadataMode;
+use serde_json::{Map, Value};
 
 pub(super) fn apply(
     stored: &Map<String, Value>,

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
 use muster_domain::error::ErrorCode;
 use muster_domain::field::{Behaviour, Blank, Field, FieldTable};
 use muster_domain::options::{EmptyCell, ImportOptions, UnknownColumns};
 use muster_domain::parse::Format;
+use serde_json::{Map, Value};
 
 use super::{Fact, Line, Means, Said};
 

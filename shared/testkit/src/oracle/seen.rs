@@ -1,7 +1,7 @@
 //! A user of the store in the oracle's form, so that the two can be compared.
 
-use serde_json::{Map, Value};
 use muster_domain::plan::ExistingUser;
+use serde_json::{Map, Value};
 
 use super::Fields;
 

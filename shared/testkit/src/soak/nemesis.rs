@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use muster_runtime::clock;
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use lapin::{Connection, ConnectionProperties};
+use muster_runtime::clock;
 use rustix::process::Signal;
 use serde_json::json;
 use sqlx::Row as _;

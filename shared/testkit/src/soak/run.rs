@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use muster_runtime::clock;
-use muster_queue::Topology;
 use anyhow::Context as _;
+use muster_queue::Topology;
+use muster_runtime::clock;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;

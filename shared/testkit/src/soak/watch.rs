@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_runtime::clock;
 use chrono::{DateTime, TimeDelta, Utc};
+use muster_runtime::clock;
 use serde_json::json;
 use sqlx::Row as _;
 use tokio::time::sleep;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use muster_runtime::clock;
-use muster_queue::Topology;
 use chrono::{DateTime, Utc};
+use muster_queue::Topology;
+use muster_runtime::clock;
 use uuid::Uuid;
 
 use crate::random::Random;
