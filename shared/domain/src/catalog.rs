@@ -177,7 +177,8 @@ impl Catalog {
         }
     }
 
-    pub(crate) fn names_mut(&mut self, kind: NameKind) -> &mut Vec<String> {
+    /// The names of this kind, to be changed.
+    pub fn names_mut(&mut self, kind: NameKind) -> &mut Vec<String> {
         match kind {
             NameKind::Group => &mut self.groups,
             NameKind::Role => &mut self.roles,

@@ -57,7 +57,7 @@ impl Builtin {
 pub fn guide(profile: &Builtin) -> String {
     let Builtin { name, title, from, source, file, note, .. } = profile;
     let mut page = format!(
-        "<!-- Made from shared/src/import_profile.rs by the test `the_guides_are_the_profiles`. -->\n\n# {title}\n\n{from} Source of the names: <{source}>.\n\n\
+        "<!-- Made from shared/domain/src/import_profile.rs by the test `the_guides_are_the_profiles`. -->\n\n# {title}\n\n{from} Source of the names: <{source}>.\n\n\
          Look at the file first, then import it:\n\n```sh\nmuster inspect {file} --profile {name}\n\
          muster import users {file} --profile {name}\n```\n\n"
     );

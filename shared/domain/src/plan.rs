@@ -471,7 +471,8 @@ fn slot(field: IdentifierField) -> usize {
 }
 
 impl ExistingUser {
-    pub(crate) fn identity(&self, field: IdentifierField) -> Option<&str> {
+    /// What the user has in this identifying field.
+    pub fn identity(&self, field: IdentifierField) -> Option<&str> {
         match field {
             IdentifierField::Email => self.email.as_deref(),
             IdentifierField::PhoneNumber => self.phone_number.as_deref(),

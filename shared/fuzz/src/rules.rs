@@ -1,4 +1,4 @@
-//! Rules that hold for any bytes. The fuzzer (shared/fuzz) and the tests that change files at random (shared/tests/parse/fuzz.rs) check the
+//! Rules that hold for any bytes. The fuzzer (shared/fuzz) and the tests that change files at random (shared/domain/tests/parse/fuzz.rs) check the
 //! same ones.
 
 use chrono::DateTime;

@@ -10,7 +10,7 @@ use muster_testkit::sources;
 #[test]
 fn the_page_of_metrics_is_the_table() {
     let page = format!(
-        "# Metrics\n\n<!-- Made of shared/src/telemetry/series.rs: MUSTER_UPDATE_DOCS=1 cargo nextest run --workspace --all-features the_page_of_metrics -->\n\n\
+        "# Metrics\n\n<!-- Made of shared/runtime/src/telemetry/series.rs: MUSTER_UPDATE_DOCS=1 cargo nextest run --workspace --all-features the_page_of_metrics -->\n\n\
          In the format of Prometheus at `/metrics`: of `muster serve` and `muster producer` beside the API, or where `http.ops_listen` says;\n\
          of `muster worker` where `worker.ops_listen` says (127.0.0.1:8081). Every series is there from the start, at 0; a label has these values\n\
          and no others, and none comes from a user. Counters start at 0 with their process.\n\n\

@@ -52,7 +52,7 @@ pub async fn register(
           where id = $5 and tenant_id = $1
             for key share
          on conflict (organization_id, project, application, user_id) do nothing",
-        tenant.0,
+        tenant.get(),
         place.organization_id,
         project,
         application,
@@ -66,7 +66,7 @@ pub async fn register(
              from application_members
             where tenant_id = $1 and organization_id = $2 and project = $3 and application = $4 and user_id = $5
               for update"#,
-        tenant.0,
+        tenant.get(),
         place.organization_id,
         project,
         application,
@@ -86,7 +86,7 @@ pub async fn register(
             set custom_fields = $6::text::jsonb, active = $7
           where tenant_id = $1 and organization_id = $2 and project = $3 and application = $4 and user_id = $5
             and (custom_fields <> $6::text::jsonb or active <> $7)",
-        tenant.0,
+        tenant.get(),
         place.organization_id,
         project,
         application,
@@ -108,7 +108,7 @@ async fn touch(connection: &mut PgConnection, tenant: TenantId, user: Uuid) -> R
     let touched = sqlx::query!(
         "update users set version = version + 1 where id = $1 and tenant_id = $2",
         user,
-        tenant.0,
+        tenant.get(),
     )
     .execute(connection)
     .await?;
@@ -126,7 +126,7 @@ pub async fn lock_nameless(
              from users
             where tenant_id = $1 and email = $2
               for update"#,
-        tenant.0,
+        tenant.get(),
         email,
     )
     .fetch_optional(connection)
@@ -148,7 +148,7 @@ pub async fn has_member(
                              and exists (select from memberships as m
                                            join organizations as o on o.id = m.organization_id
                                           where m.user_id = u.id and o.tenant_id = $1 and o.slug = $2)) as "found!""#,
-        tenant.0,
+        tenant.get(),
         organization.as_str(),
         email,
         username,

@@ -65,7 +65,7 @@ pub async fn apply_over(
 async fn begin(store: &Store, tenant: TenantId) -> Result<Transaction<'static>, StoreError> {
     let mut transaction = store.pool().begin().await?;
     // One change of a tenant's catalog at a time.
-    sqlx::query!("select id from tenants where id = $1 for no key update", tenant.0)
+    sqlx::query!("select id from tenants where id = $1 for no key update", tenant.get())
         .fetch_one(&mut *transaction)
         .await?;
     // And nobody enrols users meanwhile in what is about to go.
@@ -94,7 +94,7 @@ async fn replace(
     replace_attributes(&mut transaction, tenant, catalog).await?;
     sqlx::query!(
         "update tenants set limits = $2 where id = $1 and limits <> $2",
-        tenant.0,
+        tenant.get(),
         Json(catalog.limits) as _,
     )
     .execute(&mut *transaction)
@@ -108,7 +108,7 @@ async fn replace(
 /// A tenant's catalog, to be looked up in while records are validated.
 pub async fn index(connection: &mut PgConnection, tenant: TenantId) -> Result<CatalogIndex, StoreError> {
     let mut index = CatalogIndex::default();
-    let names = sqlx::query!("select id, kind, key from catalog_names where tenant_id = $1", tenant.0)
+    let names = sqlx::query!("select id, kind, key from catalog_names where tenant_id = $1", tenant.get())
         .fetch_all(&mut *connection)
         .await?;
     for row in names {
@@ -125,14 +125,14 @@ pub async fn index(connection: &mut PgConnection, tenant: TenantId) -> Result<Ca
         from   attribute_definitions
         where  tenant_id = $1
         "#,
-        tenant.0,
+        tenant.get(),
     )
     .fetch_all(&mut *connection)
     .await?;
     index.attributes = definitions.into_iter().map(|row| (row.name, row.definition.0)).collect();
     let limits = sqlx::query_scalar!(
         r#"select limits as "limits: Json<Limits>" from tenants where id = $1"#,
-        tenant.0
+        tenant.get()
     )
     .fetch_one(&mut *connection)
     .await?;
@@ -155,7 +155,7 @@ pub struct CatalogName {
 pub async fn names(executor: impl PgExecutor<'_>, tenant: TenantId) -> Result<Vec<CatalogName>, StoreError> {
     let rows = sqlx::query!(
         "select id, kind, name from catalog_names where tenant_id = $1 order by kind, key",
-        tenant.0,
+        tenant.get(),
     )
     .fetch_all(executor)
     .await?;
@@ -176,7 +176,7 @@ pub async fn find_organization(
 ) -> Result<Option<(OrganizationId, Organization)>, StoreError> {
     let row = sqlx::query!(
         "select id, slug, name from organizations where tenant_id = $1 and slug = $2",
-        tenant.0,
+        tenant.get(),
         slug.as_str(),
     )
     .fetch_optional(executor)
@@ -192,7 +192,7 @@ pub async fn find_group(
 ) -> Result<Option<GroupId>, StoreError> {
     let id = sqlx::query_scalar!(
         "select id from catalog_names where tenant_id = $1 and kind = 'group' and key = $2",
-        tenant.0,
+        tenant.get(),
         &*fold_name(name),
     )
     .fetch_optional(executor)
@@ -210,7 +210,7 @@ pub async fn ensure_group(store: &Store, tenant: TenantId, name: &str) -> Result
         insert into catalog_names (tenant_id, kind, key, name) values ($1, 'group', $2, $3)
         on conflict (tenant_id, kind, key) do nothing
         "#,
-        tenant.0,
+        tenant.get(),
         &*fold_name(name),
         name.trim(),
     )
@@ -222,14 +222,14 @@ pub async fn ensure_group(store: &Store, tenant: TenantId, name: &str) -> Result
 async fn read(connection: &mut PgConnection, tenant: TenantId) -> Result<Catalog, StoreError> {
     let limits = sqlx::query_scalar!(
         r#"select limits as "limits: Json<Limits>" from tenants where id = $1"#,
-        tenant.0
+        tenant.get()
     )
     .fetch_one(&mut *connection)
     .await?;
     let organizations = sqlx::query_as!(
         Organization,
         "select slug, name from organizations where tenant_id = $1 order by slug",
-        tenant.0,
+        tenant.get(),
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -238,7 +238,7 @@ async fn read(connection: &mut PgConnection, tenant: TenantId) -> Result<Catalog
     for kind in NameKind::ALL {
         *catalog.names_mut(kind) = sqlx::query_scalar!(
             "select name from catalog_names where tenant_id = $1 and kind = $2 order by key",
-            tenant.0,
+            tenant.get(),
             kind.as_str(),
         )
         .fetch_all(&mut *connection)
@@ -250,7 +250,7 @@ async fn read(connection: &mut PgConnection, tenant: TenantId) -> Result<Catalog
         from   attribute_definitions
         where  tenant_id = $1
         "#,
-        tenant.0,
+        tenant.get(),
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -279,7 +279,7 @@ async fn organizations_in_use(
                            and   (i.options #>> '{enrolment,organization_id}')::integer = o.id))
         order  by o.slug
         "#,
-        tenant.0,
+        tenant.get(),
         &slugs,
     )
     .fetch_all(connection)
@@ -307,7 +307,7 @@ async fn groups_in_use(
                            and   (i.options #>> '{enrolment,group_id}')::integer = g.id))
         order  by g.key
         "#,
-        tenant.0,
+        tenant.get(),
         keep,
     )
     .fetch_all(connection)
@@ -328,7 +328,7 @@ async fn replace_organizations(
 ) -> Result<(), StoreError> {
     let slugs: Vec<String> = organizations.iter().map(|organization| organization.slug.clone()).collect();
     let names: Vec<String> = organizations.iter().map(|organization| organization.name.clone()).collect();
-    sqlx::query!("delete from organizations where tenant_id = $1 and slug <> all ($2)", tenant.0, &slugs)
+    sqlx::query!("delete from organizations where tenant_id = $1 and slug <> all ($2)", tenant.get(), &slugs)
         .execute(&mut *connection)
         .await?;
     sqlx::query!(
@@ -338,7 +338,7 @@ async fn replace_organizations(
         from   unnest($2::text[], $3::text[]) as new (slug, name)
         where  o.tenant_id = $1 and o.slug = new.slug and o.name <> new.name
         "#,
-        tenant.0,
+        tenant.get(),
         &slugs,
         &names,
     )
@@ -353,7 +353,7 @@ async fn replace_organizations(
         where  not exists (select from organizations as o where o.tenant_id = $1 and o.slug = new.slug)
         on     conflict (tenant_id, slug) do nothing
         "#,
-        tenant.0,
+        tenant.get(),
         &slugs,
         &names,
     )
@@ -371,7 +371,7 @@ async fn replace_names(
     let keys = keys(names);
     sqlx::query!(
         "delete from catalog_names where tenant_id = $1 and kind = $2 and key <> all ($3)",
-        tenant.0,
+        tenant.get(),
         kind.as_str(),
         &keys,
     )
@@ -384,7 +384,7 @@ async fn replace_names(
         from   unnest($3::text[], $4::text[]) as new (key, name)
         where  n.tenant_id = $1 and n.kind = $2 and n.key = new.key and n.name <> new.name
         "#,
-        tenant.0,
+        tenant.get(),
         kind.as_str(),
         &keys,
         names,
@@ -401,7 +401,7 @@ async fn replace_names(
         -- An import may be creating its default group at this moment.
         on     conflict (tenant_id, kind, key) do nothing
         "#,
-        tenant.0,
+        tenant.get(),
         kind.as_str(),
         &keys,
         names,
@@ -420,7 +420,7 @@ async fn replace_attributes(
     let definitions: Vec<Json<&AttributeDefinition>> = catalog.custom_attributes.values().map(Json).collect();
     sqlx::query!(
         "delete from attribute_definitions where tenant_id = $1 and name <> all ($2)",
-        tenant.0,
+        tenant.get(),
         &names,
     )
     .execute(&mut *connection)
@@ -434,7 +434,7 @@ async fn replace_attributes(
         set    definition = excluded.definition
         where  a.definition <> excluded.definition
         "#,
-        tenant.0,
+        tenant.get(),
         &names,
         &definitions as _,
     )

@@ -100,7 +100,7 @@ pub async fn claim(store: &Store, most: i64, seconds: f64) -> Result<Vec<Claim>,
         .map(|row| Claim {
             claim: row.claim,
             webhook: WebhookId(row.id),
-            tenant: TenantId(row.tenant_id),
+            tenant: TenantId::new(row.tenant_id),
             url: row.url,
             kind: row.kind,
             delivery: DeliveryId(row.delivery),

@@ -77,7 +77,7 @@ pub async fn save(
         on conflict (tenant_id, name) do update set options = excluded.options, updated_at = now()
         returning name, options, created_at, updated_at
         "#,
-        tenant.0,
+        tenant.get(),
         name.as_str(),
         Value::Object(members),
         MOST,
@@ -97,7 +97,7 @@ pub async fn get(
     sqlx::query_as!(
         ProfileRow,
         "select name, options, created_at, updated_at from import_profiles where tenant_id = $1 and name = $2",
-        tenant.0,
+        tenant.get(),
         name.as_str(),
     )
     .fetch_optional(executor)
@@ -111,7 +111,7 @@ pub async fn list(executor: impl PgExecutor<'_>, tenant: TenantId) -> Result<Vec
     sqlx::query_as!(
         ProfileRow,
         "select name, options, created_at, updated_at from import_profiles where tenant_id = $1 order by name",
-        tenant.0,
+        tenant.get(),
     )
     .fetch_all(executor)
     .await?
@@ -128,7 +128,7 @@ pub async fn delete(
 ) -> Result<bool, StoreError> {
     let deleted = sqlx::query!(
         "delete from import_profiles where tenant_id = $1 and name = $2",
-        tenant.0,
+        tenant.get(),
         name.as_str(),
     )
     .execute(executor)

@@ -79,7 +79,7 @@ pub async fn add(
         "insert into tenant_keys (tenant_id, kid, public_key, app_id, host, scopes)
          values ($1, $2, $3, $4, $5, $6)
          on conflict (tenant_id, kid) do nothing",
-        tenant.0,
+        tenant.get(),
         key.kid,
         key.key.as_der(),
         key.app_id,
@@ -96,7 +96,7 @@ pub async fn list(executor: impl PgExecutor<'_>, tenant: TenantId) -> Result<Vec
     Ok(sqlx::query_as!(
         KeyInfo,
         "select kid, app_id, host, scopes, created_at from tenant_keys where tenant_id = $1 order by kid",
-        tenant.0,
+        tenant.get(),
     )
     .fetch_all(executor)
     .await?)
@@ -104,7 +104,7 @@ pub async fn list(executor: impl PgExecutor<'_>, tenant: TenantId) -> Result<Vec
 
 /// Removes a key: from now on nothing that it signed is taken. False if the tenant has no such key.
 pub async fn remove(executor: impl PgExecutor<'_>, tenant: TenantId, kid: &str) -> Result<bool, StoreError> {
-    let removed = sqlx::query!("delete from tenant_keys where tenant_id = $1 and kid = $2", tenant.0, kid)
+    let removed = sqlx::query!("delete from tenant_keys where tenant_id = $1 and kid = $2", tenant.get(), kid)
         .execute(executor)
         .await?;
     Ok(removed.rows_affected() == 1)
@@ -130,7 +130,7 @@ pub async fn candidates(
     Ok(rows
         .into_iter()
         .map(|row| TenantKey {
-            tenant: TenantId(row.tenant_id),
+            tenant: TenantId::new(row.tenant_id),
             public_key: row.public_key,
             host: row.host,
             scopes: known_scopes(&row.scopes),

@@ -94,7 +94,7 @@ pub async fn enrolment(
            from organizations as o
            left join catalog_names as g on g.tenant_id = o.tenant_id and g.kind = 'group' and g.key = $3
           where o.tenant_id = $1 and o.slug = $2",
-        tenant.0,
+        tenant.get(),
         organization.as_str(),
         &*fold_name(group),
     )
@@ -118,7 +118,7 @@ pub async fn find(
             and exists (select from memberships as m
                           join organizations as o on o.id = m.organization_id
                          where m.user_id = u.id and o.tenant_id = $1 and o.slug = $2)",
-        tenant.0,
+        tenant.get(),
         organization.as_str(),
         email,
     )
@@ -147,7 +147,7 @@ pub async fn page(
                   limit $4) as m
            join users as u on u.id = m.user_id
           order by u.id",
-        tenant.0,
+        tenant.get(),
         organization,
         after,
         limit,

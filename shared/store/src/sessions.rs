@@ -40,7 +40,7 @@ pub async fn open(store: &Store, hash: &SessionHash, credential: &Credential) ->
          insert into console_sessions (hash, tenant_id, token_id) values ($1, $2, $3)",
         &hash[..],
         credential.tenant_id.get(),
-        credential.token_id.0,
+        credential.token_id.get(),
     )
     .execute(store.pool())
     .await?;
@@ -84,8 +84,8 @@ pub async fn find(
             .await?;
     }
     let credential = Credential {
-        tenant_id: TenantId(row.tenant_id),
-        token_id: TokenId(row.id),
+        tenant_id: TenantId::new(row.tenant_id),
+        token_id: TokenId::new(row.id),
         name: row.name,
         scopes: known_scopes(&row.scopes),
         organization: row.organization,

@@ -20,7 +20,7 @@ impl TryFrom<TenantRow> for Tenant {
     fn try_from(row: TenantRow) -> Result<Self, StoreError> {
         let slug = row.slug.parse().map_err(|_| StoreError::corrupt("tenants", "slug", row.id))?;
         Ok(Self {
-            id: TenantId(row.id),
+            id: TenantId::new(row.id),
             slug,
             name: row.name,
             created_at: row.created_at,

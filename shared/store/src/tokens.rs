@@ -48,7 +48,7 @@ struct TokenRow {
 impl From<TokenRow> for TokenInfo {
     fn from(row: TokenRow) -> Self {
         Self {
-            id: TokenId(row.id),
+            id: TokenId::new(row.id),
             name: row.name,
             scopes: known_scopes(&row.scopes),
             organization: row.organization,
@@ -101,7 +101,7 @@ pub async fn create_for(
         returning id, name, scopes, organization, created_at, revoked_at, expires_at, last_used_at
         "#,
         clock::new_id(),
-        tenant.0,
+        tenant.get(),
         name,
         &token.hash(),
         &texts,
@@ -178,8 +178,8 @@ pub async fn authenticate(store: &Store, token: &Token) -> Result<Authenticated,
         .await?;
     }
     Ok(Authenticated::Known(Credential {
-        tenant_id: TenantId(row.tenant_id),
-        token_id: TokenId(row.id),
+        tenant_id: TenantId::new(row.tenant_id),
+        token_id: TokenId::new(row.id),
         name: row.name,
         scopes: known_scopes(&row.scopes),
         organization: row.organization,
@@ -204,7 +204,7 @@ pub async fn list(executor: impl PgExecutor<'_>, tenant: TenantId) -> Result<Vec
     let rows = sqlx::query_as!(
         TokenRow,
         "select id, name, scopes, organization, created_at, revoked_at, expires_at, last_used_at from tokens where tenant_id = $1 order by name",
-        tenant.0,
+        tenant.get(),
     )
     .fetch_all(executor)
     .await?;
@@ -224,7 +224,7 @@ pub async fn find_by_name(
         from   tokens
         where  tenant_id = $1 and name = $2
         "#,
-        tenant.0,
+        tenant.get(),
         name,
     )
     .fetch_optional(executor)
@@ -246,7 +246,7 @@ pub async fn revoke(
         where  tenant_id = $1 and name = $2
         returning id, name, scopes, organization, created_at, revoked_at, expires_at, last_used_at
         "#,
-        tenant.0,
+        tenant.get(),
         name,
     )
     .fetch_optional(executor)

@@ -43,7 +43,7 @@ impl From<UserRow> for User {
             names
         };
         Self {
-            id: UserId(row.id),
+            id: UserId::new(row.id),
             email: row.email,
             phone_number: row.phone_number,
             preferred_username: row.preferred_username,
@@ -114,7 +114,7 @@ pub async fn get(
     tenant: TenantId,
     id: UserId,
 ) -> Result<Option<User>, StoreError> {
-    let row = user_where!("u.id = $2", tenant.0, id.0).fetch_optional(executor).await?;
+    let row = user_where!("u.id = $2", tenant.get(), id.get()).fetch_optional(executor).await?;
     Ok(row.map(User::from))
 }
 
@@ -126,12 +126,12 @@ pub async fn find(
     key: &str,
 ) -> Result<Option<User>, StoreError> {
     let row = match field {
-        IdentifierField::Email => user_where!("u.email = $2", tenant.0, key).fetch_optional(executor).await,
+        IdentifierField::Email => user_where!("u.email = $2", tenant.get(), key).fetch_optional(executor).await,
         IdentifierField::PhoneNumber => {
-            user_where!("u.phone_number = $2", tenant.0, key).fetch_optional(executor).await
+            user_where!("u.phone_number = $2", tenant.get(), key).fetch_optional(executor).await
         }
         IdentifierField::PreferredUsername => {
-            user_where!("u.preferred_username = $2", tenant.0, key).fetch_optional(executor).await
+            user_where!("u.preferred_username = $2", tenant.get(), key).fetch_optional(executor).await
         }
     };
     Ok(row?.map(User::from))
@@ -155,7 +155,7 @@ pub async fn page(
     filter: UserFilter<'_>,
     limit: i64,
 ) -> Result<Vec<User>, StoreError> {
-    let after = filter.after.map_or(Uuid::nil(), |user| user.0);
+    let after = filter.after.map_or(Uuid::nil(), |user| user.get());
     let rows = user_where!(
         r#"u.id > $2
             and    ($3::timestamptz is null or u.updated_at >= $3)
@@ -164,7 +164,7 @@ pub async fn page(
                        where  m.user_id = u.id and o.slug = $4))
             order by u.id
             limit  $5"#,
-        tenant.0,
+        tenant.get(),
         after,
         filter.updated_since,
         filter.organization,

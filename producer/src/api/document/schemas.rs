@@ -245,7 +245,7 @@ fn imports() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// How an import gets on (shared/src/progress.rs).
+/// How an import gets on (shared/domain/src/progress.rs).
 fn progress() -> [(&'static str, Value); 3] {
     let waits = WaitsFor::ALL.into_iter().map(|waits| json!(waits));
     let progress = json!({

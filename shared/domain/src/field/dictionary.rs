@@ -416,7 +416,7 @@ fn distance(a: &str, b: &str) -> usize {
 /// docs/columns.md: the names that are known without a word.
 pub fn columns_page() -> String {
     let mut page = String::from(
-        "# Common column names\n\nMade from `shared/src/field/dictionary.rs`. These names are known in CSV headers and as JSON keys, besides those of \
+        "# Common column names\n\nMade from `shared/domain/src/field/dictionary.rs`. These names are known in CSV headers and as JSON keys, besides those of \
          [fields.md](fields.md), unless `--header-names exact` is said. Capitals, hyphens, underscores, blanks and line breaks do not count, and \
          `firstName` is `first name`. A name that is not known is told with a proposal; `--column \"NAME=FIELD\"` says what it means.\n\n\
          | field | language | names |\n|---|---|---|\n",
