@@ -1,6 +1,6 @@
 //! Speed of the parse step over 200,000 generated records of six fields, fed in pieces of 64 KiB.
 //!
-//! `cargo bench -p muster-shared --no-default-features --bench parse`; one element is one record.
+//! `cargo bench -p muster-domain --bench parse`; one element is one record.
 
 use std::fmt::Write as _;
 use std::hint::black_box;

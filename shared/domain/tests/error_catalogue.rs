@@ -85,7 +85,7 @@ fn page(out: &mut String, code: ErrorCode) {
 
 fn docs() -> String {
     let mut out = String::from(
-        "# Error codes\n\n<!-- Made of shared/domain/src/error_code.rs: MUSTER_UPDATE_DOCS=1 cargo test -p muster-shared --test error_catalogue -->\n\n\
+        "# Error codes\n\n<!-- Made of shared/domain/src/error_code.rs: MUSTER_UPDATE_DOCS=1 cargo test -p muster-domain --test error_catalogue -->\n\n\
          Every error has a code that keeps its meaning. It stands in brackets after a message, as `code` in JSON and as\n\
          `_error_code` in the file of failed records; `muster explain CODE` prints the same as this page.\n\n",
     );

@@ -137,7 +137,7 @@ pub fn page() -> String {
 
 const PREFACE: &str = "# What each field does
 
-<!-- Made of shared/domain/src/field/effect.rs: MUSTER_UPDATE_DOCS=1 cargo test -p muster-shared fields_do_what_the_table_says -->
+<!-- Made of shared/domain/src/field/effect.rs: MUSTER_UPDATE_DOCS=1 cargo test -p muster-domain fields_do_what_the_table_says -->
 
 A record says nothing of a field, null, or a value; the user it means is new, or there already. For users that are there
 each field has a behaviour, which an import's options can change: `remove` (a value is set, null removes), `keep` (a value is
