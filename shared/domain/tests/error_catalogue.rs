@@ -39,11 +39,22 @@ fn every_code_has_its_page() {
     }
 }
 
+/// The crates that a program is made of.
+const CRATES: [&str; 8] = [
+    "shared/domain",
+    "shared/runtime",
+    "shared/queue",
+    "shared/store",
+    "shared/engine",
+    "producer",
+    "worker",
+    "cli",
+];
+
 /// The sources of every crate, without the catalogue itself and without tests.
 fn sources() -> Vec<String> {
     let mut sources = Vec::new();
-    let mut folders: Vec<PathBuf> =
-        ["shared", "producer", "worker", "cli"].iter().map(|name| root().join(name).join("src")).collect();
+    let mut folders: Vec<PathBuf> = CRATES.iter().map(|name| root().join(name).join("src")).collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
