@@ -1,4 +1,4 @@
-//! Brings the bundled engine's archive to where `src/embedded/bundle.rs` can include it.
+//! Brings the bundled engine's archive to where `src/bundle.rs` can include it.
 //!
 //! With feature `embedded-postgres`, one artifact crate per target carries the archive. That crate has no Rust API and
 //! its build script announces nothing, so this script looks for the package itself: first among the unpacked packages

@@ -104,9 +104,10 @@ pub async fn list(executor: impl PgExecutor<'_>, tenant: TenantId) -> Result<Vec
 
 /// Removes a key: from now on nothing that it signed is taken. False if the tenant has no such key.
 pub async fn remove(executor: impl PgExecutor<'_>, tenant: TenantId, kid: &str) -> Result<bool, StoreError> {
-    let removed = sqlx::query!("delete from tenant_keys where tenant_id = $1 and kid = $2", tenant.get(), kid)
-        .execute(executor)
-        .await?;
+    let removed =
+        sqlx::query!("delete from tenant_keys where tenant_id = $1 and kid = $2", tenant.get(), kid)
+            .execute(executor)
+            .await?;
     Ok(removed.rows_affected() == 1)
 }
 

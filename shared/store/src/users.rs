@@ -126,7 +126,9 @@ pub async fn find(
     key: &str,
 ) -> Result<Option<User>, StoreError> {
     let row = match field {
-        IdentifierField::Email => user_where!("u.email = $2", tenant.get(), key).fetch_optional(executor).await,
+        IdentifierField::Email => {
+            user_where!("u.email = $2", tenant.get(), key).fetch_optional(executor).await
+        }
         IdentifierField::PhoneNumber => {
             user_where!("u.phone_number = $2", tenant.get(), key).fetch_optional(executor).await
         }
