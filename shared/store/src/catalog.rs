@@ -181,7 +181,7 @@ pub async fn find_organization(
     )
     .fetch_optional(executor)
     .await?;
-    Ok(row.map(|row| (OrganizationId(row.id), Organization { slug: row.slug, name: row.name })))
+    Ok(row.map(|row| (OrganizationId::new(row.id), Organization { slug: row.slug, name: row.name })))
 }
 
 /// The group with this name, in whatever case and form it is written.
@@ -197,7 +197,7 @@ pub async fn find_group(
     )
     .fetch_optional(executor)
     .await?;
-    Ok(id.map(GroupId))
+    Ok(id.map(GroupId::new))
 }
 
 /// The group with this name, created if it is not there.

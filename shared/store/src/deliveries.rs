@@ -99,11 +99,11 @@ pub async fn claim(store: &Store, most: i64, seconds: f64) -> Result<Vec<Claim>,
         .into_iter()
         .map(|row| Claim {
             claim: row.claim,
-            webhook: WebhookId(row.id),
+            webhook: WebhookId::new(row.id),
             tenant: TenantId::new(row.tenant_id),
             url: row.url,
             kind: row.kind,
-            delivery: DeliveryId(row.delivery),
+            delivery: DeliveryId::new(row.delivery),
             payload: row.payload,
             attempts: row.attempts.unsigned_abs(),
             secrets: [open(&row.key, Some(row.current)), open(&row.key, row.previous)]

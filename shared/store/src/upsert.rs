@@ -17,8 +17,8 @@ use muster_domain::record::{Patch, Record};
 use muster_domain::rules::Rules;
 use muster_domain::undo::{Change, Kind, flat_user};
 use muster_domain::warning::Warning;
+use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
 use super::copy::CopyBuffer;
@@ -269,26 +269,25 @@ fn value<T>(patch: Patch<T>) -> Option<T> {
     }
 }
 
-impl FromRow<'_, PgRow> for ExistingUser {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        Ok(Self {
-            id: row.try_get(0)?,
-            version: row.try_get(1)?,
-            email: row.try_get(2)?,
-            phone_number: row.try_get(3)?,
-            preferred_username: row.try_get(4)?,
-            given_name: row.try_get(5)?,
-            family_name: row.try_get(6)?,
-            attributes: row.try_get(7)?,
-            metadata: row.try_get(8)?,
-            profile: row
-                .try_get::<Option<String>, _>(9)?
-                .map(|json| serde_json::from_str(&json))
-                .transpose()
-                .map_err(|error| sqlx::Error::Decode(error.into()))?,
-            enrolled: row.try_get(10)?,
-        })
-    }
+/// A user as [`FIND_USERS`] gives it.
+fn existing_user(row: &PgRow) -> sqlx::Result<ExistingUser> {
+    Ok(ExistingUser {
+        id: row.try_get(0)?,
+        version: row.try_get(1)?,
+        email: row.try_get(2)?,
+        phone_number: row.try_get(3)?,
+        preferred_username: row.try_get(4)?,
+        given_name: row.try_get(5)?,
+        family_name: row.try_get(6)?,
+        attributes: row.try_get(7)?,
+        metadata: row.try_get(8)?,
+        profile: row
+            .try_get::<Option<String>, _>(9)?
+            .map(|json| serde_json::from_str(&json))
+            .transpose()
+            .map_err(|error| sqlx::Error::Decode(error.into()))?,
+        enrolled: row.try_get(10)?,
+    })
 }
 
 /// Not a checked macro: its row struct would have every column optional, and this is the hot path. The tests of the
@@ -325,13 +324,14 @@ async fn find_users(
 ) -> Result<Vec<ExistingUser>, StoreError> {
     let Enrolment { organization_id, group_id } =
         enrolment.unwrap_or(Enrolment { organization_id: 0, group_id: 0 });
-    let mut users: Vec<ExistingUser> = sqlx::query_as(FIND_USERS)
+    let mut users: Vec<ExistingUser> = sqlx::query(FIND_USERS)
         .bind(tenant.get())
         .bind(&keys.emails)
         .bind(&keys.phone_numbers)
         .bind(&keys.usernames)
         .bind(organization_id)
         .bind(group_id)
+        .try_map(|row| existing_user(&row))
         .fetch_all(connection)
         .await?;
     users.sort_unstable_by_key(|user| user.id);

@@ -54,7 +54,7 @@ struct WebhookRow {
 impl From<WebhookRow> for WebhookInfo {
     fn from(row: WebhookRow) -> Self {
         Self {
-            id: WebhookId(row.id),
+            id: WebhookId::new(row.id),
             url: row.url,
             description: row.description,
             events: row.events,
@@ -151,7 +151,7 @@ pub async fn create(
     sqlx::query!("update webhook_secrets set current = $2 where webhook_id = $1", id, secret.1.as_bytes())
         .execute(&mut *transaction)
         .await?;
-    let info = find(&mut *transaction, tenant, WebhookId(id)).await?;
+    let info = find(&mut *transaction, tenant, WebhookId::new(id)).await?;
     super::commit(store, transaction).await?;
     match info {
         Some(info) => Ok(Created::New(Box::new(info), secret.0)),

@@ -10,6 +10,7 @@ use muster_domain::fault::{self, Point};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
+use super::socket;
 use crate::QueueError;
 use crate::delivery::{Settle, Settlement};
 use crate::message::{DecodeError, HeaderValue, Headers};

@@ -59,7 +59,7 @@ impl TryFrom<DeliveryRow> for DeliveryInfo {
     type Error = StoreError;
 
     fn try_from(row: DeliveryRow) -> Result<Self, StoreError> {
-        let id = DeliveryId(row.id);
+        let id = DeliveryId::new(row.id);
         Ok(Self {
             id,
             kind: row.kind,
