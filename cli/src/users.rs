@@ -145,7 +145,7 @@ impl Which {
 pub(crate) struct UsersPage {
     users: Vec<User>,
     #[serde(default)]
-    next: Option<UserId>,
+    next: Option<String>,
 }
 
 /// Runs the command.
@@ -201,7 +201,7 @@ async fn here(args: &UsersArgs, session: &Session) -> anyhow::Result<Ended> {
 async fn behind(args: &UsersArgs, remote: &Remote) -> anyhow::Result<Ended> {
     match &args.what {
         What::List { which, after, limit } => {
-            let (mut found, mut after): (Vec<User>, _) = (Vec::new(), *after);
+            let (mut found, mut after) = (Vec::<User>::new(), after.map(|after| after.to_string()));
             loop {
                 let left = limit - u32::try_from(found.len()).unwrap_or(*limit).min(*limit);
                 if left == 0 {
@@ -211,7 +211,7 @@ async fn behind(args: &UsersArgs, remote: &Remote) -> anyhow::Result<Ended> {
                     .call()
                     .with_all(which.query())
                     .with("limit", left.min(PAGE).to_string())
-                    .with_all(after.map(|after| ("after", after.to_string())));
+                    .with_all(after.map(|after| ("after", after)));
                 let page = remote.ask(call).await?;
                 found.extend(page.users);
                 after = page.next;

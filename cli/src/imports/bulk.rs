@@ -396,7 +396,7 @@ mod tests {
         };
         let told = table(&["BULK", "1"], &rows(&bulk));
         for text in
-            ["12 (11 completed, 1 paused)", "failed records   1,234", "older_than=3600s", "and 11 more"]
+            ["12 (11 completed, 1 paused)", "failed records  1,234", "older_than=3600s", "and 11 more"]
         {
             assert!(told.contains(text), "{text}: {told}");
         }

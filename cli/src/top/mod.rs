@@ -156,7 +156,7 @@ fn look_after<'b>(
 ) -> Doing<'b, anyhow::Result<Seen>> {
     Box::pin(async move {
         tokio::time::sleep(pause).await;
-        look::look(backend, chosen).await
+        Box::pin(look::look(backend, chosen)).await
     })
 }
 

@@ -29,7 +29,8 @@ async fn methods_that_nobody_knows_are_one_label_and_are_refused() {
     let metrics =
         server.client.get(format!("{}/metrics", server.url)).send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("method=\"other\"") && !metrics.contains("XXXX"), "{}", metrics.len());
-    assert!(metrics.len() < 200_000, "{}", metrics.len());
+    // Our own routes make this much; the methods alone would have made 800 kB.
+    assert!(metrics.len() < 400_000, "{}", metrics.len());
 }
 
 /// What stands in labels is of ours: every address that leads nowhere is one route.

@@ -301,25 +301,27 @@ impl Steady {
         if text.starts_with("userimport_") {
             return "userimport_06H0R72M7DR1Z0ZJDNGH73KZA6R9683M".into();
         }
-        let parts: Vec<String> = text.split('/').map(|part| self.part(part)).collect();
-        parts.join("/")
-    }
-
-    fn part(&mut self, part: &str) -> String {
-        let is_id = part.len() == 36
-            && part.bytes().enumerate().all(|(at, byte)| match at {
-                8 | 13 | 18 | 23 => byte == b'-',
-                _ => byte.is_ascii_hexdigit(),
-            });
-        if !is_id {
-            return part.to_owned();
+        let (mut steady, mut rest) = (String::new(), text);
+        while let Some(at) = first_id(rest) {
+            let next = self.ids.len() + 1;
+            let id = self.ids.entry(rest[at..at + 36].to_owned());
+            steady.push_str(&rest[..at]);
+            steady.push_str(id.or_insert_with(|| format!("0190a5f0-7b7c-7000-8000-{next:012}")));
+            rest = &rest[at + 36..];
         }
-        let next = self.ids.len() + 1;
-        self.ids
-            .entry(part.to_owned())
-            .or_insert_with(|| format!("0190a5f0-7b7c-7000-8000-{next:012}"))
-            .clone()
+        steady + rest
     }
+}
+
+/// Where the first id of a text is.
+fn first_id(text: &str) -> Option<usize> {
+    let is_id = |part: &[u8]| {
+        part.iter().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+    };
+    text.as_bytes().windows(36).position(is_id)
 }
 
 /// What a run answers, by operation and status.

@@ -86,8 +86,10 @@ async fn a_mended_file_is_linked_by_itself_or_by_hand_and_never_to_another_tenan
     }
     // The mark as a spreadsheet saves it: other delimiter, nothing quoted, in another encoding.
     let file = format!("email;_error_code;_muster_\u{f1}\u{fe}\u{20ac}\r\nbad;email_invalid;{first}#1\r\n");
-    let windows =
-        file.chars().map(|c| if c == '\u{20ac}' { 0x80 } else { u32::from(c) as u8 }).collect::<Vec<u8>>();
+    let windows = file
+        .chars()
+        .map(|c| if c == '\u{20ac}' { 0x80 } else { u8::try_from(u32::from(c)).unwrap() })
+        .collect::<Vec<u8>>();
     assert_eq!(accepted(server.upload("start=manual&brake=0", windows)).await["mends"], *first);
     // A number of the mark alone, as older files have it, links nothing; what is said by hand counts more.
     let old = "email,_muster_\u{f1}\u{fe}\u{20ac}\nbad,1\n";

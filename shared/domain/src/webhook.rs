@@ -146,7 +146,7 @@ pub fn failing_payload(
 /// Failed records in percent of those that have an outcome, with one decimal, rounded down.
 fn share(counts: &Counts) -> f64 {
     let settled = counts.total.saturating_sub(counts.pending);
-    if settled == 0 { 0.0 } else { (counts.failed.saturating_mul(1_000) / settled) as f64 / 10.0 }
+    counts.failed.saturating_mul(1_000).checked_div(settled).unwrap_or(0) as f64 / 10.0
 }
 
 /// Whether so many records have failed that a webhook is told which wants to know of more than `above` percent. Of an import that

@@ -63,10 +63,13 @@ pub(super) async fn existing(
     find_users(connection, tenant, &Keys::of(records), enrolment).await
 }
 
+/// Compares a record, by its place among all records, with its plan.
+pub type Compare<'c> = dyn Fn(usize, Verdict, Option<Uuid>, &Effect) -> Option<Drift> + Sync + 'c;
+
 /// What is to be compared with the plan of an import before anything is written.
 pub struct Check<'c> {
     /// Compares a record, by its place among all records, with its plan.
-    pub drift: &'c (dyn Fn(usize, Verdict, Option<Uuid>, &Effect) -> Option<Drift> + Sync),
+    pub drift: &'c Compare<'c>,
     /// Whether a record that differs is not written.
     pub refuse: bool,
 }

@@ -171,7 +171,8 @@ fn what_can_be_read_only_once_is_read_once() {
         let told = pipe(&[file, "--format", "csv"], b"email,Abteilung\na@example.com,IT\n").exits(1);
         assert!(told.stdout.contains("--column Abteilung="), "{told:#?}");
         let import = ["import", "users", file, "--format", "csv", "--dates", "auto"];
-        desk.run_with_input(&import, b"email\n").exits(2).tells(&[once, "give `--dates dmy`"]);
+        // What is received waits on disk until the order of its days is known.
+        desk.run_with_input(&import, b"email\n").exits(0);
     }
 }
 

@@ -378,8 +378,8 @@ async fn too_many_failed_records_are_told_once_an_import() {
     assert_eq!(first["data"]["counts"]["failed"], 1);
     // Of one that runs: a worker would apply the last record.
     let lines = |failing: usize| "nobody\n".repeat(failing);
-    accepted(server.upload("", format!("email\n{}a@example.com\n", lines(99)))).await;
-    let running = accepted(server.upload("", format!("email\n{}b@example.com\n", lines(150)))).await;
+    accepted(server.upload("brake=0", format!("email\n{}a@example.com\n", lines(99)))).await;
+    let running = accepted(server.upload("brake=0", format!("email\n{}b@example.com\n", lines(150)))).await;
     let second = receiver.until(2).await[1].told();
     assert_eq!((&second["type"], &second["data"]["import"]), (&json!("import.failing"), &running["id"]));
     assert_eq!(second["data"]["counts"]["pending"], 1);

@@ -125,7 +125,7 @@ impl Chunk {
                     RawValue::Json(json) => serde_json::from_str(json).ok()?,
                     RawValue::Null => return None,
                 };
-                (after != "").then(|| FieldChange { field: meaning, before: Value::Null, after })
+                (after != "").then_some(FieldChange { field: meaning, before: Value::Null, after })
             };
             said = Some(record.fields.iter().filter_map(field).collect());
         });
