@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
 use muster_domain::chunk::ChunkLimits;
+use muster_domain::intake::Memory;
 use muster_domain::parse::ParseLimits;
 use muster_domain::webhook::Schedule;
 use muster_producer::api::{AuthgearOptions, HttpOptions, TlsFiles};
@@ -42,7 +43,7 @@ pub(crate) fn receive_limits(config: &Config) -> ReceiveLimits {
             unpacked: Some(intake.max_decompressed_bytes.bytes()),
         },
         brake: None,
-        repeats: intake.repeats_memory.as_usize(),
+        repeats: Memory::of(intake.repeats_memory.as_usize()),
         records: Some(u64::from(intake.max_records)),
         tenant: TenantLimits {
             imports: Some(config.tenant.imports),

@@ -162,15 +162,18 @@ async fn compare(receipt: &Receipt, path: &Path, config: &Config, found: &mut Fo
         )),
     }
     match counted.records {
-        Ok(records) if records == line.records => {
+        None => found
+            .good
+            .push("its records were not counted: the receipt does not say how the file was read".to_owned()),
+        Some(Ok(records)) if records == line.records => {
             found.good.push(format!("it has {} records, as the receipt says", number(records)));
         }
-        Ok(records) => found.wrong.push(format!(
+        Some(Ok(records)) => found.wrong.push(format!(
             "{shown} has {} records, and the receipt says {}",
             number(records),
             number(line.records)
         )),
-        Err(error) => found.wrong.push(format!("the records of {shown} cannot be counted: {error}")),
+        Some(Err(error)) => found.wrong.push(format!("the records of {shown} cannot be counted: {error}")),
     }
     Ok(())
 }

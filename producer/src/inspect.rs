@@ -32,7 +32,7 @@ pub fn begin(options: ImportOptions, encoding: Encoding, limits: ReceiveLimits) 
     let looking = tokio::task::spawn_blocking(move || {
         let book = options.format == Format::Xlsx;
         let spool = book.then(|| Spool::new(limits.book, options.sheet.as_deref())).transpose();
-        let mut inspection = Inspection::new(options, limits.parse);
+        let mut inspection = Inspection::new(options, limits.parse).remembering(limits.repeats);
         let mut spool = match spool {
             Ok(spool) => spool,
             Err(error) => {

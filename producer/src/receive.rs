@@ -19,6 +19,7 @@ use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
+use muster_domain::intake::Memory;
 use muster_domain::options::Rows;
 use muster_domain::outcome::Counts;
 use muster_domain::parse::ParseLimits;
@@ -62,8 +63,8 @@ pub struct ReceiveLimits {
     pub book: BookLimits,
     /// More than so many percent of the first records that fail for one cause refuse the file; none or 0: nothing does.
     pub brake: Option<u8>,
-    /// Most bytes of memory for telling that a record means the user of an earlier one; 0: it is not told.
-    pub repeats: usize,
+    /// Memory for telling that a record means the user of an earlier one, which all uploads share; the default is none, and it is not told.
+    pub repeats: Memory,
     /// Most records; none means no limit.
     pub records: Option<u64>,
     /// What the tenant may have.

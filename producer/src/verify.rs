@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::fault::{Mutant, mutant};
 use muster_domain::options::{ImportOptions, Rows};
 use muster_domain::parse::{Format, ParseEnd, ParseLimits, Parser, ReadAs, RecordSink};
 use muster_domain::record::{Names, RawRecord};
@@ -12,10 +13,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::receive::{Encoding, Failure, Piece, ReceiveLimits, decode};
-use crate::workbook::Spool;
+use crate::workbook::{BookLimits, Spool};
 
 /// Pieces waiting between two tasks.
 const WAITING: usize = 8;
+
+/// Levels of JSON nesting: as many as the parser can read.
+const DEPTH: usize = 128;
 
 /// What a file is.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,8 +28,8 @@ pub struct Counted {
     pub digest: [u8; 32],
     /// How many bytes those are.
     pub bytes: u64,
-    /// How many records it has; or why they cannot be counted.
-    pub records: Result<u64, FileError>,
+    /// How many records it has; or why they cannot be counted. `None` where nobody knows how the import read it: then they were not.
+    pub records: Option<Result<u64, FileError>>,
 }
 
 /// A file that is being counted.
@@ -45,11 +49,28 @@ pub fn begin(
 ) -> Counting {
     let (pieces, incoming) = mpsc::channel(WAITING);
     let (decoded, coming) = mpsc::channel::<Option<Bytes>>(WAITING);
-    // How much may come out of compression is no matter here: the file is one's own.
-    let limits = ReceiveLimits { decompressed_bytes: None, ratio: None, ..limits };
+    let limits = lifted(limits);
     let decoding = tokio::spawn(decode(encoding, limits, incoming, decoded));
     let counting = tokio::task::spawn_blocking(move || count(options, read_as, limits, coming));
     Counting { pieces, decoding, counting }
+}
+
+/// The limits without those that refuse a file. The import kept those of its own installation, which this one does not know; and how much may
+/// come out of compression is no matter here, since the file is one's own.
+fn lifted(limits: ReceiveLimits) -> ReceiveLimits {
+    if mutant(Mutant::VerifiedByOwnLimits) {
+        return ReceiveLimits { decompressed_bytes: None, ratio: None, ..limits };
+    }
+    let parse = ParseLimits {
+        record_bytes: usize::MAX,
+        header_bytes: usize::MAX,
+        fields: usize::MAX,
+        names: usize::MAX,
+        depth: DEPTH,
+        ..limits.parse
+    };
+    let book = BookLimits { bytes: u64::MAX, memory: u64::MAX, unpacked: None };
+    ReceiveLimits { parse, book, decompressed_bytes: None, ratio: None, ..limits }
 }
 
 impl Counting {
@@ -117,6 +138,10 @@ fn count(
     limits: ReceiveLimits,
     mut coming: mpsc::Receiver<Option<Bytes>>,
 ) -> Counted {
+    if read_as.is_none() && !mutant(Mutant::VerifiedByOwnLimits) {
+        let (digest, bytes) = digest(&mut coming);
+        return Counted { digest, bytes, records: None };
+    }
     let book = (options.format == Format::Xlsx).then(|| Spool::new(limits.book, options.sheet.as_deref()));
     let parse = read_as.map_or(limits.parse, |read_as| read_as.limits(limits.parse));
     let parse = ParseLimits { flexible: options.rows == Rows::Flexible, ..parse };
@@ -153,5 +178,62 @@ fn count(
         });
         reader.wrong = reader.wrong.take().or(rows.err());
     }
-    Counted { digest: hash.finalize().into(), bytes, records: reader.finish() }
+    Counted { digest: hash.finalize().into(), bytes, records: Some(reader.finish()) }
+}
+
+/// The digest and the size alone.
+fn digest(coming: &mut mpsc::Receiver<Option<Bytes>>) -> ([u8; 32], u64) {
+    let (mut hash, mut bytes) = (Sha256::new(), 0);
+    while let Some(Some(piece)) = coming.blocking_recv() {
+        hash.update(&piece);
+        bytes += piece.len() as u64;
+    }
+    (hash.finalize().into(), bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_domain::parse::TextEncoding;
+
+    use super::*;
+
+    const READ_AS: ReadAs = ReadAs {
+        delimiter: None,
+        encoding: TextEncoding::Utf8,
+        handmade: false,
+        skip_lines: None,
+        skip_titles: false,
+        lax_quotes: false,
+    };
+
+    async fn counted(format: Format, read_as: Option<ReadAs>, text: &str) -> Counted {
+        let options = ImportOptions { format, ..ImportOptions::default() };
+        let small = ParseLimits {
+            record_bytes: 20,
+            header_bytes: 8,
+            fields: 1,
+            names: 1,
+            depth: 1,
+            ..ParseLimits::default()
+        };
+        let limits = ReceiveLimits { parse: small, ..ReceiveLimits::default() };
+        let counting = begin(options, read_as, Encoding::Identity, limits);
+        assert!(counting.push(Bytes::copy_from_slice(text.as_bytes())).await);
+        let counted = counting.finish().await.unwrap();
+        assert_eq!(counted.bytes, text.len() as u64);
+        counted
+    }
+
+    #[tokio::test]
+    async fn a_file_is_counted_whatever_the_limits_here_are() {
+        let csv = "email,first_name\na@example.com,Ann who has a long name\nb@example.com,Bob\n";
+        assert_eq!(counted(Format::Csv, Some(READ_AS), csv).await.records, Some(Ok(2)));
+        let ndjson = "{\"email\": \"a@example.com\", \"custom_fields\": {\"office\": \"Rome\"}}\n{\"email\": \"b@example.com\"}\n";
+        assert_eq!(counted(Format::Ndjson, Some(READ_AS), ndjson).await.records, Some(Ok(2)));
+    }
+
+    #[tokio::test]
+    async fn records_are_not_counted_where_nobody_knows_how_they_were_read() {
+        assert_eq!(counted(Format::Csv, None, "email\na@example.com\n").await.records, None);
+    }
 }

@@ -317,8 +317,10 @@ pub(crate) struct Work<'a> {
     refused: (usize, Option<String>),
     /// What users had before, for an undo.
     changes: Vec<Change>,
-    /// What was planned for the records, by index in the chunk. Empty for a chunk that is applied as it is.
-    planned: HashMap<usize, PlannedRecord>,
+    /// What was planned for the records, by index in the chunk. `None` for a chunk that is applied as it is.
+    planned: Option<HashMap<usize, PlannedRecord>>,
+    /// By index in the chunk, for those whose user a record of another chunk was to make: the user that it made, if it did.
+    made_elsewhere: HashMap<usize, Option<Uuid>>,
 }
 
 /// What writing some of the records gave: verdicts by index in the chunk.
@@ -358,7 +360,8 @@ impl<'a> Work<'a> {
             issues: Vec::new(),
             refused: (0, None),
             changes: Vec::new(),
-            planned: HashMap::new(),
+            planned: None,
+            made_elsewhere: HashMap::new(),
         };
         if rules.options.undo.is_some() {
             return work;
@@ -412,7 +415,7 @@ impl<'a> Work<'a> {
         let index = |at: usize| chosen.get(at).map(|(index, _)| *index);
         let mut ids = clock::id_source();
         let mut new_id = || ids.next_id();
-        let (done, drifts) = if self.planned.is_empty() {
+        let (done, drifts) = if self.planned.is_none() {
             let now = clock::now();
             (upsert(transaction, tenant, alone, &records, self.rules, now, &mut new_id).await?, Vec::new())
         } else {

@@ -55,7 +55,12 @@ impl Local<'_> {
     pub(crate) async fn show(&self, id: ImportId) -> anyhow::Result<View> {
         let views = self.with_progress(vec![self.report(id).await?.into()]).await?;
         let view = views.into_iter().next().with_context(|| format!("import {id} is gone"))?;
-        Ok(View { family: family::of(&self.session.store, self.tenant, id).await?, ..view })
+        // As over HTTP: whoever watches an import asks again and again, and this reads chunks of its whole family.
+        let family = match view.state.is_final() {
+            true => family::of(&self.session.store, self.tenant, id).await?,
+            false => None,
+        };
+        Ok(View { family, ..view })
     }
 
     /// The same views, with how those get on that have not ended.

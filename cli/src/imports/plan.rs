@@ -212,9 +212,8 @@ impl Local<'_> {
         let after = after.map(str::parse).transpose()?.unwrap_or_default();
         let wanted = PlannedPage { field, outcome: None, after, limit: usize::from(PAGE) };
         let page = plans::page(&self.session.store, self.tenant, id, wanted).await?;
-        let full = page.len() == usize::from(PAGE);
-        let next = page.last().filter(|_| full).map(|(place, _)| place.to_string());
-        let records = page.into_iter().map(|(_, record)| PlannedView::new(record, true)).collect();
+        let next = page.next.map(|place| place.to_string());
+        let records = page.records.into_iter().map(|record| PlannedView::new(record, true)).collect();
         Ok(PlannedList { masked: false, records, next, next_link: None })
     }
 }

@@ -9,7 +9,7 @@ use muster_producer::export::{self, ExportFormat};
 use muster_store::family::{self, Family};
 use muster_store::history::{self, Cursor, Entry};
 use muster_store::receipts::{self, Found};
-use muster_store::{retention, steer, tenants};
+use muster_store::{erase, retention, steer, tenants};
 use serde_json::{Value, json};
 
 use crate::harness::{Backend, Pipeline, counts};
@@ -18,8 +18,11 @@ use crate::undo::{taken_back, undone, whole};
 
 on_both_queues!(
     a_family_through_two_mendings_is_shown_as_one,
+    what_others_mended_stays_when_an_import_between_is_undone,
     a_receipt_is_signed_and_says_what_is_in_the_store,
     a_history_tells_imports_and_undos_with_their_fields,
+    the_history_of_an_erased_user_whom_an_import_inserted_is_gone,
+    a_history_keeps_its_order_when_a_retry_applies_a_chunk_again,
 );
 
 async fn failed(pipeline: &Pipeline, import: ImportId, format: ExportFormat) -> String {
@@ -116,6 +119,31 @@ async fn a_family_through_two_mendings_is_shown_as_one(backend: Backend) {
     assert_eq!(stranger.mends, None);
     pipeline.tenant = own;
     assert_eq!(family(&pipeline, first.id).await.unwrap().members.len(), 5);
+    pipeline.finish().await;
+}
+
+async fn what_others_mended_stays_when_an_import_between_is_undone(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    let plain = ImportOptions::default();
+    let mut csv = String::from("email,first_name\n");
+    for at in 1..=6 {
+        csv.push_str(&format!("bad{at},Zoë {at}\n"));
+    }
+    let first = pipeline.import(&csv, &plain).await;
+    assert_eq!(first.counts, counts(6, 0, 0, 0, 6));
+    // The second mends three of six, and the third the others.
+    let mended = mend(&failed(&pipeline, first.id, ExportFormat::Csv).await, &[1, 2, 3]);
+    let second = pipeline.import(&mended, &plain).await;
+    assert_eq!((second.mends, second.counts), (Some(first.id), counts(6, 3, 0, 0, 3)));
+    let mended = mend(&failed(&pipeline, second.id, ExportFormat::Csv).await, &[4, 5, 6]);
+    let third = pipeline.import(&mended, &plain).await;
+    assert_eq!((third.mends, third.counts), (Some(second.id), counts(3, 3, 0, 0, 0)));
+    assert_eq!(sums(&pipeline, first.id).await, (6, 6, 0));
+
+    taken_back(&mut pipeline, second.id).await;
+    assert_eq!(sums(&pipeline, first.id).await, (6, 3, 3), "the third import applied three");
+    taken_back(&mut pipeline, third.id).await;
+    assert_eq!(sums(&pipeline, first.id).await, (6, 0, 6));
     pipeline.finish().await;
 }
 
@@ -277,5 +305,79 @@ async fn a_history_tells_imports_and_undos_with_their_fields(backend: Backend) {
     let updates: Vec<_> = entries.iter().filter(|entry| entry.kind == "updated").collect();
     assert!(!updates.is_empty() && updates.iter().all(|entry| entry.fields.is_none()), "{entries:#?}");
     assert_eq!(entries.last().map(|entry| entry.kind.as_str()), Some("inserted"));
+    pipeline.finish().await;
+}
+
+async fn the_history_of_an_erased_user_whom_an_import_inserted_is_gone(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    let plain = ImportOptions::default();
+    pipeline.import("email,first_name\nada@example.com,Ada\nbob@example.com,Bob\n", &plain).await;
+    pipeline.import("email,first_name\nada@example.com,Ida\nbob@example.com,Rob\n", &plain).await;
+    let (ada, bob) = (user(&pipeline, "ada@example.com").await, user(&pipeline, "bob@example.com").await);
+    assert_eq!(history(&pipeline, ada, 50).await.0.len(), 2);
+    let person = erase::person(&pipeline.store, pipeline.tenant, ada).await.unwrap().unwrap();
+    erase::erase(&pipeline.store, pipeline.tenant, &person, "operator").await.unwrap();
+    // With before-images, and once they are gone.
+    for kept in [true, false] {
+        if !kept {
+            retention::forget_before_images(&pipeline.store, 0.0).await.unwrap();
+        }
+        let page = history::page(&pipeline.store, pipeline.tenant, ada, None, 50).await.unwrap();
+        assert_eq!(page, None, "before-images are kept: {kept}");
+        let of_another = history(&pipeline, bob, 50).await.0;
+        let kinds: Vec<_> = of_another.iter().map(|entry| &*entry.kind).collect();
+        assert_eq!(kinds, ["updated", "inserted"], "before-images are kept: {kept}");
+    }
+    pipeline.finish().await;
+}
+
+async fn a_history_keeps_its_order_when_a_retry_applies_a_chunk_again(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    // One chunk has both.
+    pipeline.limits.chunk.lanes = 1;
+    let store = pipeline.store.clone();
+    let change = async |sql: &'static str| {
+        sqlx::raw_sql(sql).execute(&mut store.connection().await.unwrap()).await.unwrap();
+    };
+    change("alter table users add constraint nobob check (given_name <> 'Bob')").await;
+    let csv = "email,first_name\nada@example.com,Ada\nbob@example.com,Bob\n";
+    let report = pipeline.import(csv, &ImportOptions::default()).await;
+    let import = report.id;
+    assert_eq!((report.counts, report.chunks.applied), (counts(2, 1, 0, 0, 1), 1));
+    let ada = user(&pipeline, "ada@example.com").await;
+    // A request changes her.
+    sqlx::query(
+        "insert into user_changes (tenant_id, user_id, kind, before, after)
+         values ($1, $2, 'updated', '{\"given_name\": \"Ada\"}', '{\"given_name\": \"Ida\"}')",
+    )
+    .bind(pipeline.tenant.get())
+    .bind(ada.get())
+    .execute(store.pool())
+    .await
+    .unwrap();
+    change("alter table users drop constraint nobob").await;
+    steer::retry(&store, pipeline.tenant, import).await.unwrap();
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    assert_eq!(pipeline.ended(import).await.counts, counts(2, 2, 0, 0, 0));
+    worker.stop().await;
+    dispatcher.stop().await;
+
+    let bob = user(&pipeline, "bob@example.com").await;
+    for limit in [1, 2, 50] {
+        let (entries, older_gone) = history(&pipeline, ada, limit).await;
+        let all: Vec<_> = entries.iter().map(|entry| (&*entry.kind, &*entry.by)).collect();
+        assert_eq!(all, [("updated", "request"), ("inserted", "import")], "{limit}");
+        assert!(!older_gone && entries[0].at > entries[1].at, "{entries:#?}");
+        let of_bob = history(&pipeline, bob, limit).await.0;
+        assert_eq!(
+            of_bob.iter().map(told).collect::<Vec<_>>(),
+            [("inserted", "import", Some(import), Some(2), Some(3))]
+        );
+        assert!(of_bob[0].at > entries[0].at, "he is there since the retry: {of_bob:#?}");
+    }
+    // What an older program wrote has the time of the chunk, and is found.
+    sqlx::query("update before_images set at = null").execute(store.pool()).await.unwrap();
+    let old = history(&pipeline, bob, 50).await.0;
+    assert_eq!(old.iter().map(|entry| &*entry.kind).collect::<Vec<_>>(), ["inserted"]);
     pipeline.finish().await;
 }

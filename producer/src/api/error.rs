@@ -130,6 +130,7 @@ pub enum WebhookRefusal {
 impl WebhookRefusal {
     fn status(self) -> (StatusCode, ErrorCode) {
         match self {
+            Self::Target(TargetError::Busy) => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
             Self::Target(_) => (StatusCode::BAD_REQUEST, ErrorCode::WebhookTargetRefused),
             Self::TooMany(_) => (StatusCode::CONFLICT, ErrorCode::TooManyWebhooks),
             Self::TwoSecrets | Self::OneSecret => (StatusCode::CONFLICT, ErrorCode::StateConflict),

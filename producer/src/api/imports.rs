@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::planned::OnDrift;
@@ -80,7 +81,7 @@ pub(super) async fn list(
 #[utoipa::path(
     get, path = "/v1/imports/{id}", tag = "imports",
     params(("id" = String, Path),
-           ("details" = Option<bool>, Query, description = "true: also `skipped_by_reason`, which takes longer for a large import"),
+           ("details" = Option<bool>, Query, description = "true: also `skipped_by_reason`, and the `family` of an import that goes on, which take longer for large imports"),
            ("wait" = Option<String>, Query,
             description = "How long to wait for another state, up to 60 seconds: `30s`, `500ms`. An import that has ended is answered at once")),
     responses((status = 200, description = "The import", body = ImportDetails,
@@ -108,7 +109,11 @@ pub(super) async fn show(
     }
     let retry = retry_after(&report);
     let import = views(&state, tenant, vec![report]).await?.pop().ok_or(ApiError::NotFound)?;
-    let family = family::of(&state.0.store, tenant, ImportId::new(import.id)).await?.map(Into::into);
+    // It is added up from the chunks of all its imports, and whoever waits for the end asks each second.
+    let mut family = None;
+    if details || import.state.is_final() || mutant(Mutant::FamilyAtEachLook) {
+        family = family::of(&state.0.store, tenant, ImportId::new(import.id)).await?.map(Into::into);
+    }
     Ok((retry, Json(ImportDetails { import, skipped_by_reason, family })).into_response())
 }
 

@@ -267,10 +267,10 @@ async fn found(store: &Store, tenant: TenantId, import: ImportId) -> Result<Plan
 #[utoipa::path(
     get, path = "/v1/imports/{id}/plan/changes", tag = "imports", operation_id = "imports_plan_changes",
     params(("id" = String, Path),
-           ("field" = Option<String>, Query, description = "those that change this field: `given_name`, `metadata.office`, `roles`"),
+           ("field" = Option<String>, Query, description = "those that change this field: `given_name`, `metadata.office`, `metadata`, `roles`, `roles.3`"),
            ("outcome" = Option<String>, Query, description = "inserted, updated, skipped or failed"),
            ("after" = Option<String>, Query, description = "`next` of the page before"),
-           ("limit" = Option<u16>, Query, description = "Most records of the page")),
+           ("limit" = Option<u16>, Query, description = "Most records of the page; one of large records ends sooner")),
     responses((status = 200, description = "A page of planned records", body = PlannedList,
                headers(("Link" = String, description = "Address of the next page, `rel=\"next\"`; absent on the last")))),
 )]
@@ -289,11 +289,9 @@ pub(super) async fn changes(
     let limit = usize::from(params.take_limit(100, 1000)?);
     params.finish()?;
     found(&state.0.store, tenant, import).await?;
-    let wanted = PlannedPage { field: field.as_deref(), outcome, after, limit: limit + 1 };
-    let mut page = store::page(&state.0.store, tenant, import, wanted).await?;
-    let more = page.len() > limit;
-    page.truncate(limit);
-    let next = if more { page.last().map(|(place, _)| place.to_string()) } else { None };
+    let wanted = PlannedPage { field: field.as_deref(), outcome, after, limit };
+    let page = store::page(&state.0.store, tenant, import, wanted).await?;
+    let next = page.next.map(|place| place.to_string());
     let mut filter = String::new();
     for (name, value) in [("outcome", &outcome_text), ("field", &field)] {
         if let Some(value) = value {
@@ -305,7 +303,7 @@ pub(super) async fn changes(
         |next: &String| format!("{base}/v1/imports/{import}/plan/changes?after={next}&limit={limit}{filter}");
     let next_link = next.as_ref().map(address);
     let headers = next_page(next_link.as_deref());
-    let records = page.into_iter().map(|(_, record)| PlannedView::new(record, shown)).collect();
+    let records = page.records.into_iter().map(|record| PlannedView::new(record, shown)).collect();
     Ok((headers, Json(PlannedList { masked: !shown, records, next, next_link })).into_response())
 }
 

@@ -64,7 +64,7 @@ const OPTION_BYTES: usize = 1024;
         ("duplicates" = Option<String>, Query, description = "in_order, or refuse: a user may stand once in the file"),
         ("phone_check" = Option<String>, Query, description = "shape or valid"),
         ("phone_country" = Option<String>, Query, description = "two letters: phone numbers of that country are taken as people write them"),
-        ("dates" = Option<String>, Query, description = "iso, dmy or mdy: the order in which days are written; or auto: the one that the file as a whole proves, else it is refused (an inspection says which one that is)"),
+        ("dates" = Option<String>, Query, description = "iso, dmy or mdy: the order in which days are written; or auto: the one that is proved by each column of the file with days in it, else it is refused (an inspection says which one that is)"),
         ("full_names" = Option<String>, Query, description = "whole, or last_first: a full name of the form `Last, First` also gives family and given name"),
         ("on_invalid_value" = Option<String>, Query, description = "refuse, or drop: a value that an optional field does not take is left out"),
         ("list_separator" = Option<String>, Query, description = "comma, semicolon or pipe: what stands between names in a cell with several"),

@@ -196,7 +196,8 @@ pub struct ImportDetails {
     /// Skipped records by reason: exists, unchanged, cancelled, enrolled, superseded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped_by_reason: Option<BTreeMap<String, u64>>,
-    /// Where failed records of an import were brought again by others: all of these imports, shown as one.
+    /// Where failed records of an import were brought again by others: all of these imports, shown as one. Of an import that has not ended it is
+    /// told where `details` is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<FamilyView>,
 }

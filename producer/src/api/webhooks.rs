@@ -69,6 +69,10 @@ pub(super) async fn create(
     let tenant = caller.may(Scope::WebhooksWrite)?;
     params.finish()?;
     let body: NewWebhookBody = read(&state, body).await?;
+    let most = state.0.webhooks.most;
+    if !store::has_room(&state.0.store, tenant, most).await? {
+        return Err(ApiError::Webhook(WebhookRefusal::TooMany(most)));
+    }
     check_target(&state, &body.url).await?;
     let new = NewWebhook {
         url: body.url,
@@ -77,7 +81,6 @@ pub(super) async fn create(
         failed_above: checked_share(body.failed_above)?,
         enabled: body.enabled.unwrap_or(true),
     };
-    let most = state.0.webhooks.most;
     match store::create(&state.0.store, tenant, &new, most).await? {
         Created::New(info, secret) => {
             let secret = secret.reveal().to_owned();

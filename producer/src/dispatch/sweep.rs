@@ -12,7 +12,9 @@ use muster_runtime::supervise::{Supervised, supervise};
 use muster_store::dispatch::{self as store, DeadLetterOf};
 use muster_store::holding::BEAT;
 use muster_store::status::{self, Stalled};
-use muster_store::{ErrorKind, Store, StoreError, apply, bulk, events, history, holders, intake, retention};
+use muster_store::{
+    ErrorKind, Store, StoreError, apply, bulk, events, history, holders, intake, plans, retention,
+};
 use tokio::time::sleep;
 
 use super::{Retention, Run};
@@ -29,6 +31,9 @@ const BULK: Duration = Duration::from_millis(500);
 const STALLED: Duration = Duration::from_secs(10);
 /// How often the rows of processes that are gone are deleted.
 const FORGET_HOLDERS: Duration = Duration::from_secs(60);
+/// How often keys of plans are deleted that nobody needs any more, and how many times in a row.
+const FORGET_KEYS: Duration = Duration::from_secs(10);
+const FORGET_KEYS_TURNS: usize = 20;
 /// How long one turn of an action on many imports may take.
 const BULK_WITHIN: Duration = Duration::from_secs(600);
 /// How long retention may take.
@@ -56,6 +61,7 @@ pub(super) fn start(run: &Arc<Run>) -> Vec<Supervised> {
         part(run, "dead letters", SWEEP, |run| async move { run.take_dead_letters().await }),
         part(run, "dead receivers", SWEEP, |run| async move { run.abort_abandoned().await }),
         part(run, "dead holders", FORGET_HOLDERS, |run| async move { run.forget_holders().await }),
+        part(run, "keys of plans", FORGET_KEYS, |run| async move { run.forget_keys().await }),
         part(run, "events", NUMBER_EVENTS, |run| async move { run.number_events().await }),
         part(run, "bulk actions", BULK, |run| async move { run.do_in_bulk().await }),
         part(run, "stalled imports", STALLED, |run| async move { run.tell_stalled().await }),
@@ -229,7 +235,9 @@ impl Run {
 
     /// Works off what is to be done to many imports. What it sets going is dispatched at once.
     async fn do_in_bulk(&self) -> Result<(), SweepError> {
-        while !self.stop.is_cancelled() && Store::within(BULK_WITHIN, bulk::work(&self.store)).await? {
+        while !self.stop.is_cancelled() {
+            let Some(work) = self.within(bulk::next(&self.store)).await? else { break };
+            Store::within(BULK_WITHIN, bulk::go_on(&self.store, &work)).await?;
             self.wake.notify_one();
         }
         Ok(())
@@ -261,11 +269,25 @@ impl Run {
         Ok(())
     }
 
+    async fn forget_keys(&self) -> Result<(), SweepError> {
+        for _ in 0..FORGET_KEYS_TURNS {
+            if self.stop.is_cancelled() || self.within(plans::forget_keys(&self.store)).await? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     async fn forget_imports(&self, kept: Retention) -> Result<(), SweepError> {
         let waiting = kept.waiting.as_secs_f64();
-        let unstarted = self.within(retention::cancel_unstarted(&self.store, waiting)).await?;
-        if unstarted > 0 {
-            tracing::info!(unstarted, "imports that nobody started were cancelled");
+        let cancelling = retention::cancel_unstarted(&self.store, waiting);
+        // What cannot be cancelled is told at the end: the rest of retention does not wait for it.
+        let unstarted = match Store::within(FORGET_WITHIN, cancelling).await {
+            Ok(unstarted) => unstarted,
+            Err(error) => retention::Unstarted { problem: Some(error), ..Default::default() },
+        };
+        if unstarted.cancelled > 0 {
+            tracing::info!(unstarted = unstarted.cancelled, "imports that nobody started were cancelled");
         }
         let secrets = kept.secrets.as_secs_f64();
         let forgotten = self.within(retention::forget_secrets(&self.store, secrets)).await?;
@@ -285,6 +307,6 @@ impl Run {
         if deleted.imports > 0 {
             tracing::info!(deleted = deleted.imports, "imports past their retention were deleted");
         }
-        deleted.problem.map_or(Ok(()), |error| Err(error.into()))
+        unstarted.problem.or(deleted.problem).map_or(Ok(()), |error| Err(error.into()))
     }
 }

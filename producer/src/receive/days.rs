@@ -51,9 +51,9 @@ impl Waiting {
     /// The order that the file proves, and the file from its beginning.
     pub(crate) fn end(self) -> Result<(Dates, Pieces), FileError> {
         let Self { mut file, look, .. } = self;
-        let order = look.finish()?;
-        let dates = order.option().ok_or_else(|| {
-            let told = order.told().unwrap_or_default();
+        let proof = look.finish()?;
+        let dates = proof.option().ok_or_else(|| {
+            let told = proof.told().unwrap_or_default();
             FileError::new(
                 ErrorCode::DaysUnproved,
                 format!("the order of days is not proved by the file. {told}"),

@@ -5,19 +5,31 @@
 
 use std::error::Error;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::webhook::address::is_public;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// Longest address of a webhook, in bytes.
 pub const URL_BYTES: usize = 2048;
 /// How long a name is looked up when a webhook is created.
 const LOOK_UP: Duration = Duration::from_secs(5);
+
+/// How long a request waits until another name may be looked up.
+const PLACE: Duration = Duration::from_secs(2);
+/// Names that are looked up at a time. Each takes a thread of those that uploads need too, for as long as the system waits for an answer.
+const AT_A_TIME: usize = 16;
+
+/// Places of those who create or change webhooks.
+static FOR_REQUESTS: Semaphore = Semaphore::const_new(AT_A_TIME);
+/// Places of deliveries, which nobody takes who creates webhooks.
+static FOR_DELIVERIES: Semaphore = Semaphore::const_new(AT_A_TIME);
 
 /// Why a webhook may not lead to an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +45,9 @@ pub enum TargetError {
     /// It leads to an address that is not of the public network.
     #[error("must lead to an address of the public network; this one is private, local or reserved")]
     Private,
+    /// It is not known yet where it leads.
+    #[error("cannot be looked up now, since many names that resolve slowly are being looked up; try again")]
+    Busy,
 }
 
 /// How names are looked up.
@@ -46,9 +61,20 @@ pub enum Lookup {
 }
 
 impl Lookup {
-    async fn addresses(self, name: &str) -> io::Result<Vec<SocketAddr>> {
+    /// The system cannot be told that nobody waits any more. So the thread gives the place back, and not whoever asked.
+    async fn addresses(self, name: &str, place: SemaphorePermit<'static>) -> io::Result<Vec<SocketAddr>> {
+        let name = name.to_owned();
+        let place = (!mutant(Mutant::LookupsUnbounded)).then_some(place);
+        let found = spawn_blocking(move || {
+            let _held = place;
+            self.ask(&name)
+        });
+        found.await.map_err(io::Error::other)?
+    }
+
+    fn ask(self, name: &str) -> io::Result<Vec<SocketAddr>> {
         match self {
-            Self::System => Ok(tokio::net::lookup_host((name, 0)).await?.collect()),
+            Self::System => Ok((name, 0).to_socket_addrs()?.collect()),
             Self::By(function) => Ok(function(name).into_iter().map(|ip| SocketAddr::new(ip, 0)).collect()),
         }
     }
@@ -96,7 +122,10 @@ impl Targets {
     pub async fn check(self, text: &str) -> Result<(), TargetError> {
         let url = self.parse(text)?;
         let (false, Some(name)) = (self.allow_private, url.domain()) else { return Ok(()) };
-        match timeout(LOOK_UP, self.lookup.addresses(name)).await {
+        let Ok(Ok(place)) = timeout(PLACE, FOR_REQUESTS.acquire()).await else {
+            return Err(TargetError::Busy);
+        };
+        match timeout(LOOK_UP, self.lookup.addresses(name, place)).await {
             Ok(Ok(found)) if found.iter().any(|address| !self.allows(address.ip())) => {
                 Err(TargetError::Private)
             }
@@ -113,13 +142,13 @@ impl Resolve for Guarded {
         let targets = self.0;
         let name = name.as_str().to_owned();
         Box::pin(async move {
-            let found = targets.lookup.addresses(&name).await?;
+            let found = targets.lookup.addresses(&name, FOR_DELIVERIES.acquire().await?).await?;
             // One that may not be connected to makes all of them suspect.
             if found.iter().any(|address| !targets.allows(address.ip())) {
                 return Err(Box::new(TargetError::Private) as Box<dyn Error + Send + Sync>);
             }
             let found = if mutant(Mutant::WebhookResolvesTwice) {
-                targets.lookup.addresses(&name).await?
+                targets.lookup.addresses(&name, FOR_DELIVERIES.acquire().await?).await?
             } else {
                 found
             };
@@ -130,6 +159,11 @@ impl Resolve for Guarded {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Condvar, Mutex};
+
+    use tokio::time::sleep;
+
     use super::*;
 
     const PUBLIC: Targets = Targets { allow_private: false, lookup: Lookup::System };
@@ -201,5 +235,38 @@ mod tests {
         assert_eq!(system.check("https://localhost/").await, Err(TargetError::Private));
         let private = Targets { allow_private: true, ..targets };
         assert_eq!(private.check("https://mixed.test/").await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn names_that_resolve_slowly_take_so_many_threads_and_no_more() {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        static ANSWERED: Mutex<bool> = Mutex::new(false);
+        static ANSWER: Condvar = Condvar::new();
+        fn slow(_: &str) -> Vec<IpAddr> {
+            ASKED.fetch_add(1, Ordering::SeqCst);
+            // It ends at some time, so that a test that fails does so too.
+            let most = Duration::from_secs(20);
+            drop(ANSWER.wait_timeout_while(ANSWERED.lock().unwrap(), most, |answered| !*answered).unwrap());
+            Vec::new()
+        }
+        let targets = Targets { allow_private: false, lookup: Lookup::By(slow) };
+        let asking: Vec<_> =
+            (0..AT_A_TIME).map(|_| tokio::spawn(targets.check("https://slow.test/"))).collect();
+        let all_asked = async {
+            while ASKED.load(Ordering::SeqCst) < AT_A_TIME {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), all_asked).await.unwrap();
+        // Whoever asked is gone, and the threads are not.
+        for one in asking {
+            one.abort();
+        }
+        assert_eq!(targets.check("https://slow.test/").await, Err(TargetError::Busy));
+        // Deliveries have places of their own.
+        assert_eq!(FOR_DELIVERIES.available_permits(), AT_A_TIME);
+        *ANSWERED.lock().unwrap() = true;
+        ANSWER.notify_all();
+        assert_eq!(targets.check("https://slow.test/").await, Ok(()));
     }
 }

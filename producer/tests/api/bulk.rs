@@ -193,6 +193,7 @@ async fn imports_are_chosen_by_state_age_and_file() {
         ("action=cancel&state=running", 0),
         ("action=pause", 0),
         ("action=cancel&older_than=2d", 1),
+        ("action=cancel&newer_than=36500d", 2),
         ("action=cancel&newer_than=1h", 1),
         ("action=cancel&older_than=2d&newer_than=1h", 0),
         ("action=cancel&file=hr-", 1),
@@ -210,6 +211,7 @@ async fn imports_are_chosen_by_state_age_and_file() {
         ("action=pause&state=completed", "state"),
         ("action=pause&state=nowhere", "state"),
         ("action=pause&older_than=soon", "older_than"),
+        ("action=pause&older_than=9999999d", "older_than"),
         ("action=redrive&code=email_invalid", "code"),
         ("action=pause&dead=perhaps", "dead"),
         ("action=pause&colour=red", "colour"),
@@ -239,6 +241,54 @@ async fn what_cannot_be_done_any_more_is_told_with_its_reason() {
     assert_eq!((&done["succeeded"], &done["refused"]), (&json!(1), &json!(1)));
     assert_eq!(done["refusals"], json!([{"import": two, "why": "it is completed"}]));
     assert_eq!(state(&server, &one).await, "cancelled");
+}
+
+#[tokio::test]
+async fn what_somebody_moved_after_it_was_shown_is_refused_with_its_state() {
+    let server = Server::start().await;
+    let steer = async |import: &str, how: &str| {
+        let answer = server.post(&format!("/v1/imports/{import}/{how}")).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{how}");
+    };
+    let cases: [(&str, &[&str], &[&str], &str); 5] = [
+        ("action=resume", &["pause"], &["cancel"], "cancelled"),
+        ("action=resume&state=paused", &["pause"], &["cancel"], "cancelled"),
+        ("action=resume&state=cancelled", &["cancel"], &["resume", "pause"], "paused"),
+        ("action=cancel&state=running", &[], &["pause"], "paused"),
+        ("action=cancel&state=paused", &["pause"], &["resume"], "running"),
+    ];
+    for (query, before, between, now) in cases {
+        // It waits for ever: there is no worker.
+        let import = runs(&server, "email\na@example.com\n").await;
+        for how in before {
+            steer(&import, how).await;
+        }
+        let newest = format!("{query}&newer_than=1h");
+        let shown = look(&server, &newest).await;
+        assert_eq!(shown["first"], json!([import]), "{query}");
+        for how in between {
+            steer(&import, how).await;
+        }
+        pull(&server, &shown, "start").await;
+        let done = until_done(&server, &shown).await;
+        assert_eq!((&done["succeeded"], &done["refused"]), (&json!(0), &json!(1)), "{query}");
+        assert_eq!(done["refusals"], json!([{"import": import, "why": format!("it is {now}")}]), "{query}");
+        assert_eq!(state(&server, &import).await, now, "{query}");
+        // The next one is alone.
+        sqlx::query("update imports set created_at = now() - interval '2 hours' where id = $1::uuid")
+            .bind(&import)
+            .execute(server.store.pool())
+            .await
+            .unwrap();
+    }
+    // The same of one that waited for its start.
+    let import = waits(&server, "one.csv").await;
+    let shown = look(&server, "action=cancel&state=received").await;
+    steer(&import, "proceed").await;
+    pull(&server, &shown, "start").await;
+    let done = until_done(&server, &shown).await;
+    assert_eq!(done["refusals"], json!([{"import": import, "why": "it is running"}]));
+    assert_eq!(state(&server, &import).await, "running");
 }
 
 /// Two dispatchers, and whoever works beside them, share one action.

@@ -1,6 +1,8 @@
 //! Receipts, mended files and histories over a real socket.
 
+use muster_domain::outcome::{OutcomeSheet, Verdict};
 use muster_domain::receipt::{self, Fault, PublicKey};
+use muster_runtime::clock;
 use muster_store::tenants;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -177,4 +179,55 @@ async fn requests_about_a_user_are_in_its_history_until_it_is_erased() {
     let left: i64 =
         sqlx::query_scalar("select count(*) from user_changes").fetch_one(server.store.pool()).await.unwrap();
     assert_eq!(left, 0, "nothing is left of it");
+}
+
+#[tokio::test]
+async fn a_family_is_summed_up_where_it_is_asked_for_or_nothing_goes_on() {
+    let server = Server::start().await;
+    let first = ended(&server, "", "email\nbad\nworse\n").await;
+    let file = text(&server, &format!("/v1/imports/{first}/failed.csv")).await;
+    let waits = accepted(server.upload("start=manual&brake=0", file)).await;
+    assert_eq!(waits["mends"], *first);
+    let waits = waits["id"].as_str().unwrap();
+    assert_eq!(server.json(&format!("/v1/imports/{waits}")).await["family"], Value::Null);
+    let asked = server.json(&format!("/v1/imports/{waits}?details=true")).await;
+    assert_eq!(asked["family"]["summary"], "2 records: 0 applied over 2 imports, 2 open");
+    let first = server.json(&format!("/v1/imports/{first}")).await;
+    assert_eq!(first["family"]["root"], first["id"]);
+}
+
+#[tokio::test]
+async fn a_page_of_a_history_looks_at_so_many_chunks_and_says_where_it_stopped() {
+    let server = Server::start().await;
+    let import = accepted(server.upload("start=manual", "email\na@example.com\n")).await;
+    let import = import["id"].as_str().unwrap();
+    let inserted = |user| {
+        let mut sheet = OutcomeSheet::pending(1);
+        sheet.set(0, Verdict::INSERTED, Some(user));
+        sheet.encode()
+    };
+    // As if the import had inserted the user first and then many others, without before-images.
+    let user = clock::new_id();
+    let applied =
+        "update chunks set state = 'applied', pending = 0, inserted = 1, outcomes = $2, applied_at = now()
+                    where import_id = $1::uuid";
+    let others = "insert into chunks (import_id, tenant_id, lane, seq, state, first_record, last_record, records, pending, inserted,
+                                      body_hash, body, outcomes, applied_at)
+                  select import_id, tenant_id, lane, seq + n, state, first_record, last_record, records, pending, inserted,
+                         body_hash, body, $2, applied_at
+                    from chunks, generate_series(1, 6000) as n
+                   where import_id = $1::uuid";
+    for (sql, user) in [(applied, user), (others, clock::new_id())] {
+        sqlx::query(sql).bind(import).bind(inserted(user)).execute(server.store.pool()).await.unwrap();
+    }
+    let path = format!("/v1/users/{user}/history");
+    let first = server.json(&path).await;
+    assert_eq!((&first["entries"], &first["older_gone"]), (&json!([]), &json!(false)), "{first}");
+    let second = server.json(&format!("{path}?after={}", first["next"].as_str().unwrap())).await;
+    assert_eq!(
+        (&second["entries"][0]["kind"], &second["next"]),
+        (&json!("inserted"), &Value::Null),
+        "{second}"
+    );
+    assert_eq!(second["entries"].as_array().unwrap().len(), 1);
 }

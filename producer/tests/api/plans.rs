@@ -23,6 +23,7 @@ fn planned(index: usize, outcome: Outcome, before: &Value, after: &Value) -> Pla
         before: before.as_object().cloned().unwrap_or_default(),
         after: after.as_object().cloned().unwrap_or_default(),
         inserts: None,
+        maker: None,
     }
 }
 
@@ -49,13 +50,97 @@ async fn made(server: &Server) -> String {
     .execute(server.store.pool())
     .await
     .unwrap();
+    plan_is_whole(server, &import).await;
+    import
+}
+
+/// As if the plan of an import were whole.
+async fn plan_is_whole(server: &Server, import: &str) {
     for moved in [
         "update chunks set state = 'planned' where import_id = $1::uuid",
         "update imports set state = 'planned', plan = 'make', planned_at = now() where id = $1::uuid",
     ] {
-        sqlx::query(moved).bind(&import).execute(server.store.pool()).await.unwrap();
+        sqlx::query(moved).bind(import).execute(server.store.pool()).await.unwrap();
     }
+}
+
+/// An import as if workers had planned it, with these chunks of users that would be changed.
+async fn made_of(server: &Server, chunks: Vec<Vec<PlannedRecord>>) -> String {
+    let import = accepted(server.upload("start=manual", "email\na@example.com\n")).await;
+    let import = import["id"].as_str().unwrap().to_owned();
+    for (chunk, records) in (1_i64..).zip(chunks) {
+        let updated = i32::try_from(records.len()).unwrap();
+        let sums = serde_json::to_value(Sums::of(&records)).unwrap();
+        sqlx::query(
+            "insert into plans (tenant_id, import_id, chunk_id, inserted, updated, skipped, failed, sums, follows, users, versions,
+                                keys, records)
+             select tenant_id, id, $2, 0, $3, 0, 0, $4, '{}', '{}', '{}', '', $5 from imports where id = $1::uuid",
+        )
+        .bind(&import)
+        .bind(chunk)
+        .bind(updated)
+        .bind(sums)
+        .bind(PlannedChunk { records, users: Vec::new() }.encode().unwrap())
+        .execute(server.store.pool())
+        .await
+        .unwrap();
+    }
+    plan_is_whole(server, &import).await;
     import
+}
+
+#[tokio::test]
+async fn planned_changes_are_found_by_a_part_of_a_field_and_by_the_whole() {
+    let server = Server::start().await;
+    let records = vec![
+        planned(
+            0,
+            Outcome::Updated,
+            &json!({"metadata.office": "Rome"}),
+            &json!({"metadata.office": "Oslo"}),
+        ),
+        planned(1, Outcome::Updated, &json!({}), &json!({"roles.3": true})),
+        planned(2, Outcome::Updated, &json!({"given_name": "Ann"}), &json!({"given_name": "Anna"})),
+    ];
+    let import = made_of(&server, vec![records]).await;
+    for (field, found) in [
+        ("metadata", vec![1]),
+        ("metadata.office", vec![1]),
+        ("metadata.off", vec![]),
+        ("roles", vec![2]),
+        ("roles.3", vec![2]),
+        ("roles.4", vec![]),
+        ("given_name", vec![3]),
+        ("given", vec![]),
+    ] {
+        let page = server.json(&format!("/v1/imports/{import}/plan/changes?field={field}")).await;
+        let records = page["records"].as_array().unwrap().iter();
+        let numbers: Vec<u64> = records.map(|record| record["record"].as_u64().unwrap()).collect();
+        assert_eq!((numbers, &page["next"]), (found, &Value::Null), "{field}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_large_planned_records_ends_sooner() {
+    let server = Server::start().await;
+    let note = json!({"metadata.note": "x".repeat(300 * 1024)});
+    let large = |numbers: std::ops::Range<usize>| -> Vec<PlannedRecord> {
+        numbers.map(|at| planned(at, Outcome::Updated, &json!({}), &note)).collect()
+    };
+    let import = made_of(&server, vec![large(0..5), large(5..6)]).await;
+    let address = format!("/v1/imports/{import}/plan/changes?limit=1000");
+    let first = server.json(&address).await;
+    assert_eq!(
+        first["records"].as_array().unwrap().len(),
+        5,
+        "the chunk with which it is enough is told whole"
+    );
+    let next = first["next"].as_str().unwrap();
+    let second = server.json(&format!("{address}&after={next}")).await;
+    assert_eq!((&second["records"][0]["record"], &second["next"]), (&json!(6), &Value::Null));
+    // As many as are wanted, at the most.
+    let one = server.json(&format!("/v1/imports/{import}/plan/changes?limit=1")).await;
+    assert_eq!((one["records"].as_array().unwrap().len(), one["next"].is_string()), (1, true));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Import profiles, workbooks, problems and the brake over HTTP.
 
+use muster_domain::intake::Memory;
 use muster_domain::token::Scope;
 use muster_producer::ProducerOptions;
 use muster_producer::receive::ReceiveLimits;
@@ -193,6 +194,9 @@ async fn the_order_of_days_is_found_out_over_http_where_the_file_proves_it() {
         let told = assert_refused(send(rows(days)), 400, "days_unproved").await;
         assert!(told["message"].as_str().unwrap().contains("fit"), "{told}");
     }
+    let two = "email,birthdate,account_valid_until\na@example.com,24/12/1980,03/04/2026\n";
+    let told = assert_refused(send(two.into()), 400, "days_unproved").await;
+    assert!(told["message"].as_str().unwrap().contains("in account_valid_until: "), "{told}");
     let told = assert_refused(send(rows(&["24.12.1980"; 200])), 400, "days_unproved").await;
     assert!(told["message"].as_str().unwrap().contains("larger than the 4000 bytes"), "{told}");
     // A fault of the file comes first, and what says its order needs no waiting.
@@ -203,7 +207,7 @@ async fn the_order_of_days_is_found_out_over_http_where_the_file_proves_it() {
 /// Memory for so many users of a file is a setting; what it finds is told beside the record, and as one cause.
 #[tokio::test]
 async fn records_of_one_user_are_told_while_a_file_is_received() {
-    let receive = ReceiveLimits { repeats: 1 << 16, ..ReceiveLimits::default() };
+    let receive = ReceiveLimits { repeats: Memory::of(1 << 16), ..ReceiveLimits::default() };
     let server = Server::start_with(ProducerOptions { receive, ..ProducerOptions::default() }).await;
     let file =
         "email,first_name\na@example.com,Ada\nb@example.com,Bea\nA@example.com,Ann\n b@example.com,Bob\n";

@@ -3,11 +3,13 @@
 
 use std::path::Path;
 
+use muster_domain::token::Scope;
+use muster_store::webhooks::{self, NewWebhook};
 use muster_store::{events, tenants};
 use muster_testkit::TestDatabase;
 use serde_json::Value;
 
-use crate::harness::Server;
+use crate::harness::{Server, token};
 use crate::matrix::{World, world};
 
 /// Tables without rows of tenants.
@@ -231,4 +233,41 @@ async fn a_role_made_by_hand_gets_its_grants_and_is_not_used_without_them() {
     assert_eq!(newer, 1, "what later migrations make can be read");
     let secret = sqlx::query("select from console_sessions").fetch_all(&mut *reading).await;
     assert!(secret.is_err(), "sessions are nothing that is read for a tenant");
+}
+
+/// A role that was granted everything: by hand, or by an older migration that somebody did once more.
+#[tokio::test]
+async fn a_role_that_may_read_every_table_sees_no_secrets() {
+    let database = TestDatabase::create().await;
+    let store = database.store().await;
+    let tenant = tenants::ensure_default(&store).await.unwrap().into_inner();
+    let open: Vec<String> = sqlx::query_scalar(
+        "select relname::text from pg_class
+          where relrowsecurity and relnamespace = 'public'::regnamespace
+            and not has_table_privilege('muster_tenant', oid, 'select')
+            and exists (select from pg_policy where polrelid = pg_class.oid)",
+    )
+    .fetch_all(store.pool())
+    .await
+    .unwrap();
+    assert_eq!(open, Vec::<String>::new(), "what the role may not read needs no policy");
+    token(&store, &tenant, "ours", &[Scope::Ops]).await;
+    let webhook = NewWebhook {
+        url: "https://hooks.example.com/".into(),
+        description: String::new(),
+        events: Vec::new(),
+        failed_above: None,
+        enabled: true,
+    };
+    webhooks::create(&store, tenant.id, &webhook, 20).await.unwrap();
+    let all = "grant select on all tables in schema public to muster_tenant";
+    sqlx::raw_sql(all).execute(store.pool()).await.unwrap();
+    assert!(store.has_second_lock().await.unwrap());
+    for count in ["select count(*) from webhook_secrets", "select count(*) from tokens"] {
+        let there: i64 = sqlx::query_scalar(count).fetch_one(store.pool()).await.unwrap();
+        assert_eq!(there, 1, "{count}");
+        let mut reading = store.reading(tenant.id).await.unwrap();
+        let seen: i64 = sqlx::query_scalar(count).fetch_one(&mut *reading).await.unwrap();
+        assert_eq!(seen, 0, "{count}");
+    }
 }

@@ -13,6 +13,11 @@ pub const MOST: usize = 10_000;
 /// Most bytes of a text in a filter.
 const TEXT: usize = 255;
 
+/// Longest age in a filter, in days: a hundred years.
+const LONGEST_DAYS: u64 = 36_500;
+/// The same as a length of time.
+const LONGEST: Duration = Duration::from_secs(LONGEST_DAYS * 24 * 60 * 60);
+
 /// What is done to each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -54,7 +59,8 @@ impl Action {
         match self {
             Self::Pause => &[S::Running],
             Self::Resume => &[S::Paused, S::Cancelled],
-            Self::Cancel => &[S::Received, S::Running, S::Paused],
+            Self::Cancel if mutant(Mutant::BulkLeavesPlans) => &[S::Received, S::Running, S::Paused],
+            Self::Cancel => &[S::Received, S::Planning, S::Planned, S::Running, S::Paused],
             Self::Retry | Self::Redrive => &[S::Running, S::Paused, S::Completed],
         }
     }
@@ -135,8 +141,8 @@ impl Filter {
                     text.parse().map_err(|error: crate::import::UnknownState| wrong(error.to_string()))?,
                 );
             }
-            "older_than" => self.older_than = Some(parse_duration(text).map_err(wrong)?),
-            "newer_than" => self.newer_than = Some(parse_duration(text).map_err(wrong)?),
+            "older_than" => self.older_than = Some(age(text).map_err(wrong)?),
+            "newer_than" => self.newer_than = Some(age(text).map_err(wrong)?),
             "file" => self.file = short(text)?,
             "code" => {
                 let known = ErrorCode::ALL.iter().copied().find(|code| code.as_str() == text);
@@ -187,6 +193,15 @@ impl Filter {
     }
 }
 
+/// How long ago an import was opened: no longer than a database can reckon back.
+fn age(text: &str) -> Result<Duration, String> {
+    let length = parse_duration(text)?;
+    if length > LONGEST && !mutant(Mutant::BulkAnyAge) {
+        return Err(format!("must be at most {LONGEST_DAYS}d"));
+    }
+    Ok(length)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,6 +229,7 @@ mod tests {
         for (name, text) in texts {
             assert_eq!(filter.set(name, text), Ok(true), "{name}");
         }
+        assert_eq!(Filter::default().set("older_than", "36500d"), Ok(true));
         let pairs = filter.pairs();
         assert_eq!(pairs, texts.map(|(name, text)| (name, text.to_owned())));
         assert_eq!(filter.set("colour", "red"), Ok(false));
@@ -226,6 +242,8 @@ mod tests {
         for (name, text) in [
             ("state", "done"),
             ("older_than", "soon"),
+            ("older_than", "36501d"),
+            ("newer_than", "9999999d"),
             ("file", ""),
             ("code", "nothing"),
             ("field", long.as_str()),

@@ -145,7 +145,7 @@ catalogue! {
         advice: "Name a sheet that is there, by its name or its number: `--sheet Staff`, `--sheet 2` (over HTTP `sheet`). Without \
                  it the first one that is not hidden is read.";
     }
-    /// The order of days was to be found out (`dates=auto`), and the file does not prove one: each of its days fits both orders, some fit
+    /// The order of days was to be found out (`dates=auto`), and the file does not prove one: each day of a column fits both orders, some fit
     /// only one and some only the other, or it is too large to wait until it was looked at as a whole.
     DaysUnproved = "days_unproved" {
         met: File;

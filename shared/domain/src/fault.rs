@@ -199,6 +199,8 @@ table! {
         NoLedger = "no_ledger",
         /// A queue whose files the broker has lost is left as it is.
         BrokenQueueStays = "broken_queue_stays",
+        /// A queue at which the broker fails once is deleted, though somebody may just be declaring it.
+        BrokenAtOnce = "broken_at_once",
         /// A message that no queue takes passes for a stored one.
         PublishWithoutMandatory = "publish_without_mandatory",
         /// Of several gzip members in one upload the first alone is read.
@@ -247,6 +249,8 @@ table! {
         DatesStayAuto = "dates_stay_auto",
         /// An order of days is taken though each day fits both.
         DaysUnproved = "days_unproved",
+        /// The order that one column proves is taken for the days of all of them.
+        OneColumnProvesAll = "one_column_proves_all",
         /// A server's error is told with the field before it and without its place.
         ServerErrorWithoutPlace = "server_error_without_place",
         /// The commands do not ask a server why records were skipped.
@@ -265,12 +269,24 @@ table! {
         FailedWithoutOrigin = "failed_without_origin",
         /// A mended record counts as applied whatever became of it.
         MendedAtItsWord = "mended_at_its_word",
+        /// With an import that is undone goes what others mended of its failed records.
+        UndoneTakesMendedAlong = "undone_takes_mended_along",
+        /// The sum of a family is read at each look at an import that goes on.
+        FamilyAtEachLook = "family_at_each_look",
         /// A receipt is taken for good whatever its signature says.
         SignatureUnchecked = "signature_unchecked",
+        /// A file is checked against its receipt within the limits of who checks it, and however it was read.
+        VerifiedByOwnLimits = "verified_by_own_limits",
         /// What a request about a single user changed is not kept.
         RequestsLeaveNoTrace = "requests_leave_no_trace",
         /// An erased user's history stays.
         ErasedStaysInHistory = "erased_stays_in_history",
+        /// An erased user whom an import inserted has a history still.
+        ErasedStaysInSheets = "erased_stays_in_sheets",
+        /// What an import did to a user has the time at which its chunk was applied last.
+        HistoryByLastTime = "history_by_last_time",
+        /// A page of a history looks at the sheets of all chunks of imports whose before-images are gone.
+        GoneWithoutBound = "gone_without_bound",
         /// A worker waits for the database without a limit.
         NoDeadline = "no_deadline",
         /// What a frozen worker has locked stays locked for as long as the store's own limit says.
@@ -447,10 +463,30 @@ table! {
         PlanOrderForgotten = "plan_order_forgotten",
         /// A record that is no longer what was planned is applied all the same.
         DriftUnseen = "drift_unseen",
+        /// Arrays and objects of users stand in plans as they are, and those that are nested deep cannot be read.
+        PlanNestsValues = "plan_nests_values",
+        /// A plan that cannot be read stops every erasure.
+        BrokenPlanStopsErasing = "broken_plan_stops_erasing",
+        /// A record is told to have changed since its plan where a number is only written in another way.
+        DriftComparesDigits = "drift_compares_digits",
+        /// A user is changed by a number of its metadata that the store gives back in the same way.
+        MetadataComparesDigits = "metadata_compares_digits",
+        /// A record whose user the plan makes is applied to a user whom somebody else made meanwhile.
+        DriftForgetsMaker = "drift_forgets_maker",
+        /// Steering a planned import deletes all keys of its plan while somebody waits.
+        SteeringDeletesKeys = "steering_deletes_keys",
+        /// Chunks of a plan that write nothing are read by every later chunk with one of their values.
+        PlanReadsFailed = "plan_reads_failed",
+        /// One import that cannot be cancelled stops all others that nobody started.
+        UnstartedInOne = "unstarted_in_one",
         /// An erased person stays in plans.
         ErasedStaysInPlans = "erased_stays_in_plans",
         /// Values of users are shown in a plan to whoever may read imports.
         PlanUnmasked = "plan_unmasked",
+        /// Planned changes are found by the names of the sums alone.
+        FieldsAsSummed = "fields_as_summed",
+        /// A page of planned records has as many as were asked for, however large they are.
+        PlannedPagesByNumber = "planned_pages_by_number",
         /// A user that an import inserted is deleted by its undo whatever happened to it since.
         UndoDeletesTouched = "undo_deletes_touched",
         /// An undo takes the changes back in the order in which they were made.
@@ -577,10 +613,16 @@ table! {
         RepeatsUntold = "repeats_untold",
         /// That no more users of a file are remembered is not told.
         FullTableUntold = "full_table_untold",
+        /// Where a value stands among those that were met, whoever writes the file can tell.
+        HomesUnkeyed = "homes_unkeyed",
+        /// Each upload takes as much memory for its users as all of them together may have.
+        MemoryForEach = "memory_for_each",
         /// What a record is warned of when it is applied takes the place of what it was warned of before.
         LaterWarningsReplace = "later_warnings_replace",
         /// A full name is split at its first comma, whatever comes after it.
         NamesSplitAtFirstComma = "names_split_at_first_comma",
+        /// What stands after the comma of a full name is a given name, also where it is a suffix such as `Jr.`
+        SuffixesAreGivenNames = "suffixes_are_given_names",
         /// What a full name is split into counts more than what the record says itself.
         SplitNamesCountMore = "split_names_count_more",
         /// That full names could be split is not told.
@@ -637,6 +679,18 @@ table! {
         BulkBeginsAnew = "bulk_begins_anew",
         /// An action in bulk does what it does to the imports that are like its filter when their turn comes.
         BulkBeyondPreview = "bulk_beyond_preview",
+        /// An action in bulk does not care that somebody moved an import out of the state that was shown.
+        BulkForgetsStates = "bulk_forgets_states",
+        /// What is cancelled in bulk leaves out imports that are planned.
+        BulkLeavesPlans = "bulk_leaves_plans",
+        /// The age in the filter of an action in bulk may be longer than the database can reckon back.
+        BulkAnyAge = "bulk_any_age",
+        /// Webhooks whose deliveries fail are tried before those that have waited less, in as many places as there are.
+        FailingWebhooksFirst = "failing_webhooks_first",
+        /// Names of webhooks are looked up in as many threads as there are, whoever waits for them still.
+        LookupsUnbounded = "lookups_unbounded",
+        /// The name of a webhook is looked up though the tenant may have no more.
+        LookedUpUncounted = "looked_up_uncounted",
     }
 }
 

@@ -17,14 +17,14 @@ use crate::error::{ErrorCode, FileError};
 use crate::fault::{Mutant, mutant};
 use crate::field::Field;
 use crate::import_profile::Builtin;
-use crate::intake::{Reading, Taken};
+use crate::intake::{Memory, Reading, Taken};
 use crate::options::{Dates, FullNames, IdentifierField, ImportOptions, UnknownNames};
 use crate::parse::{Delimiter, Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
 use crate::record::{Names, Patch, REDACTED, RawField, RawRecord, RawValue, Secrets, looks_secret};
 use crate::rules::Rules;
 
 use days::DayOrders;
-pub use days::{DayLook, DayOrder};
+pub use days::{DayLook, DayOrder, DayProof};
 use doubles::{Doubled, Doubles};
 use full_names::FullNameForms;
 
@@ -74,7 +74,7 @@ pub struct Report {
     /// What is wrong, the most frequent first.
     pub problems: Vec<Problem>,
     /// In which order its days are written.
-    pub days: DayOrder,
+    pub days: DayProof,
     /// The file names roles, groups, teams or locations, which were not looked up.
     pub needs_catalog: bool,
     /// Why the file would be refused.
@@ -169,6 +169,15 @@ impl Inspection {
         }
     }
 
+    /// Remembers the file's values in this memory, which uploads share.
+    #[must_use]
+    pub fn remembering(mut self, memory: Memory) -> Self {
+        if !memory.is_none() {
+            self.look.doubles = Doubles::within(memory);
+        }
+        self
+    }
+
     /// Takes the next piece. False once the file is refused: nothing more need be read.
     pub fn feed(&mut self, piece: &[u8]) -> bool {
         if self.refused.is_none() {
@@ -229,7 +238,7 @@ impl Inspection {
             columns: columns.collect(),
             first,
             problems,
-            days: days.proof(),
+            days: days.proof(&reading.binding),
             needs_catalog: reading.binding.needs_catalog(&reading.rules),
             refused: end.err(),
         }

@@ -6,6 +6,7 @@
 
 mod explain;
 mod letters;
+mod memory;
 mod mend;
 mod met;
 
@@ -19,10 +20,11 @@ use crate::options::{Duplicates, FullNames, HeaderNames};
 use crate::record::{Names, RawField, RawRecord, RawValue, Secrets};
 use crate::rules::Rules;
 use crate::validate::{Binding, Validated, last_first, validate};
+pub use memory::Memory;
 pub(crate) use met::{Meeting, Met};
 
 /// The rules of an import and what its names mean, while its file is received.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Reading {
     /// The rules.
     pub rules: Rules,
@@ -57,11 +59,11 @@ impl Reading {
         Self { binding: Binding::new(&rules), rules, handmade, beyond_ascii: false, repeats: None }
     }
 
-    /// Also warns of a record that means the user of an earlier one, as far as so many bytes of memory remember them. What programs send is
-    /// answered as they expect, and where a user may stand once in the file, the later record fails.
+    /// Also warns of a record that means the user of an earlier one, as far as the memory has room: all uploads share one. What programs send
+    /// is answered as they expect, and where a user may stand once in the file, the later record fails.
     #[must_use]
-    pub fn telling_repeats(mut self, memory: usize) -> Self {
-        let told = self.handmade && memory > 0 && !mutant(Mutant::RepeatsUntold);
+    pub fn telling_repeats(mut self, memory: Memory) -> Self {
+        let told = self.handmade && !memory.is_none() && !mutant(Mutant::RepeatsUntold);
         self.repeats = (told && self.rules.options.duplicates == Duplicates::InOrder)
             .then(|| Repeats { met: Met::within(memory), full: false });
         self
@@ -231,12 +233,15 @@ fn kept_whole(validated: &Validated<'_>, binding: &Binding) -> Option<String> {
     let whole = record.full_name().is_some_and(|name| last_first(name).is_none());
     let lacks = record.given_name.is_absent() || record.family_name.is_absent();
     let name = binding.name_of(Field::Name)?;
-    (whole && lacks && !mutant(Mutant::WholeNamesUntold))
-        .then(|| format!("{name} was kept whole: it is not of the form `Last, First`, with one comma."))
+    (whole && lacks && !mutant(Mutant::WholeNamesUntold)).then(|| {
+        format!(
+            "{name} was kept whole: it is not of the form `Last, First`, with one comma and a given name after it."
+        )
+    })
 }
 
 /// Records that mean the user of an earlier one.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Repeats {
     met: Met,
     /// It was told that there is no more room.
@@ -254,6 +259,13 @@ impl Repeats {
             Meeting::NoRoom if self.full || mutant(Mutant::FullTableUntold) => None,
             Meeting::NoRoom => {
                 self.full = true;
+                if self.met.len() == 0 {
+                    return Some(
+                        "It is not told which records of this file mean the same user: other uploads have the memory for that at present \
+                         (`intake.repeats_memory`)."
+                            .to_owned(),
+                    );
+                }
                 Some(format!(
                     "From this record on, it is only told whether a record means one of the first {} users of the file \
                      (`intake.repeats_memory`).",

@@ -253,7 +253,8 @@ choice! {
         Dmy = "dmy",
         /// Also month, day, year.
         Mdy = "mdy",
-        /// The one of these that the file as a whole proves; else it is refused. Once it is received, its import says which one that was.
+        /// The one of these that is proved by each column of the file with days in it; else it is refused. Once it is received, its import
+        /// says which one that was.
         Auto = "auto",
     } default Iso
 }

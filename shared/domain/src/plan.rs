@@ -100,6 +100,8 @@ pub struct Effect {
     pub after: Map<String, Value>,
     /// Of a record that inserts a user: a hash of everything that the user is to have, its secrets and moments of now apart.
     pub inserts: Option<i64>,
+    /// Of a record whose user an earlier record of the same plan makes: that record's number.
+    pub made_by: Option<u64>,
 }
 
 /// Plans the records, in their order.
@@ -228,6 +230,9 @@ impl<'a, 'o> Planner<'a, 'o> {
             }
             (Some(at), OnExisting::Update) => self.update(at, record)?,
         };
+        if self.detailed {
+            self.effect.made_by = found.and_then(|at| self.users[at].made_by());
+        }
         // Nobody has the value that the record is identified by, before or after, so no row tells whether somebody else took
         // it in between. Where the record decides nothing that is written, it stands for the moment at which it was read.
         self.needs_alone |= match found {

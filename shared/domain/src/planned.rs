@@ -14,10 +14,10 @@ mod value;
 
 pub use drift::{Drift, drift};
 pub use keys::{KeptKeys, asked, kept, keys_of};
-pub use sums::{FieldSum, OTHER, Sums};
-pub use value::{BrokenPlan, PlannedChunk, PlannedRecord, PlannedUser};
+pub use sums::{FieldSum, OTHER, Sums, field_of};
+pub use value::{BrokenPlan, Maker, PlannedChunk, PlannedRecord, PlannedUser};
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use uuid::Uuid;
 
@@ -101,6 +101,8 @@ pub struct Known {
     pub planned: HashSet<Uuid>,
     /// Those of them that are not there yet: earlier chunks of the plan would make them.
     pub new: HashSet<Uuid>,
+    /// The records that would make them.
+    pub makers: HashMap<Uuid, Maker>,
 }
 
 impl Known {
@@ -121,6 +123,9 @@ impl Known {
             }
             if user.new {
                 self.new.insert(user.id);
+            }
+            if let Some(maker) = user.maker {
+                self.makers.insert(user.id, maker);
             }
             self.planned.insert(user.id);
             let user = user.into_existing();

@@ -45,6 +45,9 @@ pub struct QueueOptions {
     pub in_flight: usize,
     /// How a lost connection is sought again.
     pub reconnect: Policy,
+    /// How long the broker must fail at a queue, each time it is used, until the queue counts as broken and is deleted; up to twice as
+    /// long, so that of several programs one does it.
+    pub broken_after: Duration,
 }
 
 impl Default for QueueOptions {
@@ -55,6 +58,7 @@ impl Default for QueueOptions {
             health_interval: Duration::from_secs(5),
             in_flight: 128,
             reconnect: Policy::RECONNECT,
+            broken_after: Duration::from_secs(10),
         }
     }
 }

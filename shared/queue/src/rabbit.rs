@@ -58,7 +58,7 @@ impl RabbitQueue {
             )
         })?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
-        let link = |purpose| Link::new(uri.clone(), purpose, topology.clone(), options.connect_timeout);
+        let link = |purpose| Link::new(uri.clone(), purpose, topology.clone(), &options);
         Ok(Self {
             publisher: Arc::new(Publisher::new(
                 link("publisher"),
@@ -109,13 +109,14 @@ impl RabbitQueue {
             let options = BasicGetOptions { no_ack: false };
             let get = channel.basic_get(self.topology.dead().into(), options);
             let got = match self.within("taking dead letters", get).await {
-                Ok(Some(got)) => got,
-                Ok(None) => break,
+                Ok(got) => got,
                 Err(error) => {
                     self.link.give_up(&connection, &self.topology.dead(), &error).await;
                     return Err(error);
                 }
             };
+            self.link.works(&self.topology.dead());
+            let Some(got) = got else { break };
             let reason = properties::dead_reason(&got.delivery.properties);
             taken.extend(settling.accept(got.delivery).map(|delivery| DeadLetter { delivery, reason }));
         }

@@ -243,6 +243,12 @@ pub const LIMITS: &[Group] = &[
                 &["what_was_shown_long_ago_or_often_is_forgotten"],
             ),
             limit(
+                "Age by which the imports of an action are chosen",
+                Fixed("36500d"),
+                Request(400, ErrorCode::InvalidRequest),
+                &["what_cannot_be_read_says_what_it_must_be", "imports_are_chosen_by_state_age_and_file"],
+            ),
+            limit(
                 "Import profiles",
                 Fixed("200"),
                 Request(400, ErrorCode::InvalidRequest),
@@ -297,6 +303,18 @@ pub const LIMITS: &[Group] = &[
                 Set("webhook.at_once"),
                 Else("the others wait"),
                 &["a_webhook_is_told_one_thing_at_a_time_in_the_order_of_events"],
+            ),
+            limit(
+                "Deliveries at a time to webhooks of one tenant that failed before",
+                Fixed("half of `webhook.at_once`"),
+                Else("the others wait"),
+                &["webhooks_that_fail_come_last_and_leave_places_free"],
+            ),
+            limit(
+                "Names that are looked up at a time, of one process",
+                Fixed("16 for requests, 16 for deliveries"),
+                Request(503, ErrorCode::Unavailable),
+                &["names_that_resolve_slowly_take_so_many_threads_and_no_more"],
             ),
         ],
     ),
@@ -429,10 +447,13 @@ pub const LIMITS: &[Group] = &[
                 &["what_passes_the_check_imports_the_largest_record"],
             ),
             limit(
-                "Memory in which an upload remembers its users",
+                "Memory in which all uploads together remember their users",
                 Set("intake.repeats_memory"),
                 Else("the first record that is not remembered says so"),
-                &["a_record_of_an_earlier_ones_user_is_told_with_its_number"],
+                &[
+                    "a_record_of_an_earlier_ones_user_is_told_with_its_number",
+                    "tables_share_one_memory_and_give_it_back",
+                ],
             ),
             limit(
                 "Chunks with the workers",

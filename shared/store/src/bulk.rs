@@ -2,7 +2,8 @@
 //!
 //! What was looked at is what is done: the imports are kept with the action, and one that came since is none of them. Each import is
 //! steered as if somebody had asked for it alone, guarded by its state, so that two who work on one action, or one who dies over it, do
-//! nothing twice that matters. Starting and aborting change a row from the states alone that they start from.
+//! nothing twice that matters; resuming and cancelling leave alone what is in another state than those that were meant. Starting and
+//! aborting change a row from the states alone that they start from.
 
 use std::collections::BTreeMap;
 
@@ -312,8 +313,8 @@ pub async fn abort(store: &Store, tenant: TenantId, id: Uuid) -> Result<Option<B
 }
 
 /// What is left of an action that somebody works on.
-#[derive(FromRow)]
-struct Work {
+#[derive(Debug, FromRow)]
+pub struct Work {
     id: Uuid,
     tenant_id: i32,
     action: String,
@@ -324,6 +325,14 @@ struct Work {
 
 /// Works on the action that has waited longest, as far as its turn goes. False where there is none to work on.
 pub async fn work(store: &Store) -> Result<bool, StoreError> {
+    match next(store).await? {
+        Some(work) => go_on(store, &work).await.map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// Takes the next piece of the action that has waited longest.
+pub async fn next(store: &Store) -> Result<Option<Work>, StoreError> {
     let claimed: Option<Work> = sqlx::query_as(
         "update bulk_actions
             set claimed_until = now() + make_interval(secs => $1), touched_at = now()
@@ -339,14 +348,18 @@ pub async fn work(store: &Store) -> Result<bool, StoreError> {
     .bind(i32::try_from(AT_A_TIME).unwrap_or(i32::MAX))
     .fetch_optional(store.pool())
     .await?;
-    let Some(work) = claimed else { return Ok(false) };
-    let worked = work_on(store, &work).await;
+    Ok(claimed)
+}
+
+/// Does what was [taken](next).
+pub async fn go_on(store: &Store, work: &Work) -> Result<(), StoreError> {
+    let worked = work_on(store, work).await;
     // Should this fail, the claim runs out.
     sqlx::query("update bulk_actions set claimed_until = null where id = $1")
         .bind(work.id)
         .execute(store.pool())
         .await?;
-    worked.map(|()| true)
+    worked
 }
 
 async fn work_on(store: &Store, work: &Work) -> Result<(), StoreError> {
@@ -386,10 +399,16 @@ async fn do_one(
     action: Action,
     filter: &Filter,
 ) -> Result<Option<String>, StoreError> {
+    // What was shown in one state is left alone where somebody moved it to another.
+    let from = match &filter.state {
+        _ if mutant(Mutant::BulkForgetsStates) => action.can_be_done_in(),
+        Some(state) => std::slice::from_ref(state),
+        None => action.is_meant_for(),
+    };
     let done = match action {
         Action::Pause => steer::pause(store, tenant, import).await?,
-        Action::Resume => steer::resume(store, tenant, import).await?,
-        Action::Cancel => steer::cancel(store, tenant, import).await?,
+        Action::Resume => steer::resume_from(store, tenant, import, from).await?,
+        Action::Cancel => steer::cancel_from(store, tenant, import, from).await?,
         Action::Retry | Action::Redrive => {
             steer::retry_cause(store, tenant, import, cause(action, filter)).await?
         }

@@ -46,18 +46,35 @@ pub struct Claim {
 
 /// Claims up to `most` webhooks with a delivery that is due, for so many seconds, and gives the next delivery of each: what was not tried
 /// yet in the order of the events, then what failed before. The webhook that has waited longest comes first.
-pub async fn claim(store: &Store, most: i64, seconds: f64) -> Result<Vec<Claim>, StoreError> {
+///
+/// A receiver that hangs takes its place for as long as a try can take. So webhooks with a delivery that failed come after all others, and
+/// those of one tenant have `failing` places at most, whoever claimed them.
+pub async fn claim(store: &Store, most: i64, failing: i64, seconds: f64) -> Result<Vec<Claim>, StoreError> {
     let mut transaction = store.pool().begin().await?;
-    let claimed = sqlx::query_scalar!(
-        r#"with free as (
-               select w.id
+    let claimed: Vec<Uuid> = sqlx::query_scalar(
+        "with due as (
+               select w.id, w.tenant_id, w.tried_at, coalesce(w.claimed_until >= now(), false) as taken,
+                      not $5 and exists (select from webhook_deliveries as f
+                                          where f.webhook_id = w.id and f.state = 'pending' and f.attempts > 0
+                                            and (w.enabled or f.type = 'muster.ping')) as fails
                  from webhooks as w
                  join tenants as t on t.id = w.tenant_id and t.disabled_at is null
-                where (w.claimed_until is null or w.claimed_until < now() or $3)
-                  and exists (select from webhook_deliveries as d
+                where exists (select from webhook_deliveries as d
                                where d.webhook_id = w.id and d.state = 'pending' and d.due_at <= now()
                                  and (w.enabled or d.type = 'muster.ping'))
-                order by w.tried_at nulls first, w.id
+           ),
+           placed as (
+               select id, fails,
+                      row_number() over (partition by tenant_id, fails order by taken desc, tried_at nulls first, id) as place
+                 from due
+           ),
+           free as (
+               select w.id
+                 from webhooks as w
+                 join placed as p on p.id = w.id
+                where (w.claimed_until is null or w.claimed_until < now() or $3)
+                  and (not p.fails or p.place <= $4)
+                order by p.fails, w.tried_at nulls first, w.id
                 limit $1
                   for no key update of w skip locked
            )
@@ -65,11 +82,13 @@ pub async fn claim(store: &Store, most: i64, seconds: f64) -> Result<Vec<Claim>,
               set claim = gen_random_uuid(), claimed_until = now() + make_interval(secs => $2), tried_at = now()
              from free
             where w.id = free.id
-           returning w.claim as "claim!""#,
-        most,
-        seconds,
-        mutant(Mutant::WebhookAtOnce),
+           returning w.claim",
     )
+    .bind(most)
+    .bind(seconds)
+    .bind(mutant(Mutant::WebhookAtOnce))
+    .bind(failing)
+    .bind(mutant(Mutant::FailingWebhooksFirst))
     .fetch_all(&mut *transaction)
     .await?;
     if claimed.is_empty() {

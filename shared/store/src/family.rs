@@ -1,8 +1,8 @@
 //! The family of an import: the first one, those that brought its failed records again, and those that brought theirs.
 //!
 //! A failed record of the first import is mended when a descendant applied the record that says it comes from it, at once or by way of further
-//! failed files. Only descendants that have ended count, and none that was undone. Reading decodes the chunks of the descendants, which are as
-//! many as records were mended; of each import one bit a record is held.
+//! failed files. What an import applied itself counts only where it has ended and was not undone; what others mended of its failed records counts
+//! in any case. Reading decodes the chunks of the descendants, which are as many as records were mended; of each import one bit a record is held.
 
 use muster_domain::chunk::decode;
 use muster_domain::fault::{Mutant, mutant};
@@ -229,6 +229,10 @@ impl Bits {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(|bits| *bits == 0)
+    }
+
     fn has(&self, number: u64) -> bool {
         let word = usize::try_from(number / 64).ok().and_then(|word| self.0.get(word));
         word.is_some_and(|bits| bits & (1_u64 << (number % 64)) != 0)
@@ -248,19 +252,23 @@ async fn mended(connection: &mut PgConnection, tenant: TenantId, kin: &[Kin]) ->
     for at in (1..kin.len()).rev() {
         let Some(one) = kin.get(at) else { continue };
         let ended = matches!(one.member.state, ImportState::Completed | ImportState::Cancelled);
-        if ended && !one.member.undone {
-            applied(connection, tenant, kin, at, &mut mended).await?;
+        let counts = ended && !one.member.undone;
+        // What others mended of its failed records is theirs, and stays where its own is undone.
+        let of_others = mended.get(at).is_some_and(|bits| !bits.is_empty());
+        if counts || of_others && !mutant(Mutant::UndoneTakesMendedAlong) {
+            applied(connection, tenant, kin, at, counts, &mut mended).await?;
         }
     }
     Ok(mended.into_iter().next().unwrap_or_default())
 }
 
-/// Marks the records of earlier imports that this one applied.
+/// Marks the records of earlier imports that this one applied, where that counts, and those that others applied by way of it.
 async fn applied(
     connection: &mut PgConnection,
     tenant: TenantId,
     kin: &[Kin],
     at: usize,
+    counts: bool,
     mended: &mut [Bits],
 ) -> Result<(), StoreError> {
     let Some((before, own)) = mended.split_at_mut_checked(at) else { return Ok(()) };
@@ -292,7 +300,8 @@ async fn applied(
             let fields = records.fields();
             for (record, (verdict, _)) in records.records(&fields).zip(sheet.iter()) {
                 let Some(origin) = binding.origin(&record) else { continue };
-                if !is_applied(verdict) && !mended_here.has(record.position.record.get()) {
+                let own = counts && is_applied(verdict);
+                if !own && !mended_here.has(record.position.record.get()) {
                     continue;
                 }
                 // Of an import that comes before this one, so that there is no circle.
@@ -357,6 +366,7 @@ mod tests {
             "no record has the number 0 or 1,001"
         );
         assert!(bits.has(64) && !bits.has(66) && !bits.has(100_000));
+        assert!(!bits.is_empty() && Bits::default().is_empty());
     }
 
     #[test]

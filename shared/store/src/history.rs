@@ -97,8 +97,8 @@ pub struct Page {
 pub enum Cursor {
     /// Before these rows of before-images and of changes by requests.
     Kept(i64, i64),
-    /// Before this import, of those whose before-images are gone.
-    Gone(Uuid),
+    /// Of the imports whose before-images are gone: before this chunk of this one. Before chunk 0 is before the import.
+    Gone(Uuid, i64),
 }
 
 impl Cursor {
@@ -109,7 +109,8 @@ impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kept(images, requests) => write!(f, "{images}.{requests}"),
-            Self::Gone(import) => write!(f, "{import}"),
+            Self::Gone(import, 0) => write!(f, "{import}"),
+            Self::Gone(import, chunk) => write!(f, "{import}_{chunk}"),
         }
     }
 }
@@ -123,14 +124,12 @@ impl FromStr for Cursor {
     type Err = NoCursor;
 
     fn from_str(text: &str) -> Result<Self, NoCursor> {
-        match text.split_once('.') {
-            Some((images, requests)) => {
-                let number =
-                    |text: &str| text.parse().ok().filter(|number: &i64| *number >= 0).ok_or(NoCursor);
-                Ok(Self::Kept(number(images)?, number(requests)?))
-            }
-            None => text.parse().map(Self::Gone).map_err(|_| NoCursor),
+        let number = |text: &str| text.parse().ok().filter(|number: &i64| *number >= 0).ok_or(NoCursor);
+        if let Some((images, requests)) = text.split_once('.') {
+            return Ok(Self::Kept(number(images)?, number(requests)?));
         }
+        let (import, chunk) = text.split_once('_').unwrap_or((text, "0"));
+        Ok(Self::Gone(import.parse().map_err(|_| NoCursor)?, number(chunk)?))
     }
 }
 
@@ -223,10 +222,12 @@ mod tests {
 
     #[test]
     fn a_cursor_comes_back_from_its_text() {
-        for cursor in [Cursor::START, Cursor::Kept(0, 7), Cursor::Gone(Uuid::max())] {
+        for cursor in
+            [Cursor::START, Cursor::Kept(0, 7), Cursor::Gone(Uuid::max(), 0), Cursor::Gone(Uuid::nil(), 7)]
+        {
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
-        for text in ["", "1", "-1.2", "1.2.3", "x.1", "1."] {
+        for text in ["", "1", "-1.2", "1.2.3", "x.1", "1.", "x_1", "ffffffff-ffff-ffff-ffff-ffffffffffff_x"] {
             assert_eq!(text.parse::<Cursor>(), Err(NoCursor), "{text}");
         }
     }

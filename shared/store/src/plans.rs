@@ -6,24 +6,30 @@
 //! are applied in that order where it matters.
 
 mod erase;
+mod forget;
 mod read;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 pub(super) use erase::erase;
-pub use read::{Cursor, PlanSummary, PlannedPage, Since, WORTH_A_WARNING, chunk_after, page, summary};
+pub use forget::forget_keys;
+pub(super) use forget::{clear_keys, forget};
+pub use read::{
+    Cursor, PlanSummary, PlannedPage, PlannedRecords, Since, WORTH_A_WARNING, chunk_after, page, summary,
+};
 
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::options::Enrolment;
-use muster_domain::outcome::Counts;
-use muster_domain::planned::{KeptKeys, Known, PlannedChunk, PlannedRecord, Sums};
+use muster_domain::outcome::{Counts, Outcome};
+use muster_domain::planned::{KeptKeys, Known, Maker, PlannedChunk, PlannedRecord, Sums};
 use muster_domain::record::Record;
 
 use super::StoreError;
+use super::apply::read_sheet;
 use super::copy::CopyBuffer;
 use super::intake::small;
 use super::upsert::existing;
@@ -65,38 +71,67 @@ pub async fn known(
 ) -> Result<Met, StoreError> {
     let users = existing(connection, planning.tenant, records, enrolment).await?;
     let mut met = Met { known: Known::there(users), ..Met::default() };
-    let found = sqlx::query!(
-        r#"select (select coalesce(max(id), 0) from plans where import_id = $1) as "seen!",
-                  array(select distinct plan_id from planned_keys where import_id = $1 and key = any($2) order by 1) as "plans!""#,
-        planning.import.get(),
-        planning.asked,
-    )
-    .fetch_one(&mut *connection)
-    .await?;
-    met.seen = found.seen;
+    let found: Vec<Found> = sqlx::query_as(EARLIER)
+        .bind(planning.import.get())
+        .bind(planning.asked)
+        .bind(planning.chunk.get())
+        .fetch_all(&mut *connection)
+        .await?;
+    met.seen = found.first().map_or(0, |row| row.seen);
     if fault::mutant(Mutant::PlanForgetsEarlier) {
         return Ok(met);
     }
-    for plan in found.plans {
-        let row = sqlx::query!(
-            r#"select p.records, p.chunk_id, c.lane, c.lane <> own.lane as "other!"
-                 from plans p
-                 join chunks c on c.id = p.chunk_id
-                 join chunks own on own.id = $2
-                where p.id = $1"#,
-            plan,
-            planning.chunk.get(),
-        )
-        .fetch_one(&mut *connection)
-        .await?;
-        let left = decoded(&row.records, plan)?.users;
-        met.known.lay_over(left, |user| user.has_one_of(planning.import, planning.asked));
-        if row.other {
-            met.follows.insert(row.lane, (plan, row.chunk_id));
+    for row in found {
+        let (Some(plan), Some(chunk), Some(lane)) = (row.plan, row.chunk, row.lane) else { continue };
+        if row.writes == Some(true) || fault::mutant(Mutant::PlanReadsFailed) {
+            let records: Option<Vec<u8>> = sqlx::query_scalar("select records from plans where id = $1")
+                .bind(plan)
+                .fetch_optional(&mut *connection)
+                .await?;
+            // Gone: the import was cancelled since, and nothing can be kept of what is planned here.
+            let Some(records) = records else { continue };
+            let left = decoded(&records, plan)?.users;
+            met.known.lay_over(left, |user| user.has_one_of(planning.import, planning.asked));
+        }
+        if row.other == Some(true) {
+            met.follows.insert(lane, (plan, chunk));
         }
     }
     Ok(met)
 }
+
+/// A chunk that has to do with one of the values, as [`EARLIER`] tells it.
+#[derive(sqlx::FromRow)]
+struct Found {
+    seen: i64,
+    plan: Option<i64>,
+    chunk: Option<i64>,
+    lane: Option<i32>,
+    /// Whether it would write users at all.
+    writes: Option<bool>,
+    /// Whether its lane is another one.
+    other: Option<bool>,
+}
+
+/// The chunks of the plan that have to do with one of the values, in their order: all that write users, and of those that write none the
+/// last one of each lane. What a chunk of the second kind leaves is what was there, so it is followed and not read: where many records
+/// fail over one value, each chunk would read all before it. Keys of a plan that was forgotten find nothing. At least one row.
+const EARLIER: &str = "
+    with found as (
+        select p.id as plan, p.chunk_id as chunk, c.lane, p.inserted + p.updated > 0 as writes
+          from (select distinct plan_id from planned_keys where import_id = $1 and key = any($2)) as k
+          join plans p on p.id = k.plan_id and p.import_id = $1
+          join chunks c on c.id = p.chunk_id
+    ), met as (
+        select plan, chunk, lane, writes from found where writes
+        union all
+        (select distinct on (lane) plan, chunk, lane, writes from found where not writes order by lane, plan desc)
+    )
+    select latest.seen, met.plan, met.chunk, met.lane, met.writes,
+           met.lane <> (select lane from chunks where id = $3) as other
+      from (select coalesce(max(id), 0) as seen from plans where import_id = $1) as latest
+      left join met on true
+     order by met.plan";
 
 fn decoded(records: &[u8], plan: i64) -> Result<PlannedChunk, StoreError> {
     PlannedChunk::decode(records).map_err(|_| StoreError::corrupt("plans", "records", plan))
@@ -328,6 +363,30 @@ pub async fn of_chunk(connection: &mut PgConnection, chunk: ChunkId) -> Result<O
     Ok(OfChunk { records: decoded(&row.records, row.id)?.records, waits })
 }
 
+/// The users that records of other chunks inserted when those were applied. A record that inserted none has no place among them.
+pub async fn made(
+    connection: &mut PgConnection,
+    makers: &[Maker],
+) -> Result<HashMap<Maker, Uuid>, StoreError> {
+    let mut chunks: Vec<i64> = makers.iter().map(|maker| maker.chunk).collect();
+    chunks.sort_unstable();
+    chunks.dedup();
+    let rows: Vec<(i64, i32, Option<Vec<u8>>)> =
+        sqlx::query_as("select id, records, outcomes from chunks where id = any($1)")
+            .bind(chunks)
+            .fetch_all(connection)
+            .await?;
+    let mut sheets = HashMap::with_capacity(rows.len());
+    for (chunk, records, outcomes) in rows {
+        sheets.insert(chunk, read_sheet(ChunkId::new(chunk), records, outcomes.as_deref())?);
+    }
+    let inserted = |maker: &Maker| {
+        let (verdict, user) = sheets.get(&maker.chunk)?.get(maker.index)?;
+        Some((*maker, user.filter(|_| verdict.outcome == Outcome::Inserted)?))
+    };
+    Ok(makers.iter().filter_map(inserted).collect())
+}
+
 /// Chunks of an import that were planned may be dispatched again.
 pub(super) async fn stage_planned(connection: &mut PgConnection, import: ImportId) -> Result<(), StoreError> {
     sqlx::query!(
@@ -338,25 +397,5 @@ pub(super) async fn stage_planned(connection: &mut PgConnection, import: ImportI
     )
     .execute(connection)
     .await?;
-    Ok(())
-}
-
-/// Forgets what finds the chunks of a plan: it is whole.
-pub(super) async fn forget_keys(connection: &mut PgConnection, import: ImportId) -> Result<(), StoreError> {
-    sqlx::query!("delete from planned_keys where import_id = $1", import.get())
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query!("update plans set keys = '' where import_id = $1 and keys <> ''", import.get())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// Forgets a plan.
-pub(super) async fn forget(connection: &mut PgConnection, import: ImportId) -> Result<(), StoreError> {
-    sqlx::query!("delete from planned_keys where import_id = $1", import.get())
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query!("delete from plans where import_id = $1", import.get()).execute(connection).await?;
     Ok(())
 }

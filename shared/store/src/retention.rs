@@ -140,26 +140,59 @@ pub async fn forget_before_images(store: &Store, seconds: f64) -> Result<u64, St
     Ok(forgotten.rows_affected())
 }
 
-/// Cancels some imports that were received or planned longer ago than that and that nobody started. Returns how many.
-pub async fn cancel_unstarted(store: &Store, seconds: f64) -> Result<u64, StoreError> {
-    let mut transaction = store.pool().begin().await?;
-    let waiting = sqlx::query!(
-        "select id, tenant_id
+/// What one go of cancelling came to.
+#[derive(Debug, Default)]
+pub struct Unstarted {
+    /// Imports cancelled.
+    pub cancelled: u64,
+    /// Why the first of those was not cancelled that the store refused; they are tried again the next time.
+    pub problem: Option<StoreError>,
+}
+
+/// Cancels some imports that were received or planned longer ago than that and that nobody started, each by itself: one that cannot be
+/// cancelled stops no other.
+pub async fn cancel_unstarted(store: &Store, seconds: f64) -> Result<Unstarted, StoreError> {
+    let waiting: Vec<Uuid> = sqlx::query_scalar(
+        "select id
            from imports
           where state in ('received', 'planned') and coalesce(planned_at, received_at) < now() - make_interval(secs => $1)
           order by id
-          limit $2
-            for update skip locked",
-        seconds,
-        PAGE,
+          limit $2",
     )
-    .fetch_all(&mut *transaction)
+    .bind(seconds)
+    .bind(PAGE)
+    .fetch_all(store.pool())
     .await?;
-    let mut cancelled = 0;
+    let mut unstarted = Unstarted::default();
     for import in waiting {
-        let tenant = TenantId::new(import.tenant_id);
-        cancelled += steer::cancel_import(&mut transaction, tenant, ImportId::new(import.id)).await?;
+        match cancel(store, import, seconds).await {
+            Ok(cancelled) => unstarted.cancelled += cancelled,
+            Err(error) if mutant(Mutant::UnstartedInOne) => return Err(error),
+            Err(error) => {
+                unstarted.problem.get_or_insert(error);
+            }
+        }
     }
+    Ok(unstarted)
+}
+
+/// 0 for an import that somebody else is about to change, or has changed since.
+async fn cancel(store: &Store, import: Uuid, seconds: f64) -> Result<u64, StoreError> {
+    let mut transaction = store.pool().begin().await?;
+    let tenant: Option<i32> = sqlx::query_scalar(
+        "select tenant_id
+           from imports
+          where id = $1 and state in ('received', 'planned')
+            and coalesce(planned_at, received_at) < now() - make_interval(secs => $2)
+            for update skip locked",
+    )
+    .bind(import)
+    .bind(seconds)
+    .fetch_optional(&mut *transaction)
+    .await?;
+    let Some(tenant) = tenant else { return Ok(0) };
+    let import = ImportId::new(import);
+    let cancelled = steer::cancel_import(&mut transaction, TenantId::new(tenant), import).await?;
     transaction.commit().await?;
     Ok(cancelled)
 }

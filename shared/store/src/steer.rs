@@ -88,7 +88,7 @@ async fn apply_plan(
     .rows_affected();
     if moved == 1 {
         plans::stage_planned(&mut transaction, import).await?;
-        plans::forget_keys(&mut transaction, import).await?;
+        plans::clear_keys(&mut transaction, import).await?;
     }
     commit(store, transaction).await?;
     Ok(moved)
@@ -131,15 +131,30 @@ pub async fn pause(store: &Store, tenant: TenantId, import: ImportId) -> Result<
 /// come last in their lanes, so nothing is applied out of order; and one that a retry had opened is compared with later ones as ever.
 /// An import that was cancelled before its plan was applied is planned anew.
 pub async fn resume(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
-    let moved = sqlx::query!(
-        "update imports set state = 'running' where id = $1 and tenant_id = $2 and state = 'paused'",
-        import.get(),
-        tenant.get(),
-    )
-    .execute(store.pool())
-    .await?
-    .rows_affected();
-    let resumes = moved == 0 && !fault::mutant(Mutant::CancelledForGood);
+    resume_from(store, tenant, import, &[ImportState::Paused, ImportState::Cancelled]).await
+}
+
+/// The same, of an import in one of these states alone: who saw it paused does not bring back what somebody cancelled meanwhile.
+pub async fn resume_from(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+    from: &[ImportState],
+) -> Result<Steered, StoreError> {
+    let moved = if from.contains(&ImportState::Paused) {
+        sqlx::query!(
+            "update imports set state = 'running' where id = $1 and tenant_id = $2 and state = 'paused'",
+            import.get(),
+            tenant.get(),
+        )
+        .execute(store.pool())
+        .await?
+        .rows_affected()
+    } else {
+        0
+    };
+    let resumes =
+        moved == 0 && from.contains(&ImportState::Cancelled) && !fault::mutant(Mutant::CancelledForGood);
     let done = &[ImportState::Running, ImportState::Planning];
     match if resumes { resume_cancelled(store, tenant, import).await? } else { Ok(moved) } {
         Ok(moved) => settle(store, tenant, import, moved, done).await,
@@ -229,8 +244,18 @@ async fn stage_cancelled_chunks(connection: &mut PgConnection, import: ImportId)
 /// Ends an import before its time: records whose turn has not come are skipped with reason `cancelled`. A chunk that is
 /// being applied at this moment is waited for and keeps its outcomes.
 pub async fn cancel(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+    cancel_from(store, tenant, import, ImportState::ALL).await
+}
+
+/// The same, of an import in one of these states alone.
+pub async fn cancel_from(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+    from: &[ImportState],
+) -> Result<Steered, StoreError> {
     let mut transaction = store.pool().begin().await?;
-    let moved = cancel_import(&mut transaction, tenant, import).await?;
+    let moved = cancel_import_from(&mut transaction, tenant, import, from).await?;
     fault::point(Point::Cancel)?;
     commit(store, transaction).await?;
     settle(store, tenant, import, moved, &[ImportState::Cancelled]).await
@@ -242,14 +267,26 @@ pub(super) async fn cancel_import(
     tenant: TenantId,
     import: ImportId,
 ) -> Result<u64, StoreError> {
-    let cancelled = sqlx::query_scalar!(
+    cancel_import_from(connection, tenant, import, ImportState::ALL).await
+}
+
+async fn cancel_import_from(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+    from: &[ImportState],
+) -> Result<u64, StoreError> {
+    let from: Vec<&str> = from.iter().map(|state| state.as_str()).collect();
+    let cancelled: Option<Option<String>> = sqlx::query_scalar(
         "update imports
             set state = 'cancelled', completed_at = now()
           where id = $1 and tenant_id = $2 and state in ('received', 'planning', 'planned', 'running', 'paused')
+            and state = any($3)
         returning plan",
-        import.get(),
-        tenant.get(),
     )
+    .bind(import.get())
+    .bind(tenant.get())
+    .bind(from)
     .fetch_optional(&mut *connection)
     .await?;
     let Some(plan) = cancelled else { return Ok(0) };

@@ -1,6 +1,7 @@
 //! A tenant's webhooks and their secrets: create, list, show, change, delete; give a new secret, drop one of two.
 
 use chrono::{DateTime, Utc};
+use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{TenantId, WebhookId};
 use muster_domain::webhook::{SealedSecret, WebhookSecret};
 use muster_runtime::clock;
@@ -102,6 +103,18 @@ pub enum Created {
     New(Box<WebhookInfo>, WebhookSecret),
     /// The tenant has as many as it may.
     TooMany,
+}
+
+/// Whether the tenant has fewer webhooks than `most`, to be asked before work is done for one more. [`create`] counts again.
+pub async fn has_room(store: &Store, tenant: TenantId, most: u32) -> Result<bool, StoreError> {
+    if mutant(Mutant::LookedUpUncounted) {
+        return Ok(true);
+    }
+    let there: i64 = sqlx::query_scalar("select count(*) from webhooks where tenant_id = $1")
+        .bind(tenant.get())
+        .fetch_one(&mut *store.reading(tenant).await?)
+        .await?;
+    Ok(there < i64::from(most))
 }
 
 /// Creates a webhook, where the tenant has fewer than `most`. It is told what happens from now on.

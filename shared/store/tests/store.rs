@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod store {
+    mod bulk;
     mod catalog;
     mod copying;
+    mod deliveries;
     mod migrate;
     mod pool;
     mod tenants;

@@ -4,7 +4,7 @@
 use chrono::DateTime;
 use muster_domain::chunk::{ChunkCutter, ChunkLimits, SealedChunk, decode};
 use muster_domain::error::{FileError, RecordError};
-use muster_domain::intake::Reading;
+use muster_domain::intake::{Memory, Reading};
 use muster_domain::options::ImportOptions;
 use muster_domain::outcome::Verdict;
 use muster_domain::parse::{ParseLimits, Parser, RecordSink};
@@ -26,8 +26,8 @@ pub struct Engine {
     /// The users.
     pub table: Table,
     made: u128,
-    /// Bytes of memory for records that mean the user of an earlier one.
-    repeats: usize,
+    /// Memory for records that mean the user of an earlier one.
+    repeats: Memory,
 }
 
 /// How an upload is cut and in which order its chunks are applied.
@@ -91,7 +91,7 @@ impl RecordSink for Sink {
 impl Engine {
     /// An engine that warns of records that mean the user of an earlier one.
     pub fn telling_repeats(memory: usize) -> Self {
-        Self { repeats: memory, ..Self::default() }
+        Self { repeats: Memory::of(memory), ..Self::default() }
     }
 
     /// Imports an upload; after each chunk `each` sees what became of its records. Returns how many records there were.

@@ -1,13 +1,13 @@
 //! Planning a chunk of an import that is planned, and comparing with the plan what is applied then.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::field::Field;
 use muster_domain::id::ChunkId;
 use muster_domain::outcome::{Counts, Outcome, Verdict};
 use muster_domain::plan::{Effect, Plan, plan_in_detail};
-use muster_domain::planned::{self, Drift, PlanUse, PlannedChunk, PlannedRecord};
+use muster_domain::planned::{self, Drift, Maker, PlanUse, PlannedChunk, PlannedRecord};
 use muster_domain::record::{Names, Record};
 use muster_domain::validate::Binding;
 use muster_runtime::clock;
@@ -41,11 +41,16 @@ impl Work<'_> {
             let plan = plan_in_detail(&records, &met.known.users, self.rules, clock::now(), &mut new_id);
             fault::point(Point::Planned)?;
             let keys = planned::kept(import, &records, &met.known.users, &plan, identifier, renames);
-            let left = met.known.left(&plan);
+            let mut makers = met.known.makers.clone();
+            makers.extend(self.makers(chunk, &plan));
+            let mut left = met.known.left(&plan);
+            for user in left.iter_mut().filter(|user| user.new) {
+                user.maker = makers.get(&user.id).copied();
+            }
             let new: HashSet<Uuid> = left.iter().filter(|user| user.new).map(|user| user.id).collect();
             let new: HashSet<Uuid> = new.union(&met.known.new).copied().collect();
             let users_met = met.known.met(&plan);
-            let planned = PlannedChunk { records: self.foreseen(plan, &new), users: left };
+            let planned = PlannedChunk { records: self.foreseen(plan, &new, &makers), users: left };
             let mut counts = Counts::default();
             planned.records.iter().for_each(|record| counts.add(record.outcome));
             let written = NewPlan { chunk: &planned, counts, keys: &keys, met: users_met };
@@ -66,18 +71,92 @@ impl Work<'_> {
             return Ok(false);
         }
         let plan = store::of_chunk(transaction, chunk).await?;
-        self.planned = plan.records.into_iter().map(|record| (record.index, record)).collect();
+        if !plan.waits {
+            self.read_made(transaction, chunk, &plan.records).await?;
+        }
+        self.planned = Some(plan.records.into_iter().map(|record| (record.index, record)).collect());
         Ok(plan.waits)
     }
 
+    /// Reads which users records of other chunks made, where those were to make the users of records of this one. One round trip, if
+    /// there are any.
+    async fn read_made(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        chunk: ChunkId,
+        records: &[PlannedRecord],
+    ) -> Result<(), StoreError> {
+        let elsewhere = |record: &PlannedRecord| {
+            let maker = record.maker.filter(|maker| maker.chunk != chunk.get())?;
+            Some((record.index, maker))
+        };
+        let elsewhere: Vec<(usize, Maker)> = records.iter().filter_map(elsewhere).collect();
+        if elsewhere.is_empty() {
+            return Ok(());
+        }
+        let makers: Vec<Maker> = elsewhere.iter().map(|(_, maker)| *maker).collect();
+        let made = store::made(transaction, &makers).await?;
+        self.made_elsewhere =
+            elsewhere.into_iter().map(|(index, maker)| (index, made.get(&maker).copied())).collect();
+        Ok(())
+    }
+
+    /// Compares the record at this place of the chunk with its plan.
+    fn compare(&self, index: usize, verdict: Verdict, user: Option<Uuid>, effect: &Effect) -> Option<Drift> {
+        let Some(planned) = self.planned.as_ref()?.get(&index) else {
+            return Drift::without_plan(verdict);
+        };
+        let drift = planned::drift(planned, verdict, user, effect);
+        if drift.is_none() && self.means_a_stranger(planned, user, effect) {
+            return Drift::without_plan(verdict);
+        }
+        drift
+    }
+
+    /// Whether a record means a user whom no record of the import made, although by the plan one makes it.
+    fn means_a_stranger(&self, planned: &PlannedRecord, user: Option<Uuid>, effect: &Effect) -> bool {
+        let Some(maker) = planned.maker.filter(|_| !fault::mutant(Mutant::DriftForgetsMaker)) else {
+            return false;
+        };
+        if let Some(made) = self.made_elsewhere.get(&planned.index) {
+            return made.is_none() || *made != user;
+        }
+        let number = self.raw.get(maker.index).map(|record| record.position.record.get());
+        if effect.made_by.is_some() && effect.made_by == number {
+            return false;
+        }
+        // The chunk is written in parts, and the record that makes the user was in one before.
+        let inserted = |(verdict, made): (Verdict, Option<Uuid>)| {
+            verdict.outcome == Outcome::Inserted && made.is_some() && made == user
+        };
+        !self.sheet.get(maker.index).is_some_and(inserted)
+    }
+
+    /// The users that a plan makes, and the records that make them.
+    fn makers(&self, chunk: ChunkId, plan: &Plan<'_>) -> HashMap<Uuid, Maker> {
+        let maker = |((index, _), (verdict, user)): (&(usize, Record<'_>), &(Verdict, Option<Uuid>))| {
+            let user = user.filter(|_| verdict.outcome == Outcome::Inserted)?;
+            Some((user, Maker { chunk: chunk.get(), index: *index }))
+        };
+        self.valid.iter().zip(&plan.verdicts).filter_map(maker).collect()
+    }
+
     /// The pending records with what they would come to, those that are invalid among them.
-    fn foreseen(&self, plan: Plan<'_>, new: &HashSet<Uuid>) -> Vec<PlannedRecord> {
+    fn foreseen(
+        &self,
+        plan: Plan<'_>,
+        new: &HashSet<Uuid>,
+        makers: &HashMap<Uuid, Maker>,
+    ) -> Vec<PlannedRecord> {
         let Plan { verdicts, errors, warnings, effects, .. } = plan;
         let mut records = Vec::with_capacity(self.raw.len());
         let decided = self.valid.iter().zip(verdicts).zip(effects);
         for (((index, _), (verdict, user)), effect) in decided {
             let mut record = self.bare(*index, verdict);
             record.user = user.filter(|user| !new.contains(user));
+            record.maker = user
+                .filter(|user| new.contains(user) && verdict.outcome != Outcome::Inserted)
+                .and_then(|user| makers.get(&user).copied());
             (record.before, record.after, record.inserts) = (effect.before, effect.after, effect.inserts);
             records.push(record);
         }
@@ -115,6 +194,7 @@ impl Work<'_> {
             before: serde_json::Map::new(),
             after: serde_json::Map::new(),
             inserts: None,
+            maker: None,
         }
     }
 
@@ -147,7 +227,7 @@ impl Work<'_> {
         new_id: &mut (dyn FnMut() -> Uuid + Send),
     ) -> Result<(Upserted, Vec<(usize, Drift)>), StoreError> {
         let drift = |at: usize, verdict: Verdict, user: Option<Uuid>, effect: &Effect| {
-            planned::drift(self.planned.get(places.get(at)?)?, verdict, user, effect)
+            self.compare(*places.get(at)?, verdict, user, effect)
         };
         let refuse = self.locked.plan != Some(PlanUse::Apply) && !fault::mutant(Mutant::DriftUnseen);
         let check = Check { drift: &drift, refuse };

@@ -40,6 +40,12 @@ fn label(action: Action) -> &'static str {
     }
 }
 
+/// The states in which something can be done.
+fn steerable() -> impl Iterator<Item = ImportState> {
+    let can_be = |state: &ImportState| Action::ALL.iter().any(|one| one.can_be_done_in().contains(state));
+    ImportState::ALL.iter().copied().filter(can_be)
+}
+
 /// Shows the form and what was done last.
 pub(super) async fn form(State(state): State<AppState>, visit: Visit, uri: Uri) -> Result<Response, Leave> {
     let tenant = visit.may(Scope::ImportRead)?;
@@ -177,7 +183,7 @@ fn form_view(asked: &[(String, String)], last: &[BulkView], visit: &Visit, now: 
                     label for="state" { "to imports in state" }
                     select #state name="state" aria-invalid=[wrong("state").then_some("true")] {
                         option value="" { "all that fit" }
-                        @for state in [ImportState::Received, ImportState::Running, ImportState::Paused, ImportState::Completed, ImportState::Cancelled] {
+                        @for state in steerable() {
                             option value=(state) selected[given("state") == Some(state.as_str())] { (state) }
                         }
                     }
@@ -370,6 +376,14 @@ mod tests {
             started_at: None,
             ended_at: None,
         }
+    }
+
+    #[test]
+    fn every_state_in_which_something_can_be_done_can_be_chosen() {
+        use ImportState as S;
+        let states: Vec<S> = steerable().collect();
+        let all = [S::Received, S::Planning, S::Planned, S::Running, S::Paused, S::Completed, S::Cancelled];
+        assert_eq!(states, all);
     }
 
     #[test]

@@ -42,18 +42,19 @@ enum Said {
 pub(super) async fn create(State(state): State<AppState>, filled: Filled) -> Result<Response, Leave> {
     let tenant = filled.visit.may(Scope::WebhooksWrite)?;
     let url = filled.field("url").unwrap_or_default().trim().to_owned();
+    let most = state.0.webhooks.most;
+    let has_room = store::has_room(&state.0.store, tenant, most).await?;
     let said = match checked_description(filled.field("description").unwrap_or_default().to_owned()) {
         Err(error) => Said::Wrong(error.to_string(), url),
+        Ok(_) if !has_room => Said::Wrong(WebhookRefusal::TooMany(most).to_string(), url),
         Ok(description) => match state.0.webhooks.targets.check(&url).await {
             Err(error) => Said::Wrong(WebhookRefusal::Target(error).to_string(), url),
             Ok(()) => {
                 let new =
                     NewWebhook { url, description, events: Vec::new(), failed_above: None, enabled: true };
-                match store::create(&state.0.store, tenant, &new, state.0.webhooks.most).await? {
+                match store::create(&state.0.store, tenant, &new, most).await? {
                     Created::New(_, secret) => Said::Secret(secret.reveal().to_owned()),
-                    Created::TooMany => {
-                        Said::Wrong(WebhookRefusal::TooMany(state.0.webhooks.most).to_string(), new.url)
-                    }
+                    Created::TooMany => Said::Wrong(WebhookRefusal::TooMany(most).to_string(), new.url),
                 }
             }
         },

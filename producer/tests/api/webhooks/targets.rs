@@ -68,6 +68,23 @@ async fn an_address_or_name_that_is_not_public_is_refused() {
     assert_eq!(receiver.connections(), 0);
 }
 
+fn counted(_: &str) -> Vec<IpAddr> {
+    LOOKED_UP.fetch_add(1, Ordering::SeqCst);
+    Vec::new()
+}
+
+static LOOKED_UP: AtomicUsize = AtomicUsize::new(0);
+
+#[tokio::test]
+async fn who_may_have_no_more_webhooks_has_no_name_looked_up() {
+    let server = server(WebhookOptions { most: 1, ..public(Lookup::By(counted)) }).await;
+    let body = json!({"url": "https://hooks.test/"});
+    created(&server, body.clone()).await;
+    assert_eq!(LOOKED_UP.load(Ordering::SeqCst), 1);
+    assert_refused(server.post("/v1/webhooks").json(&body), 409, "too_many_webhooks").await;
+    assert_eq!(LOOKED_UP.load(Ordering::SeqCst), 1);
+}
+
 /// What was allowed when it was created, or came into the store by another way, is looked at again at each delivery.
 #[tokio::test]
 async fn an_address_is_checked_again_at_each_delivery() {

@@ -10,13 +10,19 @@ use crate::record::{NameId, Names, RawRecord, RawValue};
 use crate::rules::Rules;
 use crate::validate::{Binding, days::day};
 
-/// Counts the days that only one order fits. A value that no order fits proves nothing.
+/// Counts, for each column and key with days in it, the days that only one order fits: what one column proves says nothing of another,
+/// which may come from another system. A value that no order fits proves nothing.
 #[derive(Debug, Default)]
 pub(super) struct DayOrders {
-    /// The columns and keys with days in them.
-    names: Vec<NameId>,
+    columns: Vec<DayColumn>,
     /// How many names were looked at.
     looked: usize,
+}
+
+/// The days of a column.
+#[derive(Debug, Default)]
+struct DayColumn {
+    name: NameId,
     only_day_first: u64,
     only_month_first: u64,
     either: u64,
@@ -32,38 +38,67 @@ impl DayOrders {
             let Ok(name) = NameId::try_from(name) else { break };
             let field = binding.field_of(name);
             if matches!(field, Some(Field::Birthdate | Field::AccountValidFrom | Field::AccountValidUntil)) {
-                self.names.push(name);
+                self.columns.push(DayColumn { name, ..DayColumn::default() });
             }
         }
         self.looked = known;
-        if self.names.is_empty() {
+        if self.columns.is_empty() {
             return;
         }
-        for field in record.fields.iter().filter(|field| self.names.contains(&field.name)) {
+        for field in record.fields {
             let RawValue::Text(text) = field.value else { continue };
-            let year_first =
-                text.trim().as_bytes().get(..4).is_some_and(|start| start.iter().all(u8::is_ascii_digit));
-            match (day(text, Dates::Dmy), day(text, Dates::Mdy)) {
-                _ if year_first => {}
-                (Some(day_first), Some(month_first)) if day_first == month_first => self.same += 1,
-                (Some(_), Some(_)) => self.either += 1,
-                (Some(_), None) => self.only_day_first += 1,
-                (None, Some(_)) => self.only_month_first += 1,
-                (None, None) => {}
+            if let Some(column) = self.columns.iter_mut().find(|column| column.name == field.name) {
+                column.count(text);
             }
         }
     }
 
-    /// What the file proves.
-    pub(super) fn proof(&self) -> DayOrder {
+    /// What the file proves: one order for all of its columns.
+    pub(super) fn proof(&self, binding: &Binding) -> DayProof {
+        let has = |order: DayOrder| self.columns.iter().find(|column| column.order() == Some(order));
+        let day_first = has(DayOrder::Dmy).is_some();
+        let month_first = has(DayOrder::Mdy).is_some();
+        if (day_first && month_first) || has(DayOrder::Mixed).is_some() {
+            return DayOrder::Mixed.into();
+        }
+        let proved = day_first || month_first;
+        let unproved = has(DayOrder::Unproved).filter(|_| !(proved && mutant(Mutant::OneColumnProvesAll)));
+        if let Some(column) = unproved {
+            let column = Some(binding.name_at(column.name).to_owned());
+            return DayProof { order: DayOrder::Unproved, column };
+        }
+        // Where each day is the same in both orders, either will do.
+        let any_other = self.columns.iter().any(|column| column.same > 0);
+        match (day_first || any_other, month_first) {
+            (_, true) => DayOrder::Mdy.into(),
+            (true, false) => DayOrder::Dmy.into(),
+            (false, false) => DayOrder::Iso.into(),
+        }
+    }
+}
+
+impl DayColumn {
+    fn count(&mut self, text: &str) {
+        let year_first =
+            text.trim().as_bytes().get(..4).is_some_and(|start| start.iter().all(u8::is_ascii_digit));
+        match (day(text, Dates::Dmy), day(text, Dates::Mdy)) {
+            _ if year_first => {}
+            (Some(day_first), Some(month_first)) if day_first == month_first => self.same += 1,
+            (Some(_), Some(_)) => self.either += 1,
+            (Some(_), None) => self.only_day_first += 1,
+            (None, Some(_)) => self.only_month_first += 1,
+            (None, None) => {}
+        }
+    }
+
+    /// What it proves; nothing where every order fits it.
+    fn order(&self) -> Option<DayOrder> {
         match (self.only_day_first, self.only_month_first, self.either) {
-            (0, 0, 0) if self.same == 0 => DayOrder::Iso,
-            // Either will do.
-            (0, 0, 0) => DayOrder::Dmy,
-            (1.., 0, _) => DayOrder::Dmy,
-            (0, 1.., _) => DayOrder::Mdy,
-            (0, 0, _) => DayOrder::Unproved,
-            (1.., 1.., _) => DayOrder::Mixed,
+            (0, 0, 0) => None,
+            (1.., 0, _) => Some(DayOrder::Dmy),
+            (0, 1.., _) => Some(DayOrder::Mdy),
+            (0, 0, _) => Some(DayOrder::Unproved),
+            (1.., 1.., _) => Some(DayOrder::Mixed),
         }
     }
 }
@@ -103,9 +138,9 @@ impl DayLook {
     }
 
     /// Ends the file, and says what it proves.
-    pub fn finish(mut self) -> Result<DayOrder, FileError> {
+    pub fn finish(mut self) -> Result<DayProof, FileError> {
         self.parser.finish(&mut self.days)?;
-        Ok(self.days.orders.proof())
+        Ok(self.days.orders.proof(&self.days.reading.binding))
     }
 }
 
@@ -135,38 +170,57 @@ pub enum DayOrder {
     Dmy,
     /// Month, day, year: no other order fits all of them.
     Mdy,
-    /// Each day can be read in both orders.
+    /// Each day of a column can be read in both orders.
     Unproved,
     /// Some fit one order alone, some the other.
     Mixed,
 }
 
-impl DayOrder {
+/// In which order a file's days are written, and the column that does not prove it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(transparent)]
+pub struct DayProof {
+    /// The order.
+    pub order: DayOrder,
+    /// The first column or key each of whose days fits both orders, where there is one.
+    #[serde(skip)]
+    pub column: Option<String>,
+}
+
+impl From<DayOrder> for DayProof {
+    fn from(order: DayOrder) -> Self {
+        Self { order, column: None }
+    }
+}
+
+impl DayProof {
     /// What it says of a file, in words; nothing where every day is year first.
-    pub fn told(self) -> Option<&'static str> {
-        match self {
-            Self::Iso => None,
-            Self::Dmy => Some("Days are written day first, which is the only order that fits: `--dates dmy`"),
-            Self::Mdy => {
-                Some("Days are written month first, which is the only order that fits: `--dates mdy`")
+    pub fn told(&self) -> Option<String> {
+        let told = match self.order {
+            DayOrder::Iso => return None,
+            DayOrder::Dmy => "Days are written day first, which is the only order that fits: `--dates dmy`",
+            DayOrder::Mdy => "Days are written month first, which is the only order that fits: `--dates mdy`",
+            DayOrder::Unproved => {
+                let column = self.column.as_ref().map(|column| format!(" in {column}")).unwrap_or_default();
+                return Some(format!(
+                    "Each day fits both orders{column}: ask whoever made the file, and add `--dates dmy` or `--dates mdy`"
+                ));
             }
-            Self::Unproved => Some(
-                "Each day fits both orders: ask whoever made the file, and add `--dates dmy` or `--dates mdy`",
-            ),
-            Self::Mixed => {
-                Some("Some days are written day first and some month first: no order fits all of them")
+            DayOrder::Mixed => {
+                "Some days are written day first and some month first: no order fits all of them"
             }
-        }
+        };
+        Some(told.to_owned())
     }
 
     /// The option that reads such days, where there is one that is sure.
-    pub fn option(self) -> Option<Dates> {
-        match self {
-            Self::Iso => Some(Dates::Iso),
-            Self::Dmy => Some(Dates::Dmy),
-            Self::Mdy => Some(Dates::Mdy),
-            Self::Unproved if mutant(Mutant::DaysUnproved) => Some(Dates::Dmy),
-            Self::Unproved | Self::Mixed => None,
+    pub fn option(&self) -> Option<Dates> {
+        match self.order {
+            DayOrder::Iso => Some(Dates::Iso),
+            DayOrder::Dmy => Some(Dates::Dmy),
+            DayOrder::Mdy => Some(Dates::Mdy),
+            DayOrder::Unproved if mutant(Mutant::DaysUnproved) => Some(Dates::Dmy),
+            DayOrder::Unproved | DayOrder::Mixed => None,
         }
     }
 }
@@ -182,7 +236,7 @@ mod tests {
         let mut inspection = crate::inspect::Inspection::new(options, ParseLimits::default());
         let rows = days.iter().enumerate().map(|(at, day)| format!("a{at}@example.com,{day}\n"));
         inspection.feed(format!("email,birthdate\n{}", rows.collect::<String>()).as_bytes());
-        inspection.finish().days
+        inspection.finish().days.order
     }
 
     #[test]
@@ -196,15 +250,44 @@ mod tests {
     }
 
     #[test]
+    fn the_days_of_one_column_prove_nothing_of_another() {
+        let proof = |rows: &[(&str, &str)]| {
+            let options = ImportOptions { header_names: HeaderNames::Common, ..ImportOptions::default() };
+            let mut look = DayLook::new(options, ParseLimits::default());
+            look.feed(b"email,birthdate,account_valid_until\n").unwrap();
+            for (at, (born, until)) in rows.iter().enumerate() {
+                look.feed(format!("a{at}@example.com,{born},{until}\n").as_bytes()).unwrap();
+            }
+            look.finish().unwrap()
+        };
+        let other = proof(&[("24/12/1980", "03/04/2026"), ("13/01/1990", "05/06/2026")]);
+        assert_eq!((other.order, other.option()), (DayOrder::Unproved, None));
+        assert!(other.told().is_some_and(|told| told.contains("in account_valid_until: ")), "{other:?}");
+        let order = |rows: &[(&str, &str)]| proof(rows).order;
+        // What is year first, and what is the same day in both orders, every order fits.
+        assert_eq!(order(&[("24/12/1980", "2026-04-03"), ("01/02/1990", "")]), DayOrder::Dmy);
+        assert_eq!(order(&[("12/24/1980", "04/04/2026"), ("01/02/1990", "soon")]), DayOrder::Mdy);
+        assert_eq!(order(&[("24/12/1980", "31/12/2026"), ("01/02/1990", "03/04/2026")]), DayOrder::Dmy);
+        assert_eq!(order(&[("24/12/1980", "12/31/2026")]), DayOrder::Mixed);
+        assert_eq!(order(&[("24/12/1980", "12/31/2026"), ("12/24/1980", "")]), DayOrder::Mixed);
+        assert_eq!(order(&[("", "04/04/2026")]), DayOrder::Dmy);
+        assert_eq!(order(&[("1980-12-24", "")]), DayOrder::Iso);
+    }
+
+    #[test]
     fn a_look_for_days_alone_finds_what_the_inspection_finds() {
         let options = ImportOptions { header_names: HeaderNames::Common, ..ImportOptions::default() };
         let look = |file: &str| {
             let mut look = DayLook::new(options.clone(), ParseLimits::default());
             look.feed(file.as_bytes())?;
-            look.finish()
+            look.finish().map(|proof| (proof.order, proof.column))
         };
-        assert_eq!(look("email,Geburtsdatum\na@example.com,24.12.1980\nb,1.2.1990\n"), Ok(DayOrder::Dmy));
-        assert_eq!(look("email,birthdate\na@example.com,1/2/1990\n"), Ok(DayOrder::Unproved));
+        assert_eq!(
+            look("email,Geburtsdatum\na@example.com,24.12.1980\nb,1.2.1990\n"),
+            Ok((DayOrder::Dmy, None))
+        );
+        let unproved = Ok((DayOrder::Unproved, Some("birthdate".to_owned())));
+        assert_eq!(look("email,birthdate\na@example.com,1/2/1990\n"), unproved);
         assert!(look("email,nothing known\n").is_err());
     }
 }

@@ -1,14 +1,17 @@
 //! Values that a file has twice although one user alone may have them.
 
+use std::sync::atomic::AtomicUsize;
+
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::fault::{Mutant, mutant};
-use crate::intake::{Meeting, Met};
+use crate::intake::{Meeting, Memory, Met};
 use crate::options::IdentifierField;
 use crate::record::{Patch, Record};
 
-/// Memory in which values are remembered: it must not grow with the file. Values beyond it are still compared with these.
-const MEMORY: usize = 16 * 1024 * 1024;
+/// Memory in which values are remembered where no other is named, for all files together: it must not grow with them. Values beyond it are
+/// still compared with these.
+static LEFT: AtomicUsize = AtomicUsize::new(32 * 1024 * 1024);
 
 /// The values of the unique fields met so far, as fingerprints, with the first record of each.
 #[derive(Debug)]
@@ -19,7 +22,7 @@ pub(super) struct Doubles {
 
 impl Default for Doubles {
     fn default() -> Self {
-        Self::within(MEMORY)
+        Self::within(Memory::counted(&LEFT))
     }
 }
 
@@ -33,7 +36,7 @@ pub(super) enum Doubled {
 }
 
 impl Doubles {
-    fn within(memory: usize) -> Self {
+    pub(super) fn within(memory: Memory) -> Self {
         Self { met: Met::within(memory), full: false }
     }
 
@@ -87,7 +90,7 @@ mod tests {
 
     #[test]
     fn what_is_not_remembered_is_told_once_and_what_is_stays_known() {
-        let mut doubles = Doubles::within(12 * 4);
+        let mut doubles = Doubles::within(Memory::of(12 * 4));
         let mut told = Vec::new();
         for (at, user) in [1, 2, 3, 4, 5, 2, 5].into_iter().enumerate() {
             let number = at as u64 + 1;

@@ -36,7 +36,8 @@ fn read(file: &str, options: ImportOptions, memory: usize) -> Came {
     let options = ImportOptions { header_names: HeaderNames::Common, ..options };
     let rules = Rules::new(options);
     let mut parser = Parser::new(rules.options.format, ParseLimits::default());
-    let mut sink = Sink { reading: Reading::new(rules).telling_repeats(memory), came: Vec::new() };
+    let mut sink =
+        Sink { reading: Reading::new(rules).telling_repeats(Memory::of(memory)), came: Vec::new() };
     parser.feed(file.as_bytes(), &mut sink).unwrap();
     parser.finish(&mut sink).unwrap();
     sink.came
@@ -100,10 +101,43 @@ fn a_full_name_gives_family_and_given_name_and_nothing_is_guessed() {
     let came = read(file, split, 0);
     assert_eq!(came[0], (1, names("Ada", "Lovelace"), Vec::new()));
     assert_eq!(came[1], (2, names("Anna Maria", "van der Berg"), Vec::new()));
-    let untold = "Name was kept whole: it is not of the form `Last, First`, with one comma.".to_owned();
+    let untold =
+        "Name was kept whole: it is not of the form `Last, First`, with one comma and a given name after it."
+            .to_owned();
     for (at, record) in [(2, 3), (3, 4), (4, 5)] {
         assert_eq!(came[at], (record, Some((Patch::Absent, Patch::Absent)), vec![untold.clone()]));
     }
     assert_eq!(came[5], (6, names("Augusta", "King"), Vec::new()), "what the record says itself counts more");
     assert_eq!(came[6], (7, Some((Patch::Absent, Patch::Absent)), Vec::new()));
+}
+
+#[test]
+fn a_suffix_after_the_comma_is_no_given_name() {
+    let split = ImportOptions { full_names: FullNames::LastFirst, ..ImportOptions::default() };
+    let came =
+        |name: &str| read(&format!("email,Name\na@example.com,\"{name}\"\n"), split.clone(), 0).remove(0);
+    for name in [
+        "Martin Luther King, Jr.",
+        "Jane Doe, PhD",
+        "Jane Doe, Ph.D.",
+        "Jane Doe, M.D. PhD",
+        "Acme, Inc.",
+        "Muster, GmbH",
+        "Louis, III",
+    ] {
+        let (_, names, warnings) = came(name);
+        assert_eq!(names, Some((Patch::Absent, Patch::Absent)), "{name}");
+        assert!(
+            matches!(warnings.as_slice(), [told] if told.contains("was kept whole")),
+            "{name}: {warnings:?}"
+        );
+    }
+    for (name, given) in [("Ng, Vi", "Vi"), ("Doe, Jane PhD", "Jane PhD"), ("Doe, Inca", "Inca")] {
+        let (_, names, warnings) = came(name);
+        assert_eq!(
+            names,
+            Some((Patch::Value(given.to_owned()), Patch::Value(name[..name.find(',').unwrap()].to_owned())))
+        );
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
 }

@@ -350,7 +350,7 @@ impl<'a> State<'a> {
         let before = (metadata && custom).then(|| self.metadata.clone());
         let set = metadata && self.apply_metadata(&record.metadata, rules.options.metadata);
         let set = (custom && self.apply_custom(record)) || set;
-        changed | before.map_or(set, |before| before != self.metadata)
+        changed | before.map_or(set, |before| metadata::differ(&before, &self.metadata))
     }
 
     fn set_names(&mut self, record: &'a Record<'a>, ignored: impl Fn(Field) -> bool) -> bool {

@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
+use crate::fault::{Mutant, mutant};
 use crate::options::MetadataMode;
 use crate::record::{MetadataEntry, MetadataValue};
+use crate::undo::{kept_alike, objects_kept_alike};
 
 /// Applies `sent` to `stored`. True if `stored` changed.
 pub(super) fn apply(stored: &mut Map<String, Value>, sent: Map<String, Value>, mode: MetadataMode) -> bool {
@@ -15,8 +17,10 @@ pub(super) fn apply(stored: &mut Map<String, Value>, sent: Map<String, Value>, m
             sent.into_iter().fold(false, |changed, (key, value)| replace(stored, &key, value) || changed)
         }
         MetadataMode::Rewrite => {
-            let differs = *stored != sent;
-            *stored = sent;
+            let differs = differ(stored, &sent);
+            if differs {
+                *stored = sent;
+            }
             differs
         }
         MetadataMode::Remove => remove(stored, &sent),
@@ -52,11 +56,21 @@ fn merge(stored: &mut Map<String, Value>, sent: Map<String, Value>) -> bool {
 
 /// Sets one key. True if that changed anything.
 pub(super) fn replace(stored: &mut Map<String, Value>, key: &str, value: Value) -> bool {
-    if stored.get(key) == Some(&value) {
+    let is_same = if mutant(Mutant::MetadataComparesDigits) {
+        stored.get(key) == Some(&value)
+    } else {
+        kept_alike(stored.get(key), Some(&value))
+    };
+    if is_same {
         return false;
     }
     stored.insert(key.to_owned(), value);
     true
+}
+
+/// Whether two objects are not the same when the store gives them back.
+pub(super) fn differ(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
+    if mutant(Mutant::MetadataComparesDigits) { one != other } else { !objects_kept_alike(one, other) }
 }
 
 /// Deletes the keys named. An object onto an object recurses, and a parent left empty goes too.
@@ -138,6 +152,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// The store gives `1e16` back as an integer.
+    #[test]
+    fn a_number_that_the_store_cannot_tell_from_another_changes_nothing() {
+        let read = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap();
+        let stored = r#"{"n": 10000000000000000, "o": {"n": [10000000000000000]}}"#;
+        let sent = r#"{"n": 1e16, "o": {"n": [1e16]}}"#;
+        for mode in
+            [MetadataMode::Merge, MetadataMode::Override, MetadataMode::Rewrite, MetadataMode::Attributes]
+        {
+            let mut map = read(stored);
+            assert!(!apply(&mut map, read(sent), mode), "{mode}");
+            assert_eq!(map, read(stored), "{mode}");
+            assert!(apply(&mut map, read(r#"{"n": 2e16, "o": {"n": [1e16]}}"#), mode), "{mode}");
+            // These the store keeps apart.
+            let mut map = read(r#"{"n": 1}"#);
+            assert!(apply(&mut map, read(r#"{"n": 1.0}"#), mode), "{mode}");
+        }
+    }
 
     /// Every worked example of contracts C.1.5.
     #[test]

@@ -10,6 +10,7 @@ use crate::error::{ErrorCode, RecordError};
 use crate::fault::{Mutant, mutant};
 use crate::outcome::{Outcome, Verdict};
 use crate::plan::Effect;
+use crate::undo::same;
 
 /// Most fields that are named.
 const NAMED: usize = 20;
@@ -50,17 +51,24 @@ fn differing<'m>(
     fields: &mut BTreeSet<&'m str>,
 ) {
     for path in planned.keys().chain(now.keys()) {
-        let same = match (planned.get(path), now.get(path)) {
+        let is_same = match (planned.get(path), now.get(path)) {
             (Some(_), Some(_)) if MOMENTS.contains(&path.as_str()) => true,
-            (planned, now) => planned == now,
+            (planned, now) if mutant(Mutant::DriftComparesDigits) => planned == now,
+            (planned, now) => same(planned, now),
         };
-        if !same {
+        if !is_same {
             fields.insert(path);
         }
     }
 }
 
 impl Drift {
+    /// That of a record whose plan is not there any more, so that nobody can tell what it was, and of one that means a user whom no
+    /// record of the import made although its plan says so. `None` for one that fails.
+    pub fn without_plan(now: Verdict) -> Option<Self> {
+        (now.outcome != Outcome::Failed).then_some(Self { fields: Vec::new(), planned: now, now })
+    }
+
     /// That of a record that means the same user as many others that are not applied.
     pub fn behind_another() -> Self {
         Self { fields: Vec::new(), planned: Verdict::PENDING, now: Verdict::PENDING }

@@ -141,8 +141,8 @@ impl Sums {
     }
 }
 
-/// The field that a path belongs to.
-fn field_of(path: &str) -> &str {
+/// The field that a path is summed as.
+pub fn field_of(path: &str) -> &str {
     match path.split_once('.') {
         Some((member, _)) if SETS.contains(&member) => member,
         _ => path,

@@ -25,6 +25,7 @@ fn record(outcome: Outcome, before: Value, after: Value) -> PlannedRecord {
         before: map(before),
         after: map(after),
         inserts: None,
+        maker: None,
     }
 }
 
@@ -32,6 +33,7 @@ fn user(number: u128, email: &str) -> PlannedUser {
     PlannedUser {
         id: Uuid::from_u128(number),
         new: false,
+        maker: None,
         version: 2,
         email: Some(email.to_owned()),
         phone_number: None,
@@ -56,6 +58,29 @@ fn a_planned_chunk_comes_back_as_it_was() {
     for wrong in [&bytes[..bytes.len() - 3], &[9, 1, 2], &[]] {
         assert!(PlannedChunk::decode(wrong).is_err());
     }
+}
+
+#[test]
+fn a_value_that_is_nested_as_deep_as_a_cell_may_be_comes_back() {
+    let deep: Value = serde_json::from_str(&("[".repeat(127) + &"]".repeat(127))).unwrap();
+    let before =
+        json!({"metadata.a": ["[1]"], "metadata.b": [["x"]], "metadata.c": {"x": [1.5]}, "locale": "[1]"});
+    let mut after = map(json!({"metadata.a": [], "metadata.b": null}));
+    after.insert("metadata.deep".into(), deep);
+    let updated = record(Outcome::Updated, before, Value::Object(after));
+    let chunk = PlannedChunk { records: vec![updated], users: Vec::new() };
+    assert_eq!(PlannedChunk::decode(&chunk.encode().unwrap()).unwrap(), chunk);
+}
+
+#[test]
+fn what_was_planned_by_the_version_before_is_read() {
+    let mut expected = record(Outcome::Updated, json!({"given_name": "Ann"}), json!({}));
+    let mut json = serde_json::to_value(&expected).unwrap();
+    json["a"] = json!({"metadata.x": ["[1]"]});
+    expected.after = map(json!({"metadata.x": ["[1]"]}));
+    let json = json!({"records": [json], "users": []}).to_string();
+    let bytes = [vec![1], zstd::encode_all(json.as_bytes(), 1).unwrap()].concat();
+    assert_eq!(PlannedChunk::decode(&bytes).unwrap().records, [expected]);
 }
 
 #[test]
@@ -105,7 +130,7 @@ fn sums_of_any_number_of_fields_stay_small() {
 #[test]
 fn a_record_drifts_where_outcome_user_or_values_are_others() {
     let planned = record(Outcome::Updated, json!({"office": "Milan"}), json!({"office": "Rome"}));
-    let effect = |before, after| Effect { before: map(before), after: map(after), inserts: None };
+    let effect = |before, after| Effect { before: map(before), after: map(after), ..Effect::default() };
     let same = effect(json!({"office": "Milan"}), json!({"office": "Rome"}));
     let user = Some(Uuid::from_u128(1));
     assert_eq!(drift(&planned, Verdict::UPDATED, user, &same), None);
@@ -123,12 +148,23 @@ fn a_record_drifts_where_outcome_user_or_values_are_others() {
 }
 
 #[test]
-fn a_moment_of_now_is_no_drift_and_another_new_user_is() {
+fn a_moment_of_now_or_a_number_written_in_another_way_is_no_drift_and_another_new_user_is() {
     let planned = record(Outcome::Updated, json!({}), json!({"disabled_at": "2026-01-01T00:00:00Z"}));
     let user = Some(Uuid::from_u128(1));
     let later = map(json!({"disabled_at": "2026-01-02T00:00:00Z"}));
     let effect = Effect { after: later, ..Effect::default() };
     assert_eq!(drift(&planned, Verdict::UPDATED, user, &effect), None);
+    let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let number = record(Outcome::Updated, read(r#"{"metadata.n": 1e16}"#), read(r#"{"metadata.n": 1}"#));
+    let effect = |before: &str| Effect {
+        before: map(read(before)),
+        after: map(read(r#"{"metadata.n": 1.0}"#)),
+        ..Effect::default()
+    };
+    let same = effect(r#"{"metadata.n": 10000000000000000}"#);
+    assert_eq!(drift(&number, Verdict::UPDATED, user, &same), None);
+    let other = effect(r#"{"metadata.n": 10000000000000001}"#);
+    assert_eq!(drift(&number, Verdict::UPDATED, user, &other).unwrap().fields, ["metadata.n"]);
     let inserted = PlannedRecord { inserts: Some(1), ..record(Outcome::Inserted, json!({}), json!({})) };
     let effect = |hash| Effect { inserts: Some(hash), ..Effect::default() };
     assert_eq!(drift(&inserted, Verdict::INSERTED, user, &effect(1)), None);

@@ -2,16 +2,19 @@
 
 use std::io::Read;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::error::RecordError;
+use crate::fault::{Mutant, mutant};
 use crate::outcome::{Outcome, Reason, Verdict};
 use crate::plan::{ExistingUser, UserRow};
 
 /// The first byte.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The version before: arrays and objects of users stand in the JSON as they are, so those that are nested deep cannot be read.
+const NESTED: u8 = 1;
 /// As fast as it gets: it is written once and read about once.
 const ZSTD_LEVEL: i32 = 1;
 /// The longest value that is read, so that a damaged one does not fill the memory.
@@ -45,18 +48,68 @@ pub struct PlannedRecord {
     #[serde(rename = "w", default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// What its user has in the fields that it changes.
-    #[serde(rename = "b", default, skip_serializing_if = "Map::is_empty")]
+    #[serde(rename = "b", default, skip_serializing_if = "Map::is_empty", serialize_with = "write_apart")]
     pub before: Map<String, Value>,
     /// What the user has in them afterwards.
-    #[serde(rename = "a", default, skip_serializing_if = "Map::is_empty")]
+    #[serde(rename = "a", default, skip_serializing_if = "Map::is_empty", serialize_with = "write_apart")]
     pub after: Map<String, Value>,
     /// Of one that inserts a user: a hash of all that the user is to have.
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub inserts: Option<i64>,
+    /// Of one whose user is not there yet: the record that makes it.
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    pub maker: Option<Maker>,
+}
+
+/// The record of the import that makes a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Maker {
+    /// Its chunk.
+    #[serde(rename = "c")]
+    pub chunk: i64,
+    /// Its place there.
+    #[serde(rename = "i")]
+    pub index: usize,
 }
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+/// A value of a user. An array or object is JSON text of its own, alone in an array: a cell may be nested as deep as the parser reads,
+/// and the levels around it do not count then.
+struct Apart<'v>(&'v Value);
+
+impl Serialize for Apart<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            nested @ (Value::Array(_) | Value::Object(_)) => [nested.to_string()].serialize(serializer),
+            plain => plain.serialize(serializer),
+        }
+    }
+}
+
+fn write_apart<S: Serializer>(values: &Map<String, Value>, serializer: S) -> Result<S::Ok, S::Error> {
+    if mutant(Mutant::PlanNestsValues) {
+        return values.serialize(serializer);
+    }
+    serializer.collect_map(values.iter().map(|(path, value)| (path, Apart(value))))
+}
+
+/// Puts the arrays and objects back that [`write_apart`] wrote as text.
+fn read_apart(values: &mut Map<String, Value>) -> serde_json::Result<()> {
+    for value in values.values_mut() {
+        let text = match &*value {
+            Value::Array(items) => match items.as_slice() {
+                [Value::String(text)] => text,
+                _ => continue,
+            },
+            _ => continue,
+        };
+        let nested: Value = serde_json::from_str(text)?;
+        *value = nested;
+    }
+    Ok(())
 }
 
 impl PlannedRecord {
@@ -74,6 +127,9 @@ pub struct PlannedUser {
     /// Whether the plan makes it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub new: bool,
+    /// The record that makes it, where the plan does.
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    pub maker: Option<Maker>,
     /// The version that it would have.
     #[serde(rename = "v")]
     pub version: i32,
@@ -113,6 +169,7 @@ impl PlannedUser {
         Self {
             id: row.id,
             new,
+            maker: None,
             version,
             email: text(&row.email),
             phone_number: text(&row.phone_number),
@@ -131,6 +188,7 @@ impl PlannedUser {
         Self {
             id: user.id,
             new,
+            maker: None,
             version: user.version,
             email: user.email.clone(),
             phone_number: user.phone_number.clone(),
@@ -182,7 +240,7 @@ impl PlannedChunk {
     pub fn encode(&self) -> std::io::Result<Vec<u8>> {
         let json = serde_json::to_vec(self)?;
         let mut bytes = Vec::with_capacity(json.len() / 4 + 64);
-        bytes.push(VERSION);
+        bytes.push(if mutant(Mutant::PlanNestsValues) { NESTED } else { VERSION });
         zstd::stream::copy_encode(&json[..], &mut bytes, ZSTD_LEVEL)?;
         Ok(bytes)
     }
@@ -190,8 +248,8 @@ impl PlannedChunk {
     /// Reads what is kept.
     pub fn decode(bytes: &[u8]) -> Result<Self, BrokenPlan> {
         let wrong = |error: &dyn std::fmt::Display| BrokenPlan(error.to_string());
-        let compressed = match bytes.split_first() {
-            Some((&VERSION, rest)) => rest,
+        let (version, compressed) = match bytes.split_first() {
+            Some((version @ (&NESTED | &VERSION), rest)) => (*version, rest),
             Some((version, _)) => return Err(BrokenPlan(format!("it has version {version}"))),
             None => return Err(BrokenPlan("it is empty".into())),
         };
@@ -199,6 +257,14 @@ impl PlannedChunk {
         let mut json = Vec::with_capacity(compressed.len() * 5);
         reader.take(MOST_BYTES).read_to_end(&mut json).map_err(|error| wrong(&error))?;
         // The words of the parser may hold a value.
-        serde_json::from_slice(&json).map_err(|error| BrokenPlan(format!("byte {} is wrong", error.column())))
+        let mut chunk: Self = serde_json::from_slice(&json)
+            .map_err(|error| BrokenPlan(format!("byte {} is wrong", error.column())))?;
+        if version != NESTED {
+            for record in &mut chunk.records {
+                let read = read_apart(&mut record.before).and_then(|()| read_apart(&mut record.after));
+                read.map_err(|_| BrokenPlan(format!("a value of record {} is wrong", record.record)))?;
+            }
+        }
+        Ok(chunk)
     }
 }

@@ -74,20 +74,53 @@ pub fn flat_profile(profile: &Profile) -> Map<String, Value> {
 
 /// Whether two values are the same. The store keeps numbers, not how they were written: `1e16` of a file comes back as
 /// `10000000000000000`.
-pub(super) fn same(one: Option<&Value>, other: Option<&Value>) -> bool {
+pub(crate) fn same(one: Option<&Value>, other: Option<&Value>) -> bool {
+    alike(one, other, same_number)
+}
+
+/// Whether the store gives two values back as the same. It tells `1.0` from `1`, and `1e16` not from `10000000000000000`.
+pub(crate) fn kept_alike(one: Option<&Value>, other: Option<&Value>) -> bool {
+    alike(one, other, kept_alike_number)
+}
+
+/// The same for objects.
+pub(crate) fn objects_kept_alike(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
+    alike_objects(one, other, kept_alike_number)
+}
+
+/// Compares values in which numbers are the same where that function says so.
+fn alike(one: Option<&Value>, other: Option<&Value>, numbers: fn(&Number, &Number) -> bool) -> bool {
     let (Some(one), Some(other)) = (one, other) else { return one.is_none() && other.is_none() };
     match (one, other) {
-        (Value::Number(one), Value::Number(other)) if !mutant(Mutant::UndoComparesDigits) => {
-            one == other || whole(one).is_some_and(|number| Some(number) == whole(other))
-        }
+        (Value::Number(one), Value::Number(other)) => numbers(one, other),
         (Value::Array(one), Value::Array(other)) => {
-            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(Some(one), Some(other)))
+            let mut pairs = one.iter().zip(other);
+            one.len() == other.len() && pairs.all(|(one, other)| alike(Some(one), Some(other), numbers))
         }
-        (Value::Object(one), Value::Object(other)) => {
-            one.len() == other.len() && one.iter().all(|(key, value)| same(Some(value), other.get(key)))
-        }
+        (Value::Object(one), Value::Object(other)) => alike_objects(one, other, numbers),
         _ => one == other,
     }
+}
+
+fn alike_objects(
+    one: &Map<String, Value>,
+    other: &Map<String, Value>,
+    numbers: fn(&Number, &Number) -> bool,
+) -> bool {
+    one.len() == other.len() && one.iter().all(|(key, value)| alike(Some(value), other.get(key), numbers))
+}
+
+fn same_number(one: &Number, other: &Number) -> bool {
+    let digits = mutant(Mutant::UndoComparesDigits);
+    one == other || !digits && whole(one).is_some_and(|number| Some(number) == whole(other))
+}
+
+fn kept_alike_number(one: &Number, other: &Number) -> bool {
+    // From there on floats are written with an exponent, which the store resolves.
+    let resolved =
+        |number: &Number| number.is_f64() && number.as_f64().is_some_and(|float| float.abs() >= 1e16);
+    one == other
+        || (resolved(one) || resolved(other)) && whole(one).is_some_and(|number| Some(number) == whole(other))
 }
 
 /// A number without a fraction. `None` for others, and for those that no integer of JSON is read as.
@@ -113,12 +146,12 @@ pub fn put_differences(
     after: &mut Map<String, Value>,
 ) {
     for (key, value) in old {
-        if new.get(key) != Some(value) {
+        if !kept_alike(new.get(key), Some(value)) {
             before.insert(format!("{prefix}{key}"), value.clone());
         }
     }
     for (key, value) in new {
-        if old.get(key) != Some(value) {
+        if !kept_alike(old.get(key), Some(value)) {
             after.insert(format!("{prefix}{key}"), value.clone());
         }
     }
@@ -228,6 +261,25 @@ mod tests {
             assert_eq!(same(Some(&other), Some(&one)), expected, "{other} {one}");
         }
         assert!(same(None, None) && !same(None, Some(&Value::Null)) && !same(Some(&Value::Null), None));
+    }
+
+    #[test]
+    fn the_store_tells_a_number_from_the_same_one_only_below_an_exponent() {
+        let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        for (one, other, expected) in [
+            ("1.0", "1", false),
+            ("-0.0", "0", false),
+            ("9999999999999998.0", "9999999999999998", false),
+            ("1e16", "10000000000000000", true),
+            ("-1e16", "-10000000000000000", true),
+            ("1e16", "10000000000000001", false),
+            ("1.8e19", "18000000000000000000", true),
+            (r#"{"a": [1e16]}"#, r#"{"a": [10000000000000000]}"#, true),
+        ] {
+            let (one, other) = (read(one), read(other));
+            assert_eq!(kept_alike(Some(&one), Some(&other)), expected, "{one} {other}");
+            assert_eq!(kept_alike(Some(&other), Some(&one)), expected, "{other} {one}");
+        }
     }
 
     #[test]

@@ -50,13 +50,28 @@ pub(super) fn one(
     })
 }
 
+/// What stands after a name and is no given name, without dots.
+const SUFFIXES: [&str; 17] = [
+    "jr", "sr", "ii", "iii", "iv", "v", "md", "phd", "dds", "esq", "cpa", "mba", "inc", "ltd", "llc", "gmbh",
+    "ag",
+];
+
 /// Family and given name of a full name of the form `Last, First`. With no comma or with several nothing is sure: `Cher`, `Davis, Sammy,
-/// Jr.`
+/// Jr.`; nor is it where a suffix stands after the comma: `Jane Doe, Ph.D.`
 pub(crate) fn last_first(name: &str) -> Option<(&str, &str)> {
     let (last, first) = name.split_once(',')?;
     let (last, first) = (last.trim(), first.trim());
     let one_comma = !first.contains(',') || mutant(Mutant::NamesSplitAtFirstComma);
-    (one_comma && !last.is_empty() && !first.is_empty()).then_some((last, first))
+    (one_comma && !last.is_empty() && !first.is_empty() && !is_suffix(first)).then_some((last, first))
+}
+
+/// Whether nothing but suffixes stands there: `Jr.`, `MD PhD`.
+fn is_suffix(text: &str) -> bool {
+    let known = |word: &str| {
+        let letters: String = word.chars().filter(|c| *c != '.').collect();
+        SUFFIXES.iter().any(|suffix| suffix.eq_ignore_ascii_case(&letters))
+    };
+    text.split_whitespace().all(known) && !mutant(Mutant::SuffixesAreGivenNames)
 }
 
 /// The id of a name; `None` if it is to be left out.

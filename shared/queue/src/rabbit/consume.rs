@@ -97,7 +97,10 @@ impl Session {
         let (connection, channel) = setup.link.channel().await?;
         let started = timeout(setup.options.connect_timeout, Self::start(setup, &channel)).await;
         let stream = match started {
-            Ok(Ok(stream)) => stream,
+            Ok(Ok(stream)) => {
+                setup.link.works(&setup.topology.queue());
+                stream
+            }
             Ok(Err(error)) => {
                 let error = error.into();
                 setup.link.give_up(&connection, &setup.topology.queue(), &error).await;

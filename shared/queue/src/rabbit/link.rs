@@ -3,16 +3,31 @@
 //! lapin's own recovery stays off: it covers the socket only, not a channel that the broker closed, and while it
 //! reconnects nobody can tell a connection that will come back from one that hangs.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties};
-use tokio::time::{Duration, timeout};
+use muster_domain::fault::{self, Mutant};
+use tokio::time::{Duration, Instant, timeout};
 
 use super::declare::{declare, delete_broken};
 use super::greeting;
-use crate::{QueueError, Topology};
+use crate::{QueueError, QueueOptions, Topology};
+
+/// A queue at which the broker did not fail for so long is not failing any more.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+
+/// A queue at which the broker fails.
+#[derive(Debug, Clone, Copy)]
+struct Failing {
+    since: Instant,
+    last: Instant,
+    /// How long it is tried before it counts as broken.
+    patience: Duration,
+}
 
 #[derive(Debug)]
 pub(super) struct Link {
@@ -20,6 +35,8 @@ pub(super) struct Link {
     purpose: &'static str,
     topology: Topology,
     connect_timeout: Duration,
+    broken_after: Duration,
+    failing: Mutex<HashMap<String, Failing>>,
     current: Mutex<Option<Arc<Connection>>>,
     // The last attempt to connect was not answered.
     unanswered: AtomicBool,
@@ -32,13 +49,15 @@ impl Link {
         uri: AMQPUri,
         purpose: &'static str,
         topology: Topology,
-        connect_timeout: Duration,
+        options: &QueueOptions,
     ) -> Self {
         Self {
             uri,
             purpose,
             topology,
-            connect_timeout,
+            connect_timeout: options.connect_timeout,
+            broken_after: options.broken_after,
+            failing: Mutex::default(),
             current: Mutex::new(None),
             unanswered: AtomicBool::new(false),
             opening: tokio::sync::Mutex::new(()),
@@ -90,11 +109,46 @@ impl Link {
         self.lock().take_if(|current| Arc::ptr_eq(current, connection));
     }
 
-    /// Gives up a connection that failed with this error while it used a queue. Where the broker failed at the queue itself, the queue is
-    /// deleted if it is broken. What keeps it from that is only logged: the caller has an error of its own, and tries again.
+    /// A queue was used, and the broker did not fail.
+    pub(super) fn works(&self, queue: &str) {
+        self.failing().remove(queue);
+    }
+
+    /// Whether the broker has failed at a queue again and again, for so long that nobody can still be declaring it: while one client
+    /// declares a queue, the broker fails at it in the same way for all others. Once it is so, it is not so again before as long a time.
+    fn is_broken(&self, queue: &str) -> bool {
+        if fault::mutant(Mutant::BrokenAtOnce) {
+            return true;
+        }
+        let now = Instant::now();
+        let mut failing = self.failing();
+        let known = failing.get(queue).copied().filter(|known| now - known.last < FORGOTTEN);
+        let Some(known) = known else {
+            // Another time in every program, so that one does not delete what another has just declared anew.
+            let random = RandomState::new().build_hasher().finish() % 1_000;
+            let patience = self.broken_after.mul_f64(1.0 + random as f64 / 1_000.0);
+            failing.insert(queue.to_owned(), Failing { since: now, last: now, patience });
+            return false;
+        };
+        let broken = now - known.since >= known.patience;
+        if broken {
+            failing.remove(queue);
+        } else {
+            failing.insert(queue.to_owned(), Failing { last: now, ..known });
+        }
+        broken
+    }
+
+    // Nothing can panic while the lock is held.
+    fn failing(&self) -> MutexGuard<'_, HashMap<String, Failing>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives up a connection that failed with this error while it used a queue. Where the broker keeps failing at the queue itself, the
+    /// queue is deleted. What keeps it from that is only logged: the caller has an error of its own, and tries again.
     pub(super) async fn give_up(&self, connection: &Arc<Connection>, queue: &str, error: &QueueError) {
         self.discard(connection);
-        if !error.is_internal() {
+        if !error.is_internal() || !self.is_broken(queue) {
             return;
         }
         let looked = async {

@@ -143,8 +143,13 @@ async fn an_alarm_of_the_broker_fails_a_publish_in_time_and_is_named() {
 /// Takes a queue's files and its process away, and leaves what the broker has noted of it: so a broker comes back that was killed while
 /// it wrote them.
 fn lose_files(queue: &str) {
+    raft("force_delete_server", queue);
+}
+
+/// Has the broker do something with the server of a queue.
+fn raft(what: &str, queue: &str) {
     let services = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/local/services.sh");
-    let expression = format!("ra:force_delete_server(quorum_queues, {{'%2F_{queue}', node()}}).");
+    let expression = format!("ra:{what}(quorum_queues, {{'%2F_{queue}', node()}}).");
     let output = Command::new(services).args(["ctl", "eval", &expression]).output().unwrap();
     assert!(output.status.success(), "the broker must be the one of `make services-up`: {output:?}");
 }
@@ -152,7 +157,8 @@ fn lose_files(queue: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_whose_files_the_broker_lost_is_declared_anew() {
     let url = std::env::var("TEST_AMQP_URL").expect("TEST_AMQP_URL must be set for this test");
-    let options = QueueOptions { publish_timeout: Duration::from_secs(1), ..options() };
+    let broken_after = Duration::from_millis(300);
+    let options = QueueOptions { publish_timeout: Duration::from_secs(1), broken_after, ..options() };
     run(Rig::rabbit_at(url, 1000, options), |rig| async move {
         rig.queue.publish(message(1)).await.unwrap();
         lose_files(&rig.topology.queue());
@@ -167,6 +173,27 @@ async fn a_queue_whose_files_the_broker_lost_is_declared_anew() {
         lose_files(&rig.topology.dead());
         let dead = retry(Policy::RECONNECT, || rig.queue.dead_letters(1)).await.unwrap();
         assert!(dead.is_empty());
+    })
+    .await;
+}
+
+/// While one program declares a queue, the broker fails at it for all others as if it had lost the queue's files.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_is_just_being_declared_is_left_alone() {
+    run(Rig::rabbit(), |rig| async move {
+        let other = Queue::rabbit(url(&rig), rig.topology.clone(), options()).unwrap();
+        for round in 0..4 {
+            rig.queue.publish(message(round)).await.unwrap();
+            // As the broker answers while the queue's own process does not run yet.
+            raft("stop_server", &rig.topology.queue());
+            assert!(other.consumer(1).await.is_err(), "the broker does not fail at the queue");
+            raft("restart_server", &rig.topology.queue());
+            let mut consumer = retry(Policy::RECONNECT, || other.consumer(1)).await.unwrap();
+            let delivery = next(&mut consumer).await;
+            assert_eq!(chunk(&delivery), round, "what was confirmed is there");
+            delivery.ack().await.unwrap();
+            consumer.close().await;
+        }
     })
     .await;
 }

@@ -200,8 +200,8 @@ settings! {
             "Largest workbook (XLSX), and largest file whose order of days is to be found out (dates=auto); it is kept in the folder for temporary files while it is received.";
         max_workbook_memory: ByteSize = ByteSize::mib(256),
             "Most bytes of a workbook's texts and styles, unpacked: what is held in memory while it is read.";
-        repeats_memory: ByteSize = ByteSize::mib(16),
-            "Most memory in which an upload remembers its users, 16 MiB for a million: a record that means the user of an earlier one is told with the number of that one.";
+        repeats_memory: ByteSize = ByteSize::mib(32),
+            "Most memory in which all uploads of a process together remember their users, 32 MiB for a million: a record that means the user of an earlier one of its file is told with the number of that one.";
     }
     /// What one tenant may have.
     tenant: TenantConfig {
@@ -335,7 +335,7 @@ impl Config {
         if !(ByteSize::kib(64)..=ByteSize::mib(256)).contains(&self.intake.repeats_memory) {
             wrong(
                 "intake.repeats_memory",
-                "must be from 64 KiB to 256 MiB: each upload takes as much".into(),
+                "must be from 64 KiB to 256 MiB: all uploads together take as much".into(),
             );
         }
         if self.worker.backoff_initial > self.worker.backoff_max {

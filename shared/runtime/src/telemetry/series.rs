@@ -85,6 +85,7 @@ pub const TASKS: &[&str] = &[
     "dead letters",
     "dead receivers",
     "dead holders",
+    "keys of plans",
     "events",
     "bulk actions",
     "stalled imports",

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use muster_domain::chunk::decode;
+use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::options::ImportOptions;
 use muster_domain::rules::Rules;
@@ -19,8 +20,9 @@ use super::{Cursor, Entry, Kept};
 const WINDOW: i64 = 500;
 /// Such statements of one request.
 const WINDOWS: u32 = 12;
-/// Imports without before-images that one request looks through, and most chunks of theirs that it reads.
+/// Imports without before-images that one request looks through, most chunks of theirs whose sheets it looks at, and most that it reads.
 const IMPORTS: i64 = 50;
+const SHEETS: i64 = 6_000;
 const CHUNKS: i64 = 200;
 
 pub(super) struct Search {
@@ -58,7 +60,7 @@ impl Search {
         from: Cursor,
     ) -> Result<Option<Cursor>, StoreError> {
         let (mut images, mut requests) = match from {
-            Cursor::Gone(import) => return self.gone(connection, import).await,
+            Cursor::Gone(import, chunk) => return self.gone(connection, (import, chunk)).await,
             Cursor::Kept(images, requests) => (images, requests),
         };
         let Scanned { found, to, until } = self.images(connection, images).await?;
@@ -82,6 +84,10 @@ impl Search {
                 let Some(image) = found.next() else { break };
                 images = image.row;
                 self.found.extend(image.entries);
+                // Nothing came before it: an earlier application of the chunk finds the same record in the sheet.
+                if self.found.last().is_some_and(|(entry, _)| entry.is_first()) {
+                    return Ok(None);
+                }
             }
         }
         if self.found.last().is_some_and(|(entry, _)| entry.is_first()) {
@@ -91,8 +97,8 @@ impl Search {
             images = to;
             if until.is_none() && of_requests.peek().is_none() && all_requests {
                 return match self.found.is_empty() {
-                    true => self.gone(connection, Uuid::max()).await,
-                    false => Ok(Some(Cursor::Gone(Uuid::max()))),
+                    true => self.gone(connection, (Uuid::max(), 0)).await,
+                    false => Ok(Some(Cursor::Gone(Uuid::max(), 0))),
                 };
             }
         }
@@ -105,8 +111,9 @@ impl Search {
         let mut until = Some(DateTime::<Utc>::MAX_UTC);
         for _ in 0..WINDOWS {
             let window = sqlx::query!(
-                r#"select count(*) as "rows!", min(b.id) as first, min(c.applied_at) as since
-                     from (select id, chunk_id
+                // Rows of an older program have no time of their own.
+                r#"select count(*) as "rows!", min(b.id) as first, min(coalesce(b.at, c.applied_at)) as since
+                     from (select id, chunk_id, at
                              from before_images
                             where tenant_id = $1 and id < $2
                             order by id desc
@@ -145,10 +152,12 @@ impl Search {
         most: usize,
     ) -> Result<Vec<OfImages>, StoreError> {
         let rows = sqlx::query!(
-            r#"select b.id, b.images, c.id as chunk, c.records, c.body, c.outcomes, c.applied_at,
+            r#"select b.id, b.images, c.id as chunk, c.records, c.body, c.outcomes,
+                      coalesce(b.at, c.applied_at, i.created_at) as "at!",
+                      coalesce(c.applied_at, i.created_at) as "last_at!",
                       not exists (select from before_images as earlier
                                    where earlier.chunk_id = c.id and earlier.id < b.id) as "first!",
-                      i.id as import, i.filename, i.actor, i.undoes, i.options, i.created_at
+                      i.id as import, i.filename, i.actor, i.undoes, i.options
                  from before_images as b
                  join chunks as c on c.id = b.chunk_id
                  join imports as i on i.id = b.import_id
@@ -170,7 +179,7 @@ impl Search {
         for row in rows {
             let sheet = read_sheet(ChunkId::new(row.chunk), row.records, row.outcomes.as_deref())?;
             let (options, _) = ImportOptions::known_of_stored(row.options);
-            let at = row.applied_at.unwrap_or(row.created_at);
+            let at = if mutant(Mutant::HistoryByLastTime) { row.last_at } else { row.at };
             let chunk = Chunk {
                 entry: Entry {
                     at,
@@ -229,50 +238,69 @@ impl Search {
     async fn gone(
         &mut self,
         connection: &mut PgConnection,
-        before: Uuid,
+        (import, chunk): (Uuid, i64),
     ) -> Result<Option<Cursor>, StoreError> {
         let imports = sqlx::query_scalar!(
             "select i.id
                from imports as i
-              where i.tenant_id = $1 and i.id < $2
+              where i.tenant_id = $1 and (i.id < $2 or i.id = $2 and $5)
                 and (i.completed_at is null or i.completed_at >= $3)
                 and not exists (select from before_images as b where b.import_id = i.id)
               order by i.id desc
               limit $4",
             self.tenant.get(),
-            before,
+            import,
             self.since,
             IMPORTS,
+            chunk > 0,
         )
         .fetch_all(&mut *connection)
         .await?;
+        // The sheets are large: so many are looked at, and no more.
+        let looked_at = sqlx::query!(
+            "select c.import_id, c.id
+               from chunks as c
+              where c.import_id = any($1) and c.tenant_id = $2
+                and c.inserted + c.updated > 0
+                and (c.import_id < $3 or c.import_id = $3 and c.id < $4)
+              order by c.import_id desc, c.id desc
+              limit $5",
+            &imports,
+            self.tenant.get(),
+            import,
+            chunk,
+            if mutant(Mutant::GoneWithoutBound) { i64::MAX } else { SHEETS },
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        let is = |number: usize, most: i64| i64::try_from(number).is_ok_and(|number| number == most);
+        let mut next = match (looked_at.last(), imports.last()) {
+            (Some(last), _) if is(looked_at.len(), SHEETS) => Some((last.import_id, last.id)),
+            (_, Some(last)) if is(imports.len(), IMPORTS) => Some((*last, 0)),
+            _ => None,
+        };
+        let chunks: Vec<i64> = looked_at.iter().map(|row| row.id).collect();
         let rows = sqlx::query!(
             r#"select c.id as chunk, c.records, c.body, c.outcomes, c.applied_at, i.id as import, i.filename, i.actor,
                       i.undoes, i.options, i.created_at
                  from chunks as c
                  join imports as i on i.id = c.import_id
-                where c.import_id = any($1) and c.tenant_id = $2 and i.tenant_id = $2
-                  and c.inserted + c.updated > 0
+                where c.id = any($1) and c.tenant_id = $2 and i.tenant_id = $2
                   and position($3::bytea in c.outcomes) > 0
                 order by c.import_id desc, c.id desc
                 limit $4"#,
-            &imports,
+            &chunks,
             self.tenant.get(),
             &self.user.as_bytes()[..],
             CHUNKS,
         )
         .fetch_all(connection)
         .await?;
-        let mut cut = i64::try_from(rows.len()).is_ok_and(|count| count == CHUNKS);
-        let mut last = imports.last().copied();
-        let mut before = None;
+        if let Some(last) = rows.last().filter(|_| is(rows.len(), CHUNKS)) {
+            next = Some((last.import, last.chunk));
+        }
         for row in rows {
-            // A page ends where an import does.
-            if self.found.len() >= self.limit && before.is_some_and(|before| before != row.import) {
-                (last, cut) = (before, true);
-                break;
-            }
-            before = Some(row.import);
+            let place = (row.import, row.chunk);
             let sheet = read_sheet(ChunkId::new(row.chunk), row.records, row.outcomes.as_deref())?;
             let (options, _) = ImportOptions::known_of_stored(row.options);
             let chunk = Chunk {
@@ -289,14 +317,14 @@ impl Search {
             };
             self.found
                 .extend(chunk.what_is_left(self.user).into_iter().map(|entry| (entry, row.actor.clone())));
+            if self.found.last().is_some_and(|(entry, _)| entry.is_first()) {
+                return Ok(None);
+            }
+            if self.found.len() >= self.limit {
+                next = Some(place);
+                break;
+            }
         }
-        if self.found.last().is_some_and(|(entry, _)| entry.is_first()) {
-            return Ok(None);
-        }
-        if cut {
-            last = before.or(last);
-        }
-        let more = cut || i64::try_from(imports.len()).is_ok_and(|count| count == IMPORTS);
-        Ok(last.filter(|_| more).map(Cursor::Gone))
+        Ok(next.map(|(import, chunk)| Cursor::Gone(import, chunk)))
     }
 }

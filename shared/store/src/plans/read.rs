@@ -4,10 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
+use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::outcome::{Counts, Outcome};
-use muster_domain::planned::{OTHER, PlannedRecord, Sums};
+use muster_domain::planned::{OTHER, PlannedRecord, Sums, field_of};
 use sqlx::postgres::PgConnection;
 
 use super::super::{Store, StoreError};
@@ -202,23 +203,43 @@ pub struct PlannedPage<'a> {
     pub limit: usize,
 }
 
-/// Planned records in the order in which their chunks were planned, each with its place.
+/// Some planned records.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PlannedRecords {
+    /// They, in the order in which their chunks were planned.
+    pub records: Vec<PlannedRecord>,
+    /// What the next page comes after; `None` where there is none.
+    pub next: Option<Cursor>,
+}
+
+/// A page ends after the chunk with which its records are larger than this, in bytes of their JSON.
+const MOST_BYTES: usize = 1024 * 1024;
+
+/// Planned records. A page may have fewer than are wanted and not be the last, and the last may have none.
 pub async fn page(
     store: &Store,
     tenant: TenantId,
     import: ImportId,
     wanted: PlannedPage<'_>,
-) -> Result<Vec<(Cursor, PlannedRecord)>, StoreError> {
+) -> Result<PlannedRecords, StoreError> {
     let mut reading = store.reading(tenant).await?;
-    let mut found = Vec::new();
-    let mut after = wanted.after;
-    while found.len() < wanted.limit {
-        let Some((plan, records)) = next(&mut reading, tenant, import, &wanted, after).await? else { break };
+    let mut found = PlannedRecords::default();
+    let (mut after, mut last, mut bytes) = (wanted.after, None, 0);
+    while let Some((plan, records)) = next(&mut reading, tenant, import, &wanted, after).await? {
         let behind = if plan == after.plan { after.record } else { 0 };
         for (place, record) in (1..).zip(records).filter(|(place, _)| *place > behind) {
-            if found.len() < wanted.limit && wanted.fits(&record) {
-                found.push((Cursor { plan, record: place }, record));
+            if !wanted.fits(&record) {
+                continue;
             }
+            if found.records.len() >= wanted.limit {
+                return Ok(PlannedRecords { next: last, ..found });
+            }
+            bytes += serde_json::to_vec(&record).map_or(0, |json| json.len());
+            last = Some(Cursor { plan, record: place });
+            found.records.push(record);
+        }
+        if bytes > MOST_BYTES && !mutant(Mutant::PlannedPagesByNumber) {
+            return Ok(PlannedRecords { next: last, ..found });
         }
         after = Cursor { plan, record: u64::MAX };
     }
@@ -229,6 +250,9 @@ impl PlannedPage<'_> {
     fn fits(&self, record: &PlannedRecord) -> bool {
         let changes = |field: &str| {
             let of = |path: &String| {
+                if mutant(Mutant::FieldsAsSummed) {
+                    return field_of(path) == field;
+                }
                 path.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             };
             record.before.keys().any(of) || record.after.keys().any(of)
@@ -255,7 +279,10 @@ async fn next(
         "select id, records
            from plans
           where import_id = $1 and tenant_id = $2 and (id > $3 or id = $3 and $4)
-            and ($5::text is null or sums -> 'fields' ?| array[$5, $6])
+            -- Elements of sets are summed as the set, and a whole may be asked for of which the parts are summed.
+            and ($5::text is null
+                 or exists (select from jsonb_object_keys(sums -> 'fields') as summed (field)
+                             where field in ($5, $6) or starts_with(field, $5 || '.') or starts_with($5, field || '.')))
             and ($7::text is null
                  or case $7 when 'inserted' then inserted when 'updated' then updated when 'skipped' then skipped else failed end > 0)
           order by id
