@@ -1,9 +1,10 @@
 -- Plans: what an import would do to every record, found by the same workers before anything is written to users
 -- (docs/decisions/0041-plans.md).
 --
--- Safe while older programs run: states that only an import with `start = plan` has, columns that may be null and that they do not
--- name, and tables that they do not know. Older dispatchers send no chunk of such an import while it is planned, and older workers put
--- its chunks off, since they do not know the value of the option.
+-- Safe while older programs run, as long as nobody asks for a plan: states that only an import with `start = plan` has, columns that may
+-- be null and that they do not name, and tables that they do not know. Older dispatchers send no chunk of such an import while it is
+-- planned, and older workers put its chunks off, since they do not know the value of the option. Older producers cannot read the new
+-- states: lists with such an import are 500 there, so all producers are exchanged before the first plan is asked for.
 
 alter table imports drop constraint imports_state_check;
 alter table imports add constraint imports_state_check

@@ -26,7 +26,7 @@ pub struct ChunkView {
     pub lane: u32,
     /// Its number in the lane, from 0.
     pub seq: u32,
-    /// staged, dispatched, retryable, applied, dead or cancelled.
+    /// staged, dispatched, retryable, planned, applied, dead or cancelled.
     #[schema(value_type = String)]
     pub state: ChunkState,
     /// Number of its first record. Those of other lanes stand between its records.
@@ -98,7 +98,7 @@ pub struct ChunkList {
 #[utoipa::path(
     get, path = "/v1/imports/{id}/chunks", tag = "imports", operation_id = "imports_chunks",
     params(("id" = String, Path),
-           ("state" = Option<String>, Query, description = "staged, dispatched, retryable, applied, dead or cancelled"),
+           ("state" = Option<String>, Query, description = "staged, dispatched, retryable, planned, applied, dead or cancelled"),
            ("problem" = Option<bool>, Query, description = "true: those that met a problem only"),
            ("after" = Option<i64>, Query, description = "`next` of the page before: the id of its last chunk"),
            ("limit" = Option<u16>, Query, description = "Most chunks of the page")),
