@@ -11,6 +11,7 @@ use crate::generate::{Order, generate_file};
 use crate::guard::{self, Guard, Leftover};
 use crate::http::Client;
 use crate::muster::{self, Muster, Service};
+use crate::report::percentile;
 use crate::run::MusterArguments;
 use crate::{postgres, services};
 
@@ -50,14 +51,7 @@ struct Times {
 
 impl Times {
     fn at(&self, part: f64) -> f64 {
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a few samples"
-        )]
-        let at = ((self.seconds.len() as f64 * part).ceil() as usize).saturating_sub(1);
-        self.seconds.get(at).copied().unwrap_or(f64::NAN)
+        percentile(&self.seconds, part)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::generate::{Order, generate_file};
 use crate::guard::{self, Guard, Leftover};
 use crate::http::Client;
 use crate::muster::{self, Muster, Service};
+use crate::report::percentile;
 use crate::run::MusterArguments;
 use crate::{postgres, services};
 
@@ -52,14 +53,7 @@ struct Measured {
 
 impl Measured {
     fn at(&self, part: f64) -> f64 {
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a few samples"
-        )]
-        let at = ((self.milliseconds.len() as f64 * part).ceil() as usize).saturating_sub(1);
-        self.milliseconds.get(at).copied().unwrap_or(f64::NAN)
+        percentile(&self.milliseconds, part)
     }
 }
 

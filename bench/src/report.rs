@@ -13,6 +13,18 @@ const RATIO_GOAL: f64 = 1.2;
 /// …and a process at most this much memory.
 const MEMORY_GOAL_MIB: f64 = 200.0;
 
+/// The value below which `part` of the samples are, which stand sorted; not a number where there are none.
+pub(crate) fn percentile(sorted: &[f64], part: f64) -> f64 {
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a few samples"
+    )]
+    let at = ((sorted.len() as f64 * part).ceil() as usize).saturating_sub(1);
+    sorted.get(at).copied().unwrap_or(f64::NAN)
+}
+
 /// All measurements of a run.
 pub(crate) struct Report {
     records: u64,

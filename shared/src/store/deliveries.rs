@@ -44,6 +44,40 @@ pub struct Claim {
     pub secrets: Vec<WebhookSecret>,
 }
 
+/// Claims webhooks: $1 at the most, for $2 seconds, of one tenant $4 that fail. $3 and $5 are mutants.
+const CLAIM_DUE: &str = "
+    with due as (
+           select w.id, w.tenant_id, w.tried_at, coalesce(w.claimed_until >= now(), false) as taken,
+                  not $5 and exists (select from webhook_deliveries as f
+                                      where f.webhook_id = w.id and f.state = 'pending' and f.attempts > 0
+                                        and (w.enabled or f.type = 'muster.ping')) as fails
+             from webhooks as w
+             join tenants as t on t.id = w.tenant_id and t.disabled_at is null
+            where exists (select from webhook_deliveries as d
+                           where d.webhook_id = w.id and d.state = 'pending' and d.due_at <= now()
+                             and (w.enabled or d.type = 'muster.ping'))
+       ),
+       placed as (
+           select id, fails,
+                  row_number() over (partition by tenant_id, fails order by taken desc, tried_at nulls first, id) as place
+             from due
+       ),
+       free as (
+           select w.id
+             from webhooks as w
+             join placed as p on p.id = w.id
+            where (w.claimed_until is null or w.claimed_until < now() or $3)
+              and (not p.fails or p.place <= $4)
+            order by p.fails, w.tried_at nulls first, w.id
+            limit $1
+              for no key update of w skip locked
+       )
+       update webhooks as w
+          set claim = gen_random_uuid(), claimed_until = now() + make_interval(secs => $2), tried_at = now()
+         from free
+        where w.id = free.id
+       returning w.claim";
+
 /// Claims up to `most` webhooks with a delivery that is due, for so many seconds, and gives the next delivery of each: what was not tried
 /// yet in the order of the events, then what failed before. The webhook that has waited longest comes first.
 ///
@@ -51,46 +85,14 @@ pub struct Claim {
 /// those of one tenant have `failing` places at most, whoever claimed them.
 pub async fn claim(store: &Store, most: i64, failing: i64, seconds: f64) -> Result<Vec<Claim>, StoreError> {
     let mut transaction = store.pool().begin().await?;
-    let claimed: Vec<Uuid> = sqlx::query_scalar(
-        "with due as (
-               select w.id, w.tenant_id, w.tried_at, coalesce(w.claimed_until >= now(), false) as taken,
-                      not $5 and exists (select from webhook_deliveries as f
-                                          where f.webhook_id = w.id and f.state = 'pending' and f.attempts > 0
-                                            and (w.enabled or f.type = 'muster.ping')) as fails
-                 from webhooks as w
-                 join tenants as t on t.id = w.tenant_id and t.disabled_at is null
-                where exists (select from webhook_deliveries as d
-                               where d.webhook_id = w.id and d.state = 'pending' and d.due_at <= now()
-                                 and (w.enabled or d.type = 'muster.ping'))
-           ),
-           placed as (
-               select id, fails,
-                      row_number() over (partition by tenant_id, fails order by taken desc, tried_at nulls first, id) as place
-                 from due
-           ),
-           free as (
-               select w.id
-                 from webhooks as w
-                 join placed as p on p.id = w.id
-                where (w.claimed_until is null or w.claimed_until < now() or $3)
-                  and (not p.fails or p.place <= $4)
-                order by p.fails, w.tried_at nulls first, w.id
-                limit $1
-                  for no key update of w skip locked
-           )
-           update webhooks as w
-              set claim = gen_random_uuid(), claimed_until = now() + make_interval(secs => $2), tried_at = now()
-             from free
-            where w.id = free.id
-           returning w.claim",
-    )
-    .bind(most)
-    .bind(seconds)
-    .bind(mutant(Mutant::WebhookAtOnce))
-    .bind(failing)
-    .bind(mutant(Mutant::FailingWebhooksFirst))
-    .fetch_all(&mut *transaction)
-    .await?;
+    let claimed: Vec<Uuid> = sqlx::query_scalar(CLAIM_DUE)
+        .bind(most)
+        .bind(seconds)
+        .bind(mutant(Mutant::WebhookAtOnce))
+        .bind(failing)
+        .bind(mutant(Mutant::FailingWebhooksFirst))
+        .fetch_all(&mut *transaction)
+        .await?;
     if claimed.is_empty() {
         return Ok(Vec::new());
     }

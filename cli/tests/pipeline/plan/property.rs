@@ -1,10 +1,9 @@
 //! Planning hostile imports: with nobody in between each record comes to what its plan says; with people in between it comes to that
 //! too, or says that something changed.
 //!
-//! `MUSTER_SEED` runs one case, `MUSTER_CASES` says how many there are, and with `MUSTER_MINUTES` they go on for so long
-//! (`make properties`).
+//! The environment says which cases there are, and for how long they go on ([`repeat`]; `make properties`).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use muster_shared::chunk::ChunkLimits;
 use muster_shared::error::ErrorCode;
@@ -20,6 +19,7 @@ use muster_shared::testing::random::Random;
 
 use super::{everything, first, records};
 use crate::harness::{Backend, Pipeline};
+use crate::properties::repeat::{Run, repeat};
 use crate::properties::world::Places;
 
 /// The longest run that is not told how long or how many.
@@ -42,33 +42,17 @@ async fn any_import_comes_to_its_plan_over_rabbit() {
     run(Backend::Rabbit, 5).await;
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
-
-async fn run(backend: Backend, plain: u64) {
-    let time = number("MUSTER_MINUTES").map(|minutes| Duration::from_secs(30 * minutes));
-    let cases = number("MUSTER_CASES").unwrap_or(if time.is_some() { u64::MAX } else { plain });
-    let repeated = number("MUSTER_SEED");
-    let from = match (repeated, time) {
-        (Some(seed), _) => seed,
-        (None, None) => 0,
-        (None, Some(_)) => u64::try_from(muster_shared::clock::now().timestamp()).unwrap() << 20,
-    };
+async fn run(backend: Backend, cases: u64) {
     let mut pipeline = Pipeline::new(backend).await;
-    let started = Instant::now();
-    let mut done = 0;
-    while done < cases && started.elapsed() < time.unwrap_or(PLAIN) {
-        let seed = if repeated.is_some() { from } else { from + done };
-        if let Err(problem) = play(&mut pipeline, seed).await {
-            panic!(
-                "{problem}\nrepeat it with: MUSTER_SEED={seed} MUSTER_CASES=1 cargo nextest run -p muster-cli --all-features \
-                 --test pipeline any_import_comes_to_its_plan ({backend:?})"
-            );
-        }
-        done += 1;
-    }
-    println!("{backend:?}: {} s, {done} cases from seed {from}", started.elapsed().as_secs());
+    let run = Run {
+        test: "any_import_comes_to_its_plan",
+        backend,
+        cases,
+        longest: PLAIN,
+        seconds_a_minute: 30,
+        repeats: 1,
+    };
+    repeat(&run, &mut pipeline, play).await;
     pipeline.finish().await;
 }
 

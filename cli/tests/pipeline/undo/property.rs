@@ -1,11 +1,10 @@
 //! Undoing hostile imports: with nobody in between the database is as before, and undoing the undo is as the import left it; with people
 //! in between it is as the reference says.
 //!
-//! `MUSTER_SEED` runs one case, `MUSTER_CASES` says how many there are, and with `MUSTER_MINUTES` they go on for so long
-//! (`make properties`).
+//! The environment says which cases there are, and for how long they go on ([`repeat`]; `make properties`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use muster_shared::chunk::ChunkLimits;
 use muster_shared::id::ImportId;
@@ -24,6 +23,7 @@ use uuid::Uuid;
 
 use super::{orphans, users, whole};
 use crate::harness::{Backend, Pipeline};
+use crate::properties::repeat::{Run, repeat};
 use crate::properties::world::Places;
 
 /// The longest run that is not told how long or how many.
@@ -61,34 +61,18 @@ async fn any_import_can_be_undone_over_rabbit() {
     run(Backend::Rabbit, 5).await;
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
-
-async fn run(backend: Backend, plain: u64) {
-    let time = number("MUSTER_MINUTES").map(|minutes| Duration::from_secs(30 * minutes));
-    let cases = number("MUSTER_CASES").unwrap_or(if time.is_some() { u64::MAX } else { plain });
-    let repeated = number("MUSTER_SEED");
-    let first = match (repeated, time) {
-        (Some(seed), _) => seed,
-        (None, None) => 0,
-        (None, Some(_)) => u64::try_from(muster_shared::clock::now().timestamp()).unwrap() << 20,
-    };
+async fn run(backend: Backend, cases: u64) {
     let mut pipeline = Pipeline::new(backend).await;
     sqlx::raw_sql(SEEN).execute(pipeline.store.pool()).await.unwrap();
-    let started = Instant::now();
-    let mut done = 0;
-    while done < cases && started.elapsed() < time.unwrap_or(PLAIN) {
-        let seed = if repeated.is_some() { first } else { first + done };
-        if let Err(problem) = play(&mut pipeline, seed).await {
-            panic!(
-                "{problem}\nrepeat it with: MUSTER_SEED={seed} MUSTER_CASES=1 cargo nextest run -p muster-cli --all-features \
-                 --test pipeline any_import_can_be_undone ({backend:?})"
-            );
-        }
-        done += 1;
-    }
-    println!("{backend:?}: {} s, {done} cases from seed {first}", started.elapsed().as_secs());
+    let run = Run {
+        test: "any_import_can_be_undone",
+        backend,
+        cases,
+        longest: PLAIN,
+        seconds_a_minute: 30,
+        repeats: 1,
+    };
+    repeat(&run, &mut pipeline, play).await;
     pipeline.finish().await;
 }
 

@@ -240,46 +240,16 @@ impl Search {
         connection: &mut PgConnection,
         (import, chunk): (Uuid, i64),
     ) -> Result<Option<Cursor>, StoreError> {
-        let imports = sqlx::query_scalar!(
-            "select i.id
-               from imports as i
-              where i.tenant_id = $1 and (i.id < $2 or i.id = $2 and $5)
-                and (i.completed_at is null or i.completed_at >= $3)
-                and not exists (select from before_images as b where b.import_id = i.id)
-              order by i.id desc
-              limit $4",
-            self.tenant.get(),
-            import,
-            self.since,
-            IMPORTS,
-            chunk > 0,
-        )
-        .fetch_all(&mut *connection)
-        .await?;
-        // The sheets are large: so many are looked at, and no more.
-        let looked_at = sqlx::query!(
-            "select c.import_id, c.id
-               from chunks as c
-              where c.import_id = any($1) and c.tenant_id = $2
-                and c.inserted + c.updated > 0
-                and (c.import_id < $3 or c.import_id = $3 and c.id < $4)
-              order by c.import_id desc, c.id desc
-              limit $5",
-            &imports,
-            self.tenant.get(),
-            import,
-            chunk,
-            if mutant(Mutant::GoneWithoutBound) { i64::MAX } else { SHEETS },
-        )
-        .fetch_all(&mut *connection)
-        .await?;
+        let place = (import, chunk);
+        let imports = self.forgotten(connection, place).await?;
+        let looked_at = self.with_sheets(connection, &imports, place).await?;
         let is = |number: usize, most: i64| i64::try_from(number).is_ok_and(|number| number == most);
         let mut next = match (looked_at.last(), imports.last()) {
-            (Some(last), _) if is(looked_at.len(), SHEETS) => Some((last.import_id, last.id)),
+            (Some(last), _) if is(looked_at.len(), SHEETS) => Some(*last),
             (_, Some(last)) if is(imports.len(), IMPORTS) => Some((*last, 0)),
             _ => None,
         };
-        let chunks: Vec<i64> = looked_at.iter().map(|row| row.id).collect();
+        let chunks: Vec<i64> = looked_at.iter().map(|(_, chunk)| *chunk).collect();
         let rows = sqlx::query!(
             r#"select c.id as chunk, c.records, c.body, c.outcomes, c.applied_at, i.id as import, i.filename, i.actor,
                       i.undoes, i.options, i.created_at
@@ -326,5 +296,55 @@ impl Search {
             }
         }
         Ok(next.map(|(import, chunk)| Cursor::Gone(import, chunk)))
+    }
+
+    /// Imports without before-images from a place on, the last first.
+    async fn forgotten(
+        &self,
+        connection: &mut PgConnection,
+        (import, chunk): (Uuid, i64),
+    ) -> Result<Vec<Uuid>, StoreError> {
+        Ok(sqlx::query_scalar!(
+            "select i.id
+               from imports as i
+              where i.tenant_id = $1 and (i.id < $2 or i.id = $2 and $5)
+                and (i.completed_at is null or i.completed_at >= $3)
+                and not exists (select from before_images as b where b.import_id = i.id)
+              order by i.id desc
+              limit $4",
+            self.tenant.get(),
+            import,
+            self.since,
+            IMPORTS,
+            chunk > 0,
+        )
+        .fetch_all(connection)
+        .await?)
+    }
+
+    /// Their chunks that changed users, each with its import. The sheets are large: so many are looked at, and no more.
+    async fn with_sheets(
+        &self,
+        connection: &mut PgConnection,
+        imports: &[Uuid],
+        (import, chunk): (Uuid, i64),
+    ) -> Result<Vec<(Uuid, i64)>, StoreError> {
+        let chunks = sqlx::query!(
+            "select c.import_id, c.id
+               from chunks as c
+              where c.import_id = any($1) and c.tenant_id = $2
+                and c.inserted + c.updated > 0
+                and (c.import_id < $3 or c.import_id = $3 and c.id < $4)
+              order by c.import_id desc, c.id desc
+              limit $5",
+            imports,
+            self.tenant.get(),
+            import,
+            chunk,
+            if mutant(Mutant::GoneWithoutBound) { i64::MAX } else { SHEETS },
+        )
+        .fetch_all(connection)
+        .await?;
+        Ok(chunks.into_iter().map(|row| (row.import_id, row.id)).collect())
     }
 }
