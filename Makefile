@@ -30,7 +30,7 @@ soak: SEED ?= random
 soak: EVERY ?= 3
 soak: TENANTS ?= 4
 soak: ## Kill everything at random for MINUTES (10) by SEED (random), and check every promise; KILLS, IMPORTS, RECORDS: targets
-	cargo build --locked --release -p muster-cli -p muster-testkit
+	cargo build --locked --release -p muster-cli -p muster-testkit --features muster-testkit/soak
 	$${CARGO_TARGET_DIR:-target}/release/muster-soak --program $${CARGO_TARGET_DIR:-target}/release/muster \
 	  --dir .services/soak-$$(date +%s) --minutes $(MINUTES) --seed $(SEED) --every $(EVERY) --tenants $(TENANTS) \
 	  $(if $(KILLS),--kills $(KILLS)) $(if $(IMPORTS),--imports $(IMPORTS)) $(if $(RECORDS),--records $(RECORDS)) $(SOAK)
@@ -69,7 +69,7 @@ secrets: ## Look for secrets in what is in the repository
 	@deploy/local/supply.sh secrets
 
 .PHONY: check
-check: ## The static checks alone: format, clippy, pure domain, TLS provider, documents, scripts, bans, licences, sources
+check: ## The static checks alone: format, clippy, arrows between crates, TLS provider, documents, scripts, bans, licences, sources
 	@deploy/local/test.sh --check
 
 .PHONY: advisories
@@ -107,7 +107,7 @@ bench-pages: ## Measure every page of the console with 1,000 imports in the stor
 
 .PHONY: bench-engine
 bench-engine: ## Time the record engine alone: validate, normalise, plan, encode and decode, a record at a time
-	cargo bench --locked -p muster-shared --no-default-features --bench engine
+	cargo bench --locked -p muster-domain --bench engine
 
 .PHONY: clean
 clean: ## Stop the services, remove their data and everything built

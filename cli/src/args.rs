@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-use muster_shared::config::Config;
+use muster_runtime::config::Config;
 
 use crate::audit::AuditArgs;
 use crate::bc::BcArgs;

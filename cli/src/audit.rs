@@ -1,10 +1,10 @@
 //! `muster audit`: what was done that leaves no other trace; from the store of this machine or a server.
 
 use clap::{Args, Subcommand};
+use muster_domain::tenant::Slug;
 use muster_producer::api::AuditView;
-use muster_shared::config::Config;
-use muster_shared::store::audit;
-use muster_shared::tenant::Slug;
+use muster_runtime::config::Config;
+use muster_store::audit;
 
 use crate::client::{Remote, ServerToken, operations};
 use crate::connect::{self, Need, Session};

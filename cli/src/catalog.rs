@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use muster_shared::catalog::Catalog;
-use muster_shared::config::Config;
-use muster_shared::store::catalog::{self, Applied};
-use muster_shared::tenant::Slug;
+use muster_domain::catalog::Catalog;
+use muster_domain::tenant::Slug;
+use muster_runtime::config::Config;
+use muster_store::catalog::{self, Applied};
 
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;

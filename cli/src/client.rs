@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use muster_shared::catalog::FieldError;
-use muster_shared::error::ErrorCode;
-use muster_shared::fault::{Mutant, mutant};
+use muster_domain::catalog::FieldError;
+use muster_domain::error::ErrorCode;
+use muster_domain::fault::{Mutant, mutant};
 use reqwest::{Client, RequestBuilder, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

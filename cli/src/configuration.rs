@@ -1,7 +1,7 @@
 //! `muster config`: the settings in effect, and all there are.
 
 use clap::{Args, Subcommand};
-use muster_shared::config::{Config, reference};
+use muster_runtime::config::{Config, reference};
 
 use crate::failure::Ended;
 use crate::output::{answer, json, table};

@@ -6,14 +6,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use muster_shared::config::{Config, SecretUrl};
-use muster_shared::embedded::{EmbeddedEngine, EngineError, EngineOptions};
-use muster_shared::fault::{self, Mutant};
-use muster_shared::id::TenantId;
-use muster_shared::queue::{Queue, QueueOptions, Topology};
-use muster_shared::retry::{Backoff, Policy};
-use muster_shared::store::{ErrorKind, Store, StoreError, StoreOptions, dispatch, intake, migrate, tenants};
-use muster_shared::tenant::Slug;
+use muster_domain::fault::{self, Mutant};
+use muster_domain::id::TenantId;
+use muster_domain::tenant::Slug;
+use muster_engine::{EmbeddedEngine, EngineError, EngineOptions};
+use muster_queue::{Queue, QueueOptions, Topology};
+use muster_runtime::config::{Config, SecretUrl};
+use muster_runtime::retry::{Backoff, Policy};
+use muster_store::{ErrorKind, Store, StoreError, StoreOptions, dispatch, intake, migrate, tenants};
 use secrecy::ExposeSecret;
 
 use crate::output::remark;

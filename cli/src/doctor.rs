@@ -7,9 +7,9 @@ mod server;
 use std::path::PathBuf;
 
 use clap::Args;
-use muster_shared::clock;
-use muster_shared::config::Config;
-use muster_shared::fault::{Mutant, mutant};
+use muster_domain::fault::{Mutant, mutant};
+use muster_runtime::clock;
+use muster_runtime::config::Config;
 use serde::Serialize;
 
 pub(crate) use server::Readiness;
@@ -134,7 +134,7 @@ impl Drop for Scratch {
 fn configuration(config: &Config) -> Check {
     let file = config.file.as_deref().map_or("no file".to_owned(), |file| format!("file {file}"));
     let set =
-        config.effective().iter().filter(|one| one.source != muster_shared::config::Source::Default).count();
+        config.effective().iter().filter(|one| one.source != muster_runtime::config::Source::Default).count();
     Check::ok("configuration", format!("valid; {file}, {set} setting(s) differ from their defaults"))
 }
 

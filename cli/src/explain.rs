@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::io::IsTerminal;
 
 use clap::Args;
-use muster_shared::error::{ErrorCode, ErrorPlace};
+use muster_domain::error::{ErrorCode, ErrorPlace};
 use serde::Serialize;
 
 use crate::failure::{Ended, usage};

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use muster_shared::id::{ImportId, TenantId};
-use muster_shared::import::ImportState;
-use muster_shared::outcome::Counts;
-use muster_shared::store::reports::ChunkCounts;
-use muster_shared::store::{Store, reports};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ImportState;
+use muster_domain::outcome::Counts;
+use muster_store::reports::ChunkCounts;
+use muster_store::{Store, reports};
 
 use crate::client::{Refused, Remote};
 use crate::import::Progress;

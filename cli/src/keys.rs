@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use muster_shared::config::Config;
-use muster_shared::rsa_key::RsaPublicKey;
-use muster_shared::store::keys::{self, KeyInfo, NewKey};
-use muster_shared::tenant::Slug;
-use muster_shared::token::Scope;
+use muster_domain::rsa_key::RsaPublicKey;
+use muster_domain::tenant::Slug;
+use muster_domain::token::Scope;
+use muster_runtime::config::Config;
+use muster_store::keys::{self, KeyInfo, NewKey};
 use serde_json::json as value;
 
 use crate::connect::{self, Need, Session};

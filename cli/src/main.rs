@@ -38,7 +38,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use muster_shared::config::Config;
+use muster_runtime::config::Config;
 
 use crate::args::{Cli, Command};
 use crate::failure::Ended;
@@ -48,7 +48,7 @@ use crate::shutdown::Shutdown;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    muster_shared::fault::init();
+    muster_domain::fault::init();
     let cli = Cli::parse();
     let ended = run(cli);
     failure::exit(ended)
@@ -66,7 +66,7 @@ fn run(cli: Cli) -> anyhow::Result<Ended> {
         (Err(error), Command::Doctor(args)) => return doctor::misconfigured(args, &error),
         (Err(error), _) => return Err(error),
     };
-    muster_shared::telemetry::init(&config.log, cli.command.log_filter())?;
+    muster_runtime::telemetry::init(&config.log, cli.command.log_filter())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -1,8 +1,8 @@
 //! `muster migrate`: brings the database to this program's version.
 
 use clap::Args;
-use muster_shared::config::Config;
-use muster_shared::store::migrate;
+use muster_runtime::config::Config;
+use muster_store::migrate;
 
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-pub(crate) use muster_shared::outcome::thousands as number;
+pub(crate) use muster_domain::outcome::thousands as number;
 use serde::Serialize;
 use tokio::fs::File;
 

@@ -3,20 +3,20 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::intake::Memory;
+use muster_domain::parse::ParseLimits;
+use muster_domain::webhook::Schedule;
 use muster_producer::api::{AuthgearOptions, HttpOptions, TlsFiles};
 use muster_producer::receive::ReceiveLimits;
 use muster_producer::webhook::{Targets, WebhookOptions};
 use muster_producer::workbook::BookLimits;
 use muster_producer::{DispatchOptions, Dispatcher, ProducerOptions, Retention};
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::config::Config;
-use muster_shared::intake::Memory;
-use muster_shared::parse::ParseLimits;
-use muster_shared::queue::Queue;
-use muster_shared::store::Store;
-use muster_shared::store::authgear::Quota;
-use muster_shared::store::quota::TenantLimits;
-use muster_shared::webhook::Schedule;
+use muster_queue::Queue;
+use muster_runtime::config::Config;
+use muster_store::Store;
+use muster_store::authgear::Quota;
+use muster_store::quota::TenantLimits;
 use muster_worker::{Worker, WorkerOptions};
 
 /// The bounds of an upload that the configuration sets.

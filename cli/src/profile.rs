@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use anyhow::bail;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
+use muster_domain::error::ErrorCode;
+use muster_domain::import_profile::{BUILTIN, Builtin};
+use muster_domain::tenant::Slug;
 use muster_producer::request::{checked_profile, too_many_profiles};
-use muster_shared::config::Config;
-use muster_shared::error::ErrorCode;
-use muster_shared::import_profile::{BUILTIN, Builtin};
-use muster_shared::store::import_profiles::{self, SavedProfile};
-use muster_shared::tenant::Slug;
+use muster_runtime::config::Config;
+use muster_store::import_profiles::{self, SavedProfile};
 use serde::Deserialize;
 use serde_json::{Map, Value, json as value};
 

@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use muster_shared::parse::Format;
-use muster_shared::tenant::Slug;
+use muster_domain::parse::Format;
+use muster_domain::tenant::Slug;
 
 /// What is to be added to `muster imports …`.
 #[derive(Debug, Clone)]

@@ -1,10 +1,10 @@
 //! `muster receipts key`: the public key by which receipts of this installation are known.
 
 use clap::{Args, Subcommand};
+use muster_domain::receipt::ALGORITHM;
 use muster_producer::api::ReceiptKeyView;
-use muster_shared::config::Config;
-use muster_shared::receipt::ALGORITHM;
-use muster_shared::store::receipts;
+use muster_runtime::config::Config;
+use muster_store::receipts;
 
 use crate::client::{Remote, ServerToken, operations};
 use crate::connect::{self, Need, Session};

@@ -6,16 +6,16 @@ use std::path::Path;
 
 use anyhow::Context;
 use clap::Args;
+use muster_domain::fault::{self, Mutant};
+use muster_domain::token::Scope;
 use muster_producer::Producer;
-use muster_shared::config::{Config, Source};
-use muster_shared::fault::{self, Mutant};
-use muster_shared::queue::Queue;
-use muster_shared::store::Store;
-use muster_shared::store::tenants;
-use muster_shared::store::tokens::{self, NewToken};
-use muster_shared::telemetry::exposition;
-use muster_shared::telemetry::series::Part;
-use muster_shared::token::Scope;
+use muster_queue::Queue;
+use muster_runtime::config::{Config, Source};
+use muster_runtime::telemetry::exposition;
+use muster_runtime::telemetry::series::Part;
+use muster_store::Store;
+use muster_store::tenants;
+use muster_store::tokens::{self, NewToken};
 use muster_worker::{Ops, Worker};
 
 use crate::connect::{self, Need, Session};

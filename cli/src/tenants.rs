@@ -2,9 +2,9 @@
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use muster_shared::config::Config;
-use muster_shared::store::{Created, tenants};
-use muster_shared::tenant::{Slug, Tenant};
+use muster_domain::tenant::{Slug, Tenant};
+use muster_runtime::config::Config;
+use muster_store::{Created, tenants};
 
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;

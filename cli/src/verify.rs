@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use bytes::{Bytes, BytesMut};
 use clap::Args;
+use muster_domain::receipt::{FileLine, PublicKey, Receipt, check};
 use muster_producer::receive::Encoding;
 use muster_producer::verify::{self, Counted};
-use muster_shared::config::Config;
-use muster_shared::receipt::{FileLine, PublicKey, Receipt, check};
+use muster_runtime::config::Config;
 use serde::Serialize;
 use tokio::io::AsyncReadExt;
 
@@ -184,7 +184,7 @@ async fn count(
     line: &FileLine,
     path: &Path,
     config: &Config,
-) -> anyhow::Result<Result<Counted, muster_shared::error::FileError>> {
+) -> anyhow::Result<Result<Counted, muster_domain::error::FileError>> {
     let mut file = tokio::fs::File::open(path).await?;
     let mut piece = BytesMut::with_capacity(PIECE);
     file.read_buf(&mut piece).await?;

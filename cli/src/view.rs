@@ -1,15 +1,15 @@
 //! An import as commands see it, whether it is in a store or behind a server. The shape is the HTTP API's.
 
 use chrono::{DateTime, Utc};
-use muster_shared::error::FileError;
-use muster_shared::id::ImportId;
-use muster_shared::import::ImportState;
-use muster_shared::options::ImportOptions;
-use muster_shared::outcome::Counts;
-use muster_shared::parse::TextEncoding;
-use muster_shared::progress::Progress;
-use muster_shared::store::family::Family;
-use muster_shared::store::reports::{ChunkCounts, ImportReport};
+use muster_domain::error::FileError;
+use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
+use muster_domain::options::ImportOptions;
+use muster_domain::outcome::Counts;
+use muster_domain::parse::TextEncoding;
+use muster_domain::progress::Progress;
+use muster_store::family::Family;
+use muster_store::reports::{ChunkCounts, ImportReport};
 use serde::{Deserialize, Serialize};
 
 /// An import.

@@ -78,7 +78,7 @@ grep -roE '(fn|mod) +[a-z_0-9]+' --include='*.rs' --exclude-dir=target shared pr
     sed -E 's/:(fn|mod) +/\t/' | sort -u >"$scratch/places"
 awk '/^    [a-z_]+: [A-Z][A-Za-z]* \{/ { section = $1; sub(/:.*/, "", section) }
     /^        [a-z_]+: .* = / && section { name = $1; sub(/:.*/, "", name); print section "." name }' \
-    shared/src/config/settings.rs >"$scratch/settings"
+    shared/runtime/src/config/settings.rs >"$scratch/settings"
 sed -n 's/^\([a-z-]*\):.*/\1/p' Makefile | sort -u >"$scratch/targets"
 
 present=()

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-mapfile -t sources < <(find shared/src producer/src worker/src cli/src -name '*.rs' | sort)
+mapfile -t sources < <(find shared/{domain,runtime,queue,store,engine}/src {producer,worker,cli}/src -name '*.rs' | sort)
 
 # table FILE HEADING: the names in backticks in the first column of the table below the heading.
 table() {

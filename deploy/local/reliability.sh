@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes docs/reliability.md from docs/reliability.tsv, docs/mutants.tsv and the tables of shared/src/fault.rs, and makes sure that
+# Makes docs/reliability.md from docs/reliability.tsv, docs/mutants.tsv and the tables of shared/domain/src/fault.rs, and makes sure that
 # every test and file it names exists.
 #
 #   reliability.sh            write it
@@ -44,12 +44,12 @@ done
 items() {
     awk -v item="    $1 {" '$0 == item { on = 1; next } on && /^    }/ { exit }
         on && /\/\/\// { sub(/^ *\/\/\/ /, ""); text = text (text ? " " : "") $0 }
-        on && / = "/ { name = $0; sub(/.* = "/, "", name); sub(/".*/, "", name); print name "\t" text; text = "" }' shared/src/fault.rs
+        on && / = "/ { name = $0; sub(/.* = "/, "", name); sub(/".*/, "", name); print name "\t" text; text = "" }' shared/domain/src/fault.rs
 }
 items Mutant | cut -f1 | sort >"$scratch/mutants"
 awk -F '\t' 'NR > 1 && NF && !/^#/ { print $1 }' "$MUTANTS" | sort -u >"$scratch/listed"
 while read -r name; do
-    echo "$MUTANTS: the mutant $name is in one of this table and shared/src/fault.rs alone"
+    echo "$MUTANTS: the mutant $name is in one of this table and shared/domain/src/fault.rs alone"
     wrong=1
 done < <(comm -3 "$scratch/mutants" "$scratch/listed" | tr -d '\t')
 
@@ -66,7 +66,7 @@ points=$(items Point | wc -l)
 # Reliability
 
 This page is made by \`deploy/local/reliability.sh\` from [reliability.tsv](reliability.tsv), [mutants.tsv](mutants.tsv) and
-[fault.rs](../shared/src/fault.rs); \`make check\` fails when it is out of date or names a test that does not exist.
+[fault.rs](../shared/domain/src/fault.rs); \`make check\` fails when it is out of date or names a test that does not exist.
 
 What is promised is in [README.md](../README.md) and [ARCHITECTURE.md](../ARCHITECTURE.md). Here is what may break while the promises
 hold, and how each is proved.

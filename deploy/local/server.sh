@@ -76,7 +76,7 @@ up() {
     export MUSTER_HTTP_AUTH_FAILURES=1000000 MUSTER_HTTP_TOKEN_FAILURES=1000000
     "$program" migrate --log warn >&2
     # All that can be logged, for canary.sh.
-    local filter=info,muster_producer=trace,muster_worker=trace,muster_shared=trace
+    local filter=info,muster_producer=trace,muster_worker=trace,muster_runtime=trace,muster_queue=trace,muster_store=trace,muster_engine=trace
     start producer "$program" producer --log "$filter"
     start worker "$program" worker --log "$filter"
     for _ in $(seq 300); do

@@ -74,9 +74,9 @@ done <<<"$list"
 
 mkdir "$scratch/sqlx"
 # The macros run, and write, only in what gets compiled anew.
-find shared -name '*.rs' -exec touch {} +
+find shared/{queue,store} -name '*.rs' -exec touch {} +
 SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$scratch/sqlx DATABASE_URL=$url \
-    cargo check --locked -p muster-shared --all-features --all-targets
+    cargo check --locked -p muster-queue -p muster-store --all-features --all-targets
 
 if ((check)); then
     mkdir -p "$scratch/none"

@@ -21,7 +21,7 @@ tool() {
 # What begins like a key that somebody could use. Keys that are for tests alone stand in files of tests, named here.
 secrets() {
     local found=0 pattern
-    local -a exempt=(':!producer/tests/api/tls/*.key' ':!cli/tests/contract/authgear/*.pem' ':!shared/src/rsa_key.rs' ':!deploy/local/supply.sh')
+    local -a exempt=(':!producer/tests/api/tls/*.key' ':!cli/tests/contract/authgear/*.pem' ':!shared/domain/src/rsa_key.rs' ':!deploy/local/supply.sh')
     for pattern in \
         '-----BEGIN ([A-Z]+ )?PRIVATE KEY-----' \
         '\bAKIA[0-9A-Z]{16}\b' \

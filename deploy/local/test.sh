@@ -59,7 +59,39 @@ cargo_tool() {
     command -v "$1" >/dev/null || cargo install --locked "$1" --version "$2" --root "$TOOLS"
 }
 
-pure_domain() { cargo check --locked -p muster-shared --no-default-features; }
+# The arrows of ARCHITECTURE.md between the crates, as cargo sees them; what only tests depend on may point anywhere.
+arrows() {
+    local wrong=0 crate expected found
+    while read -r crate expected; do
+        found=$(direct "$crate" | tr '\n' ' ')
+        [[ ${found% } == "$expected" ]] || {
+            echo "$crate depends on: ${found:-nothing}; ARCHITECTURE.md draws: ${expected:-nothing}"
+            wrong=1
+        }
+    done <<'ARROWS'
+muster-domain
+muster-runtime muster-domain
+muster-queue muster-domain muster-runtime
+muster-store muster-domain muster-runtime
+muster-engine
+muster-producer muster-domain muster-queue muster-runtime muster-store
+muster-worker muster-domain muster-queue muster-runtime muster-store
+muster-cli muster-domain muster-engine muster-producer muster-queue muster-runtime muster-store muster-worker
+ARROWS
+    if tree -p muster-domain | grep -E '^(tokio|sqlx|lapin|axum) '; then
+        echo "these are in the tree of the domain: cargo tree -p muster-domain -e normal"
+        wrong=1
+    fi
+    found=$(tree --workspace -i sqlx --depth 1 | sed -n 's/^\(muster-[a-z]*\) .*/\1/p' | sort -u | tr '\n' ' ')
+    [[ $found == "muster-engine muster-queue muster-store muster-testkit " ]] || {
+        echo "sqlx is a dependency of: $found"
+        wrong=1
+    }
+    return $wrong
+}
+tree() { cargo tree --locked --all-features --target all --edges normal --prefix none --format '{p}' "$@"; }
+direct() { tree -p "$1" --depth 1 | sed -n "/^$1 /d; s/^\\(muster-[a-z]*\\) .*/\\1/p" | sort -u; }
+
 
 # Two TLS providers in one process can panic at the first connection; ring is the one.
 one_tls_provider() {
@@ -93,7 +125,7 @@ api_breaks() { "$HERE/api_breaks.py" --self-test && "$HERE/api_breaks.py"; }
 checks() {
     step "format" cargo fmt --all --check || true
     step "clippy" cargo clippy --locked --workspace --all-features --all-targets -- -D warnings || true
-    step "domain without runtime, store or queue" pure_domain || true
+    step "arrows between the crates" arrows || true
     step "one TLS provider" one_tls_provider || true
     step "the container's toolchain" container_toolchain || true
     step "docs/reliability.md is up to date, and its tests exist" "$HERE/reliability.sh" --check || true

@@ -46,10 +46,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_shared::queue::Queue;
-use muster_shared::store::Store;
-use muster_shared::store::status::Bounds;
-use muster_shared::supervise::Progress;
+use muster_queue::Queue;
+use muster_runtime::supervise::Progress;
+use muster_store::Store;
+use muster_store::status::Bounds;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

@@ -3,10 +3,10 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use muster_shared::queue::Queue;
-use muster_shared::store::Store;
-use muster_shared::telemetry::exposition;
-use muster_shared::telemetry::series::Part;
+use muster_queue::Queue;
+use muster_runtime::telemetry::exposition;
+use muster_runtime::telemetry::series::Part;
+use muster_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;

@@ -2,7 +2,7 @@
 //!
 //! Read page by page, and a page by bytes, so memory grows neither with their number nor with their size. In CSV no cell can run
 //! in a spreadsheet, whatever that takes for a delimiter: each cell is quoted, and guarded by apostrophes
-//! ([`muster_shared::formula`]). Reading a file with the column `_error_code` takes them off again, so every value comes back as
+//! ([`muster_domain::formula`]). Reading a file with the column `_error_code` takes them off again, so every value comes back as
 //! it was.
 //!
 //! Each record says where it comes from ([`Origin`]): in a table under the column that marks the file, which spreadsheets keep and
@@ -12,17 +12,17 @@ mod users;
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
-use muster_shared::error::RecordError;
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::formula::{guard, guard_name, unguard_start};
-use muster_shared::id::{ImportId, TenantId};
-use muster_shared::options::EmptyCell;
-use muster_shared::parse::FAILED_MARK;
-use muster_shared::record::{ORIGIN_KEY, Origin};
-use muster_shared::store::problems::Cause;
-use muster_shared::store::records::{self, FailedRecord};
-use muster_shared::store::reports::ImportReport;
-use muster_shared::store::{Store, StoreError};
+use muster_domain::error::RecordError;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::formula::{guard, guard_name, unguard_start};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::options::EmptyCell;
+use muster_domain::parse::FAILED_MARK;
+use muster_domain::record::{ORIGIN_KEY, Origin};
+use muster_store::problems::Cause;
+use muster_store::records::{self, FailedRecord};
+use muster_store::reports::ImportReport;
+use muster_store::{Store, StoreError};
 use serde_json::value::RawValue;
 
 pub use users::{UsersWanted, users};

@@ -1,10 +1,10 @@
 //! Looking at a file without importing it: the way of an upload up to its records, and no further. No store is needed.
 
 use bytes::Bytes;
-use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::inspect::{Inspection, Report};
-use muster_shared::options::{ImportOptions, Rows};
-use muster_shared::parse::{Format, ParseLimits};
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::inspect::{Inspection, Report};
+use muster_domain::options::{ImportOptions, Rows};
+use muster_domain::parse::{Format, ParseLimits};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 

@@ -14,22 +14,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use muster_shared::chunk::{ChunkLimits, SecretKey};
-use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::fault::{self, Mutant, Point};
-use muster_shared::id::ImportId;
-use muster_shared::import::ImportState;
-use muster_shared::intake::Memory;
-use muster_shared::options::Rows;
-use muster_shared::outcome::Counts;
-use muster_shared::parse::ParseLimits;
-use muster_shared::retry::{Backoff, Policy};
-use muster_shared::rules::Rules;
-use muster_shared::store::intake::{
-    self as store, Concluded, KnownImport, NewImport, Opened, Received, Settled,
-};
-use muster_shared::store::quota::{Allowance, TenantLimits};
-use muster_shared::store::{Store, StoreError, apply, catalog};
+use muster_domain::chunk::{ChunkLimits, SecretKey};
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::fault::{self, Mutant, Point};
+use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
+use muster_domain::intake::Memory;
+use muster_domain::options::Rows;
+use muster_domain::outcome::Counts;
+use muster_domain::parse::ParseLimits;
+use muster_domain::rules::Rules;
+use muster_runtime::retry::{Backoff, Policy};
+use muster_store::intake::{self as store, Concluded, KnownImport, NewImport, Opened, Received, Settled};
+use muster_store::quota::{Allowance, TenantLimits};
+use muster_store::{Store, StoreError, apply, catalog};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;

@@ -6,15 +6,15 @@
 mod fields;
 mod values;
 
-use muster_shared::catalog::FieldError;
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::id::{GroupId, ImportId, OrganizationId, TenantId};
-use muster_shared::import_profile::{BUILTIN, Builtin};
-use muster_shared::options::{Enrolment, HeaderNames, ImportOptions, OnExisting};
-use muster_shared::parse::{Delimiter, Format, ParseLimits, SkipLines, TextEncoding};
-use muster_shared::store::intake::{NewImport, Provenance};
-use muster_shared::store::{Store, StoreError, catalog, family, import_profiles};
-use muster_shared::tenant::Slug;
+use muster_domain::catalog::FieldError;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{GroupId, ImportId, OrganizationId, TenantId};
+use muster_domain::import_profile::{BUILTIN, Builtin};
+use muster_domain::options::{Enrolment, HeaderNames, ImportOptions, OnExisting};
+use muster_domain::parse::{Delimiter, Format, ParseLimits, SkipLines, TextEncoding};
+use muster_domain::tenant::Slug;
+use muster_store::intake::{NewImport, Provenance};
+use muster_store::{Store, StoreError, catalog, family, import_profiles};
 use sha2::{Digest, Sha256};
 
 use fields::FieldChoices;
@@ -512,9 +512,9 @@ pub fn checked_profile(name: &str, options: &[(String, String)]) -> Result<Slug,
 
 #[cfg(test)]
 mod tests {
-    use muster_shared::error::ErrorCode;
-    use muster_shared::field::Field;
-    use muster_shared::options::UnknownColumns;
+    use muster_domain::error::ErrorCode;
+    use muster_domain::field::Field;
+    use muster_domain::options::UnknownColumns;
 
     use super::*;
 

@@ -8,20 +8,20 @@
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
-use muster_shared::clock;
-use muster_shared::error::{ErrorCode, RecordError};
-use muster_shared::fault::{self, Mutant, Point, mutant};
-use muster_shared::id::TenantId;
-use muster_shared::options::Enrolment;
-use muster_shared::outcome::{Outcome, Verdict};
-use muster_shared::record::{Names, Position, RawField, RawRecord, RawValue, Record, RecordNumber};
-use muster_shared::rules::Rules;
-use muster_shared::store::applications::{self, Application, ApplicationMember};
-use muster_shared::store::members::{self, Member};
-use muster_shared::store::upsert::upsert_one;
-use muster_shared::store::{Connection, ErrorKind, Store, StoreError, apply, catalog};
-use muster_shared::tenant::Slug;
-use muster_shared::validate::{Binding, validate};
+use muster_domain::error::{ErrorCode, RecordError};
+use muster_domain::fault::{self, Mutant, Point, mutant};
+use muster_domain::id::TenantId;
+use muster_domain::options::Enrolment;
+use muster_domain::outcome::{Outcome, Verdict};
+use muster_domain::record::{Names, Position, RawField, RawRecord, RawValue, Record, RecordNumber};
+use muster_domain::rules::Rules;
+use muster_domain::tenant::Slug;
+use muster_domain::validate::{Binding, validate};
+use muster_runtime::clock;
+use muster_store::applications::{self, Application, ApplicationMember};
+use muster_store::members::{self, Member};
+use muster_store::upsert::upsert_one;
+use muster_store::{Connection, ErrorKind, Store, StoreError, apply, catalog};
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -179,7 +179,7 @@ async fn run(
     match &tried {
         Ok(Tried::Done(Written::User(..))) => {
             fault::point(Point::SingleWrite)?;
-            muster_shared::store::commit(store, transaction).await?;
+            muster_store::commit(store, transaction).await?;
             fault::point(Point::SingleWritten)?;
         }
         Ok(_) => transaction.rollback().await?,

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use muster_shared::fault::{self, Point};
-use muster_shared::id::{ImportId, TenantId};
-use muster_shared::store::intake::{self, Tally};
-use muster_shared::store::{Connection, Store, StoreError};
+use muster_domain::fault::{self, Point};
+use muster_domain::id::{ImportId, TenantId};
+use muster_store::intake::{self, Tally};
+use muster_store::{Connection, Store, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 

@@ -1,13 +1,13 @@
 //! Counting the records of a file as its import read it, and the digest of its bytes: what a receipt is checked against. No store is needed.
 
 use bytes::Bytes;
-use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::options::{ImportOptions, Rows};
-use muster_shared::parse::{Format, ParseEnd, ParseLimits, Parser, ReadAs, RecordSink};
-use muster_shared::record::{Names, RawRecord};
-use muster_shared::rules::Rules;
-use muster_shared::validate::Binding;
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::options::{ImportOptions, Rows};
+use muster_domain::parse::{Format, ParseEnd, ParseLimits, Parser, ReadAs, RecordSink};
+use muster_domain::record::{Names, RawRecord};
+use muster_domain::rules::Rules;
+use muster_domain::validate::Binding;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -193,7 +193,7 @@ fn digest(coming: &mut mpsc::Receiver<Option<Bytes>>) -> ([u8; 32], u64) {
 
 #[cfg(test)]
 mod tests {
-    use muster_shared::parse::TextEncoding;
+    use muster_domain::parse::TextEncoding;
 
     use super::*;
 

@@ -1,20 +1,20 @@
 //! Webhooks: a task that writes deliveries for what happened, and makes those that are due.
 //!
 //! Any number of producers may run it: what happened is written once for each webhook, and a webhook is claimed by one of them at a time
-//! ([`muster_shared::store::deliveries`]). Killed at any line, it loses nothing: a claim runs out, and the delivery is made again.
+//! ([`muster_store::deliveries`]). Killed at any line, it loses nothing: a claim runs out, and the delivery is made again.
 
 mod send;
 mod target;
 
 use std::time::Duration;
 
-use muster_shared::fault::{self, Mutant, Point, mutant};
-use muster_shared::import::DeliveryState;
-use muster_shared::retry::{Backoff, Policy};
-use muster_shared::store::deliveries::{self, Claim, Next, Try};
-use muster_shared::store::{Store, StoreError, events};
-use muster_shared::supervise::{Progress, Supervised, supervise};
-use muster_shared::webhook::Schedule;
+use muster_domain::fault::{self, Mutant, Point, mutant};
+use muster_domain::import::DeliveryState;
+use muster_domain::webhook::Schedule;
+use muster_runtime::retry::{Backoff, Policy};
+use muster_runtime::supervise::{Progress, Supervised, supervise};
+use muster_store::deliveries::{self, Claim, Next, Try};
+use muster_store::{Store, StoreError, events};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -234,7 +234,7 @@ fn note_panic(ended: Result<(), tokio::task::JoinError>) {
 async fn deliver(store: &Store, sender: &Sender, options: &WebhookOptions, claim: &Claim) {
     if mutant(Mutant::WebhookNotedFirst) {
         let tried =
-            Try { at: muster_shared::clock::now(), status: None, problem: None, took: Duration::ZERO };
+            Try { at: muster_runtime::clock::now(), status: None, problem: None, took: Duration::ZERO };
         let _ = deliveries::finish(store, claim, &tried, Next::Delivered).await;
     }
     if fault::point(Point::WebhookClaimed).is_err() {

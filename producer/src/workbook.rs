@@ -15,8 +15,8 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
 
 use calamine::{DataRef, ExcelDateTime, Reader, SheetType, SheetVisible, Style, Xlsx, XlsxError};
-use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::fault::{Mutant, mutant};
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::fault::{Mutant, mutant};
 
 /// Bytes of text that are handed over at a time.
 const PIECE: usize = 256 * 1024;

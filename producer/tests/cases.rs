@@ -12,13 +12,13 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::options::Rows;
+use muster_domain::outcome::Outcome;
+use muster_domain::parse::{Format, ParseLimits};
 use muster_producer::request::ImportRequest;
 use muster_producer::workbook::{self, BookLimits};
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::options::Rows;
-use muster_shared::outcome::Outcome;
-use muster_shared::parse::{Format, ParseLimits};
-use muster_shared::testing::engine::{Course, Engine};
+use muster_testkit::engine::{Course, Engine};
 use serde_json::Value;
 
 use case_table::{Come, folder, options, rows, words};
@@ -91,7 +91,7 @@ fn import(file: &str, flags: &[String]) -> Came {
                 _ => "failed",
             };
             *came.outcomes.entry(outcome).or_default() += 1;
-            let field = |error: &muster_shared::error::RecordError| error.field.clone().unwrap_or_default();
+            let field = |error: &muster_domain::error::RecordError| error.field.clone().unwrap_or_default();
             came.messages.extend(
                 observed
                     .errors

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_shared::fault::{self, Mutant, Point};
-use muster_shared::holding::Holding;
-use muster_shared::queue::{Consumer, Delivery, Queue, QueueError};
-use muster_shared::retry::{Backoff, Policy as RetryPolicy};
-use muster_shared::store::Store;
-use muster_shared::supervise::{Progress, Supervised, supervise};
-use muster_shared::telemetry::series::{self, Part};
+use muster_domain::fault::{self, Mutant, Point};
+use muster_queue::{Consumer, Delivery, Queue, QueueError};
+use muster_runtime::retry::{Backoff, Policy as RetryPolicy};
+use muster_runtime::supervise::{Progress, Supervised, supervise};
+use muster_runtime::telemetry::series::{self, Part};
+use muster_store::Store;
+use muster_store::holding::Holding;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;

@@ -14,11 +14,13 @@ use axum::{Json, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use muster_shared::queue::Queue;
-use muster_shared::readiness::{self, Parts};
-use muster_shared::store::Store;
-use muster_shared::supervise::Progress;
-use muster_shared::telemetry::exposition;
+use muster_queue::Queue;
+use muster_queue::readiness::QueuePart;
+use muster_runtime::readiness;
+use muster_runtime::supervise::Progress;
+use muster_runtime::telemetry::exposition;
+use muster_store::Store;
+use muster_store::readiness::{StorePart, set_pool};
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -58,7 +60,8 @@ struct Asked {
     store: Store,
     queue: Queue,
     progress: Progress,
-    parts: Parts,
+    store_part: StorePart,
+    queue_part: QueuePart,
 }
 
 impl Ops {
@@ -71,7 +74,13 @@ impl Ops {
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let local_addr = listener.local_addr()?;
-        let asked = Arc::new(Asked { store, queue, progress, parts: Parts::default() });
+        let asked = Arc::new(Asked {
+            store,
+            queue,
+            progress,
+            store_part: StorePart::default(),
+            queue_part: QueuePart::default(),
+        });
         let app = Router::new()
             .route("/healthz", get(async || Json(serde_json::json!({ "status": "alive" }))))
             .route("/readyz", get(readyz))
@@ -128,7 +137,8 @@ async fn requests(stream: TcpStream, app: Router) {
 }
 
 async fn readyz(State(asked): State<Arc<Asked>>) -> (StatusCode, Json<Readiness>) {
-    let (store, queue) = tokio::join!(asked.parts.store(&asked.store), asked.parts.queue(&asked.queue));
+    let (store, queue) =
+        tokio::join!(asked.store_part.word(&asked.store), asked.queue_part.word(&asked.queue));
     let worker = if asked.progress.silent_for() <= SILENT { "ok" } else { "stalled" };
     let mut reasons = readiness::reasons(store, queue);
     reasons.extend((worker != "ok").then_some("the worker takes no deliveries"));
@@ -141,7 +151,7 @@ async fn readyz(State(asked): State<Arc<Asked>>) -> (StatusCode, Json<Readiness>
 }
 
 async fn metrics(State(asked): State<Arc<Asked>>) -> Response {
-    readiness::set_pool(&asked.store);
+    set_pool(&asked.store);
     match exposition::render() {
         Some(text) => ([(header::CONTENT_TYPE, exposition::TEXT)], text).into_response(),
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),

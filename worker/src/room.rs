@@ -1,7 +1,7 @@
 //! How much a worker has in work at once, by bytes: a chunk takes many times its size in memory while it is applied.
 
-use muster_shared::chunk::decoded_bytes;
-use muster_shared::fault::{self, Mutant};
+use muster_domain::chunk::decoded_bytes;
+use muster_domain::fault::{self, Mutant};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Unit of the room.
@@ -41,8 +41,8 @@ fn units(bytes: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
-    use muster_shared::chunk::{ChunkCutter, ChunkLimits};
-    use muster_shared::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber};
+    use muster_domain::chunk::{ChunkCutter, ChunkLimits};
+    use muster_domain::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber};
 
     use super::*;
 

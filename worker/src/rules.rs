@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use muster_shared::fault::{self, Point};
-use muster_shared::id::{ImportId, TenantId};
-use muster_shared::options::NewerOptions;
-use muster_shared::rules::Rules;
-use muster_shared::store::{Connection, StoreError, apply};
+use muster_domain::fault::{self, Point};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::options::NewerOptions;
+use muster_domain::rules::Rules;
+use muster_store::{Connection, StoreError, apply};
 
 /// Imports whose rules are remembered.
 const REMEMBERED: usize = 1_000;

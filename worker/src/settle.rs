@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use muster_shared::store::ErrorKind;
+use muster_store::ErrorKind;
 
 /// When to try a chunk again, and when to give it up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

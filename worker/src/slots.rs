@@ -6,9 +6,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use muster_shared::fault::{self, Mutant};
-use muster_shared::store::apply::{self, Limits};
-use muster_shared::store::{Connection, Store, StoreError};
+use muster_domain::fault::{self, Mutant};
+use muster_store::apply::{self, Limits};
+use muster_store::{Connection, Store, StoreError};
 
 /// The idle connections of a worker.
 #[derive(Debug, Clone)]

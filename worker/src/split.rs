@@ -6,11 +6,11 @@
 
 use std::time::{Duration, Instant};
 
-use muster_shared::clock;
-use muster_shared::fault::{self, Mutant};
-use muster_shared::store::apply::Limits;
-use muster_shared::store::upsert::{check_deferred, probe};
-use muster_shared::store::{self, ErrorKind, StoreError, Transaction};
+use muster_domain::fault::{self, Mutant};
+use muster_runtime::clock;
+use muster_store::apply::Limits;
+use muster_store::upsert::{check_deferred, probe};
+use muster_store::{ErrorKind, StoreError, Transaction};
 
 use crate::apply::{Work, Written};
 use crate::slots::Slots;
@@ -117,7 +117,7 @@ impl Work<'_> {
         end: usize,
     ) -> Result<Result<Written, StoreError>, StoreError> {
         let which: Vec<usize> = (start..end).collect();
-        let mut savepoint = slots.within(store::savepoint(transaction)).await?;
+        let mut savepoint = slots.within(muster_store::savepoint(transaction)).await?;
         let mut written = slots.within(self.write(&mut savepoint, &which)).await;
         if written.is_ok()
             && !fault::mutant(Mutant::DeferredUnchecked)
@@ -143,7 +143,7 @@ impl Work<'_> {
 
     /// Whether the database takes a user that nobody means, or refuses it for what it is. Nothing of it is left.
     async fn probe(&self, transaction: &mut Transaction<'_>, slots: &Slots) -> Result<bool, StoreError> {
-        let mut savepoint = slots.within(store::savepoint(transaction)).await?;
+        let mut savepoint = slots.within(muster_store::savepoint(transaction)).await?;
         let taken = slots.within(probe(&mut savepoint, self.locked.tenant, clock::new_id())).await;
         let taken = match taken {
             Ok(()) => true,

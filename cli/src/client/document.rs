@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use clap::ValueEnum;
+use muster_domain::import::{ChunkState, ImportState};
+use muster_domain::parse::Format;
 use muster_producer::export::ExportFormat;
-use muster_shared::import::{ChunkState, ImportState};
-use muster_shared::parse::Format;
 use serde_json::{Map, Value, json};
 
 use super::Problem;

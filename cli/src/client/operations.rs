@@ -3,14 +3,14 @@
 use std::fmt::Display;
 use std::marker::PhantomData;
 
+use muster_domain::user::User;
 use muster_producer::api::{
     AuditList, BulkList, BulkView, ChunkList, DeliveryList, DeliveryView, PlanView, PlannedList,
     ReceiptKeyView, UndoPreview, WebhookCreated, WebhookList, WebhookSecretView, WebhookView,
 };
 use muster_producer::request::OPTIONS;
-use muster_shared::store::history::Page as HistoryPage;
-use muster_shared::store::problems::Problems;
-use muster_shared::user::User;
+use muster_store::history::Page as HistoryPage;
+use muster_store::problems::Problems;
 use reqwest::Method;
 use serde_json::Value;
 

@@ -1,7 +1,7 @@
 //! The check of the queue: reachable, its topology as it must be, nothing parked.
 
-use muster_shared::config::Config;
-use muster_shared::queue::{Queue, QueueOptions, Topology};
+use muster_queue::{Queue, QueueOptions, Topology};
+use muster_runtime::config::Config;
 use secrecy::ExposeSecret;
 
 use super::Check;

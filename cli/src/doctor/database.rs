@@ -1,8 +1,8 @@
 //! The checks of the database: version, migrations, settings, clock.
 
-use muster_shared::clock;
-use muster_shared::config::Config;
-use muster_shared::store::{Store, StoreError, inspect, migrate, status};
+use muster_runtime::clock;
+use muster_runtime::config::Config;
+use muster_store::{Store, StoreError, inspect, migrate, status};
 
 use super::{Check, Status};
 use crate::pipeline::dispatch_options;

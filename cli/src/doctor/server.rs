@@ -1,7 +1,7 @@
 //! The checks of a server that commands are told to ask (`--server`, `MUSTER_SERVER`): whether it answers, is ready, and knows the token.
 
-use muster_shared::error::ErrorCode;
-use muster_shared::fault::{Mutant, mutant};
+use muster_domain::error::ErrorCode;
+use muster_domain::fault::{Mutant, mutant};
 use reqwest::StatusCode;
 use serde::Deserialize;
 

@@ -7,12 +7,12 @@ mod further;
 mod text;
 
 use clap::Args;
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::inspect::Report;
+use muster_domain::options::Dates;
 use muster_producer::inspect::{self, Inspecting};
 use muster_producer::request::{ImportRequest, RequestError};
-use muster_shared::config::Config;
-use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::inspect::Report;
-use muster_shared::options::Dates;
+use muster_runtime::config::Config;
 use serde::Serialize;
 
 use further::{Flag, command, mending, parsed};

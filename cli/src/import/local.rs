@@ -6,18 +6,18 @@
 use std::fmt;
 
 use anyhow::{Context, bail};
+use muster_domain::catalog::FieldError;
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ImportState;
+use muster_domain::parse::TextEncoding;
 use muster_producer::api::PlanView;
 use muster_producer::receive::{self, Receipt, ReceiveError};
 use muster_producer::request::{BRAKE, ImportRequest, RequestError, ResolvedImport};
-use muster_shared::catalog::FieldError;
-use muster_shared::clock;
-use muster_shared::config::Config;
-use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::id::{ImportId, TenantId};
-use muster_shared::import::ImportState;
-use muster_shared::parse::TextEncoding;
-use muster_shared::store::intake::{self, NewImport, Provenance};
-use muster_shared::store::{Store, plans, reports};
+use muster_runtime::clock;
+use muster_runtime::config::Config;
+use muster_store::intake::{self, NewImport, Provenance};
+use muster_store::{Store, plans, reports};
 use sha2::{Digest, Sha256};
 
 use super::progress::Progress;

@@ -11,8 +11,8 @@ pub(crate) mod summary;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use muster_shared::config::Config;
-use muster_shared::tenant::Slug;
+use muster_domain::tenant::Slug;
+use muster_runtime::config::Config;
 
 pub(crate) use local::{OPERATOR, Taken, Unreceived, drive, take_in, view, wrong_option};
 pub(crate) use options::OptionArgs;

@@ -1,14 +1,14 @@
 //! The options of an import on the command line: of `muster import users`, `muster inspect` and `muster profile save`.
 
 use clap::Args;
-use muster_shared::id::ImportId;
-use muster_shared::options::{
+use muster_domain::id::ImportId;
+use muster_domain::options::{
     Duplicates, EmptyCell, FullNames, HeaderNames, IdentifierField, ListSeparator, MetadataMode, OnExisting,
     OnInvalid, OnInvalidValue, PhoneCheck, Rows, Sets, Start, UnknownColumns, UnknownNames, Usernames,
     Values,
 };
-use muster_shared::parse::Format;
-use muster_shared::tenant::Slug;
+use muster_domain::parse::Format;
+use muster_domain::tenant::Slug;
 
 use crate::args::one_of;
 

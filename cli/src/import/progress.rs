@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use muster_shared::outcome::Counts;
+use muster_domain::outcome::Counts;
 
 use crate::output::{number, remark};
 

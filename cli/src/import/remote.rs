@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures_util::stream;
+use muster_domain::fault::{self, Mutant};
+use muster_domain::import::ImportState;
+use muster_domain::parse::Format;
 use muster_producer::receive::Encoding;
 use muster_producer::request::ImportRequest;
-use muster_shared::clock;
-use muster_shared::fault::{self, Mutant};
-use muster_shared::import::ImportState;
-use muster_shared::parse::Format;
+use muster_runtime::clock;
 use reqwest::Body;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use serde::Deserialize;

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use bytes::{Bytes, BytesMut};
+use muster_domain::parse::Format;
 use muster_producer::receive::Encoding;
-use muster_shared::parse::Format;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt};
 

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use muster_shared::error::RecordError;
-use muster_shared::id::TenantId;
-use muster_shared::import::ImportState;
-use muster_shared::store::problems::{self, Problem, Problems, Warned};
-use muster_shared::store::{Store, records, reports};
+use muster_domain::error::RecordError;
+use muster_domain::id::TenantId;
+use muster_domain::import::ImportState;
+use muster_store::problems::{self, Problem, Problems, Warned};
+use muster_store::{Store, records, reports};
 use serde::Serialize;
 
 use crate::failure::Ended;

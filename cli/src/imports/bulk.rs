@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use muster_domain::bulk::{Action, Filter};
+use muster_domain::error::ErrorCode;
+use muster_domain::import::ImportState;
 use muster_producer::api::{BulkView, too_many_in_bulk};
-use muster_shared::bulk::{Action, Filter};
-use muster_shared::error::ErrorCode;
-use muster_shared::import::ImportState;
-use muster_shared::store::bulk::{self as store, Looked};
+use muster_store::bulk::{self as store, Looked};
 use uuid::Uuid;
 
 use super::backend::Backend;
@@ -107,7 +107,7 @@ impl Asked {
             ("field", self.field.clone()),
             ("dead", self.dead.then(|| "true".to_owned())),
         ];
-        let option = |wrong: muster_shared::bulk::WrongFilter| {
+        let option = |wrong: muster_domain::bulk::WrongFilter| {
             usage(format!("--{}: {}", wrong.name.replace('_', "-"), wrong.message))
         };
         let mut filter = Filter::default();
@@ -225,7 +225,7 @@ async fn start(
         };
     }
     if let Backend::Local(local) = backend {
-        muster_shared::store::dispatch::wake(&local.session.store).await?;
+        muster_store::dispatch::wake(&local.session.store).await?;
         if local.session.runs_engine() && bulk.succeeded > 0 {
             remark("what runs now is worked on by `muster serve`");
         }
@@ -371,7 +371,7 @@ impl Remote {
 
 #[cfg(test)]
 mod tests {
-    use muster_shared::clock;
+    use muster_runtime::clock;
 
     use super::*;
 

@@ -1,9 +1,9 @@
 //! The chunks of an import, as a table or an object a line.
 
+use muster_domain::id::{ChunkId, ImportId};
+use muster_domain::import::ChunkState;
 use muster_producer::api::ChunkView;
-use muster_shared::id::{ChunkId, ImportId};
-use muster_shared::import::ChunkState;
-use muster_shared::store::chunks::ChunkFilter;
+use muster_store::chunks::ChunkFilter;
 
 use super::backend::Backend;
 use crate::failure::Ended;

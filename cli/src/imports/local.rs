@@ -4,19 +4,19 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ImportState;
 use muster_producer::api::ChunkView;
 use muster_producer::export::{self, ExportFormat};
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::config::Config;
-use muster_shared::id::{ImportId, TenantId};
-use muster_shared::import::ImportState;
-use muster_shared::store::chunks::{self, ChunkFilter};
-use muster_shared::store::family;
-use muster_shared::store::problems::{self, Problems};
-use muster_shared::store::records::{self, RecordFilter};
-use muster_shared::store::reports::{self, ImportReport};
-use muster_shared::store::status::{self, Bounds};
-use muster_shared::store::steer::{self, Steered};
+use muster_runtime::config::Config;
+use muster_store::chunks::{self, ChunkFilter};
+use muster_store::family;
+use muster_store::problems::{self, Problems};
+use muster_store::records::{self, RecordFilter};
+use muster_store::reports::{self, ImportReport};
+use muster_store::status::{self, Bounds};
+use muster_store::steer::{self, Steered};
 
 use super::backend::{CauseArgs, Outcomes, RecordView, Steer};
 use super::undo::why;
@@ -146,7 +146,7 @@ impl Local<'_> {
         match steered {
             Steered::Done(_) => {
                 if steer.sets_going() {
-                    muster_shared::store::dispatch::wake(store).await?;
+                    muster_store::dispatch::wake(store).await?;
                 }
                 self.show(id).await
             }

@@ -15,10 +15,10 @@ mod watch;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use muster_shared::config::Config;
-use muster_shared::import::{ChunkState, ImportState};
-use muster_shared::planned::OnDrift;
-use muster_shared::tenant::Slug;
+use muster_domain::import::{ChunkState, ImportState};
+use muster_domain::planned::OnDrift;
+use muster_domain::tenant::Slug;
+use muster_runtime::config::Config;
 
 pub(crate) use backend::{Backend, CauseArgs, Outcomes, Steer};
 pub(crate) use local::Local;

@@ -4,11 +4,11 @@ use std::fmt::Write;
 
 use anyhow::bail;
 use clap::Args;
+use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
+use muster_domain::outcome::Outcome;
 use muster_producer::api::{PlanView, PlannedList, PlannedView};
-use muster_shared::id::ImportId;
-use muster_shared::import::ImportState;
-use muster_shared::outcome::Outcome;
-use muster_shared::store::plans::{self, PlannedPage};
+use muster_store::plans::{self, PlannedPage};
 use serde_json::Value;
 
 use super::backend::Backend;

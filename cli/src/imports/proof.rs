@@ -4,9 +4,9 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use muster_domain::id::ImportId;
 use muster_producer::api::{PROGRAM, ReportPage, report_page};
-use muster_shared::id::ImportId;
-use muster_shared::store::receipts::{self, Found};
+use muster_store::receipts::{self, Found};
 
 use super::backend::Backend;
 use super::local::Local;

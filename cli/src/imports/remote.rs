@@ -4,11 +4,11 @@ use anyhow::{anyhow, bail};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
 use muster_producer::api::ChunkView;
-use muster_shared::id::ImportId;
-use muster_shared::import::ImportState;
-use muster_shared::store::chunks::ChunkFilter;
-use muster_shared::store::problems::Problems;
+use muster_store::chunks::ChunkFilter;
+use muster_store::problems::Problems;
 use reqwest::Response;
 use serde::Deserialize;
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use muster_domain::id::ImportId;
 use muster_producer::export::report_row;
-use muster_shared::id::ImportId;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::backend::{Backend, CauseArgs, RecordView};

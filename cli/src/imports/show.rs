@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use futures_util::StreamExt;
-use muster_shared::id::ImportId;
-use muster_shared::store::problems::{Place, Problem, Warned};
+use muster_domain::id::ImportId;
+use muster_store::problems::{Place, Problem, Warned};
 use serde_json::Value;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 

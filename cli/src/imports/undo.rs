@@ -2,12 +2,12 @@
 
 use anyhow::bail;
 use clap::Args;
+use muster_domain::id::ImportId;
+use muster_domain::options::Start;
+use muster_domain::undo::{RecordRanges, Undo};
 use muster_producer::api::UndoPreview;
-use muster_shared::clock;
-use muster_shared::id::ImportId;
-use muster_shared::options::Start;
-use muster_shared::store::undo::{self as store, NewUndo, OpenedUndo, Refusal};
-use muster_shared::undo::{RecordRanges, Undo};
+use muster_runtime::clock;
+use muster_store::undo::{self as store, NewUndo, OpenedUndo, Refusal};
 
 use super::backend::{Backend, Outcomes};
 use super::local::Local;
@@ -155,7 +155,7 @@ impl Local<'_> {
         };
         match store::open(&self.session.store, &new).await? {
             OpenedUndo::New { .. } => {
-                muster_shared::store::dispatch::wake(&self.session.store).await?;
+                muster_store::dispatch::wake(&self.session.store).await?;
                 self.show(new.id).await
             }
             OpenedUndo::Refused(refusal) => {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use muster_shared::clock;
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::id::ImportId;
-use muster_shared::import::ImportState;
-use muster_shared::progress::Progress as HowItGetsOn;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
+use muster_domain::progress::Progress as HowItGetsOn;
+use muster_runtime::clock;
 
 use super::backend::Backend;
 use super::plan;
@@ -188,7 +188,7 @@ pub(super) fn rows(progress: &HowItGetsOn) -> Vec<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use muster_shared::progress::{Problem, WaitsFor, Window};
+    use muster_domain::progress::{Problem, WaitsFor, Window};
 
     use super::*;
 

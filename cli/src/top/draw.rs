@@ -2,7 +2,7 @@
 //! name steers the terminal.
 
 use chrono::{DateTime, Utc};
-use muster_shared::import::ImportState;
+use muster_domain::import::ImportState;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -262,8 +262,8 @@ fn detail(frame: &mut Frame<'_>, top: &Top, area: Rect) {
 
 #[cfg(test)]
 mod tests {
-    use muster_shared::progress::{Problem as Trouble, Progress, WaitsFor};
-    use muster_shared::store::problems::{Problem, Problems};
+    use muster_domain::progress::{Problem as Trouble, Progress, WaitsFor};
+    use muster_store::problems::{Problem, Problems};
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 

@@ -1,9 +1,9 @@
 //! What `muster top` asks: imports, what failed in one of them, the queue and the programs.
 
-use muster_shared::clock;
-use muster_shared::id::ImportId;
-use muster_shared::import::ImportState;
-use muster_shared::store::{figures, status};
+use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
+use muster_runtime::clock;
+use muster_store::{figures, status};
 use reqwest::StatusCode;
 
 use super::state::{Machines, Seen};

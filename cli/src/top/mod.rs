@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use muster_shared::clock;
-use muster_shared::config::Config;
-use muster_shared::id::ImportId;
-use muster_shared::tenant::Slug;
+use muster_domain::id::ImportId;
+use muster_domain::tenant::Slug;
+use muster_runtime::clock;
+use muster_runtime::config::Config;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use tokio::sync::mpsc;

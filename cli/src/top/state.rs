@@ -1,9 +1,9 @@
 //! What `muster top` knows, and what a key means. Pure: it asks nobody and draws nothing.
 
 use chrono::{DateTime, Utc};
-use muster_shared::id::ImportId;
-use muster_shared::import::ImportState;
-use muster_shared::store::problems::Problems;
+use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
+use muster_store::problems::Problems;
 
 use crate::imports::Steer;
 use crate::view::View;
@@ -228,10 +228,10 @@ fn rate(imports: &[View]) -> u64 {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use muster_shared::options::ImportOptions;
-    use muster_shared::outcome::Counts;
-    use muster_shared::progress::{Progress, Window};
-    use muster_shared::store::reports::ChunkCounts;
+    use muster_domain::options::ImportOptions;
+    use muster_domain::outcome::Counts;
+    use muster_domain::progress::{Progress, Window};
+    use muster_store::reports::ChunkCounts;
     use uuid::Uuid;
 
     use super::*;

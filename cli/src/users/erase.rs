@@ -1,11 +1,11 @@
 //! Erasing a person: their user, and every trace of them in what was staged.
 
 use clap::Args;
-use muster_shared::erase::Person;
-use muster_shared::id::{TenantId, UserId};
-use muster_shared::normalise::{EmailAddress, PhoneNumber, Username};
-use muster_shared::options::IdentifierField;
-use muster_shared::store::{Store, erase};
+use muster_domain::erase::Person;
+use muster_domain::id::{TenantId, UserId};
+use muster_domain::normalise::{EmailAddress, PhoneNumber, Username};
+use muster_domain::options::IdentifierField;
+use muster_store::{Store, erase};
 use serde::Deserialize;
 
 use super::{NO_SUCH_USER, Named};

@@ -1,9 +1,9 @@
 //! `muster users history`: what happened to a user, the last first.
 
 use anyhow::bail;
-use muster_shared::id::{TenantId, UserId};
-use muster_shared::store::Store;
-use muster_shared::store::history::{self, Cursor, Entry, Page};
+use muster_domain::id::{TenantId, UserId};
+use muster_store::Store;
+use muster_store::history::{self, Cursor, Entry, Page};
 use serde_json::Value;
 
 use super::NO_SUCH_USER;

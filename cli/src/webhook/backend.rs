@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use anyhow::bail;
+use muster_domain::id::{DeliveryId, TenantId, WebhookId};
+use muster_domain::import::DeliveryState;
 use muster_producer::api::{DeliveryView, WebhookCreated, WebhookRefusal, WebhookView};
-use muster_shared::config::Config;
-use muster_shared::id::{DeliveryId, TenantId, WebhookId};
-use muster_shared::import::DeliveryState;
-use muster_shared::store::Store;
-use muster_shared::store::deliveries::{self, DeliveryFilter, DeliveryInfo};
-use muster_shared::store::webhooks::{
-    self as store, Created, Dropped, NewWebhook, Rotated, WebhookChange, Which,
-};
+use muster_runtime::config::Config;
+use muster_store::Store;
+use muster_store::deliveries::{self, DeliveryFilter, DeliveryInfo};
+use muster_store::webhooks::{self as store, Created, Dropped, NewWebhook, Rotated, WebhookChange, Which};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;

@@ -5,12 +5,12 @@ mod backend;
 use anyhow::bail;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
+use muster_domain::import::DeliveryState;
+use muster_domain::tenant::Slug;
+use muster_domain::webhook::event_types;
 use muster_producer::api::{DeliveryView, WebhookView};
-use muster_shared::config::Config;
-use muster_shared::import::DeliveryState;
-use muster_shared::store::webhooks::{NewWebhook, Which};
-use muster_shared::tenant::Slug;
-use muster_shared::webhook::event_types;
+use muster_runtime::config::Config;
+use muster_store::webhooks::{NewWebhook, Which};
 use serde_json::json as value;
 use uuid::Uuid;
 

@@ -4,10 +4,10 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use muster_shared::catalog::Catalog;
-use muster_shared::clock;
-use muster_shared::id::TenantId;
-use muster_shared::store::{Store, StoreOptions, catalog, tenants};
+use muster_domain::catalog::Catalog;
+use muster_domain::id::TenantId;
+use muster_runtime::clock;
+use muster_store::{Store, StoreOptions, catalog, tenants};
 use secrecy::SecretString;
 
 /// Longer than anything here takes, also on a busy machine.

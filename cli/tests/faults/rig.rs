@@ -5,13 +5,13 @@ use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use muster_shared::catalog::Catalog;
-use muster_shared::clock;
-use muster_shared::id::TenantId;
-use muster_shared::queue::{Queue, QueueOptions, Topology};
-use muster_shared::store::{Store, catalog, tenants, tokens};
-use muster_shared::testing::TestDatabase;
-use muster_shared::token::Scope;
+use muster_domain::catalog::Catalog;
+use muster_domain::id::TenantId;
+use muster_domain::token::Scope;
+use muster_queue::{Queue, QueueOptions, Topology};
+use muster_runtime::clock;
+use muster_store::{Store, catalog, tenants, tokens};
+use muster_testkit::TestDatabase;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

@@ -1,10 +1,10 @@
 //! What users had before an import changed them.
 
-use muster_shared::chunk::decode;
-use muster_shared::erase::Person;
-use muster_shared::options::{IdentifierField, ImportOptions};
-use muster_shared::store::{erase, retention, steer};
-use muster_shared::undo::{Change, Kind, changes};
+use muster_domain::chunk::decode;
+use muster_domain::erase::Person;
+use muster_domain::options::{IdentifierField, ImportOptions};
+use muster_domain::undo::{Change, Kind, changes};
+use muster_store::{erase, retention, steer};
 use serde_json::json;
 
 use crate::harness::{Backend, Pipeline, counts, people};

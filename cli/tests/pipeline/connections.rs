@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::options::ImportOptions;
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::options::ImportOptions;
 
 use crate::harness::{Backend, Pipeline, people};
 
@@ -34,13 +34,13 @@ async fn small_imports_end_soon() {
 mod process {
     use std::time::Duration;
 
+    use muster_domain::id::{ImportId, TenantId};
+    use muster_domain::options::ImportOptions;
+    use muster_engine::{EmbeddedEngine, EngineOptions};
     use muster_producer::receive::{self, Encoding, ReceiveLimits};
-    use muster_shared::clock;
-    use muster_shared::embedded::{EmbeddedEngine, EngineOptions};
-    use muster_shared::id::{ImportId, TenantId};
-    use muster_shared::options::ImportOptions;
-    use muster_shared::store::intake::NewImport;
-    use muster_shared::store::{Store, StoreOptions, migrate, reports, tenants};
+    use muster_runtime::clock;
+    use muster_store::intake::NewImport;
+    use muster_store::{Store, StoreOptions, migrate, reports, tenants};
     use tokio::task::JoinSet;
 
     use crate::harness::people;

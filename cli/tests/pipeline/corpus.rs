@@ -1,13 +1,13 @@
 //! The small files of `shared/test_data/records` through the whole pipeline: each comes to what stands beside it, as it does
 //! through the pure half alone.
 
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::options::ImportOptions;
+use muster_domain::parse::{Format, ParseLimits};
 use muster_producer::receive::ReceiveError;
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::options::ImportOptions;
-use muster_shared::parse::{Format, ParseLimits};
-use muster_shared::store::{catalog, tenants};
-use muster_shared::testing::corpus::{Oddity, came, oddities, refused};
-use muster_shared::testing::hostile;
+use muster_store::{catalog, tenants};
+use muster_testkit::corpus::{Oddity, came, oddities, refused};
+use muster_testkit::hostile;
 use serde_json::Value;
 
 use crate::harness::{Backend, Pipeline};
@@ -31,7 +31,7 @@ async fn files_come_to_what_stands_beside_them() {
 }
 
 async fn play(pipeline: &mut Pipeline, oddity: &Oddity) -> Value {
-    let slug = format!("t{}", muster_shared::clock::new_id().simple()).parse().unwrap();
+    let slug = format!("t{}", muster_runtime::clock::new_id().simple()).parse().unwrap();
     pipeline.tenant = tenants::create(&pipeline.store, &slug, "Oddity").await.unwrap().into_inner().id;
     catalog::apply(&pipeline.store, pipeline.tenant, &hostile::catalog()).await.unwrap();
     // One lane: the files speak of their own order.

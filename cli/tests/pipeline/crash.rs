@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use muster_shared::options::ImportOptions;
-use muster_shared::store::StoreOptions;
+use muster_domain::options::ImportOptions;
+use muster_store::StoreOptions;
 
 use crate::harness::{Backend, Pipeline, counts, people};
 use crate::{on_both_queues, on_the_bundled_engine};
@@ -24,7 +24,7 @@ on_the_bundled_engine!(
     a_lost_queue_is_filled_again,
 );
 
-async fn some_progress(pipeline: &Pipeline, import: muster_shared::id::ImportId, wanted: u64) {
+async fn some_progress(pipeline: &Pipeline, import: muster_domain::id::ImportId, wanted: u64) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while pipeline.report(import).await.counts.inserted < wanted {
         assert!(Instant::now() < deadline, "no progress");

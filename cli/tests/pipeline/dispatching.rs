@@ -3,16 +3,17 @@
 
 use std::time::{Duration, Instant};
 
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::id::{ChunkId, ImportId, TenantId};
+use muster_domain::import::ImportState;
+use muster_domain::options::{ImportOptions, Start};
 use muster_producer::{DispatchOptions, Dispatcher};
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::id::{ChunkId, ImportId, TenantId};
-use muster_shared::import::ImportState;
-use muster_shared::options::{ImportOptions, Start};
-use muster_shared::queue::{Headers, Message, Queue, QueueOptions, Topology};
-use muster_shared::store::dispatch::{self, ClaimedChunk, DeadLetterOf};
-use muster_shared::store::{StoreOptions, holders, retention, tenants};
-use muster_shared::testing::proxy::{Proxy, Then};
-use muster_shared::{clock, store::Store};
+use muster_queue::{Headers, Message, Queue, QueueOptions, Topology};
+use muster_runtime::clock;
+use muster_store::Store;
+use muster_store::dispatch::{self, ClaimedChunk, DeadLetterOf};
+use muster_store::{StoreOptions, holders, retention, tenants};
+use muster_testkit::proxy::{Proxy, Then};
 
 use crate::harness::{Backend, Pipeline, counts, people};
 use crate::on_both_queues;

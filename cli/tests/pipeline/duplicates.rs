@@ -1,13 +1,13 @@
 //! Values that may stand once in a file: the records that repeat one are found across all chunks and lanes.
 
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
+use muster_domain::options::{Duplicates, EmptyFile, ImportOptions, OnInvalid};
+use muster_domain::outcome::Outcome;
+use muster_domain::parse::Format;
 use muster_producer::receive::ReceiveError;
-use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::id::ImportId;
-use muster_shared::import::ImportState;
-use muster_shared::options::{Duplicates, EmptyFile, ImportOptions, OnInvalid};
-use muster_shared::outcome::Outcome;
-use muster_shared::parse::Format;
-use muster_shared::store::steer::{self, Steered};
+use muster_store::steer::{self, Steered};
 
 use crate::harness::{Backend, Pipeline, counts};
 use crate::{on_both_queues, on_the_bundled_engine};
@@ -50,7 +50,7 @@ fn file() -> String {
 /// Number and codes of each failed record, with the field at fault.
 async fn failed(pipeline: &Pipeline, import: ImportId) -> Vec<(u64, Vec<(ErrorCode, String)>)> {
     let records = pipeline.records(import, Some(Outcome::Failed)).await;
-    let errors = |errors: Vec<muster_shared::error::RecordError>| {
+    let errors = |errors: Vec<muster_domain::error::RecordError>| {
         errors.into_iter().map(|error| (error.code, error.field.unwrap_or_default())).collect()
     };
     records.into_iter().map(|record| (record.record, errors(record.errors))).collect()

@@ -1,11 +1,11 @@
 //! Erasing a person.
 
-use muster_shared::erase::Person;
-use muster_shared::error::ErrorCode;
-use muster_shared::options::{IdentifierField, ImportOptions, OnExisting, Start};
-use muster_shared::outcome::Outcome;
-use muster_shared::store::erase::{self, Erased};
-use muster_shared::store::{steer, users};
+use muster_domain::erase::Person;
+use muster_domain::error::ErrorCode;
+use muster_domain::options::{IdentifierField, ImportOptions, OnExisting, Start};
+use muster_domain::outcome::Outcome;
+use muster_store::erase::{self, Erased};
+use muster_store::{steer, users};
 
 use crate::harness::{Backend, Pipeline, counts};
 use crate::on_both_queues;
@@ -45,7 +45,7 @@ async fn everything(pipeline: &Pipeline) -> String {
     .await
     .unwrap();
     for body in bodies {
-        let chunk = muster_shared::chunk::decode(&body).unwrap();
+        let chunk = muster_domain::chunk::decode(&body).unwrap();
         let fields = chunk.fields();
         all.push_str(&format!("{:?}", chunk.records(&fields).collect::<Vec<_>>()));
     }

@@ -3,21 +3,21 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ImportState;
+use muster_domain::options::ImportOptions;
+use muster_domain::outcome::{Counts, Outcome, Reason};
+use muster_engine::{EmbeddedEngine, EngineOptions};
 use muster_producer::receive::{self, Encoding, Receipt, ReceiveError, ReceiveLimits};
 use muster_producer::{DispatchOptions, Dispatcher};
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::clock;
-use muster_shared::embedded::{EmbeddedEngine, EngineOptions};
-use muster_shared::id::{ImportId, TenantId};
-use muster_shared::import::ImportState;
-use muster_shared::options::ImportOptions;
-use muster_shared::outcome::{Counts, Outcome, Reason};
-use muster_shared::queue::{Queue, QueueOptions, Topology};
-use muster_shared::store::intake::NewImport;
-use muster_shared::store::records::{self, RecordFilter, RecordReport};
-use muster_shared::store::reports::{self, ImportReport};
-use muster_shared::store::{Store, StoreOptions, Wakes, dispatch, tenants};
-use muster_shared::testing::TestDatabase;
+use muster_queue::{Queue, QueueOptions, Topology};
+use muster_runtime::clock;
+use muster_store::intake::NewImport;
+use muster_store::records::{self, RecordFilter, RecordReport};
+use muster_store::reports::{self, ImportReport};
+use muster_store::{Store, StoreOptions, Wakes, dispatch, tenants};
+use muster_testkit::TestDatabase;
 use muster_worker::{Worker, WorkerOptions};
 
 use crate::witness;

@@ -1,15 +1,15 @@
 //! Families of imports, receipts and histories, from upload to end.
 
 use futures_util::StreamExt;
+use muster_domain::id::{ImportId, TenantId, UserId};
+use muster_domain::options::{ImportOptions, Start};
+use muster_domain::parse::Format;
+use muster_domain::receipt::{self, OutcomeDigests, Receipt};
 use muster_producer::export::{self, ExportFormat};
-use muster_shared::id::{ImportId, TenantId, UserId};
-use muster_shared::options::{ImportOptions, Start};
-use muster_shared::parse::Format;
-use muster_shared::receipt::{self, OutcomeDigests, Receipt};
-use muster_shared::store::family::{self, Family};
-use muster_shared::store::history::{self, Cursor, Entry};
-use muster_shared::store::receipts::{self, Found};
-use muster_shared::store::{erase, retention, steer, tenants};
+use muster_store::family::{self, Family};
+use muster_store::history::{self, Cursor, Entry};
+use muster_store::receipts::{self, Found};
+use muster_store::{erase, retention, steer, tenants};
 use serde_json::{Value, json};
 
 use crate::harness::{Backend, Pipeline, counts};

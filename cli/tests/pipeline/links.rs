@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::options::ImportOptions;
 use muster_producer::{DispatchOptions, Dispatcher};
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::options::ImportOptions;
 
 use crate::harness::{Backend, Pipeline, counts, people};
 use crate::on_both_queues;

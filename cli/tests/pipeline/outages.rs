@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
-use muster_shared::clock;
-use muster_shared::options::ImportOptions;
-use muster_shared::queue::{Queue, QueueOptions, Topology};
-use muster_shared::store::steer;
-use muster_shared::store::{Store, StoreOptions};
-use muster_shared::testing::proxy::{Proxy, Then};
+use muster_domain::options::ImportOptions;
+use muster_queue::{Queue, QueueOptions, Topology};
+use muster_runtime::clock;
+use muster_store::steer;
+use muster_store::{Store, StoreOptions};
+use muster_testkit::proxy::{Proxy, Then};
 use muster_worker::{Worker, WorkerOptions};
 
 use crate::harness::{Backend, Pipeline, counts, people};
@@ -80,7 +80,7 @@ pub(crate) fn options() -> WorkerOptions {
     }
 }
 
-pub(crate) async fn progress(pipeline: &Pipeline, import: muster_shared::id::ImportId, wanted: u64) {
+pub(crate) async fn progress(pipeline: &Pipeline, import: muster_domain::id::ImportId, wanted: u64) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while pipeline.report(import).await.counts.inserted < wanted {
         assert!(Instant::now() < deadline, "no progress");

@@ -1,14 +1,14 @@
 //! What becomes of records: inserted, updated, skipped, failed, each exactly once and each with its reason.
 
 use futures_util::StreamExt;
+use muster_domain::error::ErrorCode;
+use muster_domain::import::ImportState;
+use muster_domain::options::{ImportOptions, OnExisting, OnInvalid, UnknownColumns};
+use muster_domain::outcome::{Outcome, Reason};
+use muster_domain::parse::Format;
 use muster_producer::export::{self, ExportFormat, UsersWanted};
 use muster_producer::receive::ReceiveError;
-use muster_shared::error::ErrorCode;
-use muster_shared::import::ImportState;
-use muster_shared::options::{ImportOptions, OnExisting, OnInvalid, UnknownColumns};
-use muster_shared::outcome::{Outcome, Reason};
-use muster_shared::parse::Format;
-use muster_shared::store::{catalog, records};
+use muster_store::{catalog, records};
 
 use crate::harness::{Backend, Pipeline, counts, people};
 use crate::{on_both_queues, on_the_bundled_engine};
@@ -108,7 +108,7 @@ async fn on_existing_decides_about_users_that_exist(backend: Backend) {
     let slug = "default".parse().unwrap();
     let organization =
         catalog::find_organization(pipeline.store.pool(), pipeline.tenant, &slug).await.unwrap().unwrap();
-    let enrolment = muster_shared::options::Enrolment { organization_id: organization.0.get(), group_id: 0 };
+    let enrolment = muster_domain::options::Enrolment { organization_id: organization.0.get(), group_id: 0 };
     let enrol = ImportOptions {
         on_existing: OnExisting::Enrol,
         enrolment: Some(enrolment),
@@ -223,8 +223,8 @@ async fn refuse_applies_nothing_and_names_the_invalid_records() {
 #[tokio::test]
 async fn an_upload_that_stops_half_way_is_aborted() {
     let pipeline = Pipeline::new(Backend::Postgres).await;
-    let import = muster_shared::store::intake::NewImport {
-        id: muster_shared::id::ImportId::new(muster_shared::clock::new_id()),
+    let import = muster_store::intake::NewImport {
+        id: muster_domain::id::ImportId::new(muster_runtime::clock::new_id()),
         tenant: pipeline.tenant,
         filename: None,
         options: ImportOptions::default(),

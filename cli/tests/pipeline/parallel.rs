@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::options::{ImportOptions, OnExisting};
-use muster_shared::outcome::{Outcome, Reason};
-use muster_shared::store::dispatch;
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::options::{ImportOptions, OnExisting};
+use muster_domain::outcome::{Outcome, Reason};
+use muster_store::dispatch;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -107,7 +107,7 @@ async fn messages_that_come_again_change_nothing(backend: Backend) {
     let chunks: Vec<_> = heads.iter().map(|head| head.chunk).collect();
     for chunk in dispatch::claim(&pipeline.store, &chunks, 60.0).await.unwrap() {
         for _ in 0..5 {
-            let headers = muster_shared::queue::Headers {
+            let headers = muster_queue::Headers {
                 version: 1,
                 tenant: Some(chunk.tenant.get()),
                 import_id: chunk.import.get(),
@@ -115,7 +115,7 @@ async fn messages_that_come_again_change_nothing(backend: Backend) {
                 attempt: chunk.attempt,
                 traceparent: None,
             };
-            let message = muster_shared::queue::Message { headers, body: chunk.body.clone().into() };
+            let message = muster_queue::Message { headers, body: chunk.body.clone().into() };
             pipeline.queue.publish(message).await.unwrap();
         }
     }

@@ -6,18 +6,18 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::fault::{self, Point};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ImportState;
+use muster_domain::options::{Duplicates, ImportOptions};
+use muster_engine::{EmbeddedEngine, EngineOptions};
 use muster_producer::receive::{self, Encoding, Receipt, ReceiveError, ReceiveLimits};
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::clock;
-use muster_shared::embedded::{EmbeddedEngine, EngineOptions};
-use muster_shared::fault::{self, Point};
-use muster_shared::id::{ImportId, TenantId};
-use muster_shared::import::ImportState;
-use muster_shared::options::{Duplicates, ImportOptions};
-use muster_shared::store::intake::NewImport;
-use muster_shared::store::{Store, StoreOptions, reports, tenants};
-use muster_shared::testing::TestDatabase;
-use muster_shared::testing::proxy::{Proxy, Then};
+use muster_runtime::clock;
+use muster_store::intake::NewImport;
+use muster_store::{Store, StoreOptions, reports, tenants};
+use muster_testkit::TestDatabase;
+use muster_testkit::proxy::{Proxy, Then};
 use tokio::sync::mpsc;
 
 use crate::harness::people;
@@ -202,7 +202,7 @@ mod process {
     async fn a_crash_of_the_database_between_staging_and_receipt_fails_the_upload() {
         let mut server = Killable::start().await;
         let store = server.store().await;
-        muster_shared::store::migrate::run(&store).await.unwrap();
+        muster_store::migrate::run(&store).await.unwrap();
         let tenant = tenants::ensure_default(&store).await.unwrap().into_inner().id;
         let mut gate = Gate::before_receipt();
         let import = new_import(tenant, &ImportOptions::default());
@@ -231,7 +231,7 @@ mod process {
     async fn crashes_of_the_database_lose_no_accepted_upload() {
         let mut server = Killable::start().await;
         let store = server.store().await;
-        muster_shared::store::migrate::run(&store).await.unwrap();
+        muster_store::migrate::run(&store).await.unwrap();
         let tenant = tenants::ensure_default(&store).await.unwrap().into_inner().id;
         let (accept, mut accepted) = mpsc::unbounded_channel();
         static STOP: AtomicBool = AtomicBool::new(false);

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::error::ErrorCode;
-use muster_shared::id::{ChunkId, ImportId};
-use muster_shared::options::ImportOptions;
-use muster_shared::outcome::Outcome;
-use muster_shared::queue::{Headers, Message};
-use muster_shared::store::{dispatch, steer, tenants};
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::error::ErrorCode;
+use muster_domain::id::{ChunkId, ImportId};
+use muster_domain::options::ImportOptions;
+use muster_domain::outcome::Outcome;
+use muster_queue::{Headers, Message};
+use muster_store::{dispatch, steer, tenants};
 use muster_worker::{Worker, WorkerOptions};
 use sqlx::AssertSqlSafe;
 

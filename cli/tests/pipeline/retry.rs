@@ -1,15 +1,15 @@
 //! Retry: what it reopens, what it leaves, and what it meets meanwhile.
 
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::id::{ChunkId, ImportId};
-use muster_shared::import::ImportState;
-use muster_shared::options::ImportOptions;
-use muster_shared::outcome::Outcome;
-use muster_shared::store::problems::{self, Cause};
-use muster_shared::store::records::{self, RecordFilter};
-use muster_shared::store::steer::{self, Steered};
-use muster_shared::store::{Store, StoreOptions, apply, dispatch};
-use muster_shared::testing::proxy::{Proxy, Then};
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::id::{ChunkId, ImportId};
+use muster_domain::import::ImportState;
+use muster_domain::options::ImportOptions;
+use muster_domain::outcome::Outcome;
+use muster_store::problems::{self, Cause};
+use muster_store::records::{self, RecordFilter};
+use muster_store::steer::{self, Steered};
+use muster_store::{Store, StoreOptions, apply, dispatch};
+use muster_testkit::proxy::{Proxy, Then};
 use sqlx::{Connection, PgConnection};
 
 use crate::harness::{Backend, Pipeline, counts, people};
@@ -187,10 +187,10 @@ async fn records_of_a_dead_chunk_that_cannot_be_read_have_errors() {
         let failed = told(&pipeline, import).await;
         assert_eq!(failed.len() as u64, report.counts.failed);
         let dead = records.iter().filter(|record| {
-            record.errors.iter().any(|error| error.code == muster_shared::error::ErrorCode::ChunkDead)
+            record.errors.iter().any(|error| error.code == muster_domain::error::ErrorCode::ChunkDead)
         });
         let invalid = records.iter().filter(|record| {
-            record.errors.iter().any(|error| error.code != muster_shared::error::ErrorCode::ChunkDead)
+            record.errors.iter().any(|error| error.code != muster_domain::error::ErrorCode::ChunkDead)
         });
         let (dead, invalid) = (dead.count(), invalid.count());
         assert!(dead > 0 && dead < usize::try_from(unreadable).unwrap() + 1, "{dead} of {unreadable}");

@@ -1,10 +1,10 @@
 //! Secrets on their way: sealed in chunks and messages, applied, and gone with the import.
 
-use muster_shared::chunk::{decode, is_sealed};
-use muster_shared::import::ImportState;
-use muster_shared::options::{ImportOptions, Start};
-use muster_shared::record::RawValue;
-use muster_shared::store::{reports, retention, steer};
+use muster_domain::chunk::{decode, is_sealed};
+use muster_domain::import::ImportState;
+use muster_domain::options::{ImportOptions, Start};
+use muster_domain::record::RawValue;
+use muster_store::{reports, retention, steer};
 
 use crate::harness::{Backend, Pipeline, counts};
 use crate::on_both_queues;
@@ -112,10 +112,9 @@ async fn secrets_are_sealed_until_they_are_applied_and_then_their_key_is_gone(ba
     sqlx::query("update users set phone_number = null").execute(pipeline.store.pool()).await.unwrap();
     steer::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
     assert_eq!(pipeline.ended(import).await.counts, counts(2, 1, 0, 0, 1));
-    let failed =
-        muster_shared::store::records::failed(&pipeline.store, pipeline.tenant, import, 0, 10, 1 << 20)
-            .await
-            .unwrap();
+    let failed = muster_store::records::failed(&pipeline.store, pipeline.tenant, import, 0, 10, 1 << 20)
+        .await
+        .unwrap();
     assert!(failed[0].errors[0].message.contains("put it in again"), "{failed:?}");
     worker.stop().await;
     dispatcher.stop().await;

@@ -3,18 +3,18 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ChunkState;
+use muster_domain::options::{Duplicates, ImportOptions, Start};
+use muster_domain::outcome::Outcome;
+use muster_domain::progress::{Progress, WaitsFor};
 use muster_producer::DispatchOptions;
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::clock;
-use muster_shared::id::{ImportId, TenantId};
-use muster_shared::import::ChunkState;
-use muster_shared::options::{Duplicates, ImportOptions, Start};
-use muster_shared::outcome::Outcome;
-use muster_shared::progress::{Progress, WaitsFor};
-use muster_shared::store::chunks::{self, ChunkFilter, ChunkReport};
-use muster_shared::store::holders::LIVES;
-use muster_shared::store::status::{self, Bounds, StalledImports};
-use muster_shared::store::{dispatch, figures, holders, steer, tenants};
+use muster_runtime::clock;
+use muster_store::chunks::{self, ChunkFilter, ChunkReport};
+use muster_store::holders::LIVES;
+use muster_store::status::{self, Bounds, StalledImports};
+use muster_store::{dispatch, figures, holders, steer, tenants};
 
 use crate::harness::{Backend, Pipeline, counts, people};
 use crate::on_both_queues;

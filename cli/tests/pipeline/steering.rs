@@ -1,13 +1,13 @@
 //! Proceed, pause, resume, cancel, retry.
 
-use muster_shared::error::ErrorCode;
-use muster_shared::id::{ImportId, TenantId};
-use muster_shared::import::ImportState;
-use muster_shared::options::{ImportOptions, Start};
-use muster_shared::outcome::{Outcome, Reason};
-use muster_shared::queue::{Headers, Message};
-use muster_shared::store::steer::{self, Steered};
-use muster_shared::store::{apply, dispatch, reports, retention, tenants};
+use muster_domain::error::ErrorCode;
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ImportState;
+use muster_domain::options::{ImportOptions, Start};
+use muster_domain::outcome::{Outcome, Reason};
+use muster_queue::{Headers, Message};
+use muster_store::steer::{self, Steered};
+use muster_store::{apply, dispatch, reports, retention, tenants};
 
 use crate::harness::{Backend, Pipeline, counts, people};
 use crate::on_both_queues;
@@ -216,7 +216,7 @@ async fn another_tenant_finds_nothing_to_steer() {
     let pipeline = Pipeline::new(Backend::Postgres).await;
     let import = pipeline.accepted(&people(5), &ImportOptions::default()).await;
     let stranger = TenantId::new(pipeline.tenant.get() + 1);
-    let missing = ImportId::new(muster_shared::clock::new_id());
+    let missing = ImportId::new(muster_runtime::clock::new_id());
     for (tenant, import) in [(stranger, import), (pipeline.tenant, missing)] {
         let store = &pipeline.store;
         assert_eq!(steer::proceed(store, tenant, import).await.unwrap(), Steered::NotFound);

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use muster_shared::id::ImportId;
-use muster_shared::outcome::OutcomeSheet;
-use muster_shared::store::Store;
+use muster_domain::id::ImportId;
+use muster_domain::outcome::OutcomeSheet;
+use muster_store::Store;
 use sqlx::Row;
 
 const WITNESSES: &str = "

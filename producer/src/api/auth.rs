@@ -7,10 +7,10 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::id::{TenantId, TokenId};
-use muster_shared::store::tokens::{self, Authenticated};
-use muster_shared::token::{Credential, Scope, Token, TokenHash};
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{TenantId, TokenId};
+use muster_domain::token::{Credential, Scope, Token, TokenHash};
+use muster_store::tokens::{self, Authenticated};
 use tokio::time::Instant;
 
 use super::auth_limit::Origin;

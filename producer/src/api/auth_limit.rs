@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::request::Parts;
-use muster_shared::fault::{Mutant, mutant};
+use muster_domain::fault::{Mutant, mutant};
 use tokio::time::{Instant, sleep_until};
 
 use super::error::ApiError;

@@ -20,15 +20,15 @@ use axum::http::header;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use muster_shared::clock;
-use muster_shared::config::Envelope;
-use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::id::{ImportId, TenantId};
-use muster_shared::parse::ParseLimits;
-use muster_shared::store::authgear::{self as store, Quota};
-use muster_shared::store::intake::{NewImport, Provenance};
-use muster_shared::store::reports;
-use muster_shared::token::Scope;
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::parse::ParseLimits;
+use muster_domain::token::Scope;
+use muster_runtime::clock;
+use muster_runtime::config::Envelope;
+use muster_store::authgear::{self as store, Quota};
+use muster_store::intake::{NewImport, Provenance};
+use muster_store::reports;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -211,7 +211,7 @@ fn failure(error: ReceiveError) -> Failure {
             Failure::Internal
         }
         ReceiveError::TooManyImports => Failure::Busy,
-        ReceiveError::Busy => muster_shared::store::StoreError::PoolTimeout.into(),
+        ReceiveError::Busy => muster_store::StoreError::PoolTimeout.into(),
         // There is no idempotency key.
         ReceiveError::Known(..)
         | ReceiveError::InProgress

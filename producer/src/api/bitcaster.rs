@@ -35,7 +35,7 @@ pub(super) fn not_found() -> Response {
 
 /// The answer of a request that took too long.
 pub(super) fn unavailable() -> Response {
-    Fault::Store(muster_shared::store::StoreError::PoolTimeout).into_response()
+    Fault::Store(muster_store::StoreError::PoolTimeout).into_response()
 }
 
 /// Every route, under the path that Bitcaster's documents name and the one that its server has.

@@ -6,10 +6,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
-use muster_shared::bulk::{Action, Filter, MOST};
-use muster_shared::id::TenantId;
-use muster_shared::store::bulk::{self as store, Bulk, Looked};
-use muster_shared::token::Scope;
+use muster_domain::bulk::{Action, Filter, MOST};
+use muster_domain::id::TenantId;
+use muster_domain::token::Scope;
+use muster_store::bulk::{self as store, Bulk, Looked};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -81,7 +81,7 @@ impl From<Bulk> for BulkView {
             imports: bulk.imports,
             records: bulk.records,
             states: bulk.states,
-            first: bulk.first.into_iter().map(muster_shared::id::ImportId::get).collect(),
+            first: bulk.first.into_iter().map(muster_domain::id::ImportId::get).collect(),
             succeeded: bulk.succeeded,
             refused: bulk.refused,
             refusals: bulk.refusals.into_iter().map(refusal).collect(),

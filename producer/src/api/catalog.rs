@@ -4,10 +4,10 @@ use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
-use muster_shared::catalog::Catalog;
-use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::store::catalog::{self as store, Applied};
-use muster_shared::token::Scope;
+use muster_domain::catalog::Catalog;
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::token::Scope;
+use muster_store::catalog::{self as store, Applied};
 use tokio::time::timeout;
 
 use super::AppState;

@@ -4,11 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use muster_shared::id::{ChunkId, ImportId};
-use muster_shared::import::ChunkState;
-use muster_shared::outcome::Counts;
-use muster_shared::store::chunks::{self, ChunkFilter, ChunkReport};
-use muster_shared::token::Scope;
+use muster_domain::id::{ChunkId, ImportId};
+use muster_domain::import::ChunkState;
+use muster_domain::outcome::Counts;
+use muster_domain::token::Scope;
+use muster_store::chunks::{self, ChunkFilter, ChunkReport};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

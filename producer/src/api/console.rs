@@ -36,7 +36,7 @@ mod words;
 use axum::Router;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, get, post};
-use muster_shared::token::Scope;
+use muster_domain::token::Scope;
 
 use super::AppState;
 use super::error::ApiError;

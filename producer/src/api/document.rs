@@ -12,7 +12,7 @@ mod schemas;
 
 use std::collections::BTreeSet;
 
-use muster_shared::token::Scope;
+use muster_domain::token::Scope;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 

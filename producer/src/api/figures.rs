@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::import::{ChunkState, ImportState};
-use muster_shared::readiness;
-use muster_shared::store::figures::{self, Figures};
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::import::{ChunkState, ImportState};
+use muster_store::figures::{self, Figures};
+use muster_store::readiness::set_pool;
 
 use super::AppState;
 use super::ops::stalled;
@@ -15,15 +15,15 @@ const FIGURES_FOR: Duration = Duration::from_secs(5);
 
 /// Sets the gauges. What does not answer keeps its last figures, and says that it cannot be reached.
 pub(super) async fn read(state: &AppState) {
-    let parts = &state.0.checks.parts;
+    let checks = &state.0.checks;
     let (store, depth, consumers, figures, stalled) = tokio::join!(
-        parts.store(&state.0.store),
-        parts.depth(&state.0.queue),
+        checks.store.word(&state.0.store),
+        checks.queue.depth(&state.0.queue),
         consumers(state),
         ask(state),
         stalled(state),
     );
-    readiness::set_pool(&state.0.store);
+    set_pool(&state.0.store);
     metrics::gauge!("muster_store_reachable").set(f64::from(u8::from(store == "ok")));
     let takes = depth.is_some() && !state.0.queue.is_blocked();
     metrics::gauge!("muster_queue_reachable").set(f64::from(u8::from(takes)));

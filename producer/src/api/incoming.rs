@@ -8,8 +8,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
-use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::fault::{Mutant, mutant};
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::fault::{Mutant, mutant};
 use tokio::time::{Instant, timeout};
 
 use super::error::ApiError;

@@ -4,9 +4,9 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::header;
 use futures_util::stream::StreamExt;
-use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::inspect::Report;
-use muster_shared::token::Scope;
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::inspect::Report;
+use muster_domain::token::Scope;
 
 use super::AppState;
 use super::auth::Caller;

@@ -1,6 +1,6 @@
 //! Values of users as those see them who may not know them.
 
-use muster_shared::fault::{Mutant, mutant};
+use muster_domain::fault::{Mutant, mutant};
 use serde_json::Value;
 
 /// What stands for what is hidden.

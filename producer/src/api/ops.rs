@@ -7,12 +7,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::queue::QueueDepth;
-use muster_shared::readiness::{self, Part, Parts};
-use muster_shared::store::figures::Figures;
-use muster_shared::store::status::{self, Stalled};
-use muster_shared::telemetry::exposition;
+use muster_domain::fault::{Mutant, mutant};
+use muster_queue::QueueDepth;
+use muster_queue::readiness::QueuePart;
+use muster_runtime::readiness::{self, Part};
+use muster_runtime::telemetry::exposition;
+use muster_store::figures::Figures;
+use muster_store::readiness::StorePart;
+use muster_store::status::{self, Stalled};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -53,11 +55,8 @@ pub(super) async fn healthz() -> Json<serde_json::Value> {
               (status = 503, description = "The store is away", body = Readiness)))]
 pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, Json<Readiness>) {
     let checks = &state.0.checks;
-    let (store, queue, stalled) = tokio::join!(
-        checks.parts.store(&state.0.store),
-        checks.parts.queue(&state.0.queue),
-        stalled(&state),
-    );
+    let (store, queue, stalled) =
+        tokio::join!(checks.store.word(&state.0.store), checks.queue.word(&state.0.queue), stalled(&state),);
     let dispatches =
         state.0.dispatcher.silent_for() <= DISPATCHER_SILENT || mutant(Mutant::ReadyWithoutDispatcher);
     let uploads = if state.0.store.takes_uploads() { "ok" } else { "busy" };
@@ -94,7 +93,8 @@ const STALLS_FOR: Duration = Duration::from_secs(2);
 /// What the parts answered last.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
-    pub(super) parts: Parts,
+    pub(super) store: StorePart,
+    pub(super) queue: QueuePart,
     stalled: Part<Stalls>,
     pub(super) consumers: Part<u64>,
     pub(super) figures: Part<Figures>,
@@ -133,7 +133,7 @@ fn why(count: u64, first: &Stalled) -> String {
 
 /// How many messages lie in the queues, as it was known within the last second; none where the queue does not answer.
 pub(super) async fn known_depth(state: &AppState) -> Option<QueueDepth> {
-    state.0.checks.parts.depth(&state.0.queue).await
+    state.0.checks.queue.depth(&state.0.queue).await
 }
 
 /// Counters, gauges and histograms of this process, and what the store and the queue have, in the text format of Prometheus.

@@ -5,10 +5,11 @@ use std::time::Duration;
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
-use muster_shared::catalog::FieldError;
-use muster_shared::error::ErrorCode;
-use muster_shared::fault::{Mutant, mutant};
-pub(super) use muster_shared::outcome::thousands;
+use muster_domain::catalog::FieldError;
+use muster_domain::error::ErrorCode;
+use muster_domain::fault::{Mutant, mutant};
+
+pub(super) use muster_domain::outcome::thousands;
 
 use super::AppState;
 use super::error::ApiError;

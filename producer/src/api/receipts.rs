@@ -4,11 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use muster_shared::id::{ImportId, TenantId};
-use muster_shared::receipt::ALGORITHM;
-use muster_shared::store::Store;
-use muster_shared::store::receipts::{self, Found};
-use muster_shared::token::Scope;
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::receipt::ALGORITHM;
+use muster_domain::token::Scope;
+use muster_store::Store;
+use muster_store::receipts::{self, Found};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

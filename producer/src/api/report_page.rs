@@ -6,15 +6,15 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use muster_shared::error::ErrorCode;
-use muster_shared::id::{ImportId, TenantId};
-use muster_shared::import::ImportState;
-use muster_shared::receipt::{PublicKey, Receipt};
-use muster_shared::store::family::{self, Family};
-use muster_shared::store::problems::{self, Problems};
-use muster_shared::store::receipts::{self, Found};
-use muster_shared::store::{Store, StoreError};
-use muster_shared::token::Scope;
+use muster_domain::error::ErrorCode;
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ImportState;
+use muster_domain::receipt::{PublicKey, Receipt};
+use muster_domain::token::Scope;
+use muster_store::family::{self, Family};
+use muster_store::problems::{self, Problems};
+use muster_store::receipts::{self, Found};
+use muster_store::{Store, StoreError};
 use uuid::Uuid;
 
 use super::AppState;
@@ -221,10 +221,10 @@ fn facts(receipt: &Receipt, key: PublicKey) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use muster_shared::options::ImportOptions;
-    use muster_shared::outcome::Counts;
-    use muster_shared::receipt::{FileLine, ImportLine, Lineage, OutcomeDigests, SigningKey, Times, VERSION};
-    use muster_shared::store::problems::{Place, Problem};
+    use muster_domain::options::ImportOptions;
+    use muster_domain::outcome::Counts;
+    use muster_domain::receipt::{FileLine, ImportLine, Lineage, OutcomeDigests, SigningKey, Times, VERSION};
+    use muster_store::problems::{Place, Problem};
 
     use super::*;
 

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware};
-use muster_shared::telemetry::series;
+use muster_runtime::telemetry::series;
 use serde_json::Value;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;

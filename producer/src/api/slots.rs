@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::id::TenantId;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::TenantId;
 
 use super::error::ApiError;
 

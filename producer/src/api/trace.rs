@@ -10,11 +10,11 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use muster_shared::clock;
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::id::{TenantId, TokenId};
-use muster_shared::telemetry::series::{REFUSALS, STATUS_CLASSES};
-use muster_shared::token::Credential;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{TenantId, TokenId};
+use muster_domain::token::Credential;
+use muster_runtime::clock;
+use muster_runtime::telemetry::series::{REFUSALS, STATUS_CLASSES};
 use tokio::time::{Instant, timeout};
 
 use super::error::{ApiError, Failed, Told};

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use muster_shared::error::{FileError, RecordError};
-use muster_shared::id::ImportId;
-use muster_shared::import::ImportState;
-use muster_shared::options::{ImportOptions, Start};
-use muster_shared::outcome::{Counts, Outcome, Reason};
-use muster_shared::parse::TextEncoding;
-use muster_shared::progress::Progress;
-use muster_shared::store::family::{Family, Member};
-use muster_shared::store::records::RecordReport;
-use muster_shared::store::reports::{ChunkCounts, ImportReport};
+use muster_domain::error::{FileError, RecordError};
+use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
+use muster_domain::options::{ImportOptions, Start};
+use muster_domain::outcome::{Counts, Outcome, Reason};
+use muster_domain::parse::TextEncoding;
+use muster_domain::progress::Progress;
+use muster_store::family::{Family, Member};
+use muster_store::records::RecordReport;
+use muster_store::reports::{ChunkCounts, ImportReport};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;

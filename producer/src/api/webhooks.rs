@@ -8,16 +8,14 @@ use axum::extract::{FromRequestParts, Path, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::id::{DeliveryId, TenantId, WebhookId};
-use muster_shared::import::DeliveryState;
-use muster_shared::normalise::has_forbidden_char;
-use muster_shared::store::deliveries::{self, DeliveryFilter, DeliveryInfo};
-use muster_shared::store::webhooks::{
-    self as store, Created, Dropped, NewWebhook, Rotated, WebhookChange, Which,
-};
-use muster_shared::token::Scope;
-use muster_shared::webhook::{MOST_EVENTS, event_types};
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::id::{DeliveryId, TenantId, WebhookId};
+use muster_domain::import::DeliveryState;
+use muster_domain::normalise::has_forbidden_char;
+use muster_domain::token::Scope;
+use muster_domain::webhook::{MOST_EVENTS, event_types};
+use muster_store::deliveries::{self, DeliveryFilter, DeliveryInfo};
+use muster_store::webhooks::{self as store, Created, Dropped, NewWebhook, Rotated, WebhookChange, Which};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};

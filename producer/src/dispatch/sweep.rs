@@ -4,17 +4,17 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use muster_shared::fault::{self, Mutant, Point, mutant};
-use muster_shared::holding::BEAT;
-use muster_shared::id::ChunkId;
-use muster_shared::queue::{DeadLetter, QueueError};
-use muster_shared::retry::{Backoff, Policy};
-use muster_shared::store::dispatch::{self as store, DeadLetterOf};
-use muster_shared::store::status::{self, Stalled};
-use muster_shared::store::{
+use muster_domain::fault::{self, Mutant, Point, mutant};
+use muster_domain::id::ChunkId;
+use muster_queue::{DeadLetter, QueueError};
+use muster_runtime::retry::{Backoff, Policy};
+use muster_runtime::supervise::{Supervised, supervise};
+use muster_store::dispatch::{self as store, DeadLetterOf};
+use muster_store::holding::BEAT;
+use muster_store::status::{self, Stalled};
+use muster_store::{
     ErrorKind, Store, StoreError, apply, bulk, events, history, holders, intake, plans, retention,
 };
-use muster_shared::supervise::{Supervised, supervise};
 use tokio::time::sleep;
 
 use super::{Retention, Run};

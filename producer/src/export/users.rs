@@ -6,12 +6,12 @@
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
-use muster_shared::field::Field;
-use muster_shared::id::{TenantId, UserId};
-use muster_shared::parse::FAILED_MARK;
-use muster_shared::store::users::{self, UserFilter};
-use muster_shared::store::{Store, StoreError};
-use muster_shared::user::User;
+use muster_domain::field::Field;
+use muster_domain::id::{TenantId, UserId};
+use muster_domain::parse::FAILED_MARK;
+use muster_domain::user::User;
+use muster_store::users::{self, UserFilter};
+use muster_store::{Store, StoreError};
 use serde_json::{Map, Value, json};
 
 use super::{ExportFormat, MARKED, report_row};

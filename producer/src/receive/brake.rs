@@ -7,9 +7,9 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use muster_shared::error::{ErrorCode, FileError, RecordError};
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::record::Position;
+use muster_domain::error::{ErrorCode, FileError, RecordError};
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::record::Position;
 
 /// Fewest records that say something.
 const FEWEST: u64 = 100;
@@ -99,7 +99,7 @@ impl Brake {
 
 #[cfg(test)]
 mod tests {
-    use muster_shared::record::RecordNumber;
+    use muster_domain::record::RecordNumber;
 
     use super::*;
 

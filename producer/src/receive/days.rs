@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::inspect::DayLook;
-use muster_shared::options::{Dates, ImportOptions};
-use muster_shared::parse::ParseLimits;
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::inspect::DayLook;
+use muster_domain::options::{Dates, ImportOptions};
+use muster_domain::parse::ParseLimits;
 
 /// Bytes that are read at a time.
 const PIECE: usize = 64 * 1024;

@@ -1,13 +1,13 @@
 //! The options that say which names an upload has and what its fields do: `columns` and `behaviours`, made into a
 //! [`FieldTable`]. Both are lists of `name=value` with commas between them, or a JSON object.
 
-use muster_shared::catalog::FieldError;
-use muster_shared::field::dictionary::nearest as nearest_field;
-use muster_shared::field::{
+use muster_domain::catalog::FieldError;
+use muster_domain::field::dictionary::nearest as nearest_field;
+use muster_domain::field::{
     Behaviour, Field, FieldRule, FieldTable, METADATA_PATTERN, METADATA_PREFIX, Mapped,
 };
-use muster_shared::parse::Format;
-use muster_shared::validate::fold_column;
+use muster_domain::parse::Format;
+use muster_domain::validate::fold_column;
 use serde::Deserialize;
 
 use super::values::invalid;

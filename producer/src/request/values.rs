@@ -1,9 +1,9 @@
 //! Values of options, checked one by one. An error says what there may be.
 
-use muster_shared::catalog::{FieldError, MAX_NAME_BYTES};
-use muster_shared::error::ErrorCode;
-use muster_shared::normalise::{has_forbidden_char, is_phone_country};
-use muster_shared::tenant::Slug;
+use muster_domain::catalog::{FieldError, MAX_NAME_BYTES};
+use muster_domain::error::ErrorCode;
+use muster_domain::normalise::{has_forbidden_char, is_phone_country};
+use muster_domain::tenant::Slug;
 
 /// Longest label of a file, in characters.
 const FILENAME_CHARS: usize = 255;

@@ -3,10 +3,10 @@
 use std::error::Error;
 use std::time::Duration;
 
-use muster_shared::clock;
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::store::deliveries::{Claim, Next, Try};
-use muster_shared::webhook::{PING, Schedule, signature_header};
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::webhook::{PING, Schedule, signature_header};
+use muster_runtime::clock;
+use muster_store::deliveries::{Claim, Next, Try};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Response, StatusCode};

@@ -8,8 +8,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::webhook::address::is_public;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::webhook::address::is_public;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::{Semaphore, SemaphorePermit};

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
-use muster_shared::error::{ErrorCode, FileError};
+use muster_domain::error::{ErrorCode, FileError};
 use quick_xml::Reader as XmlReader;
 use quick_xml::events::Event;
 use zip::ZipArchive;

@@ -2,12 +2,12 @@
 
 use std::num::NonZeroU32;
 
+use muster_domain::rsa_key::RsaPublicKey;
+use muster_domain::token::Scope;
 use muster_producer::ProducerOptions;
 use muster_producer::api::HttpOptions;
-use muster_shared::rsa_key::RsaPublicKey;
-use muster_shared::store::keys::{self, NewKey};
-use muster_shared::store::{tenants, tokens};
-use muster_shared::token::Scope;
+use muster_store::keys::{self, NewKey};
+use muster_store::{tenants, tokens};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 
@@ -203,9 +203,9 @@ async fn a_disabled_tenant_is_refused_at_every_door_and_says_why() {
 /// The last lock is in the store itself: what is read of an import is read for its tenant.
 #[tokio::test]
 async fn records_are_read_for_the_tenant_that_has_the_import() {
-    use muster_shared::id::ImportId;
-    use muster_shared::store::records::{self, RecordFilter};
-    use muster_shared::store::{problems, reports};
+    use muster_domain::id::ImportId;
+    use muster_store::records::{self, RecordFilter};
+    use muster_store::{problems, reports};
 
     let server = Server::start().await;
     let import = crate::harness::accepted(server.upload("start=manual", "email\nnobody\n")).await;

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use muster_domain::chunk::ChunkLimits;
 use muster_producer::ProducerOptions;
 use muster_producer::receive::ReceiveLimits;
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::clock;
+use muster_runtime::clock;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 

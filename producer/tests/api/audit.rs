@@ -1,7 +1,7 @@
 //! The audit: who did what, page by page, for the tenant's operator alone.
 
-use muster_shared::store::tenants;
-use muster_shared::token::Scope;
+use muster_domain::token::Scope;
+use muster_store::tenants;
 use reqwest::Method;
 use serde_json::{Value, json};
 

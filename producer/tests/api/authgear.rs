@@ -2,14 +2,14 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use muster_domain::rsa_key::RsaPublicKey;
 use muster_producer::ProducerOptions;
 use muster_producer::api::{AuthgearOptions, HttpOptions};
-use muster_shared::clock;
-use muster_shared::config::Envelope;
-use muster_shared::rsa_key::RsaPublicKey;
-use muster_shared::store::authgear::Quota;
-use muster_shared::store::keys::{self, NewKey};
-use muster_shared::store::{apply, dispatch, retention};
+use muster_runtime::clock;
+use muster_runtime::config::Envelope;
+use muster_store::authgear::Quota;
+use muster_store::keys::{self, NewKey};
+use muster_store::{apply, dispatch, retention};
 use reqwest::{Method, Response, StatusCode};
 use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use muster_domain::token::Scope;
 use muster_producer::ProducerOptions;
 use muster_producer::api::{HttpOptions, openapi};
-use muster_shared::store::{catalog, tokens};
-use muster_shared::token::Scope;
+use muster_store::{catalog, tokens};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
@@ -131,7 +131,7 @@ async fn a_client_that_leaves_cancels_nothing() {
     // Somebody has the tenant's users alone.
     let mut other: PgConnection = server.store.connection().await.unwrap();
     let mut transaction = other.begin().await.unwrap();
-    muster_shared::store::apply::lock_tenant(&mut transaction, server.tenant.id, true).await.unwrap();
+    muster_store::apply::lock_tenant(&mut transaction, server.tenant.id, true).await.unwrap();
     let leaving = tokio::spawn(answer(create(&server, "second@example.com")));
     server.until_waiting(1).await;
     leaving.abort();
@@ -159,7 +159,7 @@ async fn an_organization_cannot_go_while_somebody_is_enrolled_in_it() {
     let server = server().await;
     let mut other: PgConnection = server.store.connection().await.unwrap();
     let mut transaction = other.begin().await.unwrap();
-    muster_shared::store::apply::lock_tenant(&mut transaction, server.tenant.id, false).await.unwrap();
+    muster_store::apply::lock_tenant(&mut transaction, server.tenant.id, false).await.unwrap();
     let (store, tenant) = (server.store.clone(), server.tenant.id);
     let removing =
         tokio::spawn(async move { catalog::apply(&store, tenant, &Default::default()).await.unwrap() });

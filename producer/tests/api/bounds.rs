@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use muster_domain::token::Scope;
 use muster_producer::ProducerOptions;
 use muster_producer::api::HttpOptions;
-use muster_shared::store::tenants;
-use muster_shared::token::Scope;
+use muster_store::tenants;
 use reqwest::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

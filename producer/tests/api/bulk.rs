@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use muster_shared::id::ChunkId;
-use muster_shared::store::{apply, bulk, tenants};
-use muster_shared::token::Scope;
+use muster_domain::id::ChunkId;
+use muster_domain::token::Scope;
+use muster_store::{apply, bulk, tenants};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sqlx::Connection;

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use muster_shared::store::catalog;
-use muster_shared::testing::hostile;
+use muster_store::catalog;
+use muster_testkit::hostile;
 use serde_json::Value;
 
 use crate::case_table::{Come, folder, options, rows, words};

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use muster_domain::rsa_key::RsaPublicKey;
 use muster_producer::api::openapi;
-use muster_shared::rsa_key::RsaPublicKey;
-use muster_shared::store::keys::{self, NewKey};
+use muster_store::keys::{self, NewKey};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Map, Value, json};
 

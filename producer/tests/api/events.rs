@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use muster_domain::token::Scope;
 use muster_producer::ProducerOptions;
 use muster_producer::api::HttpOptions;
-use muster_shared::store::{events, tenants, tokens};
-use muster_shared::token::Scope;
+use muster_store::{events, tenants, tokens};
 use reqwest::Response;
 use serde_json::{Value, json};
 

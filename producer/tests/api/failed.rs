@@ -1,7 +1,7 @@
 //! The file of failed records: safe to open, and read back as it was.
 
-use muster_shared::id::ImportId;
-use muster_shared::store::records;
+use muster_domain::id::ImportId;
+use muster_store::records;
 use serde_json::Value;
 
 use crate::harness::{Server, accepted};
@@ -42,7 +42,7 @@ async fn failed_records_cannot_run_in_a_spreadsheet() {
             "_error_code",
             "_error_field",
             "_error_message",
-            muster_shared::parse::FAILED_MARK
+            muster_domain::parse::FAILED_MARK
         ]
     );
     let rows: Vec<Vec<String>> =
@@ -76,7 +76,7 @@ fn without_origins(text: &str) -> String {
     let parts: Vec<&str> = text.split('"').collect();
     parts
         .into_iter()
-        .map(|part| if part.parse::<muster_shared::record::Origin>().is_ok() { "" } else { part })
+        .map(|part| if part.parse::<muster_domain::record::Origin>().is_ok() { "" } else { part })
         .collect::<Vec<_>>()
         .join("\"")
 }

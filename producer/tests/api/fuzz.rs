@@ -6,7 +6,7 @@ use std::time::Instant;
 use async_compression::tokio::bufread::GzipEncoder;
 use muster_producer::ProducerOptions;
 use muster_producer::receive::ReceiveLimits;
-use muster_shared::testing::fuzz::{Random, seconds, seed};
+use muster_testkit::fuzz::{Random, seconds, seed};
 use reqwest::RequestBuilder;
 use tokio::io::AsyncReadExt;
 

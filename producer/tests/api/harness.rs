@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use muster_domain::tenant::Tenant;
+use muster_domain::token::Scope;
 use muster_producer::webhook::{Targets, WebhookOptions};
 use muster_producer::{Producer, ProducerOptions};
-use muster_shared::queue::{Queue, QueueOptions, Topology};
-use muster_shared::store::tokens::NewToken;
-use muster_shared::store::{Store, tenants, tokens};
-use muster_shared::tenant::Tenant;
-use muster_shared::testing::TestDatabase;
-use muster_shared::token::Scope;
+use muster_queue::{Queue, QueueOptions, Topology};
+use muster_store::tokens::NewToken;
+use muster_store::{Store, tenants, tokens};
+use muster_testkit::TestDatabase;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 

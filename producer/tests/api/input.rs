@@ -1,7 +1,7 @@
 //! Every bad input of the table (docs/input.md) through the real server: status, code, place, and nothing done by what was
 //! refused. `MUSTER_BLESS=1` writes what each comes to now: look at the difference before it is committed.
 
-use muster_shared::testing::input::{Case, rows, write};
+use muster_testkit::input::{Case, rows, write};
 use serde_json::{Value, json};
 
 use crate::harness::Server;

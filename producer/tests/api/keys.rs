@@ -170,7 +170,7 @@ async fn an_import_with_options_of_a_newer_version_is_listed_with_its_problem_be
 
 #[tokio::test]
 async fn more_uploads_than_may_be_at_a_time_are_asked_to_come_again() {
-    let uploads = muster_shared::store::StoreOptions::default().uploads;
+    let uploads = muster_store::StoreOptions::default().uploads;
     let http = HttpOptions { tenant_uploads: 2 * uploads as usize, ..HttpOptions::default() };
     let server = Server::start_with(ProducerOptions { http, ..ProducerOptions::default() }).await;
     let mut under_way = Vec::new();

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use muster_domain::token::Scope;
 use muster_producer::ProducerOptions;
 use muster_producer::api::HttpOptions;
 use muster_producer::receive::ReceiveLimits;
-use muster_shared::store::quota::TenantLimits;
-use muster_shared::store::tenants;
-use muster_shared::token::Scope;
+use muster_store::quota::TenantLimits;
+use muster_store::tenants;
 use reqwest::RequestBuilder;
 use serde_json::Value;
 

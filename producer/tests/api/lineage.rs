@@ -1,9 +1,9 @@
 //! Receipts, mended files and histories over a real socket.
 
-use muster_shared::clock;
-use muster_shared::outcome::{OutcomeSheet, Verdict};
-use muster_shared::receipt::{self, Fault, PublicKey};
-use muster_shared::store::tenants;
+use muster_domain::outcome::{OutcomeSheet, Verdict};
+use muster_domain::receipt::{self, Fault, PublicKey};
+use muster_runtime::clock;
+use muster_store::tenants;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -105,7 +105,7 @@ async fn a_mended_file_is_linked_by_itself_or_by_hand_and_never_to_another_tenan
 
     let other =
         tenants::create(&server.store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner();
-    let token = token(&server.store, &other, "all", &[muster_shared::token::Scope::Ops]).await;
+    let token = token(&server.store, &other, "all", &[muster_domain::token::Scope::Ops]).await;
     let theirs = |query: &str, body: String| {
         let url = format!("{}/v1/imports?{query}", server.url);
         server.client.post(url).bearer_auth(&token).header("content-type", "text/csv").body(body)

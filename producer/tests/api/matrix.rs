@@ -3,13 +3,13 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use muster_domain::rsa_key::RsaPublicKey;
+use muster_domain::tenant::Tenant;
+use muster_domain::token::Scope;
 use muster_producer::api::openapi;
-use muster_shared::clock;
-use muster_shared::rsa_key::RsaPublicKey;
-use muster_shared::store::keys::{self, NewKey};
-use muster_shared::store::{catalog, tenants, tokens};
-use muster_shared::tenant::Tenant;
-use muster_shared::token::Scope;
+use muster_runtime::clock;
+use muster_store::keys::{self, NewKey};
+use muster_store::{catalog, tenants, tokens};
 use reqwest::{Method, RequestBuilder};
 use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use muster_producer::api::openapi;
-use muster_shared::telemetry::series::{Kind, Part, SERIES, STATUS_CLASSES};
+use muster_runtime::telemetry::series::{Kind, Part, SERIES, STATUS_CLASSES};
 
 use crate::harness::{Server, accepted, until};
 

@@ -1,9 +1,9 @@
 //! Plans over HTTP: what is told, to whom, and what is refused with which code.
 
-use muster_shared::outcome::Outcome;
-use muster_shared::planned::{PlannedChunk, PlannedRecord, Sums};
-use muster_shared::store::tenants;
-use muster_shared::token::Scope;
+use muster_domain::outcome::Outcome;
+use muster_domain::planned::{PlannedChunk, PlannedRecord, Sums};
+use muster_domain::token::Scope;
+use muster_store::tenants;
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -1,11 +1,11 @@
 //! Import profiles, workbooks, problems and the brake over HTTP.
 
+use muster_domain::intake::Memory;
+use muster_domain::token::Scope;
 use muster_producer::ProducerOptions;
 use muster_producer::receive::ReceiveLimits;
 use muster_producer::workbook::BookLimits;
-use muster_shared::intake::Memory;
-use muster_shared::store::{import_profiles, tenants};
-use muster_shared::token::Scope;
+use muster_store::{import_profiles, tenants};
 use reqwest::Method;
 use serde_json::{Value, json};
 

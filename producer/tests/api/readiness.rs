@@ -1,11 +1,11 @@
 //! What `/readyz` says of the broker.
 
 use muster_producer::{Producer, ProducerOptions};
-use muster_shared::clock;
-use muster_shared::queue::{Queue, QueueOptions, Topology};
-use muster_shared::store::tenants;
-use muster_shared::testing::TestDatabase;
-use muster_shared::testing::proxy::Proxy;
+use muster_queue::{Queue, QueueOptions, Topology};
+use muster_runtime::clock;
+use muster_store::tenants;
+use muster_testkit::TestDatabase;
+use muster_testkit::proxy::Proxy;
 use serde_json::Value;
 
 use crate::harness::{token, until};
@@ -23,7 +23,7 @@ async fn a_broker_that_blocks_publishers_is_told() {
     let database = TestDatabase::create().await;
     let store = database.store().await;
     let tenant = tenants::ensure_default(&store).await.unwrap().into_inner();
-    let token = token(&store, &tenant, "all", &[muster_shared::token::Scope::Ops]).await;
+    let token = token(&store, &tenant, "all", &[muster_domain::token::Scope::Ops]).await;
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::new();
     let producer = Producer::start(store.clone(), queue.clone(), ProducerOptions::default()).await.unwrap();

@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use muster_shared::store::webhooks::{self, NewWebhook};
-use muster_shared::store::{events, tenants};
-use muster_shared::testing::TestDatabase;
-use muster_shared::token::Scope;
+use muster_domain::token::Scope;
+use muster_store::webhooks::{self, NewWebhook};
+use muster_store::{events, tenants};
+use muster_testkit::TestDatabase;
 use serde_json::Value;
 
 use crate::harness::{Server, token};

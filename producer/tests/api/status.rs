@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use muster_domain::chunk::ChunkLimits;
 use muster_producer::receive::ReceiveLimits;
 use muster_producer::{DispatchOptions, ProducerOptions};
-use muster_shared::chunk::ChunkLimits;
 use serde_json::{Value, json};
 
 use crate::harness::{Server, accepted, assert_refused, until};

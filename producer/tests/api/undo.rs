@@ -1,6 +1,6 @@
 //! Undoing over HTTP: what is asked for, what is refused, and with which code.
 
-use muster_shared::outcome::{OutcomeSheet, Verdict};
+use muster_domain::outcome::{OutcomeSheet, Verdict};
 use serde_json::{Value, json};
 use uuid::Uuid;
 

@@ -234,7 +234,7 @@ async fn a_body_that_stops_half_way_leaves_an_aborted_import() {
     let (store, tenant) = (server.store.clone(), server.tenant.clone());
     // Stopping waits for the request, and so for its import.
     let _database = server.stop().await;
-    let imports = muster_shared::store::reports::imports(&store, tenant.id, None, None, 10).await.unwrap();
+    let imports = muster_store::reports::imports(&store, tenant.id, None, None, 10).await.unwrap();
     assert_eq!(imports.len(), 1);
     assert_eq!(imports[0].state.as_str(), "aborted");
     assert_eq!(imports[0].counts.total, 0);

@@ -5,7 +5,7 @@
 
 mod rules;
 
-use muster_shared::parse::{Format, ParseLimits};
+use muster_domain::parse::{Format, ParseLimits};
 
 /// The first byte chooses how the others are read, so that the fuzzer finds what each choice opens.
 fn parses(format: Format, bytes: &[u8]) {

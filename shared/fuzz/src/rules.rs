@@ -1,16 +1,16 @@
-//! Rules that hold for any bytes. The fuzzer (shared/fuzz) and the tests that change files at random (shared/tests/parse/fuzz.rs) check the
+//! Rules that hold for any bytes. The fuzzer (shared/fuzz) and the tests that change files at random (shared/domain/tests/parse/fuzz.rs) check the
 //! same ones.
 
 use chrono::DateTime;
-use muster_shared::chunk::{ChunkCutter, ChunkLimits, LaneHash, SecretKey, decode, decode_with};
-use muster_shared::error::FileError;
-use muster_shared::normalise::{EmailAddress, PhoneNumber, Username};
-use muster_shared::options::ImportOptions;
-use muster_shared::parse::{Format, ParseLimits, Parser, RecordSink};
-use muster_shared::plan::plan;
-use muster_shared::record::{Names, RawRecord, Record};
-use muster_shared::rules::Rules;
-use muster_shared::validate::{Binding, validate};
+use muster_domain::chunk::{ChunkCutter, ChunkLimits, LaneHash, SecretKey, decode, decode_with};
+use muster_domain::error::FileError;
+use muster_domain::normalise::{EmailAddress, PhoneNumber, Username};
+use muster_domain::options::ImportOptions;
+use muster_domain::parse::{Format, ParseLimits, Parser, RecordSink};
+use muster_domain::plan::plan;
+use muster_domain::record::{Names, RawRecord, Record};
+use muster_domain::rules::Rules;
+use muster_domain::validate::{Binding, validate};
 use uuid::Uuid;
 
 /// Everything that a parser gave, as text that can be compared.

@@ -2,18 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 
-use muster_shared::clock;
-use muster_shared::fault::{self, Mutant, Point};
-use muster_shared::field::Field;
-use muster_shared::id::ChunkId;
-use muster_shared::outcome::{Counts, Outcome, Verdict};
-use muster_shared::plan::{Effect, Plan, plan_in_detail};
-use muster_shared::planned::{self, Drift, Maker, PlanUse, PlannedChunk, PlannedRecord};
-use muster_shared::record::{Names, Record};
-use muster_shared::store::plans::{self as store, NewPlan, Planning, Put};
-use muster_shared::store::upsert::{Check, Upserted, upsert_planned};
-use muster_shared::store::{StoreError, Transaction};
-use muster_shared::validate::Binding;
+use muster_domain::fault::{self, Mutant, Point};
+use muster_domain::field::Field;
+use muster_domain::id::ChunkId;
+use muster_domain::outcome::{Counts, Outcome, Verdict};
+use muster_domain::plan::{Effect, Plan, plan_in_detail};
+use muster_domain::planned::{self, Drift, Maker, PlanUse, PlannedChunk, PlannedRecord};
+use muster_domain::record::{Names, Record};
+use muster_domain::validate::Binding;
+use muster_runtime::clock;
+use muster_store::plans::{self as store, NewPlan, Planning, Put};
+use muster_store::upsert::{Check, Upserted, upsert_planned};
+use muster_store::{StoreError, Transaction};
 use uuid::Uuid;
 
 use super::Work;

@@ -8,15 +8,15 @@
 
 use std::collections::HashMap;
 
-use muster_shared::chunk::{Fingerprints, fingerprint};
-use muster_shared::fault::{self, Mutant};
-use muster_shared::id::ChunkId;
-use muster_shared::options::IdentifierField;
-use muster_shared::outcome::{Outcome, OutcomeSheet, Reason};
-use muster_shared::record::{Names, PassedBy, Patch, RawRecord, Record};
-use muster_shared::rules::Rules;
-use muster_shared::store::{StoreError, Transaction, supersede as store};
-use muster_shared::validate::{Binding, validate};
+use muster_domain::chunk::{Fingerprints, fingerprint};
+use muster_domain::fault::{self, Mutant};
+use muster_domain::id::ChunkId;
+use muster_domain::options::IdentifierField;
+use muster_domain::outcome::{Outcome, OutcomeSheet, Reason};
+use muster_domain::record::{Names, PassedBy, Patch, RawRecord, Record};
+use muster_domain::rules::Rules;
+use muster_domain::validate::{Binding, validate};
+use muster_store::{StoreError, Transaction, supersede as store};
 
 use super::Work;
 

@@ -1,11 +1,11 @@
 //! The chunks of an undo: their records are changes, which are taken back.
 
-use muster_shared::chunk::ChunkRecords;
-use muster_shared::error::{ErrorCode, RecordError};
-use muster_shared::id::ImportId;
-use muster_shared::outcome::{Reason, Verdict};
-use muster_shared::store::{StoreError, Transaction, take_back as store};
-use muster_shared::undo::{self, Change, Kept, Told, Undo};
+use muster_domain::chunk::ChunkRecords;
+use muster_domain::error::{ErrorCode, RecordError};
+use muster_domain::id::ImportId;
+use muster_domain::outcome::{Reason, Verdict};
+use muster_domain::undo::{self, Change, Kept, Told, Undo};
+use muster_store::{StoreError, Transaction, take_back as store};
 
 use super::{Work, Written};
 

@@ -1,9 +1,9 @@
 //! Flags that an inspection goes on with, and the command that it comes to.
 
 use clap::Parser;
-use muster_shared::error::FileError;
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::validate::quoted;
+use muster_domain::error::FileError;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::validate::quoted;
 
 use crate::args::{Cli, Command};
 use crate::import::UsersArgs;
@@ -143,7 +143,7 @@ fn without_token(words: Vec<String>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use muster_shared::error::ErrorCode;
+    use muster_domain::error::ErrorCode;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use muster_shared::inspect::{Column, Problem, Report};
+use muster_domain::inspect::{Column, Problem, Report};
 
 use crate::output::{number, table};
 

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use muster_shared::clock;
-use muster_shared::rsa_key::RsaPublicKey;
-use muster_shared::store::keys::{self, NewKey};
+use muster_domain::rsa_key::RsaPublicKey;
+use muster_runtime::clock;
+use muster_store::keys::{self, NewKey};
 use reqwest::Response;
 use serde_json::{Value, json};
 

@@ -2,9 +2,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use muster_shared::clock;
-use muster_shared::rsa_key::RsaPublicKey;
-use muster_shared::store::keys::{self, NewKey};
+use muster_domain::rsa_key::RsaPublicKey;
+use muster_runtime::clock;
+use muster_store::keys::{self, NewKey};
 use reqwest::{RequestBuilder, Response};
 use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};

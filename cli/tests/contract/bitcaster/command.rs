@@ -1,6 +1,6 @@
 //! C.3 and C.4: `bc import users`, its options, its lines and its exit codes.
 
-use muster_shared::store::catalog::{self, Applied};
+use muster_store::catalog::{self, Applied};
 use serde_json::json;
 
 use super::Desk;

@@ -51,7 +51,7 @@ async fn the_default_group_is_created_once() {
     let desk = Desk::new().await;
     let bodies = (0..8).map(|at| desk.post(USERS, json!({"email": format!("u{at}@example.com")})));
     assert!(join_all(bodies).await.iter().all(|answer| answer.status == 201));
-    let groups = muster_shared::store::catalog::get(&desk.tenant.store, desk.tenant.id).await.unwrap().groups;
+    let groups = muster_store::catalog::get(&desk.tenant.store, desk.tenant.id).await.unwrap().groups;
     assert_eq!(groups, ["Default"]);
     assert_eq!(desk.memberships().await.len(), 8);
 }

@@ -61,9 +61,7 @@ async fn a_user_in_two_groups_is_listed_once() {
     let desk = Desk::new().await;
     desk.user(json!({"email": "a@example.com"})).await;
     desk.tenant.muster(&["catalog", "show", "--tenant", &desk.tenant.slug]);
-    muster_shared::store::catalog::ensure_group(&desk.tenant.store, desk.tenant.id, "developers")
-        .await
-        .unwrap();
+    muster_store::catalog::ensure_group(&desk.tenant.store, desk.tenant.id, "developers").await.unwrap();
     desk.import("email\na@example.com\n", &["--org", "my-org", "--group", "developers"]).counts(0, 1, 1);
     assert_eq!(desk.memberships().await.len(), 2);
     assert_eq!(desk.get("/api/o/my-org/u/").await.is(200).as_array().unwrap().len(), 1);

@@ -1,7 +1,7 @@
 //! What a client of the API does, on a tenant of its own.
 
-use muster_shared::store::tokens::{self, NewToken};
-use muster_shared::token::Scope;
+use muster_domain::token::Scope;
+use muster_store::tokens::{self, NewToken};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! B.1: endpoints, both prefixes, authentication.
 
-use muster_shared::token::Scope;
+use muster_domain::token::Scope;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! B.2.1 and B.2.2: the job object, the list, the states.
 
 use chrono::{DateTime, Utc};
-use muster_shared::token::Scope;
+use muster_domain::token::Scope;
 use reqwest::Response;
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! B.1.3: upload and proceed.
 
-use muster_shared::token::Scope;
+use muster_domain::token::Scope;
 use reqwest::multipart::Form;
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};

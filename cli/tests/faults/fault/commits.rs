@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use muster_shared::testing::TestDatabase;
-use muster_shared::testing::proxy::{Proxy, Then};
+use muster_testkit::TestDatabase;
+use muster_testkit::proxy::{Proxy, Then};
 use serde_json::json;
 
 use crate::rig::{Carrier, Rig, Role, USERS};

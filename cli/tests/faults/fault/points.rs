@@ -5,9 +5,9 @@
 use std::os::unix::process::ExitStatusExt;
 
 use bytes::Bytes;
-use muster_shared::clock;
-use muster_shared::fault::Point;
-use muster_shared::queue::{Headers, Message};
+use muster_domain::fault::Point;
+use muster_queue::{Headers, Message};
+use muster_runtime::clock;
 use reqwest::Method;
 use serde_json::json;
 

@@ -1,14 +1,14 @@
 //! What a plan says, what becomes of it, and who dies meanwhile.
 
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::error::ErrorCode;
-use muster_shared::id::ChunkId;
-use muster_shared::import::ImportState;
-use muster_shared::options::{IdentifierField, ImportOptions};
-use muster_shared::outcome::{Outcome, Reason};
-use muster_shared::planned::{FieldSum, OnDrift};
-use muster_shared::store::steer::{self, Steered};
-use muster_shared::store::{erase, plans};
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::error::ErrorCode;
+use muster_domain::id::ChunkId;
+use muster_domain::import::ImportState;
+use muster_domain::options::{IdentifierField, ImportOptions};
+use muster_domain::outcome::{Outcome, Reason};
+use muster_domain::planned::{FieldSum, OnDrift};
+use muster_store::steer::{self, Steered};
+use muster_store::{erase, plans};
 
 use super::{
     applied, everything, first, keys, no_keys_are_kept, plan, records, summary, verdicts, work_on_plan,

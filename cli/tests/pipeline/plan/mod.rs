@@ -5,14 +5,14 @@ mod property;
 
 use std::collections::BTreeMap;
 
-use muster_shared::id::ImportId;
-use muster_shared::import::ImportState;
-use muster_shared::options::{ImportOptions, Start};
-use muster_shared::outcome::{Outcome, Reason};
-use muster_shared::planned::{OnDrift, PlannedRecord};
-use muster_shared::store::plans::{self, PlanSummary, PlannedPage};
-use muster_shared::store::reports::ImportReport;
-use muster_shared::store::steer::{self, Steered};
+use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
+use muster_domain::options::{ImportOptions, Start};
+use muster_domain::outcome::{Outcome, Reason};
+use muster_domain::planned::{OnDrift, PlannedRecord};
+use muster_store::plans::{self, PlanSummary, PlannedPage};
+use muster_store::reports::ImportReport;
+use muster_store::steer::{self, Steered};
 
 use crate::harness::Pipeline;
 

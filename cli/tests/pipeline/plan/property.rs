@@ -5,17 +5,17 @@
 
 use std::time::Duration;
 
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::error::ErrorCode;
-use muster_shared::id::ImportId;
-use muster_shared::import::ImportState;
-use muster_shared::options::Enrolment;
-use muster_shared::outcome::Outcome;
-use muster_shared::planned::{OnDrift, PlannedRecord};
-use muster_shared::store::records::RecordReport;
-use muster_shared::store::{catalog, steer, tenants};
-use muster_shared::testing::hostile::{self, Shape, Upload};
-use muster_shared::testing::random::Random;
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::error::ErrorCode;
+use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
+use muster_domain::options::Enrolment;
+use muster_domain::outcome::Outcome;
+use muster_domain::planned::{OnDrift, PlannedRecord};
+use muster_store::records::RecordReport;
+use muster_store::{catalog, steer, tenants};
+use muster_testkit::hostile::{self, Shape, Upload};
+use muster_testkit::random::Random;
 
 use super::{everything, first, records};
 use crate::harness::{Backend, Pipeline};
@@ -58,7 +58,7 @@ async fn run(backend: Backend, cases: u64) {
 
 async fn play(pipeline: &mut Pipeline, seed: u64) -> Result<(), String> {
     let mut random = Random::new(seed);
-    let slug = format!("t{}", muster_shared::clock::new_id().simple()).parse().unwrap();
+    let slug = format!("t{}", muster_runtime::clock::new_id().simple()).parse().unwrap();
     pipeline.tenant = tenants::create(&pipeline.store, &slug, "Case").await.unwrap().into_inner().id;
     catalog::apply(&pipeline.store, pipeline.tenant, &hostile::catalog()).await.unwrap();
     let places = Places::read(pipeline).await;
@@ -107,7 +107,7 @@ fn check(plan: Option<&PlannedRecord>, record: &RecordReport, edited: bool) -> R
     if plan.user.is_some() && plan.user != record.user_id {
         return Err("means another user");
     }
-    let places = |errors: &[muster_shared::error::RecordError]| -> Vec<(ErrorCode, Option<String>)> {
+    let places = |errors: &[muster_domain::error::RecordError]| -> Vec<(ErrorCode, Option<String>)> {
         errors.iter().map(|error| (error.code, error.field.clone())).collect()
     };
     if places(&plan.errors) != places(&record.errors) {

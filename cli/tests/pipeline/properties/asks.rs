@@ -1,10 +1,10 @@
 //! What operators ask for while imports run, and what befalls these meanwhile.
 
-use muster_shared::id::{ChunkId, ImportId};
-use muster_shared::import::ImportState;
-use muster_shared::store::apply;
-use muster_shared::store::steer::{self, Steered};
-use muster_shared::testing::random::Random;
+use muster_domain::id::{ChunkId, ImportId};
+use muster_domain::import::ImportState;
+use muster_store::apply;
+use muster_store::steer::{self, Steered};
+use muster_testkit::random::Random;
 
 use crate::harness::Pipeline;
 

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::options::Enrolment;
-use muster_shared::testing::hostile::{Shape, Upload};
-use muster_shared::testing::random::Random;
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::options::Enrolment;
+use muster_testkit::hostile::{Shape, Upload};
+use muster_testkit::random::Random;
 
 use super::asks::{self, Ask};
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use muster_shared::id::{ImportId, TenantId};
-use muster_shared::queue::{Headers, Message, Queue};
-use muster_shared::store::Store;
+use muster_domain::id::{ImportId, TenantId};
+use muster_queue::{Headers, Message, Queue};
+use muster_store::Store;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 

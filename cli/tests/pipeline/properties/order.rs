@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use muster_shared::error::ErrorCode;
-use muster_shared::outcome::{Outcome, Verdict};
-use muster_shared::testing::oracle::Observed;
-use muster_shared::warning::Warning;
+use muster_domain::error::ErrorCode;
+use muster_domain::outcome::{Outcome, Verdict};
+use muster_domain::warning::Warning;
+use muster_testkit::oracle::Observed;
 
 /// A record that was decided: where, and how.
 #[derive(Debug)]

@@ -40,7 +40,7 @@ pub(crate) async fn repeat(
     let first = match (repeated, time) {
         (Some(seed), _) => seed,
         (None, None) => 0,
-        (None, Some(_)) => u64::try_from(muster_shared::clock::now().timestamp()).unwrap() << 20,
+        (None, Some(_)) => u64::try_from(muster_runtime::clock::now().timestamp()).unwrap() << 20,
     };
     let longest = if repeated.is_some() || cases != run.cases { Duration::MAX } else { run.longest };
     let started = Instant::now();

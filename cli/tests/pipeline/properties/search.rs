@@ -8,9 +8,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
-use muster_shared::field::Field;
-use muster_shared::options::ImportOptions;
-use muster_shared::testing::oracle::{Fact, Line, Means, Observed, Oracle, Plain};
+use muster_domain::field::Field;
+use muster_domain::options::ImportOptions;
+use muster_testkit::oracle::{Fact, Line, Means, Observed, Oracle, Plain};
 use serde_json::Value;
 use uuid::Uuid;
 

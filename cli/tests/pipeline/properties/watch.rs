@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use muster_shared::id::{ImportId, TenantId};
-use muster_shared::outcome::Outcome;
-use muster_shared::store::Store;
-use muster_shared::store::records::{self, RecordFilter};
-use muster_shared::store::reports::{self, ImportReport};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::outcome::Outcome;
+use muster_store::Store;
+use muster_store::records::{self, RecordFilter};
+use muster_store::reports::{self, ImportReport};
 use tokio::task::JoinHandle;
 
 use crate::harness::{Pipeline, assert_failed_have_errors};

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use muster_shared::chunk::decode;
-use muster_shared::id::ImportId;
-use muster_shared::import::ImportState;
-use muster_shared::options::{Enrolment, ImportOptions};
-use muster_shared::outcome::{Outcome, Verdict};
-use muster_shared::plan::ExistingUser;
-use muster_shared::store::steer::{self, Steered};
-use muster_shared::store::{catalog, dispatch, tenants};
-use muster_shared::testing::hostile;
-use muster_shared::testing::oracle::{Fields, Observed, Oracle, Plain, seen};
+use muster_domain::chunk::decode;
+use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
+use muster_domain::options::{Enrolment, ImportOptions};
+use muster_domain::outcome::{Outcome, Verdict};
+use muster_domain::plan::ExistingUser;
+use muster_store::steer::{self, Steered};
+use muster_store::{catalog, dispatch, tenants};
+use muster_testkit::hostile;
+use muster_testkit::oracle::{Fields, Observed, Oracle, Plain, seen};
 use serde_json::Value;
 use sqlx::Row;
 use uuid::Uuid;
@@ -28,7 +28,7 @@ use crate::witness::{self, Application};
 
 /// Plays a case on a new tenant. Returns how many records it had, or what is wrong.
 pub(super) async fn play(pipeline: &mut Pipeline, case: &Case) -> Result<usize, String> {
-    let slug = format!("t{}", muster_shared::clock::new_id().simple()).parse().unwrap();
+    let slug = format!("t{}", muster_runtime::clock::new_id().simple()).parse().unwrap();
     pipeline.tenant = tenants::create(&pipeline.store, &slug, "Case").await.unwrap().into_inner().id;
     catalog::apply(&pipeline.store, pipeline.tenant, &hostile::catalog()).await.unwrap();
     let places = Places::read(pipeline).await;

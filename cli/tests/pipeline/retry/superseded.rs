@@ -1,13 +1,13 @@
 //! Retried records that later ones of their file passed: the file's order holds (P4).
 
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::error::ErrorCode;
-use muster_shared::id::ImportId;
-use muster_shared::options::{ImportOptions, OnExisting};
-use muster_shared::outcome::{Outcome, Reason};
-use muster_shared::store::records::RecordReport;
-use muster_shared::store::{apply, dispatch, retention};
-use muster_shared::warning::Warning;
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::error::ErrorCode;
+use muster_domain::id::ImportId;
+use muster_domain::options::{ImportOptions, OnExisting};
+use muster_domain::outcome::{Outcome, Reason};
+use muster_domain::warning::Warning;
+use muster_store::records::RecordReport;
+use muster_store::{apply, dispatch, retention};
 
 use super::{mend_and_retry, refuse_name, told};
 use crate::harness::{Backend, Pipeline, counts};

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::id::ImportId;
-use muster_shared::import::ImportState;
-use muster_shared::options::Start;
-use muster_shared::store::steer::{self, Steered};
-use muster_shared::store::undo::{self, NewUndo, OpenedUndo, Refusal};
-use muster_shared::store::{apply, dispatch};
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
+use muster_domain::options::Start;
+use muster_store::steer::{self, Steered};
+use muster_store::undo::{self, NewUndo, OpenedUndo, Refusal};
+use muster_store::{apply, dispatch};
 
 use super::story::execute;
 use super::{opened, plain, taken_back, undone, users, whole};

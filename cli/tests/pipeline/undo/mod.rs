@@ -5,12 +5,12 @@ mod property;
 mod story;
 mod values;
 
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::clock;
-use muster_shared::id::ImportId;
-use muster_shared::options::{ImportOptions, Start};
-use muster_shared::store::reports::ImportReport;
-use muster_shared::store::undo::{self, NewUndo, OpenedUndo};
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::id::ImportId;
+use muster_domain::options::{ImportOptions, Start};
+use muster_runtime::clock;
+use muster_store::reports::ImportReport;
+use muster_store::undo::{self, NewUndo, OpenedUndo};
 
 use crate::harness::Pipeline;
 

@@ -6,17 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::id::ImportId;
-use muster_shared::import::ImportState;
-use muster_shared::options::Enrolment;
-use muster_shared::outcome::Outcome;
-use muster_shared::plan::ExistingUser;
-use muster_shared::store::{catalog, tenants};
-use muster_shared::testing::hostile::{self, Shape, Upload};
-use muster_shared::testing::random::Random;
-use muster_shared::testing::undo::{Reference, Seen};
-use muster_shared::undo::{Flat, flat_user};
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
+use muster_domain::options::Enrolment;
+use muster_domain::outcome::Outcome;
+use muster_domain::plan::ExistingUser;
+use muster_domain::undo::{Flat, flat_user};
+use muster_store::{catalog, tenants};
+use muster_testkit::hostile::{self, Shape, Upload};
+use muster_testkit::random::Random;
+use muster_testkit::undo::{Reference, Seen};
 use serde_json::Value;
 use sqlx::Row;
 use uuid::Uuid;
@@ -78,7 +78,7 @@ async fn run(backend: Backend, cases: u64) {
 
 async fn play(pipeline: &mut Pipeline, seed: u64) -> Result<(), String> {
     let mut random = Random::new(seed);
-    let slug = format!("t{}", muster_shared::clock::new_id().simple()).parse().unwrap();
+    let slug = format!("t{}", muster_runtime::clock::new_id().simple()).parse().unwrap();
     pipeline.tenant = tenants::create(&pipeline.store, &slug, "Case").await.unwrap().into_inner().id;
     catalog::apply(&pipeline.store, pipeline.tenant, &hostile::catalog()).await.unwrap();
     let places = Places::read(pipeline).await;
@@ -97,8 +97,8 @@ async fn play(pipeline: &mut Pipeline, seed: u64) -> Result<(), String> {
     let mut new = whole(pipeline, import);
     new.chunk = limits(&mut random);
     if matches!(
-        muster_shared::store::undo::open(&pipeline.store, &new).await.unwrap(),
-        muster_shared::store::undo::OpenedUndo::Refused(_)
+        muster_store::undo::open(&pipeline.store, &new).await.unwrap(),
+        muster_store::undo::OpenedUndo::Refused(_)
     ) {
         return if secrets == left {
             Ok(())
@@ -130,8 +130,8 @@ async fn play(pipeline: &mut Pipeline, seed: u64) -> Result<(), String> {
         return Err("the rows are not as before".into());
     }
     let again = whole(pipeline, new.id);
-    match muster_shared::store::undo::open(&pipeline.store, &again).await.unwrap() {
-        muster_shared::store::undo::OpenedUndo::New { .. } => work(pipeline, again.id).await?,
+    match muster_store::undo::open(&pipeline.store, &again).await.unwrap() {
+        muster_store::undo::OpenedUndo::New { .. } => work(pipeline, again.id).await?,
         other => return Err(format!("the undo cannot be undone: {other:?}")),
     }
     if users(pipeline, false).await != left {

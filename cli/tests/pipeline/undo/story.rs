@@ -1,13 +1,13 @@
 //! What an undo does, case by case.
 
-use muster_shared::catalog::Catalog;
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::import::ImportState;
-use muster_shared::options::{Enrolment, ImportOptions, Start};
-use muster_shared::outcome::{Outcome, Reason};
-use muster_shared::store::steer::{self, Steered};
-use muster_shared::store::undo::{self, OpenedUndo, Refusal};
-use muster_shared::store::{catalog, retention};
+use muster_domain::catalog::Catalog;
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::import::ImportState;
+use muster_domain::options::{Enrolment, ImportOptions, Start};
+use muster_domain::outcome::{Outcome, Reason};
+use muster_store::steer::{self, Steered};
+use muster_store::undo::{self, OpenedUndo, Refusal};
+use muster_store::{catalog, retention};
 use serde_json::json;
 
 use super::{opened, orphans, plain, taken_back, undone, users, whole};
@@ -324,7 +324,7 @@ async fn what_cannot_be_undone_is_refused_with_its_reason(backend: Backend) {
     nobody.records = "31".parse().ok();
     assert_eq!(undo::open(&store, &nobody).await.unwrap(), OpenedUndo::Refused(Refusal::NotApplied));
     let mut foreign = whole(&pipeline, import);
-    foreign.tenant = muster_shared::id::TenantId::new(pipeline.tenant.get() + 1);
+    foreign.tenant = muster_domain::id::TenantId::new(pipeline.tenant.get() + 1);
     assert_eq!(undo::open(&store, &foreign).await.unwrap(), OpenedUndo::NotFound);
     assert_eq!(undo::preview(&store, foreign.tenant, import).await.unwrap(), None);
 
@@ -434,7 +434,7 @@ async fn an_undo_waits_is_cancelled_and_can_be_begun_again(backend: Backend) {
     let mut pipeline = Pipeline::new(backend).await;
     let import = pipeline.import(&people(40), &plain()).await;
     let store = pipeline.store.clone();
-    let waiting = muster_shared::store::undo::NewUndo { start: Start::Manual, ..whole(&pipeline, import.id) };
+    let waiting = muster_store::undo::NewUndo { start: Start::Manual, ..whole(&pipeline, import.id) };
     assert_eq!(opened(&pipeline, &waiting).await, (40, 0));
     assert_eq!(pipeline.report(waiting.id).await.state, ImportState::Received);
     assert_eq!(

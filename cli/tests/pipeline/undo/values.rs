@@ -1,12 +1,12 @@
 //! Values that an undo gives back, and what it says of who changed them.
 
-use muster_shared::catalog::Catalog;
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::options::{Enrolment, ImportOptions};
-use muster_shared::outcome::{Outcome, Reason};
-use muster_shared::parse::Format;
-use muster_shared::store::applications::{self, Application};
-use muster_shared::store::catalog;
+use muster_domain::catalog::Catalog;
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::options::{Enrolment, ImportOptions};
+use muster_domain::outcome::{Outcome, Reason};
+use muster_domain::parse::Format;
+use muster_store::applications::{self, Application};
+use muster_store::catalog;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -134,7 +134,7 @@ async fn organization(pipeline: &Pipeline) -> i32 {
 #[cfg(feature = "faults")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_membership_that_is_given_back_does_not_outlive_its_user() {
-    use muster_shared::fault::{self, Point};
+    use muster_domain::fault::{self, Point};
 
     let mut pipeline = Pipeline::new(Backend::Postgres).await;
     let enrolment = Some(Enrolment { organization_id: organization(&pipeline).await, group_id: 0 });
@@ -177,7 +177,7 @@ async fn a_user_that_was_registered_for_an_application_is_kept() {
     }
     let nobody =
         applications::register(&mut connection, pipeline.tenant, place, Uuid::nil(), None, true).await;
-    assert!(matches!(nobody, Err(muster_shared::store::StoreError::Conflict(_))), "{nobody:?}");
+    assert!(matches!(nobody, Err(muster_store::StoreError::Conflict(_))), "{nobody:?}");
     drop(connection);
     let new = whole(&pipeline, import.id);
     assert_eq!(undone(&mut pipeline, &new).await.counts, counts(2, 0, 1, 1, 0));

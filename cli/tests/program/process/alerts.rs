@@ -7,7 +7,7 @@ mod rig;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_shared::testing::sources;
+use muster_testkit::sources;
 use serde_json::Value;
 
 use fired::FIRED;

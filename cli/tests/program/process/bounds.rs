@@ -5,10 +5,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 
-use muster_shared::store::tenants;
-use muster_shared::store::tokens::{self, NewToken};
-use muster_shared::testing::TestDatabase;
-use muster_shared::token::Scope;
+use muster_domain::token::Scope;
+use muster_store::tenants;
+use muster_store::tokens::{self, NewToken};
+use muster_testkit::TestDatabase;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 

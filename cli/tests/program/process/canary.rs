@@ -1,9 +1,9 @@
 //! Marker values through every path of a service, and then a search in all that it leaves: logs, metrics, errors, messages, the
 //! process list and every table. One hit fails (P9).
 
-use muster_shared::chunk::decode;
-use muster_shared::record::RawValue;
-use muster_shared::testing::TestDatabase;
+use muster_domain::chunk::decode;
+use muster_domain::record::RawValue;
+use muster_testkit::TestDatabase;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::bounds::{Rig, service};
@@ -81,7 +81,7 @@ async fn assert_tables_are_private(database: &TestDatabase) {
 fn no_marker_is_left_anywhere() {
     let rig = Rig::start(&[(
         "MUSTER_LOG_FILTER",
-        "info,muster_producer=trace,muster_worker=trace,muster_shared=trace,muster_cli=trace",
+        "info,muster_producer=trace,muster_worker=trace,muster_runtime=trace,muster_queue=trace,muster_store=trace,muster_engine=trace,muster_cli=trace",
     )]);
     let table = format!(
         "email,first_name,phone_number,password_hash,mfa_totp_secret,custom__note\n\

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use muster_shared::store::users::{self, UserFilter};
-use muster_shared::store::{Store, catalog, tenants};
-use muster_shared::tenant::{Slug, Tenant};
-use muster_shared::testing::{TestDatabase, hostile};
+use muster_domain::tenant::{Slug, Tenant};
+use muster_store::users::{self, UserFilter};
+use muster_store::{Store, catalog, tenants};
+use muster_testkit::{TestDatabase, hostile};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 

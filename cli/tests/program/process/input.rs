@@ -1,9 +1,9 @@
 //! Every bad input of the table (docs/input.md) through the command line, with everything applied: exit code, code, counts and
 //! users. The server's half is in producer/tests/api/input.rs.
 
-use muster_shared::store::tenants;
-use muster_shared::testing::TestDatabase;
-use muster_shared::testing::input::{Case, rows};
+use muster_store::tenants;
+use muster_testkit::TestDatabase;
+use muster_testkit::input::{Case, rows};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use muster_shared::import_profile::BUILTIN;
-use muster_shared::store::tenants;
-use muster_shared::testing::TestDatabase;
+use muster_domain::import_profile::BUILTIN;
+use muster_store::tenants;
+use muster_testkit::TestDatabase;
 use tokio::runtime::Runtime;
 
 use crate::harness::{Desk, Run};

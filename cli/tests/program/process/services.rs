@@ -7,10 +7,10 @@ use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 
-use muster_shared::clock;
-use muster_shared::queue::{Queue, QueueOptions, Topology};
-use muster_shared::store::Store;
-use muster_shared::testing::TestDatabase;
+use muster_queue::{Queue, QueueOptions, Topology};
+use muster_runtime::clock;
+use muster_store::Store;
+use muster_testkit::TestDatabase;
 use tokio::runtime::Runtime;
 
 use crate::harness::{Desk, generated, signal, until, wait};

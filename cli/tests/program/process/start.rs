@@ -7,8 +7,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use muster_shared::testing::TestDatabase;
-use muster_shared::testing::proxy::{Proxy, Then};
+use muster_testkit::TestDatabase;
+use muster_testkit::proxy::{Proxy, Then};
 use tokio::runtime::Runtime;
 
 use crate::harness::{Desk, signal, until};

@@ -3,10 +3,10 @@
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
-use muster_shared::clock;
-use muster_shared::id::TenantId;
-use muster_shared::store::keys::{self, TenantKey};
-use muster_shared::token::Scope;
+use muster_domain::id::TenantId;
+use muster_domain::token::Scope;
+use muster_runtime::clock;
+use muster_store::keys::{self, TenantKey};
 
 use super::error::Failure;
 use super::token::Token;

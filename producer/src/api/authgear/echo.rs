@@ -3,7 +3,7 @@
 //! What is kept of a record hides its secrets already, each by an empty value of its type, so that an error can say what type was
 //! there. Clients see one word for all of them.
 
-use muster_shared::record::REDACTED;
+use muster_domain::record::REDACTED;
 use serde_json::{Map, Value};
 
 /// The record that a client sees.

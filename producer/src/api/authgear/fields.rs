@@ -1,10 +1,10 @@
 //! The names of an Authgear record, twice: what they are to the engine, and the schema by which errors are explained.
 
-use muster_shared::field::{Behaviour, Field, FieldRule, FieldTable};
-use muster_shared::options::{
+use muster_domain::field::{Behaviour, Field, FieldRule, FieldTable};
+use muster_domain::options::{
     IdentifierField, ImportOptions, OnExisting, PhoneCheck, Sets, UnknownColumns, Usernames, Values,
 };
-use muster_shared::parse::Format;
+use muster_domain::parse::Format;
 
 use super::causes::{Form, Property, Shape};
 

@@ -3,7 +3,7 @@
 //! 128 of them are the import's own id, 32 a checksum, so that an id with a typing error is an unknown one. Nothing is
 //! secret about them: an import is found by its tenant's clients only.
 
-use muster_shared::id::ImportId;
+use muster_domain::id::ImportId;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 

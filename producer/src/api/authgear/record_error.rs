@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use muster_shared::catalog::AttributeDefinition;
-use muster_shared::error::{ErrorCode, RecordError};
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::options::IdentifierField;
-use muster_shared::validate::{MAX_NAME_CHARS, MAX_TEXT_BYTES};
+use muster_domain::catalog::AttributeDefinition;
+use muster_domain::error::{ErrorCode, RecordError};
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::options::IdentifierField;
+use muster_domain::validate::{MAX_NAME_CHARS, MAX_TEXT_BYTES};
 use serde_json::{Number, Value, json};
 
 use super::causes::{Cause, Form, Property, Shape, step};

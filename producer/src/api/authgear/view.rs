@@ -6,14 +6,14 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream;
-use muster_shared::config::Envelope;
-use muster_shared::fault::{self, Mutant};
-use muster_shared::import::ImportState;
-use muster_shared::options::OnExisting;
-use muster_shared::outcome::{Outcome, Reason};
-use muster_shared::store::records::{self, RecordFilter, RecordReport};
-use muster_shared::store::reports::{self, ImportReport};
-use muster_shared::store::{Connection, Store, StoreError, catalog, snapshot};
+use muster_domain::fault::{self, Mutant};
+use muster_domain::import::ImportState;
+use muster_domain::options::OnExisting;
+use muster_domain::outcome::{Outcome, Reason};
+use muster_runtime::config::Envelope;
+use muster_store::records::{self, RecordFilter, RecordReport};
+use muster_store::reports::{self, ImportReport};
+use muster_store::{Connection, Store, StoreError, catalog, snapshot};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -283,8 +283,8 @@ pub(super) fn respond(object: &UserImport, details: Vec<Bytes>, envelope: Envelo
 mod tests {
     use std::collections::BTreeMap;
 
-    use muster_shared::options::IdentifierField;
-    use muster_shared::warning::Warning;
+    use muster_domain::options::IdentifierField;
+    use muster_domain::warning::Warning;
     use serde_json::json;
 
     use super::*;

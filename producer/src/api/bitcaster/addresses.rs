@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use muster_shared::outcome::Outcome;
-use muster_shared::store::members;
+use muster_domain::outcome::Outcome;
+use muster_store::members;
 use serde_json::json;
 
 use super::super::AppState;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::id::TenantId;
-use muster_shared::tenant::Slug;
-use muster_shared::token::{Credential, Scope};
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::TenantId;
+use muster_domain::tenant::Slug;
+use muster_domain::token::{Credential, Scope};
 
 use super::super::auth_limit::Origin;
 use super::super::error::ApiError;

@@ -9,9 +9,9 @@ use axum::extract::{DefaultBodyLimit, Form, FromRequest, Multipart, Request};
 use axum::http::{HeaderMap, HeaderName, Method, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use muster_shared::error::ErrorCode;
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::record::RawValue;
+use muster_domain::error::ErrorCode;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::record::RawValue;
 use serde_json::value::RawValue as Json;
 
 use super::super::AppState;

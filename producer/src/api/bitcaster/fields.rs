@@ -1,13 +1,13 @@
 //! What a request's fields mean: which of Muster's they are, and what they do to a user that exists.
 
-use muster_shared::error::RecordError;
-use muster_shared::field::{Blank, Field, FieldRule, FieldTable};
-use muster_shared::options::{
+use muster_domain::error::RecordError;
+use muster_domain::field::{Blank, Field, FieldRule, FieldTable};
+use muster_domain::options::{
     AddressClash, IdentifierField, ImportOptions, MetadataMode, OnExisting, UnknownColumns,
 };
-use muster_shared::parse::Format;
-use muster_shared::record::RawValue;
-use muster_shared::rules::Rules;
+use muster_domain::parse::Format;
+use muster_domain::record::RawValue;
+use muster_domain::rules::Rules;
 
 use super::body::{Document, Value};
 use super::error::{BLANK, Fault, FieldErrors, NO_BOOLEAN, NULL, REQUIRED};

@@ -6,8 +6,8 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
-use muster_shared::id::TenantId;
-use muster_shared::store::{Store, StoreError, catalog, members};
+use muster_domain::id::TenantId;
+use muster_store::{Store, StoreError, catalog, members};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 

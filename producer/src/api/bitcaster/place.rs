@@ -2,9 +2,9 @@
 
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use axum::http::request::Parts;
-use muster_shared::normalise::{EmailAddress, Username};
-use muster_shared::options::MetadataMode;
-use muster_shared::tenant::Slug;
+use muster_domain::normalise::{EmailAddress, Username};
+use muster_domain::options::MetadataMode;
+use muster_domain::tenant::Slug;
 
 use super::super::AppState;
 use super::error::Fault;

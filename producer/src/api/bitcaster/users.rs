@@ -4,9 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use muster_shared::options::MetadataMode;
-use muster_shared::outcome::Outcome;
-use muster_shared::store::members;
+use muster_domain::options::MetadataMode;
+use muster_domain::outcome::Outcome;
+use muster_store::members;
 
 use super::super::AppState;
 use super::auth::Caller;

@@ -1,9 +1,9 @@
 //! Users and addresses as Bitcaster shows them.
 
-use muster_shared::profile::AddressKind;
-use muster_shared::store::StoreError;
-use muster_shared::store::applications::ApplicationMember;
-use muster_shared::store::members::Member;
+use muster_domain::profile::AddressKind;
+use muster_store::StoreError;
+use muster_store::applications::ApplicationMember;
+use muster_store::members::Member;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;

@@ -6,10 +6,10 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use muster_shared::id::TenantId;
-use muster_shared::store::tenants;
-use muster_shared::tenant::Slug;
-use muster_shared::token::{Scope, Token};
+use muster_domain::id::TenantId;
+use muster_domain::tenant::Slug;
+use muster_domain::token::{Scope, Token};
+use muster_store::tenants;
 use tokio::time::Instant;
 
 use super::refusal::{Answer, Refusal};

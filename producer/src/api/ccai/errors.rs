@@ -8,11 +8,11 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
-use muster_shared::id::{ImportId, TenantId};
-use muster_shared::import::ImportState;
-use muster_shared::store::records::{self, IssueReport};
-use muster_shared::store::reports::{self, ImportReport};
-use muster_shared::store::{Store, StoreError};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ImportState;
+use muster_store::records::{self, IssueReport};
+use muster_store::reports::{self, ImportReport};
+use muster_store::{Store, StoreError};
 use serde::Serialize;
 use tokio::sync::mpsc;
 

@@ -1,13 +1,13 @@
 //! The fields of a record (contracts B.1.1): what they are to the engine, and in which column of the portal's table they
 //! stand.
 
-use muster_shared::catalog::Catalog;
-use muster_shared::field::{Behaviour, Blank, Field, FieldRule, FieldTable};
-use muster_shared::options::{
+use muster_domain::catalog::Catalog;
+use muster_domain::field::{Behaviour, Blank, Field, FieldRule, FieldTable};
+use muster_domain::options::{
     Duplicates, EmptyFile, IdentifierField, ImportOptions, OnExisting, OnInvalid, Sets, Start,
     UnknownColumns, UnknownNames, Values,
 };
-use muster_shared::parse::Format;
+use muster_domain::parse::Format;
 
 /// Names in the order of the portal's columns, of which roles and teams take one each for every name of the catalog.
 const COLUMNS: [(&str, Field); 21] = [

@@ -8,11 +8,11 @@ use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{DefaultBodyLimit, FromRequest, Request};
 use axum::http::header;
 use futures_util::stream::{self, StreamExt};
-use muster_shared::clock;
-use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::id::{ImportId, TenantId};
-use muster_shared::store::catalog;
-use muster_shared::store::intake::{NewImport, Provenance};
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::id::{ImportId, TenantId};
+use muster_runtime::clock;
+use muster_store::catalog;
+use muster_store::intake::{NewImport, Provenance};
 use tokio::sync::Mutex;
 
 use super::refusal::{Answer, Refusal};

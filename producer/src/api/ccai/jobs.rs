@@ -5,10 +5,10 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{OriginalUri, Path, Request, State};
 use axum::http::{HeaderMap, Uri};
-use muster_shared::id::TenantId;
-use muster_shared::import::ImportState;
-use muster_shared::store::bulk_jobs::{self, BulkJob, Moved};
-use muster_shared::token::Scope;
+use muster_domain::id::TenantId;
+use muster_domain::import::ImportState;
+use muster_domain::token::Scope;
+use muster_store::bulk_jobs::{self, BulkJob, Moved};
 use serde_json::Value;
 
 use super::auth::ApiUser;

@@ -1,7 +1,7 @@
 //! Errors in the words of the original: each validation of B.1.1 has its short phrase, and a place in the portal's table.
 
-use muster_shared::error::{ErrorCode, FileError, RecordError};
-use muster_shared::store::records::IssueReport;
+use muster_domain::error::{ErrorCode, FileError, RecordError};
+use muster_store::records::IssueReport;
 
 use super::fields::Bounds;
 use super::view::LoggedError;
@@ -88,7 +88,7 @@ fn capitalised(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use muster_shared::catalog::{Catalog, Limits};
+    use muster_domain::catalog::{Catalog, Limits};
 
     use super::*;
 

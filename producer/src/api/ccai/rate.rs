@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use muster_shared::id::TenantId;
+use muster_domain::id::TenantId;
 use tokio::time::Instant;
 
 /// What a tenant has left.

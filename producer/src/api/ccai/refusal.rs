@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use muster_shared::store::StoreError;
+use muster_store::StoreError;
 use serde::Serialize;
 use utoipa::ToSchema;
 

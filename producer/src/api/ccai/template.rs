@@ -2,10 +2,10 @@
 
 use axum::Json;
 use axum::extract::State;
-use muster_shared::catalog::{Catalog, NameKind};
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::store::catalog::{self, CatalogName};
-use muster_shared::token::Scope;
+use muster_domain::catalog::{Catalog, NameKind};
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::token::Scope;
+use muster_store::catalog::{self, CatalogName};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;

@@ -4,12 +4,12 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
-use muster_shared::error::{ErrorCode, FileError};
-use muster_shared::id::TenantId;
-use muster_shared::import::ImportState;
-use muster_shared::store::bulk_jobs::{self, Moved};
-use muster_shared::store::steer;
-use muster_shared::token::Scope;
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::id::TenantId;
+use muster_domain::import::ImportState;
+use muster_domain::token::Scope;
+use muster_store::bulk_jobs::{self, Moved};
+use muster_store::steer;
 
 use super::auth::ApiUser;
 use super::form::Form;

@@ -2,15 +2,15 @@
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use chrono::{DateTime, Utc};
-use muster_shared::catalog::Catalog;
-use muster_shared::fault::{self, Mutant};
-use muster_shared::id::{ImportId, TenantId};
-use muster_shared::import::ImportState;
-use muster_shared::outcome::Reason;
-use muster_shared::store::bulk_jobs::BulkJob;
-use muster_shared::store::records::{self, IssueReport};
-use muster_shared::store::reports::{self, ImportReport};
-use muster_shared::store::{Connection, StoreError, catalog, snapshot};
+use muster_domain::catalog::Catalog;
+use muster_domain::fault::{self, Mutant};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ImportState;
+use muster_domain::outcome::Reason;
+use muster_store::bulk_jobs::BulkJob;
+use muster_store::records::{self, IssueReport};
+use muster_store::reports::{self, ImportReport};
+use muster_store::{Connection, StoreError, catalog, snapshot};
 use serde::Serialize;
 use utoipa::ToSchema;
 

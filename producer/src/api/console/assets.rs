@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use axum::extract::Path;
 use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
-use muster_shared::fault::{Mutant, mutant};
+use muster_domain::fault::{Mutant, mutant};
 use sha2::{Digest, Sha256};
 
 use super::leave::Leave;

@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
-use muster_shared::import::ImportState;
-use muster_shared::progress::{Progress, WaitsFor};
-use muster_shared::store::reports::ImportReport;
+use muster_domain::import::ImportState;
+use muster_domain::progress::{Progress, WaitsFor};
+use muster_store::reports::ImportReport;
 
 use super::words::{ago, count, span};
 use super::{imports, page};
@@ -162,8 +162,8 @@ pub(super) fn list(found: &[(&ImportReport, Item)], now: DateTime<Utc>) -> Marku
 
 #[cfg(test)]
 mod tests {
-    use muster_shared::outcome::Counts;
-    use muster_shared::store::reports::ChunkCounts;
+    use muster_domain::outcome::Counts;
+    use muster_store::reports::ChunkCounts;
 
     use super::*;
     use crate::api::console::imports::tests::{progress, report};

@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
 use maud::{Markup, html};
-use muster_shared::store::audit::{self, AuditEntry};
-use muster_shared::token::Scope;
+use muster_domain::token::Scope;
+use muster_store::audit::{self, AuditEntry};
 
 use super::leave::Leave;
 use super::page::{Page, Section};

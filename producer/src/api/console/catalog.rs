@@ -5,12 +5,12 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use muster_shared::catalog::{Catalog, FieldError};
-use muster_shared::clock;
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::store::catalog::{self as store, Applied};
-use muster_shared::store::tokens::{self, TokenInfo};
-use muster_shared::token::Scope;
+use muster_domain::catalog::{Catalog, FieldError};
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::token::Scope;
+use muster_runtime::clock;
+use muster_store::catalog::{self as store, Applied};
+use muster_store::tokens::{self, TokenInfo};
 use sha2::{Digest, Sha256};
 
 use super::leave::Leave;

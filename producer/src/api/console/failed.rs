@@ -2,7 +2,7 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use muster_shared::id::ImportId;
+use muster_domain::id::ImportId;
 
 use super::leave::Leave;
 use super::session::Visit;

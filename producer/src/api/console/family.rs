@@ -1,8 +1,8 @@
 //! The family of an import: those that brought its failed records again, shown with it as one.
 
 use maud::{Markup, html};
-use muster_shared::id::ImportId;
-use muster_shared::store::family::Family;
+use muster_domain::id::ImportId;
+use muster_store::family::Family;
 
 use super::imports::address;
 use super::words::{count, number};

@@ -1,7 +1,7 @@
 //! What happened to a user, the last first.
 
 use maud::{Markup, html};
-use muster_shared::store::history::{Entry, Page};
+use muster_store::history::{Entry, Page};
 use serde_json::Value;
 
 use super::words::{moment, number};
@@ -63,7 +63,7 @@ fn text(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use muster_shared::store::history::FieldChange;
+    use muster_store::history::FieldChange;
     use serde_json::json;
 
     use super::*;

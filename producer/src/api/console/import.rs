@@ -5,19 +5,19 @@ use axum::http::Uri;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use muster_shared::clock;
-use muster_shared::id::{ImportId, TenantId};
-use muster_shared::import::ImportState;
-use muster_shared::options::ImportOptions;
-use muster_shared::outcome::Outcome;
-use muster_shared::progress::Progress;
-use muster_shared::store::family::{self, Family};
-use muster_shared::store::problems::Problems;
-use muster_shared::store::progress::{self, HeldUp, LaneCell};
-use muster_shared::store::records::{self, RecordFilter, RecordReport};
-use muster_shared::store::reports::{self, ImportReport};
-use muster_shared::store::{Store, status};
-use muster_shared::token::Scope;
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ImportState;
+use muster_domain::options::ImportOptions;
+use muster_domain::outcome::Outcome;
+use muster_domain::progress::Progress;
+use muster_domain::token::Scope;
+use muster_runtime::clock;
+use muster_store::family::{self, Family};
+use muster_store::problems::Problems;
+use muster_store::progress::{self, HeldUp, LaneCell};
+use muster_store::records::{self, RecordFilter, RecordReport};
+use muster_store::reports::{self, ImportReport};
+use muster_store::{Store, status};
 
 use super::imports::{address, name};
 use super::leave::Leave;
@@ -327,7 +327,7 @@ fn chosen(options: &ImportOptions) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
-    use muster_shared::progress::{WaitsFor, Window};
+    use muster_domain::progress::{WaitsFor, Window};
 
     use super::*;
     use crate::api::console::imports::tests::progress;

@@ -5,11 +5,11 @@ use axum::http::Uri;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use muster_shared::clock;
-use muster_shared::id::ImportId;
-use muster_shared::import::ImportState;
-use muster_shared::store::reports::{self, ImportReport};
-use muster_shared::token::Scope;
+use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
+use muster_domain::token::Scope;
+use muster_runtime::clock;
+use muster_store::reports::{self, ImportReport};
 
 use super::leave::Leave;
 use super::page::{Page, Section};
@@ -145,11 +145,11 @@ pub(super) fn name(report: &ImportReport) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use muster_shared::id::TenantId;
-    use muster_shared::options::ImportOptions;
-    use muster_shared::outcome::Counts;
-    use muster_shared::progress::{Progress, Window};
-    use muster_shared::store::reports::ChunkCounts;
+    use muster_domain::id::TenantId;
+    use muster_domain::options::ImportOptions;
+    use muster_domain::outcome::Counts;
+    use muster_domain::progress::{Progress, Window};
+    use muster_store::reports::ChunkCounts;
     use uuid::Uuid;
 
     use super::*;

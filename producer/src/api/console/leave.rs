@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::html;
-use muster_shared::store::StoreError;
+use muster_store::StoreError;
 
 use super::page;
 use crate::api::error::{ApiError, Told};

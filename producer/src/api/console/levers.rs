@@ -4,12 +4,12 @@
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
-use muster_shared::id::ImportId;
-use muster_shared::import::ImportState;
-use muster_shared::store::problems::Cause;
-use muster_shared::store::reports::ImportReport;
-use muster_shared::store::steer::{self, Steered};
-use muster_shared::token::Scope;
+use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
+use muster_domain::token::Scope;
+use muster_store::problems::Cause;
+use muster_store::reports::ImportReport;
+use muster_store::steer::{self, Steered};
 
 use super::imports::address;
 use super::leave::Leave;
@@ -191,7 +191,7 @@ pub(super) fn redrive(report: &ImportReport, visit: &Visit) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use muster_shared::outcome::Counts;
+    use muster_domain::outcome::Counts;
 
     use super::*;
     use crate::api::console::imports::tests::report;

@@ -7,12 +7,12 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, html};
-use muster_shared::error::ErrorCode;
-use muster_shared::field::{Field, METADATA_PREFIX};
-use muster_shared::import_profile::BUILTIN;
-use muster_shared::inspect::{Column, Problem, Report};
-use muster_shared::store::import_profiles::{self, SavedProfile};
-use muster_shared::token::Scope;
+use muster_domain::error::ErrorCode;
+use muster_domain::field::{Field, METADATA_PREFIX};
+use muster_domain::import_profile::BUILTIN;
+use muster_domain::inspect::{Column, Problem, Report};
+use muster_domain::token::Scope;
+use muster_store::import_profiles::{self, SavedProfile};
 use serde::Serialize;
 
 use super::assets;

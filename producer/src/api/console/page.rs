@@ -2,7 +2,7 @@
 
 use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
-use muster_shared::token::Scope;
+use muster_domain::token::Scope;
 
 use super::session::{FORM_FIELD, Visit};
 use super::{BASE, assets};

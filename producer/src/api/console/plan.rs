@@ -1,11 +1,11 @@
 //! What an import would do: the part of its page that is shown before it is applied, and stays there.
 
 use maud::{Markup, html};
-use muster_shared::import::ImportState;
-use muster_shared::options::Start;
-use muster_shared::store::Store;
-use muster_shared::store::plans;
-use muster_shared::store::reports::ImportReport;
+use muster_domain::import::ImportState;
+use muster_domain::options::Start;
+use muster_store::Store;
+use muster_store::plans;
+use muster_store::reports::ImportReport;
 
 use super::leave::Leave;
 use super::page::capital;

@@ -1,10 +1,10 @@
 //! The problems of an import: failures and warnings by cause, the most frequent first, each with what it means and what to do.
 
 use maud::{Markup, html};
-use muster_shared::error::ErrorCode;
-use muster_shared::store::problems::{self, Place, Problem, Problems, Warned};
-use muster_shared::store::reports::ImportReport;
-use muster_shared::store::{Store, StoreError};
+use muster_domain::error::ErrorCode;
+use muster_store::problems::{self, Place, Problem, Problems, Warned};
+use muster_store::reports::ImportReport;
+use muster_store::{Store, StoreError};
 
 use super::imports::address;
 use super::page::sentence;

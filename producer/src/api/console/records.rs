@@ -6,13 +6,13 @@ use axum::extract::{Path, State};
 use axum::http::Uri;
 use axum::response::Response;
 use maud::{Markup, html};
-use muster_shared::id::ImportId;
-use muster_shared::outcome::Outcome;
-use muster_shared::store::problems::Cause;
-use muster_shared::store::records::{self, RecordFilter, RecordReport};
-use muster_shared::store::reports::{self, ImportReport};
-use muster_shared::store::{Store, StoreError, lookup};
-use muster_shared::token::Scope;
+use muster_domain::id::ImportId;
+use muster_domain::outcome::Outcome;
+use muster_domain::token::Scope;
+use muster_store::problems::Cause;
+use muster_store::records::{self, RecordFilter, RecordReport};
+use muster_store::reports::{self, ImportReport};
+use muster_store::{Store, StoreError, lookup};
 
 use super::imports::{address, name};
 use super::leave::Leave;
@@ -245,7 +245,7 @@ fn said(record: &RecordReport) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use muster_shared::error::{ErrorCode, RecordError};
+    use muster_domain::error::{ErrorCode, RecordError};
 
     use super::*;
     use crate::api::console::imports::tests::report;

@@ -13,11 +13,11 @@ use axum::extract::{Form, FromRequest, FromRequestParts, Query, Request};
 use axum::http::header::{self, HeaderMap};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Uri};
-use muster_shared::clock;
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::id::TenantId;
-use muster_shared::store::sessions::{self, Session, SessionHash, SessionLimits};
-use muster_shared::token::Scope;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::TenantId;
+use muster_domain::token::Scope;
+use muster_runtime::clock;
+use muster_store::sessions::{self, Session, SessionHash, SessionLimits};
 use rand::RngCore;
 use sha2::{Digest, Sha256};
 

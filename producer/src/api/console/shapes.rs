@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::import::ImportState;
-use muster_shared::outcome::Counts;
-use muster_shared::store::progress::{LaneCell, Settled};
-use muster_shared::store::reports::ChunkCounts;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::import::ImportState;
+use muster_domain::outcome::Counts;
+use muster_store::progress::{LaneCell, Settled};
+use muster_store::reports::ChunkCounts;
 
 use super::words::{count, number, percent};
 

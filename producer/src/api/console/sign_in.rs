@@ -4,8 +4,8 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
-use muster_shared::store::sessions::{self, Session};
-use muster_shared::token::Token;
+use muster_domain::token::Token;
+use muster_store::sessions::{self, Session};
 
 use super::leave::Leave;
 use super::session::{FORM_FIELD, Filled, Key, LIMITS, field, fields, no_cookie, query};

@@ -5,10 +5,10 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use muster_shared::clock;
-use muster_shared::id::ImportId;
-use muster_shared::store::reports;
-use muster_shared::token::Scope;
+use muster_domain::id::ImportId;
+use muster_domain::token::Scope;
+use muster_runtime::clock;
+use muster_store::reports;
 
 use super::imports::{address, name};
 use super::leave::Leave;
@@ -89,7 +89,7 @@ fn view(found: &UndoPreview, name: &str, form: Option<&Markup>, now: DateTime<Ut
 
 #[cfg(test)]
 mod tests {
-    use muster_shared::error::ErrorCode;
+    use muster_domain::error::ErrorCode;
     use uuid::Uuid;
 
     use super::*;

@@ -4,12 +4,12 @@ use axum::extract::{Path, State};
 use axum::http::Uri;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
-use muster_shared::id::UserId;
-use muster_shared::options::IdentifierField;
-use muster_shared::store::history::{self, Cursor};
-use muster_shared::store::users;
-use muster_shared::token::Scope;
-use muster_shared::user::User;
+use muster_domain::id::UserId;
+use muster_domain::options::IdentifierField;
+use muster_domain::token::Scope;
+use muster_domain::user::User;
+use muster_store::history::{self, Cursor};
+use muster_store::users;
 use serde_json::Value;
 
 use super::leave::Leave;

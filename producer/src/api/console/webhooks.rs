@@ -4,12 +4,12 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use muster_shared::clock;
-use muster_shared::id::{DeliveryId, WebhookId};
-use muster_shared::import::DeliveryState;
-use muster_shared::store::deliveries::{self, DeliveryFilter, DeliveryInfo};
-use muster_shared::store::webhooks::{self as store, Created, NewWebhook, WebhookChange, WebhookInfo};
-use muster_shared::token::Scope;
+use muster_domain::id::{DeliveryId, WebhookId};
+use muster_domain::import::DeliveryState;
+use muster_domain::token::Scope;
+use muster_runtime::clock;
+use muster_store::deliveries::{self, DeliveryFilter, DeliveryInfo};
+use muster_store::webhooks::{self as store, Created, NewWebhook, WebhookChange, WebhookInfo};
 
 use super::leave::Leave;
 use super::page::{Page, Section, secret, sentence};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use muster_shared::error::ErrorCode;
+use muster_domain::error::ErrorCode;
 use serde_json::{Map, Value, json};
 
 use super::Route;

@@ -1,11 +1,11 @@
 //! What parameters may be: values, bounds and defaults from the tables that requests are read by.
 
-use muster_shared::bulk::Action;
-use muster_shared::fault::{Mutant, mutant};
-use muster_shared::import::{ChunkState, DeliveryState, ImportState};
-use muster_shared::options as choices;
-use muster_shared::parse::{Delimiter, Format, TextEncoding};
-use muster_shared::planned::OnDrift;
+use muster_domain::bulk::Action;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::import::{ChunkState, DeliveryState, ImportState};
+use muster_domain::options as choices;
+use muster_domain::parse::{Delimiter, Format, TextEncoding};
+use muster_domain::planned::OnDrift;
 use serde_json::{Map, Value, json};
 
 use super::schemas::reference;

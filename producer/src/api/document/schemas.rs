@@ -1,11 +1,11 @@
 //! Shapes of what the domain shows: the domain knows nothing of this document, so they are written down here, and a test holds
 //! them against what is sent.
 
-use muster_shared::error::ErrorCode;
-use muster_shared::import::{ChunkState, DeliveryState, ImportState};
-use muster_shared::options::{AddressClash, ImportOptions};
-use muster_shared::parse::{Format, TextEncoding};
-use muster_shared::progress::WaitsFor;
+use muster_domain::error::ErrorCode;
+use muster_domain::import::{ChunkState, DeliveryState, ImportState};
+use muster_domain::options::{AddressClash, ImportOptions};
+use muster_domain::parse::{Format, TextEncoding};
+use muster_domain::progress::WaitsFor;
 use serde_json::{Map, Value, json};
 
 use super::options;
@@ -245,7 +245,7 @@ fn imports() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// How an import gets on (shared/src/progress.rs).
+/// How an import gets on (shared/domain/src/progress.rs).
 fn progress() -> [(&'static str, Value); 3] {
     let waits = WaitsFor::ALL.into_iter().map(|waits| json!(waits));
     let progress = json!({
@@ -381,12 +381,12 @@ fn inspection() -> Vec<(&'static str, Value)> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use muster_shared::catalog::Catalog;
-    use muster_shared::error::{FileError, RecordError};
-    use muster_shared::inspect::Inspection;
-    use muster_shared::outcome::{Counts, Outcome, Reason};
-    use muster_shared::parse::ParseLimits;
-    use muster_shared::store::reports::ChunkCounts;
+    use muster_domain::catalog::Catalog;
+    use muster_domain::error::{FileError, RecordError};
+    use muster_domain::inspect::Inspection;
+    use muster_domain::outcome::{Counts, Outcome, Reason};
+    use muster_domain::parse::ParseLimits;
+    use muster_store::reports::ChunkCounts;
     use serde::Serialize;
     use uuid::Uuid;
 

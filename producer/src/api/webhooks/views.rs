@@ -1,9 +1,9 @@
 //! Webhooks and deliveries as requests and answers have them.
 
 use chrono::{DateTime, Utc};
-use muster_shared::import::DeliveryState;
-use muster_shared::store::deliveries::DeliveryInfo;
-use muster_shared::store::webhooks::WebhookInfo;
+use muster_domain::import::DeliveryState;
+use muster_store::deliveries::DeliveryInfo;
+use muster_store::webhooks::WebhookInfo;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;

@@ -4,18 +4,18 @@
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::id::ImportId;
+use muster_domain::options::{ImportOptions, Start};
+use muster_domain::parse::Format;
+use muster_domain::token::Scope;
 use muster_producer::ProducerOptions;
 use muster_producer::api::HttpOptions;
 use muster_producer::receive::{self, Encoding, ReceiveLimits};
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::clock;
-use muster_shared::id::ImportId;
-use muster_shared::options::{ImportOptions, Start};
-use muster_shared::parse::Format;
-use muster_shared::store::intake::NewImport;
-use muster_shared::store::tokens::NewToken;
-use muster_shared::store::{apply, bulk_jobs, dispatch, retention, tokens};
-use muster_shared::token::Scope;
+use muster_runtime::clock;
+use muster_store::intake::NewImport;
+use muster_store::tokens::NewToken;
+use muster_store::{apply, bulk_jobs, dispatch, retention, tokens};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Body, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};

@@ -7,9 +7,9 @@ mod template;
 
 use std::num::NonZeroU32;
 
+use muster_domain::token::Scope;
 use muster_producer::ProducerOptions;
 use muster_producer::api::HttpOptions;
-use muster_shared::token::Scope;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! A template of the largest catalog, and links of a server that does not know its own address.
 
-use muster_shared::store::catalog::{self, Applied};
+use muster_store::catalog::{self, Applied};
 use reqwest::Method;
 use serde_json::json;
 

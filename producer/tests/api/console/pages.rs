@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::id::ImportId;
+use muster_domain::options::ImportOptions;
+use muster_domain::parse::Format;
+use muster_domain::token::Scope;
 use muster_producer::ProducerOptions;
 use muster_producer::receive::ReceiveLimits;
-use muster_shared::chunk::ChunkLimits;
-use muster_shared::clock;
-use muster_shared::id::ImportId;
-use muster_shared::options::ImportOptions;
-use muster_shared::parse::Format;
-use muster_shared::store::lookup::{self, Found};
-use muster_shared::store::tenants;
-use muster_shared::token::Scope;
+use muster_runtime::clock;
+use muster_store::lookup::{self, Found};
+use muster_store::tenants;
 
 use super::{Browser, import, state};
 use crate::harness::{Server, accepted, token, until};

@@ -1,8 +1,8 @@
 //! Who comes in, what a session is good for, and what it shows to whom.
 
+use muster_domain::token::Scope;
 use muster_producer::api::CONSOLE_ROUTES;
-use muster_shared::store::{tenants, tokens};
-use muster_shared::token::Scope;
+use muster_store::{tenants, tokens};
 use reqwest::Method;
 
 use super::{Browser, encoded, import, state};

@@ -1,6 +1,6 @@
 //! Webhooks and the audit at the console.
 
-use muster_shared::token::Scope;
+use muster_domain::token::Scope;
 
 use super::Browser;
 use crate::harness::{Server, token, until};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use muster_producer::ProducerOptions;
 use muster_producer::api::{HttpOptions, TlsFiles};
-use muster_shared::testing::TestDatabase;
+use muster_testkit::TestDatabase;
 use reqwest::Certificate;
 
 use crate::harness::{Server, until};
@@ -56,7 +56,7 @@ async fn a_certificate_that_changes_is_read_anew_and_a_broken_one_is_not() {
         std::fs::copy(file(&format!("{name}.pem")), &certificate).unwrap();
         std::fs::copy(file(&format!("{name}.key")), &key).unwrap();
         // Later than anything before, whatever the file system's clock.
-        let later = std::time::SystemTime::from(muster_shared::clock::now()) + Duration::from_secs(5);
+        let later = std::time::SystemTime::from(muster_runtime::clock::now()) + Duration::from_secs(5);
         std::fs::File::options().append(true).open(&certificate).unwrap().set_modified(later).unwrap();
     };
     put("other");
@@ -95,8 +95,8 @@ async fn clients_without_a_certificate_are_not_let_in_where_one_is_wanted() {
 async fn a_key_of_another_certificate_is_told_at_the_start() {
     let database = TestDatabase::create().await;
     let store = database.store().await;
-    let topology = muster_shared::queue::Topology::new("muster").unwrap();
-    let queue = muster_shared::queue::Queue::postgres(store.pool().clone(), topology, Default::default());
+    let topology = muster_queue::Topology::new("muster").unwrap();
+    let queue = muster_queue::Queue::postgres(store.pool().clone(), topology, Default::default());
     let options = options(file("server.pem"), file("other.key"), None);
     let error = muster_producer::Producer::start(store, queue, options).await.unwrap_err();
     assert!(error.to_string().contains("server.pem"), "{error}");

@@ -5,13 +5,13 @@ mod targets;
 
 use std::time::Duration;
 
+use muster_domain::id::ChunkId;
+use muster_domain::token::Scope;
+use muster_domain::webhook::Schedule;
 use muster_producer::webhook::{Targets, WebhookOptions};
 use muster_producer::{Producer, ProducerOptions};
-use muster_shared::id::ChunkId;
-use muster_shared::queue::{Queue, QueueOptions, Topology};
-use muster_shared::store::{apply, deliveries, tenants};
-use muster_shared::token::Scope;
-use muster_shared::webhook::Schedule;
+use muster_queue::{Queue, QueueOptions, Topology};
+use muster_store::{apply, deliveries, tenants};
 use reqwest::Method;
 use serde_json::{Value, json};
 

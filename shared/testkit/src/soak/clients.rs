@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use muster_shared::testing::random::Random;
+use crate::random::Random;
 use serde_json::json;
 use tokio::time::sleep;
 

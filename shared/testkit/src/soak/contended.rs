@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use muster_shared::testing::random::Random;
+use crate::random::Random;
 
 use super::clients::{Follower, Habits};
 use super::generate;

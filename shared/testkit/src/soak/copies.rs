@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use muster_shared::queue::{Headers, Message, Queue, QueueOptions};
+use muster_queue::{Headers, Message, Queue, QueueOptions};
 use sqlx::Row as _;
 use tokio::time::sleep;
 

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use muster_shared::outcome::{Outcome, OutcomeSheet};
-use muster_shared::queue::{Queue, QueueOptions};
+use muster_domain::outcome::{Outcome, OutcomeSheet};
+use muster_queue::{Queue, QueueOptions};
 use serde_json::json;
 use sqlx::Row as _;
 use tokio::time::sleep;

@@ -1,6 +1,6 @@
 //! Files, and the manifest of their records.
 
-use muster_shared::testing::random::Random;
+use crate::random::Random;
 use serde_json::{Map, Value, json};
 
 use super::model::{Bad, OnExisting, Record, Said, Users, text};

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
-use muster_shared::clock;
+use muster_runtime::clock;
 use serde_json::{Map, Value};
 
 /// The kinds of wrong, counted in records where a record is concerned.

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use lapin::{Connection, ConnectionProperties};
-use muster_shared::clock;
-use muster_shared::testing::random::Random;
+use muster_runtime::clock;
 use rustix::process::Signal;
 use serde_json::json;
 use sqlx::Row as _;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+
+use crate::random::Random;
 
 use super::program::Process;
 use super::servers::signal;

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use muster_shared::outcome::Outcome;
+use muster_domain::outcome::Outcome;
 use serde_json::{Value, json};
 
 use super::api::View;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use muster_shared::clock;
-use muster_shared::testing::random::Random;
+use muster_runtime::clock;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+
+use crate::random::Random;
 
 use super::clients::{Habits, run};
 use super::generate;

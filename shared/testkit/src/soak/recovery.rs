@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use muster_shared::clock;
+use muster_runtime::clock;
 use serde_json::{Value, json};
 use sqlx::Row as _;
 use tokio::time::sleep;

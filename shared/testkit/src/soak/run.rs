@@ -9,13 +9,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use muster_shared::clock;
-use muster_shared::queue::Topology;
-use muster_shared::testing::random::Random;
+use muster_queue::Topology;
+use muster_runtime::clock;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+
+use crate::random::Random;
 
 use super::api::Api;
 use super::clients;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use anyhow::Context as _;
-use muster_shared::chunk::decode;
-use muster_shared::outcome::{Outcome, OutcomeSheet};
+use muster_domain::chunk::decode;
+use muster_domain::outcome::{Outcome, OutcomeSheet};
 use serde_json::Value;
 use sqlx::Row as _;
 use uuid::Uuid;

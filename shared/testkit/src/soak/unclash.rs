@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
-use muster_shared::outcome::Outcome;
-use muster_shared::testing::random::Random;
+use muster_domain::outcome::Outcome;
 use serde_json::json;
 use sqlx::Row as _;
+
+use crate::random::Random;
 
 use super::clients::{Follower, Habits, run};
 use super::generate::{Draft, Format};

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use muster_shared::testing::random::Random;
+use crate::random::Random;
 use serde_json::{Value, json};
 use sqlx::Row as _;
 use tokio::time::sleep;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use muster_shared::clock;
-use muster_shared::testing::random::Random;
+use muster_runtime::clock;
 use serde_json::json;
 use sqlx::Row as _;
 use tokio::time::sleep;
+
+use crate::random::Random;
 
 use super::api::{Answer, View};
 use super::journal::Wrong;

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use muster_shared::clock;
-use muster_shared::queue::Topology;
-use muster_shared::testing::random::Random;
+use muster_queue::Topology;
+use muster_runtime::clock;
 use uuid::Uuid;
+
+use crate::random::Random;
 
 use super::api::Api;
 use super::db::Db;

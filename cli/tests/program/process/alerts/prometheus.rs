@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use muster_shared::clock;
+use muster_runtime::clock;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 

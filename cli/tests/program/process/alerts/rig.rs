@@ -7,12 +7,12 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use muster_shared::clock;
-use muster_shared::queue::{Consumer, Queue, QueueOptions, Topology};
-use muster_shared::store::{Store, tenants, tokens};
-use muster_shared::testing::TestDatabase;
-use muster_shared::testing::proxy::Proxy;
-use muster_shared::token::Scope;
+use muster_domain::token::Scope;
+use muster_queue::{Consumer, Queue, QueueOptions, Topology};
+use muster_runtime::clock;
+use muster_store::{Store, tenants, tokens};
+use muster_testkit::TestDatabase;
+use muster_testkit::proxy::Proxy;
 use reqwest::{Method, StatusCode};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 

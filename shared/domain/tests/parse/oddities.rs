@@ -1,0 +1,83 @@
+//! One small file an oddity (`shared/test_data`), each with what it must come to beside it.
+//!
+//! `MUSTER_BLESS=1` writes what it comes to now: look at the difference before it is committed.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use muster_domain::parse::{Format, ParseLimits};
+use serde_json::Value;
+
+use crate::seen::{parse, parse_pieces};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../test_data")
+}
+
+/// The files of the corpus with their formats: named for the format, then for the oddity.
+fn corpus() -> Vec<(PathBuf, Format)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder()).expect("the corpus") {
+        let path = entry.expect("a file").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+        if name.ends_with(".expected.json") {
+            continue;
+        }
+        if let Some(format) = name.split_once('_').and_then(|(format, _)| format.parse().ok()) {
+            files.push((path, format));
+        }
+    }
+    files.sort_unstable_by(|one, two| one.0.cmp(&two.0));
+    files
+}
+
+fn expected_path(path: &Path) -> PathBuf {
+    path.with_extension("expected.json")
+}
+
+/// What is asked for beside the format stands in the name: `csv_detect_…` has its delimiter told from the header, and
+/// `…_given_ENCODING` its encoding named; `csv_flexible_…` may have short and long rows.
+fn limits(path: &Path) -> ParseLimits {
+    let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+    let delimiter = if name.starts_with("csv_detect_") { None } else { ParseLimits::default().delimiter };
+    let encoding = name.split_once("_given_").map(|(_, encoding)| encoding.parse().expect("an encoding"));
+    let flexible = name.starts_with("csv_flexible_");
+    ParseLimits { delimiter, encoding, flexible, ..ParseLimits::default() }
+}
+
+#[test]
+fn oddity_comes_to_what_stands_beside_it() {
+    let bless = env::var_os("MUSTER_BLESS").is_some();
+    let mut wrong = Vec::new();
+    let corpus = corpus();
+    assert!(corpus.len() >= 60, "the corpus is there");
+    for (path, format) in corpus {
+        let upload = fs::read(&path).expect("a readable file");
+        let seen = parse(format, limits(&path), &upload);
+        assert_eq!(parse_pieces(format, limits(&path), upload.chunks(1)), seen, "{}", path.display());
+        let seen = seen.to_json();
+        if bless {
+            let text = serde_json::to_string_pretty(&seen).expect("JSON") + "\n";
+            fs::write(expected_path(&path), text).expect("written");
+            continue;
+        }
+        let expected = fs::read(expected_path(&path)).expect("what it must come to");
+        let expected: Value = serde_json::from_slice(&expected).expect("JSON");
+        if seen != expected {
+            wrong.push(format!("{}:\nexpected {expected:#}\ngot {seen:#}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_expectation_has_its_file() {
+    let files: BTreeSet<PathBuf> = corpus().iter().map(|(path, _)| expected_path(path)).collect();
+    for entry in fs::read_dir(folder()).expect("the corpus") {
+        let path = entry.expect("a file").path();
+        if path.to_str().is_some_and(|path| path.ends_with(".expected.json")) {
+            assert!(files.contains(&path), "{} belongs to nothing", path.display());
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Who holds which chunks: each process says so about every second, in one row. A process that is silent for
+//! [`LIVES`] is gone, and what it held is not held any more.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::ChunkId;
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+
+/// A process that says nothing for so long is gone, and what it held is not held any more.
+pub const LIVES: Duration = Duration::from_secs(3);
+
+/// Says that a process lives, and which chunks it holds.
+pub async fn say(store: &Store, process: Uuid, name: &str, chunks: &[ChunkId]) -> Result<(), StoreError> {
+    let ids: Vec<i64> = chunks.iter().map(|chunk| chunk.get()).collect();
+    sqlx::query!(
+        "insert into chunk_holders (id, name, chunks)
+         values ($1, $2, $3)
+         on conflict (id) do update set seen_at = now(), chunks = excluded.chunks",
+        process,
+        name,
+        &ids,
+    )
+    .execute(store.pool())
+    .await?;
+    Ok(())
+}
+
+/// Which process that lives holds each of these chunks. A dispatcher and a worker may both hold one for a moment; it is the worker's then.
+pub async fn of(store: &Store, chunks: &[ChunkId]) -> Result<HashMap<ChunkId, String>, StoreError> {
+    let ids: Vec<i64> = chunks.iter().map(|chunk| chunk.get()).collect();
+    let rows = sqlx::query!(
+        "select name, chunks from chunk_holders
+          where seen_at > now() - make_interval(secs => $2) and chunks && $1 order by name",
+        &ids,
+        LIVES.as_secs_f64(),
+    )
+    .fetch_all(store.pool())
+    .await?;
+    // The last one counts, and workers come after dispatchers.
+    let held =
+        rows.into_iter().flat_map(|row| row.chunks.into_iter().map(move |chunk| (chunk, row.name.clone())));
+    Ok(held
+        .filter(|(chunk, _)| ids.contains(chunk))
+        .map(|(chunk, name)| (ChunkId::new(chunk), name))
+        .collect())
+}
+
+/// A process ends: what it held is not held any more.
+pub async fn leave(store: &Store, process: Uuid) -> Result<(), StoreError> {
+    sqlx::query!("delete from chunk_holders where id = $1", process).execute(store.pool()).await?;
+    Ok(())
+}
+
+/// Deletes the rows of processes that are gone for long.
+pub async fn delete_gone(store: &Store) -> Result<u64, StoreError> {
+    let deleted = sqlx::query!("delete from chunk_holders where seen_at < now() - interval '1 minute'")
+        .execute(store.pool())
+        .await?;
+    Ok(deleted.rows_affected())
+}
+
+/// A process that lives, as it said lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// What it is: `worker`, `dispatcher` and its number in its system.
+    pub name: String,
+    /// When it last said so.
+    pub seen_at: DateTime<Utc>,
+    /// How many chunks it holds.
+    pub chunks: u64,
+}
+
+/// The processes that live, by name.
+pub async fn list(store: &Store) -> Result<Vec<Process>, StoreError> {
+    let lives = if mutant(Mutant::DeadWorkersListed) { 15.0 } else { LIVES.as_secs_f64() };
+    let rows = sqlx::query!(
+        r#"select name, seen_at, cardinality(chunks) as "chunks!"
+             from chunk_holders
+            where seen_at > now() - make_interval(secs => $1)
+            order by name"#,
+        lives,
+    )
+    .fetch_all(store.pool())
+    .await?;
+    let process =
+        |name, seen_at, chunks: i32| Process { name, seen_at, chunks: u64::try_from(chunks).unwrap_or(0) };
+    Ok(rows.into_iter().map(|row| process(row.name, row.seen_at, row.chunks)).collect())
+}

@@ -1,0 +1,158 @@
+//! What this process holds: chunks that it works on are noted here and told to the store about every second, so that whoever
+//! looks for lost chunks leaves them alone ([`crate::dispatch::silent`]).
+//!
+//! Nothing depends on it but how soon a lost chunk is found: one that is taken for lost by mistake is sent a second time, which
+//! changes nothing (P3).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use muster_domain::id::ChunkId;
+use muster_runtime::clock;
+use muster_runtime::supervise::{Progress, Supervised, supervise};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{Store, holders};
+
+/// How often a process says what it holds.
+pub const BEAT: Duration = Duration::from_secs(1);
+
+/// How long telling may take: over a connection that leads nowhere it would never end.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
+/// How long a process that stops may take to say so.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Tells the store what this process holds. Dropped, it is silent, and a few seconds later counts as gone.
+#[derive(Debug)]
+pub struct Holding {
+    store: Store,
+    process: Uuid,
+    holder: Holder,
+    task: Supervised,
+}
+
+/// Notes what is held. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Holder(Arc<Mutex<HashMap<ChunkId, usize>>>);
+
+/// A chunk that is held until this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    chunk: ChunkId,
+    holder: Holder,
+}
+
+impl Holding {
+    /// Starts to tell; `name` is what the process does. The store may be away.
+    pub fn start(store: Store, name: &'static str) -> Self {
+        let (process, holder) = (clock::new_id(), Holder::default());
+        let stop = CancellationToken::new();
+        let task = supervise("holding", stop.clone(), {
+            let (store, holder) = (store.clone(), holder.clone());
+            move |progress| tell(store.clone(), process, name, holder.clone(), stop.clone(), progress)
+        });
+        Self { store, process, holder, task }
+    }
+
+    /// What notes chunks.
+    pub fn holder(&self) -> Holder {
+        self.holder.clone()
+    }
+
+    /// Ends: nothing is held any more.
+    pub async fn stop(self) {
+        self.task.stop(LEAVE_WITHIN).await;
+        let (store, process) = (self.store, self.process);
+        // In a task of its own: the process may end while the statement is under way.
+        let left = tokio::spawn(async move { holders::leave(&store, process).await });
+        if !matches!(timeout(LEAVE_WITHIN, left).await, Ok(Ok(Ok(())))) {
+            tracing::debug!("the store was not told that this process ends; it counts as gone soon");
+        }
+    }
+}
+
+async fn tell(
+    store: Store,
+    process: Uuid,
+    kind: &'static str,
+    holder: Holder,
+    stop: CancellationToken,
+    progress: Progress,
+) {
+    let name = format!("{kind} {} on {}", std::process::id(), host());
+    let mut beat = interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = beat.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        let chunks = holder.chunks();
+        match Store::within(TOLD_WITHIN, holders::say(&store, process, &name, &chunks)).await {
+            Ok(()) => progress.note(),
+            Err(error) => tracing::debug!(%error, "the store was not told what this process holds"),
+        }
+    }
+}
+
+/// The name of this machine, or of the container, where the system tells it.
+fn host() -> String {
+    let told =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
+    let name = told.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+    name.unwrap_or_else(|| "this machine".into())
+}
+
+impl Holder {
+    /// Notes a chunk as held.
+    pub fn hold(&self, chunk: ChunkId) -> Held {
+        *self.lock().entry(chunk).or_default() += 1;
+        Held { chunk, holder: self.clone() }
+    }
+
+    fn chunks(&self) -> Vec<ChunkId> {
+        self.lock().keys().copied().collect()
+    }
+
+    // Nothing can panic while the lock is held.
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ChunkId, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// The chunk.
+    pub fn chunk(&self) -> ChunkId {
+        self.chunk
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut held = self.holder.lock();
+        if let Some(times) = held.get_mut(&self.chunk) {
+            *times -= 1;
+            if *times == 0 {
+                held.remove(&self.chunk);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_held_until_the_last_who_holds_it_lets_go() {
+        let holder = Holder::default();
+        let (first, second) = (holder.hold(ChunkId::new(1)), holder.hold(ChunkId::new(1)));
+        drop(first);
+        assert_eq!(holder.chunks(), [ChunkId::new(1)]);
+        drop(second);
+        assert!(holder.chunks().is_empty());
+    }
+}

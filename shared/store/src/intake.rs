@@ -1,0 +1,451 @@
+//! Receiving: an import is opened, its chunks are staged, and it is received, refused or aborted.
+//!
+//! Until [`receive`] commits, an import is worth nothing: chunks staged before a crash are thrown away with it. So staging
+//! does not wait for the disk; [`receive`] does, and with it everything that was written before.
+//!
+//! A server that crashes forgets what was staged just before, and another connection would not notice. So [`receive`] runs
+//! in the session that staged, which does not outlive its server, and compares what is in the store with what was staged
+//! ([`Tally`]) in the transaction that ends the upload.
+
+use muster_domain::chunk::SealedChunk;
+use muster_domain::error::{FileError, RecordError};
+use muster_domain::fault::{self, Mutant, Point, mutant};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ImportState;
+use muster_domain::options::ImportOptions;
+use muster_domain::outcome::{OutcomeSheet, Verdict};
+use sqlx::PgExecutor;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
+
+pub use super::doubles::stage_keys;
+use super::quota::{self, Allowance, TenantLimits};
+pub use super::receipt::{Concluded, Received, Settled, Tally, receive};
+use super::{Store, StoreError, doubles};
+
+/// A new import.
+#[derive(Debug, Clone)]
+pub struct NewImport {
+    /// Id.
+    pub id: ImportId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Name of the file, a label and never a path.
+    pub filename: Option<String>,
+    /// What it is asked to do.
+    pub options: ImportOptions,
+    /// The client's key for this request, and the SHA-256 of what the key stands for.
+    pub idempotency: Option<(String, [u8; 32])>,
+    /// Where it comes from.
+    pub provenance: Provenance,
+}
+
+/// Where an import comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// The tenant's import whose failed records it brings again, where that was said.
+    pub mends: Option<ImportId>,
+    /// Who sends it: `token:` and the id of the token, or `operator`.
+    pub actor: Option<String>,
+}
+
+/// What opening an import found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened {
+    /// It is open and waits for its chunks, and may have so much.
+    New(Allowance),
+    /// The idempotency key is that of a request with the same options that was received.
+    Known(KnownImport),
+    /// A request with this idempotency key is being received, or is coming to its end at this moment.
+    InProgress,
+    /// The idempotency key is in use, for a request with other options.
+    Mismatch,
+    /// As many of the tenant's imports are under way as may be.
+    TooManyImports,
+}
+
+/// The import that an idempotency key stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownImport {
+    /// Its id.
+    pub id: ImportId,
+    /// Its state.
+    pub state: ImportState,
+    /// SHA-256 of its upload, decompressed: the same key with another upload is another request.
+    pub digest: [u8; 32],
+}
+
+/// How long an import may be without a sign of life from its receiver.
+pub const LEASE_SECONDS: f64 = 60.0;
+/// How long a receiver is silent before the same idempotency key may be taken from it. It speaks every
+/// [`RENEW_SECONDS`].
+const SILENT_SECONDS: f64 = 8.0;
+/// How often a receiver renews its lease.
+pub const RENEW_SECONDS: f64 = 2.0;
+/// How often opening looks again at a key that changed hands meanwhile.
+const OPEN_TRIES: u32 = 10;
+
+/// Opens an import. Its receiver must [`renew`] the lease every [`RENEW_SECONDS`]; after [`LEASE_SECONDS`] without that the
+/// import counts as abandoned.
+///
+/// An idempotency key stands for one request that was received. An import that came to nothing frees its key, one whose
+/// receiver fell silent is aborted here. The tenant's limits are asked of new imports only: the same key is always answered.
+pub async fn open(store: &Store, import: &NewImport, limits: &TenantLimits) -> Result<Opened, StoreError> {
+    for _ in 0..OPEN_TRIES {
+        let mut transaction = store.pool().begin().await?;
+        let opened = if insert(&mut transaction, import).await? {
+            if !quota::may_open(&mut transaction, import.tenant, limits).await? {
+                transaction.rollback().await?;
+                return Ok(Opened::TooManyImports);
+            }
+            let allowance = quota::left(&mut transaction, import.tenant, import.id, limits).await?;
+            Some(Opened::New(allowance))
+        } else {
+            match held_by(&mut transaction, import).await {
+                // Whoever holds it for so long is receiving it, or ending it.
+                Err(error) if error.sqlstate() == Some("55P03") => return Ok(Opened::InProgress),
+                found => found?,
+            }
+        };
+        fault::point(Point::OpenImport)?;
+        transaction.commit().await?;
+        if let Some(opened) = opened {
+            return Ok(opened);
+        }
+    }
+    Ok(Opened::InProgress)
+}
+
+/// False if the idempotency key is in use.
+async fn insert(connection: &mut PgConnection, import: &NewImport) -> Result<bool, StoreError> {
+    let (key, hash) = import.idempotency.as_ref().map(|(key, hash)| (key.as_str(), &hash[..])).unzip();
+    let inserted = sqlx::query!(
+        "insert into imports (id, tenant_id, filename, options, idempotency_key, request_hash, alive_until, actor, mends)
+         values ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7), $8, $9)
+         on conflict (tenant_id, idempotency_key) where idempotency_key is not null do nothing",
+        import.id.get(),
+        import.tenant.get(),
+        import.filename,
+        serde_json::to_value(&import.options).map_err(|error| StoreError::Program(error.to_string()))?,
+        key,
+        hash,
+        LEASE_SECONDS,
+        import.provenance.actor,
+        import.provenance.mends.map(ImportId::get),
+    )
+    .execute(connection)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+/// Who holds the import's idempotency key. `None` if nobody does any more: the key was freed, by this very call perhaps.
+async fn held_by(connection: &mut PgConnection, import: &NewImport) -> Result<Option<Opened>, StoreError> {
+    let (key, hash) = import.idempotency.as_ref().map(|(key, hash)| (key.as_str(), &hash[..])).unzip();
+    sqlx::raw_sql("set local lock_timeout = '5s'").execute(&mut *connection).await?;
+    // Locked, and so as it is once whoever is ending it has ended it: what the insert met may be older than that.
+    let held = sqlx::query!(
+        r#"select id, state, request_hash, digest, alive_until < now() + make_interval(secs => $3) as "silent!"
+             from imports
+            where tenant_id = $1 and idempotency_key = $2
+              for no key update"#,
+        import.tenant.get(),
+        key,
+        LEASE_SECONDS - SILENT_SECONDS,
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(held) = held else { return Ok(None) };
+    let state: ImportState =
+        held.state.parse().map_err(|_| StoreError::corrupt("imports", "state", held.id))?;
+    match state {
+        ImportState::Receiving if !held.silent || fault::mutant(Mutant::SilentKeepsKey) => {
+            return Ok(Some(Opened::InProgress));
+        }
+        ImportState::Receiving => abort(connection, held.id).await?,
+        ImportState::Aborted if fault::mutant(Mutant::AbortedKeepsKey) => {
+            return Ok(Some(Opened::InProgress));
+        }
+        ImportState::Aborted | ImportState::Refused => {}
+        _ if held.request_hash.as_deref() != hash => return Ok(Some(Opened::Mismatch)),
+        _ => {
+            let digest = held.digest.and_then(|digest| digest.try_into().ok());
+            let digest = digest.ok_or_else(|| StoreError::corrupt("imports", "digest", held.id))?;
+            return Ok(Some(Opened::Known(KnownImport { id: ImportId::new(held.id), state, digest })));
+        }
+    }
+    // What came to nothing is in nobody's way: the client may send the file again.
+    sqlx::query!("update imports set idempotency_key = null where id = $1", held.id)
+        .execute(connection)
+        .await?;
+    Ok(None)
+}
+
+/// Aborts an import whose receiver is gone. Its row is locked, and it is being received.
+async fn abort(connection: &mut PgConnection, import: Uuid) -> Result<(), StoreError> {
+    let error = FileError::new(
+        muster_domain::error::ErrorCode::UploadIncomplete,
+        "the receiver stopped before the upload was complete",
+    );
+    let error = serde_json::to_value(error).map_err(|error| StoreError::Program(error.to_string()))?;
+    sqlx::query!(
+        "update imports
+            set state = 'aborted', error = $2, completed_at = now(), total = 0, secret_key = null
+          where id = $1 and state = 'receiving'",
+        import,
+        error,
+    )
+    .execute(&mut *connection)
+    .await?;
+    discard_staged(connection, import).await
+}
+
+/// The newest import of this very request (`request_hash` as in [`NewImport::idempotency`]) that was received and has not
+/// ended, under a key that begins with `prefix`: what a client that lost its program goes on with.
+pub async fn unfinished(
+    store: &Store,
+    tenant: TenantId,
+    prefix: &str,
+    request_hash: [u8; 32],
+) -> Result<Option<ImportId>, StoreError> {
+    let id = sqlx::query_scalar!(
+        "select id
+           from imports
+          where tenant_id = $1 and request_hash = $2 and starts_with(idempotency_key, $3)
+            and state in ('received', 'planning', 'planned', 'running', 'paused')
+          order by id desc
+          limit 1",
+        tenant.get(),
+        &request_hash[..],
+        prefix,
+    )
+    .fetch_optional(store.pool())
+    .await?;
+    Ok(id.map(ImportId::new))
+}
+
+/// A connection for staging: its commits do not wait for the disk (see the module).
+pub async fn staging_connection(store: &Store) -> Result<PgConnection, StoreError> {
+    let mut connection = store.connection().await?;
+    sqlx::raw_sql("set synchronous_commit = off").execute(&mut connection).await?;
+    Ok(connection)
+}
+
+/// A record with something to say beside its outcome.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Issue {
+    /// Number of the record.
+    pub record: u64,
+    /// Whether the record failed (else there are only warnings).
+    pub failed: bool,
+    /// What is wrong with it.
+    pub errors: Vec<RecordError>,
+    /// What its owner should know although it was applied.
+    pub warnings: Vec<String>,
+    /// The record as uploaded, secrets redacted: JSON text `[[name, value], …]`.
+    pub source: String,
+}
+
+impl Issue {
+    /// About how many bytes it holds.
+    pub fn size(&self) -> usize {
+        let errors =
+            self.errors.iter().map(|error| error.message.len() + error.field.as_ref().map_or(0, String::len));
+        let warnings = self.warnings.iter().map(String::len);
+        let own = size_of::<Self>() + size_of_val(&self.errors[..]) + size_of_val(&self.warnings[..]);
+        own + self.source.len() + errors.sum::<usize>() + warnings.sum::<usize>()
+    }
+}
+
+/// Stages one chunk, with the outcomes of those of its records that failed validation. One all of whose records did is at its end.
+pub async fn stage(
+    connection: &mut PgConnection,
+    import: ImportId,
+    tenant: TenantId,
+    chunk: &SealedChunk,
+) -> Result<(), StoreError> {
+    let records = small(chunk.records)?;
+    let failed = small(chunk.invalid.len())?;
+    let sheet = (failed > 0).then(|| {
+        let mut sheet = OutcomeSheet::pending(chunk.records as usize);
+        for index in &chunk.invalid {
+            sheet.set(*index as usize, Verdict::FAILED, None);
+        }
+        sheet.encode()
+    });
+    sqlx::query!(
+        "insert into chunks (import_id, tenant_id, lane, seq, state, first_record, last_record,
+                             records, pending, failed, body_hash, body, outcomes, applied_at)
+         values ($1, $2, $3, $4, case when $7::int = $8::int then 'applied' else 'staged' end, $5, $6,
+                 $7, $7::int - $8::int, $8, $9, $10, $11, case when $7::int = $8::int and not $12 then now() end)",
+        import.get(),
+        tenant.get(),
+        small(chunk.lane)?,
+        small(chunk.seq)?,
+        wide(chunk.first_record),
+        wide(chunk.last_record),
+        records,
+        failed,
+        chunk.body_hash,
+        &chunk.body[..],
+        sheet,
+        mutant(Mutant::StagedWithoutEnd),
+    )
+    .execute(connection)
+    .await?;
+    fault::point(Point::Stage)?;
+    Ok(())
+}
+
+/// Writes issues of records. A record's later issue replaces its earlier one, so that writing twice is writing once. What the record was
+/// warned of while it was received is still so after it was applied, and stays.
+pub async fn write_issues(
+    connection: &mut PgConnection,
+    import: ImportId,
+    issues: &[Issue],
+) -> Result<(), StoreError> {
+    if issues.is_empty() || fault::mutant(Mutant::IssuesForgotten) {
+        return Ok(());
+    }
+    let json = |value: &dyn erased::Json| value.text();
+    let records: Vec<i64> = issues.iter().map(|issue| wide(issue.record)).collect();
+    let failed: Vec<bool> = issues.iter().map(|issue| issue.failed).collect();
+    let errors: Vec<Option<String>> = issues.iter().map(|issue| json(&issue.errors)).collect();
+    let warnings: Vec<Option<String>> = issues.iter().map(|issue| json(&issue.warnings)).collect();
+    let sources: Vec<String> = issues.iter().map(|issue| issue.source.clone()).collect();
+    sqlx::query!(
+        "insert into record_issues (import_id, record, failed, errors, warnings, source)
+         select $1, record, failed, errors::json, warnings::json, source::json
+           from unnest($2::bigint[], $3::boolean[], $4::text[], $5::text[], $6::text[])
+             as issue (record, failed, errors, warnings, source)
+         on conflict (import_id, record) do update
+            set failed = excluded.failed, errors = excluded.errors, source = excluded.source,
+                warnings = case
+                    when record_issues.warnings is null or $7 then excluded.warnings
+                    when excluded.warnings is null then record_issues.warnings
+                    else (select json_agg(told)
+                            from (select told from json_array_elements_text(record_issues.warnings) as told
+                                  union all
+                                  select told from json_array_elements_text(excluded.warnings) as told
+                                   where told not in (select earlier
+                                                        from json_array_elements_text(record_issues.warnings) as earlier))
+                                 as every)
+                end",
+        import.get(),
+        &records,
+        &failed,
+        &errors as &[Option<String>],
+        &warnings as &[Option<String>],
+        &sources,
+        mutant(Mutant::LaterWarningsReplace),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// JSON text of a list, nothing for an empty one.
+mod erased {
+    use serde::Serialize;
+
+    pub(super) trait Json {
+        fn text(&self) -> Option<String>;
+    }
+
+    impl<T: Serialize> Json for Vec<T> {
+        fn text(&self) -> Option<String> {
+            if self.is_empty() { None } else { serde_json::to_string(self).ok() }
+        }
+    }
+}
+
+/// Says that the receiver is alive. False if the import is not being received any more: the receiver must stop.
+pub async fn renew(executor: impl PgExecutor<'_>, import: ImportId) -> Result<bool, StoreError> {
+    let renewed = sqlx::query!(
+        "update imports
+            set alive_until = now() + make_interval(secs => $2)
+          where id = $1 and state = 'receiving'",
+        import.get(),
+        LEASE_SECONDS,
+    )
+    .execute(executor)
+    .await?;
+    Ok(renewed.rows_affected() == 1)
+}
+
+/// The file cannot be imported, or its upload stopped: the import ends as `refused` or `aborted` and nothing staged is kept.
+///
+/// Returns the state in which the import is now: another one if it was not being received any more.
+pub async fn discard(
+    store: &Store,
+    import: ImportId,
+    state: ImportState,
+    error: &FileError,
+) -> Result<ImportState, StoreError> {
+    let error = serde_json::to_value(error).map_err(|error| StoreError::Program(error.to_string()))?;
+    let mut transaction = store.pool().begin().await?;
+    // Locked first: a receipt that is being committed is waited for, and then seen.
+    let now = sqlx::query_scalar!("select state from imports where id = $1 for no key update", import.get())
+        .fetch_optional(&mut *transaction)
+        .await?;
+    // Gone: it was aborted long ago.
+    let now = now.as_deref().unwrap_or(ImportState::Aborted.as_str());
+    let now: ImportState = now.parse().map_err(|_| StoreError::corrupt("imports", "state", import))?;
+    let end = match now {
+        ImportState::Receiving => {
+            sqlx::query!(
+                "update imports
+                    set state = $2, error = $3, completed_at = now(), total = 0, secret_key = null
+                  where id = $1 and state = 'receiving'",
+                import.get(),
+                state.as_str(),
+                error,
+            )
+            .execute(&mut *transaction)
+            .await?;
+            state
+        }
+        now => now,
+    };
+    // An import that others aborted: what was staged since is left over.
+    if matches!(now, ImportState::Receiving | ImportState::Aborted) {
+        discard_staged(&mut transaction, import.get()).await?;
+    }
+    transaction.commit().await?;
+    Ok(end)
+}
+
+async fn discard_staged(connection: &mut PgConnection, import: Uuid) -> Result<(), StoreError> {
+    doubles::drop_keys(connection, import).await?;
+    sqlx::query!("delete from record_issues where import_id = $1", import).execute(&mut *connection).await?;
+    sqlx::query!("delete from chunks where import_id = $1", import).execute(connection).await?;
+    Ok(())
+}
+
+/// Aborts imports whose receiver died: those whose lease is over, or all of them where no other receiver can be alive.
+/// One that is locked is coming to its end by itself. Returns how many there were.
+pub async fn abort_abandoned(store: &Store, all: bool) -> Result<usize, StoreError> {
+    let mut transaction = store.pool().begin().await?;
+    let abandoned = sqlx::query_scalar!(
+        "select id
+           from imports
+          where state = 'receiving' and ($1 or alive_until < now())
+            for no key update skip locked",
+        all,
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    for import in &abandoned {
+        abort(&mut transaction, *import).await?;
+    }
+    transaction.commit().await?;
+    Ok(abandoned.len())
+}
+
+/// Record numbers and sizes beyond 2^63 do not happen; should one, it is written as the largest number there is.
+pub(super) fn wide(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) fn small<N: TryInto<i32>>(number: N) -> Result<i32, StoreError> {
+    number.try_into().map_err(|_| StoreError::Program("a count of one chunk is out of range".into()))
+}

@@ -1,0 +1,401 @@
+//! Plans of imports: chunks are planned one by one, each in its transaction, and nothing is written to users.
+//!
+//! Why a later chunk meets what earlier ones would leave: [`known`] finds the chunks that have to do with one of its values, and
+//! [`put`] looks again, under a lock of the import's plan, at those that were planned since. So the chunks of a plan are planned as if
+//! one after the other, in the order of `plans.id`; and each notes which chunks of other lanes it follows ([`of_chunk`]), so that they
+//! are applied in that order where it matters.
+
+mod erase;
+mod forget;
+mod read;
+
+use std::collections::{BTreeMap, HashMap};
+
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
+
+pub(super) use erase::erase;
+pub use forget::forget_keys;
+pub(super) use forget::{clear_keys, forget};
+pub use read::{
+    Cursor, PlanSummary, PlannedPage, PlannedRecords, Since, WORTH_A_WARNING, chunk_after, page, summary,
+};
+
+use muster_domain::fault::{self, Mutant, Point};
+use muster_domain::id::{ChunkId, ImportId, TenantId};
+use muster_domain::options::Enrolment;
+use muster_domain::outcome::{Counts, Outcome};
+use muster_domain::planned::{KeptKeys, Known, Maker, PlannedChunk, PlannedRecord, Sums};
+use muster_domain::record::Record;
+
+use super::StoreError;
+use super::apply::read_sheet;
+use super::copy::CopyBuffer;
+use super::intake::small;
+use super::upsert::existing;
+
+/// First key of the advisory locks on plans; the second is made of the import's id.
+const PLAN_LOCK: i32 = 0x6d70;
+
+/// What a chunk meets.
+#[derive(Debug, Default)]
+pub struct Met {
+    /// The users.
+    pub known: Known,
+    /// The chunks of other lanes that they come from, the last one of each lane.
+    follows: BTreeMap<i32, (i64, i64)>,
+    /// The last chunk that was planned when this was read.
+    seen: i64,
+}
+
+/// A chunk that is being planned.
+#[derive(Debug, Clone, Copy)]
+pub struct Planning<'a> {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Its import.
+    pub import: ImportId,
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// The keys of what its records name, sorted.
+    pub asked: &'a [i64],
+}
+
+/// The users that records meet: those that are there, and over them how earlier chunks of the plan would leave theirs. One chunk of
+/// those is read at a time, and nothing is kept of it but the users that matter.
+pub async fn known(
+    connection: &mut PgConnection,
+    planning: &Planning<'_>,
+    records: &[&Record<'_>],
+    enrolment: Option<Enrolment>,
+) -> Result<Met, StoreError> {
+    let users = existing(connection, planning.tenant, records, enrolment).await?;
+    let mut met = Met { known: Known::there(users), ..Met::default() };
+    let found: Vec<Found> = sqlx::query_as(EARLIER)
+        .bind(planning.import.get())
+        .bind(planning.asked)
+        .bind(planning.chunk.get())
+        .fetch_all(&mut *connection)
+        .await?;
+    met.seen = found.first().map_or(0, |row| row.seen);
+    if fault::mutant(Mutant::PlanForgetsEarlier) {
+        return Ok(met);
+    }
+    for row in found {
+        let (Some(plan), Some(chunk), Some(lane)) = (row.plan, row.chunk, row.lane) else { continue };
+        if row.writes == Some(true) || fault::mutant(Mutant::PlanReadsFailed) {
+            let records: Option<Vec<u8>> = sqlx::query_scalar("select records from plans where id = $1")
+                .bind(plan)
+                .fetch_optional(&mut *connection)
+                .await?;
+            // Gone: the import was cancelled since, and nothing can be kept of what is planned here.
+            let Some(records) = records else { continue };
+            let left = decoded(&records, plan)?.users;
+            met.known.lay_over(left, |user| user.has_one_of(planning.import, planning.asked));
+        }
+        if row.other == Some(true) {
+            met.follows.insert(lane, (plan, chunk));
+        }
+    }
+    Ok(met)
+}
+
+/// A chunk that has to do with one of the values, as [`EARLIER`] tells it.
+#[derive(sqlx::FromRow)]
+struct Found {
+    seen: i64,
+    plan: Option<i64>,
+    chunk: Option<i64>,
+    lane: Option<i32>,
+    /// Whether it would write users at all.
+    writes: Option<bool>,
+    /// Whether its lane is another one.
+    other: Option<bool>,
+}
+
+/// The chunks of the plan that have to do with one of the values, in their order: all that write users, and of those that write none the
+/// last one of each lane. What a chunk of the second kind leaves is what was there, so it is followed and not read: where many records
+/// fail over one value, each chunk would read all before it. Keys of a plan that was forgotten find nothing. At least one row.
+const EARLIER: &str = "
+    with found as (
+        select p.id as plan, p.chunk_id as chunk, c.lane, p.inserted + p.updated > 0 as writes
+          from (select distinct plan_id from planned_keys where import_id = $1 and key = any($2)) as k
+          join plans p on p.id = k.plan_id and p.import_id = $1
+          join chunks c on c.id = p.chunk_id
+    ), met as (
+        select plan, chunk, lane, writes from found where writes
+        union all
+        (select distinct on (lane) plan, chunk, lane, writes from found where not writes order by lane, plan desc)
+    )
+    select latest.seen, met.plan, met.chunk, met.lane, met.writes,
+           met.lane <> (select lane from chunks where id = $3) as other
+      from (select coalesce(max(id), 0) as seen from plans where import_id = $1) as latest
+      left join met on true
+     order by met.plan";
+
+fn decoded(records: &[u8], plan: i64) -> Result<PlannedChunk, StoreError> {
+    PlannedChunk::decode(records).map_err(|_| StoreError::corrupt("plans", "records", plan))
+}
+
+/// What a chunk's records would come to.
+#[derive(Debug)]
+pub struct NewPlan<'a> {
+    /// The records and how they leave their users.
+    pub chunk: &'a PlannedChunk,
+    /// The records by outcome.
+    pub counts: Counts,
+    /// By these later chunks find it.
+    pub keys: &'a KeptKeys,
+    /// The users that were there and would change, and the versions at which they were met.
+    pub met: (Vec<Uuid>, Vec<i32>),
+}
+
+/// What came of keeping a plan.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is kept, to be committed, and the chunk is `planned`.
+    Kept,
+    /// A chunk was planned meanwhile that has to do with this one: it is to be planned again, in this transaction.
+    Again,
+}
+
+/// Keeps what a chunk would do. Whoever gets [`Put::Again`] has the lock of the plan, so the next try finds nothing new.
+pub async fn put(
+    connection: &mut PgConnection,
+    planning: &Planning<'_>,
+    met: &Met,
+    new: &NewPlan<'_>,
+) -> Result<Put, StoreError> {
+    // Before the lock: others wait for it.
+    let row = NewRow::of(new)?;
+    let own = sqlx::query_scalar!("select lane from chunks where id = $1", planning.chunk.get())
+        .fetch_one(&mut *connection)
+        .await?;
+    lock(connection, planning.import).await?;
+    let since = sqlx::query!(
+        "select p.id, p.keys, p.chunk_id, c.lane
+           from plans p
+           join chunks c on c.id = p.chunk_id
+          where p.import_id = $1 and p.id > $2
+          order by p.id",
+        planning.import.get(),
+        met.seen,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut follows = met.follows.clone();
+    let mut note = |lane: i32, plan: i64, chunk: i64| {
+        let last = follows.entry(lane).or_default();
+        *last = (*last).max((plan, chunk));
+    };
+    for plan in since {
+        let keys = read_keys(&plan.keys);
+        if touches(&keys, planning.asked) && !fault::mutant(Mutant::PlanUnchecked) {
+            return Ok(Put::Again);
+        }
+        if touches(&keys, &new.keys.given_up) {
+            note(plan.lane, plan.id, plan.chunk_id);
+        }
+    }
+    for plan in looked_at(connection, planning.import, &new.keys.given_up).await? {
+        note(plan.0, plan.1, plan.2);
+    }
+    follows.remove(&own);
+    let follows: Vec<i64> = follows.into_values().map(|(_, chunk)| chunk).collect();
+    let id = insert(connection, planning, new, row, &follows).await?;
+    copy_keys(connection, planning.import, id, &new.keys.all).await?;
+    fault::point(Point::Finished)?;
+    Ok(Put::Kept)
+}
+
+/// Chunks of a plan are kept one at a time.
+async fn lock(connection: &mut PgConnection, import: ImportId) -> Result<(), StoreError> {
+    let [.., a, b, c, d] = *import.get().as_bytes();
+    sqlx::query!("select pg_advisory_xact_lock($1, $2)", PLAN_LOCK, i32::from_be_bytes([a, b, c, d]))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Lane, plan and chunk of those that have to do with values that users give up.
+async fn looked_at(
+    connection: &mut PgConnection,
+    import: ImportId,
+    given_up: &[i64],
+) -> Result<Vec<(i32, i64, i64)>, StoreError> {
+    if given_up.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query!(
+        "select p.id, p.chunk_id, c.lane
+           from plans p
+           join chunks c on c.id = p.chunk_id
+          where p.id in (select plan_id from planned_keys where import_id = $1 and key = any($2))",
+        import.get(),
+        given_up,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.lane, row.id, row.chunk_id)).collect())
+}
+
+/// What is written of a plan, as it is written.
+struct NewRow {
+    sums: serde_json::Value,
+    keys: Vec<u8>,
+    records: Vec<u8>,
+}
+
+impl NewRow {
+    fn of(new: &NewPlan<'_>) -> Result<Self, StoreError> {
+        let program =
+            |error: &dyn std::fmt::Display| StoreError::Program(format!("the plan of a chunk: {error}"));
+        Ok(Self {
+            sums: serde_json::to_value(Sums::of(&new.chunk.records)).map_err(|error| program(&error))?,
+            keys: new.keys.all.iter().flat_map(|key| key.to_le_bytes()).collect(),
+            records: new.chunk.encode().map_err(|error| program(&error))?,
+        })
+    }
+}
+
+/// Writes the plan of a chunk and moves the chunk.
+async fn insert(
+    connection: &mut PgConnection,
+    planning: &Planning<'_>,
+    new: &NewPlan<'_>,
+    row: NewRow,
+    follows: &[i64],
+) -> Result<i64, StoreError> {
+    let NewRow { sums, keys, records } = row;
+    sqlx::query_scalar!(
+        "with moved as (
+             update chunks
+                set state = 'planned', applied_at = now(), leased_until = null, begun = '{}', attempts = 0, deferrals = 0,
+                    problem = null, problem_at = null, problem_since = null
+              where id = $1 and state = 'dispatched'
+             returning id, import_id, tenant_id
+         )
+         insert into plans (tenant_id, import_id, chunk_id, inserted, updated, skipped, failed, sums, follows, users, versions, keys,
+                            records)
+         select tenant_id, import_id, id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 from moved
+         returning id",
+        planning.chunk.get(),
+        small(new.counts.inserted)?,
+        small(new.counts.updated)?,
+        small(new.counts.skipped)?,
+        small(new.counts.failed)?,
+        sums,
+        follows,
+        &new.met.0,
+        &new.met.1,
+        keys,
+        records,
+    )
+    .fetch_optional(connection)
+    .await?
+    .ok_or(StoreError::Conflict("a chunk"))
+}
+
+async fn copy_keys(
+    connection: &mut PgConnection,
+    import: ImportId,
+    plan: i64,
+    keys: &[i64],
+) -> Result<(), StoreError> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let mut buffer = CopyBuffer::with_capacity(keys.len() * 46);
+    for key in keys {
+        buffer.row(3);
+        buffer.uuid(import.get());
+        buffer.long(*key);
+        buffer.long(plan);
+    }
+    let mut copy = sqlx::postgres::PgConnection::copy_in_raw(
+        connection,
+        "copy planned_keys (import_id, key, plan_id) from stdin (format binary)",
+    )
+    .await?;
+    // No time-out and no select! around this: a copy that is dropped half-way puts its connection out of step.
+    if let Err(error) = copy.send(buffer.finish()).await {
+        copy.abort("the rows could not be sent").await?;
+        return Err(error.into());
+    }
+    copy.finish().await?;
+    Ok(())
+}
+
+fn read_keys(bytes: &[u8]) -> Vec<i64> {
+    let (whole, _) = bytes.as_chunks::<8>();
+    whole.iter().map(|eight| i64::from_le_bytes(*eight)).collect()
+}
+
+/// Whether two sorted lists have a key in common.
+fn touches(keys: &[i64], others: &[i64]) -> bool {
+    let (few, many) = if keys.len() < others.len() { (keys, others) } else { (others, keys) };
+    few.iter().any(|key| many.binary_search(key).is_ok())
+}
+
+/// What was planned for a chunk that is to be applied.
+#[derive(Debug)]
+pub struct OfChunk {
+    /// Its records.
+    pub records: Vec<PlannedRecord>,
+    /// A chunk that it follows is not applied yet.
+    pub waits: bool,
+}
+
+/// What was planned for a chunk of an import that was planned.
+pub async fn of_chunk(connection: &mut PgConnection, chunk: ChunkId) -> Result<OfChunk, StoreError> {
+    let row = sqlx::query!(
+        r#"select p.id, p.records,
+                  exists (select from chunks c
+                           where c.id = any(p.follows) and c.state in ('staged', 'dispatched', 'retryable')) as "waits!"
+             from plans p
+            where p.chunk_id = $1"#,
+        chunk.get(),
+    )
+    .fetch_optional(connection)
+    .await?
+    .ok_or_else(|| StoreError::corrupt("plans", "chunk_id", chunk))?;
+    let waits = row.waits && !fault::mutant(Mutant::PlanOrderForgotten);
+    Ok(OfChunk { records: decoded(&row.records, row.id)?.records, waits })
+}
+
+/// The users that records of other chunks inserted when those were applied. A record that inserted none has no place among them.
+pub async fn made(
+    connection: &mut PgConnection,
+    makers: &[Maker],
+) -> Result<HashMap<Maker, Uuid>, StoreError> {
+    let mut chunks: Vec<i64> = makers.iter().map(|maker| maker.chunk).collect();
+    chunks.sort_unstable();
+    chunks.dedup();
+    let rows: Vec<(i64, i32, Option<Vec<u8>>)> =
+        sqlx::query_as("select id, records, outcomes from chunks where id = any($1)")
+            .bind(chunks)
+            .fetch_all(connection)
+            .await?;
+    let mut sheets = HashMap::with_capacity(rows.len());
+    for (chunk, records, outcomes) in rows {
+        sheets.insert(chunk, read_sheet(ChunkId::new(chunk), records, outcomes.as_deref())?);
+    }
+    let inserted = |maker: &Maker| {
+        let (verdict, user) = sheets.get(&maker.chunk)?.get(maker.index)?;
+        Some((*maker, user.filter(|_| verdict.outcome == Outcome::Inserted)?))
+    };
+    Ok(makers.iter().filter_map(inserted).collect())
+}
+
+/// Chunks of an import that were planned may be dispatched again.
+pub(super) async fn stage_planned(connection: &mut PgConnection, import: ImportId) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update chunks
+            set state = 'staged', applied_at = null, sent_at = null
+          where import_id = $1 and state = 'planned'",
+        import.get(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,337 @@
+//! What failed in an import, by cause, and what its records were warned of: failures grouped by code and field, warnings by their text, each
+//! with its first records.
+//!
+//! Grouped when they are asked for, from the rows of records with errors and warnings: the time grows with their number, the memory does
+//! not.
+
+use std::collections::BTreeMap;
+
+use muster_domain::chunk::decode;
+use muster_domain::error::ErrorCode;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::record::{REDACTED, looks_secret};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue as Json;
+
+use super::intake::wide;
+use super::{Store, StoreError};
+
+/// Places that a problem names.
+const PLACES: i64 = 3;
+/// Longest example, in characters.
+const EXAMPLE_CHARS: usize = 60;
+
+/// Failures with one cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The code of the error.
+    pub code: String,
+    /// The column or key, where it is about one.
+    pub field: Option<String>,
+    /// How many errors have it.
+    pub count: u64,
+    /// The message of the first one.
+    pub message: String,
+    /// The value of the first one, as it was uploaded, where it is no secret.
+    pub example: Option<String>,
+    /// What to do about it.
+    pub advice: Option<String>,
+    /// The first records.
+    pub first: Vec<Place>,
+}
+
+/// Warnings with one text. Those that begin with the number of another record, as in `Record 7, an earlier one …`, have one text whatever
+/// the number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warned {
+    /// The text of the first one.
+    pub message: String,
+    /// How many records have it.
+    pub count: u64,
+    /// The first records.
+    pub first: Vec<Place>,
+}
+
+/// What is wrong with an import's records.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problems {
+    /// The causes of failures, the most frequent first.
+    pub problems: Vec<Problem>,
+    /// Whether there are more causes than these.
+    pub more: bool,
+    /// The warnings, the most frequent first.
+    #[serde(default)]
+    pub warnings: Vec<Warned>,
+    /// Whether there are more warnings than these.
+    #[serde(default)]
+    pub more_warnings: bool,
+}
+
+impl Problems {
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.problems.is_empty() && self.warnings.is_empty()
+    }
+}
+
+/// Where a record stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Its number.
+    pub record: u64,
+    /// Its line in the file; of a workbook its row. Not known once the upload's records are gone.
+    pub line: Option<u64>,
+}
+
+/// Which errors are meant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cause<'c> {
+    /// Those with this code.
+    pub code: Option<&'c str>,
+    /// Those about this column or key.
+    pub field: Option<&'c str>,
+}
+
+impl Cause<'_> {
+    /// Whether all errors are meant.
+    pub fn is_any(self) -> bool {
+        self.code.is_none() && self.field.is_none()
+    }
+}
+
+/// Up to `limit` causes and `limit` warnings of a tenant's import. Of an import of another there are none.
+pub async fn problems(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+    limit: i64,
+) -> Result<Problems, StoreError> {
+    // One moment for groups and their records.
+    let mut snapshot = store.reading_one_moment(tenant).await?;
+    let (problems, more) = failures(&mut snapshot, tenant, import, limit).await?;
+    let (warnings, more_warnings) = warnings(&mut snapshot, tenant, import, limit).await?;
+    snapshot.commit().await?;
+    Ok(Problems { problems, more, warnings, more_warnings })
+}
+
+async fn failures(
+    connection: &mut sqlx::PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+    limit: i64,
+) -> Result<(Vec<Problem>, bool), StoreError> {
+    let rows = sqlx::query!(
+        r#"with causes as (
+                select error->>'code' as code, error->>'field' as field, count(*) as count, min(issue.record) as record
+                  from record_issues as issue
+                 cross join lateral json_array_elements(issue.errors) as error
+                 where issue.import_id = $1 and issue.failed
+                   and exists (select from imports where id = $1 and (tenant_id = $4 or $5))
+                 group by error->>'code', error->>'field'
+                 order by count(*) desc, min(issue.record)
+                 limit $2
+           )
+           select causes.code as "code!", causes.field, causes.count as "count!", first.records as "records!",
+                  issue.source as "source: sqlx::types::Json<Box<Json>>",
+                  (select error->>'message'
+                     from json_array_elements(issue.errors) as error
+                    where error->>'code' = causes.code and error->>'field' is not distinct from causes.field
+                    limit 1) as message
+             from causes
+             join record_issues as issue on issue.import_id = $1 and issue.record = causes.record
+            cross join lateral (
+                  select array_agg(record order by record) as records
+                    from (select record
+                            from record_issues as other
+                           where other.import_id = $1 and other.record >= causes.record and other.failed
+                             and exists (select from json_array_elements(other.errors) as error
+                                          where error->>'code' = causes.code
+                                            and error->>'field' is not distinct from causes.field)
+                           order by record
+                           limit least($3, causes.count)) as these) as first
+            order by causes.count desc, causes.record"#,
+        import.get(),
+        limit + 1,
+        PLACES,
+        tenant.get(),
+        mutant(Mutant::RecordsOfAnyTenant),
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let more = i64::try_from(rows.len()).unwrap_or(i64::MAX) > limit;
+    let wanted: Vec<i64> = rows.iter().flat_map(|row| row.records.iter().copied()).collect();
+    let lines = lines(connection, import, &wanted).await?;
+    let problems = rows.into_iter().take(usize::try_from(limit).unwrap_or(0)).map(|row| Problem {
+        first: row.records.iter().map(|record| place(*record, &lines)).collect(),
+        example: row.field.as_deref().and_then(|field| example(row.source.as_ref()?.0.get(), field)),
+        advice: row.code.parse().ok().map(|code: ErrorCode| code.advice().to_owned()),
+        code: row.code,
+        field: row.field,
+        count: row.count.unsigned_abs(),
+        message: row.message.unwrap_or_default(),
+    });
+    Ok((problems.collect(), more))
+}
+
+async fn warnings(
+    connection: &mut sqlx::PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+    limit: i64,
+) -> Result<(Vec<Warned>, bool), StoreError> {
+    let rows = sqlx::query!(
+        r#"with texts as (
+                select regexp_replace(message, '^Record [0-9]+, ', '') as text, count(*) as count, min(issue.record) as record
+                  from record_issues as issue
+                 cross join lateral json_array_elements_text(issue.warnings) as message
+                 where issue.import_id = $1
+                   and exists (select from imports where id = $1 and (tenant_id = $4 or $5))
+                 group by regexp_replace(message, '^Record [0-9]+, ', '')
+                 order by count(*) desc, min(issue.record)
+                 limit $2
+           )
+           select (select message
+                     from json_array_elements_text(issue.warnings) as message
+                    where regexp_replace(message, '^Record [0-9]+, ', '') = texts.text
+                    limit 1) as "message!",
+                  texts.count as "count!", first.records as "records!"
+             from texts
+             join record_issues as issue on issue.import_id = $1 and issue.record = texts.record
+            cross join lateral (
+                  select array_agg(record order by record) as records
+                    from (select record
+                            from record_issues as other
+                           where other.import_id = $1 and other.record >= texts.record
+                             and exists (select from json_array_elements_text(other.warnings) as message
+                                          where regexp_replace(message, '^Record [0-9]+, ', '') = texts.text)
+                           order by record
+                           limit least($3, texts.count)) as these) as first
+            order by texts.count desc, texts.record"#,
+        import.get(),
+        limit + 1,
+        PLACES,
+        tenant.get(),
+        mutant(Mutant::RecordsOfAnyTenant),
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let more = i64::try_from(rows.len()).unwrap_or(i64::MAX) > limit;
+    let wanted: Vec<i64> = rows.iter().flat_map(|row| row.records.iter().copied()).collect();
+    let lines = lines(connection, import, &wanted).await?;
+    let warnings = rows.into_iter().take(usize::try_from(limit).unwrap_or(0)).map(|row| Warned {
+        first: row.records.iter().map(|record| place(*record, &lines)).collect(),
+        count: row.count.unsigned_abs(),
+        message: row.message,
+    });
+    Ok((warnings.collect(), more))
+}
+
+fn place(record: i64, lines: &BTreeMap<i64, u64>) -> Place {
+    Place { record: record.unsigned_abs(), line: lines.get(&record).copied() }
+}
+
+/// The lines of these records. Each chunk that holds one is decoded once.
+async fn lines(
+    connection: &mut sqlx::PgConnection,
+    import: ImportId,
+    records: &[i64],
+) -> Result<BTreeMap<i64, u64>, StoreError> {
+    let mut lines = BTreeMap::new();
+    if records.is_empty() {
+        return Ok(lines);
+    }
+    let mut after = 0_i64;
+    loop {
+        // One at a time: a chunk may be large.
+        let row = sqlx::query!(
+            "select id, body
+               from chunks
+              where import_id = $1 and id > $2
+                and exists (select from unnest($3::bigint[]) as wanted (record)
+                             where record between first_record and last_record)
+              order by id
+              limit 1",
+            import.get(),
+            after,
+            records,
+        )
+        .fetch_optional(&mut *connection)
+        .await?;
+        let Some(row) = row else { return Ok(lines) };
+        after = row.id;
+        // A body that cannot be read has no lines to tell.
+        let Ok(chunk) = decode(&row.body) else { continue };
+        let fields = chunk.fields();
+        for record in chunk.records(&fields) {
+            let number = wide(record.position.record.get());
+            if records.contains(&number) {
+                lines.insert(number, record.position.line);
+            }
+        }
+    }
+}
+
+/// The value under a name of a record's source, where it may be shown.
+fn example(source: &str, field: &str) -> Option<String> {
+    let fields: Vec<(String, serde_json::Value)> = serde_json::from_str(source).ok()?;
+    let (_, value) = fields.into_iter().find(|(name, _)| name == field)?;
+    let text = match value {
+        serde_json::Value::String(text) => text,
+        serde_json::Value::Null => return None,
+        other => other.to_string(),
+    };
+    let shown = !text.is_empty() && !text.contains(REDACTED) && !looks_secret(field);
+    shown.then(|| text.chars().take(EXAMPLE_CHARS).collect())
+}
+
+/// The failed records with such an error after one, in file order.
+pub(super) async fn with_cause(
+    connection: &mut sqlx::PgConnection,
+    import: ImportId,
+    cause: Cause<'_>,
+    after: u64,
+    limit: i64,
+) -> Result<Vec<i64>, StoreError> {
+    Ok(sqlx::query_scalar!(
+        "select record
+           from record_issues
+          where import_id = $1 and record > $2 and failed
+            and exists (select from json_array_elements(errors) as error
+                         where ($3::text is null or error->>'code' = $3)
+                           and ($4::text is null or error->>'field' = $4))
+          order by record
+          limit $5",
+        import.get(),
+        wide(after),
+        cause.code,
+        cause.field,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+/// Which of these records failed with such an error.
+pub(super) async fn among(
+    connection: &mut sqlx::PgConnection,
+    import: ImportId,
+    cause: Cause<'_>,
+    records: &[i64],
+) -> Result<Vec<i64>, StoreError> {
+    Ok(sqlx::query_scalar!(
+        "select record
+           from record_issues
+          where import_id = $1 and record = any($2) and failed
+            and exists (select from json_array_elements(errors) as error
+                         where ($3::text is null or error->>'code' = $3)
+                           and ($4::text is null or error->>'field' = $4))
+          order by record",
+        import.get(),
+        records,
+        cause.code,
+        cause.field,
+    )
+    .fetch_all(connection)
+    .await?)
+}

@@ -1,0 +1,271 @@
+//! The receipt: the one transaction that makes a staged upload an import, and after which no crash loses a record (P1).
+//!
+//! It proves what it promises: it runs in the session that staged, which does not outlive its server, compares what is in
+//! the store with what was staged ([`Tally`]), and its commit waits for the disk, and so for all that was written before.
+//! Where the server copies to standbys synchronously it waits for those too, as the server's own setting says. A standby that
+//! copies later than that may take over without the last imports: that is the installation's choice.
+
+use std::collections::BTreeMap;
+
+use muster_domain::chunk::SealedChunk;
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::fault::{self, Mutant};
+use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
+use muster_domain::options::{Dates, Duplicates, ImportOptions, OnInvalid, Start};
+use muster_domain::parse::{ReadAs, TextEncoding};
+use sqlx::postgres::PgConnection;
+
+use super::intake::{Issue, NewImport, small, wide};
+use super::quota::{self, TenantLimits};
+use super::{Store, StoreError, doubles};
+
+/// What was received.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// Records.
+    pub total: u64,
+    /// Records that failed validation.
+    pub invalid: u64,
+    /// The same by their first error.
+    pub codes: BTreeMap<ErrorCode, u64>,
+    /// Bytes, decompressed.
+    pub bytes: u64,
+    /// SHA-256 of the bytes, decompressed.
+    pub digest: [u8; 32],
+    /// Field names in the order of the upload.
+    pub columns: Vec<String>,
+    /// Lanes.
+    pub lanes: u32,
+    /// What the text was in.
+    pub encoding: TextEncoding,
+    /// How it was read beside the options.
+    pub reading: ReadAs,
+    /// The import of which the first record that says so failed before; whether the tenant has such a one is seen here.
+    pub mends: Option<ImportId>,
+    /// The order of its days, where that was to be found out.
+    pub dates: Option<Dates>,
+}
+
+/// How receiving ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// The import's state.
+    pub state: ImportState,
+    /// Records that failed, those that repeat a value of an earlier one included.
+    pub invalid: u64,
+}
+
+/// What a receiver staged. The same is found in the store, or the upload fails.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    chunks: i64,
+    records: i64,
+    failed: i64,
+    /// The chunks' digests, one upon the other.
+    bodies: i64,
+    issues: i64,
+    /// The sum of the numbers of the records with issues.
+    issue_records: i64,
+    keys: i64,
+}
+
+impl Tally {
+    /// A chunk was staged.
+    pub fn chunk(&mut self, chunk: &SealedChunk) {
+        self.chunks += 1;
+        self.records += i64::from(chunk.records);
+        self.failed += wide(chunk.invalid.len() as u64);
+        self.bodies ^= chunk.body_hash;
+    }
+
+    /// Issues were written, each of another record.
+    pub fn issues(&mut self, issues: &[Issue]) {
+        self.issues += wide(issues.len() as u64);
+        self.issue_records += issues.iter().map(|issue| wide(issue.record)).sum::<i64>();
+    }
+
+    /// Keys were staged.
+    pub fn keys(&mut self, keys: usize) {
+        self.keys += wide(keys as u64);
+    }
+
+    /// What is in the store. Reads no body: a row of a chunk is small beside it.
+    async fn read(connection: &mut PgConnection, import: ImportId) -> Result<Self, StoreError> {
+        Ok(sqlx::query_as!(
+            Self,
+            r#"select chunks as "chunks!", records as "records!", failed as "failed!", bodies as "bodies!",
+                      issues as "issues!", issue_records as "issue_records!", keys as "keys!"
+                 from (select count(*) as chunks, coalesce(sum(records), 0)::bigint as records,
+                              coalesce(sum(failed), 0)::bigint as failed, coalesce(bit_xor(body_hash), 0) as bodies
+                         from chunks where import_id = $1) as c,
+                      (select count(*) as issues, coalesce(sum(record), 0)::bigint as issue_records
+                         from record_issues where import_id = $1) as i,
+                      -- Unlogged: after a crash of the server the table is empty.
+                      (select count(*) as keys from import_keys where import_id = $1) as k"#,
+            import.get(),
+        )
+        .fetch_one(connection)
+        .await?)
+    }
+}
+
+/// What the receipt came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Concluded {
+    /// The import was received, or refused.
+    Settled(Settled),
+    /// It was not being received any more.
+    NotReceiving,
+    /// What was staged is not what is in the store: the server crashed meanwhile, or somebody deleted it.
+    NotStaged,
+    /// The tenant's quota has no room for it.
+    OverQuota(FileError),
+}
+
+/// Everything is staged: the import is received, and with `auto` it runs. Once this returns, no crash loses a record (P1).
+///
+/// `connection` is the one that staged. With `duplicates = refuse`, records that repeat a value fail here. With
+/// `on_invalid = refuse`, invalid records refuse the import here.
+pub async fn receive(
+    store: &Store,
+    connection: &mut PgConnection,
+    import: &NewImport,
+    limits: &TenantLimits,
+    received: &Received,
+    staged: &Tally,
+) -> Result<Concluded, StoreError> {
+    let (tenant, options, import) = (import.tenant, &import.options, import.id);
+    let mut transaction = super::begin(connection).await?;
+    wait_for_disk(&mut transaction).await?;
+    // Locked until the end: nobody takes it for abandoned, however long the doubles take.
+    let receiving = sqlx::query_scalar!(
+        r#"select state = 'receiving' as "receiving!" from imports where id = $1 for no key update"#,
+        import.get()
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    if receiving != Some(true) {
+        transaction.rollback().await?;
+        return Ok(Concluded::NotReceiving);
+    }
+    let stored = Tally::read(&mut transaction, import).await?;
+    let whole = stored == *staged && stored.records == wide(received.total);
+    let unchecked = fault::mutant(Mutant::ReceiptUnchecked) || fault::mutant(Mutant::ReceiptElsewhere);
+    if !whole && !unchecked {
+        tracing::error!(%import, ?stored, ?staged, records = received.total, "what was staged is not in the store");
+        transaction.rollback().await?;
+        return Ok(Concluded::NotStaged);
+    }
+    let allowance = quota::left(&mut transaction, tenant, import, limits).await?;
+    if let Err(error) = allowance.check(received.total, received.bytes) {
+        transaction.rollback().await?;
+        return Ok(Concluded::OverQuota(error));
+    }
+    let unique = options.duplicates == Duplicates::Refuse;
+    let doubles = if unique { doubles::fail(&mut transaction, import, options).await? } else { 0 };
+    let invalid = received.invalid + doubles;
+    if let Some(dates) = received.dates.filter(|_| !fault::mutant(Mutant::DatesStayAuto)) {
+        sqlx::query!(
+            "update imports set options = options || jsonb_build_object('dates', $2::text) where id = $1 and state = 'receiving'",
+            import.get(),
+            dates.as_str(),
+        )
+        .execute(&mut *transaction)
+        .await?;
+    }
+    let (state, number) = move_on(&mut transaction, import, options, received, invalid).await?;
+    super::commit::commit_numbered(store, transaction, &number).await?;
+    Ok(Concluded::Settled(Settled { state, invalid }))
+}
+
+/// This transaction's commit waits for the disk, though the session's others do not. The server's own setting may ask for
+/// more (a standby), which stays.
+async fn wait_for_disk(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query!(
+        r#"select set_config('synchronous_commit', case reset_val when 'off' then 'on' else reset_val end, true) as "set!"
+             from pg_settings
+            where name = 'synchronous_commit'"#
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(())
+}
+
+/// The guarded move. Returns the new state and the transaction's number.
+async fn move_on(
+    connection: &mut PgConnection,
+    import: ImportId,
+    options: &ImportOptions,
+    received: &Received,
+    invalid: u64,
+) -> Result<(ImportState, String), StoreError> {
+    let refused = options.on_invalid == OnInvalid::Refuse && invalid > 0;
+    let state = match (refused, options.start) {
+        (true, _) => ImportState::Refused,
+        (false, Start::Auto) => ImportState::Running,
+        (false, Start::Manual) => ImportState::Received,
+        (false, Start::Plan) => ImportState::Planning,
+    };
+    // The database's JSON takes no NUL: a name with one is shown as it is in the sources of records.
+    let columns: Vec<String> = received.columns.iter().map(|name| name.replace('\0', "\u{fffd}")).collect();
+    let columns = serde_json::to_value(&columns).map_err(|error| StoreError::Program(error.to_string()))?;
+    let reading =
+        serde_json::to_value(received.reading).map_err(|error| StoreError::Program(error.to_string()))?;
+    let number = sqlx::query_scalar!(
+        r#"update imports
+              set state = $2, total = $3, bytes = $4, digest = $5, columns = $6, lanes = $7, encoding = $8, reading = $9,
+                  -- What was said counts more than what the file says.
+                  mends = coalesce(mends, (select parent.id
+                                             from imports as parent
+                                            where parent.id = $10 and parent.tenant_id = imports.tenant_id
+                                              and parent.id <> imports.id and parent.undoes is null)),
+                  received_at = now(),
+                  started_at = case when $2 = 'running' then now() end,
+                  plan = case when $2 = 'planning' then 'make' end
+            where id = $1 and state = 'receiving'
+        returning pg_current_xact_id()::text as "number!""#,
+        import.get(),
+        state.as_str(),
+        wide(received.total),
+        wide(received.bytes),
+        &received.digest[..],
+        columns,
+        small(received.lanes)?,
+        (received.encoding != TextEncoding::Utf8).then_some(received.encoding.as_str()),
+        reading,
+        received.mends.map(ImportId::get),
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if refused {
+        let error = FileError::new(
+            muster_domain::error::ErrorCode::InvalidRecords,
+            format!("{invalid} of {} records are invalid, and the import was to refuse them", received.total),
+        );
+        refuse_staged(connection, import, &error).await?;
+    }
+    Ok((state, number))
+}
+
+/// Nothing of a refused import is applied, but its invalid records can be read.
+async fn refuse_staged(
+    connection: &mut PgConnection,
+    import: ImportId,
+    error: &FileError,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update chunks
+            set state = 'cancelled', skipped = skipped + pending, pending = 0
+          where import_id = $1 and state = 'staged'",
+        import.get(),
+    )
+    .execute(&mut *connection)
+    .await?;
+    let error = serde_json::to_value(error).map_err(|error| StoreError::Program(error.to_string()))?;
+    super::dispatch::write_final_counts(connection, import).await?;
+    sqlx::query!("update imports set error = $2, completed_at = now() where id = $1", import.get(), error)
+        .execute(connection)
+        .await?;
+    Ok(())
+}

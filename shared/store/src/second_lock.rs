@@ -1,0 +1,91 @@
+//! The second lock between tenants: transactions that see one tenant's rows and no others, whatever their statements say
+//! (docs/decisions/0026-second-lock.md).
+
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::TenantId;
+use tokio::sync::OnceCell;
+
+use super::{Store, StoreError, Transaction};
+
+/// Whether there is the role that the lock needs. It is tried once: it comes with a migration, and nobody takes it away.
+#[derive(Debug, Default)]
+pub(super) struct Lock(OnceCell<bool>);
+
+/// What the server says where there is no such role, and where this program may not be it.
+const NO_ROLE: [&str; 2] = ["22023", "42501"];
+
+/// Is the role once, and asks whether it may read every table with rows of tenants, but for those that hold secrets. A role that was made
+/// by hand has no grant on what a later migration made, unless somebody gave it: then what reads such a table would fail.
+const TRIED: &str = "
+    begin read only;
+    set local role muster_tenant;
+    select from imports limit 0;
+    do $$
+    begin
+        if exists (select from pg_class
+                    where relrowsecurity and relkind in ('r', 'p') and relnamespace = 'public'::regnamespace
+                      and relname not in ('user_credentials', 'audit', 'tenant_keys', 'tokens', 'console_sessions', 'webhook_secrets')
+                      and not has_table_privilege(oid, 'select')) then
+            raise insufficient_privilege using message = 'the role muster_tenant may not read every table';
+        end if;
+    end $$;
+    rollback";
+/// The same without looking at grants.
+const TRIED_AT_ONE: &str =
+    "begin read only; set local role muster_tenant; select from imports limit 0; rollback";
+
+/// Begins a moment of all tables.
+const SNAPSHOT: &str = "begin isolation level repeatable read, read only";
+/// Begins what reads once.
+const READ: &str = "begin read only";
+
+impl Store {
+    /// Begins to read for one tenant: nothing that is read is another's. To be dropped when it is read.
+    pub async fn reading(&self, tenant: TenantId) -> Result<Transaction<'static>, StoreError> {
+        self.begin_for(tenant, READ).await
+    }
+
+    /// The same, of one moment however many statements read.
+    pub async fn reading_one_moment(&self, tenant: TenantId) -> Result<Transaction<'static>, StoreError> {
+        self.begin_for(tenant, SNAPSHOT).await
+    }
+
+    async fn begin_for(
+        &self,
+        tenant: TenantId,
+        begin: &'static str,
+    ) -> Result<Transaction<'static>, StoreError> {
+        let locked = self.has_second_lock().await? && !mutant(Mutant::RecordsOfAnyTenant);
+        if !locked {
+            return Ok(self.pool().begin_with(begin).await?);
+        }
+        // One round trip. The tenant is a number.
+        let statement =
+            format!("{begin}; set local role muster_tenant; set local muster.tenant = '{}'", tenant.get());
+        Ok(self.pool().begin_with(sqlx::AssertSqlSafe(statement)).await?)
+    }
+
+    /// Whether the database has the role of the lock with its grants, and lets this program be it. Many that ask at once wait for one try.
+    pub async fn has_second_lock(&self) -> Result<bool, StoreError> {
+        self.lock().0.get_or_try_init(|| self.try_second_lock()).await.copied()
+    }
+
+    async fn try_second_lock(&self) -> Result<bool, StoreError> {
+        // On a connection of its own, which an error does not leave in the pool. A role without its grants will not do either.
+        let mut connection = self.connection().await?;
+        let tried = if mutant(Mutant::LockWithoutGrants) { TRIED_AT_ONE } else { TRIED };
+        let tried = sqlx::raw_sql(tried).execute(&mut connection).await.map_err(StoreError::from);
+        match tried {
+            Ok(_) => Ok(true),
+            Err(error) if error.sqlstate().is_some_and(|state| NO_ROLE.contains(&state)) => {
+                tracing::warn!(
+                    %error,
+                    "the database lets nobody be muster_tenant, or that role may not read every table: what is read for a tenant is locked \
+                     once, not twice"
+                );
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

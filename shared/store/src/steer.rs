@@ -1,0 +1,517 @@
+//! Steering: proceed, pause, resume, cancel, retry. Each is one move, guarded by the state it starts from.
+
+use muster_domain::chunk::decode;
+use muster_domain::fault::{self, Mutant, Point};
+use muster_domain::id::{ChunkId, ImportId, TenantId};
+use muster_domain::import::ImportState;
+use muster_domain::options::Duplicates;
+use muster_domain::outcome::{Outcome, Verdict};
+use muster_domain::planned::{OnDrift, PlanUse};
+use sqlx::postgres::PgConnection;
+
+use super::dispatch::write_final_counts;
+use super::problems::{self, Cause};
+use super::undo::{self, Refusal};
+use super::{Store, StoreError, Transaction, doubles, plans, unreadable};
+
+/// What came of steering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Steered {
+    /// Done; the import is now in this state.
+    Done(ImportState),
+    /// The import is in a state in which this cannot be done.
+    Refused(ImportState),
+    /// It cannot be done because of an undo: this import is undone at the moment, or undoes one that another undo is taking back.
+    Undone(Refusal),
+    /// The tenant has no such import.
+    NotFound,
+}
+
+/// Starts an import that was received and waits. Starting one that runs or ran changes nothing and is no error, so that a
+/// client may say it twice.
+pub async fn proceed(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+    let moved = sqlx::query!(
+        "update imports set state = 'running', started_at = now() where id = $1 and tenant_id = $2 and state = 'received'",
+        import.get(),
+        tenant.get(),
+    )
+    .execute(store.pool())
+    .await?
+    .rows_affected();
+    let moved = if moved == 0 { apply_plan(store, tenant, import, PlanUse::Refuse).await? } else { moved };
+    settle(store, tenant, import, moved, &[ImportState::Running, ImportState::Completed]).await
+}
+
+/// The same, and says what happens to records whose plan no longer holds. An import that runs or ran in another way is refused.
+pub async fn proceed_with(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+    on_drift: OnDrift,
+) -> Result<Steered, StoreError> {
+    let plan = match on_drift {
+        OnDrift::Refuse => PlanUse::Refuse,
+        OnDrift::Apply => PlanUse::Apply,
+    };
+    let moved = apply_plan(store, tenant, import, plan).await?;
+    let so = sqlx::query_scalar!(
+        r#"select plan is not distinct from $3 as "so!" from imports where id = $1 and tenant_id = $2"#,
+        import.get(),
+        tenant.get(),
+        plan.as_str(),
+    )
+    .fetch_optional(store.pool())
+    .await?;
+    let done: &[ImportState] =
+        if so == Some(true) { &[ImportState::Running, ImportState::Completed] } else { &[] };
+    settle(store, tenant, import, moved, done).await
+}
+
+/// Applies what was planned: its chunks are dispatched once more. Returns the number of imports: 0 or 1.
+async fn apply_plan(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+    plan: PlanUse,
+) -> Result<u64, StoreError> {
+    let mut transaction = store.pool().begin().await?;
+    let moved = sqlx::query!(
+        "update imports
+            set state = 'running', plan = $3, started_at = now()
+          where id = $1 and tenant_id = $2 and state = 'planned'",
+        import.get(),
+        tenant.get(),
+        plan.as_str(),
+    )
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
+    if moved == 1 {
+        plans::stage_planned(&mut transaction, import).await?;
+        plans::clear_keys(&mut transaction, import).await?;
+    }
+    commit(store, transaction).await?;
+    Ok(moved)
+}
+
+/// Makes the plan of an import anew, as things are now.
+pub async fn plan(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+    let mut transaction = store.pool().begin().await?;
+    let moved = sqlx::query!(
+        "update imports
+            set state = 'planning', planned_at = null
+          where id = $1 and tenant_id = $2 and state = 'planned'",
+        import.get(),
+        tenant.get(),
+    )
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
+    if moved == 1 {
+        plans::forget(&mut transaction, import).await?;
+        plans::stage_planned(&mut transaction, import).await?;
+    }
+    commit(store, transaction).await?;
+    settle(store, tenant, import, moved, &[ImportState::Planning]).await
+}
+
+/// Stops dispatching. Chunks with the workers are still applied.
+pub async fn pause(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+    let moved = sqlx::query!(
+        "update imports set state = 'paused' where id = $1 and tenant_id = $2 and state = 'running'",
+        import.get(),
+        tenant.get(),
+    )
+    .execute(store.pool())
+    .await?;
+    settle(store, tenant, import, moved.rows_affected(), &[ImportState::Paused]).await
+}
+
+/// Goes on after a pause, or where a cancelled import stopped: what was skipped because of that becomes pending again. Cancelled chunks
+/// come last in their lanes, so nothing is applied out of order; and one that a retry had opened is compared with later ones as ever.
+/// An import that was cancelled before its plan was applied is planned anew.
+pub async fn resume(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+    resume_from(store, tenant, import, &[ImportState::Paused, ImportState::Cancelled]).await
+}
+
+/// The same, of an import in one of these states alone: who saw it paused does not bring back what somebody cancelled meanwhile.
+pub async fn resume_from(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+    from: &[ImportState],
+) -> Result<Steered, StoreError> {
+    let moved = if from.contains(&ImportState::Paused) {
+        sqlx::query!(
+            "update imports set state = 'running' where id = $1 and tenant_id = $2 and state = 'paused'",
+            import.get(),
+            tenant.get(),
+        )
+        .execute(store.pool())
+        .await?
+        .rows_affected()
+    } else {
+        0
+    };
+    let resumes =
+        moved == 0 && from.contains(&ImportState::Cancelled) && !fault::mutant(Mutant::CancelledForGood);
+    let done = &[ImportState::Running, ImportState::Planning];
+    match if resumes { resume_cancelled(store, tenant, import).await? } else { Ok(moved) } {
+        Ok(moved) => settle(store, tenant, import, moved, done).await,
+        Err(refusal) => Ok(Steered::Undone(refusal)),
+    }
+}
+
+/// The same of a cancelled import: 0 for one in another state. The lock on its row comes first, as everywhere, but for that on the row of
+/// an import that it undoes.
+async fn resume_cancelled(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+) -> Result<Result<u64, Refusal>, StoreError> {
+    let mut transaction = store.pool().begin().await?;
+    let hindrance = undo::hindrance(&mut transaction, tenant, import).await?;
+    let state = sqlx::query_scalar!(
+        "select state from imports where id = $1 and tenant_id = $2 for no key update",
+        import.get(),
+        tenant.get(),
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    if state.as_deref() != Some(ImportState::Cancelled.as_str()) {
+        transaction.rollback().await?;
+        return Ok(Ok(0));
+    }
+    if let Some(refusal) = hindrance {
+        transaction.rollback().await?;
+        return Ok(Err(refusal));
+    }
+    stage_cancelled_chunks(&mut transaction, import).await?;
+    let moved = sqlx::query!(
+        "update imports
+            set state        = case plan when 'make' then 'planning' else 'running' end,
+                started_at   = case plan when 'make' then null else coalesce(started_at, now()) end,
+                completed_at = null, final_counts = null, planned_at = case plan when 'make' then null else planned_at end
+          where id = $1 and state = 'cancelled'",
+        import.get(),
+    )
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
+    commit(store, transaction).await?;
+    Ok(Ok(moved))
+}
+
+/// Cancelling left the outcomes of chunks as they were: what is pending there was skipped by it, and nothing else.
+async fn stage_cancelled_chunks(connection: &mut PgConnection, import: ImportId) -> Result<(), StoreError> {
+    let mut after = (-1, -1);
+    loop {
+        let page = sqlx::query!(
+            "select id, lane, seq, records, outcomes
+               from chunks
+              where import_id = $1 and (lane, seq) > ($2, $3) and state = 'cancelled'
+              order by lane, seq
+              limit $4
+                for no key update",
+            import.get(),
+            after.0,
+            after.1,
+            REOPENED_AT_A_TIME,
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = (last.lane, last.seq);
+        for chunk in &page {
+            let sheet =
+                super::apply::read_sheet(ChunkId::new(chunk.id), chunk.records, chunk.outcomes.as_deref())?;
+            let pending = super::intake::small(sheet.counts().pending)?;
+            sqlx::query!(
+                "update chunks
+                    set state = 'staged', attempts = 0, deferrals = 0, begun = '{}',
+                        problem = null, problem_at = null, problem_since = null,
+                        pending = $2, skipped = skipped - $2
+                  where id = $1 and state = 'cancelled'",
+                chunk.id,
+                pending,
+            )
+            .execute(&mut *connection)
+            .await?;
+        }
+    }
+}
+
+/// Ends an import before its time: records whose turn has not come are skipped with reason `cancelled`. A chunk that is
+/// being applied at this moment is waited for and keeps its outcomes.
+pub async fn cancel(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+    cancel_from(store, tenant, import, ImportState::ALL).await
+}
+
+/// The same, of an import in one of these states alone.
+pub async fn cancel_from(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+    from: &[ImportState],
+) -> Result<Steered, StoreError> {
+    let mut transaction = store.pool().begin().await?;
+    let moved = cancel_import_from(&mut transaction, tenant, import, from).await?;
+    fault::point(Point::Cancel)?;
+    commit(store, transaction).await?;
+    settle(store, tenant, import, moved, &[ImportState::Cancelled]).await
+}
+
+/// Cancels in the caller's transaction. Returns the number of imports cancelled: 0 or 1.
+pub(super) async fn cancel_import(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+) -> Result<u64, StoreError> {
+    cancel_import_from(connection, tenant, import, ImportState::ALL).await
+}
+
+async fn cancel_import_from(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+    from: &[ImportState],
+) -> Result<u64, StoreError> {
+    let from: Vec<&str> = from.iter().map(|state| state.as_str()).collect();
+    let cancelled: Option<Option<String>> = sqlx::query_scalar(
+        "update imports
+            set state = 'cancelled', completed_at = now()
+          where id = $1 and tenant_id = $2 and state in ('received', 'planning', 'planned', 'running', 'paused')
+            and state = any($3)
+        returning plan",
+    )
+    .bind(import.get())
+    .bind(tenant.get())
+    .bind(from)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(plan) = cancelled else { return Ok(0) };
+    sqlx::query!(
+        "update chunks
+            set state = 'cancelled', skipped = skipped + pending, pending = 0, leased_until = null, due_at = null,
+                applied_at = case state when 'planned' then null else applied_at end
+          where import_id = $1 and state in ('staged', 'dispatched', 'retryable', 'planned')",
+        import.get(),
+    )
+    .execute(&mut *connection)
+    .await?;
+    write_final_counts(connection, import).await?;
+    // A plan that nobody applied is worth nothing any more. One that was being applied goes on to hold for what is resumed.
+    if plan.as_deref() == Some(PlanUse::Make.as_str()) {
+        plans::forget(connection, import).await?;
+    }
+    Ok(1)
+}
+
+/// Drives what failed once more: failed records and the records of dead chunks become pending, and the import runs again.
+/// What was inserted, updated or skipped stays as it is. With nothing to retry the import stays completed, unless it has
+/// open chunks, which it should not: then it runs again too.
+///
+/// The lock on the import's row comes before everything else, here and in whatever completes or cancels an import; before it only that on
+/// the row of an import that it undoes.
+pub async fn retry(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+    retry_cause(store, tenant, import, Cause::default()).await
+}
+
+/// The same for the records that failed with such an error; all others stay as they are.
+pub async fn retry_cause(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+    cause: Cause<'_>,
+) -> Result<Steered, StoreError> {
+    let mut transaction = store.pool().begin().await?;
+    let hindrance = undo::hindrance(&mut transaction, tenant, import).await?;
+    let row = sqlx::query!(
+        r#"select state, options ->> 'duplicates' as duplicates
+             from imports
+            where id = $1 and tenant_id = $2
+              for no key update"#,
+        import.get(),
+        tenant.get(),
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    let Some(row) = row.filter(|row| matches!(row.state.as_str(), "running" | "paused" | "completed")) else {
+        transaction.rollback().await?;
+        return settle(store, tenant, import, 0, &[]).await;
+    };
+    if let Some(refusal) = hindrance {
+        transaction.rollback().await?;
+        return Ok(Steered::Undone(refusal));
+    }
+    let unique = row.duplicates.as_deref() == Some(Duplicates::Refuse.as_str());
+    let reopened = reopen_chunks(&mut transaction, import, unique, cause).await?;
+    let moved = if reopened == 0
+        && !(row.state == "completed" && has_open_chunks(&mut transaction, import).await?)
+    {
+        0
+    } else {
+        sqlx::query!(
+            "update imports
+                set state = case state when 'completed' then 'running' else state end, final_counts = null, completed_at = null
+              where id = $1",
+            import.get(),
+        )
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected()
+    };
+    fault::point(Point::Retry)?;
+    commit(store, transaction).await?;
+    settle(store, tenant, import, moved, &[ImportState::Running, ImportState::Paused, ImportState::Completed])
+        .await
+}
+
+async fn has_open_chunks(connection: &mut PgConnection, import: ImportId) -> Result<bool, StoreError> {
+    if fault::mutant(Mutant::RetryLeavesOpenChunks) {
+        return Ok(false);
+    }
+    Ok(sqlx::query_scalar!(
+        r#"select exists (select from chunks
+                           where import_id = $1 and state in ('staged', 'dispatched', 'retryable')) as "open!""#,
+        import.get(),
+    )
+    .fetch_one(connection)
+    .await?)
+}
+
+/// Chunks that are reopened at a time: memory must not grow with their number.
+const REOPENED_AT_A_TIME: i64 = 8;
+
+/// A chunk with failed records, its row locked.
+struct Failing {
+    id: i64,
+    lane: i32,
+    seq: i32,
+    records: i32,
+    body: Vec<u8>,
+    outcomes: Option<Vec<u8>>,
+}
+
+/// Makes failed records pending. With `unique`, records that repeat a value of their file stay failed: only the file
+/// could be mended.
+async fn reopen_chunks(
+    connection: &mut PgConnection,
+    import: ImportId,
+    unique: bool,
+    cause: Cause<'_>,
+) -> Result<usize, StoreError> {
+    let mut reopened = 0;
+    let mut after = (-1, -1);
+    loop {
+        let page = sqlx::query_as!(
+            Failing,
+            "select id, lane, seq, records, body, outcomes
+               from chunks
+              where import_id = $1 and (lane, seq) > ($2, $3) and state in ('applied', 'dead') and failed > 0
+              order by lane, seq
+              limit $4
+                for no key update",
+            import.get(),
+            after.0,
+            after.1,
+            REOPENED_AT_A_TIME,
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        let Some(last) = page.last() else { return Ok(reopened) };
+        after = (last.lane, last.seq);
+        for chunk in &page {
+            reopened += usize::from(reopen(connection, import, chunk, unique, cause).await?);
+        }
+    }
+}
+
+/// Reopens one chunk, if a record of it is to be tried again.
+async fn reopen(
+    connection: &mut PgConnection,
+    import: ImportId,
+    chunk: &Failing,
+    unique: bool,
+    cause: Cause<'_>,
+) -> Result<bool, StoreError> {
+    let id = ChunkId::new(chunk.id);
+    let mut sheet = super::apply::read_sheet(id, chunk.records, chunk.outcomes.as_deref())?;
+    let numbers = match decode(&chunk.body) {
+        Ok(records) => doubles::numbers(&records),
+        Err(_) => unreadable::numbers(connection, import, chunk.id).await?,
+    };
+    if cause.is_any() || fault::mutant(Mutant::RetryOfAllCauses) {
+        sheet.turn(Outcome::Failed, Verdict::PENDING);
+    } else {
+        let meant = problems::among(connection, import, cause, &numbers).await?;
+        for (index, number) in numbers.iter().enumerate() {
+            if meant.binary_search(number).is_ok() {
+                sheet.set(index, Verdict::PENDING, None);
+            }
+        }
+    }
+    if unique {
+        for index in doubles::among(connection, import, &numbers).await? {
+            sheet.set(index, Verdict::FAILED, None);
+        }
+    }
+    let counts = sheet.counts();
+    if counts.pending == 0 {
+        return Ok(false);
+    }
+    sqlx::query!(
+        "update chunks
+            set state = 'staged', attempts = 0, deferrals = 0, problem = null, problem_at = null, problem_since = null,
+                outcomes = $2, applied_at = null,
+                reopened = reopened + 1, pending = $3, failed = $4
+          where id = $1",
+        chunk.id,
+        &sheet.encode()[..],
+        super::intake::small(counts.pending)?,
+        super::intake::small(counts.failed)?,
+    )
+    .execute(&mut *connection)
+    .await?;
+    // Errors of records that are decided anew are theirs no more; those of all other records stay.
+    let pending = sheet.iter().zip(&numbers).filter(|((verdict, _), _)| verdict.outcome == Outcome::Pending);
+    let pending: Vec<i64> = pending.map(|(_, number)| *number).collect();
+    sqlx::query!(
+        "delete from record_issues where import_id = $1 and (record = any($2) or $3 and failed)",
+        import.get(),
+        &pending,
+        fault::mutant(Mutant::RetryDeletesAllErrors),
+    )
+    .execute(connection)
+    .await?;
+    Ok(true)
+}
+
+/// Whoever steers is told what became of it, also where the answer to the commit is lost.
+async fn commit(store: &Store, transaction: Transaction<'_>) -> Result<(), StoreError> {
+    if fault::mutant(Mutant::SteeringTrusted) {
+        return Ok(transaction.commit().await?);
+    }
+    super::commit(store, transaction).await
+}
+
+async fn settle(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+    moved: u64,
+    done: &[ImportState],
+) -> Result<Steered, StoreError> {
+    let Some(state) = sqlx::query_scalar!(
+        "select state from imports where id = $1 and tenant_id = $2",
+        import.get(),
+        tenant.get(),
+    )
+    .fetch_optional(store.pool())
+    .await?
+    else {
+        return Ok(Steered::NotFound);
+    };
+    let state = state.parse().map_err(|_| StoreError::corrupt("imports", "state", import))?;
+    Ok(if moved > 0 || done.contains(&state) { Steered::Done(state) } else { Steered::Refused(state) })
+}

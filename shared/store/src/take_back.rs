@@ -1,0 +1,367 @@
+//! Taking changes back: the users concerned are found, the changes are planned ([`plan`]), and the plan is written, in the caller's
+//! transaction. What [`upsert`](super::upsert) is to records.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use muster_domain::fault::{self, Mutant, Point, mutant};
+use muster_domain::id::{ImportId, TenantId};
+use muster_domain::options::IdentifierField;
+use muster_domain::outcome::{Outcome, OutcomeSheet};
+use muster_domain::plan::{ExistingUser, UserRow};
+use muster_domain::undo::{
+    Change, Found, Kind, Planned, Step, Undo, Written, flat_user, is_membership, plan, row_of,
+};
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
+
+use super::StoreError;
+use super::upsert::{Memberships, insert, release, update};
+
+/// How much the clocks of workers may differ: what was made this long before an import began may be of it.
+const CLOCKS: Duration = Duration::from_secs(3600);
+
+/// Finds, plans and writes: what taking back the changes, in their order, makes of the tenant's users. Beside it, which import changed
+/// users last that are left as they are, as far as that is known.
+///
+/// A conflict (somebody else was faster) is an error of kind `Conflict`; the transaction must then be rolled back.
+pub async fn take_back(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+    changes: &[Change],
+    undo: &Undo,
+) -> Result<(Planned, HashMap<Uuid, ImportId>), StoreError> {
+    let found = find(connection, tenant, import, undo.of, changes).await?;
+    let planned = plan(changes, &found, undo);
+    fault::point(Point::Planned)?;
+    delete(connection, tenant, &planned.deleted).await?;
+    let releases: Vec<(Uuid, IdentifierField)> =
+        planned.releases.iter().filter_map(|(user, field)| Some((*user, identifier(field)?))).collect();
+    release(connection, &releases).await?;
+    write(connection, tenant, &planned.written).await?;
+    write_steps(connection, tenant, import, &planned.steps, undo).await?;
+    let kept = changes.iter().zip(&planned.told).filter(|(_, told)| told.is_kept());
+    let kept: Vec<Uuid> = kept.map(|(change, _)| change.user).take(ASKED).collect();
+    let changed_by = changed_by(connection, tenant, import, undo, &kept).await?;
+    Ok((planned, changed_by))
+}
+
+/// Most users of a chunk of whom it is asked who changed them.
+const ASKED: usize = 20;
+
+/// Applications of chunks of a tenant before an undo began to work, the last ones first. Few of them, however many there were since.
+const LATER_CHUNKS: &str = "select b.import_id, c.records, c.outcomes
+  from (select newest.id, newest.import_id, newest.chunk_id
+          from before_images as newest
+         where newest.tenant_id = $1
+           and newest.id < coalesce((select min(undo.id) from before_images as undo where undo.import_id = $2), 9223372036854775807)
+         order by newest.id desc
+         limit 100) as b
+  join chunks as c on c.id = b.chunk_id
+ where b.import_id <> $3 and b.id > (select min(own.id) from before_images as own where own.import_id = $3)
+ order by b.id desc";
+
+/// Which import changed each of these users last, after the one that is undone began to; none where that was no import, or it is too
+/// long ago.
+async fn changed_by(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+    undo: &Undo,
+    users: &[Uuid],
+) -> Result<HashMap<Uuid, ImportId>, StoreError> {
+    let mut changed_by = HashMap::new();
+    if users.is_empty() {
+        return Ok(changed_by);
+    }
+    // Not a checked macro: a test asks how the database goes about the same text.
+    let rows: Vec<(Uuid, i32, Option<Vec<u8>>)> = sqlx::query_as(LATER_CHUNKS)
+        .bind(tenant.get())
+        .bind(import.get())
+        .bind(undo.of.get())
+        .fetch_all(connection)
+        .await?;
+    for (later, records, outcomes) in rows {
+        let records = usize::try_from(records).unwrap_or(0);
+        let Some(sheet) = outcomes.and_then(|bytes| OutcomeSheet::decode(&bytes, records).ok()) else {
+            continue;
+        };
+        for (verdict, user) in sheet.iter() {
+            let changed = matches!(verdict.outcome, Outcome::Inserted | Outcome::Updated);
+            if let Some(user) = user.filter(|user| users.contains(user))
+                && (changed || mutant(Mutant::UndoBlamesTheUnchanged))
+            {
+                changed_by.entry(user).or_insert(ImportId::new(later));
+            }
+        }
+    }
+    Ok(changed_by)
+}
+
+fn identifier(field: &str) -> Option<IdentifierField> {
+    IdentifierField::ALL.iter().find(|known| known.as_str() == field).copied()
+}
+
+/// The users of the changes, and those that have a unique value which one of them had. One statement, so one moment.
+async fn find(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+    of: ImportId,
+    changes: &[Change],
+) -> Result<Vec<Found>, StoreError> {
+    let ids: Vec<Uuid> = changes.iter().map(|change| change.user).collect();
+    let values = |field: IdentifierField| -> Vec<String> {
+        let had = changes.iter().filter_map(|change| change.before.get(field.as_str())?.as_str());
+        had.map(str::to_owned).collect()
+    };
+    let paths =
+        |change: &Change| change.before.keys().chain(change.after.keys()).any(|path| is_membership(path));
+    let enrolled = changes.iter().any(|change| change.kind != Kind::Updated || paths(change));
+    let rows = sqlx::query_as!(
+        FoundRow,
+        r#"select u.id as "id!", u.version as "version!", u.email, u.phone_number, u.preferred_username, u.given_name,
+                  u.family_name, u.attributes::text, u.metadata::text, u.profile::text,
+                  case when $6 then array(select (m.organization_id::bigint << 32) + m.group_id
+                                            from memberships as m where m.user_id = u.id) end as memberships,
+                  (select min(s.stands_for)
+                     from undo_steps as s
+                    where s.user_id = u.id and s.version = u.version
+                      and s.import_id in (select undo.id from imports as undo where undo.undoes = $8 and undo.tenant_id = $1)
+                  ) as stands_for,
+                  (select s.kept from undo_steps as s where s.import_id = $7 and s.user_id = u.id) as "kept?"
+             from (select user_.*
+                     from unnest($2::uuid[]) as k (value)
+                    cross join lateral (select * from users where id = k.value and tenant_id = $1 limit 1) as user_
+                   union all
+                   select user_.*
+                     from unnest($3::text[]) as k (value)
+                    cross join lateral (select * from users
+                                         where tenant_id = $1 and email = k.value collate "C" limit 1) as user_
+                   union all
+                   select user_.*
+                     from unnest($4::text[]) as k (value)
+                    cross join lateral (select * from users
+                                         where tenant_id = $1 and phone_number = k.value collate "C" limit 1) as user_
+                   union all
+                   select user_.*
+                     from unnest($5::text[]) as k (value)
+                    cross join lateral (select * from users
+                                         where tenant_id = $1 and preferred_username = k.value collate "C" limit 1) as user_
+                  ) as u"#,
+        tenant.get(),
+        &ids,
+        &values(IdentifierField::Email),
+        &values(IdentifierField::PhoneNumber),
+        &values(IdentifierField::PreferredUsername),
+        enrolled,
+        import.get(),
+        of.get(),
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut found = rows.into_iter().map(FoundRow::found).collect::<Result<Vec<_>, _>>()?;
+    found.sort_unstable_by_key(|user| user.id);
+    found.dedup_by_key(|user| user.id);
+    Ok(found)
+}
+
+/// A user as the store has it.
+struct FoundRow {
+    id: Uuid,
+    version: i32,
+    email: Option<String>,
+    phone_number: Option<String>,
+    preferred_username: Option<String>,
+    given_name: Option<String>,
+    family_name: Option<String>,
+    attributes: Option<String>,
+    metadata: Option<String>,
+    profile: Option<String>,
+    /// Organization and group of each in one number.
+    memberships: Option<Vec<i64>>,
+    /// Of this undo, or of others of the same import that took a part back.
+    stands_for: Option<i32>,
+    kept: Option<Vec<String>>,
+}
+
+impl FoundRow {
+    fn found(self) -> Result<Found, StoreError> {
+        let wrong = |column| StoreError::corrupt("users", column, self.id);
+        let profile = self.profile.map(|json| serde_json::from_str(&json)).transpose();
+        let user = ExistingUser {
+            id: self.id,
+            version: self.version,
+            email: self.email,
+            phone_number: self.phone_number,
+            preferred_username: self.preferred_username,
+            given_name: self.given_name,
+            family_name: self.family_name,
+            attributes: self.attributes,
+            metadata: self.metadata,
+            profile: profile.map_err(|_| wrong("profile"))?,
+            enrolled: false,
+        };
+        // Both are not negative, so that they come apart again.
+        let apart =
+            |both: i64| Some((i32::try_from(both >> 32).ok()?, i32::try_from(both & 0xffff_ffff).ok()?));
+        let memberships: Vec<(i32, i32)> =
+            self.memberships.unwrap_or_default().into_iter().filter_map(apart).collect();
+        let fields = flat_user(&user, &memberships).ok_or_else(|| wrong("metadata"))?;
+        let stands_for = self.stands_for.filter(|_| !mutant(Mutant::UndoForgetsItsSteps));
+        let kept = self.kept.unwrap_or_default().into_iter().collect();
+        Ok(Found { id: self.id, version: self.version, stands_for, kept, fields })
+    }
+}
+
+/// Deletes users with all that is theirs. A membership that came in between is a conflict: somebody enrolled the user.
+async fn delete(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    deleted: &[(Uuid, i32, usize)],
+) -> Result<(), StoreError> {
+    if deleted.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = deleted.iter().map(|(id, ..)| *id).collect();
+    let versions: Vec<i32> = deleted.iter().map(|(_, version, _)| *version).collect();
+    let users = sqlx::query!(
+        "delete from users as u
+          using unnest($2::uuid[], $3::int[]) as n (id, version)
+          where u.tenant_id = $1 and u.id = n.id and u.version = n.version",
+        tenant.get(),
+        &ids,
+        &versions,
+    )
+    .execute(&mut *connection)
+    .await?;
+    if users.rows_affected() != deleted.len() as u64 {
+        return Err(StoreError::Conflict("a user"));
+    }
+    if mutant(Mutant::UndoLeavesParts) {
+        return Ok(());
+    }
+    // The users are locked now: whoever enrols one waits, or has ended and is seen.
+    let memberships = sqlx::query!("delete from memberships where user_id = any($1)", &ids)
+        .execute(&mut *connection)
+        .await?;
+    if memberships.rows_affected() != deleted.iter().map(|(_, _, count)| *count as u64).sum::<u64>() {
+        return Err(StoreError::Conflict("a membership"));
+    }
+    sqlx::query!("delete from user_credentials where user_id = any($1)", &ids).execute(connection).await?;
+    Ok(())
+}
+
+async fn write(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    written: &[Written],
+) -> Result<(), StoreError> {
+    let (mut updates, mut inserts) = (Vec::new(), Vec::new());
+    let (mut added, mut gone): (Memberships, Memberships) = Default::default();
+    for user in written {
+        let damaged = || StoreError::corrupt("before_images", "images", user.id);
+        let row = row_of(&user.fields).ok_or_else(damaged)?;
+        let (new, old) = &user.memberships;
+        new.iter().for_each(|(organization, group)| added.put(user.id, *organization, *group));
+        old.iter().for_each(|(organization, group)| gone.put(user.id, *organization, *group));
+        let [email, phone_number, preferred_username, given_name, family_name] = row.texts;
+        let (before, version) = user.version;
+        let row = UserRow {
+            id: user.id,
+            email: email.map(Cow::Owned),
+            phone_number: phone_number.map(Cow::Owned),
+            preferred_username: preferred_username.map(Cow::Owned),
+            given_name: given_name.map(Cow::Owned),
+            family_name: family_name.map(Cow::Owned),
+            attributes: row.attributes.map(Cow::Owned),
+            metadata: row.metadata.map(Cow::Owned),
+            profile: row.profile.map(Cow::Owned),
+            changes: version - before.unwrap_or(0),
+        };
+        match before {
+            Some(before) if user.row => updates.push((row, before)),
+            Some(_) => {}
+            None => inserts.push(row),
+        }
+    }
+    update(connection, &updates).await?;
+    insert(connection, tenant, &inserts).await?;
+    // Those that were made again just now are there as well.
+    let there = if mutant(Mutant::UndoEnrolsNobody) { Vec::new() } else { added.users() };
+    added.add(connection, tenant, &there).await?;
+    gone.delete(connection).await
+}
+
+/// Notes which fields were left as they are; and of which earlier version users are again. The latter of all users where a part alone is
+/// taken back, since an undo of another part may come; else where the import may have inserted them: a user's id tells when it was made.
+async fn write_steps(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+    steps: &[Step],
+    undo: &Undo,
+) -> Result<(), StoreError> {
+    let since = undo.since - TimeDelta::from_std(CLOCKS).unwrap_or_default();
+    let since = u64::try_from(since.timestamp()).unwrap_or(0);
+    let young = |id: &Uuid| id.get_timestamp().is_none_or(|made| made.to_unix().0 >= since);
+    let wanted = |step: &&Step| !undo.is_whole() || !step.kept.is_empty() || young(&step.user);
+    let steps: Vec<&Step> = steps.iter().filter(wanted).collect();
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = steps.iter().map(|step| step.user).collect();
+    let versions: Vec<i32> = steps.iter().map(|step| step.version).collect();
+    let earlier: Vec<i32> = steps.iter().map(|step| step.stands_for).collect();
+    // An array of arrays must be rectangular, so the lists come as JSON.
+    let kept: Vec<String> =
+        steps.iter().map(|step| serde_json::to_string(&step.kept).unwrap_or_default()).collect();
+    sqlx::query!(
+        "insert into undo_steps (import_id, user_id, tenant_id, version, stands_for, kept)
+         select $1, user_id, $2, version, stands_for, array(select json_array_elements_text(kept::json))
+           from unnest($3::uuid[], $4::int[], $5::int[], $6::text[]) as new (user_id, version, stands_for, kept)
+         on conflict (import_id, user_id) do update
+            set version = excluded.version, stands_for = excluded.stands_for, kept = undo_steps.kept || excluded.kept",
+        import.get(),
+        tenant.get(),
+        &ids,
+        &versions,
+        &earlier,
+        &kept,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_testkit::TestDatabase;
+    use sqlx::AssertSqlSafe;
+
+    use super::LATER_CHUNKS;
+
+    #[tokio::test]
+    async fn later_imports_are_looked_up_from_the_last_one_backwards() {
+        let database = TestDatabase::create().await;
+        let store = database.store().await;
+        let mut connection = store.dedicated_connection().await.unwrap();
+        // The tables are empty: only what an index allows is to be seen.
+        let prepare = format!(
+            "set enable_seqscan = off; set enable_bitmapscan = off; set enable_sort = off;
+             prepare later (int, uuid, uuid) as {LATER_CHUNKS}"
+        );
+        sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut connection).await.unwrap();
+        let explain = "explain execute later (1, '0190a5f0-7b7c-7000-8000-000000000001', '0190a5f0-7b7c-7000-8000-000000000002')";
+        let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut connection).await.unwrap();
+        let plan = plan.join("\n");
+        assert!(
+            plan.contains("Index Scan Backward using before_images_tenant on before_images newest"),
+            "{plan}"
+        );
+        assert!(plan.contains("Index Cond: ((tenant_id = $1) AND (id < "), "{plan}");
+    }
+}

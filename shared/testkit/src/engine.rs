@@ -1,0 +1,190 @@
+//! The pure half of an import, from bytes to users, on a [`Table`] that stands for the store: parse, validate, cut, encode,
+//! decode, validate once more, plan, write.
+
+use chrono::DateTime;
+use muster_domain::chunk::{ChunkCutter, ChunkLimits, SealedChunk, decode};
+use muster_domain::error::{FileError, RecordError};
+use muster_domain::intake::{Memory, Reading};
+use muster_domain::options::ImportOptions;
+use muster_domain::outcome::Verdict;
+use muster_domain::parse::{ParseLimits, Parser, RecordSink};
+use muster_domain::plan::plan;
+use muster_domain::record::{Names, RawRecord, Record};
+use muster_domain::rules::Rules;
+use muster_domain::validate::{Binding, validate};
+use uuid::Uuid;
+
+use super::oracle::Observed;
+use super::table::{Table, index};
+
+/// What became of the records of one chunk, by their numbers.
+pub type Decided = Vec<(u64, Observed)>;
+
+/// The engine with its users.
+#[derive(Debug, Default)]
+pub struct Engine {
+    /// The users.
+    pub table: Table,
+    made: u128,
+    /// Memory for records that mean the user of an earlier one.
+    repeats: Memory,
+}
+
+/// How an upload is cut and in which order its chunks are applied.
+pub struct Course<'c> {
+    /// Bounds of the parse step.
+    pub parse: ParseLimits,
+    /// Bounds of the chunks.
+    pub chunk: ChunkLimits,
+    /// Which of the chunks that are left is next; of its lane the first is taken.
+    pub next: &'c mut dyn FnMut(&[SealedChunk]) -> usize,
+}
+
+impl std::fmt::Debug for Course<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Course")
+            .field("parse", &self.parse)
+            .field("chunk", &self.chunk)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The producer's part.
+struct Sink {
+    reading: Reading,
+    cutter: ChunkCutter,
+    invalid: Decided,
+    /// Warnings of receiving, by record.
+    warnings: Vec<(u64, String)>,
+}
+
+impl RecordSink for Sink {
+    fn header(&mut self, names: &Names) -> Result<(), FileError> {
+        self.reading.header(names)
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.reading.binding.knows(name)
+    }
+
+    fn beyond_ascii(&mut self) {
+        self.reading.beyond_ascii();
+    }
+
+    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
+        let Self { reading, cutter, invalid, warnings } = self;
+        let number = record.position.record.get();
+        reading.record(record, names, |taken| {
+            let valid = taken.validated.result.is_ok();
+            if let Err(errors) = taken.validated.result {
+                let observed =
+                    Observed { verdict: Verdict::FAILED, user: None, errors, warnings: Vec::new() };
+                invalid.push((number, observed));
+            }
+            warnings.extend(taken.warnings.into_iter().map(|warning| (number, warning)));
+            cutter.push(taken.record, names, taken.identifier, valid).expect("a chunk can be encoded");
+        });
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// An engine that warns of records that mean the user of an earlier one.
+    pub fn telling_repeats(memory: usize) -> Self {
+        Self { repeats: Memory::of(memory), ..Self::default() }
+    }
+
+    /// Imports an upload; after each chunk `each` sees what became of its records. Returns how many records there were.
+    ///
+    /// # Errors
+    /// What the file is refused for.
+    ///
+    /// # Panics
+    /// When a guarantee of the engine does not hold.
+    pub fn import(
+        &mut self,
+        bytes: &[u8],
+        options: &ImportOptions,
+        course: Course<'_>,
+        each: &mut dyn FnMut(Decided, &Table),
+    ) -> Result<u64, FileError> {
+        let rules = Rules::new(options.clone()).with_catalog(index());
+        let mut sink = Sink {
+            reading: Reading::new(rules.clone()).telling_repeats(self.repeats),
+            cutter: ChunkCutter::new(course.chunk),
+            invalid: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let mut parser =
+            Parser::new(options.format, course.parse).at(options.at.as_deref()).reshaping(rules.table());
+        parser.feed(bytes, &mut sink)?;
+        let end = parser.finish(&mut sink)?;
+        let mut names = Names::new();
+        for name in sink.reading.binding.names() {
+            names.push(name);
+        }
+        sink.cutter.finish(&names).expect("a chunk can be encoded");
+        let mut chunks = sink.cutter.take();
+        while !chunks.is_empty() {
+            let lane = chunks[(course.next)(&chunks)].lane;
+            let at = chunks.iter().position(|chunk| chunk.lane == lane).expect("a chunk of the lane");
+            let mut decided = self.chunk(&chunks.remove(at), &rules, &sink.invalid);
+            for (number, observed) in &mut decided {
+                let more = sink.warnings.iter().filter(|(of, _)| of == number);
+                observed.warnings.extend(more.map(|(_, warning)| warning.clone()));
+            }
+            each(decided, &self.table);
+        }
+        Ok(end.records)
+    }
+
+    /// The worker's part.
+    fn chunk(&mut self, chunk: &SealedChunk, rules: &Rules, invalid: &Decided) -> Decided {
+        let records = decode(&chunk.body).expect("a chunk that was just encoded");
+        let fields = records.fields();
+        let mut binding = Binding::new(rules);
+        binding.extend(records.names());
+        let raw: Vec<RawRecord<'_>> = records.records(&fields).collect();
+        let mut decided = Decided::new();
+        let mut valid: Vec<(u64, Record<'_>)> = Vec::new();
+        for record in &raw {
+            let number = record.position.record.get();
+            let before = invalid.iter().find(|(invalid, _)| *invalid == number);
+            match (validate(record, &binding, rules).result, before) {
+                (Ok(record), None) => valid.push((number, record)),
+                (Err(errors), Some((_, before))) => {
+                    // While it is received, a message also says what mends the value.
+                    let codes = |errors: &[RecordError]| -> Vec<_> {
+                        errors.iter().map(|error| (error.code, error.field.clone())).collect()
+                    };
+                    assert_eq!(
+                        codes(&errors),
+                        codes(&before.errors),
+                        "validating once more comes to the same"
+                    );
+                    decided.push((number, before.clone()));
+                }
+                (now, _) => panic!("validating record {number} once more comes to something else: {now:?}"),
+            }
+        }
+        let refs: Vec<&Record<'_>> = valid.iter().map(|(_, record)| record).collect();
+        let existing = self.table.find(&refs, rules.options.enrolment);
+        let mut made = self.made;
+        let plan = plan(&refs, &existing, rules, DateTime::UNIX_EPOCH, &mut || {
+            made += 1;
+            Uuid::from_u128(made)
+        });
+        self.made = made;
+        for (index, (number, _)) in valid.iter().enumerate() {
+            let (verdict, user) = plan.verdicts[index];
+            let errors = plan.errors.iter().filter(|(of, _)| *of == index).map(|(_, error)| error.clone());
+            let warnings = plan.warnings.iter().filter(|(of, _)| *of == index);
+            let mut warnings: Vec<String> = warnings.map(|(_, warning)| warning.to_string()).collect();
+            warnings.sort();
+            decided.push((*number, Observed { verdict, user, errors: errors.collect(), warnings }));
+        }
+        self.table.write(&plan, rules.options.enrolment);
+        decided.sort_by_key(|(number, _)| *number);
+        decided
+    }
+}
