@@ -619,6 +619,12 @@ table! {
         MemoryForEach = "memory_for_each",
         /// What a record is warned of when it is applied takes the place of what it was warned of before.
         LaterWarningsReplace = "later_warnings_replace",
+        /// Each record that means the user of an earlier one is told by itself, however many there are.
+        RepeatsAllTold = "repeats_all_told",
+        /// What a record was warned of while it was received is gone once it is tried again.
+        RetryForgetsWarnings = "retry_forgets_warnings",
+        /// What fails again is told without what mends it.
+        RetryForgetsHints = "retry_forgets_hints",
         /// A full name is split at its first comma, whatever comes after it.
         NamesSplitAtFirstComma = "names_split_at_first_comma",
         /// What stands after the comma of a full name is a given name, also where it is a suffix such as `Jr.`

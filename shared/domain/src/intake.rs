@@ -9,6 +9,7 @@ mod letters;
 mod memory;
 mod mend;
 mod met;
+mod repeats;
 
 use std::borrow::Cow;
 
@@ -22,6 +23,8 @@ use crate::rules::Rules;
 use crate::validate::{Binding, Validated, last_first, validate};
 pub use memory::Memory;
 pub(crate) use met::{Meeting, Met};
+pub use repeats::REPEATS_TOLD;
+use repeats::{Repeat, Repeats};
 
 /// The rules of an import and what its names mean, while its file is received.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub struct Reading {
     beyond_ascii: bool,
     /// The users of the records so far, where it is told that a later one means one of them.
     repeats: Option<Repeats>,
+    /// Each error says what mends it.
+    explains: bool,
 }
 
 /// What a record came to.
@@ -48,15 +53,36 @@ pub struct Taken<'r, 'a> {
     pub identifier: Option<LaneHash>,
     /// What to tell beside its outcome.
     pub warnings: Vec<String>,
+    /// It is the first of the records that mean an earlier one's user and are told together, at the end: [`Reading::untold_repeats`].
+    pub stands_for_repeats: bool,
     /// Which names hold secrets.
     pub secrets: &'r Secrets,
+    /// By which it was validated.
+    rules: &'r Rules,
+    binding: &'r Binding,
+}
+
+impl Taken<'_, '_> {
+    /// An error of the record with what mends it.
+    pub(crate) fn explained(&self, error: &RecordError) -> RecordError {
+        let mut error = error.clone();
+        explain_in(&mut error, self.record, self.binding, self.rules);
+        error
+    }
 }
 
 impl Reading {
     /// A reading with no names met yet.
     pub fn new(rules: Rules) -> Self {
         let handmade = rules.options.header_names == HeaderNames::Common;
-        Self { binding: Binding::new(&rules), rules, handmade, beyond_ascii: false, repeats: None }
+        Self {
+            binding: Binding::new(&rules),
+            rules,
+            handmade,
+            beyond_ascii: false,
+            repeats: None,
+            explains: true,
+        }
     }
 
     /// Also warns of a record that means the user of an earlier one, as far as the memory has room: all uploads share one. What programs send
@@ -64,9 +90,20 @@ impl Reading {
     #[must_use]
     pub fn telling_repeats(mut self, memory: Memory) -> Self {
         let told = self.handmade && !memory.is_none() && !mutant(Mutant::RepeatsUntold);
-        self.repeats = (told && self.rules.options.duplicates == Duplicates::InOrder)
-            .then(|| Repeats { met: Met::within(memory), full: false });
+        self.repeats =
+            (told && self.rules.options.duplicates == Duplicates::InOrder).then(|| Repeats::within(memory));
         self
+    }
+
+    /// Hands over errors as validating gives them. Whoever counts causes needs what mends them once for each: [`explained`] adds it.
+    #[must_use]
+    pub(crate) fn unexplained(self) -> Self {
+        Self { explains: false, ..self }
+    }
+
+    /// What to tell, at the end, of the repeated records that were not told one by one.
+    pub fn untold_repeats(&self) -> Option<String> {
+        self.repeats.as_ref().and_then(Repeats::untold)
     }
 
     /// The header of a table.
@@ -146,14 +183,12 @@ impl Reading {
         then(taken(&without, validated, warnings, (&self.rules, &self.binding), &mut self.repeats))
     }
 
-    /// Errors with what mends them.
+    /// Errors with what mends them, unless whoever takes them asks for that himself.
     fn explained<'v>(&self, record: &RawRecord<'_>, validated: Validated<'v>) -> Validated<'v> {
-        let explain = |mut errors: Vec<RecordError>| {
-            for error in &mut errors {
-                explain::explain(error, record, &self.binding, &self.rules);
-            }
-            errors
-        };
+        if !self.explains {
+            return validated;
+        }
+        let explain = |errors| explained(errors, record, &self.binding, &self.rules);
         Validated { result: validated.result.map_err(explain), ..validated }
     }
 
@@ -214,17 +249,23 @@ fn taken<'r, 'a>(
     record: &'r RawRecord<'a>,
     validated: Validated<'r>,
     mut warnings: Vec<String>,
-    (rules, binding): (&Rules, &'r Binding),
+    (rules, binding): (&'r Rules, &'r Binding),
     repeats: &mut Option<Repeats>,
 ) -> Taken<'r, 'a> {
     let identifier = validated.identifier.as_deref().map(LaneHash::of);
+    let mut stands_for_repeats = false;
     if let (Some(repeats), Some(identifier)) = (repeats, identifier) {
-        warnings.extend(repeats.warning(identifier, record.position.record.get()));
+        match repeats.of(identifier, record.position.record.get()) {
+            Repeat::Nothing => {}
+            Repeat::Told(warning) => warnings.push(warning),
+            Repeat::FirstUntold => stands_for_repeats = true,
+        }
     }
     if rules.options.full_names == FullNames::LastFirst {
         warnings.extend(kept_whole(&validated, binding));
     }
-    Taken { record, validated, identifier, warnings, secrets: binding.secrets() }
+    let secrets = binding.secrets();
+    Taken { record, validated, identifier, warnings, stands_for_repeats, secrets, rules, binding }
 }
 
 /// Tells of a full name that is not split although the options say so.
@@ -240,39 +281,23 @@ fn kept_whole(validated: &Validated<'_>, binding: &Binding) -> Option<String> {
     })
 }
 
-/// Records that mean the user of an earlier one.
-#[derive(Debug)]
-struct Repeats {
-    met: Met,
-    /// It was told that there is no more room.
-    full: bool,
+/// Errors with what mends them, where people made the file: programs are answered as they expect.
+pub fn explained(
+    mut errors: Vec<RecordError>,
+    record: &RawRecord<'_>,
+    binding: &Binding,
+    rules: &Rules,
+) -> Vec<RecordError> {
+    for error in &mut errors {
+        explain_in(error, record, binding, rules);
+    }
+    errors
 }
 
-impl Repeats {
-    fn warning(&mut self, identifier: LaneHash, record: u64) -> Option<String> {
-        match self.met.meet(identifier.get(), record) {
-            Meeting::First => None,
-            Meeting::Again(first) => Some(format!(
-                "Record {first}, an earlier one of the file, means the same user. Records are applied in the order of the file; \
-                 `--duplicates refuse` takes the first one alone."
-            )),
-            Meeting::NoRoom if self.full || mutant(Mutant::FullTableUntold) => None,
-            Meeting::NoRoom => {
-                self.full = true;
-                if self.met.len() == 0 {
-                    return Some(
-                        "It is not told which records of this file mean the same user: other uploads have the memory for that at present \
-                         (`intake.repeats_memory`)."
-                            .to_owned(),
-                    );
-                }
-                Some(format!(
-                    "From this record on, it is only told whether a record means one of the first {} users of the file \
-                     (`intake.repeats_memory`).",
-                    self.met.len()
-                ))
-            }
-        }
+fn explain_in(error: &mut RecordError, record: &RawRecord<'_>, binding: &Binding, rules: &Rules) {
+    // A record with a defect was not read well, and nothing is known of its values.
+    if rules.options.header_names == HeaderNames::Common && record.defect.is_none() {
+        explain::explain(error, record, binding, rules);
     }
 }
 

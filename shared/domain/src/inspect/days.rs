@@ -8,7 +8,7 @@ use crate::options::{Dates, ImportOptions};
 use crate::parse::{ParseLimits, Parser, RecordSink};
 use crate::record::{NameId, Names, RawRecord, RawValue};
 use crate::rules::Rules;
-use crate::validate::{Binding, days::day};
+use crate::validate::{Binding, days::date};
 
 /// Counts, for each column and key with days in it, the days that only one order fits: what one column proves says nothing of another,
 /// which may come from another system. A value that no order fits proves nothing.
@@ -81,8 +81,11 @@ impl DayColumn {
     fn count(&mut self, text: &str) {
         let year_first =
             text.trim().as_bytes().get(..4).is_some_and(|start| start.iter().all(u8::is_ascii_digit));
-        match (day(text, Dates::Dmy), day(text, Dates::Mdy)) {
-            _ if year_first => {}
+        // Most days of most files need no further look, and none needs a text.
+        if year_first {
+            return;
+        }
+        match (date(text, Dates::Dmy), date(text, Dates::Mdy)) {
             (Some(day_first), Some(month_first)) if day_first == month_first => self.same += 1,
             (Some(_), Some(_)) => self.either += 1,
             (Some(_), None) => self.only_day_first += 1,
