@@ -70,6 +70,9 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// In which order its days are written.
     pub days: DayProof,
+    /// The order that the options say.
+    #[serde(skip)]
+    pub dates: Dates,
     /// The file names roles, groups, teams or locations, which were not looked up.
     pub needs_catalog: bool,
     /// Why the file would be refused.
@@ -238,6 +241,7 @@ impl Inspection {
             first,
             problems,
             days: days.proof(&reading.binding),
+            dates: reading.rules.options.dates,
             needs_catalog: reading.binding.needs_catalog(&reading.rules),
             refused: end.err(),
         }

@@ -1,5 +1,7 @@
 //! Steering: proceed, pause, resume, cancel, retry. Each is one move, guarded by the state it starts from.
 
+mod issues;
+
 use muster_domain::chunk::decode;
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
@@ -473,25 +475,10 @@ async fn reopen(
     )
     .execute(&mut *connection)
     .await?;
-    // Errors of records that are decided anew are theirs no more; those of all other records stay. What a record was warned of while it was
-    // received is still so: nobody looks at the file a second time.
+    // Errors of records that are decided anew are theirs no more; those of all other records stay.
     let pending = sheet.iter().zip(&numbers).filter(|((verdict, _), _)| verdict.outcome == Outcome::Pending);
     let pending: Vec<i64> = pending.map(|(_, number)| *number).collect();
-    sqlx::query!(
-        "with warned as (
-             update record_issues
-                set failed = false, errors = null
-              where import_id = $1 and record = any($2) and warnings is not null and not $4
-         )
-         delete from record_issues
-          where import_id = $1 and (record = any($2) and (warnings is null or $4) or $3 and failed)",
-        import.get(),
-        &pending,
-        fault::mutant(Mutant::RetryDeletesAllErrors),
-        fault::mutant(Mutant::RetryForgetsWarnings),
-    )
-    .execute(connection)
-    .await?;
+    issues::forget_errors(connection, import, &pending).await?;
     Ok(true)
 }
 

@@ -197,6 +197,15 @@ impl From<DayOrder> for DayProof {
 }
 
 impl DayProof {
+    /// What there is to say where the options have this order: nothing where they decided it already.
+    pub fn told_beside(&self, given: Dates) -> Option<String> {
+        match (self.order, given) {
+            (DayOrder::Dmy, Dates::Dmy) | (DayOrder::Mdy, Dates::Mdy) => None,
+            (DayOrder::Unproved, Dates::Dmy | Dates::Mdy) => None,
+            _ => self.told(),
+        }
+    }
+
     /// What it says of a file, in words; nothing where every day is year first.
     pub fn told(&self) -> Option<String> {
         let told = match self.order {
@@ -250,6 +259,15 @@ mod tests {
         assert_eq!(order(&["24/12/1980", "12/24/1980"]), DayOrder::Mixed);
         assert_eq!(order(&["1980-12-24", "", "soon"]), DayOrder::Iso);
         assert_eq!(order(&["05.05.1990"]), DayOrder::Dmy);
+    }
+
+    #[test]
+    fn an_order_that_the_options_say_is_proposed_no_more() {
+        let told = |order: DayOrder, given| DayProof::from(order).told_beside(given).is_some();
+        assert!(told(DayOrder::Dmy, Dates::Iso) && told(DayOrder::Unproved, Dates::Iso));
+        assert!(!told(DayOrder::Dmy, Dates::Dmy) && !told(DayOrder::Unproved, Dates::Mdy));
+        // What the options say does not fit.
+        assert!(told(DayOrder::Mdy, Dates::Dmy) && told(DayOrder::Mixed, Dates::Dmy));
     }
 
     #[test]
