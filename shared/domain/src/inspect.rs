@@ -151,7 +151,7 @@ impl Inspection {
         Self {
             parser: Parser::new(format, limits).at(at.as_deref()).reshaping(rules.table()),
             look: Look {
-                reading: Reading::new(rules).unexplained(),
+                reading: Reading::new(rules).counting_causes(),
                 first: Vec::new(),
                 problems: Causes::default(),
                 days: DayOrders::default(),

@@ -10,6 +10,7 @@ mod memory;
 mod mend;
 mod met;
 mod repeats;
+mod zeros;
 
 use std::borrow::Cow;
 
@@ -18,13 +19,14 @@ use crate::error::{ErrorCode, FileError, RecordError};
 use crate::fault::{Mutant, mutant};
 use crate::field::Field;
 use crate::options::{Duplicates, FullNames, HeaderNames};
-use crate::record::{Names, RawField, RawRecord, RawValue, Secrets};
+use crate::record::{NameId, Names, RawField, RawRecord, RawValue, Secrets};
 use crate::rules::Rules;
 use crate::validate::{Binding, Validated, last_first, validate};
 pub use memory::Memory;
 pub(crate) use met::{Meeting, Met};
 pub use repeats::REPEATS_TOLD;
 use repeats::{Repeat, Repeats};
+use zeros::Zeros;
 
 /// The rules of an import and what its names mean, while its file is received.
 #[derive(Debug)]
@@ -38,8 +40,10 @@ pub struct Reading {
     beyond_ascii: bool,
     /// The users of the records so far, where it is told that a later one means one of them.
     repeats: Option<Repeats>,
-    /// Each error says what mends it.
-    explains: bool,
+    /// Which columns have numbers that begin with a zero.
+    zeros: Zeros,
+    /// Causes are counted, and not told of each record.
+    counts_causes: bool,
 }
 
 /// What a record came to.
@@ -81,7 +85,8 @@ impl Reading {
             handmade,
             beyond_ascii: false,
             repeats: None,
-            explains: true,
+            zeros: Zeros::default(),
+            counts_causes: false,
         }
     }
 
@@ -95,10 +100,11 @@ impl Reading {
         self
     }
 
-    /// Hands over errors as validating gives them. Whoever counts causes needs what mends them once for each: [`explained`] adds it.
+    /// For whoever counts causes: errors are handed over as validating gives them, since what mends them is needed once for each cause
+    /// ([`Taken::explained`]), and warnings however many records have them.
     #[must_use]
-    pub(crate) fn unexplained(self) -> Self {
-        Self { explains: false, ..self }
+    pub(crate) fn counting_causes(self) -> Self {
+        Self { counts_causes: true, ..self }
     }
 
     /// What to tell, at the end, of the repeated records that were not told one by one.
@@ -133,7 +139,7 @@ impl Reading {
         }
         if self.handmade && record.defect.is_none() && defect.is_none() {
             defect = self.spreadsheet_damage(record);
-            self.shortened(record, &mut warnings);
+            self.damaged_numbers(record, &mut warnings);
         }
         let record = RawRecord { defect: record.defect.or(defect.as_ref()), ..*record };
         let validated = validate(&record, &self.binding, &self.rules);
@@ -183,38 +189,55 @@ impl Reading {
         then(taken(&without, validated, warnings, (&self.rules, &self.binding), &mut self.repeats))
     }
 
-    /// Errors with what mends them, unless whoever takes them asks for that himself.
+    /// Errors with what mends them, where each record is told.
     fn explained<'v>(&self, record: &RawRecord<'_>, validated: Validated<'v>) -> Validated<'v> {
-        if !self.explains {
+        if self.counts_causes {
             return validated;
         }
         let explain = |errors| explained(errors, record, &self.binding, &self.rules);
         Validated { result: validated.result.map_err(explain), ..validated }
     }
 
-    /// Tells of numbers whose last digits are gone. Of phone numbers their error tells.
-    fn shortened(&self, record: &RawRecord<'_>, warnings: &mut Vec<String>) {
+    /// Tells of numbers whose last digits are gone, and of those without the zeros that others of their column have. Of phone numbers their
+    /// error tells.
+    fn damaged_numbers(&mut self, record: &RawRecord<'_>, warnings: &mut Vec<String>) {
         for field in record.fields {
             let RawValue::Text(text) = field.value else { continue };
-            // Most texts end with a letter, and of the others most have no sign.
-            let bytes = text.as_bytes();
-            if bytes.last().is_none_or(u8::is_ascii_alphabetic) || memchr::memchr(b'+', bytes).is_none() {
+            // Most texts end with a letter.
+            if text.as_bytes().last().is_none_or(u8::is_ascii_alphabetic) {
                 continue;
             }
-            let text = bare(text);
-            if text.starts_with(|c: char| c.is_ascii_digit() || c == '-')
-                && is_scientific(text.trim_start_matches('-'))
-                && self.binding.is_read(field.name)
-                && !self.binding.field_of(field.name).is_some_and(mend::is_phone)
-                && !mutant(Mutant::ShortenedNumbersUntold)
-            {
-                warnings.push(format!(
-                    "{} holds a number that a spreadsheet shortened: format the column as text where the file comes from, and export it \
-                     again.",
-                    self.binding.name_at(field.name)
-                ));
+            let damage = match self.damage(field.name, text) {
+                Some(damage) if self.binding.is_read(field.name) => damage,
+                _ => continue,
+            };
+            if self.binding.field_of(field.name).is_some_and(mend::is_phone) {
+                continue;
+            }
+            let name = self.binding.name_at(field.name);
+            match damage {
+                Damage::Digits => warnings.push(format!(
+                    "{name} holds a number that a spreadsheet shortened: format the column as text where the file comes from, and export it \
+                     again."
+                )),
+                Damage::Zeros => warnings.extend(self.zeros.told(name, self.counts_causes)),
             }
         }
+    }
+
+    fn damage(&mut self, name: NameId, text: &str) -> Option<Damage> {
+        let bytes = text.as_bytes();
+        if bytes.iter().all(u8::is_ascii_digit) {
+            let lost = self.zeros.lost(name, text) && !mutant(Mutant::LostZerosUntold);
+            return lost.then_some(Damage::Zeros);
+        }
+        // Few of the others have a sign.
+        memchr::memchr(b'+', bytes)?;
+        let text = bare(text);
+        let shortened = text.starts_with(|c: char| c.is_ascii_digit() || c == '-')
+            && is_scientific(text.trim_start_matches('-'))
+            && !mutant(Mutant::ShortenedNumbersUntold);
+        shortened.then_some(Damage::Digits)
     }
 
     /// What a spreadsheet leaves in the place of a value: its errors, and the mark of a text before an address.
@@ -242,6 +265,15 @@ impl Reading {
             })
         })
     }
+}
+
+/// What a spreadsheet did to a number.
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    /// Its last digits are gone.
+    Digits,
+    /// The zeros before it are gone.
+    Zeros,
 }
 
 /// The record as it is handed over, with what is told of any record.

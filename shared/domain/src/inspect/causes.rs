@@ -8,7 +8,7 @@ use crate::error::{ErrorCode, RecordError};
 use crate::options::IdentifierField;
 
 /// Places that a problem names.
-const PLACES: usize = 3;
+pub(super) const PLACES: usize = 3;
 /// Most causes that are told apart.
 const CAUSES: usize = 200;
 
