@@ -137,6 +137,10 @@ fn what_is_unusual_about_a_file_is_told_and_quiet_is_quiet() {
     desk.write("people.csv", "email;first_name\na@example.com;Ada\n");
     let run = desk.run(&["import", "users", "people.csv"]).exits(0);
     assert!(run.stdout.contains("delimiter semicolon"), "{run:#?}");
+    // Where the data are is told once, and an ordinary start is nothing to worry about.
+    for words in ["a private PostgreSQL is set up in", ".muster", "MUSTER_DATA_DIR"] {
+        assert!(run.stderr.contains(words) && !run.stderr.contains("crash"), "{words}: {run:#?}");
+    }
     let shown = desk.run(&["imports", "show", "last"]).exits(0);
     assert!(shown.stdout.lines().any(|line| line.starts_with("delimiter ") && line.ends_with("semicolon")));
     // Everything is there by now, so there is nothing to remark.
