@@ -14,6 +14,7 @@ use super::error::ApiError;
 use super::incoming::{BodyLimits, Watch, bounded, drain, encoding, single};
 use super::params::Params;
 use crate::inspect;
+use crate::receive::Encoding;
 use crate::request::ImportRequest;
 
 /// Looks at a file as `POST /v1/imports` with these options would read it: columns, first records, problems by cause. Stores nothing.
@@ -44,6 +45,7 @@ pub(super) async fn look(
     let media_type = single(headers, header::CONTENT_TYPE.as_str())?.map(str::to_owned);
     let encoding = encoding(headers)?;
     let asked = ImportRequest::from_pairs(params.into_pairs())?;
+    let encoding = encoding.unwrap_or_else(|| Encoding::of_upload(asked.filename()));
     let asked = asked.with_profile(&state.0.store, tenant).await?;
     let (options, reading) = asked.reading(media_type.as_deref())?;
     let mut limits = state.0.limits;

@@ -74,7 +74,7 @@ const OPTION_BYTES: usize = 1024;
         ("delimiter" = Option<String>, Query, description = "comma, semicolon, tab, pipe or auto (the default: told from the header)"),
         ("encoding" = Option<String>, Query,
          description = "auto, utf-8, utf-16le, utf-16be, latin1 or windows-1252; else told by the charset or a byte order mark"),
-        ("filename" = Option<String>, Query, description = "a label for the file"),
+        ("filename" = Option<String>, Query, description = "a label for the file; where it ends with .gz or .zst, the file may be compressed although no `Content-Encoding` says so"),
         ("mends" = Option<String>, Query,
          description = "id of the import whose failed records the file brings again; else told by the file, where it is one of failed records"),
         ("Idempotency-Key" = Option<String>, Header, description = "the same key, options and file give the same import"),
@@ -225,7 +225,8 @@ struct Intake {
     actor: String,
     request: ImportRequest,
     key: Option<String>,
-    encoding: Encoding,
+    /// None: as the file's own name says.
+    encoding: Option<Encoding>,
     media_type: Option<String>,
     watch: Watch,
 }
@@ -246,7 +247,7 @@ impl Intake {
     }
 
     /// Opens the import and gets ready for its bytes.
-    async fn begin(&self, media_type: Option<&str>, encoding: Encoding) -> Result<Upload, Stopped> {
+    async fn begin(&self, media_type: Option<&str>) -> Result<Upload, Stopped> {
         let store = &self.state.0.store;
         let id = ImportId::new(clock::new_id());
         let mut resolved =
@@ -255,6 +256,7 @@ impl Intake {
         let mut limits = self.state.0.limits;
         limits.parse = resolved.reading.limits(limits.parse);
         limits.brake = Some(resolved.reading.brake);
+        let encoding = self.encoding.unwrap_or_else(|| Encoding::of_upload(self.request.filename()));
         Ok(receive::begin(store, resolved.import, encoding, limits).await?)
     }
 
@@ -262,7 +264,7 @@ impl Intake {
     async fn raw(&mut self, body: Body) -> Result<ImportId, Stopped> {
         let mut pieces = bounded(body, self.limits(), self.watch.clone());
         let media_type = self.media_type.clone();
-        let upload = match self.begin(media_type.as_deref(), self.encoding).await {
+        let upload = match self.begin(media_type.as_deref()).await {
             Ok(upload) => upload,
             Err(stopped) => {
                 drain(&mut pieces).await;
@@ -352,7 +354,7 @@ impl Intake {
             self.request.default_filename(name);
         }
         let media_type = field.content_type().map(str::to_owned);
-        let upload = self.begin(media_type.as_deref(), self.encoding).await?;
+        let upload = self.begin(media_type.as_deref()).await?;
         loop {
             match field.chunk().await {
                 Ok(Some(bytes)) => {

@@ -58,6 +58,9 @@ async fn every_shape_of_a_body_is_taken() {
         server.post("/v1/imports?start=manual&filename=users.ndjson").body(lines),
         post("text/csv").header("content-encoding", "gzip").body(members),
         post("text/csv").header("content-encoding", "zstd").body(zstd(CSV.as_bytes()).await),
+        server.post("/v1/imports?start=manual&filename=people.csv.gz").body(gzip(CSV.as_bytes()).await),
+        server.post("/v1/imports?start=manual&filename=people.csv.zst").body(zstd(CSV.as_bytes()).await),
+        server.post("/v1/imports?start=manual&filename=people.csv.gz").body(CSV),
         server.post("/v1/imports").multipart(Form::new().text("start", "manual").part("file", part)),
         server.post("/v1/imports?start=manual").multipart(Form::new().part("file", named)),
     ];

@@ -637,6 +637,8 @@ table! {
         WholeNamesUntold = "whole_names_untold",
         /// Numbers that a spreadsheet shortened are taken without a warning.
         ShortenedNumbersUntold = "shortened_numbers_untold",
+        /// What its own name calls compressed is taken as it is, where the request does not say so.
+        NamedCompressionKept = "named_compression_kept",
         /// Numbers that have lost the zeros before them are taken without a warning.
         LostZerosUntold = "lost_zeros_untold",
         /// The command that is proposed leaves out what stands before the name of the command, and shows the token.
