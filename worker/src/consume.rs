@@ -14,6 +14,7 @@ use muster_domain::outcome::Counts;
 use muster_queue::{Delivery, Message, QueueError, Settler};
 use muster_runtime::clock;
 use muster_runtime::retry::{Backoff, Policy as RetryPolicy};
+use muster_runtime::telemetry::traces::{self, Span, Value};
 use muster_store::apply::{self as store, Later};
 use muster_store::holding::Holder;
 use muster_store::{ErrorKind, StoreError};
@@ -195,13 +196,9 @@ pub(crate) async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: Owne
         Ok(message) => {
             let chunk = ChunkId::new(message.headers.chunk_id);
             let _held = shared.holder.hold(chunk);
-            if fault::mutant(Mutant::AckBeforeCommit) {
-                settled(settler.ack().await);
-                work(&shared, &message).await;
-            } else {
-                let verdict = work_or_panic(&shared, &message).await;
-                settle(&shared, &shared.label(&message), verdict, settler).await;
-            }
+            let mut span = begin_span(&message);
+            let context = span.context();
+            traces::within(context, apply_and_settle(&shared, &message, settler, &mut span)).await;
         }
         Err(error) => {
             tracing::warn!(%error, "a message that is none of ours became a dead letter");
@@ -209,6 +206,44 @@ pub(crate) async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: Owne
         }
     }
     drop(permit);
+}
+
+async fn apply_and_settle(shared: &Shared, message: &Message, settler: Settler, span: &mut Span) {
+    if fault::mutant(Mutant::AckBeforeCommit) {
+        settled(settler.ack().await);
+        work(shared, message).await;
+        return;
+    }
+    let verdict = work_or_panic(shared, message).await;
+    let (word, well) = told_of(verdict);
+    span.set("muster.verdict", Value::Word(word));
+    if !well {
+        span.fail();
+    }
+    settle(shared, &shared.label(message), verdict, settler).await;
+}
+
+/// The span of a delivery, below that of its message.
+fn begin_span(message: &Message) -> Span {
+    let headers = &message.headers;
+    let mut span = traces::continued(headers.traceparent.as_deref(), "apply chunk", traces::Kind::Consumer);
+    span.about(headers.import_id, headers.tenant);
+    span.set("muster.chunk", Value::Number(headers.chunk_id));
+    span.count("muster.attempt", headers.attempt.into());
+    span
+}
+
+/// A verdict in a span, and whether the delivery came to what it was to come to.
+fn told_of(verdict: Verdict) -> (&'static str, bool) {
+    match verdict {
+        Verdict::Ack => ("ack", true),
+        Verdict::Wait(_) => ("wait", true),
+        Verdict::Hold | Verdict::GiveBack => ("give_back", true),
+        Verdict::Defer(_) => ("defer", false),
+        Verdict::PutOff(_) => ("put_off", false),
+        Verdict::Bury => ("dead", false),
+        Verdict::DeadLetter(_) => ("dead_letter", false),
+    }
 }
 
 /// A panic over a chunk is a failed attempt of that chunk, and of nothing else.
@@ -465,6 +500,7 @@ fn log_planned(label: &Label, counts: &Counts, started: Instant, attempt: u32) {
         skipped = counts.skipped,
         failed = counts.failed,
         milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        trace = traces::trace_id(),
         "chunk planned"
     );
 }
@@ -498,6 +534,7 @@ fn log_applied(label: &Label, told: &Told, started: Instant, attempt: u32) {
         skipped = told.counts.skipped,
         failed = told.counts.failed,
         milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        trace = traces::trace_id(),
         "chunk applied"
     );
 }
