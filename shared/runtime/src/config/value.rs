@@ -190,7 +190,8 @@ impl Setting for Ratio {
             text if text.len() > 6 || !text.bytes().all(|byte| byte.is_ascii_digit()) => None,
             text => text.parse::<u32>().ok(),
         };
-        let read = || Some((number(whole)?, number(&format!("{digits:0<6}")).filter(|_| !digits.is_empty())?));
+        let read =
+            || Some((number(whole)?, number(&format!("{digits:0<6}")).filter(|_| !digits.is_empty())?));
         match read() {
             Some((0, millionths)) => Ok(Self(millionths)),
             Some((1, 0)) => Ok(Self::WHOLE),
@@ -308,7 +309,9 @@ mod tests {
             assert_eq!(taken, of_million, "{text}");
         }
         assert_eq!(Ratio::percent(10), Ratio::parse("0.1").unwrap());
-        for text in ["", ".", "1.", ".5", "1.1", "2", "-0.5", "+0.5", "0.0000001", "10 %", "0,5", "1e-3", "0.5.5"] {
+        for text in
+            ["", ".", "1.", ".5", "1.1", "2", "-0.5", "+0.5", "0.0000001", "10 %", "0,5", "1e-3", "0.5.5"]
+        {
             assert!(Ratio::parse(text).is_err(), "{text}");
         }
     }
