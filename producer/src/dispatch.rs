@@ -354,7 +354,8 @@ impl Run {
     /// False if the broker did not take the message: the chunk is staged again then.
     async fn publish(&self, chunk: ClaimedChunk) -> bool {
         let (id, import, tenant) = (chunk.id, chunk.import, chunk.tenant);
-        let mut span = traces::continued(chunk.traceparent.as_deref(), "publish chunk", traces::Kind::Producer);
+        let mut span =
+            traces::continued(chunk.traceparent.as_deref(), "publish chunk", traces::Kind::Producer);
         span.about(import.get(), Some(tenant.get()));
         span.set("muster.chunk", traces::Value::Number(id.get()));
         span.count("muster.attempt", chunk.attempt.into());

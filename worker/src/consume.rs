@@ -14,7 +14,7 @@ use muster_domain::outcome::Counts;
 use muster_queue::{Delivery, Message, QueueError, Settler};
 use muster_runtime::clock;
 use muster_runtime::retry::{Backoff, Policy as RetryPolicy};
-use muster_runtime::telemetry::traces::{self, Span, Value};
+use muster_runtime::telemetry::traces::{self, Span};
 use muster_store::apply::{self as store, Later};
 use muster_store::holding::Holder;
 use muster_store::{ErrorKind, StoreError};
@@ -28,6 +28,7 @@ use crate::room::Room;
 use crate::rules::RulesCache;
 use crate::settle::{Applied, Policy, Standing, Verdict, decide};
 use crate::slots::Slots;
+use crate::spans;
 use crate::split::waited;
 
 /// Tries of one delivery in a row before a collision is met by working alone, before a collision that goes on although nobody
@@ -196,7 +197,7 @@ pub(crate) async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: Owne
         Ok(message) => {
             let chunk = ChunkId::new(message.headers.chunk_id);
             let _held = shared.holder.hold(chunk);
-            let mut span = begin_span(&message);
+            let mut span = spans::begin(&message);
             let context = span.context();
             traces::within(context, apply_and_settle(&shared, &message, settler, &mut span)).await;
         }
@@ -215,35 +216,8 @@ async fn apply_and_settle(shared: &Shared, message: &Message, settler: Settler, 
         return;
     }
     let verdict = work_or_panic(shared, message).await;
-    let (word, well) = told_of(verdict);
-    span.set("muster.verdict", Value::Word(word));
-    if !well {
-        span.fail();
-    }
+    spans::tell(span, verdict);
     settle(shared, &shared.label(message), verdict, settler).await;
-}
-
-/// The span of a delivery, below that of its message.
-fn begin_span(message: &Message) -> Span {
-    let headers = &message.headers;
-    let mut span = traces::continued(headers.traceparent.as_deref(), "apply chunk", traces::Kind::Consumer);
-    span.about(headers.import_id, headers.tenant);
-    span.set("muster.chunk", Value::Number(headers.chunk_id));
-    span.count("muster.attempt", headers.attempt.into());
-    span
-}
-
-/// A verdict in a span, and whether the delivery came to what it was to come to.
-fn told_of(verdict: Verdict) -> (&'static str, bool) {
-    match verdict {
-        Verdict::Ack => ("ack", true),
-        Verdict::Wait(_) => ("wait", true),
-        Verdict::Hold | Verdict::GiveBack => ("give_back", true),
-        Verdict::Defer(_) => ("defer", false),
-        Verdict::PutOff(_) => ("put_off", false),
-        Verdict::Bury => ("dead", false),
-        Verdict::DeadLetter(_) => ("dead_letter", false),
-    }
 }
 
 /// A panic over a chunk is a failed attempt of that chunk, and of nothing else.
