@@ -14,6 +14,7 @@ use muster_domain::outcome::Counts;
 use muster_queue::{Delivery, Message, QueueError, Settler};
 use muster_runtime::clock;
 use muster_runtime::retry::{Backoff, Policy as RetryPolicy};
+use muster_runtime::telemetry::traces::{self, Span};
 use muster_store::apply::{self as store, Later};
 use muster_store::holding::Holder;
 use muster_store::{ErrorKind, StoreError};
@@ -27,6 +28,7 @@ use crate::room::Room;
 use crate::rules::RulesCache;
 use crate::settle::{Applied, Policy, Standing, Verdict, decide};
 use crate::slots::Slots;
+use crate::spans;
 use crate::split::waited;
 
 /// Tries of one delivery in a row before a collision is met by working alone, before a collision that goes on although nobody
@@ -195,13 +197,9 @@ pub(crate) async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: Owne
         Ok(message) => {
             let chunk = ChunkId::new(message.headers.chunk_id);
             let _held = shared.holder.hold(chunk);
-            if fault::mutant(Mutant::AckBeforeCommit) {
-                settled(settler.ack().await);
-                work(&shared, &message).await;
-            } else {
-                let verdict = work_or_panic(&shared, &message).await;
-                settle(&shared, &shared.label(&message), verdict, settler).await;
-            }
+            let mut span = spans::begin(&message);
+            let context = span.context();
+            traces::within(context, apply_and_settle(&shared, &message, settler, &mut span)).await;
         }
         Err(error) => {
             tracing::warn!(%error, "a message that is none of ours became a dead letter");
@@ -209,6 +207,17 @@ pub(crate) async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: Owne
         }
     }
     drop(permit);
+}
+
+async fn apply_and_settle(shared: &Shared, message: &Message, settler: Settler, span: &mut Span) {
+    if fault::mutant(Mutant::AckBeforeCommit) {
+        settled(settler.ack().await);
+        work(shared, message).await;
+        return;
+    }
+    let verdict = work_or_panic(shared, message).await;
+    spans::tell(span, verdict);
+    settle(shared, &shared.label(message), verdict, settler).await;
 }
 
 /// A panic over a chunk is a failed attempt of that chunk, and of nothing else.
@@ -465,6 +474,7 @@ fn log_planned(label: &Label, counts: &Counts, started: Instant, attempt: u32) {
         skipped = counts.skipped,
         failed = counts.failed,
         milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        trace = traces::trace_id(),
         "chunk planned"
     );
 }
@@ -498,6 +508,7 @@ fn log_applied(label: &Label, told: &Told, started: Instant, attempt: u32) {
         skipped = told.counts.skipped,
         failed = told.counts.failed,
         milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        trace = traces::trace_id(),
         "chunk applied"
     );
 }

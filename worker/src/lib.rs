@@ -12,6 +12,7 @@ mod room;
 mod rules;
 mod settle;
 mod slots;
+mod spans;
 mod split;
 
 pub use app::{Worker, WorkerOptions};

@@ -8,6 +8,7 @@
 //! - [`plan::plan`] says what a chunk does to the users that are there, [`planned`] what of that is kept to be looked at,
 //!   [`undo`] how it is taken back;
 //! - [`outcome::Verdict`] and its counts are what became of each record, [`import::ImportState`] and [`import::ChunkState`] of the whole;
+//! - [`trace::TraceContext`]: which trace a piece of work belongs to;
 //! - [`fault`]: failpoints and mutants, compiled out unless a test asks for them.
 
 pub mod bulk;
@@ -40,6 +41,7 @@ pub mod rsa_key;
 pub mod rules;
 pub mod tenant;
 pub mod token;
+pub mod trace;
 pub mod undo;
 pub mod unique;
 pub mod user;
