@@ -7,8 +7,9 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use muster_domain::error::ErrorCode;
 use muster_domain::import_profile::{BUILTIN, Builtin};
+use muster_domain::request::checked_profile;
 use muster_domain::tenant::Slug;
-use muster_producer::request::{checked_profile, too_many_profiles};
+use muster_producer::request::too_many_profiles;
 use muster_runtime::config::Config;
 use muster_store::import_profiles::{self, SavedProfile};
 use serde::Deserialize;
@@ -201,7 +202,7 @@ fn checked(name: &Slug, options: &OptionArgs) -> anyhow::Result<(Slug, Vec<(Stri
     if pairs.is_empty() {
         return Err(usage("no option is given: name at least one to save"));
     }
-    if options.dates.as_deref() == Some("auto") {
+    if options.get("dates") == Some("auto") {
         return Err(usage(
             "--dates: `auto` looks at one file, and a profile is for many: say `iso`, `dmy` or `mdy`",
         ));

@@ -3,12 +3,12 @@
 use std::fmt::Display;
 use std::marker::PhantomData;
 
+use muster_domain::request;
 use muster_domain::user::User;
 use muster_producer::api::{
     AuditList, BulkList, BulkView, ChunkList, DeliveryList, DeliveryView, PlanView, PlannedList,
     ReceiptKeyView, UndoPreview, WebhookCreated, WebhookList, WebhookSecretView, WebhookView,
 };
-use muster_producer::request::OPTIONS;
 use muster_store::history::Page as HistoryPage;
 use muster_store::problems::Problems;
 use reqwest::Method;
@@ -136,7 +136,7 @@ macro_rules! operations {
 
 operations! {
     IMPORTS_LIST = "imports_list": GET "/v1/imports", &["limit", "after", "state", "idempotency_key"] => ImportsPage;
-    IMPORTS_CREATE = "imports_create": POST "/v1/imports", &OPTIONS => View;
+    IMPORTS_CREATE = "imports_create": POST "/v1/imports", &request::NAMES => View;
     IMPORTS_SHOW = "imports_show": GET "/v1/imports/{id}", &[] => View;
     IMPORTS_DETAILS = "imports_show": GET "/v1/imports/{id}", &["details"] => ServerDetails;
     IMPORTS_RECORDS = "imports_records": GET "/v1/imports/{id}/records", &["after", "limit", "outcome", "code", "field"] => RecordsPage;

@@ -10,8 +10,10 @@ use clap::Args;
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::inspect::Report;
 use muster_domain::options::Dates;
+use muster_domain::request::{AskedImport, ImportRequest, OptionsError};
 use muster_producer::inspect::{self, Inspecting};
-use muster_producer::request::{ImportRequest, RequestError};
+use muster_producer::receive::ReceiveLimits;
+use muster_producer::request::{RequestError, with_profile};
 use muster_runtime::config::Config;
 use serde::Serialize;
 
@@ -63,14 +65,14 @@ pub(crate) async fn run(args: InspectArgs, config: &Config, shutdown: &Shutdown)
     let mut args = args.users;
     let mut further: Vec<Flag> = Vec::new();
     // Proposed, and taken only to show what it comes to: the command that is printed names it.
-    let auto = args.options.profile.as_deref() == Some("auto");
+    let auto = args.options.get("profile") == Some("auto");
     if auto {
-        args.options.profile = None;
+        args.options.set("profile", None);
     }
     // The same is done with the order of days, once the columns are known.
-    let order = args.options.dates.as_deref() == Some("auto");
+    let order = args.options.get("dates") == Some("auto");
     if order {
-        args.options.dates = None;
+        args.options.set("dates", None);
     }
     let again = can_be_read_again(&args.file).await;
     let mut report = look(&args, config, shutdown).await?;
@@ -82,7 +84,7 @@ pub(crate) async fn run(args: InspectArgs, config: &Config, shutdown: &Shutdown)
         if report.refused.is_none() && !proved {
             proved = true;
             if let Some(order) = report.days.option().filter(|order| *order != Dates::Iso) {
-                args.options.dates = Some(order.as_str().to_owned());
+                args.options.set("dates", Some(order.as_str().to_owned()));
                 further.push(Flag::new("--dates", order.as_str()));
                 report = look(&args, config, shutdown).await?;
             }
@@ -121,12 +123,12 @@ async fn proposed(
     });
     if found.is_none()
         && again
-        && args.options.at.is_none()
+        && args.options.get("at").is_none()
         && let Some(at) = wrapped
     {
-        args.options.at = Some(at);
+        args.options.set("at", Some(at));
         found = look(&args, config, shutdown).await?.profile;
-        args.options.at = None;
+        args.options.set("at", None);
     }
     let Some(profile) = found else {
         return Err(usage("no built-in profile fits this file; `muster profile list` shows them"));
@@ -136,17 +138,17 @@ async fn proposed(
             "standard input and pipes can be read only once: give `--profile {profile}`, which fits"
         )));
     }
-    args.options.profile = Some(profile.to_owned());
+    args.options.set("profile", Some(profile.to_owned()));
     further.push(Flag::new("--profile", profile));
     *report = look(&args, config, shutdown).await?;
     Ok(args)
 }
 
 async fn look(args: &UsersArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Report> {
-    let mut source = Source::open(&args.file, args.options.format).await?;
+    let mut source = Source::open(&args.file, args.options.format()).await?;
     let asked = ImportRequest::from_pairs(args.pairs(&source)).map_err(wrong_option)?;
     let told = |error: RequestError| match error {
-        RequestError::Invalid(error) => wrong_option(error),
+        RequestError::Options(OptionsError::Invalid(error)) => wrong_option(error),
         error => error.into(),
     };
     // A tenant's own profile is in the database.
@@ -163,15 +165,14 @@ async fn look(args: &UsersArgs, config: &Config, shutdown: &Shutdown) -> anyhow:
     } else if asked.tenants_profile().is_some() {
         let look = async |session: &Session| {
             let tenant = session.tenant(&args.tenant).await?;
-            asked.with_profile(&session.store, tenant).await.map_err(told)
+            with_profile(&asked, &session.store, tenant).await.map_err(told)
         };
         Box::pin(connect::with(config, Need::Look, shutdown, look)).await?
     } else {
         asked
     };
-    let (options, reading) = asked.reading(None).map_err(told)?;
-    let mut limits = receive_limits(config);
-    limits.parse = reading.limits(limits.parse);
+    let AskedImport { options, dialect, .. } = asked.asked(None).map_err(|error| told(error.into()))?;
+    let limits = ReceiveLimits { dialect, ..receive_limits(config) };
     let inspecting = inspect::begin(options, source.encoding, limits);
     let read = async {
         loop {
@@ -205,7 +206,7 @@ fn tell(args: &UsersArgs, report: &Report, further: &[Flag]) -> anyhow::Result<E
     if args.json {
         json(&Told { file: &name, report, command })?;
     } else {
-        answer(text(&name, report, command.as_deref(), args.options.profile.is_some()))?;
+        answer(text(&name, report, command.as_deref(), args.options.get("profile").is_some()))?;
     }
     Ok(match (&report.refused, report.invalid) {
         (Some(_), _) => Ended::Unwell,

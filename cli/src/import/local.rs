@@ -11,9 +11,10 @@ use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::parse::TextEncoding;
+use muster_domain::request::{BRAKE, ImportOption, ImportRequest, OptionsError};
 use muster_producer::api::PlanView;
-use muster_producer::receive::{self, Receipt, ReceiveError};
-use muster_producer::request::{BRAKE, ImportRequest, RequestError, ResolvedImport};
+use muster_producer::receive::{self, Receipt, ReceiveError, ReceiveLimits};
+use muster_producer::request::{RequestError, ResolvedImport, resolve};
 use muster_runtime::clock;
 use muster_runtime::config::Config;
 use muster_store::intake::{self, NewImport, Provenance};
@@ -85,9 +86,9 @@ async fn receive(
 ) -> anyhow::Result<Taken> {
     let id = ImportId::new(clock::new_id());
     let asked = ImportRequest::from_pairs(args.pairs(&source)).map_err(wrong_option)?;
-    let resolved = match asked.resolve(&session.store, tenant, id, None, None).await {
+    let resolved = match resolve(&asked, &session.store, tenant, id, None, None).await {
         Ok(resolved) => resolved,
-        Err(RequestError::Invalid(error)) => return Err(wrong_option(error)),
+        Err(RequestError::Options(OptionsError::Invalid(error))) => return Err(wrong_option(error)),
         Err(error) => return Err(error.into()),
     };
     take_in(resolved, source, config, session, &Reach::new(None, None, &args.tenant), progress, shutdown)
@@ -114,9 +115,8 @@ pub(crate) async fn take_in(
     let idempotency = request.map(|request| (format!("{KEY}{id}"), request));
     let provenance = Provenance { actor: Some(OPERATOR.to_owned()), ..resolved.import.provenance };
     let new = NewImport { idempotency, provenance, ..resolved.import };
-    let mut limits = receive_limits(config);
-    limits.parse = resolved.reading.limits(limits.parse);
-    limits.brake = Some(resolved.reading.brake);
+    let (dialect, brake) = (resolved.dialect, Some(resolved.brake));
+    let limits = ReceiveLimits { dialect, brake, ..receive_limits(config) };
     let label = source.label().to_owned();
     let upload = receive::begin(&session.store, new, source.encoding, limits).await?;
     let received = push(upload, source, progress, shutdown).await;
@@ -191,29 +191,25 @@ fn told(error: ReceiveError) -> anyhow::Error {
 
 /// A mistake in an option that the command line alone does not show.
 pub(crate) fn wrong_option(error: FieldError) -> anyhow::Error {
-    let option = match error.field.as_str() {
-        "organization" => "org",
-        "columns" => "column",
-        "behaviours" => "behaviour",
-        other => other,
-    };
-    usage(format!("--{}: {}", option.replace('_', "-"), error.message))
+    let flag = ImportOption::find(&error.field).and_then(ImportOption::flag_name);
+    let flag = flag.unwrap_or_else(|| error.field.replace('_', "-"));
+    usage(format!("--{flag}: {}", error.message))
 }
 
 /// What the request is: the file's bytes and everything asked. Two runs of one command have the same.
 fn request_hash(digest: [u8; 32], resolved: &ResolvedImport) -> anyhow::Result<[u8; 32]> {
-    let reading = resolved.reading;
+    let dialect = resolved.dialect;
     let asked = (
         &resolved.import.options,
         &resolved.import.filename,
-        reading.delimiter,
-        format!("{:?}", reading.skip_lines),
-        (reading.brake != BRAKE).then_some(reading.brake),
+        dialect.delimiter,
+        format!("{:?}", dialect.skip_lines),
+        (resolved.brake != BRAKE).then_some(resolved.brake),
     );
     let mut hash = Sha256::new();
     hash.update(digest);
     hash.update(serde_json::to_vec(&asked)?);
-    hash.update(reading.encoding.map(TextEncoding::as_str).unwrap_or_default());
+    hash.update(dialect.encoding.map(TextEncoding::as_str).unwrap_or_default());
     if let Some(parent) = resolved.import.provenance.mends {
         hash.update(parent.get());
     }

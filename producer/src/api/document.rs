@@ -54,7 +54,7 @@ pub(super) fn whole(gathered: &OpenApi) -> Value {
         schemas::complete(schemas);
     }
     let examples: Value = serde_json::from_str(EXAMPLES).unwrap_or_default();
-    let upload_options = options::of_uploads(&document);
+    let upload_options = options::of_uploads();
     let mut ids = BTreeSet::new();
     let mut tags = BTreeSet::new();
     if let Some(paths) = document["paths"].as_object_mut() {

@@ -9,6 +9,7 @@ use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
+use muster_domain::request::OptionsError;
 use muster_domain::token::Scope;
 use muster_store::undo::Refusal;
 use muster_store::{ErrorKind, StoreError};
@@ -407,11 +408,19 @@ impl From<FieldError> for ApiError {
 impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> Self {
         match error {
-            RequestError::Invalid(error) => Self::Invalid(error),
-            RequestError::FormatUnknown(advice) => {
+            RequestError::Options(error) => error.into(),
+            RequestError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<OptionsError> for ApiError {
+    fn from(error: OptionsError) -> Self {
+        match error {
+            OptionsError::Invalid(error) => Self::Invalid(error),
+            OptionsError::FormatUnknown(advice) => {
                 Self::UnsupportedMediaType(advice.unwrap_or(super::incoming::MEDIA_TYPES))
             }
-            RequestError::Store(error) => Self::Store(error),
         }
     }
 }

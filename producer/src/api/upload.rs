@@ -15,6 +15,7 @@ use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::parse::Format;
+use muster_domain::request::ImportRequest;
 use muster_domain::token::Scope;
 use muster_runtime::clock;
 use muster_store::reports;
@@ -27,8 +28,8 @@ use super::imports::{answer, awaited};
 use super::incoming::{BodyLimits, Watch, bounded, drain, encoding, single, too_large};
 use super::params::{MOST_WAIT, Params, invalid};
 use super::view::ImportView;
-use crate::receive::{self, Encoding, ReceiveError, Upload};
-use crate::request::ImportRequest;
+use crate::receive::{self, Encoding, ReceiveError, ReceiveLimits, Upload};
+use crate::request::resolve;
 
 /// Longest value of an option in a form, in bytes.
 const OPTION_BYTES: usize = 1024;
@@ -36,47 +37,10 @@ const OPTION_BYTES: usize = 1024;
 /// Uploads a file of users. Answers once everything is staged durably.
 ///
 /// The body is the file itself, or a form whose options stand before its part `file`. Options may stand in the query.
+// The options are those of the table: `document/options.rs` puts them in.
 #[utoipa::path(
     post, path = "/v1/imports", tag = "imports",
     params(
-        ("format" = Option<String>, Query, description = "csv, json, ndjson or xlsx; else told by media type or file name"),
-        ("profile" = Option<String>, Query, description = "a named set of options: built-in, or one of the tenant's own; what is given beside it counts more"),
-        ("identifier" = Option<String>, Query, description = "email, phone_number or preferred_username"),
-        ("on_existing" = Option<String>, Query, description = "skip, update or enrol"),
-        ("metadata" = Option<String>, Query, description = "merge, override, rewrite, remove, ignore or attributes"),
-        ("organization" = Option<String>, Query, description = "slug of the organization to enrol users in"),
-        ("group" = Option<String>, Query, description = "name of the group to enrol users in; created if it is not there"),
-        ("start" = Option<String>, Query, description = "auto or manual"),
-        ("on_invalid" = Option<String>, Query, description = "continue or refuse"),
-        ("brake" = Option<u8>, Query, description = "percent: more of the first records failing for one cause refuse the file; 0 is off"),
-        ("unknown_columns" = Option<String>, Query, description = "refuse, ignore, or metadata: kept under their own names"),
-        ("header_names" = Option<String>, Query, description = "common, or exact: only the names of fields are known"),
-        ("at" = Option<String>, Query, description = "where the list of records stands in a JSON file: `users`, `/realm/users`"),
-        ("sheet" = Option<String>, Query, description = "the sheet of a workbook, by its name or its number; else the first one that is not hidden"),
-        ("skip_lines" = Option<String>, Query, description = "lines before a table's header: a number, or auto"),
-        ("empty_cells" = Option<String>, Query, description = "ignore, remove or keep"),
-        ("rows" = Option<String>, Query, description = "strict, or flexible: short and long rows of a table are taken"),
-        ("columns" = Option<String>, Query, description = "what names mean: `E-Mail=email,Abteilung=custom__department,Address=` (nothing: left out)"),
-        ("behaviours" = Option<String>, Query, description = "what fields do to existing users: `given_name=ignore` (remove, keep, ignore)"),
-        ("sets" = Option<String>, Query, description = "roles, groups and teams as a whole set, a delta, or either"),
-        ("values" = Option<String>, Query, description = "exact, or lenient: numbers and flags also as text, 0 and 1"),
-        ("unknown_names" = Option<String>, Query, description = "refuse or ignore names that the catalog does not know"),
-        ("duplicates" = Option<String>, Query, description = "in_order, or refuse: a user may stand once in the file"),
-        ("phone_check" = Option<String>, Query, description = "shape or valid"),
-        ("phone_country" = Option<String>, Query, description = "two letters: phone numbers of that country are taken as people write them"),
-        ("dates" = Option<String>, Query, description = "iso, dmy or mdy: the order in which days are written; or auto: the one that is proved by each column of the file with days in it, else it is refused (an inspection says which one that is)"),
-        ("full_names" = Option<String>, Query, description = "whole, or last_first: a full name of the form `Last, First` also gives family and given name"),
-        ("on_invalid_value" = Option<String>, Query, description = "refuse, or drop: a value that an optional field does not take is left out"),
-        ("list_separator" = Option<String>, Query, description = "comma, semicolon or pipe: what stands between names in a cell with several"),
-        ("null_words" = Option<String>, Query, description = "words that stand for an empty cell: `NULL,N/A`"),
-        ("usernames" = Option<String>, Query, description = "any or ascii"),
-        ("default_address" = Option<String>, Query, description = "true: every user gets an address named `email`"),
-        ("delimiter" = Option<String>, Query, description = "comma, semicolon, tab, pipe or auto (the default: told from the header)"),
-        ("encoding" = Option<String>, Query,
-         description = "auto, utf-8, utf-16le, utf-16be, latin1 or windows-1252; else told by the charset or a byte order mark"),
-        ("filename" = Option<String>, Query, description = "a label for the file"),
-        ("mends" = Option<String>, Query,
-         description = "id of the import whose failed records the file brings again; else told by the file, where it is one of failed records"),
         ("Idempotency-Key" = Option<String>, Header, description = "the same key, options and file give the same import"),
         ("Content-Encoding" = Option<String>, Header, description = "gzip or zstd"),
         ("Prefer" = Option<String>, Header,
@@ -250,11 +214,10 @@ impl Intake {
         let store = &self.state.0.store;
         let id = ImportId::new(clock::new_id());
         let mut resolved =
-            self.request.resolve(store, self.tenant, id, media_type, self.key.as_deref()).await?;
+            resolve(&self.request, store, self.tenant, id, media_type, self.key.as_deref()).await?;
         resolved.import.provenance.actor = Some(self.actor.clone());
-        let mut limits = self.state.0.limits;
-        limits.parse = resolved.reading.limits(limits.parse);
-        limits.brake = Some(resolved.reading.brake);
+        let (dialect, brake) = (resolved.dialect, Some(resolved.brake));
+        let limits = ReceiveLimits { dialect, brake, ..self.state.0.limits };
         Ok(receive::begin(store, resolved.import, encoding, limits).await?)
     }
 

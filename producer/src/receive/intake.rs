@@ -11,7 +11,7 @@ use muster_domain::formula;
 use muster_domain::id::ImportId;
 use muster_domain::intake::Reading;
 use muster_domain::options::{Dates, Duplicates, EmptyFile};
-use muster_domain::parse::{Format, ParseLimits, Parser, ReadAs, RecordSink};
+use muster_domain::parse::{Dialect, Format, ParseLimits, Parser, ReadAs, RecordSink};
 use muster_domain::record::{Names, RawField, RawRecord, RawValue, Secrets, source_json};
 use muster_domain::rules::Rules;
 use muster_domain::unique::{KeyList, UniqueKey};
@@ -48,6 +48,7 @@ pub(super) struct Intake {
     bytes: u64,
     book: BookLimits,
     parse: ParseLimits,
+    dialect: Dialect,
     /// The order of days, once it is found out.
     dates: Option<Dates>,
 }
@@ -85,7 +86,7 @@ impl Intake {
         stager: mpsc::Sender<Staged>,
     ) -> Self {
         Self {
-            parser: Parser::new(rules.options.format, limits.parse)
+            parser: Parser::in_dialect(rules.options.format, limits.parse, limits.dialect)
                 .at(rules.options.at.as_deref())
                 .reshaping(rules.table()),
             sink: Sink {
@@ -108,6 +109,7 @@ impl Intake {
             bytes: 0,
             book: limits.book,
             parse: limits.parse,
+            dialect: limits.dialect,
             dates: None,
         }
     }
@@ -143,7 +145,8 @@ impl Intake {
     /// Takes pieces until `None` says that the upload is whole, and sends what is to be staged.
     pub(super) fn run(mut self, mut pieces: mpsc::Receiver<Option<Bytes>>) -> Result<Received, Failure> {
         let mut spool = self.spool()?;
-        let mut waiting = Waiting::new(&self.sink.reading.rules.options, self.parse, self.book.bytes)?;
+        let mut waiting =
+            Waiting::new(&self.sink.reading.rules.options, (self.parse, self.dialect), self.book.bytes)?;
         loop {
             match pieces.blocking_recv() {
                 Some(Some(piece)) => {
@@ -187,7 +190,7 @@ impl Intake {
             columns: self.sink.reading.binding.names().map(str::to_owned).collect(),
             lanes,
             encoding: end.encoding,
-            reading: ReadAs::new(&self.parse, &end),
+            reading: ReadAs::new(&self.dialect, &end),
             mends: self.sink.mends,
             dates: self.dates,
         })

@@ -152,7 +152,7 @@ fn files_are_binary_and_forms_have_every_option() {
     }
     let form = &content["multipart/form-data"]["schema"]["properties"];
     assert_eq!(form["file"]["format"], "binary");
-    for option in muster_producer::request::OPTIONS {
+    for option in muster_domain::request::NAMES {
         assert!(form[option]["description"].is_string(), "{option}");
         assert!(form[option]["type"].is_string(), "{option}");
     }

@@ -36,6 +36,7 @@ pub mod progress;
 pub mod quantity;
 pub mod receipt;
 pub mod record;
+pub mod request;
 pub mod rsa_key;
 pub mod rules;
 pub mod tenant;

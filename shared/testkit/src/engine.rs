@@ -7,7 +7,7 @@ use muster_domain::error::{FileError, RecordError};
 use muster_domain::intake::{Memory, Reading};
 use muster_domain::options::ImportOptions;
 use muster_domain::outcome::Verdict;
-use muster_domain::parse::{ParseLimits, Parser, RecordSink};
+use muster_domain::parse::{Dialect, ParseLimits, Parser, RecordSink};
 use muster_domain::plan::plan;
 use muster_domain::record::{Names, RawRecord, Record};
 use muster_domain::rules::Rules;
@@ -34,6 +34,8 @@ pub struct Engine {
 pub struct Course<'c> {
     /// Bounds of the parse step.
     pub parse: ParseLimits,
+    /// How the upload is written.
+    pub dialect: Dialect,
     /// Bounds of the chunks.
     pub chunk: ChunkLimits,
     /// Which of the chunks that are left is next; of its lane the first is taken.
@@ -44,6 +46,7 @@ impl std::fmt::Debug for Course<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Course")
             .field("parse", &self.parse)
+            .field("dialect", &self.dialect)
             .field("chunk", &self.chunk)
             .finish_non_exhaustive()
     }
@@ -115,8 +118,9 @@ impl Engine {
             invalid: Vec::new(),
             warnings: Vec::new(),
         };
-        let mut parser =
-            Parser::new(options.format, course.parse).at(options.at.as_deref()).reshaping(rules.table());
+        let mut parser = Parser::in_dialect(options.format, course.parse, course.dialect)
+            .at(options.at.as_deref())
+            .reshaping(rules.table());
         parser.feed(bytes, &mut sink)?;
         let end = parser.finish(&mut sink)?;
         let mut names = Names::new();

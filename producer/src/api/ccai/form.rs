@@ -10,6 +10,7 @@ use axum::http::header;
 use futures_util::stream::{self, StreamExt};
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::id::{ImportId, TenantId};
+use muster_domain::request::file_label;
 use muster_runtime::clock;
 use muster_store::catalog;
 use muster_store::intake::{NewImport, Provenance};
@@ -22,7 +23,6 @@ use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::incoming::{BodyLimits, Watch, bounded, drain, too_large};
 use crate::receive::{self, Encoding, Upload};
-use crate::request::file_label;
 
 /// Longest number of a job, in bytes.
 const ID_BYTES: usize = 64;

@@ -11,6 +11,7 @@ use muster_domain::error::ErrorCode;
 use muster_domain::field::{Field, METADATA_PREFIX};
 use muster_domain::import_profile::BUILTIN;
 use muster_domain::inspect::{Column, Problem, Report};
+use muster_domain::request::{OPTIONS, Question};
 use muster_domain::token::Scope;
 use muster_store::import_profiles::{self, SavedProfile};
 use serde::Serialize;
@@ -82,47 +83,6 @@ fn is_of_the_page(visit: &Visit, request: &Request) -> bool {
     given.is_some_and(|given| visit.gave(given))
 }
 
-/// A choice of an option: its name, what it is called, and its values with what they mean, the usual one first. None of them is chosen at
-/// first: what is chosen counts more than a profile.
-type Choice = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
-
-const CHOICES: [Choice; 6] = [
-    (
-        "identifier",
-        "People are told apart by",
-        &[
-            ("email", "their e-mail address"),
-            ("phone_number", "their phone number"),
-            ("preferred_username", "their user name"),
-        ],
-    ),
-    (
-        "on_existing",
-        "Somebody who is there already is",
-        &[
-            ("update", "updated"),
-            ("skip", "left as they are"),
-            ("enrol", "enrolled, and otherwise left as they are"),
-        ],
-    ),
-    (
-        "on_invalid",
-        "If some records are wrong",
-        &[("continue", "the others are imported"), ("refuse", "nothing is imported")],
-    ),
-    (
-        "empty_cells",
-        "An empty cell",
-        &[("ignore", "changes nothing"), ("remove", "removes the value"), ("keep", "is an empty text")],
-    ),
-    ("dates", "Dates are written", &[("iso", "2025-12-31"), ("dmy", "31.12.2025"), ("mdy", "12/31/2025")]),
-    (
-        "start",
-        "Begin",
-        &[("auto", "at once"), ("plan", "after I saw what it would do"), ("manual", "when I say so")],
-    ),
-];
-
 fn view(visit: &Visit, own: &[SavedProfile]) -> Markup {
     html! {
         h1 { "New import" }
@@ -148,20 +108,8 @@ fn view(visit: &Visit, own: &[SavedProfile]) -> Markup {
                             @for one in BUILTIN { option value=(one.name) { (one.title) } }
                         }
                     }
-                    @for (name, label, values) in CHOICES {
-                        div {
-                            label for=(name) { (label) }
-                            select id=(name) name=(name) {
-                                option value="" { "as usual, or as the profile says" }
-                                @for (value, meaning) in values { option value=(value) { (meaning) } }
-                            }
-                        }
-                    }
-                    div {
-                        label for="phone_country" { "Phone numbers without a country are of" }
-                        input #phone_country name="phone_country" size="4" maxlength="2" placeholder="IT" autocomplete="off"
-                            aria-describedby="phone-hint";
-                        small #phone-hint { "Two letters; nothing: every number has its country." }
+                    @for (option, asked) in OPTIONS.iter().filter_map(|option| Some((option, option.question?))) {
+                        div { (question(option.name, &asked)) }
                     }
                 }
             }
@@ -176,6 +124,23 @@ fn view(visit: &Visit, own: &[SavedProfile]) -> Markup {
             }
         }
         script src=(assets::UPLOAD.address()) defer {}
+    }
+}
+
+/// A question of the table of options. No answer is chosen at first: what is chosen counts more than a profile.
+fn question(name: &str, asked: &Question) -> Markup {
+    html! {
+        label for=(name) { (asked.label) }
+        @if let Some((example, hint)) = asked.hint {
+            input id=(name) name=(name) size="4" maxlength="2" placeholder=(example) autocomplete="off"
+                aria-describedby={ (name) "-hint" };
+            small id={ (name) "-hint" } { (hint) }
+        } @else {
+            select id=(name) name=(name) {
+                option value="" { "as usual, or as the profile says" }
+                @for (value, meaning) in asked.answers { option value=(value) { (meaning) } }
+            }
+        }
     }
 }
 

@@ -281,7 +281,7 @@ fn progress() -> [(&'static str, Value); 3] {
 fn import_options() -> Value {
     let mut properties = Map::new();
     for name in ImportOptions::NAMES {
-        let mut schema = options::schema(name).unwrap_or_else(text);
+        let mut schema = options::of_option(name).unwrap_or_else(text);
         // What an import was asked to do is what it was asked to do.
         if let Some(fields) = schema.as_object_mut() {
             fields.remove("default");

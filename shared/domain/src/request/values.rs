@@ -1,9 +1,11 @@
 //! Values of options, checked one by one. An error says what there may be.
 
-use muster_domain::catalog::{FieldError, MAX_NAME_BYTES};
-use muster_domain::error::ErrorCode;
-use muster_domain::normalise::{has_forbidden_char, is_phone_country};
-use muster_domain::tenant::Slug;
+use crate::catalog::{FieldError, MAX_NAME_BYTES};
+use crate::error::ErrorCode;
+use crate::fault::{Mutant, mutant};
+use crate::normalise::{has_forbidden_char, is_phone_country};
+use crate::options::ChoiceValue;
+use crate::tenant::Slug;
 
 /// Longest label of a file, in characters.
 const FILENAME_CHARS: usize = 255;
@@ -14,12 +16,47 @@ pub(super) fn invalid(field: impl Into<String>, message: impl Into<String>) -> F
     FieldError::new(ErrorCode::InvalidRequest, field, message)
 }
 
-pub(super) fn choice<T>(name: &str, value: &str) -> Result<T, FieldError>
+/// Reads a value into its place.
+pub(super) fn take<T>(value: &str, place: &mut T) -> Result<(), String>
 where
     T: std::str::FromStr,
     T::Err: std::fmt::Display,
 {
-    value.parse().map_err(|error: T::Err| invalid(name, error.to_string()))
+    *place = value.parse().map_err(|error: T::Err| error.to_string())?;
+    Ok(())
+}
+
+/// Reads a value into a place that may be empty.
+pub(super) fn take_some<T>(value: &str, place: &mut Option<T>) -> Result<(), String>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    *place = Some(value.parse().map_err(|error: T::Err| error.to_string())?);
+    Ok(())
+}
+
+/// Reads a value that is one of these, or `auto`, which leaves it to be told from the file.
+pub(super) fn take_or_auto<T: std::str::FromStr>(
+    value: &str,
+    place: &mut Option<OrAuto<T>>,
+    values: &[ChoiceValue],
+) -> Result<(), String> {
+    *place = Some(match value {
+        "auto" => OrAuto::Auto,
+        _ => {
+            let names = || values.iter().map(|value| value.name).collect::<Vec<_>>().join(", ");
+            OrAuto::Is(value.parse().map_err(|_| format!("must be one of: {}", names()))?)
+        }
+    });
+    Ok(())
+}
+
+/// What is named, or left to be told from the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OrAuto<T> {
+    Auto,
+    Is(T),
 }
 
 /// The name of a profile; `auto` proposes one, and decides nothing.
@@ -34,6 +71,7 @@ pub(super) fn profile_name(value: &str) -> Result<String, String> {
     }
 }
 
+/// A country whose phone numbers may stand without their country code.
 pub(super) fn country(value: &str) -> Result<String, String> {
     let country = value.trim().to_ascii_uppercase();
     match is_phone_country(&country) {
@@ -84,8 +122,12 @@ pub(super) fn group_name(value: &str) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
-/// A key as it may be.
-pub(crate) fn checked_key(key: &str) -> Result<String, FieldError> {
+/// An idempotency key as it may be.
+///
+/// # Errors
+///
+/// Where it is empty, too long, or has other than printable ASCII characters.
+pub fn checked_key(key: &str) -> Result<String, FieldError> {
     if key.is_empty() || key.len() > KEY_BYTES || !key.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return Err(invalid(
             "Idempotency-Key",
@@ -96,10 +138,15 @@ pub(crate) fn checked_key(key: &str) -> Result<String, FieldError> {
 }
 
 /// A file's name as a label: its last part, without what cannot be seen. Never used as a path.
-pub(crate) fn file_label(name: &str) -> Option<String> {
+pub fn file_label(name: &str) -> Option<String> {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let visible = last.chars().filter(|c| !c.is_control() && !has_forbidden_char(c.encode_utf8(&mut [0; 4])));
     let label: String = visible.take(FILENAME_CHARS).collect();
     let label = label.trim();
     (!label.is_empty()).then(|| label.to_owned())
+}
+
+/// Whether a text holds a character that no text of the database may hold.
+pub fn has_nul(text: &str) -> bool {
+    text.contains('\0') && !mutant(Mutant::NulInParameters)
 }

@@ -1,23 +1,19 @@
 //! The options that say which names an upload has and what its fields do: `columns` and `behaviours`, made into a
 //! [`FieldTable`]. Both are lists of `name=value` with commas between them, or a JSON object.
 
-use muster_domain::catalog::FieldError;
-use muster_domain::field::dictionary::nearest as nearest_field;
-use muster_domain::field::{
-    Behaviour, Field, FieldRule, FieldTable, METADATA_PATTERN, METADATA_PREFIX, Mapped,
-};
-use muster_domain::parse::Format;
-use muster_domain::validate::fold_column;
 use serde::Deserialize;
 
-use super::values::invalid;
+use crate::field::dictionary::nearest as nearest_field;
+use crate::field::{Behaviour, Field, FieldRule, FieldTable, METADATA_PATTERN, METADATA_PREFIX, Mapped};
+use crate::parse::Format;
+use crate::validate::fold_column;
 
 /// Most names that can be given.
 const MAX_COLUMNS: usize = 256;
 
 /// What a request says of names and fields. Empty: Muster's own names and behaviours.
-#[derive(Debug, Clone, Default)]
-pub(super) struct FieldChoices {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ColumnChoices {
     columns: Vec<(String, Target)>,
     behaviours: Vec<(Field, Behaviour)>,
 }
@@ -35,7 +31,7 @@ enum Target {
 
 impl Target {
     /// Every name of README's table: of a field, `custom__…`, and nothing.
-    fn of(name: &str) -> Result<Self, FieldError> {
+    fn of(name: &str) -> Result<Self, String> {
         if name.is_empty() {
             return Ok(Self::LeftOut);
         }
@@ -50,25 +46,24 @@ impl Target {
         let table = FieldTable::native();
         match table.find(name) {
             Some(rule) if name != METADATA_PATTERN => Ok(Self::Field(rule.field)),
-            _ => field_of("columns", name).map(Self::Field),
+            _ => field_of(name).map(Self::Field),
         }
     }
 }
 
-impl FieldChoices {
+impl ColumnChoices {
     /// `columns=E-Mail=email,Abteilung=custom__department,Address=`: what names of the upload mean; nothing leaves one out.
-    pub(super) fn set_columns(&mut self, text: &str) -> Result<(), FieldError> {
-        for (name, target) in pairs("columns", text)? {
+    pub(super) fn set_columns(&mut self, text: &str) -> Result<(), String> {
+        for (name, target) in pairs(text)? {
             let target = Target::of(&target)?;
             if name.is_empty() && target != Target::LeftOut {
-                return Err(invalid(
-                    "columns",
-                    "a column without a name can only be left out; name it by its place, as in `#1=email`",
-                ));
+                let message =
+                    "a column without a name can only be left out; name it by its place, as in `#1=email`";
+                return Err(message.into());
             }
             if self.columns.iter().any(|(known, _)| *known == name) {
                 let name: String = name.chars().take(60).collect();
-                return Err(invalid("columns", format!("`{name}` is given twice")));
+                return Err(format!("`{name}` is given twice"));
             }
             self.columns.push((name, target));
         }
@@ -76,7 +71,7 @@ impl FieldChoices {
     }
 
     /// Columns of a profile: those that the request has itself count more.
-    pub(super) fn default_columns(&mut self, text: &str) -> Result<(), FieldError> {
+    pub(super) fn default_columns(&mut self, text: &str) -> Result<(), String> {
         let mut others = Self::default();
         others.set_columns(text)?;
         let given: Vec<String> = self.columns.iter().map(|(name, _)| fold_column(name)).collect();
@@ -86,7 +81,7 @@ impl FieldChoices {
     }
 
     /// Behaviours of a profile: those that the request has itself count more.
-    pub(super) fn default_behaviours(&mut self, text: &str) -> Result<(), FieldError> {
+    pub(super) fn default_behaviours(&mut self, text: &str) -> Result<(), String> {
         let mut others = Self::default();
         others.set_behaviours(text)?;
         others.behaviours.retain(|(field, _)| !self.behaviours.iter().any(|(given, _)| given == field));
@@ -95,19 +90,16 @@ impl FieldChoices {
     }
 
     /// `behaviours=given_name=ignore`: what fields do to a user that exists.
-    pub(super) fn set_behaviours(&mut self, text: &str) -> Result<(), FieldError> {
-        for (field, behaviour) in pairs("behaviours", text)? {
-            let field = field_of("behaviours", &field)?;
-            let behaviour =
-                Behaviour::ALL.into_iter().find(|known| known.as_str() == behaviour).ok_or_else(|| {
-                    invalid(
-                        "behaviours",
-                        format!("the behaviour of `{field}` must be one of: remove, keep, ignore"),
-                    )
-                })?;
+    pub(super) fn set_behaviours(&mut self, text: &str) -> Result<(), String> {
+        for (field, behaviour) in pairs(text)? {
+            let field = field_of(&field)?;
+            let behaviour = Behaviour::ALL
+                .into_iter()
+                .find(|known| known.as_str() == behaviour)
+                .ok_or_else(|| format!("the behaviour of `{field}` must be one of: remove, keep, ignore"))?;
             if field.is_secret() && behaviour != Behaviour::Ignore {
                 let message = format!("`{field}` is only ever set for new users");
-                return Err(invalid("behaviours", message));
+                return Err(message);
             }
             self.behaviours.push((field, behaviour));
         }
@@ -145,7 +137,7 @@ impl FieldChoices {
     }
 }
 
-fn field_of(option: &str, name: &str) -> Result<Field, FieldError> {
+fn field_of(name: &str) -> Result<Field, String> {
     name.parse().map_err(|_| {
         let name: String = name.chars().take(60).collect();
         let table = FieldTable::native();
@@ -156,7 +148,7 @@ fn field_of(option: &str, name: &str) -> Result<Field, FieldError> {
             None if near().is_some() => near().unwrap_or_default(),
             None => "; docs/fields.md and `muster import users --help` say which there are".to_owned(),
         };
-        invalid(option, format!("there is no field `{name}`{hint}"))
+        format!("there is no field `{name}`{hint}")
     })
 }
 
@@ -187,10 +179,10 @@ impl<'de> Deserialize<'de> for InOrder {
     }
 }
 
-fn pairs(option: &str, text: &str) -> Result<Vec<(String, String)>, FieldError> {
+fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
     let pairs: Vec<(String, String)> = if text.trim_start().starts_with('{') {
-        let InOrder(pairs) = serde_json::from_str(text)
-            .map_err(|_| invalid(option, "must be name=value pairs, or a JSON object of texts"))?;
+        let InOrder(pairs) =
+            serde_json::from_str(text).map_err(|_| "must be name=value pairs, or a JSON object of texts")?;
         pairs
     } else {
         text.split(',')
@@ -198,12 +190,12 @@ fn pairs(option: &str, text: &str) -> Result<Vec<(String, String)>, FieldError> 
                 Some((name, value)) if !name.trim().is_empty() => {
                     Ok((name.trim().to_owned(), value.trim().to_owned()))
                 }
-                _ => Err(invalid(option, "must be name=value pairs with commas between them")),
+                _ => Err("must be name=value pairs with commas between them"),
             })
             .collect::<Result<_, _>>()?
     };
     if pairs.is_empty() || pairs.len() > MAX_COLUMNS {
-        return Err(invalid(option, format!("must have 1 to {MAX_COLUMNS} pairs")));
+        return Err(format!("must have 1 to {MAX_COLUMNS} pairs"));
     }
     Ok(pairs)
 }
@@ -214,7 +206,7 @@ mod tests {
 
     #[test]
     fn names_and_behaviours_make_a_table() {
-        let mut choices = FieldChoices::default();
+        let mut choices = ColumnChoices::default();
         assert_eq!(choices.table(Format::Csv), None);
         choices.set_columns("E-Mail Adresse = email, Vorname=given_name").unwrap();
         choices.set_behaviours(r#"{"given_name": "ignore"}"#).unwrap();
@@ -228,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_name_that_begins_with_a_number_sign_is_no_place_unless_digits_follow() {
-        let mut choices = FieldChoices::default();
+        let mut choices = ColumnChoices::default();
         choices.set_columns(r##"{"#ID": "custom__id", "#2": "email", "#": ""}"##).unwrap();
         let table = choices.table(Format::Csv).unwrap();
         assert!(table.find("#id").is_some() && table.find("#2").is_some() && table.find("#ID").is_none());
@@ -236,7 +228,7 @@ mod tests {
 
     #[test]
     fn columns_can_be_any_name_of_the_documentation_and_nothing() {
-        let mut choices = FieldChoices::default();
+        let mut choices = ColumnChoices::default();
         choices.set_columns(r#"{"Anschrift": "", "Vor=name": "first_name", "B": "custom__Büro[]", "": "", "A": "metadata"}"#).unwrap();
         let table = choices.table(Format::Csv).unwrap();
         let mapped = |name: &str| table.find(name).unwrap().mapped.clone().unwrap();
@@ -248,8 +240,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_taken_is_told() {
-        let columns = |text: &str| FieldChoices::default().set_columns(text).unwrap_err().message;
-        let behaviours = |text: &str| FieldChoices::default().set_behaviours(text).unwrap_err().message;
+        let columns = |text: &str| ColumnChoices::default().set_columns(text).unwrap_err();
+        let behaviours = |text: &str| ColumnChoices::default().set_behaviours(text).unwrap_err();
         assert!(columns("a=nothing").contains("`nothing`"));
         assert!(columns("a=emial").contains("did you mean `email`"));
         assert!(columns("a=email,a=name").contains("given twice"));
