@@ -31,8 +31,8 @@ use muster_store::{Connection, StoreError, Transaction, catalog};
 use uuid::Uuid;
 
 use crate::rules::{Known, RulesCache};
-use crate::settle::Standing;
 use crate::slots::Slots;
+use crate::verdict::Standing;
 
 /// How carefully to apply: as fast as can be first, then the way that the failure before calls for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

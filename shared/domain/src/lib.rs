@@ -10,6 +10,7 @@
 //! - [`outcome::Verdict`] and its counts are what became of each record, [`import::ImportState`] and [`import::ChunkState`] of the whole;
 //! - [`fault`]: failpoints and mutants, compiled out unless a test asks for them.
 
+pub mod backoff;
 pub mod bulk;
 pub mod catalog;
 pub mod chunk;

@@ -23,6 +23,7 @@ pub mod bulk_jobs;
 pub mod catalog;
 pub mod chunks;
 mod commit;
+pub mod connections;
 mod copy;
 pub mod deliveries;
 pub mod dispatch;
@@ -72,7 +73,8 @@ pub mod users;
 pub mod webhooks;
 
 pub use commit::commit;
-pub use error::{DatabaseError, ErrorKind, StoreError};
+pub use error::{DatabaseError, StoreError};
+pub use muster_runtime::retry::ErrorKind;
 pub use pool::{PoolStatus, Store, StoreOptions, UploadPermit, Wakes};
 
 /// One connection to the database.

@@ -1,27 +1,19 @@
 //! The form of an upload: `file`, and `id` before or after it. Other parts are passed over.
 
-use std::sync::Arc;
-
-use axum::RequestExt;
-use axum::body::Body;
-use axum::extract::multipart::{Field, Multipart, MultipartError};
-use axum::extract::{DefaultBodyLimit, FromRequest, Request};
-use axum::http::header;
-use futures_util::stream::{self, StreamExt};
-use muster_domain::error::{ErrorCode, FileError};
+use axum::extract::Request;
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::request::file_label;
 use muster_runtime::clock;
 use muster_store::catalog;
 use muster_store::intake::{NewImport, Provenance};
-use tokio::sync::Mutex;
 
 use super::refusal::{Answer, Refusal};
 use super::upload::{check_job, withdrawn};
 use super::{fields, template};
 use crate::api::AppState;
 use crate::api::error::ApiError;
-use crate::api::incoming::{BodyLimits, Watch, bounded, drain, too_large};
+use crate::api::incoming::{BodyLimits, Watch};
+use crate::api::multipart::{self, Part, check_declared_size};
 use crate::receive::{self, Encoding, Upload};
 
 /// Longest number of a job, in bytes.
@@ -47,21 +39,15 @@ impl<'s> Form<'s> {
     /// Reads the whole form: the file, all of it pushed, and the job that it is for.
     pub(super) async fn receive(mut self, request: Request) -> Answer<(Upload, Option<i64>)> {
         let limits = BodyLimits { bytes: self.state.0.max_upload_bytes, pace: self.state.0.pace };
-        let declared = request.headers().get(header::CONTENT_LENGTH);
-        let declared = declared.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if let (Some(limit), Some(size)) = (limits.bytes, declared)
-            && size > limit
-        {
-            return Err(ApiError::Body(too_large(limit)).into());
-        }
-        let (parts, body) = request.into_parts();
-        let pieces = Arc::new(Mutex::new(bounded(body, limits, self.watch.clone())));
-        // Shared, so that what a refused form leaves unread can be drained.
-        let shared = stream::unfold(pieces.clone(), |pieces| async {
-            let piece = pieces.lock().await.next().await?;
-            Some((piece, pieces))
-        });
-        let read = self.parts(Request::from_parts(parts, Body::from_stream(shared))).await;
+        check_declared_size(request.headers(), limits).map_err(ApiError::Body)?;
+        let mut form = match multipart::Form::open(request, limits, &self.watch).await {
+            Ok(form) => form,
+            Err(rest) => {
+                rest.drain().await;
+                return Err(Refusal::bad_request("The body must be multipart/form-data with a part `file`"));
+            }
+        };
+        let read = self.parts(&mut form).await;
         let refusal = match (read, self.upload.take()) {
             (Ok(()), Some(upload)) => return Ok((upload, self.id)),
             (Ok(()), None) => Refusal::bad_request("The form has no part `file`"),
@@ -72,24 +58,19 @@ impl<'s> Form<'s> {
                 refusal
             }
         };
-        drain(&mut *pieces.lock().await).await;
+        form.rest().drain().await;
         Err(refusal)
     }
 
-    async fn parts(&mut self, mut request: Request) -> Answer<()> {
-        DefaultBodyLimit::disable().apply(&mut request);
-        let form = Multipart::from_request(request.with_limited_body(), &()).await;
-        let mut form = form
-            .map_err(|_| Refusal::bad_request("The body must be multipart/form-data with a part `file`"))?;
-        while let Some(field) = form.next_field().await.map_err(|error| self.damaged(&error))? {
-            self.watch.seen();
-            match field.name() {
+    async fn parts(&mut self, form: &mut multipart::Form) -> Answer<()> {
+        while let Some(part) = form.next().await.map_err(ApiError::Body)? {
+            match part.name() {
                 Some("file") if self.upload.is_some() => {
                     return Err(Refusal::bad_request("The form has more than one part `file`"));
                 }
-                Some("file") => self.file(field).await?,
-                Some("id") => self.job(field).await?,
-                _ => self.pass_over(field).await?,
+                Some("file") => self.file(part).await?,
+                Some("id") => self.job(part).await?,
+                _ => part.pass_over().await.map_err(ApiError::Body)?,
             }
         }
         if self.names_job && self.id.is_none() {
@@ -98,15 +79,9 @@ impl<'s> Form<'s> {
         Ok(())
     }
 
-    async fn job(&mut self, mut field: Field<'_>) -> Answer<()> {
-        let mut text = Vec::new();
-        while let Some(bytes) = field.chunk().await.map_err(|error| self.damaged(&error))? {
-            text.extend_from_slice(&bytes);
-            if text.len() > ID_BYTES {
-                break;
-            }
-        }
-        let text = std::str::from_utf8(&text).unwrap_or("?").trim();
+    async fn job(&mut self, part: Part<'_>) -> Answer<()> {
+        let text = part.bytes(ID_BYTES).await.map_err(ApiError::Body)?;
+        let text = text.as_deref().and_then(|text| std::str::from_utf8(text).ok()).unwrap_or("?").trim();
         // An empty part is what a form sends for a field that was not filled in.
         if text.is_empty() {
             return Ok(());
@@ -117,11 +92,11 @@ impl<'s> Form<'s> {
         Ok(())
     }
 
-    async fn file(&mut self, mut field: Field<'_>) -> Answer<()> {
+    async fn file(&mut self, mut part: Part<'_>) -> Answer<()> {
         let import = NewImport {
             id: ImportId::new(clock::new_id()),
             tenant: self.tenant,
-            filename: field.file_name().and_then(file_label),
+            filename: part.file_name().and_then(file_label),
             options: fields::options(),
             idempotency: None,
             provenance: Provenance { mends: None, actor: Some(self.actor.clone()) },
@@ -134,29 +109,10 @@ impl<'s> Form<'s> {
         let upload = receive::begin(&shared.store, import, Encoding::Identity, limits).await;
         let upload = self.upload.insert(upload.map_err(ApiError::from)?);
         let mut taken = true;
-        loop {
-            match field.chunk().await {
-                // What follows the place at which a file was refused is read all the same: `id` may come after it.
-                Ok(Some(bytes)) => {
-                    self.watch.seen();
-                    taken = taken && upload.push(bytes).await;
-                }
-                Ok(None) => return Ok(()),
-                Err(error) => return Err(self.damaged(&error)),
-            }
+        // What follows the place at which a file was refused is read all the same: `id` may come after it.
+        while let Some(bytes) = part.piece().await.map_err(ApiError::Body)? {
+            taken = taken && upload.push(bytes).await;
         }
-    }
-
-    /// The watch bounds what is read without anything being found.
-    async fn pass_over(&self, mut field: Field<'_>) -> Answer<()> {
-        while field.chunk().await.map_err(|error| self.damaged(&error))?.is_some() {}
         Ok(())
-    }
-
-    /// The body's own error counts, where it has one; else the form is at fault.
-    fn damaged(&self, error: &MultipartError) -> Refusal {
-        tracing::debug!(%error, "a form could not be read");
-        let damaged = || FileError::new(ErrorCode::MultipartInvalid, "the form is damaged or cut short");
-        ApiError::Body(self.watch.error().unwrap_or_else(damaged)).into()
     }
 }
