@@ -192,7 +192,7 @@ fn told(error: ReceiveError) -> anyhow::Error {
 /// A mistake in an option that the command line alone does not show.
 pub(crate) fn wrong_option(error: FieldError) -> anyhow::Error {
     let flag = ImportOption::find(&error.field).and_then(ImportOption::flag_name);
-    let flag = flag.unwrap_or_else(|| error.field.replace('_', "-"));
+    let flag = flag.map_or_else(|| error.field.replace('_', "-"), str::to_owned);
     usage(format!("--{flag}: {}", error.message))
 }
 

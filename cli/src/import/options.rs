@@ -63,7 +63,7 @@ fn place(name: &str) -> Option<usize> {
 }
 
 /// The flag of an option.
-fn flag(option: &'static ImportOption, flag: Flag, name: String) -> Arg {
+fn flag(option: &'static ImportOption, flag: Flag, name: &'static str) -> Arg {
     let arg = Arg::new(option.name).long(name).help(help(option)).help_heading(option.group.title());
     let arg = match option.name {
         // It had this name once.

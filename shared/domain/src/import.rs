@@ -1,16 +1,10 @@
-//! The state machines of imports and chunks. The store guards every move; the tables in ARCHITECTURE.md are these.
-//!
-//! ```text
-//! import:  receiving → received → running ⇄ paused → completed
-//!              ├→ aborted             └──────┴→ cancelled          completed → running (retry), cancelled → running (resume)
-//!              ├→ refused
-//!              └→ planning → planned → running                     planned → planning (plan anew), cancelled → planning (resume)
-//! chunk:   staged → dispatched → applied | dead | cancelled
-//!              ↑        └→ retryable (due at) → dispatched         applied, dead → staged (retry)
-//!              └── planned ←┘                                      planned → staged (proceed, plan anew)
-//! ```
+//! The states of imports and chunks, and the moves between them. The store guards every move.
+
+mod moves;
 
 use serde::{Deserialize, Serialize};
+
+pub use moves::{CHUNK_MOVES, IMPORT_MOVES, Move};
 
 macro_rules! states {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {

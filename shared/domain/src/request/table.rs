@@ -2,6 +2,8 @@
 //! forms, flags of the command line with their help, the description of the API, what a profile may hold, the form of the console and
 //! docs/options.md.
 
+use std::sync::LazyLock;
+
 use super::option_values::OptionValues;
 use super::values::{
     country, file_label, group_name, null_words, pointer, profile_name, sheet, take, take_or_auto, take_some,
@@ -140,9 +142,9 @@ impl ImportOption {
     }
 
     /// The name of its flag, without the hyphens before it.
-    pub fn flag_name(&self) -> Option<String> {
-        let flag = self.flag?;
-        Some(flag.name.map_or_else(|| self.name.replace('_', "-"), str::to_owned))
+    pub fn flag_name(&self) -> Option<&'static str> {
+        let place = OPTIONS.iter().position(|option| option.name == self.name)?;
+        self.flag?.name.or_else(|| WITH_HYPHENS.get(place).map(String::as_str))
     }
 
     const fn usually(self, value: &'static str) -> Self {
@@ -575,6 +577,10 @@ pub const OPTIONS: &[ImportOption] = &[
         .of_one_file()
     },
 ];
+
+/// The names of all options as flags have them.
+static WITH_HYPHENS: LazyLock<Vec<String>> =
+    LazyLock::new(|| OPTIONS.iter().map(|option| option.name.replace('_', "-")).collect());
 
 /// The names of all options, in the order of the table.
 pub const NAMES: [&str; OPTIONS.len()] = {
