@@ -307,6 +307,8 @@ table! {
         RedeliveredIsSuspect = "redelivered_is_suspect",
         /// What a newer program wrote spends attempts.
         NewerSpendsAttempts = "newer_spends_attempts",
+        /// A number of a row that cannot be is taken for none.
+        ImpossibleIsNothing = "impossible_is_nothing",
         /// A message's import is believed.
         ImportFromMessage = "import_from_message",
         /// Metrics count all records of a chunk whenever it is applied.

@@ -22,6 +22,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::error::number;
 use super::intake::{Issue, small, write_issues};
 use super::{Store, StoreError, Transaction};
 
@@ -149,15 +150,15 @@ pub async fn lock(
         return Ok(None);
     };
     let (plan, columns) = lock_tenant_of(connection, row.tenant_id, row.import_id, alone).await?;
-    let records = usize::try_from(row.records).unwrap_or(0);
+    let records = number(row.records, ("chunks", "records"), chunk)?;
     let outcomes = read_sheet(chunk, row.records, row.outcomes.as_deref())?;
     Ok(Some(LockedChunk {
         import: ImportId::new(row.import_id),
         tenant: TenantId::new(row.tenant_id),
         state: row.state.parse().map_err(|_| StoreError::corrupt("chunks", "state", chunk))?,
-        attempts: count(row.attempts),
-        begun_elsewhere: count(row.begun_elsewhere),
-        deferrals: count(row.deferrals),
+        attempts: number(row.attempts, ("chunks", "attempts"), chunk)?,
+        begun_elsewhere: number(row.begun_elsewhere, ("chunks", "begun"), chunk)?,
+        deferrals: number(row.deferrals, ("chunks", "deferrals"), chunk)?,
         reopened: row.reopened,
         records,
         body_hash: row.body_hash,
@@ -435,7 +436,7 @@ pub async fn end_dead(
     fault::point(Point::Dead)?;
     transaction.commit().await?;
     if !row.reopened {
-        let failed = u64::from(count(row.pending));
+        let failed = u64::from(row.pending.unsigned_abs());
         metrics::counter!("muster_records_total", "outcome" => "failed").increment(failed);
         metrics::counter!("muster_failures_total", "code" => ErrorCode::ChunkDead.as_str()).increment(failed);
     }
@@ -519,15 +520,11 @@ pub(super) fn read_sheet(
     records: i32,
     outcomes: Option<&[u8]>,
 ) -> Result<OutcomeSheet, StoreError> {
-    let records = usize::try_from(records).unwrap_or(0);
+    let records = number(records, ("chunks", "records"), chunk)?;
     match outcomes {
         None => Ok(OutcomeSheet::pending(records)),
         Some(bytes) => {
             OutcomeSheet::decode(bytes, records).map_err(|_| StoreError::corrupt("chunks", "outcomes", chunk))
         }
     }
-}
-
-fn count(number: i32) -> u32 {
-    u32::try_from(number).unwrap_or(0)
 }

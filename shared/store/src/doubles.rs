@@ -20,6 +20,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::StoreError;
+use super::error::number;
 use super::intake::{Issue, small, wide, write_issues};
 
 /// Which of a record's values an earlier record has.
@@ -169,7 +170,7 @@ async fn doubled_of(
     let mut doubled = BTreeMap::new();
     for row in rows {
         let which = Doubled { identifier: row.identifier, new_email: row.new_email };
-        doubled.insert(u64::try_from(row.record).unwrap_or(0), which);
+        doubled.insert(number(row.record, ("import_doubles", "record"), import)?, which);
     }
     Ok(doubled)
 }

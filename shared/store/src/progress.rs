@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::import::ChunkState;
 
+use super::error::number;
 use super::reports::ChunkCounts;
 use super::{Store, StoreError};
 
@@ -188,7 +189,7 @@ pub async fn held_up(
         .map(|row| {
             Ok(HeldUp {
                 id: ChunkId::new(row.id),
-                lane: u32::try_from(row.lane).unwrap_or(0),
+                lane: number(row.lane, ("chunks", "lane"), row.id)?,
                 state: row.state.parse().map_err(|_| StoreError::corrupt("chunks", "state", row.id))?,
                 first_record: row.first_record.unsigned_abs(),
                 last_record: row.last_record.unsigned_abs(),

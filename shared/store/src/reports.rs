@@ -16,6 +16,7 @@ use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::error::number;
 use super::{Store, StoreError};
 
 /// How many chunks of an import are in which state.
@@ -371,23 +372,23 @@ impl TryFrom<ImportRow> for ImportReport {
     fn try_from(row: ImportRow) -> Result<Self, StoreError> {
         let id = row.id;
         let wrong = |column| StoreError::corrupt("imports", column, id);
-        let wide = |number: i64| u64::try_from(number).unwrap_or(0);
+        let wide = |value: i64, column| number(value, ("imports", column), id);
         let summed = Counts {
-            total: wide(row.total),
-            pending: wide(row.pending),
-            inserted: wide(row.inserted),
-            updated: wide(row.updated),
-            skipped: wide(row.skipped),
-            failed: wide(row.failed),
+            total: wide(row.total, "total")?,
+            pending: wide(row.pending, "pending")?,
+            inserted: wide(row.inserted, "inserted")?,
+            updated: wide(row.updated, "updated")?,
+            skipped: wide(row.skipped, "skipped")?,
+            failed: wide(row.failed, "failed")?,
         };
         let mut chunks = ChunkCounts {
-            staged: wide(row.staged),
-            dispatched: wide(row.dispatched),
-            retryable: wide(row.retryable),
-            planned: wide(row.planned),
-            applied: wide(row.applied),
-            dead: wide(row.dead),
-            cancelled: wide(row.cancelled),
+            staged: wide(row.staged, "staged")?,
+            dispatched: wide(row.dispatched, "dispatched")?,
+            retryable: wide(row.retryable, "retryable")?,
+            planned: wide(row.planned, "planned")?,
+            applied: wide(row.applied, "applied")?,
+            dead: wide(row.dead, "dead")?,
+            cancelled: wide(row.cancelled, "cancelled")?,
         };
         let counts: Counts = match row.final_counts {
             Some(mut json) => {
@@ -415,7 +416,7 @@ impl TryFrom<ImportRow> for ImportReport {
                 Some(json) => serde_json::from_value(json).map_err(|_| wrong("columns"))?,
                 None => Vec::new(),
             },
-            bytes: wide(row.bytes),
+            bytes: wide(row.bytes, "bytes")?,
             counts,
             chunks,
             mends: row.mends.map(ImportId::new),

@@ -7,7 +7,8 @@ use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::import::{CHUNK_MOVES, ChunkState, IMPORT_MOVES, ImportState, Move};
 use muster_store::apply::{self, Later};
-use muster_store::{Store, dispatch, intake, steer, tenants};
+use muster_store::chunks::{self, ChunkFilter};
+use muster_store::{Store, StoreError, dispatch, intake, steer, tenants};
 use muster_testkit::TestDatabase;
 use uuid::Uuid;
 
@@ -211,4 +212,23 @@ async fn every_operation_moves_a_chunk_as_the_table_says() {
     }
     let operations = CHUNK_OPERATIONS.map(|(operation, _)| operation);
     all_seen(CHUNK_MOVES, &operations, &seen);
+}
+
+#[tokio::test]
+async fn a_number_that_cannot_be_is_told_with_its_table_column_and_key() {
+    let store = TestDatabase::create().await.store().await;
+    let tenant = tenants::ensure_default(&store).await.unwrap().into_inner().id;
+    let (import, chunk) = chunk_in(&store, tenant, ChunkState::Staged, ImportState::Running).await;
+    let filter = ChunkFilter { state: None, problem: false, after: None };
+    assert_eq!(chunks::page(&store, tenant, import, filter, 10).await.unwrap().unwrap().len(), 1);
+    sqlx::query("update chunks set attempts = -1 where id = $1")
+        .bind(chunk.get())
+        .execute(store.pool())
+        .await
+        .unwrap();
+    let told = chunks::page(&store, tenant, import, filter, 10).await.unwrap_err();
+    let expected = chunk.get().to_string();
+    let known =
+        matches!(&told, StoreError::Corrupt { table: "chunks", column: "attempts", key } if *key == expected);
+    assert!(known, "{told:?}");
 }
