@@ -170,7 +170,7 @@ impl Reading {
             if text.starts_with(|c: char| c.is_ascii_digit() || c == '-')
                 && is_scientific(text.trim_start_matches('-'))
                 && self.binding.is_read(field.name)
-                && !self.binding.field_of(field.name).is_some_and(mend::is_phone)
+                && !self.binding.field_of(field.name).is_some_and(is_phone)
                 && !mutant(Mutant::ShortenedNumbersUntold)
             {
                 warnings.push(format!(
@@ -322,6 +322,17 @@ fn unwrapped(text: &str) -> Cow<'_, str> {
         Some(inner) => Cow::Owned(inner.replace("\"\"", "\"")),
         None => Cow::Borrowed(text.strip_prefix('\'').unwrap_or(text)),
     }
+}
+
+/// Where in the record the field of an error stands.
+fn place(record: &RawRecord<'_>, binding: &Binding, error: &RecordError) -> Option<usize> {
+    let name = error.field.as_deref()?;
+    record.fields.iter().position(|field| binding.name_at(field.name) == name)
+}
+
+fn is_phone(field: Field) -> bool {
+    matches!(field, Field::PhoneNumber | Field::MfaPhoneNumber)
+        || (Field::DirectInboundNumber1..=Field::DirectInboundNumber5).contains(&field)
 }
 
 #[cfg(test)]

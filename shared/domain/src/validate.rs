@@ -8,7 +8,6 @@ mod cell;
 mod columns;
 pub(crate) mod days;
 mod formats;
-mod header;
 mod json;
 mod names;
 mod secret;
@@ -16,9 +15,8 @@ mod value;
 
 use std::borrow::Cow;
 
+pub use crate::column_name::{clean as clean_column, fold as fold_column, quoted};
 pub use binding::{Binding, Shape};
-pub(crate) use header::unaccented as without_accents;
-pub use header::{clean as clean_column, fold as fold_column, quoted};
 pub(crate) use names::last_first;
 pub use value::{MAX_NAME_CHARS, MAX_TEXT_BYTES};
 

@@ -8,7 +8,7 @@ mod border;
 mod cells;
 mod header;
 
-pub(super) use header::{cut_header, detect};
+pub(super) use header::{cut_header, detect, is_blank_line};
 
 use std::borrow::Cow;
 use std::mem;

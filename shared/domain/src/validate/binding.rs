@@ -1,6 +1,6 @@
 //! What each column or key of an import means, worked out once.
 
-use super::header::{clean, fold, unaccented, words};
+use crate::column_name::{clean, fold, unaccented, words};
 use crate::error::RecordError;
 use crate::fault::{Mutant, mutant};
 use crate::field::{Field, FieldRule, FieldTable, METADATA_PATTERN, METADATA_PREFIX, Mapped, dictionary};

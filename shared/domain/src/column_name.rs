@@ -64,7 +64,7 @@ pub(crate) fn unaccented(folded: &str) -> Option<String> {
 }
 
 /// `firstName` and `EmailAddress` as `first_name` and `email_address`; `None` where nothing changes.
-pub(super) fn words(name: &str) -> Option<String> {
+pub(crate) fn words(name: &str) -> Option<String> {
     let mut words = String::with_capacity(name.len() + 4);
     let (mut before, mut split) = (None::<char>, false);
     for c in name.trim().chars() {

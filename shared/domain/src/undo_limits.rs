@@ -6,7 +6,6 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Kind};
 use crate::field::Field;
 use crate::id::ImportId;
 use crate::outcome::Outcome;
@@ -39,21 +38,6 @@ impl Undo {
     /// Whether everything is taken back.
     pub fn is_whole(&self) -> bool {
         self.fields.is_empty() && self.records.is_none() && self.outcome.is_none()
-    }
-
-    /// Whether something of this change is to be taken back.
-    pub fn takes(&self, change: &Change) -> bool {
-        let outcome = match self.outcome {
-            None => true,
-            Some(Outcome::Inserted) => change.kind == Kind::Inserted,
-            Some(_) => change.kind != Kind::Inserted,
-        };
-        let record = self.records.as_ref().is_none_or(|ranges| ranges.contains(change.record));
-        // With fields named, users are neither deleted nor made again.
-        let fields = self.fields.is_empty()
-            || change.kind == Kind::Updated
-                && change.differing().into_iter().any(|path| self.takes_field(path));
-        outcome && record && fields
     }
 
     /// Whether a field is to be taken back.
