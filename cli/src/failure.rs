@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use muster_domain::catalog::FieldError;
+
 use crate::output::remark;
 
 /// How a command ended that did what it was asked.
@@ -32,6 +34,17 @@ impl std::error::Error for Usage {}
 /// The error for a usage mistake.
 pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
     Usage(message.into()).into()
+}
+
+/// A mistake in an option that the command line alone does not show.
+pub(crate) fn wrong_option(error: FieldError) -> anyhow::Error {
+    let option = match error.field.as_str() {
+        "organization" => "org",
+        "columns" => "column",
+        "behaviours" => "behaviour",
+        other => other,
+    };
+    usage(format!("--{}: {}", option.replace('_', "-"), error.message))
 }
 
 /// Tells an error, if there is one, and gives the program's exit code.

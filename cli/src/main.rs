@@ -22,6 +22,7 @@ mod migrate;
 mod output;
 mod pipeline;
 mod profile;
+mod progress;
 mod reach;
 mod receipts;
 mod service;
@@ -30,6 +31,7 @@ mod tenants;
 mod tokens;
 mod top;
 mod users;
+mod values;
 mod verify;
 mod view;
 mod webhook;
@@ -37,7 +39,7 @@ mod webhook;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use muster_runtime::config::Config;
 
 use crate::args::{Cli, Command};
@@ -57,7 +59,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<Ended> {
     // These two answer whatever the configuration says.
     match &cli.command {
-        Command::Completions(args) => return completions::run(args),
+        Command::Completions(args) => return completions::run(args, Cli::command()),
         Command::Explain(args) => return explain::run(args),
         _ => {}
     }
@@ -82,7 +84,9 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<Ended> {
     let (steps, once) = (Shutdown::in_two_steps, Shutdown::at_once);
     match command {
         Command::Import(args) => Box::pin(import::run(args, config, &steps()?)).await,
-        Command::Inspect(args) => Box::pin(import::inspect::run(args, config, &once()?)).await,
+        Command::Inspect(args) => {
+            Box::pin(import::inspect::run(args, config, &once()?, Cli::inspected)).await
+        }
         Command::Bc(args) => Box::pin(bc::run(&args, config, &steps()?)).await,
         Command::Imports(args) if args.works() => Box::pin(imports::run(&args, config, &steps()?)).await,
         Command::Imports(args) => Box::pin(imports::run(&args, config, &once()?)).await,
@@ -103,6 +107,6 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<Ended> {
         Command::Catalog(args) => Box::pin(catalog::run(&args, config, &once()?)).await,
         Command::Config(args) => configuration::run(&args, config),
         Command::Explain(args) => explain::run(&args),
-        Command::Completions(args) => completions::run(&args),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
     }
 }

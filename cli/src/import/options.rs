@@ -10,7 +10,7 @@ use muster_domain::options::{
 use muster_domain::parse::Format;
 use muster_domain::tenant::Slug;
 
-use crate::args::one_of;
+use crate::values::one_of;
 
 macro_rules! texts {
     ($type:ty) => {

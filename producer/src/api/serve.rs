@@ -46,7 +46,7 @@ pub(crate) async fn serve(
     // Whoever drops this future drops the connections too.
     let _cut_when_dropped = cut.clone().drop_guard();
     let server = Server {
-        app: routes::app(state, audience),
+        app: app::app(state, audience),
         header_timeout: options.header_timeout,
         tls,
         shutdown,

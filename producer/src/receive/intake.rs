@@ -30,16 +30,6 @@ const ISSUE_BYTES: usize = 256 * 1024;
 /// Keys that are gathered before they are written.
 const KEYS: usize = 5_000;
 
-/// Something for the stager to write.
-#[derive(Debug)]
-pub(crate) enum Staged {
-    Chunk(SealedChunk),
-    Issues(Vec<Issue>),
-    Keys(Vec<UniqueKey>),
-    /// Everything was parsed well. Without it, what was staged is worth nothing.
-    End,
-}
-
 /// The pure half of receiving one upload.
 pub(super) struct Intake {
     parser: Parser,

@@ -22,7 +22,8 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::intake::{Issue, small, write_issues};
+use super::convert::small;
+use super::issues::{Issue, write_issues};
 use super::{Store, StoreError, Transaction};
 
 /// First key of the advisory locks on tenants; the second is the tenant.
@@ -512,20 +513,6 @@ async fn write_unreadable_issues(
         })
         .collect();
     write_issues(connection, import, &issues).await
-}
-
-pub(super) fn read_sheet(
-    chunk: ChunkId,
-    records: i32,
-    outcomes: Option<&[u8]>,
-) -> Result<OutcomeSheet, StoreError> {
-    let records = usize::try_from(records).unwrap_or(0);
-    match outcomes {
-        None => Ok(OutcomeSheet::pending(records)),
-        Some(bytes) => {
-            OutcomeSheet::decode(bytes, records).map_err(|_| StoreError::corrupt("chunks", "outcomes", chunk))
-        }
-    }
 }
 
 fn count(number: i32) -> u32 {

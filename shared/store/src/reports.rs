@@ -260,7 +260,7 @@ pub async fn skipped_by_reason(
         after = last.id;
         for row in rows {
             let mut sheet =
-                super::apply::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
+                super::convert::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
             if row.state == ChunkState::Cancelled.as_str() {
                 sheet.turn(Outcome::Pending, Verdict::CANCELLED);
             }

@@ -224,8 +224,8 @@ async fn stage_cancelled_chunks(connection: &mut PgConnection, import: ImportId)
         after = (last.lane, last.seq);
         for chunk in &page {
             let sheet =
-                super::apply::read_sheet(ChunkId::new(chunk.id), chunk.records, chunk.outcomes.as_deref())?;
-            let pending = super::intake::small(sheet.counts().pending)?;
+                super::convert::read_sheet(ChunkId::new(chunk.id), chunk.records, chunk.outcomes.as_deref())?;
+            let pending = super::convert::small(sheet.counts().pending)?;
             sqlx::query!(
                 "update chunks
                     set state = 'staged', attempts = 0, deferrals = 0, begun = '{}',
@@ -436,9 +436,9 @@ async fn reopen(
     cause: Cause<'_>,
 ) -> Result<bool, StoreError> {
     let id = ChunkId::new(chunk.id);
-    let mut sheet = super::apply::read_sheet(id, chunk.records, chunk.outcomes.as_deref())?;
+    let mut sheet = super::convert::read_sheet(id, chunk.records, chunk.outcomes.as_deref())?;
     let numbers = match decode(&chunk.body) {
-        Ok(records) => doubles::numbers(&records),
+        Ok(records) => super::convert::numbers(&records),
         Err(_) => unreadable::numbers(connection, import, chunk.id).await?,
     };
     if cause.is_any() || fault::mutant(Mutant::RetryOfAllCauses) {
@@ -468,8 +468,8 @@ async fn reopen(
           where id = $1",
         chunk.id,
         &sheet.encode()[..],
-        super::intake::small(counts.pending)?,
-        super::intake::small(counts.failed)?,
+        super::convert::small(counts.pending)?,
+        super::convert::small(counts.failed)?,
     )
     .execute(&mut *connection)
     .await?;

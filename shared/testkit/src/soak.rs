@@ -28,6 +28,7 @@ mod generate;
 mod journal;
 mod model;
 mod nemesis;
+mod noted;
 mod options;
 mod oracle;
 mod phases;

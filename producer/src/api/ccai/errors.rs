@@ -19,8 +19,9 @@ use tokio::sync::mpsc;
 use super::auth::ApiUser;
 use super::fields::Bounds;
 use super::jobs::{Given, found};
+use super::phrases::LoggedError;
 use super::refusal::{Answer, Message, Refusal};
-use super::view::{self, LoggedError, UpdateError};
+use super::view::{self, UpdateError};
 use crate::api::AppState;
 
 /// Records that are read at a time.

@@ -26,7 +26,7 @@ use crate::api::AppState;
 use crate::api::auth::Caller;
 use crate::api::error::ApiError;
 use crate::api::params::invalid;
-use crate::api::trace::Trail;
+use crate::api::trail::Trail;
 use crate::request::has_nul;
 
 /// How long a session lasts.

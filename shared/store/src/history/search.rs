@@ -12,7 +12,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::super::StoreError;
-use super::super::apply::read_sheet;
+use super::super::convert::read_sheet;
 use super::chunk::{Chunk, differences};
 use super::{Cursor, Entry, Kept};
 
