@@ -3,6 +3,8 @@
 //! Who waits where: while the store cannot be reached, the delivery is held here, without an attempt; what the store answers
 //! with but does not take waits in the store, and its message is acked, so that its place in the window is free.
 
+mod canon;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +12,6 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, TenantId};
-use muster_domain::outcome::Counts;
 use muster_queue::{Delivery, Message, QueueError, Settler};
 use muster_runtime::clock;
 use muster_runtime::retry::{Backoff, Policy as RetryPolicy};
@@ -22,7 +23,9 @@ use tokio::sync::{OwnedSemaphorePermit, RwLock};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::apply::{Care, Job, Report, Told};
+use canon::{log_applied, log_planned};
+
+use crate::apply::{Care, Job, Report};
 use crate::room::Room;
 use crate::rules::RulesCache;
 use crate::settle::{Applied, Policy, Standing, Verdict, decide};
@@ -449,55 +452,4 @@ fn settled(sent: Result<(), QueueError>) {
 
 fn jitter() -> f64 {
     clock::rng().random::<f64>()
-}
-
-/// One line in the log. Nothing was written to users, so no outcome is counted.
-fn log_planned(label: &Label, counts: &Counts, started: Instant, attempt: u32) {
-    metrics::histogram!("muster_chunk_seconds").record(started.elapsed().as_secs_f64());
-    tracing::info!(
-        import = %label.import,
-        tenant = label.tenant,
-        chunk = label.chunk.get(),
-        attempt,
-        records = counts.total,
-        inserted = counts.inserted,
-        updated = counts.updated,
-        skipped = counts.skipped,
-        failed = counts.failed,
-        milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "chunk planned"
-    );
-}
-
-/// One line in the log, and each outcome once in the metrics.
-fn log_applied(label: &Label, told: &Told, started: Instant, attempt: u32) {
-    let elapsed = started.elapsed();
-    let fresh = &told.fresh;
-    let outcomes = [
-        ("inserted", fresh.inserted),
-        ("updated", fresh.updated),
-        ("skipped", fresh.skipped),
-        ("failed", fresh.failed),
-    ];
-    for (outcome, count) in outcomes {
-        metrics::counter!("muster_records_total", "outcome" => outcome).increment(count);
-    }
-    for (code, count) in &told.codes {
-        metrics::counter!("muster_failures_total", "code" => code.as_str()).increment(*count);
-    }
-    metrics::histogram!("muster_chunk_seconds").record(elapsed.as_secs_f64());
-    metrics::histogram!("muster_apply_seconds").record(told.took.as_secs_f64());
-    tracing::info!(
-        import = %label.import,
-        tenant = label.tenant,
-        chunk = label.chunk.get(),
-        attempt,
-        records = told.counts.total,
-        inserted = told.counts.inserted,
-        updated = told.counts.updated,
-        skipped = told.counts.skipped,
-        failed = told.counts.failed,
-        milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-        "chunk applied"
-    );
 }

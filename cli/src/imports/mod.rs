@@ -331,13 +331,20 @@ async fn command(
             let id = backend.find(&which.id).await?;
             show::problems(backend, id, *limit, args.json).await
         }
+        what => written(what, args.json, backend, &reach).await,
+    }
+}
+
+/// What is written to a file or shown as it is.
+async fn written(what: &What, as_json: bool, backend: &Backend<'_>, reach: &Reach) -> anyhow::Result<Ended> {
+    match what {
         What::Report { which, output, html: false } => {
             let id = backend.find(&which.id).await?;
             report::write(backend, id, output.as_deref()).await
         }
         What::Plan(asked) => {
             let id = backend.find(&asked.id).await?;
-            plan::show(backend, id, asked, args.json, &reach).await
+            plan::show(backend, id, asked, as_json, reach).await
         }
         What::Report { which, output, html: true } => {
             let id = backend.find(&which.id).await?;

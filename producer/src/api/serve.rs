@@ -77,9 +77,15 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
+    end(&connections, &requests, options.shutdown_grace, &cut).await;
+    Ok(())
+}
+
+/// Finishes what is under way as long as the grace lasts, and cuts the rest.
+async fn end(connections: &TaskTracker, requests: &TaskTracker, grace: Duration, cut: &CancellationToken) {
     connections.close();
     requests.close();
-    if timeout(options.shutdown_grace, connections.wait()).await.is_err() {
+    if timeout(grace, connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), "requests took longer than the grace and are cut");
         cut.cancel();
         connections.wait().await;
@@ -92,7 +98,6 @@ pub(crate) async fn serve(
             "requests wait for a server that is away, and are left behind"
         );
     }
-    Ok(())
 }
 
 #[derive(Clone)]

@@ -100,24 +100,13 @@ impl Reading {
         }
         let record = RawRecord { defect: record.defect.or(defect.as_ref()), ..*record };
         let validated = validate(&record, &self.binding, &self.rules);
-        let Err(errors) = &validated.result else {
-            return then(taken(
-                &record,
-                validated,
-                warnings,
-                (&self.rules, &self.binding),
-                &mut self.repeats,
-            ));
+        let errors = match &validated.result {
+            Err(errors) if self.handmade && record.defect.is_none() => errors,
+            _ => {
+                let known = (&self.rules, &self.binding);
+                return then(taken(&record, validated, warnings, known, &mut self.repeats));
+            }
         };
-        if !self.handmade || record.defect.is_some() {
-            return then(taken(
-                &record,
-                validated,
-                warnings,
-                (&self.rules, &self.binding),
-                &mut self.repeats,
-            ));
-        }
         let mends = mend::mends(&record, &self.binding, &self.rules, errors, &mut warnings);
         if mends.is_empty() {
             let validated = self.explained(&record, validated);

@@ -22,7 +22,6 @@ use crate::fault::{Mutant, mutant};
 use crate::field::Field;
 use crate::options::{IdentifierField, OnExisting};
 use crate::outcome::Verdict;
-use crate::profile::Profile;
 use crate::record::{PassedBy, Patch, Record};
 use crate::rules::Rules;
 use crate::undo::{Change, membership_path};

@@ -8,6 +8,9 @@ use std::fmt;
 
 use crate::error::{ErrorCode, RecordError};
 
+/// What stands in place of a secret where records are kept or shown.
+pub const REDACTED: &str = "REDACTED";
+
 /// Dearest bcrypt cost that is taken.
 const MAX_BCRYPT_COST: u32 = 15;
 /// Most memory of an argon2 hash, in KiB.
