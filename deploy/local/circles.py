@@ -2,7 +2,6 @@
 """Finds circles between the files of one crate: A uses what is in B, and B, directly or by others, what is in A.
 
     circles.py              every crate; exit code 1 where there is a circle
-    circles.py --uses FILE  what FILE uses, and who uses it
     circles.py --self-test  the rules below, on small crates
 
 What counts as a use: a path of the code, or an item of a `use`, that leads to an item which another file of the crate defines. A name
@@ -17,6 +16,7 @@ What does not count:
 """
 import re
 import sys
+import tempfile
 from collections import defaultdict
 from pathlib import Path
 
@@ -337,20 +337,63 @@ def roots():
                 yield manifest.parent / "src" / name
 
 
-def name(path):
+def shown_name(path):
     return "::".join(path) or "(the crate)"
 
 
+# A small crate (file: text), and the circles that are to be found in it.
+CASES = [
+    ("two files", {"lib": "mod a; mod b;", "a": "use crate::b::f; fn g() { f() }", "b": "use super::a; fn f() { a::g() }"}, [["a", "b"]]),
+    ("one way", {"lib": "mod a; mod b;", "a": "use crate::b::f; fn g() { f() }", "b": "pub fn f() {} // a::g()"}, []),
+    (
+        "three files",
+        {"lib": "mod a; mod b; mod c;", "a": "fn f() { crate::b::f() }", "b": "pub fn f() { super::c::f() }", "c": "pub fn f() { crate::a::f() }"},
+        [["a", "b", "c"]],
+    ),
+    ("parent and child", {"lib": "mod a;", "a": "mod b; fn f() { b::f() } fn g() {}", "a/b": "pub fn f() { super::g() }"}, []),
+    (
+        "a child for its parent",
+        {"lib": "mod a; mod c;", "a": "mod b;", "a/b": "fn f() { crate::c::f() }", "c": "pub fn f() { crate::a::g() }"},
+        [["a", "c"]],
+    ),
+    ("handed on", {"lib": "mod a; mod b;", "a": "pub use crate::b::f; pub fn g() {}", "b": "pub fn f() { crate::a::g() }"}, []),
+    (
+        "by what hands it on",
+        {"lib": "mod a; mod b; mod c;", "a": "pub use crate::b::f;", "b": "pub fn f() { crate::c::g() }", "c": "pub fn g() { crate::a::f() }"},
+        [["b", "c"]],
+    ),
+    ("tests", {"lib": "mod a; mod b;", "a": "fn f() {} #[cfg(test)] mod tests { use crate::b; fn t() { b::g() } }", "b": "fn g() { crate::a::f() }"}, []),
+    ("texts", {"lib": "mod a; mod b;", "a": 'fn f() { let t = "crate::b::g()"; }', "b": "fn g() { crate::a::f() }"}, []),
+]
+
+
+def self_test():
+    failed = False
+    for case, files, expected in CASES:
+        with tempfile.TemporaryDirectory() as folder:
+            for file, text in files.items():
+                path = Path(folder) / f"{file}.rs"
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(text)
+            found = [part for _, part, _ in circles(uses(crate_of(Path(folder) / "lib.rs")))]
+        if found != expected:
+            failed = True
+            print(f"self-test: {case}: found {found}, expected {expected}")
+    return failed
+
+
 def main():
+    if "--self-test" in sys.argv:
+        return self_test()
     wrong, files = 0, 0
     for root in roots():
         crate = crate_of(root)
         files += len({m.file for m in crate.values()})
         for parent, part, among in circles(uses(crate)):
             wrong += 1
-            print(f"{root.relative_to(ROOT)}: in {name(parent)} a circle of {', '.join(part)}")
+            print(f"{root.relative_to(ROOT)}: in {shown_name(parent)} a circle of {', '.join(part)}")
             for source, target, shown in among:
-                print(f"    {name(source)} uses {name(target)}: {shown}")
+                print(f"    {shown_name(source)} uses {shown_name(target)}: {shown}")
     if files < 100:
         print("few files found: this script looks in the wrong place")
         wrong += 1

@@ -49,6 +49,13 @@ impl Undo {
     }
 
     /// The path of a field as options and documents call it. `None` for no field that an import changes.
+    ///
+    /// ```
+    /// use muster_domain::undo::Undo;
+    ///
+    /// assert_eq!(Undo::path_of("custom__office").as_deref(), Some("metadata.office"));
+    /// assert_eq!(Undo::path_of("password_hash"), None, "secrets are not taken back");
+    /// ```
     pub fn path_of(name: &str) -> Option<String> {
         if let Some(key) = name.strip_prefix("custom__").filter(|key| !key.is_empty()) {
             return Some(format!("metadata.{key}"));
@@ -97,6 +104,13 @@ pub struct NoRanges;
 
 impl RecordRanges {
     /// Whether a record is among them.
+    ///
+    /// ```
+    /// use muster_domain::undo::RecordRanges;
+    ///
+    /// let ranges: RecordRanges = "7,100-200".parse().unwrap();
+    /// assert!(ranges.contains(150) && !ranges.contains(8));
+    /// ```
     pub fn contains(&self, record: u64) -> bool {
         self.0.iter().any(|(first, last)| (*first..=*last).contains(&record))
     }

@@ -52,6 +52,26 @@ pub struct Validated<'a> {
 }
 
 /// Validates one record.
+///
+/// ```
+/// use muster_domain::options::ImportOptions;
+/// use muster_domain::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber};
+/// use muster_domain::rules::Rules;
+/// use muster_domain::validate::{Binding, validate};
+///
+/// let rules = Rules::new(ImportOptions::default());
+/// let names = Names::from_header(["email", "given_name"]);
+/// let mut binding = Binding::new(&rules);
+/// binding.extend(&names);
+/// let text = |name, value| RawField { name, value: RawValue::Text(value) };
+/// let fields = [text(0, "Ada@Example.com"), text(1, "Ada")];
+/// let position = Position { record: RecordNumber::FIRST, line: 2, byte: 17 };
+/// let raw = RawRecord { position, fields: &fields, defect: None, raw: None };
+///
+/// let validated = validate(&raw, &binding, &rules);
+/// assert_eq!(validated.identifier.as_deref(), Some("ada@example.com"));
+/// assert!(validated.result.is_ok());
+/// ```
 pub fn validate<'a>(raw: &RawRecord<'a>, binding: &'a Binding, rules: &Rules) -> Validated<'a> {
     let mut pass = Pass {
         binding,
