@@ -1,7 +1,12 @@
 //! `muster`, the one program: parses the command line, reads the configuration, starts logging and calls the command.
 //!
-//! One module a command. What they share: `connect` (the store, the engine and the queue of a command), `client` (the API of a server), `shutdown` (the two
-//! steps of a signal), `failure` (how errors are told, and the exit codes), `output`.
+//! One module a command, all of them named in `args`. What they share, and what knows no command:
+//!
+//! - `connect`: the store, the engine and the queue of a command, opened and closed in one place;
+//! - `client`: the API of a server, its operations and its answers;
+//! - `follow` and `progress`: an import is driven or watched to its end, and shown meanwhile; `pipeline`: what drives it;
+//! - `failure`: how errors are told, and the exit codes; `shutdown`: the two steps of a signal;
+//! - `output`, `reach`, `view`, `values`: what is printed, how a command is named to people, an import as the API shows it, values of options.
 
 mod args;
 mod audit;

@@ -33,7 +33,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::stage::Stage;
+use crate::stage::{Stage, Staged};
 use crate::workbook::BookLimits;
 pub(crate) use days::Waiting;
 pub(crate) use encoding::decode;

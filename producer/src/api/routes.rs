@@ -16,8 +16,7 @@ use utoipa_axum::routes;
 use super::error::{ApiError, ErrorBody};
 use super::{
     AppState, audit, authgear, bitcaster, bulk, catalog, ccai, chunks, console, document, events, history,
-    imports, inspect, ops, plans, profiles, receipts, records, report_page, trace, undo, upload, users,
-    webhooks,
+    imports, inspect, ops, plans, profiles, receipts, records, report_page, undo, upload, users, webhooks,
 };
 
 #[derive(utoipa::OpenApi)]

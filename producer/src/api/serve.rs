@@ -19,7 +19,7 @@ use tower::ServiceExt;
 
 use super::auth_limit::Peer;
 use super::tls::Tls;
-use super::{AppState, Audience, HttpOptions, routes};
+use super::{AppState, Audience, HttpOptions, app};
 
 /// Pause after an accept that failed for want of something (file descriptors), which the next one would want too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -2,7 +2,6 @@
 //! even when its client leaves, and a panic ends it alone.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;

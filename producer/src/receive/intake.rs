@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use muster_domain::chunk::{ChunkCutter, SealedChunk, SecretKey};
+use muster_domain::chunk::{ChunkCutter, SecretKey};
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::formula;
@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 
 use super::brake::Brake;
 use super::{Failure, ReceiveLimits, Waiting};
+use crate::stage::Staged;
 use crate::workbook::{BookLimits, Spool};
 
 /// Bytes of issues that are gathered before they are written.

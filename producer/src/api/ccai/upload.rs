@@ -4,7 +4,6 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
-use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::id::TenantId;
 use muster_domain::import::ImportState;
 use muster_domain::token::Scope;
