@@ -1,7 +1,7 @@
 //! A workbook (XLSX) → the rows of one of its sheets, as the text of a table.
 //!
 //! The format needs seeking, so the upload is spooled to a file that has no name (in the folder for temporary files) and goes away with the
-//! process. Cells are read one by one. A book is looked through before it is opened ([`check`]), and what is held in
+//! process. Cells are read one by one. A book is looked through before it is opened (`check`), and what is held in
 //! memory is bounded (P7).
 //!
 //! A value is given as the sheet shows it, as far as no digit is lost by that (P13): dates in ISO form, zeros that a number's format puts

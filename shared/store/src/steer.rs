@@ -307,6 +307,9 @@ async fn cancel_import_from(
     Ok(1)
 }
 
+/// Chunks that are reopened at a time: memory must not grow with their number.
+const REOPENED_AT_A_TIME: i64 = 8;
+
 /// Whoever steers is told what became of it, also where the answer to the commit is lost.
 async fn commit(store: &Store, transaction: Transaction<'_>) -> Result<(), StoreError> {
     if fault::mutant(Mutant::SteeringTrusted) {

@@ -14,7 +14,7 @@ use muster_domain::outcome::Outcome;
 use sqlx::postgres::PgConnection;
 
 use super::StoreError;
-use super::convert::{numbers, read_sheet};
+use super::convert::{self, read_sheet};
 
 /// Chunks that are read at a time: memory must not grow with the import.
 const AT_A_TIME: i64 = 16;
@@ -103,7 +103,7 @@ async fn look(
         after = end.id;
         for row in rows {
             if let Ok(records) = decode(&row.body) {
-                known.taken.extend(numbers(&records));
+                known.taken.extend(convert::numbers(&records));
                 continue;
             }
             let sheet = read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;

@@ -8,7 +8,7 @@ use muster_domain::options::Duplicates;
 use muster_domain::outcome::{Outcome, Verdict};
 use sqlx::postgres::PgConnection;
 
-use super::{Steered, commit, settle};
+use super::{REOPENED_AT_A_TIME, Steered, commit, settle};
 use crate::convert::{numbers, read_sheet, small};
 use crate::problems::{self, Cause};
 use crate::{Store, StoreError, doubles, undo, unreadable};
@@ -85,9 +85,6 @@ async fn has_open_chunks(connection: &mut PgConnection, import: ImportId) -> Res
     .fetch_one(connection)
     .await?)
 }
-
-/// Chunks that are reopened at a time: memory must not grow with their number.
-const REOPENED_AT_A_TIME: i64 = 8;
 
 /// A chunk with failed records, its row locked.
 struct Failing {
