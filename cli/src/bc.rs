@@ -24,11 +24,13 @@ use muster_runtime::config::Config;
 use muster_store::catalog;
 use muster_store::intake::{NewImport, Provenance};
 
-use crate::connect::{self, Need, Session};
+use crate::connect::{self, Need, OPERATOR, Session};
 use crate::failure::{Ended, usage};
-use crate::import::{OPERATOR, Progress, Source, Taken, Unreceived, drive, take_in, view};
+use crate::follow::drive;
+use crate::import::{Source, Taken, Unreceived, take_in, view};
 use crate::output::{answer, number, remark};
 use crate::pipeline::receive_limits;
+use crate::progress::Progress;
 use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
 

@@ -33,13 +33,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::stage::Stage;
+use crate::stage::{Stage, Staged};
 use crate::workbook::BookLimits;
 pub(crate) use days::Waiting;
 pub(crate) use encoding::decode;
 pub use encoding::{Encoding, UnknownEncoding};
 use intake::Intake;
-pub(crate) use intake::Staged;
 
 /// How long an upload waits for another one's end where as many are under way as may be.
 const BUSY_WAIT: Duration = Duration::from_secs(2);

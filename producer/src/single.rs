@@ -188,23 +188,8 @@ async fn run(
 
 async fn work(connection: &mut Connection, write: &mut Write<'_>, alone: bool) -> Result<Tried, StoreError> {
     let tenant = write.tenant;
-    match write.group {
-        Some(group) => {
-            let Some(enrolment) = members::enrolment(connection, tenant, write.organization, group).await?
-            else {
-                return Ok(Tried::Done(Written::NoOrganization));
-            };
-            if enrolment.group_id == 0 {
-                return Ok(Tried::NoGroup);
-            }
-            write.rules.options.enrolment = Some(enrolment);
-        }
-        None => {
-            let email = write.record.email.value().map_or("", |email| email.as_str());
-            if members::find(&mut *connection, tenant, write.organization, email).await?.is_none() {
-                return Ok(Tried::Done(Written::NoMember));
-            }
-        }
+    if let Some(none) = place(connection, write).await? {
+        return Ok(none);
     }
     let done =
         upsert_one(connection, tenant, alone, write.record, &write.rules, moment(), Some(&write.actor))
@@ -248,6 +233,30 @@ async fn work(connection: &mut Connection, write: &mut Write<'_>, alone: bool) -
             .await?
         }
     }))
+}
+
+/// Finds where the user is to be enrolled, or the member that is meant. What is answered where there is no such place or member.
+async fn place(connection: &mut Connection, write: &mut Write<'_>) -> Result<Option<Tried>, StoreError> {
+    let tenant = write.tenant;
+    match write.group {
+        Some(group) => {
+            let Some(enrolment) = members::enrolment(connection, tenant, write.organization, group).await?
+            else {
+                return Ok(Some(Tried::Done(Written::NoOrganization)));
+            };
+            if enrolment.group_id == 0 {
+                return Ok(Some(Tried::NoGroup));
+            }
+            write.rules.options.enrolment = Some(enrolment);
+        }
+        None => {
+            let email = write.record.email.value().map_or("", |email| email.as_str());
+            if members::find(&mut *connection, tenant, write.organization, email).await?.is_none() {
+                return Ok(Some(Tried::Done(Written::NoMember)));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Now, and an id for a user that is new.

@@ -3,20 +3,20 @@
 //! What is applied, for whom and how comes from the chunk's locked row; the message only carries the records, and is compared.
 
 mod foresee;
+mod report;
 mod supersede;
 mod take_back;
 
 use std::collections::HashMap;
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use muster_domain::chunk::{self, BrokenChunk, ChunkRecords, body_hash, decode_with, is_sealed};
 use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, ImportId};
 use muster_domain::import::ChunkState;
-use muster_domain::outcome::{Counts, Outcome, OutcomeSheet, Verdict};
+use muster_domain::outcome::{Outcome, OutcomeSheet, Verdict};
 use muster_domain::planned::{PlanUse, PlannedRecord};
 use muster_domain::record::{Names, RawRecord, Record, Secrets, source_json};
 use muster_domain::rules::Rules;
@@ -30,61 +30,12 @@ use muster_store::upsert::upsert;
 use muster_store::{Connection, StoreError, Transaction, catalog};
 use uuid::Uuid;
 
+use report::told;
+pub(crate) use report::{Care, Report, Told};
+
 use crate::rules::{Known, RulesCache};
 use crate::slots::Slots;
 use crate::verdict::Standing;
-
-/// How carefully to apply: as fast as can be first, then the way that the failure before calls for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Care {
-    /// Nobody else writes users of the tenant meanwhile: for chunks that kept colliding.
-    pub(crate) alone: bool,
-    /// Split around records that the database refuses, until each stands alone (P5).
-    pub(crate) split: bool,
-    /// Nothing else is applied by this worker meanwhile: another worker may have died over the chunk.
-    pub(crate) secluded: bool,
-}
-
-/// What applying gave.
-#[derive(Debug)]
-pub(crate) enum Report {
-    /// Applied.
-    Done(Box<Told>),
-    /// Planned: what its records would come to.
-    Planned(Counts),
-    /// It comes after a chunk of another lane that is not applied yet.
-    Waits,
-    /// The chunk is not (or no longer) to be applied.
-    NothingToDo,
-    /// No such chunk.
-    Unknown,
-    /// The message names another import or tenant than the chunk has.
-    Foreign,
-    /// Another worker began it and did not tell how that ended: it is to be applied in seclusion.
-    Suspect,
-    /// So many workers died over it as may.
-    Spent,
-    /// Written by a newer program, as far as this one can tell.
-    Newer(String),
-    /// The staged records cannot be read.
-    Broken(String),
-    /// The database answers, and refuses everything.
-    Sick(StoreError),
-}
-
-/// What became of a chunk's records.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Told {
-    /// All of them.
-    pub(crate) counts: Counts,
-    /// Those whose outcome was decided by this commit and is not told yet: a record that a retry drove once more and that
-    /// failed again was counted when it failed first.
-    pub(crate) fresh: Counts,
-    /// Those of them that failed, by their first error.
-    pub(crate) codes: Vec<(ErrorCode, u64)>,
-    /// How long the try took that was committed.
-    pub(crate) took: Duration,
-}
 
 /// One delivery to be applied, and what is needed for it.
 #[derive(Debug, Clone, Copy)]
@@ -247,11 +198,7 @@ impl Job<'_> {
             work.note(written);
         }
         if let (refused @ 1.., Some(error)) = &work.refused {
-            let (import, tenant) = (locked.import, self.rules.tenant_name(locked.tenant));
-            tracing::warn!(
-                %import, tenant = tenant.as_deref(), %chunk, refused, error,
-                "the database refused records of a chunk"
-            );
+            self.warn_of_refused(locked, *refused, error);
         }
         let images = work.images()?;
         let Work { sheet, mut issues, .. } = work;
@@ -266,6 +213,14 @@ impl Job<'_> {
 }
 
 impl Job<'_> {
+    fn warn_of_refused(&self, locked: &LockedChunk, refused: usize, error: &str) {
+        let (import, tenant, chunk) = (locked.import, self.rules.tenant_name(locked.tenant), self.chunk());
+        tracing::warn!(
+            %import, tenant = tenant.as_deref(), %chunk, refused, error,
+            "the database refused records of a chunk"
+        );
+    }
+
     /// Writes down what the records would come to, and commits that.
     async fn foresee(&self, mut transaction: Transaction<'_>, work: &Work<'_>) -> Result<Report, StoreError> {
         let (slots, chunk) = (self.slots, self.chunk());
@@ -275,29 +230,6 @@ impl Job<'_> {
         fault::point_of(Point::AfterCommit, chunk.get())?;
         Ok(Report::Planned(counts))
     }
-}
-
-/// What to tell of a chunk whose commit went through.
-fn told(locked: &LockedChunk, sheet: &OutcomeSheet, issues: &[Issue], took: Duration) -> Told {
-    let counts = sheet.counts();
-    let mut codes: BTreeMap<ErrorCode, u64> = BTreeMap::new();
-    if !locked.reopened || fault::mutant(Mutant::CodesCountedAgain) {
-        for first in issues.iter().filter(|issue| issue.failed).filter_map(|issue| issue.errors.first()) {
-            *codes.entry(first.code).or_default() += 1;
-        }
-    }
-    let codes = codes.into_iter().collect();
-    if fault::mutant(Mutant::CountsWholeChunks) {
-        return Told { counts, fresh: counts, codes, took };
-    }
-    let mut fresh = Counts::default();
-    for ((before, _), (after, _)) in locked.outcomes.iter().zip(sheet.iter()) {
-        let again = locked.reopened && after.outcome == Outcome::Failed;
-        if before.outcome == Outcome::Pending && !again {
-            fresh.add(after.outcome);
-        }
-    }
-    Told { counts, fresh, codes, took }
 }
 
 /// The pending records of a chunk while they are applied.

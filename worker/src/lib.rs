@@ -6,6 +6,7 @@
 
 mod app;
 mod apply;
+mod canon;
 mod consume;
 mod ops;
 mod room;

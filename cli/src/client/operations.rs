@@ -14,11 +14,7 @@ use muster_store::problems::Problems;
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::doctor::Readiness;
-use crate::import::ServerDetails;
-use crate::imports::{ImportsPage, RecordsPage};
-use crate::profile::{Own, Profiles};
-use crate::users::{Erased, UsersPage};
+use super::answers::{Erased, ImportsPage, Own, Profiles, Readiness, RecordsPage, ServerDetails, UsersPage};
 use crate::view::View;
 
 /// An operation; its answer is read as a `T`, or as it is where that is `()`.

@@ -17,18 +17,16 @@ use muster_producer::request::{RequestError, with_profile};
 use muster_runtime::config::Config;
 use serde::Serialize;
 
-use further::{Flag, command, mending, parsed};
+use further::{Flag, Parse, command, mending, parsed};
 use text::text;
 
 use super::UsersArgs;
-use super::local::wrong_option;
 use super::source::{Source, can_be_read_again};
 use crate::client::Remote;
 use crate::connect::{self, Need, Session};
-use crate::failure::{Ended, usage};
+use crate::failure::{Ended, usage, wrong_option};
 use crate::output::{answer, json};
 use crate::pipeline::receive_limits;
-use crate::profile::of_server;
 use crate::shutdown::{Aborted, Shutdown};
 
 /// Times that flags of a message are followed.
@@ -46,7 +44,7 @@ It takes the options of `muster import users`. Exit codes: 0 all records are goo
 #[command(after_help = EXAMPLES)]
 pub(crate) struct InspectArgs {
     #[command(flatten)]
-    users: Box<UsersArgs>,
+    pub(crate) users: Box<UsersArgs>,
 }
 
 /// What programs are told.
@@ -61,7 +59,12 @@ struct Told<'r> {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: InspectArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+pub(crate) async fn run(
+    args: InspectArgs,
+    config: &Config,
+    shutdown: &Shutdown,
+    parse: Parse,
+) -> anyhow::Result<Ended> {
     let mut args = args.users;
     let mut further: Vec<Flag> = Vec::new();
     // Proposed, and taken only to show what it comes to: the command that is printed names it.
@@ -91,7 +94,7 @@ pub(crate) async fn run(args: InspectArgs, config: &Config, shutdown: &Shutdown)
         }
         let Some(flags) = report.refused.as_ref().and_then(mending) else { break };
         let all = [&further[..], &flags].concat();
-        let Some(with) = parsed(&all) else { break };
+        let Some(with) = parsed(&all, parse) else { break };
         let next = match look(&with, config, shutdown).await {
             Ok(next) => next,
             Err(error) if error.is::<Aborted>() => return Err(error),
@@ -103,7 +106,7 @@ pub(crate) async fn run(args: InspectArgs, config: &Config, shutdown: &Shutdown)
         }
         (args, report, further) = (with, next, all);
     }
-    tell(&args, &report, &further)
+    tell(&args, &report, &further, parse)
 }
 
 /// `--profile auto`: the file once more, with the profile that it looks like.
@@ -154,7 +157,7 @@ async fn look(args: &UsersArgs, config: &Config, shutdown: &Shutdown) -> anyhow:
     // A tenant's own profile is in the database.
     let asked = if let (Some(name), Some(server)) = (asked.tenants_profile(), &args.server) {
         let remote = Remote::new(server, &args.token)?;
-        match of_server(&remote, name).await? {
+        match remote.profile(name).await? {
             Some(pairs) => asked.with_options_of(&pairs).map_err(wrong_option)?,
             None => {
                 return Err(usage(format!(
@@ -200,9 +203,9 @@ async fn end(inspecting: Inspecting, failed: Option<FileError>) -> Report {
     }
 }
 
-fn tell(args: &UsersArgs, report: &Report, further: &[Flag]) -> anyhow::Result<Ended> {
+fn tell(args: &UsersArgs, report: &Report, further: &[Flag], parse: Parse) -> anyhow::Result<Ended> {
     let name = args.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let command = report.refused.is_none().then(|| command(further));
+    let command = report.refused.is_none().then(|| command(further, parse));
     if args.json {
         json(&Told { file: &name, report, command })?;
     } else {

@@ -6,12 +6,11 @@
 use std::fmt;
 
 use anyhow::{Context, bail};
-use muster_domain::catalog::FieldError;
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::parse::TextEncoding;
-use muster_domain::request::{BRAKE, ImportOption, ImportRequest, OptionsError};
+use muster_domain::request::{BRAKE, ImportRequest, OptionsError};
 use muster_producer::api::PlanView;
 use muster_producer::receive::{self, Receipt, ReceiveError, ReceiveLimits};
 use muster_producer::request::{RequestError, ResolvedImport, resolve};
@@ -21,23 +20,21 @@ use muster_store::intake::{self, NewImport, Provenance};
 use muster_store::{Store, plans, reports};
 use sha2::{Digest, Sha256};
 
-use super::progress::Progress;
+use super::UsersArgs;
 use super::source::Source;
-use super::{UsersArgs, summary};
-use crate::connect::{self, Need, Session};
-use crate::failure::{Ended, usage};
-use crate::follow;
-use crate::imports::plan as plan_of_import;
+use crate::connect::{self, Need, OPERATOR, Session};
+use crate::failure::{Ended, wrong_option};
+use crate::follow::drive;
+use crate::imports::{plan as plan_of_import, summary};
 use crate::output::number;
-use crate::pipeline::{Pipeline, receive_limits};
+use crate::pipeline::receive_limits;
+use crate::progress::Progress;
 use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
 
 /// How the idempotency keys of this command begin. Each key is of one import alone: an import that has ended is in
 /// nobody's way, one that has not is found by its request.
 const KEY: &str = "cli:";
-/// Who works at the command line of the store.
-pub(crate) const OPERATOR: &str = "operator";
 
 /// Runs the command.
 pub(super) async fn run(
@@ -189,13 +186,6 @@ fn told(error: ReceiveError) -> anyhow::Error {
     }
 }
 
-/// A mistake in an option that the command line alone does not show.
-pub(crate) fn wrong_option(error: FieldError) -> anyhow::Error {
-    let flag = ImportOption::find(&error.field).and_then(ImportOption::flag_name);
-    let flag = flag.map_or_else(|| error.field.replace('_', "-"), str::to_owned);
-    usage(format!("--{flag}: {}", error.message))
-}
-
 /// What the request is: the file's bytes and everything asked. Two runs of one command have the same.
 fn request_hash(digest: [u8; 32], resolved: &ResolvedImport) -> anyhow::Result<[u8; 32]> {
     let dialect = resolved.dialect;
@@ -256,20 +246,4 @@ pub(crate) async fn view(
         Some(report) => Ok(report.into()),
         None => bail!("import {import} is gone"),
     }
-}
-
-/// Dispatches and applies here until the import is at its end. Stopped before, it can be gone on with.
-pub(crate) async fn drive(
-    session: &Session,
-    config: &Config,
-    tenant: TenantId,
-    import: ImportId,
-    progress: &Progress,
-    shutdown: &Shutdown,
-) -> anyhow::Result<crate::view::View> {
-    let pipeline = Pipeline::start(&session.store, &session.queue(config)?, config);
-    pipeline.wake();
-    let ended = follow::local(&session.store, tenant, import, progress, shutdown).await;
-    pipeline.stop().await;
-    ended
 }

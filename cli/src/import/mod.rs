@@ -3,10 +3,8 @@
 pub(crate) mod inspect;
 mod local;
 pub(crate) mod options;
-mod progress;
 mod remote;
 mod source;
-pub(crate) mod summary;
 
 use std::path::PathBuf;
 
@@ -14,10 +12,8 @@ use clap::{Args, Subcommand};
 use muster_domain::tenant::Slug;
 use muster_runtime::config::Config;
 
-pub(crate) use local::{OPERATOR, Taken, Unreceived, drive, take_in, view, wrong_option};
+pub(crate) use local::{Taken, Unreceived, take_in, view};
 pub(crate) use options::OptionArgs;
-pub(crate) use progress::Progress;
-pub(crate) use remote::{ServerDetails, details as details_of_server};
 pub(crate) use source::Source;
 
 use crate::client::ServerToken;

@@ -6,7 +6,9 @@ use muster_domain::id::ImportId;
 use muster_producer::export::report_row;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::backend::{Backend, CauseArgs, RecordView};
+use super::asked::CauseArgs;
+use super::backend::Backend;
+use crate::client::answers::RecordView;
 use crate::failure::Ended;
 use crate::output::{number, remark, to_file};
 

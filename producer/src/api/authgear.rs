@@ -39,8 +39,11 @@ use crate::receive::{self, Encoding, ReceiveError, ReceiveLimits, Upload};
 use client::Client;
 use error::{ErrorAnswer, Failure};
 pub use import_id::decode as decode_import_id;
-use request::{BODY_BYTES, ImportRequest};
+use request::ImportRequest;
 use view::UserImport;
+
+/// Largest body, in bytes (contracts A.1.3).
+const BODY_BYTES: u64 = 500_000;
 
 /// How this front door behaves.
 #[derive(Debug, Clone, Copy, Default)]

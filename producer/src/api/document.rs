@@ -219,3 +219,8 @@ fn listed(there: &BTreeSet<String>) -> Value {
 fn put(object: &mut Map<String, Value>, name: &str, value: Value) {
     object.insert(name.to_owned(), value);
 }
+
+/// How another schema is named.
+fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}

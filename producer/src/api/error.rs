@@ -21,6 +21,10 @@ use crate::receive::ReceiveError;
 use crate::request::RequestError;
 use crate::webhook::TargetError;
 
+/// What an upload may be.
+pub(super) const MEDIA_TYPES: &str = "the upload must be text/csv, application/json, application/x-ndjson, a workbook (XLSX) or multipart/form-data; \
+     with `?format=csv` (json, ndjson) it may be of any media type";
+
 /// Seconds after which an upload that found no place may try again.
 pub(super) const RETRY_AFTER: u64 = 5;
 
@@ -324,7 +328,7 @@ impl ApiError {
             Self::Upload(import, quote),
             Self::Body(large),
             Self::Upload(import, slow),
-            Self::UnsupportedMediaType(super::incoming::MEDIA_TYPES),
+            Self::UnsupportedMediaType(MEDIA_TYPES),
             Self::Multipart("the form has no part `file`".into()),
             Self::StateConflict(ImportState::Completed),
             Self::NoPlan,
@@ -418,9 +422,7 @@ impl From<OptionsError> for ApiError {
     fn from(error: OptionsError) -> Self {
         match error {
             OptionsError::Invalid(error) => Self::Invalid(error),
-            OptionsError::FormatUnknown(advice) => {
-                Self::UnsupportedMediaType(advice.unwrap_or(super::incoming::MEDIA_TYPES))
-            }
+            OptionsError::FormatUnknown(advice) => Self::UnsupportedMediaType(advice.unwrap_or(MEDIA_TYPES)),
         }
     }
 }

@@ -2,7 +2,6 @@
 //! even when its client leaves, and a panic ends it alone.
 
 use std::borrow::Cow;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Json;
@@ -11,36 +10,20 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use muster_domain::fault::{Mutant, mutant};
-use muster_domain::id::{TenantId, TokenId};
-use muster_domain::token::Credential;
+use muster_domain::id::TenantId;
 use muster_runtime::clock;
 use muster_runtime::telemetry::series::{REFUSALS, STATUS_CLASSES};
 use tokio::time::{Instant, timeout};
 
 use super::error::{ApiError, Failed, Told};
 use super::params::wait_of;
-use super::routes::{counts, of_door};
+use super::routes::{NO_ROUTE, OTHER_METHOD, counts, of_door};
+use super::trail::Trail;
 use super::{AppState, console};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken over from a client.
 const ID_BYTES: usize = 64;
-
-/// What is learnt of a request on its way, for the log.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Trail(Arc<OnceLock<(TenantId, Option<TokenId>)>>);
-
-impl Trail {
-    /// Whose request it is.
-    pub(super) fn found(&self, credential: &Credential) {
-        let _ = self.0.set((credential.tenant_id, Some(credential.token_id)));
-    }
-
-    /// The same of a request that was not authorised by a token of ours.
-    pub(super) fn found_tenant(&self, tenant: TenantId) {
-        let _ = self.0.set((tenant, None));
-    }
-}
 
 /// The middleware.
 pub(super) async fn around(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
@@ -137,11 +120,6 @@ fn is_upload(method: &Method, route: &str) -> bool {
                 | "/console/new/take"
         ) || route.ends_with("/bulk/users/upload"))
 }
-
-/// A method that no route of ours has.
-pub(super) const OTHER_METHOD: &str = "other";
-/// The route of what no route has.
-pub(super) const NO_ROUTE: &str = "-";
 
 /// The method's name, for logs and metrics: a client may send any word as a method.
 fn known_method(method: &Method) -> Cow<'static, str> {

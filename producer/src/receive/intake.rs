@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use muster_domain::chunk::{ChunkCutter, SealedChunk, SecretKey};
+use muster_domain::chunk::{ChunkCutter, SecretKey};
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::formula;
@@ -23,22 +23,13 @@ use tokio::sync::mpsc;
 
 use super::brake::Brake;
 use super::{Failure, ReceiveLimits, Waiting};
+use crate::stage::Staged;
 use crate::workbook::{BookLimits, Spool};
 
 /// Bytes of issues that are gathered before they are written.
 const ISSUE_BYTES: usize = 256 * 1024;
 /// Keys that are gathered before they are written.
 const KEYS: usize = 5_000;
-
-/// Something for the stager to write.
-#[derive(Debug)]
-pub(crate) enum Staged {
-    Chunk(SealedChunk),
-    Issues(Vec<Issue>),
-    Keys(Vec<UniqueKey>),
-    /// Everything was parsed well. Without it, what was staged is worth nothing.
-    End,
-}
 
 /// The pure half of receiving one upload.
 pub(super) struct Intake {

@@ -73,6 +73,13 @@ states! {
 
 impl ImportState {
     /// Whether the import is at its end (`retry` leads on from `completed`, `resume` from `cancelled`).
+    ///
+    /// ```
+    /// use muster_domain::import::ImportState;
+    ///
+    /// assert!(ImportState::Completed.is_final());
+    /// assert!(!"running".parse::<ImportState>().unwrap().is_final());
+    /// ```
     pub fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Aborted | Self::Refused | Self::Cancelled)
     }

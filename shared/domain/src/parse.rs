@@ -76,6 +76,32 @@ pub struct ParseEnd {
 /// more than one record (bounded by [`ParseLimits`]), the first 512 bytes (of a handmade table 32 KiB), and 16 KiB where the text is not
 /// UTF-8. An error, its own or the sink's, is final: every
 /// later call returns it again.
+///
+/// ```
+/// use muster_domain::error::FileError;
+/// use muster_domain::parse::{Format, ParseLimits, Parser, RecordSink};
+/// use muster_domain::record::{Names, RawRecord};
+///
+/// #[derive(Default)]
+/// struct Lines(Vec<u64>);
+///
+/// impl RecordSink for Lines {
+///     fn header(&mut self, _: &Names) -> Result<(), FileError> {
+///         Ok(())
+///     }
+///     fn record(&mut self, record: &RawRecord<'_>, _: &Names) -> Result<(), FileError> {
+///         self.0.push(record.position.line);
+///         Ok(())
+///     }
+/// }
+///
+/// let (mut parser, mut lines) = (Parser::new(Format::Csv, ParseLimits::default()), Lines::default());
+/// // A record may begin in one piece and end in the next.
+/// parser.feed(b"email\nada@exam", &mut lines).unwrap();
+/// parser.feed(b"ple.com\ngrace@example.com\n", &mut lines).unwrap();
+/// assert_eq!(parser.finish(&mut lines).unwrap().records, 2);
+/// assert_eq!(lines.0, [2, 3]);
+/// ```
 #[derive(Debug)]
 pub struct Parser {
     reader: Reader,

@@ -83,6 +83,18 @@ impl Backoff {
     }
 
     /// The next delay.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use muster_runtime::retry::{Backoff, Policy};
+    ///
+    /// let mut backoff = Backoff::new(Policy::RECONNECT);
+    /// for _ in 0..10 {
+    ///     // The longest, and the jitter.
+    ///     assert!(backoff.delay() <= Duration::from_secs(7));
+    /// }
+    /// ```
     pub fn delay(&mut self) -> Duration {
         // Without a time limit the crate never answers `None`; its longest interval is the sensible reading if it did.
         self.0.next_backoff().unwrap_or(self.0.max_interval)

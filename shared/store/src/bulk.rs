@@ -19,7 +19,7 @@ use sqlx::FromRow;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::error::number;
+use super::convert::number;
 use super::problems::Cause;
 use super::steer::{self, Steered};
 use super::{ErrorKind, Store, StoreError};

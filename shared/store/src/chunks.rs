@@ -7,7 +7,7 @@ use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::import::ChunkState;
 use muster_domain::outcome::Counts;
 
-use super::error::number;
+use super::convert::number;
 use super::{Store, StoreError, holders};
 
 /// A chunk as it stands.

@@ -20,8 +20,8 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::error::number;
-use super::intake::{Issue, small, wide, write_issues};
+use super::convert::{number, numbers, read_sheet, small, wide};
+use super::issues::{Issue, write_issues};
 
 /// Which of a record's values an earlier record has.
 #[derive(Debug, Clone, Copy)]
@@ -120,7 +120,7 @@ async fn fail_in_next(
     };
     let records = decode(&row.body).map_err(|_| StoreError::corrupt("chunks", "body", row.id))?;
     let doubled = doubled_of(connection, import, &records).await?;
-    let mut sheet = super::apply::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
+    let mut sheet = read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
     let mut issues = issues(&records, &doubled, rules);
     let mut failed = 0;
     for (index, _) in &issues {
@@ -244,10 +244,4 @@ pub(super) async fn among(
     .fetch_all(connection)
     .await?;
     Ok(doubled.iter().filter_map(|record| records.binary_search(record).ok()).collect())
-}
-
-/// The numbers of a chunk's records, ascending.
-pub(super) fn numbers(chunk: &ChunkRecords) -> Vec<i64> {
-    let fields = chunk.fields();
-    chunk.records(&fields).map(|record| wide(record.position.record.get())).collect()
 }

@@ -138,19 +138,6 @@ impl StoreError {
     }
 }
 
-/// A number of the row `key` as it can be: one that is below zero, or beyond what its type holds, is corruption.
-pub(crate) fn number<N, T: TryFrom<N> + Default>(
-    number: N,
-    (table, column): (&'static str, &'static str),
-    key: impl fmt::Display,
-) -> Result<T, StoreError> {
-    match T::try_from(number) {
-        Ok(number) => Ok(number),
-        Err(_) if fault::mutant(Mutant::ImpossibleIsNothing) => Ok(T::default()),
-        Err(_) => Err(StoreError::corrupt(table, column, key)),
-    }
-}
-
 /// The harmless parts of an error that the server answered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatabaseError {

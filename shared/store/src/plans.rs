@@ -29,9 +29,9 @@ use muster_domain::planned::{KeptKeys, Known, Maker, PlannedChunk, PlannedRecord
 use muster_domain::record::Record;
 
 use super::StoreError;
-use super::apply::read_sheet;
+use super::convert::read_sheet;
+use super::convert::small;
 use super::copy::CopyBuffer;
-use super::intake::small;
 use super::upsert::existing;
 
 /// First key of the advisory locks on plans; the second is made of the import's id.

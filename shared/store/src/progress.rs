@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::import::ChunkState;
 
-use super::error::number;
+use super::convert::number;
 use super::reports::ChunkCounts;
 use super::{Store, StoreError};
 

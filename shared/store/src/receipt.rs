@@ -16,7 +16,9 @@ use muster_domain::options::{Dates, Duplicates, ImportOptions, OnInvalid, Start}
 use muster_domain::parse::{ReadAs, TextEncoding};
 use sqlx::postgres::PgConnection;
 
-use super::intake::{Issue, NewImport, small, wide};
+use super::convert::{small, wide};
+use super::intake::NewImport;
+use super::issues::Issue;
 use super::quota::{self, TenantLimits};
 use super::{Store, StoreError, doubles};
 

@@ -22,8 +22,7 @@ use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::error::number;
-use super::intake::wide;
+use super::convert::{number, wide};
 use super::problems::{self, Cause};
 use super::{Store, StoreError};
 
@@ -213,7 +212,8 @@ impl Merge<'_> {
         else {
             return Ok(None);
         };
-        let mut sheet = super::apply::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
+        let mut sheet =
+            super::convert::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
         match row.state.parse().map_err(|_| StoreError::corrupt("chunks", "state", row.id))? {
             ChunkState::Cancelled => sheet.turn(Outcome::Pending, Verdict::CANCELLED),
             _ => 0,

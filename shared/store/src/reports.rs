@@ -16,7 +16,7 @@ use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::error::number;
+use super::convert::number;
 use super::{Store, StoreError};
 
 /// How many chunks of an import are in which state.
@@ -261,7 +261,7 @@ pub async fn skipped_by_reason(
         after = last.id;
         for row in rows {
             let mut sheet =
-                super::apply::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
+                super::convert::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
             if row.state == ChunkState::Cancelled.as_str() {
                 sheet.turn(Outcome::Pending, Verdict::CANCELLED);
             }

@@ -160,8 +160,17 @@ async fn facts(
     silent_for: Option<Duration>,
 ) -> Result<Vec<(ImportId, TenantId, Facts)>, StoreError> {
     let silent_for = silent_for.map(|limit| i32::try_from(limit.as_millis()).unwrap_or(i32::MAX));
+    rows(connection, tenant, imports, silent_for).await?.into_iter().map(facts_of).collect()
+}
+
+async fn rows(
+    connection: &mut PgConnection,
+    tenant: Option<TenantId>,
+    imports: Option<&[Uuid]>,
+    silent_for: Option<i32>,
+) -> Result<Vec<Row>, StoreError> {
     let most = (silent_for.is_some() && mutant(Mutant::StalledBehindOthers)).then_some(100_i64);
-    let rows = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         Row,
         r#"select i.id, i.tenant_id, i.state, i.state_since, i.started_at, now() as "now!",
                   t.disabled_at is not null as "disabled!",
@@ -212,8 +221,7 @@ async fn facts(
         most,
     )
     .fetch_all(connection)
-    .await?;
-    rows.into_iter().map(facts_of).collect()
+    .await?)
 }
 
 fn facts_of(row: Row) -> Result<(ImportId, TenantId, Facts), StoreError> {

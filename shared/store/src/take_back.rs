@@ -121,6 +121,23 @@ async fn find(
     let paths =
         |change: &Change| change.before.keys().chain(change.after.keys()).any(|path| is_membership(path));
     let enrolled = changes.iter().any(|change| change.kind != Kind::Updated || paths(change));
+    let values = [IdentifierField::Email, IdentifierField::PhoneNumber, IdentifierField::PreferredUsername]
+        .map(values);
+    let rows = rows(connection, tenant, (import, of), &ids, values, enrolled).await?;
+    let mut found = rows.into_iter().map(FoundRow::found).collect::<Result<Vec<_>, _>>()?;
+    found.sort_unstable_by_key(|user| user.id);
+    found.dedup_by_key(|user| user.id);
+    Ok(found)
+}
+
+async fn rows(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    (import, of): (ImportId, ImportId),
+    ids: &[Uuid],
+    [emails, phone_numbers, usernames]: [Vec<String>; 3],
+    enrolled: bool,
+) -> Result<Vec<FoundRow>, StoreError> {
     let rows = sqlx::query_as!(
         FoundRow,
         r#"select u.id as "id!", u.version as "version!", u.email, u.phone_number, u.preferred_username, u.given_name,
@@ -153,20 +170,17 @@ async fn find(
                                          where tenant_id = $1 and preferred_username = k.value collate "C" limit 1) as user_
                   ) as u"#,
         tenant.get(),
-        &ids,
-        &values(IdentifierField::Email),
-        &values(IdentifierField::PhoneNumber),
-        &values(IdentifierField::PreferredUsername),
+        ids,
+        &emails,
+        &phone_numbers,
+        &usernames,
         enrolled,
         import.get(),
         of.get(),
     )
     .fetch_all(connection)
     .await?;
-    let mut found = rows.into_iter().map(FoundRow::found).collect::<Result<Vec<_>, _>>()?;
-    found.sort_unstable_by_key(|user| user.id);
-    found.dedup_by_key(|user| user.id);
-    Ok(found)
+    Ok(rows)
 }
 
 /// A user as the store has it.

@@ -25,7 +25,7 @@ use sqlx::postgres::PgConnection;
 pub(super) use self::hindrance::hindrance;
 use self::hindrance::other_undo;
 use self::staging::{Staging, page};
-use super::intake::{small, wide};
+use super::convert::{small, wide};
 use super::{Store, StoreError};
 
 /// Most later imports that are named.

@@ -13,7 +13,7 @@ use super::token::Token;
 use crate::api::AppState;
 use crate::api::auth_limit::Origin;
 use crate::api::error::ApiError;
-use crate::api::trace::Trail;
+use crate::api::trail::Trail;
 
 /// A client whose token was verified. The tenant comes from the key that signed, never from what the token says alone, and only
 /// through [`Client::may`].

@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use super::BODY_BYTES;
 use super::causes::Cause;
-use super::request::BODY_BYTES;
 use crate::api::error::{ApiError, RETRY_AFTER, Told};
 
 /// An error as clients see it (contracts A.2.3).

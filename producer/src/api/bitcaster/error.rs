@@ -98,9 +98,7 @@ pub(super) fn sentence(field: &str, error: &RecordError) -> String {
         (ErrorCode::TypeMismatch, "locked") => NO_BOOLEAN.into(),
         (ErrorCode::TypeMismatch, "custom_fields") => "Expected a dictionary of items.".into(),
         (ErrorCode::TypeMismatch, _) => "Not a valid string.".into(),
-        (ErrorCode::ValueTooLong, "email" | "first_name" | "last_name") => {
-            too_long(super::fields::NAME_CHARS)
-        }
+        (ErrorCode::ValueTooLong, "email" | "first_name" | "last_name") => too_long(NAME_CHARS),
         (ErrorCode::ValueTooLong, "name" | "value") => too_long(255),
         _ => capital(&error.message),
     }
@@ -110,6 +108,9 @@ pub(super) const REQUIRED: &str = "This field is required.";
 pub(super) const NULL: &str = "This field may not be null.";
 pub(super) const NO_BOOLEAN: &str = "Must be a valid boolean.";
 pub(super) const BLANK: &str = "This field may not be blank.";
+
+/// Most characters of a name; of an e-mail address too, since it is the username.
+pub(super) const NAME_CHARS: u16 = 150;
 
 fn too_long(characters: u16) -> String {
     format!("Ensure this field has no more than {characters} characters.")

@@ -17,8 +17,9 @@ use serde::Serialize;
 use super::auth::ApiUser;
 use super::fields::Bounds;
 use super::jobs::{Given, found};
+use super::phrases::LoggedError;
 use super::refusal::{Answer, Message, Refusal};
-use super::view::{self, LoggedError, UpdateError};
+use super::view::{self, UpdateError};
 use crate::api::{AppState, paged};
 
 /// Records that are read at a time.

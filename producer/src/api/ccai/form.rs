@@ -2,13 +2,14 @@
 
 use axum::extract::Request;
 use muster_domain::id::{ImportId, TenantId};
+use muster_domain::import::ImportState;
 use muster_domain::request::file_label;
 use muster_runtime::clock;
-use muster_store::catalog;
 use muster_store::intake::{NewImport, Provenance};
+use muster_store::{bulk_jobs, catalog};
 
 use super::refusal::{Answer, Refusal};
-use super::upload::{check_job, withdrawn};
+use super::view::status;
 use super::{fields, template};
 use crate::api::AppState;
 use crate::api::error::ApiError;
@@ -115,4 +116,23 @@ impl<'s> Form<'s> {
         }
         Ok(())
     }
+}
+
+/// Whether a job can be given another file.
+async fn check_job(state: &AppState, tenant: TenantId, id: i64) -> Answer<()> {
+    let job = bulk_jobs::get(&state.0.store, tenant, id).await?.ok_or_else(Refusal::no_such_job)?;
+    match job.state {
+        ImportState::Receiving | ImportState::Received | ImportState::Refused => Ok(()),
+        now => Err(started(now)),
+    }
+}
+
+/// The job is past the point where its file can be replaced.
+pub(super) fn started(now: ImportState) -> Refusal {
+    Refusal::conflict(format!("The job is {}: its file cannot be replaced any more", status(now)))
+}
+
+/// Why an import ends whose request was refused after its file had come.
+fn withdrawn() -> FileError {
+    FileError::new(ErrorCode::InvalidRequest, "the request that brought the file was refused")
 }

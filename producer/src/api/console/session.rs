@@ -27,7 +27,7 @@ use crate::api::AppState;
 use crate::api::auth::Caller;
 use crate::api::error::ApiError;
 use crate::api::params::invalid;
-use crate::api::trace::Trail;
+use crate::api::trail::Trail;
 
 /// How long a session lasts.
 pub(super) const LIMITS: SessionLimits =

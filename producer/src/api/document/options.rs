@@ -8,8 +8,7 @@ use muster_domain::planned::OnDrift;
 use muster_domain::request::{ImportOption, Kind, OPTIONS, Text, Usual};
 use serde_json::{Map, Value, json};
 
-use super::schemas::reference;
-use super::{Route, put};
+use super::{Route, put, reference};
 use crate::api::params::MOST_WAIT;
 
 /// The options of an upload, as parameters of its query: the rows of the table.

@@ -8,11 +8,7 @@ use muster_domain::parse::{Format, TextEncoding};
 use muster_domain::progress::WaitsFor;
 use serde_json::{Map, Value, json};
 
-use super::options;
-
-pub(super) fn reference(name: &str) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{name}") })
-}
+use super::{options, reference};
 
 fn list_of(name: &str) -> Value {
     json!({ "type": "array", "items": reference(name) })

@@ -8,7 +8,7 @@ mod border;
 mod cells;
 mod header;
 
-pub(super) use header::{cut_header, detect};
+pub(super) use header::{cut_header, detect, is_blank_line};
 
 use std::borrow::Cow;
 use std::mem;
@@ -284,10 +284,7 @@ impl Records {
     ) -> Result<(), FileError> {
         let Some(header) = &self.header else { return Ok(()) };
         let Self { flexible, sheet, .. } = *self;
-        let (text, fault) = match str::from_utf8(record) {
-            Ok(text) => (Cow::Borrowed(text), None),
-            Err(error) => (String::from_utf8_lossy(record), Some(error.valid_up_to())),
-        };
+        let (text, fault) = decoded(record);
         if self.handmade && !record.is_ascii() {
             self.letters_seen = self.letters_seen || has_letters(&text);
             sink.beyond_ascii();
@@ -308,17 +305,10 @@ impl Records {
             self.store.give_back(fields);
             return Ok(());
         }
-        // Named columns come first, so those that the record does not reach are the last ones.
-        let missing = (cut.cells..header.columns.named).filter_map(|index| NameId::try_from(index).ok());
-        if sheet {
-            fields.extend(missing.map(|name| RawField { name, value: RawValue::Text("") }));
-            cut.cells = cut.cells.max(header.columns.named);
-        } else if flexible {
-            fields.extend(missing.map(|name| RawField { name, value: RawValue::Null }));
-        }
+        fill(&mut fields, &mut cut, header.columns.named, limits);
         // The text before the first bad byte is the same in both readings, and so is the column that it ends in.
         let fault = fault.map(|at| column_at(text.get(..at).unwrap_or_default(), header.delimiter, quotes));
-        let columns = (!flexible).then_some(header.columns);
+        let columns = (!limits.flexible).then_some(header.columns);
         let western = || self.western.unwrap_or_else(|| looks_like_windows_1252(record));
         if let Some(cell) = fault
             && self.handmade
@@ -342,6 +332,25 @@ impl Records {
         self.next = self.next.next();
         self.count += 1;
         result
+    }
+}
+
+/// The text of a record, and where its first bytes are that are not UTF-8.
+fn decoded(record: &[u8]) -> (Cow<'_, str>, Option<usize>) {
+    match str::from_utf8(record) {
+        Ok(text) => (Cow::Borrowed(text), None),
+        Err(error) => (String::from_utf8_lossy(record), Some(error.valid_up_to())),
+    }
+}
+
+/// Fills the columns that a record does not reach, where that is no mistake. Named columns come first, so those are the last ones.
+fn fill(fields: &mut Vec<RawField<'_>>, cut: &mut Cut, named: usize, limits: &ParseLimits) {
+    let missing = (cut.cells..named).filter_map(|index| NameId::try_from(index).ok());
+    if limits.sheet {
+        fields.extend(missing.map(|name| RawField { name, value: RawValue::Text("") }));
+        cut.cells = cut.cells.max(named);
+    } else if limits.flexible {
+        fields.extend(missing.map(|name| RawField { name, value: RawValue::Null }));
     }
 }
 

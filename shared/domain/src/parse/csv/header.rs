@@ -7,7 +7,6 @@ use crate::error::{ErrorCode, FileError};
 use crate::parse::fields::Unescaped;
 use crate::parse::letters::looks_like_windows_1252;
 use crate::parse::marked::is_mark;
-use crate::parse::opening::is_blank;
 use crate::parse::{Delimiter, Dialect, FAILED_MARK, ParseLimits};
 use crate::record::{Names, RawValue};
 
@@ -35,7 +34,7 @@ pub(super) fn read(
             Some(()),
         ),
     };
-    let blank = text.trim().is_empty() || (dialect.handmade && is_blank(text));
+    let blank = text.trim().is_empty() || (dialect.handmade && is_blank_line(text));
     if blank && not_utf8.is_none() {
         return Ok(None);
     }
@@ -80,6 +79,11 @@ pub(super) fn read(
         false => Names::from_header(cells.iter().take(named).map(name)),
     };
     Ok(Some(Header { names, columns: Columns { named, all: cut.cells }, delimiter }))
+}
+
+/// Nothing stands in the line.
+pub(in crate::parse) fn is_blank_line(line: &str) -> bool {
+    line.chars().all(|c| c.is_whitespace() || matches!(c, ',' | ';' | '|' | '"' | '\u{feff}' | '\u{200b}'))
 }
 
 /// The cells of a line that may be a header.

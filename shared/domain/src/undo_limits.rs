@@ -6,7 +6,6 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Kind};
 use crate::field::Field;
 use crate::id::ImportId;
 use crate::outcome::Outcome;
@@ -41,21 +40,6 @@ impl Undo {
         self.fields.is_empty() && self.records.is_none() && self.outcome.is_none()
     }
 
-    /// Whether something of this change is to be taken back.
-    pub fn takes(&self, change: &Change) -> bool {
-        let outcome = match self.outcome {
-            None => true,
-            Some(Outcome::Inserted) => change.kind == Kind::Inserted,
-            Some(_) => change.kind != Kind::Inserted,
-        };
-        let record = self.records.as_ref().is_none_or(|ranges| ranges.contains(change.record));
-        // With fields named, users are neither deleted nor made again.
-        let fields = self.fields.is_empty()
-            || change.kind == Kind::Updated
-                && change.differing().into_iter().any(|path| self.takes_field(path));
-        outcome && record && fields
-    }
-
     /// Whether a field is to be taken back.
     pub fn takes_field(&self, path: &str) -> bool {
         let is = |named: &String| {
@@ -65,6 +49,13 @@ impl Undo {
     }
 
     /// The path of a field as options and documents call it. `None` for no field that an import changes.
+    ///
+    /// ```
+    /// use muster_domain::undo::Undo;
+    ///
+    /// assert_eq!(Undo::path_of("custom__office").as_deref(), Some("metadata.office"));
+    /// assert_eq!(Undo::path_of("password_hash"), None, "secrets are not taken back");
+    /// ```
     pub fn path_of(name: &str) -> Option<String> {
         if let Some(key) = name.strip_prefix("custom__").filter(|key| !key.is_empty()) {
             return Some(format!("metadata.{key}"));
@@ -113,6 +104,13 @@ pub struct NoRanges;
 
 impl RecordRanges {
     /// Whether a record is among them.
+    ///
+    /// ```
+    /// use muster_domain::undo::RecordRanges;
+    ///
+    /// let ranges: RecordRanges = "7,100-200".parse().unwrap();
+    /// assert!(ranges.contains(150) && !ranges.contains(8));
+    /// ```
     pub fn contains(&self, record: u64) -> bool {
         self.0.iter().any(|(first, last)| (*first..=*last).contains(&record))
     }

@@ -5,11 +5,10 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::position::Position;
-use super::raw::RawValue;
 use crate::field::{Field, FieldSet};
 use crate::normalise::{EmailAddress, PasswordHash, PhoneNumber, TotpSecret, Username};
 use crate::options::IdentifierField;
+use crate::record::{Position, RawValue};
 use crate::warning::Warning;
 
 /// What a record says of one field: nothing, that it is to go, or a value.

@@ -4,14 +4,17 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use muster_domain::error::RecordError;
+use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::TenantId;
 use muster_domain::import::ImportState;
 use muster_store::problems::{self, Problem, Problems, Warned};
 use muster_store::{Store, records, reports};
 use serde::Serialize;
 
+use super::asked::{CauseArgs, Outcomes};
+use super::causes::{told, warned};
+use crate::client::{Remote, operations};
 use crate::failure::Ended;
-use crate::imports::show::{told, warned};
 use crate::output::{answer, json, number};
 use crate::reach::Reach;
 use crate::view::View;
@@ -65,6 +68,27 @@ impl Details {
                 failed.into_iter().map(|one| Failed { record: one.record, errors: one.errors }).collect();
         }
         details.add(problems::problems(store, tenant, view.id, i64::from(CAUSES)).await?);
+        Ok(details)
+    }
+
+    /// Asks a server for them.
+    pub(crate) async fn ask(remote: &Remote, view: &View) -> anyhow::Result<Self> {
+        let mut details = Self::default();
+        if view.counts.skipped > 0 && !mutant(Mutant::SkipsWithoutReason) {
+            // An older server does not tell them.
+            let call = operations::IMPORTS_DETAILS.at(&[&view.id]).with("details", "true");
+            let further = remote.ask(call).await.unwrap_or_default();
+            details.skipped_by_reason = further.skipped_by_reason.into_iter().collect();
+        }
+        if view.counts.failed > 0 {
+            let failed = remote
+                .records(view.id, Some(Outcomes::Failed), &CauseArgs::default(), 0, u64::from(SHOWN))
+                .await?;
+            details.first_failures =
+                failed.into_iter().map(|one| Failed { record: one.record, errors: one.errors }).collect();
+        }
+        // An older server does not tell them.
+        details.add(remote.problems(view.id, CAUSES).await.unwrap_or_default());
         Ok(details)
     }
 

@@ -12,6 +12,13 @@ use crate::normalise::is_invisible;
 
 /// What a column is compared by: in NFKC, case-folded, without invisible characters and blanks around it; each run of blanks, line breaks,
 /// hyphens and underscores is one `_`. So `First Name`, `first-name` and `FIRST_NAME` are one name.
+///
+/// ```
+/// use muster_domain::validate::fold_column;
+///
+/// assert_eq!(fold_column("First Name"), fold_column("first-name"));
+/// assert_eq!(fold_column("E-Mail"), "e_mail");
+/// ```
 pub fn fold(name: &str) -> String {
     if fault::mutant(Mutant::HeaderDropsLetters) {
         return separated(&name.chars().filter(char::is_ascii).collect::<String>().to_ascii_lowercase());
@@ -64,7 +71,7 @@ pub(crate) fn unaccented(folded: &str) -> Option<String> {
 }
 
 /// `firstName` and `EmailAddress` as `first_name` and `email_address`; `None` where nothing changes.
-pub(super) fn words(name: &str) -> Option<String> {
+pub(crate) fn words(name: &str) -> Option<String> {
     let mut words = String::with_capacity(name.len() + 4);
     let (mut before, mut split) = (None::<char>, false);
     for c in name.trim().chars() {
@@ -112,6 +119,13 @@ fn separated(text: &str) -> String {
 }
 
 /// The name in quotes as a shell reads it.
+///
+/// ```
+/// use muster_domain::validate::quoted;
+///
+/// assert_eq!(quoted("email"), "email");
+/// assert_eq!(quoted("First Name"), "\"First Name\"");
+/// ```
 pub fn quoted(text: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_alphanumeric() || "-._:/%+,=@".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

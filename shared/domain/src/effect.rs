@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use super::{Behaviour, Field};
 use crate::error::ErrorCode;
+use crate::field::{Behaviour, Field};
 use crate::warning::Warning;
 
 /// What a record says of a field.
@@ -132,12 +132,12 @@ pub fn page() -> String {
         }
     }
     page.push_str("\n## What each field takes\n\n");
-    page + &super::form::table()
+    page + &crate::field::forms()
 }
 
 const PREFACE: &str = "# What each field does
 
-<!-- Made of shared/domain/src/field/effect.rs: MUSTER_UPDATE_DOCS=1 cargo test -p muster-domain fields_do_what_the_table_says -->
+<!-- Made of shared/domain/src/effect.rs: MUSTER_UPDATE_DOCS=1 cargo test -p muster-domain fields_do_what_the_table_says -->
 
 A record says nothing of a field, null, or a value; the user it means is new, or there already. For users that are there
 each field has a behaviour, which an import's options can change: `remove` (a value is set, null removes), `keep` (a value is
