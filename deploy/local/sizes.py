@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILE_LINES, FUNCTION_LINES = 500, 60
 PRODUCT = ["shared/domain", "shared/runtime", "shared/queue", "shared/store", "shared/engine", "producer", "worker", "cli"]
 TABLES = {
+    "shared/domain/src/request/table.rs": "every option of an import, a row each",
     "shared/domain/src/fault.rs": "every failpoint and every mutant, a line each",
     "shared/domain/src/error_code.rs": "every error code with its meaning, place and advice, and nothing else",
     "shared/domain/src/import_profile.rs": "the built-in import profiles",

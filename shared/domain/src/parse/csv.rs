@@ -234,7 +234,7 @@ impl CsvReader {
         if self.records.header.is_some() {
             let position = Position { record: self.records.next, line: self.line, byte: self.byte };
             self.records.take(record, quotes, position, sink)?;
-        } else if let Some(header) = header::read(record, &self.limits, &self.dialect, self.records.western)
+        } else if let Some(header) = header::read(record, (&self.limits, &self.dialect), self.records.western)
             .map_err(|error| error.at_line(self.line))?
         {
             self.border.set_delimiter(header.delimiter);

@@ -21,8 +21,7 @@ pub(super) struct Header {
 /// Reads the header line, or gives `None` for a line of blanks, which is none.
 pub(super) fn read(
     line: &[u8],
-    limits: &ParseLimits,
-    dialect: &Dialect,
+    (limits, dialect): (&ParseLimits, &Dialect),
     western: Option<bool>,
 ) -> Result<Option<Header>, FileError> {
     refuse_json(line)?;
@@ -169,7 +168,7 @@ mod tests {
 
     fn names(line: &str, delimiter: Option<Delimiter>) -> (Vec<String>, Columns, Delimiter) {
         let dialect = Dialect { delimiter, ..Dialect::default() };
-        let header = read(line.as_bytes(), &ParseLimits::default(), &dialect, None)
+        let header = read(line.as_bytes(), (&ParseLimits::default(), &dialect), None)
             .expect("a header")
             .expect("not blank");
         (header.names.iter().map(str::to_owned).collect(), header.columns, header.delimiter)
@@ -199,10 +198,10 @@ mod tests {
 
     #[test]
     fn single_column_with_another_delimiter_is_refused_with_a_hint() {
-        let error =
-            read(b"email;name", &ParseLimits::default(), &Dialect::default(), None).expect_err("one column");
+        let error = read(b"email;name", (&ParseLimits::default(), &Dialect::default()), None)
+            .expect_err("one column");
         assert_eq!(error.code, ErrorCode::CsvHeaderUnknown);
         assert!(error.message.contains("semicolon"), "{}", error.message);
-        assert!(read(b"email", &ParseLimits::default(), &Dialect::default(), None).is_ok());
+        assert!(read(b"email", (&ParseLimits::default(), &Dialect::default()), None).is_ok());
     }
 }
