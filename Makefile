@@ -105,6 +105,10 @@ bench-fair: ## Measure small imports next to a large one, and next to another te
 bench-pages: ## Measure every page of the console with 1,000 imports in the store and 1,000,000 records running
 	cargo run --locked --release -p muster-bench -- pages
 
+.PHONY: bench-inspect
+bench-inspect: ## Measure how long `muster inspect` takes for files of 1,000,000 records
+	cargo run --locked --release -p muster-bench -- inspect
+
 .PHONY: bench-engine
 bench-engine: ## Time the record engine alone: validate, normalise, plan, encode and decode, a record at a time
 	cargo bench --locked -p muster-domain --bench engine

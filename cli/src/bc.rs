@@ -222,7 +222,7 @@ fn is_unknown_column(error: &anyhow::Error) -> bool {
 /// are, where no row has one. `None` where one has, or where the file cannot be read twice.
 async fn rows_without_address(file: &Path, config: &Config) -> Option<u64> {
     let mut source =
-        Source::open(file, Some(Format::Csv)).await.ok().filter(|source| source.digest.is_some())?;
+        Source::open_to_look(file, Some(Format::Csv)).await.ok().filter(|source| source.size.is_some())?;
     let options = ImportOptions {
         unknown_columns: UnknownColumns::Ignore,
         fields: Some(FieldTable(vec![FieldRule::new("email", Field::Email).longest(NAME_CHARS)])),

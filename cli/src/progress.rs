@@ -13,7 +13,7 @@ use crate::output::{number, remark};
 /// How often a line is written where there is no terminal.
 const LINES: Duration = Duration::from_secs(5);
 const RECEIVING: &str =
-    "receiving {msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left";
+    "receiving {msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}{left}";
 const RECEIVING_UNSIZED: &str = "receiving {msg} {spinner} {decimal_bytes} {decimal_bytes_per_sec}";
 const APPLYING: &str = "applying {wide_bar} {human_pos}/{human_len} records{pace}{msg}";
 
@@ -99,7 +99,7 @@ impl Progress {
     fn style(&self, template: &str) {
         // The templates stand above and are right; should one not be, the bar looks plainer.
         if let Ok(style) = ProgressStyle::with_template(template) {
-            self.bar.set_style(style.with_key("pace", pace).progress_chars("=> "));
+            self.bar.set_style(style.with_key("pace", pace).with_key("left", left).progress_chars("=> "));
         }
     }
 
@@ -115,11 +115,25 @@ impl Progress {
 
 /// How fast it goes and how long it still takes, once that can be told.
 fn pace(state: &ProgressState, out: &mut dyn Write) {
-    let rate = format!("{:.0}", state.per_sec()).parse::<u64>().unwrap_or(0);
-    if rate > 0 && state.pos() > 0 {
-        // A bar that cannot be drawn is no reason to end.
-        let _ = write!(out, ", {} records/s, {} s left", number(rate), state.eta().as_secs());
+    // A bar that cannot be drawn is no reason to end.
+    let _ = out.write_str(&pace_text(state.per_sec(), state.pos(), state.eta()));
+}
+
+fn pace_text(per_second: f64, done: u64, left: Duration) -> String {
+    let rate = format!("{per_second:.0}").parse::<u64>().unwrap_or(0);
+    if rate == 0 || done == 0 {
+        return String::new();
     }
+    format!(", {} records/s{}", number(rate), left_text(done, left))
+}
+
+/// How long it still takes, once that can be told: before anything is there it is not none.
+fn left(state: &ProgressState, out: &mut dyn Write) {
+    let _ = out.write_str(&left_text(state.pos(), state.eta()));
+}
+
+fn left_text(done: u64, left: Duration) -> String {
+    if done == 0 { String::new() } else { format!(", {} s left", left.as_secs()) }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
@@ -146,6 +160,15 @@ fn applying_line(counts: &Counts, lately: u64, elapsed: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bar_tells_whole_records_and_no_time_before_anything_is_done() {
+        let left = Duration::from_secs(12);
+        assert_eq!(pace_text(43_456.291_9, 10, left), ", 43,456 records/s, 12 s left");
+        assert_eq!(pace_text(43_456.291_9, 0, Duration::ZERO), "");
+        assert_eq!(pace_text(f64::INFINITY, 10, left), "");
+        assert_eq!((left_text(0, Duration::ZERO), left_text(1, left)), (String::new(), ", 12 s left".into()));
+    }
 
     #[test]
     fn a_line_tells_rate_and_time_left() {

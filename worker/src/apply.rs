@@ -16,6 +16,7 @@ use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, ImportId};
 use muster_domain::import::ChunkState;
+use muster_domain::intake::explained;
 use muster_domain::outcome::{Outcome, OutcomeSheet, Verdict};
 use muster_domain::planned::{PlanUse, PlannedRecord};
 use muster_domain::record::{Names, RawRecord, Record, Secrets, source_json};
@@ -304,7 +305,9 @@ impl<'a> Work<'a> {
             }
             match validate(record, binding, rules).result {
                 Ok(record) => work.valid.push((index, record)),
-                Err(errors) => work.fail(index, errors),
+                // What mends a value is told whoever finds it, here where the catalog changed or a record is tried once more.
+                Err(errors) if fault::mutant(Mutant::RetryForgetsHints) => work.fail(index, errors),
+                Err(errors) => work.fail(index, explained(errors, record, binding, rules)),
             }
         }
         work

@@ -148,7 +148,7 @@ async fn proposed(
 }
 
 async fn look(args: &UsersArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Report> {
-    let mut source = Source::open(&args.file, args.options.format()).await?;
+    let mut source = Source::open_to_look(&args.file, args.options.format()).await?;
     let asked = ImportRequest::from_pairs(args.pairs(&source)).map_err(wrong_option)?;
     let told = |error: RequestError| match error {
         RequestError::Options(OptionsError::Invalid(error)) => wrong_option(error),

@@ -154,7 +154,7 @@ async fn upload(
     let call = operations::IMPORTS_CREATE.call().with_all(pairs.iter().cloned());
     let mut request = remote.request(&call).header(CONTENT_TYPE, media_type(source.format));
     match source.encoding {
-        Encoding::Identity => {}
+        Encoding::Identity | Encoding::Shown => {}
         Encoding::Gzip => request = request.header(CONTENT_ENCODING, "gzip"),
         Encoding::Zstd => request = request.header(CONTENT_ENCODING, "zstd"),
     }

@@ -78,6 +78,7 @@ pub(super) fn one(view: &View, as_json: bool, reach: &Reach) -> anyhow::Result<E
         vec!["file".to_owned(), view.filename.clone().unwrap_or_default()],
     ];
     rows.extend(view.encoding.map(|encoding| vec!["encoding".to_owned(), encoding.to_string()]));
+    rows.extend(view.delimiter.map(|delimiter| vec!["delimiter".to_owned(), delimiter.to_string()]));
     if let Some(error) = &view.error {
         rows.push(vec!["error".to_owned(), format!("{error} [{}]", error.code)]);
     }

@@ -156,6 +156,9 @@ fn text(view: &View, details: &Details, reach: &Reach) -> String {
     if let Some(encoding) = view.encoding {
         let _ = write!(text, "\n  encoding  {encoding}");
     }
+    if let Some(delimiter) = view.delimiter {
+        let _ = write!(text, "\n  delimiter {delimiter}");
+    }
     let _ = write!(
         text,
         "\n  total     {}\n  inserted  {}\n  updated   {}\n  skipped   {}{}\n  failed    {}",

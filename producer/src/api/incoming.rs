@@ -176,9 +176,9 @@ pub(super) fn single<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<O
     value.map(|value| value.to_str().map_err(|_| invalid(name, "is not plain text"))).transpose()
 }
 
-/// How the body is compressed.
-pub(super) fn encoding(headers: &HeaderMap) -> Result<Encoding, ApiError> {
+/// How the body is compressed, where the request says so.
+pub(super) fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, ApiError> {
     let refused = || ApiError::UnsupportedMediaType("the content encoding must be identity, gzip or zstd");
-    single(headers, header::CONTENT_ENCODING.as_str())?
-        .map_or(Ok(Encoding::Identity), |text| text.parse().map_err(|_| refused()))
+    let said = single(headers, header::CONTENT_ENCODING.as_str())?;
+    said.map(|text| text.parse().map_err(|_| refused())).transpose()
 }

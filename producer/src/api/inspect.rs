@@ -15,7 +15,7 @@ use super::error::ApiError;
 use super::incoming::{BodyLimits, Watch, bounded, drain, encoding, single};
 use super::params::Params;
 use crate::inspect;
-use crate::receive::ReceiveLimits;
+use crate::receive::{Encoding, ReceiveLimits};
 use crate::request::with_profile;
 
 /// Looks at a file as `POST /v1/imports` with these options would read it: columns, first records, problems by cause. Stores nothing.
@@ -44,6 +44,7 @@ pub(super) async fn look(
     let media_type = single(headers, header::CONTENT_TYPE.as_str())?.map(str::to_owned);
     let encoding = encoding(headers)?;
     let asked = ImportRequest::from_pairs(params.into_pairs())?;
+    let encoding = encoding.unwrap_or_else(|| Encoding::of_upload(asked.filename()));
     let asked = with_profile(&asked, &state.0.store, tenant).await?;
     let AskedImport { options, dialect, .. } = asked.asked(media_type.as_deref())?;
     let limits = ReceiveLimits { dialect, ..state.0.limits };

@@ -186,7 +186,8 @@ struct Intake {
     actor: String,
     request: ImportRequest,
     key: Option<String>,
-    encoding: Encoding,
+    /// None: as the file's own name says.
+    encoding: Option<Encoding>,
     media_type: Option<String>,
     watch: Watch,
 }
@@ -197,7 +198,7 @@ impl Intake {
     }
 
     /// Opens the import and gets ready for its bytes.
-    async fn begin(&self, media_type: Option<&str>, encoding: Encoding) -> Result<Upload, Stopped> {
+    async fn begin(&self, media_type: Option<&str>) -> Result<Upload, Stopped> {
         let store = &self.state.0.store;
         let id = ImportId::new(clock::new_id());
         let mut resolved =
@@ -205,6 +206,7 @@ impl Intake {
         resolved.import.provenance.actor = Some(self.actor.clone());
         let (dialect, brake) = (resolved.dialect, Some(resolved.brake));
         let limits = ReceiveLimits { dialect, brake, ..self.state.0.limits };
+        let encoding = self.encoding.unwrap_or_else(|| Encoding::of_upload(self.request.filename()));
         Ok(receive::begin(store, resolved.import, encoding, limits).await?)
     }
 
@@ -212,7 +214,7 @@ impl Intake {
     async fn raw(&mut self, body: Body) -> Result<ImportId, Stopped> {
         let mut pieces = bounded(body, self.limits(), self.watch.clone());
         let media_type = self.media_type.clone();
-        let upload = match self.begin(media_type.as_deref(), self.encoding).await {
+        let upload = match self.begin(media_type.as_deref()).await {
             Ok(upload) => upload,
             Err(stopped) => {
                 drain(&mut pieces).await;
@@ -286,7 +288,7 @@ impl Intake {
             self.request.default_filename(name);
         }
         let media_type = part.content_type().map(str::to_owned);
-        let upload = self.begin(media_type.as_deref(), self.encoding).await?;
+        let upload = self.begin(media_type.as_deref()).await?;
         loop {
             match part.piece().await {
                 Ok(Some(bytes)) => {

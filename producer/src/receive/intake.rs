@@ -49,6 +49,8 @@ struct Sink {
     cutter: ChunkCutter,
     issues: Vec<Issue>,
     issue_bytes: usize,
+    /// What there is to say of the first record that stands for others as well: that is known when all of them are counted.
+    stands_for_repeats: Option<Issue>,
     /// Who writes what is staged, and whether it was gone when it was to take something.
     stager: mpsc::Sender<Staged>,
     stager_gone: bool,
@@ -86,6 +88,7 @@ impl Intake {
                 cutter: ChunkCutter::new(limits.chunk).sealing(key),
                 issues: Vec::new(),
                 issue_bytes: 0,
+                stands_for_repeats: None,
                 stager,
                 stager_gone: false,
                 keys: Vec::new(),
@@ -230,6 +233,11 @@ impl Sink {
     }
 
     fn finish(&mut self) -> Result<u32, Failure> {
+        if let Some(mut issue) = self.stands_for_repeats.take() {
+            issue.warnings.extend(self.reading.untold_repeats());
+            self.issue_bytes += issue.size();
+            self.issues.push(issue);
+        }
         let mut names = Names::new();
         for name in self.reading.binding.names() {
             names.push(name);
@@ -320,7 +328,17 @@ impl Sink {
             self.mends = self.reading.binding.origin(record).map(|origin| origin.import);
         }
         let Self {
-            reading, cutter, issues, issue_bytes, keys: all_keys, invalid, codes, unique, brake, ..
+            reading,
+            cutter,
+            issues,
+            issue_bytes,
+            stands_for_repeats,
+            keys: all_keys,
+            invalid,
+            codes,
+            unique,
+            brake,
+            ..
         } = self;
         reading.record(record, names, |taken| {
             let (validated, number) = (taken.validated, record.position.record.get());
@@ -338,11 +356,15 @@ impl Sink {
             if let Some(brake) = brake {
                 brake.record(&errors, record.position)?;
             }
-            if !valid || !taken.warnings.is_empty() {
+            if !valid || !taken.warnings.is_empty() || taken.stands_for_repeats {
                 let (warnings, source) = (taken.warnings, source_json(record, names, taken.secrets));
                 let issue = Issue { record: number, failed: !valid, errors, warnings, source };
-                *issue_bytes += issue.size();
-                issues.push(issue);
+                if taken.stands_for_repeats {
+                    *stands_for_repeats = Some(issue);
+                } else {
+                    *issue_bytes += issue.size();
+                    issues.push(issue);
+                }
             }
             cutter.push(taken.record, names, taken.identifier, valid).map_err(|error| encoding_failed(&error))
         })

@@ -145,6 +145,8 @@ set, null is an error) or `ignore` (the field stays as it is).
 
 - The field that identifies users must be there and is never changed, but for the e-mail address by `new_email`. A record
   whose `email` nobody has and whose `new_email` somebody has means that user.
+- E-mail addresses and usernames are compared without capitals, letter by letter as Unicode folds them: `A` is `a` and `\u{df}` is `ss`;
+  `\u{130}` (a capital I with a dot) is neither `I` nor `i`, so the two spellings of a Turkish name are two users.
 - `email_verified` and `phone_number_verified` need the address beside them in the record, and the user must have it
   afterwards. A verified address that is changed or removed is verified no more.
 - `false` is a value; a flag that is false is one that the user does not have. `disabled` and `status` are one state in two

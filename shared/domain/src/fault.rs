@@ -621,6 +621,12 @@ table! {
         MemoryForEach = "memory_for_each",
         /// What a record is warned of when it is applied takes the place of what it was warned of before.
         LaterWarningsReplace = "later_warnings_replace",
+        /// Each record that means the user of an earlier one is told by itself, however many there are.
+        RepeatsAllTold = "repeats_all_told",
+        /// What a record was warned of while it was received is gone once it is tried again.
+        RetryForgetsWarnings = "retry_forgets_warnings",
+        /// What fails again is told without what mends it.
+        RetryForgetsHints = "retry_forgets_hints",
         /// A full name is split at its first comma, whatever comes after it.
         NamesSplitAtFirstComma = "names_split_at_first_comma",
         /// What stands after the comma of a full name is a given name, also where it is a suffix such as `Jr.`
@@ -633,6 +639,10 @@ table! {
         WholeNamesUntold = "whole_names_untold",
         /// Numbers that a spreadsheet shortened are taken without a warning.
         ShortenedNumbersUntold = "shortened_numbers_untold",
+        /// What its own name calls compressed is taken as it is, where the request does not say so.
+        NamedCompressionKept = "named_compression_kept",
+        /// Numbers that have lost the zeros before them are taken without a warning.
+        LostZerosUntold = "lost_zeros_untold",
         /// The command that is proposed leaves out what stands before the name of the command, and shows the token.
         CommandForgetsDatabase = "command_forgets_database",
         /// Of the values that are mended none is left out.

@@ -9,7 +9,7 @@ use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::import::{ChunkState, ImportState};
 use muster_domain::options::{ImportOptions, NewerOptions};
 use muster_domain::outcome::{Counts, Outcome, Reason, Verdict};
-use muster_domain::parse::TextEncoding;
+use muster_domain::parse::{Delimiter, TextEncoding};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgExecutor;
@@ -48,6 +48,8 @@ pub struct ImportReport {
     pub filename: Option<String>,
     /// What its text was in, where that was not UTF-8.
     pub encoding: Option<TextEncoding>,
+    /// What ends the cells of its table, where that is not the comma.
+    pub delimiter: Option<Delimiter>,
     /// What it was asked to do.
     pub options: ImportOptions,
     /// What of the options this program does not know, since a newer one wrote it; `options` is the rest then.
@@ -284,8 +286,8 @@ async fn select(
 ) -> Result<Vec<ImportReport>, StoreError> {
     let rows = sqlx::query_as!(
         ImportRow,
-        r#"select i.id, i.number, i.tenant_id, i.state, i.filename, i.encoding, i.options, i.columns, i.bytes,
-                  i.mends, i.error, i.final_counts, i.created_at, i.received_at, i.started_at, i.completed_at,
+        r#"select i.id, i.number, i.tenant_id, i.state, i.filename, i.encoding, i.reading ->> 'delimiter' as delimiter,
+                  i.options, i.columns, i.bytes, i.mends, i.error, i.final_counts, i.created_at, i.received_at, i.started_at, i.completed_at,
                   c.total as "total!", c.pending as "pending!", c.inserted as "inserted!",
                   c.updated as "updated!", c.skipped as "skipped!", c.failed as "failed!",
                   c.staged as "staged!", c.dispatched as "dispatched!", c.retryable as "retryable!",
@@ -341,6 +343,7 @@ struct ImportRow {
     state: String,
     filename: Option<String>,
     encoding: Option<String>,
+    delimiter: Option<String>,
     options: Value,
     columns: Option<Value>,
     bytes: i64,
@@ -410,6 +413,10 @@ impl TryFrom<ImportRow> for ImportReport {
             state: row.state.parse().map_err(|_| wrong("state"))?,
             filename: row.filename,
             encoding: row.encoding.map(|name| name.parse()).transpose().map_err(|_| wrong("encoding"))?,
+            delimiter: match row.delimiter.map(|name| name.parse()).transpose() {
+                Ok(delimiter) => delimiter.filter(|delimiter| *delimiter != Delimiter::Comma),
+                Err(_) => return Err(wrong("reading")),
+            },
             options,
             newer,
             columns: match row.columns {

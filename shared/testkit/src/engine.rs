@@ -59,6 +59,8 @@ struct Sink {
     invalid: Decided,
     /// Warnings of receiving, by record.
     warnings: Vec<(u64, String)>,
+    /// The first of the records that are told together.
+    stands_for_repeats: Option<u64>,
 }
 
 impl RecordSink for Sink {
@@ -75,7 +77,7 @@ impl RecordSink for Sink {
     }
 
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
-        let Self { reading, cutter, invalid, warnings } = self;
+        let Self { reading, cutter, invalid, warnings, stands_for_repeats } = self;
         let number = record.position.record.get();
         reading.record(record, names, |taken| {
             let valid = taken.validated.result.is_ok();
@@ -85,6 +87,9 @@ impl RecordSink for Sink {
                 invalid.push((number, observed));
             }
             warnings.extend(taken.warnings.into_iter().map(|warning| (number, warning)));
+            if taken.stands_for_repeats {
+                *stands_for_repeats = Some(number);
+            }
             cutter.push(taken.record, names, taken.identifier, valid).expect("a chunk can be encoded");
         });
         Ok(())
@@ -117,12 +122,16 @@ impl Engine {
             cutter: ChunkCutter::new(course.chunk),
             invalid: Vec::new(),
             warnings: Vec::new(),
+            stands_for_repeats: None,
         };
         let mut parser = Parser::in_dialect(options.format, course.parse, course.dialect)
             .at(options.at.as_deref())
             .reshaping(rules.table());
         parser.feed(bytes, &mut sink)?;
         let end = parser.finish(&mut sink)?;
+        if let (Some(record), Some(told)) = (sink.stands_for_repeats, sink.reading.untold_repeats()) {
+            sink.warnings.push((record, told));
+        }
         let mut names = Names::new();
         for name in sink.reading.binding.names() {
             names.push(name);

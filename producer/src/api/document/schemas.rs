@@ -4,7 +4,7 @@
 use muster_domain::error::ErrorCode;
 use muster_domain::import::{ChunkState, DeliveryState, ImportState};
 use muster_domain::options::{AddressClash, ImportOptions};
-use muster_domain::parse::{Format, TextEncoding};
+use muster_domain::parse::{Delimiter, Format, TextEncoding};
 use muster_domain::progress::WaitsFor;
 use serde_json::{Map, Value, json};
 
@@ -58,9 +58,10 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
     {
         schemas.insert(name.to_owned(), schema);
     }
-    let properties: [(&str, &str, Value); 29] = [
+    let properties: [(&str, &str, Value); 30] = [
         ("ImportView", "state", reference("ImportState")),
         ("ImportView", "encoding", or_null("TextEncoding")),
+        ("ImportView", "delimiter", or_null("Delimiter")),
         ("ImportView", "options", reference("ImportOptions")),
         ("ImportView", "counts", reference("Counts")),
         ("ImportView", "chunks", reference("ChunkCounts")),
@@ -218,6 +219,7 @@ fn imports() -> Vec<(&'static str, Value)> {
     vec![
         ("ImportState", texts(ImportState::ALL.iter().map(|state| state.as_str()))),
         ("TextEncoding", texts(TextEncoding::ALL.iter().map(|encoding| encoding.as_str()))),
+        ("Delimiter", texts(Delimiter::ALL.iter().map(|delimiter| delimiter.as_str()))),
         ("Format", texts(Format::ALL.iter().map(|format| format.as_str()))),
         ("Outcome", texts(["pending", "inserted", "updated", "skipped", "failed"])),
         ("Reason", texts(["exists", "unchanged", "cancelled", "enrolled", "superseded"])),

@@ -171,6 +171,8 @@ fn email(text: &str) -> Option<String> {
         "the cell holds a formula: export its value"
     } else if text.contains('<') && text.contains('>') {
         "keep only what stands between < and >"
+    } else if text.contains("#mailto:") {
+        "the cell holds a link: keep only what stands before the first #"
     } else if text.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("mailto:")) {
         "take `mailto:` off"
     } else if ats > 1 && text.contains([';', ',', ' ', '\n', '\r', '/', '|']) {
@@ -232,6 +234,7 @@ mod tests {
         for (text, words) in [
             ("Ada <a@b.co>", "between < and >"),
             ("mailto:a@b.co", "mailto"),
+            ("a@b.co#mailto:a@b.co#", "before the first #"),
             ("a@b.co; c@d.co", "two addresses"),
             ("a@b.co.", "take it off"),
             ("a@b,co", "write a dot"),

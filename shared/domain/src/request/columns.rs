@@ -219,6 +219,26 @@ mod tests {
     }
 
     #[test]
+    fn each_name_of_the_readme_can_be_said_of_a_column() {
+        let (_, table) =
+            include_str!("../../../../README.md").split_once("| column (CSV header or JSON key) |").unwrap();
+        let mut names = 0;
+        for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+            let cell = row.split('|').nth(1).unwrap();
+            // What is quoted stands between each two of them.
+            let quoted = cell.split('`').skip(1).step_by(2);
+            for name in quoted.filter(|name| !name.starts_with("_error") && !name.contains('\u{2026}')) {
+                assert!(Target::of(name).is_ok(), "{name}");
+                names += 1;
+            }
+        }
+        assert!(names > 30, "{names}");
+        for name in ["custom__tags[]", "custom__facts{}", ""] {
+            assert!(Target::of(name).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
     fn a_name_that_begins_with_a_number_sign_is_no_place_unless_digits_follow() {
         let mut choices = ColumnChoices::default();
         choices.set_columns(r##"{"#ID": "custom__id", "#2": "email", "#": ""}"##).unwrap();

@@ -567,7 +567,7 @@ pub const OPTIONS: &[ImportOption] = &[
             "filename",
             Group::File,
             Kind::Text(Text { least: None, most: Some(255), pattern: None, examples: &["users.csv"] }),
-            "A label for the file",
+            "A label for the file; where it ends with .gz or .zst, the file may be compressed although no `Content-Encoding` says so",
             |to, value| {
                 to.filename = file_label(value);
                 Ok(())

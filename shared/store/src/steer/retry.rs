@@ -1,5 +1,7 @@
 //! Retrying: what failed is driven once more, and nothing else.
 
+mod issues;
+
 use muster_domain::chunk::decode;
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
@@ -179,13 +181,6 @@ async fn reopen(
     // Errors of records that are decided anew are theirs no more; those of all other records stay.
     let pending = sheet.iter().zip(&numbers).filter(|((verdict, _), _)| verdict.outcome == Outcome::Pending);
     let pending: Vec<i64> = pending.map(|(_, number)| *number).collect();
-    sqlx::query!(
-        "delete from record_issues where import_id = $1 and (record = any($2) or $3 and failed)",
-        import.get(),
-        &pending,
-        fault::mutant(Mutant::RetryDeletesAllErrors),
-    )
-    .execute(connection)
-    .await?;
+    issues::forget_errors(connection, import, &pending).await?;
     Ok(true)
 }
