@@ -10,7 +10,7 @@ use muster_domain::catalog::FieldError;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{GroupId, ImportId, OrganizationId, TenantId};
 use muster_domain::import_profile::{BUILTIN, Builtin};
-use muster_domain::options::{Enrolment, HeaderNames, ImportOptions, OnExisting};
+use muster_domain::options::{Enrolment, HeaderNames, ImportOptions, OnExisting, Start};
 use muster_domain::parse::{Delimiter, Format, ParseLimits, SkipLines, TextEncoding};
 use muster_domain::tenant::Slug;
 use muster_store::intake::{NewImport, Provenance};
@@ -300,7 +300,7 @@ impl ImportRequest {
 
     /// Looks up what the request names, and makes it an import with this id.
     ///
-    /// A group that the catalog lacks is created; an organization is not.
+    /// A group that the catalog lacks is created, of an import that is planned when the plan is applied; an organization is not.
     pub async fn resolve(
         &self,
         store: &Store,
@@ -318,6 +318,10 @@ impl ImportRequest {
         };
         if let Some(organization) = this.organization(store, tenant, &mut options).await? {
             let group = match &options.group {
+                // A plan writes nothing: the group is made when the plan is applied.
+                Some(name) if options.start == Start::Plan && !mutant(Mutant::PlanMakesGroups) => {
+                    catalog::find_group(store.pool(), tenant, name).await?.unwrap_or(GroupId::PLANNED)
+                }
                 Some(name) => catalog::ensure_group(store, tenant, name).await?,
                 None => GroupId::NONE,
             };
