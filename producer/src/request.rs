@@ -3,8 +3,9 @@
 
 use muster_domain::catalog::FieldError;
 use muster_domain::error::ErrorCode;
+use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{GroupId, ImportId, OrganizationId, TenantId};
-use muster_domain::options::{Enrolment, ImportOptions, OnExisting};
+use muster_domain::options::{Enrolment, ImportOptions, OnExisting, Start};
 use muster_domain::parse::Dialect;
 use muster_domain::request::{AskedImport, ImportRequest, OptionsError, checked_key, unknown_profile};
 use muster_domain::tenant::Slug;
@@ -45,7 +46,7 @@ fn invalid(field: &str, message: impl Into<String>) -> FieldError {
 
 /// Looks up what the request names, and makes it an import with this id.
 ///
-/// A group that the catalog lacks is created; an organization is not.
+/// A group that the catalog lacks is created, of an import that is planned when the plan is applied; an organization is not.
 ///
 /// # Errors
 ///
@@ -66,6 +67,10 @@ pub async fn resolve(
     };
     if let Some(organization) = organization(store, tenant, &mut options).await? {
         let group = match &options.group {
+            // A plan writes nothing: the group is made when the plan is applied.
+            Some(name) if options.start == Start::Plan && !mutant(Mutant::PlanMakesGroups) => {
+                catalog::find_group(store.pool(), tenant, name).await?.unwrap_or(GroupId::PLANNED)
+            }
             Some(name) => catalog::ensure_group(store, tenant, name).await?,
             None => GroupId::NONE,
         };

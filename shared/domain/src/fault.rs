@@ -487,6 +487,10 @@ table! {
         PlanUnmasked = "plan_unmasked",
         /// Planned changes are found by the names of the sums alone.
         FieldsAsSummed = "fields_as_summed",
+        /// An import that is planned makes its group at once.
+        PlanMakesGroups = "plan_makes_groups",
+        /// An import whose group the plan was to make is applied without it.
+        PlannedGroupForgotten = "planned_group_forgotten",
         /// A page of planned records has as many as were asked for, however large they are.
         PlannedPagesByNumber = "planned_pages_by_number",
         /// A user that an import inserted is deleted by its undo whatever happened to it since.

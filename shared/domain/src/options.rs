@@ -32,7 +32,7 @@ impl From<IdentifierField> for Field {
 pub struct Enrolment {
     /// Id of the organization.
     pub organization_id: i32,
-    /// Id of the group, 0 for none.
+    /// Id of the group, 0 for none, -1 for one that is made when the import's plan is applied.
     pub group_id: i32,
 }
 

@@ -7,6 +7,7 @@
 
 mod erase;
 mod forget;
+mod group;
 mod read;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,6 +18,7 @@ use uuid::Uuid;
 pub(super) use erase::erase;
 pub use forget::forget_keys;
 pub(super) use forget::{clear_keys, forget};
+pub(super) use group::settle_group;
 pub use read::{
     Cursor, PlanSummary, PlannedPage, PlannedRecords, Since, WORTH_A_WARNING, chunk_after, page, summary,
 };

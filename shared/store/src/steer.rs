@@ -87,6 +87,7 @@ async fn apply_plan(
     .await?
     .rows_affected();
     if moved == 1 {
+        plans::settle_group(&mut transaction, import, true).await?;
         plans::stage_planned(&mut transaction, import).await?;
         plans::clear_keys(&mut transaction, import).await?;
     }
@@ -108,6 +109,7 @@ pub async fn plan(store: &Store, tenant: TenantId, import: ImportId) -> Result<S
     .await?
     .rows_affected();
     if moved == 1 {
+        plans::settle_group(&mut transaction, import, false).await?;
         plans::forget(&mut transaction, import).await?;
         plans::stage_planned(&mut transaction, import).await?;
     }

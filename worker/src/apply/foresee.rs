@@ -70,7 +70,10 @@ impl Work<'_> {
         if self.locked.plan.is_none() || self.locked.reopened {
             return Ok(false);
         }
-        let plan = store::of_chunk(transaction, chunk).await?;
+        let mut plan = store::of_chunk(transaction, chunk).await?;
+        if let Some(place) = self.rules.options.enrolment {
+            plan.records.iter_mut().for_each(|record| record.put_group(place));
+        }
         if !plan.waits {
             self.read_made(transaction, chunk, &plan.records).await?;
         }
