@@ -7,6 +7,8 @@
 
 mod bodies;
 mod errors;
+#[cfg(feature = "faults")]
+mod held;
 mod options;
 mod schemas;
 
@@ -15,6 +17,9 @@ use std::collections::BTreeSet;
 use muster_domain::token::Scope;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
+
+#[cfg(feature = "faults")]
+pub(super) use held::lacks;
 
 /// Answers of a run, by operation: what the examples show.
 const EXAMPLES: &str = include_str!("document/examples.json");
