@@ -82,13 +82,15 @@ async fn a_page_of_events_always_says_where_to_read_on() {
         accepted(server.upload("start=manual", CSV)).await;
     }
     until("the events have their numbers", async || {
-        answered(&server, "/v1/events").await.1["events"].as_array().unwrap().len() >= 2
+        answered(&server, "/v1/events").await.1["events"].as_array().unwrap().len() == 4
     })
     .await;
-    let (mut next, mut seen) = (0, 0);
+    let (mut next, mut seen, mut linked) = (0, 0, 0);
     loop {
         let (headers, page) = answered(&server, &format!("/v1/events?limit=1&after={next}")).await;
-        assert!(!headers.contains_key("link"));
+        // A link has the next page where there is one already.
+        let link = page["next_link"].as_str().map(|link| format!("<{link}>; rel=\"next\""));
+        assert_eq!(headers.get("link").map(|link| link.to_str().unwrap()), link.as_deref());
         let events = page["events"].as_array().unwrap();
         let Some(event) = events.first() else {
             assert_eq!(page["next"], next);
@@ -97,8 +99,22 @@ async fn a_page_of_events_always_says_where_to_read_on() {
         assert_eq!((events.len(), &page["next"]), (1, &event["number"]));
         next = page["next"].as_i64().unwrap();
         seen += 1;
+        if let Some(link) = page["next_link"].as_str() {
+            assert_eq!(link, format!("/v1/events?after={next}&limit=1"));
+            linked += 1;
+        }
     }
-    assert!(seen >= 2, "{seen}");
+    assert!(seen >= 2 && linked == seen - 1, "{seen} {linked}");
+    // Of an import, too.
+    let import = &answered(&server, "/v1/imports").await.1["imports"][0];
+    let path = format!("/v1/imports/{}/events", import["id"].as_str().unwrap());
+    until("both events have their numbers", async || {
+        answered(&server, &path).await.1["events"].as_array().unwrap().len() == 2
+    })
+    .await;
+    let (_, first) = answered(&server, &format!("{path}?limit=1")).await;
+    let (_, last) = answered(&server, first["next_link"].as_str().unwrap()).await;
+    assert_eq!((last["events"].as_array().unwrap().len(), &last["next_link"]), (1, &Value::Null));
 }
 
 #[tokio::test]

@@ -183,6 +183,34 @@ fn numbers_in_queries_have_bounds_and_exports_have_both_their_types() {
     }
 }
 
+/// Lists that are short, and causes, of which the most frequent are told: neither has pages.
+const WITHOUT_PAGES: [&str; 1] = ["imports_problems"];
+
+/// `limit` and `after` are given; `next`, `next_link` and `Link` are answered.
+#[test]
+fn every_list_with_a_limit_is_paged_in_one_way() {
+    let document = openapi();
+    let mut paged = 0;
+    for (path, _, operation) in operations(&document) {
+        let id = operation["operationId"].as_str().unwrap();
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let names: BTreeSet<&str> = parameters.map(|parameter| parameter["name"].as_str().unwrap()).collect();
+        if !path.starts_with("/v1/") || !names.contains("limit") || WITHOUT_PAGES.contains(&id) {
+            continue;
+        }
+        assert!(names.contains("after"), "{id}");
+        let answer = &operation["responses"]["200"];
+        assert!(answer["headers"]["Link"].is_object(), "{id}");
+        let schema = answer["content"]["application/json"]["schema"]["$ref"].as_str().unwrap();
+        let schema = &document["components"]["schemas"][schema.rsplit('/').next().unwrap()];
+        for property in ["next", "next_link"] {
+            assert!(schema["properties"][property].is_object(), "{id}: {property}");
+        }
+        paged += 1;
+    }
+    assert!(paged >= 8, "{paged}");
+}
+
 /// Places of schemas that have a default.
 fn defaults(value: &Value, at: &str, found: &mut Vec<String>) {
     match value {

@@ -555,6 +555,8 @@ table! {
         LostLinesTaken = "lost_lines_taken",
         /// The description of the API has defaults, which generated clients send as if their callers had set them.
         DefaultsInDocument = "defaults_in_document",
+        /// Pages of events have no links.
+        EventsWithoutLinks = "events_without_links",
         /// The description of the API lacks an error that a route gives.
         ErrorsUntold = "errors_untold",
         /// The description of the API has an error that a route never gives.
