@@ -146,6 +146,40 @@ async fn errors_of_parameters_speak_of_the_request() {
     assert!(message.starts_with("state must be one of: receiving, "), "{message}");
 }
 
+/// Words of the program's own types say nothing to who sends a body.
+#[tokio::test]
+async fn bodies_that_are_wrong_are_told_in_words_of_json() {
+    let server = Server::start().await;
+    let put = |body: &'static str| {
+        let request = server.request(reqwest::Method::PUT, "/v1/catalog");
+        request.header("content-type", "application/json").body(body)
+    };
+    let post = |body: &'static str| server.post("/v1/webhooks").body(body);
+    for (request, told) in [
+        (post(r#"["https://hooks.example.com/", null, null, null, null]"#), "must be a JSON object"),
+        (post("5"), "must be a JSON object"),
+        (post(r#"{"url": 5}"#), "invalid type: number `5`, expected a string"),
+        (
+            post(r#"{"url": "x", "failed_above": "x"}"#),
+            "invalid type: string \"x\", expected a whole number from 0 to 255",
+        ),
+        (post(r#"{"url": "x", "events": {}}"#), "invalid type: an object, expected a list"),
+        (put(r#"{"organizations": 5}"#), "invalid type: number `5`, expected a list"),
+        (put(r#"{"limits": {"max_chat_limit": -1}}"#), "expected a whole number from 0 to 4,294,967,295"),
+        (
+            put(r#"{"custom_attributes": {"level": {"type": "integer", "minimum": "x"}}}"#),
+            "level: invalid type: string \"x\", expected a whole number",
+        ),
+    ] {
+        let error = assert_refused(request, 400, "invalid_request").await;
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(told), "{told}: {message}");
+        for word in ["struct", "enum", "u8", "u32", "i64", "a map", "a sequence", "NewWebhookBody"] {
+            assert!(!message.contains(word), "{message}");
+        }
+    }
+}
+
 /// No text of the database may hold it, so it must not come that far.
 #[tokio::test]
 async fn a_nul_in_a_parameter_is_refused() {
