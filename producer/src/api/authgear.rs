@@ -17,10 +17,11 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::parse::ParseLimits;
 use muster_domain::token::Scope;
@@ -34,6 +35,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
+use super::error::ApiError;
 use super::incoming::{BodyLimits, Watch, bounded, single};
 use crate::receive::{self, Encoding, ReceiveError, ReceiveLimits, Upload};
 use client::Client;
@@ -67,6 +69,19 @@ pub(super) fn security() -> SecurityScheme {
             .description(Some(description))
             .build(),
     )
+}
+
+/// Whether an address belongs to this front door.
+pub(super) fn owns(path: &str) -> bool {
+    path.starts_with("/_api/admin/users/import") && !mutant(Mutant::OtherDoorsWords)
+}
+
+/// What ended a request from outside, in this front door's shape.
+pub(super) fn refused(error: &ApiError) -> Response {
+    match error {
+        ApiError::TimedOut => Failure::TimedOut.into_response(),
+        _ => Failure::Internal.into_response(),
+    }
 }
 
 /// The routes of this front door.

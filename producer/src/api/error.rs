@@ -28,6 +28,9 @@ pub(super) const MEDIA_TYPES: &str = "the upload must be text/csv, application/j
 /// Seconds after which an upload that found no place may try again.
 pub(super) const RETRY_AFTER: u64 = 5;
 
+/// Seconds after which a request may be sent again that could not be done now.
+pub(super) const TRY_AGAIN: u64 = 2;
+
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -293,7 +296,7 @@ impl ApiError {
             Self::IdempotencyInProgress => Some(1),
             Self::TooManyUploads | Self::TooManyFollowers | Self::TooManyImports => Some(RETRY_AFTER),
             Self::TooManyFailures(seconds) => Some(*seconds),
-            _ => (self.status().0 == StatusCode::SERVICE_UNAVAILABLE).then_some(2),
+            _ => (self.status().0 == StatusCode::SERVICE_UNAVAILABLE).then_some(TRY_AGAIN),
         }
     }
 
@@ -348,9 +351,17 @@ impl ApiError {
                     "the tenant's quota of the day has room for 0 more records",
                 ),
             ),
+            Self::Upload(
+                import,
+                FileError::new(
+                    ErrorCode::InvalidRecords,
+                    "1 of 3 records are invalid, and the import was to refuse them",
+                ),
+            ),
             Self::TimedOut,
             Self::Busy,
             Self::Store(StoreError::PoolTimeout),
+            Self::Store(StoreError::Newer { table: "import", column: "options", key: import.to_string() }),
             Self::Internal,
         ]
     }

@@ -104,7 +104,8 @@ pub(super) async fn known_depth(state: &AppState) -> Option<QueueDepth> {
 
 /// Counters, gauges and histograms of this process, and what the store and the queue have, in the text format of Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "operations", security(()),
-    responses((status = 200, description = "Metrics", content_type = "text/plain", body = String)))]
+    responses((status = 200, description = "Metrics", content_type = "text/plain", body = String),
+              (status = 503, description = "They cannot be gathered")))]
 pub(super) async fn metrics(State(state): State<AppState>) -> Response {
     figures::read(&state).await;
     match exposition::render() {

@@ -134,11 +134,13 @@ pub(super) fn expose_requests() {
 
 /// The error of an address that no route has, as the clients of the front door it belongs to read errors.
 pub(super) fn of_door(uri: &Uri, error: ApiError) -> Response {
+    // What ends a request at a route of a front door, whatever the route.
+    let ends = matches!(error, ApiError::TimedOut | ApiError::Internal);
     match uri.path() {
         path if ccai::owns(path) => ccai::refused(error),
         path if console::owns(path) => console::refused(error),
-        path if path.starts_with("/api/") && matches!(error, ApiError::TimedOut) => bitcaster::unavailable(),
-        path if path.starts_with("/api/") => bitcaster::not_found(),
+        path if ends && authgear::owns(path) => authgear::refused(&error),
+        path if path.starts_with("/api/") => bitcaster::refused(&error),
         _ => error.into_response(),
     }
 }

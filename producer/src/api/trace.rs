@@ -9,6 +9,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use muster_domain::error::ErrorCode;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::TenantId;
 use muster_runtime::clock;
@@ -50,12 +51,15 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
         };
         handled.unwrap_or_else(|error| {
             tracing::error!(request_id = id, %error, "a request did not end well");
-            ApiError::Internal.into_response()
+            of_door(&uri, ApiError::Internal)
         })
     };
+    let mut code = None;
     if let Some(Failed(error)) = response.extensions_mut().remove() {
+        code = Some(error.status().1);
         response = failed(&error, response, &id);
     }
+    response = held(&method, &route, code, response);
     if let Some(Told(cause)) = response.extensions_mut().remove() {
         tracing::error!(request_id = id, error = %cause, "a request failed in the store");
     }
@@ -71,6 +75,24 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
     let milliseconds = elapsed.as_secs_f64() * 1000.0;
     tracing::info!(request_id = id, method = &*method, route, status, tenant, token, milliseconds, "request");
     count(&method, &route, status, elapsed);
+    response
+}
+
+/// A test is told of an answer that the description of the API does not have, whatever it asked for.
+#[cfg(feature = "faults")]
+fn held(method: &str, route: &str, code: Option<ErrorCode>, response: Response) -> Response {
+    match super::document::lacks(method, route, response.status().as_u16(), code) {
+        Some(told) => {
+            tracing::error!(told, "an answer outside the description of the API");
+            (axum::http::StatusCode::INTERNAL_SERVER_ERROR, told).into_response()
+        }
+        None => response,
+    }
+}
+
+/// The answer as it is.
+#[cfg(not(feature = "faults"))]
+fn held(_: &str, _: &str, _: Option<ErrorCode>, response: Response) -> Response {
     response
 }
 

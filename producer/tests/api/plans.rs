@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::harness::{Server, accepted, assert_refused, token};
 
-fn planned(index: usize, outcome: Outcome, before: &Value, after: &Value) -> PlannedRecord {
+pub(crate) fn planned(index: usize, outcome: Outcome, before: &Value, after: &Value) -> PlannedRecord {
     PlannedRecord {
         index,
         record: index as u64 + 1,
@@ -29,7 +29,7 @@ fn planned(index: usize, outcome: Outcome, before: &Value, after: &Value) -> Pla
 }
 
 /// An import as if workers had planned it: one user would be inserted, two changed.
-async fn made(server: &Server) -> String {
+pub(crate) async fn made(server: &Server) -> String {
     let csv = "email,given_name\nnew@example.com,New\na@example.com,=Ann\nb@example.com,Bob\n";
     let import = accepted(server.upload("start=manual", csv)).await["id"].as_str().unwrap().to_owned();
     let records = vec![
@@ -66,7 +66,7 @@ async fn plan_is_whole(server: &Server, import: &str) {
 }
 
 /// An import as if workers had planned it, with these chunks of users that would be changed.
-async fn made_of(server: &Server, chunks: Vec<Vec<PlannedRecord>>) -> String {
+pub(crate) async fn made_of(server: &Server, chunks: Vec<Vec<PlannedRecord>>) -> String {
     let import = accepted(server.upload("start=manual", "email\na@example.com\n")).await;
     let import = import["id"].as_str().unwrap().to_owned();
     for (chunk, records) in (1_i64..).zip(chunks) {

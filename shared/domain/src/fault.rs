@@ -561,6 +561,16 @@ table! {
         LostLinesTaken = "lost_lines_taken",
         /// The description of the API has defaults, which generated clients send as if their callers had set them.
         DefaultsInDocument = "defaults_in_document",
+        /// Pages of events have no links.
+        EventsWithoutLinks = "events_without_links",
+        /// The description of the API lacks an error that a route gives.
+        ErrorsUntold = "errors_untold",
+        /// The description of the API has an error that a route never gives.
+        ErrorsThatCannotBe = "errors_that_cannot_be",
+        /// A request that took too long is answered in the words of another door than its own.
+        OtherDoorsWords = "other_doors_words",
+        /// The front door for Bitcaster does not say when to come back.
+        NeverComeBack = "never_come_back",
         /// A webhook is told of the next event while the one before is on its way.
         WebhookAtOnce = "webhook_at_once",
         /// A delivery counts as made once it is claimed.

@@ -28,6 +28,7 @@ pub mod import;
 pub mod import_profile;
 pub mod inspect;
 pub mod intake;
+pub mod json_words;
 pub mod normalise;
 pub mod options;
 pub mod outcome;

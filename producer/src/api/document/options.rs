@@ -175,6 +175,7 @@ fn of_route(route: &Route, name: &str) -> Option<Value> {
         ("/v1/users", "get", "limit") => limit(100, 1_000),
         ("/v1/users", "get", "after") => json!({ "type": "string", "format": "uuid" }),
         ("/v1/users", "get", "email") => json!({ "type": "string", "examples": ["ada@example.com"] }),
+        ("/v1/users", "get", "preferred_username") => json!({ "type": "string", "examples": ["ada"] }),
         ("/v1/users", "get", "phone_number") => json!({ "type": "string", "examples": ["+390669821234"] }),
         ("/v1/users" | "/v1/users/export", "get", "updated_since") => {
             json!({ "type": "string", "format": "date-time" })
@@ -193,6 +194,11 @@ fn of_route(route: &Route, name: &str) -> Option<Value> {
         ("/v1/imports/{id}/undo", "post", "field") => {
             json!({ "type": "string", "minLength": 1, "examples": ["given_name,locked"] })
         }
+        (_, _, "field") => json!({ "type": "string", "examples": ["email"] }),
+        ("/v1/bulk", "post", "older_than" | "newer_than") => {
+            json!({ "type": "string", "examples": ["30min", "12h", "7d"] })
+        }
+        ("/v1/bulk", "post", "file") => json!({ "type": "string", "examples": ["users.csv"] }),
         ("/v1/imports/{id}/chunks", "get", "state") => one_of(ChunkState::ALL, ChunkState::as_str),
         ("/v1/users/{id}/history" | "/v1/webhooks/{id}/deliveries" | "/v1/audit", "get", "limit") => {
             limit(50, 200)
