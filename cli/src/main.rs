@@ -35,6 +35,7 @@ mod shutdown;
 mod tenants;
 mod tokens;
 mod top;
+mod traces;
 mod users;
 mod values;
 mod verify;
@@ -49,7 +50,8 @@ use muster_runtime::config::Config;
 
 use crate::args::{Cli, Command};
 use crate::failure::Ended;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Aborted, Shutdown};
+use crate::traces::Traces;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -78,9 +80,20 @@ fn run(cli: Cli) -> anyhow::Result<Ended> {
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
-    let ended = runtime.block_on(dispatch(cli.command, config));
+    let ended = runtime.block_on(traced(cli.command, config));
     // A thread may still wait for a terminal's input, and nobody will type it.
     runtime.shutdown_background();
+    ended
+}
+
+/// Runs the command, and sends its traces where they are wanted.
+async fn traced(command: Command, config: Config) -> anyhow::Result<Ended> {
+    let traces = Traces::start(&command, &config)?;
+    let ended = Box::pin(dispatch(command, config)).await;
+    // Whoever asked twice for the end is not made to wait.
+    if !matches!(&ended, Err(error) if error.is::<Aborted>()) {
+        traces.stop().await;
+    }
     ended
 }
 

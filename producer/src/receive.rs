@@ -25,6 +25,7 @@ use muster_domain::outcome::Counts;
 use muster_domain::parse::{Dialect, ParseLimits};
 use muster_domain::rules::Rules;
 use muster_runtime::retry::{Backoff, Policy};
+use muster_runtime::telemetry::traces::{self, Span, Value};
 use muster_store::intake::{self as store, Concluded, KnownImport, NewImport, Opened, Received, Settled};
 use muster_store::quota::{Allowance, TenantLimits};
 use muster_store::{Store, StoreError, apply, catalog};
@@ -147,11 +148,16 @@ pub async fn begin(
     // A task of its own: the request that feeds it may vanish at any time, and the import must end all the same.
     match store::open(store, &import, &limits.tenant).await? {
         Opened::New(allowance) => {
+            let mut span = traces::span("receive");
+            span.about(import.id.get(), Some(import.tenant.get()));
+            let context = span.context();
             let run = run(store.clone(), import, encoding, limits, allowance, incoming);
-            let task = tokio::spawn(async move {
+            let task = tokio::spawn(traces::within(context, async move {
                 let _permit = permit;
-                run.await
-            });
+                let received = run.await;
+                tell(span, &received);
+                received
+            }));
             Ok(Upload { import: id, pieces, task })
         }
         Opened::Known(known) => {
@@ -205,6 +211,25 @@ impl Upload {
     }
 }
 
+/// What an upload came to, in its span.
+fn tell(mut span: Span, received: &Result<Receipt, ReceiveError>) {
+    match received {
+        Ok(receipt) => {
+            span.set("muster.state", Value::Word(receipt.state.as_str()));
+            span.count("muster.records", receipt.counts.total);
+            span.count("muster.failed", receipt.counts.failed);
+        }
+        Err(error) => {
+            let code = match error {
+                ReceiveError::Refused(_, error) | ReceiveError::Aborted(_, error) => error.code,
+                _ => ErrorCode::Unavailable,
+            };
+            span.set("muster.code", Value::Word(code.as_str()));
+            span.fail();
+        }
+    }
+}
+
 async fn run(
     store: Store,
     import: NewImport,
@@ -224,7 +249,9 @@ async fn run(
     };
     let parse =
         tokio::task::spawn_blocking(move || Intake::new(rules, key, limits, allowance, sealed).run(to_parse));
+    let staging = traces::span("stage");
     let staged = crate::stage::stage(&store, import.id, import.tenant, to_stage).await;
+    staging.end();
     // Each task ends when the one it writes to has gone, so waiting for all of them in this order cannot hang.
     let parsed = join(parse).await;
     let decoded = join(decode).await;
@@ -238,7 +265,10 @@ async fn run(
     let (failure, counts) = match outcome {
         Ok((parsed, stage)) => {
             let counts = counts(parsed.total, parsed.invalid);
-            match conclude(&store, &import, &limits.tenant, parsed, stage).await {
+            let committing = traces::span("commit");
+            let concluded = conclude(&store, &import, &limits.tenant, parsed, stage).await;
+            committing.end();
+            match concluded {
                 Ok(receipt) => return Ok(receipt),
                 Err(failure) => (failure, counts),
             }

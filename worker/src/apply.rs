@@ -25,6 +25,7 @@ use muster_domain::undo::{Change, Images};
 use muster_domain::validate::{Binding, validate};
 use muster_queue::Message;
 use muster_runtime::clock;
+use muster_runtime::telemetry::traces;
 use muster_store::apply::{self as store, Beginning, LockedChunk};
 use muster_store::intake::Issue;
 use muster_store::upsert::upsert;
@@ -69,6 +70,7 @@ impl Job<'_> {
             worker: self.worker,
             secluded: care.secluded,
         };
+        let locking = traces::span("lock");
         let mut transaction = slots.within(store::begin(connection, &beginning)).await?;
         let locked = slots.within(store::lock(&mut transaction, chunk, self.worker, care.alone)).await?;
         let locked = match self.check(locked, care, standing) {
@@ -82,6 +84,7 @@ impl Job<'_> {
             Known::Newer(newer) => return self.leave(transaction, Report::Newer(newer.to_string())).await,
             Known::Missing => return self.leave(transaction, Report::Unknown).await,
         };
+        locking.end();
         let staged;
         let body: &[u8] = if body_hash(&self.message.body) == locked.body_hash {
             &self.message.body
@@ -164,6 +167,7 @@ impl Job<'_> {
         began: Instant,
     ) -> Result<Report, StoreError> {
         let (slots, chunk) = (self.slots, self.chunk());
+        let reading = traces::span("read");
         let records = match self.read(&mut transaction, locked, body).await? {
             Ok(records) => records,
             Err(report) => return self.leave(transaction, report).await,
@@ -181,6 +185,7 @@ impl Job<'_> {
             rules
         };
         let mut work = Work::new(locked, records.names(), &raw, &binding, rules);
+        reading.end();
         if locked.plan == Some(PlanUse::Make) {
             return self.foresee(transaction, &work).await;
         }
@@ -205,9 +210,13 @@ impl Job<'_> {
         let Work { sheet, mut issues, .. } = work;
         fault::point_of(Point::ApplyWritten, chunk.get())?;
         issues.sort_unstable_by_key(|issue| issue.record);
+        let finishing = traces::span("finish");
         slots.within(store::finish(&mut transaction, chunk, locked.import, &sheet, &issues, &images)).await?;
+        finishing.end();
         fault::point_of(Point::BeforeCommit, chunk.get())?;
+        let committing = traces::span("commit");
         slots.within(async { Ok(transaction.commit().await?) }).await?;
+        committing.end();
         fault::point_of(Point::AfterCommit, chunk.get())?;
         Ok(Report::Done(Box::new(told(locked, &sheet, &issues, began.elapsed()))))
     }
@@ -225,9 +234,13 @@ impl Job<'_> {
     /// Writes down what the records would come to, and commits that.
     async fn foresee(&self, mut transaction: Transaction<'_>, work: &Work<'_>) -> Result<Report, StoreError> {
         let (slots, chunk) = (self.slots, self.chunk());
+        let planning = traces::span("plan");
         let counts = work.foresee(&mut transaction, slots, chunk).await?;
+        planning.end();
         fault::point_of(Point::BeforeCommit, chunk.get())?;
+        let committing = traces::span("commit");
         slots.within(async { Ok(transaction.commit().await?) }).await?;
+        committing.end();
         fault::point_of(Point::AfterCommit, chunk.get())?;
         Ok(Report::Planned(counts))
     }
@@ -342,6 +355,7 @@ impl<'a> Work<'a> {
         which: &[usize],
     ) -> Result<Written, StoreError> {
         if let Some(undo) = &self.rules.options.undo {
+            let _writing = traces::span("write");
             return self.take_back(transaction, which, undo).await;
         }
         let chosen: Vec<&(usize, Record<'a>)> = which.iter().filter_map(|at| self.valid.get(*at)).collect();

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use muster_domain::outcome::Counts;
+use muster_runtime::telemetry::traces;
 
 use crate::apply::Told;
 use crate::shared::Label;
@@ -21,6 +22,7 @@ pub(crate) fn log_planned(label: &Label, counts: &Counts, started: Instant, atte
         skipped = counts.skipped,
         failed = counts.failed,
         milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        trace = traces::trace_id(),
         "chunk planned"
     );
 }
@@ -54,6 +56,7 @@ pub(crate) fn log_applied(label: &Label, told: &Told, started: Instant, attempt:
         skipped = told.counts.skipped,
         failed = told.counts.failed,
         milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        trace = traces::trace_id(),
         "chunk applied"
     );
 }

@@ -10,9 +10,10 @@ use std::time::Instant;
 use futures_util::FutureExt;
 use muster_domain::fault::{self, Mutant};
 use muster_domain::id::ChunkId;
-use muster_queue::{Delivery, Message};
+use muster_queue::{Delivery, Message, Settler};
 use muster_runtime::clock;
 use muster_runtime::retry::{Backoff, Policy as RetryPolicy};
+use muster_runtime::telemetry::traces::{self, Span, Value};
 use muster_store::connections::is_met_alone;
 use muster_store::{ErrorKind, StoreError};
 use rand::Rng;
@@ -39,13 +40,9 @@ pub(crate) async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: Owne
         Ok(message) => {
             let chunk = ChunkId::new(message.headers.chunk_id);
             let _held = shared.holder.hold(chunk);
-            if fault::mutant(Mutant::AckBeforeCommit) {
-                settled(settler.ack().await);
-                work(&shared, &message).await;
-            } else {
-                let verdict = work_or_panic(&shared, &message).await;
-                settle(&shared, &shared.label(&message), verdict, settler).await;
-            }
+            let mut span = begin_span(&message);
+            let context = span.context();
+            traces::within(context, apply_and_settle(&shared, &message, settler, &mut span)).await;
         }
         Err(error) => {
             tracing::warn!(%error, "a message that is none of ours became a dead letter");
@@ -53,6 +50,44 @@ pub(crate) async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: Owne
         }
     }
     drop(permit);
+}
+
+async fn apply_and_settle(shared: &Shared, message: &Message, settler: Settler, span: &mut Span) {
+    if fault::mutant(Mutant::AckBeforeCommit) {
+        settled(settler.ack().await);
+        work(shared, message).await;
+        return;
+    }
+    let verdict = work_or_panic(shared, message).await;
+    let (word, well) = told_of(verdict);
+    span.set("muster.verdict", Value::Word(word));
+    if !well {
+        span.fail();
+    }
+    settle(shared, &shared.label(message), verdict, settler).await;
+}
+
+/// The span of a delivery, below that of its message.
+fn begin_span(message: &Message) -> Span {
+    let headers = &message.headers;
+    let mut span = traces::continued(headers.traceparent.as_deref(), "apply chunk", traces::Kind::Consumer);
+    span.about(headers.import_id, headers.tenant);
+    span.set("muster.chunk", Value::Number(headers.chunk_id));
+    span.count("muster.attempt", headers.attempt.into());
+    span
+}
+
+/// A verdict in a span, and whether the delivery came to what it was to come to.
+fn told_of(verdict: Verdict) -> (&'static str, bool) {
+    match verdict {
+        Verdict::Ack => ("ack", true),
+        Verdict::Wait(_) => ("wait", true),
+        Verdict::Hold | Verdict::GiveBack => ("give_back", true),
+        Verdict::Defer(_) => ("defer", false),
+        Verdict::PutOff(_) => ("put_off", false),
+        Verdict::Bury => ("dead", false),
+        Verdict::DeadLetter(_) => ("dead_letter", false),
+    }
 }
 
 /// A panic over a chunk is a failed attempt of that chunk, and of nothing else.

@@ -16,6 +16,7 @@ use muster_producer::receive::{self, Receipt, ReceiveError, ReceiveLimits};
 use muster_producer::request::{RequestError, ResolvedImport, resolve};
 use muster_runtime::clock;
 use muster_runtime::config::Config;
+use muster_runtime::telemetry::traces;
 use muster_store::intake::{self, NewImport, Provenance};
 use muster_store::{Store, plans, reports};
 use sha2::{Digest, Sha256};
@@ -115,9 +116,12 @@ pub(crate) async fn take_in(
     let (dialect, brake) = (resolved.dialect, Some(resolved.brake));
     let limits = ReceiveLimits { dialect, brake, ..receive_limits(config) };
     let label = source.label().to_owned();
-    let upload = receive::begin(&session.store, new, source.encoding, limits).await?;
+    let span = traces::entry(None, "muster import", traces::Kind::Internal);
+    let begin = receive::begin(&session.store, new, source.encoding, limits);
+    let upload = traces::within(span.context(), begin).await?;
     let received = push(upload, source, progress, shutdown).await;
     let receipt = received.with_context(|| format!("{label} could not be imported"))?;
+    span.end();
     match receipt.state {
         ImportState::Received => Ok(Taken::Waits(receipt.import)),
         ImportState::Refused => {

@@ -717,6 +717,24 @@ table! {
         LookupsUnbounded = "lookups_unbounded",
         /// The name of a webhook is looked up though the tenant may have no more.
         LookedUpUncounted = "looked_up_uncounted",
+        /// The trace context in the headers of messages is empty.
+        TraceparentEmpty = "traceparent_empty",
+        /// An import does not keep the trace context of its upload.
+        ImportForgetsTrace = "import_forgets_trace",
+        /// The trace context that a client sends is not read.
+        ClientTraceIgnored = "client_trace_ignored",
+        /// What a trace context says is not to be recorded is recorded.
+        UnsampledTraced = "unsampled_traced",
+        /// Requests without a credential that counts leave spans.
+        StrangersTraced = "strangers_traced",
+        /// Spans that find the queue full are lost and not counted.
+        DropsUncounted = "drops_uncounted",
+        /// What is to be sent to the collector when the process stops is thrown away.
+        TracesNotFlushed = "traces_not_flushed",
+        /// A stop waits for the collector for as long as that takes.
+        FlushWaits = "flush_waits",
+        /// A span of a request is named by its address, with whatever stands in that.
+        AddressInSpan = "address_in_span",
     }
 }
 

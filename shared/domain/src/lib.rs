@@ -8,6 +8,7 @@
 //! - [`plan::plan`] says what a chunk does to the users that are there, [`planned`] what of that is kept to be looked at,
 //!   [`undo`] how it is taken back;
 //! - [`outcome::Verdict`] and its counts are what became of each record, [`import::ImportState`] and [`import::ChunkState`] of the whole;
+//! - [`trace::TraceContext`]: which trace a piece of work belongs to;
 //! - [`fault`]: failpoints and mutants, compiled out unless a test asks for them.
 
 pub mod backoff;
@@ -45,6 +46,7 @@ pub mod rsa_key;
 pub mod rules;
 pub mod tenant;
 pub mod token;
+pub mod trace;
 mod typed;
 pub mod undo;
 mod undo_limits;

@@ -503,6 +503,18 @@ pub const LIMITS: &[Group] = &[
                 Else("it takes another connection"),
                 &["connections_that_lead_nowhere_hold_no_worker"],
             ),
+            limit(
+                "Spans of traces that wait to be sent",
+                Fixed("4,096"),
+                Else("they are dropped and counted"),
+                &["spans_that_find_the_queue_full_are_dropped_and_counted"],
+            ),
+            limit(
+                "Time for the last spans at a stop",
+                Fixed("2 s"),
+                Else("they are lost"),
+                &["a_collector_that_hangs_holds_up_neither_spans_nor_the_stop"],
+            ),
         ],
     ),
 ];

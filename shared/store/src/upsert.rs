@@ -19,6 +19,7 @@ use muster_domain::record::{Patch, Record};
 use muster_domain::rules::Rules;
 use muster_domain::undo::{Change, Kind, flat_user};
 use muster_domain::warning::Warning;
+use muster_runtime::telemetry::traces;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
@@ -44,15 +45,19 @@ pub async fn upsert<'a>(
     new_id: &mut (dyn FnMut() -> Uuid + Send),
 ) -> Result<Upserted, StoreError> {
     let enrolment = rules.options.enrolment;
+    let planning = traces::span("plan");
     let existing = find_users(connection, tenant, &Keys::of(records), enrolment).await?;
     let began = std::time::Instant::now();
     let plan = plan(records, &existing, rules, now, new_id);
     metrics::histogram!("muster_plan_seconds").record(began.elapsed().as_secs_f64());
+    planning.end();
     if plan.needs_alone && !alone {
         return Err(StoreError::NotAlone);
     }
     fault::point(Point::Planned)?;
+    let writing = traces::span("write");
     write_users(connection, tenant, &plan, enrolment).await?;
+    writing.end();
     let Plan { verdicts, errors, warnings, changes, .. } = plan;
     Ok(Upserted { verdicts, errors, warnings, changes })
 }
@@ -95,6 +100,7 @@ pub async fn upsert_planned<'a>(
     check: &Check<'_>,
 ) -> Result<(Upserted, Vec<(usize, Drift)>), StoreError> {
     let enrolment = rules.options.enrolment;
+    let planning = traces::span("plan");
     let existing = find_users(connection, tenant, &Keys::of(records), enrolment).await?;
     let mut left: Vec<usize> = (0..records.len()).collect();
     let mut drifts: Vec<(usize, Drift)> = Vec::new();
@@ -119,11 +125,14 @@ pub async fn upsert_planned<'a>(
         let behind = refused.into_iter().filter(|at| !told.contains(at));
         drifts.extend(behind.map(|at| (at, Drift::behind_another())));
     };
+    planning.end();
     if plan.needs_alone && !alone {
         return Err(StoreError::NotAlone);
     }
     fault::point(Point::Planned)?;
+    let writing = traces::span("write");
     write_users(connection, tenant, &plan, enrolment).await?;
+    writing.end();
     let Plan { verdicts, errors, warnings, changes, .. } = plan;
     let place = |at: usize| left.get(at).copied();
     let mut all: Vec<(Verdict, Option<Uuid>)> = vec![(Verdict::FAILED, None); records.len()];
@@ -172,15 +181,19 @@ pub async fn upsert_one<'a>(
 ) -> Result<Result<(Verdict, Member), RecordError>, StoreError> {
     let enrolment = rules.options.enrolment;
     let records = [record];
+    let planning = traces::span("plan");
     let existing = find_users(connection, tenant, &Keys::of(&records), enrolment).await?;
     let mut plan = plan(&records, &existing, rules, now, &mut || new_id);
+    planning.end();
     if plan.needs_alone && !alone {
         return Err(StoreError::NotAlone);
     }
     if let Some((_, error)) = plan.errors.pop() {
         return Ok(Err(error));
     }
+    let writing = traces::span("write");
     write_users(connection, tenant, &plan, enrolment).await?;
+    writing.end();
     note(connection, tenant, actor, &plan, enrolment).await?;
     let Some((verdict, Some(id))) = plan.verdicts.pop() else {
         return Err(StoreError::Program("a record was planned without a verdict".into()));

@@ -8,7 +8,7 @@ use muster_domain::catalog::MAX_NAME_BYTES;
 use muster_domain::normalise::has_forbidden_char;
 
 use super::value::Setting;
-use super::{ByteSize, Envelope, Key, LogFormat, Problem, SecretUrl, Sources};
+use super::{ByteSize, Envelope, Key, LogFormat, Problem, Ratio, SecretUrl, Sources};
 
 macro_rules! settings {
     ($(
@@ -275,6 +275,13 @@ settings! {
         filter: Option<String> = None,
             "What to log, as in `info,muster_worker=debug`. Not set: info for services, warn for commands.";
     }
+    /// Traces: what became of an import, from its upload to the commit of each chunk, with times.
+    trace: TraceConfig {
+        endpoint: Option<SecretUrl> = None,
+            "Collector that is sent traces, by OTLP over HTTP as JSON, as in `http://localhost:4318`; where no path is given it is `/v1/traces`. Not set: no traces.";
+        ratio: Ratio = Ratio::percent(10),
+            "Which part of what begins here is traced, from 0 to 1. What comes with a trace context is traced where that says so.";
+    }
 }
 
 impl WorkerConfig {
@@ -386,6 +393,7 @@ impl Config {
         let urls = [
             ("database.url", &self.database.url, &["postgres", "postgresql"]),
             ("broker.url", &self.broker.url, &["amqp", "amqps"]),
+            ("trace.endpoint", &self.trace.endpoint, &["http", "https"]),
         ];
         for (key, url, schemes) in urls {
             if url.as_ref().is_some_and(|url| !schemes.contains(&url.scheme())) {

@@ -26,7 +26,9 @@ pub(in super::super) async fn settle_group(
     .bind(GroupId::PLANNED.get())
     .fetch_optional(&mut *connection)
     .await?;
-    let Some((tenant, name)) = missing.filter(|_| !mutant(Mutant::PlannedGroupForgotten)) else { return Ok(()) };
+    let Some((tenant, name)) = missing.filter(|_| !mutant(Mutant::PlannedGroupForgotten)) else {
+        return Ok(());
+    };
     let key = fold_name(&name);
     if make {
         sqlx::query(
