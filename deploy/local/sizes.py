@@ -22,7 +22,10 @@ TABLES = {
     "shared/runtime/src/limits.rs": "every bound with its reason, from which docs/limits.md is made",
 }
 
-FUNCTION_TABLES = {"shared/domain/src/field/form.rs: form_of": "what each field takes, an arm a field"}
+FUNCTION_TABLES = {
+    "shared/domain/src/field/form.rs: form_of": "what each field takes, an arm a field",
+    "producer/src/api/document/options.rs: of_route": "what each parameter may be, an arm a parameter",
+}
 
 # Comments and texts, whose braces count for nothing.
 OTHER = re.compile(
