@@ -5,7 +5,6 @@
 //!
 //! [`Upload::finish`] answers once everything is durable (P1). An [`Upload`] that is dropped instead aborts its import.
 
-mod brake;
 mod days;
 mod encoding;
 mod intake;
@@ -23,18 +22,19 @@ use muster_domain::intake::Memory;
 use muster_domain::options::Rows;
 use muster_domain::outcome::Counts;
 use muster_domain::parse::{Dialect, ParseLimits};
+use muster_domain::receive::{Allowance, Received, Staged};
 use muster_domain::rules::Rules;
 use muster_runtime::retry::{Backoff, Policy};
 use muster_runtime::telemetry::traces::{self, Span, Value};
-use muster_store::intake::{self as store, Concluded, KnownImport, NewImport, Opened, Received, Settled};
-use muster_store::quota::{Allowance, TenantLimits};
+use muster_store::intake::{self as store, Concluded, KnownImport, NewImport, Opened, Settled};
+use muster_store::quota::TenantLimits;
 use muster_store::{Store, StoreError, apply, catalog};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::stage::{Stage, Staged};
+use crate::stage::Stage;
 use crate::workbook::BookLimits;
 pub(crate) use days::Waiting;
 pub(crate) use encoding::decode;

@@ -2,24 +2,13 @@
 
 use std::time::Duration;
 
-use muster_domain::chunk::SealedChunk;
 use muster_domain::fault::{self, Point};
 use muster_domain::id::{ImportId, TenantId};
-use muster_domain::unique::UniqueKey;
-use muster_store::intake::{self, Issue, Tally};
+use muster_domain::receive::Staged;
+use muster_store::intake::{self, Tally};
 use muster_store::{Connection, Store, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
-
-/// Something for the stager to write.
-#[derive(Debug)]
-pub(crate) enum Staged {
-    Chunk(SealedChunk),
-    Issues(Vec<Issue>),
-    Keys(Vec<UniqueKey>),
-    /// Everything was parsed well. Without it, what was staged is worth nothing.
-    End,
-}
 
 /// What was staged, and the session that did it: the receipt goes over the same one.
 pub(crate) struct Stage {

@@ -40,6 +40,7 @@ pub mod profile;
 pub mod progress;
 pub mod quantity;
 pub mod receipt;
+pub mod receive;
 pub mod record;
 pub mod request;
 pub mod rsa_key;

@@ -17,6 +17,7 @@ use muster_domain::import::ChunkState;
 use muster_domain::options::{ImportOptions, NewerOptions};
 use muster_domain::outcome::OutcomeSheet;
 use muster_domain::planned::PlanUse;
+use muster_domain::receive::Issue;
 use muster_domain::undo::Images;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
@@ -25,7 +26,7 @@ use uuid::Uuid;
 pub use dead::{bury, end_dead};
 
 use super::convert::{number, read_sheet, small};
-use super::issues::{Issue, write_issues};
+use super::issues::write_issues;
 use super::{Store, StoreError, Transaction};
 
 /// First key of the advisory locks on tenants; the second is the tenant.

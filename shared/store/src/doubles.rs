@@ -12,6 +12,7 @@ use muster_domain::field::Field;
 use muster_domain::id::{ChunkId, ImportId};
 use muster_domain::options::ImportOptions;
 use muster_domain::outcome::{Outcome, Verdict};
+use muster_domain::receive::Issue;
 use muster_domain::record::source_json;
 use muster_domain::rules::Rules;
 use muster_domain::unique::{KeyList, UniqueKey};
@@ -21,7 +22,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::convert::{number, numbers, read_sheet, small, wide};
-use super::issues::{Issue, write_issues};
+use super::issues::write_issues;
 
 /// Which of a record's values an earlier record has.
 #[derive(Debug, Clone, Copy)]

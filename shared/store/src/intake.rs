@@ -14,15 +14,16 @@ use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::options::ImportOptions;
 use muster_domain::outcome::{OutcomeSheet, Verdict};
+use muster_domain::receive::Allowance;
 use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::convert::{small, wide};
 pub use super::doubles::stage_keys;
-pub use super::issues::{Issue, write_issues};
-use super::quota::{self, Allowance, TenantLimits};
-pub use super::receipt::{Concluded, Received, Settled, Tally, receive};
+pub use super::issues::write_issues;
+use super::quota::{self, TenantLimits};
+pub use super::receipt::{Concluded, Settled, Tally, receive};
 use super::{Store, StoreError, doubles};
 
 /// A new import.

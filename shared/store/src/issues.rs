@@ -1,38 +1,12 @@
 //! Issues: what a record has to say beside its outcome. Written while it is received, and again while it is applied.
 
-use muster_domain::error::RecordError;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::ImportId;
+use muster_domain::receive::Issue;
 use sqlx::postgres::PgConnection;
 
 use super::StoreError;
 use super::convert::wide;
-
-/// A record with something to say beside its outcome.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Issue {
-    /// Number of the record.
-    pub record: u64,
-    /// Whether the record failed (else there are only warnings).
-    pub failed: bool,
-    /// What is wrong with it.
-    pub errors: Vec<RecordError>,
-    /// What its owner should know although it was applied.
-    pub warnings: Vec<String>,
-    /// The record as uploaded, secrets redacted: JSON text `[[name, value], …]`.
-    pub source: String,
-}
-
-impl Issue {
-    /// About how many bytes it holds.
-    pub fn size(&self) -> usize {
-        let errors =
-            self.errors.iter().map(|error| error.message.len() + error.field.as_ref().map_or(0, String::len));
-        let warnings = self.warnings.iter().map(String::len);
-        let own = size_of::<Self>() + size_of_val(&self.errors[..]) + size_of_val(&self.warnings[..]);
-        own + self.source.len() + errors.sum::<usize>() + warnings.sum::<usize>()
-    }
-}
 
 /// Writes issues of records. A record's later issue replaces its earlier one, so that writing twice is writing once. What the record was
 /// warned of while it was received is still so after it was applied, and stays.

@@ -2,14 +2,15 @@
 //! decode, validate once more, plan, write.
 
 use chrono::DateTime;
-use muster_domain::chunk::{ChunkCutter, ChunkLimits, SealedChunk, decode};
+use muster_domain::chunk::{ChunkLimits, SealedChunk, decode};
 use muster_domain::error::{FileError, RecordError};
-use muster_domain::intake::{Memory, Reading};
+use muster_domain::intake::Memory;
 use muster_domain::options::ImportOptions;
 use muster_domain::outcome::Verdict;
-use muster_domain::parse::{Dialect, ParseLimits, Parser, RecordSink};
+use muster_domain::parse::{Dialect, ParseLimits, Parser};
 use muster_domain::plan::plan;
-use muster_domain::record::{Names, RawRecord, Record};
+use muster_domain::receive::{Bounds, Issue, Receiving, Staged, Stager};
+use muster_domain::record::{RawRecord, Record};
 use muster_domain::rules::Rules;
 use muster_domain::validate::{Binding, validate};
 use uuid::Uuid;
@@ -52,47 +53,21 @@ impl std::fmt::Debug for Course<'_> {
     }
 }
 
-/// The producer's part.
-struct Sink {
-    reading: Reading,
-    cutter: ChunkCutter,
-    invalid: Decided,
-    /// Warnings of receiving, by record.
-    warnings: Vec<(u64, String)>,
-    /// The first of the records that are told together.
-    stands_for_repeats: Option<u64>,
+/// What the producer stages.
+#[derive(Debug, Default)]
+struct Everything {
+    chunks: Vec<SealedChunk>,
+    issues: Vec<Issue>,
 }
 
-impl RecordSink for Sink {
-    fn header(&mut self, names: &Names) -> Result<(), FileError> {
-        self.reading.header(names)
-    }
-
-    fn knows(&self, name: &str) -> bool {
-        self.reading.binding.knows(name)
-    }
-
-    fn beyond_ascii(&mut self) {
-        self.reading.beyond_ascii();
-    }
-
-    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
-        let Self { reading, cutter, invalid, warnings, stands_for_repeats } = self;
-        let number = record.position.record.get();
-        reading.record(record, names, |taken| {
-            let valid = taken.validated.result.is_ok();
-            if let Err(errors) = taken.validated.result {
-                let observed =
-                    Observed { verdict: Verdict::FAILED, user: None, errors, warnings: Vec::new() };
-                invalid.push((number, observed));
-            }
-            warnings.extend(taken.warnings.into_iter().map(|warning| (number, warning)));
-            if taken.stands_for_repeats {
-                *stands_for_repeats = Some(number);
-            }
-            cutter.push(taken.record, names, taken.identifier, valid).expect("a chunk can be encoded");
-        });
-        Ok(())
+impl Stager for Everything {
+    fn take(&mut self, staged: Staged) -> bool {
+        match staged {
+            Staged::Chunk(chunk) => self.chunks.push(chunk),
+            Staged::Issues(issues) => self.issues.extend(issues),
+            Staged::Keys(_) | Staged::End => {}
+        }
+        true
     }
 }
 
@@ -117,34 +92,26 @@ impl Engine {
         each: &mut dyn FnMut(Decided, &Table),
     ) -> Result<u64, FileError> {
         let rules = Rules::new(options.clone()).with_catalog(index());
-        let mut sink = Sink {
-            reading: Reading::new(rules.clone()).telling_repeats(self.repeats),
-            cutter: ChunkCutter::new(course.chunk),
-            invalid: Vec::new(),
-            warnings: Vec::new(),
-            stands_for_repeats: None,
-        };
+        let bounds = Bounds { chunk: course.chunk, repeats: self.repeats, ..Bounds::default() };
+        let mut receiving = Receiving::new(rules.clone(), None, bounds, Everything::default());
         let mut parser = Parser::in_dialect(options.format, course.parse, course.dialect)
             .at(options.at.as_deref())
             .reshaping(rules.table());
-        parser.feed(bytes, &mut sink)?;
-        let end = parser.finish(&mut sink)?;
-        if let (Some(record), Some(told)) = (sink.stands_for_repeats, sink.reading.untold_repeats()) {
-            sink.warnings.push((record, told));
-        }
-        let mut names = Names::new();
-        for name in sink.reading.binding.names() {
-            names.push(name);
-        }
-        sink.cutter.finish(&names).expect("a chunk can be encoded");
-        let mut chunks = sink.cutter.take();
+        parser.feed(bytes, &mut receiving)?;
+        let end = parser.finish(&mut receiving)?;
+        let Everything { mut chunks, issues } = receiving.finish().expect("what is staged is taken").stager;
+        let failed = |issue: &Issue| {
+            let errors = issue.errors.clone();
+            (issue.record, Observed { verdict: Verdict::FAILED, user: None, errors, warnings: Vec::new() })
+        };
+        let invalid: Decided = issues.iter().filter(|issue| issue.failed).map(failed).collect();
         while !chunks.is_empty() {
             let lane = chunks[(course.next)(&chunks)].lane;
             let at = chunks.iter().position(|chunk| chunk.lane == lane).expect("a chunk of the lane");
-            let mut decided = self.chunk(&chunks.remove(at), &rules, &sink.invalid);
+            let mut decided = self.chunk(&chunks.remove(at), &rules, &invalid);
             for (number, observed) in &mut decided {
-                let more = sink.warnings.iter().filter(|(of, _)| of == number);
-                observed.warnings.extend(more.map(|(_, warning)| warning.clone()));
+                let more = issues.iter().filter(|issue| issue.record == *number);
+                observed.warnings.extend(more.flat_map(|issue| issue.warnings.clone()));
             }
             each(decided, &self.table);
         }

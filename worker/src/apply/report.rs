@@ -6,9 +6,9 @@ use std::time::Duration;
 use muster_domain::error::ErrorCode;
 use muster_domain::fault::{self, Mutant};
 use muster_domain::outcome::{Counts, Outcome, OutcomeSheet};
+use muster_domain::receive::Issue;
 use muster_store::StoreError;
 use muster_store::apply::LockedChunk;
-use muster_store::intake::Issue;
 
 /// How carefully to apply: as fast as can be first, then the way that the failure before calls for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

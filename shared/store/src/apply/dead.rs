@@ -5,12 +5,13 @@ use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, ImportId};
 use muster_domain::outcome::{Outcome, OutcomeSheet, Verdict};
+use muster_domain::receive::Issue;
 use muster_domain::record::{Secrets, source_json};
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use crate::convert::read_sheet;
-use crate::issues::{Issue, write_issues};
+use crate::issues::write_issues;
 use crate::{Store, StoreError};
 
 /// Ends a chunk that cannot be applied: its pending records fail with code `chunk_dead`. False for a chunk that has ended.

@@ -7,9 +7,9 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use muster_domain::error::{ErrorCode, FileError, RecordError};
-use muster_domain::fault::{Mutant, mutant};
-use muster_domain::record::Position;
+use crate::error::{ErrorCode, FileError, RecordError};
+use crate::fault::{Mutant, mutant};
+use crate::record::Position;
 
 /// Fewest records that say something.
 const FEWEST: u64 = 100;
@@ -99,7 +99,7 @@ impl Brake {
 
 #[cfg(test)]
 mod tests {
-    use muster_domain::record::RecordNumber;
+    use crate::record::RecordNumber;
 
     use super::*;
 
