@@ -159,7 +159,7 @@ fn form_view(asked: &[(String, String)], last: &[BulkView], visit: &Visit, now: 
         }
         @if visit.allows(Scope::ImportWrite) {
             p.lead { "Choose what is to be done, and to which imports. You see what is found before anything is done." }
-            (form(asked, visit))
+            (choices(asked, visit))
         }
         section aria-labelledby="last" {
             h2 #last { "What was done last" }
@@ -169,7 +169,7 @@ fn form_view(asked: &[(String, String)], last: &[BulkView], visit: &Visit, now: 
 }
 
 /// What is to be done, and to which imports.
-fn form(asked: &[(String, String)], visit: &Visit) -> Markup {
+fn choices(asked: &[(String, String)], visit: &Visit) -> Markup {
     let given = |name: &str| field(asked, name).filter(|text| !text.is_empty());
     let wrong = |name: &str| given("wrong") == Some(name);
     let text = |name: &'static str, label: &str, example: &str| {
