@@ -206,8 +206,19 @@ impl Job<'_> {
         if let (refused @ 1.., Some(error)) = &work.refused {
             self.warn_of_refused(locked, *refused, error);
         }
+        self.finish(transaction, work, began).await
+    }
+
+    /// Writes down what became of the records, and commits everything.
+    async fn finish(
+        &self,
+        mut transaction: Transaction<'_>,
+        work: Work<'_>,
+        began: Instant,
+    ) -> Result<Report, StoreError> {
+        let (slots, chunk) = (self.slots, self.chunk());
         let images = work.images()?;
-        let Work { sheet, mut issues, .. } = work;
+        let Work { locked, sheet, mut issues, .. } = work;
         fault::point_of(Point::ApplyWritten, chunk.get())?;
         issues.sort_unstable_by_key(|issue| issue.record);
         let finishing = traces::span("finish");

@@ -14,6 +14,7 @@ mod rules;
 mod settle;
 mod shared;
 mod slots;
+mod spans;
 mod split;
 mod verdict;
 mod work;

@@ -13,7 +13,7 @@ use muster_domain::id::ChunkId;
 use muster_queue::{Delivery, Message, Settler};
 use muster_runtime::clock;
 use muster_runtime::retry::{Backoff, Policy as RetryPolicy};
-use muster_runtime::telemetry::traces::{self, Span, Value};
+use muster_runtime::telemetry::traces::{self, Span};
 use muster_store::connections::is_met_alone;
 use muster_store::{ErrorKind, StoreError};
 use rand::Rng;
@@ -23,6 +23,7 @@ use crate::apply::{Care, Job, Report};
 use crate::canon::{log_applied, log_planned};
 use crate::settle::{conclude, give_back, settle, settle_in_time, settled};
 use crate::shared::{Label, Shared};
+use crate::spans;
 use crate::split::waited;
 use crate::verdict::{Applied, Standing, Verdict, decide};
 
@@ -40,7 +41,7 @@ pub(crate) async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: Owne
         Ok(message) => {
             let chunk = ChunkId::new(message.headers.chunk_id);
             let _held = shared.holder.hold(chunk);
-            let mut span = begin_span(&message);
+            let mut span = spans::begin(&message);
             let context = span.context();
             traces::within(context, apply_and_settle(&shared, &message, settler, &mut span)).await;
         }
@@ -59,35 +60,8 @@ async fn apply_and_settle(shared: &Shared, message: &Message, settler: Settler, 
         return;
     }
     let verdict = work_or_panic(shared, message).await;
-    let (word, well) = told_of(verdict);
-    span.set("muster.verdict", Value::Word(word));
-    if !well {
-        span.fail();
-    }
+    spans::tell(span, verdict);
     settle(shared, &shared.label(message), verdict, settler).await;
-}
-
-/// The span of a delivery, below that of its message.
-fn begin_span(message: &Message) -> Span {
-    let headers = &message.headers;
-    let mut span = traces::continued(headers.traceparent.as_deref(), "apply chunk", traces::Kind::Consumer);
-    span.about(headers.import_id, headers.tenant);
-    span.set("muster.chunk", Value::Number(headers.chunk_id));
-    span.count("muster.attempt", headers.attempt.into());
-    span
-}
-
-/// A verdict in a span, and whether the delivery came to what it was to come to.
-fn told_of(verdict: Verdict) -> (&'static str, bool) {
-    match verdict {
-        Verdict::Ack => ("ack", true),
-        Verdict::Wait(_) => ("wait", true),
-        Verdict::Hold | Verdict::GiveBack => ("give_back", true),
-        Verdict::Defer(_) => ("defer", false),
-        Verdict::PutOff(_) => ("put_off", false),
-        Verdict::Bury => ("dead", false),
-        Verdict::DeadLetter(_) => ("dead_letter", false),
-    }
 }
 
 /// A panic over a chunk is a failed attempt of that chunk, and of nothing else.

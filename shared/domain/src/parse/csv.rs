@@ -305,10 +305,10 @@ impl Records {
             self.store.give_back(fields);
             return Ok(());
         }
-        fill(&mut fields, &mut cut, header.columns.named, limits);
+        fill(&mut fields, &mut cut, header.columns.named, (flexible, sheet));
         // The text before the first bad byte is the same in both readings, and so is the column that it ends in.
         let fault = fault.map(|at| column_at(text.get(..at).unwrap_or_default(), header.delimiter, quotes));
-        let columns = (!limits.flexible).then_some(header.columns);
+        let columns = (!flexible).then_some(header.columns);
         let western = || self.western.unwrap_or_else(|| looks_like_windows_1252(record));
         if let Some(cell) = fault
             && self.handmade
@@ -344,12 +344,12 @@ fn decoded(record: &[u8]) -> (Cow<'_, str>, Option<usize>) {
 }
 
 /// Fills the columns that a record does not reach, where that is no mistake. Named columns come first, so those are the last ones.
-fn fill(fields: &mut Vec<RawField<'_>>, cut: &mut Cut, named: usize, limits: &ParseLimits) {
+fn fill(fields: &mut Vec<RawField<'_>>, cut: &mut Cut, named: usize, (flexible, sheet): (bool, bool)) {
     let missing = (cut.cells..named).filter_map(|index| NameId::try_from(index).ok());
-    if limits.sheet {
+    if sheet {
         fields.extend(missing.map(|name| RawField { name, value: RawValue::Text("") }));
         cut.cells = cut.cells.max(named);
-    } else if limits.flexible {
+    } else if flexible {
         fields.extend(missing.map(|name| RawField { name, value: RawValue::Null }));
     }
 }
