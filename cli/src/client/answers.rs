@@ -3,12 +3,9 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use muster_domain::error::RecordError;
 use muster_domain::id::ImportId;
-use muster_domain::outcome::{Outcome, Reason};
 use muster_domain::user::User;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use crate::view::View;
 
@@ -18,31 +15,6 @@ pub(crate) struct ImportsPage {
     pub(crate) imports: Vec<View>,
     #[serde(default)]
     pub(crate) next: Option<ImportId>,
-}
-
-/// A page of records.
-#[derive(Deserialize)]
-pub(crate) struct RecordsPage {
-    pub(crate) records: Vec<RecordView>,
-}
-
-/// One record, in the API's shape.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct RecordView {
-    pub(crate) record: u64,
-    #[serde(default)]
-    pub(crate) line: Option<u64>,
-    pub(crate) outcome: Outcome,
-    #[serde(default)]
-    pub(crate) reason: Option<Reason>,
-    #[serde(default)]
-    pub(crate) user_id: Option<Uuid>,
-    #[serde(default)]
-    pub(crate) identifier: Option<String>,
-    #[serde(default)]
-    pub(crate) warnings: Vec<String>,
-    #[serde(default)]
-    pub(crate) errors: Vec<RecordError>,
 }
 
 /// What a server tells of an import beyond its counts.

@@ -5,14 +5,13 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
-use muster_producer::api::ChunkView;
+use muster_producer::api::{ChunkView, RecordView};
 use muster_store::chunks::ChunkFilter;
 use muster_store::problems::Problems;
 
 use super::asked::{CauseArgs, Outcomes, Steer};
 use super::local::Local;
 use crate::client::Remote;
-use crate::client::answers::RecordView;
 use crate::failure::usage;
 use crate::view::View;
 

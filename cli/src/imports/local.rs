@@ -7,7 +7,7 @@ use futures_util::stream::BoxStream;
 use muster_domain::chunk::ChunkLimits;
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
-use muster_producer::api::ChunkView;
+use muster_producer::api::{ChunkView, RecordView};
 use muster_producer::export::{self, ExportFormat};
 use muster_store::chunks::{self, ChunkFilter};
 use muster_store::family;
@@ -18,7 +18,6 @@ use muster_store::status::{self, Bounds};
 use muster_store::steer::{self, Steered};
 
 use super::asked::{CauseArgs, Outcomes, Steer, why};
-use crate::client::answers::RecordView;
 use crate::connect::Session;
 use crate::view::View;
 
@@ -98,17 +97,7 @@ impl Local<'_> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let page =
             records::page(&self.session.store, self.tenant, id, &report.options, filter, limit).await?;
-        let views = page.into_iter().map(|one| RecordView {
-            record: one.record,
-            line: one.line,
-            outcome: one.outcome,
-            reason: one.reason,
-            user_id: one.user_id,
-            identifier: one.identifier,
-            warnings: one.warnings,
-            errors: one.errors,
-        });
-        Ok(views.collect())
+        Ok(page.into_iter().map(RecordView::from).collect())
     }
 
     pub(crate) async fn problems(&self, id: ImportId, limit: u8) -> anyhow::Result<Problems> {

@@ -6,13 +6,12 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
-use muster_producer::api::ChunkView;
+use muster_producer::api::{ChunkView, RecordView};
 use muster_store::chunks::ChunkFilter;
 use muster_store::problems::Problems;
 use reqwest::Response;
 
 use super::asked::{CauseArgs, Outcomes, Steer};
-use crate::client::answers::RecordView;
 use crate::client::{Remote, operations};
 use crate::view::View;
 

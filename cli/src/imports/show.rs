@@ -4,13 +4,13 @@ use std::path::Path;
 
 use futures_util::StreamExt;
 use muster_domain::id::ImportId;
+use muster_producer::api::RecordView;
 use serde_json::Value;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::asked::{CauseArgs, Outcomes};
 use super::backend::Backend;
 use super::causes::{told, warned};
-use crate::client::answers::RecordView;
 use crate::failure::Ended;
 use crate::output::{answer, json, number, remark, table, to_file};
 use crate::reach::Reach;

@@ -310,7 +310,7 @@ pub const OPTIONS: &[ImportOption] = &[
     .usually("auto")
     .asked(
         "Begin",
-        &[("auto", "at once"), ("plan", "after I saw what it would do"), ("manual", "when I say so")],
+        &[("auto", "at once"), ("plan", "check first: after I saw what it would do"), ("manual", "when I say so")],
     ),
     option(
         "on_invalid",
