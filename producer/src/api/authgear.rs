@@ -2,8 +2,8 @@
 //! the slice of its body that holds the records, which goes the way of every upload; what became of it is encoded as those
 //! clients expect. Only imports that came in here can be asked for here.
 
+mod auth;
 mod causes;
-mod client;
 mod echo;
 mod error;
 mod fields;
@@ -38,7 +38,7 @@ use super::AppState;
 use super::error::ApiError;
 use super::incoming::{BodyLimits, Watch, bounded, single};
 use crate::receive::{self, Encoding, ReceiveError, ReceiveLimits, Upload};
-use client::Client;
+use auth::Client;
 use error::{ErrorAnswer, Failure};
 pub use import_id::decode as decode_import_id;
 use request::ImportRequest;

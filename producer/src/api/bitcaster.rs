@@ -6,11 +6,11 @@
 mod addresses;
 mod applications;
 mod auth;
-mod body;
 mod error;
 mod fields;
 mod list;
 mod place;
+mod request;
 mod users;
 mod view;
 

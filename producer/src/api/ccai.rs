@@ -8,12 +8,12 @@
 mod auth;
 mod errors;
 mod fields;
-mod form;
 mod jobs;
 mod page;
 mod phrases;
 mod rate;
 mod refusal;
+mod request;
 mod template;
 mod upload;
 mod users;

@@ -11,8 +11,8 @@ use muster_store::bulk_jobs::{self, Moved};
 use muster_store::steer;
 
 use super::auth::ApiUser;
-use super::form::{Form, started};
 use super::refusal::{Answer, Message, Refusal};
+use super::request::{Form, started};
 use super::view::{Ticket, status};
 use crate::api::AppState;
 use crate::api::error::ApiError;
