@@ -119,11 +119,13 @@ pub async fn lanes(
     )
     .fetch_all(&mut *store.reading(tenant).await?)
     .await?;
-    let cell = |lane: i32, place: i32, chunks, failed: i64| LaneCell {
-        lane: u32::try_from(lane).unwrap_or(0),
-        place: u32::try_from(place).unwrap_or(0),
-        chunks,
-        failed: failed.unsigned_abs(),
+    let cell = |lane: i32, place: i32, chunks, failed: i64| {
+        Ok(LaneCell {
+            lane: number(lane, ("chunks", "lane"), import)?,
+            place: number(place, ("chunks", "seq"), import)?,
+            chunks,
+            failed: failed.unsigned_abs(),
+        })
     };
     let cells = rows.into_iter().map(|row| {
         let chunks = ChunkCounts {
@@ -137,7 +139,7 @@ pub async fn lanes(
         };
         cell(row.lane, row.place, chunks, row.failed)
     });
-    Ok(cells.collect())
+    cells.collect()
 }
 
 /// A chunk that did not get on.

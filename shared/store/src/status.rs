@@ -14,6 +14,7 @@ use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::convert::number;
 use super::holders::LIVES;
 use super::{Store, StoreError};
 
@@ -225,12 +226,13 @@ async fn rows(
 }
 
 fn facts_of(row: Row) -> Result<(ImportId, TenantId, Facts), StoreError> {
+    let attempts = number(row.attempts.unwrap_or(0), ("chunks", "attempts"), row.id)?;
     let problem = row.problem.map(|message| Problem {
         message,
         at: row.problem_at,
         since: row.problem_since,
         chunks: wide(row.troubled),
-        attempts: wide(row.attempts.unwrap_or(0).into()),
+        attempts,
         next_try_at: row.next_try_at,
     });
     let facts = Facts {
@@ -239,7 +241,7 @@ fn facts_of(row: Row) -> Result<(ImportId, TenantId, Facts), StoreError> {
         state_since: row.state_since,
         started_at: row.started_at,
         tenant_disabled: row.disabled,
-        pending: wide(row.pending),
+        pending: number(row.pending, ("chunks", "pending"), row.id)?,
         open: wide(row.open),
         places: wide(row.places),
         tenant_places: wide(row.tenant_places),
@@ -252,6 +254,7 @@ fn facts_of(row: Row) -> Result<(ImportId, TenantId, Facts), StoreError> {
     Ok((ImportId::new(row.id), TenantId::new(row.tenant_id), facts))
 }
 
-fn wide(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
+/// A number of rows.
+fn wide(rows: i64) -> u64 {
+    rows.unsigned_abs()
 }

@@ -18,6 +18,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::StoreError;
+use super::convert::number;
 use super::upsert::{Memberships, insert, release, update};
 
 /// How much the clocks of workers may differ: what was made this long before an import began may be of it.
@@ -85,7 +86,7 @@ async fn changed_by(
         .fetch_all(connection)
         .await?;
     for (later, records, outcomes) in rows {
-        let records = usize::try_from(records).unwrap_or(0);
+        let records = number(records, ("chunks", "records"), later)?;
         let Some(sheet) = outcomes.and_then(|bytes| OutcomeSheet::decode(&bytes, records).ok()) else {
             continue;
         };
