@@ -116,7 +116,6 @@ impl From<ClaimedRow> for ClaimedChunk {
             id: ChunkId::new(row.id),
             import: ImportId::new(row.import_id),
             tenant: TenantId::new(row.tenant_id),
-            // What cannot be is told where the chunk is locked: here it would stop all others.
             attempt: u32::try_from(row.attempts).unwrap_or(0) + 1,
             body: row.body,
             traceparent: row.traceparent,
