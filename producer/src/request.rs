@@ -18,6 +18,7 @@ use muster_store::{Store, StoreError, catalog, family, import_profiles};
 use sha2::{Digest, Sha256};
 
 use fields::FieldChoices;
+pub(crate) use fields::{as_object, pairs};
 pub(crate) use values::{checked_key, file_label};
 use values::{choice, country, group_name, invalid, null_words, pointer, profile_name, sheet};
 
@@ -508,6 +509,28 @@ pub fn checked_profile(name: &str, options: &[(String, String)]) -> Result<Slug,
     }
     ImportRequest::from_pairs(options.iter().map(|(name, value)| (name, value)))?;
     Ok(slug)
+}
+
+/// The options of a profile with those that are given beside it, which count more, as options of another profile. What is of one file alone is
+/// left out.
+pub(crate) fn options_over(
+    profile: &[(String, String)],
+    given: &[(String, String)],
+) -> Result<Vec<(String, String)>, FieldError> {
+    let mut all: Vec<(String, String)> =
+        given.iter().filter(|(name, _)| !OF_ONE_FILE.contains(&name.as_str())).cloned().collect();
+    for (name, under) in profile {
+        match all.iter_mut().find(|(given, _)| given == name) {
+            Some((_, over)) if matches!(name.as_str(), "columns" | "behaviours") => {
+                if !mutant(Mutant::GivenColumnsAlone) {
+                    *over = fields::joined(name, under, over)?;
+                }
+            }
+            Some(_) => {}
+            None => all.push((name.clone(), under.clone())),
+        }
+    }
+    Ok(all)
 }
 
 #[cfg(test)]

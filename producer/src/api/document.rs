@@ -16,6 +16,9 @@ use muster_domain::token::Scope;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 
+#[cfg(test)]
+pub(super) use options::schema as option_schema;
+
 /// Answers of a run, by operation: what the examples show.
 const EXAMPLES: &str = include_str!("document/examples.json");
 

@@ -15,11 +15,11 @@ use muster_domain::token::Scope;
 use muster_store::import_profiles::{self, SavedProfile};
 use serde::Serialize;
 
-use super::assets;
 use super::leave::Leave;
 use super::page::{Page, Section, secret, sentence};
 use super::session::{FORM_HEADER, Visit};
 use super::words::{bytes, count, number};
+use super::{assets, choices};
 use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::params::Params;
@@ -77,51 +77,10 @@ pub(super) async fn take(
 }
 
 /// Whether a request has the secret of forms.
-fn is_of_the_page(visit: &Visit, request: &Request) -> bool {
+pub(super) fn is_of_the_page(visit: &Visit, request: &Request) -> bool {
     let given = request.headers().get(FORM_HEADER).and_then(|value| value.to_str().ok());
     given.is_some_and(|given| visit.gave(given))
 }
-
-/// A choice of an option: its name, what it is called, and its values with what they mean, the usual one first. None of them is chosen at
-/// first: what is chosen counts more than a profile.
-type Choice = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
-
-const CHOICES: [Choice; 6] = [
-    (
-        "identifier",
-        "People are told apart by",
-        &[
-            ("email", "their e-mail address"),
-            ("phone_number", "their phone number"),
-            ("preferred_username", "their user name"),
-        ],
-    ),
-    (
-        "on_existing",
-        "Somebody who is there already is",
-        &[
-            ("update", "updated"),
-            ("skip", "left as they are"),
-            ("enrol", "enrolled, and otherwise left as they are"),
-        ],
-    ),
-    (
-        "on_invalid",
-        "If some records are wrong",
-        &[("continue", "the others are imported"), ("refuse", "nothing is imported")],
-    ),
-    (
-        "empty_cells",
-        "An empty cell",
-        &[("ignore", "changes nothing"), ("remove", "removes the value"), ("keep", "is an empty text")],
-    ),
-    ("dates", "Dates are written", &[("iso", "2025-12-31"), ("dmy", "31.12.2025"), ("mdy", "12/31/2025")]),
-    (
-        "start",
-        "Begin",
-        &[("auto", "at once"), ("plan", "after I saw what it would do"), ("manual", "when I say so")],
-    ),
-];
 
 fn view(visit: &Visit, own: &[SavedProfile]) -> Markup {
     html! {
@@ -139,7 +98,7 @@ fn view(visit: &Visit, own: &[SavedProfile]) -> Markup {
             }
             section aria-labelledby="options-title" {
                 h2 #options-title { "2. What to do with it" }
-                div.options {
+                div.options.by-profile {
                     div {
                         label for="profile" { "As a profile says" }
                         select #profile name="profile" {
@@ -148,26 +107,20 @@ fn view(visit: &Visit, own: &[SavedProfile]) -> Markup {
                             @for one in BUILTIN { option value=(one.name) { (one.title) } }
                         }
                     }
-                    @for (name, label, values) in CHOICES {
-                        div {
-                            label for=(name) { (label) }
-                            select id=(name) name=(name) {
-                                option value="" { "as usual, or as the profile says" }
-                                @for (value, meaning) in values { option value=(value) { (meaning) } }
-                            }
-                        }
-                    }
-                    div {
-                        label for="phone_country" { "Phone numbers without a country are of" }
-                        input #phone_country name="phone_country" size="4" maxlength="2" placeholder="IT" autocomplete="off"
-                            aria-describedby="phone-hint";
-                        small #phone-hint { "Two letters; nothing: every number has its country." }
-                    }
                 }
+                (choices::view(choices::Form::Import, &[]))
             }
             section aria-labelledby="found-title" {
                 h2 #found-title { "3. How it will be read" }
                 div #found { p.calm { "Choose a file first. Nothing is stored by looking at it." } }
+            }
+            details.keep {
+                summary { "Save these options as a profile" }
+                p.hint { "With what the columns mean, for the next file of this kind. Without what is of this file alone." }
+                label for="keep-as" { "Its name" }
+                input #keep-as maxlength="63" autocomplete="off" placeholder="monthly-hr" spellcheck="false";
+                button #keep type="button" { "Save" }
+                p #kept role="status" {}
             }
             div.send {
                 button.main #send type="submit" disabled { "Import" }

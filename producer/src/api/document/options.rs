@@ -202,7 +202,7 @@ fn and_auto(mut schema: Value) -> Value {
 }
 
 /// What an option of an upload may be.
-pub(super) fn schema(name: &str) -> Option<Value> {
+pub(in crate::api) fn schema(name: &str) -> Option<Value> {
     use choices::{
         Dates, Duplicates, EmptyCell, FullNames, HeaderNames, IdentifierField, MetadataMode, OnExisting,
         OnInvalid, OnInvalidValue, PhoneCheck, Rows, Sets, Start, UnknownColumns, UnknownNames, Usernames,

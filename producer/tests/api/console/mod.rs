@@ -1,6 +1,7 @@
 //! The console as a browser meets it: cookies, forms, pages.
 
 mod pages;
+mod profiles;
 mod sessions;
 mod webhooks;
 

@@ -8,6 +8,8 @@
   const found = document.getElementById("found");
   const send = document.getElementById("send");
   const sent = document.getElementById("sent");
+  const keepAs = document.getElementById("keep-as");
+  const kept = document.getElementById("kept");
   const outcome = document.getElementById("outcome");
   const headers = { "Muster-Form": form.elements.namedItem("form").value };
   let turn = 0;
@@ -18,12 +20,12 @@
   const chosen = () => file.files[0];
 
   function options() {
-    const query = new URLSearchParams({ filename: chosen().name });
+    const query = new URLSearchParams(chosen() ? { filename: chosen().name } : {});
     for (const field of form.querySelectorAll("[name]:not([name=file]):not([name=form])")) {
       // What is not chosen is as usual, or as the profile says.
       if (field.value.trim()) query.set(field.name, field.value.trim());
     }
-    if (!query.has("profile")) query.set("unknown_columns", "ignore");
+    if (!query.has("profile") && !query.has("unknown_columns")) query.set("unknown_columns", "ignore");
     if (Object.keys(meanings).length) query.set("columns", JSON.stringify(meanings));
     return query;
   }
@@ -78,11 +80,41 @@
   }
 
   form.addEventListener("change", (event) => {
+    if (event.target === keepAs) return;
     const column = event.target.dataset.column;
     if (column !== undefined) meanings[column] = event.target.value;
     if (event.target === file) meanings = {};
     changed();
     look();
+  });
+
+  // What is chosen, and what the columns mean, under a name.
+  async function keepThem() {
+    kept.textContent = "";
+    kept.className = "";
+    const query = options();
+    query.set("as", keepAs.value.trim());
+    let text = "The server does not answer. Nothing was saved.";
+    try {
+      const answer = await fetch(`/console/new/keep?${query}`, { method: "POST", headers });
+      if (answer.status === 401) return location.reload();
+      const told = await answer.json();
+      if (answer.ok) {
+        const list = document.getElementById("profile");
+        list.add(new Option(told.name, told.name), 1);
+        kept.textContent = `Saved as the profile ${told.name}. It is changed under Profiles.`;
+        return;
+      }
+      text = told.error ? told.error.message : "Nothing was saved.";
+    } catch {}
+    kept.textContent = text;
+    kept.className = "note wrong";
+  }
+  document.getElementById("keep").addEventListener("click", keepThem);
+  keepAs.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    keepThem();
   });
 
   const drop = form.querySelector(".drop");
