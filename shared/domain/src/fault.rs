@@ -583,6 +583,8 @@ table! {
         StretchesLost = "stretches_lost",
         /// A catalog is saved at the console whatever became of it since it was shown.
         CatalogSavedBlindly = "catalog_saved_blindly",
+        /// A full disk and its like are told by their SQLSTATE alone.
+        ConditionsUnnamed = "conditions_unnamed",
         /// A profile is saved at the console whatever became of it since it was shown, and over another of its name.
         ProfileSavedBlindly = "profile_saved_blindly",
         /// The console's forms have only the options that most imports ask for.

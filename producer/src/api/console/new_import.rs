@@ -10,7 +10,8 @@ use maud::{Markup, html};
 use muster_domain::error::ErrorCode;
 use muster_domain::field::{Field, METADATA_PREFIX};
 use muster_domain::import_profile::BUILTIN;
-use muster_domain::inspect::{Column, Problem, Report};
+use muster_domain::inspect::{Column, DayOrder, DayProof, Problem, Report};
+use muster_domain::options::Dates;
 use muster_domain::token::Scope;
 use muster_store::import_profiles::{self, SavedProfile};
 use serde::Serialize;
@@ -47,10 +48,11 @@ pub(super) async fn look(
     if !is_of_the_page(&visit, &request) {
         return Err(Leave::Form);
     }
+    let auto = params.get("dates") == Some(Dates::Auto.as_str());
     let found = inspect::look(State(state), visit.caller(), params, request).await;
     // What is wrong with an option is said where the findings stand.
     let shown = match found {
-        Ok(Json(report)) => findings(&report),
+        Ok(Json(report)) => findings(&report, auto),
         Err(error @ (ApiError::Invalid(_) | ApiError::UnsupportedMediaType(_) | ApiError::Body(_))) => {
             html! { p.note.wrong role="alert" { (sentence(&error.body("").error.message)) } }
         }
@@ -132,9 +134,14 @@ fn view(visit: &Visit, own: &[SavedProfile]) -> Markup {
     }
 }
 
-/// What was found in a file.
-fn findings(report: &Report) -> Markup {
+/// What was found in a file. `auto`: the order of its days is to be the one that it proves.
+fn findings(report: &Report, auto: bool) -> Markup {
+    let proved = report.days.option();
+    let unproved = auto && proved.is_none() && report.refused.is_none();
+    // The page looks once more with that order.
+    let days = proved.filter(|order| auto && *order != Dates::Iso).map(Dates::as_str);
     html! {
+        @if unproved { p.note.wrong role="alert" { strong { "The file would be refused. " } (days_told(&report.days)) } }
         @if let Some(error) = &report.refused {
             p.note.wrong role="alert" {
                 strong { "The file would be refused. " } (sentence(&error.to_string())) " "
@@ -145,7 +152,7 @@ fn findings(report: &Report) -> Markup {
                 }
             }
         }
-        p.facts data-refused=[report.refused.is_some().then_some("1")] #facts {
+        p.facts data-refused=[(unproved || report.refused.is_some()).then_some("1")] data-days=[days] #facts {
             (count(report.records, "record", "records"))
             @if report.invalid > 0 { ", " strong.bad { (number(report.invalid)) " of them would fail" } }
             " · " (word(&report.format)) ", " (word(&report.encoding))
@@ -158,7 +165,23 @@ fn findings(report: &Report) -> Markup {
         @if !report.columns.is_empty() { (columns(&report.columns)) }
         @if !report.first.is_empty() { (first(&report.first)) }
         @if !report.problems.is_empty() { (problems(&report.problems)) }
+        @if !unproved && report.days.order != DayOrder::Iso { p.hint { (days_told(&report.days)) } }
         @if report.needs_catalog { p.hint { "Roles, groups, teams and locations are looked up when the file is imported." } }
+    }
+}
+
+/// In which order the days of a file are written.
+fn days_told(days: &DayProof) -> Markup {
+    html! {
+        @match days.order {
+            DayOrder::Iso => { "Dates are written year first." }
+            DayOrder::Dmy => { "Dates are written day first (31.12.2025), which is the only order that fits." }
+            DayOrder::Mdy => { "Dates are written month first (12/31/2025), which is the only order that fits." }
+            DayOrder::Unproved => {
+                "Each date fits both orders" @if let Some(column) = &days.column { " in " code { (column) } } ": ask whoever made the file, and choose how dates are written."
+            }
+            DayOrder::Mixed => { "Some dates are written day first and some month first: no order fits all of them." }
+        }
     }
 }
 

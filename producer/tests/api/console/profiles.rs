@@ -118,3 +118,31 @@ async fn a_profile_is_changed_on_its_page_unless_somebody_changed_it_meanwhile()
     assert_eq!(browser.get("/console/profiles/hr").await.status, 404);
     assert_eq!(browser.press("/console", "/console/profiles/hr/delete").await.status, 404);
 }
+
+/// The page looks once more with the order that the file proves; where it proves none, nothing is sent.
+#[tokio::test]
+async fn the_order_of_days_that_a_file_proves_is_told_to_the_page() {
+    let server = Server::start().await;
+    let browser = Browser::signed_in(&server, &server.token).await;
+    let form = browser.secret();
+    let look = async |dates: &str, day: &str| {
+        let path = format!("/console/new/look?filename=a.csv{dates}");
+        browser.send_file(&path, Some(&form), &format!("email,birthdate\nann@example.com,{day}\n")).await.body
+    };
+    let proved = look("&dates=auto", "31.12.1990").await;
+    assert!(proved.contains(" data-days=\"dmy\"") && proved.contains("the only order that fits"), "{proved}");
+    let again = look("&dates=dmy", "31.12.1990").await;
+    assert!(!again.contains("data-days") && !again.contains("would fail"), "{again}");
+    let unproved = look("&dates=auto", "01/02/1990").await;
+    assert!(
+        unproved.contains("data-refused=\"1\"") && unproved.contains("Each date fits both orders"),
+        "{unproved}"
+    );
+    let iso = look("&dates=auto", "1990-12-31").await;
+    assert!(
+        !iso.contains("data-days") && !iso.contains("data-refused") && !iso.contains("would fail"),
+        "{iso}"
+    );
+    // Whoever did not ask for it is told all the same.
+    assert!(look("", "31.12.1990").await.contains("the only order that fits"));
+}

@@ -19,12 +19,14 @@
 
   const chosen = () => file.files[0];
 
-  function options() {
+  // The order of days that a look found to be proved counts for the next look alone: the file proves it anew when it is imported.
+  function options(proved) {
     const query = new URLSearchParams(chosen() ? { filename: chosen().name } : {});
     for (const field of form.querySelectorAll("[name]:not([name=file]):not([name=form])")) {
       // What is not chosen is as usual, or as the profile says.
       if (field.value.trim()) query.set(field.name, field.value.trim());
     }
+    if (proved) query.set("dates", proved);
     if (!query.has("profile") && !query.has("unknown_columns")) query.set("unknown_columns", "ignore");
     if (Object.keys(meanings).length) query.set("columns", JSON.stringify(meanings));
     return query;
@@ -47,7 +49,7 @@
   // Random, also where the page did not come over HTTPS, and crypto.randomUUID is not there.
   const random = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
-  async function look() {
+  async function look(proved) {
     stop();
     if (!chosen()) return;
     const mine = turn;
@@ -56,7 +58,7 @@
     found.setAttribute("aria-busy", "true");
     try {
       // Without a type of its own: the name of the file tells what it is.
-      const answer = await fetch(`/console/new/look?${options()}`, {
+      const answer = await fetch(`/console/new/look?${options(proved)}`, {
         method: "POST",
         headers,
         body: chosen().slice(),
@@ -66,6 +68,8 @@
       if (mine !== turn) return;
       if (answer.status === 401) return location.reload();
       const page = new DOMParser().parseFromString(text, "text/html");
+      const days = proved ? "" : page.getElementById("facts")?.dataset.days;
+      if (days) return await look(days);
       const focused = document.activeElement.dataset.column;
       found.replaceChildren(...(answer.ok ? page.body : page.querySelector("main") || page.body).childNodes);
       if (focused !== undefined) found.querySelector(`[data-column="${CSS.escape(focused)}"]`)?.focus();

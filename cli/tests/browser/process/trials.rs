@@ -1,0 +1,114 @@
+//! Somebody who has never seen Muster finds out from the console alone why an import stands still, each within a minute, and sees it go on.
+//! The steps are those of docs/console.md, *Finding out what is wrong*.
+
+use std::time::{Duration, Instant};
+
+use super::{nothing_wrong, signed_in};
+use crate::driver::Browser;
+use crate::rig::{Rig, people};
+
+/// In which time somebody finds out.
+const A_MINUTE: Duration = Duration::from_secs(60);
+
+/// Signs in, reads what the overview says of an import that needs somebody, and follows it to the import's page, which says why.
+async fn found_out(rig: &Rig, what: &str, todo: &str, why: &str) -> Browser {
+    let began = Instant::now();
+    let browser = signed_in(rig).await;
+    browser.until_says(what).await;
+    browser.until_says(todo).await;
+    browser.click(".attention a").await;
+    browser.until("the import", "return location.pathname.startsWith('/console/imports/')").await;
+    browser.until_says(why).await;
+    assert!(began.elapsed() < A_MINUTE, "found out after {:?}", began.elapsed());
+    browser
+}
+
+/// The page of the import, left open, shows how it comes to its end.
+async fn goes_on(browser: &Browser, rig: &Rig, import: &str) {
+    browser.open(&format!("{}/console/imports/{import}", rig.url)).await;
+    browser.until_says("100 %").await;
+    browser.until_says("completed").await;
+    let none = "return document.querySelector('.counts .failed dd').innerText === '0'";
+    browser.until("nothing failed", none).await;
+    nothing_wrong(browser, rig, "the import").await;
+}
+
+#[tokio::test]
+async fn a_full_disk_is_found_out_from_the_console_alone() {
+    let mut rig = Rig::on_call().await;
+    rig.sql(
+        "create function refuse() returns trigger language plpgsql as
+             $$ begin raise exception 'no' using errcode = '53100'; end $$;
+         create trigger refuse before insert on users for each statement execute function refuse()",
+    )
+    .await;
+    rig.work();
+    let (_, import) = rig.upload("filename=october.csv", people(600, "people.example", 0)).await;
+    let browser = found_out(&rig, "stands still", "disk full", "disk full").await;
+    browser.until_says("Chunks that do not get on").await;
+    browser.until_says("They go on by themselves once the reason is gone.").await;
+    rig.sql("drop trigger refuse on users").await;
+    goes_on(&browser, &rig, &import).await;
+    browser.close().await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_is_gone_is_found_out_from_the_console_alone() {
+    let mut rig = Rig::on_call_with_broker().await;
+    rig.work();
+    let broker = rig.broker.as_ref().unwrap();
+    broker.refuse();
+    broker.cut();
+    let (_, import) = rig.upload("filename=october.csv", people(600, "people.example", 0)).await;
+    let why = "he queue does not take it";
+    let browser = found_out(&rig, "stands still", why, why).await;
+    browser.click("nav a[href='/console/queue']").await;
+    browser.until_says("The queue does not answer.").await;
+    browser.until_says("chunks are sent when it is back").await;
+    rig.broker.as_ref().unwrap().pass();
+    goes_on(&browser, &rig, &import).await;
+    browser.close().await;
+    rig.stop().await;
+}
+
+/// A chunk over which as many workers died as may, as a record leaves it that no worker survives.
+#[tokio::test]
+async fn a_poison_record_is_found_out_from_the_console_alone() {
+    let mut rig = Rig::on_call().await;
+    let (_, import) = rig.upload("filename=october.csv&start=manual", people(600, "people.example", 0)).await;
+    rig.sql(&format!(
+        "update chunks set begun = array(select gen_random_uuid() from generate_series(1, 5))
+          where id = (select max(id) from chunks where import_id = '{import}')"
+    ))
+    .await;
+    rig.act(&import, "proceed").await;
+    rig.work();
+    let why = "The worker died while applying it, as often as it may.";
+    let browser = found_out(&rig, "1 chunk is dead", "Look at the reason, mend it, and retry.", why).await;
+    let records = "return / records?, from [0-9,]+ to /.test(document.body.innerText)";
+    browser.until("the records of the chunk are named", records).await;
+    browser.until_says("completed").await;
+    // What killed the workers is mended; the chunk is driven once more.
+    browser.click(".levers form[action$='/retry'] button").await;
+    browser.until_says("What failed is driven once more").await;
+    goes_on(&browser, &rig, &import).await;
+    browser.close().await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_gone_is_found_out_from_the_console_alone() {
+    let mut rig = Rig::on_call().await;
+    rig.work();
+    rig.rest().await;
+    let (_, import) = rig.upload("filename=october.csv", people(600, "people.example", 0)).await;
+    let why = "aits for a worker: none is running";
+    let browser = found_out(&rig, why, "Start a worker.", why).await;
+    browser.click("nav a[href='/console/queue']").await;
+    browser.until_says("No worker is there.").await;
+    rig.work();
+    goes_on(&browser, &rig, &import).await;
+    browser.close().await;
+    rig.stop().await;
+}
