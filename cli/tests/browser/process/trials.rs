@@ -33,6 +33,49 @@ async fn goes_on(browser: &Browser, rig: &Rig, import: &str) {
     nothing_wrong(browser, rig, "the import").await;
 }
 
+/// The file of failed records as somebody mends it: a good address in each line, and no phone number.
+fn mended(failed: &str) -> String {
+    let mut lines = failed.lines();
+    let mut file = format!("{}\n", lines.next().unwrap());
+    for (at, line) in lines.enumerate() {
+        let mut cells: Vec<String> = line.trim_matches('"').split("\",\"").map(str::to_owned).collect();
+        cells[0] = format!("mended{at}@people.example");
+        cells[3] = String::new();
+        file.push_str(&format!("\"{}\"\n", cells.join("\",\"")));
+    }
+    file
+}
+
+#[tokio::test]
+async fn why_37_records_failed_is_found_out_and_their_file_is_mended_from_the_console_alone() {
+    let mut rig = Rig::on_call().await;
+    rig.work();
+    let (_, import) = rig.upload("filename=september.csv", people(370, "people.example", 10)).await;
+    rig.ended(&import).await;
+    let causes = "What it means and what to do";
+    let browser = found_out(&rig, "37 records failed", "Look at the problems", causes).await;
+    browser.click(".problems summary").await;
+    browser.until_says("Record 10 (line 11)").await;
+    let failed = browser.behind("#failed ~ .pages a[href$='/failed.csv']").await;
+    assert_eq!(failed.lines().count(), 38, "{failed}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("september-mended.csv");
+    std::fs::write(&file, mended(&failed)).unwrap();
+    browser.click("nav a[href='/console/new']").await;
+    browser.fill("#file", &file.display().to_string()).await;
+    browser.until_says("37 records ·").await;
+    browser.until("nothing would fail", "return !document.body.innerText.includes('would fail')").await;
+    browser.click("#send").await;
+    browser.until_says("100 %").await;
+    // The first import's page shows both as one, of which nothing failed.
+    browser.open(&format!("{}/console/imports/{import}", rig.url)).await;
+    browser.until_says("september-mended.csv").await;
+    browser.until_says("370 records: 370 applied over 2 imports, 0 open").await;
+    nothing_wrong(&browser, &rig, "the import").await;
+    browser.close().await;
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn a_full_disk_is_found_out_from_the_console_alone() {
     let mut rig = Rig::on_call().await;
