@@ -214,6 +214,45 @@ async fn a_page_follows_an_import_and_keeps_what_is_open_and_focused() {
 }
 
 #[tokio::test]
+async fn one_cause_is_retried_and_what_was_cancelled_goes_on() {
+    let mut rig = Rig::start().await;
+    rig.sql(
+        "create function refuse() returns trigger language plpgsql as $$
+         begin
+             if new.email like 'bruno.marino1@%' then raise exception 'no' using errcode = '42501'; end if;
+             return new;
+         end $$;
+         create trigger refuse before insert on users for each row execute function refuse()",
+    )
+    .await;
+    rig.work();
+    let (_, import) = rig.upload("filename=october.csv", people(60, "people.example", 10)).await;
+    rig.ended(&import).await;
+    let browser = signed_in(&rig).await;
+    browser.until_says("7 records failed").await;
+    browser.click(".attention a").await;
+    browser.until_says("database_refused").await;
+    rig.sql("drop trigger refuse on users").await;
+    browser.click(".acts form:has(input[value=database_refused]) button").await;
+    browser.until_says("What failed is driven once more").await;
+    let six = "return document.querySelector('.counts .failed dd').innerText === '6' && document.body.innerText.includes('completed')";
+    browser.until("the six others stay failed", six).await;
+    browser.until("the cause is gone", "return !document.body.innerText.includes('database_refused')").await;
+    // Another one is cancelled before it began, and goes on all the same.
+    let (_, import) = rig.upload("filename=november.csv&start=manual", people(40, "other.example", 0)).await;
+    browser.open(&format!("{}/console/imports/{import}", rig.url)).await;
+    browser.click(".confirm summary").await;
+    browser.click(".confirm button.danger").await;
+    browser.until_says("The import was cancelled.").await;
+    browser.click(".levers button.main").await;
+    browser.until_says("The import goes on.").await;
+    browser.until_says("100 %").await;
+    nothing_wrong(&browser, &rig, "the import").await;
+    browser.close().await;
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn everything_can_be_reached_with_the_keyboard() {
     const TAB: char = '\u{e004}';
     const ENTER: char = '\u{e007}';

@@ -29,7 +29,7 @@ use doubles::{Doubled, Doubles};
 use full_names::FullNameForms;
 
 /// Records that are shown.
-const SHOWN: usize = 3;
+const SHOWN: usize = 20;
 /// Places that a problem names.
 const PLACES: usize = 3;
 /// Most causes that are told apart.

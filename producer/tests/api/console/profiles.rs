@@ -119,6 +119,17 @@ async fn a_profile_is_changed_on_its_page_unless_somebody_changed_it_meanwhile()
     assert_eq!(browser.press("/console", "/console/profiles/hr/delete").await.status, 404);
 }
 
+/// Enough of them that somebody sees what a column means.
+#[tokio::test]
+async fn the_first_twenty_records_are_shown_as_they_will_be_read() {
+    let server = Server::start().await;
+    let browser = Browser::signed_in(&server, &server.token).await;
+    let rows: String = (1..=25).map(|number| format!("u{number}@example.com\n")).collect();
+    let path = "/console/new/look?filename=a.csv";
+    let found = browser.send_file(path, Some(&browser.secret()), &format!("email\n{rows}")).await.body;
+    assert!(found.contains(">u20@example.com<") && !found.contains(">u21@example.com<"), "{found}");
+}
+
 /// The page looks once more with the order that the file proves; where it proves none, nothing is sent.
 #[tokio::test]
 async fn the_order_of_days_that_a_file_proves_is_told_to_the_page() {
