@@ -150,7 +150,9 @@ async fn what_is_chosen_for_a_new_import_is_seen_at_once_and_saved_as_a_profile(
     browser.choose("#dates", "auto").await;
     browser.until("the day is read", "return !document.body.innerText.includes('would fail')").await;
     browser.choose("#full_names", "last_first").await;
-    browser.until_says("given_name").await;
+    let split =
+        "return [...document.querySelectorAll('.first th')].some(cell => cell.textContent === 'given_name')";
+    browser.until("the name is split", split).await;
     browser.click(".further summary").await;
     browser.choose("#delimiter", "semicolon").await;
     browser.click(".keep summary").await;
