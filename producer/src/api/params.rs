@@ -25,6 +25,11 @@ impl Params {
         Self(Vec::new())
     }
 
+    /// The value of a parameter, which stays where it is.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
     /// The pairs as they came.
     pub(super) fn into_pairs(self) -> Vec<(String, String)> {
         self.0

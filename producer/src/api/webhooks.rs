@@ -344,7 +344,7 @@ pub(super) fn checked_description(text: String) -> Result<String, ApiError> {
     Ok(text)
 }
 
-fn checked_events(mut names: Vec<String>) -> Result<Vec<String>, ApiError> {
+pub(super) fn checked_events(mut names: Vec<String>) -> Result<Vec<String>, ApiError> {
     let known = event_types();
     if names.len() > MOST_EVENTS || names.iter().any(|name| !known.contains(name)) {
         return Err(invalid("events", format!("must be a list of: {}", known.join(", "))));
@@ -354,7 +354,7 @@ fn checked_events(mut names: Vec<String>) -> Result<Vec<String>, ApiError> {
     Ok(names)
 }
 
-fn checked_share(percent: Option<u8>) -> Result<Option<u8>, ApiError> {
+pub(super) fn checked_share(percent: Option<u8>) -> Result<Option<u8>, ApiError> {
     match percent {
         Some(100..) => Err(invalid("failed_above", "must be from 0 to 99")),
         percent => Ok(percent),

@@ -599,6 +599,14 @@ table! {
         StretchesLost = "stretches_lost",
         /// A catalog is saved at the console whatever became of it since it was shown.
         CatalogSavedBlindly = "catalog_saved_blindly",
+        /// A full disk and its like are told by their SQLSTATE alone.
+        ConditionsUnnamed = "conditions_unnamed",
+        /// A profile is saved at the console whatever became of it since it was shown, and over another of its name.
+        ProfileSavedBlindly = "profile_saved_blindly",
+        /// The console's forms have only the options that most imports ask for.
+        FormOfFewOptions = "form_of_few_options",
+        /// Of a profile's columns nothing stays where others are given beside it and both are saved.
+        GivenColumnsAlone = "given_columns_alone",
         /// A parameter may hold a NUL, which the database refuses.
         NulInParameters = "nul_in_parameters",
         /// Browsers keep a file of the console for good, under whatever address it was asked for.

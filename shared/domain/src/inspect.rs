@@ -28,7 +28,7 @@ use doubles::{Doubled, Doubles};
 use full_names::FullNameForms;
 
 /// Records that are shown.
-const SHOWN: usize = 3;
+const SHOWN: usize = 20;
 /// Longest value that is shown, in characters.
 const VALUE_CHARS: usize = 60;
 

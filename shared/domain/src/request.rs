@@ -23,8 +23,9 @@ use crate::tenant::Slug;
 use option_values::OptionValues;
 use values::{OrAuto, invalid};
 
+pub use columns::{as_object, pairs};
 pub use option_values::BRAKE;
-pub use table::{Flag, Group, ImportOption, Kind, NAMES, OPTIONS, Question, Text, Usual};
+pub use table::{Answer, Flag, Group, ImportOption, Kind, NAMES, OPTIONS, Question, Section, Text, Usual};
 pub use values::{checked_key, file_label, has_nul};
 
 /// What a client asks for, before anything is looked up.
@@ -277,4 +278,31 @@ pub fn checked_profile(name: &str, options: &[(String, String)]) -> Result<Slug,
     }
     ImportRequest::from_pairs(options.iter().map(|(name, value)| (name, value)))?;
     Ok(slug)
+}
+
+/// The options of a profile with those that are given beside it, which count more, as options of another profile. What is of one file alone is
+/// left out.
+///
+/// # Errors
+///
+/// Where a list of columns or behaviours is none.
+pub fn options_over(
+    profile: &[(String, String)],
+    given: &[(String, String)],
+) -> Result<Vec<(String, String)>, FieldError> {
+    let in_profiles = |name: &str| ImportOption::find(name).is_none_or(|option| option.in_profiles);
+    let mut all: Vec<(String, String)> =
+        given.iter().filter(|(name, _)| in_profiles(name)).cloned().collect();
+    for (name, under) in profile {
+        match all.iter_mut().find(|(given, _)| given == name) {
+            Some((_, over)) if matches!(name.as_str(), "columns" | "behaviours") => {
+                if !mutant(Mutant::GivenColumnsAlone) {
+                    *over = columns::joined(under, over).map_err(|message| invalid(name.clone(), message))?;
+                }
+            }
+            Some(_) => {}
+            None => all.push((name.clone(), under.clone())),
+        }
+    }
+    Ok(all)
 }

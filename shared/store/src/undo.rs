@@ -242,6 +242,26 @@ pub async fn preview(
     }))
 }
 
+/// The undos of an import with their states, the first one first.
+pub async fn undos(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+) -> Result<Vec<(ImportId, ImportState)>, StoreError> {
+    let rows = sqlx::query!(
+        "select id, state from imports where undoes = $1 and tenant_id = $2 order by id",
+        import.get(),
+        tenant.get(),
+    )
+    .fetch_all(&mut *store.reading(tenant).await?)
+    .await?;
+    let undo = |id, state: String| match state.parse() {
+        Ok(state) => Ok((ImportId::new(id), state)),
+        Err(_) => Err(StoreError::corrupt("imports", "state", id)),
+    };
+    rows.into_iter().map(|row| undo(row.id, row.state)).collect()
+}
+
 /// Opens an undo: with `start = auto` it runs from then on. Of two at once one is refused.
 pub async fn open(store: &Store, new: &NewUndo) -> Result<OpenedUndo, StoreError> {
     let mut transaction = store.pool().begin().await?;

@@ -18,6 +18,8 @@ pub(super) enum Section {
     Imports,
     /// A new import.
     New,
+    /// Named sets of options.
+    Profiles,
     /// The queue and those who work.
     Queue,
     /// Users.
@@ -33,10 +35,11 @@ pub(super) enum Section {
 }
 
 impl Section {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Overview,
         Self::Imports,
         Self::New,
+        Self::Profiles,
         Self::Queue,
         Self::Users,
         Self::Catalog,
@@ -50,6 +53,7 @@ impl Section {
             Self::Overview => "Overview",
             Self::Imports => "Imports",
             Self::New => "New import",
+            Self::Profiles => "Profiles",
             Self::Queue => "Queue",
             Self::Users => "Users",
             Self::Catalog => "Catalog",
@@ -64,6 +68,7 @@ impl Section {
             Self::Overview => BASE,
             Self::Imports => "/console/imports",
             Self::New => "/console/new",
+            Self::Profiles => "/console/profiles",
             Self::Queue => "/console/queue",
             Self::Users => "/console/users",
             Self::Catalog => "/console/catalog",
@@ -75,7 +80,7 @@ impl Section {
 
     fn scope(self) -> Scope {
         match self {
-            Self::Overview | Self::Imports => Scope::ImportRead,
+            Self::Overview | Self::Imports | Self::Profiles => Scope::ImportRead,
             Self::New => Scope::ImportWrite,
             Self::Queue | Self::Tokens | Self::Audit => Scope::Ops,
             Self::Webhooks => Scope::WebhooksRead,

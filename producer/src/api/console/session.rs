@@ -217,6 +217,11 @@ impl Filled {
         field(&self.fields, name)
     }
 
+    /// All values of a field that may stand there several times.
+    pub(super) fn values(&self, name: &str) -> Vec<&str> {
+        self.fields.iter().filter(|(given, _)| given == name).map(|(_, value)| value.as_str()).collect()
+    }
+
     /// The key of the session.
     pub(super) fn key(&self) -> Key {
         self.visit.key

@@ -179,7 +179,28 @@ impl<'de> Deserialize<'de> for InOrder {
     }
 }
 
-fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
+/// Two lists of one option in one, in which those of the second count more.
+pub(super) fn joined(under: &str, over: &str) -> Result<String, String> {
+    let same = |one: &str, other: &str| one == other || fold_column(one) == fold_column(other);
+    let mut all = pairs(over)?;
+    for (name, value) in pairs(under)? {
+        if !all.iter().any(|(given, _)| same(given, &name)) {
+            all.push((name, value));
+        }
+    }
+    Ok(as_object(&all))
+}
+
+/// Pairs as one text, whatever stands in them.
+pub fn as_object(pairs: &[(String, String)]) -> String {
+    let text = |text: &str| serde_json::Value::from(text).to_string();
+    let members: Vec<String> =
+        pairs.iter().map(|(name, value)| format!("{}:{}", text(name), text(value))).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+/// The pairs of a list of `name=value`, or of a JSON object.
+pub fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
     let pairs: Vec<(String, String)> = if text.trim_start().starts_with('{') {
         let InOrder(pairs) =
             serde_json::from_str(text).map_err(|_| "must be name=value pairs, or a JSON object of texts")?;

@@ -33,7 +33,7 @@ pub struct ImportOption {
     pub flag: Option<Flag>,
     /// Whether a profile may hold it: not what is of one file alone.
     pub in_profiles: bool,
-    /// How the console's form asks for it, where it does.
+    /// How the console's forms ask for it, where they do.
     pub question: Option<Question>,
     pub(super) set: Set,
 }
@@ -95,15 +95,37 @@ pub struct Flag {
     pub hyphens: bool,
 }
 
-/// How the form of the console asks for an option.
+/// How the forms of the console ask for an option.
 #[derive(Debug, Clone, Copy)]
 pub struct Question {
+    /// With which others.
+    pub section: Section,
     /// What it is called.
     pub label: &'static str,
-    /// Its values with what they mean, the usual one first. None for a text.
-    pub answers: &'static [(&'static str, &'static str)],
-    /// For a text: a value that it may have, and what to know.
-    pub hint: Option<(&'static str, &'static str)>,
+    /// How it is answered.
+    pub answer: Answer,
+    /// What to know; nothing: no more than the label says.
+    pub hint: &'static str,
+}
+
+/// Where in a form of the console a question stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    /// What most imports ask for.
+    First,
+    /// How the file is read.
+    File,
+    /// What its records do.
+    Records,
+}
+
+/// How a question is answered.
+#[derive(Debug, Clone, Copy)]
+pub enum Answer {
+    /// By one of these values, each with what it means, the usual one first.
+    OneOf(&'static [(&'static str, &'static str)]),
+    /// By a text, of which this is an example.
+    Text(&'static str),
 }
 
 macro_rules! groups {
@@ -167,8 +189,23 @@ impl ImportOption {
         Self { in_profiles: false, ..self }
     }
 
-    const fn asked(self, label: &'static str, answers: &'static [(&'static str, &'static str)]) -> Self {
-        Self { question: Some(Question { label, answers, hint: None }), ..self }
+    const fn listed(
+        self,
+        section: Section,
+        label: &'static str,
+        values: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        Self { question: Some(Question { section, label, answer: Answer::OneOf(values), hint: "" }), ..self }
+    }
+
+    const fn written(
+        self,
+        section: Section,
+        label: &'static str,
+        example: &'static str,
+        hint: &'static str,
+    ) -> Self {
+        Self { question: Some(Question { section, label, answer: Answer::Text(example), hint }), ..self }
     }
 }
 
@@ -239,7 +276,17 @@ pub const OPTIONS: &[ImportOption] = &[
         take_some(value, &mut to.format)
     })
     .told("by its media type or the ending of its name")
-    .of_one_file(),
+    .of_one_file()
+    .listed(
+        Section::File,
+        "The file is",
+        &[
+            ("csv", "a table as text (CSV)"),
+            ("xlsx", "a workbook (Excel)"),
+            ("json", "JSON"),
+            ("ndjson", "JSON, one record a line"),
+        ],
+    ),
     option(
         "identifier",
         Group::Import,
@@ -248,7 +295,8 @@ pub const OPTIONS: &[ImportOption] = &[
         |to, value| take(value, &mut to.options.identifier),
     )
     .usually("email")
-    .asked(
+    .listed(
+        Section::First,
         "People are told apart by",
         &[
             ("email", "their e-mail address"),
@@ -264,7 +312,8 @@ pub const OPTIONS: &[ImportOption] = &[
         |to, value| take(value, &mut to.options.on_existing),
     )
     .usually("update")
-    .asked(
+    .listed(
+        Section::First,
         "Somebody who is there already is",
         &[
             ("update", "updated"),
@@ -279,7 +328,19 @@ pub const OPTIONS: &[ImportOption] = &[
         "How a record's metadata meets the metadata that a user has",
         |to, value| take(value, &mut to.options.metadata),
     )
-    .usually("merge"),
+    .usually("merge")
+    .listed(
+        Section::Records,
+        "Metadata",
+        &[
+            ("merge", "is merged, also within objects"),
+            ("override", "replaces the keys that are sent"),
+            ("rewrite", "becomes what is sent"),
+            ("remove", "loses the keys that are sent"),
+            ("ignore", "of people who are there stays"),
+            ("attributes", "is custom attributes of the catalog"),
+        ],
+    ),
     option(
         "organization",
         Group::Import,
@@ -291,7 +352,8 @@ pub const OPTIONS: &[ImportOption] = &[
             Ok(())
         },
     )
-    .flag(Flag { name: Some("org"), value: Some("SLUG"), hyphens: false }),
+    .flag(Flag { name: Some("org"), value: Some("SLUG"), hyphens: false })
+    .written(Section::Records, "Enrol them in the organization", "acme", "Its short name in the catalog."),
     option(
         "group",
         Group::Import,
@@ -299,7 +361,8 @@ pub const OPTIONS: &[ImportOption] = &[
         "Group to enrol the users in, by its name; made if it is new",
         |to, value| group_name(value).map(|name| to.options.group = Some(name)),
     )
-    .value("NAME"),
+    .value("NAME")
+    .written(Section::Records, "Enrol them in the group", "Staff", "Made where it is new."),
     option(
         "start",
         Group::Import,
@@ -308,9 +371,14 @@ pub const OPTIONS: &[ImportOption] = &[
         |to, value| take(value, &mut to.options.start),
     )
     .usually("auto")
-    .asked(
+    .listed(
+        Section::First,
         "Begin",
-        &[("auto", "at once"), ("plan", "check first: after I saw what it would do"), ("manual", "when I say so")],
+        &[
+            ("auto", "at once"),
+            ("plan", "check first: after I saw what it would do"),
+            ("manual", "when I say so"),
+        ],
     ),
     option(
         "on_invalid",
@@ -320,7 +388,8 @@ pub const OPTIONS: &[ImportOption] = &[
         |to, value| take(value, &mut to.options.on_invalid),
     )
     .usually("continue")
-    .asked(
+    .listed(
+        Section::First,
         "If some records are wrong",
         &[("continue", "the others are imported"), ("refuse", "nothing is imported")],
     ),
@@ -339,7 +408,13 @@ pub const OPTIONS: &[ImportOption] = &[
         },
     )
     .usually("50")
-    .value("PERCENT"),
+    .value("PERCENT")
+    .written(
+        Section::File,
+        "Stop where so many of the first records fail for one cause, in percent",
+        "50",
+        "0 stops never.",
+    ),
     option(
         "unknown_columns",
         Group::Columns,
@@ -347,7 +422,12 @@ pub const OPTIONS: &[ImportOption] = &[
         "What happens with columns and keys that are not known",
         |to, value| take(value, &mut to.options.unknown_columns),
     )
-    .usually("refuse"),
+    .usually("refuse")
+    .listed(
+        Section::File,
+        "A column that is not known",
+        &[("refuse", "refuses the file"), ("ignore", "is left out"), ("metadata", "is kept as metadata")],
+    ),
     option(
         "header_names",
         Group::Columns,
@@ -355,7 +435,12 @@ pub const OPTIONS: &[ImportOption] = &[
         "Which names of columns and keys are known besides those of the fields",
         |to, value| take(value, &mut to.options.header_names),
     )
-    .usually("common"),
+    .usually("common")
+    .listed(
+        Section::File,
+        "Names of columns that are known",
+        &[("common", "common ones in several languages too"), ("exact", "those of the fields alone")],
+    ),
     option(
         "at",
         Group::File,
@@ -363,7 +448,8 @@ pub const OPTIONS: &[ImportOption] = &[
         "Where the list of records stands in a JSON file: `users`, `/realm/users`; `?users` means: if there is such a list",
         |to, value| pointer(value).map(|pointer| to.options.at = Some(pointer)),
     )
-    .value("POINTER"),
+    .value("POINTER")
+    .written(Section::File, "Where the list stands in a JSON file", "/realm/users", ""),
     option(
         "sheet",
         Group::File,
@@ -372,7 +458,13 @@ pub const OPTIONS: &[ImportOption] = &[
         |to, value| sheet(value).map(|sheet| to.options.sheet = Some(sheet)),
     )
     .told("the first one that is not hidden")
-    .value("NAME"),
+    .value("NAME")
+    .written(
+        Section::File,
+        "Sheet of a workbook",
+        "Users",
+        "Its name or number; nothing: the first one that is not hidden.",
+    ),
     option(
         "skip_lines",
         Group::File,
@@ -380,7 +472,8 @@ pub const OPTIONS: &[ImportOption] = &[
         "Lines to skip before a table's header: a number, or `auto` for titles and comments",
         |to, value| take(value, &mut to.skip_lines),
     )
-    .value("N|auto"),
+    .value("N|auto")
+    .written(Section::File, "Lines before the header", "3", "A number, or auto for titles and comments."),
     option(
         "empty_cells",
         Group::Values,
@@ -389,7 +482,8 @@ pub const OPTIONS: &[ImportOption] = &[
         |to, value| take(value, &mut to.options.empty_cells),
     )
     .usually("ignore")
-    .asked(
+    .listed(
+        Section::First,
         "An empty cell",
         &[("ignore", "changes nothing"), ("remove", "removes the value"), ("keep", "is an empty text")],
     ),
@@ -400,7 +494,8 @@ pub const OPTIONS: &[ImportOption] = &[
         "What short and long rows of a table do",
         |to, value| take(value, &mut to.options.rows),
     )
-    .usually("strict"),
+    .usually("strict")
+    .listed(Section::File, "Short and long rows", &[("strict", "fail"), ("flexible", "are taken")]),
     option(
         "columns",
         Group::Columns,
@@ -417,7 +512,13 @@ pub const OPTIONS: &[ImportOption] = &[
         "What a field does to existing users: remove (null removes), keep (null is an error) or ignore",
         |to, value| to.columns.set_behaviours(value),
     )
-    .flag(Flag { name: Some("behaviour"), value: Some("FIELD=BEHAVIOUR"), hyphens: false }),
+    .flag(Flag { name: Some("behaviour"), value: Some("FIELD=BEHAVIOUR"), hyphens: false })
+    .written(
+        Section::Records,
+        "What fields do to people who are there",
+        "given_name=ignore",
+        "remove, keep or ignore; with commas between them.",
+    ),
     option(
         "sets",
         Group::Values,
@@ -425,7 +526,16 @@ pub const OPTIONS: &[ImportOption] = &[
         "Roles, groups and teams as a whole set, a delta, or either",
         |to, value| take(value, &mut to.options.sets),
     )
-    .usually("either"),
+    .usually("either")
+    .listed(
+        Section::Records,
+        "Roles, groups and teams are given as",
+        &[
+            ("either", "a whole set or changes, as it stands"),
+            ("whole", "a whole set"),
+            ("delta", "changes"),
+        ],
+    ),
     option(
         "values",
         Group::Values,
@@ -433,7 +543,12 @@ pub const OPTIONS: &[ImportOption] = &[
         "Whether numbers and flags in JSON may come as text",
         |to, value| take(value, &mut to.options.values),
     )
-    .usually("exact"),
+    .usually("exact")
+    .listed(
+        Section::Records,
+        "Numbers and flags in JSON",
+        &[("exact", "are numbers and flags"), ("lenient", "may be texts, or 0 and 1")],
+    ),
     option(
         "unknown_names",
         Group::Values,
@@ -441,7 +556,12 @@ pub const OPTIONS: &[ImportOption] = &[
         "What names do that the catalog does not know",
         |to, value| take(value, &mut to.options.unknown_names),
     )
-    .usually("refuse"),
+    .usually("refuse")
+    .listed(
+        Section::Records,
+        "A role, group, team or location that is not in the catalog",
+        &[("refuse", "makes the record fail"), ("ignore", "is left out")],
+    ),
     option(
         "duplicates",
         Group::Import,
@@ -449,7 +569,12 @@ pub const OPTIONS: &[ImportOption] = &[
         "What records do that mean the same user",
         |to, value| take(value, &mut to.options.duplicates),
     )
-    .usually("in_order"),
+    .usually("in_order")
+    .listed(
+        Section::Records,
+        "Records of the same person",
+        &[("in_order", "are applied in their order"), ("refuse", "fail, but for the first")],
+    ),
     option(
         "phone_check",
         Group::Values,
@@ -457,22 +582,26 @@ pub const OPTIONS: &[ImportOption] = &[
         "Whether phone numbers are checked by shape or by their country's numbering plan",
         |to, value| take(value, &mut to.options.phone_check),
     )
-    .usually("shape"),
-    ImportOption {
-        question: Some(Question {
-            label: "Phone numbers without a country are of",
-            answers: &[],
-            hint: Some(("IT", "Two letters; nothing: every number has its country.")),
-        }),
-        ..option(
-            "phone_country",
+    .usually("shape")
+    .listed(
+        Section::Records,
+        "Phone numbers are checked by",
+        &[("shape", "their shape"), ("valid", "the numbering plan of their country")],
+    ),
+    option(
+        "phone_country",
             Group::Values,
             Kind::Text(pattern("^[A-Za-z]{2}$", &["DE"])),
             "Take phone numbers of this country (two letters, such as DE) as people write them",
             |to, value| country(value).map(|country| to.options.phone_country = Some(country)),
         )
-        .value("COUNTRY")
-    },
+    .value("COUNTRY")
+    .written(
+        Section::First,
+        "Phone numbers without a country are of",
+        "IT",
+        "Two letters; nothing: every number has its country.",
+    ),
     option(
         "dates",
         Group::Values,
@@ -481,7 +610,16 @@ pub const OPTIONS: &[ImportOption] = &[
         |to, value| take(value, &mut to.options.dates),
     )
     .usually("iso")
-    .asked("Dates are written", &[("iso", "2025-12-31"), ("dmy", "31.12.2025"), ("mdy", "12/31/2025")]),
+    .listed(
+        Section::First,
+        "Dates are written",
+        &[
+            ("iso", "2025-12-31"),
+            ("dmy", "31.12.2025"),
+            ("mdy", "12/31/2025"),
+            ("auto", "as the file proves: each column has one order alone"),
+        ],
+    ),
     option(
         "full_names",
         Group::Values,
@@ -489,7 +627,12 @@ pub const OPTIONS: &[ImportOption] = &[
         "What becomes of a full name",
         |to, value| take(value, &mut to.options.full_names),
     )
-    .usually("whole"),
+    .usually("whole")
+    .listed(
+        Section::First,
+        "A full name such as “Rossi, Mario”",
+        &[("whole", "is one value"), ("last_first", "also gives family and given name")],
+    ),
     option(
         "on_invalid_value",
         Group::Values,
@@ -497,7 +640,12 @@ pub const OPTIONS: &[ImportOption] = &[
         "What a value does that an optional field does not take: the record fails, or the value is left out",
         |to, value| take(value, &mut to.options.on_invalid_value),
     )
-    .usually("refuse"),
+    .usually("refuse")
+    .listed(
+        Section::Records,
+        "A value that an optional field does not take",
+        &[("refuse", "makes the record fail"), ("drop", "is left out")],
+    ),
     option(
         "list_separator",
         Group::Values,
@@ -505,7 +653,12 @@ pub const OPTIONS: &[ImportOption] = &[
         "What stands between the names in a cell that holds several",
         |to, value| take(value, &mut to.options.list_separator),
     )
-    .usually("comma"),
+    .usually("comma")
+    .listed(
+        Section::File,
+        "Several names in a cell have between them",
+        &[("comma", "commas"), ("semicolon", "semicolons"), ("pipe", "vertical lines")],
+    ),
     option(
         "null_words",
         Group::Values,
@@ -513,7 +666,8 @@ pub const OPTIONS: &[ImportOption] = &[
         "Words that stand for an empty cell, with commas between them: `NULL,N/A`",
         |to, value| null_words(value).map(|words| to.options.null_words = words),
     )
-    .flag(Flag { name: None, value: Some("WORDS"), hyphens: true }),
+    .flag(Flag { name: None, value: Some("WORDS"), hyphens: true })
+    .written(Section::File, "Words that mean an empty cell", "NULL,N/A", "With commas between them."),
     option(
         "usernames",
         Group::Values,
@@ -521,7 +675,12 @@ pub const OPTIONS: &[ImportOption] = &[
         "Which usernames are taken",
         |to, value| take(value, &mut to.options.usernames),
     )
-    .usually("any"),
+    .usually("any")
+    .listed(
+        Section::Records,
+        "User names may be",
+        &[("any", "any text without blanks"), ("ascii", "plain letters and digits")],
+    ),
     option(
         "default_address",
         Group::Values,
@@ -533,7 +692,12 @@ pub const OPTIONS: &[ImportOption] = &[
             Ok(())
         },
     )
-    .usually("false"),
+    .usually("false")
+    .listed(
+        Section::Records,
+        "Everybody gets an address named “email”",
+        &[("false", "no"), ("true", "yes")],
+    ),
     option(
         "delimiter",
         Group::File,
@@ -541,11 +705,34 @@ pub const OPTIONS: &[ImportOption] = &[
         "What ends a cell of a CSV file",
         |to, value| take_or_auto(value, &mut to.delimiter, DELIMITERS),
     )
-    .usually("auto"),
+    .usually("auto")
+    .listed(
+        Section::File,
+        "Cells end with",
+        &[
+            ("auto", "what the header shows"),
+            ("comma", "a comma"),
+            ("semicolon", "a semicolon"),
+            ("tab", "a tab"),
+            ("pipe", "a vertical line"),
+        ],
+    ),
     option("encoding", Group::File, Kind::Choice(ENCODINGS), "Encoding of the file's text", |to, value| {
         take_or_auto(value, &mut to.encoding, ENCODINGS)
     })
-    .told("the charset of its media type, else auto"),
+    .told("the charset of its media type, else auto")
+    .listed(
+        Section::File,
+        "Its text is in",
+        &[
+            ("auto", "UTF-8, or what its first bytes say"),
+            ("utf-8", "UTF-8"),
+            ("utf-16le", "UTF-16, little-endian"),
+            ("utf-16be", "UTF-16, big-endian"),
+            ("latin1", "Latin-1 (ISO 8859-1)"),
+            ("windows-1252", "Windows-1252"),
+        ],
+    ),
     option(
         "mends",
         Group::Import,
@@ -560,7 +747,13 @@ pub const OPTIONS: &[ImportOption] = &[
         },
     )
     .value("ID")
-    .of_one_file(),
+    .of_one_file()
+    .written(
+        Section::Records,
+        "It brings failed records of the import again",
+        "its id",
+        "A file of failed records says it itself.",
+    ),
     ImportOption {
         flag: None,
         ..option(

@@ -80,9 +80,23 @@ fn a_choice_has_all_values_of_its_type_and_a_question_no_other() {
         TextEncoding::ALL.into_iter().map(TextEncoding::as_str).chain(["auto"]).collect();
     assert_eq!(names("encoding"), encodings);
     for option in OPTIONS {
-        for (value, _) in option.question.into_iter().flat_map(|question| question.answers) {
-            assert!(names(option.name).contains(value), "{}={value}", option.name);
+        let Some(question) = option.question else { continue };
+        let mut wanted = match option.kind {
+            Kind::YesNo => vec!["false", "true"],
+            _ => names(option.name),
+        };
+        let mut offered = match question.answer {
+            Answer::OneOf(values) => values.iter().map(|(value, _)| *value).collect::<Vec<_>>(),
+            Answer::Text(_) => Vec::new(),
+        };
+        if let (Usual::Value(usual), Some(first)) = (option.usual, offered.first()) {
+            assert_eq!(*first, usual, "the usual value of {} is the first", option.name);
         }
+        wanted.sort_unstable();
+        offered.sort_unstable();
+        assert_eq!(offered, wanted, "{}", option.name);
+    }
+    for option in OPTIONS {
         if let Kind::Choice(values) = option.kind {
             assert!(values.iter().all(|value| !value.meaning.is_empty()), "{}", option.name);
         }
