@@ -84,7 +84,7 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
 fn held(method: &str, route: &str, code: Option<ErrorCode>, response: Response) -> Response {
     match super::document::lacks(method, route, response.status().as_u16(), code) {
         Some(told) => {
-            tracing::error!(told, "an answer outside the description of the API");
+            tracing::error!(error = told, "an answer outside the description of the API");
             (axum::http::StatusCode::INTERNAL_SERVER_ERROR, told).into_response()
         }
         None => response,

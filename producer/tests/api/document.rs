@@ -183,6 +183,25 @@ fn numbers_in_queries_have_bounds_and_exports_have_both_their_types() {
     }
 }
 
+#[test]
+fn texts_that_are_one_of_a_few_words_have_them() {
+    let document = openapi();
+    for (name, property, word) in [
+        ("BulkView", "state", "preview"),
+        ("BulkView", "action", "redrive"),
+        ("EventView", "kind", "chunk_dead"),
+        ("HistoryEntry", "by", "request"),
+        ("PlanWarning", "code", "many_users"),
+        ("Readiness", "status", "degraded"),
+        ("ChunkView", "state", "dead"),
+        ("DeliveryView", "state", "pending"),
+    ] {
+        let schema = &document["components"]["schemas"][name]["properties"][property];
+        assert!(schema["enum"].as_array().unwrap().contains(&json!(word)), "{name}.{property}: {schema}");
+        assert!(schema["description"].is_string(), "{name}.{property}");
+    }
+}
+
 /// Lists that are short, and causes, of which the most frequent are told: neither has pages.
 const WITHOUT_PAGES: [&str; 1] = ["imports_problems"];
 

@@ -139,7 +139,7 @@ async fn examples_are_answers_of_a_run() {
     run.ask("imports_receipt", get(&format!("/v1/imports/{id}/receipt"))).await;
     run.ask("imports_receipt_key", get("/v1/receipts/key")).await;
     // Before anything else runs, so that nothing is ahead of it.
-    steering(&mut run, &server).await;
+    Box::pin(steering(&mut run, &server)).await;
     let users = "/api/o/acme/u/";
     run.ask(
         "bitcaster_create",
@@ -208,9 +208,9 @@ async fn examples_are_answers_of_a_run() {
     let again = format!("{webhook}/deliveries/{}/redeliver?wait=20s", ping["id"].as_str().unwrap());
     run.ask("webhooks_redeliver", server.post(&again)).await;
 
-    plans_and_undos(&mut run, &server).await;
-    bulk(&mut run, &server).await;
-    front_doors(&mut run, &server).await;
+    Box::pin(plans_and_undos(&mut run, &server)).await;
+    Box::pin(bulk(&mut run, &server)).await;
+    Box::pin(front_doors(&mut run, &server)).await;
 
     let document = openapi();
     let ids: BTreeSet<&str> = operations(&document)

@@ -159,7 +159,7 @@ pub(super) async fn all(asked: &mut Asked) {
     let webhook = json!({"url": "https://hooks.example.com/"});
     let request = desk.at(Door::Native, "POST", "/v1/webhooks").json(&webhook);
     asked.told("POST /v1/webhooks", "409 too_many_webhooks", request).await;
-    jobs(asked, &desk).await;
+    Box::pin(jobs(asked, &desk)).await;
 }
 
 /// The front door for CCAI Platform: pages, and jobs that are not there or in another state.

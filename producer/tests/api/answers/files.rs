@@ -96,9 +96,9 @@ pub(super) async fn all(asked: &mut Asked) {
         let request = server.upload("", body.to_vec()).header("content-encoding", encoding);
         asked.told(CREATE, told, request).await;
     }
-    keys(asked, &server).await;
-    aborted(asked, &server).await;
-    quotas(asked).await;
+    Box::pin(keys(asked, &server)).await;
+    Box::pin(aborted(asked, &server)).await;
+    Box::pin(quotas(asked)).await;
 }
 
 /// Keys that stand for another request, or for one that is still coming in.

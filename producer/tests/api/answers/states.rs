@@ -34,10 +34,10 @@ async fn told(asked: &mut Asked, server: &Server, import: &str, what: &str, want
 /// Everything about states.
 pub(super) async fn all(asked: &mut Asked) {
     let server = Server::start().await;
-    imports(asked, &server).await;
-    undos(asked, &server).await;
-    others(asked, &server).await;
-    newer(asked, &server).await;
+    Box::pin(imports(asked, &server)).await;
+    Box::pin(undos(asked, &server)).await;
+    Box::pin(others(asked, &server)).await;
+    Box::pin(newer(asked, &server)).await;
 }
 
 async fn imports(asked: &mut Asked, server: &Server) {
