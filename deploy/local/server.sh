@@ -47,7 +47,12 @@ with_path() { # URL PATH: the same server, another database
     printf '%s/%s%s' "${BASH_REMATCH[1]}" "$2" "${BASH_REMATCH[3]:-}"
 }
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# Held both at a time, so that they differ.
+two_free_ports() {
+    python3 -c 'import socket
+both = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+print(*(s.getsockname()[1] for s in both))'
+}
 
 down() {
     local database
@@ -70,8 +75,7 @@ up() {
     name=muster_server_$$_$RANDOM
     psql -Xq -v ON_ERROR_STOP=1 -c "create database $name template template0" "$TEST_DATABASE_URL"
     printf '%s' "$name" >"$DIR/database"
-    port=$(free_port)
-    traces=$(free_port)
+    read -r port traces < <(two_free_ports)
     DATABASE_URL=$(with_path "$TEST_DATABASE_URL" "$name")
     export DATABASE_URL
     export AMQP_URL=$TEST_AMQP_URL MUSTER_BROKER_PREFIX=$name MUSTER_HTTP_LISTEN=127.0.0.1:$port
