@@ -2,11 +2,12 @@
 //! decode, validate once more, plan, write.
 
 use chrono::DateTime;
+use muster_domain::apply::Applying;
 use muster_domain::chunk::{ChunkLimits, SealedChunk, decode};
 use muster_domain::error::{FileError, RecordError};
 use muster_domain::intake::Memory;
 use muster_domain::options::ImportOptions;
-use muster_domain::outcome::Verdict;
+use muster_domain::outcome::{OutcomeSheet, Verdict};
 use muster_domain::parse::{Dialect, ParseLimits, Parser};
 use muster_domain::plan::plan;
 use muster_domain::receive::{Bounds, Issue, Receiving, Staged, Stager};
@@ -126,27 +127,22 @@ impl Engine {
         binding.extend(records.names());
         let raw: Vec<RawRecord<'_>> = records.records(&fields).collect();
         let mut decided = Decided::new();
-        let mut valid: Vec<(u64, Record<'_>)> = Vec::new();
-        for record in &raw {
+        let mut sheet = OutcomeSheet::pending(raw.len());
+        for (index, record) in raw.iter().enumerate() {
             let number = record.position.record.get();
-            let before = invalid.iter().find(|(invalid, _)| *invalid == number);
-            match (validate(record, &binding, rules).result, before) {
-                (Ok(record), None) => valid.push((number, record)),
-                (Err(errors), Some((_, before))) => {
-                    // While it is received, a message also says what mends the value.
-                    let codes = |errors: &[RecordError]| -> Vec<_> {
-                        errors.iter().map(|error| (error.code, error.field.clone())).collect()
-                    };
-                    assert_eq!(
-                        codes(&errors),
-                        codes(&before.errors),
-                        "validating once more comes to the same"
-                    );
-                    decided.push((number, before.clone()));
-                }
-                (now, _) => panic!("validating record {number} once more comes to something else: {now:?}"),
-            }
+            let Some((_, before)) = invalid.iter().find(|(invalid, _)| *invalid == number) else { continue };
+            let errors = validate(record, &binding, rules).result.expect_err("what was invalid is invalid");
+            // While it is received, a message also says what mends the value.
+            let codes = |errors: &[RecordError]| -> Vec<_> {
+                errors.iter().map(|error| (error.code, error.field.clone())).collect()
+            };
+            assert_eq!(codes(&errors), codes(&before.errors), "validating once more comes to the same");
+            decided.push((number, before.clone()));
+            sheet.set(index, Verdict::FAILED, None);
         }
+        let mut applying = Applying::new(sheet, records.names(), &raw, &binding, rules);
+        assert!(applying.issues.is_empty(), "what was valid is valid: {:?}", applying.issues);
+        let valid = std::mem::take(&mut applying.valid);
         let refs: Vec<&Record<'_>> = valid.iter().map(|(_, record)| record).collect();
         let existing = self.table.find(&refs, rules.options.enrolment);
         let mut made = self.made;
@@ -155,13 +151,19 @@ impl Engine {
             Uuid::from_u128(made)
         });
         self.made = made;
-        for (index, (number, _)) in valid.iter().enumerate() {
-            let (verdict, user) = plan.verdicts[index];
-            let errors = plan.errors.iter().filter(|(of, _)| *of == index).map(|(_, error)| error.clone());
-            let warnings = plan.warnings.iter().filter(|(of, _)| *of == index);
-            let mut warnings: Vec<String> = warnings.map(|(_, warning)| warning.to_string()).collect();
+        let place = |at: usize| valid[at].0;
+        applying.note(
+            valid.iter().zip(&plan.verdicts).map(|((index, _), (verdict, user))| (*index, *verdict, *user)),
+            plan.errors.iter().map(|(at, error)| (place(*at), error.clone())),
+            plan.warnings.iter().map(|(at, warning)| (place(*at), warning.to_string())),
+        );
+        for ((index, _), (verdict, user)) in valid.iter().zip(&plan.verdicts) {
+            let number = raw[*index].position.record.get();
+            let issues: Vec<&Issue> = applying.issues.iter().filter(|issue| issue.record == number).collect();
+            let errors = issues.iter().flat_map(|issue| issue.errors.clone()).collect();
+            let mut warnings: Vec<String> = issues.iter().flat_map(|issue| issue.warnings.clone()).collect();
             warnings.sort();
-            decided.push((*number, Observed { verdict, user, errors: errors.collect(), warnings }));
+            decided.push((number, Observed { verdict: *verdict, user: *user, errors, warnings }));
         }
         self.table.write(&plan, rules.options.enrolment);
         decided.sort_by_key(|(number, _)| *number);
