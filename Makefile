@@ -69,7 +69,7 @@ secrets: ## Look for secrets in what is in the repository
 	@deploy/local/supply.sh secrets
 
 .PHONY: check
-check: ## The static checks alone: format, clippy, arrows between crates, TLS provider, documents, scripts, bans, licences, sources
+check: ## The static checks alone: format, clippy, crates and files, documents, scripts, bans, licences, sources
 	@deploy/local/test.sh --check
 
 .PHONY: advisories
@@ -90,7 +90,7 @@ sqlx-prepare: ## Renew .sqlx from the migrations, by a scratch database
 	@deploy/local/sqlx-prepare.sh
 
 .PHONY: sqlx-check
-sqlx-check: ## Check that .sqlx is up to date
+sqlx-check: ## Check that .sqlx is up to date, by compiling the queries (make test asks the database alone)
 	@deploy/local/sqlx-prepare.sh --check
 
 .PHONY: bench

@@ -5,7 +5,6 @@
 //!
 //! [`Upload::finish`] answers once everything is durable (P1). An [`Upload`] that is dropped instead aborts its import.
 
-mod brake;
 mod days;
 mod encoding;
 mod intake;
@@ -22,12 +21,13 @@ use muster_domain::import::ImportState;
 use muster_domain::intake::Memory;
 use muster_domain::options::Rows;
 use muster_domain::outcome::Counts;
-use muster_domain::parse::ParseLimits;
+use muster_domain::parse::{Dialect, ParseLimits};
+use muster_domain::receive::{Allowance, Received, Staged};
 use muster_domain::rules::Rules;
 use muster_runtime::retry::{Backoff, Policy};
 use muster_runtime::telemetry::traces::{self, Span, Value};
-use muster_store::intake::{self as store, Concluded, KnownImport, NewImport, Opened, Received, Settled};
-use muster_store::quota::{Allowance, TenantLimits};
+use muster_store::intake::{self as store, Concluded, KnownImport, NewImport, Opened, Settled};
+use muster_store::quota::TenantLimits;
 use muster_store::{Store, StoreError, apply, catalog};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
@@ -40,7 +40,6 @@ pub(crate) use days::Waiting;
 pub(crate) use encoding::decode;
 pub use encoding::{Encoding, UnknownEncoding};
 use intake::Intake;
-pub(crate) use intake::Staged;
 
 /// How long an upload waits for another one's end where as many are under way as may be.
 const BUSY_WAIT: Duration = Duration::from_secs(2);
@@ -49,11 +48,13 @@ const DISCARD_FOR: Duration = Duration::from_secs(10);
 /// Pieces waiting between two tasks.
 const WAITING: usize = 8;
 
-/// Bounds of an upload.
+/// How an upload is received: its bounds, and how its file is written.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReceiveLimits {
     /// Of the parse step.
     pub parse: ParseLimits,
+    /// How the file is written.
+    pub dialect: Dialect,
     /// Of the chunks.
     pub chunk: ChunkLimits,
     /// Most bytes after decompression; none means no limit.
@@ -237,8 +238,8 @@ async fn run(
     allowance: Allowance,
     incoming: mpsc::Receiver<Piece>,
 ) -> Result<Receipt, ReceiveError> {
-    let parse = ParseLimits { flexible: import.options.rows == Rows::Flexible, ..limits.parse };
-    let limits = ReceiveLimits { parse, ..limits };
+    let dialect = Dialect { flexible: import.options.rows == Rows::Flexible, ..limits.dialect };
+    let limits = ReceiveLimits { dialect, ..limits };
     let (decoded, to_parse) = mpsc::channel(WAITING);
     let (sealed, to_stage) = mpsc::channel::<Staged>(WAITING);
     let decode = tokio::spawn(encoding::decode(encoding, limits, incoming, decoded));

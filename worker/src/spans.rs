@@ -3,7 +3,7 @@
 use muster_queue::Message;
 use muster_runtime::telemetry::traces::{self, Kind, Span, Value};
 
-use crate::settle::Verdict;
+use crate::verdict::Verdict;
 
 /// Begins with the delivery.
 pub(crate) fn begin(message: &Message) -> Span {

@@ -108,6 +108,19 @@ impl Browser {
         self.ask(Method::POST, "/execute/sync", Some(json!({ "script": script, "args": [] }))).await
     }
 
+    /// What a link of the page leads to, asked for as the page's own user.
+    pub(crate) async fn behind(&self, selector: &str) -> String {
+        self.element(selector).await;
+        let script = format!(
+            "const done = arguments[arguments.length - 1]; \
+             fetch(document.querySelector({}).href).then(answer => answer.text()).then(done)",
+            json!(selector)
+        );
+        let text =
+            self.ask(Method::POST, "/execute/async", Some(json!({ "script": script, "args": [] }))).await;
+        text.as_str().unwrap().to_owned()
+    }
+
     async fn tools(&self, command: &str, parameters: Value) -> Value {
         let body = json!({ "cmd": command, "params": parameters });
         self.ask(Method::POST, "/goog/cdp/execute", Some(body)).await

@@ -1,5 +1,7 @@
 //! What a person does at the console, and how it looks.
 
+mod trials;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -130,6 +132,59 @@ async fn a_new_import_does_as_its_profile_says_and_is_sent_again_without_harm() 
     rig.stop().await;
 }
 
+/// Full names, days in the order that the file proves, and a finer option, chosen on the page; and then as a profile for the next file.
+#[tokio::test]
+async fn what_is_chosen_for_a_new_import_is_seen_at_once_and_saved_as_a_profile() {
+    let rig = Rig::start().await;
+    let browser = signed_in(&rig).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (file, next) = (folder.path().join("october.csv"), folder.path().join("november.csv"));
+    let header = "Dienstadresse;name;birthdate\n";
+    std::fs::write(&file, format!("{header}mario@people.example;Rossi, Mario;31.12.1990\n")).unwrap();
+    std::fs::write(&next, format!("{header}anna@people.example;Verdi, Anna;30.11.1991\n")).unwrap();
+    browser.open(&format!("{}/console/new", rig.url)).await;
+    browser.fill("#file", &file.display().to_string()).await;
+    browser.until_says("The file would be refused.").await;
+    browser.choose("[data-column=Dienstadresse]", "email").await;
+    browser.until_says("1 of them would fail").await;
+    browser.choose("#dates", "auto").await;
+    browser.until("the day is read", "return !document.body.innerText.includes('would fail')").await;
+    browser.choose("#full_names", "last_first").await;
+    let split =
+        "return [...document.querySelectorAll('.first th')].some(cell => cell.textContent === 'given_name')";
+    browser.until("the name is split", split).await;
+    browser.click(".further summary").await;
+    browser.choose("#delimiter", "semicolon").await;
+    browser.click(".keep summary").await;
+    browser.fill("#keep-as", "monthly").await;
+    browser.click("#keep").await;
+    browser.until_says("a profile is for many").await;
+    browser.choose("#dates", "dmy").await;
+    browser.click("#keep").await;
+    browser.until_says("Saved as the profile monthly.").await;
+    let saved = rig.ask("/v1/profiles/monthly").await["options"].take();
+    let wanted = json!({
+        "columns": "{\"Dienstadresse\":\"email\"}", "dates": "dmy", "delimiter": "semicolon", "full_names": "last_first",
+        "unknown_columns": "ignore",
+    });
+    assert_eq!(saved, wanted);
+    // The next file needs no more than the profile.
+    browser.open(&format!("{}/console/new", rig.url)).await;
+    browser.choose("#profile", "monthly").await;
+    browser.fill("#file", &next.display().to_string()).await;
+    browser.until_says("1 record ·").await;
+    browser.until("nothing would fail", "return !document.body.innerText.includes('would fail')").await;
+    // Changed on its page, it is another for the file after that.
+    browser.open(&format!("{}/console/profiles/monthly", rig.url)).await;
+    browser.choose("#dates", "iso").await;
+    browser.click(".profile > button").await;
+    rig.until_at("/v1/profiles/monthly", "it is saved", |now| now["options"]["dates"] == "iso").await;
+    browser.until("the page is there again", "return document.readyState === 'complete'").await;
+    nothing_wrong(&browser, &rig, "the profile").await;
+    browser.close().await;
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn a_page_follows_an_import_and_keeps_what_is_open_and_focused() {
     let mut rig = Rig::start().await;
@@ -161,6 +216,45 @@ async fn a_page_follows_an_import_and_keeps_what_is_open_and_focused() {
 }
 
 #[tokio::test]
+async fn one_cause_is_retried_and_what_was_cancelled_goes_on() {
+    let mut rig = Rig::start().await;
+    rig.sql(
+        "create function refuse() returns trigger language plpgsql as $$
+         begin
+             if new.email like 'bruno.marino1@%' then raise exception 'no' using errcode = '42501'; end if;
+             return new;
+         end $$;
+         create trigger refuse before insert on users for each row execute function refuse()",
+    )
+    .await;
+    rig.work();
+    let (_, import) = rig.upload("filename=october.csv", people(60, "people.example", 10)).await;
+    rig.ended(&import).await;
+    let browser = signed_in(&rig).await;
+    browser.until_says("7 records failed").await;
+    browser.click(".attention a").await;
+    browser.until_says("database_refused").await;
+    rig.sql("drop trigger refuse on users").await;
+    browser.click(".acts form:has(input[value=database_refused]) button").await;
+    browser.until_says("What failed is driven once more").await;
+    let six = "return document.querySelector('.counts .failed dd').innerText === '6' && document.body.innerText.includes('completed')";
+    browser.until("the six others stay failed", six).await;
+    browser.until("the cause is gone", "return !document.body.innerText.includes('database_refused')").await;
+    // Another one is cancelled before it began, and goes on all the same.
+    let (_, import) = rig.upload("filename=november.csv&start=manual", people(40, "other.example", 0)).await;
+    browser.open(&format!("{}/console/imports/{import}", rig.url)).await;
+    browser.click(".confirm summary").await;
+    browser.click(".confirm button.danger").await;
+    browser.until_says("The import was cancelled.").await;
+    browser.click(".levers button.main").await;
+    browser.until_says("The import goes on.").await;
+    browser.until_says("100 %").await;
+    nothing_wrong(&browser, &rig, "the import").await;
+    browser.close().await;
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn everything_can_be_reached_with_the_keyboard() {
     const TAB: char = '\u{e004}';
     const ENTER: char = '\u{e007}';
@@ -173,7 +267,7 @@ async fn everything_can_be_reached_with_the_keyboard() {
     browser.keys(&TAB.to_string()).await;
     assert_eq!(browser.run("return document.activeElement.innerText").await, json!("Skip to content"));
     let mut reached = Vec::new();
-    for _ in 0..12 {
+    for _ in 0..13 {
         browser.keys(&TAB.to_string()).await;
         reached.push(browser.run("return document.activeElement.innerText").await);
         let seen = browser.run("return document.activeElement.matches(':focus-visible') || document.activeElement === document.body").await;
@@ -223,6 +317,11 @@ async fn a_busy_day(rig: &mut Rig) -> Vec<(&'static str, String)> {
     rig.upload("filename=branch-office.csv", "e-mail;name\n\"never closed".into()).await;
     let (_, again) = rig.upload("filename=contractors.csv", people(4_800, "contract.example", 0)).await;
     rig.ended(&again).await;
+    let looked = rig.post("/v1/bulk?action=retry&code=email_invalid").await;
+    let bulk = format!("/v1/bulk/{}", looked["id"].as_str().unwrap());
+    rig.post(&format!("{bulk}/start")).await;
+    rig.until_at(&bulk, "it is done", |now| now["state"] == "done").await;
+    rig.ended(&flawed).await;
     rig.rest().await;
     let (_, broken) =
         rig.upload("filename=partners.csv&start=manual", people(3_000, "partner.example", 600)).await;
@@ -243,6 +342,18 @@ async fn a_busy_day(rig: &mut Rig) -> Vec<(&'static str, String)> {
         rig.upload("filename=interns.csv&start=manual", people(640, "interns.example", 160)).await;
     let (_, paused) = rig.upload("filename=suppliers.csv", people(2_500, "supplier.example", 0)).await;
     rig.act(&paused, "pause").await;
+    let hr = json!({"dates": "dmy", "full_names": "last_first", "columns": "{\"Dienstadresse\":\"email\",\"Kostenstelle\":\"\"}"});
+    rig.save("/v1/profiles/monthly-personnel", hr).await;
+    // What a webhook was told, without a receiver.
+    rig.sql(
+        "insert into webhooks (id, tenant_id, url, description, enabled, seen)
+         select '0190a5f0-7b7c-7000-8000-00000000000a', id, 'https://hooks.example.com/muster', 'Personnel portal', false, 0 from tenants
+          where slug = 'acme';
+         insert into webhook_deliveries (id, webhook_id, tenant_id, type, payload, state, attempts, tries, due_at, ended_at)
+         select gen_random_uuid(), webhooks.id, tenant_id, kind, '{}', state, 1, '[]', null, now()
+           from webhooks, (values ('import.completed', 'delivered'), ('import.failing', 'failed')) as told (kind, state)",
+    )
+    .await;
     // As if the day had been longer: for the picture of records by time.
     rig.sql(
         "update chunks set applied_at = applied_at - (id * 7919 % 300) * interval '1 minute'
@@ -266,10 +377,17 @@ async fn pages_are_good_to_look_at_for_everybody() {
         .map(|row| format!("{};4711\n", row.replace(',', ";")))
         .collect::<String>();
     std::fs::write(&file, format!("{header}{rows}")).unwrap();
+    let looked = rig.post("/v1/bulk?action=cancel&state=paused").await;
     let mut pages = vec![
         ("overview".to_owned(), "/console".to_owned()),
         ("imports".into(), "/console/imports".into()),
         ("bulk".into(), "/console/bulk".into()),
+        ("bulk-looked".into(), format!("/console/bulk/{}", looked["id"].as_str().unwrap())),
+        ("profiles".into(), "/console/profiles".into()),
+        ("profile".into(), "/console/profiles/monthly-personnel".into()),
+        ("webhooks".into(), "/console/webhooks".into()),
+        ("webhook".into(), "/console/webhooks/0190a5f0-7b7c-7000-8000-00000000000a".into()),
+        ("audit".into(), "/console/audit".into()),
         ("new-import".into(), "/console/new".into()),
         ("queue".into(), "/console/queue".into()),
         ("users".into(), "/console/users?q=bruno.marino1%40contract.example".into()),

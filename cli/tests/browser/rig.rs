@@ -5,14 +5,21 @@ use std::time::{Duration, Instant};
 use muster_domain::chunk::ChunkLimits;
 use muster_domain::token::Scope;
 use muster_producer::receive::ReceiveLimits;
-use muster_producer::{Producer, ProducerOptions};
+use muster_producer::{DispatchOptions, Producer, ProducerOptions};
 use muster_queue::{Queue, QueueOptions, Topology};
+use muster_runtime::clock;
 use muster_store::tokens::NewToken;
 use muster_store::{Store, tenants, tokens};
 use muster_testkit::TestDatabase;
+use muster_testkit::proxy::Proxy;
 use muster_worker::{Worker, WorkerOptions};
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
+
+/// An import that makes no progress stands still after a second.
+fn impatient() -> DispatchOptions {
+    DispatchOptions { stall_after: Duration::from_secs(1), ..DispatchOptions::default() }
+}
 
 pub(crate) struct Rig {
     pub(crate) url: String,
@@ -21,6 +28,9 @@ pub(crate) struct Rig {
     client: Client,
     queue: Queue,
     worker: Option<Worker>,
+    work: WorkerOptions,
+    /// Where the queue is a broker: the way to it, which can be broken.
+    pub(crate) broker: Option<Proxy>,
     producer: Producer,
     _database: TestDatabase,
 }
@@ -32,11 +42,44 @@ impl Rig {
         let store = database.store().await;
         let queue =
             Queue::postgres(store.pool().clone(), Topology::new("muster").unwrap(), QueueOptions::default());
+        Self::with(database, store, queue, DispatchOptions::default()).await
+    }
+
+    /// One where an import that makes no progress stands still after a second.
+    pub(crate) async fn on_call() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let database = TestDatabase::create().await;
+        let store = database.store().await;
+        let queue =
+            Queue::postgres(store.pool().clone(), Topology::new("muster").unwrap(), QueueOptions::default());
+        Self::with(database, store, queue, impatient()).await
+    }
+
+    /// The same with a broker.
+    pub(crate) async fn on_call_with_broker() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let url = std::env::var("TEST_AMQP_URL").expect("TEST_AMQP_URL is missing: run `make test`");
+        let (broker, through) = Proxy::before(&url).await;
+        let topology = Topology::new(format!("test-{}", clock::new_id().simple())).unwrap();
+        let options = QueueOptions {
+            publish_timeout: Duration::from_secs(3),
+            connect_timeout: Duration::from_secs(3),
+            health_interval: Duration::from_secs(1),
+            ..QueueOptions::default()
+        };
+        let queue = Queue::rabbit(&through, topology, options).unwrap();
+        let database = TestDatabase::create().await;
+        let store = database.store().await;
+        Self { broker: Some(broker), ..Self::with(database, store, queue, impatient()).await }
+    }
+
+    async fn with(database: TestDatabase, store: Store, queue: Queue, dispatch: DispatchOptions) -> Self {
         let options = ProducerOptions {
             receive: ReceiveLimits {
                 chunk: ChunkLimits { records: 250, lanes: 8, ..ChunkLimits::default() },
                 ..ReceiveLimits::default()
             },
+            dispatch,
             ..ProducerOptions::default()
         };
         let producer = Producer::start(store.clone(), queue.clone(), options).await.unwrap();
@@ -47,11 +90,27 @@ impl Rig {
             NewToken::NameTaken(_) => panic!("the name is taken"),
         };
         let url = format!("http://{}", producer.local_addr());
-        Self { url, token, store, client: Client::new(), queue, worker: None, producer, _database: database }
+        let work = WorkerOptions {
+            first_delay: Duration::from_millis(200),
+            longest_delay: Duration::from_secs(1),
+            ..WorkerOptions::default()
+        };
+        Self {
+            url,
+            token,
+            store,
+            client: Client::new(),
+            queue,
+            worker: None,
+            work,
+            broker: None,
+            producer,
+            _database: database,
+        }
     }
 
     pub(crate) fn work(&mut self) {
-        self.worker = Some(Worker::start(self.store.clone(), self.queue.clone(), WorkerOptions::default()));
+        self.worker = Some(Worker::start(self.store.clone(), self.queue.clone(), self.work));
     }
 
     /// The worker goes away, as a process that ends.
@@ -64,6 +123,9 @@ impl Rig {
     pub(crate) async fn stop(mut self) {
         self.rest().await;
         self.producer.stop().await.unwrap();
+        if self.broker.is_some() {
+            self.queue.delete().await.unwrap();
+        }
     }
 
     pub(crate) async fn upload(&self, query: &str, file: String) -> (StatusCode, String) {
@@ -81,8 +143,12 @@ impl Rig {
         assert!(request.send().await.unwrap().status().is_success());
     }
 
-    pub(crate) async fn show(&self, import: &str) -> Value {
-        self.ask(&format!("/v1/imports/{import}")).await
+    /// Asks for something to be done, and gives the answer.
+    pub(crate) async fn post(&self, path: &str) -> Value {
+        let answer =
+            self.client.post(format!("{}{path}", self.url)).bearer_auth(&self.token).send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        answer.json().await.unwrap()
     }
 
     /// What the API answers.
@@ -97,9 +163,13 @@ impl Rig {
     }
 
     pub(crate) async fn until(&self, import: &str, what: &str, so: impl Fn(&Value) -> bool) {
+        self.until_at(&format!("/v1/imports/{import}"), what, so).await;
+    }
+
+    pub(crate) async fn until_at(&self, path: &str, what: &str, so: impl Fn(&Value) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(90);
         loop {
-            let now = self.show(import).await;
+            let now = self.ask(path).await;
             if so(&now) {
                 return;
             }

@@ -10,8 +10,10 @@ mod attention;
 mod audit;
 mod bulk;
 mod catalog;
+mod choices;
 mod failed;
 mod family;
+mod frame;
 mod history;
 mod import;
 mod imports;
@@ -22,6 +24,7 @@ mod overview;
 mod page;
 mod plan;
 mod problems;
+mod profiles;
 mod proof;
 mod queue;
 mod records;
@@ -30,10 +33,13 @@ mod shapes;
 mod sign_in;
 mod undo;
 mod users;
+mod webhook_edit;
 mod webhooks;
 mod words;
 
 use axum::Router;
+use axum::extract::Path;
+use axum::http::Uri;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, get, post};
 use muster_domain::token::Scope;
@@ -87,6 +93,12 @@ routes! {
     get "GET" "/console/new" new_import::show, Some(Scope::ImportWrite);
     post "POST" "/console/new/look" new_import::look, Some(Scope::ImportWrite);
     post "POST" "/console/new/take" new_import::take, Some(Scope::ImportWrite);
+    post "POST" "/console/new/keep" profiles::keep, Some(Scope::ImportWrite);
+    get "GET" "/console/profiles" profiles::list, Some(Scope::ImportRead);
+    post "POST" "/console/profiles" profiles::create, Some(Scope::ImportWrite);
+    get "GET" "/console/profiles/{name}" profiles::show, Some(Scope::ImportRead);
+    post "POST" "/console/profiles/{name}" profiles::save, Some(Scope::ImportWrite);
+    post "POST" "/console/profiles/{name}/delete" profiles::delete, Some(Scope::ImportWrite);
     get "GET" "/console/queue" queue::show, Some(Scope::Ops);
     get "GET" "/console/users" users::find, Some(Scope::UsersRead);
     get "GET" "/console/users/{id}" users::show, Some(Scope::UsersRead);
@@ -107,7 +119,7 @@ routes! {
 pub(super) fn routes() -> Router<AppState> {
     pages()
         .route("/console/sign-in", get(sign_in::show).post(sign_in::enter))
-        .route("/console/assets/{name}", get(assets::file))
+        .route("/console/assets/{name}", get(asset))
         .route("/console/", get(async || Redirect::permanent(BASE)))
         .route("/console/{*rest}", any(async || refused(ApiError::NotFound)))
 }
@@ -120,4 +132,9 @@ pub(super) fn owns(path: &str) -> bool {
 /// An error as a page.
 pub(super) fn refused(error: ApiError) -> Response {
     Leave::from(error).into_response()
+}
+
+/// Shows a file that pages name.
+async fn asset(Path(name): Path<String>, uri: Uri) -> Result<Response, Leave> {
+    Ok(assets::answer(&name, &uri).ok_or(ApiError::NotFound)?)
 }

@@ -8,7 +8,7 @@ use muster_store::figures::{self, Figures};
 use muster_store::readiness::set_pool;
 
 use super::AppState;
-use super::ops::stalled;
+use super::stalls::stalled;
 
 /// How long the figures of the store count.
 const FIGURES_FOR: Duration = Duration::from_secs(5);
@@ -68,7 +68,8 @@ fn float(count: u64) -> f64 {
     count as f64
 }
 
-async fn ask(state: &AppState) -> Option<Figures> {
+/// What the store was found to have lately; none where it does not answer.
+pub(super) async fn ask(state: &AppState) -> Option<Figures> {
     if mutant(Mutant::FiguresOfOneProcess) {
         return None;
     }
@@ -79,7 +80,8 @@ async fn ask(state: &AppState) -> Option<Figures> {
     state.0.checks.figures.ask(FIGURES_FOR, question).await
 }
 
-async fn consumers(state: &AppState) -> Option<u64> {
+/// How many consume; none where the queue does not answer.
+pub(super) async fn consumers(state: &AppState) -> Option<u64> {
     let question = || {
         let queue = state.0.queue.clone();
         async move { queue.consumers().await.ok() }

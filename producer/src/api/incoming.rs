@@ -16,9 +16,6 @@ use super::error::ApiError;
 use super::params::invalid;
 use crate::receive::Encoding;
 
-/// What an upload may be.
-pub(super) const MEDIA_TYPES: &str = "the upload must be text/csv, application/json, application/x-ndjson, a workbook (XLSX) or multipart/form-data; \
-     with `?format=csv` (json, ndjson) it may be of any media type";
 /// Most that is read and thrown away after an upload was refused, so that its client comes to read the answer.
 const DRAINED_BYTES: u64 = 64 * 1024 * 1024;
 /// How long that may take.

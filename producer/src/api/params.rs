@@ -8,12 +8,12 @@ use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use muster_domain::catalog::FieldError;
 use muster_domain::error::ErrorCode;
 use muster_domain::fault::{Mutant, mutant};
+use muster_domain::request::has_nul;
 
 pub(super) use muster_domain::outcome::thousands;
 
 use super::AppState;
 use super::error::ApiError;
-use crate::request::has_nul;
 
 /// The query of a request.
 #[derive(Debug)]
@@ -23,6 +23,11 @@ impl Params {
     /// None at all, for what is asked from within.
     pub(super) fn none() -> Self {
         Self(Vec::new())
+    }
+
+    /// The value of a parameter, which stays where it is.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 
     /// The pairs as they came.

@@ -2,7 +2,6 @@
 //! even when its client leaves, and a panic ends it alone.
 
 use std::borrow::Cow;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Json;
@@ -10,9 +9,9 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use muster_domain::error::ErrorCode;
 use muster_domain::fault::{Mutant, mutant};
-use muster_domain::id::{TenantId, TokenId};
-use muster_domain::token::Credential;
+use muster_domain::id::TenantId;
 use muster_runtime::clock;
 use muster_runtime::telemetry::series::{REFUSALS, STATUS_CLASSES};
 use muster_runtime::telemetry::traces::{self, Kind as SpanKind, Span, Value};
@@ -20,29 +19,14 @@ use tokio::time::{Instant, timeout};
 
 use super::error::{ApiError, Failed, Told};
 use super::params::wait_of;
-use super::routes::{counts, of_door};
+use super::routes::{NO_ROUTE, OTHER_METHOD, counts, of_door};
+use super::trail::Trail;
 use super::{AppState, console};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Longest request id that is taken over from a client.
 const ID_BYTES: usize = 64;
-
-/// What is learnt of a request on its way, for the log.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Trail(Arc<OnceLock<(TenantId, Option<TokenId>)>>);
-
-impl Trail {
-    /// Whose request it is.
-    pub(super) fn found(&self, credential: &Credential) {
-        let _ = self.0.set((credential.tenant_id, Some(credential.token_id)));
-    }
-
-    /// The same of a request that was not authorised by a token of ours.
-    pub(super) fn found_tenant(&self, tenant: TenantId) {
-        let _ = self.0.set((tenant, None));
-    }
-}
 
 /// The middleware.
 pub(super) async fn around(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
@@ -59,9 +43,12 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
     } else {
         handle(&state, request, next, &route, &span, &id).await
     };
+    let mut code = None;
     if let Some(Failed(error)) = response.extensions_mut().remove() {
+        code = Some(error.status().1);
         response = failed(&error, response, &id);
     }
+    response = held(&method, &route, code, response);
     if let Some(Told(cause)) = response.extensions_mut().remove() {
         tracing::error!(request_id = id, error = %cause, "a request failed in the store");
     }
@@ -92,6 +79,24 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
     response
 }
 
+/// A test is told of an answer that the description of the API does not have, whatever it asked for.
+#[cfg(feature = "faults")]
+fn held(method: &str, route: &str, code: Option<ErrorCode>, response: Response) -> Response {
+    match super::document::lacks(method, route, response.status().as_u16(), code) {
+        Some(told) => {
+            tracing::error!(error = told, "an answer outside the description of the API");
+            (axum::http::StatusCode::INTERNAL_SERVER_ERROR, told).into_response()
+        }
+        None => response,
+    }
+}
+
+/// The answer as it is.
+#[cfg(not(feature = "faults"))]
+fn held(_: &str, _: &str, _: Option<ErrorCode>, response: Response) -> Response {
+    response
+}
+
 /// Runs a request on a task of its own, for as long as it may take.
 async fn handle(
     state: &AppState,
@@ -115,7 +120,7 @@ async fn handle(
     };
     handled.unwrap_or_else(|error| {
         tracing::error!(request_id = id, %error, "a request did not end well");
-        ApiError::Internal.into_response()
+        of_door(&uri, ApiError::Internal)
     })
 }
 
@@ -199,11 +204,6 @@ fn is_upload(method: &Method, route: &str) -> bool {
                 | "/console/new/take"
         ) || route.ends_with("/bulk/users/upload"))
 }
-
-/// A method that no route of ours has.
-pub(super) const OTHER_METHOD: &str = "other";
-/// The route of what no route has.
-pub(super) const NO_ROUTE: &str = "-";
 
 /// The method's name, for logs and metrics: a client may send any word as a method.
 fn known_method(method: &Method) -> Cow<'static, str> {

@@ -307,6 +307,8 @@ table! {
         RedeliveredIsSuspect = "redelivered_is_suspect",
         /// What a newer program wrote spends attempts.
         NewerSpendsAttempts = "newer_spends_attempts",
+        /// A number of a row that cannot be is taken for none.
+        ImpossibleIsNothing = "impossible_is_nothing",
         /// A message's import is believed.
         ImportFromMessage = "import_from_message",
         /// Metrics count all records of a chunk whenever it is applied.
@@ -485,6 +487,10 @@ table! {
         PlanUnmasked = "plan_unmasked",
         /// Planned changes are found by the names of the sums alone.
         FieldsAsSummed = "fields_as_summed",
+        /// An import that is planned makes its group at once.
+        PlanMakesGroups = "plan_makes_groups",
+        /// An import whose group the plan was to make is applied without it.
+        PlannedGroupForgotten = "planned_group_forgotten",
         /// A page of planned records has as many as were asked for, however large they are.
         PlannedPagesByNumber = "planned_pages_by_number",
         /// A user that an import inserted is deleted by its undo whatever happened to it since.
@@ -555,6 +561,16 @@ table! {
         LostLinesTaken = "lost_lines_taken",
         /// The description of the API has defaults, which generated clients send as if their callers had set them.
         DefaultsInDocument = "defaults_in_document",
+        /// Pages of events have no links.
+        EventsWithoutLinks = "events_without_links",
+        /// The description of the API lacks an error that a route gives.
+        ErrorsUntold = "errors_untold",
+        /// The description of the API has an error that a route never gives.
+        ErrorsThatCannotBe = "errors_that_cannot_be",
+        /// A request that took too long is answered in the words of another door than its own.
+        OtherDoorsWords = "other_doors_words",
+        /// The front door for Bitcaster does not say when to come back.
+        NeverComeBack = "never_come_back",
         /// A webhook is told of the next event while the one before is on its way.
         WebhookAtOnce = "webhook_at_once",
         /// A delivery counts as made once it is claimed.
@@ -583,6 +599,14 @@ table! {
         StretchesLost = "stretches_lost",
         /// A catalog is saved at the console whatever became of it since it was shown.
         CatalogSavedBlindly = "catalog_saved_blindly",
+        /// A full disk and its like are told by their SQLSTATE alone.
+        ConditionsUnnamed = "conditions_unnamed",
+        /// A profile is saved at the console whatever became of it since it was shown, and over another of its name.
+        ProfileSavedBlindly = "profile_saved_blindly",
+        /// The console's forms have only the options that most imports ask for.
+        FormOfFewOptions = "form_of_few_options",
+        /// Of a profile's columns nothing stays where others are given beside it and both are saved.
+        GivenColumnsAlone = "given_columns_alone",
         /// A parameter may hold a NUL, which the database refuses.
         NulInParameters = "nul_in_parameters",
         /// Browsers keep a file of the console for good, under whatever address it was asked for.

@@ -17,7 +17,7 @@ use crate::field::Field;
 use crate::import_profile::Builtin;
 use crate::intake::{Memory, Reading, Taken};
 use crate::options::{Dates, FullNames, IdentifierField, ImportOptions, UnknownNames};
-use crate::parse::{Delimiter, Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
+use crate::parse::{Delimiter, Dialect, Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
 use crate::record::{Names, Patch, REDACTED, RawField, RawRecord, RawValue, Secrets, looks_secret};
 use crate::rules::Rules;
 
@@ -28,7 +28,7 @@ use doubles::{Doubled, Doubles};
 use full_names::FullNameForms;
 
 /// Records that are shown.
-const SHOWN: usize = 3;
+const SHOWN: usize = 20;
 /// Longest value that is shown, in characters.
 const VALUE_CHARS: usize = 60;
 
@@ -139,8 +139,13 @@ impl std::fmt::Debug for Inspection {
 }
 
 impl Inspection {
-    /// An inspection of a file that would be imported with these options.
+    /// An inspection of a program's file that would be imported with these options.
     pub fn new(options: ImportOptions, limits: ParseLimits) -> Self {
+        Self::in_dialect(options, limits, Dialect::default())
+    }
+
+    /// An inspection of a file of this dialect that would be imported with these options.
+    pub fn in_dialect(options: ImportOptions, limits: ParseLimits, dialect: Dialect) -> Self {
         let format = options.format;
         let at = options.at.clone();
         // The file is read once: which order its days prove, the report says.
@@ -149,7 +154,7 @@ impl Inspection {
         let options = ImportOptions { unknown_names: UnknownNames::Ignore, dates, ..options };
         let rules = Rules::new(options);
         Self {
-            parser: Parser::new(format, limits).at(at.as_deref()).reshaping(rules.table()),
+            parser: Parser::in_dialect(format, limits, dialect).at(at.as_deref()).reshaping(rules.table()),
             look: Look {
                 reading: Reading::new(rules).counting_causes(),
                 first: Vec::new(),

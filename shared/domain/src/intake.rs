@@ -143,24 +143,13 @@ impl Reading {
         }
         let record = RawRecord { defect: record.defect.or(defect.as_ref()), ..*record };
         let validated = validate(&record, &self.binding, &self.rules);
-        let Err(errors) = &validated.result else {
-            return then(taken(
-                &record,
-                validated,
-                warnings,
-                (&self.rules, &self.binding),
-                &mut self.repeats,
-            ));
+        let errors = match &validated.result {
+            Err(errors) if self.handmade && record.defect.is_none() => errors,
+            _ => {
+                let known = (&self.rules, &self.binding);
+                return then(taken(&record, validated, warnings, known, &mut self.repeats));
+            }
         };
-        if !self.handmade || record.defect.is_some() {
-            return then(taken(
-                &record,
-                validated,
-                warnings,
-                (&self.rules, &self.binding),
-                &mut self.repeats,
-            ));
-        }
         let mends = mend::mends(&record, &self.binding, &self.rules, errors, &mut warnings);
         if mends.is_empty() {
             let validated = self.explained(&record, validated);
@@ -211,7 +200,7 @@ impl Reading {
                 Some(damage) if self.binding.is_read(field.name) => damage,
                 _ => continue,
             };
-            if self.binding.field_of(field.name).is_some_and(mend::is_phone) {
+            if self.binding.field_of(field.name).is_some_and(is_phone) {
                 continue;
             }
             let name = self.binding.name_at(field.name);
@@ -379,6 +368,17 @@ fn unwrapped(text: &str) -> Cow<'_, str> {
         Some(inner) => Cow::Owned(inner.replace("\"\"", "\"")),
         None => Cow::Borrowed(text.strip_prefix('\'').unwrap_or(text)),
     }
+}
+
+/// Where in the record the field of an error stands.
+fn place(record: &RawRecord<'_>, binding: &Binding, error: &RecordError) -> Option<usize> {
+    let name = error.field.as_deref()?;
+    record.fields.iter().position(|field| binding.name_at(field.name) == name)
+}
+
+fn is_phone(field: Field) -> bool {
+    matches!(field, Field::PhoneNumber | Field::MfaPhoneNumber)
+        || (Field::DirectInboundNumber1..=Field::DirectInboundNumber5).contains(&field)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use serde_json::value::RawValue as Json;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::apply::read_sheet;
+use super::convert::read_sheet;
 use super::{Store, StoreError};
 
 /// What was erased.

@@ -7,21 +7,9 @@
 use std::fmt;
 
 use muster_domain::fault::{self, Fault, Mutant};
+use muster_runtime::retry::ErrorKind;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgDatabaseError;
-
-/// Whether an operation that failed may be tried again, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorKind {
-    /// The database is away, busy or out of something. The same again may work later.
-    Transient,
-    /// Someone else was there first. Read again, decide again, write again.
-    Conflict,
-    /// The database refuses these rows. The same rows will be refused again; fewer of them may not be.
-    Data,
-    /// A mistake of the program or its set-up. Trying again does not help.
-    Permanent,
-}
 
 /// An operation of the store failed. Not "not found", and nothing about a record: those are values.
 #[derive(Debug, thiserror::Error)]
@@ -169,6 +157,9 @@ impl DatabaseError {
 impl DatabaseError {
     fn parts(&self) -> String {
         let mut text = format!("SQLSTATE {}", self.sqlstate);
+        if let Some(words) = condition(&self.sqlstate).filter(|_| !fault::mutant(Mutant::ConditionsUnnamed)) {
+            text.push_str(&format!(" ({words})"));
+        }
         let parts = [("table", &self.table), ("column", &self.column), ("constraint", &self.constraint)];
         for (word, part) in parts {
             if let Some(part) = part {
@@ -200,6 +191,20 @@ impl From<&PgDatabaseError> for DatabaseError {
             constraint: part(error.constraint()),
         }
     }
+}
+
+/// What people call what the whole server is in, where that is what an operator has to know: its own words are not always shown.
+fn condition(sqlstate: &str) -> Option<&'static str> {
+    Some(match sqlstate {
+        "53100" => "disk full",
+        "53200" => "out of memory",
+        "53300" => "too many connections",
+        "25006" => "read-only",
+        "55P03" => "something holds a lock",
+        "57P03" => "it starts or recovers",
+        "42501" => "no permission",
+        _ => return None,
+    })
 }
 
 /// The table behind [`StoreError::kind`]. SQLSTATE has five characters; the first two are the class.
@@ -342,6 +347,16 @@ mod tests {
         for (sqlstate, kind) in table {
             assert_eq!(kind_of(sqlstate), kind, "{sqlstate}");
         }
+    }
+
+    #[test]
+    fn what_the_whole_server_is_in_has_a_name_that_people_know() {
+        let told = |sqlstate: &str| {
+            let (message, table, column, constraint) = (None, None, None, None);
+            DatabaseError { sqlstate: sqlstate.into(), message, table, column, constraint }.to_string()
+        };
+        assert_eq!(told("53100"), "the database answered with SQLSTATE 53100 (disk full)");
+        assert_eq!(told("23505"), "the database answered with SQLSTATE 23505");
     }
 
     #[test]

@@ -59,6 +59,31 @@ pub async fn save(
     name: &Slug,
     options: &[(String, String)],
 ) -> Result<Option<SavedProfile>, StoreError> {
+    match save_over(store, tenant, name, options, |_| true).await? {
+        Saved::Done(saved) => Ok(Some(saved)),
+        Saved::TooMany | Saved::Changed => Ok(None),
+    }
+}
+
+/// What saving over what was seen came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Saved {
+    /// This is the profile now.
+    Done(SavedProfile),
+    /// What is there is not what was seen; nothing was saved.
+    Changed,
+    /// The tenant has [`MOST`] of other names.
+    TooMany,
+}
+
+/// Saves a profile as [`save`] does, where the one of that name, or that there is none, is what was seen.
+pub async fn save_over(
+    store: &Store,
+    tenant: TenantId,
+    name: &Slug,
+    options: &[(String, String)],
+    is_seen: impl Fn(Option<&SavedProfile>) -> bool,
+) -> Result<Saved, StoreError> {
     let members: Map<String, Value> =
         options.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
     let mut transaction = store.pool().begin().await?;
@@ -66,6 +91,9 @@ pub async fn save(
         sqlx::query!("select pg_advisory_xact_lock($1, $2)", PROFILES_LOCK, tenant.get())
             .execute(&mut *transaction)
             .await?;
+    }
+    if !is_seen(get(&mut *transaction, tenant, name).await?.as_ref()) {
+        return Ok(Saved::Changed);
     }
     let saved = sqlx::query_as!(
         ProfileRow,
@@ -85,7 +113,10 @@ pub async fn save(
     .fetch_optional(&mut *transaction)
     .await?;
     transaction.commit().await?;
-    saved.map(SavedProfile::try_from).transpose()
+    Ok(match saved {
+        Some(row) => Saved::Done(row.try_into()?),
+        None => Saved::TooMany,
+    })
 }
 
 /// The profile of this name.

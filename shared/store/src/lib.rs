@@ -23,6 +23,8 @@ pub mod bulk_jobs;
 pub mod catalog;
 pub mod chunks;
 mod commit;
+pub mod connections;
+mod convert;
 mod copy;
 pub mod deliveries;
 pub mod dispatch;
@@ -39,6 +41,7 @@ mod hosts;
 pub mod import_profiles;
 pub mod inspect;
 pub mod intake;
+mod issues;
 pub mod keys;
 pub mod lookup;
 pub mod members;
@@ -74,7 +77,8 @@ pub mod webhooks;
 use muster_domain::fault::{Mutant, mutant};
 
 pub use commit::commit;
-pub use error::{DatabaseError, ErrorKind, StoreError};
+pub use error::{DatabaseError, StoreError};
+pub use muster_runtime::retry::ErrorKind;
 pub use pool::{PoolStatus, Store, StoreOptions, UploadPermit, Wakes};
 
 /// One connection to the database.

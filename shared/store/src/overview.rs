@@ -20,17 +20,21 @@ pub struct UnderWay {
     pub dispatched: u64,
     /// Their chunks that wait to be sent.
     pub waiting: u64,
+    /// Their lanes of which no chunk is with the workers.
+    pub lanes: u64,
 }
 
 /// How much of a tenant is under way.
 pub async fn under_way(store: &Store, tenant: TenantId) -> Result<UnderWay, StoreError> {
     let row = sqlx::query!(
         r#"select count(*) as "imports!", coalesce(sum(open.pending), 0)::bigint as "pending!",
-                  coalesce(sum(open.dispatched), 0)::bigint as "dispatched!", coalesce(sum(open.waiting), 0)::bigint as "waiting!"
+                  coalesce(sum(open.dispatched), 0)::bigint as "dispatched!", coalesce(sum(open.waiting), 0)::bigint as "waiting!",
+                  coalesce(sum(open.lanes), 0)::bigint as "lanes!"
              from imports
             cross join lateral (
                   select sum(pending) as pending, count(*) filter (where state = 'dispatched') as dispatched,
-                         count(*) filter (where state <> 'dispatched') as waiting
+                         count(*) filter (where state <> 'dispatched') as waiting,
+                         count(distinct lane) - count(distinct lane) filter (where state = 'dispatched') as lanes
                     from chunks
                    where chunks.import_id = imports.id and state in ('staged', 'dispatched', 'retryable')) as open
             where tenant_id = $1 and imports.state in ('planning', 'running')"#,
@@ -43,6 +47,7 @@ pub async fn under_way(store: &Store, tenant: TenantId) -> Result<UnderWay, Stor
         pending: row.pending.unsigned_abs(),
         dispatched: row.dispatched.unsigned_abs(),
         waiting: row.waiting.unsigned_abs(),
+        lanes: row.lanes.unsigned_abs(),
     })
 }
 

@@ -16,6 +16,7 @@ use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::convert::number;
 use super::{Store, StoreError};
 
 /// How many chunks of an import are in which state.
@@ -262,7 +263,7 @@ pub async fn skipped_by_reason(
         after = last.id;
         for row in rows {
             let mut sheet =
-                super::apply::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
+                super::convert::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
             if row.state == ChunkState::Cancelled.as_str() {
                 sheet.turn(Outcome::Pending, Verdict::CANCELLED);
             }
@@ -368,30 +369,36 @@ struct ImportRow {
     cancelled: i64,
 }
 
+/// The sums over the chunks of an import: records by outcome, and chunks by state.
+fn sums(row: &ImportRow) -> Result<(Counts, ChunkCounts), StoreError> {
+    let wide = |value: i64, column| number(value, ("imports", column), row.id);
+    let summed = Counts {
+        total: wide(row.total, "total")?,
+        pending: wide(row.pending, "pending")?,
+        inserted: wide(row.inserted, "inserted")?,
+        updated: wide(row.updated, "updated")?,
+        skipped: wide(row.skipped, "skipped")?,
+        failed: wide(row.failed, "failed")?,
+    };
+    let chunks = ChunkCounts {
+        staged: wide(row.staged, "staged")?,
+        dispatched: wide(row.dispatched, "dispatched")?,
+        retryable: wide(row.retryable, "retryable")?,
+        planned: wide(row.planned, "planned")?,
+        applied: wide(row.applied, "applied")?,
+        dead: wide(row.dead, "dead")?,
+        cancelled: wide(row.cancelled, "cancelled")?,
+    };
+    Ok((summed, chunks))
+}
+
 impl TryFrom<ImportRow> for ImportReport {
     type Error = StoreError;
 
     fn try_from(row: ImportRow) -> Result<Self, StoreError> {
         let id = row.id;
         let wrong = |column| StoreError::corrupt("imports", column, id);
-        let wide = |number: i64| u64::try_from(number).unwrap_or(0);
-        let summed = Counts {
-            total: wide(row.total),
-            pending: wide(row.pending),
-            inserted: wide(row.inserted),
-            updated: wide(row.updated),
-            skipped: wide(row.skipped),
-            failed: wide(row.failed),
-        };
-        let mut chunks = ChunkCounts {
-            staged: wide(row.staged),
-            dispatched: wide(row.dispatched),
-            retryable: wide(row.retryable),
-            planned: wide(row.planned),
-            applied: wide(row.applied),
-            dead: wide(row.dead),
-            cancelled: wide(row.cancelled),
-        };
+        let (summed, mut chunks) = sums(&row)?;
         let counts: Counts = match row.final_counts {
             Some(mut json) => {
                 if let Some(kept) = json.get_mut("chunks").map(Value::take) {
@@ -422,7 +429,7 @@ impl TryFrom<ImportRow> for ImportReport {
                 Some(json) => serde_json::from_value(json).map_err(|_| wrong("columns"))?,
                 None => Vec::new(),
             },
-            bytes: wide(row.bytes),
+            bytes: number(row.bytes, ("imports", "bytes"), id)?,
             counts,
             chunks,
             mends: row.mends.map(ImportId::new),

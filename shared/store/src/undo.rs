@@ -25,7 +25,7 @@ use sqlx::postgres::PgConnection;
 pub(super) use self::hindrance::hindrance;
 use self::hindrance::other_undo;
 use self::staging::{Staging, page};
-use super::intake::{small, wide};
+use super::convert::{small, wide};
 use super::{Store, StoreError};
 
 /// Most later imports that are named.
@@ -240,6 +240,26 @@ pub async fn preview(
         ended_at: source.ended_at,
         later: later.into_iter().map(ImportId::new).collect(),
     }))
+}
+
+/// The undos of an import with their states, the first one first.
+pub async fn undos(
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+) -> Result<Vec<(ImportId, ImportState)>, StoreError> {
+    let rows = sqlx::query!(
+        "select id, state from imports where undoes = $1 and tenant_id = $2 order by id",
+        import.get(),
+        tenant.get(),
+    )
+    .fetch_all(&mut *store.reading(tenant).await?)
+    .await?;
+    let undo = |id, state: String| match state.parse() {
+        Ok(state) => Ok((ImportId::new(id), state)),
+        Err(_) => Err(StoreError::corrupt("imports", "state", id)),
+    };
+    rows.into_iter().map(|row| undo(row.id, row.state)).collect()
 }
 
 /// Opens an undo: with `start = auto` it runs from then on. Of two at once one is refused.

@@ -6,6 +6,8 @@ use muster_domain::inspect::{Column, Problem, Report};
 
 use crate::output::{number, table};
 
+/// Records that are shown of those that the report has.
+const FIRST: usize = 3;
 /// Problems that are shown.
 const SHOWN: usize = 20;
 
@@ -19,7 +21,7 @@ pub(super) fn text(name: &str, report: &Report, command: Option<&str>, profiled:
     if !report.columns.is_empty() {
         let _ = write!(text, "\n\n{}", columns(&report.columns));
     }
-    for (at, record) in report.first.iter().enumerate() {
+    for (at, record) in report.first.iter().take(FIRST).enumerate() {
         let fields: Vec<String> = record.iter().map(|(field, value)| format!("{field}: {value}")).collect();
         let _ = write!(text, "\n{}record {}  {}", if at == 0 { "\n" } else { "" }, at + 1, fields.join(", "));
     }

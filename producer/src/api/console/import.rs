@@ -17,7 +17,7 @@ use muster_store::problems::Problems;
 use muster_store::progress::{self, HeldUp, LaneCell};
 use muster_store::records::{self, RecordFilter, RecordReport};
 use muster_store::reports::{self, ImportReport};
-use muster_store::{Store, status};
+use muster_store::{Store, status, undo};
 
 use super::imports::{address, name};
 use super::leave::Leave;
@@ -54,6 +54,8 @@ struct Import {
     timeline: Option<Timeline>,
     plan: Option<PlanView>,
     family: Option<Family>,
+    /// The imports that undo it.
+    undos: Vec<(ImportId, ImportState)>,
 }
 
 /// Shows the page.
@@ -112,6 +114,7 @@ async fn read(
         timeline: timeline(store, &report, now).await?,
         plan: plan::read(store, &report).await?,
         family: family::of(store, tenant, import).await?,
+        undos: undo::undos(store, tenant, import).await?,
         report,
     })
 }
@@ -158,6 +161,10 @@ fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTim
             (count(report.counts.total, "record", "records")) " · " (bytes(report.bytes)) " · begun " (ago(now, report.created_at))
             @if let Some(ended) = report.completed_at { " · ended " (ago(now, ended)) }
         }
+        @if let Some(undo) = &report.options.undo {
+            p.facts { "It undoes " a href=(address(undo.of)) { "this import" } "." }
+        }
+        @for (undo, state) in &import.undos { p.facts { "Undone by " a href=(address(*undo)) { "this import" } " (" (state) ")." } }
         @if let Some((done, text)) = note { p.note.wrong[!done] role="status" { (text) } }
         @if let Some(error) = &report.error {
             p.note.wrong { (sentence(&error.to_string())) " " (error.code.advice()) }

@@ -10,16 +10,17 @@ use maud::{Markup, html};
 use muster_domain::error::ErrorCode;
 use muster_domain::field::{Field, METADATA_PREFIX};
 use muster_domain::import_profile::BUILTIN;
-use muster_domain::inspect::{Column, Problem, Report};
+use muster_domain::inspect::{Column, DayOrder, DayProof, Problem, Report};
+use muster_domain::options::Dates;
 use muster_domain::token::Scope;
 use muster_store::import_profiles::{self, SavedProfile};
 use serde::Serialize;
 
-use super::assets;
 use super::leave::Leave;
 use super::page::{Page, Section, secret, sentence};
 use super::session::{FORM_HEADER, Visit};
 use super::words::{bytes, count, number};
+use super::{assets, choices};
 use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::params::Params;
@@ -47,10 +48,11 @@ pub(super) async fn look(
     if !is_of_the_page(&visit, &request) {
         return Err(Leave::Form);
     }
+    let auto = params.get("dates") == Some(Dates::Auto.as_str());
     let found = inspect::look(State(state), visit.caller(), params, request).await;
     // What is wrong with an option is said where the findings stand.
     let shown = match found {
-        Ok(Json(report)) => findings(&report),
+        Ok(Json(report)) => findings(&report, auto),
         Err(error @ (ApiError::Invalid(_) | ApiError::UnsupportedMediaType(_) | ApiError::Body(_))) => {
             html! { p.note.wrong role="alert" { (sentence(&error.body("").error.message)) } }
         }
@@ -77,51 +79,10 @@ pub(super) async fn take(
 }
 
 /// Whether a request has the secret of forms.
-fn is_of_the_page(visit: &Visit, request: &Request) -> bool {
+pub(super) fn is_of_the_page(visit: &Visit, request: &Request) -> bool {
     let given = request.headers().get(FORM_HEADER).and_then(|value| value.to_str().ok());
     given.is_some_and(|given| visit.gave(given))
 }
-
-/// A choice of an option: its name, what it is called, and its values with what they mean, the usual one first. None of them is chosen at
-/// first: what is chosen counts more than a profile.
-type Choice = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
-
-const CHOICES: [Choice; 6] = [
-    (
-        "identifier",
-        "People are told apart by",
-        &[
-            ("email", "their e-mail address"),
-            ("phone_number", "their phone number"),
-            ("preferred_username", "their user name"),
-        ],
-    ),
-    (
-        "on_existing",
-        "Somebody who is there already is",
-        &[
-            ("update", "updated"),
-            ("skip", "left as they are"),
-            ("enrol", "enrolled, and otherwise left as they are"),
-        ],
-    ),
-    (
-        "on_invalid",
-        "If some records are wrong",
-        &[("continue", "the others are imported"), ("refuse", "nothing is imported")],
-    ),
-    (
-        "empty_cells",
-        "An empty cell",
-        &[("ignore", "changes nothing"), ("remove", "removes the value"), ("keep", "is an empty text")],
-    ),
-    ("dates", "Dates are written", &[("iso", "2025-12-31"), ("dmy", "31.12.2025"), ("mdy", "12/31/2025")]),
-    (
-        "start",
-        "Begin",
-        &[("auto", "at once"), ("plan", "after I saw what it would do"), ("manual", "when I say so")],
-    ),
-];
 
 fn view(visit: &Visit, own: &[SavedProfile]) -> Markup {
     html! {
@@ -139,7 +100,7 @@ fn view(visit: &Visit, own: &[SavedProfile]) -> Markup {
             }
             section aria-labelledby="options-title" {
                 h2 #options-title { "2. What to do with it" }
-                div.options {
+                div.options.by-profile {
                     div {
                         label for="profile" { "As a profile says" }
                         select #profile name="profile" {
@@ -148,26 +109,20 @@ fn view(visit: &Visit, own: &[SavedProfile]) -> Markup {
                             @for one in BUILTIN { option value=(one.name) { (one.title) } }
                         }
                     }
-                    @for (name, label, values) in CHOICES {
-                        div {
-                            label for=(name) { (label) }
-                            select id=(name) name=(name) {
-                                option value="" { "as usual, or as the profile says" }
-                                @for (value, meaning) in values { option value=(value) { (meaning) } }
-                            }
-                        }
-                    }
-                    div {
-                        label for="phone_country" { "Phone numbers without a country are of" }
-                        input #phone_country name="phone_country" size="4" maxlength="2" placeholder="IT" autocomplete="off"
-                            aria-describedby="phone-hint";
-                        small #phone-hint { "Two letters; nothing: every number has its country." }
-                    }
                 }
+                (choices::view(choices::Form::Import, &[]))
             }
             section aria-labelledby="found-title" {
                 h2 #found-title { "3. How it will be read" }
                 div #found { p.calm { "Choose a file first. Nothing is stored by looking at it." } }
+            }
+            details.keep {
+                summary { "Save these options as a profile" }
+                p.hint { "With what the columns mean, for the next file of this kind. Without what is of this file alone." }
+                label for="keep-as" { "Its name" }
+                input #keep-as maxlength="63" autocomplete="off" placeholder="monthly-hr" spellcheck="false";
+                button #keep type="button" { "Save" }
+                p #kept role="status" {}
             }
             div.send {
                 button.main #send type="submit" disabled { "Import" }
@@ -179,9 +134,14 @@ fn view(visit: &Visit, own: &[SavedProfile]) -> Markup {
     }
 }
 
-/// What was found in a file.
-fn findings(report: &Report) -> Markup {
+/// What was found in a file. `auto`: the order of its days is to be the one that it proves.
+fn findings(report: &Report, auto: bool) -> Markup {
+    let proved = report.days.option();
+    let unproved = auto && proved.is_none() && report.refused.is_none();
+    // The page looks once more with that order.
+    let days = proved.filter(|order| auto && *order != Dates::Iso).map(Dates::as_str);
     html! {
+        @if unproved { p.note.wrong role="alert" { strong { "The file would be refused. " } (days_told(&report.days)) } }
         @if let Some(error) = &report.refused {
             p.note.wrong role="alert" {
                 strong { "The file would be refused. " } (sentence(&error.to_string())) " "
@@ -192,7 +152,7 @@ fn findings(report: &Report) -> Markup {
                 }
             }
         }
-        p.facts data-refused=[report.refused.is_some().then_some("1")] #facts {
+        p.facts data-refused=[(unproved || report.refused.is_some()).then_some("1")] data-days=[days] #facts {
             (count(report.records, "record", "records"))
             @if report.invalid > 0 { ", " strong.bad { (number(report.invalid)) " of them would fail" } }
             " · " (word(&report.format)) ", " (word(&report.encoding))
@@ -205,7 +165,23 @@ fn findings(report: &Report) -> Markup {
         @if !report.columns.is_empty() { (columns(&report.columns)) }
         @if !report.first.is_empty() { (first(&report.first)) }
         @if !report.problems.is_empty() { (problems(&report.problems)) }
+        @if !unproved && report.days.order != DayOrder::Iso { p.hint { (days_told(&report.days)) } }
         @if report.needs_catalog { p.hint { "Roles, groups, teams and locations are looked up when the file is imported." } }
+    }
+}
+
+/// In which order the days of a file are written.
+fn days_told(days: &DayProof) -> Markup {
+    html! {
+        @match days.order {
+            DayOrder::Iso => { "Dates are written year first." }
+            DayOrder::Dmy => { "Dates are written day first (31.12.2025), which is the only order that fits." }
+            DayOrder::Mdy => { "Dates are written month first (12/31/2025), which is the only order that fits." }
+            DayOrder::Unproved => {
+                "Each date fits both orders" @if let Some(column) = &days.column { " in " code { (column) } } ": ask whoever made the file, and choose how dates are written."
+            }
+            DayOrder::Mixed => { "Some dates are written day first and some month first: no order fits all of them." }
+        }
     }
 }
 

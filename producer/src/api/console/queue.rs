@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
 use muster_domain::id::TenantId;
 use muster_domain::token::Scope;
@@ -22,7 +22,7 @@ use super::session::Visit;
 use super::words::{ago, count, number};
 use super::{levers, shapes};
 use crate::api::AppState;
-use crate::api::ops;
+use crate::api::{figures, ops};
 
 /// Most imports with chunks that do not get on that are shown.
 const MOST: i64 = 20;
@@ -33,6 +33,13 @@ const CHUNKS: i64 = 10;
 #[derive(Debug)]
 struct Work {
     depth: Option<QueueDepth>,
+    /// Messages that are with the workers, where queue and store both answer.
+    unacked: Option<u64>,
+    consumers: Option<u64>,
+    /// Places in the window that are taken, and all of them.
+    window: Option<(u64, usize)>,
+    /// Records of the tenant that were settled in the last minute.
+    settled: u64,
     blocked: bool,
     processes: Vec<Process>,
     /// Imports with chunks that do not get on.
@@ -45,17 +52,18 @@ struct Work {
 /// Shows the page.
 pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<Response, Leave> {
     let tenant = visit.may(Scope::Ops)?;
-    let work = read(&state, tenant).await?;
+    let now = clock::now();
+    let work = read(&state, tenant, now).await?;
     let page = Page {
         section: Section::Queue,
         title: "Queue and workers".into(),
         renew: Some(2_000),
-        main: view(&work, &visit, clock::now()),
+        main: view(&work, &visit, now),
     };
     Ok(page.show(&visit))
 }
 
-async fn read(state: &AppState, tenant: TenantId) -> Result<Work, Leave> {
+async fn read(state: &AppState, tenant: TenantId, now: DateTime<Utc>) -> Result<Work, Leave> {
     let store = &state.0.store;
     let found = overview::stuck(store, tenant, MOST).await?;
     let mut stuck = Vec::with_capacity(found.imports.len());
@@ -63,8 +71,17 @@ async fn read(state: &AppState, tenant: TenantId) -> Result<Work, Leave> {
         let chunks = progress::held_up(store, tenant, report.id, CHUNKS).await?;
         stuck.push((report, chunks));
     }
+    let depth = ops::known_depth(state).await;
+    let figures = figures::ask(state).await;
+    let minute = progress::settled(store, tenant, now - TimeDelta::minutes(1), 60.0).await?;
     Ok(Work {
-        depth: ops::known_depth(state).await,
+        depth,
+        unacked: depth
+            .zip(figures.as_ref())
+            .map(|(depth, known)| known.published.saturating_sub(depth.ready)),
+        consumers: figures::consumers(state).await,
+        window: figures.map(|known| (known.around.used, state.0.bounds.window)),
+        settled: minute.iter().map(|part| part.done + part.failed).sum(),
         blocked: state.0.queue.is_blocked(),
         processes: holders::list(store).await?,
         stuck,
@@ -88,10 +105,14 @@ fn view(work: &Work, visit: &Visit, now: DateTime<Utc>) -> Markup {
         dl.figures {
             @if let Some(depth) = &work.depth {
                 (figure("Ready", &number(depth.ready), "messages in the queue"))
+                @if let Some(unacked) = work.unacked { (figure("Unacked", &number(unacked), "messages with consumers")) }
                 (figure("Dead letters", &number(depth.dead), "messages"))
             }
+            @if let Some(consumers) = work.consumers { (figure("Consumers", &number(consumers), "of the queue")) }
+            @if let Some((used, size)) = work.window { (figure("Window", &number(used), &format!("of {size} places taken"))) }
+            (figure("Rate", &number(work.settled / 60), "records a second in the last minute"))
             (figure("With the workers", &number(under_way.dispatched), "chunks of this tenant"))
-            (figure("Waiting", &number(under_way.waiting), "chunks of this tenant"))
+            (figure("Waiting", &number(under_way.waiting), &format!("chunks, {} with none at work", count(under_way.lanes, "lane", "lanes"))))
         }
         section aria-labelledby="processes" {
             h2 #processes { "Processes" }

@@ -15,6 +15,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Uri};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::TenantId;
+use muster_domain::request::has_nul;
 use muster_domain::token::Scope;
 use muster_runtime::clock;
 use muster_store::sessions::{self, Session, SessionHash, SessionLimits};
@@ -26,8 +27,7 @@ use crate::api::AppState;
 use crate::api::auth::Caller;
 use crate::api::error::ApiError;
 use crate::api::params::invalid;
-use crate::api::trace::Trail;
-use crate::request::has_nul;
+use crate::api::trail::Trail;
 
 /// How long a session lasts.
 pub(super) const LIMITS: SessionLimits =
@@ -215,6 +215,11 @@ impl Filled {
     /// The value of a field; the first one, where there are several.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         field(&self.fields, name)
+    }
+
+    /// All values of a field that may stand there several times.
+    pub(super) fn values(&self, name: &str) -> Vec<&str> {
+        self.fields.iter().filter(|(given, _)| given == name).map(|(_, value)| value.as_str()).collect()
     }
 
     /// The key of the session.

@@ -4,16 +4,17 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use muster_domain::id::{DeliveryId, WebhookId};
+use muster_domain::id::{DeliveryId, TenantId, WebhookId};
 use muster_domain::import::DeliveryState;
 use muster_domain::token::Scope;
 use muster_runtime::clock;
 use muster_store::deliveries::{self, DeliveryFilter, DeliveryInfo};
-use muster_store::webhooks::{self as store, Created, NewWebhook, WebhookChange, WebhookInfo};
+use muster_store::webhooks::{self as store, Created, NewWebhook, WebhookChange, WebhookInfo, Which};
 
 use super::leave::Leave;
 use super::page::{Page, Section, secret, sentence};
 use super::session::{Filled, Visit};
+use super::webhook_edit;
 use super::words::{ago, count, moment};
 use crate::api::AppState;
 use crate::api::error::{ApiError, WebhookRefusal};
@@ -29,12 +30,12 @@ pub(super) async fn list(State(state): State<AppState>, visit: Visit) -> Result<
     Ok(page("Webhooks", None, all(&found, &visit, &Said::Nothing), &visit))
 }
 
-/// What is said above the list.
-enum Said {
+/// What is said above the list, or above one webhook.
+pub(super) enum Said {
     Nothing,
-    /// Why there is no new webhook, and the address that was given.
+    /// Why nothing was done, and the address that was given.
     Wrong(String, String),
-    /// The secret of a new one.
+    /// The new secret.
     Secret(String),
 }
 
@@ -71,14 +72,27 @@ pub(super) async fn show(
 ) -> Result<Response, Leave> {
     let tenant = visit.may(Scope::WebhooksRead)?;
     let id: WebhookId = id.parse().map_err(|_| ApiError::NotFound)?;
+    shown(&state, tenant, id, &visit, &Said::Nothing).await
+}
+
+/// The page of a webhook, with what is said above it.
+pub(super) async fn shown(
+    state: &AppState,
+    tenant: TenantId,
+    id: WebhookId,
+    visit: &Visit,
+    said: &Said,
+) -> Result<Response, Leave> {
     let webhook = store::find(&mut *state.0.store.reading(tenant).await?, tenant, id).await?;
     let webhook = webhook.ok_or(ApiError::NotFound)?;
     let found = deliveries::page(&state.0.store, tenant, id, DeliveryFilter::default(), PAGE).await?;
-    let main = one(&webhook, &found.unwrap_or_default(), &visit, clock::now());
-    Ok(page("Webhook", Some(5_000), main, &visit))
+    let main = one(&webhook, &found.unwrap_or_default(), visit, said, clock::now());
+    // A page that shows a secret is the answer to a form, and cannot be asked for again.
+    let renew = matches!(said, Said::Nothing).then_some(5_000);
+    Ok(page("Webhook", renew, main, visit))
 }
 
-/// Tries, enables, disables or deletes a webhook.
+/// Tries, enables, disables, changes or deletes a webhook, or exchanges its secrets.
 pub(super) async fn act(
     State(state): State<AppState>,
     Path((id, act)): Path<(String, String)>,
@@ -88,6 +102,13 @@ pub(super) async fn act(
     let id: WebhookId = id.parse().map_err(|_| ApiError::NotFound)?;
     let enable = |enabled| WebhookChange { enabled: Some(enabled), ..WebhookChange::default() };
     let store = &state.0.store;
+    match act.as_str() {
+        "change" => return webhook_edit::change(&state, tenant, id, &filled).await,
+        "rotate" => return webhook_edit::rotate(&state, tenant, id, &filled).await,
+        "drop-old" => return webhook_edit::drop_secret(&state, tenant, id, Which::Old, &filled).await,
+        "drop-new" => return webhook_edit::drop_secret(&state, tenant, id, Which::New, &filled).await,
+        _ => {}
+    }
     let there = match act.as_str() {
         "ping" => deliveries::ping(store, tenant, id).await?.is_some(),
         "enable" => store::change(store, tenant, id, &enable(true)).await?.is_some(),
@@ -119,7 +140,7 @@ pub(super) async fn redeliver(
     }
 }
 
-fn back_to(id: WebhookId) -> Response {
+pub(super) fn back_to(id: WebhookId) -> Response {
     Redirect::to(&format!("/console/webhooks/{id}")).into_response()
 }
 
@@ -132,13 +153,7 @@ fn all(found: &[WebhookInfo], visit: &Visit, said: &Said) -> Markup {
     html! {
         h1 { "Webhooks" }
         p.facts { "Addresses that are told what happens to imports, in signed requests." }
-        @match said {
-            Said::Nothing => {}
-            Said::Wrong(why, _) => { div.note.wrong role="alert" { p { strong { "No webhook was created." } " " (sentence(why)) } } }
-            Said::Secret(secret) => {
-                div.note role="status" { p { strong { "The webhook is created." } " Its secret is shown this once: " code { (secret) } } }
-            }
-        }
+        (say(said, "No webhook was created.", "The webhook is created."))
         @if found.is_empty() { p.calm { "There are none yet." } } @else {
             div.scroll {
                 table {
@@ -158,6 +173,18 @@ fn all(found: &[WebhookInfo], visit: &Visit, said: &Said) -> Markup {
                     input #description name="description" maxlength="255";
                     button.main type="submit" { "Create" }
                 }
+            }
+        }
+    }
+}
+
+fn say(said: &Said, refused: &str, done: &str) -> Markup {
+    html! {
+        @match said {
+            Said::Nothing => {}
+            Said::Wrong(why, _) => { div.note.wrong role="alert" { p { strong { (refused) } " " (sentence(why)) } } }
+            Said::Secret(secret) => {
+                div.note role="status" { p { strong { (done) } " Its secret is shown this once: " code { (secret) } } }
             }
         }
     }
@@ -194,9 +221,17 @@ fn told(webhook: &WebhookInfo) -> Markup {
     }
 }
 
-fn one(webhook: &WebhookInfo, found: &[DeliveryInfo], visit: &Visit, now: DateTime<Utc>) -> Markup {
+fn one(
+    webhook: &WebhookInfo,
+    found: &[DeliveryInfo],
+    visit: &Visit,
+    said: &Said,
+    now: DateTime<Utc>,
+) -> Markup {
     html! {
+        p.way { a href="/console/webhooks" { "Webhooks" } }
         h1 { (webhook.url) }
+        (say(said, "Nothing was changed.", "The webhook has a new secret beside the old one."))
         dl.about {
             @if !webhook.description.is_empty() { dt { "Description" } dd { (webhook.description) } }
             dt { "State" } dd { (state_of(webhook)) }
@@ -204,7 +239,7 @@ fn one(webhook: &WebhookInfo, found: &[DeliveryInfo], visit: &Visit, now: DateTi
             dt { "Secrets" } dd { @if webhook.secrets == 2 { "two: drop one when the receiver has the new one" } @else { "one" } }
             dt { "Created" } dd { (moment(webhook.created_at)) }
         }
-        @if visit.allows(Scope::WebhooksWrite) { (levers(webhook, visit)) }
+        @if visit.allows(Scope::WebhooksWrite) { (levers(webhook, visit)) (webhook_edit::forms(webhook, visit)) }
         section aria-labelledby="deliveries" {
             h2 #deliveries { "What it was told" }
             @if found.is_empty() { p.calm { "Nothing yet." } } @else {

@@ -2,6 +2,7 @@
 
 mod cases;
 mod pages;
+mod profiles;
 mod sessions;
 mod webhooks;
 

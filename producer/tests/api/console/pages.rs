@@ -174,6 +174,22 @@ async fn levers_move_an_import_and_two_people_who_pull_one_do_no_harm() {
 }
 
 #[tokio::test]
+async fn an_import_says_by_which_others_it_is_undone() {
+    let server = Server::start().await;
+    let file = "email\na@example.com\n";
+    let (first, undo) =
+        (import(&server, "start=manual", file).await, import(&server, "start=manual", file).await);
+    let browser = Browser::signed_in(&server, &server.token).await;
+    let page = format!("/console/imports/{first}");
+    assert!(!browser.page(&page).await.contains("Undone by"));
+    let change = format!("update imports set undoes = '{first}' where id = '{undo}'");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(change)).execute(server.store.pool()).await.unwrap();
+    let shown = browser.page(&page).await;
+    let told = format!("Undone by <a href=\"/console/imports/{undo}\">this import</a> (received).");
+    assert!(shown.contains(&told), "{shown}");
+}
+
+#[tokio::test]
 async fn the_list_is_filtered_searched_and_paged() {
     let server = Server::start().await;
     for number in 0..32 {
@@ -291,6 +307,9 @@ async fn operators_see_the_queue_and_tokens_and_revoke_them() {
     let browser = Browser::signed_in(&server, &server.token).await;
     let queue = browser.page("/console/queue").await;
     assert!(queue.contains("No worker is there.") && queue.contains("dispatcher"), "{queue}");
+    for figure in ["Ready", "Unacked", "Consumers", "Window", "places taken", "Rate", "Waiting"] {
+        assert!(queue.contains(figure), "{figure}: {queue}");
+    }
     let stuck = format!(
         "update chunks set state = 'dead', pending = 0, failed = records, problem = 'it is <b>' where import_id = '{import}'"
     );

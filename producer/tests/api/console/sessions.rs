@@ -127,6 +127,7 @@ async fn every_page_asks_for_its_scope_and_no_other_will_do() {
     // Pages of things that are not there: they are looked for, by whoever may.
     let missing = |path: &str| {
         ["/console/users/{id}", "/console/tokens/revoke"].contains(&path)
+            || path.starts_with("/console/profiles/{name}")
             || path.starts_with("/console/webhooks/{id}")
             || path.starts_with("/console/bulk/")
     };
@@ -144,7 +145,9 @@ async fn every_page_asks_for_its_scope_and_no_other_will_do() {
             let shown = match route.method {
                 "GET" => browser.get(&path(route.path)).await,
                 _ if route.path.starts_with("/console/new/") => {
-                    let path = format!("{}?filename=a.csv", route.path);
+                    let name = scope.as_str().replace(':', "-");
+                    let under = if route.path.ends_with("/keep") { format!("&as={name}") } else { String::new() };
+                    let path = format!("{}?filename=a.csv{under}", route.path);
                     browser.send_file(&path, Some(&form), "email\na@b.co\n").await
                 }
                 _ => browser.send(&path(route.path), &[("form", &form)], None).await,

@@ -34,6 +34,45 @@ async fn a_webhook_is_made_tried_told_again_disabled_and_deleted_at_the_console(
     let delivery = log["deliveries"][0]["id"].as_str().unwrap();
     assert_eq!(send(&format!("{page}/deliveries/{delivery}/redeliver"), &[]).await.status, 303);
     receiver.until(2).await;
+    // It is changed as a whole, or not at all.
+    let change = format!("{page}/change");
+    let fields = [
+        ("url", receiver.url.as_str()),
+        ("description", "Portal"),
+        ("event", "import.completed"),
+        ("event", "import.failing"),
+    ];
+    let wrong = send(&change, &fields).await;
+    assert!(wrong.status == 200 && wrong.body.contains("Nothing was changed."), "{}", wrong.body);
+    let wrong = send(&change, &[("url", "http://nowhere.invalid:1/"), ("failed_above", "100")]).await;
+    assert!(
+        wrong.body.contains("Nothing was changed.") && wrong.body.contains("from 0 to 99"),
+        "{}",
+        wrong.body
+    );
+    let fields = [
+        ("url", receiver.url.as_str()),
+        ("description", "Portal"),
+        ("event", "import.completed"),
+        ("event", "chunk.dead"),
+        ("failed_above", "5"),
+    ];
+    assert_eq!(send(&change, &fields).await.status, 303);
+    let changed = server.json(&format!("/v1/webhooks/{id}")).await;
+    assert_eq!(changed["events"], serde_json::json!(["chunk.dead", "import.completed"]), "{changed}");
+    assert_eq!(
+        (&changed["description"], &changed["failed_above"]),
+        (&"Portal".into(), &5.into()),
+        "{changed}"
+    );
+    // A new secret is shown this once and counts beside the old one, until one of them is dropped.
+    assert!(send(&format!("{page}/drop-old"), &[]).await.body.contains("One secret alone is valid"));
+    let rotated = send(&format!("{page}/rotate"), &[]).await;
+    let second = rotated.body.split("<code>whsec_").nth(1).unwrap().split('<').next().unwrap().to_owned();
+    assert!(second != secret && !browser.page(&page).await.contains(&second));
+    assert!(send(&format!("{page}/rotate"), &[]).await.body.contains("Two secrets are valid already"));
+    assert_eq!(send(&format!("{page}/drop-old"), &[]).await.status, 303);
+    assert_eq!(server.json(&format!("/v1/webhooks/{id}")).await["secrets"], 1);
     assert_eq!(send(&format!("{page}/disable"), &[]).await.status, 303);
     assert!(browser.page(&page).await.contains(">Enable<"));
     assert_eq!(send(&format!("{page}/explode"), &[]).await.status, 404);

@@ -5,7 +5,7 @@ use crate::fault::{Mutant, mutant};
 use crate::field::Field;
 use crate::intake::Reading;
 use crate::options::{Dates, ImportOptions};
-use crate::parse::{ParseLimits, Parser, RecordSink};
+use crate::parse::{Dialect, ParseLimits, Parser, RecordSink};
 use crate::record::{NameId, Names, RawRecord, RawValue};
 use crate::rules::Rules;
 use crate::validate::{Binding, days::date};
@@ -124,11 +124,16 @@ impl std::fmt::Debug for DayLook {
 }
 
 impl DayLook {
-    /// A look at a file that would be imported with these options.
+    /// A look at a program's file that would be imported with these options.
     pub fn new(options: ImportOptions, limits: ParseLimits) -> Self {
+        Self::in_dialect(options, limits, Dialect::default())
+    }
+
+    /// A look at a file of this dialect that would be imported with these options.
+    pub fn in_dialect(options: ImportOptions, limits: ParseLimits, dialect: Dialect) -> Self {
         let rules = Rules::new(options);
         Self {
-            parser: Parser::new(rules.options.format, limits)
+            parser: Parser::in_dialect(rules.options.format, limits, dialect)
                 .at(rules.options.at.as_deref())
                 .reshaping(rules.table()),
             days: Days { reading: Reading::new(rules), orders: DayOrders::default() },

@@ -301,35 +301,7 @@ impl Config {
     /// What the values, each well-formed, do not allow together or at all.
     pub(super) fn check(&self, problems: &mut Vec<Problem>) {
         let mut wrong = |key: &str, message: String| problems.push(self.problem(key, message));
-        let numbers = [
-            ("database.max_connections", self.database.max_connections, 2, 1000),
-            ("intake.uploads", self.intake.uploads, 1, 1000),
-            ("http.user_connections", self.http.user_connections, 1, 1000),
-            ("http.connections", self.http.connections, 2, 1_000_000),
-            ("http.auth_failures", self.http.auth_failures, 1, 1_000_000),
-            ("http.token_failures", self.http.token_failures, 1, 1_000_000),
-            ("http.uploads", self.http.uploads, 1, 10_000),
-            ("http.tenant_uploads", self.http.tenant_uploads, 1, 10_000),
-            ("http.followers", self.http.followers, 1, 100_000),
-            ("http.tenant_followers", self.http.tenant_followers, 1, 100_000),
-            ("intake.chunk_records", self.intake.chunk_records, 1, 100_000),
-            ("intake.lanes", self.intake.lanes, 1, 1024),
-            ("intake.max_ratio", self.intake.max_ratio, 2, 100_000),
-            ("intake.fields", self.intake.fields, 1, 10_000),
-            ("intake.depth", self.intake.depth, 1, 64),
-            ("intake.max_records", self.intake.max_records, 1, u32::MAX),
-            ("tenant.imports", self.tenant.imports, 1, 1_000_000),
-            ("dispatch.window", self.dispatch.window, 1, 10_000),
-            ("worker.concurrency", self.worker.slots(), 1, 256),
-            ("worker.attempts", self.worker.attempts, 1, 100),
-            ("webhook.per_tenant", self.webhook.per_tenant, 1, 1_000),
-            ("webhook.at_once", self.webhook.at_once, 1, 256),
-        ];
-        for (key, value, least, most) in numbers {
-            if !(least..=most).contains(&value) {
-                wrong(key, format!("must be from {least} to {most}"));
-            }
-        }
+        self.check_numbers(&mut wrong);
         for (key, size) in [
             ("intake.chunk_bytes", self.intake.chunk_bytes),
             ("intake.record_bytes", self.intake.record_bytes),
@@ -374,6 +346,38 @@ impl Config {
         // What they make together is asked of values that can be by themselves.
         if problems.is_empty() {
             self.check_together(&mut |key, message| problems.push(self.problem(key, message)));
+        }
+    }
+
+    fn check_numbers(&self, wrong: &mut impl FnMut(&str, String)) {
+        let numbers = [
+            ("database.max_connections", self.database.max_connections, 2, 1000),
+            ("intake.uploads", self.intake.uploads, 1, 1000),
+            ("http.user_connections", self.http.user_connections, 1, 1000),
+            ("http.connections", self.http.connections, 2, 1_000_000),
+            ("http.auth_failures", self.http.auth_failures, 1, 1_000_000),
+            ("http.token_failures", self.http.token_failures, 1, 1_000_000),
+            ("http.uploads", self.http.uploads, 1, 10_000),
+            ("http.tenant_uploads", self.http.tenant_uploads, 1, 10_000),
+            ("http.followers", self.http.followers, 1, 100_000),
+            ("http.tenant_followers", self.http.tenant_followers, 1, 100_000),
+            ("intake.chunk_records", self.intake.chunk_records, 1, 100_000),
+            ("intake.lanes", self.intake.lanes, 1, 1024),
+            ("intake.max_ratio", self.intake.max_ratio, 2, 100_000),
+            ("intake.fields", self.intake.fields, 1, 10_000),
+            ("intake.depth", self.intake.depth, 1, 64),
+            ("intake.max_records", self.intake.max_records, 1, u32::MAX),
+            ("tenant.imports", self.tenant.imports, 1, 1_000_000),
+            ("dispatch.window", self.dispatch.window, 1, 10_000),
+            ("worker.concurrency", self.worker.slots(), 1, 256),
+            ("worker.attempts", self.worker.attempts, 1, 100),
+            ("webhook.per_tenant", self.webhook.per_tenant, 1, 1_000),
+            ("webhook.at_once", self.webhook.at_once, 1, 256),
+        ];
+        for (key, value, least, most) in numbers {
+            if !(least..=most).contains(&value) {
+                wrong(key, format!("must be from {least} to {most}"));
+            }
         }
     }
 

@@ -77,6 +77,13 @@ impl Setting for SocketAddr {
 }
 
 /// A number of bytes, written `512 KiB`.
+///
+/// ```
+/// use muster_runtime::config::ByteSize;
+///
+/// assert_eq!(ByteSize::kib(512).bytes(), 524_288);
+/// assert_eq!(ByteSize::mib(8).to_string(), "8 MiB");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(u64);
 

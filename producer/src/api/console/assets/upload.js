@@ -8,6 +8,8 @@
   const found = document.getElementById("found");
   const send = document.getElementById("send");
   const sent = document.getElementById("sent");
+  const keepAs = document.getElementById("keep-as");
+  const kept = document.getElementById("kept");
   const outcome = document.getElementById("outcome");
   const headers = { "Muster-Form": form.elements.namedItem("form").value };
   let turn = 0;
@@ -17,13 +19,15 @@
 
   const chosen = () => file.files[0];
 
-  function options() {
-    const query = new URLSearchParams({ filename: chosen().name });
+  // The order of days that a look found to be proved counts for the next look alone: the file proves it anew when it is imported.
+  function options(proved) {
+    const query = new URLSearchParams(chosen() ? { filename: chosen().name } : {});
     for (const field of form.querySelectorAll("[name]:not([name=file]):not([name=form])")) {
       // What is not chosen is as usual, or as the profile says.
       if (field.value.trim()) query.set(field.name, field.value.trim());
     }
-    if (!query.has("profile")) query.set("unknown_columns", "ignore");
+    if (proved) query.set("dates", proved);
+    if (!query.has("profile") && !query.has("unknown_columns")) query.set("unknown_columns", "ignore");
     if (Object.keys(meanings).length) query.set("columns", JSON.stringify(meanings));
     return query;
   }
@@ -45,7 +49,7 @@
   // Random, also where the page did not come over HTTPS, and crypto.randomUUID is not there.
   const random = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
-  async function look() {
+  async function look(proved) {
     stop();
     if (!chosen()) return;
     const mine = turn;
@@ -54,7 +58,7 @@
     found.setAttribute("aria-busy", "true");
     try {
       // Without a type of its own: the name of the file tells what it is.
-      const answer = await fetch(`/console/new/look?${options()}`, {
+      const answer = await fetch(`/console/new/look?${options(proved)}`, {
         method: "POST",
         headers,
         body: chosen().slice(),
@@ -64,6 +68,8 @@
       if (mine !== turn) return;
       if (answer.status === 401) return location.reload();
       const page = new DOMParser().parseFromString(text, "text/html");
+      const days = proved ? "" : page.getElementById("facts")?.dataset.days;
+      if (days) return await look(days);
       const focused = document.activeElement.dataset.column;
       found.replaceChildren(...(answer.ok ? page.body : page.querySelector("main") || page.body).childNodes);
       if (focused !== undefined) found.querySelector(`[data-column="${CSS.escape(focused)}"]`)?.focus();
@@ -78,11 +84,41 @@
   }
 
   form.addEventListener("change", (event) => {
+    if (event.target === keepAs) return;
     const column = event.target.dataset.column;
     if (column !== undefined) meanings[column] = event.target.value;
     if (event.target === file) meanings = {};
     changed();
     look();
+  });
+
+  // What is chosen, and what the columns mean, under a name.
+  async function keepThem() {
+    kept.textContent = "";
+    kept.className = "";
+    const query = options();
+    query.set("as", keepAs.value.trim());
+    let text = "The server does not answer. Nothing was saved.";
+    try {
+      const answer = await fetch(`/console/new/keep?${query}`, { method: "POST", headers });
+      if (answer.status === 401) return location.reload();
+      const told = await answer.json();
+      if (answer.ok) {
+        const list = document.getElementById("profile");
+        list.add(new Option(told.name, told.name), 1);
+        kept.textContent = `Saved as the profile ${told.name}. It is changed under Profiles.`;
+        return;
+      }
+      text = told.error ? told.error.message : "Nothing was saved.";
+    } catch {}
+    kept.textContent = text;
+    kept.className = "note wrong";
+  }
+  document.getElementById("keep").addEventListener("click", keepThem);
+  keepAs.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    keepThem();
   });
 
   const drop = form.querySelector(".drop");

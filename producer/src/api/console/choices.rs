@@ -1,0 +1,109 @@
+//! The options of an import as fields of a form: of a new import, where none is chosen at first, and of a profile, where those that it has are.
+//!
+//! What is asked, in which words and with which values, is the table of options ([`OPTIONS`]).
+
+use maud::{Markup, html};
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::request::{Answer, ImportOption, OPTIONS, Question, Section};
+
+use super::session::field;
+
+/// For what a form is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A new import.
+    Import,
+    /// A profile.
+    Profile,
+}
+
+impl Form {
+    /// Its questions of a section, each with its option.
+    fn asks(self, section: Section) -> impl Iterator<Item = (&'static ImportOption, Question)> {
+        self.fields().filter(move |(_, question)| question.section == section)
+    }
+
+    /// All of its questions.
+    pub(super) fn fields(self) -> impl Iterator<Item = (&'static ImportOption, Question)> {
+        let asked = OPTIONS.iter().filter_map(|option| Some((option, option.question?)));
+        asked.filter(move |(option, _)| self == Self::Import || option.in_profiles)
+    }
+}
+
+/// The fields, with what is chosen of them; the finer ones are folded away.
+pub(super) fn view(form: Form, chosen: &[(String, String)]) -> Markup {
+    let chooses = |section| form.asks(section).any(|(option, _)| field(chosen, option.name).is_some());
+    html! {
+        div.options { @for (option, question) in form.asks(Section::First) { (one(form, option.name, &question, chosen)) } }
+        @if !mutant(Mutant::FormOfFewOptions) {
+            @for (title, section) in [("How the file is read", Section::File), ("What its records do", Section::Records)] {
+                details.further open[chooses(section)] {
+                    summary { (title) }
+                    div.options { @for (option, question) in form.asks(section) { (one(form, option.name, &question, chosen)) } }
+                }
+            }
+        }
+    }
+}
+
+fn one(form: Form, name: &str, question: &Question, chosen: &[(String, String)]) -> Markup {
+    let Question { label, hint, answer, .. } = question;
+    let usual = if form == Form::Import { "as usual, or as the profile says" } else { "as usual" };
+    let value = field(chosen, name);
+    let hint_id = (!hint.is_empty()).then(|| format!("{name}-hint"));
+    html! {
+        div {
+            label for=(name) { (label) }
+            @match answer {
+                Answer::OneOf(values) => {
+                    select id=(name) name=(name) aria-describedby=[hint_id.as_deref()] {
+                        option value="" { (usual) }
+                        @for (known, meaning) in *values { option value=(known) selected[value == Some(*known)] { (meaning) } }
+                    }
+                }
+                Answer::Text(example) => {
+                    input id=(name) name=(name) maxlength="1024" placeholder=(example) autocomplete="off" value=[value]
+                        aria-describedby=[hint_id.as_deref()];
+                }
+            }
+            @if let Some(id) = &hint_id { small id=(id) { (hint) } }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Options that the pages have in a way of their own: the profile is a list, the file's name is known, columns are given their meaning.
+    const ELSEWHERE: [&str; 3] = ["profile", "filename", "columns"];
+
+    #[test]
+    fn every_option_is_offered_with_all_its_values() {
+        let shown = view(Form::Import, &[]).into_string();
+        for option in OPTIONS.iter().filter(|option| !ELSEWHERE.contains(&option.name)) {
+            assert!(shown.contains(&format!(" name=\"{}\"", option.name)), "{} is not offered", option.name);
+            // That the values are those of the option, the table's own tests see.
+            if let Some(Question { answer: Answer::OneOf(values), .. }) = option.question {
+                for (value, _) in values {
+                    assert!(
+                        shown.contains(&format!("<option value=\"{value}\">")),
+                        "{}={value}",
+                        option.name
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_profile_has_is_chosen_and_what_is_of_one_file_is_not_offered() {
+        let chosen = [("dates".to_owned(), "dmy".to_owned()), ("sheet".to_owned(), "\"<b>".to_owned())];
+        let shown = view(Form::Profile, &chosen).into_string();
+        assert!(shown.contains("<option value=\"dmy\" selected>"), "{shown}");
+        assert!(shown.contains("value=\"&quot;&lt;b&gt;\"") && !shown.contains("<b>"), "{shown}");
+        assert_eq!(shown.matches(" selected").count(), 1, "{shown}");
+        assert_eq!(shown.matches("<details class=\"further\" open>").count(), 1, "{shown}");
+        assert!(!shown.contains("name=\"format\"") && !shown.contains("name=\"mends\""), "{shown}");
+    }
+}

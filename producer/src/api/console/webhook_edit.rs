@@ -1,0 +1,145 @@
+//! A webhook is changed, and its secrets are exchanged: the new one is shown this once, and the old one is dropped when the receiver has it.
+
+use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
+use muster_domain::id::{TenantId, WebhookId};
+use muster_domain::webhook::event_types;
+use muster_store::webhooks::{self as store, Dropped, Rotated, WebhookChange, WebhookInfo, Which};
+
+use super::leave::Leave;
+use super::page::secret;
+use super::session::{Filled, Visit};
+use super::webhooks::{Said, back_to, shown};
+use crate::api::AppState;
+use crate::api::error::{ApiError, WebhookRefusal};
+use crate::api::params::invalid;
+use crate::api::webhooks::{checked_description, checked_events, checked_share};
+
+/// Makes a webhook what its form says, or says why not.
+pub(super) async fn change(
+    state: &AppState,
+    tenant: TenantId,
+    id: WebhookId,
+    filled: &Filled,
+) -> Result<Response, Leave> {
+    let asked = asked(filled).and_then(|change| match &change.url {
+        Some(url) if url.is_empty() => Err(invalid("url", "must not be empty")),
+        _ => Ok(change),
+    });
+    let change = match asked {
+        Ok(change) => change,
+        Err(wrong) => return said(state, tenant, id, filled, Said::Wrong(told(&wrong), String::new())).await,
+    };
+    if let Err(wrong) = state.0.webhooks.targets.check(change.url.as_deref().unwrap_or_default()).await {
+        let wrong = Said::Wrong(WebhookRefusal::Target(wrong).to_string(), String::new());
+        return said(state, tenant, id, filled, wrong).await;
+    }
+    match store::change(&state.0.store, tenant, id, &change).await? {
+        Some(_) => Ok(back_to(id)),
+        None => Err(ApiError::NotFound.into()),
+    }
+}
+
+fn asked(filled: &Filled) -> Result<WebhookChange, ApiError> {
+    let given = |name: &str| filled.field(name).unwrap_or_default().trim().to_owned();
+    let events = filled.values("event").into_iter().map(str::to_owned).collect();
+    let share = match given("failed_above").as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|_| invalid("failed_above", "must be from 0 to 99"))?),
+    };
+    Ok(WebhookChange {
+        url: Some(given("url")),
+        description: Some(checked_description(given("description"))?),
+        events: Some(checked_events(events)?),
+        failed_above: Some(checked_share(share)?),
+        enabled: None,
+    })
+}
+
+fn told(wrong: &ApiError) -> String {
+    wrong.body("").error.message
+}
+
+/// Gives a webhook a new secret, and shows it.
+pub(super) async fn rotate(
+    state: &AppState,
+    tenant: TenantId,
+    id: WebhookId,
+    filled: &Filled,
+) -> Result<Response, Leave> {
+    let came = match store::rotate(&state.0.store, tenant, id).await? {
+        Rotated::New(secret) => Said::Secret(secret.reveal().to_owned()),
+        Rotated::TwoAlready => {
+            Said::Wrong("two secrets are valid already: drop one of them first".to_owned(), String::new())
+        }
+        Rotated::NotFound => return Err(ApiError::NotFound.into()),
+    };
+    said(state, tenant, id, filled, came).await
+}
+
+/// Drops one of two secrets.
+pub(super) async fn drop_secret(
+    state: &AppState,
+    tenant: TenantId,
+    id: WebhookId,
+    which: Which,
+    filled: &Filled,
+) -> Result<Response, Leave> {
+    match store::drop_secret(&state.0.store, tenant, id, which).await? {
+        Dropped::Done => Ok(back_to(id)),
+        Dropped::OneAlone => {
+            let wrong = "one secret alone is valid: give it a new one first".to_owned();
+            said(state, tenant, id, filled, Said::Wrong(wrong, String::new())).await
+        }
+        Dropped::NotFound => Err(ApiError::NotFound.into()),
+    }
+}
+
+async fn said(
+    state: &AppState,
+    tenant: TenantId,
+    id: WebhookId,
+    filled: &Filled,
+    said: Said,
+) -> Result<Response, Leave> {
+    Ok(shown(state, tenant, id, &filled.visit, &said).await?.into_response())
+}
+
+/// The forms, for somebody who may.
+pub(super) fn forms(webhook: &WebhookInfo, visit: &Visit) -> Markup {
+    let at = |act: &str| format!("/console/webhooks/{}/{act}", webhook.id);
+    html! {
+        details.keep {
+            summary { "Change it" }
+            form.document method="post" action=(at("change")) {
+                (secret(visit))
+                label for="url" { "Address" }
+                input #url name="url" type="url" required maxlength="2048" value=(webhook.url);
+                label for="description" { "What you call it" }
+                input #description name="description" maxlength="255" value=(webhook.description);
+                fieldset {
+                    legend { "It is told of these, and of everything where none is chosen" }
+                    @for name in event_types() {
+                        label.tick { input type="checkbox" name="event" value=(name) checked[webhook.events.contains(&name)]; " " code { (name) } }
+                    }
+                }
+                label for="failed_above" { "And of an import of which more than this share failed, in percent; nothing: of none" }
+                input #failed_above name="failed_above" type="number" min="0" max="99" value=[webhook.failed_above];
+                button.main type="submit" { "Save" }
+            }
+        }
+        details.keep {
+            summary { "Secrets" }
+            @if webhook.secrets == 2 {
+                p.hint { "Deliveries are signed with two secrets. When the receiver has the new one, drop the old one; if the new one was lost, drop that." }
+                div.levers {
+                    form method="post" action=(at("drop-old")) { (secret(visit)) button type="submit" { "Drop the old secret" } }
+                    form method="post" action=(at("drop-new")) { (secret(visit)) button type="submit" { "Drop the new secret" } }
+                }
+            } @else {
+                p.hint { "Deliveries are signed with one secret. A new one counts beside it until one of the two is dropped." }
+                form method="post" action=(at("rotate")) { (secret(visit)) button type="submit" { "Give it a new secret" } }
+            }
+        }
+    }
+}
