@@ -146,7 +146,7 @@ pub enum Looked {
 /// with them; of others the chunks are summed.
 const MATCHING: &str = "
     select i.id, i.state, case when not $10 then c.pending when named.cause then caused.records else c.failed end as records
-      from (select id, state, final_counts
+      from (select id, state, final_counts, final_chunks
               from imports
              where tenant_id = $1
                and state = any($2)
@@ -159,9 +159,9 @@ const MATCHING: &str = "
            select coalesce(sum(failed), (i.final_counts ->> 'failed')::bigint, 0)::bigint as failed,
                   coalesce(sum(pending), (i.final_counts ->> 'pending')::bigint, 0)::bigint as pending,
                   count(*) filter (where chunks.state = 'dead')
-                    + coalesce((i.final_counts #>> '{chunks,dead}')::bigint, 0) as dead
+                    + coalesce((case when i.final_counts is not null then i.final_chunks ->> 'dead' end)::bigint, 0) as dead
              from chunks
-            where chunks.import_id = i.id and not coalesce(i.final_counts ? 'chunks', false)) as c
+            where chunks.import_id = i.id and (i.final_counts is null or i.final_chunks is null)) as c
      cross join lateral (
            select count(*) as records
              from record_issues

@@ -461,8 +461,8 @@ pub(super) async fn write_final_counts(
                     'inserted', sums.inserted,
                     'updated',  sums.updated,
                     'skipped',  sums.skipped,
-                    'failed',   sums.failed,
-                    'chunks',   sums.chunks),
+                    'failed',   sums.failed),
+                final_chunks = sums.chunks,
                 -- A retry may need it, or a resume of what was cancelled; retention throws it away after a while.
                 secret_key = case when $2 or state = 'completed' and sums.failed > 0
                                     or state = 'cancelled' and sums.cancelled > 0 then secret_key end

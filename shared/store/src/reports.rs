@@ -287,7 +287,7 @@ async fn select(
     let rows = sqlx::query_as!(
         ImportRow,
         r#"select i.id, i.number, i.tenant_id, i.state, i.filename, i.encoding, i.reading ->> 'delimiter' as delimiter,
-                  i.options, i.columns, i.bytes, i.mends, i.error, i.final_counts, i.created_at, i.received_at, i.started_at, i.completed_at,
+                  i.options, i.columns, i.bytes, i.mends, i.error, i.final_counts, i.final_chunks, i.created_at, i.received_at, i.started_at, i.completed_at,
                   c.total as "total!", c.pending as "pending!", c.inserted as "inserted!",
                   c.updated as "updated!", c.skipped as "skipped!", c.failed as "failed!",
                   c.staged as "staged!", c.dispatched as "dispatched!", c.retryable as "retryable!",
@@ -314,7 +314,7 @@ async fn select(
                     from chunks
                    where chunks.import_id = i.id
                      -- One that has ended has its sums with it. (Those of before kept no numbers of chunks.)
-                     and (not coalesce(i.final_counts ? 'chunks', false) or $6)) as c
+                     and (i.final_counts is null or i.final_chunks is null or $6)) as c
             order by i.id desc"#,
         tenant.get(),
         id,
@@ -350,6 +350,7 @@ struct ImportRow {
     mends: Option<Uuid>,
     error: Option<Value>,
     final_counts: Option<Value>,
+    final_chunks: Option<Value>,
     created_at: DateTime<Utc>,
     received_at: Option<DateTime<Utc>>,
     started_at: Option<DateTime<Utc>>,
@@ -400,9 +401,9 @@ impl TryFrom<ImportRow> for ImportReport {
         let wrong = |column| StoreError::corrupt("imports", column, id);
         let (summed, mut chunks) = sums(&row)?;
         let counts: Counts = match row.final_counts {
-            Some(mut json) => {
-                if let Some(kept) = json.get_mut("chunks").map(Value::take) {
-                    chunks = serde_json::from_value(kept).map_err(|_| wrong("final_counts"))?;
+            Some(json) => {
+                if let Some(kept) = row.final_chunks {
+                    chunks = serde_json::from_value(kept).map_err(|_| wrong("final_chunks"))?;
                 }
                 serde_json::from_value(json).map_err(|_| wrong("final_counts"))?
             }

@@ -193,7 +193,7 @@ async fn resume_cancelled(
         "update imports
             set state        = case plan when 'make' then 'planning' else 'running' end,
                 started_at   = case plan when 'make' then null else coalesce(started_at, now()) end,
-                completed_at = null, final_counts = null, planned_at = case plan when 'make' then null else planned_at end
+                completed_at = null, final_counts = null, final_chunks = null, planned_at = case plan when 'make' then null else planned_at end
           where id = $1 and state = 'cancelled'",
         import.get(),
     )

@@ -61,7 +61,7 @@ pub async fn retry_cause(
     } else {
         sqlx::query!(
             "update imports
-                set state = case state when 'completed' then 'running' else state end, final_counts = null, completed_at = null
+                set state = case state when 'completed' then 'running' else state end, final_counts = null, final_chunks = null, completed_at = null
               where id = $1",
             import.get(),
         )

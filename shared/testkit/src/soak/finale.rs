@@ -56,7 +56,14 @@ impl World {
     /// Each accepted import is there, with all its records, and has come to its end.
     async fn check_imports(&self) -> anyhow::Result<()> {
         let sql = "select i.id, i.state, i.total, coalesce(sum(c.records), 0)::bigint,
-                          coalesce(sum(c.pending), 0)::bigint, coalesce((i.final_counts ->> 'total')::bigint, -1)
+                          coalesce(sum(c.pending), 0)::bigint, coalesce((i.final_counts ->> 'total')::bigint, -1),
+                          coalesce(i.final_counts = jsonb_build_object(
+                              'total', coalesce(sum(c.records), 0),
+                              'pending', coalesce(sum(c.pending), 0),
+                              'inserted', coalesce(sum(c.inserted), 0),
+                              'updated', coalesce(sum(c.updated), 0),
+                              'skipped', coalesce(sum(c.skipped), 0),
+                              'failed', coalesce(sum(c.failed), 0)), true)
                      from imports i left join chunks c on c.import_id = i.id group by i.id";
         let accepted = held(&self.accepted).clone();
         let mut found = HashSet::new();
@@ -79,6 +86,11 @@ impl World {
             found.insert(id);
             let total = i64::try_from(import.total)?;
             let final_total: i64 = row.try_get(5)?;
+            let exact: bool = row.try_get(6)?;
+            if !exact {
+                let what = "the final counts of an import are not the sums of its chunks";
+                self.journal.violation(Wrong::Differs, what, 1, fields.clone());
+            }
             let ended = ["completed", "cancelled"].contains(&&*state);
             if staged != total || ended && final_total != total {
                 let missing = total.abs_diff(staged);
