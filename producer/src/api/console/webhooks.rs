@@ -1,5 +1,7 @@
 //! Webhooks: what there is, what each was told and how that went; a new one, whose secret is shown this once.
 
+mod edit;
+
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use chrono::{DateTime, Utc};
@@ -14,7 +16,6 @@ use muster_store::webhooks::{self as store, Created, NewWebhook, WebhookChange, 
 use super::leave::Leave;
 use super::page::{Page, Section, secret, sentence};
 use super::session::{Filled, Visit};
-use super::webhook_edit;
 use super::words::{ago, count, moment};
 use crate::api::AppState;
 use crate::api::error::{ApiError, WebhookRefusal};
@@ -103,10 +104,10 @@ pub(super) async fn act(
     let enable = |enabled| WebhookChange { enabled: Some(enabled), ..WebhookChange::default() };
     let store = &state.0.store;
     match act.as_str() {
-        "change" => return webhook_edit::change(&state, tenant, id, &filled).await,
-        "rotate" => return webhook_edit::rotate(&state, tenant, id, &filled).await,
-        "drop-old" => return webhook_edit::drop_secret(&state, tenant, id, Which::Old, &filled).await,
-        "drop-new" => return webhook_edit::drop_secret(&state, tenant, id, Which::New, &filled).await,
+        "change" => return edit::change(&state, tenant, id, &filled).await,
+        "rotate" => return edit::rotate(&state, tenant, id, &filled).await,
+        "drop-old" => return edit::drop_secret(&state, tenant, id, Which::Old, &filled).await,
+        "drop-new" => return edit::drop_secret(&state, tenant, id, Which::New, &filled).await,
         _ => {}
     }
     let there = match act.as_str() {
@@ -239,7 +240,7 @@ fn one(
             dt { "Secrets" } dd { @if webhook.secrets == 2 { "two: drop one when the receiver has the new one" } @else { "one" } }
             dt { "Created" } dd { (moment(webhook.created_at)) }
         }
-        @if visit.allows(Scope::WebhooksWrite) { (levers(webhook, visit)) (webhook_edit::forms(webhook, visit)) }
+        @if visit.allows(Scope::WebhooksWrite) { (levers(webhook, visit)) (edit::forms(webhook, visit)) }
         section aria-labelledby="deliveries" {
             h2 #deliveries { "What it was told" }
             @if found.is_empty() { p.calm { "Nothing yet." } } @else {

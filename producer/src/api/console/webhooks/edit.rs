@@ -6,11 +6,11 @@ use muster_domain::id::{TenantId, WebhookId};
 use muster_domain::webhook::event_types;
 use muster_store::webhooks::{self as store, Dropped, Rotated, WebhookChange, WebhookInfo, Which};
 
-use super::leave::Leave;
-use super::page::secret;
-use super::session::{Filled, Visit};
-use super::webhooks::{Said, back_to, shown};
+use super::{Said, back_to, shown};
 use crate::api::AppState;
+use crate::api::console::leave::Leave;
+use crate::api::console::page::secret;
+use crate::api::console::session::{Filled, Visit};
 use crate::api::error::{ApiError, WebhookRefusal};
 use crate::api::params::invalid;
 use crate::api::webhooks::{checked_description, checked_events, checked_share};
