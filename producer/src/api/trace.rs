@@ -19,6 +19,8 @@ use tokio::time::{Instant, timeout};
 
 use super::error::{ApiError, Failed, Told};
 use super::params::wait_of;
+#[cfg(feature = "faults")]
+use super::routes::openapi;
 use super::routes::{NO_ROUTE, OTHER_METHOD, counts, of_door};
 use super::trail::Trail;
 use super::{AppState, console};
@@ -82,7 +84,7 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
 /// A test is told of an answer that the description of the API does not have, whatever it asked for.
 #[cfg(feature = "faults")]
 fn held(method: &str, route: &str, code: Option<ErrorCode>, response: Response) -> Response {
-    match super::document::lacks(method, route, response.status().as_u16(), code) {
+    match super::document::lacks(openapi, method, route, response.status().as_u16(), code) {
         Some(told) => {
             tracing::error!(error = told, "an answer outside the description of the API");
             (axum::http::StatusCode::INTERNAL_SERVER_ERROR, told).into_response()

@@ -27,14 +27,14 @@ use crate::catalog::NameKind;
 use crate::error::{ErrorCode, RecordError, first_errors};
 use crate::fault::{Mutant, mutant};
 use crate::field::{Behaviour, Blank, Field, FieldRule, FieldSet};
-use crate::normalise::{EmailAddress, PhoneNumber, Username};
-use crate::options::{EmptyCell, FullNames, HeaderNames, IdentifierField, MetadataMode, UnknownColumns};
+use crate::normalise::EmailAddress;
+use crate::options::{EmptyCell, FullNames, HeaderNames, MetadataMode, UnknownColumns};
 use crate::record::{
     Extras, MetadataEntry, MetadataValue, NameChange, Password, Patch, RawRecord, RawValue, Record,
 };
 use crate::rules::Rules;
 use crate::warning::Warning;
-use person::{addresses, agent, phone, status, username};
+use person::{addresses, agent, identifier_of, owned, phone, status, username};
 use rule::{Cell, Rule};
 
 /// Longest name or value of an address, in characters (contracts C.1.6).
@@ -494,20 +494,6 @@ impl<'a> Pass<'a, '_> {
         let result = if self.errors.is_empty() { Ok(self.record) } else { Err(first_errors(self.errors)) };
         Validated { identifier, new_email, result }
     }
-}
-
-fn identifier_of<'a>(record: &Record<'a>, field: IdentifierField) -> Option<Cow<'a, str>> {
-    match field {
-        IdentifierField::Email => record.email.value().cloned().map(EmailAddress::into_inner),
-        IdentifierField::PhoneNumber => record.phone_number.value().cloned().map(PhoneNumber::into_inner),
-        IdentifierField::PreferredUsername => {
-            record.preferred_username.value().cloned().map(Username::into_inner)
-        }
-    }
-}
-
-fn owned(value: &serde_json::Value) -> MetadataValue<'static> {
-    MetadataValue::Json(Cow::Owned(value.to_string()))
 }
 
 #[cfg(test)]

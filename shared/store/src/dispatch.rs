@@ -2,12 +2,16 @@
 //!
 //! Nothing here waits for a chunk's row that somebody else has locked: it is passed over, so that one chunk stops no other.
 
+mod channels;
+
 use muster_domain::dispatch::LaneHead;
 use muster_domain::fault::{self, Mutant, Point, mutant};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::import::ImportState;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
+
+pub use channels::{COMPLETED_CHANNEL, WAKE_CHANNEL, wake};
 
 use super::holders::LIVES;
 use super::{Store, StoreError};
@@ -487,16 +491,3 @@ pub(super) async fn write_final_counts(
     .await?;
     Ok(())
 }
-
-/// Wakes the dispatchers. Sent outside of any transaction that writes: a NOTIFY in one would make all commits wait for each other.
-pub async fn wake(store: &Store) -> Result<(), StoreError> {
-    fault::point(Point::Wake)?;
-    sqlx::query!("select pg_notify('muster_dispatch', '')").execute(store.pool()).await?;
-    Ok(())
-}
-
-/// The channel on which the ids of imports are told when they complete.
-pub const COMPLETED_CHANNEL: &str = "muster_imports";
-
-/// The channel on which dispatchers are woken.
-pub const WAKE_CHANNEL: &str = "muster_dispatch";

@@ -1,21 +1,21 @@
 //! For tests alone: what is answered is held against the document, whatever a test asks for. No release has this.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use muster_domain::error::ErrorCode;
 use serde_json::Value;
 
 use super::VERBS;
 use super::errors::CODES;
-use crate::api::openapi;
 
 /// Statuses of an operation, each with the codes that it names; none where it names none.
 type Answers = BTreeMap<u16, Option<BTreeSet<String>>>;
 
 /// What each operation may answer, by method and route.
-static ANSWERS: LazyLock<HashMap<(String, String), Answers>> = LazyLock::new(|| {
-    let document = openapi();
+static ANSWERS: OnceLock<HashMap<(String, String), Answers>> = OnceLock::new();
+
+fn answers(document: &Value) -> HashMap<(String, String), Answers> {
     let mut all = HashMap::new();
     for (path, item) in document["paths"].as_object().into_iter().flatten() {
         for verb in VERBS {
@@ -31,17 +31,18 @@ static ANSWERS: LazyLock<HashMap<(String, String), Answers>> = LazyLock::new(|| 
         }
     }
     all
-});
+}
 
 /// What the document lacks of an answer, where it lacks something. What it does not describe is no matter: pages of the console, second
 /// addresses of front doors, methods that a route does not take.
 pub(in crate::api) fn lacks(
+    document: fn() -> Value,
     method: &str,
     route: &str,
     status: u16,
     code: Option<ErrorCode>,
 ) -> Option<String> {
-    let answers = ANSWERS.get(&(method.to_owned(), route.to_owned()))?;
+    let answers = ANSWERS.get_or_init(|| answers(&document())).get(&(method.to_owned(), route.to_owned()))?;
     let told = |what: String| {
         Some(format!("{method} {route} answered {what}, which the description of the API does not have"))
     };

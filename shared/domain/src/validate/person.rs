@@ -6,9 +6,9 @@ use super::{MAX_ADDRESS_CHARS, json, value};
 use crate::error::{ErrorCode, RecordError};
 use crate::fault::{Mutant, mutant};
 use crate::field::Field;
-use crate::normalise::{PhoneNumber, Username};
-use crate::options::{PhoneCheck, Usernames};
-use crate::record::{AgentValue, Patch, RawValue};
+use crate::normalise::{EmailAddress, PhoneNumber, Username};
+use crate::options::{IdentifierField, PhoneCheck, Usernames};
+use crate::record::{AgentValue, MetadataValue, Patch, RawValue, Record};
 use crate::rules::Rules;
 
 /// Longest filter timeout, in minutes (contracts B.1.1).
@@ -131,4 +131,20 @@ pub fn address_text(text: Cow<'_, str>) -> Result<Cow<'_, str>, RecordError> {
         return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 255 characters"));
     }
     Ok(text)
+}
+
+/// The normalised identifier of a record that has one.
+pub(super) fn identifier_of<'a>(record: &Record<'a>, field: IdentifierField) -> Option<Cow<'a, str>> {
+    match field {
+        IdentifierField::Email => record.email.value().cloned().map(EmailAddress::into_inner),
+        IdentifierField::PhoneNumber => record.phone_number.value().cloned().map(PhoneNumber::into_inner),
+        IdentifierField::PreferredUsername => {
+            record.preferred_username.value().cloned().map(Username::into_inner)
+        }
+    }
+}
+
+/// A value of JSON as the metadata has it.
+pub(super) fn owned(value: &serde_json::Value) -> MetadataValue<'static> {
+    MetadataValue::Json(Cow::Owned(value.to_string()))
 }
