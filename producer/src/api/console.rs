@@ -33,6 +33,7 @@ mod shapes;
 mod sign_in;
 mod undo;
 mod users;
+mod webhook_edit;
 mod webhooks;
 mod words;
 
