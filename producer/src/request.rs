@@ -330,7 +330,7 @@ impl ImportRequest {
         {
             return Err(invalid("mends", "must be the id of an import of this tenant, and of no undo").into());
         }
-        let provenance = Provenance { mends: this.mends, actor: None };
+        let provenance = Provenance { mends: this.mends, actor: None, profile: self.profile.clone() };
         let filename = this.filename.clone();
         let import = NewImport { id, tenant, filename, options, idempotency, provenance };
         Ok(ResolvedImport { import, reading })

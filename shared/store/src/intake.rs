@@ -47,6 +47,8 @@ pub struct Provenance {
     pub mends: Option<ImportId>,
     /// Who sends it: `token:` and the id of the token, or `operator`.
     pub actor: Option<String>,
+    /// The profile whose options it has, where one was named.
+    pub profile: Option<String>,
 }
 
 /// What opening an import found.
@@ -120,8 +122,8 @@ pub async fn open(store: &Store, import: &NewImport, limits: &TenantLimits) -> R
 async fn insert(connection: &mut PgConnection, import: &NewImport) -> Result<bool, StoreError> {
     let (key, hash) = import.idempotency.as_ref().map(|(key, hash)| (key.as_str(), &hash[..])).unzip();
     let inserted = sqlx::query!(
-        "insert into imports (id, tenant_id, filename, options, idempotency_key, request_hash, alive_until, actor, mends)
-         values ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7), $8, $9)
+        "insert into imports (id, tenant_id, filename, options, idempotency_key, request_hash, alive_until, actor, mends, profile)
+         values ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7), $8, $9, $10)
          on conflict (tenant_id, idempotency_key) where idempotency_key is not null do nothing",
         import.id.get(),
         import.tenant.get(),
@@ -132,6 +134,7 @@ async fn insert(connection: &mut PgConnection, import: &NewImport) -> Result<boo
         LEASE_SECONDS,
         import.provenance.actor,
         import.provenance.mends.map(ImportId::get),
+        import.provenance.profile,
     )
     .execute(connection)
     .await?;

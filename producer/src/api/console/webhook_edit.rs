@@ -34,7 +34,7 @@ pub(super) async fn change(
         let wrong = Said::Wrong(WebhookRefusal::Target(wrong).to_string(), String::new());
         return said(state, tenant, id, filled, wrong).await;
     }
-    match store::change(&state.0.store, tenant, id, &change).await? {
+    match store::change(&state.0.store.by(&filled.visit.actor()), tenant, id, &change).await? {
         Some(_) => Ok(back_to(id)),
         None => Err(ApiError::NotFound.into()),
     }
@@ -67,7 +67,7 @@ pub(super) async fn rotate(
     id: WebhookId,
     filled: &Filled,
 ) -> Result<Response, Leave> {
-    let came = match store::rotate(&state.0.store, tenant, id).await? {
+    let came = match store::rotate(&state.0.store.by(&filled.visit.actor()), tenant, id).await? {
         Rotated::New(secret) => Said::Secret(secret.reveal().to_owned()),
         Rotated::TwoAlready => {
             Said::Wrong("two secrets are valid already: drop one of them first".to_owned(), String::new())
@@ -85,7 +85,7 @@ pub(super) async fn drop_secret(
     which: Which,
     filled: &Filled,
 ) -> Result<Response, Leave> {
-    match store::drop_secret(&state.0.store, tenant, id, which).await? {
+    match store::drop_secret(&state.0.store.by(&filled.visit.actor()), tenant, id, which).await? {
         Dropped::Done => Ok(back_to(id)),
         Dropped::OneAlone => {
             let wrong = "one secret alone is valid: give it a new one first".to_owned();

@@ -53,7 +53,7 @@ pub(super) async fn create(State(state): State<AppState>, filled: Filled) -> Res
             Ok(()) => {
                 let new =
                     NewWebhook { url, description, events: Vec::new(), failed_above: None, enabled: true };
-                match store::create(&state.0.store, tenant, &new, most).await? {
+                match store::create(&state.0.store.by(&filled.visit.actor()), tenant, &new, most).await? {
                     Created::New(_, secret) => Said::Secret(secret.reveal().to_owned()),
                     Created::TooMany => Said::Wrong(WebhookRefusal::TooMany(most).to_string(), new.url),
                 }
@@ -101,7 +101,7 @@ pub(super) async fn act(
     let tenant = filled.visit.may(Scope::WebhooksWrite)?;
     let id: WebhookId = id.parse().map_err(|_| ApiError::NotFound)?;
     let enable = |enabled| WebhookChange { enabled: Some(enabled), ..WebhookChange::default() };
-    let store = &state.0.store;
+    let store = &state.0.store.by(&filled.visit.actor());
     match act.as_str() {
         "change" => return webhook_edit::change(&state, tenant, id, &filled).await,
         "rotate" => return webhook_edit::rotate(&state, tenant, id, &filled).await,
@@ -114,7 +114,7 @@ pub(super) async fn act(
         "enable" => store::change(store, tenant, id, &enable(true)).await?.is_some(),
         "disable" => store::change(store, tenant, id, &enable(false)).await?.is_some(),
         "delete" => {
-            let there = store::delete(store.pool(), tenant, id).await?;
+            let there = store::delete(store, tenant, id).await?;
             if there {
                 return Ok(Redirect::to("/console/webhooks").into_response());
             }
@@ -134,7 +134,7 @@ pub(super) async fn redeliver(
     let tenant = filled.visit.may(Scope::WebhooksWrite)?;
     let id: WebhookId = id.parse().map_err(|_| ApiError::NotFound)?;
     let delivery: DeliveryId = delivery.parse().map_err(|_| ApiError::NotFound)?;
-    match deliveries::redeliver(&state.0.store, tenant, id, delivery).await? {
+    match deliveries::redeliver(&state.0.store.by(&filled.visit.actor()), tenant, id, delivery).await? {
         Some(_) => Ok(back_to(id)),
         None => Err(ApiError::NotFound.into()),
     }

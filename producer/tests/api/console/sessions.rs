@@ -111,7 +111,7 @@ async fn a_session_is_over_when_it_is_idle_or_old_or_left_or_its_token_counts_no
     let other = token(&server.store, &server.tenant, "other", &[Scope::ImportRead]).await;
     let revoked = Browser::signed_in(&server, &other).await;
     revoked.page("/console").await;
-    tokens::revoke(server.store.pool(), server.tenant.id, "other").await.unwrap().unwrap();
+    tokens::revoke(&server.store, server.tenant.id, "other").await.unwrap().unwrap();
     assert_eq!(revoked.get("/console").await.status, 303);
     let disabled = Browser::signed_in(&server, &server.token).await;
     tenants::set_disabled(&server.store, &server.tenant.slug, true).await.unwrap().unwrap();
@@ -146,7 +146,8 @@ async fn every_page_asks_for_its_scope_and_no_other_will_do() {
                 "GET" => browser.get(&path(route.path)).await,
                 _ if route.path.starts_with("/console/new/") => {
                     let name = scope.as_str().replace(':', "-");
-                    let under = if route.path.ends_with("/keep") { format!("&as={name}") } else { String::new() };
+                    let under =
+                        if route.path.ends_with("/keep") { format!("&as={name}") } else { String::new() };
                     let path = format!("{}?filename=a.csv{under}", route.path);
                     browser.send_file(&path, Some(&form), "email\na@b.co\n").await
                 }
