@@ -69,7 +69,7 @@ secrets: ## Look for secrets in what is in the repository
 	@deploy/local/supply.sh secrets
 
 .PHONY: check
-check: ## The static checks alone: format, clippy, arrows between crates, TLS provider, documents, scripts, bans, licences, sources
+check: ## The static checks alone: format, clippy, crates and files, documents, scripts, bans, licences, sources
 	@deploy/local/test.sh --check
 
 .PHONY: advisories
@@ -90,7 +90,7 @@ sqlx-prepare: ## Renew .sqlx from the migrations, by a scratch database
 	@deploy/local/sqlx-prepare.sh
 
 .PHONY: sqlx-check
-sqlx-check: ## Check that .sqlx is up to date
+sqlx-check: ## Check that .sqlx is up to date, by compiling the queries (make test asks the database alone)
 	@deploy/local/sqlx-prepare.sh --check
 
 .PHONY: bench
@@ -104,6 +104,10 @@ bench-fair: ## Measure small imports next to a large one, and next to another te
 .PHONY: bench-pages
 bench-pages: ## Measure every page of the console with 1,000 imports in the store and 1,000,000 records running
 	cargo run --locked --release -p muster-bench -- pages
+
+.PHONY: bench-inspect
+bench-inspect: ## Measure how long `muster inspect` takes for files of 1,000,000 records
+	cargo run --locked --release -p muster-bench -- inspect
 
 .PHONY: bench-engine
 bench-engine: ## Time the record engine alone: validate, normalise, plan, encode and decode, a record at a time

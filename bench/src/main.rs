@@ -11,6 +11,7 @@ mod floor;
 mod generate;
 mod guard;
 mod http;
+mod inspect;
 mod muster;
 mod pages;
 mod postgres;
@@ -67,6 +68,11 @@ enum Command {
         #[command(flatten)]
         muster: run::MusterArguments,
     },
+    /// Measure how long `muster inspect` takes for files of 1,000,000 records. No server is needed.
+    Inspect {
+        #[command(flatten)]
+        arguments: inspect::Arguments,
+    },
     /// Measure the floor alone.
     Floor {
         #[command(flatten)]
@@ -85,6 +91,7 @@ fn main() -> anyhow::Result<()> {
         Command::Run { arguments, muster } => run::command(&arguments, Some(&muster)),
         Command::Fair { arguments, muster } => fair::command(&arguments, &muster),
         Command::Pages { arguments, muster } => pages::command(&arguments, &muster),
+        Command::Inspect { arguments } => inspect::command(&arguments),
         Command::Floor { arguments } => run::command(&arguments, None),
         Command::Guard => guard::command(),
     }

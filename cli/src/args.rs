@@ -1,9 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use muster_runtime::config::Config;
 
@@ -144,12 +142,14 @@ impl Command {
     }
 }
 
-/// A parser for an option that takes one of some values. They show in the help and in completions.
-pub(crate) fn one_of<T>(values: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
-where
-    T: FromStr<Err: std::error::Error + Send + Sync + 'static> + Clone + Send + Sync + 'static,
-{
-    PossibleValuesParser::new(values).try_map(|text| text.parse::<T>())
+impl Cli {
+    /// What a line asks `muster inspect` for; none where it asks for something else or cannot be.
+    pub(crate) fn inspected(line: Vec<String>) -> Option<Box<crate::import::UsersArgs>> {
+        match Self::try_parse_from(line).ok()?.command {
+            Command::Inspect(args) => Some(args.users),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]

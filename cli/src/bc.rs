@@ -14,20 +14,23 @@ use muster_domain::id::{GroupId, ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::options::{EmptyCell, Enrolment, ImportOptions, OnExisting, Rows, UnknownColumns};
 use muster_domain::outcome::Counts;
-use muster_domain::parse::Format;
+use muster_domain::parse::{Dialect, Format};
 use muster_domain::tenant::Slug;
 use muster_producer::inspect;
-use muster_producer::request::{Reading, ResolvedImport};
+use muster_producer::receive::ReceiveLimits;
+use muster_producer::request::ResolvedImport;
 use muster_runtime::clock;
 use muster_runtime::config::Config;
 use muster_store::catalog;
 use muster_store::intake::{NewImport, Provenance};
 
-use crate::connect::{self, Need, Session};
+use crate::connect::{self, Need, OPERATOR, Session};
 use crate::failure::{Ended, usage};
-use crate::import::{OPERATOR, Progress, Source, Taken, Unreceived, drive, take_in, view};
+use crate::follow::drive;
+use crate::import::{Source, Taken, Unreceived, take_in, view};
 use crate::output::{answer, number, remark};
 use crate::pipeline::receive_limits;
+use crate::progress::Progress;
 use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
 
@@ -129,8 +132,8 @@ async fn import(
     let provenance = Provenance { actor: Some(OPERATOR.to_owned()), ..Provenance::default() };
     let new = NewImport { id, tenant, filename: source.name.clone(), options, idempotency: None, provenance };
     let lax_quotes = !mutant(Mutant::StrayQuoteFails);
-    let reading = Reading { lax_quotes, ..Reading::PLAIN_TABLE };
-    let resolved = ResolvedImport { import: new, reading };
+    let dialect = Dialect { lax_quotes, ..Dialect::default() };
+    let resolved = ResolvedImport { import: new, dialect, brake: 0 };
     // Bitcaster's program shows no progress: there is some on a terminal, and none elsewhere.
     let progress = Progress::new(!std::io::stderr().is_terminal());
     let reach = Reach::new(None, None, &args.tenant);
@@ -219,7 +222,7 @@ fn is_unknown_column(error: &anyhow::Error) -> bool {
 /// are, where no row has one. `None` where one has, or where the file cannot be read twice.
 async fn rows_without_address(file: &Path, config: &Config) -> Option<u64> {
     let mut source =
-        Source::open(file, Some(Format::Csv)).await.ok().filter(|source| source.digest.is_some())?;
+        Source::open_to_look(file, Some(Format::Csv)).await.ok().filter(|source| source.size.is_some())?;
     let options = ImportOptions {
         unknown_columns: UnknownColumns::Ignore,
         fields: Some(FieldTable(vec![FieldRule::new("email", Field::Email).longest(NAME_CHARS)])),
@@ -227,8 +230,8 @@ async fn rows_without_address(file: &Path, config: &Config) -> Option<u64> {
         rows: Rows::Flexible,
         ..ImportOptions::default()
     };
-    let mut limits = receive_limits(config);
-    limits.parse = Reading { lax_quotes: true, ..Reading::PLAIN_TABLE }.limits(limits.parse);
+    let dialect = Dialect { lax_quotes: true, ..Dialect::default() };
+    let limits = ReceiveLimits { dialect, ..receive_limits(config) };
     let inspecting = inspect::begin(options, source.encoding, limits);
     while let Some(bytes) = source.next().await.ok()? {
         if !inspecting.push(bytes).await {

@@ -4,6 +4,7 @@
 //! row of it against docs/openapi.json: an operation that the API does not have, a parameter that it does not know or an answer that
 //! cannot be read fails there, and not on the machine of somebody.
 
+pub(crate) mod answers;
 #[cfg(test)]
 mod document;
 pub(crate) mod operations;
@@ -17,14 +18,14 @@ use clap::Args;
 use muster_domain::catalog::FieldError;
 use muster_domain::error::ErrorCode;
 use muster_domain::fault::{Mutant, mutant};
+use muster_domain::tenant::Slug;
 use reqwest::{Client, RequestBuilder, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use operations::Call;
 
-use crate::failure::usage;
-use crate::import::wrong_option;
+use crate::failure::{usage, wrong_option};
 
 /// How long an answer may take that is not a file and does not wait for anything.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -208,5 +209,20 @@ impl Remote {
     async fn read<T: DeserializeOwned>(&self, response: Response) -> anyhow::Result<T> {
         let answer = response.json().await.map_err(reqwest::Error::without_url);
         answer.with_context(|| format!("the answer of {} cannot be understood", self.base))
+    }
+
+    /// The options of a profile that it has.
+    pub(crate) async fn profile(&self, name: &str) -> anyhow::Result<Option<Vec<(String, String)>>> {
+        // Names of another form are nobody's, and stand in no address.
+        let Ok(name) = name.parse::<Slug>() else { return Ok(None) };
+        match self.ask(operations::PROFILES_SHOW.at(&[&name])).await {
+            Ok(own) => Ok(Some(own.pairs())),
+            Err(error)
+                if error.downcast_ref::<Refused>().is_some_and(|refused| refused.is(ErrorCode::NotFound)) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 }

@@ -1,9 +1,8 @@
 //! `muster completions SHELL`.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::args::Cli;
 use crate::failure::Ended;
 use crate::output::answer;
 
@@ -17,10 +16,10 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-/// Runs the command.
-pub(crate) fn run(args: &CompletionsArgs) -> anyhow::Result<Ended> {
+/// Runs the command: the completions of `program`.
+pub(crate) fn run(args: &CompletionsArgs, mut program: Command) -> anyhow::Result<Ended> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "muster", &mut script);
+    clap_complete::generate(args.shell, &mut program, "muster", &mut script);
     answer(String::from_utf8_lossy(&script).trim_end())?;
     Ok(Ended::Done)
 }

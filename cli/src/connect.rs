@@ -19,6 +19,9 @@ use secrecy::ExposeSecret;
 use crate::output::remark;
 use crate::shutdown::{Aborted, Shutdown};
 
+/// Who works at the command line of the store.
+pub(crate) const OPERATOR: &str = "operator";
+
 /// How long the program that runs an engine may take to prepare it.
 const PREPARING: Duration = Duration::from_secs(10);
 

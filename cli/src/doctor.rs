@@ -12,8 +12,6 @@ use muster_runtime::clock;
 use muster_runtime::config::Config;
 use serde::Serialize;
 
-pub(crate) use server::Readiness;
-
 use crate::client::ServerToken;
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;

@@ -4,6 +4,9 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use muster_domain::catalog::FieldError;
+use muster_domain::request::ImportOption;
+
 use crate::output::remark;
 
 /// How a command ended that did what it was asked.
@@ -32,6 +35,13 @@ impl std::error::Error for Usage {}
 /// The error for a usage mistake.
 pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
     Usage(message.into()).into()
+}
+
+/// A mistake in an option that the command line alone does not show.
+pub(crate) fn wrong_option(error: FieldError) -> anyhow::Error {
+    let flag = ImportOption::find(&error.field).and_then(ImportOption::flag_name);
+    let flag = flag.map_or_else(|| error.field.replace('_', "-"), str::to_owned);
+    usage(format!("--{flag}: {}", error.message))
 }
 
 /// Tells an error, if there is one, and gives the program's exit code.

@@ -6,11 +6,14 @@ use anyhow::bail;
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::outcome::Counts;
+use muster_runtime::config::Config;
 use muster_store::reports::ChunkCounts;
 use muster_store::{Store, reports};
 
 use crate::client::{Refused, Remote};
-use crate::import::Progress;
+use crate::connect::Session;
+use crate::pipeline::Pipeline;
+use crate::progress::Progress;
 use crate::shutdown::{Aborted, Shutdown};
 use crate::view::View;
 
@@ -99,4 +102,20 @@ pub(crate) async fn remote(
             }
         }
     }
+}
+
+/// Dispatches and applies here until the import is at its end. Stopped before, it can be gone on with.
+pub(crate) async fn drive(
+    session: &Session,
+    config: &Config,
+    tenant: TenantId,
+    import: ImportId,
+    progress: &Progress,
+    shutdown: &Shutdown,
+) -> anyhow::Result<View> {
+    let pipeline = Pipeline::start(&session.store, &session.queue(config)?, config);
+    pipeline.wake();
+    let ended = local(&session.store, tenant, import, progress, shutdown).await;
+    pipeline.stop().await;
+    ended
 }

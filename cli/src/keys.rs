@@ -49,7 +49,7 @@ enum What {
         #[arg(long, value_name = "HOST")]
         host: Option<String>,
         /// What requests that it signed may do; may be given several times [default: import:write and import:read]
-        #[arg(long = "scope", value_name = "SCOPE", value_parser = crate::args::one_of::<Scope>(Scope::ALL.iter().map(|scope| scope.as_str())))]
+        #[arg(long = "scope", value_name = "SCOPE", value_parser = crate::values::one_of::<Scope>(Scope::ALL.iter().map(|scope| scope.as_str())))]
         scopes: Vec<Scope>,
         /// PEM file; `-` reads standard input
         file: PathBuf,

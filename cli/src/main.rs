@@ -1,7 +1,12 @@
 //! `muster`, the one program: parses the command line, reads the configuration, starts logging and calls the command.
 //!
-//! One module a command. What they share: `connect` (the store, the engine and the queue of a command), `client` (the API of a server), `shutdown` (the two
-//! steps of a signal), `failure` (how errors are told, and the exit codes), `output`.
+//! One module a command, all of them named in `args`. What they share, and what knows no command:
+//!
+//! - `connect`: the store, the engine and the queue of a command, opened and closed in one place;
+//! - `client`: the API of a server, its operations and its answers;
+//! - `follow` and `progress`: an import is driven or watched to its end, and shown meanwhile; `pipeline`: what drives it;
+//! - `failure`: how errors are told, and the exit codes; `shutdown`: the two steps of a signal;
+//! - `output`, `reach`, `view`, `values`: what is printed, how a command is named to people, an import as the API shows it, values of options.
 
 mod args;
 mod audit;
@@ -22,6 +27,7 @@ mod migrate;
 mod output;
 mod pipeline;
 mod profile;
+mod progress;
 mod reach;
 mod receipts;
 mod service;
@@ -29,7 +35,9 @@ mod shutdown;
 mod tenants;
 mod tokens;
 mod top;
+mod traces;
 mod users;
+mod values;
 mod verify;
 mod view;
 mod webhook;
@@ -37,12 +45,13 @@ mod webhook;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use muster_runtime::config::Config;
 
 use crate::args::{Cli, Command};
 use crate::failure::Ended;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Aborted, Shutdown};
+use crate::traces::Traces;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -57,7 +66,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<Ended> {
     // These two answer whatever the configuration says.
     match &cli.command {
-        Command::Completions(args) => return completions::run(args),
+        Command::Completions(args) => return completions::run(args, Cli::command()),
         Command::Explain(args) => return explain::run(args),
         _ => {}
     }
@@ -71,9 +80,20 @@ fn run(cli: Cli) -> anyhow::Result<Ended> {
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
-    let ended = runtime.block_on(dispatch(cli.command, config));
+    let ended = runtime.block_on(traced(cli.command, config));
     // A thread may still wait for a terminal's input, and nobody will type it.
     runtime.shutdown_background();
+    ended
+}
+
+/// Runs the command, and sends its traces where they are wanted.
+async fn traced(command: Command, config: Config) -> anyhow::Result<Ended> {
+    let traces = Traces::start(&command, &config)?;
+    let ended = Box::pin(dispatch(command, config)).await;
+    // Whoever asked twice for the end is not made to wait.
+    if !matches!(&ended, Err(error) if error.is::<Aborted>()) {
+        traces.stop().await;
+    }
     ended
 }
 
@@ -82,7 +102,9 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<Ended> {
     let (steps, once) = (Shutdown::in_two_steps, Shutdown::at_once);
     match command {
         Command::Import(args) => Box::pin(import::run(args, config, &steps()?)).await,
-        Command::Inspect(args) => Box::pin(import::inspect::run(args, config, &once()?)).await,
+        Command::Inspect(args) => {
+            Box::pin(import::inspect::run(args, config, &once()?, Cli::inspected)).await
+        }
         Command::Bc(args) => Box::pin(bc::run(&args, config, &steps()?)).await,
         Command::Imports(args) if args.works() => Box::pin(imports::run(&args, config, &steps()?)).await,
         Command::Imports(args) => Box::pin(imports::run(&args, config, &once()?)).await,
@@ -103,6 +125,6 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<Ended> {
         Command::Catalog(args) => Box::pin(catalog::run(&args, config, &once()?)).await,
         Command::Config(args) => configuration::run(&args, config),
         Command::Explain(args) => explain::run(&args),
-        Command::Completions(args) => completions::run(&args),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
     }
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use muster_domain::chunk::ChunkLimits;
 use muster_domain::intake::Memory;
-use muster_domain::parse::ParseLimits;
+use muster_domain::parse::{Dialect, ParseLimits};
 use muster_domain::webhook::Schedule;
 use muster_producer::api::{AuthgearOptions, HttpOptions, TlsFiles};
 use muster_producer::receive::ReceiveLimits;
@@ -30,6 +30,7 @@ pub(crate) fn receive_limits(config: &Config) -> ReceiveLimits {
             depth: intake.depth as usize,
             ..ParseLimits::default()
         },
+        dialect: Dialect::default(),
         chunk: ChunkLimits {
             records: intake.chunk_records,
             bytes: intake.chunk_bytes.as_usize(),

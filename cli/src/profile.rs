@@ -3,22 +3,21 @@
 use std::collections::BTreeMap;
 
 use anyhow::bail;
-use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use muster_domain::error::ErrorCode;
 use muster_domain::import_profile::{BUILTIN, Builtin};
+use muster_domain::request::checked_profile;
 use muster_domain::tenant::Slug;
-use muster_producer::request::{checked_profile, too_many_profiles};
+use muster_producer::request::too_many_profiles;
 use muster_runtime::config::Config;
 use muster_store::import_profiles::{self, SavedProfile};
-use serde::Deserialize;
 use serde_json::{Map, Value, json as value};
 
+use crate::client::answers::Own;
 use crate::client::{Refused, Remote, ServerToken, operations};
 use crate::connect::{self, Need, Session};
-use crate::failure::{Ended, usage};
+use crate::failure::{Ended, usage, wrong_option};
 use crate::import::OptionArgs;
-use crate::import::wrong_option;
 use crate::output::{answer, json, table};
 use crate::shutdown::{Aborted, Shutdown};
 
@@ -114,34 +113,11 @@ pub(crate) async fn run(args: &ProfileArgs, config: &Config, shutdown: &Shutdown
     Box::pin(connect::with(config, Need::Look, shutdown, work)).await
 }
 
-/// A tenant's profile, in the API's shape.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Own {
-    name: String,
-    #[serde(default)]
-    built_in: Option<String>,
-    options: BTreeMap<String, String>,
-    #[serde(default)]
-    updated_at: Option<DateTime<Utc>>,
-}
-
 impl From<SavedProfile> for Own {
     fn from(saved: SavedProfile) -> Self {
         let options = saved.options.into_iter().collect();
         Self { name: saved.name, built_in: None, options, updated_at: Some(saved.updated_at) }
     }
-}
-
-impl Own {
-    fn pairs(&self) -> Vec<(String, String)> {
-        self.options.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
-    }
-}
-
-/// Profiles, in the API's shape.
-#[derive(Deserialize)]
-pub(crate) struct Profiles {
-    profiles: Vec<Own>,
 }
 
 async fn behind(args: &ProfileArgs, remote: &Remote) -> anyhow::Result<Ended> {
@@ -162,7 +138,7 @@ async fn behind(args: &ProfileArgs, remote: &Remote) -> anyhow::Result<Ended> {
             let own: Vec<Own> = all.profiles.into_iter().filter(|one| one.built_in.is_none()).collect();
             listed(&own, args.json)
         }
-        What::Show { name } => match of_server(remote, name.as_str()).await? {
+        What::Show { name } => match remote.profile(name.as_str()).await? {
             Some(pairs) => shown(name.as_str(), &pairs, None, args.json),
             None => bail!("there is no profile {name}; `muster profile list` shows those there are"),
         },
@@ -179,21 +155,6 @@ async fn behind(args: &ProfileArgs, remote: &Remote) -> anyhow::Result<Ended> {
     }
 }
 
-/// The options of a profile that a server has.
-pub(crate) async fn of_server(remote: &Remote, name: &str) -> anyhow::Result<Option<Vec<(String, String)>>> {
-    // Names of another form are nobody's, and stand in no address.
-    let Ok(name) = name.parse::<Slug>() else { return Ok(None) };
-    match remote.ask(operations::PROFILES_SHOW.at(&[&name])).await {
-        Ok(own) => Ok(Some(own.pairs())),
-        Err(error)
-            if error.downcast_ref::<Refused>().is_some_and(|refused| refused.is(ErrorCode::NotFound)) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
-}
-
 /// The options that were given, where they can be saved under the name.
 fn checked(name: &Slug, options: &OptionArgs) -> anyhow::Result<(Slug, Vec<(String, String)>)> {
     let pairs: Vec<(String, String)> =
@@ -201,7 +162,7 @@ fn checked(name: &Slug, options: &OptionArgs) -> anyhow::Result<(Slug, Vec<(Stri
     if pairs.is_empty() {
         return Err(usage("no option is given: name at least one to save"));
     }
-    if options.dates.as_deref() == Some("auto") {
+    if options.get("dates") == Some("auto") {
         return Err(usage(
             "--dates: `auto` looks at one file, and a profile is for many: say `iso`, `dmy` or `mdy`",
         ));

@@ -14,11 +14,11 @@ use muster_store::catalog;
 use muster_store::tokens::{self, NewToken, TokenInfo};
 use serde_json::json as value;
 
-use crate::args::one_of;
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;
 use crate::output::{answer, json, remark, table};
 use crate::shutdown::Shutdown;
+use crate::values::one_of;
 
 /// Options of `muster token`.
 #[derive(Debug, Args)]

@@ -19,7 +19,6 @@ use muster_producer::export::{self, ExportFormat, UsersWanted};
 use muster_runtime::config::Config;
 use muster_store::Store;
 use muster_store::users::{self, UserFilter};
-use serde::Deserialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 pub(crate) use erase::Erased;
@@ -138,14 +137,6 @@ impl Which {
         let since = self.updated_since.map(|since| ("updated_since", since.to_rfc3339()));
         organization.into_iter().chain(since).collect()
     }
-}
-
-/// A page of users.
-#[derive(Deserialize)]
-pub(crate) struct UsersPage {
-    users: Vec<User>,
-    #[serde(default)]
-    next: Option<String>,
 }
 
 /// Runs the command.

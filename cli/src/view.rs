@@ -6,7 +6,7 @@ use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
 use muster_domain::options::ImportOptions;
 use muster_domain::outcome::Counts;
-use muster_domain::parse::TextEncoding;
+use muster_domain::parse::{Delimiter, TextEncoding};
 use muster_domain::progress::Progress;
 use muster_store::family::Family;
 use muster_store::reports::{ChunkCounts, ImportReport};
@@ -24,6 +24,9 @@ pub(crate) struct View {
     /// What its text was in, where that was not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) encoding: Option<TextEncoding>,
+    /// What ends the cells of its table, where that is not the comma.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) delimiter: Option<Delimiter>,
     /// What it was asked to do.
     pub(crate) options: ImportOptions,
     /// A newer program wrote it, and this one cannot tell all of its options.
@@ -64,6 +67,7 @@ impl From<ImportReport> for View {
             state: report.state,
             filename: report.filename,
             encoding: report.encoding,
+            delimiter: report.delimiter,
             options: report.options,
             problem,
             mends: report.mends,

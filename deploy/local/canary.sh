@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Searches what the server under test has left (server.sh) for what must not be there after all suites of the front doors and all
-# clients have run: addresses, secrets and tokens in logs and metrics, secrets in tables. One hit fails (P9). The values that the
+# clients have run: addresses, secrets and tokens in logs, metrics and traces, secrets in tables. One hit fails (P9). The values that the
 # suites send are its markers; before it searches it makes sure that each of them was really sent.
 #
 #   canary.sh    search, with the server still running
@@ -46,6 +46,11 @@ metrics=$(curl -fsS -H "Authorization: Bearer $token" "$TEST_MUSTER_URL/metrics"
 [[ $metrics == *muster_records_total* ]] || hit "the metrics have no records"
 ! grep -qiE "$ADDRESS|$HASH|$TOTP|$TOKEN" <<<"$metrics" || hit "the metrics have an address, a secret or a token"
 
+# Traces, of which the last ones may still be on their way.
+traces=$DIR/traces.json
+grep -qs '"apply chunk"' "$traces" || hit "the collector has no traces of chunks"
+! grep -qisE "$ADDRESS|$HASH|$TOTP|$TOKEN" "$traces" || hit "the traces have an address, a secret or a token"
+
 # Tables: a secret is in the table of secrets alone, a token nowhere.
 while IFS= read -r table; do
     count=$(sql -c "select count(*) from \"$table\" as t where t::text ~ '$HASH|$TOTP|mst_[A-Za-z0-9]{20}'")
@@ -54,4 +59,4 @@ done < <(sql -c "select table_name from information_schema.tables
     where table_schema = 'public' and table_type = 'BASE TABLE' and table_name <> 'user_credentials'")
 
 ((failed == 0)) || exit 1
-echo "no value of a user is in logs and metrics, no secret in tables but its own"
+echo "no value of a user is in logs, metrics and traces, no secret in tables but its own"

@@ -6,7 +6,7 @@
 #   server.sh down          stop them and drop their database
 #   server.sh env           print TEST_MUSTER_URL, TEST_MUSTER_DATABASE_URL and TEST_MUSTER_PROGRAM
 #
-# Needs TEST_DATABASE_URL and TEST_AMQP_URL (services.sh urls). State and logs lie in .services/server.
+# Needs TEST_DATABASE_URL and TEST_AMQP_URL (services.sh urls). State, logs and traces lie in .services/server.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -47,10 +47,18 @@ with_path() { # URL PATH: the same server, another database
     printf '%s/%s%s' "${BASH_REMATCH[1]}" "$2" "${BASH_REMATCH[3]:-}"
 }
 
+# Held both at a time, so that they differ.
+two_free_ports() {
+    python3 -c 'import socket
+both = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+print(*(s.getsockname()[1] for s in both))'
+}
+
 down() {
     local database
     stop worker
     stop producer
+    stop collector
     if [[ -s $DIR/database ]]; then
         database=$(<"$DIR/database")
         psql -Xq -c "drop database if exists $database with (force)" "${TEST_DATABASE_URL:?}"
@@ -59,7 +67,7 @@ down() {
 }
 
 up() {
-    local program=$1 name port
+    local program=$1 name port traces
     [[ -x $program ]] || die "there is no program $program"
     : "${TEST_DATABASE_URL:?}" "${TEST_AMQP_URL:?}"
     mkdir -p "$DIR"
@@ -67,7 +75,7 @@ up() {
     name=muster_server_$$_$RANDOM
     psql -Xq -v ON_ERROR_STOP=1 -c "create database $name template template0" "$TEST_DATABASE_URL"
     printf '%s' "$name" >"$DIR/database"
-    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    read -r port traces < <(two_free_ports)
     DATABASE_URL=$(with_path "$TEST_DATABASE_URL" "$name")
     export DATABASE_URL
     export AMQP_URL=$TEST_AMQP_URL MUSTER_BROKER_PREFIX=$name MUSTER_HTTP_LISTEN=127.0.0.1:$port
@@ -75,6 +83,10 @@ up() {
     # The suites show wrong credentials by the hundred, all from one address.
     export MUSTER_HTTP_AUTH_FAILURES=1000000 MUSTER_HTTP_TOKEN_FAILURES=1000000
     "$program" migrate --log warn >&2
+    # Everything is traced, for canary.sh.
+    rm -f "$DIR/traces.json"
+    start collector python3 "$HERE/collector.py" "$traces" "$DIR/traces.json"
+    export MUSTER_TRACE_ENDPOINT=http://127.0.0.1:$traces MUSTER_TRACE_RATIO=1
     # All that can be logged, for canary.sh.
     local filter=info,muster_producer=trace,muster_worker=trace,muster_runtime=trace,muster_queue=trace,muster_store=trace,muster_engine=trace
     start producer "$program" producer --log "$filter"

@@ -3,6 +3,7 @@
 #
 #   sqlx-prepare.sh           replace .sqlx
 #   sqlx-prepare.sh --check   replace nothing; exit code 1 when .sqlx is out of date
+#   sqlx-prepare.sh --look    the same in seconds: nothing is compiled, the database describes each query (deploy/local/queries.py)
 #
 # A scratch database gets the migrations in the order of their numbers, as the migrator would apply them; it is removed
 # afterwards, and so are the servers when they did not run before. .sqlx is replaced only when everything compiled.
@@ -12,8 +13,9 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 cd "$HERE/../.."
 
-check=0
+check=0 look=0
 [[ ${1:-} != --check ]] || check=1
+[[ ${1:-} != --look ]] || look=1
 
 die() {
     printf 'sqlx-prepare: error: %s\n' "$*" >&2
@@ -71,6 +73,11 @@ while read -r _ file; do
     if head -n 1 "$file" | grep -q '^-- no-transaction'; then one=(); fi
     psql -Xq -v ON_ERROR_STOP=1 "${one[@]}" -f "$file" "$url"
 done <<<"$list"
+
+if ((look)); then
+    "$HERE/queries.py" --database "$url"
+    exit
+fi
 
 mkdir "$scratch/sqlx"
 # The macros run, and write, only in what gets compiled anew.

@@ -119,12 +119,19 @@ alerts() {
         promtool test rules deploy/prometheus/rules_test.yml
 }
 
+# Links in comments lead somewhere, and code in them is marked as such.
+documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --all-features --no-deps; }
+
 # What clients were generated from stays as it is, and what is told of a break is what breaks.
 api_breaks() { "$HERE/api_breaks.py" --self-test && "$HERE/api_breaks.py"; }
+
+# Files of one crate use each other one way.
+circles() { "$HERE/circles.py" --self-test && "$HERE/circles.py"; }
 
 checks() {
     step "format" cargo fmt --all --check || true
     step "clippy" cargo clippy --locked --workspace --all-features --all-targets -- -D warnings || true
+    step "documentation" documentation || true
     step "arrows between the crates" arrows || true
     step "one TLS provider" one_tls_provider || true
     step "the container's toolchain" container_toolchain || true
@@ -135,8 +142,12 @@ checks() {
     step "shell scripts" "$HERE/shellcheck.sh" || true
     if command -v python3 >/dev/null; then
         step "the API breaks no client" api_breaks || true
+        step "no circle of files" circles || true
+        step "sizes of files and functions" "$HERE/sizes.py" || true
+        step "dependencies that nothing uses" "$HERE/unused.py" || true
+        step "queries in .sqlx" "$HERE/queries.py" || true
     else
-        results+=("skipped the API breaks no client: there is no python3; deploy/local/services.sh install brings it")
+        results+=("skipped the API breaks no client, circles, sizes, dependencies, queries: there is no python3; deploy/local/services.sh install brings it")
     fi
     if command -v promtool >/dev/null; then
         step "alerts" alerts || true
@@ -275,6 +286,7 @@ if step "start the services" "$HERE/services.sh" up 8>&-; then
     eval "$urls"
     set +a
     if step "which backends" backends; then
+        step ".sqlx is what the database says" "$HERE/sqlx-prepare.sh" --look || true
         step "doc tests" cargo test --locked --workspace --all-features --doc || true
         tests_rc=0
         if step "start Muster" start_server; then

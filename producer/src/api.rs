@@ -4,6 +4,7 @@
 //! Guarantees: a request is done for the tenant of its token and no other, an error has one shape and a stable code, and no
 //! user's value is logged. A handler runs to its end even when its client leaves, so that no statement is cancelled midway.
 
+mod app;
 mod audit;
 mod auth;
 mod auth_limit;
@@ -23,7 +24,9 @@ mod imports;
 mod incoming;
 mod inspect;
 mod mask;
+mod multipart;
 mod ops;
+mod paged;
 mod params;
 mod plans;
 mod profiles;
@@ -33,8 +36,10 @@ mod report_page;
 mod routes;
 mod serve;
 mod slots;
+mod stalls;
 mod tls;
 mod trace;
+mod trail;
 mod undo;
 mod upload;
 mod users;
@@ -54,6 +59,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use app::Audience;
 pub use audit::{AuditList, AuditView};
 pub use authgear::{AuthgearOptions, decode_import_id};
 pub use bulk::{BulkList, BulkRefusal, BulkView, too_many as too_many_in_bulk};
@@ -65,7 +71,7 @@ pub use history::{HistoryActor, HistoryEntry, HistoryField, HistoryPage};
 pub use plans::{PlanView, PlannedChange, PlannedList, PlannedView};
 pub use receipts::{PROGRAM, ReceiptKeyView};
 pub use report_page::{ReportPage, page as report_page};
-pub use routes::{Audience, openapi};
+pub use routes::openapi;
 pub(crate) use serve::{open_tls, serve};
 pub use tls::TlsFiles;
 pub use undo::{UndoPreview, UndoView};

@@ -17,6 +17,7 @@ use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_queue::{Headers, Message, Queue, QueueError};
 use muster_runtime::retry::{Backoff, Policy};
 use muster_runtime::supervise::{Progress, Supervised, supervise};
+use muster_runtime::telemetry::traces;
 use muster_store::dispatch::{self as store, ClaimedChunk};
 use muster_store::holding::{Held, Holder, Holding};
 use muster_store::status::Bounds;
@@ -353,6 +354,11 @@ impl Run {
     /// False if the broker did not take the message: the chunk is staged again then.
     async fn publish(&self, chunk: ClaimedChunk) -> bool {
         let (id, import, tenant) = (chunk.id, chunk.import, chunk.tenant);
+        let mut span =
+            traces::continued(chunk.traceparent.as_deref(), "publish chunk", traces::Kind::Producer);
+        span.about(import.get(), Some(tenant.get()));
+        span.set("muster.chunk", traces::Value::Number(id.get()));
+        span.count("muster.attempt", chunk.attempt.into());
         let message = Message {
             headers: Headers {
                 version: BODY_VERSION,
@@ -360,7 +366,7 @@ impl Run {
                 import_id: chunk.import.get(),
                 chunk_id: id.get(),
                 attempt: chunk.attempt,
-                traceparent: None,
+                traceparent: span.traceparent().filter(|_| !fault::mutant(Mutant::TraceparentEmpty)),
             },
             body: chunk.body.into(),
         };
@@ -370,6 +376,7 @@ impl Run {
                 true
             }
             Err(error) => {
+                span.fail();
                 tracing::warn!(%import, %tenant, chunk = %id, %error, "a chunk could not be published; it stays staged");
                 let problem = format!("the queue does not take it: {error}");
                 // Should this fail too, the claim runs out.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::inspect::{Inspection, Report};
 use muster_domain::options::{ImportOptions, Rows};
-use muster_domain::parse::{Format, ParseLimits};
+use muster_domain::parse::{Dialect, Format, ParseLimits};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -24,15 +24,15 @@ pub struct Inspecting {
 
 /// Gets ready for the bytes of a file that would be imported with these options.
 pub fn begin(options: ImportOptions, encoding: Encoding, limits: ReceiveLimits) -> Inspecting {
-    let parse = ParseLimits { flexible: options.rows == Rows::Flexible, ..limits.parse };
-    let limits = ReceiveLimits { parse, ..limits };
+    let dialect = Dialect { flexible: options.rows == Rows::Flexible, ..limits.dialect };
     let (pieces, incoming) = mpsc::channel(WAITING);
     let (decoded, mut to_look) = mpsc::channel::<Option<Bytes>>(WAITING);
     let decoding = tokio::spawn(decode(encoding, limits, incoming, decoded));
     let looking = tokio::task::spawn_blocking(move || {
         let book = options.format == Format::Xlsx;
         let spool = book.then(|| Spool::new(limits.book, options.sheet.as_deref())).transpose();
-        let mut inspection = Inspection::new(options, limits.parse).remembering(limits.repeats);
+        let mut inspection =
+            Inspection::in_dialect(options, limits.parse, dialect).remembering(limits.repeats);
         let mut spool = match spool {
             Ok(spool) => spool,
             Err(error) => {

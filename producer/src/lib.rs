@@ -1,7 +1,14 @@
 //! The producer: receives uploads, stages their chunks durably, dispatches them, and reports what became of them.
 //!
-//! [`receive::begin`] takes one upload, [`Dispatcher::start`] carries staged chunks to the queue. The steps stand in modules of
-//! their names: `receive` (with parse, validate and chunk inside), `stage`, `dispatch`; `api` is the front door over HTTP.
+//! The steps stand in modules of their names: [`receive`] (with parse, validate and chunk inside), `stage`, `dispatch`; [`api`] has the
+//! front doors over HTTP. The types that matter:
+//!
+//! - [`Producer`] is all of it in a process, set up by [`ProducerOptions`]; it is started, and stopped in order;
+//! - [`receive::begin`] opens a [`receive::Upload`], which takes a file piece by piece and ends with a [`receive::Receipt`];
+//! - [`request::ImportRequest`] is what somebody asked, and becomes the options of an import;
+//! - [`Dispatcher`] carries staged chunks to the queue, and its sweep finds what was lost; [`Retention`] says what is deleted when;
+//! - [`export`] writes failed records, [`inspect`] and [`verify`] read a file without storing anything, [`workbook`] makes a table of a sheet;
+//! - [`webhook`] sends what happens to whoever wants to be told.
 
 pub mod api;
 mod app;

@@ -5,7 +5,6 @@
 //!
 //! [`Upload::finish`] answers once everything is durable (P1). An [`Upload`] that is dropped instead aborts its import.
 
-mod brake;
 mod days;
 mod encoding;
 mod intake;
@@ -22,11 +21,13 @@ use muster_domain::import::ImportState;
 use muster_domain::intake::Memory;
 use muster_domain::options::Rows;
 use muster_domain::outcome::Counts;
-use muster_domain::parse::ParseLimits;
+use muster_domain::parse::{Dialect, ParseLimits};
+use muster_domain::receive::{Allowance, Received, Staged};
 use muster_domain::rules::Rules;
 use muster_runtime::retry::{Backoff, Policy};
-use muster_store::intake::{self as store, Concluded, KnownImport, NewImport, Opened, Received, Settled};
-use muster_store::quota::{Allowance, TenantLimits};
+use muster_runtime::telemetry::traces::{self, Span, Value};
+use muster_store::intake::{self as store, Concluded, KnownImport, NewImport, Opened, Settled};
+use muster_store::quota::TenantLimits;
 use muster_store::{Store, StoreError, apply, catalog};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
@@ -39,7 +40,6 @@ pub(crate) use days::Waiting;
 pub(crate) use encoding::decode;
 pub use encoding::{Encoding, UnknownEncoding};
 use intake::Intake;
-pub(crate) use intake::Staged;
 
 /// How long an upload waits for another one's end where as many are under way as may be.
 const BUSY_WAIT: Duration = Duration::from_secs(2);
@@ -48,11 +48,13 @@ const DISCARD_FOR: Duration = Duration::from_secs(10);
 /// Pieces waiting between two tasks.
 const WAITING: usize = 8;
 
-/// Bounds of an upload.
+/// How an upload is received: its bounds, and how its file is written.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReceiveLimits {
     /// Of the parse step.
     pub parse: ParseLimits,
+    /// How the file is written.
+    pub dialect: Dialect,
     /// Of the chunks.
     pub chunk: ChunkLimits,
     /// Most bytes after decompression; none means no limit.
@@ -146,11 +148,16 @@ pub async fn begin(
     // A task of its own: the request that feeds it may vanish at any time, and the import must end all the same.
     match store::open(store, &import, &limits.tenant).await? {
         Opened::New(allowance) => {
+            let mut span = traces::span("receive");
+            span.about(import.id.get(), Some(import.tenant.get()));
+            let context = span.context();
             let run = run(store.clone(), import, encoding, limits, allowance, incoming);
-            let task = tokio::spawn(async move {
+            let task = tokio::spawn(traces::within(context, async move {
                 let _permit = permit;
-                run.await
-            });
+                let received = run.await;
+                tell(span, &received);
+                received
+            }));
             Ok(Upload { import: id, pieces, task })
         }
         Opened::Known(known) => {
@@ -204,6 +211,25 @@ impl Upload {
     }
 }
 
+/// What an upload came to, in its span.
+fn tell(mut span: Span, received: &Result<Receipt, ReceiveError>) {
+    match received {
+        Ok(receipt) => {
+            span.set("muster.state", Value::Word(receipt.state.as_str()));
+            span.count("muster.records", receipt.counts.total);
+            span.count("muster.failed", receipt.counts.failed);
+        }
+        Err(error) => {
+            let code = match error {
+                ReceiveError::Refused(_, error) | ReceiveError::Aborted(_, error) => error.code,
+                _ => ErrorCode::Unavailable,
+            };
+            span.set("muster.code", Value::Word(code.as_str()));
+            span.fail();
+        }
+    }
+}
+
 async fn run(
     store: Store,
     import: NewImport,
@@ -212,8 +238,8 @@ async fn run(
     allowance: Allowance,
     incoming: mpsc::Receiver<Piece>,
 ) -> Result<Receipt, ReceiveError> {
-    let parse = ParseLimits { flexible: import.options.rows == Rows::Flexible, ..limits.parse };
-    let limits = ReceiveLimits { parse, ..limits };
+    let dialect = Dialect { flexible: import.options.rows == Rows::Flexible, ..limits.dialect };
+    let limits = ReceiveLimits { dialect, ..limits };
     let (decoded, to_parse) = mpsc::channel(WAITING);
     let (sealed, to_stage) = mpsc::channel::<Staged>(WAITING);
     let decode = tokio::spawn(encoding::decode(encoding, limits, incoming, decoded));
@@ -223,7 +249,9 @@ async fn run(
     };
     let parse =
         tokio::task::spawn_blocking(move || Intake::new(rules, key, limits, allowance, sealed).run(to_parse));
+    let staging = traces::span("stage");
     let staged = crate::stage::stage(&store, import.id, import.tenant, to_stage).await;
+    staging.end();
     // Each task ends when the one it writes to has gone, so waiting for all of them in this order cannot hang.
     let parsed = join(parse).await;
     let decoded = join(decode).await;
@@ -237,7 +265,10 @@ async fn run(
     let (failure, counts) = match outcome {
         Ok((parsed, stage)) => {
             let counts = counts(parsed.total, parsed.invalid);
-            match conclude(&store, &import, &limits.tenant, parsed, stage).await {
+            let committing = traces::span("commit");
+            let concluded = conclude(&store, &import, &limits.tenant, parsed, stage).await;
+            committing.end();
+            match concluded {
                 Ok(receipt) => return Ok(receipt),
                 Err(failure) => (failure, counts),
             }

@@ -5,8 +5,6 @@
 //! fails leaves nothing behind. Whoever calls this runs on a task that nothing cancels (the API's requests do): a statement
 //! that is cancelled leaves its connection out of step.
 
-use std::sync::{Mutex, PoisonError};
-
 use chrono::{DateTime, Utc};
 use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::fault::{self, Mutant, Point, mutant};
@@ -19,6 +17,7 @@ use muster_domain::tenant::Slug;
 use muster_domain::validate::{Binding, validate};
 use muster_runtime::clock;
 use muster_store::applications::{self, Application, ApplicationMember};
+use muster_store::connections::{ConnectionPool, is_met_alone};
 use muster_store::members::{self, Member};
 use muster_store::upsert::upsert_one;
 use muster_store::{Connection, ErrorKind, Store, StoreError, apply, catalog};
@@ -26,8 +25,6 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-/// Collisions with other writers after which the next try has the tenant's users for itself.
-const SHARED_TRIES: u32 = 3;
 /// Collisions after which the request fails: alone there is nobody to collide with.
 const MOST_TRIES: u32 = 6;
 
@@ -110,7 +107,7 @@ enum Tried {
 #[derive(Debug)]
 pub(crate) struct Singles {
     store: Store,
-    idle: Mutex<Vec<Connection>>,
+    idle: ConnectionPool,
     /// One a connection.
     permits: Semaphore,
 }
@@ -118,7 +115,7 @@ pub(crate) struct Singles {
 impl Singles {
     /// At most so many connections, opened when they are needed.
     pub(crate) fn new(store: Store, connections: usize) -> Self {
-        Self { store, idle: Mutex::default(), permits: Semaphore::new(connections) }
+        Self { store, idle: ConnectionPool::default(), permits: Semaphore::new(connections) }
     }
 
     /// Does it in one transaction. Collisions with other writers are tried again.
@@ -134,7 +131,7 @@ impl Singles {
                 }
                 Err(error) if error.kind() == ErrorKind::Conflict && collisions < MOST_TRIES => {
                     collisions += 1;
-                    alone |= collisions >= SHARED_TRIES || matches!(error, StoreError::NotAlone);
+                    alone |= is_met_alone(&error, collisions);
                 }
                 Err(error) => return Err(error),
             }
@@ -142,7 +139,7 @@ impl Singles {
     }
 
     async fn attempt(&self, write: &mut Write<'_>, alone: bool) -> Result<Tried, StoreError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self.idle.take();
         let reused = idle.is_some();
         let mut connection = match idle {
             Some(connection) => connection,
@@ -153,13 +150,13 @@ impl Singles {
         let went_away = tried.as_ref().is_err_and(|error| error.kind() == ErrorKind::Transient);
         if reused && !begun && went_away {
             // The server went away while the connection was idle: nothing was begun, and the other ones are gone too.
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.idle.distrust();
             connection = self.store.dedicated_connection().await?;
             tried = run(&self.store, &mut connection, write, alone, &mut begun).await;
         }
         // After a collision the transaction was rolled back in order; after any other error the connection is thrown away.
         if tried.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::Conflict) {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            self.idle.give_back(connection);
         }
         tried
     }
@@ -191,23 +188,8 @@ async fn run(
 
 async fn work(connection: &mut Connection, write: &mut Write<'_>, alone: bool) -> Result<Tried, StoreError> {
     let tenant = write.tenant;
-    match write.group {
-        Some(group) => {
-            let Some(enrolment) = members::enrolment(connection, tenant, write.organization, group).await?
-            else {
-                return Ok(Tried::Done(Written::NoOrganization));
-            };
-            if enrolment.group_id == 0 {
-                return Ok(Tried::NoGroup);
-            }
-            write.rules.options.enrolment = Some(enrolment);
-        }
-        None => {
-            let email = write.record.email.value().map_or("", |email| email.as_str());
-            if members::find(&mut *connection, tenant, write.organization, email).await?.is_none() {
-                return Ok(Tried::Done(Written::NoMember));
-            }
-        }
+    if let Some(none) = place(connection, write).await? {
+        return Ok(none);
     }
     let done =
         upsert_one(connection, tenant, alone, write.record, &write.rules, moment(), Some(&write.actor))
@@ -251,6 +233,30 @@ async fn work(connection: &mut Connection, write: &mut Write<'_>, alone: bool) -
             .await?
         }
     }))
+}
+
+/// Finds where the user is to be enrolled, or the member that is meant. What is answered where there is no such place or member.
+async fn place(connection: &mut Connection, write: &mut Write<'_>) -> Result<Option<Tried>, StoreError> {
+    let tenant = write.tenant;
+    match write.group {
+        Some(group) => {
+            let Some(enrolment) = members::enrolment(connection, tenant, write.organization, group).await?
+            else {
+                return Ok(Some(Tried::Done(Written::NoOrganization)));
+            };
+            if enrolment.group_id == 0 {
+                return Ok(Some(Tried::NoGroup));
+            }
+            write.rules.options.enrolment = Some(enrolment);
+        }
+        None => {
+            let email = write.record.email.value().map_or("", |email| email.as_str());
+            if members::find(&mut *connection, tenant, write.organization, email).await?.is_none() {
+                return Ok(Some(Tried::Done(Written::NoMember)));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Now, and an id for a user that is new.

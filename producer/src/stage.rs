@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use muster_domain::fault::{self, Point};
 use muster_domain::id::{ImportId, TenantId};
+use muster_domain::receive::Staged;
 use muster_store::intake::{self, Tally};
 use muster_store::{Connection, Store, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
-
-use crate::receive::Staged;
 
 /// What was staged, and the session that did it: the receipt goes over the same one.
 pub(crate) struct Stage {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::options::{ImportOptions, Rows};
-use muster_domain::parse::{Format, ParseEnd, ParseLimits, Parser, ReadAs, RecordSink};
+use muster_domain::parse::{Dialect, Format, ParseEnd, ParseLimits, Parser, ReadAs, RecordSink};
 use muster_domain::record::{Names, RawRecord};
 use muster_domain::rules::Rules;
 use muster_domain::validate::Binding;
@@ -143,11 +143,12 @@ fn count(
         return Counted { digest, bytes, records: None };
     }
     let book = (options.format == Format::Xlsx).then(|| Spool::new(limits.book, options.sheet.as_deref()));
-    let parse = read_as.map_or(limits.parse, |read_as| read_as.limits(limits.parse));
-    let parse = ParseLimits { flexible: options.rows == Rows::Flexible, ..parse };
+    let flexible = options.rows == Rows::Flexible;
+    let dialect = read_as.map_or(Dialect { flexible, ..limits.dialect }, |read_as| read_as.dialect(flexible));
     let rules = Rules::new(options);
-    let parser =
-        Parser::new(rules.options.format, parse).at(rules.options.at.as_deref()).reshaping(rules.table());
+    let parser = Parser::in_dialect(rules.options.format, limits.parse, dialect)
+        .at(rules.options.at.as_deref())
+        .reshaping(rules.table());
     let mut reader = Reader { parser, sink: Sink(Binding::new(&rules)), wrong: None };
     let mut spool = match book.transpose() {
         Ok(spool) => spool,

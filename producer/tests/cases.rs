@@ -13,10 +13,9 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use muster_domain::chunk::ChunkLimits;
-use muster_domain::options::Rows;
 use muster_domain::outcome::Outcome;
 use muster_domain::parse::{Format, ParseLimits};
-use muster_producer::request::ImportRequest;
+use muster_domain::request::{AskedImport, ImportRequest};
 use muster_producer::workbook::{self, BookLimits};
 use muster_testkit::engine::{Course, Engine};
 use serde_json::Value;
@@ -51,7 +50,7 @@ fn import(file: &str, flags: &[String]) -> Came {
         .unwrap_or_else(|error| panic!("{file} {flags:?}: {error:?}"));
     request.default_filename(file);
     let mut came = Came::default();
-    let (options, reading) = match request.reading(None) {
+    let AskedImport { options, dialect, .. } = match request.asked(None) {
         Ok(read) => read,
         Err(error) => {
             return Came {
@@ -63,10 +62,8 @@ fn import(file: &str, flags: &[String]) -> Came {
     };
     let mut engine = Engine::telling_repeats(1 << 16);
     let course = Course {
-        parse: ParseLimits {
-            flexible: options.rows == Rows::Flexible,
-            ..reading.limits(ParseLimits::default())
-        },
+        parse: ParseLimits::default(),
+        dialect,
         chunk: ChunkLimits { lanes: 1, ..ChunkLimits::default() },
         next: &mut |_| 0,
     };

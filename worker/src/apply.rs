@@ -3,88 +3,40 @@
 //! What is applied, for whom and how comes from the chunk's locked row; the message only carries the records, and is compared.
 
 mod foresee;
+mod report;
 mod supersede;
 mod take_back;
 
 use std::collections::HashMap;
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use muster_domain::apply::Applying;
 use muster_domain::chunk::{self, BrokenChunk, ChunkRecords, body_hash, decode_with, is_sealed};
 use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, ImportId};
 use muster_domain::import::ChunkState;
-use muster_domain::outcome::{Counts, Outcome, OutcomeSheet, Verdict};
+use muster_domain::outcome::{Outcome, Verdict};
 use muster_domain::planned::{PlanUse, PlannedRecord};
-use muster_domain::record::{Names, RawRecord, Record, Secrets, source_json};
+use muster_domain::record::{Names, RawRecord, Record};
 use muster_domain::rules::Rules;
 use muster_domain::undo::{Change, Images};
-use muster_domain::validate::{Binding, validate};
+use muster_domain::validate::Binding;
 use muster_queue::Message;
 use muster_runtime::clock;
+use muster_runtime::telemetry::traces;
 use muster_store::apply::{self as store, Beginning, LockedChunk};
-use muster_store::intake::Issue;
 use muster_store::upsert::upsert;
 use muster_store::{Connection, StoreError, Transaction, catalog};
 use uuid::Uuid;
 
+use report::told;
+pub(crate) use report::{Care, Report, Told};
+
 use crate::rules::{Known, RulesCache};
-use crate::settle::Standing;
 use crate::slots::Slots;
-
-/// How carefully to apply: as fast as can be first, then the way that the failure before calls for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Care {
-    /// Nobody else writes users of the tenant meanwhile: for chunks that kept colliding.
-    pub(crate) alone: bool,
-    /// Split around records that the database refuses, until each stands alone (P5).
-    pub(crate) split: bool,
-    /// Nothing else is applied by this worker meanwhile: another worker may have died over the chunk.
-    pub(crate) secluded: bool,
-}
-
-/// What applying gave.
-#[derive(Debug)]
-pub(crate) enum Report {
-    /// Applied.
-    Done(Box<Told>),
-    /// Planned: what its records would come to.
-    Planned(Counts),
-    /// It comes after a chunk of another lane that is not applied yet.
-    Waits,
-    /// The chunk is not (or no longer) to be applied.
-    NothingToDo,
-    /// No such chunk.
-    Unknown,
-    /// The message names another import or tenant than the chunk has.
-    Foreign,
-    /// Another worker began it and did not tell how that ended: it is to be applied in seclusion.
-    Suspect,
-    /// So many workers died over it as may.
-    Spent,
-    /// Written by a newer program, as far as this one can tell.
-    Newer(String),
-    /// The staged records cannot be read.
-    Broken(String),
-    /// The database answers, and refuses everything.
-    Sick(StoreError),
-}
-
-/// What became of a chunk's records.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Told {
-    /// All of them.
-    pub(crate) counts: Counts,
-    /// Those whose outcome was decided by this commit and is not told yet: a record that a retry drove once more and that
-    /// failed again was counted when it failed first.
-    pub(crate) fresh: Counts,
-    /// Those of them that failed, by their first error.
-    pub(crate) codes: Vec<(ErrorCode, u64)>,
-    /// How long the try took that was committed.
-    pub(crate) took: Duration,
-}
+use crate::verdict::Standing;
 
 /// One delivery to be applied, and what is needed for it.
 #[derive(Debug, Clone, Copy)]
@@ -117,6 +69,7 @@ impl Job<'_> {
             worker: self.worker,
             secluded: care.secluded,
         };
+        let locking = traces::span("lock");
         let mut transaction = slots.within(store::begin(connection, &beginning)).await?;
         let locked = slots.within(store::lock(&mut transaction, chunk, self.worker, care.alone)).await?;
         let locked = match self.check(locked, care, standing) {
@@ -130,6 +83,7 @@ impl Job<'_> {
             Known::Newer(newer) => return self.leave(transaction, Report::Newer(newer.to_string())).await,
             Known::Missing => return self.leave(transaction, Report::Unknown).await,
         };
+        locking.end();
         let staged;
         let body: &[u8] = if body_hash(&self.message.body) == locked.body_hash {
             &self.message.body
@@ -212,6 +166,7 @@ impl Job<'_> {
         began: Instant,
     ) -> Result<Report, StoreError> {
         let (slots, chunk) = (self.slots, self.chunk());
+        let reading = traces::span("read");
         let records = match self.read(&mut transaction, locked, body).await? {
             Ok(records) => records,
             Err(report) => return self.leave(transaction, report).await,
@@ -229,6 +184,7 @@ impl Job<'_> {
             rules
         };
         let mut work = Work::new(locked, records.names(), &raw, &binding, rules);
+        reading.end();
         if locked.plan == Some(PlanUse::Make) {
             return self.foresee(transaction, &work).await;
         }
@@ -247,72 +203,69 @@ impl Job<'_> {
             work.note(written);
         }
         if let (refused @ 1.., Some(error)) = &work.refused {
-            let (import, tenant) = (locked.import, self.rules.tenant_name(locked.tenant));
-            tracing::warn!(
-                %import, tenant = tenant.as_deref(), %chunk, refused, error,
-                "the database refused records of a chunk"
-            );
+            self.warn_of_refused(locked, *refused, error);
         }
+        self.finish(transaction, work, began).await
+    }
+
+    /// Writes down what became of the records, and commits everything.
+    async fn finish(
+        &self,
+        mut transaction: Transaction<'_>,
+        work: Work<'_>,
+        began: Instant,
+    ) -> Result<Report, StoreError> {
+        let (slots, chunk) = (self.slots, self.chunk());
         let images = work.images()?;
-        let Work { sheet, mut issues, .. } = work;
+        let Work { locked, records: Applying { sheet, mut issues, .. }, .. } = work;
         fault::point_of(Point::ApplyWritten, chunk.get())?;
         issues.sort_unstable_by_key(|issue| issue.record);
+        let finishing = traces::span("finish");
         slots.within(store::finish(&mut transaction, chunk, locked.import, &sheet, &issues, &images)).await?;
+        finishing.end();
         fault::point_of(Point::BeforeCommit, chunk.get())?;
+        let committing = traces::span("commit");
         slots.within(async { Ok(transaction.commit().await?) }).await?;
+        committing.end();
         fault::point_of(Point::AfterCommit, chunk.get())?;
         Ok(Report::Done(Box::new(told(locked, &sheet, &issues, began.elapsed()))))
     }
 }
 
 impl Job<'_> {
+    fn warn_of_refused(&self, locked: &LockedChunk, refused: usize, error: &str) {
+        let (import, tenant, chunk) = (locked.import, self.rules.tenant_name(locked.tenant), self.chunk());
+        tracing::warn!(
+            %import, tenant = tenant.as_deref(), %chunk, refused, error,
+            "the database refused records of a chunk"
+        );
+    }
+
     /// Writes down what the records would come to, and commits that.
     async fn foresee(&self, mut transaction: Transaction<'_>, work: &Work<'_>) -> Result<Report, StoreError> {
         let (slots, chunk) = (self.slots, self.chunk());
+        let planning = traces::span("plan");
         let counts = work.foresee(&mut transaction, slots, chunk).await?;
+        planning.end();
         fault::point_of(Point::BeforeCommit, chunk.get())?;
+        let committing = traces::span("commit");
         slots.within(async { Ok(transaction.commit().await?) }).await?;
+        committing.end();
         fault::point_of(Point::AfterCommit, chunk.get())?;
         Ok(Report::Planned(counts))
     }
-}
-
-/// What to tell of a chunk whose commit went through.
-fn told(locked: &LockedChunk, sheet: &OutcomeSheet, issues: &[Issue], took: Duration) -> Told {
-    let counts = sheet.counts();
-    let mut codes: BTreeMap<ErrorCode, u64> = BTreeMap::new();
-    if !locked.reopened || fault::mutant(Mutant::CodesCountedAgain) {
-        for first in issues.iter().filter(|issue| issue.failed).filter_map(|issue| issue.errors.first()) {
-            *codes.entry(first.code).or_default() += 1;
-        }
-    }
-    let codes = codes.into_iter().collect();
-    if fault::mutant(Mutant::CountsWholeChunks) {
-        return Told { counts, fresh: counts, codes, took };
-    }
-    let mut fresh = Counts::default();
-    for ((before, _), (after, _)) in locked.outcomes.iter().zip(sheet.iter()) {
-        let again = locked.reopened && after.outcome == Outcome::Failed;
-        if before.outcome == Outcome::Pending && !again {
-            fresh.add(after.outcome);
-        }
-    }
-    Told { counts, fresh, codes, took }
 }
 
 /// The pending records of a chunk while they are applied.
 pub(crate) struct Work<'a> {
     pub(crate) locked: &'a LockedChunk,
     names: &'a Names,
-    secrets: &'a Secrets,
     raw: &'a [RawRecord<'a>],
     rules: &'a Rules,
-    /// Valid pending records with their index in the chunk. Of an undo: none.
-    valid: Vec<(usize, Record<'a>)>,
+    /// What becomes of each.
+    records: Applying<'a>,
     /// Of an undo: the pending changes that are to be taken back, with their index in the chunk.
     to_take_back: Vec<(usize, Change)>,
-    sheet: OutcomeSheet,
-    issues: Vec<Issue>,
     /// How many records the database refused, and its words about the first.
     refused: (usize, Option<String>),
     /// What users had before, for an undo.
@@ -340,7 +293,6 @@ impl Written {
 }
 
 impl<'a> Work<'a> {
-    /// Validates the pending records; those that are invalid (their catalog may have changed since) fail at once.
     fn new(
         locked: &'a LockedChunk,
         names: &'a Names,
@@ -348,56 +300,31 @@ impl<'a> Work<'a> {
         binding: &'a Binding,
         rules: &'a Rules,
     ) -> Self {
-        let mut work = Self {
+        Self {
             locked,
             names,
-            secrets: binding.secrets(),
             raw,
             rules,
-            valid: Vec::with_capacity(raw.len()),
+            records: Applying::new(locked.outcomes.clone(), names, raw, binding, rules),
             to_take_back: Vec::new(),
-            sheet: locked.outcomes.clone(),
-            issues: Vec::new(),
             refused: (0, None),
             changes: Vec::new(),
             planned: None,
             made_elsewhere: HashMap::new(),
-        };
-        if rules.options.undo.is_some() {
-            return work;
         }
-        for (index, record) in raw.iter().enumerate() {
-            if !work.is_pending(index) {
-                continue;
-            }
-            match validate(record, binding, rules).result {
-                Ok(record) => work.valid.push((index, record)),
-                Err(errors) => work.fail(index, errors),
-            }
-        }
-        work
     }
 
     /// How many records or changes there are to write.
     pub(crate) fn len(&self) -> usize {
-        self.valid.len() + self.to_take_back.len()
+        self.records.valid.len() + self.to_take_back.len()
     }
 
     fn is_pending(&self, index: usize) -> bool {
-        self.sheet.get(index).is_some_and(|(verdict, _)| verdict.outcome == Outcome::Pending)
+        self.records.is_pending(index)
     }
 
     fn fail(&mut self, index: usize, errors: Vec<RecordError>) {
-        self.sheet.set(index, Verdict::FAILED, None);
-        if let Some(record) = self.raw.get(index) {
-            self.issues.push(Issue {
-                record: record.position.record.get(),
-                failed: true,
-                errors,
-                warnings: Vec::new(),
-                source: source_json(record, self.names, self.secrets),
-            });
-        }
+        self.records.fail(index, errors);
     }
 
     /// Plans and writes the records at `which` of the valid ones, in their order.
@@ -407,9 +334,11 @@ impl<'a> Work<'a> {
         which: &[usize],
     ) -> Result<Written, StoreError> {
         if let Some(undo) = &self.rules.options.undo {
+            let _writing = traces::span("write");
             return self.take_back(transaction, which, undo).await;
         }
-        let chosen: Vec<&(usize, Record<'a>)> = which.iter().filter_map(|at| self.valid.get(*at)).collect();
+        let chosen: Vec<&(usize, Record<'a>)> =
+            which.iter().filter_map(|at| self.records.valid.get(*at)).collect();
         let records: Vec<&Record<'a>> = chosen.iter().map(|(_, record)| record).collect();
         let (tenant, alone) = (self.locked.tenant, self.locked.alone);
         let index = |at: usize| chosen.get(at).map(|(index, _)| *index);
@@ -446,15 +375,7 @@ impl<'a> Work<'a> {
 
     pub(crate) fn note(&mut self, written: Written) {
         self.note_changes(written.changes, &written.verdicts);
-        for (index, verdict, user) in written.verdicts {
-            self.sheet.set(index, verdict, user);
-        }
-        for (index, error) in written.errors {
-            self.fail(index, vec![error]);
-        }
-        for (index, text) in written.warnings {
-            self.warn(index, text);
-        }
+        self.records.note(written.verdicts, written.errors, written.warnings);
     }
 
     /// Notes what users had before, each with the last of these records that had a part in it.
@@ -487,28 +408,12 @@ impl<'a> Work<'a> {
     /// The before-images of what was written.
     fn images(&self) -> Result<Images, StoreError> {
         let error = |error: std::io::Error| StoreError::Program(format!("before-images: {error}"));
-        Images::of(&self.changes, &self.sheet).map_err(error)
-    }
-
-    /// Adds a warning to what is told of a record, beside its error if it has one.
-    fn warn(&mut self, index: usize, text: String) {
-        let Some(record) = self.raw.get(index) else { return };
-        let number = record.position.record.get();
-        match self.issues.iter_mut().rev().find(|issue| issue.record == number) {
-            Some(issue) => issue.warnings.push(text),
-            None => self.issues.push(Issue {
-                record: number,
-                failed: false,
-                errors: Vec::new(),
-                warnings: vec![text],
-                source: source_json(record, self.names, self.secrets),
-            }),
-        }
+        Images::of(&self.changes, &self.records.sheet).map_err(error)
     }
 
     /// Lets the valid record at `at` fail for what the database said of it.
     pub(crate) fn refuse(&mut self, at: usize, error: &StoreError) {
-        let index = self.valid.get(at).map(|(index, _)| *index);
+        let index = self.records.valid.get(at).map(|(index, _)| *index);
         let Some(index) = index.or(self.to_take_back.get(at).map(|(index, _)| *index)) else { return };
         let words = error.answer().unwrap_or_else(|| "SQLSTATE unknown".into());
         let message = format!("the database refused the record: {words}");

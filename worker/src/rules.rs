@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use muster_domain::fault::{self, Point};
-use muster_domain::id::{ImportId, TenantId};
+use muster_domain::id::{GroupId, ImportId, TenantId};
 use muster_domain::options::NewerOptions;
 use muster_domain::rules::Rules;
 use muster_store::{Connection, StoreError, apply};
@@ -22,7 +22,7 @@ pub(crate) enum Known {
     Missing,
 }
 
-/// The cache. Options never change once an import is there, and tenants keep their names.
+/// The cache. Options never change once an import is there, but for a group that its plan is to make, and tenants keep their names.
 #[derive(Debug, Default)]
 pub(crate) struct RulesCache(Mutex<Remembered>);
 
@@ -54,6 +54,10 @@ impl RulesCache {
             Ok(options) => Arc::new(Rules::new(options)),
             Err(newer) => return Ok(Known::Newer(newer)),
         };
+        // A group that is still to be made gets its id when the plan is applied.
+        if rules.options.enrolment.is_some_and(|place| place.group_id == GroupId::PLANNED.get()) {
+            return Ok(Known::Rules(rules));
+        }
         if cache.rules.len() >= REMEMBERED {
             cache.rules.clear();
         }

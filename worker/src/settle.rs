@@ -1,204 +1,110 @@
-//! Deciding what becomes of a delivery: a pure function of what applying gave, the attempts so far and the policy.
-//!
-//! The broker is never asked to try again: it would at once, and would count against its own limit. Whatever is to be
-//! tried later is put off in the store and its message acked. Only while the store cannot be reached is a delivery held.
+//! Settling a delivery: what was decided about it is written down in the store, then the broker is told.
 
 use std::time::Duration;
 
-use muster_store::ErrorKind;
+use muster_domain::fault::{self, Mutant, Point};
+use muster_queue::{QueueError, Settler};
+use muster_runtime::retry::{Backoff, Policy as RetryPolicy};
+use muster_store::apply::Later;
 
-/// When to try a chunk again, and when to give it up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Policy {
-    /// Attempts a chunk has.
-    pub(crate) attempts: u32,
-    /// Delay before the second attempt; doubled for each further one.
-    pub(crate) first_delay: Duration,
-    /// The longest delay.
-    pub(crate) longest_delay: Duration,
-}
+use crate::shared::{Label, Note, Shared};
+use crate::verdict::Verdict;
 
-/// The longest wait of a chunk that is deferred: whatever it waits for should find it soon.
-const LONGEST_DEFERRAL: Duration = Duration::from_secs(30);
-
-/// How long a chunk waits that comes after another one. About as long as that takes.
-const WAIT: Duration = Duration::from_millis(50);
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self { attempts: 5, first_delay: Duration::from_secs(1), longest_delay: Duration::from_secs(600) }
+/// Writes a verdict down in the store.
+pub(crate) async fn conclude(shared: &Shared, label: &Label, verdict: Verdict, problem: &str) -> Verdict {
+    let Label { import, tenant, chunk } = label;
+    let note = match verdict {
+        Verdict::PutOff(delay) => Note::Later(Later { delay, problem, spends: true }),
+        Verdict::Defer(delay) | Verdict::Wait(delay) => Note::Later(Later { delay, problem, spends: false }),
+        Verdict::Bury => Note::Dead(problem),
+        Verdict::Ack | Verdict::DeadLetter(_) | Verdict::Hold | Verdict::GiveBack => return verdict,
+    };
+    match shared.write_down_at_last(*chunk, note).await {
+        Some(Ok(true)) if verdict == Verdict::Bury => {
+            metrics::counter!("muster_chunks_dead_total").increment(1);
+            tracing::error!(%import, tenant, %chunk, problem, "a chunk is dead");
+        }
+        Some(Ok(true)) if matches!(verdict, Verdict::Wait(_)) => {
+            tracing::debug!(%import, tenant, %chunk, problem, "a chunk waits for another");
+        }
+        Some(Ok(true)) => {
+            let spends = if matches!(verdict, Verdict::PutOff(_)) { "attempt" } else { "nothing" };
+            metrics::counter!("muster_chunks_put_off_total", "spends" => spends).increment(1);
+            tracing::warn!(%import, tenant, %chunk, problem, spends, "a chunk was put off");
+        }
+        Some(Ok(false)) => {}
+        Some(Err(error)) => {
+            tracing::error!(
+                %import, tenant, %chunk, %error,
+                "a chunk could not be put off or ended; its lease will bring it back"
+            );
+        }
+        None => return give_back(shared, label).await,
     }
+    verdict
 }
 
-/// What applying a delivery came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Applied {
-    /// The chunk is applied, by this delivery.
-    Done,
-    /// Another chunk is to be applied first.
-    Waits,
-    /// There was nothing to do: applied before, cancelled, or dispatched anew.
-    NothingToDo,
-    /// There is no such chunk: its import was deleted, or the message is not ours.
-    Unknown,
-    /// The message names another import or tenant than its chunk has.
-    Foreign,
-    /// The staged records cannot be read.
-    Broken,
-    /// Its workers died as often as they may.
-    Spent,
-    /// A newer program wrote it.
-    Newer,
-    /// The store answers and refuses everything, or what the chunk needs is held by somebody.
-    Sick,
-    /// The store cannot be reached.
-    Away,
-    /// The store refused the chunk, or the program panicked over it.
-    Failed(ErrorKind),
-}
-
-/// How often the chunk was tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Standing {
-    /// The attempt that this is, from 1.
-    pub(crate) attempt: u32,
-    /// How often it was deferred.
-    pub(crate) deferrals: u32,
-}
-
-/// What becomes of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Verdict {
-    /// It is dealt with.
-    Ack,
-    /// An attempt is spent; the chunk is dispatched again after a while; the delivery is acked.
-    PutOff(Duration),
-    /// The same, and no attempt is spent.
-    Defer(Duration),
-    /// Another chunk is applied first; the chunk is dispatched again soon; the delivery is acked.
-    Wait(Duration),
-    /// The chunk is dead; the delivery is acked.
-    Bury,
-    /// The delivery is a dead letter: nobody can do anything with it.
-    DeadLetter(&'static str),
-    /// The store is away: the same delivery is tried again once it is back.
-    Hold,
-    /// The worker stops: the delivery goes back to the queue.
-    GiveBack,
-}
-
-/// How many workers may die of ending a chunk whose attempts are spent.
-const ENDINGS: u32 = 2;
-
-/// Decides. `jitter` is a random number from 0 to 1.
-pub(crate) fn decide(applied: Applied, standing: Standing, policy: &Policy, jitter: f64) -> Verdict {
-    match applied {
-        Applied::Done | Applied::NothingToDo => Verdict::Ack,
-        Applied::Waits => Verdict::Wait(delay(1, WAIT, WAIT, jitter)),
-        Applied::Unknown => Verdict::DeadLetter("no such chunk"),
-        Applied::Foreign => {
-            Verdict::DeadLetter("the message names another import or tenant than its chunk has")
-        }
-        // Ending it takes memory too. The producer ends dead letters whose attempts are spent.
-        Applied::Spent if standing.attempt > policy.attempts.saturating_add(ENDINGS) => {
-            Verdict::DeadLetter("its workers die of ending it as well")
-        }
-        Applied::Broken | Applied::Spent => Verdict::Bury,
-        Applied::Newer | Applied::Sick => {
-            let longest = policy.longest_delay.min(LONGEST_DEFERRAL);
-            Verdict::Defer(delay(standing.deferrals.saturating_add(1), policy.first_delay, longest, jitter))
-        }
-        Applied::Away => Verdict::Hold,
-        Applied::Failed(_) => {
-            if standing.attempt >= policy.attempts {
-                Verdict::Bury
-            } else {
-                Verdict::PutOff(delay(standing.attempt, policy.first_delay, policy.longest_delay, jitter))
+/// Gives a delivery back because the worker stops. The store is away, or the delivery would not be given back; but a note that
+/// stays counts as a death, so taking it away is tried for as long as the stop has time for it.
+pub(crate) async fn give_back(shared: &Shared, label: &Label) -> Verdict {
+    let Label { import, tenant, chunk } = label;
+    let mut backoff = Backoff::new(RetryPolicy { longest: Duration::from_secs(1), ..RetryPolicy::RECONNECT });
+    let released = async {
+        while let Err(error) = shared.write_down(*chunk, Note::Release).await {
+            tracing::debug!(%import, tenant, %chunk, %error, "a chunk that is given back is still noted as begun");
+            if fault::mutant(Mutant::NoteLeftBehind) {
+                return;
             }
+            tokio::time::sleep(backoff.delay()).await;
         }
+    };
+    if tokio::time::timeout(shared.releasing, released).await.is_err() {
+        tracing::warn!(
+            %import, tenant, %chunk,
+            "a chunk that is given back stays noted as begun: it may cost an attempt"
+        );
+    }
+    Verdict::GiveBack
+}
+
+pub(crate) async fn settle(shared: &Shared, label: &Label, verdict: Verdict, settler: Settler) {
+    let Label { import, tenant, chunk } = label;
+    match verdict {
+        Verdict::DeadLetter(why) => {
+            tracing::warn!(%import, tenant, %chunk, why, "a message became a dead letter");
+            settle_in_time(shared, settler.dead_letter(why)).await;
+        }
+        // Dropped, it is delivered to another worker.
+        Verdict::GiveBack | Verdict::Hold => return drop(settler),
+        Verdict::Ack | Verdict::PutOff(_) | Verdict::Defer(_) | Verdict::Wait(_) | Verdict::Bury => {
+            settle_in_time(shared, acked(settler)).await;
+        }
+    }
+    if let Err(fault) = fault::point_of(Point::AfterAck, chunk.get()) {
+        tracing::warn!(%fault, "told to fail after the ack");
+    }
+    // The lane's next chunk can go out. Should this be lost, the dispatcher looks by itself soon.
+    if let Err(error) = shared.write_down(*chunk, Note::Wake).await {
+        tracing::debug!(%error, "the dispatcher could not be woken");
     }
 }
 
-/// Doubled for each time, and 20 % more or less at random so that chunks that failed together do not come back together.
-fn delay(times: u32, first: Duration, longest: Duration, jitter: f64) -> Duration {
-    let doublings = times.saturating_sub(1).min(30);
-    let plain = first.saturating_mul(1 << doublings).min(longest);
-    plain.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
+async fn acked(settler: Settler) -> Result<(), QueueError> {
+    fault::point(Point::BeforeAck)?;
+    settler.ack().await
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const POLICY: Policy =
-        Policy { attempts: 3, first_delay: Duration::from_secs(1), longest_delay: Duration::from_secs(3) };
-
-    fn standing(attempt: u32) -> Standing {
-        Standing { attempt, deferrals: 0 }
+/// A broker that does not answer must not hold the permit.
+pub(crate) async fn settle_in_time(shared: &Shared, sent: impl Future<Output = Result<(), QueueError>>) {
+    match tokio::time::timeout(shared.slots.deadline(), sent).await {
+        Ok(sent) => settled(sent),
+        Err(_) => tracing::warn!("the broker did not answer in time; a delivery will come again"),
     }
+}
 
-    #[test]
-    fn a_chunk_that_kills_workers_while_they_end_it_is_left_to_the_producer() {
-        // The attempt after the last is the first that finds all of them spent.
-        for deaths in 0..2 {
-            let standing = standing(POLICY.attempts + 1 + deaths);
-            assert_eq!(decide(Applied::Spent, standing, &POLICY, 0.5), Verdict::Bury);
-        }
-        let last = decide(Applied::Spent, standing(POLICY.attempts + 3), &POLICY, 0.5);
-        assert!(matches!(last, Verdict::DeadLetter(_)), "{last:?}");
-    }
-
-    #[test]
-    fn attempts_are_spent_one_by_one_and_then_the_chunk_is_dead() {
-        let failed = Applied::Failed(ErrorKind::Permanent);
-        assert_eq!(decide(failed, standing(1), &POLICY, 0.5), Verdict::PutOff(Duration::from_secs(1)));
-        assert_eq!(decide(failed, standing(2), &POLICY, 0.5), Verdict::PutOff(Duration::from_secs(2)));
-        assert_eq!(decide(failed, standing(3), &POLICY, 0.5), Verdict::Bury);
-        assert_eq!(decide(failed, standing(4), &POLICY, 0.5), Verdict::Bury);
-        assert_eq!(decide(Applied::Spent, standing(1), &POLICY, 0.5), Verdict::Bury);
-    }
-
-    #[test]
-    fn an_outage_spends_no_attempt() {
-        for attempt in [1, 3, 99] {
-            assert_eq!(decide(Applied::Away, standing(attempt), &POLICY, 0.5), Verdict::Hold);
-        }
-    }
-
-    #[test]
-    fn what_the_chunk_waits_for_is_waited_for_longer_each_time_and_never_ends_it() {
-        for applied in [Applied::Sick, Applied::Newer] {
-            for (deferrals, seconds) in [(0, 1), (1, 2), (2, 3), (1000, 3)] {
-                let standing = Standing { attempt: 99, deferrals };
-                let expected = Verdict::Defer(Duration::from_secs(seconds));
-                assert_eq!(decide(applied, standing, &POLICY, 0.5), expected);
-            }
-        }
-        let patient = Policy { longest_delay: Duration::from_secs(600), ..POLICY };
-        let standing = Standing { attempt: 1, deferrals: 1000 };
-        assert_eq!(decide(Applied::Sick, standing, &patient, 0.5), Verdict::Defer(LONGEST_DEFERRAL));
-    }
-
-    #[test]
-    fn delays_stay_within_the_limit_and_the_jitter() {
-        for times in 0..200 {
-            for jitter in [0.0, 0.3, 1.0] {
-                let delay = delay(times, POLICY.first_delay, POLICY.longest_delay, jitter);
-                assert!(
-                    delay >= Duration::from_millis(800) && delay <= Duration::from_millis(3600),
-                    "{delay:?}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_settled_before_is_acked_and_strangers_are_dead_letters() {
-        assert_eq!(decide(Applied::NothingToDo, standing(1), &POLICY, 0.0), Verdict::Ack);
-        assert_eq!(decide(Applied::Done, standing(9), &POLICY, 0.0), Verdict::Ack);
-        for stranger in [Applied::Unknown, Applied::Foreign] {
-            assert!(matches!(decide(stranger, standing(1), &POLICY, 0.0), Verdict::DeadLetter(_)));
-        }
-        assert_eq!(decide(Applied::Broken, standing(1), &POLICY, 0.0), Verdict::Bury);
+/// An ack that is lost makes the message come again, which changes nothing (P3).
+pub(crate) fn settled(sent: Result<(), QueueError>) {
+    if let Err(error) = sent {
+        tracing::debug!(%error, "a delivery could not be settled and will come again");
     }
 }

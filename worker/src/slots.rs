@@ -1,13 +1,12 @@
 //! Connections for applying, one a chunk in work, and the deadline of whatever goes over them.
 //!
-//! A connection that saw an error or was not answered in time is thrown away, never given on, and the idle ones with it:
-//! what broke one connection may have broken all, and each would be waited for in vain.
+//! A connection that saw an error or was not answered in time is thrown away, never given on, and the idle ones with it.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use muster_domain::fault::{self, Mutant};
 use muster_store::apply::{self, Limits};
+use muster_store::connections::ConnectionPool;
 use muster_store::{Connection, Store, StoreError};
 
 /// The idle connections of a worker.
@@ -15,14 +14,14 @@ use muster_store::{Connection, Store, StoreError};
 pub(crate) struct Slots {
     store: Store,
     deadline: Duration,
-    idle: Arc<Mutex<Vec<Connection>>>,
+    idle: ConnectionPool,
 }
 
 impl Slots {
     /// `deadline` is how long one step may take before its connection is given up. The server's own limits are shorter, so
     /// that where it lives it is the server that ends a step.
     pub(crate) fn new(store: Store, deadline: Duration) -> Self {
-        Self { store, deadline, idle: Arc::default() }
+        Self { store, deadline, idle: ConnectionPool::default() }
     }
 
     /// How long one step may take.
@@ -37,8 +36,7 @@ impl Slots {
 
     /// An idle connection, or a new one.
     pub(crate) async fn take(&self) -> Result<Connection, StoreError> {
-        let idle = self.idle().pop();
-        match idle {
+        match self.idle.take() {
             Some(connection) => Ok(connection),
             None => self.within(apply::connection(&self.store, &self.limits())).await,
         }
@@ -46,14 +44,12 @@ impl Slots {
 
     /// Gives back a connection on which nothing failed.
     pub(crate) fn give_back(&self, connection: Connection) {
-        self.idle().push(connection);
+        self.idle.give_back(connection);
     }
 
     /// Throws the idle connections away.
     pub(crate) fn distrust(&self) {
-        // Dropped without the lock held.
-        let idle = std::mem::take(&mut *self.idle());
-        drop(idle);
+        self.idle.distrust();
     }
 
     /// Waits for a step until the deadline. Whoever gets [`StoreError::Silent`] must drop the connection that the step was on.
@@ -77,9 +73,5 @@ impl Slots {
     ) -> Result<T, StoreError> {
         let slots = Self { deadline: self.deadline * 4, ..self.clone() };
         slots.within(steps).await
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

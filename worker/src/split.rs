@@ -89,6 +89,16 @@ impl Work<'_> {
                 search.doubtful.push((start, refusal));
             }
         }
+        self.doubtful(transaction, slots, search).await
+    }
+
+    /// What becomes of the records that were refused alone while the probe was refused too.
+    async fn doubtful(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        slots: &Slots,
+        mut search: Search,
+    ) -> Result<Result<(), StoreError>, StoreError> {
         match search.doubtful.pop() {
             None => Ok(Ok(())),
             Some((_, refusal)) if !search.taken => Ok(Err(refusal)),

@@ -3,22 +3,18 @@
 use std::fmt::Display;
 use std::marker::PhantomData;
 
+use muster_domain::request;
 use muster_domain::user::User;
 use muster_producer::api::{
     AuditList, BulkList, BulkView, ChunkList, DeliveryList, DeliveryView, PlanView, PlannedList,
-    ReceiptKeyView, UndoPreview, WebhookCreated, WebhookList, WebhookSecretView, WebhookView,
+    ReceiptKeyView, RecordList, UndoPreview, WebhookCreated, WebhookList, WebhookSecretView, WebhookView,
 };
-use muster_producer::request::OPTIONS;
 use muster_store::history::Page as HistoryPage;
 use muster_store::problems::Problems;
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::doctor::Readiness;
-use crate::import::ServerDetails;
-use crate::imports::{ImportsPage, RecordsPage};
-use crate::profile::{Own, Profiles};
-use crate::users::{Erased, UsersPage};
+use super::answers::{Erased, ImportsPage, Own, Profiles, Readiness, ServerDetails, UsersPage};
 use crate::view::View;
 
 /// An operation; its answer is read as a `T`, or as it is where that is `()`.
@@ -136,10 +132,10 @@ macro_rules! operations {
 
 operations! {
     IMPORTS_LIST = "imports_list": GET "/v1/imports", &["limit", "after", "state", "idempotency_key"] => ImportsPage;
-    IMPORTS_CREATE = "imports_create": POST "/v1/imports", &OPTIONS => View;
+    IMPORTS_CREATE = "imports_create": POST "/v1/imports", &request::NAMES => View;
     IMPORTS_SHOW = "imports_show": GET "/v1/imports/{id}", &[] => View;
     IMPORTS_DETAILS = "imports_show": GET "/v1/imports/{id}", &["details"] => ServerDetails;
-    IMPORTS_RECORDS = "imports_records": GET "/v1/imports/{id}/records", &["after", "limit", "outcome", "code", "field"] => RecordsPage;
+    IMPORTS_RECORDS = "imports_records": GET "/v1/imports/{id}/records", &["after", "limit", "outcome", "code", "field"] => RecordList;
     IMPORTS_CHUNKS = "imports_chunks": GET "/v1/imports/{id}/chunks", &["after", "limit", "state", "problem"] => ChunkList;
     IMPORTS_PROBLEMS = "imports_problems": GET "/v1/imports/{id}/problems", &["limit"] => Problems;
     IMPORTS_FAILED_CSV = "imports_failed_csv": GET "/v1/imports/{id}/failed.csv", &["code", "field"];

@@ -3,9 +3,9 @@
 use muster_domain::error::ErrorCode;
 use muster_domain::fault::{Mutant, mutant};
 use reqwest::StatusCode;
-use serde::Deserialize;
 
 use super::Check;
+use crate::client::answers::Readiness;
 use crate::client::{Refused, Remote, ServerToken, operations};
 
 /// Everything that the server tells.
@@ -43,14 +43,6 @@ async fn ready(remote: &Remote) -> Option<Check> {
         return None;
     }
     Some(readiness(status, &answer.text().await.unwrap_or_default()))
-}
-
-/// What a server tells of itself.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Readiness {
-    pub(crate) status: String,
-    pub(crate) reasons: Vec<String>,
 }
 
 fn readiness(status: StatusCode, text: &str) -> Check {

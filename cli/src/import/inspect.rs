@@ -10,23 +10,23 @@ use clap::Args;
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::inspect::Report;
 use muster_domain::options::Dates;
+use muster_domain::request::{AskedImport, ImportRequest, OptionsError};
 use muster_producer::inspect::{self, Inspecting};
-use muster_producer::request::{ImportRequest, RequestError};
+use muster_producer::receive::ReceiveLimits;
+use muster_producer::request::{RequestError, with_profile};
 use muster_runtime::config::Config;
 use serde::Serialize;
 
-use further::{Flag, command, mending, parsed};
+use further::{Flag, Parse, command, mending, parsed};
 use text::text;
 
 use super::UsersArgs;
-use super::local::wrong_option;
 use super::source::{Source, can_be_read_again};
 use crate::client::Remote;
 use crate::connect::{self, Need, Session};
-use crate::failure::{Ended, usage};
+use crate::failure::{Ended, usage, wrong_option};
 use crate::output::{answer, json};
 use crate::pipeline::receive_limits;
-use crate::profile::of_server;
 use crate::shutdown::{Aborted, Shutdown};
 
 /// Times that flags of a message are followed.
@@ -44,7 +44,7 @@ It takes the options of `muster import users`. Exit codes: 0 all records are goo
 #[command(after_help = EXAMPLES)]
 pub(crate) struct InspectArgs {
     #[command(flatten)]
-    users: Box<UsersArgs>,
+    pub(crate) users: Box<UsersArgs>,
 }
 
 /// What programs are told.
@@ -59,18 +59,23 @@ struct Told<'r> {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: InspectArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+pub(crate) async fn run(
+    args: InspectArgs,
+    config: &Config,
+    shutdown: &Shutdown,
+    parse: Parse,
+) -> anyhow::Result<Ended> {
     let mut args = args.users;
     let mut further: Vec<Flag> = Vec::new();
     // Proposed, and taken only to show what it comes to: the command that is printed names it.
-    let auto = args.options.profile.as_deref() == Some("auto");
+    let auto = args.options.get("profile") == Some("auto");
     if auto {
-        args.options.profile = None;
+        args.options.set("profile", None);
     }
     // The same is done with the order of days, once the columns are known.
-    let order = args.options.dates.as_deref() == Some("auto");
+    let order = args.options.get("dates") == Some("auto");
     if order {
-        args.options.dates = None;
+        args.options.set("dates", None);
     }
     let again = can_be_read_again(&args.file).await;
     let mut report = look(&args, config, shutdown).await?;
@@ -82,14 +87,14 @@ pub(crate) async fn run(args: InspectArgs, config: &Config, shutdown: &Shutdown)
         if report.refused.is_none() && !proved {
             proved = true;
             if let Some(order) = report.days.option().filter(|order| *order != Dates::Iso) {
-                args.options.dates = Some(order.as_str().to_owned());
+                args.options.set("dates", Some(order.as_str().to_owned()));
                 further.push(Flag::new("--dates", order.as_str()));
                 report = look(&args, config, shutdown).await?;
             }
         }
         let Some(flags) = report.refused.as_ref().and_then(mending) else { break };
         let all = [&further[..], &flags].concat();
-        let Some(with) = parsed(&all) else { break };
+        let Some(with) = parsed(&all, parse) else { break };
         let next = match look(&with, config, shutdown).await {
             Ok(next) => next,
             Err(error) if error.is::<Aborted>() => return Err(error),
@@ -101,7 +106,7 @@ pub(crate) async fn run(args: InspectArgs, config: &Config, shutdown: &Shutdown)
         }
         (args, report, further) = (with, next, all);
     }
-    tell(&args, &report, &further)
+    tell(&args, &report, &further, parse)
 }
 
 /// `--profile auto`: the file once more, with the profile that it looks like.
@@ -121,12 +126,12 @@ async fn proposed(
     });
     if found.is_none()
         && again
-        && args.options.at.is_none()
+        && args.options.get("at").is_none()
         && let Some(at) = wrapped
     {
-        args.options.at = Some(at);
+        args.options.set("at", Some(at));
         found = look(&args, config, shutdown).await?.profile;
-        args.options.at = None;
+        args.options.set("at", None);
     }
     let Some(profile) = found else {
         return Err(usage("no built-in profile fits this file; `muster profile list` shows them"));
@@ -136,23 +141,23 @@ async fn proposed(
             "standard input and pipes can be read only once: give `--profile {profile}`, which fits"
         )));
     }
-    args.options.profile = Some(profile.to_owned());
+    args.options.set("profile", Some(profile.to_owned()));
     further.push(Flag::new("--profile", profile));
     *report = look(&args, config, shutdown).await?;
     Ok(args)
 }
 
 async fn look(args: &UsersArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Report> {
-    let mut source = Source::open(&args.file, args.options.format).await?;
+    let mut source = Source::open_to_look(&args.file, args.options.format()).await?;
     let asked = ImportRequest::from_pairs(args.pairs(&source)).map_err(wrong_option)?;
     let told = |error: RequestError| match error {
-        RequestError::Invalid(error) => wrong_option(error),
+        RequestError::Options(OptionsError::Invalid(error)) => wrong_option(error),
         error => error.into(),
     };
     // A tenant's own profile is in the database.
     let asked = if let (Some(name), Some(server)) = (asked.tenants_profile(), &args.server) {
         let remote = Remote::new(server, &args.token)?;
-        match of_server(&remote, name).await? {
+        match remote.profile(name).await? {
             Some(pairs) => asked.with_options_of(&pairs).map_err(wrong_option)?,
             None => {
                 return Err(usage(format!(
@@ -163,15 +168,14 @@ async fn look(args: &UsersArgs, config: &Config, shutdown: &Shutdown) -> anyhow:
     } else if asked.tenants_profile().is_some() {
         let look = async |session: &Session| {
             let tenant = session.tenant(&args.tenant).await?;
-            asked.with_profile(&session.store, tenant).await.map_err(told)
+            with_profile(&asked, &session.store, tenant).await.map_err(told)
         };
         Box::pin(connect::with(config, Need::Look, shutdown, look)).await?
     } else {
         asked
     };
-    let (options, reading) = asked.reading(None).map_err(told)?;
-    let mut limits = receive_limits(config);
-    limits.parse = reading.limits(limits.parse);
+    let AskedImport { options, dialect, .. } = asked.asked(None).map_err(|error| told(error.into()))?;
+    let limits = ReceiveLimits { dialect, ..receive_limits(config) };
     let inspecting = inspect::begin(options, source.encoding, limits);
     let read = async {
         loop {
@@ -199,13 +203,13 @@ async fn end(inspecting: Inspecting, failed: Option<FileError>) -> Report {
     }
 }
 
-fn tell(args: &UsersArgs, report: &Report, further: &[Flag]) -> anyhow::Result<Ended> {
+fn tell(args: &UsersArgs, report: &Report, further: &[Flag], parse: Parse) -> anyhow::Result<Ended> {
     let name = args.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let command = report.refused.is_none().then(|| command(further));
+    let command = report.refused.is_none().then(|| command(further, parse));
     if args.json {
         json(&Told { file: &name, report, command })?;
     } else {
-        answer(text(&name, report, command.as_deref(), args.options.profile.is_some()))?;
+        answer(text(&name, report, command.as_deref(), args.options.get("profile").is_some()))?;
     }
     Ok(match (&report.refused, report.invalid) {
         (Some(_), _) => Ended::Unwell,

@@ -6,37 +6,36 @@
 use std::fmt;
 
 use anyhow::{Context, bail};
-use muster_domain::catalog::FieldError;
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::parse::TextEncoding;
+use muster_domain::request::{BRAKE, ImportRequest, OptionsError};
 use muster_producer::api::PlanView;
-use muster_producer::receive::{self, Receipt, ReceiveError};
-use muster_producer::request::{BRAKE, ImportRequest, RequestError, ResolvedImport};
+use muster_producer::receive::{self, Receipt, ReceiveError, ReceiveLimits};
+use muster_producer::request::{RequestError, ResolvedImport, resolve};
 use muster_runtime::clock;
 use muster_runtime::config::Config;
+use muster_runtime::telemetry::traces;
 use muster_store::intake::{self, NewImport, Provenance};
 use muster_store::{Store, plans, reports};
 use sha2::{Digest, Sha256};
 
-use super::progress::Progress;
+use super::UsersArgs;
 use super::source::Source;
-use super::{UsersArgs, summary};
-use crate::connect::{self, Need, Session};
-use crate::failure::{Ended, usage};
-use crate::follow;
-use crate::imports::plan as plan_of_import;
+use crate::connect::{self, Need, OPERATOR, Session};
+use crate::failure::{Ended, wrong_option};
+use crate::follow::drive;
+use crate::imports::{plan as plan_of_import, summary};
 use crate::output::number;
-use crate::pipeline::{Pipeline, receive_limits};
+use crate::pipeline::receive_limits;
+use crate::progress::Progress;
 use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
 
 /// How the idempotency keys of this command begin. Each key is of one import alone: an import that has ended is in
 /// nobody's way, one that has not is found by its request.
 const KEY: &str = "cli:";
-/// Who works at the command line of the store.
-pub(crate) const OPERATOR: &str = "operator";
 
 /// Runs the command.
 pub(super) async fn run(
@@ -85,9 +84,9 @@ async fn receive(
 ) -> anyhow::Result<Taken> {
     let id = ImportId::new(clock::new_id());
     let asked = ImportRequest::from_pairs(args.pairs(&source)).map_err(wrong_option)?;
-    let resolved = match asked.resolve(&session.store, tenant, id, None, None).await {
+    let resolved = match resolve(&asked, &session.store, tenant, id, None, None).await {
         Ok(resolved) => resolved,
-        Err(RequestError::Invalid(error)) => return Err(wrong_option(error)),
+        Err(RequestError::Options(OptionsError::Invalid(error))) => return Err(wrong_option(error)),
         Err(error) => return Err(error.into()),
     };
     take_in(resolved, source, config, session, &Reach::new(None, None, &args.tenant), progress, shutdown)
@@ -114,13 +113,15 @@ pub(crate) async fn take_in(
     let idempotency = request.map(|request| (format!("{KEY}{id}"), request));
     let provenance = Provenance { actor: Some(OPERATOR.to_owned()), ..resolved.import.provenance };
     let new = NewImport { idempotency, provenance, ..resolved.import };
-    let mut limits = receive_limits(config);
-    limits.parse = resolved.reading.limits(limits.parse);
-    limits.brake = Some(resolved.reading.brake);
+    let (dialect, brake) = (resolved.dialect, Some(resolved.brake));
+    let limits = ReceiveLimits { dialect, brake, ..receive_limits(config) };
     let label = source.label().to_owned();
-    let upload = receive::begin(&session.store, new, source.encoding, limits).await?;
+    let span = traces::entry(None, "muster import", traces::Kind::Internal);
+    let begin = receive::begin(&session.store, new, source.encoding, limits);
+    let upload = traces::within(span.context(), begin).await?;
     let received = push(upload, source, progress, shutdown).await;
     let receipt = received.with_context(|| format!("{label} could not be imported"))?;
+    span.end();
     match receipt.state {
         ImportState::Received => Ok(Taken::Waits(receipt.import)),
         ImportState::Refused => {
@@ -189,31 +190,20 @@ fn told(error: ReceiveError) -> anyhow::Error {
     }
 }
 
-/// A mistake in an option that the command line alone does not show.
-pub(crate) fn wrong_option(error: FieldError) -> anyhow::Error {
-    let option = match error.field.as_str() {
-        "organization" => "org",
-        "columns" => "column",
-        "behaviours" => "behaviour",
-        other => other,
-    };
-    usage(format!("--{}: {}", option.replace('_', "-"), error.message))
-}
-
 /// What the request is: the file's bytes and everything asked. Two runs of one command have the same.
 fn request_hash(digest: [u8; 32], resolved: &ResolvedImport) -> anyhow::Result<[u8; 32]> {
-    let reading = resolved.reading;
+    let dialect = resolved.dialect;
     let asked = (
         &resolved.import.options,
         &resolved.import.filename,
-        reading.delimiter,
-        format!("{:?}", reading.skip_lines),
-        (reading.brake != BRAKE).then_some(reading.brake),
+        dialect.delimiter,
+        format!("{:?}", dialect.skip_lines),
+        (resolved.brake != BRAKE).then_some(resolved.brake),
     );
     let mut hash = Sha256::new();
     hash.update(digest);
     hash.update(serde_json::to_vec(&asked)?);
-    hash.update(reading.encoding.map(TextEncoding::as_str).unwrap_or_default());
+    hash.update(dialect.encoding.map(TextEncoding::as_str).unwrap_or_default());
     if let Some(parent) = resolved.import.provenance.mends {
         hash.update(parent.get());
     }
@@ -260,20 +250,4 @@ pub(crate) async fn view(
         Some(report) => Ok(report.into()),
         None => bail!("import {import} is gone"),
     }
-}
-
-/// Dispatches and applies here until the import is at its end. Stopped before, it can be gone on with.
-pub(crate) async fn drive(
-    session: &Session,
-    config: &Config,
-    tenant: TenantId,
-    import: ImportId,
-    progress: &Progress,
-    shutdown: &Shutdown,
-) -> anyhow::Result<crate::view::View> {
-    let pipeline = Pipeline::start(&session.store, &session.queue(config)?, config);
-    pipeline.wake();
-    let ended = follow::local(&session.store, tenant, import, progress, shutdown).await;
-    pipeline.stop().await;
-    ended
 }

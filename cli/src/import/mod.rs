@@ -3,10 +3,8 @@
 pub(crate) mod inspect;
 mod local;
 pub(crate) mod options;
-mod progress;
 mod remote;
 mod source;
-pub(crate) mod summary;
 
 use std::path::PathBuf;
 
@@ -14,10 +12,8 @@ use clap::{Args, Subcommand};
 use muster_domain::tenant::Slug;
 use muster_runtime::config::Config;
 
-pub(crate) use local::{OPERATOR, Taken, Unreceived, drive, take_in, view, wrong_option};
+pub(crate) use local::{Taken, Unreceived, take_in, view};
 pub(crate) use options::OptionArgs;
-pub(crate) use progress::Progress;
-pub(crate) use remote::{ServerDetails, details as details_of_server};
 pub(crate) use source::Source;
 
 use crate::client::ServerToken;
@@ -87,15 +83,15 @@ impl UsersArgs {
 pub(crate) async fn run(args: ImportArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
     let What::Users(mut args) = args.what;
     // What can be read only once waits, while it is received, until its order is known.
-    if args.options.dates.as_deref() == Some("auto") && source::can_be_read_again(&args.file).await {
-        args.options.dates = None;
+    if args.options.get("dates") == Some("auto") && source::can_be_read_again(&args.file).await {
+        args.options.set("dates", None);
         let order = Box::pin(inspect::proved_order(&args, config, shutdown)).await?;
-        args.options.dates = Some(order.as_str().to_owned());
+        args.options.set("dates", Some(order.as_str().to_owned()));
     }
     // What is wrong with the file is told before anything is started. A FIFO opens only once somebody writes to it: the
     // thread that waits for that goes down with the process.
     let source = tokio::select! {
-        source = source::Source::open(&args.file, args.options.format) => source?,
+        source = source::Source::open(&args.file, args.options.format()) => source?,
         () = shutdown.stopping() => return Err(Aborted.into()),
     };
     match &args.server {

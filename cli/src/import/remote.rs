@@ -4,7 +4,6 @@
 //! that the same command after a lost connection finds its import instead of making a second one. What can be read only
 //! once has a key of its own, so that nothing between here and the server can make two imports of one upload.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,23 +12,22 @@ use futures_util::stream;
 use muster_domain::fault::{self, Mutant};
 use muster_domain::import::ImportState;
 use muster_domain::parse::Format;
+use muster_domain::request::ImportRequest;
 use muster_producer::receive::Encoding;
-use muster_producer::request::ImportRequest;
 use muster_runtime::clock;
 use reqwest::Body;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 
-use super::progress::Progress;
+use super::UsersArgs;
 use super::source::Source;
-use super::{UsersArgs, summary, wrong_option};
 use crate::client::{Remote, operations};
-use crate::failure::Ended;
+use crate::failure::{Ended, wrong_option};
 use crate::follow;
-use crate::imports::{CauseArgs, Outcomes, plan};
+use crate::imports::{plan, summary};
 use crate::output::number;
+use crate::progress::Progress;
 use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
 use crate::view::View;
@@ -63,7 +61,7 @@ pub(super) async fn run(
         if view.state == ImportState::Planned {
             return plan::tell(&remote.plan(view.id).await?, args.json, &reach);
         }
-        let details = details(&remote, &view).await?;
+        let details = summary::Details::ask(&remote, &view).await?;
         summary::tell(args.json, &view, details, &reach)
     };
     tokio::select! {
@@ -156,7 +154,7 @@ async fn upload(
     let call = operations::IMPORTS_CREATE.call().with_all(pairs.iter().cloned());
     let mut request = remote.request(&call).header(CONTENT_TYPE, media_type(source.format));
     match source.encoding {
-        Encoding::Identity => {}
+        Encoding::Identity | Encoding::Shown => {}
         Encoding::Gzip => request = request.header(CONTENT_ENCODING, "gzip"),
         Encoding::Zstd => request = request.header(CONTENT_ENCODING, "zstd"),
     }
@@ -197,36 +195,6 @@ fn key(digest: [u8; 32], pairs: &[(&'static str, String)], number: u32) -> Strin
         hash.update([0]);
     }
     format!("cli:{}:{number}", hex::encode(hash.finalize()))
-}
-
-/// What a server tells of an import beyond its counts.
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct ServerDetails {
-    #[serde(default)]
-    skipped_by_reason: BTreeMap<String, u64>,
-}
-
-/// What a summary says beyond the import itself, asked of a server.
-pub(crate) async fn details(remote: &Remote, view: &View) -> anyhow::Result<summary::Details> {
-    let mut details = summary::Details::default();
-    if view.counts.skipped > 0 && !fault::mutant(Mutant::SkipsWithoutReason) {
-        // An older server does not tell them.
-        let call = operations::IMPORTS_DETAILS.at(&[&view.id]).with("details", "true");
-        let further = remote.ask(call).await.unwrap_or_default();
-        details.skipped_by_reason = further.skipped_by_reason.into_iter().collect();
-    }
-    if view.counts.failed > 0 {
-        let failed = remote
-            .records(view.id, Some(Outcomes::Failed), &CauseArgs::default(), 0, u64::from(summary::SHOWN))
-            .await?;
-        details.first_failures = failed
-            .into_iter()
-            .map(|one| summary::Failed { record: one.record, errors: one.errors })
-            .collect();
-    }
-    // An older server does not tell them.
-    details.add(remote.problems(view.id, summary::CAUSES).await.unwrap_or_default());
-    Ok(details)
 }
 
 #[cfg(test)]

@@ -23,16 +23,28 @@ pub(crate) struct Source {
     pub(crate) format: Format,
     /// How it is compressed.
     pub(crate) encoding: Encoding,
-    /// Its size, where it is known.
+    /// Its size, where it is known: that of a file that can be read again.
     pub(crate) size: Option<u64>,
-    /// SHA-256 of its bytes as they are; none where they can be read only once.
+    /// SHA-256 of its bytes as they are; none where they can be read only once, or are only looked at.
     pub(crate) digest: Option<[u8; 32]>,
     reader: Box<dyn AsyncRead + Send + Sync + Unpin>,
 }
 
 impl Source {
-    /// Opens what the command line names; without a format, the file's name tells it.
+    /// Opens what the command line names; without a format, the file's name tells it. A file that cannot be read to its end is told
+    /// before anything is started.
     pub(crate) async fn open(file: &Path, format: Option<Format>) -> anyhow::Result<Self> {
+        let mut source = Self::open_to_look(file, format).await?;
+        // A pipe or a device can be read only once.
+        if source.size.is_some() {
+            let digest = digest(file).await.with_context(|| format!("cannot read {}", file.display()))?;
+            source.digest = Some(digest);
+        }
+        Ok(source)
+    }
+
+    /// The same, for whoever only looks at the file: it is read once, and not known again.
+    pub(crate) async fn open_to_look(file: &Path, format: Option<Format>) -> anyhow::Result<Self> {
         let path = file;
         if path == Path::new("-") {
             let Some(format) = format else {
@@ -67,18 +79,12 @@ impl Source {
                 "the name {name} does not tell the format (.csv, .json, .ndjson, .xlsx, also with .gz or .zst): add --format"
             )));
         };
-        // A pipe or a device can be read only once.
-        let regular = metadata.is_file();
-        let digest = match regular {
-            true => Some(digest(path).await.with_context(|| format!("cannot read {shown}"))?),
-            false => None,
-        };
         Ok(Self {
             encoding: Encoding::from_file_name(&name),
             name: Some(name),
             format,
-            size: regular.then_some(metadata.len()),
-            digest,
+            size: metadata.is_file().then_some(metadata.len()),
+            digest: None,
             reader: Box::new(file),
         })
     }

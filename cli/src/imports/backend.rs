@@ -2,127 +2,18 @@
 
 use anyhow::bail;
 use bytes::Bytes;
-use clap::{Args, ValueEnum};
 use futures_util::stream::BoxStream;
-use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
-use muster_domain::outcome::{Outcome, Reason};
-use muster_domain::planned::OnDrift;
-use muster_producer::api::ChunkView;
+use muster_producer::api::{ChunkView, RecordView};
 use muster_store::chunks::ChunkFilter;
-use muster_store::problems::{Cause, Problems};
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use muster_store::problems::Problems;
 
+use super::asked::{CauseArgs, Outcomes, Steer};
 use super::local::Local;
-use crate::args::one_of;
 use crate::client::Remote;
 use crate::failure::usage;
 use crate::view::View;
-
-/// What can be done to an import.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Steer {
-    /// Start it; of one that was planned, this happens to records whose plan no longer holds.
-    Proceed(Option<OnDrift>),
-    Pause,
-    Resume,
-    Cancel,
-    Retry,
-}
-
-impl Steer {
-    /// The word on the command line and in the API.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Proceed(_) => "proceed",
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Cancel => "cancel",
-            Self::Retry => "retry",
-        }
-    }
-
-    /// Whether the import runs afterwards.
-    pub(crate) fn sets_going(self) -> bool {
-        matches!(self, Self::Proceed(_) | Self::Resume | Self::Retry)
-    }
-}
-
-/// Outcomes that can be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Outcomes {
-    Pending,
-    Inserted,
-    Updated,
-    Skipped,
-    Failed,
-}
-
-impl Outcomes {
-    pub(crate) fn outcome(self) -> Outcome {
-        match self {
-            Self::Pending => Outcome::Pending,
-            Self::Inserted => Outcome::Inserted,
-            Self::Updated => Outcome::Updated,
-            Self::Skipped => Outcome::Skipped,
-            Self::Failed => Outcome::Failed,
-        }
-    }
-
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Inserted => "inserted",
-            Self::Updated => "updated",
-            Self::Skipped => "skipped",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// The failures that are meant, as they are named on the command line.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct CauseArgs {
-    /// Only those that failed with this error (`muster imports problems` shows them)
-    #[arg(long, value_name = "CODE", value_parser = one_of::<ErrorCode>(ErrorCode::ALL.iter().map(|code| code.as_str())), hide_possible_values = true)]
-    code: Option<ErrorCode>,
-    /// Only those that failed for this column or key
-    #[arg(long, value_name = "NAME")]
-    field: Option<String>,
-}
-
-impl CauseArgs {
-    pub(crate) fn cause(&self) -> Cause<'_> {
-        Cause { code: self.code.map(ErrorCode::as_str), field: self.field.as_deref() }
-    }
-
-    /// As the API names them.
-    pub(crate) fn query(&self) -> Vec<(&'static str, String)> {
-        let code = self.code.map(|code| ("code", code.as_str().to_owned()));
-        code.into_iter().chain(self.field.clone().map(|field| ("field", field))).collect()
-    }
-}
-
-/// One record, in the API's shape.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct RecordView {
-    pub(crate) record: u64,
-    #[serde(default)]
-    pub(crate) line: Option<u64>,
-    pub(crate) outcome: Outcome,
-    #[serde(default)]
-    pub(crate) reason: Option<Reason>,
-    #[serde(default)]
-    pub(crate) user_id: Option<Uuid>,
-    #[serde(default)]
-    pub(crate) identifier: Option<String>,
-    #[serde(default)]
-    pub(crate) warnings: Vec<String>,
-    #[serde(default)]
-    pub(crate) errors: Vec<RecordError>,
-}
 
 /// Where imports are.
 pub(crate) enum Backend<'a> {

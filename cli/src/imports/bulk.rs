@@ -14,12 +14,12 @@ use uuid::Uuid;
 
 use super::backend::Backend;
 use super::local::Local;
-use crate::args::one_of;
 use crate::client::{Refused, Remote, operations};
 use crate::failure::{Ended, usage};
 use crate::output::{answer, json, number, remark, table};
 use crate::reach::Reach;
 use crate::shutdown::Shutdown;
+use crate::values::one_of;
 
 /// How often to look how far it is.
 const LOOK: Duration = Duration::from_millis(500);

@@ -7,9 +7,8 @@ use futures_util::stream::BoxStream;
 use muster_domain::chunk::ChunkLimits;
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
-use muster_producer::api::ChunkView;
+use muster_producer::api::{ChunkView, RecordView};
 use muster_producer::export::{self, ExportFormat};
-use muster_runtime::config::Config;
 use muster_store::chunks::{self, ChunkFilter};
 use muster_store::family;
 use muster_store::problems::{self, Problems};
@@ -18,13 +17,8 @@ use muster_store::reports::{self, ImportReport};
 use muster_store::status::{self, Bounds};
 use muster_store::steer::{self, Steered};
 
-use super::backend::{CauseArgs, Outcomes, RecordView, Steer};
-use super::undo::why;
+use super::asked::{CauseArgs, Outcomes, Steer, why};
 use crate::connect::Session;
-use crate::failure::Ended;
-use crate::import::{Progress, drive, summary};
-use crate::reach::Reach;
-use crate::shutdown::Shutdown;
 use crate::view::View;
 
 /// A tenant's imports in the session's store.
@@ -103,17 +97,7 @@ impl Local<'_> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let page =
             records::page(&self.session.store, self.tenant, id, &report.options, filter, limit).await?;
-        let views = page.into_iter().map(|one| RecordView {
-            record: one.record,
-            line: one.line,
-            outcome: one.outcome,
-            reason: one.reason,
-            user_id: one.user_id,
-            identifier: one.identifier,
-            warnings: one.warnings,
-            errors: one.errors,
-        });
-        Ok(views.collect())
+        Ok(page.into_iter().map(RecordView::from).collect())
     }
 
     pub(crate) async fn problems(&self, id: ImportId, limit: u8) -> anyhow::Result<Problems> {
@@ -156,24 +140,5 @@ impl Local<'_> {
             }
             Steered::NotFound => bail!("the tenant has no import {id}; `muster imports list` shows them"),
         }
-    }
-
-    /// Does the import's work here until its end, and tells what came of it.
-    pub(crate) async fn drive(
-        &self,
-        config: &Config,
-        id: ImportId,
-        as_json: bool,
-        reach: &Reach,
-        shutdown: &Shutdown,
-    ) -> anyhow::Result<Ended> {
-        let progress = Progress::new(as_json);
-        let view = drive(self.session, config, self.tenant, id, &progress, shutdown).await?;
-        progress.clear();
-        if view.state == ImportState::Planned {
-            return super::plan::tell(&self.plan(id).await?, as_json, reach);
-        }
-        let details = summary::Details::read(&self.session.store, self.tenant, &view).await?;
-        summary::tell(as_json, &view, details, reach)
     }
 }

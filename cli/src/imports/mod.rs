@@ -1,14 +1,17 @@
 //! `muster imports`: what became of imports, and steering them; in the store of this machine or behind a server.
 
+mod asked;
 mod backend;
 mod bulk;
+mod causes;
 mod chunks;
 mod local;
 pub(crate) mod plan;
 mod proof;
 mod remote;
 mod report;
-pub(crate) mod show;
+mod show;
+pub(crate) mod summary;
 mod undo;
 mod watch;
 
@@ -20,17 +23,17 @@ use muster_domain::planned::OnDrift;
 use muster_domain::tenant::Slug;
 use muster_runtime::config::Config;
 
-pub(crate) use backend::{Backend, CauseArgs, Outcomes, Steer};
+pub(crate) use asked::{CauseArgs, Outcomes, Steer};
+pub(crate) use backend::Backend;
 pub(crate) use local::Local;
-pub(crate) use remote::{ImportsPage, RecordsPage};
 
-use crate::args::one_of;
 use crate::client::{Remote, ServerToken};
 use crate::connect::{self, Need, Session};
 use crate::failure::Ended;
 use crate::pipeline::{dispatch_options, receive_limits};
 use crate::reach::Reach;
 use crate::shutdown::Shutdown;
+use crate::values::one_of;
 use crate::view::View;
 
 /// Options of `muster imports`.
@@ -328,13 +331,20 @@ async fn command(
             let id = backend.find(&which.id).await?;
             show::problems(backend, id, *limit, args.json).await
         }
+        what => written(what, args.json, backend, &reach).await,
+    }
+}
+
+/// What is written to a file or shown as it is.
+async fn written(what: &What, as_json: bool, backend: &Backend<'_>, reach: &Reach) -> anyhow::Result<Ended> {
+    match what {
         What::Report { which, output, html: false } => {
             let id = backend.find(&which.id).await?;
             report::write(backend, id, output.as_deref()).await
         }
         What::Plan(asked) => {
             let id = backend.find(&asked.id).await?;
-            plan::show(backend, id, asked, args.json, &reach).await
+            plan::show(backend, id, asked, as_json, reach).await
         }
         What::Report { which, output, html: true } => {
             let id = backend.find(&which.id).await?;

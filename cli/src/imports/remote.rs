@@ -6,32 +6,17 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
-use muster_producer::api::ChunkView;
+use muster_producer::api::{ChunkView, RecordView};
 use muster_store::chunks::ChunkFilter;
 use muster_store::problems::Problems;
 use reqwest::Response;
-use serde::Deserialize;
 
-use super::backend::{CauseArgs, Outcomes, RecordView, Steer};
+use super::asked::{CauseArgs, Outcomes, Steer};
 use crate::client::{Remote, operations};
 use crate::view::View;
 
 /// Imports on a page of the list, where the whole list is gone through.
 const PAGE: u32 = 100;
-
-/// A page of imports.
-#[derive(Deserialize)]
-pub(crate) struct ImportsPage {
-    imports: Vec<View>,
-    #[serde(default)]
-    next: Option<ImportId>,
-}
-
-/// A page of records.
-#[derive(Deserialize)]
-pub(crate) struct RecordsPage {
-    records: Vec<RecordView>,
-}
 
 impl Remote {
     pub(crate) async fn list(&self, state: Option<ImportState>, limit: u32) -> anyhow::Result<Vec<View>> {

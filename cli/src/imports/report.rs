@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use muster_domain::id::ImportId;
+use muster_producer::api::RecordView;
 use muster_producer::export::report_row;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::backend::{Backend, CauseArgs, RecordView};
+use super::asked::CauseArgs;
+use super::backend::Backend;
 use crate::failure::Ended;
 use crate::output::{number, remark, to_file};
 

@@ -4,11 +4,13 @@ use std::path::Path;
 
 use futures_util::StreamExt;
 use muster_domain::id::ImportId;
-use muster_store::problems::{Place, Problem, Warned};
+use muster_producer::api::RecordView;
 use serde_json::Value;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::backend::{Backend, CauseArgs, Outcomes, RecordView};
+use super::asked::{CauseArgs, Outcomes};
+use super::backend::Backend;
+use super::causes::{told, warned};
 use crate::failure::Ended;
 use crate::output::{answer, json, number, remark, table, to_file};
 use crate::reach::Reach;
@@ -76,6 +78,7 @@ pub(super) fn one(view: &View, as_json: bool, reach: &Reach) -> anyhow::Result<E
         vec!["file".to_owned(), view.filename.clone().unwrap_or_default()],
     ];
     rows.extend(view.encoding.map(|encoding| vec!["encoding".to_owned(), encoding.to_string()]));
+    rows.extend(view.delimiter.map(|delimiter| vec!["delimiter".to_owned(), delimiter.to_string()]));
     if let Some(error) = &view.error {
         rows.push(vec!["error".to_owned(), format!("{error} [{}]", error.code)]);
     }
@@ -146,45 +149,6 @@ pub(super) async fn problems(
     }
     answer(lines.join("\n"))?;
     Ok(Ended::Done)
-}
-
-/// The first records of many, for people.
-fn places(first: &[Place], count: u64) -> String {
-    let place = |place: &Place| match place.line {
-        Some(line) => format!("record {}, line {}", number(place.record), number(line)),
-        None => format!("record {}", number(place.record)),
-    };
-    let places: Vec<String> = first.iter().map(place).collect();
-    let more = if count > first.len() as u64 { "; …" } else { "" };
-    format!("{}{more}", places.join("; "))
-}
-
-/// One warning, for people.
-pub(crate) fn warned(warned: &Warned) -> String {
-    let Warned { message, count, first } = warned;
-    format!("{:>9}  {message} [warning]\n           {}", number(*count), places(first, *count))
-}
-
-/// One cause, for people.
-pub(crate) fn told(problem: &Problem, advice: bool) -> String {
-    let field = problem.field.as_deref().map(|field| format!("{field}: ")).unwrap_or_default();
-    let example = problem
-        .example
-        .as_deref()
-        .map(|value| format!(", such as `{}`", value.escape_debug()))
-        .unwrap_or_default();
-    let mut text = format!(
-        "{:>9}  {field}{} [{}]\n           {}{example}",
-        number(problem.count),
-        problem.message,
-        problem.code,
-        places(&problem.first, problem.count)
-    );
-    if let Some(advice) = problem.advice.as_deref().filter(|_| advice) {
-        text.push_str("\n           ");
-        text.push_str(advice);
-    }
-    text
 }
 
 /// Records page by page, so that memory does not grow with the import. JSON is one object a line.

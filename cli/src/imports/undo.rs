@@ -7,13 +7,14 @@ use muster_domain::options::Start;
 use muster_domain::undo::{RecordRanges, Undo};
 use muster_producer::api::UndoPreview;
 use muster_runtime::clock;
-use muster_store::undo::{self as store, NewUndo, OpenedUndo, Refusal};
+use muster_store::undo::{self as store, NewUndo, OpenedUndo};
 
-use super::backend::{Backend, Outcomes};
+use super::asked::{Outcomes, why};
+use super::backend::Backend;
 use super::local::Local;
 use crate::client::{Remote, operations};
+use crate::connect::OPERATOR;
 use crate::failure::usage;
-use crate::import::OPERATOR;
 use crate::output::{number, remark};
 use crate::reach::Reach;
 use crate::view::View;
@@ -120,16 +121,6 @@ fn tell(preview: &UndoPreview, check: bool, reach: &Reach) {
         for later in &preview.later {
             remark(format_args!("  {}", reach.command("show", later)));
         }
-    }
-}
-
-/// Why an import is not undone, resumed or retried.
-pub(super) fn why(refusal: Refusal) -> String {
-    match refusal {
-        Refusal::State(state) => format!("what is to be undone is {state}"),
-        Refusal::NotApplied => "it changed nothing that could be undone".to_owned(),
-        Refusal::Undone(undo) => format!("import {undo} undoes it already"),
-        Refusal::Gone => "what it changed is not kept any more".to_owned(),
     }
 }
 

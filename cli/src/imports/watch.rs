@@ -8,13 +8,16 @@ use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
 use muster_domain::progress::Progress as HowItGetsOn;
 use muster_runtime::clock;
+use muster_runtime::config::Config;
 
 use super::backend::Backend;
-use super::plan;
+use super::local::Local;
+use super::{plan, summary};
 use crate::client::Refused;
 use crate::failure::Ended;
-use crate::import::{Progress, details_of_server, summary};
+use crate::follow::drive;
 use crate::output::remark;
+use crate::progress::Progress;
 use crate::reach::Reach;
 use crate::shutdown::Shutdown;
 use crate::view::View;
@@ -89,7 +92,28 @@ pub(super) async fn run(
 async fn details(backend: &Backend<'_>, view: &View) -> anyhow::Result<summary::Details> {
     match backend {
         Backend::Local(local) => summary::Details::read(&local.session.store, local.tenant, view).await,
-        Backend::Remote(remote) => details_of_server(remote, view).await,
+        Backend::Remote(remote) => summary::Details::ask(remote, view).await,
+    }
+}
+
+impl Local<'_> {
+    /// Does the import's work here until its end, and tells what came of it.
+    pub(crate) async fn drive(
+        &self,
+        config: &Config,
+        id: ImportId,
+        as_json: bool,
+        reach: &Reach,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Ended> {
+        let progress = Progress::new(as_json);
+        let view = drive(self.session, config, self.tenant, id, &progress, shutdown).await?;
+        progress.clear();
+        if view.state == ImportState::Planned {
+            return plan::tell(&self.plan(id).await?, as_json, reach);
+        }
+        let details = summary::Details::read(&self.session.store, self.tenant, &view).await?;
+        summary::tell(as_json, &view, details, reach)
     }
 }
 

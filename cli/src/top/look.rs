@@ -7,8 +7,8 @@ use muster_store::{figures, status};
 use reqwest::StatusCode;
 
 use super::state::{Machines, Seen};
+use crate::client::answers::Readiness;
 use crate::client::{Call, Remote, operations};
-use crate::doctor::Readiness;
 use crate::imports::{Backend, Local};
 
 /// Imports of each state that are shown, and of those that came last.

@@ -243,6 +243,7 @@ pub(crate) mod tests {
             state,
             filename: Some(format!("people-{number}.csv")),
             encoding: None,
+            delimiter: None,
             options: ImportOptions::default(),
             problem: None,
             mends: None,

@@ -6,12 +6,12 @@ use muster_domain::id::{TenantId, UserId};
 use muster_domain::normalise::{EmailAddress, PhoneNumber, Username};
 use muster_domain::options::IdentifierField;
 use muster_store::{Store, erase};
-use serde::Deserialize;
 
 use super::{NO_SUCH_USER, Named};
+use crate::client::answers::Erased;
 use crate::client::{Remote, operations};
+use crate::connect::OPERATOR;
 use crate::failure::{Ended, usage};
-use crate::import::OPERATOR;
 use crate::output::{answer, json};
 
 #[derive(Debug, Args)]
@@ -71,16 +71,6 @@ pub(super) async fn here(
 pub(super) async fn behind(remote: &Remote, user: UserId, as_json: bool) -> anyhow::Result<Ended> {
     // It takes as long as there is much staged, so there is no time limit.
     told(&remote.ask_without_limit(operations::USERS_ERASE.at(&[&user])).await?, as_json)
-}
-
-/// What was erased, in the API's shape.
-#[derive(Debug, serde::Serialize, Deserialize)]
-pub(crate) struct Erased {
-    users: u64,
-    records: u64,
-    mentions: u64,
-    #[serde(default)]
-    changes: u64,
 }
 
 fn told(erased: &Erased, as_json: bool) -> anyhow::Result<Ended> {

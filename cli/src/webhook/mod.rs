@@ -15,12 +15,12 @@ use serde_json::json as value;
 use uuid::Uuid;
 
 use self::backend::Backend;
-use crate::args::one_of;
 use crate::client::{Remote, ServerToken};
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
 use crate::output::{answer, json, remark, table};
 use crate::shutdown::{Aborted, Shutdown};
+use crate::values::one_of;
 
 /// Options of `muster webhook`.
 #[derive(Debug, Args)]

@@ -1,12 +1,13 @@
 //! Retry: what it reopens, what it leaves, and what it meets meanwhile.
 
 use muster_domain::chunk::ChunkLimits;
+use muster_domain::error::RecordError;
 use muster_domain::id::{ChunkId, ImportId};
 use muster_domain::import::ImportState;
-use muster_domain::options::ImportOptions;
+use muster_domain::options::{HeaderNames, ImportOptions};
 use muster_domain::outcome::Outcome;
 use muster_store::problems::{self, Cause};
-use muster_store::records::{self, RecordFilter};
+use muster_store::records::{self, RecordFilter, RecordReport};
 use muster_store::steer::{self, Steered};
 use muster_store::{Store, StoreOptions, apply, dispatch};
 use muster_testkit::proxy::{Proxy, Then};
@@ -62,6 +63,39 @@ async fn retry_leaves_the_errors_of_records_that_stay_failed() {
     assert_eq!(pipeline.ended(import).await.counts, counts(400, 360, 0, 0, 40));
     assert_eq!(told(&pipeline, import).await, invalid);
     assert_eq!(pipeline.witness().await, (360, 360));
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+/// A record that the database refuses and one that is invalid, both with a line break in a name. Nobody looks at the file once more, so
+/// that it was there is told for as long as the import is; and what fails again still says what mends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_keeps_what_was_found_in_the_file() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
+    refuse_name(&pipeline, "Ada B.").await;
+    let options = ImportOptions { header_names: HeaderNames::Common, ..ImportOptions::default() };
+    let csv = "email,first_name,phone_number\n\
+               ada@example.com,\"Ada\nB.\",\nbea@example.com,\"Bea\nC.\",0151 234567\n";
+    let import = pipeline.import(csv, &options).await.id;
+    let told = |records: Vec<RecordReport>| -> Vec<(Outcome, Vec<String>, Vec<RecordError>)> {
+        records.into_iter().map(|record| (record.outcome, record.warnings, record.errors)).collect()
+    };
+    let before = told(pipeline.records(import, None).await);
+    let folded = vec!["first_name holds a line break; it was replaced by a blank.".to_owned()];
+    assert!(before.iter().all(|(outcome, warnings, _)| *outcome == Outcome::Failed && *warnings == folded));
+    assert!(before[1].2[0].message.contains("--phone-country"), "{before:?}");
+    // While they are to be tried once more they have no errors.
+    assert_eq!(steer::retry(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Running));
+    let pending = (Outcome::Pending, folded.clone(), Vec::new());
+    assert_eq!(told(pipeline.records(import, None).await), [pending.clone(), pending]);
+    let mut connection = store.connection().await.unwrap();
+    sqlx::raw_sql("alter table users drop constraint refused").execute(&mut connection).await.unwrap();
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    assert_eq!(pipeline.ended(import).await.counts, counts(2, 1, 0, 0, 1));
+    let inserted = (Outcome::Inserted, folded, Vec::new());
+    assert_eq!(told(pipeline.records(import, None).await), [inserted, before[1].clone()]);
     pipeline.settle(worker).await;
     dispatcher.stop().await;
     pipeline.finish().await;

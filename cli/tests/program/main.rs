@@ -10,6 +10,7 @@
 
 #[path = "../../../producer/tests/common/case_table.rs"]
 mod case_table;
+mod collector;
 mod harness;
 mod process;
 mod usage;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::auth_limit::Origin;
 use super::error::ApiError;
-use super::trace::Trail;
+use super::trail::Trail;
 use super::{AppState, Shared};
 
 /// How long a token that was found known is not looked up again: a revoked one works this much longer.

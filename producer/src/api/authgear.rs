@@ -2,8 +2,8 @@
 //! the slice of its body that holds the records, which goes the way of every upload; what became of it is encoded as those
 //! clients expect. Only imports that came in here can be asked for here.
 
+mod auth;
 mod causes;
-mod client;
 mod echo;
 mod error;
 mod fields;
@@ -17,10 +17,11 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::parse::ParseLimits;
 use muster_domain::token::Scope;
@@ -34,13 +35,17 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
+use super::error::ApiError;
 use super::incoming::{BodyLimits, Watch, bounded, single};
 use crate::receive::{self, Encoding, ReceiveError, ReceiveLimits, Upload};
-use client::Client;
+use auth::Client;
 use error::{ErrorAnswer, Failure};
 pub use import_id::decode as decode_import_id;
-use request::{BODY_BYTES, ImportRequest};
+use request::ImportRequest;
 use view::UserImport;
+
+/// Largest body, in bytes (contracts A.1.3).
+const BODY_BYTES: u64 = 500_000;
 
 /// How this front door behaves.
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,6 +69,19 @@ pub(super) fn security() -> SecurityScheme {
             .description(Some(description))
             .build(),
     )
+}
+
+/// Whether an address belongs to this front door.
+pub(super) fn owns(path: &str) -> bool {
+    path.starts_with("/_api/admin/users/import") && !mutant(Mutant::OtherDoorsWords)
+}
+
+/// What ended a request from outside, in this front door's shape.
+pub(super) fn refused(error: &ApiError) -> Response {
+    match error {
+        ApiError::TimedOut => Failure::TimedOut.into_response(),
+        _ => Failure::Internal.into_response(),
+    }
 }
 
 /// The routes of this front door.

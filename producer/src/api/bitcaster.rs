@@ -6,11 +6,11 @@
 mod addresses;
 mod applications;
 mod auth;
-mod body;
 mod error;
 mod fields;
 mod list;
 mod place;
+mod request;
 mod users;
 mod view;
 
@@ -23,19 +23,20 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 use super::AppState;
+use super::error::ApiError;
 use error::Fault;
 
 /// The security scheme of the documentation.
 const SCHEME: &str = "key";
 
-/// The answer at an address of the front door that leads nowhere.
-pub(super) fn not_found() -> Response {
-    Fault::NotFound.into_response()
-}
-
-/// The answer of a request that took too long.
-pub(super) fn unavailable() -> Response {
-    Fault::Store(muster_store::StoreError::PoolTimeout).into_response()
+/// What ended a request from outside, or the answer at an address of the front door that leads nowhere.
+pub(super) fn refused(error: &ApiError) -> Response {
+    let fault = match error {
+        ApiError::TimedOut => Fault::Store(muster_store::StoreError::PoolTimeout),
+        ApiError::Internal => Fault::Internal,
+        _ => Fault::NotFound,
+    };
+    fault.into_response()
 }
 
 /// Every route, under the path that Bitcaster's documents name and the one that its server has.

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use muster_domain::catalog::Catalog;
 use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::json_words::in_words_of_json;
 use muster_domain::token::Scope;
 use muster_store::catalog::{self as store, Applied};
 use tokio::time::timeout;
@@ -59,7 +60,8 @@ pub(super) async fn replace(
         .map_err(|_| failed(ErrorCode::UploadTimeout, "the body came too slowly"))?
         .map_err(|_| failed(ErrorCode::UploadTooLarge, "the body is too large or stopped before its end"))?;
     let catalog: Catalog = Catalog::parse(&bytes).map_err(|error| {
-        let place = FileError::new(ErrorCode::InvalidRequest, format!("the body is no catalog: {error}"));
+        let told = format!("the body is no catalog: {}", in_words_of_json(&error));
+        let place = FileError::new(ErrorCode::InvalidRequest, told);
         ApiError::Body(place.at_line(error.line() as u64).at_column(error.column() as u64))
     })?;
     match store::apply(&state.0.store.by(&caller.actor()), tenant, &catalog).await? {

@@ -13,6 +13,7 @@ mod catalog;
 mod choices;
 mod failed;
 mod family;
+mod frame;
 mod history;
 mod import;
 mod imports;
@@ -37,6 +38,8 @@ mod webhooks;
 mod words;
 
 use axum::Router;
+use axum::extract::Path;
+use axum::http::Uri;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, get, post};
 use muster_domain::token::Scope;
@@ -116,7 +119,7 @@ routes! {
 pub(super) fn routes() -> Router<AppState> {
     pages()
         .route("/console/sign-in", get(sign_in::show).post(sign_in::enter))
-        .route("/console/assets/{name}", get(assets::file))
+        .route("/console/assets/{name}", get(asset))
         .route("/console/", get(async || Redirect::permanent(BASE)))
         .route("/console/{*rest}", any(async || refused(ApiError::NotFound)))
 }
@@ -129,4 +132,9 @@ pub(super) fn owns(path: &str) -> bool {
 /// An error as a page.
 pub(super) fn refused(error: ApiError) -> Response {
     Leave::from(error).into_response()
+}
+
+/// Shows a file that pages name.
+async fn asset(Path(name): Path<String>, uri: Uri) -> Result<Response, Leave> {
+    Ok(assets::answer(&name, &uri).ok_or(ApiError::NotFound)?)
 }

@@ -7,6 +7,8 @@
 
 mod bodies;
 mod errors;
+#[cfg(feature = "faults")]
+mod held;
 mod options;
 mod schemas;
 
@@ -16,8 +18,8 @@ use muster_domain::token::Scope;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 
-#[cfg(test)]
-pub(super) use options::schema as option_schema;
+#[cfg(feature = "faults")]
+pub(super) use held::lacks;
 
 /// Answers of a run, by operation: what the examples show.
 const EXAMPLES: &str = include_str!("document/examples.json");
@@ -57,7 +59,7 @@ pub(super) fn whole(gathered: &OpenApi) -> Value {
         schemas::complete(schemas);
     }
     let examples: Value = serde_json::from_str(EXAMPLES).unwrap_or_default();
-    let upload_options = options::of_uploads(&document);
+    let upload_options = options::of_uploads();
     let mut ids = BTreeSet::new();
     let mut tags = BTreeSet::new();
     if let Some(paths) = document["paths"].as_object_mut() {
@@ -191,16 +193,16 @@ impl Route {
     }
 }
 
-/// Shows what a run answered.
+/// Shows what a run answered: `200`, or of an answer that is no JSON `200 text/csv`.
 fn show(answers: &Value, operation: &mut Map<String, Value>) {
-    for (status, body) in answers.as_object().into_iter().flatten() {
+    for (answer, body) in answers.as_object().into_iter().flatten() {
+        let (status, media_type) = answer.split_once(' ').unwrap_or((answer, "application/json"));
         let content = operation
             .get_mut("responses")
             .and_then(|responses| responses.get_mut(status))
-            .and_then(|response| response.get_mut("content"))
-            .and_then(Value::as_object_mut);
+            .and_then(|response| response.get_mut("content"));
         if let Some(media) =
-            content.and_then(|content| content.values_mut().next()).and_then(Value::as_object_mut)
+            content.and_then(|content| content.get_mut(media_type)).and_then(Value::as_object_mut)
         {
             media.insert("example".into(), body.clone());
         }
@@ -221,4 +223,9 @@ fn listed(there: &BTreeSet<String>) -> Value {
 /// Puts something into an object of the document.
 fn put(object: &mut Map<String, Value>, name: &str, value: Value) {
     object.insert(name.to_owned(), value);
+}
+
+/// How another schema is named.
+fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
 }

@@ -9,6 +9,7 @@ use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
+use muster_domain::request::OptionsError;
 use muster_domain::token::Scope;
 use muster_store::undo::Refusal;
 use muster_store::{ErrorKind, StoreError};
@@ -20,8 +21,15 @@ use crate::receive::ReceiveError;
 use crate::request::RequestError;
 use crate::webhook::TargetError;
 
+/// What an upload may be.
+pub(super) const MEDIA_TYPES: &str = "the upload must be text/csv, application/json, application/x-ndjson, a workbook (XLSX) or multipart/form-data; \
+     with `?format=csv` (json, ndjson) it may be of any media type";
+
 /// Seconds after which an upload that found no place may try again.
 pub(super) const RETRY_AFTER: u64 = 5;
+
+/// Seconds after which a request may be sent again that could not be done now.
+pub(super) const TRY_AGAIN: u64 = 2;
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -288,7 +296,7 @@ impl ApiError {
             Self::IdempotencyInProgress => Some(1),
             Self::TooManyUploads | Self::TooManyFollowers | Self::TooManyImports => Some(RETRY_AFTER),
             Self::TooManyFailures(seconds) => Some(*seconds),
-            _ => (self.status().0 == StatusCode::SERVICE_UNAVAILABLE).then_some(2),
+            _ => (self.status().0 == StatusCode::SERVICE_UNAVAILABLE).then_some(TRY_AGAIN),
         }
     }
 
@@ -323,7 +331,7 @@ impl ApiError {
             Self::Upload(import, quote),
             Self::Body(large),
             Self::Upload(import, slow),
-            Self::UnsupportedMediaType(super::incoming::MEDIA_TYPES),
+            Self::UnsupportedMediaType(MEDIA_TYPES),
             Self::Multipart("the form has no part `file`".into()),
             Self::StateConflict(ImportState::Completed),
             Self::NoPlan,
@@ -343,9 +351,17 @@ impl ApiError {
                     "the tenant's quota of the day has room for 0 more records",
                 ),
             ),
+            Self::Upload(
+                import,
+                FileError::new(
+                    ErrorCode::InvalidRecords,
+                    "1 of 3 records are invalid, and the import was to refuse them",
+                ),
+            ),
             Self::TimedOut,
             Self::Busy,
             Self::Store(StoreError::PoolTimeout),
+            Self::Store(StoreError::Newer { table: "import", column: "options", key: import.to_string() }),
             Self::Internal,
         ]
     }
@@ -407,11 +423,17 @@ impl From<FieldError> for ApiError {
 impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> Self {
         match error {
-            RequestError::Invalid(error) => Self::Invalid(error),
-            RequestError::FormatUnknown(advice) => {
-                Self::UnsupportedMediaType(advice.unwrap_or(super::incoming::MEDIA_TYPES))
-            }
+            RequestError::Options(error) => error.into(),
             RequestError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<OptionsError> for ApiError {
+    fn from(error: OptionsError) -> Self {
+        match error {
+            OptionsError::Invalid(error) => Self::Invalid(error),
+            OptionsError::FormatUnknown(advice) => Self::UnsupportedMediaType(advice.unwrap_or(MEDIA_TYPES)),
         }
     }
 }

@@ -27,7 +27,7 @@ use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::imports::views;
-use super::params::{Id, Params, invalid};
+use super::params::{Id, Params, invalid, next_page};
 use super::slots::UploadSlot;
 
 /// Events read at a time while they are followed.
@@ -78,6 +78,8 @@ pub(super) struct EventList {
     events: Vec<EventView>,
     /// What to give as `after` to read on, now or later.
     next: i64,
+    /// Address of the next page; null on the last that there is now.
+    next_link: Option<String>,
 }
 
 /// Lists what happened to the tenant's imports, or follows it.
@@ -90,7 +92,8 @@ pub(super) struct EventList {
            ("limit" = Option<u16>, Query, description = "Most events of a page"),
            ("Last-Event-ID" = Option<i64>, Header, description = "the number after which to follow")),
     responses((status = 200, description = "A page of events, or events as they come", content(
-        (EventList = "application/json"), (String = "text/event-stream")))),
+        (EventList = "application/json"), (String = "text/event-stream")),
+               headers(("Link" = String, description = "Address of the next page, `rel=\"next\"`; absent on the last that there is now")))),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
@@ -114,7 +117,8 @@ pub(super) async fn list(
            ("limit" = Option<u16>, Query, description = "Most events of a page"),
            ("Last-Event-ID" = Option<i64>, Header, description = "the number after which to follow")),
     responses((status = 200, description = "A page of events, or events as they come", content(
-        (EventList = "application/json"), (String = "text/event-stream")))),
+        (EventList = "application/json"), (String = "text/event-stream")),
+               headers(("Link" = String, description = "Address of the next page, `rel=\"next\"`; absent on the last that there is now")))),
 )]
 pub(super) async fn of_import(
     State(state): State<AppState>,
@@ -141,12 +145,7 @@ async fn answer(
     params.finish()?;
     let store = &state.0.store;
     if !wants_stream(headers) {
-        let after = after.unwrap_or(0);
-        let page = events::after(store, tenant, import, after, limit.into()).await?;
-        let next = page.last().map_or(after, |event| event.number);
-        return Ok(
-            Json(EventList { events: page.into_iter().map(Into::into).collect(), next }).into_response()
-        );
+        return page(&state, tenant, import, after.unwrap_or(0), limit).await;
     }
     let after = match (last_event_id(headers)?.or(after), import) {
         (Some(after), _) => after,
@@ -165,6 +164,28 @@ async fn answer(
     // Proxies that gather answers would keep events back.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
+}
+
+/// A page of events. Others come, so it always says where to read on; a link has it where there are more already.
+async fn page(
+    state: &AppState,
+    tenant: TenantId,
+    import: Option<ImportId>,
+    after: i64,
+    limit: u16,
+) -> Result<Response, ApiError> {
+    let most = i64::from(limit).saturating_add(1);
+    let mut page = events::after(&state.0.store, tenant, import, after, most).await?;
+    let more = page.len() > usize::from(limit);
+    page.truncate(limit.into());
+    let next = page.last().map_or(after, |event| event.number);
+    let path =
+        import.map_or_else(|| "/v1/events".to_owned(), |import| format!("/v1/imports/{import}/events"));
+    let address = || format!("{}{path}?after={next}&limit={limit}", state.0.link_base);
+    let next_link = (more && !mutant(Mutant::EventsWithoutLinks)).then(address);
+    let headers = next_page(next_link.as_deref());
+    let events = page.into_iter().map(Into::into).collect();
+    Ok((headers, Json(EventList { events, next, next_link })).into_response())
 }
 
 fn wants_stream(headers: &HeaderMap) -> bool {

@@ -8,7 +8,7 @@ use muster_store::figures::{self, Figures};
 use muster_store::readiness::set_pool;
 
 use super::AppState;
-use super::ops::stalled;
+use super::stalls::stalled;
 
 /// How long the figures of the store count.
 const FIGURES_FOR: Duration = Duration::from_secs(5);

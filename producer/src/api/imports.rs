@@ -10,6 +10,7 @@ use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::planned::OnDrift;
+use muster_domain::request::checked_key;
 use muster_domain::token::Scope;
 use muster_store::reports::ImportReport;
 use muster_store::steer::{self, Steered};
@@ -22,7 +23,6 @@ use super::error::ApiError;
 use super::params::{Id, Params, invalid, next_page};
 use super::records::Wanted;
 use super::view::{ImportDetails, ImportList, ImportView};
-use crate::request::checked_key;
 
 /// After how many seconds the client of an import that has not ended may ask again.
 const ASK_AGAIN: &str = "1";

@@ -16,9 +16,6 @@ use super::error::ApiError;
 use super::params::invalid;
 use crate::receive::Encoding;
 
-/// What an upload may be.
-pub(super) const MEDIA_TYPES: &str = "the upload must be text/csv, application/json, application/x-ndjson, a workbook (XLSX) or multipart/form-data; \
-     with `?format=csv` (json, ndjson) it may be of any media type";
 /// Most that is read and thrown away after an upload was refused, so that its client comes to read the answer.
 const DRAINED_BYTES: u64 = 64 * 1024 * 1024;
 /// How long that may take.
@@ -179,9 +176,9 @@ pub(super) fn single<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<O
     value.map(|value| value.to_str().map_err(|_| invalid(name, "is not plain text"))).transpose()
 }
 
-/// How the body is compressed.
-pub(super) fn encoding(headers: &HeaderMap) -> Result<Encoding, ApiError> {
+/// How the body is compressed, where the request says so.
+pub(super) fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, ApiError> {
     let refused = || ApiError::UnsupportedMediaType("the content encoding must be identity, gzip or zstd");
-    single(headers, header::CONTENT_ENCODING.as_str())?
-        .map_or(Ok(Encoding::Identity), |text| text.parse().map_err(|_| refused()))
+    let said = single(headers, header::CONTENT_ENCODING.as_str())?;
+    said.map(|text| text.parse().map_err(|_| refused())).transpose()
 }

@@ -6,6 +6,7 @@ use axum::http::header;
 use futures_util::stream::StreamExt;
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::inspect::Report;
+use muster_domain::request::{AskedImport, ImportRequest};
 use muster_domain::token::Scope;
 
 use super::AppState;
@@ -14,7 +15,8 @@ use super::error::ApiError;
 use super::incoming::{BodyLimits, Watch, bounded, drain, encoding, single};
 use super::params::Params;
 use crate::inspect;
-use crate::request::ImportRequest;
+use crate::receive::{Encoding, ReceiveLimits};
+use crate::request::with_profile;
 
 /// Looks at a file as `POST /v1/imports` with these options would read it: columns, first records, problems by cause. Stores nothing.
 ///
@@ -22,8 +24,6 @@ use crate::request::ImportRequest;
 #[utoipa::path(
     post, path = "/v1/inspect", tag = "imports", operation_id = "imports_inspect",
     params(
-        ("format" = Option<String>, Query, description = "csv, json, ndjson or xlsx; else told by media type or file name"),
-        ("columns" = Option<String>, Query, description = "what names mean, as for an import; so do all its other options"),
         ("Content-Encoding" = Option<String>, Header, description = "gzip or zstd"),
     ),
     request_body(content((Vec<u8> = "application/octet-stream"), (Vec<u8> = "text/csv"), (Vec<u8> = "application/x-ndjson"),
@@ -44,10 +44,10 @@ pub(super) async fn look(
     let media_type = single(headers, header::CONTENT_TYPE.as_str())?.map(str::to_owned);
     let encoding = encoding(headers)?;
     let asked = ImportRequest::from_pairs(params.into_pairs())?;
-    let asked = asked.with_profile(&state.0.store, tenant).await?;
-    let (options, reading) = asked.reading(media_type.as_deref())?;
-    let mut limits = state.0.limits;
-    limits.parse = reading.limits(limits.parse);
+    let encoding = encoding.unwrap_or_else(|| Encoding::of_upload(asked.filename()));
+    let asked = with_profile(&asked, &state.0.store, tenant).await?;
+    let AskedImport { options, dialect, .. } = asked.asked(media_type.as_deref())?;
+    let limits = ReceiveLimits { dialect, ..state.0.limits };
     let bounds = BodyLimits { bytes: state.0.max_upload_bytes, pace: state.0.pace };
     let watch = Watch::default();
     let mut pieces = bounded(request.into_body(), bounds, watch.clone());

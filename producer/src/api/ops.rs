@@ -14,10 +14,10 @@ use muster_runtime::readiness::{self, Part};
 use muster_runtime::telemetry::exposition;
 use muster_store::figures::Figures;
 use muster_store::readiness::StorePart;
-use muster_store::status::{self, Stalled};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::stalls::{Stalls, stalled};
 use super::{AppState, figures};
 
 /// A dispatcher that has ended no round for so long does not dispatch.
@@ -87,48 +87,14 @@ fn reasons(store: &str, queue: &str, dispatches: bool, stalled: Option<Stalls>) 
     readiness::reasons(store, queue).into_iter().chain(dispatcher).map(str::to_owned).chain(imports).collect()
 }
 
-/// How long it counts which imports stand still: reading it looks at the chunks of all that run without progress.
-const STALLS_FOR: Duration = Duration::from_secs(2);
-
 /// What the parts answered last.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
     pub(super) store: StorePart,
     pub(super) queue: QueuePart,
-    stalled: Part<Stalls>,
+    pub(super) stalled: Part<Stalls>,
     pub(super) consumers: Part<u64>,
     pub(super) figures: Part<Figures>,
-}
-
-/// Imports that stand still.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Stalls {
-    pub(super) count: u64,
-    /// Why, where some do. Names no tenant and no import: anybody may ask.
-    reason: Option<String>,
-}
-
-/// The imports that stand still; `None` where that cannot be told.
-pub(super) async fn stalled(state: &AppState) -> Option<Stalls> {
-    let question = || {
-        let (store, bounds) = (state.0.store.clone(), state.0.bounds);
-        async move {
-            let stalled = status::stalled(&store, &bounds).await.ok()?;
-            let reason = stalled.first.first().map(|first| why(stalled.count, first));
-            Some(Stalls { count: stalled.count, reason })
-        }
-    };
-    state.0.checks.stalled.ask(STALLS_FOR, question).await
-}
-
-fn why(count: u64, first: &Stalled) -> String {
-    let since = first.progress.no_progress_since;
-    let since = since.map_or_else(String::new, |at| at.format(" since %Y-%m-%d %H:%M:%S UTC").to_string());
-    let reason = first.progress.reason();
-    match count {
-        1 => format!("a running import makes no progress{since}: {reason}"),
-        more => format!("{more} running imports make no progress, the first{since}: {reason}"),
-    }
 }
 
 /// How many messages lie in the queues, as it was known within the last second; none where the queue does not answer.
@@ -138,7 +104,8 @@ pub(super) async fn known_depth(state: &AppState) -> Option<QueueDepth> {
 
 /// Counters, gauges and histograms of this process, and what the store and the queue have, in the text format of Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "operations", security(()),
-    responses((status = 200, description = "Metrics", content_type = "text/plain", body = String)))]
+    responses((status = 200, description = "Metrics", content_type = "text/plain", body = String),
+              (status = 503, description = "They cannot be gathered")))]
 pub(super) async fn metrics(State(state): State<AppState>) -> Response {
     figures::read(&state).await;
     match exposition::render() {

@@ -8,12 +8,12 @@ use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use muster_domain::catalog::FieldError;
 use muster_domain::error::ErrorCode;
 use muster_domain::fault::{Mutant, mutant};
+use muster_domain::request::has_nul;
 
 pub(super) use muster_domain::outcome::thousands;
 
 use super::AppState;
 use super::error::ApiError;
-use crate::request::has_nul;
 
 /// The query of a request.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::import_profile::{BUILTIN, Builtin};
+use muster_domain::request::checked_profile;
 use muster_domain::tenant::Slug;
 use muster_domain::token::Scope;
 use muster_store::import_profiles::{self as store, SavedProfile};
@@ -19,7 +20,7 @@ use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::params::{Id, Params, invalid};
-use crate::request::{checked_profile, too_many_profiles};
+use crate::request::too_many_profiles;
 
 /// Largest profile, in bytes.
 const PROFILE_BYTES: usize = 256 * 1024;

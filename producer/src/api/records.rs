@@ -1,12 +1,11 @@
 //! Records of an import: what became of each, and the failed ones as a file.
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream::{self, Stream, StreamExt};
+use futures_util::stream::Stream;
 use muster_domain::error::ErrorCode;
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::outcome::Outcome;
@@ -18,12 +17,12 @@ use muster_store::reports::{self, ImportReport};
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error, StrDeserializer};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
+use super::paged;
 use super::params::{Id, Params, and, invalid, next_page};
 use super::view::RecordList;
 use crate::export::{self, ExportFormat};
@@ -202,32 +201,9 @@ pub(super) async fn streamed(
     format: ExportFormat,
     name: &str,
 ) -> Result<Response, ApiError> {
-    let mut pages = Box::pin(pages);
-    // The first page before the answer, so that a store that is away is an error and no empty file.
-    let first = pages.next().await.transpose()?.unwrap_or_default();
-    let (pieces, coming) = mpsc::channel::<Result<Bytes, std::io::Error>>(2);
-    // A task of its own: were the reading dropped with its client, a statement would be cancelled midway.
-    state.0.tasks.spawn(async move {
-        let mut piece = Ok(first);
-        loop {
-            let broken = piece.is_err();
-            if pieces.send(piece).await.is_err() || broken {
-                return;
-            }
-            piece = match pages.next().await {
-                None => return,
-                Some(Ok(bytes)) => Ok(bytes),
-                Some(Err(error)) => {
-                    tracing::error!(%error, "a file could not be read from the store to its end");
-                    Err(std::io::Error::other("the store failed"))
-                }
-            };
-        }
-    });
-    let body =
-        stream::unfold(coming, |mut coming| async { coming.recv().await.map(|piece| (piece, coming)) });
+    let body = paged::body(state, pages).await?;
     let name = format!("attachment; filename=\"{name}\"");
     let headers =
         [(header::CONTENT_TYPE, format.media_type().to_owned()), (header::CONTENT_DISPOSITION, name)];
-    Ok((headers, Body::from_stream(body)).into_response())
+    Ok((headers, body).into_response())
 }

@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
-use axum::{Router, middleware};
 use muster_runtime::telemetry::series;
 use serde_json::Value;
 use utoipa::OpenApi as _;
@@ -13,13 +12,11 @@ use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use utoipa_swagger_ui::SwaggerUi;
 
 use super::error::{ApiError, ErrorBody};
 use super::{
     AppState, audit, authgear, bitcaster, bulk, catalog, ccai, chunks, console, document, events, history,
-    imports, inspect, ops, plans, profiles, receipts, records, report_page, trace, undo, upload, users,
-    webhooks,
+    imports, inspect, ops, plans, profiles, receipts, records, report_page, undo, upload, users, webhooks,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -29,26 +26,15 @@ use super::{
 )]
 struct Documentation;
 
-/// For whom a listener is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Audience {
-    /// Everybody: all routes.
-    Everybody,
-    /// Clients: no metrics, readiness or documentation, which another listener has.
-    Clients,
-    /// Operators: nothing else.
-    Operators,
-}
-
-fn routes() -> OpenApiRouter<AppState> {
+pub(super) fn routes() -> OpenApiRouter<AppState> {
     client_routes().merge(operator_routes())
 }
 
-fn operator_routes() -> OpenApiRouter<AppState> {
+pub(super) fn operator_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(ops::readyz)).routes(routes!(ops::metrics))
 }
 
-fn client_routes() -> OpenApiRouter<AppState> {
+pub(super) fn client_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Documentation::openapi())
         .routes(routes!(upload::create, imports::list))
         .routes(routes!(inspect::look))
@@ -110,11 +96,16 @@ pub(super) fn gathered() -> OpenApi {
 const UNDOCUMENTED: [(&str, &str); 3] =
     [("GET", "/console/sign-in"), ("POST", "/console/sign-in"), ("GET", "/console/assets/{name}")];
 
-/// Routes as which requests are counted, each with its methods; and [`trace::NO_ROUTE`] for all other requests.
+/// A method that no route of ours has.
+pub(super) const OTHER_METHOD: &str = "other";
+/// The route of what no route has.
+pub(super) const NO_ROUTE: &str = "-";
+
+/// Routes as which requests are counted, each with its methods; and [`NO_ROUTE`] for all other requests.
 static COUNTED: LazyLock<HashMap<String, Vec<&'static str>>> = LazyLock::new(|| {
     let documented = openapi();
-    let none = ["GET", "POST", trace::OTHER_METHOD];
-    let mut routes = HashMap::from([(trace::NO_ROUTE.to_owned(), none.to_vec())]);
+    let none = ["GET", "POST", OTHER_METHOD];
+    let mut routes = HashMap::from([(NO_ROUTE.to_owned(), none.to_vec())]);
     for (path, item) in documented["paths"].as_object().into_iter().flatten() {
         let methods =
             [("get", "GET"), ("put", "PUT"), ("post", "POST"), ("patch", "PATCH"), ("delete", "DELETE")];
@@ -134,39 +125,22 @@ pub(super) fn counts(method: &str, route: &str) -> bool {
 }
 
 /// Makes the series of requests there.
-fn expose_requests() {
+pub(super) fn expose_requests() {
     let of = |(route, methods): (&'static String, &'static Vec<&'static str>)| {
         methods.iter().map(move |method| (*method, route.as_str()))
     };
     series::expose_routes(COUNTED.iter().flat_map(of));
 }
 
-/// The whole application, or what an audience sees of it.
-pub(super) fn app(state: AppState, audience: Audience) -> Router {
-    expose_requests();
-    let documentation = || SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", openapi());
-    let router = match audience {
-        Audience::Everybody => routes().split_for_parts().0.merge(console::routes()).merge(documentation()),
-        Audience::Clients => client_routes().split_for_parts().0.merge(console::routes()),
-        Audience::Operators => {
-            let alive = OpenApiRouter::new().routes(routes!(ops::healthz));
-            operator_routes().merge(alive).split_for_parts().0.merge(documentation())
-        }
-    };
-    router
-        .fallback(async |uri: Uri| of_door(&uri, ApiError::NotFound))
-        .method_not_allowed_fallback(async |uri: Uri| of_door(&uri, ApiError::MethodNotAllowed))
-        .layer(middleware::from_fn_with_state(state.clone(), trace::around))
-        .with_state(state)
-}
-
 /// The error of an address that no route has, as the clients of the front door it belongs to read errors.
 pub(super) fn of_door(uri: &Uri, error: ApiError) -> Response {
+    // What ends a request at a route of a front door, whatever the route.
+    let ends = matches!(error, ApiError::TimedOut | ApiError::Internal);
     match uri.path() {
         path if ccai::owns(path) => ccai::refused(error),
         path if console::owns(path) => console::refused(error),
-        path if path.starts_with("/api/") && matches!(error, ApiError::TimedOut) => bitcaster::unavailable(),
-        path if path.starts_with("/api/") => bitcaster::not_found(),
+        path if ends && authgear::owns(path) => authgear::refused(&error),
+        path if path.starts_with("/api/") => bitcaster::refused(&error),
         _ => error.into_response(),
     }
 }

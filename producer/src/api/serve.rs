@@ -19,7 +19,7 @@ use tower::ServiceExt;
 
 use super::auth_limit::Peer;
 use super::tls::Tls;
-use super::{AppState, Audience, HttpOptions, routes};
+use super::{AppState, Audience, HttpOptions, app};
 
 /// Pause after an accept that failed for want of something (file descriptors), which the next one would want too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -46,7 +46,7 @@ pub(crate) async fn serve(
     // Whoever drops this future drops the connections too.
     let _cut_when_dropped = cut.clone().drop_guard();
     let server = Server {
-        app: routes::app(state, audience),
+        app: app::app(state, audience),
         header_timeout: options.header_timeout,
         tls,
         shutdown,
@@ -77,9 +77,15 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
+    end(&connections, &requests, options.shutdown_grace, &cut).await;
+    Ok(())
+}
+
+/// Finishes what is under way as long as the grace lasts, and cuts the rest.
+async fn end(connections: &TaskTracker, requests: &TaskTracker, grace: Duration, cut: &CancellationToken) {
     connections.close();
     requests.close();
-    if timeout(options.shutdown_grace, connections.wait()).await.is_err() {
+    if timeout(grace, connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), "requests took longer than the grace and are cut");
         cut.cancel();
         connections.wait().await;
@@ -92,7 +98,6 @@ pub(crate) async fn serve(
             "requests wait for a server that is away, and are left behind"
         );
     }
-    Ok(())
 }
 
 #[derive(Clone)]

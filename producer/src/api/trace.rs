@@ -2,7 +2,6 @@
 //! even when its client leaves, and a panic ends it alone.
 
 use std::borrow::Cow;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Json;
@@ -10,37 +9,24 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use muster_domain::error::ErrorCode;
 use muster_domain::fault::{Mutant, mutant};
-use muster_domain::id::{TenantId, TokenId};
-use muster_domain::token::Credential;
+use muster_domain::id::TenantId;
 use muster_runtime::clock;
 use muster_runtime::telemetry::series::{REFUSALS, STATUS_CLASSES};
+use muster_runtime::telemetry::traces::{self, Kind as SpanKind, Span, Value};
 use tokio::time::{Instant, timeout};
 
 use super::error::{ApiError, Failed, Told};
 use super::params::wait_of;
-use super::routes::{counts, of_door};
+use super::routes::{NO_ROUTE, OTHER_METHOD, counts, of_door};
+use super::trail::Trail;
 use super::{AppState, console};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Longest request id that is taken over from a client.
 const ID_BYTES: usize = 64;
-
-/// What is learnt of a request on its way, for the log.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Trail(Arc<OnceLock<(TenantId, Option<TokenId>)>>);
-
-impl Trail {
-    /// Whose request it is.
-    pub(super) fn found(&self, credential: &Credential) {
-        let _ = self.0.set((credential.tenant_id, Some(credential.token_id)));
-    }
-
-    /// The same of a request that was not authorised by a token of ours.
-    pub(super) fn found_tenant(&self, tenant: TenantId) {
-        let _ = self.0.set((tenant, None));
-    }
-}
 
 /// The middleware.
 pub(super) async fn around(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
@@ -51,28 +37,18 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
     let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE, MatchedPath::as_str).to_owned();
     let trail = Trail::default();
     request.extensions_mut().insert(trail.clone());
+    let span = begin_span(&request, &method, &route);
     let mut response = if method == OTHER_METHOD {
         of_door(&uri, ApiError::MethodNotAllowed)
     } else {
-        let upload = is_upload(request.method(), &route);
-        let handled = state.0.tasks.spawn(next.run(request));
-        // The task goes on when the time is over: what it has begun in the store comes to its end.
-        let handled = if upload || mutant(Mutant::NoRequestTimeout) {
-            handled.await
-        } else {
-            // One that waits for a change says itself how long.
-            let wait = if WAITS.contains(&route.as_str()) { wait_of(&uri) } else { Duration::ZERO };
-            let answer = timeout(state.0.request_timeout + wait, handled).await;
-            answer.unwrap_or_else(|_| Ok(of_door(&uri, ApiError::TimedOut)))
-        };
-        handled.unwrap_or_else(|error| {
-            tracing::error!(request_id = id, %error, "a request did not end well");
-            ApiError::Internal.into_response()
-        })
+        handle(&state, request, next, &route, &span, &id).await
     };
+    let mut code = None;
     if let Some(Failed(error)) = response.extensions_mut().remove() {
+        code = Some(error.status().1);
         response = failed(&error, response, &id);
     }
+    response = held(&method, &route, code, response);
     if let Some(Told(cause)) = response.extensions_mut().remove() {
         tracing::error!(request_id = id, error = %cause, "a request failed in the store");
     }
@@ -86,9 +62,100 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
     let (tenant, token) = (tenant.map(TenantId::get), token.flatten().map(|token| token.to_string()));
     let elapsed = started.elapsed();
     let milliseconds = elapsed.as_secs_f64() * 1000.0;
-    tracing::info!(request_id = id, method = &*method, route, status, tenant, token, milliseconds, "request");
+    let trace = span.context().map(|context| context.trace_id());
+    tracing::info!(
+        request_id = id,
+        method = &*method,
+        route,
+        status,
+        tenant,
+        token,
+        milliseconds,
+        trace,
+        "request"
+    );
     count(&method, &route, status, elapsed);
+    end_span(span, status, tenant);
     response
+}
+
+/// A test is told of an answer that the description of the API does not have, whatever it asked for.
+#[cfg(feature = "faults")]
+fn held(method: &str, route: &str, code: Option<ErrorCode>, response: Response) -> Response {
+    match super::document::lacks(method, route, response.status().as_u16(), code) {
+        Some(told) => {
+            tracing::error!(error = told, "an answer outside the description of the API");
+            (axum::http::StatusCode::INTERNAL_SERVER_ERROR, told).into_response()
+        }
+        None => response,
+    }
+}
+
+/// The answer as it is.
+#[cfg(not(feature = "faults"))]
+fn held(_: &str, _: &str, _: Option<ErrorCode>, response: Response) -> Response {
+    response
+}
+
+/// Runs a request on a task of its own, for as long as it may take.
+async fn handle(
+    state: &AppState,
+    request: Request,
+    next: Next,
+    route: &str,
+    span: &Span,
+    id: &str,
+) -> Response {
+    let uri = request.uri().clone();
+    let upload = is_upload(request.method(), route);
+    let handled = state.0.tasks.spawn(traces::within(span.context(), next.run(request)));
+    // The task goes on when the time is over: what it has begun in the store comes to its end.
+    let handled = if upload || mutant(Mutant::NoRequestTimeout) {
+        handled.await
+    } else {
+        // One that waits for a change says itself how long.
+        let wait = if WAITS.contains(&route) { wait_of(&uri) } else { Duration::ZERO };
+        let answer = timeout(state.0.request_timeout + wait, handled).await;
+        answer.unwrap_or_else(|_| Ok(of_door(&uri, ApiError::TimedOut)))
+    };
+    handled.unwrap_or_else(|error| {
+        tracing::error!(request_id = id, %error, "a request did not end well");
+        of_door(&uri, ApiError::Internal)
+    })
+}
+
+/// The span of a request, named by its route: its address would bring users' values along.
+fn begin_span(request: &Request, method: &str, route: &str) -> Span {
+    let mut given = request.headers().get_all(&TRACEPARENT).iter();
+    // Of two, nobody knows which one counts.
+    let given = match (given.next(), given.next()) {
+        (Some(one), None) if !mutant(Mutant::ClientTraceIgnored) => one.to_str().ok(),
+        _ => None,
+    };
+    let mut span = traces::entry(given, "request", SpanKind::Server);
+    span.doubt();
+    if mutant(Mutant::AddressInSpan) {
+        span.route(method, &request.uri().to_string());
+    } else {
+        span.route(method, route);
+    }
+    span
+}
+
+/// What a request came to. Those of nobody leave nothing: a stranger's flag would else fill the collector.
+fn end_span(mut span: Span, status: u16, tenant: Option<i32>) {
+    match tenant {
+        Some(tenant) => {
+            span.set("muster.tenant", Value::Number(tenant.into()));
+            span.keep();
+        }
+        None if mutant(Mutant::StrangersTraced) => span.keep(),
+        None => {}
+    }
+    span.count("http.response.status_code", status.into());
+    if status >= 500 {
+        span.fail();
+    }
 }
 
 /// Counts a request. Its series is one of those that were there from the start, whatever clients send.
@@ -137,11 +204,6 @@ fn is_upload(method: &Method, route: &str) -> bool {
                 | "/console/new/take"
         ) || route.ends_with("/bulk/users/upload"))
 }
-
-/// A method that no route of ours has.
-pub(super) const OTHER_METHOD: &str = "other";
-/// The route of what no route has.
-pub(super) const NO_ROUTE: &str = "-";
 
 /// The method's name, for logs and metrics: a client may send any word as a method.
 fn known_method(method: &Method) -> Cow<'static, str> {

@@ -1,34 +1,32 @@
 //! `POST /v1/imports`: the body streams into receiving, and is answered once everything is staged durably.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::multipart::{Field, Multipart, MultipartError};
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{RequestExt, extract::DefaultBodyLimit};
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream::StreamExt;
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::parse::Format;
+use muster_domain::request::ImportRequest;
 use muster_domain::token::Scope;
 use muster_runtime::clock;
 use muster_store::reports;
-use tokio::sync::Mutex;
 
 use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::imports::{answer, awaited};
-use super::incoming::{BodyLimits, Watch, bounded, drain, encoding, single, too_large};
+use super::incoming::{BodyLimits, Watch, bounded, drain, encoding, single};
+use super::multipart::{Form, Part, check_declared_size};
 use super::params::{MOST_WAIT, Params, invalid};
 use super::view::ImportView;
-use crate::receive::{self, Encoding, ReceiveError, Upload};
-use crate::request::ImportRequest;
+use crate::receive::{self, Encoding, ReceiveError, ReceiveLimits, Upload};
+use crate::request::resolve;
 
 /// Longest value of an option in a form, in bytes.
 const OPTION_BYTES: usize = 1024;
@@ -36,47 +34,10 @@ const OPTION_BYTES: usize = 1024;
 /// Uploads a file of users. Answers once everything is staged durably.
 ///
 /// The body is the file itself, or a form whose options stand before its part `file`. Options may stand in the query.
+// The options are those of the table: `document/options.rs` puts them in.
 #[utoipa::path(
     post, path = "/v1/imports", tag = "imports",
     params(
-        ("format" = Option<String>, Query, description = "csv, json, ndjson or xlsx; else told by media type or file name"),
-        ("profile" = Option<String>, Query, description = "a named set of options: built-in, or one of the tenant's own; what is given beside it counts more"),
-        ("identifier" = Option<String>, Query, description = "email, phone_number or preferred_username"),
-        ("on_existing" = Option<String>, Query, description = "skip, update or enrol"),
-        ("metadata" = Option<String>, Query, description = "merge, override, rewrite, remove, ignore or attributes"),
-        ("organization" = Option<String>, Query, description = "slug of the organization to enrol users in"),
-        ("group" = Option<String>, Query, description = "name of the group to enrol users in; created if it is not there"),
-        ("start" = Option<String>, Query, description = "auto or manual"),
-        ("on_invalid" = Option<String>, Query, description = "continue or refuse"),
-        ("brake" = Option<u8>, Query, description = "percent: more of the first records failing for one cause refuse the file; 0 is off"),
-        ("unknown_columns" = Option<String>, Query, description = "refuse, ignore, or metadata: kept under their own names"),
-        ("header_names" = Option<String>, Query, description = "common, or exact: only the names of fields are known"),
-        ("at" = Option<String>, Query, description = "where the list of records stands in a JSON file: `users`, `/realm/users`"),
-        ("sheet" = Option<String>, Query, description = "the sheet of a workbook, by its name or its number; else the first one that is not hidden"),
-        ("skip_lines" = Option<String>, Query, description = "lines before a table's header: a number, or auto"),
-        ("empty_cells" = Option<String>, Query, description = "ignore, remove or keep"),
-        ("rows" = Option<String>, Query, description = "strict, or flexible: short and long rows of a table are taken"),
-        ("columns" = Option<String>, Query, description = "what names mean: `E-Mail=email,Abteilung=custom__department,Address=` (nothing: left out)"),
-        ("behaviours" = Option<String>, Query, description = "what fields do to existing users: `given_name=ignore` (remove, keep, ignore)"),
-        ("sets" = Option<String>, Query, description = "roles, groups and teams as a whole set, a delta, or either"),
-        ("values" = Option<String>, Query, description = "exact, or lenient: numbers and flags also as text, 0 and 1"),
-        ("unknown_names" = Option<String>, Query, description = "refuse or ignore names that the catalog does not know"),
-        ("duplicates" = Option<String>, Query, description = "in_order, or refuse: a user may stand once in the file"),
-        ("phone_check" = Option<String>, Query, description = "shape or valid"),
-        ("phone_country" = Option<String>, Query, description = "two letters: phone numbers of that country are taken as people write them"),
-        ("dates" = Option<String>, Query, description = "iso, dmy or mdy: the order in which days are written; or auto: the one that is proved by each column of the file with days in it, else it is refused (an inspection says which one that is)"),
-        ("full_names" = Option<String>, Query, description = "whole, or last_first: a full name of the form `Last, First` also gives family and given name"),
-        ("on_invalid_value" = Option<String>, Query, description = "refuse, or drop: a value that an optional field does not take is left out"),
-        ("list_separator" = Option<String>, Query, description = "comma, semicolon or pipe: what stands between names in a cell with several"),
-        ("null_words" = Option<String>, Query, description = "words that stand for an empty cell: `NULL,N/A`"),
-        ("usernames" = Option<String>, Query, description = "any or ascii"),
-        ("default_address" = Option<String>, Query, description = "true: every user gets an address named `email`"),
-        ("delimiter" = Option<String>, Query, description = "comma, semicolon, tab, pipe or auto (the default: told from the header)"),
-        ("encoding" = Option<String>, Query,
-         description = "auto, utf-8, utf-16le, utf-16be, latin1 or windows-1252; else told by the charset or a byte order mark"),
-        ("filename" = Option<String>, Query, description = "a label for the file"),
-        ("mends" = Option<String>, Query,
-         description = "id of the import whose failed records the file brings again; else told by the file, where it is one of failed records"),
         ("Idempotency-Key" = Option<String>, Header, description = "the same key, options and file give the same import"),
         ("Content-Encoding" = Option<String>, Header, description = "gzip or zstd"),
         ("Prefer" = Option<String>, Header,
@@ -113,7 +74,7 @@ pub(super) async fn create(
         actor: caller.actor(),
         watch: Watch::default(),
     };
-    intake.check_declared_size(headers)?;
+    check_declared_size(headers, intake.limits()).map_err(ApiError::Body)?;
     let preference = Preference::of(headers);
     let form =
         intake.media_type.as_deref().is_some_and(|media_type| essence(media_type) == "multipart/form-data");
@@ -225,7 +186,8 @@ struct Intake {
     actor: String,
     request: ImportRequest,
     key: Option<String>,
-    encoding: Encoding,
+    /// None: as the file's own name says.
+    encoding: Option<Encoding>,
     media_type: Option<String>,
     watch: Watch,
 }
@@ -235,26 +197,16 @@ impl Intake {
         BodyLimits { bytes: self.state.0.max_upload_bytes, pace: self.state.0.pace }
     }
 
-    /// A body that says itself that it is too large is not read.
-    fn check_declared_size(&self, headers: &HeaderMap) -> Result<(), ApiError> {
-        let declared =
-            headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        match (self.limits().bytes, declared) {
-            (Some(limit), Some(size)) if size > limit => Err(ApiError::Body(too_large(limit))),
-            _ => Ok(()),
-        }
-    }
-
     /// Opens the import and gets ready for its bytes.
-    async fn begin(&self, media_type: Option<&str>, encoding: Encoding) -> Result<Upload, Stopped> {
+    async fn begin(&self, media_type: Option<&str>) -> Result<Upload, Stopped> {
         let store = &self.state.0.store;
         let id = ImportId::new(clock::new_id());
         let mut resolved =
-            self.request.resolve(store, self.tenant, id, media_type, self.key.as_deref()).await?;
+            resolve(&self.request, store, self.tenant, id, media_type, self.key.as_deref()).await?;
         resolved.import.provenance.actor = Some(self.actor.clone());
-        let mut limits = self.state.0.limits;
-        limits.parse = resolved.reading.limits(limits.parse);
-        limits.brake = Some(resolved.reading.brake);
+        let (dialect, brake) = (resolved.dialect, Some(resolved.brake));
+        let limits = ReceiveLimits { dialect, brake, ..self.state.0.limits };
+        let encoding = self.encoding.unwrap_or_else(|| Encoding::of_upload(self.request.filename()));
         Ok(receive::begin(store, resolved.import, encoding, limits).await?)
     }
 
@@ -262,7 +214,7 @@ impl Intake {
     async fn raw(&mut self, body: Body) -> Result<ImportId, Stopped> {
         let mut pieces = bounded(body, self.limits(), self.watch.clone());
         let media_type = self.media_type.clone();
-        let upload = match self.begin(media_type.as_deref(), self.encoding).await {
+        let upload = match self.begin(media_type.as_deref()).await {
             Ok(upload) => upload,
             Err(stopped) => {
                 drain(&mut pieces).await;
@@ -303,97 +255,72 @@ impl Intake {
 
     /// The body is a form: options, then the file.
     async fn form(&mut self, request: Request) -> Result<ImportId, Stopped> {
-        let (parts, body) = request.into_parts();
-        let pieces = Arc::new(Mutex::new(bounded(body, self.limits(), self.watch.clone())));
-        // Shared, so that what a refused form leaves unread can be drained.
-        let shared = stream::unfold(pieces.clone(), |pieces| async {
-            let piece = pieces.lock().await.next().await?;
-            Some((piece, pieces))
-        });
-        let received = self.parts(Request::from_parts(parts, Body::from_stream(shared))).await;
+        let mut form = match Form::open(request, self.limits(), &self.watch).await {
+            Ok(form) => form,
+            Err(rest) => {
+                rest.drain().await;
+                return Err(ApiError::Multipart("the form has no boundary".into()).into());
+            }
+        };
+        let received = self.parts(&mut form).await;
         if received.is_err() {
-            drain(&mut *pieces.lock().await).await;
+            form.rest().drain().await;
         }
         received
     }
 
-    async fn parts(&mut self, mut request: Request) -> Result<ImportId, Stopped> {
-        DefaultBodyLimit::disable().apply(&mut request);
-        let form = Multipart::from_request(request.with_limited_body(), &()).await;
-        let mut form = form.map_err(|_| ApiError::Multipart("the form has no boundary".into()))?;
-        while let Some(field) = form.next_field().await.map_err(|error| self.form_error(&error))? {
-            self.watch.seen();
-            let name = field.name().map(str::to_owned).unwrap_or_default();
+    async fn parts(&mut self, form: &mut Form) -> Result<ImportId, Stopped> {
+        while let Some(part) = form.next().await.map_err(ApiError::Body)? {
+            let name = part.name().map(str::to_owned).unwrap_or_default();
             if name == "file" {
-                let received = self.file(field).await?;
-                return self.end(form, received).await;
+                let received = self.file(part).await?;
+                return end(form, received).await;
             }
-            let value = self.option(&name, field).await?;
+            let value = option(&name, part).await?;
             self.request.set(&name, &value)?;
         }
         Err(ApiError::Multipart("the form has no part `file`".into()).into())
     }
 
-    async fn option(&self, name: &str, mut field: Field<'_>) -> Result<String, ApiError> {
-        let mut value = Vec::new();
-        while let Some(bytes) = field.chunk().await.map_err(|error| self.form_error(&error))? {
-            self.watch.seen();
-            value.extend_from_slice(&bytes);
-            if value.len() > OPTION_BYTES {
-                return Err(invalid(name.chars().take(60).collect::<String>(), "is too long"));
-            }
-        }
-        String::from_utf8(value).map_err(|_| invalid(name, "is not UTF-8"))
-    }
-
     /// The part with the file; what it is called and what it is may stand in its headers.
-    async fn file(&mut self, mut field: Field<'_>) -> Result<Upload, Stopped> {
-        if let Some(name) = field.file_name() {
+    async fn file(&mut self, mut part: Part<'_>) -> Result<Upload, Stopped> {
+        if let Some(name) = part.file_name() {
             self.request.default_filename(name);
         }
-        let media_type = field.content_type().map(str::to_owned);
-        let upload = self.begin(media_type.as_deref(), self.encoding).await?;
+        let media_type = part.content_type().map(str::to_owned);
+        let upload = self.begin(media_type.as_deref()).await?;
         loop {
-            match field.chunk().await {
+            match part.piece().await {
                 Ok(Some(bytes)) => {
-                    self.watch.seen();
                     if !upload.push(bytes).await {
                         return Ok(upload);
                     }
                 }
                 Ok(None) => return Ok(upload),
-                Err(error) => {
-                    let error = self.form_failure(&error);
-                    return Err(upload.fail(error).await.into());
-                }
+                Err(error) => return Err(upload.fail(error).await.into()),
             }
         }
     }
+}
 
-    /// Nothing may follow the file, and the form must have its end.
-    async fn end(&self, mut form: Multipart, upload: Upload) -> Result<ImportId, Stopped> {
-        let error = match form.next_field().await {
-            Ok(None) => return finish(upload).await,
-            Ok(Some(_)) => FileError::new(
-                ErrorCode::MultipartInvalid,
-                "something follows the part `file`: it must be the last, and options come before it",
-            ),
-            Err(error) => self.form_failure(&error),
-        };
-        Err(upload.fail(error).await.into())
-    }
+/// A part of a form that is an option.
+async fn option(name: &str, part: Part<'_>) -> Result<String, ApiError> {
+    let value = part.bytes(OPTION_BYTES).await.map_err(ApiError::Body)?;
+    let value = value.ok_or_else(|| invalid(name.chars().take(60).collect::<String>(), "is too long"))?;
+    String::from_utf8(value).map_err(|_| invalid(name, "is not UTF-8"))
+}
 
-    /// The body's own error counts, where it has one; else the form is at fault.
-    fn form_failure(&self, error: &MultipartError) -> FileError {
-        tracing::debug!(%error, "a form could not be read");
-        self.watch.error().unwrap_or_else(|| {
-            FileError::new(ErrorCode::MultipartInvalid, "the form is damaged or cut short")
-        })
-    }
-
-    fn form_error(&self, error: &MultipartError) -> ApiError {
-        ApiError::Body(self.form_failure(error))
-    }
+/// Nothing may follow the file, and the form must have its end.
+async fn end(form: &mut Form, upload: Upload) -> Result<ImportId, Stopped> {
+    let error = match form.next().await {
+        Ok(None) => return finish(upload).await,
+        Ok(Some(_)) => FileError::new(
+            ErrorCode::MultipartInvalid,
+            "something follows the part `file`: it must be the last, and options come before it",
+        ),
+        Err(error) => error,
+    };
+    Err(upload.fail(error).await.into())
 }
 
 async fn finish(upload: Upload) -> Result<ImportId, Stopped> {

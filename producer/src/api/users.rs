@@ -41,8 +41,9 @@ pub(super) struct UserList {
 /// With Basic authentication the request is one of `GET /apps/api/v1/users`, which some clients send here.
 #[utoipa::path(
     get, path = "/v1/users", tag = "users",
-    params(("email" = Option<String>, Query), ("phone_number" = Option<String>, Query),
-           ("preferred_username" = Option<String>, Query),
+    params(("email" = Option<String>, Query, description = "the user with this e-mail address"),
+           ("phone_number" = Option<String>, Query, description = "the user with this phone number, as E.164 has it"),
+           ("preferred_username" = Option<String>, Query, description = "the user with this name"),
            ("organization" = Option<String>, Query, description = "list: those in the organization of this slug"),
            ("updated_since" = Option<String>, Query, description = "list: those that were changed since then (RFC 3339)"),
            ("after" = Option<String>, Query, description = "list: `next` of the page before"),

@@ -8,7 +8,7 @@ use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
 use muster_domain::options::{ImportOptions, Start};
 use muster_domain::outcome::{Counts, Outcome, Reason};
-use muster_domain::parse::TextEncoding;
+use muster_domain::parse::{Delimiter, TextEncoding};
 use muster_domain::progress::Progress;
 use muster_store::family::{Family, Member};
 use muster_store::records::RecordReport;
@@ -31,6 +31,10 @@ pub struct ImportView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub encoding: Option<TextEncoding>,
+    /// What ends the cells of its table, where that is not the comma.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub delimiter: Option<Delimiter>,
     /// What the import was asked to do.
     #[schema(value_type = Object)]
     pub options: ImportOptions,
@@ -114,6 +118,7 @@ impl ImportView {
             state: report.state,
             filename: report.filename,
             encoding: report.encoding,
+            delimiter: report.delimiter,
             // What the names resolved to is no matter of the client's.
             options: ImportOptions { enrolment: None, ..report.options },
             problem,

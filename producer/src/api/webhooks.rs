@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::id::{DeliveryId, TenantId, WebhookId};
 use muster_domain::import::DeliveryState;
+use muster_domain::json_words::in_words_of_json;
 use muster_domain::normalise::has_forbidden_char;
 use muster_domain::token::Scope;
 use muster_domain::webhook::{MOST_EVENTS, event_types};
@@ -321,8 +322,13 @@ async fn read<T: DeserializeOwned>(state: &AppState, body: Body) -> Result<T, Ap
         .await
         .map_err(|_| failed(ErrorCode::UploadTimeout, "the body came too slowly"))?
         .map_err(|_| failed(ErrorCode::UploadTooLarge, "the body is too large or stopped before its end"))?;
+    // A reader of an object takes a list of its values, too.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(failed(ErrorCode::InvalidRequest, "the body is no webhook: it must be a JSON object"));
+    }
     serde_json::from_slice(&bytes)
-        .map_err(|error| failed(ErrorCode::InvalidRequest, &format!("the body is no webhook: {error}")))
+        .map_err(|error| in_words_of_json(&error))
+        .map_err(|told| failed(ErrorCode::InvalidRequest, &format!("the body is no webhook: {told}")))
 }
 
 async fn check_target(state: &AppState, url: &str) -> Result<(), ApiError> {

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::inspect::DayLook;
 use muster_domain::options::{Dates, ImportOptions};
-use muster_domain::parse::ParseLimits;
+use muster_domain::parse::{Dialect, ParseLimits};
 
 /// Bytes that are read at a time.
 const PIECE: usize = 64 * 1024;
@@ -23,14 +23,14 @@ impl Waiting {
     /// None where the options say the order. `most` bytes may wait.
     pub(crate) fn new(
         options: &ImportOptions,
-        limits: ParseLimits,
+        (limits, dialect): (ParseLimits, Dialect),
         most: u64,
     ) -> Result<Option<Self>, FileError> {
         if options.dates != Dates::Auto {
             return Ok(None);
         }
         let file = tempfile::tempfile().map_err(|error| no_room(&error))?;
-        Ok(Some(Self { file, bytes: 0, most, look: DayLook::new(options.clone(), limits) }))
+        Ok(Some(Self { file, bytes: 0, most, look: DayLook::in_dialect(options.clone(), limits, dialect) }))
     }
 
     /// Takes the next piece.

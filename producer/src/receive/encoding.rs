@@ -22,6 +22,9 @@ const PIECE: usize = 256 * 1024;
 const WINDOW_LOG: u32 = 23;
 /// What zstd says of a frame whose window is larger. It has a number for it, which does not come through to here.
 const WINDOW_TOO_LARGE: &str = "Frame requires too much memory for decoding";
+/// How gzip and zstd begin.
+const GZIP_MARK: [u8; 2] = [0x1F, 0x8B];
+const ZSTD_MARK: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 /// A ratio says nothing before this much came out.
 const RATIO_FROM: u64 = 1024 * 1024;
 
@@ -35,6 +38,8 @@ pub enum Encoding {
     Gzip,
     /// zstd, one frame or several.
     Zstd,
+    /// The file itself, as its first bytes show: browsers send what is on the disk, and say nothing of its compression.
+    Shown,
 }
 
 /// The text names no encoding that is taken.
@@ -66,6 +71,55 @@ impl Encoding {
     }
 }
 
+impl Encoding {
+    /// That of an upload whose request says nothing of it, by the file's name.
+    pub(crate) fn of_upload(name: Option<&str>) -> Self {
+        let compressed = name.is_some_and(|name| Self::from_file_name(name) != Self::Identity);
+        if compressed && !mutant(Mutant::NamedCompressionKept) { Self::Shown } else { Self::Identity }
+    }
+}
+
+/// Pieces on their way in, of which the first may have been looked at.
+struct Incoming {
+    start: Option<Bytes>,
+    /// What came after the start and is not bytes.
+    end: Option<Piece>,
+    rest: mpsc::Receiver<Piece>,
+}
+
+impl Incoming {
+    async fn recv(&mut self) -> Option<Piece> {
+        match self.start.take().map(Piece::Bytes).or_else(|| self.end.take()) {
+            Some(piece) => Some(piece),
+            None => self.rest.recv().await,
+        }
+    }
+
+    /// The compression that the first bytes show.
+    async fn shown(&mut self) -> Encoding {
+        let mut start = BytesMut::new();
+        while start.len() < ZSTD_MARK.len() {
+            match self.rest.recv().await {
+                Some(Piece::Bytes(bytes)) => start.extend_from_slice(&bytes),
+                end => {
+                    self.end = end;
+                    break;
+                }
+            }
+        }
+        let start = start.freeze();
+        let encoding = if start.starts_with(&GZIP_MARK) {
+            Encoding::Gzip
+        } else if start.starts_with(&ZSTD_MARK) {
+            Encoding::Zstd
+        } else {
+            Encoding::Identity
+        };
+        self.start = Some(start).filter(|start| !start.is_empty());
+        encoding
+    }
+}
+
 /// Carries decoded pieces from `incoming` to `decoded` until the upload ends.
 pub(crate) async fn decode(
     encoding: Encoding,
@@ -73,8 +127,10 @@ pub(crate) async fn decode(
     incoming: mpsc::Receiver<Piece>,
     decoded: mpsc::Sender<Option<Bytes>>,
 ) -> Result<(), Failure> {
+    let mut incoming = Incoming { start: None, end: None, rest: incoming };
+    let encoding = if encoding == Encoding::Shown { incoming.shown().await } else { encoding };
     let result = match encoding {
-        Encoding::Identity => copy(limits, incoming, &decoded).await,
+        Encoding::Identity | Encoding::Shown => copy(limits, incoming, &decoded).await,
         Encoding::Gzip => {
             let mut inflated = Inflated::new(limits, &decoded);
             let taken = gunzip(reader(incoming, inflated.taken.clone()), &mut inflated).await;
@@ -99,7 +155,7 @@ pub(crate) async fn decode(
 
 async fn copy(
     limits: ReceiveLimits,
-    mut incoming: mpsc::Receiver<Piece>,
+    mut incoming: Incoming,
     decoded: &mpsc::Sender<Option<Bytes>>,
 ) -> Result<(), Failure> {
     let mut total = 0;
@@ -243,7 +299,7 @@ fn incomplete() -> FileError {
     FileError::new(ErrorCode::UploadIncomplete, "the upload stopped before its end")
 }
 
-fn reader(incoming: mpsc::Receiver<Piece>, taken: Arc<AtomicU64>) -> impl AsyncBufRead + Unpin {
+fn reader(incoming: Incoming, taken: Arc<AtomicU64>) -> impl AsyncBufRead + Unpin {
     let stream = futures_util::stream::unfold(Some(incoming), move |incoming| {
         let taken = taken.clone();
         async move {
@@ -276,6 +332,25 @@ mod tests {
 
     async fn gunzipped(upload: &[u8], piece: usize) -> Result<Vec<u8>, ErrorCode> {
         decompressed(Encoding::Gzip, upload, piece).await
+    }
+
+    #[tokio::test]
+    async fn a_file_whose_name_says_it_is_compressed_is_as_its_first_bytes_show() {
+        let text = b"email\na@example.com\n".as_slice();
+        for piece in [1, 3, 1_000] {
+            let packed = gzip(text).await;
+            assert_eq!(decompressed(Encoding::Shown, &packed, piece).await.as_deref(), Ok(text));
+            // Only called so.
+            for plain in [text, b"e".as_slice(), b"".as_slice()] {
+                assert_eq!(decompressed(Encoding::Shown, plain, piece).await.as_deref(), Ok(plain));
+            }
+        }
+        let of = |name| Encoding::of_upload(Some(name));
+        assert_eq!(
+            (of("a.csv.gz"), of("a.json.ZST"), of("a.csv")),
+            (Encoding::Shown, Encoding::Shown, Encoding::Identity)
+        );
+        assert_eq!(Encoding::of_upload(None), Encoding::Identity);
     }
 
     /// What an upload comes to that arrives in pieces of this size; the code where it is refused.

@@ -165,7 +165,11 @@ fn xml(part: impl Read, kind: Kind, room: u64, formulas: &mut Formulas) -> Resul
             return Err(broken("its parts are nested too deep"));
         }
     }
-    let bytes = xml.get_ref().get_ref().bytes;
+    holds_its_texts(texts, xml.get_ref().get_ref().bytes)
+}
+
+/// The size of a part, where the texts that it says it has can be in it.
+fn holds_its_texts(texts: u64, bytes: u64) -> Result<u64, FileError> {
     match texts.saturating_mul(TEXT_BYTES) > bytes {
         true => Err(broken("it says that it has more texts than there are")),
         false => Ok(bytes),

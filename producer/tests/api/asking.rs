@@ -82,13 +82,15 @@ async fn a_page_of_events_always_says_where_to_read_on() {
         accepted(server.upload("start=manual", CSV)).await;
     }
     until("the events have their numbers", async || {
-        answered(&server, "/v1/events").await.1["events"].as_array().unwrap().len() >= 2
+        answered(&server, "/v1/events").await.1["events"].as_array().unwrap().len() == 4
     })
     .await;
-    let (mut next, mut seen) = (0, 0);
+    let (mut next, mut seen, mut linked) = (0, 0, 0);
     loop {
         let (headers, page) = answered(&server, &format!("/v1/events?limit=1&after={next}")).await;
-        assert!(!headers.contains_key("link"));
+        // A link has the next page where there is one already.
+        let link = page["next_link"].as_str().map(|link| format!("<{link}>; rel=\"next\""));
+        assert_eq!(headers.get("link").map(|link| link.to_str().unwrap()), link.as_deref());
         let events = page["events"].as_array().unwrap();
         let Some(event) = events.first() else {
             assert_eq!(page["next"], next);
@@ -97,8 +99,22 @@ async fn a_page_of_events_always_says_where_to_read_on() {
         assert_eq!((events.len(), &page["next"]), (1, &event["number"]));
         next = page["next"].as_i64().unwrap();
         seen += 1;
+        if let Some(link) = page["next_link"].as_str() {
+            assert_eq!(link, format!("/v1/events?after={next}&limit=1"));
+            linked += 1;
+        }
     }
-    assert!(seen >= 2, "{seen}");
+    assert!(seen >= 2 && linked == seen - 1, "{seen} {linked}");
+    // Of an import, too.
+    let import = &answered(&server, "/v1/imports").await.1["imports"][0];
+    let path = format!("/v1/imports/{}/events", import["id"].as_str().unwrap());
+    until("both events have their numbers", async || {
+        answered(&server, &path).await.1["events"].as_array().unwrap().len() == 2
+    })
+    .await;
+    let (_, first) = answered(&server, &format!("{path}?limit=1")).await;
+    let (_, last) = answered(&server, first["next_link"].as_str().unwrap()).await;
+    assert_eq!((last["events"].as_array().unwrap().len(), &last["next_link"]), (1, &Value::Null));
 }
 
 #[tokio::test]
@@ -128,6 +144,40 @@ async fn errors_of_parameters_speak_of_the_request() {
     let (_, error) = refused(server.get("/v1/imports?state=done")).await;
     let message = error["message"].as_str().unwrap();
     assert!(message.starts_with("state must be one of: receiving, "), "{message}");
+}
+
+/// Words of the program's own types say nothing to who sends a body.
+#[tokio::test]
+async fn bodies_that_are_wrong_are_told_in_words_of_json() {
+    let server = Server::start().await;
+    let put = |body: &'static str| {
+        let request = server.request(reqwest::Method::PUT, "/v1/catalog");
+        request.header("content-type", "application/json").body(body)
+    };
+    let post = |body: &'static str| server.post("/v1/webhooks").body(body);
+    for (request, told) in [
+        (post(r#"["https://hooks.example.com/", null, null, null, null]"#), "must be a JSON object"),
+        (post("5"), "must be a JSON object"),
+        (post(r#"{"url": 5}"#), "invalid type: number `5`, expected a string"),
+        (
+            post(r#"{"url": "x", "failed_above": "x"}"#),
+            "invalid type: string \"x\", expected a whole number from 0 to 255",
+        ),
+        (post(r#"{"url": "x", "events": {}}"#), "invalid type: an object, expected a list"),
+        (put(r#"{"organizations": 5}"#), "invalid type: number `5`, expected a list"),
+        (put(r#"{"limits": {"max_chat_limit": -1}}"#), "expected a whole number from 0 to 4,294,967,295"),
+        (
+            put(r#"{"custom_attributes": {"level": {"type": "integer", "minimum": "x"}}}"#),
+            "level: invalid type: string \"x\", expected a whole number",
+        ),
+    ] {
+        let error = assert_refused(request, 400, "invalid_request").await;
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(told), "{told}: {message}");
+        for word in ["struct", "enum", "u8", "u32", "i64", "a map", "a sequence", "NewWebhookBody"] {
+            assert!(!message.contains(word), "{message}");
+        }
+    }
 }
 
 /// No text of the database may hold it, so it must not come that far.

@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod answers;
 mod asking;
 mod audit;
 mod authgear;
@@ -22,6 +23,7 @@ mod ccai;
 mod console;
 mod document;
 mod events;
+mod examples;
 mod failed;
 mod fuzz;
 mod harness;

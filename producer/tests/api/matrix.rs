@@ -193,28 +193,28 @@ pub(crate) struct World {
     pub(crate) import: String,
     pub(crate) job: String,
     pub(crate) profile: String,
-    webhook: String,
+    pub(crate) webhook: String,
     delivery: String,
     bulk: String,
     task: String,
 }
 
 /// What stands in an address instead of its places.
-struct Ids {
-    import: String,
+pub(crate) struct Ids {
+    pub(crate) import: String,
     user: String,
     job: String,
     task: String,
-    org: String,
+    pub(crate) org: String,
     email: String,
-    profile: String,
+    pub(crate) profile: String,
     webhook: String,
     delivery: String,
     bulk: String,
 }
 
 impl World {
-    fn ids(&self) -> Ids {
+    pub(crate) fn ids(&self) -> Ids {
         Ids {
             import: self.import.clone(),
             user: self.user.clone(),
@@ -231,7 +231,7 @@ impl World {
 }
 
 impl Ids {
-    fn all(text: &str) -> Self {
+    pub(crate) fn all(text: &str) -> Self {
         let text = || text.to_owned();
         Self {
             import: text(),
@@ -247,7 +247,7 @@ impl Ids {
         }
     }
 
-    fn missing(world: &World) -> Self {
+    pub(crate) fn missing(world: &World) -> Self {
         let id = "0190a5f0-7b7c-7000-8000-000000000001".to_owned();
         Self {
             import: id.clone(),
@@ -263,7 +263,7 @@ impl Ids {
         }
     }
 
-    fn path(&self, row: &Row) -> String {
+    pub(crate) fn path(&self, row: &Row) -> String {
         let id = match row.door {
             Door::Native if row.path.starts_with("/v1/users") => &self.user,
             Door::Native if row.path.starts_with("/v1/webhooks") => &self.webhook,
@@ -296,14 +296,14 @@ pub(crate) fn signed(tenant: &Tenant, kid: &str) -> String {
 
 /// What a credential of a tenant is at each door.
 pub(crate) struct Credentials {
-    slug: String,
-    token: String,
-    jwt: String,
+    pub(crate) slug: String,
+    pub(crate) token: String,
+    pub(crate) jwt: String,
 }
 
 impl Credentials {
     /// New ones that may do this alone.
-    async fn new(server: &Server, tenant: &Tenant, scope: Option<Scope>) -> Self {
+    pub(crate) async fn new(server: &Server, tenant: &Tenant, scope: Option<Scope>) -> Self {
         let name = format!("only {}", scope_name(scope));
         let scopes: Vec<Scope> = scope.into_iter().collect();
         let key = RsaPublicKey::from_pem(PUBLIC).unwrap();
@@ -316,7 +316,7 @@ impl Credentials {
         }
     }
 
-    fn on(&self, door: Door, request: RequestBuilder) -> RequestBuilder {
+    pub(crate) fn on(&self, door: Door, request: RequestBuilder) -> RequestBuilder {
         match door {
             Door::Native | Door::Bitcaster => request.bearer_auth(&self.token),
             Door::Authgear => request.bearer_auth(&self.jwt),
@@ -389,7 +389,7 @@ async fn refill(server: &Server, mut world: World, all: &Credentials) -> World {
 }
 
 /// Status and body of an answer, what differs from request to request apart.
-async fn answer(request: RequestBuilder) -> (u16, Value) {
+pub(crate) async fn answer(request: RequestBuilder) -> (u16, Value) {
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
     let text = response.text().await.unwrap();
@@ -412,7 +412,7 @@ fn has_shape(door: Door, status: u16, body: &Value) -> bool {
 }
 
 /// A body with which a request is not refused for its form. What it names may be missing all the same.
-fn with_body(row: &Row, request: RequestBuilder) -> RequestBuilder {
+pub(crate) fn with_body(row: &Row, request: RequestBuilder) -> RequestBuilder {
     match (row.door, row.method.as_str()) {
         (_, "GET") => request,
         (Door::Bitcaster, "POST") if row.path.contains("address") => {

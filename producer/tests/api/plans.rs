@@ -1,16 +1,17 @@
 //! Plans over HTTP: what is told, to whom, and what is refused with which code.
 
+use muster_domain::catalog::Catalog;
 use muster_domain::outcome::Outcome;
 use muster_domain::planned::{PlannedChunk, PlannedRecord, Sums};
 use muster_domain::token::Scope;
-use muster_store::tenants;
+use muster_store::{catalog, tenants};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::harness::{Server, accepted, assert_refused, token};
 
-fn planned(index: usize, outcome: Outcome, before: &Value, after: &Value) -> PlannedRecord {
+pub(crate) fn planned(index: usize, outcome: Outcome, before: &Value, after: &Value) -> PlannedRecord {
     PlannedRecord {
         index,
         record: index as u64 + 1,
@@ -28,7 +29,7 @@ fn planned(index: usize, outcome: Outcome, before: &Value, after: &Value) -> Pla
 }
 
 /// An import as if workers had planned it: one user would be inserted, two changed.
-async fn made(server: &Server) -> String {
+pub(crate) async fn made(server: &Server) -> String {
     let csv = "email,given_name\nnew@example.com,New\na@example.com,=Ann\nb@example.com,Bob\n";
     let import = accepted(server.upload("start=manual", csv)).await["id"].as_str().unwrap().to_owned();
     let records = vec![
@@ -65,7 +66,7 @@ async fn plan_is_whole(server: &Server, import: &str) {
 }
 
 /// An import as if workers had planned it, with these chunks of users that would be changed.
-async fn made_of(server: &Server, chunks: Vec<Vec<PlannedRecord>>) -> String {
+pub(crate) async fn made_of(server: &Server, chunks: Vec<Vec<PlannedRecord>>) -> String {
     let import = accepted(server.upload("start=manual", "email\na@example.com\n")).await;
     let import = import["id"].as_str().unwrap().to_owned();
     for (chunk, records) in (1_i64..).zip(chunks) {
@@ -163,6 +164,60 @@ async fn an_import_that_is_planned_waits_for_its_plan() {
         server.post(&format!("/v1/imports/{id}/cancel")).send().await.unwrap().json().await.unwrap();
     assert_eq!(cancelled["state"], "cancelled");
     assert_refused(server.get(&format!("/v1/imports/{id}/plan")), 409, "no_plan").await;
+}
+
+/// The groups of the catalog.
+async fn groups(server: &Server) -> Vec<String> {
+    catalog::get(&server.store, server.tenant.id).await.unwrap().groups
+}
+
+/// Every row that a plan may not write.
+async fn untouchable(server: &Server) -> Vec<String> {
+    let mut all = Vec::new();
+    for table in ["users", "memberships", "user_credentials", "organizations", "catalog_names", "attribute_definitions"] {
+        let sql = format!("select '{table} ' || row_to_json(t)::text from {table} as t order by 1");
+        let rows: Vec<String> =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(server.store.pool()).await.unwrap();
+        all.extend(rows);
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_plan_makes_no_group_before_it_is_applied() {
+    let server = Server::start().await;
+    let organizations: Catalog =
+        serde_json::from_value(json!({"organizations": [{"slug": "org", "name": "Org"}]})).unwrap();
+    catalog::apply(&server.store, server.tenant.id, &organizations).await.unwrap();
+    let before = untouchable(&server).await;
+    let planned = async || {
+        let import = accepted(server.upload("start=plan&group=Readers", "email\na@example.com\n")).await;
+        let import = import["id"].as_str().unwrap().to_owned();
+        plan_is_whole(&server, &import).await;
+        import
+    };
+    let dropped = planned().await;
+    let (first, second) = (planned().await, planned().await);
+    assert_eq!(untouchable(&server).await, before, "a plan writes nothing, not even a group");
+    assert_eq!(server.post(&format!("/v1/imports/{dropped}/cancel")).send().await.unwrap().status(), 200);
+    assert_eq!(untouchable(&server).await, before);
+    // Applied, it makes the group; another plan with the same one finds it.
+    for import in [&first, &second] {
+        assert_eq!(server.post(&format!("/v1/imports/{import}/proceed")).send().await.unwrap().status(), 200);
+        assert_eq!(groups(&server).await, ["Readers"]);
+    }
+    let so: Vec<bool> = sqlx::query_scalar(
+        "select (options #>> '{enrolment,group_id}')::int = (select id from catalog_names where kind = 'group')
+           from imports where state = 'running'",
+    )
+    .fetch_all(server.store.pool())
+    .await
+    .unwrap();
+    assert_eq!(so, [true, true]);
+    // A file that is refused makes none either.
+    let refused = "start=plan&group=Writers&on_invalid=refuse";
+    accepted(server.upload(refused, "email\nnobody\n")).await;
+    assert_eq!(groups(&server).await, ["Readers"]);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Import profiles, workbooks, problems and the brake over HTTP.
 
-use muster_domain::intake::Memory;
+use muster_domain::intake::{Memory, REPEATS_TOLD};
 use muster_domain::token::Scope;
 use muster_producer::ProducerOptions;
 use muster_producer::receive::ReceiveLimits;
@@ -228,6 +228,23 @@ async fn records_of_one_user_are_told_while_a_file_is_received() {
     let once = accepted(server.upload("start=manual&duplicates=refuse", file)).await;
     let told = server.json(&format!("/v1/imports/{}/problems", once["id"].as_str().unwrap())).await;
     assert_eq!((&told["problems"][0]["count"], &told["warnings"]), (&json!(2), &json!([])), "{told}");
+}
+
+/// One record of each membership of a user: a row of the store for each would be as many as the file has.
+#[tokio::test]
+async fn repeats_beyond_a_number_are_told_as_one_warning_with_their_number() {
+    let receive = ReceiveLimits { repeats: Memory::of(1 << 16), ..ReceiveLimits::default() };
+    let server = Server::start_with(ProducerOptions { receive, ..ProducerOptions::default() }).await;
+    let records = REPEATS_TOLD + 4;
+    let file = format!("email\n{}", "a@example.com\n".repeat(usize::try_from(records).unwrap()));
+    let import = accepted(server.upload("start=manual", file)).await;
+    let path = format!("/v1/imports/{}", import["id"].as_str().unwrap());
+    let told = server.json(&format!("{path}/problems")).await;
+    let [each, together] = told["warnings"].as_array().unwrap().as_slice() else { panic!("{told}") };
+    assert_eq!((&each["count"], &each["first"][0]["record"]), (&json!(REPEATS_TOLD), &json!(2)), "{told}");
+    let first = json!([{"record": REPEATS_TOLD + 2, "line": REPEATS_TOLD + 3}]);
+    assert_eq!((&together["count"], &together["first"]), (&json!(1), &first), "{told}");
+    assert!(together["message"].as_str().unwrap().contains("from this record on, 3 of them"), "{told}");
 }
 
 #[tokio::test]

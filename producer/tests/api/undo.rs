@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::harness::{Server, accepted, assert_refused};
 
 /// An import that has ended, as if its one record had inserted a user. With before-images or without.
-async fn applied(server: &Server, images: bool) -> String {
+pub(crate) async fn applied(server: &Server, images: bool) -> String {
     let upload = server.upload("start=manual", "email\na@example.com\n");
     let import = accepted(upload).await["id"].as_str().unwrap().to_owned();
     let mut sheet = OutcomeSheet::pending(1);

@@ -38,13 +38,29 @@ async fn every_shape_of_a_body_is_taken() {
     let post = |media_type: &str| server.post("/v1/imports?start=manual").header("content-type", media_type);
     let part = Part::text(CSV).file_name("../people.csv").mime_str("text/csv").unwrap();
     let named = Part::text(CSV).file_name("people.csv").mime_str("application/octet-stream").unwrap();
+    let tabs = "email\tfirst_name\na@example.com\tAda\nb@example.com\tBea\n";
+    // As browsers name the kinds of files that Windows has saved.
+    let browser = |name: &'static str, kind: &str, text: &'static str| {
+        let part = Part::text(text).file_name(name).mime_str(kind).unwrap();
+        server.post("/v1/imports?start=manual").multipart(Form::new().part("file", part))
+    };
     let requests = [
+        browser("people.csv", "application/vnd.ms-excel", CSV),
+        browser("people.txt", "text/plain", tabs),
+        browser("people.tsv", "text/tab-separated-values", tabs),
+        server
+            .post("/v1/imports?start=manual&filename=people.txt")
+            .header("content-type", "text/plain")
+            .body(tabs),
         post("text/csv; charset=utf-8").body(CSV),
         post("application/json").body(json),
         post("application/x-ndjson").body(lines),
         server.post("/v1/imports?start=manual&filename=users.ndjson").body(lines),
         post("text/csv").header("content-encoding", "gzip").body(members),
         post("text/csv").header("content-encoding", "zstd").body(zstd(CSV.as_bytes()).await),
+        server.post("/v1/imports?start=manual&filename=people.csv.gz").body(gzip(CSV.as_bytes()).await),
+        server.post("/v1/imports?start=manual&filename=people.csv.zst").body(zstd(CSV.as_bytes()).await),
+        server.post("/v1/imports?start=manual&filename=people.csv.gz").body(CSV),
         server.post("/v1/imports").multipart(Form::new().text("start", "manual").part("file", part)),
         server.post("/v1/imports?start=manual").multipart(Form::new().part("file", named)),
     ];
@@ -56,6 +72,22 @@ async fn every_shape_of_a_body_is_taken() {
         // How it gets on is told to those who ask.
         assert!(shown.as_object_mut().unwrap().remove("progress").is_some());
         assert_eq!(shown, import);
+    }
+}
+
+#[tokio::test]
+async fn a_delimiter_that_is_not_the_comma_is_told() {
+    let server = Server::start().await;
+    let none = serde_json::Value::Null;
+    for (file, told) in [
+        ("email,first_name\na@example.com,Ada\n", none),
+        ("email;first_name\na@example.com;Ada\n", "semicolon".into()),
+        ("email\tfirst_name\na@example.com\tAda\n", "tab".into()),
+    ] {
+        let import = accepted(server.upload("start=manual", file)).await;
+        assert_eq!(import["delimiter"], told, "{import}");
+        let shown = server.json(import["links"]["self"].as_str().unwrap()).await;
+        assert_eq!(shown["delimiter"], told, "{shown}");
     }
 }
 

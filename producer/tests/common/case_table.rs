@@ -17,7 +17,7 @@ pub(crate) struct Row {
     pub(crate) come: Come,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Come {
     pub(crate) with: Vec<String>,

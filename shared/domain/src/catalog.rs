@@ -43,6 +43,14 @@ pub struct Catalog {
 
 impl Catalog {
     /// Reads the JSON text of one.
+    ///
+    /// ```
+    /// use muster_domain::catalog::Catalog;
+    ///
+    /// let catalog = Catalog::parse(br#"{"roles": ["Admin", "Agent"]}"#).unwrap();
+    /// assert_eq!(catalog.roles, ["Admin", "Agent"]);
+    /// assert!(Catalog::parse(br#"{"rolls": []}"#).is_err());
+    /// ```
     pub fn parse(json: &[u8]) -> serde_json::Result<Self> {
         if !json.trim_ascii_start().starts_with(b"{") {
             return Err(serde::de::Error::custom("a catalog is a JSON object"));

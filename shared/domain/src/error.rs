@@ -41,6 +41,13 @@ pub fn first_errors(mut errors: Vec<RecordError>) -> Vec<RecordError> {
 }
 
 /// What is wrong with one record. Stored beside its outcome `failed`.
+///
+/// ```
+/// use muster_domain::error::{ErrorCode, RecordError};
+///
+/// let error = RecordError::new(ErrorCode::EmailInvalid, "there is nothing behind the @").in_field("email");
+/// assert_eq!((error.code.as_str(), error.field.as_deref()), ("email_invalid", Some("email")));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordError {
     /// Stable code, for programs.
@@ -77,6 +84,13 @@ impl RecordError {
 }
 
 /// What is wrong with a whole file: record borders cannot be trusted, or its columns cannot be. Nothing of it is applied.
+///
+/// ```
+/// use muster_domain::error::{ErrorCode, FileError};
+///
+/// let error = FileError::new(ErrorCode::CsvUnclosedQuote, "A quote is not closed.").at_record(3).at_line(4);
+/// assert_eq!(error.to_string(), "A quote is not closed. (record 3, line 4)");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}{}", self.place())]
 pub struct FileError {

@@ -307,6 +307,8 @@ table! {
         RedeliveredIsSuspect = "redelivered_is_suspect",
         /// What a newer program wrote spends attempts.
         NewerSpendsAttempts = "newer_spends_attempts",
+        /// A number of a row that cannot be is taken for none.
+        ImpossibleIsNothing = "impossible_is_nothing",
         /// A message's import is believed.
         ImportFromMessage = "import_from_message",
         /// Metrics count all records of a chunk whenever it is applied.
@@ -485,6 +487,10 @@ table! {
         PlanUnmasked = "plan_unmasked",
         /// Planned changes are found by the names of the sums alone.
         FieldsAsSummed = "fields_as_summed",
+        /// An import that is planned makes its group at once.
+        PlanMakesGroups = "plan_makes_groups",
+        /// An import whose group the plan was to make is applied without it.
+        PlannedGroupForgotten = "planned_group_forgotten",
         /// A page of planned records has as many as were asked for, however large they are.
         PlannedPagesByNumber = "planned_pages_by_number",
         /// A user that an import inserted is deleted by its undo whatever happened to it since.
@@ -555,6 +561,16 @@ table! {
         LostLinesTaken = "lost_lines_taken",
         /// The description of the API has defaults, which generated clients send as if their callers had set them.
         DefaultsInDocument = "defaults_in_document",
+        /// Pages of events have no links.
+        EventsWithoutLinks = "events_without_links",
+        /// The description of the API lacks an error that a route gives.
+        ErrorsUntold = "errors_untold",
+        /// The description of the API has an error that a route never gives.
+        ErrorsThatCannotBe = "errors_that_cannot_be",
+        /// A request that took too long is answered in the words of another door than its own.
+        OtherDoorsWords = "other_doors_words",
+        /// The front door for Bitcaster does not say when to come back.
+        NeverComeBack = "never_come_back",
         /// A webhook is told of the next event while the one before is on its way.
         WebhookAtOnce = "webhook_at_once",
         /// A delivery counts as made once it is claimed.
@@ -629,6 +645,12 @@ table! {
         MemoryForEach = "memory_for_each",
         /// What a record is warned of when it is applied takes the place of what it was warned of before.
         LaterWarningsReplace = "later_warnings_replace",
+        /// Each record that means the user of an earlier one is told by itself, however many there are.
+        RepeatsAllTold = "repeats_all_told",
+        /// What a record was warned of while it was received is gone once it is tried again.
+        RetryForgetsWarnings = "retry_forgets_warnings",
+        /// What fails again is told without what mends it.
+        RetryForgetsHints = "retry_forgets_hints",
         /// A full name is split at its first comma, whatever comes after it.
         NamesSplitAtFirstComma = "names_split_at_first_comma",
         /// What stands after the comma of a full name is a given name, also where it is a suffix such as `Jr.`
@@ -641,6 +663,10 @@ table! {
         WholeNamesUntold = "whole_names_untold",
         /// Numbers that a spreadsheet shortened are taken without a warning.
         ShortenedNumbersUntold = "shortened_numbers_untold",
+        /// What its own name calls compressed is taken as it is, where the request does not say so.
+        NamedCompressionKept = "named_compression_kept",
+        /// Numbers that have lost the zeros before them are taken without a warning.
+        LostZerosUntold = "lost_zeros_untold",
         /// The command that is proposed leaves out what stands before the name of the command, and shows the token.
         CommandForgetsDatabase = "command_forgets_database",
         /// Of the values that are mended none is left out.
@@ -701,6 +727,24 @@ table! {
         LookupsUnbounded = "lookups_unbounded",
         /// The name of a webhook is looked up though the tenant may have no more.
         LookedUpUncounted = "looked_up_uncounted",
+        /// The trace context in the headers of messages is empty.
+        TraceparentEmpty = "traceparent_empty",
+        /// An import does not keep the trace context of its upload.
+        ImportForgetsTrace = "import_forgets_trace",
+        /// The trace context that a client sends is not read.
+        ClientTraceIgnored = "client_trace_ignored",
+        /// What a trace context says is not to be recorded is recorded.
+        UnsampledTraced = "unsampled_traced",
+        /// Requests without a credential that counts leave spans.
+        StrangersTraced = "strangers_traced",
+        /// Spans that find the queue full are lost and not counted.
+        DropsUncounted = "drops_uncounted",
+        /// What is to be sent to the collector when the process stops is thrown away.
+        TracesNotFlushed = "traces_not_flushed",
+        /// A stop waits for the collector for as long as that takes.
+        FlushWaits = "flush_waits",
+        /// A span of a request is named by its address, with whatever stands in that.
+        AddressInSpan = "address_in_span",
     }
 }
 

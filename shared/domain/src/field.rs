@@ -4,7 +4,6 @@
 //! native one is [`FieldTable::native`]; a front door hands its own in with the import's options.
 
 pub mod dictionary;
-mod effect;
 mod form;
 
 use std::fmt;
@@ -12,7 +11,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-pub use effect::{Effect, Meets, Says, effect, page};
+pub use crate::effect::{Effect, Meets, Says, effect, page};
+pub(crate) use form::table as forms;
 pub use form::{Form, form_of};
 
 macro_rules! fields {

@@ -35,6 +35,14 @@ fn wants_guard(rest: &str, first: bool) -> bool {
 }
 
 /// The text of a cell that no spreadsheet runs.
+///
+/// ```
+/// use muster_domain::formula::{guard, unguard_start};
+///
+/// assert_eq!(guard("=1+1"), "'=1+1");
+/// assert_eq!(guard("Ada"), "Ada");
+/// assert_eq!(unguard_start("'=1+1"), "=1+1");
+/// ```
 pub fn guard(cell: &str) -> Cow<'_, str> {
     insert(cell, wants_guard)
 }

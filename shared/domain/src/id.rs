@@ -97,6 +97,8 @@ id!(
 impl GroupId {
     /// Stands in a membership for "in the organization, in no group of it".
     pub const NONE: Self = Self(0);
+    /// Stands in the options of an import that is planned for a group that the catalog lacks: it is made when the plan is applied.
+    pub const PLANNED: Self = Self(-1);
 }
 
 #[cfg(test)]

@@ -1,16 +1,10 @@
-//! The state machines of imports and chunks. The store guards every move; the tables in ARCHITECTURE.md are these.
-//!
-//! ```text
-//! import:  receiving → received → running ⇄ paused → completed
-//!              ├→ aborted             └──────┴→ cancelled          completed → running (retry), cancelled → running (resume)
-//!              ├→ refused
-//!              └→ planning → planned → running                     planned → planning (plan anew), cancelled → planning (resume)
-//! chunk:   staged → dispatched → applied | dead | cancelled
-//!              ↑        └→ retryable (due at) → dispatched         applied, dead → staged (retry)
-//!              └── planned ←┘                                      planned → staged (proceed, plan anew)
-//! ```
+//! The states of imports and chunks, and the moves between them. The store guards every move.
+
+mod moves;
 
 use serde::{Deserialize, Serialize};
+
+pub use moves::{CHUNK_MOVES, IMPORT_MOVES, Move};
 
 macro_rules! states {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
@@ -79,6 +73,13 @@ states! {
 
 impl ImportState {
     /// Whether the import is at its end (`retry` leads on from `completed`, `resume` from `cancelled`).
+    ///
+    /// ```
+    /// use muster_domain::import::ImportState;
+    ///
+    /// assert!(ImportState::Completed.is_final());
+    /// assert!(!"running".parse::<ImportState>().unwrap().is_final());
+    /// ```
     pub fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Aborted | Self::Refused | Self::Cancelled)
     }

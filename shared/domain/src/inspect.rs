@@ -4,12 +4,10 @@
 //! Memory is bounded: a few records, and so many causes. What only the tenant's catalog knows (roles, groups, teams, locations) is not
 //! looked up.
 
+mod causes;
 mod days;
 mod doubles;
 mod full_names;
-
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use serde::Serialize;
 
@@ -19,10 +17,11 @@ use crate::field::Field;
 use crate::import_profile::Builtin;
 use crate::intake::{Memory, Reading, Taken};
 use crate::options::{Dates, FullNames, IdentifierField, ImportOptions, UnknownNames};
-use crate::parse::{Delimiter, Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
+use crate::parse::{Delimiter, Dialect, Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
 use crate::record::{Names, Patch, REDACTED, RawField, RawRecord, RawValue, Secrets, looks_secret};
 use crate::rules::Rules;
 
+use causes::{Cause, Causes};
 use days::DayOrders;
 pub use days::{DayLook, DayOrder, DayProof};
 use doubles::{Doubled, Doubles};
@@ -30,10 +29,6 @@ use full_names::FullNameForms;
 
 /// Records that are shown.
 const SHOWN: usize = 20;
-/// Places that a problem names.
-const PLACES: usize = 3;
-/// Most causes that are told apart.
-const CAUSES: usize = 200;
 /// Longest value that is shown, in characters.
 const VALUE_CHARS: usize = 60;
 
@@ -75,6 +70,9 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// In which order its days are written.
     pub days: DayProof,
+    /// The order that the options say.
+    #[serde(skip)]
+    pub dates: Dates,
     /// The file names roles, groups, teams or locations, which were not looked up.
     pub needs_catalog: bool,
     /// Why the file would be refused.
@@ -141,8 +139,13 @@ impl std::fmt::Debug for Inspection {
 }
 
 impl Inspection {
-    /// An inspection of a file that would be imported with these options.
+    /// An inspection of a program's file that would be imported with these options.
     pub fn new(options: ImportOptions, limits: ParseLimits) -> Self {
+        Self::in_dialect(options, limits, Dialect::default())
+    }
+
+    /// An inspection of a file of this dialect that would be imported with these options.
+    pub fn in_dialect(options: ImportOptions, limits: ParseLimits, dialect: Dialect) -> Self {
         let format = options.format;
         let at = options.at.clone();
         // The file is read once: which order its days prove, the report says.
@@ -151,11 +154,11 @@ impl Inspection {
         let options = ImportOptions { unknown_names: UnknownNames::Ignore, dates, ..options };
         let rules = Rules::new(options);
         Self {
-            parser: Parser::new(format, limits).at(at.as_deref()).reshaping(rules.table()),
+            parser: Parser::in_dialect(format, limits, dialect).at(at.as_deref()).reshaping(rules.table()),
             look: Look {
-                reading: Reading::new(rules),
+                reading: Reading::new(rules).counting_causes(),
                 first: Vec::new(),
-                problems: BTreeMap::new(),
+                problems: Causes::default(),
                 days: DayOrders::default(),
                 doubles: Doubles::default(),
                 full_names: FullNameForms::default(),
@@ -220,9 +223,13 @@ impl Inspection {
             field,
             by: by.as_str(),
         });
-        let mut problems: Vec<Problem> = problems.into_values().collect();
+        let mut problems = problems.into_problems();
         problems.extend(reading.binding.name_of(Field::Name).and_then(|name| full_names.told(name)));
-        problems.sort_by_key(|problem| (problem.code.is_none(), std::cmp::Reverse(problem.count)));
+        problems.sort_by(|one, other| {
+            let first = |problem: &Problem| (problem.code.is_none(), std::cmp::Reverse(problem.count));
+            let then = |problem: &Problem| (problem.code.map(ErrorCode::as_str), problem.field.clone());
+            first(one).cmp(&first(other)).then_with(|| then(one).cmp(&then(other)))
+        });
         Report {
             format: self.format,
             encoding: self.parser.encoding(),
@@ -239,6 +246,7 @@ impl Inspection {
             first,
             problems,
             days: days.proof(&reading.binding),
+            dates: reading.rules.options.dates,
             needs_catalog: reading.binding.needs_catalog(&reading.rules),
             refused: end.err(),
         }
@@ -249,8 +257,7 @@ impl Inspection {
 struct Look {
     reading: Reading,
     first: Vec<Vec<(String, String)>>,
-    /// By code and field; warnings by their text.
-    problems: BTreeMap<(String, String), Problem>,
+    problems: Causes,
     days: DayOrders,
     doubles: Doubles,
     full_names: FullNameForms,
@@ -279,29 +286,26 @@ impl RecordSink for Look {
         let (identifier, full_names) = (reading.rules.options.identifier, reading.rules.options.full_names);
         let place = Place { record: record.position.record.get(), line: record.position.line };
         let shown = reading.record(record, names, |taken| {
-            if let Err(errors) = &taken.validated.result {
-                *invalid += 1;
-                for error in errors {
-                    let key = (error.code.as_str().to_owned(), error.field.clone().unwrap_or_default());
-                    note(problems, key, place, || {
-                        (Some(error.code), error.field.clone(), error.message.clone())
+            match &taken.validated.result {
+                Err(errors) => {
+                    *invalid += 1;
+                    for error in errors {
+                        problems.error(error, place, || taken.explained(error));
+                    }
+                }
+                Ok(record) => {
+                    forms.record(record, full_names, place);
+                    doubles.record(record, identifier, |doubled| {
+                        let cause = match doubled {
+                            Doubled::In(field, _) => Cause::Twice(field),
+                            Doubled::Full(_) => Cause::Full,
+                        };
+                        problems.note(cause, place, || told_of(doubled, identifier, place.record));
                     });
                 }
             }
-            if let Ok(record) = &taken.validated.result {
-                forms.record(record, full_names, place);
-                doubles.record(record, identifier, |doubled| {
-                    let key = match doubled {
-                        Doubled::In(field, _) => format!("twice {field}"),
-                        Doubled::Full(_) => "twice, full".to_owned(),
-                    };
-                    note(problems, (String::new(), key), place, || {
-                        (None, None, told_of(doubled, identifier, place.record))
-                    });
-                });
-            }
             for warning in &taken.warnings {
-                note(problems, (String::new(), warning.clone()), place, || (None, None, warning.clone()));
+                problems.note(Cause::Warning(warning), place, || warning.clone());
             }
             (first.len() < SHOWN)
                 .then(|| (values(taken.record, names, taken.secrets), split_names(&taken, full_names)))
@@ -365,29 +369,6 @@ fn split_names(taken: &Taken<'_, '_>, full_names: FullNames) -> Vec<(&'static st
 /// Nobody's secret is shown.
 fn is_secret(field: &str) -> bool {
     field == "mfa" || looks_secret(field)
-}
-
-fn note(
-    problems: &mut BTreeMap<(String, String), Problem>,
-    key: (String, String),
-    place: Place,
-    what: impl FnOnce() -> (Option<ErrorCode>, Option<String>, String),
-) {
-    let full = problems.len() >= CAUSES;
-    match problems.entry(key) {
-        Entry::Occupied(mut there) => {
-            let problem = there.get_mut();
-            problem.count += 1;
-            if problem.first.len() < PLACES {
-                problem.first.push(place);
-            }
-        }
-        Entry::Vacant(_) if full => {}
-        Entry::Vacant(free) => {
-            let (code, field, message) = what();
-            free.insert(Problem { code, field, count: 1, message, first: vec![place] });
-        }
-    }
 }
 
 /// The values of a record that may be shown, by the index of their names.

@@ -9,6 +9,8 @@ mod letters;
 mod memory;
 mod mend;
 mod met;
+mod repeats;
+mod zeros;
 
 use std::borrow::Cow;
 
@@ -17,11 +19,14 @@ use crate::error::{ErrorCode, FileError, RecordError};
 use crate::fault::{Mutant, mutant};
 use crate::field::Field;
 use crate::options::{Duplicates, FullNames, HeaderNames};
-use crate::record::{Names, RawField, RawRecord, RawValue, Secrets};
+use crate::record::{NameId, Names, RawField, RawRecord, RawValue, Secrets};
 use crate::rules::Rules;
 use crate::validate::{Binding, Validated, last_first, validate};
 pub use memory::Memory;
 pub(crate) use met::{Meeting, Met};
+pub use repeats::REPEATS_TOLD;
+use repeats::{Repeat, Repeats};
+use zeros::Zeros;
 
 /// The rules of an import and what its names mean, while its file is received.
 #[derive(Debug)]
@@ -35,6 +40,10 @@ pub struct Reading {
     beyond_ascii: bool,
     /// The users of the records so far, where it is told that a later one means one of them.
     repeats: Option<Repeats>,
+    /// Which columns have numbers that begin with a zero.
+    zeros: Zeros,
+    /// Causes are counted, and not told of each record.
+    counts_causes: bool,
 }
 
 /// What a record came to.
@@ -48,15 +57,37 @@ pub struct Taken<'r, 'a> {
     pub identifier: Option<LaneHash>,
     /// What to tell beside its outcome.
     pub warnings: Vec<String>,
+    /// It is the first of the records that mean an earlier one's user and are told together, at the end: [`Reading::untold_repeats`].
+    pub stands_for_repeats: bool,
     /// Which names hold secrets.
     pub secrets: &'r Secrets,
+    /// By which it was validated.
+    rules: &'r Rules,
+    binding: &'r Binding,
+}
+
+impl Taken<'_, '_> {
+    /// An error of the record with what mends it.
+    pub(crate) fn explained(&self, error: &RecordError) -> RecordError {
+        let mut error = error.clone();
+        explain_in(&mut error, self.record, self.binding, self.rules);
+        error
+    }
 }
 
 impl Reading {
     /// A reading with no names met yet.
     pub fn new(rules: Rules) -> Self {
         let handmade = rules.options.header_names == HeaderNames::Common;
-        Self { binding: Binding::new(&rules), rules, handmade, beyond_ascii: false, repeats: None }
+        Self {
+            binding: Binding::new(&rules),
+            rules,
+            handmade,
+            beyond_ascii: false,
+            repeats: None,
+            zeros: Zeros::default(),
+            counts_causes: false,
+        }
     }
 
     /// Also warns of a record that means the user of an earlier one, as far as the memory has room: all uploads share one. What programs send
@@ -64,9 +95,21 @@ impl Reading {
     #[must_use]
     pub fn telling_repeats(mut self, memory: Memory) -> Self {
         let told = self.handmade && !memory.is_none() && !mutant(Mutant::RepeatsUntold);
-        self.repeats = (told && self.rules.options.duplicates == Duplicates::InOrder)
-            .then(|| Repeats { met: Met::within(memory), full: false });
+        self.repeats =
+            (told && self.rules.options.duplicates == Duplicates::InOrder).then(|| Repeats::within(memory));
         self
+    }
+
+    /// For whoever counts causes: errors are handed over as validating gives them, since what mends them is needed once for each cause
+    /// ([`Taken::explained`]), and warnings however many records have them.
+    #[must_use]
+    pub(crate) fn counting_causes(self) -> Self {
+        Self { counts_causes: true, ..self }
+    }
+
+    /// What to tell, at the end, of the repeated records that were not told one by one.
+    pub fn untold_repeats(&self) -> Option<String> {
+        self.repeats.as_ref().and_then(Repeats::untold)
     }
 
     /// The header of a table.
@@ -96,28 +139,17 @@ impl Reading {
         }
         if self.handmade && record.defect.is_none() && defect.is_none() {
             defect = self.spreadsheet_damage(record);
-            self.shortened(record, &mut warnings);
+            self.damaged_numbers(record, &mut warnings);
         }
         let record = RawRecord { defect: record.defect.or(defect.as_ref()), ..*record };
         let validated = validate(&record, &self.binding, &self.rules);
-        let Err(errors) = &validated.result else {
-            return then(taken(
-                &record,
-                validated,
-                warnings,
-                (&self.rules, &self.binding),
-                &mut self.repeats,
-            ));
+        let errors = match &validated.result {
+            Err(errors) if self.handmade && record.defect.is_none() => errors,
+            _ => {
+                let known = (&self.rules, &self.binding);
+                return then(taken(&record, validated, warnings, known, &mut self.repeats));
+            }
         };
-        if !self.handmade || record.defect.is_some() {
-            return then(taken(
-                &record,
-                validated,
-                warnings,
-                (&self.rules, &self.binding),
-                &mut self.repeats,
-            ));
-        }
         let mends = mend::mends(&record, &self.binding, &self.rules, errors, &mut warnings);
         if mends.is_empty() {
             let validated = self.explained(&record, validated);
@@ -146,40 +178,55 @@ impl Reading {
         then(taken(&without, validated, warnings, (&self.rules, &self.binding), &mut self.repeats))
     }
 
-    /// Errors with what mends them.
+    /// Errors with what mends them, where each record is told.
     fn explained<'v>(&self, record: &RawRecord<'_>, validated: Validated<'v>) -> Validated<'v> {
-        let explain = |mut errors: Vec<RecordError>| {
-            for error in &mut errors {
-                explain::explain(error, record, &self.binding, &self.rules);
-            }
-            errors
-        };
+        if self.counts_causes {
+            return validated;
+        }
+        let explain = |errors| explained(errors, record, &self.binding, &self.rules);
         Validated { result: validated.result.map_err(explain), ..validated }
     }
 
-    /// Tells of numbers whose last digits are gone. Of phone numbers their error tells.
-    fn shortened(&self, record: &RawRecord<'_>, warnings: &mut Vec<String>) {
+    /// Tells of numbers whose last digits are gone, and of those without the zeros that others of their column have. Of phone numbers their
+    /// error tells.
+    fn damaged_numbers(&mut self, record: &RawRecord<'_>, warnings: &mut Vec<String>) {
         for field in record.fields {
             let RawValue::Text(text) = field.value else { continue };
-            // Most texts end with a letter, and of the others most have no sign.
-            let bytes = text.as_bytes();
-            if bytes.last().is_none_or(u8::is_ascii_alphabetic) || memchr::memchr(b'+', bytes).is_none() {
+            // Most texts end with a letter.
+            if text.as_bytes().last().is_none_or(u8::is_ascii_alphabetic) {
                 continue;
             }
-            let text = bare(text);
-            if text.starts_with(|c: char| c.is_ascii_digit() || c == '-')
-                && is_scientific(text.trim_start_matches('-'))
-                && self.binding.is_read(field.name)
-                && !self.binding.field_of(field.name).is_some_and(mend::is_phone)
-                && !mutant(Mutant::ShortenedNumbersUntold)
-            {
-                warnings.push(format!(
-                    "{} holds a number that a spreadsheet shortened: format the column as text where the file comes from, and export it \
-                     again.",
-                    self.binding.name_at(field.name)
-                ));
+            let damage = match self.damage(field.name, text) {
+                Some(damage) if self.binding.is_read(field.name) => damage,
+                _ => continue,
+            };
+            if self.binding.field_of(field.name).is_some_and(is_phone) {
+                continue;
+            }
+            let name = self.binding.name_at(field.name);
+            match damage {
+                Damage::Digits => warnings.push(format!(
+                    "{name} holds a number that a spreadsheet shortened: format the column as text where the file comes from, and export it \
+                     again."
+                )),
+                Damage::Zeros => warnings.extend(self.zeros.told(name, self.counts_causes)),
             }
         }
+    }
+
+    fn damage(&mut self, name: NameId, text: &str) -> Option<Damage> {
+        let bytes = text.as_bytes();
+        if bytes.iter().all(u8::is_ascii_digit) {
+            let lost = self.zeros.lost(name, text) && !mutant(Mutant::LostZerosUntold);
+            return lost.then_some(Damage::Zeros);
+        }
+        // Few of the others have a sign.
+        memchr::memchr(b'+', bytes)?;
+        let text = bare(text);
+        let shortened = text.starts_with(|c: char| c.is_ascii_digit() || c == '-')
+            && is_scientific(text.trim_start_matches('-'))
+            && !mutant(Mutant::ShortenedNumbersUntold);
+        shortened.then_some(Damage::Digits)
     }
 
     /// What a spreadsheet leaves in the place of a value: its errors, and the mark of a text before an address.
@@ -209,22 +256,37 @@ impl Reading {
     }
 }
 
+/// What a spreadsheet did to a number.
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    /// Its last digits are gone.
+    Digits,
+    /// The zeros before it are gone.
+    Zeros,
+}
+
 /// The record as it is handed over, with what is told of any record.
 fn taken<'r, 'a>(
     record: &'r RawRecord<'a>,
     validated: Validated<'r>,
     mut warnings: Vec<String>,
-    (rules, binding): (&Rules, &'r Binding),
+    (rules, binding): (&'r Rules, &'r Binding),
     repeats: &mut Option<Repeats>,
 ) -> Taken<'r, 'a> {
     let identifier = validated.identifier.as_deref().map(LaneHash::of);
+    let mut stands_for_repeats = false;
     if let (Some(repeats), Some(identifier)) = (repeats, identifier) {
-        warnings.extend(repeats.warning(identifier, record.position.record.get()));
+        match repeats.of(identifier, record.position.record.get()) {
+            Repeat::Nothing => {}
+            Repeat::Told(warning) => warnings.push(warning),
+            Repeat::FirstUntold => stands_for_repeats = true,
+        }
     }
     if rules.options.full_names == FullNames::LastFirst {
         warnings.extend(kept_whole(&validated, binding));
     }
-    Taken { record, validated, identifier, warnings, secrets: binding.secrets() }
+    let secrets = binding.secrets();
+    Taken { record, validated, identifier, warnings, stands_for_repeats, secrets, rules, binding }
 }
 
 /// Tells of a full name that is not split although the options say so.
@@ -240,39 +302,23 @@ fn kept_whole(validated: &Validated<'_>, binding: &Binding) -> Option<String> {
     })
 }
 
-/// Records that mean the user of an earlier one.
-#[derive(Debug)]
-struct Repeats {
-    met: Met,
-    /// It was told that there is no more room.
-    full: bool,
+/// Errors with what mends them, where people made the file: programs are answered as they expect.
+pub fn explained(
+    mut errors: Vec<RecordError>,
+    record: &RawRecord<'_>,
+    binding: &Binding,
+    rules: &Rules,
+) -> Vec<RecordError> {
+    for error in &mut errors {
+        explain_in(error, record, binding, rules);
+    }
+    errors
 }
 
-impl Repeats {
-    fn warning(&mut self, identifier: LaneHash, record: u64) -> Option<String> {
-        match self.met.meet(identifier.get(), record) {
-            Meeting::First => None,
-            Meeting::Again(first) => Some(format!(
-                "Record {first}, an earlier one of the file, means the same user. Records are applied in the order of the file; \
-                 `--duplicates refuse` takes the first one alone."
-            )),
-            Meeting::NoRoom if self.full || mutant(Mutant::FullTableUntold) => None,
-            Meeting::NoRoom => {
-                self.full = true;
-                if self.met.len() == 0 {
-                    return Some(
-                        "It is not told which records of this file mean the same user: other uploads have the memory for that at present \
-                         (`intake.repeats_memory`)."
-                            .to_owned(),
-                    );
-                }
-                Some(format!(
-                    "From this record on, it is only told whether a record means one of the first {} users of the file \
-                     (`intake.repeats_memory`).",
-                    self.met.len()
-                ))
-            }
-        }
+fn explain_in(error: &mut RecordError, record: &RawRecord<'_>, binding: &Binding, rules: &Rules) {
+    // A record with a defect was not read well, and nothing is known of its values.
+    if rules.options.header_names == HeaderNames::Common && record.defect.is_none() {
+        explain::explain(error, record, binding, rules);
     }
 }
 
@@ -322,6 +368,17 @@ fn unwrapped(text: &str) -> Cow<'_, str> {
         Some(inner) => Cow::Owned(inner.replace("\"\"", "\"")),
         None => Cow::Borrowed(text.strip_prefix('\'').unwrap_or(text)),
     }
+}
+
+/// Where in the record the field of an error stands.
+fn place(record: &RawRecord<'_>, binding: &Binding, error: &RecordError) -> Option<usize> {
+    let name = error.field.as_deref()?;
+    record.fields.iter().position(|field| binding.name_at(field.name) == name)
+}
+
+fn is_phone(field: Field) -> bool {
+    matches!(field, Field::PhoneNumber | Field::MfaPhoneNumber)
+        || (Field::DirectInboundNumber1..=Field::DirectInboundNumber5).contains(&field)
 }
 
 #[cfg(test)]

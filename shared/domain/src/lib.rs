@@ -8,12 +8,17 @@
 //! - [`plan::plan`] says what a chunk does to the users that are there, [`planned`] what of that is kept to be looked at,
 //!   [`undo`] how it is taken back;
 //! - [`outcome::Verdict`] and its counts are what became of each record, [`import::ImportState`] and [`import::ChunkState`] of the whole;
+//! - [`trace::TraceContext`]: which trace a piece of work belongs to;
 //! - [`fault`]: failpoints and mutants, compiled out unless a test asks for them.
 
+pub mod apply;
+pub mod backoff;
 pub mod bulk;
 pub mod catalog;
 pub mod chunk;
+mod column_name;
 pub mod dispatch;
+mod effect;
 pub mod erase;
 pub mod error;
 mod error_code;
@@ -25,6 +30,7 @@ pub mod import;
 pub mod import_profile;
 pub mod inspect;
 pub mod intake;
+pub mod json_words;
 pub mod normalise;
 pub mod options;
 pub mod outcome;
@@ -35,12 +41,17 @@ pub mod profile;
 pub mod progress;
 pub mod quantity;
 pub mod receipt;
+pub mod receive;
 pub mod record;
+pub mod request;
 pub mod rsa_key;
 pub mod rules;
 pub mod tenant;
 pub mod token;
+pub mod trace;
+mod typed;
 pub mod undo;
+mod undo_limits;
 pub mod unique;
 pub mod user;
 pub mod validate;

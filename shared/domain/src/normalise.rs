@@ -18,7 +18,7 @@ use crate::fault::{Mutant, mutant};
 
 pub use email::EmailAddress;
 pub use phone::{PhoneNumber, is_phone_country, is_phone_written_out, phone_of_country};
-pub use secret::{HashKind, PasswordHash, TotpSecret};
+pub use secret::{HashKind, PasswordHash, REDACTED, TotpSecret};
 pub use username::Username;
 
 /// Trims, applies NFKC and folds case (Unicode full case folding): how names and usernames are compared.

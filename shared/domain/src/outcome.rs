@@ -131,6 +131,16 @@ impl Verdict {
 }
 
 /// How many records have which outcome.
+///
+/// ```
+/// use muster_domain::outcome::{Counts, Outcome};
+///
+/// let mut counts = Counts::default();
+/// counts.add(Outcome::Inserted);
+/// counts.add(Outcome::Failed);
+/// assert_eq!((counts.total, counts.inserted, counts.failed), (2, 1, 1));
+/// assert!(counts.add_up());
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// All records.
@@ -241,6 +251,14 @@ impl OutcomeSheet {
     }
 
     /// The compact form.
+    ///
+    /// ```
+    /// use muster_domain::outcome::{OutcomeSheet, Verdict};
+    ///
+    /// let mut sheet = OutcomeSheet::pending(2);
+    /// sheet.set(0, Verdict::UNCHANGED, None);
+    /// assert_eq!(OutcomeSheet::decode(&sheet.encode(), 2), Ok(sheet));
+    /// ```
     pub fn encode(&self) -> Vec<u8> {
         let ids = self.users.iter().flatten().count();
         let mut bytes = Vec::with_capacity(1 + self.verdicts.len() + 16 * ids);
@@ -275,6 +293,12 @@ impl OutcomeSheet {
 }
 
 /// A number with commas between its thousands: `1,234,567`.
+///
+/// ```
+/// use muster_domain::outcome::thousands;
+///
+/// assert_eq!(thousands(1_234_567), "1,234,567");
+/// ```
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut told = String::with_capacity(digits.len() + digits.len() / 3);

@@ -10,6 +10,7 @@
 //! [`FileError`], final for the parser; what is wrong with one record is its `defect`, and the parser goes on.
 
 mod csv;
+mod dialect;
 mod encoding;
 mod fields;
 mod format;
@@ -27,11 +28,12 @@ use crate::fault::{self, Mutant};
 use crate::field::FieldTable;
 use crate::record::{Names, RawRecord};
 
+pub use dialect::{Delimiter, Dialect, ReadAs, SkipLines, UnknownDelimiter, UnknownSkip};
 pub use encoding::{TextEncoding, UnknownTextEncoding};
 pub use format::{Format, UnknownFormat};
 pub(crate) use json::{depth, string_fault};
 pub use letters::is_misdecoded;
-pub use limits::{Delimiter, ParseLimits, ReadAs, SkipLines, UnknownDelimiter, UnknownSkip};
+pub use limits::ParseLimits;
 pub use opening::TableOpening;
 
 /// The column that marks a file of failed records. Its letters are in other places in each encoding, so that they tell in which one a
@@ -74,6 +76,32 @@ pub struct ParseEnd {
 /// more than one record (bounded by [`ParseLimits`]), the first 512 bytes (of a handmade table 32 KiB), and 16 KiB where the text is not
 /// UTF-8. An error, its own or the sink's, is final: every
 /// later call returns it again.
+///
+/// ```
+/// use muster_domain::error::FileError;
+/// use muster_domain::parse::{Format, ParseLimits, Parser, RecordSink};
+/// use muster_domain::record::{Names, RawRecord};
+///
+/// #[derive(Default)]
+/// struct Lines(Vec<u64>);
+///
+/// impl RecordSink for Lines {
+///     fn header(&mut self, _: &Names) -> Result<(), FileError> {
+///         Ok(())
+///     }
+///     fn record(&mut self, record: &RawRecord<'_>, _: &Names) -> Result<(), FileError> {
+///         self.0.push(record.position.line);
+///         Ok(())
+///     }
+/// }
+///
+/// let (mut parser, mut lines) = (Parser::new(Format::Csv, ParseLimits::default()), Lines::default());
+/// // A record may begin in one piece and end in the next.
+/// parser.feed(b"email\nada@exam", &mut lines).unwrap();
+/// parser.feed(b"ple.com\ngrace@example.com\n", &mut lines).unwrap();
+/// assert_eq!(parser.finish(&mut lines).unwrap().records, 2);
+/// assert_eq!(lines.0, [2, 3]);
+/// ```
 #[derive(Debug)]
 pub struct Parser {
     reader: Reader,
@@ -88,8 +116,7 @@ pub struct Parser {
     bytes: u64,
     failed: Option<FileError>,
     ended: Option<ParseEnd>,
-    /// Where the first bytes of a handmade table are looked at.
-    limits: ParseLimits,
+    dialect: Dialect,
     /// Whether bytes that are read as one letter each are UTF-8.
     watch: Option<letters::Utf8Watch>,
     opening: TableOpening,
@@ -109,29 +136,34 @@ enum Reader {
 const TABLE_HEAD_BYTES: usize = 32 * 1024;
 
 impl Parser {
-    /// A parser for one upload of the declared format.
-    pub fn new(format: Format, mut limits: ParseLimits) -> Self {
+    /// A parser for one upload of the declared format, which a program wrote.
+    pub fn new(format: Format, limits: ParseLimits) -> Self {
+        Self::in_dialect(format, limits, Dialect::default())
+    }
+
+    /// A parser for one upload of the declared format and dialect.
+    pub fn in_dialect(format: Format, limits: ParseLimits, mut dialect: Dialect) -> Self {
         if format == Format::Xlsx {
             // Its text was made here, of the sheet's rows.
-            limits.sheet = !fault::mutant(Mutant::SheetRowsAreLines);
-            limits.delimiter = Some(Delimiter::Comma);
-            limits.encoding = Some(TextEncoding::Utf8);
+            dialect.delimiter = Some(Delimiter::Comma);
+            dialect.encoding = Some(TextEncoding::Utf8);
         }
+        let sheet = format == Format::Xlsx && !fault::mutant(Mutant::SheetRowsAreLines);
         let reader = match format {
-            Format::Csv | Format::Xlsx => Reader::Csv(Box::new(csv::CsvReader::new(limits))),
-            Format::Json => Reader::Json(Box::new(json::JsonReader::new(limits))),
-            Format::Ndjson => Reader::Ndjson(Box::new(ndjson::NdjsonReader::new(limits))),
+            Format::Csv | Format::Xlsx => Reader::Csv(Box::new(csv::CsvReader::new(limits, dialect, sheet))),
+            Format::Json => Reader::Json(Box::new(json::JsonReader::new(limits, dialect))),
+            Format::Ndjson => Reader::Ndjson(Box::new(ndjson::NdjsonReader::new(limits, dialect))),
         };
         Self {
             reader,
-            encoding: limits.encoding,
+            encoding: dialect.encoding,
             evidence: "",
             decoder: None,
             head: Some(Vec::new()),
             bytes: 0,
             failed: None,
             ended: None,
-            limits,
+            dialect,
             watch: None,
             opening: TableOpening::default(),
             shape: None,
@@ -141,7 +173,7 @@ impl Parser {
     /// Names of the table that are JSON Pointers lead into the records of a handmade file.
     #[must_use]
     pub fn reshaping(mut self, table: &FieldTable) -> Self {
-        let table = if self.limits.handmade { Some(table) } else { None };
+        let table = if self.dialect.handmade { Some(table) } else { None };
         if !matches!(self.reader, Reader::Csv(_)) {
             self.shape = table.and_then(reshape::Shape::of).map(Box::new);
         }
@@ -181,7 +213,7 @@ impl Parser {
     /// How many bytes are looked at before anything is read.
     fn head_bytes(&self) -> usize {
         match self.reader {
-            Reader::Csv(_) if self.limits.handmade => TABLE_HEAD_BYTES,
+            Reader::Csv(_) if self.dialect.handmade => TABLE_HEAD_BYTES,
             _ => sniff::HEAD_BYTES,
         }
     }
@@ -269,7 +301,7 @@ impl Parser {
     /// Looks at the first bytes and hands them to the reader; nothing the second time.
     fn open<S: RecordSink + ?Sized>(&mut self, whole: bool, sink: &mut S) -> Result<(), FileError> {
         let Some(head) = self.head.take() else { return Ok(()) };
-        let table = matches!(self.reader, Reader::Csv(_)) && self.limits.handmade;
+        let table = matches!(self.reader, Reader::Csv(_)) && self.dialect.handmade;
         let marked = if table { marked::encoding(&head)? } else { None };
         // A file that was written here is read as it was written, whatever the options of the upload that it comes from.
         let named =
@@ -283,7 +315,7 @@ impl Parser {
         };
         self.encoding = Some(opening.encoding);
         let one_byte = matches!(opening.encoding, TextEncoding::Latin1 | TextEncoding::Windows1252);
-        self.watch = (self.limits.handmade && one_byte).then(letters::Utf8Watch::default);
+        self.watch = (self.dialect.handmade && one_byte).then(letters::Utf8Watch::default);
         if table {
             self.open_table(&head, opening, whole, marked.is_some(), sink)?;
             self.reader.open_evidence(&head);
@@ -307,7 +339,7 @@ impl Parser {
         let text = encoding::text_of(opening.encoding, head.get(opening.mark..).unwrap_or_default());
         let (delimiter, skip) = match marked {
             true => (None, SkipLines::Told),
-            false => (self.limits.delimiter, self.limits.skip_lines),
+            false => (self.dialect.delimiter, self.dialect.skip_lines),
         };
         self.opening = opening::look(&text, whole, delimiter, skip, &|name| sink.knows(name))?;
         if let Reader::Csv(reader) = &mut self.reader {

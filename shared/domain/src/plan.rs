@@ -22,41 +22,14 @@ use crate::fault::{Mutant, mutant};
 use crate::field::Field;
 use crate::options::{IdentifierField, OnExisting};
 use crate::outcome::Verdict;
-use crate::profile::Profile;
 use crate::record::{PassedBy, Patch, Record};
 use crate::rules::Rules;
 use crate::undo::{Change, membership_path};
+pub use crate::user::ExistingUser;
 use crate::warning::Warning;
 use draft::{Draft, Snapshot};
 pub use metadata::merged;
 pub use row::{NewCredentials, UserRow};
-
-/// A user as the store has it, as far as planning needs it.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct ExistingUser {
-    /// Id.
-    pub id: Uuid,
-    /// Raised by every change; writing is refused when it moved since this was read.
-    pub version: i32,
-    /// Normalised e-mail address.
-    pub email: Option<String>,
-    /// Phone number in E.164.
-    pub phone_number: Option<String>,
-    /// Normalised username.
-    pub preferred_username: Option<String>,
-    /// Given name.
-    pub given_name: Option<String>,
-    /// Family name.
-    pub family_name: Option<String>,
-    /// Other standard attributes, as JSON text of an object.
-    pub attributes: Option<String>,
-    /// Metadata, as JSON text of an object.
-    pub metadata: Option<String>,
-    /// Everything else, if there is anything.
-    pub profile: Option<Box<Profile>>,
-    /// Whether the user is in the organization and group of the import.
-    pub enrolled: bool,
-}
 
 /// What is to be written, and what became of each record.
 #[derive(Debug, Default, PartialEq)]
@@ -472,16 +445,5 @@ fn slot(field: IdentifierField) -> usize {
         IdentifierField::Email => 0,
         IdentifierField::PhoneNumber => 1,
         IdentifierField::PreferredUsername => 2,
-    }
-}
-
-impl ExistingUser {
-    /// What the user has in this identifying field.
-    pub fn identity(&self, field: IdentifierField) -> Option<&str> {
-        match field {
-            IdentifierField::Email => self.email.as_deref(),
-            IdentifierField::PhoneNumber => self.phone_number.as_deref(),
-            IdentifierField::PreferredUsername => self.preferred_username.as_deref(),
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! What an import would do: the planned outcome of each record, found by the planner before anything is written. Pure.
 //!
 //! The chunks of a plan see each other as they would when applied: each keeps how it leaves its users ([`PlannedUser`]), and
-//! which unique values it has to do with ([`keys`]). A later chunk that meets one of these values lays those users over the ones
-//! that are there. When the plan is applied, [`drift`] compares what a record is about to do with what was planned.
+//! which unique values it has to do with (`keys`). A later chunk that meets one of these values lays those users over the ones
+//! that are there. When the plan is applied, `drift` compares what a record is about to do with what was planned.
 //!
 //! Guarantee: applied while nobody else writes, records come to what was planned (P11).
 //! Non-goal: secrets. Only new users bring them, and nothing of them is kept here.

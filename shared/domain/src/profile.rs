@@ -108,6 +108,13 @@ impl Profile {
     }
 
     /// What the store is to have: nothing for an empty profile.
+    ///
+    /// ```
+    /// use muster_domain::profile::Profile;
+    ///
+    /// assert_eq!(Profile::default().to_json(), None);
+    /// assert_eq!(Profile::parse(None), Some(Profile::default()));
+    /// ```
     pub fn to_json(&self) -> Option<String> {
         if *self == Self::default() {
             return None;

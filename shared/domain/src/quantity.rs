@@ -10,6 +10,15 @@ pub const DURATION_UNITS: [(&str, u64); 5] =
 ///
 /// # Errors
 /// What it must be, where it is none.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use muster_domain::quantity::parse_duration;
+///
+/// assert_eq!(parse_duration("5min"), Ok(Duration::from_secs(300)));
+/// assert!(parse_duration("soon").is_err());
+/// ```
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     number_and_unit(text, DURATION_UNITS.into_iter())
         .filter(|milliseconds| *milliseconds > 0)

@@ -5,13 +5,13 @@ mod position;
 mod raw;
 mod secrets;
 mod source;
-mod typed;
 
+pub use crate::normalise::REDACTED;
+pub use crate::typed::{
+    AgentValue, Extras, MetadataEntry, MetadataValue, NameChange, PassedBy, Password, Patch, Record,
+};
 pub use origin::{NoOrigin, ORIGIN_KEY, Origin};
 pub use position::{Position, RecordNumber};
 pub use raw::{NameId, Names, RawField, RawRecord, RawValue};
 pub use secrets::{Secrets, looks_secret};
-pub use source::{REDACTED, source_json};
-pub use typed::{
-    AgentValue, Extras, MetadataEntry, MetadataValue, NameChange, PassedBy, Password, Patch, Record,
-};
+pub use source::source_json;

@@ -28,6 +28,14 @@ pub struct Tenant {
 /// The short name of a tenant or an organization: 1 to 63 of `a-z 0-9 . _ -`, the first a letter or a digit.
 ///
 /// Parsing folds case and compatibility forms, so that `ACME` finds `acme`.
+///
+/// ```
+/// use muster_domain::tenant::Slug;
+///
+/// let slug: Slug = "ACME".parse().unwrap();
+/// assert_eq!(slug.as_str(), "acme");
+/// assert!("-acme".parse::<Slug>().is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct Slug(String);

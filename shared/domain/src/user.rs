@@ -1,13 +1,15 @@
-//! A user as the API shows one.
+//! A user as the API shows one, and as the planner reads one.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::id::UserId;
-use crate::profile::Address;
+use crate::options::IdentifierField;
+use crate::profile::{Address, Profile};
 
 /// A user, in the shape of `GET /v1/users/{id}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,4 +85,42 @@ pub struct Membership {
     pub organization: String,
     /// Name of the group, `null` for the organization without a group.
     pub group: Option<String>,
+}
+
+/// A user as the store has it, as far as planning needs it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ExistingUser {
+    /// Id.
+    pub id: Uuid,
+    /// Raised by every change; writing is refused when it moved since this was read.
+    pub version: i32,
+    /// Normalised e-mail address.
+    pub email: Option<String>,
+    /// Phone number in E.164.
+    pub phone_number: Option<String>,
+    /// Normalised username.
+    pub preferred_username: Option<String>,
+    /// Given name.
+    pub given_name: Option<String>,
+    /// Family name.
+    pub family_name: Option<String>,
+    /// Other standard attributes, as JSON text of an object.
+    pub attributes: Option<String>,
+    /// Metadata, as JSON text of an object.
+    pub metadata: Option<String>,
+    /// Everything else, if there is anything.
+    pub profile: Option<Box<Profile>>,
+    /// Whether the user is in the organization and group of the import.
+    pub enrolled: bool,
+}
+
+impl ExistingUser {
+    /// What the user has in this identifying field.
+    pub fn identity(&self, field: IdentifierField) -> Option<&str> {
+        match field {
+            IdentifierField::Email => self.email.as_deref(),
+            IdentifierField::PhoneNumber => self.phone_number.as_deref(),
+            IdentifierField::PreferredUsername => self.preferred_username.as_deref(),
+        }
+    }
 }

@@ -8,18 +8,19 @@ mod cell;
 mod columns;
 pub(crate) mod days;
 mod formats;
-mod header;
 mod json;
 mod names;
+mod person;
+mod rule;
 mod secret;
 mod value;
 
 use std::borrow::Cow;
 
+pub use crate::column_name::{clean as clean_column, fold as fold_column, quoted};
 pub use binding::{Binding, Shape};
-pub(crate) use header::unaccented as without_accents;
-pub use header::{clean as clean_column, fold as fold_column, quoted};
 pub(crate) use names::last_first;
+pub use person::address_text;
 pub use value::{MAX_NAME_CHARS, MAX_TEXT_BYTES};
 
 use crate::catalog::NameKind;
@@ -27,19 +28,15 @@ use crate::error::{ErrorCode, RecordError, first_errors};
 use crate::fault::{Mutant, mutant};
 use crate::field::{Behaviour, Blank, Field, FieldRule, FieldSet};
 use crate::normalise::{EmailAddress, PhoneNumber, Username};
-use crate::options::{
-    EmptyCell, FullNames, HeaderNames, IdentifierField, MetadataMode, PhoneCheck, UnknownColumns, Usernames,
-};
+use crate::options::{EmptyCell, FullNames, HeaderNames, IdentifierField, MetadataMode, UnknownColumns};
 use crate::record::{
-    AgentValue, Extras, MetadataEntry, MetadataValue, NameChange, Password, Patch, RawRecord, RawValue,
-    Record,
+    Extras, MetadataEntry, MetadataValue, NameChange, Password, Patch, RawRecord, RawValue, Record,
 };
 use crate::rules::Rules;
 use crate::warning::Warning;
-use binding::{Cell, Rule};
+use person::{addresses, agent, phone, status, username};
+use rule::{Cell, Rule};
 
-/// Longest filter timeout, in minutes (contracts B.1.1).
-const MAX_FILTER_TIMEOUT: i64 = 1_440;
 /// Longest name or value of an address, in characters (contracts C.1.6).
 pub(crate) const MAX_ADDRESS_CHARS: usize = 255;
 
@@ -55,6 +52,26 @@ pub struct Validated<'a> {
 }
 
 /// Validates one record.
+///
+/// ```
+/// use muster_domain::options::ImportOptions;
+/// use muster_domain::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber};
+/// use muster_domain::rules::Rules;
+/// use muster_domain::validate::{Binding, validate};
+///
+/// let rules = Rules::new(ImportOptions::default());
+/// let names = Names::from_header(["email", "given_name"]);
+/// let mut binding = Binding::new(&rules);
+/// binding.extend(&names);
+/// let text = |name, value| RawField { name, value: RawValue::Text(value) };
+/// let fields = [text(0, "Ada@Example.com"), text(1, "Ada")];
+/// let position = Position { record: RecordNumber::FIRST, line: 2, byte: 17 };
+/// let raw = RawRecord { position, fields: &fields, defect: None, raw: None };
+///
+/// let validated = validate(&raw, &binding, &rules);
+/// assert_eq!(validated.identifier.as_deref(), Some("ada@example.com"));
+/// assert!(validated.result.is_ok());
+/// ```
 pub fn validate<'a>(raw: &RawRecord<'a>, binding: &'a Binding, rules: &Rules) -> Validated<'a> {
     let mut pass = Pass {
         binding,
@@ -139,7 +156,7 @@ impl<'a> Pass<'a, '_> {
         };
         if let Err(error) = applied {
             let errors = std::iter::once(error).chain(self.further.drain(..));
-            self.errors.extend(errors.map(|error| secret::nested(error, binding.name(name))));
+            self.errors.extend(errors.map(|error| value::nested(error, binding.name(name))));
         }
     }
 
@@ -491,117 +508,6 @@ fn identifier_of<'a>(record: &Record<'a>, field: IdentifierField) -> Option<Cow<
 
 fn owned(value: &serde_json::Value) -> MetadataValue<'static> {
     MetadataValue::Json(Cow::Owned(value.to_string()))
-}
-
-fn phone<'t>(text: Cow<'t, str>, rules: &Rules) -> Result<PhoneNumber<'t>, RecordError> {
-    let phone = PhoneNumber::parse_cow(text)?;
-    if rules.options.phone_check == PhoneCheck::Valid && !phone.is_valid() {
-        return Err(RecordError::new(
-            ErrorCode::PhoneInvalid,
-            "the numbering plan of the number's country has no such number",
-        ));
-    }
-    Ok(phone)
-}
-
-fn username<'t>(text: &'t str, rules: &Rules) -> Result<Username<'t>, RecordError> {
-    let name = Username::parse(text)?;
-    // As it is written: letters that only fold to ASCII are others.
-    let ascii = text.trim().is_ascii() || mutant(Mutant::UsernamesFoldToAscii);
-    if rules.options.usernames == Usernames::Ascii && !(ascii && name.is_plain()) {
-        return Err(RecordError::new(
-            ErrorCode::UsernameInvalid,
-            "a username is of letters, digits, '_', '.' and '-', at most 40 of them, and not a reserved name",
-        ));
-    }
-    Ok(name)
-}
-
-/// `Active` or `Inactive`: whether the account is disabled.
-fn status(value: RawValue<'_>) -> Result<Patch<bool>, RecordError> {
-    value::text(value, |text| match text.trim() {
-        text if text.eq_ignore_ascii_case("active") => Ok(false),
-        text if text.eq_ignore_ascii_case("inactive") => Ok(true),
-        _ => Err(RecordError::new(ErrorCode::ValueInvalid, "the value must be one of: Active, Inactive")),
-    })
-}
-
-/// A field of an agent.
-fn agent<'a>(field: Field, value: RawValue<'a>, rules: &Rules) -> Result<Patch<AgentValue<'a>>, RecordError> {
-    let lenient = rules.lenient();
-    let number = |most: i64, least: i64| {
-        value::integer(value, lenient, least, most)
-            .map(|patch| patch.map(|number| AgentValue::Number(u32::try_from(number).unwrap_or(u32::MAX))))
-    };
-    match field {
-        Field::UnrestrictedInternationalCalling | Field::ExternalUser | Field::MaxChatLimitEnabled => {
-            value::flag(value, lenient).map(|patch| patch.map(AgentValue::Flag))
-        }
-        Field::MaxChatLimit => number(rules.catalog.max_chat_limit.map_or(i64::from(u32::MAX), i64::from), 1),
-        Field::AvailabilityFilterTimeout => number(MAX_FILTER_TIMEOUT, 0),
-        Field::DirectInboundNumber1
-        | Field::DirectInboundNumber2
-        | Field::DirectInboundNumber3
-        | Field::DirectInboundNumber4
-        | Field::DirectInboundNumber5 => {
-            value::text(value, |text| phone(Cow::Borrowed(text), rules).map(PhoneNumber::into_inner))
-                .map(|patch| patch.map(AgentValue::Text))
-        }
-        _ => value::plain(value, lenient).map(|patch| patch.map(AgentValue::Text)),
-    }
-}
-
-/// Name and value of an address.
-type AddressEntry<'a> = (Cow<'a, str>, Cow<'a, str>);
-
-/// `[{"name": "sms", "value": "+39…"}]`.
-fn addresses<'a>(value: RawValue<'a>, lenient: bool) -> Result<Vec<AddressEntry<'a>>, RecordError> {
-    let source = json::source(value, '[', "a list of objects with `name` and `value`", lenient)?;
-    let mut addresses: Vec<AddressEntry<'a>> = Vec::new();
-    for (at, item) in json::items(source)?.into_iter().enumerate() {
-        let place = |error: RecordError| secret::nested(error, &at.to_string());
-        if !item.starts_with('{') {
-            return Err(place(value::mismatch("an object with `name` and `value`")));
-        }
-        let (mut name, mut value) = (None, None);
-        for (key, json) in json::entries(item)? {
-            let slot = match &*key {
-                "name" => &mut name,
-                "value" => &mut value,
-                // What an address is, its value tells.
-                "type" => continue,
-                _ => {
-                    return Err(place(
-                        RecordError::new(ErrorCode::FieldUnknown, "the field is not known").in_field(key),
-                    ));
-                }
-            };
-            match value::json_text(json, address_text).map_err(|error| place(error.in_field(key.clone())))? {
-                Patch::Value(text) => *slot = Some(text),
-                _ => return Err(place(value::null().in_field(key))),
-            }
-        }
-        match (name, value) {
-            // One of the two would be lost without a word.
-            (Some(name), Some(value)) if addresses.iter().any(|(n, v)| *n == name && *v != value) => {
-                let message = "another address of the record has this name";
-                return Err(place(RecordError::new(ErrorCode::AddressTaken, message).in_field("name")));
-            }
-            (Some(name), Some(value)) => addresses.push((name, value)),
-            (None, _) => return Err(place(value::empty().in_field("name"))),
-            (_, None) => return Err(place(value::empty().in_field("value"))),
-        }
-    }
-    Ok(addresses)
-}
-
-/// The name or the value of an address.
-pub fn address_text(text: Cow<'_, str>) -> Result<Cow<'_, str>, RecordError> {
-    let text = value::name_cow(text)?;
-    if text.len() > MAX_ADDRESS_CHARS && text.chars().count() > MAX_ADDRESS_CHARS {
-        return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 255 characters"));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]

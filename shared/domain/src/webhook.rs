@@ -12,6 +12,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use rand::Rng;
 use serde_json::{Map, Value, json};
 
+use crate::backoff::delay;
 use crate::error::ErrorCode;
 use crate::id::ImportId;
 use crate::import::ImportState;
@@ -184,9 +185,7 @@ impl Schedule {
 
     /// The pause after so many tries, at least as long as the receiver asked for, and an hour at most for its asking.
     pub fn pause(&self, attempts: u32, asked: Option<Duration>, rng: &mut impl Rng) -> Duration {
-        let doublings = attempts.saturating_sub(1).min(30);
-        let pause = self.first.saturating_mul(1 << doublings).min(self.longest);
-        let pause = pause.mul_f64(rng.random_range(1.0 - Self::JITTER..=1.0 + Self::JITTER));
+        let pause = delay(attempts, (self.first, self.longest), Self::JITTER, rng.random::<f64>());
         pause.max(asked.unwrap_or_default().min(self.longest))
     }
 }

@@ -9,7 +9,7 @@ use std::{env, fs};
 
 use muster_domain::chunk::ChunkLimits;
 use muster_domain::options::ImportOptions;
-use muster_domain::parse::{Format, ParseLimits};
+use muster_domain::parse::{Dialect, Format, ParseLimits};
 use muster_testkit::corpus::{Oddity, came, oddities, refused};
 use muster_testkit::engine::{Course, Decided, Engine};
 use serde_json::Value;
@@ -23,7 +23,7 @@ fn import(
 ) -> Result<Decided, Value> {
     let mut decided = Decided::new();
     let chunk = ChunkLimits { records, lanes: 1, ..ChunkLimits::default() };
-    let course = Course { parse, chunk, next: &mut |_| 0 };
+    let course = Course { parse, dialect: Dialect::default(), chunk, next: &mut |_| 0 };
     let result = engine.import(bytes, options, course, &mut |more, _| decided.extend(more));
     result.map(|_| decided).map_err(|error| refused(&error))
 }

@@ -5,19 +5,19 @@
 
 mod rules;
 
-use muster_domain::parse::{Format, ParseLimits};
+use muster_domain::parse::{Dialect, Format, ParseLimits};
 
 /// The first byte chooses how the others are read, so that the fuzzer finds what each choice opens.
 fn parses(format: Format, bytes: &[u8]) {
     let (choice, bytes) = bytes.split_first().map_or((0, bytes), |(first, rest)| (*first, rest));
-    let limits = ParseLimits {
+    let limits = ParseLimits { record_bytes: 2_000, ..ParseLimits::default() };
+    let dialect = Dialect {
         handmade: choice & 1 != 0,
         flexible: choice & 2 != 0,
         lax_quotes: choice & 4 != 0,
-        record_bytes: 2_000,
-        ..ParseLimits::default()
+        ..Dialect::default()
     };
-    rules::pieces_change_nothing(format, limits, usize::from(choice >> 3) + 1, bytes);
+    rules::pieces_change_nothing(format, (limits, dialect), usize::from(choice >> 3) + 1, bytes);
 }
 
 /// A table.

@@ -6,7 +6,7 @@ use muster_domain::chunk::{ChunkCutter, ChunkLimits, LaneHash, SecretKey, decode
 use muster_domain::error::FileError;
 use muster_domain::normalise::{EmailAddress, PhoneNumber, Username};
 use muster_domain::options::ImportOptions;
-use muster_domain::parse::{Format, ParseLimits, Parser, RecordSink};
+use muster_domain::parse::{Dialect, Format, ParseLimits, Parser, RecordSink};
 use muster_domain::plan::plan;
 use muster_domain::record::{Names, RawRecord, Record};
 use muster_domain::rules::Rules;
@@ -42,8 +42,12 @@ impl RecordSink for Seen {
     }
 }
 
-fn parse<'p>(format: Format, limits: ParseLimits, pieces: impl IntoIterator<Item = &'p [u8]>) -> String {
-    let mut parser = Parser::new(format, limits);
+fn parse<'p>(
+    format: Format,
+    (limits, dialect): (ParseLimits, Dialect),
+    pieces: impl IntoIterator<Item = &'p [u8]>,
+) -> String {
+    let mut parser = Parser::in_dialect(format, limits, dialect);
     let mut seen = Seen::default();
     let fed = pieces.into_iter().try_for_each(|piece| parser.feed(piece, &mut seen));
     let end = fed.and_then(|()| parser.finish(&mut seen));
@@ -56,10 +60,15 @@ fn parse<'p>(format: Format, limits: ParseLimits, pieces: impl IntoIterator<Item
 }
 
 /// Whatever the pieces, the same bytes give the same records and the same error.
-pub(crate) fn pieces_change_nothing(format: Format, limits: ParseLimits, size: usize, bytes: &[u8]) {
-    let whole = parse(format, limits, [bytes]);
+pub(crate) fn pieces_change_nothing(
+    format: Format,
+    parsing: (ParseLimits, Dialect),
+    size: usize,
+    bytes: &[u8],
+) {
+    let whole = parse(format, parsing, [bytes]);
     assert_eq!(
-        parse(format, limits, bytes.chunks(size)),
+        parse(format, parsing, bytes.chunks(size)),
         whole,
         "pieces of {size} bytes are read as the whole is"
     );

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_domain::fault::Fault;
-use muster_runtime::retry::{ErrorKind, SeamError};
+use muster_runtime::retry::ErrorKind;
 
 use crate::message::MAX_BODY;
 
@@ -97,12 +97,6 @@ impl QueueError {
     fn has_code(&self, code: u16) -> bool {
         let Self::Broker(error) = self else { return false };
         matches!(error.kind(), lapin::ErrorKind::ProtocolError(error) if error.get_id() == code)
-    }
-}
-
-impl SeamError for QueueError {
-    fn kind(&self) -> ErrorKind {
-        Self::kind(self)
     }
 }
 

@@ -85,6 +85,23 @@ impl Headers {
     /// Reads headers by name. Headers with other names are ignored: brokers add their own.
     ///
     /// A trace context that makes no sense is dropped, since it may never cost a message.
+    ///
+    /// ```
+    /// use muster_queue::{HeaderValue, Headers};
+    ///
+    /// let headers = Headers {
+    ///     version: 1,
+    ///     tenant: Some(7),
+    ///     import_id: "0198d3a0-0000-7000-8000-000000000000".parse().unwrap(),
+    ///     chunk_id: 4_711,
+    ///     attempt: 1,
+    ///     traceparent: None,
+    /// };
+    /// let sent = headers.encode();
+    /// let look_up = |name: &str| sent.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+    /// assert_eq!(Headers::decode(look_up), Ok(headers.clone()));
+    /// assert!(matches!(look_up("muster-chunk"), Some(HeaderValue::Integer(4_711))));
+    /// ```
     pub fn decode(look_up: impl Fn(&str) -> Option<HeaderValue>) -> Result<Self, DecodeError> {
         let integer = |name| match look_up(name) {
             Some(HeaderValue::Integer(value)) => Ok(Some(value)),

@@ -21,6 +21,14 @@ const DELIVERY_LIMIT: u32 = 20;
 
 impl Topology {
     /// The topology under `prefix`: 1 to 200 of the characters `a-z`, `A-Z`, `0-9`, `.`, `_` and `-`.
+    ///
+    /// ```
+    /// use muster_queue::Topology;
+    ///
+    /// let topology = Topology::new("muster").unwrap();
+    /// assert_eq!(topology.dead(), format!("{}.dead", topology.queue()));
+    /// assert!(Topology::new("a queue").is_err());
+    /// ```
     pub fn new(prefix: impl Into<String>) -> Result<Self, QueueError> {
         let prefix = prefix.into();
         let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);

@@ -25,9 +25,9 @@ pub use reference::{OTHER_VARIABLES, reference};
 pub use secret::SecretUrl;
 pub use settings::{
     AuthgearConfig, BitcasterConfig, BrokerConfig, Config, DatabaseConfig, DispatchConfig, EngineConfig,
-    HttpConfig, IntakeConfig, KEYS, LogConfig, RetentionConfig, WorkerConfig,
+    HttpConfig, IntakeConfig, KEYS, LogConfig, RetentionConfig, TraceConfig, WorkerConfig,
 };
-pub use value::{ByteSize, Envelope, LogFormat};
+pub use value::{ByteSize, Envelope, LogFormat, Ratio};
 
 /// The file that is read when none is named, if it is there.
 pub const DEFAULT_FILE: &str = "muster.toml";

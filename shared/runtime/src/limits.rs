@@ -456,6 +456,21 @@ pub const LIMITS: &[Group] = &[
                 ],
             ),
             limit(
+                "Records of an earlier record's user that are told one by one",
+                Fixed("10,000 of a file"),
+                Else("the first of the others says how many there are"),
+                &[
+                    "so_many_repeats_are_told_one_by_one_and_the_others_are_counted",
+                    "repeats_beyond_a_number_are_told_as_one_warning_with_their_number",
+                ],
+            ),
+            limit(
+                "Records with a number that lost its zeros that are told",
+                Fixed("1,000 of a file"),
+                Else("the last one that is told says so; an inspection counts all"),
+                &["so_many_records_are_told_and_the_last_one_says_so"],
+            ),
+            limit(
                 "Chunks with the workers",
                 Set("dispatch.window"),
                 Else("the others wait in the store"),
@@ -487,6 +502,18 @@ pub const LIMITS: &[Group] = &[
                 Set("worker.deadline"),
                 Else("it takes another connection"),
                 &["connections_that_lead_nowhere_hold_no_worker"],
+            ),
+            limit(
+                "Spans of traces that wait to be sent",
+                Fixed("4,096"),
+                Else("they are dropped and counted"),
+                &["spans_that_find_the_queue_full_are_dropped_and_counted"],
+            ),
+            limit(
+                "Time for the last spans at a stop",
+                Fixed("2 s"),
+                Else("they are lost"),
+                &["a_collector_that_hangs_holds_up_neither_spans_nor_the_stop"],
             ),
         ],
     ),

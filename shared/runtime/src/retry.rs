@@ -11,21 +11,18 @@ use backoff::backoff::Backoff as _;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 use tokio::time::{Instant, sleep};
 
-/// What an error of a seam asks of its caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether an operation that failed may be tried again, and how. Errors of the store and of the queue know their kind, so that the caller
+/// need not know their source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// The same call may succeed later.
+    /// What was asked is away, busy or out of something. The same again may work later.
     Transient,
-    /// Another got there first: read again, then decide.
+    /// Someone else was there first. Read again, decide again, write again.
     Conflict,
-    /// The same call will fail again until a person changes something.
+    /// The database refuses these rows. The same rows will be refused again; fewer of them may not be.
+    Data,
+    /// A mistake of the program or its set-up. Trying again does not help.
     Permanent,
-}
-
-/// An error of a seam; it knows its kind, so that the caller need not know its source.
-pub trait SeamError {
-    /// What the error asks of the caller.
-    fn kind(&self) -> ErrorKind;
 }
 
 /// How delays grow and when to give up.
@@ -86,6 +83,18 @@ impl Backoff {
     }
 
     /// The next delay.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use muster_runtime::retry::{Backoff, Policy};
+    ///
+    /// let mut backoff = Backoff::new(Policy::RECONNECT);
+    /// for _ in 0..10 {
+    ///     // The longest, and the jitter.
+    ///     assert!(backoff.delay() <= Duration::from_secs(7));
+    /// }
+    /// ```
     pub fn delay(&mut self) -> Duration {
         // Without a time limit the crate never answers `None`; its longest interval is the sensible reading if it did.
         self.0.next_backoff().unwrap_or(self.0.max_interval)
@@ -103,9 +112,13 @@ impl Iterator for Backoff {
 /// Runs `operation` until it succeeds, its error is permanent, or the policy's time is up; gives the last error then.
 ///
 /// Transient errors and conflicts are tried again, each logged as a warning with the delay that follows.
-pub async fn retry<T, E, Try>(policy: Policy, mut operation: impl FnMut() -> Try) -> Result<T, E>
+pub async fn retry<T, E, Try>(
+    policy: Policy,
+    kind: impl Fn(&E) -> ErrorKind,
+    mut operation: impl FnMut() -> Try,
+) -> Result<T, E>
 where
-    E: SeamError + Display,
+    E: Display,
     // Not an async closure: what holds one cannot be spawned.
     Try: Future<Output = Result<T, E>>,
 {
@@ -114,7 +127,9 @@ where
     loop {
         let error = match operation().await {
             Ok(value) => return Ok(value),
-            Err(error) if error.kind() == ErrorKind::Permanent => return Err(error),
+            Err(error) if matches!(kind(&error), ErrorKind::Permanent | ErrorKind::Data) => {
+                return Err(error);
+            }
             Err(error) => error,
         };
         let delay = backoff.delay();
@@ -136,7 +151,7 @@ mod tests {
     #[error("failed")]
     struct Failed(ErrorKind);
 
-    impl SeamError for Failed {
+    impl Failed {
         fn kind(&self) -> ErrorKind {
             self.0
         }
@@ -160,7 +175,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn transient_errors_are_tried_again_and_permanent_ones_are_not() {
         let mut left = 3;
-        let result = retry(Policy::RECONNECT, || {
+        let result = retry(Policy::RECONNECT, Failed::kind, || {
             left -= 1;
             ready(if left > 0 { Err(Failed(ErrorKind::Transient)) } else { Ok(left) })
         })
@@ -168,7 +183,7 @@ mod tests {
         assert_eq!(result, Ok(0));
 
         let mut calls = 0;
-        let result: Result<(), Failed> = retry(Policy::RECONNECT, || {
+        let result: Result<(), Failed> = retry(Policy::RECONNECT, Failed::kind, || {
             calls += 1;
             ready(Err(Failed(ErrorKind::Permanent)))
         })
@@ -180,7 +195,8 @@ mod tests {
     async fn the_time_limit_ends_it() {
         let started = Instant::now();
         let policy = Policy::RECONNECT.for_at_most(Duration::from_secs(60));
-        let result: Result<(), Failed> = retry(policy, || ready(Err(Failed(ErrorKind::Transient)))).await;
+        let result: Result<(), Failed> =
+            retry(policy, Failed::kind, || ready(Err(Failed(ErrorKind::Transient)))).await;
         assert!(result.is_err());
         assert!(started.elapsed() <= Duration::from_secs(60));
         assert!(started.elapsed() > Duration::from_secs(50));

@@ -1,4 +1,4 @@
-//! What operators see: logs here, metrics in [`series`] and [`exposition`].
+//! What operators see: logs here, metrics in [`series`] and [`exposition`], traces in [`traces`].
 //!
 //! Logs: what is traced, written to standard error as text or as JSON, and panics among it.
 //!
@@ -6,6 +6,7 @@
 
 pub mod exposition;
 pub mod series;
+pub mod traces;
 
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;

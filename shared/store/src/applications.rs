@@ -45,22 +45,7 @@ pub async fn register(
     active: bool,
 ) -> Result<ApplicationMember, StoreError> {
     let (project, application) = (place.project.as_str(), place.application.as_str());
-    let new = sqlx::query!(
-        "insert into application_members (tenant_id, organization_id, project, application, user_id)
-         select tenant_id, $2, $3, $4, id
-           from users
-          where id = $5 and tenant_id = $1
-            for key share
-         on conflict (organization_id, project, application, user_id) do nothing",
-        tenant.get(),
-        place.organization_id,
-        project,
-        application,
-        user,
-    )
-    .execute(&mut *connection)
-    .await?
-    .rows_affected();
+    let new = enter(connection, tenant, place, user).await?;
     let stored = sqlx::query_scalar!(
         r#"select custom_fields::text as "custom_fields!"
              from application_members
@@ -101,6 +86,31 @@ pub async fn register(
         touch(connection, tenant, user).await?;
     }
     Ok(ApplicationMember { custom_fields, active })
+}
+
+/// Makes a user that is there a member, unless it is one. How many became one.
+async fn enter(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    place: Application<'_>,
+    user: Uuid,
+) -> Result<u64, StoreError> {
+    let entered = sqlx::query!(
+        "insert into application_members (tenant_id, organization_id, project, application, user_id)
+         select tenant_id, $2, $3, $4, id
+           from users
+          where id = $5 and tenant_id = $1
+            for key share
+         on conflict (organization_id, project, application, user_id) do nothing",
+        tenant.get(),
+        place.organization_id,
+        place.project.as_str(),
+        place.application.as_str(),
+        user,
+    )
+    .execute(connection)
+    .await?;
+    Ok(entered.rows_affected())
 }
 
 /// Raises a user's version and changes nothing of the user itself.

@@ -6,23 +6,27 @@
 //! Why a chunk that kills its workers dies and no other does: [`begin`] notes the worker in the chunk's row before any work
 //! on it, and whatever ends the work takes the note away. A note that is left behind is a worker that died over the chunk.
 
+mod dead;
+
 use std::time::Duration;
 
-use muster_domain::chunk::{SecretKey, decode};
-use muster_domain::error::{ErrorCode, RecordError};
+use muster_domain::chunk::SecretKey;
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::import::ChunkState;
 use muster_domain::options::{ImportOptions, NewerOptions};
-use muster_domain::outcome::{Outcome, OutcomeSheet, Verdict};
+use muster_domain::outcome::OutcomeSheet;
 use muster_domain::planned::PlanUse;
-use muster_domain::record::{Secrets, source_json};
+use muster_domain::receive::Issue;
 use muster_domain::undo::Images;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::intake::{Issue, small, write_issues};
+pub use dead::{bury, end_dead};
+
+use super::convert::{number, read_sheet, small};
+use super::issues::write_issues;
 use super::{Store, StoreError, Transaction};
 
 /// First key of the advisory locks on tenants; the second is the tenant.
@@ -149,15 +153,15 @@ pub async fn lock(
         return Ok(None);
     };
     let (plan, columns) = lock_tenant_of(connection, row.tenant_id, row.import_id, alone).await?;
-    let records = usize::try_from(row.records).unwrap_or(0);
+    let records = number(row.records, ("chunks", "records"), chunk)?;
     let outcomes = read_sheet(chunk, row.records, row.outcomes.as_deref())?;
     Ok(Some(LockedChunk {
         import: ImportId::new(row.import_id),
         tenant: TenantId::new(row.tenant_id),
         state: row.state.parse().map_err(|_| StoreError::corrupt("chunks", "state", chunk))?,
-        attempts: count(row.attempts),
-        begun_elsewhere: count(row.begun_elsewhere),
-        deferrals: count(row.deferrals),
+        attempts: number(row.attempts, ("chunks", "attempts"), chunk)?,
+        begun_elsewhere: number(row.begun_elsewhere, ("chunks", "begun"), chunk)?,
+        deferrals: number(row.deferrals, ("chunks", "deferrals"), chunk)?,
         reopened: row.reopened,
         records,
         body_hash: row.body_hash,
@@ -386,148 +390,4 @@ pub async fn wake_dispatchers(connection: &mut PgConnection) -> Result<(), Store
     fault::point(Point::Wake)?;
     sqlx::query!("select pg_notify('muster_dispatch', '')").execute(connection).await?;
     Ok(())
-}
-
-/// Ends a chunk that cannot be applied: its pending records fail with code `chunk_dead`. False for a chunk that has ended.
-pub async fn bury(store: &Store, chunk: ChunkId, problem: &str) -> Result<bool, StoreError> {
-    let mut connection = store.pool().acquire().await?;
-    end_dead(&mut connection, chunk, Uuid::nil(), problem).await
-}
-
-/// The same over a connection of the caller's, a worker: its own note is no death.
-pub async fn end_dead(
-    connection: &mut PgConnection,
-    chunk: ChunkId,
-    worker: Uuid,
-    problem: &str,
-) -> Result<bool, StoreError> {
-    let mut transaction = super::begin(connection).await?;
-    let Some(row) = sqlx::query!(
-        r#"select import_id, records, pending, body, outcomes, reopened > 0 as "reopened!"
-             from chunks
-            where id = $1 and state in ('staged', 'dispatched', 'retryable')
-              for no key update"#,
-        chunk.get(),
-    )
-    .fetch_optional(&mut *transaction)
-    .await?
-    else {
-        transaction.rollback().await?;
-        return Ok(false);
-    };
-    let mut sheet = read_sheet(chunk, row.records, row.outcomes.as_deref())?;
-    write_dead_issues(&mut transaction, ImportId::new(row.import_id), chunk, &row.body, &sheet).await?;
-    sheet.turn(Outcome::Pending, Verdict::FAILED);
-    sqlx::query!(
-        "update chunks
-            set state = 'dead', failed = failed + pending, pending = 0, outcomes = $3,
-                attempts = attempts + cardinality(array_remove(begun, $4)), begun = '{}',
-                leased_until = null, due_at = null, problem = $2,
-                problem_at = now(), problem_since = coalesce(problem_since, now())
-          where id = $1",
-        chunk.get(),
-        problem,
-        &sheet.encode()[..],
-        worker,
-    )
-    .execute(&mut *transaction)
-    .await?;
-    fault::point(Point::Dead)?;
-    transaction.commit().await?;
-    if !row.reopened {
-        let failed = u64::from(count(row.pending));
-        metrics::counter!("muster_records_total", "outcome" => "failed").increment(failed);
-        metrics::counter!("muster_failures_total", "code" => ErrorCode::ChunkDead.as_str()).increment(failed);
-    }
-    Ok(true)
-}
-
-/// Issues written at a time for a dead chunk, and bytes of their sources: it may be dead because it takes more memory than there is.
-const DEAD_ISSUES: usize = 200;
-const DEAD_BYTES: usize = 128 * 1024;
-
-/// Writes what the pending records of a dead chunk failed of.
-async fn write_dead_issues(
-    connection: &mut PgConnection,
-    import: ImportId,
-    chunk: ChunkId,
-    body: &[u8],
-    sheet: &OutcomeSheet,
-) -> Result<(), StoreError> {
-    let Ok(records) = decode(body) else {
-        return write_unreadable_issues(connection, import, chunk, sheet).await;
-    };
-    let fields = records.fields();
-    let secrets = Secrets::by_name(records.names());
-    let mut issues = Vec::with_capacity(DEAD_ISSUES);
-    let mut bytes = 0;
-    for (record, (verdict, _)) in records.records(&fields).zip(sheet.iter()) {
-        if verdict.outcome != Outcome::Pending {
-            continue;
-        }
-        let source = source_json(&record, records.names(), &secrets);
-        bytes += source.len();
-        issues.push(Issue {
-            record: record.position.record.get(),
-            failed: true,
-            errors: vec![RecordError::new(
-                ErrorCode::ChunkDead,
-                "the chunk of this record could not be applied and its attempts are spent; retry drives it again",
-            )],
-            warnings: Vec::new(),
-            source,
-        });
-        if issues.len() == DEAD_ISSUES || bytes >= DEAD_BYTES {
-            write_issues(connection, import, &issues).await?;
-            issues.clear();
-            bytes = 0;
-        }
-    }
-    write_issues(connection, import, &issues).await
-}
-
-/// The same where the records cannot be read: each has its number all the same, and an error, but no source.
-async fn write_unreadable_issues(
-    connection: &mut PgConnection,
-    import: ImportId,
-    chunk: ChunkId,
-    sheet: &OutcomeSheet,
-) -> Result<(), StoreError> {
-    if fault::mutant(Mutant::UnreadableWithoutErrors) {
-        return Ok(());
-    }
-    let numbers = super::unreadable::numbers(connection, import, chunk.get()).await?;
-    let pending =
-        numbers.iter().zip(sheet.iter()).filter(|(_, (verdict, _))| verdict.outcome == Outcome::Pending);
-    let issues: Vec<Issue> = pending
-        .map(|(number, _)| Issue {
-            record: number.unsigned_abs(),
-            failed: true,
-            errors: vec![RecordError::new(
-                ErrorCode::ChunkDead,
-                "the chunk of this record could not be read by the workers; import the record once more",
-            )],
-            warnings: Vec::new(),
-            source: "[]".to_owned(),
-        })
-        .collect();
-    write_issues(connection, import, &issues).await
-}
-
-pub(super) fn read_sheet(
-    chunk: ChunkId,
-    records: i32,
-    outcomes: Option<&[u8]>,
-) -> Result<OutcomeSheet, StoreError> {
-    let records = usize::try_from(records).unwrap_or(0);
-    match outcomes {
-        None => Ok(OutcomeSheet::pending(records)),
-        Some(bytes) => {
-            OutcomeSheet::decode(bytes, records).map_err(|_| StoreError::corrupt("chunks", "outcomes", chunk))
-        }
-    }
-}
-
-fn count(number: i32) -> u32 {
-    u32::try_from(number).unwrap_or(0)
 }

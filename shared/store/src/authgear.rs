@@ -4,7 +4,7 @@ use chrono::{Datelike, NaiveDate};
 use muster_domain::id::{ImportId, TenantId};
 use uuid::Uuid;
 
-use super::intake::wide;
+use super::convert::wide;
 use super::{Store, StoreError};
 
 /// Most records that a tenant may send. What is not set does not limit.

@@ -19,6 +19,7 @@ use sqlx::FromRow;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::convert::number;
 use super::problems::Cause;
 use super::steer::{self, Steered};
 use super::{ErrorKind, Store, StoreError};
@@ -110,19 +111,20 @@ impl TryFrom<BulkRow> for Bulk {
     type Error = StoreError;
 
     fn try_from(row: BulkRow) -> Result<Self, StoreError> {
-        let narrow = |number: i32| u64::try_from(number).unwrap_or(0);
+        let key = row.id;
+        let narrow = |value: i32, column| number(value, ("bulk_actions", column), key);
         Ok(Self {
             action: row.action.parse().map_err(|_| StoreError::corrupt("bulk_actions", "action", row.id))?,
             id: row.id,
             actor: row.actor,
             filter: row.filter.0,
-            imports: narrow(row.found),
-            records: u64::try_from(row.records).unwrap_or(0),
+            imports: narrow(row.found, "imports")?,
+            records: number(row.records, ("bulk_actions", "records"), key)?,
             states: row.states.0,
             first: row.first.into_iter().map(ImportId::new).collect(),
             state: row.state,
-            succeeded: narrow(row.succeeded),
-            refused: narrow(row.refused),
+            succeeded: narrow(row.succeeded, "succeeded")?,
+            refused: narrow(row.refused, "refused")?,
             refusals: row.refusals.0,
             created_at: row.created_at,
             started_at: row.started_at,

@@ -9,7 +9,7 @@ use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use uuid::Uuid;
 
-use super::intake::wide;
+use super::convert::wide;
 use super::steer::cancel_import;
 use super::{Store, StoreError};
 

@@ -7,6 +7,7 @@ use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::import::ChunkState;
 use muster_domain::outcome::Counts;
 
+use super::convert::number;
 use super::{Store, StoreError, holders};
 
 /// A chunk as it stands.
@@ -138,28 +139,28 @@ pub async fn page(
 
 fn report(row: Row, holders: &mut HashMap<ChunkId, String>) -> Result<ChunkReport, StoreError> {
     let id = ChunkId::new(row.id);
-    let small = |number: i32| u32::try_from(number).unwrap_or(0);
-    let count = |number: i32| u64::from(small(number));
-    let wide = |number: i64| u64::try_from(number).unwrap_or(0);
+    let small = |value: i32, column| number::<_, u32>(value, ("chunks", column), id);
+    let count = |value: i32, column| number::<_, u64>(value, ("chunks", column), id);
+    let wide = |value: i64, column| number::<_, u64>(value, ("chunks", column), id);
     let state: ChunkState = row.state.parse().map_err(|_| StoreError::corrupt("chunks", "state", id))?;
     Ok(ChunkReport {
         id,
-        lane: small(row.lane),
-        seq: small(row.seq),
+        lane: small(row.lane, "lane")?,
+        seq: small(row.seq, "seq")?,
         state,
-        first_record: wide(row.first_record),
-        last_record: wide(row.last_record),
+        first_record: wide(row.first_record, "first_record")?,
+        last_record: wide(row.last_record, "last_record")?,
         counts: Counts {
-            total: count(row.records),
-            pending: count(row.pending),
-            inserted: count(row.inserted),
-            updated: count(row.updated),
-            skipped: count(row.skipped),
-            failed: count(row.failed),
+            total: count(row.records, "records")?,
+            pending: count(row.pending, "pending")?,
+            inserted: count(row.inserted, "inserted")?,
+            updated: count(row.updated, "updated")?,
+            skipped: count(row.skipped, "skipped")?,
+            failed: count(row.failed, "failed")?,
         },
-        attempts: small(row.attempts),
-        deferrals: small(row.deferrals),
-        reopened: small(row.reopened),
+        attempts: small(row.attempts, "attempts")?,
+        deferrals: small(row.deferrals, "deferrals")?,
+        reopened: small(row.reopened, "reopened")?,
         sent_at: row.sent_at,
         ended_at: if state == ChunkState::Dead { row.problem_at } else { row.applied_at },
         next_try_at: row.due_at.filter(|_| state == ChunkState::Retryable),

@@ -15,6 +15,7 @@ use muster_domain::id::{DeliveryId, TenantId, WebhookId};
 use muster_domain::import::DeliveryState;
 use muster_domain::webhook::{SealedSecret, WebhookSecret};
 use serde_json::json;
+use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
@@ -177,20 +178,7 @@ pub async fn finish(
     };
     let gone = next == Next::Gone && !mutant(Mutant::GoneGoesOn);
     let mut transaction = store.pool().begin().await?;
-    let given_back = sqlx::query!(
-        "update webhooks
-            set claim = null, claimed_until = null,
-                disabled_reason = case when $3 and enabled then 'gone' else disabled_reason end,
-                enabled = enabled and not $3
-          where id = $1 and claim = $2",
-        claim.webhook.get(),
-        claim.claim,
-        gone,
-    )
-    .execute(&mut *transaction)
-    .await?
-    .rows_affected();
-    if given_back == 0 {
+    if !give_back(&mut transaction, claim, gone).await? {
         return Ok(None);
     }
     let noted = json!([{
@@ -229,6 +217,23 @@ pub async fn finish(
     transaction.commit().await?;
     let state = state.map(|text| text.parse().map_err(|_| corrupt(claim.delivery))).transpose()?;
     Ok(state)
+}
+
+/// Gives the webhook of a claim back; disabled where its receiver is gone. False where another claim has it.
+async fn give_back(connection: &mut PgConnection, claim: &Claim, gone: bool) -> Result<bool, StoreError> {
+    let given_back = sqlx::query!(
+        "update webhooks
+            set claim = null, claimed_until = null,
+                disabled_reason = case when $3 and enabled then 'gone' else disabled_reason end,
+                enabled = enabled and not $3
+          where id = $1 and claim = $2",
+        claim.webhook.get(),
+        claim.claim,
+        gone,
+    )
+    .execute(connection)
+    .await?;
+    Ok(given_back.rows_affected() == 1)
 }
 
 fn corrupt(delivery: DeliveryId) -> StoreError {

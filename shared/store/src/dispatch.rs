@@ -96,6 +96,8 @@ pub struct ClaimedChunk {
     pub attempt: u32,
     /// The encoded records.
     pub body: Vec<u8>,
+    /// The trace context of its import, as a header has it.
+    pub traceparent: Option<String>,
 }
 
 /// The same as the store has it.
@@ -105,6 +107,7 @@ struct ClaimedRow {
     tenant_id: i32,
     attempts: i32,
     body: Vec<u8>,
+    traceparent: Option<String>,
 }
 
 impl From<ClaimedRow> for ClaimedChunk {
@@ -115,6 +118,7 @@ impl From<ClaimedRow> for ClaimedChunk {
             tenant: TenantId::new(row.tenant_id),
             attempt: u32::try_from(row.attempts).unwrap_or(0) + 1,
             body: row.body,
+            traceparent: row.traceparent,
         }
     }
 }
@@ -149,7 +153,7 @@ pub async fn claim_to_publish(
     }
     let rows = sqlx::query_as!(
         ClaimedRow,
-        "with confirmed as (
+        r#"with confirmed as (
              update chunks
                 set claim_until = null, leased_until = now() + make_interval(secs => $2),
                     -- What the queue did not take before, it has now. What workers met stays told until it is applied.
@@ -179,7 +183,8 @@ pub async fn claim_to_publish(
                 leased_until = now() + make_interval(secs => $2), claim_until = now() + make_interval(secs => $4)
            from free
           where chunks.id = free.id
-         returning chunks.id, chunks.import_id, chunks.tenant_id, chunks.attempts, chunks.body",
+         returning chunks.id, chunks.import_id, chunks.tenant_id, chunks.attempts, chunks.body,
+                   (select i.traceparent from imports i where i.id = chunks.import_id) as "traceparent?""#,
         &ids,
         lease_seconds,
         &confirmed,

@@ -12,6 +12,7 @@ use muster_domain::field::Field;
 use muster_domain::id::{ChunkId, ImportId};
 use muster_domain::options::ImportOptions;
 use muster_domain::outcome::{Outcome, Verdict};
+use muster_domain::receive::Issue;
 use muster_domain::record::source_json;
 use muster_domain::rules::Rules;
 use muster_domain::unique::{KeyList, UniqueKey};
@@ -20,7 +21,8 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::intake::{Issue, small, wide, write_issues};
+use super::convert::{number, numbers, read_sheet, small, wide};
+use super::issues::write_issues;
 
 /// Which of a record's values an earlier record has.
 #[derive(Debug, Clone, Copy)]
@@ -119,7 +121,7 @@ async fn fail_in_next(
     };
     let records = decode(&row.body).map_err(|_| StoreError::corrupt("chunks", "body", row.id))?;
     let doubled = doubled_of(connection, import, &records).await?;
-    let mut sheet = super::apply::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
+    let mut sheet = read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
     let mut issues = issues(&records, &doubled, rules);
     let mut failed = 0;
     for (index, _) in &issues {
@@ -169,7 +171,7 @@ async fn doubled_of(
     let mut doubled = BTreeMap::new();
     for row in rows {
         let which = Doubled { identifier: row.identifier, new_email: row.new_email };
-        doubled.insert(u64::try_from(row.record).unwrap_or(0), which);
+        doubled.insert(number(row.record, ("import_doubles", "record"), import)?, which);
     }
     Ok(doubled)
 }
@@ -243,10 +245,4 @@ pub(super) async fn among(
     .fetch_all(connection)
     .await?;
     Ok(doubled.iter().filter_map(|record| records.binary_search(record).ok()).collect())
-}
-
-/// The numbers of a chunk's records, ascending.
-pub(super) fn numbers(chunk: &ChunkRecords) -> Vec<i64> {
-    let fields = chunk.fields();
-    chunk.records(&fields).map(|record| wide(record.position.record.get())).collect()
 }

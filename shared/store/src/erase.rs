@@ -20,8 +20,8 @@ use serde_json::value::RawValue as Json;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::apply::read_sheet;
 use super::audit::{self, Did, Entry};
+use super::convert::read_sheet;
 use super::{Store, StoreError};
 
 /// What was erased.

@@ -7,21 +7,9 @@
 use std::fmt;
 
 use muster_domain::fault::{self, Fault, Mutant};
+use muster_runtime::retry::ErrorKind;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgDatabaseError;
-
-/// Whether an operation that failed may be tried again, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorKind {
-    /// The database is away, busy or out of something. The same again may work later.
-    Transient,
-    /// Someone else was there first. Read again, decide again, write again.
-    Conflict,
-    /// The database refuses these rows. The same rows will be refused again; fewer of them may not be.
-    Data,
-    /// A mistake of the program or its set-up. Trying again does not help.
-    Permanent,
-}
 
 /// An operation of the store failed. Not "not found", and nothing about a record: those are values.
 #[derive(Debug, thiserror::Error)]

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::apply::read_sheet;
-use super::intake::wide;
+use super::convert::read_sheet;
+use super::convert::wide;
 use super::{Store, StoreError, reports};
 
 /// Most generations that are followed, and most imports of a family that are looked at.

@@ -8,19 +8,22 @@
 //! ([`Tally`]) in the transaction that ends the upload.
 
 use muster_domain::chunk::SealedChunk;
-use muster_domain::error::{FileError, RecordError};
+use muster_domain::error::FileError;
 use muster_domain::fault::{self, Mutant, Point, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::options::ImportOptions;
 use muster_domain::outcome::{OutcomeSheet, Verdict};
+use muster_domain::receive::Allowance;
 use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::convert::{small, wide};
 pub use super::doubles::stage_keys;
-use super::quota::{self, Allowance, TenantLimits};
-pub use super::receipt::{Concluded, Received, Settled, Tally, receive};
+pub use super::issues::write_issues;
+use super::quota::{self, TenantLimits};
+pub use super::receipt::{Concluded, Settled, Tally, receive};
 use super::{Store, StoreError, doubles};
 
 /// A new import.
@@ -122,8 +125,9 @@ pub async fn open(store: &Store, import: &NewImport, limits: &TenantLimits) -> R
 async fn insert(connection: &mut PgConnection, import: &NewImport) -> Result<bool, StoreError> {
     let (key, hash) = import.idempotency.as_ref().map(|(key, hash)| (key.as_str(), &hash[..])).unzip();
     let inserted = sqlx::query!(
-        "insert into imports (id, tenant_id, filename, options, idempotency_key, request_hash, alive_until, actor, mends, profile)
-         values ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7), $8, $9, $10)
+        "insert into imports (id, tenant_id, filename, options, idempotency_key, request_hash, alive_until, actor, mends,
+                              traceparent, profile)
+         values ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7), $8, $9, $10, $11)
          on conflict (tenant_id, idempotency_key) where idempotency_key is not null do nothing",
         import.id.get(),
         import.tenant.get(),
@@ -134,6 +138,7 @@ async fn insert(connection: &mut PgConnection, import: &NewImport) -> Result<boo
         LEASE_SECONDS,
         import.provenance.actor,
         import.provenance.mends.map(ImportId::get),
+        super::trace_of_work(),
         import.provenance.profile,
     )
     .execute(connection)
@@ -233,32 +238,6 @@ pub async fn staging_connection(store: &Store) -> Result<PgConnection, StoreErro
     Ok(connection)
 }
 
-/// A record with something to say beside its outcome.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Issue {
-    /// Number of the record.
-    pub record: u64,
-    /// Whether the record failed (else there are only warnings).
-    pub failed: bool,
-    /// What is wrong with it.
-    pub errors: Vec<RecordError>,
-    /// What its owner should know although it was applied.
-    pub warnings: Vec<String>,
-    /// The record as uploaded, secrets redacted: JSON text `[[name, value], …]`.
-    pub source: String,
-}
-
-impl Issue {
-    /// About how many bytes it holds.
-    pub fn size(&self) -> usize {
-        let errors =
-            self.errors.iter().map(|error| error.message.len() + error.field.as_ref().map_or(0, String::len));
-        let warnings = self.warnings.iter().map(String::len);
-        let own = size_of::<Self>() + size_of_val(&self.errors[..]) + size_of_val(&self.warnings[..]);
-        own + self.source.len() + errors.sum::<usize>() + warnings.sum::<usize>()
-    }
-}
-
 /// Stages one chunk, with the outcomes of those of its records that failed validation. One all of whose records did is at its end.
 pub async fn stage(
     connection: &mut PgConnection,
@@ -297,68 +276,6 @@ pub async fn stage(
     .await?;
     fault::point(Point::Stage)?;
     Ok(())
-}
-
-/// Writes issues of records. A record's later issue replaces its earlier one, so that writing twice is writing once. What the record was
-/// warned of while it was received is still so after it was applied, and stays.
-pub async fn write_issues(
-    connection: &mut PgConnection,
-    import: ImportId,
-    issues: &[Issue],
-) -> Result<(), StoreError> {
-    if issues.is_empty() || fault::mutant(Mutant::IssuesForgotten) {
-        return Ok(());
-    }
-    let json = |value: &dyn erased::Json| value.text();
-    let records: Vec<i64> = issues.iter().map(|issue| wide(issue.record)).collect();
-    let failed: Vec<bool> = issues.iter().map(|issue| issue.failed).collect();
-    let errors: Vec<Option<String>> = issues.iter().map(|issue| json(&issue.errors)).collect();
-    let warnings: Vec<Option<String>> = issues.iter().map(|issue| json(&issue.warnings)).collect();
-    let sources: Vec<String> = issues.iter().map(|issue| issue.source.clone()).collect();
-    sqlx::query!(
-        "insert into record_issues (import_id, record, failed, errors, warnings, source)
-         select $1, record, failed, errors::json, warnings::json, source::json
-           from unnest($2::bigint[], $3::boolean[], $4::text[], $5::text[], $6::text[])
-             as issue (record, failed, errors, warnings, source)
-         on conflict (import_id, record) do update
-            set failed = excluded.failed, errors = excluded.errors, source = excluded.source,
-                warnings = case
-                    when record_issues.warnings is null or $7 then excluded.warnings
-                    when excluded.warnings is null then record_issues.warnings
-                    else (select json_agg(told)
-                            from (select told from json_array_elements_text(record_issues.warnings) as told
-                                  union all
-                                  select told from json_array_elements_text(excluded.warnings) as told
-                                   where told not in (select earlier
-                                                        from json_array_elements_text(record_issues.warnings) as earlier))
-                                 as every)
-                end",
-        import.get(),
-        &records,
-        &failed,
-        &errors as &[Option<String>],
-        &warnings as &[Option<String>],
-        &sources,
-        mutant(Mutant::LaterWarningsReplace),
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// JSON text of a list, nothing for an empty one.
-mod erased {
-    use serde::Serialize;
-
-    pub(super) trait Json {
-        fn text(&self) -> Option<String>;
-    }
-
-    impl<T: Serialize> Json for Vec<T> {
-        fn text(&self) -> Option<String> {
-            if self.is_empty() { None } else { serde_json::to_string(self).ok() }
-        }
-    }
 }
 
 /// Says that the receiver is alive. False if the import is not being received any more: the receiver must stop.
@@ -442,13 +359,4 @@ pub async fn abort_abandoned(store: &Store, all: bool) -> Result<usize, StoreErr
     }
     transaction.commit().await?;
     Ok(abandoned.len())
-}
-
-/// Record numbers and sizes beyond 2^63 do not happen; should one, it is written as the largest number there is.
-pub(super) fn wide(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-pub(super) fn small<N: TryInto<i32>>(number: N) -> Result<i32, StoreError> {
-    number.try_into().map_err(|_| StoreError::Program("a count of one chunk is out of range".into()))
 }

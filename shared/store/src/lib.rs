@@ -23,6 +23,8 @@ pub mod bulk_jobs;
 pub mod catalog;
 pub mod chunks;
 mod commit;
+pub mod connections;
+mod convert;
 mod copy;
 pub mod deliveries;
 pub mod dispatch;
@@ -39,6 +41,7 @@ mod hosts;
 pub mod import_profiles;
 pub mod inspect;
 pub mod intake;
+mod issues;
 pub mod keys;
 pub mod lookup;
 pub mod members;
@@ -71,8 +74,11 @@ pub mod upsert;
 pub mod users;
 pub mod webhooks;
 
+use muster_domain::fault::{Mutant, mutant};
+
 pub use commit::commit;
-pub use error::{DatabaseError, ErrorKind, StoreError};
+pub use error::{DatabaseError, StoreError};
+pub use muster_runtime::retry::ErrorKind;
 pub use pool::{PoolStatus, Store, StoreOptions, UploadPermit, Wakes};
 
 /// One connection to the database.
@@ -97,6 +103,12 @@ pub async fn snapshot(
 /// Begins a part of a transaction that can be rolled back alone.
 pub async fn savepoint<'t>(transaction: &'t mut Transaction<'_>) -> Result<Transaction<'t>, StoreError> {
     Ok(sqlx::Connection::begin(&mut **transaction).await?)
+}
+
+/// The trace that a new import belongs to: that of the work which makes it.
+fn trace_of_work() -> Option<String> {
+    let current = muster_runtime::telemetry::traces::carried();
+    current.filter(|_| !mutant(Mutant::ImportForgetsTrace)).map(|context| context.to_string())
 }
 
 /// What creating something by its name found.

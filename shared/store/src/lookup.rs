@@ -15,7 +15,7 @@ use muster_domain::validate::Binding;
 use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
 
-use super::intake::wide;
+use super::convert::wide;
 use super::{Store, StoreError};
 
 /// What a search came to.

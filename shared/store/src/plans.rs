@@ -7,6 +7,7 @@
 
 mod erase;
 mod forget;
+mod group;
 mod read;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,6 +18,7 @@ use uuid::Uuid;
 pub(super) use erase::erase;
 pub use forget::forget_keys;
 pub(super) use forget::{clear_keys, forget};
+pub(super) use group::settle_group;
 pub use read::{
     Cursor, PlanSummary, PlannedPage, PlannedRecords, Since, WORTH_A_WARNING, chunk_after, page, summary,
 };
@@ -29,9 +31,9 @@ use muster_domain::planned::{KeptKeys, Known, Maker, PlannedChunk, PlannedRecord
 use muster_domain::record::Record;
 
 use super::StoreError;
-use super::apply::read_sheet;
+use super::convert::read_sheet;
+use super::convert::small;
 use super::copy::CopyBuffer;
-use super::intake::small;
 use super::upsert::existing;
 
 /// First key of the advisory locks on plans; the second is made of the import's id.

@@ -8,10 +8,9 @@ use muster_runtime::retry::{Backoff, Policy};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::second_lock::Lock;
 use super::{ErrorKind, StoreError, hosts, socket};
 
 /// How to use the database. The time limits are kept by the server, which is the only one that can end a statement
@@ -75,7 +74,8 @@ pub struct Store {
     pool: PgPool,
     /// One an upload.
     uploads: Arc<Semaphore>,
-    second_lock: Arc<Lock>,
+    /// Whether there is the role that the second lock needs. It is tried once: it comes with a migration, and nobody takes it away.
+    second_lock: Arc<OnceCell<bool>>,
     /// For whom it is used.
     actor: Option<Arc<str>>,
 }
@@ -143,7 +143,7 @@ impl Store {
         })
     }
 
-    pub(super) fn lock(&self) -> &Lock {
+    pub(super) fn lock(&self) -> &OnceCell<bool> {
         &self.second_lock
     }
 

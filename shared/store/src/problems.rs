@@ -14,7 +14,7 @@ use muster_domain::record::{REDACTED, looks_secret};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue as Json;
 
-use super::intake::wide;
+use super::convert::wide;
 use super::{Store, StoreError};
 
 /// Places that a problem names.

@@ -6,7 +6,7 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::intake::wide;
+use super::convert::wide;
 
 /// A user, as far as such a client is concerned.
 #[derive(Debug, Clone, PartialEq)]

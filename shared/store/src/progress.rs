@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::import::ChunkState;
 
+use super::convert::number;
 use super::reports::ChunkCounts;
 use super::{Store, StoreError};
 
@@ -118,11 +119,13 @@ pub async fn lanes(
     )
     .fetch_all(&mut *store.reading(tenant).await?)
     .await?;
-    let cell = |lane: i32, place: i32, chunks, failed: i64| LaneCell {
-        lane: u32::try_from(lane).unwrap_or(0),
-        place: u32::try_from(place).unwrap_or(0),
-        chunks,
-        failed: failed.unsigned_abs(),
+    let cell = |lane: i32, place: i32, chunks, failed: i64| {
+        Ok(LaneCell {
+            lane: number(lane, ("chunks", "lane"), import)?,
+            place: number(place, ("chunks", "seq"), import)?,
+            chunks,
+            failed: failed.unsigned_abs(),
+        })
     };
     let cells = rows.into_iter().map(|row| {
         let chunks = ChunkCounts {
@@ -136,7 +139,7 @@ pub async fn lanes(
         };
         cell(row.lane, row.place, chunks, row.failed)
     });
-    Ok(cells.collect())
+    cells.collect()
 }
 
 /// A chunk that did not get on.
@@ -188,7 +191,7 @@ pub async fn held_up(
         .map(|row| {
             Ok(HeldUp {
                 id: ChunkId::new(row.id),
-                lane: u32::try_from(row.lane).unwrap_or(0),
+                lane: number(row.lane, ("chunks", "lane"), row.id)?,
                 state: row.state.parse().map_err(|_| StoreError::corrupt("chunks", "state", row.id))?,
                 first_record: row.first_record.unsigned_abs(),
                 last_record: row.last_record.unsigned_abs(),

@@ -3,9 +3,9 @@
 //! Whether there is room is asked when an import opens, and once more when it is received: then its size is known, and the
 //! tenant's imports are counted one after the other, so that together they keep to the limits.
 
-use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
+use muster_domain::receive::Allowance;
 use sqlx::postgres::PgConnection;
 
 use super::StoreError;
@@ -24,34 +24,9 @@ pub struct TenantLimits {
     pub stored_bytes: Option<u64>,
 }
 
-/// What one more import may have. What is not set does not limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Allowance {
-    /// Records.
-    pub records: Option<u64>,
-    /// Bytes, decompressed.
-    pub bytes: Option<u64>,
-}
-
 impl TenantLimits {
     fn is_without_quota(&self) -> bool {
         (self.records_per_day.is_none() && self.stored_bytes.is_none()) || mutant(Mutant::NoQuota)
-    }
-}
-
-impl Allowance {
-    /// The error of an import that has more than it may.
-    pub fn check(&self, records: u64, bytes: u64) -> Result<(), FileError> {
-        let told = |message: String| FileError::new(ErrorCode::QuotaExceeded, message);
-        match (self.records, self.bytes) {
-            (Some(most), _) if records > most => {
-                Err(told(format!("the tenant's quota of the day has room for {most} more records")))
-            }
-            (_, Some(most)) if bytes > most => Err(told(format!(
-                "the tenant's quota has room for {most} more bytes of uploads that are kept"
-            ))),
-            _ => Ok(()),
-        }
     }
 }
 

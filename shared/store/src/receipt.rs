@@ -5,47 +5,20 @@
 //! Where the server copies to standbys synchronously it waits for those too, as the server's own setting says. A standby that
 //! copies later than that may take over without the last imports: that is the installation's choice.
 
-use std::collections::BTreeMap;
-
 use muster_domain::chunk::SealedChunk;
-use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::error::FileError;
 use muster_domain::fault::{self, Mutant};
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
-use muster_domain::options::{Dates, Duplicates, ImportOptions, OnInvalid, Start};
-use muster_domain::parse::{ReadAs, TextEncoding};
+use muster_domain::options::{Duplicates, ImportOptions, OnInvalid, Start};
+use muster_domain::parse::TextEncoding;
+use muster_domain::receive::{Issue, Received};
 use sqlx::postgres::PgConnection;
 
-use super::intake::{Issue, NewImport, small, wide};
+use super::convert::{small, wide};
+use super::intake::NewImport;
 use super::quota::{self, TenantLimits};
 use super::{Store, StoreError, doubles};
-
-/// What was received.
-#[derive(Debug, Clone)]
-pub struct Received {
-    /// Records.
-    pub total: u64,
-    /// Records that failed validation.
-    pub invalid: u64,
-    /// The same by their first error.
-    pub codes: BTreeMap<ErrorCode, u64>,
-    /// Bytes, decompressed.
-    pub bytes: u64,
-    /// SHA-256 of the bytes, decompressed.
-    pub digest: [u8; 32],
-    /// Field names in the order of the upload.
-    pub columns: Vec<String>,
-    /// Lanes.
-    pub lanes: u32,
-    /// What the text was in.
-    pub encoding: TextEncoding,
-    /// How it was read beside the options.
-    pub reading: ReadAs,
-    /// The import of which the first record that says so failed before; whether the tenant has such a one is seen here.
-    pub mends: Option<ImportId>,
-    /// The order of its days, where that was to be found out.
-    pub dates: Option<Dates>,
-}
 
 /// How receiving ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

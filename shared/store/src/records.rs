@@ -22,7 +22,7 @@ use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::intake::wide;
+use super::convert::{number, wide};
 use super::problems::{self, Cause};
 use super::{Store, StoreError};
 
@@ -212,7 +212,8 @@ impl Merge<'_> {
         else {
             return Ok(None);
         };
-        let mut sheet = super::apply::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
+        let mut sheet =
+            super::convert::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
         match row.state.parse().map_err(|_| StoreError::corrupt("chunks", "state", row.id))? {
             ChunkState::Cancelled => sheet.turn(Outcome::Pending, Verdict::CANCELLED),
             _ => 0,
@@ -224,7 +225,7 @@ impl Merge<'_> {
                 self.unreadable_reports(&numbers, &sheet, after)
             }
         };
-        Ok(Some((u64::try_from(row.last_record).unwrap_or(0), reports)))
+        Ok(Some((number(row.last_record, ("chunks", "last_record"), row.id)?, reports)))
     }
 
     /// What is known of records that cannot be read.
@@ -342,8 +343,8 @@ async fn add_issues(
     .fetch_all(connection)
     .await?;
     for row in rows {
-        let number = u64::try_from(row.record).unwrap_or(0);
-        if let Ok(at) = reports.binary_search_by_key(&number, |report| report.record) {
+        let record: u64 = number(row.record, ("record_issues", "record"), import)?;
+        if let Ok(at) = reports.binary_search_by_key(&record, |report| report.record) {
             if let Some(errors) = row.errors {
                 reports[at].errors = errors.0;
             }
@@ -474,18 +475,15 @@ pub async fn issues(
     )
     .fetch_all(executor)
     .await?;
-    let report = |import, record, failed, errors: Option<Vec<_>>, warnings: Option<Vec<_>>| IssueReport {
-        import: ImportId::new(import),
-        record: u64::try_from(record).unwrap_or(0),
-        failed,
-        errors: errors.unwrap_or_default(),
-        warnings: warnings.unwrap_or_default(),
-    };
-    Ok(rows
-        .into_iter()
+    rows.into_iter()
         .map(|row| {
-            let (errors, warnings) = (row.errors.map(|list| list.0), row.warnings.map(|list| list.0));
-            report(row.import_id, row.record, row.failed, errors, warnings)
+            Ok(IssueReport {
+                import: ImportId::new(row.import_id),
+                record: number(row.record, ("record_issues", "record"), row.import_id)?,
+                failed: row.failed,
+                errors: row.errors.map(|list| list.0).unwrap_or_default(),
+                warnings: row.warnings.map(|list| list.0).unwrap_or_default(),
+            })
         })
-        .collect())
+        .collect()
 }

@@ -9,13 +9,14 @@ use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::import::{ChunkState, ImportState};
 use muster_domain::options::{ImportOptions, NewerOptions};
 use muster_domain::outcome::{Counts, Outcome, Reason, Verdict};
-use muster_domain::parse::TextEncoding;
+use muster_domain::parse::{Delimiter, TextEncoding};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::convert::number;
 use super::{Store, StoreError};
 
 /// How many chunks of an import are in which state.
@@ -47,6 +48,8 @@ pub struct ImportReport {
     pub filename: Option<String>,
     /// What its text was in, where that was not UTF-8.
     pub encoding: Option<TextEncoding>,
+    /// What ends the cells of its table, where that is not the comma.
+    pub delimiter: Option<Delimiter>,
     /// What it was asked to do.
     pub options: ImportOptions,
     /// What of the options this program does not know, since a newer one wrote it; `options` is the rest then.
@@ -260,7 +263,7 @@ pub async fn skipped_by_reason(
         after = last.id;
         for row in rows {
             let mut sheet =
-                super::apply::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
+                super::convert::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
             if row.state == ChunkState::Cancelled.as_str() {
                 sheet.turn(Outcome::Pending, Verdict::CANCELLED);
             }
@@ -283,8 +286,8 @@ async fn select(
 ) -> Result<Vec<ImportReport>, StoreError> {
     let rows = sqlx::query_as!(
         ImportRow,
-        r#"select i.id, i.number, i.tenant_id, i.state, i.filename, i.encoding, i.options, i.columns, i.bytes,
-                  i.mends, i.error, i.final_counts, i.created_at, i.received_at, i.started_at, i.completed_at,
+        r#"select i.id, i.number, i.tenant_id, i.state, i.filename, i.encoding, i.reading ->> 'delimiter' as delimiter,
+                  i.options, i.columns, i.bytes, i.mends, i.error, i.final_counts, i.created_at, i.received_at, i.started_at, i.completed_at,
                   c.total as "total!", c.pending as "pending!", c.inserted as "inserted!",
                   c.updated as "updated!", c.skipped as "skipped!", c.failed as "failed!",
                   c.staged as "staged!", c.dispatched as "dispatched!", c.retryable as "retryable!",
@@ -340,6 +343,7 @@ struct ImportRow {
     state: String,
     filename: Option<String>,
     encoding: Option<String>,
+    delimiter: Option<String>,
     options: Value,
     columns: Option<Value>,
     bytes: i64,
@@ -365,30 +369,36 @@ struct ImportRow {
     cancelled: i64,
 }
 
+/// The sums over the chunks of an import: records by outcome, and chunks by state.
+fn sums(row: &ImportRow) -> Result<(Counts, ChunkCounts), StoreError> {
+    let wide = |value: i64, column| number(value, ("imports", column), row.id);
+    let summed = Counts {
+        total: wide(row.total, "total")?,
+        pending: wide(row.pending, "pending")?,
+        inserted: wide(row.inserted, "inserted")?,
+        updated: wide(row.updated, "updated")?,
+        skipped: wide(row.skipped, "skipped")?,
+        failed: wide(row.failed, "failed")?,
+    };
+    let chunks = ChunkCounts {
+        staged: wide(row.staged, "staged")?,
+        dispatched: wide(row.dispatched, "dispatched")?,
+        retryable: wide(row.retryable, "retryable")?,
+        planned: wide(row.planned, "planned")?,
+        applied: wide(row.applied, "applied")?,
+        dead: wide(row.dead, "dead")?,
+        cancelled: wide(row.cancelled, "cancelled")?,
+    };
+    Ok((summed, chunks))
+}
+
 impl TryFrom<ImportRow> for ImportReport {
     type Error = StoreError;
 
     fn try_from(row: ImportRow) -> Result<Self, StoreError> {
         let id = row.id;
         let wrong = |column| StoreError::corrupt("imports", column, id);
-        let wide = |number: i64| u64::try_from(number).unwrap_or(0);
-        let summed = Counts {
-            total: wide(row.total),
-            pending: wide(row.pending),
-            inserted: wide(row.inserted),
-            updated: wide(row.updated),
-            skipped: wide(row.skipped),
-            failed: wide(row.failed),
-        };
-        let mut chunks = ChunkCounts {
-            staged: wide(row.staged),
-            dispatched: wide(row.dispatched),
-            retryable: wide(row.retryable),
-            planned: wide(row.planned),
-            applied: wide(row.applied),
-            dead: wide(row.dead),
-            cancelled: wide(row.cancelled),
-        };
+        let (summed, mut chunks) = sums(&row)?;
         let counts: Counts = match row.final_counts {
             Some(mut json) => {
                 if let Some(kept) = json.get_mut("chunks").map(Value::take) {
@@ -409,13 +419,17 @@ impl TryFrom<ImportRow> for ImportReport {
             state: row.state.parse().map_err(|_| wrong("state"))?,
             filename: row.filename,
             encoding: row.encoding.map(|name| name.parse()).transpose().map_err(|_| wrong("encoding"))?,
+            delimiter: match row.delimiter.map(|name| name.parse()).transpose() {
+                Ok(delimiter) => delimiter.filter(|delimiter| *delimiter != Delimiter::Comma),
+                Err(_) => return Err(wrong("reading")),
+            },
             options,
             newer,
             columns: match row.columns {
                 Some(json) => serde_json::from_value(json).map_err(|_| wrong("columns"))?,
                 None => Vec::new(),
             },
-            bytes: wide(row.bytes),
+            bytes: number(row.bytes, ("imports", "bytes"), id)?,
             counts,
             chunks,
             mends: row.mends.map(ImportId::new),

@@ -3,13 +3,8 @@
 
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::TenantId;
-use tokio::sync::OnceCell;
 
 use super::{Store, StoreError, Transaction};
-
-/// Whether there is the role that the lock needs. It is tried once: it comes with a migration, and nobody takes it away.
-#[derive(Debug, Default)]
-pub(super) struct Lock(OnceCell<bool>);
 
 /// What the server says where there is no such role, and where this program may not be it.
 const NO_ROLE: [&str; 2] = ["22023", "42501"];
@@ -67,7 +62,7 @@ impl Store {
 
     /// Whether the database has the role of the lock with its grants, and lets this program be it. Many that ask at once wait for one try.
     pub async fn has_second_lock(&self) -> Result<bool, StoreError> {
-        self.lock().0.get_or_try_init(|| self.try_second_lock()).await.copied()
+        self.lock().get_or_try_init(|| self.try_second_lock()).await.copied()
     }
 
     async fn try_second_lock(&self) -> Result<bool, StoreError> {

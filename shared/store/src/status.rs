@@ -14,6 +14,7 @@ use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::convert::number;
 use super::holders::LIVES;
 use super::{Store, StoreError};
 
@@ -160,8 +161,17 @@ async fn facts(
     silent_for: Option<Duration>,
 ) -> Result<Vec<(ImportId, TenantId, Facts)>, StoreError> {
     let silent_for = silent_for.map(|limit| i32::try_from(limit.as_millis()).unwrap_or(i32::MAX));
+    rows(connection, tenant, imports, silent_for).await?.into_iter().map(facts_of).collect()
+}
+
+async fn rows(
+    connection: &mut PgConnection,
+    tenant: Option<TenantId>,
+    imports: Option<&[Uuid]>,
+    silent_for: Option<i32>,
+) -> Result<Vec<Row>, StoreError> {
     let most = (silent_for.is_some() && mutant(Mutant::StalledBehindOthers)).then_some(100_i64);
-    let rows = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         Row,
         r#"select i.id, i.tenant_id, i.state, i.state_since, i.started_at, now() as "now!",
                   t.disabled_at is not null as "disabled!",
@@ -212,17 +222,17 @@ async fn facts(
         most,
     )
     .fetch_all(connection)
-    .await?;
-    rows.into_iter().map(facts_of).collect()
+    .await?)
 }
 
 fn facts_of(row: Row) -> Result<(ImportId, TenantId, Facts), StoreError> {
+    let attempts = number(row.attempts.unwrap_or(0), ("chunks", "attempts"), row.id)?;
     let problem = row.problem.map(|message| Problem {
         message,
         at: row.problem_at,
         since: row.problem_since,
         chunks: wide(row.troubled),
-        attempts: wide(row.attempts.unwrap_or(0).into()),
+        attempts,
         next_try_at: row.next_try_at,
     });
     let facts = Facts {
@@ -231,7 +241,7 @@ fn facts_of(row: Row) -> Result<(ImportId, TenantId, Facts), StoreError> {
         state_since: row.state_since,
         started_at: row.started_at,
         tenant_disabled: row.disabled,
-        pending: wide(row.pending),
+        pending: number(row.pending, ("chunks", "pending"), row.id)?,
         open: wide(row.open),
         places: wide(row.places),
         tenant_places: wide(row.tenant_places),
@@ -244,6 +254,7 @@ fn facts_of(row: Row) -> Result<(ImportId, TenantId, Facts), StoreError> {
     Ok((ImportId::new(row.id), TenantId::new(row.tenant_id), facts))
 }
 
-fn wide(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
+/// A number of rows.
+fn wide(rows: i64) -> u64 {
+    rows.unsigned_abs()
 }

@@ -1,20 +1,19 @@
 //! Steering: proceed, pause, resume, cancel, retry. Each is one move, guarded by the state it starts from.
 
-use muster_domain::chunk::decode;
+mod retry;
+
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::import::ImportState;
-use muster_domain::options::Duplicates;
-use muster_domain::outcome::{Outcome, Verdict};
 use muster_domain::planned::{OnDrift, PlanUse};
-use serde_json::json;
 use sqlx::postgres::PgConnection;
+
+pub use retry::{retry, retry_cause};
 
 use super::audit::{self, Did, Entry};
 use super::dispatch::write_final_counts;
-use super::problems::{self, Cause};
 use super::undo::{self, Refusal};
-use super::{Store, StoreError, Transaction, doubles, plans, unreadable};
+use super::{Store, StoreError, Transaction, plans};
 
 /// What came of steering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +91,7 @@ async fn apply_plan(
     .await?
     .rows_affected();
     if moved == 1 {
+        plans::settle_group(&mut transaction, import, true).await?;
         plans::stage_planned(&mut transaction, import).await?;
         plans::clear_keys(&mut transaction, import).await?;
     }
@@ -114,6 +114,7 @@ pub async fn plan(store: &Store, tenant: TenantId, import: ImportId) -> Result<S
     .await?
     .rows_affected();
     if moved == 1 {
+        plans::settle_group(&mut transaction, import, false).await?;
         plans::forget(&mut transaction, import).await?;
         plans::stage_planned(&mut transaction, import).await?;
     }
@@ -242,8 +243,8 @@ async fn stage_cancelled_chunks(connection: &mut PgConnection, import: ImportId)
         after = (last.lane, last.seq);
         for chunk in &page {
             let sheet =
-                super::apply::read_sheet(ChunkId::new(chunk.id), chunk.records, chunk.outcomes.as_deref())?;
-            let pending = super::intake::small(sheet.counts().pending)?;
+                super::convert::read_sheet(ChunkId::new(chunk.id), chunk.records, chunk.outcomes.as_deref())?;
+            let pending = super::convert::small(sheet.counts().pending)?;
             sqlx::query!(
                 "update chunks
                     set state = 'staged', attempts = 0, deferrals = 0, begun = '{}',
@@ -326,189 +327,8 @@ async fn cancel_import_from(
     Ok(1)
 }
 
-/// Drives what failed once more: failed records and the records of dead chunks become pending, and the import runs again.
-/// What was inserted, updated or skipped stays as it is. With nothing to retry the import stays completed, unless it has
-/// open chunks, which it should not: then it runs again too.
-///
-/// The lock on the import's row comes before everything else, here and in whatever completes or cancels an import; before it only that on
-/// the row of an import that it undoes.
-pub async fn retry(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
-    retry_cause(store, tenant, import, Cause::default()).await
-}
-
-/// The same for the records that failed with such an error; all others stay as they are.
-pub async fn retry_cause(
-    store: &Store,
-    tenant: TenantId,
-    import: ImportId,
-    cause: Cause<'_>,
-) -> Result<Steered, StoreError> {
-    let mut transaction = store.pool().begin().await?;
-    let hindrance = undo::hindrance(&mut transaction, tenant, import).await?;
-    let row = sqlx::query!(
-        r#"select state, options ->> 'duplicates' as duplicates
-             from imports
-            where id = $1 and tenant_id = $2
-              for no key update"#,
-        import.get(),
-        tenant.get(),
-    )
-    .fetch_optional(&mut *transaction)
-    .await?;
-    let Some(row) = row.filter(|row| matches!(row.state.as_str(), "running" | "paused" | "completed")) else {
-        transaction.rollback().await?;
-        return settle(store, tenant, import, 0, &[]).await;
-    };
-    if let Some(refusal) = hindrance {
-        transaction.rollback().await?;
-        return Ok(Steered::Undone(refusal));
-    }
-    let unique = row.duplicates.as_deref() == Some(Duplicates::Refuse.as_str());
-    let reopened = reopen_chunks(&mut transaction, import, unique, cause).await?;
-    let moved = if reopened == 0
-        && !(row.state == "completed" && has_open_chunks(&mut transaction, import).await?)
-    {
-        0
-    } else {
-        sqlx::query!(
-            "update imports
-                set state = case state when 'completed' then 'running' else state end, final_counts = null, completed_at = null
-              where id = $1",
-            import.get(),
-        )
-        .execute(&mut *transaction)
-        .await?
-        .rows_affected()
-    };
-    if moved > 0 {
-        let entry = Entry::of_import(Did::ImportRetry, import).counting(json!({ "chunks": reopened }));
-        audit::note(&mut transaction, store, tenant, entry.chosen(cause.as_filter())).await?;
-    }
-    fault::point(Point::Retry)?;
-    commit(store, transaction).await?;
-    settle(store, tenant, import, moved, &[ImportState::Running, ImportState::Paused, ImportState::Completed])
-        .await
-}
-
-async fn has_open_chunks(connection: &mut PgConnection, import: ImportId) -> Result<bool, StoreError> {
-    if fault::mutant(Mutant::RetryLeavesOpenChunks) {
-        return Ok(false);
-    }
-    Ok(sqlx::query_scalar!(
-        r#"select exists (select from chunks
-                           where import_id = $1 and state in ('staged', 'dispatched', 'retryable')) as "open!""#,
-        import.get(),
-    )
-    .fetch_one(connection)
-    .await?)
-}
-
 /// Chunks that are reopened at a time: memory must not grow with their number.
 const REOPENED_AT_A_TIME: i64 = 8;
-
-/// A chunk with failed records, its row locked.
-struct Failing {
-    id: i64,
-    lane: i32,
-    seq: i32,
-    records: i32,
-    body: Vec<u8>,
-    outcomes: Option<Vec<u8>>,
-}
-
-/// Makes failed records pending. With `unique`, records that repeat a value of their file stay failed: only the file
-/// could be mended.
-async fn reopen_chunks(
-    connection: &mut PgConnection,
-    import: ImportId,
-    unique: bool,
-    cause: Cause<'_>,
-) -> Result<usize, StoreError> {
-    let mut reopened = 0;
-    let mut after = (-1, -1);
-    loop {
-        let page = sqlx::query_as!(
-            Failing,
-            "select id, lane, seq, records, body, outcomes
-               from chunks
-              where import_id = $1 and (lane, seq) > ($2, $3) and state in ('applied', 'dead') and failed > 0
-              order by lane, seq
-              limit $4
-                for no key update",
-            import.get(),
-            after.0,
-            after.1,
-            REOPENED_AT_A_TIME,
-        )
-        .fetch_all(&mut *connection)
-        .await?;
-        let Some(last) = page.last() else { return Ok(reopened) };
-        after = (last.lane, last.seq);
-        for chunk in &page {
-            reopened += usize::from(reopen(connection, import, chunk, unique, cause).await?);
-        }
-    }
-}
-
-/// Reopens one chunk, if a record of it is to be tried again.
-async fn reopen(
-    connection: &mut PgConnection,
-    import: ImportId,
-    chunk: &Failing,
-    unique: bool,
-    cause: Cause<'_>,
-) -> Result<bool, StoreError> {
-    let id = ChunkId::new(chunk.id);
-    let mut sheet = super::apply::read_sheet(id, chunk.records, chunk.outcomes.as_deref())?;
-    let numbers = match decode(&chunk.body) {
-        Ok(records) => doubles::numbers(&records),
-        Err(_) => unreadable::numbers(connection, import, chunk.id).await?,
-    };
-    if cause.is_any() || fault::mutant(Mutant::RetryOfAllCauses) {
-        sheet.turn(Outcome::Failed, Verdict::PENDING);
-    } else {
-        let meant = problems::among(connection, import, cause, &numbers).await?;
-        for (index, number) in numbers.iter().enumerate() {
-            if meant.binary_search(number).is_ok() {
-                sheet.set(index, Verdict::PENDING, None);
-            }
-        }
-    }
-    if unique {
-        for index in doubles::among(connection, import, &numbers).await? {
-            sheet.set(index, Verdict::FAILED, None);
-        }
-    }
-    let counts = sheet.counts();
-    if counts.pending == 0 {
-        return Ok(false);
-    }
-    sqlx::query!(
-        "update chunks
-            set state = 'staged', attempts = 0, deferrals = 0, problem = null, problem_at = null, problem_since = null,
-                outcomes = $2, applied_at = null,
-                reopened = reopened + 1, pending = $3, failed = $4
-          where id = $1",
-        chunk.id,
-        &sheet.encode()[..],
-        super::intake::small(counts.pending)?,
-        super::intake::small(counts.failed)?,
-    )
-    .execute(&mut *connection)
-    .await?;
-    // Errors of records that are decided anew are theirs no more; those of all other records stay.
-    let pending = sheet.iter().zip(&numbers).filter(|((verdict, _), _)| verdict.outcome == Outcome::Pending);
-    let pending: Vec<i64> = pending.map(|(_, number)| *number).collect();
-    sqlx::query!(
-        "delete from record_issues where import_id = $1 and (record = any($2) or $3 and failed)",
-        import.get(),
-        &pending,
-        fault::mutant(Mutant::RetryDeletesAllErrors),
-    )
-    .execute(connection)
-    .await?;
-    Ok(true)
-}
 
 /// Notes in the same transaction that somebody moved an import, where it moved.
 async fn noted(

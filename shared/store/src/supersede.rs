@@ -60,7 +60,7 @@ pub async fn applied(
         .fetch_one(connection)
         .await?;
     let records = decode(&row.body).map_err(|_| StoreError::corrupt("chunks", "body", chunk))?;
-    Ok((records, super::apply::read_sheet(chunk, row.records, row.outcomes.as_deref())?))
+    Ok((records, super::convert::read_sheet(chunk, row.records, row.outcomes.as_deref())?))
 }
 
 /// Keeps the fingerprints of a chunk, so that the next chunk that asks need not decode it.

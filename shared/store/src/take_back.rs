@@ -18,6 +18,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::StoreError;
+use super::convert::number;
 use super::upsert::{Memberships, insert, release, update};
 
 /// How much the clocks of workers may differ: what was made this long before an import began may be of it.
@@ -85,7 +86,7 @@ async fn changed_by(
         .fetch_all(connection)
         .await?;
     for (later, records, outcomes) in rows {
-        let records = usize::try_from(records).unwrap_or(0);
+        let records = number(records, ("chunks", "records"), later)?;
         let Some(sheet) = outcomes.and_then(|bytes| OutcomeSheet::decode(&bytes, records).ok()) else {
             continue;
         };
@@ -121,6 +122,23 @@ async fn find(
     let paths =
         |change: &Change| change.before.keys().chain(change.after.keys()).any(|path| is_membership(path));
     let enrolled = changes.iter().any(|change| change.kind != Kind::Updated || paths(change));
+    let values = [IdentifierField::Email, IdentifierField::PhoneNumber, IdentifierField::PreferredUsername]
+        .map(values);
+    let rows = rows(connection, tenant, (import, of), &ids, values, enrolled).await?;
+    let mut found = rows.into_iter().map(FoundRow::found).collect::<Result<Vec<_>, _>>()?;
+    found.sort_unstable_by_key(|user| user.id);
+    found.dedup_by_key(|user| user.id);
+    Ok(found)
+}
+
+async fn rows(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    (import, of): (ImportId, ImportId),
+    ids: &[Uuid],
+    [emails, phone_numbers, usernames]: [Vec<String>; 3],
+    enrolled: bool,
+) -> Result<Vec<FoundRow>, StoreError> {
     let rows = sqlx::query_as!(
         FoundRow,
         r#"select u.id as "id!", u.version as "version!", u.email, u.phone_number, u.preferred_username, u.given_name,
@@ -153,20 +171,17 @@ async fn find(
                                          where tenant_id = $1 and preferred_username = k.value collate "C" limit 1) as user_
                   ) as u"#,
         tenant.get(),
-        &ids,
-        &values(IdentifierField::Email),
-        &values(IdentifierField::PhoneNumber),
-        &values(IdentifierField::PreferredUsername),
+        ids,
+        &emails,
+        &phone_numbers,
+        &usernames,
         enrolled,
         import.get(),
         of.get(),
     )
     .fetch_all(connection)
     .await?;
-    let mut found = rows.into_iter().map(FoundRow::found).collect::<Result<Vec<_>, _>>()?;
-    found.sort_unstable_by_key(|user| user.id);
-    found.dedup_by_key(|user| user.id);
-    Ok(found)
+    Ok(rows)
 }
 
 /// A user as the store has it.

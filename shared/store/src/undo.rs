@@ -26,7 +26,7 @@ pub(super) use self::hindrance::hindrance;
 use self::hindrance::other_undo;
 use self::staging::{Staging, page};
 use super::audit::{self, Did, Entry};
-use super::intake::{small, wide};
+use super::convert::{small, wide};
 use super::{Store, StoreError};
 
 /// Most later imports that are named.
@@ -355,9 +355,9 @@ async fn insert(
     sqlx::query!(
         // The transaction may have begun before the import that is undone had ended; what counts is when its row was locked.
         "insert into imports (id, tenant_id, state, filename, options, columns, lanes, total, undoes, alive_until, received_at,
-                              started_at, created_at, secret_key, actor)
+                              started_at, created_at, secret_key, actor, traceparent)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), now(), case when $3 = 'running' then now() end, clock_timestamp(), null,
-                 $10)",
+                 $10, $11)",
         new.id.get(),
         new.tenant.get(),
         state.as_str(),
@@ -368,6 +368,7 @@ async fn insert(
         wide(records),
         new.of.get(),
         new.actor,
+        crate::trace_of_work(),
     )
     .execute(connection)
     .await?;

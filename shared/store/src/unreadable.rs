@@ -14,6 +14,7 @@ use muster_domain::outcome::Outcome;
 use sqlx::postgres::PgConnection;
 
 use super::StoreError;
+use super::convert::{self, read_sheet};
 
 /// Chunks that are read at a time: memory must not grow with the import.
 const AT_A_TIME: i64 = 16;
@@ -102,10 +103,10 @@ async fn look(
         after = end.id;
         for row in rows {
             if let Ok(records) = decode(&row.body) {
-                known.taken.extend(super::doubles::numbers(&records));
+                known.taken.extend(convert::numbers(&records));
                 continue;
             }
-            let sheet = super::apply::read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
+            let sheet = read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
             let failed = sheet.iter().map(|(verdict, _)| verdict.outcome == Outcome::Failed).collect();
             let chunk = Unreadable { first: row.first_record, last: row.last_record, failed };
             known.chunks.insert(row.id, chunk);

@@ -1,6 +1,8 @@
 //! Upserting: the users that records mean are found, the records are planned, and the plan is written, in the caller's
 //! transaction.
 
+mod write;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -10,18 +12,21 @@ use muster_domain::fault::{self, Point};
 use muster_domain::id::TenantId;
 use muster_domain::options::{Enrolment, IdentifierField};
 use muster_domain::outcome::Verdict;
-use muster_domain::plan::{Effect, ExistingUser, NewCredentials, Plan, UserRow, plan, plan_in_detail};
+use muster_domain::plan::{Effect, ExistingUser, Plan, plan, plan_in_detail};
 use muster_domain::planned::Drift;
 use muster_domain::profile::Profile;
 use muster_domain::record::{Patch, Record};
 use muster_domain::rules::Rules;
 use muster_domain::undo::{Change, Kind, flat_user};
 use muster_domain::warning::Warning;
+use muster_runtime::telemetry::traces;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
 
-use super::copy::CopyBuffer;
+pub(super) use write::{Memberships, insert, release, update};
+use write::{add_credentials, enrol, hold};
+
 use super::members::Member;
 use super::{StoreError, history};
 
@@ -40,15 +45,19 @@ pub async fn upsert<'a>(
     new_id: &mut (dyn FnMut() -> Uuid + Send),
 ) -> Result<Upserted, StoreError> {
     let enrolment = rules.options.enrolment;
+    let planning = traces::span("plan");
     let existing = find_users(connection, tenant, &Keys::of(records), enrolment).await?;
     let began = std::time::Instant::now();
     let plan = plan(records, &existing, rules, now, new_id);
     metrics::histogram!("muster_plan_seconds").record(began.elapsed().as_secs_f64());
+    planning.end();
     if plan.needs_alone && !alone {
         return Err(StoreError::NotAlone);
     }
     fault::point(Point::Planned)?;
+    let writing = traces::span("write");
     write_users(connection, tenant, &plan, enrolment).await?;
+    writing.end();
     let Plan { verdicts, errors, warnings, changes, .. } = plan;
     Ok(Upserted { verdicts, errors, warnings, changes })
 }
@@ -91,6 +100,7 @@ pub async fn upsert_planned<'a>(
     check: &Check<'_>,
 ) -> Result<(Upserted, Vec<(usize, Drift)>), StoreError> {
     let enrolment = rules.options.enrolment;
+    let planning = traces::span("plan");
     let existing = find_users(connection, tenant, &Keys::of(records), enrolment).await?;
     let mut left: Vec<usize> = (0..records.len()).collect();
     let mut drifts: Vec<(usize, Drift)> = Vec::new();
@@ -115,11 +125,14 @@ pub async fn upsert_planned<'a>(
         let behind = refused.into_iter().filter(|at| !told.contains(at));
         drifts.extend(behind.map(|at| (at, Drift::behind_another())));
     };
+    planning.end();
     if plan.needs_alone && !alone {
         return Err(StoreError::NotAlone);
     }
     fault::point(Point::Planned)?;
+    let writing = traces::span("write");
     write_users(connection, tenant, &plan, enrolment).await?;
+    writing.end();
     let Plan { verdicts, errors, warnings, changes, .. } = plan;
     let place = |at: usize| left.get(at).copied();
     let mut all: Vec<(Verdict, Option<Uuid>)> = vec![(Verdict::FAILED, None); records.len()];
@@ -168,15 +181,19 @@ pub async fn upsert_one<'a>(
 ) -> Result<Result<(Verdict, Member), RecordError>, StoreError> {
     let enrolment = rules.options.enrolment;
     let records = [record];
+    let planning = traces::span("plan");
     let existing = find_users(connection, tenant, &Keys::of(&records), enrolment).await?;
     let mut plan = plan(&records, &existing, rules, now, &mut || new_id);
+    planning.end();
     if plan.needs_alone && !alone {
         return Err(StoreError::NotAlone);
     }
     if let Some((_, error)) = plan.errors.pop() {
         return Ok(Err(error));
     }
+    let writing = traces::span("write");
     write_users(connection, tenant, &plan, enrolment).await?;
+    writing.end();
     note(connection, tenant, actor, &plan, enrolment).await?;
     let Some((verdict, Some(id))) = plan.verdicts.pop() else {
         return Err(StoreError::Program("a record was planned without a verdict".into()));
@@ -362,294 +379,6 @@ async fn write_users(
     Ok(())
 }
 
-/// Keeps users as they are until the transaction ends, because records were refused for what they have. Else two chunks could
-/// each refuse a record for a value that the other one frees, which no order of the two would do.
-async fn hold(connection: &mut PgConnection, obstacles: &[(Uuid, i32)]) -> Result<(), StoreError> {
-    if obstacles.is_empty() {
-        return Ok(());
-    }
-    let (ids, versions): (Vec<Uuid>, Vec<i32>) = obstacles.iter().copied().unzip();
-    let held = sqlx::query_scalar!(
-        "select count(*)
-           from (select u.id
-                   from users as u
-                   join unnest($1::uuid[], $2::int[]) as o (id, version) on u.id = o.id and u.version = o.version
-                  order by u.id
-                    for share of u) as held",
-        &ids,
-        &versions,
-    )
-    .fetch_one(connection)
-    .await?;
-    if held == i64::try_from(obstacles.len()).ok() { Ok(()) } else { Err(StoreError::Conflict("a user")) }
-}
-
-pub(super) async fn release(
-    connection: &mut PgConnection,
-    releases: &[(Uuid, IdentifierField)],
-) -> Result<(), StoreError> {
-    if releases.is_empty() {
-        return Ok(());
-    }
-    let of =
-        |field| -> Vec<Uuid> { releases.iter().filter(|(_, f)| *f == field).map(|(id, _)| *id).collect() };
-    let ids: Vec<Uuid> = releases.iter().map(|(id, _)| *id).collect();
-    sqlx::query!(
-        "update users
-            set email              = case when id = any($2) then null else email end,
-                phone_number       = case when id = any($3) then null else phone_number end,
-                preferred_username = case when id = any($4) then null else preferred_username end
-          where id = any($1)",
-        &ids,
-        &of(IdentifierField::Email),
-        &of(IdentifierField::PhoneNumber),
-        &of(IdentifierField::PreferredUsername),
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-pub(super) async fn update(
-    connection: &mut PgConnection,
-    updates: &[(UserRow<'_>, i32)],
-) -> Result<(), StoreError> {
-    if updates.is_empty() {
-        return Ok(());
-    }
-    let text = |get: for<'r> fn(&'r UserRow<'_>) -> Option<&'r str>| -> Vec<Option<&str>> {
-        updates.iter().map(|(row, _)| get(row)).collect()
-    };
-    let ids: Vec<Uuid> = updates.iter().map(|(row, _)| row.id).collect();
-    let versions: Vec<i32> = updates.iter().map(|(_, version)| *version).collect();
-    let changes: Vec<i32> = updates.iter().map(|(row, _)| row.changes).collect();
-    let written = sqlx::query!(
-        "update users as u
-            set version = u.version + n.changes, updated_at = now(),
-                email = n.email, phone_number = n.phone_number, preferred_username = n.preferred_username,
-                given_name = n.given_name, family_name = n.family_name,
-                attributes = n.attributes::jsonb, metadata = n.metadata::jsonb, profile = n.profile::jsonb
-           from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-                       $10::int[], $11::text[])
-             as n (id, version, email, phone_number, preferred_username, given_name, family_name, attributes, metadata,
-                   changes, profile)
-          where u.id = n.id and u.version = n.version",
-        &ids,
-        &versions,
-        &text(|row| row.email.as_deref()) as &[Option<&str>],
-        &text(|row| row.phone_number.as_deref()) as &[Option<&str>],
-        &text(|row| row.preferred_username.as_deref()) as &[Option<&str>],
-        &text(|row| row.given_name.as_deref()) as &[Option<&str>],
-        &text(|row| row.family_name.as_deref()) as &[Option<&str>],
-        &text(|row| row.attributes.as_deref()) as &[Option<&str>],
-        &text(|row| row.metadata.as_deref()) as &[Option<&str>],
-        &changes,
-        &text(|row| row.profile.as_deref()) as &[Option<&str>],
-    )
-    .execute(connection)
-    .await?;
-    fault::point(Point::Updated)?;
-    if written.rows_affected() == updates.len() as u64 { Ok(()) } else { Err(StoreError::Conflict("a user")) }
-}
-
-/// So many rows and fewer are inserted one by one: a COPY's extra round trips cost more than a row.
-const FEW: usize = 2;
-
-pub(super) async fn insert(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    rows: &[UserRow<'_>],
-) -> Result<(), StoreError> {
-    if rows.len() > FEW {
-        return copy(connection, tenant, rows).await;
-    }
-    for row in rows {
-        sqlx::query!(
-            "insert into users (id, tenant_id, version, email, phone_number, preferred_username, given_name, family_name,
-                                attributes, metadata, profile)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::jsonb, $10::text::jsonb, $11::text::jsonb)",
-            row.id,
-            tenant.get(),
-            row.changes,
-            row.email.as_deref(),
-            row.phone_number.as_deref(),
-            row.preferred_username.as_deref(),
-            row.given_name.as_deref(),
-            row.family_name.as_deref(),
-            row.attributes.as_deref(),
-            row.metadata.as_deref(),
-            row.profile.as_deref(),
-        )
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
-}
-
-/// COPY without a conflict clause: a key that someone else inserted in the meantime refuses the chunk, which is planned
-/// again. Half as much work for the database as asking for each row first.
-async fn copy(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    rows: &[UserRow<'_>],
-) -> Result<(), StoreError> {
-    let mut buffer = CopyBuffer::with_capacity(rows.len() * 160);
-    for row in rows {
-        buffer.row(11);
-        buffer.uuid(row.id);
-        buffer.int(tenant.get());
-        buffer.int(row.changes);
-        for text in
-            [&row.email, &row.phone_number, &row.preferred_username, &row.given_name, &row.family_name]
-        {
-            buffer.text(text.as_deref());
-        }
-        buffer.jsonb(row.attributes.as_deref());
-        buffer.jsonb(row.metadata.as_deref());
-        buffer.jsonb(row.profile.as_deref());
-    }
-    let mut copy = sqlx::postgres::PgConnection::copy_in_raw(
-        connection,
-        "copy users (id, tenant_id, version, email, phone_number, preferred_username, given_name, family_name, attributes, metadata,
-                     profile)
-         from stdin (format binary)",
-    )
-    .await?;
-    // No time-out and no select! around this: a copy that is dropped half-way puts its connection out of step.
-    if let Err(error) = copy.send(buffer.finish()).await {
-        copy.abort("the rows could not be sent").await?;
-        return Err(error.into());
-    }
-    copy.finish().await?;
-    fault::point(Point::Copied)?;
-    Ok(())
-}
-
-/// Only new users bring credentials, so there is nothing to collide with.
-async fn add_credentials(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    credentials: &[NewCredentials<'_>],
-) -> Result<(), StoreError> {
-    if credentials.is_empty() {
-        return Ok(());
-    }
-    let users: Vec<Uuid> = credentials.iter().map(|new| new.user).collect();
-    let passwords: Vec<Option<&str>> = credentials.iter().map(|new| new.password_hash).collect();
-    let expiries: Vec<_> = credentials.iter().map(|new| new.password_expires_at).collect();
-    let second: Vec<Option<&str>> = credentials.iter().map(|new| new.mfa_password_hash).collect();
-    let secrets: Vec<Option<&str>> = credentials.iter().map(|new| new.totp_secret).collect();
-    sqlx::query!(
-        "insert into user_credentials (user_id, tenant_id, password_hash, password_expires_at, mfa_password_hash, totp_secret)
-         select user_id, $2, password_hash, password_expires_at, mfa_password_hash, totp_secret
-           from unnest($1::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::text[])
-             as new (user_id, password_hash, password_expires_at, mfa_password_hash, totp_secret)",
-        &users,
-        tenant.get(),
-        &passwords as &[Option<&str>],
-        &expiries as &[Option<chrono::DateTime<chrono::Utc>>],
-        &second as &[Option<&str>],
-        &secrets as &[Option<&str>],
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn enrol(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    plan: &Plan<'_>,
-    enrolment: Enrolment,
-) -> Result<(), StoreError> {
-    if plan.enrolments.is_empty() {
-        return Ok(());
-    }
-    let new: HashSet<Uuid> = plan.inserts.iter().map(|row| row.id).collect();
-    let there: Vec<Uuid> = plan.enrolments.iter().copied().filter(|user| !new.contains(user)).collect();
-    let mut memberships = Memberships::default();
-    for user in &plan.enrolments {
-        memberships.put(*user, enrolment.organization_id, enrolment.group_id);
-    }
-    memberships.add(connection, tenant, &there).await
-}
-
-/// Memberships of several users.
-#[derive(Default)]
-pub(super) struct Memberships {
-    users: Vec<Uuid>,
-    organizations: Vec<i32>,
-    groups: Vec<i32>,
-}
-
-impl Memberships {
-    pub(super) fn put(&mut self, user: Uuid, organization: i32, group: i32) {
-        self.users.push(user);
-        self.organizations.push(organization);
-        self.groups.push(group);
-    }
-
-    /// The users, each once.
-    pub(super) fn users(&self) -> Vec<Uuid> {
-        let users: HashSet<Uuid> = self.users.iter().copied().collect();
-        users.into_iter().collect()
-    }
-
-    /// Adds them. The users `there`, which this transaction did not make, are kept from being deleted meanwhile: an undo may be about to.
-    /// A conflict where one of them is gone.
-    pub(super) async fn add(
-        &self,
-        connection: &mut PgConnection,
-        tenant: TenantId,
-        there: &[Uuid],
-    ) -> Result<(), StoreError> {
-        if self.users.is_empty() {
-            return Ok(());
-        }
-        let held = sqlx::query_scalar!(
-            r#"with held as materialized (
-                   select id from users where id = any($5) order by id for key share
-               ), enrolled as (
-                   insert into memberships (user_id, organization_id, group_id, tenant_id)
-                   select user_id, organization_id, group_id, $4
-                     from unnest($1::uuid[], $2::int[], $3::int[]) as new (user_id, organization_id, group_id)
-                   on conflict do nothing
-               )
-               select count(*) as "held!" from held"#,
-            &self.users,
-            &self.organizations,
-            &self.groups,
-            tenant.get(),
-            there,
-        )
-        .fetch_one(connection)
-        .await?;
-        if i64::try_from(there.len()).ok() == Some(held) {
-            Ok(())
-        } else {
-            Err(StoreError::Conflict("a user"))
-        }
-    }
-
-    /// Takes them away.
-    pub(super) async fn delete(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
-        if self.users.is_empty() {
-            return Ok(());
-        }
-        sqlx::query!(
-            "delete from memberships as m
-              using unnest($1::uuid[], $2::int[], $3::int[]) as old (user_id, organization_id, group_id)
-              where m.user_id = old.user_id and m.organization_id = old.organization_id and m.group_id = old.group_id",
-            &self.users,
-            &self.organizations,
-            &self.groups,
-        )
-        .execute(connection)
-        .await?;
-        Ok(())
-    }
-}
-
 /// Writes a user that nobody means and changes it, to see whether the database takes any user at all. The caller rolls it back.
 pub async fn probe(connection: &mut PgConnection, tenant: TenantId, id: Uuid) -> Result<(), StoreError> {
     sqlx::query!(
@@ -672,24 +401,4 @@ pub async fn check_deferred(connection: &mut PgConnection) -> Result<(), StoreEr
 }
 
 #[cfg(test)]
-mod tests {
-    use muster_testkit::TestDatabase;
-    use sqlx::AssertSqlSafe;
-
-    use super::FIND_USERS;
-
-    #[tokio::test]
-    async fn users_are_looked_up_by_index_even_if_the_plan_was_made_on_an_empty_table() {
-        let database = TestDatabase::create().await;
-        let store = database.store().await;
-        let mut connection = store.dedicated_connection().await.unwrap();
-        let prepare = format!("prepare find (int, text[], text[], text[], int, int) as {FIND_USERS}");
-        sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut connection).await.unwrap();
-        let explain = "explain execute find (1, '{a}', '{b}', '{c}', 0, 0)";
-        let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut connection).await.unwrap();
-        let plan = plan.join("\n");
-        for key in ["email", "phone_number", "preferred_username"] {
-            assert!(plan.contains(&format!("Index Cond: ((tenant_id = $1) AND ({key} = ")), "{plan}");
-        }
-    }
-}
+mod tests;

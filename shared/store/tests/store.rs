@@ -8,6 +8,7 @@ mod store {
     mod deliveries;
     mod migrate;
     mod pool;
+    mod states;
     mod tenants;
     mod tokens;
     mod upserts;

@@ -89,7 +89,6 @@ fn read(path: &Path) -> Oddity {
             names: limits.names.unwrap_or(default.names),
             name_bytes: limits.name_bytes.unwrap_or(default.name_bytes),
             depth: limits.depth.unwrap_or(default.depth),
-            ..default
         },
         before: case.before.map(|records| records.to_string().into_bytes()),
         expected: path.with_extension("expected.json"),

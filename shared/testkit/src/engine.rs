@@ -2,14 +2,16 @@
 //! decode, validate once more, plan, write.
 
 use chrono::DateTime;
-use muster_domain::chunk::{ChunkCutter, ChunkLimits, SealedChunk, decode};
+use muster_domain::apply::Applying;
+use muster_domain::chunk::{ChunkLimits, SealedChunk, decode};
 use muster_domain::error::{FileError, RecordError};
-use muster_domain::intake::{Memory, Reading};
+use muster_domain::intake::Memory;
 use muster_domain::options::ImportOptions;
-use muster_domain::outcome::Verdict;
-use muster_domain::parse::{ParseLimits, Parser, RecordSink};
+use muster_domain::outcome::{OutcomeSheet, Verdict};
+use muster_domain::parse::{Dialect, ParseLimits, Parser};
 use muster_domain::plan::plan;
-use muster_domain::record::{Names, RawRecord, Record};
+use muster_domain::receive::{Bounds, Issue, Receiving, Staged, Stager};
+use muster_domain::record::{RawRecord, Record};
 use muster_domain::rules::Rules;
 use muster_domain::validate::{Binding, validate};
 use uuid::Uuid;
@@ -34,6 +36,8 @@ pub struct Engine {
 pub struct Course<'c> {
     /// Bounds of the parse step.
     pub parse: ParseLimits,
+    /// How the upload is written.
+    pub dialect: Dialect,
     /// Bounds of the chunks.
     pub chunk: ChunkLimits,
     /// Which of the chunks that are left is next; of its lane the first is taken.
@@ -44,47 +48,27 @@ impl std::fmt::Debug for Course<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Course")
             .field("parse", &self.parse)
+            .field("dialect", &self.dialect)
             .field("chunk", &self.chunk)
             .finish_non_exhaustive()
     }
 }
 
-/// The producer's part.
-struct Sink {
-    reading: Reading,
-    cutter: ChunkCutter,
-    invalid: Decided,
-    /// Warnings of receiving, by record.
-    warnings: Vec<(u64, String)>,
+/// What the producer stages.
+#[derive(Debug, Default)]
+struct Everything {
+    chunks: Vec<SealedChunk>,
+    issues: Vec<Issue>,
 }
 
-impl RecordSink for Sink {
-    fn header(&mut self, names: &Names) -> Result<(), FileError> {
-        self.reading.header(names)
-    }
-
-    fn knows(&self, name: &str) -> bool {
-        self.reading.binding.knows(name)
-    }
-
-    fn beyond_ascii(&mut self) {
-        self.reading.beyond_ascii();
-    }
-
-    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
-        let Self { reading, cutter, invalid, warnings } = self;
-        let number = record.position.record.get();
-        reading.record(record, names, |taken| {
-            let valid = taken.validated.result.is_ok();
-            if let Err(errors) = taken.validated.result {
-                let observed =
-                    Observed { verdict: Verdict::FAILED, user: None, errors, warnings: Vec::new() };
-                invalid.push((number, observed));
-            }
-            warnings.extend(taken.warnings.into_iter().map(|warning| (number, warning)));
-            cutter.push(taken.record, names, taken.identifier, valid).expect("a chunk can be encoded");
-        });
-        Ok(())
+impl Stager for Everything {
+    fn take(&mut self, staged: Staged) -> bool {
+        match staged {
+            Staged::Chunk(chunk) => self.chunks.push(chunk),
+            Staged::Issues(issues) => self.issues.extend(issues),
+            Staged::Keys(_) | Staged::End => {}
+        }
+        true
     }
 }
 
@@ -109,29 +93,26 @@ impl Engine {
         each: &mut dyn FnMut(Decided, &Table),
     ) -> Result<u64, FileError> {
         let rules = Rules::new(options.clone()).with_catalog(index());
-        let mut sink = Sink {
-            reading: Reading::new(rules.clone()).telling_repeats(self.repeats),
-            cutter: ChunkCutter::new(course.chunk),
-            invalid: Vec::new(),
-            warnings: Vec::new(),
+        let bounds = Bounds { chunk: course.chunk, repeats: self.repeats, ..Bounds::default() };
+        let mut receiving = Receiving::new(rules.clone(), None, bounds, Everything::default());
+        let mut parser = Parser::in_dialect(options.format, course.parse, course.dialect)
+            .at(options.at.as_deref())
+            .reshaping(rules.table());
+        parser.feed(bytes, &mut receiving)?;
+        let end = parser.finish(&mut receiving)?;
+        let Everything { mut chunks, issues } = receiving.finish().expect("what is staged is taken").stager;
+        let failed = |issue: &Issue| {
+            let errors = issue.errors.clone();
+            (issue.record, Observed { verdict: Verdict::FAILED, user: None, errors, warnings: Vec::new() })
         };
-        let mut parser =
-            Parser::new(options.format, course.parse).at(options.at.as_deref()).reshaping(rules.table());
-        parser.feed(bytes, &mut sink)?;
-        let end = parser.finish(&mut sink)?;
-        let mut names = Names::new();
-        for name in sink.reading.binding.names() {
-            names.push(name);
-        }
-        sink.cutter.finish(&names).expect("a chunk can be encoded");
-        let mut chunks = sink.cutter.take();
+        let invalid: Decided = issues.iter().filter(|issue| issue.failed).map(failed).collect();
         while !chunks.is_empty() {
             let lane = chunks[(course.next)(&chunks)].lane;
             let at = chunks.iter().position(|chunk| chunk.lane == lane).expect("a chunk of the lane");
-            let mut decided = self.chunk(&chunks.remove(at), &rules, &sink.invalid);
+            let mut decided = self.chunk(&chunks.remove(at), &rules, &invalid);
             for (number, observed) in &mut decided {
-                let more = sink.warnings.iter().filter(|(of, _)| of == number);
-                observed.warnings.extend(more.map(|(_, warning)| warning.clone()));
+                let more = issues.iter().filter(|issue| issue.record == *number);
+                observed.warnings.extend(more.flat_map(|issue| issue.warnings.clone()));
             }
             each(decided, &self.table);
         }
@@ -146,27 +127,22 @@ impl Engine {
         binding.extend(records.names());
         let raw: Vec<RawRecord<'_>> = records.records(&fields).collect();
         let mut decided = Decided::new();
-        let mut valid: Vec<(u64, Record<'_>)> = Vec::new();
-        for record in &raw {
+        let mut sheet = OutcomeSheet::pending(raw.len());
+        for (index, record) in raw.iter().enumerate() {
             let number = record.position.record.get();
-            let before = invalid.iter().find(|(invalid, _)| *invalid == number);
-            match (validate(record, &binding, rules).result, before) {
-                (Ok(record), None) => valid.push((number, record)),
-                (Err(errors), Some((_, before))) => {
-                    // While it is received, a message also says what mends the value.
-                    let codes = |errors: &[RecordError]| -> Vec<_> {
-                        errors.iter().map(|error| (error.code, error.field.clone())).collect()
-                    };
-                    assert_eq!(
-                        codes(&errors),
-                        codes(&before.errors),
-                        "validating once more comes to the same"
-                    );
-                    decided.push((number, before.clone()));
-                }
-                (now, _) => panic!("validating record {number} once more comes to something else: {now:?}"),
-            }
+            let Some((_, before)) = invalid.iter().find(|(invalid, _)| *invalid == number) else { continue };
+            let errors = validate(record, &binding, rules).result.expect_err("what was invalid is invalid");
+            // While it is received, a message also says what mends the value.
+            let codes = |errors: &[RecordError]| -> Vec<_> {
+                errors.iter().map(|error| (error.code, error.field.clone())).collect()
+            };
+            assert_eq!(codes(&errors), codes(&before.errors), "validating once more comes to the same");
+            decided.push((number, before.clone()));
+            sheet.set(index, Verdict::FAILED, None);
         }
+        let mut applying = Applying::new(sheet, records.names(), &raw, &binding, rules);
+        assert!(applying.issues.is_empty(), "what was valid is valid: {:?}", applying.issues);
+        let valid = std::mem::take(&mut applying.valid);
         let refs: Vec<&Record<'_>> = valid.iter().map(|(_, record)| record).collect();
         let existing = self.table.find(&refs, rules.options.enrolment);
         let mut made = self.made;
@@ -175,13 +151,19 @@ impl Engine {
             Uuid::from_u128(made)
         });
         self.made = made;
-        for (index, (number, _)) in valid.iter().enumerate() {
-            let (verdict, user) = plan.verdicts[index];
-            let errors = plan.errors.iter().filter(|(of, _)| *of == index).map(|(_, error)| error.clone());
-            let warnings = plan.warnings.iter().filter(|(of, _)| *of == index);
-            let mut warnings: Vec<String> = warnings.map(|(_, warning)| warning.to_string()).collect();
+        let place = |at: usize| valid[at].0;
+        applying.note(
+            valid.iter().zip(&plan.verdicts).map(|((index, _), (verdict, user))| (*index, *verdict, *user)),
+            plan.errors.iter().map(|(at, error)| (place(*at), error.clone())),
+            plan.warnings.iter().map(|(at, warning)| (place(*at), warning.to_string())),
+        );
+        for ((index, _), (verdict, user)) in valid.iter().zip(&plan.verdicts) {
+            let number = raw[*index].position.record.get();
+            let issues: Vec<&Issue> = applying.issues.iter().filter(|issue| issue.record == number).collect();
+            let errors = issues.iter().flat_map(|issue| issue.errors.clone()).collect();
+            let mut warnings: Vec<String> = issues.iter().flat_map(|issue| issue.warnings.clone()).collect();
             warnings.sort();
-            decided.push((*number, Observed { verdict, user, errors: errors.collect(), warnings }));
+            decided.push((number, Observed { verdict: *verdict, user: *user, errors, warnings }));
         }
         self.table.write(&plan, rules.options.enrolment);
         decided.sort_by_key(|(number, _)| *number);

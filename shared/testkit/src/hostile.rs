@@ -13,9 +13,6 @@ use muster_domain::rules::Rules;
 use crate::oracle::{Means, Said};
 pub use upload::{Shape, Upload};
 
-/// Names of the custom attributes that the catalog defines.
-pub const DEFINED: [&str; 8] = ["member_id", "age", "score", "tier", "country", "site", "mail", "phone"];
-
 /// The catalog that the samples speak of.
 ///
 /// # Panics

@@ -3,17 +3,17 @@
 //!
 //! | Module | What it does |
 //! |---|---|
-//! | [`servers`] | the private PostgreSQL and RabbitMQ, and how they are broken |
-//! | [`program`] | the processes of Muster |
-//! | [`relay`] | the way of some of them to the servers, which can be made half open |
-//! | [`generate`] | files with the manifest of their records |
-//! | [`model`] | what a record must come to, over users that are kept in memory |
-//! | [`api`], [`upload`], [`clients`], [`contended`], [`unclash`] | the clients |
-//! | [`oracle`], [`finale`] | the comparison after each import, and at the end |
-//! | [`damage`] | whether the comparison sees anything |
-//! | [`witness`] | the database's own record of every change, written by triggers |
-//! | [`nemesis`], [`recovery`] | the faults, and how long it took until work went on |
-//! | [`report`], [`journal`] | what is told of a run |
+//! | `servers` | the private PostgreSQL and RabbitMQ, and how they are broken |
+//! | `program` | the processes of Muster |
+//! | `relay` | the way of some of them to the servers, which can be made half open |
+//! | `generate` | files with the manifest of their records |
+//! | `model` | what a record must come to, over users that are kept in memory |
+//! | `api`, `upload`, `clients`, `contended`, `unclash` | the clients |
+//! | `oracle`, `finale` | the comparison after each import, and at the end |
+//! | `damage` | whether the comparison sees anything |
+//! | `witness` | the database's own record of every change, written by triggers |
+//! | `nemesis`, `recovery` | the faults, and how long it took until work went on |
+//! | `report`, `journal` | what is told of a run |
 //!
 //! What it does not do: power cuts, partitions, and faults at a chosen line. Other tests do.
 
@@ -28,6 +28,7 @@ mod generate;
 mod journal;
 mod model;
 mod nemesis;
+mod noted;
 mod options;
 mod oracle;
 mod phases;

@@ -28,7 +28,7 @@ impl Work<'_> {
         chunk: ChunkId,
     ) -> Result<Counts, StoreError> {
         let (import, tenant) = (self.locked.import, self.locked.tenant);
-        let records: Vec<&Record<'_>> = self.valid.iter().map(|(_, record)| record).collect();
+        let records: Vec<&Record<'_>> = self.records.valid.iter().map(|(_, record)| record).collect();
         let asked = planned::asked(import, &records);
         let planning = Planning { chunk, import, tenant, asked: &asked };
         let (identifier, renames) = (self.rules.options.identifier, self.may_rename());
@@ -70,7 +70,10 @@ impl Work<'_> {
         if self.locked.plan.is_none() || self.locked.reopened {
             return Ok(false);
         }
-        let plan = store::of_chunk(transaction, chunk).await?;
+        let mut plan = store::of_chunk(transaction, chunk).await?;
+        if let Some(place) = self.rules.options.enrolment {
+            plan.records.iter_mut().for_each(|record| record.put_group(place));
+        }
         if !plan.waits {
             self.read_made(transaction, chunk, &plan.records).await?;
         }
@@ -129,7 +132,7 @@ impl Work<'_> {
         let inserted = |(verdict, made): (Verdict, Option<Uuid>)| {
             verdict.outcome == Outcome::Inserted && made.is_some() && made == user
         };
-        !self.sheet.get(maker.index).is_some_and(inserted)
+        !self.records.sheet.get(maker.index).is_some_and(inserted)
     }
 
     /// The users that a plan makes, and the records that make them.
@@ -138,7 +141,7 @@ impl Work<'_> {
             let user = user.filter(|_| verdict.outcome == Outcome::Inserted)?;
             Some((user, Maker { chunk: chunk.get(), index: *index }))
         };
-        self.valid.iter().zip(&plan.verdicts).filter_map(maker).collect()
+        self.records.valid.iter().zip(&plan.verdicts).filter_map(maker).collect()
     }
 
     /// The pending records with what they would come to, those that are invalid among them.
@@ -150,7 +153,7 @@ impl Work<'_> {
     ) -> Vec<PlannedRecord> {
         let Plan { verdicts, errors, warnings, effects, .. } = plan;
         let mut records = Vec::with_capacity(self.raw.len());
-        let decided = self.valid.iter().zip(verdicts).zip(effects);
+        let decided = self.records.valid.iter().zip(verdicts).zip(effects);
         for (((index, _), (verdict, user)), effect) in decided {
             let mut record = self.bare(*index, verdict);
             record.user = user.filter(|user| !new.contains(user));
@@ -172,7 +175,7 @@ impl Work<'_> {
                 record.warnings.push(warning.to_string());
             }
         }
-        let valid: HashSet<usize> = self.valid.iter().map(|(index, _)| *index).collect();
+        let valid: HashSet<usize> = self.records.valid.iter().map(|(index, _)| *index).collect();
         for index in (0..self.raw.len()).filter(|index| !valid.contains(index)) {
             records.extend(self.invalid(index));
         }
@@ -205,7 +208,7 @@ impl Work<'_> {
             return None;
         }
         let mut record = self.bare(index, Verdict::FAILED);
-        let issue = self.issues.iter().find(|issue| issue.record == record.record);
+        let issue = self.records.issues.iter().find(|issue| issue.record == record.record);
         record.errors = issue.map(|issue| issue.errors.clone()).unwrap_or_default();
         Some(record)
     }

@@ -35,12 +35,12 @@ impl Work<'_> {
         chunk: ChunkId,
     ) -> Result<(), StoreError> {
         if !self.locked.reopened
-            || self.valid.is_empty()
+            || self.records.valid.is_empty()
             || fault::mutant(Mutant::RetryOverwritesLaterRecords)
         {
             return Ok(());
         }
-        let mut wanted = Wanted::of(&self.valid, self.rules.options.identifier);
+        let mut wanted = Wanted::of(&self.records.valid, self.rules.options.identifier);
         let mut binding = Binding::new(self.rules);
         binding.extend(self.names);
         for (at, record) in self.raw.iter().enumerate() {
@@ -51,7 +51,7 @@ impl Work<'_> {
         }
         wanted.look_into_later_chunks(transaction, chunk, self.rules).await?;
         let found = wanted.found;
-        for (index, record) in &mut self.valid {
+        for (index, record) in &mut self.records.valid {
             record.passed_by = found.get(index).copied();
         }
         Ok(())

@@ -1,11 +1,9 @@
 //! Flags that an inspection goes on with, and the command that it comes to.
 
-use clap::Parser;
 use muster_domain::error::FileError;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::validate::quoted;
 
-use crate::args::{Cli, Command};
 use crate::import::UsersArgs;
 
 /// Flags that say how a file is read. None else is followed: a file may not choose a server, a tenant or a profile.
@@ -71,13 +69,12 @@ fn from_message(message: &str) -> Option<Vec<Flag>> {
     words.chunks(2).map(flag).collect()
 }
 
+/// Reads a command line that is to be one of `muster inspect`, the name of the program before it; none where it is not.
+pub(crate) type Parse = fn(Vec<String>) -> Option<Box<UsersArgs>>;
+
 /// The command line with further flags; none where they do not go with it.
-pub(super) fn parsed(further: &[Flag]) -> Option<Box<UsersArgs>> {
-    let line = without_auto(std::env::args()).into_iter().chain(further.iter().map(Flag::word));
-    match Cli::try_parse_from(line).ok()?.command {
-        Command::Inspect(args) => Some(args.users),
-        _ => None,
-    }
+pub(super) fn parsed(further: &[Flag], parse: Parse) -> Option<Box<UsersArgs>> {
+    parse(without_auto(std::env::args()).into_iter().chain(further.iter().map(Flag::word)).collect())
 }
 
 /// The words without `--profile auto` and `--dates auto`, in whose place stands what they came to.
@@ -96,12 +93,12 @@ fn without_auto(words: impl Iterator<Item = String>) -> Vec<String> {
 }
 
 /// The command that imports the file as it was looked at.
-pub(super) fn command(further: &[Flag]) -> String {
-    imports(&std::env::args().skip(1).collect::<Vec<_>>(), further)
+pub(super) fn command(further: &[Flag], parse: Parse) -> String {
+    imports(&std::env::args().skip(1).collect::<Vec<_>>(), further, parse)
 }
 
-fn imports(words: &[String], further: &[Flag]) -> String {
-    let (before, after) = parts(words);
+fn imports(words: &[String], further: &[Flag], parse: Parse) -> String {
+    let (before, after) = parts(words, parse);
     let forgets = mutant(Mutant::CommandForgetsDatabase);
     let before = if forgets { &[] } else { before };
     let mut after = without_auto(after.iter().cloned());
@@ -116,11 +113,11 @@ fn imports(words: &[String], further: &[Flag]) -> String {
 }
 
 /// What stands before the name of the command, and after it. The same word may be the value of an option before.
-fn parts(words: &[String]) -> (&[String], &[String]) {
+fn parts(words: &[String], parse: Parse) -> (&[String], &[String]) {
     let is_command = |at: &usize| {
-        let start = words.iter().take(at + 1).map(String::as_str);
-        let line = std::iter::once("muster").chain(start).chain(["-"]);
-        words.get(*at).is_some_and(|word| word == "inspect") && Cli::try_parse_from(line).is_ok()
+        let line = std::iter::once("muster".to_owned()).chain(words.iter().take(at + 1).cloned());
+        words.get(*at).is_some_and(|word| word == "inspect")
+            && parse(line.chain(["-".to_owned()]).collect()).is_some()
     };
     let at = (0..words.len()).find(is_command).unwrap_or(0);
     (words.get(..at).unwrap_or_default(), words.get(at + 1..).unwrap_or_default())
@@ -146,6 +143,7 @@ mod tests {
     use muster_domain::error::ErrorCode;
 
     use super::*;
+    use crate::args::Cli;
 
     fn error(flags: &[&str]) -> FileError {
         let message =
@@ -183,7 +181,7 @@ mod tests {
                 "muster --config=x.toml import users a.csv --server https://m.example --skip-lines 2",
             ),
         ] {
-            assert_eq!(imports(&words(line), &further), expected);
+            assert_eq!(imports(&words(line), &further, Cli::inspected), expected);
         }
     }
 }

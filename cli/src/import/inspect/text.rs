@@ -35,7 +35,7 @@ pub(super) fn text(name: &str, report: &Report, command: Option<&str>, profiled:
     if report.problems.len() > SHOWN {
         let _ = write!(text, "\nand {} further causes (`--json` has them)", report.problems.len() - SHOWN);
     }
-    if let Some(days) = report.days.told() {
+    if let Some(days) = report.days.told_beside(report.dates) {
         let _ = write!(text, "\n\n{days}");
     }
     if report.needs_catalog {

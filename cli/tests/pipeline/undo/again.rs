@@ -6,6 +6,8 @@ use muster_domain::chunk::ChunkLimits;
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
 use muster_domain::options::Start;
+use muster_domain::trace::TraceContext;
+use muster_runtime::telemetry::traces;
 use muster_store::steer::{self, Steered};
 use muster_store::undo::{self, NewUndo, OpenedUndo, Refusal};
 use muster_store::{apply, dispatch};
@@ -208,4 +210,20 @@ async fn taken_back_again(pipeline: &mut Pipeline, import: ImportId) -> ImportId
     let new = whole(pipeline, import);
     assert_eq!(undone(pipeline, &new).await.counts.failed, 0);
     new.id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_belongs_to_the_trace_of_its_request() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let import = pipeline.import(&people(1), &plain()).await.id;
+    let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let new = whole(&pipeline, import);
+    traces::within(TraceContext::parse(header), undone(&mut pipeline, &new)).await;
+    let mut connection = pipeline.store.connection().await.unwrap();
+    let kept: Vec<Option<String>> = sqlx::query_scalar("select traceparent from imports order by id")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(kept, [None, Some(header.to_owned())], "the import was of nobody's trace");
+    pipeline.finish().await;
 }

@@ -74,8 +74,13 @@ impl Rig {
         }
         let producer = service(&desk, "producer");
         let rig = Self { desk, address, token, producer, runtime, database };
-        until("the producer answers", || TcpStream::connect(&rig.address).ok().map(drop));
+        until("the producer answers", || rig.answers().then_some(()));
         rig
+    }
+
+    /// Whether the producer takes connections.
+    pub(super) fn answers(&self) -> bool {
+        TcpStream::connect(&self.address).is_ok()
     }
 
     /// Sends an upload in chunks of its body; returns status and body of the answer.

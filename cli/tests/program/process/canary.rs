@@ -1,4 +1,4 @@
-//! Marker values through every path of a service, and then a search in all that it leaves: logs, metrics, errors, messages, the
+//! Marker values through every path of a service, and then a search in all that it leaves: logs, metrics, traces, errors, messages, the
 //! process list and every table. One hit fails (P9).
 
 use muster_domain::chunk::decode;
@@ -7,6 +7,7 @@ use muster_testkit::TestDatabase;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::bounds::{Rig, service};
+use crate::collector::Collector;
 use crate::harness::{signal, until, wait};
 
 /// Stands in every value of a user. It may be in what a tenant reads of its users and records, and nowhere else.
@@ -79,10 +80,13 @@ async fn assert_tables_are_private(database: &TestDatabase) {
 
 #[test]
 fn no_marker_is_left_anywhere() {
-    let rig = Rig::start(&[(
-        "MUSTER_LOG_FILTER",
-        "info,muster_producer=trace,muster_worker=trace,muster_runtime=trace,muster_queue=trace,muster_store=trace,muster_engine=trace,muster_cli=trace",
-    )]);
+    let collector = Collector::new();
+    let filter = "info,muster_producer=trace,muster_worker=trace,muster_runtime=trace,muster_queue=trace,muster_store=trace,muster_engine=trace,muster_cli=trace";
+    let rig = Rig::start(&[
+        ("MUSTER_LOG_FILTER", filter),
+        ("MUSTER_TRACE_ENDPOINT", &*collector.url),
+        ("MUSTER_TRACE_RATIO", "1"),
+    ]);
     let table = format!(
         "email,first_name,phone_number,password_hash,mfa_totp_secret,custom__note\n\
          {MARKER}1@example.com,{MARKER},+41791230777,{HASH},{TOTP},{MARKER}\n\
@@ -98,7 +102,7 @@ fn no_marker_is_left_anywhere() {
     );
     let (status, accepted) = rig.whole(
         "unknown_columns=ignore",
-        "Content-Type: text/csv\r\nIdempotency-Key: k1\r\n",
+        &format!("Content-Type: text/csv\r\nIdempotency-Key: k1\r\ntraceparent: {MARKER}\r\n"),
         table.into_bytes(),
     );
     assert_eq!(status, 202, "{accepted}");
@@ -167,4 +171,8 @@ fn no_marker_is_left_anywhere() {
         }
     }
     rig.stop();
+    let traces = collector.text();
+    assert!(collector.spans().iter().any(|span| span.name == "apply chunk"), "chunks were traced");
+    assert_no_marker(&traces, "a trace");
+    assert!(!traces.contains("41791230777") && !traces.contains(&token), "a trace has a number or a token");
 }

@@ -132,6 +132,27 @@ fn inspect_tells_what_a_file_is_and_the_command_that_imports_it() {
 }
 
 #[test]
+fn what_is_unusual_about_a_file_is_told_and_quiet_is_quiet() {
+    let desk = Desk::new();
+    desk.write("people.csv", "email;first_name\na@example.com;Ada\n");
+    let run = desk.run(&["import", "users", "people.csv"]).exits(0);
+    assert!(run.stdout.contains("delimiter semicolon"), "{run:#?}");
+    // Where the data are is told once, and an ordinary start is nothing to worry about.
+    for words in ["a private PostgreSQL is set up in", ".muster", "MUSTER_DATA_DIR"] {
+        assert!(run.stderr.contains(words) && !run.stderr.contains("crash"), "{words}: {run:#?}");
+    }
+    let shown = desk.run(&["imports", "show", "last"]).exits(0);
+    assert!(shown.stdout.lines().any(|line| line.starts_with("delimiter ") && line.ends_with("semicolon")));
+    // Everything is there by now, so there is nothing to remark.
+    let again = desk.run(&["import", "users", "people.csv", "--quiet"]).exits(0);
+    assert_eq!(again.stderr, "", "{again:#?}");
+    desk.write("empty.csv", "email,first_name\n");
+    let run = desk.run(&["import", "users", "empty.csv"]).exits(0);
+    assert!(run.stdout.contains("The file has no records"), "{run:#?}");
+    assert!(!run.stdout.contains("delimiter"), "{run:#?}");
+}
+
+#[test]
 fn a_file_cannot_choose_the_server_that_inspect_asks() {
     let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     stranger.set_nonblocking(true).unwrap();

@@ -17,6 +17,7 @@ mod serve;
 mod services;
 mod start;
 mod top;
+mod traces;
 mod undo;
 mod users;
 mod webhooks;

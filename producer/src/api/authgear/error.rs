@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use super::BODY_BYTES;
 use super::causes::Cause;
-use super::request::BODY_BYTES;
-use crate::api::error::{ApiError, RETRY_AFTER, Told};
+use crate::api::error::{ApiError, RETRY_AFTER, TRY_AGAIN, Told};
 
 /// An error as clients see it (contracts A.2.3).
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -51,6 +51,7 @@ pub(super) enum Kind {
     TooManyRequest,
     InternalError,
     RequestEntityTooLarge,
+    ServiceUnavailable,
 }
 
 impl ErrorObject {
@@ -63,6 +64,7 @@ impl ErrorObject {
             Kind::TooManyRequest => ("TooManyRequest", StatusCode::TOO_MANY_REQUESTS),
             Kind::InternalError => ("InternalError", StatusCode::INTERNAL_SERVER_ERROR),
             Kind::RequestEntityTooLarge => ("RequestEntityTooLarge", StatusCode::PAYLOAD_TOO_LARGE),
+            Kind::ServiceUnavailable => ("ServiceUnavailable", StatusCode::SERVICE_UNAVAILABLE),
         };
         Self { name, reason, message: message.into(), code: status.as_u16(), info: None }
     }
@@ -115,6 +117,8 @@ pub(super) enum Failure {
     Busy,
     /// There is no such import here, or none any more.
     TaskNotFound,
+    /// The request took longer than it may.
+    TimedOut,
     /// The store failed.
     Store(Arc<StoreError>),
     /// The program failed; the log has the cause.
@@ -170,6 +174,11 @@ impl Failure {
                 "as many requests with records are under way as there may be; try again",
             ),
             Self::TaskNotFound => ErrorObject::new(Kind::NotFound, "TaskNotFound", "task not found"),
+            Self::TimedOut => ErrorObject::new(
+                Kind::ServiceUnavailable,
+                "ServiceUnavailable",
+                ApiError::TimedOut.to_string(),
+            ),
             Self::Store(_) | Self::Internal => ErrorObject::unexpected(),
         })
     }
@@ -186,6 +195,7 @@ impl IntoResponse for Failure {
         let retry_after = match self {
             Self::Busy => Some(RETRY_AFTER),
             Self::TooManyFailures(seconds) => Some(seconds),
+            Self::TimedOut => Some(TRY_AGAIN),
             _ => None,
         };
         if let Some(seconds) = retry_after {

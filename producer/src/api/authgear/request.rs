@@ -12,9 +12,6 @@ use serde_json::value::RawValue;
 use super::causes::{Cause, step};
 use super::error::Failure;
 
-/// Largest body, in bytes (contracts A.1.3).
-pub(super) const BODY_BYTES: u64 = 500_000;
-
 /// The identifiers in the order in which errors list them.
 const IDENTIFIERS: [IdentifierField; 3] =
     [IdentifierField::PreferredUsername, IdentifierField::Email, IdentifierField::PhoneNumber];

@@ -10,10 +10,10 @@ use serde_json::json;
 
 use super::super::AppState;
 use super::auth::Caller;
-use super::body::{Document, Value};
 use super::error::{Detail, Fault, NULL};
 use super::fields::{Given, addressing, refused};
 use super::place::Place;
+use super::request::{Document, Value};
 use super::view::AddressView;
 use crate::single::{Values, Write, Written};
 

@@ -20,10 +20,10 @@ use serde_json::{Map, Value as JsonValue, json};
 
 use super::super::AppState;
 use super::auth::Caller;
-use super::body::{Document, Value};
 use super::error::{BLANK, Detail, Fault, FieldErrors, NO_BOOLEAN, NULL, REQUIRED, sentence};
 use super::fields::{Given, Named, boolean, claiming, registering, registering_addresses};
 use super::place::Place;
+use super::request::{Document, Value};
 use super::view::{AddressView, Assignment, Membership, Registered, RegisteredUser, Unregistered};
 use crate::single::{Registration, Values, Write, Written};
 

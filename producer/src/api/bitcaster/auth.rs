@@ -12,7 +12,7 @@ use muster_domain::token::{Credential, Scope};
 
 use super::super::auth_limit::Origin;
 use super::super::error::ApiError;
-use super::super::trace::Trail;
+use super::super::trail::Trail;
 use super::super::{AppState, auth};
 use super::error::Fault;
 

@@ -13,8 +13,10 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::super::error::Told;
+use super::super::error::{TRY_AGAIN, Told};
 
+/// What the framework says of a failure that is no fault of the request.
+const SERVER_ERROR: &str = "A server error occurred.";
 /// Key for what no single field is at fault for.
 const NO_FIELD: &str = "non_field_errors";
 
@@ -98,9 +100,7 @@ pub(super) fn sentence(field: &str, error: &RecordError) -> String {
         (ErrorCode::TypeMismatch, "locked") => NO_BOOLEAN.into(),
         (ErrorCode::TypeMismatch, "custom_fields") => "Expected a dictionary of items.".into(),
         (ErrorCode::TypeMismatch, _) => "Not a valid string.".into(),
-        (ErrorCode::ValueTooLong, "email" | "first_name" | "last_name") => {
-            too_long(super::fields::NAME_CHARS)
-        }
+        (ErrorCode::ValueTooLong, "email" | "first_name" | "last_name") => too_long(NAME_CHARS),
         (ErrorCode::ValueTooLong, "name" | "value") => too_long(255),
         _ => capital(&error.message),
     }
@@ -110,6 +110,9 @@ pub(super) const REQUIRED: &str = "This field is required.";
 pub(super) const NULL: &str = "This field may not be null.";
 pub(super) const NO_BOOLEAN: &str = "Must be a valid boolean.";
 pub(super) const BLANK: &str = "This field may not be blank.";
+
+/// Most characters of a name; of an e-mail address too, since it is the username.
+pub(super) const NAME_CHARS: u16 = 150;
 
 fn too_long(characters: u16) -> String {
     format!("Ensure this field has no more than {characters} characters.")
@@ -154,6 +157,8 @@ pub(super) enum Fault {
     Fields(FieldErrors),
     /// The store failed.
     Store(StoreError),
+    /// The program failed; the log has the cause.
+    Internal,
 }
 
 impl From<StoreError> for Fault {
@@ -187,6 +192,7 @@ impl Fault {
                 ErrorKind::Data => StatusCode::BAD_REQUEST,
                 ErrorKind::Permanent => StatusCode::INTERNAL_SERVER_ERROR,
             },
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -214,8 +220,9 @@ impl Fault {
                     "Service temporarily unavailable, try again later.".into()
                 }
                 ErrorKind::Data => "The database refused the user.".into(),
-                ErrorKind::Permanent => "A server error occurred.".into(),
+                ErrorKind::Permanent => SERVER_ERROR.into(),
             },
+            Self::Internal => SERVER_ERROR.into(),
         }
     }
 }
@@ -230,7 +237,14 @@ impl IntoResponse for Fault {
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Key"));
         }
-        if let Self::Throttled(seconds) = self {
+        let retry_after = match self {
+            Self::Throttled(seconds) => Some(seconds),
+            _ if status == StatusCode::SERVICE_UNAVAILABLE && !mutant(Mutant::NeverComeBack) => {
+                Some(TRY_AGAIN)
+            }
+            _ => None,
+        };
+        if let Some(seconds) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if let Self::Store(error) = self {

@@ -9,11 +9,8 @@ use muster_domain::parse::Format;
 use muster_domain::record::RawValue;
 use muster_domain::rules::Rules;
 
-use super::body::{Document, Value};
-use super::error::{BLANK, Fault, FieldErrors, NO_BOOLEAN, NULL, REQUIRED};
-
-/// Most characters of a name; of an e-mail address too, since it is the username.
-pub(super) const NAME_CHARS: u16 = 150;
+use super::error::{BLANK, Fault, FieldErrors, NAME_CHARS, NO_BOOLEAN, NULL, REQUIRED};
+use super::request::{Document, Value};
 
 fn email() -> FieldRule {
     FieldRule::new("email", Field::Email).longest(NAME_CHARS)

@@ -1,6 +1,5 @@
 //! The members of an organization as one plain array, however many: read and sent a page at a time.
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -8,10 +7,9 @@ use bytes::Bytes;
 use futures_util::stream;
 use muster_domain::id::TenantId;
 use muster_store::{Store, StoreError, catalog, members};
-use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::super::AppState;
+use super::super::{AppState, paged};
 use super::auth::Caller;
 use super::error::{Detail, Fault};
 use super::place::Place;
@@ -37,7 +35,7 @@ pub(super) async fn list(
     let found =
         catalog::find_organization(&mut *store.reading(tenant).await?, tenant, &place.organization).await?;
     let (organization, _) = found.ok_or(Fault::NotFound)?;
-    let mut pages = Pages {
+    let pages = Pages {
         store: store.clone(),
         tenant,
         organization: organization.get(),
@@ -46,26 +44,15 @@ pub(super) async fn list(
         first: true,
         ended: false,
     };
-    // The first page before the answer, so that a store that is away is an error and no empty list.
-    let first = pages.next().await?;
-    let (pieces, coming) = mpsc::channel::<Result<Bytes, std::io::Error>>(2);
-    // A task of its own: were the reading dropped with its client, a statement would be cancelled midway.
-    state.0.tasks.spawn(async move {
-        let mut piece = Ok(first);
-        loop {
-            let last = piece.is_err() || pages.ended;
-            if pieces.send(piece).await.is_err() || last {
-                return;
-            }
-            piece = pages.next().await.map_err(|error| {
-                tracing::error!(tenant = tenant.get(), %error, "members could not be listed to their end");
-                std::io::Error::other("the store failed")
-            });
+    let pages = stream::try_unfold(pages, |mut pages| async move {
+        if pages.ended {
+            return Ok(None);
         }
+        let piece = pages.next().await?;
+        Ok(Some((piece, pages)))
     });
-    let body =
-        stream::unfold(coming, |mut coming| async { coming.recv().await.map(|piece| (piece, coming)) });
-    Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(body)).into_response())
+    let body = paged::body(&state, pages).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 struct Pages {

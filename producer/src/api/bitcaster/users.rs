@@ -10,10 +10,10 @@ use muster_store::members;
 
 use super::super::AppState;
 use super::auth::Caller;
-use super::body::{Document, Value};
 use super::error::{Detail, Fault};
 use super::fields::{Given, creating, refused, updating};
 use super::place::Place;
+use super::request::{Document, Value};
 use super::view::{Created, Pong, Shown, Updated};
 use crate::single::{Values, Write, Written};
 

@@ -16,7 +16,7 @@ use super::refusal::{Answer, Refusal};
 use crate::api::AppState;
 use crate::api::auth::{Caller, authenticate, malformed};
 use crate::api::auth_limit::Origin;
-use crate::api::trace::Trail;
+use crate::api::trail::Trail;
 
 /// An API credential that is known.
 #[derive(Debug)]

@@ -2,26 +2,25 @@
 //!
 //! They are read page by page and sent as they are read, so memory does not grow with their number.
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream::{self, Stream, StreamExt};
+use futures_util::stream::{self, Stream};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_store::records::{self, IssueReport};
 use muster_store::reports::{self, ImportReport};
 use muster_store::{Store, StoreError};
 use serde::Serialize;
-use tokio::sync::mpsc;
 
 use super::auth::ApiUser;
 use super::fields::Bounds;
 use super::jobs::{Given, found};
+use super::phrases::LoggedError;
 use super::refusal::{Answer, Message, Refusal};
-use super::view::{self, LoggedError, UpdateError};
-use crate::api::AppState;
+use super::view::{self, UpdateError};
+use crate::api::{AppState, paged};
 
 /// Records that are read at a time.
 const AT_A_TIME: u16 = 1_000;
@@ -71,31 +70,8 @@ async fn log(state: AppState, user: ApiUser, id: Given, log: Log) -> Answer<Resp
         after: 0,
         first: true,
     };
-    let mut pieces = Box::pin(pages.stream(&report));
-    // The first piece before the answer, so that a store that is away is an error and no half array.
-    let first = pieces.next().await.transpose()?.unwrap_or_default();
-    let (sender, coming) = mpsc::channel::<Result<Bytes, std::io::Error>>(2);
-    // A task of its own: were the reading dropped with its client, a statement would be cancelled midway.
-    state.0.tasks.spawn(async move {
-        let mut piece = Ok(first);
-        loop {
-            let broken = piece.is_err();
-            if sender.send(piece).await.is_err() || broken {
-                return;
-            }
-            piece = match pieces.next().await {
-                None => return,
-                Some(Ok(bytes)) => Ok(bytes),
-                Some(Err(error)) => {
-                    tracing::error!(import = %report.id, %error, "an error log could not be read to its end");
-                    Err(std::io::Error::other("the store failed"))
-                }
-            };
-        }
-    });
-    let body =
-        stream::unfold(coming, |mut coming| async { coming.recv().await.map(|piece| (piece, coming)) });
-    Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(body)).into_response())
+    let body = paged::body(&state, pages.stream(&report)).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// A log that is being read.

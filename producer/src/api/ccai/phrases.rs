@@ -2,9 +2,22 @@
 
 use muster_domain::error::{ErrorCode, FileError, RecordError};
 use muster_store::records::IssueReport;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::fields::Bounds;
-use super::view::LoggedError;
+
+/// One error of a file, a row or a field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = CcaiError)]
+pub(super) struct LoggedError {
+    /// What is wrong.
+    pub(super) message: String,
+    /// The column of the portal's table, from 1.
+    pub(super) column: usize,
+    /// The user's place in the file, from 1; null where the whole file is at fault.
+    pub(super) row: Option<u64>,
+}
 
 const EMAIL: &str = "Must be a valid email";
 const NAME: &str = "Non-empty string";

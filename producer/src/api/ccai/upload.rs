@@ -4,7 +4,6 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
-use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::id::TenantId;
 use muster_domain::import::ImportState;
 use muster_domain::token::Scope;
@@ -12,8 +11,8 @@ use muster_store::bulk_jobs::{self, Moved};
 use muster_store::steer;
 
 use super::auth::ApiUser;
-use super::form::Form;
 use super::refusal::{Answer, Message, Refusal};
+use super::request::{Form, started};
 use super::view::{Ticket, status};
 use crate::api::AppState;
 use crate::api::error::ApiError;
@@ -107,22 +106,4 @@ async fn finish(upload: Upload) -> Answer<()> {
         Ok(_) | Err(ReceiveError::Refused(..)) => Ok(()),
         Err(error) => Err(ApiError::from(error).into()),
     }
-}
-
-/// Whether a job can be given another file.
-pub(super) async fn check_job(state: &AppState, tenant: TenantId, id: i64) -> Answer<()> {
-    let job = bulk_jobs::get(&state.0.store, tenant, id).await?.ok_or_else(Refusal::no_such_job)?;
-    match job.state {
-        ImportState::Receiving | ImportState::Received | ImportState::Refused => Ok(()),
-        now => Err(started(now)),
-    }
-}
-
-fn started(now: ImportState) -> Refusal {
-    Refusal::conflict(format!("The job is {}: its file cannot be replaced any more", status(now)))
-}
-
-/// Why an import ends whose request was refused after its file had come.
-pub(super) fn withdrawn() -> FileError {
-    FileError::new(ErrorCode::InvalidRequest, "the request that brought the file was refused")
 }

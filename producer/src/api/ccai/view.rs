@@ -15,7 +15,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::fields::Bounds;
-use super::phrases;
+use super::phrases::{self, LoggedError};
 use crate::api::AppState;
 
 /// Records whose errors stand in the job itself; the error logs have all of them.
@@ -47,18 +47,6 @@ impl Ticket {
         }
         headers
     }
-}
-
-/// One error of a file, a row or a field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = CcaiError)]
-pub(super) struct LoggedError {
-    /// What is wrong.
-    pub(super) message: String,
-    /// The column of the portal's table, from 1.
-    pub(super) column: usize,
-    /// The user's place in the file, from 1; null where the whole file is at fault.
-    pub(super) row: Option<u64>,
 }
 
 /// One error or warning of applying.

@@ -3,14 +3,10 @@
 
 use std::sync::LazyLock;
 
-use axum::extract::Path;
 use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
 use muster_domain::fault::{Mutant, mutant};
 use sha2::{Digest, Sha256};
-
-use super::leave::Leave;
-use crate::api::error::ApiError;
 
 /// A file.
 #[derive(Debug)]
@@ -50,12 +46,9 @@ pub(super) static UPLOAD: LazyLock<Asset> = LazyLock::new(|| {
 pub(super) static ICON: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("icon.svg", "image/svg+xml", include_str!("assets/icon.svg")));
 
-/// Shows a file.
-pub(super) async fn file(Path(name): Path<String>, uri: Uri) -> Result<Response, Leave> {
-    let asset = [&STYLE, &SCRIPT, &UPLOAD, &ICON]
-        .into_iter()
-        .find(|asset| asset.name == name)
-        .ok_or(ApiError::NotFound)?;
+/// The file of a name, as an answer to a request for this address.
+pub(super) fn answer(name: &str, uri: &Uri) -> Option<Response> {
+    let asset = [&STYLE, &SCRIPT, &UPLOAD, &ICON].into_iter().find(|asset| asset.name == name)?;
     let own = uri.path_and_query().is_some_and(|address| address.as_str() == asset.address());
     let kept = if own || mutant(Mutant::AnyAddressForGood) {
         "public, max-age=31536000, immutable"
@@ -63,5 +56,5 @@ pub(super) async fn file(Path(name): Path<String>, uri: Uri) -> Result<Response,
         "no-store"
     };
     let headers = [(header::CONTENT_TYPE, asset.media_type), (header::CACHE_CONTROL, kept)];
-    Ok((headers, asset.text).into_response())
+    Some((headers, asset.text).into_response())
 }

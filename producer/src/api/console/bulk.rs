@@ -152,6 +152,26 @@ fn title(bulk: &BulkView) -> String {
 
 fn form_view(asked: &[(String, String)], last: &[BulkView], visit: &Visit, now: DateTime<Utc>) -> Markup {
     let given = |name: &str| field(asked, name).filter(|text| !text.is_empty());
+    html! {
+        p.way { a href="/console/imports" { "Imports" } }
+        h1 { "Many imports at once" }
+        @if let Some(why) = given("why") {
+            p.note.wrong role="alert" { strong { "Not like that. " } (given("wrong").unwrap_or_default()) " " (sentence(why)) }
+        }
+        @if visit.allows(Scope::ImportWrite) {
+            p.lead { "Choose what is to be done, and to which imports. You see what is found before anything is done." }
+            (choices(asked, visit))
+        }
+        section aria-labelledby="last" {
+            h2 #last { "What was done last" }
+            @if last.is_empty() { p.calm { "Nothing yet." } } @else { (table(last, now)) }
+        }
+    }
+}
+
+/// What is to be done, and to which imports.
+fn choices(asked: &[(String, String)], visit: &Visit) -> Markup {
+    let given = |name: &str| field(asked, name).filter(|text| !text.is_empty());
     let wrong = |name: &str| given("wrong") == Some(name);
     let text = |name: &'static str, label: &str, example: &str| {
         html! {
@@ -163,59 +183,47 @@ fn form_view(asked: &[(String, String)], last: &[BulkView], visit: &Visit, now: 
         }
     };
     html! {
-        p.way { a href="/console/imports" { "Imports" } }
-        h1 { "Many imports at once" }
-        @if let Some(why) = given("why") {
-            p.note.wrong role="alert" { strong { "Not like that. " } (given("wrong").unwrap_or_default()) " " (sentence(why)) }
-        }
-        @if visit.allows(Scope::ImportWrite) {
-            p.lead { "Choose what is to be done, and to which imports. You see what is found before anything is done." }
-            form.filter method="post" action=(HERE) aria-label="What is to be done" {
-                (secret(visit))
-                div {
-                    label for="action" { "Do this" }
-                    select #action name="action" {
-                        @for action in Action::ALL {
-                            option value=(action) selected[given("action") == Some(action.as_str())] { (label(*action)) }
-                        }
+        form.filter method="post" action=(HERE) aria-label="What is to be done" {
+            (secret(visit))
+            div {
+                label for="action" { "Do this" }
+                select #action name="action" {
+                    @for action in Action::ALL {
+                        option value=(action) selected[given("action") == Some(action.as_str())] { (label(*action)) }
                     }
                 }
-                div {
-                    label for="state" { "to imports in state" }
-                    select #state name="state" aria-invalid=[wrong("state").then_some("true")] {
-                        option value="" { "all that fit" }
-                        @for state in steerable() {
-                            option value=(state) selected[given("state") == Some(state.as_str())] { (state) }
-                        }
-                    }
-                }
-                (text("older_than", "opened longer ago than", "7d"))
-                (text("newer_than", "opened less long ago than", "12h"))
-                (text("file", "with this in the file's name", "people"))
-                (text("profile", "received with the profile", "monthly-hr"))
-                div {
-                    label for="code" { "with records that failed with" }
-                    select #code name="code" {
-                        option value="" { "any error, or none" }
-                        @for code in ErrorCode::ALL {
-                            option value=(code) selected[given("code") == Some(code.as_str())] { (code) }
-                        }
-                    }
-                }
-                (text("field", "for this column or key", "email"))
-                div {
-                    label for="dead" { "with dead chunks" }
-                    select #dead name="dead" {
-                        option value="" { "or without" }
-                        option value="true" selected[given("dead") == Some("true")] { "only" }
-                    }
-                }
-                button.main type="submit" { "Look" }
             }
-        }
-        section aria-labelledby="last" {
-            h2 #last { "What was done last" }
-            @if last.is_empty() { p.calm { "Nothing yet." } } @else { (table(last, now)) }
+            div {
+                label for="state" { "to imports in state" }
+                select #state name="state" aria-invalid=[wrong("state").then_some("true")] {
+                    option value="" { "all that fit" }
+                    @for state in steerable() {
+                        option value=(state) selected[given("state") == Some(state.as_str())] { (state) }
+                    }
+                }
+            }
+            (text("older_than", "opened longer ago than", "7d"))
+            (text("newer_than", "opened less long ago than", "12h"))
+            (text("file", "with this in the file's name", "people"))
+            (text("profile", "received with the profile", "monthly-hr"))
+            div {
+                label for="code" { "with records that failed with" }
+                select #code name="code" {
+                    option value="" { "any error, or none" }
+                    @for code in ErrorCode::ALL {
+                        option value=(code) selected[given("code") == Some(code.as_str())] { (code) }
+                    }
+                }
+            }
+            (text("field", "for this column or key", "email"))
+            div {
+                label for="dead" { "with dead chunks" }
+                select #dead name="dead" {
+                    option value="" { "or without" }
+                    option value="true" selected[given("dead") == Some("true")] { "only" }
+                }
+            }
+            button.main type="submit" { "Look" }
         }
     }
 }

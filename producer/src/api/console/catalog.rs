@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use muster_domain::catalog::{Catalog, FieldError};
 use muster_domain::fault::{Mutant, mutant};
+use muster_domain::json_words::in_words_of_json;
 use muster_domain::token::Scope;
 use muster_runtime::clock;
 use muster_store::catalog::{self as store, Applied};
@@ -47,7 +48,7 @@ pub(super) async fn replace(State(state): State<AppState>, mut request: Request)
                 "it was changed since you opened this page: what it holds now stands under Names; saving again replaces it".to_owned(),
             ],
         },
-        Err(error) => vec![format!("this is no catalog: {error}")],
+        Err(error) => vec![format!("this is no catalog: {}", in_words_of_json(&error))],
     };
     let catalog = store::get(&state.0.store, tenant).await?;
     Ok(page(&filled.visit, &catalog, text, &wrong))

@@ -164,6 +164,7 @@ pub(super) mod tests {
             state: ImportState::Completed,
             filename: Some("people.csv".into()),
             encoding: None,
+            delimiter: None,
             options: ImportOptions::default(),
             newer: None,
             columns: Vec::new(),

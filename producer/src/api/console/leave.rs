@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::html;
 use muster_store::StoreError;
 
-use super::page;
+use super::frame::{bare, sentence};
 use crate::api::error::{ApiError, Told};
 use crate::api::params::encoded;
 
@@ -68,7 +68,7 @@ fn failed(error: ApiError) -> Response {
         ApiError::NotFound => {
             "The address leads nowhere, or to something that this token may not see.".to_owned()
         }
-        other => page::sentence(&other.body("").error.message),
+        other => sentence(&other.body("").error.message),
     };
     let wait = error.retry_after();
     let mut response = told(status, title, &message);
@@ -87,7 +87,7 @@ fn told(status: StatusCode, title: &str, message: &str) -> Response {
         p.lead { (message) }
         p { a.button href=(super::BASE) { "To the overview" } }
     };
-    let mut response = page::bare(title, &main).into_response();
+    let mut response = bare(title, &main).into_response();
     *response.status_mut() = status;
     response.headers_mut().insert("x-robots-tag", HeaderValue::from_static("noindex"));
     response

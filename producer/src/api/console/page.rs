@@ -1,11 +1,13 @@
 //! What all pages have around them.
 
 use axum::response::{Html, IntoResponse, Response};
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 use muster_domain::token::Scope;
 
+use super::BASE;
+pub(super) use super::frame::{bare, capital, sentence};
+use super::frame::{mark, whole};
 use super::session::{FORM_FIELD, Visit};
-use super::{BASE, assets};
 
 /// Where in the console a page belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,48 +113,6 @@ impl Page {
     }
 }
 
-/// A page for somebody who is not signed in, or of whom that is not known.
-pub(super) fn bare(title: &str, main: &Markup) -> Html<String> {
-    let top = html! {
-        header.top { a.brand href=(BASE) { (mark()) "Muster" } }
-    };
-    let main = html! { main #main.narrow tabindex="-1" { (main) } };
-    Html(whole(title, &top, &main).into_string())
-}
-
-fn whole(title: &str, top: &Markup, main: &Markup) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (title) " · Muster" }
-                link rel="icon" type="image/svg+xml" href=(assets::ICON.address());
-                link rel="stylesheet" href=(assets::STYLE.address());
-                script src=(assets::SCRIPT.address()) defer {}
-            }
-            body {
-                a.skip href="#main" { "Skip to content" }
-                (top)
-                p #silent role="status" hidden { "The server does not answer. What you see is as it was; it is asked again." }
-                (main)
-            }
-        }
-    }
-}
-
-fn mark() -> Markup {
-    html! {
-        svg viewBox="0 0 20 20" aria-hidden="true" {
-            rect x="2" y="3" width="16" height="3" rx="1.5" {}
-            rect x="2" y="8.5" width="11" height="3" rx="1.5" {}
-            rect x="2" y="14" width="14" height="3" rx="1.5" {}
-        }
-    }
-}
-
 fn header(visit: &Visit, here: Section) -> Markup {
     html! {
         header.top {
@@ -178,36 +138,4 @@ fn header(visit: &Visit, here: Section) -> Markup {
 /// What every form carries.
 pub(super) fn secret(visit: &Visit) -> Markup {
     html! { input type="hidden" name=(FORM_FIELD) value=(visit.form()); }
-}
-
-/// A message with a capital letter.
-pub(super) fn capital(message: &str) -> String {
-    let mut letters = message.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
-}
-
-/// A message as a sentence of its own.
-pub(super) fn sentence(message: &str) -> String {
-    let mut text = capital(message);
-    if !text.ends_with(['.', '!', '?', '…']) {
-        text.push('.');
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_becomes_a_sentence() {
-        assert_eq!(sentence("the import is paused"), "The import is paused.");
-        assert_eq!(sentence("Done."), "Done.");
-    }
-
-    #[test]
-    fn what_stands_in_a_title_is_no_markup() {
-        let Html(page) = bare("<script>alert(1)</script>", &html! {});
-        assert!(page.contains("&lt;script&gt;alert(1)") && !page.contains("<script>alert"), "{page}");
-    }
 }

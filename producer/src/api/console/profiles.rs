@@ -11,6 +11,7 @@ use muster_domain::error::ErrorCode;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::TenantId;
 use muster_domain::import_profile::{BUILTIN, Builtin};
+use muster_domain::request::{as_object, checked_profile, options_over, pairs};
 use muster_domain::tenant::Slug;
 use muster_domain::token::Scope;
 use muster_runtime::clock;
@@ -27,7 +28,7 @@ use super::words::{ago, count};
 use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::params::{Params, invalid};
-use crate::request::{as_object, checked_profile, options_over, pairs, too_many_profiles};
+use crate::request::too_many_profiles;
 
 /// The field of the form that says which profile it changes.
 const SEEN: &str = "seen";
@@ -181,7 +182,7 @@ fn asked(filled: &Filled) -> (Vec<(String, String)>, Result<(), FieldError>) {
     let given = |name: &str| filled.field(name).map(str::trim).filter(|text| !text.is_empty());
     let mut options: Vec<(String, String)> = Form::Profile
         .fields()
-        .filter_map(|choice| Some((choice.name.to_owned(), given(choice.name)?.to_owned())))
+        .filter_map(|(option, _)| Some((option.name.to_owned(), given(option.name)?.to_owned())))
         .collect();
     let Some(text) = given(COLUMNS) else { return (options, Ok(())) };
     let line = |line: &str| {
@@ -266,7 +267,7 @@ fn short(options: &[(String, String)]) -> Markup {
     html! {
         @if options.is_empty() { "none" }
         @for (name, value) in options {
-            @match (name.as_str(), pairs(name, value)) {
+            @match (name.as_str(), pairs(value)) {
                 (COLUMNS, Ok(columns)) => { (count(columns.len() as u64, "column", "columns")) " " }
                 _ => { code { (name) "=" (value) } " " }
             }
@@ -281,7 +282,7 @@ fn as_field(name: &str, value: &str) -> String {
         "behaviours" => (",", "="),
         _ => return value.to_owned(),
     };
-    let Ok(all) = pairs(name, value) else { return value.to_owned() };
+    let Ok(all) = pairs(value) else { return value.to_owned() };
     let all: Vec<String> =
         all.iter().map(|(name, meaning)| format!("{name}{}{meaning}", between.1)).collect();
     all.join(between.0)

@@ -15,6 +15,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Uri};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::TenantId;
+use muster_domain::request::has_nul;
 use muster_domain::token::Scope;
 use muster_runtime::clock;
 use muster_store::sessions::{self, Session, SessionHash, SessionLimits};
@@ -26,8 +27,7 @@ use crate::api::AppState;
 use crate::api::auth::Caller;
 use crate::api::error::ApiError;
 use crate::api::params::invalid;
-use crate::api::trace::Trail;
-use crate::request::has_nul;
+use crate::api::trail::Trail;
 
 /// How long a session lasts.
 pub(super) const LIMITS: SessionLimits =

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::schemas::{any, nullable, object, reference, text, texts};
-use super::{Route, put};
+use super::schemas::{any, nullable, object, text, texts};
+use super::{Route, put, reference};
 
 /// Types of uploads that are taken as they are. JSON is taken too and is not among them: openapi-python-client cannot make a request whose
 /// body is a list.

@@ -3,26 +3,50 @@
 use muster_domain::bulk::Action;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::import::{ChunkState, DeliveryState, ImportState};
-use muster_domain::options as choices;
-use muster_domain::parse::{Delimiter, Format, TextEncoding};
+use muster_domain::options::ChoiceValue;
 use muster_domain::planned::OnDrift;
+use muster_domain::request::{ImportOption, Kind, OPTIONS, Text, Usual};
 use serde_json::{Map, Value, json};
 
-use super::schemas::reference;
-use super::{Route, put};
+use super::{Route, put, reference};
 use crate::api::params::MOST_WAIT;
 
-/// The options of an upload, as parameters of its query.
-pub(super) fn of_uploads(document: &Value) -> Vec<Value> {
-    let parameters = &document["paths"]["/v1/imports"]["post"]["parameters"];
-    let query = |parameter: &&Value| parameter["in"] == "query";
-    parameters
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(query)
-        .map(|parameter| typed(parameter.clone(), None))
-        .collect()
+/// The options of an upload, as parameters of its query: the rows of the table.
+pub(super) fn of_uploads() -> Vec<Value> {
+    OPTIONS.iter().map(parameter).collect()
+}
+
+fn parameter(option: &ImportOption) -> Value {
+    let given = json!({
+        "name": option.name, "in": "query", "description": meaning(option), "required": false, "schema": schema(option),
+    });
+    with_default_told(given, true)
+}
+
+/// What an option is for, and what each of its values does.
+fn meaning(option: &ImportOption) -> String {
+    let mut told = option.meaning.to_owned();
+    match option.kind {
+        Kind::Choice(values) => {
+            for ChoiceValue { name, meaning } in values {
+                told.push_str(&format!(
+                    "{} `{name}`: {}",
+                    if told.ends_with('.') { "" } else { "." },
+                    meaning
+                ));
+            }
+            let length = told.trim_end_matches('.').len();
+            told.truncate(length);
+        }
+        Kind::Pairs(example) => {
+            told.push_str(&format!(". Pairs with commas between them, `{example}`, or a JSON object"))
+        }
+        _ => {}
+    }
+    if let Usual::Told(way) = option.usual {
+        told.push_str(&format!(". Default: {way}"));
+    }
+    told
 }
 
 /// Says of each parameter of an operation what it may be.
@@ -32,10 +56,8 @@ pub(super) fn complete(route: &Route, operation: &mut Map<String, Value>, upload
     }
     let given = operation.remove("parameters");
     let mut parameters: Vec<Value> = given.as_ref().and_then(Value::as_array).cloned().unwrap_or_default();
-    parameters = parameters.into_iter().map(|parameter| typed(parameter, Some(route))).collect();
-    if route.path == "/v1/inspect" {
-        // The options of an import, all of them.
-        parameters.retain(|parameter| parameter["in"] != "query");
+    parameters = parameters.into_iter().map(|parameter| typed(parameter, route)).collect();
+    if route.path == "/v1/inspect" || (route.path == "/v1/imports" && route.verb == "post") {
         parameters.splice(0..0, uploads.iter().cloned());
     }
     if !parameters.is_empty() {
@@ -44,27 +66,34 @@ pub(super) fn complete(route: &Route, operation: &mut Map<String, Value>, upload
 }
 
 /// The parameter with what is known of its values.
-fn typed(mut parameter: Value, route: Option<&Route>) -> Value {
+fn typed(mut parameter: Value, route: &Route) -> Value {
     let name = parameter["name"].as_str().unwrap_or_default().to_owned();
-    let of_ccai = route.is_some_and(|route| route.tag == "ccai");
+    let of_ccai = route.tag == "ccai";
     let known = match parameter["in"].as_str() {
         // Jobs of the front door for CCAI Platform have numbers.
         Some("path") if name == "id" && !of_ccai => Some(json!({ "type": "string", "format": "uuid" })),
         Some("header") => header(&name),
         Some("query") if of_ccai => paged(route, &name),
-        Some("query") => route.and_then(|route| of_route(route, &name)).or_else(|| schema(&name)),
+        Some("query") => of_route(route, &name).or_else(|| of_option(&name)),
         _ => None,
     };
     // What may be left out is not null: it is not there.
-    let mut schema = known.unwrap_or_else(|| without_null(parameter["schema"].clone()));
+    parameter["schema"] = known.unwrap_or_else(|| without_null(parameter["schema"].clone()));
+    with_default_told(parameter, false)
+}
+
+/// What the option of this name may be; a parameter of another route that is called as it is may be the same.
+pub(super) fn of_option(name: &str) -> Option<Value> {
+    ImportOption::find(name).map(schema)
+}
+
+fn with_default_told(mut parameter: Value, of_upload: bool) -> Value {
     let told_apart = !mutant(Mutant::DefaultsInDocument);
-    let default = schema.as_object_mut().filter(|_| told_apart).and_then(|schema| schema.remove("default"));
-    if let Some(default) = default {
-        let of_upload = route.is_none_or(|route| route.path == "/v1/imports" && route.verb == "post");
+    let schema = parameter["schema"].as_object_mut().filter(|_| told_apart);
+    if let Some(default) = schema.and_then(|schema| schema.remove("default")) {
         let told = told_default(parameter["description"].as_str().unwrap_or_default(), &default, of_upload);
         parameter["description"] = Value::from(told);
     }
-    parameter["schema"] = schema;
     parameter
 }
 
@@ -102,8 +131,8 @@ fn limit(default: u16, most: u16) -> Value {
 }
 
 /// Pages of the front door for CCAI Platform.
-fn paged(route: Option<&Route>, name: &str) -> Option<Value> {
-    let of_users = route.is_some_and(|route| route.path.ends_with("/users"));
+fn paged(route: &Route, name: &str) -> Option<Value> {
+    let of_users = route.path.ends_with("/users");
     match name {
         "page" => Some(json!({ "type": "integer", "format": "int64", "minimum": 1, "default": 1 })),
         "per_page" if of_users => Some(limit(100, 1_000)),
@@ -146,6 +175,7 @@ fn of_route(route: &Route, name: &str) -> Option<Value> {
         ("/v1/users", "get", "limit") => limit(100, 1_000),
         ("/v1/users", "get", "after") => json!({ "type": "string", "format": "uuid" }),
         ("/v1/users", "get", "email") => json!({ "type": "string", "examples": ["ada@example.com"] }),
+        ("/v1/users", "get", "preferred_username") => json!({ "type": "string", "examples": ["ada"] }),
         ("/v1/users", "get", "phone_number") => json!({ "type": "string", "examples": ["+390669821234"] }),
         ("/v1/users" | "/v1/users/export", "get", "updated_since") => {
             json!({ "type": "string", "format": "date-time" })
@@ -164,6 +194,11 @@ fn of_route(route: &Route, name: &str) -> Option<Value> {
         ("/v1/imports/{id}/undo", "post", "field") => {
             json!({ "type": "string", "minLength": 1, "examples": ["given_name,locked"] })
         }
+        (_, _, "field") => json!({ "type": "string", "examples": ["email"] }),
+        ("/v1/bulk", "post", "older_than" | "newer_than") => {
+            json!({ "type": "string", "examples": ["30min", "12h", "7d"] })
+        }
+        ("/v1/bulk", "post", "file") => json!({ "type": "string", "examples": ["users.csv"] }),
         ("/v1/imports/{id}/chunks", "get", "state") => one_of(ChunkState::ALL, ChunkState::as_str),
         ("/v1/users/{id}/history" | "/v1/webhooks/{id}/deliveries" | "/v1/audit", "get", "limit") => {
             limit(50, 200)
@@ -194,80 +229,66 @@ fn choice<T: Copy + Default>(all: &[T], text: fn(T) -> &'static str) -> Value {
     schema
 }
 
-fn and_auto(mut schema: Value) -> Value {
-    if let Some(values) = schema["enum"].as_array_mut() {
-        values.push(Value::from("auto"));
+/// What an option of an upload may be.
+fn schema(option: &ImportOption) -> Value {
+    let mut schema = match option.kind {
+        Kind::Choice(values) => {
+            let names: Vec<&str> = values.iter().map(|value| value.name).collect();
+            json!({ "type": "string", "enum": names })
+        }
+        Kind::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
+        Kind::YesNo => json!({ "type": "boolean" }),
+        Kind::Slug => {
+            json!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", "examples": ["acme"] })
+        }
+        Kind::Id => json!({ "type": "string", "format": "uuid" }),
+        Kind::Pairs(example) => json!({ "type": "string", "examples": [example] }),
+        Kind::Text(text) => text_schema(text),
+    };
+    if let Usual::Value(value) = option.usual {
+        // A number or a yes or no is one in JSON, too.
+        schema["default"] = match option.kind {
+            Kind::Number(..) | Kind::YesNo => {
+                serde_json::from_str(value).unwrap_or_else(|_| Value::from(value))
+            }
+            _ => Value::from(value),
+        };
     }
     schema
 }
 
-/// What an option of an upload may be.
-pub(in crate::api) fn schema(name: &str) -> Option<Value> {
-    use choices::{
-        Dates, Duplicates, EmptyCell, FullNames, HeaderNames, IdentifierField, MetadataMode, OnExisting,
-        OnInvalid, OnInvalidValue, PhoneCheck, Rows, Sets, Start, UnknownColumns, UnknownNames, Usernames,
-        Values,
-    };
-    Some(match name {
-        "format" => one_of(&Format::ALL, Format::as_str),
-        "identifier" => choice(IdentifierField::ALL, IdentifierField::as_str),
-        "on_existing" => choice(OnExisting::ALL, OnExisting::as_str),
-        "metadata" => choice(MetadataMode::ALL, MetadataMode::as_str),
-        "organization" => {
-            json!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", "examples": ["acme"] })
+fn text_schema(text: Text) -> Value {
+    let mut schema = json!({ "type": "string" });
+    let bounds = [
+        ("minLength", text.least.map(Value::from)),
+        ("maxLength", text.most.map(Value::from)),
+        ("pattern", text.pattern.map(Value::from)),
+        ("examples", (!text.examples.is_empty()).then(|| Value::from(text.examples))),
+    ];
+    for (bound, value) in bounds {
+        if let Some(value) = value {
+            schema[bound] = value;
         }
-        "group" => json!({ "type": "string", "minLength": 1, "maxLength": 255 }),
-        "start" => choice(Start::ALL, Start::as_str),
-        "on_invalid" => choice(OnInvalid::ALL, OnInvalid::as_str),
-        "unknown_columns" => choice(UnknownColumns::ALL, UnknownColumns::as_str),
-        "header_names" => {
-            let mut schema = one_of(HeaderNames::ALL, HeaderNames::as_str);
-            schema["default"] = Value::from("common");
-            schema
-        }
-        "at" => {
-            json!({ "type": "string", "minLength": 1, "maxLength": 1024, "examples": ["users", "/realm/users"] })
-        }
-        "skip_lines" => {
-            json!({ "type": "string", "pattern": "^(auto|[0-9]{1,4})$", "examples": ["auto", "2"] })
-        }
-        "empty_cells" => choice(EmptyCell::ALL, EmptyCell::as_str),
-        "rows" => choice(Rows::ALL, Rows::as_str),
-        "columns" => json!({ "type": "string", "examples": ["E-Mail=email,Abteilung=custom__department"] }),
-        "behaviours" => json!({ "type": "string", "examples": ["given_name=ignore"] }),
-        "sets" => choice(Sets::ALL, Sets::as_str),
-        "values" => one_of(Values::ALL, Values::as_str),
-        "unknown_names" => choice(UnknownNames::ALL, UnknownNames::as_str),
-        "duplicates" => choice(Duplicates::ALL, Duplicates::as_str),
-        "phone_check" => choice(PhoneCheck::ALL, PhoneCheck::as_str),
-        "phone_country" => json!({ "type": "string", "pattern": "^[A-Za-z]{2}$", "examples": ["DE"] }),
-        "dates" => choice(Dates::ALL, Dates::as_str),
-        "full_names" => choice(FullNames::ALL, FullNames::as_str),
-        "on_invalid_value" => choice(OnInvalidValue::ALL, OnInvalidValue::as_str),
-        "usernames" => choice(Usernames::ALL, Usernames::as_str),
-        "default_address" => json!({ "type": "boolean", "default": false }),
-        "delimiter" => and_auto(one_of(&Delimiter::ALL, Delimiter::as_str)),
-        "encoding" => and_auto(one_of(&TextEncoding::ALL, TextEncoding::as_str)),
-        "profile" => json!({ "type": "string", "minLength": 1, "maxLength": 255 }),
-        "brake" => json!({ "type": "integer", "minimum": 0, "maximum": 100, "default": 50 }),
-        "sheet" => json!({ "type": "string", "minLength": 1, "examples": ["1", "Users"] }),
-        "list_separator" => json!({ "type": "string", "enum": ["comma", "semicolon", "pipe"] }),
-        "null_words" => json!({ "type": "string", "examples": ["NULL,N/A"] }),
-        "mends" => json!({ "type": "string", "format": "uuid" }),
-        "filename" => json!({ "type": "string", "maxLength": 255, "examples": ["users.csv"] }),
-        _ => return None,
-    })
+    }
+    schema
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::OPTIONS;
 
     #[test]
-    fn every_option_of_an_upload_says_what_it_may_be() {
-        for name in OPTIONS {
-            assert!(schema(name).is_some(), "{name}");
+    fn every_option_of_an_upload_says_what_it_may_be_and_what_it_does() {
+        for option in of_uploads() {
+            assert!(option["schema"]["type"].is_string(), "{option}");
+            assert!(option["schema"].get("default").is_none(), "{option}");
+            assert!(option["description"].as_str().is_some_and(|told| told.len() > 10), "{option}");
         }
+        let on_existing = ImportOption::find("on_existing").map(parameter).unwrap();
+        let told = on_existing["description"].as_str().unwrap();
+        assert!(told.starts_with(
+            "What happens to a user that exists already. `skip`: Nothing: the record is skipped. `update`: "
+        ));
+        assert!(told.ends_with(". Default: `update`, if no profile says otherwise"), "{told}");
     }
 }

@@ -1,18 +1,15 @@
 //! Shapes of what the domain shows: the domain knows nothing of this document, so they are written down here, and a test holds
 //! them against what is sent.
 
+use muster_domain::bulk::Action;
 use muster_domain::error::ErrorCode;
 use muster_domain::import::{ChunkState, DeliveryState, ImportState};
 use muster_domain::options::{AddressClash, ImportOptions};
-use muster_domain::parse::{Format, TextEncoding};
+use muster_domain::parse::{Delimiter, Format, TextEncoding};
 use muster_domain::progress::WaitsFor;
 use serde_json::{Map, Value, json};
 
-use super::options;
-
-pub(super) fn reference(name: &str) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{name}") })
-}
+use super::{options, reference};
 
 fn list_of(name: &str) -> Value {
     json!({ "type": "array", "items": reference(name) })
@@ -62,9 +59,10 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
     {
         schemas.insert(name.to_owned(), schema);
     }
-    let properties: [(&str, &str, Value); 29] = [
+    let properties: [(&str, &str, Value); 30] = [
         ("ImportView", "state", reference("ImportState")),
         ("ImportView", "encoding", or_null("TextEncoding")),
+        ("ImportView", "delimiter", or_null("Delimiter")),
         ("ImportView", "options", reference("ImportOptions")),
         ("ImportView", "counts", reference("Counts")),
         ("ImportView", "chunks", reference("ChunkCounts")),
@@ -97,7 +95,7 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
         ("ProfileView", "options", any("Options by name, as an upload takes them")),
         ("AuthgearDetail", "record", any("The record as it was sent, secrets redacted")),
     ];
-    for (name, property, schema) in properties {
+    for (name, property, schema) in properties.into_iter().chain(words()) {
         let there =
             schemas.get_mut(name).and_then(|schema| schema.pointer_mut(&format!("/properties/{property}")));
         if let Some(there) = there {
@@ -111,6 +109,28 @@ pub(super) fn complete(schemas: &mut Map<String, Value>) {
     for schema in schemas.values_mut() {
         free_objects(schema);
     }
+}
+
+/// Texts of answers that are one of a few words.
+fn words() -> Vec<(&'static str, &'static str, Value)> {
+    let parts: [(&'static str, &'static str, &'static [&'static str]); 11] = [
+        ("BulkView", "state", &["preview", "running", "done", "aborted"]),
+        ("EventView", "kind", &["import", "chunk_dead"]),
+        ("HistoryEntry", "kind", &["inserted", "updated", "deleted"]),
+        ("HistoryEntry", "by", &["import", "undo", "request"]),
+        ("PlanWarning", "code", &["many_users", "email_domains", "roles_removed", "users_disabled"]),
+        ("Readiness", "status", &["ready", "degraded", "unavailable"]),
+        ("Readiness", "store", &["ok", "read_only", "unreachable"]),
+        ("Readiness", "queue", &["ok", "blocked", "unreachable"]),
+        ("Readiness", "uploads", &["ok", "busy"]),
+        ("Readiness", "dispatcher", &["ok", "stalled"]),
+        ("Readiness", "imports", &["ok", "stalled", "unknown"]),
+    ];
+    let word = |(name, property, values): (&'static str, &'static str, &'static [&'static str])| {
+        (name, property, texts(values.iter().copied()))
+    };
+    let action = ("BulkView", "action", texts(Action::ALL.iter().map(|action| action.as_str())));
+    parts.into_iter().map(word).chain([action]).collect()
 }
 
 /// An object without properties may hold anything; that is said, so that nobody takes it for one that is always empty.
@@ -222,6 +242,7 @@ fn imports() -> Vec<(&'static str, Value)> {
     vec![
         ("ImportState", texts(ImportState::ALL.iter().map(|state| state.as_str()))),
         ("TextEncoding", texts(TextEncoding::ALL.iter().map(|encoding| encoding.as_str()))),
+        ("Delimiter", texts(Delimiter::ALL.iter().map(|delimiter| delimiter.as_str()))),
         ("Format", texts(Format::ALL.iter().map(|format| format.as_str()))),
         ("Outcome", texts(["pending", "inserted", "updated", "skipped", "failed"])),
         ("Reason", texts(["exists", "unchanged", "cancelled", "enrolled", "superseded"])),
@@ -281,7 +302,7 @@ fn progress() -> [(&'static str, Value); 3] {
 fn import_options() -> Value {
     let mut properties = Map::new();
     for name in ImportOptions::NAMES {
-        let mut schema = options::schema(name).unwrap_or_else(text);
+        let mut schema = options::of_option(name).unwrap_or_else(text);
         // What an import was asked to do is what it was asked to do.
         if let Some(fields) = schema.as_object_mut() {
             fields.remove("default");

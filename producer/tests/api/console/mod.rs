@@ -1,5 +1,6 @@
 //! The console as a browser meets it: cookies, forms, pages.
 
+mod cases;
 mod pages;
 mod profiles;
 mod sessions;
@@ -118,7 +119,11 @@ impl<'s> Browser<'s> {
 
     /// What the script of the page of a new import sends.
     async fn send_file(&self, path: &str, form: Option<&str>, file: &str) -> Shown {
-        let mut request = self.client.post(format!("{}{path}", self.server.url)).body(file.to_owned());
+        self.send_bytes(path, form, file.into()).await
+    }
+
+    async fn send_bytes(&self, path: &str, form: Option<&str>, file: Vec<u8>) -> Shown {
+        let mut request = self.client.post(format!("{}{path}", self.server.url)).body(file);
         if let Some(cookie) = &self.cookie {
             request = request.header("cookie", cookie);
         }

@@ -61,6 +61,22 @@ struct LaneBuffer {
 }
 
 /// Cuts records into chunks. What it seals waits in [`ChunkCutter::take`].
+///
+/// ```
+/// use muster_domain::chunk::{ChunkCutter, ChunkLimits, LaneHash, decode};
+/// use muster_domain::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber};
+///
+/// let names = Names::from_header(["email"]);
+/// let fields = [RawField { name: 0, value: RawValue::Text("ada@example.com") }];
+/// let position = Position { record: RecordNumber::FIRST, line: 2, byte: 6 };
+/// let record = RawRecord { position, fields: &fields, defect: None, raw: None };
+///
+/// let mut cutter = ChunkCutter::new(ChunkLimits::default());
+/// cutter.push(&record, &names, Some(LaneHash::of("ada@example.com")), true).unwrap();
+/// assert_eq!(cutter.finish(&names).unwrap(), 1, "one lane");
+/// let chunks = cutter.take();
+/// assert_eq!(decode(&chunks[0].body).unwrap().len(), 1);
+/// ```
 #[derive(Debug)]
 pub struct ChunkCutter {
     limits: ChunkLimits,

@@ -21,6 +21,13 @@ impl LaneCount {
     }
 
     /// The number of lanes for an import of `records` records: one a chunk's worth, `most` at the most.
+    ///
+    /// ```
+    /// use muster_domain::chunk::LaneCount;
+    ///
+    /// assert_eq!(LaneCount::for_records(300, 2_000, 16).get(), 1);
+    /// assert_eq!(LaneCount::for_records(1_000_000, 2_000, 16).get(), 16);
+    /// ```
     pub fn for_records(records: u64, chunk_records: u32, most: u32) -> Self {
         let chunks = records.div_ceil(u64::from(chunk_records.max(1)));
         Self::new(u32::try_from(chunks).unwrap_or(u32::MAX).min(most))
@@ -50,6 +57,14 @@ impl LaneHash {
 
 /// The lane of a record: by the hash of its normalised identifier; one without a valid identifier can clash with nothing and goes by
 /// its number.
+///
+/// ```
+/// use muster_domain::chunk::{LaneCount, LaneHash, lane_of};
+///
+/// let lanes = LaneCount::new(16);
+/// let ada = Some(LaneHash::of("ada@example.com"));
+/// assert_eq!(lane_of(ada, 7, lanes), lane_of(ada, 4_711, lanes));
+/// ```
 pub fn lane_of(identifier: Option<LaneHash>, record: u64, lanes: LaneCount) -> u32 {
     let spread = identifier.map_or(record, LaneHash::get);
     // The remainder of a u32 divisor fits a u32.

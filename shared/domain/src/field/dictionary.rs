@@ -1,15 +1,15 @@
 //! Common headers of other programs and languages, and the fields that they mean.
 //!
 //! A name stands here only where it means one field and nothing else; what could mean two is left to the mapping that an import gives.
-//! Names are compared as headers are ([`fold_column`](crate::validate::fold_column)), and `firstName` as `first_name`.
+//! Names are compared as headers are ([`fold_column`](crate::column_name::fold)), and `firstName` as `first_name`.
 
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::LazyLock;
 
 use super::Field;
+use crate::column_name::{fold as fold_column, unaccented as without_accents};
 use crate::fault::{Mutant, mutant};
-use crate::validate::{fold_column, without_accents};
 
 /// What a common name means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! What each field takes: its form, its length, and an example, which [`docs/fields.md`](super::effect::page) tells.
+//! What each field takes: its form, its length, and an example, which [`docs/fields.md`](crate::effect::page) tells.
 //!
 //! `the_example_of_each_field_is_taken_and_a_longer_value_is_not` asks validation for each row.
 
@@ -118,7 +118,7 @@ pub fn form_of(field: Field) -> Form {
 }
 
 /// The table of docs/fields.md.
-pub(super) fn table() -> String {
+pub(crate) fn table() -> String {
     let mut table = String::from("| field | takes | longest | for example |\n|---|---|---|---|\n");
     for field in Field::ALL {
         let Form { takes, longest, example } = form_of(*field);

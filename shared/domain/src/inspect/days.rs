@@ -5,10 +5,10 @@ use crate::fault::{Mutant, mutant};
 use crate::field::Field;
 use crate::intake::Reading;
 use crate::options::{Dates, ImportOptions};
-use crate::parse::{ParseLimits, Parser, RecordSink};
+use crate::parse::{Dialect, ParseLimits, Parser, RecordSink};
 use crate::record::{NameId, Names, RawRecord, RawValue};
 use crate::rules::Rules;
-use crate::validate::{Binding, days::day};
+use crate::validate::{Binding, days::date};
 
 /// Counts, for each column and key with days in it, the days that only one order fits: what one column proves says nothing of another,
 /// which may come from another system. A value that no order fits proves nothing.
@@ -81,8 +81,11 @@ impl DayColumn {
     fn count(&mut self, text: &str) {
         let year_first =
             text.trim().as_bytes().get(..4).is_some_and(|start| start.iter().all(u8::is_ascii_digit));
-        match (day(text, Dates::Dmy), day(text, Dates::Mdy)) {
-            _ if year_first => {}
+        // Most days of most files need no further look, and none needs a text.
+        if year_first {
+            return;
+        }
+        match (date(text, Dates::Dmy), date(text, Dates::Mdy)) {
             (Some(day_first), Some(month_first)) if day_first == month_first => self.same += 1,
             (Some(_), Some(_)) => self.either += 1,
             (Some(_), None) => self.only_day_first += 1,
@@ -121,11 +124,16 @@ impl std::fmt::Debug for DayLook {
 }
 
 impl DayLook {
-    /// A look at a file that would be imported with these options.
+    /// A look at a program's file that would be imported with these options.
     pub fn new(options: ImportOptions, limits: ParseLimits) -> Self {
+        Self::in_dialect(options, limits, Dialect::default())
+    }
+
+    /// A look at a file of this dialect that would be imported with these options.
+    pub fn in_dialect(options: ImportOptions, limits: ParseLimits, dialect: Dialect) -> Self {
         let rules = Rules::new(options);
         Self {
-            parser: Parser::new(rules.options.format, limits)
+            parser: Parser::in_dialect(rules.options.format, limits, dialect)
                 .at(rules.options.at.as_deref())
                 .reshaping(rules.table()),
             days: Days { reading: Reading::new(rules), orders: DayOrders::default() },
@@ -194,6 +202,15 @@ impl From<DayOrder> for DayProof {
 }
 
 impl DayProof {
+    /// What there is to say where the options have this order: nothing where they decided it already.
+    pub fn told_beside(&self, given: Dates) -> Option<String> {
+        match (self.order, given) {
+            (DayOrder::Dmy, Dates::Dmy) | (DayOrder::Mdy, Dates::Mdy) => None,
+            (DayOrder::Unproved, Dates::Dmy | Dates::Mdy) => None,
+            _ => self.told(),
+        }
+    }
+
     /// What it says of a file, in words; nothing where every day is year first.
     pub fn told(&self) -> Option<String> {
         let told = match self.order {
@@ -247,6 +264,15 @@ mod tests {
         assert_eq!(order(&["24/12/1980", "12/24/1980"]), DayOrder::Mixed);
         assert_eq!(order(&["1980-12-24", "", "soon"]), DayOrder::Iso);
         assert_eq!(order(&["05.05.1990"]), DayOrder::Dmy);
+    }
+
+    #[test]
+    fn an_order_that_the_options_say_is_proposed_no_more() {
+        let told = |order: DayOrder, given| DayProof::from(order).told_beside(given).is_some();
+        assert!(told(DayOrder::Dmy, Dates::Iso) && told(DayOrder::Unproved, Dates::Iso));
+        assert!(!told(DayOrder::Dmy, Dates::Dmy) && !told(DayOrder::Unproved, Dates::Mdy));
+        // What the options say does not fit.
+        assert!(told(DayOrder::Mdy, Dates::Dmy) && told(DayOrder::Mixed, Dates::Dmy));
     }
 
     #[test]

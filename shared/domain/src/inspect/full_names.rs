@@ -1,6 +1,7 @@
 //! Full names that could be split: where most of a file's are of the form `Last, First`, the option is named.
 
-use super::{PLACES, Place, Problem};
+use super::causes::PLACES;
+use super::{Place, Problem};
 use crate::fault::{Mutant, mutant};
 use crate::options::FullNames;
 use crate::record::Record;

@@ -1,7 +1,6 @@
 //! What mends a value that was refused: said in the message, by the kind of the value and never with it.
 
-use super::mend::place;
-use super::{bare, is_scientific};
+use super::{bare, is_phone, is_scientific, place};
 use crate::error::{ErrorCode, RecordError};
 use crate::field::Field;
 use crate::normalise::is_invisible;
@@ -82,7 +81,7 @@ pub(super) fn explain(error: &mut RecordError, record: &RawRecord<'_>, binding: 
 fn is_mended_leniently(field: Option<Field>, value: &str, rules: &Rules) -> bool {
     let other_form = field.is_some_and(|field| {
         matches!(field, Field::EmailVerified | Field::PhoneNumberVerified | Field::Disabled | Field::Locked)
-            || field.is_agent() && !super::mend::is_phone(field)
+            || field.is_agent() && !is_phone(field)
     });
     let written = field.is_some_and(|field| !field.is_secret());
     let structured = value.starts_with(['{', '[']);
@@ -172,6 +171,8 @@ fn email(text: &str) -> Option<String> {
         "the cell holds a formula: export its value"
     } else if text.contains('<') && text.contains('>') {
         "keep only what stands between < and >"
+    } else if text.contains("#mailto:") {
+        "the cell holds a link: keep only what stands before the first #"
     } else if text.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("mailto:")) {
         "take `mailto:` off"
     } else if ats > 1 && text.contains([';', ',', ' ', '\n', '\r', '/', '|']) {
@@ -233,6 +234,7 @@ mod tests {
         for (text, words) in [
             ("Ada <a@b.co>", "between < and >"),
             ("mailto:a@b.co", "mailto"),
+            ("a@b.co#mailto:a@b.co#", "before the first #"),
             ("a@b.co; c@d.co", "two addresses"),
             ("a@b.co.", "take it off"),
             ("a@b,co", "write a dot"),

@@ -1,6 +1,6 @@
 //! What can be put in the place of a value that was refused, without guessing what was meant.
 
-use super::{Mend, bare, explain, unwrapped};
+use super::{Mend, bare, explain, is_phone, place, unwrapped};
 use crate::error::{ErrorCode, RecordError};
 use crate::fault::{Mutant, mutant};
 use crate::field::Field;
@@ -115,12 +115,6 @@ fn left_out(
     format!("{name} was left out: {}", told.message)
 }
 
-/// Where in the record the field of an error stands.
-pub(super) fn place(record: &RawRecord<'_>, binding: &Binding, error: &RecordError) -> Option<usize> {
-    let name = error.field.as_deref()?;
-    record.fields.iter().position(|field| binding.name_at(field.name) == name)
-}
-
 fn mend(text: &str, field: Field, error: &RecordError, rules: &Rules) -> Option<Mend> {
     let options = &rules.options;
     match (error.code, field) {
@@ -157,11 +151,6 @@ fn mend(text: &str, field: Field, error: &RecordError, rules: &Rules) -> Option<
         }
         _ => None,
     }
-}
-
-pub(super) fn is_phone(field: Field) -> bool {
-    matches!(field, Field::PhoneNumber | Field::MfaPhoneNumber)
-        || (Field::DirectInboundNumber1..=Field::DirectInboundNumber5).contains(&field)
 }
 
 fn is_flag(field: Field) -> bool {

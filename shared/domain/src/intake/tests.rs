@@ -9,6 +9,8 @@ type Came = Vec<(u64, Option<(Patch<String>, Patch<String>)>, Vec<String>)>;
 struct Sink {
     reading: Reading,
     came: Came,
+    /// The first of the records that are told together.
+    stands_for_repeats: Option<u64>,
 }
 
 impl RecordSink for Sink {
@@ -21,8 +23,11 @@ impl RecordSink for Sink {
     }
 
     fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
-        let Self { reading, came } = self;
+        let Self { reading, came, stands_for_repeats } = self;
         reading.record(record, names, |taken| {
+            if taken.stands_for_repeats {
+                assert_eq!(stands_for_repeats.replace(record.position.record.get()), None);
+            }
             let own = |name: &Patch<&str>| name.map(str::to_owned);
             let split = taken.validated.result.ok();
             let split = split.map(|record| (own(&record.given_name), own(&record.family_name)));
@@ -33,14 +38,18 @@ impl RecordSink for Sink {
 }
 
 fn read(file: &str, options: ImportOptions, memory: usize) -> Came {
+    sink(file, options, memory).came
+}
+
+fn sink(file: &str, options: ImportOptions, memory: usize) -> Sink {
     let options = ImportOptions { header_names: HeaderNames::Common, ..options };
     let rules = Rules::new(options);
     let mut parser = Parser::new(rules.options.format, ParseLimits::default());
-    let mut sink =
-        Sink { reading: Reading::new(rules).telling_repeats(Memory::of(memory)), came: Vec::new() };
+    let reading = Reading::new(rules).telling_repeats(Memory::of(memory));
+    let mut sink = Sink { reading, came: Vec::new(), stands_for_repeats: None };
     parser.feed(file.as_bytes(), &mut sink).unwrap();
     parser.finish(&mut sink).unwrap();
-    sink.came
+    sink
 }
 
 /// The warnings of each record that has some.
@@ -71,6 +80,25 @@ fn a_record_of_an_earlier_ones_user_is_told_with_its_number() {
     let file = "{\"email\":\"a@example.com\"}\n{\"email\":\"a@example.com\"}\n";
     let lines = ImportOptions { format: Format::Ndjson, ..ImportOptions::default() };
     assert_eq!(self::warned(file, lines, 1 << 16).len(), 1);
+}
+
+/// A file with a line for each membership: two users, and so many records that mean one of them again.
+#[test]
+fn so_many_repeats_are_told_one_by_one_and_the_others_are_counted() {
+    let came = |repeats: u64| {
+        let rows: String = (0..repeats + 2).map(|at| format!("u{}@example.com\n", at % 2)).collect();
+        let sink = sink(&format!("email\n{rows}"), ImportOptions::default(), 1 << 16);
+        let told = sink.came.iter().filter(|(_, _, warnings)| !warnings.is_empty()).count() as u64;
+        (told, sink.stands_for_repeats, sink.reading.untold_repeats())
+    };
+    assert_eq!(came(REPEATS_TOLD), (REPEATS_TOLD, None, None));
+    for untold in [1, 2_345] {
+        let (told, stands, text) = came(REPEATS_TOLD + untold);
+        // Two users came first.
+        assert_eq!((told, stands), (REPEATS_TOLD, Some(REPEATS_TOLD + 3)));
+        let wanted = format!("from this record on, {untold} of them");
+        assert!(text.as_ref().is_some_and(|text| text.contains(&wanted)), "{text:?}");
+    }
 }
 
 #[test]

@@ -19,6 +19,14 @@ pub struct EmailAddress<'a>(Cow<'a, str>);
 
 impl<'a> EmailAddress<'a> {
     /// Checks and normalises. The error names the rule broken, never the address.
+    ///
+    /// ```
+    /// use muster_domain::normalise::EmailAddress;
+    ///
+    /// let email = EmailAddress::parse(" Ada@EXAMPLE.com ").unwrap();
+    /// assert_eq!(email.as_str(), "ada@example.com");
+    /// assert!(EmailAddress::parse("mario.rossi@").is_err());
+    /// ```
     pub fn parse(text: &'a str) -> Result<Self, RecordError> {
         let text = text.trim();
         if text.is_ascii() { Self::parse_ascii(text) } else { Self::parse_unicode(text) }

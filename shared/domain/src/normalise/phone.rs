@@ -18,6 +18,13 @@ pub fn is_phone_written_out(text: &str) -> bool {
 }
 
 /// A number as people of a country write it, in E.164; `None` where it has not the digits of a number, or could be read in two ways.
+///
+/// ```
+/// use muster_domain::normalise::phone_of_country;
+///
+/// assert_eq!(phone_of_country("030 123456", "DE").as_deref(), Some("+4930123456"));
+/// assert_eq!(phone_of_country("call me", "GB"), None);
+/// ```
 pub fn phone_of_country(text: &str, country: &str) -> Option<String> {
     let country = country.parse::<phonenumber::country::Id>().ok()?;
     let text = icu_normalizer::ComposingNormalizer::new_nfkc().normalize(text).replace("(0)", "");
@@ -52,6 +59,13 @@ pub fn is_phone_country(country: &str) -> bool {
 
 impl<'a> PhoneNumber<'a> {
     /// Checks the shape; blanks at the ends are dropped.
+    ///
+    /// ```
+    /// use muster_domain::normalise::PhoneNumber;
+    ///
+    /// assert_eq!(PhoneNumber::parse("+441134960000").unwrap().as_str(), "+441134960000");
+    /// assert!(PhoneNumber::parse("0113 496 0000").is_err());
+    /// ```
     pub fn parse(text: &'a str) -> Result<Self, RecordError> {
         let text = text.trim();
         let digits = text.strip_prefix('+').map(str::as_bytes).unwrap_or_default();

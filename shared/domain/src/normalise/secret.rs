@@ -8,6 +8,9 @@ use std::fmt;
 
 use crate::error::{ErrorCode, RecordError};
 
+/// What stands in place of a secret where records are kept or shown.
+pub const REDACTED: &str = "REDACTED";
+
 /// Dearest bcrypt cost that is taken.
 const MAX_BCRYPT_COST: u32 = 15;
 /// Most memory of an argon2 hash, in KiB.
@@ -53,7 +56,7 @@ impl<'a> PasswordHash<'a> {
                 ErrorCode::HashUnsupported,
                 "the password hash must be bcrypt ($2a$, $2b$, $2y$) or argon2id",
             )),
-            _ if text == crate::record::REDACTED => Err(RecordError::new(
+            _ if text == REDACTED => Err(RecordError::new(
                 ErrorCode::HashInvalid,
                 "the hash was redacted when the record was given back: put it in again",
             )),
@@ -153,7 +156,7 @@ impl<'a> TotpSecret<'a> {
         // Lengths that no number of bytes gives: 1, 3 and 6 more than a multiple of 8.
         let whole = !matches!(text.len() % 8, 1 | 3 | 6);
         // What stands in place of a secret that was given back is base32 too: it must not become one that everybody knows.
-        if text == crate::record::REDACTED {
+        if text == REDACTED {
             return Err(RecordError::new(
                 ErrorCode::TotpInvalid,
                 "the secret was redacted when the record was given back: put it in again",
@@ -221,7 +224,7 @@ mod tests {
 
     #[test]
     fn totp_secrets_are_upper_case_base32() {
-        let redacted = TotpSecret::parse(crate::record::REDACTED.into()).unwrap_err();
+        let redacted = TotpSecret::parse(REDACTED.into()).unwrap_err();
         assert!(redacted.message.contains("put it in again"), "{redacted:?}");
         assert!(TotpSecret::parse("JBSWY3DPEHPK3PXP".into()).is_ok());
         for bad in ["", "secret", "JBSWY3DPEHPK3P", "JBSWY3DP=", "JBSWY3D1"] {

@@ -34,6 +34,13 @@ pub struct Username<'a>(Cow<'a, str>);
 
 impl<'a> Username<'a> {
     /// Checks and normalises.
+    ///
+    /// ```
+    /// use muster_domain::normalise::Username;
+    ///
+    /// assert_eq!(Username::parse(" Ada ").unwrap().as_str(), "ada");
+    /// assert!(Username::parse("ada lovelace").is_err());
+    /// ```
     pub fn parse(text: &'a str) -> Result<Self, RecordError> {
         if let Some(c) = invisible_char(text.trim()) {
             let message =

@@ -8,7 +8,7 @@ mod border;
 mod cells;
 mod header;
 
-pub(super) use header::{cut_header, detect};
+pub(super) use header::{cut_header, detect, is_blank_line};
 
 use std::borrow::Cow;
 use std::mem;
@@ -19,7 +19,7 @@ use cells::{Columns, Cut, Cutter};
 
 use super::fields::{FieldStore, Unescaped};
 use super::letters::looks_like_windows_1252;
-use super::{Delimiter, ParseLimits, RecordSink, TextEncoding};
+use super::{Delimiter, Dialect, ParseLimits, RecordSink, TextEncoding};
 use crate::error::{ErrorCode, FileError, RecordError};
 use crate::record::{NameId, Names, Position, RawField, RawRecord, RawValue, RecordNumber};
 
@@ -27,6 +27,9 @@ use crate::record::{NameId, Names, Position, RawField, RawRecord, RawValue, Reco
 #[derive(Debug)]
 pub(super) struct CsvReader {
     limits: ParseLimits,
+    dialect: Dialect,
+    /// The table is a sheet of a workbook: its rows end with their last cell that has something in it, and a line break in a cell ends no line.
+    sheet: bool,
     border: BorderScan,
     /// The start of a record whose end has not come yet. A record has at least one byte, so empty is between records.
     carry: Vec<u8>,
@@ -52,6 +55,8 @@ struct Records {
     encoding: TextEncoding,
     handmade: bool,
     lax_quotes: bool,
+    flexible: bool,
+    sheet: bool,
     /// A character beyond ASCII was read well.
     letters_seen: bool,
     /// Whether bytes that are not UTF-8 look like windows-1252, where that is known.
@@ -59,7 +64,7 @@ struct Records {
 }
 
 impl CsvReader {
-    pub(super) fn new(limits: ParseLimits) -> Self {
+    pub(super) fn new(limits: ParseLimits, dialect: Dialect, sheet: bool) -> Self {
         let records = Records {
             header: None,
             next: RecordNumber::FIRST,
@@ -67,14 +72,18 @@ impl CsvReader {
             store: FieldStore::default(),
             unescaped: Unescaped::default(),
             encoding: TextEncoding::default(),
-            handmade: limits.handmade,
-            lax_quotes: limits.lax_quotes,
+            handmade: dialect.handmade,
+            lax_quotes: dialect.lax_quotes,
+            flexible: dialect.flexible,
+            sheet,
             letters_seen: false,
             western: None,
         };
         Self {
             limits,
-            border: BorderScan::new(limits.delimiter),
+            dialect,
+            sheet,
+            border: BorderScan::new(dialect.delimiter),
             carry: Vec::new(),
             line: 1,
             after_return: false,
@@ -87,7 +96,7 @@ impl CsvReader {
     /// What stands before the header, and what ends its cells where that is known.
     pub(super) fn begin(&mut self, skip: u64, delimiter: Option<Delimiter>) {
         self.skip = skip;
-        self.limits.delimiter = delimiter;
+        self.dialect.delimiter = delimiter;
         self.border = BorderScan::new(delimiter);
     }
 
@@ -104,7 +113,7 @@ impl CsvReader {
     /// Counts the bytes of a byte order mark that was taken off, and notes what the text was before it became UTF-8.
     pub(super) fn open(&mut self, mark: usize, encoding: TextEncoding) {
         self.byte += mark as u64;
-        self.limits.encoding = Some(encoding);
+        self.dialect.encoding = Some(encoding);
         self.records.encoding = encoding;
     }
 
@@ -148,7 +157,7 @@ impl CsvReader {
             return Err(self.unclosed(offset, "before the end of the file"));
         }
         // DOS ended texts with Ctrl-Z.
-        let ended = self.limits.handmade && self.carry == [0x1A] && self.records.header.is_some();
+        let ended = self.dialect.handmade && self.carry == [0x1A] && self.records.header.is_some();
         if !self.carry.is_empty() && !ended {
             self.take(&[], sink)?;
         }
@@ -224,9 +233,8 @@ impl CsvReader {
         let quotes = self.border.has_quotes();
         if self.records.header.is_some() {
             let position = Position { record: self.records.next, line: self.line, byte: self.byte };
-            let limits = self.limits;
-            self.records.take(record, quotes, &limits, position, sink)?;
-        } else if let Some(header) = header::read(record, &self.limits, self.records.western)
+            self.records.take(record, quotes, position, sink)?;
+        } else if let Some(header) = header::read(record, (&self.limits, &self.dialect), self.records.western)
             .map_err(|error| error.at_line(self.line))?
         {
             self.border.set_delimiter(header.delimiter);
@@ -234,7 +242,7 @@ impl CsvReader {
             sink.header(&header.names).map_err(|error| error.at_line(line))?;
             self.records.header = Some(header);
         }
-        if quotes && !self.limits.sheet {
+        if quotes && !self.sheet {
             self.line += border::line_ends(record);
         }
         self.byte += record.len() as u64;
@@ -271,16 +279,12 @@ impl Records {
         &mut self,
         record: &[u8],
         quotes: bool,
-        limits: &ParseLimits,
         position: Position,
         sink: &mut S,
     ) -> Result<(), FileError> {
         let Some(header) = &self.header else { return Ok(()) };
-        let ParseLimits { flexible, sheet, .. } = *limits;
-        let (text, fault) = match str::from_utf8(record) {
-            Ok(text) => (Cow::Borrowed(text), None),
-            Err(error) => (String::from_utf8_lossy(record), Some(error.valid_up_to())),
-        };
+        let Self { flexible, sheet, .. } = *self;
+        let (text, fault) = decoded(record);
         if self.handmade && !record.is_ascii() {
             self.letters_seen = self.letters_seen || has_letters(&text);
             sink.beyond_ascii();
@@ -301,14 +305,7 @@ impl Records {
             self.store.give_back(fields);
             return Ok(());
         }
-        // Named columns come first, so those that the record does not reach are the last ones.
-        let missing = (cut.cells..header.columns.named).filter_map(|index| NameId::try_from(index).ok());
-        if sheet {
-            fields.extend(missing.map(|name| RawField { name, value: RawValue::Text("") }));
-            cut.cells = cut.cells.max(header.columns.named);
-        } else if flexible {
-            fields.extend(missing.map(|name| RawField { name, value: RawValue::Null }));
-        }
+        fill(&mut fields, &mut cut, header.columns.named, (flexible, sheet));
         // The text before the first bad byte is the same in both readings, and so is the column that it ends in.
         let fault = fault.map(|at| column_at(text.get(..at).unwrap_or_default(), header.delimiter, quotes));
         let columns = (!flexible).then_some(header.columns);
@@ -335,6 +332,25 @@ impl Records {
         self.next = self.next.next();
         self.count += 1;
         result
+    }
+}
+
+/// The text of a record, and where its first bytes are that are not UTF-8.
+fn decoded(record: &[u8]) -> (Cow<'_, str>, Option<usize>) {
+    match str::from_utf8(record) {
+        Ok(text) => (Cow::Borrowed(text), None),
+        Err(error) => (String::from_utf8_lossy(record), Some(error.valid_up_to())),
+    }
+}
+
+/// Fills the columns that a record does not reach, where that is no mistake. Named columns come first, so those are the last ones.
+fn fill(fields: &mut Vec<RawField<'_>>, cut: &mut Cut, named: usize, (flexible, sheet): (bool, bool)) {
+    let missing = (cut.cells..named).filter_map(|index| NameId::try_from(index).ok());
+    if sheet {
+        fields.extend(missing.map(|name| RawField { name, value: RawValue::Text("") }));
+        cut.cells = cut.cells.max(named);
+    } else if flexible {
+        fields.extend(missing.map(|name| RawField { name, value: RawValue::Null }));
     }
 }
 

@@ -19,7 +19,7 @@ use text::Place;
 pub(super) use text::is_blank;
 pub(crate) use text::{depth, string_fault};
 
-use super::{ParseLimits, RecordSink, TextEncoding};
+use super::{Dialect, ParseLimits, RecordSink, TextEncoding};
 use crate::error::{ErrorCode, FileError};
 
 /// Reads one upload that is a JSON array, byte order mark taken off.
@@ -64,7 +64,7 @@ enum State {
 }
 
 impl JsonReader {
-    pub(super) fn new(limits: ParseLimits) -> Self {
+    pub(super) fn new(limits: ParseLimits, dialect: Dialect) -> Self {
         Self {
             record_bytes: limits.record_bytes,
             state: State::Start,
@@ -72,8 +72,8 @@ impl JsonReader {
             carry: Vec::new(),
             place: Place::START,
             byte: 0,
-            records: JsonRecords::new(limits),
-            handmade: limits.handmade,
+            records: JsonRecords::new(limits, dialect),
+            handmade: dialect.handmade,
             bare: false,
             seek: None,
         }

@@ -9,7 +9,7 @@ use std::mem;
 use memchr::memchr;
 
 use super::json::{Broken, JsonRecords, NotTaken, depth, is_blank};
-use super::{ParseLimits, RecordSink, TextEncoding};
+use super::{Dialect, ParseLimits, RecordSink, TextEncoding};
 use crate::error::{ErrorCode, FileError};
 
 /// Reads one upload of JSON lines, byte order mark taken off.
@@ -26,8 +26,8 @@ pub(super) struct NdjsonReader {
 }
 
 impl NdjsonReader {
-    pub(super) fn new(limits: ParseLimits) -> Self {
-        let records = JsonRecords::new(limits);
+    pub(super) fn new(limits: ParseLimits, dialect: Dialect) -> Self {
+        let records = JsonRecords::new(limits, dialect);
         Self { record_bytes: limits.record_bytes, carry: Vec::new(), line: 1, byte: 0, records }
     }
 

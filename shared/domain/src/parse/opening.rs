@@ -3,7 +3,7 @@
 //! Only what is certain is skipped without a word: `sep=`, `#TYPE`, `version:` and rows with nothing in them. Everything else (titles,
 //! comments) is named, with the option that skips it.
 
-use super::csv::{cut_header, detect};
+use super::csv::{cut_header, detect, is_blank_line as is_blank};
 use super::{Delimiter, SkipLines};
 use crate::error::{ErrorCode, FileError};
 
@@ -181,11 +181,6 @@ fn certain(line: &str) -> Option<&'static str> {
     }
     let version = line.strip_prefix("version:v")?;
     version.chars().all(|c| c.is_ascii_digit() || c == '.').then_some("version:")
-}
-
-/// Nothing stands in the line.
-pub(super) fn is_blank(line: &str) -> bool {
-    line.chars().all(|c| c.is_whitespace() || matches!(c, ',' | ';' | '|' | '"' | '\u{feff}' | '\u{200b}'))
 }
 
 /// Physical lines, without their ends.

@@ -8,8 +8,11 @@ use uuid::Uuid;
 
 use crate::error::RecordError;
 use crate::fault::{Mutant, mutant};
+use crate::id::GroupId;
+use crate::options::Enrolment;
 use crate::outcome::{Outcome, Reason, Verdict};
 use crate::plan::{ExistingUser, UserRow};
+use crate::undo::membership_path;
 
 /// The first byte.
 const VERSION: u8 = 2;
@@ -116,6 +119,14 @@ impl PlannedRecord {
     /// Outcome and reason.
     pub fn verdict(&self) -> Verdict {
         Verdict { outcome: self.outcome, reason: self.reason }
+    }
+
+    /// Puts the group of the import in the place of the one that was not there when this was planned.
+    pub fn put_group(&mut self, place: Enrolment) {
+        let missing = membership_path(place.organization_id, GroupId::PLANNED.get());
+        if let Some(enrolled) = self.after.remove(&missing) {
+            self.after.insert(membership_path(place.organization_id, place.group_id), enrolled);
+        }
     }
 }
 

@@ -44,6 +44,14 @@ impl Names {
     }
 
     /// Index of `name`, appended if it is new.
+    ///
+    /// ```
+    /// use muster_domain::record::Names;
+    ///
+    /// let mut names = Names::from_header(["email", "phone"]);
+    /// assert_eq!((names.intern("phone"), names.intern("given_name")), (1, 2));
+    /// assert_eq!(names.get(2), Some("given_name"));
+    /// ```
     pub fn intern(&mut self, name: &str) -> NameId {
         match self.index.get(name) {
             Some(id) => *id,

@@ -6,9 +6,9 @@
 use serde_json::{Map, Value};
 
 use super::raw::{NameId, Names, RawField, RawRecord, RawValue};
-use super::source::REDACTED;
 use crate::error::ErrorCode;
 use crate::fault::{Mutant, mutant};
+use crate::normalise::REDACTED;
 
 /// Anywhere in a name, whatever stands between its letters.
 const PARTS: [&str; 20] = [

@@ -5,11 +5,8 @@ use serde_json::value::to_raw_value;
 use super::raw::{Names, RawRecord, RawValue};
 use super::secrets::Secrets;
 
-/// What stands in place of a secret.
-pub const REDACTED: &str = "REDACTED";
-
 /// JSON text `[[name, value], …]` in the order of the upload. A record whose fields could not be read gives its source
-/// text under the empty name; one that was not read whole gives nothing but [`REDACTED`] where it may hold a secret.
+/// text under the empty name; one that was not read whole gives nothing but [`REDACTED`](crate::normalise::REDACTED) where it may hold a secret.
 pub fn source_json(record: &RawRecord<'_>, names: &Names, secrets: &Secrets) -> String {
     let record = if secrets.hide_whole(record) { Secrets::hidden(record) } else { *record };
     let mut text = String::from("[");

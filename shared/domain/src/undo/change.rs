@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::Undo;
 use super::flat::same;
 use crate::chunk::{ChunkRecords, Encoder};
+use crate::outcome::Outcome;
 use crate::record::{NameId, Names, Position, RawField, RawRecord, RawValue, RecordNumber};
 
 /// What happened to a user.
@@ -178,6 +180,23 @@ fn change_of(record: &RawRecord<'_>, ids: &[Option<NameId>; 7]) -> Option<Change
         before: object(5)?,
         after: object(6)?,
     })
+}
+
+impl Undo {
+    /// Whether something of this change is to be taken back.
+    pub fn takes(&self, change: &Change) -> bool {
+        let outcome = match self.outcome {
+            None => true,
+            Some(Outcome::Inserted) => change.kind == Kind::Inserted,
+            Some(_) => change.kind != Kind::Inserted,
+        };
+        let record = self.records.as_ref().is_none_or(|ranges| ranges.contains(change.record));
+        // With fields named, users are neither deleted nor made again.
+        let fields = self.fields.is_empty()
+            || change.kind == Kind::Updated
+                && change.differing().into_iter().any(|path| self.takes_field(path));
+        outcome && record && fields
+    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::binding::{Binding, Rule};
-use super::header::{clean, fold, quoted};
+use super::binding::Binding;
+use super::rule::Rule;
+use crate::column_name::{clean, fold, quoted};
 use crate::error::{ErrorCode, FileError};
 use crate::field::{Field, FieldSet, METADATA_PREFIX, dictionary};
 use crate::normalise::{EmailAddress, PhoneNumber};

@@ -4,8 +4,13 @@ use chrono::NaiveDate;
 
 use crate::options::Dates;
 
-/// The day, where the order of its parts is known: year first, or as the options say.
+/// The day as `YYYY-MM-DD`.
 pub(crate) fn day(text: &str, order: Dates) -> Option<String> {
+    date(text, order).map(|date| date.format("%Y-%m-%d").to_string())
+}
+
+/// The day, where the order of its parts is known: year first, or as the options say.
+pub(crate) fn date(text: &str, order: Dates) -> Option<NaiveDate> {
     if matches!(order, Dates::Iso | Dates::Auto) {
         return None;
     }
@@ -16,8 +21,11 @@ pub(crate) fn day(text: &str, order: Dates) -> Option<String> {
     if !time.bytes().all(|byte| matches!(byte, b'0' | b':' | b'.')) {
         return None;
     }
-    let parts: Vec<&str> = day.split(['/', '.', '-']).collect();
-    let [first, second, third] = parts.as_slice() else { return None };
+    let mut parts = day.split(['/', '.', '-']);
+    let (first, second, third) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() {
+        return None;
+    }
     let number = |text: &str, least: usize, most: usize| {
         let fits = (least..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
         fits.then(|| text.parse::<u32>().ok())?
@@ -29,8 +37,7 @@ pub(crate) fn day(text: &str, order: Dates) -> Option<String> {
     } else {
         (number(third, 4, 4)?, number(first, 1, 2)?, number(second, 1, 2)?)
     };
-    let date = NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, month, day)?;
-    Some(date.format("%Y-%m-%d").to_string())
+    NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, month, day)
 }
 
 #[cfg(test)]

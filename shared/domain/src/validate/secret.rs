@@ -64,12 +64,12 @@ pub(super) fn mfa<'a>(
     // A bad secret is told where the object is as it must be otherwise.
     let mut secret = Ok(());
     for (key, json) in json::entries(source)? {
-        let in_key = |error: RecordError| nested(error, &key);
+        let in_key = |error: RecordError| value::nested(error, &key);
         match &*key {
             "email" => extras.mfa_email = value::json_text(json, EmailAddress::parse_cow).map_err(in_key)?,
             "phone_number" => {
                 extras.mfa_phone_number =
-                    value::json_text(json, |text| super::phone(text, rules)).map_err(in_key)?;
+                    value::json_text(json, |text| super::person::phone(text, rules)).map_err(in_key)?;
             }
             "password" => match object(json).and_then(password_object).map_err(in_key) {
                 Ok(password) => extras.mfa_password = Patch::Value(password),
@@ -107,15 +107,6 @@ fn totp_object(source: &str) -> Result<TotpSecret<'_>, RecordError> {
     }
     let secret = secret.ok_or_else(|| required("secret"))?;
     totp_secret(secret).map_err(|error| error.in_field("secret"))
-}
-
-/// A field in a field.
-pub(super) fn nested(error: RecordError, outer: &str) -> RecordError {
-    let path = match &error.field {
-        Some(inner) => format!("{outer}.{inner}"),
-        None => outer.to_owned(),
-    };
-    error.in_field(path)
 }
 
 fn not_null(value: RawValue<'_>) -> Result<RawValue<'_>, RecordError> {

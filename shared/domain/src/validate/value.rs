@@ -162,6 +162,15 @@ pub(super) fn plain<'a>(value: RawValue<'a>, lenient: bool) -> Result<Patch<Cow<
     name(text).map(|text| Patch::Value(Cow::Borrowed(text)))
 }
 
+/// A field in a field.
+pub(super) fn nested(error: RecordError, outer: &str) -> RecordError {
+    let path = match &error.field {
+        Some(inner) => format!("{outer}.{inner}"),
+        None => outer.to_owned(),
+    };
+    error.in_field(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! Well-formed uploads read as others read them.
 
-use muster_domain::parse::{Delimiter, Format, ParseLimits};
+use muster_domain::parse::{Delimiter, Dialect, Format, ParseLimits};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
@@ -151,8 +151,8 @@ proptest! {
         piece in 1_usize..300,
     ) {
         let (text, lines) = write_csv(header, &rows, &style);
-        let limits = ParseLimits { delimiter: Some(style.delimiter), ..ParseLimits::default() };
-        let seen = parse_pieces(Format::Csv, limits, text.as_bytes().chunks(piece));
+        let dialect = Dialect { delimiter: Some(style.delimiter), ..Dialect::default() };
+        let seen = parse_pieces(Format::Csv, dialect, text.as_bytes().chunks(piece));
         prop_assert_eq!(seen.end.as_ref().map(|end| end.records), Ok(rows.len() as u64));
         prop_assert_eq!(seen.codes(), Vec::<String>::new());
 
@@ -184,9 +184,8 @@ proptest! {
         piece in 1_usize..300,
     ) {
         let (text, _) = write_csv(header, &rows, &style);
-        let limits =
-            ParseLimits { delimiter: Some(style.delimiter), flexible: true, ..ParseLimits::default() };
-        let seen = parse_pieces(Format::Csv, limits, text.as_bytes().chunks(piece));
+        let dialect = Dialect { delimiter: Some(style.delimiter), flexible: true, ..Dialect::default() };
+        let seen = parse_pieces(Format::Csv, dialect, text.as_bytes().chunks(piece));
         prop_assert_eq!(seen.end.as_ref().map(|end| end.records), Ok(rows.len() as u64));
         prop_assert_eq!(seen.codes(), Vec::<String>::new());
         for (record, row) in seen.records.iter().zip(&rows) {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use muster_domain::chunk::{ChunkCutter, ChunkLimits, LaneHash, SecretKey};
-use muster_domain::parse::{Format, ParseLimits};
+use muster_domain::parse::{Dialect, Format, ParseLimits};
 use muster_domain::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber, Secrets};
 use muster_testkit::fuzz::{Random, seconds, seed};
 
@@ -63,8 +63,9 @@ fn fuzz(target: &str, corpus: Vec<Vec<u8>>, run: impl Fn(&[u8]) + std::panic::Re
 
 fn parses(format: Format, upload: &[u8]) {
     for handmade in [false, true] {
-        let limits = ParseLimits { handmade, delimiter: None, record_bytes: 2_000, ..ParseLimits::default() };
-        rules::pieces_change_nothing(format, limits, 7, upload);
+        let limits = ParseLimits { record_bytes: 2_000, ..ParseLimits::default() };
+        let dialect = Dialect { handmade, delimiter: None, ..Dialect::default() };
+        rules::pieces_change_nothing(format, (limits, dialect), 7, upload);
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use muster_domain::parse::{Format, ParseLimits};
+use muster_domain::parse::{Dialect, Format};
 use serde_json::Value;
 
 use crate::seen::{parse, parse_pieces};
@@ -38,12 +38,12 @@ fn expected_path(path: &Path) -> PathBuf {
 
 /// What is asked for beside the format stands in the name: `csv_detect_…` has its delimiter told from the header, and
 /// `…_given_ENCODING` its encoding named; `csv_flexible_…` may have short and long rows.
-fn limits(path: &Path) -> ParseLimits {
+fn dialect(path: &Path) -> Dialect {
     let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
-    let delimiter = if name.starts_with("csv_detect_") { None } else { ParseLimits::default().delimiter };
+    let delimiter = if name.starts_with("csv_detect_") { None } else { Dialect::default().delimiter };
     let encoding = name.split_once("_given_").map(|(_, encoding)| encoding.parse().expect("an encoding"));
     let flexible = name.starts_with("csv_flexible_");
-    ParseLimits { delimiter, encoding, flexible, ..ParseLimits::default() }
+    Dialect { delimiter, encoding, flexible, ..Dialect::default() }
 }
 
 #[test]
@@ -54,8 +54,8 @@ fn oddity_comes_to_what_stands_beside_it() {
     assert!(corpus.len() >= 60, "the corpus is there");
     for (path, format) in corpus {
         let upload = fs::read(&path).expect("a readable file");
-        let seen = parse(format, limits(&path), &upload);
-        assert_eq!(parse_pieces(format, limits(&path), upload.chunks(1)), seen, "{}", path.display());
+        let seen = parse(format, dialect(&path), &upload);
+        assert_eq!(parse_pieces(format, dialect(&path), upload.chunks(1)), seen, "{}", path.display());
         let seen = seen.to_json();
         if bless {
             let text = serde_json::to_string_pretty(&seen).expect("JSON") + "\n";

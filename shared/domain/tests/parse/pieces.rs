@@ -1,27 +1,19 @@
 //! Whatever the bytes and wherever they are cut: no panic, and the same records and the same error.
 
 use muster_domain::error::{ErrorCode, FileError};
-use muster_domain::parse::{Delimiter, Format, ParseLimits, Parser, RecordSink, TextEncoding};
+use muster_domain::parse::{Delimiter, Dialect, Format, ParseLimits, Parser, RecordSink, TextEncoding};
 use muster_domain::record::{Names, RawRecord};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::seen::{Seen, parse, parse_pieces};
+use crate::seen::{Parsing, Seen, parse, parse_pieces};
 
 /// The first bytes are gathered before they are read, so only what follows them meets a reader in pieces.
 const BLANK_HEAD: usize = 512;
 
 /// Small, so that short uploads come to them.
 fn small_limits() -> ParseLimits {
-    let all = ParseLimits {
-        record_bytes: 40,
-        header_bytes: 24,
-        fields: 4,
-        names: 5,
-        depth: 3,
-        ..ParseLimits::default()
-    };
-    ParseLimits { name_bytes: 8, ..all }
+    ParseLimits { record_bytes: 40, header_bytes: 24, fields: 4, names: 5, name_bytes: 8, depth: 3 }
 }
 
 fn cut<'u>(upload: &'u [u8], cuts: &[Index]) -> Vec<&'u [u8]> {
@@ -102,18 +94,19 @@ const JSON: &[&[u8]] = &[
 
 fn same_in_pieces(
     format: Format,
-    limits: ParseLimits,
+    parsing: impl Into<Parsing>,
     upload: &[u8],
     cuts: &[Index],
 ) -> Result<Seen, TestCaseError> {
+    let parsing = parsing.into();
     let mut padded = vec![b'\n'; BLANK_HEAD];
     padded.extend_from_slice(upload);
     for upload in [upload, &padded] {
-        let whole = parse(format, limits, upload);
-        prop_assert_eq!(&parse_pieces(format, limits, cut(upload, cuts)), &whole);
-        prop_assert_eq!(&parse_pieces(format, limits, upload.chunks(1)), &whole);
+        let whole = parse(format, parsing, upload);
+        prop_assert_eq!(&parse_pieces(format, parsing, cut(upload, cuts)), &whole);
+        prop_assert_eq!(&parse_pieces(format, parsing, upload.chunks(1)), &whole);
     }
-    Ok(parse(format, limits, &padded))
+    Ok(parse(format, parsing, &padded))
 }
 
 proptest! {
@@ -127,10 +120,10 @@ proptest! {
         small in any::<bool>(),
     ) {
         let limits = if small { small_limits() } else { ParseLimits::default() };
-        let limits = ParseLimits { delimiter, ..limits };
-        same_in_pieces(Format::Csv, limits, &upload, &cuts)?;
+        let parsing = (limits, Dialect { delimiter, ..Dialect::default() });
+        same_in_pieces(Format::Csv, parsing, &upload, &cuts)?;
         // The header itself in pieces.
-        same_in_pieces(Format::Csv, limits, upload.get(4..).unwrap_or_default(), &cuts)?;
+        same_in_pieces(Format::Csv, parsing, upload.get(4..).unwrap_or_default(), &cuts)?;
     }
 
     #[test]
@@ -165,8 +158,9 @@ proptest! {
         encoding in proptest::option::of(proptest::sample::select(&TextEncoding::ALL[..])),
     ) {
         for format in Format::ALL {
-            for limits in [small_limits(), ParseLimits { delimiter: None, ..ParseLimits::default() }] {
-                same_in_pieces(format, ParseLimits { encoding, ..limits }, &upload, &cuts)?;
+            let told = Dialect { delimiter: None, ..Dialect::default() };
+            for (limits, dialect) in [(small_limits(), Dialect::default()), (ParseLimits::default(), told)] {
+                same_in_pieces(format, (limits, Dialect { encoding, ..dialect }), &upload, &cuts)?;
             }
         }
     }
@@ -183,7 +177,7 @@ proptest! {
             let plain = parse(format, limits, text.as_bytes());
             for encoding in TextEncoding::ALL {
                 let upload = encoded(&text, encoding);
-                let named = ParseLimits { encoding: Some(encoding), ..limits };
+                let named = (limits, Dialect { encoding: Some(encoding), ..Dialect::default() });
                 let seen = parse_pieces(format, named, cut(&upload, &cuts));
                 prop_assert_eq!((&seen.header, &seen.records), (&plain.header, &plain.records));
                 prop_assert_eq!(seen.end.as_ref().err(), plain.end.as_ref().err());

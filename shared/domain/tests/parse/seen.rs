@@ -1,7 +1,7 @@
 //! Everything that a parser gave for one upload, in a form that can be compared and written down.
 
 use muster_domain::error::{FileError, RecordError};
-use muster_domain::parse::{Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
+use muster_domain::parse::{Dialect, Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
 use muster_domain::record::{Names, Position, RawRecord, RawValue};
 use serde_json::{Map, Value, json};
 
@@ -60,13 +60,36 @@ impl RecordSink for Collector {
     }
 }
 
+/// Within which limits an upload is parsed, and in which dialect.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parsing(ParseLimits, Dialect);
+
+impl From<ParseLimits> for Parsing {
+    fn from(limits: ParseLimits) -> Self {
+        Self(limits, Dialect::default())
+    }
+}
+
+impl From<Dialect> for Parsing {
+    fn from(dialect: Dialect) -> Self {
+        Self(ParseLimits::default(), dialect)
+    }
+}
+
+impl From<(ParseLimits, Dialect)> for Parsing {
+    fn from((limits, dialect): (ParseLimits, Dialect)) -> Self {
+        Self(limits, dialect)
+    }
+}
+
 /// Parses an upload that comes in these pieces.
 pub(crate) fn parse_pieces<'p>(
     format: Format,
-    limits: ParseLimits,
+    parsing: impl Into<Parsing>,
     pieces: impl IntoIterator<Item = &'p [u8]>,
 ) -> Seen {
-    let mut parser = Parser::new(format, limits);
+    let Parsing(limits, dialect) = parsing.into();
+    let mut parser = Parser::in_dialect(format, limits, dialect);
     let mut collector = Collector::default();
     let fed = pieces.into_iter().try_for_each(|piece| parser.feed(piece, &mut collector));
     let end = fed.and_then(|()| parser.finish(&mut collector));
@@ -78,8 +101,8 @@ pub(crate) fn parse_pieces<'p>(
 }
 
 /// Parses an upload that comes in one piece.
-pub(crate) fn parse(format: Format, limits: ParseLimits, upload: &[u8]) -> Seen {
-    parse_pieces(format, limits, [upload])
+pub(crate) fn parse(format: Format, parsing: impl Into<Parsing>, upload: &[u8]) -> Seen {
+    parse_pieces(format, parsing, [upload])
 }
 
 impl Seen {

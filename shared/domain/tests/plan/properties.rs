@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use muster_domain::chunk::{ChunkLimits, SealedChunk};
 use muster_domain::options::Enrolment;
-use muster_domain::parse::ParseLimits;
+use muster_domain::parse::{Dialect, ParseLimits};
 use muster_testkit::engine::{Course, Decided, Engine};
 use muster_testkit::hostile::{Shape, Upload};
 use muster_testkit::oracle::Oracle;
@@ -70,7 +70,8 @@ impl Run {
         };
         // The chunks of a lane in their order, the lanes in any.
         let mut next = |chunks: &[SealedChunk]| random.below(chunks.len());
-        let course = Course { parse: ParseLimits::default(), chunk, next: &mut next };
+        let course =
+            Course { parse: ParseLimits::default(), dialect: Dialect::default(), chunk, next: &mut next };
         let (oracle, mut problem) = (&mut self.oracle, None);
         let mut each = |decided: Decided, table: &Table| {
             if problem.is_none() {

@@ -40,7 +40,7 @@ async fn no_confirmed_message_is_lost(rig: Arc<Rig>, fault: impl Fn()) {
     let queue = rig.queue.clone();
     let publishing = tokio::spawn(async move {
         for number in 0..300 {
-            retry(Policy::RECONNECT, || queue.publish(message(number))).await.unwrap();
+            retry(Policy::RECONNECT, QueueError::kind, || queue.publish(message(number))).await.unwrap();
         }
     });
     let mut seen = BTreeSet::new();
@@ -134,7 +134,7 @@ async fn an_alarm_of_the_broker_fails_a_publish_in_time_and_is_named() {
         assert_eq!(error.kind(), ErrorKind::Transient);
         assert!(error.to_string().contains("alarm"), "{error}");
         proxy.say(UNBLOCKED);
-        retry(Policy::RECONNECT, || rig.queue.publish(message(3))).await.unwrap();
+        retry(Policy::RECONNECT, QueueError::kind, || rig.queue.publish(message(3))).await.unwrap();
         rig.elsewhere().purge().await.unwrap();
     })
     .await;
@@ -163,15 +163,16 @@ async fn a_queue_whose_files_the_broker_lost_is_declared_anew() {
         rig.queue.publish(message(1)).await.unwrap();
         lose_files(&rig.topology.queue());
         rig.queue.publish(message(2)).await.unwrap_err();
-        let mut consumer = retry(Policy::RECONNECT, || rig.queue.consumer(1)).await.unwrap();
-        retry(Policy::RECONNECT, || rig.queue.publish(message(3))).await.unwrap();
+        let mut consumer =
+            retry(Policy::RECONNECT, QueueError::kind, || rig.queue.consumer(1)).await.unwrap();
+        retry(Policy::RECONNECT, QueueError::kind, || rig.queue.publish(message(3))).await.unwrap();
         let delivery = next(&mut consumer).await;
         assert_eq!(chunk(&delivery), 3);
         delivery.ack().await.unwrap();
         consumer.close().await;
 
         lose_files(&rig.topology.dead());
-        let dead = retry(Policy::RECONNECT, || rig.queue.dead_letters(1)).await.unwrap();
+        let dead = retry(Policy::RECONNECT, QueueError::kind, || rig.queue.dead_letters(1)).await.unwrap();
         assert!(dead.is_empty());
     })
     .await;
@@ -188,7 +189,8 @@ async fn a_queue_that_is_just_being_declared_is_left_alone() {
             raft("stop_server", &rig.topology.queue());
             assert!(other.consumer(1).await.is_err(), "the broker does not fail at the queue");
             raft("restart_server", &rig.topology.queue());
-            let mut consumer = retry(Policy::RECONNECT, || other.consumer(1)).await.unwrap();
+            let mut consumer =
+                retry(Policy::RECONNECT, QueueError::kind, || other.consumer(1)).await.unwrap();
             let delivery = next(&mut consumer).await;
             assert_eq!(chunk(&delivery), round, "what was confirmed is there");
             delivery.ack().await.unwrap();

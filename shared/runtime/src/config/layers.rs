@@ -212,6 +212,28 @@ mod tests {
     }
 
     #[test]
+    fn traces_are_off_until_a_collector_is_named_and_then_a_tenth_is_recorded() {
+        let config = resolve("", &[]).unwrap();
+        assert!(config.trace.endpoint.is_none());
+        assert_eq!(config.trace.ratio.to_string(), "0.1");
+        let config =
+            resolve("[trace]\nendpoint = 'https://u:hunter2@tempo:4318'\nratio = 0.05", &[]).unwrap();
+        let shown: Vec<Option<String>> =
+            ["endpoint", "ratio"].iter().map(|name| config.shown("trace", name)).collect();
+        assert_eq!(shown, [Some("https://u:***@tempo:4318".into()), Some("0.05".into())]);
+        assert_eq!(
+            problems("[trace]\nendpoint = 'grpc://tempo:4317'", &[]),
+            ["trace.endpoint in muster.toml: must be a URL that begins with http:// or https://"]
+        );
+        assert_eq!(
+            problems("", &[("MUSTER_TRACE_RATIO", "5%")]),
+            [
+                "environment variable MUSTER_TRACE_RATIO: must be a number from 0 to 1 with at most six decimals, such as 0.05"
+            ]
+        );
+    }
+
+    #[test]
     fn later_layers_win_and_are_remembered() {
         let file = "[intake]\nlanes = 4\nchunk_bytes = '512 KiB'\n[dispatch]\nlease = '2min'\n[log]\nformat = 'json'";
         let layers = Layers {

@@ -8,6 +8,13 @@ use serde::{Serialize, Serializer};
 use super::value::Setting;
 
 /// A URL that may hold a password. Whatever shows it shows `***` in the password's place.
+///
+/// ```
+/// use muster_runtime::config::SecretUrl;
+///
+/// let url = SecretUrl::new("postgres://muster:correct-horse@db/muster");
+/// assert!(!url.to_string().contains("correct-horse"));
+/// ```
 #[derive(Clone)]
 pub struct SecretUrl(SecretString);
 

@@ -8,7 +8,7 @@ use muster_domain::catalog::MAX_NAME_BYTES;
 use muster_domain::normalise::has_forbidden_char;
 
 use super::value::Setting;
-use super::{ByteSize, Envelope, Key, LogFormat, Problem, SecretUrl, Sources};
+use super::{ByteSize, Envelope, Key, LogFormat, Problem, Ratio, SecretUrl, Sources};
 
 macro_rules! settings {
     ($(
@@ -275,6 +275,13 @@ settings! {
         filter: Option<String> = None,
             "What to log, as in `info,muster_worker=debug`. Not set: info for services, warn for commands.";
     }
+    /// Traces: what became of an import, from its upload to the commit of each chunk, with times.
+    trace: TraceConfig {
+        endpoint: Option<SecretUrl> = None,
+            "Collector that is sent traces, by OTLP over HTTP as JSON, as in `http://localhost:4318`; where no path is given it is `/v1/traces`. Not set: no traces.";
+        ratio: Ratio = Ratio::percent(10),
+            "Which part of what begins here is traced, from 0 to 1. What comes with a trace context is traced where that says so.";
+    }
 }
 
 impl WorkerConfig {
@@ -294,35 +301,7 @@ impl Config {
     /// What the values, each well-formed, do not allow together or at all.
     pub(super) fn check(&self, problems: &mut Vec<Problem>) {
         let mut wrong = |key: &str, message: String| problems.push(self.problem(key, message));
-        let numbers = [
-            ("database.max_connections", self.database.max_connections, 2, 1000),
-            ("intake.uploads", self.intake.uploads, 1, 1000),
-            ("http.user_connections", self.http.user_connections, 1, 1000),
-            ("http.connections", self.http.connections, 2, 1_000_000),
-            ("http.auth_failures", self.http.auth_failures, 1, 1_000_000),
-            ("http.token_failures", self.http.token_failures, 1, 1_000_000),
-            ("http.uploads", self.http.uploads, 1, 10_000),
-            ("http.tenant_uploads", self.http.tenant_uploads, 1, 10_000),
-            ("http.followers", self.http.followers, 1, 100_000),
-            ("http.tenant_followers", self.http.tenant_followers, 1, 100_000),
-            ("intake.chunk_records", self.intake.chunk_records, 1, 100_000),
-            ("intake.lanes", self.intake.lanes, 1, 1024),
-            ("intake.max_ratio", self.intake.max_ratio, 2, 100_000),
-            ("intake.fields", self.intake.fields, 1, 10_000),
-            ("intake.depth", self.intake.depth, 1, 64),
-            ("intake.max_records", self.intake.max_records, 1, u32::MAX),
-            ("tenant.imports", self.tenant.imports, 1, 1_000_000),
-            ("dispatch.window", self.dispatch.window, 1, 10_000),
-            ("worker.concurrency", self.worker.slots(), 1, 256),
-            ("worker.attempts", self.worker.attempts, 1, 100),
-            ("webhook.per_tenant", self.webhook.per_tenant, 1, 1_000),
-            ("webhook.at_once", self.webhook.at_once, 1, 256),
-        ];
-        for (key, value, least, most) in numbers {
-            if !(least..=most).contains(&value) {
-                wrong(key, format!("must be from {least} to {most}"));
-            }
-        }
+        self.check_numbers(&mut wrong);
         for (key, size) in [
             ("intake.chunk_bytes", self.intake.chunk_bytes),
             ("intake.record_bytes", self.intake.record_bytes),
@@ -370,6 +349,38 @@ impl Config {
         }
     }
 
+    fn check_numbers(&self, wrong: &mut impl FnMut(&str, String)) {
+        let numbers = [
+            ("database.max_connections", self.database.max_connections, 2, 1000),
+            ("intake.uploads", self.intake.uploads, 1, 1000),
+            ("http.user_connections", self.http.user_connections, 1, 1000),
+            ("http.connections", self.http.connections, 2, 1_000_000),
+            ("http.auth_failures", self.http.auth_failures, 1, 1_000_000),
+            ("http.token_failures", self.http.token_failures, 1, 1_000_000),
+            ("http.uploads", self.http.uploads, 1, 10_000),
+            ("http.tenant_uploads", self.http.tenant_uploads, 1, 10_000),
+            ("http.followers", self.http.followers, 1, 100_000),
+            ("http.tenant_followers", self.http.tenant_followers, 1, 100_000),
+            ("intake.chunk_records", self.intake.chunk_records, 1, 100_000),
+            ("intake.lanes", self.intake.lanes, 1, 1024),
+            ("intake.max_ratio", self.intake.max_ratio, 2, 100_000),
+            ("intake.fields", self.intake.fields, 1, 10_000),
+            ("intake.depth", self.intake.depth, 1, 64),
+            ("intake.max_records", self.intake.max_records, 1, u32::MAX),
+            ("tenant.imports", self.tenant.imports, 1, 1_000_000),
+            ("dispatch.window", self.dispatch.window, 1, 10_000),
+            ("worker.concurrency", self.worker.slots(), 1, 256),
+            ("worker.attempts", self.worker.attempts, 1, 100),
+            ("webhook.per_tenant", self.webhook.per_tenant, 1, 1_000),
+            ("webhook.at_once", self.webhook.at_once, 1, 256),
+        ];
+        for (key, value, least, most) in numbers {
+            if !(least..=most).contains(&value) {
+                wrong(key, format!("must be from {least} to {most}"));
+            }
+        }
+    }
+
     fn check_texts(&self, wrong: &mut impl FnMut(&str, String)) {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if self.broker.prefix.len() > 64 || !self.broker.prefix.chars().all(plain) {
@@ -382,6 +393,7 @@ impl Config {
         let urls = [
             ("database.url", &self.database.url, &["postgres", "postgresql"]),
             ("broker.url", &self.broker.url, &["amqp", "amqps"]),
+            ("trace.endpoint", &self.trace.endpoint, &["http", "https"]),
         ];
         for (key, url, schemes) in urls {
             if url.as_ref().is_some_and(|url| !schemes.contains(&url.scheme())) {

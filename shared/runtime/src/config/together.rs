@@ -52,6 +52,25 @@ impl Config {
             );
             wrong("intake.lanes", message);
         }
+        self.check_http(wrong);
+        if self.retention.secrets > self.retention.imports {
+            let message = "must not be longer than retention.imports: with the import its records go";
+            wrong("retention.secrets", message.into());
+        }
+        if self.dispatch.lease < self.dispatch.poll.saturating_mul(4) {
+            let message = "must be at least four times dispatch.poll, or chunks are sent again before anybody has looked";
+            wrong("dispatch.lease", message.into());
+        }
+        if self.dispatch.window < self.worker.slots() && self.worker.concurrency.is_some() {
+            let message = format!(
+                "must be at least worker.concurrency, which is {}, or workers wait for chunks; 2 × that is better",
+                self.worker.slots()
+            );
+            wrong("dispatch.window", message);
+        }
+    }
+
+    fn check_http(&self, wrong: &mut impl FnMut(&str, String)) {
         if self.http.tenant_uploads > self.http.uploads {
             wrong(
                 "http.tenant_uploads",
@@ -77,21 +96,6 @@ impl Config {
                 "http.tls_client_authority",
                 "needs http.tls_certificate and http.tls_key: plain HTTP asks for no certificate".into(),
             );
-        }
-        if self.retention.secrets > self.retention.imports {
-            let message = "must not be longer than retention.imports: with the import its records go";
-            wrong("retention.secrets", message.into());
-        }
-        if self.dispatch.lease < self.dispatch.poll.saturating_mul(4) {
-            let message = "must be at least four times dispatch.poll, or chunks are sent again before anybody has looked";
-            wrong("dispatch.lease", message.into());
-        }
-        if self.dispatch.window < self.worker.slots() && self.worker.concurrency.is_some() {
-            let message = format!(
-                "must be at least worker.concurrency, which is {}, or workers wait for chunks; 2 × that is better",
-                self.worker.slots()
-            );
-            wrong("dispatch.window", message);
         }
     }
 }

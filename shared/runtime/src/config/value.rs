@@ -77,6 +77,13 @@ impl Setting for SocketAddr {
 }
 
 /// A number of bytes, written `512 KiB`.
+///
+/// ```
+/// use muster_runtime::config::ByteSize;
+///
+/// assert_eq!(ByteSize::kib(512).bytes(), 524_288);
+/// assert_eq!(ByteSize::mib(8).to_string(), "8 MiB");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(u64);
 
@@ -149,6 +156,58 @@ impl Setting for Duration {
         let milliseconds = self.as_millis();
         let unit = DURATION_UNITS.iter().find(|(_, size)| milliseconds.is_multiple_of(u128::from(*size)));
         unit.map(|(unit, size)| format!("{}{unit}", milliseconds / u128::from(*size)))
+    }
+}
+
+/// A part of a whole, from 0 to 1, written `0.25`. In millionths, so that what is shown is what was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ratio(u32);
+
+impl Ratio {
+    /// All of it.
+    pub const WHOLE: Self = Self(1_000_000);
+
+    /// So many hundredths, at most all of them.
+    pub const fn percent(hundredths: u32) -> Self {
+        if hundredths >= 100 { Self::WHOLE } else { Self(hundredths * 10_000) }
+    }
+
+    /// Whether this number is among the part, where all numbers are equally likely.
+    pub fn takes(self, number: u64) -> bool {
+        number % u64::from(Self::WHOLE.0) < u64::from(self.0)
+    }
+}
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, millionths) = (self.0 / Self::WHOLE.0, self.0 % Self::WHOLE.0);
+        let digits = format!("{millionths:06}");
+        match digits.trim_end_matches('0') {
+            "" => write!(f, "{whole}"),
+            digits => write!(f, "{whole}.{digits}"),
+        }
+    }
+}
+
+impl Setting for Ratio {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (whole, digits) = text.split_once('.').unwrap_or((text, "0"));
+        let number = |text: &str| match text {
+            "" => None,
+            text if text.len() > 6 || !text.bytes().all(|byte| byte.is_ascii_digit()) => None,
+            text => text.parse::<u32>().ok(),
+        };
+        let read =
+            || Some((number(whole)?, number(&format!("{digits:0<6}")).filter(|_| !digits.is_empty())?));
+        match read() {
+            Some((0, millionths)) => Ok(Self(millionths)),
+            Some((1, 0)) => Ok(Self::WHOLE),
+            _ => Err("must be a number from 0 to 1 with at most six decimals, such as 0.05".into()),
+        }
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(self.to_string())
     }
 }
 
@@ -236,6 +295,31 @@ mod tests {
             let size = ByteSize::parse(text).unwrap();
             assert_eq!((size.bytes(), size.to_string().as_str()), (bytes, shown));
             assert_eq!(ByteSize::parse(shown).unwrap(), size);
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_whole_reads_as_it_is_shown_and_takes_as_much() {
+        for (text, shown, of_million) in [
+            ("0", "0", 0),
+            ("0.0", "0", 0),
+            ("0.05", "0.05", 50_000),
+            ("0.000001", "0.000001", 1),
+            ("0.999999", "0.999999", 999_999),
+            ("1", "1", 1_000_000),
+            ("1.000", "1", 1_000_000),
+        ] {
+            let ratio = Ratio::parse(text).unwrap();
+            assert_eq!(ratio.to_string(), shown);
+            assert_eq!(Ratio::parse(shown), Ok(ratio));
+            let taken = (0..1_000_000).filter(|number| ratio.takes(*number)).count();
+            assert_eq!(taken, of_million, "{text}");
+        }
+        assert_eq!(Ratio::percent(10), Ratio::parse("0.1").unwrap());
+        for text in
+            ["", ".", "1.", ".5", "1.1", "2", "-0.5", "+0.5", "0.0000001", "10 %", "0,5", "1e-3", "0.5.5"]
+        {
+            assert!(Ratio::parse(text).is_err(), "{text}");
         }
     }
 

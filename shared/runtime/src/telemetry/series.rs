@@ -150,6 +150,8 @@ series! {
     "muster_store_connections_max" Gauge Both {} "Most connections of the pool.";
     "muster_webhook_deliveries_total" Counter Producer { result: Values::These(&["delivered", "put_off", "given_up", "gone"]) }
         "Tries to deliver to webhooks: delivered, to be tried again, given up after a day, and refused for good (410).";
+    "muster_trace_spans_total" Counter Both { result: Values::These(&["sent", "dropped", "refused"]) }
+        "Spans of traces: sent to the collector, dropped because too many waited, lost because the collector did not take them.";
     "muster_task_restarts_total" Counter Both { task: Values::These(TASKS) } "Tasks that ended when they should not have, and were started again.";
 }
 

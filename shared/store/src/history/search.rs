@@ -12,7 +12,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::super::StoreError;
-use super::super::apply::read_sheet;
+use super::super::convert::read_sheet;
 use super::chunk::{Chunk, differences};
 use super::{Cursor, Entry, Kept};
 
@@ -243,12 +243,7 @@ impl Search {
         let place = (import, chunk);
         let imports = self.forgotten(connection, place).await?;
         let looked_at = self.with_sheets(connection, &imports, place).await?;
-        let is = |number: usize, most: i64| i64::try_from(number).is_ok_and(|number| number == most);
-        let mut next = match (looked_at.last(), imports.last()) {
-            (Some(last), _) if is(looked_at.len(), SHEETS) => Some(*last),
-            (_, Some(last)) if is(imports.len(), IMPORTS) => Some((*last, 0)),
-            _ => None,
-        };
+        let mut next = beyond(&looked_at, &imports);
         let chunks: Vec<i64> = looked_at.iter().map(|(_, chunk)| *chunk).collect();
         let rows = sqlx::query!(
             r#"select c.id as chunk, c.records, c.body, c.outcomes, c.applied_at, i.id as import, i.filename, i.actor,
@@ -266,7 +261,7 @@ impl Search {
         )
         .fetch_all(connection)
         .await?;
-        if let Some(last) = rows.last().filter(|_| is(rows.len(), CHUNKS)) {
+        if let Some(last) = rows.last().filter(|_| is_full(rows.len(), CHUNKS)) {
             next = Some((last.import, last.chunk));
         }
         for row in rows {
@@ -347,4 +342,17 @@ impl Search {
         .await?;
         Ok(chunks.into_iter().map(|row| (row.import_id, row.id)).collect())
     }
+}
+
+/// Where the search goes on after what was looked at; nowhere where that was all.
+fn beyond(looked_at: &[(Uuid, i64)], imports: &[Uuid]) -> Option<(Uuid, i64)> {
+    match (looked_at.last(), imports.last()) {
+        (Some(last), _) if is_full(looked_at.len(), SHEETS) => Some(*last),
+        (_, Some(last)) if is_full(imports.len(), IMPORTS) => Some((*last, 0)),
+        _ => None,
+    }
+}
+
+fn is_full(number: usize, most: i64) -> bool {
+    i64::try_from(number).is_ok_and(|number| number == most)
 }

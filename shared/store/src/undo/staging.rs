@@ -9,7 +9,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::{NewUndo, Source};
-use crate::{StoreError, Transaction, apply, doubles, intake};
+use crate::{StoreError, Transaction, convert, intake};
 
 /// Rows of before-images that are read at a time.
 const AT_A_TIME: i64 = 4;
@@ -130,7 +130,7 @@ impl Staging {
         mut known: Vec<Uuid>,
     ) -> Result<(), StoreError> {
         let chunk = ChunkId::new(kept.chunk);
-        let sheet = apply::read_sheet(chunk, kept.records, kept.outcomes.as_deref())?;
+        let sheet = convert::read_sheet(chunk, kept.records, kept.outcomes.as_deref())?;
         let others = sqlx::query!(
             r#"select id, images as "images!" from before_images where chunk_id = $1 and id > $2 and images is not null"#,
             kept.chunk,
@@ -144,7 +144,7 @@ impl Staging {
         }
         known.sort_unstable();
         let numbers = kept.body.as_deref().and_then(|body| decode(body).ok());
-        let numbers = numbers.map(|records| doubles::numbers(&records)).unwrap_or_default();
+        let numbers = numbers.map(|records| convert::numbers(&records)).unwrap_or_default();
         for (place, (verdict, user)) in sheet.iter().enumerate() {
             let Some(user) = user.filter(|_| verdict.outcome == Outcome::Inserted) else { continue };
             if known.binary_search(&user).is_err() {

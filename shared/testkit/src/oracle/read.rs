@@ -14,6 +14,9 @@ use super::{Fact, Line, Means, Said};
 /// Names that mean something in every upload, whatever its table.
 pub const READABLE: [&str; 3] = ["_error_code", "_error_field", "_error_message"];
 
+/// Names of the custom attributes that the catalog of hostile uploads defines.
+const DEFINED: [&str; 8] = ["member_id", "age", "score", "tier", "country", "site", "mail", "phone"];
+
 /// What a record says.
 #[derive(Debug, Clone)]
 pub(super) struct Record {
@@ -190,7 +193,7 @@ impl Reading<'_> {
                 }
             }
             _ => {
-                let defined = super::super::hostile::DEFINED.contains(&key);
+                let defined = DEFINED.contains(&key);
                 if self.options.metadata != muster_domain::options::MetadataMode::Attributes || defined {
                     let keys = Map::from_iter([(key.to_owned(), Value::Null)]);
                     self.fact(Field::Metadata, Fact::Is(Value::Object(keys)), &said.name);

@@ -16,9 +16,9 @@ use super::api::Api;
 use super::db::Db;
 use super::journal::{Journal, held};
 use super::model::Users;
+use super::noted::Recoveries;
 use super::options::Options;
 use super::program::Process;
-use super::recovery::Recoveries;
 use super::relay::Relay;
 use super::servers::Server;
 

@@ -7,8 +7,7 @@ use crate::error::{ErrorCode, FileError};
 use crate::parse::fields::Unescaped;
 use crate::parse::letters::looks_like_windows_1252;
 use crate::parse::marked::is_mark;
-use crate::parse::opening::is_blank;
-use crate::parse::{Delimiter, FAILED_MARK, ParseLimits};
+use crate::parse::{Delimiter, Dialect, FAILED_MARK, ParseLimits};
 use crate::record::{Names, RawValue};
 
 /// A header that was read.
@@ -22,7 +21,7 @@ pub(super) struct Header {
 /// Reads the header line, or gives `None` for a line of blanks, which is none.
 pub(super) fn read(
     line: &[u8],
-    limits: &ParseLimits,
+    (limits, dialect): (&ParseLimits, &Dialect),
     western: Option<bool>,
 ) -> Result<Option<Header>, FileError> {
     refuse_json(line)?;
@@ -34,22 +33,22 @@ pub(super) fn read(
             Some(()),
         ),
     };
-    let blank = text.trim().is_empty() || (limits.handmade && is_blank(text));
+    let blank = text.trim().is_empty() || (dialect.handmade && is_blank_line(text));
     if blank && not_utf8.is_none() {
         return Ok(None);
     }
-    let delimiter = limits.delimiter.unwrap_or_else(|| detect(text));
+    let delimiter = dialect.delimiter.unwrap_or_else(|| detect(text));
     let (cells, cut) = cut(text, delimiter, limits.fields);
     if not_utf8.is_some() {
         let western = western.unwrap_or_else(|| looks_like_windows_1252(line));
-        let encoding = limits.encoding.unwrap_or_default();
+        let encoding = dialect.encoding.unwrap_or_default();
         let message = encoding.not_in("The header has bytes that are", western);
         let error = FileError::new(ErrorCode::InvalidUtf8, message)
             .mended_by(encoding.mends(western).iter().copied());
         return Err(error.at_column(cut.cells as u64));
     }
     if let Some(index) = cut.bad_quote {
-        let message = if limits.handmade && text.contains([',', ';', '\t', '|']) && text.contains(" \"") {
+        let message = if dialect.handmade && text.contains([',', ';', '\t', '|']) && text.contains(" \"") {
             "A blank stands between a delimiter and a quote of the header: quotes must follow the delimiter at once. Remove the blanks after \
              the delimiters, or the quotes."
         } else {
@@ -58,7 +57,7 @@ pub(super) fn read(
         return Err(FileError::new(ErrorCode::CsvBadQuote, message).at_column(index as u64 + 1));
     }
     // Columns without a name after the last one that has one are no columns.
-    if cut.cells > limits.fields && (!limits.handmade || cut.nameless.is_some()) {
+    if cut.cells > limits.fields && (!dialect.handmade || cut.nameless.is_some()) {
         let message = format!("The header has {} columns; {} are allowed.", cut.cells, limits.fields);
         return Err(FileError::new(ErrorCode::CsvHeaderTooLarge, message));
     }
@@ -66,19 +65,24 @@ pub(super) fn read(
     if named == 0 {
         return Err(FileError::new(ErrorCode::FileEmpty, "The header names no column."));
     }
-    if limits.handmade {
+    if dialect.handmade {
         refuse_quoted(&cells, text)?;
     }
     if cut.cells == 1 {
         refuse_other_delimiter(text, delimiter)?;
     }
     let name = |cell: &String| if is_mark(cell) { FAILED_MARK.to_owned() } else { cell.clone() };
-    let names = match limits.lax_quotes {
+    let names = match dialect.lax_quotes {
         // Python's csv module leaves the blanks around a name.
         true => Names::from_header(cut_raw(text, delimiter, named).0.iter().map(name)),
         false => Names::from_header(cells.iter().take(named).map(name)),
     };
     Ok(Some(Header { names, columns: Columns { named, all: cut.cells }, delimiter }))
+}
+
+/// Nothing stands in the line.
+pub(in crate::parse) fn is_blank_line(line: &str) -> bool {
+    line.chars().all(|c| c.is_whitespace() || matches!(c, ',' | ';' | '|' | '"' | '\u{feff}' | '\u{200b}'))
 }
 
 /// The cells of a line that may be a header.
@@ -163,8 +167,10 @@ mod tests {
     use super::*;
 
     fn names(line: &str, delimiter: Option<Delimiter>) -> (Vec<String>, Columns, Delimiter) {
-        let limits = ParseLimits { delimiter, ..ParseLimits::default() };
-        let header = read(line.as_bytes(), &limits, None).expect("a header").expect("not blank");
+        let dialect = Dialect { delimiter, ..Dialect::default() };
+        let header = read(line.as_bytes(), (&ParseLimits::default(), &dialect), None)
+            .expect("a header")
+            .expect("not blank");
         (header.names.iter().map(str::to_owned).collect(), header.columns, header.delimiter)
     }
 
@@ -192,9 +198,10 @@ mod tests {
 
     #[test]
     fn single_column_with_another_delimiter_is_refused_with_a_hint() {
-        let error = read(b"email;name", &ParseLimits::default(), None).expect_err("one column");
+        let error = read(b"email;name", (&ParseLimits::default(), &Dialect::default()), None)
+            .expect_err("one column");
         assert_eq!(error.code, ErrorCode::CsvHeaderUnknown);
         assert!(error.message.contains("semicolon"), "{}", error.message);
-        assert!(read(b"email", &ParseLimits::default(), None).is_ok());
+        assert!(read(b"email", (&ParseLimits::default(), &Dialect::default()), None).is_ok());
     }
 }

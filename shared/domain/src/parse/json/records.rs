@@ -8,7 +8,7 @@ use super::text::characters;
 use crate::error::{ErrorCode, FileError, RecordError};
 use crate::fault::{Mutant, mutant};
 use crate::parse::fields::{FieldStore, Unescaped};
-use crate::parse::{ParseLimits, RecordSink, TextEncoding};
+use crate::parse::{Dialect, ParseLimits, RecordSink, TextEncoding};
 use crate::record::{Position, RawRecord, RecordNumber};
 
 /// Nesting that the duplicate check may recurse into, whatever the limit is set to.
@@ -18,6 +18,7 @@ const DEEPEST: usize = 128;
 #[derive(Debug)]
 pub(in crate::parse) struct JsonRecords {
     limits: ParseLimits,
+    dialect: Dialect,
     book: NameBook,
     store: FieldStore,
     unescaped: Unescaped,
@@ -44,9 +45,10 @@ pub(in crate::parse) enum NotTaken {
 }
 
 impl JsonRecords {
-    pub(in crate::parse) fn new(limits: ParseLimits) -> Self {
+    pub(in crate::parse) fn new(limits: ParseLimits, dialect: Dialect) -> Self {
         Self {
             limits: ParseLimits { depth: limits.depth.min(DEEPEST), ..limits },
+            dialect,
             book: NameBook::default(),
             store: FieldStore::default(),
             unescaped: Unescaped::default(),
@@ -57,7 +59,7 @@ impl JsonRecords {
 
     /// Notes what the text was before it became UTF-8.
     pub(in crate::parse) fn open(&mut self, encoding: TextEncoding) {
-        self.limits.encoding = Some(encoding);
+        self.dialect.encoding = Some(encoding);
     }
 
     /// Records taken so far.
@@ -115,7 +117,7 @@ impl JsonRecords {
         };
         self.unescaped.settle(&mut fields);
         let position = Position { record: self.next, line, byte };
-        if self.limits.handmade
+        if self.dialect.handmade
             && !mutant(Mutant::JsonLettersUnseen)
             && (!bytes.is_ascii() || memchr::memmem::find(bytes, b"\\u").is_some())
         {
@@ -134,7 +136,8 @@ impl JsonRecords {
         if not_utf8.is_none() {
             return noted.defect;
         }
-        let message = self.limits.encoding.unwrap_or_default().not_in("The record has bytes that are", false);
+        let message =
+            self.dialect.encoding.unwrap_or_default().not_in("The record has bytes that are", false);
         let error = RecordError::new(ErrorCode::InvalidUtf8, message);
         match noted.not_utf8_in.and_then(|id| self.book.names.get(id)) {
             Some(name) => Some(error.in_field(name)),

@@ -1,0 +1,41 @@
+//! The whole application: the routes with what is around each request, and for whom a listener is.
+
+use axum::http::Uri;
+use axum::{Router, middleware};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::error::ApiError;
+use super::routes::{client_routes, expose_requests, of_door, openapi, operator_routes, routes};
+use super::{AppState, console, ops, trace};
+
+/// For whom a listener is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Everybody: all routes.
+    Everybody,
+    /// Clients: no metrics, readiness or documentation, which another listener has.
+    Clients,
+    /// Operators: nothing else.
+    Operators,
+}
+
+/// The whole application, or what an audience sees of it.
+pub(super) fn app(state: AppState, audience: Audience) -> Router {
+    expose_requests();
+    let documentation = || SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", openapi());
+    let router = match audience {
+        Audience::Everybody => routes().split_for_parts().0.merge(console::routes()).merge(documentation()),
+        Audience::Clients => client_routes().split_for_parts().0.merge(console::routes()),
+        Audience::Operators => {
+            let alive = OpenApiRouter::new().routes(routes!(ops::healthz));
+            operator_routes().merge(alive).split_for_parts().0.merge(documentation())
+        }
+    };
+    router
+        .fallback(async |uri: Uri| of_door(&uri, ApiError::NotFound))
+        .method_not_allowed_fallback(async |uri: Uri| of_door(&uri, ApiError::MethodNotAllowed))
+        .layer(middleware::from_fn_with_state(state.clone(), trace::around))
+        .with_state(state)
+}

@@ -1,0 +1,204 @@
+//! What an undo is asked to take back: an import, whole or in part.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::field::Field;
+use crate::id::ImportId;
+use crate::outcome::Outcome;
+
+/// What an import undoes; an option of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undo {
+    /// The import that is undone.
+    pub of: ImportId,
+    /// When that import began, or the first import of the line where that one is an undo itself. Users that are older were not
+    /// inserted by it.
+    pub since: DateTime<Utc>,
+    /// Paths of the fields that are taken back. None: all, and users that were inserted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
+    /// Only what these records did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<RecordRanges>,
+    /// Only what records with this outcome did: inserted or updated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+impl Undo {
+    /// Everything that an import did.
+    pub fn whole(of: ImportId, since: DateTime<Utc>) -> Self {
+        Self { of, since, fields: Vec::new(), records: None, outcome: None }
+    }
+
+    /// Whether everything is taken back.
+    pub fn is_whole(&self) -> bool {
+        self.fields.is_empty() && self.records.is_none() && self.outcome.is_none()
+    }
+
+    /// Whether a field is to be taken back.
+    pub fn takes_field(&self, path: &str) -> bool {
+        let is = |named: &String| {
+            path.strip_prefix(named.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.fields.is_empty() || self.fields.iter().any(is)
+    }
+
+    /// The path of a field as options and documents call it. `None` for no field that an import changes.
+    ///
+    /// ```
+    /// use muster_domain::undo::Undo;
+    ///
+    /// assert_eq!(Undo::path_of("custom__office").as_deref(), Some("metadata.office"));
+    /// assert_eq!(Undo::path_of("password_hash"), None, "secrets are not taken back");
+    /// ```
+    pub fn path_of(name: &str) -> Option<String> {
+        if let Some(key) = name.strip_prefix("custom__").filter(|key| !key.is_empty()) {
+            return Some(format!("metadata.{key}"));
+        }
+        if let Some((member, key)) = name.split_once('.') {
+            let known = ["metadata", "addresses", "agent"].contains(&member) && !key.is_empty();
+            return known.then(|| name.to_owned());
+        }
+        let path = match name {
+            "memberships" | "agent" => name,
+            "custom_attributes" => "metadata",
+            "new_email" => "email",
+            "disabled" | "status" => "disabled_at",
+            "account_valid_from" => "valid_from",
+            "account_valid_until" => "valid_until",
+            _ => {
+                let field: Field = name.parse().ok()?;
+                return match field {
+                    Field::Password
+                    | Field::PasswordHash
+                    | Field::PasswordExpireAfter
+                    | Field::Mfa
+                    | Field::MfaPasswordHash
+                    | Field::MfaTotpSecret => None,
+                    _ if field.is_agent() => Some(format!("agent.{name}")),
+                    _ => Some(name.to_owned()),
+                };
+            }
+        };
+        Some(path.to_owned())
+    }
+}
+
+/// Records by their numbers: `7`, `1-100`, several with commas between them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RecordRanges(Vec<(u64, u64)>);
+
+/// Most ranges that may be named.
+const MOST: usize = 1_000;
+
+/// The text names no records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be numbers of records and ranges of them, as in 7,100-200; at most {MOST}")]
+pub struct NoRanges;
+
+impl RecordRanges {
+    /// Whether a record is among them.
+    ///
+    /// ```
+    /// use muster_domain::undo::RecordRanges;
+    ///
+    /// let ranges: RecordRanges = "7,100-200".parse().unwrap();
+    /// assert!(ranges.contains(150) && !ranges.contains(8));
+    /// ```
+    pub fn contains(&self, record: u64) -> bool {
+        self.0.iter().any(|(first, last)| (*first..=*last).contains(&record))
+    }
+}
+
+impl FromStr for RecordRanges {
+    type Err = NoRanges;
+
+    fn from_str(text: &str) -> Result<Self, NoRanges> {
+        let range = |part: &str| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let number = |text: &str| text.trim().parse().map_err(|_| NoRanges);
+            let (first, last) = (number(first)?, number(last)?);
+            if first == 0 || first > last { Err(NoRanges) } else { Ok((first, last)) }
+        };
+        let ranges = text.split(',').map(range).collect::<Result<Vec<_>, _>>()?;
+        if ranges.len() > MOST { Err(NoRanges) } else { Ok(Self(ranges)) }
+    }
+}
+
+impl fmt::Display for RecordRanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (first, last)) in self.0.iter().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            match first == last {
+                true => write!(f, "{comma}{first}")?,
+                false => write!(f, "{comma}{first}-{last}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl TryFrom<String> for RecordRanges {
+    type Error = NoRanges;
+
+    fn try_from(text: String) -> Result<Self, NoRanges> {
+        text.parse()
+    }
+}
+
+impl From<RecordRanges> for String {
+    fn from(ranges: RecordRanges) -> Self {
+        ranges.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_named_by_numbers_and_ranges() {
+        let ranges: RecordRanges = "7, 100-200".parse().unwrap();
+        let among: Vec<u64> =
+            [6, 7, 8, 99, 100, 200, 201].into_iter().filter(|at| ranges.contains(*at)).collect();
+        assert_eq!(among, [7, 100, 200]);
+        assert_eq!(ranges.to_string(), "7,100-200");
+        for wrong in ["", "0", "a", "3-1", "1-", "-1", "1,,2", "1-2-3", "99999999999999999999"] {
+            assert_eq!(wrong.parse::<RecordRanges>(), Err(NoRanges), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn fields_are_named_as_in_files() {
+        for (name, path) in [
+            ("email", Some("email")),
+            ("new_email", Some("email")),
+            ("custom__office", Some("metadata.office")),
+            ("metadata", Some("metadata")),
+            ("metadata.office", Some("metadata.office")),
+            ("disabled", Some("disabled_at")),
+            ("alias", Some("agent.alias")),
+            ("roles", Some("roles")),
+            ("addresses", Some("addresses")),
+            ("locked", Some("locked")),
+            ("password_hash", None),
+            ("nothing", None),
+            ("roles.3", None),
+        ] {
+            assert_eq!(Undo::path_of(name).as_deref(), path, "{name}");
+        }
+        let undo = Undo {
+            fields: vec!["metadata".into()],
+            ..Undo::whole(ImportId::new(uuid::Uuid::nil()), DateTime::default())
+        };
+        assert!(
+            undo.takes_field("metadata.x") && !undo.takes_field("metadatax") && !undo.takes_field("email")
+        );
+    }
+}

@@ -1,0 +1,176 @@
+//! What all deliveries of a worker share, and one try of one of them.
+
+use std::time::Duration;
+
+use muster_domain::fault::{self, Mutant, Point};
+use muster_domain::id::{ChunkId, TenantId};
+use muster_queue::Message;
+use muster_runtime::clock;
+use muster_runtime::retry::{Backoff, Policy as RetryPolicy};
+use muster_store::apply::{self as store, Later};
+use muster_store::holding::Holder;
+use muster_store::{ErrorKind, StoreError};
+use tokio::sync::RwLock;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::apply::{Care, Job, Report};
+use crate::room::Room;
+use crate::rules::RulesCache;
+use crate::slots::Slots;
+use crate::verdict::{Policy, Standing};
+
+/// What all deliveries of a worker share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// This worker, for as long as its process lives.
+    pub(crate) worker: Uuid,
+    pub(crate) slots: Slots,
+    /// What all chunks in work take in memory together.
+    pub(crate) room: Room,
+    pub(crate) policy: Policy,
+    pub(crate) rules: RulesCache,
+    /// Shared by what is applied; held alone for a chunk that another worker began and did not end. Should that chunk end this
+    /// worker too, it ends it with that chunk alone on its conscience.
+    seclusion: RwLock<()>,
+    /// Notes the chunks in work, so that nobody takes them for lost.
+    pub(crate) holder: Holder,
+    /// No more is taken; what waits for the store is given back.
+    stop: CancellationToken,
+    /// How long a worker that stops tries to take its notes away.
+    pub(crate) releasing: Duration,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        slots: Slots,
+        room: Room,
+        policy: Policy,
+        holder: Holder,
+        stop: CancellationToken,
+        releasing: Duration,
+    ) -> Self {
+        Self {
+            worker: clock::new_id(),
+            slots,
+            room,
+            policy,
+            rules: RulesCache::default(),
+            seclusion: RwLock::new(()),
+            holder,
+            stop,
+            releasing,
+        }
+    }
+
+    /// Whose a message's chunk is, as lines of the log tell it.
+    pub(crate) fn label(&self, message: &Message) -> Label {
+        let tenant = message.headers.tenant;
+        let name = tenant.and_then(|tenant| self.rules.tenant_name(TenantId::new(tenant)));
+        Label {
+            import: message.headers.import_id,
+            tenant: name.map_or_else(
+                || tenant.map_or_else(|| "-".into(), |id| id.to_string()),
+                |name| name.to_string(),
+            ),
+            chunk: ChunkId::new(message.headers.chunk_id),
+        }
+    }
+
+    /// One try of a delivery. True beside an error: the store could be reached.
+    pub(crate) async fn try_once(
+        &self,
+        job: &Job<'_>,
+        care: Care,
+        standing: &mut Standing,
+    ) -> Result<Report, (StoreError, bool)> {
+        fault::point(Point::Consume).map_err(|fault| (fault.into(), true))?;
+        // Before the seclusion: whoever holds room never waits for more of it.
+        let _room = self.room.take(&job.message.body).await;
+        let (mut alone, mut beside) = (None, None);
+        if care.secluded {
+            alone = Some(self.seclusion.write().await);
+        } else {
+            beside = Some(self.seclusion.read().await);
+        }
+        let mut connection = self.slots.take().await.map_err(|error| (error, false))?;
+        let result = job.apply(&mut connection, care, standing).await;
+        match result {
+            Ok(_) => self.slots.give_back(connection),
+            // The connection is dropped, and whatever it was in the middle of with it.
+            Err(_) => drop(connection),
+        }
+        drop((alone, beside));
+        result.map_err(|error| {
+            if !error.is_answer() && error.kind() == ErrorKind::Transient {
+                self.slots.distrust();
+            }
+            (error, true)
+        })
+    }
+
+    /// Writes something down about a chunk, over a connection of its own.
+    pub(crate) async fn write_down(&self, chunk: ChunkId, note: Note<'_>) -> Result<bool, StoreError> {
+        let mut connection = self.slots.take().await?;
+        let step = async {
+            match note {
+                Note::Later(later) => store::put_off(&mut connection, chunk, self.worker, later).await,
+                Note::Dead(problem) => store::end_dead(&mut connection, chunk, self.worker, problem).await,
+                Note::Release => store::release(&mut connection, chunk, self.worker).await.map(|()| true),
+                Note::Wake => store::wake_dispatchers(&mut connection).await.map(|()| true),
+            }
+        };
+        let result = self.slots.within(step).await;
+        match &result {
+            Ok(_) => self.slots.give_back(connection),
+            Err(_) => self.slots.distrust(),
+        }
+        result
+    }
+
+    /// The same until it is written, through outages of the store. `None`: the worker is to stop.
+    pub(crate) async fn write_down_at_last(
+        &self,
+        chunk: ChunkId,
+        note: Note<'_>,
+    ) -> Option<Result<bool, StoreError>> {
+        let mut backoff = Backoff::new(RetryPolicy::RECONNECT);
+        loop {
+            match self.write_down(chunk, note).await {
+                // The chunk's row is held by somebody: no reason to hold its delivery too.
+                Err(error) if error.kind() == ErrorKind::Transient && error.sqlstate() != Some("55P03") => {
+                    tracing::debug!(%error, "the store is away");
+                }
+                result => return Some(result),
+            }
+            if !self.pause(backoff.delay()).await {
+                return None;
+            }
+        }
+    }
+
+    /// Waits. False if the worker is to stop.
+    pub(crate) async fn pause(&self, delay: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(delay) => true,
+            () = self.stop.cancelled() => fault::mutant(Mutant::StopWithoutGrace),
+        }
+    }
+}
+
+/// Whose chunk a line of the log is about. The tenant's name, or its number where the name is not known yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Label {
+    pub(crate) import: Uuid,
+    pub(crate) tenant: String,
+    pub(crate) chunk: ChunkId,
+}
+
+/// What is written down about a chunk outside of its own transaction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Note<'a> {
+    Later(Later<'a>),
+    Dead(&'a str),
+    Release,
+    Wake,
+}

@@ -1,0 +1,203 @@
+//! Deciding what becomes of a delivery: a pure function of what applying gave, the attempts so far and the policy.
+//!
+//! The broker is never asked to try again: it would at once, and would count against its own limit. Whatever is to be
+//! tried later is put off in the store and its message acked. Only while the store cannot be reached is a delivery held.
+
+use std::time::Duration;
+
+use muster_domain::backoff;
+use muster_store::ErrorKind;
+
+/// When to try a chunk again, and when to give it up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Policy {
+    /// Attempts a chunk has.
+    pub(crate) attempts: u32,
+    /// Delay before the second attempt; doubled for each further one.
+    pub(crate) first_delay: Duration,
+    /// The longest delay.
+    pub(crate) longest_delay: Duration,
+}
+
+/// The longest wait of a chunk that is deferred: whatever it waits for should find it soon.
+const LONGEST_DEFERRAL: Duration = Duration::from_secs(30);
+
+/// How long a chunk waits that comes after another one. About as long as that takes.
+const WAIT: Duration = Duration::from_millis(50);
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { attempts: 5, first_delay: Duration::from_secs(1), longest_delay: Duration::from_secs(600) }
+    }
+}
+
+/// What applying a delivery came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Applied {
+    /// The chunk is applied, by this delivery.
+    Done,
+    /// Another chunk is to be applied first.
+    Waits,
+    /// There was nothing to do: applied before, cancelled, or dispatched anew.
+    NothingToDo,
+    /// There is no such chunk: its import was deleted, or the message is not ours.
+    Unknown,
+    /// The message names another import or tenant than its chunk has.
+    Foreign,
+    /// The staged records cannot be read.
+    Broken,
+    /// Its workers died as often as they may.
+    Spent,
+    /// A newer program wrote it.
+    Newer,
+    /// The store answers and refuses everything, or what the chunk needs is held by somebody.
+    Sick,
+    /// The store cannot be reached.
+    Away,
+    /// The store refused the chunk, or the program panicked over it.
+    Failed(ErrorKind),
+}
+
+/// How often the chunk was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The attempt that this is, from 1.
+    pub(crate) attempt: u32,
+    /// How often it was deferred.
+    pub(crate) deferrals: u32,
+}
+
+/// What becomes of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Verdict {
+    /// It is dealt with.
+    Ack,
+    /// An attempt is spent; the chunk is dispatched again after a while; the delivery is acked.
+    PutOff(Duration),
+    /// The same, and no attempt is spent.
+    Defer(Duration),
+    /// Another chunk is applied first; the chunk is dispatched again soon; the delivery is acked.
+    Wait(Duration),
+    /// The chunk is dead; the delivery is acked.
+    Bury,
+    /// The delivery is a dead letter: nobody can do anything with it.
+    DeadLetter(&'static str),
+    /// The store is away: the same delivery is tried again once it is back.
+    Hold,
+    /// The worker stops: the delivery goes back to the queue.
+    GiveBack,
+}
+
+/// How many workers may die of ending a chunk whose attempts are spent.
+const ENDINGS: u32 = 2;
+
+/// Decides. `jitter` is a random number from 0 to 1.
+pub(crate) fn decide(applied: Applied, standing: Standing, policy: &Policy, jitter: f64) -> Verdict {
+    match applied {
+        Applied::Done | Applied::NothingToDo => Verdict::Ack,
+        Applied::Waits => Verdict::Wait(delay(1, WAIT, WAIT, jitter)),
+        Applied::Unknown => Verdict::DeadLetter("no such chunk"),
+        Applied::Foreign => {
+            Verdict::DeadLetter("the message names another import or tenant than its chunk has")
+        }
+        // Ending it takes memory too. The producer ends dead letters whose attempts are spent.
+        Applied::Spent if standing.attempt > policy.attempts.saturating_add(ENDINGS) => {
+            Verdict::DeadLetter("its workers die of ending it as well")
+        }
+        Applied::Broken | Applied::Spent => Verdict::Bury,
+        Applied::Newer | Applied::Sick => {
+            let longest = policy.longest_delay.min(LONGEST_DEFERRAL);
+            Verdict::Defer(delay(standing.deferrals.saturating_add(1), policy.first_delay, longest, jitter))
+        }
+        Applied::Away => Verdict::Hold,
+        Applied::Failed(_) => {
+            if standing.attempt >= policy.attempts {
+                Verdict::Bury
+            } else {
+                Verdict::PutOff(delay(standing.attempt, policy.first_delay, policy.longest_delay, jitter))
+            }
+        }
+    }
+}
+
+/// The wait after so many times, 20 % more or less at random.
+fn delay(times: u32, first: Duration, longest: Duration, jitter: f64) -> Duration {
+    backoff::delay(times, (first, longest), 0.2, jitter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: Policy =
+        Policy { attempts: 3, first_delay: Duration::from_secs(1), longest_delay: Duration::from_secs(3) };
+
+    fn standing(attempt: u32) -> Standing {
+        Standing { attempt, deferrals: 0 }
+    }
+
+    #[test]
+    fn a_chunk_that_kills_workers_while_they_end_it_is_left_to_the_producer() {
+        // The attempt after the last is the first that finds all of them spent.
+        for deaths in 0..2 {
+            let standing = standing(POLICY.attempts + 1 + deaths);
+            assert_eq!(decide(Applied::Spent, standing, &POLICY, 0.5), Verdict::Bury);
+        }
+        let last = decide(Applied::Spent, standing(POLICY.attempts + 3), &POLICY, 0.5);
+        assert!(matches!(last, Verdict::DeadLetter(_)), "{last:?}");
+    }
+
+    #[test]
+    fn attempts_are_spent_one_by_one_and_then_the_chunk_is_dead() {
+        let failed = Applied::Failed(ErrorKind::Permanent);
+        assert_eq!(decide(failed, standing(1), &POLICY, 0.5), Verdict::PutOff(Duration::from_secs(1)));
+        assert_eq!(decide(failed, standing(2), &POLICY, 0.5), Verdict::PutOff(Duration::from_secs(2)));
+        assert_eq!(decide(failed, standing(3), &POLICY, 0.5), Verdict::Bury);
+        assert_eq!(decide(failed, standing(4), &POLICY, 0.5), Verdict::Bury);
+        assert_eq!(decide(Applied::Spent, standing(1), &POLICY, 0.5), Verdict::Bury);
+    }
+
+    #[test]
+    fn an_outage_spends_no_attempt() {
+        for attempt in [1, 3, 99] {
+            assert_eq!(decide(Applied::Away, standing(attempt), &POLICY, 0.5), Verdict::Hold);
+        }
+    }
+
+    #[test]
+    fn what_the_chunk_waits_for_is_waited_for_longer_each_time_and_never_ends_it() {
+        for applied in [Applied::Sick, Applied::Newer] {
+            for (deferrals, seconds) in [(0, 1), (1, 2), (2, 3), (1000, 3)] {
+                let standing = Standing { attempt: 99, deferrals };
+                let expected = Verdict::Defer(Duration::from_secs(seconds));
+                assert_eq!(decide(applied, standing, &POLICY, 0.5), expected);
+            }
+        }
+        let patient = Policy { longest_delay: Duration::from_secs(600), ..POLICY };
+        let standing = Standing { attempt: 1, deferrals: 1000 };
+        assert_eq!(decide(Applied::Sick, standing, &patient, 0.5), Verdict::Defer(LONGEST_DEFERRAL));
+    }
+
+    #[test]
+    fn delays_stay_within_the_limit_and_the_jitter() {
+        for times in 0..200 {
+            for jitter in [0.0, 0.3, 1.0] {
+                let delay = delay(times, POLICY.first_delay, POLICY.longest_delay, jitter);
+                assert!(
+                    delay >= Duration::from_millis(800) && delay <= Duration::from_millis(3600),
+                    "{delay:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_settled_before_is_acked_and_strangers_are_dead_letters() {
+        assert_eq!(decide(Applied::NothingToDo, standing(1), &POLICY, 0.0), Verdict::Ack);
+        assert_eq!(decide(Applied::Done, standing(9), &POLICY, 0.0), Verdict::Ack);
+        for stranger in [Applied::Unknown, Applied::Foreign] {
+            assert!(matches!(decide(stranger, standing(1), &POLICY, 0.0), Verdict::DeadLetter(_)));
+        }
+        assert_eq!(decide(Applied::Broken, standing(1), &POLICY, 0.0), Verdict::Bury);
+    }
+}
