@@ -1,6 +1,5 @@
 //! A webhook is changed, and its secrets are exchanged: the new one is shown this once, and the old one is dropped when the receiver has it.
 
-use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use muster_domain::id::{TenantId, WebhookId};
 use muster_domain::webhook::event_types;
@@ -9,11 +8,25 @@ use muster_store::webhooks::{self as store, Dropped, Rotated, WebhookChange, Web
 use super::leave::Leave;
 use super::page::secret;
 use super::session::{Filled, Visit};
-use super::webhooks::{Said, back_to, shown};
 use crate::api::AppState;
 use crate::api::error::{ApiError, WebhookRefusal};
 use crate::api::params::invalid;
 use crate::api::webhooks::{checked_description, checked_events, checked_share};
+
+/// What is said above the list, or above one webhook.
+pub(super) enum Said {
+    /// Nothing.
+    Nothing,
+    /// Why nothing was done, and the address that was given.
+    Wrong(String, String),
+    /// The new secret.
+    Secret(String),
+}
+
+/// Why nothing was done, where no address was given.
+fn wrong(why: impl Into<String>) -> Said {
+    Said::Wrong(why.into(), String::new())
+}
 
 /// Makes a webhook what its form says, or says why not.
 pub(super) async fn change(
@@ -21,21 +34,20 @@ pub(super) async fn change(
     tenant: TenantId,
     id: WebhookId,
     filled: &Filled,
-) -> Result<Response, Leave> {
+) -> Result<Said, Leave> {
     let asked = asked(filled).and_then(|change| match &change.url {
         Some(url) if url.is_empty() => Err(invalid("url", "must not be empty")),
         _ => Ok(change),
     });
     let change = match asked {
         Ok(change) => change,
-        Err(wrong) => return said(state, tenant, id, filled, Said::Wrong(told(&wrong), String::new())).await,
+        Err(error) => return Ok(wrong(told(&error))),
     };
-    if let Err(wrong) = state.0.webhooks.targets.check(change.url.as_deref().unwrap_or_default()).await {
-        let wrong = Said::Wrong(WebhookRefusal::Target(wrong).to_string(), String::new());
-        return said(state, tenant, id, filled, wrong).await;
+    if let Err(error) = state.0.webhooks.targets.check(change.url.as_deref().unwrap_or_default()).await {
+        return Ok(wrong(WebhookRefusal::Target(error).to_string()));
     }
     match store::change(&state.0.store.by(&filled.visit.actor()), tenant, id, &change).await? {
-        Some(_) => Ok(back_to(id)),
+        Some(_) => Ok(Said::Nothing),
         None => Err(ApiError::NotFound.into()),
     }
 }
@@ -66,15 +78,12 @@ pub(super) async fn rotate(
     tenant: TenantId,
     id: WebhookId,
     filled: &Filled,
-) -> Result<Response, Leave> {
-    let came = match store::rotate(&state.0.store.by(&filled.visit.actor()), tenant, id).await? {
-        Rotated::New(secret) => Said::Secret(secret.reveal().to_owned()),
-        Rotated::TwoAlready => {
-            Said::Wrong("two secrets are valid already: drop one of them first".to_owned(), String::new())
-        }
-        Rotated::NotFound => return Err(ApiError::NotFound.into()),
-    };
-    said(state, tenant, id, filled, came).await
+) -> Result<Said, Leave> {
+    match store::rotate(&state.0.store.by(&filled.visit.actor()), tenant, id).await? {
+        Rotated::New(secret) => Ok(Said::Secret(secret.reveal().to_owned())),
+        Rotated::TwoAlready => Ok(wrong("two secrets are valid already: drop one of them first")),
+        Rotated::NotFound => Err(ApiError::NotFound.into()),
+    }
 }
 
 /// Drops one of two secrets.
@@ -84,25 +93,12 @@ pub(super) async fn drop_secret(
     id: WebhookId,
     which: Which,
     filled: &Filled,
-) -> Result<Response, Leave> {
+) -> Result<Said, Leave> {
     match store::drop_secret(&state.0.store.by(&filled.visit.actor()), tenant, id, which).await? {
-        Dropped::Done => Ok(back_to(id)),
-        Dropped::OneAlone => {
-            let wrong = "one secret alone is valid: give it a new one first".to_owned();
-            said(state, tenant, id, filled, Said::Wrong(wrong, String::new())).await
-        }
+        Dropped::Done => Ok(Said::Nothing),
+        Dropped::OneAlone => Ok(wrong("one secret alone is valid: give it a new one first")),
         Dropped::NotFound => Err(ApiError::NotFound.into()),
     }
-}
-
-async fn said(
-    state: &AppState,
-    tenant: TenantId,
-    id: WebhookId,
-    filled: &Filled,
-    said: Said,
-) -> Result<Response, Leave> {
-    Ok(shown(state, tenant, id, &filled.visit, &said).await?.into_response())
 }
 
 /// The forms, for somebody who may.

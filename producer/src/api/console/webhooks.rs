@@ -14,7 +14,7 @@ use muster_store::webhooks::{self as store, Created, NewWebhook, WebhookChange, 
 use super::leave::Leave;
 use super::page::{Page, Section, secret, sentence};
 use super::session::{Filled, Visit};
-use super::webhook_edit;
+use super::webhook_edit::{self, Said};
 use super::words::{ago, count, moment};
 use crate::api::AppState;
 use crate::api::error::{ApiError, WebhookRefusal};
@@ -28,15 +28,6 @@ pub(super) async fn list(State(state): State<AppState>, visit: Visit) -> Result<
     let tenant = visit.may(Scope::WebhooksRead)?;
     let found = store::list(&mut *state.0.store.reading(tenant).await?, tenant).await?;
     Ok(page("Webhooks", None, all(&found, &visit, &Said::Nothing), &visit))
-}
-
-/// What is said above the list, or above one webhook.
-pub(super) enum Said {
-    Nothing,
-    /// Why nothing was done, and the address that was given.
-    Wrong(String, String),
-    /// The new secret.
-    Secret(String),
 }
 
 /// Creates a webhook that is told everything, and shows its secret.
@@ -76,7 +67,7 @@ pub(super) async fn show(
 }
 
 /// The page of a webhook, with what is said above it.
-pub(super) async fn shown(
+async fn shown(
     state: &AppState,
     tenant: TenantId,
     id: WebhookId,
@@ -100,16 +91,30 @@ pub(super) async fn act(
 ) -> Result<Response, Leave> {
     let tenant = filled.visit.may(Scope::WebhooksWrite)?;
     let id: WebhookId = id.parse().map_err(|_| ApiError::NotFound)?;
+    let said = match act.as_str() {
+        "change" => webhook_edit::change(&state, tenant, id, &filled).await?,
+        "rotate" => webhook_edit::rotate(&state, tenant, id, &filled).await?,
+        "drop-old" => webhook_edit::drop_secret(&state, tenant, id, Which::Old, &filled).await?,
+        "drop-new" => webhook_edit::drop_secret(&state, tenant, id, Which::New, &filled).await?,
+        _ => return switched(&state, tenant, id, &act, &filled).await,
+    };
+    match said {
+        Said::Nothing => Ok(back_to(id)),
+        said => shown(&state, tenant, id, &filled.visit, &said).await,
+    }
+}
+
+/// Tries, enables, disables or deletes a webhook.
+async fn switched(
+    state: &AppState,
+    tenant: TenantId,
+    id: WebhookId,
+    act: &str,
+    filled: &Filled,
+) -> Result<Response, Leave> {
     let enable = |enabled| WebhookChange { enabled: Some(enabled), ..WebhookChange::default() };
     let store = &state.0.store.by(&filled.visit.actor());
-    match act.as_str() {
-        "change" => return webhook_edit::change(&state, tenant, id, &filled).await,
-        "rotate" => return webhook_edit::rotate(&state, tenant, id, &filled).await,
-        "drop-old" => return webhook_edit::drop_secret(&state, tenant, id, Which::Old, &filled).await,
-        "drop-new" => return webhook_edit::drop_secret(&state, tenant, id, Which::New, &filled).await,
-        _ => {}
-    }
-    let there = match act.as_str() {
+    let there = match act {
         "ping" => deliveries::ping(store, tenant, id).await?.is_some(),
         "enable" => store::change(store, tenant, id, &enable(true)).await?.is_some(),
         "disable" => store::change(store, tenant, id, &enable(false)).await?.is_some(),
@@ -140,7 +145,7 @@ pub(super) async fn redeliver(
     }
 }
 
-pub(super) fn back_to(id: WebhookId) -> Response {
+fn back_to(id: WebhookId) -> Response {
     Redirect::to(&format!("/console/webhooks/{id}")).into_response()
 }
 
