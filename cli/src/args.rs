@@ -117,7 +117,7 @@ pub(crate) enum Command {
     /// Create, list, try and delete webhooks; see what they were told; change their secrets
     #[command(alias = "webhooks")]
     Webhook(WebhookArgs),
-    /// See what was done that leaves no other trace
+    /// See who did what, when, and to how many
     Audit(AuditArgs),
     /// Show and replace what a tenant knows by name: organizations, groups, roles, …
     Catalog(CatalogArgs),

@@ -1,10 +1,11 @@
-//! `muster audit`: what was done that leaves no other trace; from the store of this machine or a server.
+//! `muster audit`: who did what; from the store of this machine or a server.
 
 use clap::{Args, Subcommand};
 use muster_domain::tenant::Slug;
 use muster_producer::api::AuditView;
 use muster_runtime::config::Config;
 use muster_store::audit;
+use serde_json::Value;
 
 use crate::client::{Remote, ServerToken, operations};
 use crate::connect::{self, Need, Session};
@@ -32,7 +33,7 @@ pub(crate) struct AuditArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// List what was done, the newest first: who, when, what, and how many
+    /// List what was done, the newest first: who, when, what, to what, how many, and how they were chosen
     #[command(after_help = "Examples:\n  muster audit list\n  muster audit list --limit 10 --after 4711")]
     List {
         /// Most entries
@@ -60,7 +61,7 @@ pub(crate) async fn run(args: &AuditArgs, config: &Config, shutdown: &Shutdown) 
     }
     let work = async |session: &Session| {
         let tenant = session.tenant(&args.tenant).await?;
-        let found = audit::page(&session.store, tenant, after, limit.into()).await?;
+        let found = audit::page(&session.store, tenant, after, None, limit.into()).await?;
         listed(&found.into_iter().map(Into::into).collect::<Vec<_>>(), args.json)
     };
     Box::pin(connect::with(config, Need::Look, shutdown, work)).await
@@ -72,18 +73,33 @@ fn listed(entries: &[AuditView], as_json: bool) -> anyhow::Result<Ended> {
         return Ok(Ended::Done);
     }
     let row = |entry: &AuditView| {
-        let counts = entry.counts.as_object().into_iter().flatten();
-        let counts: Vec<String> = counts.map(|(name, count)| format!("{name} {count}")).collect();
         vec![
             entry.id.to_string(),
             entry.at.to_rfc3339(),
             entry.token.clone().unwrap_or_else(|| entry.actor.clone()),
             entry.action.clone(),
-            entry.subject.map(|subject| subject.to_string()).unwrap_or_default(),
-            counts.join(", "),
+            entry
+                .name
+                .clone()
+                .or_else(|| entry.subject.map(|subject| subject.to_string()))
+                .unwrap_or_default(),
+            pairs(Some(&entry.counts)),
+            pairs(entry.filter.as_ref()),
         ]
     };
     let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
-    answer(table(&["NUMBER", "WHEN", "WHO", "WHAT", "SUBJECT", "HOW MANY"], &rows))?;
+    answer(table(&["NUMBER", "WHEN", "WHO", "WHAT", "TO WHAT", "HOW MANY", "WHICH"], &rows))?;
     Ok(Ended::Done)
+}
+
+/// Names with their values: `records 3, chunks 1`.
+fn pairs(value: Option<&Value>) -> String {
+    let all = value.and_then(Value::as_object).into_iter().flatten();
+    let all: Vec<String> = all
+        .map(|(name, value)| match value.as_str() {
+            Some(text) => format!("{name} {text}"),
+            None => format!("{name} {value}"),
+        })
+        .collect();
+    all.join(", ")
 }

@@ -129,7 +129,7 @@ async fn import(
         ..options(enrolment)
     };
     let id = ImportId::new(clock::new_id());
-    let provenance = Provenance { mends: None, actor: Some(OPERATOR.to_owned()) };
+    let provenance = Provenance { actor: Some(OPERATOR.to_owned()), ..Provenance::default() };
     let new = NewImport { id, tenant, filename: source.name.clone(), options, idempotency: None, provenance };
     let lax_quotes = !mutant(Mutant::StrayQuoteFails);
     let dialect = Dialect { lax_quotes, ..Dialect::default() };

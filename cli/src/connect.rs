@@ -73,6 +73,9 @@ enum Serving {
     Guest,
 }
 
+/// Who the command line is, as what it does says it.
+const OPERATOR: &str = "operator";
+
 /// An open store, and what it runs on.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -174,7 +177,8 @@ impl Session {
     }
 
     fn new(store: Store, serving: Serving) -> Self {
-        Self { store, serving }
+        // What commands do stands in the audit as the operator's; services use the store for those who ask.
+        Self { store: store.by(OPERATOR), serving }
     }
 
     async fn prepare(&self, need: Need) -> anyhow::Result<()> {

@@ -104,7 +104,7 @@ pub(crate) async fn run(args: &ProfileArgs, config: &Config, shutdown: &Shutdown
                     None => none(args, name),
                 }
             }
-            What::Delete { name } => match import_profiles::delete(store.pool(), tenant, name).await? {
+            What::Delete { name } => match import_profiles::delete(store, tenant, name).await? {
                 true => deleted(name, args.json),
                 false => none(args, name),
             },

@@ -94,7 +94,7 @@ pub(crate) async fn worker(args: &WorkerArgs, config: &Config, shutdown: &Shutdo
         let _telling = AbortOnDrop(tokio::spawn(connect::tell_of_broker(queue.clone())));
         // First, so that nothing is counted before somebody records.
         exposition::start(Part::Worker);
-        let worker = Worker::start(session.store.clone(), queue.clone(), worker_options(config));
+        let worker = Worker::start(session.store.by_itself(), queue.clone(), worker_options(config));
         let ops = listen_for_operators(config, &session.store, &queue, &worker).await?;
         answer(format_args!("metrics and readiness on http://{}", ops.local_addr()))?;
         tracing::info!(store = session.serving(), slots = config.worker.slots(), "worker started");
@@ -162,7 +162,7 @@ async fn services(
     shutdown: &Shutdown,
 ) -> anyhow::Result<Ended> {
     let work = async |session: &Session| {
-        let (store, queue) = (&session.store, session.queue(config)?);
+        let (store, queue) = (&session.store.by_itself(), session.queue(config)?);
         let _telling = AbortOnDrop(tokio::spawn(connect::tell_of_broker(queue.clone())));
         let options = producer_options(config, args.listen);
         let listen = options.listen;

@@ -92,7 +92,7 @@ pub(crate) async fn run(args: &TokenArgs, config: &Config, shutdown: &Shutdown) 
                 created(token, args.json)
             }
             What::List => listed(&tokens::list(session.store.pool(), tenant).await?, args.json),
-            What::Revoke { name } => match tokens::revoke(session.store.pool(), tenant, name).await? {
+            What::Revoke { name } => match tokens::revoke(&session.store, tenant, name).await? {
                 Some(token) if args.json => json(&token).map(|()| Ended::Done),
                 Some(token) => {
                     answer(format_args!("token {} is revoked", token.name))?;

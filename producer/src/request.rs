@@ -59,6 +59,7 @@ pub async fn resolve(
     media_type: Option<&str>,
     idempotency_key: Option<&str>,
 ) -> Result<ResolvedImport, RequestError> {
+    let profile = request.profile().map(str::to_owned);
     let request = with_profile(request, store, tenant).await?;
     let AskedImport { mut options, dialect, brake } = request.asked(media_type)?;
     let idempotency = match idempotency_key {
@@ -81,7 +82,7 @@ pub async fn resolve(
     {
         return Err(invalid("mends", "must be the id of an import of this tenant, and of no undo").into());
     }
-    let provenance = Provenance { mends: request.mends(), actor: None };
+    let provenance = Provenance { mends: request.mends(), actor: None, profile };
     let filename = request.filename().map(str::to_owned);
     let import = NewImport { id, tenant, filename, options, idempotency, provenance };
     Ok(ResolvedImport { import, dialect, brake })

@@ -152,7 +152,7 @@ operations! {
     IMPORTS_RETRY = "imports_retry": POST "/v1/imports/{id}/retry", &["code", "field"] => View;
     IMPORTS_UNDO_PREVIEW = "imports_undo_preview": GET "/v1/imports/{id}/undo", &[] => UndoPreview;
     IMPORTS_UNDO = "imports_undo": POST "/v1/imports/{id}/undo", &["start", "field", "records", "outcome"] => View;
-    BULK_LOOK = "bulk_look": POST "/v1/bulk", &["action", "state", "older_than", "newer_than", "file", "code", "field", "dead"] => BulkView;
+    BULK_LOOK = "bulk_look": POST "/v1/bulk", &["action", "state", "older_than", "newer_than", "file", "profile", "code", "field", "dead"] => BulkView;
     BULK_LIST = "bulk_list": GET "/v1/bulk", &[] => BulkList;
     BULK_SHOW = "bulk_show": GET "/v1/bulk/{bulk}", &[] => BulkView;
     BULK_START = "bulk_start": POST "/v1/bulk/{bulk}/start", &[] => BulkView;

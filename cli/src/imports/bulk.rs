@@ -82,6 +82,9 @@ struct Asked {
     /// Only those with this in the name of their file
     #[arg(long, value_name = "TEXT")]
     file: Option<String>,
+    /// Only those received with this profile
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
     /// Only those with records that failed with this error; a retry drives these records alone
     #[arg(long, value_name = "CODE", value_parser = one_of::<ErrorCode>(ErrorCode::ALL.iter().map(|code| code.as_str())), hide_possible_values = true)]
     code: Option<ErrorCode>,
@@ -103,6 +106,7 @@ impl Asked {
             ("older_than", self.older_than.clone()),
             ("newer_than", self.newer_than.clone()),
             ("file", self.file.clone()),
+            ("profile", self.profile.clone()),
             ("code", self.code.map(|code| code.as_str().to_owned())),
             ("field", self.field.clone()),
             ("dead", self.dead.then(|| "true".to_owned())),

@@ -88,7 +88,7 @@ impl Backend<'_> {
                 remote.send(remote.request(&operations::WEBHOOKS_DELETE.at(&[&id]))).await?;
             }
             Self::Here(store, tenant, _) => {
-                if !store::delete(store.pool(), *tenant, WebhookId::new(id)).await? {
+                if !store::delete(store, *tenant, WebhookId::new(id)).await? {
                     bail!(NO_SUCH);
                 }
             }

@@ -1,4 +1,4 @@
-//! What was done that leaves no other trace, page by page.
+//! Who did what, page by page.
 
 use axum::Json;
 use axum::extract::State;
@@ -27,13 +27,22 @@ pub struct AuditView {
     pub actor: String,
     /// Name of the token; null where it was none of the tenant's.
     pub token: Option<String>,
-    /// What: `users.erase`.
+    /// What: `users.erase`, `import.proceed`, `.plan`, `.pause`, `.resume`, `.cancel`, `.retry`, `.undo`, `bulk.start`, `.end`, `.abort`,
+    /// `webhook.create`, `.change`, `.delete`, `.rotate`, `.drop_secret`, `.redeliver`, `profile.save`, `.delete`, `catalog.replace`,
+    /// `token.create`, `.revoke`; or what a newer program does.
     pub action: String,
-    /// Id of the user concerned, which leads nowhere once they are erased; null where there was no such user.
+    /// Id of what it was done to; of a user it leads nowhere once they are erased. Null where it has none.
     pub subject: Option<Uuid>,
+    /// Name of what it was done to: of a profile, a token, what was done to many imports. Null where it has none.
+    #[serde(default)]
+    pub name: Option<String>,
     /// How many of what.
     #[schema(value_type = Object)]
     pub counts: Value,
+    /// How it was chosen, by name: which imports of many, which records of an import. Null where it was one thing, or everything.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub filter: Option<Value>,
 }
 
 impl From<AuditEntry> for AuditView {
@@ -45,7 +54,9 @@ impl From<AuditEntry> for AuditView {
             token: entry.token,
             action: entry.action,
             subject: entry.subject,
+            name: entry.name,
             counts: entry.counts,
+            filter: entry.filter,
         }
     }
 }
@@ -62,7 +73,7 @@ pub struct AuditList {
     pub next_link: Option<String>,
 }
 
-/// Lists what was done that leaves no other trace, the newest first: who, when, what, and how many. Nothing can change or delete it.
+/// Lists what was done, the newest first: who, when, what, to what, how many, and how they were chosen. Nothing can change or delete it.
 #[utoipa::path(
     get, path = "/v1/audit", tag = "audit",
     params(("after" = Option<i64>, Query, description = "`next` of the page before"),
@@ -80,7 +91,7 @@ pub(super) async fn list(
     let limit = usize::from(params.take_limit(50, 200)?);
     params.finish()?;
     let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-    let mut page = audit::page(&state.0.store, tenant, after, most).await?;
+    let mut page = audit::page(&state.0.store, tenant, after, None, most).await?;
     let more = page.len() > limit;
     page.truncate(limit);
     let next = if more { page.last().map(|entry| entry.id) } else { None };

@@ -136,6 +136,7 @@ pub(super) fn actor(caller: &Caller) -> String {
            ("older_than" = Option<String>, Query, description = "those opened longer ago than this: `30min`, `12h`, `7d`"),
            ("newer_than" = Option<String>, Query, description = "those opened less long ago than this"),
            ("file" = Option<String>, Query, description = "those with this in the name of their file"),
+           ("profile" = Option<String>, Query, description = "those received with this profile"),
            ("code" = Option<String>, Query, description = "those with records that failed with this error; a retry drives these records alone"),
            ("field" = Option<String>, Query, description = "those with records that failed for this column or key; a retry drives these records alone"),
            ("dead" = Option<bool>, Query, description = "true: those with dead chunks only")),
@@ -206,7 +207,7 @@ pub(super) async fn start(
 ) -> Result<Json<BulkView>, ApiError> {
     let tenant = caller.may(Scope::ImportWrite)?;
     params.finish()?;
-    found(store::start(&state.0.store, tenant, bulk).await?)
+    found(store::start(&state.0.store.by(&caller.actor()), tenant, bulk).await?)
 }
 
 /// Ends an action where it is; imports that were done stay done. One that has ended stays as it is.
@@ -222,7 +223,7 @@ pub(super) async fn abort(
 ) -> Result<Json<BulkView>, ApiError> {
     let tenant = caller.may(Scope::ImportWrite)?;
     params.finish()?;
-    found(store::abort(&state.0.store, tenant, bulk).await?)
+    found(store::abort(&state.0.store.by(&caller.actor()), tenant, bulk).await?)
 }
 
 fn found(bulk: Option<Bulk>) -> Result<Json<BulkView>, ApiError> {

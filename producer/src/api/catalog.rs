@@ -64,7 +64,7 @@ pub(super) async fn replace(
         let place = FileError::new(ErrorCode::InvalidRequest, told);
         ApiError::Body(place.at_line(error.line() as u64).at_column(error.column() as u64))
     })?;
-    match store::apply(&state.0.store, tenant, &catalog).await? {
+    match store::apply(&state.0.store.by(&caller.actor()), tenant, &catalog).await? {
         Applied::Catalog(stored) => Ok(Json(stored)),
         Applied::Refused(errors) => Err(ApiError::Refused(errors)),
     }

@@ -36,7 +36,7 @@ const TAGS: [(&str, &str); 12] = [
         "catalog",
         "What a tenant knows by name: organizations, groups, roles, teams, locations, custom attributes",
     ),
-    ("audit", "What was done that leaves no other trace"),
+    ("audit", "Who did what, when, to what, and how many"),
     ("operations", "For operators and their machines"),
     ("authgear", "The front door for clients of Authgear's User Import API"),
     ("ccai", "The front door for clients of the Bulk User Management API of CCAI Platform"),

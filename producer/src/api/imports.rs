@@ -205,7 +205,7 @@ macro_rules! steering {
         ) -> Result<Json<ImportView>, ApiError> {
             let tenant = caller.may(Scope::ImportWrite)?;
             params.finish()?;
-            let done = steer::$name(&state.0.store, tenant, import).await;
+            let done = steer::$name(&state.0.store.by(&caller.actor()), tenant, import).await;
             steered(&state, tenant, import, done).await
         })*
     };
@@ -234,7 +234,7 @@ pub(super) async fn plan(
 ) -> Result<Json<ImportView>, ApiError> {
     let tenant = caller.may(Scope::ImportWrite)?;
     params.finish()?;
-    let done = steer::plan(&state.0.store, tenant, import).await;
+    let done = steer::plan(&state.0.store.by(&caller.actor()), tenant, import).await;
     steered(&state, tenant, import, done).await
 }
 
@@ -256,9 +256,10 @@ pub(super) async fn proceed(
     let tenant = caller.may(Scope::ImportWrite)?;
     let on_drift: Option<OnDrift> = params.take("on_drift")?;
     params.finish()?;
+    let store = &state.0.store.by(&caller.actor());
     let done = match on_drift {
-        None => steer::proceed(&state.0.store, tenant, import).await,
-        Some(on_drift) => steer::proceed_with(&state.0.store, tenant, import, on_drift).await,
+        None => steer::proceed(store, tenant, import).await,
+        Some(on_drift) => steer::proceed_with(store, tenant, import, on_drift).await,
     };
     steered(&state, tenant, import, done).await
 }
@@ -281,6 +282,6 @@ pub(super) async fn retry(
     let tenant = caller.may(Scope::ImportWrite)?;
     let wanted = Wanted::take(&mut params)?;
     params.finish()?;
-    let done = steer::retry_cause(&state.0.store, tenant, import, wanted.cause()).await;
+    let done = steer::retry_cause(&state.0.store.by(&caller.actor()), tenant, import, wanted.cause()).await;
     steered(&state, tenant, import, done).await
 }

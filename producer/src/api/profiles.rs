@@ -143,7 +143,7 @@ pub(super) async fn save(
         pairs.push((name, text));
     }
     let name = checked_profile(name.as_str(), &pairs)?;
-    let saved = store::save(&state.0.store, tenant, &name, &pairs).await?;
+    let saved = store::save(&state.0.store.by(&caller.actor()), tenant, &name, &pairs).await?;
     saved.map(|saved| Json(saved.into())).ok_or_else(|| invalid("name", too_many_profiles()))
 }
 
@@ -160,7 +160,7 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, ApiError> {
     let tenant = caller.may(Scope::ImportWrite)?;
     params.finish()?;
-    match store::delete(state.0.store.pool(), tenant, &name).await? {
+    match store::delete(&state.0.store.by(&caller.actor()), tenant, &name).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(ApiError::NotFound),
     }

@@ -82,7 +82,7 @@ pub(super) async fn create(
         failed_above: checked_share(body.failed_above)?,
         enabled: body.enabled.unwrap_or(true),
     };
-    match store::create(&state.0.store, tenant, &new, most).await? {
+    match store::create(&state.0.store.by(&caller.actor()), tenant, &new, most).await? {
         Created::New(info, secret) => {
             let secret = secret.reveal().to_owned();
             Ok((StatusCode::CREATED, Json(WebhookCreated { webhook: (*info).into(), secret })))
@@ -135,7 +135,7 @@ pub(super) async fn change(
         failed_above: body.failed_above.map(checked_share).transpose()?,
         enabled: body.enabled,
     };
-    let changed = store::change(&state.0.store, tenant, id, &change).await?;
+    let changed = store::change(&state.0.store.by(&caller.actor()), tenant, id, &change).await?;
     changed.map(|info| Json(info.into())).ok_or(ApiError::NotFound)
 }
 
@@ -152,7 +152,7 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, ApiError> {
     let tenant = caller.may(Scope::WebhooksWrite)?;
     params.finish()?;
-    match store::delete(state.0.store.pool(), tenant, id).await? {
+    match store::delete(&state.0.store.by(&caller.actor()), tenant, id).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(ApiError::NotFound),
     }
@@ -171,7 +171,7 @@ pub(super) async fn rotate(
 ) -> Result<Json<WebhookSecretView>, ApiError> {
     let tenant = caller.may(Scope::WebhooksWrite)?;
     params.finish()?;
-    match store::rotate(&state.0.store, tenant, id).await? {
+    match store::rotate(&state.0.store.by(&caller.actor()), tenant, id).await? {
         Rotated::New(secret) => Ok(Json(WebhookSecretView { secret: secret.reveal().to_owned() })),
         Rotated::TwoAlready => Err(ApiError::Webhook(WebhookRefusal::TwoSecrets)),
         Rotated::NotFound => Err(ApiError::NotFound),
@@ -198,7 +198,7 @@ pub(super) async fn drop_secret(
         Some(_) => return Err(invalid("which", "must be one of: old, new")),
     };
     params.finish()?;
-    match store::drop_secret(&state.0.store, tenant, id, which).await? {
+    match store::drop_secret(&state.0.store.by(&caller.actor()), tenant, id, which).await? {
         Dropped::Done => Ok(StatusCode::NO_CONTENT),
         Dropped::OneAlone => Err(ApiError::Webhook(WebhookRefusal::OneSecret)),
         Dropped::NotFound => Err(ApiError::NotFound),
@@ -276,7 +276,7 @@ pub(super) async fn redeliver(
     let tenant = caller.may(Scope::WebhooksWrite)?;
     let wait = params.take_wait()?.unwrap_or_default();
     params.finish()?;
-    let made = deliveries::redeliver(&state.0.store, tenant, webhook, delivery).await?;
+    let made = deliveries::redeliver(&state.0.store.by(&caller.actor()), tenant, webhook, delivery).await?;
     let made = made.ok_or(ApiError::NotFound)?;
     Ok(Json(tried(&state, tenant, webhook, made, wait).await?.into()))
 }

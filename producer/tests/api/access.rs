@@ -19,7 +19,7 @@ async fn every_route_asks_for_a_known_token() {
     let server = Server::start().await;
     tokens::create(&server.store, server.tenant.id, "gone", &[Scope::Ops]).await.unwrap();
     let revoked = token(&server.store, &server.tenant, "revoked", &[Scope::Ops]).await;
-    tokens::revoke(server.store.pool(), server.tenant.id, "revoked").await.unwrap();
+    tokens::revoke(&server.store, server.tenant.id, "revoked").await.unwrap();
     let unknown = format!("mst_{}", "A".repeat(43));
     let long = format!("mst_{}", "A".repeat(8_000));
     for row in rows().into_iter().filter(|row| row.door == Door::Native) {

@@ -1,11 +1,12 @@
 //! The audit: who did what, page by page, for the tenant's operator alone.
 
 use muster_domain::token::Scope;
-use muster_store::tenants;
+use muster_store::{tenants, tokens};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Server, assert_refused, token};
+use crate::harness::{Server, accepted, assert_refused, token, until};
+use crate::webhooks::receiver::Receiver;
 
 async fn erased(server: &Server, token: &str, email: &str) -> String {
     let made = server.client.post(format!("{}/api/o/acme/u/", server.url)).bearer_auth(&server.token);
@@ -23,14 +24,19 @@ async fn the_audit_says_who_did_what_and_names_nobody_who_was_erased() {
     let catalog = json!({"organizations": [{"slug": "acme", "name": "Acme"}]});
     let made = server.request(Method::PUT, "/v1/catalog").json(&catalog).send().await.unwrap();
     assert!(made.status().is_success());
-    assert_eq!(server.json("/v1/audit").await, json!({"entries": [], "next": null, "next_link": null}));
+    let first = server.json("/v1/audit").await;
+    assert_eq!(
+        (first["entries"].as_array().unwrap().len(), &first["next"], &first["next_link"]),
+        (1, &Value::Null, &Value::Null)
+    );
+    assert_eq!(first["entries"][0]["action"], "catalog.replace");
     let eraser = token(&server.store, &server.tenant, "eraser", &[Scope::UsersErase]).await;
     let mut users = Vec::new();
     for name in ["ann", "bob", "cleo"] {
         users.insert(0, erased(&server, &eraser, &format!("{name}@example.com")).await);
     }
     let page = server.json("/v1/audit").await;
-    let entries = page["entries"].as_array().unwrap();
+    let entries = page["entries"].as_array().unwrap().split_last().unwrap().1;
     let of = |key: &str| entries.iter().map(|entry| entry[key].clone()).collect::<Vec<Value>>();
     assert_eq!(of("subject"), users);
     assert!(
@@ -46,6 +52,7 @@ async fn the_audit_says_who_did_what_and_names_nobody_who_was_erased() {
         seen.push(page["entries"][0]["subject"].clone());
         link = page["next_link"].as_str().map(str::to_owned);
     }
+    assert_eq!(seen.pop(), Some(Value::Null), "a catalog has no id");
     assert_eq!(seen, users);
     // Neither another tenant's operator nor a token without the scope sees any of it.
     let other =
@@ -59,4 +66,148 @@ async fn the_audit_says_who_did_what_and_names_nobody_who_was_erased() {
     for wrong in ["limit=0", "limit=201", "after=x", "colour=red"] {
         assert_refused(server.get(&format!("/v1/audit?{wrong}")), 400, "invalid_request").await;
     }
+}
+
+async fn ask(server: &Server, method: Method, path: &str, body: Option<Value>) -> Value {
+    let mut request = server.request(method, path);
+    if let Some(body) = body {
+        request = request.json(&body);
+    }
+    let answer = request.send().await.unwrap();
+    assert!(answer.status().is_success(), "{path}: {}", answer.status());
+    answer.json().await.unwrap_or_default()
+}
+
+/// What stands in the audit since then, the oldest first: what, to what by name, how many, which.
+async fn since(server: &Server, before: i64) -> Vec<(String, Value, Value, Value)> {
+    let page = server.json("/v1/audit?limit=200").await;
+    let entries = page["entries"].as_array().unwrap().iter().rev();
+    let new = entries.filter(|entry| entry["id"].as_i64().unwrap() > before);
+    new.map(|entry| {
+        assert!(
+            entry["actor"].as_str().unwrap().starts_with("token:") && entry["token"].is_string(),
+            "{entry}"
+        );
+        let part = |name: &str| entry[name].clone();
+        (entry["action"].as_str().unwrap().to_owned(), part("name"), part("counts"), part("filter"))
+    })
+    .collect()
+}
+
+async fn newest(server: &Server) -> i64 {
+    server.json("/v1/audit?limit=1").await["entries"][0]["id"].as_i64().unwrap_or(0)
+}
+
+fn entry(action: &str, name: Value, counts: Value, filter: Value) -> (String, Value, Value, Value) {
+    (action.to_owned(), name, counts, filter)
+}
+
+#[tokio::test]
+async fn what_is_done_is_in_the_audit_with_who_and_how_many() {
+    let (server, receiver) = (Server::start().await, Receiver::start().await);
+    let none = || (Value::Null, json!({}), Value::Null);
+    let plain = |action: &str| entry(action, none().0, none().1, none().2);
+    // Profiles.
+    let profile = Some(json!({"dates": "dmy", "sheet": "1"}));
+    ask(&server, Method::PUT, "/v1/profiles/hr", profile).await;
+    ask(&server, Method::DELETE, "/v1/profiles/hr", None).await;
+    let wanted = [
+        entry("profile.save", "hr".into(), json!({"options": 2}), Value::Null),
+        entry("profile.delete", "hr".into(), json!({}), Value::Null),
+    ];
+    assert_eq!(since(&server, 0).await, wanted);
+    // Webhooks: neither their addresses nor their secrets.
+    let mark = newest(&server).await;
+    let made = ask(&server, Method::POST, "/v1/webhooks", Some(json!({"url": receiver.url}))).await;
+    let webhook = format!("/v1/webhooks/{}", made["id"].as_str().unwrap());
+    ask(&server, Method::PATCH, &webhook, Some(json!({"description": "HR", "enabled": false}))).await;
+    ask(&server, Method::POST, &format!("{webhook}/secret"), None).await;
+    ask(&server, Method::DELETE, &format!("{webhook}/secret?which=new"), None).await;
+    let ping = ask(&server, Method::POST, &format!("{webhook}/ping?wait=20s"), None).await;
+    let delivery = ping["id"].as_str().unwrap();
+    ask(&server, Method::POST, &format!("{webhook}/deliveries/{delivery}/redeliver"), None).await;
+    ask(&server, Method::DELETE, &webhook, None).await;
+    let wanted = [
+        plain("webhook.create"),
+        entry("webhook.change", Value::Null, json!({"description": 1, "disabled": 1}), Value::Null),
+        plain("webhook.rotate"),
+        entry("webhook.drop_secret", Value::Null, json!({}), json!({"which": "new"})),
+        entry("webhook.redeliver", Value::Null, json!({}), json!({"delivery": delivery})),
+        plain("webhook.delete"),
+    ];
+    assert_eq!(since(&server, mark).await, wanted);
+    let all = server.json("/v1/audit").await.to_string();
+    assert!(!all.contains(&receiver.url) && !all.contains("whsec_"), "{all}");
+}
+
+#[tokio::test]
+async fn what_is_done_to_imports_is_in_the_audit_once() {
+    let server = Server::start().await;
+    let file = "email\na@example.com\nnobody\n";
+    let upload =
+        async || accepted(server.upload("start=manual&filename=a.csv", file.to_owned())).await["id"].clone();
+    let import = upload().await;
+    let own = format!("/v1/imports/{}", import.as_str().unwrap());
+    for lever in ["proceed", "pause", "resume", "pause", "cancel", "resume"] {
+        // Who says it twice has done it once.
+        ask(&server, Method::POST, &format!("{own}/{lever}"), None).await;
+        ask(&server, Method::POST, &format!("{own}/{lever}"), None).await;
+    }
+    let wanted = ["proceed", "pause", "resume", "pause", "cancel", "resume"];
+    let found = since(&server, 0).await;
+    let actions: Vec<&str> = found.iter().map(|(action, ..)| action.as_str()).collect();
+    assert_eq!(actions, wanted.map(|lever| format!("import.{lever}")));
+    let page = server.json("/v1/audit").await;
+    assert!(page["entries"].as_array().unwrap().iter().all(|entry| entry["subject"] == import), "{page}");
+    // A retry with how many and which.
+    let mark = newest(&server).await;
+    let failed = accepted(server.upload("filename=b.csv", "email\nnobody\n".to_owned())).await["id"].clone();
+    let failed = format!("/v1/imports/{}", failed.as_str().unwrap());
+    until("it ends", async || server.json(&failed).await["state"] == "completed").await;
+    ask(&server, Method::POST, &format!("{failed}/retry?code=phone_invalid"), None).await;
+    ask(&server, Method::POST, &format!("{failed}/retry?code=email_invalid"), None).await;
+    let retried = entry("import.retry", Value::Null, json!({"chunks": 1}), json!({"code": "email_invalid"}));
+    assert_eq!(since(&server, mark).await, [retried]);
+    // Many at once: who began it, with which filter, how many it was about, and how it ended; no entry an import.
+    let mark = newest(&server).await;
+    let (one, _two) = (upload().await, upload().await);
+    let looked = ask(&server, Method::POST, "/v1/bulk?action=cancel&state=received&file=a.csv", None).await;
+    let bulk = format!("/v1/bulk/{}", looked["id"].as_str().unwrap());
+    // One of them is not to be had any more when its turn comes.
+    ask(&server, Method::POST, &format!("/v1/imports/{}/proceed", one.as_str().unwrap()), None).await;
+    ask(&server, Method::POST, &format!("{bulk}/start"), None).await;
+    ask(&server, Method::POST, &format!("{bulk}/start"), None).await;
+    until("it is done", async || server.json(&bulk).await["state"] == "done").await;
+    let filter = json!({"state": "received", "file": "a.csv"});
+    let wanted = [
+        entry("import.proceed", Value::Null, json!({}), Value::Null),
+        entry("bulk.start", "cancel".into(), json!({"imports": 2, "records": 2}), filter.clone()),
+        entry("bulk.end", "cancel".into(), json!({"succeeded": 1, "refused": 1}), filter),
+    ];
+    assert_eq!(since(&server, mark).await, wanted);
+    // What nobody started was not done.
+    let looked = ask(&server, Method::POST, "/v1/bulk?action=cancel", None).await;
+    ask(&server, Method::POST, &format!("/v1/bulk/{}/abort", looked["id"].as_str().unwrap()), None).await;
+    assert_eq!(since(&server, mark).await.len(), 3);
+}
+
+/// The tokens of a tenant, whoever makes and revokes them, and how often.
+#[tokio::test]
+async fn tokens_are_in_the_audit_by_name() {
+    let server = Server::start().await;
+    let operator = server.store.by("operator");
+    tokens::create(&operator, server.tenant.id, "nightly", &[Scope::ImportWrite, Scope::ImportRead])
+        .await
+        .unwrap();
+    tokens::create(&operator, server.tenant.id, "nightly", &[Scope::ImportWrite]).await.unwrap();
+    for _ in 0..2 {
+        tokens::revoke(&operator, server.tenant.id, "nightly").await.unwrap().unwrap();
+    }
+    let page = server.json("/v1/audit").await;
+    let entries = page["entries"].as_array().unwrap();
+    let told: Vec<(&Value, &Value, &Value)> =
+        entries.iter().map(|entry| (&entry["action"], &entry["name"], &entry["actor"])).collect();
+    let (name, actor) = (json!("nightly"), json!("operator"));
+    assert_eq!(told, [(&json!("token.revoke"), &name, &actor), (&json!("token.create"), &name, &actor)]);
+    assert_eq!(entries[1]["counts"], json!({"scopes": 2}));
 }

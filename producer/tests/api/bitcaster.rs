@@ -226,7 +226,7 @@ async fn a_body_that_stops_half_way_makes_no_user_and_one_that_pauses_is_408() {
 async fn a_token_that_was_revoked_is_401() {
     let server = server().await;
     let revoked = token(&server.store, &server.tenant, "revoked", &[Scope::UsersWrite]).await;
-    tokens::revoke(server.store.pool(), server.tenant.id, "revoked").await.unwrap().unwrap();
+    tokens::revoke(&server.store, server.tenant.id, "revoked").await.unwrap().unwrap();
     let response =
         server.client.get(format!("{}{USERS}", server.url)).bearer_auth(revoked).send().await.unwrap();
     assert_eq!(

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use muster_domain::id::ChunkId;
 use muster_domain::token::Scope;
 use muster_store::{apply, bulk, tenants};
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::Connection;
 
@@ -218,6 +218,21 @@ async fn imports_are_chosen_by_state_age_and_file() {
     ] {
         let error = assert_refused(server.post(&format!("/v1/bulk?{query}")), 400, "invalid_request").await;
         assert_eq!(error["field"], field, "{query}");
+    }
+}
+
+/// As it was named when the file was sent, the tenant's own or a built-in one.
+#[tokio::test]
+async fn imports_are_chosen_by_the_profile_that_they_were_received_with() {
+    let server = Server::start().await;
+    let saved = server.request(Method::PUT, "/v1/profiles/monthly").json(&json!({"dates": "dmy"}));
+    assert!(saved.send().await.unwrap().status().is_success());
+    for profile in ["", "&profile=monthly", "&profile=slack"] {
+        let query = format!("start=manual&filename=a.csv{profile}");
+        accepted(server.upload(&query, "email\na@example.com\n".to_owned())).await;
+    }
+    for (profile, found) in [("", 3), ("&profile=monthly", 1), ("&profile=slack", 1), ("&profile=month", 0)] {
+        assert_eq!(look(&server, &format!("action=cancel{profile}")).await["imports"], found, "{profile}");
     }
 }
 

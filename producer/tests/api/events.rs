@@ -161,7 +161,7 @@ async fn a_token_that_is_revoked_follows_no_more() {
     let server = Server::start().await;
     let reader = token(&server.store, &server.tenant, "reader", &[Scope::ImportRead]).await;
     let mut stream = Stream::open(&server, "/v1/events", &reader, None).await;
-    tokens::revoke(server.store.pool(), server.tenant.id, "reader").await.unwrap();
+    tokens::revoke(&server.store, server.tenant.id, "reader").await.unwrap();
     assert_eq!(stream.next().await, None);
 }
 

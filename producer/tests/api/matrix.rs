@@ -609,7 +609,7 @@ async fn what_a_credential_was_is_not_told() {
         }
     };
     let revoked = make("revoked", None).await;
-    tokens::revoke(server.store.pool(), world.tenant.id, "revoked").await.unwrap();
+    tokens::revoke(&server.store, world.tenant.id, "revoked").await.unwrap();
     let expired = make("expired", Some(clock::now() - std::time::Duration::from_secs(1))).await;
     let unknown = format!("mst_{}", "A".repeat(43));
     for row in rows().into_iter().filter(|row| row.door != Door::Authgear) {

@@ -104,6 +104,8 @@ pub struct Filter {
     pub newer_than: Option<Duration>,
     /// With this in the name of their file, whatever its case.
     pub file: Option<String>,
+    /// Received with this profile.
+    pub profile: Option<String>,
     /// With records that failed with this error; a retry drives those alone.
     pub code: Option<ErrorCode>,
     /// With records that failed for this column or key; a retry drives those alone.
@@ -125,7 +127,7 @@ pub struct WrongFilter {
 impl Filter {
     /// Names of its parts.
     pub const NAMES: &'static [&'static str] =
-        &["state", "older_than", "newer_than", "file", "code", "field", "dead"];
+        &["state", "older_than", "newer_than", "file", "profile", "code", "field", "dead"];
 
     /// Sets a part from its text. False for a name that is none of its parts.
     pub fn set(&mut self, name: &str, text: &str) -> Result<bool, WrongFilter> {
@@ -144,6 +146,7 @@ impl Filter {
             "older_than" => self.older_than = Some(age(text).map_err(wrong)?),
             "newer_than" => self.newer_than = Some(age(text).map_err(wrong)?),
             "file" => self.file = short(text)?,
+            "profile" => self.profile = short(text)?,
             "code" => {
                 let known = ErrorCode::ALL.iter().copied().find(|code| code.as_str() == text);
                 self.code = Some(known.ok_or_else(|| wrong("must be an error code".into()))?);
@@ -169,6 +172,7 @@ impl Filter {
             ("older_than", self.older_than.map(seconds)),
             ("newer_than", self.newer_than.map(seconds)),
             ("file", self.file.clone()),
+            ("profile", self.profile.clone()),
             ("code", self.code.map(|code| code.as_str().to_owned())),
             ("field", self.field.clone()),
             ("dead", self.dead.then(|| "true".to_owned())),
@@ -221,6 +225,7 @@ mod tests {
             ("older_than", "7200s"),
             ("newer_than", "86400s"),
             ("file", "HR"),
+            ("profile", "monthly"),
             ("code", "email_invalid"),
             ("field", "email"),
             ("dead", "true"),
@@ -245,6 +250,7 @@ mod tests {
             ("older_than", "36501d"),
             ("newer_than", "9999999d"),
             ("file", ""),
+            ("profile", ""),
             ("code", "nothing"),
             ("field", long.as_str()),
             ("dead", "yes"),

@@ -601,6 +601,8 @@ table! {
         CatalogSavedBlindly = "catalog_saved_blindly",
         /// A full disk and its like are told by their SQLSTATE alone.
         ConditionsUnnamed = "conditions_unnamed",
+        /// Nothing is written into the audit.
+        AuditForgets = "audit_forgets",
         /// A profile is saved at the console whatever became of it since it was shown, and over another of its name.
         ProfileSavedBlindly = "profile_saved_blindly",
         /// The console's forms have only the options that most imports ask for.

@@ -146,6 +146,11 @@ impl ImportRequest {
         }
     }
 
+    /// The profile that it names.
+    pub fn profile(&self) -> Option<&str> {
+        self.values.profile.as_deref()
+    }
+
     /// The name of a profile that only the tenant's store knows.
     pub fn tenants_profile(&self) -> Option<&str> {
         self.values.profile.as_deref().filter(|name| Builtin::find(name).is_none())

@@ -1,11 +1,85 @@
-//! What was done that leaves no other trace: rows that are written once, by those who do it (see migration 0018), and read here.
+//! The audit: who did what, when, to what, how many of it, and how it was chosen. Rows are written once, in the transaction of what they tell,
+//! and nobody can change or delete them (migration 0018).
+//!
+//! A door acts through a store that says for whom ([`Store::by`]); the functions of this crate note what was done through it. What a program
+//! does by itself, through a store that is nobody's, is not noted.
 
 use chrono::{DateTime, Utc};
-use muster_domain::id::TenantId;
-use serde_json::Value;
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::id::{ImportId, TenantId};
+use serde_json::{Value, json};
+use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
+
+/// Longest name of what something was done to, in characters.
+const NAME_CHARS: usize = 255;
+
+macro_rules! dids {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// What can be done, as the audit calls it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Did { $($(#[$doc])* $name,)* }
+
+        impl Did {
+            /// All of it.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Its name in the audit.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+dids! {
+    /// A person was erased.
+    UsersErase = "users.erase",
+    /// An import was started, or its plan applied.
+    ImportProceed = "import.proceed",
+    /// The plan of an import was made anew.
+    ImportPlan = "import.plan",
+    /// An import was paused.
+    ImportPause = "import.pause",
+    /// An import was resumed.
+    ImportResume = "import.resume",
+    /// An import was cancelled.
+    ImportCancel = "import.cancel",
+    /// What failed in an import was driven once more.
+    ImportRetry = "import.retry",
+    /// An import is undone.
+    ImportUndo = "import.undo",
+    /// Something was begun with many imports.
+    BulkStart = "bulk.start",
+    /// It came to its end.
+    BulkEnd = "bulk.end",
+    /// It was aborted.
+    BulkAbort = "bulk.abort",
+    /// A webhook was created.
+    WebhookCreate = "webhook.create",
+    /// A webhook was changed.
+    WebhookChange = "webhook.change",
+    /// A webhook was deleted.
+    WebhookDelete = "webhook.delete",
+    /// A webhook was given a new secret.
+    WebhookRotate = "webhook.rotate",
+    /// One of two secrets was dropped.
+    WebhookDropSecret = "webhook.drop_secret",
+    /// A webhook is told once more.
+    WebhookRedeliver = "webhook.redeliver",
+    /// A profile was saved.
+    ProfileSave = "profile.save",
+    /// A profile was deleted.
+    ProfileDelete = "profile.delete",
+    /// The catalog was replaced.
+    CatalogReplace = "catalog.replace",
+    /// A token was created.
+    TokenCreate = "token.create",
+    /// A token was revoked.
+    TokenRevoke = "token.revoke",
+}
 
 /// One thing that was done.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,34 +92,121 @@ pub struct AuditEntry {
     pub actor: String,
     /// Name of the token, where it was one of the tenant.
     pub token: Option<String>,
-    /// What: `users.erase`.
+    /// What: one of [`Did`], or what a newer program calls it.
     pub action: String,
-    /// Id of the user concerned.
+    /// Id of what it was done to.
     pub subject: Option<Uuid>,
+    /// Name of what it was done to, where it has one that is no value of a user.
+    pub name: Option<String>,
     /// How many of what.
     pub counts: Value,
+    /// How it was chosen, by name.
+    pub filter: Option<Value>,
 }
 
-/// Up to `limit` entries of a tenant, the newest first, from before a number on.
+/// Up to `limit` entries of a tenant, the newest first, from before a number on; of one subject, where one is named.
 pub async fn page(
     store: &Store,
     tenant: TenantId,
     before: Option<i64>,
+    subject: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<AuditEntry>, StoreError> {
     // Not as the role of the second lock, which may read neither audit nor tokens.
     Ok(sqlx::query_as!(
         AuditEntry,
-        r#"select audit.id, audit.at, audit.actor, tokens.name as "token?", audit.action, audit.subject, audit.counts
+        r#"select audit.id, audit.at, audit.actor, tokens.name as "token?", audit.action, audit.subject, audit.name, audit.counts, audit.filter
              from audit
              left join tokens on tokens.tenant_id = audit.tenant_id and 'token:' || tokens.id::text = audit.actor
-            where audit.tenant_id = $1 and audit.id < coalesce($2, 9223372036854775807)
+            where audit.tenant_id = $1 and audit.id < coalesce($2, 9223372036854775807) and ($3::uuid is null or audit.subject = $3)
             order by audit.id desc
-            limit $3"#,
+            limit $4"#,
         tenant.get(),
         before,
+        subject,
         limit,
     )
     .fetch_all(store.pool())
     .await?)
+}
+
+/// What is to be noted.
+#[derive(Debug)]
+pub(crate) struct Entry<'e> {
+    did: Did,
+    subject: Option<Uuid>,
+    name: Option<&'e str>,
+    counts: Value,
+    filter: Option<Value>,
+}
+
+impl<'e> Entry<'e> {
+    /// That this was done.
+    pub(crate) fn of(did: Did) -> Self {
+        Self { did, subject: None, name: None, counts: json!({}), filter: None }
+    }
+
+    /// That this was done to an import.
+    pub(crate) fn of_import(did: Did, import: ImportId) -> Self {
+        Self::of(did).to(import.get())
+    }
+
+    /// To what.
+    pub(crate) fn to(self, subject: Uuid) -> Self {
+        Self { subject: Some(subject), ..self }
+    }
+
+    /// What that is called.
+    pub(crate) fn named(self, name: &'e str) -> Self {
+        Self { name: Some(name), ..self }
+    }
+
+    /// How many of what.
+    pub(crate) fn counting(self, counts: Value) -> Self {
+        Self { counts, ..self }
+    }
+
+    /// How it was chosen.
+    pub(crate) fn chosen(self, filter: Option<Value>) -> Self {
+        Self { filter, ..self }
+    }
+}
+
+/// Notes what is done in this transaction, where the store is somebody's.
+pub(crate) async fn note(
+    connection: &mut PgConnection,
+    store: &Store,
+    tenant: TenantId,
+    entry: Entry<'_>,
+) -> Result<(), StoreError> {
+    match store.actor() {
+        Some(actor) => write(connection, tenant, actor, entry).await,
+        None => Ok(()),
+    }
+}
+
+/// Notes what somebody does in this transaction.
+pub(crate) async fn write(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    actor: &str,
+    entry: Entry<'_>,
+) -> Result<(), StoreError> {
+    if mutant(Mutant::AuditForgets) {
+        return Ok(());
+    }
+    let name: Option<String> = entry.name.map(|name| name.chars().take(NAME_CHARS).collect());
+    sqlx::query!(
+        "insert into audit (tenant_id, actor, action, subject, name, counts, filter) values ($1, $2, $3, $4, $5, $6, $7)",
+        tenant.get(),
+        actor,
+        entry.did.as_str(),
+        entry.subject,
+        name,
+        entry.counts,
+        entry.filter,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }

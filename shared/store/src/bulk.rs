@@ -153,7 +153,8 @@ const MATCHING: &str = "
                and ($3::text is null or state = $3)
                and ($4::float8 is null or created_at < now() - make_interval(secs => $4))
                and ($5::float8 is null or created_at > now() - make_interval(secs => $5))
-               and ($6::text is null or strpos(lower(coalesce(filename, '')), lower($6)) > 0)) as i
+               and ($6::text is null or strpos(lower(coalesce(filename, '')), lower($6)) > 0)
+               and ($11::text is null or profile = $11)) as i
      cross join (select $8::text is not null or $9::text is not null as cause) as named
      cross join lateral (
            select coalesce(sum(failed), (i.final_counts ->> 'failed')::bigint, 0)::bigint as failed,
@@ -249,6 +250,7 @@ async fn matching(
         .bind(cause.code)
         .bind(cause.field)
         .bind(action.is_about_failures())
+        .bind(filter.profile.as_deref())
         .fetch_all(&mut *store.reading(tenant).await?)
         .await?)
 }
@@ -285,16 +287,25 @@ pub async fn list(store: &Store, tenant: TenantId) -> Result<Vec<Bulk>, StoreErr
 /// Starts what was looked at, and answers with it as it is then. One that was started before, has ended or was aborted stays as it is.
 pub async fn start(store: &Store, tenant: TenantId, id: Uuid) -> Result<Option<Bulk>, StoreError> {
     let again = mutant(Mutant::BulkBeginsAnew);
+    // Whoever looked at it may be another than who starts it.
     sqlx::query(
-        "update bulk_actions
-            set state = case when cardinality(imports) = 0 then 'done' else 'running' end,
-                started_at = now(), touched_at = now(), succeeded = 0, refused = 0,
-                ended_at = case when cardinality(imports) = 0 then now() end
-          where tenant_id = $1 and id = $2 and (state = 'preview' or $3)",
+        "with begun as (
+             update bulk_actions
+                set state = case when cardinality(imports) = 0 then 'done' else 'running' end,
+                    started_at = now(), touched_at = now(), succeeded = 0, refused = 0,
+                    ended_at = case when cardinality(imports) = 0 then now() end
+              where tenant_id = $1 and id = $2 and (state = 'preview' or $3)
+             returning tenant_id, actor, id, action, filter, cardinality(imports) as found, records)
+         insert into audit (tenant_id, actor, action, subject, name, counts, filter)
+         select tenant_id, coalesce($4, actor), 'bulk.start', id, action, jsonb_build_object('imports', found, 'records', records), filter
+           from begun
+          where not $5",
     )
     .bind(tenant.get())
     .bind(id)
     .bind(again)
+    .bind(store.actor())
+    .bind(mutant(Mutant::AuditForgets))
     .execute(store.pool())
     .await?;
     show(store, tenant, id).await
@@ -304,11 +315,20 @@ pub async fn start(store: &Store, tenant: TenantId, id: Uuid) -> Result<Option<B
 /// ended stays as it is.
 pub async fn abort(store: &Store, tenant: TenantId, id: Uuid) -> Result<Option<Bulk>, StoreError> {
     sqlx::query(
-        "update bulk_actions set state = 'aborted', ended_at = now()
-          where tenant_id = $1 and id = $2 and state in ('preview', 'running')",
+        "with aborted as (
+             update bulk_actions set state = 'aborted', ended_at = now()
+              where tenant_id = $1 and id = $2 and state in ('preview', 'running')
+             returning tenant_id, actor, id, action, filter, succeeded, refused, started_at)
+         insert into audit (tenant_id, actor, action, subject, name, counts, filter)
+         select tenant_id, coalesce($3, actor), 'bulk.abort', id, action,
+                jsonb_build_object('succeeded', succeeded, 'refused', refused), filter
+           from aborted
+          where started_at is not null and not $4",
     )
     .bind(tenant.get())
     .bind(id)
+    .bind(store.actor())
+    .bind(mutant(Mutant::AuditForgets))
     .execute(store.pool())
     .await?;
     show(store, tenant, id).await
@@ -355,6 +375,8 @@ pub async fn next(store: &Store) -> Result<Option<Work>, StoreError> {
 
 /// Does what was [taken](next).
 pub async fn go_on(store: &Store, work: &Work) -> Result<(), StoreError> {
+    // Its beginning and end are in the audit, under the name of who began it.
+    let store = &store.by_itself();
     let worked = work_on(store, work).await;
     // Should this fail, the claim runs out.
     sqlx::query("update bulk_actions set claimed_until = null where id = $1")
@@ -434,15 +456,22 @@ async fn note(
     let refused = why.is_some();
     let refusal: Option<Value> = why.map(|why| serde_json::json!([Refused { import, why }]));
     let state: Option<String> = sqlx::query_scalar(
-        "update bulk_actions
-            set succeeded = succeeded + case when $3 then 0 else 1 end,
-                refused = refused + case when $3 then 1 else 0 end,
-                refusals = case when $3 and refused < $5 then refusals || $4::jsonb else refusals end,
-                claimed_until = now() + make_interval(secs => $6),
-                state = case when succeeded + refused + 1 = cardinality(imports) and state = 'running' then 'done' else state end,
-                ended_at = case when succeeded + refused + 1 = cardinality(imports) and state = 'running' then now() else ended_at end
-          where id = $1 and succeeded + refused = $2 and state in ('running', 'aborted')
-         returning state",
+        "with counted as (
+             update bulk_actions
+                set succeeded = succeeded + case when $3 then 0 else 1 end,
+                    refused = refused + case when $3 then 1 else 0 end,
+                    refusals = case when $3 and refused < $5 then refusals || $4::jsonb else refusals end,
+                    claimed_until = now() + make_interval(secs => $6),
+                    state = case when succeeded + refused + 1 = cardinality(imports) and state = 'running' then 'done' else state end,
+                    ended_at = case when succeeded + refused + 1 = cardinality(imports) and state = 'running' then now() else ended_at end
+              where id = $1 and succeeded + refused = $2 and state in ('running', 'aborted')
+             returning tenant_id, actor, id, action, filter, succeeded, refused, state),
+         told as (
+             insert into audit (tenant_id, actor, action, subject, name, counts, filter)
+             select tenant_id, actor, 'bulk.end', id, action, jsonb_build_object('succeeded', succeeded, 'refused', refused), filter
+               from counted
+              where state = 'done' and not $7)
+         select state from counted",
     )
     .bind(id)
     .bind(done)
@@ -450,6 +479,7 @@ async fn note(
     .bind(refusal)
     .bind(REFUSALS)
     .bind(CLAIM_SECONDS)
+    .bind(mutant(Mutant::AuditForgets))
     .fetch_optional(store.pool())
     .await?;
     Ok(state.is_some_and(|state| state != "aborted" || mutant(Mutant::BulkGoesOn)))

@@ -6,11 +6,13 @@ use muster_domain::id::{GroupId, OrganizationId, TenantId};
 use muster_domain::normalise::fold_name;
 use muster_domain::rules::CatalogIndex;
 use muster_domain::tenant::Slug;
+use serde_json::json;
 use sqlx::PgConnection;
 use sqlx::PgExecutor;
 use sqlx::types::Json;
 
 use super::apply::lock_tenant;
+use super::audit::{self, Did, Entry};
 use super::{Store, StoreError, Transaction};
 
 /// What replacing a catalog came to.
@@ -101,6 +103,12 @@ async fn replace(
     .await?;
 
     let stored = read(&mut transaction, tenant).await?;
+    let counts = json!({
+        "organizations": catalog.organizations.len(), "roles": catalog.roles.len(), "groups": catalog.groups.len(),
+        "teams": catalog.teams.len(), "locations": catalog.locations.len(), "attributes": catalog.custom_attributes.len(),
+    });
+    let entry = Entry::of(Did::CatalogReplace).counting(counts);
+    audit::note(&mut transaction, store, tenant, entry).await?;
     super::commit(store, transaction).await?;
     Ok(Applied::Catalog(stored))
 }

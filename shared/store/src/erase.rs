@@ -20,6 +20,7 @@ use serde_json::value::RawValue as Json;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::audit::{self, Did, Entry};
 use super::convert::read_sheet;
 use super::{Store, StoreError};
 
@@ -118,17 +119,14 @@ pub async fn erase(
     if let Some(user) = person.user {
         erased.users = delete_user(&mut transaction, tenant, user).await?;
     }
-    sqlx::query!(
-        "insert into audit (tenant_id, actor, action, subject, counts) values ($1, $2, 'users.erase', $3, $4)",
-        tenant.get(),
-        actor,
-        person.user.map(UserId::get),
-        json!({
-            "users": erased.users, "records": erased.records, "mentions": erased.mentions, "changes": erased.changes,
-        }),
-    )
-    .execute(&mut *transaction)
-    .await?;
+    let counts = json!({
+        "users": erased.users, "records": erased.records, "mentions": erased.mentions, "changes": erased.changes,
+    });
+    let mut entry = Entry::of(Did::UsersErase).counting(counts);
+    if let Some(user) = person.user {
+        entry = entry.to(user.get());
+    }
+    audit::write(&mut transaction, tenant, actor, entry).await?;
     transaction.commit().await?;
     Ok(erased)
 }

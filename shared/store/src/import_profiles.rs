@@ -5,9 +5,10 @@ use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::TenantId;
 use muster_domain::tenant::Slug;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sqlx::PgExecutor;
 
+use super::audit::{self, Did, Entry};
 use super::{Store, StoreError};
 
 /// A named set of options.
@@ -112,6 +113,11 @@ pub async fn save_over(
     )
     .fetch_optional(&mut *transaction)
     .await?;
+    if saved.is_some() {
+        let entry = Entry::of(Did::ProfileSave).named(name.as_str());
+        let entry = entry.counting(json!({ "options": options.len() }));
+        audit::note(&mut transaction, store, tenant, entry).await?;
+    }
     transaction.commit().await?;
     Ok(match saved {
         Some(row) => Saved::Done(row.try_into()?),
@@ -152,18 +158,20 @@ pub async fn list(executor: impl PgExecutor<'_>, tenant: TenantId) -> Result<Vec
 }
 
 /// Deletes a profile. False if there is none of that name.
-pub async fn delete(
-    executor: impl PgExecutor<'_>,
-    tenant: TenantId,
-    name: &Slug,
-) -> Result<bool, StoreError> {
+pub async fn delete(store: &Store, tenant: TenantId, name: &Slug) -> Result<bool, StoreError> {
+    let mut transaction = store.pool().begin().await?;
     let deleted = sqlx::query!(
         "delete from import_profiles where tenant_id = $1 and name = $2",
         tenant.get(),
         name.as_str(),
     )
-    .execute(executor)
+    .execute(&mut *transaction)
     .await?
     .rows_affected();
+    if deleted == 1 {
+        let entry = Entry::of(Did::ProfileDelete).named(name.as_str());
+        audit::note(&mut transaction, store, tenant, entry).await?;
+    }
+    transaction.commit().await?;
     Ok(deleted == 1)
 }

@@ -50,6 +50,8 @@ pub struct Provenance {
     pub mends: Option<ImportId>,
     /// Who sends it: `token:` and the id of the token, or `operator`.
     pub actor: Option<String>,
+    /// The profile whose options it has, where one was named.
+    pub profile: Option<String>,
 }
 
 /// What opening an import found.
@@ -124,8 +126,8 @@ async fn insert(connection: &mut PgConnection, import: &NewImport) -> Result<boo
     let (key, hash) = import.idempotency.as_ref().map(|(key, hash)| (key.as_str(), &hash[..])).unzip();
     let inserted = sqlx::query!(
         "insert into imports (id, tenant_id, filename, options, idempotency_key, request_hash, alive_until, actor, mends,
-                              traceparent)
-         values ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7), $8, $9, $10)
+                              traceparent, profile)
+         values ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7), $8, $9, $10, $11)
          on conflict (tenant_id, idempotency_key) where idempotency_key is not null do nothing",
         import.id.get(),
         import.tenant.get(),
@@ -137,6 +139,7 @@ async fn insert(connection: &mut PgConnection, import: &NewImport) -> Result<boo
         import.provenance.actor,
         import.provenance.mends.map(ImportId::get),
         super::trace_of_work(),
+        import.provenance.profile,
     )
     .execute(connection)
     .await?;

@@ -76,6 +76,8 @@ pub struct Store {
     uploads: Arc<Semaphore>,
     /// Whether there is the role that the second lock needs. It is tried once: it comes with a migration, and nobody takes it away.
     second_lock: Arc<OnceCell<bool>>,
+    /// For whom it is used.
+    actor: Option<Arc<str>>,
 }
 
 /// The right to receive one upload.
@@ -137,6 +139,7 @@ impl Store {
             pool,
             uploads: Arc::new(Semaphore::new(options.uploads as usize)),
             second_lock: Arc::default(),
+            actor: None,
         })
     }
 
@@ -161,6 +164,23 @@ impl Store {
     /// The server has no connection left, and some of those that it gave are perhaps idle in the pool.
     async fn take_from_pool(&self) -> Result<PgConnection, StoreError> {
         Ok(self.pool.acquire().await?.detach())
+    }
+
+    /// The same store, used for somebody: what is done through it is in the [audit](super::audit) under this name.
+    #[must_use]
+    pub fn by(&self, actor: &str) -> Self {
+        Self { actor: Some(actor.into()), ..self.clone() }
+    }
+
+    /// The same store, used for nobody: what the program does by itself.
+    #[must_use]
+    pub fn by_itself(&self) -> Self {
+        Self { actor: None, ..self.clone() }
+    }
+
+    /// For whom it is used.
+    pub fn actor(&self) -> Option<&str> {
+        self.actor.as_deref()
     }
 
     /// Waits until there is room for one more upload, and takes it.

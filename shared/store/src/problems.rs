@@ -94,6 +94,14 @@ pub struct Cause<'c> {
 }
 
 impl Cause<'_> {
+    /// As the audit has it; none where all errors are meant.
+    pub(crate) fn as_filter(&self) -> Option<serde_json::Value> {
+        let pairs = [("code", self.code), ("field", self.field)];
+        let given: serde_json::Map<String, serde_json::Value> =
+            pairs.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.into()))).collect();
+        (!given.is_empty()).then_some(given.into())
+    }
+
     /// Whether all errors are meant.
     pub fn is_any(self) -> bool {
         self.code.is_none() && self.field.is_none()

@@ -10,6 +10,7 @@ use sqlx::postgres::PgConnection;
 
 pub use retry::{retry, retry_cause};
 
+use super::audit::{self, Did, Entry};
 use super::dispatch::write_final_counts;
 use super::undo::{self, Refusal};
 use super::{Store, StoreError, Transaction, plans};
@@ -30,14 +31,17 @@ pub enum Steered {
 /// Starts an import that was received and waits. Starting one that runs or ran changes nothing and is no error, so that a
 /// client may say it twice.
 pub async fn proceed(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+    let mut transaction = store.pool().begin().await?;
     let moved = sqlx::query!(
         "update imports set state = 'running', started_at = now() where id = $1 and tenant_id = $2 and state = 'received'",
         import.get(),
         tenant.get(),
     )
-    .execute(store.pool())
+    .execute(&mut *transaction)
     .await?
     .rows_affected();
+    noted(&mut transaction, store, tenant, import, Did::ImportProceed, moved).await?;
+    commit(store, transaction).await?;
     let moved = if moved == 0 { apply_plan(store, tenant, import, PlanUse::Refuse).await? } else { moved };
     settle(store, tenant, import, moved, &[ImportState::Running, ImportState::Completed]).await
 }
@@ -91,6 +95,7 @@ async fn apply_plan(
         plans::stage_planned(&mut transaction, import).await?;
         plans::clear_keys(&mut transaction, import).await?;
     }
+    noted(&mut transaction, store, tenant, import, Did::ImportProceed, moved).await?;
     commit(store, transaction).await?;
     Ok(moved)
 }
@@ -113,20 +118,25 @@ pub async fn plan(store: &Store, tenant: TenantId, import: ImportId) -> Result<S
         plans::forget(&mut transaction, import).await?;
         plans::stage_planned(&mut transaction, import).await?;
     }
+    noted(&mut transaction, store, tenant, import, Did::ImportPlan, moved).await?;
     commit(store, transaction).await?;
     settle(store, tenant, import, moved, &[ImportState::Planning]).await
 }
 
 /// Stops dispatching. Chunks with the workers are still applied.
 pub async fn pause(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+    let mut transaction = store.pool().begin().await?;
     let moved = sqlx::query!(
         "update imports set state = 'paused' where id = $1 and tenant_id = $2 and state = 'running'",
         import.get(),
         tenant.get(),
     )
-    .execute(store.pool())
-    .await?;
-    settle(store, tenant, import, moved.rows_affected(), &[ImportState::Paused]).await
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
+    noted(&mut transaction, store, tenant, import, Did::ImportPause, moved).await?;
+    commit(store, transaction).await?;
+    settle(store, tenant, import, moved, &[ImportState::Paused]).await
 }
 
 /// Goes on after a pause, or where a cancelled import stopped: what was skipped because of that becomes pending again. Cancelled chunks
@@ -143,18 +153,8 @@ pub async fn resume_from(
     import: ImportId,
     from: &[ImportState],
 ) -> Result<Steered, StoreError> {
-    let moved = if from.contains(&ImportState::Paused) {
-        sqlx::query!(
-            "update imports set state = 'running' where id = $1 and tenant_id = $2 and state = 'paused'",
-            import.get(),
-            tenant.get(),
-        )
-        .execute(store.pool())
-        .await?
-        .rows_affected()
-    } else {
-        0
-    };
+    let moved =
+        if from.contains(&ImportState::Paused) { resume_paused(store, tenant, import).await? } else { 0 };
     let resumes =
         moved == 0 && from.contains(&ImportState::Cancelled) && !fault::mutant(Mutant::CancelledForGood);
     let done = &[ImportState::Running, ImportState::Planning];
@@ -162,6 +162,22 @@ pub async fn resume_from(
         Ok(moved) => settle(store, tenant, import, moved, done).await,
         Err(refusal) => Ok(Steered::Undone(refusal)),
     }
+}
+
+/// Goes on after a pause: 0 for an import in another state.
+async fn resume_paused(store: &Store, tenant: TenantId, import: ImportId) -> Result<u64, StoreError> {
+    let mut transaction = store.pool().begin().await?;
+    let moved = sqlx::query!(
+        "update imports set state = 'running' where id = $1 and tenant_id = $2 and state = 'paused'",
+        import.get(),
+        tenant.get(),
+    )
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
+    noted(&mut transaction, store, tenant, import, Did::ImportResume, moved).await?;
+    commit(store, transaction).await?;
+    Ok(moved)
 }
 
 /// The same of a cancelled import: 0 for one in another state. The lock on its row comes first, as everywhere, but for that on the row of
@@ -200,6 +216,7 @@ async fn resume_cancelled(
     .execute(&mut *transaction)
     .await?
     .rows_affected();
+    noted(&mut transaction, store, tenant, import, Did::ImportResume, moved).await?;
     commit(store, transaction).await?;
     Ok(Ok(moved))
 }
@@ -258,6 +275,7 @@ pub async fn cancel_from(
 ) -> Result<Steered, StoreError> {
     let mut transaction = store.pool().begin().await?;
     let moved = cancel_import_from(&mut transaction, tenant, import, from).await?;
+    noted(&mut transaction, store, tenant, import, Did::ImportCancel, moved).await?;
     fault::point(Point::Cancel)?;
     commit(store, transaction).await?;
     settle(store, tenant, import, moved, &[ImportState::Cancelled]).await
@@ -311,6 +329,21 @@ async fn cancel_import_from(
 
 /// Chunks that are reopened at a time: memory must not grow with their number.
 const REOPENED_AT_A_TIME: i64 = 8;
+
+/// Notes in the same transaction that somebody moved an import, where it moved.
+async fn noted(
+    connection: &mut PgConnection,
+    store: &Store,
+    tenant: TenantId,
+    import: ImportId,
+    did: Did,
+    moved: u64,
+) -> Result<(), StoreError> {
+    if moved == 0 {
+        return Ok(());
+    }
+    audit::note(connection, store, tenant, Entry::of_import(did, import)).await
+}
 
 /// Whoever steers is told what became of it, also where the answer to the commit is lost.
 async fn commit(store: &Store, transaction: Transaction<'_>) -> Result<(), StoreError> {

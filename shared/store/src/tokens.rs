@@ -7,9 +7,11 @@ use muster_domain::tenant::Slug;
 use muster_domain::token::{Credential, Scope, Token};
 use muster_runtime::clock;
 use serde::Serialize;
+use serde_json::json;
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
+use super::audit::{self, Did, Entry};
 use super::{Store, StoreError};
 
 /// What is known of a token, itself apart.
@@ -111,6 +113,9 @@ pub async fn create_for(
     .fetch_optional(&mut *transaction)
     .await?;
     if let Some(row) = row {
+        let entry = Entry::of(Did::TokenCreate).to(row.id).named(name);
+        let entry = entry.counting(json!({ "scopes": scopes.len() }));
+        audit::note(&mut transaction, store, tenant, entry).await?;
         super::commit(store, transaction).await?;
         return Ok(NewToken::Created(row.into(), token));
     }
@@ -233,11 +238,10 @@ pub async fn find_by_name(
 }
 
 /// Revokes a token, from now on and for ever. `None` if the tenant has no such token; revoking again changes nothing.
-pub async fn revoke(
-    executor: impl PgExecutor<'_>,
-    tenant: TenantId,
-    name: &str,
-) -> Result<Option<TokenInfo>, StoreError> {
+pub async fn revoke(store: &Store, tenant: TenantId, name: &str) -> Result<Option<TokenInfo>, StoreError> {
+    let mut transaction = store.pool().begin().await?;
+    let was_good =
+        find_by_name(&mut *transaction, tenant, name).await?.is_some_and(|info| info.revoked_at.is_none());
     let row = sqlx::query_as!(
         TokenRow,
         r#"
@@ -249,8 +253,14 @@ pub async fn revoke(
         tenant.get(),
         name,
     )
-    .fetch_optional(executor)
+    .fetch_optional(&mut *transaction)
     .await?;
+    // Revoking again changes nothing.
+    if let Some(row) = row.as_ref().filter(|_| was_good) {
+        let entry = Entry::of(Did::TokenRevoke).to(row.id).named(name);
+        audit::note(&mut transaction, store, tenant, entry).await?;
+    }
+    transaction.commit().await?;
     Ok(row.map(TokenInfo::from))
 }
 

@@ -25,6 +25,7 @@ use sqlx::postgres::PgConnection;
 pub(super) use self::hindrance::hindrance;
 use self::hindrance::other_undo;
 use self::staging::{Staging, page};
+use super::audit::{self, Did, Entry};
 use super::convert::{small, wide};
 use super::{Store, StoreError};
 
@@ -52,6 +53,23 @@ pub struct NewUndo {
     pub chunk: ChunkLimits,
     /// Who asks for it: `token:` and the id of the token, or `operator`.
     pub actor: Option<String>,
+}
+
+impl NewUndo {
+    /// What of the import is taken back, as the audit has it; none where everything is.
+    fn as_filter(&self) -> Option<serde_json::Value> {
+        let mut given = serde_json::Map::new();
+        if !self.fields.is_empty() {
+            given.insert("field".into(), self.fields.join(",").into());
+        }
+        if let Some(records) = &self.records {
+            given.insert("records".into(), records.to_string().chars().take(200).collect::<String>().into());
+        }
+        if let Some(outcome) = self.outcome {
+            given.insert("outcome".into(), serde_json::json!(outcome));
+        }
+        (!given.is_empty()).then_some(given.into())
+    }
 }
 
 /// Why an import cannot be undone.
@@ -309,6 +327,11 @@ pub async fn open(store: &Store, new: &NewUndo) -> Result<OpenedUndo, StoreError
         return Ok(OpenedUndo::Refused(Refusal::NotApplied));
     }
     insert(&mut transaction, new, &source, staging.undo, records, lanes).await?;
+    if let Some(actor) = &new.actor {
+        let entry =
+            Entry::of_import(Did::ImportUndo, new.of).counting(serde_json::json!({ "records": records }));
+        audit::write(&mut transaction, new.tenant, actor, entry.chosen(new.as_filter())).await?;
+    }
     super::commit(store, transaction).await?;
     Ok(OpenedUndo::New { records, gone })
 }

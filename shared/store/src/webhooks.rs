@@ -5,10 +5,12 @@ use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{TenantId, WebhookId};
 use muster_domain::webhook::{SealedSecret, WebhookSecret};
 use muster_runtime::clock;
+use serde_json::{Value, json};
 use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::audit::{self, Did, Entry};
 use super::{Store, StoreError};
 
 /// A webhook.
@@ -96,6 +98,22 @@ pub struct WebhookChange {
     pub enabled: Option<bool>,
 }
 
+impl WebhookChange {
+    /// Which of its parts are changed, each counted once: neither addresses nor names stand in the audit.
+    fn as_counts(&self) -> Value {
+        let parts = [
+            ("url", self.url.is_some()),
+            ("description", self.description.is_some()),
+            ("events", self.events.is_some()),
+            ("failed_above", self.failed_above.is_some()),
+            ("enabled", self.enabled == Some(true)),
+            ("disabled", self.enabled == Some(false)),
+        ];
+        let given = parts.into_iter().filter(|(_, given)| *given);
+        Value::Object(given.map(|(name, _)| (name.to_owned(), 1.into())).collect())
+    }
+}
+
 /// What creating a webhook came to.
 #[derive(Debug)]
 pub enum Created {
@@ -165,6 +183,7 @@ pub async fn create(
         .execute(&mut *transaction)
         .await?;
     let info = find(&mut *transaction, tenant, WebhookId::new(id)).await?;
+    audit::note(&mut transaction, store, tenant, Entry::of(Did::WebhookCreate).to(id)).await?;
     super::commit(store, transaction).await?;
     match info {
         Some(info) => Ok(Created::New(Box::new(info), secret.0)),
@@ -250,21 +269,24 @@ pub async fn change(
         return Ok(None);
     }
     let info = find(&mut *transaction, tenant, id).await?;
+    let entry = Entry::of(Did::WebhookChange).to(id.get()).counting(change.as_counts());
+    audit::note(&mut transaction, store, tenant, entry).await?;
     transaction.commit().await?;
     Ok(info)
 }
 
 /// Deletes a webhook with its secrets and deliveries. False if there is none.
-pub async fn delete(
-    executor: impl PgExecutor<'_>,
-    tenant: TenantId,
-    id: WebhookId,
-) -> Result<bool, StoreError> {
+pub async fn delete(store: &Store, tenant: TenantId, id: WebhookId) -> Result<bool, StoreError> {
+    let mut transaction = store.pool().begin().await?;
     let deleted =
         sqlx::query!("delete from webhooks where tenant_id = $1 and id = $2", tenant.get(), id.get())
-            .execute(executor)
+            .execute(&mut *transaction)
             .await?
             .rows_affected();
+    if deleted == 1 {
+        audit::note(&mut transaction, store, tenant, Entry::of(Did::WebhookDelete).to(id.get())).await?;
+    }
+    transaction.commit().await?;
     Ok(deleted == 1)
 }
 
@@ -295,6 +317,7 @@ pub async fn rotate(store: &Store, tenant: TenantId, id: WebhookId) -> Result<Ro
     .execute(&mut *transaction)
     .await?;
     set_two(&mut transaction, id, true).await?;
+    audit::note(&mut transaction, store, tenant, Entry::of(Did::WebhookRotate).to(id.get())).await?;
     super::commit(store, transaction).await?;
     Ok(Rotated::New(secret))
 }
@@ -339,6 +362,10 @@ pub async fn drop_secret(
     .execute(&mut *transaction)
     .await?;
     set_two(&mut transaction, id, false).await?;
+    let which = if which == Which::Old { "old" } else { "new" };
+    let entry = Entry::of(Did::WebhookDropSecret).to(id.get());
+    let entry = entry.chosen(Some(json!({ "which": which })));
+    audit::note(&mut transaction, store, tenant, entry).await?;
     transaction.commit().await?;
     Ok(Dropped::Done)
 }

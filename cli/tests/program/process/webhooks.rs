@@ -105,7 +105,12 @@ fn a_webhook_is_tried_and_told_again_behind_a_server_and_the_audit_is_read() {
     let audit = behind(&["audit", "list"]).exits(0).json();
     assert_eq!((&audit[0]["action"], &audit[0]["actor"]), (&json!("users.erase"), &json!("operator")));
     assert_eq!(desk.run(&["audit", "list", "--json"]).exits(0).json(), audit);
-    assert!(desk.run(&["audit", "list"]).exits(0).stdout.contains("users 1"));
+    desk.run(&["profile", "save", "hr", "--dates", "dmy"]).exits(0);
+    let table = desk.run(&["audit", "list"]).exits(0).stdout;
+    for told in ["users 1", "webhook.create", "webhook.redeliver", "disabled 1", "profile.save", "options 1"]
+    {
+        assert!(table.contains(told), "{told}: {table}");
+    }
     signal(&server, "TERM");
     wait(server).exits(0);
 }

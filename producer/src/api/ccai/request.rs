@@ -100,7 +100,7 @@ impl<'s> Form<'s> {
             filename: part.file_name().and_then(file_label),
             options: fields::options(),
             idempotency: None,
-            provenance: Provenance { mends: None, actor: Some(self.actor.clone()) },
+            provenance: Provenance { actor: Some(self.actor.clone()), ..Provenance::default() },
         };
         let shared = &self.state.0;
         let mut limits = shared.limits;

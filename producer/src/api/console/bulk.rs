@@ -128,9 +128,10 @@ pub(super) async fn pull(
 ) -> Result<Response, Leave> {
     let tenant = filled.visit.may(Scope::ImportWrite)?;
     let id = parse(&id)?;
+    let by = &state.0.store.by(&filled.visit.actor());
     let done = match lever.as_str() {
-        "start" => store::start(&state.0.store, tenant, id).await?,
-        "abort" => store::abort(&state.0.store, tenant, id).await?,
+        "start" => store::start(by, tenant, id).await?,
+        "abort" => store::abort(by, tenant, id).await?,
         _ => None,
     };
     let bulk = done.ok_or(ApiError::NotFound)?;
@@ -204,6 +205,7 @@ fn choices(asked: &[(String, String)], visit: &Visit) -> Markup {
             (text("older_than", "opened longer ago than", "7d"))
             (text("newer_than", "opened less long ago than", "12h"))
             (text("file", "with this in the file's name", "people"))
+            (text("profile", "received with the profile", "monthly-hr"))
             div {
                 label for="code" { "with records that failed with" }
                 select #code name="code" {

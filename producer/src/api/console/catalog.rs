@@ -41,7 +41,7 @@ pub(super) async fn replace(State(state): State<AppState>, mut request: Request)
     let seen = filled.field(SEEN).unwrap_or_default();
     let is_seen = |catalog: &Catalog| fingerprint(catalog) == seen || mutant(Mutant::CatalogSavedBlindly);
     let wrong = match Catalog::parse(text.as_bytes()) {
-        Ok(catalog) => match store::apply_over(&state.0.store, tenant, &catalog, is_seen).await? {
+        Ok(catalog) => match store::apply_over(&state.0.store.by(&filled.visit.actor()), tenant, &catalog, is_seen).await? {
             Some(Applied::Catalog(_)) => return Ok(Redirect::to("/console/catalog").into_response()),
             Some(Applied::Refused(errors)) => errors.iter().map(FieldError::to_string).collect(),
             None => vec![
@@ -128,7 +128,7 @@ pub(super) async fn tokens(State(state): State<AppState>, visit: Visit) -> Resul
 pub(super) async fn revoke(State(state): State<AppState>, filled: Filled) -> Result<Response, Leave> {
     let tenant = filled.visit.may(Scope::Ops)?;
     let name = filled.field("name").unwrap_or_default();
-    let revoked = tokens::revoke(state.0.store.pool(), tenant, name)
+    let revoked = tokens::revoke(&state.0.store.by(&filled.visit.actor()), tenant, name)
         .await?
         .ok_or(crate::api::error::ApiError::NotFound)?;
     tracing::info!(tenant = tenant.get(), token = %revoked.id, "a token was revoked at the console");

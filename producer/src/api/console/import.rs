@@ -12,6 +12,7 @@ use muster_domain::outcome::Outcome;
 use muster_domain::progress::Progress;
 use muster_domain::token::Scope;
 use muster_runtime::clock;
+use muster_store::audit::{self, AuditEntry};
 use muster_store::family::{self, Family};
 use muster_store::problems::Problems;
 use muster_store::progress::{self, HeldUp, LaneCell};
@@ -38,6 +39,8 @@ const PLACES: i32 = 60;
 const HELD_UP: i64 = 10;
 /// Failed records that are shown at once.
 const FAILED: usize = 8;
+/// Most entries of the audit that are shown.
+const AUDITED: i64 = 20;
 /// Bars in the picture of the import's time.
 const BARS: i64 = 60;
 
@@ -56,6 +59,8 @@ struct Import {
     family: Option<Family>,
     /// The imports that undo it.
     undos: Vec<(ImportId, ImportState)>,
+    /// The last things that somebody did to it; for operators alone.
+    audit: Vec<AuditEntry>,
 }
 
 /// Shows the page.
@@ -69,6 +74,11 @@ pub(super) async fn show(
     let import: ImportId = id.parse().map_err(|_| ApiError::NotFound)?;
     let now = clock::now();
     let import = read(&state.0.store, tenant, import, &state.0.bounds, now).await?;
+    let audit = match visit.may(Scope::Ops) {
+        Ok(_) => audit::page(&state.0.store, tenant, None, Some(import.report.id.get()), AUDITED).await?,
+        Err(_) => Vec::new(),
+    };
+    let import = Import { audit, ..import };
     let page = Page {
         section: Section::Imports,
         title: name(&import.report),
@@ -115,6 +125,7 @@ async fn read(
         plan: plan::read(store, &report).await?,
         family: family::of(store, tenant, import).await?,
         undos: undo::undos(store, tenant, import).await?,
+        audit: Vec::new(),
         report,
     })
 }
@@ -190,6 +201,9 @@ fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTim
         @if !import.cells.is_empty() { (chunks(import, now)) }
         @if let Some(line) = &import.timeline {
             section aria-labelledby="time" { h2 #time { "Records over time" } (shapes::timeline(line)) }
+        }
+        @if !import.audit.is_empty() {
+            section aria-labelledby="audit" { h2 #audit { "What was done to it" } (super::audit::table(&import.audit, false)) }
         }
         section aria-labelledby="about" { h2 #about { "About this import" } (about(report)) }
     }

@@ -115,7 +115,7 @@ pub(super) async fn pull(
     let (Ok(import), Some(lever)) = (id.parse::<ImportId>(), Lever::named(&lever)) else {
         return Err(ApiError::NotFound.into());
     };
-    let store = &state.0.store;
+    let store = &state.0.store.by(&filled.visit.actor());
     let done = match lever {
         Lever::Proceed => steer::proceed(store, tenant, import).await?,
         Lever::Pause => steer::pause(store, tenant, import).await?,

@@ -57,7 +57,7 @@ async fn listed(
 pub(super) async fn create(State(state): State<AppState>, filled: Filled) -> Result<Response, Leave> {
     let tenant = filled.visit.may(Scope::ImportWrite)?;
     let name = filled.field("name").unwrap_or_default().trim();
-    match kept(&state, tenant, name, Vec::new()).await {
+    match kept(&state, &filled.visit, tenant, name, Vec::new()).await {
         Ok(name) => Ok(Redirect::to(&format!("{HERE}/{name}")).into_response()),
         Err(ApiError::Invalid(wrong)) => listed(&state, &filled.visit, tenant, Some(wrong.to_string())).await,
         Err(error) => Err(error.into()),
@@ -83,7 +83,7 @@ pub(super) async fn keep(
             Some(profile) => of_name(&state, tenant, profile).await?,
             None => Vec::new(),
         };
-        kept(&state, tenant, &name, options_over(&under, &given)?).await
+        kept(&state, &visit, tenant, &name, options_over(&under, &given)?).await
     };
     Ok(match answer.await {
         Ok(name) => (StatusCode::CREATED, Json(json!({ "name": name.as_str() }))).into_response(),
@@ -106,13 +106,14 @@ async fn of_name(state: &AppState, tenant: TenantId, name: &str) -> Result<Vec<(
 /// Saves a profile whose name is free.
 async fn kept(
     state: &AppState,
+    visit: &Visit,
     tenant: TenantId,
     name: &str,
     options: Vec<(String, String)>,
 ) -> Result<Slug, ApiError> {
     let name = checked_profile(name, &options)?;
     let is_free = |there: Option<&SavedProfile>| there.is_none() || mutant(Mutant::ProfileSavedBlindly);
-    match store::save_over(&state.0.store, tenant, &name, &options, is_free).await? {
+    match store::save_over(&state.0.store.by(&visit.actor()), tenant, &name, &options, is_free).await? {
         Saved::Done(_) => Ok(name),
         Saved::Changed => {
             Err(invalid("name", "is that of another profile: choose another, or change that one on its page"))
@@ -157,13 +158,18 @@ pub(super) async fn save(
     let (options, checked) = asked(&filled);
     let checked = checked.and_then(|()| checked_profile(&saved.name, &options));
     let wrong = match checked {
-        Ok(slug) => match store::save_over(&state.0.store, tenant, &slug, &options, is_seen).await? {
-            Saved::Done(_) => return Ok(Redirect::to(&format!("{HERE}/{slug}")).into_response()),
-            Saved::Changed => {
-                "it was changed since you opened this page: saving again replaces what it is now".to_owned()
+        Ok(slug) => {
+            match store::save_over(&state.0.store.by(&filled.visit.actor()), tenant, &slug, &options, is_seen)
+                .await?
+            {
+                Saved::Done(_) => return Ok(Redirect::to(&format!("{HERE}/{slug}")).into_response()),
+                Saved::Changed => {
+                    "it was changed since you opened this page: saving again replaces what it is now"
+                        .to_owned()
+                }
+                Saved::TooMany => too_many_profiles(),
             }
-            Saved::TooMany => too_many_profiles(),
-        },
+        }
         Err(wrong) => wrong.to_string(),
     };
     let saved = found(&state, tenant, &name).await?;
@@ -207,7 +213,7 @@ pub(super) async fn delete(
 ) -> Result<Response, Leave> {
     let tenant = filled.visit.may(Scope::ImportWrite)?;
     let slug: Slug = name.parse().map_err(|_| ApiError::NotFound)?;
-    match store::delete(state.0.store.pool(), tenant, &slug).await? {
+    match store::delete(&state.0.store.by(&filled.visit.actor()), tenant, &slug).await? {
         true => Ok(Redirect::to(HERE).into_response()),
         false => Err(ApiError::NotFound.into()),
     }

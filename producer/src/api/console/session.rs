@@ -152,6 +152,11 @@ impl Visit {
         self.caller.clone()
     }
 
+    /// Who the visitor is, as what is done says it.
+    pub(super) fn actor(&self) -> String {
+        self.caller.actor()
+    }
+
     /// Name of the tenant.
     pub(super) fn tenant_name(&self) -> &str {
         &self.tenant

@@ -46,7 +46,7 @@ pub(super) async fn change(
     if let Err(error) = state.0.webhooks.targets.check(change.url.as_deref().unwrap_or_default()).await {
         return Ok(wrong(WebhookRefusal::Target(error).to_string()));
     }
-    match store::change(&state.0.store, tenant, id, &change).await? {
+    match store::change(&state.0.store.by(&filled.visit.actor()), tenant, id, &change).await? {
         Some(_) => Ok(Said::Nothing),
         None => Err(ApiError::NotFound.into()),
     }
@@ -79,7 +79,7 @@ pub(super) async fn rotate(
     id: WebhookId,
     filled: &Filled,
 ) -> Result<Said, Leave> {
-    match store::rotate(&state.0.store, tenant, id).await? {
+    match store::rotate(&state.0.store.by(&filled.visit.actor()), tenant, id).await? {
         Rotated::New(secret) => Ok(Said::Secret(secret.reveal().to_owned())),
         Rotated::TwoAlready => Ok(wrong("two secrets are valid already: drop one of them first")),
         Rotated::NotFound => Err(ApiError::NotFound.into()),
@@ -94,7 +94,7 @@ pub(super) async fn drop_secret(
     which: Which,
     filled: &Filled,
 ) -> Result<Said, Leave> {
-    match store::drop_secret(&state.0.store, tenant, id, which).await? {
+    match store::drop_secret(&state.0.store.by(&filled.visit.actor()), tenant, id, which).await? {
         Dropped::Done => Ok(Said::Nothing),
         Dropped::OneAlone => Ok(wrong("one secret alone is valid: give it a new one first")),
         Dropped::NotFound => Err(ApiError::NotFound.into()),

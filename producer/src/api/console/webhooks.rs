@@ -44,7 +44,7 @@ pub(super) async fn create(State(state): State<AppState>, filled: Filled) -> Res
             Ok(()) => {
                 let new =
                     NewWebhook { url, description, events: Vec::new(), failed_above: None, enabled: true };
-                match store::create(&state.0.store, tenant, &new, most).await? {
+                match store::create(&state.0.store.by(&filled.visit.actor()), tenant, &new, most).await? {
                     Created::New(_, secret) => Said::Secret(secret.reveal().to_owned()),
                     Created::TooMany => Said::Wrong(WebhookRefusal::TooMany(most).to_string(), new.url),
                 }
@@ -113,13 +113,13 @@ async fn switched(
     filled: &Filled,
 ) -> Result<Response, Leave> {
     let enable = |enabled| WebhookChange { enabled: Some(enabled), ..WebhookChange::default() };
-    let store = &state.0.store;
+    let store = &state.0.store.by(&filled.visit.actor());
     let there = match act {
         "ping" => deliveries::ping(store, tenant, id).await?.is_some(),
         "enable" => store::change(store, tenant, id, &enable(true)).await?.is_some(),
         "disable" => store::change(store, tenant, id, &enable(false)).await?.is_some(),
         "delete" => {
-            let there = store::delete(store.pool(), tenant, id).await?;
+            let there = store::delete(store, tenant, id).await?;
             if there {
                 return Ok(Redirect::to("/console/webhooks").into_response());
             }
@@ -139,7 +139,7 @@ pub(super) async fn redeliver(
     let tenant = filled.visit.may(Scope::WebhooksWrite)?;
     let id: WebhookId = id.parse().map_err(|_| ApiError::NotFound)?;
     let delivery: DeliveryId = delivery.parse().map_err(|_| ApiError::NotFound)?;
-    match deliveries::redeliver(&state.0.store, tenant, id, delivery).await? {
+    match deliveries::redeliver(&state.0.store.by(&filled.visit.actor()), tenant, id, delivery).await? {
         Some(_) => Ok(back_to(id)),
         None => Err(ApiError::NotFound.into()),
     }

@@ -328,7 +328,7 @@ async fn a_token_that_was_revoked_is_401() {
     let used = token(&server.store, &server.tenant, "used", &[Scope::Ops]).await;
     ok(ask(&used)).await;
     for name in ["unused", "used"] {
-        tokens::revoke(server.store.pool(), server.tenant.id, name).await.unwrap().unwrap();
+        tokens::revoke(&server.store, server.tenant.id, name).await.unwrap().unwrap();
     }
     assert_eq!(refused(ask(&unused)).await, 401);
     let deadline = Instant::now() + Duration::from_secs(60);

@@ -171,6 +171,15 @@ async fn levers_move_an_import_and_two_people_who_pull_one_do_no_harm() {
     assert_eq!(late.header("location"), format!("{own}?not=pause"));
     assert!(two.page(&format!("{own}?not=pause")).await.contains("It could not be paused"));
     assert_eq!(state(&server, &import).await, "cancelled");
+    // Each of it once, however many pressed; for operators alone.
+    let page = two.page(&own).await;
+    assert!(page.contains("What was done to it"), "{page}");
+    for lever in ["proceed", "pause", "resume", "cancel"] {
+        assert_eq!(page.matches(&format!("<code>import.{lever}</code>")).count(), 1, "{lever}: {page}");
+    }
+    let writer =
+        token(&server.store, &server.tenant, "writer", &[Scope::ImportRead, Scope::ImportWrite]).await;
+    assert!(!Browser::signed_in(&server, &writer).await.page(&own).await.contains("What was done to it"));
 }
 
 #[tokio::test]
@@ -324,6 +333,11 @@ async fn operators_see_the_queue_and_tokens_and_revoke_them() {
     assert_eq!(browser.send("/console/tokens/revoke", &fields, None).await.status, 303);
     assert_eq!(signed_in.get("/console").await.status, 303);
     assert!(browser.page("/console/tokens").await.contains("revoked <time"));
+    let audit = browser.page("/console/audit").await;
+    assert!(
+        audit.contains("token.revoke") && audit.contains("<td data-name=\"To what\">other</td>"),
+        "{audit}"
+    );
 }
 
 #[tokio::test]

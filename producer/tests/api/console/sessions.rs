@@ -111,7 +111,7 @@ async fn a_session_is_over_when_it_is_idle_or_old_or_left_or_its_token_counts_no
     let other = token(&server.store, &server.tenant, "other", &[Scope::ImportRead]).await;
     let revoked = Browser::signed_in(&server, &other).await;
     revoked.page("/console").await;
-    tokens::revoke(server.store.pool(), server.tenant.id, "other").await.unwrap().unwrap();
+    tokens::revoke(&server.store, server.tenant.id, "other").await.unwrap().unwrap();
     assert_eq!(revoked.get("/console").await.status, 303);
     let disabled = Browser::signed_in(&server, &server.token).await;
     tenants::set_disabled(&server.store, &server.tenant.slug, true).await.unwrap().unwrap();

@@ -9,6 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::corrupt;
+use crate::audit::{self, Did, Entry};
 use crate::{Store, StoreError};
 
 /// Deliveries that retention deletes in one go.
@@ -150,7 +151,8 @@ pub async fn redeliver(
     webhook: WebhookId,
     delivery: DeliveryId,
 ) -> Result<Option<DeliveryInfo>, StoreError> {
-    sqlx::query_as!(
+    let mut transaction = store.pool().begin().await?;
+    let row = sqlx::query_as!(
         DeliveryRow,
         "update webhook_deliveries
             set state = 'pending', due_at = now(), give_up_at = null, ended_at = null
@@ -160,10 +162,15 @@ pub async fn redeliver(
         webhook.get(),
         delivery.get(),
     )
-    .fetch_optional(store.pool())
-    .await?
-    .map(DeliveryInfo::try_from)
-    .transpose()
+    .fetch_optional(&mut *transaction)
+    .await?;
+    if row.is_some() {
+        let entry = Entry::of(Did::WebhookRedeliver).to(webhook.get());
+        let entry = entry.chosen(Some(serde_json::json!({ "delivery": delivery.get() })));
+        audit::note(&mut transaction, store, tenant, entry).await?;
+    }
+    transaction.commit().await?;
+    row.map(DeliveryInfo::try_from).transpose()
 }
 
 /// Writes a delivery that says nothing, so that the webhook can be tried. `None` if the tenant has no such webhook.

@@ -8,9 +8,11 @@ use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::options::Duplicates;
 use muster_domain::outcome::{Outcome, Verdict};
+use serde_json::json;
 use sqlx::postgres::PgConnection;
 
 use super::{REOPENED_AT_A_TIME, Steered, commit, settle};
+use crate::audit::{self, Did, Entry};
 use crate::convert::{numbers, read_sheet, small};
 use crate::problems::{self, Cause};
 use crate::{Store, StoreError, doubles, undo, unreadable};
@@ -69,6 +71,10 @@ pub async fn retry_cause(
         .await?
         .rows_affected()
     };
+    if moved > 0 {
+        let entry = Entry::of_import(Did::ImportRetry, import).counting(json!({ "chunks": reopened }));
+        audit::note(&mut transaction, store, tenant, entry.chosen(cause.as_filter())).await?;
+    }
     fault::point(Point::Retry)?;
     commit(store, transaction).await?;
     settle(store, tenant, import, moved, &[ImportState::Running, ImportState::Paused, ImportState::Completed])

@@ -79,15 +79,15 @@ async fn a_revoked_token_stands_for_nobody() {
     let (one, two) = (tenant(&store, "one").await, tenant(&store, "two").await);
     let (_, token) = create(&store, one, "ci").await;
 
-    assert_eq!(tokens::revoke(store.pool(), two, "ci").await.unwrap(), None);
+    assert_eq!(tokens::revoke(&store, two, "ci").await.unwrap(), None);
     assert!(tokens::authenticate(&store, &token).await.unwrap().credential().is_some());
 
-    let revoked = tokens::revoke(store.pool(), one, "ci").await.unwrap().unwrap();
+    let revoked = tokens::revoke(&store, one, "ci").await.unwrap().unwrap();
     assert!(revoked.revoked_at.is_some());
     assert_eq!(tokens::authenticate(&store, &token).await.unwrap(), Authenticated::Unknown);
     let after_first = database.snapshot().await;
 
-    assert_eq!(tokens::revoke(store.pool(), one, "ci").await.unwrap(), Some(revoked.clone()));
+    assert_eq!(tokens::revoke(&store, one, "ci").await.unwrap(), Some(revoked.clone()));
     assert_eq!(database.snapshot().await, after_first);
     assert_eq!(tokens::list(store.pool(), one).await.unwrap(), [revoked]);
     assert_eq!(tokens::list(store.pool(), two).await.unwrap(), []);
