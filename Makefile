@@ -105,6 +105,10 @@ bench-fair: ## Measure small imports next to a large one, and next to another te
 bench-pages: ## Measure every page of the console with 1,000 imports in the store and 1,000,000 records running
 	cargo run --locked --release -p muster-bench -- pages
 
+.PHONY: bench-undo
+bench-undo: ## Measure plans, before-images and undos beside the imports that they are about: six ratios (RECORDS=1000000)
+	cargo run --locked --release -p muster-bench -- undo --records $(or $(RECORDS),1000000)
+
 .PHONY: bench-engine
 bench-engine: ## Time the record engine alone: validate, normalise, plan, encode and decode, a record at a time
 	cargo bench --locked -p muster-domain --bench engine

@@ -18,6 +18,7 @@ mod process;
 mod report;
 mod run;
 mod services;
+mod undo;
 
 use std::path::PathBuf;
 
@@ -67,6 +68,13 @@ enum Command {
         #[command(flatten)]
         muster: run::MusterArguments,
     },
+    /// Measure plans, before-images and undos beside the imports that they are about, and print the six ratios that are promised.
+    Undo {
+        #[command(flatten)]
+        arguments: undo::Arguments,
+        #[command(flatten)]
+        muster: run::MusterArguments,
+    },
     /// Measure the floor alone.
     Floor {
         #[command(flatten)]
@@ -85,6 +93,7 @@ fn main() -> anyhow::Result<()> {
         Command::Run { arguments, muster } => run::command(&arguments, Some(&muster)),
         Command::Fair { arguments, muster } => fair::command(&arguments, &muster),
         Command::Pages { arguments, muster } => pages::command(&arguments, &muster),
+        Command::Undo { arguments, muster } => undo::command(&arguments, &muster),
         Command::Floor { arguments } => run::command(&arguments, None),
         Command::Guard => guard::command(),
     }

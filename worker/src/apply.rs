@@ -3,6 +3,7 @@
 //! What is applied, for whom and how comes from the chunk's locked row; the message only carries the records, and is compared.
 
 mod foresee;
+mod foresee_undo;
 mod supersede;
 mod take_back;
 
@@ -229,13 +230,13 @@ impl Job<'_> {
             rules
         };
         let mut work = Work::new(locked, records.names(), &raw, &binding, rules);
+        work.read_changes(&records);
         if locked.plan == Some(PlanUse::Make) {
             return self.foresee(transaction, &work).await;
         }
         if slots.within(work.read_plan(&mut transaction, chunk)).await? {
             return self.leave(transaction, Report::Waits).await;
         }
-        work.read_changes(&records);
         slots.within_longer(work.mark_superseded(&mut transaction, chunk)).await?;
         if care.split {
             if let Err(sick) = work.split(&mut transaction, slots).await? {
@@ -269,7 +270,10 @@ impl Job<'_> {
     /// Writes down what the records would come to, and commits that.
     async fn foresee(&self, mut transaction: Transaction<'_>, work: &Work<'_>) -> Result<Report, StoreError> {
         let (slots, chunk) = (self.slots, self.chunk());
-        let counts = work.foresee(&mut transaction, slots, chunk).await?;
+        let counts = match &work.rules.options.undo {
+            Some(undo) => work.foresee_undo(&mut transaction, slots, chunk, undo).await?,
+            None => work.foresee(&mut transaction, slots, chunk).await?,
+        };
         fault::point_of(Point::BeforeCommit, chunk.get())?;
         slots.within(async { Ok(transaction.commit().await?) }).await?;
         fault::point_of(Point::AfterCommit, chunk.get())?;

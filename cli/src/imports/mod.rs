@@ -208,9 +208,9 @@ enum What {
         #[command(flatten)]
         cause: CauseArgs,
     },
-    /// Take back what an import changed, as far as nobody changed it since; an undo can be undone
+    /// Take back what an import changed, as far as nobody changed it since: planned first, then done by `proceed`; an undo can be undone
     #[command(
-        after_help = "Examples:\n  muster imports undo last --check\n  muster imports undo last\n  muster imports undo 0198 --field phone_number --field metadata.office\n  muster imports undo last --outcome inserted --hold"
+        after_help = "Examples:\n  muster imports undo last --check\n  muster imports undo last\n  muster imports undo last --now\n  muster imports undo 0198 --field phone_number --field metadata.office\n  muster imports undo last --outcome inserted --hold"
     )]
     Undo(undo::UndoArgs),
     /// Pause, resume, cancel, retry or redrive many imports at once, chosen by what they are like
@@ -258,6 +258,7 @@ impl ImportsArgs {
             What::Undo(args) => args.works(),
             What::Bulk(args) => args.works(),
             What::Watch(_) => true,
+            What::Plan(args) => args.again,
             what => what.steering().is_some_and(|(steer, ..)| steer.sets_going()),
         }
     }
@@ -294,6 +295,13 @@ async fn command(
         let id = backend.find(&which.id).await?;
         let view = backend.steer(id, steer, &cause).await?;
         return Box::pin(go_on(args, config, backend, &view, steer.sets_going(), &reach, shutdown)).await;
+    }
+    if let What::Plan(asked) = &args.what
+        && asked.again
+    {
+        let id = backend.find(&asked.id).await?;
+        let view = backend.steer(id, Steer::Replan, &CauseArgs::default()).await?;
+        return Box::pin(go_on(args, config, backend, &view, true, &reach, shutdown)).await;
     }
     if let What::Undo(asked) = &args.what {
         let id = backend.find(&asked.id).await?;

@@ -86,6 +86,7 @@ pub(super) async fn everything(pipeline: &Pipeline) -> Vec<String> {
         "catalog_names",
         "attribute_definitions",
         "before_images",
+        "undo_steps",
         "record_issues",
     ] {
         let sql = format!("select row_to_json(t)::text from {table} as t order by 1");

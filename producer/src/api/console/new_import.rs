@@ -119,7 +119,11 @@ const CHOICES: [Choice; 6] = [
     (
         "start",
         "Begin",
-        &[("auto", "at once"), ("plan", "after I saw what it would do"), ("manual", "when I say so")],
+        &[
+            ("auto", "at once"),
+            ("plan", "check first: after I saw what it would do"),
+            ("manual", "when I say so"),
+        ],
     ),
 ];
 
