@@ -301,14 +301,14 @@ async fn command(
     {
         let id = backend.find(&asked.id).await?;
         let view = backend.steer(id, Steer::Replan, &CauseArgs::default()).await?;
-        return Box::pin(go_on(args, config, backend, &view, true, &reach, shutdown)).await;
+        return Box::pin(until_planned(args, config, backend, &view, true, &reach, shutdown)).await;
     }
     if let What::Undo(asked) = &args.what {
         let id = backend.find(&asked.id).await?;
         let Some(view) = undo::undo(backend, id, asked, args.json, &reach).await? else {
             return Ok(Ended::Done);
         };
-        return Box::pin(go_on(args, config, backend, &view, asked.works(), &reach, shutdown)).await;
+        return Box::pin(until_planned(args, config, backend, &view, asked.works(), &reach, shutdown)).await;
     }
     match &args.what {
         What::List { state, limit } => show::list(&backend.list(*state, *limit).await?, args.json),
@@ -358,6 +358,23 @@ async fn command(
         }
         _ => Ok(Ended::Done),
     }
+}
+
+/// Shows the plan of an import once it is made; an import that is not planned as [`go_on`] does.
+async fn until_planned(
+    args: &ImportsArgs,
+    config: &Config,
+    backend: &Backend<'_>,
+    view: &View,
+    going: bool,
+    reach: &Reach,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Ended> {
+    let here = matches!(backend, Backend::Local(local) if local.session.runs_engine());
+    if view.state == ImportState::Planning && !here {
+        return watch::run(backend, view.id, args.json, reach, shutdown).await;
+    }
+    go_on(args, config, backend, view, going, reach, shutdown).await
 }
 
 /// Shows an import that was steered. Where nobody else works on the store, what was set going is done here.

@@ -29,7 +29,7 @@ fn planned(index: usize, outcome: Outcome, before: &Value, after: &Value) -> Pla
 }
 
 /// An import as if workers had planned it: one user would be inserted, two changed.
-async fn made(server: &Server) -> String {
+pub(crate) async fn made(server: &Server) -> String {
     let csv = "email,given_name\nnew@example.com,New\na@example.com,=Ann\nb@example.com,Bob\n";
     let import = accepted(server.upload("start=manual", csv)).await["id"].as_str().unwrap().to_owned();
     let records = vec![

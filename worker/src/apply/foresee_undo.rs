@@ -58,7 +58,7 @@ impl Work<'_> {
     }
 
     /// The changes with what taking them back would come to. What a chunk does to a user is told with its last record that does something.
-    fn foreseen_undo(&self, plan: Planned, changed_by: &HashMap<Uuid, ImportId>) -> Vec<PlannedRecord> {
+    fn foreseen_undo(&self, plan: Planned, changed_by: &HashMap<Uuid, ChangedBy>) -> Vec<PlannedRecord> {
         let mut effects: HashMap<Uuid, Change> =
             plan.changes.into_iter().map(|change| (change.user, change)).collect();
         let mut records = Vec::with_capacity(self.raw.len());

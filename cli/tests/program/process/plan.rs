@@ -68,6 +68,11 @@ fn a_plan_ends_as_applying_it_would_and_one_that_is_dropped_is_gone() {
     assert_eq!((&plan["counts"]["inserted"], &plan["counts"]["failed"]), (&1.into(), &1.into()));
     through(&["imports", "cancel", "last"]).exits(0);
     through(&["imports", "plan", "last"]).exits(1).tells(&["no_plan"]);
+    // An undo waits for its plan too, and shows it.
+    through(&["import", "users", "people.csv", "--brake", "0"]).exits(3);
+    let undone = through(&["imports", "undo", "last"]).exits(0);
+    assert!(undone.stdout.contains("would update  1 (deleted 1)"), "{undone:#?}");
+    through(&["imports", "proceed", "last"]).exits(0);
     crate::harness::signal(&child, "TERM");
     crate::harness::wait(child);
 }

@@ -429,7 +429,7 @@ fn difference(base: &Found, now: &Flat, to: i32) -> Option<Change> {
 
 /// Adds what one has and the other has not.
 fn put_only(of: &Flat, other: &Flat, to: &mut Map<String, Value>) {
-    let differing = of.iter().filter(|(path, value)| !kept_alike(other.get(*path), Some(value)));
+    let differing = of.iter().filter(|(path, value)| !kept_alike(other.get(*path), Some(*value)));
     to.extend(differing.map(|(path, value)| (path.clone(), value.clone())));
 }
 
