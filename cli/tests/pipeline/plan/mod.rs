@@ -1,6 +1,7 @@
 //! Planning imports: nothing is written, what was foreseen happens, and what changed meanwhile is told.
 
 mod foreseen;
+mod meanwhile;
 mod property;
 
 use std::collections::BTreeMap;

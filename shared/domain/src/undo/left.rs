@@ -3,6 +3,7 @@
 //! What taking back writes down in the store (the users, and the steps of the undo) is kept here of each user that a chunk has to do with,
 //! and laid over the users that are there. So a later chunk meets what it would meet if the earlier ones had been applied.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
@@ -86,15 +87,15 @@ pub fn left(found: &[Found], planned: &Planned, is_remembered: impl Fn(&Step) ->
         left.insert(*id, LeftUser { id: *id, version: *version, stands_for: None, kept, fields: None });
     }
     for step in planned.steps.iter().filter(|step| is_remembered(step)) {
-        if !left.contains_key(&step.user)
-            && let Some(before) = there.get(&step.user)
-        {
-            left.insert(step.user, LeftUser::of(before));
-        }
-        if let Some(user) = left.get_mut(&step.user) {
-            user.stands_for = (user.version == step.version).then_some(step.stands_for);
-            user.kept.extend(step.kept.iter().cloned());
-        }
+        let user = match left.entry(step.user) {
+            Entry::Occupied(user) => user.into_mut(),
+            Entry::Vacant(place) => match there.get(&step.user) {
+                Some(before) => place.insert(LeftUser::of(before)),
+                None => continue,
+            },
+        };
+        user.stands_for = (user.version == step.version).then_some(step.stands_for);
+        user.kept.extend(step.kept.iter().cloned());
     }
     left.into_values().collect()
 }
