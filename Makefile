@@ -109,6 +109,10 @@ bench-pages: ## Measure every page of the console with 1,000 imports in the stor
 bench-inspect: ## Measure how long `muster inspect` takes for files of 1,000,000 records
 	cargo run --locked --release -p muster-bench -- inspect
 
+.PHONY: bench-undo
+bench-undo: ## Measure plans, before-images and undos beside the imports that they are about: six ratios (RECORDS=1000000)
+	cargo run --locked --release -p muster-bench -- undo --records $(or $(RECORDS),1000000)
+
 .PHONY: bench-engine
 bench-engine: ## Time the record engine alone: validate, normalise, plan, encode and decode, a record at a time
 	cargo bench --locked -p muster-domain --bench engine

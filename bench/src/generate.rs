@@ -35,12 +35,15 @@ pub(crate) struct Order {
     /// Percentage of records without a usable e-mail address.
     #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
     pub(crate) invalid: f64,
+    /// How often each user has changed since the first file of the same seed.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) revision: u64,
 }
 
 impl Order {
     /// Clean records, as CSV.
     pub(crate) fn clean(records: u64, seed: u64) -> Self {
-        Self { records, seed, format: Format::Csv, duplicates: 0.0, invalid: 0.0 }
+        Self { records, seed, format: Format::Csv, duplicates: 0.0, invalid: 0.0, revision: 0 }
     }
 }
 
@@ -159,7 +162,7 @@ impl<'o> Generator<'o> {
 
     fn new_user(&mut self) {
         let index = self.manifest.users;
-        self.person.become_user(self.order.seed, index, 0);
+        self.person.become_user(self.order.seed, index, self.order.revision);
         self.manifest.users += 1;
         self.manifest.first.inserted += 1;
         if self.order.duplicates <= 0.0 {

@@ -39,6 +39,12 @@ impl Client {
         read(status, &body, expected).with_context(|| format!("GET {path}"))
     }
 
+    /// Asks for something to be done.
+    pub(crate) fn post(&self, path: &str, expected: u16) -> anyhow::Result<Value> {
+        let (status, body) = self.exchange("POST", path, None).with_context(|| format!("POST {path}"))?;
+        read(status, &body, expected).with_context(|| format!("POST {path}"))
+    }
+
     /// The status of a probe; `None` where nobody answers.
     pub(crate) fn probe(&self, path: &str) -> Option<u16> {
         self.exchange("GET", path, None).ok().map(|(status, _)| status)
@@ -90,6 +96,9 @@ impl Client {
             head += &format!("Content-Type: text/csv\r\nContent-Length: {length}\r\n\r\n");
             sent = send(&stream, &head, &mut body);
         } else {
+            if method == "POST" {
+                head += "Content-Length: 0\r\n";
+            }
             head += "\r\n";
             (&stream).write_all(head.as_bytes()).context("sending the request")?;
         }

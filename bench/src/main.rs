@@ -19,6 +19,7 @@ mod process;
 mod report;
 mod run;
 mod services;
+mod undo;
 
 use std::path::PathBuf;
 
@@ -73,6 +74,13 @@ enum Command {
         #[command(flatten)]
         arguments: inspect::Arguments,
     },
+    /// Measure plans, before-images and undos beside the imports that they are about, and print the six ratios that are promised.
+    Undo {
+        #[command(flatten)]
+        arguments: undo::Arguments,
+        #[command(flatten)]
+        muster: run::MusterArguments,
+    },
     /// Measure the floor alone.
     Floor {
         #[command(flatten)]
@@ -92,6 +100,7 @@ fn main() -> anyhow::Result<()> {
         Command::Fair { arguments, muster } => fair::command(&arguments, &muster),
         Command::Pages { arguments, muster } => pages::command(&arguments, &muster),
         Command::Inspect { arguments } => inspect::command(&arguments),
+        Command::Undo { arguments, muster } => undo::command(&arguments, &muster),
         Command::Floor { arguments } => run::command(&arguments, None),
         Command::Guard => guard::command(),
     }

@@ -15,6 +15,11 @@ use crate::process;
 
 /// Builds the release program, unless it is up to date, and says where it is.
 pub(crate) fn build(root: &Path) -> anyhow::Result<PathBuf> {
+    build_with(root, &[])
+}
+
+/// The same with more arguments for cargo.
+pub(crate) fn build_with(root: &Path, arguments: &[&str]) -> anyhow::Result<PathBuf> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args([
         "build",
@@ -24,6 +29,7 @@ pub(crate) fn build(root: &Path) -> anyhow::Result<PathBuf> {
         "muster-cli",
         "--message-format=json-render-diagnostics",
     ]);
+    command.args(arguments);
     command.current_dir(root).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     let output = command.output().context("cannot start cargo")?;
     let messages = process::finished("cargo build", &output)?;
@@ -59,6 +65,8 @@ pub(crate) struct Muster<'a> {
     pub(crate) database: String,
     pub(crate) amqp: &'a str,
     pub(crate) prefix: String,
+    /// More variables of its environment.
+    pub(crate) variables: &'static [(&'static str, &'static str)],
 }
 
 impl Muster<'_> {
@@ -70,6 +78,7 @@ impl Muster<'_> {
         }
         command.env("DATABASE_URL", &self.database).env("AMQP_URL", self.amqp);
         command.env("MUSTER_BROKER_PREFIX", &self.prefix);
+        command.envs(self.variables.iter().copied());
         command
     }
 

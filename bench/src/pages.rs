@@ -71,7 +71,8 @@ pub(crate) fn command(arguments: &Arguments, with: &MusterArguments) -> anyhow::
     guard.add(&Leftover::Database { server: servers.database.clone(), name: name.clone() })?;
     let database = postgres::create_database(&servers.database, &name, "template0")?;
     let amqp = servers.amqp.clone().context("no broker")?;
-    let muster = Muster { program: &program, folder: &folder, database, amqp: &amqp, prefix: name };
+    let muster =
+        Muster { program: &program, folder: &folder, database, amqp: &amqp, prefix: name, variables: &[] };
     muster.call(&["migrate"])?;
     let all = measure(&mut guard, &muster, arguments, with.workers)?;
     guard.finish()?;

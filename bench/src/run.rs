@@ -158,7 +158,14 @@ impl Run<'_> {
         let (name, url) = self.database(what, &format!("{}_{template}", self.name))?;
         let folder = self.folder.clone();
         let amqp = self.services.amqp.clone().context("no broker")?;
-        let muster = Muster { program, folder: &folder, database: url, amqp: &amqp, prefix: name.clone() };
+        let muster = Muster {
+            program,
+            folder: &folder,
+            database: url,
+            amqp: &amqp,
+            prefix: name.clone(),
+            variables: &[],
+        };
         let time =
             end_to_end::measure(&mut self.guard, &muster, workers, &self.file, &self.manifest, content)?;
         self.done_with(&name)?;
@@ -172,7 +179,14 @@ impl Run<'_> {
         prefix: &str,
     ) -> anyhow::Result<Muster<'b>> {
         let amqp = self.services.amqp.as_deref().context("no broker")?;
-        Ok(Muster { program, folder: &self.folder, database, amqp, prefix: prefix.to_owned() })
+        Ok(Muster {
+            program,
+            folder: &self.folder,
+            database,
+            amqp,
+            prefix: prefix.to_owned(),
+            variables: &[],
+        })
     }
 
     /// A fresh database: its name, its URL.

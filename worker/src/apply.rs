@@ -3,6 +3,7 @@
 //! What is applied, for whom and how comes from the chunk's locked row; the message only carries the records, and is compared.
 
 mod foresee;
+mod foresee_undo;
 mod report;
 mod supersede;
 mod take_back;
@@ -184,6 +185,7 @@ impl Job<'_> {
             rules
         };
         let mut work = Work::new(locked, records.names(), &raw, &binding, rules);
+        work.read_changes(&records);
         reading.end();
         if locked.plan == Some(PlanUse::Make) {
             return self.foresee(transaction, &work).await;
@@ -191,7 +193,6 @@ impl Job<'_> {
         if slots.within(work.read_plan(&mut transaction, chunk)).await? {
             return self.leave(transaction, Report::Waits).await;
         }
-        work.read_changes(&records);
         slots.within_longer(work.mark_superseded(&mut transaction, chunk)).await?;
         if care.split {
             if let Err(sick) = work.split(&mut transaction, slots).await? {
@@ -245,7 +246,10 @@ impl Job<'_> {
     async fn foresee(&self, mut transaction: Transaction<'_>, work: &Work<'_>) -> Result<Report, StoreError> {
         let (slots, chunk) = (self.slots, self.chunk());
         let planning = traces::span("plan");
-        let counts = work.foresee(&mut transaction, slots, chunk).await?;
+        let counts = match &work.rules.options.undo {
+            Some(undo) => work.foresee_undo(&mut transaction, slots, chunk, undo).await?,
+            None => work.foresee(&mut transaction, slots, chunk).await?,
+        };
         planning.end();
         fault::point_of(Point::BeforeCommit, chunk.get())?;
         let committing = traces::span("commit");

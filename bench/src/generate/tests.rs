@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::*;
 
 fn order(records: u64, format: Format, duplicates: f64, invalid: f64) -> Order {
-    Order { records, seed: 7, format, duplicates, invalid }
+    Order { records, seed: 7, format, duplicates, invalid, revision: 0 }
 }
 
 fn text(order: &Order) -> (String, Manifest) {

@@ -141,6 +141,7 @@ operations! {
     IMPORTS_FAILED_CSV = "imports_failed_csv": GET "/v1/imports/{id}/failed.csv", &["code", "field"];
     IMPORTS_FAILED_NDJSON = "imports_failed_ndjson": GET "/v1/imports/{id}/failed.ndjson", &["code", "field"];
     IMPORTS_PLAN = "imports_plan": GET "/v1/imports/{id}/plan", &[] => PlanView;
+    IMPORTS_PLAN_ANEW = "imports_plan_anew": POST "/v1/imports/{id}/plan", &[] => View;
     IMPORTS_PLAN_CHANGES = "imports_plan_changes": GET "/v1/imports/{id}/plan/changes", &["limit", "field", "after"] => PlannedList;
     IMPORTS_RECEIPT = "imports_receipt": GET "/v1/imports/{id}/receipt", &[];
     IMPORTS_RECEIPT_KEY = "imports_receipt_key": GET "/v1/receipts/key", &[] => ReceiptKeyView;
@@ -151,7 +152,7 @@ operations! {
     IMPORTS_CANCEL = "imports_cancel": POST "/v1/imports/{id}/cancel", &[] => View;
     IMPORTS_RETRY = "imports_retry": POST "/v1/imports/{id}/retry", &["code", "field"] => View;
     IMPORTS_UNDO_PREVIEW = "imports_undo_preview": GET "/v1/imports/{id}/undo", &[] => UndoPreview;
-    IMPORTS_UNDO = "imports_undo": POST "/v1/imports/{id}/undo", &["start", "field", "records", "outcome"] => View;
+    IMPORTS_UNDO = "imports_undo": POST "/v1/imports/{id}/undo", &["start", "field", "records", "outcome", "code"] => View;
     BULK_LOOK = "bulk_look": POST "/v1/bulk", &["action", "state", "older_than", "newer_than", "file", "profile", "code", "field", "dead"] => BulkView;
     BULK_LIST = "bulk_list": GET "/v1/bulk", &[] => BulkList;
     BULK_SHOW = "bulk_show": GET "/v1/bulk/{bulk}", &[] => BulkView;

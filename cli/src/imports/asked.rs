@@ -18,6 +18,8 @@ pub(crate) enum Steer {
     Resume,
     Cancel,
     Retry,
+    /// Make its plan anew.
+    Replan,
 }
 
 impl Steer {
@@ -29,12 +31,13 @@ impl Steer {
             Self::Resume => "resume",
             Self::Cancel => "cancel",
             Self::Retry => "retry",
+            Self::Replan => "plan",
         }
     }
 
     /// Whether the import runs afterwards.
     pub(crate) fn sets_going(self) -> bool {
-        matches!(self, Self::Proceed(_) | Self::Resume | Self::Retry)
+        matches!(self, Self::Proceed(_) | Self::Resume | Self::Retry | Self::Replan)
     }
 }
 

@@ -126,6 +126,7 @@ impl Local<'_> {
             Steer::Resume => steer::resume(store, tenant, id).await?,
             Steer::Cancel => steer::cancel(store, tenant, id).await?,
             Steer::Retry => steer::retry_cause(store, tenant, id, cause.cause()).await?,
+            Steer::Replan => steer::plan(store, tenant, id).await?,
         };
         match steered {
             Steered::Done(_) => {

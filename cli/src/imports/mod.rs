@@ -211,9 +211,9 @@ enum What {
         #[command(flatten)]
         cause: CauseArgs,
     },
-    /// Take back what an import changed, as far as nobody changed it since; an undo can be undone
+    /// Take back what an import changed, as far as nobody changed it since: planned first, then done by `proceed`; an undo can be undone
     #[command(
-        after_help = "Examples:\n  muster imports undo last --check\n  muster imports undo last\n  muster imports undo 0198 --field phone_number --field metadata.office\n  muster imports undo last --outcome inserted --hold"
+        after_help = "Examples:\n  muster imports undo last --check\n  muster imports undo last\n  muster imports undo last --now\n  muster imports undo 0198 --field phone_number --field metadata.office\n  muster imports undo last --outcome inserted --hold"
     )]
     Undo(undo::UndoArgs),
     /// Pause, resume, cancel, retry or redrive many imports at once, chosen by what they are like
@@ -261,6 +261,7 @@ impl ImportsArgs {
             What::Undo(args) => args.works(),
             What::Bulk(args) => args.works(),
             What::Watch(_) => true,
+            What::Plan(args) => args.again,
             what => what.steering().is_some_and(|(steer, ..)| steer.sets_going()),
         }
     }
@@ -298,12 +299,19 @@ async fn command(
         let view = backend.steer(id, steer, &cause).await?;
         return Box::pin(go_on(args, config, backend, &view, steer.sets_going(), &reach, shutdown)).await;
     }
+    if let What::Plan(asked) = &args.what
+        && asked.again
+    {
+        let id = backend.find(&asked.id).await?;
+        let view = backend.steer(id, Steer::Replan, &CauseArgs::default()).await?;
+        return Box::pin(until_planned(args, config, backend, &view, true, &reach, shutdown)).await;
+    }
     if let What::Undo(asked) = &args.what {
         let id = backend.find(&asked.id).await?;
         let Some(view) = undo::undo(backend, id, asked, args.json, &reach).await? else {
             return Ok(Ended::Done);
         };
-        return Box::pin(go_on(args, config, backend, &view, asked.works(), &reach, shutdown)).await;
+        return Box::pin(until_planned(args, config, backend, &view, asked.works(), &reach, shutdown)).await;
     }
     match &args.what {
         What::List { state, limit } => show::list(&backend.list(*state, *limit).await?, args.json),
@@ -360,6 +368,23 @@ async fn written(what: &What, as_json: bool, backend: &Backend<'_>, reach: &Reac
         }
         _ => Ok(Ended::Done),
     }
+}
+
+/// Shows the plan of an import once it is made; an import that is not planned as [`go_on`] does.
+async fn until_planned(
+    args: &ImportsArgs,
+    config: &Config,
+    backend: &Backend<'_>,
+    view: &View,
+    going: bool,
+    reach: &Reach,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Ended> {
+    let here = matches!(backend, Backend::Local(local) if local.session.runs_engine());
+    if view.state == ImportState::Planning && !here {
+        return watch::run(backend, view.id, args.json, reach, shutdown).await;
+    }
+    go_on(args, config, backend, view, going, reach, shutdown).await
 }
 
 /// Shows an import that was steered. Where nobody else works on the store, what was set going is done here.

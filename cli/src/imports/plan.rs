@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::Args;
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
-use muster_domain::outcome::Outcome;
+use muster_domain::outcome::{Outcome, Reason};
 use muster_producer::api::{PlanView, PlannedList, PlannedView};
 use muster_store::plans::{self, PlannedPage};
 use serde_json::Value;
@@ -18,6 +18,8 @@ use crate::failure::Ended;
 use crate::output::{answer, json, number};
 use crate::reach::Reach;
 
+/// Reasons of records that count as updates.
+const UPDATES: [&str; 2] = ["enrolled", "deleted"];
 /// Records that are asked for at a time.
 const PAGE: u16 = 500;
 
@@ -32,6 +34,9 @@ pub(crate) struct PlanArgs {
     /// With --diff: only records that change this field, as `metadata.office` or `phone_number`
     #[arg(long, value_name = "FIELD", requires = "diff")]
     field: Option<String>,
+    /// Make the plan anew, as things are now
+    #[arg(long, conflicts_with = "diff")]
+    pub(super) again: bool,
 }
 
 /// Shows a plan.
@@ -111,11 +116,12 @@ fn text(plan: &PlanView, reach: &Reach) -> String {
     }
     let _ = write!(
         text,
-        "\n  would insert  {}\n  would update  {}\n  would skip    {}{}\n  would fail    {}{}",
+        "\n  would insert  {}\n  would update  {}{}\n  would skip    {}{}\n  would fail    {}{}",
         number(counts.inserted),
         number(counts.updated),
+        causes(plan.reasons.iter().filter(|(reason, _)| UPDATES.contains(&reason.as_str()))),
         number(counts.skipped),
-        causes(plan.reasons.iter().filter(|(reason, _)| *reason != "enrolled")),
+        causes(plan.reasons.iter().filter(|(reason, _)| !UPDATES.contains(&reason.as_str()))),
         number(counts.failed),
         causes(plan.codes.iter()),
     );
@@ -160,7 +166,8 @@ fn causes<'c>(causes: impl Iterator<Item = (&'c String, &'c u64)>) -> String {
     if texts.is_empty() { String::new() } else { format!(" ({})", texts.join(", ")) }
 }
 
-/// What a record changes, a line for what goes and one for what comes. `None` for one that changes nothing that is there.
+/// What a record changes, a line for what goes and one for what comes. `None` for one that changes nothing that is there and says nothing in
+/// vain.
 fn diff(record: &PlannedView) -> Option<String> {
     let line = record.line.map(|line| format!(", line {line}")).unwrap_or_default();
     let user = record.user_id.map(|user| format!(", user {user}")).unwrap_or_default();
@@ -168,6 +175,9 @@ fn diff(record: &PlannedView) -> Option<String> {
     match record.outcome {
         Outcome::Updated => {
             let mut text = head;
+            if record.reason == Some(Reason::Deleted) {
+                text.push_str("\n  - the user");
+            }
             for change in &record.changes {
                 for (sign, value) in [('-', &change.before), ('+', &change.after)] {
                     if let Some(value) = value {
@@ -175,7 +185,7 @@ fn diff(record: &PlannedView) -> Option<String> {
                     }
                 }
             }
-            Some(text)
+            Some(in_vain(record, text))
         }
         Outcome::Failed => {
             let errors = record.errors.iter().map(|error| {
@@ -184,8 +194,17 @@ fn diff(record: &PlannedView) -> Option<String> {
             });
             Some(errors.fold(format!("{head} fails"), |text, error| text + &error))
         }
+        Outcome::Inserted | Outcome::Skipped if !record.warnings.is_empty() => Some(in_vain(record, head)),
         Outcome::Inserted | Outcome::Skipped | Outcome::Pending => None,
     }
+}
+
+/// What a record says in vain, and what an undo leaves as it is.
+fn in_vain(record: &PlannedView, mut text: String) -> String {
+    for warning in &record.warnings {
+        let _ = write!(text, "\n  ~ {}", shown(&Value::from(warning.as_str())));
+    }
+    text
 }
 
 /// On one line, and nothing that a terminal would act on.
@@ -269,5 +288,11 @@ mod tests {
         let inserted = json!({"record": 1, "line": 2, "outcome": "inserted", "reason": null, "user_id": null, "warnings": [],
                               "errors": [], "changes": []});
         assert_eq!(diff(&record(inserted)), None);
+        let deleted = json!({"record": 2, "line": null, "outcome": "updated", "reason": "deleted", "user_id": null, "changes": [],
+                             "warnings": [], "errors": []});
+        assert_eq!(diff(&record(deleted)).unwrap(), "record 2\n  - the user");
+        let kept = json!({"record": 3, "line": null, "outcome": "skipped", "reason": "changed_since", "user_id": null, "changes": [],
+                          "warnings": ["changed since, and left as it is: email"], "errors": []});
+        assert_eq!(diff(&record(kept)).unwrap(), "record 3\n  ~ \"changed since, and left as it is: email\"");
     }
 }

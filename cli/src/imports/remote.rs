@@ -138,6 +138,7 @@ impl Remote {
             Steer::Resume => &operations::IMPORTS_RESUME,
             Steer::Cancel => &operations::IMPORTS_CANCEL,
             Steer::Retry => &operations::IMPORTS_RETRY,
+            Steer::Replan => &operations::IMPORTS_PLAN_ANEW,
         };
         self.ask(operation.at(&[&id]).with_all(cause.query()).with_all(on_drift)).await
     }

@@ -1,10 +1,10 @@
-//! `muster imports undo`: says what cannot be taken back any more, and takes the rest back.
+//! `muster imports undo`: says what cannot be taken back any more, and plans to take the rest back, or does it.
 
 use anyhow::bail;
 use clap::Args;
 use muster_domain::id::ImportId;
 use muster_domain::options::Start;
-use muster_domain::undo::{RecordRanges, Undo};
+use muster_domain::undo::{RecordRanges, Undo, UndoCode};
 use muster_producer::api::UndoPreview;
 use muster_runtime::clock;
 use muster_store::undo::{self as store, NewUndo, OpenedUndo};
@@ -33,9 +33,15 @@ pub(crate) struct UndoArgs {
     /// Take back only what records with this outcome did
     #[arg(long, value_parser = ["inserted", "updated"])]
     outcome: Option<String>,
-    /// Receive the undo and let it wait for `muster imports proceed`
+    /// Take back only what records did of which this was told: enrolled, deleted (by an undo), or changed_since_plan
+    #[arg(long, value_name = "CODE")]
+    code: Option<UndoCode>,
+    /// Open the undo without a plan and let it wait for `muster imports proceed`
     #[arg(long)]
     hold: bool,
+    /// Take it back at once, without planning it first
+    #[arg(long, conflicts_with_all = ["hold", "check"])]
+    now: bool,
     /// Only say what could be taken back
     #[arg(long)]
     check: bool,
@@ -61,7 +67,11 @@ impl UndoArgs {
     }
 
     fn start(&self) -> Start {
-        if self.hold { Start::Manual } else { Start::Auto }
+        match (self.hold, self.now) {
+            (true, _) => Start::Manual,
+            (_, true) => Start::Auto,
+            _ => Start::Plan,
+        }
     }
 
     fn outcomes(&self) -> Option<Outcomes> {
@@ -108,7 +118,7 @@ fn tell(preview: &UndoPreview, check: bool, reach: &Reach) {
         return;
     }
     let (inserted, updated) = (number(preview.inserted), number(preview.updated));
-    let does = if check { format!("import {id} can be undone") } else { format!("undoing import {id}") };
+    let does = if check { format!("import {id} can be undone") } else { format!("undo of import {id}") };
     remark(format_args!("{does}: {inserted} records inserted users, {updated} changed them"));
     if preview.gone > 0 {
         remark(format_args!(
@@ -140,6 +150,7 @@ impl Local<'_> {
             fields,
             records: args.records.clone(),
             outcome: args.outcomes().map(Outcomes::outcome),
+            code: args.code,
             start: args.start(),
             chunk: self.chunk,
             actor: Some(OPERATOR.to_owned()),
@@ -169,7 +180,8 @@ impl Remote {
             .with("start", args.start().to_string())
             .with_all(fields)
             .with_all(args.records.as_ref().map(|records| ("records", records.to_string())))
-            .with_all(args.outcome.clone().map(|outcome| ("outcome", outcome)));
+            .with_all(args.outcome.clone().map(|outcome| ("outcome", outcome)))
+            .with_all(args.code.map(|code| ("code", code.to_string())));
         self.ask_without_limit(call).await
     }
 }

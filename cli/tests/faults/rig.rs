@@ -286,6 +286,54 @@ impl Rig {
         }
     }
 
+    /// Waits until the import is in this state.
+    pub(crate) async fn until_state(&self, id: &str, wanted: &str) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let import = self.import(id).await;
+            if import["state"] == wanted {
+                return import;
+            }
+            assert!(Instant::now() < deadline, "the import is not {wanted}: {import}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    pub(crate) async fn plan(&self, id: &str) -> Value {
+        self.send(Method::GET, &format!("/v1/imports/{id}/plan"), None).await
+    }
+
+    /// Opens an undo, which is planned first. Whose request is not answered looks whether there is one before asking again.
+    pub(crate) async fn undo(&self, id: &str) -> String {
+        let path = format!("/v1/imports/{id}/undo");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let preview = self.send(Method::GET, &path, None).await;
+            if let Some(undo) = preview["undone_by"].as_str() {
+                return undo.to_owned();
+            }
+            let request =
+                self.http.post(format!("http://{}{path}", self.address)).bearer_auth(&self.token).send();
+            if let Ok(answer) = request.await
+                && answer.status() == StatusCode::ACCEPTED
+                && let Ok(undo) = answer.json::<Value>().await
+            {
+                return undo["id"].as_str().unwrap().to_owned();
+            }
+            assert!(Instant::now() < deadline, "the undo is not opened");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// What users are called, by address.
+    pub(crate) async fn names(&self) -> Vec<String> {
+        let mut connection = self.store.connection().await.unwrap();
+        sqlx::query_scalar("select email || ' ' || given_name from users order by email")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap()
+    }
+
     /// Number of users, and the sum of their versions, which counts every write.
     pub(crate) async fn witness(&self) -> (i64, i64) {
         let mut connection = self.store.connection().await.unwrap();

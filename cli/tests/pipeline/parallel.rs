@@ -127,11 +127,10 @@ async fn messages_that_come_again_change_nothing(backend: Backend) {
     // Only now has each copy been looked at.
     assert_eq!(pipeline.witness().await, (200, 200));
     let mut connection = pipeline.store.connection().await.unwrap();
-    let sums: (i64, i64) =
-        sqlx::query_as("select sum(inserted)::bigint, sum(skipped)::bigint from chunks")
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
+    let sums: (i64, i64) = sqlx::query_as("select sum(inserted)::bigint, sum(skipped)::bigint from chunks")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
     assert_eq!(sums, (200, 0));
     drop(connection);
     pipeline.finish().await;

@@ -10,6 +10,7 @@ mod attention;
 mod audit;
 mod bulk;
 mod catalog;
+mod changes;
 mod choices;
 mod failed;
 mod family;
@@ -79,6 +80,7 @@ routes! {
     get "GET" "/console/imports" imports::list, Some(Scope::ImportRead);
     get "GET" "/console/imports/{id}" import::show, Some(Scope::ImportRead);
     get "GET" "/console/imports/{id}/records" records::list, Some(Scope::ImportRead);
+    get "GET" "/console/imports/{id}/changes" changes::list, Some(Scope::ImportRead);
     get "GET" "/console/imports/{id}/failed.csv" failed::csv, Some(Scope::ImportRead);
     get "GET" "/console/imports/{id}/failed.ndjson" failed::ndjson, Some(Scope::ImportRead);
     get "GET" "/console/imports/{id}/receipt" proof::receipt, Some(Scope::ImportRead);

@@ -5,11 +5,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use muster_domain::error::ErrorCode;
+use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::ImportId;
 use muster_domain::options::Start;
 use muster_domain::outcome::Outcome;
 use muster_domain::token::Scope;
-use muster_domain::undo::{RecordRanges, Undo};
+use muster_domain::undo::{RecordRanges, Undo, UndoCode};
 use muster_runtime::clock;
 use muster_store::reports;
 use muster_store::undo::{self as store, NewUndo, OpenedUndo, Preview};
@@ -89,14 +90,16 @@ pub(super) async fn preview(
 
 /// Undoes an import: a new import takes its changes back, the last one first. Field by field, what still is as the import left it is
 /// as before again; what somebody changed since is left as it is, and told. Users that it inserted are deleted if nothing touched
-/// them since. An undo can be undone.
+/// them since. It is planned first, unless `start` says otherwise: its plan is that of any import, and `proceed` does it. What somebody
+/// changes after the plan is left as it is as well. An undo can be undone.
 #[utoipa::path(
     post, path = "/v1/imports/{id}/undo", tag = "imports", operation_id = "imports_undo",
     params(("id" = String, Path),
            ("field" = Option<String>, Query, description = "these fields only, with commas between them; users that were inserted stay"),
            ("records" = Option<String>, Query, description = "what these records did only: numbers and ranges, as in 7,100-200"),
            ("outcome" = Option<String>, Query, description = "what records with this outcome did only: inserted or updated"),
-           ("start" = Option<String>, Query, description = "auto, or manual: it waits for `proceed`")),
+           ("code" = Option<String>, Query, description = "what records did only of which this was told: enrolled, deleted (by an undo), or changed_since_plan (applied with `on_drift=apply` all the same)"),
+           ("start" = Option<String>, Query, description = "plan, which is the default: it is planned, changes nothing and waits for `proceed`; manual: it waits for `proceed` without a plan; auto: it starts at once")),
     responses((status = 202, description = "The undo", body = UndoView)),
 )]
 pub(super) async fn create(
@@ -109,6 +112,7 @@ pub(super) async fn create(
     let fields: Option<String> = params.take("field")?;
     let records: Option<RecordRanges> = params.take("records")?;
     let outcome: Option<String> = params.take("outcome")?;
+    let code: Option<UndoCode> = params.take("code")?;
     let start: Option<Start> = params.take("start")?;
     params.finish()?;
     let new = NewUndo {
@@ -118,7 +122,8 @@ pub(super) async fn create(
         fields: fields.as_deref().map(paths).transpose()?.unwrap_or_default(),
         records,
         outcome: outcome.as_deref().map(undoable).transpose()?,
-        start: start.unwrap_or_default(),
+        code,
+        start: start.unwrap_or(if mutant(Mutant::UndoAtOnce) { Start::Auto } else { Start::Plan }),
         chunk: state.0.limits.chunk,
         actor: Some(caller.actor()),
     };

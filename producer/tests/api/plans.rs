@@ -38,7 +38,7 @@ pub(crate) async fn made(server: &Server) -> String {
         planned(2, Outcome::Updated, &json!({"phone_number": "+3212345678"}), &json!({})),
     ];
     let sums = serde_json::to_value(Sums::of(&records)).unwrap();
-    let records = PlannedChunk { records, users: Vec::new() }.encode().unwrap();
+    let records = PlannedChunk { records, ..PlannedChunk::default() }.encode().unwrap();
     sqlx::query(
         "insert into plans (tenant_id, import_id, chunk_id, inserted, updated, skipped, failed, sums, follows, users, versions, keys,
                             records)
@@ -81,7 +81,7 @@ pub(crate) async fn made_of(server: &Server, chunks: Vec<Vec<PlannedRecord>>) ->
         .bind(chunk)
         .bind(updated)
         .bind(sums)
-        .bind(PlannedChunk { records, users: Vec::new() }.encode().unwrap())
+        .bind(PlannedChunk { records, ..PlannedChunk::default() }.encode().unwrap())
         .execute(server.store.pool())
         .await
         .unwrap();
@@ -223,7 +223,7 @@ async fn a_plan_makes_no_group_before_it_is_applied() {
     assert_eq!(so, [true, true]);
     // A file that is refused makes none either.
     let refused = "start=plan&group=Writers&on_invalid=refuse";
-    accepted(server.upload(refused, "email\nnobody\n")).await;
+    assert_refused(server.upload(refused, "email\nnobody\n"), 422, "invalid_records").await;
     assert_eq!(groups(&server).await, ["Readers"]);
 }
 
@@ -266,6 +266,53 @@ async fn a_plan_tells_sums_changes_and_a_table() {
     // No cell runs in a spreadsheet.
     assert!(lines[2].contains("\"given_name\",\"Marker-Zoe\",\"'=Ann\""), "{table}");
     assert!(lines[3].contains("\"phone_number\",\"'+3212345678\",\"\""), "{table}");
+}
+
+/// A plan of ten million records is summed up and paged as one of three: nobody reads its records to add them up, and a page ends when it is
+/// full.
+#[tokio::test]
+async fn a_plan_of_ten_million_records_is_summed_up_and_paged() {
+    let server = Server::start().await;
+    let import = accepted(server.upload("start=manual", "email\na@example.com\n")).await;
+    let import = import["id"].as_str().unwrap().to_owned();
+    // The sums of a thousand records a chunk; the first of them are enough to be shown.
+    let before = json!({"metadata.office": "Rome"});
+    let mut records: Vec<PlannedRecord> = (0..1_000)
+        .map(|at| planned(at, Outcome::Updated, &before, &json!({"metadata.office": "Oslo"})))
+        .collect();
+    let sums = serde_json::to_value(Sums::of(&records)).unwrap();
+    records.truncate(5);
+    let records = PlannedChunk { records, ..PlannedChunk::default() }.encode().unwrap();
+    sqlx::query(
+        "insert into plans (tenant_id, import_id, chunk_id, inserted, updated, skipped, failed, sums, follows, users, versions, keys,
+                            records)
+         select tenant_id, id, n, 0, 1000, 0, 0, $2, '{}', '{}', '{}', '', $3
+           from imports, generate_series(1, 10000) as n where id = $1::uuid",
+    )
+    .bind(&import)
+    .bind(sums)
+    .bind(records)
+    .execute(server.store.pool())
+    .await
+    .unwrap();
+    sqlx::query("update imports set total = 10000000 where id = $1::uuid")
+        .bind(&import)
+        .execute(server.store.pool())
+        .await
+        .unwrap();
+    plan_is_whole(&server, &import).await;
+    let plan = server.json(&format!("/v1/imports/{import}/plan")).await;
+    assert_eq!(
+        (&plan["counts"]["total"], &plan["counts"]["updated"]),
+        (&json!(10_000_000), &json!(10_000_000))
+    );
+    assert_eq!(plan["fields"][0]["changed"], 10_000_000);
+    assert_eq!(plan["warnings"][0]["code"], "many_users");
+    let first = server.json(&format!("/v1/imports/{import}/plan/changes?limit=3")).await;
+    assert_eq!(first["records"].as_array().unwrap().len(), 3);
+    assert!(first["next"].is_string());
+    let none = server.json(&format!("/v1/imports/{import}/plan/changes?field=phone_number")).await;
+    assert_eq!((&none["records"], &none["next"]), (&json!([]), &Value::Null));
 }
 
 #[tokio::test]

@@ -66,6 +66,24 @@ async fn an_undo_is_an_import_and_there_is_one() {
 }
 
 #[tokio::test]
+async fn an_undo_is_planned_first_and_says_what_it_will_do() {
+    let server = Server::start().await;
+    let import = applied(&server, true).await;
+    let undo = accepted(server.post(&format!("/v1/imports/{import}/undo"))).await;
+    assert_eq!((&undo["state"], &undo["options"]["start"]), (&json!("planning"), &json!("plan")));
+    let id = undo["id"].as_str().unwrap();
+    let plan = server.json(&format!("/v1/imports/{id}/plan")).await;
+    assert_eq!((&plan["state"], &plan["counts"]["pending"]), (&json!("planning"), &json!(1)));
+    assert!(undo["links"]["plan"].as_str().unwrap().ends_with(&format!("/v1/imports/{id}/plan")));
+    // While it is open there is no other; dropped before it changed anything, there may be.
+    let again = server.post(&format!("/v1/imports/{import}/undo?start=auto"));
+    assert_refused(again, 409, "already_undone").await;
+    assert_eq!(server.post(&format!("/v1/imports/{id}/cancel")).send().await.unwrap().status(), 200);
+    let at_once = accepted(server.post(&format!("/v1/imports/{import}/undo?start=auto"))).await;
+    assert_eq!(at_once["state"], "running");
+}
+
+#[tokio::test]
 async fn what_cannot_be_undone_has_its_code() {
     let server = Server::start().await;
     let waiting = accepted(server.upload("start=manual", "email\na@example.com\n")).await;
@@ -76,7 +94,8 @@ async fn what_cannot_be_undone_has_its_code() {
     assert_eq!(server.json(&gone).await["gone"], 1);
     let import = format!("/v1/imports/{}/undo", applied(&server, true).await);
     // Only users that were changed have fields to take back; nothing is left of what these name.
-    for query in ["field=email", "outcome=updated", "records=2-9"] {
+    for query in ["field=email", "outcome=updated", "records=2-9", "code=enrolled", "code=changed_since_plan"]
+    {
         assert_refused(server.post(&format!("{import}?{query}")), 409, "not_applied").await;
     }
     for (query, field) in [
@@ -86,6 +105,7 @@ async fn what_cannot_be_undone_has_its_code() {
         ("records=0", "records"),
         ("records=9-2", "records"),
         ("outcome=failed", "outcome"),
+        ("code=email_invalid", "code"),
         ("start=never", "start"),
         ("force=true", "force"),
         ("records=1&records=2", "records"),

@@ -499,6 +499,12 @@ table! {
         UndoForwards = "undo_forwards",
         /// Each lane of an undo goes by itself, also where users exchanged unique values.
         UndoManyLanes = "undo_many_lanes",
+        /// A request that changed a user since is not named by an undo.
+        UndoForgetsRequests = "undo_forgets_requests",
+        /// An undo that is limited to a code takes everything back.
+        UndoOfAllCodes = "undo_of_all_codes",
+        /// An undo begins at once, without a plan.
+        UndoAtOnce = "undo_at_once",
         /// An import may be undone any number of times.
         UndoTwice = "undo_twice",
         /// A deleted user leaves its memberships and credentials behind.

@@ -13,12 +13,14 @@ mod change;
 mod fit;
 mod flat;
 mod images;
+mod left;
 mod plan;
 
-pub use crate::undo_limits::{RecordRanges, Undo};
+pub use crate::undo_limits::{NoUndoCode, RecordRanges, Undo, UndoCode};
 pub use change::{Change, Kind, changes, encode};
 pub use change::{at, names, record_fields, texts};
 pub use flat::{Flat, Row, flat_profile, flat_user, is_membership, membership_path, put_differences, row_of};
 pub(crate) use flat::{kept_alike, objects_kept_alike, same};
 pub use images::Images;
+pub use left::{LeftUser, lay_left_over, left};
 pub use plan::{Found, Kept, Places, Planned, Step, Told, Written, plan};

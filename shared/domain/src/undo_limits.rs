@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::field::Field;
 use crate::id::ImportId;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Reason};
 
 /// What an import undoes; an option of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,17 +27,74 @@ pub struct Undo {
     /// Only what records with this outcome did: inserted or updated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// Only what records did of which this was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<UndoCode>,
+}
+
+/// What is told of records that changed a user, and not of all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UndoCode {
+    /// The record only enrolled its user.
+    Enrolled,
+    /// The record of an undo deleted its user.
+    Deleted,
+    /// The record was applied although its user was no longer what the plan had seen (`on_drift=apply`).
+    ChangedSincePlan,
+}
+
+impl UndoCode {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Enrolled, Self::Deleted, Self::ChangedSincePlan];
+
+    /// The text that stands in requests and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enrolled => "enrolled",
+            Self::Deleted => "deleted",
+            Self::ChangedSincePlan => "changed_since_plan",
+        }
+    }
+
+    /// The reason of the outcome by which it is told, if it is told by one.
+    pub fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Enrolled => Some(Reason::Enrolled),
+            Self::Deleted => Some(Reason::Deleted),
+            Self::ChangedSincePlan => None,
+        }
+    }
+}
+
+/// The text names nothing that is told of records that changed a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be one of: enrolled, deleted, changed_since_plan")]
+pub struct NoUndoCode;
+
+impl FromStr for UndoCode {
+    type Err = NoUndoCode;
+
+    fn from_str(text: &str) -> Result<Self, NoUndoCode> {
+        Self::ALL.into_iter().find(|known| known.as_str() == text).ok_or(NoUndoCode)
+    }
+}
+
+impl fmt::Display for UndoCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 impl Undo {
     /// Everything that an import did.
     pub fn whole(of: ImportId, since: DateTime<Utc>) -> Self {
-        Self { of, since, fields: Vec::new(), records: None, outcome: None }
+        Self { of, since, fields: Vec::new(), records: None, outcome: None, code: None }
     }
 
     /// Whether everything is taken back.
     pub fn is_whole(&self) -> bool {
-        self.fields.is_empty() && self.records.is_none() && self.outcome.is_none()
+        self.fields.is_empty() && self.records.is_none() && self.outcome.is_none() && self.code.is_none()
     }
 
     /// Whether a field is to be taken back.

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use muster_domain::id::ImportId;
 use muster_domain::outcome::{Outcome, Verdict};
-use muster_domain::undo::{Change, Flat, Found, Kind, Undo, is_membership, plan, put_differences};
+use muster_domain::undo::{
+    Change, Flat, Found, Kind, LeftUser, Told, Undo, is_membership, lay_left_over, left, plan,
+    put_differences,
+};
 use muster_testkit::random::Random;
 use muster_testkit::undo::Reference;
 use serde_json::{Map, Value, json};
@@ -146,6 +149,7 @@ impl World {
         let undo = Undo::whole(ImportId::new(Uuid::nil()), chrono::DateTime::UNIX_EPOCH);
         let (mut own, mut verdicts) = (Vec::new(), Vec::new());
         self.steps.clear();
+        let mut planned_alone = Foreseen { base: self.clone(), left: Vec::new() };
         let backwards: Vec<&Vec<Change>> = applications.iter().rev().collect();
         for some in backwards.chunks(cut) {
             let chunk: Vec<Change> = some.iter().flat_map(|one| one.iter().rev()).cloned().collect();
@@ -161,6 +165,11 @@ impl World {
             };
             let found: Vec<Found> = self.users.iter().map(found).collect();
             let planned = plan(&chunk, &found, &undo);
+            assert_eq!(
+                planned_alone.told(&chunk, &undo),
+                planned.told,
+                "what was planned, and what came of it"
+            );
             for (id, version, _) in &planned.deleted {
                 assert_eq!(self.users.remove(id).map(|(at, _)| at), Some(*version));
             }
@@ -177,6 +186,36 @@ impl World {
             verdicts.extend(planned.told.into_iter().map(|told| told.verdict));
         }
         (own, verdicts)
+    }
+}
+
+/// A plan of an undo: users as they are, and how each of its chunks would leave them.
+struct Foreseen {
+    base: World,
+    left: Vec<Vec<LeftUser>>,
+}
+
+impl Foreseen {
+    /// Plans the next chunk.
+    fn told(&mut self, chunk: &[Change], undo: &Undo) -> Vec<Told> {
+        let there = |(id, (version, fields)): (&Uuid, &(i32, Flat))| {
+            let found = Found {
+                id: *id,
+                version: *version,
+                stands_for: None,
+                kept: BTreeSet::new(),
+                fields: fields.clone(),
+            };
+            (*id, found)
+        };
+        let mut found: BTreeMap<Uuid, Found> = self.base.users.iter().map(there).collect();
+        for earlier in &self.left {
+            lay_left_over(&mut found, earlier.clone(), |_| true, &mut HashSet::new());
+        }
+        let found: Vec<Found> = found.into_values().collect();
+        let planned = plan(chunk, &found, undo);
+        self.left.push(left(&found, &planned, |_| true));
+        planned.told
     }
 }
 

@@ -192,7 +192,7 @@ async fn undone(
            )
            select id as "id!", undoes as "undoes!"
              from back
-            where state = 'completed' and not (options -> 'undo' ?| array['fields', 'records', 'outcome'])
+            where state = 'completed' and not (options -> 'undo' ?| array['fields', 'records', 'outcome', 'code'])
             order by id desc
             limit $3"#,
         imports,

@@ -9,6 +9,7 @@ mod erase;
 mod forget;
 mod group;
 mod read;
+mod undo;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,6 +23,8 @@ pub(super) use group::settle_group;
 pub use read::{
     Cursor, PlanSummary, PlannedPage, PlannedRecords, Since, WORTH_A_WARNING, chunk_after, page, summary,
 };
+
+pub use undo::{Undoing, met_by_undo};
 
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
@@ -48,6 +51,8 @@ pub struct Met {
     follows: BTreeMap<i32, (i64, i64)>,
     /// The last chunk that was planned when this was read.
     seen: i64,
+    /// The lane of the chunk that is planned.
+    lane: i32,
 }
 
 /// A chunk that is being planned.
@@ -73,15 +78,29 @@ pub async fn known(
 ) -> Result<Met, StoreError> {
     let users = existing(connection, planning.tenant, records, enrolment).await?;
     let mut met = Met { known: Known::there(users), ..Met::default() };
+    let lay = |met: &mut Met, chunk: PlannedChunk| {
+        met.known.lay_over(chunk.users, |user| user.has_one_of(planning.import, planning.asked));
+    };
+    earlier(connection, planning, &mut met, lay).await?;
+    Ok(met)
+}
+
+/// Reads the chunks of the plan that have to do with one of the values, in their order, and notes which of them this one follows.
+async fn earlier(
+    connection: &mut PgConnection,
+    planning: &Planning<'_>,
+    met: &mut Met,
+    mut lay: impl FnMut(&mut Met, PlannedChunk) + Send,
+) -> Result<(), StoreError> {
     let found: Vec<Found> = sqlx::query_as(EARLIER)
         .bind(planning.import.get())
         .bind(planning.asked)
         .bind(planning.chunk.get())
         .fetch_all(&mut *connection)
         .await?;
-    met.seen = found.first().map_or(0, |row| row.seen);
+    (met.seen, met.lane) = found.first().map_or((0, 0), |row| (row.seen, row.own));
     if fault::mutant(Mutant::PlanForgetsEarlier) {
-        return Ok(met);
+        return Ok(());
     }
     for row in found {
         let (Some(plan), Some(chunk), Some(lane)) = (row.plan, row.chunk, row.lane) else { continue };
@@ -92,20 +111,21 @@ pub async fn known(
                 .await?;
             // Gone: the import was cancelled since, and nothing can be kept of what is planned here.
             let Some(records) = records else { continue };
-            let left = decoded(&records, plan)?.users;
-            met.known.lay_over(left, |user| user.has_one_of(planning.import, planning.asked));
+            lay(met, decoded(&records, plan)?);
         }
         if row.other == Some(true) {
             met.follows.insert(lane, (plan, chunk));
         }
     }
-    Ok(met)
+    Ok(())
 }
 
 /// A chunk that has to do with one of the values, as [`EARLIER`] tells it.
 #[derive(sqlx::FromRow)]
 struct Found {
     seen: i64,
+    /// The lane of the chunk that is planned.
+    own: i32,
     plan: Option<i64>,
     chunk: Option<i64>,
     lane: Option<i32>,
@@ -117,10 +137,15 @@ struct Found {
 
 /// The chunks of the plan that have to do with one of the values, in their order: all that write users, and of those that write none the
 /// last one of each lane. What a chunk of the second kind leaves is what was there, so it is followed and not read: where many records
-/// fail over one value, each chunk would read all before it. Keys of a plan that was forgotten find nothing. At least one row.
+/// fail over one value, each chunk would read all before it. A chunk of an undo that writes nothing may still have found out what is to be
+/// left alone. Keys of a plan that was forgotten find nothing. At least one row.
+///
+/// Nobody waits until the plan of a chunk is on disk: what a crash of the server takes back is a chunk that is with the workers again, and
+/// it is planned again when its lease ends. The move of the import to `planned` waits, and with it all that was committed before.
 const EARLIER: &str = "
     with found as (
-        select p.id as plan, p.chunk_id as chunk, c.lane, p.inserted + p.updated > 0 as writes
+        select p.id as plan, p.chunk_id as chunk, c.lane,
+               p.inserted + p.updated > 0 or exists (select from imports where id = $1 and undoes is not null) as writes
           from (select distinct plan_id from planned_keys where import_id = $1 and key = any($2)) as k
           join plans p on p.id = k.plan_id and p.import_id = $1
           join chunks c on c.id = p.chunk_id
@@ -129,9 +154,11 @@ const EARLIER: &str = "
         union all
         (select distinct on (lane) plan, chunk, lane, writes from found where not writes order by lane, plan desc)
     )
-    select latest.seen, met.plan, met.chunk, met.lane, met.writes,
-           met.lane <> (select lane from chunks where id = $3) as other
-      from (select coalesce(max(id), 0) as seen from plans where import_id = $1) as latest
+    select latest.seen, latest.own, met.plan, met.chunk, met.lane, met.writes, met.lane <> latest.own as other
+      from (select coalesce(max(id), 0) as seen, coalesce((select lane from chunks where id = $3), 0) as own,
+                   set_config('synchronous_commit', 'off', true) as lazily
+              from plans
+             where import_id = $1) as latest
       left join met on true
      order by met.plan";
 
@@ -170,9 +197,13 @@ pub async fn put(
 ) -> Result<Put, StoreError> {
     // Before the lock: others wait for it.
     let row = NewRow::of(new)?;
-    let own = sqlx::query_scalar!("select lane from chunks where id = $1", planning.chunk.get())
-        .fetch_one(&mut *connection)
-        .await?;
+    if new.keys.all.is_empty() {
+        // Nothing of it matters to another chunk, nor another chunk to it (`keys::kept`): it has no place in their order.
+        let follows: Vec<i64> = met.follows.values().map(|(_, chunk)| *chunk).collect();
+        insert(connection, planning, new, row, &follows).await?;
+        fault::point(Point::Finished)?;
+        return Ok(Put::Kept);
+    }
     lock(connection, planning.import).await?;
     let since = sqlx::query!(
         "select p.id, p.keys, p.chunk_id, c.lane
@@ -202,7 +233,7 @@ pub async fn put(
     for plan in looked_at(connection, planning.import, &new.keys.given_up).await? {
         note(plan.0, plan.1, plan.2);
     }
-    follows.remove(&own);
+    follows.remove(&met.lane);
     let follows: Vec<i64> = follows.into_values().map(|(_, chunk)| chunk).collect();
     let id = insert(connection, planning, new, row, &follows).await?;
     copy_keys(connection, planning.import, id, &new.keys.all).await?;

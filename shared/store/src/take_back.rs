@@ -3,9 +3,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use muster_domain::fault::{self, Mutant, Point, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::options::IdentifierField;
@@ -24,8 +25,8 @@ use super::upsert::{Memberships, insert, release, update};
 /// How much the clocks of workers may differ: what was made this long before an import began may be of it.
 const CLOCKS: Duration = Duration::from_secs(3600);
 
-/// Finds, plans and writes: what taking back the changes, in their order, makes of the tenant's users. Beside it, which import changed
-/// users last that are left as they are, as far as that is known.
+/// Finds, plans and writes: what taking back the changes, in their order, makes of the tenant's users. Beside it, who changed users last
+/// that are left as they are, as far as that is known.
 ///
 /// A conflict (somebody else was faster) is an error of kind `Conflict`; the transaction must then be rolled back.
 pub async fn take_back(
@@ -34,7 +35,7 @@ pub async fn take_back(
     import: ImportId,
     changes: &[Change],
     undo: &Undo,
-) -> Result<(Planned, HashMap<Uuid, ImportId>), StoreError> {
+) -> Result<(Planned, HashMap<Uuid, ChangedBy>), StoreError> {
     let found = find(connection, tenant, import, undo.of, changes).await?;
     let planned = plan(changes, &found, undo);
     fault::point(Point::Planned)?;
@@ -44,17 +45,55 @@ pub async fn take_back(
     release(connection, &releases).await?;
     write(connection, tenant, &planned.written).await?;
     write_steps(connection, tenant, import, &planned.steps, undo).await?;
+    let changed_by = changed_by_others(connection, tenant, import, undo, changes, &planned).await?;
+    Ok((planned, changed_by))
+}
+
+/// Who changed a user after the import that is undone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangedBy {
+    /// An import.
+    Import(ImportId),
+    /// A request about this user alone.
+    Request {
+        /// When.
+        at: DateTime<Utc>,
+        /// Who asked: `token:` and the id of the token, or `operator`. None where that is not known.
+        actor: Option<String>,
+    },
+}
+
+impl fmt::Display for ChangedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Import(import) => write!(f, "import {import}"),
+            Self::Request { at, actor } => {
+                let actor = actor.as_deref().map(|actor| format!(" of {actor}")).unwrap_or_default();
+                write!(f, "a request{actor} at {}", at.format("%Y-%m-%d %H:%M:%S UTC"))
+            }
+        }
+    }
+}
+
+/// Who changed users last that are left as they are, as far as that is known.
+pub async fn changed_by_others(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+    undo: &Undo,
+    changes: &[Change],
+    planned: &Planned,
+) -> Result<HashMap<Uuid, ChangedBy>, StoreError> {
     let kept = changes.iter().zip(&planned.told).filter(|(_, told)| told.is_kept());
     let kept: Vec<Uuid> = kept.map(|(change, _)| change.user).take(ASKED).collect();
-    let changed_by = changed_by(connection, tenant, import, undo, &kept).await?;
-    Ok((planned, changed_by))
+    changed_by(connection, tenant, import, undo, &kept).await
 }
 
 /// Most users of a chunk of whom it is asked who changed them.
 const ASKED: usize = 20;
 
 /// Applications of chunks of a tenant before an undo began to work, the last ones first. Few of them, however many there were since.
-const LATER_CHUNKS: &str = "select b.import_id, c.records, c.outcomes
+const LATER_CHUNKS: &str = "select b.import_id, c.records, c.outcomes, c.applied_at
   from (select newest.id, newest.import_id, newest.chunk_id
           from before_images as newest
          where newest.tenant_id = $1
@@ -65,27 +104,35 @@ const LATER_CHUNKS: &str = "select b.import_id, c.records, c.outcomes
  where b.import_id <> $3 and b.id > (select min(own.id) from before_images as own where own.import_id = $3)
  order by b.id desc";
 
-/// Which import changed each of these users last, after the one that is undone began to; none where that was no import, or it is too
-/// long ago.
+/// The last request about each of these users alone since a moment.
+const LATER_REQUESTS: &str = "select distinct on (user_id) user_id, at, actor
+  from user_changes
+ where tenant_id = $1 and user_id = any($2) and at >= $3
+ order by user_id, id desc";
+
+/// A row of [`LATER_CHUNKS`].
+type LaterChunk = (Uuid, i32, Option<Vec<u8>>, Option<DateTime<Utc>>);
+
+/// Who changed each of these users last, after the import that is undone began to; none where that is not known, or it is too long ago.
 async fn changed_by(
     connection: &mut PgConnection,
     tenant: TenantId,
     import: ImportId,
     undo: &Undo,
     users: &[Uuid],
-) -> Result<HashMap<Uuid, ImportId>, StoreError> {
-    let mut changed_by = HashMap::new();
+) -> Result<HashMap<Uuid, ChangedBy>, StoreError> {
     if users.is_empty() {
-        return Ok(changed_by);
+        return Ok(HashMap::new());
     }
     // Not a checked macro: a test asks how the database goes about the same text.
-    let rows: Vec<(Uuid, i32, Option<Vec<u8>>)> = sqlx::query_as(LATER_CHUNKS)
+    let rows: Vec<LaterChunk> = sqlx::query_as(LATER_CHUNKS)
         .bind(tenant.get())
         .bind(import.get())
         .bind(undo.of.get())
-        .fetch_all(connection)
+        .fetch_all(&mut *connection)
         .await?;
-    for (later, records, outcomes) in rows {
+    let mut imports: HashMap<Uuid, (ImportId, Option<DateTime<Utc>>)> = HashMap::new();
+    for (later, records, outcomes, at) in rows {
         let records = number(records, ("chunks", "records"), later)?;
         let Some(sheet) = outcomes.and_then(|bytes| OutcomeSheet::decode(&bytes, records).ok()) else {
             continue;
@@ -95,8 +142,22 @@ async fn changed_by(
             if let Some(user) = user.filter(|user| users.contains(user))
                 && (changed || mutant(Mutant::UndoBlamesTheUnchanged))
             {
-                changed_by.entry(user).or_insert(ImportId::new(later));
+                imports.entry(user).or_insert((ImportId::new(later), at));
             }
+        }
+    }
+    let requests: Vec<(Uuid, DateTime<Utc>, Option<String>)> = sqlx::query_as(LATER_REQUESTS)
+        .bind(tenant.get())
+        .bind(users)
+        .bind(undo.since)
+        .fetch_all(connection)
+        .await?;
+    let mut changed_by: HashMap<Uuid, ChangedBy> =
+        imports.iter().map(|(user, (import, _))| (*user, ChangedBy::Import(*import))).collect();
+    for (user, at, actor) in requests {
+        let later = imports.get(&user).is_none_or(|(_, applied)| applied.is_some_and(|applied| applied < at));
+        if later && !mutant(Mutant::UndoForgetsRequests) {
+            changed_by.insert(user, ChangedBy::Request { at, actor });
         }
     }
     Ok(changed_by)
@@ -107,7 +168,7 @@ fn identifier(field: &str) -> Option<IdentifierField> {
 }
 
 /// The users of the changes, and those that have a unique value which one of them had. One statement, so one moment.
-async fn find(
+pub(super) async fn find(
     connection: &mut PgConnection,
     tenant: TenantId,
     import: ImportId,
@@ -311,8 +372,16 @@ async fn write(
     gone.delete(connection).await
 }
 
-/// Notes which fields were left as they are; and of which earlier version users are again. The latter of all users where a part alone is
-/// taken back, since an undo of another part may come; else where the import may have inserted them: a user's id tells when it was made.
+/// Whether a step is noted: of all users where a part alone is taken back, since an undo of another part may come; else where fields were left
+/// as they are, or the import may have inserted the user: a user's id tells when it was made.
+pub fn is_remembered(step: &Step, undo: &Undo) -> bool {
+    let since = undo.since - TimeDelta::from_std(CLOCKS).unwrap_or_default();
+    let since = u64::try_from(since.timestamp()).unwrap_or(0);
+    let is_young = |id: &Uuid| id.get_timestamp().is_none_or(|made| made.to_unix().0 >= since);
+    !undo.is_whole() || !step.kept.is_empty() || is_young(&step.user)
+}
+
+/// Notes which fields were left as they are; and of which earlier version users are again.
 async fn write_steps(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -320,11 +389,7 @@ async fn write_steps(
     steps: &[Step],
     undo: &Undo,
 ) -> Result<(), StoreError> {
-    let since = undo.since - TimeDelta::from_std(CLOCKS).unwrap_or_default();
-    let since = u64::try_from(since.timestamp()).unwrap_or(0);
-    let young = |id: &Uuid| id.get_timestamp().is_none_or(|made| made.to_unix().0 >= since);
-    let wanted = |step: &&Step| !undo.is_whole() || !step.kept.is_empty() || young(&step.user);
-    let steps: Vec<&Step> = steps.iter().filter(wanted).collect();
+    let steps: Vec<&Step> = steps.iter().filter(|step| is_remembered(step, undo)).collect();
     if steps.is_empty() {
         return Ok(());
     }

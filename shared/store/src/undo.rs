@@ -18,7 +18,7 @@ use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::options::{ImportOptions, Start};
 use muster_domain::outcome::Outcome;
-use muster_domain::undo::{RecordRanges, Undo, names};
+use muster_domain::undo::{RecordRanges, Undo, UndoCode, names};
 use serde::Serialize;
 use sqlx::postgres::PgConnection;
 
@@ -47,6 +47,8 @@ pub struct NewUndo {
     pub records: Option<RecordRanges>,
     /// Outcome of the records whose changes alone are taken back.
     pub outcome: Option<Outcome>,
+    /// What was told of the records whose changes alone are taken back.
+    pub code: Option<UndoCode>,
     /// When it starts.
     pub start: Start,
     /// How large its chunks may become.
@@ -301,6 +303,7 @@ pub async fn open(store: &Store, new: &NewUndo) -> Result<OpenedUndo, StoreError
         fields: new.fields.clone(),
         records: new.records.clone(),
         outcome: new.outcome,
+        code: new.code,
         ..Undo::whole(new.of, source.since)
     };
     let mut staging = Staging::new(new, &source, undo);
@@ -348,16 +351,16 @@ async fn insert(
     let json = |error: serde_json::Error| StoreError::Program(error.to_string());
     let state = match new.start {
         Start::Auto => ImportState::Running,
-        // An undo is shown before it begins; it has no plan of its own.
-        Start::Manual | Start::Plan => ImportState::Received,
+        Start::Manual => ImportState::Received,
+        Start::Plan => ImportState::Planning,
     };
     let filename = source.filename.as_ref().map(|name| format!("undo of {name}"));
     sqlx::query!(
         // The transaction may have begun before the import that is undone had ended; what counts is when its row was locked.
         "insert into imports (id, tenant_id, state, filename, options, columns, lanes, total, undoes, alive_until, received_at,
-                              started_at, created_at, secret_key, actor, traceparent)
+                              started_at, created_at, secret_key, actor, traceparent, plan)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), now(), case when $3 = 'running' then now() end, clock_timestamp(), null,
-                 $10, $11)",
+                 $10, $11, case when $3 = 'planning' then 'make' end)",
         new.id.get(),
         new.tenant.get(),
         state.as_str(),

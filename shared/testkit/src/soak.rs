@@ -8,7 +8,7 @@
 //! | `relay` | the way of some of them to the servers, which can be made half open |
 //! | `generate` | files with the manifest of their records |
 //! | `model` | what a record must come to, over users that are kept in memory |
-//! | `api`, `upload`, `clients`, `contended`, `unclash` | the clients |
+//! | `api`, `upload`, `clients`, `contended`, `unclash`, `undo` | the clients: they plan a part of their imports first, and undo some |
 //! | `oracle`, `finale` | the comparison after each import, and at the end |
 //! | `damage` | whether the comparison sees anything |
 //! | `witness` | the database's own record of every change, written by triggers |
@@ -40,6 +40,7 @@ mod run;
 mod servers;
 mod sheets;
 mod unclash;
+mod undo;
 mod upload;
 mod watch;
 mod witness;

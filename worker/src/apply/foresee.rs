@@ -50,7 +50,8 @@ impl Work<'_> {
             let new: HashSet<Uuid> = left.iter().filter(|user| user.new).map(|user| user.id).collect();
             let new: HashSet<Uuid> = new.union(&met.known.new).copied().collect();
             let users_met = met.known.met(&plan);
-            let planned = PlannedChunk { records: self.foreseen(plan, &new, &makers), users: left };
+            let planned =
+                PlannedChunk { records: self.foreseen(plan, &new, &makers), users: left, left: Vec::new() };
             let mut counts = Counts::default();
             planned.records.iter().for_each(|record| counts.add(record.outcome));
             let written = NewPlan { chunk: &planned, counts, keys: &keys, met: users_met };
@@ -67,7 +68,8 @@ impl Work<'_> {
         transaction: &mut Transaction<'_>,
         chunk: ChunkId,
     ) -> Result<bool, StoreError> {
-        if self.locked.plan.is_none() || self.locked.reopened {
+        // An undo leaves alone what somebody changed since, whether that was before its plan or after it.
+        if self.locked.plan.is_none() || self.locked.reopened || self.rules.options.undo.is_some() {
             return Ok(false);
         }
         let mut plan = store::of_chunk(transaction, chunk).await?;
@@ -183,7 +185,7 @@ impl Work<'_> {
         records
     }
 
-    fn bare(&self, index: usize, verdict: Verdict) -> PlannedRecord {
+    pub(super) fn bare(&self, index: usize, verdict: Verdict) -> PlannedRecord {
         let position = self.raw.get(index).map(|record| record.position);
         PlannedRecord {
             index,
@@ -202,7 +204,7 @@ impl Work<'_> {
     }
 
     /// A record that was pending and is invalid now: something that it names has left the catalog since.
-    fn invalid(&self, index: usize) -> Option<PlannedRecord> {
+    pub(super) fn invalid(&self, index: usize) -> Option<PlannedRecord> {
         let (before, _) = self.locked.outcomes.get(index)?;
         if before.outcome != Outcome::Pending {
             return None;

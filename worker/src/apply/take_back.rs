@@ -2,10 +2,10 @@
 
 use muster_domain::chunk::ChunkRecords;
 use muster_domain::error::{ErrorCode, RecordError};
-use muster_domain::id::ImportId;
 use muster_domain::outcome::{Reason, Verdict};
 use muster_domain::undo::{self, Change, Kept, Told, Undo};
-use muster_store::{StoreError, Transaction, take_back as store};
+use muster_store::take_back::{self as store, ChangedBy};
+use muster_store::{StoreError, Transaction};
 
 use super::{Work, Written};
 
@@ -59,7 +59,7 @@ impl Work<'_> {
         for ((index, change), told) in chosen.into_iter().zip(planned.told) {
             let user = (told.verdict != Verdict::FAILED).then_some(change.user);
             written.verdicts.push((*index, told.verdict, user));
-            let by = changed_by.get(&change.user).copied();
+            let by = changed_by.get(&change.user);
             written.warnings.extend(warnings(&told, by).into_iter().map(|text| (*index, text)));
             written.errors.extend(told.error.map(|error| (*index, error)));
         }
@@ -68,14 +68,14 @@ impl Work<'_> {
 }
 
 /// What is told of a change that was not, or not wholly, taken back. Names fields and users, never values.
-fn warnings(told: &Told, by: Option<ImportId>) -> Vec<String> {
+pub(super) fn warnings(told: &Told, by: Option<&ChangedBy>) -> Vec<String> {
     let mut texts = Vec::new();
     let changed: Vec<&Kept> = told.kept.iter().filter(|kept| kept.holder.is_none()).collect();
     if !changed.is_empty() {
         let names: Vec<&str> = changed.iter().take(NAMED).map(|kept| kept.path.as_str()).collect();
         let more = changed.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let by = by.map_or_else(String::new, |import| format!(" by import {import}"));
+        let by = by.map_or_else(String::new, |by| format!(" by {by}"));
         texts.push(format!("changed since{by}, and left as it is: {}{more}", names.join(", ")));
     }
     for kept in &told.kept {
@@ -85,7 +85,7 @@ fn warnings(told: &Told, by: Option<ImportId>) -> Vec<String> {
     }
     match told.verdict.reason {
         Some(Reason::ChangedSince) if told.kept.is_empty() => {
-            let by = by.map_or_else(|| "somebody".to_owned(), |import| format!("import {import}"));
+            let by = by.map_or_else(|| "somebody".to_owned(), ChangedBy::to_string);
             texts.push(format!("{by} changed the user since it was inserted; it is kept"));
         }
         Some(Reason::Gone) => texts.push("the user is there no more".to_owned()),

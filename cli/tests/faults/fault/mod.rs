@@ -1,5 +1,6 @@
 //! Tests that start processes: two at a time (see .config/nextest.toml).
 
 mod commits;
+mod foresight;
 mod points;
 mod webhooks;

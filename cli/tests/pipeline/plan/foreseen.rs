@@ -1,15 +1,14 @@
 //! What a plan says, what becomes of it, and who dies meanwhile.
 
-use muster_domain::catalog::{Catalog, Organization};
 use muster_domain::chunk::ChunkLimits;
 use muster_domain::error::ErrorCode;
-use muster_domain::id::{ChunkId, GroupId};
+use muster_domain::id::ChunkId;
 use muster_domain::import::ImportState;
-use muster_domain::options::{Enrolment, IdentifierField, ImportOptions};
+use muster_domain::options::{IdentifierField, ImportOptions};
 use muster_domain::outcome::{Outcome, Reason};
 use muster_domain::planned::{FieldSum, OnDrift};
 use muster_store::steer::{self, Steered};
-use muster_store::{catalog, erase, plans};
+use muster_store::{erase, plans};
 
 use super::{
     applied, everything, first, keys, no_keys_are_kept, plan, records, summary, verdicts, work_on_plan,
@@ -25,13 +24,13 @@ on_both_queues!(
 );
 
 /// Two records a chunk in two lanes.
-async fn small(backend: Backend) -> Pipeline {
+pub(super) async fn small(backend: Backend) -> Pipeline {
     let mut pipeline = Pipeline::new(backend).await;
     pipeline.limits.chunk = ChunkLimits { records: 2, bytes: 64 * 1024, lanes: 2 };
     pipeline
 }
 
-const BEFORE: &str = "email,phone_number,given_name,custom__office\n\
+pub(super) const BEFORE: &str = "email,phone_number,given_name,custom__office\n\
                       a@example.com,+3212345671,Ann,Milan\n\
                       b@example.com,+3212345672,Bob,Milan\n\
                       c@example.com,,Cid,Rome\n";
@@ -395,56 +394,6 @@ async fn a_plan_can_be_dropped_resumed_and_made_anew() {
     work_on_plan(&mut pipeline, import).await;
     assert_eq!(verdicts(&records(&pipeline, import).await), foreseen);
     assert_eq!(applied(&mut pipeline, import, OnDrift::Refuse).await.counts.failed, 0);
-    pipeline.finish().await;
-}
-
-/// A group that the catalog lacks is made when the plan is applied, and records come to what was planned all the same.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_that_is_not_there_yet_is_planned_and_made_when_the_plan_is_applied() {
-    let mut pipeline = small(Backend::Postgres).await;
-    pipeline.import(BEFORE, &ImportOptions::default()).await;
-    let organizations = Organization { slug: "org".into(), name: "Org".into() };
-    let new = Catalog { organizations: vec![organizations], ..Catalog::default() };
-    catalog::apply(&pipeline.store, pipeline.tenant, &new).await.unwrap();
-    let slug = "org".parse().unwrap();
-    let found = catalog::find_organization(pipeline.store.pool(), pipeline.tenant, &slug).await.unwrap();
-    let options = ImportOptions {
-        organization: Some("org".into()),
-        group: Some("Readers".into()),
-        enrolment: Some(Enrolment {
-            organization_id: found.unwrap().0.get(),
-            group_id: GroupId::PLANNED.get(),
-        }),
-        ..ImportOptions::default()
-    };
-    let before = everything(&pipeline).await;
-    // The first is there, the others are new, and each is named twice.
-    let csv =
-        "email,given_name\na@example.com,Ann\nx@example.com,Xan\na@example.com,Ann\nx@example.com,Xan\n";
-    let import = plan(&mut pipeline, csv, &options).await;
-    let other = plan(&mut pipeline, csv, &options).await;
-    assert_eq!(everything(&pipeline).await, before, "a plan writes nothing");
-    let foreseen = verdicts(&records(&pipeline, import).await);
-    assert_eq!(foreseen[0].0, Outcome::Updated);
-    applied(&mut pipeline, import, OnDrift::Refuse).await;
-    assert_eq!(pipeline.outcomes(import).await, foreseen);
-    let enrolled: (i64, bool) = sqlx::query_as(
-        "select count(*), bool_and(g.name = 'Readers') from memberships m left join catalog_names g on g.id = m.group_id",
-    )
-    .fetch_one(pipeline.store.pool())
-    .await
-    .unwrap();
-    assert_eq!(enrolled, (2, true));
-    // The other plan saw none of them in the group; made anew, it does.
-    assert_eq!(
-        steer::plan(&pipeline.store, pipeline.tenant, other).await.unwrap(),
-        Steered::Done(ImportState::Planning)
-    );
-    work_on_plan(&mut pipeline, other).await;
-    let foreseen = verdicts(&records(&pipeline, other).await);
-    assert_eq!(foreseen, [(Outcome::Skipped, Some(Reason::Unchanged)); 4]);
-    applied(&mut pipeline, other, OnDrift::Refuse).await;
-    assert_eq!(pipeline.outcomes(other).await, foreseen);
     pipeline.finish().await;
 }
 

@@ -1,6 +1,7 @@
 //! Planning imports: nothing is written, what was foreseen happens, and what changed meanwhile is told.
 
 mod foreseen;
+mod meanwhile;
 mod property;
 
 use std::collections::BTreeMap;
@@ -86,6 +87,7 @@ pub(super) async fn everything(pipeline: &Pipeline) -> Vec<String> {
         "catalog_names",
         "attribute_definitions",
         "before_images",
+        "undo_steps",
         "record_issues",
     ] {
         let sql = format!("select row_to_json(t)::text from {table} as t order by 1");

@@ -1,6 +1,7 @@
 //! Undoing imports: everything back as it was, people's own edits kept, once and for all whatever dies.
 
 mod again;
+mod planned;
 mod property;
 mod story;
 mod values;
@@ -23,6 +24,7 @@ pub(super) fn whole(pipeline: &Pipeline, of: ImportId) -> NewUndo {
         fields: Vec::new(),
         records: None,
         outcome: None,
+        code: None,
         start: Start::Auto,
         chunk: ChunkLimits { records: 7, bytes: 64 * 1024, lanes: 3 },
         actor: None,

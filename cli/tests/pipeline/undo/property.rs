@@ -9,11 +9,11 @@ use std::time::Duration;
 use muster_domain::chunk::ChunkLimits;
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
-use muster_domain::options::Enrolment;
+use muster_domain::options::{Enrolment, Start};
 use muster_domain::outcome::Outcome;
 use muster_domain::plan::ExistingUser;
 use muster_domain::undo::{Flat, flat_user};
-use muster_store::{catalog, tenants};
+use muster_store::{catalog, steer, tenants};
 use muster_testkit::hostile::{self, Shape, Upload};
 use muster_testkit::random::Random;
 use muster_testkit::undo::{Reference, Seen};
@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use super::{orphans, users, whole};
 use crate::harness::{Backend, Pipeline};
+use crate::plan::{everything, records};
 use crate::properties::repeat::{Run, repeat};
 use crate::properties::world::Places;
 
@@ -96,6 +97,10 @@ async fn play(pipeline: &mut Pipeline, seed: u64) -> Result<(), String> {
     let reference = reference(pipeline, from, until).await;
     let mut new = whole(pipeline, import);
     new.chunk = limits(&mut random);
+    let planned_first = random.percent(50);
+    if planned_first {
+        new.start = Start::Plan;
+    }
     if matches!(
         muster_store::undo::open(&pipeline.store, &new).await.unwrap(),
         muster_store::undo::OpenedUndo::Refused(_)
@@ -106,7 +111,11 @@ async fn play(pipeline: &mut Pipeline, seed: u64) -> Result<(), String> {
             Err("an import that changed something is refused".into())
         };
     }
-    work(pipeline, new.id).await?;
+    if planned_first {
+        work_as_planned(pipeline, new.id).await?;
+    } else {
+        work(pipeline, new.id).await?;
+    }
     let expected = reference.undone();
     let found = flat(pipeline).await;
     // Where a value that a user would get back is kept by another who was inserted and edited, more than one user matters.
@@ -171,6 +180,29 @@ async fn work(pipeline: &mut Pipeline, import: ImportId) -> Result<(), String> {
         ImportState::Completed if report.options.undo.is_none() || failed.is_empty() => Ok(()),
         _ => Err(format!("it ended as {report:?} with {failed:?}")),
     }
+}
+
+/// Plans an undo, which writes nothing, and then does it: each change comes to what was planned.
+async fn work_as_planned(pipeline: &mut Pipeline, undo: ImportId) -> Result<(), String> {
+    let before = everything(pipeline).await;
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(3));
+    let report = pipeline.planned(undo).await;
+    worker.stop().await;
+    dispatcher.stop().await;
+    if report.state != ImportState::Planned || everything(pipeline).await != before {
+        return Err(format!("the plan wrote something, or ended as {report:?}"));
+    }
+    let planned = records(pipeline, undo).await;
+    steer::proceed(&pipeline.store, pipeline.tenant, undo).await.unwrap();
+    work(pipeline, undo).await?;
+    for record in pipeline.records(undo, None).await {
+        let plan = planned.get(&record.record);
+        let foreseen = plan.map(|plan| (plan.outcome, plan.reason));
+        if foreseen != Some((record.outcome, record.reason)) {
+            return Err(format!("a change comes to something else than planned: {record:?}\n{plan:?}"));
+        }
+    }
+    Ok(())
 }
 
 async fn last_seen(pipeline: &Pipeline) -> i64 {

@@ -43,7 +43,14 @@ fn a_file_is_planned_looked_at_and_applied() {
     assert!(diff.stdout.contains("\n  - given_name: \"Ada\"\n  + given_name: \"Ida\""), "{diff:#?}");
     let none = desk.run(&["imports", "plan", "last", "--diff", "--field", "phone_number"]).exits(0);
     assert_eq!(none.stdout, "");
-    desk.run(&["imports", "proceed", "last"]).exits(0);
+    // It is made anew, as things are now.
+    desk.write("meanwhile.csv", "email,first_name\ncara@example.com,Cara\n");
+    desk.run(&["import", "users", "meanwhile.csv"]).exits(0);
+    let id = again["id"].as_str().or(again["import"].as_str()).unwrap();
+    let anew = desk.run(&["imports", "plan", id, "--again"]).exits(0);
+    assert!(anew.stdout.contains("would insert  0") && anew.stdout.contains("unchanged 2"), "{anew:#?}");
+    desk.run(&["imports", "proceed", id]).exits(0);
+    desk.run(&["imports", "plan", id, "--again"]).exits(1);
     assert_eq!(names(&desk), ["Bea", "Cara", "Ida"]);
     desk.run(&["import", "users", "people.csv", "--plan", "--start", "auto"]).exits(2);
     desk.run(&["imports", "plan", "0198ffff"]).exits(1);
@@ -61,6 +68,11 @@ fn a_plan_ends_as_applying_it_would_and_one_that_is_dropped_is_gone() {
     assert_eq!((&plan["counts"]["inserted"], &plan["counts"]["failed"]), (&1.into(), &1.into()));
     through(&["imports", "cancel", "last"]).exits(0);
     through(&["imports", "plan", "last"]).exits(1).tells(&["no_plan"]);
+    // An undo waits for its plan too, and shows it.
+    through(&["import", "users", "people.csv", "--brake", "0"]).exits(3);
+    let undone = through(&["imports", "undo", "last"]).exits(0);
+    assert!(undone.stdout.contains("would update  1 (deleted 1)"), "{undone:#?}");
+    through(&["imports", "proceed", "last"]).exits(0);
     crate::harness::signal(&child, "TERM");
     crate::harness::wait(child);
 }

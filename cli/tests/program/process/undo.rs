@@ -66,12 +66,30 @@ fn the_story_of_the_wrong_file_comes_to_a_clean_end() {
     {
         assert!(check.stderr.contains(told), "{check:#?}");
     }
-    let undone = of("imports undo WRONG");
+    let planned = of("imports undo WRONG");
+    for told in [
+        "would update  40,976 (deleted 1,000)",
+        "would skip    20 (changed_since 20)",
+        "39,976",
+        "muster imports proceed ",
+    ] {
+        assert!(planned.stdout.contains(told), "{told}: {planned:#?}");
+    }
+    let diff = &of("imports plan last --diff --field metadata.office").stdout;
+    assert_eq!(diff.lines().filter(|line| line.starts_with("record ")).count(), 39_976);
+    assert!(diff.contains("\n  - metadata.office: \"Partners 1\"\n  + metadata.office: \"Milan 1\""));
+    let undone = of("imports proceed last");
     assert!(undone.stdout.contains("updated   40,976"), "{undone:#?}");
     assert!(undone.stdout.contains("skipped   20 (changed_since 20)"), "{undone:#?}");
     let kept = of("imports records last --outcome skipped");
     assert_eq!(kept.stdout.lines().count(), 20, "{kept:#?}");
     assert!(kept.stdout.lines().all(|line| line.contains(", and left as it is: metadata.office")));
+
+    let foreseen = of("import users people.csv --plan");
+    assert!(
+        foreseen.stdout.contains("would update  20") && foreseen.stdout.contains("unchanged 39,980"),
+        "{foreseen:#?}"
+    );
 
     // As it was before, but for the corrections: the right file again finds nothing but those.
     let again = desk.run(&["import", "users", "people.csv"]).exits(0);
@@ -83,6 +101,13 @@ fn the_story_of_the_wrong_file_comes_to_a_clean_end() {
         .exits(2)
         .tells(&["one field at a time"]);
     desk.run(&["imports", "undo", "last", "--records", "0"]).exits(2);
+    desk.run(&["imports", "undo", "last", "--code", "email_invalid"]).exits(2).tells(&["changed_since_plan"]);
+    desk.run(&["imports", "undo", "last", "--now", "--hold"]).exits(2);
+    let id =
+        desk.run(&["imports", "show", "last", "--json"]).exits(0).json()["id"].as_str().unwrap().to_owned();
     let held = desk.run(&["imports", "undo", "last", "--hold", "--json"]).exits(0).json();
     assert_eq!((&held["state"], &held["counts"]["total"]), (&"received".into(), &20.into()));
+    desk.run(&["imports", "cancel", "last"]).exits(0);
+    let at_once = desk.run(&["imports", "undo", &id, "--now"]).exits(0);
+    assert!(at_once.stdout.contains("updated   20"), "{at_once:#?}");
 }

@@ -196,7 +196,7 @@ fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTim
                 (problems::view(&import.problems, report, &viewer))
             }
         }
-        @if let Some(plan) = &import.plan { (plan::view(plan)) }
+        @if let Some(plan) = &import.plan { (plan::view(plan, now)) }
         @if shows_failed { (failed_records(import, visit)) }
         @if !import.cells.is_empty() { (chunks(import, now)) }
         @if let Some(line) = &import.timeline {

@@ -25,11 +25,13 @@ pub(super) enum Lever {
     Pause,
     Resume,
     Retry,
+    Replan,
     Cancel,
 }
 
 impl Lever {
-    const ALL: [Self; 5] = [Self::Proceed, Self::Resume, Self::Pause, Self::Retry, Self::Cancel];
+    const ALL: [Self; 6] =
+        [Self::Proceed, Self::Resume, Self::Pause, Self::Retry, Self::Replan, Self::Cancel];
 
     /// Its name in addresses.
     fn name(self) -> &'static str {
@@ -38,6 +40,7 @@ impl Lever {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Retry => "retry",
+            Self::Replan => "plan",
             Self::Cancel => "cancel",
         }
     }
@@ -53,6 +56,7 @@ impl Lever {
             Self::Pause => "Pause",
             Self::Resume => "Resume",
             Self::Retry => "Retry what failed",
+            Self::Replan => "Plan anew",
             Self::Cancel => "Cancel this import",
         }
     }
@@ -64,6 +68,7 @@ impl Lever {
             Self::Pause => "The import is paused. Chunks that are with the workers are still applied.",
             Self::Resume => "The import goes on.",
             Self::Retry => "What failed is driven once more; what was applied stays as it is.",
+            Self::Replan => "The plan is made anew, as things are now.",
             Self::Cancel => "The import was cancelled. Records whose turn had not come are skipped.",
         }
     }
@@ -75,6 +80,7 @@ impl Lever {
             Self::Pause => "It could not be paused: it does not run.",
             Self::Resume => "It could not be resumed: it is neither paused nor cancelled.",
             Self::Retry => "It could not be retried in its state.",
+            Self::Replan => "Its plan could not be made anew: it does not wait with one.",
             Self::Cancel => "It could not be cancelled: it has ended.",
         }
     }
@@ -85,6 +91,7 @@ impl Lever {
         match self {
             Self::Proceed => matches!(report.state, ImportState::Received | ImportState::Planned),
             Self::Pause => report.state == ImportState::Running,
+            Self::Replan => report.state == ImportState::Planned,
             Self::Resume => matches!(report.state, ImportState::Paused | ImportState::Cancelled),
             Self::Retry => {
                 failed
@@ -125,6 +132,7 @@ pub(super) async fn pull(
             let cause = Cause { code: given("code"), field: given("field") };
             steer::retry_cause(store, tenant, import, cause).await?
         }
+        Lever::Replan => steer::plan(store, tenant, import).await?,
         Lever::Cancel => steer::cancel(store, tenant, import).await?,
     };
     let told = match done {
@@ -207,7 +215,7 @@ mod tests {
         assert_eq!(fitting(ImportState::Paused, 1), [Lever::Resume, Lever::Retry, Lever::Cancel]);
         assert_eq!(fitting(ImportState::Received, 0), [Lever::Proceed, Lever::Cancel]);
         assert_eq!(fitting(ImportState::Planning, 0), [Lever::Cancel]);
-        assert_eq!(fitting(ImportState::Planned, 0), [Lever::Proceed, Lever::Cancel]);
+        assert_eq!(fitting(ImportState::Planned, 0), [Lever::Proceed, Lever::Replan, Lever::Cancel]);
         assert!(fitting(ImportState::Completed, 0).is_empty());
         assert_eq!(fitting(ImportState::Completed, 2), [Lever::Retry]);
         assert_eq!(fitting(ImportState::Cancelled, 2), [Lever::Resume]);

@@ -1,15 +1,18 @@
 //! What an import would do: the part of its page that is shown before it is applied, and stays there.
 
+use chrono::{DateTime, Utc};
 use maud::{Markup, html};
+use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
 use muster_domain::options::Start;
 use muster_store::Store;
 use muster_store::plans;
 use muster_store::reports::ImportReport;
 
+use super::imports::address;
 use super::leave::Leave;
 use super::page::capital;
-use super::words::{count, number};
+use super::words::{ago, count, number};
 use crate::api::plans::PlanView;
 
 /// Fields that are shown.
@@ -25,7 +28,7 @@ pub(super) async fn read(store: &Store, report: &ImportReport) -> Result<Option<
 }
 
 /// Its part of the page.
-pub(super) fn view(plan: &PlanView) -> Markup {
+pub(super) fn view(plan: &PlanView, now: DateTime<Utc>) -> Markup {
     let counts = &plan.counts;
     let figures = [
         ("would be inserted", counts.inserted),
@@ -53,6 +56,12 @@ pub(super) fn view(plan: &PlanView) -> Markup {
                 @if counts.pending > 0 { div { dt { "not planned yet" } dd { (number(counts.pending)) } } }
             }
             @if !plan.fields.is_empty() { (fields(plan)) }
+            @if !plan.kinds.is_empty() {
+                h3 { "Most frequent changes" }
+                ul { @for kind in &plan.kinds { li { (number(kind.count)) " × " (kind.change) } } }
+            }
+            @if let Some(at) = plan.planned_at { p.hint { "Made " (ago(now, at)) "." } }
+            p { a href={ (address(ImportId::new(plan.import))) "/changes" } { "What each record would do" } }
         }
     }
 }
@@ -78,6 +87,7 @@ fn fields(plan: &PlanView) -> Markup {
 
 #[cfg(test)]
 mod tests {
+    use muster_runtime::clock;
     use serde_json::json;
 
     use super::*;
@@ -87,15 +97,21 @@ mod tests {
         let plan: PlanView = serde_json::from_value(json!({
             "import": "0190a5f0-7b7c-7000-8000-000000000001", "state": "planned", "planned_at": null,
             "counts": {"total": 3, "pending": 0, "inserted": 1, "updated": 2, "skipped": 0, "failed": 0},
-            "reasons": {}, "codes": {}, "kinds": [],
+            "reasons": {}, "codes": {}, "kinds": [{"change": "roles <i> removed", "count": 2}],
             "fields": [{"field": "metadata.<b>", "set": 0, "changed": 2, "removed": 0}],
             "warnings": [{"code": "roles_removed", "message": "users lose a role", "count": 2}],
             "since": {"looked_at": 2, "changed": 1}, "links": {"changes": "", "csv": ""}
         }))
         .unwrap();
-        let shown = view(&plan).into_string();
-        for part in ["Users lose a role.", "2 records.", "1 of 2 users changed since.", "metadata.&lt;b&gt;"]
-        {
+        let shown = view(&plan, clock::now()).into_string();
+        for part in [
+            "Users lose a role.",
+            "2 records.",
+            "1 of 2 users changed since.",
+            "metadata.&lt;b&gt;",
+            "roles &lt;i&gt; removed",
+            "/changes",
+        ] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
     }

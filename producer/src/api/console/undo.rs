@@ -36,7 +36,7 @@ pub(super) async fn preview(
     Ok(Page { section: Section::Imports, title, renew: None, main }.show(&visit))
 }
 
-/// Opens the undo, which starts at once, and shows it.
+/// Opens the undo, which is planned first, and shows it.
 pub(super) async fn open(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -82,7 +82,7 @@ fn view(found: &UndoPreview, name: &str, form: Option<&Markup>, now: DateTime<Ut
                 (secret)
                 button.danger type="submit" { "Undo this import" }
             }
-            p.hint { "It starts at once. The undo is an import: it can be watched, its records tell what was left alone, and it can be undone itself." }
+            p.hint { "It is planned first: nothing changes until you apply the plan. The undo is an import: it can be watched, its records tell what was left alone, and it can be undone itself." }
         }
     }
 }

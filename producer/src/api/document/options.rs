@@ -6,6 +6,7 @@ use muster_domain::import::{ChunkState, DeliveryState, ImportState};
 use muster_domain::options::ChoiceValue;
 use muster_domain::planned::OnDrift;
 use muster_domain::request::{ImportOption, Kind, OPTIONS, Text, Usual};
+use muster_domain::undo::UndoCode;
 use serde_json::{Map, Value, json};
 
 use super::{Route, put, reference};
@@ -182,6 +183,9 @@ fn of_route(route: &Route, name: &str) -> Option<Value> {
         }
         ("/v1/users/export", "get", "format") => {
             json!({ "type": "string", "enum": ["csv", "ndjson"], "default": "csv" })
+        }
+        ("/v1/imports/{id}/undo", "post", "code") => {
+            json!({ "type": "string", "enum": UndoCode::ALL.map(UndoCode::as_str) })
         }
         // Of the failed records, wherever they are asked for.
         (_, _, "code") => reference("ErrorCode"),

@@ -459,3 +459,32 @@ async fn many_imports_are_chosen_looked_at_and_done() {
     let seen = reader.page("/console/bulk").await;
     assert!(seen.contains(&page) && !seen.contains("action=\"/console/bulk\""), "{seen}");
 }
+
+#[tokio::test]
+async fn a_plan_is_looked_through_by_outcome_and_field() {
+    let server = Server::start().await;
+    let import = crate::plans::made(&server).await;
+    let browser = Browser::signed_in(&server, &server.token).await;
+    let page = browser.page(&format!("/console/imports/{import}")).await;
+    assert!(page.contains(">Start<") && page.contains(">Plan anew<"), "{page}");
+    let own = format!("/console/imports/{import}/changes");
+    let all = browser.page(&own).await;
+    for text in ["Marker-Zoe", "=Ann", "phone_number", "inserted", "updated"] {
+        assert!(all.contains(text), "{text}: {all}");
+    }
+    let phones = browser.page(&format!("{own}?field=phone_number&outcome=updated")).await;
+    assert!(phones.contains("+3212345678") && !phones.contains("Marker-Zoe"), "{phones}");
+    assert!(browser.page(&format!("{own}?outcome=failed")).await.contains("No record is like that."));
+    // Who may not see users sees what changes, and no value.
+    let reader = token(&server.store, &server.tenant, "reader", &[Scope::ImportRead]).await;
+    let reader = Browser::signed_in(&server, &reader).await;
+    let masked = reader.page(&own).await;
+    assert!(masked.contains("given_name") && masked.contains("Values are hidden"), "{masked}");
+    assert!(!masked.contains("Marker-Zoe") && !masked.contains("3212345678"), "{masked}");
+    // The plan is made anew by a press.
+    let again = browser
+        .press(&format!("/console/imports/{import}"), &format!("/console/imports/{import}/plan"))
+        .await;
+    assert_eq!(again.status, 303);
+    assert_eq!(state(&server, &import).await, "planning");
+}

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::row::{NewCredentials, UserRow, of_record};
 use super::{Effect, ExistingUser, metadata, wanted};
+use crate::fault::{Mutant, mutant};
 use crate::field::Field;
 use crate::options::{IdentifierField, MetadataMode};
 use crate::profile::{DEFAULT_ADDRESS, Profile};
@@ -176,6 +177,9 @@ impl<'a> Draft<'a> {
     /// What an undo has to know of the user: what it had in the fields that change. `None` where nothing changes, and for a user
     /// that one record inserts.
     pub(super) fn change(&self, rules: &Rules) -> Option<Change> {
+        if mutant(Mutant::BeforeImagesForgotten) {
+            return None;
+        }
         let Some(base) = self.base else {
             return (self.changes > 1).then(|| Change::inserted(self.id, self.changes));
         };

@@ -12,6 +12,8 @@ use crate::outcome::{Outcome, Verdict};
 use crate::plan::Effect;
 use crate::undo::same;
 
+/// How the warning of a record begins that was applied although its plan no longer held.
+pub const APPLIED_ALTHOUGH: &str = "applied although";
 /// Most fields that are named.
 const NAMED: usize = 20;
 /// A moment at which something happens: that it is there was planned, not which moment it is.
@@ -81,7 +83,7 @@ impl Drift {
 
     /// The warning of a record that is applied all the same.
     pub fn warning(&self) -> String {
-        format!("applied although {}", self.words())
+        format!("{APPLIED_ALTHOUGH} {}", self.words())
     }
 
     fn words(&self) -> String {

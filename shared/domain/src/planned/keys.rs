@@ -13,6 +13,7 @@ use crate::options::IdentifierField;
 use crate::outcome::Outcome;
 use crate::plan::{ExistingUser, Plan};
 use crate::record::{Patch, Record};
+use crate::undo::{Change, Found, LeftUser};
 
 /// The key of a value in a field. Another import has others.
 fn key(import: ImportId, field: IdentifierField, value: &str) -> i64 {
@@ -46,6 +47,61 @@ pub fn asked(import: ImportId, records: &[&Record<'_>]) -> Vec<i64> {
 pub fn keys_of(import: ImportId, values: [Option<&str>; 3]) -> Vec<i64> {
     let values = IdentifierField::ALL.iter().zip(values);
     values.filter_map(|(field, value)| Some(key(import, *field, value?))).collect()
+}
+
+/// The key of a user of an undo, whose records name users by their ids.
+fn user_key(import: ImportId, user: Uuid) -> i64 {
+    let seed = xxh3_64_with_seed(import.get().as_bytes(), IdentifierField::ALL.len() as u64);
+    i64::from_ne_bytes(xxh3_64_with_seed(user.as_bytes(), seed).to_ne_bytes())
+}
+
+/// The keys of these users in the plan of an undo.
+pub fn keys_of_users(import: ImportId, users: impl Iterator<Item = Uuid>) -> Vec<i64> {
+    users.map(|user| user_key(import, user)).collect()
+}
+
+/// The key of a unique value that is named by its field.
+fn unique_key(import: ImportId, (field, value): (&str, &str)) -> Option<i64> {
+    let field = IdentifierField::ALL.iter().find(|known| known.as_str() == field)?;
+    Some(key(import, *field, value))
+}
+
+/// The keys that the changes of an undo look up, sorted: of their users, of those who are there with one of the values that they give back,
+/// and of these values.
+pub fn asked_by_undo(import: ImportId, changes: &[Change], found: impl Iterator<Item = Uuid>) -> Vec<i64> {
+    let users = changes.iter().map(|change| change.user).chain(found);
+    let values = changes.iter().flat_map(|change| {
+        let value = move |field: &IdentifierField| {
+            Some((field.as_str(), change.before.get(field.as_str())?.as_str()?))
+        };
+        IdentifierField::ALL.iter().filter_map(value)
+    });
+    let values = values.filter_map(|named| unique_key(import, named));
+    sorted(users.map(|user| user_key(import, user)).chain(values))
+}
+
+/// The keys that are kept of a chunk of an undo: of its users, and of the unique values that they did not have before. Whoever has a value
+/// now is found by it, and by the user's own key then. Chunks whose users exchange values are in one lane, so none is followed.
+pub fn kept_of_undo(import: ImportId, found: &[Found], left: &[LeftUser]) -> KeptKeys {
+    let before: HashMap<Uuid, &Found> = found.iter().map(|user| (user.id, user)).collect();
+    let gained = left.iter().flat_map(|user| {
+        let known = before.get(&user.id).copied();
+        let had = move |field: &str, value: &str| known.is_some_and(|known| known.has_text(field, value));
+        user.unique().filter(move |&(field, value)| !had(field, value))
+    });
+    let gained = gained.filter_map(|named| unique_key(import, named));
+    KeptKeys {
+        all: sorted(left.iter().map(|user| user_key(import, user.id)).chain(gained)),
+        given_up: Vec::new(),
+    }
+}
+
+impl LeftUser {
+    /// Whether it or one of its unique values is asked for.
+    pub fn is_asked(&self, import: ImportId, asked: &[i64]) -> bool {
+        let is = |key: i64| asked.binary_search(&key).is_ok();
+        is(user_key(import, self.id)) || self.unique().filter_map(|named| unique_key(import, named)).any(is)
+    }
 }
 
 impl super::PlannedUser {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::PlannedRecord;
 use crate::error::RecordError;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Reason};
 
 /// Most fields, kinds and causes that are told apart; what comes after them is counted under [`OTHER`].
 const MOST: usize = 200;
@@ -100,6 +100,10 @@ impl Sums {
             add(&mut self.codes, code.as_str(), 1);
         }
         if record.outcome != Outcome::Updated {
+            return;
+        }
+        if record.reason == Some(Reason::Deleted) {
+            add(&mut self.kinds, "user deleted", 1);
             return;
         }
         let (before, after) = (&record.before, &record.after);

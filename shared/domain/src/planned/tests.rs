@@ -52,7 +52,11 @@ fn a_planned_chunk_comes_back_as_it_was() {
     let mut failed = record(Outcome::Failed, json!({}), json!({}));
     failed.errors = vec![RecordError::new(ErrorCode::IdentityConflict, "taken").in_field("email")];
     let updated = record(Outcome::Updated, json!({"given_name": "Zoë"}), json!({"metadata.x": [1, null]}));
-    let chunk = PlannedChunk { records: vec![failed, updated], users: vec![user(3, "a@example.com")] };
+    let chunk = PlannedChunk {
+        records: vec![failed, updated],
+        users: vec![user(3, "a@example.com")],
+        ..PlannedChunk::default()
+    };
     let bytes = chunk.encode().unwrap();
     assert_eq!(PlannedChunk::decode(&bytes).unwrap(), chunk);
     for wrong in [&bytes[..bytes.len() - 3], &[9, 1, 2], &[]] {
@@ -68,7 +72,7 @@ fn a_value_that_is_nested_as_deep_as_a_cell_may_be_comes_back() {
     let mut after = map(json!({"metadata.a": [], "metadata.b": null}));
     after.insert("metadata.deep".into(), deep);
     let updated = record(Outcome::Updated, before, Value::Object(after));
-    let chunk = PlannedChunk { records: vec![updated], users: Vec::new() };
+    let chunk = PlannedChunk { records: vec![updated], ..PlannedChunk::default() };
     assert_eq!(PlannedChunk::decode(&chunk.encode().unwrap()).unwrap(), chunk);
 }
 

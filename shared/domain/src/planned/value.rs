@@ -12,7 +12,7 @@ use crate::id::GroupId;
 use crate::options::Enrolment;
 use crate::outcome::{Outcome, Reason, Verdict};
 use crate::plan::{ExistingUser, UserRow};
-use crate::undo::membership_path;
+use crate::undo::{LeftUser, membership_path};
 
 /// The first byte.
 const VERSION: u8 = 2;
@@ -92,7 +92,11 @@ impl Serialize for Apart<'_> {
     }
 }
 
-fn write_apart<S: Serializer>(values: &Map<String, Value>, serializer: S) -> Result<S::Ok, S::Error> {
+/// Writes the values of a user.
+pub(crate) fn write_apart<S: Serializer>(
+    values: &Map<String, Value>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     if mutant(Mutant::PlanNestsValues) {
         return values.serialize(serializer);
     }
@@ -239,6 +243,9 @@ pub struct PlannedChunk {
     pub records: Vec<PlannedRecord>,
     /// The users that it writes.
     pub users: Vec<PlannedUser>,
+    /// Of an undo: the users that it has to do with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<LeftUser>,
 }
 
 /// The bytes are no planned chunk of a version that this program knows.
@@ -274,6 +281,9 @@ impl PlannedChunk {
             for record in &mut chunk.records {
                 let read = read_apart(&mut record.before).and_then(|()| read_apart(&mut record.after));
                 read.map_err(|_| BrokenPlan(format!("a value of record {} is wrong", record.record)))?;
+            }
+            for fields in chunk.left.iter_mut().filter_map(|user| user.fields.as_mut()) {
+                read_apart(fields).map_err(|_| BrokenPlan("a value of a user is wrong".into()))?;
             }
         }
         Ok(chunk)

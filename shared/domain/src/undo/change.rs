@@ -183,7 +183,7 @@ fn change_of(record: &RawRecord<'_>, ids: &[Option<NameId>; 7]) -> Option<Change
 }
 
 impl Undo {
-    /// Whether something of this change is to be taken back.
+    /// Whether something of this change is to be taken back, as far as the change tells: what was told of its record is not asked here.
     pub fn takes(&self, change: &Change) -> bool {
         let outcome = match self.outcome {
             None => true,

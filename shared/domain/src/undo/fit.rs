@@ -1,7 +1,7 @@
 //! What cannot stand side by side in a user: a flag beside a value that it is not about, two addresses with one value, a validity that
 //! ends before it begins. A field that came back does not stay beside what it does not fit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
 
@@ -13,19 +13,20 @@ use crate::profile::Address;
 const ADDRESSES: &str = "addresses.";
 const VALIDITY: [&str; 2] = ["valid_from", "valid_until"];
 
-pub(super) fn put(fields: &mut Flat, path: &str, value: Option<&Value>) {
+/// Gives a field a value, or none. Returns the one that it had.
+pub(super) fn put(fields: &mut Flat, path: &str, value: Option<&Value>) -> Option<Value> {
     match value {
         Some(value) => fields.insert(path.to_owned(), value.clone()),
         None => fields.remove(path),
-    };
+    }
 }
 
 /// Gives restored fields that do not fit what they had a moment ago, until all of them fit: what one gets again may be in the way of
-/// another. Returns them.
+/// another. Returns them. `old` has what each restored field had.
 pub(super) fn put_back<'c>(
     change: &'c Change,
     now: &mut Flat,
-    old: &Flat,
+    old: &HashMap<&str, Option<Value>>,
     restored: &mut BTreeSet<&'c str>,
 ) -> Vec<&'c str> {
     let mut all = Vec::new();
@@ -35,7 +36,7 @@ pub(super) fn put_back<'c>(
             return all;
         }
         for path in unfit {
-            put(now, path, old.get(path));
+            put(now, path, old.get(path).and_then(Option::as_ref));
             restored.remove(path);
             all.push(path);
         }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::plan::UNIQUE;
 use super::{Change, Kind, encode};
+use crate::fault::{Mutant, mutant};
 use crate::outcome::{Outcome, OutcomeSheet};
 
 /// What is kept of one application of a chunk.
@@ -22,6 +23,9 @@ pub struct Images {
 impl Images {
     /// Of these changes, and of the users that the sheet says were inserted.
     pub fn of(changes: &[Change], sheet: &OutcomeSheet) -> std::io::Result<Self> {
+        if mutant(Mutant::BeforeImagesForgotten) {
+            return Ok(Self::default());
+        }
         let inserted = sheet.iter().any(|(verdict, _)| verdict.outcome == Outcome::Inserted);
         let updated = || changes.iter().filter(|change| change.kind == Kind::Updated);
         let moves = |of: &Map<String, Value>, other: &Map<String, Value>| {

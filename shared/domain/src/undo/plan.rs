@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::fit::{put, put_back, take_flags};
-use super::flat::{is_membership, membership_of, same};
+use super::flat::{is_membership, kept_alike, membership_of, same};
 use super::{Change, Flat, Kind, Undo};
 use crate::error::{ErrorCode, RecordError};
 use crate::fault::{Mutant, mutant};
@@ -34,6 +34,13 @@ pub struct Found {
     pub kept: BTreeSet<String>,
     /// Everything that it has.
     pub fields: Flat,
+}
+
+impl Found {
+    /// Whether a field has this text.
+    pub fn has_text(&self, field: &str, text: &str) -> bool {
+        self.fields.get(field).and_then(Value::as_str) == Some(text)
+    }
 }
 
 /// What an undo has to remember of a user until its next chunk.
@@ -212,7 +219,7 @@ impl<'a, 't> Pass<'a, 't> {
         let (mut kept, mut whole) = (Vec::new(), known == change.to);
         // An undo of a part took this very change back before, and nobody touched the user since.
         let done = known <= change.from && change.from < change.to && !mutant(Mutant::UndoPartsInBetween);
-        let old = now.clone();
+        let mut old: HashMap<&str, Option<Value>> = HashMap::new();
         for path in change.differing() {
             let (before, left) = (change.before.get(path), change.after.get(path));
             if !undo.takes_field(path) {
@@ -227,7 +234,7 @@ impl<'a, 't> Pass<'a, 't> {
             } else if let Some(holder) = holder_of(taken, change.user, path) {
                 kept.push(Kept { path: path.to_owned(), holder: Some(holder) });
             } else {
-                put(now, path, before);
+                old.insert(path, put(now, path, before));
                 restored.insert(path);
             }
         }
@@ -410,15 +417,20 @@ fn holder_of(taken: &BTreeMap<(Uuid, &'static str), Uuid>, user: Uuid, path: &st
 
 /// What the undo itself changed of a user. `None` for nothing.
 fn difference(base: &Found, now: &Flat, to: i32) -> Option<Change> {
-    let (old, new): (Map<_, _>, Map<_, _>) =
-        (base.fields.clone().into_iter().collect(), now.clone().into_iter().collect());
     let mut change = Change { kind: Kind::Updated, from: base.version, ..Change::inserted(base.id, to) };
-    super::put_differences("", &old, &new, &mut change.before, &mut change.after);
+    put_only(&base.fields, now, &mut change.before);
+    put_only(now, &base.fields, &mut change.after);
     if change.before.is_empty() && change.after.is_empty() && to == base.version {
         return None;
     }
-    change.keep_flags_with_values(|path| new.get(path).cloned());
+    change.keep_flags_with_values(|path| now.get(path).cloned());
     Some(change)
+}
+
+/// Adds what one has and the other has not.
+fn put_only(of: &Flat, other: &Flat, to: &mut Map<String, Value>) {
+    let differing = of.iter().filter(|(path, value)| !kept_alike(other.get(*path), Some(*value)));
+    to.extend(differing.map(|(path, value)| (path.clone(), value.clone())));
 }
 
 /// The memberships that are added and those that are taken away.

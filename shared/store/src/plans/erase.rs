@@ -3,7 +3,7 @@
 use muster_domain::erase::Person;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId, UserId};
-use muster_domain::planned::{PlannedChunk, PlannedRecord, keys_of};
+use muster_domain::planned::{PlannedChunk, PlannedRecord, keys_of, keys_of_users};
 use uuid::Uuid;
 
 use super::super::{Store, StoreError};
@@ -55,10 +55,13 @@ pub(in super::super) async fn erase(
         }
         erased += found;
         let values = [&person.email, &person.phone_number, &person.preferred_username];
+        let import = ImportId::new(row.import_id);
+        let mut keys = keys_of(import, values.map(Option::as_deref));
+        keys.extend(keys_of_users(import, person.users().map(UserId::get)));
         sqlx::query!(
             "delete from planned_keys where import_id = $1 and key = any($2)",
             row.import_id,
-            &keys_of(ImportId::new(row.import_id), values.map(Option::as_deref)),
+            &keys,
         )
         .execute(store.pool())
         .await?;
@@ -78,10 +81,11 @@ fn erase_in(chunk: &mut PlannedChunk, person: &Person) -> u64 {
             erased += 1;
         }
     }
-    let before = chunk.users.len();
+    let before = chunk.users.len() + chunk.left.len();
     chunk.users.retain(|left| !is_theirs(Some(left.id)) && !is_named(serde_json::to_string(left)));
+    chunk.left.retain(|left| !is_theirs(Some(left.id)) && !is_named(serde_json::to_string(left)));
     // A record and the user that it writes are one change.
-    erased.max((before - chunk.users.len()) as u64)
+    erased.max((before - chunk.users.len() - chunk.left.len()) as u64)
 }
 
 fn hide(record: &mut PlannedRecord, theirs: bool) {

@@ -28,7 +28,7 @@ pub(super) async fn other_undo(
             where u.undoes = $1 and u.tenant_id = $2 and u.id is distinct from $3::uuid
               and case u.state
                       when 'completed' then
-                          not (u.options -> 'undo' ?| array['fields', 'records', 'outcome'])
+                          not (u.options -> 'undo' ?| array['fields', 'records', 'outcome', 'code'])
                           and u.created_at >= i.completed_at
                           and not exists (select from chunks as c
                                            where c.import_id = u.id and (c.failed > 0 or c.reopened > 0))

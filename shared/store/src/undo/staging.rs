@@ -1,8 +1,12 @@
 //! Staging the records of an undo: the before-images of the import, the last ones first, cut into chunks.
 
+use std::collections::HashSet;
+
 use muster_domain::chunk::{ChunkCutter, ChunkLimits, LaneHash, SealedChunk, decode};
+use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::outcome::Outcome;
+use muster_domain::planned::APPLIED_ALTHOUGH;
 use muster_domain::record::{Names, RawRecord};
 use muster_domain::undo::{Change, Kind, Undo, at, changes, membership_path, names, record_fields, texts};
 use sqlx::postgres::PgConnection;
@@ -101,18 +105,19 @@ impl Staging {
         let known = kept.images.as_deref().map(|images| read(kept.id, images)).transpose()?;
         let mut known = known.unwrap_or_default();
         known.reverse();
+        let told = self.told(transaction, &kept).await?;
         let mut inserted: Vec<Uuid> = Vec::new();
         for change in known {
             match change {
                 None => self.unknown += 1,
                 Some(change) => {
                     inserted.extend((change.kind == Kind::Inserted).then_some(change.user));
-                    self.push(transaction, change).await?;
+                    self.push(transaction, change, told.as_ref()).await?;
                 }
             }
         }
         if kept.first {
-            self.take_inserted(transaction, kept, inserted).await?;
+            self.take_inserted(transaction, kept, inserted, told.as_ref()).await?;
         }
         if self.one_lane {
             self.cutter.seal_all(&self.names).map_err(broken)?;
@@ -122,12 +127,42 @@ impl Staging {
         Ok(())
     }
 
+    /// The records of a chunk of which the code was told that the undo is limited to. None: it is not limited to one.
+    async fn told(
+        &self,
+        transaction: &mut Transaction<'_>,
+        kept: &Kept,
+    ) -> Result<Option<HashSet<u64>>, StoreError> {
+        let Some(code) = self.undo.code.filter(|_| !mutant(Mutant::UndoOfAllCodes)) else { return Ok(None) };
+        let records = kept.body.as_deref().and_then(|body| decode(body).ok());
+        let numbers = records.map(|records| doubles::numbers(&records)).unwrap_or_default();
+        let sheet = apply::read_sheet(ChunkId::new(kept.chunk), kept.records, kept.outcomes.as_deref())?;
+        if let Some(reason) = code.reason() {
+            let with_reason =
+                sheet.iter().zip(&numbers).filter(|((verdict, _), _)| verdict.reason == Some(reason));
+            return Ok(Some(with_reason.map(|(_, number)| number.unsigned_abs()).collect()));
+        }
+        let marked: Vec<i64> = sqlx::query_scalar(
+            "select record
+               from record_issues
+              where import_id = $1 and record = any($2)
+                and exists (select from json_array_elements_text(warnings) as warning where starts_with(warning, $3))",
+        )
+        .bind(self.undo.of.get())
+        .bind(numbers)
+        .bind(APPLIED_ALTHOUGH)
+        .fetch_all(&mut **transaction)
+        .await?;
+        Ok(Some(marked.into_iter().map(i64::unsigned_abs).collect()))
+    }
+
     /// Users that one record each inserted when the chunk was applied first: the outcomes tell.
     async fn take_inserted(
         &mut self,
         transaction: &mut Transaction<'_>,
         kept: Kept,
         mut known: Vec<Uuid>,
+        told: Option<&HashSet<u64>>,
     ) -> Result<(), StoreError> {
         let chunk = ChunkId::new(kept.chunk);
         let sheet = convert::read_sheet(chunk, kept.records, kept.outcomes.as_deref())?;
@@ -149,7 +184,7 @@ impl Staging {
             let Some(user) = user.filter(|_| verdict.outcome == Outcome::Inserted) else { continue };
             if known.binary_search(&user).is_err() {
                 let record = numbers.get(place).map_or(0, |number| number.unsigned_abs());
-                self.push(transaction, Change { record, ..Change::inserted(user, 1) }).await?;
+                self.push(transaction, Change { record, ..Change::inserted(user, 1) }, told).await?;
             }
         }
         Ok(())
@@ -159,8 +194,9 @@ impl Staging {
         &mut self,
         transaction: &mut Transaction<'_>,
         mut change: Change,
+        told: Option<&HashSet<u64>>,
     ) -> Result<(), StoreError> {
-        if !self.undo.takes(&change) {
+        if !self.undo.takes(&change) || told.is_some_and(|told| !told.contains(&change.record)) {
             return Ok(());
         }
         if change.kind == Kind::Inserted {

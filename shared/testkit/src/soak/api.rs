@@ -161,6 +161,8 @@ impl Api {
         }
         if draft.manual {
             query.push(("start", "manual"));
+        } else if draft.planned {
+            query.push(("start", "plan"));
         }
         let mut request = self
             .http

@@ -12,6 +12,7 @@ use super::generate::{self, Draft};
 use super::journal::{Wrong, held};
 use super::model::Users;
 use super::oracle::Steering;
+use super::undo::take_back;
 use super::world::{Accepted, Kept, World, pause};
 
 /// How long a read may show what a retry without an answer did.
@@ -46,7 +47,11 @@ pub(crate) async fn series(
         let draft = generate::private(&mut random, space, &users, &mut next, world.options.most);
         let mut exact = true;
         if let Some(import) = world.upload(&mut random, tenant, &draft).await? {
+            let before = users.clone();
             exact = run(&world, &mut random, &draft, &import, &mut users, Habits::USUAL).await?;
+            if exact && random.percent(20) && world.uploading() {
+                exact = take_back(&world, &mut random, space, &import, &before, &mut users).await?;
+            }
         }
         held(&world.kept).insert(space, Kept { tenant, users: users.clone(), retired: !exact });
         if !exact {
@@ -71,6 +76,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<bool> {
     let mut follower = Follower::new(world, import, habits);
     let Some(view) = follower.follow(random).await? else { return Ok(false) };
+    follower.check_plan(&view);
     let sheets = world.check_sums(import, &view).await?;
     let exact = world.check_outcomes(draft, import, &view, &sheets, users, follower.steering);
     if import.total <= 2_000 && random.percent(30) {
@@ -91,6 +97,8 @@ pub(crate) struct Follower<'w> {
     pub(crate) steering: Steering,
     /// It must go on after a pause.
     paused: bool,
+    /// What its records were planned to come to: inserted, updated, skipped, failed.
+    planned: Option<[u64; 4]>,
 }
 
 impl<'w> Follower<'w> {
@@ -103,6 +111,7 @@ impl<'w> Follower<'w> {
             retried: None,
             steering: Steering::default(),
             paused: false,
+            planned: None,
         }
     }
 
@@ -166,6 +175,10 @@ impl<'w> Follower<'w> {
     async fn steer(&mut self, random: &mut Random, view: &View) {
         match &*view.state {
             "received" => drop(self.post("proceed").await),
+            "planned" => {
+                self.read_plan().await;
+                self.post("proceed").await;
+            }
             // At the end of the run nothing stays paused.
             "paused" if self.paused || !self.world.uploading() => {
                 self.paused = self.post("resume").await.is_none();
@@ -189,6 +202,38 @@ impl<'w> Follower<'w> {
             }
             "paused" => self.paused = true,
             _ => {}
+        }
+    }
+
+    async fn read_plan(&mut self) {
+        let path = format!("/v1/imports/{}/plan", self.import.id);
+        let Some((status, plan)) =
+            self.world.api.read(self.import.tenant, &path, Duration::from_secs(240)).await
+        else {
+            return;
+        };
+        let counts = ["inserted", "updated", "skipped", "failed"].map(|name| plan["counts"][name].as_u64());
+        let [Some(inserted), Some(updated), Some(skipped), Some(failed)] = counts else {
+            let fields = json!({"import": self.import.id, "status": status, "plan": plan});
+            self.world.journal.violation(Wrong::Lost, "a plan cannot be read", 1, fields);
+            return;
+        };
+        self.world.journal.count("plans read", 1);
+        self.planned = Some([inserted, updated, skipped, failed]);
+    }
+
+    /// An import whose users nobody else writes comes to what was planned, unless it was cancelled or retried (P11).
+    pub(crate) fn check_plan(&self, view: &View) {
+        let Some(planned) = self.planned else { return };
+        let came = [view.inserted, view.updated, view.skipped, view.failed];
+        if view.state == "completed" && self.steering.retries == 0 && planned != came {
+            let fields = json!({"import": self.import.id, "planned": planned, "came": came});
+            self.world.journal.violation(
+                Wrong::Differs,
+                "an import came to something else than its plan",
+                1,
+                fields,
+            );
         }
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct Draft {
     pub(crate) refuse: bool,
     /// It waits for `proceed` (`start=manual`).
     pub(crate) manual: bool,
+    /// It is planned first (`start=plan`).
+    pub(crate) planned: bool,
     pub(crate) records: Vec<Record>,
     pub(crate) body: bytes::Bytes,
 }
@@ -55,7 +57,7 @@ impl Draft {
             first.bad = Some(Bad::Unknown);
         }
         let body = write(random, space, format, &records).into();
-        Self { space, format, on_existing, refuse: false, manual: false, records, body }
+        Self { space, format, on_existing, refuse: false, manual: false, planned: false, records, body }
     }
 
     /// Whether the server must refuse it.
@@ -110,7 +112,8 @@ pub(crate) fn private(random: &mut Random, space: u32, users: &Users, next: &mut
     });
     let records = records.collect();
     let manual = random.percent(10);
-    Draft { refuse, manual, ..Draft::of(random, space, format, on_existing, records) }
+    let planned = !manual && random.percent(20);
+    Draft { refuse, manual, planned, ..Draft::of(random, space, format, on_existing, records) }
 }
 
 /// A file over addresses and phone numbers that others write at the same time.

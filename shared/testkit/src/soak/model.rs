@@ -197,6 +197,14 @@ pub(crate) mod text {
     pub(crate) fn n(number: u32) -> String {
         format!("{MARKER}-{number}")
     }
+
+    /// The number of a name, a phone number or an `n`.
+    pub(crate) fn number(value: &str) -> Option<u32> {
+        if let Some(phone) = value.strip_prefix(PHONE) {
+            return phone.get(4..)?.parse().ok();
+        }
+        value.rsplit_once(MARKER)?.1.trim_start_matches('-').parse().ok()
+    }
 }
 
 #[cfg(test)]
@@ -241,5 +249,8 @@ mod tests {
     #[test]
     fn addresses_are_read_as_they_were_written() {
         assert_eq!(text::parse_email(&text::email(12, 345)), Some((12, 345)));
+        for value in [text::name(77), text::phone(12, 77), text::n(77)] {
+            assert_eq!(text::number(&value), Some(77), "{value}");
+        }
     }
 }

@@ -60,7 +60,7 @@ const FAILED: &str = "select i.id, i.state, s.failed, e.errors
 
 /// The last chunk that was applied, and whether a chunk of a running import is open.
 const PROGRESS: &str =
-    "select (select at from witness.chunks where became = 'applied' order by seq desc limit 1) as last,
+    "select (select at from witness.chunks where became in ('applied', 'planned') order by seq desc limit 1) as last,
         exists (select from chunks c join imports i on i.id = c.import_id
                  where c.state in ('staged', 'dispatched', 'retryable') and i.state = 'running') as work";
 

@@ -140,7 +140,8 @@ const QUESTIONS: [(Wrong, &str, &str); 9] = [
                  ('dispatched', 'staged'), ('dispatched', 'retryable'), ('dispatched', 'applied'),
                  ('dispatched', 'dead'), ('dispatched', 'cancelled'),
                  ('retryable', 'dispatched'), ('retryable', 'staged'), ('retryable', 'dead'),
-                 ('retryable', 'cancelled'), ('applied', 'staged'), ('dead', 'staged'))
+                 ('retryable', 'cancelled'), ('applied', 'staged'), ('dead', 'staged'),
+                 ('dispatched', 'planned'), ('planned', 'staged'), ('planned', 'cancelled'))
           limit 100",
     ),
     (
@@ -153,7 +154,9 @@ const QUESTIONS: [(Wrong, &str, &str); 9] = [
                  ('receiving', 'refused'), ('received', 'running'), ('received', 'cancelled'),
                  ('running', 'paused'), ('paused', 'running'), ('running', 'completed'),
                  ('paused', 'completed'), ('running', 'cancelled'), ('paused', 'cancelled'),
-                 ('completed', 'running'))
+                 ('completed', 'running'),
+                 ('receiving', 'planning'), ('planning', 'planned'), ('planned', 'running'), ('planning', 'cancelled'),
+                 ('planned', 'cancelled'))
           limit 100",
     ),
     (

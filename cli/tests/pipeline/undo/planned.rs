@@ -1,0 +1,217 @@
+//! An undo that is planned first: what it would do is told, nothing is written, and then that is done.
+
+use std::time::Duration;
+
+use muster_domain::chunk::ChunkLimits;
+use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
+use muster_domain::options::{IdentifierField, Start};
+use muster_domain::outcome::{Outcome, Reason};
+use muster_domain::planned::OnDrift;
+use muster_domain::undo::UndoCode;
+use muster_store::erase;
+use muster_store::steer::{self, Steered};
+use muster_store::undo::{NewUndo, OpenedUndo, Refusal};
+
+use super::story::execute;
+use super::{opened, plain, undone, users, whole};
+use crate::harness::{Backend, Pipeline, counts, people};
+use crate::on_both_queues;
+use crate::plan::{applied, everything, no_keys_are_kept, records, summary, verdicts, work_on_plan};
+
+on_both_queues!(an_undo_is_planned_and_does_what_was_planned, the_plan_of_an_undo_is_made_whatever_dies,);
+
+/// An undo in small chunks that is planned first, and its plan. It wrote nothing.
+async fn planned(pipeline: &mut Pipeline, of: ImportId) -> NewUndo {
+    let new = NewUndo { start: Start::Plan, ..whole(pipeline, of) };
+    let before = everything(pipeline).await;
+    opened(pipeline, &new).await;
+    work_on_plan(pipeline, new.id).await;
+    assert_eq!(everything(pipeline).await, before, "a plan writes nothing");
+    new
+}
+
+async fn done(pipeline: &mut Pipeline, undo: ImportId) {
+    let steered = steer::proceed(&pipeline.store, pipeline.tenant, undo).await.unwrap();
+    assert_eq!(steered, Steered::Done(ImportState::Running));
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(3));
+    let report = pipeline.ended(undo).await;
+    worker.stop().await;
+    dispatcher.stop().await;
+    assert_eq!(report.state, ImportState::Completed);
+}
+
+/// Users are named several times, in a chunk each, and values go from one to another.
+async fn an_undo_is_planned_and_does_what_was_planned(backend: Backend) {
+    for exchange in [false, true] {
+        let mut pipeline = Pipeline::new(backend).await;
+        pipeline.limits.chunk = ChunkLimits { records: 2, bytes: 64 * 1024, lanes: 2 };
+        pipeline.import(&people(6), &plain()).await;
+        let before = users(&pipeline, true).await;
+        let mut csv = String::from("email,first_name,new_email,custom__office\n");
+        for at in 0..8 {
+            csv.push_str(&format!("user{at}@example.com,Other {at},,Rome\n"));
+        }
+        csv.push_str("user0@example.com,Again,,Oslo\nuser7@example.com,Again,,Oslo\n");
+        if exchange {
+            csv.push_str("user1@example.com,,moved@example.com,\nuser2@example.com,,user1@example.com,\n");
+        }
+        let import = pipeline.import(&csv, &plain()).await.id;
+        // Somebody corrects one; what they did is no business of the undo.
+        execute(
+            &pipeline,
+            "update users set given_name = 'Edited', version = version + 1 where email = 'user3@example.com'",
+        )
+        .await;
+        let undo = planned(&mut pipeline, import).await.id;
+        let foreseen = records(&pipeline, undo).await;
+        let plan = summary(&pipeline, undo).await;
+        assert_eq!(plan.counts.failed, 0, "{plan:?}");
+        assert_eq!(plan.sums.reasons.get("deleted"), Some(&2));
+        assert_eq!(plan.sums.kinds.get("user deleted"), Some(&2));
+        let offices = plan.sums.fields["metadata.office"];
+        assert!(offices.changed >= 6, "{offices:?}");
+        let kept = foreseen.values().find(|record| !record.warnings.is_empty()).unwrap();
+        assert!(kept.warnings[0].contains("left as it is: given_name"), "{kept:?}");
+        assert!(
+            kept.after.contains_key("metadata.office") && !kept.after.contains_key("given_name"),
+            "{kept:?}"
+        );
+        done(&mut pipeline, undo).await;
+        assert_eq!(pipeline.outcomes(undo).await, verdicts(&foreseen));
+        execute(&pipeline, "update users set given_name = 'Zoë 3' where email = 'user3@example.com'").await;
+        assert_eq!(users(&pipeline, true).await, before);
+        no_keys_are_kept(&pipeline).await;
+        pipeline.finish().await;
+    }
+}
+
+async fn the_plan_of_an_undo_is_made_whatever_dies(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    pipeline.import(&people(300), &plain()).await;
+    let before = users(&pipeline, true).await;
+    let import = pipeline.import(&people(400).replace("Milan", "Rome"), &plain()).await.id;
+    let new = NewUndo { start: Start::Plan, ..whole(&pipeline, import) };
+    opened(&pipeline, &new).await;
+    // What a dispatcher claimed and did not send must not wait longer than the test.
+    pipeline.lease = Duration::from_secs(5);
+    for turn in 0..3 {
+        let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(3));
+        for _ in 0..(turn * 60) {
+            tokio::task::yield_now().await;
+        }
+        // Not stopped: their tasks are cut off wherever they are.
+        drop((dispatcher, worker));
+    }
+    work_on_plan(&mut pipeline, new.id).await;
+    let foreseen = records(&pipeline, new.id).await;
+    assert_eq!(foreseen.len(), 400);
+    done(&mut pipeline, new.id).await;
+    assert_eq!(pipeline.outcomes(new.id).await, verdicts(&foreseen));
+    assert_eq!(users(&pipeline, true).await, before);
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_changes_after_the_plan_of_an_undo_is_left_alone_too() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    pipeline.import(&people(2), &plain()).await;
+    let import = pipeline.import(&people(3).replace("Milan", "Rome"), &plain()).await.id;
+    let undo = planned(&mut pipeline, import).await.id;
+    execute(&pipeline, "update users set metadata = '{\"office\": \"Pisa\"}', version = version + 1 where email <> 'user1@example.com'").await;
+    let since = summary(&pipeline, undo).await.since.unwrap();
+    assert_eq!((since.looked_at, since.changed), (3, 2));
+    done(&mut pipeline, undo).await;
+    let outcomes = pipeline.outcomes(undo).await;
+    let kept = (Outcome::Skipped, Some(Reason::ChangedSince));
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == kept).count(), 2, "{outcomes:?}");
+    let offices: Vec<String> = sqlx::query_scalar("select metadata ->> 'office' from users order by email")
+        .fetch_all(pipeline.store.pool())
+        .await
+        .unwrap();
+    assert_eq!(offices, ["Pisa", "Milan, 1", "Pisa"]);
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_undo_takes_back_what_was_told_with_a_code() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    pipeline.import(&people(2), &plain()).await;
+    let csv = "email,custom__office\nuser0@example.com,Oslo\nuser1@example.com,Oslo\nnew@example.com,Oslo\n";
+    let import = crate::plan::plan(&mut pipeline, csv, &plain()).await;
+    execute(&pipeline, "update users set metadata = '{\"office\": \"Pisa\"}', version = version + 1 where email = 'user0@example.com'").await;
+    assert_eq!(applied(&mut pipeline, import, OnDrift::Apply).await.counts, counts(3, 1, 2, 0, 0));
+    let of = |code| NewUndo { code: Some(code), ..whole(&pipeline, import) };
+    let none = of(UndoCode::Enrolled);
+    assert_eq!(
+        muster_store::undo::open(&pipeline.store, &none).await.unwrap(),
+        OpenedUndo::Refused(Refusal::NotApplied)
+    );
+    let marked = of(UndoCode::ChangedSincePlan);
+    assert_eq!(undone(&mut pipeline, &marked).await.counts, counts(1, 0, 1, 0, 0));
+    let offices: Vec<String> = sqlx::query_scalar("select metadata ->> 'office' from users order by email")
+        .fetch_all(pipeline.store.pool())
+        .await
+        .unwrap();
+    assert_eq!(offices, ["Oslo", "Pisa", "Oslo"]);
+    // A part is not the whole: the rest can still be taken back, and of that undo what it deleted alone.
+    let rest = whole(&pipeline, import);
+    assert_eq!(undone(&mut pipeline, &rest).await.counts, counts(3, 0, 2, 1, 0));
+    let deleted = NewUndo { code: Some(UndoCode::Deleted), ..whole(&pipeline, rest.id) };
+    assert_eq!(undone(&mut pipeline, &deleted).await.counts, counts(1, 1, 0, 0, 0));
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_changed_a_user_since_is_named() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    pipeline.import(&people(2), &plain()).await;
+    let import = pipeline.import(&people(2).replace("Milan", "Rome"), &plain()).await.id;
+    // As a request does it: the user, and what it has in its history.
+    execute(
+        &pipeline,
+        "with edited as (
+             update users set metadata = '{\"office\": \"Pisa\"}', version = version + 1 where email = 'user0@example.com'
+             returning tenant_id, id
+         )
+         insert into user_changes (tenant_id, user_id, actor, kind, before, after)
+         select tenant_id, id, 'token:7', 'updated', '{}', '{}' from edited",
+    )
+    .await;
+    let undo = planned(&mut pipeline, import).await.id;
+    let foreseen = records(&pipeline, undo).await;
+    done(&mut pipeline, undo).await;
+    let told: Vec<String> =
+        pipeline.records(undo, None).await.into_iter().flat_map(|record| record.warnings).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("changed since by a request of token:7 at 2"), "{told:?}");
+    let planned: Vec<&String> = foreseen.values().flat_map(|record| &record.warnings).collect();
+    assert_eq!(planned, told.iter().collect::<Vec<_>>());
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erased_person_is_in_no_plan_of_an_undo() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
+    pipeline.import(&people(2), &plain()).await;
+    let import = pipeline
+        .import("email,first_name\nuser0@example.com,Marker\nuser1@example.com,Other\n", &plain())
+        .await
+        .id;
+    let undo = planned(&mut pipeline, import).await.id;
+    let person = erase::person_by(&store, tenant, IdentifierField::Email, "user0@example.com").await.unwrap();
+    erase::erase(&store, tenant, &person, "operator").await.unwrap();
+    let foreseen = records(&pipeline, undo).await;
+    let told = serde_json::to_string(&foreseen.values().collect::<Vec<_>>()).unwrap();
+    assert!(!told.contains("Marker") && !told.contains("Zoë 0"), "{told}");
+    let stored: Vec<Vec<u8>> =
+        sqlx::query_scalar("select records from plans").fetch_all(store.pool()).await.unwrap();
+    for bytes in stored {
+        let chunk = muster_domain::planned::PlannedChunk::decode(&bytes).unwrap();
+        let text = serde_json::to_string(&chunk).unwrap();
+        assert!(!text.contains("user0@example.com") && !text.contains("Marker"), "{text}");
+    }
+    done(&mut pipeline, undo).await;
+    pipeline.finish().await;
+}
