@@ -1,6 +1,7 @@
 //! The form of an upload: `file`, and `id` before or after it. Other parts are passed over.
 
 use axum::extract::Request;
+use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::request::file_label;
