@@ -135,8 +135,8 @@ impl Staging {
     ) -> Result<Option<HashSet<u64>>, StoreError> {
         let Some(code) = self.undo.code.filter(|_| !mutant(Mutant::UndoOfAllCodes)) else { return Ok(None) };
         let records = kept.body.as_deref().and_then(|body| decode(body).ok());
-        let numbers = records.map(|records| doubles::numbers(&records)).unwrap_or_default();
-        let sheet = apply::read_sheet(ChunkId::new(kept.chunk), kept.records, kept.outcomes.as_deref())?;
+        let numbers = records.map(|records| convert::numbers(&records)).unwrap_or_default();
+        let sheet = convert::read_sheet(ChunkId::new(kept.chunk), kept.records, kept.outcomes.as_deref())?;
         if let Some(reason) = code.reason() {
             let with_reason =
                 sheet.iter().zip(&numbers).filter(|((verdict, _), _)| verdict.reason == Some(reason));
