@@ -226,7 +226,7 @@ impl Bench {
     fn round(&mut self, guard: &mut Guard, number: u32) -> anyhow::Result<Round> {
         let mut round = Round::default();
         let mut parts: [Part; 5] = [plan_new, updates, inserts, images_with, images_without];
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             parts.reverse();
         }
         for part in parts {
