@@ -21,7 +21,6 @@ use muster_store::Store;
 use muster_store::users::{self, UserFilter};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-
 use crate::client::{Remote, ServerToken, operations};
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};
