@@ -174,7 +174,14 @@ async fn groups(server: &Server) -> Vec<String> {
 /// Every row that a plan may not write.
 async fn untouchable(server: &Server) -> Vec<String> {
     let mut all = Vec::new();
-    for table in ["users", "memberships", "user_credentials", "organizations", "catalog_names", "attribute_definitions"] {
+    for table in [
+        "users",
+        "memberships",
+        "user_credentials",
+        "organizations",
+        "catalog_names",
+        "attribute_definitions",
+    ] {
         let sql = format!("select '{table} ' || row_to_json(t)::text from {table} as t order by 1");
         let rows: Vec<String> =
             sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(server.store.pool()).await.unwrap();

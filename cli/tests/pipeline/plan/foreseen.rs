@@ -419,7 +419,8 @@ async fn a_group_that_is_not_there_yet_is_planned_and_made_when_the_plan_is_appl
     };
     let before = everything(&pipeline).await;
     // The first is there, the others are new, and each is named twice.
-    let csv = "email,given_name\na@example.com,Ann\nx@example.com,Xan\na@example.com,Ann\nx@example.com,Xan\n";
+    let csv =
+        "email,given_name\na@example.com,Ann\nx@example.com,Xan\na@example.com,Ann\nx@example.com,Xan\n";
     let import = plan(&mut pipeline, csv, &options).await;
     let other = plan(&mut pipeline, csv, &options).await;
     assert_eq!(everything(&pipeline).await, before, "a plan writes nothing");

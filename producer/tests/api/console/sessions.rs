@@ -146,7 +146,8 @@ async fn every_page_asks_for_its_scope_and_no_other_will_do() {
                 "GET" => browser.get(&path(route.path)).await,
                 _ if route.path.starts_with("/console/new/") => {
                     let name = scope.as_str().replace(':', "-");
-                    let under = if route.path.ends_with("/keep") { format!("&as={name}") } else { String::new() };
+                    let under =
+                        if route.path.ends_with("/keep") { format!("&as={name}") } else { String::new() };
                     let path = format!("{}?filename=a.csv{under}", route.path);
                     browser.send_file(&path, Some(&form), "email\na@b.co\n").await
                 }
