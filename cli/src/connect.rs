@@ -73,9 +73,6 @@ enum Serving {
     Guest,
 }
 
-/// Who the command line is, as what it does says it.
-const OPERATOR: &str = "operator";
-
 /// An open store, and what it runs on.
 #[derive(Debug)]
 pub(crate) struct Session {

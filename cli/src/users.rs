@@ -21,8 +21,6 @@ use muster_store::Store;
 use muster_store::users::{self, UserFilter};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-pub(crate) use erase::Erased;
-
 use crate::client::{Remote, ServerToken, operations};
 use crate::connect::{self, Need, Session};
 use crate::failure::{Ended, usage};

@@ -173,15 +173,17 @@ mod tests {
     use super::*;
     use crate::config::Ratio;
 
+    type Answer = Option<Result<Taken, Refused>>;
+
     /// A collector: what it answers to each request, the last of them for ever; `None` means never.
     #[derive(Clone, Default)]
     struct Answers {
-        answers: Arc<Mutex<Vec<Option<Result<Taken, Refused>>>>>,
+        answers: Arc<Mutex<Vec<Answer>>>,
         bodies: Arc<Mutex<Vec<Vec<u8>>>>,
     }
 
     impl Answers {
-        fn of(answers: impl IntoIterator<Item = Option<Result<Taken, Refused>>>) -> Self {
+        fn of(answers: impl IntoIterator<Item = Answer>) -> Self {
             let answers = Arc::new(Mutex::new(answers.into_iter().collect()));
             Self { answers, bodies: Arc::default() }
         }
