@@ -11,6 +11,7 @@
 //! - [`trace::TraceContext`]: which trace a piece of work belongs to;
 //! - [`fault`]: failpoints and mutants, compiled out unless a test asks for them.
 
+mod apart;
 pub mod apply;
 pub mod backoff;
 pub mod bulk;

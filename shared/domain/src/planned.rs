@@ -15,7 +15,6 @@ mod value;
 pub use drift::{APPLIED_ALTHOUGH, Drift, drift};
 pub use keys::{KeptKeys, asked, asked_by_undo, kept, kept_of_undo, keys_of, keys_of_users};
 pub use sums::{FieldSum, OTHER, Sums, field_of};
-pub(crate) use value::write_apart;
 pub use value::{BrokenPlan, Maker, PlannedChunk, PlannedRecord, PlannedUser};
 
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -40,7 +40,6 @@ mod run;
 mod servers;
 mod sheets;
 mod unclash;
-mod undo;
 mod upload;
 mod watch;
 mod witness;

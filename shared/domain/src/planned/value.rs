@@ -2,10 +2,11 @@
 
 use std::io::Read;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::apart::{read_apart, write_apart};
 use crate::error::RecordError;
 use crate::fault::{Mutant, mutant};
 use crate::id::GroupId;
@@ -77,46 +78,6 @@ pub struct Maker {
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
-}
-
-/// A value of a user. An array or object is JSON text of its own, alone in an array: a cell may be nested as deep as the parser reads,
-/// and the levels around it do not count then.
-struct Apart<'v>(&'v Value);
-
-impl Serialize for Apart<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            nested @ (Value::Array(_) | Value::Object(_)) => [nested.to_string()].serialize(serializer),
-            plain => plain.serialize(serializer),
-        }
-    }
-}
-
-/// Writes the values of a user.
-pub(crate) fn write_apart<S: Serializer>(
-    values: &Map<String, Value>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    if mutant(Mutant::PlanNestsValues) {
-        return values.serialize(serializer);
-    }
-    serializer.collect_map(values.iter().map(|(path, value)| (path, Apart(value))))
-}
-
-/// Puts the arrays and objects back that [`write_apart`] wrote as text.
-fn read_apart(values: &mut Map<String, Value>) -> serde_json::Result<()> {
-    for value in values.values_mut() {
-        let text = match &*value {
-            Value::Array(items) => match items.as_slice() {
-                [Value::String(text)] => text,
-                _ => continue,
-            },
-            _ => continue,
-        };
-        let nested: Value = serde_json::from_str(text)?;
-        *value = nested;
-    }
-    Ok(())
 }
 
 impl PlannedRecord {

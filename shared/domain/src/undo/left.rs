@@ -37,7 +37,7 @@ fn apart<S: serde::Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     match fields {
-        Some(fields) => crate::planned::write_apart(fields, serializer),
+        Some(fields) => crate::apart::write_apart(fields, serializer),
         None => serializer.serialize_none(),
     }
 }

@@ -1,5 +1,7 @@
 //! Clients of series: one import after the other over addresses of their own, read and steered until it ends, then compared.
 
+mod undo;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,12 +9,13 @@ use crate::random::Random;
 use serde_json::json;
 use tokio::time::sleep;
 
+use undo::take_back;
+
 use super::api::{Answer, View};
 use super::generate::{self, Draft};
 use super::journal::{Wrong, held};
 use super::model::Users;
 use super::oracle::Steering;
-use super::undo::take_back;
 use super::world::{Accepted, Kept, World, pause};
 
 /// How long a read may show what a retry without an answer did.

@@ -10,11 +10,11 @@ use tokio::time::sleep;
 
 use crate::random::Random;
 
-use super::api::{Answer, View};
-use super::clients::{Follower, Habits};
-use super::journal::{Wrong, held};
-use super::model::{User, Users, text};
-use super::world::{Accepted, World};
+use super::super::api::{Answer, View};
+use super::super::journal::{Wrong, held};
+use super::super::model::{User, Users, text};
+use super::super::world::{Accepted, World};
+use super::{Follower, Habits};
 
 /// Users of a space.
 const USERS: &str = "select email, version, given_name, family_name, phone_number, metadata ->> 'n'
