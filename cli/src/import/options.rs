@@ -143,7 +143,7 @@ impl FromArgMatches for OptionArgs {
             let name = option.name;
             let value = match option.kind {
                 Kind::YesNo => matches.get_flag(name).then(|| "true".to_owned()),
-                Kind::Pairs(_) => matches.get_many::<String>(name).and_then(|pairs| object(pairs)),
+                Kind::Pairs(_) => matches.get_many::<String>(name).and_then(object),
                 _ => matches.get_one::<String>(name).cloned(),
             };
             given.set(name, value);

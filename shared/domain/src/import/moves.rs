@@ -38,6 +38,7 @@ pub const IMPORT_MOVES: &[Move<ImportState>] = &[
     to(&[], Receiving, "open", "an upload begins", "shared/store/src/intake.rs"),
     to(&[], Running, "undo", "an undo is opened: its records are there already", "shared/store/src/undo.rs"),
     to(&[], Received, "undo", "the same, and it is shown before it begins", "shared/store/src/undo.rs"),
+    to(&[], Planning, "undo", "the same, and it is planned first", "shared/store/src/undo.rs"),
     to(&[Receiving], Running, "receive", "everything is staged", "shared/store/src/receipt.rs"),
     to(
         &[Receiving],
