@@ -60,7 +60,11 @@ pub async fn connection(store: &Store, limits: &Limits) -> Result<PgConnection, 
         milliseconds(limits.lock),
         milliseconds(limits.idle),
     );
-    let settings = if fault::mutant(Mutant::LongIdleInTransaction) { String::new() } else { settings };
+    let settings = if fault::mutant(Mutant::LongIdleInTransaction) {
+        "set idle_in_transaction_session_timeout = 0".to_owned()
+    } else {
+        settings
+    };
     sqlx::raw_sql(AssertSqlSafe(format!("{NOTE_BEGINNING}; {settings}"))).execute(&mut connection).await?;
     Ok(connection)
 }
