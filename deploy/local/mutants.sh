@@ -45,9 +45,33 @@ tests() {
         --failure-output never -E "$1" "${@:2}" >"$scratch/log" 2>&1
 }
 
+program=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["target_directory"])' "$scratch/metadata.json")/debug/muster
+
+# on_server FILTER: whether one of its tests talks to the running Muster of server.sh. That one must have the mutant too.
+on_server() {
+    local name
+    for name in $(grep -oE 'test\([a-z0-9_:]+\)' <<<"$1" | sed 's/.*[(:]\([a-z0-9_]*\))/\1/'); do
+        ! grep -rqE "fn $name" cli/tests/contract || return 0
+    done
+    return 1
+}
+
+# server [MUTANT]: starts it, anew if it runs.
+server() {
+    local variables
+    variables=$(env ${1:+MUTANT=$1} deploy/local/server.sh up "$program")
+    set -a
+    eval "$variables"
+    set +a
+}
+trap 'deploy/local/server.sh down >/dev/null; rm -rf "$scratch"' EXIT
+
 failed=0
 union=$(awk -F '\t' '{ printf "%s(package(%s) & (%s))", (NR > 1 ? " | " : ""), $4, $3 }' "$scratch/lines")
 began=$SECONDS
+while IFS=$'\t' read -r _ _ filter _; do
+    ! on_server "$filter" || { server; break; }
+done <"$scratch/lines"
 if tests "$union" --no-fail-fast; then
     echo "ok      without a mutant every test passes ($((SECONDS - began)) s)"
 else
@@ -59,6 +83,7 @@ fi
 caught=0 all=0
 while IFS=$'\t' read -r mutant row filter package _; do
     all=$((all + 1)) began=$SECONDS rc=0
+    ! on_server "$filter" || server "$mutant"
     # One test that fails is enough.
     MUTANT=$mutant tests "package($package) & ($filter)" --max-fail 1:immediate || rc=$?
     case $rc in
