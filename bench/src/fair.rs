@@ -1,5 +1,5 @@
-//! Whether a small import is served beside trouble (P8): how long 200 records take alone, beside a million of the same tenant, and
-//! beside a flood and a sick import of another tenant.
+//! Measures fairness (P8): how long 200 records take alone, beside a million of the same tenant, and beside a
+//! flood and a stalled import of another tenant.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

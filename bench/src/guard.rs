@@ -1,4 +1,4 @@
-//! What a run leaves behind if it is killed: nothing.
+//! Makes sure that a killed run leaves nothing behind.
 //!
 //! A second process of this program, out of reach of the terminal's Ctrl-C, is told of everything the run starts and
 //! makes. When the run ends, however it ends, the pipe between them closes, and the guard cleans up, newest first.

@@ -1,4 +1,4 @@
-//! As much HTTP/1.1 as talking to one server on this machine takes: one request a connection.
+//! A minimal HTTP/1.1 client for one server on this machine: one request for each connection.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, BufWriter, Read, Write};

@@ -39,7 +39,7 @@ pub(crate) struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   muster import users people.csv             import a file, with nothing else installed
-  muster imports failed last -o failed.csv   the records that failed, to be mended and imported again
+  muster imports failed last -o failed.csv   the records that failed, to be corrected and imported again
   muster serve                               take files over HTTP
   muster doctor                              what is wrong with the set-up, and what to do
 
@@ -82,7 +82,7 @@ impl Global {
 pub(crate) enum Command {
     /// Import a file and follow the import to its end
     Import(ImportArgs),
-    /// Look at a file before it is imported: what it is, what its columns mean, what is wrong with it
+    /// Inspect a file before it is imported: its format, the meaning of its columns, and its problems
     Inspect(InspectArgs),
     /// Do what Bitcaster's own program does
     Bc(BcArgs),
@@ -98,7 +98,7 @@ pub(crate) enum Command {
     Worker(WorkerArgs),
     /// Bring the database to this program's version
     Migrate(MigrateArgs),
-    /// Check the set-up, and say what to do about what is wrong
+    /// Check the set-up and give advice on each problem
     Doctor(DoctorArgs),
     /// Create, list, disable and enable tenants
     #[command(alias = "tenants")]
@@ -114,7 +114,7 @@ pub(crate) enum Command {
     Receipts(ReceiptsArgs),
     /// Save, list, show and delete named sets of import options
     Profile(ProfileArgs),
-    /// Create, list, try and delete webhooks; see what they were told; change their secrets
+    /// Create, list, test and delete webhooks; show their deliveries; rotate their secrets
     #[command(alias = "webhooks")]
     Webhook(WebhookArgs),
     /// See who did what, when, and to how many
@@ -130,10 +130,10 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// What is logged where nothing was set.
+    /// The default log filter.
     pub(crate) fn log_filter(&self) -> &'static str {
         match self {
-            // The driver's own lines may quote what a statement was about: errors reach the log as the store tells them.
+            // The driver's own log lines may quote values of a statement. Errors are logged in the store's wording.
             Self::Serve(_) | Self::Producer(_) | Self::Worker(_) => "info,sqlx_core=off,sqlx_postgres=off",
             // The screen is its own.
             Self::Top(_) => "off",
@@ -158,7 +158,7 @@ mod tests {
 
     use super::Cli;
 
-    /// clap looks at a command only when it is given: an option that stands in two of its parts would else be found by who types it.
+    /// clap checks a command only when it is used: without this, only a user would find an option that two of its parts define.
     #[test]
     fn every_command_is_well_formed() {
         Cli::command().debug_assert();

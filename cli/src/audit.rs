@@ -9,15 +9,15 @@ use serde_json::Value;
 
 use crate::client::{Remote, ServerToken, operations};
 use crate::connect::{self, Need, Session};
-use crate::failure::Ended;
-use crate::output::{answer, json, table};
+use crate::failure::Exit;
+use crate::output::{json, stdout_line, table};
 use crate::shutdown::{Aborted, Shutdown};
 
 /// Options of `muster audit`.
 #[derive(Debug, Args)]
 pub(crate) struct AuditArgs {
     #[command(subcommand)]
-    what: What,
+    what: AuditCommand,
     /// The tenant whose audit it is
     #[arg(long, global = true, value_name = "SLUG", default_value = Slug::DEFAULT)]
     tenant: Slug,
@@ -32,7 +32,7 @@ pub(crate) struct AuditArgs {
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum AuditCommand {
     /// List what was done, the newest first: who, when, what, to what, how many, and how they were chosen
     #[command(after_help = "Examples:\n  muster audit list\n  muster audit list --limit 10 --after 4711")]
     List {
@@ -46,8 +46,8 @@ enum What {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &AuditArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
-    let What::List { limit, after } = args.what;
+pub(crate) async fn run(args: &AuditArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Exit> {
+    let AuditCommand::List { limit, after } = args.what;
     if let Some(server) = &args.server {
         let remote = Remote::new(server, &args.token)?;
         let call = operations::AUDIT_LIST
@@ -67,10 +67,10 @@ pub(crate) async fn run(args: &AuditArgs, config: &Config, shutdown: &Shutdown) 
     Box::pin(connect::with(config, Need::Look, shutdown, work)).await
 }
 
-fn listed(entries: &[AuditView], as_json: bool) -> anyhow::Result<Ended> {
+fn listed(entries: &[AuditView], as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         json(&entries)?;
-        return Ok(Ended::Done);
+        return Ok(Exit::Done);
     }
     let row = |entry: &AuditView| {
         vec![
@@ -88,8 +88,8 @@ fn listed(entries: &[AuditView], as_json: bool) -> anyhow::Result<Ended> {
         ]
     };
     let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
-    answer(table(&["NUMBER", "WHEN", "WHO", "WHAT", "TO WHAT", "HOW MANY", "WHICH"], &rows))?;
-    Ok(Ended::Done)
+    stdout_line(table(&["NUMBER", "WHEN", "WHO", "WHAT", "TO WHAT", "HOW MANY", "WHICH"], &rows))?;
+    Ok(Exit::Done)
 }
 
 /// Names with their values: `records 3, chunks 1`.

@@ -1,6 +1,6 @@
 //! `muster bc import users FILE`: Bitcaster's `bc import users`, with its options, its rules for the file and its lines.
 //!
-//! What differs from the original on purpose is told in docs/front-doors/bitcaster.md: the exit code above all.
+//! Intended differences from the original are listed in docs/front-doors/bitcaster.md, above all the exit code.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -22,16 +22,16 @@ use muster_producer::request::ResolvedImport;
 use muster_runtime::clock;
 use muster_runtime::config::Config;
 use muster_store::catalog;
-use muster_store::intake::{NewImport, Provenance};
+use muster_store::receiving::{NewImport, Provenance};
 
 use crate::connect::{self, Need, OPERATOR, Session};
-use crate::failure::{Ended, usage};
+use crate::failure::{Exit, usage};
 use crate::follow::drive;
-use crate::import::{Source, Taken, Unreceived, take_in, view};
-use crate::output::{answer, number, remark};
+use crate::import::{ReceivedImport, Source, Unreceived, take_in, view};
+use crate::invocation::Invocation;
+use crate::output::{number, stderr_line, stdout_line};
 use crate::pipeline::receive_limits;
 use crate::progress::Progress;
-use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
 
 /// Most characters of a name, and of an e-mail address, which is the username.
@@ -43,11 +43,11 @@ const MAKERS: &str = "os4d";
 #[derive(Debug, Args)]
 pub(crate) struct BcArgs {
     #[command(subcommand)]
-    what: What,
+    what: BcCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum BcCommand {
     /// Import from a file
     Import(ImportArgs),
 }
@@ -90,8 +90,8 @@ struct UsersArgs {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &BcArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
-    let What::Import(ImportArgs { what: Imported::Users(args) }) = &args.what;
+pub(crate) async fn run(args: &BcArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Exit> {
+    let BcCommand::Import(ImportArgs { what: Imported::Users(args) }) = &args.what;
     // As in Bitcaster, a file that is not there is a mistake in the command.
     let source = Source::open(&args.file, Some(Format::Csv)).await;
     let source = source.map_err(|error| usage(format!("{error:#}")))?;
@@ -108,7 +108,7 @@ async fn import(
     config: &Config,
     session: &Session,
     shutdown: &Shutdown,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     let tenant = session.enabled_tenant(&args.tenant).await?;
     let Some(organization) = organization(args, session, tenant).await? else {
         return match &args.org {
@@ -121,7 +121,7 @@ async fn import(
         let org = args.org.as_deref().unwrap_or("None");
         return failed(&format!("Error: Group '{name}' not found in organization '{org}'."));
     };
-    answer(format_args!("Importing users into organization '{}'...", organization.1.name))?;
+    stdout_line(format_args!("Importing users into organization '{}'...", organization.1.name))?;
     let enrolment = Enrolment { organization_id: organization.0, group_id: group.get() };
     let options = ImportOptions {
         organization: Some(organization.1.slug),
@@ -136,27 +136,31 @@ async fn import(
     let resolved = ResolvedImport { import: new, dialect, brake: 0 };
     // Bitcaster's program shows no progress: there is some on a terminal, and none elsewhere.
     let progress = Progress::new(!std::io::stderr().is_terminal());
-    let reach = Reach::new(None, None, &args.tenant);
-    let taken = take_in(resolved, source, config, session, &reach, &progress, shutdown).await;
+    let invocation = Invocation::new(None, None, &args.tenant);
+    let taken = take_in(resolved, source, config, session, &invocation, &progress, shutdown).await;
     let taken = match taken {
         Err(error) if is_unknown_column(&error) => match rows_without_address(&args.file, config).await {
             Some(rows) => {
                 progress.clear();
-                return told(&Counts { total: rows, failed: rows, ..Counts::default() }, id, &reach);
+                return print_result(
+                    &Counts { total: rows, failed: rows, ..Counts::default() },
+                    id,
+                    &invocation,
+                );
             }
             None => return Err(error),
         },
         taken => taken?,
     };
     let view = match taken {
-        Taken::Runs(import) => drive(session, config, tenant, import, &progress, shutdown).await?,
-        Taken::Waits(import) => view(&session.store, tenant, import).await?,
+        ReceivedImport::Runs(import) => drive(session, config, tenant, import, &progress, shutdown).await?,
+        ReceivedImport::Waits(import) => view(&session.store, tenant, import).await?,
     };
     progress.clear();
     if view.state != ImportState::Completed {
         return failed(&format!("An error occurred: the import is {}", view.state));
     }
-    told(&view.counts, view.id, &reach)
+    print_result(&view.counts, view.id, &invocation)
 }
 
 /// The organization named; without a name the first one, by name.
@@ -243,25 +247,29 @@ async fn rows_without_address(file: &Path, config: &Config) -> Option<u64> {
 }
 
 /// Bitcaster counts every row as processed, and every user of the file as created or updated, one that was there too.
-fn told(counts: &Counts, import: ImportId, reach: &Reach) -> anyhow::Result<Ended> {
+fn print_result(counts: &Counts, import: ImportId, invocation: &Invocation) -> anyhow::Result<Exit> {
     let users = counts.inserted + counts.updated + counts.skipped;
     let line = format!("Success! Processed {} lines, created/updated {users} users.", counts.total);
-    answer(coloured(&line, GREEN))?;
+    stdout_line(coloured(&line, GREEN))?;
     if counts.failed == 0 {
-        return Ok(Ended::Done);
+        return Ok(Exit::Done);
     }
     let records = if counts.failed == 1 { "record" } else { "records" };
-    remark(format_args!("{} {records} failed: {}", number(counts.failed), reach.failed(import, Format::Csv)));
-    Ok(Ended::FailedRecords)
+    stderr_line(format_args!(
+        "{} {records} failed: {}",
+        number(counts.failed),
+        invocation.failed(import, Format::Csv)
+    ));
+    Ok(Exit::FailedRecords)
 }
 
 const GREEN: u8 = 32;
 const RED: u8 = 31;
 
-/// Tells an error where Bitcaster tells it: on standard output.
-fn failed(line: &str) -> anyhow::Result<Ended> {
-    answer(coloured(line, RED))?;
-    Ok(Ended::Unwell)
+/// Prints an error to standard output, as Bitcaster does.
+fn failed(line: &str) -> anyhow::Result<Exit> {
+    stdout_line(coloured(line, RED))?;
+    Ok(Exit::Failure)
 }
 
 /// In colour on a terminal.

@@ -11,22 +11,22 @@ use muster_runtime::config::Config;
 use muster_store::catalog::{self, Applied};
 
 use crate::connect::{self, Need, Session};
-use crate::failure::Ended;
-use crate::output::{json, remark};
+use crate::failure::Exit;
+use crate::output::{json, stderr_line};
 use crate::shutdown::Shutdown;
 
 /// Options of `muster catalog`.
 #[derive(Debug, Args)]
 pub(crate) struct CatalogArgs {
     #[command(subcommand)]
-    what: What,
+    what: CatalogCommand,
     /// The tenant whose catalog it is
     #[arg(long, global = true, value_name = "SLUG", default_value = Slug::DEFAULT)]
     tenant: Slug,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum CatalogCommand {
     /// Print the catalog as JSON: organizations, groups, roles, teams, locations, custom attributes, limits
     #[command(after_help = "Examples:\n  muster catalog show > catalog.json")]
     Show,
@@ -41,28 +41,28 @@ enum What {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &CatalogArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+pub(crate) async fn run(args: &CatalogArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Exit> {
     let new = match &args.what {
-        What::Show => None,
-        What::Apply { file } => Some(read(file)?),
+        CatalogCommand::Show => None,
+        CatalogCommand::Apply { file } => Some(read(file)?),
     };
     let work = async |session: &Session| {
         let tenant = session.tenant(&args.tenant).await?;
         let Some(new) = &new else {
             json(&catalog::get(&session.store, tenant).await?)?;
-            return Ok(Ended::Done);
+            return Ok(Exit::Done);
         };
         match catalog::apply(&session.store, tenant, new).await? {
             Applied::Catalog(catalog) => {
                 json(&catalog)?;
-                Ok(Ended::Done)
+                Ok(Exit::Done)
             }
             Applied::Refused(errors) => {
                 for error in &errors {
-                    remark(format_args!("{}: {}", error.field, error.message));
+                    stderr_line(format_args!("{}: {}", error.field, error.message));
                 }
                 bail!(
-                    "the catalog is refused, and the one in effect stays: {} mistake(s), told above",
+                    "the catalog is refused, and the current one stays: {} mistake(s), listed above",
                     errors.len()
                 )
             }

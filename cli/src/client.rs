@@ -1,8 +1,8 @@
-//! The client of Muster's own HTTP API: what commands ask of a server (`--server`) goes through here.
+//! The client of Muster's own HTTP API. All requests of commands to a server (`--server`) go through it.
 //!
-//! What can be asked is the table of [`operations`], each with its address, its parameters and the type of its answer. Tests hold every
-//! row of it against docs/openapi.json: an operation that the API does not have, a parameter that it does not know or an answer that
-//! cannot be read fails there, and not on the machine of somebody.
+//! What can be asked is the table of [`operations`], each with its address, its parameters and the type of
+//! its answer. Tests compare every row with docs/openapi.json. So an unknown operation or parameter, or a
+//! response that cannot be parsed, fails in a test and not on a user's machine.
 
 pub(crate) mod answers;
 #[cfg(test)]
@@ -60,8 +60,8 @@ struct ProblemDetail {
 }
 
 impl ProblemDetail {
-    /// The error as it would be told without a server: with its place, and a wrong option as one of the command line.
-    fn told(self) -> anyhow::Error {
+    /// The error as without a server: with its place, and a wrong option as one of the command line.
+    fn into_error(self) -> anyhow::Error {
         if mutant(Mutant::ServerErrorWithoutPlace) {
             let field = self.field.map(|field| format!("{field}: ")).unwrap_or_default();
             return Refused { told: format!("{field}{} [{}]", self.message, self.code), code: self.code }
@@ -69,7 +69,7 @@ impl ProblemDetail {
         }
         if let Some(field) = self.field.as_deref().filter(|_| self.code == ErrorCode::InvalidRequest.as_str())
         {
-            // The option stands before the message here.
+            // Here the option precedes the message.
             let message = self.message.strip_prefix(field).map_or(self.message.as_str(), str::trim_start);
             return wrong_option(FieldError::new(ErrorCode::InvalidRequest, field, message));
         }
@@ -112,7 +112,7 @@ pub(crate) struct ServerToken {
     /// The token to show the server
     #[arg(long, global = true, env = "MUSTER_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// File that the token stands in, `-` for standard input: what is on a command line everybody on the machine can read
+    /// File with the token, `-` for standard input; a token on the command line can be read by every user of the machine
     #[arg(
         id = "token_file",
         long = "token-file",
@@ -185,7 +185,7 @@ impl Remote {
         }
         let body = response.bytes().await.unwrap_or_default();
         Err(match serde_json::from_slice::<Problem>(&body) {
-            Ok(Problem { error }) => error.told(),
+            Ok(Problem { error }) => error.into_error(),
             Err(_) => {
                 let told = format!("the server {} answered with {status}; is it a muster?", self.base);
                 Refused { code: String::new(), told }.into()
@@ -213,7 +213,7 @@ impl Remote {
 
     /// The options of a profile that it has.
     pub(crate) async fn profile(&self, name: &str) -> anyhow::Result<Option<Vec<(String, String)>>> {
-        // Names of another form are nobody's, and stand in no address.
+        // Names of another form do not exist and cannot be part of an address.
         let Ok(name) = name.parse::<Slug>() else { return Ok(None) };
         match self.ask(operations::PROFILES_SHOW.at(&[&name])).await {
             Ok(own) => Ok(Some(own.pairs())),

@@ -3,8 +3,8 @@
 use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::failure::Ended;
-use crate::output::answer;
+use crate::failure::Exit;
+use crate::output::stdout_line;
 
 /// Options of `muster completions`.
 #[derive(Debug, Args)]
@@ -17,9 +17,9 @@ pub(crate) struct CompletionsArgs {
 }
 
 /// Runs the command: the completions of `program`.
-pub(crate) fn run(args: &CompletionsArgs, mut program: Command) -> anyhow::Result<Ended> {
+pub(crate) fn run(args: &CompletionsArgs, mut program: Command) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut program, "muster", &mut script);
-    answer(String::from_utf8_lossy(&script).trim_end())?;
-    Ok(Ended::Done)
+    stdout_line(String::from_utf8_lossy(&script).trim_end())?;
+    Ok(Exit::Done)
 }

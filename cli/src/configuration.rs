@@ -3,18 +3,18 @@
 use clap::{Args, Subcommand};
 use muster_runtime::config::{Config, reference};
 
-use crate::failure::Ended;
-use crate::output::{answer, json, table};
+use crate::failure::Exit;
+use crate::output::{json, stdout_line, table};
 
 /// Options of `muster config`.
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
     #[command(subcommand)]
-    pub(crate) what: What,
+    pub(crate) what: ConfigCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum What {
+pub(crate) enum ConfigCommand {
     /// Show every setting as it is in effect and where it comes from; passwords are hidden
     #[command(after_help = "Examples:\n  muster config show\n  muster config show --json")]
     Show {
@@ -28,11 +28,11 @@ pub(crate) enum What {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &ConfigArgs, config: &Config) -> anyhow::Result<Ended> {
+pub(crate) fn run(args: &ConfigArgs, config: &Config) -> anyhow::Result<Exit> {
     match args.what {
-        What::Reference => answer(reference().trim_end())?,
-        What::Show { json: true } => json(&config.effective())?,
-        What::Show { json: false } => {
+        ConfigCommand::Reference => stdout_line(reference().trim_end())?,
+        ConfigCommand::Show { json: true } => json(&config.effective())?,
+        ConfigCommand::Show { json: false } => {
             let rows: Vec<Vec<String>> = config
                 .effective()
                 .into_iter()
@@ -41,8 +41,8 @@ pub(crate) fn run(args: &ConfigArgs, config: &Config) -> anyhow::Result<Ended> {
                     vec![setting.key, value, setting.source.to_string(), setting.variable]
                 })
                 .collect();
-            answer(table(&["SETTING", "VALUE", "SOURCE", "ENVIRONMENT"], &rows))?;
+            stdout_line(table(&["SETTING", "VALUE", "SOURCE", "ENVIRONMENT"], &rows))?;
         }
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }

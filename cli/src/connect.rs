@@ -1,7 +1,7 @@
 //! The store, the engine and the queue that a command works with, opened and closed in one place.
 //!
-//! `DATABASE_URL` names the database; without it the embedded engine runs on the data folder. Whatever ends the command,
-//! an error or a signal included, the engine is stopped before the program ends.
+//! `DATABASE_URL` names the database; without it the embedded engine runs on the data folder. However the
+//! command ends, also by an error or a signal, the engine is stopped before the program exits.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use muster_engine::{EmbeddedEngine, EngineError, EngineOptions};
 use muster_queue::{Queue, QueueOptions, Topology};
 use muster_runtime::config::{Config, SecretUrl};
 use muster_runtime::retry::{Backoff, Policy};
-use muster_store::{ErrorKind, Store, StoreError, StoreOptions, dispatch, intake, migrate, tenants};
+use muster_store::{ErrorKind, Store, StoreError, StoreOptions, dispatch, migrate, receiving, tenants};
 use secrecy::ExposeSecret;
 
-use crate::output::remark;
+use crate::output::stderr_line;
 use crate::shutdown::{Aborted, Shutdown};
 
 /// Who works at the command line of the store.
@@ -27,13 +27,13 @@ const PREPARING: Duration = Duration::from_secs(10);
 
 /// How long one try to connect may take while a start waits for the database.
 const ONE_TRY: Duration = Duration::from_secs(5);
-/// After how long a try that is not over is told of.
+/// After how long an unfinished attempt is reported.
 const TELL_AFTER: Duration = Duration::from_millis(700);
 
 /// What a command needs of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// To read and steer: an engine that another `muster` runs will do.
+    /// To read and to change states: an engine that another `muster` runs is enough.
     Look,
     /// To work: on the embedded default this program must be the one that runs the engine.
     Work,
@@ -52,7 +52,7 @@ pub(crate) enum Need {
 }
 
 impl Need {
-    /// How long a start waits for a configured database where no setting says it; none means for ever.
+    /// How long a start waits for a configured database if no setting says it; `None` means without a limit.
     fn patience(self) -> Option<Duration> {
         match self {
             Self::Share | Self::ShareMigrated | Self::Serve | Self::ServeMigrated => None,
@@ -90,7 +90,7 @@ pub(crate) async fn with<T>(
 ) -> anyhow::Result<T> {
     let session = tokio::select! {
         session = Box::pin(Session::open(config, need)) => session?,
-        // Nothing runs yet. An engine of one's own is started to its end all the same.
+        // Nothing runs yet. The start of an own engine is always completed.
         () = shutdown.stopping(), if config.database.url.is_some() => return Err(Aborted.into()),
         () = shutdown.aborting() => return Err(Aborted.into()),
     };
@@ -148,7 +148,7 @@ impl Session {
         if !config.engine.data_dir.exists() && need != Need::Inspect {
             let folder = std::path::absolute(&config.engine.data_dir);
             let folder = folder.as_deref().unwrap_or(&config.engine.data_dir).display();
-            remark(format_args!(
+            stderr_line(format_args!(
                 "a private PostgreSQL is set up in {folder}; commands find it when they run in this folder, or when MUSTER_DATA_DIR names it"
             ));
         }
@@ -219,7 +219,7 @@ impl Session {
     async fn prepare_embedded(&self) -> anyhow::Result<()> {
         migrate::run(&self.store).await.context("the data folder cannot be brought to this version")?;
         tenants::ensure_default(&self.store).await?;
-        let aborted = intake::abort_abandoned(&self.store, true).await?;
+        let aborted = receiving::abort_abandoned(&self.store, true).await?;
         if aborted > 0 {
             tracing::warn!(aborted, "imports that an earlier run was still receiving are aborted");
         }
@@ -290,7 +290,7 @@ impl Session {
     }
 }
 
-/// Connects. While the database is away this waits, as long as `patience` says, and tells of it at once and again and again.
+/// Connects. While the database is unavailable this waits for at most `patience`, and reports it at once and repeatedly.
 async fn wait_for_database(
     url: &SecretUrl,
     options: &StoreOptions,
@@ -303,7 +303,7 @@ async fn wait_for_database(
     loop {
         let connecting = Store::connect_url(url.secret(), &one_try);
         tokio::pin!(connecting);
-        // Not cancelled, only told of.
+        // It is not cancelled, only reported.
         let tried = match tokio::time::timeout(TELL_AFTER, connecting.as_mut()).await {
             Ok(tried) => tried,
             Err(_) => {
@@ -334,8 +334,7 @@ fn tell(url: &SecretUrl, why: &dyn std::fmt::Display) {
     }
 }
 
-/// Tells of a broker that is away, at once and again and again, until it is there. Nothing else waits for it: what is received
-/// is staged meanwhile.
+/// Tells of a broker that is away, at once and again and again, until it is there. Nothing else waits for it: uploads are staged meanwhile.
 pub(crate) async fn tell_of_broker(queue: Queue) {
     let mut backoff = Backoff::new(Policy::RECONNECT);
     let mut away = false;
@@ -360,7 +359,7 @@ async fn check_migrated(store: &Store) -> anyhow::Result<()> {
         ),
         // The version before keeps working while a newer one takes over.
         Err(error @ StoreError::SchemaTooNew { .. }) => {
-            remark(format_args!("warning: {error}"));
+            stderr_line(format_args!("warning: {error}"));
             Ok(())
         }
         Err(error) => Err(error.into()),

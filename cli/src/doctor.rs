@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use crate::client::ServerToken;
 use crate::connect::{self, Need, Session};
-use crate::failure::Ended;
-use crate::output::{answer, json};
+use crate::failure::Exit;
+use crate::output::{json, stdout_line};
 use crate::shutdown::Shutdown;
 
 /// Options of `muster doctor`.
@@ -72,13 +72,13 @@ impl Check {
 }
 
 /// Tells that the configuration cannot be read; nothing else can be checked then.
-pub(crate) fn misconfigured(args: &DoctorArgs, error: &anyhow::Error) -> anyhow::Result<Ended> {
-    let advice = "mend what is named; `muster config reference` lists all settings";
+pub(crate) fn misconfigured(args: &DoctorArgs, error: &anyhow::Error) -> anyhow::Result<Exit> {
+    let advice = "correct the named settings; `muster config reference` lists all of them";
     tell(args, &[Check::failed("configuration", error.to_string(), advice)])
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &DoctorArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+pub(crate) async fn run(args: &DoctorArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Exit> {
     let mut checks = vec![configuration(config)];
     if let Some(server) = args.server.as_ref().filter(|_| !mutant(Mutant::DoctorSetsUp)) {
         checks.extend(server::checks(server, &args.token).await);
@@ -124,7 +124,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What is left is in the folder for such things.
+        // Leftovers are in the folder for temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -136,7 +136,7 @@ fn configuration(config: &Config) -> Check {
     Check::ok("configuration", format!("valid; {file}, {set} setting(s) differ from their defaults"))
 }
 
-fn tell(args: &DoctorArgs, checks: &[Check]) -> anyhow::Result<Ended> {
+fn tell(args: &DoctorArgs, checks: &[Check]) -> anyhow::Result<Exit> {
     if args.json {
         json(&checks)?;
     } else {
@@ -146,12 +146,12 @@ fn tell(args: &DoctorArgs, checks: &[Check]) -> anyhow::Result<Ended> {
                 Status::Warning => "warning",
                 Status::Failed => "FAILED ",
             };
-            answer(format_args!("{word}  {}: {}", check.id, check.message))?;
+            stdout_line(format_args!("{word}  {}: {}", check.id, check.message))?;
             if let Some(advice) = &check.advice {
-                answer(format_args!("         what to do: {advice}"))?;
+                stdout_line(format_args!("         what to do: {advice}"))?;
             }
         }
     }
     let failed = checks.iter().any(|check| check.status == Status::Failed);
-    Ok(if failed { Ended::Unwell } else { Ended::Done })
+    Ok(if failed { Exit::Failure } else { Exit::Done })
 }

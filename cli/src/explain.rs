@@ -7,8 +7,8 @@ use clap::Args;
 use muster_domain::error::{ErrorCode, ErrorPlace};
 use serde::Serialize;
 
-use crate::failure::{Ended, usage};
-use crate::output::{answer, json, table};
+use crate::failure::{Exit, usage};
+use crate::output::{json, stdout_line, table};
 
 /// Columns of a page's text.
 const WIDTH: usize = 90;
@@ -17,7 +17,7 @@ const WIDTH: usize = 90;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  muster explain email_invalid\n  muster explain            all codes")]
 pub(crate) struct ExplainArgs {
-    /// The code, as it stands in `[…]` after a message, in JSON and in `_error_code`; without it, all codes
+    /// The code, as shown in `[…]` after a message, in JSON and in `_error_code`; without it, all codes
     code: Option<String>,
     /// Answer as JSON
     #[arg(long)]
@@ -47,10 +47,10 @@ impl From<ErrorCode> for Page {
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<Ended> {
+pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<Exit> {
     match &args.code {
         None if args.json => json(&ErrorCode::ALL.iter().copied().map(Page::from).collect::<Vec<_>>())?,
-        None => answer(list())?,
+        None => stdout_line(list())?,
         Some(text) => {
             let page = Page::from(find(text)?);
             if args.json {
@@ -58,11 +58,11 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<Ended> {
                 json(&[page])?;
             } else {
                 let terminal = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-                answer(page.text(terminal))?;
+                stdout_line(page.text(terminal))?;
             }
         }
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }
 
 /// The code that a text means; it may come with the brackets that it has in messages.

@@ -97,7 +97,7 @@ pub(crate) async fn remote(
             () = shutdown.stopping() => {
                 progress.clear();
                 return Err(anyhow::Error::new(Aborted).context(format!(
-                    "import {import} goes on without being watched; `muster imports show {import}` tells how far it is"
+                    "import {import} continues in the background; `muster imports show {import}` shows its progress"
                 )));
             }
         }

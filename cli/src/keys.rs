@@ -13,8 +13,8 @@ use muster_store::keys::{self, KeyInfo, NewKey};
 use serde_json::json as value;
 
 use crate::connect::{self, Need, Session};
-use crate::failure::{Ended, usage};
-use crate::output::{answer, json, table};
+use crate::failure::{Exit, usage};
+use crate::output::{json, stdout_line, table};
 use crate::shutdown::Shutdown;
 
 /// Longest key id, app id or host, in bytes.
@@ -26,14 +26,14 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 #[derive(Debug, Args)]
 pub(crate) struct KeyArgs {
     #[command(subcommand)]
-    what: What,
+    what: KeyCommand,
     /// The tenant that the keys speak for
     #[arg(long, global = true, value_name = "SLUG", default_value = Slug::DEFAULT)]
     tenant: Slug,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum KeyCommand {
     /// Add a public key (RSA, PEM): requests that its owner signs are the tenant's
     #[command(
         after_help = "Examples:\n  muster tenant key add --tenant acme --kid k1 public.pem\n  openssl rsa -in private.pem -pubout | muster tenant key add --tenant acme --kid k1 --app-id my-app -"
@@ -71,16 +71,16 @@ pub(crate) async fn run(
     as_json: bool,
     config: &Config,
     shutdown: &Shutdown,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     let key = match &args.what {
-        What::Add { file, .. } => Some(RsaPublicKey::from_pem(&read(file)?)?),
-        What::List | What::Remove { .. } => None,
+        KeyCommand::Add { file, .. } => Some(RsaPublicKey::from_pem(&read(file)?)?),
+        KeyCommand::List | KeyCommand::Remove { .. } => None,
     };
     let work = async |session: &Session| {
         let tenant = session.tenant(&args.tenant).await?;
         let pool = session.store.pool();
         match (&args.what, &key) {
-            (What::Add { kid, app_id, host, scopes, .. }, Some(key)) => {
+            (KeyCommand::Add { kid, app_id, host, scopes, .. }, Some(key)) => {
                 let kid = name("--kid", kid)?;
                 let app_id = app_id.as_deref().map(|id| name("--app-id", id)).transpose()?;
                 let host = host.as_deref().map(|host| name("--host", host)).transpose()?;
@@ -95,16 +95,16 @@ pub(crate) async fn run(
                 }
                 added(kid, key, as_json)
             }
-            (What::Remove { kid }, _) => {
+            (KeyCommand::Remove { kid }, _) => {
                 if !keys::remove(pool, tenant, kid).await? {
                     bail!("tenant {} has no such key; `muster tenant key list` shows them", args.tenant);
                 }
                 if as_json {
                     json(&value!({ "kid": kid }))?
                 } else {
-                    answer(format_args!("key {kid} is removed"))?
+                    stdout_line(format_args!("key {kid} is removed"))?
                 }
-                Ok(Ended::Done)
+                Ok(Exit::Done)
             }
             _ => listed(&keys::list(pool, tenant).await?, as_json),
         }
@@ -123,7 +123,7 @@ fn name<'t>(option: &str, text: &'t str) -> anyhow::Result<&'t str> {
     Ok(text)
 }
 
-/// An IPv6 address stands in brackets, so that its colons are not taken for a port's.
+/// An IPv6 address is in brackets, so that its colons do not look like a port's.
 fn has_port(host: &str) -> bool {
     host.contains(':') && !host.ends_with(']')
 }
@@ -139,16 +139,16 @@ fn read(file: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn added(kid: &str, key: &RsaPublicKey, as_json: bool) -> anyhow::Result<Ended> {
+fn added(kid: &str, key: &RsaPublicKey, as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         json(&value!({ "kid": kid, "bits": key.bits() }))?;
     } else {
-        answer(format_args!("key {kid} is added: RSA, {} bits", key.bits()))?;
+        stdout_line(format_args!("key {kid} is added: RSA, {} bits", key.bits()))?;
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }
 
-fn listed(keys: &[KeyInfo], as_json: bool) -> anyhow::Result<Ended> {
+fn listed(keys: &[KeyInfo], as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         json(&keys)?;
     } else {
@@ -160,7 +160,7 @@ fn listed(keys: &[KeyInfo], as_json: bool) -> anyhow::Result<Ended> {
                 vec![key.kid.clone(), text(&key.app_id), text(&key.host), scopes, key.created_at.to_rfc3339()]
             })
             .collect();
-        answer(table(&["KID", "APP ID", "HOST", "SCOPES", "ADDED"], &rows))?;
+        stdout_line(table(&["KID", "APP ID", "HOST", "SCOPES", "ADDED"], &rows))?;
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }

@@ -4,9 +4,9 @@
 //!
 //! - `connect`: the store, the engine and the queue of a command, opened and closed in one place;
 //! - `client`: the API of a server, its operations and its answers;
-//! - `follow` and `progress`: an import is driven or watched to its end, and shown meanwhile; `pipeline`: what drives it;
-//! - `failure`: how errors are told, and the exit codes; `shutdown`: the two steps of a signal;
-//! - `output`, `reach`, `view`, `values`: what is printed, how a command is named to people, an import as the API shows it, values of options.
+//! - `follow` and `progress`: an import is driven or watched to its end, and shown meanwhile; `pipeline`:
+//!   what drives it; - `failure`: errors and exit codes; `shutdown`: the two steps of a signal;
+//! - `output`, `invocation`, `view`, `values`: what is printed, how a command is named to people, an import as the API shows it, values of options.
 
 mod args;
 mod audit;
@@ -22,13 +22,13 @@ mod failure;
 mod follow;
 mod import;
 mod imports;
+mod invocation;
 mod keys;
 mod migrate;
 mod output;
 mod pipeline;
 mod profile;
 mod progress;
-mod reach;
 mod receipts;
 mod service;
 mod shutdown;
@@ -49,7 +49,7 @@ use clap::{CommandFactory as _, Parser};
 use muster_runtime::config::Config;
 
 use crate::args::{Cli, Command};
-use crate::failure::Ended;
+use crate::failure::Exit;
 use crate::shutdown::{Aborted, Shutdown};
 use crate::traces::Traces;
 
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     failure::exit(ended)
 }
 
-fn run(cli: Cli) -> anyhow::Result<Ended> {
+fn run(cli: Cli) -> anyhow::Result<Exit> {
     // These two answer whatever the configuration says.
     match &cli.command {
         Command::Completions(args) => return completions::run(args, Cli::command()),
@@ -81,23 +81,23 @@ fn run(cli: Cli) -> anyhow::Result<Ended> {
         .build()
         .context("the runtime cannot be started")?;
     let ended = runtime.block_on(traced(cli.command, config));
-    // A thread may still wait for a terminal's input, and nobody will type it.
+    // A thread may still wait for terminal input that will never come.
     runtime.shutdown_background();
     ended
 }
 
 /// Runs the command, and sends its traces where they are wanted.
-async fn traced(command: Command, config: Config) -> anyhow::Result<Ended> {
+async fn traced(command: Command, config: Config) -> anyhow::Result<Exit> {
     let traces = Traces::start(&command, &config)?;
     let ended = Box::pin(dispatch(command, config)).await;
-    // Whoever asked twice for the end is not made to wait.
+    // After a second signal the program does not wait.
     if !matches!(&ended, Err(error) if error.is::<Aborted>()) {
         traces.stop().await;
     }
     ended
 }
 
-async fn dispatch(command: Command, config: Config) -> anyhow::Result<Ended> {
+async fn dispatch(command: Command, config: Config) -> anyhow::Result<Exit> {
     let config = &config;
     let (steps, once) = (Shutdown::in_two_steps, Shutdown::at_once);
     match command {

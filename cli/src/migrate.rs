@@ -5,8 +5,8 @@ use muster_runtime::config::Config;
 use muster_store::migrate;
 
 use crate::connect::{self, Need, Session};
-use crate::failure::Ended;
-use crate::output::{answer, json};
+use crate::failure::Exit;
+use crate::output::{json, stdout_line};
 use crate::shutdown::Shutdown;
 
 /// Options of `muster migrate`.
@@ -24,7 +24,7 @@ pub(crate) struct MigrateArgs {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &MigrateArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+pub(crate) async fn run(args: &MigrateArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Exit> {
     let work = async |session: &Session| {
         let (migrations, version) = if args.dry_run {
             (migrate::pending(&session.store).await?, migrate::program_version())
@@ -36,16 +36,16 @@ pub(crate) async fn run(args: &MigrateArgs, config: &Config, shutdown: &Shutdown
             json(
                 &serde_json::json!({ "applied": !args.dry_run, "migrations": migrations, "version": version }),
             )?;
-            return Ok(Ended::Done);
+            return Ok(Exit::Done);
         }
         let word = if args.dry_run { "pending" } else { "applied" };
         for migration in &migrations {
-            answer(format_args!("{word} {:04} {}", migration.version, migration.description))?;
+            stdout_line(format_args!("{word} {:04} {}", migration.version, migration.description))?;
         }
         if migrations.is_empty() {
-            answer(format_args!("nothing to do: the database has version {version}"))?;
+            stdout_line(format_args!("nothing to do: the database has version {version}"))?;
         }
-        Ok(Ended::Done)
+        Ok(Exit::Done)
     };
     Box::pin(connect::with(config, Need::Any, shutdown, work)).await
 }

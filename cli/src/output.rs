@@ -1,4 +1,4 @@
-//! Answers on standard output and in files, remarks on standard error.
+//! Output: results on standard output and in files, messages on standard error.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -9,33 +9,33 @@ pub(crate) use muster_domain::outcome::thousands as number;
 use serde::Serialize;
 use tokio::fs::File;
 
-/// Writes an answer and ends the line.
-pub(crate) fn answer(text: impl std::fmt::Display) -> io::Result<()> {
+/// Writes a line to standard output.
+pub(crate) fn stdout_line(text: impl std::fmt::Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}")?;
     out.flush()
 }
 
-/// Writes an answer for a program: one JSON document.
+/// Writes one JSON document for programs to standard output.
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value).context("the answer cannot be written as JSON")?;
-    Ok(answer(text)?)
+    Ok(stdout_line(text)?)
 }
 
-/// Writes a remark. One that nobody can read is lost, and nothing else.
-pub(crate) fn remark(text: impl std::fmt::Display) {
+/// Writes a line to standard error. If it cannot be written, only the message is lost.
+pub(crate) fn stderr_line(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Writes a file. It is written beside its place, and takes that place once it is whole: what was there stays until then, and no half
-/// file is ever left in its place.
+/// Writes a file atomically: it is written to a temporary file beside it and renamed when complete. The old
+/// file stays until then, and no partial file is left.
 pub(crate) async fn to_file<T>(
     path: &Path,
     write: impl AsyncFnOnce(&mut File) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let shown = path.display();
     let cannot = || format!("cannot write {shown}");
-    // A link stays one, and what is no file (a device, a pipe) takes what is written to it.
+    // A symbolic link stays a link, and a device or pipe is written to directly.
     let there = tokio::fs::metadata(path).await.ok();
     if there.as_ref().is_some_and(|there| !there.is_file()) {
         let mut file = tokio::fs::OpenOptions::new().write(true).open(path).await.with_context(cannot)?;

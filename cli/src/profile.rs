@@ -16,16 +16,16 @@ use serde_json::{Map, Value, json as value};
 use crate::client::answers::Own;
 use crate::client::{Refused, Remote, ServerToken, operations};
 use crate::connect::{self, Need, Session};
-use crate::failure::{Ended, usage, wrong_option};
+use crate::failure::{Exit, usage, wrong_option};
 use crate::import::OptionArgs;
-use crate::output::{answer, json, table};
+use crate::output::{json, stdout_line, table};
 use crate::shutdown::{Aborted, Shutdown};
 
 /// Options of `muster profile`.
 #[derive(Debug, Args)]
 pub(crate) struct ProfileArgs {
     #[command(subcommand)]
-    what: What,
+    what: ProfileCommand,
     /// The tenant whose profiles they are
     #[arg(long, global = true, value_name = "SLUG", default_value = Slug::DEFAULT)]
     tenant: Slug,
@@ -40,7 +40,7 @@ pub(crate) struct ProfileArgs {
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum ProfileCommand {
     /// Save the options that follow under a name; a profile of that name is replaced. All but `--profile`, `--format` and `--dates auto`,
     /// which are of one file, can be saved
     #[command(
@@ -70,9 +70,9 @@ enum What {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &ProfileArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+pub(crate) async fn run(args: &ProfileArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Exit> {
     // The built-in ones need no database.
-    if let What::Show { name } = &args.what
+    if let ProfileCommand::Show { name } = &args.what
         && let Some(builtin) = Builtin::find(name.as_str())
     {
         return shown(builtin.name, &builtin.pairs(), Some(builtin.title), args.json);
@@ -87,24 +87,24 @@ pub(crate) async fn run(args: &ProfileArgs, config: &Config, shutdown: &Shutdown
     let work = async |session: &Session| {
         let (store, tenant) = (&session.store, session.tenant(&args.tenant).await?);
         match &args.what {
-            What::Save { name, options } => {
+            ProfileCommand::Save { name, options } => {
                 let (name, pairs) = checked(name, options)?;
                 let Some(saved) = import_profiles::save(store, tenant, &name, &pairs).await? else {
                     bail!("{}", too_many_profiles());
                 };
                 shown(&saved.name, &saved.options, None, args.json)
             }
-            What::List => {
+            ProfileCommand::List => {
                 let saved = import_profiles::list(&mut *store.reading(tenant).await?, tenant).await?;
                 listed(&saved.into_iter().map(Own::from).collect::<Vec<_>>(), args.json)
             }
-            What::Show { name } => {
+            ProfileCommand::Show { name } => {
                 match import_profiles::get(&mut *store.reading(tenant).await?, tenant, name).await? {
                     Some(saved) => shown(&saved.name, &saved.options, None, args.json),
                     None => none(args, name),
                 }
             }
-            What::Delete { name } => match import_profiles::delete(store, tenant, name).await? {
+            ProfileCommand::Delete { name } => match import_profiles::delete(store, tenant, name).await? {
                 true => deleted(name, args.json),
                 false => none(args, name),
             },
@@ -120,12 +120,12 @@ impl From<SavedProfile> for Own {
     }
 }
 
-async fn behind(args: &ProfileArgs, remote: &Remote) -> anyhow::Result<Ended> {
+async fn behind(args: &ProfileArgs, remote: &Remote) -> anyhow::Result<Exit> {
     let missing = |error: &anyhow::Error| {
         error.downcast_ref::<Refused>().is_some_and(|refused| refused.is(ErrorCode::NotFound))
     };
     match &args.what {
-        What::Save { name, options } => {
+        ProfileCommand::Save { name, options } => {
             let (name, pairs) = checked(name, options)?;
             let body: BTreeMap<&str, &str> =
                 pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -133,16 +133,16 @@ async fn behind(args: &ProfileArgs, remote: &Remote) -> anyhow::Result<Ended> {
             remote.send(remote.request(&call)).await?;
             shown(name.as_str(), &pairs, None, args.json)
         }
-        What::List => {
+        ProfileCommand::List => {
             let all = remote.ask(operations::PROFILES_LIST.call()).await?;
             let own: Vec<Own> = all.profiles.into_iter().filter(|one| one.built_in.is_none()).collect();
             listed(&own, args.json)
         }
-        What::Show { name } => match remote.profile(name.as_str()).await? {
+        ProfileCommand::Show { name } => match remote.profile(name.as_str()).await? {
             Some(pairs) => shown(name.as_str(), &pairs, None, args.json),
             None => bail!("there is no profile {name}; `muster profile list` shows those there are"),
         },
-        What::Delete { name } => {
+        ProfileCommand::Delete { name } => {
             let request = remote.request(&operations::PROFILES_DELETE.at(&[name]));
             match remote.send(request).await {
                 Ok(_) => deleted(name, args.json),
@@ -171,16 +171,16 @@ fn checked(name: &Slug, options: &OptionArgs) -> anyhow::Result<(Slug, Vec<(Stri
     Ok((name, pairs))
 }
 
-fn deleted(name: &Slug, as_json: bool) -> anyhow::Result<Ended> {
+fn deleted(name: &Slug, as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         json(&value!({ "deleted": name }))?;
     } else {
-        answer(format_args!("profile {name} is deleted"))?;
+        stdout_line(format_args!("profile {name} is deleted"))?;
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }
 
-fn none(args: &ProfileArgs, name: &Slug) -> anyhow::Result<Ended> {
+fn none(args: &ProfileArgs, name: &Slug) -> anyhow::Result<Exit> {
     bail!("tenant {} has no profile {name}; `muster profile list` shows those there are", args.tenant)
 }
 
@@ -189,12 +189,12 @@ fn shown(
     options: &[(String, String)],
     title: Option<&str>,
     as_json: bool,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     if as_json {
         let members: Map<String, Value> =
             options.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
         json(&value!({ "name": name, "options": members, "built_in": title }))?;
-        return Ok(Ended::Done);
+        return Ok(Exit::Done);
     }
     let mut rows: Vec<Vec<String>> = Vec::new();
     for (option, value) in options {
@@ -209,16 +209,16 @@ fn shown(
         }
     }
     let title = title.map(|title| format!(" ({title})")).unwrap_or_default();
-    answer(format_args!("profile {name}{title}\n{}", table(&["OPTION", "VALUE"], &rows)))?;
-    Ok(Ended::Done)
+    stdout_line(format_args!("profile {name}{title}\n{}", table(&["OPTION", "VALUE"], &rows)))?;
+    Ok(Exit::Done)
 }
 
-fn listed(own: &[Own], as_json: bool) -> anyhow::Result<Ended> {
+fn listed(own: &[Own], as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         let own = own.iter().map(|saved| value!({ "name": saved.name, "updated_at": saved.updated_at }));
         let builtin = BUILTIN.iter().map(|one| value!({ "name": one.name, "built_in": one.title }));
         json(&own.chain(builtin).collect::<Vec<Value>>())?;
-        return Ok(Ended::Done);
+        return Ok(Exit::Done);
     }
     let mine = own.iter().map(|saved| {
         let names: Vec<&str> = saved.options.keys().map(String::as_str).collect();
@@ -226,6 +226,6 @@ fn listed(own: &[Own], as_json: bool) -> anyhow::Result<Ended> {
         vec![saved.name.clone(), names.join(", ") + &saved_at]
     });
     let builtin = BUILTIN.iter().map(|one| vec![one.name.to_owned(), one.title.to_owned()]);
-    answer(table(&["PROFILE", "FOR"], &mine.chain(builtin).collect::<Vec<_>>()))?;
-    Ok(Ended::Done)
+    stdout_line(table(&["PROFILE", "FOR"], &mine.chain(builtin).collect::<Vec<_>>()))?;
+    Ok(Exit::Done)
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use muster_domain::outcome::Counts;
 
-use crate::output::{number, remark};
+use crate::output::{number, stderr_line};
 
 /// How often a line is written where there is no terminal.
 const LINES: Duration = Duration::from_secs(5);
@@ -44,9 +44,9 @@ impl Progress {
     }
 
     /// A remark on the way; none when quiet.
-    pub(crate) fn remark(&self, text: impl std::fmt::Display) {
+    pub(crate) fn stderr_line(&self, text: impl std::fmt::Display) {
         if !self.quiet {
-            remark(text);
+            stderr_line(text);
         }
     }
 
@@ -97,7 +97,7 @@ impl Progress {
     }
 
     fn style(&self, template: &str) {
-        // The templates stand above and are right; should one not be, the bar looks plainer.
+        // The templates above are valid; if one were not, the bar would look plainer.
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style.with_key("pace", pace).with_key("left", left).progress_chars("=> "));
         }
@@ -108,14 +108,14 @@ impl Progress {
         if plain.told.elapsed() >= LINES {
             plain.told = Instant::now();
             let line = text(&mut plain);
-            remark(line);
+            stderr_line(line);
         }
     }
 }
 
-/// How fast it goes and how long it still takes, once that can be told.
+/// The rate and the remaining time, once they are known.
 fn pace(state: &ProgressState, out: &mut dyn Write) {
-    // A bar that cannot be drawn is no reason to end.
+    // A failure to draw the bar does not end the command.
     let _ = out.write_str(&pace_text(state.per_sec(), state.pos(), state.eta()));
 }
 
@@ -127,7 +127,7 @@ fn pace_text(per_second: f64, done: u64, left: Duration) -> String {
     format!(", {} records/s{}", number(rate), left_text(done, left))
 }
 
-/// How long it still takes, once that can be told: before anything is there it is not none.
+/// The remaining time, once it is known. Without any progress it is unknown, not zero.
 fn left(state: &ProgressState, out: &mut dyn Write) {
     let _ = out.write_str(&left_text(state.pos(), state.eta()));
 }

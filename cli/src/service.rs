@@ -19,18 +19,18 @@ use muster_store::tokens::{self, NewToken};
 use muster_worker::{Ops, Worker};
 
 use crate::connect::{self, Need, Session};
-use crate::failure::Ended;
-use crate::output::{answer, remark};
+use crate::failure::Exit;
+use crate::output::{stderr_line, stdout_line};
 use crate::pipeline::{producer_options, worker_options};
 use crate::shutdown::{Aborted, Shutdown};
 
 /// The operator's token of the embedded default.
 const OPERATOR: &str = "operator";
 
-/// What is told where a worker did not end in time.
+/// The message if a worker did not end in time.
 const CUT_OFF: &str = "stopped: what did not end in time was cut off and will be delivered again";
 
-/// The file in the engine's folder that it is written to where nobody looks on.
+/// The file in the engine's folder to which it is written if there is no terminal.
 const OPERATOR_FILE: &str = "operator.token";
 
 /// Options of `muster serve`.
@@ -88,7 +88,7 @@ fn whole(migrate: bool) -> Need {
 }
 
 /// Runs `muster worker`.
-pub(crate) async fn worker(args: &WorkerArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+pub(crate) async fn worker(args: &WorkerArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Exit> {
     let work = async |session: &Session| {
         let queue = session.queue(config)?;
         let _telling = AbortOnDrop(tokio::spawn(connect::tell_of_broker(queue.clone())));
@@ -96,20 +96,20 @@ pub(crate) async fn worker(args: &WorkerArgs, config: &Config, shutdown: &Shutdo
         exposition::start(Part::Worker);
         let worker = Worker::start(session.store.by_itself(), queue.clone(), worker_options(config));
         let ops = listen_for_operators(config, &session.store, &queue, &worker).await?;
-        answer(format_args!("metrics and readiness on http://{}", ops.local_addr()))?;
+        stdout_line(format_args!("metrics and readiness on http://{}", ops.local_addr()))?;
         tracing::info!(store = session.serving(), slots = config.worker.slots(), "worker started");
         shutdown.stopping().await;
         if !worker.stop().await {
-            remark(CUT_OFF);
-            return Ok(Ended::Unwell);
+            stderr_line(CUT_OFF);
+            return Ok(Exit::Failure);
         }
         tracing::info!("worker stopped: everything it held is settled");
-        Ok(Ended::Done)
+        Ok(Exit::Done)
     };
     in_order(Box::pin(connect::with(config, share(args.migrate), shutdown, work)).await)
 }
 
-/// The listener of operators. A port that nobody asked for and that is taken, by another worker perhaps, stops no worker.
+/// The listener of operators. If the default port is in use, perhaps by another worker, the worker runs without it.
 async fn listen_for_operators(
     config: &Config,
     store: &Store,
@@ -131,11 +131,11 @@ async fn listen_for_operators(
 }
 
 /// A service that was asked to end while it started holds nothing: that is an end in order.
-fn in_order(ended: anyhow::Result<Ended>) -> anyhow::Result<Ended> {
+fn in_order(ended: anyhow::Result<Exit>) -> anyhow::Result<Exit> {
     match ended {
         Err(error) if error.is::<Aborted>() => {
-            remark("stopped before it had started");
-            Ok(Ended::Done)
+            stderr_line("stopped before it had started");
+            Ok(Exit::Done)
         }
         ended => ended,
     }
@@ -146,12 +146,12 @@ pub(crate) async fn producer(
     args: &ProducerArgs,
     config: &Config,
     shutdown: &Shutdown,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     Box::pin(services(args, false, config, shutdown)).await
 }
 
 /// Runs `muster serve`.
-pub(crate) async fn serve(args: &ServeArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+pub(crate) async fn serve(args: &ServeArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Exit> {
     Box::pin(services(&args.producer, true, config, shutdown)).await
 }
 
@@ -160,7 +160,7 @@ async fn services(
     with_worker: bool,
     config: &Config,
     shutdown: &Shutdown,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     let work = async |session: &Session| {
         let (store, queue) = (&session.store.by_itself(), session.queue(config)?);
         let _telling = AbortOnDrop(tokio::spawn(connect::tell_of_broker(queue.clone())));
@@ -171,7 +171,7 @@ async fn services(
         })?;
         let worker = with_worker.then(|| Worker::start(store.clone(), queue.clone(), worker_options(config)));
         let scheme = if config.http.tls_certificate.is_some() { "https" } else { "http" };
-        answer(format_args!("listening on {scheme}://{}", producer.local_addr()))?;
+        stdout_line(format_args!("listening on {scheme}://{}", producer.local_addr()))?;
         if session.runs_engine() && with_worker {
             tell_operator(store, &config.engine.data_dir).await?;
         }
@@ -190,11 +190,11 @@ async fn services(
         };
         served.context("the HTTP API did not end well")?;
         if !settled {
-            remark(CUT_OFF);
-            return Ok(Ended::Unwell);
+            stderr_line(CUT_OFF);
+            return Ok(Exit::Failure);
         }
         tracing::info!("stopped: everything that was begun is finished");
-        Ok(Ended::Done)
+        Ok(Exit::Done)
     };
     let need = if with_worker { whole(args.migrate) } else { share(args.migrate) };
     in_order(Box::pin(connect::with(config, need, shutdown, work)).await)
@@ -215,8 +215,8 @@ async fn tell_operator(store: &Store, folder: &Path) -> anyhow::Result<()> {
     let tenant = tenants::ensure_default(store).await?.into_inner();
     if let NewToken::Created(_, token) = tokens::create(store, tenant.id, OPERATOR, &[Scope::Ops]).await? {
         if io::stdout().is_terminal() {
-            answer(format_args!("token: {}", token.reveal()))?;
-            remark(
+            stdout_line(format_args!("token: {}", token.reveal()))?;
+            stderr_line(
                 "this operator token of the tenant `default` is shown this once; `muster token create` makes others",
             );
         } else {
@@ -224,7 +224,7 @@ async fn tell_operator(store: &Store, folder: &Path) -> anyhow::Result<()> {
             let file = folder.join(OPERATOR_FILE);
             write_secret(&file, token.reveal())
                 .with_context(|| format!("the operator's token cannot be written to {}", file.display()))?;
-            answer(format_args!("token in {}", file.display()))?;
+            stdout_line(format_args!("token in {}", file.display()))?;
         }
     }
     Ok(())

@@ -1,5 +1,4 @@
-//! Signals, in two steps: the first SIGINT or SIGTERM asks the command to finish what runs and end, a second one, or too
-//! long a wait, aborts it.
+//! Signals, in two steps: the first SIGINT or SIGTERM asks the command to finish its work and exit. A second one, or a time-out, aborts it.
 
 use std::time::Duration;
 
@@ -7,7 +6,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::output::remark;
+use crate::output::stderr_line;
 
 /// How long a command may take to end once it was asked to.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -55,7 +54,7 @@ impl Shutdown {
             next().await;
             stop.cancel();
             if two_steps {
-                remark("stopping: what runs is finished first; a second signal stops at once");
+                stderr_line("stopping: what runs is finished first; a second signal stops at once");
                 // The time-out is the second step as much as the second signal.
                 let _ = tokio::time::timeout(PATIENCE, next()).await;
             }

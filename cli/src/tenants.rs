@@ -7,23 +7,23 @@ use muster_runtime::config::Config;
 use muster_store::{Created, tenants};
 
 use crate::connect::{self, Need, Session};
-use crate::failure::Ended;
+use crate::failure::Exit;
 use crate::keys::{self, KeyArgs};
-use crate::output::{answer, json, table};
+use crate::output::{json, stdout_line, table};
 use crate::shutdown::Shutdown;
 
 /// Options of `muster tenant`.
 #[derive(Debug, Args)]
 pub(crate) struct TenantArgs {
     #[command(subcommand)]
-    what: What,
+    what: TenantCommand,
     /// Answer as JSON
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum TenantCommand {
     #[command(flatten)]
     Tenants(Tenants),
     /// Add, list and remove public keys that verify signed requests of a tenant
@@ -32,7 +32,7 @@ enum What {
 
 #[derive(Debug, Subcommand)]
 enum Tenants {
-    /// Create a tenant; one that is there already stays as it is
+    /// Create a tenant; an existing one is not changed
     #[command(after_help = "Examples:\n  muster tenant create acme --name 'Acme Inc.'")]
     Create {
         /// Short name: a-z, 0-9, '.', '_' and '-'
@@ -61,10 +61,10 @@ enum Tenants {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &TenantArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+pub(crate) async fn run(args: &TenantArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Exit> {
     let tenants = match &args.what {
-        What::Key(key) => return keys::run(key, args.json, config, shutdown).await,
-        What::Tenants(tenants) => tenants,
+        TenantCommand::Key(key) => return keys::run(key, args.json, config, shutdown).await,
+        TenantCommand::Tenants(tenants) => tenants,
     };
     let work = async |session: &Session| match tenants {
         Tenants::Create { slug, name } => {
@@ -80,12 +80,7 @@ pub(crate) async fn run(args: &TenantArgs, config: &Config, shutdown: &Shutdown)
     Box::pin(connect::with(config, Need::Look, shutdown, work)).await
 }
 
-async fn set_disabled(
-    session: &Session,
-    slug: &Slug,
-    disabled: bool,
-    as_json: bool,
-) -> anyhow::Result<Ended> {
+async fn set_disabled(session: &Session, slug: &Slug, disabled: bool, as_json: bool) -> anyhow::Result<Exit> {
     let Some(tenant) = tenants::set_disabled(&session.store, slug, disabled).await? else {
         bail!("there is no tenant {slug}; `muster tenant list` shows those there are");
     };
@@ -93,24 +88,24 @@ async fn set_disabled(
         json(&tenant)?;
     } else {
         let how = if disabled { "disabled" } else { "enabled" };
-        answer(format_args!("tenant {slug} is {how}"))?;
+        stdout_line(format_args!("tenant {slug} is {how}"))?;
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }
 
-fn tell_created(created: &Created<Tenant>, as_json: bool) -> anyhow::Result<Ended> {
+fn tell_created(created: &Created<Tenant>, as_json: bool) -> anyhow::Result<Exit> {
     let (Created::New(tenant) | Created::Existing(tenant)) = created;
     if as_json {
         json(tenant)?;
     } else if created.is_new() {
-        answer(format_args!("tenant {} is created", tenant.slug))?;
+        stdout_line(format_args!("tenant {} is created", tenant.slug))?;
     } else {
-        answer(format_args!("tenant {} is there already and stays as it is", tenant.slug))?;
+        stdout_line(format_args!("tenant {} is there already and stays as it is", tenant.slug))?;
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }
 
-fn tell(tenants: &[Tenant], as_json: bool) -> anyhow::Result<Ended> {
+fn tell(tenants: &[Tenant], as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         json(&tenants)?;
     } else {
@@ -121,7 +116,7 @@ fn tell(tenants: &[Tenant], as_json: bool) -> anyhow::Result<Ended> {
                 vec![tenant.slug.to_string(), tenant.name.clone(), tenant.created_at.to_rfc3339(), disabled]
             })
             .collect();
-        answer(table(&["SLUG", "NAME", "CREATED", "DISABLED"], &rows))?;
+        stdout_line(table(&["SLUG", "NAME", "CREATED", "DISABLED"], &rows))?;
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }

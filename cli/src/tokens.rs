@@ -15,8 +15,8 @@ use muster_store::tokens::{self, NewToken, TokenInfo};
 use serde_json::json as value;
 
 use crate::connect::{self, Need, Session};
-use crate::failure::Ended;
-use crate::output::{answer, json, remark, table};
+use crate::failure::Exit;
+use crate::output::{json, stderr_line, stdout_line, table};
 use crate::shutdown::Shutdown;
 use crate::values::one_of;
 
@@ -24,7 +24,7 @@ use crate::values::one_of;
 #[derive(Debug, Args)]
 pub(crate) struct TokenArgs {
     #[command(subcommand)]
-    what: What,
+    what: TokenCommand,
     /// The tenant that the tokens are of
     #[arg(long, global = true, value_name = "SLUG", default_value = Slug::DEFAULT)]
     tenant: Slug,
@@ -34,7 +34,7 @@ pub(crate) struct TokenArgs {
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum TokenCommand {
     /// Create a token and print it, once
     #[command(
         after_help = "Examples:\n  muster token create --name nightly --scope import:write --scope import:read\n  TOKEN=$(muster token create --tenant acme --name ops --scope ops)\n  muster token create --name sync --organization sales --scope users:write\n  muster token create --name audit --scope import:read --expires 90d"
@@ -50,14 +50,14 @@ enum What {
         /// The only organization that it may work on; it opens nothing that is about the whole tenant
         #[arg(long, value_name = "SLUG")]
         organization: Option<Slug>,
-        /// How long it counts, as in 12h or 90d; for ever where it is not given
+        /// How long the token is valid, as in 12h or 90d; without it, forever
         #[arg(long, value_name = "TIME", value_parser = duration)]
         expires: Option<Duration>,
     },
     /// List the tenant's tokens, the revoked ones too
     #[command(after_help = "Examples:\n  muster token list --tenant acme")]
     List,
-    /// Revoke a token, from now on and for ever
+    /// Revoke a token permanently
     #[command(after_help = "Examples:\n  muster token revoke nightly")]
     Revoke {
         /// Its name
@@ -66,11 +66,11 @@ enum What {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &TokenArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+pub(crate) async fn run(args: &TokenArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Exit> {
     let work = async |session: &Session| {
         let tenant = session.tenant(&args.tenant).await?;
         match &args.what {
-            What::Create { name, scopes, organization, expires } => {
+            TokenCommand::Create { name, scopes, organization, expires } => {
                 let name = name.trim();
                 if name.is_empty() {
                     return Err(crate::failure::usage("a token's name must not be empty"));
@@ -91,12 +91,12 @@ pub(crate) async fn run(args: &TokenArgs, config: &Config, shutdown: &Shutdown) 
                     tokens::create_for(&session.store, tenant, organization, name, &scopes, expires).await?;
                 created(token, args.json)
             }
-            What::List => listed(&tokens::list(session.store.pool(), tenant).await?, args.json),
-            What::Revoke { name } => match tokens::revoke(&session.store, tenant, name).await? {
-                Some(token) if args.json => json(&token).map(|()| Ended::Done),
+            TokenCommand::List => listed(&tokens::list(session.store.pool(), tenant).await?, args.json),
+            TokenCommand::Revoke { name } => match tokens::revoke(&session.store, tenant, name).await? {
+                Some(token) if args.json => json(&token).map(|()| Exit::Done),
                 Some(token) => {
-                    answer(format_args!("token {} is revoked", token.name))?;
-                    Ok(Ended::Done)
+                    stdout_line(format_args!("token {} is revoked", token.name))?;
+                    Ok(Exit::Done)
                 }
                 None => {
                     bail!("tenant {} has no token of that name; `muster token list` shows them", args.tenant)
@@ -107,7 +107,7 @@ pub(crate) async fn run(args: &TokenArgs, config: &Config, shutdown: &Shutdown) 
     Box::pin(connect::with(config, Need::Look, shutdown, work)).await
 }
 
-fn created(token: NewToken, as_json: bool) -> anyhow::Result<Ended> {
+fn created(token: NewToken, as_json: bool) -> anyhow::Result<Exit> {
     match token {
         NewToken::NameTaken(info) => {
             let revoked = if info.revoked_at.is_some() { ", which is revoked" } else { "" };
@@ -118,14 +118,17 @@ fn created(token: NewToken, as_json: bool) -> anyhow::Result<Ended> {
             "created_at": info.created_at, "expires_at": info.expires_at, "token": token.reveal(),
         }))?,
         NewToken::Created(info, token) => {
-            answer(token.reveal())?;
-            remark(format_args!("token {} is created; it is shown this once and kept nowhere", info.name));
+            stdout_line(token.reveal())?;
+            stderr_line(format_args!(
+                "token {} is created; it is shown this once and kept nowhere",
+                info.name
+            ));
         }
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }
 
-fn listed(tokens: &[TokenInfo], as_json: bool) -> anyhow::Result<Ended> {
+fn listed(tokens: &[TokenInfo], as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         json(&tokens)?;
     } else {
@@ -146,10 +149,10 @@ fn listed(tokens: &[TokenInfo], as_json: bool) -> anyhow::Result<Ended> {
                 ]
             })
             .collect();
-        answer(table(
+        stdout_line(table(
             &["NAME", "SCOPES", "ORGANIZATION", "CREATED", "EXPIRES", "LAST USED", "REVOKED"],
             &rows,
         ))?;
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }

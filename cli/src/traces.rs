@@ -116,7 +116,7 @@ fn unreached(error: reqwest::Error) -> Refused {
     Refused { why, again: true }
 }
 
-/// How many spans the collector says it did not keep; one that says nothing has kept them all.
+/// How many spans the collector reports as rejected; without a report it has kept all of them.
 async fn read(mut response: Response) -> Taken {
     let mut text = Vec::new();
     while let Ok(Some(piece)) = response.chunk().await {

@@ -23,8 +23,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::client::{Remote, ServerToken, operations};
 use crate::connect::{self, Need, Session};
-use crate::failure::{Ended, usage};
-use crate::output::{answer, json, number, remark, table, to_file};
+use crate::failure::{Exit, usage};
+use crate::output::{json, number, stderr_line, stdout_line, table, to_file};
 use crate::shutdown::{Aborted, Shutdown};
 
 /// Users asked for at a time.
@@ -36,7 +36,7 @@ const NO_SUCH_USER: &str = "the tenant has no such user; `muster users list` sho
 #[derive(Debug, Args)]
 pub(crate) struct UsersArgs {
     #[command(subcommand)]
-    what: What,
+    what: UsersCommand,
     /// The tenant whose users they are
     #[arg(long, global = true, value_name = "SLUG", default_value = Slug::DEFAULT)]
     tenant: Slug,
@@ -51,7 +51,7 @@ pub(crate) struct UsersArgs {
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum UsersCommand {
     /// List users, oldest first
     #[command(
         after_help = "Examples:\n  muster users list\n  muster users list --updated-since 2026-01-01T00:00:00Z --json"
@@ -138,7 +138,7 @@ impl Which {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &UsersArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+pub(crate) async fn run(args: &UsersArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Exit> {
     if let Some(server) = &args.server {
         let remote = Remote::new(server, &args.token)?;
         return tokio::select! {
@@ -150,10 +150,10 @@ pub(crate) async fn run(args: &UsersArgs, config: &Config, shutdown: &Shutdown) 
     Box::pin(connect::with(config, Need::Look, shutdown, work)).await
 }
 
-async fn here(args: &UsersArgs, session: &Session) -> anyhow::Result<Ended> {
+async fn here(args: &UsersArgs, session: &Session) -> anyhow::Result<Exit> {
     let (store, tenant) = (&session.store, session.tenant(&args.tenant).await?);
     match &args.what {
-        What::List { which, after, limit } => {
+        UsersCommand::List { which, after, limit } => {
             let wanted = which.wanted();
             let filter = UserFilter {
                 after: *after,
@@ -165,8 +165,8 @@ async fn here(args: &UsersArgs, session: &Session) -> anyhow::Result<Ended> {
                 args.json,
             )
         }
-        What::Show { user } => shown(found(store, tenant, &named(user)?).await?, args.json),
-        What::History { user } => match named(user)? {
+        UsersCommand::Show { user } => shown(found(store, tenant, &named(user)?).await?, args.json),
+        UsersCommand::History { user } => match named(user)? {
             // One who is there no more may have a history.
             Named::Id(id) => history::here(store, tenant, id, args.json).await,
             named => match found(store, tenant, &named).await? {
@@ -174,22 +174,22 @@ async fn here(args: &UsersArgs, session: &Session) -> anyhow::Result<Ended> {
                 None => bail!(NO_SUCH_USER),
             },
         },
-        What::Export { which, output, format } => {
+        UsersCommand::Export { which, output, format } => {
             let format = export_format(output.as_deref(), format.as_deref());
             let pieces = export::users(store, tenant, which.wanted(), format);
             write(pieces.map(|piece| Ok(piece?.to_vec())).boxed(), output.as_deref()).await
         }
-        What::Delete { user } => {
+        UsersCommand::Delete { user } => {
             let Some(user) = found(store, tenant, &named(user)?).await? else { bail!(NO_SUCH_USER) };
             erase::here(store, tenant, &Named::Id(user.id), args.json).await
         }
-        What::Erase(who) => erase::here(store, tenant, &who.named()?, args.json).await,
+        UsersCommand::Erase(who) => erase::here(store, tenant, &who.named()?, args.json).await,
     }
 }
 
-async fn behind(args: &UsersArgs, remote: &Remote) -> anyhow::Result<Ended> {
+async fn behind(args: &UsersArgs, remote: &Remote) -> anyhow::Result<Exit> {
     match &args.what {
-        What::List { which, after, limit } => {
+        UsersCommand::List { which, after, limit } => {
             let (mut found, mut after) = (Vec::<User>::new(), after.map(|after| after.to_string()));
             loop {
                 let left = limit - u32::try_from(found.len()).unwrap_or(*limit).min(*limit);
@@ -210,15 +210,15 @@ async fn behind(args: &UsersArgs, remote: &Remote) -> anyhow::Result<Ended> {
             }
             listed(&found, args.json)
         }
-        What::Show { user } => shown(asked(remote, &named(user)?).await?, args.json),
-        What::History { user } => match named(user)? {
+        UsersCommand::Show { user } => shown(asked(remote, &named(user)?).await?, args.json),
+        UsersCommand::History { user } => match named(user)? {
             Named::Id(id) => history::behind(remote, id, args.json).await,
             named => match asked(remote, &named).await? {
                 Some(user) => history::behind(remote, user.id, args.json).await,
                 None => bail!(NO_SUCH_USER),
             },
         },
-        What::Export { which, output, format } => {
+        UsersCommand::Export { which, output, format } => {
             let format = export_format(output.as_deref(), format.as_deref());
             let call =
                 operations::USERS_EXPORT.call().with_all(which.query()).with("format", format.extension());
@@ -227,11 +227,11 @@ async fn behind(args: &UsersArgs, remote: &Remote) -> anyhow::Result<Ended> {
             let pieces = pieces.map(|piece| Ok(piece.map_err(reqwest::Error::without_url)?.to_vec()));
             write(pieces.boxed(), output.as_deref()).await
         }
-        What::Delete { user } => {
+        UsersCommand::Delete { user } => {
             let Some(user) = asked(remote, &named(user)?).await? else { bail!(NO_SUCH_USER) };
             erase::behind(remote, user.id, args.json).await
         }
-        What::Erase(who) => match asked(remote, &who.named()?).await? {
+        UsersCommand::Erase(who) => match asked(remote, &who.named()?).await? {
             Some(user) => erase::behind(remote, user.id, args.json).await,
             None => bail!(
                 "the tenant has no such user, and a server erases users alone; beside the database this command also erases what was staged of a person who is no user"
@@ -290,13 +290,13 @@ fn export_format(output: Option<&Path>, format: Option<&str>) -> ExportFormat {
     }
 }
 
-fn shown(user: Option<User>, as_json: bool) -> anyhow::Result<Ended> {
+fn shown(user: Option<User>, as_json: bool) -> anyhow::Result<Exit> {
     let Some(user) = user else { bail!(NO_SUCH_USER) };
     if as_json {
         json(&user)?;
-        return Ok(Ended::Done);
+        return Ok(Exit::Done);
     }
-    let serde_json::Value::Object(members) = serde_json::to_value(&user)? else { return Ok(Ended::Done) };
+    let serde_json::Value::Object(members) = serde_json::to_value(&user)? else { return Ok(Exit::Done) };
     let empty = |value: &serde_json::Value| match value {
         serde_json::Value::Null | serde_json::Value::Bool(false) => true,
         serde_json::Value::Array(items) => items.is_empty(),
@@ -312,14 +312,14 @@ fn shown(user: Option<User>, as_json: bool) -> anyhow::Result<Ended> {
             vec![name.clone(), text]
         })
         .collect();
-    answer(table(&["FIELD", "VALUE"], &rows))?;
-    Ok(Ended::Done)
+    stdout_line(table(&["FIELD", "VALUE"], &rows))?;
+    Ok(Exit::Done)
 }
 
-fn listed(users: &[User], as_json: bool) -> anyhow::Result<Ended> {
+fn listed(users: &[User], as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         json(&users)?;
-        return Ok(Ended::Done);
+        return Ok(Exit::Done);
     }
     let text = |value: &Option<String>| value.as_deref().unwrap_or_default().escape_debug().to_string();
     let rows: Vec<Vec<String>> = users
@@ -338,22 +338,22 @@ fn listed(users: &[User], as_json: bool) -> anyhow::Result<Ended> {
             ]
         })
         .collect();
-    answer(table(&["ID", "EMAIL", "PHONE", "USERNAME", "NAME", "UPDATED"], &rows))?;
-    Ok(Ended::Done)
+    stdout_line(table(&["ID", "EMAIL", "PHONE", "USERNAME", "NAME", "UPDATED"], &rows))?;
+    Ok(Exit::Done)
 }
 
 /// Writes the file.
 async fn write(
     mut pieces: BoxStream<'_, anyhow::Result<Vec<u8>>>,
     output: Option<&Path>,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     let Some(path) = output else {
         copy(&mut pieces, &mut tokio::io::stdout()).await?;
-        return Ok(Ended::Done);
+        return Ok(Exit::Done);
     };
     let bytes = to_file(path, async |file| copy(&mut pieces, file).await).await?;
-    remark(format_args!("the users are in {} ({} bytes)", path.display(), number(bytes)));
-    Ok(Ended::Done)
+    stderr_line(format_args!("the users are in {} ({} bytes)", path.display(), number(bytes)));
+    Ok(Exit::Done)
 }
 
 async fn copy(

@@ -1,4 +1,4 @@
-//! `muster verify`: checks a receipt, and the file that it is about, without asking anybody.
+//! `muster verify`: checks a receipt and its file offline.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -7,14 +7,14 @@ use anyhow::Context;
 use bytes::{Bytes, BytesMut};
 use clap::Args;
 use muster_domain::receipt::{FileLine, PublicKey, Receipt, check};
-use muster_producer::receive::Encoding;
+use muster_producer::receive::Compression;
 use muster_producer::verify::{self, Counted};
 use muster_runtime::config::Config;
 use serde::Serialize;
 use tokio::io::AsyncReadExt;
 
-use crate::failure::{Ended, usage};
-use crate::output::{answer, json, number};
+use crate::failure::{Exit, usage};
+use crate::output::{json, number, stdout_line};
 use crate::pipeline::receive_limits;
 
 /// Bytes read at a time.
@@ -43,8 +43,7 @@ Examples:
   muster verify receipt.json people.csv
   muster verify receipt.json people.csv --key mT1Vq…=
 
-Nothing is asked: neither a database nor a server. Without --key the receipt is checked with the key that stands in it, which
-tells that nothing was changed, and not who signed it.
+Neither a database nor a server is asked. Without --key the receipt is checked with its own key, which shows that nothing was changed, and not who signed it.
 Exit codes: 0 all is as the receipt says, 1 something is not, 2 wrong usage.";
 
 /// What was found.
@@ -57,16 +56,16 @@ struct Found {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &VerifyArgs, config: &Config) -> anyhow::Result<Ended> {
+pub(crate) async fn run(args: &VerifyArgs, config: &Config) -> anyhow::Result<Exit> {
     let key = args.key.as_deref().map(key).transpose()?;
     let document = read(&args.receipt)?;
     let mut found = Found::default();
     match check(&document, key) {
         Err(fault) => found.wrong.push(fault.to_string()),
         Ok((receipt, by)) => {
-            let whose = if key.is_some() { "the key that was given" } else { "the key that stands in it" };
+            let whose = if key.is_some() { "the key that was given" } else { "the key in the receipt" };
             found.good.push(format!("the receipt is as it was signed, with {whose}: {by}"));
-            found.good.push(told(&receipt));
+            found.good.push(summary(&receipt));
             if let Some(path) = &args.file {
                 compare(&receipt, path, config, &mut found).await?;
             }
@@ -76,13 +75,13 @@ pub(crate) async fn run(args: &VerifyArgs, config: &Config) -> anyhow::Result<En
         json(&found)?;
     } else {
         for line in &found.good {
-            answer(format_args!("good: {line}"))?;
+            stdout_line(format_args!("good: {line}"))?;
         }
         for line in &found.wrong {
-            answer(format_args!("WRONG: {line}"))?;
+            stdout_line(format_args!("WRONG: {line}"))?;
         }
     }
-    Ok(if found.wrong.is_empty() { Ended::Done } else { Ended::Unwell })
+    Ok(if found.wrong.is_empty() { Exit::Done } else { Exit::Failure })
 }
 
 /// A key, or the name of a file with one.
@@ -108,12 +107,12 @@ fn read(path: &Path) -> anyhow::Result<String> {
         let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         file.take(MOST).read_to_end(&mut bytes).with_context(|| format!("cannot read {}", path.display()))?;
     }
-    // What is no UTF-8 any more was changed: the check says so.
+    // Text that is no longer UTF-8 was changed; the check reports it.
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// What the receipt says, in a line.
-fn told(receipt: &Receipt) -> String {
+fn summary(receipt: &Receipt) -> String {
     let counts = &receipt.counts;
     let name =
         receipt.file.as_ref().and_then(|file| file.name.as_deref()).unwrap_or("an import without a file");
@@ -189,7 +188,7 @@ async fn count(
     let mut piece = BytesMut::with_capacity(PIECE);
     file.read_buf(&mut piece).await?;
     let mut first = Some(piece.freeze());
-    let encoding = first.as_deref().map_or(Encoding::Identity, compression);
+    let encoding = first.as_deref().map_or(Compression::Identity, compression);
     let counting = verify::begin(receipt.options.clone(), line.read_as, encoding, receive_limits(config));
     loop {
         let piece: Bytes = match first.take() {
@@ -207,11 +206,11 @@ async fn count(
 }
 
 /// How a file is compressed, by its first bytes: its name may be another by now.
-fn compression(first: &[u8]) -> Encoding {
+fn compression(first: &[u8]) -> Compression {
     match first {
-        [0x1f, 0x8b, ..] => Encoding::Gzip,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Encoding::Zstd,
-        _ => Encoding::Identity,
+        [0x1f, 0x8b, ..] => Compression::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
+        _ => Compression::Identity,
     }
 }
 
@@ -221,9 +220,9 @@ mod tests {
 
     #[test]
     fn compression_is_told_by_the_first_bytes() {
-        assert_eq!(compression(b"email\n"), Encoding::Identity);
-        assert_eq!(compression(b""), Encoding::Identity);
-        assert_eq!(compression(&[0x1f, 0x8b, 8, 0]), Encoding::Gzip);
-        assert_eq!(compression(&[0x28, 0xb5, 0x2f, 0xfd]), Encoding::Zstd);
+        assert_eq!(compression(b"email\n"), Compression::Identity);
+        assert_eq!(compression(b""), Compression::Identity);
+        assert_eq!(compression(&[0x1f, 0x8b, 8, 0]), Compression::Gzip);
+        assert_eq!(compression(&[0x28, 0xb5, 0x2f, 0xfd]), Compression::Zstd);
     }
 }

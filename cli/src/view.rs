@@ -46,7 +46,7 @@ pub(crate) struct View {
     /// Why it was refused or aborted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<FileError>,
-    /// How it gets on, while it has not ended.
+    /// Its progress, while it has not ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) progress: Option<Progress>,
     /// When it was opened.

@@ -1,8 +1,9 @@
-//! The front doors over HTTP: Muster's own (`/v1/imports`, `/v1/users`, `/v1/catalog`), that for clients of CCAI Platform,
-//! and what operators need.
+//! The HTTP front doors: Muster's own API (`/v1/imports`, `/v1/users`, `/v1/catalog`), those for clients of
+//! other systems, and the endpoints for operators.
 //!
-//! Guarantees: a request is done for the tenant of its token and no other, an error has one shape and a stable code, and no
-//! user's value is logged. A handler runs to its end even when its client leaves, so that no statement is cancelled midway.
+//! Guarantees: a request acts only for the tenant of its token, all errors have one shape and a stable code,
+//! and no user's value is logged. A handler runs to its end even if its client disconnects, so that no
+//! statement is cancelled midway.
 
 mod app;
 mod audit;
@@ -86,7 +87,7 @@ use incoming::Pace;
 
 use crate::Dispatcher;
 use crate::receive::ReceiveLimits;
-use crate::single::Singles;
+use crate::user_write::UserWriter;
 use crate::webhook::WebhookOptions;
 
 /// How the HTTP API behaves towards its clients.
@@ -177,7 +178,7 @@ struct Shared {
     queue: Queue,
     wake: Arc<Notify>,
     dispatcher: Progress,
-    /// What tells how imports get on.
+    /// The surroundings that the progress of imports depends on.
     bounds: Bounds,
     limits: ReceiveLimits,
     webhooks: WebhookOptions,
@@ -198,7 +199,7 @@ struct Shared {
     max_upload_bytes: Option<u64>,
     request_timeout: Duration,
     link_base: String,
-    singles: Singles,
+    user_writer: UserWriter,
     default_group: String,
     known_tokens: auth::KnownTokens,
     auth_limit: auth_limit::AuthLimit,
@@ -208,8 +209,8 @@ struct Shared {
 }
 
 impl AppState {
-    /// State of a server; the dispatcher is told when something new is staged, `news` tells of events, and whoever follows them ends
-    /// when it is `stopping`.
+    /// State of a server; the dispatcher is notified when something new is staged, `news` announces events,
+    /// and streams of events end when it is `stopping`.
     #[expect(clippy::too_many_arguments, reason = "each is a part of the server of its own")]
     pub fn new(
         store: Store,
@@ -223,7 +224,7 @@ impl AppState {
     ) -> Self {
         let link_base = http.public_url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned();
         Self(Arc::new(Shared {
-            singles: Singles::new(store.clone(), http.user_connections),
+            user_writer: UserWriter::new(store.clone(), http.user_connections),
             default_group: http.default_group.clone(),
             store,
             queue,

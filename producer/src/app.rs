@@ -1,4 +1,4 @@
-//! The producer as a whole: the HTTP API and a dispatcher, started and stopped together.
+//! The complete producer: the HTTP API and a dispatcher, started and stopped together.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

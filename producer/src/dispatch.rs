@@ -1,8 +1,9 @@
-//! Dispatching: staged chunks go to the queue, a window of them ahead of the workers, in turn across tenants and imports.
+//! Dispatching: sends staged chunks to the queue, a limited window ahead of the workers, in turn across tenants and imports.
 //!
-//! Any number of dispatchers may run, since each chunk is claimed once. A dispatcher holds nothing that matters: killed at
-//! any line, what it claimed is staged again within seconds ([`sweep`]), and another one dispatches it (P3 makes that harmless).
-//! Its tasks are supervised: one that panics is started again, and [`Dispatcher::progress`] tells readiness of it.
+//! Any number of dispatchers may run, since each chunk is claimed once. A dispatcher has no state of its own:
+//! if it is killed, its claims are staged again within seconds ([`sweep`]) and another dispatcher sends them
+//! (P3 makes that harmless). Its tasks are supervised: a task that panics is restarted, and
+//! [`Dispatcher::progress`] reports to readiness.
 
 mod sweep;
 
@@ -97,7 +98,7 @@ pub struct Dispatcher {
 }
 
 impl DispatchOptions {
-    /// What of them tells how an import gets on.
+    /// The settings that the progress of an import depends on.
     pub fn bounds(&self) -> Bounds {
         Bounds { window: self.window, stall_after: self.stall_after }
     }
@@ -141,7 +142,7 @@ impl Dispatcher {
         self.wake.clone()
     }
 
-    /// What tells how an import gets on.
+    /// The facts about the progress of an import.
     pub fn bounds(&self) -> Bounds {
         self.bounds
     }
@@ -225,7 +226,7 @@ impl Rounds {
         let run = self.run.clone();
         while !run.stop.is_cancelled() {
             let refused = self.refused;
-            // A wake-up does not cut short what is waited for after a failure: each try claims and gives back.
+            // A wake-up does not shorten the wait after a failure, since each try claims chunks and gives them back.
             let mut wakes = fault::mutant(Mutant::ClaimsInAnOutage);
             let pause = match self.round().await {
                 Ok(()) if !self.refused => {
@@ -378,7 +379,7 @@ impl Run {
             Err(error) => {
                 span.fail();
                 tracing::warn!(%import, %tenant, chunk = %id, %error, "a chunk could not be published; it stays staged");
-                let problem = format!("the queue does not take it: {error}");
+                let problem = format!("the queue does not accept it: {error}");
                 // Should this fail too, the claim runs out.
                 if let Err(error) = self.within(store::unclaim(&self.store, id, &problem)).await {
                     tracing::warn!(%import, %tenant, chunk = %id, %error, "a chunk could not be given back");

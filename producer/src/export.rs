@@ -1,12 +1,13 @@
-//! The failed records of an import as a file: to be looked at, mended and uploaded again.
+//! The failed records of an import as a file, to be corrected and uploaded again.
 //!
-//! Read page by page, and a page by bytes, so memory grows neither with their number nor with their size. In CSV no cell can run
-//! in a spreadsheet, whatever that takes for a delimiter: each cell is quoted, and guarded by apostrophes
-//! ([`muster_domain::formula`]). Reading a file with the column `_error_code` takes them off again, so every value comes back as
-//! it was.
+//! Records are read in pages limited by bytes, so memory grows neither with their number nor with their size.
+//! In CSV no cell is evaluated by a spreadsheet, whatever delimiter that uses: each cell is quoted and
+//! escaped by apostrophes ([`muster_domain::formula`]). When a file with the column `_error_code` is read,
+//! they are removed, so every value is restored.
 //!
-//! Each record says where it comes from ([`Origin`]): in a table under the column that marks the file, which spreadsheets keep and
-//! importing ignores; in an object under [`ORIGIN_KEY`]. By that a mended file is known as one of its import.
+//! Each record names its origin ([`Origin`]): in a table in the column that marks the file, which
+//! spreadsheets keep and importing ignores; in an object under [`ORIGIN_KEY`]. So a corrected file is linked
+//! to its import.
 
 mod users;
 
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use muster_domain::error::RecordError;
 use muster_domain::fault::{Mutant, mutant};
-use muster_domain::formula::{guard, guard_name, unguard_start};
+use muster_domain::formula::{escape, escape_name, unescape_start};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::options::EmptyCell;
 use muster_domain::parse::FAILED_MARK;
@@ -30,7 +31,7 @@ pub use users::{UsersWanted, users};
 /// The columns that are added, in their order.
 pub const ERROR_COLUMNS: [&str; 3] = ["_error_code", "_error_field", "_error_message"];
 
-/// What stands under the column that marks a file of users: spreadsheets drop a last column that is empty.
+/// The value in the column that marks a file of users; spreadsheets drop an empty last column.
 const MARKED: &str = "1";
 
 /// Most records of the first page. The limit of a later page follows from the sizes that the page before it had.
@@ -69,7 +70,7 @@ impl ExportFormat {
 
 /// A row of a table that spreadsheets can open without running anything.
 pub fn report_row(cells: impl IntoIterator<Item = String>, out: &mut Vec<u8>) {
-    write_row(cells.into_iter().map(|cell| guard(&cell).into_owned()), out);
+    write_row(cells.into_iter().map(|cell| escape(&cell).into_owned()), out);
 }
 
 /// The failed records of an import in file order, a piece of the file at a time.
@@ -150,7 +151,7 @@ struct Writer {
     /// The upload was a table.
     table: bool,
     /// The upload was itself a file of failed records: its cells have an apostrophe too many.
-    guarded: bool,
+    escaped: bool,
     empty_cells: EmptyCell,
 }
 
@@ -162,7 +163,7 @@ impl Writer {
             import: report.id,
             columns: report.columns.iter().filter(|name| !is_added(name)).cloned().collect(),
             table,
-            guarded: table && report.columns.iter().any(|name| name == ERROR_COLUMNS[0]),
+            escaped: table && report.columns.iter().any(|name| name == ERROR_COLUMNS[0]),
             empty_cells: report.options.empty_cells,
         }
     }
@@ -173,7 +174,7 @@ impl Writer {
             ExportFormat::Csv => {
                 // Spreadsheets take a file without the mark for one in the encoding of their country.
                 let mut line = "\u{feff}".as_bytes().to_vec();
-                let names = self.columns.iter().map(|name| guard_name(name).into_owned());
+                let names = self.columns.iter().map(|name| escape_name(name).into_owned());
                 write_row(
                     names.chain(ERROR_COLUMNS.map(str::to_owned)).chain([FAILED_MARK.to_owned()]),
                     &mut line,
@@ -211,22 +212,22 @@ impl Writer {
         {
             *first = self.cell(text);
         }
-        let errors = error_texts(errors).map(|text| guard(&text.unwrap_or_default()).into_owned());
-        let cells = cells.into_iter().map(|cell| guard(&cell).into_owned());
+        let errors = error_texts(errors).map(|text| escape(&text.unwrap_or_default()).into_owned());
+        let cells = cells.into_iter().map(|cell| escape(&cell).into_owned());
         write_row(cells.chain(errors).chain([mark(origin)]), out);
     }
 
     /// A value as the text of a cell: a text as it is, nothing for null, everything else as JSON.
     fn cell(&self, value: &RawValue) -> String {
         match serde_json::from_str::<String>(value.get()) {
-            Ok(text) => self.unguard(text),
+            Ok(text) => self.unescape(text),
             Err(_) if value.get() == "null" => String::new(),
             Err(_) => value.get().to_owned(),
         }
     }
 
-    fn unguard(&self, text: String) -> String {
-        if self.guarded { unguard_start(&text).to_owned() } else { text }
+    fn unescape(&self, text: String) -> String {
+        if self.escaped { unescape_start(&text).to_owned() } else { text }
     }
 
     fn line(&self, fields: &[Field<'_>], errors: &[RecordError], origin: Origin, out: &mut Vec<u8>) {
@@ -261,7 +262,7 @@ impl Writer {
 /// Code and field of the first error, and all messages.
 fn error_texts(errors: &[RecordError]) -> impl Iterator<Item = Option<String>> + use<> {
     let first = errors.first();
-    // Of one error the field stands in its own column.
+    // A single error has its field in its own column.
     let message = |error: &RecordError| match &error.field {
         Some(field) if errors.len() > 1 => format!("{field}: {}", error.message),
         _ => error.message.clone(),
@@ -280,7 +281,7 @@ fn is_added(name: &str) -> bool {
     ERROR_COLUMNS.contains(&name) || name == FAILED_MARK || name == ORIGIN_KEY
 }
 
-/// What stands under the column that marks the file.
+/// The value in the column that marks the file.
 fn mark(origin: Origin) -> String {
     if mutant(Mutant::FailedWithoutOrigin) { MARKED.to_owned() } else { origin.to_string() }
 }

@@ -1,4 +1,4 @@
-//! Looking at a file without importing it: the way of an upload up to its records, and no further. No store is needed.
+//! Inspects a file without importing it: the steps of an upload up to its records. No store is needed.
 
 use bytes::Bytes;
 use muster_domain::error::{ErrorCode, FileError};
@@ -8,7 +8,7 @@ use muster_domain::parse::{Dialect, Format, ParseLimits};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::receive::{Encoding, Failure, Piece, ReceiveLimits, decode};
+use crate::receive::{Compression, Failure, Piece, ReceiveLimits, decode};
 use crate::workbook::Spool;
 
 /// Pieces waiting between two tasks.
@@ -23,7 +23,7 @@ pub struct Inspecting {
 }
 
 /// Gets ready for the bytes of a file that would be imported with these options.
-pub fn begin(options: ImportOptions, encoding: Encoding, limits: ReceiveLimits) -> Inspecting {
+pub fn begin(options: ImportOptions, encoding: Compression, limits: ReceiveLimits) -> Inspecting {
     let dialect = Dialect { flexible: options.rows == Rows::Flexible, ..limits.dialect };
     let (pieces, incoming) = mpsc::channel(WAITING);
     let (decoded, mut to_look) = mpsc::channel::<Option<Bytes>>(WAITING);
@@ -65,7 +65,7 @@ fn rows(spool: Spool, inspection: &mut Inspection) {
     let bytes = spool.bytes();
     let read = spool.rows(&mut |piece| match inspection.feed(piece) {
         true => Ok(()),
-        // It is refused already, and its own error is the one that counts.
+        // It was refused already, and its own error takes precedence.
         false => Err(FileError::new(ErrorCode::Internal, "the file is refused")),
     });
     match read {
@@ -80,7 +80,7 @@ impl Inspecting {
         bytes.is_empty() || self.pieces.send(Piece::Bytes(bytes)).await.is_ok()
     }
 
-    /// Ends the file, and tells what it is and holds.
+    /// Ends the file, and returns the report.
     pub async fn finish(self) -> Report {
         self.end(Piece::End).await
     }
@@ -91,7 +91,7 @@ impl Inspecting {
     }
 
     async fn end(self, last: Piece) -> Report {
-        // If nobody listens, the file is refused already.
+        // If the receiver is gone, the file was refused already.
         let _ = self.pieces.send(last).await;
         let decoded = self.decoding.await;
         let broken = |message: &str| FileError::new(ErrorCode::Internal, message);

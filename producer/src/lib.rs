@@ -1,6 +1,6 @@
 //! The producer: receives uploads, stages their chunks durably, dispatches them, and reports what became of them.
 //!
-//! The steps stand in modules of their names: [`receive`] (with parse, validate and chunk inside), `stage`, `dispatch`; [`api`] has the
+//! Each step is a module of that name: [`receive`] (with parse, validate and chunk inside), `stage`, `dispatch`; [`api`] has the
 //! front doors over HTTP. The types that matter:
 //!
 //! - [`Producer`] is all of it in a process, set up by [`ProducerOptions`]; it is started, and stopped in order;
@@ -17,8 +17,8 @@ pub mod export;
 pub mod inspect;
 pub mod receive;
 pub mod request;
-mod single;
 mod stage;
+mod user_write;
 pub mod verify;
 pub mod webhook;
 pub mod workbook;

@@ -1,13 +1,14 @@
-//! Receiving: one upload goes in piece by piece, and comes out staged durably or refused, never half.
+//! Receiving: an upload arrives piece by piece, and is either staged durably as a whole or refused.
 //!
-//! Three tasks carry it: one undoes the compression, a thread of its own parses, validates and cuts, one writes chunks to
-//! the store. The channels between them are short, so a slow store slows the client down and memory stays flat (P7).
+//! There are three tasks: one decompresses, a thread parses, validates and cuts, and one writes chunks to the
+//! store. The channels between them are short, so a slow store slows the client down, and memory stays
+//! bounded (P7).
 //!
 //! [`Upload::finish`] answers once everything is durable (P1). An [`Upload`] that is dropped instead aborts its import.
 
+mod compression;
 mod days;
-mod encoding;
-mod intake;
+mod parsing;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,8 +27,8 @@ use muster_domain::receive::{Allowance, Received, Staged};
 use muster_domain::rules::Rules;
 use muster_runtime::retry::{Backoff, Policy};
 use muster_runtime::telemetry::traces::{self, Span, Value};
-use muster_store::intake::{self as store, Concluded, KnownImport, NewImport, Opened, Settled};
 use muster_store::quota::TenantLimits;
+use muster_store::receiving::{self as store, Concluded, KnownImport, NewImport, Opened, Settled};
 use muster_store::{Store, StoreError, apply, catalog};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
@@ -36,10 +37,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::stage::Stage;
 use crate::workbook::BookLimits;
+pub(crate) use compression::decode;
+pub use compression::{Compression, UnknownCompression};
 pub(crate) use days::Waiting;
-pub(crate) use encoding::decode;
-pub use encoding::{Encoding, UnknownEncoding};
-use intake::Intake;
+use parsing::Intake;
 
 /// How long an upload waits for another one's end where as many are under way as may be.
 const BUSY_WAIT: Duration = Duration::from_secs(2);
@@ -65,7 +66,8 @@ pub struct ReceiveLimits {
     pub book: BookLimits,
     /// More than so many percent of the first records that fail for one cause refuse the file; none or 0: nothing does.
     pub brake: Option<u8>,
-    /// Memory for telling that a record means the user of an earlier one, which all uploads share; the default is none, and it is not told.
+    /// Memory to detect that a record is about the user of an earlier one, shared by all uploads. By default
+    /// there is none, and it is not detected.
     pub repeats: Memory,
     /// Most records; none means no limit.
     pub records: Option<u64>,
@@ -105,7 +107,7 @@ pub enum ReceiveError {
     /// As many of the tenant's imports are under way as may be.
     #[error("as many imports are under way as the tenant may have; wait until one of them has ended")]
     TooManyImports,
-    /// What came with a known idempotency key cannot be read.
+    /// The body of a request with a known idempotency key cannot be read.
     #[error("{0}")]
     Unread(FileError),
     /// The idempotency key is in use for another request.
@@ -139,13 +141,13 @@ pub(crate) enum Piece {
 pub async fn begin(
     store: &Store,
     import: NewImport,
-    encoding: Encoding,
+    encoding: Compression,
     limits: ReceiveLimits,
 ) -> Result<Upload, ReceiveError> {
     let permit = timeout(BUSY_WAIT, store.upload_permit()).await.map_err(|_| ReceiveError::Busy)?;
     let id = import.id;
     let (pieces, incoming) = mpsc::channel(WAITING);
-    // A task of its own: the request that feeds it may vanish at any time, and the import must end all the same.
+    // A separate task: the request that feeds it may be dropped at any time, and the import must still end.
     match store::open(store, &import, &limits.tenant).await? {
         Opened::New(allowance) => {
             let mut span = traces::span("receive");
@@ -196,7 +198,7 @@ impl Upload {
     }
 
     async fn end(self, last: Piece) -> Result<Receipt, ReceiveError> {
-        // If nobody listens, the task has ended with an error of its own.
+        // If the receiver is gone, the task has ended with its own error.
         let _ = self.pieces.send(last).await;
         match self.task.await {
             Ok(result) => result,
@@ -233,7 +235,7 @@ fn tell(mut span: Span, received: &Result<Receipt, ReceiveError>) {
 async fn run(
     store: Store,
     import: NewImport,
-    encoding: Encoding,
+    encoding: Compression,
     limits: ReceiveLimits,
     allowance: Allowance,
     incoming: mpsc::Receiver<Piece>,
@@ -242,7 +244,7 @@ async fn run(
     let limits = ReceiveLimits { dialect, ..limits };
     let (decoded, to_parse) = mpsc::channel(WAITING);
     let (sealed, to_stage) = mpsc::channel::<Staged>(WAITING);
-    let decode = tokio::spawn(encoding::decode(encoding, limits, incoming, decoded));
+    let decode = tokio::spawn(compression::decode(encoding, limits, incoming, decoded));
     let (rules, key) = match rules(&store, &import).await {
         Ok(found) => found,
         Err(error) => return discard(&store, import.id, Failure::Store(error), Counts::default()).await,
@@ -257,7 +259,7 @@ async fn run(
     let decoded = join(decode).await;
     let outcome = match (decoded, parsed, staged) {
         (_, _, Err(error)) => Err(Failure::Store(error)),
-        // What the transport saw comes first: a body that stops is no fault of the file.
+        // Transport errors take precedence: a body that stops early is not an error of the file.
         (Err(failure), _, _) | (_, Err(failure), _) => Err(failure),
         (Ok(()), Ok(parsed), Ok(Some(stage))) => Ok((parsed, stage)),
         (_, _, Ok(None)) => Err(aborted_by_others()),
@@ -293,12 +295,12 @@ fn aborted_by_others() -> Failure {
 /// Reads an upload whose idempotency key is known, keeping none of it: is it the same once more?
 async fn compare(
     known: KnownImport,
-    encoding: Encoding,
+    encoding: Compression,
     limits: ReceiveLimits,
     incoming: mpsc::Receiver<Piece>,
 ) -> Result<Receipt, ReceiveError> {
     let (decoded, mut pieces) = mpsc::channel::<Option<Bytes>>(WAITING);
-    let decode = tokio::spawn(encoding::decode(encoding, limits, incoming, decoded));
+    let decode = tokio::spawn(compression::decode(encoding, limits, incoming, decoded));
     let mut digest = Sha256::new();
     while let Some(Some(piece)) = pieces.recv().await {
         digest.update(&piece);

@@ -1,4 +1,4 @@
-//! What of a request for an import needs the store: its profile, its organization and group, the import whose records it mends. Names of
+//! The parts of a request that need the store: its profile, its organization and group, and the import whose records it corrects. Names of
 //! the catalog are looked up here, so that a typo shows before the first byte is received.
 
 use muster_domain::catalog::FieldError;
@@ -9,7 +9,7 @@ use muster_domain::options::{Enrolment, ImportOptions, OnExisting, Start};
 use muster_domain::parse::Dialect;
 use muster_domain::request::{AskedImport, ImportRequest, OptionsError, checked_key, unknown_profile};
 use muster_domain::tenant::Slug;
-use muster_store::intake::{NewImport, Provenance};
+use muster_store::receiving::{NewImport, Provenance};
 use muster_store::{Store, StoreError, catalog, family, import_profiles};
 
 /// Why a request cannot become an import.
@@ -88,7 +88,7 @@ pub async fn resolve(
     Ok(ResolvedImport { import, dialect, brake })
 }
 
-/// The request with its profile's options, where it names one. What is given beside the profile counts more.
+/// The request with its profile's options, where it names one. Options given beside the profile take precedence.
 ///
 /// # Errors
 ///

@@ -1,18 +1,18 @@
-//! Counting the records of a file as its import read it, and the digest of its bytes: what a receipt is checked against. No store is needed.
+//! Counts the records of a file as its import read it, and computes the digest of its bytes, to check a receipt. No store is needed.
 
 use bytes::Bytes;
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::options::{ImportOptions, Rows};
 use muster_domain::parse::{Dialect, Format, ParseEnd, ParseLimits, Parser, ReadAs, RecordSink};
-use muster_domain::record::{Names, RawRecord};
+use muster_domain::record::{FieldNames, RawRecord};
 use muster_domain::rules::Rules;
 use muster_domain::validate::Binding;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::receive::{Encoding, Failure, Piece, ReceiveLimits, decode};
+use crate::receive::{Compression, Failure, Piece, ReceiveLimits, decode};
 use crate::workbook::{BookLimits, Spool};
 
 /// Pieces waiting between two tasks.
@@ -28,7 +28,8 @@ pub struct Counted {
     pub digest: [u8; 32],
     /// How many bytes those are.
     pub bytes: u64,
-    /// How many records it has; or why they cannot be counted. `None` where nobody knows how the import read it: then they were not.
+    /// How many records it has; or why they cannot be counted. `None` if it is unknown how the import read
+    /// the file; then the records were not counted.
     pub records: Option<Result<u64, FileError>>,
 }
 
@@ -44,7 +45,7 @@ pub struct Counting {
 pub fn begin(
     options: ImportOptions,
     read_as: Option<ReadAs>,
-    encoding: Encoding,
+    encoding: Compression,
     limits: ReceiveLimits,
 ) -> Counting {
     let (pieces, incoming) = mpsc::channel(WAITING);
@@ -55,8 +56,8 @@ pub fn begin(
     Counting { pieces, decoding, counting }
 }
 
-/// The limits without those that refuse a file. The import kept those of its own installation, which this one does not know; and how much may
-/// come out of compression is no matter here, since the file is one's own.
+/// The limits without those that refuse a file. The import had the limits of its own installation, which are
+/// unknown here. The size after decompression is not limited, since the user trusts their own file.
 fn lifted(limits: ReceiveLimits) -> ReceiveLimits {
     if mutant(Mutant::VerifiedByOwnLimits) {
         return ReceiveLimits { decompressed_bytes: None, ratio: None, ..limits };
@@ -79,9 +80,9 @@ impl Counting {
         bytes.is_empty() || self.pieces.send(Piece::Bytes(bytes)).await.is_ok()
     }
 
-    /// Ends the file, and tells what it is. `Err` where it cannot be decompressed.
+    /// Ends the file, and returns its counts. `Err` where it cannot be decompressed.
     pub async fn finish(self) -> Result<Counted, FileError> {
-        // If nobody listens, decompressing has failed.
+        // If the receiver is gone, decompression has failed.
         let _ = self.pieces.send(Piece::End).await;
         let broken = || FileError::new(ErrorCode::Internal, "the file could not be read to its end");
         match self.decoding.await {
@@ -96,7 +97,7 @@ impl Counting {
 struct Sink(Binding);
 
 impl RecordSink for Sink {
-    fn header(&mut self, names: &Names) -> Result<(), FileError> {
+    fn header(&mut self, names: &FieldNames) -> Result<(), FileError> {
         self.0.extend(names);
         Ok(())
     }
@@ -105,7 +106,7 @@ impl RecordSink for Sink {
         self.0.knows(name)
     }
 
-    fn record(&mut self, _: &RawRecord<'_>, _: &Names) -> Result<(), FileError> {
+    fn record(&mut self, _: &RawRecord<'_>, _: &FieldNames) -> Result<(), FileError> {
         Ok(())
     }
 }
@@ -182,7 +183,7 @@ fn count(
     Counted { digest: hash.finalize().into(), bytes, records: Some(reader.finish()) }
 }
 
-/// The digest and the size alone.
+/// Only the digest and the size.
 fn digest(coming: &mut mpsc::Receiver<Option<Bytes>>) -> ([u8; 32], u64) {
     let (mut hash, mut bytes) = (Sha256::new(), 0);
     while let Some(Some(piece)) = coming.blocking_recv() {
@@ -218,7 +219,7 @@ mod tests {
             ..ParseLimits::default()
         };
         let limits = ReceiveLimits { parse: small, ..ReceiveLimits::default() };
-        let counting = begin(options, read_as, Encoding::Identity, limits);
+        let counting = begin(options, read_as, Compression::Identity, limits);
         assert!(counting.push(Bytes::copy_from_slice(text.as_bytes())).await);
         let counted = counting.finish().await.unwrap();
         assert_eq!(counted.bytes, text.len() as u64);

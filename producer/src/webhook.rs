@@ -1,7 +1,8 @@
-//! Webhooks: a task that writes deliveries for what happened, and makes those that are due.
+//! Webhooks: a task that writes deliveries for events, and sends those that are due.
 //!
-//! Any number of producers may run it: what happened is written once for each webhook, and a webhook is claimed by one of them at a time
-//! ([`muster_store::deliveries`]). Killed at any line, it loses nothing: a claim runs out, and the delivery is made again.
+//! Any number of producers may run it: each event is written once for each webhook, and one producer at a
+//! time claims a webhook ([`muster_store::deliveries`]). A crash loses nothing: the claim expires, and the
+//! delivery is repeated.
 
 mod send;
 mod target;

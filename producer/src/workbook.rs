@@ -1,12 +1,12 @@
-//! A workbook (XLSX) → the rows of one of its sheets, as the text of a table.
+//! Reads a workbook (XLSX) and returns the rows of one of its sheets as the text of a table.
 //!
 //! The format needs seeking, so the upload is spooled to a file that has no name (in the folder for temporary files) and goes away with the
 //! process. Cells are read one by one. A book is looked through before it is opened (`check`), and what is held in
 //! memory is bounded (P7).
 //!
-//! A value is given as the sheet shows it, as far as no digit is lost by that (P13): dates in ISO form, zeros that a number's format puts
-//! before it, errors by their name. A number beyond the 15 digits that a spreadsheet keeps is given as `4.47712345678901E+17`, so that
-//! it is not taken for a whole one.
+//! A value is returned as the sheet shows it, unless that loses digits (P13): dates in ISO form, numbers with
+//! the leading zeros of their format, errors by their name. A number beyond the 15 digits of a spreadsheet is
+//! returned as `4.47712345678901E+17`, so that it is not taken for an exact integer.
 
 mod check;
 
@@ -168,7 +168,7 @@ impl<E: From<FileError>> Text<'_, E> {
     }
 }
 
-/// The sheet that is meant: by its name, by its number, or the first one that is not hidden.
+/// The selected sheet: by name, by number, or the first one that is not hidden.
 fn chosen<R: Read + Seek>(book: &Xlsx<R>, wanted: Option<&str>) -> Result<String, FileError> {
     let sheets: Vec<&calamine::Sheet> =
         book.sheets_metadata().iter().filter(|sheet| sheet.typ == SheetType::WorkSheet).collect();
@@ -326,11 +326,11 @@ fn too_large(what: &str) -> FileError {
 }
 
 fn broken(what: &str) -> FileError {
-    let message = format!("the workbook cannot be read: {what}. Open it in a spreadsheet and save it anew");
+    let message = format!("the workbook cannot be read: {what}. Open it in a spreadsheet and save it again");
     FileError::new(ErrorCode::WorkbookUnreadable, message)
 }
 
-/// What calamine cannot read. Its own words may quote the file, so only their kind is told.
+/// What calamine cannot read. Its message may quote the file, so only the kind of the error is reported.
 fn unreadable(error: &XlsxError) -> FileError {
     match error {
         XlsxError::Password => FileError::new(

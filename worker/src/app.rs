@@ -1,4 +1,4 @@
-//! The worker as a whole: what `muster worker`, `muster serve` and the tests start.
+//! The complete worker, as `muster worker`, `muster serve` and the tests start it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::consume::run;
-use crate::room::Room;
+use crate::deadline_pool::DeadlinePool;
+use crate::memory_budget::MemoryBudget;
+use crate::settlement::AttemptPolicy;
 use crate::shared::Shared;
-use crate::slots::Slots;
-use crate::verdict::Policy;
 
 /// How long a worker that stops may take to tell what it holds no more.
 const LEAVING: Duration = Duration::from_secs(2);
@@ -42,7 +42,7 @@ pub struct WorkerOptions {
 
 impl Default for WorkerOptions {
     fn default() -> Self {
-        let policy = Policy::default();
+        let policy = AttemptPolicy::default();
         Self {
             concurrency: 4,
             bytes_at_once: 4 * 1024 * 1024,
@@ -69,7 +69,7 @@ impl Worker {
     pub fn start(store: Store, queue: Queue, options: WorkerOptions) -> Self {
         series::expose(Part::Worker);
         let stop = CancellationToken::new();
-        let policy = Policy {
+        let policy = AttemptPolicy {
             attempts: options.attempts.max(1),
             first_delay: options.first_delay,
             longest_delay: options.longest_delay,
@@ -78,8 +78,8 @@ impl Worker {
         // Part of the time that the worker's task has to stop.
         let releasing = (options.grace - leaving(options.grace)) * 2 / 3;
         let shared = Shared::new(
-            Slots::new(store, options.deadline),
-            Room::new(options.bytes_at_once),
+            DeadlinePool::new(store, options.deadline),
+            MemoryBudget::new(options.bytes_at_once),
             policy,
             holding.holder(),
             stop.clone(),
@@ -98,8 +98,8 @@ impl Worker {
         self.task.progress()
     }
 
-    /// Stops taking work, finishes what is in work, and returns when all of it is settled, or its time is up: then whatever
-    /// hangs is cut off, and delivered again. True if everything was settled.
+    /// Stops taking work, finishes the chunks in progress, and returns when all of them are settled or the
+    /// time is up. Then the remaining work is aborted, and delivered again. True if everything was settled.
     pub async fn stop(self) -> bool {
         let grace =
             if fault::mutant(Mutant::StopWithoutGrace) { Duration::from_secs(3600) } else { self.grace };
@@ -107,7 +107,7 @@ impl Worker {
         let leaving = leaving(grace);
         let settled = self.task.stop(grace - leaving).await;
         if timeout(leaving, self.holding.stop()).await.is_err() {
-            tracing::debug!("the store was not told that this worker ends");
+            tracing::debug!("the store could not be informed that this worker ends");
         }
         settled
     }

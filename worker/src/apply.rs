@@ -1,6 +1,7 @@
 //! Applying one chunk: decode, validate, plan, write, all in one transaction.
 //!
-//! What is applied, for whom and how comes from the chunk's locked row; the message only carries the records, and is compared.
+//! The tenant, the options and the state come from the chunk's locked row. The message only carries the
+//! records, and is checked against the row.
 
 mod foresee;
 mod foresee_undo;
@@ -20,7 +21,7 @@ use muster_domain::id::{ChunkId, ImportId};
 use muster_domain::import::ChunkState;
 use muster_domain::outcome::{Outcome, Verdict};
 use muster_domain::planned::{PlanUse, PlannedRecord};
-use muster_domain::record::{Names, RawRecord, Record};
+use muster_domain::record::{FieldNames, RawRecord, Record};
 use muster_domain::rules::Rules;
 use muster_domain::undo::{Change, Images};
 use muster_domain::validate::Binding;
@@ -32,21 +33,21 @@ use muster_store::upsert::upsert;
 use muster_store::{Connection, StoreError, Transaction, catalog};
 use uuid::Uuid;
 
-use report::told;
-pub(crate) use report::{Care, Report, Told};
+use report::summary;
+pub(crate) use report::{AppliedSummary, ApplyMode, Report};
 
+use crate::deadline_pool::DeadlinePool;
 use crate::rules::{Known, RulesCache};
-use crate::slots::Slots;
-use crate::verdict::Standing;
+use crate::settlement::Standing;
 
-/// One delivery to be applied, and what is needed for it.
+/// One delivery to apply, and what is needed for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Job<'a> {
     pub(crate) message: &'a Message,
     pub(crate) worker: Uuid,
     /// Attempts that the chunk has.
     pub(crate) attempts: u32,
-    pub(crate) slots: &'a Slots,
+    pub(crate) pool: &'a DeadlinePool,
     pub(crate) rules: &'a RulesCache,
 }
 
@@ -55,31 +56,31 @@ impl Job<'_> {
         ChunkId::new(self.message.headers.chunk_id)
     }
 
-    /// Applies the chunk. On an error nothing is written, and the connection is to be thrown away. `standing` is made that of
-    /// the chunk's row as soon as that is known.
+    /// Applies the chunk. On an error nothing is written, and the connection must be closed. `standing` is
+    /// set from the chunk's row as soon as that is known.
     pub(crate) async fn apply(
         &self,
         connection: &mut Connection,
-        care: Care,
+        mode: ApplyMode,
         standing: &mut Standing,
     ) -> Result<Report, StoreError> {
-        let (slots, chunk, began) = (self.slots, self.chunk(), Instant::now());
+        let (pool, chunk, began) = (self.pool, self.chunk(), Instant::now());
         let beginning = Beginning {
             chunk,
             import: ImportId::new(self.message.headers.import_id),
             worker: self.worker,
-            secluded: care.secluded,
+            isolated: mode.isolated,
         };
         let locking = traces::span("lock");
-        let mut transaction = slots.within(store::begin(connection, &beginning)).await?;
-        let locked = slots.within(store::lock(&mut transaction, chunk, self.worker, care.alone)).await?;
-        let locked = match self.check(locked, care, standing) {
+        let mut transaction = pool.within(store::begin(connection, &beginning)).await?;
+        let locked = pool.within(store::lock(&mut transaction, chunk, self.worker, mode.exclusive)).await?;
+        let locked = match self.check(locked, mode, standing) {
             Ok(locked) => locked,
             Err(report) => return self.leave(transaction, report).await,
         };
         fault::point_of(Point::ApplyLocked, chunk.get())?;
         let import = if fault::mutant(Mutant::ImportFromMessage) { beginning.import } else { locked.import };
-        let rules = match slots.within(self.rules.of(&mut transaction, import)).await? {
+        let rules = match pool.within(self.rules.of(&mut transaction, import)).await? {
             Known::Rules(rules) => rules,
             Known::Newer(newer) => return self.leave(transaction, Report::Newer(newer.to_string())).await,
             Known::Missing => return self.leave(transaction, Report::Unknown).await,
@@ -94,17 +95,17 @@ impl Job<'_> {
                 %import, tenant = tenant.as_deref(), %chunk,
                 "the message does not carry what was staged; the staged records are applied"
             );
-            staged = slots.within(store::body(&mut transaction, chunk)).await?.unwrap_or_default();
+            staged = pool.within(store::body(&mut transaction, chunk)).await?.unwrap_or_default();
             &staged
         };
-        self.write(transaction, &locked, body, &rules, care, began).await
+        self.write(transaction, &locked, body, &rules, mode, began).await
     }
 
     /// What the chunk's row says, before any work.
     fn check(
         &self,
         locked: Option<LockedChunk>,
-        care: Care,
+        mode: ApplyMode,
         standing: &mut Standing,
     ) -> Result<LockedChunk, Report> {
         let headers = &self.message.headers;
@@ -123,14 +124,14 @@ impl Job<'_> {
         if headers.version > u16::from(chunk::VERSION) {
             return Err(Report::Newer(format!("the message has version {}", headers.version)));
         }
-        if locked.begun_elsewhere > 0 && !care.secluded {
-            return Err(Report::Suspect);
+        if locked.begun_elsewhere > 0 && !mode.isolated {
+            return Err(Report::NeedsIsolation);
         }
         if spent >= self.attempts { Err(Report::Spent) } else { Ok(locked) }
     }
 
     async fn leave(&self, transaction: Transaction<'_>, report: Report) -> Result<Report, StoreError> {
-        self.slots.within(async { Ok(transaction.rollback().await?) }).await?;
+        self.pool.within(async { Ok(transaction.rollback().await?) }).await?;
         Ok(report)
     }
 
@@ -142,7 +143,7 @@ impl Job<'_> {
         body: &[u8],
     ) -> Result<Result<ChunkRecords, Report>, StoreError> {
         let key = if is_sealed(body) {
-            self.slots.within(store::secret_key(transaction, locked.import)).await?
+            self.pool.within(store::secret_key(transaction, locked.import)).await?
         } else {
             None
         };
@@ -163,10 +164,10 @@ impl Job<'_> {
         locked: &LockedChunk,
         body: &[u8],
         rules: &Rules,
-        care: Care,
+        mode: ApplyMode,
         began: Instant,
     ) -> Result<Report, StoreError> {
-        let (slots, chunk) = (self.slots, self.chunk());
+        let (pool, chunk) = (self.pool, self.chunk());
         let reading = traces::span("read");
         let records = match self.read(&mut transaction, locked, body).await? {
             Ok(records) => records,
@@ -178,7 +179,7 @@ impl Job<'_> {
         binding.extend(records.names());
         let with_catalog;
         let rules = if binding.needs_catalog(rules) {
-            let index = slots.within(catalog::index(&mut transaction, locked.tenant)).await?;
+            let index = pool.within(catalog::index(&mut transaction, locked.tenant)).await?;
             with_catalog = rules.clone().with_catalog(index);
             &with_catalog
         } else {
@@ -190,17 +191,17 @@ impl Job<'_> {
         if locked.plan == Some(PlanUse::Make) {
             return self.foresee(transaction, &work).await;
         }
-        if slots.within(work.read_plan(&mut transaction, chunk)).await? {
+        if pool.within(work.read_plan(&mut transaction, chunk)).await? {
             return self.leave(transaction, Report::Waits).await;
         }
-        slots.within_longer(work.mark_superseded(&mut transaction, chunk)).await?;
-        if care.split {
-            if let Err(sick) = work.split(&mut transaction, slots).await? {
-                return self.leave(transaction, Report::Sick(sick)).await;
+        pool.within_longer(work.mark_superseded(&mut transaction, chunk)).await?;
+        if mode.bisect {
+            if let Err(sick) = work.bisect(&mut transaction, pool).await? {
+                return self.leave(transaction, Report::StoreRefuses(sick)).await;
             }
         } else {
             let all: Vec<usize> = (0..work.len()).collect();
-            let written = slots.within(work.write(&mut transaction, &all)).await?;
+            let written = pool.within(work.write(&mut transaction, &all)).await?;
             work.note(written);
         }
         if let (refused @ 1.., Some(error)) = &work.refused {
@@ -216,20 +217,20 @@ impl Job<'_> {
         work: Work<'_>,
         began: Instant,
     ) -> Result<Report, StoreError> {
-        let (slots, chunk) = (self.slots, self.chunk());
+        let (pool, chunk) = (self.pool, self.chunk());
         let images = work.images()?;
         let Work { locked, records: Applying { sheet, mut issues, .. }, .. } = work;
         fault::point_of(Point::ApplyWritten, chunk.get())?;
         issues.sort_unstable_by_key(|issue| issue.record);
         let finishing = traces::span("finish");
-        slots.within(store::finish(&mut transaction, chunk, locked.import, &sheet, &issues, &images)).await?;
+        pool.within(store::finish(&mut transaction, chunk, locked.import, &sheet, &issues, &images)).await?;
         finishing.end();
         fault::point_of(Point::BeforeCommit, chunk.get())?;
         let committing = traces::span("commit");
-        slots.within(async { Ok(transaction.commit().await?) }).await?;
+        pool.within(async { Ok(transaction.commit().await?) }).await?;
         committing.end();
         fault::point_of(Point::AfterCommit, chunk.get())?;
-        Ok(Report::Done(Box::new(told(locked, &sheet, &issues, began.elapsed()))))
+        Ok(Report::Done(Box::new(summary(locked, &sheet, &issues, began.elapsed()))))
     }
 }
 
@@ -244,16 +245,16 @@ impl Job<'_> {
 
     /// Writes down what the records would come to, and commits that.
     async fn foresee(&self, mut transaction: Transaction<'_>, work: &Work<'_>) -> Result<Report, StoreError> {
-        let (slots, chunk) = (self.slots, self.chunk());
+        let (pool, chunk) = (self.pool, self.chunk());
         let planning = traces::span("plan");
         let counts = match &work.rules.options.undo {
-            Some(undo) => work.foresee_undo(&mut transaction, slots, chunk, undo).await?,
-            None => work.foresee(&mut transaction, slots, chunk).await?,
+            Some(undo) => work.foresee_undo(&mut transaction, pool, chunk, undo).await?,
+            None => work.foresee(&mut transaction, pool, chunk).await?,
         };
         planning.end();
         fault::point_of(Point::BeforeCommit, chunk.get())?;
         let committing = traces::span("commit");
-        slots.within(async { Ok(transaction.commit().await?) }).await?;
+        pool.within(async { Ok(transaction.commit().await?) }).await?;
         committing.end();
         fault::point_of(Point::AfterCommit, chunk.get())?;
         Ok(Report::Planned(counts))
@@ -263,12 +264,12 @@ impl Job<'_> {
 /// The pending records of a chunk while they are applied.
 pub(crate) struct Work<'a> {
     pub(crate) locked: &'a LockedChunk,
-    names: &'a Names,
+    names: &'a FieldNames,
     raw: &'a [RawRecord<'a>],
     rules: &'a Rules,
     /// What becomes of each.
     records: Applying<'a>,
-    /// Of an undo: the pending changes that are to be taken back, with their index in the chunk.
+    /// For an undo: the pending changes to revert, with their index in the chunk.
     to_take_back: Vec<(usize, Change)>,
     /// How many records the database refused, and its words about the first.
     refused: (usize, Option<String>),
@@ -299,7 +300,7 @@ impl Written {
 impl<'a> Work<'a> {
     fn new(
         locked: &'a LockedChunk,
-        names: &'a Names,
+        names: &'a FieldNames,
         raw: &'a [RawRecord<'a>],
         binding: &'a Binding,
         rules: &'a Rules,
@@ -344,13 +345,16 @@ impl<'a> Work<'a> {
         let chosen: Vec<&(usize, Record<'a>)> =
             which.iter().filter_map(|at| self.records.valid.get(*at)).collect();
         let records: Vec<&Record<'a>> = chosen.iter().map(|(_, record)| record).collect();
-        let (tenant, alone) = (self.locked.tenant, self.locked.alone);
+        let (tenant, exclusive) = (self.locked.tenant, self.locked.exclusive);
         let index = |at: usize| chosen.get(at).map(|(index, _)| *index);
         let mut ids = clock::id_source();
         let mut new_id = || ids.next_id();
         let (done, drifts) = if self.planned.is_none() {
             let now = clock::now();
-            (upsert(transaction, tenant, alone, &records, self.rules, now, &mut new_id).await?, Vec::new())
+            (
+                upsert(transaction, tenant, exclusive, &records, self.rules, now, &mut new_id).await?,
+                Vec::new(),
+            )
         } else {
             let places: Vec<usize> = chosen.iter().map(|(index, _)| *index).collect();
             self.write_planned(transaction, &records, &places, &mut new_id).await?

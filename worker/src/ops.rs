@@ -1,5 +1,5 @@
-//! What operators and their machines ask of a worker that is a process of its own: is it alive, is it ready, how does it fare. On a
-//! listener of its own, without a token, and without any tenant's data.
+//! Health, readiness and metrics of a worker that runs as its own process, on its own listener. No token is
+//! needed, and no tenant's data is shown.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! The rules of imports and the names of their tenants, remembered: most chunks of a worker are of few imports.
+//! A cache of the rules of imports and the names of their tenants, since most chunks of a worker belong to few imports.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use muster_store::{Connection, StoreError, apply};
 /// Imports whose rules are remembered.
 const REMEMBERED: usize = 1_000;
 
-/// What is known of an import's rules.
+/// The cached rules of an import.
 pub(crate) enum Known {
     /// Them.
     Rules(Arc<Rules>),

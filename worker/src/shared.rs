@@ -14,26 +14,26 @@ use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::apply::{Care, Job, Report};
-use crate::room::Room;
+use crate::apply::{ApplyMode, Job, Report};
+use crate::deadline_pool::DeadlinePool;
+use crate::memory_budget::MemoryBudget;
 use crate::rules::RulesCache;
-use crate::slots::Slots;
-use crate::verdict::{Policy, Standing};
+use crate::settlement::{AttemptPolicy, Standing};
 
 /// What all deliveries of a worker share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// This worker, for as long as its process lives.
     pub(crate) worker: Uuid,
-    pub(crate) slots: Slots,
+    pub(crate) pool: DeadlinePool,
     /// What all chunks in work take in memory together.
-    pub(crate) room: Room,
-    pub(crate) policy: Policy,
+    pub(crate) budget: MemoryBudget,
+    pub(crate) policy: AttemptPolicy,
     pub(crate) rules: RulesCache,
-    /// Shared by what is applied; held alone for a chunk that another worker began and did not end. Should that chunk end this
-    /// worker too, it ends it with that chunk alone on its conscience.
-    seclusion: RwLock<()>,
-    /// Notes the chunks in work, so that nobody takes them for lost.
+    /// Held shared while chunks are applied, and exclusively for a chunk that another worker began and did
+    /// not end. Should that chunk end this worker too, it ends it although it applied only that chunk.
+    isolation: RwLock<()>,
+    /// Notes the chunks in progress, so that they are not taken for lost.
     pub(crate) holder: Holder,
     /// No more is taken; what waits for the store is given back.
     stop: CancellationToken,
@@ -43,20 +43,20 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(
-        slots: Slots,
-        room: Room,
-        policy: Policy,
+        pool: DeadlinePool,
+        budget: MemoryBudget,
+        policy: AttemptPolicy,
         holder: Holder,
         stop: CancellationToken,
         releasing: Duration,
     ) -> Self {
         Self {
             worker: clock::new_id(),
-            slots,
-            room,
+            pool,
+            budget,
             policy,
             rules: RulesCache::default(),
-            seclusion: RwLock::new(()),
+            isolation: RwLock::new(()),
             holder,
             stop,
             releasing,
@@ -81,62 +81,62 @@ impl Shared {
     pub(crate) async fn try_once(
         &self,
         job: &Job<'_>,
-        care: Care,
+        mode: ApplyMode,
         standing: &mut Standing,
     ) -> Result<Report, (StoreError, bool)> {
         fault::point(Point::Consume).map_err(|fault| (fault.into(), true))?;
-        // Before the seclusion: whoever holds room never waits for more of it.
-        let _room = self.room.take(&job.message.body).await;
-        let (mut alone, mut beside) = (None, None);
-        if care.secluded {
-            alone = Some(self.seclusion.write().await);
+        // Before the isolation lock: a holder of memory never waits for more memory.
+        let _room = self.budget.take(&job.message.body).await;
+        let (mut exclusive, mut beside) = (None, None);
+        if mode.isolated {
+            exclusive = Some(self.isolation.write().await);
         } else {
-            beside = Some(self.seclusion.read().await);
+            beside = Some(self.isolation.read().await);
         }
-        let mut connection = self.slots.take().await.map_err(|error| (error, false))?;
-        let result = job.apply(&mut connection, care, standing).await;
+        let mut connection = self.pool.take().await.map_err(|error| (error, false))?;
+        let result = job.apply(&mut connection, mode, standing).await;
         match result {
-            Ok(_) => self.slots.give_back(connection),
+            Ok(_) => self.pool.give_back(connection),
             // The connection is dropped, and whatever it was in the middle of with it.
             Err(_) => drop(connection),
         }
-        drop((alone, beside));
+        drop((exclusive, beside));
         result.map_err(|error| {
             if !error.is_answer() && error.kind() == ErrorKind::Transient {
-                self.slots.distrust();
+                self.pool.close_idle();
             }
             (error, true)
         })
     }
 
     /// Writes something down about a chunk, over a connection of its own.
-    pub(crate) async fn write_down(&self, chunk: ChunkId, note: Note<'_>) -> Result<bool, StoreError> {
-        let mut connection = self.slots.take().await?;
+    pub(crate) async fn write_note(&self, chunk: ChunkId, note: Note<'_>) -> Result<bool, StoreError> {
+        let mut connection = self.pool.take().await?;
         let step = async {
             match note {
-                Note::Later(later) => store::put_off(&mut connection, chunk, self.worker, later).await,
+                Note::Later(later) => store::defer(&mut connection, chunk, self.worker, later).await,
                 Note::Dead(problem) => store::end_dead(&mut connection, chunk, self.worker, problem).await,
                 Note::Release => store::release(&mut connection, chunk, self.worker).await.map(|()| true),
                 Note::Wake => store::wake_dispatchers(&mut connection).await.map(|()| true),
             }
         };
-        let result = self.slots.within(step).await;
+        let result = self.pool.within(step).await;
         match &result {
-            Ok(_) => self.slots.give_back(connection),
-            Err(_) => self.slots.distrust(),
+            Ok(_) => self.pool.give_back(connection),
+            Err(_) => self.pool.close_idle(),
         }
         result
     }
 
     /// The same until it is written, through outages of the store. `None`: the worker is to stop.
-    pub(crate) async fn write_down_at_last(
+    pub(crate) async fn write_note_until_done(
         &self,
         chunk: ChunkId,
         note: Note<'_>,
     ) -> Option<Result<bool, StoreError>> {
         let mut backoff = Backoff::new(RetryPolicy::RECONNECT);
         loop {
-            match self.write_down(chunk, note).await {
+            match self.write_note(chunk, note).await {
                 // The chunk's row is held by somebody: no reason to hold its delivery too.
                 Err(error) if error.kind() == ErrorKind::Transient && error.sqlstate() != Some("55P03") => {
                     tracing::debug!(%error, "the store is away");
@@ -166,7 +166,7 @@ pub(crate) struct Label {
     pub(crate) chunk: ChunkId,
 }
 
-/// What is written down about a chunk outside of its own transaction.
+/// What is written about a chunk outside of its own transaction.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Note<'a> {
     Later(Later<'a>),

@@ -3,7 +3,7 @@
 use muster_queue::Message;
 use muster_runtime::telemetry::traces::{self, Kind, Span, Value};
 
-use crate::verdict::Verdict;
+use crate::settlement::Settlement;
 
 /// Begins with the delivery.
 pub(crate) fn begin(message: &Message) -> Span {
@@ -16,15 +16,15 @@ pub(crate) fn begin(message: &Message) -> Span {
 }
 
 /// Says what becomes of the delivery.
-pub(crate) fn tell(span: &mut Span, verdict: Verdict) {
-    let (word, well) = match verdict {
-        Verdict::Ack => ("ack", true),
-        Verdict::Wait(_) => ("wait", true),
-        Verdict::Hold | Verdict::GiveBack => ("give_back", true),
-        Verdict::Defer(_) => ("defer", false),
-        Verdict::PutOff(_) => ("put_off", false),
-        Verdict::Bury => ("dead", false),
-        Verdict::DeadLetter(_) => ("dead_letter", false),
+pub(crate) fn tell(span: &mut Span, settlement: Settlement) {
+    let (word, well) = match settlement {
+        Settlement::Ack => ("ack", true),
+        Settlement::Wait(_) => ("wait", true),
+        Settlement::Hold | Settlement::GiveBack => ("give_back", true),
+        Settlement::Defer(_) => ("defer", false),
+        Settlement::RetryLater(_) => ("put_off", false),
+        Settlement::MarkDead => ("dead", false),
+        Settlement::DeadLetter(_) => ("dead_letter", false),
     };
     span.set("muster.verdict", Value::Word(word));
     if !well {

@@ -1,7 +1,8 @@
 //! Working on one delivery: apply its chunk, as often as that may help, until it can be settled.
 //!
-//! Who waits where: while the store cannot be reached, the delivery is held here, without an attempt; what the store answers
-//! with but does not take waits in the store, and its message is acked, so that its place in the window is free.
+//! Where a chunk waits: while the store cannot be reached, the delivery is held here and no attempt is spent.
+//! If the store answers but refuses the chunk, the chunk waits in the store and its message is acked, so that
+//! its place in the window is free.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,13 +20,13 @@ use muster_store::{ErrorKind, StoreError};
 use rand::Rng;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::apply::{Care, Job, Report};
-use crate::canon::{log_applied, log_planned};
+use crate::apply::{ApplyMode, Job, Report};
+use crate::bisect::waited;
+use crate::log_lines::{log_applied, log_planned};
 use crate::settle::{conclude, give_back, settle, settle_in_time, settled};
+use crate::settlement::{Applied, Settlement, Standing, decide};
 use crate::shared::{Label, Shared};
 use crate::spans;
-use crate::split::waited;
-use crate::verdict::{Applied, Standing, Verdict, decide};
 
 /// Tries of one delivery in a row before a collision that goes on although nobody else writes is taken for a refusal, and before the
 /// attempt has failed.
@@ -46,7 +47,7 @@ pub(crate) async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: Owne
             traces::within(context, apply_and_settle(&shared, &message, settler, &mut span)).await;
         }
         Err(error) => {
-            tracing::warn!(%error, "a message that is none of ours became a dead letter");
+            tracing::warn!(%error, "a message of another program became a dead letter");
             settle_in_time(&shared, settler.dead_letter(error.to_string())).await;
         }
     }
@@ -59,56 +60,56 @@ async fn apply_and_settle(shared: &Shared, message: &Message, settler: Settler, 
         work(shared, message).await;
         return;
     }
-    let verdict = work_or_panic(shared, message).await;
-    spans::tell(span, verdict);
-    settle(shared, &shared.label(message), verdict, settler).await;
+    let settlement = work_or_panic(shared, message).await;
+    spans::tell(span, settlement);
+    settle(shared, &shared.label(message), settlement, settler).await;
 }
 
 /// A panic over a chunk is a failed attempt of that chunk, and of nothing else.
-async fn work_or_panic(shared: &Shared, message: &Message) -> Verdict {
+async fn work_or_panic(shared: &Shared, message: &Message) -> Settlement {
     let worked = AssertUnwindSafe(work(shared, message)).catch_unwind().await;
     match worked {
-        Ok(verdict) => verdict,
+        Ok(settlement) => settlement,
         Err(_) => {
             let Label { import, tenant, chunk } = shared.label(message);
             tracing::error!(%import, tenant, %chunk, "the program panicked over a chunk");
             let standing = Standing { attempt: message.headers.attempt, deferrals: 0 };
             let applied = Applied::Failed(ErrorKind::Permanent);
-            let verdict = decide(applied, standing, &shared.policy, jitter());
-            conclude(shared, &shared.label(message), verdict, "the program panicked over it").await
+            let settlement = decide(applied, standing, &shared.policy, jitter());
+            conclude(shared, &shared.label(message), settlement, "the program panicked over it").await
         }
     }
 }
 
 /// Works on a delivery until it can be settled.
-async fn work(shared: &Shared, message: &Message) -> Verdict {
+async fn work(shared: &Shared, message: &Message) -> Settlement {
     let started = Instant::now();
     metrics::counter!("muster_chunk_attempts_total").increment(1);
     let job = Job {
         message,
         worker: if fault::mutant(Mutant::RedeliveredIsSuspect) { clock::new_id() } else { shared.worker },
         attempts: shared.policy.attempts,
-        slots: &shared.slots,
+        pool: &shared.pool,
         rules: &shared.rules,
     };
     let mut standing = Standing { attempt: message.headers.attempt, deferrals: 0 };
     let mut backoff = Backoff::new(RetryPolicy::RECONNECT);
-    let mut care = Care::default();
+    let mut mode = ApplyMode::default();
     let (mut tries, mut silent) = (0, 0);
     loop {
         tries += 1;
         let began = Instant::now();
-        let (applied, problem) = match shared.try_once(&job, care, &mut standing).await {
-            Ok(Report::Suspect) => {
-                care.secluded = true;
+        let (applied, problem) = match shared.try_once(&job, mode, &mut standing).await {
+            Ok(Report::NeedsIsolation) => {
+                mode.isolated = true;
                 continue;
             }
-            Ok(report) => told(&shared.label(message), report, started, standing.attempt),
+            Ok(report) => interpret(&shared.label(message), report, started, standing.attempt),
             Err((error, reached)) => {
                 silent = if reached && matches!(error, StoreError::Silent(_)) { silent + 1 } else { 0 };
-                let held = waited(&error, began.elapsed(), &shared.slots.limits());
+                let held = waited(&error, began.elapsed(), &shared.pool.limits());
                 let Label { import, tenant, chunk } = shared.label(message);
-                if !held && tries < TRIES && recover(&error, reached, tries, &mut care) {
+                if !held && tries < TRIES && recover(&error, reached, tries, &mut mode) {
                     tracing::debug!(%import, tenant, %chunk, %error, tries, "applied again");
                     continue;
                 }
@@ -117,19 +118,19 @@ async fn work(shared: &Shared, message: &Message) -> Verdict {
             }
         };
         match decide(applied, standing, &shared.policy, jitter()) {
-            Verdict::Hold => {
+            Settlement::Hold => {
                 if !shared.pause(backoff.delay()).await {
                     return give_back(shared, &shared.label(message)).await;
                 }
             }
-            verdict => return conclude(shared, &shared.label(message), verdict, &problem).await,
+            settlement => return conclude(shared, &shared.label(message), settlement, &problem).await,
         }
         tries = 0;
     }
 }
 
 /// What a report means, and its reason where there is one.
-fn told(label: &Label, report: Report, started: Instant, attempt: u32) -> (Applied, String) {
+fn interpret(label: &Label, report: Report, started: Instant, attempt: u32) -> (Applied, String) {
     match report {
         Report::Done(told) => {
             log_applied(label, &told, started, attempt);
@@ -146,31 +147,31 @@ fn told(label: &Label, report: Report, started: Instant, attempt: u32) -> (Appli
         Report::Unknown => (Applied::Unknown, String::new()),
         Report::Foreign => (Applied::Foreign, String::new()),
         // The caller met it by seclusion before; another worker may have died over the chunk since.
-        Report::Suspect => (Applied::Away, String::new()),
+        Report::NeedsIsolation => (Applied::StoreUnreachable, String::new()),
         Report::Spent => (Applied::Spent, "the worker died while applying it, as often as it may".into()),
         Report::Newer(why) if fault::mutant(Mutant::NewerSpendsAttempts) => {
             (Applied::Failed(ErrorKind::Permanent), why)
         }
         Report::Newer(why) => (Applied::Newer, format!("it waits for a newer program: {why}")),
         Report::Broken(why) => (Applied::Broken, why),
-        Report::Sick(error) => (refused(), format!("the database refuses every record: {error}")),
+        Report::StoreRefuses(error) => (refused(), format!("the database refuses every record: {error}")),
     }
 }
 
 /// The database answers, and this chunk is to wait for it.
 fn refused() -> Applied {
-    if fault::mutant(Mutant::SickHolds) { Applied::Away } else { Applied::Sick }
+    if fault::mutant(Mutant::SickHolds) { Applied::StoreUnreachable } else { Applied::StoreRefuses }
 }
 
-/// What an error means that trying again at once did not mend. `reached`: a connection could be had. `silent`: how many steps
+/// The meaning of an error that an immediate retry did not fix. `reached`: a connection could be had. `silent`: how many steps
 /// in a row were not answered in time although it could.
 fn failed(error: &StoreError, reached: bool, silent: u32) -> Applied {
     match error.kind() {
         // A database that takes no connection, for whatever reason, is away.
-        _ if !reached => Applied::Away,
-        ErrorKind::Transient if fault::mutant(Mutant::SplitByCodes) => Applied::Away,
+        _ if !reached => Applied::StoreUnreachable,
+        ErrorKind::Transient if fault::mutant(Mutant::SplitByCodes) => Applied::StoreUnreachable,
         ErrorKind::Transient if error.is_answer() || silent >= SILENT_TRIES => refused(),
-        ErrorKind::Transient => Applied::Away,
+        ErrorKind::Transient => Applied::StoreUnreachable,
         // A row that this program cannot read was written by a newer one, or is damaged: no reason to end the chunk.
         ErrorKind::Permanent if matches!(error, StoreError::Corrupt { .. }) => Applied::Newer,
         kind => Applied::Failed(kind),
@@ -178,22 +179,22 @@ fn failed(error: &StoreError, reached: bool, silent: u32) -> Applied {
 }
 
 /// Whether to try again at once, and how.
-fn recover(error: &StoreError, reached: bool, tries: u32, care: &mut Care) -> bool {
+fn recover(error: &StoreError, reached: bool, tries: u32, mode: &mut ApplyMode) -> bool {
     if fault::mutant(Mutant::SplitByCodes) && error.kind() != ErrorKind::Conflict {
-        let data = error.kind() == ErrorKind::Data && !care.split;
-        care.split |= data;
+        let data = error.kind() == ErrorKind::Data && !mode.bisect;
+        mode.bisect |= data;
         return data || error.kind() == ErrorKind::Transient && tries < 2;
     }
     match error.kind() {
         ErrorKind::Conflict => {
-            care.alone |= is_met_alone(error, tries);
-            // Nobody else writes, and yet: it is refused.
-            care.split |= tries >= REFUSED_TRIES;
+            mode.exclusive |= is_met_alone(error, tries);
+            // Nobody else writes, and still there is a collision: it is refused.
+            mode.bisect |= tries >= REFUSED_TRIES;
             true
         }
         // Whatever the code says: whether it is one record or everything is found by splitting.
         _ if reached && error.is_answer() && !fault::mutant(Mutant::SplittingOff) => {
-            !std::mem::replace(&mut care.split, true)
+            !std::mem::replace(&mut mode.bisect, true)
         }
         // With one more look: the connection may have been stale.
         ErrorKind::Transient => tries < 2,

@@ -17,7 +17,7 @@ pub(crate) struct ImportsPage {
     pub(crate) next: Option<ImportId>,
 }
 
-/// What a server tells of an import beyond its counts.
+/// What a server reports of an import beyond its counts.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct ServerDetails {
     #[serde(default)]
@@ -66,7 +66,7 @@ pub(crate) struct Erased {
     pub(crate) changes: u64,
 }
 
-/// What a server tells of itself.
+/// The readiness of a server.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Readiness {

@@ -1,4 +1,4 @@
-//! The client held against the description of the API: what it asks is there, and what is answered it can read.
+//! Compares the client with the description of the API: every request exists there, and every response can be parsed.
 
 use std::collections::BTreeSet;
 

@@ -35,7 +35,7 @@ impl<T: 'static> Operation<T> {
         self.at(&[])
     }
 
-    /// A call with `places` in its address, one after the other: ids and slugs, which stand in an address as they are.
+    /// A call with `places` in its path, in order: ids and slugs, which need no escaping.
     pub(crate) fn at(&'static self, places: &[&dyn Display]) -> Call<T> {
         let (mut path, mut rest) = (String::new(), self.path);
         for place in places {

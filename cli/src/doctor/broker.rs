@@ -1,4 +1,4 @@
-//! The check of the queue: reachable, its topology as it must be, nothing parked.
+//! The check of the queue: reachable, with the right topology, and without dead letters.
 
 use muster_queue::{Queue, QueueOptions, Topology};
 use muster_runtime::config::Config;
@@ -11,7 +11,7 @@ use crate::connect::Session;
 pub(super) async fn check(session: &Session, config: &Config) -> Check {
     match session.queue(config) {
         Ok(queue) => of(&queue, config).await,
-        Err(error) => Check::failed("broker", error.to_string(), "mend AMQP_URL or MUSTER_BROKER_PREFIX"),
+        Err(error) => Check::failed("broker", error.to_string(), "correct AMQP_URL or MUSTER_BROKER_PREFIX"),
     }
 }
 
@@ -22,7 +22,7 @@ pub(super) async fn check_alone(config: &Config) -> Option<Check> {
         .and_then(|topology| Queue::rabbit(url.secret().expose_secret(), topology, QueueOptions::default()));
     Some(match queue {
         Ok(queue) => of(&queue, config).await,
-        Err(error) => Check::failed("broker", error.to_string(), "mend AMQP_URL or MUSTER_BROKER_PREFIX"),
+        Err(error) => Check::failed("broker", error.to_string(), "correct AMQP_URL or MUSTER_BROKER_PREFIX"),
     })
 }
 
@@ -40,8 +40,8 @@ async fn of(queue: &Queue, config: &Config) -> Check {
     match queue.depth().await {
         Ok(depth) if depth.dead > 0 => Check::warning(
             "broker",
-            format!("{name}; {} message(s) waiting, {} parked", depth.ready, depth.dead),
-            "a running producer takes parked messages back; `muster imports list` shows what failed",
+            format!("{name}; {} message(s) waiting, {} dead letter(s)", depth.ready, depth.dead),
+            "a running producer takes dead letters back; `muster imports list` shows what failed",
         ),
         Ok(depth) => Check::ok("broker", format!("{name}; {} message(s) waiting", depth.ready)),
         Err(error) => Check::failed("broker", error.to_string(), "check the rights of the broker's user"),

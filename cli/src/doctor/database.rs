@@ -22,7 +22,7 @@ pub(super) fn unreachable(config: &Config, error: &anyhow::Error) -> Check {
     Check::failed("database", causes.join(": "), advice)
 }
 
-/// Everything that an open database tells.
+/// All checks of an open database.
 pub(super) async fn checks(store: &Store, config: &Config) -> Vec<Check> {
     let mut checks = vec![migrations(store).await];
     if checks.iter().all(|check| check.status == Status::Ok) {
@@ -65,7 +65,7 @@ async fn migrations(store: &Store) -> Check {
     }
 }
 
-/// What is read for a tenant is read as a role that sees no other's rows, where there is that role.
+/// Reads for a tenant use a role that sees only its rows, if that role exists.
 async fn second_lock(store: &Store) -> Check {
     let id = "second_lock";
     match store.has_second_lock().await {
@@ -73,7 +73,7 @@ async fn second_lock(store: &Store) -> Check {
         Ok(false) => Check::warning(
             id,
             "this user may not be the role muster_tenant, or the role may not read every table, so policies do not lock what is read for a tenant",
-            "have somebody who may create roles do what migrations/0019_second_lock.sql says at its head; where the role is there, it lacks a grant: migrations/0040_second_lock_grants.sql has them",
+            "ask somebody with the right to create roles to run what the head of migrations/0019_second_lock.sql says; if the role exists, it lacks a grant: migrations/0040_second_lock_grants.sql has them",
         ),
         Err(error) => Check::failed(id, error.to_string(), "see the database's log"),
     }
@@ -84,7 +84,7 @@ async fn imports(store: &Store, config: &Config) -> Check {
     let id = "imports";
     match status::stalled(store, &dispatch_options(config).bounds()).await {
         Ok(stalled) => match stalled.first.first() {
-            None => Check::ok(id, "no running import stands still"),
+            None => Check::ok(id, "no running import is stalled"),
             Some(first) => Check::warning(
                 id,
                 format!(

@@ -8,12 +8,12 @@ use super::Check;
 use crate::client::answers::Readiness;
 use crate::client::{Refused, Remote, ServerToken, operations};
 
-/// Everything that the server tells.
+/// All checks of the server.
 pub(super) async fn checks(url: &str, shown: &ServerToken) -> Vec<Check> {
     let remote = match Remote::new(url, shown) {
         Ok(remote) => remote,
         Err(error) => {
-            return vec![Check::failed("server", error.to_string(), "mend MUSTER_SERVER or MUSTER_TOKEN")];
+            return vec![Check::failed("server", error.to_string(), "correct MUSTER_SERVER or MUSTER_TOKEN")];
         }
     };
     let mut checks = vec![answers(&remote, url).await];
@@ -51,7 +51,10 @@ fn readiness(status: StatusCode, text: &str) -> Check {
     match (status.is_success(), told.status.as_str()) {
         (true, "degraded") if !mutant(Mutant::DegradedIsReady) => Check::warning(
             id,
-            format!("the server takes uploads, but something does not get on: {}", told.reasons.join("; ")),
+            format!(
+                "the server accepts uploads, but something makes no progress: {}",
+                told.reasons.join("; ")
+            ),
             "deploy/README.md, Readiness says `degraded`",
         ),
         (true, _) => Check::ok(id, "the server is ready"),

@@ -1,7 +1,7 @@
 //! `muster inspect FILE`: what a file is, what its columns mean, what is wrong with it, and the command that imports it. Nothing is stored and
 //! no database is needed.
 //!
-//! Where the file would be refused and flags would mend that, the inspection goes on with them, so that one look shows all.
+//! If the file would be refused and flags can prevent that, the inspection continues with these flags, so that one run shows all problems.
 
 mod further;
 mod text;
@@ -24,8 +24,8 @@ use super::UsersArgs;
 use super::source::{Source, can_be_read_again};
 use crate::client::Remote;
 use crate::connect::{self, Need, Session};
-use crate::failure::{Ended, usage, wrong_option};
-use crate::output::{answer, json};
+use crate::failure::{Exit, usage, wrong_option};
+use crate::output::{json, stdout_line};
 use crate::pipeline::receive_limits;
 use crate::shutdown::{Aborted, Shutdown};
 
@@ -49,7 +49,7 @@ pub(crate) struct InspectArgs {
 
 /// What programs are told.
 #[derive(Debug, Serialize)]
-struct Told<'r> {
+struct InspectOutput<'r> {
     file: &'r str,
     #[serde(flatten)]
     report: &'r Report,
@@ -64,7 +64,7 @@ pub(crate) async fn run(
     config: &Config,
     shutdown: &Shutdown,
     parse: Parse,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     let mut args = args.users;
     let mut further: Vec<Flag> = Vec::new();
     // Proposed, and taken only to show what it comes to: the command that is printed names it.
@@ -98,7 +98,7 @@ pub(crate) async fn run(
         let next = match look(&with, config, shutdown).await {
             Ok(next) => next,
             Err(error) if error.is::<Aborted>() => return Err(error),
-            // The flags do not go together: what was found before them is told.
+            // The flags do not fit together: the findings before them are reported.
             Err(_) => break,
         };
         if next.refused.as_ref().is_some_and(|error| report.refused.as_ref() == Some(error)) {
@@ -203,18 +203,18 @@ async fn end(inspecting: Inspecting, failed: Option<FileError>) -> Report {
     }
 }
 
-fn tell(args: &UsersArgs, report: &Report, further: &[Flag], parse: Parse) -> anyhow::Result<Ended> {
+fn tell(args: &UsersArgs, report: &Report, further: &[Flag], parse: Parse) -> anyhow::Result<Exit> {
     let name = args.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let command = report.refused.is_none().then(|| command(further, parse));
     if args.json {
-        json(&Told { file: &name, report, command })?;
+        json(&InspectOutput { file: &name, report, command })?;
     } else {
-        answer(text(&name, report, command.as_deref(), args.options.get("profile").is_some()))?;
+        stdout_line(text(&name, report, command.as_deref(), args.options.get("profile").is_some()))?;
     }
     Ok(match (&report.refused, report.invalid) {
-        (Some(_), _) => Ended::Unwell,
-        (None, 0) => Ended::Done,
-        (None, _) => Ended::FailedRecords,
+        (Some(_), _) => Exit::Failure,
+        (None, 0) => Exit::Done,
+        (None, _) => Exit::FailedRecords,
     })
 }
 
@@ -228,8 +228,8 @@ pub(super) async fn proved_order(
     match report.days.option() {
         Some(order) => Ok(order),
         None => Err(usage(format!(
-            "the order of days is not proved by the file. {}",
-            report.days.told().unwrap_or_default()
+            "the file does not prove the order of its dates. {}",
+            report.days.sentence().unwrap_or_default()
         ))),
     }
 }

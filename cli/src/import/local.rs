@@ -1,7 +1,7 @@
 //! An import in this process: received into the store, dispatched and applied here.
 //!
-//! A file that was received by a run which was then killed is found by what was asked (its bytes and the options), and
-//! that import is finished instead of a second one begun.
+//! If an earlier run received the file and was then killed, its import is found by the file's bytes and the
+//! options, and is finished instead of starting a second one.
 
 use std::fmt;
 
@@ -17,24 +17,24 @@ use muster_producer::request::{RequestError, ResolvedImport, resolve};
 use muster_runtime::clock;
 use muster_runtime::config::Config;
 use muster_runtime::telemetry::traces;
-use muster_store::intake::{self, NewImport, Provenance};
+use muster_store::receiving::{self, NewImport, Provenance};
 use muster_store::{Store, plans, reports};
 use sha2::{Digest, Sha256};
 
 use super::UsersArgs;
 use super::source::Source;
 use crate::connect::{self, Need, OPERATOR, Session};
-use crate::failure::{Ended, wrong_option};
+use crate::failure::{Exit, wrong_option};
 use crate::follow::drive;
 use crate::imports::{plan as plan_of_import, summary};
+use crate::invocation::Invocation;
 use crate::output::number;
 use crate::pipeline::receive_limits;
 use crate::progress::Progress;
-use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
 
-/// How the idempotency keys of this command begin. Each key is of one import alone: an import that has ended is in
-/// nobody's way, one that has not is found by its request.
+/// How the idempotency keys of this command begin. Each key belongs to one import: an import that has ended
+/// is not in the way, and one that has not ended is found by its request.
 const KEY: &str = "cli:";
 
 /// Runs the command.
@@ -43,14 +43,18 @@ pub(super) async fn run(
     source: Source,
     config: &Config,
     shutdown: &Shutdown,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     let work = async |session: &Session| {
         let tenant = session.enabled_tenant(&args.tenant).await?;
-        let (progress, reach) = (Progress::new(args.quiet), Reach::new(None, None, &args.tenant));
+        let (progress, invocation) = (Progress::new(args.quiet), Invocation::new(None, None, &args.tenant));
         let import = match receive(args, source, config, session, tenant, &progress, shutdown).await? {
-            Taken::Runs(import) => import,
-            Taken::Waits(import) => {
-                return summary::waiting(args.json, &view(&session.store, tenant, import).await?, &reach);
+            ReceivedImport::Runs(import) => import,
+            ReceivedImport::Waits(import) => {
+                return summary::waiting(
+                    args.json,
+                    &view(&session.store, tenant, import).await?,
+                    &invocation,
+                );
             }
         };
         let view = drive(session, config, tenant, import, &progress, shutdown).await?;
@@ -58,16 +62,21 @@ pub(super) async fn run(
         if view.state == ImportState::Planned {
             let plan = plans::summary(&session.store, tenant, import).await?.flatten();
             let plan = plan.with_context(|| format!("the plan of import {import} is gone"))?;
-            return plan_of_import::tell(&PlanView::new(import, plan, ""), args.json, &reach);
+            return plan_of_import::tell(&PlanView::new(import, plan, ""), args.json, &invocation);
         }
-        summary::tell(args.json, &view, summary::Details::read(&session.store, tenant, &view).await?, &reach)
+        summary::tell(
+            args.json,
+            &view,
+            summary::Details::read(&session.store, tenant, &view).await?,
+            &invocation,
+        )
     };
     Box::pin(connect::with(config, Need::Work, shutdown, work)).await
 }
 
-/// An import that was taken in.
-pub(crate) enum Taken {
-    /// It is to be driven to its end.
+/// An import that was received.
+pub(crate) enum ReceivedImport {
+    /// It is to be run to its end.
     Runs(ImportId),
     /// It waits for `proceed`.
     Waits(ImportId),
@@ -81,7 +90,7 @@ async fn receive(
     tenant: TenantId,
     progress: &Progress,
     shutdown: &Shutdown,
-) -> anyhow::Result<Taken> {
+) -> anyhow::Result<ReceivedImport> {
     let id = ImportId::new(clock::new_id());
     let asked = ImportRequest::from_pairs(args.pairs(&source)).map_err(wrong_option)?;
     let resolved = match resolve(&asked, &session.store, tenant, id, None, None).await {
@@ -89,7 +98,7 @@ async fn receive(
         Err(RequestError::Options(OptionsError::Invalid(error))) => return Err(wrong_option(error)),
         Err(error) => return Err(error.into()),
     };
-    take_in(resolved, source, config, session, &Reach::new(None, None, &args.tenant), progress, shutdown)
+    take_in(resolved, source, config, session, &Invocation::new(None, None, &args.tenant), progress, shutdown)
         .await
 }
 
@@ -99,16 +108,16 @@ pub(crate) async fn take_in(
     source: Source,
     config: &Config,
     session: &Session,
-    reach: &Reach,
+    invocation: &Invocation,
     progress: &Progress,
     shutdown: &Shutdown,
-) -> anyhow::Result<Taken> {
+) -> anyhow::Result<ReceivedImport> {
     let (id, tenant) = (resolved.import.id, resolved.import.tenant);
     let request = source.digest.map(|digest| request_hash(digest, &resolved)).transpose()?;
     if let Some(request) = request
-        && let Some(found) = intake::unfinished(&session.store, tenant, KEY, request).await?
+        && let Some(found) = receiving::unfinished(&session.store, tenant, KEY, request).await?
     {
-        return resume(session, tenant, found, reach, progress).await;
+        return resume(session, tenant, found, invocation, progress).await;
     }
     let idempotency = request.map(|request| (format!("{KEY}{id}"), request));
     let provenance = Provenance { actor: Some(OPERATOR.to_owned()), ..resolved.import.provenance };
@@ -123,17 +132,17 @@ pub(crate) async fn take_in(
     let receipt = received.with_context(|| format!("{label} could not be imported"))?;
     span.end();
     match receipt.state {
-        ImportState::Received => Ok(Taken::Waits(receipt.import)),
+        ImportState::Received => Ok(ReceivedImport::Waits(receipt.import)),
         ImportState::Refused => {
             let failed = number(receipt.counts.failed);
             bail!(
                 "{label} was refused: {failed} of {} records are invalid, and nothing was applied; \
                  `{}` has them",
                 number(receipt.counts.total),
-                reach.command("failed", receipt.import)
+                invocation.command("failed", receipt.import)
             )
         }
-        _ => Ok(Taken::Runs(receipt.import)),
+        _ => Ok(ReceivedImport::Runs(receipt.import)),
     }
 }
 
@@ -151,7 +160,7 @@ async fn push(
             piece = source.next() => piece,
             () = shutdown.stopping() => {
                 let error = upload.fail(stopped("the program was stopped while it received the file".into())).await;
-                return Err(told(error).context(Aborted));
+                return Err(receive_error(error).context(Aborted));
             }
         };
         match piece {
@@ -164,11 +173,13 @@ async fn push(
             }
             Ok(None) => break,
             Err(error) => {
-                return Err(told(upload.fail(stopped(format!("the file cannot be read: {error}"))).await));
+                return Err(receive_error(
+                    upload.fail(stopped(format!("the file cannot be read: {error}"))).await,
+                ));
             }
         }
     }
-    upload.finish().await.map_err(told)
+    upload.finish().await.map_err(receive_error)
 }
 
 /// Why a file was not received. The code leads to `muster explain`.
@@ -183,7 +194,7 @@ impl fmt::Display for Unreceived {
 
 impl std::error::Error for Unreceived {}
 
-fn told(error: ReceiveError) -> anyhow::Error {
+fn receive_error(error: ReceiveError) -> anyhow::Error {
     match error {
         ReceiveError::Refused(_, error) | ReceiveError::Aborted(_, error) => Unreceived(error).into(),
         other => other.into(),
@@ -215,27 +226,27 @@ async fn resume(
     session: &Session,
     tenant: TenantId,
     import: ImportId,
-    reach: &Reach,
+    invocation: &Invocation,
     progress: &Progress,
-) -> anyhow::Result<Taken> {
+) -> anyhow::Result<ReceivedImport> {
     let view = view(&session.store, tenant, import).await?;
     let done = view.counts.total - view.counts.pending;
     match view.state {
         ImportState::Paused => bail!(
             "this file is import {import}, which is paused: `{}` goes on with it, `{}` ends it",
-            reach.command("resume", import),
-            reach.command("cancel", import)
+            invocation.command("resume", import),
+            invocation.command("cancel", import)
         ),
-        ImportState::Received => Ok(Taken::Waits(import)),
+        ImportState::Received => Ok(ReceivedImport::Waits(import)),
         // It is shown once more.
-        ImportState::Planned => Ok(Taken::Runs(import)),
+        ImportState::Planned => Ok(ReceivedImport::Runs(import)),
         _ => {
-            progress.remark(format_args!(
+            progress.stderr_line(format_args!(
                 "resuming import {import}: {} of {} records are done",
                 number(done),
                 number(view.counts.total)
             ));
-            Ok(Taken::Runs(import))
+            Ok(ReceivedImport::Runs(import))
         }
     }
 }

@@ -12,23 +12,23 @@ use clap::{Args, Subcommand};
 use muster_domain::tenant::Slug;
 use muster_runtime::config::Config;
 
-pub(crate) use local::{Taken, Unreceived, take_in, view};
+pub(crate) use local::{ReceivedImport, Unreceived, take_in, view};
 pub(crate) use options::OptionArgs;
 pub(crate) use source::Source;
 
 use crate::client::ServerToken;
-use crate::failure::Ended;
+use crate::failure::Exit;
 use crate::shutdown::{Aborted, Shutdown};
 
 /// Options of `muster import`.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     #[command(subcommand)]
-    what: What,
+    what: ImportCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum ImportCommand {
     /// Import users from a CSV, JSON, NDJSON or XLSX file
     #[command(after_help = EXAMPLES)]
     Users(Box<UsersArgs>),
@@ -80,15 +80,15 @@ impl UsersArgs {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: ImportArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
-    let What::Users(mut args) = args.what;
+pub(crate) async fn run(args: ImportArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Exit> {
+    let ImportCommand::Users(mut args) = args.what;
     // What can be read only once waits, while it is received, until its order is known.
     if args.options.get("dates") == Some("auto") && source::can_be_read_again(&args.file).await {
         args.options.set("dates", None);
         let order = Box::pin(inspect::proved_order(&args, config, shutdown)).await?;
         args.options.set("dates", Some(order.as_str().to_owned()));
     }
-    // What is wrong with the file is told before anything is started. A FIFO opens only once somebody writes to it: the
+    // Problems of the file are reported before anything is started. A FIFO opens only once somebody writes to it: the
     // thread that waits for that goes down with the process.
     let source = tokio::select! {
         source = source::Source::open(&args.file, args.options.format()) => source?,

@@ -82,7 +82,7 @@ fn flag(option: &'static ImportOption, flag: Flag, name: &'static str) -> Arg {
     arg.action(action).value_parser(parser).allow_hyphen_values(flag.hyphens)
 }
 
-/// What can be told wrong before the file is opened. The rest the request tells.
+/// Checks that need no file. The rest is checked with the request.
 fn parser(kind: Kind) -> ValueParser {
     match kind {
         Kind::Choice(values) => PossibleValuesParser::new(values.iter().map(|value| value.name)).into(),

@@ -1,8 +1,9 @@
 //! An import over HTTP: the file is sent to a server, and the import there is followed to its end.
 //!
-//! Everything is sent with an idempotency key. That of a file that can be read again is made of its bytes and the options, so
-//! that the same command after a lost connection finds its import instead of making a second one. What can be read only
-//! once has a key of its own, so that nothing between here and the server can make two imports of one upload.
+//! Everything is sent with an idempotency key. For a file that can be read again, the key is computed from
+//! its bytes and the options, so that the same command finds its import after a lost connection. Input that
+//! can be read only once gets a random key, so that no proxy between here and the server can turn one upload
+//! into two imports.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use muster_domain::fault::{self, Mutant};
 use muster_domain::import::ImportState;
 use muster_domain::parse::Format;
 use muster_domain::request::ImportRequest;
-use muster_producer::receive::Encoding;
+use muster_producer::receive::Compression;
 use muster_runtime::clock;
 use reqwest::Body;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
@@ -23,12 +24,12 @@ use tokio::time::sleep;
 use super::UsersArgs;
 use super::source::Source;
 use crate::client::{Remote, operations};
-use crate::failure::{Ended, wrong_option};
+use crate::failure::{Exit, wrong_option};
 use crate::follow;
 use crate::imports::{plan, summary};
+use crate::invocation::Invocation;
 use crate::output::number;
 use crate::progress::Progress;
-use crate::reach::Reach;
 use crate::shutdown::{Aborted, Shutdown};
 use crate::view::View;
 
@@ -42,27 +43,27 @@ pub(super) async fn run(
     source: Source,
     server: &str,
     shutdown: &Shutdown,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     let remote = Remote::new(server, &args.token)?;
-    let (progress, reach) =
-        (Arc::new(Progress::new(args.quiet)), Reach::new(Some(server), args.token.file(), &args.tenant));
+    let (progress, invocation) =
+        (Arc::new(Progress::new(args.quiet)), Invocation::new(Some(server), args.token.file(), &args.tenant));
     let pairs = args.pairs(&source);
-    // What is wrong with the options is told before the file is sent.
+    // Problems of the options are reported before the file is sent.
     ImportRequest::from_pairs(pairs.iter().map(|(name, value)| (*name, value.as_str())))
         .map_err(wrong_option)?;
     let working = async {
         let view = send(args, source, &remote, &pairs, &progress).await?;
         if view.state == ImportState::Received {
             progress.clear();
-            return summary::waiting(args.json, &view, &reach);
+            return summary::waiting(args.json, &view, &invocation);
         }
         let view = follow::remote(&remote, view.id, &progress, shutdown).await?;
         progress.clear();
         if view.state == ImportState::Planned {
-            return plan::tell(&remote.plan(view.id).await?, args.json, &reach);
+            return plan::tell(&remote.plan(view.id).await?, args.json, &invocation);
         }
         let details = summary::Details::ask(&remote, &view).await?;
-        summary::tell(args.json, &view, details, &reach)
+        summary::tell(args.json, &view, details, &invocation)
     };
     tokio::select! {
         ended = working => ended,
@@ -92,7 +93,7 @@ async fn send(
         }
         sleep(LOOK_AGAIN).await;
     };
-    // An import that has ended is in nobody's way; one that has not is this file's, and gone on with.
+    // An import that has ended is not in the way. One that has not ended belongs to this file and is continued.
     let number = match last {
         Some(view) if view.state == ImportState::Receiving => free - 1,
         Some(view) if !view.state.is_final() => {
@@ -110,7 +111,7 @@ async fn send(
 fn told_to_resume(view: &View, progress: &Progress) {
     if view.counts.total > view.counts.pending && !view.state.is_final() {
         let done = view.counts.total - view.counts.pending;
-        progress.remark(format_args!(
+        progress.stderr_line(format_args!(
             "import {}: {} of {} records are done",
             view.id,
             number(done),
@@ -154,9 +155,9 @@ async fn upload(
     let call = operations::IMPORTS_CREATE.call().with_all(pairs.iter().cloned());
     let mut request = remote.request(&call).header(CONTENT_TYPE, media_type(source.format));
     match source.encoding {
-        Encoding::Identity | Encoding::Shown => {}
-        Encoding::Gzip => request = request.header(CONTENT_ENCODING, "gzip"),
-        Encoding::Zstd => request = request.header(CONTENT_ENCODING, "zstd"),
+        Compression::Identity | Compression::Shown => {}
+        Compression::Gzip => request = request.header(CONTENT_ENCODING, "gzip"),
+        Compression::Zstd => request = request.header(CONTENT_ENCODING, "zstd"),
     }
     if let Some(size) = source.size {
         request = request.header(CONTENT_LENGTH, size);

@@ -1,4 +1,4 @@
-//! The file to import: what it is, where its bytes come from, and by what it is known again.
+//! The file to import: its format, the source of its bytes, and its idempotency key.
 
 use std::io::Read;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use bytes::{Bytes, BytesMut};
 use muster_domain::parse::Format;
-use muster_producer::receive::Encoding;
+use muster_producer::receive::Compression;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -22,7 +22,7 @@ pub(crate) struct Source {
     /// Format of its records.
     pub(crate) format: Format,
     /// How it is compressed.
-    pub(crate) encoding: Encoding,
+    pub(crate) encoding: Compression,
     /// Its size, where it is known: that of a file that can be read again.
     pub(crate) size: Option<u64>,
     /// SHA-256 of its bytes as they are; none where they can be read only once, or are only looked at.
@@ -31,8 +31,8 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Opens what the command line names; without a format, the file's name tells it. A file that cannot be read to its end is told
-    /// before anything is started.
+    /// Opens what the command line names; without a format, it follows from the file's name. A file that
+    /// cannot be read to its end is reported before anything is started.
     pub(crate) async fn open(file: &Path, format: Option<Format>) -> anyhow::Result<Self> {
         let mut source = Self::open_to_look(file, format).await?;
         // A pipe or a device can be read only once.
@@ -43,7 +43,7 @@ impl Source {
         Ok(source)
     }
 
-    /// The same, for whoever only looks at the file: it is read once, and not known again.
+    /// The same for a single inspection: the file is read once, and has no idempotency key.
     pub(crate) async fn open_to_look(file: &Path, format: Option<Format>) -> anyhow::Result<Self> {
         let path = file;
         if path == Path::new("-") {
@@ -56,7 +56,7 @@ impl Source {
             return Ok(Self {
                 name: None,
                 format,
-                encoding: Encoding::Identity,
+                encoding: Compression::Identity,
                 size: None,
                 digest: None,
                 reader,
@@ -80,7 +80,7 @@ impl Source {
             )));
         };
         Ok(Self {
-            encoding: Encoding::from_file_name(&name),
+            encoding: Compression::from_file_name(&name),
             name: Some(name),
             format,
             size: metadata.is_file().then_some(metadata.len()),

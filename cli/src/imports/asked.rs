@@ -11,7 +11,7 @@ use crate::values::one_of;
 
 /// What can be done to an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Steer {
+pub(crate) enum ImportAction {
     /// Start it; of one that was planned, this happens to records whose plan no longer holds.
     Proceed(Option<OnDrift>),
     Pause,
@@ -22,7 +22,7 @@ pub(crate) enum Steer {
     Replan,
 }
 
-impl Steer {
+impl ImportAction {
     /// The word on the command line and in the API.
     pub(crate) fn word(self) -> &'static str {
         match self {

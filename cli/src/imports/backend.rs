@@ -9,7 +9,7 @@ use muster_producer::api::{ChunkView, RecordView};
 use muster_store::chunks::ChunkFilter;
 use muster_store::problems::Problems;
 
-use super::asked::{CauseArgs, Outcomes, Steer};
+use super::asked::{CauseArgs, ImportAction, Outcomes};
 use super::local::Local;
 use crate::client::Remote;
 use crate::failure::usage;
@@ -78,9 +78,14 @@ impl Backend<'_> {
         either!(self, inner => inner.failed(id, format, cause).await)
     }
 
-    /// Steers, and answers with the import as it is then.
-    pub(crate) async fn steer(&self, id: ImportId, steer: Steer, cause: &CauseArgs) -> anyhow::Result<View> {
-        either!(self, inner => inner.steer(id, steer, cause).await)
+    /// Performs the action and returns the import as it is then.
+    pub(crate) async fn perform(
+        &self,
+        id: ImportId,
+        action: ImportAction,
+        cause: &CauseArgs,
+    ) -> anyhow::Result<View> {
+        either!(self, inner => inner.perform(id, action, cause).await)
     }
 
     /// The import that an argument means: an id, the beginning or the end of one, or `last`.

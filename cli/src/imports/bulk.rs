@@ -15,9 +15,9 @@ use uuid::Uuid;
 use super::backend::Backend;
 use super::local::Local;
 use crate::client::{Refused, Remote, operations};
-use crate::failure::{Ended, usage};
-use crate::output::{answer, json, number, remark, table};
-use crate::reach::Reach;
+use crate::failure::{Exit, usage};
+use crate::invocation::Invocation;
+use crate::output::{json, number, stderr_line, stdout_line, table};
 use crate::shutdown::Shutdown;
 use crate::values::one_of;
 
@@ -33,11 +33,11 @@ const SILENT: u32 = 120;
 )]
 pub(super) struct BulkArgs {
     #[command(subcommand)]
-    what: What,
+    what: BulkCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum BulkCommand {
     /// Stop handing out chunks of running imports
     Pause(Asked),
     /// Go on with paused imports; with `--state cancelled` where cancelled ones stopped
@@ -85,16 +85,16 @@ struct Asked {
     /// Only those received with this profile
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
-    /// Only those with records that failed with this error; a retry drives these records alone
+    /// Only imports with records that failed with this error; a retry repeats only these records
     #[arg(long, value_name = "CODE", value_parser = one_of::<ErrorCode>(ErrorCode::ALL.iter().map(|code| code.as_str())), hide_possible_values = true)]
     code: Option<ErrorCode>,
-    /// Only those with records that failed for this column or key; a retry drives these records alone
+    /// Only imports with records that failed for this column or key; a retry repeats only these records
     #[arg(long, value_name = "NAME")]
     field: Option<String>,
     /// Only those with dead chunks
     #[arg(long)]
     dead: bool,
-    /// Do it at once, to what is found
+    /// Execute the action at once on the imports that are found
     #[arg(long)]
     yes: bool,
 }
@@ -129,13 +129,13 @@ impl BulkArgs {
     /// Whether it may have something to finish when it is asked to end.
     pub(super) fn works(&self) -> bool {
         match &self.what {
-            What::Pause(asked)
-            | What::Resume(asked)
-            | What::Cancel(asked)
-            | What::Retry(asked)
-            | What::Redrive(asked) => asked.yes,
-            What::Start { .. } => true,
-            What::Show { .. } | What::Abort { .. } | What::List => false,
+            BulkCommand::Pause(asked)
+            | BulkCommand::Resume(asked)
+            | BulkCommand::Cancel(asked)
+            | BulkCommand::Retry(asked)
+            | BulkCommand::Redrive(asked) => asked.yes,
+            BulkCommand::Start { .. } => true,
+            BulkCommand::Show { .. } | BulkCommand::Abort { .. } | BulkCommand::List => false,
         }
     }
 }
@@ -145,37 +145,37 @@ pub(super) async fn run(
     backend: &Backend<'_>,
     args: &BulkArgs,
     as_json: bool,
-    reach: &Reach,
+    invocation: &Invocation,
     shutdown: &Shutdown,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     let (action, asked) = match &args.what {
-        What::Pause(asked) => (Action::Pause, asked),
-        What::Resume(asked) => (Action::Resume, asked),
-        What::Cancel(asked) => (Action::Cancel, asked),
-        What::Retry(asked) => (Action::Retry, asked),
-        What::Redrive(asked) => (Action::Redrive, asked),
-        What::Start { id } => return start(backend, *id, as_json, reach, shutdown).await,
-        What::Show { id } => return tell(&backend.bulk(*id, None).await?, as_json),
-        What::Abort { id } => return tell(&backend.bulk(*id, Some(Lever::Abort)).await?, as_json),
-        What::List => return list(&backend.bulks().await?, as_json),
+        BulkCommand::Pause(asked) => (Action::Pause, asked),
+        BulkCommand::Resume(asked) => (Action::Resume, asked),
+        BulkCommand::Cancel(asked) => (Action::Cancel, asked),
+        BulkCommand::Retry(asked) => (Action::Retry, asked),
+        BulkCommand::Redrive(asked) => (Action::Redrive, asked),
+        BulkCommand::Start { id } => return start(backend, *id, as_json, invocation, shutdown).await,
+        BulkCommand::Show { id } => return tell(&backend.bulk(*id, None).await?, as_json),
+        BulkCommand::Abort { id } => return tell(&backend.bulk(*id, Some(Control::Abort)).await?, as_json),
+        BulkCommand::List => return list(&backend.bulks().await?, as_json),
     };
     let looked = backend.look(action, &asked.filter(action)?).await?;
     if asked.yes {
-        return start(backend, looked.id, as_json, reach, shutdown).await;
+        return start(backend, looked.id, as_json, invocation, shutdown).await;
     }
     tell(&looked, as_json)?;
     if looked.imports > 0 {
-        remark(format_args!(
+        stderr_line(format_args!(
             "nothing was done yet; this does it: {}",
-            reach.command("bulk start", looked.id)
+            invocation.command("bulk start", looked.id)
         ));
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }
 
 /// What is done to an action itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lever {
+pub(super) enum Control {
     Start,
     Abort,
 }
@@ -185,16 +185,16 @@ async fn start(
     backend: &Backend<'_>,
     id: Uuid,
     as_json: bool,
-    reach: &Reach,
+    invocation: &Invocation,
     shutdown: &Shutdown,
-) -> anyhow::Result<Ended> {
-    let mut bulk = backend.bulk(id, Some(Lever::Start)).await?;
+) -> anyhow::Result<Exit> {
+    let mut bulk = backend.bulk(id, Some(Control::Start)).await?;
     let mut silent = 0;
     let mut told = 0;
     while !bulk.is_final() {
         let done = bulk.succeeded + bulk.refused;
         if done > told && !as_json {
-            remark(format_args!("{} of {} imports", number(done), number(bulk.imports)));
+            stderr_line(format_args!("{} of {} imports", number(done), number(bulk.imports)));
             told = done;
         }
         // Where no dispatcher works on the store, or beside those that do.
@@ -206,8 +206,8 @@ async fn start(
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
                 () = shutdown.stopping() => {
-                    remark(format_args!("it goes on where a server runs; `{}` ends it", reach.command("bulk abort", id)));
-                    return Ok(Ended::Done);
+                    stderr_line(format_args!("it goes on where a server runs; `{}` ends it", invocation.command("bulk abort", id)));
+                    return Ok(Exit::Done);
                 }
             }
         }
@@ -231,20 +231,20 @@ async fn start(
     if let Backend::Local(local) = backend {
         muster_store::dispatch::wake(&local.session.store).await?;
         if local.session.runs_engine() && bulk.succeeded > 0 {
-            remark("what runs now is worked on by `muster serve`");
+            stderr_line("what runs now is worked on by `muster serve`");
         }
     }
     tell(&bulk, as_json)?;
-    Ok(if bulk.refused > 0 { Ended::Unwell } else { Ended::Done })
+    Ok(if bulk.refused > 0 { Exit::Failure } else { Exit::Done })
 }
 
-fn tell(bulk: &BulkView, as_json: bool) -> anyhow::Result<Ended> {
+fn tell(bulk: &BulkView, as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         json(bulk)?;
     } else {
-        answer(table(&["BULK", &bulk.id.to_string()], &rows(bulk)))?;
+        stdout_line(table(&["BULK", &bulk.id.to_string()], &rows(bulk)))?;
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }
 
 /// Name and text of each line.
@@ -286,10 +286,10 @@ fn states(states: &BTreeMap<String, u64>) -> String {
     if texts.is_empty() { String::new() } else { format!(" ({})", texts.join(", ")) }
 }
 
-fn list(found: &[BulkView], as_json: bool) -> anyhow::Result<Ended> {
+fn list(found: &[BulkView], as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         json(&found)?;
-        return Ok(Ended::Done);
+        return Ok(Exit::Done);
     }
     let row = |bulk: &BulkView| {
         vec![
@@ -303,8 +303,8 @@ fn list(found: &[BulkView], as_json: bool) -> anyhow::Result<Ended> {
         ]
     };
     let rows: Vec<Vec<String>> = found.iter().map(row).collect();
-    answer(table(&["ID", "ACTION", "STATE", "IMPORTS", "DONE", "REFUSED", "LOOKED AT (UTC)"], &rows))?;
-    Ok(Ended::Done)
+    stdout_line(table(&["ID", "ACTION", "STATE", "IMPORTS", "DONE", "REFUSED", "LOOKED AT (UTC)"], &rows))?;
+    Ok(Exit::Done)
 }
 
 impl Backend<'_> {
@@ -315,10 +315,10 @@ impl Backend<'_> {
         }
     }
 
-    async fn bulk(&self, id: Uuid, lever: Option<Lever>) -> anyhow::Result<BulkView> {
+    async fn bulk(&self, id: Uuid, control: Option<Control>) -> anyhow::Result<BulkView> {
         match self {
-            Self::Local(local) => local.bulk(id, lever).await,
-            Self::Remote(remote) => remote.bulk(id, lever).await,
+            Self::Local(local) => local.bulk(id, control).await,
+            Self::Remote(remote) => remote.bulk(id, control).await,
         }
     }
 
@@ -341,12 +341,12 @@ impl Local<'_> {
         }
     }
 
-    async fn bulk(&self, id: Uuid, lever: Option<Lever>) -> anyhow::Result<BulkView> {
+    async fn bulk(&self, id: Uuid, control: Option<Control>) -> anyhow::Result<BulkView> {
         let (store, tenant) = (&self.session.store, self.tenant);
-        let found = match lever {
+        let found = match control {
             None => store::show(store, tenant, id).await?,
-            Some(Lever::Start) => store::start(store, tenant, id).await?,
-            Some(Lever::Abort) => store::abort(store, tenant, id).await?,
+            Some(Control::Start) => store::start(store, tenant, id).await?,
+            Some(Control::Abort) => store::abort(store, tenant, id).await?,
         };
         let bulk = found.with_context(|| {
             format!("the tenant has no {id}; what was shown counts for an hour, and `muster imports bulk list` has what was started")
@@ -363,11 +363,11 @@ impl Remote {
         .await
     }
 
-    async fn bulk(&self, id: Uuid, lever: Option<Lever>) -> anyhow::Result<BulkView> {
-        let operation = match lever {
+    async fn bulk(&self, id: Uuid, control: Option<Control>) -> anyhow::Result<BulkView> {
+        let operation = match control {
             None => &operations::BULK_SHOW,
-            Some(Lever::Start) => &operations::BULK_START,
-            Some(Lever::Abort) => &operations::BULK_ABORT,
+            Some(Control::Start) => &operations::BULK_START,
+            Some(Control::Abort) => &operations::BULK_ABORT,
         };
         self.ask(operation.at(&[&id])).await
     }

@@ -11,7 +11,7 @@ pub(super) fn warned(warned: &Warned) -> String {
 }
 
 /// One cause, for people.
-pub(super) fn told(problem: &Problem, advice: bool) -> String {
+pub(super) fn problem_text(problem: &Problem, advice: bool) -> String {
     let field = problem.field.as_deref().map(|field| format!("{field}: ")).unwrap_or_default();
     let example = problem
         .example

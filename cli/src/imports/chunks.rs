@@ -6,8 +6,8 @@ use muster_producer::api::ChunkView;
 use muster_store::chunks::ChunkFilter;
 
 use super::backend::Backend;
-use crate::failure::Ended;
-use crate::output::{answer, number, table};
+use crate::failure::Exit;
+use crate::output::{number, stdout_line, table};
 
 /// Chunks asked for at a time.
 const PAGE: u64 = 1000;
@@ -29,7 +29,7 @@ pub(super) async fn list(
     id: ImportId,
     wanted: Wanted,
     as_json: bool,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     let (mut left, mut after, mut rows) = (wanted.limit, None, Vec::new());
     while left > 0 {
         let asked = left.min(PAGE);
@@ -37,7 +37,7 @@ pub(super) async fn list(
         let page = backend.chunks(id, filter, asked).await?;
         for chunk in &page {
             if as_json {
-                answer(serde_json::to_string(chunk)?)?;
+                stdout_line(serde_json::to_string(chunk)?)?;
             } else {
                 rows.push(row(chunk));
             }
@@ -50,9 +50,9 @@ pub(super) async fn list(
         }
     }
     if !as_json {
-        answer(table(&HEAD, &rows))?;
+        stdout_line(table(&HEAD, &rows))?;
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }
 
 fn row(chunk: &ChunkView) -> Vec<String> {

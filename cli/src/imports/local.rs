@@ -11,13 +11,13 @@ use muster_producer::api::{ChunkView, RecordView};
 use muster_producer::export::{self, ExportFormat};
 use muster_store::chunks::{self, ChunkFilter};
 use muster_store::family;
+use muster_store::lifecycle::{self, Transition};
 use muster_store::problems::{self, Problems};
 use muster_store::records::{self, RecordFilter};
 use muster_store::reports::{self, ImportReport};
 use muster_store::status::{self, Bounds};
-use muster_store::steer::{self, Steered};
 
-use super::asked::{CauseArgs, Outcomes, Steer, why};
+use super::asked::{CauseArgs, ImportAction, Outcomes, why};
 use crate::connect::Session;
 use crate::view::View;
 
@@ -25,7 +25,7 @@ use crate::view::View;
 pub(crate) struct Local<'s> {
     pub(crate) session: &'s Session,
     pub(crate) tenant: TenantId,
-    /// What tells how imports get on.
+    /// The surroundings that the progress of imports depends on.
     pub(crate) bounds: Bounds,
     /// How large the chunks of an undo may become.
     pub(crate) chunk: ChunkLimits,
@@ -49,7 +49,7 @@ impl Local<'_> {
     pub(crate) async fn show(&self, id: ImportId) -> anyhow::Result<View> {
         let views = self.with_progress(vec![self.report(id).await?.into()]).await?;
         let view = views.into_iter().next().with_context(|| format!("import {id} is gone"))?;
-        // As over HTTP: whoever watches an import asks again and again, and this reads chunks of its whole family.
+        // As over HTTP: a client that watches an import asks repeatedly, and this reads the chunks of its whole family.
         let family = match view.state.is_final() {
             true => family::of(&self.session.store, self.tenant, id).await?,
             false => None,
@@ -57,7 +57,7 @@ impl Local<'_> {
         Ok(View { family, ..view })
     }
 
-    /// The same views, with how those get on that have not ended.
+    /// The same views, with the progress of imports that have not ended.
     async fn with_progress(&self, views: Vec<View>) -> anyhow::Result<Vec<View>> {
         let open: Vec<ImportId> =
             views.iter().filter(|view| !view.state.is_final()).map(|view| view.id).collect();
@@ -117,29 +117,36 @@ impl Local<'_> {
         Ok(pieces.map(|piece| Ok(piece?)).boxed())
     }
 
-    pub(crate) async fn steer(&self, id: ImportId, steer: Steer, cause: &CauseArgs) -> anyhow::Result<View> {
+    pub(crate) async fn perform(
+        &self,
+        id: ImportId,
+        action: ImportAction,
+        cause: &CauseArgs,
+    ) -> anyhow::Result<View> {
         let (store, tenant) = (&self.session.store, self.tenant);
-        let steered = match steer {
-            Steer::Proceed(None) => steer::proceed(store, tenant, id).await?,
-            Steer::Proceed(Some(on_drift)) => steer::proceed_with(store, tenant, id, on_drift).await?,
-            Steer::Pause => steer::pause(store, tenant, id).await?,
-            Steer::Resume => steer::resume(store, tenant, id).await?,
-            Steer::Cancel => steer::cancel(store, tenant, id).await?,
-            Steer::Retry => steer::retry_cause(store, tenant, id, cause.cause()).await?,
-            Steer::Replan => steer::plan(store, tenant, id).await?,
+        let steered = match action {
+            ImportAction::Proceed(None) => lifecycle::proceed(store, tenant, id).await?,
+            ImportAction::Proceed(Some(on_drift)) => {
+                lifecycle::proceed_with(store, tenant, id, on_drift).await?
+            }
+            ImportAction::Pause => lifecycle::pause(store, tenant, id).await?,
+            ImportAction::Resume => lifecycle::resume(store, tenant, id).await?,
+            ImportAction::Cancel => lifecycle::cancel(store, tenant, id).await?,
+            ImportAction::Retry => lifecycle::retry_cause(store, tenant, id, cause.cause()).await?,
+            ImportAction::Replan => lifecycle::plan(store, tenant, id).await?,
         };
         match steered {
-            Steered::Done(_) => {
-                if steer.sets_going() {
+            Transition::Done(_) => {
+                if action.sets_going() {
                     muster_store::dispatch::wake(store).await?;
                 }
                 self.show(id).await
             }
-            Steered::Refused(state) => bail!("import {id} is {state}: it cannot {} now", steer.word()),
-            Steered::Undone(refusal) => {
-                bail!("import {id}: it cannot {} now: {} [{}]", steer.word(), why(refusal), refusal.code())
+            Transition::Refused(state) => bail!("import {id} is {state}: it cannot {} now", action.word()),
+            Transition::Undone(refusal) => {
+                bail!("import {id}: it cannot {} now: {} [{}]", action.word(), why(refusal), refusal.code())
             }
-            Steered::NotFound => bail!("the tenant has no import {id}; `muster imports list` shows them"),
+            Transition::NotFound => bail!("the tenant has no import {id}; `muster imports list` shows them"),
         }
     }
 }

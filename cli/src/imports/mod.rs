@@ -1,4 +1,4 @@
-//! `muster imports`: what became of imports, and steering them; in the store of this machine or behind a server.
+//! `muster imports`: shows imports and changes their state, in the store of this machine or on a server.
 
 mod asked;
 mod backend;
@@ -23,15 +23,15 @@ use muster_domain::planned::OnDrift;
 use muster_domain::tenant::Slug;
 use muster_runtime::config::Config;
 
-pub(crate) use asked::{CauseArgs, Outcomes, Steer};
+pub(crate) use asked::{CauseArgs, ImportAction, Outcomes};
 pub(crate) use backend::Backend;
 pub(crate) use local::Local;
 
 use crate::client::{Remote, ServerToken};
 use crate::connect::{self, Need, Session};
-use crate::failure::Ended;
+use crate::failure::Exit;
+use crate::invocation::Invocation;
 use crate::pipeline::{dispatch_options, receive_limits};
-use crate::reach::Reach;
 use crate::shutdown::Shutdown;
 use crate::values::one_of;
 use crate::view::View;
@@ -41,7 +41,7 @@ use crate::view::View;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImportsArgs {
     #[command(subcommand)]
-    what: What,
+    what: ImportsCommand,
     /// The tenant whose imports they are
     #[arg(long, global = true, value_name = "SLUG", default_value = Slug::DEFAULT)]
     tenant: Slug,
@@ -68,7 +68,7 @@ Examples:
 ID is the import's id, the beginning or the end of it where that is enough, `last`, or an id as clients of Authgear see it.";
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum ImportsCommand {
     /// List imports, newest first
     #[command(
         after_help = "Examples:\n  muster imports list --state running\n  muster imports list --limit 100 --json"
@@ -103,7 +103,7 @@ enum What {
         #[arg(long)]
         limit: Option<u64>,
     },
-    /// List the chunks of an import: where each stands, which process has it, and what it met
+    /// List the chunks of an import: the state, the process and the last problem of each
     #[command(
         after_help = "Examples:\n  muster imports chunks last\n  muster imports chunks last --problem\n  muster imports chunks last --state dead --json"
     )]
@@ -120,7 +120,7 @@ enum What {
         #[arg(long)]
         limit: Option<u64>,
     },
-    /// Follow an import to its end, with its rate and what is in its way
+    /// Follow an import to its end, with its rate and its obstacles
     #[command(after_help = "Examples:\n  muster imports watch last")]
     Watch(Which),
     /// List failures and warnings by cause: how many, the first records with their lines, an example, and what to do
@@ -134,7 +134,7 @@ enum What {
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=200))]
         limit: u8,
     },
-    /// Write what became of every record as a table: record, line, identifier, outcome, reason, user, error, warnings
+    /// Write the outcome of every record as a table: record, line, identifier, outcome, reason, user, error, warnings
     #[command(
         after_help = "Examples:\n  muster imports report last -o report.csv\n  muster imports report last --html -o report.html"
     )]
@@ -144,11 +144,11 @@ enum What {
         /// File to write [default: standard output]
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
-        /// Write one page to print or to send instead, which tells sums and causes and no value of a user
+        /// Write one page to print or to send instead, with sums and causes and without any value of a user
         #[arg(long)]
         html: bool,
     },
-    /// Write the signed receipt of an import that has ended: which file, what became of it, when; `muster verify` checks it
+    /// Write the signed receipt of an import that has ended: the file, the outcomes, the times; `muster verify` checks it
     #[command(
         after_help = "Examples:\n  muster imports receipt last -o receipt.json\n  muster verify receipt.json people.csv"
     )]
@@ -159,7 +159,7 @@ enum What {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Write the failed records as a file that can be mended and imported again
+    /// Write the failed records as a file that can be corrected and imported again
     #[command(
         after_help = "Examples:\n  muster imports failed last -o failed.csv\n  muster imports failed last --format ndjson | jq"
     )]
@@ -226,16 +226,16 @@ struct Which {
     id: String,
 }
 
-impl What {
-    fn steering(&self) -> Option<(Steer, &Which, CauseArgs)> {
+impl ImportsCommand {
+    fn action(&self) -> Option<(ImportAction, &Which, CauseArgs)> {
         if let Self::Retry { which, cause } = self {
-            return Some((Steer::Retry, which, cause.clone()));
+            return Some((ImportAction::Retry, which, cause.clone()));
         }
-        let (steer, which) = match self {
-            Self::Proceed { which, on_drift } => (Steer::Proceed(*on_drift), which),
-            Self::Pause(which) => (Steer::Pause, which),
-            Self::Resume(which) => (Steer::Resume, which),
-            Self::Cancel(which) => (Steer::Cancel, which),
+        let (action, which) = match self {
+            Self::Proceed { which, on_drift } => (ImportAction::Proceed(*on_drift), which),
+            Self::Pause(which) => (ImportAction::Pause, which),
+            Self::Resume(which) => (ImportAction::Resume, which),
+            Self::Cancel(which) => (ImportAction::Cancel, which),
             Self::List { .. }
             | Self::Show(_)
             | Self::Records { .. }
@@ -250,7 +250,7 @@ impl What {
             | Self::Undo(_)
             | Self::Bulk(_) => return None,
         };
-        Some((steer, which, CauseArgs::default()))
+        Some((action, which, CauseArgs::default()))
     }
 }
 
@@ -258,17 +258,17 @@ impl ImportsArgs {
     /// Whether the command may have something to finish when it is asked to end.
     pub(crate) fn works(&self) -> bool {
         match &self.what {
-            What::Undo(args) => args.works(),
-            What::Bulk(args) => args.works(),
-            What::Watch(_) => true,
-            What::Plan(args) => args.again,
-            what => what.steering().is_some_and(|(steer, ..)| steer.sets_going()),
+            ImportsCommand::Undo(args) => args.works(),
+            ImportsCommand::Bulk(args) => args.works(),
+            ImportsCommand::Watch(_) => true,
+            ImportsCommand::Plan(args) => args.again,
+            what => what.action().is_some_and(|(action, ..)| action.sets_going()),
         }
     }
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &ImportsArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+pub(crate) async fn run(args: &ImportsArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Exit> {
     if let Some(server) = &args.server {
         let remote = Remote::new(server, &args.token)?;
         let backend = Backend::Remote(&remote);
@@ -292,81 +292,90 @@ async fn command(
     config: &Config,
     backend: &Backend<'_>,
     shutdown: &Shutdown,
-) -> anyhow::Result<Ended> {
-    let reach = Reach::new(args.server.as_deref(), args.token.file(), &args.tenant);
-    if let Some((steer, which, cause)) = args.what.steering() {
+) -> anyhow::Result<Exit> {
+    let invocation = Invocation::new(args.server.as_deref(), args.token.file(), &args.tenant);
+    if let Some((action, which, cause)) = args.what.action() {
         let id = backend.find(&which.id).await?;
-        let view = backend.steer(id, steer, &cause).await?;
-        return Box::pin(go_on(args, config, backend, &view, steer.sets_going(), &reach, shutdown)).await;
+        let view = backend.perform(id, action, &cause).await?;
+        return Box::pin(go_on(args, config, backend, &view, action.sets_going(), &invocation, shutdown))
+            .await;
     }
-    if let What::Plan(asked) = &args.what
+    if let ImportsCommand::Plan(asked) = &args.what
         && asked.again
     {
         let id = backend.find(&asked.id).await?;
-        let view = backend.steer(id, Steer::Replan, &CauseArgs::default()).await?;
-        return Box::pin(until_planned(args, config, backend, &view, true, &reach, shutdown)).await;
+        let view = backend.perform(id, ImportAction::Replan, &CauseArgs::default()).await?;
+        return Box::pin(until_planned(args, config, backend, &view, true, &invocation, shutdown)).await;
     }
-    if let What::Undo(asked) = &args.what {
+    if let ImportsCommand::Undo(asked) = &args.what {
         let id = backend.find(&asked.id).await?;
-        let Some(view) = undo::undo(backend, id, asked, args.json, &reach).await? else {
-            return Ok(Ended::Done);
+        let Some(view) = undo::undo(backend, id, asked, args.json, &invocation).await? else {
+            return Ok(Exit::Done);
         };
-        return Box::pin(until_planned(args, config, backend, &view, asked.works(), &reach, shutdown)).await;
+        return Box::pin(until_planned(args, config, backend, &view, asked.works(), &invocation, shutdown))
+            .await;
     }
     match &args.what {
-        What::List { state, limit } => show::list(&backend.list(*state, *limit).await?, args.json),
-        What::Show(which) => {
-            show::one(&backend.show(backend.find(&which.id).await?).await?, args.json, &reach)
+        ImportsCommand::List { state, limit } => show::list(&backend.list(*state, *limit).await?, args.json),
+        ImportsCommand::Show(which) => {
+            show::one(&backend.show(backend.find(&which.id).await?).await?, args.json, &invocation)
         }
-        What::Records { which, outcome, cause, after, limit } => {
+        ImportsCommand::Records { which, outcome, cause, after, limit } => {
             let id = backend.find(&which.id).await?;
             let asked =
                 show::Asked { outcome: *outcome, cause, after: *after, limit: limit.unwrap_or(u64::MAX) };
             show::records(backend, id, asked, args.json).await
         }
-        What::Chunks { which, state, problem, limit } => {
+        ImportsCommand::Chunks { which, state, problem, limit } => {
             let id = backend.find(&which.id).await?;
             let wanted =
                 chunks::Wanted { state: *state, problem: *problem, limit: limit.unwrap_or(u64::MAX) };
             chunks::list(backend, id, wanted, args.json).await
         }
-        What::Watch(which) => {
+        ImportsCommand::Watch(which) => {
             let id = backend.find(&which.id).await?;
-            watch::run(backend, id, args.json, &reach, shutdown).await
+            watch::run(backend, id, args.json, &invocation, shutdown).await
         }
-        What::Bulk(asked) => Box::pin(bulk::run(backend, asked, args.json, &reach, shutdown)).await,
-        What::Problems { which, limit } => {
+        ImportsCommand::Bulk(asked) => {
+            Box::pin(bulk::run(backend, asked, args.json, &invocation, shutdown)).await
+        }
+        ImportsCommand::Problems { which, limit } => {
             let id = backend.find(&which.id).await?;
             show::problems(backend, id, *limit, args.json).await
         }
-        what => written(what, args.json, backend, &reach).await,
+        what => written(what, args.json, backend, &invocation).await,
     }
 }
 
 /// What is written to a file or shown as it is.
-async fn written(what: &What, as_json: bool, backend: &Backend<'_>, reach: &Reach) -> anyhow::Result<Ended> {
+async fn written(
+    what: &ImportsCommand,
+    as_json: bool,
+    backend: &Backend<'_>,
+    invocation: &Invocation,
+) -> anyhow::Result<Exit> {
     match what {
-        What::Report { which, output, html: false } => {
+        ImportsCommand::Report { which, output, html: false } => {
             let id = backend.find(&which.id).await?;
             report::write(backend, id, output.as_deref()).await
         }
-        What::Plan(asked) => {
+        ImportsCommand::Plan(asked) => {
             let id = backend.find(&asked.id).await?;
-            plan::show(backend, id, asked, as_json, reach).await
+            plan::show(backend, id, asked, as_json, invocation).await
         }
-        What::Report { which, output, html: true } => {
+        ImportsCommand::Report { which, output, html: true } => {
             let id = backend.find(&which.id).await?;
             proof::write(&backend.report_page(id).await?, output.as_deref(), "the report")
         }
-        What::Receipt { which, output } => {
+        ImportsCommand::Receipt { which, output } => {
             let id = backend.find(&which.id).await?;
             proof::write(&backend.receipt(id).await?, output.as_deref(), "the receipt")
         }
-        What::Failed { which, output, format, cause } => {
+        ImportsCommand::Failed { which, output, format, cause } => {
             let id = backend.find(&which.id).await?;
             show::failed(backend, id, output.as_deref(), format.as_deref(), cause).await
         }
-        _ => Ok(Ended::Done),
+        _ => Ok(Exit::Done),
     }
 }
 
@@ -377,32 +386,32 @@ async fn until_planned(
     backend: &Backend<'_>,
     view: &View,
     going: bool,
-    reach: &Reach,
+    invocation: &Invocation,
     shutdown: &Shutdown,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     let here = matches!(backend, Backend::Local(local) if local.session.runs_engine());
     if view.state == ImportState::Planning && !here {
-        return watch::run(backend, view.id, args.json, reach, shutdown).await;
+        return watch::run(backend, view.id, args.json, invocation, shutdown).await;
     }
-    go_on(args, config, backend, view, going, reach, shutdown).await
+    go_on(args, config, backend, view, going, invocation, shutdown).await
 }
 
-/// Shows an import that was steered. Where nobody else works on the store, what was set going is done here.
+/// Shows an import after an action. If no other process works on the store, the work is done here.
 async fn go_on(
     args: &ImportsArgs,
     config: &Config,
     backend: &Backend<'_>,
     view: &View,
     going: bool,
-    reach: &Reach,
+    invocation: &Invocation,
     shutdown: &Shutdown,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     if let Backend::Local(local) = backend
         && local.session.runs_engine()
         && going
         && matches!(view.state, ImportState::Planning | ImportState::Running)
     {
-        return local.drive(config, view.id, args.json, reach, shutdown).await;
+        return local.drive(config, view.id, args.json, invocation, shutdown).await;
     }
-    show::one(view, args.json, reach)
+    show::one(view, args.json, invocation)
 }

@@ -14,9 +14,9 @@ use serde_json::Value;
 use super::backend::Backend;
 use super::local::Local;
 use crate::client::{Remote, operations};
-use crate::failure::Ended;
-use crate::output::{answer, json, number};
-use crate::reach::Reach;
+use crate::failure::Exit;
+use crate::invocation::Invocation;
+use crate::output::{json, number, stdout_line};
 
 /// Reasons of records that count as updates.
 const UPDATES: [&str; 2] = ["enrolled", "deleted"];
@@ -45,11 +45,11 @@ pub(super) async fn show(
     id: ImportId,
     args: &PlanArgs,
     as_json: bool,
-    reach: &Reach,
-) -> anyhow::Result<Ended> {
+    invocation: &Invocation,
+) -> anyhow::Result<Exit> {
     let plan = read(backend, id).await?;
     if !args.diff {
-        return tell(&plan, as_json, reach);
+        return tell(&plan, as_json, invocation);
     }
     let mut after = None;
     loop {
@@ -59,9 +59,9 @@ pub(super) async fn show(
         };
         for record in &page.records {
             if as_json {
-                answer(serde_json::to_string(record)?)?;
+                stdout_line(serde_json::to_string(record)?)?;
             } else if let Some(text) = diff(record) {
-                answer(text)?;
+                stdout_line(text)?;
             }
         }
         after = page.next;
@@ -83,27 +83,27 @@ pub(super) async fn planned(
     backend: &Backend<'_>,
     id: ImportId,
     as_json: bool,
-    reach: &Reach,
-) -> anyhow::Result<Ended> {
-    tell(&read(backend, id).await?, as_json, reach)
+    invocation: &Invocation,
+) -> anyhow::Result<Exit> {
+    tell(&read(backend, id).await?, as_json, invocation)
 }
 
 /// Tells the sums of a plan and how to go on.
-pub(crate) fn tell(plan: &PlanView, as_json: bool, reach: &Reach) -> anyhow::Result<Ended> {
+pub(crate) fn tell(plan: &PlanView, as_json: bool, invocation: &Invocation) -> anyhow::Result<Exit> {
     if as_json {
         json(plan)?;
     } else {
-        answer(text(plan, reach))?;
+        stdout_line(text(plan, invocation))?;
     }
     Ok(ended(plan))
 }
 
 /// As applying it would end.
-fn ended(plan: &PlanView) -> Ended {
-    if plan.counts.failed > 0 { Ended::FailedRecords } else { Ended::Done }
+fn ended(plan: &PlanView) -> Exit {
+    if plan.counts.failed > 0 { Exit::FailedRecords } else { Exit::Done }
 }
 
-fn text(plan: &PlanView, reach: &Reach) -> String {
+fn text(plan: &PlanView, invocation: &Invocation) -> String {
     let (id, counts) = (plan.import, &plan.counts);
     let mut text = match plan.planned_at {
         Some(at) => format!("plan of import {id}, made at {}", at.format("%Y-%m-%d %H:%M:%S UTC")),
@@ -152,10 +152,10 @@ fn text(plan: &PlanView, reach: &Reach) -> String {
         );
     }
     if counts.updated > 0 {
-        let _ = write!(text, "\nwhat changes: {} --diff", reach.command("plan", id));
+        let _ = write!(text, "\nwhat changes: {} --diff", invocation.command("plan", id));
     }
     if plan.state == ImportState::Planned {
-        let (proceed, cancel) = (reach.command("proceed", id), reach.command("cancel", id));
+        let (proceed, cancel) = (invocation.command("proceed", id), invocation.command("cancel", id));
         let _ = write!(text, "\nto apply it: {proceed}\nto drop it:  {cancel}");
     }
     text

@@ -1,4 +1,4 @@
-//! `muster imports receipt` and `muster imports report --html`: what an import that has ended is proved and told by.
+//! `muster imports receipt` and `muster imports report --html`: the receipt and the report of an import that has ended.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,8 +12,8 @@ use super::backend::Backend;
 use super::local::Local;
 use crate::client::Remote;
 use crate::client::operations::{self, Operation};
-use crate::failure::Ended;
-use crate::output::remark;
+use crate::failure::Exit;
+use crate::output::stderr_line;
 
 impl Backend<'_> {
     /// The signed receipt, byte by byte as it was signed.
@@ -65,7 +65,7 @@ impl Remote {
 }
 
 /// Writes it, to a file or to standard output.
-pub(super) fn write(text: &str, output: Option<&Path>, what: &str) -> anyhow::Result<Ended> {
+pub(super) fn write(text: &str, output: Option<&Path>, what: &str) -> anyhow::Result<Exit> {
     match output {
         None => {
             let mut out = std::io::stdout().lock();
@@ -75,8 +75,8 @@ pub(super) fn write(text: &str, output: Option<&Path>, what: &str) -> anyhow::Re
         Some(path) => {
             let shown = path.display();
             std::fs::write(path, text).with_context(|| format!("cannot write {shown}"))?;
-            remark(format_args!("{what} is in {shown}"));
+            stderr_line(format_args!("{what} is in {shown}"));
         }
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }

@@ -11,7 +11,7 @@ use muster_store::chunks::ChunkFilter;
 use muster_store::problems::Problems;
 use reqwest::Response;
 
-use super::asked::{CauseArgs, Outcomes, Steer};
+use super::asked::{CauseArgs, ImportAction, Outcomes};
 use crate::client::{Remote, operations};
 use crate::view::View;
 
@@ -127,18 +127,25 @@ impl Remote {
         Ok(pieces.map(|piece| piece.map_err(|error| anyhow!(error.without_url()))).boxed())
     }
 
-    pub(crate) async fn steer(&self, id: ImportId, steer: Steer, cause: &CauseArgs) -> anyhow::Result<View> {
-        let on_drift = match steer {
-            Steer::Proceed(on_drift) => on_drift.map(|on_drift| ("on_drift", on_drift.as_str().to_owned())),
+    pub(crate) async fn perform(
+        &self,
+        id: ImportId,
+        action: ImportAction,
+        cause: &CauseArgs,
+    ) -> anyhow::Result<View> {
+        let on_drift = match action {
+            ImportAction::Proceed(on_drift) => {
+                on_drift.map(|on_drift| ("on_drift", on_drift.as_str().to_owned()))
+            }
             _ => None,
         };
-        let operation = match steer {
-            Steer::Proceed(_) => &operations::IMPORTS_PROCEED,
-            Steer::Pause => &operations::IMPORTS_PAUSE,
-            Steer::Resume => &operations::IMPORTS_RESUME,
-            Steer::Cancel => &operations::IMPORTS_CANCEL,
-            Steer::Retry => &operations::IMPORTS_RETRY,
-            Steer::Replan => &operations::IMPORTS_PLAN_ANEW,
+        let operation = match action {
+            ImportAction::Proceed(_) => &operations::IMPORTS_PROCEED,
+            ImportAction::Pause => &operations::IMPORTS_PAUSE,
+            ImportAction::Resume => &operations::IMPORTS_RESUME,
+            ImportAction::Cancel => &operations::IMPORTS_CANCEL,
+            ImportAction::Retry => &operations::IMPORTS_RETRY,
+            ImportAction::Replan => &operations::IMPORTS_PLAN_ANEW,
         };
         self.ask(operation.at(&[&id]).with_all(cause.query()).with_all(on_drift)).await
     }

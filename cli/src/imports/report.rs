@@ -1,4 +1,4 @@
-//! `muster imports report`: what became of every record, as a table.
+//! `muster imports report`: the outcome of every record, as a table.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::asked::CauseArgs;
 use super::backend::Backend;
-use crate::failure::Ended;
-use crate::output::{number, remark, to_file};
+use crate::failure::Exit;
+use crate::output::{number, stderr_line, to_file};
 
 /// Records that are fetched at a time.
 const PAGE: u64 = 1_000;
@@ -33,14 +33,14 @@ pub(super) async fn write(
     backend: &Backend<'_>,
     id: ImportId,
     output: Option<&Path>,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     let Some(path) = output else {
         records(backend, id, &mut tokio::io::stdout()).await?;
-        return Ok(Ended::Done);
+        return Ok(Exit::Done);
     };
     let count = to_file(path, async |file| records(backend, id, file).await).await?;
-    remark(format_args!("{} records are in {}", number(count), path.display()));
-    Ok(Ended::Done)
+    stderr_line(format_args!("{} records are in {}", number(count), path.display()));
+    Ok(Exit::Done)
 }
 
 async fn records(

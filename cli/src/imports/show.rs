@@ -10,19 +10,19 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::asked::{CauseArgs, Outcomes};
 use super::backend::Backend;
-use super::causes::{told, warned};
-use crate::failure::Ended;
-use crate::output::{answer, json, number, remark, table, to_file};
-use crate::reach::Reach;
+use super::causes::{problem_text, warned};
+use crate::failure::Exit;
+use crate::invocation::Invocation;
+use crate::output::{json, number, stderr_line, stdout_line, table, to_file};
 use crate::view::View;
 
 /// Records asked for at a time.
 const PAGE: u64 = 1000;
 
-pub(super) fn list(views: &[View], as_json: bool) -> anyhow::Result<Ended> {
+pub(super) fn list(views: &[View], as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         json(&views)?;
-        return Ok(Ended::Done);
+        return Ok(Exit::Done);
     }
     let rows: Vec<Vec<String>> = views
         .iter()
@@ -55,22 +55,22 @@ pub(super) fn list(views: &[View], as_json: bool) -> anyhow::Result<Ended> {
         "CREATED (UTC)",
         "FILE",
     ];
-    answer(table(&head, &rows))?;
+    stdout_line(table(&head, &rows))?;
     for view in views {
         if let Some(problem) = &view.problem {
-            remark(format_args!("{}: {problem}", view.id));
+            stderr_line(format_args!("{}: {problem}", view.id));
         }
         if let Some(progress) = view.progress.as_ref().filter(|progress| progress.stalled) {
-            remark(format_args!("{}: no progress: {}", view.id, progress.reason()));
+            stderr_line(format_args!("{}: no progress: {}", view.id, progress.reason()));
         }
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }
 
-pub(super) fn one(view: &View, as_json: bool, reach: &Reach) -> anyhow::Result<Ended> {
+pub(super) fn one(view: &View, as_json: bool, invocation: &Invocation) -> anyhow::Result<Exit> {
     if as_json {
         json(view)?;
-        return Ok(Ended::Done);
+        return Ok(Exit::Done);
     }
     let mut rows = vec![
         vec!["import".to_owned(), view.id.to_string()],
@@ -100,11 +100,11 @@ pub(super) fn one(view: &View, as_json: bool, reach: &Reach) -> anyhow::Result<E
     }
     let width = rows.iter().map(|row| row[0].len()).max().unwrap_or(0);
     let lines: Vec<String> = rows.iter().map(|row| format!("{:width$}  {}", row[0], row[1])).collect();
-    answer(lines.join("\n"))?;
+    stdout_line(lines.join("\n"))?;
     if view.counts.failed > 0 {
-        remark(format_args!("failed records: {}", reach.failed(view.id, view.options.format)));
+        stderr_line(format_args!("failed records: {}", invocation.failed(view.id, view.options.format)));
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }
 
 /// The members of an object that hold a number or a text.
@@ -132,23 +132,23 @@ pub(super) async fn problems(
     id: ImportId,
     limit: u8,
     as_json: bool,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     let found = backend.problems(id, limit).await?;
     if as_json {
         json(&found)?;
-        return Ok(Ended::Done);
+        return Ok(Exit::Done);
     }
     if found.is_empty() {
-        answer("nothing failed, and nothing was warned of")?;
-        return Ok(Ended::Done);
+        stdout_line("nothing failed, and nothing was warned of")?;
+        return Ok(Exit::Done);
     }
-    let failures = found.problems.iter().map(|problem| told(problem, true));
+    let failures = found.problems.iter().map(|problem| problem_text(problem, true));
     let mut lines: Vec<String> = failures.chain(found.warnings.iter().map(warned)).collect();
     if found.more || found.more_warnings {
         lines.push("and further causes; --limit shows more".to_owned());
     }
-    answer(lines.join("\n"))?;
-    Ok(Ended::Done)
+    stdout_line(lines.join("\n"))?;
+    Ok(Exit::Done)
 }
 
 /// Records page by page, so that memory does not grow with the import. JSON is one object a line.
@@ -157,7 +157,7 @@ pub(super) async fn records(
     id: ImportId,
     asked: Asked<'_>,
     as_json: bool,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     let Asked { outcome, cause, mut after, limit } = asked;
     let mut left = limit;
     while left > 0 {
@@ -165,9 +165,9 @@ pub(super) async fn records(
         let page = backend.records(id, outcome, cause, after, asked).await?;
         for record in &page {
             if as_json {
-                answer(serde_json::to_string(record)?)?;
+                stdout_line(serde_json::to_string(record)?)?;
             } else {
-                answer(line(record))?;
+                stdout_line(line(record))?;
             }
             after = record.record;
         }
@@ -177,7 +177,7 @@ pub(super) async fn records(
             break;
         }
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }
 
 fn line(record: &RecordView) -> String {
@@ -206,7 +206,7 @@ pub(super) async fn failed(
     output: Option<&Path>,
     format: Option<&str>,
     cause: &CauseArgs,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     let ending = output.and_then(Path::extension).and_then(|ending| ending.to_str());
     let view = backend.show(id).await?;
     let format = match (format, ending) {
@@ -223,15 +223,15 @@ pub(super) async fn failed(
             to_file(path, async |file| copy(backend, id, format, cause, file).await).await?;
             let shown = path.display();
             match cause.cause().is_any() {
-                true => remark(format_args!("{} failed records are in {shown}", number(count))),
-                false => remark(format_args!(
+                true => stderr_line(format_args!("{} failed records are in {shown}", number(count))),
+                false => stderr_line(format_args!(
                     "those of the {} failed records with that cause are in {shown}",
                     number(count)
                 )),
             }
         }
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }
 
 async fn copy(

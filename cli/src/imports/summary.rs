@@ -1,4 +1,4 @@
-//! What came of an import: counts, time, rate, the first failures, and where the rest of them are.
+//! The summary of an import: counts, time, rate, the first failures, and where to find the rest.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use muster_store::{Store, records, reports};
 use serde::Serialize;
 
 use super::asked::{CauseArgs, Outcomes};
-use super::causes::{told, warned};
+use super::causes::{problem_text, warned};
 use crate::client::{Remote, operations};
-use crate::failure::Ended;
-use crate::output::{answer, json, number};
-use crate::reach::Reach;
+use crate::failure::Exit;
+use crate::invocation::Invocation;
+use crate::output::{json, number, stdout_line};
 use crate::view::View;
 
 /// How many failures are shown.
@@ -92,7 +92,7 @@ impl Details {
         Ok(details)
     }
 
-    /// Adds what is wrong with the records.
+    /// Adds the problems of the records.
     pub(crate) fn add(&mut self, found: Problems) {
         let Problems { problems, more, warnings, more_warnings } = found;
         self.problems = problems;
@@ -110,8 +110,13 @@ struct Summary<'a> {
     details: &'a Details,
 }
 
-/// Tells what came of an import that has ended.
-pub(crate) fn tell(as_json: bool, view: &View, details: Details, reach: &Reach) -> anyhow::Result<Ended> {
+/// Prints the summary of an import that has ended.
+pub(crate) fn tell(
+    as_json: bool,
+    view: &View,
+    details: Details,
+    invocation: &Invocation,
+) -> anyhow::Result<Exit> {
     if as_json {
         json(&Summary {
             import: view,
@@ -119,34 +124,34 @@ pub(crate) fn tell(as_json: bool, view: &View, details: Details, reach: &Reach) 
             details: &details,
         })?;
     } else {
-        answer(text(view, &details, reach))?;
+        stdout_line(text(view, &details, invocation))?;
     }
     Ok(match view.state {
-        ImportState::Completed if view.counts.failed == 0 => Ended::Done,
-        ImportState::Completed => Ended::FailedRecords,
-        _ => Ended::Unwell,
+        ImportState::Completed if view.counts.failed == 0 => Exit::Done,
+        ImportState::Completed => Exit::FailedRecords,
+        _ => Exit::Failure,
     })
 }
 
 /// Tells of an import that is received and waits to be started.
-pub(crate) fn waiting(as_json: bool, view: &View, reach: &Reach) -> anyhow::Result<Ended> {
+pub(crate) fn waiting(as_json: bool, view: &View, invocation: &Invocation) -> anyhow::Result<Exit> {
     if as_json {
         json(view)?;
     } else {
         let (id, total, failed) = (view.id, number(view.counts.total), number(view.counts.failed));
-        answer(format_args!(
+        stdout_line(format_args!(
             "import {id} is received: {total} records, {failed} of them invalid; `{}` starts it",
-            reach.command("proceed", id)
+            invocation.command("proceed", id)
         ))?;
     }
-    Ok(if view.counts.failed > 0 { Ended::FailedRecords } else { Ended::Done })
+    Ok(if view.counts.failed > 0 { Exit::FailedRecords } else { Exit::Done })
 }
 
 fn took(view: &View) -> Option<Duration> {
     (view.completed_at? - view.created_at).to_std().ok()
 }
 
-fn text(view: &View, details: &Details, reach: &Reach) -> String {
+fn text(view: &View, details: &Details, invocation: &Invocation) -> String {
     let counts = &view.counts;
     let mut text = format!("import {} {}", view.id, view.state);
     if let Some(name) = &view.filename {
@@ -178,17 +183,17 @@ fn text(view: &View, details: &Details, reach: &Reach) -> String {
         text.push_str("\nThe file has no records: it has a header or an empty list, and nothing else.");
     }
     for problem in &details.problems {
-        let _ = write!(text, "\n{}", told(problem, false));
+        let _ = write!(text, "\n{}", problem_text(problem, false));
     }
     for warning in &details.warnings {
         let _ = write!(text, "\n{}", warned(warning));
     }
     if details.further_problems {
-        let _ = write!(text, "\nand further causes: {}", reach.command("problems", view.id));
+        let _ = write!(text, "\nand further causes: {}", invocation.command("problems", view.id));
     }
     if counts.failed > 0 {
-        let _ = write!(text, "\nwhat to do about them: {}", reach.command("problems", view.id));
-        let _ = write!(text, "\nfailed records: {}", reach.failed(view.id, view.options.format));
+        let _ = write!(text, "\nwhat to do about them: {}", invocation.command("problems", view.id));
+        let _ = write!(text, "\nfailed records: {}", invocation.failed(view.id, view.options.format));
     }
     text
 }

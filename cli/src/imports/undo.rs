@@ -15,8 +15,8 @@ use super::local::Local;
 use crate::client::{Remote, operations};
 use crate::connect::OPERATOR;
 use crate::failure::usage;
-use crate::output::{number, remark};
-use crate::reach::Reach;
+use crate::invocation::Invocation;
+use crate::output::{number, stderr_line};
 use crate::view::View;
 
 /// Options of `muster imports undo`.
@@ -42,7 +42,7 @@ pub(crate) struct UndoArgs {
     /// Take it back at once, without planning it first
     #[arg(long, conflicts_with_all = ["hold", "check"])]
     now: bool,
-    /// Only say what could be taken back
+    /// Only show what could be undone
     #[arg(long)]
     check: bool,
 }
@@ -88,7 +88,7 @@ pub(super) async fn undo(
     id: ImportId,
     args: &UndoArgs,
     as_json: bool,
-    reach: &Reach,
+    invocation: &Invocation,
 ) -> anyhow::Result<Option<View>> {
     let fields = args.fields()?;
     let preview = match backend {
@@ -98,7 +98,7 @@ pub(super) async fn undo(
     if args.check && as_json {
         crate::output::json(&preview)?;
     } else {
-        tell(&preview, args.check, reach);
+        tell(&preview, args.check, invocation);
     }
     if args.check {
         return Ok(None);
@@ -111,25 +111,25 @@ pub(super) async fn undo(
 }
 
 /// What there is to know before it begins.
-fn tell(preview: &UndoPreview, check: bool, reach: &Reach) {
+fn tell(preview: &UndoPreview, check: bool, invocation: &Invocation) {
     let id = preview.import;
     if let Some(code) = preview.refused {
-        remark(format_args!("import {id} cannot be undone [{code}]"));
+        stderr_line(format_args!("import {id} cannot be undone [{code}]"));
         return;
     }
     let (inserted, updated) = (number(preview.inserted), number(preview.updated));
     let does = if check { format!("import {id} can be undone") } else { format!("undo of import {id}") };
-    remark(format_args!("{does}: {inserted} records inserted users, {updated} changed them"));
+    stderr_line(format_args!("{does}: {inserted} records inserted users, {updated} changed them"));
     if preview.gone > 0 {
-        remark(format_args!(
+        stderr_line(format_args!(
             "{} of them cannot be taken back: what was before is not kept",
             number(preview.gone)
         ));
     }
     if !preview.later.is_empty() {
-        remark("imports changed users after it; what they changed of the same users is left as it is:");
+        stderr_line("imports changed users after it; what they changed of the same users is left as it is:");
         for later in &preview.later {
-            remark(format_args!("  {}", reach.command("show", later)));
+            stderr_line(format_args!("  {}", invocation.command("show", later)));
         }
     }
 }

@@ -14,11 +14,11 @@ use super::backend::Backend;
 use super::local::Local;
 use super::{plan, summary};
 use crate::client::Refused;
-use crate::failure::Ended;
+use crate::failure::Exit;
 use crate::follow::drive;
-use crate::output::remark;
+use crate::invocation::Invocation;
+use crate::output::stderr_line;
 use crate::progress::Progress;
-use crate::reach::Reach;
 use crate::shutdown::Shutdown;
 use crate::view::View;
 
@@ -27,23 +27,23 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How often in a row a server may fail to answer.
 const SILENT: u32 = 120;
 
-/// Follows an import to its end and tells what came of it. The import goes on without being watched.
+/// Follows an import to its end and prints its summary. The import goes on without being watched.
 pub(super) async fn run(
     backend: &Backend<'_>,
     id: ImportId,
     as_json: bool,
-    reach: &Reach,
+    invocation: &Invocation,
     shutdown: &Shutdown,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     let progress = Progress::new(as_json);
-    let mut told = Told::default();
+    let mut told = LastShown::default();
     let mut silent = 0;
     let view = loop {
         match backend.show(id).await {
             Ok(view) if view.state.is_final() => break view,
             Ok(view) if view.state == ImportState::Planned => {
                 progress.clear();
-                return plan::planned(backend, id, as_json, reach).await;
+                return plan::planned(backend, id, as_json, invocation).await;
             }
             Ok(view) => {
                 silent = 0;
@@ -56,7 +56,7 @@ pub(super) async fn run(
                     bail!(
                         "import {id} is {}, and no program works on it here: `muster serve` or `{}` goes on with it",
                         view.state,
-                        reach.command(what, id)
+                        invocation.command(what, id)
                     );
                 }
                 progress.applying(&view.counts);
@@ -79,14 +79,14 @@ pub(super) async fn run(
             () = tokio::time::sleep(LOOK) => {}
             () = shutdown.stopping() => {
                 progress.clear();
-                remark(format_args!("import {id} goes on; `{}` tells how far it is", reach.command("show", id)));
-                return Ok(Ended::Done);
+                stderr_line(format_args!("import {id} continues; `{}` shows its progress", invocation.command("show", id)));
+                return Ok(Exit::Done);
             }
         }
     };
     progress.clear();
     let details = details(backend, &view).await?;
-    summary::tell(as_json, &view, details, reach)
+    summary::tell(as_json, &view, details, invocation)
 }
 
 async fn details(backend: &Backend<'_>, view: &View) -> anyhow::Result<summary::Details> {
@@ -97,53 +97,53 @@ async fn details(backend: &Backend<'_>, view: &View) -> anyhow::Result<summary::
 }
 
 impl Local<'_> {
-    /// Does the import's work here until its end, and tells what came of it.
+    /// Runs the import here to its end, and prints its summary.
     pub(crate) async fn drive(
         &self,
         config: &Config,
         id: ImportId,
         as_json: bool,
-        reach: &Reach,
+        invocation: &Invocation,
         shutdown: &Shutdown,
-    ) -> anyhow::Result<Ended> {
+    ) -> anyhow::Result<Exit> {
         let progress = Progress::new(as_json);
         let view = drive(self.session, config, self.tenant, id, &progress, shutdown).await?;
         progress.clear();
         if view.state == ImportState::Planned {
-            return plan::tell(&self.plan(id).await?, as_json, reach);
+            return plan::tell(&self.plan(id).await?, as_json, invocation);
         }
         let details = summary::Details::read(&self.session.store, self.tenant, &view).await?;
-        summary::tell(as_json, &view, details, reach)
+        summary::tell(as_json, &view, details, invocation)
     }
 }
 
-/// What was told last, so that each thing is told once.
+/// What was printed last, so that nothing is printed twice.
 #[derive(Default)]
-struct Told {
+struct LastShown {
     state: Option<String>,
     trouble: Option<Trouble>,
 }
 
-/// What is in the way of an import, without the numbers of its sentence: they may change, and it is the same all the same.
+/// The obstacle of an import, without the numbers of its sentence, since they may change while the obstacle stays the same.
 #[derive(Debug, Clone, PartialEq)]
 struct Trouble {
     stalled: bool,
     why: String,
 }
 
-impl Told {
+impl LastShown {
     fn tell(&mut self, view: &View) {
         let state = view.state.to_string();
         if self.state.as_ref() != Some(&state) {
-            remark(format_args!("import {} is {state}", view.id));
+            stderr_line(format_args!("import {} is {state}", view.id));
             self.state = Some(state);
         }
         if let Some(news) = self.news(view.progress.as_ref()) {
-            remark(news);
+            stderr_line(news);
         }
     }
 
-    /// What is to be told of how an import gets on, where it is not what was told last.
+    /// What to print about the progress of an import, if it differs from what was printed last.
     fn news(&mut self, progress: Option<&HowItGetsOn>) -> Option<String> {
         let sentence = progress.and_then(sentence);
         let trouble = progress.and_then(trouble);
@@ -153,7 +153,7 @@ impl Told {
     }
 }
 
-/// What is in the way of an import, as far as something is.
+/// The obstacle of an import, if there is one.
 fn trouble(progress: &HowItGetsOn) -> Option<Trouble> {
     let why = match (progress.stalled, &progress.problem, progress.waits_for) {
         (true, ..) => progress.reason(),
@@ -177,7 +177,7 @@ fn sentence(progress: &HowItGetsOn) -> Option<String> {
     })
 }
 
-/// How an import gets on, as `show` has it: name and text of each line.
+/// The progress of an import for `show`: name and text of each line.
 pub(super) fn rows(progress: &HowItGetsOn) -> Vec<Vec<String>> {
     let row = |name: &str, text: String| vec![name.to_owned(), text];
     let time = |at: chrono::DateTime<chrono::Utc>| at.format("%Y-%m-%d %H:%M:%S UTC").to_string();
@@ -240,7 +240,7 @@ mod tests {
             next_try_at: None,
         };
         let full = |chunks| HowItGetsOn { problem: Some(problem(chunks, "the disk is full")), ..well() };
-        let mut told = Told::default();
+        let mut told = LastShown::default();
         assert_eq!(told.news(Some(&well())), None);
         assert_eq!(told.news(Some(&full(3))).unwrap(), "3 of its chunks in trouble: the disk is full");
         assert_eq!(told.news(Some(&full(4))), None);

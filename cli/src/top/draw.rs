@@ -1,5 +1,5 @@
-//! The screen of `muster top`, as a function of what is known and of the time. Control characters in names are left out, so that no file
-//! name steers the terminal.
+//! The screen of `muster top`, as a function of what is known and of the time. Control characters in names
+//! are removed, so that a file name cannot send control codes to the terminal.
 
 use chrono::{DateTime, Utc};
 use muster_domain::import::ImportState;
@@ -162,7 +162,7 @@ fn state(state: ImportState) -> Style {
     Style::new().fg(colour)
 }
 
-/// What is in the way of an import, and whether it stands still.
+/// The obstacle of an import, and whether it is stalled.
 fn why(view: &View) -> (String, bool) {
     if let Some(error) = &view.error {
         return (error.message.to_string(), true);
@@ -254,7 +254,7 @@ fn detail(frame: &mut Frame<'_>, top: &Top, area: Rect) {
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), about);
     let title = format!("records/s, at most {}", number(top.rates.iter().copied().max().unwrap_or(0)));
     let block = Block::bordered().title(title);
-    // The newest stand at the right, as far as there is room.
+    // The newest are on the right, as far as there is room.
     let room = usize::from(block.inner(rates).width);
     let newest = top.rates.get(top.rates.len().saturating_sub(room)..).unwrap_or_default();
     frame.render_widget(Sparkline::default().block(block).data(newest), rates);
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_does_not_steer_the_terminal() {
+    fn a_name_sends_no_control_codes_to_the_terminal() {
         let mut top = Top::new("here".into());
         let filename = Some("a\u{1b}[2J\u{7}\r\nb.csv".to_owned());
         top.take(seen(vec![View { filename, ..view(1, ImportState::Running) }]));

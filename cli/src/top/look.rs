@@ -1,4 +1,4 @@
-//! What `muster top` asks: imports, what failed in one of them, the queue and the programs.
+//! The queries of `muster top`: imports, the failures of one import, the queue and the processes.
 
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
@@ -82,7 +82,7 @@ async fn of_server(remote: &Remote) -> Machines {
     machines
 }
 
-/// The text of an answer. A server that is not ready says why in one that is no success.
+/// The text of an answer. A server that is not ready gives the reason in an unsuccessful response.
 async fn told<T: 'static>(remote: &Remote, call: Call<T>) -> Option<String> {
     let answer = remote.request(&call).send().await.ok()?;
     let told = answer.status().is_success() || answer.status() == StatusCode::SERVICE_UNAVAILABLE;

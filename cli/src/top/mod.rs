@@ -23,8 +23,8 @@ use tokio::sync::mpsc;
 
 use crate::client::{Remote, ServerToken};
 use crate::connect::{self, Need, Session};
-use crate::failure::{Ended, usage};
-use crate::imports::{Backend, CauseArgs, Local, Steer};
+use crate::failure::{Exit, usage};
+use crate::imports::{Backend, CauseArgs, ImportAction, Local};
 use crate::pipeline::{dispatch_options, receive_limits};
 use crate::shutdown::Shutdown;
 use crate::view::View;
@@ -55,9 +55,9 @@ pub(crate) struct TopArgs {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &TopArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
+pub(crate) async fn run(args: &TopArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Exit> {
     if !io::stdout().is_terminal() {
-        return Err(usage("top wants a terminal; `muster imports list` tells the same once"));
+        return Err(usage("top needs a terminal; `muster imports list` shows the same once"));
     }
     let every = Duration::from_secs(args.every);
     if let Some(server) = &args.server {
@@ -79,10 +79,10 @@ async fn show(
     place: String,
     every: Duration,
     shutdown: &Shutdown,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     let screen = Screen(ratatui::try_init().context("the terminal cannot be drawn on")?);
     Box::pin(follow(backend, place, every, screen, Keys::start(), shutdown)).await?;
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }
 
 /// The terminal while it is ours. Dropped, it is as it was before.
@@ -114,7 +114,7 @@ async fn follow(
 ) -> anyhow::Result<()> {
     let mut top = Top::new(place);
     let mut looking = look_after(backend, Duration::ZERO, None);
-    let mut steering: Option<Doing<'_, (Steer, anyhow::Result<View>)>> = None;
+    let mut performing: Option<Doing<'_, (ImportAction, anyhow::Result<View>)>> = None;
     loop {
         screen.draw(&top)?;
         tokio::select! {
@@ -125,9 +125,9 @@ async fn follow(
                 }
                 looking = look_after(backend, every, top.chosen);
             }
-            Some((steer, came)) = wait_for(&mut steering) => {
-                steering = None;
-                top.done(steer, came.map_err(|error| chain(&error)));
+            Some((action, came)) = wait_for(&mut performing) => {
+                performing = None;
+                top.done(action, came.map_err(|error| chain(&error)));
                 looking = look_after(backend, Duration::ZERO, top.chosen);
             }
             key = keys.next() => {
@@ -136,7 +136,7 @@ async fn follow(
                 match top.press(key) {
                     Want::Quit => return Ok(()),
                     // One after the other: what a second key means depends on what the first came to.
-                    Want::Do(id, steer) if steering.is_none() => steering = Some(Box::pin(steer_one(backend, id, steer))),
+                    Want::Do(id, action) if performing.is_none() => performing = Some(Box::pin(perform_one(backend, id, action))),
                     Want::Do(..) | Want::Nothing if chosen != top.chosen => {
                         looking = look_after(backend, Duration::ZERO, top.chosen);
                     }
@@ -160,11 +160,15 @@ fn look_after<'b>(
     })
 }
 
-async fn steer_one(backend: &Backend<'_>, id: ImportId, steer: Steer) -> (Steer, anyhow::Result<View>) {
-    (steer, backend.steer(id, steer, &CauseArgs::default()).await)
+async fn perform_one(
+    backend: &Backend<'_>,
+    id: ImportId,
+    action: ImportAction,
+) -> (ImportAction, anyhow::Result<View>) {
+    (action, backend.perform(id, action, &CauseArgs::default()).await)
 }
 
-/// Waits for what is done; for ever, where nothing is.
+/// Waits for the running action; without one, forever.
 async fn wait_for<T>(doing: &mut Option<Doing<'_, T>>) -> Option<T> {
     match doing {
         Some(doing) => Some(doing.await),

@@ -1,11 +1,11 @@
-//! What `muster top` knows, and what a key means. Pure: it asks nobody and draws nothing.
+//! The state of `muster top`, and the meaning of its keys. Pure: it sends no requests and draws nothing.
 
 use chrono::{DateTime, Utc};
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
 use muster_store::problems::Problems;
 
-use crate::imports::Steer;
+use crate::imports::ImportAction;
 use crate::view::View;
 
 /// Rates that are kept, one a look.
@@ -66,7 +66,7 @@ pub(crate) enum Key {
     Redraw,
 }
 
-/// What is to be done because of a key.
+/// The action of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Want {
     /// Nothing but drawing.
@@ -74,7 +74,7 @@ pub(crate) enum Want {
     /// The end.
     Quit,
     /// This, to an import.
-    Do(ImportId, Steer),
+    Do(ImportId, ImportAction),
 }
 
 /// Everything that is on the screen.
@@ -94,7 +94,7 @@ pub(crate) struct Top {
     pub(crate) rates: Vec<u64>,
     /// What a key came to.
     pub(crate) told: Option<String>,
-    /// Why the last look failed; what is shown is older then.
+    /// Why the last query failed; the screen then shows older data.
     pub(crate) silent: Option<String>,
     /// When something was seen last.
     pub(crate) seen_at: Option<DateTime<Utc>>,
@@ -106,7 +106,7 @@ impl Top {
         Self { place, ..Self::default() }
     }
 
-    /// Takes what was seen. The chosen import stays chosen wherever it stands now.
+    /// Takes what was seen. The selected import stays selected when its position changes.
     pub(crate) fn take(&mut self, seen: Seen) {
         let Seen { at, mut imports, machines, problems } = seen;
         imports.sort_by_key(|view| (view.state.is_final(), std::cmp::Reverse(view.id)));
@@ -131,7 +131,7 @@ impl Top {
         self.silent = Some(why);
     }
 
-    /// Where the chosen import stands.
+    /// The position of the selected import.
     pub(crate) fn at(&self) -> Option<usize> {
         self.imports.iter().position(|view| Some(view.id) == self.chosen)
     }
@@ -143,26 +143,26 @@ impl Top {
 
     /// What a key means.
     pub(crate) fn press(&mut self, key: Key) -> Want {
-        let steer = match key {
+        let action = match key {
             Key::Quit => return Want::Quit,
             Key::Redraw => return Want::Nothing,
             Key::Up => return self.choose(self.at().map_or(0, |at| at.saturating_sub(1))),
             Key::Down => return self.choose(self.at().map_or(0, |at| at + 1)),
             Key::First => return self.choose(0),
             Key::Last => return self.choose(usize::MAX),
-            Key::Pause => Steer::Pause,
-            Key::Resume => Steer::Resume,
-            Key::Retry => Steer::Retry,
+            Key::Pause => ImportAction::Pause,
+            Key::Resume => ImportAction::Resume,
+            Key::Retry => ImportAction::Retry,
         };
         let Some(view) = self.import() else {
             self.told = Some("there is no import".into());
             return Want::Nothing;
         };
-        match fitting(steer, view) {
-            Ok(steer) => {
+        match fitting(action, view) {
+            Ok(action) => {
                 let id = view.id;
-                self.told = Some(format!("{} of {id} …", steer.word()));
-                Want::Do(id, steer)
+                self.told = Some(format!("{} of {id} …", action.word()));
+                Want::Do(id, action)
             }
             Err(why) => {
                 self.told = Some(why);
@@ -182,11 +182,11 @@ impl Top {
         Want::Nothing
     }
 
-    /// Takes what came of steering.
-    pub(crate) fn done(&mut self, steer: Steer, came: Result<View, String>) {
+    /// Takes the result of an action.
+    pub(crate) fn done(&mut self, action: ImportAction, came: Result<View, String>) {
         match came {
             Ok(view) => {
-                self.told = Some(format!("{} of {}: it is {} now", steer.word(), view.id, view.state));
+                self.told = Some(format!("{} of {}: it is {} now", action.word(), view.id, view.state));
                 if let Some(known) = self.imports.iter_mut().find(|known| known.id == view.id) {
                     *known = view;
                 }
@@ -197,20 +197,20 @@ impl Top {
 }
 
 /// What fits the state of an import, or why nothing does.
-fn fitting(steer: Steer, view: &View) -> Result<Steer, String> {
+fn fitting(action: ImportAction, view: &View) -> Result<ImportAction, String> {
     use ImportState as S;
-    match (steer, view.state) {
-        (Steer::Pause, S::Running) => Ok(Steer::Pause),
-        (Steer::Resume, S::Paused | S::Cancelled) => Ok(Steer::Resume),
+    match (action, view.state) {
+        (ImportAction::Pause, S::Running) => Ok(ImportAction::Pause),
+        (ImportAction::Resume, S::Paused | S::Cancelled) => Ok(ImportAction::Resume),
         // What waits for its start goes on by that.
-        (Steer::Resume, S::Received | S::Planned) => Ok(Steer::Proceed(None)),
-        (Steer::Retry, S::Running | S::Paused | S::Completed)
+        (ImportAction::Resume, S::Received | S::Planned) => Ok(ImportAction::Proceed(None)),
+        (ImportAction::Retry, S::Running | S::Paused | S::Completed)
             if view.counts.failed == 0 && view.chunks.dead == 0 =>
         {
             Err("nothing of it failed".into())
         }
-        (Steer::Retry, S::Running | S::Paused | S::Completed) => Ok(Steer::Retry),
-        (steer, state) => Err(format!("it is {state}: it cannot {} now", steer.word())),
+        (ImportAction::Retry, S::Running | S::Paused | S::Completed) => Ok(ImportAction::Retry),
+        (action, state) => Err(format!("it is {state}: it cannot {} now", action.word())),
     }
 }
 
@@ -308,7 +308,7 @@ pub(crate) mod tests {
         assert_eq!(top.import().unwrap().id.get().as_u128(), 3);
         top.press(Key::Down);
         assert_eq!(top.import().unwrap().id.get().as_u128(), 2);
-        // A newer one comes, and the chosen one stands elsewhere.
+        // A newer import arrives, and the position of the selected one changes.
         top.take(seen(vec![running(1), running(2), running(3), running(4)]));
         assert_eq!((top.at(), top.import().unwrap().id.get().as_u128()), (Some(2), 2));
         top.take(seen(vec![running(1), running(3), running(4)]));
@@ -331,14 +331,14 @@ pub(crate) mod tests {
             let counts = Counts { total: 10, failed, inserted: 10 - failed, ..Counts::default() };
             top.take(seen(vec![View { counts, ..view(1, state) }]));
             let want = top.press(key);
-            let steer = if let Want::Do(_, steer) = want { Some(steer) } else { None };
-            (steer, top.told.unwrap())
+            let action = if let Want::Do(_, action) = want { Some(action) } else { None };
+            (action, top.told.unwrap())
         };
-        assert_eq!(press(S::Running, Key::Pause, 0).0, Some(Steer::Pause));
-        assert_eq!(press(S::Paused, Key::Resume, 0).0, Some(Steer::Resume));
-        assert_eq!(press(S::Cancelled, Key::Resume, 0).0, Some(Steer::Resume));
-        assert_eq!(press(S::Received, Key::Resume, 0).0, Some(Steer::Proceed(None)));
-        assert_eq!(press(S::Completed, Key::Retry, 3).0, Some(Steer::Retry));
+        assert_eq!(press(S::Running, Key::Pause, 0).0, Some(ImportAction::Pause));
+        assert_eq!(press(S::Paused, Key::Resume, 0).0, Some(ImportAction::Resume));
+        assert_eq!(press(S::Cancelled, Key::Resume, 0).0, Some(ImportAction::Resume));
+        assert_eq!(press(S::Received, Key::Resume, 0).0, Some(ImportAction::Proceed(None)));
+        assert_eq!(press(S::Completed, Key::Retry, 3).0, Some(ImportAction::Retry));
         assert_eq!(press(S::Completed, Key::Retry, 0), (None, "nothing of it failed".into()));
         assert_eq!(press(S::Completed, Key::Pause, 0), (None, "it is completed: it cannot pause now".into()));
         let mut empty = Top::new("here".into());
@@ -350,13 +350,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_steering_came_to_is_told_and_shown_at_once() {
+    fn the_result_of_an_action_is_shown_at_once() {
         let mut top = Top::new("here".into());
         top.take(seen(vec![view(1, ImportState::Running)]));
-        top.done(Steer::Pause, Ok(view(1, ImportState::Paused)));
+        top.done(ImportAction::Pause, Ok(view(1, ImportState::Paused)));
         assert_eq!(top.import().unwrap().state, ImportState::Paused);
         assert!(top.told.as_deref().unwrap().ends_with("it is paused now"));
-        top.done(Steer::Retry, Err("the server refused".into()));
+        top.done(ImportAction::Retry, Err("the server refused".into()));
         assert_eq!(top.told.as_deref(), Some("the server refused"));
     }
 

@@ -11,8 +11,8 @@ use super::{NO_SUCH_USER, Named};
 use crate::client::answers::Erased;
 use crate::client::{Remote, operations};
 use crate::connect::OPERATOR;
-use crate::failure::{Ended, usage};
-use crate::output::{answer, json};
+use crate::failure::{Exit, usage};
+use crate::output::{json, stdout_line};
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
@@ -56,7 +56,7 @@ pub(super) async fn here(
     tenant: TenantId,
     who: &Named,
     as_json: bool,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     let person: Option<Person> = match who {
         Named::Field(field, value) => Some(erase::person_by(store, tenant, *field, value).await?),
         Named::Id(id) => erase::person(store, tenant, *id).await?,
@@ -64,24 +64,24 @@ pub(super) async fn here(
     let Some(person) = person else { anyhow::bail!(NO_SUCH_USER) };
     let erase::Erased { users, records, mentions, changes } =
         erase::erase(store, tenant, &person, OPERATOR).await?;
-    told(&Erased { users, records, mentions, changes }, as_json)
+    print_erased(&Erased { users, records, mentions, changes }, as_json)
 }
 
 /// Erases a user behind a server.
-pub(super) async fn behind(remote: &Remote, user: UserId, as_json: bool) -> anyhow::Result<Ended> {
+pub(super) async fn behind(remote: &Remote, user: UserId, as_json: bool) -> anyhow::Result<Exit> {
     // It takes as long as there is much staged, so there is no time limit.
-    told(&remote.ask_without_limit(operations::USERS_ERASE.at(&[&user])).await?, as_json)
+    print_erased(&remote.ask_without_limit(operations::USERS_ERASE.at(&[&user])).await?, as_json)
 }
 
-fn told(erased: &Erased, as_json: bool) -> anyhow::Result<Ended> {
+fn print_erased(erased: &Erased, as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         json(erased)?;
     } else {
         let Erased { users, records, mentions, changes } = erased;
-        answer(format_args!(
+        stdout_line(format_args!(
             "erased: {users} user(s), {records} staged record(s), values in {mentions} record(s) of others, and {changes} \
              before-image(s)"
         ))?;
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }

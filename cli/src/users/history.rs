@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::NO_SUCH_USER;
 use crate::client::{Remote, operations};
-use crate::failure::Ended;
-use crate::output::{answer, number, remark};
+use crate::failure::Exit;
+use crate::output::{number, stderr_line, stdout_line};
 
 /// Entries asked for at a time.
 const PAGE: usize = 100;
@@ -20,7 +20,7 @@ pub(super) async fn here(
     tenant: TenantId,
     user: UserId,
     as_json: bool,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<Exit> {
     let mut after: Option<Cursor> = None;
     let mut any = false;
     loop {
@@ -29,13 +29,13 @@ pub(super) async fn here(
         tell(&page, &mut any, as_json)?;
         match page.next {
             Some(next) => after = Some(next.parse()?),
-            None => return Ok(Ended::Done),
+            None => return Ok(Exit::Done),
         }
     }
 }
 
 /// Behind a server.
-pub(super) async fn behind(remote: &Remote, user: UserId, as_json: bool) -> anyhow::Result<Ended> {
+pub(super) async fn behind(remote: &Remote, user: UserId, as_json: bool) -> anyhow::Result<Exit> {
     let mut after: Option<String> = None;
     let mut any = false;
     loop {
@@ -47,7 +47,7 @@ pub(super) async fn behind(remote: &Remote, user: UserId, as_json: bool) -> anyh
         tell(&page, &mut any, as_json)?;
         match page.next {
             Some(next) => after = Some(next),
-            None => return Ok(Ended::Done),
+            None => return Ok(Exit::Done),
         }
     }
 }
@@ -57,15 +57,15 @@ fn tell(page: &Page, any: &mut bool, as_json: bool) -> anyhow::Result<()> {
     for entry in &page.entries {
         *any = true;
         if as_json {
-            answer(serde_json::to_string(entry)?)?;
+            stdout_line(serde_json::to_string(entry)?)?;
         } else {
-            answer(lines(entry))?;
+            stdout_line(lines(entry))?;
         }
     }
     if page.next.is_none() && !*any {
-        remark("nothing is kept of what happened to the user");
+        stderr_line("nothing is kept of what happened to the user");
     } else if page.older_gone {
-        remark("what happened before is not kept any more");
+        stderr_line("what happened before is not kept any more");
     }
     Ok(())
 }

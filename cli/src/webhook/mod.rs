@@ -1,4 +1,4 @@
-//! `muster webhook`: addresses that are told what happens to imports; in the store of this machine or behind a server.
+//! `muster webhook`: addresses that are notified about imports, in the store of this machine or on a server.
 
 mod backend;
 
@@ -17,8 +17,8 @@ use uuid::Uuid;
 use self::backend::Backend;
 use crate::client::{Remote, ServerToken};
 use crate::connect::{self, Need, Session};
-use crate::failure::{Ended, usage};
-use crate::output::{answer, json, remark, table};
+use crate::failure::{Exit, usage};
+use crate::output::{json, stderr_line, stdout_line, table};
 use crate::shutdown::{Aborted, Shutdown};
 use crate::values::one_of;
 
@@ -26,7 +26,7 @@ use crate::values::one_of;
 #[derive(Debug, Args)]
 pub(crate) struct WebhookArgs {
     #[command(subcommand)]
-    what: What,
+    what: WebhookCommand,
     /// The tenant whose webhooks they are
     #[arg(long, global = true, value_name = "SLUG", default_value = Slug::DEFAULT)]
     tenant: Slug,
@@ -40,13 +40,13 @@ pub(crate) struct WebhookArgs {
     json: bool,
 }
 
-/// What a webhook is told.
+/// The events of a webhook.
 #[derive(Debug, Args)]
-struct Told {
-    /// What it is told, as in import.completed; may be given several times; everything where none is given
+struct EventArgs {
+    /// An event to deliver, such as import.completed; can be repeated; without it, all events
     #[arg(long = "event", value_name = "NAME", value_delimiter = ',')]
     events: Vec<String>,
-    /// Tell it of an import of whose records more than so many percent have failed, from 0 to 99
+    /// Notify it of an import if more than this percentage of its records failed, from 0 to 99
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..100))]
     failed_above: Option<u8>,
 }
@@ -54,14 +54,14 @@ struct Told {
 /// One of two secrets.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum WhichSecret {
-    /// The one before the rotation
+    /// The secret before the rotation
     Old,
-    /// The one that the rotation gave
+    /// The secret from the rotation
     New,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum WebhookCommand {
     /// Create a webhook and print its secret, once
     #[command(
         after_help = "Examples:\n  muster webhook create https://hooks.example.com/muster\n  muster webhook create https://hooks.example.com/muster --event import.completed,chunk.dead --failed-above 5"
@@ -70,7 +70,7 @@ enum What {
         /// Where it leads
         url: String,
         #[command(flatten)]
-        told: Told,
+        told: EventArgs,
         /// What people call it
         #[arg(long, default_value = "")]
         description: String,
@@ -87,7 +87,7 @@ enum What {
         /// Its id, or the beginning or the end of it
         id: String,
     },
-    /// Deliver to a webhook again: what was still to be delivered, and what happens from now on
+    /// Deliver to a webhook again: pending deliveries and new events
     #[command(after_help = "Examples:\n  muster webhook enable 0198")]
     Enable {
         /// Its id, or the beginning or the end of it
@@ -124,7 +124,7 @@ enum What {
         #[arg(long, value_enum, default_value = "old")]
         which: WhichSecret,
     },
-    /// List what a webhook was told, the newest first, and how that went
+    /// List the deliveries of a webhook and their results, newest first
     #[command(after_help = "Examples:\n  muster webhook deliveries 0198 --state failed")]
     Deliveries {
         /// Its id, or the beginning or the end of it
@@ -136,7 +136,7 @@ enum What {
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200))]
         limit: u16,
     },
-    /// Make a delivery again, whatever became of it
+    /// Repeat a delivery, whatever its result was
     #[command(after_help = "Examples:\n  muster webhook redeliver 0198 0198f3a0-7b7c-7000-8000-000000000001")]
     Redeliver {
         /// Id of the webhook, or the beginning or the end of it
@@ -153,8 +153,8 @@ enum What {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: &WebhookArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Ended> {
-    if let What::Create { told, .. } = &args.what {
+pub(crate) async fn run(args: &WebhookArgs, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Exit> {
+    if let WebhookCommand::Create { told, .. } = &args.what {
         let known = event_types();
         if told.events.iter().any(|name| !known.contains(name)) {
             return Err(usage(format!("--event must be one of: {}", known.join(", "))));
@@ -175,9 +175,9 @@ pub(crate) async fn run(args: &WebhookArgs, config: &Config, shutdown: &Shutdown
     Box::pin(connect::with(config, Need::Look, shutdown, work)).await
 }
 
-async fn done(args: &WebhookArgs, backend: &Backend<'_>) -> anyhow::Result<Ended> {
+async fn done(args: &WebhookArgs, backend: &Backend<'_>) -> anyhow::Result<Exit> {
     match &args.what {
-        What::Create { url, told, description, disabled } => {
+        WebhookCommand::Create { url, told, description, disabled } => {
             let new = NewWebhook {
                 url: url.clone(),
                 description: description.clone(),
@@ -187,48 +187,48 @@ async fn done(args: &WebhookArgs, backend: &Backend<'_>) -> anyhow::Result<Ended
             };
             created(args, backend, &new).await
         }
-        What::List => listed(&backend.list().await?, args.json),
-        What::Show { id } => shown(&find(backend, id).await?, args.json),
-        What::Enable { id } => {
+        WebhookCommand::List => listed(&backend.list().await?, args.json),
+        WebhookCommand::Show { id } => shown(&find(backend, id).await?, args.json),
+        WebhookCommand::Enable { id } => {
             let id = find(backend, id).await?.id;
             shown(&backend.enable(id, true).await?, args.json)
         }
-        What::Disable { id } => {
+        WebhookCommand::Disable { id } => {
             let id = find(backend, id).await?.id;
             shown(&backend.enable(id, false).await?, args.json)
         }
-        What::Delete { id } => {
+        WebhookCommand::Delete { id } => {
             let id = find(backend, id).await?.id;
             backend.delete(id).await?;
-            told(args.json, &value!({ "deleted": id }), &format!("webhook {id} is deleted"))
+            print_result(args.json, &value!({ "deleted": id }), &format!("webhook {id} is deleted"))
         }
-        What::Rotate { id } => {
+        WebhookCommand::Rotate { id } => {
             let id = find(backend, id).await?.id;
             let secret = backend.rotate(id).await?;
-            told(args.json, &value!({ "id": id, "secret": secret }), &secret)?;
-            remark(
+            print_result(args.json, &value!({ "id": id, "secret": secret }), &secret)?;
+            stderr_line(
                 "this secret is shown this once; deliveries are signed with both until `muster webhook drop-secret` drops the old one",
             );
-            Ok(Ended::Done)
+            Ok(Exit::Done)
         }
-        What::DropSecret { id, which } => {
+        WebhookCommand::DropSecret { id, which } => {
             let id = find(backend, id).await?.id;
             let which = match which {
                 WhichSecret::Old => Which::Old,
                 WhichSecret::New => Which::New,
             };
             backend.drop_secret(id, which).await?;
-            told(args.json, &value!({ "id": id, "secrets": 1 }), "one secret is left")
+            print_result(args.json, &value!({ "id": id, "secrets": 1 }), "one secret is left")
         }
-        What::Deliveries { id, state, limit } => {
+        WebhookCommand::Deliveries { id, state, limit } => {
             let id = find(backend, id).await?.id;
             deliveries(&backend.deliveries(id, *state, *limit).await?, args.json)
         }
-        What::Redeliver { id, delivery } => {
+        WebhookCommand::Redeliver { id, delivery } => {
             let id = find(backend, id).await?.id;
             tried(&backend.redeliver(id, *delivery).await?, args.json)
         }
-        What::Ping { id } => {
+        WebhookCommand::Ping { id } => {
             let id = find(backend, id).await?.id;
             tried(&backend.ping(id).await?, args.json)
         }
@@ -250,27 +250,27 @@ async fn find(backend: &Backend<'_>, id: &str) -> anyhow::Result<WebhookView> {
     }
 }
 
-async fn created(args: &WebhookArgs, backend: &Backend<'_>, new: &NewWebhook) -> anyhow::Result<Ended> {
+async fn created(args: &WebhookArgs, backend: &Backend<'_>, new: &NewWebhook) -> anyhow::Result<Exit> {
     let created = backend.create(new).await?;
     if args.json {
         json(&created)?;
     } else {
-        answer(&created.secret)?;
-        remark(format_args!(
+        stdout_line(&created.secret)?;
+        stderr_line(format_args!(
             "webhook {} is created; its secret is shown this once. `muster webhook ping {}` tries it",
             created.webhook.id, created.webhook.id
         ));
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }
 
-fn told(as_json: bool, document: &serde_json::Value, text: &str) -> anyhow::Result<Ended> {
+fn print_result(as_json: bool, document: &serde_json::Value, text: &str) -> anyhow::Result<Exit> {
     if as_json {
         json(document)?;
     } else {
-        answer(text)?;
+        stdout_line(text)?;
     }
-    Ok(Ended::Done)
+    Ok(Exit::Done)
 }
 
 fn state_of(webhook: &WebhookView) -> String {
@@ -290,24 +290,24 @@ fn events_of(webhook: &WebhookView) -> String {
     names
 }
 
-fn listed(webhooks: &[WebhookView], as_json: bool) -> anyhow::Result<Ended> {
+fn listed(webhooks: &[WebhookView], as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         json(&webhooks)?;
-        return Ok(Ended::Done);
+        return Ok(Exit::Done);
     }
     let row = |webhook: &WebhookView| {
         let pending = webhook.pending.to_string();
         vec![webhook.id.to_string(), state_of(webhook), pending, webhook.url.clone(), events_of(webhook)]
     };
     let rows: Vec<Vec<String>> = webhooks.iter().map(row).collect();
-    answer(table(&["ID", "STATE", "PENDING", "URL", "TOLD"], &rows))?;
-    Ok(Ended::Done)
+    stdout_line(table(&["ID", "STATE", "PENDING", "URL", "TOLD"], &rows))?;
+    Ok(Exit::Done)
 }
 
-fn shown(webhook: &WebhookView, as_json: bool) -> anyhow::Result<Ended> {
+fn shown(webhook: &WebhookView, as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         json(webhook)?;
-        return Ok(Ended::Done);
+        return Ok(Exit::Done);
     }
     let rows = [
         ("id", webhook.id.to_string()),
@@ -321,8 +321,8 @@ fn shown(webhook: &WebhookView, as_json: bool) -> anyhow::Result<Ended> {
         ("changed", webhook.updated_at.to_rfc3339()),
     ];
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    answer(table(&["WEBHOOK", ""], &rows))?;
-    Ok(Ended::Done)
+    stdout_line(table(&["WEBHOOK", ""], &rows))?;
+    Ok(Exit::Done)
 }
 
 /// How the last try of a delivery went.
@@ -337,10 +337,10 @@ fn last_try(delivery: &DeliveryView) -> String {
     }
 }
 
-fn deliveries(deliveries: &[DeliveryView], as_json: bool) -> anyhow::Result<Ended> {
+fn deliveries(deliveries: &[DeliveryView], as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         json(&deliveries)?;
-        return Ok(Ended::Done);
+        return Ok(Exit::Done);
     }
     let time = |at: Option<DateTime<Utc>>| at.map(|at| at.to_rfc3339()).unwrap_or_default();
     let row = |delivery: &DeliveryView| {
@@ -355,12 +355,12 @@ fn deliveries(deliveries: &[DeliveryView], as_json: bool) -> anyhow::Result<Ende
         ]
     };
     let rows: Vec<Vec<String>> = deliveries.iter().map(row).collect();
-    answer(table(&["DELIVERY", "TYPE", "STATE", "TRIES", "CREATED", "NEXT TRY", "LAST TRY"], &rows))?;
-    Ok(Ended::Done)
+    stdout_line(table(&["DELIVERY", "TYPE", "STATE", "TRIES", "CREATED", "NEXT TRY", "LAST TRY"], &rows))?;
+    Ok(Exit::Done)
 }
 
 /// How a delivery went that was waited for.
-fn tried(delivery: &DeliveryView, as_json: bool) -> anyhow::Result<Ended> {
+fn tried(delivery: &DeliveryView, as_json: bool) -> anyhow::Result<Exit> {
     let told = match delivery.state {
         DeliveryState::Delivered => format!("delivered: {}", last_try(delivery)),
         DeliveryState::Failed => format!("failed: {}", last_try(delivery)),
@@ -371,7 +371,7 @@ fn tried(delivery: &DeliveryView, as_json: bool) -> anyhow::Result<Ended> {
     if as_json {
         json(delivery)?;
     } else {
-        answer(told)?;
+        stdout_line(told)?;
     }
-    Ok(if delivery.state == DeliveryState::Failed { Ended::Unwell } else { Ended::Done })
+    Ok(if delivery.state == DeliveryState::Failed { Exit::Failure } else { Exit::Done })
 }

@@ -3,11 +3,12 @@
 use muster_domain::chunk::decode;
 use muster_domain::erase::Person;
 use muster_domain::options::{IdentifierField, ImportOptions};
+use muster_domain::outcome::Counts;
 use muster_domain::undo::{Change, Kind, changes};
-use muster_store::{erase, retention, steer};
+use muster_store::{erase, lifecycle, retention};
 use serde_json::json;
 
-use crate::harness::{Backend, Pipeline, counts, people};
+use crate::harness::{Backend, Pipeline, people};
 use crate::on_both_queues;
 
 on_both_queues!(
@@ -40,7 +41,7 @@ async fn an_import_keeps_what_it_changed_and_nothing_else(backend: Backend) {
 
     // The same again changes nobody, and keeps nothing.
     let same = pipeline.import(&people(60), &ImportOptions::default()).await;
-    assert_eq!(same.counts, counts(60, 0, 0, 60, 0));
+    assert_eq!(same.counts, Counts { total: 60, skipped: 60, ..Counts::default() });
     assert_eq!(images(&pipeline, same.id.get()).await, Vec::new());
 
     // One record changes a user, one inserts one with a password, and two come one upon the other.
@@ -54,7 +55,7 @@ async fn an_import_keeps_what_it_changed_and_nothing_else(backend: Backend) {
          late@example.com,Late,,,\n"
     );
     let import = pipeline.import(&csv, &ImportOptions::default()).await;
-    assert_eq!(import.counts, counts(6, 2, 4, 0, 0));
+    assert_eq!(import.counts, Counts { total: 6, inserted: 2, updated: 4, ..Counts::default() });
     let mut kept: Vec<Change> =
         images(&pipeline, import.id.get()).await.into_iter().flatten().flatten().collect();
     kept.sort_by_key(|change| change.record);
@@ -111,12 +112,12 @@ async fn a_chunk_that_is_applied_again_has_images_of_its_own(backend: Backend) {
                b@example.com,+85298765432,Bea\n\
                c@example.com,+85298765432,Cid\n";
     let import = pipeline.import(csv, &ImportOptions::default()).await;
-    assert_eq!(import.counts, counts(3, 0, 1, 0, 2));
+    assert_eq!(import.counts, Counts { total: 3, updated: 1, failed: 2, ..Counts::default() });
     sqlx::query("update users set phone_number = null, version = version + 1 where email = 'a@example.com'")
         .execute(pipeline.store.pool())
         .await
         .unwrap();
-    steer::retry(&pipeline.store, pipeline.tenant, import.id).await.unwrap();
+    lifecycle::retry(&pipeline.store, pipeline.tenant, import.id).await.unwrap();
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
     let report = pipeline.ended(import.id).await;
     worker.stop().await;
@@ -164,7 +165,7 @@ async fn an_erased_person_is_in_no_before_image(backend: Backend) {
     let after = "email,first_name,custom__boss\nann-marker@example.com,Ann,\nbob@example.com,Bob,eve@example.com\n\
                  cid@example.com,Cid,eve@example.com\n";
     let import = pipeline.import(after, &options).await;
-    assert_eq!(import.counts, counts(3, 0, 3, 0, 0));
+    assert_eq!(import.counts, Counts { total: 3, updated: 3, ..Counts::default() });
     let told = |kept: Vec<Option<Vec<Change>>>| format!("{:?}", kept);
     let all = told(images(&pipeline, import.id.get()).await);
     assert!(all.contains("AnnMarker") && all.contains("ann-marker@example.com"), "{all}");

@@ -37,9 +37,9 @@ mod process {
     use muster_domain::id::{ImportId, TenantId};
     use muster_domain::options::ImportOptions;
     use muster_engine::{EmbeddedEngine, EngineOptions};
-    use muster_producer::receive::{self, Encoding, ReceiveLimits};
+    use muster_producer::receive::{self, Compression, ReceiveLimits};
     use muster_runtime::clock;
-    use muster_store::intake::NewImport;
+    use muster_store::receiving::NewImport;
     use muster_store::{Store, StoreOptions, migrate, reports, tenants};
     use tokio::task::JoinSet;
 
@@ -55,7 +55,7 @@ mod process {
             provenance: Default::default(),
         };
         let upload =
-            receive::begin(store, import, Encoding::Identity, ReceiveLimits::default()).await.unwrap();
+            receive::begin(store, import, Compression::Identity, ReceiveLimits::default()).await.unwrap();
         upload.push(people(50).into_bytes().into()).await;
         upload.finish().await.unwrap();
     }

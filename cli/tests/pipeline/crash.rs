@@ -1,12 +1,13 @@
 //! What dies, and what must not be lost with it. Kills of whole processes are in `process`; here parts of the pipeline die
 //! in the middle of their work, and the store's backends are cut.
 
+use muster_domain::outcome::Counts;
 use std::time::{Duration, Instant};
 
 use muster_domain::options::ImportOptions;
 use muster_store::StoreOptions;
 
-use crate::harness::{Backend, Pipeline, counts, people};
+use crate::harness::{Backend, Pipeline, people};
 use crate::{on_both_queues, on_the_bundled_engine};
 
 on_both_queues!(
@@ -43,7 +44,10 @@ async fn workers_that_vanish_in_the_middle_change_nothing(backend: Backend) {
         drop(worker);
     }
     let worker = pipeline.worker(3);
-    assert_eq!(pipeline.ended(import).await.counts, counts(1500, 1500, 0, 0, 0));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 1500, inserted: 1500, ..Counts::default() }
+    );
     assert_eq!(pipeline.witness().await, (1500, 1500));
     pipeline.settle(worker).await;
     dispatcher.stop().await;
@@ -64,7 +68,10 @@ async fn dispatchers_that_vanish_in_the_middle_change_nothing(backend: Backend) 
         expire_leases(&pipeline).await;
     }
     let dispatcher = pipeline.dispatcher();
-    assert_eq!(pipeline.ended(import).await.counts, counts(1500, 1500, 0, 0, 0));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 1500, inserted: 1500, ..Counts::default() }
+    );
     assert_eq!(pipeline.witness().await, (1500, 1500));
     pipeline.settle(worker).await;
     dispatcher.stop().await;
@@ -87,7 +94,10 @@ async fn cut_database_sessions_change_nothing(backend: Backend) {
         .await
         .unwrap();
     }
-    assert_eq!(pipeline.ended(import).await.counts, counts(1500, 1500, 0, 0, 0));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 1500, inserted: 1500, ..Counts::default() }
+    );
     assert_eq!(pipeline.witness().await, (1500, 1500));
     // An outage spends no attempts.
     let dead = pipeline.report(import).await.chunks.dead;
@@ -145,7 +155,7 @@ async fn a_worker_cut_off_in_its_copy_spoils_no_connection_of_the_store(backend:
     }
     sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
     let worker = pipeline.worker(1);
-    assert_eq!(pipeline.ended(import).await.counts, counts(20, 20, 0, 0, 0));
+    assert_eq!(pipeline.ended(import).await.counts, Counts { total: 20, inserted: 20, ..Counts::default() });
     assert_eq!(pipeline.witness().await, (20, 20));
     pipeline.settle(worker).await;
     dispatcher.stop().await;
@@ -184,7 +194,10 @@ async fn a_lost_queue_is_filled_again(backend: Backend) {
     pipeline.queue.purge().await.unwrap();
     expire_leases(&pipeline).await;
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
-    assert_eq!(pipeline.ended(import).await.counts, counts(300, 300, 0, 0, 0));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 300, inserted: 300, ..Counts::default() }
+    );
     assert_eq!(pipeline.witness().await, (300, 300));
     worker.stop().await;
     dispatcher.stop().await;

@@ -1,6 +1,7 @@
 //! Dispatching when something is wrong: no workers, locked rows, lost messages, dead letters, a dispatcher that panics. What is asked
 //! each time: do others go on, does the chunk come again soon, and never too often.
 
+use muster_domain::outcome::Counts;
 use std::time::{Duration, Instant};
 
 use muster_domain::chunk::ChunkLimits;
@@ -15,7 +16,7 @@ use muster_store::dispatch::{self, ClaimedChunk, DeadLetterOf};
 use muster_store::{StoreOptions, holders, retention, tenants};
 use muster_testkit::proxy::{Proxy, Then};
 
-use crate::harness::{Backend, Pipeline, counts, people};
+use crate::harness::{Backend, Pipeline, people};
 use crate::on_both_queues;
 use crate::refusals::execute;
 
@@ -94,7 +95,10 @@ async fn without_workers_no_more_messages_wait_than_the_window_has_places(backen
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let worker = pipeline.worker(2);
-    assert_eq!(pipeline.ended(import).await.counts, counts(800, 800, 0, 0, 0));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 800, inserted: 800, ..Counts::default() }
+    );
     pipeline.settle(worker).await;
     dispatcher.stop().await;
     pipeline.finish().await;
@@ -144,7 +148,10 @@ async fn another_tenant_is_through_soon(mut pipeline: Pipeline, fault: impl Asyn
     assert!(lost.elapsed() < SOON, "{:?}", lost.elapsed());
     pipeline.tenant = home;
     let report = pipeline.ended(large).await;
-    assert_eq!((report.counts, report.chunks.dead), (counts(400, 400, 0, 0, 0), 0));
+    assert_eq!(
+        (report.counts, report.chunks.dead),
+        (Counts { total: 400, inserted: 400, ..Counts::default() }, 0)
+    );
     let attempts = number(&pipeline.store, "select coalesce(max(attempts), 0)::bigint from chunks").await;
     assert_eq!(attempts, 0, "losing a message spends no attempt");
     pipeline.settle(worker).await;
@@ -206,7 +213,10 @@ mod faults {
         waiting(&pipeline, 16).await;
         assert!(taken.elapsed() < Duration::from_secs(6), "{:?}", taken.elapsed());
         let worker = pipeline.worker(2);
-        assert_eq!(pipeline.ended(import).await.counts, counts(400, 400, 0, 0, 0));
+        assert_eq!(
+            pipeline.ended(import).await.counts,
+            Counts { total: 400, inserted: 400, ..Counts::default() }
+        );
         pipeline.settle(worker).await;
         dispatcher.stop().await;
         pipeline.finish().await;
@@ -230,7 +240,10 @@ mod faults {
         completed(&pipeline, small).await;
         assert!(died.elapsed() < SOON, "{:?}", died.elapsed());
         pipeline.tenant = home;
-        assert_eq!(pipeline.ended(large).await.counts, counts(400, 400, 0, 0, 0));
+        assert_eq!(
+            pipeline.ended(large).await.counts,
+            Counts { total: 400, inserted: 400, ..Counts::default() }
+        );
         pipeline.settle(worker).await;
         dispatcher.stop().await;
         pipeline.finish().await;
@@ -242,7 +255,10 @@ mod faults {
         // Once with chunks claimed, so that what a dead round held is not held any more.
         fail::cfg("before_publish", "1*panic->off").unwrap();
         let (dispatcher, worker) = (start(&pipeline, options()), pipeline.worker(2));
-        assert_eq!(pipeline.ended(import).await.counts, counts(200, 200, 0, 0, 0));
+        assert_eq!(
+            pipeline.ended(import).await.counts,
+            Counts { total: 200, inserted: 200, ..Counts::default() }
+        );
         assert!(dispatcher.progress().restarts() >= 1);
         pipeline.settle(worker).await;
         dispatcher.stop().await;

@@ -4,12 +4,13 @@ use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
 use muster_domain::options::{Duplicates, EmptyFile, ImportOptions, OnInvalid};
+use muster_domain::outcome::Counts;
 use muster_domain::outcome::Outcome;
 use muster_domain::parse::Format;
 use muster_producer::receive::ReceiveError;
-use muster_store::steer::{self, Steered};
+use muster_store::lifecycle::{self, Transition};
 
-use crate::harness::{Backend, Pipeline, counts};
+use crate::harness::{Backend, Pipeline};
 use crate::{on_both_queues, on_the_bundled_engine};
 
 on_both_queues!(
@@ -72,7 +73,7 @@ fn expected() -> Vec<(u64, Vec<(ErrorCode, String)>)> {
 async fn values_that_stand_twice_fail_alone_wherever_they_stand(backend: Backend) {
     let mut pipeline = Pipeline::new(backend).await;
     let report = pipeline.import(&file(), &refusing()).await;
-    assert_eq!(report.counts, counts(400, 394, 0, 0, 6));
+    assert_eq!(report.counts, Counts { total: 400, inserted: 394, failed: 6, ..Counts::default() });
     assert_eq!(failed(&pipeline, report.id).await, expected());
     let in_order = pipeline.import(&file(), &ImportOptions::default()).await;
     assert_eq!(in_order.counts.failed, 2, "without the option only what is invalid");
@@ -95,13 +96,13 @@ async fn retry_leaves_doubles_failed(backend: Backend) {
     let mut pipeline = Pipeline::new(backend).await;
     let report = pipeline.import(&file(), &refusing()).await;
     let (users, _) = pipeline.witness().await;
-    let retried = steer::retry(&pipeline.store, pipeline.tenant, report.id).await.unwrap();
-    assert!(matches!(retried, Steered::Done(_)), "{retried:?}");
+    let retried = lifecycle::retry(&pipeline.store, pipeline.tenant, report.id).await.unwrap();
+    assert!(matches!(retried, Transition::Done(_)), "{retried:?}");
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
     let report = pipeline.ended(report.id).await;
     worker.stop().await;
     dispatcher.stop().await;
-    assert_eq!(report.counts, counts(400, 394, 0, 0, 6));
+    assert_eq!(report.counts, Counts { total: 400, inserted: 394, failed: 6, ..Counts::default() });
     let after = failed(&pipeline, report.id).await;
     assert_eq!(after, expected());
     assert_eq!(pipeline.witness().await.0, users);

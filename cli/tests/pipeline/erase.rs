@@ -3,11 +3,12 @@
 use muster_domain::erase::Person;
 use muster_domain::error::ErrorCode;
 use muster_domain::options::{IdentifierField, ImportOptions, OnExisting, Start};
+use muster_domain::outcome::Counts;
 use muster_domain::outcome::Outcome;
 use muster_store::erase::{self, Erased};
-use muster_store::{steer, users};
+use muster_store::{lifecycle, users};
 
-use crate::harness::{Backend, Pipeline, counts};
+use crate::harness::{Backend, Pipeline};
 use crate::on_both_queues;
 use crate::undo::{taken_back, undone, whole};
 
@@ -69,7 +70,7 @@ async fn an_erased_person_is_nowhere_any_more_and_comes_back_by_no_retry(backend
                ann-marker@example.com,+85298765432,AnnMarker,MarkerNote,extra\n";
     let options = ImportOptions { on_existing: OnExisting::Skip, ..ImportOptions::default() };
     let import = pipeline.import(csv, &options).await;
-    assert_eq!(import.counts, counts(6, 2, 0, 1, 3));
+    assert_eq!(import.counts, Counts { total: 6, inserted: 2, skipped: 1, failed: 3, ..Counts::default() });
     // And one that waits: it must not bring them back.
     let waiting = ImportOptions { start: Start::Manual, ..ImportOptions::default() };
     let waiting = pipeline
@@ -90,10 +91,13 @@ async fn an_erased_person_is_nowhere_any_more_and_comes_back_by_no_retry(backend
     let failed = pipeline.records(import.id, Some(Outcome::Failed)).await;
     let codes: Vec<ErrorCode> = failed.iter().map(|record| record.errors[0].code).collect();
     assert_eq!(codes, [ErrorCode::Erased; 3]);
-    steer::proceed(&store, tenant, waiting).await.unwrap();
-    steer::retry(&store, tenant, import.id).await.unwrap();
+    lifecycle::proceed(&store, tenant, waiting).await.unwrap();
+    lifecycle::retry(&store, tenant, import.id).await.unwrap();
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
-    assert_eq!(pipeline.ended(waiting).await.counts, counts(2, 1, 0, 0, 1));
+    assert_eq!(
+        pipeline.ended(waiting).await.counts,
+        Counts { total: 2, inserted: 1, failed: 1, ..Counts::default() }
+    );
     assert_eq!(pipeline.ended(import.id).await.counts, import.counts);
     assert_eq!(pipeline.records(waiting, Some(Outcome::Failed)).await[0].errors[0].code, ErrorCode::Erased);
     assert_eq!(left(&everything(&pipeline).await), Vec::<&str>::new());
@@ -141,7 +145,10 @@ async fn a_record_that_is_on_its_way_to_a_worker_is_erased_with_its_person(backe
     let person = Person::known_by(IdentifierField::Email, MARKS[0].into());
     assert_eq!(erase::erase(&store, tenant, &person, "operator").await.unwrap().records, 1);
     let worker = pipeline.worker(2);
-    assert_eq!(pipeline.ended(import).await.counts, counts(2, 1, 0, 0, 1));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 2, inserted: 1, failed: 1, ..Counts::default() }
+    );
     assert_eq!(users::find(store.pool(), tenant, IdentifierField::Email, MARKS[0]).await.unwrap(), None);
     worker.stop().await;
     dispatcher.stop().await;
@@ -159,7 +166,7 @@ async fn an_erased_person_whom_an_undo_deleted_is_nowhere_any_more(backend: Back
                ann-marker@example.com,,,Ann,Another\n\
                bob@example.com,,bob,Bob,\n";
     let import = pipeline.import(csv, &ImportOptions::default()).await;
-    assert_eq!(import.counts, counts(3, 2, 1, 0, 0));
+    assert_eq!(import.counts, Counts { total: 3, inserted: 2, updated: 1, ..Counts::default() });
     let undo = taken_back(&mut pipeline, import.id).await;
     assert_eq!(pipeline.users().await, Vec::<String>::new());
     assert_eq!(left(&everything(&pipeline).await), MARKS);

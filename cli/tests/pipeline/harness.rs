@@ -9,11 +9,11 @@ use muster_domain::import::ImportState;
 use muster_domain::options::ImportOptions;
 use muster_domain::outcome::{Counts, Outcome, Reason};
 use muster_engine::{EmbeddedEngine, EngineOptions};
-use muster_producer::receive::{self, Encoding, Receipt, ReceiveError, ReceiveLimits};
+use muster_producer::receive::{self, Compression, Receipt, ReceiveError, ReceiveLimits};
 use muster_producer::{DispatchOptions, Dispatcher};
 use muster_queue::{Queue, QueueOptions, Topology};
 use muster_runtime::clock;
-use muster_store::intake::NewImport;
+use muster_store::receiving::NewImport;
 use muster_store::records::{self, RecordFilter, RecordReport};
 use muster_store::reports::{self, ImportReport};
 use muster_store::{Store, StoreOptions, Wakes, dispatch, tenants};
@@ -125,7 +125,7 @@ impl Pipeline {
             idempotency: None,
             provenance: Default::default(),
         };
-        let upload = receive::begin(&self.store, import, Encoding::Identity, self.limits).await?;
+        let upload = receive::begin(&self.store, import, Compression::Identity, self.limits).await?;
         for piece in bytes.chunks(777) {
             if !upload.push(Bytes::copy_from_slice(piece)).await {
                 break;
@@ -211,7 +211,7 @@ impl Pipeline {
     ) -> Vec<RecordReport> {
         let mut all: Vec<RecordReport> = Vec::new();
         loop {
-            // Small pages, so that their borders are crossed.
+            // Small pages, so that page boundaries are crossed.
             let after = all.last().map_or(0, |record| record.record);
             let page = records::page(
                 &self.store,
@@ -308,11 +308,6 @@ pub(crate) async fn assert_failed_have_errors(store: &Store, import: ImportId) {
     .await
     .unwrap();
     assert_eq!(failed, told, "failed records, and errors of failed records");
-}
-
-/// Counts in the order total, inserted, updated, skipped, failed; nothing pending.
-pub(crate) fn counts(total: u64, inserted: u64, updated: u64, skipped: u64, failed: u64) -> Counts {
-    Counts { total, pending: 0, inserted, updated, skipped, failed }
 }
 
 /// A CSV of `n` users with three columns.

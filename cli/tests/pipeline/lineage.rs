@@ -3,16 +3,17 @@
 use futures_util::StreamExt;
 use muster_domain::id::{ImportId, TenantId, UserId};
 use muster_domain::options::{ImportOptions, Start};
+use muster_domain::outcome::Counts;
 use muster_domain::parse::Format;
 use muster_domain::receipt::{self, OutcomeDigests, Receipt};
 use muster_producer::export::{self, ExportFormat};
 use muster_store::family::{self, Family};
 use muster_store::history::{self, Cursor, Entry};
 use muster_store::receipts::{self, Found};
-use muster_store::{erase, retention, steer, tenants};
+use muster_store::{erase, lifecycle, retention, tenants};
 use serde_json::{Value, json};
 
-use crate::harness::{Backend, Pipeline, counts};
+use crate::harness::{Backend, Pipeline};
 use crate::on_both_queues;
 use crate::undo::{taken_back, undone, whole};
 
@@ -70,20 +71,26 @@ async fn a_family_through_two_mendings_is_shown_as_one(backend: Backend) {
     let mut pipeline = Pipeline::new(backend).await;
     let plain = ImportOptions::default();
     let first = pipeline.import(&file(), &plain).await;
-    assert_eq!(first.counts, counts(60, 55, 0, 0, 5));
+    assert_eq!(first.counts, Counts { total: 60, inserted: 55, failed: 5, ..Counts::default() });
     assert_eq!(family(&pipeline, first.id).await, None, "it stands alone");
 
     // Three are mended in a table, of which one is wrong in another way; then the rest in objects.
     let mended = mend(&failed(&pipeline, first.id, ExportFormat::Csv).await, &[10, 20, 30]);
     let mended = mended.replace("user30@", "user30@@");
     let second = pipeline.import(&mended, &plain).await;
-    assert_eq!((second.mends, second.counts), (Some(first.id), counts(5, 2, 0, 0, 3)));
+    assert_eq!(
+        (second.mends, second.counts),
+        (Some(first.id), Counts { total: 5, inserted: 2, failed: 3, ..Counts::default() })
+    );
     assert_eq!(sums(&pipeline, first.id).await, (60, 57, 3));
     let lines = failed(&pipeline, second.id, ExportFormat::Ndjson).await;
     let lines = mend(&lines, &[40]).replace("user30@@", "user30@");
     let ndjson = ImportOptions { format: Format::Ndjson, ..plain.clone() };
     let third = pipeline.import(&lines, &ndjson).await;
-    assert_eq!((third.mends, third.counts), (Some(second.id), counts(3, 2, 0, 0, 1)));
+    assert_eq!(
+        (third.mends, third.counts),
+        (Some(second.id), Counts { total: 3, inserted: 2, failed: 1, ..Counts::default() })
+    );
     for member in [first.id, second.id, third.id] {
         let family = family(&pipeline, member).await.unwrap();
         assert_eq!(family.summary, "60 records: 59 applied over 3 imports, 1 open");
@@ -101,7 +108,7 @@ async fn a_family_through_two_mendings_is_shown_as_one(backend: Backend) {
     let waiting = ImportOptions { start: Start::Manual, ..plain.clone() };
     let waiting = pipeline.accepted(&last, &waiting).await;
     assert_eq!(sums(&pipeline, waiting).await, (60, 59, 1));
-    steer::cancel(&pipeline.store, pipeline.tenant, waiting).await.unwrap();
+    lifecycle::cancel(&pipeline.store, pipeline.tenant, waiting).await.unwrap();
     assert_eq!(sums(&pipeline, waiting).await, (60, 59, 1), "what was cancelled was not applied");
 
     // What a member did is gone with its undo, and back with the undo of that.
@@ -130,14 +137,20 @@ async fn what_others_mended_stays_when_an_import_between_is_undone(backend: Back
         csv.push_str(&format!("bad{at},Zoë {at}\n"));
     }
     let first = pipeline.import(&csv, &plain).await;
-    assert_eq!(first.counts, counts(6, 0, 0, 0, 6));
+    assert_eq!(first.counts, Counts { total: 6, failed: 6, ..Counts::default() });
     // The second mends three of six, and the third the others.
     let mended = mend(&failed(&pipeline, first.id, ExportFormat::Csv).await, &[1, 2, 3]);
     let second = pipeline.import(&mended, &plain).await;
-    assert_eq!((second.mends, second.counts), (Some(first.id), counts(6, 3, 0, 0, 3)));
+    assert_eq!(
+        (second.mends, second.counts),
+        (Some(first.id), Counts { total: 6, inserted: 3, failed: 3, ..Counts::default() })
+    );
     let mended = mend(&failed(&pipeline, second.id, ExportFormat::Csv).await, &[4, 5, 6]);
     let third = pipeline.import(&mended, &plain).await;
-    assert_eq!((third.mends, third.counts), (Some(second.id), counts(3, 3, 0, 0, 0)));
+    assert_eq!(
+        (third.mends, third.counts),
+        (Some(second.id), Counts { total: 3, inserted: 3, ..Counts::default() })
+    );
     assert_eq!(sums(&pipeline, first.id).await, (6, 6, 0));
 
     taken_back(&mut pipeline, second.id).await;
@@ -168,7 +181,10 @@ async fn a_receipt_is_signed_and_says_what_is_in_the_store(backend: Backend) {
     let line = said.file.clone().unwrap();
     assert_eq!(line.sha256, hex::encode(Sha256::digest(file())));
     assert_eq!((line.bytes, line.records), (file().len() as u64, 60));
-    assert_eq!((said.counts, said.problems[0].count), (counts(60, 55, 0, 0, 5), 5));
+    assert_eq!(
+        (said.counts, said.problems[0].count),
+        (Counts { total: 60, inserted: 55, failed: 5, ..Counts::default() }, 5)
+    );
     // The digests are those of the sheets, in the order in which the chunks were staged.
     let sheets: Vec<Option<Vec<u8>>> =
         sqlx::query_scalar("select outcomes from chunks where import_id = $1 order by id")
@@ -343,7 +359,10 @@ async fn a_history_keeps_its_order_when_a_retry_applies_a_chunk_again(backend: B
     let csv = "email,first_name\nada@example.com,Ada\nbob@example.com,Bob\n";
     let report = pipeline.import(csv, &ImportOptions::default()).await;
     let import = report.id;
-    assert_eq!((report.counts, report.chunks.applied), (counts(2, 1, 0, 0, 1), 1));
+    assert_eq!(
+        (report.counts, report.chunks.applied),
+        (Counts { total: 2, inserted: 1, failed: 1, ..Counts::default() }, 1)
+    );
     let ada = user(&pipeline, "ada@example.com").await;
     // A request changes her.
     sqlx::query(
@@ -356,9 +375,9 @@ async fn a_history_keeps_its_order_when_a_retry_applies_a_chunk_again(backend: B
     .await
     .unwrap();
     change("alter table users drop constraint nobob").await;
-    steer::retry(&store, pipeline.tenant, import).await.unwrap();
+    lifecycle::retry(&store, pipeline.tenant, import).await.unwrap();
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
-    assert_eq!(pipeline.ended(import).await.counts, counts(2, 2, 0, 0, 0));
+    assert_eq!(pipeline.ended(import).await.counts, Counts { total: 2, inserted: 2, ..Counts::default() });
     worker.stop().await;
     dispatcher.stop().await;
 

@@ -1,13 +1,14 @@
 //! The link to the broker or the database: away, going up and down, or slow. What was accepted is applied once, and no attempt is
 //! spent.
 
+use muster_domain::outcome::Counts;
 use std::time::{Duration, Instant};
 
 use muster_domain::chunk::ChunkLimits;
 use muster_domain::options::ImportOptions;
 use muster_producer::{DispatchOptions, Dispatcher};
 
-use crate::harness::{Backend, Pipeline, counts, people};
+use crate::harness::{Backend, Pipeline, people};
 use crate::on_both_queues;
 use crate::outages::{Away, options, progress};
 use crate::refusals::chunks;
@@ -43,7 +44,7 @@ async fn uploads_are_accepted_while_the_broker_is_away_and_applied_when_it_is_ba
     let broker = away.broker.as_ref().unwrap();
     let (dispatcher, worker) = (dispatcher(&pipeline, &away), away.worker(options()));
     let first = pipeline.accepted(&people(100), &ImportOptions::default()).await;
-    assert_eq!(pipeline.ended(first).await.counts, counts(100, 100, 0, 0, 0));
+    assert_eq!(pipeline.ended(first).await.counts, Counts { total: 100, inserted: 100, ..Counts::default() });
     broker.refuse();
     broker.cut();
     let mut imports = Vec::new();
@@ -61,7 +62,10 @@ async fn uploads_are_accepted_while_the_broker_is_away_and_applied_when_it_is_ba
     progress(&pipeline, imports[0], 1).await;
     println!("broker back, work resumed after {:?}", back.elapsed());
     for import in imports {
-        assert_eq!(pipeline.ended(import).await.counts, counts(100, 100, 0, 0, 0));
+        assert_eq!(
+            pipeline.ended(import).await.counts,
+            Counts { total: 100, inserted: 100, ..Counts::default() }
+        );
     }
     assert_eq!(pipeline.witness().await, (600, 600));
     finish(pipeline, dispatcher, worker).await;
@@ -87,7 +91,10 @@ async fn a_link_to_the_broker_that_goes_up_and_down_loses_nothing() {
         broker.pass();
         println!("down {flap} times, {before} records were applied before");
     }
-    assert_eq!(pipeline.ended(import).await.counts, counts(2000, 2000, 0, 0, 0));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 2000, inserted: 2000, ..Counts::default() }
+    );
     assert_eq!(pipeline.witness().await, (2000, 2000));
     finish(pipeline, dispatcher, worker).await;
 }
@@ -98,7 +105,7 @@ async fn a_slow_link_costs_time_and_nothing_else(backend: Backend) {
     let away = Away::new(&mut pipeline, backend).await;
     let (dispatcher, worker) = (dispatcher(&pipeline, &away), away.worker(options()));
     let first = pipeline.accepted(&people(100), &ImportOptions::default()).await;
-    assert_eq!(pipeline.ended(first).await.counts, counts(100, 100, 0, 0, 0));
+    assert_eq!(pipeline.ended(first).await.counts, Counts { total: 100, inserted: 100, ..Counts::default() });
     let late = Duration::from_millis(50);
     away.database.delay(late);
     if let Some(broker) = &away.broker {
@@ -108,7 +115,10 @@ async fn a_slow_link_costs_time_and_nothing_else(backend: Backend) {
     let csv = people(300).replace("user", "slow");
     let began = Instant::now();
     let second = pipeline.accepted(&csv, &ImportOptions::default()).await;
-    assert_eq!(pipeline.ended(second).await.counts, counts(300, 300, 0, 0, 0));
+    assert_eq!(
+        pipeline.ended(second).await.counts,
+        Counts { total: 300, inserted: 300, ..Counts::default() }
+    );
     assert!(began.elapsed() > 4 * late, "the link was not slow");
     assert_eq!(
         away.broker.as_ref().map(|broker| broker.connected()),

@@ -17,6 +17,7 @@ mod dispatching;
 mod duplicates;
 mod erase;
 mod harness;
+mod lifecycle;
 mod lineage;
 mod links;
 mod outages;
@@ -30,7 +31,6 @@ mod refusals;
 mod retry;
 mod secrets;
 mod status;
-mod steering;
 mod undo;
 mod witness;
 

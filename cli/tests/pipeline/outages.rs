@@ -1,5 +1,6 @@
 //! Backends that are away, or whose connections lead nowhere: work goes on as soon as it can, and no attempt is spent.
 
+use muster_domain::outcome::Counts;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -8,12 +9,12 @@ use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Reco
 use muster_domain::options::ImportOptions;
 use muster_queue::{Queue, QueueOptions, Topology};
 use muster_runtime::clock;
-use muster_store::steer;
+use muster_store::lifecycle;
 use muster_store::{Store, StoreOptions};
 use muster_testkit::proxy::{Proxy, Then};
 use muster_worker::{Worker, WorkerOptions};
 
-use crate::harness::{Backend, Pipeline, counts, people};
+use crate::harness::{Backend, Pipeline, people};
 use crate::on_both_queues;
 use crate::refusals::{chunks, execute};
 
@@ -108,7 +109,10 @@ async fn connections_that_lead_nowhere_hold_no_worker(backend: Backend) {
         println!("{backend:?}: broker half open, work resumed after {:?}", frozen.elapsed());
         assert!(frozen.elapsed() < Duration::from_secs(30), "work resumed after {:?}", frozen.elapsed());
     }
-    assert_eq!(pipeline.ended(import).await.counts, counts(1500, 1500, 0, 0, 0));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 1500, inserted: 1500, ..Counts::default() }
+    );
     assert_eq!(pipeline.witness().await, (1500, 1500));
     assert!(chunks(&pipeline, import).await.iter().all(|(_, _, attempts, _)| *attempts == 0));
     worker.stop().await;
@@ -132,7 +136,10 @@ async fn stopping_takes_no_longer_than_its_grace(backend: Backend) {
     assert!(stopped.is_ok() && took < Duration::from_secs(5), "stopping took {took:?}");
     // Another worker that can reach everything finishes it.
     let worker = pipeline.worker(3);
-    assert_eq!(pipeline.ended(import).await.counts, counts(3000, 3000, 0, 0, 0));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 3000, inserted: 3000, ..Counts::default() }
+    );
     assert_eq!(pipeline.witness().await, (3000, 3000));
     worker.stop().await;
     dispatcher.stop().await;
@@ -179,7 +186,10 @@ async fn lost_sessions_of_the_database_spend_no_attempt(backend: Backend) {
         .unwrap();
     assert_eq!(begun, 1);
     sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
-    assert_eq!(pipeline.ended(import).await.counts, counts(20, 19, 1, 0, 0));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 20, inserted: 19, updated: 1, ..Counts::default() }
+    );
     let chunks = chunks(&pipeline, import).await;
     assert!(chunks.iter().all(|(state, _, attempts, _)| state == "applied" && *attempts == 0), "{chunks:?}");
     pipeline.settle(worker).await;
@@ -218,7 +228,10 @@ async fn a_stop_in_an_outage_leaves_no_note_behind(backend: Backend) {
     fail::remove("consume");
     sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
     let worker = pipeline.worker(2);
-    assert_eq!(pipeline.ended(import).await.counts, counts(20, 19, 1, 0, 0));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 20, inserted: 19, updated: 1, ..Counts::default() }
+    );
     let chunks = chunks(&pipeline, import).await;
     assert!(chunks.iter().all(|(_, _, attempts, _)| *attempts == 0), "{chunks:?}");
     worker.stop().await;
@@ -231,7 +244,10 @@ async fn a_consumer_that_ends_is_started_again(backend: Backend) {
     fail::cfg("consumer_ends", "2*return(error)->off").unwrap();
     let import = pipeline.accepted(&people(100), &ImportOptions::default()).await;
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
-    assert_eq!(pipeline.ended(import).await.counts, counts(100, 100, 0, 0, 0));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 100, inserted: 100, ..Counts::default() }
+    );
     pipeline.settle(worker).await;
     dispatcher.stop().await;
     pipeline.finish().await;
@@ -299,15 +315,21 @@ async fn each_outcome_is_counted_once_whatever_a_retry_does() {
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
     for retries in 0..3 {
         if retries > 0 {
-            steer::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
+            lifecycle::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
         }
-        assert_eq!(pipeline.ended(import).await.counts, counts(1000, 999, 0, 0, 1));
+        assert_eq!(
+            pipeline.ended(import).await.counts,
+            Counts { total: 1000, inserted: 999, failed: 1, ..Counts::default() }
+        );
         assert_eq!((count("inserted"), count("failed")), (999, 1), "after {retries} retries");
         assert_eq!(failures("database_refused"), 1, "after {retries} retries");
     }
     execute(&pipeline, "drop trigger refuse on users").await;
-    steer::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
-    assert_eq!(pipeline.ended(import).await.counts, counts(1000, 1000, 0, 0, 0));
+    lifecycle::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 1000, inserted: 1000, ..Counts::default() }
+    );
     assert_eq!((count("inserted"), count("failed")), (1000, 1), "after the record went in");
     pipeline.settle(worker).await;
     dispatcher.stop().await;

@@ -4,13 +4,14 @@ use futures_util::StreamExt;
 use muster_domain::error::ErrorCode;
 use muster_domain::import::ImportState;
 use muster_domain::options::{ImportOptions, OnExisting, OnInvalid, UnknownColumns};
+use muster_domain::outcome::Counts;
 use muster_domain::outcome::{Outcome, Reason};
 use muster_domain::parse::Format;
 use muster_producer::export::{self, ExportFormat, UsersWanted};
 use muster_producer::receive::ReceiveError;
 use muster_store::{catalog, records};
 
-use crate::harness::{Backend, Pipeline, counts, people};
+use crate::harness::{Backend, Pipeline, people};
 use crate::{on_both_queues, on_the_bundled_engine};
 
 on_both_queues!(
@@ -34,7 +35,7 @@ on_the_bundled_engine!(
 async fn every_record_has_one_outcome(backend: Backend) {
     let mut pipeline = Pipeline::new(backend).await;
     let report = pipeline.import(&people(500), &ImportOptions::default()).await;
-    assert_eq!(report.counts, counts(500, 500, 0, 0, 0));
+    assert_eq!(report.counts, Counts { total: 500, inserted: 500, ..Counts::default() });
     let records = pipeline.records(report.id, None).await;
     let numbers: Vec<u64> = records.iter().map(|record| record.record).collect();
     assert_eq!(numbers, (1..=500).collect::<Vec<u64>>());
@@ -50,7 +51,7 @@ async fn the_same_file_again_rewrites_nothing(backend: Backend) {
     pipeline.import(&people(300), &ImportOptions::default()).await;
     let before = pipeline.database().snapshot().await;
     let report = pipeline.import(&people(300), &ImportOptions::default()).await;
-    assert_eq!(report.counts, counts(300, 0, 0, 300, 0));
+    assert_eq!(report.counts, Counts { total: 300, skipped: 300, ..Counts::default() });
     assert!(
         pipeline
             .outcomes(report.id)
@@ -74,7 +75,7 @@ async fn a_bad_record_fails_alone(backend: Backend) {
                ,,F\n\
                good5@example.com,+85298765432,G\n";
     let report = pipeline.import(csv, &ImportOptions::default()).await;
-    assert_eq!(report.counts, counts(7, 2, 0, 0, 5));
+    assert_eq!(report.counts, Counts { total: 7, inserted: 2, failed: 5, ..Counts::default() });
     let failed = pipeline.records(report.id, Some(Outcome::Failed)).await;
     let codes: Vec<(u64, ErrorCode)> =
         failed.iter().map(|record| (record.record, record.errors[0].code)).collect();
@@ -164,7 +165,7 @@ async fn what_the_database_alone_refuses_fails_alone(backend: Backend) {
         .await
         .unwrap();
     let report = pipeline.import(&people(100), &ImportOptions::default()).await;
-    assert_eq!(report.counts, counts(100, 99, 0, 0, 1));
+    assert_eq!(report.counts, Counts { total: 100, inserted: 99, failed: 1, ..Counts::default() });
     let failed = pipeline.records(report.id, Some(Outcome::Failed)).await;
     assert_eq!((failed[0].record, failed[0].errors[0].code), (14, ErrorCode::DatabaseRefused));
     assert!(!failed[0].errors[0].message.contains("Zoë"));
@@ -213,7 +214,7 @@ async fn refuse_applies_nothing_and_names_the_invalid_records() {
     let import = pipeline.accepted("email\na@example.com\nnone\n", &options).await;
     let report = pipeline.report(import).await;
     assert_eq!(report.state, ImportState::Refused);
-    assert_eq!(report.counts, counts(2, 0, 0, 1, 1));
+    assert_eq!(report.counts, Counts { total: 2, skipped: 1, failed: 1, ..Counts::default() });
     assert_eq!(report.error.unwrap().code, ErrorCode::InvalidRecords);
     assert_eq!(pipeline.records(import, Some(Outcome::Failed)).await[0].record, 2);
     assert!(pipeline.users().await.is_empty());
@@ -223,7 +224,7 @@ async fn refuse_applies_nothing_and_names_the_invalid_records() {
 #[tokio::test]
 async fn an_upload_that_stops_half_way_is_aborted() {
     let pipeline = Pipeline::new(Backend::Postgres).await;
-    let import = muster_store::intake::NewImport {
+    let import = muster_store::receiving::NewImport {
         id: muster_domain::id::ImportId::new(muster_runtime::clock::new_id()),
         tenant: pipeline.tenant,
         filename: None,
@@ -259,7 +260,7 @@ async fn json_and_lines_give_what_csv_gives() {
                    {"email": "c@example.com", "given_name": 7}]"#;
     let options = ImportOptions { format: Format::Json, ..ImportOptions::default() };
     let report = pipeline.import(json, &options).await;
-    assert_eq!(report.counts, counts(3, 1, 0, 0, 2));
+    assert_eq!(report.counts, Counts { total: 3, inserted: 1, failed: 2, ..Counts::default() });
     let failed = pipeline.records(report.id, Some(Outcome::Failed)).await;
     assert_eq!(failed[0].errors[0].code, ErrorCode::FieldUnknown);
     assert_eq!(failed[1].errors[0].code, ErrorCode::TypeMismatch);
@@ -271,7 +272,7 @@ async fn json_and_lines_give_what_csv_gives() {
         ..ImportOptions::default()
     };
     let report = pipeline.import(lines, &lenient).await;
-    assert_eq!(report.counts, counts(2, 1, 0, 0, 1));
+    assert_eq!(report.counts, Counts { total: 2, inserted: 1, failed: 1, ..Counts::default() });
     assert_eq!(
         pipeline.users().await,
         [
@@ -286,7 +287,7 @@ async fn json_and_lines_give_what_csv_gives() {
 async fn an_empty_import_completes() {
     let mut pipeline = Pipeline::new(Backend::Postgres).await;
     let report = pipeline.import("email\n", &ImportOptions::default()).await;
-    assert_eq!(report.counts, counts(0, 0, 0, 0, 0));
+    assert_eq!(report.counts, Counts::default());
     pipeline.finish().await;
 }
 
@@ -312,14 +313,14 @@ async fn an_export_that_is_imported_again_changes_nothing() {
     let ndjson = ImportOptions { format: Format::Ndjson, ..ImportOptions::default() };
     let import = pipeline.accepted(full, &ndjson).await;
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
-    assert_eq!(pipeline.ended(import).await.counts, counts(2, 2, 0, 0, 0));
+    assert_eq!(pipeline.ended(import).await.counts, Counts { total: 2, inserted: 2, ..Counts::default() });
     for (format, options) in [(ExportFormat::Ndjson, ndjson), (ExportFormat::Csv, ImportOptions::default())] {
         let file = exported(&pipeline, format).await;
         let import = pipeline.accepted(&file, &options).await;
         let report = pipeline.ended(import).await;
         assert_eq!(
             report.counts,
-            counts(2, 0, 0, 2, 0),
+            Counts { total: 2, skipped: 2, ..Counts::default() },
             "{file}\n{:?}",
             pipeline.records(import, None).await
         );

@@ -12,9 +12,9 @@ use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::options::{Duplicates, ImportOptions};
 use muster_engine::{EmbeddedEngine, EngineOptions};
-use muster_producer::receive::{self, Encoding, Receipt, ReceiveError, ReceiveLimits};
+use muster_producer::receive::{self, Compression, Receipt, ReceiveError, ReceiveLimits};
 use muster_runtime::clock;
-use muster_store::intake::NewImport;
+use muster_store::receiving::NewImport;
 use muster_store::{Store, StoreOptions, reports, tenants};
 use muster_testkit::TestDatabase;
 use muster_testkit::proxy::{Proxy, Then};
@@ -66,7 +66,7 @@ async fn upload(store: Store, import: NewImport, csv: String) -> Result<Receipt,
         chunk: ChunkLimits { records: 20, bytes: 64 * 1024, lanes: 4 },
         ..ReceiveLimits::default()
     };
-    let upload = receive::begin(&store, import, Encoding::Identity, limits).await?;
+    let upload = receive::begin(&store, import, Compression::Identity, limits).await?;
     upload.push(csv.into_bytes().into()).await;
     upload.finish().await
 }

@@ -1,5 +1,6 @@
 //! What the database refuses: one record, or everything. And what a chunk waits for without spending an attempt.
 
+use muster_domain::outcome::Counts;
 use std::time::{Duration, Instant};
 
 use muster_domain::chunk::ChunkLimits;
@@ -8,11 +9,11 @@ use muster_domain::id::{ChunkId, ImportId};
 use muster_domain::options::ImportOptions;
 use muster_domain::outcome::Outcome;
 use muster_queue::{Headers, Message};
-use muster_store::{dispatch, steer, tenants};
+use muster_store::{dispatch, lifecycle, tenants};
 use muster_worker::{Worker, WorkerOptions};
 use sqlx::AssertSqlSafe;
 
-use crate::harness::{Backend, Pipeline, counts, people};
+use crate::harness::{Backend, Pipeline, people};
 use crate::on_both_queues;
 
 on_both_queues!(
@@ -81,7 +82,11 @@ async fn whatever_refuses_one_record_lets_it_fail_alone() {
         execute(&pipeline, &trigger(&format!("new.email = '{bad}'"), sqlstate)).await;
         let csv = people(300).replace("\nuser", &format!("\n{at}user"));
         let report = pipeline.import(&csv, &ImportOptions::default()).await;
-        assert_eq!(report.counts, counts(300, 299, 0, 0, 1), "{sqlstate}");
+        assert_eq!(
+            report.counts,
+            Counts { total: 300, inserted: 299, failed: 1, ..Counts::default() },
+            "{sqlstate}"
+        );
         let failed = pipeline.records(report.id, Some(Outcome::Failed)).await;
         assert_eq!(failed[0].identifier.as_deref(), Some(bad.as_str()), "{sqlstate}");
         assert_eq!(failed[0].errors[0].code, ErrorCode::DatabaseRefused, "{sqlstate}");
@@ -96,11 +101,11 @@ async fn each_of_several_refused_records_fails_and_no_other() {
     let mut pipeline = one_chunk(Backend::Postgres).await;
     execute(&pipeline, &trigger("new.email ~ '^user(0|1|2|150|199)@'", "P0001")).await;
     let report = pipeline.import(&people(200), &ImportOptions::default()).await;
-    assert_eq!(report.counts, counts(200, 195, 0, 0, 5));
+    assert_eq!(report.counts, Counts { total: 200, inserted: 195, failed: 5, ..Counts::default() });
     let failed = pipeline.records(report.id, Some(Outcome::Failed)).await;
     assert_eq!(failed.iter().map(|record| record.record).collect::<Vec<_>>(), [1, 2, 3, 151, 200]);
     let alone = pipeline.import("email\nuser150@example.com\n", &ImportOptions::default()).await;
-    assert_eq!(alone.counts, counts(1, 0, 0, 0, 1));
+    assert_eq!(alone.counts, Counts { total: 1, failed: 1, ..Counts::default() });
     pipeline.finish().await;
 }
 
@@ -119,7 +124,7 @@ async fn a_record_that_is_refused_at_the_commit_fails_alone() {
     )
     .await;
     let report = pipeline.import(&people(300), &ImportOptions::default()).await;
-    assert_eq!(report.counts, counts(300, 299, 0, 0, 1));
+    assert_eq!(report.counts, Counts { total: 300, inserted: 299, failed: 1, ..Counts::default() });
     let failed = pipeline.records(report.id, Some(Outcome::Failed)).await;
     assert_eq!((failed[0].record, failed[0].errors[0].code), (78, ErrorCode::DatabaseRefused));
     pipeline.finish().await;
@@ -134,7 +139,10 @@ async fn what_the_database_refuses_for_everybody_waits_and_goes_in_later(backend
     assert!(problems.iter().all(|problem| problem.contains("53100")), "{problems:?}");
     assert_eq!(pipeline.report(import).await.counts.pending, 200);
     execute(&pipeline, "drop trigger refuse on users").await;
-    assert_eq!(pipeline.ended(import).await.counts, counts(200, 200, 0, 0, 0));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 200, inserted: 200, ..Counts::default() }
+    );
     pipeline.settle(worker).await;
     dispatcher.stop().await;
     pipeline.finish().await;
@@ -161,7 +169,10 @@ async fn what_refuses_everybody_and_ends_meanwhile_fails_no_record() {
     .await;
     let import = pipeline.accepted(&people(200), &ImportOptions::default()).await;
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
-    assert_eq!(pipeline.ended(import).await.counts, counts(200, 200, 0, 0, 0));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 200, inserted: 200, ..Counts::default() }
+    );
     pipeline.settle(worker).await;
     dispatcher.stop().await;
     pipeline.finish().await;
@@ -190,10 +201,10 @@ async fn a_chunk_that_waits_for_a_locked_user_gives_its_place_back(backend: Back
     let worker = Worker::start(pipeline.store.clone(), pipeline.queue.clone(), options);
     deferred(&pipeline, waits, 1).await;
     let goes = pipeline.accepted(&people(50), &ImportOptions::default()).await;
-    assert_eq!(pipeline.ended(goes).await.counts, counts(50, 50, 0, 0, 0));
+    assert_eq!(pipeline.ended(goes).await.counts, Counts { total: 50, inserted: 50, ..Counts::default() });
     assert_eq!(pipeline.report(waits).await.counts.pending, 1);
     sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
-    assert_eq!(pipeline.ended(waits).await.counts, counts(1, 0, 1, 0, 0));
+    assert_eq!(pipeline.ended(waits).await.counts, Counts { total: 1, updated: 1, ..Counts::default() });
     pipeline.settle(worker).await;
     dispatcher.stop().await;
     pipeline.finish().await;
@@ -230,7 +241,10 @@ async fn what_a_newer_program_wrote_waits_for_it(backend: Backend) {
     )
     .await;
     for import in [option, value, body] {
-        assert_eq!(pipeline.ended(import).await.counts, counts(20, 20, 0, 0, 0));
+        assert_eq!(
+            pipeline.ended(import).await.counts,
+            Counts { total: 20, inserted: 20, ..Counts::default() }
+        );
     }
     pipeline.settle(worker).await;
     dispatcher.stop().await;
@@ -274,7 +288,7 @@ async fn a_message_that_names_another_import_changes_nothing(backend: Backend) {
     let (mine, theirs) = (pipeline.tenant, other.into_inner().id);
     pipeline.tenant = theirs;
     let forged = pipeline.accepted(&people(3), &ImportOptions::default()).await;
-    steer::pause(&pipeline.store, theirs, forged).await.unwrap();
+    lifecycle::pause(&pipeline.store, theirs, forged).await.unwrap();
     pipeline.tenant = mine;
     let import = pipeline.accepted(&people(20), &ImportOptions::default()).await;
     let message = claimed(&pipeline).await;

@@ -5,15 +5,16 @@ use muster_domain::error::RecordError;
 use muster_domain::id::{ChunkId, ImportId};
 use muster_domain::import::ImportState;
 use muster_domain::options::{HeaderNames, ImportOptions};
+use muster_domain::outcome::Counts;
 use muster_domain::outcome::Outcome;
+use muster_store::lifecycle::{self, Transition};
 use muster_store::problems::{self, Cause};
 use muster_store::records::{self, RecordFilter, RecordReport};
-use muster_store::steer::{self, Steered};
 use muster_store::{Store, StoreOptions, apply, dispatch};
 use muster_testkit::proxy::{Proxy, Then};
 use sqlx::{Connection, PgConnection};
 
-use crate::harness::{Backend, Pipeline, counts, people};
+use crate::harness::{Backend, Pipeline, people};
 
 mod superseded;
 
@@ -37,30 +38,42 @@ async fn retry_leaves_the_errors_of_records_that_stay_failed() {
     let import = pipeline.accepted(&some_invalid(400), &ImportOptions::default()).await;
     let invalid: Vec<u64> = (0..40).map(|ten| ten * 10 + 4).collect();
     assert_eq!(told(&pipeline, import).await, invalid);
-    assert_eq!(steer::pause(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Paused));
+    assert_eq!(
+        lifecycle::pause(&store, tenant, import).await.unwrap(),
+        Transition::Done(ImportState::Paused)
+    );
     // No chunk has ended, so none is reopened.
-    assert_eq!(steer::retry(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Paused));
+    assert_eq!(
+        lifecycle::retry(&store, tenant, import).await.unwrap(),
+        Transition::Done(ImportState::Paused)
+    );
     assert_eq!(told(&pipeline, import).await, invalid);
     // One has ended: it alone is reopened, whatever its fellows hold.
     let first: i64 = sqlx::query_scalar("select min(id) from chunks").fetch_one(store.pool()).await.unwrap();
-    assert!(apply::bury(&store, ChunkId::new(first), "for a test").await.unwrap());
+    assert!(apply::mark_dead(&store, ChunkId::new(first), "for a test").await.unwrap());
     assert!(told(&pipeline, import).await.len() > invalid.len());
-    assert_eq!(steer::retry(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Paused));
+    assert_eq!(
+        lifecycle::retry(&store, tenant, import).await.unwrap(),
+        Transition::Done(ImportState::Paused)
+    );
     let left = pipeline.report(import).await.counts.failed;
     assert!(left > 0 && told(&pipeline, import).await.len() as u64 == left, "{left} failed");
     // Some have ended.
-    steer::resume(&store, tenant, import).await.unwrap();
+    lifecycle::resume(&store, tenant, import).await.unwrap();
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(1));
     while pipeline.report(import).await.chunks.applied == 0 {
         tokio::task::yield_now().await;
     }
     for _ in 0..20 {
-        let steered = steer::retry(&store, tenant, import).await.unwrap();
-        assert!(matches!(steered, Steered::Done(_)), "{steered:?}");
+        let steered = lifecycle::retry(&store, tenant, import).await.unwrap();
+        assert!(matches!(steered, Transition::Done(_)), "{steered:?}");
         pipeline.report(import).await;
         pipeline.records(import, None).await;
     }
-    assert_eq!(pipeline.ended(import).await.counts, counts(400, 360, 0, 0, 40));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 400, inserted: 360, failed: 40, ..Counts::default() }
+    );
     assert_eq!(told(&pipeline, import).await, invalid);
     assert_eq!(pipeline.witness().await, (360, 360));
     pipeline.settle(worker).await;
@@ -87,13 +100,19 @@ async fn a_retry_keeps_what_was_found_in_the_file() {
     assert!(before.iter().all(|(outcome, warnings, _)| *outcome == Outcome::Failed && *warnings == folded));
     assert!(before[1].2[0].message.contains("--phone-country"), "{before:?}");
     // While they are to be tried once more they have no errors.
-    assert_eq!(steer::retry(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Running));
+    assert_eq!(
+        lifecycle::retry(&store, tenant, import).await.unwrap(),
+        Transition::Done(ImportState::Running)
+    );
     let pending = (Outcome::Pending, folded.clone(), Vec::new());
     assert_eq!(told(pipeline.records(import, None).await), [pending.clone(), pending]);
     let mut connection = store.connection().await.unwrap();
     sqlx::raw_sql("alter table users drop constraint refused").execute(&mut connection).await.unwrap();
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
-    assert_eq!(pipeline.ended(import).await.counts, counts(2, 1, 0, 0, 1));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 2, inserted: 1, failed: 1, ..Counts::default() }
+    );
     let inserted = (Outcome::Inserted, folded, Vec::new());
     assert_eq!(told(pipeline.records(import, None).await), [inserted, before[1].clone()]);
     pipeline.settle(worker).await;
@@ -110,7 +129,7 @@ async fn all_failed(pipeline: &mut Pipeline) -> ImportId {
         .await
         .unwrap();
     let report = pipeline.import(&people(2), &ImportOptions::default()).await;
-    assert_eq!(report.counts, counts(2, 0, 0, 0, 2));
+    assert_eq!(report.counts, Counts { total: 2, failed: 2, ..Counts::default() });
     sqlx::raw_sql("alter table users drop constraint nobody").execute(&mut connection).await.unwrap();
     report.id
 }
@@ -174,8 +193,8 @@ async fn a_retry_or_a_cancel_whose_commit_is_not_answered_is_told_what_it_came_t
     let swallowed = async |then| {
         let rule = proxy.when("COMMIT", 1, then);
         let steered = match pipeline.report(import).await.state {
-            ImportState::Completed => steer::retry(&far, tenant, import).await,
-            _ => steer::cancel(&far, tenant, import).await,
+            ImportState::Completed => lifecycle::retry(&far, tenant, import).await,
+            _ => lifecycle::cancel(&far, tenant, import).await,
         };
         assert_eq!(rule.hits(), 1);
         (steered, pipeline.report(import).await.state)
@@ -183,11 +202,14 @@ async fn a_retry_or_a_cancel_whose_commit_is_not_answered_is_told_what_it_came_t
     let (retried, state) = swallowed(Then::CutBefore).await;
     assert!(retried.is_err() && state == ImportState::Completed, "{retried:?} {state}");
     let (retried, state) = swallowed(Then::SwallowReply).await;
-    assert_eq!((retried.unwrap(), state), (Steered::Done(ImportState::Running), ImportState::Running));
+    assert_eq!((retried.unwrap(), state), (Transition::Done(ImportState::Running), ImportState::Running));
     let (cancelled, state) = swallowed(Then::CutBefore).await;
     assert!(cancelled.is_err() && state == ImportState::Running, "{cancelled:?} {state}");
     let (cancelled, state) = swallowed(Then::SwallowReply).await;
-    assert_eq!((cancelled.unwrap(), state), (Steered::Done(ImportState::Cancelled), ImportState::Cancelled));
+    assert_eq!(
+        (cancelled.unwrap(), state),
+        (Transition::Done(ImportState::Cancelled), ImportState::Cancelled)
+    );
     pipeline.finish().await;
 }
 
@@ -211,7 +233,7 @@ async fn records_of_a_dead_chunk_that_cannot_be_read_have_errors() {
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
     for retried in [false, true] {
         if retried {
-            steer::retry(&store, tenant, import).await.unwrap();
+            lifecycle::retry(&store, tenant, import).await.unwrap();
         }
         let report = pipeline.ended(import).await;
         assert_eq!(report.chunks.dead, 3);
@@ -289,8 +311,11 @@ async fn completing_neither_waits_for_a_retry_nor_misses_what_it_opened() {
     }
     assert_eq!(pipeline.report(import).await.state, ImportState::Running);
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(1));
-    assert_eq!(pipeline.ended(import).await.counts, counts(2, 2, 0, 0, 0));
-    assert_eq!(steer::retry(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Completed));
+    assert_eq!(pipeline.ended(import).await.counts, Counts { total: 2, inserted: 2, ..Counts::default() });
+    assert_eq!(
+        lifecycle::retry(&store, tenant, import).await.unwrap(),
+        Transition::Done(ImportState::Completed)
+    );
     worker.stop().await;
     dispatcher.stop().await;
     pipeline.finish().await;
@@ -307,9 +332,12 @@ async fn retry_frees_an_import_that_is_completed_with_open_chunks() {
         .execute(&mut operator)
         .await
         .unwrap();
-    assert_eq!(steer::retry(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Running));
+    assert_eq!(
+        lifecycle::retry(&store, tenant, import).await.unwrap(),
+        Transition::Done(ImportState::Running)
+    );
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
-    assert_eq!(pipeline.ended(import).await.counts, counts(50, 50, 0, 0, 0));
+    assert_eq!(pipeline.ended(import).await.counts, Counts { total: 50, inserted: 50, ..Counts::default() });
     worker.stop().await;
     dispatcher.stop().await;
     pipeline.finish().await;
@@ -333,17 +361,17 @@ async fn retrying_while_completing_leaves_no_record_pending() {
     for _ in 0..60 {
         // Two at once: the second finds nothing, or what has failed again meanwhile.
         let (one, other) =
-            tokio::join!(steer::retry(&store, tenant, import), steer::retry(&store, tenant, import));
-        assert!(matches!((one.unwrap(), other.unwrap()), (Steered::Done(_), Steered::Done(_))));
+            tokio::join!(lifecycle::retry(&store, tenant, import), lifecycle::retry(&store, tenant, import));
+        assert!(matches!((one.unwrap(), other.unwrap()), (Transition::Done(_), Transition::Done(_))));
         dispatch::complete_ended(&store).await.unwrap();
         let report = pipeline.report(import).await;
         if report.state == ImportState::Completed {
             completed += 1;
-            assert_eq!(report.counts, counts(2, 0, 0, 0, 2));
+            assert_eq!(report.counts, Counts { total: 2, failed: 2, ..Counts::default() });
         }
     }
     println!("completed {completed} of 60 times");
-    assert_eq!(pipeline.ended(import).await.counts, counts(2, 0, 0, 0, 2));
+    assert_eq!(pipeline.ended(import).await.counts, Counts { total: 2, failed: 2, ..Counts::default() });
     assert_eq!(pipeline.records(import, Some(Outcome::Failed)).await.len(), 2);
     pipeline.settle(worker).await;
     dispatcher.stop().await;
@@ -364,8 +392,8 @@ async fn mend_and_retry(pipeline: &mut Pipeline, import: ImportId) {
         .execute(&mut connection)
         .await
         .unwrap();
-    let steered = steer::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
-    assert_eq!(steered, Steered::Done(ImportState::Running));
+    let steered = lifecycle::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    assert_eq!(steered, Transition::Done(ImportState::Running));
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(3));
     assert_eq!(pipeline.ended(import).await.state, ImportState::Completed);
     pipeline.settle(worker).await;
@@ -382,23 +410,23 @@ async fn retrying_and_cancelling_at_once_leaves_nothing_open() {
     for _ in 0..20 {
         let import = pipeline.accepted(&people(4), &ImportOptions::default()).await;
         for head in dispatch::lane_heads(&store).await.unwrap() {
-            assert!(apply::bury(&store, head.chunk, "for a test").await.unwrap());
+            assert!(apply::mark_dead(&store, head.chunk, "for a test").await.unwrap());
         }
         let (retried, _, stopped) = tokio::join!(
-            steer::retry(&store, tenant, import),
+            lifecycle::retry(&store, tenant, import),
             dispatch::complete_ended(&store),
-            steer::cancel(&store, tenant, import),
+            lifecycle::cancel(&store, tenant, import),
         );
         retried.unwrap();
         match stopped.unwrap() {
-            Steered::Done(state) => assert_eq!(state, ImportState::Cancelled),
+            Transition::Done(state) => assert_eq!(state, ImportState::Cancelled),
             // It completed first; a retry after that runs it again, and then it can be cancelled.
-            Steered::Refused(_) => {
-                steer::retry(&store, tenant, import).await.unwrap();
-                let steered = steer::cancel(&store, tenant, import).await.unwrap();
-                assert_eq!(steered, Steered::Done(ImportState::Cancelled));
+            Transition::Refused(_) => {
+                lifecycle::retry(&store, tenant, import).await.unwrap();
+                let steered = lifecycle::cancel(&store, tenant, import).await.unwrap();
+                assert_eq!(steered, Transition::Done(ImportState::Cancelled));
             }
-            Steered::NotFound | Steered::Undone(_) => panic!("there it is, and nobody undoes it"),
+            Transition::NotFound | Transition::Undone(_) => panic!("there it is, and nobody undoes it"),
         }
         cancelled += 1;
         let report = pipeline.report(import).await;
@@ -423,14 +451,14 @@ async fn many_dead_chunks_are_retried_once_by_two_retries() {
             break;
         }
         for head in heads {
-            assert!(apply::bury(&store, head.chunk, "for a test").await.unwrap());
+            assert!(apply::mark_dead(&store, head.chunk, "for a test").await.unwrap());
         }
     }
     assert_eq!(told(&pipeline, import).await.len(), 300);
     let (one, other) =
-        tokio::join!(steer::retry(&store, tenant, import), steer::retry(&store, tenant, import));
+        tokio::join!(lifecycle::retry(&store, tenant, import), lifecycle::retry(&store, tenant, import));
     assert_eq!((one.unwrap(), other.unwrap()), {
-        let running = Steered::Done(ImportState::Running);
+        let running = Transition::Done(ImportState::Running);
         (running, running)
     });
     let mut connection = store.connection().await.unwrap();
@@ -441,7 +469,10 @@ async fn many_dead_chunks_are_retried_once_by_two_retries() {
     assert_eq!(reopened, [(1, 300)]);
     assert!(told(&pipeline, import).await.is_empty());
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(4));
-    assert_eq!(pipeline.ended(import).await.counts, counts(300, 300, 0, 0, 0));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 300, inserted: 300, ..Counts::default() }
+    );
     pipeline.settle(worker).await;
     dispatcher.stop().await;
     pipeline.finish().await;
@@ -459,26 +490,32 @@ async fn a_retry_of_one_cause_leaves_the_others() {
     let csv = (0..100).fold(String::from("email,phone_number\n"), |csv, at| csv + &line(at));
     let import = pipeline.accepted(&csv, &ImportOptions::default()).await;
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
-    assert_eq!(pipeline.ended(import).await.counts, counts(100, 70, 0, 0, 30));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 100, inserted: 70, failed: 30, ..Counts::default() }
+    );
     pipeline.settle(worker).await;
     dispatcher.stop().await;
     let cause = Cause { code: None, field: Some("phone_number") };
     assert_eq!(
-        steer::retry_cause(&store, tenant, import, cause).await.unwrap(),
-        Steered::Done(ImportState::Running)
+        lifecycle::retry_cause(&store, tenant, import, cause).await.unwrap(),
+        Transition::Done(ImportState::Running)
     );
     let now = pipeline.report(import).await.counts;
     assert_eq!((now.pending, now.failed), (20, 10));
     assert_eq!(told(&pipeline, import).await.len(), 10);
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
-    assert_eq!(pipeline.ended(import).await.counts, counts(100, 70, 0, 0, 30));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 100, inserted: 70, failed: 30, ..Counts::default() }
+    );
     let told = problems::problems(&store, tenant, import, 10).await.unwrap();
     let counted: Vec<(u64, Option<&str>)> =
         told.problems.iter().map(|problem| (problem.count, problem.field.as_deref())).collect();
     assert_eq!((counted, told.more), (vec![(20, Some("phone_number")), (10, Some("email"))], false));
     let nobody = Cause { code: Some("database_refused"), field: None };
-    let steered = steer::retry_cause(&store, tenant, import, nobody).await.unwrap();
-    assert_eq!(steered, Steered::Done(ImportState::Completed));
+    let steered = lifecycle::retry_cause(&store, tenant, import, nobody).await.unwrap();
+    assert_eq!(steered, Transition::Done(ImportState::Completed));
     pipeline.settle(worker).await;
     dispatcher.stop().await;
     pipeline.finish().await;

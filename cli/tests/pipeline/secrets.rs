@@ -3,10 +3,11 @@
 use muster_domain::chunk::{decode, is_sealed};
 use muster_domain::import::ImportState;
 use muster_domain::options::{ImportOptions, Start};
+use muster_domain::outcome::Counts;
 use muster_domain::record::RawValue;
-use muster_store::{reports, retention, steer};
+use muster_store::{lifecycle, reports, retention};
 
-use crate::harness::{Backend, Pipeline, counts};
+use crate::harness::{Backend, Pipeline};
 use crate::on_both_queues;
 
 on_both_queues!(secrets_are_sealed_until_they_are_applied_and_then_their_key_is_gone);
@@ -75,7 +76,10 @@ async fn secrets_are_sealed_until_they_are_applied_and_then_their_key_is_gone(ba
         .execute(pipeline.store.pool())
         .await
         .unwrap();
-    assert_eq!((listed[0].id, listed[0].counts), (first.id, counts(1, 1, 0, 0, 0)));
+    assert_eq!(
+        (listed[0].id, listed[0].counts),
+        (first.id, Counts { total: 1, inserted: 1, ..Counts::default() })
+    );
     assert_eq!(listed[0].chunks.applied, 1);
     assert_eq!(keys(&pipeline).await, 0, "what has no failed record needs no key any more");
 
@@ -87,18 +91,21 @@ async fn secrets_are_sealed_until_they_are_applied_and_then_their_key_is_gone(ba
     let import = pipeline.accepted(&csv, &options).await;
     let staged = bodies(&pipeline).await.pop().unwrap();
     assert_hidden(&staged);
-    steer::proceed(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    lifecycle::proceed(&pipeline.store, pipeline.tenant, import).await.unwrap();
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
     let report = pipeline.ended(import).await;
-    assert_eq!(report.counts, counts(2, 1, 0, 0, 1));
+    assert_eq!(report.counts, Counts { total: 2, inserted: 1, failed: 1, ..Counts::default() });
     assert_eq!(credentials(&pipeline).await, [(HASH.to_owned(), TOTP.to_owned())]);
 
     // What failed can be applied later, with its secrets.
     assert_eq!(keys(&pipeline).await, 1);
     sqlx::query("update users set phone_number = null").execute(pipeline.store.pool()).await.unwrap();
-    steer::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    lifecycle::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
     let report = pipeline.ended(import).await;
-    assert_eq!((report.state, report.counts), (ImportState::Completed, counts(2, 2, 0, 0, 0)));
+    assert_eq!(
+        (report.state, report.counts),
+        (ImportState::Completed, Counts { total: 2, inserted: 2, ..Counts::default() })
+    );
     assert_eq!(credentials(&pipeline).await.len(), 2);
     assert_eq!(keys(&pipeline).await, 0);
     assert_eq!(bodies(&pipeline).await.pop().unwrap(), staged, "a chunk stays as it was staged");
@@ -106,12 +113,18 @@ async fn secrets_are_sealed_until_they_are_applied_and_then_their_key_is_gone(ba
     // Beyond their retention nobody can open the secrets of failed records.
     let again = csv.replace("good", "other").replace("late@", "later@");
     let import = pipeline.accepted(&again, &ImportOptions::default()).await;
-    assert_eq!(pipeline.ended(import).await.counts, counts(2, 1, 0, 0, 1));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 2, inserted: 1, failed: 1, ..Counts::default() }
+    );
     assert_eq!(retention::forget_secrets(&pipeline.store, 3600.0).await.unwrap(), 0);
     assert_eq!(retention::forget_secrets(&pipeline.store, 0.0).await.unwrap(), 1);
     sqlx::query("update users set phone_number = null").execute(pipeline.store.pool()).await.unwrap();
-    steer::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
-    assert_eq!(pipeline.ended(import).await.counts, counts(2, 1, 0, 0, 1));
+    lifecycle::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 2, inserted: 1, failed: 1, ..Counts::default() }
+    );
     let failed = muster_store::records::failed(&pipeline.store, pipeline.tenant, import, 0, 10, 1 << 20)
         .await
         .unwrap();

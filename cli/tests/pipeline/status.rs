@@ -1,5 +1,6 @@
 //! How an import gets on, as everybody is told it: what is in its way, since when, and what it waits for.
 
+use muster_domain::outcome::Counts;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,9 @@ use muster_runtime::clock;
 use muster_store::chunks::{self, ChunkFilter, ChunkReport};
 use muster_store::holders::LIVES;
 use muster_store::status::{self, Bounds, StalledImports};
-use muster_store::{dispatch, figures, holders, steer, tenants};
+use muster_store::{dispatch, figures, holders, lifecycle, tenants};
 
-use crate::harness::{Backend, Pipeline, counts, people};
+use crate::harness::{Backend, Pipeline, people};
 use crate::on_both_queues;
 use crate::refusals::{deferred, execute};
 
@@ -87,7 +88,7 @@ async fn an_import_that_the_database_refuses_tells_why_since_when_and_when_it_is
     assert_eq!(stalled.first.iter().map(|one| one.import).collect::<Vec<_>>(), [import]);
     // It goes on by itself, and nothing is left of the trouble.
     execute(&pipeline, "drop trigger refuse on users").await;
-    assert_eq!(pipeline.ended(import).await.counts, counts(50, 50, 0, 0, 0));
+    assert_eq!(pipeline.ended(import).await.counts, Counts { total: 50, inserted: 50, ..Counts::default() });
     let all = listed(&pipeline, import, ChunkFilter::default()).await;
     assert!(all.iter().all(|chunk| chunk.problem.is_none() && chunk.problem_since.is_none()), "{all:?}");
     assert!(all.iter().all(|chunk| chunk.ended_at.is_some() && chunk.sent_at <= chunk.ended_at), "{all:?}");
@@ -125,7 +126,7 @@ async fn an_import_that_no_worker_takes_stands_still_and_says_so(backend: Backen
     }
     until(&pipeline, import, |progress| progress.waits_for.is_none()).await;
     sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
-    assert_eq!(pipeline.ended(import).await.counts, counts(50, 50, 0, 0, 0));
+    assert_eq!(pipeline.ended(import).await.counts, Counts { total: 50, inserted: 50, ..Counts::default() });
     pipeline.settle(worker).await;
     dispatcher.stop().await;
     pipeline.finish().await;
@@ -141,7 +142,7 @@ async fn an_import_whose_messages_the_queue_does_not_take_says_so_until_it_does(
     let dispatcher = pipeline.dispatcher();
     let refused = until(&pipeline, import, |progress| progress.problem.is_some()).await;
     let problem = refused.problem.unwrap();
-    assert!(problem.message.starts_with("the queue does not take it: "), "{problem:?}");
+    assert!(problem.message.starts_with("the queue does not accept it: "), "{problem:?}");
     let since = problem.since.expect("since when");
     until(&pipeline, import, |progress| progress.problem.as_ref().is_some_and(|now| now.at > problem.at))
         .await;
@@ -150,7 +151,7 @@ async fn an_import_whose_messages_the_queue_does_not_take_says_so_until_it_does(
     // What is published is in no trouble, though nobody has applied it.
     until(&pipeline, import, |progress| progress.problem.is_none() && progress.window.import > 0).await;
     let worker = pipeline.worker(2);
-    assert_eq!(pipeline.ended(import).await.counts, counts(50, 50, 0, 0, 0));
+    assert_eq!(pipeline.ended(import).await.counts, Counts { total: 50, inserted: 50, ..Counts::default() });
     pipeline.settle(worker).await;
     dispatcher.stop().await;
     pipeline.finish().await;
@@ -182,7 +183,7 @@ async fn what_a_worker_met_stays_told_when_the_queue_takes_nothing() {
     };
     assert_eq!(refused(None).await, "the queue is away");
     assert_eq!(refused(Some("the database refuses it")).await, "the database refuses it");
-    steer::cancel(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    lifecycle::cancel(&pipeline.store, pipeline.tenant, import).await.unwrap();
     pipeline.finish().await;
 }
 
@@ -209,10 +210,10 @@ async fn an_import_that_waits_for_its_turn_or_for_people_does_not_stand_still() 
         assert!(Instant::now() < deadline, "{known:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    steer::pause(&pipeline.store, pipeline.tenant, younger).await.unwrap();
+    lifecycle::pause(&pipeline.store, pipeline.tenant, younger).await.unwrap();
     let paused = progress(&pipeline, younger).await;
     assert_eq!((paused.stalled, paused.waits_for), (false, Some(WaitsFor::Resume)));
-    steer::resume(&pipeline.store, pipeline.tenant, younger).await.unwrap();
+    lifecycle::resume(&pipeline.store, pipeline.tenant, younger).await.unwrap();
     let resumed = progress(&pipeline, younger).await;
     assert!(resumed.no_progress_since > paused.no_progress_since, "it begins anew: {resumed:?} {paused:?}");
     sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
@@ -242,7 +243,7 @@ async fn the_databases_own_words_are_told_where_they_hold_no_value() {
     )
     .await;
     let report = pipeline.import(&people(20), &ImportOptions::default()).await;
-    assert_eq!(report.counts, counts(20, 18, 0, 0, 2));
+    assert_eq!(report.counts, Counts { total: 20, inserted: 18, failed: 2, ..Counts::default() });
     let failed = pipeline.records(report.id, Some(Outcome::Failed)).await;
     let (raised, checked) = (&failed[0].errors[0].message, &failed[1].errors[0].message);
     assert!(raised.contains("42501") && !raised.contains("user7"), "{raised}");
@@ -339,8 +340,8 @@ async fn the_rate_counts_from_the_last_move_on_and_without_what_a_retry_opened_a
                     where seq = 0 and lane = (select min(lane) from chunks)";
     execute(&pipeline, applied).await;
     assert!(rate().await.is_some());
-    steer::pause(&pipeline.store, pipeline.tenant, import).await.unwrap();
-    steer::resume(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    lifecycle::pause(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    lifecycle::resume(&pipeline.store, pipeline.tenant, import).await.unwrap();
     assert_eq!(rate().await, None, "nothing was applied since");
     execute(&pipeline, "update chunks set applied_at = now() where state = 'applied'").await;
     assert!(rate().await.is_some());

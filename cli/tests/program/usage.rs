@@ -19,7 +19,7 @@ fn wrong_usage_is_told_with_exit_code_2() {
         (&["import", "users", "users.csv", "--server", "localhost", "--token", "t"], &["http://"]),
         (&["import", "users", "users.csv", "--tenant", "a b"], &["a-z"]),
         (&["imports", "records", "last", "--outcome", "lost"], &["skipped"]),
-        (&["top"], &["wants a terminal", "muster imports list"]),
+        (&["top"], &["needs a terminal", "muster imports list"]),
         (&["explain", "no_such_code"], &["muster explain"]),
         (&["explain", "emial_invalid"], &["Did you mean email_invalid?"]),
         (&["frobnicate"], &["frobnicate"]),

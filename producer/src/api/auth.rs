@@ -1,4 +1,4 @@
-//! Who asks: the bearer token of a request, and what it may do.
+//! Authentication: the bearer token of a request, and its scopes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,7 +50,7 @@ impl KnownTokens {
 pub(super) struct Caller(Arc<Credential>);
 
 impl Caller {
-    /// The caller that a credential stands for.
+    /// The caller of a credential.
     pub(super) fn of(credential: Arc<Credential>) -> Self {
         Self(credential)
     }
@@ -99,7 +99,7 @@ impl FromRequestParts<AppState> for Caller {
     }
 }
 
-/// Whom a token stands for, where it may work on the whole tenant.
+/// The credential of a token, if it may work on the whole tenant.
 pub(super) async fn authenticate(
     shared: &Shared,
     origin: Origin,
@@ -109,9 +109,9 @@ pub(super) async fn authenticate(
     if credential.organization.is_some() { Err(ApiError::OneOrganization) } else { Ok(credential) }
 }
 
-/// Whom a token stands for. Whoever asks this looks at the credential's organization.
+/// Whom a token stands for. The caller must check the credential's organization.
 ///
-/// A token that was revoked or has expired is told from one that never was neither by the answer nor by its time.
+/// Neither the response nor its timing distinguishes a revoked or expired token from an unknown one.
 pub(super) async fn credential(
     shared: &Shared,
     origin: Origin,

@@ -1,9 +1,9 @@
-//! How often authentication may fail: by the address that a request comes from, and by the beginning of its credential, so that
-//! neither one guesser nor many of them together can try without end. Who showed a credential lately that is known is not kept
-//! out by the failures of others.
+//! Limits failed authentication by the address of the client and by the beginning of the credential, so that
+//! neither one attacker nor many together can guess without limit. A client that lately used a valid
+//! credential is not locked out by the failures of others.
 //!
-//! Memory is fixed: failures are counted in a table whose places are chosen by a keyed hash. Two addresses may share a place;
-//! nobody can choose which.
+//! Memory is fixed: failures are counted in a table whose slots are chosen by a keyed hash. Two addresses may
+//! share a slot, but nobody can choose which.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -27,8 +27,8 @@ const BEGINNING: usize = 12;
 const GOOD_FOR: Duration = Duration::from_secs(60 * 60);
 /// Most credentials of which that is remembered.
 const MOST_GOOD: usize = 10_000;
-/// How long it takes at least to say that a credential is none. Looking for one that was revoked takes other microseconds than
-/// looking for one that never was, and nobody is to see them.
+/// How long it takes at least to say that a credential is none. The lookup of a revoked token takes a
+/// different time than that of an unknown one, and this must not be observable.
 const FAILS_AFTER: Duration = Duration::from_millis(25);
 const MINUTE: f64 = 60.0;
 
@@ -78,8 +78,8 @@ impl AuthLimit {
         }
     }
 
-    /// Lets a credential be looked up, unless too many have failed. It counts as a failure until the trial tells otherwise, so that
-    /// many at once are no more than one after the other.
+    /// Lets a credential be looked up, unless too many have failed. It counts as a failure until the result
+    /// is known, so that parallel attempts have no advantage over sequential ones.
     pub(super) fn admit(&self, origin: Origin, credential: &str) -> Result<Trial<'_>, ApiError> {
         self.try_with(origin, credential, credential.get(..BEGINNING))
     }
@@ -149,7 +149,7 @@ impl Trial<'_> {
         self.untold();
     }
 
-    /// Nobody could say whether the credential is known.
+    /// The credential could not be checked.
     pub(super) fn untold(self) {
         if let Some(place) = self.origin {
             self.limit.origins.give_back(place);
@@ -191,7 +191,7 @@ impl Table {
         }
     }
 
-    /// Counts a failure in a place; where there is no room for it, how long until there is.
+    /// Counts a failure in a slot. If the slot is full, returns how long until it is not.
     fn take(&self, place: usize, now: Instant) -> Result<(), Duration> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let (Some(most), Some(place)) = (self.most, places.get_mut(place)) else { return Ok(()) };

@@ -4,11 +4,11 @@
 
 mod auth;
 mod causes;
-mod echo;
 mod error;
 mod fields;
 mod import_id;
 mod record_error;
+mod redacted_input;
 mod request;
 mod token;
 mod view;
@@ -28,7 +28,7 @@ use muster_domain::token::Scope;
 use muster_runtime::clock;
 use muster_runtime::config::Envelope;
 use muster_store::authgear::{self as store, Quota};
-use muster_store::intake::{NewImport, Provenance};
+use muster_store::receiving::{NewImport, Provenance};
 use muster_store::reports;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -37,11 +37,11 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::error::ApiError;
 use super::incoming::{BodyLimits, Watch, bounded, single};
-use crate::receive::{self, Encoding, ReceiveError, ReceiveLimits, Upload};
+use crate::receive::{self, Compression, ReceiveError, ReceiveLimits, Upload};
 use auth::Client;
-use error::{ErrorAnswer, Failure};
+use error::{DoorError, ErrorAnswer};
 pub use import_id::decode as decode_import_id;
-use request::ImportRequest;
+use request::UserImportRequest;
 use view::UserImport;
 
 /// Largest body, in bytes (contracts A.1.3).
@@ -50,7 +50,7 @@ const BODY_BYTES: u64 = 500_000;
 /// How this front door behaves.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AuthgearOptions {
-    /// How answers stand in their bodies.
+    /// The form of response bodies.
     pub envelope: Envelope,
     /// Most records that a tenant may send.
     pub quota: Quota,
@@ -79,8 +79,8 @@ pub(super) fn owns(path: &str) -> bool {
 /// What ended a request from outside, in this front door's shape.
 pub(super) fn refused(error: &ApiError) -> Response {
     match error {
-        ApiError::TimedOut => Failure::TimedOut.into_response(),
-        _ => Failure::Internal.into_response(),
+        ApiError::TimedOut => DoorError::TimedOut.into_response(),
+        _ => DoorError::Internal.into_response(),
     }
 }
 
@@ -105,17 +105,17 @@ async fn create(
     State(state): State<AppState>,
     client: Client,
     request: Request,
-) -> Result<Response, Failure> {
+) -> Result<Response, DoorError> {
     let tenant = client.may(Scope::ImportWrite)?;
     let content_type = single(request.headers(), header::CONTENT_TYPE.as_str());
     if !content_type.ok().flatten().is_some_and(request::is_json) {
-        return Err(Failure::ContentType);
+        return Err(DoorError::ContentType);
     }
-    let _place = state.0.slots.take(tenant).map_err(|_| Failure::Busy)?;
+    let _place = state.0.slots.take(tenant).map_err(|_| DoorError::Busy)?;
     let body = read(&state, request.into_body()).await?;
     let import = stage(&state, tenant, request::decode(&body)?).await?;
     state.0.wake.notify_one();
-    let report = reports::import(&state.0.store, tenant, import).await?.ok_or(Failure::Internal)?;
+    let report = reports::import(&state.0.store, tenant, import).await?.ok_or(DoorError::Internal)?;
     Ok(view::respond(&view::pending(&report), Vec::new(), state.0.authgear.envelope))
 }
 
@@ -131,19 +131,19 @@ async fn show(
     State(state): State<AppState>,
     client: Client,
     id: Result<Path<String>, PathRejection>,
-) -> Result<Response, Failure> {
+) -> Result<Response, DoorError> {
     let tenant = client.may(Scope::ImportRead)?;
-    let import = id.ok().and_then(|Path(id)| import_id::decode(&id)).ok_or(Failure::TaskNotFound)?;
+    let import = id.ok().and_then(|Path(id)| import_id::decode(&id)).ok_or(DoorError::TaskNotFound)?;
     let shared = &state.0;
     if !store::is_ours(&shared.store, tenant, import).await? {
-        return Err(Failure::TaskNotFound);
+        return Err(DoorError::TaskNotFound);
     }
-    let report = reports::import(&shared.store, tenant, import).await?.ok_or(Failure::TaskNotFound)?;
-    view::answer(&shared.store, &report, shared.authgear.envelope).await?.ok_or(Failure::TaskNotFound)
+    let report = reports::import(&shared.store, tenant, import).await?.ok_or(DoorError::TaskNotFound)?;
+    view::answer(&shared.store, &report, shared.authgear.envelope).await?.ok_or(DoorError::TaskNotFound)
 }
 
 /// The whole body: its limit is small, and nothing of it is staged before its end was seen.
-async fn read(state: &AppState, body: Body) -> Result<Bytes, Failure> {
+async fn read(state: &AppState, body: Body) -> Result<Bytes, DoorError> {
     let limits = BodyLimits { bytes: Some(BODY_BYTES), pace: state.0.pace };
     let watch = Watch::default();
     let mut pieces = bounded(body, limits, watch.clone());
@@ -153,9 +153,9 @@ async fn read(state: &AppState, body: Body) -> Result<Bytes, Failure> {
             Ok(bytes) => whole.extend_from_slice(&bytes),
             Err(_) => {
                 return Err(match watch.error() {
-                    Some(error) if error.code == ErrorCode::UploadTooLarge => Failure::TooLarge,
-                    Some(error) => Failure::Incomplete(error.message),
-                    None => Failure::Internal,
+                    Some(error) if error.code == ErrorCode::UploadTooLarge => DoorError::TooLarge,
+                    Some(error) => DoorError::Incomplete(error.message),
+                    None => DoorError::Internal,
                 });
             }
         }
@@ -164,13 +164,17 @@ async fn read(state: &AppState, body: Body) -> Result<Bytes, Failure> {
 }
 
 /// Stages the records of a request. A refused or failed one leaves nothing behind but an import marked so.
-async fn stage(state: &AppState, tenant: TenantId, request: ImportRequest) -> Result<ImportId, Failure> {
+async fn stage(
+    state: &AppState,
+    tenant: TenantId,
+    request: UserImportRequest,
+) -> Result<ImportId, DoorError> {
     let shared = &state.0;
     let id = ImportId::new(clock::new_id());
     let options = fields::options(request.identifier, request.upsert);
     let provenance = Provenance::default();
     let import = NewImport { id, tenant, filename: None, options, idempotency: None, provenance };
-    let upload = receive::begin(&shared.store, import, Encoding::Identity, limits(shared.limits))
+    let upload = receive::begin(&shared.store, import, Compression::Identity, limits(shared.limits))
         .await
         .map_err(failure)?;
     let today = clock::now().date_naive();
@@ -178,7 +182,7 @@ async fn stage(state: &AppState, tenant: TenantId, request: ImportRequest) -> Re
         Ok(None) => {}
         Ok(Some(period)) => {
             give_up(upload, ErrorCode::QuotaExceeded, "the tenant's quota has no room for the records").await;
-            return Err(Failure::QuotaExceeded(period));
+            return Err(DoorError::QuotaExceeded(period));
         }
         Err(error) => {
             give_up(upload, ErrorCode::Unavailable, "the store failed while receiving").await;
@@ -216,24 +220,24 @@ fn limits(configured: ReceiveLimits) -> ReceiveLimits {
     ReceiveLimits { parse, decompressed_bytes: None, records: None, ..configured }
 }
 
-fn failure(error: ReceiveError) -> Failure {
+fn failure(error: ReceiveError) -> DoorError {
     match error {
         ReceiveError::Refused(_, error) if error.code == ErrorCode::QuotaExceeded => {
-            Failure::QuotaExceeded(store::Period::Day)
+            DoorError::QuotaExceeded(store::Period::Day)
         }
         // What the engine's parser refuses beyond the outer check: half a surrogate pair in a string, above all.
-        ReceiveError::Refused(_, error) => Failure::InvalidJson { message: error.message, offset: None },
+        ReceiveError::Refused(_, error) => DoorError::InvalidJson { message: error.message, offset: None },
         ReceiveError::Store(error) => error.into(),
         ReceiveError::Aborted(import, error) => {
             tracing::error!(%import, code = %error.code, "a request could not be staged");
-            Failure::Internal
+            DoorError::Internal
         }
-        ReceiveError::TooManyImports => Failure::Busy,
+        ReceiveError::TooManyImports => DoorError::Busy,
         ReceiveError::Busy => muster_store::StoreError::PoolTimeout.into(),
         // There is no idempotency key.
         ReceiveError::Known(..)
         | ReceiveError::InProgress
         | ReceiveError::Mismatch
-        | ReceiveError::Unread(_) => Failure::Internal,
+        | ReceiveError::Unread(_) => DoorError::Internal,
     }
 }

@@ -9,8 +9,8 @@ mod auth;
 mod error;
 mod fields;
 mod list;
-mod place;
 mod request;
+mod request_path;
 mod users;
 mod view;
 
@@ -24,7 +24,7 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::error::ApiError;
-use error::Fault;
+use error::DoorError;
 
 /// The security scheme of the documentation.
 const SCHEME: &str = "key";
@@ -32,9 +32,9 @@ const SCHEME: &str = "key";
 /// What ended a request from outside, or the answer at an address of the front door that leads nowhere.
 pub(super) fn refused(error: &ApiError) -> Response {
     let fault = match error {
-        ApiError::TimedOut => Fault::Store(muster_store::StoreError::PoolTimeout),
-        ApiError::Internal => Fault::Internal,
-        _ => Fault::NotFound,
+        ApiError::TimedOut => DoorError::Store(muster_store::StoreError::PoolTimeout),
+        ApiError::Internal => DoorError::Internal,
+        _ => DoorError::NotFound,
     };
     fault.into_response()
 }
@@ -78,7 +78,7 @@ fn mounted(
     (schemas, documented, methods): UtoipaMethodRouter<AppState>,
     paths: &[&str],
 ) -> OpenApiRouter<AppState> {
-    let methods = methods.fallback(async |method: Method| Fault::MethodNotAllowed(method));
+    let methods = methods.fallback(async |method: Method| DoorError::MethodNotAllowed(method));
     let Some(item) = documented.paths.into_values().next() else { return router };
     let mut everywhere = Paths::new();
     for path in paths {

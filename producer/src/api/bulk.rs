@@ -1,4 +1,4 @@
-//! Something done to many imports at once: looked at first, then started by the id of what was looked at, watched, aborted.
+//! Bulk actions on many imports: previewed, then started by the id of the preview, watched, aborted.
 
 use std::collections::BTreeMap;
 
@@ -106,7 +106,7 @@ pub fn too_many() -> String {
     format!("more than {} imports are like that: say more of those that you mean", thousands(most))
 }
 
-/// Looks which imports are like what is asked, for an action; nothing is done to them.
+/// Finds the imports that match a filter, for an action; they are not changed.
 pub(super) async fn looked(
     state: &AppState,
     tenant: TenantId,
@@ -137,8 +137,8 @@ pub(super) fn actor(caller: &Caller) -> String {
            ("newer_than" = Option<String>, Query, description = "those opened less long ago than this"),
            ("file" = Option<String>, Query, description = "those with this in the name of their file"),
            ("profile" = Option<String>, Query, description = "those received with this profile"),
-           ("code" = Option<String>, Query, description = "those with records that failed with this error; a retry drives these records alone"),
-           ("field" = Option<String>, Query, description = "those with records that failed for this column or key; a retry drives these records alone"),
+           ("code" = Option<String>, Query, description = "those with records that failed with this error; a retry repeats only these records"),
+           ("field" = Option<String>, Query, description = "those with records that failed for this column or key; a retry repeats only these records"),
            ("dead" = Option<bool>, Query, description = "true: those with dead chunks only")),
     responses((status = 201, description = "What would be done", body = BulkView)),
 )]
@@ -210,7 +210,7 @@ pub(super) async fn start(
     found(store::start(&state.0.store.by(&caller.actor()), tenant, bulk).await?)
 }
 
-/// Ends an action where it is; imports that were done stay done. One that has ended stays as it is.
+/// Ends an action where it is; imports that were done stay done. An action that has ended is not changed.
 #[utoipa::path(
     post, path = "/v1/bulk/{bulk}/abort", tag = "bulk", params(("bulk" = Uuid, Path)),
     responses((status = 200, description = "The action as it is then", body = BulkView)),

@@ -35,7 +35,7 @@ pub(super) async fn show(
     Ok(Json(store::get(&state.0.store, tenant).await?))
 }
 
-/// Makes the catalog exactly the one that is sent.
+/// Replaces the catalog with the one that is sent.
 #[utoipa::path(
     put, path = "/v1/catalog", tag = "catalog",
     request_body(content = serde_json::Value, content_type = "application/json"),

@@ -1,18 +1,18 @@
-//! The front door for clients of the CCAI Platform's Bulk User Management API: a job is uploaded, validated whole, started,
-//! and asked about.
+//! The front door for clients of the CCAI Platform's Bulk User Management API: a job is uploaded, validated
+//! as a whole, started, and queried.
 //!
-//! Guarantees: nothing of a file is applied before `proceed`, and nothing at all of one with a scheme error. A job always
-//! ends. Errors have the shape `{"message": …}`.
-//! Non-goal: users of a portal. Every caller is an API credential, which here is a token of the tenant.
+//! Guarantees: nothing of a file is applied before `proceed`, and nothing of a file with a scheme error is
+//! ever applied. A job always ends. Errors have the shape `{"message": …}`. Non-goal: users of a portal.
+//! Every caller is an API credential, which here is a token of the tenant.
 
 mod auth;
-mod errors;
+mod error;
+mod error_log;
 mod fields;
 mod jobs;
+mod messages;
 mod page;
-mod phrases;
 mod rate;
-mod refusal;
 mod request;
 mod template;
 mod upload;
@@ -25,18 +25,18 @@ use muster_domain::fault::{Mutant, mutant};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use error::DoorError;
+pub(super) use error::Message;
 pub(super) use rate::RateLimit;
-pub(super) use refusal::Message;
-use refusal::Refusal;
 pub(super) use users::{asked_by_api_user, mirror};
 
 use super::AppState;
 use super::error::ApiError;
 
-/// Where the front door stands; links in its answers begin with this.
+/// The base path of the front door; links in its responses begin with it.
 const BASE: &str = "/apps/api/v1";
 
-/// Whether an address belongs to this front door alone, be there such a route or not.
+/// Whether a path belongs only to this front door, even if there is no such route.
 pub(super) fn owns(path: &str) -> bool {
     // Muster's own actions on many imports are beside the short addresses: /v1/bulk/{bulk}.
     let short = if mutant(Mutant::OtherDoorsWords) { "/v1/bulk/" } else { "/v1/bulk/users" };
@@ -45,7 +45,7 @@ pub(super) fn owns(path: &str) -> bool {
 
 /// An error in this front door's shape.
 pub(super) fn refused(error: ApiError) -> Response {
-    Refusal::from(error).into_response()
+    DoorError::from(error).into_response()
 }
 
 /// Every route: under its own prefix with its documentation, and once more under the short one that the documents of the
@@ -64,6 +64,6 @@ fn bulk() -> OpenApiRouter<AppState> {
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::show))
         .routes(routes!(jobs::show_by_link))
-        .routes(routes!(errors::scheme))
-        .routes(routes!(errors::update))
+        .routes(routes!(error_log::scheme))
+        .routes(routes!(error_log::update))
 }

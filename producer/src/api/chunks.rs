@@ -1,4 +1,4 @@
-//! `GET /v1/imports/{id}/chunks`: where each chunk of an import stands.
+//! `GET /v1/imports/{id}/chunks`: the state of each chunk of an import.
 
 use axum::Json;
 use axum::extract::State;
@@ -29,7 +29,7 @@ pub struct ChunkView {
     /// staged, dispatched, retryable, planned, applied, dead or cancelled.
     #[schema(value_type = String)]
     pub state: ChunkState,
-    /// Number of its first record. Those of other lanes stand between its records.
+    /// Number of its first record. Records of other lanes are between its records.
     pub first_record: u64,
     /// Number of its last record.
     pub last_record: u64,
@@ -38,7 +38,7 @@ pub struct ChunkView {
     pub counts: Counts,
     /// Attempts that are spent or under way.
     pub attempts: u32,
-    /// How often it was put off without spending an attempt.
+    /// How often it was deferred without spending an attempt.
     pub deferrals: u32,
     /// How often a retry opened it again.
     pub reopened: u32,
@@ -46,7 +46,7 @@ pub struct ChunkView {
     pub sent_at: Option<DateTime<Utc>>,
     /// When it came to its end: applied, dead, or all of its records failed before. Null for a cancelled one.
     pub ended_at: Option<DateTime<Utc>>,
-    /// When it is tried again, where it waits for that.
+    /// When it is tried again, if it waits for that.
     pub next_try_at: Option<DateTime<Utc>>,
     /// The process that has it. Null for a dispatched one: its message waits in the queue.
     pub holder: Option<String>,
@@ -94,7 +94,7 @@ pub struct ChunkList {
     pub next_link: Option<String>,
 }
 
-/// Lists the chunks of an import by lane and number: where each stands, who has it, and what it met.
+/// Lists the chunks of an import by lane and number: the state, the process and the last problem of each.
 #[utoipa::path(
     get, path = "/v1/imports/{id}/chunks", tag = "imports", operation_id = "imports_chunks",
     params(("id" = String, Path),

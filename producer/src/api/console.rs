@@ -1,9 +1,9 @@
-//! The console at `/console`: pages for people who run and watch imports, made here and shown by any browser.
+//! The console at `/console`: pages for people who run and watch imports, rendered here for any browser.
 //!
-//! Guarantees: a page shows and does what the token of its session may, for the tenant of that token and no other; every form has a
-//! secret of its session; what stands in names and files is shown as text and never read as markup; nothing is loaded from another
-//! host, and nothing is written into pages that a browser would run. Without scripts every page but New import works, and pages do not
-//! refresh themselves.
+//! Guarantees: a page has the permissions of its session's token, for the tenant of that token only. Every
+//! form has a secret of its session. Names and file contents are shown as text and never as markup. Nothing
+//! is loaded from another host, and pages contain no inline scripts. Without scripts every page but New
+//! import works, and pages do not refresh themselves.
 
 mod assets;
 mod attention;
@@ -11,15 +11,17 @@ mod audit;
 mod bulk;
 mod catalog;
 mod changes;
+mod charts;
 mod choices;
+mod controls;
+mod error;
 mod failed;
 mod family;
+mod formatting;
 mod frame;
 mod history;
 mod import;
 mod imports;
-mod leave;
-mod levers;
 mod new_import;
 mod overview;
 mod page;
@@ -30,13 +32,11 @@ mod proof;
 mod queue;
 mod records;
 mod session;
-mod shapes;
 mod sign_in;
 mod undo;
 mod users;
 mod webhook_edit;
 mod webhooks;
-mod words;
 
 use axum::Router;
 use axum::extract::Path;
@@ -47,7 +47,7 @@ use muster_domain::token::Scope;
 
 use super::AppState;
 use super::error::ApiError;
-use leave::Leave;
+use error::ConsoleError;
 
 /// Where the console is.
 const BASE: &str = "/console";
@@ -65,7 +65,7 @@ pub struct ConsoleRoute {
 
 macro_rules! routes {
     ($($method:ident $name:literal $path:literal $handler:path, $scope:expr;)*) => {
-        /// What only those see who are signed in.
+        /// Pages for signed-in users only.
         pub const ROUTES: &[ConsoleRoute] =
             &[$(ConsoleRoute { method: $name, path: $path, scope: $scope },)*];
 
@@ -87,7 +87,7 @@ routes! {
     get "GET" "/console/imports/{id}/report.html" proof::report, Some(Scope::ImportRead);
     get "GET" "/console/imports/{id}/undo" undo::preview, Some(Scope::ImportRead);
     post "POST" "/console/imports/{id}/undo" undo::open, Some(Scope::ImportWrite);
-    post "POST" "/console/imports/{id}/{lever}" levers::pull, Some(Scope::ImportWrite);
+    post "POST" "/console/imports/{id}/{lever}" controls::pull, Some(Scope::ImportWrite);
     get "GET" "/console/bulk" bulk::form, Some(Scope::ImportRead);
     post "POST" "/console/bulk" bulk::look, Some(Scope::ImportWrite);
     get "GET" "/console/bulk/{id}" bulk::show, Some(Scope::ImportRead);
@@ -133,10 +133,10 @@ pub(super) fn owns(path: &str) -> bool {
 
 /// An error as a page.
 pub(super) fn refused(error: ApiError) -> Response {
-    Leave::from(error).into_response()
+    ConsoleError::from(error).into_response()
 }
 
 /// Shows a file that pages name.
-async fn asset(Path(name): Path<String>, uri: Uri) -> Result<Response, Leave> {
+async fn asset(Path(name): Path<String>, uri: Uri) -> Result<Response, ConsoleError> {
     Ok(assets::answer(&name, &uri).ok_or(ApiError::NotFound)?)
 }

@@ -1,9 +1,9 @@
-//! The description of the API, made whole: what utoipa gathers at the routes, with what is the same for many of them.
+//! Completes the description of the API: utoipa collects it from the routes, and this module adds what many of them share.
 //!
-//! Guarantees, which its tests hold: each operation has an id of its own (`tag_verb`), says which scope it asks for and which
-//! errors it can give; every object says its properties, and every parameter what it may be; nothing has a default that a client would send
-//! as if its caller had set it. The whole document is committed as docs/openapi.json, so that a change of what clients are generated
-//! from is seen.
+//! Guarantees, which its tests hold: each operation has an id of its own (`tag_verb`), says which scope it asks for and which errors it can
+//! give; every object says its properties, and every parameter what it may be; nothing has a default that a client would send as if its
+//! caller had set it. The whole document is committed as docs/openapi.json, so that every change of what clients are generated from is
+//! visible.
 
 mod bodies;
 mod errors;
@@ -29,7 +29,7 @@ const TAGS: [(&str, &str); 12] = [
     ("imports", "Upload files of users, follow them, and read what became of every record"),
     ("events", "What happens to imports, page by page or followed"),
     ("bulk", "What is done to many imports at once: looked at first, then started, watched and aborted"),
-    ("webhooks", "Addresses that are told what happens to imports, and what each was told"),
+    ("webhooks", "Addresses that are notified about imports, and their deliveries"),
     ("profiles", "Named sets of options for uploads: built-in ones, and the tenant's own"),
     ("users", "Users: find, read and erase them"),
     (
@@ -53,7 +53,7 @@ const OPEN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 pub(super) fn whole(gathered: &OpenApi) -> Value {
     let mut document = serde_json::to_value(gathered).unwrap_or_default();
     document["servers"] = json!([{ "url": "/", "description": "This server" }]);
-    document["info"]["contact"] = json!({ "name": "Whoever runs this server" });
+    document["info"]["contact"] = json!({ "name": "The operator of this server" });
     document["info"]["license"] = json!({ "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" });
     if let Some(schemas) = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut) {
         schemas::complete(schemas);
@@ -159,7 +159,7 @@ impl Route {
         }
     }
 
-    /// What is said of the operation, and what it asks of a credential.
+    /// The text of the operation, and the scope that it requires.
     fn described(&self, told: Option<&str>) -> String {
         let scopes: Vec<String> = self.scopes().iter().map(|scope| format!("`{scope}`")).collect();
         let asks = match scopes.as_slice() {
@@ -209,7 +209,7 @@ fn show(answers: &Value, operation: &mut Map<String, Value>) {
     }
 }
 
-/// The tags that there are, in their order; one that is new comes after Muster's own.
+/// The tags, in order; a new one comes after Muster's own.
 fn listed(there: &BTreeSet<String>) -> Value {
     let known = |name: &str| TAGS.iter().any(|(known, _)| *known == name);
     let is_door = |name: &str| matches!(name, "authgear" | "ccai" | "bitcaster");

@@ -1,4 +1,4 @@
-//! What a request can come to instead of an answer: one enum, one mapping to status and code, one shape.
+//! Errors of requests: one enum, one mapping to status and code, one shape.
 
 use std::sync::Arc;
 
@@ -131,7 +131,7 @@ pub enum WebhookRefusal {
     )]
     TwoSecrets,
     /// There is one alone.
-    #[error("one secret alone is valid, and it cannot be dropped; give the webhook a new one first")]
+    #[error("only one secret is valid, and it cannot be dropped; give the webhook a new one first")]
     OneSecret,
 }
 
@@ -300,7 +300,7 @@ impl ApiError {
         }
     }
 
-    /// What a client is told of an error of the store.
+    /// The error of the store as clients see it.
     pub(super) fn store_message(status: StatusCode) -> &'static str {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             "the store cannot be reached now; try again"
@@ -392,7 +392,7 @@ fn file_status(code: ErrorCode) -> StatusCode {
 
 /// Why the store failed, on its way to the log with an answer that a front door gave in its own words.
 #[derive(Debug, Clone)]
-pub(super) struct Told(pub(super) Arc<StoreError>);
+pub(super) struct StoreCause(pub(super) Arc<StoreError>);
 
 /// An error on its way out; the tracing middleware gives it its body, since it knows the request's id.
 #[derive(Debug, Clone)]

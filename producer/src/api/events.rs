@@ -1,5 +1,5 @@
-//! What happens to imports, to be read page by page or followed (server-sent events). Everything comes from the store, so any producer
-//! serves it, and whoever lost the connection goes on after the last number that it has.
+//! Events of imports, read page by page or followed (server-sent events). Everything comes from the store, so
+//! any producer serves it, and a client that lost the connection continues after the last number that it has.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -32,13 +32,13 @@ use super::slots::UploadSlot;
 
 /// Events read at a time while they are followed.
 const PAGE: i64 = 100;
-/// How often to look for new events, and to read them though none were told.
+/// How often to poll for new events without a notification.
 const LOOK: Duration = Duration::from_millis(300);
 const READ: Duration = Duration::from_secs(5);
-/// How often the token of who follows is looked at, and how an import gets on.
+/// How often the token of a follower and the progress of an import are checked.
 const BEAT: Duration = Duration::from_secs(1);
 const TOKEN: Duration = Duration::from_secs(3);
-/// A line now and then, so that neither side takes the connection for dead. Whoever reads nothing for so long follows no more.
+/// A line now and then, so that neither side takes the connection for dead. A client that reads nothing for so long is disconnected.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Pieces that wait for a slow reader.
 const WAITING: usize = 8;
@@ -108,8 +108,8 @@ pub(super) async fn list(
 /// Lists what happened to an import, or follows it to its end.
 ///
 /// With `Accept: text/event-stream` the answer goes on: an event each with its number as id, from the first or from after
-/// `Last-Event-ID` or `after` on; between them `progress` with the import as it stands (without an id), and `end` once the import is
-/// at its end. Otherwise it is a page.
+/// `Last-Event-ID` or `after` on; between them `progress` with the current state of the import (without an id), and `end`
+/// once the import is at its end. Otherwise it is a page.
 #[utoipa::path(
     get, path = "/v1/imports/{id}/events", tag = "events",
     params(("id" = String, Path),
@@ -294,7 +294,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Sends how the import stands, where that is another than before, and ends with the import.
+    /// Sends the state of the import if it has changed, and ends with the import.
     async fn send_progress(&mut self) -> Result<(), Ends> {
         let Some(import) = self.import else { return Ok(()) };
         let Some(report) = reports::import(&self.state.0.store, self.tenant, import).await? else {
@@ -302,7 +302,7 @@ impl Follower {
         };
         let ended = report.state.is_final();
         if ended {
-            // What happened before it came to its end is told first, once it has its number.
+            // Events from before its end are sent first, once they have their numbers.
             self.send_events().await?;
         }
         let view = views(&self.state, self.tenant, vec![report]).await.ok().and_then(|mut views| views.pop());

@@ -1,4 +1,4 @@
-//! What `/metrics` asks for when it is scraped: the store, the queue, the pool. Each part is asked once in a while, however many scrape.
+//! What `/metrics` queries when it is scraped: the store, the queue, the pool. Each is queried at intervals, however many clients scrape.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What happened to a user.
+//! The history of a user.
 
 use axum::Json;
 use axum::extract::State;
@@ -26,7 +26,7 @@ pub struct HistoryPage {
     pub next: Option<String>,
     /// Address of the next page; null on the last.
     pub next_link: Option<String>,
-    /// On the last page: what came before it is not kept any more, so that how the user came is not told.
+    /// On the last page: earlier history is no longer kept, so the creation of the user is not shown.
     pub older_gone: bool,
 }
 
@@ -37,7 +37,7 @@ pub struct HistoryEntry {
     pub at: DateTime<Utc>,
     /// inserted, updated or deleted.
     pub kind: String,
-    /// What did it: import, undo, or request (about this user alone).
+    /// The kind of actor: import, undo, or request (about this user only).
     pub by: String,
     /// Who did it; null where that is not known.
     pub actor: Option<HistoryActor>,
@@ -71,7 +71,7 @@ pub struct HistoryField {
     pub field: String,
     /// What it was; null for nothing. A role, a group, a team or a membership is true.
     pub before: Value,
-    /// What it became; null for nothing.
+    /// The new value; null for none.
     pub after: Value,
 }
 

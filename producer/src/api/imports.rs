@@ -1,4 +1,4 @@
-//! Imports: list, show, and steer them.
+//! Imports: list, show, and change their state.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use muster_domain::import::ImportState;
 use muster_domain::planned::OnDrift;
 use muster_domain::request::checked_key;
 use muster_domain::token::Scope;
+use muster_store::lifecycle::{self, Transition};
 use muster_store::reports::ImportReport;
-use muster_store::steer::{self, Steered};
 use muster_store::{StoreError, family, reports, status};
 use tokio::time::{Instant, sleep};
 
@@ -109,7 +109,7 @@ pub(super) async fn show(
     }
     let retry = retry_after(&report);
     let import = views(&state, tenant, vec![report]).await?.pop().ok_or(ApiError::NotFound)?;
-    // It is added up from the chunks of all its imports, and whoever waits for the end asks each second.
+    // It is summed from the chunks of all its imports, and clients that wait for the end ask every second.
     let mut family = None;
     if details || import.state.is_final() || mutant(Mutant::FamilyAtEachLook) {
         family = family::of(&state.0.store, tenant, ImportId::new(import.id)).await?.map(Into::into);
@@ -156,7 +156,7 @@ async fn view(state: &AppState, tenant: TenantId, import: ImportId) -> Result<Js
     Ok(Json(view))
 }
 
-/// Views of imports, with how those get on that have not ended.
+/// Views of imports, with the progress of those that have not ended.
 pub(super) async fn views(
     state: &AppState,
     tenant: TenantId,
@@ -173,24 +173,24 @@ pub(super) async fn views(
     Ok(views.collect())
 }
 
-async fn steered(
+async fn transition_answer(
     state: &AppState,
     tenant: TenantId,
     import: ImportId,
-    done: Result<Steered, StoreError>,
+    done: Result<Transition, StoreError>,
 ) -> Result<Json<ImportView>, ApiError> {
     match done? {
-        Steered::Done(_) => {
+        Transition::Done(_) => {
             state.0.wake.notify_one();
             view(state, tenant, import).await
         }
-        Steered::Refused(state) => Err(ApiError::StateConflict(state)),
-        Steered::Undone(refusal) => Err(ApiError::CannotUndo(refusal)),
-        Steered::NotFound => Err(ApiError::NotFound),
+        Transition::Refused(state) => Err(ApiError::StateConflict(state)),
+        Transition::Undone(refusal) => Err(ApiError::CannotUndo(refusal)),
+        Transition::NotFound => Err(ApiError::NotFound),
     }
 }
 
-macro_rules! steering {
+macro_rules! transitions {
     ($($(#[$doc:meta])* $name:ident at $path:literal;)*) => {
         $($(#[$doc])*
         #[utoipa::path(
@@ -205,14 +205,14 @@ macro_rules! steering {
         ) -> Result<Json<ImportView>, ApiError> {
             let tenant = caller.may(Scope::ImportWrite)?;
             params.finish()?;
-            let done = steer::$name(&state.0.store.by(&caller.actor()), tenant, import).await;
-            steered(&state, tenant, import, done).await
+            let done = lifecycle::$name(&state.0.store.by(&caller.actor()), tenant, import).await;
+            transition_answer(&state, tenant, import, done).await
         })*
     };
 }
 
-steering! {
-    /// Stops dispatching; what is with the workers is still applied.
+transitions! {
+    /// Stops dispatching; chunks that are with the workers are still applied.
     pause at "/v1/imports/{id}/pause";
     /// Goes on after a pause, or where a cancelled import stopped.
     resume at "/v1/imports/{id}/resume";
@@ -220,7 +220,7 @@ steering! {
     cancel at "/v1/imports/{id}/cancel";
 }
 
-/// Makes the plan of an import anew, as things are now.
+/// Plans an import again with the current data.
 #[utoipa::path(
     post, path = "/v1/imports/{id}/plan", tag = "imports", operation_id = "imports_plan_anew",
     params(("id" = String, Path)),
@@ -234,8 +234,8 @@ pub(super) async fn plan(
 ) -> Result<Json<ImportView>, ApiError> {
     let tenant = caller.may(Scope::ImportWrite)?;
     params.finish()?;
-    let done = steer::plan(&state.0.store.by(&caller.actor()), tenant, import).await;
-    steered(&state, tenant, import, done).await
+    let done = lifecycle::plan(&state.0.store.by(&caller.actor()), tenant, import).await;
+    transition_answer(&state, tenant, import, done).await
 }
 
 /// Starts an import that was received and waits, or applies what was planned.
@@ -258,10 +258,10 @@ pub(super) async fn proceed(
     params.finish()?;
     let store = &state.0.store.by(&caller.actor());
     let done = match on_drift {
-        None => steer::proceed(store, tenant, import).await,
-        Some(on_drift) => steer::proceed_with(store, tenant, import, on_drift).await,
+        None => lifecycle::proceed(store, tenant, import).await,
+        Some(on_drift) => lifecycle::proceed_with(store, tenant, import, on_drift).await,
     };
-    steered(&state, tenant, import, done).await
+    transition_answer(&state, tenant, import, done).await
 }
 
 /// Drives failed records and dead chunks once more. A record that would go in now is skipped as `superseded` where a later
@@ -282,6 +282,7 @@ pub(super) async fn retry(
     let tenant = caller.may(Scope::ImportWrite)?;
     let wanted = Wanted::take(&mut params)?;
     params.finish()?;
-    let done = steer::retry_cause(&state.0.store.by(&caller.actor()), tenant, import, wanted.cause()).await;
-    steered(&state, tenant, import, done).await
+    let done =
+        lifecycle::retry_cause(&state.0.store.by(&caller.actor()), tenant, import, wanted.cause()).await;
+    transition_answer(&state, tenant, import, done).await
 }

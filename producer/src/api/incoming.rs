@@ -1,4 +1,4 @@
-//! The body of an upload on its way in: bounded in size and in pauses, and its own error kept where a parser would hide it.
+//! The body of an upload: limited in size and in pauses. Its own error is kept where a parser would hide it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::error::ApiError;
 use super::params::invalid;
-use crate::receive::Encoding;
+use crate::receive::Compression;
 
 /// Most that is read and thrown away after an upload was refused, so that its client comes to read the answer.
 const DRAINED_BYTES: u64 = 64 * 1024 * 1024;
@@ -52,14 +52,14 @@ struct Arrived {
 }
 
 impl Pace {
-    /// Whether what has come is too little for the time that it took.
+    /// Whether the body arrives too slowly.
     fn is_too_slow(&self, arrived: Arrived) -> bool {
         let least = arrived.waited.as_secs_f64() * self.rate as f64;
         arrived.waited > self.after && (arrived.total as f64) < least && !mutant(Mutant::AnyRate)
     }
 }
 
-/// What went wrong with a body, and how much of it was not yet seen by whoever reads it.
+/// The error of a body, and how much of it the reader has not seen yet.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watch(Arc<Watched>);
 
@@ -162,7 +162,7 @@ pub(super) async fn drain<T>(body: &mut (impl Stream<Item = Result<Bytes, T>> + 
             }
         }
     };
-    // What is left unread closes the connection.
+    // An unread rest closes the connection.
     let _ = timeout(DRAINED_FOR, reading).await;
 }
 
@@ -177,7 +177,7 @@ pub(super) fn single<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<O
 }
 
 /// How the body is compressed, where the request says so.
-pub(super) fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, ApiError> {
+pub(super) fn encoding(headers: &HeaderMap) -> Result<Option<Compression>, ApiError> {
     let refused = || ApiError::UnsupportedMediaType("the content encoding must be identity, gzip or zstd");
     let said = single(headers, header::CONTENT_ENCODING.as_str())?;
     said.map(|text| text.parse().map_err(|_| refused())).transpose()

@@ -15,12 +15,12 @@ use super::error::ApiError;
 use super::incoming::{BodyLimits, Watch, bounded, drain, encoding, single};
 use super::params::Params;
 use crate::inspect;
-use crate::receive::{Encoding, ReceiveLimits};
+use crate::receive::{Compression, ReceiveLimits};
 use crate::request::with_profile;
 
 /// Looks at a file as `POST /v1/imports` with these options would read it: columns, first records, problems by cause. Stores nothing.
 ///
-/// The body is the file itself. All options of `POST /v1/imports` may stand in the query.
+/// The body is the file itself. All options of `POST /v1/imports` may be given in the query.
 #[utoipa::path(
     post, path = "/v1/inspect", tag = "imports", operation_id = "imports_inspect",
     params(
@@ -44,7 +44,7 @@ pub(super) async fn look(
     let media_type = single(headers, header::CONTENT_TYPE.as_str())?.map(str::to_owned);
     let encoding = encoding(headers)?;
     let asked = ImportRequest::from_pairs(params.into_pairs())?;
-    let encoding = encoding.unwrap_or_else(|| Encoding::of_upload(asked.filename()));
+    let encoding = encoding.unwrap_or_else(|| Compression::of_upload(asked.filename()));
     let asked = with_profile(&asked, &state.0.store, tenant).await?;
     let AskedImport { options, dialect, .. } = asked.asked(media_type.as_deref())?;
     let limits = ReceiveLimits { dialect, ..state.0.limits };

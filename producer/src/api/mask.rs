@@ -1,13 +1,13 @@
-//! Values of users as those see them who may not know them.
+//! Masks values of users for callers who may not see them.
 
 use muster_domain::fault::{Mutant, mutant};
 use serde_json::Value;
 
-/// What stands for what is hidden.
+/// The placeholder for hidden values.
 const HIDDEN: &str = "•••";
 
-/// A value of a person as those see it who may not know it: enough to tell two apart, too little to write to anybody. The ending of a
-/// domain is shown of what may be an address alone.
+/// A value of a person as those see it who may not know it: enough to tell two apart, too little to write to
+/// anybody. The top-level domain is shown only for values that may be an address.
 pub(super) fn masked(value: &str) -> String {
     let blank = value.trim().chars().any(char::is_whitespace);
     let is_ending = |ending: &str| {
@@ -28,7 +28,7 @@ pub(super) fn masked(value: &str) -> String {
     }
 }
 
-/// The same of a JSON value. Of what is no text only whether it is there is told; a flag is no value of anybody.
+/// The same of a JSON value. For values other than text only their presence is shown. Flags are not personal data.
 pub(super) fn masked_json(value: &Value) -> Value {
     match value {
         Value::String(text) => masked(text).into(),

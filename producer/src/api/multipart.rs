@@ -122,7 +122,7 @@ impl Part<'_> {
         Ok(Some(bytes))
     }
 
-    /// Reads a part that nobody asks for. The watch bounds what is read without anything being found.
+    /// Reads a part that is not used. The watch bounds what is read without anything being found.
     pub(super) async fn pass_over(mut self) -> Result<(), FileError> {
         while self.field.chunk().await.map_err(|error| failure(self.watch, &error))?.is_some() {}
         Ok(())

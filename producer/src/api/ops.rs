@@ -1,5 +1,4 @@
-//! For operators and their machines: is it alive, is it ready, how does it fare. Without a token, and without any tenant's
-//! data.
+//! Health, readiness and metrics for operators and their tools. No token is needed, and no tenant's data is shown.
 
 use std::time::Duration;
 
@@ -23,10 +22,10 @@ use super::{AppState, figures};
 /// A dispatcher that has ended no round for so long does not dispatch.
 const DISPATCHER_SILENT: Duration = Duration::from_secs(5);
 
-/// Whether the parts that the producer needs are there.
+/// Whether the parts that the producer needs are available.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Readiness {
-    /// `ready`; `degraded`: uploads are accepted and staged, but something does not get on; `unavailable`.
+    /// `ready`; `degraded`: uploads are accepted and staged, but something makes no progress; `unavailable`.
     status: &'static str,
     /// `ok`; `read_only`: a standby, on which nothing can be staged; or `unreachable`.
     store: &'static str,
@@ -82,7 +81,7 @@ fn reasons(store: &str, queue: &str, dispatches: bool, stalled: Option<Stalls>) 
         Some(stalls) => stalls.reason,
         // Where the database does not answer, that is the reason.
         None if store == "unreachable" || mutant(Mutant::UnknownProgressIsReady) => None,
-        None => Some("it cannot be told whether imports make progress".into()),
+        None => Some("it is unknown whether imports make progress".into()),
     };
     readiness::reasons(store, queue).into_iter().chain(dispatcher).map(str::to_owned).chain(imports).collect()
 }

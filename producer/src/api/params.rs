@@ -1,4 +1,4 @@
-//! Parameters of a request: every one known, none twice, each of its type, or an error that says so.
+//! Parameters of a request: each must be known, given once, and of its type.
 
 use std::time::Duration;
 
@@ -151,7 +151,7 @@ pub(super) fn next_page(link: Option<&str>) -> HeaderMap {
     value.map(|value| (header::LINK, value)).into_iter().collect()
 }
 
-/// The id in an address. One that is none is the id of nothing.
+/// The id in an address. A text that is not an id matches nothing.
 #[derive(Debug)]
 pub(super) struct Id<T>(pub(super) T);
 

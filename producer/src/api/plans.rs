@@ -1,4 +1,4 @@
-//! Plans of imports: what an import would do, before it does it.
+//! Plans of imports: what an import would do before it is applied.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ use super::params::{Id, Params, and, invalid, next_page};
 use super::records::streamed;
 use crate::export::{ExportFormat, report_row};
 
-/// Kinds of change that are told.
+/// How many kinds of change are listed.
 const KINDS: usize = 10;
 
 /// What an import would do.
@@ -99,7 +99,7 @@ pub struct PlanWarning {
 pub struct PlanSince {
     /// Users that were looked at: the first ones of a large plan.
     pub looked_at: u64,
-    /// Those of them that are no longer as the plan saw them.
+    /// Those that have changed since they were planned.
     pub changed: u64,
 }
 

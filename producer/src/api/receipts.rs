@@ -1,4 +1,4 @@
-//! Receipts of imports, and the public key that they are signed with.
+//! Receipts of imports, and the public key that verifies them.
 
 use axum::Json;
 use axum::extract::State;
@@ -31,7 +31,7 @@ pub struct ReceiptKeyView {
 
 /// Gives the receipt of an import that has ended: what was done with which file, signed by this installation. `muster verify` checks it.
 ///
-/// What is signed are exactly the bytes of the member `receipt` as they are written here, so keep the answer as it came.
+/// Exactly the bytes of the member `receipt` are signed as written here, so store the response unchanged.
 #[utoipa::path(
     get, path = "/v1/imports/{id}/receipt", tag = "imports", operation_id = "imports_receipt", params(("id" = String, Path)),
     responses((status = 200, description = "The members `receipt` and `signature`", body = serde_json::Value)),

@@ -1,4 +1,4 @@
-//! Records of an import: what became of each, and the failed ones as a file.
+//! Records of an import: their outcomes, and the failed ones as a file.
 
 use axum::Json;
 use axum::extract::State;
@@ -27,7 +27,7 @@ use super::params::{Id, Params, and, invalid, next_page};
 use super::view::RecordList;
 use crate::export::{self, ExportFormat};
 
-/// Lists what became of each record, in file order.
+/// Lists the outcome of each record, in file order.
 #[utoipa::path(
     get, path = "/v1/imports/{id}/records", tag = "imports", operation_id = "imports_records",
     params(("id" = String, Path),
@@ -143,7 +143,7 @@ async fn found(state: &AppState, tenant: TenantId, import: ImportId) -> Result<I
     reports::import(&state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)
 }
 
-/// The failed records as a table, to be mended and uploaded again.
+/// The failed records as a table, to be corrected and uploaded again.
 #[utoipa::path(
     get, path = "/v1/imports/{id}/failed.csv", tag = "imports",
     params(("id" = String, Path),

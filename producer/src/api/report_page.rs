@@ -1,5 +1,5 @@
-//! The report of an import that has ended as one page: to print, or to send to somebody who never sees Muster. It loads nothing, from here or
-//! elsewhere, runs nothing, and has no value of a user in it.
+//! The report of an import that has ended as one page, to print or to send to people without access to
+//! Muster. It loads nothing, runs no script, and contains no value of a user.
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -23,7 +23,7 @@ use super::error::ApiError;
 use super::params::{Id, Params, thousands};
 use super::receipts::PROGRAM;
 
-/// Most causes that the page tells.
+/// How many causes the page lists.
 const CAUSES: i64 = 50;
 
 /// How the page looks: its own styles, so that it needs nothing else.
@@ -139,7 +139,7 @@ fn counts(receipt: &Receipt) -> Markup {
 
 fn of_family(family: &Family, own: Uuid) -> Markup {
     html! {
-        h2 { "With the imports that mend it" }
+        h2 { "With the imports that correct it" }
         p { strong { (family.summary) } "." }
         table {
             thead { tr { th { "Import" } th { "File" } th { "State" } th.number { "Records" } } }

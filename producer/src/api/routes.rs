@@ -1,4 +1,4 @@
-//! Every route, each with its documentation: one that is not documented cannot be added.
+//! Every route with its documentation. A route without documentation cannot be added.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -87,7 +87,7 @@ pub fn openapi() -> Value {
     finished(gathered())
 }
 
-/// What stands at the routes themselves.
+/// The documentation at the routes.
 pub(super) fn gathered() -> OpenApi {
     routes().split_for_parts().1
 }

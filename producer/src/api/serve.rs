@@ -31,7 +31,7 @@ pub(crate) fn open_tls(options: &HttpOptions) -> io::Result<Option<Arc<Tls>>> {
     options.tls.clone().map(|files| Tls::open(files).map(Arc::new)).transpose()
 }
 
-/// Serves until `shutdown`; then finishes what is under way as long as the grace lasts, and cuts the rest.
+/// Serves until `shutdown`, then finishes running requests within the grace period, and aborts the rest.
 pub(crate) async fn serve(
     listener: TcpListener,
     state: AppState,
@@ -43,7 +43,7 @@ pub(crate) async fn serve(
     let requests = state.0.tasks.clone();
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
-    // Whoever drops this future drops the connections too.
+    // Dropping this future drops the connections too.
     let _cut_when_dropped = cut.clone().drop_guard();
     let server = Server {
         app: app::app(state, audience),
@@ -54,7 +54,7 @@ pub(crate) async fn serve(
     };
     let places = Arc::new(Semaphore::new(options.connections));
     loop {
-        // Without a place nobody is accepted: who comes waits in the system's own queue.
+        // Without a free slot no connection is accepted: new clients wait in the system's accept queue.
         let accepted = tokio::select! {
             accepted = async {
                 let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
@@ -90,8 +90,8 @@ async fn end(connections: &TaskTracker, requests: &TaskTracker, grace: Duration,
         cut.cancel();
         connections.wait().await;
     }
-    // A request whose connection is gone ends by itself, since its body does; one that waits for a database that is away is
-    // left behind.
+    // A request whose connection is gone ends by itself, since its body does. A request that waits for an
+    // unreachable database is abandoned.
     if timeout(REQUESTS_END_IN, requests.wait()).await.is_err() {
         tracing::warn!(
             requests = requests.len(),
@@ -113,7 +113,7 @@ impl Server {
     async fn connection(self, stream: TcpStream, peer: Peer) {
         let _ = stream.set_nodelay(true);
         let Some(tls) = self.tls.clone() else { return self.requests(stream, peer).await };
-        // A client that does not end its handshake is cut as one that does not end the head of its request.
+        // A client that does not finish its handshake is disconnected, like one that does not finish the head of its request.
         let handshake = timeout(self.header_timeout, tls.acceptor().accept(stream));
         let encrypted = tokio::select! {
             encrypted = handshake => encrypted,

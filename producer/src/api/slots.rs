@@ -1,4 +1,4 @@
-//! How many uploads there are at once, in all and of one tenant. Who comes when all places are taken is told to come again.
+//! Limits the number of concurrent uploads, in all and for each tenant. When all slots are taken, a client is told to try again later.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

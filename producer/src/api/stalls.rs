@@ -1,4 +1,4 @@
-//! The imports that stand still, for readiness and metrics.
+//! The stalled imports, for readiness and metrics.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use muster_store::status::{self, Stalled};
 
 use super::AppState;
 
-/// How long it counts which imports stand still: reading it looks at the chunks of all that run without progress.
+/// How long the list of stalled imports is cached: reading it checks the chunks of all imports without progress.
 const STALLS_FOR: Duration = Duration::from_secs(2);
 
 /// Imports that stand still.
@@ -17,7 +17,7 @@ pub(super) struct Stalls {
     pub(super) reason: Option<String>,
 }
 
-/// The imports that stand still; `None` where that cannot be told.
+/// The stalled imports; `None` if it is unknown.
 pub(super) async fn stalled(state: &AppState) -> Option<Stalls> {
     let question = || {
         let (store, bounds) = (state.0.store.clone(), state.0.bounds);

@@ -1,4 +1,4 @@
-//! HTTPS: the certificate and its key, read from files and read again when they change.
+//! HTTPS: the certificate and its key are read from files, and read again when they change.
 
 use std::io;
 use std::path::PathBuf;
@@ -54,7 +54,7 @@ impl Tls {
         Ok(Self { files, current: Mutex::new(current) })
     }
 
-    /// For the next connection. Files that have changed and cannot be used are told, and those of before go on.
+    /// For the next connection. Changed files that cannot be used are reported, and the previous ones stay in use.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.looked.elapsed() >= LOOK_EVERY {
@@ -65,9 +65,9 @@ impl Tls {
                     Ok(acceptor) => {
                         current.acceptor = acceptor;
                         current.changed = changed;
-                        tracing::info!("the certificate was read anew");
+                        tracing::info!("the certificate was read again");
                     }
-                    // Perhaps one of the two files is not written yet: the next look tells.
+                    // Perhaps one of the two files is not written yet: the next check will show.
                     Err(error) => tracing::warn!(%error, "the certificate has changed and cannot be used"),
                 }
             }

@@ -1,5 +1,5 @@
-//! Around every request: its id, one log line, one shape for errors. A request runs on a task of its own, so that it ends
-//! even when its client leaves, and a panic ends it alone.
+//! The middleware of every request: its id, one log line, one shape for errors. A request runs in its own
+//! task, so it finishes even if its client disconnects, and a panic ends only this request.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use muster_runtime::telemetry::series::{REFUSALS, STATUS_CLASSES};
 use muster_runtime::telemetry::traces::{self, Kind as SpanKind, Span, Value};
 use tokio::time::{Instant, timeout};
 
-use super::error::{ApiError, Failed, Told};
+use super::error::{ApiError, Failed, StoreCause};
 use super::params::wait_of;
 #[cfg(feature = "faults")]
 use super::routes::openapi;
@@ -51,7 +51,7 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
         response = failed(&error, response, &id);
     }
     response = held(&method, &route, code, response);
-    if let Some(Told(cause)) = response.extensions_mut().remove() {
+    if let Some(StoreCause(cause)) = response.extensions_mut().remove() {
         tracing::error!(request_id = id, error = %cause, "a request failed in the store");
     }
     let headers = response.headers_mut();
@@ -81,7 +81,7 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
     response
 }
 
-/// A test is told of an answer that the description of the API does not have, whatever it asked for.
+/// Tests fail for any response that is not in the description of the API.
 #[cfg(feature = "faults")]
 fn held(method: &str, route: &str, code: Option<ErrorCode>, response: Response) -> Response {
     match super::document::lacks(openapi, method, route, response.status().as_u16(), code) {
@@ -115,7 +115,7 @@ async fn handle(
     let handled = if upload || mutant(Mutant::NoRequestTimeout) {
         handled.await
     } else {
-        // One that waits for a change says itself how long.
+        // A request that waits for a change names its own time limit.
         let wait = if WAITS.contains(&route) { wait_of(&uri) } else { Duration::ZERO };
         let answer = timeout(state.0.request_timeout + wait, handled).await;
         answer.unwrap_or_else(|_| Ok(of_door(&uri, ApiError::TimedOut)))
@@ -129,7 +129,7 @@ async fn handle(
 /// The span of a request, named by its route: its address would bring users' values along.
 fn begin_span(request: &Request, method: &str, route: &str) -> Span {
     let mut given = request.headers().get_all(&TRACEPARENT).iter();
-    // Of two, nobody knows which one counts.
+    // With two, it is unclear which one is valid.
     let given = match (given.next(), given.next()) {
         (Some(one), None) if !mutant(Mutant::ClientTraceIgnored) => one.to_str().ok(),
         _ => None,
@@ -144,7 +144,7 @@ fn begin_span(request: &Request, method: &str, route: &str) -> Span {
     span
 }
 
-/// What a request came to. Those of nobody leave nothing: a stranger's flag would else fill the collector.
+/// What a request came to. Unauthenticated requests leave nothing, or a stranger's flag could fill the collector.
 fn end_span(mut span: Span, status: u16, tenant: Option<i32>) {
     match tenant {
         Some(tenant) => {
@@ -176,7 +176,7 @@ fn count(method: &str, route: &str, status: u16, elapsed: Duration) {
     metrics::counter!("muster_http_requests_total", &labels).increment(1);
 }
 
-/// Method and route as which a request is counted: an answer to `HEAD` is that to `GET`, and what no route has is told of no route.
+/// Method and route in the metrics: `HEAD` counts as `GET`, and requests without a route have none.
 fn labels<'r>(method: &'r str, route: &'r str, status: u16) -> (&'r str, &'r str) {
     if mutant(Mutant::WrongMethodsAppearLate) || mutant(Mutant::AnyMethod) {
         return (method, route);
@@ -231,7 +231,7 @@ enum Kind {
     Data,
     /// A page of the documentation, which brings scripts and styles of its own.
     Documentation,
-    /// A page of the console: files of this server alone, and nothing that stands in the page is run.
+    /// A page of the console: only files of this server are loaded, and inline scripts are forbidden.
     Console,
     /// A file of the console, whose address changes with it.
     File,
@@ -267,7 +267,7 @@ impl Kind {
     }
 }
 
-/// Headers of every answer: nobody may guess its type, show it in a frame, keep it, or learn where its reader came from.
+/// Headers of every response: no type sniffing, no frames, no caching, no referrer.
 fn protect(headers: &mut HeaderMap, kind: Kind, encrypted: bool) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if mutant(Mutant::BareAnswers) {

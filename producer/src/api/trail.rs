@@ -1,4 +1,4 @@
-//! What is learnt of a request on its way, for the log.
+//! Data about a request, collected for the log.
 
 use std::sync::{Arc, OnceLock};
 

@@ -1,4 +1,4 @@
-//! Undoing an import: what could be undone, and doing it.
+//! Undoing an import: the preview, and the undo itself.
 
 use axum::Json;
 use axum::extract::State;
@@ -38,7 +38,7 @@ pub struct UndoPreview {
     pub inserted: u64,
     /// Records that changed a user.
     pub updated: u64,
-    /// Of these the ones that cannot be taken back any more, since what was before is not kept.
+    /// Of these the ones that can no longer be undone, since the earlier values are not kept.
     pub gone: u64,
     /// When the import ended.
     pub ended_at: Option<DateTime<Utc>>,
@@ -88,10 +88,10 @@ pub(super) async fn preview(
     Ok(Json(found.into()))
 }
 
-/// Undoes an import: a new import takes its changes back, the last one first. Field by field, what still is as the import left it is
-/// as before again; what somebody changed since is left as it is, and told. Users that it inserted are deleted if nothing touched
-/// them since. It is planned first, unless `start` says otherwise: its plan is that of any import, and `proceed` does it. What somebody
-/// changes after the plan is left as it is as well. An undo can be undone.
+/// Undoes an import: a new import takes its changes back, the last one first. Each field that is still as the import left it gets its
+/// earlier value. Fields that somebody changed since are left as they are and reported. Users that it inserted are deleted if nothing
+/// touched them since. It is planned first, unless `start` says otherwise: its plan is that of any import, and `proceed` does it. What
+/// somebody changes after the plan is left as it is as well. An undo can be undone.
 #[utoipa::path(
     post, path = "/v1/imports/{id}/undo", tag = "imports", operation_id = "imports_undo",
     params(("id" = String, Path),

@@ -1,4 +1,4 @@
-//! `POST /v1/imports`: the body streams into receiving, and is answered once everything is staged durably.
+//! `POST /v1/imports`: the body is streamed into receiving, and the response is sent once everything is staged durably.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use super::incoming::{BodyLimits, Watch, bounded, drain, encoding, single};
 use super::multipart::{Form, Part, check_declared_size};
 use super::params::{MOST_WAIT, Params, invalid};
 use super::view::ImportView;
-use crate::receive::{self, Encoding, ReceiveError, ReceiveLimits, Upload};
+use crate::receive::{self, Compression, ReceiveError, ReceiveLimits, Upload};
 use crate::request::resolve;
 
 /// Longest value of an option in a form, in bytes.
@@ -33,7 +33,7 @@ const OPTION_BYTES: usize = 1024;
 
 /// Uploads a file of users. Answers once everything is staged durably.
 ///
-/// The body is the file itself, or a form whose options stand before its part `file`. Options may stand in the query.
+/// The body is the file itself, or a form whose options come before its part `file`. Options may be given in the query.
 // The options are those of the table: `document/options.rs` puts them in.
 #[utoipa::path(
     post, path = "/v1/imports", tag = "imports",
@@ -100,7 +100,7 @@ pub(super) async fn create(
     Ok((location, preference.applied(), answer(state, status, report)).into_response())
 }
 
-/// What a client would rather have (RFC 7240): an answer at once, or one that waits for the end of the import.
+/// The client's preference (RFC 7240): a response at once, or after the end of the import.
 #[derive(Debug, Clone, Copy, Default)]
 struct Preference {
     asynchronous: bool,
@@ -187,7 +187,7 @@ struct Intake {
     request: ImportRequest,
     key: Option<String>,
     /// None: as the file's own name says.
-    encoding: Option<Encoding>,
+    encoding: Option<Compression>,
     media_type: Option<String>,
     watch: Watch,
 }
@@ -206,7 +206,7 @@ impl Intake {
         resolved.import.provenance.actor = Some(self.actor.clone());
         let (dialect, brake) = (resolved.dialect, Some(resolved.brake));
         let limits = ReceiveLimits { dialect, brake, ..self.state.0.limits };
-        let encoding = self.encoding.unwrap_or_else(|| Encoding::of_upload(self.request.filename()));
+        let encoding = self.encoding.unwrap_or_else(|| Compression::of_upload(self.request.filename()));
         Ok(receive::begin(store, resolved.import, encoding, limits).await?)
     }
 
@@ -236,7 +236,7 @@ impl Intake {
         }
         let finished = match lines.lost() {
             Some(error) => {
-                // Whatever else is wrong with what is left of the file comes from that.
+                // All other errors of the rest of the file follow from that.
                 let import = upload.import();
                 let _ = upload.fail(error.clone()).await;
                 Err(ApiError::Upload(import, error).into())
@@ -282,7 +282,7 @@ impl Intake {
         Err(ApiError::Multipart("the form has no part `file`".into()).into())
     }
 
-    /// The part with the file; what it is called and what it is may stand in its headers.
+    /// The part with the file; its name and type may be in its headers.
     async fn file(&mut self, mut part: Part<'_>) -> Result<Upload, Stopped> {
         if let Some(name) = part.file_name() {
             self.request.default_filename(name);

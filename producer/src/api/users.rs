@@ -1,4 +1,4 @@
-//! Users, to be read and to be erased.
+//! Users: reading and erasing them.
 
 use axum::Json;
 use axum::extract::{FromRequestParts, Request, State};
@@ -72,7 +72,7 @@ async fn found(state: &AppState, caller: &Caller, mut params: Params) -> Result<
     if wanted.is_empty() {
         return page(state, tenant, params).await;
     }
-    // Generated clients send what counts anyway; of one user there is no page.
+    // Generated clients send the defaults too, and a single user has no pages.
     params.take_limit(100, 1000)?;
     params.finish()?;
     let [(field, value)] = wanted.as_slice() else {
@@ -171,7 +171,7 @@ pub(super) struct ErasedView {
 
 /// Erases a user, and every trace of the person in staged records and errors. That it was done is kept.
 ///
-/// Takes a while where much is staged. One that was cut short is to be sent again.
+/// Takes a while where much is staged. A request that was cut off must be sent again.
 #[utoipa::path(
     delete, path = "/v1/users/{id}", tag = "users", params(("id" = String, Path)),
     responses((status = 200, description = "How much was erased", body = ErasedView)),

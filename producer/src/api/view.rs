@@ -119,7 +119,7 @@ impl ImportView {
             filename: report.filename,
             encoding: report.encoding,
             delimiter: report.delimiter,
-            // What the names resolved to is no matter of the client's.
+            // The resolved ids are not part of the response.
             options: ImportOptions { enrolment: None, ..report.options },
             problem,
             mends: report.mends.map(ImportId::get),
@@ -135,7 +135,7 @@ impl ImportView {
         }
     }
 
-    /// The same with how the import gets on.
+    /// The same with the import's progress.
     pub fn with(self, progress: Option<Progress>) -> Self {
         Self { progress, ..self }
     }
@@ -152,7 +152,7 @@ pub struct ImportList {
     pub next_link: Option<String>,
 }
 
-/// What became of one record.
+/// The outcome of one record.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct RecordView {
     /// Its number in the file, from 1.
@@ -192,7 +192,7 @@ impl From<RecordReport> for RecordView {
     }
 }
 
-/// An import, with what is told only when it is asked for.
+/// An import, with the parts that are only included on request.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ImportDetails {
     /// The import.
@@ -201,8 +201,8 @@ pub struct ImportDetails {
     /// Skipped records by reason: exists, unchanged, cancelled, enrolled, superseded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped_by_reason: Option<BTreeMap<String, u64>>,
-    /// Where failed records of an import were brought again by others: all of these imports, shown as one. Of an import that has not ended it is
-    /// told where `details` is true.
+    /// Where failed records of an import were brought again by others: all of these imports, shown as one.
+    /// For an import that has not ended, it is included if `details` is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<FamilyView>,
 }
@@ -214,7 +214,7 @@ pub struct FamilyView {
     pub root: Uuid,
     /// Its records.
     pub records: u64,
-    /// Those of them that were applied, by whichever import of the family. One that has not ended or that was undone counts for nothing.
+    /// Those of them that were applied, by whichever import of the family. An import that has not ended or was undone does not count.
     pub applied: u64,
     /// The others.
     pub open: u64,

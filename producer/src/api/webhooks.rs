@@ -1,4 +1,4 @@
-//! A tenant's webhooks: list, create, show, change, delete, give new secrets; try them, and look at what they were told.
+//! A tenant's webhooks: list, create, show, change, delete, rotate secrets, send a test, and show deliveries.
 
 mod views;
 
@@ -54,8 +54,8 @@ pub(super) async fn list(
     Ok(Json(WebhookList { webhooks: found.into_iter().map(Into::into).collect() }))
 }
 
-/// Creates a webhook: an address that is told what happens to the tenant's imports from now on, in requests signed as Standard Webhooks
-/// says. The answer has the secret, which is shown this once.
+/// Creates a webhook: an address that is notified of the tenant's imports from now on, by requests signed as
+/// in Standard Webhooks. The answer has the secret, which is shown this once.
 #[utoipa::path(
     post, path = "/v1/webhooks", tag = "webhooks",
     request_body(content = NewWebhookBody, content_type = "application/json"),
@@ -108,8 +108,8 @@ pub(super) async fn show(
     found.map(|info| Json(info.into())).ok_or(ApiError::NotFound)
 }
 
-/// Changes what is named of a webhook. One that is enabled is told what happens from then on, and what was still to be delivered to it is
-/// tried again.
+/// Changes the given properties of a webhook. A webhook that is enabled again is notified of what happens
+/// from then on, and its pending deliveries are tried again.
 #[utoipa::path(
     patch, path = "/v1/webhooks/{id}", tag = "webhooks", params(("id" = String, Path)),
     request_body(content = WebhookPatch, content_type = "application/json"),
@@ -139,7 +139,7 @@ pub(super) async fn change(
     changed.map(|info| Json(info.into())).ok_or(ApiError::NotFound)
 }
 
-/// Deletes a webhook with its secrets and deliveries. What is on its way to it at this moment may still arrive.
+/// Deletes a webhook with its secrets and deliveries. A delivery that is being sent may still arrive.
 #[utoipa::path(
     delete, path = "/v1/webhooks/{id}", tag = "webhooks", params(("id" = String, Path)),
     responses((status = 204, description = "It is deleted")),
@@ -205,7 +205,7 @@ pub(super) async fn drop_secret(
     }
 }
 
-/// Tries a webhook, enabled or not: it is told `muster.ping`, once. With `wait` the answer says how that went.
+/// Tests a webhook, enabled or not, by sending `muster.ping` once. With `wait` the answer says how that went.
 #[utoipa::path(
     post, path = "/v1/webhooks/{id}/ping", tag = "webhooks",
     params(("id" = String, Path),
@@ -225,7 +225,7 @@ pub(super) async fn ping(
     Ok(Json(tried(&state, tenant, id, made, wait).await?.into()))
 }
 
-/// Lists what a webhook was told and is to be told, the newest first, with how that went.
+/// Lists the past and pending deliveries of a webhook with their results, newest first.
 #[utoipa::path(
     get, path = "/v1/webhooks/{id}/deliveries", tag = "webhooks",
     params(("id" = String, Path),
@@ -260,7 +260,7 @@ pub(super) async fn deliveries(
     Ok((headers, Json(DeliveryList { deliveries, next, next_link })).into_response())
 }
 
-/// Delivers again, whatever became of the delivery: under its old id, and with as much time for its tries as a new one.
+/// Delivers again, whatever the result was, with the same id and as much time for attempts as a new delivery.
 #[utoipa::path(
     post, path = "/v1/webhooks/{id}/deliveries/{delivery}/redeliver", tag = "webhooks",
     params(("id" = String, Path), ("delivery" = String, Path),
@@ -281,7 +281,7 @@ pub(super) async fn redeliver(
     Ok(Json(tried(&state, tenant, webhook, made, wait).await?.into()))
 }
 
-/// The delivery as it stands when it was tried once more, or when the time is over.
+/// The state of the delivery after the next attempt, or after the time limit.
 async fn tried(
     state: &AppState,
     tenant: TenantId,
@@ -298,7 +298,7 @@ async fn tried(
     Ok(delivery)
 }
 
-/// A webhook and one of its deliveries, of an address. One that is no id is the id of nothing.
+/// A webhook and one of its deliveries, of an address. A text that is not an id matches nothing.
 #[derive(Debug)]
 pub(super) struct OfWebhook(WebhookId, DeliveryId);
 

@@ -1,5 +1,5 @@
-//! What a dispatcher looks after beside dispatching: lost chunks, dead letters, dead receivers, retention. Each part is a task of its
-//! own, so that none waits for another or stops with it; one that fails tries again, later each time.
+//! Other duties of a dispatcher: lost chunks, dead letters, dead receivers, retention. Each is a separate
+//! task, so none waits for another or stops with it. A task that fails retries with back-off.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use muster_store::dispatch::{self as store, DeadLetterOf};
 use muster_store::holding::BEAT;
 use muster_store::status::{self, Stalled};
 use muster_store::{
-    ErrorKind, Store, StoreError, apply, bulk, events, history, holders, intake, plans, retention,
+    ErrorKind, Store, StoreError, apply, bulk, events, history, holders, plans, receiving, retention,
 };
 use tokio::time::sleep;
 
@@ -111,7 +111,7 @@ where
 }
 
 impl Run {
-    /// The one place where it is decided that a dispatched chunk is dispatched again: when nobody has it and no message brings it.
+    /// The only place that decides to dispatch a chunk again: if no process holds it and no message carries it.
     async fn reconcile(&self) -> Result<(), SweepError> {
         if mutant(Mutant::WaitForLease) {
             return Ok(());
@@ -121,7 +121,7 @@ impl Run {
         let mut silent = self.within(store::silent(&self.store, lease)).await?;
         let mut waiting = Ok(0);
         if !silent.is_empty() {
-            // Before the chunks are read again: what is delivered in between counts as waiting then, and nothing is lost by that.
+            // Before the chunks are read again: messages delivered in between then count as waiting, which does no harm.
             waiting = self.queue.depth().await.map(|depth| depth.ready);
             silent = self.within(store::silent(&self.store, lease)).await?;
         }
@@ -148,7 +148,8 @@ impl Run {
         Ok(waiting.map(drop)?)
     }
 
-    /// Looks at every dead letter, some hundreds at a time. One that cannot be dealt with now stays where it is, and stops no other.
+    /// Looks at every dead letter, some hundreds at a time. A dead letter that cannot be handled now stays
+    /// where it is, and blocks no other.
     async fn take_dead_letters(&self) -> Result<(), SweepError> {
         let (mut left, mut problem) = (Vec::new(), None);
         for _ in 0..DEAD_LETTER_TURNS {
@@ -187,7 +188,7 @@ impl Run {
         fault::point(Point::TakeBack)?;
         let reason = &letter.reason;
         let Ok(message) = &letter.delivery.body else {
-            tracing::error!(reason, "a dead letter that is none of ours is dropped");
+            tracing::error!(reason, "a dead letter of another program is dropped");
             return Ok(true);
         };
         let chunk = ChunkId::new(message.headers.chunk_id);
@@ -203,7 +204,7 @@ impl Run {
             }
             DeadLetterOf::Spent => {
                 let why = format!("dead letter: {reason}");
-                if self.within(apply::bury(&self.store, chunk, &why)).await? {
+                if self.within(apply::mark_dead(&self.store, chunk, &why)).await? {
                     metrics::counter!("muster_chunks_dead_total").increment(1);
                     tracing::error!(
                         %import, tenant, %chunk, reason,
@@ -221,7 +222,7 @@ impl Run {
 
     async fn abort_abandoned(&self) -> Result<(), SweepError> {
         fault::point(Point::Sweep).map_err(StoreError::from)?;
-        let abandoned = self.within(intake::abort_abandoned(&self.store, false)).await?;
+        let abandoned = self.within(receiving::abort_abandoned(&self.store, false)).await?;
         if abandoned > 0 {
             tracing::warn!(abandoned, "imports whose receiver died were aborted");
         }
@@ -233,7 +234,7 @@ impl Run {
         Ok(())
     }
 
-    /// Works off what is to be done to many imports. What it sets going is dispatched at once.
+    /// Executes bulk actions. What it sets going is dispatched at once.
     async fn do_in_bulk(&self) -> Result<(), SweepError> {
         while !self.stop.is_cancelled() {
             let Some(work) = self.within(bulk::next(&self.store)).await? else { break };
@@ -253,7 +254,7 @@ impl Run {
             }
         }
         known.retain(|import, tenant| {
-            // Where there are more than are told, an import that is not told may stand still all the same.
+            // If there are more than are reported, an import that is not reported may be stalled too.
             let still = stalled.first.iter().any(|one| one.import == *import)
                 || stalled.count > stalled.first.len() as u64;
             if !still {
@@ -281,13 +282,16 @@ impl Run {
     async fn forget_imports(&self, kept: Retention) -> Result<(), SweepError> {
         let waiting = kept.waiting.as_secs_f64();
         let cancelling = retention::cancel_unstarted(&self.store, waiting);
-        // What cannot be cancelled is told at the end: the rest of retention does not wait for it.
+        // Imports that cannot be cancelled are reported at the end, so the rest of retention does not wait for them.
         let unstarted = match Store::within(FORGET_WITHIN, cancelling).await {
             Ok(unstarted) => unstarted,
             Err(error) => retention::Unstarted { problem: Some(error), ..Default::default() },
         };
         if unstarted.cancelled > 0 {
-            tracing::info!(unstarted = unstarted.cancelled, "imports that nobody started were cancelled");
+            tracing::info!(
+                unstarted = unstarted.cancelled,
+                "imports that were not started in time were cancelled"
+            );
         }
         let secrets = kept.secrets.as_secs_f64();
         let forgotten = self.within(retention::forget_secrets(&self.store, secrets)).await?;

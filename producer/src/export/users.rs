@@ -1,8 +1,8 @@
-//! Users as a file that import takes: every field that a record can set, secrets apart, so that importing it again changes nothing.
+//! Users as a file that can be imported: every field that a record can set except secrets. Importing it again changes nothing.
 //!
-//! What a user does not have is not in the record: an absent field is untouched. Memberships are those of an import's options, and not
-//! of records. A table has the column that marks a file of ours, so that its cells are guarded against spreadsheets and read back as
-//! they were.
+//! Fields that a user does not have are absent from the record, and absent fields are not changed. Memberships are those of an
+//! import's options, and not of records. A table has the column that marks a file of Muster, so that its cells are escaped for
+//! spreadsheets and restored when read.
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};

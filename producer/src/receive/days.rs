@@ -1,4 +1,4 @@
-//! A file whose order of days is to be found out (`dates=auto`): it waits on disk until it was looked at as a whole, and is received then.
+//! A file whose date order is detected (`dates=auto`) waits on disk until it was inspected as a whole, and is received then.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -53,10 +53,10 @@ impl Waiting {
         let Self { mut file, look, .. } = self;
         let proof = look.finish()?;
         let dates = proof.option().ok_or_else(|| {
-            let told = proof.told().unwrap_or_default();
+            let told = proof.sentence().unwrap_or_default();
             FileError::new(
                 ErrorCode::DaysUnproved,
-                format!("the order of days is not proved by the file. {told}"),
+                format!("the file does not prove the order of its dates. {told}"),
             )
         })?;
         file.seek(SeekFrom::Start(0)).map_err(|error| no_room(&error))?;

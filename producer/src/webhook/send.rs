@@ -1,4 +1,4 @@
-//! One try of a delivery: a signed request, and as much of the answer as says how it went.
+//! One attempt of a delivery: a signed request, and the part of the response that shows the result.
 
 use std::error::Error;
 use std::time::Duration;
@@ -42,7 +42,7 @@ impl Sender {
                 // A proxy would resolve names by itself.
                 .no_proxy()
                 .dns_resolver(Guarded(targets))
-                // Each delivery has a connection of its own, so each name is looked up and checked anew.
+                // Each delivery has its own connection, so each name is resolved and checked again.
                 .pool_max_idle_per_host(0)
                 .timeout(timeout)
         };
@@ -60,7 +60,7 @@ impl Sender {
         let took = began.elapsed();
         let asked = answer.as_ref().ok().and_then(|answer| answer.retry_after);
         let pause = schedule.pause(claim.attempts.saturating_add(1), asked, &mut clock::rng());
-        // Whoever tries a webhook wants to know how it is now.
+        // A test delivery must show the current state.
         let give_up_after = if claim.kind == PING { Duration::ZERO } else { schedule.give_up_after };
         let again = Next::Again { pause, give_up_after };
         let (status, problem, next) = match answer {
@@ -78,7 +78,7 @@ impl Sender {
         if claim.secrets.is_empty() {
             return Err("the webhook's secret cannot be read".into());
         }
-        // Asked again each time: what is allowed may have changed since the webhook was created.
+        // Checked each time, since the rules may have changed since the webhook was created.
         let url = self.targets.parse(&claim.url).map_err(|error| format!("the address {error}"))?;
         let id = claim.delivery.to_string();
         let secrets = match claim.secrets.as_slice() {
@@ -93,7 +93,7 @@ impl Sender {
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", signature_header(secrets, &id, timestamp, &claim.payload))
             .body(claim.payload.clone());
-        let mut response = request.send().await.map_err(|error| self.told(error))?;
+        let mut response = request.send().await.map_err(|error| self.reason(error))?;
         let answer = Answer { status: response.status(), retry_after: retry_after(&response) };
         // The status is the answer. Reading on for a little lets a receiver end its own in peace.
         let mut read = 0;
@@ -106,8 +106,8 @@ impl Sender {
         Ok(answer)
     }
 
-    /// What is noted of an error: nothing of the address.
-    fn told(&self, error: reqwest::Error) -> String {
+    /// The stored text of an error, without the address.
+    fn reason(&self, error: reqwest::Error) -> String {
         let error = error.without_url();
         if error.is_timeout() {
             return format!("no answer within {} seconds", self.timeout.as_secs_f64());
@@ -131,7 +131,7 @@ impl Sender {
 /// What of an answer counts.
 struct Answer {
     status: StatusCode,
-    /// How long the receiver asks to be left alone.
+    /// How long the receiver asks to wait (Retry-After).
     retry_after: Option<Duration>,
 }
 

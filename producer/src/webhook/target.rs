@@ -1,7 +1,7 @@
-//! Where a webhook may lead: to servers of the public network, over HTTPS. Where private ones are allowed, anywhere.
+//! Allowed targets of webhooks: public servers over HTTPS, or any server if private ones are allowed.
 //!
-//! A name is resolved once for each delivery, by [`Guarded`]: the connection is made to one of the addresses that were checked, so a name
-//! that means something else a moment later leads nowhere else.
+//! A name is resolved once for each delivery, by [`Guarded`], and the connection uses one of the checked
+//! addresses. So a name that resolves differently a moment later has no effect.
 
 use std::error::Error;
 use std::io;
@@ -28,7 +28,7 @@ const AT_A_TIME: usize = 16;
 
 /// Places of those who create or change webhooks.
 static FOR_REQUESTS: Semaphore = Semaphore::const_new(AT_A_TIME);
-/// Places of deliveries, which nobody takes who creates webhooks.
+/// Slots for deliveries, which the creation of webhooks cannot use up.
 static FOR_DELIVERIES: Semaphore = Semaphore::const_new(AT_A_TIME);
 
 /// Why a webhook may not lead to an address.
@@ -61,7 +61,7 @@ pub enum Lookup {
 }
 
 impl Lookup {
-    /// The system cannot be told that nobody waits any more. So the thread gives the place back, and not whoever asked.
+    /// A system call cannot be told that its result is no longer needed. So the thread releases the slot, not the caller.
     async fn addresses(self, name: &str, place: SemaphorePermit<'static>) -> io::Result<Vec<SocketAddr>> {
         let name = name.to_owned();
         let place = (!mutant(Mutant::LookupsUnbounded)).then_some(place);
@@ -94,8 +94,8 @@ impl Targets {
         self.allow_private || is_public(address) || mutant(Mutant::WebhookAnyTarget)
     }
 
-    /// The address as a URL, as far as it can be judged without looking its name up. Numbers in any notation (decimal, octal,
-    /// hexadecimal, short) are the address that they stand for.
+    /// The address as a URL, as far as it can be judged without looking its name up. Numbers in any notation
+    /// (decimal, octal, hexadecimal, short) are converted to their address.
     pub(crate) fn parse(self, text: &str) -> Result<Url, TargetError> {
         if text.len() > URL_BYTES || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(TargetError::NoUrl);
@@ -118,7 +118,7 @@ impl Targets {
         Ok(url)
     }
 
-    /// The same, and a name must not lead to a private address. One that leads nowhere may be there later.
+    /// The same, and a name must not lead to a private address. A name that does not resolve may do so later.
     pub async fn check(self, text: &str) -> Result<(), TargetError> {
         let url = self.parse(text)?;
         let (false, Some(name)) = (self.allow_private, url.domain()) else { return Ok(()) };
@@ -143,7 +143,7 @@ impl Resolve for Guarded {
         let name = name.as_str().to_owned();
         Box::pin(async move {
             let found = targets.lookup.addresses(&name, FOR_DELIVERIES.acquire().await?).await?;
-            // One that may not be connected to makes all of them suspect.
+            // One forbidden address makes all of them untrusted.
             if found.iter().any(|address| !targets.allows(address.ip())) {
                 return Err(Box::new(TargetError::Private) as Box<dyn Error + Send + Sync>);
             }
@@ -258,7 +258,7 @@ mod tests {
             }
         };
         timeout(Duration::from_secs(10), all_asked).await.unwrap();
-        // Whoever asked is gone, and the threads are not.
+        // The callers are gone, but the threads still run.
         for one in asking {
             one.abort();
         }

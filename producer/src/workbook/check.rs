@@ -1,7 +1,8 @@
-//! Whether a workbook may be opened. Every part is unpacked once and looked through, and nothing of it is kept.
+//! Checks whether a workbook may be opened. Every part is unpacked and scanned once, and nothing is kept.
 //!
-//! What is bounded is what an XML reader and calamine hold in memory: texts and styles as a whole, a cell, a tag, how deep elements stand in
-//! each other, how many formats there are, and how many texts the book says that it has (room for so many is made at once).
+//! The limits cover what an XML reader and calamine hold in memory: all texts and styles, a cell, a tag, the
+//! nesting depth, the number of formats, and the number of texts that the workbook declares (memory for them
+//! is allocated at once).
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -19,7 +20,7 @@ const ENTRIES: u64 = 4_096;
 const CELL_BYTES: u64 = 1024 * 1024;
 /// Most formats of cells, fonts and the like; spreadsheets have at most 65,490 formats of cells.
 const FORMATS: u64 = 200_000;
-/// How deep elements may stand in each other.
+/// The nesting depth of elements.
 const DEPTH: u64 = 256;
 /// Fewest bytes that a text takes.
 const TEXT_BYTES: u64 = 9;
@@ -30,7 +31,7 @@ const PICTURE_BYTES: u64 = 64 * 1024 * 1024;
 /// How an old Office document begins, and one that is encrypted.
 const OLD_OFFICE: &[u8] = b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1";
 
-/// Where, in each of the sheets, the first formula without a stored value stands, if one does.
+/// For each sheet, the cell of the first formula without a stored value, if there is one.
 pub(super) fn check(file: &mut File, limits: BookLimits) -> Result<Vec<(u32, u32)>, FileError> {
     let failed = |error: io::Error| no_room(&error);
     file.seek(SeekFrom::Start(0)).map_err(failed)?;
@@ -99,7 +100,7 @@ impl Kind {
             "sharedstrings.xml" => Self::Texts,
             "styles.xml" => Self::Styles,
             _ if name == "_rels/.rels" => Self::Package,
-            // Properties and data of other programs, where anything may stand: never read.
+            // Properties and data of other programs, which may contain anything: never read.
             _ if name.starts_with("docprops/") || name.starts_with("customxml/") => Self::Picture,
             _ if !last.ends_with(".xml") && !last.ends_with(".rels") => Self::Picture,
             _ if name.contains("/worksheets/") && last.ends_with(".xml") => Self::Sheet,

@@ -76,7 +76,7 @@ async fn operators_see_how_it_fares() {
 }
 
 /// One request to a route of each door, with whatever credential.
-fn knocks(server: &Server, token: &str, jwt: &str) -> Vec<RequestBuilder> {
+fn every_way_in(server: &Server, token: &str, jwt: &str) -> Vec<RequestBuilder> {
     let get = |path: &str| server.client.get(format!("{}{path}", server.url));
     vec![
         get("/v1/imports").bearer_auth(token),
@@ -113,13 +113,13 @@ async fn an_address_may_fail_so_often_at_all_doors_together_and_who_is_known_goe
     let server = Server::start_with(limited(2, 1_000)).await;
     add_key(&server).await;
     let jwt = signed(&server.tenant, "k");
-    for request in knocks(&server, &server.token, &jwt) {
+    for request in every_way_in(&server, &server.token, &jwt) {
         assert!(matches!(request.send().await.unwrap().status().as_u16(), 200 | 404));
     }
     let mut refused = 0;
     for number in 0..4 {
         let unknown = format!("mst_{number:043}");
-        for request in knocks(&server, &unknown, &signed(&server.tenant, "unknown")) {
+        for request in every_way_in(&server, &unknown, &signed(&server.tenant, "unknown")) {
             let response = request.send().await.unwrap();
             match response.status().as_u16() {
                 401 | 403 => refused += 1,
@@ -128,7 +128,7 @@ async fn an_address_may_fail_so_often_at_all_doors_together_and_who_is_known_goe
         }
     }
     assert!((2..=3).contains(&refused), "{refused}");
-    for request in knocks(&server, &server.token, &jwt) {
+    for request in every_way_in(&server, &server.token, &jwt) {
         assert!(matches!(request.send().await.unwrap().status().as_u16(), 200 | 404));
     }
     // Without any credential nothing is tried.
@@ -170,7 +170,7 @@ async fn a_disabled_tenant_is_refused_at_every_door_and_says_why() {
     let jwt = signed(&server.tenant, "k");
     let ask = async || {
         let mut answers = Vec::new();
-        for request in knocks(&server, &server.token, &jwt) {
+        for request in every_way_in(&server, &server.token, &jwt) {
             let response = request.send().await.unwrap();
             answers.push((response.status().as_u16(), response.json::<Value>().await.unwrap()));
         }
@@ -192,7 +192,7 @@ async fn a_disabled_tenant_is_refused_at_every_door_and_says_why() {
     assert_eq!(closed[4].1["detail"], "The tenant is disabled.");
     // An unknown credential learns nothing of it.
     let unknown = format!("mst_{}", "A".repeat(43));
-    for request in knocks(&server, &unknown, &signed(&server.tenant, "unknown")) {
+    for request in every_way_in(&server, &unknown, &signed(&server.tenant, "unknown")) {
         let status = request.send().await.unwrap().status().as_u16();
         assert!(matches!(status, 401 | 403), "{status}");
     }

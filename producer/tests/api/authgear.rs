@@ -78,9 +78,9 @@ async fn shown(server: &Server, id: &str) -> Value {
 }
 
 /// Ends every open chunk as one that no worker can apply.
-async fn bury_all(server: &Server) {
+async fn mark_all_dead(server: &Server) {
     for head in dispatch::lane_heads(&server.store).await.unwrap() {
-        assert!(apply::bury(&server.store, head.chunk, "for the test").await.unwrap());
+        assert!(apply::mark_dead(&server.store, head.chunk, "for the test").await.unwrap());
     }
     dispatch::complete_ended(&server.store).await.unwrap();
 }
@@ -100,7 +100,7 @@ async fn exceeded(response: Response, period: &str) {
 async fn summary_and_details_are_of_one_moment() {
     let server = start(Envelope::Both, Quota::default()).await;
     let (id, _) = taken(&server, 2).await;
-    bury_all(&server).await;
+    mark_all_dead(&server).await;
     let read = server.retried_while("catalog_names", shown(&server, &id)).await;
     assert_eq!(read["summary"]["failed"], 2, "{read}");
     let failed = read["details"].as_array().unwrap().iter().filter(|detail| detail["outcome"] == "failed");
@@ -154,7 +154,7 @@ async fn envelope_of_the_real_server() {
     let answer: Value = post(&server, 1).await.json().await.unwrap();
     assert_eq!(answer.as_object().unwrap().len(), 1);
     assert_eq!(answer["result"]["status"], "pending");
-    bury_all(&server).await;
+    mark_all_dead(&server).await;
     let answer = shown(&server, answer["result"]["id"].as_str().unwrap()).await;
     assert_eq!(answer.as_object().unwrap().len(), 1);
     assert_eq!(answer["result"]["details"].as_array().unwrap().len(), 1);
@@ -165,7 +165,7 @@ async fn envelope_of_the_documentation() {
     let server = start(Envelope::Bare, Quota::default()).await;
     let answer: Value = post(&server, 1).await.json().await.unwrap();
     assert_eq!(answer["status"], "pending");
-    bury_all(&server).await;
+    mark_all_dead(&server).await;
     let answer = shown(&server, answer["id"].as_str().unwrap()).await;
     assert!(answer.get("result").is_none());
     assert_eq!(answer["details"].as_array().unwrap().len(), 1);
@@ -189,7 +189,7 @@ async fn pending_shows_its_state_and_nothing_of_its_progress() {
 async fn records_of_a_part_that_died_failed_unexpectedly() {
     let server = start(Envelope::Both, Quota::default()).await;
     let (id, _) = taken(&server, 2).await;
-    bury_all(&server).await;
+    mark_all_dead(&server).await;
     let answer = shown(&server, &id).await;
     let error = json!({"name": "InternalError", "reason": "UnexpectedError",
                        "message": "unexpected error occurred", "code": 500});
@@ -221,7 +221,7 @@ async fn records_of_a_cancelled_import_are_skipped() {
 async fn an_import_is_kept_after_its_end_and_then_unknown() {
     let server = start(Envelope::Both, Quota::default()).await;
     let (id, _) = taken(&server, 1).await;
-    bury_all(&server).await;
+    mark_all_dead(&server).await;
     assert_eq!(retention::delete_ended(&server.store, 24.0 * 3600.0).await.unwrap().imports, 0);
     assert_eq!(shown(&server, &id).await["status"], "completed");
     assert_eq!(retention::delete_ended(&server.store, 0.0).await.unwrap().imports, 1);

@@ -161,7 +161,7 @@ async fn dead_chunks_of_many_imports_are_redriven() {
         .fetch_one(server.store.pool())
         .await
         .unwrap();
-    assert!(apply::bury(&server.store, ChunkId::new(chunk), "for a test").await.unwrap());
+    assert!(apply::mark_dead(&server.store, ChunkId::new(chunk), "for a test").await.unwrap());
     for import in [&dead, &failed] {
         until_state(&server, import, "completed").await;
     }

@@ -217,7 +217,10 @@ async fn records_of_one_user_are_told_while_a_file_is_received() {
     let warnings = told["warnings"].as_array().unwrap();
     assert_eq!(warnings.len(), 1, "{told}");
     let message = warnings[0]["message"].as_str().unwrap();
-    assert!(message.starts_with("Record 1, an earlier one of the file, means the same user."), "{message}");
+    assert!(
+        message.starts_with("Record 1, an earlier one of the file, is about the same user."),
+        "{message}"
+    );
     let places = json!([{"record": 3, "line": 4}, {"record": 4, "line": 5}]);
     assert_eq!((&warnings[0]["count"], &warnings[0]["first"]), (&json!(2), &places));
     let records = server.json(&format!("{path}/records")).await;

@@ -58,7 +58,7 @@ async fn records_are_read_in_file_order_page_by_page() {
 }
 
 #[tokio::test]
-async fn steering_moves_an_import_or_says_why_not() {
+async fn a_requested_transition_is_made_or_refused_with_a_reason() {
     let server = Server::start().await;
     let import = accepted(server.upload("start=manual", "email\na@example.com\n")).await;
     let link = import["links"]["self"].as_str().unwrap().to_owned();

@@ -54,7 +54,7 @@ async fn readiness_says_so_where_it_cannot_be_told_whether_imports_make_progress
     let ready = server.json("/readyz").await;
     assert_eq!(
         (&ready["status"], &ready["reasons"]),
-        (&json!("degraded"), &json!(["it cannot be told whether imports make progress"]))
+        (&json!("degraded"), &json!(["it is unknown whether imports make progress"]))
     );
     execute("alter table imports rename column gone to state_since").await;
     until("it is ready again", async || server.json("/readyz").await["status"] == "ready").await;

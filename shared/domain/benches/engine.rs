@@ -10,14 +10,14 @@ use std::process::ExitCode;
 
 use chrono::DateTime;
 use criterion::{BatchSize, Criterion, Throughput};
-use muster_domain::catalog::NameKind;
+use muster_domain::catalog::CatalogKind;
 use muster_domain::chunk::{ChunkCutter, ChunkLimits, ChunkRecords, LaneHash, decode};
 use muster_domain::error::FileError;
 use muster_domain::normalise::{EmailAddress, PhoneNumber, Username};
 use muster_domain::options::ImportOptions;
 use muster_domain::parse::{Format, ParseLimits, Parser, RecordSink};
 use muster_domain::plan::{ExistingUser, plan};
-use muster_domain::record::{Names, RawField, RawRecord, Record};
+use muster_domain::record::{FieldNames, RawField, RawRecord, Record};
 use muster_domain::rules::{CatalogIndex, Rules};
 use muster_domain::validate::{Binding, validate};
 use uuid::Uuid;
@@ -84,12 +84,12 @@ impl Take {
 }
 
 impl RecordSink for Take {
-    fn header(&mut self, names: &Names) -> Result<(), FileError> {
+    fn header(&mut self, names: &FieldNames) -> Result<(), FileError> {
         self.binding.extend(names);
         Ok(())
     }
 
-    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
+    fn record(&mut self, record: &RawRecord<'_>, names: &FieldNames) -> Result<(), FileError> {
         self.binding.extend(names);
         let validated = validate(record, &self.binding, &self.rules);
         self.valid += u64::from(black_box(&validated.result).is_ok());
@@ -111,15 +111,15 @@ fn take(upload: &str, rules: &Rules, cut: bool) -> Result<Take, FileError> {
 
 fn rules(format: Format) -> Rules {
     let mut catalog = CatalogIndex::default();
-    catalog.insert(NameKind::Role, "admin".to_owned(), 1);
-    catalog.insert(NameKind::Role, "agent".to_owned(), 2);
+    catalog.insert(CatalogKind::Role, "admin".to_owned(), 1);
+    catalog.insert(CatalogKind::Role, "agent".to_owned(), 2);
     Rules::new(ImportOptions { format, ..ImportOptions::default() }).with_catalog(catalog)
 }
 
 /// The upload as one encoded chunk.
 fn chunk(upload: &str, rules: &Rules) -> Option<Vec<u8>> {
     let mut take = take(upload, rules, true).ok()?;
-    let mut names = Names::new();
+    let mut names = FieldNames::new();
     for name in take.binding.names() {
         names.push(name);
     }

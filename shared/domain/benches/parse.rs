@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use criterion::{Criterion, Throughput};
 use muster_domain::error::FileError;
 use muster_domain::parse::{Format, ParseLimits, Parser, RecordSink};
-use muster_domain::record::{Names, RawRecord};
+use muster_domain::record::{FieldNames, RawRecord};
 
 const RECORDS: u64 = 200_000;
 const PIECE: usize = 64 * 1024;
@@ -18,11 +18,11 @@ const PIECE: usize = 64 * 1024;
 struct Look(u64);
 
 impl RecordSink for Look {
-    fn header(&mut self, _: &Names) -> Result<(), FileError> {
+    fn header(&mut self, _: &FieldNames) -> Result<(), FileError> {
         Ok(())
     }
 
-    fn record(&mut self, record: &RawRecord<'_>, _: &Names) -> Result<(), FileError> {
+    fn record(&mut self, record: &RawRecord<'_>, _: &FieldNames) -> Result<(), FileError> {
         self.0 += black_box(record.fields).len() as u64;
         Ok(())
     }

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use crate::fault::{Mutant, mutant};
 
-/// A value of a user. An array or object is JSON text of its own, alone in an array: a cell may be nested as deep as the parser reads,
-/// and the levels around it do not count then.
+/// A value of a user. An array or object is stored as separate JSON text in an array: a cell may be nested as
+/// deeply as the parser allows, and then the levels around it do not count.
 struct Apart<'v>(&'v Value);
 
 impl Serialize for Apart<'_> {

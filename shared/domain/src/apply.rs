@@ -8,14 +8,14 @@ use crate::fault::{Mutant, mutant};
 use crate::intake::explained;
 use crate::outcome::{Outcome, OutcomeSheet, Verdict};
 use crate::receive::Issue;
-use crate::record::{Names, RawRecord, Record, Secrets, source_json};
+use crate::record::{FieldNames, RawRecord, Record, Secrets, source_json};
 use crate::rules::Rules;
 use crate::validate::{Binding, validate};
 
 /// The records of a chunk while they are applied.
 #[derive(Debug)]
 pub struct Applying<'a> {
-    names: &'a Names,
+    names: &'a FieldNames,
     secrets: &'a Secrets,
     raw: &'a [RawRecord<'a>],
     /// Valid pending records with their index in the chunk. Of an undo: none.
@@ -30,7 +30,7 @@ impl<'a> Applying<'a> {
     /// Validates the pending records; those that are invalid (their catalog may have changed since they were received) fail at once.
     pub fn new(
         sheet: OutcomeSheet,
-        names: &'a Names,
+        names: &'a FieldNames,
         raw: &'a [RawRecord<'a>],
         binding: &'a Binding,
         rules: &'a Rules,
@@ -75,7 +75,7 @@ impl<'a> Applying<'a> {
         }
     }
 
-    /// Adds a warning to what is told of a record, beside its error if it has one.
+    /// Adds a warning to the issue of a record, beside its error if it has one.
     pub fn warn(&mut self, index: usize, text: String) {
         let Some(record) = self.raw.get(index) else { return };
         let number = record.position.record.get();

@@ -1,4 +1,4 @@
-//! What is done to many imports at once: which act, and to which imports.
+//! Bulk actions: the action, and the filter for its imports.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const LONGEST_DAYS: u64 = 36_500;
 /// The same as a length of time.
 const LONGEST: Duration = Duration::from_secs(LONGEST_DAYS * 24 * 60 * 60);
 
-/// What is done to each of them.
+/// The action on each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Stops dispatching.
@@ -29,7 +29,7 @@ pub enum Action {
     Cancel,
     /// Drives what failed once more.
     Retry,
-    /// The same for the records of dead chunks alone.
+    /// The same, but only for the records of dead chunks.
     Redrive,
 }
 
@@ -65,7 +65,7 @@ impl Action {
         }
     }
 
-    /// The states of imports that are meant where none is named: who resumes does not mean what somebody ended.
+    /// The default states of the filter. For example, `resume` does not include imports that somebody ended.
     pub fn is_meant_for(self) -> &'static [ImportState] {
         match self {
             Self::Resume if !mutant(Mutant::BulkResumesCancelled) => &[ImportState::Paused],
@@ -106,9 +106,9 @@ pub struct Filter {
     pub file: Option<String>,
     /// Received with this profile.
     pub profile: Option<String>,
-    /// With records that failed with this error; a retry drives those alone.
+    /// With records that failed with this error; a retry repeats only those.
     pub code: Option<ErrorCode>,
-    /// With records that failed for this column or key; a retry drives those alone.
+    /// With records that failed for this column or key; a retry repeats only those.
     pub field: Option<String>,
     /// With dead chunks.
     pub dead: bool,
@@ -180,7 +180,7 @@ impl Filter {
         pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 
-    /// What is asked of an action with this filter and can never be.
+    /// A combination of action and filter that is never allowed.
     pub fn check(&self, action: Action) -> Result<(), WrongFilter> {
         let wrong = |name, message| Err(WrongFilter { name, message });
         if let Some(state) = self.state

@@ -117,7 +117,7 @@ pub struct Limits {
     pub max_chat_limit: Option<u32>,
 }
 
-/// What is wrong with one field of a request.
+/// The error of one field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{field}: {message}")]
 pub struct FieldError {
@@ -138,7 +138,7 @@ impl FieldError {
 
 /// The lists of plain names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum NameKind {
+pub enum CatalogKind {
     /// Groups in organizations.
     Group,
     /// Roles.
@@ -149,7 +149,7 @@ pub enum NameKind {
     Location,
 }
 
-impl NameKind {
+impl CatalogKind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Group, Self::Role, Self::Team, Self::Location];
 
@@ -176,22 +176,22 @@ impl NameKind {
 
 impl Catalog {
     /// The names of a kind.
-    pub fn names(&self, kind: NameKind) -> &[String] {
+    pub fn names(&self, kind: CatalogKind) -> &[String] {
         match kind {
-            NameKind::Group => &self.groups,
-            NameKind::Role => &self.roles,
-            NameKind::Team => &self.teams,
-            NameKind::Location => &self.locations,
+            CatalogKind::Group => &self.groups,
+            CatalogKind::Role => &self.roles,
+            CatalogKind::Team => &self.teams,
+            CatalogKind::Location => &self.locations,
         }
     }
 
     /// The names of this kind, to be changed.
-    pub fn names_mut(&mut self, kind: NameKind) -> &mut Vec<String> {
+    pub fn names_mut(&mut self, kind: CatalogKind) -> &mut Vec<String> {
         match kind {
-            NameKind::Group => &mut self.groups,
-            NameKind::Role => &mut self.roles,
-            NameKind::Team => &mut self.teams,
-            NameKind::Location => &mut self.locations,
+            CatalogKind::Group => &mut self.groups,
+            CatalogKind::Role => &mut self.roles,
+            CatalogKind::Team => &mut self.teams,
+            CatalogKind::Location => &mut self.locations,
         }
     }
 
@@ -199,7 +199,7 @@ impl Catalog {
     pub fn validated(mut self) -> Result<Self, Vec<FieldError>> {
         let mut errors = Vec::new();
         self.check_organizations(&mut errors);
-        for kind in NameKind::ALL {
+        for kind in CatalogKind::ALL {
             check_names(self.names_mut(kind), kind.field(), &mut errors);
         }
         self.check_attributes(&mut errors);

@@ -1,6 +1,6 @@
-//! How the names of columns and keys are compared: whole, so that no name stands for another one.
+//! How the names of columns and keys are compared: in full, so that different names stay different.
 //!
-//! Guarantee: no letter and no digit of any script is dropped, and what has none of them matches nothing.
+//! Guarantee: no letter or digit of any script is dropped, and a name without letters and digits matches nothing.
 
 use std::borrow::Cow;
 

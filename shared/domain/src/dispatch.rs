@@ -130,10 +130,10 @@ impl Share {
 
 /// Finds lost chunks among the silent ones: dispatched, published, and held by no process that lives.
 ///
-/// Each of them should have a message that waits in the queue. Where there are more of them than messages, some have none; the
-/// queue is first in, first out, so these are the ones that were sent first. They are lost when it is so for a while, since a message
-/// on its way to a worker is neither in the queue nor held. A chunk taken for lost by mistake is sent again, and then there is a
-/// message for it: so there are never more messages than chunks for long, however long nobody works.
+/// Each of them should have a message that waits in the queue. Where there are more of them than messages, some have none; the queue
+/// is first in, first out, so these are the ones that were sent first. They are lost when it is so for a while, since a message on
+/// its way to a worker is neither in the queue nor held. A chunk taken for lost by mistake is sent again and then has a message. So
+/// the number of messages soon equals the number of chunks again, even if no worker runs.
 #[derive(Debug, Default)]
 pub struct Silence {
     since: HashMap<ChunkId, Duration>,
@@ -150,10 +150,10 @@ impl Silence {
         patience: Duration,
     ) -> Vec<ChunkId> {
         let without_message = silent.len().saturating_sub(usize::try_from(waiting).unwrap_or(usize::MAX));
-        let suspects = silent.get(..without_message).unwrap_or_default();
-        self.since.retain(|chunk, _| suspects.contains(chunk));
+        let quarantine = silent.get(..without_message).unwrap_or_default();
+        self.since.retain(|chunk, _| quarantine.contains(chunk));
         let mut lost = Vec::new();
-        for chunk in suspects {
+        for chunk in quarantine {
             if now.saturating_sub(*self.since.entry(*chunk).or_insert(now)) >= patience {
                 self.since.remove(chunk);
                 lost.push(*chunk);

@@ -9,7 +9,7 @@ use crate::warning::Warning;
 
 /// What a record says of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Says {
+pub enum PatchKind {
     /// Nothing.
     Absent,
     /// Null.
@@ -18,21 +18,21 @@ pub enum Says {
     Value,
 }
 
-impl Says {
+impl PatchKind {
     /// Everything that it can say.
     pub const ALL: [Self; 3] = [Self::Absent, Self::Null, Self::Value];
 }
 
-/// Whether the user that a record means is there.
+/// Whether the user of a record exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Meets {
+pub enum UserState {
     /// The record makes it.
     New,
     /// It is.
     Existing,
 }
 
-impl Meets {
+impl UserState {
     /// Both.
     pub const ALL: [Self; 2] = [Self::New, Self::Existing];
 }
@@ -47,7 +47,7 @@ pub enum Effect {
     /// The user has what it had.
     Untouched,
     /// As untouched, and a warning says so.
-    InVain(Warning),
+    NoEffect(Warning),
     /// The record fails.
     Error(ErrorCode),
 }
@@ -58,7 +58,7 @@ impl fmt::Display for Effect {
             Self::Set => f.write_str("set"),
             Self::Removed => f.write_str("removed"),
             Self::Untouched => f.write_str("untouched"),
-            Self::InVain(warning) => write!(f, "no effect (\"{warning}\")"),
+            Self::NoEffect(warning) => write!(f, "no effect (\"{warning}\")"),
             Self::Error(code) => write!(f, "error `{code}`"),
         }
     }
@@ -67,21 +67,25 @@ impl fmt::Display for Effect {
 /// What a field does.
 ///
 /// The field that identifies users is none of these: it is always there, and only `new_email` changes it.
-pub fn effect(field: Field, behaviour: Behaviour, says: Says, meets: Meets) -> Effect {
+pub fn effect(field: Field, behaviour: Behaviour, says: PatchKind, meets: UserState) -> Effect {
     match (says, meets) {
-        (Says::Absent, _) => Effect::Untouched,
-        (Says::Null, _) if behaviour == Behaviour::Keep || is_object_of_secrets(field) => {
+        (PatchKind::Absent, _) => Effect::Untouched,
+        (PatchKind::Null, _) if behaviour == Behaviour::Keep || is_object_of_secrets(field) => {
             Effect::Error(ErrorCode::NullNotAllowed)
         }
-        (Says::Null, Meets::New) if warns_of_null(field) => Effect::InVain(Warning::NullInInsert(field)),
-        (Says::Null, Meets::New) => Effect::Untouched,
-        (Says::Value, Meets::New) => Effect::Set,
-        (Says::Null | Says::Value, Meets::Existing) if behaviour == Behaviour::Ignore || is_secret(field) => {
+        (PatchKind::Null, UserState::New) if warns_of_null(field) => {
+            Effect::NoEffect(Warning::NullInInsert(field))
+        }
+        (PatchKind::Null, UserState::New) => Effect::Untouched,
+        (PatchKind::Value, UserState::New) => Effect::Set,
+        (PatchKind::Null | PatchKind::Value, UserState::Existing)
+            if behaviour == Behaviour::Ignore || is_secret(field) =>
+        {
             Effect::Untouched
         }
-        (Says::Null, Meets::Existing) if has_nothing_of_its_own(field) => Effect::Untouched,
-        (Says::Null, Meets::Existing) => Effect::Removed,
-        (Says::Value, Meets::Existing) => Effect::Set,
+        (PatchKind::Null, UserState::Existing) if has_nothing_of_its_own(field) => Effect::Untouched,
+        (PatchKind::Null, UserState::Existing) => Effect::Removed,
+        (PatchKind::Value, UserState::Existing) => Effect::Set,
     }
 }
 
@@ -126,7 +130,8 @@ pub fn page() -> String {
         for behaviour in Behaviour::ALL {
             let cell = |says, meets| effect(*field, behaviour, says, meets).to_string();
             let mark = if behaviour == field.default_behaviour() { " (default)" } else { "" };
-            let cells = Meets::ALL.into_iter().flat_map(|meets| Says::ALL.map(|says| cell(says, meets)));
+            let cells =
+                UserState::ALL.into_iter().flat_map(|meets| PatchKind::ALL.map(|says| cell(says, meets)));
             let cells: Vec<String> = cells.collect();
             page.push_str(&format!("| `{field}` | {}{mark} | {} |\n", behaviour.as_str(), cells.join(" | ")));
         }

@@ -1,4 +1,4 @@
-//! Which of what was uploaded is of one person, who is to be erased. Pure.
+//! Finds the uploaded data of one person who is to be erased. Pure.
 
 use uuid::Uuid;
 
@@ -8,7 +8,7 @@ use crate::id::UserId;
 use crate::normalise::{EmailAddress, Username};
 use crate::options::IdentifierField;
 use crate::outcome::Outcome;
-use crate::record::{NameId, Names, RawRecord, RawValue};
+use crate::record::{FieldNames, NameId, RawRecord, RawValue};
 use crate::undo::{Change, Kind};
 use crate::validate::Binding;
 
@@ -61,16 +61,16 @@ impl Person {
         std::iter::once(self).chain(&self.former)
     }
 
-    /// What an erased record has from now on: it is no record any more, and is applied by nobody.
+    /// The error of an erased record. The record is empty and is never applied.
     pub fn error() -> RecordError {
         RecordError::new(ErrorCode::Erased, "a person was erased, and this record with them")
     }
 
-    /// What is to become of a record. It is the person's where it was applied to a user of theirs, or where its identifiers are theirs.
+    /// What to do with a record. It is the person's where it was applied to a user of theirs, or where its identifiers are theirs.
     ///
-    /// A record of somebody else that names the person: where it is still to be applied it stays, since its values are somebody
-    /// else's; where it has failed nothing of it stays, since a retry must not apply what is no value of the file; else the
-    /// values that name the person go.
+    /// A record of another user that names the person. If it is still to be applied, it stays, since its
+    /// values belong to the other user. If it has failed, all of it is removed, since a retry must not apply
+    /// values that are not from the file. Otherwise only the values that name the person are removed.
     pub fn fate(
         &self,
         record: &RawRecord<'_>,
@@ -104,7 +104,7 @@ impl Person {
 
     /// What is to become of a change, in before-images or in an undo: a change of a user of the person goes, and so does one of somebody
     /// else in which a value names the person, since half a change is none.
-    pub fn fate_of_change(&self, record: &RawRecord<'_>, names: &Names) -> Fate {
+    pub fn fate_of_change(&self, record: &RawRecord<'_>, names: &FieldNames) -> Fate {
         if record.defect.is_some() {
             return Fate::Stay;
         }
@@ -149,7 +149,7 @@ impl Person {
         }
     }
 
-    /// Whether a text has the person's address or phone number in it. User names are words that stand for anything.
+    /// Whether a text has the person's address or phone number in it. User names are words that may mean anything.
     pub fn is_named_in(&self, text: &str) -> bool {
         let text = text.to_lowercase();
         self.names().any(|known| text.contains(&known.to_lowercase()))
@@ -176,7 +176,7 @@ pub struct IdentifierColumns(Vec<(NameId, IdentifierField)>);
 
 impl IdentifierColumns {
     /// Of an upload with these names.
-    pub fn new(binding: &Binding, names: &Names) -> Self {
+    pub fn new(binding: &Binding, names: &FieldNames) -> Self {
         let bound = IdentifierField::ALL
             .iter()
             .flat_map(|field| binding.identifiers(*field).map(|name| (name, *field)));
@@ -217,8 +217,13 @@ mod tests {
             preferred_username: Some("ann".into()),
             former: Vec::new(),
         };
-        let names =
-            Names::from_header(["email", "phone_number", "preferred_username", "given_name", "custom__boss"]);
+        let names = FieldNames::from_header([
+            "email",
+            "phone_number",
+            "preferred_username",
+            "given_name",
+            "custom__boss",
+        ]);
         let rules = Rules::new(ImportOptions::default());
         let mut binding = Binding::new(&rules);
         binding.extend(&names);

@@ -1,4 +1,4 @@
-//! Errors that are data: what is wrong with a record, and what is wrong with a whole file.
+//! Errors that are data: errors of a record, and of a whole file.
 //!
 //! Both carry a stable [`ErrorCode`]; neither ever carries the value at fault.
 
@@ -9,9 +9,9 @@ use crate::fault::{Mutant, mutant};
 
 pub use crate::error_code::{ErrorCode, ErrorPlace};
 
-/// Most errors that are told of one record; of the others their number is.
+/// How many errors of one record are reported; of the others only the number is.
 pub const MAX_ERRORS: usize = 20;
-/// Most characters of a field's name that are told: names of an upload may be any length.
+/// How many characters of a field's name are reported, since names of an upload may have any length.
 const MAX_FIELD_CHARS: usize = 200;
 /// Most characters of a message.
 const MAX_MESSAGE_CHARS: usize = 1_000;
@@ -40,7 +40,7 @@ pub fn first_errors(mut errors: Vec<RecordError>) -> Vec<RecordError> {
     errors
 }
 
-/// What is wrong with one record. Stored beside its outcome `failed`.
+/// An error of one record. Stored beside its outcome `failed`.
 ///
 /// ```
 /// use muster_domain::error::{ErrorCode, RecordError};
@@ -83,7 +83,7 @@ impl RecordError {
     }
 }
 
-/// What is wrong with a whole file: record borders cannot be trusted, or its columns cannot be. Nothing of it is applied.
+/// An error of a whole file: its record boundaries or its columns are unreliable. Nothing of it is applied.
 ///
 /// ```
 /// use muster_domain::error::{ErrorCode, FileError};
@@ -110,7 +110,7 @@ pub struct FileError {
     /// Name of the column at fault, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<Box<str>>,
-    /// Flags of the command that mend it, as words. Never read out of the message, which may quote names of the file.
+    /// Flags of the command that prevent it, as words. Never read out of the message, which may quote names of the file.
     #[serde(skip)]
     mends: Option<Box<Mends>>,
 }
@@ -161,7 +161,7 @@ impl FileError {
         self
     }
 
-    /// Says which flags of the command mend it.
+    /// Sets the flags of the command that prevent it.
     #[must_use]
     pub fn mended_by<S: Into<String>>(mut self, flags: impl IntoIterator<Item = S>) -> Self {
         let flags: Vec<String> = flags.into_iter().map(Into::into).collect();
@@ -169,7 +169,7 @@ impl FileError {
         self
     }
 
-    /// The flags of the command that mend it, each with its value.
+    /// The flags of the command that prevent it, each with its value.
     pub fn mends(&self) -> &[String] {
         self.mends.as_deref().map_or(&[], |mends| &mends.0)
     }

@@ -1,7 +1,7 @@
 //! The catalogue of stable error codes. A code, once published, keeps its meaning.
 //!
-//! Each has its page: what it means, where it is met, what to do about it, and an example where that helps. A code
-//! without one does not compile. `muster explain` prints the pages; docs/errors.md is made of them
+//! Each has its page: what it means, where it is met, what to do about it, and an example where that helps. A
+//! code without a page does not compile. `muster explain` prints the pages; docs/errors.md is made of them
 //! (tests/error_catalogue.rs).
 
 use std::fmt;
@@ -26,7 +26,7 @@ macro_rules! catalogue {
             /// Every code, in the order of the catalogue.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The text that stands in JSON, CSV and on the command line.
+            /// The text in JSON, in CSV and on the command line.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
@@ -80,7 +80,7 @@ impl ErrorPlace {
     /// Every place, in the order of the catalogue.
     pub const ALL: [Self; 3] = [Self::File, Self::Record, Self::Request];
 
-    /// The word that stands in JSON and in the docs.
+    /// The word in JSON and in the docs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::File => "file",
@@ -118,9 +118,9 @@ catalogue! {
     /// A workbook (XLSX) that is damaged, or that a part of is missing.
     WorkbookUnreadable = "workbook_unreadable" {
         met: File;
-        advice: "Open it in a spreadsheet and save it anew as XLSX, or as CSV.";
+        advice: "Open it in a spreadsheet and save it again as XLSX, or as CSV.";
     }
-    /// A workbook that opens with a password alone.
+    /// A workbook that is protected by a password.
     WorkbookEncrypted = "workbook_encrypted" {
         met: File;
         advice: "Save it without a password (in Excel: File, Info, Protect Workbook, Encrypt with Password, and empty the box), or \
@@ -136,8 +136,8 @@ catalogue! {
     /// fewer than 100 records are never stopped.
     MostlyInvalid = "mostly_invalid" {
         met: File;
-        advice: "Mend the cause that the message names: most often it is one option (`--encoding`, `--dates`, `--phone-country`) or one \
-                 column. `muster inspect` shows all causes. `--brake 0` imports all the same, `--brake 80` stops only above 80 %.";
+        advice: "Fix the cause that the message names. Usually it is one option (`--encoding`, `--dates`, `--phone-country`) or one \
+                 column. `muster inspect` shows all causes. `--brake 0` imports anyway, `--brake 80` stops only above 80 %.";
     }
     /// The workbook has no sheet of the name or number that was asked for.
     SheetUnknown = "sheet_unknown" {
@@ -149,23 +149,22 @@ catalogue! {
     /// only one and some only the other, or it is too large to wait until it was looked at as a whole.
     DaysUnproved = "days_unproved" {
         met: File;
-        advice: "Ask whoever made the file, and say it: `--dates dmy` or `--dates mdy` (over HTTP `dates`). `muster inspect` tells what the \
-                 days of a file are.";
+        advice: "Ask the author of the file, and use `--dates dmy` or `--dates mdy` (over HTTP `dates`). `muster inspect` shows the dates of a file.";
     }
     /// The format named is none of csv, json, ndjson, xlsx.
     FormatUnknown = "format_unknown" {
         met: Request;
         advice: "Name one of `csv`, `json`, `ndjson` and `xlsx`.";
     }
-    /// UTF-32, another encoding than the one that was named, or UTF-16 that nothing tells for sure.
+    /// UTF-32, a different encoding than the named one, or UTF-16 that cannot be recognised for certain.
     EncodingUnsupported = "encoding_unsupported" {
         met: File;
         advice: "Save the file as UTF-8, or name the encoding that it has with `--encoding` (over HTTP `encoding`, or \
                  the charset of `Content-Type`). UTF-16 with a byte order mark needs no name.";
         example: "muster import users people.csv --encoding utf-16le";
     }
-    /// A header or JSON structure that is not UTF-8, or a record with bytes that are not. Where another encoding was
-    /// named or told by a byte order mark, the same goes for that.
+    /// A header or JSON structure that is not UTF-8, or a record with bytes that are not. The same applies to
+    /// another encoding that was named or given by a byte order mark.
     InvalidUtf8 = "invalid_utf8" {
         met: File | Record;
         advice: "Where many records have it, the file is in another encoding: name it with `--encoding latin1` or \
@@ -176,7 +175,7 @@ catalogue! {
     /// What a spreadsheet leaves in the place of a value: `#REF!`, or the apostrophe before a text.
     SpreadsheetDamage = "spreadsheet_damage" {
         met: Record;
-        advice: "Mend the cell in the spreadsheet that the file comes from, and export it again: what it held is not in this file.";
+        advice: "Correct the cell in the original spreadsheet, and export it again: its value is not in this file.";
         example: "#REF!               wrong\n\
                   'a@example.com      wrong\n\
                   a@example.com";
@@ -184,7 +183,7 @@ catalogue! {
     /// Text in which UTF-8 was read as Windows-1252 before: `Ã©` where `é` was.
     TextMisdecoded = "text_misdecoded" {
         met: Record;
-        advice: "Make the file anew where it comes from, and save it as UTF-8 (in Excel: CSV UTF-8). A file that was opened in \
+        advice: "Create the file again at its source, and save it as UTF-8 (in Excel: CSV UTF-8). A file that was opened in \
                  the wrong encoding and saved stays wrong.";
         example: "AndrÃ©      wrong\n\
                   André";
@@ -263,7 +262,7 @@ catalogue! {
     /// The text is not JSON.
     JsonInvalid = "json_invalid" {
         met: File | Record;
-        advice: "Mend the place that the message names. Comments, single quotes, commas before a closing bracket, \
+        advice: "Correct the place that the message names. Comments, single quotes, commas before a closing bracket, \
                  NaN and Infinity are not JSON.";
         example: "{\"email\": \"a@example.com\",}      wrong\n\
                   {\"email\": \"a@example.com\"}";
@@ -287,8 +286,7 @@ catalogue! {
     /// An object names a key twice.
     JsonDuplicateKey = "json_duplicate_key" {
         met: Record;
-        advice: "Keep one of the two: which one is meant cannot be told. Different spellings of one field count \
-                 as one.";
+        advice: "Keep one of the two, since it is unclear which one is meant. Different spellings of one field count as one.";
         example: "{\"email\": \"a@example.com\", \"email\": \"b@example.com\"}";
     }
     /// A JSON string holds a lone surrogate or a raw control character.
@@ -331,8 +329,7 @@ catalogue! {
     /// The import was refused because it has invalid records and was asked to refuse them.
     InvalidRecords = "invalid_records" {
         met: File;
-        advice: "`muster imports failed` has the invalid records with their errors. Mend them in the file and \
-                 import it again, or let them fail alone with `--on-invalid continue`.";
+        advice: "`muster imports failed` has the invalid records with their errors. Correct them in the file and import it again, or let only them fail with `--on-invalid continue`.";
     }
 
     // One record.
@@ -442,7 +439,7 @@ catalogue! {
     HashInvalid = "hash_invalid" {
         met: Record;
         advice: "Send the hash as the system that made it stores it, whole and with its parameters: bcrypt \
-                 (`$2a$`, `$2b$`, `$2y$`) or argon2id. Plain passwords are not taken. Shells and spreadsheets \
+                 (`$2a$`, `$2b$`, `$2y$`) or argon2id. Plain passwords are not accepted. Shells and spreadsheets \
                  like to eat `$`, and a file of failed records has hashes redacted: put them in again.";
         example: "$2b$12$                                                            wrong: no hash\n\
                   $2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW";
@@ -472,7 +469,7 @@ catalogue! {
         met: Record;
         advice: "Look whether begin and end were swapped. Each of them may be left out.";
     }
-    /// A value that another record of the same file has, where each may stand once.
+    /// A value that another record of the same file has, although it must be unique.
     DuplicateInFile = "duplicate_in_file" {
         met: Record;
         advice: "Keep one of the records, or give each its own value.";
@@ -480,8 +477,7 @@ catalogue! {
     /// The value belongs to another user of the tenant.
     IdentityConflict = "identity_conflict" {
         met: Record;
-        advice: "The error's `user_id` names the user who has it. Change one of the two users, or import by the \
-                 field that tells both apart (`--identifier`).";
+        advice: "The error's `user_id` names the user who has it. Change one of the two users, or import by the field that distinguishes them (`--identifier`).";
     }
     /// An address whose name or value the user has already, with another value or under another name.
     AddressTaken = "address_taken" {
@@ -512,16 +508,15 @@ catalogue! {
         advice: "The message names the fields. `muster imports plan` shows what was planned. If the record is to be applied \
                  as things are now, `muster imports retry --code changed_since_plan`; with `on_drift=apply` all such records are.";
     }
-    /// A change that an undo was to take back cannot be read: what is stored of it is damaged.
+    /// A change that an undo should revert cannot be read: its stored form is damaged.
     ChangeUnreadable = "change_unreadable" {
         met: Record;
-        advice: "All other changes are taken back, and a retry does not help with this one. The record's user has to be corrected by \
-                 hand, or by a file with the values that it is to have.";
+        advice: "All other changes are undone, and a retry does not help with this one. Correct the record's user by hand, or import a file with the right values.";
     }
-    /// The person whose record it was has been erased. Nothing of the record is kept, and it is applied by nobody.
+    /// The person whose record it was has been erased. Nothing of the record is kept, and it is never applied.
     Erased = "erased" {
         met: Record;
-        advice: "Nothing is to be done. Whoever is to be a user again has to be in another import.";
+        advice: "Nothing needs to be done. To create the user again, use another import.";
     }
     /// Muster failed; the log has the cause under the request or chunk id.
     Internal = "internal" {
@@ -554,8 +549,7 @@ catalogue! {
     /// An option, parameter or body of the request is not as it must be.
     InvalidRequest = "invalid_request" {
         met: Request;
-        advice: "The error's `field` names the option and the message the values there are. Nothing was opened: \
-                 mend the request and send it again.";
+        advice: "The error's `field` names the option, and the message lists the possible values. Nothing was opened: correct the request and send it again.";
     }
     /// The method is not one of the resource's.
     MethodNotAllowed = "method_not_allowed" {
@@ -578,8 +572,7 @@ catalogue! {
     /// The import, or what else the request is about, is in a state in which this cannot be done.
     StateConflict = "state_conflict" {
         met: Request;
-        advice: "Read the state anew. An import that has ended cannot be paused or cancelled, one that runs \
-                 cannot be retried. A webhook has two secrets at most, and one at least.";
+        advice: "Read the state again. An import that has ended cannot be paused or cancelled, and a running one cannot be retried. A webhook has two secrets at most, and one at least.";
     }
     /// The import has no plan: it was not asked for one, or it was cancelled before the plan was applied.
     NoPlan = "no_plan" {
@@ -594,8 +587,7 @@ catalogue! {
     /// The import has been undone, or its undo is under way.
     AlreadyUndone = "already_undone" {
         met: Request;
-        advice: "The error's `import_id` names the undo. If it was cancelled, resume it: it goes on where it stopped. To have the import's \
-                 changes back, undo that one. What it left as it was because somebody had changed it is in its records: `muster imports \
+        advice: "The error's `import_id` names the undo. If it was cancelled, resume it: it continues where it stopped. To restore the import's changes, undo that undo. Its records show what it did not change because somebody else had changed it: `muster imports \
                  records`.";
     }
     /// What the import changed is not kept any more, or never was: it cannot be undone.
@@ -639,7 +631,7 @@ catalogue! {
     /// The tenant has as many webhooks as it may have.
     TooManyWebhooks = "too_many_webhooks" {
         met: Request;
-        advice: "Delete one that is needed no more, or let one webhook be told of more. `webhook.per_tenant` is the limit.";
+        advice: "Delete one that is no longer needed, or let one webhook have more events. `webhook.per_tenant` is the limit.";
     }
     /// The answer took longer than it may.
     RequestTimeout = "request_timeout" {
@@ -656,8 +648,7 @@ catalogue! {
     /// The import was made by a newer version of the program.
     NewerVersion = "newer_version" {
         met: Request;
-        advice: "Ask a server of the newer version: while an upgrade is under way both are there. If there is none any \
-                 more, bring this one to the newer version.";
+        advice: "Ask a server of the newer version: during an upgrade both versions run. If there is none, upgrade this one.";
     }
     /// The store cannot be reached now; try again later.
     Unavailable = "unavailable" {

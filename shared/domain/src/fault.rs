@@ -1,13 +1,13 @@
-//! Faults on purpose, for tests alone: named points at which a test makes the program fail, and mutants, which bring a mended
-//! fault back so that a test can be seen to catch it.
+//! Deliberate faults, for tests only: named points at which a test makes the program fail, and mutants, which
+//! restore a fixed fault so that a test can be seen to catch it.
 //!
 //! Everything here is compiled out unless the feature `faults` is on; no release has it. Points are set by the variable
 //! `FAILPOINTS` or by `fail::cfg`, as the crate `fail` says: `after_commit=1*return(kill)`, `publish=3*off->return(error)`,
 //! `before_commit=sleep(2000)`. One mutant at a time is chosen by the variable `MUTANT`.
 //!
 //! What `return` may name: `kill` (the process dies as of SIGKILL), `panic`, `delay` and `pause` (waits [`DELAY`] or [`PAUSE`], then
-//! goes on), `refused` (an error that no retry mends), and anything else for an error that looks like a lost connection. Each time a point
-//! acts, a line with its name is added to the file that `FAULT_NOTES` names, so that a test can prove that it acted.
+//! goes on), `refused` (an error that no retry fixes), and anything else for an error that looks like a lost connection. Each time a
+//! point fires, its name is appended to the file that `FAULT_NOTES` names, so that a test can prove that it fired.
 
 /// A point asked its caller to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +51,7 @@ table! {
         OpenImport = "open_import",
         /// Producer: a chunk is staged.
         Stage = "stage",
-        /// Producer: what is wrong with records is about to be staged.
+        /// Producer: errors of records are about to be staged.
         StageIssues = "stage_issues",
         /// Producer: everything is staged, the import is not received.
         BeforeReceipt = "before_receipt",
@@ -69,7 +69,7 @@ table! {
         BeforePublish = "before_publish",
         /// Producer, in the queue: a message is about to be sent.
         Publish = "publish",
-        /// Producer, in the queue: a message is stored, and nobody knows yet.
+        /// Producer, in the queue: a message is stored, and consumers are not notified yet.
         Published = "published",
         /// Producer: a chunk's message is published.
         AfterPublish = "after_publish",
@@ -111,12 +111,12 @@ table! {
         Wake = "wake",
         /// Worker: an attempt is about to be counted.
         CountAttempt = "count_attempt",
-        /// Worker: a chunk is about to be put off.
+        /// Worker: a chunk is about to be deferred.
         Defer = "defer",
         /// Worker: a chunk is dead, not committed.
         Dead = "dead",
-        /// Worker, in the queue: a copy of a message lies with the dead letters, the message is not acked.
-        Park = "park",
+        /// Worker, in the queue: a copy of a message is among the dead letters, the message is not acked.
+        DeadLettered = "dead_lettered",
         /// Producer: failed chunks are reopened, not committed.
         Retry = "retry",
         /// Producer: an import is cancelled, not committed.
@@ -137,7 +137,7 @@ table! {
 }
 
 table! {
-    /// A fault that was mended, or one that nobody should ever write. Each is caught by the test named in docs/reliability.md.
+    /// A fault that was fixed, or one that must never be introduced. Each is caught by the test named in docs/reliability.md.
     Mutant {
         /// The message is acked before the chunk is committed.
         AckBeforeCommit = "ack_before_commit",
@@ -147,11 +147,11 @@ table! {
         FewSecretNames = "few_secret_names",
         /// Unknown keys of `password` and `mfa` are given back.
         ShowUnknownSecretKeys = "show_unknown_secret_keys",
-        /// Secrets stand in chunks and messages as they were sent.
+        /// Secrets are in chunks and messages as they were sent.
         PlainSecrets = "plain_secrets",
         /// The key of an import's secrets outlives the import.
         KeepSecretKey = "keep_secret_key",
-        /// Everything that is wrong with a record is told, however much it is.
+        /// All errors of a record are reported, however many there are.
         AllErrors = "all_errors",
         /// Issues are written by their number, whatever their size.
         IssuesByNumber = "issues_by_number",
@@ -171,9 +171,9 @@ table! {
         BareAnswers = "bare_answers",
         /// Tokens do not expire.
         TokensForEver = "tokens_for_ever",
-        /// Identifiers may hold characters that nobody sees.
+        /// Identifiers may contain invisible characters.
         InvisibleCharacters = "invisible_characters",
-        /// Only the beginning of a cell is guarded against formulas.
+        /// Only the beginning of a cell is escaped against formulas.
         GuardBeginnings = "guard_beginnings",
         /// A list sums the chunks of imports that have ended.
         SumAgain = "sum_again",
@@ -187,7 +187,7 @@ table! {
         AnyRecords = "any_records",
         /// A request may take as long as it likes.
         NoRequestTimeout = "no_request_timeout",
-        /// A session at the console does not end though nobody uses it.
+        /// An unused session of the console does not end.
         ConsoleNeverIdle = "console_never_idle",
         /// The console takes forms that are not its own.
         ConsoleTakesAnyForm = "console_takes_any_form",
@@ -203,7 +203,7 @@ table! {
         BrokenAtOnce = "broken_at_once",
         /// A message that no queue takes passes for a stored one.
         PublishWithoutMandatory = "publish_without_mandatory",
-        /// Of several gzip members in one upload the first alone is read.
+        /// Of several gzip members in one upload only the first is read.
         FirstGzipMemberOnly = "first_gzip_member_only",
         /// Counts are what was meant to be done, not what was done.
         CountsFromMemory = "counts_from_memory",
@@ -219,9 +219,9 @@ table! {
         SplittingOff = "splitting_off",
         /// An upload that stops half-way passes for a whole one.
         HalfIsWhole = "half_is_whole",
-        /// A delivery that nobody settled is acked when it is dropped.
+        /// An unsettled delivery is acked when it is dropped.
         DroppedIsAcked = "dropped_is_acked",
-        /// What is wrong with records is not written down.
+        /// Errors of records are not stored.
         IssuesForgotten = "issues_forgotten",
         /// A workbook is opened without looking at what it unpacks to.
         WorkbookUnchecked = "workbook_unchecked",
@@ -235,7 +235,7 @@ table! {
         RetryOfAllCauses = "retry_of_all_causes",
         /// A file whose first records nearly all fail is applied.
         NoBrake = "no_brake",
-        /// What a pointer leads to is written anew, as far as a float has digits.
+        /// Numbers under a pointer are rewritten with the precision of a float.
         PointersLoseDigits = "pointers_lose_digits",
         /// A line separator within a name is stored.
         LineSeparatorsInNames = "line_separators_in_names",
@@ -245,13 +245,13 @@ table! {
         NullWordsAreValues = "null_words_are_values",
         /// Cells with several names are split at commas, whatever the options say.
         ListsAtCommas = "lists_at_commas",
-        /// Of an import whose order of days was found out, nobody can tell which one that was.
+        /// The detected date order of an import is not shown.
         DatesStayAuto = "dates_stay_auto",
         /// An order of days is taken though each day fits both.
         DaysUnproved = "days_unproved",
         /// The order that one column proves is taken for the days of all of them.
         OneColumnProvesAll = "one_column_proves_all",
-        /// A server's error is told with the field before it and without its place.
+        /// A server's error is printed with the field before it and without its place.
         ServerErrorWithoutPlace = "server_error_without_place",
         /// The commands do not ask a server why records were skipped.
         SkipsWithoutReason = "skips_without_reason",
@@ -267,9 +267,9 @@ table! {
         MisdecodedText = "misdecoded_text",
         /// A file of failed records says not of which import they are.
         FailedWithoutOrigin = "failed_without_origin",
-        /// A mended record counts as applied whatever became of it.
+        /// A corrected record counts as applied whatever its outcome is.
         MendedAtItsWord = "mended_at_its_word",
-        /// With an import that is undone goes what others mended of its failed records.
+        /// Undoing an import also removes what other imports corrected of its failed records.
         UndoneTakesMendedAlong = "undone_takes_mended_along",
         /// The sum of a family is read at each look at an import that goes on.
         FamilyAtEachLook = "family_at_each_look",
@@ -291,7 +291,7 @@ table! {
         NoDeadline = "no_deadline",
         /// What a frozen worker has locked stays locked for as long as the store's own limit says.
         LongIdleInTransaction = "long_idle_in_transaction",
-        /// A worker that is told to stop waits for whatever hangs.
+        /// A worker that is asked to stop waits without a limit.
         StopWithoutGrace = "stop_without_grace",
         /// Only what a list of SQLSTATE classes calls data is split.
         SplitByCodes = "split_by_codes",
@@ -303,7 +303,7 @@ table! {
         DeferredUnchecked = "deferred_unchecked",
         /// A chunk that the database refuses keeps its delivery instead of being deferred.
         SickHolds = "sick_holds",
-        /// A chunk that is delivered again to the worker that holds it counts as one that a worker died over.
+        /// A chunk that is redelivered to the worker that holds it counts as one whose worker died.
         RedeliveredIsSuspect = "redelivered_is_suspect",
         /// What a newer program wrote spends attempts.
         NewerSpendsAttempts = "newer_spends_attempts",
@@ -319,7 +319,7 @@ table! {
         PublishAgain = "publish_again",
         /// Claiming waits for the row of a chunk that is past its lease (D10).
         ClaimWaits = "claim_waits",
-        /// A chunk that does not get on keeps its place in the window (D10).
+        /// A stalled chunk keeps its place in the window (D10).
         PlaceForEver = "place_for_ever",
         /// The youngest import goes first (V7).
         YoungestFirst = "youngest_first",
@@ -345,13 +345,13 @@ table! {
         RetryDeletesAllErrors = "retry_deletes_all_errors",
         /// Completing an import looks at its chunks as they were before it waited for a retry (D2).
         CompletingSeesTheOldMoment = "completing_sees_the_old_moment",
-        /// Completing an import waits for who steers it, and all other imports wait with it (D10).
+        /// Completing an import waits for concurrent transitions of it, and all other imports wait too (D10).
         CompletingWaits = "completing_waits",
-        /// Retry leaves an import alone that is completed with open chunks (D2).
+        /// Retry ignores an import that is completed with open chunks (D2).
         RetryLeavesOpenChunks = "retry_leaves_open_chunks",
         /// A page of records is read at several moments: a retry in between takes the error of a failed record away (D1).
         PageOfSeveralMoments = "page_of_several_moments",
-        /// The receipt does not look at what is in the store.
+        /// The receipt does not check the content of the store.
         ReceiptUnchecked = "receipt_unchecked",
         /// The receipt commits on a connection that staged nothing, and does not look either.
         ReceiptElsewhere = "receipt_elsewhere",
@@ -361,7 +361,7 @@ table! {
         AbortedKeepsKey = "aborted_keeps_key",
         /// A receiver that is gone keeps its idempotency key for as long as its lease.
         SilentKeepsKey = "silent_keeps_key",
-        /// An idempotency key stands for the options alone, whatever the body.
+        /// An idempotency key covers only the options, not the body.
         KeyWithoutBody = "key_without_body",
         /// Records that fail while staging are not counted.
         StagedFailuresUncounted = "staged_failures_uncounted",
@@ -391,7 +391,7 @@ table! {
         RetryOverwritesLaterRecords = "retry_overwrites_later_records",
         /// Failed authentications are not bounded.
         GuessWithoutEnd = "guess_without_end",
-        /// Failed authentications are counted by address alone.
+        /// Failed authentications are counted only by address.
         GuessesFromEverywhere = "guesses_from_everywhere",
         /// A credential that is none is refused as soon as that is known.
         FailAtOnce = "fail_at_once",
@@ -422,24 +422,24 @@ table! {
         /// The parts of a program stop one after the other.
         GracesAddUp = "graces_add_up",
         /// After a fail-over the rows queue wakes and listens by the server that is gone.
-        BellKeepsItsServer = "bell_keeps_its_server",
+        NotifierKeepsItsServer = "notifier_keeps_its_server",
         /// Looking for the server that takes the writes opens sockets that notice nothing.
         ProbesUntuned = "probes_untuned",
         /// An error of a retry's or a cancel's commit is taken for its failure.
-        SteeringTrusted = "steering_trusted",
+        TransitionTrusted = "transition_trusted",
         /// An import that makes no progress looks like one that does.
         StallsInSilence = "stalls_in_silence",
-        /// Each problem of a chunk begins its trouble anew.
+        /// Each problem of a chunk resets the time since which it has problems.
         TroubleBeginsAnew = "trouble_begins_anew",
-        /// Why the queue does not take a chunk stands in the log of one producer alone.
+        /// The reason why the queue does not take a chunk is only in the log of one producer.
         UnpublishedInSilence = "unpublished_in_silence",
         /// What there is of imports and chunks is not among the metrics.
         FiguresOfOneProcess = "figures_of_one_process",
         /// A cancelled import stays so.
         CancelledForGood = "cancelled_for_good",
-        /// Whoever follows events goes on though its token was revoked.
+        /// A follower of events continues although its token was revoked.
         RevokedFollowsOn = "revoked_follows_on",
-        /// A stop waits for whoever follows events.
+        /// A stop waits for followers of events.
         StopWaitsForFollowers = "stop_waits_for_followers",
         /// A series is there once it was first counted, and not before.
         SeriesAppearLate = "series_appear_late",
@@ -453,7 +453,7 @@ table! {
         BeforeImagesForEver = "before_images_for_ever",
         /// An erased person stays in what users had before.
         ErasedStaysInImages = "erased_stays_in_images",
-        /// A user that changed since is taken back to what it had before the import all the same.
+        /// A user that changed since still gets its values from before the import.
         UndoOverwrites = "undo_overwrites",
         /// A later chunk of a plan does not meet what earlier ones would leave.
         PlanForgetsEarlier = "plan_forgets_earlier",
@@ -463,29 +463,29 @@ table! {
         PlanUnchecked = "plan_unchecked",
         /// Chunks of different lanes are applied in another order than they were planned in.
         PlanOrderForgotten = "plan_order_forgotten",
-        /// A record that is no longer what was planned is applied all the same.
+        /// A record that differs from its plan is still applied.
         DriftUnseen = "drift_unseen",
-        /// Arrays and objects of users stand in plans as they are, and those that are nested deep cannot be read.
+        /// Plans contain the arrays and objects of users unchanged, and deeply nested ones cannot be read.
         PlanNestsValues = "plan_nests_values",
         /// A plan that cannot be read stops every erasure.
         BrokenPlanStopsErasing = "broken_plan_stops_erasing",
-        /// A record is told to have changed since its plan where a number is only written in another way.
+        /// A record counts as changed since its plan if a number is only written differently.
         DriftComparesDigits = "drift_compares_digits",
         /// A user is changed by a number of its metadata that the store gives back in the same way.
         MetadataComparesDigits = "metadata_compares_digits",
         /// A record whose user the plan makes is applied to a user whom somebody else made meanwhile.
         DriftForgetsMaker = "drift_forgets_maker",
-        /// Steering a planned import deletes all keys of its plan while somebody waits.
-        SteeringDeletesKeys = "steering_deletes_keys",
+        /// A transition of a planned import deletes all keys of its plan while a client waits.
+        TransitionDeletesKeys = "transition_deletes_keys",
         /// Chunks of a plan that write nothing are read by every later chunk with one of their values.
         PlanReadsFailed = "plan_reads_failed",
-        /// One import that cannot be cancelled stops all others that nobody started.
+        /// One import that cannot be cancelled blocks the cancelling of all others that were not started.
         UnstartedInOne = "unstarted_in_one",
         /// An erased person stays in plans.
         ErasedStaysInPlans = "erased_stays_in_plans",
-        /// Values of users are shown in a plan to whoever may read imports.
+        /// Plans show values of users to everybody who may read imports.
         PlanUnmasked = "plan_unmasked",
-        /// Planned changes are found by the names of the sums alone.
+        /// Planned changes are found only by the names of the sums.
         FieldsAsSummed = "fields_as_summed",
         /// An import that is planned makes its group at once.
         PlanMakesGroups = "plan_makes_groups",
@@ -545,19 +545,19 @@ table! {
         IntegersAsWritten = "integers_as_written",
         /// Numbers of custom attributes have no bounds.
         NumbersWithoutBounds = "numbers_without_bounds",
-        /// What is wrong with a secret is told before what is wrong with the object that it is in.
+        /// Errors of a secret are reported before errors of the object that contains it.
         SecretBeforeSchema = "secret_before_schema",
         /// A username may be of letters that only fold to ASCII, where it is to be of ASCII.
         UsernamesFoldToAscii = "usernames_fold_to_ascii",
         /// An account outside its period of validity is called normal.
         NormalOutsideValidity = "normal_outside_validity",
-        /// A period of validity that ends before it begins is told before a taken value.
+        /// A validity that ends before it begins is reported before a taken value.
         ValidityBeforeIdentity = "validity_before_identity",
         /// Addresses of pages are judged by their length and letters.
         UrlsByTheirLetters = "urls_by_their_letters",
-        /// Languages are judged by the form of their tags alone.
+        /// Only the form of language tags is checked.
         LocalesByTheirForm = "locales_by_their_form",
-        /// Of a record the errors alone are told that the engine came to, at the front door for Authgear.
+        /// At the Authgear front door, only the errors that the engine found are reported for a record.
         CausesOfTheEngine = "causes_of_the_engine",
         /// Flags in the template for CCAI Platform are numbers.
         FlagsAreNumbers = "flags_are_numbers",
@@ -577,11 +577,11 @@ table! {
         OtherDoorsWords = "other_doors_words",
         /// The front door for Bitcaster does not say when to come back.
         NeverComeBack = "never_come_back",
-        /// A webhook is told of the next event while the one before is on its way.
+        /// A webhook gets the next event while the previous delivery is still running.
         WebhookAtOnce = "webhook_at_once",
         /// A delivery counts as made once it is claimed.
         WebhookNotedFirst = "webhook_noted_first",
-        /// A receiver that wants nothing any more is told on and on.
+        /// A receiver that refuses further deliveries still gets them.
         GoneGoesOn = "gone_goes_on",
         /// Deliveries follow redirects.
         WebhookRedirects = "webhook_redirects",
@@ -589,7 +589,7 @@ table! {
         WebhookAnyTarget = "webhook_any_target",
         /// The addresses of a webhook's name are checked, and then it is resolved once more to connect.
         WebhookResolvesTwice = "webhook_resolves_twice",
-        /// Deliveries are signed with the new secret alone from the moment that there is one.
+        /// Deliveries are signed with only the new secret as soon as there is one.
         OldSecretForgotten = "old_secret_forgotten",
         /// The answer of a receiver is read to its end.
         WholeAnswer = "whole_answer",
@@ -599,11 +599,11 @@ table! {
         LooksForEver = "looks_for_ever",
         /// A record is looked for as if each had a line of its own, in every format.
         RecordsHaveLines = "records_have_lines",
-        /// The console looks at the newest imports alone for what needs somebody.
+        /// The console checks only the newest imports for what needs attention.
         NewestImportsAlone = "newest_imports_alone",
         /// A picture of records by time leaves stretches out that begin at other moments than its own.
         StretchesLost = "stretches_lost",
-        /// A catalog is saved at the console whatever became of it since it was shown.
+        /// A catalog is saved at the console even if it was changed since it was shown.
         CatalogSavedBlindly = "catalog_saved_blindly",
         /// A full disk and its like are told by their SQLSTATE alone.
         ConditionsUnnamed = "conditions_unnamed",
@@ -625,13 +625,13 @@ table! {
         UsersWithoutLinks = "users_without_links",
         /// Parts of values that are no addresses are shown to those who may not see people.
         EndingsShown = "endings_shown",
-        /// Of a list of addresses the first thing that is wrong is told alone.
+        /// Only the first error in a list of addresses is reported.
         FirstAddressAlone = "first_address_alone",
-        /// Flags that mend a file are read out of the message, which quotes names of the file.
+        /// The proposed flags are parsed from the message, which quotes names of the file.
         FlagsFromMessages = "flags_from_messages",
         /// Letters of JSON are not looked at: text that was decoded wrongly is taken as it is.
         JsonLettersUnseen = "json_letters_unseen",
-        /// Names that mean one field here and another there are taken without a word.
+        /// Ambiguous names are accepted without a warning.
         UnsureNamesTaken = "unsure_names_taken",
         /// Of several columns of one field the first one counts, also where nothing is in it.
         HeaderChoosesColumn = "header_chooses_column",
@@ -641,31 +641,31 @@ table! {
         PointersSkipNulls = "pointers_skip_nulls",
         /// Zeros, times and durations that a sheet shows are lost.
         WorkbookValuesLost = "workbook_values_lost",
-        /// A record that means the user of an earlier one is taken without a word.
+        /// A record about the user of an earlier one is accepted without a warning.
         RepeatsUntold = "repeats_untold",
-        /// That no more users of a file are remembered is not told.
+        /// It is not reported that no more users of a file are remembered.
         FullTableUntold = "full_table_untold",
-        /// Where a value stands among those that were met, whoever writes the file can tell.
+        /// The slot of a value in the table of known values can be predicted by the author of a file.
         HomesUnkeyed = "homes_unkeyed",
         /// Each upload takes as much memory for its users as all of them together may have.
         MemoryForEach = "memory_for_each",
         /// What a record is warned of when it is applied takes the place of what it was warned of before.
         LaterWarningsReplace = "later_warnings_replace",
-        /// Each record that means the user of an earlier one is told by itself, however many there are.
+        /// Each record about the user of an earlier one is reported individually, however many there are.
         RepeatsAllTold = "repeats_all_told",
         /// What a record was warned of while it was received is gone once it is tried again.
         RetryForgetsWarnings = "retry_forgets_warnings",
-        /// What fails again is told without what mends it.
+        /// Records that fail again are reported without advice.
         RetryForgetsHints = "retry_forgets_hints",
         /// A full name is split at its first comma, whatever comes after it.
         NamesSplitAtFirstComma = "names_split_at_first_comma",
-        /// What stands after the comma of a full name is a given name, also where it is a suffix such as `Jr.`
+        /// The text after the comma of a full name is a given name, even if it is a suffix such as `Jr.`
         SuffixesAreGivenNames = "suffixes_are_given_names",
         /// What a full name is split into counts more than what the record says itself.
         SplitNamesCountMore = "split_names_count_more",
-        /// That full names could be split is not told.
+        /// It is not reported that full names could be split.
         SplitUnproposed = "split_unproposed",
-        /// That a full name was not split is not told.
+        /// It is not reported that a full name was not split.
         WholeNamesUntold = "whole_names_untold",
         /// Numbers that a spreadsheet shortened are taken without a warning.
         ShortenedNumbersUntold = "shortened_numbers_untold",
@@ -673,21 +673,21 @@ table! {
         NamedCompressionKept = "named_compression_kept",
         /// Numbers that have lost the zeros before them are taken without a warning.
         LostZerosUntold = "lost_zeros_untold",
-        /// The command that is proposed leaves out what stands before the name of the command, and shows the token.
+        /// The proposed command lacks the words before the command's name, and shows the token.
         CommandForgetsDatabase = "command_forgets_database",
-        /// Of the values that are mended none is left out.
+        /// None of the corrected values is left out.
         MendedValuesStay = "mended_values_stay",
-        /// What is hidden elsewhere is shown where a file is looked at.
+        /// Values that are hidden elsewhere are shown when a file is inspected.
         InspectShowsSecrets = "inspect_shows_secrets",
-        /// Whoever follows events is told of one when it looks the next time, some seconds later.
+        /// Followers of events see an event only at the next poll, some seconds later.
         NewsSeenAndForgotten = "news_seen_and_forgotten",
-        /// Whoever follows events without reading them keeps its place for as long as its connection.
+        /// A follower that does not read keeps its slot as long as its connection.
         FollowerNeedNotRead = "follower_need_not_read",
-        /// Imports that wait for others hide those that stand still.
+        /// Imports that wait for others hide stalled ones.
         StalledBehindOthers = "stalled_behind_others",
         /// What was applied before a pause or a retry counts for the rate.
         RateAcrossPauses = "rate_across_pauses",
-        /// An import of which nothing is left, and that nobody completes, waits for nothing.
+        /// An import without open chunks that is not completed reports nothing that it waits for.
         EndsInSilence = "ends_in_silence",
         /// An import waits for its turn though places are free.
         TurnWhilePlacesAreFree = "turn_while_places_are_free",
@@ -703,17 +703,17 @@ table! {
         LockWithoutGrants = "lock_without_grants",
         /// A part that does not answer is asked again and again.
         LooksPileUp = "looks_pile_up",
-        /// Readiness says nothing where it cannot be told whether imports make progress.
+        /// Readiness reports nothing if it is unknown whether imports make progress.
         UnknownProgressIsReady = "unknown_progress_is_ready",
         /// `muster doctor` calls a server ready that is degraded.
         DegradedIsReady = "degraded_is_ready",
-        /// `muster imports watch` tells the same again whenever a number in it changes.
+        /// `muster imports watch` repeats a message whenever a number in it changes.
         WatchRepeats = "watch_repeats",
         /// Requests with a method that a route does not have make new series.
         WrongMethodsAppearLate = "wrong_methods_appear_late",
-        /// `muster imports watch` tells to resume an import that was never started.
+        /// `muster imports watch` advises to resume an import that was never started.
         WatchResumes = "watch_resumes",
-        /// What is resumed in bulk brings back what somebody cancelled, though nobody named it.
+        /// A bulk resume also resumes cancelled imports that the filter did not name.
         BulkResumesCancelled = "bulk_resumes_cancelled",
         /// An action in bulk that was aborted goes on.
         BulkGoesOn = "bulk_goes_on",
@@ -723,13 +723,13 @@ table! {
         BulkBeyondPreview = "bulk_beyond_preview",
         /// An action in bulk does not care that somebody moved an import out of the state that was shown.
         BulkForgetsStates = "bulk_forgets_states",
-        /// What is cancelled in bulk leaves out imports that are planned.
+        /// A bulk cancel leaves out planned imports.
         BulkLeavesPlans = "bulk_leaves_plans",
         /// The age in the filter of an action in bulk may be longer than the database can reckon back.
         BulkAnyAge = "bulk_any_age",
         /// Webhooks whose deliveries fail are tried before those that have waited less, in as many places as there are.
         FailingWebhooksFirst = "failing_webhooks_first",
-        /// Names of webhooks are looked up in as many threads as there are, whoever waits for them still.
+        /// Host names of webhooks are resolved in any number of threads, even if nobody waits for the result.
         LookupsUnbounded = "lookups_unbounded",
         /// The name of a webhook is looked up though the tenant may have no more.
         LookedUpUncounted = "looked_up_uncounted",
@@ -749,7 +749,7 @@ table! {
         TracesNotFlushed = "traces_not_flushed",
         /// A stop waits for the collector for as long as that takes.
         FlushWaits = "flush_waits",
-        /// A span of a request is named by its address, with whatever stands in that.
+        /// A span of a request is named by its full path, including values.
         AddressInSpan = "address_in_span",
     }
 }
@@ -842,7 +842,7 @@ fn kill_self() -> ! {
     }
 }
 
-/// Whether this fault is to be brought back.
+/// Whether this fault is switched on.
 #[cfg(feature = "faults")]
 pub fn mutant(mutant: Mutant) -> bool {
     static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();

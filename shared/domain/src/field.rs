@@ -1,7 +1,8 @@
 //! Every field of a user that a record can say something about, and what an import makes of it.
 //!
-//! A [`FieldTable`] says under which names an upload has which fields, and what each does to a user that exists. The
-//! native one is [`FieldTable::native`]; a front door hands its own in with the import's options.
+//! A [`FieldTable`] says under which names an upload has which fields, and what each does to a user that
+//! exists. Muster's own table is [`FieldTable::native`]. A front door passes its own table with the import's
+//! options.
 
 pub mod dictionary;
 mod form;
@@ -11,7 +12,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::effect::{Effect, Meets, Says, effect, page};
+pub use crate::effect::{Effect, PatchKind, UserState, effect, page};
 pub(crate) use form::table as forms;
 pub use form::{Form, form_of};
 
@@ -116,7 +117,7 @@ fields! {
     Locked = "locked", Keep;
     /// Password, as an object with its hash.
     Password = "password", Ignore;
-    /// Password, as the hash alone.
+    /// Password, only as a hash.
     PasswordHash = "password_hash", Ignore;
     /// When the password expires; beside `password_hash`.
     PasswordExpireAfter = "password_expire_after", Ignore;
@@ -302,7 +303,7 @@ pub enum Blank {
 /// One name of an upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldRule {
-    /// The name. `custom__*` stands for every name that begins so: the rest is a key of the metadata.
+    /// The name. `custom__*` means every name that begins so: the rest is a key of the metadata.
     pub name: String,
     /// What the values under it are.
     pub field: Field,
@@ -337,7 +338,7 @@ pub struct Mapped {
     /// The values are of one key of the metadata: `office`, `tags[]`, `facts{}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// What stands under the name is left out.
+    /// The values under the name are left out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub left_out: bool,
 }

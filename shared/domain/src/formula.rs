@@ -1,9 +1,9 @@
-//! Cells that no spreadsheet runs: how the file of failed records is guarded, and how reading it undoes that exactly.
+//! Escapes cells so that no spreadsheet evaluates them as formulas, and unescapes them exactly when the file is read back.
 //!
-//! A spreadsheet runs a cell that begins like a formula, and where a cell begins is for the spreadsheet to say: it may cut at another
-//! delimiter than the file has, and at line ends inside of a quoted cell. So an apostrophe is put before whatever looks like
-//! a formula at the start of a cell and after each delimiter and line end within it. Where an apostrophe stands there already,
-//! one is added as well, so that taking one off everywhere gives every text back as it was.
+//! A spreadsheet evaluates a cell that begins like a formula. It may see cells where the file has none: it may split at
+//! another delimiter, and at line ends inside a quoted cell. So an apostrophe is inserted before anything that looks
+//! like a formula, at the start of a cell and after each delimiter and line end within it. If an apostrophe is already
+//! there, another one is added. So removing one apostrophe at each place restores every text.
 
 use std::borrow::Cow;
 
@@ -14,10 +14,10 @@ const SIGNS: [char; 15] = [
     '=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}', '\u{2212}', '\u{fe66}', '\u{fe62}',
     '\u{fe63}', '\u{fe6b}', '\u{207a}', '\u{208a}',
 ];
-/// Where a spreadsheet may end a cell.
+/// Characters at which a spreadsheet may end a cell.
 const ENDS: [char; 6] = [',', ';', '\t', '|', '\n', '\r'];
 
-/// What a spreadsheet may pass over before the sign.
+/// Characters that a spreadsheet may skip before the sign.
 fn is_passed_over(c: char) -> bool {
     c == ' ' || c == '"' || c == '\u{a0}'
 }
@@ -34,7 +34,7 @@ fn wants_guard(rest: &str, first: bool) -> bool {
     is_formula(rest.trim_start_matches('\''))
 }
 
-/// The text of a cell that no spreadsheet runs.
+/// The text of a cell that no spreadsheet evaluates.
 ///
 /// ```
 /// use muster_domain::formula::{guard, unguard_start};
@@ -43,12 +43,12 @@ fn wants_guard(rest: &str, first: bool) -> bool {
 /// assert_eq!(guard("Ada"), "Ada");
 /// assert_eq!(unguard_start("'=1+1"), "=1+1");
 /// ```
-pub fn guard(cell: &str) -> Cow<'_, str> {
+pub fn escape(cell: &str) -> Cow<'_, str> {
     insert(cell, wants_guard)
 }
 
-/// The same of a column's name, which nobody takes the guard off from: it gets an apostrophe where it has none.
-pub fn guard_name(name: &str) -> Cow<'_, str> {
+/// The same for a column's name, which is not unescaped when read: it gets an apostrophe if it has none.
+pub fn escape_name(name: &str) -> Cow<'_, str> {
     insert(name, |rest, first| !rest.starts_with('\'') && wants_guard(rest, first))
 }
 
@@ -57,30 +57,30 @@ fn insert(cell: &str, wanted: impl Fn(&str, bool) -> bool) -> Cow<'_, str> {
         let unsafe_start = cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\'', '＝', '＋', '－', '＠']);
         return if unsafe_start { Cow::Owned(format!("'{cell}")) } else { Cow::Borrowed(cell) };
     }
-    let mut guarded = String::new();
+    let mut escaped = String::new();
     let mut copied = 0;
     for at in starts(cell) {
         let (before, rest) = cell.split_at(at);
         if wanted(rest, at == 0) {
-            guarded.push_str(before.get(copied..).unwrap_or_default());
-            guarded.push('\'');
+            escaped.push_str(before.get(copied..).unwrap_or_default());
+            escaped.push('\'');
             copied = at;
         }
     }
-    if guarded.is_empty() {
+    if escaped.is_empty() {
         Cow::Borrowed(cell)
     } else {
-        Cow::Owned(guarded + cell.get(copied..).unwrap_or_default())
+        Cow::Owned(escaped + cell.get(copied..).unwrap_or_default())
     }
 }
 
-/// Takes off what [`guard`] put before the start of a cell.
-pub fn unguard_start(cell: &str) -> &str {
+/// Takes off what [`escape`] put before the start of a cell.
+pub fn unescape_start(cell: &str) -> &str {
     cell.strip_prefix('\'').unwrap_or(cell)
 }
 
-/// Takes off what [`guard`] put into a cell, its start apart.
-pub fn unguard_inside(cell: &str) -> Cow<'_, str> {
+/// Takes off what [`escape`] put into a cell, its start apart.
+pub fn unescape_inside(cell: &str) -> Cow<'_, str> {
     let mut plain = String::new();
     let mut copied = 0;
     for at in starts(cell).filter(|at| *at > 0) {
@@ -106,8 +106,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_a_spreadsheet_may_run_is_guarded() {
-        for (plain, guarded) in [
+    fn whatever_a_spreadsheet_may_run_is_escaped() {
+        for (plain, escaped) in [
             ("=1+1", "'=1+1"),
             ("x;=1+1", "x;'=1+1"),
             ("a\n=1", "a\n'=1"),
@@ -121,26 +121,26 @@ mod tests {
             ("x;'=1", "x;''=1"),
             ("a=b-c", "a=b-c"),
         ] {
-            assert_eq!(guard(plain), guarded);
-            assert_eq!(unguard_inside(unguard_start_of(&guard(plain))), plain);
+            assert_eq!(escape(plain), escaped);
+            assert_eq!(unescape_inside(unescape_start_of(&escape(plain))), plain);
         }
-        assert_eq!((guard_name("x;'=1"), guard_name("=1")), ("x;'=1".into(), "'=1".into()));
+        assert_eq!((escape_name("x;'=1"), escape_name("=1")), ("x;'=1".into(), "'=1".into()));
     }
 
-    fn unguard_start_of(cell: &str) -> &str {
-        unguard_start(cell)
+    fn unescape_start_of(cell: &str) -> &str {
+        unescape_start(cell)
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
         #[test]
-        fn a_guarded_cell_comes_back_and_no_part_of_it_runs(cell in "[=+@x' \"\\-,;|\\t\\n\\r\u{ff1d}\u{fe66}]{0,12}") {
-            let guarded = guard(&cell);
-            let plain = unguard_inside(unguard_start(&guarded));
+        fn an_escaped_cell_comes_back_and_no_part_of_it_runs(cell in "[=+@x' \"\\-,;|\\t\\n\\r\u{ff1d}\u{fe66}]{0,12}") {
+            let escaped = escape(&cell);
+            let plain = unescape_inside(unescape_start(&escaped));
             prop_assert_eq!(&plain, &cell);
-            for part in guarded.split(ENDS) {
+            for part in escaped.split(ENDS) {
                 let shown = part.trim_start_matches(is_passed_over);
-                prop_assert!(!shown.starts_with(SIGNS), "{:?} in {:?}", part, guarded);
+                prop_assert!(!shown.starts_with(SIGNS), "{:?} in {:?}", part, escaped);
             }
         }
     }

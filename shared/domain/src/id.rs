@@ -1,4 +1,4 @@
-//! Ids as types of their own, so that no function takes one thing's id for another's.
+//! A type for each kind of id, so that ids of different things cannot be confused.
 //!
 //! In JSON, on the command line and in addresses an id is its plain number or UUID text.
 
@@ -82,7 +82,7 @@ id!(
     WebhookId(Uuid), "webhook id", "a UUID"
 );
 id!(
-    /// What a webhook is told, once. UUID version 7: the greater id is the newer delivery.
+    /// One delivery of a webhook. UUID version 7: the greater id is the newer delivery.
     DeliveryId(Uuid), "delivery id", "a UUID"
 );
 id!(

@@ -17,7 +17,7 @@ macro_rules! states {
             /// Every state, in the order of the diagram.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The text that stands in the store and in answers.
+            /// The text in the store and in responses.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
@@ -72,7 +72,7 @@ states! {
 }
 
 impl ImportState {
-    /// Whether the import is at its end (`retry` leads on from `completed`, `resume` from `cancelled`).
+    /// Whether the import has ended (`retry` leads on from `completed`, `resume` from `cancelled`).
     ///
     /// ```
     /// use muster_domain::import::ImportState;
@@ -106,7 +106,7 @@ states! {
 }
 
 states! {
-    /// Where the delivery of a webhook stands.
+    /// The state of the delivery of a webhook.
     DeliveryState {
         /// It is still to be made, or to be tried again.
         Pending = "pending",

@@ -1,8 +1,8 @@
-//! Built-in import profiles: the options for files that other products make, and how such a file is known.
+//! Built-in import profiles: the options for files of other products, and how such a file is recognised.
 //!
-//! A profile is a set of options as they stand in a request. What is given beside it counts more. Passwords that are no hashes are
-//! left out, since they are never stored; what has no field of its own is kept as metadata; phone numbers, which people share and write
-//! as they like, are metadata too where the product does not want them in E.164.
+//! A profile is a set of options as written in a request. Options given beside it take precedence. Plain
+//! passwords are left out, since they are never stored. Values without a field of their own are kept as
+//! metadata. So are phone numbers, if the product does not require E.164.
 
 use crate::validate::fold_column;
 
@@ -42,7 +42,7 @@ impl Builtin {
         BUILTIN.iter().find(|profile| profile.marks.iter().any(|group| group.iter().all(has)))
     }
 
-    /// All of its options, as they stand in a request.
+    /// All of its options, as in a request.
     pub fn pairs(&self) -> Vec<(String, String)> {
         let text = |text: &str| serde_json::Value::from(text).to_string();
         let members: Vec<String> =
@@ -429,7 +429,7 @@ pub const BUILTIN: &[Builtin] = &[
         from: "The file for Site administration, Users, \"Upload users\".",
         source: "https://docs.moodle.org/en/Upload_users",
         file: "users.csv",
-        note: "Passwords in it are plain text, and are left out. Courses, groups and cohorts become metadata. So does `deleted`: Muster's imports delete nobody, so take lines with a 1 there out.",
+        note: "Passwords in it are plain text, and are left out. Courses, groups and cohorts become metadata. So does `deleted`: Muster's imports do not delete users, so remove lines with a 1 there.",
         columns: &[
             ("username", "preferred_username"),
             ("password", ""),
@@ -456,7 +456,7 @@ pub const BUILTIN: &[Builtin] = &[
         from: "`users.csv` of an SIS import.",
         source: "https://developerdocs.instructure.com/services/canvas/sis/file.sis_csv",
         file: "users.csv",
-        note: "The status is `active` or `suspended`; a record that says `deleted` fails: Muster's imports delete nobody, so take the line out.",
+        note: "The status is `active` or `suspended`; a record that says `deleted` fails: Muster's imports do not delete users, so remove the line.",
         columns: &[
             ("user_id", "custom__sis_user_id"),
             ("integration_id", "custom__integration_id"),
@@ -481,7 +481,7 @@ pub const BUILTIN: &[Builtin] = &[
         from: "In the workspace's settings: Manage members, \"Export member list\". Slack publishes no list of the columns; they are those that programs read.",
         source: "https://github.com/chainguard-dev/yacls/blob/v2.4.0/pkg/platform/slack.go",
         file: "users.csv",
-        note: "Members, admins and guests are active, `Deactivated` is not. Bots have no address, and fail alone.",
+        note: "Members, admins and guests are active, `Deactivated` is not. Bots have no address, so only they fail.",
         columns: &[
             ("username", "preferred_username"),
             ("fullname", "name"),

@@ -1,12 +1,12 @@
-//! A file looked at before it is imported: what it is, what its columns mean, how its first records are read, and all that is wrong with it,
-//! grouped by cause. Nothing is stored, and no database is needed.
+//! Inspects a file before it is imported: its format, the meaning of its columns, how its first records are
+//! read, and all its problems, grouped by cause. Nothing is stored, and no database is needed.
 //!
-//! Memory is bounded: a few records, and so many causes. What only the tenant's catalog knows (roles, groups, teams, locations) is not
-//! looked up.
+//! Memory is bounded: a few records and a limited number of causes. Names of the tenant's catalog (roles,
+//! groups, teams, locations) are not looked up.
 
 mod causes;
 mod days;
-mod doubles;
+mod duplicates;
 mod full_names;
 
 use serde::Serialize;
@@ -15,16 +15,16 @@ use crate::error::{ErrorCode, FileError};
 use crate::fault::{Mutant, mutant};
 use crate::field::Field;
 use crate::import_profile::Builtin;
-use crate::intake::{Memory, Reading, Taken};
+use crate::intake::{CheckedRecord, Memory, Reading};
 use crate::options::{Dates, FullNames, IdentifierField, ImportOptions, UnknownNames};
 use crate::parse::{Delimiter, Dialect, Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
-use crate::record::{Names, Patch, REDACTED, RawField, RawRecord, RawValue, Secrets, looks_secret};
+use crate::record::{FieldNames, Patch, REDACTED, RawField, RawRecord, RawValue, Secrets, looks_secret};
 use crate::rules::Rules;
 
 use causes::{Cause, Causes};
 use days::DayOrders;
 pub use days::{DayLook, DayOrder, DayProof};
-use doubles::{Doubled, Doubles};
+use duplicates::{Duplicate, Duplicates};
 use full_names::FullNameForms;
 
 /// Records that are shown.
@@ -66,7 +66,7 @@ pub struct Report {
     pub columns: Vec<Column>,
     /// The first records as they will be read: field and value.
     pub first: Vec<Vec<(String, String)>>,
-    /// What is wrong, the most frequent first.
+    /// The problems, the most frequent first.
     pub problems: Vec<Problem>,
     /// In which order its days are written.
     pub days: DayProof,
@@ -107,7 +107,7 @@ pub struct Problem {
     pub field: Option<String>,
     /// How many records have it.
     pub count: u64,
-    /// The message of the first one, with what mends it.
+    /// The message of the first one, with advice.
     pub message: String,
     /// The first records, with the lines that they begin on.
     pub first: Vec<Place>,
@@ -160,7 +160,7 @@ impl Inspection {
                 first: Vec::new(),
                 problems: Causes::default(),
                 days: DayOrders::default(),
-                doubles: Doubles::default(),
+                duplicates: Duplicates::default(),
                 full_names: FullNameForms::default(),
                 records: 0,
                 invalid: 0,
@@ -176,7 +176,7 @@ impl Inspection {
     #[must_use]
     pub fn remembering(mut self, memory: Memory) -> Self {
         if !memory.is_none() {
-            self.look.doubles = Doubles::within(memory);
+            self.look.duplicates = Duplicates::within(memory);
         }
         self
     }
@@ -216,7 +216,7 @@ impl Inspection {
 
     fn report(self, end: Result<ParseEnd, FileError>) -> Report {
         let opening = self.parser.table_opening().clone();
-        let Look { reading, first, problems, days, doubles: _, full_names, records, invalid } = self.look;
+        let Look { reading, first, problems, days, duplicates: _, full_names, records, invalid } = self.look;
         let profile = Builtin::of_names(reading.binding.names()).map(|profile| profile.name);
         let columns = reading.binding.meanings().map(|(name, field, by)| Column {
             name: name.to_owned(),
@@ -224,7 +224,7 @@ impl Inspection {
             by: by.as_str(),
         });
         let mut problems = problems.into_problems();
-        problems.extend(reading.binding.name_of(Field::Name).and_then(|name| full_names.told(name)));
+        problems.extend(reading.binding.name_of(Field::Name).and_then(|name| full_names.problem(name)));
         problems.sort_by(|one, other| {
             let first = |problem: &Problem| (problem.code.is_none(), std::cmp::Reverse(problem.count));
             let then = |problem: &Problem| (problem.code.map(ErrorCode::as_str), problem.field.clone());
@@ -259,14 +259,14 @@ struct Look {
     first: Vec<Vec<(String, String)>>,
     problems: Causes,
     days: DayOrders,
-    doubles: Doubles,
+    duplicates: Duplicates,
     full_names: FullNameForms,
     records: u64,
     invalid: u64,
 }
 
 impl RecordSink for Look {
-    fn header(&mut self, names: &Names) -> Result<(), FileError> {
+    fn header(&mut self, names: &FieldNames) -> Result<(), FileError> {
         self.reading.header(names)
     }
 
@@ -278,8 +278,8 @@ impl RecordSink for Look {
         self.reading.beyond_ascii();
     }
 
-    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
-        let Self { reading, first, problems, days, doubles, full_names: forms, records, invalid } = self;
+    fn record(&mut self, record: &RawRecord<'_>, names: &FieldNames) -> Result<(), FileError> {
+        let Self { reading, first, problems, days, duplicates, full_names: forms, records, invalid } = self;
         *records += 1;
         reading.binding.extend(names);
         days.record(record, &reading.binding);
@@ -295,12 +295,12 @@ impl RecordSink for Look {
                 }
                 Ok(record) => {
                     forms.record(record, full_names, place);
-                    doubles.record(record, identifier, |doubled| {
-                        let cause = match doubled {
-                            Doubled::In(field, _) => Cause::Twice(field),
-                            Doubled::Full(_) => Cause::Full,
+                    duplicates.record(record, identifier, |duplicate| {
+                        let cause = match duplicate {
+                            Duplicate::In(field, _) => Cause::Twice(field),
+                            Duplicate::Full(_) => Cause::Full,
                         };
-                        problems.note(cause, place, || told_of(doubled, identifier, place.record));
+                        problems.note(cause, place, || told_of(duplicate, identifier, place.record));
                     });
                 }
             }
@@ -330,12 +330,11 @@ impl RecordSink for Look {
     }
 }
 
-fn told_of(doubled: Doubled, identifier: IdentifierField, record: u64) -> String {
-    match doubled {
-        Doubled::In(field, earlier) => twice(field, identifier, record, earlier),
-        Doubled::Full(values) => format!(
-            "from record {record} on, values that one user alone can have are compared with the first {values} of the file and no \
-             others: the import itself compares all of them"
+fn told_of(duplicate: Duplicate, identifier: IdentifierField, record: u64) -> String {
+    match duplicate {
+        Duplicate::In(field, earlier) => twice(field, identifier, record, earlier),
+        Duplicate::Full(values) => format!(
+            "from record {record} on, values that only one user can have are compared only with the first {values} of the file; the import itself compares all of them"
         ),
     }
 }
@@ -348,13 +347,13 @@ fn twice(field: IdentifierField, identifier: IdentifierField, record: u64, earli
         )
     } else {
         format!(
-            "{field}: record {record} has the value of record {earlier}, and one user alone can have it: the later record will fail, unless the earlier one's user has another by then"
+            "{field}: record {record} has the value of record {earlier}, and only one user can have it: the later record will fail, unless the earlier one's user has another value by then"
         )
     }
 }
 
 /// The names that a full name is split into, where the options say so.
-fn split_names(taken: &Taken<'_, '_>, full_names: FullNames) -> Vec<(&'static str, String)> {
+fn split_names(taken: &CheckedRecord<'_, '_>, full_names: FullNames) -> Vec<(&'static str, String)> {
     let Ok(record) = &taken.validated.result else { return Vec::new() };
     if full_names == FullNames::Whole {
         return Vec::new();
@@ -372,7 +371,7 @@ fn is_secret(field: &str) -> bool {
 }
 
 /// The values of a record that may be shown, by the index of their names.
-fn values(record: &RawRecord<'_>, names: &Names, secrets: &Secrets) -> Vec<(usize, String)> {
+fn values(record: &RawRecord<'_>, names: &FieldNames, secrets: &Secrets) -> Vec<(usize, String)> {
     let record = if secrets.hide_whole(record) { Secrets::hidden(record) } else { *record };
     let text = |field: &RawField<'_>| match field.value {
         RawValue::Null => "null".to_owned(),
@@ -411,7 +410,7 @@ mod tests {
         let problem = problem.map(|problem| (problem.code, problem.count, problem.first.len()));
         assert_eq!(problem, Some((None, 2, 2)), "{told:?}");
         assert_eq!(told.first[0].len(), 2, "nothing is split unasked: {told:?}");
-        // With the option the parts are shown, and what stays whole is told.
+        // With the option, the parts are shown, and names that are not split are reported.
         let split = report(file, FullNames::LastFirst);
         let wanted = [("given_name", "Ada"), ("family_name", "Lovelace")];
         let shown = split.first[0][2..].iter().map(|(field, value)| (field.as_str(), value.as_str()));

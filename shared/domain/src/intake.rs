@@ -1,14 +1,15 @@
-//! A record of a received file → what is staged: looked at, validated, and where the import's options or plain sense mend it, mended.
+//! Turns a record of a received file into what is staged: the record is checked, validated, and corrected if
+//! the import's options or its context allow it.
 //!
-//! Everything here happens once, while the file is received: what is staged is the mended record, so that workers validate and plan as
-//! ever. Good records pay nothing, since mending begins with what validating refused. No value is stored that is not the one in the file
-//! (P13): text that was decoded wrongly and what a spreadsheet's error left are refused.
+//! This happens once, while the file is received. The corrected record is staged, so workers validate and
+//! plan as usual. Valid records cost nothing extra, since only refused values are corrected. Only values of
+//! the file are stored (P13): wrongly decoded text and the traces of spreadsheet errors are refused.
 
+mod corrections;
 mod explain;
+mod known_values;
 mod letters;
 mod memory;
-mod mend;
-mod met;
 mod repeats;
 mod zeros;
 
@@ -19,11 +20,11 @@ use crate::error::{ErrorCode, FileError, RecordError};
 use crate::fault::{Mutant, mutant};
 use crate::field::Field;
 use crate::options::{Duplicates, FullNames, HeaderNames};
-use crate::record::{NameId, Names, RawField, RawRecord, RawValue, Secrets};
+use crate::record::{FieldNames, NameId, RawField, RawRecord, RawValue, Secrets};
 use crate::rules::Rules;
 use crate::validate::{Binding, Validated, last_first, validate};
+pub(crate) use known_values::{KnownValues, Lookup};
 pub use memory::Memory;
-pub(crate) use met::{Meeting, Met};
 pub use repeats::REPEATS_TOLD;
 use repeats::{Repeat, Repeats};
 use zeros::Zeros;
@@ -38,18 +39,18 @@ pub struct Reading {
     /// People made the file, and the import takes their names.
     handmade: bool,
     beyond_ascii: bool,
-    /// The users of the records so far, where it is told that a later one means one of them.
+    /// The users of the records so far, if repeated users are reported.
     repeats: Option<Repeats>,
     /// Which columns have numbers that begin with a zero.
     zeros: Zeros,
-    /// Causes are counted, and not told of each record.
+    /// Causes are counted, and not reported for each record.
     counts_causes: bool,
 }
 
 /// What a record came to.
 #[derive(Debug)]
-pub struct Taken<'r, 'a> {
-    /// The record to stage, mended.
+pub struct CheckedRecord<'r, 'a> {
+    /// The corrected record to stage.
     pub record: &'r RawRecord<'a>,
     /// What validating it gave.
     pub validated: Validated<'r>,
@@ -57,7 +58,7 @@ pub struct Taken<'r, 'a> {
     pub identifier: Option<LaneHash>,
     /// What to tell beside its outcome.
     pub warnings: Vec<String>,
-    /// It is the first of the records that mean an earlier one's user and are told together, at the end: [`Reading::untold_repeats`].
+    /// It is the first of the repeated records that are reported together at the end: [`Reading::untold_repeats`].
     pub stands_for_repeats: bool,
     /// Which names hold secrets.
     pub secrets: &'r Secrets,
@@ -66,8 +67,8 @@ pub struct Taken<'r, 'a> {
     binding: &'r Binding,
 }
 
-impl Taken<'_, '_> {
-    /// An error of the record with what mends it.
+impl CheckedRecord<'_, '_> {
+    /// An error of the record with advice.
     pub(crate) fn explained(&self, error: &RecordError) -> RecordError {
         let mut error = error.clone();
         explain_in(&mut error, self.record, self.binding, self.rules);
@@ -90,8 +91,9 @@ impl Reading {
         }
     }
 
-    /// Also warns of a record that means the user of an earlier one, as far as the memory has room: all uploads share one. What programs send
-    /// is answered as they expect, and where a user may stand once in the file, the later record fails.
+    /// Also warns of a record that means the user of an earlier one, as far as the memory has room: all
+    /// uploads share one. Programs get the responses that they expect, and if users must be unique in the
+    /// file, the later record fails.
     #[must_use]
     pub fn telling_repeats(mut self, memory: Memory) -> Self {
         let told = self.handmade && !memory.is_none() && !mutant(Mutant::RepeatsUntold);
@@ -100,20 +102,20 @@ impl Reading {
         self
     }
 
-    /// For whoever counts causes: errors are handed over as validating gives them, since what mends them is needed once for each cause
-    /// ([`Taken::explained`]), and warnings however many records have them.
+    /// For counting causes: errors are passed as validation gives them, since advice is needed once for each
+    /// cause ([`CheckedRecord::explained`]), and warnings for all records.
     #[must_use]
     pub(crate) fn counting_causes(self) -> Self {
         Self { counts_causes: true, ..self }
     }
 
-    /// What to tell, at the end, of the repeated records that were not told one by one.
+    /// The final warning about repeated records that were not reported individually.
     pub fn untold_repeats(&self) -> Option<String> {
         self.repeats.as_ref().and_then(Repeats::untold)
     }
 
     /// The header of a table.
-    pub fn header(&mut self, names: &Names) -> Result<(), FileError> {
+    pub fn header(&mut self, names: &FieldNames) -> Result<(), FileError> {
         self.binding.extend(names);
         self.binding.check_header(&self.rules.options)
     }
@@ -127,8 +129,8 @@ impl Reading {
     pub fn record<R>(
         &mut self,
         record: &RawRecord<'_>,
-        names: &Names,
-        then: impl FnOnce(Taken<'_, '_>) -> R,
+        names: &FieldNames,
+        then: impl FnOnce(CheckedRecord<'_, '_>) -> R,
     ) -> R {
         self.binding.extend(names);
         let mut warnings = Vec::new();
@@ -150,8 +152,9 @@ impl Reading {
                 return then(taken(&record, validated, warnings, known, &mut self.repeats));
             }
         };
-        let mends = mend::mends(&record, &self.binding, &self.rules, errors, &mut warnings);
-        if mends.is_empty() {
+        let corrections =
+            corrections::corrections(&record, &self.binding, &self.rules, errors, &mut warnings);
+        if corrections.is_empty() {
             let validated = self.explained(&record, validated);
             return then(taken(
                 &record,
@@ -161,24 +164,25 @@ impl Reading {
                 &mut self.repeats,
             ));
         }
-        let fields = mended(&record, &mends);
+        let fields = corrected(&record, &corrections);
         let once = RawRecord { fields: &fields, ..record };
         let validated = validate(&once, &self.binding, &self.rules);
         let Err(errors) = &validated.result else {
             return then(taken(&once, validated, warnings, (&self.rules, &self.binding), &mut self.repeats));
         };
-        let mends = mend::without(&record, &self.binding, &self.rules, &mends, errors, &mut warnings);
-        let Some(mends) = mends else {
+        let corrections =
+            corrections::without(&record, &self.binding, &self.rules, &corrections, errors, &mut warnings);
+        let Some(corrections) = corrections else {
             let validated = self.explained(&once, validated);
             return then(taken(&once, validated, warnings, (&self.rules, &self.binding), &mut self.repeats));
         };
-        let fields = mended(&record, &mends);
+        let fields = corrected(&record, &corrections);
         let without = RawRecord { fields: &fields, ..record };
         let validated = self.explained(&without, validate(&without, &self.binding, &self.rules));
         then(taken(&without, validated, warnings, (&self.rules, &self.binding), &mut self.repeats))
     }
 
-    /// Errors with what mends them, where each record is told.
+    /// Errors with advice, if each record is reported.
     fn explained<'v>(&self, record: &RawRecord<'_>, validated: Validated<'v>) -> Validated<'v> {
         if self.counts_causes {
             return validated;
@@ -187,8 +191,8 @@ impl Reading {
         Validated { result: validated.result.map_err(explain), ..validated }
     }
 
-    /// Tells of numbers whose last digits are gone, and of those without the zeros that others of their column have. Of phone numbers their
-    /// error tells.
+    /// Tells of numbers whose last digits are gone, and of those without the zeros that others of their
+    /// column have. For phone numbers the error has it.
     fn damaged_numbers(&mut self, record: &RawRecord<'_>, warnings: &mut Vec<String>) {
         for field in record.fields {
             let RawValue::Text(text) = field.value else { continue };
@@ -233,7 +237,7 @@ impl Reading {
     fn spreadsheet_damage(&self, record: &RawRecord<'_>) -> Option<RecordError> {
         record.fields.iter().find_map(|field| {
             let RawValue::Text(text) = field.value else { return None };
-            let text = self.binding.unguard(text);
+            let text = self.binding.unescape(text);
             let first = text.as_bytes().first()?;
             // Most texts begin otherwise, and need no further look.
             if !matches!(first, b'#' | b'\'') || self.rules.options.is_null_word(text) {
@@ -241,10 +245,10 @@ impl Reading {
             }
             let message = match first {
                 b'#' if explain::is_spreadsheet_error(text) => {
-                    "the value is an error of a spreadsheet: mend the formula there, and export again"
+                    "the value is an error of a spreadsheet: correct the formula there, and export again"
                 }
                 b'\'' if self.binding.is_email(field.name) => {
-                    "an apostrophe, by which spreadsheets mark a text, stands before the address: take it off"
+                    "the address begins with an apostrophe, by which spreadsheets mark a text: remove it"
                 }
                 _ => return None,
             };
@@ -265,14 +269,14 @@ enum Damage {
     Zeros,
 }
 
-/// The record as it is handed over, with what is told of any record.
+/// The record as it is passed on, with the warnings of any record.
 fn taken<'r, 'a>(
     record: &'r RawRecord<'a>,
     validated: Validated<'r>,
     mut warnings: Vec<String>,
     (rules, binding): (&'r Rules, &'r Binding),
     repeats: &mut Option<Repeats>,
-) -> Taken<'r, 'a> {
+) -> CheckedRecord<'r, 'a> {
     let identifier = validated.identifier.as_deref().map(LaneHash::of);
     let mut stands_for_repeats = false;
     if let (Some(repeats), Some(identifier)) = (repeats, identifier) {
@@ -286,7 +290,7 @@ fn taken<'r, 'a>(
         warnings.extend(kept_whole(&validated, binding));
     }
     let secrets = binding.secrets();
-    Taken { record, validated, identifier, warnings, stands_for_repeats, secrets, rules, binding }
+    CheckedRecord { record, validated, identifier, warnings, stands_for_repeats, secrets, rules, binding }
 }
 
 /// Tells of a full name that is not split although the options say so.
@@ -302,7 +306,7 @@ fn kept_whole(validated: &Validated<'_>, binding: &Binding) -> Option<String> {
     })
 }
 
-/// Errors with what mends them, where people made the file: programs are answered as they expect.
+/// Errors with advice, if people made the file; programs get the responses that they expect.
 pub fn explained(
     mut errors: Vec<RecordError>,
     record: &RawRecord<'_>,
@@ -322,9 +326,9 @@ fn explain_in(error: &mut RecordError, record: &RawRecord<'_>, binding: &Binding
     }
 }
 
-/// What is put in the place of a field.
+/// The replacement of a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Mend {
+enum Correction {
     /// Another text.
     Text(String),
     /// Yes or no.
@@ -333,15 +337,16 @@ enum Mend {
     LeftOut,
 }
 
-fn mended<'m>(record: &RawRecord<'m>, mends: &'m [(usize, Mend)]) -> Vec<RawField<'m>> {
-    let mend = |at: usize| mends.iter().find(|(of, _)| *of == at).map(|(_, mend)| mend);
+fn corrected<'m>(record: &RawRecord<'m>, corrections: &'m [(usize, Correction)]) -> Vec<RawField<'m>> {
+    let correction =
+        |at: usize| corrections.iter().find(|(of, _)| *of == at).map(|(_, correction)| correction);
     let fields = record.fields.iter().enumerate().filter_map(|(at, field)| {
-        let value = match mend(at) {
+        let value = match correction(at) {
             None => field.value,
-            Some(Mend::Text(text)) => RawValue::Text(text),
-            Some(Mend::Flag(true)) => RawValue::Json("true"),
-            Some(Mend::Flag(false)) => RawValue::Json("false"),
-            Some(Mend::LeftOut) => return None,
+            Some(Correction::Text(text)) => RawValue::Text(text),
+            Some(Correction::Flag(true)) => RawValue::Json("true"),
+            Some(Correction::Flag(false)) => RawValue::Json("false"),
+            Some(Correction::LeftOut) => return None,
         };
         Some(RawField { name: field.name, value })
     });
@@ -362,7 +367,7 @@ fn is_scientific(text: &str) -> bool {
         && power.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// What stands in `="…"`, by which people keep spreadsheets from changing a value.
+/// The text in `="…"`, which people use to keep spreadsheets from changing a value.
 fn unwrapped(text: &str) -> Cow<'_, str> {
     match text.strip_prefix("=\"").and_then(|rest| rest.strip_suffix('"')) {
         Some(inner) => Cow::Owned(inner.replace("\"\"", "\"")),
@@ -370,7 +375,7 @@ fn unwrapped(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Where in the record the field of an error stands.
+/// The position in the record of the field of an error.
 fn place(record: &RawRecord<'_>, binding: &Binding, error: &RecordError) -> Option<usize> {
     let name = error.field.as_deref()?;
     record.fields.iter().position(|field| binding.name_at(field.name) == name)

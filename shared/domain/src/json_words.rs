@@ -1,4 +1,4 @@
-//! What is wrong with a JSON text, in words of JSON: its reader speaks of the types of this program, which nobody who sends a text knows.
+//! Errors of a JSON text in terms of JSON. The parser's messages name types of this program, which clients do not know.
 
 use crate::fault::{Mutant, mutant};
 

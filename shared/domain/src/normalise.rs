@@ -1,4 +1,4 @@
-//! The one place where values become the keys they are compared by. SQL never folds, trims or lower-cases.
+//! The only module that turns values into the keys by which they are compared. SQL never folds, trims or lower-cases.
 //!
 //! Guarantee: normalising is stable, `f(f(x)) == f(x)` (property tests below). Plain lower-case ASCII is borrowed.
 
@@ -81,7 +81,7 @@ pub fn has_forbidden_char(text: &str) -> bool {
     })
 }
 
-/// The first character that nobody sees, and that no identifier may hold therefore: two identifiers that look the same would be two.
+/// The first invisible character. Identifiers must not contain any, or two identifiers that look the same would differ.
 ///
 /// Those are control and format characters (those that change the direction of text among them), what Unicode calls default
 /// ignorable (fillers, joiners, tags, variation selectors), and what has no meaning to all: private use and unassigned.

@@ -1,6 +1,6 @@
-//! What an import is asked to do. Written down with the import and never changed afterwards.
+//! The options of an import. They are stored with the import and never change.
 //!
-//! What a request may say is the table in [`crate::request`]; here stands what of it is stored.
+//! The options of a request are the table in [`crate::request`]; this is their stored form.
 
 mod choices;
 
@@ -32,7 +32,7 @@ impl From<IdentifierField> for Field {
 pub struct Enrolment {
     /// Id of the organization.
     pub organization_id: i32,
-    /// Id of the group, 0 for none, -1 for one that is made when the import's plan is applied.
+    /// Id of the group, 0 for none, -1 for one that is created when the import's plan is applied.
     pub group_id: i32,
 }
 
@@ -77,13 +77,13 @@ pub struct ImportOptions {
     pub sets: Sets,
     /// Which forms of values are taken.
     pub values: Values,
-    /// What names do that the catalog does not know.
+    /// What happens with names that are not in the catalog.
     pub unknown_names: UnknownNames,
-    /// What records do that mean the same user.
+    /// What happens with records about the same user.
     pub duplicates: Duplicates,
     /// How phone numbers are checked.
     pub phone_check: PhoneCheck,
-    /// Which usernames are taken.
+    /// Which usernames are accepted.
     pub usernames: Usernames,
     /// What a table's short and long records do.
     pub rows: Rows,
@@ -101,19 +101,19 @@ pub struct ImportOptions {
     /// What becomes of full names.
     #[serde(skip_serializing_if = "is_usual")]
     pub full_names: FullNames,
-    /// Two letters of the country whose phone numbers may stand without their country code.
+    /// Two letters of the country whose phone numbers may omit the country code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phone_country: Option<String>,
     /// What values do that a field does not take.
     #[serde(skip_serializing_if = "is_usual")]
     pub on_invalid_value: OnInvalidValue,
-    /// What stands between the names in a cell that holds several.
+    /// The separator of the names in a cell with several names.
     #[serde(skip_serializing_if = "is_usual")]
     pub list_separator: ListSeparator,
-    /// Texts that stand for an empty cell, such as `NULL`.
+    /// Texts that mean an empty cell, such as `NULL`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub null_words: Vec<String>,
-    /// Where the list of records stands in a JSON file, as a JSON Pointer, where it is not the file itself.
+    /// The JSON Pointer to the list of records in a JSON file, if it is not the file itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
     /// The sheet of a workbook, by its name or its number.
@@ -151,7 +151,7 @@ pub struct NewerOptions {
 }
 
 impl ImportOptions {
-    /// Whether the text of a cell stands for an empty one.
+    /// Whether the text of a cell means an empty one.
     pub fn is_null_word(&self, text: &str) -> bool {
         !self.null_words.is_empty()
             && !mutant(Mutant::NullWordsAreValues)
@@ -182,7 +182,7 @@ impl ImportOptions {
         let newer = |option: &str| NewerOptions { option: option.to_owned() };
         let serde_json::Value::Object(options) = &json else { return Err(newer("options")) };
         if let Some(name) = options.keys().find(|name| !Self::NAMES.contains(&name.as_str())) {
-            // A name is taken from the row; one that is no name of ours is not repeated at any length.
+            // The name comes from the row; an unknown name is not repeated at full length.
             return Err(newer(&name.chars().take(40).collect::<String>()));
         }
         let alone = |(name, value): (&String, &serde_json::Value)| {

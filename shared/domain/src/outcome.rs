@@ -1,9 +1,9 @@
-//! What became of records: outcomes, their counts, and the compact sheet in which a chunk keeps them.
+//! The outcomes of records, their counts, and the compact form in which a chunk stores them.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// What became of one record.
+/// The outcome of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -42,7 +42,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The text that stands in answers.
+    /// The text in responses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Exists => "exists",
@@ -60,7 +60,7 @@ impl Reason {
 /// An outcome with its reason: one byte in a sheet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Verdict {
-    /// What became of the record.
+    /// The outcome of the record.
     pub outcome: Outcome,
     /// Why.
     pub reason: Option<Reason>,
@@ -210,7 +210,7 @@ impl OutcomeSheet {
         self.verdicts.is_empty()
     }
 
-    /// Writes down what became of the record at `index` of the chunk. An index past the end is ignored.
+    /// Sets the outcome of the record at `index` of the chunk. An index past the end is ignored.
     pub fn set(&mut self, index: usize, verdict: Verdict, user: Option<Uuid>) {
         if let (Some(slot), Some(id)) = (self.verdicts.get_mut(index), self.users.get_mut(index)) {
             *slot = verdict;
@@ -218,7 +218,7 @@ impl OutcomeSheet {
         }
     }
 
-    /// What became of the record at `index` of the chunk.
+    /// The outcome of the record at `index` of the chunk.
     pub fn get(&self, index: usize) -> Option<(Verdict, Option<Uuid>)> {
         Some((*self.verdicts.get(index)?, *self.users.get(index)?))
     }

@@ -1,13 +1,12 @@
-//! Bytes → [`RawRecord`]s with positions. Pure and incremental: fed with pieces of any size, it holds at most one record.
+//! Parses bytes into [`RawRecord`]s with positions. Pure and incremental: it accepts pieces of any size and holds at most one record.
 //!
-//! Readers know UTF-8 alone: what is in another encoding comes to them through [`encoding`], and positions are those of the
-//! text that they read.
+//! The readers accept UTF-8 only. Other encodings are converted by [`encoding`] first, and positions refer to the converted text.
 //!
-//! Guarantee: whatever the pieces, the same bytes give the same records and the same error (`tests/parse` proves it).
-//! Non-goal: meaning. Which columns there must be and what a value means is validate's.
+//! Guarantee: the same bytes give the same records and the same error, however they are cut into pieces (`tests/parse` proves it).
+//! Non-goal: meaning. Required columns and the meaning of values are checked by validate.
 //!
-//! Strict where leniency would lose or move data, and only there. What makes record borders uncertain is a
-//! [`FileError`], final for the parser; what is wrong with one record is its `defect`, and the parser goes on.
+//! The parser is strict only where leniency would lose or move data. If record boundaries become uncertain,
+//! it stops with a [`FileError`]. A fault of one record is its `defect`, and the parser continues.
 
 mod csv;
 mod dialect;
@@ -26,7 +25,7 @@ mod sniff;
 use crate::error::{ErrorCode, FileError};
 use crate::fault::{self, Mutant};
 use crate::field::FieldTable;
-use crate::record::{Names, RawRecord};
+use crate::record::{FieldNames, RawRecord};
 
 pub use dialect::{Delimiter, Dialect, ReadAs, SkipLines, UnknownDelimiter, UnknownSkip};
 pub use encoding::{TextEncoding, UnknownTextEncoding};
@@ -36,16 +35,16 @@ pub use letters::is_misdecoded;
 pub use limits::ParseLimits;
 pub use opening::TableOpening;
 
-/// The column that marks a file of failed records. Its letters are in other places in each encoding, so that they tell in which one a
-/// spreadsheet saved the file anew.
+/// The column that marks a file of failed records. Its letters are at different positions in each encoding,
+/// so they show in which encoding a spreadsheet saved the file again.
 pub const FAILED_MARK: &str = "_muster_\u{f1}\u{fe}\u{20ac}";
 
 /// Receives what a parser finds.
 pub trait RecordSink {
     /// The CSV header was read; called once, before the first record, and not at all for JSON.
-    fn header(&mut self, names: &Names) -> Result<(), FileError>;
+    fn header(&mut self, names: &FieldNames) -> Result<(), FileError>;
 
-    /// Whether a column of this name is known: by that a handmade table's header is told from what stands before it.
+    /// Whether a column of this name is known, to distinguish the header of a handmade table from the lines before it.
     fn knows(&self, _name: &str) -> bool {
         false
     }
@@ -54,7 +53,7 @@ pub trait RecordSink {
     fn beyond_ascii(&mut self) {}
 
     /// One record, in file order. `names` resolves its field names; it only ever grows.
-    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError>;
+    fn record(&mut self, record: &RawRecord<'_>, names: &FieldNames) -> Result<(), FileError>;
 }
 
 /// What a whole upload came to.
@@ -105,7 +104,7 @@ pub struct ParseEnd {
 #[derive(Debug)]
 pub struct Parser {
     reader: Reader,
-    /// The encoding that was named; once the upload is open, the one that it is in.
+    /// The named encoding; once the upload is open, the actual one.
     encoding: Option<TextEncoding>,
     /// How the encoding is known.
     evidence: &'static str,
@@ -338,7 +337,7 @@ impl Parser {
     ) -> Result<(), FileError> {
         let text = encoding::text_of(opening.encoding, head.get(opening.mark..).unwrap_or_default());
         let (delimiter, skip) = match marked {
-            true => (None, SkipLines::Told),
+            true => (None, SkipLines::Refuse),
             false => (self.dialect.delimiter, self.dialect.skip_lines),
         };
         self.opening = opening::look(&text, whole, delimiter, skip, &|name| sink.knows(name))?;

@@ -1,9 +1,8 @@
 //! Records + existing users + rules → what to write and what became of each record. A pure function.
 //!
-//! Guarantee: the plan is that of working through the records one after the other. Records of one chunk see each other's
-//! effects; a record that collides with a user on a unique field fails and names that user.
-//! Non-goal: the database. What another transaction did in the meantime is found while writing (a unique index or the
-//! user's version says so), and the chunk is then planned again.
+//! Guarantee: the plan equals processing the records one after the other. Records of one chunk see each other's effects; a
+//! record that collides with a user on a unique field fails and names that user. Non-goal: the database. Concurrent changes are
+//! detected while writing (by a unique index or the user's version), and the chunk is then planned again.
 
 mod draft;
 mod metadata;
@@ -31,14 +30,14 @@ use draft::{Draft, Snapshot};
 pub use metadata::merged;
 pub use row::{NewCredentials, UserRow};
 
-/// What is to be written, and what became of each record.
+/// What is to be written, and the outcome of each record.
 #[derive(Debug, Default, PartialEq)]
 pub struct Plan<'a> {
     /// One verdict a record, with the user concerned, in the order of the records.
     pub verdicts: Vec<(Verdict, Option<Uuid>)>,
     /// Errors of the failed records, by index in the records.
     pub errors: Vec<(usize, RecordError)>,
-    /// What records said in vain, by index in the records, ascending.
+    /// The warnings of records, by index, ascending.
     pub warnings: Vec<(usize, Warning)>,
     /// Users to insert, sorted by identifier so that all writers lock in one order.
     pub inserts: Vec<UserRow<'a>>,
@@ -52,13 +51,13 @@ pub struct Plan<'a> {
     /// The plan hangs on something that no row shows, so it is good only if nobody else wrote users of the tenant since
     /// they were read: a unique value that was taken and given up again, or an identifier that nobody has and that the record
     /// turns into another one at once.
-    pub needs_alone: bool,
+    pub needs_exclusive: bool,
     /// Users to enrol in the import's organization and group.
     pub enrolments: Vec<Uuid>,
     /// Passwords and second factors of new users, sorted by id.
     pub credentials: Vec<NewCredentials<'a>>,
-    /// What is changed of users that were there, sorted by id; and users that are inserted and changed at once. One that is inserted
-    /// by one record is not among them.
+    /// What is changed of users that were there, sorted by id; and users that are inserted and changed at
+    /// once. A user that a record inserts is not among them.
     pub changes: Vec<Change>,
     /// What each record does to its user, in the order of the records; empty unless it was [asked for](plan_in_detail).
     pub effects: Vec<Effect>,
@@ -117,8 +116,8 @@ struct Planner<'a, 'o> {
     obstacles: Vec<usize>,
     /// Unique values that a record took and a later one gave up.
     passed: Vec<(IdentifierField, Cow<'a, str>)>,
-    /// See [`Plan::needs_alone`].
-    needs_alone: bool,
+    /// See [`Plan::needs_exclusive`].
+    needs_exclusive: bool,
     /// Whether what each record does is kept.
     detailed: bool,
     /// What the record that is being decided does.
@@ -135,7 +134,7 @@ impl<'a, 'o> Planner<'a, 'o> {
             warnings: Vec::new(),
             obstacles: Vec::new(),
             passed: Vec::new(),
-            needs_alone: false,
+            needs_exclusive: false,
             detailed: false,
             effect: Effect::default(),
         };
@@ -206,17 +205,17 @@ impl<'a, 'o> Planner<'a, 'o> {
         if self.detailed {
             self.effect.made_by = found.and_then(|at| self.users[at].made_by());
         }
-        // Nobody has the value that the record is identified by, before or after, so no row tells whether somebody else took
-        // it in between. Where the record decides nothing that is written, it stands for the moment at which it was read.
-        self.needs_alone |= match found {
+        // No user has the record's identifier before or after, so no row shows whether another transaction took it in
+        // between. If the record decides nothing that is written, its decision is as of the moment of reading.
+        self.needs_exclusive |= match found {
             None => self.wants_new_identifier(record),
             Some(at) => renamed && self.users[at].is_written(),
         };
         Ok((verdict, Some(user)))
     }
 
-    /// A record that a later one passed changes nothing. What refuses it still refuses it, so that its failure keeps its
-    /// reason; one that would go in is superseded.
+    /// A record that a later one passed changes nothing. If it is still refused, its failure keeps its
+    /// reason; a record that would be applied is superseded.
     fn supersede(
         &mut self,
         record: &'a Record<'a>,
@@ -237,7 +236,7 @@ impl<'a, 'o> Planner<'a, 'o> {
             }
         };
         self.check_free(record, at)?;
-        // What the record says in vain does not matter any more.
+        // Warnings about the record no longer matter.
         self.warnings.clear();
         self.warnings.push(Warning::Superseded(later.record));
         Ok((Verdict::SUPERSEDED, later.user))
@@ -251,7 +250,7 @@ impl<'a, 'o> Planner<'a, 'o> {
 
     /// The user that a record means: `None` if it does not say, `Some(None)` if there is none yet.
     ///
-    /// One that was renamed as the record asks is found under the new name, so that a file can be imported again. True says so:
+    /// A user that was already renamed is found under the new name, so that a file can be imported again. True says so:
     /// the lane of that name may be working on the same user.
     fn find(&mut self, record: &Record<'_>) -> Option<(Option<usize>, bool)> {
         let field = self.rules.options.identifier;
@@ -276,7 +275,7 @@ impl<'a, 'o> Planner<'a, 'o> {
         new_id: &mut dyn FnMut() -> Uuid,
     ) -> Result<(Verdict, Uuid), RecordError> {
         let at = self.users.len();
-        // A taken value is told before a period of validity that ends before it begins.
+        // A taken value is reported before a validity that ends before it begins.
         if !mutant(Mutant::ValidityBeforeIdentity) {
             self.check_free(record, at)?;
         }
@@ -347,7 +346,7 @@ impl<'a, 'o> Planner<'a, 'o> {
         wanted(record, field, self.rules)
     }
 
-    /// Nobody but the user at `at` may hold a unique value of the record.
+    /// Only the user at `at` may hold the record's unique values.
     fn check_free(&mut self, record: &Record<'_>, at: usize) -> Result<(), RecordError> {
         for field in IdentifierField::ALL {
             let patch =
@@ -391,7 +390,7 @@ impl<'a, 'o> Planner<'a, 'o> {
         // What somebody has in the end is written, and then the unique index watches over it.
         let watched =
             |(field, value): &(IdentifierField, Cow<'a, str>)| self.holders[slot(*field)].contains_key(value);
-        plan.needs_alone = self.needs_alone || !self.passed.iter().all(watched);
+        plan.needs_exclusive = self.needs_exclusive || !self.passed.iter().all(watched);
         for user in &self.users {
             let Some(base) = user.base() else { continue };
             for field in IdentifierField::ALL {

@@ -4,8 +4,8 @@
 //! which unique values it has to do with (`keys`). A later chunk that meets one of these values lays those users over the ones
 //! that are there. When the plan is applied, `drift` compares what a record is about to do with what was planned.
 //!
-//! Guarantee: applied while nobody else writes, records come to what was planned (P11).
-//! Non-goal: secrets. Only new users bring them, and nothing of them is kept here.
+//! Guarantee: if nobody else writes meanwhile, records get the planned outcome (P11). Non-goal: secrets. Only
+//! new users have them, and the plan stores none.
 
 mod drift;
 mod keys;
@@ -75,7 +75,7 @@ impl OnDrift {
     /// Every value.
     pub const ALL: &'static [Self] = &[Self::Refuse, Self::Apply];
 
-    /// The text that stands in requests and on the command line.
+    /// The text in requests and on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Refuse => "refuse",
@@ -139,8 +139,8 @@ impl Known {
         }
     }
 
-    /// The users that are there and that a plan changes, with the versions at which they were met. Those that an earlier chunk
-    /// changes are told by it.
+    /// The users that are there and that a plan changes, with the versions at which they were met. Users that
+    /// an earlier chunk changes come from that chunk.
     pub fn met(&self, plan: &Plan<'_>) -> (Vec<Uuid>, Vec<i32>) {
         let changed: HashSet<Uuid> = written(plan).collect();
         let met = |user: &&ExistingUser| changed.contains(&user.id) && !self.planned.contains(&user.id);

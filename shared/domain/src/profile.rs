@@ -1,7 +1,6 @@
-//! What a user has beyond the columns that every user has: kept together in one JSON column, so that a user without any of
-//! it costs nothing.
+//! Data that only some users have. It is kept in one JSON column, so that other users cost nothing.
 //!
-//! Catalog names are kept as their ids: renaming one renames it for all, and one that leaves the catalog leaves its users.
+//! Catalog names are stored as ids. Renaming a name renames it for all users, and removing it from the catalog removes it from its users.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -88,7 +87,7 @@ pub enum AddressKind {
 }
 
 impl Address {
-    /// An address; its kind is told by its value.
+    /// An address; its kind follows from its value.
     pub fn of(value: &str) -> Self {
         let kind = if PhoneNumber::parse(value).is_ok() || is_phone_written_out(value) {
             AddressKind::Phone

@@ -1,5 +1,5 @@
-//! How an import gets on: how fast, until when, what it waits for, and whether it stands still. Pure: the store reads the
-//! [`Facts`], [`Progress::of`] says what they mean.
+//! The progress of an import: rate, expected end, what it waits for, and whether it is stalled. Pure: the
+//! store reads the [`Facts`], and [`Progress::of`] interprets them.
 
 use std::fmt;
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub struct Facts {
     pub problem: Option<Problem>,
 }
 
-/// What is around all imports.
+/// The surroundings of all imports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Surroundings {
     /// Places in the window.
@@ -104,7 +104,7 @@ pub enum WaitsFor {
     Resume,
     /// The tenant to be enabled.
     Tenant,
-    /// A producer: none runs, and nobody else sends chunks to the workers.
+    /// A producer: none runs, and only producers send chunks to the workers.
     Producer,
     /// A worker: none runs.
     Worker,
@@ -145,13 +145,13 @@ impl fmt::Display for WaitsFor {
             Self::Worker => "a worker: none is running",
             Self::Retry => "the next try of its chunks",
             Self::Dispatch => "its chunks to be sent to the workers",
-            Self::Window => "a place in the window: all are taken",
+            Self::Window => "a place in the window: all are in use",
             Self::Turn => "its turn among the imports of its tenant",
         })
     }
 }
 
-/// How an import that has not ended gets on.
+/// The progress of an import that has not ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Since when there is no progress: when a chunk last came to its end, or when the import came into its state.
@@ -200,7 +200,7 @@ impl Progress {
         })
     }
 
-    /// Why it stands still, in one sentence without any user's value.
+    /// Why it is stalled, in one sentence without any user's value.
     pub fn reason(&self) -> String {
         match (&self.problem, self.waits_for) {
             (_, Some(waits @ (WaitsFor::Producer | WaitsFor::Worker))) => format!("it waits for {waits}"),

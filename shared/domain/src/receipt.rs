@@ -1,8 +1,8 @@
 //! Receipts: what was done with a file, signed. Pure.
 //!
-//! A receipt is a JSON document with the members `receipt` and `signature`. What is signed are exactly the bytes of the member `receipt` as it
-//! is written: from its `{` to its `}`, blanks and line ends included. Whoever writes the document anew, be it with other blanks, has a
-//! document without a good signature.
+//! A receipt is a JSON document with the members `receipt` and `signature`. What is signed are exactly the
+//! bytes of the member `receipt` as it is written: from its `{` to its `}`, blanks and line ends included. If
+//! the document is written again in any other form, even with other blanks, its signature is no longer valid.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -44,7 +44,7 @@ pub struct Receipt {
     pub file: Option<FileLine>,
     /// What it was asked to do.
     pub options: ImportOptions,
-    /// What became of the records.
+    /// The outcomes of the records.
     pub counts: Counts,
     /// Failures by cause, the most frequent first.
     pub problems: Vec<ProblemLine>,
@@ -84,7 +84,7 @@ pub struct FileLine {
 pub struct ProblemLine {
     /// The error's code.
     pub code: String,
-    /// The column or key, where it is about one.
+    /// The column or key, if it concerns one.
     pub field: Option<String>,
     /// How many errors.
     pub count: u64,
@@ -113,7 +113,7 @@ pub struct Lineage {
     pub undone_by: Vec<Uuid>,
 }
 
-/// Digests of what became of the records, chunk by chunk, and one of all of them.
+/// Digests of the outcomes, one for each chunk, and one of all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeDigests {
     /// How many chunks there are.
@@ -256,8 +256,8 @@ pub enum Fault {
     Contradiction(&'static str),
 }
 
-/// Reads a receipt and checks its signature: with this key where one is given, else with its own, which tells that nothing was changed and
-/// not who signed it.
+/// Reads a receipt and checks its signature: with this key if one is given, otherwise with its own, which
+/// shows that nothing was changed but not who signed it.
 pub fn check(document: &str, key: Option<PublicKey>) -> Result<(Receipt, PublicKey), Fault> {
     let Document { receipt, signature } = serde_json::from_str(document.trim_start_matches('\u{feff}'))
         .map_err(|_| {

@@ -16,7 +16,7 @@ use crate::id::ImportId;
 use crate::intake::{Memory, Reading};
 use crate::options::{Dates, Duplicates, EmptyFile};
 use crate::parse::{ReadAs, RecordSink, TextEncoding};
-use crate::record::{Names, RawField, RawRecord, RawValue, Secrets, source_json};
+use crate::record::{FieldNames, RawField, RawRecord, RawValue, Secrets, source_json};
 use crate::rules::Rules;
 use crate::unique::{KeyList, UniqueKey};
 use crate::validate::Validated;
@@ -99,14 +99,14 @@ pub struct Receiving<S> {
     cutter: ChunkCutter,
     issues: Vec<Issue>,
     issue_bytes: usize,
-    /// What there is to say of the first record that stands for others as well: that is known when all of them are counted.
+    /// The warning of the first record that also covers others; it is known when all of them are counted.
     stands_for_repeats: Option<Issue>,
     /// Who writes what is staged, and whether it was gone when it was to take something.
     stager: S,
     stager_gone: bool,
     /// Why a chunk could not be encoded.
     unencoded: Option<std::io::Error>,
-    /// What must stand once in the file, where the import wants that.
+    /// The values that must be unique in the file, if the import asks for it.
     keys: Vec<UniqueKey>,
     invalid: u64,
     /// The same by their first error.
@@ -114,7 +114,7 @@ pub struct Receiving<S> {
     /// Most records of a file, and what the tenant may send.
     records: Option<u64>,
     allowance: Allowance,
-    /// Some values must stand once in the file.
+    /// Some values must be unique in the file.
     unique: bool,
     brake: Option<Brake>,
     /// The import of which the first record that says so failed before.
@@ -219,7 +219,7 @@ impl<S: Stager> Receiving<S> {
             self.issue_bytes += issue.size();
             self.issues.push(issue);
         }
-        let mut names = Names::new();
+        let mut names = FieldNames::new();
         for name in self.reading.binding.names() {
             names.push(name);
         }
@@ -263,11 +263,11 @@ impl<S: Stager> Receiving<S> {
     }
 }
 
-/// The text of a cell of a file of failed records, without what was put into it against spreadsheets. What stands at its
-/// start is for validation, which knows what an empty cell means.
-fn unguarded_cell<'r>(field: &RawField<'r>) -> Option<Cow<'r, str>> {
+/// The text of a cell of a file of failed records, without what was put into it against spreadsheets. The
+/// apostrophe at its start is left to validation, which knows what an empty cell means.
+fn unescaped_cell<'r>(field: &RawField<'r>) -> Option<Cow<'r, str>> {
     match field.value {
-        RawValue::Text(text) => Some(formula::unguard_inside(text)),
+        RawValue::Text(text) => Some(formula::unescape_inside(text)),
         RawValue::Null | RawValue::Json(_) => None,
     }
 }
@@ -277,14 +277,14 @@ fn with_text<'r>(field: &RawField<'r>, text: &'r Option<Cow<'r, str>>) -> RawFie
     RawField { name: field.name, value }
 }
 
-/// What of a record must stand once, whatever else is wrong with it.
+/// The unique values of a record, even if it has other errors.
 fn keys(validated: &Validated<'_>, record: u64) -> impl Iterator<Item = UniqueKey> {
     let values = [(KeyList::Identifier, &validated.identifier), (KeyList::NewEmail, &validated.new_email)];
     values.into_iter().filter_map(move |(list, value)| Some(UniqueKey::of(list, value.as_deref()?, record)))
 }
 
 impl<S: Stager> RecordSink for Receiving<S> {
-    fn header(&mut self, names: &Names) -> Result<(), FileError> {
+    fn header(&mut self, names: &FieldNames) -> Result<(), FileError> {
         self.reading.header(names)
     }
 
@@ -296,25 +296,25 @@ impl<S: Stager> RecordSink for Receiving<S> {
         self.reading.beyond_ascii();
     }
 
-    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
+    fn record(&mut self, record: &RawRecord<'_>, names: &FieldNames) -> Result<(), FileError> {
         self.check_number(record.position.record.get())?;
         self.reading.binding.extend(names);
         let (cells, fields);
-        let unguarded;
-        let record = if self.reading.binding.is_guarded() {
-            cells = record.fields.iter().map(unguarded_cell).collect::<Vec<_>>();
+        let unescaped;
+        let record = if self.reading.binding.is_escaped() {
+            cells = record.fields.iter().map(unescaped_cell).collect::<Vec<_>>();
             fields = record
                 .fields
                 .iter()
                 .zip(&cells)
                 .map(|(field, cell)| with_text(field, cell))
                 .collect::<Vec<_>>();
-            unguarded = RawRecord { fields: &fields, ..*record };
-            &unguarded
+            unescaped = RawRecord { fields: &fields, ..*record };
+            &unescaped
         } else {
             record
         };
-        // What cannot be told from a secret is not even staged.
+        // Text that may contain a secret is not even staged.
         let hidden;
         let record = if self.reading.binding.secrets().hide_whole(record) {
             hidden = Secrets::hidden(record);
@@ -333,8 +333,8 @@ impl<S: Stager> RecordSink for Receiving<S> {
 }
 
 impl<S: Stager> Receiving<S> {
-    /// Validates a record, and puts it into a chunk with what is wrong with it.
-    fn stage(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
+    /// Validates a record, and adds it with its errors to a chunk.
+    fn stage(&mut self, record: &RawRecord<'_>, names: &FieldNames) -> Result<(), FileError> {
         self.cutter.hide(self.reading.binding.secrets());
         if self.mends.is_none() {
             self.mends = self.reading.binding.origin(record).map(|origin| origin.import);

@@ -12,6 +12,6 @@ pub use crate::typed::{
 };
 pub use origin::{NoOrigin, ORIGIN_KEY, Origin};
 pub use position::{Position, RecordNumber};
-pub use raw::{NameId, Names, RawField, RawRecord, RawValue};
+pub use raw::{FieldNames, NameId, RawField, RawRecord, RawValue};
 pub use secrets::{Secrets, looks_secret};
 pub use source::source_json;

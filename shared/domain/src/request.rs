@@ -212,7 +212,7 @@ impl ImportRequest {
         Ok(AskedImport { options, dialect, brake: self.values.brake })
     }
 
-    /// What an idempotency key stands for: whose request it is and what it asks, the body apart, which is still to come. `options` are
+    /// The content of an idempotency key: the tenant and the options of the request, without the body, which arrives later. `options` are
     /// those of the request, with what they resolved to.
     pub fn fingerprint(
         &self,
@@ -228,11 +228,11 @@ impl ImportRequest {
         let request = serde_json::json!(["POST /v1/imports", tenant, options, delimiter, self.filename()]);
         let mut hash = Sha256::new();
         hash.update(request.to_string());
-        // Where none is named, keys of requests from before there was a choice stay good.
+        // If none is named, the keys of older requests stay valid.
         if let Some(encoding) = encoding {
             hash.update(encoding.as_str());
         }
-        if *skip_lines != SkipLines::Told {
+        if *skip_lines != SkipLines::Refuse {
             hash.update(format!("{skip_lines:?}"));
         }
         if *brake != BRAKE {

@@ -1,8 +1,8 @@
-//! RSA public keys from PEM: what an operator hands over so that signed requests can be verified.
+//! RSA public keys in PEM, which an operator registers so that signed requests can be verified.
 //!
 //! Two forms are taken, `PUBLIC KEY` (SubjectPublicKeyInfo, what `openssl rsa -pubout` writes) and `RSA PUBLIC KEY` (PKCS #1);
-//! both come out as PKCS #1 in DER, which is what verifying takes. A private key is refused: it has no business here.
-//! Non-goal: verifying anything, and any other kind of key.
+//! both come out as PKCS #1 in DER, which is what verifying takes. Private keys are refused. Non-goals: verification itself,
+//! and other kinds of keys.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,8 +1,9 @@
-//! What an import's options and its tenant's catalog amount to: worked out once an import, used by validate and plan.
+//! The rules that follow from an import's options and its tenant's catalog. They are computed once for each
+//! import, and used by validate and plan.
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::catalog::{AttributeDefinition, NameKind};
+use crate::catalog::{AttributeDefinition, CatalogKind};
 use crate::field::{FieldSet, FieldTable};
 use crate::normalise::fold_name;
 use crate::options::{ImportOptions, Values};
@@ -22,7 +23,7 @@ pub struct Rules {
 #[derive(Debug, Clone, Default)]
 pub struct CatalogIndex {
     /// Ids by folded name, a map a kind.
-    names: HashMap<NameKind, HashMap<String, i32>>,
+    names: HashMap<CatalogKind, HashMap<String, i32>>,
     /// Definitions of custom attributes.
     pub attributes: BTreeMap<String, AttributeDefinition>,
     /// Most chats at a time that a user may be given.
@@ -31,12 +32,12 @@ pub struct CatalogIndex {
 
 impl CatalogIndex {
     /// Adds a name under its folded form.
-    pub fn insert(&mut self, kind: NameKind, key: String, id: i32) {
+    pub fn insert(&mut self, kind: CatalogKind, key: String, id: i32) {
         self.names.entry(kind).or_default().insert(key, id);
     }
 
     /// The id of a name, in whatever case and form it is written.
-    pub fn find(&self, kind: NameKind, name: &str) -> Option<i32> {
+    pub fn find(&self, kind: CatalogKind, name: &str) -> Option<i32> {
         self.names.get(&kind)?.get(&*fold_name(name)).copied()
     }
 }

@@ -1,7 +1,7 @@
 //! Credentials: a token, what it may do, and for which tenant.
 //!
-//! A token is 256 random bits, so its SHA-256 can stand for it: nothing can be guessed, and nothing slow is needed to
-//! store it safely. It is shown once and kept nowhere.
+//! A token has 256 random bits, so it cannot be guessed, and its SHA-256 is safe to store without a slow
+//! hash. The token itself is shown once and never stored.
 
 use std::fmt;
 use std::str::FromStr;

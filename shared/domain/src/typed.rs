@@ -169,7 +169,7 @@ pub struct Extras<'a> {
 /// One valid record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record<'a> {
-    /// Where it stands in the upload.
+    /// Its position in the upload.
     pub position: Position,
     /// E-mail address.
     pub email: Patch<EmailAddress<'a>>,

@@ -1,13 +1,14 @@
-//! What an import changed, and how it is taken back: before-images and the three-way rule. Pure.
+//! What an import changed and how it is undone: before-images and the three-way rule. Pure.
 //!
-//! A [`Change`] is what one application of a chunk did to one user: field by field what it had and what it was left with. A chunk's
+//! A [`Change`] is what one application of a chunk did to one user: for each field the value before and the value after. A chunk's
 //! changes are its before-images. They hold no password hash and no TOTP secret: these are in a table of their own, which nothing here
 //! reads. A value of the metadata stands in them as it stands in the user, also under a name that looks like one of a secret
 //! (`custom__api_key`), which chunks of an import hold sealed.
 //!
-//! An undo is an import whose records are the changes of the import that it undoes, the last change first. What it does to a user is
-//! decided field by field ([`plan`]): where a field still is as the import left it, it gets what it had before; else it is left alone
-//! and told. A user that the import inserted is deleted if nothing touched it since.
+//! An undo is an import whose records are the changes of the import that it undoes, the last change first.
+//! Its effect on a user is decided field by field ([`plan`]): a field that is still as the import left it
+//! gets its earlier value. Any other field is left as it is and reported. A user that the import inserted is
+//! deleted if nothing changed it since.
 
 mod change;
 mod fit;
@@ -23,4 +24,4 @@ pub use flat::{Flat, Row, flat_profile, flat_user, is_membership, membership_pat
 pub(crate) use flat::{kept_alike, objects_kept_alike, same};
 pub use images::Images;
 pub use left::{LeftUser, lay_left_over, left};
-pub use plan::{Found, Kept, Places, Planned, Step, Told, Written, plan};
+pub use plan::{ChangeResult, Found, Kept, Places, Planned, Step, Written, plan};

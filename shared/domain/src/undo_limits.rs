@@ -48,7 +48,7 @@ impl UndoCode {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Enrolled, Self::Deleted, Self::ChangedSincePlan];
 
-    /// The text that stands in requests and on the command line.
+    /// The text in requests and on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Enrolled => "enrolled",

@@ -1,5 +1,5 @@
-//! Values that may stand once in a file (`duplicates = refuse`): each is known by a fingerprint, so that finding the
-//! doubles of a file of any size needs neither the values nor memory.
+//! Values that must be unique in a file (`duplicates = refuse`). Each is represented by a fingerprint, so
+//! finding the duplicates of a file of any size needs neither the values nor much memory.
 
 use xxhash_rust::xxh3::xxh3_128;
 

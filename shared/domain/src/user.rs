@@ -1,4 +1,15 @@
-//! A user as the API shows one, and as the planner reads one.
+//! A user as the API shows it, and the other shapes of a user. There are six, one for each step:
+//!
+//! | Shape | Where | What it is for |
+//! |---|---|---|
+//! | `record::Record` | a validated record of a file | what is to become of a user: fields that are absent, null or have a value |
+//! | `ExistingUser` | read from the store before planning | the columns as stored, with the version that guards the write |
+//! | `Draft` (plan/draft.rs) | while a chunk is planned | an existing or new user with the changes of the records so far |
+//! | `plan::UserRow` | written to the store | the columns of an insert or update |
+//! | `planned::PlannedUser`, `undo::Flat` | kept in plans and before-images | a user as a chunk would leave it; a user as a map from field to value, to compare and restore |
+//! | `User` | responses and exports | names instead of ids, without secrets |
+//!
+//! Front doors have views of their own, made from these (`Member` and `ProfiledUser` of the store).
 
 use std::collections::BTreeMap;
 

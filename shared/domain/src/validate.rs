@@ -1,15 +1,15 @@
-//! `RawRecord` → [`Record`] or all that is wrong with it. Pure, and the same while receiving and while applying.
+//! Validates a `RawRecord`: the result is a [`Record`] or all its errors. Pure, and the same while receiving and while applying.
 //!
-//! What stands under a name is worked out once an import ([`Binding`]); a record is then one pass over its fields.
+//! The meaning of each name is determined once for each import ([`Binding`]). A record then takes one pass over its fields.
 
 mod attribute;
 mod binding;
+mod catalog_refs;
 mod cell;
 mod columns;
 pub(crate) mod days;
 mod formats;
 mod json;
-mod names;
 mod person;
 mod rule;
 mod secret;
@@ -19,11 +19,11 @@ use std::borrow::Cow;
 
 pub use crate::column_name::{clean as clean_column, fold as fold_column, quoted};
 pub use binding::{Binding, Shape};
-pub(crate) use names::last_first;
+pub(crate) use catalog_refs::last_first;
 pub use person::address_text;
 pub use value::{MAX_NAME_CHARS, MAX_TEXT_BYTES};
 
-use crate::catalog::NameKind;
+use crate::catalog::CatalogKind;
 use crate::error::{ErrorCode, RecordError, first_errors};
 use crate::fault::{Mutant, mutant};
 use crate::field::{Behaviour, Blank, Field, FieldRule, FieldSet};
@@ -95,8 +95,8 @@ pub fn validate<'a>(raw: &RawRecord<'a>, binding: &'a Binding, rules: &Rules) ->
     pass.finish(raw.defect.is_some())
 }
 
-/// What a file of failed records says of a record that could not be read whole. Its cells lack what was lost, so taking them as
-/// they are would lose it for good: somebody must have looked.
+/// What a file of failed records says of a record that could not be read whole. Its cells lack the lost data,
+/// so applying them would make the loss permanent. Somebody must check them first.
 fn damaged(code: RawValue<'_>) -> Result<(), RecordError> {
     let RawValue::Text(code) = code else { return Ok(()) };
     let codes = [ErrorCode::CsvColumnCount, ErrorCode::CsvBadQuote, ErrorCode::InvalidUtf8];
@@ -104,7 +104,7 @@ fn damaged(code: RawValue<'_>) -> Result<(), RecordError> {
         None => Ok(()),
         Some(code) => Err(RecordError::new(
             code,
-            "the record could not be read whole where it came from: mend its cells, and then empty this one",
+            "the record could not be read completely in its original file: correct its cells, and then empty this one",
         )),
     }
 }
@@ -163,7 +163,7 @@ impl<'a> Pass<'a, '_> {
     /// In what people make, a text of blanks for a field is an empty cell, in JSON as in a table.
     fn blank(&self, value: RawValue<'a>) -> Option<RawValue<'a>> {
         let RawValue::Text(text) = value else { return Some(value) };
-        let text = self.binding.unguard(text);
+        let text = self.binding.unescape(text);
         // Most values begin with something.
         let says_something =
             begins(text) || !text.chars().all(|c| c.is_whitespace() || matches!(c, '\u{200b}' | '\u{feff}'));
@@ -183,7 +183,7 @@ impl<'a> Pass<'a, '_> {
         if self.binding.shape() != Shape::Columns {
             return Some(value);
         }
-        let text = self.binding.unguard(text);
+        let text = self.binding.unescape(text);
         if !text.is_empty() && !self.rules.options.is_null_word(text) {
             return Some(RawValue::Text(text));
         }
@@ -297,11 +297,11 @@ impl<'a> Pass<'a, '_> {
                 let attributes = attribute::custom(source, &rules.catalog.attributes, lenient)?;
                 self.extras().custom_attributes = attributes;
             }
-            Field::Roles => self.names(field, NameKind::Role, value, |extras| &mut extras.roles)?,
-            Field::Groups => self.names(field, NameKind::Group, value, |extras| &mut extras.groups)?,
-            Field::Teams => self.names(field, NameKind::Team, value, |extras| &mut extras.teams)?,
+            Field::Roles => self.names(field, CatalogKind::Role, value, |extras| &mut extras.roles)?,
+            Field::Groups => self.names(field, CatalogKind::Group, value, |extras| &mut extras.groups)?,
+            Field::Teams => self.names(field, CatalogKind::Team, value, |extras| &mut extras.teams)?,
             Field::Location => {
-                let (location, left_out) = names::one(NameKind::Location, value, rules)?;
+                let (location, left_out) = catalog_refs::one(CatalogKind::Location, value, rules)?;
                 let extras = self.extras();
                 extras.location = location;
                 if left_out {
@@ -339,11 +339,11 @@ impl<'a> Pass<'a, '_> {
     fn names(
         &mut self,
         field: Field,
-        kind: NameKind,
+        kind: CatalogKind,
         value: RawValue<'a>,
         slot: for<'e> fn(&'e mut Extras<'a>) -> &'e mut Patch<NameChange>,
     ) -> Result<(), RecordError> {
-        let (change, left_out) = names::change(kind, value, self.rules, &mut self.further)?;
+        let (change, left_out) = catalog_refs::change(kind, value, self.rules, &mut self.further)?;
         let extras = self.extras();
         *slot(extras) = change;
         if left_out {

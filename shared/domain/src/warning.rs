@@ -1,10 +1,10 @@
-//! Warnings: data beside an outcome, for what a record said in vain. The texts are those of contracts A.3.4.
+//! Warnings: data beside an outcome, about parts of a record that had no effect. The texts are those of contracts A.3.4.
 
 use std::fmt;
 
 use crate::field::Field;
 
-/// Something that a record said in vain.
+/// A part of a record that had no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Warning {
     /// A new user: null removes nothing.
@@ -97,7 +97,7 @@ mod tests {
         }
         for text in [
             "first_name holds a line break; it was replaced by a blank.",
-            "Record 7, an earlier one of the file, means the same user. Records are applied in the order of the file; \
+            "Record 7, an earlier one of the file, is about the same user. Records are applied in the order of the file; \
              `--duplicates refuse` takes the first one alone.",
             "phone_number was left out: a phone number is written in E.164",
         ] {

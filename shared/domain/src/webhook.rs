@@ -1,4 +1,4 @@
-//! Webhooks: what a tenant's servers are told of what happens to its imports, in which words, and when a delivery is tried again.
+//! Webhooks: which events of imports a tenant's servers are notified of, the payloads, and when a delivery is retried.
 //!
 //! Pure: the shell reads events and writes deliveries (`muster_store::deliveries`), and the producer sends them. A payload has ids,
 //! states, counts and codes, and no value of a user.

@@ -4,7 +4,7 @@ use muster_testkit::table::index;
 
 use muster_domain::field::{Field, Form, form_of};
 use muster_domain::options::{HeaderNames, ImportOptions};
-use muster_domain::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber};
+use muster_domain::record::{FieldNames, Position, RawField, RawRecord, RawValue, RecordNumber};
 use muster_domain::rules::Rules;
 use muster_domain::validate::{Binding, validate};
 
@@ -15,7 +15,7 @@ const HASHED: &str = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lh
 fn wrong(field: Field, cell: &str) -> Vec<String> {
     let options = ImportOptions { header_names: HeaderNames::Common, ..ImportOptions::default() };
     let rules = Rules::new(options).with_catalog(index());
-    let mut names = Names::new();
+    let mut names = FieldNames::new();
     let (email, name) = (names.push("email"), names.push(field.as_str()));
     let mut binding = Binding::new(&rules);
     binding.extend(&names);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use muster_domain::id::ImportId;
 use muster_domain::outcome::{Outcome, Verdict};
 use muster_domain::undo::{
-    Change, Flat, Found, Kind, LeftUser, Told, Undo, is_membership, lay_left_over, left, plan,
+    Change, ChangeResult, Flat, Found, Kind, LeftUser, Undo, is_membership, lay_left_over, left, plan,
     put_differences,
 };
 use muster_testkit::random::Random;
@@ -197,7 +197,7 @@ struct Foreseen {
 
 impl Foreseen {
     /// Plans the next chunk.
-    fn told(&mut self, chunk: &[Change], undo: &Undo) -> Vec<Told> {
+    fn told(&mut self, chunk: &[Change], undo: &Undo) -> Vec<ChangeResult> {
         let there = |(id, (version, fields)): (&Uuid, &(i32, Flat))| {
             let found = Found {
                 id: *id,

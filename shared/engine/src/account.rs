@@ -1,4 +1,4 @@
-//! Which user the engine runs as, and handing the data to that user.
+//! The operating system user that the engine runs as, and the ownership of its data.
 //!
 //! An ordinary user runs the engine as itself. As root the engine gets the rights of whoever owns the data; if that is
 //! root too, the bundled engine runs as root, and an installed one, which refuses that, as `postgres` or `nobody`.

@@ -1,7 +1,7 @@
 //! The engine that is included in the binary, and unpacking it.
 //!
-//! It is unpacked beside its place and moved there when it is complete and on disk, so that a folder with the right name
-//! is a whole engine. Only the holder of the data folder's lock unpacks.
+//! It is unpacked to a temporary folder and renamed when it is complete and on disk. So a folder with the
+//! final name always holds a complete engine. Only the holder of the data folder's lock unpacks.
 
 use std::path::PathBuf;
 

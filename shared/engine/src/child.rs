@@ -1,4 +1,4 @@
-//! The server as our child: it dies when we do, and a signal to it can hit nobody else.
+//! The server as a child process: it ends with this program, and a signal sent to it cannot reach another process.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -42,7 +42,7 @@ impl Child {
             *lock(&shared) = pid;
             let _ = started.send(Ok(child.id()));
             if let Some(pid) = pid {
-                // Until it is reaped below, nobody else gets its id.
+                // Until it is reaped below, its id is not reused.
                 let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
                 while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
             }
@@ -85,8 +85,8 @@ fn lock(target: &Mutex<Option<Pid>>) -> MutexGuard<'_, Option<Pid>> {
     target.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has the kernel signal the child when the calling thread ends. Elsewhere than on Linux there is no such thing: a
-/// server that outlives its program is found by the next start (`leftover.rs`).
+/// Has the kernel signal the child when the calling thread ends. Other systems do not have this: a server
+/// that outlives its program is found by the next start (`stale_server.rs`).
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "a death signal can only be set between fork and exec")]
 pub(super) fn die_with_parent(command: &mut Command, signal: Signal) {

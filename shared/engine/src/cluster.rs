@@ -1,4 +1,4 @@
-//! The database files: made once, whole or not at all, and only used by the major version that made them.
+//! The database files: created once, completely or not at all, and only used by the major version that created them.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind;

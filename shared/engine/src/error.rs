@@ -1,4 +1,4 @@
-//! What can go wrong with the embedded engine, each with what the person at the terminal can do about it.
+//! Errors of the embedded engine, each with advice for the person at the terminal.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The data folder: what lies where in it, and the folder for the socket.
+//! The layout of the data folder, and the folder for the socket.
 //!
 //! ```text
 //! <data folder>/lock         held by the program that runs the engine
@@ -40,7 +40,7 @@ pub(super) struct DataFolder {
 }
 
 impl DataFolder {
-    /// Makes the folder where it is missing, for this user alone.
+    /// Creates the folder if it is missing, accessible to this user only.
     pub(super) fn create(path: &Path) -> Result<Self, EngineError> {
         let mut builder = DirBuilder::new();
         builder
@@ -55,8 +55,7 @@ impl DataFolder {
     /// The folder, if there is one.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, EngineError> {
         match fs::canonicalize(path) {
-            // The path goes into settings and addresses, which are text, and by way of initdb into shell commands,
-            // where it stands in double quotes.
+            // The path is used in settings and addresses, which are text, and through initdb in shell commands, in double quotes.
             Ok(root) => match root.to_str() {
                 Some(text) if !text.contains(['"', '$', '`', '\\']) && !text.contains(char::is_control) => {
                     Ok(Some(Self { root }))
@@ -135,14 +134,14 @@ pub(super) fn last_lines(output: &[u8]) -> String {
     lines.get(lines.len().saturating_sub(TAIL_LINES)..).unwrap_or_default().join("\n")
 }
 
-/// Writes a folder's files through to the disk, so that a rename after it stands for all of them. On Linux in one go for
+/// Flushes a folder's files to the disk, so that a later rename covers all of them. On Linux in one go for
 /// the whole file system: a thousand files one by one take seconds on a busy disk.
 #[cfg(target_os = "linux")]
 pub(super) fn sync_tree(folder: &Path) -> std::io::Result<()> {
     Ok(rustix::fs::syncfs(File::open(folder)?)?)
 }
 
-/// Writes a folder's files through to the disk, so that a rename after it stands for all of them.
+/// Flushes a folder's files to the disk, so that a later rename covers all of them.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn sync_tree(folder: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
@@ -157,11 +156,11 @@ pub(super) fn sync_tree(folder: &Path) -> std::io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// The folder the socket lies in.
+/// The folder of the socket.
 #[derive(Debug, Clone)]
 pub(super) struct SocketFolder {
     pub(super) path: PathBuf,
-    /// It lies outside the data folder, where others may write as well.
+    /// It is outside the data folder, where other users may write too.
     outside: bool,
 }
 
@@ -180,8 +179,8 @@ impl SocketFolder {
         Self { path, outside: true }
     }
 
-    /// Makes it where it is missing and hands it to the user that runs the engine. Whatever else stands there is refused:
-    /// who owns the folder decides who answers on the socket.
+    /// Creates it if it is missing and makes the user that runs the engine its owner. Anything else at this
+    /// path is refused, since the owner of the folder decides who answers on the socket.
     pub(super) fn prepare(&self, uid: u32, gid: u32) -> Result<(), EngineError> {
         match DirBuilder::new().mode(0o700).create(&self.path) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {

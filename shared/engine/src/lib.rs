@@ -14,7 +14,7 @@
 //! folder, [`EngineError`] says why it does not run.
 //!
 //! Steps of a start, each in a module: the folder (`folder`), its lock (`lock`), the user to run as (`account`), what an
-//! earlier run left (`leftover`), the programs (`binaries`, `bundle`), the database files (`cluster`), the server
+//! earlier run left (`stale_server`), the programs (`binaries`, `bundle`), the database files (`cluster`), the server
 //! (`child`, `supervisor`).
 
 mod account;
@@ -24,8 +24,8 @@ mod child;
 mod cluster;
 mod error;
 mod folder;
-mod leftover;
 mod lock;
+mod stale_server;
 mod supervisor;
 
 use std::path::{Path, PathBuf};
@@ -37,9 +37,9 @@ use tokio::time::{Instant, sleep};
 
 pub use error::EngineError;
 use folder::{DataFolder, SocketFolder};
-use leftover::PidFile;
 use lock::DataLock;
-use supervisor::{Answer, Ground, Server, blocking};
+use stale_server::PidFile;
+use supervisor::{Answer, Prepared, Server, blocking};
 
 /// What to run and where.
 #[derive(Debug, Clone)]
@@ -79,11 +79,11 @@ impl EmbeddedEngine {
     /// broken. After an error nothing runs.
     pub async fn start(options: EngineOptions) -> Result<Self, EngineError> {
         let began = Instant::now();
-        let (ground, options) = blocking(move || Ok((Ground::prepare(&options)?, options))).await?;
-        let server = Box::pin(ground.launch(&options)).await?;
+        let (prepared, options) = blocking(move || Ok((Prepared::prepare(&options)?, options))).await?;
+        let server = Box::pin(prepared.launch(&options)).await?;
         tracing::info!(
             process = server.child.id(),
-            folder = %server.ground.folder.root.display(),
+            folder = %server.prepared.folder.root.display(),
             elapsed_ms = began.elapsed().as_millis(),
             "engine started"
         );
@@ -92,12 +92,12 @@ impl EmbeddedEngine {
 
     /// How to connect to the database.
     pub fn connect_options(&self) -> PgConnectOptions {
-        supervisor::connect_options(&self.server.ground.socket)
+        supervisor::connect_options(&self.server.prepared.socket)
     }
 
     /// The same as an address, for a child process or a person with `psql`.
     pub fn url(&self) -> String {
-        supervisor::url(&self.server.ground.socket)
+        supervisor::url(&self.server.prepared.socket)
     }
 
     /// The server's process id.
@@ -107,13 +107,13 @@ impl EmbeddedEngine {
 
     /// The data folder's real path.
     pub fn data_dir(&self) -> &Path {
-        &self.server.ground.folder.root
+        &self.server.prepared.folder.root
     }
 
     /// Waits until the engine ends without having been asked to, and says so; for a `select!` beside the program's work.
     pub async fn died(&self) -> EngineError {
         let status = self.server.child.exited().await;
-        EngineError::Died { status, log: self.server.ground.folder.log(), tail: self.server.log_tail() }
+        EngineError::Died { status, log: self.server.prepared.folder.log(), tail: self.server.log_tail() }
     }
 
     /// Stops the engine; returns when no process and no socket of it is left. Open connections are closed, transactions

@@ -1,7 +1,7 @@
 //! One program at a time on a data folder.
 //!
-//! The lock is the kernel's, on an open file, so that it ends with its holder however that ends. What stands in the
-//! file is only for the message to the second program. Not for file systems shared between machines.
+//! It is a kernel lock on an open file, so it ends with its holder, however that ends. The content of the
+//! file is only used in the message for a second program. Not for file systems shared between machines.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};

@@ -13,7 +13,7 @@ use super::binaries::{Binaries, command};
 use super::child::Child;
 use super::folder::{DataFolder, PORT, SocketFolder};
 use super::lock::DataLock;
-use super::{EngineError, EngineOptions, cluster, leftover};
+use super::{EngineError, EngineOptions, cluster, stale_server};
 
 /// The database inside the engine.
 const DATABASE: &str = "muster";
@@ -30,7 +30,7 @@ const IMMEDIATE: Duration = Duration::from_secs(10);
 
 /// All that a server needs to start; nothing runs yet.
 #[derive(Debug)]
-pub(super) struct Ground {
+pub(super) struct Prepared {
     #[expect(dead_code, reason = "held, not read")]
     lock: DataLock,
     pub(super) folder: DataFolder,
@@ -39,7 +39,7 @@ pub(super) struct Ground {
     account: Account,
 }
 
-impl Ground {
+impl Prepared {
     /// Everything up to the start of the server. Blocks: unpacking and `initdb` take a second, an old server's shutdown
     /// may take longer.
     pub(super) fn prepare(options: &EngineOptions) -> Result<Self, EngineError> {
@@ -47,7 +47,7 @@ impl Ground {
         let lock = DataLock::take(&folder.lock(), &folder.root)?;
         // First of all the refusal: a server of other people's data is none of our business.
         let account = Account::choose(&folder, options.postgres_bin.is_none())?;
-        leftover::clear(&folder)?;
+        stale_server::clear(&folder)?;
         let binaries = Binaries::find(options.postgres_bin.as_deref(), &folder)?;
         account.take_over(&folder)?;
         cluster::ensure(&folder, &binaries, &account)?;
@@ -69,7 +69,7 @@ impl Ground {
         let child = Child::spawn(command, Signal::INT)
             .await
             .map_err(|source| EngineError::CannotRun { program: self.binaries.postgres.clone(), source })?;
-        let server = Server { child, ground: self, log_start };
+        let server = Server { child, prepared: self, log_start };
         match server.wait_until_ready().await {
             Ok(()) => Ok(server),
             Err(error) => {
@@ -86,7 +86,7 @@ impl Ground {
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) child: Child,
-    pub(super) ground: Ground,
+    pub(super) prepared: Prepared,
     log_start: u64,
 }
 
@@ -99,9 +99,9 @@ impl Server {
             let answer = tokio::select! {
                 biased;
                 status = self.child.exited() => {
-                    return Err(EngineError::ExitedEarly { status, log: self.ground.folder.log(), tail: self.log_tail() });
+                    return Err(EngineError::ExitedEarly { status, log: self.prepared.folder.log(), tail: self.log_tail() });
                 }
-                answer = probe(&self.ground.socket) => answer,
+                answer = probe(&self.prepared.socket) => answer,
             };
             match answer {
                 Answer::Ready => return Ok(()),
@@ -114,7 +114,7 @@ impl Server {
                     }
                 }
                 Answer::NoDatabase => {
-                    create_database(&self.ground.socket).await.map_err(|source| self.refused(source))?;
+                    create_database(&self.prepared.socket).await.map_err(|source| self.refused(source))?;
                 }
                 Answer::Refused(source) => return Err(self.refused(source)),
             }
@@ -122,7 +122,7 @@ impl Server {
                 let seconds = began.elapsed().as_secs();
                 return Err(EngineError::StartTimeout {
                     seconds,
-                    log: self.ground.folder.log(),
+                    log: self.prepared.folder.log(),
                     tail: self.log_tail(),
                 });
             }
@@ -131,12 +131,12 @@ impl Server {
     }
 
     fn refused(&self, source: sqlx::Error) -> EngineError {
-        EngineError::Refused { log: self.ground.folder.log(), tail: self.log_tail(), source }
+        EngineError::Refused { log: self.prepared.folder.log(), tail: self.log_tail(), source }
     }
 
     /// What the server logged since it was started, the end of it.
     pub(super) fn log_tail(&self) -> String {
-        self.ground.folder.log_tail(self.log_start)
+        self.prepared.folder.log_tail(self.log_start)
     }
 
     /// Ends the server and waits until it is gone: in order if it can, at once if it takes too long (then the next start
@@ -152,8 +152,8 @@ impl Server {
         }
         blocking(move || {
             // Usually nobody. After a kill, the server's own processes are still on their way out.
-            leftover::clear(&self.ground.folder)?;
-            self.ground.socket.remove();
+            stale_server::clear(&self.prepared.folder)?;
+            self.prepared.socket.remove();
             Ok(())
         })
         .await
@@ -222,7 +222,7 @@ fn settings(command: &mut Command, options: &EngineOptions, socket: &SocketFolde
     }
 }
 
-/// How to connect to the engine whose socket lies in that folder.
+/// How to connect to the engine whose socket is in that folder.
 pub(super) fn connect_options(socket: &SocketFolder) -> PgConnectOptions {
     PgConnectOptions::new_without_pgpass()
         .socket(&socket.path)
@@ -281,7 +281,7 @@ async fn create_database(socket: &SocketFolder) -> Result<(), sqlx::Error> {
     connection.close().await
 }
 
-/// Runs what blocks where it may.
+/// Runs blocking work on a thread for it.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
 ) -> Result<T, EngineError> {

@@ -8,7 +8,7 @@ use muster_domain::normalise::{EmailAddress, PhoneNumber, Username};
 use muster_domain::options::ImportOptions;
 use muster_domain::parse::{Dialect, Format, ParseLimits, Parser, RecordSink};
 use muster_domain::plan::plan;
-use muster_domain::record::{Names, RawRecord, Record};
+use muster_domain::record::{FieldNames, RawRecord, Record};
 use muster_domain::rules::Rules;
 use muster_domain::validate::{Binding, validate};
 use uuid::Uuid;
@@ -22,7 +22,7 @@ struct Seen {
 }
 
 impl RecordSink for Seen {
-    fn header(&mut self, names: &Names) -> Result<(), FileError> {
+    fn header(&mut self, names: &FieldNames) -> Result<(), FileError> {
         assert!(!self.header, "the header comes once");
         assert!(!self.records, "the header comes first");
         self.header = true;
@@ -32,7 +32,7 @@ impl RecordSink for Seen {
         Ok(())
     }
 
-    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
+    fn record(&mut self, record: &RawRecord<'_>, names: &FieldNames) -> Result<(), FileError> {
         self.records = true;
         assert!(record.fields.iter().all(|field| names.get(field.name).is_some()), "a name for each field");
         let fields = record.fields.iter().map(|field| (names.get(field.name), field.value));
@@ -115,12 +115,12 @@ struct Received {
 }
 
 impl RecordSink for Received {
-    fn header(&mut self, names: &Names) -> Result<(), FileError> {
+    fn header(&mut self, names: &FieldNames) -> Result<(), FileError> {
         self.binding.extend(names);
         Ok(())
     }
 
-    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
+    fn record(&mut self, record: &RawRecord<'_>, names: &FieldNames) -> Result<(), FileError> {
         self.binding.extend(names);
         let validated = validate(record, &self.binding, &self.rules);
         let valid = validated.result.is_ok();
@@ -143,7 +143,7 @@ pub(crate) fn record(bytes: &[u8]) {
         return;
     }
     let Received { rules, binding, mut cutter, valid } = received;
-    let mut names = Names::new();
+    let mut names = FieldNames::new();
     for name in binding.names() {
         names.push(name);
     }

@@ -1,6 +1,6 @@
-//! One delivery, and the way its answer goes back: as a command to the task that owns the connection.
+//! One delivery. It is settled by a command to the task that owns the connection.
 //!
-//! That way settling needs no connection of its own, and *dropping* can settle too, although dropping cannot wait.
+//! So settling needs no connection of its own, and dropping a delivery can settle it too, although `drop` cannot wait.
 
 use muster_domain::fault::{self, Mutant};
 use tokio::sync::{mpsc, oneshot};
@@ -26,7 +26,7 @@ pub struct Delivery {
 pub struct DeadLetter {
     /// The delivery.
     pub delivery: Delivery,
-    /// Why it was parked: what [`Delivery::dead_letter`] was told, or the backend's own word (`delivery_limit`).
+    /// Why it was dead-lettered: the reason given to [`Delivery::dead_letter`], or the backend's own (`delivery_limit`).
     pub reason: String,
 }
 

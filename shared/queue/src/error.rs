@@ -1,4 +1,4 @@
-//! What can go wrong at the queue seam, and what each asks of the caller.
+//! Errors of the queue seam, and how a caller should react to each.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub enum QueueError {
         /// The queue that did not take it.
         queue: String,
     },
-    /// No answer in time. A message may or may not have been stored: publishing it again is right, doubles are harmless.
+    /// No answer in time. A message may or may not have been stored. Publishing it again is correct, since duplicates are harmless.
     #[error("no answer within {} s while {doing}{}", after.as_secs_f32(), blocked_note(*blocked))]
     TimedOut {
         /// What was being done.

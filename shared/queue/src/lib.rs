@@ -1,13 +1,15 @@
 //! The queue seam: publish (confirmed and routed), consume, settle. Two backends, one contract
 //! (`tests/queue_contract` runs every promise against both).
 //!
-//! Guarantees: a publish that returns `Ok` is stored durably and will be delivered at least once, until acked or parked.
-//! A consumer survives the loss of its connection, its channel or the whole broker, and what it held is delivered again.
-//! Non-goals: delivery exactly once (consumers are idempotent), delays and retries (the store's), priorities.
+//! Guarantees: a message whose publish returned `Ok` is stored durably and is delivered at least once, until
+//! it is acked or dead-lettered. A consumer survives the loss of its connection, its channel or the whole
+//! broker, and its unsettled messages are delivered again. Non-goals: delivery exactly once (consumers are
+//! idempotent), delays and retries (the store's), priorities.
 //!
 //! The types that matter: a [`Queue`] publishes a [`Message`] with its [`Headers`], and gives a [`Consumer`] that yields each
-//! [`Delivery`], which [`Settler`] acks, requeues or parks; a [`DeadLetter`] is what was parked. [`Topology`] names the queue,
-//! [`QueueOptions`] has the time limits, and [`QueueError::kind`] says whether trying again can help.
+//! [`Delivery`], which [`Settler`] acks, requeues or dead-letters; a [`DeadLetter`] is a message that was dead-lettered.
+//! [`Topology`] names the queue, [`QueueOptions`] has the time limits, and [`QueueError::kind`] says whether trying again can
+//! help.
 
 mod delivery;
 mod error;
@@ -68,7 +70,7 @@ impl Default for QueueOptions {
 pub struct QueueDepth {
     /// Messages waiting for a consumer.
     pub ready: u64,
-    /// Messages parked in the dead-letter queue.
+    /// Messages in the dead-letter queue.
     pub dead: u64,
 }
 
@@ -77,14 +79,14 @@ pub struct QueueDepth {
 pub struct QueueServer {
     /// `rabbitmq` or `postgres`.
     pub backend: &'static str,
-    /// The server's version, where it tells.
+    /// The server's version, if it reports it.
     pub version: Option<String>,
 }
 
 /// A work queue with its dead-letter queue, on either backend. Cheap to clone; all clones share connections.
 ///
-/// Deliveries live no longer than the queue and its consumers: once the last clone and the last consumer are dropped,
-/// what is unsettled is requeued.
+/// Deliveries live no longer than the queue and its consumers: when the last clone and the last consumer are
+/// dropped, unsettled deliveries are requeued.
 #[derive(Debug, Clone)]
 pub struct Queue(Backend);
 
@@ -152,7 +154,7 @@ impl Queue {
         either!(self, queue => queue.consumers().await)
     }
 
-    /// Whether an alarm of the broker (memory, disk) keeps this process from publishing now, as far as it was told.
+    /// Whether an alarm of the broker (memory, disk) blocks publishing now, as far as the broker has reported it.
     pub fn is_blocked(&self) -> bool {
         match &self.0 {
             Backend::Rabbit(queue) => queue.is_blocked(),
@@ -165,13 +167,13 @@ impl Queue {
         either!(self, queue => queue.check().await)
     }
 
-    /// Throws away what is ready and what is parked. For tests.
+    /// Deletes ready messages and dead letters. For tests.
     #[doc(hidden)]
     pub async fn purge(&self) -> Result<(), QueueError> {
         either!(self, queue => queue.purge().await)
     }
 
-    /// Deletes both queues with what lies in them. For tests.
+    /// Deletes both queues with their messages. For tests.
     #[doc(hidden)]
     pub async fn delete(&self) -> Result<(), QueueError> {
         either!(self, queue => queue.delete().await)

@@ -1,4 +1,4 @@
-//! What travels: a few ids as headers, and an opaque body. Pure; the backends translate [`Headers::encode`] into their
+//! A message: a few ids as headers, and an opaque body. Pure; the backends translate [`Headers::encode`] into their
 //! own tables and hand [`Headers::decode`] a way to look values up again.
 //!
 //! Headers are readable by everyone who operates the broker, so they carry ids only, never a user's value.

@@ -1,11 +1,11 @@
 //! The queue as rows of PostgreSQL, for an installation without a broker: `migrations/0002_queue.sql` has its tables.
 //!
-//! What it cannot do: keep up with a broker (every message is an insert, an update and a delete), take load off the
-//! database, or work through a pooler that hands out a session per transaction, since a consumer is known by a lock of
-//! its session. A message whose consumer died waits up to a second or so longer than at a broker.
+//! Limitations: it is slower than a broker (every message is an insert, an update and a delete), it adds load
+//! to the database, and it does not work through a transaction pooler, since a consumer is identified by a
+//! lock of its session. A message whose consumer died waits about a second longer than with a broker.
 
-mod bell;
 mod consume;
+mod notifier;
 mod session;
 mod socket;
 
@@ -18,8 +18,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use self::bell::Bell;
 use self::consume::{Setup, Window};
+use self::notifier::Notifier;
 use super::{DeadLetter, Feed, Message, QueueDepth, QueueError, QueueOptions, QueueServer, Topology};
 use crate::message::{HeaderValue, Headers};
 
@@ -28,11 +28,11 @@ pub(crate) struct PgQueue {
     pool: PgPool,
     topology: Topology,
     options: QueueOptions,
-    bell: Bell,
+    notifier: Notifier,
     tells: Once,
     hears: Once,
     declared: AtomicBool,
-    // Owns the tasks of consumers, of dead letters being taken, and of the bell: they end with the queue at the latest.
+    // Owns the tasks of consumers, of dead letters being taken, and of the notifier, so they end with the queue at the latest.
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -42,7 +42,7 @@ impl PgQueue {
             pool,
             topology,
             options,
-            bell: Bell::new(),
+            notifier: Notifier::new(),
             tells: Once::new(),
             hears: Once::new(),
             declared: AtomicBool::new(false),
@@ -82,9 +82,9 @@ impl PgQueue {
         self.declared.store(true, Ordering::Relaxed);
         self.tells.call_once(|| {
             let pool = self.pool.clone();
-            self.spawn(self.bell.clone().tell_others(move || side_pool(&pool), self.topology.queue()));
+            self.spawn(self.notifier.clone().broadcast(move || side_pool(&pool), self.topology.queue()));
         });
-        self.bell.ring();
+        self.notifier.notify();
         Ok(())
     }
 
@@ -94,7 +94,7 @@ impl PgQueue {
         self.hears.call_once(|| {
             let (pool, policy) = (self.pool.clone(), self.options.reconnect);
             let side_pool = move || side_pool(&pool);
-            self.spawn(self.bell.clone().hear_others(side_pool, self.topology.queue(), policy));
+            self.spawn(self.notifier.clone().receive_broadcasts(side_pool, self.topology.queue(), policy));
         });
         let (out, deliveries) = mpsc::unbounded_channel();
         let (alive, ended) = oneshot::channel();
@@ -205,7 +205,7 @@ impl PgQueue {
     fn setup(&self, prefetch: u16) -> Setup {
         Setup {
             pool: self.pool.clone(),
-            bell: self.bell.clone(),
+            notifier: self.notifier.clone(),
             topology: self.topology.clone(),
             options: self.options,
             prefetch,

@@ -1,15 +1,15 @@
 //! The queue on RabbitMQ 3.10 to 4.x: quorum queues, publisher confirms, consumer acknowledgements.
 //!
-//! What it cannot do: tell how many deliveries are unsettled, put a reason on what the broker itself parks, or see a
-//! message's age. A publish without an answer may have been stored. Order holds between messages that are never
-//! requeued.
+//! Limitations: it cannot count unsettled deliveries, cannot set a reason on messages that the broker
+//! dead-letters itself, and cannot see a message's age. A publish without an answer may have been stored.
+//! Order is kept only between messages that are never requeued.
 //!
-//! Two connections: one to publish, one for all else. An alarm of the broker blocks connections that publish, and
-//! consumers must go on settling then, or the alarm would never end.
+//! There are two connections: one for publishing, one for everything else. During an alarm the broker blocks
+//! connections that publish. Consumers must still settle then, or the alarm would never end.
 
 mod consume;
 mod declare;
-mod greeting;
+mod handshake;
 mod link;
 mod properties;
 mod publish;
@@ -149,7 +149,7 @@ impl RabbitQueue {
 
     pub(crate) async fn check(&self) -> Result<QueueServer, QueueError> {
         self.depth().await?;
-        let version = timeout(self.options.connect_timeout, greeting::version(&self.uri)).await;
+        let version = timeout(self.options.connect_timeout, handshake::version(&self.uri)).await;
         Ok(QueueServer { backend: "rabbitmq", version: version.ok().flatten() })
     }
 

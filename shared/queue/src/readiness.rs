@@ -1,4 +1,4 @@
-//! How the queue fares: a word for readiness, and how many messages there are.
+//! The state of the queue: a word for readiness, and the number of messages.
 
 use muster_runtime::readiness::{COUNTS_FOR, Part};
 

@@ -1,7 +1,7 @@
-//! What the queues are called and how often they deliver. Pure; each backend builds it in its own way.
+//! The names of the queues and their delivery limit. Pure; each backend creates them in its own way.
 //!
-//! Names carry a prefix and a version: tests stay apart, and a changed topology can live beside the old one while that
-//! drains, since a queue's properties cannot be changed once it exists.
+//! Names have a prefix and a version. So tests do not interfere, and a changed topology can exist beside the
+//! old one until that is empty; the properties of an existing queue cannot be changed.
 
 use crate::QueueError;
 
@@ -40,7 +40,7 @@ impl Topology {
         Ok(Self { prefix, delivery_limit: DELIVERY_LIMIT })
     }
 
-    /// Lets a message be returned `limit` times; the delivery after that parks it. At least 1.
+    /// Lets a message be returned `limit` times; after that it is dead-lettered. At least 1.
     #[must_use]
     pub fn with_delivery_limit(mut self, limit: u32) -> Self {
         self.delivery_limit = limit.max(1);
@@ -57,7 +57,7 @@ impl Topology {
         format!("{}.dead", self.queue())
     }
 
-    /// How often a message may come back before it is parked.
+    /// How often a message may be redelivered before it is dead-lettered.
     pub fn delivery_limit(&self) -> u32 {
         self.delivery_limit
     }

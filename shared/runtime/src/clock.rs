@@ -1,7 +1,7 @@
-//! The one place where ambient time, randomness and ids come from.
+//! The only module that reads the clock and generates randomness and ids.
 //!
-//! The core takes them as arguments ([`Clock`], [`IdSource`], a generator), so that what it does can be told beforehand;
-//! the shell makes them here. Clippy refuses the ambient functions everywhere else.
+//! The core takes them as arguments ([`Clock`], [`IdSource`], a generator), so that it is deterministic; the
+//! shell gets them here. Clippy forbids the ambient functions everywhere else.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,7 +33,7 @@ pub fn id_source() -> IdSource {
     IdSource::new(now(), rng())
 }
 
-/// Something that tells the time.
+/// A source of the time.
 pub trait Clock: fmt::Debug + Send + Sync {
     /// The time now.
     fn now(&self) -> DateTime<Utc>;
@@ -49,7 +49,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that moves only when told. Clones show the same time.
+/// A clock that moves only when a test moves it. Clones show the same time.
 #[derive(Debug, Clone)]
 pub struct ManualClock(Arc<Mutex<DateTime<Utc>>>);
 
@@ -73,11 +73,10 @@ impl Clock for ManualClock {
 
 /// Makes many UUIDs of version 7, each greater than the one before, without asking the system for each.
 ///
-/// 48 bits of time in milliseconds, 12 bits of a counter, 62 bits of randomness (RFC 9562, section 6.2, method 1). The
-/// counter starts anywhere in its lower half and carries into the time, so a batch of thousands may run a few
-/// milliseconds ahead of the clock. The 62 bits are drawn for each id from a generator fit for secrets that the operating
-/// system seeds once a batch: whoever knows some ids of a batch cannot tell the others, and two sources that share a
-/// millisecond do not meet.
+/// 48 bits of time in milliseconds, 12 bits of a counter, 62 bits of randomness (RFC 9562, section 6.2, method 1). The counter starts
+/// anywhere in its lower half and carries into the time, so a batch of thousands may run a few milliseconds ahead of the clock. The 62
+/// bits are drawn for each id from a generator fit for secrets that the operating system seeds once a batch: knowing some ids of a batch
+/// does not reveal the others, and two sources do not collide within a millisecond.
 #[derive(Debug)]
 pub struct IdSource<R = StdRng> {
     /// Time and counter: the first 60 bits of the next id, its version left out.

@@ -1,9 +1,9 @@
 //! The configuration: one typed value, defaults < file < environment < arguments, checked as a whole at the start.
 //!
-//! Every mistake is told at once, each with its place and, for a name that is not known, the nearest one that is. No
-//! message repeats a value, and the passwords in URLs are in a type that does not print them.
+//! All mistakes are reported together, each with its place and, for an unknown name, the most similar known
+//! name. No message contains a value, and URLs with passwords have a type that does not print them.
 //!
-//! The list of settings in `config/settings.rs` is the only one: the types, the names of the environment variables,
+//! All settings are listed in `config/settings.rs` only: the types, the names of the environment variables,
 //! `muster config show` and the reference in the documentation all come from it.
 
 mod layers;
@@ -128,7 +128,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Which setting came from where; what is not named is a default.
+/// The source of each setting; a setting that is missing here has its default.
 pub(crate) type Sources = BTreeMap<String, Source>;
 
 impl Config {

@@ -1,4 +1,4 @@
-//! What every process of Muster runs on: where settings come from, what operators see, when to try again.
+//! The base of every Muster process: configuration, logs and metrics, retries.
 //!
 //! Knows tokio and the domain, and neither the database nor the broker. The types that matter:
 //!

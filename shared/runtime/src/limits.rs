@@ -1,5 +1,5 @@
-//! The table of limits, of which docs/limits.md is made: what is bounded, by how much, what becomes of more, and the tests that
-//! stand at the limit.
+//! The table of limits, from which docs/limits.md is generated: what is limited, by how much, what happens
+//! beyond it, and the tests at the limit.
 
 use std::fmt::Write;
 

@@ -1,5 +1,6 @@
-//! What every program tells of its parts when it is asked how it fares. Each part is asked once in a while, however many look, and not
-//! again as long as it has not answered. How store and queue are asked is in the crates that have them; the sentences about both are here.
+//! The readiness of a program's parts. Each part is queried at intervals, however many clients ask, and never
+//! while an earlier query is unanswered. The queries are in the crates of store and queue; the texts about
+//! both are here.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 /// How long an answer counts.
 pub const COUNTS_FOR: Duration = Duration::from_secs(1);
-/// How long whoever looks waits for an answer.
+/// How long a caller waits for an answer.
 const ANSWER_IN: Duration = Duration::from_secs(3);
 /// How long a part may take until it is given up, so that it can be asked again: its connection may lead nowhere.
 const GIVEN_UP: Duration = Duration::from_secs(10);
@@ -32,10 +33,10 @@ impl<T> Default for Part<T> {
 }
 
 impl<T: Clone + Send + 'static> Part<T> {
-    /// The last answer where it still counts, else a new one, for which all wait that look meanwhile; `None` where the part does not
+    /// The last answer if it is recent enough, otherwise a new one, for which all concurrent callers wait; `None` where the part does not
     /// answer in time.
     ///
-    /// The part is asked by a task of its own: whoever stops waiting cancels no statement.
+    /// The query runs in its own task, so a caller that stops waiting does not cancel a statement.
     pub async fn ask<F>(&self, good_for: Duration, question: impl FnOnce() -> F) -> Option<T>
     where
         F: Future<Output = Option<T>> + Send + 'static,

@@ -1,8 +1,8 @@
-//! When to try again, and how long to wait before: exponential back-off with jitter.
+//! When to retry and how long to wait: exponential back-off with jitter.
 //!
-//! The one place that names the `backoff` crate. Two ways in: [`Backoff`], an endless iterator of delays for loops that
-//! reconnect, and [`retry`], which runs an operation until it succeeds, fails for good, or the policy's time is up.
-//! Neither uses the crate's `retry_after`, which ignores every time limit.
+//! The only module that uses the `backoff` crate. It offers two interfaces: [`Backoff`], an endless iterator of delays for loops that
+//! reconnect, and [`retry`], which runs an operation until it succeeds, fails for good, or the policy's time is up. Neither uses the
+//! crate's `retry_after`, which ignores every time limit.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -42,8 +42,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// For connections: quick at first since a fail-over takes well under a second, then at most every five seconds,
-    /// for ever.
+    /// For connections: quick at first, since a fail-over takes well under a second, then at most every five seconds, without an end.
     pub const RECONNECT: Self = Self {
         first: Duration::from_millis(100),
         longest: Duration::from_secs(5),

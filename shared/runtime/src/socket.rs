@@ -1,15 +1,16 @@
 //! Options of the sockets that lead to PostgreSQL: the driver opens the socket of a connection itself and sets none of its options.
 //! They are set here afterwards, for every connection that this program opens.
 //!
-//! - Small packets are sent at once. Or the end of a COPY waits 40 ms for the server's delayed acknowledgement.
-//! - A server that vanished without a word is noticed in 30 seconds instead of hours. The server is asked to do the same
-//!   with us, by settings of the session (`tcp_keepalives_idle` and its like, where the store connects).
+//! - Small packets are sent at once. Otherwise the end of a COPY waits 40 ms for the server's delayed
+//!   acknowledgement.
+//! - A server that vanished is detected in 30 seconds instead of hours. The server is told to do the same for
+//!   our side, by settings of the session (`tcp_keepalives_idle` and its like, where the store connects).
 //!
 //! An option belongs to the socket, not to the number under which this program knows it. So each TCP socket of this process
 //! whose peer has the database's port is duplicated by the kernel, set, and the duplicate closed. Linux only; where the
 //! kernel refuses (a container that forbids `pidfd_getfd`), connections work as before.
 //!
-//! This knows ports and no driver, so that store and queue use it without knowing each other.
+//! This module depends on ports and on no driver, so store and queue can both use it.
 
 use muster_domain::fault::{self, Mutant};
 

@@ -1,7 +1,7 @@
-//! Supervision of the tasks that must run for as long as the process does: a task that panics or ends by itself is started
-//! again after a while, which is logged and counted, and [`Progress`] tells readiness how long ago the task last got round.
+//! Supervision of the tasks that must run for as long as the process does: a task that panics or ends by itself is started again
+//! after a while, which is logged and counted, and [`Progress`] tells readiness how long ago the task finished its last round.
 //!
-//! What a task was in the middle of is lost with it, as in a crash of the process; so only tasks that survive one belong here.
+//! The unfinished work of a task is lost, as in a crash of the process. So only tasks that tolerate a crash belong here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -83,12 +83,12 @@ where
 }
 
 impl Supervised {
-    /// What the task tells of itself, for readiness.
+    /// What the task reports about itself, for readiness.
     pub fn progress(&self) -> Progress {
         self.progress.clone()
     }
 
-    /// Cancels the task's token, and aborts the task where it does not end within `grace`. True if it ended by itself.
+    /// Cancels the task's token, and aborts the task if it does not end within `grace`. True if it ended by itself.
     pub async fn stop(mut self, grace: Duration) -> bool {
         self.stop.cancel();
         let grace = if mutant(Mutant::StopWaits) { Duration::from_secs(3600) } else { grace };

@@ -1,8 +1,8 @@
 //! What operators see: logs here, metrics in [`series`] and [`exposition`], traces in [`traces`].
 //!
-//! Logs: what is traced, written to standard error as text or as JSON, and panics among it.
+//! Logs are written to standard error as text or as JSON, panics included.
 //!
-//! Standard output belongs to what a command answers.
+//! Standard output is for the results of commands.
 
 pub mod exposition;
 pub mod series;
@@ -53,7 +53,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     );
 }
 
-/// A message that was put together at run time may hold a user's value; one that stands in the program does not.
+/// A message that was built at run time may contain a user's value; a literal of the program does not.
 fn message(literal: Option<&'static str>) -> &'static str {
     literal.unwrap_or("(not shown; the location says where)")
 }

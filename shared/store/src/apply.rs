@@ -1,10 +1,11 @@
-//! Applying: a chunk is locked, its users are upserted ([`upsert`](super::upsert)), and it is finished, in one transaction.
+//! Applying a chunk in one transaction: lock it, upsert its users ([`upsert`](super::upsert)), and finish it.
 //!
 //! Why nothing happens twice (P3): [`lock`] takes the chunk's row lock and looks at its state; users, outcomes, counts and
 //! the state `applied` commit together. A message delivered again finds the chunk ended and changes nothing.
 //!
-//! Why a chunk that kills its workers dies and no other does: [`begin`] notes the worker in the chunk's row before any work
-//! on it, and whatever ends the work takes the note away. A note that is left behind is a worker that died over the chunk.
+//! Why only a chunk that kills its workers becomes dead: [`begin`] writes the worker's id into the chunk's
+//! row before any work, and every end of the work removes it. An id that is left behind shows that a worker
+//! died while applying this chunk.
 
 mod dead;
 
@@ -23,7 +24,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-pub use dead::{bury, end_dead};
+pub use dead::{end_dead, mark_dead};
 
 use super::convert::{number, read_sheet, small};
 use super::issues::write_issues;
@@ -79,7 +80,7 @@ pub struct Beginning {
     /// This worker, for as long as its process lives.
     pub worker: Uuid,
     /// Nothing else is being applied by this worker, so that its death would be this chunk's doing.
-    pub secluded: bool,
+    pub isolated: bool,
 }
 
 /// Begins the transaction that applies a chunk, and before it, in one of its own, notes that this worker begins.
@@ -91,11 +92,11 @@ pub async fn begin<'c>(
     connection: &'c mut PgConnection,
     beginning: &Beginning,
 ) -> Result<Transaction<'c>, StoreError> {
-    let Beginning { chunk, import, worker, secluded } = *beginning;
+    let Beginning { chunk, import, worker, isolated } = *beginning;
     // Statements at once, which the extended protocol does not know. The only values in the text are numbers and UUIDs.
     let begin = format!(
         "begin; set local synchronous_commit = off; \
-         execute note_beginning ({}, '{import}', '{worker}', {secluded}); commit; begin",
+         execute note_beginning ({}, '{import}', '{worker}', {isolated}); commit; begin",
         chunk.get(),
     );
     let begin = if fault::mutant(Mutant::BegunUnnoted) { "begin".to_owned() } else { begin };
@@ -111,7 +112,7 @@ pub struct LockedChunk {
     pub tenant: TenantId,
     /// Its state.
     pub state: ChunkState,
-    /// Attempts that did not end well and told so.
+    /// Failed attempts that were reported.
     pub attempts: u32,
     /// Other workers that began the chunk and did not tell how that ended.
     pub begun_elsewhere: u32,
@@ -126,7 +127,7 @@ pub struct LockedChunk {
     /// Outcomes so far: only the pending records are to be applied.
     pub outcomes: OutcomeSheet,
     /// Nobody else writes users of the tenant meanwhile.
-    pub alone: bool,
+    pub exclusive: bool,
     /// Whether it is to be planned, or how to apply what was planned. None: it is applied as it is.
     pub plan: Option<PlanUse>,
     /// Of a chunk that is to be planned: the names of the upload.
@@ -135,12 +136,12 @@ pub struct LockedChunk {
 
 /// Locks a chunk, and shares the tenant's lock with other writers of its users. `None` if there is no such chunk.
 ///
-/// With `alone`, nobody else writes users of the tenant until the transaction ends: for a chunk that kept colliding.
+/// With `exclusive`, nobody else writes users of the tenant until the transaction ends: for a chunk that kept colliding.
 pub async fn lock(
     connection: &mut PgConnection,
     chunk: ChunkId,
     worker: Uuid,
-    alone: bool,
+    exclusive: bool,
 ) -> Result<Option<LockedChunk>, StoreError> {
     let Some(row) = sqlx::query!(
         r#"select import_id, tenant_id, state, attempts, records, body_hash, outcomes, deferrals, reopened > 0 as "reopened!",
@@ -156,7 +157,7 @@ pub async fn lock(
     else {
         return Ok(None);
     };
-    let (plan, columns) = lock_tenant_of(connection, row.tenant_id, row.import_id, alone).await?;
+    let (plan, columns) = lock_tenant_of(connection, row.tenant_id, row.import_id, exclusive).await?;
     let records = number(row.records, ("chunks", "records"), chunk)?;
     let outcomes = read_sheet(chunk, row.records, row.outcomes.as_deref())?;
     Ok(Some(LockedChunk {
@@ -170,19 +171,19 @@ pub async fn lock(
         records,
         body_hash: row.body_hash,
         outcomes,
-        alone,
+        exclusive,
         plan,
         columns,
     }))
 }
 
-/// Shares the tenant's lock, or takes it alone, and reads in the same round trip what the import's chunks are for. That does not
+/// Takes the tenant's lock, shared or exclusively, and reads in the same round trip what the import's chunks are for. That does not
 /// change while a chunk of it is with the workers, and this statement begins after the chunk was locked.
 async fn lock_tenant_of(
     connection: &mut PgConnection,
     tenant: i32,
     import: Uuid,
-    alone: bool,
+    exclusive: bool,
 ) -> Result<(Option<PlanUse>, Option<Vec<String>>), StoreError> {
     let row = sqlx::query!(
         r#"select case when $3 then pg_advisory_xact_lock($1, $2)::text else pg_advisory_xact_lock_shared($1, $2)::text end as "lock?",
@@ -190,7 +191,7 @@ async fn lock_tenant_of(
                   (select columns from imports where id = $4 and plan = 'make') as "columns?""#,
         TENANT_LOCK,
         tenant,
-        alone,
+        exclusive,
         import,
     )
     .fetch_one(connection)
@@ -199,13 +200,13 @@ async fn lock_tenant_of(
     Ok((plan.transpose()?, row.columns.and_then(|names| serde_json::from_value(names).ok())))
 }
 
-/// Shares the tenant's lock with other writers of its users, or takes it alone, until the transaction ends.
+/// Takes the tenant's lock, shared with other writers of its users or exclusively, until the transaction ends.
 pub async fn lock_tenant(
     connection: &mut PgConnection,
     tenant: TenantId,
-    alone: bool,
+    exclusive: bool,
 ) -> Result<(), StoreError> {
-    if alone {
+    if exclusive {
         sqlx::query!("select pg_advisory_xact_lock($1, $2)", TENANT_LOCK, tenant.get())
             .execute(connection)
             .await?;
@@ -217,13 +218,13 @@ pub async fn lock_tenant(
     Ok(())
 }
 
-/// Begins a transaction that writes users, and shares the tenant's lock (or takes it alone) in the same round trip.
+/// Begins a transaction that writes users, and takes the tenant's lock (shared or exclusively) in the same round trip.
 pub async fn begin_writing(
     connection: &mut PgConnection,
     tenant: TenantId,
-    alone: bool,
+    exclusive: bool,
 ) -> Result<Transaction<'_>, StoreError> {
-    let lock = if alone { "pg_advisory_xact_lock" } else { "pg_advisory_xact_lock_shared" };
+    let lock = if exclusive { "pg_advisory_xact_lock" } else { "pg_advisory_xact_lock_shared" };
     // Two statements at once, which no prepared statement can be. The only values in the text are two numbers.
     let begin = format!("begin; select {lock}({TENANT_LOCK}, {})", tenant.get());
     Ok(sqlx::Connection::begin_with(connection, AssertSqlSafe(begin)).await?)
@@ -347,7 +348,7 @@ pub struct Later<'a> {
 
 /// Ends this worker's attempt without an outcome: the chunk may be dispatched again after a while. False for a chunk that is
 /// with the workers no more.
-pub async fn put_off(
+pub async fn defer(
     connection: &mut PgConnection,
     chunk: ChunkId,
     worker: Uuid,

@@ -1,4 +1,4 @@
-//! What the Authgear front door keeps beside its imports: which they are, and how many records a tenant sent.
+//! Data of the Authgear front door: the ids of its imports, and how many records a tenant sent.
 
 use chrono::{Datelike, NaiveDate};
 use muster_domain::id::{ImportId, TenantId};

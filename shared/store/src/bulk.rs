@@ -1,9 +1,9 @@
-//! Something that is done to many imports of a tenant: looked at first, then started, then worked off import by import.
+//! Bulk actions on many imports of a tenant: previewed, then started, then executed import by import.
 //!
-//! What was looked at is what is done: the imports are kept with the action, and one that came since is none of them. Each import is
-//! steered as if somebody had asked for it alone, guarded by its state, so that two who work on one action, or one who dies over it, do
-//! nothing twice that matters; resuming and cancelling leave alone what is in another state than those that were meant. Starting and
-//! aborting change a row from the states alone that they start from.
+//! The action applies to exactly the imports of the preview: they are stored with the action, and later
+//! imports are not included. Each is changed as by a single request, guarded by its state, so two dispatchers
+//! on one action, or one that dies, do no harm. Resuming and cancelling skip imports that left the states of
+//! the preview. Starting and aborting change a row only from the states that allow it.
 
 use std::collections::BTreeMap;
 
@@ -20,15 +20,15 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::convert::number;
+use super::lifecycle::{self, Transition};
 use super::problems::Cause;
-use super::steer::{self, Steered};
 use super::{ErrorKind, Store, StoreError};
 
-/// Refused imports that are told.
+/// How many refused imports are listed.
 const REFUSALS: i32 = 20;
 /// Imports that are done before another action has its turn.
 const AT_A_TIME: usize = 50;
-/// How long an action belongs to the dispatcher that works on it; longer than steering one import takes.
+/// How long a dispatcher owns an action: longer than the transition of one import takes.
 const CLAIM_SECONDS: f64 = 60.0;
 /// How long what was looked at can be started.
 const PREVIEW_SECONDS: f64 = 3600.0;
@@ -178,7 +178,7 @@ const MATCHING: &str = "
 const COLUMNS: &str = "id, actor, action, filter, cardinality(imports) as found, records, states, imports[1:10] as first, state, succeeded,
     refused, refusals, created_at, started_at, ended_at";
 
-/// Looks which imports are like the filter, and keeps them with what is to be done. Nothing is done to them.
+/// Finds the imports that match the filter, and stores them with the action. Nothing is done to them.
 pub async fn look(
     store: &Store,
     tenant: TenantId,
@@ -311,7 +311,7 @@ pub async fn start(store: &Store, tenant: TenantId, id: Uuid) -> Result<Option<B
     show(store, tenant, id).await
 }
 
-/// Ends an action where it is, and answers with it as it is then. The import that is being done at this moment is done; one action that has
+/// Stops an action, and returns it as it is then. The import that is being done at this moment is done; one action that has
 /// ended stays as it is.
 pub async fn abort(store: &Store, tenant: TenantId, id: Uuid) -> Result<Option<Bulk>, StoreError> {
     sqlx::query(
@@ -334,7 +334,7 @@ pub async fn abort(store: &Store, tenant: TenantId, id: Uuid) -> Result<Option<B
     show(store, tenant, id).await
 }
 
-/// What is left of an action that somebody works on.
+/// The rest of an action that is being executed.
 #[derive(Debug, FromRow)]
 pub struct Work {
     id: Uuid,
@@ -423,25 +423,25 @@ async fn do_one(
     action: Action,
     filter: &Filter,
 ) -> Result<Option<String>, StoreError> {
-    // What was shown in one state is left alone where somebody moved it to another.
+    // An import that has left the state of the preview is not changed.
     let from = match &filter.state {
         _ if mutant(Mutant::BulkForgetsStates) => action.can_be_done_in(),
         Some(state) => std::slice::from_ref(state),
         None => action.is_meant_for(),
     };
     let done = match action {
-        Action::Pause => steer::pause(store, tenant, import).await?,
-        Action::Resume => steer::resume_from(store, tenant, import, from).await?,
-        Action::Cancel => steer::cancel_from(store, tenant, import, from).await?,
+        Action::Pause => lifecycle::pause(store, tenant, import).await?,
+        Action::Resume => lifecycle::resume_from(store, tenant, import, from).await?,
+        Action::Cancel => lifecycle::cancel_from(store, tenant, import, from).await?,
         Action::Retry | Action::Redrive => {
-            steer::retry_cause(store, tenant, import, cause(action, filter)).await?
+            lifecycle::retry_cause(store, tenant, import, cause(action, filter)).await?
         }
     };
     Ok(match done {
-        Steered::Done(_) => None,
-        Steered::Refused(state) => Some(format!("it is {state}")),
-        Steered::Undone(refusal) => Some(refusal.code().to_string()),
-        Steered::NotFound => Some("it is gone".into()),
+        Transition::Done(_) => None,
+        Transition::Refused(state) => Some(format!("it is {state}")),
+        Transition::Undone(refusal) => Some(refusal.code().to_string()),
+        Transition::NotFound => Some("it is gone".into()),
     })
 }
 

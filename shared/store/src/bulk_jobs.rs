@@ -1,8 +1,7 @@
-//! Jobs: a small number for a client to hold, and the import that is its file now. A job is uploaded for, perhaps several
-//! times, and then started once.
+//! Jobs: a small number for clients, and the import of the current file. A client uploads to a job, perhaps
+//! several times, and then starts it once.
 //!
-//! A job has no state of its own, so nothing can fall out of step: it is as far as its import. One whose only upload
-//! stopped half-way is as if it had never been.
+//! A job has no state of its own, so it cannot disagree with its import. A job whose only upload was interrupted does not exist.
 
 use chrono::{DateTime, Utc};
 use muster_domain::id::{ImportId, TenantId};
@@ -10,7 +9,7 @@ use muster_domain::import::ImportState;
 use uuid::Uuid;
 
 use super::convert::wide;
-use super::steer::cancel_import;
+use super::lifecycle::cancel_import;
 use super::{Store, StoreError};
 
 /// A job.
@@ -32,7 +31,7 @@ pub struct BulkJob {
     pub created_at: DateTime<Utc>,
 }
 
-/// What came of a move of a job.
+/// The result of a transition of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moved {
     /// Done; before it, the job's import was in this state.
@@ -208,7 +207,7 @@ pub async fn proceed(store: &Store, tenant: TenantId, id: i64, by: &str) -> Resu
     Ok(Moved::Done(state))
 }
 
-/// The job's import and its state; neither changes until the transaction ends, whoever else steers the import.
+/// The job's import and its state. Neither changes until the transaction ends, whatever other clients request.
 ///
 /// The job first and by itself: who waited for another's new file must then see that file. One statement for both would look
 /// for the new import among those that it joined before it waited, and find no job.

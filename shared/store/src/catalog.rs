@@ -1,6 +1,6 @@
-//! The catalog: read whole, replaced whole, and the names in it resolved.
+//! The catalog: read and replaced as a whole, and lookups of its names.
 
-use muster_domain::catalog::{AttributeDefinition, Catalog, FieldError, Limits, NameKind, Organization};
+use muster_domain::catalog::{AttributeDefinition, Catalog, CatalogKind, FieldError, Limits, Organization};
 use muster_domain::error::ErrorCode;
 use muster_domain::id::{GroupId, OrganizationId, TenantId};
 use muster_domain::normalise::fold_name;
@@ -32,8 +32,8 @@ pub async fn get(store: &Store, tenant: TenantId) -> Result<Catalog, StoreError>
     Ok(catalog)
 }
 
-/// Makes the catalog exactly this one: what it lacks is added, what it does not name is removed, what is as it should be
-/// is not touched. Applying the same again changes nothing.
+/// Replaces the catalog by this one: missing names are added, names that are not in it are removed, equal
+/// ones are not touched. Applying the same again changes nothing.
 ///
 /// Refused when the catalog is not valid, and when it leaves out an organization or a group that users are in or that an
 /// open import enrols users in.
@@ -70,7 +70,7 @@ async fn begin(store: &Store, tenant: TenantId) -> Result<Transaction<'static>, 
     sqlx::query!("select id from tenants where id = $1 for no key update", tenant.get())
         .fetch_one(&mut *transaction)
         .await?;
-    // And nobody enrols users meanwhile in what is about to go.
+    // So no users are enrolled meanwhile in something that is about to be removed.
     lock_tenant(&mut transaction, tenant, true).await?;
     Ok(transaction)
 }
@@ -81,7 +81,7 @@ async fn replace(
     tenant: TenantId,
     catalog: &Catalog,
 ) -> Result<Applied, StoreError> {
-    let groups = keys(catalog.names(NameKind::Group));
+    let groups = keys(catalog.names(CatalogKind::Group));
     let mut refused = organizations_in_use(&mut transaction, tenant, &catalog.organizations).await?;
     refused.extend(groups_in_use(&mut transaction, tenant, &groups).await?);
     if !refused.is_empty() {
@@ -90,7 +90,7 @@ async fn replace(
     }
 
     replace_organizations(&mut transaction, tenant, &catalog.organizations).await?;
-    for kind in NameKind::ALL {
+    for kind in CatalogKind::ALL {
         replace_names(&mut transaction, tenant, kind, catalog.names(kind)).await?;
     }
     replace_attributes(&mut transaction, tenant, catalog).await?;
@@ -120,7 +120,7 @@ pub async fn index(connection: &mut PgConnection, tenant: TenantId) -> Result<Ca
         .fetch_all(&mut *connection)
         .await?;
     for row in names {
-        let kind = NameKind::ALL.into_iter().find(|kind| kind.as_str() == row.kind);
+        let kind = CatalogKind::ALL.into_iter().find(|kind| kind.as_str() == row.kind);
         index.insert(
             kind.ok_or_else(|| StoreError::corrupt("catalog_names", "kind", row.id))?,
             row.key,
@@ -154,7 +154,7 @@ pub struct CatalogName {
     /// What users refer to it by.
     pub id: i32,
     /// Of which list it is.
-    pub kind: NameKind,
+    pub kind: CatalogKind,
     /// The name.
     pub name: String,
 }
@@ -169,7 +169,7 @@ pub async fn names(executor: impl PgExecutor<'_>, tenant: TenantId) -> Result<Ve
     .await?;
     rows.into_iter()
         .map(|row| {
-            let kind = NameKind::ALL.into_iter().find(|kind| kind.as_str() == row.kind);
+            let kind = CatalogKind::ALL.into_iter().find(|kind| kind.as_str() == row.kind);
             let kind = kind.ok_or_else(|| StoreError::corrupt("catalog_names", "kind", row.id))?;
             Ok(CatalogName { id: row.id, kind, name: row.name })
         })
@@ -243,7 +243,7 @@ async fn read(connection: &mut PgConnection, tenant: TenantId) -> Result<Catalog
     .await?;
     let mut catalog = Catalog { organizations, limits: limits.0, ..Catalog::default() };
 
-    for kind in NameKind::ALL {
+    for kind in CatalogKind::ALL {
         *catalog.names_mut(kind) = sqlx::query_scalar!(
             "select name from catalog_names where tenant_id = $1 and kind = $2 order by key",
             tenant.get(),
@@ -373,7 +373,7 @@ async fn replace_organizations(
 async fn replace_names(
     connection: &mut PgConnection,
     tenant: TenantId,
-    kind: NameKind,
+    kind: CatalogKind,
     names: &[String],
 ) -> Result<(), StoreError> {
     let keys = keys(names);

@@ -1,4 +1,4 @@
-//! The chunks of an import, one by one: where each stands, who has it, and what it met.
+//! The chunks of an import: the state, the worker and the last problem of each.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ pub struct ChunkReport {
     pub seq: u32,
     /// State.
     pub state: ChunkState,
-    /// Number of its first record. Those of other lanes stand between its records.
+    /// Number of its first record. Records of other lanes are between its records.
     pub first_record: u64,
     /// Number of its last record.
     pub last_record: u64,
@@ -29,7 +29,7 @@ pub struct ChunkReport {
     pub counts: Counts,
     /// Attempts that are spent, those of workers that died over it and one that is under way included.
     pub attempts: u32,
-    /// How often it was put off without spending an attempt.
+    /// How often it was deferred without spending an attempt.
     pub deferrals: u32,
     /// How often a retry opened it again.
     pub reopened: u32,
@@ -37,7 +37,7 @@ pub struct ChunkReport {
     pub sent_at: Option<DateTime<Utc>>,
     /// When it came to its end: applied, dead, or all of its records failed before. None for a cancelled one.
     pub ended_at: Option<DateTime<Utc>>,
-    /// When it is tried again, where it waits for that.
+    /// When it is tried again, if it waits for that.
     pub next_try_at: Option<DateTime<Utc>>,
     /// Which process has it. None for one with the workers: its message waits in the queue, or is on its way.
     pub holder: Option<String>,

@@ -1,8 +1,8 @@
-//! Commits whose answer can be lost: the connection may end between the server's commit and the word of it.
+//! Commits whose answer can be lost, if the connection ends between the server's commit and its answer.
 //!
-//! Guarantee: [`commit`] says `Ok` only where the transaction is committed, and any other error than
-//! [`StoreError::Unknown`] only where it is not and never will be. To tell, the server is asked on another connection what
-//! became of the transaction's number.
+//! Guarantee: [`commit`] returns `Ok` only if the transaction is committed, and any error but
+//! [`StoreError::Unknown`] only if it is not committed and never will be. To find out, another connection
+//! asks the server for the outcome of the transaction id.
 
 use std::time::Duration;
 

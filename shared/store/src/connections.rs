@@ -21,7 +21,7 @@ impl ConnectionPool {
     }
 
     /// Throws the idle ones away: what broke one connection may have broken all, and each would be waited for in vain.
-    pub fn distrust(&self) {
+    pub fn close_idle(&self) {
         // Dropped without the lock held.
         let idle = std::mem::take(&mut *self.idle());
         drop(idle);
@@ -37,7 +37,7 @@ const SHARED_TRIES: u32 = 3;
 
 /// Whether the next try is to have the tenant's users for itself, after so many collisions in a row, of which this error is the last.
 pub fn is_met_alone(error: &StoreError, collisions: u32) -> bool {
-    collisions >= SHARED_TRIES || matches!(error, StoreError::NotAlone)
+    collisions >= SHARED_TRIES || matches!(error, StoreError::NeedsExclusive)
 }
 
 #[cfg(test)]
@@ -48,6 +48,6 @@ mod tests {
     fn a_collision_is_met_alone_the_third_time_or_where_it_asks_for_that() {
         let collision = StoreError::Conflict("a row changed");
         assert_eq!([1, 2, 3, 4].map(|times| is_met_alone(&collision, times)), [false, false, true, true]);
-        assert!(is_met_alone(&StoreError::NotAlone, 1));
+        assert!(is_met_alone(&StoreError::NeedsExclusive, 1));
     }
 }

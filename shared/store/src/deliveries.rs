@@ -1,8 +1,8 @@
-//! Deliveries of webhooks: written from the events, claimed by a producer, and what came of each.
+//! Deliveries of webhooks: written from the events, claimed by a producer, and the result of each.
 //!
-//! A webhook remembers the last event whose delivery is written, and moves on in the transaction that writes: whatever dies, none is
-//! missing, and one that is written again is refused by an index. A producer claims a webhook for as long as a try can take; a claim whose
-//! holder died runs out, and another producer makes the delivery again. So each is made at least once, and to one webhook one at a time.
+//! A webhook stores the last event whose delivery is written, and advances in the transaction that writes. So no crash loses a delivery,
+//! and an index refuses a duplicate. A producer claims a webhook for as long as an attempt can take. The claim of a producer that died
+//! expires, and another producer repeats the delivery. So each delivery is made at least once, and one at a time for each webhook.
 
 mod log;
 mod write;
@@ -37,7 +37,7 @@ pub struct Claim {
     pub kind: String,
     /// The delivery.
     pub delivery: DeliveryId,
-    /// What is sent, byte for byte.
+    /// The exact bytes that are sent.
     pub payload: String,
     /// How often it was tried before.
     pub attempts: u32,
@@ -82,8 +82,8 @@ const CLAIM_DUE: &str = "
 /// Claims up to `most` webhooks with a delivery that is due, for so many seconds, and gives the next delivery of each: what was not tried
 /// yet in the order of the events, then what failed before. The webhook that has waited longest comes first.
 ///
-/// A receiver that hangs takes its place for as long as a try can take. So webhooks with a delivery that failed come after all others, and
-/// those of one tenant have `failing` places at most, whoever claimed them.
+/// A receiver that hangs takes its place for as long as a try can take. So webhooks with a failed delivery
+/// come last, and those of one tenant take at most `failing` slots, whoever claimed them.
 pub async fn claim(store: &Store, most: i64, failing: i64, seconds: f64) -> Result<Vec<Claim>, StoreError> {
     let mut transaction = store.pool().begin().await?;
     let claimed: Vec<Uuid> = sqlx::query_scalar(CLAIM_DUE)

@@ -1,6 +1,6 @@
-//! Dispatching: which chunks may go out, claiming them, finding those that were lost on their way, and ending imports.
+//! Dispatching: which chunks may be sent, claiming them, finding lost ones, and completing imports.
 //!
-//! Nothing here waits for a chunk's row that somebody else has locked: it is passed over, so that one chunk stops no other.
+//! Locked rows of chunks are skipped, so one chunk never blocks another.
 
 mod channels;
 
@@ -280,7 +280,7 @@ pub async fn silent(store: &Store, lease_seconds: f64) -> Result<Vec<ChunkId>, S
     Ok(ids.into_iter().map(ChunkId::new).collect())
 }
 
-/// Turns lost chunks back to staged; spends no attempt. One that somebody has locked is in work, or sick, and left alone.
+/// Turns lost chunks back to staged; spends no attempt. A locked chunk is in progress or stuck, and is skipped.
 pub async fn take_back(store: &Store, lost: &[ChunkId]) -> Result<u64, StoreError> {
     let taken = sqlx::query!(
         "update chunks
@@ -313,8 +313,8 @@ pub async fn take_back_claims(store: &Store) -> Result<u64, StoreError> {
     Ok(taken.rows_affected())
 }
 
-/// Renews the leases of chunks whose messages wait in the queue, well before they end. What is held or locked is not renewed, so
-/// that a chunk that does not get on gives its place in the window to others.
+/// Renews the leases of chunks whose messages wait in the queue, well before they end. Held or locked chunks
+/// are not renewed, so that a stalled chunk gives up its place in the window.
 pub async fn renew_waiting(
     store: &Store,
     waiting: &[ChunkId],
@@ -336,7 +336,7 @@ pub async fn renew_waiting(
     Ok(renewed.rows_affected())
 }
 
-/// What is to be done with a dead letter.
+/// What to do with a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeadLetterOf {
     /// A chunk that has attempts left: it is staged again, or was already.
@@ -441,7 +441,7 @@ async fn complete(store: &Store, import: Uuid) -> Result<bool, StoreError> {
         if completed {
             write_final_counts(&mut transaction, ImportId::new(import)).await?;
         }
-        // Once an import, so that this NOTIFY may stand in a transaction.
+        // Once for each import, so this NOTIFY may be in a transaction.
         sqlx::query!("select pg_notify('muster_imports', $1)", import.to_string())
             .execute(&mut *transaction)
             .await?;

@@ -1,8 +1,9 @@
-//! Erasing a person: their user, and every trace of them in what was staged. What stays is that it was done.
+//! Erasing a person: the user and all staged data about them. Only the fact of the erasure is kept.
 //!
-//! Chunks are rewritten one by one, each in a transaction of its own, and the user goes last: an erasure that is interrupted is begun
-//! again and finds what is left. A worker that has a chunk's old message notices that the chunk is another now, and takes the
-//! staged one. Nothing here knows of an import that is being received at this moment: erase again when it is.
+//! Chunks are rewritten one by one, each in its own transaction, and the user is deleted last. So an
+//! interrupted erasure can be repeated and finds what is left. A worker with an old message of a chunk
+//! notices the change and uses the staged chunk. An import that is still being received is not covered: erase
+//! again afterwards.
 
 mod former;
 
@@ -12,7 +13,7 @@ use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ChunkId, TenantId, UserId};
 use muster_domain::options::{IdentifierField, ImportOptions};
 use muster_domain::outcome::Outcome;
-use muster_domain::record::{Names, REDACTED, RawRecord};
+use muster_domain::record::{FieldNames, REDACTED, RawRecord};
 use muster_domain::rules::Rules;
 use muster_domain::validate::Binding;
 use serde_json::json;
@@ -95,7 +96,7 @@ pub async fn erase(
             .fetch_all(store.pool())
             .await?;
     for import in imports {
-        // The options of a newer program may name columns as this one does not know: their own names are looked at all the same.
+        // The options of a newer program may map columns in unknown ways; the columns' own names are still checked.
         let options: ImportOptions = serde_json::from_value(import.options).unwrap_or_default();
         let rules = Rules::new(options);
         let mut after = 0;
@@ -131,7 +132,7 @@ pub async fn erase(
     Ok(erased)
 }
 
-/// Takes the person out of all before-images. An undo of those imports leaves alone what it cannot know any more.
+/// Takes the person out of all before-images. An undo of those imports does not change what it can no longer know.
 async fn erase_images(store: &Store, tenant: TenantId, person: &Person) -> Result<u64, StoreError> {
     let (mut erased, mut after) = (0, 0);
     while let Some(row) = sqlx::query!(
@@ -147,11 +148,12 @@ async fn erase_images(store: &Store, tenant: TenantId, person: &Person) -> Resul
     .await?
     {
         after = row.id;
-        let fate = |_: usize, record: &RawRecord<'_>, names: &Names| person.fate_of_change(record, names);
+        let fate =
+            |_: usize, record: &RawRecord<'_>, names: &FieldNames| person.fate_of_change(record, names);
         let found = chunk::erase(&row.images, &Person::error(), fate);
         let found = found.map_err(|_| StoreError::corrupt("before_images", "images", row.id))?;
         let Some(found) = found.filter(|_| !mutant(Mutant::ErasedStaysInImages)) else { continue };
-        // Written once, and changed by nobody but an erasure: of two at once the one that came too late looks again.
+        // Written once, and changed only by an erasure. If two run at once, the later one looks again.
         let changed = sqlx::query!(
             "update before_images set images = $2 where id = $1 and images = $3",
             row.id,

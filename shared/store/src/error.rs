@@ -1,4 +1,4 @@
-//! What can go wrong with the store, and whether trying again can help.
+//! Errors of the store, and whether a retry can help.
 //!
 //! Decided from SQLSTATE, never from message text. And no text of an error, shown or for debugging, carries a row's
 //! values: PostgreSQL puts them into `detail` and, for wrong input, into the message itself, so this module keeps neither
@@ -32,7 +32,7 @@ pub enum StoreError {
     Unknown,
     /// A row was written by a newer program, in words that this one does not know.
     #[error(
-        "{table} {key} was written by a newer version of this program, which alone can read it: {column}"
+        "{table} {key} was written by a newer version of this program, and only that can read it: {column}"
     )]
     Newer {
         /// The table.
@@ -49,8 +49,8 @@ pub enum StoreError {
     #[error("{0} was changed by someone else in the meantime")]
     Conflict(&'static str),
     /// What was to be written holds only if nobody else writes users of the tenant meanwhile.
-    #[error("the chunk must be applied alone")]
-    NotAlone,
+    #[error("the chunk must be applied with the exclusive lock")]
+    NeedsExclusive,
     /// A row holds a value that cannot be.
     #[error("impossible value in table {table}, column {column}, row {key}")]
     Corrupt {
@@ -93,7 +93,7 @@ impl StoreError {
             | Self::Silent(_)
             | Self::PoolTimeout
             | Self::Unknown => ErrorKind::Transient,
-            Self::Conflict(_) | Self::NotAlone => ErrorKind::Conflict,
+            Self::Conflict(_) | Self::NeedsExclusive => ErrorKind::Conflict,
             Self::Settings(_)
             | Self::Corrupt { .. }
             | Self::SchemaTooNew { .. }
@@ -247,7 +247,7 @@ fn may_show_message(sqlstate: &str, routine: Option<&str>) -> bool {
 /// Where errors come from that functions in the database raise: PL/pgSQL, PL/Perl, PL/Python, PL/Tcl.
 const RAISING: [&str; 4] = ["exec_stmt_raise", "plperl", "PLy_", "pltcl"];
 
-/// Refusals of a row whose message names the constraint alone.
+/// Refusals of a row whose message names only the constraint.
 const REFUSING: [(&str, &str); 9] = [
     ("23502", "ExecConstraints"),
     ("23503", "ri_ReportViolation"),
@@ -277,7 +277,7 @@ impl From<sqlx::Error> for StoreError {
             E::Io(error) => Self::Unreachable(error.to_string()),
             E::Tls(error) => Self::Unreachable(format!("TLS: {error}")),
             // A connection that is out of step, lost, or of a pool that is shutting down. Another may do better.
-            E::Protocol(_) => Self::Unreachable("the connection is out of step".into()),
+            E::Protocol(_) => Self::Unreachable("the connection is in an unknown state".into()),
             E::BeginFailed => Self::Unreachable("a transaction could not be begun".into()),
             E::WorkerCrashed | E::PoolClosed => Self::Unreachable("the connection was closed".into()),
             E::PoolTimedOut => Self::PoolTimeout,

@@ -1,7 +1,8 @@
-//! What happened to imports, to be followed from any producer.
+//! Events of imports, which clients can follow from any producer.
 //!
-//! Triggers write events in the transaction of what happened, so none is missing and none is too many. Numbers are given after the
-//! commit ([`number`]), by one program at a time: who has read up to a number has missed none below it, whatever was committed when.
+//! Triggers write events in the transaction of the change, so each change has exactly one event. Numbers are
+//! assigned after the commit ([`number`]), by one program at a time. So a client that has read up to a number
+//! has seen all lower ones, whatever the order of commits.
 
 use chrono::{DateTime, Utc};
 use muster_domain::id::{ImportId, TenantId};

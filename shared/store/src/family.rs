@@ -1,8 +1,10 @@
 //! The family of an import: the first one, those that brought its failed records again, and those that brought theirs.
 //!
-//! A failed record of the first import is mended when a descendant applied the record that says it comes from it, at once or by way of further
-//! failed files. What an import applied itself counts only where it has ended and was not undone; what others mended of its failed records counts
-//! in any case. Reading decodes the chunks of the descendants, which are as many as records were mended; of each import one bit a record is held.
+//! A failed record of the first import is corrected when a descendant applied the record that names it as its
+//! origin, directly or through further failed files. What an import applied itself counts only if it has
+//! ended and was not undone. What others corrected of its failed records always counts. Reading decodes the
+//! chunks of the descendants, whose number follows that of the corrected records. Memory: one bit for each
+//! record of each import.
 
 use muster_domain::chunk::decode;
 use muster_domain::fault::{Mutant, mutant};
@@ -40,7 +42,7 @@ pub struct Family {
     pub open: u64,
     /// The same in a sentence.
     pub summary: String,
-    /// The imports, the first one first, each before those that mend it.
+    /// The imports in order, each before those that correct it.
     pub members: Vec<Member>,
 }
 
@@ -86,7 +88,7 @@ pub async fn can_be_mended(store: &Store, tenant: TenantId, import: ImportId) ->
     Ok(found.fetch_one(&mut *store.reading(tenant).await?).await?)
 }
 
-/// The family of a tenant's import. `None` for one that stands alone, and for one that the tenant does not have.
+/// The family of a tenant's import. `None` for an import without relatives, and for one that the tenant does not have.
 pub async fn of(store: &Store, tenant: TenantId, import: ImportId) -> Result<Option<Family>, StoreError> {
     let mut reading = store.reading_one_moment(tenant).await?;
     let Some(kin) = kin(&mut reading, tenant, import).await? else { return Ok(None) };
@@ -248,12 +250,12 @@ impl Bits {
 /// The records of the first import that descendants applied.
 async fn mended(connection: &mut PgConnection, tenant: TenantId, kin: &[Kin]) -> Result<Bits, StoreError> {
     let mut mended: Vec<Bits> = kin.iter().map(|_| Bits::default()).collect();
-    // The youngest first: what it mended of its parent is known when that one is looked at.
+    // The youngest first, so that its corrections are known when its parent is processed.
     for at in (1..kin.len()).rev() {
         let Some(one) = kin.get(at) else { continue };
         let ended = matches!(one.member.state, ImportState::Completed | ImportState::Cancelled);
         let counts = ended && !one.member.undone;
-        // What others mended of its failed records is theirs, and stays where its own is undone.
+        // Corrections of its failed records belong to other imports, and stay when it is undone.
         let of_others = mended.get(at).is_some_and(|bits| !bits.is_empty());
         if counts || of_others && !mutant(Mutant::UndoneTakesMendedAlong) {
             applied(connection, tenant, kin, at, counts, &mut mended).await?;
@@ -262,7 +264,7 @@ async fn mended(connection: &mut PgConnection, tenant: TenantId, kin: &[Kin]) ->
     Ok(mended.into_iter().next().unwrap_or_default())
 }
 
-/// Marks the records of earlier imports that this one applied, where that counts, and those that others applied by way of it.
+/// Marks the records of earlier imports that this import applied, if that counts, and those that others applied through it.
 async fn applied(
     connection: &mut PgConnection,
     tenant: TenantId,

@@ -1,9 +1,10 @@
 //! What happened to a user: every import, undo and request about a single user that changed it, the last one first.
 //!
-//! What imports and undos did comes from the before-images; which chunks concern a user their sheets of outcomes tell, in which the database
-//! looks for the user's id. So that a request is answered soon, it looks a bounded number of chunks through, and says where the next one goes
-//! on. What requests about a single user did is kept in a table of its own, written in their transactions ([`note`]). Where before-images are
-//! not kept any more, what is left is which record of which import concerned the user, and what became of it. No secret is in any of this.
+//! What imports and undos did comes from the before-images; which chunks concern a user their sheets of
+//! outcomes tell, in which the database looks for the user's id. So that a request is answered soon, it looks
+//! a bounded number of chunks through, and says where the next one goes on. What requests about a single user
+//! did is kept in a table of its own, written in their transactions ([`note`]). When before-images are no
+//! longer kept, only the record, its import and its outcome are known. No secret is in any of this.
 
 mod chunk;
 mod names;
@@ -77,7 +78,7 @@ pub struct FieldChange {
     pub field: String,
     /// What it was; null for nothing.
     pub before: Value,
-    /// What it became; null for nothing.
+    /// The new value; null for none.
     pub after: Value,
 }
 
@@ -88,7 +89,7 @@ pub struct Page {
     pub entries: Vec<Entry>,
     /// What to give as `after` for the next page; null on the last.
     pub next: Option<String>,
-    /// On the last page: whether what came before it is not kept any more. The first entry of all would be that the user was inserted.
+    /// On the last page: whether earlier history is no longer kept. The first entry of all would be that the user was inserted.
     pub older_gone: bool,
 }
 

@@ -1,5 +1,5 @@
-//! Who holds which chunks: each process says so about every second, in one row. A process that is silent for
-//! [`LIVES`] is gone, and what it held is not held any more.
+//! Which process holds which chunks. Each process writes this about every second, in one row. A process that
+//! is silent for [`LIVES`] is taken for dead, and its chunks for free.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,8 +1,7 @@
-//! What this process holds: chunks that it works on are noted here and told to the store about every second, so that whoever
-//! looks for lost chunks leaves them alone ([`crate::dispatch::silent`]).
+//! The chunks that this process works on. They are written to the store about every second, so that the
+//! search for lost chunks skips them ([`crate::dispatch::silent`]).
 //!
-//! Nothing depends on it but how soon a lost chunk is found: one that is taken for lost by mistake is sent a second time, which
-//! changes nothing (P3).
+//! This only affects how soon a lost chunk is found. A chunk that is taken for lost by mistake is sent again, which changes nothing (P3).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -69,7 +68,9 @@ impl Holding {
         // In a task of its own: the process may end while the statement is under way.
         let left = tokio::spawn(async move { holders::leave(&store, process).await });
         if !matches!(timeout(LEAVE_WITHIN, left).await, Ok(Ok(Ok(())))) {
-            tracing::debug!("the store was not told that this process ends; it counts as gone soon");
+            tracing::debug!(
+                "the store could not be informed that this process ends; it will count as gone soon"
+            );
         }
     }
 }
@@ -93,12 +94,14 @@ async fn tell(
         let chunks = holder.chunks();
         match Store::within(TOLD_WITHIN, holders::say(&store, process, &name, &chunks)).await {
             Ok(()) => progress.note(),
-            Err(error) => tracing::debug!(%error, "the store was not told what this process holds"),
+            Err(error) => {
+                tracing::debug!(%error, "the store could not be informed of what this process holds")
+            }
         }
     }
 }
 
-/// The name of this machine, or of the container, where the system tells it.
+/// The name of this machine or container, if the system reports it.
 fn host() -> String {
     let told =
         std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());

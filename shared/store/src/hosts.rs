@@ -1,8 +1,8 @@
-//! Several servers in one URL, of which one takes writes: `postgres://user@a:5432,b:5432/database`.
+//! Several servers in one URL, one of which accepts writes: `postgres://user@a:5432,b:5432/database`.
 //!
-//! The driver knows one server. So the one that takes writes is looked for here, before the first connection and from then on
-//! every second; the pool's next connections go to it. Connections to one that died fail by themselves, and whoever used
-//! them tries again.
+//! The driver supports one server. So this module finds the server that accepts writes, before the first
+//! connection and then every second, and new connections of the pool go to it. Connections to a dead server
+//! fail, and their callers retry.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -35,7 +35,7 @@ fn urls(url: &str) -> Vec<String> {
     if !hosts.contains(',') {
         return whole();
     }
-    // An IPv6 address stands in brackets, and its colons are no port's.
+    // An IPv6 address is in brackets; its colons do not separate a port.
     let port = |host: &str| host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).is_some();
     let last = hosts.rsplit(',').find(|host| port(host)).and_then(|host| host.rsplit_once(':'));
     let default = last.map_or("5432", |(_, port)| port);

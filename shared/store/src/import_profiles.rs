@@ -16,7 +16,7 @@ use super::{Store, StoreError};
 pub struct SavedProfile {
     /// Its name.
     pub name: String,
-    /// Options by name, as they stand in a request.
+    /// Options by name, as in a request.
     pub options: Vec<(String, String)>,
     /// When it was saved first.
     pub created_at: DateTime<Utc>,

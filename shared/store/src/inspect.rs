@@ -1,4 +1,4 @@
-//! What the database server tells of itself, for `doctor`.
+//! Facts about the database server, for `doctor`.
 
 use chrono::{DateTime, Utc};
 
@@ -15,7 +15,7 @@ pub struct Server {
     pub now: DateTime<Utc>,
     /// Whether it waits for the disk at all.
     pub fsync: bool,
-    /// Whether a torn page can be mended.
+    /// Whether a torn page can be repaired.
     pub full_page_writes: bool,
     /// What a commit waits for.
     pub synchronous_commit: String,

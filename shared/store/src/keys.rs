@@ -31,7 +31,7 @@ impl NewKey<'_> {
     pub const SCOPES: &'static [Scope] = &[Scope::ImportWrite, Scope::ImportRead];
 }
 
-/// What is known of a key, itself apart.
+/// Data about a key, without the key itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct KeyInfo {
     /// Key id.

@@ -1,8 +1,8 @@
 //! PostgreSQL: the truth about tenants, users, imports and chunks.
 //!
-//! The store says operations, not tables: narrow modules of functions, one transaction a call, no SQL anywhere else.
-//! A function that needs one statement takes any executor (the pool, a connection, a transaction); one that needs several
-//! takes the [`Store`] and opens its own transaction, or a `&mut PgConnection` and leaves the transaction to its caller.
+//! The store offers operations, not tables: narrow modules of functions, one transaction for each call, and no SQL anywhere else.
+//! A function that needs one statement takes any executor (the pool, a connection, a transaction); one that needs several takes
+//! the [`Store`] and opens its own transaction, or a `&mut PgConnection` and leaves the transaction to its caller.
 //!
 //! "Not found" is `None`, "there already" is [`Created::Existing`]; an `Err` is a [`StoreError`], whose
 //! [`kind`](StoreError::kind) says whether trying again can help.
@@ -28,7 +28,7 @@ mod convert;
 mod copy;
 pub mod deliveries;
 pub mod dispatch;
-mod doubles;
+mod duplicates;
 pub mod erase;
 mod error;
 pub mod events;
@@ -40,9 +40,9 @@ pub mod holding;
 mod hosts;
 pub mod import_profiles;
 pub mod inspect;
-pub mod intake;
 mod issues;
 pub mod keys;
+pub mod lifecycle;
 pub mod lookup;
 pub mod members;
 pub mod migrate;
@@ -56,6 +56,7 @@ pub mod quota;
 pub mod readiness;
 mod receipt;
 pub mod receipts;
+pub mod receiving;
 pub mod records;
 pub mod reports;
 pub mod retention;
@@ -63,7 +64,6 @@ mod second_lock;
 pub mod sessions;
 mod socket;
 pub mod status;
-pub mod steer;
 pub mod supersede;
 pub mod take_back;
 pub mod tenants;
@@ -100,7 +100,7 @@ pub async fn snapshot(
     store.reading_one_moment(tenant).await
 }
 
-/// Begins a part of a transaction that can be rolled back alone.
+/// Begins a part of a transaction that can be rolled back separately.
 pub async fn savepoint<'t>(transaction: &'t mut Transaction<'_>) -> Result<Transaction<'t>, StoreError> {
     Ok(sqlx::Connection::begin(&mut **transaction).await?)
 }

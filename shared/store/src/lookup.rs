@@ -1,5 +1,6 @@
-//! Finding records of an import by what stands in the file: the line that they begin on, or their identifier. The answers are numbers of
-//! records. At most one decoded chunk is held, whatever the size of the import, and a search that takes too long is stopped.
+//! Finds records of an import by the line on which they begin, or by their identifier. The results are record
+//! numbers. At most one decoded chunk is in memory, whatever the size of the import, and a search that takes
+//! too long is stopped.
 
 use std::time::Duration;
 
@@ -92,7 +93,7 @@ pub async fn at_line(
     Ok(Found { found: found.map(|(_, record)| record), stopped_at })
 }
 
-/// The first records with an identifier, in file order: as it stands in the file, or as it is stored.
+/// The first records with an identifier, in file order. The identifier is compared as written in the file and as stored.
 pub async fn with_identifier(
     store: &Store,
     tenant: TenantId,
@@ -200,7 +201,7 @@ impl Search<'_> {
         let fields = chunk.fields();
         for record in chunk.records(&fields) {
             let Some(name) = binding.identifier(&record, &self.rules, self.field) else { continue };
-            // What stands under the name of a record that was not read whole may be a secret.
+            // The values of a record that was not read completely may be secrets.
             let hidden = binding.secrets().hide_whole(&record) || binding.secrets().hides(name);
             if let Some(RawValue::Text(value) | RawValue::Json(value)) = record.value(name)
                 && !hidden

@@ -1,8 +1,8 @@
-//! Migrations: what the program carries, what the database has, and how the one becomes the other.
+//! Migrations: those in the program, those applied to the database, and applying the missing ones.
 //!
 //! Each migration commits together with the note that it was applied, so a crash leaves a database at some version and
-//! never between two. Any number of programs may migrate at the same time: an advisory lock lets one work and the others
-//! find nothing left to do.
+//! never between two. Several programs may migrate at the same time: an advisory lock lets one of them work, and the
+//! others then find nothing to do.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::{Store, StoreError};
 /// The migrations of this program.
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 
-/// Lock for the whole of a migration, beside the migrator's own: any number, the same for ever.
+/// Lock for the whole migration, in addition to the migrator's own: an arbitrary number that never changes.
 const LOCK: i64 = 0x6d75_7374_6572_0001;
 
 /// One migration.

@@ -1,5 +1,5 @@
-//! What of all imports of a tenant somebody has to know: how many run, which went wrong lately, and which have chunks that do not get on.
-//! Unlike a page of the list it looks at all of them.
+//! An overview of all imports of a tenant: how many run, which failed lately, and which have stalled chunks.
+//! Unlike a page of the list, it covers all imports.
 
 use chrono::{DateTime, Utc};
 use muster_domain::id::{ImportId, TenantId};

@@ -1,9 +1,9 @@
 //! Plans of imports: chunks are planned one by one, each in its transaction, and nothing is written to users.
 //!
-//! Why a later chunk meets what earlier ones would leave: [`known`] finds the chunks that have to do with one of its values, and
-//! [`put`] looks again, under a lock of the import's plan, at those that were planned since. So the chunks of a plan are planned as if
-//! one after the other, in the order of `plans.id`; and each notes which chunks of other lanes it follows ([`of_chunk`]), so that they
-//! are applied in that order where it matters.
+//! Why a later chunk sees the effects of earlier ones: [`known`] finds the chunks that involve one of its values, and [`put`] checks
+//! again, under a lock of the import's plan, for chunks that were planned since. So the chunks of a plan are planned as if one after
+//! the other, in the order of `plans.id`; and each notes which chunks of other lanes it follows ([`of_chunk`]), so that they are
+//! applied in that order where it matters.
 
 mod erase;
 mod forget;
@@ -109,7 +109,7 @@ async fn earlier(
                 .bind(plan)
                 .fetch_optional(&mut *connection)
                 .await?;
-            // Gone: the import was cancelled since, and nothing can be kept of what is planned here.
+            // Gone: the import was cancelled since, and this plan cannot be stored.
             let Some(records) = records else { continue };
             lay(met, decoded(&records, plan)?);
         }
@@ -179,7 +179,7 @@ pub struct NewPlan<'a> {
     pub met: (Vec<Uuid>, Vec<i32>),
 }
 
-/// What came of keeping a plan.
+/// The result of storing a plan.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Put {
     /// It is kept, to be committed, and the chunk is `planned`.
@@ -272,7 +272,7 @@ async fn looked_at(
     Ok(rows.into_iter().map(|row| (row.lane, row.id, row.chunk_id)).collect())
 }
 
-/// What is written of a plan, as it is written.
+/// The row of a plan.
 struct NewRow {
     sums: serde_json::Value,
     keys: Vec<u8>,

@@ -74,7 +74,7 @@ pub struct Store {
     pool: PgPool,
     /// One an upload.
     uploads: Arc<Semaphore>,
-    /// Whether there is the role that the second lock needs. It is tried once: it comes with a migration, and nobody takes it away.
+    /// Whether there is the role that the second lock needs. It is tried once: the role is created by a migration and never removed.
     second_lock: Arc<OnceCell<bool>>,
     /// For whom it is used.
     actor: Option<Arc<str>>,
@@ -152,8 +152,8 @@ impl Store {
         &self.pool
     }
 
-    /// A connection that is no part of the pool, with the same settings as the pool's: for sessions (LISTEN, advisory
-    /// locks, COPY) and for whatever must not wait for the pool.
+    /// A connection outside the pool, with the same settings: for sessions (LISTEN, advisory locks, COPY) and
+    /// for work that must not wait for the pool.
     pub async fn connection(&self) -> Result<PgConnection, StoreError> {
         match socket::connect(&self.pool.connect_options()).await.map_err(StoreError::from) {
             Err(error) if is_full(&error) => self.take_from_pool().await,
@@ -233,8 +233,8 @@ impl Store {
         }
     }
 
-    /// Waits for what goes over the pool as long as `limit` lasts: a connection that leads nowhere would be waited for for ever, and
-    /// is thrown away then. What was asked for may be done all the same. Not for COPY, and not for a queue's work.
+    /// Waits for an operation on the pool at most `limit`. A dead connection would never answer; it is
+    /// closed. The operation may still be executed. Not for COPY, and not for a queue's work.
     pub async fn within<T>(
         limit: Duration,
         asked: impl Future<Output = Result<T, StoreError>>,
@@ -325,8 +325,8 @@ async fn clean(connection: &mut PgConnection) -> sqlx::Result<bool> {
     Ok(true)
 }
 
-/// A connection whose work was given up (see [`Store::within`]) is asked before the pool has it again: the pool would wait for what
-/// is due on it without a limit, and never have its place back.
+/// A connection whose operation timed out (see [`Store::within`]) is tested before the pool reuses it.
+/// Otherwise the pool could wait for its pending answer without a limit, and lose the slot.
 async fn alive(connection: &mut PgConnection) -> sqlx::Result<bool> {
     answered(connection.ping()).await?;
     Ok(true)
@@ -350,7 +350,7 @@ fn with_session_settings(target: PgConnectOptions, options: &StoreOptions) -> Pg
         ("statement_timeout", milliseconds(options.statement_timeout)),
         ("lock_timeout", milliseconds(options.lock_timeout)),
         ("idle_in_transaction_session_timeout", milliseconds(options.idle_in_transaction_timeout)),
-        // Warnings stand in the server's own log.
+        // Warnings are in the server's own log.
         ("client_min_messages", "error".into()),
         // The server notices that we vanished, as we notice it of the server (see `socket`), and frees what we hold.
         ("tcp_keepalives_idle", "10".into()),
@@ -359,7 +359,7 @@ fn with_session_settings(target: PgConnectOptions, options: &StoreOptions) -> Pg
         ("tcp_user_timeout", "20000".into()),
         // Compiling takes longer than any statement here.
         ("jit", "off".into()),
-        // What a user's timestamps look like is no matter of the server's place.
+        // The form of a user's timestamps must not depend on the server's time zone.
         ("timezone", "UTC".into()),
     ];
     let target = match target.get_application_name() {

@@ -1,8 +1,7 @@
-//! What failed in an import, by cause, and what its records were warned of: failures grouped by code and field, warnings by their text, each
-//! with its first records.
+//! The problems of an import: failures grouped by code and field, and warnings grouped by text, each with its first records.
 //!
-//! Grouped when they are asked for, from the rows of records with errors and warnings: the time grows with their number, the memory does
-//! not.
+//! They are grouped when requested, from the rows of records with errors and warnings. The time grows with
+//! their number, the memory does not.
 
 use std::collections::BTreeMap;
 
@@ -27,13 +26,13 @@ const EXAMPLE_CHARS: usize = 60;
 pub struct Problem {
     /// The code of the error.
     pub code: String,
-    /// The column or key, where it is about one.
+    /// The column or key, if it concerns one.
     pub field: Option<String>,
     /// How many errors have it.
     pub count: u64,
     /// The message of the first one.
     pub message: String,
-    /// The value of the first one, as it was uploaded, where it is no secret.
+    /// The value of the first record, as uploaded, if it is not a secret.
     pub example: Option<String>,
     /// What to do about it.
     pub advice: Option<String>,
@@ -53,7 +52,7 @@ pub struct Warned {
     pub first: Vec<Place>,
 }
 
-/// What is wrong with an import's records.
+/// The problems of an import's records.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problems {
     /// The causes of failures, the most frequent first.
@@ -280,7 +279,7 @@ async fn lines(
     }
 }
 
-/// The value under a name of a record's source, where it may be shown.
+/// The value under a name of a record's source, if it may be shown.
 fn example(source: &str, field: &str) -> Option<String> {
     let fields: Vec<(String, serde_json::Value)> = serde_json::from_str(source).ok()?;
     let (_, value) = fields.into_iter().find(|(name, _)| name == field)?;

@@ -1,4 +1,4 @@
-//! How imports get on: how many records got their outcome when, where the chunks of each lane stand, and which chunks wait for what.
+//! The progress of imports: how many records were settled when, the states of the chunks of each lane, and what chunks wait for.
 
 use chrono::{DateTime, Utc};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
@@ -91,7 +91,7 @@ pub struct LaneCell {
     pub failed: u64,
 }
 
-/// The chunks of an import by lane and place: each alone where the longest lane has no more than `places`, else several in one cell.
+/// The chunks of an import by lane and position: one for each cell if the longest lane has at most `places`, otherwise several in one cell.
 pub async fn lanes(
     store: &Store,
     tenant: TenantId,
@@ -142,7 +142,7 @@ pub async fn lanes(
     cells.collect()
 }
 
-/// A chunk that did not get on.
+/// A stalled chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldUp {
     /// Id.
@@ -159,7 +159,7 @@ pub struct HeldUp {
     pub records: u64,
     /// Attempts that did not end well.
     pub attempts: u64,
-    /// How often it was put off without spending an attempt.
+    /// How often it was deferred without spending an attempt.
     pub deferrals: u64,
     /// Why, without any user's value.
     pub problem: Option<String>,
@@ -167,7 +167,7 @@ pub struct HeldUp {
     pub due_at: Option<DateTime<Utc>>,
 }
 
-/// Up to `limit` chunks of a tenant's import that did not get on, dead ones first.
+/// Up to `limit` stalled chunks of a tenant's import, dead ones first.
 pub async fn held_up(
     store: &Store,
     tenant: TenantId,

@@ -1,7 +1,7 @@
-//! What one tenant may have: imports under way, records a day, bytes that are kept.
+//! The limits of one tenant: running imports, records each day, stored bytes.
 //!
-//! Whether there is room is asked when an import opens, and once more when it is received: then its size is known, and the
-//! tenant's imports are counted one after the other, so that together they keep to the limits.
+//! They are checked when an import is opened, and again when it is received and its size is known. The second
+//! check runs one import at a time, so that all imports together stay within the limits.
 
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
@@ -49,7 +49,7 @@ pub(super) async fn may_open(
     Ok(under_way <= i64::from(most) || mutant(Mutant::AnyImports))
 }
 
-/// What is left of the tenant's quotas for an import.
+/// The remaining quota of the tenant for an import.
 pub(super) async fn left(
     connection: &mut PgConnection,
     tenant: TenantId,

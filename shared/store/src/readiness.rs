@@ -1,4 +1,4 @@
-//! How the database fares: a word for readiness, and gauges of the pool.
+//! The state of the database: a word for readiness, and gauges of the pool.
 
 use muster_runtime::readiness::{COUNTS_FOR, Part};
 

@@ -1,9 +1,9 @@
-//! The receipt: the one transaction that makes a staged upload an import, and after which no crash loses a record (P1).
+//! The receipt: the transaction that turns a staged upload into an import. After it no crash loses a record (P1).
 //!
-//! It proves what it promises: it runs in the session that staged, which does not outlive its server, compares what is in
-//! the store with what was staged ([`Tally`]), and its commit waits for the disk, and so for all that was written before.
-//! Where the server copies to standbys synchronously it waits for those too, as the server's own setting says. A standby that
-//! copies later than that may take over without the last imports: that is the installation's choice.
+//! It runs in the session that staged, which ends with its server, and compares the stored chunks with what
+//! was staged ([`Tally`]). Its commit waits for the disk, and so for everything written before. With
+//! synchronous replication it also waits for the standbys, as the server is configured. With asynchronous
+//! replication a standby may take over without the last imports; that is the operator's choice.
 
 use muster_domain::chunk::SealedChunk;
 use muster_domain::error::FileError;
@@ -16,9 +16,9 @@ use muster_domain::receive::{Issue, Received};
 use sqlx::postgres::PgConnection;
 
 use super::convert::{small, wide};
-use super::intake::NewImport;
 use super::quota::{self, TenantLimits};
-use super::{Store, StoreError, doubles};
+use super::receiving::NewImport;
+use super::{Store, StoreError, duplicates};
 
 /// How receiving ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub enum Concluded {
     Settled(Settled),
     /// It was not being received any more.
     NotReceiving,
-    /// What was staged is not what is in the store: the server crashed meanwhile, or somebody deleted it.
+    /// The store does not contain what was staged: the server crashed meanwhile, or somebody deleted it.
     NotStaged,
     /// The tenant's quota has no room for it.
     OverQuota(FileError),
@@ -111,7 +111,7 @@ pub async fn receive(
     let (tenant, options, import) = (import.tenant, &import.options, import.id);
     let mut transaction = super::begin(connection).await?;
     wait_for_disk(&mut transaction).await?;
-    // Locked until the end: nobody takes it for abandoned, however long the doubles take.
+    // Locked until the end, so that it is not taken for abandoned, however long the search for duplicates takes.
     let receiving = sqlx::query_scalar!(
         r#"select state = 'receiving' as "receiving!" from imports where id = $1 for no key update"#,
         import.get()
@@ -136,8 +136,8 @@ pub async fn receive(
         return Ok(Concluded::OverQuota(error));
     }
     let unique = options.duplicates == Duplicates::Refuse;
-    let doubles = if unique { doubles::fail(&mut transaction, import, options).await? } else { 0 };
-    let invalid = received.invalid + doubles;
+    let duplicates = if unique { duplicates::fail(&mut transaction, import, options).await? } else { 0 };
+    let invalid = received.invalid + duplicates;
     if let Some(dates) = received.dates.filter(|_| !fault::mutant(Mutant::DatesStayAuto)) {
         sqlx::query!(
             "update imports set options = options || jsonb_build_object('dates', $2::text) where id = $1 and state = 'receiving'",

@@ -1,4 +1,4 @@
-//! Receipts of imports, and the key that they are signed with. Memory: a digest of each chunk.
+//! Receipts of imports, and the key that signs them. Memory: one digest for each chunk.
 
 use futures_util::TryStreamExt;
 use muster_domain::id::{ImportId, TenantId};
@@ -64,7 +64,7 @@ pub async fn read(
         tenant: slug,
         import: ImportLine { id: import.get(), state: report.state },
         file,
-        // What the names resolved to is nobody's matter.
+        // The resolved ids are not shown.
         options: ImportOptions { enrolment: None, ..report.options },
         counts: report.counts,
         problems: problems.collect(),

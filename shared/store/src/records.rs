@@ -1,8 +1,8 @@
-//! What became of each record, in file order.
+//! The outcome of each record, in file order.
 //!
-//! The records of a file lie spread over its lanes, in order within each; reading them in file order is merging the lanes.
-//! At most one decoded chunk a lane is held, whatever the size of the import. A page is of one moment, so a failed record in
-//! it has its error (P2).
+//! The records of a file are distributed over its lanes, in order within each, so file order is a merge of
+//! the lanes. At most one decoded chunk of each lane is in memory. A page is a consistent snapshot, so each
+//! failed record in it has its error (P2).
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -14,7 +14,7 @@ use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::import::ChunkState;
 use muster_domain::options::{IdentifierField, ImportOptions};
 use muster_domain::outcome::{Outcome, OutcomeSheet, Reason, Verdict};
-use muster_domain::record::{NameId, Names, REDACTED, RawRecord, RawValue, Secrets, source_json};
+use muster_domain::record::{FieldNames, NameId, REDACTED, RawRecord, RawValue, Secrets, source_json};
 use muster_domain::rules::Rules;
 use muster_domain::validate::Binding;
 use serde_json::value::RawValue as Json;
@@ -26,7 +26,7 @@ use super::convert::{number, wide};
 use super::problems::{self, Cause};
 use super::{Store, StoreError};
 
-/// What became of one record.
+/// The outcome of one record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecordReport {
     /// Number of the record.
@@ -139,7 +139,7 @@ pub async fn page_in(
 }
 
 struct Merge<'s> {
-    /// These records alone, in order.
+    /// Only these records, in order.
     only: Option<Vec<i64>>,
     connection: &'s mut PgConnection,
     tenant: TenantId,
@@ -294,9 +294,8 @@ impl Merge<'_> {
     }
 }
 
-/// The value under a name, as far as it may be shown: what stands under the name of a record that was not read whole may be
-/// a secret.
-fn shown(record: &RawRecord<'_>, name: NameId, names: &Names, secrets: &Secrets) -> Option<String> {
+/// The value under a name, as far as it may be shown: values of a record that was not read completely may be secrets.
+fn shown(record: &RawRecord<'_>, name: NameId, names: &FieldNames, secrets: &Secrets) -> Option<String> {
     let record = if secrets.hide_whole(record) { Secrets::hidden(record) } else { *record };
     let field = record.fields.iter().find(|field| field.name == name)?;
     match field.value {
@@ -430,7 +429,7 @@ pub async fn failed_of_cause(
         .collect()
 }
 
-/// What is told of one record beside its outcome.
+/// What is reported of one record beside its outcome.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IssueReport {
     /// The import.
@@ -445,8 +444,7 @@ pub struct IssueReport {
     pub warnings: Vec<String>,
 }
 
-/// What is told of the records after one, in file order: up to `limit` records of each of these imports, as far as they are the
-/// tenant's.
+/// Reports of the records after one, in file order: up to `limit` records of each of these imports, if they belong to the tenant.
 pub async fn issues(
     executor: impl PgExecutor<'_>,
     tenant: TenantId,

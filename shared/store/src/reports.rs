@@ -1,4 +1,4 @@
-//! Reports on imports: their state, counts and chunks. Every read of counts is one statement, so one moment (P2).
+//! Reports on imports: their state, counts and chunks. Counts are always read by one statement, so they are consistent (P2).
 
 use std::collections::BTreeMap;
 
@@ -101,14 +101,14 @@ pub async fn import_in(
 }
 
 impl ImportReport {
-    /// What a list tells of an import that a newer program wrote.
+    /// What a list shows for an import that a newer program wrote.
     pub fn problem(&self) -> Option<String> {
         let newer = self.newer.as_ref()?;
         Some(format!("a newer version of Muster wrote this import: {newer}; ask that version"))
     }
 }
 
-/// Whoever works with an import has to know all of its options.
+/// A program must know all options of an import to work on it.
 fn whole(report: ImportReport) -> Result<ImportReport, StoreError> {
     match report.newer {
         None => Ok(report),
@@ -328,7 +328,7 @@ async fn select(
     rows.into_iter().map(ImportReport::try_from).collect()
 }
 
-/// What an import was asked is written by this program alone: words that it does not know are a newer one's.
+/// Only Muster writes the options of an import, so unknown words come from a newer version.
 fn newer_options(import: Uuid) -> StoreError {
     if fault::mutant(Mutant::NewerOptionsCorrupt) {
         return StoreError::corrupt("imports", "options", import);

@@ -1,11 +1,11 @@
-//! Forgetting: imports that ended long ago are deleted with their chunks and outcomes, before that their before-images and the key of
-//! their secrets, and imports that nobody starts are cancelled. Users stay.
+//! Retention: imports that ended long ago are deleted with their chunks and outcomes. Their before-images and
+//! the key of their secrets are deleted earlier. Imports that nobody starts are cancelled. Users are kept.
 
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use uuid::Uuid;
 
-use super::{Store, StoreError, steer};
+use super::{Store, StoreError, lifecycle};
 
 /// Imports deleted in one go.
 const AT_A_TIME: usize = 20;
@@ -192,7 +192,7 @@ async fn cancel(store: &Store, import: Uuid, seconds: f64) -> Result<u64, StoreE
     .await?;
     let Some(tenant) = tenant else { return Ok(0) };
     let import = ImportId::new(import);
-    let cancelled = steer::cancel_import(&mut transaction, TenantId::new(tenant), import).await?;
+    let cancelled = lifecycle::cancel_import(&mut transaction, TenantId::new(tenant), import).await?;
     transaction.commit().await?;
     Ok(cancelled)
 }

@@ -1,4 +1,4 @@
-//! The second lock between tenants: transactions that see one tenant's rows and no others, whatever their statements say
+//! The second lock between tenants: transactions that can see only one tenant's rows, whatever their statements ask for
 //! (docs/decisions/0026-second-lock.md).
 
 use muster_domain::fault::{Mutant, mutant};
@@ -6,7 +6,7 @@ use muster_domain::id::TenantId;
 
 use super::{Store, StoreError, Transaction};
 
-/// What the server says where there is no such role, and where this program may not be it.
+/// The errors of the server if the role does not exist, and if this program may not use it.
 const NO_ROLE: [&str; 2] = ["22023", "42501"];
 
 /// Is the role once, and asks whether it may read every table with rows of tenants, but for those that hold secrets. A role that was made
@@ -60,7 +60,8 @@ impl Store {
         Ok(self.pool().begin_with(sqlx::AssertSqlSafe(statement)).await?)
     }
 
-    /// Whether the database has the role of the lock with its grants, and lets this program be it. Many that ask at once wait for one try.
+    /// Whether the database has the role of the second lock with its grants, and this program may use it.
+    /// Many that ask at once wait for one try.
     pub async fn has_second_lock(&self) -> Result<bool, StoreError> {
         self.lock().get_or_try_init(|| self.try_second_lock()).await.copied()
     }
@@ -75,8 +76,7 @@ impl Store {
             Err(error) if error.sqlstate().is_some_and(|state| NO_ROLE.contains(&state)) => {
                 tracing::warn!(
                     %error,
-                    "the database lets nobody be muster_tenant, or that role may not read every table: what is read for a tenant is locked \
-                     once, not twice"
+                    "this program may not use the role muster_tenant, or the role may not read every table: reads for a tenant have one lock, not two"
                 );
                 Ok(false)
             }

@@ -1,5 +1,6 @@
-//! Sessions at the console: opened with a token, found by the hash of what the browser keeps. A session ends by time, by hand, or with
-//! its token; what it may do is what the token may at that moment.
+//! Sessions of the console: opened with a token, and found by the hash of the browser's secret. A session
+//! ends by time-out, by signing out, or with its token. Its permissions are those of the token at that
+//! moment.
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub struct SessionLimits {
 /// What a session is found to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Session {
-    /// It stands for this, of the tenant with this name.
+    /// It represents this token, of the tenant with this name.
     Open(Credential, String),
     /// It is known, and its tenant is disabled.
     Disabled,
@@ -47,7 +48,7 @@ pub async fn open(store: &Store, hash: &SessionHash, credential: &Credential) ->
     Ok(())
 }
 
-/// Whom a session stands for. With `used`, a person asked: that is noted, to the minute.
+/// The token of a session. With `used`, a person asked: that is noted, to the minute.
 pub async fn find(
     store: &Store,
     hash: &SessionHash,

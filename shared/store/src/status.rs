@@ -1,7 +1,8 @@
-//! How imports get on, read from the store ([`muster_domain::progress`] says what it means).
+//! Reads the progress of imports from the store ([`muster_domain::progress`] interprets it).
 //!
-//! Costs what summing the chunks of the imports that have not ended costs, and one small query for what is around them. What is
-//! around them (the window, who lives) is about no tenant and read without one.
+//! The cost is summing the chunks of the imports that have not ended, and one small query for the
+//! surroundings. The surroundings (the window, living processes) belong to no tenant and are read without
+//! one.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,11 +24,11 @@ use super::{Store, StoreError};
 pub struct Bounds {
     /// Places in the window.
     pub window: usize,
-    /// How long an import may run without progress before it stands still.
+    /// How long an import may run without progress before it counts as stalled.
     pub stall_after: Duration,
 }
 
-/// How those of a tenant's imports get on that have not ended.
+/// The progress of a tenant's imports that have not ended.
 pub async fn of(
     store: &Store,
     tenant: TenantId,
@@ -59,7 +60,7 @@ pub async fn of_one(
     Ok(of(store, tenant, &[import], bounds).await?.remove(&import))
 }
 
-/// An import that stands still.
+/// A stalled import.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stalled {
     /// The import.
@@ -70,19 +71,19 @@ pub struct Stalled {
     pub progress: Progress,
 }
 
-/// The imports that stand still.
+/// The stalled imports.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StalledImports {
     /// How many there are.
     pub count: u64,
-    /// Those that stand still for longest, the first of them first; at most [`TOLD`].
+    /// Those that have been stalled for the longest time first; at most [`TOLD`].
     pub first: Vec<Stalled>,
 }
 
-/// Most stalled imports that are told each by itself.
+/// How many stalled imports are reported individually.
 pub const TOLD: usize = 100;
 
-/// The imports of all tenants that stand still. Those of disabled tenants are to wait.
+/// The stalled imports of all tenants. Those of disabled tenants are to wait.
 pub async fn stalled(store: &Store, bounds: &Bounds) -> Result<StalledImports, StoreError> {
     let mut connection = store.pool().acquire().await?;
     let facts = facts(&mut connection, None, None, Some(bounds.stall_after)).await?;
@@ -98,14 +99,14 @@ pub async fn stalled(store: &Store, bounds: &Bounds) -> Result<StalledImports, S
             progress.stalled.then_some(Stalled { import, tenant, progress })
         })
         .collect();
-    // By import too, so that of those that began to stand still at one moment the same are told each time.
+    // Also by import, so that the order is stable for imports that stalled at the same moment.
     stalled.sort_by_key(|one| (one.progress.no_progress_since, one.import));
     let count = stalled.len() as u64;
     stalled.truncate(TOLD);
     Ok(StalledImports { count, first: stalled })
 }
 
-/// What is around all imports.
+/// The surroundings of all imports.
 pub async fn surroundings<'c>(
     executor: impl PgExecutor<'c>,
     bounds: &Bounds,

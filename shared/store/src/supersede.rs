@@ -1,5 +1,5 @@
-//! What later chunks of a lane hold, for a chunk that retry reopened: a record of it that comes too late must not undo what a
-//! later record of the file did.
+//! The content of later chunks of a lane, for a chunk that `retry` reopened. A retried record must not undo
+//! what a later record of the file did.
 
 use muster_domain::chunk::{ChunkRecords, Fingerprints, decode};
 use muster_domain::id::ChunkId;
@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnection;
 
 use super::StoreError;
 
-/// Later chunks that are asked for at a time: their fingerprints are what is held of them.
+/// How many later chunks are read at a time: only their fingerprints are kept in memory.
 const AT_A_TIME: i64 = 64;
 
 /// A later chunk of the lane of which some records were applied.
@@ -51,7 +51,7 @@ pub async fn later(
     Ok(rows.into_iter().map(|row| chunk(row.id, row.seq, row.fingerprints)).collect())
 }
 
-/// The records of a chunk and what became of them.
+/// The records of a chunk and their outcomes.
 pub async fn applied(
     connection: &mut PgConnection,
     chunk: ChunkId,

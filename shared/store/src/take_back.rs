@@ -1,5 +1,5 @@
-//! Taking changes back: the users concerned are found, the changes are planned ([`plan`]), and the plan is written, in the caller's
-//! transaction. What [`upsert`](super::upsert) is to records.
+//! Undoing changes, as [`upsert`](super::upsert) applies records: finds the users, plans the changes
+//! ([`plan`]), and writes the plan, in the caller's transaction.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -320,7 +320,7 @@ async fn delete(
     if mutant(Mutant::UndoLeavesParts) {
         return Ok(());
     }
-    // The users are locked now: whoever enrols one waits, or has ended and is seen.
+    // The users are locked now: a concurrent enrolment waits, or has committed and is visible.
     let memberships = sqlx::query!("delete from memberships where user_id = any($1)", &ids)
         .execute(&mut *connection)
         .await?;

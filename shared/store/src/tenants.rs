@@ -102,8 +102,9 @@ pub async fn list(executor: impl PgExecutor<'_>) -> Result<Vec<Tenant>, StoreErr
         .collect()
 }
 
-/// Disables a tenant, or enables it again. Disabled, no credential of it opens anything, and no more of its chunks go to the workers; what
-/// is with them is still applied. `None` if there is no such tenant; doing it twice changes nothing.
+/// Disables a tenant, or enables it again. If a tenant is disabled, its credentials are refused and no more
+/// of its chunks go to the workers. Chunks that are with the workers are still applied. `None` if there is no
+/// such tenant; doing it twice changes nothing.
 pub async fn set_disabled(store: &Store, slug: &Slug, disabled: bool) -> Result<Option<Tenant>, StoreError> {
     let tenant = sqlx::query_as!(
         TenantRow,

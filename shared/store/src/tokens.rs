@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::audit::{self, Did, Entry};
 use super::{Store, StoreError};
 
-/// What is known of a token, itself apart.
+/// Data about a token, without the token itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TokenInfo {
     /// Id.
@@ -81,7 +81,7 @@ pub async fn create(
     create_for(store, tenant, None, name, scopes, None).await
 }
 
-/// The same for one organization alone, where one is named, and until a time, where one is.
+/// The same, limited to one organization and with an expiry, if these are given.
 pub async fn create_for(
     store: &Store,
     tenant: TenantId,
@@ -139,7 +139,7 @@ pub enum Authenticated {
 }
 
 impl Authenticated {
-    /// Whom the token stands for, where it opens anything.
+    /// The credential of the token, if it is valid.
     pub fn credential(self) -> Option<Credential> {
         match self {
             Self::Known(credential) => Some(credential),
@@ -150,7 +150,7 @@ impl Authenticated {
 
 /// Whom a token stands for. Writes down that it was used, once an hour.
 ///
-/// It is found by its hash: what the time of the look-up tells about a hash helps nobody to find a token.
+/// It is found by its hash. The timing of the lookup reveals something about the hash, which does not help to guess a token.
 pub async fn authenticate(store: &Store, token: &Token) -> Result<Authenticated, StoreError> {
     let Some(row) = sqlx::query!(
         r#"
@@ -237,7 +237,7 @@ pub async fn find_by_name(
     Ok(row.map(TokenInfo::from))
 }
 
-/// Revokes a token, from now on and for ever. `None` if the tenant has no such token; revoking again changes nothing.
+/// Revokes a token permanently. `None` if the tenant has no such token; revoking again changes nothing.
 pub async fn revoke(store: &Store, tenant: TenantId, name: &str) -> Result<Option<TokenInfo>, StoreError> {
     let mut transaction = store.pool().begin().await?;
     let was_good =

@@ -1,11 +1,12 @@
-//! Undoing an import: what could be undone of it, and opening the import that does it.
+//! Undoing an import: what can be undone, and opening the undo, which is an import too.
 //!
-//! An undo is opened in one transaction: its row and all its chunks, or nothing. Its records are the changes of the import that it
-//! undoes, copied, so that it does not depend on how long those are kept; the last change comes first. Memory depends on the size of
-//! a chunk, not on how much there is to undo (P7).
+//! An undo is opened in one transaction: its row and all its chunks, or nothing. Its records are copies of
+//! the changes of the import that it undoes, so their retention does not matter. The last change comes first.
+//! Memory depends on the size of a chunk, not on the size of the undo (P7).
 //!
-//! A record's lane is that of its user, so the changes of one user are taken back in reverse order. Where users gave up unique values
-//! the order between users counts too: such an undo has one lane, goes exactly backwards, and takes back at once what was done at once.
+//! A record's lane is that of its user, so the changes of one user are undone in reverse order. If users
+//! gave up unique values, the order between users matters too. Such an undo has one lane, runs exactly
+//! backwards, and undoes together what was done together.
 
 mod hindrance;
 mod staging;
@@ -41,11 +42,11 @@ pub struct NewUndo {
     pub tenant: TenantId,
     /// The import that is to be undone.
     pub of: ImportId,
-    /// Paths of fields that alone are taken back; none for everything.
+    /// Limits the undo to the fields with these paths; empty for everything.
     pub fields: Vec<String>,
-    /// Records whose changes alone are taken back.
+    /// Limits the undo to the changes of these records.
     pub records: Option<RecordRanges>,
-    /// Outcome of the records whose changes alone are taken back.
+    /// Limits the undo to records with this outcome.
     pub outcome: Option<Outcome>,
     /// What was told of the records whose changes alone are taken back.
     pub code: Option<UndoCode>,
@@ -79,7 +80,7 @@ impl NewUndo {
 pub enum Refusal {
     /// It has not ended.
     State(ImportState),
-    /// It changed nothing, or nothing of what is asked for.
+    /// It changed nothing, or nothing within the limits.
     NotApplied,
     /// This import undid it, or is about to.
     Undone(ImportId),
@@ -104,7 +105,7 @@ impl Refusal {
 pub enum OpenedUndo {
     /// It is open.
     New {
-        /// Changes that it takes back.
+        /// Changes that it undoes.
         records: u64,
         /// Changes of the import that it cannot take back, since what was before is not known.
         gone: u64,
@@ -120,7 +121,7 @@ pub enum OpenedUndo {
 pub struct Preview {
     /// The import.
     pub import: ImportId,
-    /// Why it cannot be undone; none where it can be.
+    /// Why it cannot be undone; none if it can be.
     pub refused: Option<ErrorCode>,
     /// The undo that there is already.
     pub undone_by: Option<ImportId>,
@@ -128,7 +129,7 @@ pub struct Preview {
     pub inserted: u64,
     /// Records that changed a user.
     pub updated: u64,
-    /// Of these the ones that cannot be taken back any more, since what was before is not kept.
+    /// Of these the ones that can no longer be undone, since the earlier values are not kept.
     pub gone: u64,
     /// When the import ended: from then on it counts how long before-images are kept.
     pub ended_at: Option<DateTime<Utc>>,
@@ -137,7 +138,7 @@ pub struct Preview {
     pub later: Vec<ImportId>,
 }
 
-/// The import that is to be undone, as it stands.
+/// The current state of the import to undo.
 struct Source {
     state: ImportState,
     filename: Option<String>,
@@ -170,8 +171,8 @@ impl Source {
         }
     }
 
-    /// Whether the undo has to go exactly backwards: somebody gets a unique value back. An undo's own changes are taken back in the
-    /// other direction, in which it deleted users whose values are wanted again.
+    /// Whether the undo has to go exactly backwards: somebody gets a unique value back. An undo's own changes
+    /// are undone in the other direction, since it deleted users whose values are needed again.
     fn goes_by_one_lane(&self) -> bool {
         (self.gives_up || self.takes && self.options.undo.is_some()) && !mutant(Mutant::UndoManyLanes)
     }
@@ -285,7 +286,7 @@ pub async fn undos(
 /// Opens an undo: with `start = auto` it runs from then on. Of two at once one is refused.
 pub async fn open(store: &Store, new: &NewUndo) -> Result<OpenedUndo, StoreError> {
     let mut transaction = store.pool().begin().await?;
-    // Whoever undoes, retries or cancels the import waits here for each other.
+    // Concurrent undoing, retrying and cancelling of the import wait for each other here.
     sqlx::query!(
         "select from imports where id = $1 and tenant_id = $2 for no key update",
         new.of.get(),

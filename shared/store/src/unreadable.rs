@@ -1,10 +1,11 @@
-//! Chunks whose body cannot be read: damaged, or written by a newer program. Their records have outcomes like all others, so each
-//! has to have its number.
+//! Chunks whose body cannot be read: damaged, or written by a newer program. Their records need outcomes like
+//! all others, and therefore numbers.
 //!
-//! The numbers of an import's records are 1, 2, 3 and so on, and each record lies in one chunk. So what the readable chunks
-//! do not have is what the unreadable ones have. Where several of these lie beside each other, nobody can tell which number is whose.
-//! Then the numbers are dealt out so that each chunk has as many as it has records, between its first and its last, and a record
-//! that failed has a number with an error. Rare, and so allowed to be slow.
+//! The numbers of an import's records are 1, 2, 3 and so on, and each record lies in one chunk. So the
+//! numbers missing from the readable chunks belong to the unreadable ones. If several unreadable chunks are
+//! adjacent, the owner of a number is unknown. Then numbers are assigned so that each chunk gets as many as
+//! it has records, between its first and its last, and each failed record gets a number with an error. This
+//! is rare, so it may be slow.
 
 use std::collections::{BTreeMap, BTreeSet};
 

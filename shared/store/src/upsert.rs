@@ -1,5 +1,4 @@
-//! Upserting: the users that records mean are found, the records are planned, and the plan is written, in the caller's
-//! transaction.
+//! Upserting: finds the users of the records, plans the records, and writes the plan, in the caller's transaction.
 
 mod write;
 
@@ -32,13 +31,13 @@ use super::{StoreError, history};
 
 /// Finds, plans and writes: what the records, in their order, make of the tenant's users.
 ///
-/// A conflict (somebody else was faster) is an error of kind `Conflict`; the transaction must then be rolled back. `alone` says that
-/// the transaction has the tenant's lock for itself; a few plans need that ([`Plan::needs_alone`]), and without it they are
-/// [`StoreError::NotAlone`].
+/// A conflict (somebody else was faster) is an error of kind `Conflict`; the transaction must then be rolled back. `exclusive` says that
+/// the transaction has the tenant's lock for itself; a few plans need that ([`Plan::needs_exclusive`]), and without it they are
+/// [`StoreError::NeedsExclusive`].
 pub async fn upsert<'a>(
     connection: &mut PgConnection,
     tenant: TenantId,
-    alone: bool,
+    exclusive: bool,
     records: &[&'a Record<'a>],
     rules: &Rules,
     now: DateTime<Utc>,
@@ -51,8 +50,8 @@ pub async fn upsert<'a>(
     let plan = plan(records, &existing, rules, now, new_id);
     metrics::histogram!("muster_plan_seconds").record(began.elapsed().as_secs_f64());
     planning.end();
-    if plan.needs_alone && !alone {
-        return Err(StoreError::NotAlone);
+    if plan.needs_exclusive && !exclusive {
+        return Err(StoreError::NeedsExclusive);
     }
     fault::point(Point::Planned)?;
     let writing = traces::span("write");
@@ -75,7 +74,7 @@ pub(super) async fn existing(
 /// Compares a record, by its place among all records, with its plan.
 pub type Compare<'c> = dyn Fn(usize, Verdict, Option<Uuid>, &Effect) -> Option<Drift> + Sync + 'c;
 
-/// What is to be compared with the plan of an import before anything is written.
+/// The comparison with the plan of an import, before anything is written.
 pub struct Check<'c> {
     /// Compares a record, by its place among all records, with its plan.
     pub drift: &'c Compare<'c>,
@@ -86,13 +85,14 @@ pub struct Check<'c> {
 /// Rounds of planning after which records that mean the same user as one that is not written are not written either.
 const ROUNDS: usize = 20;
 
-/// The same as [`upsert`] for records that were planned before. Records that differ from their plan are not written, and those behind
-/// them are planned without them, and compared again; or they are written, and told.
+/// The same as [`upsert`] for records that were planned before. Records that differ from their plan are not
+/// written; the records after them are planned without them and compared again. Or they are written and
+/// reported.
 #[expect(clippy::too_many_arguments, reason = "those of upsert, and one")]
 pub async fn upsert_planned<'a>(
     connection: &mut PgConnection,
     tenant: TenantId,
-    alone: bool,
+    exclusive: bool,
     records: &[&'a Record<'a>],
     rules: &Rules,
     now: DateTime<Utc>,
@@ -126,8 +126,8 @@ pub async fn upsert_planned<'a>(
         drifts.extend(behind.map(|at| (at, Drift::behind_another())));
     };
     planning.end();
-    if plan.needs_alone && !alone {
-        return Err(StoreError::NotAlone);
+    if plan.needs_exclusive && !exclusive {
+        return Err(StoreError::NeedsExclusive);
     }
     fault::point(Point::Planned)?;
     let writing = traces::span("write");
@@ -168,12 +168,12 @@ fn refused(
     refused
 }
 
-/// The same for one record: what became of it, and the user as it is now. An error of the record is a value; nothing is
+/// The same for one record: its outcome, and the user as it is now. An error of the record is a value; nothing is
 /// written then. What changed is noted as that of a request of `actor`.
 pub async fn upsert_one<'a>(
     connection: &mut PgConnection,
     tenant: TenantId,
-    alone: bool,
+    exclusive: bool,
     record: &'a Record<'a>,
     rules: &Rules,
     (now, new_id): (DateTime<Utc>, Uuid),
@@ -185,8 +185,8 @@ pub async fn upsert_one<'a>(
     let existing = find_users(connection, tenant, &Keys::of(&records), enrolment).await?;
     let mut plan = plan(&records, &existing, rules, now, &mut || new_id);
     planning.end();
-    if plan.needs_alone && !alone {
-        return Err(StoreError::NotAlone);
+    if plan.needs_exclusive && !exclusive {
+        return Err(StoreError::NeedsExclusive);
     }
     if let Some((_, error)) = plan.errors.pop() {
         return Ok(Err(error));
@@ -241,14 +241,14 @@ async fn note(
     Ok(())
 }
 
-/// What became of the records: the part of a [`Plan`] that is left when it is written.
+/// The outcomes of the records: the part of a [`Plan`] that remains after it is written.
 #[derive(Debug, Default, PartialEq)]
 pub struct Upserted {
     /// One verdict a record, with the user concerned.
     pub verdicts: Vec<(Verdict, Option<Uuid>)>,
     /// Errors of the failed records, by index.
     pub errors: Vec<(usize, RecordError)>,
-    /// What records said in vain, by index, ascending.
+    /// The warnings of records, by index, ascending.
     pub warnings: Vec<(usize, Warning)>,
     /// What users had in the fields that changed ([`Plan::changes`]).
     pub changes: Vec<Change>,
@@ -379,13 +379,13 @@ async fn write_users(
     Ok(())
 }
 
-/// Writes a user that nobody means and changes it, to see whether the database takes any user at all. The caller rolls it back.
+/// Writes and changes a probe user, to see whether the database accepts any user at all. The caller rolls it back.
 pub async fn probe(connection: &mut PgConnection, tenant: TenantId, id: Uuid) -> Result<(), StoreError> {
     sqlx::query!(
         "insert into users (id, tenant_id, email, given_name, family_name) values ($1, $2, $3, 'Probe', 'Probe')",
         id,
         tenant.get(),
-        // A name that nobody can have (RFC 2606).
+        // A reserved name that cannot belong to anybody (RFC 2606).
         format!("{}@probe.invalid", id.simple()),
     )
     .execute(&mut *connection)
@@ -394,7 +394,7 @@ pub async fn probe(connection: &mut PgConnection, tenant: TenantId, id: Uuid) ->
     Ok(())
 }
 
-/// Checks now what the database would check at the commit only, so that a part that is refused can be rolled back alone.
+/// Runs the checks that the database would defer to the commit, so that a refused part can be rolled back separately.
 pub async fn check_deferred(connection: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::raw_sql("set constraints all immediate; set constraints all deferred").execute(connection).await?;
     Ok(())

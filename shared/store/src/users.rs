@@ -1,4 +1,4 @@
-//! Users, to be read. They are written by applied chunks, and one at a time for front doors ([`upsert`](super::upsert)).
+//! Reading users. They are written by chunks, and singly for front doors ([`upsert`](super::upsert)).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 
-struct UserRow {
+struct ListedUserRow {
     id: Uuid,
     email: Option<String>,
     phone_number: Option<String>,
@@ -32,8 +32,8 @@ struct UserRow {
     updated_at: DateTime<Utc>,
 }
 
-impl From<UserRow> for User {
-    fn from(row: UserRow) -> Self {
+impl From<ListedUserRow> for User {
+    fn from(row: ListedUserRow) -> Self {
         let object = |value: Option<Json<Map<String, Value>>>| value.map(|json| json.0).unwrap_or_default();
         let profile = row.profile.map(|json| json.0).unwrap_or_default();
         // An id whose name has left the catalog has no name, and is not shown.
@@ -77,7 +77,7 @@ impl From<UserRow> for User {
 macro_rules! user_where {
     ($condition:tt, $($argument:expr),+) => {
         sqlx::query_as!(
-            UserRow,
+            ListedUserRow,
             r#"
             select u.id, u.email, u.phone_number, u.preferred_username, u.given_name, u.family_name,
                    u.attributes as "attributes: _", u.metadata as "metadata: _", u.profile as "profile: _",

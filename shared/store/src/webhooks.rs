@@ -22,9 +22,9 @@ pub struct WebhookInfo {
     pub url: String,
     /// What people call it.
     pub description: String,
-    /// Names of what it is told; none at all for everything.
+    /// Names of the events that it is notified of; empty for all.
     pub events: Vec<String>,
-    /// It is told of an import of whose records more than this share have failed, in percent.
+    /// It is notified of an import if more than this share of its records failed, in percent.
     pub failed_above: Option<u8>,
     /// Whether anything is delivered.
     pub enabled: bool,
@@ -79,15 +79,15 @@ pub struct NewWebhook {
     pub url: String,
     /// What people call it.
     pub description: String,
-    /// Names of what it is told; none at all for everything.
+    /// Names of the events that it is notified of; empty for all.
     pub events: Vec<String>,
-    /// Share of failed records from which on it is told, in percent.
+    /// Share of failed records from which on it is notified, in percent.
     pub failed_above: Option<u8>,
     /// Whether it begins enabled.
     pub enabled: bool,
 }
 
-/// What of a webhook is to be changed; what is `None` stays.
+/// Changes of a webhook; `None` keeps the current value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is that of the webhook")]
 pub struct WebhookChange {
@@ -135,7 +135,7 @@ pub async fn has_room(store: &Store, tenant: TenantId, most: u32) -> Result<bool
     Ok(there < i64::from(most))
 }
 
-/// Creates a webhook, where the tenant has fewer than `most`. It is told what happens from now on.
+/// Creates a webhook, where the tenant has fewer than `most`. It is notified of what happens from now on.
 pub async fn create(
     store: &Store,
     tenant: TenantId,
@@ -234,7 +234,7 @@ async fn select(
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
-/// Changes a webhook. One that is enabled is told what happens from then on, and what was still to be delivered to it is tried.
+/// Changes a webhook. When it is enabled, it is notified of what happens from then on, and pending deliveries are tried.
 pub async fn change(
     store: &Store,
     tenant: TenantId,
@@ -325,9 +325,9 @@ pub async fn rotate(store: &Store, tenant: TenantId, id: WebhookId) -> Result<Ro
 /// Which of two secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// The one before the rotation.
+    /// The secret before the rotation.
     Old,
-    /// The one that the rotation gave.
+    /// The secret from the rotation.
     New,
 }
 
@@ -393,7 +393,7 @@ async fn locked(
     .await?)
 }
 
-/// Front doors, which may not read secrets, are told of their number by the webhook's own row.
+/// Front doors may not read secrets; the webhook's own row has their number.
 async fn set_two(connection: &mut PgConnection, id: WebhookId, two: bool) -> Result<(), StoreError> {
     sqlx::query!("update webhooks set two_secrets = $2, updated_at = now() where id = $1", id.get(), two)
         .execute(connection)

@@ -1,5 +1,6 @@
-//! What an import must come to, told as plainly as can be: one record after the other, over a list of users that are maps
-//! from field to value. Written from the contracts (A.3.3, B.3, C.1.5) and the design's section 4, not from the planner.
+//! The expected result of an import, as simple as possible: one record after the other, over a list of users
+//! that are maps from field to value. Written from the contracts (A.3.3, B.3, C.1.5) and the design's section
+//! 4, not from the planner.
 //!
 //! It shares with the engine the options, the names of fields and the error codes; what values mean stands beside them
 //! in the samples ([`hostile`](super::hostile)), written by hand.
@@ -58,7 +59,7 @@ pub enum Means {
     /// It breaks rules: the code of each, and the path of the part at fault under the field's name.
     Wrong(Vec<(ErrorCode, &'static str)>),
     /// It says this.
-    Says(Vec<(Field, Fact)>),
+    Facts(Vec<(Field, Fact)>),
 }
 
 /// A name of a record with its value.
@@ -83,7 +84,7 @@ pub enum Line {
 
 /// What must become of a record.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Told {
+pub struct ExpectedOutcome {
     /// Its outcome.
     pub verdict: Verdict,
     /// The user concerned.
@@ -109,7 +110,7 @@ pub struct Observed {
     pub warnings: Vec<String>,
 }
 
-impl Told {
+impl ExpectedOutcome {
     fn failed(invalid: Vec<(ErrorCode, Option<String>)>) -> Self {
         Self { verdict: Verdict::FAILED, user: None, invalid, refused: Vec::new(), warnings: Vec::new() }
     }
@@ -149,10 +150,10 @@ pub struct Oracle {
 
 impl Oracle {
     /// Works through one record. Should it make a user, that one gets the id.
-    pub fn apply(&mut self, line: &Line, options: &ImportOptions, id: Uuid) -> Told {
+    pub fn apply(&mut self, line: &Line, options: &ImportOptions, id: Uuid) -> ExpectedOutcome {
         let record = match read::read(line, options) {
             Ok(record) => record,
-            Err(invalid) => return Told::failed(invalid),
+            Err(invalid) => return ExpectedOutcome::failed(invalid),
         };
         let key = options.identifier.as_str();
         let holder = |value: &Value| self.users.iter().position(|user| user.fields.get(key) == Some(value));
@@ -163,7 +164,9 @@ impl Oracle {
         });
         match (found, options.on_existing) {
             (None, _) => self.insert(&record, options, id),
-            (Some(at), OnExisting::Skip) => Told::of(Verdict::EXISTS, self.users[at].id, Vec::new()),
+            (Some(at), OnExisting::Skip) => {
+                ExpectedOutcome::of(Verdict::EXISTS, self.users[at].id, Vec::new())
+            }
             (Some(at), OnExisting::Enrol) => {
                 let user = &mut self.users[at];
                 let before = user.fields.clone();
@@ -178,29 +181,29 @@ impl Oracle {
                     (false, true) => Verdict::UPDATED,
                     (false, false) => Verdict::EXISTS,
                 };
-                Told::of(verdict, user.id, Vec::new())
+                ExpectedOutcome::of(verdict, user.id, Vec::new())
             }
             (Some(at), OnExisting::Update) => self.update(at, &record, options),
         }
     }
 
-    fn insert(&mut self, record: &read::Record, options: &ImportOptions, id: Uuid) -> Told {
+    fn insert(&mut self, record: &read::Record, options: &ImportOptions, id: Uuid) -> ExpectedOutcome {
         let (fields, warnings) = change::of_new(record, options);
         let refused = self.in_the_way(&fields, None, record);
         if !refused.is_empty() {
-            return Told { refused, ..Told::failed(Vec::new()) };
+            return ExpectedOutcome { refused, ..ExpectedOutcome::failed(Vec::new()) };
         }
         let mut user = Plain { id, version: 1, fields, enrolled: BTreeSet::new() };
         enrol(&mut user, options);
         self.users.push(user);
-        Told::of(Verdict::INSERTED, id, warnings)
+        ExpectedOutcome::of(Verdict::INSERTED, id, warnings)
     }
 
-    fn update(&mut self, at: usize, record: &read::Record, options: &ImportOptions) -> Told {
+    fn update(&mut self, at: usize, record: &read::Record, options: &ImportOptions) -> ExpectedOutcome {
         let (fields, warnings) = change::of_existing(&self.users[at].fields, record, options);
         let refused = self.in_the_way(&fields, Some(at), record);
         if !refused.is_empty() {
-            return Told { refused, ..Told::failed(Vec::new()) };
+            return ExpectedOutcome { refused, ..ExpectedOutcome::failed(Vec::new()) };
         }
         let user = &mut self.users[at];
         let changed = user.fields != fields;
@@ -211,7 +214,7 @@ impl Oracle {
             (false, true) => Verdict::ENROLLED,
             (false, false) => Verdict::UNCHANGED,
         };
-        Told::of(verdict, user.id, warnings)
+        ExpectedOutcome::of(verdict, user.id, warnings)
     }
 
     /// Why a user may not become this: another has one of the unique values, or the validity would end before it begins.

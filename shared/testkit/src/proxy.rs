@@ -1,7 +1,7 @@
-//! A way to a server that can fail: pass, carry late, carry nothing more, cut, refuse, and cut at an exact place of what is said.
-//! Knows no protocol, so it serves PostgreSQL and RabbitMQ alike. On loopback only.
+//! A proxy that can fail: pass, delay, freeze, cut, refuse, and cut at an exact position of the stream.
+//! It knows no protocol, so it works for PostgreSQL and RabbitMQ. On loopback only.
 //!
-//! What becomes of connections ([`Proxy::cut`], [`Proxy::freeze`]) is decided for those that are open; new ones pass, until
+//! [`Proxy::cut`] and [`Proxy::freeze`] affect the open connections; new ones pass, until
 //! [`Proxy::freeze_for_good`] or [`Proxy::refuse`]. A [`Rule`] waits for bytes that a client sends.
 
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Random choices that a seed repeats, the same on every machine and with every version of any library.
+//! Random choices from a seed, the same on every machine and with every version of any library.
 
 /// SplitMix64: small, fast, and good enough to choose test cases by.
 #[derive(Debug, Clone)]

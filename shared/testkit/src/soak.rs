@@ -1,5 +1,6 @@
-//! The kill soak. Producers, workers, PostgreSQL and RabbitMQ run as processes of their own in a work folder. Clients upload
-//! imports and steer them, a nemesis breaks things by a seed, and the oracle compares what came of it with what must.
+//! The kill soak. Producers, workers, PostgreSQL and RabbitMQ run as processes of their own in a work folder.
+//! Clients upload imports and change their states, a nemesis breaks things by a seed, and the oracle compares
+//! the result with what must be.
 //!
 //! | Module | What it does |
 //! |---|---|

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_domain::catalog::{AttributeDefinition, NameKind};
+use muster_domain::catalog::{AttributeDefinition, CatalogKind};
 use muster_domain::normalise::fold_name;
 use muster_domain::options::{Enrolment, IdentifierField};
 use muster_domain::plan::{ExistingUser, Plan, UserRow};
@@ -144,9 +144,9 @@ impl Table {
 }
 
 /// Every name of the catalog, folded; its place is its id, from 1.
-fn names() -> Vec<(NameKind, String)> {
+fn names() -> Vec<(CatalogKind, String)> {
     let catalog = catalog();
-    NameKind::ALL
+    CatalogKind::ALL
         .into_iter()
         .flat_map(|kind| {
             catalog

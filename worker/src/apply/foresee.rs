@@ -1,4 +1,4 @@
-//! Planning a chunk of an import that is planned, and comparing with the plan what is applied then.
+//! Plans a chunk of an import with a plan, and later compares what is applied with that plan.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use muster_domain::id::ChunkId;
 use muster_domain::outcome::{Counts, Outcome, Verdict};
 use muster_domain::plan::{Effect, Plan, plan_in_detail};
 use muster_domain::planned::{self, Drift, Maker, PlanUse, PlannedChunk, PlannedRecord};
-use muster_domain::record::{Names, Record};
+use muster_domain::record::{FieldNames, Record};
 use muster_domain::validate::Binding;
 use muster_runtime::clock;
 use muster_store::plans::{self as store, NewPlan, Planning, Put};
@@ -17,14 +17,14 @@ use muster_store::{StoreError, Transaction};
 use uuid::Uuid;
 
 use super::Work;
-use crate::slots::Slots;
+use crate::deadline_pool::DeadlinePool;
 
 impl Work<'_> {
     /// Finds out what the pending records would come to, and writes it down. Nothing is written to users.
     pub(super) async fn foresee(
         &self,
         transaction: &mut Transaction<'_>,
-        slots: &Slots,
+        pool: &DeadlinePool,
         chunk: ChunkId,
     ) -> Result<Counts, StoreError> {
         let (import, tenant) = (self.locked.import, self.locked.tenant);
@@ -35,7 +35,7 @@ impl Work<'_> {
         loop {
             let enrolment = self.rules.options.enrolment;
             let found = store::known(transaction, &planning, &records, enrolment);
-            let met = slots.within_longer(found).await?;
+            let met = pool.within_longer(found).await?;
             let mut ids = clock::id_source();
             let mut new_id = || ids.next_id();
             let plan = plan_in_detail(&records, &met.known.users, self.rules, clock::now(), &mut new_id);
@@ -55,7 +55,7 @@ impl Work<'_> {
             let mut counts = Counts::default();
             planned.records.iter().for_each(|record| counts.add(record.outcome));
             let written = NewPlan { chunk: &planned, counts, keys: &keys, met: users_met };
-            if slots.within_longer(store::put(transaction, &planning, &met, &written)).await? == Put::Kept {
+            if pool.within_longer(store::put(transaction, &planning, &met, &written)).await? == Put::Kept {
                 return Ok(counts);
             }
         }
@@ -219,7 +219,7 @@ impl Work<'_> {
     fn may_rename(&self) -> bool {
         let Some(columns) = &self.locked.columns else { return true };
         let mut binding = Binding::new(self.rules);
-        binding.extend(&Names::from_header(columns));
+        binding.extend(&FieldNames::from_header(columns));
         binding.name_of(Field::NewEmail).is_some()
     }
 
@@ -236,7 +236,8 @@ impl Work<'_> {
         };
         let refuse = self.locked.plan != Some(PlanUse::Apply) && !fault::mutant(Mutant::DriftUnseen);
         let check = Check { drift: &drift, refuse };
-        let (tenant, alone) = (self.locked.tenant, self.locked.alone);
-        upsert_planned(transaction, tenant, alone, records, self.rules, clock::now(), new_id, &check).await
+        let (tenant, exclusive) = (self.locked.tenant, self.locked.exclusive);
+        upsert_planned(transaction, tenant, exclusive, records, self.rules, clock::now(), new_id, &check)
+            .await
     }
 }

@@ -14,14 +14,14 @@ use uuid::Uuid;
 
 use super::Work;
 use super::take_back::warnings;
-use crate::slots::Slots;
+use crate::deadline_pool::DeadlinePool;
 
 impl Work<'_> {
     /// Finds out what taking the pending changes back would come to, and writes it down. Nothing is written to users.
     pub(super) async fn foresee_undo(
         &self,
         transaction: &mut Transaction<'_>,
-        slots: &Slots,
+        pool: &DeadlinePool,
         chunk: ChunkId,
         undo: &Undo,
     ) -> Result<Counts, StoreError> {
@@ -29,11 +29,11 @@ impl Work<'_> {
         let changes: Vec<Change> = self.to_take_back.iter().map(|(_, change)| change.clone()).collect();
         loop {
             let found = store::met_by_undo(transaction, (chunk, import, tenant), &changes, undo);
-            let undoing = slots.within_longer(found).await?;
+            let undoing = pool.within_longer(found).await?;
             let plan = undo::plan(&changes, &undoing.found, undo);
             fault::point(Point::Planned)?;
             let others = take_back::changed_by_others(transaction, tenant, import, undo, &changes, &plan);
-            let changed_by = slots.within(others).await?;
+            let changed_by = pool.within(others).await?;
             let left = undo::left(&undoing.found, &plan, |step| take_back::is_remembered(step, undo));
             let keys = kept_of_undo(import, &undoing.found, &left);
             let met = undoing.users_met(&plan);
@@ -47,7 +47,7 @@ impl Work<'_> {
             let planning = Planning { chunk, import, tenant, asked: &undoing.asked };
             let written = NewPlan { chunk: &planned, counts, keys: &keys, met };
             let put = store::put(transaction, &planning, &undoing.met, &written);
-            if slots.within_longer(put).await? == Put::Kept {
+            if pool.within_longer(put).await? == Put::Kept {
                 return Ok(counts);
             }
         }

@@ -10,22 +10,22 @@ use muster_domain::receive::Issue;
 use muster_store::StoreError;
 use muster_store::apply::LockedChunk;
 
-/// How carefully to apply: as fast as can be first, then the way that the failure before calls for.
+/// How to apply a chunk: first in the fastest way, then as the last failure requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Care {
-    /// Nobody else writes users of the tenant meanwhile: for chunks that kept colliding.
-    pub(crate) alone: bool,
-    /// Split around records that the database refuses, until each stands alone (P5).
-    pub(crate) split: bool,
-    /// Nothing else is applied by this worker meanwhile: another worker may have died over the chunk.
-    pub(crate) secluded: bool,
+pub(crate) struct ApplyMode {
+    /// Holds the tenant's lock exclusively, so nobody else writes its users: for chunks with repeated collisions.
+    pub(crate) exclusive: bool,
+    /// Bisect the chunk until each record that the database refuses is isolated (P5).
+    pub(crate) bisect: bool,
+    /// This worker applies nothing else meanwhile, since another worker may have died while applying the chunk.
+    pub(crate) isolated: bool,
 }
 
 /// What applying gave.
 #[derive(Debug)]
 pub(crate) enum Report {
     /// Applied.
-    Done(Box<Told>),
+    Done(Box<AppliedSummary>),
     /// Planned: what its records would come to.
     Planned(Counts),
     /// It comes after a chunk of another lane that is not applied yet.
@@ -36,34 +36,38 @@ pub(crate) enum Report {
     Unknown,
     /// The message names another import or tenant than the chunk has.
     Foreign,
-    /// Another worker began it and did not tell how that ended: it is to be applied in seclusion.
-    Suspect,
-    /// So many workers died over it as may.
+    /// Another worker began it and did not report the end: it must be applied in isolation.
+    NeedsIsolation,
+    /// The allowed number of workers died while applying it.
     Spent,
     /// Written by a newer program, as far as this one can tell.
     Newer(String),
     /// The staged records cannot be read.
     Broken(String),
     /// The database answers, and refuses everything.
-    Sick(StoreError),
+    StoreRefuses(StoreError),
 }
 
-/// What became of a chunk's records.
+/// The outcomes of a chunk's records.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct AppliedSummary {
     /// All of them.
     pub(crate) counts: Counts,
-    /// Those whose outcome was decided by this commit and is not told yet: a record that a retry drove once more and that
-    /// failed again was counted when it failed first.
+    /// Those whose outcome is new with this commit. A retried record that failed again was already counted when it failed first.
     pub(crate) fresh: Counts,
     /// Those of them that failed, by their first error.
     pub(crate) codes: Vec<(ErrorCode, u64)>,
-    /// How long the try took that was committed.
+    /// How long the committed try took.
     pub(crate) took: Duration,
 }
 
 /// What to tell of a chunk whose commit went through.
-pub(super) fn told(locked: &LockedChunk, sheet: &OutcomeSheet, issues: &[Issue], took: Duration) -> Told {
+pub(super) fn summary(
+    locked: &LockedChunk,
+    sheet: &OutcomeSheet,
+    issues: &[Issue],
+    took: Duration,
+) -> AppliedSummary {
     let counts = sheet.counts();
     let mut codes: BTreeMap<ErrorCode, u64> = BTreeMap::new();
     if !locked.reopened || fault::mutant(Mutant::CodesCountedAgain) {
@@ -73,7 +77,7 @@ pub(super) fn told(locked: &LockedChunk, sheet: &OutcomeSheet, issues: &[Issue],
     }
     let codes = codes.into_iter().collect();
     if fault::mutant(Mutant::CountsWholeChunks) {
-        return Told { counts, fresh: counts, codes, took };
+        return AppliedSummary { counts, fresh: counts, codes, took };
     }
     let mut fresh = Counts::default();
     for ((before, _), (after, _)) in locked.outcomes.iter().zip(sheet.iter()) {
@@ -82,5 +86,5 @@ pub(super) fn told(locked: &LockedChunk, sheet: &OutcomeSheet, issues: &[Issue],
             fresh.add(after.outcome);
         }
     }
-    Told { counts, fresh, codes, took }
+    AppliedSummary { counts, fresh, codes, took }
 }

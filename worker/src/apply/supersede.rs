@@ -1,10 +1,11 @@
-//! Records that come too late. A record that is retried was passed by later records of its file; where one of those with the
-//! same identifier was applied meanwhile, the planner is told, and the retried one changes nothing, so that the file's order
-//! holds (P4).
+//! Superseded records. Later records of the file were applied before a retried record. If one of them has the
+//! same identifier, the planner is told, and the retried record changes nothing, so that the order of the
+//! file holds (P4).
 //!
-//! Only chunks that retry reopened pay for it. Records with one identifier share a lane, so the later chunks of the lane are
-//! looked at, one at a time; each is decoded once, and then known by its fingerprints. No chunk of the lane is applied
-//! meanwhile: a lane has one chunk at a time with the workers.
+//! Only chunks that `retry` reopened pay for this. Records with the same identifier share a lane, so the
+//! later chunks of the lane are checked one at a time. Each is decoded once, and afterwards its fingerprints
+//! are used. No other chunk of the lane is applied meanwhile, since each lane has only one chunk with the
+//! workers.
 
 use std::collections::HashMap;
 
@@ -13,7 +14,7 @@ use muster_domain::fault::{self, Mutant};
 use muster_domain::id::ChunkId;
 use muster_domain::options::IdentifierField;
 use muster_domain::outcome::{Outcome, OutcomeSheet, Reason};
-use muster_domain::record::{Names, PassedBy, Patch, RawRecord, Record};
+use muster_domain::record::{FieldNames, PassedBy, Patch, RawRecord, Record};
 use muster_domain::rules::Rules;
 use muster_domain::validate::{Binding, validate};
 use muster_store::{StoreError, Transaction, supersede as store};
@@ -69,7 +70,7 @@ impl<'r> Wanted<'r> {
         Self { waiting, found: HashMap::new() }
     }
 
-    /// A record that was applied stands at this place of the chunk: those before it need not be looked for any more.
+    /// A record at this position of the chunk was applied: records before it need not be searched any more.
     fn find(&mut self, identifier: &str, later: PassedBy, at: usize) {
         let Some(waiting) = self.waiting.get_mut(identifier) else { return };
         for index in waiting.extract_if(.., |index| *index < at) {
@@ -117,7 +118,7 @@ impl<'r> Wanted<'r> {
         let (records, sheet) = store::applied(transaction, chunk).await?;
         let fields = records.fields();
         let raw: Vec<RawRecord<'_>> = records.records(&fields).collect();
-        let names: &Names = records.names();
+        let names: &FieldNames = records.names();
         let mut binding = Binding::new(rules);
         binding.extend(names);
         let mut identifiers = Vec::with_capacity(raw.len());

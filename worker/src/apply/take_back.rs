@@ -1,9 +1,9 @@
-//! The chunks of an undo: their records are changes, which are taken back.
+//! Applies the chunks of an undo. Their records are changes, which are reverted.
 
 use muster_domain::chunk::ChunkRecords;
 use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::outcome::{Reason, Verdict};
-use muster_domain::undo::{self, Change, Kept, Told, Undo};
+use muster_domain::undo::{self, Change, ChangeResult, Kept, Undo};
 use muster_store::take_back::{self as store, ChangedBy};
 use muster_store::{StoreError, Transaction};
 
@@ -67,8 +67,8 @@ impl Work<'_> {
     }
 }
 
-/// What is told of a change that was not, or not wholly, taken back. Names fields and users, never values.
-pub(super) fn warnings(told: &Told, by: Option<&ChangedBy>) -> Vec<String> {
+/// The warnings for a change that was not, or not completely, undone. Names fields and users, never values.
+pub(super) fn warnings(told: &ChangeResult, by: Option<&ChangedBy>) -> Vec<String> {
     let mut texts = Vec::new();
     let changed: Vec<&Kept> = told.kept.iter().filter(|kept| kept.holder.is_none()).collect();
     if !changed.is_empty() {

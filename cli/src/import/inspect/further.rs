@@ -1,4 +1,4 @@
-//! Flags that an inspection goes on with, and the command that it comes to.
+//! Flags with which an inspection continues, and the resulting command.
 
 use muster_domain::error::FileError;
 use muster_domain::fault::{Mutant, mutant};
@@ -44,7 +44,7 @@ impl Flag {
     }
 }
 
-/// The flags that mend what an error tells; none where one of them is no such flag.
+/// The flags that prevent the reported error; none if one of them is not such a flag.
 pub(super) fn mending(error: &FileError) -> Option<Vec<Flag>> {
     if mutant(Mutant::FlagsFromMessages) {
         return from_message(&error.message);
@@ -77,7 +77,7 @@ pub(super) fn parsed(further: &[Flag], parse: Parse) -> Option<Box<UsersArgs>> {
     parse(without_auto(std::env::args()).into_iter().chain(further.iter().map(Flag::word)).collect())
 }
 
-/// The words without `--profile auto` and `--dates auto`, in whose place stands what they came to.
+/// The words with the results of `--profile auto` and `--dates auto` in their place.
 fn without_auto(words: impl Iterator<Item = String>) -> Vec<String> {
     let mut kept: Vec<String> = Vec::new();
     for word in words {
@@ -112,7 +112,7 @@ fn imports(words: &[String], further: &[Flag], parse: Parse) -> String {
     all.collect::<Vec<_>>().join(" ")
 }
 
-/// What stands before the name of the command, and after it. The same word may be the value of an option before.
+/// The words before the name of the command, and after it. The same word may be the value of an option before.
 fn parts(words: &[String], parse: Parse) -> (&[String], &[String]) {
     let is_command = |at: &usize| {
         let line = std::iter::once("muster".to_owned()).chain(words.iter().take(at + 1).cloned());
@@ -123,7 +123,7 @@ fn parts(words: &[String], parse: Parse) -> (&[String], &[String]) {
     (words.get(..at).unwrap_or_default(), words.get(at + 1..).unwrap_or_default())
 }
 
-/// The words without the token, which everybody could read where they stand.
+/// The words without the token, which others could read.
 fn without_token(words: Vec<String>) -> Vec<String> {
     let (mut kept, mut value) = (Vec::new(), false);
     for word in words {

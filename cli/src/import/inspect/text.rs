@@ -1,4 +1,4 @@
-//! What people are told of a file that was looked at.
+//! The text of an inspection report.
 
 use std::fmt::Write;
 
@@ -30,7 +30,7 @@ pub(super) fn text(name: &str, report: &Report, command: Option<&str>, profiled:
         let _ = write!(text, "\n\n{invalid} of {records} records would fail");
     }
     for (at, problem) in report.problems.iter().take(SHOWN).enumerate() {
-        let _ = write!(text, "{}{}", if at == 0 { "\n\n" } else { "\n" }, told(problem));
+        let _ = write!(text, "{}{}", if at == 0 { "\n\n" } else { "\n" }, problem_text(problem));
     }
     if report.problems.len() > SHOWN {
         let _ = write!(text, "\nand {} further causes (`--json` has them)", report.problems.len() - SHOWN);
@@ -82,7 +82,7 @@ fn columns(columns: &[Column]) -> String {
     table(&["COLUMN", "FIELD", "KNOWN BY"], &columns.iter().map(row).collect::<Vec<_>>())
 }
 
-fn told(problem: &Problem) -> String {
+fn problem_text(problem: &Problem) -> String {
     let field = problem.field.as_deref().map(|field| format!("{field}: ")).unwrap_or_default();
     let code = problem.code.map_or_else(|| "warning".to_owned(), |code| code.to_string());
     let places: Vec<String> = problem

@@ -88,7 +88,7 @@ async fn a_full_disk_is_found_out_from_the_console_alone() {
     rig.work();
     let (_, import) = rig.upload("filename=october.csv", people(600, "people.example", 0)).await;
     let browser = found_out(&rig, "stands still", "disk full", "disk full").await;
-    browser.until_says("Chunks that do not get on").await;
+    browser.until_says("Stalled chunks").await;
     browser.until_says("They go on by themselves once the reason is gone.").await;
     rig.sql("drop trigger refuse on users").await;
     goes_on(&browser, &rig, &import).await;
@@ -128,7 +128,7 @@ async fn a_poison_record_is_found_out_from_the_console_alone() {
     rig.act(&import, "proceed").await;
     rig.work();
     let why = "The worker died while applying it, as often as it may.";
-    let browser = found_out(&rig, "1 chunk is dead", "Look at the reason, mend it, and retry.", why).await;
+    let browser = found_out(&rig, "1 chunk is dead", "Check the reason, fix it, and retry.", why).await;
     let records = "return / records?, from [0-9,]+ to /.test(document.body.innerText)";
     browser.until("the records of the chunk are named", records).await;
     browser.until_says("completed").await;

@@ -97,7 +97,7 @@ mod rabbit {
         count_attempt: CountAttempt, Worker, Import, ALL, ONE_FAILS, "";
         defer: Defer, Worker, Import, ALL, ONE_FAILS, "";
         dead: Dead, Worker, Import, ALL, ALL_DIE, "";
-        park: Park, Worker, Stranger, ALL, "", "";
+        dead_lettered: DeadLettered, Worker, Stranger, ALL, "", "";
         retry: Retry, Producer, Import, ALL, "", ALL_DIE;
         cancel: Cancel, Producer, Cancel, ALL, "", "";
         single_write: SingleWrite, Producer, Single, ALL, "", "";

@@ -5,15 +5,16 @@ use muster_domain::error::ErrorCode;
 use muster_domain::id::ChunkId;
 use muster_domain::import::ImportState;
 use muster_domain::options::{IdentifierField, ImportOptions};
+use muster_domain::outcome::Counts;
 use muster_domain::outcome::{Outcome, Reason};
 use muster_domain::planned::{FieldSum, OnDrift};
-use muster_store::steer::{self, Steered};
+use muster_store::lifecycle::{self, Transition};
 use muster_store::{erase, plans};
 
 use super::{
     applied, everything, first, keys, no_keys_are_kept, plan, records, summary, verdicts, work_on_plan,
 };
-use crate::harness::{Backend, Pipeline, counts, people};
+use crate::harness::{Backend, Pipeline, people};
 use crate::on_both_queues;
 use crate::undo::{taken_back, users};
 
@@ -61,7 +62,10 @@ async fn a_plan_writes_nothing_and_says_what_applying_does(backend: Backend) {
     assert_eq!(planned[&1].after["metadata.office"], "Oslo");
     assert_eq!(planned[&2].errors[0].code, ErrorCode::IdentityConflict);
     let plan = summary(&pipeline, import).await;
-    assert_eq!(plan.counts, counts(4, 1, 1, 1, 1));
+    assert_eq!(
+        plan.counts,
+        Counts { total: 4, inserted: 1, updated: 1, skipped: 1, failed: 1, ..Counts::default() }
+    );
     assert_eq!(plan.sums.fields["metadata.office"], FieldSum { changed: 1, ..FieldSum::default() });
     assert_eq!(plan.since.map(|since| (since.looked_at, since.changed)), Some((1, 0)));
     let report = pipeline.report(import).await;
@@ -70,20 +74,26 @@ async fn a_plan_writes_nothing_and_says_what_applying_does(backend: Backend) {
 
     let left = users(&pipeline, true).await;
     let report = applied(&mut pipeline, import, OnDrift::Refuse).await;
-    assert_eq!(report.counts, counts(4, 1, 1, 1, 1));
+    assert_eq!(
+        report.counts,
+        Counts { total: 4, inserted: 1, updated: 1, skipped: 1, failed: 1, ..Counts::default() }
+    );
     assert_eq!(pipeline.outcomes(import).await, verdicts(&planned));
     no_keys_are_kept(&pipeline).await;
     // What was planned can be undone as any other import, and its plan can still be read.
     taken_back(&mut pipeline, import).await;
     assert_eq!(users(&pipeline, true).await, left);
     let plan = summary(&pipeline, import).await;
-    assert_eq!((plan.counts, plan.since), (counts(4, 1, 1, 1, 1), None));
+    assert_eq!(
+        (plan.counts, plan.since),
+        (Counts { total: 4, inserted: 1, updated: 1, skipped: 1, failed: 1, ..Counts::default() }, None)
+    );
     // Twice is once; in another way it is refused.
     let steered = async |on_drift| {
-        steer::proceed_with(&pipeline.store, pipeline.tenant, import, on_drift).await.unwrap()
+        lifecycle::proceed_with(&pipeline.store, pipeline.tenant, import, on_drift).await.unwrap()
     };
-    assert_eq!(steered(OnDrift::Refuse).await, Steered::Done(ImportState::Completed));
-    assert_eq!(steered(OnDrift::Apply).await, Steered::Refused(ImportState::Completed));
+    assert_eq!(steered(OnDrift::Refuse).await, Transition::Done(ImportState::Completed));
+    assert_eq!(steered(OnDrift::Apply).await, Transition::Refused(ImportState::Completed));
     pipeline.finish().await;
 }
 
@@ -169,8 +179,14 @@ async fn chunks_that_are_planned_at_the_same_moment_see_each_other() {
     pipeline.planned(import).await;
     worker.stop().await;
     dispatcher.stop().await;
-    assert_eq!(summary(&pipeline, import).await.counts, counts(4, 1, 0, 0, 3));
-    assert_eq!(applied(&mut pipeline, import, OnDrift::Refuse).await.counts, counts(4, 1, 0, 0, 3));
+    assert_eq!(
+        summary(&pipeline, import).await.counts,
+        Counts { total: 4, inserted: 1, failed: 3, ..Counts::default() }
+    );
+    assert_eq!(
+        applied(&mut pipeline, import, OnDrift::Refuse).await.counts,
+        Counts { total: 4, inserted: 1, failed: 3, ..Counts::default() }
+    );
     pipeline.finish().await;
 }
 
@@ -226,7 +242,7 @@ async fn chunks_that_met_each_other_are_applied_in_the_order_in_which_they_were_
             .unwrap();
     let mut other = pipeline.store.connection().await.unwrap();
     let mut held = sqlx::Connection::begin(&mut other).await.unwrap();
-    steer::proceed(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    lifecycle::proceed(&pipeline.store, pipeline.tenant, import).await.unwrap();
     sqlx::query("select from chunks where id = $1 for share")
         .bind(earlier)
         .execute(&mut *held)
@@ -245,7 +261,7 @@ async fn chunks_that_met_each_other_are_applied_in_the_order_in_which_they_were_
     let report = pipeline.ended(import).await;
     worker.stop().await;
     dispatcher.stop().await;
-    assert_eq!(report.counts, counts(4, 1, 0, 0, 3));
+    assert_eq!(report.counts, Counts { total: 4, inserted: 1, failed: 3, ..Counts::default() });
     assert_eq!(pipeline.outcomes(import).await, verdicts(&foreseen));
     let failed = pipeline.records(import, Some(Outcome::Failed)).await;
     assert!(failed.iter().all(|record| record.errors[0].code == ErrorCode::IdentityConflict), "{failed:?}");
@@ -298,10 +314,10 @@ async fn a_plan_is_made_whatever_dies(backend: Backend) {
     work_on_plan(&mut pipeline, import).await;
     assert_eq!(pipeline.witness().await, (0, 0));
     let plan = summary(&pipeline, import).await;
-    assert_eq!(plan.counts, counts(60, 60, 0, 0, 0));
+    assert_eq!(plan.counts, Counts { total: 60, inserted: 60, ..Counts::default() });
     assert_eq!(records(&pipeline, import).await.len(), 60);
     let report = applied(&mut pipeline, import, OnDrift::Refuse).await;
-    assert_eq!(report.counts, counts(60, 60, 0, 0, 0));
+    assert_eq!(report.counts, Counts { total: 60, inserted: 60, ..Counts::default() });
     pipeline.settle(pipeline.worker(1)).await;
     pipeline.finish().await;
 }
@@ -330,7 +346,7 @@ async fn a_record_whose_user_changed_since_the_plan_fails_and_names_the_fields()
     let since = summary(&pipeline, import).await.since.unwrap();
     assert_eq!((since.looked_at, since.changed), (2, 2));
     let report = applied(&mut pipeline, import, OnDrift::Refuse).await;
-    assert_eq!(report.counts, counts(4, 1, 1, 0, 2));
+    assert_eq!(report.counts, Counts { total: 4, inserted: 1, updated: 1, failed: 2, ..Counts::default() });
     let failed = pipeline.records(import, Some(Outcome::Failed)).await;
     let told: Vec<(u64, ErrorCode)> =
         failed.iter().map(|record| (record.record, record.errors[0].code)).collect();
@@ -339,9 +355,12 @@ async fn a_record_whose_user_changed_since_the_plan_fails_and_names_the_fields()
     assert!(message.contains("metadata.office") && !message.contains("Pisa"), "{message}");
     assert!(failed[1].errors[0].message.contains("`inserted`"), "{}", failed[1].errors[0].message);
     // Tried again, they are applied as things are now.
-    steer::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    lifecycle::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
-    assert_eq!(pipeline.ended(import).await.counts, counts(4, 2, 2, 0, 0));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 4, inserted: 2, updated: 2, ..Counts::default() }
+    );
     worker.stop().await;
     dispatcher.stop().await;
     pipeline.finish().await;
@@ -355,7 +374,7 @@ async fn a_record_whose_user_changed_since_the_plan_is_applied_and_marked_where_
     let import = plan(&mut pipeline, LATER, &options).await;
     edited(&pipeline).await;
     let report = applied(&mut pipeline, import, OnDrift::Apply).await;
-    assert_eq!(report.counts, counts(4, 2, 2, 0, 0));
+    assert_eq!(report.counts, Counts { total: 4, inserted: 2, updated: 2, ..Counts::default() });
     let all = pipeline.records(import, None).await;
     let warned: Vec<bool> = all.iter().map(|record| !record.warnings.is_empty()).collect();
     assert_eq!(warned, [true, false, true, false]);
@@ -370,27 +389,42 @@ async fn a_plan_can_be_dropped_resumed_and_made_anew() {
     let options = ImportOptions::default();
     pipeline.import(BEFORE, &options).await;
     let import = plan(&mut pipeline, LATER, &options).await;
-    assert_eq!(steer::pause(&store, tenant, import).await.unwrap(), Steered::Refused(ImportState::Planned));
-    assert_eq!(steer::retry(&store, tenant, import).await.unwrap(), Steered::Refused(ImportState::Planned));
-    edited(&pipeline).await;
-    assert_eq!(steer::plan(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Planning));
     assert_eq!(
-        steer::proceed(&store, tenant, import).await.unwrap(),
-        Steered::Refused(ImportState::Planning)
+        lifecycle::pause(&store, tenant, import).await.unwrap(),
+        Transition::Refused(ImportState::Planned)
+    );
+    assert_eq!(
+        lifecycle::retry(&store, tenant, import).await.unwrap(),
+        Transition::Refused(ImportState::Planned)
+    );
+    edited(&pipeline).await;
+    assert_eq!(
+        lifecycle::plan(&store, tenant, import).await.unwrap(),
+        Transition::Done(ImportState::Planning)
+    );
+    assert_eq!(
+        lifecycle::proceed(&store, tenant, import).await.unwrap(),
+        Transition::Refused(ImportState::Planning)
     );
     work_on_plan(&mut pipeline, import).await;
     let foreseen = verdicts(&records(&pipeline, import).await);
     assert_eq!(foreseen[2], (Outcome::Inserted, None));
     assert_eq!(plans::forget_keys(&store).await.unwrap(), 0, "a plan that waits may be made anew");
     let kept = keys(&pipeline).await;
-    steer::cancel(&store, tenant, import).await.unwrap();
+    lifecycle::cancel(&store, tenant, import).await.unwrap();
     let cancelled = pipeline.report(import).await;
-    assert_eq!((cancelled.state, cancelled.counts), (ImportState::Cancelled, counts(4, 0, 0, 4, 0)));
+    assert_eq!(
+        (cancelled.state, cancelled.counts),
+        (ImportState::Cancelled, Counts { total: 4, skipped: 4, ..Counts::default() })
+    );
     assert_eq!(plans::summary(&store, tenant, import).await.unwrap(), Some(None));
     assert_eq!((keys(&pipeline).await, kept > 0), (kept, true), "whoever cancels does not wait for them");
     no_keys_are_kept(&pipeline).await;
     // Nothing is applied that nobody saw: what is resumed is planned.
-    assert_eq!(steer::resume(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Planning));
+    assert_eq!(
+        lifecycle::resume(&store, tenant, import).await.unwrap(),
+        Transition::Done(ImportState::Planning)
+    );
     work_on_plan(&mut pipeline, import).await;
     assert_eq!(verdicts(&records(&pipeline, import).await), foreseen);
     assert_eq!(applied(&mut pipeline, import, OnDrift::Refuse).await.counts.failed, 0);
@@ -412,7 +446,7 @@ async fn an_erased_person_is_in_no_plan() {
     assert_eq!((planned[&1].before.len(), planned[&1].after.len(), planned[&1].user), (0, 0, None));
     assert_eq!(planned[&1].errors[0].code, ErrorCode::Erased);
     let report = applied(&mut pipeline, import, OnDrift::Refuse).await;
-    assert_eq!(report.counts, counts(2, 0, 1, 0, 1));
+    assert_eq!(report.counts, Counts { total: 2, updated: 1, failed: 1, ..Counts::default() });
     pipeline.finish().await;
 }
 
@@ -432,7 +466,10 @@ async fn a_plan_that_cannot_be_read_stops_no_erasure_and_is_not_applied() {
     let person = erase::person_by(&store, tenant, IdentifierField::Email, "c@example.com").await.unwrap();
     erase::erase(&store, tenant, &person, "operator").await.unwrap();
     assert!(records(&pipeline, import).await.is_empty());
-    assert_eq!(applied(&mut pipeline, import, OnDrift::Refuse).await.counts, counts(2, 0, 0, 0, 2));
+    assert_eq!(
+        applied(&mut pipeline, import, OnDrift::Refuse).await.counts,
+        Counts { total: 2, failed: 2, ..Counts::default() }
+    );
     let failed = pipeline.records(import, Some(Outcome::Failed)).await;
     let codes: Vec<ErrorCode> = failed.iter().map(|record| record.errors[0].code).collect();
     assert_eq!(codes, [ErrorCode::ChangedSincePlan; 2]);
@@ -452,7 +489,10 @@ async fn a_record_is_not_applied_to_a_stranger_in_the_place_of_a_user_that_the_p
         assert_eq!(foreseen, [(Outcome::Inserted, None), (Outcome::Updated, None)]);
         pipeline.import("email,given_name,custom__office\nn@example.com,New,Oslo\n", &options).await;
         let left = users(&pipeline, true).await;
-        assert_eq!(applied(&mut pipeline, import, OnDrift::Refuse).await.counts, counts(2, 0, 0, 0, 2));
+        assert_eq!(
+            applied(&mut pipeline, import, OnDrift::Refuse).await.counts,
+            Counts { total: 2, failed: 2, ..Counts::default() }
+        );
         assert_eq!(users(&pipeline, true).await, left, "{at_a_time} a chunk");
         let failed = pipeline.records(import, Some(Outcome::Failed)).await;
         let codes: Vec<ErrorCode> = failed.iter().map(|record| record.errors[0].code).collect();

@@ -5,14 +5,15 @@ use muster_domain::error::ErrorCode;
 use muster_domain::id::GroupId;
 use muster_domain::import::ImportState;
 use muster_domain::options::{Enrolment, ImportOptions};
+use muster_domain::outcome::Counts;
 use muster_domain::outcome::{Outcome, Reason};
 use muster_domain::planned::OnDrift;
 use muster_store::catalog;
-use muster_store::steer::{self, Steered};
+use muster_store::lifecycle::{self, Transition};
 
 use super::foreseen::{BEFORE, small};
 use super::{applied, everything, first, plan, records, summary, verdicts, work_on_plan};
-use crate::harness::{Backend, counts};
+use crate::harness::Backend;
 use crate::undo::taken_back;
 
 /// A group that the catalog lacks is made when the plan is applied, and records come to what was planned all the same.
@@ -54,8 +55,8 @@ async fn a_group_that_is_not_there_yet_is_planned_and_made_when_the_plan_is_appl
     assert_eq!(enrolled, (2, true));
     // The other plan saw none of them in the group; made anew, it does.
     assert_eq!(
-        steer::plan(&pipeline.store, pipeline.tenant, other).await.unwrap(),
-        Steered::Done(ImportState::Planning)
+        lifecycle::plan(&pipeline.store, pipeline.tenant, other).await.unwrap(),
+        Transition::Done(ImportState::Planning)
     );
     work_on_plan(&mut pipeline, other).await;
     let foreseen = verdicts(&records(&pipeline, other).await);
@@ -79,7 +80,10 @@ async fn a_plan_is_applied_by_the_catalog_of_that_moment() {
     let foreseen = verdicts(&records(&pipeline, import).await);
     assert_eq!(foreseen, [(Outcome::Inserted, None), (Outcome::Inserted, None)]);
     catalog::apply(&pipeline.store, pipeline.tenant, &roles(&[])).await.unwrap();
-    assert_eq!(applied(&mut pipeline, import, OnDrift::Refuse).await.counts, counts(2, 1, 0, 0, 1));
+    assert_eq!(
+        applied(&mut pipeline, import, OnDrift::Refuse).await.counts,
+        Counts { total: 2, inserted: 1, failed: 1, ..Counts::default() }
+    );
     let failed = pipeline.records(import, Some(Outcome::Failed)).await;
     assert_eq!((failed[0].record, failed[0].errors[0].field.as_deref()), (1, Some("roles")));
     assert_ne!(failed[0].errors[0].code, ErrorCode::ChangedSincePlan);
@@ -103,7 +107,10 @@ async fn a_plan_whose_family_was_undone_meanwhile_is_compared_as_any_other() {
     work_on_plan(&mut pipeline, import).await;
     taken_back(&mut pipeline, parent).await;
     assert_eq!(summary(&pipeline, import).await.since.map(|since| since.changed), Some(1));
-    assert_eq!(applied(&mut pipeline, import, OnDrift::Refuse).await.counts, counts(2, 1, 0, 0, 1));
+    assert_eq!(
+        applied(&mut pipeline, import, OnDrift::Refuse).await.counts,
+        Counts { total: 2, inserted: 1, failed: 1, ..Counts::default() }
+    );
     let failed = pipeline.records(import, Some(Outcome::Failed)).await;
     assert_eq!((failed[0].record, failed[0].errors[0].code), (1, ErrorCode::ChangedSincePlan));
     pipeline.finish().await;

@@ -11,9 +11,9 @@ use muster_domain::import::ImportState;
 use muster_domain::options::{ImportOptions, Start};
 use muster_domain::outcome::{Outcome, Reason};
 use muster_domain::planned::{OnDrift, PlannedRecord};
+use muster_store::lifecycle::{self, Transition};
 use muster_store::plans::{self, PlanSummary, PlannedPage};
 use muster_store::reports::ImportReport;
-use muster_store::steer::{self, Steered};
 
 use crate::harness::Pipeline;
 
@@ -40,8 +40,8 @@ pub(super) async fn work_on_plan(pipeline: &mut Pipeline, import: ImportId) {
 
 /// Applies what was planned.
 pub(super) async fn applied(pipeline: &mut Pipeline, import: ImportId, on_drift: OnDrift) -> ImportReport {
-    let steered = steer::proceed_with(&pipeline.store, pipeline.tenant, import, on_drift).await.unwrap();
-    assert_eq!(steered, Steered::Done(ImportState::Running));
+    let steered = lifecycle::proceed_with(&pipeline.store, pipeline.tenant, import, on_drift).await.unwrap();
+    assert_eq!(steered, Transition::Done(ImportState::Running));
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(3));
     let report = pipeline.ended(import).await;
     worker.stop().await;

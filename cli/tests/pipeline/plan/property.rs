@@ -13,7 +13,7 @@ use muster_domain::options::Enrolment;
 use muster_domain::outcome::Outcome;
 use muster_domain::planned::{OnDrift, PlannedRecord};
 use muster_store::records::RecordReport;
-use muster_store::{catalog, steer, tenants};
+use muster_store::{catalog, lifecycle, tenants};
 use muster_testkit::hostile::{self, Shape, Upload};
 use muster_testkit::random::Random;
 
@@ -77,7 +77,7 @@ async fn play(pipeline: &mut Pipeline, seed: u64) -> Result<(), String> {
     if edited {
         edit(pipeline, &mut random).await;
     }
-    steer::proceed_with(&pipeline.store, pipeline.tenant, import, OnDrift::Refuse).await.unwrap();
+    lifecycle::proceed_with(&pipeline.store, pipeline.tenant, import, OnDrift::Refuse).await.unwrap();
     work(pipeline, import, &mut random).await;
     let came = pipeline.records(import, None).await;
     for record in &came {

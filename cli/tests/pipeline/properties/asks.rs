@@ -3,7 +3,7 @@
 use muster_domain::id::{ChunkId, ImportId};
 use muster_domain::import::ImportState;
 use muster_store::apply;
-use muster_store::steer::{self, Steered};
+use muster_store::lifecycle::{self, Transition};
 use muster_testkit::random::Random;
 
 use crate::harness::Pipeline;
@@ -55,18 +55,20 @@ pub(super) async fn perform(pipeline: &Pipeline, import: ImportId, ask: Ask) -> 
     let (store, tenant) = (&pipeline.store, pipeline.tenant);
     match ask {
         Ask::Retry => {
-            let (one, other) =
-                tokio::join!(steer::retry(store, tenant, import), steer::retry(store, tenant, import));
+            let (one, other) = tokio::join!(
+                lifecycle::retry(store, tenant, import),
+                lifecycle::retry(store, tenant, import)
+            );
             done(one.unwrap())?;
             done(other.unwrap())?;
         }
         Ask::Pause | Ask::RetryPaused => {
             // Refused where it has ended.
-            steer::pause(store, tenant, import).await.unwrap();
+            lifecycle::pause(store, tenant, import).await.unwrap();
             if ask == Ask::RetryPaused {
-                done(steer::retry(store, tenant, import).await.unwrap())?;
+                done(lifecycle::retry(store, tenant, import).await.unwrap())?;
             }
-            steer::resume(store, tenant, import).await.unwrap();
+            lifecycle::resume(store, tenant, import).await.unwrap();
         }
         Ask::Die => die(pipeline, import).await,
         Ask::Sicken => sick(pipeline, "insert into witness.sick values ($1) on conflict do nothing").await,
@@ -85,9 +87,9 @@ async fn sick(pipeline: &Pipeline, statement: &'static str) {
 }
 
 /// Retry is never refused to an import that was not cancelled.
-fn done(steered: Steered) -> Result<(), String> {
+fn done(steered: Transition) -> Result<(), String> {
     match steered {
-        Steered::Done(ImportState::Running | ImportState::Paused | ImportState::Completed) => Ok(()),
+        Transition::Done(ImportState::Running | ImportState::Paused | ImportState::Completed) => Ok(()),
         other => Err(format!("retry came to {other:?}")),
     }
 }
@@ -104,6 +106,6 @@ async fn die(pipeline: &Pipeline, import: ImportId) {
     .await
     .unwrap();
     if let Some(chunk) = open {
-        apply::bury(&pipeline.store, ChunkId::new(chunk), "for a test").await.unwrap();
+        apply::mark_dead(&pipeline.store, ChunkId::new(chunk), "for a test").await.unwrap();
     }
 }

@@ -117,7 +117,7 @@ fn facts(line: &Line) -> impl Iterator<Item = &(Field, Fact)> {
         Line::Broken(..) => &[],
     };
     said.iter().flat_map(|said| match &said.means {
-        Means::Says(facts) => &facts[..],
+        Means::Facts(facts) => &facts[..],
         Means::Wrong(_) => &[],
     })
 }

@@ -9,7 +9,7 @@ use muster_domain::import::ImportState;
 use muster_domain::options::{Enrolment, ImportOptions};
 use muster_domain::outcome::{Outcome, Verdict};
 use muster_domain::plan::ExistingUser;
-use muster_store::steer::{self, Steered};
+use muster_store::lifecycle::{self, Transition};
 use muster_store::{catalog, dispatch, tenants};
 use muster_testkit::hostile;
 use muster_testkit::oracle::{Fields, Observed, Oracle, Plain, seen};
@@ -173,13 +173,13 @@ async fn end(pipeline: &mut Pipeline, id: ImportId, import: &Import) -> Result<(
     for _ in 0..import.retries {
         asks::perform(pipeline, id, Ask::Retry).await?;
         if import.cancelled {
-            steer::cancel(&pipeline.store, pipeline.tenant, id).await.unwrap();
+            lifecycle::cancel(&pipeline.store, pipeline.tenant, id).await.unwrap();
         }
         report = pipeline.ended(id).await;
         if report.state == ImportState::Cancelled {
-            let refused = steer::retry(&pipeline.store, pipeline.tenant, id).await.unwrap();
+            let refused = lifecycle::retry(&pipeline.store, pipeline.tenant, id).await.unwrap();
             return match refused {
-                Steered::Refused(ImportState::Cancelled) => Ok(()),
+                Transition::Refused(ImportState::Cancelled) => Ok(()),
                 other => Err(format!("retry of a cancelled import came to {other:?}")),
             };
         }

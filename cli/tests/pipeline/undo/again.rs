@@ -1,5 +1,6 @@
 //! Several undos of one import, and an import that is driven again when it was undone.
 
+use muster_domain::outcome::Counts;
 use std::time::{Duration, Instant};
 
 use muster_domain::chunk::ChunkLimits;
@@ -8,13 +9,13 @@ use muster_domain::import::ImportState;
 use muster_domain::options::Start;
 use muster_domain::trace::TraceContext;
 use muster_runtime::telemetry::traces;
-use muster_store::steer::{self, Steered};
+use muster_store::lifecycle::{self, Transition};
 use muster_store::undo::{self, NewUndo, OpenedUndo, Refusal};
 use muster_store::{apply, dispatch};
 
 use super::story::execute;
 use super::{opened, plain, taken_back, undone, users, whole};
-use crate::harness::{Backend, Pipeline, counts, people};
+use crate::harness::{Backend, Pipeline, people};
 
 /// An undo that waits.
 fn waiting(pipeline: &Pipeline, of: ImportId) -> NewUndo {
@@ -40,7 +41,7 @@ async fn twice(pipeline: &mut Pipeline) -> ImportId {
     let csv =
         "email,first_name\nuser0@example.com,A\nnew@example.com,N\nuser0@example.com,B\nnew@example.com,M\n";
     let import = pipeline.import(csv, &plain()).await;
-    assert_eq!(import.counts, counts(4, 1, 3, 0, 0));
+    assert_eq!(import.counts, Counts { total: 4, inserted: 1, updated: 3, ..Counts::default() });
     import.id
 }
 
@@ -52,10 +53,16 @@ async fn what_parts_took_back_is_no_change_of_somebody_else() {
     let import = twice(&mut pipeline).await;
     let mut part = whole(&pipeline, import);
     part.records = "3-4".parse().ok();
-    assert_eq!(undone(&mut pipeline, &part).await.counts, counts(2, 0, 2, 0, 0));
+    assert_eq!(
+        undone(&mut pipeline, &part).await.counts,
+        Counts { total: 2, updated: 2, ..Counts::default() }
+    );
     assert_eq!(pipeline.users().await[0], "new@example.com|-|-|N|-");
     let rest = whole(&pipeline, import);
-    assert_eq!(undone(&mut pipeline, &rest).await.counts, counts(4, 0, 2, 2, 0));
+    assert_eq!(
+        undone(&mut pipeline, &rest).await.counts,
+        Counts { total: 4, updated: 2, skipped: 2, ..Counts::default() }
+    );
     assert_eq!(users(&pipeline, true).await, before);
     pipeline.finish().await;
 }
@@ -71,7 +78,10 @@ async fn what_somebody_changed_after_a_part_was_taken_back_is_left_alone() {
     undone(&mut pipeline, &part).await;
     execute(&pipeline, "update users set given_name = given_name, version = version + 1").await;
     let rest = whole(&pipeline, import);
-    assert_eq!(undone(&mut pipeline, &rest).await.counts, counts(4, 0, 0, 4, 0));
+    assert_eq!(
+        undone(&mut pipeline, &rest).await.counts,
+        Counts { total: 4, skipped: 4, ..Counts::default() }
+    );
     assert_eq!(pipeline.users().await.len(), 2);
     pipeline.finish().await;
 }
@@ -90,13 +100,19 @@ async fn a_cancelled_undo_that_changed_something_is_resumed_and_not_begun_again(
         tokio::task::yield_now().await;
     }
     let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
-    assert_eq!(steer::cancel(&store, tenant, new.id).await.unwrap(), Steered::Done(ImportState::Cancelled));
+    assert_eq!(
+        lifecycle::cancel(&store, tenant, new.id).await.unwrap(),
+        Transition::Done(ImportState::Cancelled)
+    );
     let again = whole(&pipeline, import.id);
     assert_eq!(open(&pipeline, &again).await, OpenedUndo::Refused(Refusal::Undone(new.id)));
     let preview = undo::preview(&store, tenant, import.id).await.unwrap().unwrap();
     assert_eq!(preview.undone_by, Some(new.id));
-    assert_eq!(steer::resume(&store, tenant, new.id).await.unwrap(), Steered::Done(ImportState::Running));
-    assert_eq!(pipeline.ended(new.id).await.counts, counts(300, 0, 300, 0, 0));
+    assert_eq!(
+        lifecycle::resume(&store, tenant, new.id).await.unwrap(),
+        Transition::Done(ImportState::Running)
+    );
+    assert_eq!(pipeline.ended(new.id).await.counts, Counts { total: 300, updated: 300, ..Counts::default() });
     assert_eq!(pipeline.witness().await, (0, 0));
     pipeline.settle(worker).await;
     dispatcher.stop().await;
@@ -110,25 +126,26 @@ async fn a_cancelled_undo_is_not_resumed_beside_another() {
     let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
     let first = waiting(&pipeline, import);
     opened(&pipeline, &first).await;
-    steer::cancel(&store, tenant, first.id).await.unwrap();
+    lifecycle::cancel(&store, tenant, first.id).await.unwrap();
     let second = waiting(&pipeline, import);
     opened(&pipeline, &second).await;
-    let refused = Steered::Undone(Refusal::Undone(second.id));
-    assert_eq!(steer::resume(&store, tenant, first.id).await.unwrap(), refused);
+    let refused = Transition::Undone(Refusal::Undone(second.id));
+    assert_eq!(lifecycle::resume(&store, tenant, first.id).await.unwrap(), refused);
     assert_eq!(pipeline.report(first.id).await.state, ImportState::Cancelled);
     // Of many at once, resumed or begun, one is it.
-    steer::cancel(&store, tenant, second.id).await.unwrap();
+    lifecycle::cancel(&store, tenant, second.id).await.unwrap();
     let third = waiting(&pipeline, import);
     let (one, other, begun) = tokio::join!(
-        steer::resume(&store, tenant, first.id),
-        steer::resume(&store, tenant, second.id),
+        lifecycle::resume(&store, tenant, first.id),
+        lifecycle::resume(&store, tenant, second.id),
         undo::open(&store, &third)
     );
     let resumed = [one.unwrap(), other.unwrap()];
-    let running = resumed.iter().filter(|steered| **steered == Steered::Done(ImportState::Running)).count();
+    let running =
+        resumed.iter().filter(|steered| **steered == Transition::Done(ImportState::Running)).count();
     assert_eq!(running + usize::from(matches!(begun.unwrap(), OpenedUndo::New { .. })), 1, "{resumed:?}");
     for undo in [first.id, second.id, third.id] {
-        steer::cancel(&store, tenant, undo).await.unwrap();
+        lifecycle::cancel(&store, tenant, undo).await.unwrap();
     }
     pipeline.finish().await;
 }
@@ -143,13 +160,13 @@ async fn an_import_is_not_driven_again_while_it_is_undone() {
     // The number of the first is the wish of the second, which fails.
     let csv = "email,phone_number,first_name\nb@example.com,+85298765432,Bea\nc@example.com,,Cid\n";
     let import = pipeline.import(csv, &plain()).await;
-    assert_eq!(import.counts, counts(2, 0, 1, 0, 1));
+    assert_eq!(import.counts, Counts { total: 2, updated: 1, failed: 1, ..Counts::default() });
     let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
     let first = waiting(&pipeline, import.id);
     opened(&pipeline, &first).await;
-    let refused = Steered::Undone(Refusal::Undone(first.id));
-    assert_eq!(steer::retry(&store, tenant, import.id).await.unwrap(), refused);
-    steer::proceed(&store, tenant, first.id).await.unwrap();
+    let refused = Transition::Undone(Refusal::Undone(first.id));
+    assert_eq!(lifecycle::retry(&store, tenant, import.id).await.unwrap(), refused);
+    lifecycle::proceed(&store, tenant, first.id).await.unwrap();
     worked_off(&mut pipeline, first.id).await;
     assert_eq!(users(&pipeline, true).await, before);
     assert_eq!(
@@ -160,9 +177,12 @@ async fn an_import_is_not_driven_again_while_it_is_undone() {
     // Driven again it changes something once more, and that can be undone as well.
     execute(&pipeline, "update users set phone_number = null where email = 'a@example.com'").await;
     let before = users(&pipeline, true).await;
-    assert_eq!(steer::retry(&store, tenant, import.id).await.unwrap(), Steered::Done(ImportState::Running));
-    let refused = Steered::Undone(Refusal::State(ImportState::Running));
-    assert_eq!(steer::retry(&store, tenant, first.id).await.unwrap(), refused);
+    assert_eq!(
+        lifecycle::retry(&store, tenant, import.id).await.unwrap(),
+        Transition::Done(ImportState::Running)
+    );
+    let refused = Transition::Undone(Refusal::State(ImportState::Running));
+    assert_eq!(lifecycle::retry(&store, tenant, first.id).await.unwrap(), refused);
     assert_eq!(worked_off(&mut pipeline, import.id).await, ImportState::Completed);
     assert_ne!(users(&pipeline, true).await, before);
     let second = whole(&pipeline, import.id);
@@ -187,11 +207,11 @@ async fn what_an_undo_failed_to_take_back_another_one_does() {
     first.chunk = ChunkLimits { records: 2, bytes: 64 * 1024, lanes: 1 };
     opened(&pipeline, &first).await;
     let head = dispatch::lane_heads(&pipeline.store).await.unwrap()[0].chunk;
-    assert!(apply::bury(&pipeline.store, head, "for a test").await.unwrap());
+    assert!(apply::mark_dead(&pipeline.store, head, "for a test").await.unwrap());
     worked_off(&mut pipeline, first.id).await;
     let counted = pipeline.report(first.id).await.counts;
-    assert_eq!(counted, counts(4, 0, 0, 2, 2));
-    steer::retry(&pipeline.store, pipeline.tenant, first.id).await.unwrap();
+    assert_eq!(counted, Counts { total: 4, skipped: 2, failed: 2, ..Counts::default() });
+    lifecycle::retry(&pipeline.store, pipeline.tenant, first.id).await.unwrap();
     worked_off(&mut pipeline, first.id).await;
     assert_ne!(users(&pipeline, true).await, before);
     let second = taken_back_again(&mut pipeline, import).await;

@@ -1,5 +1,6 @@
 //! An undo that is planned first: what it would do is told, nothing is written, and then that is done.
 
+use muster_domain::outcome::Counts;
 use std::time::Duration;
 
 use muster_domain::chunk::ChunkLimits;
@@ -10,12 +11,12 @@ use muster_domain::outcome::{Outcome, Reason};
 use muster_domain::planned::OnDrift;
 use muster_domain::undo::UndoCode;
 use muster_store::erase;
-use muster_store::steer::{self, Steered};
+use muster_store::lifecycle::{self, Transition};
 use muster_store::undo::{NewUndo, OpenedUndo, Refusal};
 
 use super::story::execute;
 use super::{opened, plain, undone, users, whole};
-use crate::harness::{Backend, Pipeline, counts, people};
+use crate::harness::{Backend, Pipeline, people};
 use crate::on_both_queues;
 use crate::plan::{applied, everything, no_keys_are_kept, records, summary, verdicts, work_on_plan};
 
@@ -32,8 +33,8 @@ async fn planned(pipeline: &mut Pipeline, of: ImportId) -> NewUndo {
 }
 
 async fn done(pipeline: &mut Pipeline, undo: ImportId) {
-    let steered = steer::proceed(&pipeline.store, pipeline.tenant, undo).await.unwrap();
-    assert_eq!(steered, Steered::Done(ImportState::Running));
+    let steered = lifecycle::proceed(&pipeline.store, pipeline.tenant, undo).await.unwrap();
+    assert_eq!(steered, Transition::Done(ImportState::Running));
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(3));
     let report = pipeline.ended(undo).await;
     worker.stop().await;
@@ -140,7 +141,10 @@ async fn an_undo_takes_back_what_was_told_with_a_code() {
     let csv = "email,custom__office\nuser0@example.com,Oslo\nuser1@example.com,Oslo\nnew@example.com,Oslo\n";
     let import = crate::plan::plan(&mut pipeline, csv, &plain()).await;
     execute(&pipeline, "update users set metadata = '{\"office\": \"Pisa\"}', version = version + 1 where email = 'user0@example.com'").await;
-    assert_eq!(applied(&mut pipeline, import, OnDrift::Apply).await.counts, counts(3, 1, 2, 0, 0));
+    assert_eq!(
+        applied(&mut pipeline, import, OnDrift::Apply).await.counts,
+        Counts { total: 3, inserted: 1, updated: 2, ..Counts::default() }
+    );
     let of = |code| NewUndo { code: Some(code), ..whole(&pipeline, import) };
     let none = of(UndoCode::Enrolled);
     assert_eq!(
@@ -148,7 +152,10 @@ async fn an_undo_takes_back_what_was_told_with_a_code() {
         OpenedUndo::Refused(Refusal::NotApplied)
     );
     let marked = of(UndoCode::ChangedSincePlan);
-    assert_eq!(undone(&mut pipeline, &marked).await.counts, counts(1, 0, 1, 0, 0));
+    assert_eq!(
+        undone(&mut pipeline, &marked).await.counts,
+        Counts { total: 1, updated: 1, ..Counts::default() }
+    );
     let offices: Vec<String> = sqlx::query_scalar("select metadata ->> 'office' from users order by email")
         .fetch_all(pipeline.store.pool())
         .await
@@ -156,9 +163,15 @@ async fn an_undo_takes_back_what_was_told_with_a_code() {
     assert_eq!(offices, ["Oslo", "Pisa", "Oslo"]);
     // A part is not the whole: the rest can still be taken back, and of that undo what it deleted alone.
     let rest = whole(&pipeline, import);
-    assert_eq!(undone(&mut pipeline, &rest).await.counts, counts(3, 0, 2, 1, 0));
+    assert_eq!(
+        undone(&mut pipeline, &rest).await.counts,
+        Counts { total: 3, updated: 2, skipped: 1, ..Counts::default() }
+    );
     let deleted = NewUndo { code: Some(UndoCode::Deleted), ..whole(&pipeline, rest.id) };
-    assert_eq!(undone(&mut pipeline, &deleted).await.counts, counts(1, 1, 0, 0, 0));
+    assert_eq!(
+        undone(&mut pipeline, &deleted).await.counts,
+        Counts { total: 1, inserted: 1, ..Counts::default() }
+    );
     pipeline.finish().await;
 }
 

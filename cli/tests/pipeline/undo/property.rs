@@ -13,7 +13,7 @@ use muster_domain::options::{Enrolment, Start};
 use muster_domain::outcome::Outcome;
 use muster_domain::plan::ExistingUser;
 use muster_domain::undo::{Flat, flat_user};
-use muster_store::{catalog, steer, tenants};
+use muster_store::{catalog, lifecycle, tenants};
 use muster_testkit::hostile::{self, Shape, Upload};
 use muster_testkit::random::Random;
 use muster_testkit::undo::{Reference, Seen};
@@ -193,7 +193,7 @@ async fn work_as_planned(pipeline: &mut Pipeline, undo: ImportId) -> Result<(), 
         return Err(format!("the plan wrote something, or ended as {report:?}"));
     }
     let planned = records(pipeline, undo).await;
-    steer::proceed(&pipeline.store, pipeline.tenant, undo).await.unwrap();
+    lifecycle::proceed(&pipeline.store, pipeline.tenant, undo).await.unwrap();
     work(pipeline, undo).await?;
     for record in pipeline.records(undo, None).await {
         let plan = planned.get(&record.record);

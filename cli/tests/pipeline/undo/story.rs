@@ -4,14 +4,15 @@ use muster_domain::catalog::Catalog;
 use muster_domain::chunk::ChunkLimits;
 use muster_domain::import::ImportState;
 use muster_domain::options::{Enrolment, ImportOptions, Start};
+use muster_domain::outcome::Counts;
 use muster_domain::outcome::{Outcome, Reason};
-use muster_store::steer::{self, Steered};
+use muster_store::lifecycle::{self, Transition};
 use muster_store::undo::{self, OpenedUndo, Refusal};
 use muster_store::{catalog, retention};
 use serde_json::json;
 
 use super::{opened, orphans, plain, taken_back, undone, users, whole};
-use crate::harness::{Backend, Pipeline, counts, people};
+use crate::harness::{Backend, Pipeline, people};
 use crate::on_both_queues;
 
 on_both_queues!(
@@ -44,13 +45,16 @@ async fn an_undone_import_leaves_everything_as_it_was_and_can_be_had_back(backen
         csv.push_str(&format!("user{at}@example.com,Other {at},+8529876{at:04},Rome,true\n"));
     }
     let import = pipeline.import(&csv, &plain()).await;
-    assert_eq!(import.counts, counts(60, 30, 30, 0, 0));
+    assert_eq!(import.counts, Counts { total: 60, inserted: 30, updated: 30, ..Counts::default() });
     let left = users(&pipeline, true).await;
     assert_ne!(before, left);
 
     let new = whole(&pipeline, import.id);
     let report = undone(&mut pipeline, &new).await;
-    assert_eq!((report.state, report.counts), (ImportState::Completed, counts(60, 0, 60, 0, 0)));
+    assert_eq!(
+        (report.state, report.counts),
+        (ImportState::Completed, Counts { total: 60, updated: 60, ..Counts::default() })
+    );
     assert_eq!(users(&pipeline, true).await, before);
     let deleted =
         pipeline.outcomes(new.id).await.into_iter().filter(|(_, reason)| *reason == Some(Reason::Deleted));
@@ -59,7 +63,7 @@ async fn an_undone_import_leaves_everything_as_it_was_and_can_be_had_back(backen
     // The undo is an import, and is undone like one.
     let again = whole(&pipeline, new.id);
     let report = undone(&mut pipeline, &again).await;
-    assert_eq!(report.counts, counts(60, 30, 30, 0, 0));
+    assert_eq!(report.counts, Counts { total: 60, inserted: 30, updated: 30, ..Counts::default() });
     assert_eq!(users(&pipeline, true).await, left);
     let third = whole(&pipeline, again.id);
     undone(&mut pipeline, &third).await;
@@ -84,7 +88,7 @@ async fn what_somebody_changed_since_is_left_alone_and_told(backend: Backend) {
     .await;
     let new = whole(&pipeline, import.id);
     let report = undone(&mut pipeline, &new).await;
-    assert_eq!(report.counts, counts(3, 0, 1, 2, 0));
+    assert_eq!(report.counts, Counts { total: 3, updated: 1, skipped: 2, ..Counts::default() });
     assert_eq!(
         pipeline.users().await,
         [
@@ -138,7 +142,7 @@ async fn users_that_exchanged_unique_values_get_them_back(backend: Backend) {
     // Several chunks, one after the other.
     pipeline.limits.chunk = ChunkLimits { records: 6, bytes: 64 * 1024, lanes: 1 };
     let import = pipeline.import(&csv, &plain()).await;
-    assert_eq!(import.counts, counts(43, 0, 42, 1, 0));
+    assert_eq!(import.counts, Counts { total: 43, updated: 42, skipped: 1, ..Counts::default() });
     let left = users(&pipeline, true).await;
     let undo = taken_back(&mut pipeline, import.id).await;
     assert_eq!(users(&pipeline, true).await, before);
@@ -159,7 +163,10 @@ async fn a_user_that_an_import_inserted_and_changed_later_is_deleted(backend: Ba
         }
     }
     let import = pipeline.import(&csv, &plain()).await;
-    assert_eq!(import.counts, counts(90, 28, 60, 2, 0));
+    assert_eq!(
+        import.counts,
+        Counts { total: 90, inserted: 28, updated: 60, skipped: 2, ..Counts::default() }
+    );
     let undo = taken_back(&mut pipeline, import.id).await;
     assert_eq!(users(&pipeline, true).await, before);
     let again = taken_back(&mut pipeline, undo).await;
@@ -187,7 +194,7 @@ async fn a_user_that_was_touched_is_kept(backend: Backend) {
     let third = pipeline.import("email\nuser3@example.com\n", &enrolling).await;
     let new = whole(&pipeline, import.id);
     let report = undone(&mut pipeline, &new).await;
-    assert_eq!(report.counts, counts(4, 0, 1, 3, 0));
+    assert_eq!(report.counts, Counts { total: 4, updated: 1, skipped: 3, ..Counts::default() });
     assert_eq!(
         pipeline.users().await,
         [
@@ -220,7 +227,7 @@ async fn a_value_that_somebody_took_is_not_taken_from_them(backend: Backend) {
         .unwrap();
     let new = whole(&pipeline, import.id);
     let report = undone(&mut pipeline, &new).await;
-    assert_eq!(report.counts, counts(1, 0, 1, 0, 0));
+    assert_eq!(report.counts, Counts { total: 1, updated: 1, ..Counts::default() });
     assert_eq!(
         pipeline.users().await,
         ["a@example.com|+85298765499|-|Ann|-", "b@example.com|+85298765432|-|-|-"]
@@ -234,7 +241,10 @@ async fn a_value_that_somebody_took_is_not_taken_from_them(backend: Backend) {
     undone(&mut pipeline, &deleted).await;
     pipeline.import("email\nc@example.com\n", &plain()).await;
     let again = whole(&pipeline, deleted.id);
-    assert_eq!(undone(&mut pipeline, &again).await.counts, counts(1, 0, 0, 0, 1));
+    assert_eq!(
+        undone(&mut pipeline, &again).await.counts,
+        Counts { total: 1, failed: 1, ..Counts::default() }
+    );
     let failed = pipeline.records(again.id, Some(Outcome::Failed)).await;
     assert_eq!(failed[0].errors[0].code.as_str(), "identity_conflict");
     assert_eq!(failed[0].errors[0].field.as_deref(), Some("email"));
@@ -272,7 +282,10 @@ async fn an_undo_takes_back_what_is_named_and_nothing_else(backend: Backend) {
     let import = pipeline.import(csv, &plain()).await;
     let mut by_field = whole(&pipeline, import.id);
     by_field.fields = vec!["metadata.office".into()];
-    assert_eq!(undone(&mut pipeline, &by_field).await.counts, counts(2, 0, 2, 0, 0));
+    assert_eq!(
+        undone(&mut pipeline, &by_field).await.counts,
+        Counts { total: 2, updated: 2, ..Counts::default() }
+    );
     let names =
         |users: Vec<String>| users.iter().map(|user| user.replace("@example.com", "")).collect::<Vec<_>>();
     assert_eq!(
@@ -287,14 +300,20 @@ async fn an_undo_takes_back_what_is_named_and_nothing_else(backend: Backend) {
     let mut by_record = whole(&pipeline, import.id);
     by_record.records = "2-3".parse().ok();
     by_record.outcome = Some(Outcome::Updated);
-    assert_eq!(undone(&mut pipeline, &by_record).await.counts, counts(1, 0, 1, 0, 0));
+    assert_eq!(
+        undone(&mut pipeline, &by_record).await.counts,
+        Counts { total: 1, updated: 1, ..Counts::default() }
+    );
     let mut by_outcome = whole(&pipeline, import.id);
     by_outcome.outcome = Some(Outcome::Inserted);
-    assert_eq!(undone(&mut pipeline, &by_outcome).await.counts, counts(1, 0, 1, 0, 0));
+    assert_eq!(
+        undone(&mut pipeline, &by_outcome).await.counts,
+        Counts { total: 1, updated: 1, ..Counts::default() }
+    );
     // What is left; and then nothing is.
     let rest = whole(&pipeline, import.id);
     let report = undone(&mut pipeline, &rest).await;
-    assert_eq!(report.counts, counts(3, 0, 1, 2, 0));
+    assert_eq!(report.counts, Counts { total: 3, updated: 1, skipped: 2, ..Counts::default() });
     assert_eq!(names(pipeline.users().await)[0], "user0|-|-|Zoë 0|-|{\"office\": \"Milan, 0\"}");
     assert_eq!(
         undo::open(&pipeline.store, &whole(&pipeline, import.id)).await.unwrap(),
@@ -312,7 +331,7 @@ async fn what_cannot_be_undone_is_refused_with_its_reason(backend: Backend) {
     let manual = ImportOptions { start: Start::Manual, ..plain() };
     let import = pipeline.accepted(&people(30), &manual).await;
     assert_eq!(refused(&pipeline, import).await, OpenedUndo::Refused(Refusal::State(ImportState::Received)));
-    steer::proceed(&store, pipeline.tenant, import).await.unwrap();
+    lifecycle::proceed(&store, pipeline.tenant, import).await.unwrap();
     assert_eq!(refused(&pipeline, import).await, OpenedUndo::Refused(Refusal::State(ImportState::Running)));
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
     pipeline.ended(import).await;
@@ -388,7 +407,7 @@ async fn an_undo_ends_once_whatever_dies(backend: Backend) {
         drop(worker);
     }
     let worker = pipeline.worker(3);
-    assert_eq!(pipeline.ended(new.id).await.counts, counts(300, 0, 300, 0, 0));
+    assert_eq!(pipeline.ended(new.id).await.counts, Counts { total: 300, updated: 300, ..Counts::default() });
     assert_eq!(users(&pipeline, true).await, before);
     // 200 inserted, 100 of them changed and changed back.
     assert_eq!(pipeline.witness().await, (200, 400));
@@ -412,15 +431,21 @@ async fn credentials_and_memberships_go_with_their_users(backend: Backend) {
     let enrolling = ImportOptions { enrolment, ..plain() };
     let csv = format!("email,password_hash\nold@example.com,\nnew@example.com,{HASH}\n");
     let import = pipeline.import(&csv, &enrolling).await;
-    assert_eq!(import.counts, counts(2, 1, 1, 0, 0));
+    assert_eq!(import.counts, Counts { total: 2, inserted: 1, updated: 1, ..Counts::default() });
     let left = users(&pipeline, false).await;
     let new = whole(&pipeline, import.id);
-    assert_eq!(undone(&mut pipeline, &new).await.counts, counts(2, 0, 2, 0, 0));
+    assert_eq!(
+        undone(&mut pipeline, &new).await.counts,
+        Counts { total: 2, updated: 2, ..Counts::default() }
+    );
     assert_eq!(users(&pipeline, true).await, before);
     assert_eq!(orphans(&pipeline).await, 0);
     // The user comes back with its membership; its password is gone for good.
     let again = whole(&pipeline, new.id);
-    assert_eq!(undone(&mut pipeline, &again).await.counts, counts(2, 1, 1, 0, 0));
+    assert_eq!(
+        undone(&mut pipeline, &again).await.counts,
+        Counts { total: 2, inserted: 1, updated: 1, ..Counts::default() }
+    );
     assert_eq!(users(&pipeline, false).await, left);
     let credentials: i64 = sqlx::query_scalar("select count(*) from user_credentials")
         .fetch_one(pipeline.store.pool())
@@ -441,11 +466,14 @@ async fn an_undo_waits_is_cancelled_and_can_be_begun_again(backend: Backend) {
         undo::open(&store, &whole(&pipeline, import.id)).await.unwrap(),
         OpenedUndo::Refused(Refusal::Undone(waiting.id))
     );
-    let cancelled = steer::cancel(&store, pipeline.tenant, waiting.id).await.unwrap();
-    assert_eq!(cancelled, Steered::Done(ImportState::Cancelled));
+    let cancelled = lifecycle::cancel(&store, pipeline.tenant, waiting.id).await.unwrap();
+    assert_eq!(cancelled, Transition::Done(ImportState::Cancelled));
     assert_eq!(pipeline.witness().await, (40, 40));
     let new = whole(&pipeline, import.id);
-    assert_eq!(undone(&mut pipeline, &new).await.counts, counts(40, 0, 40, 0, 0));
+    assert_eq!(
+        undone(&mut pipeline, &new).await.counts,
+        Counts { total: 40, updated: 40, ..Counts::default() }
+    );
     assert_eq!(pipeline.witness().await, (0, 0));
     pipeline.finish().await;
 }

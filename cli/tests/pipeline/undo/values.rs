@@ -3,6 +3,7 @@
 use muster_domain::catalog::Catalog;
 use muster_domain::chunk::ChunkLimits;
 use muster_domain::options::{Enrolment, ImportOptions};
+use muster_domain::outcome::Counts;
 use muster_domain::outcome::{Outcome, Reason};
 use muster_domain::parse::Format;
 use muster_store::applications::{self, Application};
@@ -12,7 +13,7 @@ use uuid::Uuid;
 
 use super::story::execute;
 use super::{orphans, plain, taken_back, undone, users, whole};
-use crate::harness::{Backend, Pipeline, counts, people};
+use crate::harness::{Backend, Pipeline, people};
 
 async fn flags(pipeline: &Pipeline) -> Vec<(String, Option<bool>)> {
     sqlx::query_as("select email, (profile ->> 'email_verified')::boolean from users order by email")
@@ -41,7 +42,10 @@ async fn a_verified_flag_does_not_stay_beside_an_address_that_was_never_verified
     )
     .await;
     let new = whole(&pipeline, import.id);
-    assert_eq!(undone(&mut pipeline, &new).await.counts, counts(2, 0, 2, 0, 0));
+    assert_eq!(
+        undone(&mut pipeline, &new).await.counts,
+        Counts { total: 2, updated: 2, ..Counts::default() }
+    );
     let known = |email: &str, verified: Option<bool>| (email.to_owned(), verified);
     let before = [
         known("a@example.com", None),
@@ -70,7 +74,10 @@ async fn a_verified_flag_does_not_stay_beside_an_address_that_was_never_verified
     );
     let mut new = whole(&pipeline, import.id);
     new.fields = vec!["email".into()];
-    assert_eq!(undone(&mut pipeline, &new).await.counts, counts(2, 0, 2, 0, 0));
+    assert_eq!(
+        undone(&mut pipeline, &new).await.counts,
+        Counts { total: 2, updated: 2, ..Counts::default() }
+    );
     assert_eq!(flags(&pipeline).await, before);
     pipeline.finish().await;
 }
@@ -83,7 +90,7 @@ async fn an_undo_takes_large_numbers_back() {
     let json =
         r#"[{"email": "a@example.com", "metadata": {"large": 1e16, "whole": 1.0, "deep": {"n": [2e3]}}}]"#;
     let import = pipeline.import(json, &ImportOptions { format: Format::Json, ..plain() }).await;
-    assert_eq!(import.counts, counts(1, 0, 1, 0, 0));
+    assert_eq!(import.counts, Counts { total: 1, updated: 1, ..Counts::default() });
     taken_back(&mut pipeline, import.id).await;
     assert_eq!(users(&pipeline, true).await, before);
     pipeline.finish().await;
@@ -104,9 +111,15 @@ async fn a_file_that_changed_nothing_of_a_user_is_not_named() {
     .await;
     let named = pipeline.import("email,first_name\nuser1@example.com,Named\n", &plain()).await;
     let nightly = "email,first_name\nuser0@example.com,By hand\nuser1@example.com,Named\nnew@example.com,N\n";
-    assert_eq!(pipeline.import(nightly, &plain()).await.counts, counts(3, 1, 0, 2, 0));
+    assert_eq!(
+        pipeline.import(nightly, &plain()).await.counts,
+        Counts { total: 3, inserted: 1, skipped: 2, ..Counts::default() }
+    );
     let new = whole(&pipeline, import.id);
-    assert_eq!(undone(&mut pipeline, &new).await.counts, counts(2, 0, 0, 2, 0));
+    assert_eq!(
+        undone(&mut pipeline, &new).await.counts,
+        Counts { total: 2, skipped: 2, ..Counts::default() }
+    );
     let mut records = pipeline.records(new.id, None).await;
     records.sort_by_key(|record| record.user_id);
     let told: Vec<String> = records.into_iter().flat_map(|record| record.warnings).collect();
@@ -140,7 +153,7 @@ async fn a_membership_that_is_given_back_does_not_outlive_its_user() {
     let enrolment = Some(Enrolment { organization_id: organization(&pipeline).await, group_id: 0 });
     pipeline.import(&people(1), &plain()).await;
     let import = pipeline.import(&people(1), &ImportOptions { enrolment, ..plain() }).await;
-    assert_eq!(import.counts, counts(1, 0, 1, 0, 0));
+    assert_eq!(import.counts, Counts { total: 1, updated: 1, ..Counts::default() });
     let undo = taken_back(&mut pipeline, import.id).await;
     let again = whole(&pipeline, undo);
     let (store, here) = (pipeline.store.clone(), tokio::runtime::Handle::current());
@@ -149,7 +162,10 @@ async fn a_membership_that_is_given_back_does_not_outlive_its_user() {
             here.block_on(async { sqlx::raw_sql("delete from users").execute(store.pool()).await.unwrap() })
         });
     });
-    assert_eq!(undone(&mut pipeline, &again).await.counts, counts(1, 0, 0, 1, 0));
+    assert_eq!(
+        undone(&mut pipeline, &again).await.counts,
+        Counts { total: 1, skipped: 1, ..Counts::default() }
+    );
     assert_eq!(pipeline.outcomes(again.id).await, [(Outcome::Skipped, Some(Reason::Gone))]);
     assert_eq!(orphans(&pipeline).await, 0);
     pipeline.finish().await;
@@ -180,7 +196,10 @@ async fn a_user_that_was_registered_for_an_application_is_kept() {
     assert!(matches!(nobody, Err(muster_store::StoreError::Conflict(_))), "{nobody:?}");
     drop(connection);
     let new = whole(&pipeline, import.id);
-    assert_eq!(undone(&mut pipeline, &new).await.counts, counts(2, 0, 1, 1, 0));
+    assert_eq!(
+        undone(&mut pipeline, &new).await.counts,
+        Counts { total: 2, updated: 1, skipped: 1, ..Counts::default() }
+    );
     let members: i64 =
         sqlx::query_scalar("select count(*) from application_members join users on users.id = user_id")
             .fetch_one(pipeline.store.pool())
@@ -206,7 +225,7 @@ async fn a_change_that_cannot_be_read_fails_and_says_so() {
         .await
         .unwrap();
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
-    assert_eq!(pipeline.ended(new.id).await.counts, counts(1, 0, 0, 0, 1));
+    assert_eq!(pipeline.ended(new.id).await.counts, Counts { total: 1, failed: 1, ..Counts::default() });
     worker.stop().await;
     dispatcher.stop().await;
     let failed = pipeline.records(new.id, None).await;

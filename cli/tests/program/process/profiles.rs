@@ -91,7 +91,7 @@ fn a_profile_is_saved_used_shown_and_deleted() {
     assert!(shown.stdout.contains("Geb.=birthdate"), "{shown:#?}");
     desk.run(&["inspect", "people.csv", "--profile", "hr"]).exits(0);
     desk.run(&["import", "users", "people.csv", "--profile", "hr"]).exits(0);
-    // What is given beside the profile counts more.
+    // Options given beside the profile take precedence.
     desk.run(&["import", "users", "people.csv", "--profile", "hr", "--dates", "iso"]).exits(3);
     desk.run(&["profile", "save", "okta", "--dates", "dmy"]).exits(2).tells(&["built-in"]);
     desk.run(&["profile", "save", "none"]).exits(2).tells(&["name at least one to save"]);
@@ -301,7 +301,7 @@ fn the_order_of_days_is_taken_where_the_file_proves_it() {
     let told = desk.run(&["inspect", "proved.csv", "--dates", "auto"]).exits(0);
     assert!(told.stdout.contains("muster import users proved.csv --dates dmy"), "{told:#?}");
     let told = desk.run(&["inspect", "either.csv"]).exits(3);
-    assert!(told.stdout.contains("Each day fits both orders"), "{told:#?}");
+    assert!(told.stdout.contains("Each date fits both orders"), "{told:#?}");
     desk.run(&["import", "users", "proved.csv", "--dates", "auto"]).exits(0);
     let ada = desk.run(&["users", "show", "a1@example.com", "--json"]).exits(0).json();
     assert_eq!(ada["birthdate"], "1990-02-01", "{ada}");

@@ -23,7 +23,7 @@ fn in_a_terminal(desk: &Desk, drawn: &str, variables: &[(&str, &str)]) -> Child 
 }
 
 #[test]
-fn imports_are_watched_and_steered_by_keys() {
+fn imports_are_watched_and_controlled_by_keys() {
     let desk = Desk::new();
     let (server, url, token) = serve(&desk, true);
     let at = |args: &[&str]| {

@@ -44,7 +44,7 @@ fn webhooks_are_made_changed_and_deleted_without_a_server() {
     assert!(second.stdout.starts_with("whsec_") && second.stdout != made.stdout, "{second:#?}");
     desk.run(&["webhook", "rotate", end]).exits(1).tells(&["two secrets are valid already"]);
     desk.run(&["webhook", "drop-secret", end, "--which", "new"]).exits(0);
-    desk.run(&["webhook", "drop-secret", end]).exits(1).tells(&["one secret alone"]);
+    desk.run(&["webhook", "drop-secret", end]).exits(1).tells(&["only one secret"]);
     desk.run(&["webhook", "show", "zz"]).exits(1).tells(&["no such webhook"]);
     desk.run(&["webhook", "delete", end]).exits(0);
     assert_eq!(desk.run(&["webhook", "list", "--json"]).exits(0).json(), json!([]));

@@ -1,4 +1,4 @@
-//! Who asks: the signed token of a request, and the tenant that its key speaks for.
+//! Authentication: the signed token of a request, and the tenant of its key.
 
 use axum::extract::FromRequestParts;
 use axum::http::header;
@@ -8,42 +8,42 @@ use muster_domain::token::Scope;
 use muster_runtime::clock;
 use muster_store::keys::{self, TenantKey};
 
-use super::error::Failure;
+use super::error::DoorError;
 use super::token::Token;
 use crate::api::AppState;
 use crate::api::auth_limit::Origin;
 use crate::api::error::ApiError;
 use crate::api::trail::Trail;
 
-/// A client whose token was verified. The tenant comes from the key that signed, never from what the token says alone, and only
-/// through [`Client::may`].
+/// A client whose token was verified. The tenant comes from the signing key, never only from the token's
+/// claims, and only through [`Client::may`].
 #[derive(Debug, Clone)]
 pub(super) struct Client(TenantKey);
 
 impl Client {
     /// The tenant on which the client may do this.
-    pub(super) fn may(&self, scope: Scope) -> Result<TenantId, Failure> {
-        if self.0.allows(scope) { Ok(self.0.tenant) } else { Err(Failure::Forbidden) }
+    pub(super) fn may(&self, scope: Scope) -> Result<TenantId, DoorError> {
+        if self.0.allows(scope) { Ok(self.0.tenant) } else { Err(DoorError::Forbidden) }
     }
 }
 
 impl FromRequestParts<AppState> for Client {
-    type Rejection = Failure;
+    type Rejection = DoorError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, DoorError> {
         let limit = &state.0.auth_limit;
         let named = parts.headers.contains_key(header::AUTHORIZATION);
         let shown = bearer(parts).unwrap_or_default();
         // A whole token is one credential. What such tokens begin with is the same for all of a tenant, so it counts for none.
         let trial = limit.admit_whole(Origin::of(parts), shown).map_err(|error| match error {
-            ApiError::TooManyFailures(seconds) => Failure::TooManyFailures(seconds),
-            _ => Failure::Internal,
+            ApiError::TooManyFailures(seconds) => DoorError::TooManyFailures(seconds),
+            _ => DoorError::Internal,
         })?;
         let key = match authenticate(shown, parts, state).await {
             Ok(key) => key,
-            Err(Failure::Forbidden) if named => {
+            Err(DoorError::Forbidden) if named => {
                 trial.failed().await;
-                return Err(Failure::Forbidden);
+                return Err(DoorError::Forbidden);
             }
             Err(error) => {
                 trial.untold();
@@ -54,22 +54,22 @@ impl FromRequestParts<AppState> for Client {
         if let Some(trail) = parts.extensions.get::<Trail>() {
             trail.found_tenant(key.tenant);
         }
-        if key.disabled { Err(Failure::TenantDisabled) } else { Ok(Self(key)) }
+        if key.disabled { Err(DoorError::TenantDisabled) } else { Ok(Self(key)) }
     }
 }
 
 /// Every way in which a request is not authorised is the same to its client.
-async fn authenticate(shown: &str, parts: &Parts, state: &AppState) -> Result<TenantKey, Failure> {
-    let token = Token::parse(shown).ok_or(Failure::Forbidden)?;
+async fn authenticate(shown: &str, parts: &Parts, state: &AppState) -> Result<TenantKey, DoorError> {
+    let token = Token::parse(shown).ok_or(DoorError::Forbidden)?;
     if !token.counts_at(clock::now()) {
-        return Err(Failure::Forbidden);
+        return Err(DoorError::Forbidden);
     }
     let mut keys = keys::candidates(state.0.store.pool(), token.kid(), token.audiences()).await?;
     keys.retain(|key| may_be_asked(key, parts) && token.is_signed_by(&key.public_key));
     match (keys.pop(), keys.pop()) {
         (Some(key), None) => Ok(key),
         // Two tenants that have one key in common, and a token for both: nothing says which of them is meant.
-        _ => Err(Failure::Forbidden),
+        _ => Err(DoorError::Forbidden),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Causes: what in a JSON value does not keep to a schema, and where, in the terms of JSON Schema's keywords. Pure.
+//! Causes: where and why a JSON value violates a schema, in the keywords of JSON Schema. Pure.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};

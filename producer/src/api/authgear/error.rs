@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::BODY_BYTES;
 use super::causes::Cause;
-use crate::api::error::{ApiError, RETRY_AFTER, TRY_AGAIN, Told};
+use crate::api::error::{ApiError, RETRY_AFTER, StoreCause, TRY_AGAIN};
 
 /// An error as clients see it (contracts A.2.3).
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -89,7 +89,7 @@ impl ErrorObject {
 
 /// Why a request is not answered with an import (contracts A.2.4).
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum DoorError {
     /// Not authorised, for whatever reason.
     Forbidden,
     /// Authorised, and the tenant is disabled.
@@ -125,13 +125,13 @@ pub(super) enum Failure {
     Internal,
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for DoorError {
     fn from(error: StoreError) -> Self {
         Self::Store(Arc::new(error))
     }
 }
 
-impl Failure {
+impl DoorError {
     /// The error as clients see it. `None` where they see a plain text.
     fn object(&self) -> Option<ErrorObject> {
         Some(match self {
@@ -184,7 +184,7 @@ impl Failure {
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for DoorError {
     fn into_response(self) -> Response {
         let Some(error) = self.object() else {
             let text = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
@@ -202,7 +202,7 @@ impl IntoResponse for Failure {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if let Self::Store(cause) = self {
-            response.extensions_mut().insert(Told(cause));
+            response.extensions_mut().insert(StoreCause(cause));
         }
         response
     }

@@ -133,7 +133,7 @@ macro_rules! record {
     };
 }
 
-// The identifier alone must not be null.
+// Only the identifier must not be null.
 record!(BY_EMAIL, new, nullable, nullable);
 record!(BY_PHONE_NUMBER, nullable, new, nullable);
 record!(BY_PREFERRED_USERNAME, nullable, nullable, new);

@@ -1,7 +1,7 @@
 //! Ids of imports as Authgear writes them: `userimport_` and 32 characters of Crockford's base32, 160 bits.
 //!
-//! 128 of them are the import's own id, 32 a checksum, so that an id with a typing error is an unknown one. Nothing is
-//! secret about them: an import is found by its tenant's clients only.
+//! 128 bits are the import's own id, 32 a checksum, so a mistyped id is unknown. The ids are not secret: an
+//! import is found by its tenant's clients only.
 
 use muster_domain::id::ImportId;
 use sha2::{Digest, Sha256};

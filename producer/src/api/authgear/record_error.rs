@@ -1,8 +1,8 @@
 //! What is wrong with a record, as one Authgear error (contracts A.2.5). Pure.
 //!
-//! The engine tells everything that it found; Authgear stops at the first step that fails. So the errors are put in the
-//! order of its steps, and those of the first step make the one error. The schema's causes are worked out anew from the
-//! record, since the engine looks no further into a value than to its first fault.
+//! The engine reports all errors; Authgear stops at the first step that fails. So the errors are sorted by
+//! Authgear's steps, and those of the first step form the one error. The causes of the schema are computed
+//! again from the record, since the engine stops at the first fault of a value.
 
 use std::collections::BTreeMap;
 
@@ -57,7 +57,7 @@ impl Explainer {
         let Some(first) = errors.iter().map(|error| step_of(error, record)).min() else {
             return ErrorObject::unexpected();
         };
-        // The engine looks no further into a value than to its first fault: what is wrong with its shape comes first all the same.
+        // The engine stops at the first fault of a value, but faults of its shape are still reported first.
         let misshapen = || !mutant(Mutant::CausesOfTheEngine) && !self.shape_of(record).is_empty();
         let first = if first > Step::Schema && misshapen() { Step::Schema } else { first };
         let errors: Vec<&RecordError> =
@@ -80,8 +80,8 @@ impl Explainer {
             }
             Step::Roles => unknown_keys("RoleUnknownKeys", "unknown role keys", record, &errors),
             Step::Groups => unknown_keys("GroupUnknownKeys", "unknown group keys", record, &errors),
-            Step::Password => told(&errors, "InvalidBcryptHash"),
-            Step::Totp => told(&errors, "InvalidTOTPSecret"),
+            Step::Password => generic_error(&errors, "InvalidBcryptHash"),
+            Step::Totp => generic_error(&errors, "InvalidTOTPSecret"),
         }
     }
 
@@ -99,7 +99,7 @@ impl Explainer {
             if told {
                 continue;
             }
-            // What is of no type is none of the values either.
+            // A value of the wrong type is not one of the allowed values either.
             if error.code == ErrorCode::TypeMismatch
                 && let (Some(value), Some(AttributeDefinition::Enum { values })) =
                     (place.value, place.definition(&self.attributes))
@@ -111,7 +111,7 @@ impl Explainer {
         causes
     }
 
-    /// What the schema alone says of the record.
+    /// The causes that follow from the schema only.
     fn shape_of(&self, record: &Value) -> Vec<Cause> {
         let mut causes = Vec::new();
         if let Some(object) = record.as_object() {
@@ -226,7 +226,7 @@ fn step_of(error: &RecordError, record: &Value) -> Step {
     }
 }
 
-/// Where an error is: its pointer, what the schema says of it, and what stands there.
+/// The position of an error: its pointer, its schema, and the value there.
 #[derive(Debug)]
 struct Place<'r> {
     location: String,
@@ -352,7 +352,7 @@ fn unknown_keys(reason: &'static str, message: &str, record: &Value, errors: &[&
     ErrorObject::new(Kind::NotFound, reason, message).with(json!({ "keys": keys }))
 }
 
-fn told(errors: &[&RecordError], reason: &'static str) -> ErrorObject {
+fn generic_error(errors: &[&RecordError], reason: &'static str) -> ErrorObject {
     let message = errors.first().map_or("", |error| error.message.as_str());
     ErrorObject::new(Kind::Invalid, reason, message)
 }

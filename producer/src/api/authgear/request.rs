@@ -1,4 +1,4 @@
-//! The body of a request: its outer shape is checked here and now, its records are left to the engine. Pure.
+//! The body of a request: its outer shape is checked here, its records by the engine. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::causes::{Cause, step};
-use super::error::Failure;
+use super::error::DoorError;
 
 /// The identifiers in the order in which errors list them.
 const IDENTIFIERS: [IdentifierField; 3] =
@@ -18,12 +18,12 @@ const IDENTIFIERS: [IdentifierField; 3] =
 
 /// A request whose outer shape is right.
 #[derive(Debug)]
-pub(super) struct ImportRequest {
+pub(super) struct UserImportRequest {
     /// Users that exist are updated, not skipped.
     pub(super) upsert: bool,
     /// What identifies a user.
     pub(super) identifier: IdentifierField,
-    /// The list of records, as it stands in the body.
+    /// The list of records, as in the body.
     pub(super) records: Bytes,
     /// How many there are.
     pub(super) count: u64,
@@ -46,10 +46,10 @@ pub(super) fn is_json(content_type: &str) -> bool {
 }
 
 /// Reads a body.
-pub(super) fn decode(body: &Bytes) -> Result<ImportRequest, Failure> {
+pub(super) fn decode(body: &Bytes) -> Result<UserImportRequest, DoorError> {
     let root: &RawValue = serde_json::from_slice(body).map_err(|error| invalid_json(&error, body))?;
     if !root.get().starts_with('{') {
-        return Err(Failure::Invalid(vec![wrong_type("", root, &["object"])]));
+        return Err(DoorError::Invalid(vec![wrong_type("", root, &["object"])]));
     }
     let Outer(fields) = serde_json::from_str(root.get()).map_err(|error| invalid_json(&error, body))?;
     let mut causes = Vec::new();
@@ -67,13 +67,13 @@ pub(super) fn decode(body: &Bytes) -> Result<ImportRequest, Failure> {
     match (identifier, records, causes.is_empty()) {
         (Some(identifier), Some((records, count)), true) => {
             let records = body.slice_ref(records.as_bytes());
-            Ok(ImportRequest { upsert, identifier, records, count })
+            Ok(UserImportRequest { upsert, identifier, records, count })
         }
-        _ => Err(Failure::Invalid(causes)),
+        _ => Err(DoorError::Invalid(causes)),
     }
 }
 
-/// The outer object. A key that stands twice is refused: one of two lists of records would be lost without a word.
+/// The outer object. A repeated key is refused: otherwise one of two lists of records would be lost silently.
 struct Outer<'b>(BTreeMap<String, &'b RawValue>);
 
 impl<'de> Deserialize<'de> for Outer<'de> {
@@ -142,7 +142,7 @@ fn list<'b>(at: &str, value: &'b RawValue, causes: &mut Vec<Cause>) -> Option<(&
     Some((value.get(), items.len() as u64))
 }
 
-/// Only the kind of the value matters, so what is in it is not read.
+/// Only the kind of the value matters, so its content is not read.
 fn wrong_type(at: &str, value: &RawValue, expected: &[&str]) -> Cause {
     let sample = match value.get().as_bytes().first() {
         Some(b'{') => Value::Object(serde_json::Map::new()),
@@ -155,15 +155,15 @@ fn wrong_type(at: &str, value: &RawValue, expected: &[&str]) -> Cause {
     Cause::of_type(at, &sample, expected)
 }
 
-/// The parser's own words name the rule and the place, never what stands there.
-fn invalid_json(error: &serde_json::Error, body: &[u8]) -> Failure {
+/// The parser's message names the rule and the position, never the value there.
+fn invalid_json(error: &serde_json::Error, body: &[u8]) -> DoorError {
     let before: usize = body
         .split_inclusive(|byte| *byte == b'\n')
         .take(error.line().saturating_sub(1))
         .map(<[u8]>::len)
         .sum();
     let offset = (before + error.column()).min(body.len());
-    Failure::InvalidJson { message: error.to_string(), offset: Some(offset) }
+    DoorError::InvalidJson { message: error.to_string(), offset: Some(offset) }
 }
 
 #[cfg(test)]
@@ -172,7 +172,7 @@ mod tests {
 
     fn causes(body: &str) -> Vec<(String, &'static str)> {
         match decode(&Bytes::copy_from_slice(body.as_bytes())) {
-            Err(Failure::Invalid(causes)) => {
+            Err(DoorError::Invalid(causes)) => {
                 causes.into_iter().map(|cause| (cause.location, cause.kind)).collect()
             }
             other => panic!("{other:?}"),
@@ -239,7 +239,7 @@ mod tests {
         let twice = r#"{"records": [{}], "records": []}"#;
         for (body, at) in [("", 0), ("{\n \"a\" 1}", 8), ("{} x", 4), ("[1,", 3), (twice, 32)] {
             match decode(&Bytes::copy_from_slice(body.as_bytes())) {
-                Err(Failure::InvalidJson { offset: Some(offset), .. }) => assert_eq!(offset, at, "{body}"),
+                Err(DoorError::InvalidJson { offset: Some(offset), .. }) => assert_eq!(offset, at, "{body}"),
                 other => panic!("{body}: {other:?}"),
             }
         }

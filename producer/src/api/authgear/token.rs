@@ -1,9 +1,8 @@
 //! The signed token of a request: a JWT by RS256 (RFC 7515, 7519), taken apart and verified. Pure.
 //!
-//! Written on ring rather than on a JWT package: what is needed is one algorithm and the verifying half, ring is in the
-//! tree already (TLS), and such packages bring either a second provider of cryptography, which one process must not have,
-//! or the `rsa` package with its open advisory. Nothing here chooses by what the token says: an algorithm other than
-//! RS256 is no token at all.
+//! Written on ring rather than on a JWT package: what is needed is one algorithm and the verifying half, ring is in the tree already
+//! (TLS), and such packages bring either a second provider of cryptography, which one process must not have, or the `rsa` package with
+//! its open advisory. The token never selects the algorithm: a token with any algorithm but RS256 is invalid.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -81,7 +80,7 @@ impl<'t> Token<'t> {
         all.get(..MAX_AUDIENCES).unwrap_or(all)
     }
 
-    /// Whether the token counts at this moment.
+    /// Whether the token is valid now.
     #[expect(clippy::cast_precision_loss, reason = "a moment in milliseconds is exact up to 2^53")]
     pub(super) fn counts_at(&self, now: DateTime<Utc>) -> bool {
         let now = now.timestamp_millis() as f64 / 1000.0;

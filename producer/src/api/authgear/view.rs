@@ -1,4 +1,4 @@
-//! Imports in Authgear's shape, and how they stand in the body of an answer.
+//! Imports in Authgear's shape, and their place in the response body.
 
 use axum::body::Body;
 use axum::http::header;
@@ -19,10 +19,10 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::echo::echo;
 use super::error::ErrorObject;
 use super::import_id;
 use super::record_error::Explainer;
+use super::redacted_input::redacted_input;
 
 /// Records read and encoded at a time.
 const PAGE: usize = 1_000;
@@ -46,15 +46,15 @@ pub(super) struct UserImport {
     /// Where a whole part of the import could not be applied; its records are `failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorObject>,
-    /// What became of how many records, once completed.
+    /// The number of records by outcome, once completed.
     #[serde(skip_serializing_if = "Option::is_none")]
     summary: Option<Summary>,
-    /// What became of each record, in their order, once completed.
+    /// The outcome of each record, in order, once completed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     details: Vec<Detail>,
 }
 
-/// What became of how many records.
+/// The number of records by outcome.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuthgearSummary)]
 pub(super) struct Summary {
@@ -65,7 +65,7 @@ pub(super) struct Summary {
     failed: u64,
 }
 
-/// What became of one record.
+/// The outcome of one record.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuthgearDetail)]
 pub(super) struct Detail {
@@ -80,7 +80,7 @@ pub(super) struct Detail {
     /// The user; absent where the record failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<Uuid>,
-    /// What the record said in vain.
+    /// The parts of the record that had no effect.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<WarningObject>,
     /// Exactly one error, where the record failed.
@@ -88,7 +88,7 @@ pub(super) struct Detail {
     errors: Vec<ErrorObject>,
 }
 
-/// Something that a record said in vain.
+/// A part of a record that had no effect.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuthgearWarning)]
 pub(super) struct WarningObject {
@@ -108,7 +108,7 @@ pub(super) fn pending(report: &ImportReport) -> UserImport {
     }
 }
 
-/// The answer for an import as it stands. `None` if it never came to be one.
+/// The response for an import in its current state. `None` if it never came to be one.
 pub(super) async fn answer(
     store: &Store,
     report: &ImportReport,
@@ -228,7 +228,7 @@ fn detail(report: RecordReport, on_existing: OnExisting, explainer: &Explainer) 
     };
     Detail {
         index: report.record.saturating_sub(1),
-        record: record.map(echo),
+        record: record.map(redacted_input),
         outcome,
         user_id: report.user_id.filter(|_| !failed),
         warnings: warnings.into_iter().map(|message| WarningObject { message }).collect(),
@@ -239,7 +239,7 @@ fn detail(report: RecordReport, on_existing: OnExisting, explainer: &Explainer) 
 /// A record as an object, its keys sorted. `None` where it could not be read.
 fn object(source: &str) -> Option<Value> {
     let fields: Vec<(String, Value)> = serde_json::from_str(source).ok()?;
-    // What could not be read as an object stands under the empty name.
+    // Text that could not be read as an object is under the empty name.
     if let [(name, _)] = &fields[..]
         && name.is_empty()
     {
@@ -248,7 +248,7 @@ fn object(source: &str) -> Option<Value> {
     Some(Value::Object(fields.into_iter().collect::<Map<_, _>>()))
 }
 
-/// The object in its envelope, details last. The pieces are shared where they stand twice.
+/// The object in its envelope, details last. Pieces that occur twice are shared.
 pub(super) fn respond(object: &UserImport, details: Vec<Bytes>, envelope: Envelope) -> Response {
     // Plain strings and numbers: it cannot fail.
     let mut head = serde_json::to_string(object).unwrap_or_default();
@@ -289,7 +289,7 @@ mod tests {
 
     use super::*;
 
-    /// Authgear has no retry, so its clients see such a record as one that was passed over, and read why.
+    /// Authgear has no retry, so its clients see such a record as skipped, with the reason.
     #[test]
     fn a_retried_record_that_a_later_one_passed_is_skipped_with_a_warning() {
         let superseded = Warning::Superseded(7).to_string();

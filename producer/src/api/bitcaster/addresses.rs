@@ -1,4 +1,4 @@
-//! The addresses of a user: shown, and one added. A name and a value each stand once a user.
+//! The addresses of a user: listing them, and adding one. Names and values are unique for each user.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,14 +10,14 @@ use serde_json::json;
 
 use super::super::AppState;
 use super::auth::Caller;
-use super::error::{Detail, Fault, NULL};
-use super::fields::{Given, addressing, refused};
-use super::place::Place;
+use super::error::{Detail, DoorError, NULL};
+use super::fields::{RequestFields, addressing, refused};
 use super::request::{Document, Value};
+use super::request_path::RequestPath;
 use super::view::AddressView;
-use crate::single::{Values, Write, Written};
+use crate::user_write::{Values, Write, Written};
 
-/// What a client may say an address is. It is not kept: what an address is, its value tells.
+/// What a client may say an address is. It is not stored, since the kind of an address follows from its value.
 const TYPES: [&str; 4] = ["GENERIC", "email", "phone", "account"];
 
 /// Shows a user's addresses, by name.
@@ -31,14 +31,14 @@ const TYPES: [&str; 4] = ["GENERIC", "email", "phone", "account"];
 pub(super) async fn list(
     State(state): State<AppState>,
     caller: Caller,
-    place: Place,
-) -> Result<Json<Vec<AddressView>>, Fault> {
-    let tenant = caller.reads(&place.organization)?;
-    let email = place.email()?;
+    request_path: RequestPath,
+) -> Result<Json<Vec<AddressView>>, DoorError> {
+    let tenant = caller.reads(&request_path.organization)?;
+    let email = request_path.email()?;
     let found =
-        members::find(&mut *state.0.store.reading(tenant).await?, tenant, &place.organization, &email)
+        members::find(&mut *state.0.store.reading(tenant).await?, tenant, &request_path.organization, &email)
             .await?;
-    found.map(|member| Json(AddressView::all(member))).ok_or(Fault::NotFound)
+    found.map(|member| Json(AddressView::all(member))).ok_or(DoorError::NotFound)
 }
 
 /// Gives a user an address.
@@ -49,21 +49,21 @@ pub(super) async fn list(
     request_body(content((serde_json::Value = "application/json"),
                          (serde_json::Value = "application/x-www-form-urlencoded"),
                          (serde_json::Value = "multipart/form-data")),
-                 description = "`name`, `value`, and `type`, which is not kept: the value tells it"),
+                 description = "`name`, `value`, and `type`, which is not stored: it follows from the value"),
     responses((status = 201, description = "Added", body = AddressView),
               (status = 200, description = "There already", body = AddressView),
-              (status = 400, description = "What is wrong, a list of sentences a field", body = serde_json::Value),
+              (status = 400, description = "The errors: a list of sentences for each field", body = serde_json::Value),
               (status = "default", description = "An error", body = Detail)),
 )]
 pub(super) async fn add(
     State(state): State<AppState>,
     caller: Caller,
-    place: Place,
+    request_path: RequestPath,
     mut document: Document,
-) -> Result<Response, Fault> {
-    let tenant = caller.writes(&place.organization)?;
-    let email = place.email()?;
-    let mut given = Given::default();
+) -> Result<Response, DoorError> {
+    let tenant = caller.writes(&request_path.organization)?;
+    let email = request_path.email()?;
+    let mut given = RequestFields::default();
     given.set("email", Value::Text(email));
     let name = given.required(&mut document, "name");
     let value = given.required(&mut document, "value");
@@ -79,27 +79,27 @@ pub(super) async fn add(
     let write = Write {
         tenant,
         actor: caller.actor(),
-        organization: &place.organization,
+        organization: &request_path.organization,
         group: None,
         record: &record,
         rules: rules.clone(),
         registration: None,
     };
-    match state.0.singles.write(write).await? {
+    match state.0.user_writer.write(write).await? {
         Written::User(verdict, member, _) => {
             let status = match verdict.outcome {
                 Outcome::Updated => StatusCode::CREATED,
                 _ => StatusCode::OK,
             };
             let added = AddressView::all(*member).into_iter().find(|address| address.name == name.trim());
-            Ok((status, Json(added.ok_or(Fault::NotFound)?)).into_response())
+            Ok((status, Json(added.ok_or(DoorError::NotFound)?)).into_response())
         }
         Written::Refused(error) => Err(refused(&[error])),
-        Written::NoOrganization | Written::NoMember => Err(Fault::NotFound),
+        Written::NoOrganization | Written::NoMember => Err(DoorError::NotFound),
     }
 }
 
-fn check_type(given: &mut Given, kind: Option<Value>) {
+fn check_type(given: &mut RequestFields, kind: Option<Value>) {
     match kind {
         None => {}
         Some(Value::Null) => given.errors.add("type", NULL),

@@ -1,7 +1,7 @@
-//! Users of an application: registered with it, and taken off its lists again.
+//! Users of an application: registering and unregistering them.
 //!
-//! Projects and applications are slugs and need not be made first. Muster has no channels and no distribution lists, so an address is
-//! assigned to none, and a list that is named is not there.
+//! Projects and applications are slugs and need not be created first. Muster has no channels and no
+//! distribution lists, so an address is assigned to none, and a list that is named does not exist.
 
 use std::borrow::Cow;
 
@@ -20,12 +20,12 @@ use serde_json::{Map, Value as JsonValue, json};
 
 use super::super::AppState;
 use super::auth::Caller;
-use super::error::{BLANK, Detail, Fault, FieldErrors, NO_BOOLEAN, NULL, REQUIRED, sentence};
-use super::fields::{Given, Named, boolean, claiming, registering, registering_addresses};
-use super::place::Place;
+use super::error::{BLANK, Detail, DoorError, FieldErrors, NO_BOOLEAN, NULL, REQUIRED, sentence};
+use super::fields::{Named, RequestFields, boolean, claiming, registering, registering_addresses};
 use super::request::{Document, Value};
+use super::request_path::RequestPath;
 use super::view::{AddressView, Assignment, Membership, Registered, RegisteredUser, Unregistered};
-use crate::single::{Registration, Values, Write, Written};
+use crate::user_write::{Registration, Values, Write, Written};
 
 /// Registers a user with an application: finds or creates it by its name, enrols it in the default group of the organization, adds the
 /// addresses, and merges the custom fields into what the application has about the user.
@@ -39,17 +39,17 @@ use crate::single::{Registration, Values, Write, Written};
                                 `value`, `name`, `assign_to_preferred_channel`), `distribution_list`"),
     responses((status = 201, description = "The user is new", body = Registered),
               (status = 200, description = "The user was there", body = Registered),
-              (status = 400, description = "What is wrong, by field", body = serde_json::Value),
+              (status = 400, description = "The errors by field", body = serde_json::Value),
               (status = "default", description = "An error", body = Detail)),
 )]
 pub(super) async fn register(
     State(state): State<AppState>,
     caller: Caller,
-    place: Place,
+    request_path: RequestPath,
     mut document: Document,
-) -> Result<Response, Fault> {
-    let tenant = caller.writes(&place.organization)?;
-    let (project, application) = place.application()?;
+) -> Result<Response, DoorError> {
+    let tenant = caller.writes(&request_path.organization)?;
+    let (project, application) = request_path.application()?;
     let request = Request::read(&mut document);
     let (user_rules, address_rules) = (registering(request.named), registering_addresses(request.named));
     let (user_pairs, address_pairs) = (request.user.pairs(), request.addressed.pairs());
@@ -83,13 +83,13 @@ pub(super) async fn register(
     let write = Write {
         tenant,
         actor: caller.actor(),
-        organization: &place.organization,
+        organization: &request_path.organization,
         group: Some(&state.0.default_group),
         record: &record,
         rules: user_rules.clone(),
         registration: Some(registration),
     };
-    match state.0.singles.write(write).await? {
+    match state.0.user_writer.write(write).await? {
         Written::User(verdict, member, Some(membership)) => {
             let status = match verdict.outcome {
                 Outcome::Inserted => StatusCode::CREATED,
@@ -99,7 +99,7 @@ pub(super) async fn register(
             Ok((status, Json(request.answer(created, *member, &membership)?)).into_response())
         }
         Written::Refused(error) => Err(request.refused([error])),
-        Written::User(..) | Written::NoOrganization | Written::NoMember => Err(Fault::NotFound),
+        Written::User(..) | Written::NoOrganization | Written::NoMember => Err(DoorError::NotFound),
     }
 }
 
@@ -116,26 +116,26 @@ pub(super) async fn register(
 pub(super) async fn unregister(
     State(state): State<AppState>,
     caller: Caller,
-    place: Place,
-) -> Result<Json<Unregistered>, Fault> {
-    let tenant = caller.writes(&place.organization)?;
-    place.application()?;
-    let (email, username) = place.names();
+    request_path: RequestPath,
+) -> Result<Json<Unregistered>, DoorError> {
+    let tenant = caller.writes(&request_path.organization)?;
+    request_path.application()?;
+    let (email, username) = request_path.names();
     let mut reading = state.0.store.reading(tenant).await?;
     let (email, username) = (email.as_deref(), username.as_deref());
-    if applications::has_member(&mut *reading, tenant, &place.organization, email, username).await? {
+    if applications::has_member(&mut *reading, tenant, &request_path.organization, email, username).await? {
         Ok(Json(Unregistered { deleted: 0 }))
     } else {
-        Err(Fault::NotFound)
+        Err(DoorError::NotFound)
     }
 }
 
-fn no_list(name: &str) -> Fault {
+fn no_list(name: &str) -> DoorError {
     let mut errors = FieldErrors::default();
     // A parameter and no user's value; Bitcaster's own words quote it.
     let shown: String = name.chars().take(60).collect();
     errors.set("distribution_list", json!(format!("DistributionList '{shown}' does not exist")));
-    Fault::Fields(errors)
+    DoorError::Fields(errors)
 }
 
 /// An address of the request.
@@ -153,10 +153,10 @@ struct Asked {
 struct Request {
     named: Named,
     username: String,
-    /// What is said of the user; everything that is wrong with the request, too.
-    user: Given,
-    /// What is said of its addresses, and the application's custom fields.
-    addressed: Given,
+    /// The fields of the user, and all errors of the request.
+    user: RequestFields,
+    /// Its addresses, and the application's custom fields.
+    addressed: RequestFields,
     addresses: Vec<Asked>,
     active: bool,
     distribution_list: Option<String>,
@@ -164,14 +164,14 @@ struct Request {
 
 impl Request {
     fn read(document: &mut Document) -> Self {
-        let mut user = Given::default();
+        let mut user = RequestFields::default();
         let username = user.required(document, "username").unwrap_or_default();
         let named = if EmailAddress::parse(&username).is_ok() { Named::ByEmail } else { Named::ByUsername };
         user.set("username", Value::Text(username.clone()));
         user.names(document);
         let email = user.text(document, "email").filter(|email| !email.trim().is_empty());
         user.custom_fields(document);
-        let mut addressed = Given::default();
+        let mut addressed = RequestFields::default();
         addressed.set("username", Value::Text(username.clone()));
         if let Some(fields) = user.take("custom_fields") {
             addressed.set("custom_fields", fields);
@@ -202,7 +202,7 @@ impl Request {
         Self { named, username, user, addressed, addresses, active, distribution_list }
     }
 
-    /// What is wrong with each address by itself: of a list the engine tells the first thing alone.
+    /// The errors of each address: the engine reports only the first error of a list.
     fn wrong_addresses(&self) -> Vec<RecordError> {
         let parts = self.addresses.iter().enumerate().flat_map(|(at, address)| {
             [("name", address.name.as_str()), ("value", address.value.as_str())].map(|part| (at, part))
@@ -221,7 +221,7 @@ impl Request {
     }
 
     /// Everything that is wrong: what was noted, and what the engine found. An address has its errors at its place in the list.
-    fn refused(&self, errors: impl IntoIterator<Item = RecordError>) -> Fault {
+    fn refused(&self, errors: impl IntoIterator<Item = RecordError>) -> DoorError {
         let mut told = self.user.errors.clone();
         for error in errors {
             let path = error.field.clone().unwrap_or_default();
@@ -240,7 +240,7 @@ impl Request {
                 None => told.set("email", sentences),
             }
         }
-        Fault::Fields(told)
+        DoorError::Fields(told)
     }
 
     fn answer(
@@ -248,7 +248,7 @@ impl Request {
         created: bool,
         member: Member,
         membership: &ApplicationMember,
-    ) -> Result<Registered, Fault> {
+    ) -> Result<Registered, DoorError> {
         let user = RegisteredUser {
             username: match self.named {
                 Named::ByEmail => member.email.clone().unwrap_or_default(),
@@ -296,7 +296,7 @@ fn name_all(addresses: &mut [Asked]) {
     }
 }
 
-/// The addresses of the request, as far as they can be read; notes what is wrong with them.
+/// The readable addresses of the request; notes the errors of the others.
 fn listed(document: &mut Document, errors: &mut FieldErrors) -> Vec<Asked> {
     const NAME: &str = "addresses";
     let kind = match document.take(NAME) {

@@ -1,4 +1,4 @@
-//! Who asks: `Authorization: Token|Key|Bearer <token>`, and what the token may do in an organization.
+//! Authentication: `Authorization: Token|Key|Bearer <token>`, and what the token may do in an organization.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use super::super::auth_limit::Origin;
 use super::super::error::ApiError;
 use super::super::trail::Trail;
 use super::super::{AppState, auth};
-use super::error::Fault;
+use super::error::DoorError;
 
-/// The words that a token may stand behind: the documents', the server's, and Muster's own.
+/// The schemes before a token: those of the documents, of the server, and Muster's own.
 const SCHEMES: [&str; 3] = ["token", "key", "bearer"];
 
 /// What the framework says of headers in which no token can be.
@@ -30,12 +30,12 @@ pub(super) struct Caller(Arc<Credential>);
 
 impl Caller {
     /// The tenant, where the caller may read the organization's users. Who may write them may read them.
-    pub(super) fn reads(&self, organization: &Slug) -> Result<TenantId, Fault> {
+    pub(super) fn reads(&self, organization: &Slug) -> Result<TenantId, DoorError> {
         self.may(&[Scope::UsersRead, Scope::UsersWrite], organization)
     }
 
     /// The tenant, where the caller may write the organization's users.
-    pub(super) fn writes(&self, organization: &Slug) -> Result<TenantId, Fault> {
+    pub(super) fn writes(&self, organization: &Slug) -> Result<TenantId, DoorError> {
         self.may(&[Scope::UsersWrite], organization)
     }
 
@@ -49,28 +49,28 @@ impl Caller {
         &self.0.name
     }
 
-    fn may(&self, any: &[Scope], organization: &Slug) -> Result<TenantId, Fault> {
+    fn may(&self, any: &[Scope], organization: &Slug) -> Result<TenantId, DoorError> {
         let here = self.0.organization.as_deref().is_none_or(|only| only == organization.as_str());
         if here && any.iter().any(|scope| self.0.allows(*scope)) {
             Ok(self.0.tenant_id)
         } else {
-            Err(Fault::Forbidden)
+            Err(DoorError::Forbidden)
         }
     }
 }
 
 impl FromRequestParts<AppState> for Caller {
-    type Rejection = Fault;
+    type Rejection = DoorError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Fault> {
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, DoorError> {
         let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
         let (Some(only), None) = (headers.next(), headers.next()) else {
-            return Err(Fault::NotAuthenticated);
+            return Err(DoorError::NotAuthenticated);
         };
         let mut words = only.as_bytes().split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         let scheme = words.next().unwrap_or_default();
         if !SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known.as_bytes())) {
-            return Err(Fault::NotAuthenticated);
+            return Err(DoorError::NotAuthenticated);
         }
         let token = match (words.next(), words.next()) {
             (None, _) => Err(NO_TOKEN),
@@ -83,12 +83,12 @@ impl FromRequestParts<AppState> for Caller {
             Ok(Err(_)) | Err(_) => Err(auth::malformed(&state.0, origin).await),
         };
         let credential = found.map_err(|error| match error {
-            ApiError::Store(error) => Fault::Store(error),
-            ApiError::TenantDisabled => Fault::TenantDisabled,
-            ApiError::TooManyFailures(seconds) => Fault::Throttled(seconds),
+            ApiError::Store(error) => DoorError::Store(error),
+            ApiError::TenantDisabled => DoorError::TenantDisabled,
+            ApiError::TooManyFailures(seconds) => DoorError::Throttled(seconds),
             _ => match token {
-                Err(header) if !mutant(Mutant::HeaderIsToken) => Fault::TokenHeader(header),
-                _ => Fault::InvalidToken,
+                Err(header) if !mutant(Mutant::HeaderIsToken) => DoorError::TokenHeader(header),
+                _ => DoorError::InvalidToken,
             },
         })?;
         if let Some(trail) = parts.extensions.get::<Trail>() {

@@ -13,14 +13,14 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::super::error::{TRY_AGAIN, Told};
+use super::super::error::{StoreCause, TRY_AGAIN};
 
 /// What the framework says of a failure that is no fault of the request.
 const SERVER_ERROR: &str = "A server error occurred.";
 /// Key for what no single field is at fault for.
 const NO_FIELD: &str = "non_field_errors";
 
-/// What is wrong, by field. Never the value, except where Bitcaster's own words quote a choice.
+/// The errors by field. Never the value, except where Bitcaster's own words quote a choice.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FieldErrors(BTreeMap<String, Value>);
 
@@ -28,7 +28,7 @@ impl FieldErrors {
     /// Notes a sentence about a field.
     pub(super) fn add(&mut self, field: &str, sentence: impl Into<String>) {
         let sentence = Value::String(sentence.into());
-        // What was told in another shape stays.
+        // Errors that were noted in another shape stay.
         if let Value::Array(sentences) =
             self.0.entry(field.to_owned()).or_insert_with(|| Value::Array(Vec::new()))
         {
@@ -36,8 +36,8 @@ impl FieldErrors {
         }
     }
 
-    /// Notes what is wrong with a field in another shape than a list of sentences: of a list, or of an object. Of a list what is wrong
-    /// with other items is told too.
+    /// Notes what is wrong with a field in another shape than a list of sentences: of a list, or of an
+    /// object. In a list, the errors of other items are reported too.
     pub(super) fn set(&mut self, field: &str, told: Value) {
         match self.0.get_mut(field) {
             Some(known) => add_items(known, told),
@@ -53,7 +53,7 @@ impl FieldErrors {
 
     /// Notes an error of the engine in the framework's words, unless the field has one already.
     pub(super) fn note(&mut self, error: &RecordError) {
-        let field = error.field.as_deref().map_or(NO_FIELD, place);
+        let field = error.field.as_deref().map_or(NO_FIELD, location);
         if !self.names(field) {
             self.add(field, sentence(field, error));
         }
@@ -65,7 +65,7 @@ impl FieldErrors {
     }
 }
 
-/// Adds what is wrong with the items of a list to what is known of them. What is known of a part of an item stays.
+/// Adds what is wrong with the items of a list to what is known of them. Known errors of a part of an item stay.
 fn add_items(known: &mut Value, told: Value) {
     let (Value::Array(known), Value::Array(told)) = (known, told) else { return };
     if mutant(Mutant::FirstAddressAlone) {
@@ -83,7 +83,7 @@ fn add_items(known: &mut Value, told: Value) {
 }
 
 /// The request's field that an error's path begins with; a part of an address is a field of its request.
-fn place(path: &str) -> &str {
+fn location(path: &str) -> &str {
     match path.split_once('.') {
         Some(("addresses", rest)) => rest.rsplit('.').next().unwrap_or(rest),
         Some((field, _)) => field,
@@ -128,7 +128,7 @@ fn capital(message: &str) -> String {
 
 /// Why a request comes to nothing.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum DoorError {
     /// No credential of a kind that is known.
     NotAuthenticated,
     /// A credential that is not known.
@@ -161,7 +161,7 @@ pub(super) enum Fault {
     Internal,
 }
 
-impl From<StoreError> for Fault {
+impl From<StoreError> for DoorError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
@@ -175,7 +175,7 @@ pub(super) struct Detail {
     detail: String,
 }
 
-impl Fault {
+impl DoorError {
     fn status(&self) -> StatusCode {
         match self {
             Self::NotAuthenticated | Self::InvalidToken | Self::TokenHeader(_) => StatusCode::UNAUTHORIZED,
@@ -227,7 +227,7 @@ impl Fault {
     }
 }
 
-impl IntoResponse for Fault {
+impl IntoResponse for DoorError {
     fn into_response(self) -> Response {
         let status = self.status();
         let mut response = match &self {
@@ -248,7 +248,7 @@ impl IntoResponse for Fault {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if let Self::Store(error) = self {
-            response.extensions_mut().insert(Told(Arc::new(error)));
+            response.extensions_mut().insert(StoreCause(Arc::new(error)));
         }
         response
     }

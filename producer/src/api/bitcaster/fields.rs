@@ -1,4 +1,4 @@
-//! What a request's fields mean: which of Muster's they are, and what they do to a user that exists.
+//! The fields of a request: the field of Muster for each, and its effect on an existing user.
 
 use muster_domain::error::RecordError;
 use muster_domain::field::{Blank, Field, FieldRule, FieldTable};
@@ -9,7 +9,7 @@ use muster_domain::parse::Format;
 use muster_domain::record::RawValue;
 use muster_domain::rules::Rules;
 
-use super::error::{BLANK, Fault, FieldErrors, NAME_CHARS, NO_BOOLEAN, NULL, REQUIRED};
+use super::error::{BLANK, DoorError, FieldErrors, NAME_CHARS, NO_BOOLEAN, NULL, REQUIRED};
 use super::request::{Document, Value};
 
 fn email() -> FieldRule {
@@ -107,14 +107,14 @@ pub(super) fn addressing() -> Rules {
     rules([email(), FieldRule::new("addresses", Field::Addresses)], options)
 }
 
-/// What the request says of the fields, and what is wrong with it before the engine looks.
+/// The fields of the request, and their errors before the engine validates them.
 #[derive(Debug, Default)]
-pub(super) struct Given {
+pub(super) struct RequestFields {
     values: Vec<(&'static str, Value)>,
     pub(super) errors: FieldErrors,
 }
 
-impl Given {
+impl RequestFields {
     /// A value that the request itself does not carry.
     pub(super) fn set(&mut self, name: &'static str, value: Value) {
         self.values.push((name, value));
@@ -234,12 +234,12 @@ impl Given {
     }
 
     /// Everything that is wrong: what was noted, and what the engine found beside it.
-    pub(super) fn refused(&self, errors: &[RecordError]) -> Fault {
+    pub(super) fn refused(&self, errors: &[RecordError]) -> DoorError {
         let mut told = self.errors.clone();
         for error in errors {
             told.note(error);
         }
-        Fault::Fields(told)
+        DoorError::Fields(told)
     }
 
     /// The values as the engine reads them.
@@ -258,6 +258,6 @@ pub(super) fn boolean(spelled: &str) -> Option<bool> {
 }
 
 /// Everything the engine found wrong, in the framework's words.
-pub(super) fn refused(errors: &[RecordError]) -> Fault {
-    Given::default().refused(errors)
+pub(super) fn refused(errors: &[RecordError]) -> DoorError {
+    RequestFields::default().refused(errors)
 }

@@ -1,4 +1,4 @@
-//! The members of an organization as one plain array, however many: read and sent a page at a time.
+//! The members of an organization as one plain array of any length, read and sent a page at a time.
 
 use axum::extract::State;
 use axum::http::header;
@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::super::{AppState, paged};
 use super::auth::Caller;
-use super::error::{Detail, Fault};
-use super::place::Place;
+use super::error::{Detail, DoorError};
+use super::request_path::RequestPath;
 use super::view::Listed;
 
 /// Members read at a time.
@@ -28,18 +28,19 @@ const PAGE: usize = 1_000;
 pub(super) async fn list(
     State(state): State<AppState>,
     caller: Caller,
-    place: Place,
-) -> Result<Response, Fault> {
-    let tenant = caller.reads(&place.organization)?;
+    request_path: RequestPath,
+) -> Result<Response, DoorError> {
+    let tenant = caller.reads(&request_path.organization)?;
     let store = &state.0.store;
     let found =
-        catalog::find_organization(&mut *store.reading(tenant).await?, tenant, &place.organization).await?;
-    let (organization, _) = found.ok_or(Fault::NotFound)?;
+        catalog::find_organization(&mut *store.reading(tenant).await?, tenant, &request_path.organization)
+            .await?;
+    let (organization, _) = found.ok_or(DoorError::NotFound)?;
     let pages = Pages {
         store: store.clone(),
         tenant,
         organization: organization.get(),
-        users: format!("{}{}", state.0.link_base, place.prefix.users(&place.organization)),
+        users: format!("{}{}", state.0.link_base, request_path.prefix.users(&request_path.organization)),
         after: Uuid::nil(),
         first: true,
         ended: false,

@@ -16,7 +16,7 @@ use serde_json::value::RawValue as Json;
 
 use super::super::AppState;
 use super::super::incoming::{BodyLimits, Watch, bounded, drain};
-use super::error::{Fault, FieldErrors};
+use super::error::{DoorError, FieldErrors};
 
 /// A value of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,13 +65,13 @@ impl Document {
 }
 
 impl FromRequest<AppState> for Document {
-    type Rejection = Fault;
+    type Rejection = DoorError;
 
-    async fn from_request(request: Request, state: &AppState) -> Result<Self, Fault> {
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, DoorError> {
         let media_type = header_text(request.headers(), header::CONTENT_TYPE).unwrap_or_default();
         let encoding = header_text(request.headers(), header::CONTENT_ENCODING);
         if let Some(encoding) = encoding.filter(|encoding| encoding != "identity") {
-            return Err(Fault::UnsupportedMediaType(shorten(&encoding)));
+            return Err(DoorError::UnsupportedMediaType(shorten(&encoding)));
         }
         let body = read(request.into_body(), state).await?;
         let start = body.trim_ascii_start();
@@ -84,7 +84,7 @@ impl FromRequest<AppState> for Document {
             "application/json" => json(start),
             "" | "application/x-www-form-urlencoded" => form(body).await,
             "multipart/form-data" => multipart(body, media_type).await,
-            other => Err(Fault::UnsupportedMediaType(shorten(other))),
+            other => Err(DoorError::UnsupportedMediaType(shorten(other))),
         }
     }
 }
@@ -97,7 +97,7 @@ fn shorten(text: &str) -> String {
     text.chars().take(60).collect()
 }
 
-async fn read(body: Body, state: &AppState) -> Result<Bytes, Fault> {
+async fn read(body: Body, state: &AppState) -> Result<Bytes, DoorError> {
     let limits = BodyLimits { bytes: Some(state.0.limits.parse.record_bytes as u64), pace: state.0.pace };
     let watch = Watch::default();
     let mut pieces = bounded(body, limits, watch.clone());
@@ -106,9 +106,9 @@ async fn read(body: Body, state: &AppState) -> Result<Bytes, Fault> {
         let Ok(piece) = piece else {
             drain(&mut pieces).await;
             return Err(match watch.error().map(|error| error.code) {
-                Some(ErrorCode::UploadTooLarge) => Fault::TooLarge,
-                Some(ErrorCode::UploadTimeout) => Fault::TooSlow,
-                _ => Fault::Unreadable("The request stopped before its end.".into()),
+                Some(ErrorCode::UploadTooLarge) => DoorError::TooLarge,
+                Some(ErrorCode::UploadTimeout) => DoorError::TooSlow,
+                _ => DoorError::Unreadable("The request stopped before its end.".into()),
             });
         };
         watch.seen();
@@ -117,9 +117,9 @@ async fn read(body: Body, state: &AppState) -> Result<Bytes, Fault> {
     Ok(bytes.freeze())
 }
 
-fn json(body: &[u8]) -> Result<Document, Fault> {
+fn json(body: &[u8]) -> Result<Document, DoorError> {
     // The reader's own words for broken syntax tell a place and never a value.
-    let broken = |why: String| Fault::Unreadable(format!("JSON parse error - {why}"));
+    let broken = |why: String| DoorError::Unreadable(format!("JSON parse error - {why}"));
     let whole: &Json = serde_json::from_slice(body).map_err(|error| broken(error.to_string()))?;
     let kind = match whole.get().as_bytes().first() {
         Some(b'{') => None,
@@ -136,7 +136,7 @@ fn json(body: &[u8]) -> Result<Document, Fault> {
             kind => format!("Invalid data. Expected a dictionary, but got {kind}."),
         };
         errors.add("non_field_errors", sentence);
-        return Err(Fault::Fields(errors));
+        return Err(DoorError::Fields(errors));
     }
     let entries: BTreeMap<String, Box<Json>> =
         serde_json::from_str(whole.get()).map_err(|_| broken("a name cannot be read".into()))?;
@@ -146,17 +146,17 @@ fn json(body: &[u8]) -> Result<Document, Fault> {
     Ok(Document { values, form: false })
 }
 
-async fn form(body: Bytes) -> Result<Document, Fault> {
+async fn form(body: Bytes) -> Result<Document, DoorError> {
     let request = rebuilt(body, "application/x-www-form-urlencoded")?;
     let Form(pairs) = Form::<Vec<(String, String)>>::from_request(request, &())
         .await
-        .map_err(|_| Fault::Unreadable("Form parse error".into()))?;
+        .map_err(|_| DoorError::Unreadable("Form parse error".into()))?;
     let values = pairs.into_iter().map(|(name, value)| (name, Value::Text(value))).collect();
     Ok(Document { values, form: true })
 }
 
-async fn multipart(body: Bytes, media_type: String) -> Result<Document, Fault> {
-    let broken = || Fault::Unreadable("Multipart form parse error".into());
+async fn multipart(body: Bytes, media_type: String) -> Result<Document, DoorError> {
+    let broken = || DoorError::Unreadable("Multipart form parse error".into());
     let request = rebuilt(body, &media_type)?;
     let mut parts = Multipart::from_request(request, &()).await.map_err(|_| broken())?;
     let mut values = BTreeMap::new();
@@ -168,12 +168,12 @@ async fn multipart(body: Bytes, media_type: String) -> Result<Document, Fault> {
 }
 
 /// A request of the bytes that were read, for the readers of forms.
-fn rebuilt(body: Bytes, media_type: &str) -> Result<Request, Fault> {
+fn rebuilt(body: Bytes, media_type: &str) -> Result<Request, DoorError> {
     let mut request = Request::builder()
         .method(Method::POST)
         .header(header::CONTENT_TYPE, media_type)
         .body(Body::from(body))
-        .map_err(|_| Fault::UnsupportedMediaType(shorten(media_type)))?;
+        .map_err(|_| DoorError::UnsupportedMediaType(shorten(media_type)))?;
     // The bytes are read, and within their own limit.
     DefaultBodyLimit::disable().apply(&mut request);
     Ok(request)
@@ -196,9 +196,9 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_refused() {
-        assert!(matches!(json(b"{\"a\": "), Err(Fault::Unreadable(_))));
-        assert!(matches!(json(br#"{"a": "\ud800"}"#), Err(Fault::Unreadable(_))));
-        assert!(matches!(json(br#"{"a": 1} x"#), Err(Fault::Unreadable(_))));
-        assert!(matches!(json(b"[1]"), Err(Fault::Fields(_))));
+        assert!(matches!(json(b"{\"a\": "), Err(DoorError::Unreadable(_))));
+        assert!(matches!(json(br#"{"a": "\ud800"}"#), Err(DoorError::Unreadable(_))));
+        assert!(matches!(json(br#"{"a": 1} x"#), Err(DoorError::Unreadable(_))));
+        assert!(matches!(json(b"[1]"), Err(DoorError::Fields(_))));
     }
 }

@@ -10,12 +10,12 @@ use muster_store::members;
 
 use super::super::AppState;
 use super::auth::Caller;
-use super::error::{Detail, Fault};
-use super::fields::{Given, creating, refused, updating};
-use super::place::Place;
+use super::error::{Detail, DoorError};
+use super::fields::{RequestFields, creating, refused, updating};
 use super::request::{Document, Value};
+use super::request_path::RequestPath;
 use super::view::{Created, Pong, Shown, Updated};
-use crate::single::{Values, Write, Written};
+use crate::user_write::{Values, Write, Written};
 
 /// Creates a user, or enrols the one that has the e-mail address. No field of an existing user changes.
 ///
@@ -29,17 +29,17 @@ use crate::single::{Values, Write, Written};
                  description = "`email` (required), `first_name`, `last_name`, `custom_fields`; others are ignored"),
     responses((status = 201, description = "Created", body = Created),
               (status = 200, description = "There already, and enrolled", body = Created),
-              (status = 400, description = "What is wrong, a list of sentences a field", body = serde_json::Value),
+              (status = 400, description = "The errors: a list of sentences for each field", body = serde_json::Value),
               (status = "default", description = "An error", body = Detail)),
 )]
 pub(super) async fn create(
     State(state): State<AppState>,
     caller: Caller,
-    place: Place,
+    request_path: RequestPath,
     mut document: Document,
-) -> Result<Response, Fault> {
-    let tenant = caller.writes(&place.organization)?;
-    let mut given = Given::default();
+) -> Result<Response, DoorError> {
+    let tenant = caller.writes(&request_path.organization)?;
+    let mut given = RequestFields::default();
     if let Some(email) = given.required(&mut document, "email") {
         given.set("email", Value::Text(email));
     }
@@ -55,13 +55,13 @@ pub(super) async fn create(
     let write = Write {
         tenant,
         actor: caller.actor(),
-        organization: &place.organization,
+        organization: &request_path.organization,
         group: Some(&state.0.default_group),
         record: &record,
         rules: rules.clone(),
         registration: None,
     };
-    match state.0.singles.write(write).await? {
+    match state.0.user_writer.write(write).await? {
         Written::User(verdict, member, _) => {
             let status = match verdict.outcome {
                 Outcome::Inserted => StatusCode::CREATED,
@@ -70,7 +70,7 @@ pub(super) async fn create(
             Ok((status, Json(Created::new(*member)?)).into_response())
         }
         Written::Refused(error) => Err(refused(&[error])),
-        Written::NoOrganization | Written::NoMember => Err(Fault::NotFound),
+        Written::NoOrganization | Written::NoMember => Err(DoorError::NotFound),
     }
 }
 
@@ -85,15 +85,15 @@ pub(super) async fn create(
 pub(super) async fn show(
     State(state): State<AppState>,
     caller: Caller,
-    place: Place,
-) -> Result<Json<Shown>, Fault> {
-    let tenant = caller.reads(&place.organization)?;
-    let email = place.email()?;
+    request_path: RequestPath,
+) -> Result<Json<Shown>, DoorError> {
+    let tenant = caller.reads(&request_path.organization)?;
+    let email = request_path.email()?;
     let found =
-        members::find(&mut *state.0.store.reading(tenant).await?, tenant, &place.organization, &email)
+        members::find(&mut *state.0.store.reading(tenant).await?, tenant, &request_path.organization, &email)
             .await?;
-    let users = format!("{}{}", state.0.link_base, place.prefix.users(&place.organization));
-    found.map(|member| Json(Shown::new(member, &users))).ok_or(Fault::NotFound)
+    let users = format!("{}{}", state.0.link_base, request_path.prefix.users(&request_path.organization));
+    found.map(|member| Json(Shown::new(member, &users))).ok_or(DoorError::NotFound)
 }
 
 /// Changes a member of the organization; `PUT` and `PATCH` are the same. What the request does not name stays as it is.
@@ -107,20 +107,20 @@ pub(super) async fn show(
                  description = "`first_name`, `last_name`, `locked`, `custom_fields`, and `_mode`: how custom fields meet those \
                                 that are there (merge, override, rewrite, remove or ignore)"),
     responses((status = 200, description = "The user as it is now", body = Updated),
-              (status = 400, description = "What is wrong, a list of sentences a field", body = serde_json::Value),
+              (status = 400, description = "The errors: a list of sentences for each field", body = serde_json::Value),
               (status = "default", description = "An error", body = Detail)),
 )]
 pub(super) async fn update(
     State(state): State<AppState>,
     caller: Caller,
-    place: Place,
+    request_path: RequestPath,
     mut document: Document,
-) -> Result<Json<Updated>, Fault> {
-    let tenant = caller.writes(&place.organization)?;
-    let email = place.email()?;
-    let mut given = Given::default();
+) -> Result<Json<Updated>, DoorError> {
+    let tenant = caller.writes(&request_path.organization)?;
+    let email = request_path.email()?;
+    let mut given = RequestFields::default();
     given.set("email", Value::Text(email));
-    let mode = given.mode(&mut document).unwrap_or_else(|| place.prefix.default_mode());
+    let mode = given.mode(&mut document).unwrap_or_else(|| request_path.prefix.default_mode());
     given.names(&mut document);
     given.flag(&mut document, "locked");
     // Custom fields that are ignored may be anything.
@@ -137,16 +137,16 @@ pub(super) async fn update(
     let write = Write {
         tenant,
         actor: caller.actor(),
-        organization: &place.organization,
+        organization: &request_path.organization,
         group: None,
         record: &record,
         rules: rules.clone(),
         registration: None,
     };
-    match state.0.singles.write(write).await? {
+    match state.0.user_writer.write(write).await? {
         Written::User(_, member, _) => Ok(Json(Updated::new(*member, mode.as_str())?)),
         Written::Refused(error) => Err(refused(&[error])),
-        Written::NoOrganization | Written::NoMember => Err(Fault::NotFound),
+        Written::NoOrganization | Written::NoMember => Err(DoorError::NotFound),
     }
 }
 

@@ -160,7 +160,7 @@ pub(super) struct AddressView {
     /// The address.
     #[schema(example = "+391234567890")]
     pub(super) value: String,
-    /// What it is, told by its value: `phone`, `email` or `GENERIC`.
+    /// Its kind, which follows from its value: `phone`, `email` or `GENERIC`.
     #[serde(rename = "type")]
     #[schema(value_type = String, example = "phone")]
     pub(super) kind: AddressKind,
@@ -267,7 +267,7 @@ fn user_url(users: &str, email: &str) -> String {
     let mut url = String::with_capacity(users.len() + email.len() + 8);
     url.push_str(users);
     for byte in email.bytes() {
-        // What may stand in a segment as it is (RFC 3986, pchar); everything else is escaped.
+        // Characters that a segment may contain (RFC 3986, pchar); everything else is escaped.
         if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte) {
             url.push(char::from(byte));
         } else {

@@ -1,4 +1,4 @@
-//! Who asks: HTTP Basic, the tenant's slug (the subdomain) as user and one of its tokens (the API credential) as password.
+//! Authentication: HTTP Basic, with the tenant's slug (the subdomain) as user and one of its tokens (the API credential) as password.
 
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
@@ -12,7 +12,7 @@ use muster_domain::token::{Scope, Token};
 use muster_store::tenants;
 use tokio::time::Instant;
 
-use super::refusal::{Answer, Refusal};
+use super::error::{Answer, DoorError};
 use crate::api::AppState;
 use crate::api::auth::{Caller, authenticate, malformed};
 use crate::api::auth_limit::Origin;
@@ -40,14 +40,14 @@ impl ApiUser {
 }
 
 impl FromRequestParts<AppState> for ApiUser {
-    type Rejection = Refusal;
+    type Rejection = DoorError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Answer<Self> {
         let origin = Origin::of(parts);
         let Some((slug, token)) = basic(&parts.headers) else {
             return Err(match parts.headers.contains_key(AUTHORIZATION) {
                 true => malformed(&state.0, origin).await.into(),
-                false => Refusal::unauthorized(),
+                false => DoorError::unauthorized(),
             });
         };
         let credential = authenticate(&state.0, origin, &token).await?;
@@ -59,7 +59,7 @@ impl FromRequestParts<AppState> for ApiUser {
             trail.found(&credential);
         }
         if !state.0.ccai_rate.admits(credential.tenant_id, Instant::now()) {
-            return Err(Refusal::too_many());
+            return Err(DoorError::too_many());
         }
         Ok(Self(Caller::of(credential)))
     }

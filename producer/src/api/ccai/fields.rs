@@ -1,5 +1,4 @@
-//! The fields of a record (contracts B.1.1): what they are to the engine, and in which column of the portal's table they
-//! stand.
+//! The fields of a record (contracts B.1.1): the field of the engine for each, and its column in the portal's table.
 
 use muster_domain::catalog::Catalog;
 use muster_domain::field::{Behaviour, Blank, Field, FieldRule, FieldTable};
@@ -34,10 +33,10 @@ const COLUMNS: [(&str, Field); 21] = [
     ("direct_inbound_number5", Field::DirectInboundNumber5),
 ];
 
-/// The table has no column for it; its errors stand in that of the filter.
+/// The table has no column for it; its errors are reported in the filter's column.
 const FILTER_TIMEOUT: &str = "availability_filter_timeout";
 
-/// The column that tells whose record it is: where a record, and not one of its fields, is at fault.
+/// The column that identifies a record, for errors of a record and not of one of its fields.
 const KEY_COLUMN: usize = 1;
 
 /// What every import of this front door is asked to do.
@@ -93,8 +92,7 @@ impl Bounds {
 
     /// The number of the column, from 1, of the field with this path (`roles.2.value`).
     ///
-    /// Entries of `roles` and `teams` are counted as the record has them: whoever copies the template has them in the
-    /// table's order.
+    /// Entries of `roles` and `teams` are counted in the record's order; a copy of the template has them in the table's order.
     pub(super) fn column(&self, path: &str) -> usize {
         let mut parts = path.split('.');
         let name = parts.next().unwrap_or_default();

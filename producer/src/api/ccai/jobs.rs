@@ -1,4 +1,4 @@
-//! Starting jobs and asking about them.
+//! Starting jobs and querying them.
 
 use axum::Json;
 use axum::body::Body;
@@ -12,13 +12,13 @@ use muster_store::bulk_jobs::{self, BulkJob, Moved};
 use serde_json::Value;
 
 use super::auth::ApiUser;
+use super::error::{Answer, DoorError, Message};
 use super::page::{Page, json_body, query};
-use super::refusal::{Answer, Message, Refusal};
 use super::view::{self, JobView, Ticket, status};
 use crate::api::AppState;
 
-/// The number in an address. What is none, or not even text, is the number of nothing.
-pub(super) type Given = Result<Path<String>, PathRejection>;
+/// The job number in a path. A value that is not a number, or not even text, matches no job.
+pub(super) type JobNumber = Result<Path<String>, PathRejection>;
 
 /// Jobs a page, where none is asked for, and at the most.
 const PAGE: (u64, u64) = (20, 100);
@@ -42,7 +42,7 @@ pub(super) async fn proceed(
     let tenant = user.may(Scope::ImportWrite)?;
     let body = json_body(&state, request.into_body()).await?;
     let id =
-        job_id(body.get("id")).ok_or_else(|| Refusal::bad_request("`id` must be the number of a job"))?;
+        job_id(body.get("id")).ok_or_else(|| DoorError::bad_request("`id` must be the number of a job"))?;
     match bulk_jobs::proceed(&state.0.store, tenant, id, user.name()).await? {
         Moved::Done(before) => {
             if before == ImportState::Received {
@@ -51,11 +51,11 @@ pub(super) async fn proceed(
             let ticket = Ticket::new(&state, id, status(before));
             Ok((ticket.headers(), Json(ticket)))
         }
-        Moved::Refused(now) => Err(Refusal::conflict(format!(
+        Moved::Refused(now) => Err(DoorError::conflict(format!(
             "The job is {}: only one that is valid_scheme can be processed",
             status(now)
         ))),
-        Moved::NotFound => Err(Refusal::no_such_job()),
+        Moved::NotFound => Err(DoorError::no_such_job()),
     }
 }
 
@@ -106,9 +106,13 @@ pub(super) fn address(state: &AppState, uri: &Uri) -> String {
               (status = 404, description = "No such job", body = Message),
               (status = "default", description = "An error", body = Message)),
 )]
-pub(super) async fn show(State(state): State<AppState>, user: ApiUser, id: Given) -> Answer<Json<JobView>> {
+pub(super) async fn show(
+    State(state): State<AppState>,
+    user: ApiUser,
+    id: JobNumber,
+) -> Answer<Json<JobView>> {
     let (tenant, job) = found(&state, &user, id).await?;
-    view::jobs(&state, tenant, vec![job]).await?.pop().map(Json).ok_or_else(Refusal::no_such_job)
+    view::jobs(&state, tenant, vec![job]).await?.pop().map(Json).ok_or_else(DoorError::no_such_job)
 }
 
 /// Shows a job, at the address that links lead to.
@@ -119,14 +123,18 @@ pub(super) async fn show(State(state): State<AppState>, user: ApiUser, id: Given
               (status = 404, description = "No such job", body = Message),
               (status = "default", description = "An error", body = Message)),
 )]
-pub(super) async fn show_by_link(state: State<AppState>, user: ApiUser, id: Given) -> Answer<Json<JobView>> {
+pub(super) async fn show_by_link(
+    state: State<AppState>,
+    user: ApiUser,
+    id: JobNumber,
+) -> Answer<Json<JobView>> {
     show(state, user, id).await
 }
 
 /// The job with this number, if the caller may see it.
-pub(super) async fn found(state: &AppState, user: &ApiUser, id: Given) -> Answer<(TenantId, BulkJob)> {
+pub(super) async fn found(state: &AppState, user: &ApiUser, id: JobNumber) -> Answer<(TenantId, BulkJob)> {
     let tenant = user.may(Scope::ImportRead)?;
-    let id = id.ok().and_then(|Path(id)| id.parse::<i64>().ok()).ok_or_else(Refusal::no_such_job)?;
-    let job = bulk_jobs::get(&state.0.store, tenant, id).await?.ok_or_else(Refusal::no_such_job)?;
+    let id = id.ok().and_then(|Path(id)| id.parse::<i64>().ok()).ok_or_else(DoorError::no_such_job)?;
+    let job = bulk_jobs::get(&state.0.store, tenant, id).await?.ok_or_else(DoorError::no_such_job)?;
     Ok((tenant, job))
 }

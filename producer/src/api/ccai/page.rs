@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::refusal::{Answer, Refusal};
+use super::error::{Answer, DoorError};
 use crate::api::AppState;
 use crate::api::params::thousands;
 
@@ -17,12 +17,12 @@ const BODY_BYTES: usize = 64 * 1024;
 pub(super) fn query(uri: &Uri) -> Answer<Vec<(String, String)>> {
     Query::try_from_uri(uri)
         .map(|Query(pairs)| pairs)
-        .map_err(|_| Refusal::bad_request("The query cannot be read"))
+        .map_err(|_| DoorError::bad_request("The query cannot be read"))
 }
 
 /// The body as JSON; an empty one is null.
 pub(super) async fn json_body(state: &AppState, body: Body) -> Answer<Value> {
-    let unreadable = || Refusal::bad_request("The body is too large, too slow or stopped before its end");
+    let unreadable = || DoorError::bad_request("The body is too large, too slow or stopped before its end");
     let bytes = timeout(state.0.pace.pause, to_bytes(body, BODY_BYTES))
         .await
         .map_err(|_| unreadable())?
@@ -30,7 +30,7 @@ pub(super) async fn json_body(state: &AppState, body: Body) -> Answer<Value> {
     if bytes.trim_ascii().is_empty() {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(&bytes).map_err(|_| Refusal::bad_request("The body must be JSON"))
+    serde_json::from_slice(&bytes).map_err(|_| DoorError::bad_request("The body must be JSON"))
 }
 
 /// Which page is wanted.
@@ -49,7 +49,7 @@ impl Page {
         let size = parameter(query, body, "per_page")?.unwrap_or(default);
         if size > most {
             let most = thousands(most);
-            return Err(Refusal::bad_request(format!(
+            return Err(DoorError::bad_request(format!(
                 "Exceeded maximum page size request ({most} is the maximum)"
             )));
         }
@@ -100,7 +100,7 @@ fn parameter(query: &[(String, String)], body: &Value, name: &str) -> Answer<Opt
     let Some(text) = text else { return Ok(None) };
     match text.trim().parse::<u64>() {
         Ok(number) if number > 0 => Ok(Some(number)),
-        _ => Err(Refusal::bad_request(format!("`{name}` must be a number, 1 or more"))),
+        _ => Err(DoorError::bad_request(format!("`{name}` must be a number, 1 or more"))),
     }
 }
 

@@ -1,4 +1,4 @@
-//! At most so many requests a second of one tenant: a bucket of tokens each, full after a second without requests.
+//! Rate limit for each tenant: a token bucket that is full after a second without requests.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;

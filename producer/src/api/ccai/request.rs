@@ -1,4 +1,4 @@
-//! The form of an upload: `file`, and `id` before or after it. Other parts are passed over.
+//! The form of an upload: `file`, and `id` before or after it. Other parts are ignored.
 
 use axum::extract::Request;
 use muster_domain::error::{ErrorCode, FileError};
@@ -6,17 +6,17 @@ use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::request::file_label;
 use muster_runtime::clock;
-use muster_store::intake::{NewImport, Provenance};
+use muster_store::receiving::{NewImport, Provenance};
 use muster_store::{bulk_jobs, catalog};
 
-use super::refusal::{Answer, Refusal};
+use super::error::{Answer, DoorError};
 use super::view::status;
 use super::{fields, template};
 use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::incoming::{BodyLimits, Watch};
 use crate::api::multipart::{self, Part, check_declared_size};
-use crate::receive::{self, Encoding, Upload};
+use crate::receive::{self, Compression, Upload};
 
 /// Longest number of a job, in bytes.
 const ID_BYTES: usize = 64;
@@ -46,13 +46,15 @@ impl<'s> Form<'s> {
             Ok(form) => form,
             Err(rest) => {
                 rest.drain().await;
-                return Err(Refusal::bad_request("The body must be multipart/form-data with a part `file`"));
+                return Err(DoorError::bad_request(
+                    "The body must be multipart/form-data with a part `file`",
+                ));
             }
         };
         let read = self.parts(&mut form).await;
         let refusal = match (read, self.upload.take()) {
             (Ok(()), Some(upload)) => return Ok((upload, self.id)),
-            (Ok(()), None) => Refusal::bad_request("The form has no part `file`"),
+            (Ok(()), None) => DoorError::bad_request("The form has no part `file`"),
             (Err(refusal), None) => refusal,
             (Err(refusal), Some(upload)) => {
                 let reason = self.watch.error().unwrap_or_else(withdrawn);
@@ -68,7 +70,7 @@ impl<'s> Form<'s> {
         while let Some(part) = form.next().await.map_err(ApiError::Body)? {
             match part.name() {
                 Some("file") if self.upload.is_some() => {
-                    return Err(Refusal::bad_request("The form has more than one part `file`"));
+                    return Err(DoorError::bad_request("The form has more than one part `file`"));
                 }
                 Some("file") => self.file(part).await?,
                 Some("id") => self.job(part).await?,
@@ -76,7 +78,7 @@ impl<'s> Form<'s> {
             }
         }
         if self.names_job && self.id.is_none() {
-            return Err(Refusal::bad_request("The form has no part `id`: it names the job"));
+            return Err(DoorError::bad_request("The form has no part `id`: it names the job"));
         }
         Ok(())
     }
@@ -88,7 +90,7 @@ impl<'s> Form<'s> {
         if text.is_empty() {
             return Ok(());
         }
-        let id = text.parse().map_err(|_| Refusal::bad_request("`id` must be the number of a job"))?;
+        let id = text.parse().map_err(|_| DoorError::bad_request("`id` must be the number of a job"))?;
         check_job(self.state, self.tenant, id).await?;
         self.id = Some(id);
         Ok(())
@@ -108,10 +110,10 @@ impl<'s> Form<'s> {
         // On top of the configured size: a copy of the template is taken, however many roles and teams it names.
         let names = catalog::names(shared.store.pool(), self.tenant).await?;
         limits.parse.record_bytes = limits.parse.record_bytes.saturating_add(template::most_bytes(&names));
-        let upload = receive::begin(&shared.store, import, Encoding::Identity, limits).await;
+        let upload = receive::begin(&shared.store, import, Compression::Identity, limits).await;
         let upload = self.upload.insert(upload.map_err(ApiError::from)?);
         let mut taken = true;
-        // What follows the place at which a file was refused is read all the same: `id` may come after it.
+        // The body after the position at which a file was refused is still read: `id` may come after it.
         while let Some(bytes) = part.piece().await.map_err(ApiError::Body)? {
             taken = taken && upload.push(bytes).await;
         }
@@ -121,7 +123,7 @@ impl<'s> Form<'s> {
 
 /// Whether a job can be given another file.
 async fn check_job(state: &AppState, tenant: TenantId, id: i64) -> Answer<()> {
-    let job = bulk_jobs::get(&state.0.store, tenant, id).await?.ok_or_else(Refusal::no_such_job)?;
+    let job = bulk_jobs::get(&state.0.store, tenant, id).await?.ok_or_else(DoorError::no_such_job)?;
     match job.state {
         ImportState::Receiving | ImportState::Received | ImportState::Refused => Ok(()),
         now => Err(started(now)),
@@ -129,8 +131,8 @@ async fn check_job(state: &AppState, tenant: TenantId, id: i64) -> Answer<()> {
 }
 
 /// The job is past the point where its file can be replaced.
-pub(super) fn started(now: ImportState) -> Refusal {
-    Refusal::conflict(format!("The job is {}: its file cannot be replaced any more", status(now)))
+pub(super) fn started(now: ImportState) -> DoorError {
+    DoorError::conflict(format!("The job is {}: its file cannot be replaced any more", status(now)))
 }
 
 /// Why an import ends whose request was refused after its file had come.

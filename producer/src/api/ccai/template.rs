@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use muster_domain::catalog::{Catalog, NameKind};
+use muster_domain::catalog::{Catalog, CatalogKind};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::token::Scope;
 use muster_store::catalog::{self, CatalogName};
@@ -11,7 +11,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::auth::ApiUser;
-use super::refusal::{Answer, Message};
+use super::error::{Answer, Message};
 use crate::api::AppState;
 
 /// Most bytes that a client writes around the name of a role or team.
@@ -102,10 +102,10 @@ impl Template {
     }
 }
 
-/// Most bytes that the roles and teams of a copy take, written in whatever way: a character of two or four bytes may come
-/// escaped as three times as many, and what stands around a name indented.
+/// Limit of the bytes that the roles and teams of a copy take in any notation: an escaped character may take
+/// three times its bytes, and the JSON may be indented.
 pub(super) fn most_bytes(names: &[CatalogName]) -> usize {
-    let listed = names.iter().filter(|name| matches!(name.kind, NameKind::Role | NameKind::Team));
+    let listed = names.iter().filter(|name| matches!(name.kind, CatalogKind::Role | CatalogKind::Team));
     listed.map(|listed| 3 * listed.name.len() + AROUND_NAME).sum()
 }
 

@@ -8,10 +8,10 @@ use muster_domain::id::TenantId;
 use muster_domain::import::ImportState;
 use muster_domain::token::Scope;
 use muster_store::bulk_jobs::{self, Moved};
-use muster_store::steer;
+use muster_store::lifecycle;
 
 use super::auth::ApiUser;
-use super::refusal::{Answer, Message, Refusal};
+use super::error::{Answer, DoorError, Message};
 use super::request::{Form, started};
 use super::view::{Ticket, status};
 use crate::api::AppState;
@@ -69,8 +69,8 @@ async fn upload(
     let id = match id {
         Some(id) => put_in_place(&state, tenant, &user, id, upload).await?,
         None => {
-            // The job first: once the file is durable, so is the way to it. If the upload fails now, its import is aborted,
-            // and the job with it is told of no more.
+            // The job first: once the file is durable, so is the way to it. If the upload fails now, its
+            // import is aborted, and its job no longer exists.
             let id = bulk_jobs::create(&state.0.store, tenant, upload.import(), user.name()).await?;
             finish(upload).await?;
             id
@@ -94,13 +94,13 @@ async fn put_in_place(
     let refusal = match bulk_jobs::replace(store, tenant, id, import, user.name()).await? {
         Moved::Done(_) => return Ok(id),
         Moved::Refused(now) => started(now),
-        Moved::NotFound => Refusal::no_such_job(),
+        Moved::NotFound => DoorError::no_such_job(),
     };
-    steer::cancel(store, tenant, import).await?;
+    lifecycle::cancel(store, tenant, import).await?;
     Err(refusal)
 }
 
-/// Waits until the file is staged durably. One that cannot be imported is no error of the request: the job tells of it.
+/// Waits until the file is staged durably. A file that cannot be imported is not an error of the request: the job reports it.
 async fn finish(upload: Upload) -> Answer<()> {
     match upload.finish().await {
         Ok(_) | Err(ReceiveError::Refused(..)) => Ok(()),

@@ -1,4 +1,4 @@
-//! User configuration data: all users or chosen ones, in the fields of an upload, for clients that mirror them.
+//! User configuration data: all or selected users, in the fields of an upload, for clients that mirror them.
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, OriginalUri, Request, State};
@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
-use muster_domain::catalog::NameKind;
+use muster_domain::catalog::CatalogKind;
 use muster_domain::id::TenantId;
 use muster_domain::normalise::{EmailAddress, has_forbidden_char};
 use muster_domain::token::Scope;
@@ -17,9 +17,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::auth::{ApiUser, is_basic};
+use super::error::{Answer, DoorError, Message};
 use super::jobs::address;
 use super::page::{Page, json_body, query};
-use super::refusal::{Answer, Message, Refusal};
 use super::template::Named;
 use super::view::moment;
 use crate::api::AppState;
@@ -76,7 +76,7 @@ impl<'u> UserView<'u> {
                 .map(|name| Named { name: name.name.clone(), value: u8::from(ids.contains(&name.id)) })
                 .collect()
         };
-        let location = of_kind(NameKind::Location).find(|name| Some(name.id) == profile.location);
+        let location = of_kind(CatalogKind::Location).find(|name| Some(name.id) == profile.location);
         Self {
             id: user.id.to_string(),
             email: &user.email,
@@ -93,8 +93,8 @@ impl<'u> UserView<'u> {
             ucaas_sip_uri: text("ucaas_sip_uri"),
             ucaas_user_name: text("ucaas_user_name"),
             extension_number: text("extension_number"),
-            roles: named(NameKind::Role, &profile.roles),
-            teams: named(NameKind::Team, &profile.teams),
+            roles: named(CatalogKind::Role, &profile.roles),
+            teams: named(CatalogKind::Team, &profile.teams),
             direct_inbound_number1: text("direct_inbound_number1"),
             direct_inbound_number2: text("direct_inbound_number2"),
             direct_inbound_number3: text("direct_inbound_number3"),
@@ -174,22 +174,22 @@ fn named(pairs: &[(String, String)]) -> Answer<Option<Wanted>> {
         return Ok(None);
     }
     if kinds > 1 {
-        return Err(Refusal::bad_request("Users can be named by one of: email, id, agent_number"));
+        return Err(DoorError::bad_request("Users can be named by one of: email, id, agent_number"));
     }
     if count > MAX_NAMED {
-        return Err(Refusal::bad_request("More than 1,000 users are named"));
+        return Err(DoorError::bad_request("More than 1,000 users are named"));
     }
     if pairs.iter().any(|(name, _)| name == "page") {
-        return Err(Refusal::bad_request("A page cannot be asked for where users are named"));
+        return Err(DoorError::bad_request("A page cannot be asked for where users are named"));
     }
     Ok(Some(if !emails.is_empty() {
-        // What can be no address is nobody's.
+        // A text that cannot be an address belongs to no user.
         let normalised = emails.iter().filter_map(|email| EmailAddress::parse(email).ok());
         Wanted::Emails(normalised.map(|email| email.into_inner().into_owned()).collect())
     } else if !ids.is_empty() {
         Wanted::Ids(ids.iter().filter_map(|id| id.parse().ok()).collect())
     } else {
-        // A number with a character that no field may hold is nobody's, and the database would refuse to look for it.
+        // A number with a character that no field may contain belongs to no user, and the database would refuse the query.
         Wanted::AgentNumbers(numbers.into_iter().filter(|number| !has_forbidden_char(number)).collect())
     }))
 }

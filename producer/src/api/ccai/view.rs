@@ -15,10 +15,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::fields::Bounds;
-use super::phrases::{self, LoggedError};
+use super::messages::{self, LoggedError};
 use crate::api::AppState;
 
-/// Records whose errors stand in the job itself; the error logs have all of them.
+/// How many records have their errors in the job itself; the error logs have all of them.
 const ERRORS_SHOWN: i64 = 100;
 
 /// What an upload or a start is answered with.
@@ -104,7 +104,7 @@ pub(super) fn status(state: ImportState) -> &'static str {
 pub(super) fn scheme_error_of_file(report: &ImportReport) -> Option<LoggedError> {
     // A file that was refused for its records says so with each of them.
     let whole = report.state == ImportState::Refused && report.counts.total == 0;
-    report.error.as_ref().filter(|_| whole).map(phrases::of_file)
+    report.error.as_ref().filter(|_| whole).map(messages::of_file)
 }
 
 /// The same for the log of applying.
@@ -115,15 +115,15 @@ pub(super) fn update_error_of_import(report: &ImportReport) -> Option<UpdateErro
     })
 }
 
-/// What is told of one record while validating.
+/// The messages about one record while validating.
 pub(super) fn scheme_errors(issue: &IssueReport, bounds: &Bounds) -> Vec<LoggedError> {
-    phrases::of_issue(issue, bounds)
+    messages::of_issue(issue, bounds)
 }
 
-/// What is told of one record while applying.
+/// The messages about one record while applying.
 pub(super) fn update_errors(issue: &IssueReport, bounds: &Bounds) -> Vec<UpdateError> {
     let error_type = if issue.failed { "error" } else { "warning" };
-    phrases::of_issue(issue, bounds).into_iter().map(|error| UpdateError { error, error_type }).collect()
+    messages::of_issue(issue, bounds).into_iter().map(|error| UpdateError { error, error_type }).collect()
 }
 
 /// What a tenant's errors depend on.
@@ -144,7 +144,7 @@ pub(super) async fn jobs(
     // One moment for counts and errors: between two statements a retry may take a failed record's error away.
     let mut moment = snapshot(&state.0.store, tenant).await?;
     for job in jobs {
-        // One that is deleted at this moment is told of no more.
+        // One that is deleted at this moment is left out.
         let Some(report) = reports::import_in(&mut *moment, tenant, job.import).await? else { continue };
         views.push((job.import, JobView::new(&mut moment, job, &report).await?));
     }

@@ -1,5 +1,6 @@
-//! The files of the console: included in the program, addressed by what is in them, so that a browser keeps them for good. Under another
-//! address, such as that of another version, nobody keeps them.
+//! The static files of the console. They are included in the program, and their address contains a hash of
+//! the content, so that browsers cache them permanently. A request with another hash, such as that of another
+//! version, is not cached.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,4 @@
-//! What needs somebody: the imports that will not go on by themselves, or not as they should, each with what to do.
+//! What needs attention: imports that will not continue by themselves, or not as they should, each with advice.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
@@ -6,7 +6,7 @@ use muster_domain::import::ImportState;
 use muster_domain::progress::{Progress, WaitsFor};
 use muster_store::reports::ImportReport;
 
-use super::words::{ago, count, span};
+use super::formatting::{ago, count, span};
 use super::{imports, page};
 
 /// How long ended imports that went wrong are shown.
@@ -75,7 +75,7 @@ pub(super) fn of(report: &ImportReport, progress: Option<&Progress>, now: DateTi
     let lately = |at: Option<DateTime<Utc>>| at.is_some_and(|at| now - at < LATELY);
     if report.chunks.dead > 0 && (!report.state.is_final() || lately(report.completed_at)) {
         let what = count(report.chunks.dead, "chunk is dead", "chunks are dead");
-        items.push(Item::new(Weight::Bad, what, "Look at the reason, mend it, and retry."));
+        items.push(Item::new(Weight::Bad, what, "Check the reason, fix it, and retry."));
     }
     items.extend(progress.and_then(standstill));
     let moves = matches!(report.state, ImportState::Planning | ImportState::Running);
@@ -115,7 +115,7 @@ pub(super) fn of(report: &ImportReport, progress: Option<&Progress>, now: DateTi
         }
         ImportState::Completed if report.counts.failed > 0 && lately(report.completed_at) => {
             let what = count(report.counts.failed, "record failed", "records failed");
-            let todo = "Look at the problems; mend the records and upload them again, or retry.";
+            let todo = "Check the problems; correct the records and upload them again, or retry.";
             items.push(Item::new(Weight::Wait, what, todo).at(report.completed_at));
         }
         _ => {}

@@ -8,17 +8,21 @@ use muster_domain::token::Scope;
 use muster_store::audit::{self, AuditEntry};
 use serde_json::Value;
 
-use super::leave::Leave;
+use super::error::ConsoleError;
+use super::formatting::moment;
 use super::page::{Page, Section};
 use super::session::{Visit, field, query};
-use super::words::moment;
 use crate::api::AppState;
 
 /// Entries of a page.
 const PAGE: usize = 50;
 
 /// Shows it, the newest first.
-pub(super) async fn list(State(state): State<AppState>, visit: Visit, uri: Uri) -> Result<Response, Leave> {
+pub(super) async fn list(
+    State(state): State<AppState>,
+    visit: Visit,
+    uri: Uri,
+) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::Ops)?;
     let after = field(&query(&uri), "after").and_then(|text| text.parse().ok());
     let most = i64::try_from(PAGE).unwrap_or(i64::MAX).saturating_add(1);

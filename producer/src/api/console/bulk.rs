@@ -1,4 +1,4 @@
-//! Something done to many imports at once: chosen by what they are like, looked at, started, watched and aborted.
+//! Bulk actions on many imports: selected by a filter, previewed, started, watched and aborted.
 
 use std::collections::BTreeMap;
 
@@ -16,11 +16,11 @@ use muster_runtime::clock;
 use muster_store::bulk as store;
 use uuid::Uuid;
 
+use super::error::ConsoleError;
+use super::formatting::{ago, count, number};
 use super::imports::address;
-use super::leave::Leave;
 use super::page::{Page, Section, secret, sentence};
 use super::session::{Filled, Visit, field, query};
-use super::words::{ago, count, number};
 use crate::api::AppState;
 use crate::api::bulk::{BulkView, actor, looked};
 use crate::api::error::ApiError;
@@ -41,13 +41,17 @@ fn label(action: Action) -> &'static str {
 }
 
 /// The states in which something can be done.
-fn steerable() -> impl Iterator<Item = ImportState> {
+fn changeable_states() -> impl Iterator<Item = ImportState> {
     let can_be = |state: &ImportState| Action::ALL.iter().any(|one| one.can_be_done_in().contains(state));
     ImportState::ALL.iter().copied().filter(can_be)
 }
 
 /// Shows the form and what was done last.
-pub(super) async fn form(State(state): State<AppState>, visit: Visit, uri: Uri) -> Result<Response, Leave> {
+pub(super) async fn form(
+    State(state): State<AppState>,
+    visit: Visit,
+    uri: Uri,
+) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::ImportRead)?;
     let last: Vec<BulkView> =
         store::list(&state.0.store, tenant).await?.into_iter().map(BulkView::from).collect();
@@ -55,7 +59,7 @@ pub(super) async fn form(State(state): State<AppState>, visit: Visit, uri: Uri) 
     let page = Page {
         section: Section::Imports,
         title: "Many imports at once".into(),
-        // What is half typed stays as it is.
+        // Unfinished input is kept.
         renew: moves.then_some(2_000),
         main: form_view(&query(&uri), &last, &visit, clock::now()),
     };
@@ -63,7 +67,7 @@ pub(super) async fn form(State(state): State<AppState>, visit: Visit, uri: Uri) 
 }
 
 /// Looks which imports are like that, and shows them. Nothing is done to them.
-pub(super) async fn look(State(state): State<AppState>, filled: Filled) -> Result<Response, Leave> {
+pub(super) async fn look(State(state): State<AppState>, filled: Filled) -> Result<Response, ConsoleError> {
     let tenant = filled.visit.may(Scope::ImportWrite)?;
     let mut given = String::new();
     let mut filter = Filter::default();
@@ -107,7 +111,7 @@ pub(super) async fn show(
     State(state): State<AppState>,
     visit: Visit,
     Path(id): Path<String>,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::ImportRead)?;
     let bulk = store::show(&state.0.store, tenant, parse(&id)?).await?.ok_or(ApiError::NotFound)?;
     let bulk = BulkView::from(bulk);
@@ -125,7 +129,7 @@ pub(super) async fn pull(
     State(state): State<AppState>,
     Path((id, lever)): Path<(String, String)>,
     filled: Filled,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     let tenant = filled.visit.may(Scope::ImportWrite)?;
     let id = parse(&id)?;
     let by = &state.0.store.by(&filled.visit.actor());
@@ -197,7 +201,7 @@ fn choices(asked: &[(String, String)], visit: &Visit) -> Markup {
                 label for="state" { "to imports in state" }
                 select #state name="state" aria-invalid=[wrong("state").then_some("true")] {
                     option value="" { "all that fit" }
-                    @for state in steerable() {
+                    @for state in changeable_states() {
                         option value=(state) selected[given("state") == Some(state.as_str())] { (state) }
                     }
                 }
@@ -273,7 +277,7 @@ fn view(bulk: &BulkView, visit: &Visit, now: DateTime<Utc>) -> Markup {
         p.way { a href=(HERE) { "Many imports at once" } }
         h1 { (title(bulk)) }
         p { (state(&bulk.state)) @if looked { " Nothing was done yet." } }
-        @if visit.allows(Scope::ImportWrite) { (levers(bulk, visit)) }
+        @if visit.allows(Scope::ImportWrite) { (controls(bulk, visit)) }
         @if !looked { (progress(bulk)) }
         section aria-label="What it is about" {
             dl.about {
@@ -341,7 +345,7 @@ fn progress(bulk: &BulkView) -> Markup {
     }
 }
 
-fn levers(bulk: &BulkView, visit: &Visit) -> Markup {
+fn controls(bulk: &BulkView, visit: &Visit) -> Markup {
     let here = format!("{HERE}/{}", bulk.id);
     let cancels = bulk.action == Action::Cancel.as_str();
     let button = |lever: &str, label: &str, class: Option<&str>| {
@@ -391,7 +395,7 @@ mod tests {
     #[test]
     fn every_state_in_which_something_can_be_done_can_be_chosen() {
         use ImportState as S;
-        let states: Vec<S> = steerable().collect();
+        let states: Vec<S> = changeable_states().collect();
         let all = [S::Received, S::Planning, S::Planned, S::Running, S::Paused, S::Completed, S::Cancelled];
         assert_eq!(states, all);
     }

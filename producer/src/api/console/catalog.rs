@@ -1,4 +1,4 @@
-//! The catalog of the tenant, to be seen and to be changed as a document; and its tokens.
+//! The tenant's catalog, shown and edited as a document, and the tenant's tokens.
 
 use axum::RequestExt;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -14,10 +14,10 @@ use muster_store::catalog::{self as store, Applied};
 use muster_store::tokens::{self, TokenInfo};
 use sha2::{Digest, Sha256};
 
-use super::leave::Leave;
+use super::error::ConsoleError;
+use super::formatting::{ago, count, moment};
 use super::page::{Page, Section, secret, sentence};
 use super::session::{Filled, Visit};
-use super::words::{ago, count, moment};
 use crate::api::AppState;
 use crate::api::catalog::CATALOG_BYTES;
 
@@ -25,15 +25,18 @@ use crate::api::catalog::CATALOG_BYTES;
 const SEEN: &str = "seen";
 
 /// Shows the catalog.
-pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<Response, Leave> {
+pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::CatalogRead)?;
     let catalog = store::get(&state.0.store, tenant).await?;
     let text = serde_json::to_string_pretty(&catalog).unwrap_or_default();
     Ok(page(&visit, &catalog, &text, &[]))
 }
 
-/// Makes the catalog the one that was sent, or says why not: also where it is another by now than the one that the form was filled for.
-pub(super) async fn replace(State(state): State<AppState>, mut request: Request) -> Result<Response, Leave> {
+/// Replaces the catalog with the one that was sent, or says why not, for example because it has changed since the form was opened.
+pub(super) async fn replace(
+    State(state): State<AppState>,
+    mut request: Request,
+) -> Result<Response, ConsoleError> {
     DefaultBodyLimit::max(CATALOG_BYTES).apply(&mut request);
     let filled: Filled = request.extract_with_state(&state).await?;
     let tenant = filled.visit.may(Scope::CatalogWrite)?;
@@ -45,7 +48,7 @@ pub(super) async fn replace(State(state): State<AppState>, mut request: Request)
             Some(Applied::Catalog(_)) => return Ok(Redirect::to("/console/catalog").into_response()),
             Some(Applied::Refused(errors)) => errors.iter().map(FieldError::to_string).collect(),
             None => vec![
-                "it was changed since you opened this page: what it holds now stands under Names; saving again replaces it".to_owned(),
+                "it was changed since you opened this page: its current content is under Names; saving again replaces it".to_owned(),
             ],
         },
         Err(error) => vec![format!("this is no catalog: {}", in_words_of_json(&error))],
@@ -54,7 +57,7 @@ pub(super) async fn replace(State(state): State<AppState>, mut request: Request)
     Ok(page(&filled.visit, &catalog, text, &wrong))
 }
 
-/// What tells one catalog from another.
+/// A fingerprint that distinguishes catalogs.
 fn fingerprint(catalog: &Catalog) -> String {
     hex::encode(Sha256::digest(serde_json::to_vec(catalog).unwrap_or_default()))
 }
@@ -112,7 +115,7 @@ fn names(list: &[String]) -> Markup {
 }
 
 /// Shows the tokens.
-pub(super) async fn tokens(State(state): State<AppState>, visit: Visit) -> Result<Response, Leave> {
+pub(super) async fn tokens(State(state): State<AppState>, visit: Visit) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::Ops)?;
     let found = tokens::list(state.0.store.pool(), tenant).await?;
     let page = Page {
@@ -124,8 +127,8 @@ pub(super) async fn tokens(State(state): State<AppState>, visit: Visit) -> Resul
     Ok(page.show(&visit))
 }
 
-/// Revokes a token, for ever.
-pub(super) async fn revoke(State(state): State<AppState>, filled: Filled) -> Result<Response, Leave> {
+/// Revokes a token permanently.
+pub(super) async fn revoke(State(state): State<AppState>, filled: Filled) -> Result<Response, ConsoleError> {
     let tenant = filled.visit.may(Scope::Ops)?;
     let name = filled.field("name").unwrap_or_default();
     let revoked = tokens::revoke(&state.0.store.by(&filled.visit.actor()), tenant, name)
@@ -170,7 +173,7 @@ fn row(token: &TokenInfo, visit: &Visit, now: DateTime<Utc>) -> Markup {
                         form method="post" action="/console/tokens/revoke" {
                             (secret(visit))
                             input type="hidden" name="name" value=(token.name);
-                            p { "Whoever uses it is locked out at once, for ever." }
+                            p { "Clients that use it lose access at once and permanently." }
                             button.danger type="submit" { "Revoke " (token.name) }
                         }
                     }

@@ -11,11 +11,11 @@ use muster_store::plans::{self, Cursor, PlannedPage};
 use muster_store::reports::{self, ImportReport};
 use serde_json::Value;
 
+use super::error::ConsoleError;
+use super::formatting::number;
 use super::imports::{address, name};
-use super::leave::Leave;
 use super::page::{self, Section, sentence};
 use super::session::{Visit, field, query};
-use super::words::number;
 use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::params::encoded;
@@ -64,7 +64,7 @@ pub(super) async fn list(
     visit: Visit,
     Path(id): Path<String>,
     uri: Uri,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::ImportRead)?;
     let import: ImportId = id.parse().map_err(|_| ApiError::NotFound)?;
     let store = &state.0.store;

@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use muster_domain::id::ImportId;
 
-use super::leave::Leave;
+use super::error::ConsoleError;
 use super::session::Visit;
 use crate::api::AppState;
 use crate::api::error::ApiError;
@@ -17,7 +17,7 @@ pub(super) async fn csv(
     visit: Visit,
     id: Path<String>,
     params: Params,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     Ok(records::failed_csv(state, visit.caller(), import(&id)?, params).await?)
 }
 
@@ -27,7 +27,7 @@ pub(super) async fn ndjson(
     visit: Visit,
     id: Path<String>,
     params: Params,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     Ok(records::failed_ndjson(state, visit.caller(), import(&id)?, params).await?)
 }
 

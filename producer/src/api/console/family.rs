@@ -4,14 +4,14 @@ use maud::{Markup, html};
 use muster_domain::id::ImportId;
 use muster_store::family::Family;
 
+use super::formatting::{count, number};
 use super::imports::address;
-use super::words::{count, number};
 
 /// The family, the import that is shown marked.
 pub(super) fn view(family: &Family, own: ImportId) -> Markup {
     html! {
         section aria-labelledby="family" {
-            h2 #family { "With the imports that mend it" }
+            h2 #family { "With the imports that correct it" }
             p { strong { (family.summary) } "." }
             ul {
                 @for member in &family.members {

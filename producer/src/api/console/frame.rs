@@ -1,4 +1,4 @@
-//! What every page of the console stands in, also one for which nobody is signed in.
+//! The frame of every page of the console, also without a session.
 
 use axum::response::Html;
 use maud::{DOCTYPE, Markup, html};
@@ -14,7 +14,7 @@ pub(super) fn bare(title: &str, main: &Markup) -> Html<String> {
     Html(whole(title, &top, &main).into_string())
 }
 
-/// The page with what stands at its top and what it says.
+/// The page with its header and content.
 pub(super) fn whole(title: &str, top: &Markup, main: &Markup) -> Markup {
     html! {
         (DOCTYPE)

@@ -1,10 +1,10 @@
-//! What happened to a user, the last first.
+//! The history of a user, newest first.
 
 use maud::{Markup, html};
 use muster_store::history::{Entry, Page};
 use serde_json::Value;
 
-use super::words::{moment, number};
+use super::formatting::{moment, number};
 
 /// The page of a history; `here` is the address of the user.
 pub(super) fn view(page: &Page, here: &str, imports: bool) -> Markup {

@@ -1,4 +1,4 @@
-//! One import: how far it is, what is wrong, what its chunks do, and what can be done.
+//! One import: its progress, its problems, its chunks, and the available actions.
 
 use axum::extract::{Path, State};
 use axum::http::Uri;
@@ -20,22 +20,22 @@ use muster_store::records::{self, RecordFilter, RecordReport};
 use muster_store::reports::{self, ImportReport};
 use muster_store::{Store, status, undo};
 
+use super::charts::{self, Timeline};
+use super::controls::Control;
+use super::error::ConsoleError;
+use super::formatting::{ago, bytes, count, moment, number, percent, span};
 use super::imports::{address, name};
-use super::leave::Leave;
-use super::levers::Lever;
 use super::page::{Page, Section, capital, sentence};
 use super::problems::Viewer;
 use super::session::{Visit, field, query};
-use super::shapes::{self, Timeline};
-use super::words::{ago, bytes, count, moment, number, percent, span};
-use super::{attention, levers, plan, problems, records as listed};
+use super::{attention, controls, plan, problems, records as listed};
 use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::plans::PlanView;
 
 /// Most chunks of a lane that are drawn one by one.
 const PLACES: i32 = 60;
-/// Most chunks that are named because they do not get on.
+/// How many stalled chunks are listed.
 const HELD_UP: i64 = 10;
 /// Failed records that are shown at once.
 const FAILED: usize = 8;
@@ -69,7 +69,7 @@ pub(super) async fn show(
     visit: Visit,
     Path(id): Path<String>,
     uri: Uri,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::ImportRead)?;
     let import: ImportId = id.parse().map_err(|_| ApiError::NotFound)?;
     let now = clock::now();
@@ -91,7 +91,7 @@ pub(super) async fn show(
 /// What the act before came to, and whether it was done.
 fn note(uri: &Uri) -> Option<(bool, &'static str)> {
     let asked = query(uri);
-    let lever = |key| field(&asked, key).and_then(Lever::named);
+    let lever = |key| field(&asked, key).and_then(Control::named);
     lever("did")
         .map(|lever| (true, lever.done()))
         .or_else(|| lever("not").map(|lever| (false, lever.refused())))
@@ -103,7 +103,7 @@ async fn read(
     import: ImportId,
     bounds: &status::Bounds,
     now: DateTime<Utc>,
-) -> Result<Import, Leave> {
+) -> Result<Import, ConsoleError> {
     let report = reports::import(store, tenant, import).await?.ok_or(ApiError::NotFound)?;
     let failed = if report.counts.failed > 0 {
         let filter = RecordFilter { outcome: Some(Outcome::Failed), ..RecordFilter::default() };
@@ -135,7 +135,7 @@ async fn timeline(
     store: &Store,
     report: &ImportReport,
     now: DateTime<Utc>,
-) -> Result<Option<Timeline>, Leave> {
+) -> Result<Option<Timeline>, ConsoleError> {
     let Some(from) = report.started_at else { return Ok(None) };
     let to = report.completed_at.unwrap_or(now).max(from);
     let seconds = ((to - from).num_seconds() / BARS + 1).max(1);
@@ -143,7 +143,7 @@ async fn timeline(
     Ok((!settled.is_empty()).then(|| Timeline::new(&settled, from, to, seconds)))
 }
 
-/// How fast an import gets on and until when, and where it stands among others, as far as that is known.
+/// The rate, the expected end and the position of an import among others, as far as they are known.
 fn course(progress: &Progress, now: DateTime<Utc>) -> Vec<String> {
     let rate = progress.rate.map(|rate| format!("{rate:.0} records a second"));
     let end =
@@ -160,13 +160,13 @@ fn course(progress: &Progress, now: DateTime<Utc>) -> Vec<String> {
 
 fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTime<Utc>) -> Markup {
     let report = &import.report;
-    let viewer = Viewer { people: visit.sees_people(), secret: levers::retry_secret(report, visit) };
+    let viewer = Viewer { people: visit.sees_people(), secret: controls::retry_secret(report, visit) };
     let shows_failed = visit.allows(Scope::ImportRead) && report.counts.failed > 0;
     html! {
         p.way { a href="/console/imports" { "Imports" } }
         div.title {
             h1 { (name(report)) }
-            (shapes::state(report.state))
+            (charts::state(report.state))
         }
         p.facts {
             (count(report.counts.total, "record", "records")) " · " (bytes(report.bytes)) " · begun " (ago(now, report.created_at))
@@ -180,9 +180,9 @@ fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTim
         @if let Some(error) = &report.error {
             p.note.wrong { (sentence(&error.to_string())) " " (error.code.advice()) }
         }
-        (told(import, now))
+        (state_text(import, now))
         (how_far(import, now))
-        (levers::view(report, visit))
+        (controls::view(report, visit))
         @if report.state.is_final() {
             p.pages {
                 a href={ (address(report.id)) "/report.html" } download { "Report to print" }
@@ -200,7 +200,7 @@ fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTim
         @if shows_failed { (failed_records(import, visit)) }
         @if !import.cells.is_empty() { (chunks(import, now)) }
         @if let Some(line) = &import.timeline {
-            section aria-labelledby="time" { h2 #time { "Records over time" } (shapes::timeline(line)) }
+            section aria-labelledby="time" { h2 #time { "Records over time" } (charts::timeline(line)) }
         }
         @if !import.audit.is_empty() {
             section aria-labelledby="audit" { h2 #audit { "What was done to it" } (super::audit::table(&import.audit, false)) }
@@ -210,7 +210,7 @@ fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTim
 }
 
 /// What needs somebody, but for what the page says anyway.
-fn told(import: &Import, now: DateTime<Utc>) -> Markup {
+fn state_text(import: &Import, now: DateTime<Utc>) -> Markup {
     let anyway =
         matches!(import.report.state, ImportState::Completed | ImportState::Refused | ImportState::Aborted);
     let items =
@@ -234,7 +234,7 @@ fn how_far(import: &Import, now: DateTime<Utc>) -> Markup {
                     span.value { (percent(counts.total - counts.pending, counts.total)) " %" }
                     " " (number(counts.total - counts.pending)) " of " (count(counts.total, "record", "records")) " settled"
                 }
-                (shapes::progress(counts))
+                (charts::progress(counts))
             }
             @if let Some(progress) = &import.progress { p.hint.course { (course(progress, now).join(" · ")) } }
             dl.counts {
@@ -263,7 +263,7 @@ fn failed_records(import: &Import, visit: &Visit) -> Markup {
                 a.button href={ (here) "/failed.ndjson" } download { "as NDJSON" }
                 a href={ (here) "/records?outcome=failed" } { "All " (number(import.report.counts.failed)) }
             }
-            p.hint { "Mend the file of failed records and upload it again: its columns are those of the first file, and it says what is wrong with each." }
+            p.hint { "Correct the file of failed records and upload it again: it has the columns of the first file and the error of each record." }
         }
     }
 }
@@ -276,9 +276,9 @@ fn chunks(import: &Import, now: DateTime<Utc>) -> Markup {
         section aria-labelledby="chunks" {
             h2 #chunks { "Chunks" }
             p.hint { (count(all, "chunk", "chunks")) ", " (number(chunks.applied)) " applied, " (number(open)) " open. A lane runs from left to right." }
-            (shapes::lanes(&import.cells))
+            (charts::lanes(&import.cells))
             @if !import.held_up.is_empty() {
-                h3 { "Chunks that do not get on" }
+                h3 { "Stalled chunks" }
                 ul.held {
                     @for chunk in &import.held_up { li.bad[chunk.due_at.is_none()] { (held_up(chunk, now)) } }
                 }
@@ -287,7 +287,7 @@ fn chunks(import: &Import, now: DateTime<Utc>) -> Markup {
     }
 }
 
-/// A chunk that does not get on, and why.
+/// A stalled chunk and the reason.
 pub(super) fn held_up(chunk: &HeldUp, now: DateTime<Utc>) -> Markup {
     html! {
         p {
@@ -328,7 +328,7 @@ fn about(report: &ImportReport) -> Markup {
 
 /// The options that are not as they would be by themselves.
 fn chosen(options: &ImportOptions) -> Vec<(String, String)> {
-    // What the names resolved to is nobody's matter.
+    // The resolved ids are not shown.
     let options = ImportOptions { enrolment: None, ..options.clone() };
     let (Ok(serde_json::Value::Object(given)), Ok(usual)) =
         (serde_json::to_value(&options), serde_json::to_value(ImportOptions::default()))
@@ -388,8 +388,8 @@ mod tests {
     #[test]
     fn only_what_the_console_does_is_noted() {
         let note = |query: &str| note(&format!("/console/imports/x{query}").parse().unwrap());
-        assert_eq!(note("?did=pause"), Some((true, Lever::Pause.done())));
-        assert_eq!(note("?not=pause"), Some((false, Lever::Pause.refused())));
+        assert_eq!(note("?did=pause"), Some((true, Control::Pause.done())));
+        assert_eq!(note("?not=pause"), Some((false, Control::Pause.refused())));
         assert_eq!(note("?did=%3Cscript%3E"), None);
         assert_eq!(note(""), None);
     }

@@ -11,11 +11,11 @@ use muster_domain::token::Scope;
 use muster_runtime::clock;
 use muster_store::reports::{self, ImportReport};
 
-use super::leave::Leave;
+use super::error::ConsoleError;
+use super::formatting::{ago, number, percent};
 use super::page::{Page, Section};
 use super::session::{Visit, field, query};
-use super::words::{ago, number, percent};
-use super::{BASE, shapes};
+use super::{BASE, charts};
 use crate::api::AppState;
 use crate::api::params::encoded;
 
@@ -23,7 +23,11 @@ use crate::api::params::encoded;
 const PAGE: i64 = 30;
 
 /// Shows the list.
-pub(super) async fn list(State(state): State<AppState>, visit: Visit, uri: Uri) -> Result<Response, Leave> {
+pub(super) async fn list(
+    State(state): State<AppState>,
+    visit: Visit,
+    uri: Uri,
+) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::ImportRead)?;
     let asked = query(&uri);
     let wanted = field(&asked, "state").and_then(|text| text.parse::<ImportState>().ok());
@@ -107,7 +111,7 @@ pub(super) fn table(found: &[ImportReport], now: DateTime<Utc>) -> Markup {
                     @for report in found {
                         tr {
                             th scope="row" { a href=(address(report.id)) { (name(report)) } }
-                            td { (shapes::state(report.state)) }
+                            td { (charts::state(report.state)) }
                             td.wide { (progress(report)) }
                             td.number data-name="Records" { (number(report.counts.total)) }
                             td.number.failed[report.counts.failed > 0] data-name="Failed" { (number(report.counts.failed)) }
@@ -125,7 +129,7 @@ fn progress(report: &ImportReport) -> Markup {
     let counts = &report.counts;
     html! {
         @if counts.total > 0 {
-            div.meter { (shapes::progress(counts)) span { (percent(counts.total - counts.pending, counts.total)) " %" } }
+            div.meter { (charts::progress(counts)) span { (percent(counts.total - counts.pending, counts.total)) " %" } }
         }
     }
 }

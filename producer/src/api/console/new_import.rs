@@ -1,7 +1,7 @@
-//! A new import: a file is chosen, looked at before anything is stored, its columns are given their meaning, and it is uploaded.
+//! A new import: choose a file, inspect it before anything is stored, map its columns, and upload it.
 //!
-//! The page asks with a script: a file of any size is sent as it is, by the same functions of the API that every client uses. Its requests
-//! have the secret of forms in a header ([`FORM_HEADER`]), which no other site can send.
+//! The page uses a script, which sends a file of any size as it is, through the same API as every client. Its
+//! requests carry the form secret in a header ([`FORM_HEADER`]), which no other site can send.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -16,10 +16,10 @@ use muster_domain::token::Scope;
 use muster_store::import_profiles::{self, SavedProfile};
 use serde::Serialize;
 
-use super::leave::Leave;
+use super::error::ConsoleError;
+use super::formatting::{bytes, count, number};
 use super::page::{Page, Section, secret, sentence};
 use super::session::{FORM_HEADER, Visit};
-use super::words::{bytes, count, number};
 use super::{assets, choices};
 use crate::api::AppState;
 use crate::api::error::ApiError;
@@ -30,7 +30,7 @@ use crate::api::{inspect, upload};
 const MOST_SHOWN: usize = 12;
 
 /// Shows the page.
-pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<Response, Leave> {
+pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::ImportWrite)?;
     let own = import_profiles::list(&mut *state.0.store.reading(tenant).await?, tenant).await?;
     let page =
@@ -44,13 +44,13 @@ pub(super) async fn look(
     visit: Visit,
     params: Params,
     request: Request,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     if !is_of_the_page(&visit, &request) {
-        return Err(Leave::Form);
+        return Err(ConsoleError::Form);
     }
     let auto = params.get("dates") == Some(Dates::Auto.as_str());
     let found = inspect::look(State(state), visit.caller(), params, request).await;
-    // What is wrong with an option is said where the findings stand.
+    // Errors of options are shown with the findings.
     let shown = match found {
         Ok(Json(report)) => findings(&report, auto),
         Err(error @ (ApiError::Invalid(_) | ApiError::UnsupportedMediaType(_) | ApiError::Body(_))) => {
@@ -67,9 +67,9 @@ pub(super) async fn take(
     visit: Visit,
     params: Params,
     request: Request,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     if !is_of_the_page(&visit, &request) {
-        return Err(Leave::Form);
+        return Err(ConsoleError::Form);
     }
     match upload::create(state, visit.caller(), params, request).await {
         Ok(answer) => Ok(answer),

@@ -1,4 +1,4 @@
-//! The first page: what runs, what needs somebody, and how much was settled lately.
+//! The first page: running imports, imports that need attention, and the recent throughput.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -17,11 +17,11 @@ use muster_store::reports::{self, ImportReport};
 use muster_store::{progress, status};
 
 use super::attention::{self, Item};
-use super::leave::Leave;
+use super::charts::{self, Timeline};
+use super::error::ConsoleError;
+use super::formatting::{count, number};
 use super::page::{Page, Section};
 use super::session::Visit;
-use super::shapes::{self, Timeline};
-use super::words::{count, number};
 use super::{BASE, imports};
 use crate::api::AppState;
 use crate::api::ops;
@@ -42,7 +42,7 @@ struct Overview {
     under_way: UnderWay,
     concerning: Concerning,
     timeline: Timeline,
-    /// For operators alone: queue and processes serve all tenants.
+    /// For operators only: queue and processes serve all tenants.
     machines: Option<Machines>,
 }
 
@@ -53,7 +53,7 @@ struct Machines {
 }
 
 /// Shows the page.
-pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<Response, Leave> {
+pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::ImportRead)?;
     let now = clock::now();
     let overview = read(&state, tenant, visit.allows(Scope::Ops), now).await?;
@@ -68,7 +68,12 @@ pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<
     Ok(page.show(&visit))
 }
 
-async fn read(state: &AppState, tenant: TenantId, ops: bool, now: DateTime<Utc>) -> Result<Overview, Leave> {
+async fn read(
+    state: &AppState,
+    tenant: TenantId,
+    ops: bool,
+    now: DateTime<Utc>,
+) -> Result<Overview, ConsoleError> {
     let store = &state.0.store;
     let mut open = Vec::new();
     let under_way = [
@@ -151,7 +156,7 @@ fn view(overview: &Overview, now: DateTime<Utc>) -> Markup {
         }
         section aria-labelledby="lately" {
             h2 #lately { "Records in the last 6 hours" }
-            @if settled == 0 { p.calm { "Nothing was settled in the last 6 hours." } } @else { (shapes::timeline(timeline)) }
+            @if settled == 0 { p.calm { "Nothing was settled in the last 6 hours." } } @else { (charts::timeline(timeline)) }
         }
         section aria-labelledby="ended" {
             h2 #ended { "Ended last" }

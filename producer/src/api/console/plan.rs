@@ -1,4 +1,4 @@
-//! What an import would do: the part of its page that is shown before it is applied, and stays there.
+//! The plan of an import: the part of its page that is shown before it is applied, and afterwards.
 
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
@@ -9,17 +9,17 @@ use muster_store::Store;
 use muster_store::plans;
 use muster_store::reports::ImportReport;
 
+use super::error::ConsoleError;
+use super::formatting::{ago, count, number};
 use super::imports::address;
-use super::leave::Leave;
 use super::page::capital;
-use super::words::{ago, count, number};
 use crate::api::plans::PlanView;
 
 /// Fields that are shown.
 const FIELDS: usize = 20;
 
 /// The plan of an import that has one.
-pub(super) async fn read(store: &Store, report: &ImportReport) -> Result<Option<PlanView>, Leave> {
+pub(super) async fn read(store: &Store, report: &ImportReport) -> Result<Option<PlanView>, ConsoleError> {
     if report.options.start != Start::Plan {
         return Ok(None);
     }

@@ -6,15 +6,15 @@ use muster_store::problems::{self, Place, Problem, Problems, Warned};
 use muster_store::reports::ImportReport;
 use muster_store::{Store, StoreError};
 
+use super::formatting::number;
 use super::imports::address;
 use super::page::sentence;
-use super::words::number;
 use crate::api::params::encoded;
 
 /// Causes that are shown of failures, and of warnings.
 const MOST: i64 = 20;
 
-/// Reads what is wrong in an import.
+/// Reads the problems of an import.
 pub(super) async fn read(store: &Store, report: &ImportReport) -> Result<Problems, StoreError> {
     problems::problems(store, report.tenant, report.id, MOST).await
 }

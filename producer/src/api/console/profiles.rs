@@ -20,11 +20,11 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::choices::{self, Form};
-use super::leave::Leave;
+use super::error::ConsoleError;
+use super::formatting::{ago, count};
 use super::new_import::is_of_the_page;
 use super::page::{Page, Section, secret, sentence};
 use super::session::{Filled, Visit};
-use super::words::{ago, count};
 use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::params::{Params, invalid};
@@ -38,7 +38,7 @@ const COLUMNS: &str = "columns";
 const HERE: &str = "/console/profiles";
 
 /// Shows the profiles.
-pub(super) async fn list(State(state): State<AppState>, visit: Visit) -> Result<Response, Leave> {
+pub(super) async fn list(State(state): State<AppState>, visit: Visit) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::ImportRead)?;
     listed(&state, &visit, tenant, None).await
 }
@@ -48,13 +48,13 @@ async fn listed(
     visit: &Visit,
     tenant: TenantId,
     wrong: Option<String>,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     let own = store::list(&mut *state.0.store.reading(tenant).await?, tenant).await?;
     Ok(page("Profiles", all(&own, visit, wrong.as_deref(), clock::now()), visit))
 }
 
 /// Makes a profile without options, to be filled on its page.
-pub(super) async fn create(State(state): State<AppState>, filled: Filled) -> Result<Response, Leave> {
+pub(super) async fn create(State(state): State<AppState>, filled: Filled) -> Result<Response, ConsoleError> {
     let tenant = filled.visit.may(Scope::ImportWrite)?;
     let name = filled.field("name").unwrap_or_default().trim();
     match kept(&state, &filled.visit, tenant, name, Vec::new()).await {
@@ -70,9 +70,9 @@ pub(super) async fn keep(
     visit: Visit,
     mut params: Params,
     request: Request,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     if !is_of_the_page(&visit, &request) {
-        return Err(Leave::Form);
+        return Err(ConsoleError::Form);
     }
     let tenant = visit.may(Scope::ImportWrite)?;
     let answer = async {
@@ -127,7 +127,7 @@ pub(super) async fn show(
     State(state): State<AppState>,
     visit: Visit,
     Path(name): Path<String>,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::ImportRead)?;
     if let Some(builtin) = Builtin::find(&name) {
         return Ok(page(builtin.name, of_a_product(builtin), &visit));
@@ -148,7 +148,7 @@ pub(super) async fn save(
     State(state): State<AppState>,
     Path(name): Path<String>,
     filled: Filled,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     let tenant = filled.visit.may(Scope::ImportWrite)?;
     let saved = found(&state, tenant, &name).await?;
     let seen = filled.field(SEEN).unwrap_or_default();
@@ -210,7 +210,7 @@ pub(super) async fn delete(
     State(state): State<AppState>,
     Path(name): Path<String>,
     filled: Filled,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     let tenant = filled.visit.may(Scope::ImportWrite)?;
     let slug: Slug = name.parse().map_err(|_| ApiError::NotFound)?;
     match store::delete(&state.0.store.by(&filled.visit.actor()), tenant, &slug).await? {

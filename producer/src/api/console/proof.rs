@@ -1,10 +1,10 @@
-//! What proves an import, as the API gives it: its receipt, and its report to print.
+//! The receipt of an import and its printable report, as from the API.
 
 use axum::extract::{Path, State};
 use axum::response::Response;
 use muster_domain::id::ImportId;
 
-use super::leave::Leave;
+use super::error::ConsoleError;
 use super::session::Visit;
 use crate::api::AppState;
 use crate::api::error::ApiError;
@@ -17,7 +17,7 @@ pub(super) async fn receipt(
     visit: Visit,
     id: Path<String>,
     params: Params,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     Ok(receipts::show(state, visit.caller(), import(&id)?, params).await?)
 }
 
@@ -27,7 +27,7 @@ pub(super) async fn report(
     visit: Visit,
     id: Path<String>,
     params: Params,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     Ok(report_page::show(state, visit.caller(), import(&id)?, params).await?)
 }
 

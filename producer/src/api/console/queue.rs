@@ -1,4 +1,4 @@
-//! The queue and those who work: messages, processes, and the tenant's chunks that do not get on. For operators.
+//! The queue and the workers: messages, processes, and the tenant's stalled chunks. For operators.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -13,18 +13,18 @@ use muster_store::overview::{self, UnderWay};
 use muster_store::progress::{self, HeldUp};
 use muster_store::reports::ImportReport;
 
+use super::error::ConsoleError;
+use super::formatting::{ago, count, number};
 use super::import::held_up;
 use super::imports::{address, name};
-use super::leave::Leave;
 use super::overview::figure;
 use super::page::{Page, Section};
 use super::session::Visit;
-use super::words::{ago, count, number};
-use super::{levers, shapes};
+use super::{charts, controls};
 use crate::api::AppState;
 use crate::api::{figures, ops};
 
-/// Most imports with chunks that do not get on that are shown.
+/// How many imports with stalled chunks are shown.
 const MOST: i64 = 20;
 /// Most chunks of one import that are named.
 const CHUNKS: i64 = 10;
@@ -42,7 +42,7 @@ struct Work {
     settled: u64,
     blocked: bool,
     processes: Vec<Process>,
-    /// Imports with chunks that do not get on.
+    /// Imports with stalled chunks.
     stuck: Vec<(ImportReport, Vec<HeldUp>)>,
     /// How many such imports there are.
     all_stuck: u64,
@@ -50,7 +50,7 @@ struct Work {
 }
 
 /// Shows the page.
-pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<Response, Leave> {
+pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::Ops)?;
     let now = clock::now();
     let work = read(&state, tenant, now).await?;
@@ -63,7 +63,7 @@ pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<
     Ok(page.show(&visit))
 }
 
-async fn read(state: &AppState, tenant: TenantId, now: DateTime<Utc>) -> Result<Work, Leave> {
+async fn read(state: &AppState, tenant: TenantId, now: DateTime<Utc>) -> Result<Work, ConsoleError> {
     let store = &state.0.store;
     let found = overview::stuck(store, tenant, MOST).await?;
     let mut stuck = Vec::with_capacity(found.imports.len());
@@ -100,7 +100,7 @@ fn view(work: &Work, visit: &Visit, now: DateTime<Utc>) -> Markup {
             p.note.wrong { strong { "The broker takes no messages. " } "It has an alarm of memory or disk; chunks are sent when that is over." }
         }
         @if under_way.imports > 0 && !work.processes.iter().any(|process| process.name.starts_with("worker")) {
-            p.note.wrong { strong { "No worker is there. " } "Imports run, and nobody applies their chunks: start a worker." }
+            p.note.wrong { strong { "No worker is there. " } "Imports run, but no worker applies their chunks: start a worker." }
         }
         dl.figures {
             @if let Some(depth) = &work.depth {
@@ -119,8 +119,8 @@ fn view(work: &Work, visit: &Visit, now: DateTime<Utc>) -> Markup {
             @if work.processes.is_empty() { p.calm { "No process has said lately that it works." } } @else { (processes(&work.processes, now)) }
         }
         section aria-labelledby="stuck" {
-            h2 #stuck { "Chunks that do not get on" }
-            @if work.stuck.is_empty() { p.calm { "All chunks get on." } }
+            h2 #stuck { "Stalled chunks" }
+            @if work.stuck.is_empty() { p.calm { "No chunk is stalled." } }
             @if work.all_stuck > MOST.unsigned_abs() { p.hint { "Chunks of the newest " (MOST) " of " (number(work.all_stuck)) " imports:" } }
             @for (report, chunks) in &work.stuck { (stuck(report, chunks, visit, now)) }
         }
@@ -130,13 +130,13 @@ fn view(work: &Work, visit: &Visit, now: DateTime<Utc>) -> Markup {
 fn stuck(report: &ImportReport, chunks: &[HeldUp], visit: &Visit, now: DateTime<Utc>) -> Markup {
     html! {
         div.stuck {
-            h3 { a href=(address(report.id)) { (name(report)) } " " (shapes::state(report.state)) }
+            h3 { a href=(address(report.id)) { (name(report)) } " " (charts::state(report.state)) }
             p.hint {
                 (count(report.chunks.dead, "dead chunk", "dead chunks")) ", "
                 (count(report.chunks.retryable, "chunk", "chunks")) " to be tried again"
             }
             ul.held { @for chunk in chunks { li.bad[chunk.due_at.is_none()] { (held_up(chunk, now)) } } }
-            @if report.chunks.dead > 0 { (levers::redrive(report, visit)) }
+            @if report.chunks.dead > 0 { (controls::redrive(report, visit)) }
         }
     }
 }

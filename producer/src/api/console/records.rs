@@ -14,11 +14,11 @@ use muster_store::records::{self, RecordFilter, RecordReport};
 use muster_store::reports::{self, ImportReport};
 use muster_store::{Store, StoreError, lookup};
 
+use super::error::ConsoleError;
+use super::formatting::number;
 use super::imports::{address, name};
-use super::leave::Leave;
 use super::page::{self, Section, sentence};
 use super::session::{Visit, field, query};
-use super::words::number;
 use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::mask::masked;
@@ -77,7 +77,7 @@ pub(super) async fn list(
     visit: Visit,
     Path(id): Path<String>,
     uri: Uri,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::ImportRead)?;
     let import: ImportId = id.parse().map_err(|_| ApiError::NotFound)?;
     let store = &state.0.store;

@@ -1,9 +1,9 @@
-//! Who is signed in: a cookie that no script can read, a row in the store that says which token it stands for, and a secret in every
+//! Sessions: a cookie that no script can read, a row in the store that names its token, and a secret in every
 //! form that no other site can know.
 //!
-//! The browser keeps 256 random bits, the store their hash. The secret of forms is made from the same bits. A session is over when nobody
-//! used it for [`LIMITS`]' idle time, after their longest time, when its token counts no more, or when its person leaves. What a page
-//! asks by itself ([`BY_ITSELF`]) is no use.
+//! The browser keeps 256 random bits, the store their hash. The secret of forms is made from the same bits. A
+//! session ends after the idle time of [`LIMITS`], after their longest time, when its token becomes invalid,
+//! or when its user signs out. Automatic refreshes of a page ([`BY_ITSELF`]) do not count as use.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use muster_store::sessions::{self, Session, SessionHash, SessionLimits};
 use rand::RngCore;
 use sha2::{Digest, Sha256};
 
-use super::leave::Leave;
+use super::error::ConsoleError;
 use crate::api::AppState;
 use crate::api::auth::Caller;
 use crate::api::error::ApiError;
@@ -88,7 +88,7 @@ impl Key {
         hex::encode(Sha256::new().chain_update(b"forms of the console").chain_update(self.0).finalize())
     }
 
-    /// Whether a form has the secret. Hashes are compared, so that the time tells nothing.
+    /// Whether a form has the secret. Hashes are compared, so that the timing reveals nothing.
     pub(super) fn gave(&self, form: &str) -> bool {
         Sha256::digest(form.as_bytes()) == Sha256::digest(self.form().as_bytes())
             || mutant(Mutant::ConsoleTakesAnyForm)
@@ -119,7 +119,7 @@ pub(super) fn no_cookie(state: &AppState) -> HeaderValue {
 fn set_cookie(name: &str, value: &str, path: &str, secure: bool) -> HeaderValue {
     let secure = if secure { "; Secure" } else { "" };
     let text = format!("{name}={value}; Path={path}; HttpOnly; SameSite=Strict{secure}");
-    // Letters, digits and signs alone.
+    // Only letters, digits and signs.
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
 }
 
@@ -172,7 +172,7 @@ impl Visit {
         self.key.form()
     }
 
-    /// Whether a form has what every form carries.
+    /// Whether a form has the secret that every form carries.
     pub(super) fn gave(&self, form: &str) -> bool {
         self.key.gave(form)
     }
@@ -184,15 +184,17 @@ impl Visit {
 }
 
 impl FromRequestParts<AppState> for Visit {
-    type Rejection = Leave;
+    type Rejection = ConsoleError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Leave> {
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ConsoleError> {
         let by_itself = parts.headers.contains_key(BY_ITSELF);
         let script = by_itself || parts.headers.contains_key(FORM_HEADER);
         let over = || match (script, &parts.method) {
-            (true, _) => Leave::Over,
-            (false, &Method::GET) => Leave::SignIn(parts.uri.path_and_query().map(ToString::to_string)),
-            (false, _) => Leave::SignIn(None),
+            (true, _) => ConsoleError::Over,
+            (false, &Method::GET) => {
+                ConsoleError::SignIn(parts.uri.path_and_query().map(ToString::to_string))
+            }
+            (false, _) => ConsoleError::SignIn(None),
         };
         let Some(key) = Key::of_session(&parts.headers) else { return Err(over()) };
         match sessions::find(&state.0.store, &key.hash(), LIMITS, !by_itself).await? {
@@ -234,9 +236,9 @@ impl Filled {
 }
 
 impl FromRequest<AppState> for Filled {
-    type Rejection = Leave;
+    type Rejection = ConsoleError;
 
-    async fn from_request(request: Request, state: &AppState) -> Result<Self, Leave> {
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ConsoleError> {
         let (mut parts, body) = request.into_parts();
         let visit = Visit::from_request_parts(&mut parts, state).await?;
         let fields = fields(Request::from_parts(parts, body), state).await?;
@@ -245,12 +247,12 @@ impl FromRequest<AppState> for Filled {
         {
             Ok(Self { visit, fields })
         } else {
-            Err(Leave::Form)
+            Err(ConsoleError::Form)
         }
     }
 }
 
-/// What stands in the query of an address; nothing, where that cannot be read or be in any text.
+/// The value in the query of an address; empty if it cannot be decoded or is not valid text.
 pub(super) fn query(uri: &Uri) -> Vec<(String, String)> {
     let mut pairs: Vec<(String, String)> =
         Query::try_from_uri(uri).map(|Query(pairs)| pairs).unwrap_or_default();

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use muster_domain::token::Token;
 use muster_store::sessions::{self, Session};
 
-use super::leave::Leave;
+use super::error::ConsoleError;
 use super::session::{FORM_FIELD, Filled, Key, LIMITS, field, fields, no_cookie, query};
 use super::{BASE, page};
 use crate::api::AppState;
@@ -16,7 +16,7 @@ use crate::api::auth_limit::Origin;
 use crate::api::error::ApiError;
 
 /// Shows the page. The address may say where to go afterwards, and that somebody has just left.
-pub(super) async fn show(State(state): State<AppState>, request: Request) -> Result<Response, Leave> {
+pub(super) async fn show(State(state): State<AppState>, request: Request) -> Result<Response, ConsoleError> {
     let asked = query(request.uri());
     let then = place(field(&asked, "then"));
     if let Some(key) = Key::of_session(request.headers())
@@ -29,7 +29,7 @@ pub(super) async fn show(State(state): State<AppState>, request: Request) -> Res
 }
 
 /// Takes the token.
-pub(super) async fn enter(State(state): State<AppState>, request: Request) -> Result<Response, Leave> {
+pub(super) async fn enter(State(state): State<AppState>, request: Request) -> Result<Response, ConsoleError> {
     let (parts, body) = request.into_parts();
     let headers = parts.headers.clone();
     let origin = Origin::of(&parts);
@@ -58,14 +58,14 @@ pub(super) async fn enter(State(state): State<AppState>, request: Request) -> Re
 }
 
 /// Ends the session.
-pub(super) async fn leave(State(state): State<AppState>, filled: Filled) -> Result<Response, Leave> {
+pub(super) async fn leave(State(state): State<AppState>, filled: Filled) -> Result<Response, ConsoleError> {
     sessions::end(&state.0.store, &filled.key().hash()).await?;
     let mut response = Redirect::to("/console/sign-in?left=1").into_response();
     response.headers_mut().append(header::SET_COOKIE, no_cookie(&state));
     Ok(response)
 }
 
-/// What is said above the form.
+/// The message above the form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Note {
     Left,
@@ -119,7 +119,7 @@ fn view(form: &str, then: &str, note: Option<Note>) -> Markup {
             }
             details {
                 summary { "Where do I get a token?" }
-                p { "Whoever runs Muster makes one:" }
+                p { "The operator of Muster creates one:" }
                 pre { "muster token create --tenant acme --name ann \\\n  --scope import:read --scope import:write" }
                 p { "It is shown once. " code { "users:read" } " lets you see people’s addresses, " code { "ops" } " everything of the tenant." }
             }

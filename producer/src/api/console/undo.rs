@@ -10,11 +10,11 @@ use muster_domain::token::Scope;
 use muster_runtime::clock;
 use muster_store::reports;
 
+use super::error::ConsoleError;
+use super::formatting::{ago, count, number};
 use super::imports::{address, name};
-use super::leave::Leave;
 use super::page::{Page, Section, secret};
 use super::session::{Filled, Visit};
-use super::words::{ago, count, number};
 use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::params::{Id, Params};
@@ -25,7 +25,7 @@ pub(super) async fn preview(
     State(state): State<AppState>,
     visit: Visit,
     Path(id): Path<String>,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::ImportRead)?;
     let import = import(&id)?;
     let report = reports::import(&state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)?;
@@ -41,7 +41,7 @@ pub(super) async fn open(
     State(state): State<AppState>,
     Path(id): Path<String>,
     filled: Filled,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     let (caller, import) = (filled.visit.caller(), import(&id)?);
     let (_, Json(opened)) = undo::create(State(state), caller, Id(import), Params::none()).await?;
     Ok(Redirect::to(&address(ImportId::new(opened.import.id))).into_response())

@@ -1,4 +1,4 @@
-//! Users: one is found by what it is known by, and shown with all that Muster has of it. Secrets are nowhere in it.
+//! Users: a user is found by an identifier and shown with all data except secrets.
 
 use axum::extract::{Path, State};
 use axum::http::Uri;
@@ -12,7 +12,7 @@ use muster_store::history::{self, Cursor};
 use muster_store::users;
 use serde_json::Value;
 
-use super::leave::Leave;
+use super::error::ConsoleError;
 use super::page::{Page, Section};
 use super::session::{Visit, field, query};
 use crate::api::AppState;
@@ -23,7 +23,11 @@ use crate::api::users::key;
 const HISTORY: usize = 20;
 
 /// Finds a user, or asks for one.
-pub(super) async fn find(State(state): State<AppState>, visit: Visit, uri: Uri) -> Result<Response, Leave> {
+pub(super) async fn find(
+    State(state): State<AppState>,
+    visit: Visit,
+    uri: Uri,
+) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::UsersRead)?;
     let asked = query(&uri);
     let text = field(&asked, "q").map(str::trim).filter(|text| !text.is_empty());
@@ -55,7 +59,7 @@ pub(super) async fn show(
     visit: Visit,
     Path(id): Path<String>,
     uri: Uri,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::UsersRead)?;
     let id: UserId = id.parse().map_err(|_| ApiError::NotFound)?;
     let found = users::get(&mut *state.0.store.reading(tenant).await?, tenant, id).await?;

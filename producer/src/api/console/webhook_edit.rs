@@ -5,7 +5,7 @@ use muster_domain::id::{TenantId, WebhookId};
 use muster_domain::webhook::event_types;
 use muster_store::webhooks::{self as store, Dropped, Rotated, WebhookChange, WebhookInfo, Which};
 
-use super::leave::Leave;
+use super::error::ConsoleError;
 use super::page::secret;
 use super::session::{Filled, Visit};
 use crate::api::AppState;
@@ -34,7 +34,7 @@ pub(super) async fn change(
     tenant: TenantId,
     id: WebhookId,
     filled: &Filled,
-) -> Result<Said, Leave> {
+) -> Result<Said, ConsoleError> {
     let asked = asked(filled).and_then(|change| match &change.url {
         Some(url) if url.is_empty() => Err(invalid("url", "must not be empty")),
         _ => Ok(change),
@@ -78,7 +78,7 @@ pub(super) async fn rotate(
     tenant: TenantId,
     id: WebhookId,
     filled: &Filled,
-) -> Result<Said, Leave> {
+) -> Result<Said, ConsoleError> {
     match store::rotate(&state.0.store.by(&filled.visit.actor()), tenant, id).await? {
         Rotated::New(secret) => Ok(Said::Secret(secret.reveal().to_owned())),
         Rotated::TwoAlready => Ok(wrong("two secrets are valid already: drop one of them first")),
@@ -93,10 +93,10 @@ pub(super) async fn drop_secret(
     id: WebhookId,
     which: Which,
     filled: &Filled,
-) -> Result<Said, Leave> {
+) -> Result<Said, ConsoleError> {
     match store::drop_secret(&state.0.store.by(&filled.visit.actor()), tenant, id, which).await? {
         Dropped::Done => Ok(Said::Nothing),
-        Dropped::OneAlone => Ok(wrong("one secret alone is valid: give it a new one first")),
+        Dropped::OneAlone => Ok(wrong("only one secret is valid: give it a new one first")),
         Dropped::NotFound => Err(ApiError::NotFound.into()),
     }
 }

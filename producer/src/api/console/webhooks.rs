@@ -1,4 +1,4 @@
-//! Webhooks: what there is, what each was told and how that went; a new one, whose secret is shown this once.
+//! Webhooks: the list, the deliveries of each and their results, and new webhooks, whose secret is shown once.
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -11,11 +11,11 @@ use muster_runtime::clock;
 use muster_store::deliveries::{self, DeliveryFilter, DeliveryInfo};
 use muster_store::webhooks::{self as store, Created, NewWebhook, WebhookChange, WebhookInfo, Which};
 
-use super::leave::Leave;
+use super::error::ConsoleError;
+use super::formatting::{ago, count, moment};
 use super::page::{Page, Section, secret, sentence};
 use super::session::{Filled, Visit};
 use super::webhook_edit::{self, Said};
-use super::words::{ago, count, moment};
 use crate::api::AppState;
 use crate::api::error::{ApiError, WebhookRefusal};
 use crate::api::webhooks::{DeliveryView, checked_description};
@@ -24,14 +24,14 @@ use crate::api::webhooks::{DeliveryView, checked_description};
 const PAGE: i64 = 50;
 
 /// Shows the webhooks.
-pub(super) async fn list(State(state): State<AppState>, visit: Visit) -> Result<Response, Leave> {
+pub(super) async fn list(State(state): State<AppState>, visit: Visit) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::WebhooksRead)?;
     let found = store::list(&mut *state.0.store.reading(tenant).await?, tenant).await?;
     Ok(page("Webhooks", None, all(&found, &visit, &Said::Nothing), &visit))
 }
 
-/// Creates a webhook that is told everything, and shows its secret.
-pub(super) async fn create(State(state): State<AppState>, filled: Filled) -> Result<Response, Leave> {
+/// Creates a webhook for all events, and shows its secret.
+pub(super) async fn create(State(state): State<AppState>, filled: Filled) -> Result<Response, ConsoleError> {
     let tenant = filled.visit.may(Scope::WebhooksWrite)?;
     let url = filled.field("url").unwrap_or_default().trim().to_owned();
     let most = state.0.webhooks.most;
@@ -55,12 +55,12 @@ pub(super) async fn create(State(state): State<AppState>, filled: Filled) -> Res
     Ok(page("Webhooks", None, all(&found, &filled.visit, &said), &filled.visit))
 }
 
-/// Shows what a webhook was told.
+/// Shows the deliveries of a webhook.
 pub(super) async fn show(
     State(state): State<AppState>,
     Path(id): Path<String>,
     visit: Visit,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::WebhooksRead)?;
     let id: WebhookId = id.parse().map_err(|_| ApiError::NotFound)?;
     shown(&state, tenant, id, &visit, &Said::Nothing).await
@@ -73,7 +73,7 @@ async fn shown(
     id: WebhookId,
     visit: &Visit,
     said: &Said,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     let webhook = store::find(&mut *state.0.store.reading(tenant).await?, tenant, id).await?;
     let webhook = webhook.ok_or(ApiError::NotFound)?;
     let found = deliveries::page(&state.0.store, tenant, id, DeliveryFilter::default(), PAGE).await?;
@@ -88,7 +88,7 @@ pub(super) async fn act(
     State(state): State<AppState>,
     Path((id, act)): Path<(String, String)>,
     filled: Filled,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     let tenant = filled.visit.may(Scope::WebhooksWrite)?;
     let id: WebhookId = id.parse().map_err(|_| ApiError::NotFound)?;
     let said = match act.as_str() {
@@ -111,7 +111,7 @@ async fn switched(
     id: WebhookId,
     act: &str,
     filled: &Filled,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     let enable = |enabled| WebhookChange { enabled: Some(enabled), ..WebhookChange::default() };
     let store = &state.0.store.by(&filled.visit.actor());
     let there = match act {
@@ -135,7 +135,7 @@ pub(super) async fn redeliver(
     State(state): State<AppState>,
     Path((id, delivery)): Path<(String, String)>,
     filled: Filled,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     let tenant = filled.visit.may(Scope::WebhooksWrite)?;
     let id: WebhookId = id.parse().map_err(|_| ApiError::NotFound)?;
     let delivery: DeliveryId = delivery.parse().map_err(|_| ApiError::NotFound)?;
@@ -157,7 +157,7 @@ fn all(found: &[WebhookInfo], visit: &Visit, said: &Said) -> Markup {
     let given = if let Said::Wrong(_, url) = said { url.as_str() } else { "" };
     html! {
         h1 { "Webhooks" }
-        p.facts { "Addresses that are told what happens to imports, in signed requests." }
+        p.facts { "Addresses that are notified about imports, by signed requests." }
         (say(said, "No webhook was created.", "The webhook is created."))
         @if found.is_empty() { p.calm { "There are none yet." } } @else {
             div.scroll {
@@ -203,7 +203,7 @@ fn row(webhook: &WebhookInfo) -> Markup {
                 @if !webhook.description.is_empty() { p.hint { (webhook.description) } }
             }
             td data-name="State" { (state_of(webhook)) }
-            td data-name="Is told" { (told(webhook)) }
+            td data-name="Is told" { (event_text(webhook)) }
             td data-name="To be told" { (count(webhook.pending, "delivery", "deliveries")) }
         }
     }
@@ -219,7 +219,7 @@ fn state_of(webhook: &WebhookInfo) -> Markup {
     }
 }
 
-fn told(webhook: &WebhookInfo) -> Markup {
+fn event_text(webhook: &WebhookInfo) -> Markup {
     html! {
         @if webhook.events.is_empty() { "everything" } @else { @for name in &webhook.events { code { (name) } " " } }
         @if let Some(percent) = webhook.failed_above { ", and failed records above " (percent) " %" }
@@ -240,13 +240,13 @@ fn one(
         dl.about {
             @if !webhook.description.is_empty() { dt { "Description" } dd { (webhook.description) } }
             dt { "State" } dd { (state_of(webhook)) }
-            dt { "Is told" } dd { (told(webhook)) }
+            dt { "Is told" } dd { (event_text(webhook)) }
             dt { "Secrets" } dd { @if webhook.secrets == 2 { "two: drop one when the receiver has the new one" } @else { "one" } }
             dt { "Created" } dd { (moment(webhook.created_at)) }
         }
-        @if visit.allows(Scope::WebhooksWrite) { (levers(webhook, visit)) (webhook_edit::forms(webhook, visit)) }
+        @if visit.allows(Scope::WebhooksWrite) { (controls(webhook, visit)) (webhook_edit::forms(webhook, visit)) }
         section aria-labelledby="deliveries" {
-            h2 #deliveries { "What it was told" }
+            h2 #deliveries { "Deliveries" }
             @if found.is_empty() { p.calm { "Nothing yet." } } @else {
                 div.scroll {
                     table {
@@ -259,7 +259,7 @@ fn one(
     }
 }
 
-fn levers(webhook: &WebhookInfo, visit: &Visit) -> Markup {
+fn controls(webhook: &WebhookInfo, visit: &Visit) -> Markup {
     let at = |act: &str| format!("/console/webhooks/{}/{act}", webhook.id);
     let (toggle, word) = if webhook.enabled { ("disable", "Disable") } else { ("enable", "Enable") };
     html! {
@@ -270,7 +270,7 @@ fn levers(webhook: &WebhookInfo, visit: &Visit) -> Markup {
                 summary.button { "Delete…" }
                 form method="post" action=(at("delete")) {
                     (secret(visit))
-                    p { "It goes with its secret and all that stands below." }
+                    p { "It is deleted with its secret and everything below." }
                     button.danger type="submit" { "Delete" }
                 }
             }

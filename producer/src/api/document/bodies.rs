@@ -1,4 +1,4 @@
-//! Bodies of requests and answers: uploads are files, forms have their options, and what utoipa calls anything has a shape.
+//! Request and response bodies: uploads are files, forms list their options, and untyped values get a schema.
 
 use serde_json::{Map, Value, json};
 

@@ -1,7 +1,8 @@
 //! Which errors a route can give, with one of each as an example.
 //!
-//! Each route of Muster's own names its codes, by status, in `x-error-codes`; front doors for clients of others have statuses alone, since
-//! their errors have other words. Held by `each_route_gives_the_errors_that_the_document_says_and_no_other`.
+//! Each route of Muster's own names its codes, by status, in `x-error-codes`; front doors for clients of
+//! other systems have only statuses, since their errors are different. Held by
+//! `each_route_gives_the_errors_that_the_document_says_and_no_other`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,14 +73,14 @@ fn codes(route: &Route) -> BTreeSet<ErrorCode> {
 fn reads_options(verb: &str, path: &str) -> bool {
     let Some(rest) = path.strip_prefix("/v1/imports") else { return false };
     match (verb, rest) {
-        // The answer to a known idempotency key shows the import that it stands for.
+        // The response to a known idempotency key shows its import.
         ("post", _) => true,
         (_, "" | "/{id}/chunks" | "/{id}/plan" | "/{id}/plan/changes" | "/{id}/plan.csv") => false,
         _ => true,
     }
 }
 
-/// What one route alone, or some of them, can give.
+/// Errors of single routes.
 fn of_route(verb: &str, path: &str) -> Vec<ErrorCode> {
     use ErrorCode as E;
     match (verb, path) {

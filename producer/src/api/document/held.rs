@@ -1,4 +1,4 @@
-//! For tests alone: what is answered is held against the document, whatever a test asks for. No release has this.
+//! Only for tests: every response of a test is compared with the document. No release has this.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::OnceLock;

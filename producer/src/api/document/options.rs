@@ -1,4 +1,4 @@
-//! What parameters may be: values, bounds and defaults from the tables that requests are read by.
+//! The schemas of parameters: values, bounds and defaults from the tables by which requests are parsed.
 
 use muster_domain::bulk::Action;
 use muster_domain::fault::{Mutant, mutant};
@@ -66,7 +66,7 @@ pub(super) fn complete(route: &Route, operation: &mut Map<String, Value>, upload
     }
 }
 
-/// The parameter with what is known of its values.
+/// The parameter with the schema of its values.
 fn typed(mut parameter: Value, route: &Route) -> Value {
     let name = parameter["name"].as_str().unwrap_or_default().to_owned();
     let of_ccai = route.tag == "ccai";
@@ -226,7 +226,7 @@ fn one_of<T: Copy>(all: &[T], text: fn(T) -> &'static str) -> Value {
     json!({ "type": "string", "enum": values })
 }
 
-/// One of the values, and the one that counts where none is given.
+/// One of the values, and the default.
 fn choice<T: Copy + Default>(all: &[T], text: fn(T) -> &'static str) -> Value {
     let mut schema = one_of(all, text);
     schema["default"] = Value::from(text(T::default()));
@@ -291,7 +291,7 @@ mod tests {
         let on_existing = ImportOption::find("on_existing").map(parameter).unwrap();
         let told = on_existing["description"].as_str().unwrap();
         assert!(told.starts_with(
-            "What happens to a user that exists already. `skip`: Nothing: the record is skipped. `update`: "
+            "What happens to existing users. `skip`: Nothing: the record is skipped. `update`: "
         ));
         assert!(told.ends_with(". Default: `update`, if no profile says otherwise"), "{told}");
     }

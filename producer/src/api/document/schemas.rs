@@ -1,5 +1,5 @@
-//! Shapes of what the domain shows: the domain knows nothing of this document, so they are written down here, and a test holds
-//! them against what is sent.
+//! Schemas of the domain's types. The domain does not depend on OpenAPI, so they are written here, and a test
+//! compares them with actual responses.
 
 use muster_domain::bulk::Action;
 use muster_domain::error::ErrorCode;
@@ -133,7 +133,7 @@ fn words() -> Vec<(&'static str, &'static str, Value)> {
     parts.into_iter().map(word).chain([action]).collect()
 }
 
-/// An object without properties may hold anything; that is said, so that nobody takes it for one that is always empty.
+/// An object without properties may contain anything. The schema says so explicitly, so that it is not taken for an empty object.
 fn free_objects(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
@@ -173,11 +173,8 @@ fn user() -> Value {
         "agent": any("Fields of a contact-centre agent, by name; empty for none"),
         "created_at": moment(), "updated_at": moment(),
     });
-    let mut user = object(
-        "A user. Other standard attributes stand under their own names beside these fields",
-        fields,
-        &[],
-    );
+    let mut user =
+        object("A user. Other standard attributes have their own names beside these fields", fields, &[]);
     user["additionalProperties"] = Value::Bool(true);
     user
 }
@@ -192,7 +189,7 @@ fn shared() -> Vec<(&'static str, Value)> {
         (
             "FieldError",
             object(
-                "What is wrong with one place of a request",
+                "One error of a request",
                 json!({ "code": reference("ErrorCode"), "field": text(), "message": text() }),
                 &[],
             ),
@@ -251,11 +248,8 @@ fn imports() -> Vec<(&'static str, Value)> {
             object("Outcomes of records. They add up to the total at every moment", numbers(&counts), &[]),
         ),
         ("ChunkCounts", object("Chunks by state", numbers(&chunks), &[])),
-        (
-            "FileError",
-            object("What is wrong with a whole file", place, &["record", "line", "column", "field"]),
-        ),
-        ("RecordError", object("What is wrong with one record", record_error, &["field", "user_id"])),
+        ("FileError", object("An error of a whole file", place, &["record", "line", "column", "field"])),
+        ("RecordError", object("An error of one record", record_error, &["field", "user_id"])),
         ("ImportOptions", import_options()),
         (
             "ImportPlace",
@@ -266,7 +260,7 @@ fn imports() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// How an import gets on (shared/domain/src/progress.rs).
+/// The progress of an import (shared/domain/src/progress.rs).
 fn progress() -> [(&'static str, Value); 3] {
     let waits = WaitsFor::ALL.into_iter().map(|waits| json!(waits));
     let progress = json!({
@@ -282,7 +276,7 @@ fn progress() -> [(&'static str, Value); 3] {
     });
     let window = json!({ "import": count(), "tenant": count(), "used": count(), "size": count() });
     [
-        ("Progress", object("How an import that has not ended gets on", progress, &[])),
+        ("Progress", object("The progress of an import that has not ended", progress, &[])),
         (
             "ProgressProblem",
             object("What its chunks met last, and since when they are in trouble", problem, &[]),
@@ -419,7 +413,7 @@ mod tests {
         schemas
     }
 
-    /// What is sent has the properties that are written down, and all that must be there.
+    /// Responses have only the documented properties, and all required ones.
     #[track_caller]
     fn same(name: &str, sent: &impl Serialize) {
         let schemas = schemas();

@@ -1,4 +1,4 @@
-//! Webhooks and deliveries as requests and answers have them.
+//! Webhooks and deliveries in the shape of requests and responses.
 
 use chrono::{DateTime, Utc};
 use muster_domain::import::DeliveryState;
@@ -17,15 +17,15 @@ pub(super) struct NewWebhookBody {
     pub(super) url: String,
     /// What people call it.
     pub(super) description: Option<String>,
-    /// Names of what it is told; none at all for everything.
+    /// Names of the events that it is notified of; empty for all.
     pub(super) events: Option<Vec<String>>,
-    /// It is told of an import of whose records more than this share have failed, in percent, from 0 to 99.
+    /// It is notified of an import if more than this share of its records failed, in percent, from 0 to 99.
     pub(super) failed_above: Option<u8>,
-    /// Whether it begins enabled; it does where nothing is said.
+    /// Whether it is enabled at first; the default is yes.
     pub(super) enabled: Option<bool>,
 }
 
-/// What is to be changed of a webhook; what is not named stays.
+/// Changes of a webhook; properties that are not named stay as they are.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WebhookPatch {
@@ -33,9 +33,9 @@ pub(super) struct WebhookPatch {
     pub(super) url: Option<String>,
     /// What people call it.
     pub(super) description: Option<String>,
-    /// Names of what it is told; an empty list for everything.
+    /// Names of its events; an empty list means all.
     pub(super) events: Option<Vec<String>>,
-    /// Share of failed records from which on it is told, in percent, from 0 to 99; null: never.
+    /// It is notified if the share of failed records is higher, in percent, from 0 to 99; null: never.
     #[serde(default, deserialize_with = "there")]
     #[schema(value_type = Option<u8>)]
     pub(super) failed_above: Option<Option<u8>>,
@@ -57,9 +57,9 @@ pub struct WebhookView {
     pub url: String,
     /// What people call it.
     pub description: String,
-    /// Names of what it is told; none at all for everything.
+    /// Names of the events that it is notified of; empty for all.
     pub events: Vec<String>,
-    /// It is told of an import of whose records more than this share have failed, in percent; null: never.
+    /// It is notified of an import if more than this share of its records failed, in percent; null: never.
     pub failed_above: Option<u8>,
     /// Whether anything is delivered.
     pub enabled: bool,
@@ -130,7 +130,7 @@ pub struct TryView {
     pub took_ms: u64,
 }
 
-/// What a webhook is told, once.
+/// One delivery of a webhook.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeliveryView {
     /// Id: what the receiver gets as `webhook-id`, the same at every try.

@@ -11,9 +11,9 @@ use muster_domain::parse::Format;
 use muster_domain::token::Scope;
 use muster_producer::ProducerOptions;
 use muster_producer::api::HttpOptions;
-use muster_producer::receive::{self, Encoding, ReceiveLimits};
+use muster_producer::receive::{self, Compression, ReceiveLimits};
 use muster_runtime::clock;
-use muster_store::intake::NewImport;
+use muster_store::receiving::NewImport;
 use muster_store::tokens::NewToken;
 use muster_store::{apply, bulk_jobs, dispatch, retention, tokens};
 use reqwest::multipart::{Form, Part};
@@ -86,17 +86,17 @@ pub(super) fn put(server: &Server, id: i64, file: String) -> RequestBuilder {
 }
 
 /// Ends the first open chunk of each lane as one that no worker can apply.
-async fn bury_heads(server: &Server, most: usize) -> usize {
+async fn mark_heads_dead(server: &Server, most: usize) -> usize {
     let heads = dispatch::lane_heads(&server.store).await.unwrap();
     for head in heads.iter().take(most) {
-        assert!(apply::bury(&server.store, head.chunk, "for the test").await.unwrap());
+        assert!(apply::mark_dead(&server.store, head.chunk, "for the test").await.unwrap());
     }
     dispatch::complete_ended(&server.store).await.unwrap();
     heads.len()
 }
 
-async fn bury_all(server: &Server) {
-    while bury_heads(server, usize::MAX).await > 0 {}
+async fn mark_all_dead(server: &Server) {
+    while mark_heads_dead(server, usize::MAX).await > 0 {}
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn in_progress_has_counters_that_move() {
         |job: &Value| [job["total_rows"].clone(), job["affected_rows"].clone(), job["failed_rows"].clone()];
     assert_eq!(begun["status"], "in_progress");
     assert_eq!(numbers(&begun), [json!(3), json!(0), json!(0)]);
-    bury_heads(&server, 1).await;
+    mark_heads_dead(&server, 1).await;
     let midway = job(&server, id).await;
     assert_eq!(midway["status"], "in_progress");
     assert_eq!(numbers(&midway), [json!(3), json!(0), json!(1)]);
@@ -124,7 +124,7 @@ async fn counts_and_errors_of_a_job_are_of_one_moment() {
     let server = start().await;
     let id = uploaded(&server, 2).await;
     ok(proceed(&server, id)).await;
-    bury_all(&server).await;
+    mark_all_dead(&server).await;
     let read = server.retried_while("record_issues", job(&server, id)).await;
     let errors = read["update_errors"].as_array().unwrap().len();
     assert_eq!((&read["failed_rows"], errors), (&json!(2), 2), "{read}");
@@ -177,7 +177,7 @@ async fn a_job_whose_file_is_still_coming_is_created() {
     };
     let import = new.id;
     let upload =
-        receive::begin(&server.store, new, Encoding::Identity, ReceiveLimits::default()).await.unwrap();
+        receive::begin(&server.store, new, Compression::Identity, ReceiveLimits::default()).await.unwrap();
     let id = bulk_jobs::create(&server.store, server.tenant.id, import, "someone").await.unwrap();
     assert_eq!(job(&server, id).await["status"], "created");
     assert_eq!(refused(proceed(&server, id)).await, 409);
@@ -192,7 +192,7 @@ async fn a_job_that_nobody_can_apply_is_completed_with_every_row_failed() {
     let server = start().await;
     let id = uploaded(&server, 2).await;
     ok(proceed(&server, id)).await;
-    bury_all(&server).await;
+    mark_all_dead(&server).await;
     let ended = job(&server, id).await;
     assert_eq!(ended["status"], "completed");
     assert_eq!((&ended["affected_rows"], &ended["failed_rows"]), (&json!(0), &json!(2)));
@@ -207,7 +207,7 @@ async fn a_job_that_ended_long_ago_is_gone_and_one_that_waits_stays() {
     let server = start().await;
     let (ended, waits) = (uploaded(&server, 1).await, uploaded(&server, 1).await);
     ok(proceed(&server, ended)).await;
-    bury_all(&server).await;
+    mark_all_dead(&server).await;
     // One that somebody else has locked at this moment is left for the next time.
     until("the job is deleted", async || {
         retention::delete_ended(&server.store, 0.0).await.unwrap().imports > 0

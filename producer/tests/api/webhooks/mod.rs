@@ -411,7 +411,7 @@ async fn a_dead_chunk_is_told() {
         .fetch_one(server.store.pool())
         .await
         .unwrap();
-    assert!(apply::bury(&server.store, ChunkId::new(chunk), "its attempts are spent").await.unwrap());
+    assert!(apply::mark_dead(&server.store, ChunkId::new(chunk), "its attempts are spent").await.unwrap());
     let told = receiver.until(1).await[0].told();
     assert_eq!((&told["type"], &told["data"]["import"]), (&json!("chunk.dead"), &json!(import)));
     assert_eq!(told["data"]["problem"], "its attempts are spent");

@@ -1,5 +1,5 @@
-//! Objects where objects are expected: derived readers take a list of a struct's fields in order as well, and a catalog that is
-//! an empty list would be an empty catalog.
+//! Accepts JSON objects only. Derived deserialisers also accept a list of a struct's fields in order, so an
+//! empty list would be read as an empty catalog.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub(super) fn list<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> R
     Vec::<Object>::deserialize(from)?.into_iter().map(read).collect()
 }
 
-/// A map of them; what is wrong is told with its name.
+/// A map of them; errors contain the name.
 pub(super) fn map<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     from: D,
 ) -> Result<BTreeMap<String, T>, D::Error> {

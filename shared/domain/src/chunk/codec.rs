@@ -23,7 +23,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::seal::SecretKey;
 use crate::error::RecordError;
-use crate::record::{Names, Position, REDACTED, RawField, RawRecord, RawValue, RecordNumber, Secrets};
+use crate::record::{FieldNames, Position, REDACTED, RawField, RawRecord, RawValue, RecordNumber, Secrets};
 
 /// The newest version of the format that this program writes and reads: that of chunks with sealed secrets.
 pub const VERSION: u8 = 2;
@@ -38,7 +38,7 @@ pub(super) const HAS_RAW: u8 = 2;
 /// No chunk is larger when decoded; a body that says otherwise is broken or hostile.
 const MAX_DECODED: usize = 256 * 1024 * 1024;
 
-/// The bytes are no chunk of a version that this program reads.
+/// The bytes are not a chunk of a version that this program can read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokenChunk {
     /// Written by a newer (or no) version.
@@ -69,7 +69,7 @@ pub(crate) struct Encoder {
 pub(super) struct Seal<'a> {
     pub(super) key: &'a SecretKey,
     pub(super) secrets: &'a Secrets,
-    pub(super) names: &'a Names,
+    pub(super) names: &'a FieldNames,
 }
 
 impl Encoder {
@@ -133,7 +133,7 @@ impl Encoder {
     }
 
     /// The encoded chunk; the encoder is as new afterwards.
-    pub(crate) fn finish(&mut self, names: &Names) -> std::io::Result<Vec<u8>> {
+    pub(crate) fn finish(&mut self, names: &FieldNames) -> std::io::Result<Vec<u8>> {
         let mut head = Vec::with_capacity(64);
         put(&mut head, names.len() as u64);
         for name in names.iter() {
@@ -150,7 +150,7 @@ impl Encoder {
     }
 
     /// The records as they would be read from the encoded chunk, without compressing them first.
-    pub(super) fn into_records(self, names: &Names) -> Result<ChunkRecords, BrokenChunk> {
+    pub(super) fn into_records(self, names: &FieldNames) -> Result<ChunkRecords, BrokenChunk> {
         let text = String::with_capacity(self.records.len());
         Reader { bytes: &self.records, at: 0, key: None }.records(text, names.clone(), self.count)
     }
@@ -233,7 +233,7 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 #[derive(Debug)]
 pub struct ChunkRecords {
     text: String,
-    names: Names,
+    names: FieldNames,
     fields: Vec<StoredField>,
     records: Vec<StoredRecord>,
 }
@@ -256,7 +256,7 @@ struct StoredRecord {
 
 impl ChunkRecords {
     /// The names that the records' fields refer to.
-    pub fn names(&self) -> &Names {
+    pub fn names(&self) -> &FieldNames {
         &self.names
     }
 
@@ -302,13 +302,13 @@ pub fn is_sealed(body: &[u8]) -> bool {
     body.first() == Some(&VERSION)
 }
 
-/// How many bytes a chunk has when it is decoded, as far as its head tells: chunks of older programs do not say.
+/// The size of a chunk after decoding, if its header has it; chunks of older programs do not.
 pub fn decoded_bytes(body: &[u8]) -> Option<usize> {
     let size = zstd::zstd_safe::get_frame_content_size(body.get(1..)?).ok().flatten()?;
     usize::try_from(size).ok()
 }
 
-/// Reads an encoded chunk. In place of sealed secrets stands what may be shown of them.
+/// Reads an encoded chunk. Sealed secrets are replaced by what may be shown of them.
 pub fn decode(body: &[u8]) -> Result<ChunkRecords, BrokenChunk> {
     decode_with(body, None)
 }
@@ -353,11 +353,12 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The texts stay where they are in the decoded bytes, which become the chunk's one string: they are checked to be
-    /// UTF-8 piece by piece, and what lies between them (numbers) is replaced so that the whole is UTF-8 too.
+    /// The texts stay where they are in the decoded bytes, which become the chunk's one string: they are
+    /// checked to be UTF-8 piece by piece, and the bytes between them (numbers) are replaced so that the
+    /// whole is UTF-8 too.
     fn chunk(mut self) -> Result<ChunkRecords, BrokenChunk> {
         let mut text = String::with_capacity(self.bytes.len());
-        let mut names = Names::new();
+        let mut names = FieldNames::new();
         for _ in 0..self.small()? {
             let range = self.text(&mut text)?;
             names.push(&text[range.start as usize..range.end as usize]);
@@ -366,7 +367,7 @@ impl<'a> Reader<'a> {
         self.records(text, names, count)
     }
 
-    fn records(mut self, text: String, names: Names, count: u32) -> Result<ChunkRecords, BrokenChunk> {
+    fn records(mut self, text: String, names: FieldNames, count: u32) -> Result<ChunkRecords, BrokenChunk> {
         let mut chunk = ChunkRecords {
             text,
             names,

@@ -1,14 +1,15 @@
 //! Cutting a stream of records into chunks, lane by lane.
 //!
-//! The number of lanes is chosen from the import's size, which a stream does not tell. So records are first gathered in
-//! one pile until it is clear that the import has more than `lanes * chunk_records` records (it then gets all lanes), or
-//! until it ends (it then gets one lane a chunk's worth). Memory is bounded by lanes times the chunk limits, never by the file.
+//! The number of lanes is chosen from the import's size, which a stream does not tell. So the first records
+//! are collected without a lane, until the import has more than `lanes * chunk_records` records (it then gets
+//! all lanes) or ends (it then gets one lane for each full chunk). Memory is bounded by lanes times the chunk
+//! limits, never by the file.
 
 use super::codec::{Encoder, Seal, body_hash};
 use super::lane::{LaneCount, LaneHash, lane_of};
 use super::seal::SecretKey;
 use crate::fault::{Mutant, mutant};
-use crate::record::{Names, RawRecord, Secrets};
+use crate::record::{FieldNames, RawRecord, Secrets};
 
 /// How large a chunk may become, and how many lanes an import may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +82,8 @@ struct LaneBuffer {
 pub struct ChunkCutter {
     limits: ChunkLimits,
     lanes: Vec<LaneBuffer>,
-    /// While the import's size is unknown: the first records, in one pile, with their lane hashes.
-    pile: Option<Pile>,
+    /// While the import's size is unknown: the first records, without a lane, with their lane hashes.
+    unassigned: Option<Unassigned>,
     sealed: Vec<SealedChunk>,
     /// What secrets are sealed with, and which names have them.
     key: Option<SecretKey>,
@@ -90,7 +91,7 @@ pub struct ChunkCutter {
 }
 
 #[derive(Debug, Default)]
-struct Pile {
+struct Unassigned {
     encoder: Encoder,
     /// Hash of the identifier of each record that has one, so that its lane can be worked out later.
     identifiers: Vec<Option<LaneHash>>,
@@ -103,7 +104,7 @@ impl ChunkCutter {
         Self {
             limits,
             lanes: Vec::new(),
-            pile: Some(Pile::default()),
+            unassigned: Some(Unassigned::default()),
             sealed: Vec::new(),
             key: None,
             secrets: Secrets::default(),
@@ -120,7 +121,7 @@ impl ChunkCutter {
     /// Puts all records into one lane, in the order in which they come.
     #[must_use]
     pub fn in_one_lane(mut self) -> Self {
-        (self.pile, self.lanes) = (None, vec![LaneBuffer::default()]);
+        (self.unassigned, self.lanes) = (None, vec![LaneBuffer::default()]);
         self
     }
 
@@ -135,20 +136,20 @@ impl ChunkCutter {
     pub fn push(
         &mut self,
         record: &RawRecord<'_>,
-        names: &Names,
+        names: &FieldNames,
         identifier: Option<LaneHash>,
         valid: bool,
     ) -> std::io::Result<()> {
-        if let Some(pile) = &mut self.pile {
+        if let Some(unassigned) = &mut self.unassigned {
             // Sealed when its lane is known.
-            pile.encoder.push(record, None)?;
-            pile.identifiers.push(identifier);
-            pile.valid.push(valid);
+            unassigned.encoder.push(record, None)?;
+            unassigned.identifiers.push(identifier);
+            unassigned.valid.push(valid);
             let most = u64::from(self.limits.lanes) * u64::from(self.limits.records);
             let most_bytes = self.limits.bytes.saturating_mul(self.limits.lanes as usize).min(PILE_BYTES);
-            let full = pile.encoder.bytes() >= most_bytes;
-            if u64::from(pile.encoder.count()) > most || full {
-                self.spread(LaneCount::new(self.limits.lanes), names)?;
+            let full = unassigned.encoder.bytes() >= most_bytes;
+            if u64::from(unassigned.encoder.count()) > most || full {
+                self.assign_lanes(LaneCount::new(self.limits.lanes), names)?;
             }
             return Ok(());
         }
@@ -158,15 +159,18 @@ impl ChunkCutter {
     }
 
     /// Seals what has come so far, where the lanes are known: the next record begins another chunk.
-    pub fn seal_all(&mut self, names: &Names) -> std::io::Result<()> {
+    pub fn seal_all(&mut self, names: &FieldNames) -> std::io::Result<()> {
         (0..self.lanes.len()).try_for_each(|lane| self.seal(lane, names))
     }
 
     /// Seals what is left. Returns the number of lanes.
-    pub fn finish(&mut self, names: &Names) -> std::io::Result<u32> {
-        if let Some(pile) = &self.pile {
-            let records = u64::from(pile.encoder.count());
-            self.spread(LaneCount::for_records(records, self.limits.records, self.limits.lanes), names)?;
+    pub fn finish(&mut self, names: &FieldNames) -> std::io::Result<u32> {
+        if let Some(unassigned) = &self.unassigned {
+            let records = u64::from(unassigned.encoder.count());
+            self.assign_lanes(
+                LaneCount::for_records(records, self.limits.records, self.limits.lanes),
+                names,
+            )?;
         }
         self.seal_all(names)?;
         Ok(u32::try_from(self.lanes.len()).unwrap_or(u32::MAX))
@@ -177,20 +181,28 @@ impl ChunkCutter {
         std::mem::take(&mut self.sealed)
     }
 
-    fn spread(&mut self, lanes: LaneCount, names: &Names) -> std::io::Result<()> {
-        let Some(pile) = self.pile.take() else { return Ok(()) };
+    fn assign_lanes(&mut self, lanes: LaneCount, names: &FieldNames) -> std::io::Result<()> {
+        let Some(unassigned) = self.unassigned.take() else { return Ok(()) };
         self.lanes.resize_with(lanes.get() as usize, LaneBuffer::default);
         // What was encoded a moment ago can be decoded.
-        let chunk = pile.encoder.into_records(names).map_err(std::io::Error::other)?;
+        let chunk = unassigned.encoder.into_records(names).map_err(std::io::Error::other)?;
         let fields = chunk.fields();
-        for ((record, identifier), valid) in chunk.records(&fields).zip(&pile.identifiers).zip(&pile.valid) {
+        for ((record, identifier), valid) in
+            chunk.records(&fields).zip(&unassigned.identifiers).zip(&unassigned.valid)
+        {
             let lane = lane_of(*identifier, record.position.record.get(), lanes);
             self.add(lane, &record, names, *valid)?;
         }
         Ok(())
     }
 
-    fn add(&mut self, lane: u32, record: &RawRecord<'_>, names: &Names, valid: bool) -> std::io::Result<()> {
+    fn add(
+        &mut self,
+        lane: u32,
+        record: &RawRecord<'_>,
+        names: &FieldNames,
+        valid: bool,
+    ) -> std::io::Result<()> {
         let at = lane as usize;
         let Some(buffer) = self.lanes.get_mut(at) else { return Ok(()) };
         if buffer.encoder.count() == 0 {
@@ -208,7 +220,7 @@ impl ChunkCutter {
         if full { self.seal(at, names) } else { Ok(()) }
     }
 
-    fn seal(&mut self, lane: usize, names: &Names) -> std::io::Result<()> {
+    fn seal(&mut self, lane: usize, names: &FieldNames) -> std::io::Result<()> {
         let Some(buffer) = self.lanes.get_mut(lane) else { return Ok(()) };
         let records = buffer.encoder.count();
         if records == 0 {
@@ -241,7 +253,7 @@ mod tests {
     use crate::record::{Position, RawField, RawValue, RecordNumber};
 
     fn cut(keys: &[u8], limits: ChunkLimits) -> Vec<SealedChunk> {
-        let names = Names::from_header(["email"]);
+        let names = FieldNames::from_header(["email"]);
         let mut cutter = ChunkCutter::new(limits);
         let mut chunks = Vec::new();
         for (at, key) in keys.iter().enumerate() {

@@ -1,11 +1,11 @@
-//! Taking records, or single values of records, out of an encoded chunk for ever. What stays is kept byte for byte, sealed secrets
-//! included, so that no key is needed for it.
+//! Removes records, or single values of records, from an encoded chunk permanently. Everything else is copied
+//! byte for byte, sealed secrets included, so no key is needed.
 
 use super::codec::{BrokenChunk, HAS_DEFECT, HAS_RAW, Reader, decode, pack, put, put_text, unpack};
 use crate::error::RecordError;
-use crate::record::{Names, REDACTED, RawRecord};
+use crate::record::{FieldNames, REDACTED, RawRecord};
 
-/// What is to be done with one record.
+/// What to do with one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
     /// It stays as it is.
@@ -29,7 +29,7 @@ pub struct Erased {
 pub fn erase(
     body: &[u8],
     error: &RecordError,
-    mut fate: impl FnMut(usize, &RawRecord<'_>, &Names) -> Fate,
+    mut fate: impl FnMut(usize, &RawRecord<'_>, &FieldNames) -> Fate,
 ) -> Result<Option<Erased>, BrokenChunk> {
     let chunk = decode(body)?;
     let fields = chunk.fields();
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn what_stays_is_as_it_was_and_nothing_of_the_rest_is_left() {
-        let names = Names::from_header(["email", "note", "password_hash"]);
+        let names = FieldNames::from_header(["email", "note", "password_hash"]);
         let key = SecretKey::new(&[7; 32]).unwrap();
         let limits = ChunkLimits { records: 10, bytes: 1 << 20, lanes: 1 };
         let mut cutter = ChunkCutter::new(limits).sealing(key.clone());

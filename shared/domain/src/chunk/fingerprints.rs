@@ -1,4 +1,4 @@
-//! The identifiers of a chunk's records as fingerprints: to see whether a chunk can hold one without decoding it.
+//! The identifiers of a chunk's records as fingerprints. They show whether a chunk can contain an identifier without decoding the chunk.
 
 use xxhash_rust::xxh3::xxh3_64;
 

@@ -1,7 +1,7 @@
 //! Which lane a record belongs to: the hash of its normalised identifier modulo the number of lanes.
 //!
-//! Records with the same identifier share a lane, a lane is worked through in order, and that is why parallel workers
-//! end where one worker would (P4).
+//! Records with the same identifier share a lane, and a lane is processed in order. So parallel workers
+//! produce the result that one worker would (P4).
 
 use std::num::NonZeroU32;
 
@@ -66,9 +66,9 @@ impl LaneHash {
 /// assert_eq!(lane_of(ada, 7, lanes), lane_of(ada, 4_711, lanes));
 /// ```
 pub fn lane_of(identifier: Option<LaneHash>, record: u64, lanes: LaneCount) -> u32 {
-    let spread = identifier.map_or(record, LaneHash::get);
+    let key = identifier.map_or(record, LaneHash::get);
     // The remainder of a u32 divisor fits a u32.
-    u32::try_from(spread % u64::from(lanes.get())).unwrap_or(0)
+    u32::try_from(key % u64::from(lanes.get())).unwrap_or(0)
 }
 
 #[cfg(test)]

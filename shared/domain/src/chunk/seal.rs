@@ -1,8 +1,8 @@
-//! Secrets in chunks are sealed: nobody reads them but who has the key of their import.
+//! Secrets in chunks are encrypted with the key of their import.
 //!
-//! The chunk stays as it was staged, in the store, in messages and in copies of both; what goes when the import ends is the key
-//! (docs/decisions/0025-secrets-in-chunks.md). AES-256-GCM; a nonce is the record's number and the field's place in it, so none
-//! comes twice under one key.
+//! The chunk stays as it was staged, in the store, in messages and in copies of both. When the import ends, its key is deleted
+//! (docs/decisions/0025-secrets-in-chunks.md). The cipher is AES-256-GCM. A nonce consists of the record's number and the
+//! field's index, so it is never used twice with one key.
 
 use std::fmt;
 

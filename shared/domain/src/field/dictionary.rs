@@ -1,6 +1,6 @@
 //! Common headers of other programs and languages, and the fields that they mean.
 //!
-//! A name stands here only where it means one field and nothing else; what could mean two is left to the mapping that an import gives.
+//! A name is listed only if it means exactly one field. Ambiguous names are left to the mapping that an import gives.
 //! Names are compared as headers are ([`fold_column`](crate::column_name::fold)), and `firstName` as `first_name`.
 
 use std::collections::HashMap;
@@ -320,7 +320,7 @@ const METADATA: &[(&str, &[&str])] = &[
 ];
 
 /// Names that mean one field here and another there (a first name and a whole one, a family's name and a nickname): what is proposed
-/// for them. None is taken without a word.
+/// for them. None is accepted without a warning.
 const UNSURE: &[(&str, Field)] = &[
     ("Nombre", Field::GivenName),
     ("Nome", Field::GivenName),
@@ -363,7 +363,7 @@ pub(crate) fn metadata_key(folded: &str) -> Option<&'static str> {
         .map(|(key, _)| *key)
 }
 
-/// The field whose own or common name is a typing mistake away, or stands whole within the name.
+/// The field whose own or common name is one typo away, or is contained in the name.
 pub fn nearest(folded: &str) -> Option<Field> {
     if let Some(field) = unsure(folded) {
         return Some(field);
@@ -413,7 +413,7 @@ fn distance(a: &str, b: &str) -> usize {
     rows[a.len()][b.len()]
 }
 
-/// docs/columns.md: the names that are known without a word.
+/// docs/columns.md: the names that are recognised by default.
 pub fn columns_page() -> String {
     let mut page = String::from(
         "# Common column names\n\nMade from `shared/domain/src/field/dictionary.rs`. These names are known in CSV headers and as JSON keys, besides those of \

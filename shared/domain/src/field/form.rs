@@ -1,4 +1,4 @@
-//! What each field takes: its form, its length, and an example, which [`docs/fields.md`](crate::effect::page) tells.
+//! What each field accepts: its form, its length and an example. [`docs/fields.md`](crate::effect::page) shows them.
 //!
 //! `the_example_of_each_field_is_taken_and_a_longer_value_is_not` asks validation for each row.
 
@@ -11,7 +11,7 @@ pub struct Form {
     pub takes: &'static str,
     /// Longest value.
     pub longest: &'static str,
-    /// A value as it stands in a cell of a table.
+    /// A value as written in a cell of a table.
     pub example: &'static str,
 }
 

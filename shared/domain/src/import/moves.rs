@@ -35,7 +35,7 @@ use ImportState::{
 
 /// The moves of imports.
 pub const IMPORT_MOVES: &[Move<ImportState>] = &[
-    to(&[], Receiving, "open", "an upload begins", "shared/store/src/intake.rs"),
+    to(&[], Receiving, "open", "an upload begins", "shared/store/src/receiving.rs"),
     to(&[], Running, "undo", "an undo is opened: its records are there already", "shared/store/src/undo.rs"),
     to(&[], Received, "undo", "the same, and it is shown before it begins", "shared/store/src/undo.rs"),
     to(&[], Planning, "undo", "the same, and it is planned first", "shared/store/src/undo.rs"),
@@ -54,36 +54,54 @@ pub const IMPORT_MOVES: &[Move<ImportState>] = &[
         "everything is staged, and `start=plan`",
         "shared/store/src/receipt.rs",
     ),
-    to(&[Receiving], Refused, "refuse", "the file cannot be imported", "shared/store/src/intake.rs"),
-    to(&[Receiving], Aborted, "abort", "the upload did not come to its end", "shared/store/src/intake.rs"),
+    to(&[Receiving], Refused, "refuse", "the file cannot be imported", "shared/store/src/receiving.rs"),
+    to(&[Receiving], Aborted, "abort", "the upload did not come to its end", "shared/store/src/receiving.rs"),
     to(&[Planning], Planned, "complete", "no chunk is open", "shared/store/src/dispatch.rs"),
-    to(&[Planned], Planning, "plan", "the plan is made anew", "shared/store/src/steer.rs"),
-    to(&[Received, Planned], Running, "proceed", "", "shared/store/src/steer.rs"),
-    to(&[Running], Paused, "pause", "", "shared/store/src/steer.rs"),
-    to(&[Paused], Running, "resume", "", "shared/store/src/steer.rs"),
-    to(&[Cancelled], Running, "resume", "what was cancelled is staged again", "shared/store/src/steer.rs"),
+    to(&[Planned], Planning, "plan", "the import is planned again", "shared/store/src/lifecycle.rs"),
+    to(&[Received, Planned], Running, "proceed", "", "shared/store/src/lifecycle.rs"),
+    to(&[Running], Paused, "pause", "", "shared/store/src/lifecycle.rs"),
+    to(&[Paused], Running, "resume", "", "shared/store/src/lifecycle.rs"),
+    to(
+        &[Cancelled],
+        Running,
+        "resume",
+        "what was cancelled is staged again",
+        "shared/store/src/lifecycle.rs",
+    ),
     to(
         &[Cancelled],
         Planning,
         "resume",
         "it was cancelled before its plan was applied",
-        "shared/store/src/steer.rs",
+        "shared/store/src/lifecycle.rs",
     ),
-    to(&[Received, Planning, Planned, Running, Paused], Cancelled, "cancel", "", "shared/store/src/steer.rs"),
+    to(
+        &[Received, Planning, Planned, Running, Paused],
+        Cancelled,
+        "cancel",
+        "",
+        "shared/store/src/lifecycle.rs",
+    ),
     to(&[Running, Paused], Completed, "complete", "no chunk is open", "shared/store/src/dispatch.rs"),
-    to(&[Completed], Running, "retry", "a chunk was opened again", "shared/store/src/steer.rs"),
+    to(&[Completed], Running, "retry", "a chunk was opened again", "shared/store/src/lifecycle.rs"),
 ];
 
 /// The moves of chunks.
 pub const CHUNK_MOVES: &[Move<ChunkState>] = &[
-    to(&[], ChunkState::Staged, "stage", "", "shared/store/src/intake.rs"),
-    to(&[], ChunkState::Applied, "stage", "all its records failed validation", "shared/store/src/intake.rs"),
+    to(&[], ChunkState::Staged, "stage", "", "shared/store/src/receiving.rs"),
+    to(
+        &[],
+        ChunkState::Applied,
+        "stage",
+        "all its records failed validation",
+        "shared/store/src/receiving.rs",
+    ),
     to(
         &[ChunkState::Staged],
         ChunkState::Applied,
         "receive",
         "all its records turned out to be duplicates",
-        "shared/store/src/doubles.rs",
+        "shared/store/src/duplicates.rs",
     ),
     to(
         &[ChunkState::Staged, ChunkState::Retryable],
@@ -116,7 +134,7 @@ pub const CHUNK_MOVES: &[Move<ChunkState>] = &[
     to(
         &[ChunkState::Dispatched],
         ChunkState::Retryable,
-        "put_off",
+        "defer",
         "an attempt failed, or it waits for something",
         "shared/store/src/apply.rs",
     ),
@@ -146,7 +164,7 @@ pub const CHUNK_MOVES: &[Move<ChunkState>] = &[
         &[ChunkState::Planned],
         ChunkState::Staged,
         "plan",
-        "the plan is made anew",
+        "the import is planned again",
         "shared/store/src/plans.rs",
     ),
     to(
@@ -154,7 +172,7 @@ pub const CHUNK_MOVES: &[Move<ChunkState>] = &[
         ChunkState::Cancelled,
         "cancel",
         "",
-        "shared/store/src/steer.rs",
+        "shared/store/src/lifecycle.rs",
     ),
     to(
         &[ChunkState::Staged],
@@ -168,9 +186,9 @@ pub const CHUNK_MOVES: &[Move<ChunkState>] = &[
         ChunkState::Staged,
         "retry",
         "it has failed records",
-        "shared/store/src/steer.rs",
+        "shared/store/src/lifecycle.rs",
     ),
-    to(&[ChunkState::Cancelled], ChunkState::Staged, "resume", "", "shared/store/src/steer.rs"),
+    to(&[ChunkState::Cancelled], ChunkState::Staged, "resume", "", "shared/store/src/lifecycle.rs"),
 ];
 
 impl ImportState {

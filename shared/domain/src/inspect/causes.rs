@@ -1,7 +1,7 @@
 //! What is wrong with a file, by cause: so many causes, each with its count and its first records.
 //!
-//! A million records may have one and the same fault, so whoever notes one says its cause without making a text of it; the text is made for
-//! the first record alone. Causes stand in the order in which they were met, and the frequent ones are met first.
+//! A million records may have the same fault, so a cause is noted without a text; the text is created only
+//! for the first record. Causes are in the order in which they were found; the frequent ones are found first.
 
 use super::{Place, Problem};
 use crate::error::{ErrorCode, RecordError};
@@ -9,7 +9,7 @@ use crate::options::IdentifierField;
 
 /// Places that a problem names.
 pub(super) const PLACES: usize = 3;
-/// Most causes that are told apart.
+/// How many causes are distinguished.
 const CAUSES: usize = 200;
 
 /// What makes two faults one problem.
@@ -19,9 +19,9 @@ pub(super) enum Cause<'c> {
     Error(ErrorCode, Option<&'c str>),
     /// A warning with this text.
     Warning(&'c str),
-    /// A value of this field that stands in an earlier record.
+    /// A value of this field that is also in an earlier record.
     Twice(IdentifierField),
-    /// Values are compared with the first ones alone.
+    /// Values are compared only with the first ones.
     Full,
 }
 
@@ -58,7 +58,7 @@ impl Known {
 }
 
 impl Causes {
-    /// Notes an error of a record; `explained` says it with what mends it.
+    /// Notes an error of a record; `explained` adds advice.
     pub(super) fn error(
         &mut self,
         error: &RecordError,
@@ -69,7 +69,7 @@ impl Causes {
         self.note(cause, place, || explained().message);
     }
 
-    /// Notes that a record has a cause, which `message` tells.
+    /// Notes that a record has a cause; `message` creates its text.
     pub(super) fn note(&mut self, cause: Cause<'_>, place: Place, message: impl FnOnce() -> String) {
         if let Some(known) = self.0.iter_mut().find(|known| known.is(cause)) {
             known.problem.count += 1;

@@ -1,4 +1,4 @@
-//! In which order the days of a file are written, where its values prove it.
+//! Finds the order in which the dates of a file are written (day or month first), if its values prove it.
 
 use crate::error::FileError;
 use crate::fault::{Mutant, mutant};
@@ -6,7 +6,7 @@ use crate::field::Field;
 use crate::intake::Reading;
 use crate::options::{Dates, ImportOptions};
 use crate::parse::{Dialect, ParseLimits, Parser, RecordSink};
-use crate::record::{NameId, Names, RawRecord, RawValue};
+use crate::record::{FieldNames, NameId, RawRecord, RawValue};
 use crate::rules::Rules;
 use crate::validate::{Binding, days::date};
 
@@ -31,7 +31,7 @@ struct DayColumn {
 }
 
 impl DayOrders {
-    /// Looks at the days of a record, as they stand in the file.
+    /// Records the dates of a record, as written in the file.
     pub(super) fn record(&mut self, record: &RawRecord<'_>, binding: &Binding) {
         let known = binding.names().len();
         for name in self.looked..known {
@@ -153,7 +153,7 @@ impl DayLook {
 }
 
 impl RecordSink for Days {
-    fn header(&mut self, names: &Names) -> Result<(), FileError> {
+    fn header(&mut self, names: &FieldNames) -> Result<(), FileError> {
         self.reading.header(names)
     }
 
@@ -161,7 +161,7 @@ impl RecordSink for Days {
         self.reading.binding.knows(name)
     }
 
-    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
+    fn record(&mut self, record: &RawRecord<'_>, names: &FieldNames) -> Result<(), FileError> {
         self.reading.binding.extend(names);
         self.orders.record(record, &self.reading.binding);
         Ok(())
@@ -180,7 +180,7 @@ pub enum DayOrder {
     Mdy,
     /// Each day of a column can be read in both orders.
     Unproved,
-    /// Some fit one order alone, some the other.
+    /// Some fit only one order, some only the other.
     Mixed,
 }
 
@@ -207,12 +207,12 @@ impl DayProof {
         match (self.order, given) {
             (DayOrder::Dmy, Dates::Dmy) | (DayOrder::Mdy, Dates::Mdy) => None,
             (DayOrder::Unproved, Dates::Dmy | Dates::Mdy) => None,
-            _ => self.told(),
+            _ => self.sentence(),
         }
     }
 
     /// What it says of a file, in words; nothing where every day is year first.
-    pub fn told(&self) -> Option<String> {
+    pub fn sentence(&self) -> Option<String> {
         let told = match self.order {
             DayOrder::Iso => return None,
             DayOrder::Dmy => "Days are written day first, which is the only order that fits: `--dates dmy`",
@@ -220,7 +220,7 @@ impl DayProof {
             DayOrder::Unproved => {
                 let column = self.column.as_ref().map(|column| format!(" in {column}")).unwrap_or_default();
                 return Some(format!(
-                    "Each day fits both orders{column}: ask whoever made the file, and add `--dates dmy` or `--dates mdy`"
+                    "Each date fits both orders{column}: ask the author of the file, and add `--dates dmy` or `--dates mdy`"
                 ));
             }
             DayOrder::Mixed => {
@@ -288,9 +288,9 @@ mod tests {
         };
         let other = proof(&[("24/12/1980", "03/04/2026"), ("13/01/1990", "05/06/2026")]);
         assert_eq!((other.order, other.option()), (DayOrder::Unproved, None));
-        assert!(other.told().is_some_and(|told| told.contains("in account_valid_until: ")), "{other:?}");
+        assert!(other.sentence().is_some_and(|told| told.contains("in account_valid_until: ")), "{other:?}");
         let order = |rows: &[(&str, &str)]| proof(rows).order;
-        // What is year first, and what is the same day in both orders, every order fits.
+        // Dates with the year first, and dates that are equal in both orders, fit every order.
         assert_eq!(order(&[("24/12/1980", "2026-04-03"), ("01/02/1990", "")]), DayOrder::Dmy);
         assert_eq!(order(&[("12/24/1980", "04/04/2026"), ("01/02/1990", "soon")]), DayOrder::Mdy);
         assert_eq!(order(&[("24/12/1980", "31/12/2026"), ("01/02/1990", "03/04/2026")]), DayOrder::Dmy);

@@ -1,4 +1,4 @@
-//! Full names that could be split: where most of a file's are of the form `Last, First`, the option is named.
+//! Finds full names that could be split. If most full names of a file have the form `Last, First`, the option is suggested.
 
 use super::causes::PLACES;
 use super::{Place, Problem};
@@ -34,7 +34,7 @@ impl FullNameForms {
     }
 
     /// What to tell, where most are of the form. `name` is what the file calls the field.
-    pub(super) fn told(self, name: &str) -> Option<Problem> {
+    pub(super) fn problem(self, name: &str) -> Option<Problem> {
         (self.last_first > self.others && !mutant(Mutant::SplitUnproposed)).then(|| Problem {
             code: None,
             field: None,

@@ -1,4 +1,4 @@
-//! What mends a value that was refused: said in the message, by the kind of the value and never with it.
+//! Advice on how to correct a refused value. The message describes the kind of the value and never contains it.
 
 use super::{bare, is_phone, is_scientific, place};
 use crate::error::{ErrorCode, RecordError};
@@ -12,18 +12,18 @@ use crate::validate::Binding;
 /// Errors that spreadsheets show in the place of a value.
 const ERRORS: [&str; 8] = ["#REF!", "#N/A", "#NAME?", "#VALUE!", "#DIV/0!", "#NULL!", "#NUM!", "#SPILL!"];
 
-/// Whether the value is the error of a formula.
+/// Whether the value is a formula's error.
 pub(super) fn is_spreadsheet_error(text: &str) -> bool {
     ERRORS.iter().any(|error| text.trim().eq_ignore_ascii_case(error))
 }
 
-/// Adds what mends it to an error.
+/// Adds advice to an error.
 pub(super) fn explain(error: &mut RecordError, record: &RawRecord<'_>, binding: &Binding, rules: &Rules) {
     let Some(at) = place(record, binding, error).or_else(|| holder(record, binding, error)) else { return };
     let name = binding.name_at(record.fields[at].name);
     let at_field = binding.field_of(record.fields[at].name);
     let text = match record.fields[at].value {
-        RawValue::Text(text) => binding.unguard(text),
+        RawValue::Text(text) => binding.unescape(text),
         RawValue::Json(json) => {
             match error.code {
                 ErrorCode::TypeMismatch if is_mended_leniently(at_field, json, rules) => {
@@ -37,7 +37,7 @@ pub(super) fn explain(error: &mut RecordError, record: &RawRecord<'_>, binding: 
         RawValue::Null => return,
     };
     if error.code == ErrorCode::FieldUnknown && name == "type" && text == "version" {
-        error.message.push_str("; the record says the version of the file, and is no user: take it out");
+        error.message.push_str("; the record has the version of the file and is not a user: remove it");
     }
     let Some(field) = at_field else { return };
     let hint = match error.code {
@@ -50,7 +50,7 @@ pub(super) fn explain(error: &mut RecordError, record: &RawRecord<'_>, binding: 
         ErrorCode::ControlChar => character(text, |c| c.is_control() || is_invisible(c)),
         ErrorCode::EmailInvalid => email(text),
         ErrorCode::ValueInvalid if field == Field::Status && is_gone(text) => Some(
-            "imports delete nobody: take such records out, or say what becomes of the account with Inactive"
+            "imports do not delete users: remove such records, or set the state of the account with Inactive"
                 .to_owned(),
         ),
         ErrorCode::PhoneInvalid => Some(phone(text, rules).to_owned()),
@@ -64,7 +64,7 @@ pub(super) fn explain(error: &mut RecordError, record: &RawRecord<'_>, binding: 
         {
             let column = format!("{}=", binding.name_at(record.fields[at].name));
             let left_out = crate::validate::quoted(&column);
-            Some(format!("plain passwords are not taken: leave the column out with `--column {left_out}`"))
+            Some(format!("plain passwords are not accepted: leave the column out with `--column {left_out}`"))
         }
         ErrorCode::TypeMismatch if is_mended_leniently(Some(field), text, rules) => {
             Some("`--values lenient` takes numbers and flags in other forms".to_owned())
@@ -116,10 +116,10 @@ fn inside(name: &str, json: &str) -> Option<String> {
         return None;
     }
     let column = crate::validate::quoted(&format!("{way}=email")).into_owned();
-    Some(format!("; what stands inside is named by its way, as in `--column {column}`"))
+    Some(format!("; values inside are named by their path, as in `--column {column}`"))
 }
 
-/// Longest way that is told, in bytes.
+/// Longest reported path, in bytes.
 const MOST_WAY_BYTES: usize = 120;
 
 /// Words of other products for somebody who is to go.
@@ -134,7 +134,7 @@ fn is_null_word(text: &str) -> bool {
     matches!(text, "\\N" | "-" | "--" | "N/A" | "n/a" | "NA") || text.eq_ignore_ascii_case("null")
 }
 
-/// Where in the record the list or the object stands in which an error is.
+/// The position in the record of the list or object that contains an error.
 fn holder(record: &RawRecord<'_>, binding: &Binding, error: &RecordError) -> Option<usize> {
     let inside = |name: &str| {
         let rest = error.field.as_deref()?.strip_prefix(name)?;
@@ -170,7 +170,7 @@ fn email(text: &str) -> Option<String> {
     let hint = if text.starts_with('=') {
         "the cell holds a formula: export its value"
     } else if text.contains('<') && text.contains('>') {
-        "keep only what stands between < and >"
+        "keep only the part between < and >"
     } else if text.contains("#mailto:") {
         "the cell holds a link: keep only what stands before the first #"
     } else if text.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("mailto:")) {
@@ -180,9 +180,9 @@ fn email(text: &str) -> Option<String> {
     } else if text.contains('\u{ff20}') {
         "the @ is a full-width one (U+FF20): write @"
     } else if text.ends_with(['.', ',', ';', ':']) {
-        "a dot, comma or semicolon stands after the address: take it off"
+        "a dot, comma or semicolon follows the address: remove it"
     } else if text.split('@').nth(1).is_some_and(|domain| domain.contains(',')) {
-        "a comma stands in the domain: write a dot"
+        "the domain contains a comma: write a dot"
     } else {
         // Letters and digits are the user's; signs are not.
         return character(text, |c| !c.is_alphanumeric() && !".!#$%&'*+/=?^_`{|}~-@".contains(c));
@@ -209,7 +209,7 @@ fn day(text: &str, field: Field, rules: &Rules) -> Option<&'static str> {
         Some("write year, month and day, the time and the zone, as in 2026-12-31T00:00:00Z")
     } else if field != Field::Birthdate && dashed {
         Some(
-            "write the time and the zone after the day, as in 2026-12-31T00:00:00Z; `--dates dmy` (or `mdy`) takes days alone as midnight UTC",
+            "write the time and the zone after the day, as in 2026-12-31T00:00:00Z; `--dates dmy` (or `mdy`) accepts dates without a time as midnight UTC",
         )
     } else if digits && text.len() == 5 {
         Some(

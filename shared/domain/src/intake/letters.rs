@@ -1,11 +1,11 @@
-//! Text that was decoded wrongly on its way, and characters that were lost.
+//! Detects text that was decoded wrongly before it arrived, and lost characters.
 
 use std::borrow::Cow;
 
 use crate::error::{ErrorCode, RecordError};
 use crate::fault::{self, Mutant};
 use crate::parse::is_misdecoded;
-use crate::record::{Names, RawRecord, RawValue};
+use crate::record::{FieldNames, RawRecord, RawValue};
 
 /// What the letters of a record came to.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub(super) struct Letters {
 }
 
 /// Looks at the texts of a record with characters beyond ASCII.
-pub(super) fn letters(record: &RawRecord<'_>, names: &Names) -> Letters {
+pub(super) fn letters(record: &RawRecord<'_>, names: &FieldNames) -> Letters {
     let mut found = Letters::default();
     for field in record.fields {
         let text = match field.value {
@@ -42,8 +42,7 @@ pub(super) fn letters(record: &RawRecord<'_>, names: &Names) -> Letters {
         }
         let told = record.defect.is_some() || found.defect.is_some();
         if !told && is_misdecoded(text) && !fault::mutant(Mutant::MisdecodedText) {
-            let message = "the text was decoded wrongly before it came here (UTF-8 read as Windows-1252, as in \u{c3}\u{a9} for \u{e9}): make the file \
-                           anew where it comes from and save it as UTF-8, or mend the value";
+            let message = "the text was decoded wrongly before it arrived (UTF-8 read as Windows-1252, as in \u{c3}\u{a9} for \u{e9}): create the file again at its source and save it as UTF-8, or correct the value";
             found.defect = Some(RecordError::new(ErrorCode::TextMisdecoded, message).in_field(name()));
         }
     }

@@ -1,4 +1,4 @@
-//! Memory that the uploads of a process share: each takes what it needs while some is left, and gives it back at its end.
+//! Memory shared by the uploads of a process: each takes what it needs while some is left, and returns it when it ends.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -23,7 +23,7 @@ impl Memory {
         Self(Some(left))
     }
 
-    /// Whether there is none at all, also where nobody uses any.
+    /// Whether there is no memory at all, even if none is in use.
     pub(crate) const fn is_none(self) -> bool {
         self.0.is_none()
     }

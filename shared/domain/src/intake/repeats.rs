@@ -1,20 +1,21 @@
 //! Records that mean the user of an earlier one of their file.
 //!
-//! In a file with a line for each membership, most records do. So many of them are told one by one, each with the number of the first;
-//! the others are counted, and told with the first of them: a warning for each would be as many rows as the file has.
+//! In a file with a line for each membership, most records do. The first of them are reported individually,
+//! each with the number of the first record. The others are counted and reported together, since a warning
+//! for each could be as many rows as the file has.
 
-use super::{Meeting, Memory, Met};
+use super::{KnownValues, Lookup, Memory};
 use crate::chunk::LaneHash;
 use crate::fault::{Mutant, mutant};
 
-/// Records of a file that are told one by one.
+/// How many records of a file are reported individually.
 pub const REPEATS_TOLD: u64 = 10_000;
 
 /// The users met so far.
 #[derive(Debug)]
 pub(super) struct Repeats {
-    met: Met,
-    /// It was told that there is no more room.
+    met: KnownValues,
+    /// The warning about the lack of memory was already given.
     full: bool,
     /// Records that meant an earlier one's user.
     repeated: u64,
@@ -25,22 +26,22 @@ pub(super) struct Repeats {
 pub(super) enum Repeat {
     Nothing,
     Told(String),
-    /// It is the first of those that are told together.
+    /// It is the first of those that are reported together.
     FirstUntold,
 }
 
 impl Repeats {
     pub(super) fn within(memory: Memory) -> Self {
-        Self { met: Met::within(memory), full: false, repeated: 0 }
+        Self { met: KnownValues::within(memory), full: false, repeated: 0 }
     }
 
     /// Takes the next record by its user.
     pub(super) fn of(&mut self, identifier: LaneHash, record: u64) -> Repeat {
         match self.met.meet(identifier.get(), record) {
-            Meeting::First => Repeat::Nothing,
-            Meeting::Again(first) => self.again(first),
-            Meeting::NoRoom if self.full || mutant(Mutant::FullTableUntold) => Repeat::Nothing,
-            Meeting::NoRoom => {
+            Lookup::First => Repeat::Nothing,
+            Lookup::Again(first) => self.again(first),
+            Lookup::NoRoom if self.full || mutant(Mutant::FullTableUntold) => Repeat::Nothing,
+            Lookup::NoRoom => {
                 self.full = true;
                 Repeat::Told(self.no_room())
             }
@@ -53,19 +54,18 @@ impl Repeats {
             return if self.repeated == REPEATS_TOLD + 1 { Repeat::FirstUntold } else { Repeat::Nothing };
         }
         Repeat::Told(format!(
-            "Record {first}, an earlier one of the file, means the same user. Records are applied in the order of the file; \
-             `--duplicates refuse` takes the first one alone."
+            "Record {first}, an earlier one of the file, is about the same user. Records are applied in the order of the file; `--duplicates refuse` accepts only the first one."
         ))
     }
 
     fn no_room(&self) -> String {
         if self.met.len() == 0 {
-            return "It is not told which records of this file mean the same user: other uploads have the memory for that at present \
+            return "Records of this file about the same user are not reported: other uploads use the memory for that at present \
                     (`intake.repeats_memory`)."
                 .to_owned();
         }
         format!(
-            "From this record on, it is only told whether a record means one of the first {} users of the file \
+            "From this record on, only records about one of the first {} users of the file are reported \
              (`intake.repeats_memory`).",
             self.met.len()
         )

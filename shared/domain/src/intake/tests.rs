@@ -9,12 +9,12 @@ type Came = Vec<(u64, Option<(Patch<String>, Patch<String>)>, Vec<String>)>;
 struct Sink {
     reading: Reading,
     came: Came,
-    /// The first of the records that are told together.
+    /// The first of the records that are reported together.
     stands_for_repeats: Option<u64>,
 }
 
 impl RecordSink for Sink {
-    fn header(&mut self, names: &Names) -> Result<(), FileError> {
+    fn header(&mut self, names: &FieldNames) -> Result<(), FileError> {
         self.reading.header(names)
     }
 
@@ -22,7 +22,7 @@ impl RecordSink for Sink {
         self.reading.binding.knows(name)
     }
 
-    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
+    fn record(&mut self, record: &RawRecord<'_>, names: &FieldNames) -> Result<(), FileError> {
         let Self { reading, came, stands_for_repeats } = self;
         reading.record(record, names, |taken| {
             if taken.stands_for_repeats {
@@ -68,7 +68,7 @@ fn a_record_of_an_earlier_ones_user_is_told_with_its_number() {
     let warned = warned(file, ImportOptions::default(), 1 << 16);
     let of = |record: u64, first: u64| {
         let told = warned.iter().find(|(of, _)| *of == record).map(|(_, warning)| warning.as_str());
-        let wanted = format!("Record {first}, an earlier one of the file, means the same user. ");
+        let wanted = format!("Record {first}, an earlier one of the file, is about the same user. ");
         assert!(told.is_some_and(|told| told.starts_with(&wanted)), "{record}: {told:?}");
     };
     of(4, 1);

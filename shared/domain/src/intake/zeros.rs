@@ -1,12 +1,11 @@
-//! Numbers that have lost the zeros before them, as a spreadsheet takes them off what it holds for a number: told where other values of their
-//! column show that there were some.
+//! Numbers that lost their leading zeros in a spreadsheet. They are reported if other values of the column show that there were some.
 
 use crate::record::NameId;
 
 /// Longest number that is looked at, in digits.
 const LONGEST: u8 = 32;
 
-/// Records of a file that are told: a column may have lost the zeros of all of its numbers but a few.
+/// How many records of a file are reported, since a column may have lost the zeros of almost all of its numbers.
 const TOLD: u64 = 1_000;
 
 /// What the numbers of each column and key look like, as far as they were read.

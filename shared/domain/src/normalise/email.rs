@@ -2,7 +2,8 @@
 //!
 //! Rule: `local@domain`; at most 254 bytes, local part at most 64; local part of letters, digits (of any script) and
 //! ``.!#$%&'*+/=?^_`{|}~-`` without a dot at an end or two in a row; domain of at least two labels, valid by IDNA. No
-//! display name, comment, quoted local part or address literal. Plus tags and dots mean nothing to us (RFC 5321: the local part is opaque).
+//! display name, comment, quoted local part or address literal. Plus tags and dots have no special meaning (RFC 5321:
+//! the local part is opaque).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -108,10 +109,10 @@ fn split(text: &str) -> Result<(&str, &str), RecordError> {
     let at = memchr::memrchr(b'@', text.as_bytes()).ok_or_else(|| invalid("an e-mail address needs an @"))?;
     let (local, domain) = (&text[..at], &text[at + 1..]);
     if local.is_empty() {
-        return Err(invalid("nothing stands before the @"));
+        return Err(invalid("there is nothing before the @"));
     }
     if domain.is_empty() {
-        return Err(invalid("nothing stands after the @"));
+        return Err(invalid("there is nothing after the @"));
     }
     Ok((local, domain))
 }
@@ -124,17 +125,17 @@ fn check_local(local: &str) -> Result<(), RecordError> {
     for c in local.chars() {
         if c == '.' {
             if after_dot {
-                return Err(invalid("a dot stands first or twice in a row before the @"));
+                return Err(invalid("there is a leading dot, or two dots in a row, before the @"));
             }
             after_dot = true;
             continue;
         }
         after_dot = false;
         if !(c.is_alphanumeric() || "!#$%&'*+/=?^_`{|}~-".contains(c) || (!c.is_ascii() && is_mark(c))) {
-            return Err(invalid("the part before the @ holds a character that may not stand there"));
+            return Err(invalid("the part before the @ contains a character that is not allowed"));
         }
     }
-    if after_dot { Err(invalid("a dot stands right before the @")) } else { Ok(()) }
+    if after_dot { Err(invalid("there is a dot right before the @")) } else { Ok(()) }
 }
 
 /// Combining marks that NFKC leaves (vowel signs of Indic scripts, for one) belong to the letters they follow.
@@ -165,7 +166,7 @@ fn check_ascii_domain(domain: &str) -> Result<(), RecordError> {
             return Err(invalid("a label of the domain starts or ends with a hyphen"));
         }
         if !bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-') {
-            return Err(invalid("the domain holds a character that may not stand there"));
+            return Err(invalid("the domain contains a character that is not allowed"));
         }
         if labels > 1 && bytes.iter().all(u8::is_ascii_digit) && domain.ends_with(label) {
             return Err(invalid("the domain's last label is a number"));

@@ -1,7 +1,7 @@
 //! Phone numbers in E.164: `+`, a first digit from 1 to 9, 7 to 15 digits in all, nothing else.
 //!
-//! The shape is checked; whether a country gives out such a number is asked only where an import's options say so, since
-//! it costs as much as an insert.
+//! The form is always checked. Numbering plans of countries are checked only if the import's options ask for
+//! it, since that costs as much as an insert.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,14 +1,15 @@
-//! Secrets that an import may bring: password hashes and TOTP secrets. Checked for form and cost, never run, never printed.
+//! Secrets that an import may bring: password hashes and TOTP secrets. They are checked for form and cost,
+//! never computed and never printed.
 //!
-//! An imported hash names its own cost, and every login pays it: bounds keep an import from being an attack on whoever
-//! checks the passwords (the bounds are those of Ory Kratos, reliability finding 14).
+//! An imported hash names its own cost, and every login pays it. Limits keep an import from overloading the
+//! service that checks the passwords (the bounds are those of Ory Kratos, reliability finding 14).
 
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::error::{ErrorCode, RecordError};
 
-/// What stands in place of a secret where records are kept or shown.
+/// The placeholder of a secret where records are stored or shown.
 pub const REDACTED: &str = "REDACTED";
 
 /// Dearest bcrypt cost that is taken.
@@ -62,13 +63,13 @@ impl<'a> PasswordHash<'a> {
             )),
             _ => Err(RecordError::new(
                 ErrorCode::HashInvalid,
-                "the password must be given as a hash, bcrypt or argon2id; plain passwords are not taken",
+                "the password must be given as a hash, bcrypt or argon2id; plain passwords are not accepted",
             )),
         }?;
         Ok(Self { text, kind })
     }
 
-    /// The hash, for whoever checks logins.
+    /// The hash, for the service that checks logins.
     pub fn reveal(&self) -> &str {
         &self.text
     }
@@ -155,7 +156,7 @@ impl<'a> TotpSecret<'a> {
         let alphabet = text.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'2'..=b'7'));
         // Lengths that no number of bytes gives: 1, 3 and 6 more than a multiple of 8.
         let whole = !matches!(text.len() % 8, 1 | 3 | 6);
-        // What stands in place of a secret that was given back is base32 too: it must not become one that everybody knows.
+        // The placeholder of a secret is valid base32 too: it must not become a secret that everybody knows.
         if text == REDACTED {
             return Err(RecordError::new(
                 ErrorCode::TotpInvalid,
@@ -171,7 +172,7 @@ impl<'a> TotpSecret<'a> {
         Ok(Self(text))
     }
 
-    /// The secret, for whoever checks logins.
+    /// The secret, for the service that checks logins.
     pub fn reveal(&self) -> &str {
         &self.0
     }

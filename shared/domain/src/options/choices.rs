@@ -1,4 +1,4 @@
-//! The values of options that are choices. What stands at a value here is what the documents say of it.
+//! The values of options that are choices. The comment of a value here is its text in the documents.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ macro_rules! choice {
             pub const VALUES: &'static [ChoiceValue] =
                 &[$(ChoiceValue { name: $text, meaning: concat!($($meaning,)*).trim_ascii() },)*];
 
-            /// The text that stands in requests and on the command line.
+            /// The text in requests and on the command line.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
@@ -48,7 +48,7 @@ macro_rules! choice {
 /// A value of a choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChoiceValue {
-    /// The text that stands in requests and on the command line.
+    /// The text in requests and on the command line.
     pub name: &'static str,
     /// One or more sentences.
     pub meaning: &'static str,
@@ -63,7 +63,7 @@ pub struct UnknownChoice {
 }
 
 choice! {
-    /// The field that says which user a record means.
+    /// The field that identifies the user of a record.
     IdentifierField {
         /// The e-mail address.
         Email = "email",
@@ -75,7 +75,7 @@ choice! {
 }
 
 choice! {
-    /// What happens to a user that exists already.
+    /// What happens to existing users.
     OnExisting {
         /// Nothing: the record is skipped.
         Skip = "skip",
@@ -87,7 +87,7 @@ choice! {
 }
 
 choice! {
-    /// How a record's metadata meets the metadata that a user has.
+    /// How a record's metadata is combined with the metadata of the user.
     MetadataMode {
         /// Deep: objects recurse, everything else (lists too) is replaced, null is stored.
         Merge = "merge",
@@ -111,7 +111,7 @@ choice! {
         Whole = "whole",
         /// As a list of `{name, value}`: 1 adds, 0 takes away, no value leaves as it is.
         Delta = "delta",
-        /// As either, told by what stands in the list.
+        /// Either, depending on the content of the list.
         Either = "either",
     } default Either
 }
@@ -157,7 +157,7 @@ choice! {
 }
 
 choice! {
-    /// Which usernames are taken.
+    /// Which usernames are accepted.
     Usernames {
         /// Any text without blanks, up to 150 characters.
         Any = "any",
@@ -179,11 +179,11 @@ choice! {
 choice! {
     /// What an address does whose name or value the user has already, with another value or under another name.
     AddressClash {
-        /// The name gets the new value; a value that is there under another name stays there alone.
+        /// The name gets the new value; a value that exists under another name stays only there.
         Replace = "replace",
         /// The record fails.
         Refuse = "refuse",
-        /// The new value gets a name of its own beside it (`email 2`); a value that is there under another name stays there alone.
+        /// The new value gets its own name beside it (`email 2`); a value that exists under another name stays only there.
         Beside = "beside",
     } default Replace
 }
@@ -215,7 +215,7 @@ choice! {
 choice! {
     /// What invalid records do to the others.
     OnInvalid {
-        /// They fail alone and the rest goes on.
+        /// Only they fail, and the rest is imported.
         Continue = "continue",
         /// One of them refuses the whole import, before anything is applied.
         Refuse = "refuse",
@@ -245,7 +245,7 @@ choice! {
 }
 
 choice! {
-    /// Which names of columns and keys are known besides those of the fields.
+    /// Which names of columns and keys are recognised besides those of the fields.
     HeaderNames {
         /// None.
         Exact = "exact",
@@ -263,14 +263,14 @@ choice! {
         Dmy = "dmy",
         /// Also month, day, year.
         Mdy = "mdy",
-        /// The one of these that is proved by each column of the file with days in it; else it is refused. Once it is received, its import
-        /// says which one that was.
+        /// The one of these that is proved by each column of the file with days in it; else it is refused.
+        /// When it is received, its import shows the detected order.
         Auto = "auto",
     } default Iso
 }
 
 choice! {
-    /// What becomes of a full name.
+    /// What happens with a full name.
     FullNames {
         /// It is one value.
         Whole = "whole",
@@ -280,7 +280,7 @@ choice! {
 }
 
 choice! {
-    /// What stands between the names in a table's cell that holds several.
+    /// The separator of the names in a table cell with several names.
     ListSeparator {
         /// A comma.
         Comma = "comma",
@@ -304,7 +304,7 @@ impl ListSeparator {
 }
 
 choice! {
-    /// What a value does that a field does not take, where the field is not the one that identifies users.
+    /// What happens with an invalid value of a field that does not identify users.
     OnInvalidValue {
         /// The record fails.
         Refuse = "refuse",

@@ -1,12 +1,12 @@
 //! CSV (RFC 4180) → records, strictly.
 //!
 //! Guarantees: a quote that is never closed is an error of the file and swallows nothing; line numbers are those of a text
-//! editor (LF, CRLF and lone CR each end a line, inside quotes as well); a record that stands whole in the piece fed is
-//! lent from there and not copied. Blank lines are no records.
+//! editor (LF, CRLF and lone CR each end a line, inside quotes as well); a record that is complete within one piece is
+//! borrowed from it and not copied. Blank lines are ignored.
 
-mod border;
 mod cells;
 mod header;
+mod record_boundary;
 
 pub(super) use header::{cut_header, detect, is_blank_line};
 
@@ -14,14 +14,14 @@ use std::borrow::Cow;
 use std::mem;
 use std::str;
 
-use border::BorderScan;
 use cells::{Columns, Cut, Cutter};
+use record_boundary::BoundaryScan;
 
 use super::fields::{FieldStore, Unescaped};
 use super::letters::looks_like_windows_1252;
 use super::{Delimiter, Dialect, ParseLimits, RecordSink, TextEncoding};
 use crate::error::{ErrorCode, FileError, RecordError};
-use crate::record::{NameId, Names, Position, RawField, RawRecord, RawValue, RecordNumber};
+use crate::record::{FieldNames, NameId, Position, RawField, RawRecord, RawValue, RecordNumber};
 
 /// Reads one CSV upload, byte order mark taken off.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(super) struct CsvReader {
     dialect: Dialect,
     /// The table is a sheet of a workbook: its rows end with their last cell that has something in it, and a line break in a cell ends no line.
     sheet: bool,
-    border: BorderScan,
+    boundary: BoundaryScan,
     /// The start of a record whose end has not come yet. A record has at least one byte, so empty is between records.
     carry: Vec<u8>,
     /// Physical line of the next byte between records, of the record's first byte inside one.
@@ -83,7 +83,7 @@ impl CsvReader {
             limits,
             dialect,
             sheet,
-            border: BorderScan::new(dialect.delimiter),
+            boundary: BoundaryScan::new(dialect.delimiter),
             carry: Vec::new(),
             line: 1,
             after_return: false,
@@ -93,11 +93,11 @@ impl CsvReader {
         }
     }
 
-    /// What stands before the header, and what ends its cells where that is known.
+    /// The lines before the header, and its delimiter if that is known.
     pub(super) fn begin(&mut self, skip: u64, delimiter: Option<Delimiter>) {
         self.skip = skip;
         self.dialect.delimiter = delimiter;
-        self.border = BorderScan::new(delimiter);
+        self.boundary = BoundaryScan::new(delimiter);
     }
 
     /// What bytes that are not UTF-8 look like.
@@ -135,7 +135,7 @@ impl CsvReader {
             // One byte more than a record may have: found there, its end is still in time; without it, it never is.
             let room = self.limit().saturating_add(1).saturating_sub(self.carry.len());
             let (window, rest) = input.split_at(room.min(input.len()));
-            match self.border.scan(window) {
+            match self.boundary.scan(window) {
                 Some(end) => {
                     let (record, _) = window.split_at(end);
                     self.take(record, sink)?;
@@ -153,7 +153,7 @@ impl CsvReader {
     }
 
     pub(super) fn finish<S: RecordSink + ?Sized>(&mut self, sink: &mut S) -> Result<u64, FileError> {
-        if let Some(offset) = self.border.open_quote() {
+        if let Some(offset) = self.boundary.open_quote() {
             return Err(self.unclosed(offset, "before the end of the file"));
         }
         // DOS ended texts with Ctrl-Z.
@@ -230,29 +230,29 @@ impl CsvReader {
     }
 
     fn take_whole<S: RecordSink + ?Sized>(&mut self, record: &[u8], sink: &mut S) -> Result<(), FileError> {
-        let quotes = self.border.has_quotes();
+        let quotes = self.boundary.has_quotes();
         if self.records.header.is_some() {
             let position = Position { record: self.records.next, line: self.line, byte: self.byte };
             self.records.take(record, quotes, position, sink)?;
         } else if let Some(header) = header::read(record, (&self.limits, &self.dialect), self.records.western)
             .map_err(|error| error.at_line(self.line))?
         {
-            self.border.set_delimiter(header.delimiter);
+            self.boundary.set_delimiter(header.delimiter);
             let line = self.line;
             sink.header(&header.names).map_err(|error| error.at_line(line))?;
             self.records.header = Some(header);
         }
         if quotes && !self.sheet {
-            self.line += border::line_ends(record);
+            self.line += record_boundary::line_ends(record);
         }
         self.byte += record.len() as u64;
-        self.border.restart();
+        self.boundary.restart();
         Ok(())
     }
 
     fn too_long(&self) -> FileError {
         let limit = self.limit();
-        if let Some(offset) = self.border.open_quote() {
+        if let Some(offset) = self.boundary.open_quote() {
             return self.unclosed(offset, &format!("within the {limit} bytes that a record may have"));
         }
         if self.records.header.is_none() {
@@ -264,7 +264,7 @@ impl CsvReader {
     }
 
     fn unclosed(&self, offset: usize, place: &str) -> FileError {
-        let line = self.line + border::line_ends(self.carry.get(..offset).unwrap_or_default());
+        let line = self.line + record_boundary::line_ends(self.carry.get(..offset).unwrap_or_default());
         let message = format!("A quote is opened here and not closed {place}.");
         self.in_record(FileError::new(ErrorCode::CsvUnclosedQuote, message).at_line(line))
     }
@@ -376,7 +376,12 @@ fn column_at(text: &str, delimiter: Delimiter, quotes: bool) -> usize {
 /// What is wrong with a record's shape. It comes first: without it no cell is sure to be in its column. Without `columns`,
 /// any number of cells will do.
 /// `hints` is the text of a handmade file's record: what people and programs do to it can be named.
-fn defect(cut: &Cut, columns: Option<Columns>, names: &Names, hints: Option<&str>) -> Option<RecordError> {
+fn defect(
+    cut: &Cut,
+    columns: Option<Columns>,
+    names: &FieldNames,
+    hints: Option<&str>,
+) -> Option<RecordError> {
     if let Some(index) = cut.bad_quote {
         let mut message =
             format!("Cell {} has a quote inside unquoted text, or text after its closing quote.", index + 1);
@@ -415,7 +420,7 @@ fn count_hint(cut: &Cut, columns: Columns, text: &str) -> &'static str {
         && text.starts_with('"')
         && text.matches([',', ';', '\t', '|']).count() + 1 >= columns.named;
     if whole_line && columns.named > 1 {
-        " The whole line stands in quotes: save the file anew from the program that it comes from, or take the quotes off."
+        " The whole line is in quotes: save the file again from its original program, or remove the quotes."
     } else if text.contains(['\u{201c}', '\u{201d}', '\u{201e}']) {
         " The characters \u{201c} and \u{201d} are no quotes: use \" around a cell with a delimiter in it."
     } else if cut.cells < columns.named && cut.cells == 1 {
@@ -425,7 +430,7 @@ fn count_hint(cut: &Cut, columns: Columns, text: &str) -> &'static str {
     } else if cut.nameless.is_none() {
         " The surplus cells are empty: `--rows flexible` leaves them out."
     } else {
-        " A cell with a delimiter in it must stand in quotes."
+        " A cell that contains a delimiter must be in quotes."
     }
 }
 
@@ -444,7 +449,7 @@ fn is_blank(cut: &Cut, fields: &[RawField<'_>]) -> bool {
         && fields.iter().all(|field| matches!(field.value, RawValue::Text(text) if text.chars().all(empty)))
 }
 
-fn in_column(error: RecordError, names: &Names, index: usize) -> RecordError {
+fn in_column(error: RecordError, names: &FieldNames, index: usize) -> RecordError {
     match NameId::try_from(index).ok().and_then(|id| names.get(id)) {
         Some(name) => error.in_field(name),
         None => error,

@@ -14,8 +14,8 @@ pub struct Dialect {
     pub delimiter: Option<Delimiter>,
     /// Encoding of the text; `None` to tell it from the byte order mark, without which it is UTF-8.
     pub encoding: Option<TextEncoding>,
-    /// People make the file: what stands around its records and in its letters is looked at (titles, rows with nothing in them,
-    /// bytes of another encoding). Otherwise it is a program's, and taken at its word.
+    /// The file was made by people: titles, empty rows and bytes of another encoding are detected. Otherwise
+    /// it is a program's, and taken at its word.
     pub handmade: bool,
     /// What to skip before the header of a handmade table.
     pub skip_lines: SkipLines,
@@ -34,7 +34,7 @@ impl Default for Dialect {
             delimiter: Some(Delimiter::Comma),
             encoding: None,
             handmade: false,
-            skip_lines: SkipLines::Told,
+            skip_lines: SkipLines::Refuse,
             flexible: false,
             lax_quotes: false,
         }
@@ -70,7 +70,7 @@ impl ReadAs {
             handmade: dialect.handmade,
             skip_lines: match dialect.skip_lines {
                 SkipLines::Lines(lines) => Some(lines),
-                SkipLines::Told | SkipLines::Auto => None,
+                SkipLines::Refuse | SkipLines::Auto => None,
             },
             skip_titles: dialect.skip_lines == SkipLines::Auto,
             lax_quotes: dialect.lax_quotes,
@@ -82,7 +82,7 @@ impl ReadAs {
         let skip_lines = match (self.skip_lines, self.skip_titles) {
             (Some(lines), _) => SkipLines::Lines(lines),
             (None, true) => SkipLines::Auto,
-            (None, false) => SkipLines::Told,
+            (None, false) => SkipLines::Refuse,
         };
         Dialect {
             delimiter: self.delimiter.or(Dialect::default().delimiter),
@@ -98,9 +98,9 @@ impl ReadAs {
 /// What to skip before a table's header, besides what is certainly none of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SkipLines {
-    /// Nothing: titles and comments are told.
+    /// Nothing: titles and comments are reported.
     #[default]
-    Told,
+    Refuse,
     /// That many lines.
     Lines(u32),
     /// Titles and comments.

@@ -1,7 +1,7 @@
-//! Text encodings: which one an upload is in, and the way from there to UTF-8, which is all that the readers know.
+//! Text encodings: detects the encoding of an upload and converts it to UTF-8 for the readers.
 //!
-//! Nothing is guessed from the letters of a text: an encoding is named, or told by a byte order mark, or it is UTF-8. Bytes
-//! that are no text in their encoding stay visible as such: the record that they stand in has a defect.
+//! Nothing is guessed from the letters of a text. An encoding is named, or given by a byte order mark, or it
+//! is UTF-8. Bytes that are invalid in their encoding stay visible: their record has a defect.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// Bytes of UTF-8 made at a time.
 const SCRATCH: usize = 16 * 1024;
-/// What stands for bytes that are no text: no byte of UTF-8, so that the readers find it.
+/// The placeholder for invalid bytes. It is never a byte of UTF-8, so the readers detect it.
 const NO_TEXT: &[u8] = b"\xFF";
 
 /// Encoding of an upload's text.

@@ -1,4 +1,4 @@
-//! The fields of the record at hand, in storage that serves one record after the other.
+//! The fields of the current record, in storage that is reused for each record.
 
 use std::mem;
 use std::ops::Range;
@@ -11,7 +11,7 @@ pub(super) struct FieldStore {
     spare: Vec<RawField<'static>>,
 }
 
-/// Values that do not stand in the source as they are: with doubled quotes or escapes undone, one after the other.
+/// Values that differ from the source: with doubled quotes or escapes decoded, one after the other.
 ///
 /// They cannot be lent out while more of them are written, so each is noted with the field that it belongs to and
 /// set once the record is read.
@@ -31,7 +31,7 @@ impl FieldStore {
     pub(super) fn give_back(&mut self, mut fields: Vec<RawField<'_>>) {
         fields.clear();
         // Collecting a vector's own items in place keeps its allocation: a way to end the borrow without unsafe code.
-        // Were it ever to allocate anew, it would be slower but still right.
+        // If it had to allocate again, it would be slower but still correct.
         self.spare =
             fields.into_iter().map(|field| RawField { name: field.name, value: RawValue::Null }).collect();
     }

@@ -1,8 +1,9 @@
 //! A JSON array of objects → records, element by element.
 //!
-//! Element borders are found by counting brackets outside strings; each element is then read once, whole. A fault of the
-//! syntax makes all borders after it uncertain and is the file's; what is wrong with an element that reads as JSON (no
-//! object, a key twice, too deep, bytes that are not UTF-8 inside a string) is the record's alone.
+//! The boundaries of elements are found by counting brackets outside strings. Each element is then parsed
+//! once as a whole. A syntax error makes all later boundaries uncertain, so it is an error of the file. An
+//! element that is valid JSON but not a valid record (no object, a repeated key, nested too deeply, invalid
+//! UTF-8 inside a string) is an error of that record.
 
 mod element;
 mod nested;
@@ -39,7 +40,7 @@ pub(super) struct JsonReader {
     handmade: bool,
     /// The records are objects without an array around them.
     bare: bool,
-    /// The way to the list, where it stands inside an object.
+    /// The path of the list, if it is inside an object.
     seek: Option<seek::Seek>,
 }
 
@@ -79,7 +80,7 @@ impl JsonReader {
         }
     }
 
-    /// The list stands inside an object: the keys to it. Where that is optional, a list that is the file itself will do.
+    /// The list is inside an object: the keys to it. Where that is optional, a list that is the file itself will do.
     pub(super) fn at(&mut self, keys: Vec<String>, optional: bool) {
         self.seek = Some(seek::Seek::new(keys, optional));
         self.state = State::Seek;
@@ -145,7 +146,7 @@ impl JsonReader {
         rest
     }
 
-    /// Moves on by a byte outside elements, and tells how many bytes that takes: none where an element begins.
+    /// Advances by a byte outside elements, and returns how many bytes that takes: none if an element begins.
     fn take_structure(&mut self, byte: u8) -> Result<usize, FileError> {
         self.state = match (self.state, byte) {
             (State::Start, b'[') => State::First,
@@ -269,7 +270,7 @@ impl JsonReader {
         self.here(ErrorCode::RecordTooLarge, message).at_record(self.records.next().get())
     }
 
-    /// Nesting whose end was not found: unlike that of a record with sure borders, it is the file's fault.
+    /// Nesting whose end was not found. Unlike in a record with known boundaries, this is an error of the file.
     fn too_deep(&self) -> FileError {
         let levels = self.records.depth();
         let message = format!("Arrays and objects are nested more than {levels} levels deep and not closed.");

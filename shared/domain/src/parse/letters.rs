@@ -1,4 +1,4 @@
-//! What the letters of a text say of the way that it came: bytes of one encoding read in another.
+//! Detects text that was read in the wrong encoding, by its letters.
 
 use std::str;
 

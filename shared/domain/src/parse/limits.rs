@@ -1,6 +1,6 @@
 //! How much of one upload the parse step takes at a time.
 
-/// Bounds of the parse step. All count what stands in the decompressed upload, as UTF-8, and all are inclusive.
+/// Bounds of the parse step. All apply to the decompressed upload as UTF-8, and all are inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParseLimits {
     /// Bytes of one record, without its line end.

@@ -1,4 +1,4 @@
-//! A file of failed records that Muster wrote: known by a column of its header, however a spreadsheet saved it anew.
+//! Recognises a file of failed records that Muster wrote by a column of its header, even after a spreadsheet has saved it again.
 
 use super::encoding::text_of;
 use super::{FAILED_MARK, TextEncoding};

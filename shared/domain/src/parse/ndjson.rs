@@ -1,8 +1,8 @@
 //! One JSON object a line → records.
 //!
-//! A line is a border that no broken record can move, so a broken line fails alone. Only the last line, where it has no line
-//! end, may be half a record: then the upload's length cannot be trusted, and the file is refused. Lines end at LF; a CR
-//! before it and blank lines mean nothing.
+//! A broken record cannot move the end of its line, so a broken line fails alone. Only a last line without a
+//! line end can be half a record. The file is then refused, since it may have been cut off. Lines end at LF;
+//! a CR before it and blank lines mean nothing.
 
 use std::mem;
 

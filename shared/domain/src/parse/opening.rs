@@ -1,6 +1,6 @@
-//! What stands before a table's header: lines of programs and people, and what ends its cells.
+//! Lines before a table's header, and the delimiter of its cells.
 //!
-//! Only what is certain is skipped without a word: `sep=`, `#TYPE`, `version:` and rows with nothing in them. Everything else (titles,
+//! Only what is certain is skipped silently: `sep=`, `#TYPE`, `version:` and rows with nothing in them. Everything else (titles,
 //! comments) is named, with the option that skips it.
 
 use super::csv::{cut_header, detect, is_blank_line as is_blank};
@@ -17,7 +17,7 @@ pub struct TableOpening {
     pub skip: u64,
     /// What ends its cells, where that is known.
     pub delimiter: Option<Delimiter>,
-    /// What stands in the lines that are skipped, for people.
+    /// A description of the skipped lines, for people.
     pub skipped: Vec<&'static str>,
 }
 
@@ -80,14 +80,14 @@ fn before_header(lines: &[&str], at: usize, header: usize) -> FileError {
     };
     let (line, number) = (at + 1, header + 1);
     let message = format!(
-        "line {line} looks like {what} and line {number} like the header: skip what stands before it with `--skip-lines {header}` \
+        "line {line} looks like {what} and line {number} like the header: skip the lines before it with `--skip-lines {header}` \
          (or `--skip-lines auto`)"
     );
     let error = FileError::new(ErrorCode::CsvHeaderUnknown, message).at_line(line as u64);
     error.mended_by(["--skip-lines".to_owned(), header.to_string()])
 }
 
-/// The line of the header, where lines of another kind stand before it; none where the first line will have to do.
+/// The line of the header, if other lines precede it; `None` if the first line is used.
 fn header(
     lines: &[&str],
     at: usize,
@@ -236,22 +236,22 @@ mod tests {
             ("email\n", (0, Delimiter::Comma)),
             ("\"email\",\"first\nname;x\"\n", (0, Delimiter::Comma)),
         ] {
-            assert_eq!(opening(text, SkipLines::Told), Ok((wanted.0, Some(wanted.1))), "{text:?}");
+            assert_eq!(opening(text, SkipLines::Refuse), Ok((wanted.0, Some(wanted.1))), "{text:?}");
         }
-        assert!(opening("sep=:\nemail\n", SkipLines::Told).is_err());
+        assert!(opening("sep=:\nemail\n", SkipLines::Refuse).is_err());
     }
 
     #[test]
     fn titles_and_comments_are_named_and_skipped_where_asked() {
         let titled = "Employee list as of 2026-01-05,,\n,,\nemail,first_name,name\n";
-        let error = opening(titled, SkipLines::Told).unwrap_err();
+        let error = opening(titled, SkipLines::Refuse).unwrap_err();
         assert!(error.contains("`--skip-lines 2`") && !error.contains("Employee"), "{error}");
         for skip in [SkipLines::Auto, SkipLines::Lines(2)] {
             assert_eq!(opening(titled, skip), Ok((2, Some(Delimiter::Comma))));
         }
         assert!(
-            opening("# made by HR; v1\nemail,name\n", SkipLines::Told).unwrap_err().contains("a comment")
+            opening("# made by HR; v1\nemail,name\n", SkipLines::Refuse).unwrap_err().contains("a comment")
         );
-        assert_eq!(opening("x,y,z\na@b.co,email,name\n", SkipLines::Told), Ok((0, Some(Delimiter::Comma))));
+        assert_eq!(opening("x,y,z\na@b.co,email,name\n", SkipLines::Refuse), Ok((0, Some(Delimiter::Comma))));
     }
 }

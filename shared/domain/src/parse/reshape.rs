@@ -1,9 +1,9 @@
-//! Values that stand deeper in a record of JSON, under names that are JSON Pointers: `/name/givenName`, `/emails/0/value`.
+//! Nested values of a JSON record, addressed by JSON Pointers: `/name/givenName`, `/emails/0/value`.
 //!
-//! A part of a pointer that is no number chooses, of a list of objects, the first one in which that key is true, or whose `type` it is:
-//! `/emails/primary/value`, `/emails/work/value`. Of several pointers to one field the first that leads to a value counts. What is
-//! staged has the values under the pointers, as they are written, and what they were taken out of only where the mapping has its name
-//! too. A null that a pointer leads to counts where no later pointer of its field leads to a value.
+//! In a list of objects, a part of a pointer that is not a number selects the first object in which that key is true, or whose `type`
+//! is that word: `/emails/primary/value`, `/emails/work/value`. If several pointers map to one field, the first one that leads to a
+//! value is used. The staged record has the values under the pointers as written. The object around them is kept only if the mapping
+//! names it too. A null that a pointer leads to is used if no later pointer of its field leads to a value.
 
 use std::collections::HashMap;
 
@@ -13,15 +13,15 @@ use super::RecordSink;
 use crate::error::FileError;
 use crate::fault::{Mutant, mutant};
 use crate::field::FieldTable;
-use crate::record::{NameId, Names, RawField, RawRecord, RawValue};
+use crate::record::{FieldNames, NameId, RawField, RawRecord, RawValue};
 
 /// What an import takes out of its records.
 #[derive(Debug, Clone)]
 pub(super) struct Shape {
     pointers: Vec<Pointer>,
     /// The names of the records as they are staged.
-    names: Names,
-    /// Names that the mapping has itself: what stands under them is kept, whatever pointers take out of it.
+    names: FieldNames,
+    /// Names in the mapping itself: their values are kept, whatever pointers take out of them.
     kept: Vec<String>,
     /// What each name of the upload is: one of those, or what pointers begin with.
     known: Vec<Option<NameId>>,
@@ -29,7 +29,7 @@ pub(super) struct Shape {
 
 #[derive(Debug, Clone)]
 struct Pointer {
-    /// As it stands in the mapping.
+    /// As in the mapping.
     name: String,
     parts: Vec<String>,
     /// What it leads to: a field, or a key of the metadata.
@@ -80,7 +80,7 @@ impl Shape {
         let pointers: Vec<Pointer> = pointers.into_iter().map(|(_, pointer)| pointer).collect();
         let kept = table.0.iter().filter(|rule| rule.mapped.as_ref().is_some_and(|mapped| !mapped.left_out));
         let kept = kept.map(|rule| rule.name.clone()).collect();
-        (!pointers.is_empty()).then(|| Self { pointers, kept, names: Names::new(), known: Vec::new() })
+        (!pointers.is_empty()).then(|| Self { pointers, kept, names: FieldNames::new(), known: Vec::new() })
     }
 
     /// A sink whose records are reshaped before `sink` takes them.
@@ -92,8 +92,8 @@ impl Shape {
     fn reshape<R>(
         &mut self,
         record: &RawRecord<'_>,
-        names: &Names,
-        then: impl FnOnce(&RawRecord<'_>, &Names) -> R,
+        names: &FieldNames,
+        then: impl FnOnce(&RawRecord<'_>, &FieldNames) -> R,
     ) -> R {
         for name in names.iter().skip(self.known.len()) {
             let begins =
@@ -135,7 +135,7 @@ impl Shape {
     }
 
     /// What the pointers lead to, of each field the first value, and a null where there is no value.
-    fn held(pointers: &[Pointer], names: &mut Names, whole: &[(&str, &str)]) -> Vec<(NameId, Held)> {
+    fn held(pointers: &[Pointer], names: &mut FieldNames, whole: &[(&str, &str)]) -> Vec<(NameId, Held)> {
         let mut held: Vec<(&str, NameId, Held)> = Vec::new();
         for pointer in pointers {
             let Some((first, rest)) = pointer.parts.split_first() else { continue };
@@ -152,7 +152,7 @@ impl Shape {
         held.into_iter().map(|(_, name, taken)| (name, taken)).collect()
     }
 
-    /// Whether what stands under a name is kept as a whole.
+    /// Whether the value under a name is kept as a whole.
     fn keeps(&self, name: Option<&str>) -> bool {
         name.is_some_and(|name| self.kept.iter().any(|kept| kept == name))
             && !mutant(Mutant::PointersDropTheRest)
@@ -170,7 +170,7 @@ pub(super) struct Around<'s, S: ?Sized> {
 }
 
 impl<S: RecordSink + ?Sized> RecordSink for Around<'_, S> {
-    fn header(&mut self, names: &Names) -> Result<(), FileError> {
+    fn header(&mut self, names: &FieldNames) -> Result<(), FileError> {
         self.sink.header(names)
     }
 
@@ -182,7 +182,7 @@ impl<S: RecordSink + ?Sized> RecordSink for Around<'_, S> {
         self.sink.beyond_ascii();
     }
 
-    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
+    fn record(&mut self, record: &RawRecord<'_>, names: &FieldNames) -> Result<(), FileError> {
         let Self { shape, sink } = self;
         shape.reshape(record, names, |record, names| sink.record(record, names))
     }
@@ -210,7 +210,7 @@ fn member<'j>(json: &'j str, key: &str) -> Option<&'j str> {
     members.get(key).map(|value| value.get())
 }
 
-/// Whether an item of a list is the one that a word chooses.
+/// Whether a word selects this item of a list.
 fn is_chosen(item: &str, word: &str) -> bool {
     let kind = || member(item, "type").and_then(|kind| serde_json::from_str::<String>(kind).ok());
     member(item, word) == Some("true") || kind().is_some_and(|kind| kind == word)
@@ -247,7 +247,7 @@ mod tests {
             pointer("name/last", "family_name"),
         ];
         let held = |json: &str| {
-            let mut names = Names::new();
+            let mut names = FieldNames::new();
             let held = Shape::held(&pointers, &mut names, &[("name", json)]);
             let named = |(name, held)| (names.get(name).unwrap().to_owned(), held);
             held.into_iter().map(named).collect::<Vec<_>>()

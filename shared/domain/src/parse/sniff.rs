@@ -1,12 +1,12 @@
-//! What the first bytes of an upload say about its encoding, and against its being text at all.
+//! What the first bytes of an upload reveal about its encoding, and whether it is text at all.
 //!
-//! The declared format decides how an upload is read. This only refuses what can be none of the formats, and says what
-//! it looks like, so that a spreadsheet sent as CSV is told apart from a broken one.
+//! The declared format decides how an upload is read. This module only refuses what cannot be any of the
+//! formats, and says what it looks like, so that a workbook sent as CSV gets a helpful error.
 
 use super::TextEncoding;
 use crate::error::{ErrorCode, FileError};
 
-/// How many bytes tell what an upload is: the name in a tar archive's first header stands at 257.
+/// How many bytes identify an upload: the magic of a tar archive's first header is at 257.
 pub(super) const HEAD_BYTES: usize = 512;
 
 const MARK: &[u8] = b"\xEF\xBB\xBF";

@@ -1,4 +1,4 @@
-//! One user while a chunk is planned: as found or new, with the changes of the records that meant it.
+//! One user while a chunk is planned: existing or new, with the changes of the records about this user.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! How what a record sends meets the metadata that a user has (contracts C.1.5). Every mode is idempotent.
+//! Combines the metadata of a record with that of the user (contracts C.1.5). Every mode is idempotent.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,5 @@
-//! What a record makes of a user's profile: flags, names of the catalog, account state, second factors, addresses, agent
-//! fields. Errors come before anything is changed, so a record that fails leaves nothing behind.
+//! Applies a record to a user's profile: flags, names of the catalog, account state, second factors, addresses, agent
+//! fields. Errors are found before anything is changed, so a failed record has no effect.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -22,7 +22,7 @@ pub(super) fn of_new(
     now: DateTime<Utc>,
     warnings: &mut Vec<Warning>,
 ) -> Result<Option<Profile>, RecordError> {
-    // What a table does not say is no statement: only JSON can say null.
+    // A missing cell in a table means nothing: only JSON can express null.
     if !rules.options.format.is_table() {
         for field in IdentifierField::ALL {
             if record.identity(*field) == Patch::Null {

@@ -1,4 +1,4 @@
-//! What is written of a user: a row, and the secrets that are kept apart from it.
+//! What is written for a user: a row, and the secrets, which are stored separately.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Whether a record is about to do what was planned.
+//! Compares what a record is about to do with its plan.
 
 use std::collections::BTreeSet;
 
@@ -30,8 +30,8 @@ pub struct Drift {
     pub now: Verdict,
 }
 
-/// How what a record is about to do differs from what was planned. `None` where it does not, and for a record that fails: that
-/// is told by its own errors.
+/// How what a record is about to do differs from what was planned. `None` where it does not, and for a record
+/// that fails: its own errors are reported.
 pub fn drift(planned: &PlannedRecord, now: Verdict, user: Option<Uuid>, effect: &Effect) -> Option<Drift> {
     if now.outcome == Outcome::Failed || mutant(Mutant::DriftUnseen) {
         return None;
@@ -65,8 +65,8 @@ fn differing<'m>(
 }
 
 impl Drift {
-    /// That of a record whose plan is not there any more, so that nobody can tell what it was, and of one that means a user whom no
-    /// record of the import made although its plan says so. `None` for one that fails.
+    /// For a record whose plan no longer exists, and for a record about a user that no record of the import
+    /// created although its plan says so. `None` for one that fails.
     pub fn without_plan(now: Verdict) -> Option<Self> {
         (now.outcome != Outcome::Failed).then_some(Self { fields: Vec::new(), planned: now, now })
     }

@@ -1,6 +1,6 @@
-//! Which unique values a chunk of a plan has to do with, as hashes: by them later chunks find the ones that they have to know.
+//! The unique values that a chunk of a plan involves, as hashes. By them later chunks find the chunks that they depend on.
 //!
-//! A hash that two values share costs a look and decides nothing: users are compared by their values.
+//! A hash collision costs one extra lookup and has no other effect, since users are compared by their values.
 
 use std::collections::HashMap;
 
@@ -129,9 +129,10 @@ pub struct KeptKeys {
 
 /// The keys that are kept of a chunk.
 ///
-/// A record that leaves its user alone needs none: whatever else changes that user comes by the same identifier, so in the same
-/// lane, unless records of the import may rename (`renames`). Every other record may come to something else if it meets one
-/// of its values in another state, so all of them are kept, those of failed records too.
+/// A record that leaves its user alone needs none: other records about that user have the same identifier, so
+/// they are in the same lane, unless records of the import may rename (`renames`). Every other record may
+/// come to something else if it meets one of its values in another state, so all of them are kept, those of
+/// failed records too.
 pub fn kept(
     import: ImportId,
     records: &[&Record<'_>],

@@ -1,4 +1,4 @@
-//! The sums of a plan by field, kind and cause: small, and without a value of a user.
+//! The sums of a plan by field, kind and cause. They are small and contain no value of a user.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::PlannedRecord;
 use crate::error::RecordError;
 use crate::outcome::{Outcome, Reason};
 
-/// Most fields, kinds and causes that are told apart; what comes after them is counted under [`OTHER`].
+/// How many fields, kinds and causes are distinguished; further ones are counted under [`OTHER`].
 const MOST: usize = 200;
 /// Most fields that a kind names.
 const NAMED: usize = 8;

@@ -1,4 +1,4 @@
-//! What is kept of a planned chunk: one compact value.
+//! The stored form of a planned chunk: one compact value.
 
 use std::io::Read;
 
@@ -17,7 +17,7 @@ use crate::undo::{LeftUser, membership_path};
 
 /// The first byte.
 const VERSION: u8 = 2;
-/// The version before: arrays and objects of users stand in the JSON as they are, so those that are nested deep cannot be read.
+/// The previous version: arrays and objects of users are in the JSON unchanged, so deeply nested ones cannot be read.
 const NESTED: u8 = 1;
 /// As fast as it gets: it is written once and read about once.
 const ZSTD_LEVEL: i32 = 1;
@@ -57,7 +57,7 @@ pub struct PlannedRecord {
     /// What the user has in them afterwards.
     #[serde(rename = "a", default, skip_serializing_if = "Map::is_empty", serialize_with = "write_apart")]
     pub after: Map<String, Value>,
-    /// Of one that inserts a user: a hash of all that the user is to have.
+    /// For a record that inserts a user: a hash of all its values.
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub inserts: Option<i64>,
     /// Of one whose user is not there yet: the record that makes it.
@@ -86,7 +86,7 @@ impl PlannedRecord {
         Verdict { outcome: self.outcome, reason: self.reason }
     }
 
-    /// Puts the group of the import in the place of the one that was not there when this was planned.
+    /// Replaces the group that did not exist when this was planned by the group of the import.
     pub fn put_group(&mut self, place: Enrolment) {
         let missing = membership_path(place.organization_id, GroupId::PLANNED.get());
         if let Some(enrolled) = self.after.remove(&missing) {
@@ -98,7 +98,7 @@ impl PlannedRecord {
 /// A user as a chunk would leave it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlannedUser {
-    /// Id; of a user that is not there yet, one that no user will have.
+    /// Id; for a new user, an id that no user will have.
     pub id: Uuid,
     /// Whether the plan makes it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -1,7 +1,8 @@
-//! The brake: a file most of whose first records fail for one cause is refused before anything is applied.
+//! The brake refuses a file before anything is applied if most of its first records fail for one cause.
 //!
-//! One wrong option (an encoding, a format of dates) fails nearly every record and lets a few through, which is never what was meant.
-//! Only the first records are looked at, as many as a chunk has, and a small file is not stopped: its failures are seen at a glance.
+//! A wrong option (an encoding, a date format) makes nearly every record fail and lets a few through, which
+//! nobody wants. Only the first records are checked, as many as a chunk has. Small files are not stopped,
+//! since their failures are easy to see.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -35,7 +36,7 @@ struct Cause {
 }
 
 impl Brake {
-    /// One that stops when more than so many percent of the first records fail for one cause; none where that is 0.
+    /// A brake that stops when more than this percentage of the first records fails for one cause; `None` for 0.
     pub(super) fn new(percent: Option<u8>, chunk_records: u32) -> Option<Self> {
         let percent = u64::from(percent.filter(|percent| *percent > 0)?);
         (!mutant(Mutant::NoBrake)).then(|| Self {
@@ -80,7 +81,7 @@ impl Brake {
     }
 
     fn check(&self) -> Result<(), FileError> {
-        // Of causes that are as frequent the one that was met first.
+        // Among equally frequent causes, the one found first.
         let worst = self.causes.iter().max_by_key(|(_, cause)| (cause.records, Reverse(cause.before)));
         let Some(((code, field), cause)) = worst else { return Ok(()) };
         if cause.records * 100 <= self.seen * self.percent {

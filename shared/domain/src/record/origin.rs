@@ -1,11 +1,11 @@
-//! Where a record of a mended file comes from: the import in which it failed, and its number there.
+//! The origin of a record of a corrected file: the import in which it failed, and its number there.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::id::ImportId;
 
-/// The key of an object that holds a record's [`Origin`]; in a table it stands under the column that marks the file.
+/// The key of an object with a record's [`Origin`]; in a table it is in the column that marks the file.
 pub const ORIGIN_KEY: &str = "_error_import";
 
 /// A failed record of an import. As text `0198…#12`: no spreadsheet takes that for a number, a date or a formula.

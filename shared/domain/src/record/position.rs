@@ -1,4 +1,4 @@
-//! Where in the upload a record stands.
+//! The position of a record in the upload.
 
 use std::fmt;
 use std::num::NonZeroU64;

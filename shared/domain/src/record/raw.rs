@@ -8,25 +8,25 @@ use std::collections::HashMap;
 use super::position::Position;
 use crate::error::RecordError;
 
-/// Index of a field's name in the import's [`Names`].
+/// Index of a field's name in the import's [`FieldNames`].
 pub type NameId = u32;
 
 /// The field names met in one import, in the order in which they were met (for CSV: the header, column by column).
 ///
 /// Records name their fields by index, so that what a name means is worked out once an import and not once a record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Names {
+pub struct FieldNames {
     names: Vec<Box<str>>,
     index: HashMap<Box<str>, NameId>,
 }
 
-impl Names {
+impl FieldNames {
     /// No names yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The names of a CSV header, duplicates kept so that indexes are columns ([`Names::find`] gives the first).
+    /// The names of a CSV header, duplicates kept so that indexes are columns ([`FieldNames::find`] gives the first).
     pub fn from_header<S: AsRef<str>>(columns: impl IntoIterator<Item = S>) -> Self {
         let mut names = Self::new();
         for column in columns {
@@ -99,7 +99,7 @@ pub enum RawValue<'a> {
 /// One field of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawField<'a> {
-    /// Which name in the import's [`Names`].
+    /// Which name in the import's [`FieldNames`].
     pub name: NameId,
     /// What stood there.
     pub value: RawValue<'a>,
@@ -108,16 +108,15 @@ pub struct RawField<'a> {
 /// One record of an upload, borrowed from the parser's buffer or from a decoded chunk.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RawRecord<'a> {
-    /// Where it stands in the upload.
+    /// Its position in the upload.
     pub position: Position,
     /// Its fields in the order of the upload; for CSV one a column. With a defect: as far as they could be read.
     pub fields: &'a [RawField<'a>],
     /// Why the record could not be read whole (wrong number of cells, undecodable bytes, broken JSON line).
-    /// A record with a defect fails alone; it never becomes a user.
+    /// A record with a defect fails and never becomes a user; other records are not affected.
     pub defect: Option<&'a RecordError>,
-    /// The record's source text, without its line end, where there is a defect: `fields` may then hold only a part of
-    /// it, and whoever downloads the failed records must get back what was sent. Bytes that are not UTF-8 stand
-    /// as U+FFFD.
+    /// The record's source text, without its line end, where there is a defect: `fields` may then contain only a part of
+    /// it, and the file of failed records must contain what was sent. Bytes that are not UTF-8 are U+FFFD.
     pub raw: Option<&'a str>,
 }
 

@@ -1,16 +1,17 @@
-//! Which names of an upload hold secrets, and what is shown in place of the values under them.
+//! Which names of an upload hold secrets, and what is shown instead of their values.
 //!
 //! A name counts as secret when the import takes it for a secret field, and when it looks like one: a misspelt or unknown name is
-//! where plain secrets are found. When in doubt a value is hidden; it can be put in again, but never be taken back.
+//! where plain secrets are found. When in doubt, a value is hidden: a hidden value can be entered again, but a published secret
+//! cannot be taken back.
 
 use serde_json::{Map, Value};
 
-use super::raw::{NameId, Names, RawField, RawRecord, RawValue};
+use super::raw::{FieldNames, NameId, RawField, RawRecord, RawValue};
 use crate::error::ErrorCode;
 use crate::fault::{Mutant, mutant};
 use crate::normalise::REDACTED;
 
-/// Anywhere in a name, whatever stands between its letters.
+/// Anywhere in a name, whatever is between its letters.
 const PARTS: [&str; 20] = [
     "password",
     "passwd",
@@ -34,7 +35,7 @@ const PARTS: [&str; 20] = [
     "authenticator",
 ];
 
-/// As a word of a name, words being told apart by separators and by capitals.
+/// As a word of a name; words are separated by separators and by capitals.
 const WORDS: [&str; 9] = ["pass", "pw", "otp", "hotp", "pin", "salt", "psk", "jwt", "cvv"];
 
 /// What may be read back of the object `password`: how it was hashed and until when it counts (contracts A.3.8).
@@ -97,7 +98,7 @@ pub struct Secrets {
 
 impl Secrets {
     /// By what the names look like alone.
-    pub fn by_name(names: &Names) -> Self {
+    pub fn by_name(names: &FieldNames) -> Self {
         let mut secrets = Self::default();
         for name in names.iter() {
             secrets.push(name, false);
@@ -160,7 +161,7 @@ impl Secrets {
     }
 
     /// What may be shown of a field: `None` where it may be shown as it is.
-    pub fn shown(&self, field: &RawField<'_>, names: &Names) -> Option<String> {
+    pub fn shown(&self, field: &RawField<'_>, names: &FieldNames) -> Option<String> {
         let name = names.get(field.name).unwrap_or_default();
         match field.value {
             // There is nothing to hide, and no secret that would have to be put in again.

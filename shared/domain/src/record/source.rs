@@ -2,12 +2,12 @@
 
 use serde_json::value::to_raw_value;
 
-use super::raw::{Names, RawRecord, RawValue};
+use super::raw::{FieldNames, RawRecord, RawValue};
 use super::secrets::Secrets;
 
 /// JSON text `[[name, value], …]` in the order of the upload. A record whose fields could not be read gives its source
 /// text under the empty name; one that was not read whole gives nothing but [`REDACTED`](crate::normalise::REDACTED) where it may hold a secret.
-pub fn source_json(record: &RawRecord<'_>, names: &Names, secrets: &Secrets) -> String {
+pub fn source_json(record: &RawRecord<'_>, names: &FieldNames, secrets: &Secrets) -> String {
     let record = if secrets.hide_whole(record) { Secrets::hidden(record) } else { *record };
     let mut text = String::from("[");
     for field in record.fields {
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn sources_keep_order_and_hide_secrets() {
-        let names = Names::from_header(["email", "password_hash", "n"]);
+        let names = FieldNames::from_header(["email", "password_hash", "n"]);
         let fields = [
             RawField { name: 1, value: RawValue::Text("$2y$10$x") },
             RawField { name: 0, value: RawValue::Text("a\"b\0") },
@@ -67,7 +67,7 @@ mod tests {
             source_json(&record, &names, &Secrets::by_name(&names)),
             r#"[["password_hash","REDACTED"],["email","a\"b�"],["n",1.0]]"#
         );
-        let names = Names::from_header(["password", "mfa", "mfa_email", "totp_secret"]);
+        let names = FieldNames::from_header(["password", "mfa", "mfa_email", "totp_secret"]);
         let fields = [
             RawField { name: 0, value: RawValue::Json(r#"{"type": "bcrypt", "password_hash": "$2a$"}"#) },
             RawField {

@@ -113,7 +113,7 @@ impl ColumnChoices {
         }
         let mut table = FieldTable::native();
         for (place, (name, target)) in self.columns.iter().enumerate() {
-            // A header is folded before it is looked up, so the name that stands for it is folded as well.
+            // A header is folded before it is looked up, so its name here is folded too.
             let by_place = name
                 .strip_prefix('#')
                 .is_some_and(|place| !place.is_empty() && place.bytes().all(|byte| byte.is_ascii_digit()));

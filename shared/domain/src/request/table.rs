@@ -235,7 +235,7 @@ const fn value(name: &'static str, meaning: &'static str) -> ChoiceValue {
 
 const FORMATS: &[ChoiceValue] = &[
     value(Format::Csv.as_str(), "A table of text with a header line."),
-    value(Format::Json.as_str(), "One list of objects, which may stand inside an object (`at`)."),
+    value(Format::Json.as_str(), "One list of objects, which may be inside an object (`at`)."),
     value(Format::Ndjson.as_str(), "One JSON object a line."),
     value(Format::Xlsx.as_str(), "A workbook, one of whose sheets is a table."),
 ];
@@ -245,7 +245,7 @@ const DELIMITERS: &[ChoiceValue] = &[
     value(Delimiter::Semicolon.as_str(), "`;`"),
     value(Delimiter::Tab.as_str(), "The tab character."),
     value(Delimiter::Pipe.as_str(), "`|`"),
-    value("auto", "The one that the header line has."),
+    value("auto", "The delimiter of the header line."),
 ];
 
 const ENCODINGS: &[ChoiceValue] = &[
@@ -255,9 +255,9 @@ const ENCODINGS: &[ChoiceValue] = &[
     value(TextEncoding::Latin1.as_str(), "ISO 8859-1."),
     value(
         TextEncoding::Windows1252.as_str(),
-        "Latin-1 with letters and signs (€, Š) where that has control characters.",
+        "Latin-1 with letters and signs (€, Š) in place of its control characters.",
     ),
-    value("auto", "By the byte order mark; UTF-8 where there is none."),
+    value("auto", "By the byte order mark; UTF-8 without one."),
 ];
 
 /// Every option there is, in the order in which the command line sends them.
@@ -266,8 +266,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "profile",
         Group::Import,
         Kind::Text(Text { most: Some(255), ..text(1, &[]) }),
-        "A named set of options: one that `muster profile save` made, or a built-in one (`muster profile list`); what is given beside it counts \
-         more. `muster inspect --profile auto` proposes one. No profile holds another",
+        "A named set of options: one that `muster profile save` made, or a built-in one (`muster profile list`); options given beside it take precedence. `muster inspect --profile auto` proposes one. A profile cannot name another one",
         |to, value| profile_name(value).map(|name| to.profile = Some(name)),
     )
     .value("NAME")
@@ -275,7 +274,7 @@ pub const OPTIONS: &[ImportOption] = &[
     option("format", Group::File, Kind::Choice(FORMATS), "Format of the file", |to, value| {
         take_some(value, &mut to.format)
     })
-    .told("by its media type or the ending of its name")
+    .told("by its media type or its file extension")
     .of_one_file()
     .listed(
         Section::File,
@@ -291,13 +290,13 @@ pub const OPTIONS: &[ImportOption] = &[
         "identifier",
         Group::Import,
         Kind::Choice(IdentifierField::VALUES),
-        "The field that says which user a record means",
+        "The field that identifies the user of a record",
         |to, value| take(value, &mut to.options.identifier),
     )
     .usually("email")
     .listed(
         Section::First,
-        "People are told apart by",
+        "People are identified by",
         &[
             ("email", "their e-mail address"),
             ("phone_number", "their phone number"),
@@ -308,13 +307,13 @@ pub const OPTIONS: &[ImportOption] = &[
         "on_existing",
         Group::Import,
         Kind::Choice(OnExisting::VALUES),
-        "What happens to a user that exists already",
+        "What happens to existing users",
         |to, value| take(value, &mut to.options.on_existing),
     )
     .usually("update")
     .listed(
         Section::First,
-        "Somebody who is there already is",
+        "Existing users are",
         &[
             ("update", "updated"),
             ("skip", "left as they are"),
@@ -325,7 +324,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "metadata",
         Group::Values,
         Kind::Choice(MetadataMode::VALUES),
-        "How a record's metadata meets the metadata that a user has",
+        "How a record's metadata is combined with the metadata of the user",
         |to, value| take(value, &mut to.options.metadata),
     )
     .usually("merge")
@@ -358,7 +357,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "group",
         Group::Import,
         Kind::Text(Text { most: Some(255), ..text(1, &[]) }),
-        "Group to enrol the users in, by its name; made if it is new",
+        "Group to enrol the users in, by its name; created if it is new",
         |to, value| group_name(value).map(|name| to.options.group = Some(name)),
     )
     .value("NAME")
@@ -384,7 +383,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "on_invalid",
         Group::Import,
         Kind::Choice(OnInvalid::VALUES),
-        "Whether invalid records fail alone, or refuse the whole file",
+        "Whether only invalid records fail, or the whole file is refused",
         |to, value| take(value, &mut to.options.on_invalid),
     )
     .usually("continue")
@@ -397,8 +396,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "brake",
         Group::Import,
         Kind::Number(0, 100),
-        "Stop before anything is applied where more than this share, in percent, of the records of the first chunk fails for one cause; files \
-         of fewer than 100 records are never stopped, and 0 stops none",
+        "Stop before anything is applied if more than this share of the first chunk's records, in percent, fails for one cause; files of fewer than 100 records are never stopped, and 0 turns it off",
         |to, value| match value.parse() {
             Ok(percent @ 0..=100) => {
                 to.brake = percent;
@@ -419,7 +417,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "unknown_columns",
         Group::Columns,
         Kind::Choice(UnknownColumns::VALUES),
-        "What happens with columns and keys that are not known",
+        "What happens with unknown columns and keys",
         |to, value| take(value, &mut to.options.unknown_columns),
     )
     .usually("refuse")
@@ -432,7 +430,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "header_names",
         Group::Columns,
         Kind::Choice(HeaderNames::VALUES),
-        "Which names of columns and keys are known besides those of the fields",
+        "Which names of columns and keys are recognised besides those of the fields",
         |to, value| take(value, &mut to.options.header_names),
     )
     .usually("common")
@@ -445,7 +443,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "at",
         Group::File,
         Kind::Text(Text { most: Some(1024), ..text(1, &["users", "/realm/users"]) }),
-        "Where the list of records stands in a JSON file: `users`, `/realm/users`; `?users` means: if there is such a list",
+        "The path of the list of records in a JSON file: `users`, `/realm/users`; `?users` means: if there is such a list",
         |to, value| pointer(value).map(|pointer| to.options.at = Some(pointer)),
     )
     .value("POINTER")
@@ -491,7 +489,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "rows",
         Group::File,
         Kind::Choice(Rows::VALUES),
-        "What short and long rows of a table do",
+        "Whether short and long rows of a table are accepted",
         |to, value| take(value, &mut to.options.rows),
     )
     .usually("strict")
@@ -500,8 +498,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "columns",
         Group::Columns,
         Kind::Pairs("E-Mail=email,Abteilung=custom__department,Address="),
-        "What a column or key means. Nothing after the equals sign leaves it out, `#3` is the third column; of several names for a field the \
-         first counts that has a value in the record",
+        "What a column or key means. Nothing after the equals sign leaves it out, `#3` is the third column; if several names are given for a field, the first one with a value in the record is used",
         |to, value| to.columns.set_columns(value),
     )
     .flag(Flag { name: Some("column"), value: Some("NAME=FIELD"), hyphens: false }),
@@ -540,7 +537,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "values",
         Group::Values,
         Kind::Choice(Values::VALUES),
-        "Whether numbers and flags in JSON may come as text",
+        "Whether numbers and flags in JSON may be written as text",
         |to, value| take(value, &mut to.options.values),
     )
     .usually("exact")
@@ -553,7 +550,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "unknown_names",
         Group::Values,
         Kind::Choice(UnknownNames::VALUES),
-        "What names do that the catalog does not know",
+        "What happens with names that are not in the catalog",
         |to, value| take(value, &mut to.options.unknown_names),
     )
     .usually("refuse")
@@ -566,7 +563,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "duplicates",
         Group::Import,
         Kind::Choice(Duplicates::VALUES),
-        "What records do that mean the same user",
+        "What happens with records about the same user",
         |to, value| take(value, &mut to.options.duplicates),
     )
     .usually("in_order")
@@ -579,7 +576,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "phone_check",
         Group::Values,
         Kind::Choice(PhoneCheck::VALUES),
-        "Whether phone numbers are checked by shape or by their country's numbering plan",
+        "Whether phone numbers are checked by form only or also by the numbering plan of their country",
         |to, value| take(value, &mut to.options.phone_check),
     )
     .usually("shape")
@@ -592,7 +589,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "phone_country",
             Group::Values,
             Kind::Text(pattern("^[A-Za-z]{2}$", &["DE"])),
-            "Take phone numbers of this country (two letters, such as DE) as people write them",
+            "Accept phone numbers of this country (two letters, such as DE) as people write them",
             |to, value| country(value).map(|country| to.options.phone_country = Some(country)),
         )
     .value("COUNTRY")
@@ -600,13 +597,13 @@ pub const OPTIONS: &[ImportOption] = &[
         Section::First,
         "Phone numbers without a country are of",
         "IT",
-        "Two letters; nothing: every number has its country.",
+        "Two letters; leave it empty if every number has its country.",
     ),
     option(
         "dates",
         Group::Values,
         Kind::Choice(Dates::VALUES),
-        "The order in which days are written. No profile holds `auto`, which looks at the file",
+        "The order of day, month and year in dates. A profile cannot have `auto`, which inspects the file",
         |to, value| take(value, &mut to.options.dates),
     )
     .usually("iso")
@@ -624,7 +621,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "full_names",
         Group::Values,
         Kind::Choice(FullNames::VALUES),
-        "What becomes of a full name",
+        "What happens with a full name",
         |to, value| take(value, &mut to.options.full_names),
     )
     .usually("whole")
@@ -637,7 +634,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "on_invalid_value",
         Group::Values,
         Kind::Choice(OnInvalidValue::VALUES),
-        "What a value does that an optional field does not take: the record fails, or the value is left out",
+        "What happens with an invalid value of an optional field: the record fails, or the value is left out",
         |to, value| take(value, &mut to.options.on_invalid_value),
     )
     .usually("refuse")
@@ -650,7 +647,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "list_separator",
         Group::Values,
         Kind::Choice(ListSeparator::VALUES),
-        "What stands between the names in a cell that holds several",
+        "The separator of the names in a cell with several names",
         |to, value| take(value, &mut to.options.list_separator),
     )
     .usually("comma")
@@ -663,7 +660,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "null_words",
         Group::Values,
         Kind::Text(Text { least: None, most: None, pattern: None, examples: &["NULL,N/A"] }),
-        "Words that stand for an empty cell, with commas between them: `NULL,N/A`",
+        "Words that mean an empty cell, separated by commas: `NULL,N/A`",
         |to, value| null_words(value).map(|words| to.options.null_words = words),
     )
     .flag(Flag { name: None, value: Some("WORDS"), hyphens: true })
@@ -672,7 +669,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "usernames",
         Group::Values,
         Kind::Choice(Usernames::VALUES),
-        "Which usernames are taken",
+        "Which usernames are accepted",
         |to, value| take(value, &mut to.options.usernames),
     )
     .usually("any")
@@ -702,7 +699,7 @@ pub const OPTIONS: &[ImportOption] = &[
         "delimiter",
         Group::File,
         Kind::Choice(DELIMITERS),
-        "What ends a cell of a CSV file",
+        "The delimiter of a CSV file",
         |to, value| take_or_auto(value, &mut to.delimiter, DELIMITERS),
     )
     .usually("auto")
@@ -720,7 +717,7 @@ pub const OPTIONS: &[ImportOption] = &[
     option("encoding", Group::File, Kind::Choice(ENCODINGS), "Encoding of the file's text", |to, value| {
         take_or_auto(value, &mut to.encoding, ENCODINGS)
     })
-    .told("the charset of its media type, else auto")
+    .told("the charset of its media type, otherwise auto")
     .listed(
         Section::File,
         "Its text is in",

@@ -1,4 +1,4 @@
-//! Values of options, checked one by one. An error says what there may be.
+//! Checks the values of options. An error lists what is allowed.
 
 use crate::catalog::{FieldError, MAX_NAME_BYTES};
 use crate::error::ErrorCode;
@@ -80,7 +80,7 @@ pub(super) fn country(value: &str) -> Result<String, String> {
     }
 }
 
-/// Most words that stand for an empty cell, and most characters of one.
+/// Limits of the words that mean an empty cell: their number, and the characters of each.
 const NULL_WORDS: (usize, usize) = (16, 32);
 
 pub(super) fn null_words(value: &str) -> Result<Vec<String>, String> {

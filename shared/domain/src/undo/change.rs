@@ -10,9 +10,9 @@ use super::Undo;
 use super::flat::same;
 use crate::chunk::{ChunkRecords, Encoder};
 use crate::outcome::Outcome;
-use crate::record::{NameId, Names, Position, RawField, RawRecord, RawValue, RecordNumber};
+use crate::record::{FieldNames, NameId, Position, RawField, RawRecord, RawValue, RecordNumber};
 
-/// What happened to a user.
+/// The history of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// It was made.
@@ -96,8 +96,8 @@ pub(super) const FLAGS: [(&str, &str); 2] =
 const NAMES: [&str; 7] = ["user", "kind", "record", "from", "to", "before", "after"];
 
 /// The names that changes as records have.
-pub fn names() -> Names {
-    Names::from_header(NAMES)
+pub fn names() -> FieldNames {
+    FieldNames::from_header(NAMES)
 }
 
 /// The values of a change as a record: pass them to [`record_fields`].

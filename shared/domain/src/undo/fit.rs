@@ -1,5 +1,5 @@
-//! What cannot stand side by side in a user: a flag beside a value that it is not about, two addresses with one value, a validity that
-//! ends before it begins. A field that came back does not stay beside what it does not fit.
+//! Combinations that a user must not have: a flag for a value that it does not describe, two addresses with
+//! one value, a validity that ends before it begins. A restored field that does not fit is removed again.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -43,7 +43,7 @@ pub(super) fn put_back<'c>(
     }
 }
 
-/// Takes flags away that say of a restored value that it is the user's, which nobody knew when the user had it: somebody verified the
+/// Removes flags that would claim that a restored value is verified. It never was: somebody verified the
 /// value that the import had set. Returns them.
 pub(super) fn take_flags(change: &Change, now: &mut Flat, restored: &BTreeSet<&str>) -> Vec<&'static str> {
     if mutant(Mutant::UndoLeavesFlags) {

@@ -1,4 +1,4 @@
-//! The before-images of one application of a chunk: one compact value, and what may be known of it without reading it.
+//! The before-images of one application of a chunk: one compact value, and a summary that can be read without decoding it.
 
 use serde_json::{Map, Value};
 

@@ -1,9 +1,9 @@
 //! Changes to take back + users as they are → what to write and what became of each change. A pure function.
 //!
 //! Guarantee: the plan is that of taking the changes back one after the other, by the rule of three values (before, as the import left
-//! it, now). Only unique values are looked at when all of it is done: of two users that exchanged a value within one chunk each waits
-//! for the other. A value that somebody else has is not taken from them.
-//! Non-goal: the database. What another transaction did in the meantime is found while writing, and the chunk is planned again.
+//! it, now). Only unique values are checked at the end, since two users may have exchanged a value within one chunk. A value that
+//! another user holds now is not taken away. Non-goal: the database. What another transaction did in the meantime is found while
+//! writing, and the chunk is planned again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -27,10 +27,10 @@ pub struct Found {
     pub id: Uuid,
     /// Version; writing is refused when it moved since this was read.
     pub version: i32,
-    /// The earlier version since which nobody else touched it: what happened after that was the import's, and this undo took it
-    /// back, or one before it that took a part back. None where nothing is known.
+    /// The earlier version since which nobody else changed the user: later changes were the import's, and
+    /// were undone by this undo or by an earlier partial one. None where nothing is known.
     pub stands_for: Option<i32>,
-    /// Fields of it that this very undo left as they are: an earlier change of them is no reason to touch them either.
+    /// Fields that this undo left as they are: earlier changes of them are not undone either.
     pub kept: BTreeSet<String>,
     /// Everything that it has.
     pub fields: Flat,
@@ -67,7 +67,7 @@ pub struct Kept {
 
 /// What became of one change.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Told {
+pub struct ChangeResult {
     /// Its outcome.
     pub verdict: Verdict,
     /// Fields that were left as they are although the import changed them.
@@ -76,7 +76,7 @@ pub struct Told {
     pub error: Option<RecordError>,
 }
 
-impl Told {
+impl ChangeResult {
     /// Whether something was left as it is because somebody changed it.
     pub fn is_kept(&self) -> bool {
         self.verdict == Verdict::CHANGED_SINCE || self.kept.iter().any(|kept| kept.holder.is_none())
@@ -109,7 +109,7 @@ pub struct Written {
 #[derive(Debug, Default, PartialEq)]
 pub struct Planned {
     /// One for each change.
-    pub told: Vec<Told>,
+    pub told: Vec<ChangeResult>,
     /// Users that change or are made again, by id.
     pub written: Vec<Written>,
     /// Users that are deleted, with the version each was read at and the number of its memberships, by id.
@@ -128,7 +128,7 @@ pub fn plan(changes: &[Change], found: &[Found], undo: &Undo) -> Planned {
     let mut taken: BTreeMap<(Uuid, &'static str), Uuid> = BTreeMap::new();
     loop {
         let mut pass = Pass::new(found, undo, &taken);
-        let told: Vec<Told> = changes.iter().map(|change| pass.take_back(change)).collect();
+        let told: Vec<ChangeResult> = changes.iter().map(|change| pass.take_back(change)).collect();
         let collisions = pass.collisions();
         if collisions.is_empty() {
             return pass.planned(told);
@@ -201,7 +201,7 @@ impl<'a, 't> Pass<'a, 't> {
         Self { undo, taken, drafts: found.iter().map(|user| (user.id, draft(user))).collect() }
     }
 
-    fn take_back(&mut self, change: &Change) -> Told {
+    fn take_back(&mut self, change: &Change) -> ChangeResult {
         match change.kind {
             Kind::Updated => self.restore(change),
             Kind::Inserted => self.delete(change),
@@ -210,11 +210,11 @@ impl<'a, 't> Pass<'a, 't> {
     }
 
     /// Field by field: what still is as the import left it is as before again.
-    fn restore(&mut self, change: &Change) -> Told {
+    fn restore(&mut self, change: &Change) -> ChangeResult {
         let (undo, taken) = (self.undo, self.taken);
-        let Some(draft) = self.drafts.get_mut(&change.user) else { return Told::of(Verdict::GONE) };
+        let Some(draft) = self.drafts.get_mut(&change.user) else { return ChangeResult::of(Verdict::GONE) };
         let (known, current) = (draft.stands_for, draft.current());
-        let Some(now) = draft.now.as_mut() else { return Told::of(Verdict::GONE) };
+        let Some(now) = draft.now.as_mut() else { return ChangeResult::of(Verdict::GONE) };
         let mut restored: BTreeSet<&str> = BTreeSet::new();
         let (mut kept, mut whole) = (Vec::new(), known == change.to);
         // An undo of a part took this very change back before, and nobody touched the user since.
@@ -262,30 +262,30 @@ impl<'a, 't> Pass<'a, 't> {
             (true, false) => Verdict::CHANGED_SINCE,
             (true, true) => Verdict::UNCHANGED,
         };
-        Told { verdict, kept, error: None }
+        ChangeResult { verdict, kept, error: None }
     }
 
     /// A user that the import inserted is deleted if nothing touched it since.
-    fn delete(&mut self, change: &Change) -> Told {
-        let Some(draft) = self.drafts.get_mut(&change.user) else { return Told::of(Verdict::GONE) };
-        let Some(now) = &draft.now else { return Told::of(Verdict::GONE) };
+    fn delete(&mut self, change: &Change) -> ChangeResult {
+        let Some(draft) = self.drafts.get_mut(&change.user) else { return ChangeResult::of(Verdict::GONE) };
+        let Some(now) = &draft.now else { return ChangeResult::of(Verdict::GONE) };
         let memberships = |path: &&String| is_membership(path);
         let left: BTreeSet<&String> = change.after.keys().filter(memberships).collect();
         let has: BTreeSet<&String> = now.keys().filter(memberships).collect();
         let touched = draft.stands_for != change.to || left != has;
         if touched && !mutant(Mutant::UndoDeletesTouched) {
-            return Told::of(Verdict::CHANGED_SINCE);
+            return ChangeResult::of(Verdict::CHANGED_SINCE);
         }
         draft.now = None;
         draft.touched = true;
-        Told::of(Verdict::DELETED)
+        ChangeResult::of(Verdict::DELETED)
     }
 
     /// A user that an undo deleted is made again, as it was; its secrets are gone.
-    fn make_again(&mut self, change: &Change) -> Told {
+    fn make_again(&mut self, change: &Change) -> ChangeResult {
         let there = self.drafts.get(&change.user);
         if there.is_some_and(|draft| draft.now.is_some()) {
-            return Told::of(Verdict::EXISTS);
+            return ChangeResult::of(Verdict::EXISTS);
         }
         let holder =
             UNIQUE.into_iter().find_map(|field| Some((field, holder_of(self.taken, change.user, field)?)));
@@ -293,7 +293,7 @@ impl<'a, 't> Pass<'a, 't> {
             let error =
                 RecordError::new(ErrorCode::IdentityConflict, "the value belongs to another user by now");
             let error = Some(error.in_field(field).held_by(holder));
-            return Told { verdict: Verdict::FAILED, kept: Vec::new(), error };
+            return ChangeResult { verdict: Verdict::FAILED, kept: Vec::new(), error };
         }
         let version = change.from.saturating_add(1);
         let draft = Draft {
@@ -306,7 +306,7 @@ impl<'a, 't> Pass<'a, 't> {
             touched: true,
         };
         self.drafts.insert(change.user, draft);
-        Told::of(Verdict::INSERTED)
+        ChangeResult::of(Verdict::INSERTED)
     }
 
     /// Users that would get a unique value which another one has: their field, and the other one.
@@ -330,7 +330,7 @@ impl<'a, 't> Pass<'a, 't> {
         collisions
     }
 
-    fn planned(self, told: Vec<Told>) -> Planned {
+    fn planned(self, told: Vec<ChangeResult>) -> Planned {
         let mut planned = Planned { told, ..Planned::default() };
         let held = self.held();
         for (id, draft) in self.drafts {

@@ -236,7 +236,7 @@ fn text_of<'a>(value: Value<'a>, definition: &AttributeDefinition) -> Result<Met
     json::plain_text(&text)?;
     match definition {
         AttributeDefinition::Enum { values } if !values.iter().any(|value| *value == *text) => {
-            let message = "the value is none of those that the attribute may have";
+            let message = "the value is not one of those that the attribute may have";
             return Err(RecordError::new(ErrorCode::ValueInvalid, message));
         }
         AttributeDefinition::PhoneNumber {} => {

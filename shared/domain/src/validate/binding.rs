@@ -5,10 +5,10 @@ use crate::column_name::{clean, fold, unaccented, words};
 use crate::error::RecordError;
 use crate::fault::{Mutant, mutant};
 use crate::field::{Field, FieldRule, FieldTable, METADATA_PREFIX, dictionary};
-use crate::formula::unguard_start;
+use crate::formula::unescape_start;
 use crate::options::{HeaderNames, IdentifierField, MetadataMode, UnknownColumns};
 use crate::parse::{FAILED_MARK, Format};
-use crate::record::{NameId, Names, ORIGIN_KEY, Origin, RawRecord, RawValue, Secrets};
+use crate::record::{FieldNames, NameId, ORIGIN_KEY, Origin, RawRecord, RawValue, Secrets};
 use crate::rules::Rules;
 
 /// Whether names are the columns of a table or the keys of objects.
@@ -30,7 +30,7 @@ impl Shape {
     }
 }
 
-/// The rules of an import's columns or keys, by index in its [`Names`].
+/// The rules of an import's columns or keys, by index in its [`FieldNames`].
 #[derive(Debug, Clone)]
 pub struct Binding {
     shape: Shape,
@@ -46,8 +46,8 @@ pub struct Binding {
     alternatives: Vec<Vec<NameId>>,
     header_names: HeaderNames,
     unknown_columns: UnknownColumns,
-    /// The file is one of failed records, whose cells are guarded against spreadsheet formulas.
-    guarded: bool,
+    /// The file has failed records, whose cells are escaped against spreadsheet formulas.
+    escaped: bool,
     /// What says where a record of a file of failed records comes from.
     origin: Option<NameId>,
 }
@@ -71,18 +71,18 @@ impl Binding {
             alternatives: Vec::new(),
             header_names: rules.options.header_names,
             unknown_columns: rules.options.unknown_columns,
-            guarded: false,
+            escaped: false,
             origin: None,
         }
     }
 
     /// Binds the names met since the last call.
-    pub fn extend(&mut self, names: &Names) {
+    pub fn extend(&mut self, names: &FieldNames) {
         if names.len() == self.rules.len() {
             return;
         }
         for name in names.iter().skip(self.rules.len()) {
-            self.guarded |= self.shape == Shape::Columns && (name == "_error_code" || name == FAILED_MARK);
+            self.escaped |= self.shape == Shape::Columns && (name == "_error_code" || name == FAILED_MARK);
             let (rule, by) = match self.shape {
                 _ if name == "_error_code" => (Rule::ErrorCode, By::Mark),
                 _ if matches!(name, "_error_field" | "_error_message") => (Rule::Ignored, By::Mark),
@@ -253,7 +253,7 @@ impl Binding {
             RawValue::Null => false,
             RawValue::Json(_) => true,
             RawValue::Text(text) => {
-                let text = self.unguard(text);
+                let text = self.unescape(text);
                 let blank = |c: char| c.is_whitespace() || matches!(c, '\u{200b}' | '\u{feff}');
                 !text.chars().all(blank) && !rules.options.is_null_word(text)
             }
@@ -378,21 +378,21 @@ impl Binding {
     /// Where a record of a mended file comes from, if it says so.
     pub fn origin(&self, record: &RawRecord<'_>) -> Option<Origin> {
         match record.value(self.origin?)? {
-            RawValue::Text(text) => self.unguard(text).parse().ok(),
+            RawValue::Text(text) => self.unescape(text).parse().ok(),
             // A text of JSON, in its quotes.
             RawValue::Json(json) => serde_json::from_str::<String>(json).ok()?.parse().ok(),
             RawValue::Null => None,
         }
     }
 
-    /// Whether the cells are guarded against spreadsheet formulas.
-    pub fn is_guarded(&self) -> bool {
-        self.guarded
+    /// Whether the cells are escaped against spreadsheet formulas.
+    pub fn is_escaped(&self) -> bool {
+        self.escaped
     }
 
-    /// Takes off the apostrophe that the file of failed records puts before cells a spreadsheet would run.
-    pub fn unguard<'t>(&self, text: &'t str) -> &'t str {
-        if self.guarded { unguard_start(text) } else { text }
+    /// Removes the apostrophe that a file of failed records has before cells that a spreadsheet would evaluate.
+    pub fn unescape<'t>(&self, text: &'t str) -> &'t str {
+        if self.escaped { unescape_start(text) } else { text }
     }
 
     pub(super) fn required(&self) -> &[(Field, String)] {

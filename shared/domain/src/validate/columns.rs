@@ -1,4 +1,4 @@
-//! Whether the header of a table can be worked with, and what to say where it cannot.
+//! Checks whether the header of a table is usable, and explains what is wrong with it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -199,12 +199,12 @@ fn shorten(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Names;
+    use crate::record::FieldNames;
     use crate::rules::Rules;
 
     fn header(columns: &[&str], options: &ImportOptions) -> Result<(), (ErrorCode, Option<u64>)> {
         let mut binding = Binding::new(&Rules::new(options.clone()));
-        binding.extend(&Names::from_header(columns));
+        binding.extend(&FieldNames::from_header(columns));
         binding.check_header(options).map_err(|error| (error.code, error.column))
     }
 

@@ -38,8 +38,8 @@ fn storable(json: &str) -> Result<&str, RecordError> {
     Ok(json)
 }
 
-/// The syntax was judged before. What is left is nesting (in a cell of a table, whose depth nobody measured), half a
-/// surrogate pair, or a number such as 1e400.
+/// The syntax was judged before. The remaining causes are nesting (in a table cell, whose depth was not
+/// measured), half a surrogate pair, or a number such as 1e400.
 fn not_stored(json: &str) -> RecordError {
     if depth(json.as_bytes()) > DEEPEST {
         RecordError::new(ErrorCode::JsonTooDeep, "arrays and objects in the value are nested too deep")

@@ -1,11 +1,11 @@
 //! Records as JSON through the rules; what is told names the field by its path, and never the value.
 
-use crate::catalog::{AttributeDefinition, NameKind};
+use crate::catalog::{AttributeDefinition, CatalogKind};
 use crate::error::{ErrorCode, RecordError};
 use crate::field::{Behaviour, Blank, Field, FieldRule, FieldTable};
 use crate::options::{ImportOptions, Sets, UnknownColumns, UnknownNames, Usernames, Values};
 use crate::parse::{Format, ParseLimits, Parser, RecordSink};
-use crate::record::{NameChange, Names, Patch, RawRecord, Record};
+use crate::record::{FieldNames, NameChange, Patch, RawRecord, Record};
 use crate::rules::{CatalogIndex, Rules};
 
 use super::{Binding, validate};
@@ -13,9 +13,9 @@ use super::{Binding, validate};
 fn rules(options: ImportOptions) -> Rules {
     let mut catalog = CatalogIndex::default();
     catalog.max_chat_limit = Some(5);
-    catalog.insert(NameKind::Role, "admin".into(), 1);
-    catalog.insert(NameKind::Role, "agent".into(), 2);
-    catalog.insert(NameKind::Location, "mexico".into(), 3);
+    catalog.insert(CatalogKind::Role, "admin".into(), 1);
+    catalog.insert(CatalogKind::Role, "agent".into(), 2);
+    catalog.insert(CatalogKind::Location, "mexico".into(), 3);
     catalog
         .attributes
         .insert("age".into(), AttributeDefinition::Integer { minimum: Some(0), maximum: Some(150) });
@@ -27,11 +27,11 @@ fn rules(options: ImportOptions) -> Rules {
 struct One<'r, T, F: FnMut(Result<Record<'_>, Vec<RecordError>>) -> T>(&'r Rules, Option<T>, F);
 
 impl<T, F: FnMut(Result<Record<'_>, Vec<RecordError>>) -> T> RecordSink for One<'_, T, F> {
-    fn header(&mut self, _: &Names) -> Result<(), crate::error::FileError> {
+    fn header(&mut self, _: &FieldNames) -> Result<(), crate::error::FileError> {
         Ok(())
     }
 
-    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), crate::error::FileError> {
+    fn record(&mut self, record: &RawRecord<'_>, names: &FieldNames) -> Result<(), crate::error::FileError> {
         let mut binding = Binding::new(self.0);
         binding.extend(names);
         self.1 = Some((self.2)(validate(record, &binding, self.0).result));

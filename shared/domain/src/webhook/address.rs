@@ -1,6 +1,6 @@
-//! Which addresses of the network are those of the public, so that a webhook may lead there. Everything that a registry of the IANA
-//! sets aside (private, loopback, link-local, shared, documentation, benchmarks, multicast, reserved) is not, and neither are the addresses at
-//! which clouds tell machines their secrets.
+//! Which network addresses are public, so that a webhook may use them. Everything that IANA reserves
+//! (private, loopback, link-local, shared, documentation, benchmarks, multicast, reserved) is excluded, and
+//! so are the metadata addresses of clouds.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use muster_domain::chunk::{ChunkCutter, ChunkLimits, LaneHash, SecretKey};
 use muster_domain::parse::{Dialect, Format, ParseLimits};
-use muster_domain::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber, Secrets};
+use muster_domain::record::{FieldNames, Position, RawField, RawRecord, RawValue, RecordNumber, Secrets};
 use muster_testkit::fuzz::{Random, seconds, seed};
 
 #[path = "../../../fuzz/src/rules.rs"]
@@ -90,7 +90,7 @@ fn any_bytes_are_lines_of_json_or_refused() {
 
 /// Chunks with and without secrets, as messages carry them.
 fn chunks() -> Vec<Vec<u8>> {
-    let names = Names::from_header(["email", "password_hash", "note"]);
+    let names = FieldNames::from_header(["email", "password_hash", "note"]);
     let mut bodies = Vec::new();
     for secret in [false, true] {
         let mut cutter = ChunkCutter::new(ChunkLimits::default()).sealing(SecretKey::new(&[3; 32]).unwrap());

@@ -2,7 +2,7 @@
 
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::parse::{Delimiter, Dialect, Format, ParseLimits, Parser, RecordSink, TextEncoding};
-use muster_domain::record::{Names, RawRecord};
+use muster_domain::record::{FieldNames, RawRecord};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -203,11 +203,11 @@ fn encoded(text: &str, encoding: TextEncoding) -> Vec<u8> {
 struct Refuse(u32);
 
 impl RecordSink for Refuse {
-    fn header(&mut self, _: &Names) -> Result<(), FileError> {
+    fn header(&mut self, _: &FieldNames) -> Result<(), FileError> {
         Ok(())
     }
 
-    fn record(&mut self, _: &RawRecord<'_>, _: &Names) -> Result<(), FileError> {
+    fn record(&mut self, _: &RawRecord<'_>, _: &FieldNames) -> Result<(), FileError> {
         self.0 += 1;
         if self.0 == 2 { Err(FileError::new(ErrorCode::TooManyRecords, "two")) } else { Ok(()) }
     }

@@ -2,7 +2,7 @@
 
 use muster_domain::error::{FileError, RecordError};
 use muster_domain::parse::{Dialect, Format, ParseEnd, ParseLimits, Parser, RecordSink, TextEncoding};
-use muster_domain::record::{Names, Position, RawRecord, RawValue};
+use muster_domain::record::{FieldNames, Position, RawRecord, RawValue};
 use serde_json::{Map, Value, json};
 
 #[derive(Debug, PartialEq)]
@@ -34,14 +34,14 @@ struct Collector {
 }
 
 impl RecordSink for Collector {
-    fn header(&mut self, names: &Names) -> Result<(), FileError> {
+    fn header(&mut self, names: &FieldNames) -> Result<(), FileError> {
         assert_eq!(self.header, None, "the header comes once");
         assert!(self.records.is_empty(), "the header comes first");
         self.header = Some(names.iter().map(str::to_owned).collect());
         Ok(())
     }
 
-    fn record(&mut self, record: &RawRecord<'_>, names: &Names) -> Result<(), FileError> {
+    fn record(&mut self, record: &RawRecord<'_>, names: &FieldNames) -> Result<(), FileError> {
         let fields = record.fields.iter().map(|field| {
             let value = match field.value {
                 RawValue::Null => SeenValue::Null,

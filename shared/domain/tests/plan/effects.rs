@@ -1,11 +1,11 @@
 //! Each cell of `docs/fields.md`: the engine does what [`effect`] says.
 
 use chrono::DateTime;
-use muster_domain::field::{Behaviour, Effect, Field, FieldTable, Meets, Says, effect, page};
+use muster_domain::field::{Behaviour, Effect, Field, FieldTable, PatchKind, UserState, effect, page};
 use muster_domain::options::{IdentifierField, ImportOptions};
 use muster_domain::parse::{Format, ParseLimits, Parser, RecordSink};
 use muster_domain::plan::{Plan, plan};
-use muster_domain::record::{Names, RawRecord};
+use muster_domain::record::{FieldNames, RawRecord};
 use muster_domain::rules::Rules;
 use muster_domain::validate::{Binding, validate};
 use muster_testkit::oracle::Fields;
@@ -144,11 +144,15 @@ struct One<'t> {
 }
 
 impl RecordSink for One<'_> {
-    fn header(&mut self, _: &Names) -> Result<(), muster_domain::error::FileError> {
+    fn header(&mut self, _: &FieldNames) -> Result<(), muster_domain::error::FileError> {
         Ok(())
     }
 
-    fn record(&mut self, raw: &RawRecord<'_>, names: &Names) -> Result<(), muster_domain::error::FileError> {
+    fn record(
+        &mut self,
+        raw: &RawRecord<'_>,
+        names: &FieldNames,
+    ) -> Result<(), muster_domain::error::FileError> {
         let mut binding = Binding::new(&self.rules);
         binding.extend(names);
         let of = |error: &muster_domain::error::RecordError| {
@@ -190,21 +194,21 @@ fn fields_of(table: &Table) -> Fields {
 }
 
 /// What the engine does, seen from outside.
-fn observed(field: Field, behaviour: Behaviour, says: Says, meets: Meets) -> String {
+fn observed(field: Field, behaviour: Behaviour, says: PatchKind, meets: UserState) -> String {
     let Values { value, other, key, shown } = values(field);
     let mut table = Table::default();
-    if meets == Meets::Existing {
+    if meets == UserState::Existing {
         // Before null the user has the value; before a value it has another one, or none.
-        let before = if says == Says::Value { other } else { Some(value.clone()) };
+        let before = if says == PatchKind::Value { other } else { Some(value.clone()) };
         let renames = field == Field::NewEmail;
         let came = import(&mut table, field, None, before.filter(|_| !renames));
         assert_eq!(came, Came::default(), "{field}");
     }
     let before = fields_of(&table);
     let said = match says {
-        Says::Absent => None,
-        Says::Null => Some(Value::Null),
-        Says::Value => Some(value),
+        PatchKind::Absent => None,
+        PatchKind::Null => Some(Value::Null),
+        PatchKind::Value => Some(value),
     };
     let came = import(&mut table, field, Some(behaviour), said);
     let after = fields_of(&table);
@@ -214,7 +218,7 @@ fn observed(field: Field, behaviour: Behaviour, says: Says, meets: Meets) -> Str
     }
     assert!(came.errors.is_empty(), "{field}: {came:?}");
     let unchanged = before.get(key) == after.get(key)
-        || (meets == Meets::New && field == Field::NewEmail && after.get(key) != Some(&shown));
+        || (meets == UserState::New && field == Field::NewEmail && after.get(key) != Some(&shown));
     match (&came.warnings[..], unchanged) {
         ([warning], true) => format!("no effect (\"{warning}\")"),
         ([], true) => "untouched".to_owned(),
@@ -229,7 +233,8 @@ fn fields_do_what_the_table_says() {
     let mut wrong = Vec::new();
     for field in Field::ALL {
         for behaviour in Behaviour::ALL {
-            for (says, meets) in Says::ALL.into_iter().flat_map(|says| Meets::ALL.map(|meets| (says, meets)))
+            for (says, meets) in
+                PatchKind::ALL.into_iter().flat_map(|says| UserState::ALL.map(|meets| (says, meets)))
             {
                 let wanted = match effect(*field, behaviour, says, meets) {
                     Effect::Error(code) => format!("error {} {field}", code.as_str()),

@@ -1,4 +1,4 @@
-//! Consuming: a task that owns a session, hands deliveries out, settles them, and starts again when the session is lost.
+//! Consuming: a task owns a session, yields deliveries, settles them, and starts again when the session is lost.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::bell::Bell;
+use super::notifier::Notifier;
 use super::session::{Claimed, Session, Turn, Work};
 use crate::delivery::{Settle, Settler};
 use crate::{Delivery, Message, QueueError, QueueOptions, Topology};
@@ -22,7 +22,7 @@ const SETTLE_AT_ONCE: usize = 256;
 #[derive(Debug, Clone)]
 pub(super) struct Setup {
     pub(super) pool: PgPool,
-    pub(super) bell: Bell,
+    pub(super) notifier: Notifier,
     pub(super) topology: Topology,
     pub(super) options: QueueOptions,
     pub(super) prefetch: u16,
@@ -119,13 +119,13 @@ impl Window {
         setup: &Setup,
         out: &mpsc::UnboundedSender<Delivery>,
     ) -> Result<(), QueueError> {
-        let mut rings = setup.bell.listen();
+        let mut notifications = setup.notifier.listen();
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut work = Work { sweep: true, ..Work::default() };
         loop {
-            // Before claiming: a message published from now on rings again.
-            rings.mark_unchanged();
+            // Before claiming, so that a message published from now on notifies again.
+            notifications.mark_unchanged();
             // What a consumer that is gone gives back rings for itself too: claiming it over and over would spend the
             // deliveries that the message may have.
             if out.is_closed() {
@@ -135,7 +135,7 @@ impl Window {
             let (back, turn) = turn(session, work, setup).await?;
             session = back;
             if turn.freed {
-                setup.bell.ring();
+                setup.notifier.notify();
             }
             for claimed in turn.claimed {
                 // Where nobody receives any more, the delivery comes back and is requeued by its drop.
@@ -143,7 +143,7 @@ impl Window {
                     drop(out.send(delivery));
                 }
             }
-            work = match self.wait(&mut rings, &mut look, out).await {
+            work = match self.wait(&mut notifications, &mut look, out).await {
                 Some(work) => work,
                 None => return Ok(session.close().await?),
             };
@@ -153,7 +153,7 @@ impl Window {
     /// Waits for something to do; `None` once everything is settled and nothing further comes.
     async fn wait(
         &mut self,
-        rings: &mut watch::Receiver<()>,
+        notifications: &mut watch::Receiver<()>,
         look: &mut tokio::time::Interval,
         out: &mpsc::UnboundedSender<Delivery>,
     ) -> Option<Work> {
@@ -164,8 +164,8 @@ impl Window {
                     self.unsettled -= i64::try_from(count).unwrap_or(i64::MAX);
                     return (count > 0).then_some(work);
                 }
-                // An error would say that the bell is gone, but the setup holds it.
-                Ok(()) = rings.changed(), if self.handle.is_some() && self.unsettled < self.prefetch => {
+                // An error would mean that the notifier is gone, but the setup holds it.
+                Ok(()) = notifications.changed(), if self.handle.is_some() && self.unsettled < self.prefetch => {
                     return Some(work);
                 }
                 _ = look.tick() => {

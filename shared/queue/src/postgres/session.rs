@@ -1,8 +1,8 @@
 //! One consumer's session: a connection, its number, the lock on that number, and the statements that go over it.
 //!
-//! A session is moved into each [`turn`](Session::turn) and comes back only with its result. A turn that is cut short
-//! (it took too long, the queue was dropped) thus takes its connection with it; no half-used connection is ever used
-//! again. What the session held is freed by the others.
+//! A session is moved into each [`turn`](Session::turn) and comes back only with its result. So a turn that
+//! is cancelled (it took too long, or the queue was dropped) closes its connection, and no half-used
+//! connection is used again. Other consumers release what the session held.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ use crate::message::{DecodeError, HeaderValue, Headers};
 
 // First key of the advisory locks: "MQUE". The second is the consumer's number.
 pub(super) const LOCK_CLASS: i32 = 0x4d51_5545;
-/// Why the backend itself parks a message; RabbitMQ's word.
+/// The reason if the backend itself dead-letters a message, in RabbitMQ's wording.
 const DELIVERY_LIMIT: &str = "delivery_limit";
 
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Session {
     ) -> Result<Self, QueueError> {
         fault::point(Point::OpenSession)?;
         let mut connection = socket::connect(options).await?;
-        // The server ends the session of a consumer that is frozen or cut off, or its lock would hold its messages for ever.
+        // The server ends the session of a consumer that is frozen or disconnected. Otherwise its lock would hold its messages forever.
         sqlx::raw_sql("set idle_session_timeout = '10s'").execute(&mut connection).await?;
         sqlx::query!("insert into queues (name) values ($1) on conflict (name) do nothing", queue)
             .execute(&mut connection)
@@ -101,7 +101,7 @@ impl Session {
     }
 
     async fn settle(&mut self, commands: Vec<Settle>) -> Result<bool, sqlx::Error> {
-        let (mut acks, mut requeues, mut parked, mut reasons) = (vec![], vec![], vec![], vec![]);
+        let (mut acks, mut requeues, mut dead_lettered, mut reasons) = (vec![], vec![], vec![], vec![]);
         for command in &commands {
             // A tag is a row's id, and ids are positive.
             let id = command.tag.cast_signed();
@@ -109,7 +109,7 @@ impl Session {
                 Settlement::Ack => acks.push(id),
                 Settlement::Requeue => requeues.push(id),
                 Settlement::DeadLetter { reason } => {
-                    parked.push(id);
+                    dead_lettered.push(id);
                     reasons.push(reason.clone());
                 }
             }
@@ -121,8 +121,8 @@ impl Session {
         if !requeues.is_empty() {
             done.extend(self.requeue(&requeues).await?);
         }
-        if !parked.is_empty() {
-            done.extend(self.park(&parked, &reasons).await?);
+        if !dead_lettered.is_empty() {
+            done.extend(self.dead_letter(&dead_lettered, &reasons).await?);
         }
         for Settle { tag, reply, .. } in commands {
             let Some(reply) = reply else { continue };
@@ -162,7 +162,7 @@ impl Session {
         .await
     }
 
-    async fn park(&mut self, ids: &[i64], reasons: &[String]) -> Result<Vec<i64>, sqlx::Error> {
+    async fn dead_letter(&mut self, ids: &[i64], reasons: &[String]) -> Result<Vec<i64>, sqlx::Error> {
         sqlx::query_scalar!(
             "update queue_messages message
              set    holder = null, dead_reason = parked.reason

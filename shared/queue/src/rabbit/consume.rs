@@ -1,7 +1,7 @@
-//! Consuming: a task that owns the channel, hands deliveries out, settles them, and starts again when all of it is lost.
+//! Consuming: a task owns the channel, yields deliveries, settles them, and starts again when the connection is lost.
 //!
-//! A consumer whose channel the broker closed looks idle, not broken. So the task asks now and then whether the queue
-//! is there, still counts a consumer, and does not fill up while this one gets nothing.
+//! A consumer whose channel the broker closed looks idle, not broken. So the task checks from time to time
+//! that the queue exists, still has a consumer, and does not fill up while this consumer gets nothing.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,11 +1,11 @@
-//! The topology as RabbitMQ 3.10 to 4.x builds it: every property is said, since defaults differ between versions.
+//! The topology for RabbitMQ 3.10 to 4.x. Every property is set explicitly, since defaults differ between versions.
 //!
 //! ```text
 //! default exchange → queue (quorum) → delivery limit → exchange .dead (fanout) → queue .dead (quorum): the end
 //! ```
 //!
-//! The dead-letter queue is terminal. A cycle back into the work queue would lose what leaves by the delivery limit:
-//! the broker drops messages that run in a dead-letter circle without a rejection.
+//! The dead-letter queue is terminal. A cycle back to the work queue would lose messages that reach the
+//! delivery limit, since the broker drops messages in a dead-letter cycle without a rejection.
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -17,7 +17,7 @@ use crate::{QueueError, Topology};
 const PRECONDITION_FAILED: u16 = 406;
 const OK: u16 = 200;
 
-/// Declares what is not there and makes sure that the rest is as it must be.
+/// Declares what is missing and checks that the rest is correct.
 ///
 /// On a channel of its own, because a mismatch costs the channel.
 pub(super) async fn declare(connection: &Connection, topology: &Topology) -> Result<(), QueueError> {
@@ -28,8 +28,9 @@ pub(super) async fn declare(connection: &Connection, topology: &Topology) -> Res
     Ok(())
 }
 
-/// Deletes a queue of which the broker has kept the name alone: it was killed while it wrote the queue's files, and since then whoever
-/// uses the queue loses the connection to an internal error, for ever. The next connection declares it anew.
+/// Deletes a queue of which the broker has kept only the name. The broker was killed while it wrote the
+/// queue's files, and since then every use of the queue closes the connection with an internal error. The
+/// next connection declares it again.
 ///
 /// A queue that has messages or consumers works, so it is left as it is. Should a message come just before the deletion, its chunk goes
 /// out again, as that of every lost message.
@@ -43,7 +44,7 @@ pub(super) async fn delete_broken(channel: &Channel, queue: &str) -> Result<(), 
         return Ok(());
     }
     channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
-    tracing::warn!(queue, "the broker has lost the files of the queue: it is deleted, and declared anew");
+    tracing::warn!(queue, "the broker has lost the files of the queue: it is deleted and declared again");
     Ok(())
 }
 
@@ -55,15 +56,15 @@ async fn dead_letter_side(channel: &Channel, topology: &Topology) -> Result<(), 
         durable: true,
         // Stays when its last binding goes: without it dead letters would have nowhere to go.
         auto_delete: false,
-        // Only the broker publishes to it; what the program parks goes to the queue by name.
+        // Only the broker publishes to it; dead letters of the program go to the queue by name.
         internal: true,
-        // Create it where it is missing.
+        // Create it if it is missing.
         passive: false,
         // Wait for the answer, or a mismatch would go unnoticed.
         nowait: false,
     };
     let name = || dead.as_str().into();
-    // Fanout: whatever routing key a message had, it is parked.
+    // Fanout: a message is dead-lettered whatever its routing key.
     channel.exchange_declare(name(), ExchangeKind::Fanout, exchange, FieldTable::default()).await?;
 
     let mut arguments = quorum();
@@ -107,7 +108,7 @@ fn durable() -> QueueDeclareOptions {
         exclusive: false,
         // Stays when the last worker goes: that is when it is needed.
         auto_delete: false,
-        // Create it where it is missing.
+        // Create it if it is missing.
         passive: false,
         // Wait for the answer, or a mismatch would go unnoticed.
         nowait: false,

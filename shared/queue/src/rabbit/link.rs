@@ -1,7 +1,7 @@
-//! One connection to the broker that is opened when needed and opened anew once it is lost or distrusted.
+//! One connection to the broker. It is opened when needed, and opened again after it was lost or marked as unreliable.
 //!
-//! lapin's own recovery stays off: it covers the socket only, not a channel that the broker closed, and while it
-//! reconnects nobody can tell a connection that will come back from one that hangs.
+//! lapin's own recovery stays off. It covers only the socket, not a channel that the broker closed, and it
+//! hides whether a connection will come back or hangs.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -14,7 +14,7 @@ use muster_domain::fault::{self, Mutant};
 use tokio::time::{Duration, Instant, timeout};
 
 use super::declare::{declare, delete_broken};
-use super::greeting;
+use super::handshake;
 use crate::{QueueError, QueueOptions, Topology};
 
 /// A queue at which the broker did not fail for so long is not failing any more.
@@ -74,8 +74,8 @@ impl Link {
             return Ok(connection);
         }
         // So that an attempt cut short from outside counts as unanswered, too.
-        let knock = self.unanswered.swap(true, Ordering::Relaxed);
-        let opened = timeout(self.connect_timeout, self.open(knock)).await;
+        let probe_first = self.unanswered.swap(true, Ordering::Relaxed);
+        let opened = timeout(self.connect_timeout, self.open(probe_first)).await;
         self.unanswered.store(opened.is_err(), Ordering::Relaxed);
         let connection = Arc::new(opened.map_err(|_| QueueError::TimedOut {
             doing: "connecting to the broker",
@@ -114,8 +114,9 @@ impl Link {
         self.failing().remove(queue);
     }
 
-    /// Whether the broker has failed at a queue again and again, for so long that nobody can still be declaring it: while one client
-    /// declares a queue, the broker fails at it in the same way for all others. Once it is so, it is not so again before as long a time.
+    /// Whether the broker has failed at a queue for so long that no client can still be declaring it. While
+    /// one client declares a queue, the broker fails in the same way for all others. Once it is so, it is not
+    /// so again before as long a time.
     fn is_broken(&self, queue: &str) -> bool {
         if fault::mutant(Mutant::BrokenAtOnce) {
             return true;
@@ -124,7 +125,7 @@ impl Link {
         let mut failing = self.failing();
         let known = failing.get(queue).copied().filter(|known| now - known.last < FORGOTTEN);
         let Some(known) = known else {
-            // Another time in every program, so that one does not delete what another has just declared anew.
+            // The time differs between programs, so that one does not delete what another has just declared again.
             let random = RandomState::new().build_hasher().finish() % 1_000;
             let patience = self.broken_after.mul_f64(1.0 + random as f64 / 1_000.0);
             failing.insert(queue.to_owned(), Failing { since: now, last: now, patience });
@@ -188,11 +189,11 @@ impl Link {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn open(&self, knock: bool) -> Result<Connection, QueueError> {
+    async fn open(&self, probe_first: bool) -> Result<Connection, QueueError> {
         // lapin's thread for a connection outlives an attempt that is given up, until the socket fails. So as not to
-        // leave one behind with every attempt while a broker is frozen, knock first.
-        if knock {
-            greeting::answers(&self.uri).await.map_err(lapin::Error::from)?;
+        // leave one behind with every attempt while a broker is frozen, probe first.
+        if probe_first {
+            handshake::answers(&self.uri).await.map_err(lapin::Error::from)?;
         }
         // The name is what operators see in the broker's list of connections.
         let properties =

@@ -5,9 +5,9 @@ use lapin::types::{AMQPValue, FieldTable};
 
 use crate::message::{DecodeError, HeaderValue, Headers};
 
-// Ours, on what the program parked.
+// Our own header on messages that the program dead-lettered.
 const DEAD_REASON: &str = "muster-dead-reason";
-// RabbitMQ's, on what the broker parked.
+// RabbitMQ's header on messages that the broker dead-lettered.
 const FIRST_DEATH_REASON: &str = "x-first-death-reason";
 // Quorum queues': how often the message came back; absent on the first delivery.
 const DELIVERY_COUNT: &str = "x-delivery-count";
@@ -26,8 +26,8 @@ pub(super) fn of(headers: &Headers) -> BasicProperties {
         .with_headers(table)
 }
 
-/// The properties of a message to park: those that it came with, and the reason.
-pub(super) fn parked(original: BasicProperties, reason: &str) -> BasicProperties {
+/// The properties of a dead letter: those of the message, and the reason.
+pub(super) fn dead_lettered(original: BasicProperties, reason: &str) -> BasicProperties {
     let mut table = FieldTable::default();
     for (name, value) in original.headers().iter().flat_map(|headers| headers.inner()) {
         if !DEATHS.contains(&name.as_str()) {
@@ -51,7 +51,7 @@ pub(super) fn delivery_count(properties: &BasicProperties) -> u32 {
     }
 }
 
-/// Why a message lies in the dead-letter queue.
+/// Why a message is in the dead-letter queue.
 pub(super) fn dead_reason(properties: &BasicProperties) -> String {
     let text = |name| match look_up(properties, name).and_then(from_amqp) {
         Some(HeaderValue::Text(text)) => Some(text),
@@ -61,7 +61,7 @@ pub(super) fn dead_reason(properties: &BasicProperties) -> String {
 }
 
 fn persistent(properties: BasicProperties) -> BasicProperties {
-    // 2: written to disk. Quorum queues do so anyway; said for a queue of another type that stands in for one.
+    // 2: written to disk. Quorum queues do so anyway; set explicitly for a queue of another type used instead.
     properties.with_delivery_mode(2)
 }
 

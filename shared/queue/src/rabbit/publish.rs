@@ -1,9 +1,9 @@
-//! Publishing: `Ok` only where the broker has both confirmed and routed.
+//! Publishing: the result is `Ok` only if the broker has confirmed and routed the message.
 //!
-//! One message in flight a channel, many channels. A returned message names no publish, and lapin gives it to whichever
-//! confirm comes next; with one in flight that is always the right one, so an unroutable message can never pass for a
-//! stored one. And what goes wrong costs one channel, not those beside it: a channel that was opened during a leader
-//! election can go on refusing until it is replaced.
+//! Each channel has one message in flight. A returned message does not say which publish it belongs to, and
+//! lapin attaches it to the next confirm. With one message in flight that is always the right one, so an
+//! unroutable message is never taken for a stored one. A failure affects only one channel: a channel that was
+//! opened during a leader election may refuse messages until it is replaced.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -40,7 +40,7 @@ impl Publisher {
         Self { link, turns: Semaphore::new(in_flight.max(1)), idle: Mutex::new(Vec::new()), limit }
     }
 
-    /// Whether the broker told the connection that it takes no messages now.
+    /// Whether the broker has blocked the connection for publishing.
     pub(super) fn is_blocked(&self) -> bool {
         self.link.is_blocked()
     }
@@ -115,12 +115,12 @@ impl Publisher {
 
 impl Open {
     async fn send(&self, queue: &str, properties: BasicProperties, body: Bytes) -> Result<(), QueueError> {
-        // Behind an alarm nothing is written, and what is handed over piles up in memory until it ends.
+        // During an alarm nothing is written, and messages that are handed over collect in memory until it ends.
         while self.connection.status().blocked() {
             sleep(BLOCKED_LOOK).await;
         }
         let options = BasicPublishOptions {
-            // An unroutable message is confirmed all the same; only this makes it come back.
+            // An unroutable message is confirmed too; only this flag makes the broker return it.
             mandatory: !fault::mutant(Mutant::PublishWithoutMandatory),
             // Quorum queues do not know it.
             immediate: false,

@@ -27,7 +27,7 @@ pub(super) struct Settling {
     running: FuturesUnordered<BoxFuture<'static, ()>>,
 }
 
-/// What is kept of a delivery to settle it, parking included.
+/// What is kept of a delivery to settle it or to dead-letter it.
 struct Unsettled {
     acker: Acker,
     properties: BasicProperties,
@@ -92,7 +92,9 @@ impl Settling {
             let result = match command.how {
                 Settlement::Ack => unsettled.ack().await,
                 Settlement::Requeue => unsettled.requeue().await,
-                Settlement::DeadLetter { reason } => unsettled.park(&publisher, &dead_queue, &reason).await,
+                Settlement::DeadLetter { reason } => {
+                    unsettled.dead_letter(&publisher, &dead_queue, &reason).await
+                }
             };
             match (command.reply, result) {
                 // The receiver gave up waiting: there is nobody to tell.
@@ -122,11 +124,16 @@ impl Unsettled {
     // A copy is published and then the original acked: the broker's own dead-lettering carries no reason. Dying in
     // between leaves two copies, never none. Over the publishers' connection: one that publishes is blocked by an alarm,
     // and settling must go on then.
-    async fn park(self, publisher: &Publisher, dead_queue: &str, reason: &str) -> Result<(), QueueError> {
-        let properties = properties::parked(self.properties.clone(), reason);
+    async fn dead_letter(
+        self,
+        publisher: &Publisher,
+        dead_queue: &str,
+        reason: &str,
+    ) -> Result<(), QueueError> {
+        let properties = properties::dead_lettered(self.properties.clone(), reason);
         match publisher.publish(dead_queue, properties, self.body.clone()).await {
             Ok(()) => {
-                fault::point(Point::Park)?;
+                fault::point(Point::DeadLettered)?;
                 self.ack().await
             }
             Err(error) => {

@@ -151,7 +151,7 @@ pub(crate) async fn prefetch_bounds_what_is_unsettled(rig: Arc<Rig>) {
     consumer.close().await;
 }
 
-pub(crate) async fn dead_letter_parks_with_its_reason(rig: Arc<Rig>) {
+pub(crate) async fn a_dead_letter_keeps_its_reason(rig: Arc<Rig>) {
     rig.queue.publish(message(1)).await.unwrap();
     let mut consumer = rig.queue.consumer(1).await.unwrap();
     next(&mut consumer).await.dead_letter("body_version_unknown").await.unwrap();
@@ -182,7 +182,7 @@ pub(crate) async fn dead_letters_are_taken_once_and_stay_until_acked(rig: Arc<Ri
     let mut others = elsewhere.dead_letters(10).await.unwrap();
     assert_eq!(others.iter().map(|dead| chunk(&dead.delivery)).collect::<Vec<_>>(), [2]);
     drop(taken);
-    // More often than the delivery limit: it does not hold for what is parked.
+    // More often than the delivery limit, which does not apply to dead letters.
     for _ in 0..=DELIVERY_LIMIT {
         until_depth(&rig.queue, 0, 2).await;
         drop(rig.queue.dead_letters(2).await.unwrap());
@@ -199,7 +199,7 @@ pub(crate) async fn dead_letters_are_taken_once_and_stay_until_acked(rig: Arc<Ri
     until_depth(&rig.queue, 0, 0).await;
 }
 
-pub(crate) async fn what_cannot_be_decoded_is_a_delivery_and_can_be_parked(rig: Arc<Rig>) {
+pub(crate) async fn what_cannot_be_decoded_is_a_delivery_and_can_be_dead_lettered(rig: Arc<Rig>) {
     rig.publish_poison().await;
     let mut consumer = rig.queue.consumer(1).await.unwrap();
     let delivery = next(&mut consumer).await;
@@ -213,7 +213,7 @@ pub(crate) async fn what_cannot_be_decoded_is_a_delivery_and_can_be_parked(rig: 
     dead.delivery.ack().await.unwrap();
 }
 
-pub(crate) async fn the_delivery_limit_parks(rig: Arc<Rig>) {
+pub(crate) async fn the_delivery_limit_makes_dead_letters(rig: Arc<Rig>) {
     rig.queue.publish(message(1)).await.unwrap();
     let mut consumer = rig.queue.consumer(1).await.unwrap();
     // It may come back so often, which makes one delivery more.
@@ -342,7 +342,7 @@ pub(crate) async fn two_consumers_share_without_doubles(rig: Arc<Rig>) {
     }
 }
 
-pub(crate) async fn depth_counts_what_waits_and_what_is_parked(rig: Arc<Rig>) {
+pub(crate) async fn depth_counts_waiting_messages_and_dead_letters(rig: Arc<Rig>) {
     until_depth(&rig.queue, 0, 0).await;
     for number in 0..5 {
         rig.queue.publish(message(number)).await.unwrap();

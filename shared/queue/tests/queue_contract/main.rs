@@ -41,17 +41,17 @@ promises! {
     a_closed_consumer_lets_its_deliveries_be_settled
     losing_the_consumers_process_requeues
     prefetch_bounds_what_is_unsettled
-    dead_letter_parks_with_its_reason
+    a_dead_letter_keeps_its_reason
     dead_letters_are_taken_once_and_stay_until_acked
-    what_cannot_be_decoded_is_a_delivery_and_can_be_parked
-    the_delivery_limit_parks
+    what_cannot_be_decoded_is_a_delivery_and_can_be_dead_lettered
+    the_delivery_limit_makes_dead_letters
     publishing_to_a_deleted_queue_fails_and_declares_it_again
     a_consumer_outlives_its_queue
     bodies_of_any_size_up_to_the_limit
     headers_come_back_as_they_were
     concurrent_publishes_lose_and_double_nothing
     two_consumers_share_without_doubles
-    depth_counts_what_waits_and_what_is_parked
+    depth_counts_waiting_messages_and_dead_letters
     purge_empties_both_queues
     check_names_the_server
 }

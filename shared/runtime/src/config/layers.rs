@@ -1,11 +1,11 @@
-//! File, environment and arguments laid over the defaults. Pure: text in, a configuration or its problems out.
+//! Applies the file, the environment and arguments to the defaults. Pure: the input is text, the result a configuration or its problems.
 
 use toml::{Table, Value};
 
 use super::reference::OTHER_VARIABLES;
 use super::{Config, ConfigError, FILE_VARIABLE, KEYS, Key, Problem, Source};
 
-/// What lies over the defaults.
+/// The layers over the defaults.
 #[derive(Debug, Default)]
 pub struct Layers<'a> {
     /// Name and text of the file.
@@ -143,7 +143,7 @@ fn text_of(value: &Value) -> Option<String> {
     }
 }
 
-/// The parser's own text quotes the line at fault, in which a password may stand.
+/// The parser's own message quotes the faulty line, which may contain a password.
 fn toml_problem(file: &str, text: &str, error: &toml::de::Error) -> Problem {
     let line =
         error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);

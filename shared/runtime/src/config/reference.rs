@@ -9,7 +9,7 @@ pub const OTHER_VARIABLES: &[(&str, &str)] = &[
     (FILE_VARIABLE, "The configuration file to read."),
     ("MUSTER_SERVER", "The server that commands talk to, as `--server`."),
     ("MUSTER_TOKEN", "The token that commands show it, as `--token`."),
-    ("MUSTER_TOKEN_FILE", "The file that it stands in, as `--token-file`."),
+    ("MUSTER_TOKEN_FILE", "The file with it, as `--token-file`."),
     ("MUSTER_TOOLS", "Folder of the tools that `make test` installs."),
     ("MUSTER_CLIENTS_CACHE", "Folder in which the clients of `make test` keep what they install."),
 ];

@@ -19,7 +19,7 @@ use super::value::Setting;
 pub struct SecretUrl(SecretString);
 
 impl SecretUrl {
-    /// Takes a URL; whether it is one is found out by whoever connects.
+    /// Takes a URL without checking it; connecting does that.
     pub fn new(url: impl Into<String>) -> Self {
         Self(SecretString::from(url.into()))
     }

@@ -117,7 +117,7 @@ settings! {
         ops_listen: Option<SocketAddr> = None,
             "Address and port for metrics, readiness and the documentation. Not set: they are with everything else.";
         tls_certificate: Option<PathBuf> = None,
-            "Certificate for HTTPS (PEM), with those that lead from it to an authority; read anew when it changes. Not set: plain HTTP.";
+            "Certificate for HTTPS (PEM), with those that lead from it to an authority; read again when it changes. Not set: plain HTTP.";
         tls_key: Option<PathBuf> = None,
             "Private key of the certificate (PEM).";
         tls_client_authority: Option<PathBuf> = None,
@@ -161,7 +161,7 @@ settings! {
     /// The front door for clients of Authgear's User Import API.
     authgear: AuthgearConfig {
         envelope: Envelope = Envelope::Both,
-            "How answers stand: result, bare, or both (a client finds what it looks for in either place).";
+            "The form of responses: result, bare, or both (a client finds the data in either place).";
         records_per_day: Option<u32> = None,
             "Most records that a tenant may send in a day, by UTC. Not set: no limit.";
         records_per_month: Option<u32> = None,
@@ -201,7 +201,7 @@ settings! {
         max_workbook_memory: ByteSize = ByteSize::mib(256),
             "Most bytes of a workbook's texts and styles, unpacked: what is held in memory while it is read.";
         repeats_memory: ByteSize = ByteSize::mib(32),
-            "Most memory in which all uploads of a process together remember their users, 32 MiB for a million: a record that means the user of an earlier one of its file is told with the number of that one.";
+            "Most memory in which all uploads of a process together remember their users, 32 MiB for a million. A record about the user of an earlier record is then reported with that record's number.";
     }
     /// What one tenant may have.
     tenant: TenantConfig {
@@ -219,9 +219,9 @@ settings! {
         lease: Duration = Duration::from_secs(30),
             "A chunk that is with the workers for longer gives its place in the window to another.";
         poll: Duration = Duration::from_millis(250),
-            "How often to look for work when nothing tells of it.";
+            "How often to look for work without a notification.";
         stall_after: Duration = Duration::from_secs(60),
-            "How long an import may run without progress before readiness, metrics and the log say that it stands still.";
+            "How long an import may run without progress before readiness, metrics and the log report it as stalled.";
     }
     /// Applying chunks.
     worker: WorkerConfig {
@@ -238,7 +238,7 @@ settings! {
         deadline: Duration = Duration::from_secs(15),
             "How long one step of applying a chunk may wait for the database before its connection is given up.";
         ops_listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
-            "Address and port of metrics, health and readiness of `muster worker`. Not set, and the port is taken: any free one.";
+            "Address and port of metrics, health and readiness of `muster worker`. If it is not set and the port is in use: any free one.";
         stop_grace: Duration = Duration::from_secs(20),
             "How long a worker that is asked to stop may take to finish what it has; what hangs is then cut off.";
     }
@@ -264,7 +264,7 @@ settings! {
         before_images: Duration = Duration::from_secs(30 * 24 * 60 * 60),
             "How long before-images are kept after an import ended; until then it can be undone. They are deleted with the import in any case.";
         waiting: Duration = Duration::from_secs(30 * 24 * 60 * 60),
-            "How long an import waits for its start. One that nobody starts is cancelled then.";
+            "How long an import waits for its start. An import that is not started by then is cancelled.";
         webhook_deliveries: Duration = Duration::from_secs(30 * 24 * 60 * 60),
             "How long a delivery of a webhook is kept after it was made or given up.";
     }

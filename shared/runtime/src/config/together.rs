@@ -1,12 +1,11 @@
-//! What settings that are good by themselves make together: whatever passes here can import a file of the largest records that
-//! it permits.
+//! Checks that settings fit together. A configuration that passes can import a file with the largest records that it permits.
 
 use muster_domain::fault::{Mutant, mutant};
 
 use super::settings::{Config, IntakeConfig};
 use super::value::ByteSize;
 
-/// What a message takes: that of RabbitMQ 4, where nobody sets another.
+/// The largest message: the default of RabbitMQ 4.
 const MESSAGE: ByteSize = ByteSize::mib(16);
 /// What the records of a chunk that were gathered before their number was known, and the lanes after that, may take in memory.
 const GATHERED: ByteSize = ByteSize::mib(64);
@@ -104,7 +103,7 @@ impl Config {
 mod tests {
     use muster_domain::chunk::{ChunkCutter, ChunkLimits, LaneHash, SealedChunk, SecretKey, decode};
     use muster_domain::error::{ErrorCode, RecordError};
-    use muster_domain::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber, Secrets};
+    use muster_domain::record::{FieldNames, Position, RawField, RawRecord, RawValue, RecordNumber, Secrets};
     use proptest::prelude::*;
 
     use super::*;
@@ -157,7 +156,7 @@ mod tests {
     }
 
     /// The chunks of a file with some small records, one of the largest, and small ones again.
-    fn chunks(intake: &IntakeConfig, large: &RawRecord<'_>, names: &Names) -> Vec<SealedChunk> {
+    fn chunks(intake: &IntakeConfig, large: &RawRecord<'_>, names: &FieldNames) -> Vec<SealedChunk> {
         let limits = ChunkLimits {
             records: intake.chunk_records,
             bytes: intake.chunk_bytes.as_usize(),
@@ -202,7 +201,7 @@ mod tests {
                     char::from(b'#' + u8::try_from(state >> 58).unwrap_or(0))
                 })
                 .collect();
-            let names = Names::from_header(["email", "note", "passwd"]);
+            let names = FieldNames::from_header(["email", "note", "passwd"]);
             let defect = RecordError::new(ErrorCode::CsvColumnCount, "has 5 cells");
             let fields = [RawField { name: 1, value: RawValue::Text(&text) }];
             let position = Position { record: RecordNumber::FIRST, line: 1, byte: 0 };

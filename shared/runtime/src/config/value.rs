@@ -1,4 +1,4 @@
-//! How values are read from text and shown as text. What is shown can be set again.
+//! How values are parsed from text and printed as text. The printed form can be parsed again.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -242,7 +242,7 @@ impl Setting for LogFormat {
     }
 }
 
-/// Where the answer of the Authgear front door stands in the body.
+/// Where the Authgear front door puts the result in the response body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Envelope {
     /// Under `result` and at the top as well: readers of either find it.

@@ -1,5 +1,6 @@
-//! Every metric, in one table: name, kind, labels with all of their values, meaning. docs/metrics.md is made of it, HELP and TYPE of
-//! `/metrics` come from it, and [`expose`] makes every series there from the start, at 0.
+//! Every metric, in one table: name, kind, labels with all of their values, meaning. docs/metrics.md and the
+//! HELP and TYPE lines of `/metrics` are generated from it, and [`expose`] creates every series at the start
+//! with 0.
 
 use std::fmt::Write;
 
@@ -121,15 +122,15 @@ series! {
         "Age of the oldest running import since it began to run; 0 without any.";
     "muster_chunks" Gauge Producer { state: Values::ChunkStates } "Chunks of imports that have not ended, by state.";
     "muster_chunks_dispatched_total" Counter Producer {} "Chunks published and confirmed.";
-    "muster_chunks_lost_total" Counter Producer {} "Chunks sent again because nobody had them and no message brought them.";
+    "muster_chunks_lost_total" Counter Producer {} "Chunks sent again because no process held them and no message carried them.";
     "muster_chunk_attempts_total" Counter Worker {} "Deliveries that began to be applied.";
     "muster_chunks_put_off_total" Counter Worker { spends: Values::These(&["attempt", "nothing"]) }
-        "Chunks put off to be tried later; whether that spent an attempt.";
+        "Chunks deferred to be tried later, and whether that spent an attempt.";
     "muster_chunks_dead_total" Counter Both {} "Chunks whose attempts were spent, or that could not be read.";
     "muster_chunk_seconds" Histogram Worker {} "Time from the delivery of a chunk to its commit.";
     "muster_apply_seconds" Histogram Worker {} "Time of the try that was committed, waiting for a connection included.";
     "muster_plan_seconds" Histogram Both {} "Time to decide what records do to users, without the database.";
-    "muster_dispatch_window_used" Gauge Producer {} "Places in the window that are taken.";
+    "muster_dispatch_window_used" Gauge Producer {} "Places in the window that are in use.";
     "muster_dispatch_window_size" Gauge Producer {} "Places in the window.";
     "muster_queue_messages" Gauge Producer { state: Values::These(&["ready", "unacked", "dead"]) }
         "Messages: waiting, with consumers (published chunks that do not wait), and dead letters.";
@@ -149,7 +150,7 @@ series! {
     "muster_store_connections" Gauge Both { state: Values::These(&["open", "idle", "in_use"]) } "Connections of the pool to the database.";
     "muster_store_connections_max" Gauge Both {} "Most connections of the pool.";
     "muster_webhook_deliveries_total" Counter Producer { result: Values::These(&["delivered", "put_off", "given_up", "gone"]) }
-        "Tries to deliver to webhooks: delivered, to be tried again, given up after a day, and refused for good (410).";
+        "Attempts to deliver to webhooks: delivered, to be tried again, given up after a day, and refused permanently (410).";
     "muster_trace_spans_total" Counter Both { result: Values::These(&["sent", "dropped", "refused"]) }
         "Spans of traces: sent to the collector, dropped because too many waited, lost because the collector did not take them.";
     "muster_task_restarts_total" Counter Both { task: Values::These(TASKS) } "Tasks that ended when they should not have, and were started again.";
@@ -212,7 +213,7 @@ impl Series {
     }
 }
 
-/// Makes every series of a part there, at 0. Does nothing where nobody records.
+/// Makes every series of a part there, at 0. Does nothing if no recorder is installed.
 pub fn expose(part: Part) {
     if mutant(Mutant::SeriesAppearLate) {
         return;

@@ -15,12 +15,12 @@ use crate::issues::write_issues;
 use crate::{Store, StoreError};
 
 /// Ends a chunk that cannot be applied: its pending records fail with code `chunk_dead`. False for a chunk that has ended.
-pub async fn bury(store: &Store, chunk: ChunkId, problem: &str) -> Result<bool, StoreError> {
+pub async fn mark_dead(store: &Store, chunk: ChunkId, problem: &str) -> Result<bool, StoreError> {
     let mut connection = store.pool().acquire().await?;
     end_dead(&mut connection, chunk, Uuid::nil(), problem).await
 }
 
-/// The same over a connection of the caller's, a worker: its own note is no death.
+/// The same over the connection of a worker: its own id in the row does not mean that it died.
 pub async fn end_dead(
     connection: &mut PgConnection,
     chunk: ChunkId,
@@ -112,7 +112,7 @@ async fn write_dead_issues(
     write_issues(connection, import, &issues).await
 }
 
-/// The same where the records cannot be read: each has its number all the same, and an error, but no source.
+/// The same if the records cannot be read: each still has its number and an error, but no source.
 async fn write_unreadable_issues(
     connection: &mut PgConnection,
     import: ImportId,

@@ -1,4 +1,4 @@
-//! What webhooks were told and how that went: pages of it, one delivery, and making it again.
+//! The log of deliveries: pages, a single delivery, and redelivery.
 
 use chrono::{DateTime, Utc};
 use muster_domain::id::{DeliveryId, ImportId, TenantId, WebhookId};
@@ -22,9 +22,9 @@ pub struct DeliveryInfo {
     pub id: DeliveryId,
     /// Name of what is told.
     pub kind: String,
-    /// Number of the event, where it is of one.
+    /// Number of the event, if it belongs to one.
     pub event: Option<i64>,
-    /// The import, where it is of one.
+    /// The import, if it belongs to one.
     pub import: Option<ImportId>,
     /// State.
     pub state: DeliveryState,
@@ -143,7 +143,7 @@ pub async fn find(
     .transpose()
 }
 
-/// Makes a delivery due at once, whatever became of it, with as much time for its tries as a new one. `None` if the tenant's webhook has
+/// Makes a delivery due at once, whatever its result was, with as much time for attempts as a new one. `None` if the tenant's webhook has
 /// none of this id.
 pub async fn redeliver(
     store: &Store,

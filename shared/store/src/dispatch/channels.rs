@@ -4,7 +4,7 @@ use muster_domain::fault::{self, Point};
 
 use crate::{Store, StoreError};
 
-/// The channel on which the ids of imports are told when they complete.
+/// The channel that announces the ids of imports when they complete.
 pub const COMPLETED_CHANNEL: &str = "muster_imports";
 
 /// The channel on which dispatchers are woken.

@@ -1,4 +1,4 @@
-//! Who a person was: users of theirs that an undo deleted. Nothing names them any more but what the undo kept of them.
+//! Former users of a person, which an undo deleted. Only the undo's own data still names them.
 
 use muster_domain::chunk::decode;
 use muster_domain::erase::Person;
@@ -30,7 +30,7 @@ pub(super) async fn with_former(
     .await?;
     let mut former = Vec::new();
     for undo in undos {
-        // What it deleted; and what it makes again, where it takes an undo back: its chunks may be kept for longer than before-images.
+        // What it deleted, and what it creates again if it undoes an undo. Its chunks may be kept longer than before-images.
         for kept in [Kept::Images, Kept::Chunks] {
             let mut after = 0;
             while let Some((id, bytes)) = kept.next(store, undo, after).await? {
@@ -88,7 +88,7 @@ impl Kept {
     }
 }
 
-/// Takes out what is somebody else's by now: a user that was made again, and values that another user has.
+/// Removes what belongs to somebody else by now: a user that was created again, and values that another user has.
 async fn only_theirs(
     store: &Store,
     tenant: TenantId,

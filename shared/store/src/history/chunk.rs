@@ -76,8 +76,8 @@ impl Chunk {
         }
     }
 
-    /// Numbers of the records that came to this for a user. One with a defect was erased since: the sheet has the user's id still, and
-    /// nothing is told of it.
+    /// Numbers of the records that came to this for a user. A record with a defect was erased since: the
+    /// sheet still has the user's id, but nothing is shown.
     fn numbers(&self, user: Uuid, outcome: Outcome) -> Vec<u64> {
         let mut numbers = Vec::new();
         self.each(|at, record| {
@@ -102,7 +102,7 @@ impl Chunk {
         line
     }
 
-    /// What a record says, secrets apart: under the names of fields, as it stands in the file.
+    /// The content of a record without secrets, by field name, as written in the file.
     fn said(&self, number: u64) -> Option<Vec<FieldChange>> {
         let records = self.records.as_ref()?;
         if self.rules.options.undo.is_some() {
@@ -126,7 +126,7 @@ impl Chunk {
                 let meaning = meanings.get(field.name as usize).cloned().flatten()?;
                 let after = match field.value {
                     _ if binding.secrets().shown(field, records.names()).is_some() => return None,
-                    RawValue::Text(text) => Value::from(binding.unguard(text)),
+                    RawValue::Text(text) => Value::from(binding.unescape(text)),
                     RawValue::Json(json) => serde_json::from_str(json).ok()?,
                     RawValue::Null => return None,
                 };
@@ -145,7 +145,7 @@ pub(super) fn differences(before: &Map<String, Value>, after: &Map<String, Value
     paths
         .into_iter()
         .map(|path| FieldChange { field: path.clone(), before: value(before, path), after: value(after, path) })
-        // Beside a flag stands the value that it is about, also where that did not change.
+        // A flag is shown with the value that it describes, even if that did not change.
         .filter(|field| field.before != field.after)
         .collect()
 }

@@ -72,7 +72,7 @@ impl Search {
             let request = of_requests.peek().map(|(_, (entry, _))| entry.at);
             let request_first = match (image, request) {
                 (Some(image), Some(request)) => request > image,
-                // What is still to be looked through may be later.
+                // Chunks that are not searched yet may have later entries.
                 (None, Some(request)) => until.is_none_or(|until| request >= until),
                 (_, None) => false,
             };

@@ -40,7 +40,7 @@ pub(in super::super) async fn erase(
             continue;
         }
         let records = chunk.encode().map_err(|error| StoreError::Program(format!("a plan: {error}")))?;
-        // Written once, and changed by nobody but an erasure: of two at once the one that came too late looks again.
+        // Written once, and changed only by an erasure. If two run at once, the later one looks again.
         let changed = sqlx::query!(
             "update plans set records = $2 where id = $1 and records = $3",
             row.id,

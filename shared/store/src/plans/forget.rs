@@ -30,9 +30,9 @@ pub(in super::super) async fn forget(
     Ok(())
 }
 
-/// What steering does not do: nobody waits until millions of rows are deleted.
+/// This is not done during a transition, since nobody should wait until millions of rows are deleted.
 async fn delete_keys(connection: &mut PgConnection, import: ImportId) -> Result<(), StoreError> {
-    if mutant(Mutant::SteeringDeletesKeys) {
+    if mutant(Mutant::TransitionDeletesKeys) {
         sqlx::query("delete from planned_keys where import_id = $1")
             .bind(import.get())
             .execute(connection)

@@ -21,14 +21,14 @@ pub struct PlanSummary {
     pub state: ImportState,
     /// When the plan was whole. None: it is being made.
     pub planned_at: Option<DateTime<Utc>>,
-    /// What the records would come to; what is not planned yet is pending.
+    /// The planned outcomes; records that are not planned yet are pending.
     pub counts: Counts,
     /// The same by field, kind and cause.
     pub sums: Sums,
     /// How many users the tenant has. No more are counted than it takes to know that the plan changes few of them, and 2,000,000 at the
     /// most.
     pub tenant_users: u64,
-    /// How many of the users that it changes were changed since, where it is not applied yet.
+    /// How many of the users that it would change were changed since, if it is not applied yet.
     pub since: Option<Since>,
 }
 

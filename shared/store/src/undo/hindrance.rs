@@ -1,5 +1,5 @@
-//! What keeps an import from being undone or driven once more: of its undos one works at a time, and while one does the import itself
-//! does not.
+//! What prevents an import from being undone or run again: only one of its undos runs at a time, and the
+//! import itself does not run meanwhile.
 
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
@@ -78,7 +78,7 @@ pub(crate) async fn hindrance(
             return Ok(Some(Refusal::Undone(other)));
         }
     }
-    // Whoever opens an undo of it waits for this lock.
+    // Opening an undo of it waits for this lock.
     sqlx::query!(
         "select from imports where id = $1 and tenant_id = $2 for no key update",
         import.get(),

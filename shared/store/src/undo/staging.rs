@@ -1,4 +1,4 @@
-//! Staging the records of an undo: the before-images of the import, the last ones first, cut into chunks.
+//! Stages the records of an undo: the before-images of the import, last first, cut into chunks.
 
 use std::collections::HashSet;
 
@@ -7,13 +7,13 @@ use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::outcome::Outcome;
 use muster_domain::planned::APPLIED_ALTHOUGH;
-use muster_domain::record::{Names, RawRecord};
+use muster_domain::record::{FieldNames, RawRecord};
 use muster_domain::undo::{Change, Kind, Undo, at, changes, membership_path, names, record_fields, texts};
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::{NewUndo, Source};
-use crate::{StoreError, Transaction, convert, intake};
+use crate::{StoreError, Transaction, convert, receiving};
 
 /// Rows of before-images that are read at a time.
 const AT_A_TIME: i64 = 4;
@@ -67,7 +67,7 @@ pub(super) struct Staging {
     /// Each application is one chunk: users of it may have exchanged unique values, and each can have its own back only if the other
     /// gives it up in the same moment.
     one_lane: bool,
-    names: Names,
+    names: FieldNames,
     pub(super) records: u64,
     /// Changes that are there no more: erased, or damaged.
     pub(super) unknown: u64,
@@ -226,7 +226,7 @@ impl Staging {
         sealed: Vec<SealedChunk>,
     ) -> Result<(), StoreError> {
         for chunk in sealed {
-            intake::stage(transaction, self.id, self.tenant, &chunk).await?;
+            receiving::stage(transaction, self.id, self.tenant, &chunk).await?;
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 use muster_domain::bulk::Action;
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
+use muster_store::lifecycle::{self, Transition};
 use muster_store::problems::Cause;
-use muster_store::steer::{self, Steered};
 use muster_store::{Store, tenants};
 use muster_testkit::TestDatabase;
 use uuid::Uuid;
@@ -27,15 +27,17 @@ async fn import_in(store: &Store, tenant: TenantId, state: ImportState) -> Impor
 async fn does(store: &Store, tenant: TenantId, action: Action, before: ImportState) -> bool {
     let import = import_in(store, tenant, before).await;
     let steered = match action {
-        Action::Pause => steer::pause(store, tenant, import).await,
-        Action::Resume => steer::resume(store, tenant, import).await,
-        Action::Cancel => steer::cancel(store, tenant, import).await,
-        Action::Retry | Action::Redrive => steer::retry_cause(store, tenant, import, Cause::default()).await,
+        Action::Pause => lifecycle::pause(store, tenant, import).await,
+        Action::Resume => lifecycle::resume(store, tenant, import).await,
+        Action::Cancel => lifecycle::cancel(store, tenant, import).await,
+        Action::Retry | Action::Redrive => {
+            lifecycle::retry_cause(store, tenant, import, Cause::default()).await
+        }
     };
     match steered.unwrap() {
         // With nothing to drive again the state stays.
-        Steered::Done(after) => action.is_about_failures() || after != before,
-        Steered::Refused(_) => false,
+        Transition::Done(after) => action.is_about_failures() || after != before,
+        Transition::Refused(_) => false,
         other => panic!("{action} of an import that is {before}: {other:?}"),
     }
 }

@@ -234,7 +234,7 @@ async fn every_connection_sends_small_packets_at_once_and_notices_a_server_that_
         store.pool().acquire().await.unwrap(),
         store.connection().await.unwrap(),
         store.dedicated_connection().await.unwrap(),
-        muster_store::intake::staging_connection(&store).await.unwrap(),
+        muster_store::receiving::staging_connection(&store).await.unwrap(),
         store.listen("muster_test").await.unwrap(),
         queue.consumer(1).await.unwrap(),
     );

@@ -8,7 +8,7 @@ use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::import::{CHUNK_MOVES, ChunkState, IMPORT_MOVES, ImportState, Move};
 use muster_store::apply::{self, Later};
 use muster_store::chunks::{self, ChunkFilter};
-use muster_store::{Store, StoreError, dispatch, intake, steer, tenants};
+use muster_store::{Store, StoreError, dispatch, lifecycle, receiving, tenants};
 use muster_testkit::TestDatabase;
 use uuid::Uuid;
 
@@ -43,31 +43,31 @@ async fn operate(store: &Store, tenant: TenantId, import: ImportId, operation: &
     let why = || FileError::new(ErrorCode::UploadIncomplete, "it is to end");
     match operation {
         "proceed" => {
-            steer::proceed(store, tenant, import).await.unwrap();
+            lifecycle::proceed(store, tenant, import).await.unwrap();
         }
         "plan" => {
-            steer::plan(store, tenant, import).await.unwrap();
+            lifecycle::plan(store, tenant, import).await.unwrap();
         }
         "pause" => {
-            steer::pause(store, tenant, import).await.unwrap();
+            lifecycle::pause(store, tenant, import).await.unwrap();
         }
         "resume" => {
-            steer::resume(store, tenant, import).await.unwrap();
+            lifecycle::resume(store, tenant, import).await.unwrap();
         }
         "cancel" => {
-            steer::cancel(store, tenant, import).await.unwrap();
+            lifecycle::cancel(store, tenant, import).await.unwrap();
         }
         "retry" => {
-            steer::retry(store, tenant, import).await.unwrap();
+            lifecycle::retry(store, tenant, import).await.unwrap();
         }
         "complete" => {
             dispatch::complete_ended(store).await.unwrap();
         }
         "refuse" => {
-            intake::discard(store, import, ImportState::Refused, &why()).await.unwrap();
+            receiving::discard(store, import, ImportState::Refused, &why()).await.unwrap();
         }
         "abort" => {
-            intake::discard(store, import, ImportState::Aborted, &why()).await.unwrap();
+            receiving::discard(store, import, ImportState::Aborted, &why()).await.unwrap();
         }
         other => panic!("no such operation: {other}"),
     }
@@ -152,7 +152,7 @@ const CHUNK_OPERATIONS: [(&str, ImportState); 10] = [
     ("unclaim", ImportState::Running),
     ("take_back", ImportState::Running),
     ("dead_letter", ImportState::Running),
-    ("put_off", ImportState::Running),
+    ("defer", ImportState::Running),
     ("end_dead", ImportState::Running),
     ("cancel", ImportState::Running),
     ("proceed", ImportState::Planned),
@@ -177,13 +177,13 @@ async fn operate_on_chunk(
         "dead_letter" => {
             dispatch::dead_letter(store, chunk, 5).await.unwrap();
         }
-        "put_off" => {
+        "defer" => {
             let later = Later { delay: Duration::from_secs(1), problem: "it waits", spends: false };
             let mut connection = store.dedicated_connection().await.unwrap();
-            apply::put_off(&mut connection, chunk, Uuid::nil(), later).await.unwrap();
+            apply::defer(&mut connection, chunk, Uuid::nil(), later).await.unwrap();
         }
         "end_dead" => {
-            apply::bury(store, chunk, "it cannot be read").await.unwrap();
+            apply::mark_dead(store, chunk, "it cannot be read").await.unwrap();
         }
         on_import => operate(store, tenant, import, on_import).await,
     }

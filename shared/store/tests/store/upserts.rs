@@ -2,7 +2,7 @@ use muster_domain::id::TenantId;
 use muster_domain::options::{IdentifierField, ImportOptions};
 use muster_domain::outcome::Verdict;
 use muster_domain::parse::Format;
-use muster_domain::record::{Names, Position, RawField, RawRecord, RawValue, Record, RecordNumber};
+use muster_domain::record::{FieldNames, Position, RawField, RawRecord, RawValue, Record, RecordNumber};
 use muster_domain::rules::Rules;
 use muster_domain::validate::{Binding, validate};
 use muster_runtime::clock;
@@ -15,36 +15,36 @@ use sqlx::PgConnection;
 async fn apply(
     connection: &mut PgConnection,
     tenant: TenantId,
-    alone: bool,
+    exclusive: bool,
     said: &[(&str, RawValue<'_>)],
 ) -> Result<Upserted, StoreError> {
     let names = ["preferred_username", "phone_number"];
-    apply_named(connection, tenant, alone, IdentifierField::PreferredUsername, names, said).await
+    apply_named(connection, tenant, exclusive, IdentifierField::PreferredUsername, names, said).await
 }
 
 /// One chunk of records, each with an e-mail address and the one that it is to become.
 async fn rename(
     connection: &mut PgConnection,
     tenant: TenantId,
-    alone: bool,
+    exclusive: bool,
     said: &[(&str, &str)],
 ) -> Result<Vec<Verdict>, StoreError> {
     let said: Vec<_> = said.iter().map(|(email, new)| (*email, RawValue::Text(new))).collect();
     let names = ["email", "new_email"];
-    let done = apply_named(connection, tenant, alone, IdentifierField::Email, names, &said).await?;
+    let done = apply_named(connection, tenant, exclusive, IdentifierField::Email, names, &said).await?;
     Ok(done.verdicts.into_iter().map(|(verdict, _)| verdict).collect())
 }
 
 async fn apply_named(
     connection: &mut PgConnection,
     tenant: TenantId,
-    alone: bool,
+    exclusive: bool,
     identifier: IdentifierField,
     names: [&str; 2],
     said: &[(&str, RawValue<'_>)],
 ) -> Result<Upserted, StoreError> {
     let rules = Rules::new(ImportOptions { format: Format::Json, identifier, ..ImportOptions::default() });
-    let names = Names::from_header(names);
+    let names = FieldNames::from_header(names);
     let mut binding = Binding::new(&rules);
     binding.extend(&names);
     let fields: Vec<[RawField<'_>; 2]> = said
@@ -63,7 +63,7 @@ async fn apply_named(
         .collect();
     let records: Vec<&Record<'_>> = records.iter().collect();
     let mut ids = clock::id_source();
-    upsert(connection, tenant, alone, &records, &rules, clock::now(), &mut || ids.next_id()).await
+    upsert(connection, tenant, exclusive, &records, &rules, clock::now(), &mut || ids.next_id()).await
 }
 
 async fn two_users() -> (TestDatabase, Store, TenantId) {
@@ -104,8 +104,8 @@ async fn a_value_that_is_passed_on_wants_to_be_alone() {
     let (_database, store, tenant) = two_users().await;
     let mut connection = store.connection().await.unwrap();
     let chunk = [("one", RawValue::Text("+85298765403")), ("one", RawValue::Text("+85298765404"))];
-    let alone = apply(&mut connection, tenant, false, &chunk).await.unwrap_err();
-    assert!(matches!(alone, StoreError::NotAlone), "{alone}");
+    let exclusive = apply(&mut connection, tenant, false, &chunk).await.unwrap_err();
+    assert!(matches!(exclusive, StoreError::NeedsExclusive), "{exclusive}");
     let done = apply(&mut connection, tenant, true, &chunk).await.unwrap();
     assert_eq!([done.verdicts[0].0, done.verdicts[1].0], [Verdict::UPDATED; 2]);
     // What ends with somebody is watched over by the unique index.
@@ -124,16 +124,16 @@ async fn a_new_user_of_another_address_than_its_own_wants_to_be_alone() {
     let (_database, store, tenant) = two_users().await;
     let mut connection = store.connection().await.unwrap();
     let (to, back) = ([("a@example.com", "b@example.com")], [("b@example.com", "a@example.com")]);
-    let alone = rename(&mut connection, tenant, false, &to).await.unwrap_err();
-    assert!(matches!(alone, StoreError::NotAlone), "{alone}");
+    let exclusive = rename(&mut connection, tenant, false, &to).await.unwrap_err();
+    assert!(matches!(exclusive, StoreError::NeedsExclusive), "{exclusive}");
     assert_eq!(rename(&mut connection, tenant, true, &to).await.unwrap(), [Verdict::INSERTED]);
     // Found under the new address: nothing is written, so the moment of reading will do.
     assert_eq!(rename(&mut connection, tenant, false, &to).await.unwrap(), [Verdict::UNCHANGED]);
     assert_eq!(rename(&mut connection, tenant, false, &back).await.unwrap(), [Verdict::UPDATED]);
     // Found under an address that the chunk itself gives it, which nobody else can have seen.
     let chunk = [("a@example.com", "b@example.com"), ("c@example.com", "b@example.com")];
-    let alone = rename(&mut connection, tenant, false, &chunk).await.unwrap_err();
-    assert!(matches!(alone, StoreError::NotAlone), "{alone}");
+    let exclusive = rename(&mut connection, tenant, false, &chunk).await.unwrap_err();
+    assert!(matches!(exclusive, StoreError::NeedsExclusive), "{exclusive}");
     let done = rename(&mut connection, tenant, true, &chunk).await.unwrap();
     assert_eq!(done, [Verdict::UPDATED, Verdict::UNCHANGED]);
 }

@@ -1,7 +1,7 @@
 //! Values of each field with what they mean: the oracle's knowledge of the rules, written by hand from contracts A.1.5,
 //! B.1.1 and C.2.
 
-use muster_domain::catalog::NameKind;
+use muster_domain::catalog::CatalogKind;
 use muster_domain::error::ErrorCode::{self, *};
 use muster_domain::field::Field;
 use muster_domain::options::{PhoneCheck, Sets, UnknownNames, Usernames};
@@ -19,7 +19,7 @@ struct List(Vec<Sample>);
 
 impl List {
     fn says(&mut self, json: impl Into<String>, facts: Vec<(Field, Fact)>) {
-        self.0.push(Sample { json: json.into(), means: Means::Says(facts) });
+        self.0.push(Sample { json: json.into(), means: Means::Facts(facts) });
     }
 
     fn is(&mut self, field: Field, json: impl Into<String>, value: impl Into<Value>) {
@@ -109,9 +109,9 @@ pub(super) fn of(field: Field, reading: &Reading<'_>) -> Vec<Sample> {
         Field::CustomAttributes => attributes(&mut list, field, reading),
         Field::Metadata if reading.attributes() => attributes(&mut list, field, reading),
         Field::Metadata => metadata(&mut list),
-        Field::Roles => names(&mut list, field, NameKind::Role, ["admin", "agent", "strasse"], reading),
-        Field::Groups => names(&mut list, field, NameKind::Group, ["reader", "writer", "writer"], reading),
-        Field::Teams => names(&mut list, field, NameKind::Team, ["support", "sales", "sales"], reading),
+        Field::Roles => names(&mut list, field, CatalogKind::Role, ["admin", "agent", "strasse"], reading),
+        Field::Groups => names(&mut list, field, CatalogKind::Group, ["reader", "writer", "writer"], reading),
+        Field::Teams => names(&mut list, field, CatalogKind::Team, ["support", "sales", "sales"], reading),
         Field::Location => {
             list.is(field, r#""Milan""#, "milan");
             list.is(field, r#"" MÜNCHEN ""#, "münchen");
@@ -370,7 +370,7 @@ fn metadata(list: &mut List) {
     list.wrong(r#""""#, TypeMismatch, "");
 }
 
-fn names(list: &mut List, field: Field, kind: NameKind, keys: [&'static str; 3], reading: &Reading<'_>) {
+fn names(list: &mut List, field: Field, kind: CatalogKind, keys: [&'static str; 3], reading: &Reading<'_>) {
     let [one, two, three] = keys;
     let upper = one.to_uppercase();
     let whole = [

@@ -145,7 +145,7 @@ impl Name {
     }
 
     fn silent(&self, json: &str) -> Said {
-        Said { name: self.text.clone(), json: json.to_owned(), means: Means::Says(Vec::new()) }
+        Said { name: self.text.clone(), json: json.to_owned(), means: Means::Facts(Vec::new()) }
     }
 }
 
@@ -283,7 +283,7 @@ fn line(random: &mut Random, options: &ImportOptions, names: &[Name], number: us
         }
         let samples = name.samples(options);
         // Mostly good values: a record fails of one bad one.
-        let good: Vec<&Said> = samples.iter().filter(|said| matches!(said.means, Means::Says(_))).collect();
+        let good: Vec<&Said> = samples.iter().filter(|said| matches!(said.means, Means::Facts(_))).collect();
         let chosen = if random.percent(3) || good.is_empty() {
             random.pick(&samples).clone()
         } else {

@@ -145,7 +145,7 @@ impl Reading<'_> {
                     "" => (*code, named.clone()),
                     path => (*code, Some(format!("{name}.{path}"))),
                 })),
-                Means::Says(facts) => {
+                Means::Facts(facts) => {
                     for (field, fact) in facts {
                         self.fact(*field, fact.clone(), name);
                     }
@@ -187,7 +187,7 @@ impl Reading<'_> {
             Means::Wrong(errors) if !null => {
                 self.wrong.extend(errors.iter().map(|(code, _)| (*code, Some(said.name.clone()))));
             }
-            Means::Says(facts) if !null => {
+            Means::Facts(facts) if !null => {
                 for (field, fact) in facts {
                     self.fact(*field, fact.clone(), &said.name);
                 }

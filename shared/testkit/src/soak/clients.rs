@@ -1,4 +1,4 @@
-//! Clients of series: one import after the other over addresses of their own, read and steered until it ends, then compared.
+//! Clients of series: one import after the other over addresses of their own, read and changed until it ends, then compared.
 
 mod undo;
 
@@ -15,13 +15,13 @@ use super::api::{Answer, View};
 use super::generate::{self, Draft};
 use super::journal::{Wrong, held};
 use super::model::Users;
-use super::oracle::Steering;
+use super::oracle::Interventions;
 use super::world::{Accepted, Kept, World, pause};
 
 /// How long a read may show what a retry without an answer did.
 const RETRY_ECHO: Duration = Duration::from_secs(60);
 
-/// How often an import is steered, in percent of the reads.
+/// How often the state of an import is changed, in percent of the reads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Habits {
     pub(crate) pause: usize,
@@ -81,14 +81,14 @@ pub(crate) async fn run(
     let Some(view) = follower.follow(random).await? else { return Ok(false) };
     follower.check_plan(&view);
     let sheets = world.check_sums(import, &view).await?;
-    let exact = world.check_outcomes(draft, import, &view, &sheets, users, follower.steering);
+    let exact = world.check_outcomes(draft, import, &view, &sheets, users, follower.interventions);
     if import.total <= 2_000 && random.percent(30) {
         world.check_pages(import, &sheets).await;
     }
     Ok(exact)
 }
 
-/// Reads an import again and again, and steers it.
+/// Reads an import repeatedly, and changes its state.
 #[derive(Debug)]
 pub(crate) struct Follower<'w> {
     world: &'w World,
@@ -97,7 +97,7 @@ pub(crate) struct Follower<'w> {
     last: Option<View>,
     /// Until when reads may show what a retry did.
     retried: Option<Instant>,
-    pub(crate) steering: Steering,
+    pub(crate) interventions: Interventions,
     /// It must go on after a pause.
     paused: bool,
     /// What its records were planned to come to: inserted, updated, skipped, failed.
@@ -112,7 +112,7 @@ impl<'w> Follower<'w> {
             habits,
             last: None,
             retried: None,
-            steering: Steering::default(),
+            interventions: Interventions::default(),
             paused: false,
             planned: None,
         }
@@ -126,14 +126,14 @@ impl<'w> Follower<'w> {
             }
             let Some(view) = self.read().await else { return Ok(None) };
             if view.ended() {
-                let again = view.state == "completed" && view.failed > 0 && self.steering.retries < 3;
+                let again = view.state == "completed" && view.failed > 0 && self.interventions.retries < 3;
                 if !again || !self.world.uploading() || !random.percent(self.habits.retry_after) {
                     return Ok(Some(view));
                 }
                 self.retry().await;
                 continue;
             }
-            self.steer(random, &view).await;
+            self.intervene(random, &view).await;
             let least = if self.last.as_ref().is_some_and(|view| view.pending < 500) { 5 } else { 60 };
             pause(random, least, 400).await;
         }
@@ -175,7 +175,7 @@ impl<'w> Follower<'w> {
         }
     }
 
-    async fn steer(&mut self, random: &mut Random, view: &View) {
+    async fn intervene(&mut self, random: &mut Random, view: &View) {
         match &*view.state {
             "received" => drop(self.post("proceed").await),
             "planned" => {
@@ -197,7 +197,7 @@ impl<'w> Follower<'w> {
                         self.retry().await;
                     }
                 } else if chance < pause + cancel {
-                    self.steering.cancelled = true;
+                    self.interventions.cancelled = true;
                     self.post("cancel").await;
                 } else if chance < pause + cancel + retry && view.failed > 0 {
                     self.retry().await;
@@ -229,7 +229,7 @@ impl<'w> Follower<'w> {
     pub(crate) fn check_plan(&self, view: &View) {
         let Some(planned) = self.planned else { return };
         let came = [view.inserted, view.updated, view.skipped, view.failed];
-        if view.state == "completed" && self.steering.retries == 0 && planned != came {
+        if view.state == "completed" && self.interventions.retries == 0 && planned != came {
             let fields = json!({"import": self.import.id, "planned": planned, "came": came});
             self.world.journal.violation(
                 Wrong::Differs,
@@ -241,7 +241,7 @@ impl<'w> Follower<'w> {
     }
 
     pub(crate) async fn retry(&mut self) {
-        self.steering.retries += 1;
+        self.interventions.retries += 1;
         self.retried = Some(Instant::now() + RETRY_ECHO);
         let answered = self.post("retry").await;
         // What it did shows in the very next read.

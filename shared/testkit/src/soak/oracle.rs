@@ -17,9 +17,9 @@ use super::world::{Accepted, World};
 /// Of how many wrong records of one import the details are written down.
 const TOLD: usize = 5;
 
-/// What steering was done to an import.
+/// The state changes that were requested for an import.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Steering {
+pub(crate) struct Interventions {
     pub(crate) retries: u32,
     pub(crate) cancelled: bool,
 }
@@ -132,7 +132,7 @@ impl World {
         view: &View,
         sheets: &Sheets,
         users: &mut Users,
-        steering: Steering,
+        interventions: Interventions,
     ) -> bool {
         let mut odd = Vec::new();
         let mut exact = true;
@@ -148,18 +148,18 @@ impl World {
                 exact = false;
                 continue;
             }
-            if came.reason == Some("cancelled") && steering.cancelled {
+            if came.reason == Some("cancelled") && interventions.cancelled {
                 skipped_from.insert(record.address);
                 continue;
             }
             if codes.iter().any(|code| code == "chunk_dead") {
                 // Told as a dead chunk. After a retry the order is another one.
-                exact &= steering.retries == 0;
+                exact &= interventions.retries == 0;
                 continue;
             }
             let expected = users.apply(record, draft.on_existing);
             let applied = matches!(expected, Expected::Inserted | Expected::Updated);
-            if applied && steering.retries == 0 && skipped_from.contains(&record.address) {
+            if applied && interventions.retries == 0 && skipped_from.contains(&record.address) {
                 odd.push(Odd {
                     what: "a record was applied after a cancelled one of its user",
                     wrong: Wrong::Differs,
@@ -172,7 +172,7 @@ impl World {
                 rest.into_iter().any(|other| other.address == record.address && other.bad.is_none())
             };
             let right = fits(expected, *came, codes)
-                || steering.retries > 0 && fits_after_retry(expected, *came, draft.on_existing, later);
+                || interventions.retries > 0 && fits_after_retry(expected, *came, draft.on_existing, later);
             if !right {
                 exact = false;
                 odd.push(Odd {

@@ -1,5 +1,5 @@
 //! The database's own record of what was done, written by triggers in the transaction that does it, and only ever added to.
-//! An upsert that is done twice looks like one that was done once; two lines of the witness do not.
+//! An upsert that is done twice leaves the same user; the witness then has two lines.
 
 use anyhow::Context as _;
 use serde_json::json;

@@ -20,7 +20,7 @@ fn sample() -> impl Strategy<Value = Sample> {
 proptest! {
     #[test]
     fn chunks_come_back_as_they_were(samples in prop::collection::vec(sample(), 0..20)) {
-        let names = Names::from_header(["a", "b", "", "ü"]);
+        let names = FieldNames::from_header(["a", "b", "", "ü"]);
         let defect = RecordError::new(ErrorCode::CsvColumnCount, "has 5 cells").in_field("a");
         let mut number = 0;
         let fields: Vec<Vec<RawField<'_>>> = samples.iter().map(|sample| sample.fields.iter().map(|(name, value)| RawField {
@@ -53,7 +53,7 @@ proptest! {
 
     #[test]
     fn sealed_secrets_come_back_with_their_key_alone(texts in prop::collection::vec("\\PC{0,40}", 1..20)) {
-        let names = Names::from_header(["email", "password", "api_key"]);
+        let names = FieldNames::from_header(["email", "password", "api_key"]);
         let key = SecretKey::new(&[7; 32]).unwrap();
         let secrets = Secrets::by_name(&names);
         let json: Vec<String> = texts.iter().map(|text| serde_json::json!({"password_hash": text}).to_string()).collect();

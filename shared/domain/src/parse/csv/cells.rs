@@ -12,7 +12,7 @@ use crate::record::{NameId, RawField, RawValue};
 pub(super) struct Columns {
     /// Columns up to the last one with a name. Each record has a cell for each of them.
     pub(super) named: usize,
-    /// All columns. Those after the last name come from trailing delimiters, and nothing may stand under them.
+    /// All columns. Columns after the last name come from trailing delimiters, and their cells must be empty.
     pub(super) all: usize,
 }
 
@@ -110,7 +110,7 @@ impl<'c, 't> Cutter<'c, 't> {
         if self.lax {
             self.push_closed_early(start, at - 2, end);
         } else {
-            // The cell is kept as it stands in the source.
+            // The cell is kept as in the source.
             self.bad_quote();
             self.push(start, end);
         }
@@ -143,7 +143,7 @@ impl<'c, 't> Cutter<'c, 't> {
         self.push(start, end);
     }
 
-    /// A cell whose quotes close before its end: what was in them, and the rest as it stands.
+    /// A cell whose quotes close before its end: the text in the quotes, and the rest unchanged.
     fn push_closed_early(&mut self, start: usize, quote: usize, end: usize) {
         if self.cut.cells < self.named {
             let inner = self.text.get(start + 1..quote).unwrap_or_default();
@@ -160,7 +160,7 @@ impl<'c, 't> Cutter<'c, 't> {
     fn push(&mut self, start: usize, end: usize) {
         let index = self.cut.cells;
         self.cut.cells += 1;
-        // Cells end at ASCII characters, so these are character borders.
+        // Cells end at ASCII characters, so these are character boundaries.
         let cell = self.text.get(start..end).unwrap_or_default();
         if index < self.named {
             let name = NameId::try_from(index).unwrap_or(NameId::MAX);

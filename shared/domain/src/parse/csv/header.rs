@@ -1,4 +1,4 @@
-//! The CSV header: names, delimiter, and the signs that the file is no CSV.
+//! The CSV header: names, delimiter, and signs that the file is not CSV.
 
 use std::str;
 
@@ -8,12 +8,12 @@ use crate::parse::fields::Unescaped;
 use crate::parse::letters::looks_like_windows_1252;
 use crate::parse::marked::is_mark;
 use crate::parse::{Delimiter, Dialect, FAILED_MARK, ParseLimits};
-use crate::record::{Names, RawValue};
+use crate::record::{FieldNames, RawValue};
 
 /// A header that was read.
 #[derive(Debug)]
 pub(super) struct Header {
-    pub(super) names: Names,
+    pub(super) names: FieldNames,
     pub(super) columns: Columns,
     pub(super) delimiter: Delimiter,
 }
@@ -27,7 +27,7 @@ pub(super) fn read(
     refuse_json(line)?;
     let (text, not_utf8) = match str::from_utf8(line) {
         Ok(text) => (text, None),
-        // The bytes before the fault are text: enough to tell in which column it stands.
+        // The bytes before the fault are text, which is enough to find its column.
         Err(error) => (
             str::from_utf8(line.get(..error.valid_up_to()).unwrap_or_default()).unwrap_or_default(),
             Some(()),
@@ -49,14 +49,14 @@ pub(super) fn read(
     }
     if let Some(index) = cut.bad_quote {
         let message = if dialect.handmade && text.contains([',', ';', '\t', '|']) && text.contains(" \"") {
-            "A blank stands between a delimiter and a quote of the header: quotes must follow the delimiter at once. Remove the blanks after \
+            "There is a blank between a delimiter and a quote of the header: quotes must follow the delimiter directly. Remove the blanks after \
              the delimiters, or the quotes."
         } else {
             "The header has a quote inside an unquoted cell, or text after a closing quote."
         };
         return Err(FileError::new(ErrorCode::CsvBadQuote, message).at_column(index as u64 + 1));
     }
-    // Columns without a name after the last one that has one are no columns.
+    // Columns without a name after the last named one are ignored.
     if cut.cells > limits.fields && (!dialect.handmade || cut.nameless.is_some()) {
         let message = format!("The header has {} columns; {} are allowed.", cut.cells, limits.fields);
         return Err(FileError::new(ErrorCode::CsvHeaderTooLarge, message));
@@ -74,8 +74,8 @@ pub(super) fn read(
     let name = |cell: &String| if is_mark(cell) { FAILED_MARK.to_owned() } else { cell.clone() };
     let names = match dialect.lax_quotes {
         // Python's csv module leaves the blanks around a name.
-        true => Names::from_header(cut_raw(text, delimiter, named).0.iter().map(name)),
-        false => Names::from_header(cells.iter().take(named).map(name)),
+        true => FieldNames::from_header(cut_raw(text, delimiter, named).0.iter().map(name)),
+        false => FieldNames::from_header(cells.iter().take(named).map(name)),
     };
     Ok(Some(Header { names, columns: Columns { named, all: cut.cells }, delimiter }))
 }
@@ -94,11 +94,10 @@ pub(in crate::parse) fn cut_header(line: &str, delimiter: Delimiter) -> (Vec<Str
 fn refuse_quoted(cells: &[String], line: &str) -> Result<(), FileError> {
     let message = match cells {
         [one] if one.contains([',', ';', '\t']) && line.trim_start().starts_with('"') => {
-            "Each line stands in quotes as one cell: save the file anew from the program that it comes from, or take the quotes at the ends \
-             of the lines off."
+            "Each line is in quotes as one cell: save the file again from its original program, or remove the quotes at the ends of the lines."
         }
         [first, ..] if first.len() > 2 && first.starts_with('\'') && first.ends_with('\'') => {
-            "The names stand in single quotes, which are no quotes in CSV: use \" or none."
+            "The names are in single quotes, which are not quotes in CSV: use \" or none."
         }
         _ => return Ok(()),
     };
@@ -124,7 +123,7 @@ fn cut_raw(text: &str, delimiter: Delimiter, max: usize) -> (Vec<String>, super:
     (cells.collect(), cut)
 }
 
-/// The delimiter that cuts the header into the most cells. One that leaves quotes inside cells is not it, if any other will do.
+/// The delimiter that cuts the header into the most cells. A delimiter that leaves quotes inside cells is not chosen if another one fits.
 pub(in crate::parse) fn detect(text: &str) -> Delimiter {
     let mut best = (Delimiter::Comma, (false, 0));
     for delimiter in Delimiter::ALL {

@@ -1,4 +1,4 @@
-//! Objects below the record's own: no key twice, at any depth.
+//! Nested objects: no key may be repeated, at any depth.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -12,9 +12,9 @@ use super::text::{depth, string_fault, unescape};
 use crate::error::{ErrorCode, FileError, RecordError};
 use crate::parse::ParseLimits;
 use crate::parse::fields::Unescaped;
-use crate::record::{NameId, Names, RawField, RawValue as Value};
+use crate::record::{FieldNames, NameId, RawField, RawValue as Value};
 
-/// The text is not JSON, or a string in it stands for no text.
+/// The text is not JSON, or a string in it is not valid text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) code: ErrorCode,
@@ -25,7 +25,7 @@ pub(super) struct Fault {
 /// The names of one import, and in which order its records use them.
 #[derive(Debug, Default)]
 pub(super) struct NameBook {
-    pub(super) names: Names,
+    pub(super) names: FieldNames,
     /// The names of the record before: most records name their fields in one order, which saves looking them up.
     order: Vec<NameId>,
     /// For each name the number of the last record that used it.

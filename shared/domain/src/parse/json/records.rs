@@ -29,7 +29,7 @@ pub(in crate::parse) struct JsonRecords {
 /// What to do with a record whose text is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::parse) enum Broken {
-    /// It is a record with a defect: its borders are sure.
+    /// It is a record with a defect, since its boundaries are known.
     IsRejected,
     /// It is no record.
     IsReturned,

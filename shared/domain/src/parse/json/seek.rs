@@ -1,4 +1,4 @@
-//! A list of records that stands inside an object: the way to it where an import names it, and a proposal where none does.
+//! Finds a list of records inside an object: by the path that an import names, or as a proposal if it names none.
 
 use super::element::ElementScan;
 use super::text::is_blank;
@@ -153,7 +153,7 @@ impl Seek {
             }
             _ => Err((
                 ErrorCode::FormatMismatch,
-                format!("What stands at `{}` is no list of records.", self.keys.join("/")),
+                format!("The value at `{}` is not a list of records.", self.keys.join("/")),
             )),
         }
     }

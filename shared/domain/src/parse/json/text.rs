@@ -1,7 +1,7 @@
 //! JSON text below the level of values: escapes, strings, depth, places.
 //!
-//! The grammar itself is serde_json's to check. This does what it does not: undo escapes with a verdict on each, tell a
-//! bad string from bad structure, and measure depth without recursion.
+//! serde_json checks the grammar. This module does the rest: it decodes and checks escapes, distinguishes a
+//! bad string from bad structure, and measures depth without recursion.
 
 use memchr::{memchr, memchr_iter, memchr2, memrchr};
 
@@ -39,7 +39,7 @@ impl Place {
     }
 }
 
-/// Why an escape stands for no character.
+/// Why an escape is not a character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BadEscape {
     /// It is none of JSON's.
@@ -48,8 +48,7 @@ enum BadEscape {
     Surrogate,
 }
 
-/// Writes the inside of a JSON string with its escapes undone, or gives the offset of the first that stands for no
-/// character.
+/// Writes the content of a JSON string with decoded escapes, or returns the offset of the first invalid one.
 pub(super) fn unescape(inner: &str, text: &mut String) -> Result<(), usize> {
     let mut at = 0;
     while let Some(found) = memchr(b'\\', inner.as_bytes().get(at..).unwrap_or_default()) {
@@ -64,7 +63,7 @@ pub(super) fn unescape(inner: &str, text: &mut String) -> Result<(), usize> {
     Ok(())
 }
 
-/// The character that an escape (or pair of them) at the start of `bytes` stands for, and the escape's length.
+/// The character of an escape (or a pair of them) at the start of `bytes`, and the escape's length.
 fn escape(bytes: &[u8]) -> Result<(char, usize), BadEscape> {
     let character = match bytes.get(1) {
         Some(plain @ (b'"' | b'\\' | b'/')) => char::from(*plain),

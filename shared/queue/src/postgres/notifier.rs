@@ -1,8 +1,8 @@
-//! Wakes consumers when there may be something for them: those of this process at once, those of others by NOTIFY.
+//! Wakes consumers when there may be messages: those of this process directly, those of other processes by NOTIFY.
 //!
-//! A wake-up is only ever a hint; consumers look by themselves every second. So none has to arrive, and NOTIFY, which
-//! takes a lock on the whole database for the moment of its commit, is sent apart from every transaction that matters,
-//! one at a time: however many messages are published meanwhile, one NOTIFY tells of all of them.
+//! A notification is only a hint, since consumers poll every second. NOTIFY locks the whole database for the
+//! moment of its commit. So it is sent outside of all important transactions, one at a time, and one NOTIFY
+//! covers all messages published meanwhile.
 
 use std::sync::Arc;
 
@@ -16,46 +16,46 @@ use tokio::time::sleep;
 const CHANNEL: &str = "muster_queue";
 
 #[derive(Debug, Clone)]
-pub(super) struct Bell {
+pub(super) struct Notifier {
     here: watch::Sender<()>,
     elsewhere: Arc<Notify>,
 }
 
-impl Bell {
+impl Notifier {
     pub(super) fn new() -> Self {
         Self { here: watch::Sender::new(()), elsewhere: Arc::new(Notify::new()) }
     }
 
     /// There may be something to deliver.
-    pub(super) fn ring(&self) {
+    pub(super) fn notify(&self) {
         self.here.send_replace(());
         self.elsewhere.notify_one();
     }
 
-    /// Hears every ring from now on.
+    /// Receives every notification from now on.
     pub(super) fn listen(&self) -> watch::Receiver<()> {
         self.here.subscribe()
     }
 
-    /// Carries rings to other processes, over a pool of its own: after an error over another one, since another server may take
+    /// Sends notifications to other processes, over its own pool. After an error a new pool is used, since another server may accept
     /// the writes then. Runs until aborted.
-    pub(super) async fn tell_others(self, side_pool: impl Fn() -> PgPool + Send, queue: String) {
+    pub(super) async fn broadcast(self, side_pool: impl Fn() -> PgPool + Send, queue: String) {
         let mut pool = side_pool();
         loop {
-            // Holds one ring that comes while the last is being sent.
+            // Holds one notification that arrives while the last one is being sent.
             self.elsewhere.notified().await;
             let sent = sqlx::query!("select pg_notify($1, $2)", CHANNEL, queue).execute(&pool).await;
             if let Err(error) = sent {
                 tracing::debug!(%error, "consumers elsewhere were not woken; they look by themselves");
-                if !mutant(Mutant::BellKeepsItsServer) {
+                if !mutant(Mutant::NotifierKeepsItsServer) {
                     pool = side_pool();
                 }
             }
         }
     }
 
-    /// Carries rings from other processes, each time over a pool of its own. Runs until aborted.
-    pub(super) async fn hear_others(
+    /// Receives notifications of other processes, over a new pool each time. Runs until aborted.
+    pub(super) async fn receive_broadcasts(
         self,
         side_pool: impl Fn() -> PgPool + Send,
         queue: String,
@@ -68,7 +68,7 @@ impl Bell {
                 tracing::debug!(%error, "not woken by other processes for now");
             }
             sleep(backoff.delay()).await;
-            if !mutant(Mutant::BellKeepsItsServer) {
+            if !mutant(Mutant::NotifierKeepsItsServer) {
                 pool = side_pool();
             }
         }

@@ -1,4 +1,4 @@
-//! Where a request went: which of the prefixes, which organization, which user.
+//! The path of a request: prefix, organization and user.
 
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use axum::http::request::Parts;
@@ -7,7 +7,7 @@ use muster_domain::options::MetadataMode;
 use muster_domain::tenant::Slug;
 
 use super::super::AppState;
-use super::error::Fault;
+use super::error::DoorError;
 
 /// Which of the two prefixes a client uses. They differ in one default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Prefix {
 
 /// The path of a request.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct RequestPath {
     pub(super) prefix: Prefix,
     pub(super) organization: Slug,
     username: Option<String>,
@@ -46,11 +46,11 @@ pub(super) struct Place {
     application: Option<Slug>,
 }
 
-impl Place {
-    /// The normalised e-mail address by which the path names a user. One that is none is the name of nobody.
-    pub(super) fn email(&self) -> Result<String, Fault> {
+impl RequestPath {
+    /// The normalised e-mail address by which the path names a user. A name that is not an e-mail address belongs to no user.
+    pub(super) fn email(&self) -> Result<String, DoorError> {
         let name = self.username.as_deref().unwrap_or_default();
-        let email = EmailAddress::parse(name).map_err(|_| Fault::NotFound)?;
+        let email = EmailAddress::parse(name).map_err(|_| DoorError::NotFound)?;
         Ok(email.into_inner().into_owned())
     }
 
@@ -63,20 +63,21 @@ impl Place {
     }
 
     /// The project and its application.
-    pub(super) fn application(&self) -> Result<(&Slug, &Slug), Fault> {
-        self.project.as_ref().zip(self.application.as_ref()).ok_or(Fault::NotFound)
+    pub(super) fn application(&self) -> Result<(&Slug, &Slug), DoorError> {
+        self.project.as_ref().zip(self.application.as_ref()).ok_or(DoorError::NotFound)
     }
 }
 
-impl FromRequestParts<AppState> for Place {
-    type Rejection = Fault;
+impl FromRequestParts<AppState> for RequestPath {
+    type Rejection = DoorError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Fault> {
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, DoorError> {
         let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let prefix = if route.starts_with("/api/v1/") { Prefix::Documented } else { Prefix::Served };
-        let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| Fault::NotFound)?;
+        let params =
+            RawPathParams::from_request_parts(parts, state).await.map_err(|_| DoorError::NotFound)?;
         let param = |wanted: &str| params.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);
-        let organization = param("org").and_then(|slug| slug.parse().ok()).ok_or(Fault::NotFound)?;
+        let organization = param("org").and_then(|slug| slug.parse().ok()).ok_or(DoorError::NotFound)?;
         let slug = |wanted: &str| param(wanted).and_then(|slug| slug.parse().ok());
         Ok(Self {
             prefix,

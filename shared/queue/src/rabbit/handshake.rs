@@ -1,4 +1,4 @@
-//! The first frame that a broker sends: whether it answers at all, and its version. lapin hands on neither.
+//! The first frame that a broker sends. It shows whether the broker answers, and its version; lapin exposes neither.
 
 use std::io;
 
@@ -13,7 +13,7 @@ const KEY: &[u8] = b"\x07versionS";
 // Brokers send some 500 bytes.
 const FRAME_LONGEST: usize = 64 * 1024;
 
-/// The broker's version; `None` where it does not tell, or only behind TLS.
+/// The broker's version; `None` if the broker does not report it, or only behind TLS.
 pub(super) async fn version(uri: &AMQPUri) -> Option<String> {
     find_version(&first_frame(uri).await.ok()?)
 }

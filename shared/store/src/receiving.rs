@@ -1,11 +1,12 @@
-//! Receiving: an import is opened, its chunks are staged, and it is received, refused or aborted.
+//! Receiving: opening an import, staging its chunks, and ending it as received, refused or aborted.
 //!
-//! Until [`receive`] commits, an import is worth nothing: chunks staged before a crash are thrown away with it. So staging
-//! does not wait for the disk; [`receive`] does, and with it everything that was written before.
+//! Until [`receive`] commits, an import is provisional: after a crash its staged chunks are discarded. So
+//! staging does not wait for the disk. The commit of [`receive`] does, and makes everything written before
+//! durable.
 //!
-//! A server that crashes forgets what was staged just before, and another connection would not notice. So [`receive`] runs
-//! in the session that staged, which does not outlive its server, and compares what is in the store with what was staged
-//! ([`Tally`]) in the transaction that ends the upload.
+//! A server that crashes may lose what was staged last, and a new connection would not notice. So [`receive`]
+//! runs in the session that staged, which ends with its server. In the same transaction it compares the
+//! stored chunks with what was staged ([`Tally`]).
 
 use muster_domain::chunk::SealedChunk;
 use muster_domain::error::FileError;
@@ -20,11 +21,11 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::convert::{small, wide};
-pub use super::doubles::stage_keys;
+pub use super::duplicates::stage_keys;
 pub use super::issues::write_issues;
 use super::quota::{self, TenantLimits};
 pub use super::receipt::{Concluded, Settled, Tally, receive};
-use super::{Store, StoreError, doubles};
+use super::{Store, StoreError, duplicates};
 
 /// A new import.
 #[derive(Debug, Clone)]
@@ -69,7 +70,7 @@ pub enum Opened {
     TooManyImports,
 }
 
-/// The import that an idempotency key stands for.
+/// The import of an idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownImport {
     /// Its id.
@@ -107,7 +108,7 @@ pub async fn open(store: &Store, import: &NewImport, limits: &TenantLimits) -> R
             Some(Opened::New(allowance))
         } else {
             match held_by(&mut transaction, import).await {
-                // Whoever holds it for so long is receiving it, or ending it.
+                // A holder of the lock for so long is receiving the import, or ending it.
                 Err(error) if error.sqlstate() == Some("55P03") => return Ok(Opened::InProgress),
                 found => found?,
             }
@@ -181,7 +182,7 @@ async fn held_by(connection: &mut PgConnection, import: &NewImport) -> Result<Op
             return Ok(Some(Opened::Known(KnownImport { id: ImportId::new(held.id), state, digest })));
         }
     }
-    // What came to nothing is in nobody's way: the client may send the file again.
+    // An upload without a result does not block its key: the client may send the file again.
     sqlx::query!("update imports set idempotency_key = null where id = $1", held.id)
         .execute(connection)
         .await?;
@@ -335,7 +336,7 @@ pub async fn discard(
 }
 
 async fn discard_staged(connection: &mut PgConnection, import: Uuid) -> Result<(), StoreError> {
-    doubles::drop_keys(connection, import).await?;
+    duplicates::drop_keys(connection, import).await?;
     sqlx::query!("delete from record_issues where import_id = $1", import).execute(&mut *connection).await?;
     sqlx::query!("delete from chunks where import_id = $1", import).execute(connection).await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! How much a worker has in work at once, by bytes: a chunk takes many times its size in memory while it is applied.
+//! Limits the bytes of the chunks that a worker applies at once, since a chunk takes many times its size in memory.
 
 use muster_domain::chunk::decoded_bytes;
 use muster_domain::fault::{self, Mutant};
@@ -6,17 +6,17 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Unit of the room.
 const KIB: usize = 1024;
-/// What a chunk counts whose size cannot be told before it is decoded: as much as most chunks may have.
+/// The size that is assumed for a chunk whose size is unknown before decoding: the limit of a chunk.
 const UNKNOWN: usize = 1024 * KIB;
 
 /// Room for chunks in work.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct MemoryBudget {
     free: Semaphore,
     all: u32,
 }
 
-impl Room {
+impl MemoryBudget {
     /// Room for so many decoded bytes.
     pub(crate) fn new(bytes: usize) -> Self {
         let all = units(bytes).min(Semaphore::MAX_PERMITS.try_into().unwrap_or(u32::MAX));
@@ -42,7 +42,7 @@ fn units(bytes: usize) -> u32 {
 mod tests {
     use futures_util::FutureExt;
     use muster_domain::chunk::{ChunkCutter, ChunkLimits};
-    use muster_domain::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber};
+    use muster_domain::record::{FieldNames, Position, RawField, RawRecord, RawValue, RecordNumber};
 
     use super::*;
 
@@ -52,7 +52,7 @@ mod tests {
         let fields = [RawField { name: 0, value: RawValue::Text(&value) }];
         let position = Position { record: RecordNumber::new(1).unwrap(), line: 1, byte: 0 };
         let record = RawRecord { position, fields: &fields, defect: None, raw: None };
-        let names = Names::from_header(["email"]);
+        let names = FieldNames::from_header(["email"]);
         let mut cutter = ChunkCutter::new(ChunkLimits::default());
         cutter.push(&record, &names, None, true).unwrap();
         cutter.finish(&names).unwrap();
@@ -63,25 +63,26 @@ mod tests {
     fn large_chunks_wait_for_room_and_small_ones_do_not() {
         let (large, small, huge) = (body(600 * KIB), body(100 * KIB), body(3_000 * KIB));
         assert!(large.len() < 10 * KIB, "what counts is not what is sent");
-        let room = Room::new(1024 * KIB);
-        let first = room.take(&large).now_or_never().unwrap();
-        let beside = room.take(&small).now_or_never().unwrap();
-        assert!(room.take(&large).now_or_never().is_none(), "two large ones at once");
+        let budget = MemoryBudget::new(1024 * KIB);
+        let first = budget.take(&large).now_or_never().unwrap();
+        let beside = budget.take(&small).now_or_never().unwrap();
+        assert!(budget.take(&large).now_or_never().is_none(), "two large ones at once");
         drop(first);
-        let second = room.take(&large).now_or_never().unwrap();
-        assert!(room.take(&huge).now_or_never().is_none(), "the largest beside others");
+        let second = budget.take(&large).now_or_never().unwrap();
+        assert!(budget.take(&huge).now_or_never().is_none(), "the largest beside others");
         drop((beside, second));
-        let all = room.take(&huge).now_or_never().unwrap();
-        assert!(room.take(&small).now_or_never().is_none(), "another beside the largest");
+        let all = budget.take(&huge).now_or_never().unwrap();
+        assert!(budget.take(&small).now_or_never().is_none(), "another beside the largest");
         drop(all);
-        assert!(room.take(&small).now_or_never().is_some());
+        assert!(budget.take(&small).now_or_never().is_some());
     }
 
     #[test]
     fn what_does_not_tell_its_size_counts_as_a_whole_chunk() {
-        let room = Room::new(2 * UNKNOWN);
-        let held = (room.take(b"").now_or_never().unwrap(), room.take(b"no chunk").now_or_never().unwrap());
-        assert!(room.take(b"").now_or_never().is_none());
+        let budget = MemoryBudget::new(2 * UNKNOWN);
+        let held =
+            (budget.take(b"").now_or_never().unwrap(), budget.take(b"no chunk").now_or_never().unwrap());
+        assert!(budget.take(b"").now_or_never().is_none());
         drop(held);
     }
 }

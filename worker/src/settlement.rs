@@ -1,7 +1,8 @@
-//! Deciding what becomes of a delivery: a pure function of what applying gave, the attempts so far and the policy.
+//! Decides how a delivery is settled: a pure function of the result of applying, the attempts so far and the policy.
 //!
-//! The broker is never asked to try again: it would at once, and would count against its own limit. Whatever is to be
-//! tried later is put off in the store and its message acked. Only while the store cannot be reached is a delivery held.
+//! The broker is never asked to redeliver: it would do so at once, and count against its own limit. A chunk
+//! that is tried later waits in the store, and its message is acked. A delivery is held only while the store
+//! cannot be reached.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use muster_store::ErrorKind;
 
 /// When to try a chunk again, and when to give it up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Policy {
+pub(crate) struct AttemptPolicy {
     /// Attempts a chunk has.
     pub(crate) attempts: u32,
     /// Delay before the second attempt; doubled for each further one.
@@ -19,13 +20,13 @@ pub(crate) struct Policy {
     pub(crate) longest_delay: Duration,
 }
 
-/// The longest wait of a chunk that is deferred: whatever it waits for should find it soon.
+/// The longest wait of a deferred chunk, so that it continues soon after its cause is gone.
 const LONGEST_DEFERRAL: Duration = Duration::from_secs(30);
 
 /// How long a chunk waits that comes after another one. About as long as that takes.
 const WAIT: Duration = Duration::from_millis(50);
 
-impl Default for Policy {
+impl Default for AttemptPolicy {
     fn default() -> Self {
         Self { attempts: 5, first_delay: Duration::from_secs(1), longest_delay: Duration::from_secs(600) }
     }
@@ -38,7 +39,7 @@ pub(crate) enum Applied {
     Done,
     /// Another chunk is to be applied first.
     Waits,
-    /// There was nothing to do: applied before, cancelled, or dispatched anew.
+    /// There was nothing to do: applied before, cancelled, or dispatched again.
     NothingToDo,
     /// There is no such chunk: its import was deleted, or the message is not ours.
     Unknown,
@@ -46,14 +47,14 @@ pub(crate) enum Applied {
     Foreign,
     /// The staged records cannot be read.
     Broken,
-    /// Its workers died as often as they may.
+    /// The allowed number of workers died while applying it.
     Spent,
     /// A newer program wrote it.
     Newer,
-    /// The store answers and refuses everything, or what the chunk needs is held by somebody.
-    Sick,
+    /// The store answers and refuses everything, or another session holds a lock that the chunk needs.
+    StoreRefuses,
     /// The store cannot be reached.
-    Away,
+    StoreUnreachable,
     /// The store refused the chunk, or the program panicked over it.
     Failed(ErrorKind),
 }
@@ -69,18 +70,18 @@ pub(crate) struct Standing {
 
 /// What becomes of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Verdict {
-    /// It is dealt with.
+pub(crate) enum Settlement {
+    /// It is done.
     Ack,
-    /// An attempt is spent; the chunk is dispatched again after a while; the delivery is acked.
-    PutOff(Duration),
+    /// An attempt is spent, the chunk is dispatched again later, and the delivery is acked.
+    RetryLater(Duration),
     /// The same, and no attempt is spent.
     Defer(Duration),
     /// Another chunk is applied first; the chunk is dispatched again soon; the delivery is acked.
     Wait(Duration),
     /// The chunk is dead; the delivery is acked.
-    Bury,
-    /// The delivery is a dead letter: nobody can do anything with it.
+    MarkDead,
+    /// The delivery is a dead letter: it cannot be processed.
     DeadLetter(&'static str),
     /// The store is away: the same delivery is tried again once it is back.
     Hold,
@@ -88,33 +89,48 @@ pub(crate) enum Verdict {
     GiveBack,
 }
 
-/// How many workers may die of ending a chunk whose attempts are spent.
+/// How many workers may die while they end a chunk whose attempts are spent.
 const ENDINGS: u32 = 2;
 
 /// Decides. `jitter` is a random number from 0 to 1.
-pub(crate) fn decide(applied: Applied, standing: Standing, policy: &Policy, jitter: f64) -> Verdict {
+pub(crate) fn decide(
+    applied: Applied,
+    standing: Standing,
+    policy: &AttemptPolicy,
+    jitter: f64,
+) -> Settlement {
     match applied {
-        Applied::Done | Applied::NothingToDo => Verdict::Ack,
-        Applied::Waits => Verdict::Wait(delay(1, WAIT, WAIT, jitter)),
-        Applied::Unknown => Verdict::DeadLetter("no such chunk"),
+        Applied::Done | Applied::NothingToDo => Settlement::Ack,
+        Applied::Waits => Settlement::Wait(delay(1, WAIT, WAIT, jitter)),
+        Applied::Unknown => Settlement::DeadLetter("no such chunk"),
         Applied::Foreign => {
-            Verdict::DeadLetter("the message names another import or tenant than its chunk has")
+            Settlement::DeadLetter("the message names another import or tenant than its chunk has")
         }
-        // Ending it takes memory too. The producer ends dead letters whose attempts are spent.
+        // Ending the chunk takes memory too, so this may kill workers. The producer ends dead letters whose attempts are spent.
         Applied::Spent if standing.attempt > policy.attempts.saturating_add(ENDINGS) => {
-            Verdict::DeadLetter("its workers die of ending it as well")
+            Settlement::DeadLetter("its workers die of ending it as well")
         }
-        Applied::Broken | Applied::Spent => Verdict::Bury,
-        Applied::Newer | Applied::Sick => {
+        Applied::Broken | Applied::Spent => Settlement::MarkDead,
+        Applied::Newer | Applied::StoreRefuses => {
             let longest = policy.longest_delay.min(LONGEST_DEFERRAL);
-            Verdict::Defer(delay(standing.deferrals.saturating_add(1), policy.first_delay, longest, jitter))
+            Settlement::Defer(delay(
+                standing.deferrals.saturating_add(1),
+                policy.first_delay,
+                longest,
+                jitter,
+            ))
         }
-        Applied::Away => Verdict::Hold,
+        Applied::StoreUnreachable => Settlement::Hold,
         Applied::Failed(_) => {
             if standing.attempt >= policy.attempts {
-                Verdict::Bury
+                Settlement::MarkDead
             } else {
-                Verdict::PutOff(delay(standing.attempt, policy.first_delay, policy.longest_delay, jitter))
+                Settlement::RetryLater(delay(
+                    standing.attempt,
+                    policy.first_delay,
+                    policy.longest_delay,
+                    jitter,
+                ))
             }
         }
     }
@@ -129,8 +145,11 @@ fn delay(times: u32, first: Duration, longest: Duration, jitter: f64) -> Duratio
 mod tests {
     use super::*;
 
-    const POLICY: Policy =
-        Policy { attempts: 3, first_delay: Duration::from_secs(1), longest_delay: Duration::from_secs(3) };
+    const POLICY: AttemptPolicy = AttemptPolicy {
+        attempts: 3,
+        first_delay: Duration::from_secs(1),
+        longest_delay: Duration::from_secs(3),
+    };
 
     fn standing(attempt: u32) -> Standing {
         Standing { attempt, deferrals: 0 }
@@ -141,41 +160,44 @@ mod tests {
         // The attempt after the last is the first that finds all of them spent.
         for deaths in 0..2 {
             let standing = standing(POLICY.attempts + 1 + deaths);
-            assert_eq!(decide(Applied::Spent, standing, &POLICY, 0.5), Verdict::Bury);
+            assert_eq!(decide(Applied::Spent, standing, &POLICY, 0.5), Settlement::MarkDead);
         }
         let last = decide(Applied::Spent, standing(POLICY.attempts + 3), &POLICY, 0.5);
-        assert!(matches!(last, Verdict::DeadLetter(_)), "{last:?}");
+        assert!(matches!(last, Settlement::DeadLetter(_)), "{last:?}");
     }
 
     #[test]
     fn attempts_are_spent_one_by_one_and_then_the_chunk_is_dead() {
         let failed = Applied::Failed(ErrorKind::Permanent);
-        assert_eq!(decide(failed, standing(1), &POLICY, 0.5), Verdict::PutOff(Duration::from_secs(1)));
-        assert_eq!(decide(failed, standing(2), &POLICY, 0.5), Verdict::PutOff(Duration::from_secs(2)));
-        assert_eq!(decide(failed, standing(3), &POLICY, 0.5), Verdict::Bury);
-        assert_eq!(decide(failed, standing(4), &POLICY, 0.5), Verdict::Bury);
-        assert_eq!(decide(Applied::Spent, standing(1), &POLICY, 0.5), Verdict::Bury);
+        assert_eq!(decide(failed, standing(1), &POLICY, 0.5), Settlement::RetryLater(Duration::from_secs(1)));
+        assert_eq!(decide(failed, standing(2), &POLICY, 0.5), Settlement::RetryLater(Duration::from_secs(2)));
+        assert_eq!(decide(failed, standing(3), &POLICY, 0.5), Settlement::MarkDead);
+        assert_eq!(decide(failed, standing(4), &POLICY, 0.5), Settlement::MarkDead);
+        assert_eq!(decide(Applied::Spent, standing(1), &POLICY, 0.5), Settlement::MarkDead);
     }
 
     #[test]
     fn an_outage_spends_no_attempt() {
         for attempt in [1, 3, 99] {
-            assert_eq!(decide(Applied::Away, standing(attempt), &POLICY, 0.5), Verdict::Hold);
+            assert_eq!(decide(Applied::StoreUnreachable, standing(attempt), &POLICY, 0.5), Settlement::Hold);
         }
     }
 
     #[test]
     fn what_the_chunk_waits_for_is_waited_for_longer_each_time_and_never_ends_it() {
-        for applied in [Applied::Sick, Applied::Newer] {
+        for applied in [Applied::StoreRefuses, Applied::Newer] {
             for (deferrals, seconds) in [(0, 1), (1, 2), (2, 3), (1000, 3)] {
                 let standing = Standing { attempt: 99, deferrals };
-                let expected = Verdict::Defer(Duration::from_secs(seconds));
+                let expected = Settlement::Defer(Duration::from_secs(seconds));
                 assert_eq!(decide(applied, standing, &POLICY, 0.5), expected);
             }
         }
-        let patient = Policy { longest_delay: Duration::from_secs(600), ..POLICY };
+        let patient = AttemptPolicy { longest_delay: Duration::from_secs(600), ..POLICY };
         let standing = Standing { attempt: 1, deferrals: 1000 };
-        assert_eq!(decide(Applied::Sick, standing, &patient, 0.5), Verdict::Defer(LONGEST_DEFERRAL));
+        assert_eq!(
+            decide(Applied::StoreRefuses, standing, &patient, 0.5),
+            Settlement::Defer(LONGEST_DEFERRAL)
+        );
     }
 
     #[test]
@@ -193,11 +215,11 @@ mod tests {
 
     #[test]
     fn what_is_settled_before_is_acked_and_strangers_are_dead_letters() {
-        assert_eq!(decide(Applied::NothingToDo, standing(1), &POLICY, 0.0), Verdict::Ack);
-        assert_eq!(decide(Applied::Done, standing(9), &POLICY, 0.0), Verdict::Ack);
+        assert_eq!(decide(Applied::NothingToDo, standing(1), &POLICY, 0.0), Settlement::Ack);
+        assert_eq!(decide(Applied::Done, standing(9), &POLICY, 0.0), Settlement::Ack);
         for stranger in [Applied::Unknown, Applied::Foreign] {
-            assert!(matches!(decide(stranger, standing(1), &POLICY, 0.0), Verdict::DeadLetter(_)));
+            assert!(matches!(decide(stranger, standing(1), &POLICY, 0.0), Settlement::DeadLetter(_)));
         }
-        assert_eq!(decide(Applied::Broken, standing(1), &POLICY, 0.0), Verdict::Bury);
+        assert_eq!(decide(Applied::Broken, standing(1), &POLICY, 0.0), Settlement::MarkDead);
     }
 }

@@ -1,5 +1,5 @@
-//! What a person can do to an import: start, pause, resume, cancel, retry. Each is safe to be done twice and by two people at once: the
-//! store moves an import from the states alone that the act starts from.
+//! The actions on an import: start, pause, resume, cancel, retry. Each is safe to repeat, also by two people
+//! at once, since the store changes an import only from the states that allow the action.
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -7,12 +7,12 @@ use maud::{Markup, html};
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
 use muster_domain::token::Scope;
+use muster_store::lifecycle::{self, Transition};
 use muster_store::problems::Cause;
 use muster_store::reports::ImportReport;
-use muster_store::steer::{self, Steered};
 
+use super::error::ConsoleError;
 use super::imports::address;
-use super::leave::Leave;
 use super::page::secret;
 use super::session::{Filled, Visit};
 use crate::api::AppState;
@@ -20,7 +20,7 @@ use crate::api::error::ApiError;
 
 /// One act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lever {
+pub(super) enum Control {
     Proceed,
     Pause,
     Resume,
@@ -29,7 +29,7 @@ pub(super) enum Lever {
     Cancel,
 }
 
-impl Lever {
+impl Control {
     const ALL: [Self; 6] =
         [Self::Proceed, Self::Resume, Self::Pause, Self::Retry, Self::Replan, Self::Cancel];
 
@@ -61,7 +61,7 @@ impl Lever {
         }
     }
 
-    /// What is said when it is done.
+    /// The message after success.
     pub(super) fn done(self) -> &'static str {
         match self {
             Self::Proceed => "The import was started.",
@@ -73,7 +73,7 @@ impl Lever {
         }
     }
 
-    /// What is said when the import's state does not allow it.
+    /// The message if the import's state does not allow it.
     pub(super) fn refused(self) -> &'static str {
         match self {
             Self::Proceed => "It could not be started: it does not wait for that.",
@@ -117,28 +117,28 @@ pub(super) async fn pull(
     State(state): State<AppState>,
     Path((id, lever)): Path<(String, String)>,
     filled: Filled,
-) -> Result<Response, Leave> {
+) -> Result<Response, ConsoleError> {
     let tenant = filled.visit.may(Scope::ImportWrite)?;
-    let (Ok(import), Some(lever)) = (id.parse::<ImportId>(), Lever::named(&lever)) else {
+    let (Ok(import), Some(lever)) = (id.parse::<ImportId>(), Control::named(&lever)) else {
         return Err(ApiError::NotFound.into());
     };
     let store = &state.0.store.by(&filled.visit.actor());
     let done = match lever {
-        Lever::Proceed => steer::proceed(store, tenant, import).await?,
-        Lever::Pause => steer::pause(store, tenant, import).await?,
-        Lever::Resume => steer::resume(store, tenant, import).await?,
-        Lever::Retry => {
+        Control::Proceed => lifecycle::proceed(store, tenant, import).await?,
+        Control::Pause => lifecycle::pause(store, tenant, import).await?,
+        Control::Resume => lifecycle::resume(store, tenant, import).await?,
+        Control::Retry => {
             let given = |name| filled.field(name).filter(|text| !text.is_empty());
             let cause = Cause { code: given("code"), field: given("field") };
-            steer::retry_cause(store, tenant, import, cause).await?
+            lifecycle::retry_cause(store, tenant, import, cause).await?
         }
-        Lever::Replan => steer::plan(store, tenant, import).await?,
-        Lever::Cancel => steer::cancel(store, tenant, import).await?,
+        Control::Replan => lifecycle::plan(store, tenant, import).await?,
+        Control::Cancel => lifecycle::cancel(store, tenant, import).await?,
     };
     let told = match done {
-        Steered::Done(_) => "did",
-        Steered::Refused(_) | Steered::Undone(_) => "not",
-        Steered::NotFound => return Err(ApiError::NotFound.into()),
+        Transition::Done(_) => "did",
+        Transition::Refused(_) | Transition::Undone(_) => "not",
+        Transition::NotFound => return Err(ApiError::NotFound.into()),
     };
     state.0.wake.notify_one();
     Ok(Redirect::to(&format!("{}?{told}={}", address(import), lever.name())).into_response())
@@ -146,26 +146,26 @@ pub(super) async fn pull(
 
 /// The acts that make sense now, for somebody who may.
 pub(super) fn view(report: &ImportReport, visit: &Visit) -> Markup {
-    let fitting = || Lever::ALL.into_iter().filter(move |lever| lever.fits(report));
+    let fitting = || Control::ALL.into_iter().filter(move |lever| lever.fits(report));
     html! {
         @if visit.allows(Scope::ImportWrite) && (fitting().next().is_some() || can_be_undone(report)) {
             div.levers role="group" aria-label="What you can do" {
-                @for lever in fitting().filter(|lever| *lever != Lever::Cancel) {
+                @for lever in fitting().filter(|lever| *lever != Control::Cancel) {
                     form method="post" action={ (address(report.id)) "/" (lever.name()) } {
                         (secret(visit))
-                        button type="submit" class=[matches!(lever, Lever::Proceed | Lever::Resume).then_some("main")] {
+                        button type="submit" class=[matches!(lever, Control::Proceed | Control::Resume).then_some("main")] {
                             (lever.label())
                         }
                     }
                 }
                 @if can_be_undone(report) { a.button href={ (address(report.id)) "/undo" } { "Undo…" } }
-                @if Lever::Cancel.fits(report) {
+                @if Control::Cancel.fits(report) {
                     details.confirm {
                         summary.button { "Cancel…" }
                         form method="post" action={ (address(report.id)) "/cancel" } {
                             (secret(visit))
                             p { "Records whose turn has not come are skipped. What was applied stays. It can be resumed from where it stopped." }
-                            button.danger type="submit" { (Lever::Cancel.label()) }
+                            button.danger type="submit" { (Control::Cancel.label()) }
                         }
                     }
                 }
@@ -182,16 +182,16 @@ fn can_be_undone(report: &ImportReport) -> bool {
 
 /// What the form carries that retries the records of one cause, for somebody who may.
 pub(super) fn retry_secret(report: &ImportReport, visit: &Visit) -> Option<Markup> {
-    (visit.allows(Scope::ImportWrite) && Lever::Retry.fits(report)).then(|| secret(visit))
+    (visit.allows(Scope::ImportWrite) && Control::Retry.fits(report)).then(|| secret(visit))
 }
 
-/// The act for dead chunks alone, for somebody who may.
+/// The action for dead chunks only, if the visitor may use it.
 pub(super) fn redrive(report: &ImportReport, visit: &Visit) -> Markup {
     html! {
-        @if visit.allows(Scope::ImportWrite) && Lever::Retry.fits(report) {
+        @if visit.allows(Scope::ImportWrite) && Control::Retry.fits(report) {
             form method="post" action={ (address(report.id)) "/retry" } {
                 (secret(visit))
-                button type="submit" { (Lever::Retry.label()) }
+                button type="submit" { (Control::Retry.label()) }
             }
         }
     }
@@ -209,21 +209,21 @@ mod tests {
         let fitting = |state, failed| {
             let counts = Counts { total: 2, failed, inserted: 2 - failed, ..Counts::default() };
             let report = ImportReport { state, counts, ..report() };
-            Lever::ALL.into_iter().filter(|lever| lever.fits(&report)).collect::<Vec<_>>()
+            Control::ALL.into_iter().filter(|lever| lever.fits(&report)).collect::<Vec<_>>()
         };
-        assert_eq!(fitting(ImportState::Running, 0), [Lever::Pause, Lever::Cancel]);
-        assert_eq!(fitting(ImportState::Paused, 1), [Lever::Resume, Lever::Retry, Lever::Cancel]);
-        assert_eq!(fitting(ImportState::Received, 0), [Lever::Proceed, Lever::Cancel]);
-        assert_eq!(fitting(ImportState::Planning, 0), [Lever::Cancel]);
-        assert_eq!(fitting(ImportState::Planned, 0), [Lever::Proceed, Lever::Replan, Lever::Cancel]);
+        assert_eq!(fitting(ImportState::Running, 0), [Control::Pause, Control::Cancel]);
+        assert_eq!(fitting(ImportState::Paused, 1), [Control::Resume, Control::Retry, Control::Cancel]);
+        assert_eq!(fitting(ImportState::Received, 0), [Control::Proceed, Control::Cancel]);
+        assert_eq!(fitting(ImportState::Planning, 0), [Control::Cancel]);
+        assert_eq!(fitting(ImportState::Planned, 0), [Control::Proceed, Control::Replan, Control::Cancel]);
         assert!(fitting(ImportState::Completed, 0).is_empty());
-        assert_eq!(fitting(ImportState::Completed, 2), [Lever::Retry]);
-        assert_eq!(fitting(ImportState::Cancelled, 2), [Lever::Resume]);
+        assert_eq!(fitting(ImportState::Completed, 2), [Control::Retry]);
+        assert_eq!(fitting(ImportState::Cancelled, 2), [Control::Resume]);
     }
 
     #[test]
     fn levers_are_known_by_their_names() {
-        assert!(Lever::ALL.into_iter().all(|lever| Lever::named(lever.name()) == Some(lever)));
-        assert_eq!(Lever::named("drop"), None);
+        assert!(Control::ALL.into_iter().all(|lever| Control::named(lever.name()) == Some(lever)));
+        assert_eq!(Control::named("drop"), None);
     }
 }

@@ -1,7 +1,7 @@
-//! Values that may stand once in a file (`duplicates = refuse`): the records that repeat one are found when the whole file
-//! is staged, wherever in it they stand, and fail.
+//! Values that must be unique in a file (`duplicates = refuse`). Records that repeat a value are found when
+//! the whole file is staged, and fail.
 //!
-//! The keys lie in the store while the file comes in, so memory depends on the size of a chunk and not on the file (P7).
+//! The keys are kept in the store while the file is received, so memory depends on the size of a chunk and not on the file (P7).
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ use super::issues::write_issues;
 
 /// Which of a record's values an earlier record has.
 #[derive(Debug, Clone, Copy)]
-struct Doubled {
+struct Duplicate {
     identifier: bool,
     new_email: bool,
 }
@@ -62,7 +62,7 @@ pub(super) async fn fail(
 ) -> Result<u64, StoreError> {
     // Sorting the keys of a very large file may take longer than other statements are given.
     sqlx::raw_sql("set local statement_timeout = '1h'").execute(&mut *connection).await?;
-    let doubles = sqlx::query!(
+    let duplicates = sqlx::query!(
         "insert into import_doubles (import_id, record, identifier, new_email)
          select $1, record, bool_or(list = $2), bool_or(list = $3)
            from (select list, record, row_number() over (partition by list, key order by record) as place
@@ -77,7 +77,7 @@ pub(super) async fn fail(
     .execute(&mut *connection)
     .await?;
     let mut failed = 0;
-    if doubles.rows_affected() > 0 {
+    if duplicates.rows_affected() > 0 {
         let rules = Rules::new(options.clone());
         let mut after = 0;
         while let Some((chunk, newly)) = fail_in_next(connection, import, &rules, after).await? {
@@ -120,9 +120,9 @@ async fn fail_in_next(
         return Ok(None);
     };
     let records = decode(&row.body).map_err(|_| StoreError::corrupt("chunks", "body", row.id))?;
-    let doubled = doubled_of(connection, import, &records).await?;
+    let duplicates_found = duplicates_of(connection, import, &records).await?;
     let mut sheet = read_sheet(ChunkId::new(row.id), row.records, row.outcomes.as_deref())?;
-    let mut issues = issues(&records, &doubled, rules);
+    let mut issues = issues(&records, &duplicates_found, rules);
     let mut failed = 0;
     for (index, _) in &issues {
         if sheet.get(*index).is_some_and(|(verdict, _)| verdict.outcome == Outcome::Pending) {
@@ -153,11 +153,11 @@ async fn fail_in_next(
 }
 
 /// The doubles among a chunk's records.
-async fn doubled_of(
+async fn duplicates_of(
     connection: &mut PgConnection,
     import: ImportId,
     chunk: &ChunkRecords,
-) -> Result<BTreeMap<u64, Doubled>, StoreError> {
+) -> Result<BTreeMap<u64, Duplicate>, StoreError> {
     let records = numbers(chunk);
     let rows = sqlx::query!(
         "select record, identifier, new_email
@@ -168,16 +168,20 @@ async fn doubled_of(
     )
     .fetch_all(connection)
     .await?;
-    let mut doubled = BTreeMap::new();
+    let mut duplicates_found = BTreeMap::new();
     for row in rows {
-        let which = Doubled { identifier: row.identifier, new_email: row.new_email };
-        doubled.insert(number(row.record, ("import_doubles", "record"), import)?, which);
+        let which = Duplicate { identifier: row.identifier, new_email: row.new_email };
+        duplicates_found.insert(number(row.record, ("import_doubles", "record"), import)?, which);
     }
-    Ok(doubled)
+    Ok(duplicates_found)
 }
 
 /// What to tell of the doubled records of a chunk, with their index in it.
-fn issues(chunk: &ChunkRecords, doubled: &BTreeMap<u64, Doubled>, rules: &Rules) -> Vec<(usize, Issue)> {
+fn issues(
+    chunk: &ChunkRecords,
+    duplicates_found: &BTreeMap<u64, Duplicate>,
+    rules: &Rules,
+) -> Vec<(usize, Issue)> {
     let mut binding = Binding::new(rules);
     binding.extend(chunk.names());
     let identifier = Field::from(rules.options.identifier);
@@ -190,7 +194,7 @@ fn issues(chunk: &ChunkRecords, doubled: &BTreeMap<u64, Doubled>, rules: &Rules)
     let mut issues = Vec::new();
     for (index, record) in chunk.records(&fields).enumerate() {
         let number = record.position.record.get();
-        let Some(which) = doubled.get(&number) else { continue };
+        let Some(which) = duplicates_found.get(&number) else { continue };
         let errors = [(which.identifier, identifier), (which.new_email, Field::NewEmail)];
         let issue = Issue {
             record: number,
@@ -204,7 +208,7 @@ fn issues(chunk: &ChunkRecords, doubled: &BTreeMap<u64, Doubled>, rules: &Rules)
     issues
 }
 
-/// What validation said of the same records stays, before what is added.
+/// The validation errors of the same records are kept, before the added ones.
 async fn add_known_errors(
     connection: &mut PgConnection,
     import: ImportId,
@@ -235,7 +239,7 @@ pub(super) async fn among(
     import: ImportId,
     records: &[i64],
 ) -> Result<Vec<usize>, StoreError> {
-    let doubled = sqlx::query_scalar!(
+    let duplicates_found = sqlx::query_scalar!(
         r#"select record
              from record_issues
             where import_id = $1 and record = any($2) and errors::jsonb @> '[{"code": "duplicate_in_file"}]'"#,
@@ -244,5 +248,5 @@ pub(super) async fn among(
     )
     .fetch_all(connection)
     .await?;
-    Ok(doubled.iter().filter_map(|record| records.binary_search(record).ok()).collect())
+    Ok(duplicates_found.iter().filter_map(|record| records.binary_search(record).ok()).collect())
 }

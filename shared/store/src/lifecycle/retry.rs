@@ -11,11 +11,11 @@ use muster_domain::outcome::{Outcome, Verdict};
 use serde_json::json;
 use sqlx::postgres::PgConnection;
 
-use super::{REOPENED_AT_A_TIME, Steered, commit, settle};
+use super::{REOPENED_AT_A_TIME, Transition, commit, settle};
 use crate::audit::{self, Did, Entry};
 use crate::convert::{numbers, read_sheet, small};
 use crate::problems::{self, Cause};
-use crate::{Store, StoreError, doubles, undo, unreadable};
+use crate::{Store, StoreError, duplicates, undo, unreadable};
 
 /// Drives what failed once more: failed records and the records of dead chunks become pending, and the import runs again.
 /// What was inserted, updated or skipped stays as it is. With nothing to retry the import stays completed, unless it has
@@ -23,7 +23,7 @@ use crate::{Store, StoreError, doubles, undo, unreadable};
 ///
 /// The lock on the import's row comes before everything else, here and in whatever completes or cancels an import; before it only that on
 /// the row of an import that it undoes.
-pub async fn retry(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+pub async fn retry(store: &Store, tenant: TenantId, import: ImportId) -> Result<Transition, StoreError> {
     retry_cause(store, tenant, import, Cause::default()).await
 }
 
@@ -33,7 +33,7 @@ pub async fn retry_cause(
     tenant: TenantId,
     import: ImportId,
     cause: Cause<'_>,
-) -> Result<Steered, StoreError> {
+) -> Result<Transition, StoreError> {
     let mut transaction = store.pool().begin().await?;
     let hindrance = undo::hindrance(&mut transaction, tenant, import).await?;
     let row = sqlx::query!(
@@ -52,7 +52,7 @@ pub async fn retry_cause(
     };
     if let Some(refusal) = hindrance {
         transaction.rollback().await?;
-        return Ok(Steered::Undone(refusal));
+        return Ok(Transition::Undone(refusal));
     }
     let unique = row.duplicates.as_deref() == Some(Duplicates::Refuse.as_str());
     let reopened = reopen_chunks(&mut transaction, import, unique, cause).await?;
@@ -104,8 +104,8 @@ struct Failing {
     outcomes: Option<Vec<u8>>,
 }
 
-/// Makes failed records pending. With `unique`, records that repeat a value of their file stay failed: only the file
-/// could be mended.
+/// Makes failed records pending. With `unique`, records that repeat a value of their file stay failed, since
+/// only a corrected file can help.
 async fn reopen_chunks(
     connection: &mut PgConnection,
     import: ImportId,
@@ -163,7 +163,7 @@ async fn reopen(
         }
     }
     if unique {
-        for index in doubles::among(connection, import, &numbers).await? {
+        for index in duplicates::among(connection, import, &numbers).await? {
             sheet.set(index, Verdict::FAILED, None);
         }
     }
@@ -184,7 +184,7 @@ async fn reopen(
     )
     .execute(&mut *connection)
     .await?;
-    // Errors of records that are decided anew are theirs no more; those of all other records stay.
+    // Errors of the records that are retried are deleted; those of all other records stay.
     let pending = sheet.iter().zip(&numbers).filter(|((verdict, _), _)| verdict.outcome == Outcome::Pending);
     let pending: Vec<i64> = pending.map(|(_, number)| *number).collect();
     issues::forget_errors(connection, import, &pending).await?;

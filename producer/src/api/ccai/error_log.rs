@@ -15,10 +15,10 @@ use muster_store::{Store, StoreError};
 use serde::Serialize;
 
 use super::auth::ApiUser;
+use super::error::{Answer, DoorError, Message};
 use super::fields::Bounds;
-use super::jobs::{Given, found};
-use super::phrases::LoggedError;
-use super::refusal::{Answer, Message, Refusal};
+use super::jobs::{JobNumber, found};
+use super::messages::LoggedError;
 use super::view::{self, UpdateError};
 use crate::api::{AppState, paged};
 
@@ -33,7 +33,7 @@ const AT_A_TIME: u16 = 1_000;
               (status = 404, description = "No such job", body = Message),
               (status = "default", description = "An error", body = Message)),
 )]
-pub(super) async fn scheme(State(state): State<AppState>, user: ApiUser, id: Given) -> Answer<Response> {
+pub(super) async fn scheme(State(state): State<AppState>, user: ApiUser, id: JobNumber) -> Answer<Response> {
     log(state, user, id, Log::Scheme).await
 }
 
@@ -45,7 +45,7 @@ pub(super) async fn scheme(State(state): State<AppState>, user: ApiUser, id: Giv
               (status = 404, description = "No such job", body = Message),
               (status = "default", description = "An error", body = Message)),
 )]
-pub(super) async fn update(State(state): State<AppState>, user: ApiUser, id: Given) -> Answer<Response> {
+pub(super) async fn update(State(state): State<AppState>, user: ApiUser, id: JobNumber) -> Answer<Response> {
     log(state, user, id, Log::Update).await
 }
 
@@ -55,10 +55,10 @@ enum Log {
     Update,
 }
 
-async fn log(state: AppState, user: ApiUser, id: Given, log: Log) -> Answer<Response> {
+async fn log(state: AppState, user: ApiUser, id: JobNumber, log: Log) -> Answer<Response> {
     let (tenant, job) = found(&state, &user, id).await?;
     let report = reports::import(&state.0.store, tenant, job.import).await?;
-    let report = report.ok_or_else(Refusal::no_such_job)?;
+    let report = report.ok_or_else(DoorError::no_such_job)?;
     let pages = Pages {
         store: state.0.store.clone(),
         tenant,

@@ -1,4 +1,4 @@
-//! Connections for applying, one a chunk in work, and the deadline of whatever goes over them.
+//! The connections for applying, one for each chunk in progress, and the deadline of each step on them.
 //!
 //! A connection that saw an error or was not answered in time is thrown away, never given on, and the idle ones with it.
 
@@ -11,15 +11,15 @@ use muster_store::{Connection, Store, StoreError};
 
 /// The idle connections of a worker.
 #[derive(Debug, Clone)]
-pub(crate) struct Slots {
+pub(crate) struct DeadlinePool {
     store: Store,
     deadline: Duration,
     idle: ConnectionPool,
 }
 
-impl Slots {
-    /// `deadline` is how long one step may take before its connection is given up. The server's own limits are shorter, so
-    /// that where it lives it is the server that ends a step.
+impl DeadlinePool {
+    /// `deadline` is how long one step may take before its connection is given up. The server's own limits
+    /// are shorter, so that a living server ends a step itself.
     pub(crate) fn new(store: Store, deadline: Duration) -> Self {
         Self { store, deadline, idle: ConnectionPool::default() }
     }
@@ -47,12 +47,12 @@ impl Slots {
         self.idle.give_back(connection);
     }
 
-    /// Throws the idle connections away.
-    pub(crate) fn distrust(&self) {
-        self.idle.distrust();
+    /// Closes the idle connections.
+    pub(crate) fn close_idle(&self) {
+        self.idle.close_idle();
     }
 
-    /// Waits for a step until the deadline. Whoever gets [`StoreError::Silent`] must drop the connection that the step was on.
+    /// Waits for a step until the deadline. After [`StoreError::Silent`] the caller must drop the connection of the step.
     pub(crate) async fn within<T>(
         &self,
         step: impl Future<Output = Result<T, StoreError>>,
@@ -71,7 +71,7 @@ impl Slots {
         &self,
         steps: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let slots = Self { deadline: self.deadline * 4, ..self.clone() };
-        slots.within(steps).await
+        let pool = Self { deadline: self.deadline * 4, ..self.clone() };
+        pool.within(steps).await
     }
 }

@@ -9,7 +9,7 @@ use muster_store::StoreError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::api::error::{ApiError, Told};
+use crate::api::error::{ApiError, StoreCause};
 
 /// The body of every error of the CCAI Platform's front door.
 #[derive(Debug, Serialize, ToSchema)]
@@ -21,18 +21,18 @@ pub(in crate::api) struct Message {
 
 /// Why a request failed.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct DoorError {
     status: StatusCode,
     message: String,
     /// After how many seconds the request may be sent again, where its status says that it may.
     retry_after: u64,
-    /// What the store said, for the log alone.
+    /// The error of the store, only for the log.
     cause: Option<Arc<StoreError>>,
 }
 
-pub(super) type Answer<T> = Result<T, Refusal>;
+pub(super) type Answer<T> = Result<T, DoorError>;
 
-impl Refusal {
+impl DoorError {
     fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, message: message.into(), retry_after: 1, cause: None }
     }
@@ -61,7 +61,7 @@ impl Refusal {
     }
 }
 
-impl From<ApiError> for Refusal {
+impl From<ApiError> for DoorError {
     fn from(error: ApiError) -> Self {
         let (status, _) = error.status();
         match error {
@@ -81,13 +81,13 @@ impl From<ApiError> for Refusal {
     }
 }
 
-impl From<StoreError> for Refusal {
+impl From<StoreError> for DoorError {
     fn from(error: StoreError) -> Self {
         ApiError::Store(error).into()
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for DoorError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(Message { message: self.message })).into_response();
         let headers = response.headers_mut();
@@ -102,7 +102,7 @@ impl IntoResponse for Refusal {
             _ => {}
         }
         if let Some(cause) = self.cause {
-            response.extensions_mut().insert(Told(cause));
+            response.extensions_mut().insert(StoreCause(cause));
         }
         response
     }

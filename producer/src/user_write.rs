@@ -1,9 +1,9 @@
-//! One user at a time: the values of a request become a record that goes through validate, plan and store as an import's
-//! does, in one transaction, and are answered when it is committed.
+//! Writes one user: the values of a request become a record, which is validated, planned and stored like a
+//! record of an import, in one transaction. The response is sent after the commit.
 //!
-//! Guarantees: requests that create one user at the same time insert it once, and none of them fails for it; a request that
-//! fails leaves nothing behind. Whoever calls this runs on a task that nothing cancels (the API's requests do): a statement
-//! that is cancelled leaves its connection out of step.
+//! Guarantees: concurrent requests that create the same user insert it once, and none of them fails because
+//! of the others. A failed request has no effect. The caller must run in a task that is never cancelled (as
+//! API requests do), since a cancelled statement leaves its connection unusable.
 
 use chrono::{DateTime, Utc};
 use muster_domain::error::{ErrorCode, RecordError};
@@ -11,7 +11,7 @@ use muster_domain::fault::{self, Mutant, Point, mutant};
 use muster_domain::id::TenantId;
 use muster_domain::options::Enrolment;
 use muster_domain::outcome::{Outcome, Verdict};
-use muster_domain::record::{Names, Position, RawField, RawRecord, RawValue, Record, RecordNumber};
+use muster_domain::record::{FieldNames, Position, RawField, RawRecord, RawValue, Record, RecordNumber};
 use muster_domain::rules::Rules;
 use muster_domain::tenant::Slug;
 use muster_domain::validate::{Binding, validate};
@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-/// Collisions after which the request fails: alone there is nobody to collide with.
+/// Collisions after which the request fails. With the exclusive lock there can be none.
 const MOST_TRIES: u32 = 6;
 
 /// The values of a request under the names of its field table.
@@ -37,7 +37,7 @@ pub(crate) struct Values<'v> {
 impl<'v> Values<'v> {
     /// Binds them to the rules.
     pub(crate) fn new(rules: &Rules, pairs: &[(&str, RawValue<'v>)]) -> Self {
-        let mut names = Names::new();
+        let mut names = FieldNames::new();
         let fields =
             pairs.iter().map(|(name, value)| RawField { name: names.push(name), value: *value }).collect();
         let mut binding = Binding::new(rules);
@@ -53,7 +53,7 @@ impl<'v> Values<'v> {
     }
 }
 
-/// What is to be done with the user that a record means.
+/// The write for the user of a record.
 pub(crate) struct Write<'w> {
     pub(crate) tenant: TenantId,
     /// Who asks for it.
@@ -78,7 +78,7 @@ pub(crate) struct Registration<'w> {
     pub(crate) by_email: Option<(&'w Record<'w>, &'w Rules)>,
     /// The same user once more, with addresses to find or add; `None` where there are none.
     pub(crate) addresses: Option<(&'w Record<'w>, &'w Rules)>,
-    /// What is merged into what the application has about its member.
+    /// Data that is merged into the application's data about its member.
     pub(crate) custom_fields: Option<&'w Map<String, Value>>,
     pub(crate) active: bool,
 }
@@ -105,14 +105,14 @@ enum Tried {
 
 /// Writes single users, over connections of their own.
 #[derive(Debug)]
-pub(crate) struct Singles {
+pub(crate) struct UserWriter {
     store: Store,
     idle: ConnectionPool,
     /// One a connection.
     permits: Semaphore,
 }
 
-impl Singles {
+impl UserWriter {
     /// At most so many connections, opened when they are needed.
     pub(crate) fn new(store: Store, connections: usize) -> Self {
         Self { store, idle: ConnectionPool::default(), permits: Semaphore::new(connections) }
@@ -122,23 +122,23 @@ impl Singles {
     pub(crate) async fn write(&self, mut write: Write<'_>) -> Result<Written, StoreError> {
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await.map_err(|_| StoreError::PoolTimeout)?;
-        let (mut collisions, mut alone) = (0, false);
+        let (mut collisions, mut exclusive) = (0, false);
         loop {
-            match self.attempt(&mut write, alone).await {
+            match self.attempt(&mut write, exclusive).await {
                 Ok(Tried::Done(written)) => return Ok(written),
                 Ok(Tried::NoGroup) => {
                     catalog::ensure_group(&self.store, write.tenant, write.group.unwrap_or_default()).await?;
                 }
                 Err(error) if error.kind() == ErrorKind::Conflict && collisions < MOST_TRIES => {
                     collisions += 1;
-                    alone |= is_met_alone(&error, collisions);
+                    exclusive |= is_met_alone(&error, collisions);
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    async fn attempt(&self, write: &mut Write<'_>, alone: bool) -> Result<Tried, StoreError> {
+    async fn attempt(&self, write: &mut Write<'_>, exclusive: bool) -> Result<Tried, StoreError> {
         let idle = self.idle.take();
         let reused = idle.is_some();
         let mut connection = match idle {
@@ -146,13 +146,13 @@ impl Singles {
             None => self.store.dedicated_connection().await?,
         };
         let mut begun = false;
-        let mut tried = run(&self.store, &mut connection, write, alone, &mut begun).await;
+        let mut tried = run(&self.store, &mut connection, write, exclusive, &mut begun).await;
         let went_away = tried.as_ref().is_err_and(|error| error.kind() == ErrorKind::Transient);
         if reused && !begun && went_away {
             // The server went away while the connection was idle: nothing was begun, and the other ones are gone too.
-            self.idle.distrust();
+            self.idle.close_idle();
             connection = self.store.dedicated_connection().await?;
-            tried = run(&self.store, &mut connection, write, alone, &mut begun).await;
+            tried = run(&self.store, &mut connection, write, exclusive, &mut begun).await;
         }
         // After a collision the transaction was rolled back in order; after any other error the connection is thrown away.
         if tried.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::Conflict) {
@@ -167,12 +167,12 @@ async fn run(
     store: &Store,
     connection: &mut Connection,
     write: &mut Write<'_>,
-    alone: bool,
+    exclusive: bool,
     begun: &mut bool,
 ) -> Result<Tried, StoreError> {
-    let mut transaction = apply::begin_writing(connection, write.tenant, alone).await?;
+    let mut transaction = apply::begin_writing(connection, write.tenant, exclusive).await?;
     *begun = true;
-    let tried = work(&mut transaction, write, alone).await;
+    let tried = work(&mut transaction, write, exclusive).await;
     match &tried {
         Ok(Tried::Done(Written::User(..))) => {
             fault::point(Point::SingleWrite)?;
@@ -186,20 +186,24 @@ async fn run(
     tried
 }
 
-async fn work(connection: &mut Connection, write: &mut Write<'_>, alone: bool) -> Result<Tried, StoreError> {
+async fn work(
+    connection: &mut Connection,
+    write: &mut Write<'_>,
+    exclusive: bool,
+) -> Result<Tried, StoreError> {
     let tenant = write.tenant;
     if let Some(none) = place(connection, write).await? {
         return Ok(none);
     }
     let done =
-        upsert_one(connection, tenant, alone, write.record, &write.rules, moment(), Some(&write.actor))
+        upsert_one(connection, tenant, exclusive, write.record, &write.rules, moment(), Some(&write.actor))
             .await?;
     let done = match (done, write.registration.and_then(|registration| registration.by_email)) {
         (Err(error), Some(by_email)) if is_of_email(&error) => {
             match claim(
                 connection,
                 (tenant, write.actor.as_str()),
-                alone,
+                exclusive,
                 by_email,
                 write.rules.options.enrolment,
             )
@@ -225,7 +229,7 @@ async fn work(connection: &mut Connection, write: &mut Write<'_>, alone: bool) -
             register(
                 connection,
                 (tenant, write.actor.as_str()),
-                alone,
+                exclusive,
                 registration,
                 enrolment,
                 (verdict, member),
@@ -272,7 +276,7 @@ fn is_of_email(error: &RecordError) -> bool {
 async fn claim(
     connection: &mut Connection,
     (tenant, actor): (TenantId, &str),
-    alone: bool,
+    exclusive: bool,
     (record, rules): (&Record<'_>, &Rules),
     enrolment: Option<Enrolment>,
 ) -> Result<Option<Result<(Verdict, Member), RecordError>>, StoreError> {
@@ -282,20 +286,20 @@ async fn claim(
     }
     let mut rules = rules.clone();
     rules.options.enrolment = enrolment;
-    upsert_one(connection, tenant, alone, record, &rules, moment(), Some(actor)).await.map(Some)
+    upsert_one(connection, tenant, exclusive, record, &rules, moment(), Some(actor)).await.map(Some)
 }
 
 /// Adds the addresses, then makes the user a member of the application.
 async fn register(
     connection: &mut Connection,
     (tenant, actor): (TenantId, &str),
-    alone: bool,
+    exclusive: bool,
     registration: Registration<'_>,
     enrolment: Enrolment,
     (verdict, mut member): (Verdict, Member),
 ) -> Result<Written, StoreError> {
     if let Some((record, rules)) = registration.addresses {
-        match upsert_one(connection, tenant, alone, record, rules, moment(), Some(actor)).await? {
+        match upsert_one(connection, tenant, exclusive, record, rules, moment(), Some(actor)).await? {
             Ok((_, with_addresses)) => member = with_addresses,
             Err(error) => return Ok(Written::Refused(error)),
         }

@@ -1,6 +1,6 @@
-//! What can be put in the place of a value that was refused, without guessing what was meant.
+//! Corrections of refused values that involve no guessing.
 
-use super::{Mend, bare, explain, is_phone, place, unwrapped};
+use super::{Correction, bare, explain, is_phone, place, unwrapped};
 use crate::error::{ErrorCode, RecordError};
 use crate::fault::{Mutant, mutant};
 use crate::field::Field;
@@ -40,61 +40,61 @@ const NO: [&str; 14] = [
 /// What ends a line.
 const LINE_BREAKS: [char; 6] = ['\n', '\r', '\u{b}', '\u{c}', '\u{2028}', '\u{2029}'];
 
-/// The mends of a record's refused fields, by their places in the record.
-pub(super) fn mends(
+/// The corrections of a record's refused fields, by position in the record.
+pub(super) fn corrections(
     record: &RawRecord<'_>,
     binding: &Binding,
     rules: &Rules,
     errors: &[RecordError],
     warnings: &mut Vec<String>,
-) -> Vec<(usize, Mend)> {
-    let mut mends: Vec<(usize, Mend)> = Vec::new();
+) -> Vec<(usize, Correction)> {
+    let mut corrections: Vec<(usize, Correction)> = Vec::new();
     for error in errors {
         let Some(at) = place(record, binding, error) else { continue };
-        if mends.iter().any(|(of, _)| *of == at) {
+        if corrections.iter().any(|(of, _)| *of == at) {
             continue;
         }
         let (name, value) = (binding.name_at(record.fields[at].name), record.fields[at].value);
         let Some(field) = binding.field_of(record.fields[at].name) else { continue };
         if let RawValue::Text(text) = value
-            && let Some(mend) = mend(text, field, error, rules)
+            && let Some(correction) = correction(text, field, error, rules)
         {
             if text.trim().contains(LINE_BREAKS) && field != Field::Email {
                 warnings.push(format!("{name} holds a line break; it was replaced by a blank."));
             } else if text.trim().contains('\t') {
                 warnings.push(format!("{name} holds a tab; it was replaced by a blank."));
             }
-            mends.push((at, mend));
+            corrections.push((at, correction));
         } else if may_be_left_out(field, rules) {
             warnings.push(left_out(record, binding, rules, error, name));
-            mends.push((at, Mend::LeftOut));
+            corrections.push((at, Correction::LeftOut));
         }
     }
-    mends
+    corrections
 }
 
-/// The mends without the values that are refused even when they are mended; none where nothing may be left out.
+/// The corrections without the values that are still refused; none if nothing may be left out.
 pub(super) fn without(
     record: &RawRecord<'_>,
     binding: &Binding,
     rules: &Rules,
-    mends: &[(usize, Mend)],
+    corrections: &[(usize, Correction)],
     errors: &[RecordError],
     warnings: &mut Vec<String>,
-) -> Option<Vec<(usize, Mend)>> {
-    let mut further = mends.to_vec();
+) -> Option<Vec<(usize, Correction)>> {
+    let mut further = corrections.to_vec();
     for error in errors {
         let Some(at) = place(record, binding, error) else { continue };
         let name = record.fields[at].name;
-        let left = further.iter().any(|(of, mend)| *of == at && *mend == Mend::LeftOut);
+        let left = further.iter().any(|(of, correction)| *of == at && *correction == Correction::LeftOut);
         let Some(field) = binding.field_of(name).filter(|_| !left) else { continue };
         if may_be_left_out(field, rules) && !mutant(Mutant::MendedValuesStay) {
             warnings.push(left_out(record, binding, rules, error, binding.name_at(name)));
             further.retain(|(of, _)| *of != at);
-            further.push((at, Mend::LeftOut));
+            further.push((at, Correction::LeftOut));
         }
     }
-    (further != mends).then_some(further)
+    (further != corrections).then_some(further)
 }
 
 fn may_be_left_out(field: Field, rules: &Rules) -> bool {
@@ -115,39 +115,41 @@ fn left_out(
     format!("{name} was left out: {}", told.message)
 }
 
-fn mend(text: &str, field: Field, error: &RecordError, rules: &Rules) -> Option<Mend> {
+fn correction(text: &str, field: Field, error: &RecordError, rules: &Rules) -> Option<Correction> {
     let options = &rules.options;
     match (error.code, field) {
         (
             ErrorCode::ControlChar | ErrorCode::EmailInvalid | ErrorCode::PhoneInvalid,
             Field::Email | Field::NewEmail | Field::MfaEmail,
         ) => {
-            let mended = bare(text);
-            (mended != text.trim()).then(|| Mend::Text(mended.to_owned()))
+            let corrected = bare(text);
+            (corrected != text.trim()).then(|| Correction::Text(corrected.to_owned()))
         }
         (ErrorCode::PhoneInvalid | ErrorCode::ControlChar, field) if is_phone(field) => {
             let visible: String =
                 bare(text).chars().filter(|c| !crate::normalise::is_invisible(*c)).collect();
             match &options.phone_country {
-                Some(country) => phone_of_country(&unwrapped(&visible), country).map(Mend::Text),
-                None => (visible != text.trim()).then_some(Mend::Text(visible)),
+                Some(country) => phone_of_country(&unwrapped(&visible), country).map(Correction::Text),
+                None => (visible != text.trim()).then_some(Correction::Text(visible)),
             }
         }
         // A username is taken as it is or not at all: one without what cannot be seen may be somebody else's.
         (ErrorCode::ControlChar, Field::PreferredUsername) if !mutant(Mutant::UsernamesStripped) => None,
         (ErrorCode::ControlChar, _) => {
-            let mended = folded(bare(text));
-            (mended != text).then_some(Mend::Text(mended))
+            let corrected = folded(bare(text));
+            (corrected != text).then_some(Correction::Text(corrected))
         }
-        (ErrorCode::ValueInvalid, Field::Status) => state(text).map(|state| Mend::Text(state.to_owned())),
-        (ErrorCode::TypeMismatch, field) if is_flag(field) => flag(text).map(Mend::Flag),
-        (ErrorCode::LocaleInvalid, _) => canonical_locale(text).map(Mend::Text),
-        (ErrorCode::ZoneinfoInvalid, _) => canonical_zone(text).map(Mend::Text),
-        (ErrorCode::DateInvalid, Field::Birthdate) => days::day(text, options.dates).map(Mend::Text),
+        (ErrorCode::ValueInvalid, Field::Status) => {
+            state(text).map(|state| Correction::Text(state.to_owned()))
+        }
+        (ErrorCode::TypeMismatch, field) if is_flag(field) => flag(text).map(Correction::Flag),
+        (ErrorCode::LocaleInvalid, _) => canonical_locale(text).map(Correction::Text),
+        (ErrorCode::ZoneinfoInvalid, _) => canonical_zone(text).map(Correction::Text),
+        (ErrorCode::DateInvalid, Field::Birthdate) => days::day(text, options.dates).map(Correction::Text),
         (ErrorCode::DateInvalid, Field::AccountValidFrom | Field::AccountValidUntil)
             if options.dates != Dates::Iso =>
         {
-            days::day(text, options.dates).map(|day| Mend::Text(format!("{day}T00:00:00Z")))
+            days::day(text, options.dates).map(|day| Correction::Text(format!("{day}T00:00:00Z")))
         }
         _ => None,
     }
@@ -176,8 +178,8 @@ fn flag(text: &str) -> Option<bool> {
     }
 }
 
-/// Words of other products for the state of an account. What is neither one nor the other (staged, provisioned, locked out) is the user's
-/// to say.
+/// Words of other products for the state of an account. Other words (staged, provisioned, locked out) are
+/// ambiguous and must be mapped by the user.
 fn state(text: &str) -> Option<&'static str> {
     match bare(text).to_lowercase().as_str() {
         "active"

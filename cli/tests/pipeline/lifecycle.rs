@@ -4,12 +4,13 @@ use muster_domain::error::ErrorCode;
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::options::{ImportOptions, Start};
+use muster_domain::outcome::Counts;
 use muster_domain::outcome::{Outcome, Reason};
 use muster_queue::{Headers, Message};
-use muster_store::steer::{self, Steered};
+use muster_store::lifecycle::{self, Transition};
 use muster_store::{apply, dispatch, reports, retention, tenants};
 
-use crate::harness::{Backend, Pipeline, counts, people};
+use crate::harness::{Backend, Pipeline, people};
 use crate::on_both_queues;
 
 on_both_queues!(imports_of_a_disabled_tenant_wait_and_go_on_when_it_is_enabled);
@@ -22,16 +23,22 @@ async fn a_manual_import_waits_for_proceed() {
     assert_eq!(pipeline.report(import).await.state, ImportState::Received);
     assert!(dispatch::lane_heads(&pipeline.store).await.unwrap().is_empty());
     let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
-    assert_eq!(steer::pause(&store, tenant, import).await.unwrap(), Steered::Refused(ImportState::Received));
+    assert_eq!(
+        lifecycle::pause(&store, tenant, import).await.unwrap(),
+        Transition::Refused(ImportState::Received)
+    );
     for _ in 0..2 {
         assert_eq!(
-            steer::proceed(&store, tenant, import).await.unwrap(),
-            Steered::Done(ImportState::Running)
+            lifecycle::proceed(&store, tenant, import).await.unwrap(),
+            Transition::Done(ImportState::Running)
         );
     }
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
-    assert_eq!(pipeline.ended(import).await.counts, counts(50, 50, 0, 0, 0));
-    assert_eq!(steer::proceed(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Completed));
+    assert_eq!(pipeline.ended(import).await.counts, Counts { total: 50, inserted: 50, ..Counts::default() });
+    assert_eq!(
+        lifecycle::proceed(&store, tenant, import).await.unwrap(),
+        Transition::Done(ImportState::Completed)
+    );
     worker.stop().await;
     dispatcher.stop().await;
     pipeline.finish().await;
@@ -42,11 +49,17 @@ async fn a_paused_import_sends_nothing_and_goes_on_after_resume() {
     let mut pipeline = Pipeline::new(Backend::Postgres).await;
     let import = pipeline.accepted(&people(50), &ImportOptions::default()).await;
     let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
-    assert_eq!(steer::pause(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Paused));
+    assert_eq!(
+        lifecycle::pause(&store, tenant, import).await.unwrap(),
+        Transition::Done(ImportState::Paused)
+    );
     assert!(dispatch::lane_heads(&store).await.unwrap().is_empty());
-    assert_eq!(steer::resume(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Running));
+    assert_eq!(
+        lifecycle::resume(&store, tenant, import).await.unwrap(),
+        Transition::Done(ImportState::Running)
+    );
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
-    assert_eq!(pipeline.ended(import).await.counts, counts(50, 50, 0, 0, 0));
+    assert_eq!(pipeline.ended(import).await.counts, Counts { total: 50, inserted: 50, ..Counts::default() });
     worker.stop().await;
     dispatcher.stop().await;
     pipeline.finish().await;
@@ -71,7 +84,7 @@ async fn imports_of_a_disabled_tenant_wait_and_go_on_when_it_is_enabled(backend:
     assert_eq!((report.state, report.counts.pending), (ImportState::Running, 50));
     pipeline.tenant = disabled;
     assert_eq!(tenants::set_disabled(&store, &slug, false).await.unwrap().unwrap().disabled_at, None);
-    assert_eq!(pipeline.ended(waits).await.counts, counts(50, 50, 0, 0, 0));
+    assert_eq!(pipeline.ended(waits).await.counts, Counts { total: 50, inserted: 50, ..Counts::default() });
     worker.stop().await;
     dispatcher.stop().await;
     pipeline.finish().await;
@@ -96,9 +109,12 @@ async fn cancelling_skips_what_has_not_had_its_turn() {
     let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
     let heads: Vec<_> = dispatch::lane_heads(&store).await.unwrap().iter().map(|head| head.chunk).collect();
     let claimed = dispatch::claim(&store, &heads, 60.0).await.unwrap();
-    assert_eq!(steer::cancel(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Cancelled));
+    assert_eq!(
+        lifecycle::cancel(&store, tenant, import).await.unwrap(),
+        Transition::Done(ImportState::Cancelled)
+    );
     let report = pipeline.report(import).await;
-    assert_eq!(report.counts, counts(50, 0, 0, 50, 0));
+    assert_eq!(report.counts, Counts { total: 50, skipped: 50, ..Counts::default() });
     let cancelled = (Outcome::Skipped, Some(Reason::Cancelled));
     assert!(pipeline.outcomes(import).await.iter().all(|outcome| *outcome == cancelled));
     // A chunk's message that is still under way finds nothing to do.
@@ -108,7 +124,10 @@ async fn cancelling_skips_what_has_not_had_its_turn() {
     let worker = pipeline.worker(2);
     pipeline.settle(worker).await;
     assert_eq!(pipeline.witness().await, (0, 0));
-    assert_eq!(steer::retry(&store, tenant, import).await.unwrap(), Steered::Refused(ImportState::Cancelled));
+    assert_eq!(
+        lifecycle::retry(&store, tenant, import).await.unwrap(),
+        Transition::Refused(ImportState::Cancelled)
+    );
     let _ = pipeline.ended(import).await;
     pipeline.finish().await;
 }
@@ -128,24 +147,30 @@ async fn a_cancelled_import_that_is_resumed_goes_on_where_it_stopped() {
     let worker = pipeline.worker(1);
     crate::outages::progress(&pipeline, import, 1).await;
     pipeline.settle(worker).await;
-    assert_eq!(steer::cancel(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Cancelled));
+    assert_eq!(
+        lifecycle::cancel(&store, tenant, import).await.unwrap(),
+        Transition::Done(ImportState::Cancelled)
+    );
     let stopped = pipeline.report(import).await.counts;
     assert!(stopped.inserted > 0 && stopped.failed == 1 && stopped.pending == 0, "{stopped:?}");
     let cancelled = pipeline.records(import, Some(Outcome::Skipped)).await.len() as u64;
     assert_eq!(stopped.skipped, cancelled);
     // Twice at once: one resumes, and nothing is staged twice.
     let (one, other) =
-        tokio::join!(steer::resume(&store, tenant, import), steer::resume(&store, tenant, import));
+        tokio::join!(lifecycle::resume(&store, tenant, import), lifecycle::resume(&store, tenant, import));
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
     assert_eq!(
         (one.unwrap(), other.unwrap()),
-        (Steered::Done(ImportState::Running), Steered::Done(ImportState::Running))
+        (Transition::Done(ImportState::Running), Transition::Done(ImportState::Running))
     );
-    assert_eq!(pipeline.ended(import).await.counts, counts(200, 199, 0, 0, 1));
+    assert_eq!(
+        pipeline.ended(import).await.counts,
+        Counts { total: 200, inserted: 199, failed: 1, ..Counts::default() }
+    );
     assert_eq!(pipeline.witness().await, (199, 199));
     assert_eq!(
-        steer::resume(&store, tenant, import).await.unwrap(),
-        Steered::Refused(ImportState::Completed)
+        lifecycle::resume(&store, tenant, import).await.unwrap(),
+        Transition::Refused(ImportState::Completed)
     );
     pipeline.settle(worker).await;
     dispatcher.stop().await;
@@ -163,8 +188,8 @@ async fn retry_drives_failed_records_and_dead_chunks_once_more() {
         .unwrap();
     let import = pipeline.accepted(&people(60), &ImportOptions::default()).await;
     let first = dispatch::lane_heads(&store).await.unwrap()[0].chunk;
-    assert!(apply::bury(&store, first, "for a test").await.unwrap());
-    assert!(!apply::bury(&store, first, "twice").await.unwrap());
+    assert!(apply::mark_dead(&store, first, "for a test").await.unwrap());
+    assert!(!apply::mark_dead(&store, first, "twice").await.unwrap());
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
     let report = pipeline.ended(import).await;
     assert_eq!(report.chunks.dead, 1);
@@ -174,13 +199,19 @@ async fn retry_drives_failed_records_and_dead_chunks_once_more() {
     assert_eq!(failed.len() as u64, report.counts.failed);
 
     sqlx::raw_sql("alter table users drop constraint thirteen").execute(&mut connection).await.unwrap();
-    assert_eq!(steer::retry(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Running));
+    assert_eq!(
+        lifecycle::retry(&store, tenant, import).await.unwrap(),
+        Transition::Done(ImportState::Running)
+    );
     let report = pipeline.ended(import).await;
-    assert_eq!(report.counts, counts(60, 60, 0, 0, 0));
+    assert_eq!(report.counts, Counts { total: 60, inserted: 60, ..Counts::default() });
     assert_eq!(pipeline.witness().await, (60, 60));
     assert!(pipeline.records(import, None).await.iter().all(|record| record.errors.is_empty()));
     // With nothing left to retry, retrying is no work and no error.
-    assert_eq!(steer::retry(&store, tenant, import).await.unwrap(), Steered::Done(ImportState::Completed));
+    assert_eq!(
+        lifecycle::retry(&store, tenant, import).await.unwrap(),
+        Transition::Done(ImportState::Completed)
+    );
     worker.stop().await;
     dispatcher.stop().await;
     pipeline.finish().await;
@@ -197,33 +228,36 @@ async fn a_chunk_that_fails_each_time_is_dead_after_its_attempts() {
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
     let ended = tokio::time::timeout(std::time::Duration::from_secs(40), pipeline.ended(import)).await;
     let report = ended.expect("the import ends");
-    assert_eq!((report.chunks.dead, report.counts), (chunks, counts(10, 0, 0, 0, 10)));
+    assert_eq!(
+        (report.chunks.dead, report.counts),
+        (chunks, Counts { total: 10, failed: 10, ..Counts::default() })
+    );
     // The last attempt ended the chunk and is counted by its end.
     let mut connection = pipeline.store.connection().await.unwrap();
     let spent: Vec<i32> =
         sqlx::query_scalar("select attempts from chunks").fetch_all(&mut connection).await.unwrap();
     assert!(spent.iter().all(|attempts| *attempts == 4), "{spent:?}");
     fail::remove("rules");
-    steer::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
-    assert_eq!(pipeline.ended(import).await.counts, counts(10, 10, 0, 0, 0));
+    lifecycle::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    assert_eq!(pipeline.ended(import).await.counts, Counts { total: 10, inserted: 10, ..Counts::default() });
     pipeline.settle(worker).await;
     dispatcher.stop().await;
     pipeline.finish().await;
 }
 
 #[tokio::test]
-async fn another_tenant_finds_nothing_to_steer() {
+async fn another_tenant_can_change_no_state() {
     let pipeline = Pipeline::new(Backend::Postgres).await;
     let import = pipeline.accepted(&people(5), &ImportOptions::default()).await;
     let stranger = TenantId::new(pipeline.tenant.get() + 1);
     let missing = ImportId::new(muster_runtime::clock::new_id());
     for (tenant, import) in [(stranger, import), (pipeline.tenant, missing)] {
         let store = &pipeline.store;
-        assert_eq!(steer::proceed(store, tenant, import).await.unwrap(), Steered::NotFound);
-        assert_eq!(steer::pause(store, tenant, import).await.unwrap(), Steered::NotFound);
-        assert_eq!(steer::resume(store, tenant, import).await.unwrap(), Steered::NotFound);
-        assert_eq!(steer::cancel(store, tenant, import).await.unwrap(), Steered::NotFound);
-        assert_eq!(steer::retry(store, tenant, import).await.unwrap(), Steered::NotFound);
+        assert_eq!(lifecycle::proceed(store, tenant, import).await.unwrap(), Transition::NotFound);
+        assert_eq!(lifecycle::pause(store, tenant, import).await.unwrap(), Transition::NotFound);
+        assert_eq!(lifecycle::resume(store, tenant, import).await.unwrap(), Transition::NotFound);
+        assert_eq!(lifecycle::cancel(store, tenant, import).await.unwrap(), Transition::NotFound);
+        assert_eq!(lifecycle::retry(store, tenant, import).await.unwrap(), Transition::NotFound);
     }
     assert_eq!(pipeline.report(import).await.state, ImportState::Running);
     pipeline.finish().await;

@@ -1,4 +1,4 @@
-//! Undoing the upload's compression, all members of it, and bounding what comes out.
+//! Decompresses the upload, all members of it, and limits the size of the result.
 
 use std::io;
 use std::str::FromStr;
@@ -28,9 +28,9 @@ const ZSTD_MARK: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 /// A ratio says nothing before this much came out.
 const RATIO_FROM: u64 = 1024 * 1024;
 
-/// How an upload is compressed (`Content-Encoding`).
+/// How an upload is compressed (`Content-Compression`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Encoding {
+pub enum Compression {
     /// Not at all.
     #[default]
     Identity,
@@ -45,23 +45,23 @@ pub enum Encoding {
 /// The text names no encoding that is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no such content encoding; there are identity, gzip and zstd")]
-pub struct UnknownEncoding;
+pub struct UnknownCompression;
 
-impl FromStr for Encoding {
-    type Err = UnknownEncoding;
+impl FromStr for Compression {
+    type Err = UnknownCompression;
 
-    fn from_str(text: &str) -> Result<Self, UnknownEncoding> {
+    fn from_str(text: &str) -> Result<Self, UnknownCompression> {
         match text.trim().to_ascii_lowercase().as_str() {
             "" | "identity" => Ok(Self::Identity),
             "gzip" | "x-gzip" => Ok(Self::Gzip),
             "zstd" => Ok(Self::Zstd),
-            _ => Err(UnknownEncoding),
+            _ => Err(UnknownCompression),
         }
     }
 }
 
-impl Encoding {
-    /// The encoding that a file name's ending tells.
+impl Compression {
+    /// The compression by a file name's extension.
     pub fn from_file_name(name: &str) -> Self {
         match name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase()).as_deref() {
             Some("gz") => Self::Gzip,
@@ -71,7 +71,7 @@ impl Encoding {
     }
 }
 
-impl Encoding {
+impl Compression {
     /// That of an upload whose request says nothing of it, by the file's name.
     pub(crate) fn of_upload(name: Option<&str>) -> Self {
         let compressed = name.is_some_and(|name| Self::from_file_name(name) != Self::Identity);
@@ -82,7 +82,7 @@ impl Encoding {
 /// Pieces on their way in, of which the first may have been looked at.
 struct Incoming {
     start: Option<Bytes>,
-    /// What came after the start and is not bytes.
+    /// The event after the start that is not bytes.
     end: Option<Piece>,
     rest: mpsc::Receiver<Piece>,
 }
@@ -96,7 +96,7 @@ impl Incoming {
     }
 
     /// The compression that the first bytes show.
-    async fn shown(&mut self) -> Encoding {
+    async fn shown(&mut self) -> Compression {
         let mut start = BytesMut::new();
         while start.len() < ZSTD_MARK.len() {
             match self.rest.recv().await {
@@ -109,11 +109,11 @@ impl Incoming {
         }
         let start = start.freeze();
         let encoding = if start.starts_with(&GZIP_MARK) {
-            Encoding::Gzip
+            Compression::Gzip
         } else if start.starts_with(&ZSTD_MARK) {
-            Encoding::Zstd
+            Compression::Zstd
         } else {
-            Encoding::Identity
+            Compression::Identity
         };
         self.start = Some(start).filter(|start| !start.is_empty());
         encoding
@@ -122,21 +122,21 @@ impl Incoming {
 
 /// Carries decoded pieces from `incoming` to `decoded` until the upload ends.
 pub(crate) async fn decode(
-    encoding: Encoding,
+    encoding: Compression,
     limits: ReceiveLimits,
     incoming: mpsc::Receiver<Piece>,
     decoded: mpsc::Sender<Option<Bytes>>,
 ) -> Result<(), Failure> {
     let mut incoming = Incoming { start: None, end: None, rest: incoming };
-    let encoding = if encoding == Encoding::Shown { incoming.shown().await } else { encoding };
+    let encoding = if encoding == Compression::Shown { incoming.shown().await } else { encoding };
     let result = match encoding {
-        Encoding::Identity | Encoding::Shown => copy(limits, incoming, &decoded).await,
-        Encoding::Gzip => {
+        Compression::Identity | Compression::Shown => copy(limits, incoming, &decoded).await,
+        Compression::Gzip => {
             let mut inflated = Inflated::new(limits, &decoded);
             let taken = gunzip(reader(incoming, inflated.taken.clone()), &mut inflated).await;
             inflated.finish(taken).await
         }
-        Encoding::Zstd => {
+        Compression::Zstd => {
             let mut inflated = Inflated::new(limits, &decoded);
             let bound =
                 [DParameter::window_log_max(if mutant(Mutant::WideWindow) { 31 } else { WINDOW_LOG })];
@@ -164,7 +164,7 @@ async fn copy(
             Some(Piece::Bytes(bytes)) => {
                 total += bytes.len() as u64;
                 check_size(total, limits)?;
-                // The parser has gone: its error is the one that counts.
+                // The parser has ended: its error takes precedence.
                 if decoded.send(Some(bytes)).await.is_err() {
                     return Ok(());
                 }
@@ -223,7 +223,7 @@ impl<'d> Inflated<'d> {
         Self { limits, decoded, piece: BytesMut::with_capacity(PIECE), total: 0, taken: Arc::default() }
     }
 
-    /// Takes everything that the decoder gives. False if the parser has gone: its error is the one that counts.
+    /// Takes everything that the decoder gives. False if the parser has ended: its error takes precedence.
     async fn take(&mut self, mut decoder: impl AsyncRead + Unpin) -> Result<bool, Failure> {
         loop {
             let read = decoder.read_buf(&mut self.piece).await.map_err(failure)?;
@@ -239,7 +239,7 @@ impl<'d> Inflated<'d> {
         }
     }
 
-    /// Sends what is left once everything was taken.
+    /// Sends the rest at the end.
     async fn finish(mut self, taken: Result<bool, Failure>) -> Result<(), Failure> {
         if taken? {
             self.flush().await;
@@ -331,7 +331,7 @@ mod tests {
     }
 
     async fn gunzipped(upload: &[u8], piece: usize) -> Result<Vec<u8>, ErrorCode> {
-        decompressed(Encoding::Gzip, upload, piece).await
+        decompressed(Compression::Gzip, upload, piece).await
     }
 
     #[tokio::test]
@@ -339,22 +339,22 @@ mod tests {
         let text = b"email\na@example.com\n".as_slice();
         for piece in [1, 3, 1_000] {
             let packed = gzip(text).await;
-            assert_eq!(decompressed(Encoding::Shown, &packed, piece).await.as_deref(), Ok(text));
+            assert_eq!(decompressed(Compression::Shown, &packed, piece).await.as_deref(), Ok(text));
             // Only called so.
             for plain in [text, b"e".as_slice(), b"".as_slice()] {
-                assert_eq!(decompressed(Encoding::Shown, plain, piece).await.as_deref(), Ok(plain));
+                assert_eq!(decompressed(Compression::Shown, plain, piece).await.as_deref(), Ok(plain));
             }
         }
-        let of = |name| Encoding::of_upload(Some(name));
+        let of = |name| Compression::of_upload(Some(name));
         assert_eq!(
             (of("a.csv.gz"), of("a.json.ZST"), of("a.csv")),
-            (Encoding::Shown, Encoding::Shown, Encoding::Identity)
+            (Compression::Shown, Compression::Shown, Compression::Identity)
         );
-        assert_eq!(Encoding::of_upload(None), Encoding::Identity);
+        assert_eq!(Compression::of_upload(None), Compression::Identity);
     }
 
     /// What an upload comes to that arrives in pieces of this size; the code where it is refused.
-    async fn decompressed(encoding: Encoding, upload: &[u8], piece: usize) -> Result<Vec<u8>, ErrorCode> {
+    async fn decompressed(encoding: Compression, upload: &[u8], piece: usize) -> Result<Vec<u8>, ErrorCode> {
         let (pieces, incoming) = mpsc::channel(upload.len() + 1);
         for bytes in upload.chunks(piece) {
             pieces.send(Piece::Bytes(Bytes::copy_from_slice(bytes))).await.unwrap();
@@ -392,7 +392,7 @@ mod tests {
                 &params,
             );
             encoder.read_to_end(&mut upload).await.unwrap();
-            let taken = decompressed(Encoding::Zstd, &upload, 3).await;
+            let taken = decompressed(Compression::Zstd, &upload, 3).await;
             assert_eq!(taken.map(|text| assert_eq!(text, b"email\n")), expected, "2^{log}");
         }
     }

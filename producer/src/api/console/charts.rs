@@ -1,4 +1,4 @@
-//! Pictures of numbers, as SVG: lengths are attributes of shapes, so that no style stands in a page. Each says in words what it shows.
+//! Charts as SVG. Lengths are attributes of shapes, so pages need no inline styles. Each chart has a text description.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
@@ -8,7 +8,7 @@ use muster_domain::outcome::Counts;
 use muster_store::progress::{LaneCell, Settled};
 use muster_store::reports::ChunkCounts;
 
-use super::words::{count, number, percent};
+use super::formatting::{count, number, percent};
 
 /// The state of an import: a word, and a dot in the colour of what it means.
 pub(super) fn state(state: ImportState) -> Markup {
@@ -53,7 +53,7 @@ pub(super) fn progress(counts: &Counts) -> Markup {
     }
 }
 
-/// Thousandths of the width. What is there can be seen, however little it is.
+/// Thousandths of the width. Small amounts stay visible.
 fn width(part: u64, whole: u64) -> f64 {
     if part == 0 || whole == 0 { 0.0 } else { (part as f64 * 1000.0 / whole as f64).clamp(3.0, 1000.0) }
 }
@@ -110,7 +110,7 @@ pub(super) fn timeline(line: &Timeline) -> Markup {
         figure.timeline {
             svg role="img" viewBox={ "0 0 " (places * 10) " 100" } preserveAspectRatio="none"
                 aria-label={ (count(total, "record", "records")) " settled, " (number(failed)) " of them failed; at most "
-                    (number(most)) " within " (super::words::span(each)) } {
+                    (number(most)) " within " (super::formatting::span(each)) } {
                 @for (place, bar) in line.bars.iter().enumerate().filter(|(_, bar)| bar.done + bar.failed > 0) {
                     @let (done, failed) = (height(bar.done, most), height(bar.failed, most));
                     @if bar.done > 0 {
@@ -124,7 +124,7 @@ pub(super) fn timeline(line: &Timeline) -> Markup {
             figcaption {
                 @if let (Some(first), Some(last)) = (line.bars.first(), line.bars.last()) {
                     span { (first.at.format("%H:%M")) }
-                    span.most { "at most " (number(most)) " in " (super::words::span(each)) }
+                    span.most { "at most " (number(most)) " in " (super::formatting::span(each)) }
                     span { ((last.at + each).format("%H:%M")) " UTC" }
                 }
             }

@@ -1,4 +1,4 @@
-//! Steering: proceed, pause, resume, cancel, retry. Each is one move, guarded by the state it starts from.
+//! The lifecycle of imports: proceed, pause, resume, cancel, retry. Each is one transition, guarded by the state that it starts from.
 
 mod retry;
 
@@ -15,9 +15,9 @@ use super::dispatch::write_final_counts;
 use super::undo::{self, Refusal};
 use super::{Store, StoreError, Transaction, plans};
 
-/// What came of steering.
+/// The result of a requested transition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Steered {
+pub enum Transition {
     /// Done; the import is now in this state.
     Done(ImportState),
     /// The import is in a state in which this cannot be done.
@@ -28,9 +28,9 @@ pub enum Steered {
     NotFound,
 }
 
-/// Starts an import that was received and waits. Starting one that runs or ran changes nothing and is no error, so that a
-/// client may say it twice.
-pub async fn proceed(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+/// Starts an import that was received and waits. Starting an import that runs or ran changes nothing and is
+/// not an error, so that a client may repeat it.
+pub async fn proceed(store: &Store, tenant: TenantId, import: ImportId) -> Result<Transition, StoreError> {
     let mut transaction = store.pool().begin().await?;
     let moved = sqlx::query!(
         "update imports set state = 'running', started_at = now() where id = $1 and tenant_id = $2 and state = 'received'",
@@ -52,7 +52,7 @@ pub async fn proceed_with(
     tenant: TenantId,
     import: ImportId,
     on_drift: OnDrift,
-) -> Result<Steered, StoreError> {
+) -> Result<Transition, StoreError> {
     let plan = match on_drift {
         OnDrift::Refuse => PlanUse::Refuse,
         OnDrift::Apply => PlanUse::Apply,
@@ -100,8 +100,8 @@ async fn apply_plan(
     Ok(moved)
 }
 
-/// Makes the plan of an import anew, as things are now.
-pub async fn plan(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+/// Plans an import again with the current data.
+pub async fn plan(store: &Store, tenant: TenantId, import: ImportId) -> Result<Transition, StoreError> {
     let mut transaction = store.pool().begin().await?;
     let moved = sqlx::query!(
         "update imports
@@ -124,7 +124,7 @@ pub async fn plan(store: &Store, tenant: TenantId, import: ImportId) -> Result<S
 }
 
 /// Stops dispatching. Chunks with the workers are still applied.
-pub async fn pause(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+pub async fn pause(store: &Store, tenant: TenantId, import: ImportId) -> Result<Transition, StoreError> {
     let mut transaction = store.pool().begin().await?;
     let moved = sqlx::query!(
         "update imports set state = 'paused' where id = $1 and tenant_id = $2 and state = 'running'",
@@ -142,17 +142,18 @@ pub async fn pause(store: &Store, tenant: TenantId, import: ImportId) -> Result<
 /// Goes on after a pause, or where a cancelled import stopped: what was skipped because of that becomes pending again. Cancelled chunks
 /// come last in their lanes, so nothing is applied out of order; and one that a retry had opened is compared with later ones as ever.
 /// An import that was cancelled before its plan was applied is planned anew.
-pub async fn resume(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+pub async fn resume(store: &Store, tenant: TenantId, import: ImportId) -> Result<Transition, StoreError> {
     resume_from(store, tenant, import, &[ImportState::Paused, ImportState::Cancelled]).await
 }
 
-/// The same, of an import in one of these states alone: who saw it paused does not bring back what somebody cancelled meanwhile.
+/// The same, but only for an import in one of these states: a client that saw it paused must not resume an
+/// import that was cancelled meanwhile.
 pub async fn resume_from(
     store: &Store,
     tenant: TenantId,
     import: ImportId,
     from: &[ImportState],
-) -> Result<Steered, StoreError> {
+) -> Result<Transition, StoreError> {
     let moved =
         if from.contains(&ImportState::Paused) { resume_paused(store, tenant, import).await? } else { 0 };
     let resumes =
@@ -160,7 +161,7 @@ pub async fn resume_from(
     let done = &[ImportState::Running, ImportState::Planning];
     match if resumes { resume_cancelled(store, tenant, import).await? } else { Ok(moved) } {
         Ok(moved) => settle(store, tenant, import, moved, done).await,
-        Err(refusal) => Ok(Steered::Undone(refusal)),
+        Err(refusal) => Ok(Transition::Undone(refusal)),
     }
 }
 
@@ -262,17 +263,17 @@ async fn stage_cancelled_chunks(connection: &mut PgConnection, import: ImportId)
 
 /// Ends an import before its time: records whose turn has not come are skipped with reason `cancelled`. A chunk that is
 /// being applied at this moment is waited for and keeps its outcomes.
-pub async fn cancel(store: &Store, tenant: TenantId, import: ImportId) -> Result<Steered, StoreError> {
+pub async fn cancel(store: &Store, tenant: TenantId, import: ImportId) -> Result<Transition, StoreError> {
     cancel_from(store, tenant, import, ImportState::ALL).await
 }
 
-/// The same, of an import in one of these states alone.
+/// The same, but only for an import in one of these states.
 pub async fn cancel_from(
     store: &Store,
     tenant: TenantId,
     import: ImportId,
     from: &[ImportState],
-) -> Result<Steered, StoreError> {
+) -> Result<Transition, StoreError> {
     let mut transaction = store.pool().begin().await?;
     let moved = cancel_import_from(&mut transaction, tenant, import, from).await?;
     noted(&mut transaction, store, tenant, import, Did::ImportCancel, moved).await?;
@@ -320,7 +321,7 @@ async fn cancel_import_from(
     .execute(&mut *connection)
     .await?;
     write_final_counts(connection, import).await?;
-    // A plan that nobody applied is worth nothing any more. One that was being applied goes on to hold for what is resumed.
+    // A plan that was not applied is of no further use. A plan that was being applied stays valid for the resumed chunks.
     if plan.as_deref() == Some(PlanUse::Make.as_str()) {
         plans::forget(connection, import).await?;
     }
@@ -345,9 +346,9 @@ async fn noted(
     audit::note(connection, store, tenant, Entry::of_import(did, import)).await
 }
 
-/// Whoever steers is told what became of it, also where the answer to the commit is lost.
+/// The caller learns the result even if the answer to the commit is lost.
 async fn commit(store: &Store, transaction: Transaction<'_>) -> Result<(), StoreError> {
-    if fault::mutant(Mutant::SteeringTrusted) {
+    if fault::mutant(Mutant::TransitionTrusted) {
         return Ok(transaction.commit().await?);
     }
     super::commit(store, transaction).await
@@ -359,7 +360,7 @@ async fn settle(
     import: ImportId,
     moved: u64,
     done: &[ImportState],
-) -> Result<Steered, StoreError> {
+) -> Result<Transition, StoreError> {
     let Some(state) = sqlx::query_scalar!(
         "select state from imports where id = $1 and tenant_id = $2",
         import.get(),
@@ -368,8 +369,8 @@ async fn settle(
     .fetch_optional(store.pool())
     .await?
     else {
-        return Ok(Steered::NotFound);
+        return Ok(Transition::NotFound);
     };
     let state = state.parse().map_err(|_| StoreError::corrupt("imports", "state", import))?;
-    Ok(if moved > 0 || done.contains(&state) { Steered::Done(state) } else { Steered::Refused(state) })
+    Ok(if moved > 0 || done.contains(&state) { Transition::Done(state) } else { Transition::Refused(state) })
 }

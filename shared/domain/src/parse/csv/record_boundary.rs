@@ -1,8 +1,9 @@
-//! Where a CSV record ends.
+//! Finds the end of a CSV record.
 //!
-//! A quote opens a quoted cell only as the cell's first byte; any other quote outside a quoted cell is text (and makes its
-//! record bad, which is for the cells to notice). After a closing quote everything up to the next delimiter is text, too.
-//! So one stray quote costs its own record, unless it stands where a quoted cell may begin.
+//! A quote opens a quoted cell only as the cell's first byte; any other quote outside a quoted cell is text
+//! (and makes its record invalid, which `cells` detects). After a closing quote everything up to the next
+//! delimiter is text, too. So one stray quote spoils only its own record, unless it is where a quoted cell
+//! may begin.
 
 use memchr::{memchr, memchr3};
 
@@ -10,7 +11,7 @@ use crate::parse::Delimiter;
 
 /// Finds the end of one record at a time, in pieces cut anywhere.
 #[derive(Debug)]
-pub(super) struct BorderScan {
+pub(super) struct BoundaryScan {
     /// The delimiter, or all that it may be while the header is read.
     delimiter: Option<Delimiter>,
     state: State,
@@ -32,7 +33,7 @@ enum State {
     QuoteSeen,
 }
 
-impl BorderScan {
+impl BoundaryScan {
     /// A scan at the start of a record; without a delimiter, a cell begins after each that there is.
     pub(super) fn new(delimiter: Option<Delimiter>) -> Self {
         Self { delimiter, state: State::Plain, before: None, scanned: 0, opened_at: 0, quotes: false }
@@ -119,10 +120,10 @@ mod tests {
     use super::*;
 
     fn end(text: &[u8]) -> Option<usize> {
-        let whole = BorderScan::new(Some(Delimiter::Comma)).scan(text);
+        let whole = BoundaryScan::new(Some(Delimiter::Comma)).scan(text);
         for cut in 0..=text.len() {
             let (first, second) = text.split_at(cut);
-            let mut scan = BorderScan::new(Some(Delimiter::Comma));
+            let mut scan = BoundaryScan::new(Some(Delimiter::Comma));
             let split = scan.scan(first).or_else(|| scan.scan(second).map(|at| at + cut));
             assert_eq!(split, whole, "cut at {cut}");
         }
@@ -148,7 +149,7 @@ mod tests {
 
     #[test]
     fn open_quote_is_remembered() {
-        let mut scan = BorderScan::new(Some(Delimiter::Comma));
+        let mut scan = BoundaryScan::new(Some(Delimiter::Comma));
         assert_eq!(scan.scan(b"a,\"b\n"), None);
         assert_eq!(scan.scan(b"c,d\n"), None);
         assert_eq!(scan.open_quote(), Some(2));

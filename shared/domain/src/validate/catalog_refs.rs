@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{json, value};
-use crate::catalog::NameKind;
+use crate::catalog::CatalogKind;
 use crate::error::{ErrorCode, RecordError};
 use crate::fault::{Mutant, mutant};
 use crate::options::{Sets, UnknownNames};
@@ -20,7 +20,7 @@ pub(super) type Change = (Patch<NameChange>, bool);
 ///
 /// Where names of a whole list are at fault, the first is the error and the others are added to `further`.
 pub(super) fn change(
-    kind: NameKind,
+    kind: CatalogKind,
     value: RawValue<'_>,
     rules: &Rules,
     further: &mut Vec<RecordError>,
@@ -37,7 +37,7 @@ pub(super) fn change(
 
 /// One name.
 pub(super) fn one(
-    kind: NameKind,
+    kind: CatalogKind,
     value: RawValue<'_>,
     rules: &Rules,
 ) -> Result<(Patch<i32>, bool), RecordError> {
@@ -50,7 +50,7 @@ pub(super) fn one(
     })
 }
 
-/// What stands after a name and is no given name, without dots.
+/// Suffixes after a name that are not given names, without dots.
 const SUFFIXES: [&str; 17] = [
     "jr", "sr", "ii", "iii", "iv", "v", "md", "phd", "dds", "esq", "cpa", "mba", "inc", "ltd", "llc", "gmbh",
     "ag",
@@ -75,7 +75,7 @@ fn is_suffix(text: &str) -> bool {
 }
 
 /// The id of a name; `None` if it is to be left out.
-fn find(kind: NameKind, name: &str, rules: &Rules) -> Result<Option<i32>, RecordError> {
+fn find(kind: CatalogKind, name: &str, rules: &Rules) -> Result<Option<i32>, RecordError> {
     match (rules.catalog.find(kind, name), rules.options.unknown_names) {
         (Some(id), _) => Ok(Some(id)),
         (None, UnknownNames::Ignore) => Ok(None),
@@ -87,7 +87,7 @@ fn find(kind: NameKind, name: &str, rules: &Rules) -> Result<Option<i32>, Record
 }
 
 struct List<'r> {
-    kind: NameKind,
+    kind: CatalogKind,
     rules: &'r Rules,
     lenient: bool,
 }

@@ -1,4 +1,4 @@
-//! What a request at the console can come to instead of its page.
+//! What the console returns instead of a page: errors and redirects.
 
 use std::sync::Arc;
 
@@ -8,35 +8,35 @@ use maud::html;
 use muster_store::StoreError;
 
 use super::frame::{bare, sentence};
-use crate::api::error::{ApiError, Told};
+use crate::api::error::{ApiError, StoreCause};
 use crate::api::params::encoded;
 
 /// Why there is no page.
 #[derive(Debug)]
-pub(super) enum Leave {
-    /// Nobody is signed in: to the page where one signs in, and back to this address afterwards.
+pub(super) enum ConsoleError {
+    /// Not signed in: redirects to the sign-in page, and afterwards back to this address.
     SignIn(Option<String>),
-    /// Nobody is signed in any more, and a page asked by itself.
+    /// The session has ended, and the request was an automatic refresh.
     Over,
-    /// The form is not one that this session was given.
+    /// The form does not belong to this session.
     Form,
     /// The request failed.
     Failed(ApiError),
 }
 
-impl From<ApiError> for Leave {
+impl From<ApiError> for ConsoleError {
     fn from(error: ApiError) -> Self {
         Self::Failed(error)
     }
 }
 
-impl From<StoreError> for Leave {
+impl From<StoreError> for ConsoleError {
     fn from(error: StoreError) -> Self {
         Self::Failed(error.into())
     }
 }
 
-impl IntoResponse for Leave {
+impl IntoResponse for ConsoleError {
     fn into_response(self) -> Response {
         match self {
             Self::SignIn(then) => {
@@ -47,7 +47,7 @@ impl IntoResponse for Leave {
             Self::Form => {
                 let text = "This form is not one that this session was given, or it is too old. Go back, load the page again, and \
                             send it once more. Nothing was done.";
-                told(StatusCode::FORBIDDEN, "The form does not count", text)
+                message_page(StatusCode::FORBIDDEN, "The form does not count", text)
             }
             Self::Failed(error) => failed(error),
         }
@@ -71,17 +71,17 @@ fn failed(error: ApiError) -> Response {
         other => sentence(&other.body("").error.message),
     };
     let wait = error.retry_after();
-    let mut response = told(status, title, &message);
+    let mut response = message_page(status, title, &message);
     if let Some(seconds) = wait {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     if let ApiError::Store(cause) = error {
-        response.extensions_mut().insert(Told(Arc::new(cause)));
+        response.extensions_mut().insert(StoreCause(Arc::new(cause)));
     }
     response
 }
 
-fn told(status: StatusCode, title: &str, message: &str) -> Response {
+fn message_page(status: StatusCode, title: &str, message: &str) -> Response {
     let main = html! {
         h1 { (title) }
         p.lead { (message) }

@@ -1,4 +1,4 @@
-//! How a command reached its imports, so that a command which is printed to be copied reaches them too.
+//! How a command was invoked, so that the commands that it prints for copying use the same server or tenant.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -6,16 +6,16 @@ use std::path::Path;
 use muster_domain::parse::Format;
 use muster_domain::tenant::Slug;
 
-/// What is to be added to `muster imports …`.
+/// What to add to `muster imports …`.
 #[derive(Debug, Clone)]
-pub(crate) struct Reach {
-    /// Variables before the command: a token on the command line could be read by everybody on the machine.
+pub(crate) struct Invocation {
+    /// Variables before the command. A token as an argument could be read by every user of the machine.
     before: &'static str,
     after: String,
 }
 
-impl Reach {
-    /// What was given to this command and is not in the environment, which the next command has as well.
+impl Invocation {
+    /// The arguments of this command that the next one needs too; what is in the environment applies to both.
     pub(crate) fn new(server: Option<&str>, token_file: Option<&Path>, tenant: &Slug) -> Self {
         let in_environment = |name: &str| std::env::var_os(name).is_some();
         let mut after = match server {
@@ -38,7 +38,7 @@ impl Reach {
         format!("{}muster imports {what} {import}{}", self.before, self.after)
     }
 
-    /// The command that fetches the failed records, in the kind of file that they came in: a table knows no null.
+    /// The command that fetches the failed records, in the format of the upload, since a table cannot express null.
     pub(crate) fn failed(&self, import: impl Display, upload: Format) -> String {
         let ending = if upload.is_table() { "csv" } else { "ndjson" };
         format!("{} -o failed.{ending}", self.command("failed", import))
@@ -58,16 +58,20 @@ mod tests {
     #[test]
     fn a_tenant_and_a_server_are_named_again() {
         let (default, acme) = (Slug::DEFAULT.parse().unwrap(), "acme".parse().unwrap());
-        let here = Reach::new(None, None, &default);
+        let here = Invocation::new(None, None, &default);
         assert_eq!(here.failed(7, Format::Csv), "muster imports failed 7 -o failed.csv");
         assert_eq!(here.failed(7, Format::Json), "muster imports failed 7 -o failed.ndjson");
-        assert_eq!(Reach::new(None, None, &acme).command("show", 7), "muster imports show 7 --tenant acme");
-        let told = Reach::new(Some("https://muster.example.com"), None, &default).command("proceed", 7);
+        assert_eq!(
+            Invocation::new(None, None, &acme).command("show", 7),
+            "muster imports show 7 --tenant acme"
+        );
+        let told = Invocation::new(Some("https://muster.example.com"), None, &default).command("proceed", 7);
         assert_eq!(
             told,
             "MUSTER_TOKEN=\"$TOKEN\" muster imports proceed 7 --server https://muster.example.com"
         );
-        let told = Reach::new(Some("https://x"), Some(Path::new("my token")), &default).command("show", 7);
+        let told =
+            Invocation::new(Some("https://x"), Some(Path::new("my token")), &default).command("show", 7);
         assert_eq!(told, "muster imports show 7 --server https://x --token-file 'my token'");
         assert_eq!(quoted("http://x/?a=1&b='2'"), r"'http://x/?a=1&b='\''2'\'''");
     }

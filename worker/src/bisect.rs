@@ -1,8 +1,9 @@
-//! Splitting a chunk that the database refuses, until whatever is at fault stands alone (P5).
+//! Bisects a chunk that the database refuses, until each record at fault is isolated (P5).
 //!
-//! What refuses one record and what refuses everything look alike: the same SQLSTATE can be either. So it is found out by
-//! trying. A record that is refused alone fails alone if the database takes others at the same time: records of the chunk,
-//! or a user that nobody means and that is rolled back. If it takes nothing at all it is sick, and the chunk waits.
+//! An error of one record and an error of everything can have the same SQLSTATE. So the difference is found
+//! by trying. A record that is refused by itself fails if the database accepts others at the same time: other
+//! records of the chunk, or a probe user, which is rolled back. If the database accepts nothing, the chunk
+//! waits.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use muster_store::upsert::{check_deferred, probe};
 use muster_store::{ErrorKind, StoreError, Transaction};
 
 use crate::apply::{Work, Written};
-use crate::slots::Slots;
+use crate::deadline_pool::DeadlinePool;
 
 /// Refusals in a row, with nothing taken so far and the probe refused, after which no more is tried. Halving the largest
 /// chunk down to its first record takes 17.
@@ -37,17 +38,17 @@ struct Search {
     /// The probe was taken at least once.
     probed: bool,
     refusals: usize,
-    /// Records refused alone while the probe was refused too.
+    /// Records that were refused by themselves while the probe user was refused too.
     doubtful: Vec<(usize, StoreError)>,
 }
 
 impl Work<'_> {
-    /// Writes halves of what the database refuses until each record at fault stands alone and fails alone. Left halves come
+    /// Bisects what the database refuses until each record at fault is isolated, and only these fail. Left halves come
     /// first, so that later records see what earlier ones did. The inner error says that the database refuses everything.
-    pub(crate) async fn split(
+    pub(crate) async fn bisect(
         &mut self,
         transaction: &mut Transaction<'_>,
-        slots: &Slots,
+        pool: &DeadlinePool,
     ) -> Result<Result<(), StoreError>, StoreError> {
         let mut search = Search::default();
         let mut stack: Vec<(usize, usize)> = vec![(0, self.len())];
@@ -56,7 +57,7 @@ impl Work<'_> {
                 continue;
             }
             let began = Instant::now();
-            let refusal = match self.piece(transaction, slots, start, end).await? {
+            let refusal = match self.piece(transaction, pool, start, end).await? {
                 Ok(written) => {
                     search.taken |= written.wrote();
                     self.note(written);
@@ -64,7 +65,7 @@ impl Work<'_> {
                 }
                 Err(refusal) => refusal,
             };
-            if waited(&refusal, began.elapsed(), &slots.limits()) {
+            if waited(&refusal, began.elapsed(), &pool.limits()) {
                 return Ok(Err(refusal));
             }
             search.refusals += 1;
@@ -78,7 +79,7 @@ impl Work<'_> {
                 stack.push((start, middle));
             } else if refusal.kind() == ErrorKind::Data
                 || fault::mutant(Mutant::RefusedWithoutProbe)
-                || self.probe(transaction, slots).await?
+                || self.probe(transaction, pool).await?
             {
                 search.probed |= refusal.kind() != ErrorKind::Data;
                 self.refuse(start, &refusal);
@@ -89,14 +90,14 @@ impl Work<'_> {
                 search.doubtful.push((start, refusal));
             }
         }
-        self.doubtful(transaction, slots, search).await
+        self.doubtful(transaction, pool, search).await
     }
 
     /// What becomes of the records that were refused alone while the probe was refused too.
     async fn doubtful(
         &mut self,
         transaction: &mut Transaction<'_>,
-        slots: &Slots,
+        pool: &DeadlinePool,
         mut search: Search,
     ) -> Result<Result<(), StoreError>, StoreError> {
         match search.doubtful.pop() {
@@ -104,7 +105,7 @@ impl Work<'_> {
             Some((_, refusal)) if !search.taken => Ok(Err(refusal)),
             // It takes now what it refused then: what refused everything has ended meanwhile, and nothing is wrong with the records.
             Some((_, refusal))
-                if !fault::mutant(Mutant::DoubtfulFail) && self.probe(transaction, slots).await? =>
+                if !fault::mutant(Mutant::DoubtfulFail) && self.probe(transaction, pool).await? =>
             {
                 Ok(Err(refusal))
             }
@@ -122,39 +123,43 @@ impl Work<'_> {
     async fn piece(
         &self,
         transaction: &mut Transaction<'_>,
-        slots: &Slots,
+        pool: &DeadlinePool,
         start: usize,
         end: usize,
     ) -> Result<Result<Written, StoreError>, StoreError> {
         let which: Vec<usize> = (start..end).collect();
-        let mut savepoint = slots.within(muster_store::savepoint(transaction)).await?;
-        let mut written = slots.within(self.write(&mut savepoint, &which)).await;
+        let mut savepoint = pool.within(muster_store::savepoint(transaction)).await?;
+        let mut written = pool.within(self.write(&mut savepoint, &which)).await;
         if written.is_ok()
             && !fault::mutant(Mutant::DeferredUnchecked)
-            && let Err(error) = slots.within(check_deferred(&mut savepoint)).await
+            && let Err(error) = pool.within(check_deferred(&mut savepoint)).await
         {
             written = Err(error);
         }
         match written {
             Ok(written) => {
-                slots.within(async { Ok(savepoint.commit().await?) }).await?;
+                pool.within(async { Ok(savepoint.commit().await?) }).await?;
                 Ok(Ok(written))
             }
             // Somebody else was faster, unless nobody else writes.
-            Err(error) if error.kind() == ErrorKind::Conflict && !self.locked.alone => Err(error),
+            Err(error) if error.kind() == ErrorKind::Conflict && !self.locked.exclusive => Err(error),
             Err(error) if error.is_answer() => {
                 // Only a session that lives can roll back, whatever the error's code says.
-                slots.within(async { Ok(savepoint.rollback().await?) }).await?;
+                pool.within(async { Ok(savepoint.rollback().await?) }).await?;
                 Ok(Err(error))
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Whether the database takes a user that nobody means, or refuses it for what it is. Nothing of it is left.
-    async fn probe(&self, transaction: &mut Transaction<'_>, slots: &Slots) -> Result<bool, StoreError> {
-        let mut savepoint = slots.within(muster_store::savepoint(transaction)).await?;
-        let taken = slots.within(probe(&mut savepoint, self.locked.tenant, clock::new_id())).await;
+    /// Whether the database accepts a probe user, or refuses it as a record at fault. Nothing of it is left.
+    async fn probe(
+        &self,
+        transaction: &mut Transaction<'_>,
+        pool: &DeadlinePool,
+    ) -> Result<bool, StoreError> {
+        let mut savepoint = pool.within(muster_store::savepoint(transaction)).await?;
+        let taken = pool.within(probe(&mut savepoint, self.locked.tenant, clock::new_id())).await;
         let taken = match taken {
             Ok(()) => true,
             Err(error) if error.is_answer() => {
@@ -162,7 +167,7 @@ impl Work<'_> {
             }
             Err(error) => return Err(error),
         };
-        slots.within(async { Ok(savepoint.rollback().await?) }).await?;
+        pool.within(async { Ok(savepoint.rollback().await?) }).await?;
         Ok(taken)
     }
 }

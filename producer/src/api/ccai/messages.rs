@@ -1,4 +1,4 @@
-//! Errors in the words of the original: each validation of B.1.1 has its short phrase, and a place in the portal's table.
+//! Error messages in the wording of the original: each validation of B.1.1 has a short message, and a column of the portal's table.
 
 use muster_domain::error::{ErrorCode, FileError, RecordError};
 use muster_store::records::IssueReport;
@@ -23,7 +23,7 @@ const EMAIL: &str = "Must be a valid email";
 const NAME: &str = "Non-empty string";
 const FLAG: &str = "Must be 0, 1 or empty";
 
-/// Everything that is told of one record, column by column: what made it fail, or what its owner should know.
+/// All messages about one record, by column: errors or warnings.
 pub(super) fn of_issue(issue: &IssueReport, bounds: &Bounds) -> Vec<LoggedError> {
     let place =
         |message, path: &str| LoggedError { message, column: bounds.column(path), row: Some(issue.record) };
@@ -41,7 +41,7 @@ pub(super) fn of_issue(issue: &IssueReport, bounds: &Bounds) -> Vec<LoggedError>
     told
 }
 
-/// What is wrong with a whole file.
+/// An error of a whole file.
 pub(super) fn of_file(error: &FileError) -> LoggedError {
     let message = match error.code {
         ErrorCode::FileEmpty => "Must have at least one user".to_owned(),
@@ -58,7 +58,7 @@ fn of_record(error: &RecordError, bounds: &Bounds) -> String {
     let path = error.field.as_deref().unwrap_or_default();
     let (field, inner) = path.split_once('.').unwrap_or((path, ""));
     let phrase = match (field, error.code) {
-        // What is not about the value of the one field keeps the engine's words.
+        // Errors that are not about the value of the field keep the engine's wording.
         (
             _,
             ErrorCode::ChunkDead | ErrorCode::DatabaseRefused | ErrorCode::Internal | ErrorCode::InvalidUtf8,
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_told_in_short_phrases() {
+    fn errors_are_short_messages() {
         let limits = Limits { max_chat_limit: Some(5) };
         let bounds = Bounds::of(&Catalog { limits, ..Catalog::default() });
         for (field, code, phrase) in [

@@ -5,7 +5,7 @@ use std::time::Instant;
 use muster_domain::outcome::Counts;
 use muster_runtime::telemetry::traces;
 
-use crate::apply::Told;
+use crate::apply::AppliedSummary;
 use crate::shared::Label;
 
 /// One line in the log. Nothing was written to users, so no outcome is counted.
@@ -28,7 +28,7 @@ pub(crate) fn log_planned(label: &Label, counts: &Counts, started: Instant, atte
 }
 
 /// One line in the log, and each outcome once in the metrics.
-pub(crate) fn log_applied(label: &Label, told: &Told, started: Instant, attempt: u32) {
+pub(crate) fn log_applied(label: &Label, told: &AppliedSummary, started: Instant, attempt: u32) {
     let elapsed = started.elapsed();
     let fresh = &told.fresh;
     let outcomes = [

@@ -1,4 +1,4 @@
-//! Bytes → chunks: parse, validate and cut, one record at a time, on a thread of its own.
+//! Turns bytes into chunks: parses, validates and cuts one record at a time, on its own thread.
 
 use bytes::Bytes;
 use muster_domain::chunk::SecretKey;
@@ -112,7 +112,7 @@ impl Intake {
                     }
                 }
                 Some(None) => break,
-                // The decoder failed, and its error is the one that counts.
+                // The decoder failed, and its error takes precedence.
                 None => return Err(stager_gone()),
             }
         }
@@ -142,7 +142,7 @@ impl Intake {
         })
     }
 
-    /// What parsing gave. Where it stopped because nobody takes what is staged, it is not the file's fault.
+    /// What parsing gave. If it stopped because the staging task is gone, that is not an error of the file.
     fn checked<T>(&mut self, parsed: Result<T, FileError>) -> Result<T, Failure> {
         parsed.map_err(|error| match self.sink.unstaged() {
             Some(Unstaged::StagerGone) => stager_gone(),

@@ -1,11 +1,12 @@
-//! A server that an earlier program left on the data folder.
+//! A server of an earlier program that still runs on the data folder.
 //!
-//! The death signal makes such a server shut down, but that takes a while, and on systems without that signal it runs
-//! on. It is not adopted: it has the settings of its time, may have got its death signal a moment ago, and would not
-//! die with us. It is asked to shut down, which its clients' committed work survives, and a new one is started.
+//! The death signal makes such a server shut down, but that takes a while, and systems without that signal
+//! leave it running. It is not adopted: its settings may be old, it may be shutting down already, and it
+//! would not end with this program. It is asked to shut down, which keeps all committed work, and a new
+//! server is started.
 //!
-//! Everything here is for the holder of the data folder's lock. A process is only signalled when it is proved to be a
-//! server of this data folder, not because its number stands in a file: numbers are used again.
+//! Everything here is for the holder of the data folder's lock. A process is signalled only if it is proved
+//! to be a server of this data folder. Its number in a file is not enough, since process numbers are reused.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -114,7 +115,7 @@ fn servers(pg: &Path, _noted: Option<Pid>) -> Vec<Pid> {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw))
         .filter(|pid| {
             let process = Path::new("/proc").join(pid.as_raw_nonzero().to_string());
-            // Somebody's shell may stand in the folder too.
+            // A user's shell may have this working folder too.
             fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == pg)
                 && fs::read_to_string(process.join("comm")).is_ok_and(|name| name.trim() == "postgres")
         })

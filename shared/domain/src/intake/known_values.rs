@@ -1,8 +1,8 @@
-//! Which values a file has had so far, by their hashes, and the record that had each first. Memory is bounded: a full table still knows
-//! what it holds, and says of anything else that it cannot know.
+//! The values that a file has had so far, as hashes, with the first record of each. Memory is bounded: a full
+//! table still answers for the values that it holds, and answers "unknown" for all others.
 //!
-//! Whoever writes a file can choose values whose hashes are near each other. Where a hash stands in a table is therefore decided by a key
-//! that is drawn for each table, and a search looks at so many places at most.
+//! An attacker can choose values whose hashes are close together. So the slot of a hash depends on a random
+//! key of each table, and a search looks at a limited number of slots.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -13,19 +13,19 @@ use crate::fault::{Mutant, mutant};
 const SMALL: usize = 1 << 10;
 /// How many times as wide a table becomes where it has no room.
 const WIDER: usize = 4;
-/// Places that a search looks at. With three quarters taken, hashes that stand by chance need a few hundred at the very most.
+/// Places that a search looks at. With three quarters in use, randomly placed hashes need a few hundred at most.
 const PROBES: usize = 1 << 10;
 
-/// A table of hashes of eight bytes, each with the number of a record. A collision tells of a value that is another one: of a million
-/// values, in one file of about forty million.
+/// A table of hashes of eight bytes, each with the number of a record. A collision would report a different
+/// value: for a million values, in one of about forty million files.
 #[derive(Debug)]
-pub(crate) struct Met {
+pub(crate) struct KnownValues {
     places: Vec<Place>,
     taken: usize,
     /// What the places are taken from.
     memory: Memory,
     hashing: RandomState,
-    /// A value found no room: from then on none is added, so that the first ones are those that are remembered.
+    /// The table is full: from now on no value is added, so that the first values are the ones that are remembered.
     full: bool,
 }
 
@@ -39,16 +39,16 @@ struct Place {
 
 /// What is known of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Meeting {
+pub(crate) enum Lookup {
     /// It is new, and remembered from now on.
     First,
     /// The record of this number had it first.
     Again(u64),
-    /// It is none of those that are remembered, and there is no room for more.
+    /// It is not among the remembered values, and the table is full.
     NoRoom,
 }
 
-impl Met {
+impl KnownValues {
     /// A table that takes its places from a memory, and gives them back at its end.
     pub(crate) fn within(memory: Memory) -> Self {
         Self { places: Vec::new(), taken: 0, memory, hashing: RandomState::new(), full: false }
@@ -60,18 +60,18 @@ impl Met {
     }
 
     /// Meets a value by its hash, in the record of this number.
-    pub(crate) fn meet(&mut self, hash: u64, record: u64) -> Meeting {
+    pub(crate) fn meet(&mut self, hash: u64, record: u64) -> Lookup {
         self.full = self.full || !(self.has_room() || self.widen());
         match (self.find(hash), u32::try_from(record)) {
-            (Ok(first), _) => Meeting::Again(u64::from(first)),
+            (Ok(first), _) => Lookup::Again(u64::from(first)),
             (Err(Some(free)), Ok(record)) if !self.full => {
                 self.places[free] = Place { hash: halves(hash), record };
                 self.taken += 1;
-                Meeting::First
+                Lookup::First
             }
             (Err(_), _) => {
                 self.full = true;
-                Meeting::NoRoom
+                Lookup::NoRoom
             }
         }
     }
@@ -103,7 +103,7 @@ impl Met {
         self.has_room()
     }
 
-    /// The record of a hash, or else the free place where it would stand, if a search comes to one.
+    /// The record of a hash, or the free slot for it, if the search finds one.
     fn find(&self, hash: u64) -> Result<u32, Option<usize>> {
         let places = self.places.len();
         let mut at = self.home(hash);
@@ -131,7 +131,7 @@ impl Met {
     }
 }
 
-impl Drop for Met {
+impl Drop for KnownValues {
     fn drop(&mut self) {
         self.memory.give_back(self.places.len() * size_of::<Place>());
     }
@@ -161,17 +161,17 @@ mod tests {
             hashes in prop::collection::vec(prop_oneof![0_u64..40, (0_u64..40).prop_map(|n| u64::MAX - n), any::<u64>()], 0..4_000),
             places in 0_usize..6_000,
         ) {
-            let mut met = Met::within(Memory::of(places * size_of::<Place>()));
+            let mut met = KnownValues::within(Memory::of(places * size_of::<Place>()));
             let mut first: HashMap<u64, u64> = HashMap::new();
             for (at, hash) in hashes.iter().enumerate() {
                 let record = at as u64 + 1;
                 match (met.meet(*hash, record), first.get(hash)) {
-                    (Meeting::First, None) => {
+                    (Lookup::First, None) => {
                         first.insert(*hash, record);
                     }
-                    (Meeting::Again(told), Some(earlier)) => prop_assert_eq!(told, *earlier),
+                    (Lookup::Again(told), Some(earlier)) => prop_assert_eq!(told, *earlier),
                     // The narrower table counts while the wider one is made, so the last one may be two fifths of what there is.
-                    (Meeting::NoRoom, None) => prop_assert!(first.len() + 2 >= places * 3 / 10),
+                    (Lookup::NoRoom, None) => prop_assert!(first.len() + 2 >= places * 3 / 10),
                     (told, known) => prop_assert!(false, "{:?} of {:?}", told, known),
                 }
                 prop_assert!(met.places.len() <= places && met.len() == first.len());
@@ -179,44 +179,44 @@ mod tests {
         }
     }
 
-    /// The upper bits of these hashes are the same: with a home that anybody can tell, each search would look at all that stand there.
+    /// The upper bits of these hashes are equal: with predictable slots, each search would visit all of them.
     #[test]
     fn hashes_that_a_file_chooses_do_not_crowd() {
-        let mut met = Met::within(Memory::of(1 << 20));
+        let mut met = KnownValues::within(Memory::of(1 << 20));
         for hash in 0..20_000_u64 {
-            assert_eq!(met.meet(hash, hash + 1), Meeting::First, "{hash}");
+            assert_eq!(met.meet(hash, hash + 1), Lookup::First, "{hash}");
         }
-        assert_eq!(met.meet(0, 20_001), Meeting::Again(1));
+        assert_eq!(met.meet(0, 20_001), Lookup::Again(1));
     }
 
     #[test]
     fn a_search_ends_where_too_many_stand_in_one_place() {
-        let mut met = Met::within(Memory::default());
+        let mut met = KnownValues::within(Memory::default());
         met.places = vec![Place::default(); 4 * PROBES];
         let crowd: Vec<u64> = (0..u64::MAX).filter(|hash| met.home(*hash) < 4).take(PROBES + 100).collect();
-        let told: Vec<Meeting> = (1..).zip(&crowd).map(|(record, hash)| met.meet(*hash, record)).collect();
-        let first = told.iter().take_while(|told| **told == Meeting::First).count();
+        let told: Vec<Lookup> = (1..).zip(&crowd).map(|(record, hash)| met.meet(*hash, record)).collect();
+        let first = told.iter().take_while(|told| **told == Lookup::First).count();
         assert!((PROBES..PROBES + 4).contains(&first), "{first}");
-        assert!(told[first..].iter().all(|told| *told == Meeting::NoRoom));
-        assert_eq!((met.len(), met.meet(crowd[0], 1_000_000)), (first, Meeting::Again(1)));
+        assert!(told[first..].iter().all(|told| *told == Lookup::NoRoom));
+        assert_eq!((met.len(), met.meet(crowd[0], 1_000_000)), (first, Lookup::Again(1)));
     }
 
     #[test]
     fn tables_share_one_memory_and_give_it_back() {
         let memory = Memory::of(SMALL * size_of::<Place>());
-        let mut one = Met::within(memory);
-        let mut other = Met::within(memory);
-        assert_eq!(one.meet(1, 1), Meeting::First);
-        assert_eq!(other.meet(1, 1), Meeting::NoRoom);
+        let mut one = KnownValues::within(memory);
+        let mut other = KnownValues::within(memory);
+        assert_eq!(one.meet(1, 1), Lookup::First);
+        assert_eq!(other.meet(1, 1), Lookup::NoRoom);
         drop(one);
-        // What was told once stays true.
-        assert_eq!(other.meet(1, 2), Meeting::NoRoom);
-        assert_eq!(Met::within(memory).meet(1, 1), Meeting::First);
-        // Of tables that became wider nothing is left in use either.
+        // Earlier answers stay true.
+        assert_eq!(other.meet(1, 2), Lookup::NoRoom);
+        assert_eq!(KnownValues::within(memory).meet(1, 1), Lookup::First);
+        // Grown tables leave no memory in use either.
         let memory = Memory::of(1 << 20);
         for _ in 0..50 {
-            let mut met = Met::within(memory);
-            assert!((1..=20_000).all(|number| met.meet(number, number) == Meeting::First));
+            let mut met = KnownValues::within(memory);
+            assert!((1..=20_000).all(|number| met.meet(number, number) == Lookup::First));
         }
         assert_eq!(memory.take(Some), Some(1 << 20));
     }
@@ -224,9 +224,9 @@ mod tests {
     #[test]
     fn a_million_values_fit_thirty_two_mebibytes() {
         assert_eq!(size_of::<Place>(), 12);
-        let mut met = Met::within(Memory::of(32 * 1024 * 1024));
+        let mut met = KnownValues::within(Memory::of(32 * 1024 * 1024));
         for number in 1..=1_000_000_u64 {
-            assert_eq!(met.meet(number.wrapping_mul(0x9e37_79b9_7f4a_7c15), number), Meeting::First);
+            assert_eq!(met.meet(number.wrapping_mul(0x9e37_79b9_7f4a_7c15), number), Lookup::First);
         }
     }
 }

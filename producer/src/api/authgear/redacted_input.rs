@@ -1,13 +1,13 @@
-//! A record as it is given back (contracts A.3.8). Pure.
+//! The record as it appears in responses (contracts A.3.8). Pure.
 //!
-//! What is kept of a record hides its secrets already, each by an empty value of its type, so that an error can say what type was
-//! there. Clients see one word for all of them.
+//! The stored record already hides its secrets: each is an empty value of its type, so that an error can name
+//! the type. Clients see one placeholder for all of them.
 
 use muster_domain::record::REDACTED;
 use serde_json::{Map, Value};
 
 /// The record that a client sees.
-pub(super) fn echo(mut record: Value) -> Value {
+pub(super) fn redacted_input(mut record: Value) -> Value {
     if let Some(fields) = record.as_object_mut() {
         hide(fields, "password", |password| hide_key(password, "password_hash"));
         hide(fields, "mfa", |mfa| {
@@ -18,7 +18,7 @@ pub(super) fn echo(mut record: Value) -> Value {
     record
 }
 
-/// Hides what is in an object. Anything else under the name is hidden whole.
+/// Hides the values of an object. Anything else under the name is hidden whole.
 fn hide(object: &mut Map<String, Value>, name: &str, inside: impl FnOnce(&mut Map<String, Value>)) {
     match object.get_mut(name) {
         None | Some(Value::Null) => {}
@@ -45,7 +45,10 @@ mod tests {
                           "mfa": {"email": "m@b.co", "password": 0, "totp": {"secret": "REDACTED", "n": 1}}});
         let seen = json!({"email": "a@b.co", "password": {"type": "bcrypt", "password_hash": "REDACTED"},
                           "mfa": {"email": "m@b.co", "password": "REDACTED", "totp": {"secret": "REDACTED", "n": 1}}});
-        assert_eq!(echo(kept), seen);
-        assert_eq!(echo(json!({"password": [], "mfa": null})), json!({"password": "REDACTED", "mfa": null}));
+        assert_eq!(redacted_input(kept), seen);
+        assert_eq!(
+            redacted_input(json!({"password": [], "mfa": null})),
+            json!({"password": "REDACTED", "mfa": null})
+        );
     }
 }
