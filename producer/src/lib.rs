@@ -5,7 +5,7 @@
 //!
 //! - [`Producer`] is all of it in a process, set up by [`ProducerOptions`]; it is started, and stopped in order;
 //! - [`receive::begin`] opens a [`receive::Upload`], which takes a file piece by piece and ends with a [`receive::Receipt`];
-//! - [`request::ImportRequest`] is what somebody asked, and becomes the options of an import;
+//! - [`request::ResolvedImport`] is what somebody asked, with its names looked up: ready for `receive::begin`;
 //! - [`Dispatcher`] carries staged chunks to the queue, and its sweep finds what was lost; [`Retention`] says what is deleted when;
 //! - [`export`] writes failed records, [`inspect`] and [`verify`] read a file without storing anything, [`workbook`] makes a table of a sheet;
 //! - [`webhook`] sends what happens to whoever wants to be told.
